@@ -1,0 +1,1 @@
+"""emu: a Kubernetes cluster network that fits in one Python process."""

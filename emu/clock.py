@@ -1,0 +1,107 @@
+"""Virtual time in integer nanoseconds, the backlog, the timers and the named random sources.
+
+The only owner of time and chance: nobody else imports `heapq`, `random` or `time`, and nobody
+reads the wall clock. Two queues, as in Linux: the backlog (FIFO; only veth and lo put frames
+there; each frame takes `hop_ns`) and the timers, which advance only when the backlog is empty.
+Must not know what a device or a frame is.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+US = 1_000
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+
+class Timer:
+    """A call due at `due_ns`. `cancel` forgets it; a fired or cancelled timer is not `pending`."""
+
+    __slots__ = ("due_ns", "order", "call", "background")
+
+    def __init__(self, due_ns: int, order: int, call: Callable[[], None], background: bool) -> None:
+        self.due_ns, self.order, self.background = due_ns, order, background
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+    @property
+    def pending(self) -> bool:
+        return self.call is not None
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.due_ns, self.order) < (other.due_ns, other.order)
+
+
+class Clock:
+    """`now` in ns since the start. `enqueue` feeds the backlog, `call_at` the timers, `run*` turn the wheel."""
+
+    def __init__(self, seed: int = 0, hop_ns: int = US) -> None:
+        self.now = 0
+        self.seed = seed
+        self.hop_ns = hop_ns
+        self.backlog: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self.enqueue = self.backlog.append
+        self._timers: list[Timer] = []
+        self._order = 0
+        self._random: dict[str, random.Random] = {}
+
+    def random(self, purpose: str) -> random.Random:
+        """The random source of one purpose; other purposes' draws never shift it."""
+        source = self._random.get(purpose)
+        if source is None:
+            source = self._random[purpose] = random.Random(f"{self.seed}/{purpose}")
+        return source
+
+    def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
+        """Call `call()` at `due_ns` (now, if that is past). A background timer does not keep `run` going."""
+        self._order += 1
+        timer = Timer(max(due_ns, self.now), self._order, call, background)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
+        return self.call_at(self.now + delay_ns, call, background=background)
+
+    def drain(self) -> None:
+        """Deliver the backlog until it is empty. Timers wait."""
+        backlog, hop_ns = self.backlog, self.hop_ns
+        pop = backlog.popleft
+        while backlog:
+            receive, frame = pop()
+            self.now += hop_ns
+            receive(frame)
+
+    def run_until(self, end_ns: int) -> None:
+        """Deliver everything due up to and including `end_ns`; then it is `end_ns` (or later, if work took longer)."""
+        self.drain()
+        timers = self._timers
+        while timers and timers[0].due_ns <= end_ns:
+            self._fire(heapq.heappop(timers))
+        self.now = max(self.now, end_ns)
+
+    def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
+        """Run until `until()` holds, or only background timers are left, or `limit_ns` is reached."""
+        self.drain()
+        timers = self._timers
+        while timers and not (until is not None and until()):
+            if timers[0].call is not None:
+                if limit_ns is not None and timers[0].due_ns > limit_ns:
+                    self.now = max(self.now, limit_ns)
+                    return
+                if until is None and all(t.background or t.call is None for t in timers):
+                    return
+            self._fire(heapq.heappop(timers))
+
+    def _fire(self, timer: Timer) -> None:
+        call, timer.call = timer.call, None
+        if call is not None:
+            self.now = max(self.now, timer.due_ns)
+            call()
+            self.drain()

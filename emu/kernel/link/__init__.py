@@ -1,0 +1,1 @@
+"""L2: devices, cables and bridges. Knows no IP."""

@@ -1,0 +1,1 @@
+"""L3 of one namespace: input, forward, output, ARP and neighbours, routes, ICMP."""

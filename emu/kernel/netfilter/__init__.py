@@ -1,0 +1,1 @@
+"""Rules, connections and NAT: knows no device class and no routing table."""

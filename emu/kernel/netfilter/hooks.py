@@ -1,0 +1,130 @@
+"""The five inet hooks and the bridge's six: lists of `(priority, fn)`, in the kernel's order.
+
+Everything that decides a packet's fate joins here. A hook function is `fn(frame, state)` and returns
+None to accept, or a verdict object; it sends nothing itself. Empty hooks cost nothing. Must not know
+devices, routing or sockets (include/uapi/linux/netfilter.h, netfilter_ipv4.h, netfilter_bridge.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from emu.clock import Clock
+from emu.wire.frame import Frame
+
+PRE_ROUTING, LOCAL_IN, FORWARD, LOCAL_OUT, POST_ROUTING = range(5)
+HOOK_NAMES = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+
+# NF_BR_*: the first five as above; BROUTING is not modelled
+BR_PRE_ROUTING, BR_LOCAL_IN, BR_FORWARD, BR_LOCAL_OUT, BR_POST_ROUTING = range(5)
+
+# NF_IP_PRI_*
+PRI_FIRST, PRI_DEFRAG, PRI_RAW, PRI_CONNTRACK, PRI_MANGLE = -(2**31), -400, -300, -200, -150
+PRI_DSTNAT, PRI_FILTER, PRI_SRCNAT, PRI_CONFIRM = -100, 0, 100, 2**31 - 1
+
+
+class Netns(Protocol):
+    """What netfilter may ask of the namespace that it runs in; met by `kernel/net/netns.py`."""
+
+    name: str
+    clock: Clock
+
+    def addr_type(self, addr: int) -> str:
+        """LOCAL, BROADCAST, MULTICAST, UNICAST, BLACKHOLE, UNREACHABLE ... as `fib` knows it (RTN_*)."""
+        ...
+
+    def select_addr(self, device: Any, towards: int) -> int:
+        """inet_select_addr: the address that `device` shows a peer at `towards`; 0 if it has none."""
+        ...
+
+    def reroute(self, frame: Frame) -> bool:
+        """ip_route_me_harder: route a local packet anew after OUTPUT changed it; False drops it."""
+        ...
+
+
+class HookState:
+    """Where a hook function runs: the hook's number and the namespace. One object a hook, made once.
+
+    The devices are the frame's own `indev` and `outdev` (None where the kernel passes NULL).
+    """
+
+    __slots__ = ("hook", "net")
+
+    def __init__(self, hook: int, net: Any) -> None:
+        self.hook = hook
+        self.net: Netns = net
+
+
+class Drop:
+    """Drop the packet. `reason` is the kernel's drop reason; `by` the rule, policy or entry that said so."""
+
+    __slots__ = ("reason", "by")
+
+    def __init__(self, reason: str, by: Any = None) -> None:
+        self.reason, self.by = reason, by
+
+    def __repr__(self) -> str:
+        return f"Drop({self.reason!r})"
+
+
+class Reject:
+    """Drop the packet and answer: `with_` is iptables' `--reject-with` word. The hook's caller sends it."""
+
+    __slots__ = ("with_", "by")
+
+    def __init__(self, with_: str, by: Any = None) -> None:
+        self.with_, self.by = with_, by
+
+    def __repr__(self) -> str:
+        return f"Reject({self.with_!r})"
+
+
+class _Word:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+STOLEN = _Word("STOLEN")  # the hook function keeps the frame and goes on with it later
+STOP = _Word("STOP")  # accept, and skip the rest of this hook
+
+Verdict = Drop | Reject | _Word | None
+HookFn = Callable[[Frame, HookState], Verdict]
+
+
+class Hooks:
+    """The hook functions of one namespace (or one bridge). `fns[hook]` is the tuple that the walk runs."""
+
+    __slots__ = ("_entries", "fns", "states")
+
+    def __init__(self, net: Any) -> None:
+        self._entries: tuple[list[tuple[int, int, HookFn]], ...] = ([], [], [], [], [])
+        self.fns: list[tuple[HookFn, ...]] = [(), (), (), (), ()]
+        self.states = tuple(HookState(hook, net) for hook in range(5))
+
+    def register(self, hook: int, priority: int, fn: HookFn) -> None:
+        """Add `fn`; equal priorities run in the order of registration."""
+        entries = self._entries[hook]
+        entries.append((priority, len(entries), fn))
+        entries.sort(key=lambda entry: entry[0])
+        self.fns[hook] = tuple(entry[2] for entry in entries)
+
+    def unregister(self, hook: int, fn: HookFn) -> None:
+        """Remove `fn`; nothing happens if it is not there."""
+        entries = self._entries[hook]
+        entries[:] = [entry for entry in entries if entry[2] != fn]
+        self.fns[hook] = tuple(entry[2] for entry in entries)
+
+    def run(self, hook: int, frame: Frame) -> Verdict:
+        """Run a hook. None: go on. STOLEN: somebody else owns the frame. Drop or Reject: the caller acts."""
+        state = self.states[hook]
+        for fn in self.fns[hook]:
+            verdict = fn(frame, state)
+            if verdict is not None:
+                return None if verdict is STOP else verdict
+        return None

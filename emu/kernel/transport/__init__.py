@@ -1,0 +1,1 @@
+"""L4 of one namespace: sockets, UDP, ping, TCP."""

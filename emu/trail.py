@@ -1,0 +1,117 @@
+"""What happened to a frame, as plain frozen values that its trail collects and captures put in words.
+
+The walk formats nothing: it appends objects that already exist (a Rule, a Route, a Conn's NAT fact) or
+one of these. Words are made in `capture/comment.py`. Must not know who looks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A base chain's policy decided. `verdict` is ACCEPT or DROP."""
+
+    table: str
+    chain: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Natted:
+    """NAT rewrote one half: `kind` is DNAT or SNAT, un-DNAT or un-SNAT; addresses as (ip, port) ints.
+
+    `conn` is the connection, whose number comments show. Made once per connection, direction and half.
+    """
+
+    kind: str
+    before: tuple[int, int]
+    after: tuple[int, int]
+    conn: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """conntrack made an entry (`new`) or tells the state a packet moved it to."""
+
+    conn: Any
+    state: str
+    new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The end of a frame: the kernel's drop reason, the place (`node-1/cbr0`), and what decided."""
+
+    reason: str
+    place: str
+    by: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """The bridge forwarded to a port it knew (`port`), flooded (`flooded`), or handed the frame up (`up`)."""
+
+    bridge: str
+    port: str | None = None
+    flooded: int = 0
+    up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A packet waited for a neighbour (`addr` on `device`) to resolve."""
+
+    addr: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Why an ARP request went out: `addr` is wanted on `device`, for a packet to `dst` (0: a probe, an announcement)."""
+
+    addr: int
+    device: str
+    dst: int = 0
+    why: str = "resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Why an ARP reply went out: `addr` is `local`, or proxied for the route behind `device`."""
+
+    addr: int
+    device: str
+    proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A local packet: who made it (`socket`, `icmp`, `reset`, `user`), in words ready for people."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The packet reached a socket or protocol of its namespace."""
+
+    netns: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encapsulated:
+    """A tunnel wrapped (or, with `out` False, unwrapped) the frame."""
+
+    device: str
+    out: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A plain sentence for people, from whoever knows more than the walk (a story's step, an impairment)."""
+
+    text: str

@@ -1,0 +1,148 @@
+"""The live frame: one bytearray, cached offsets and addresses, and sk_buff's companions.
+
+`buf` always begins with 14 bytes of Ethernet header (zero while a local packet has none yet);
+IPv4 begins at 14, its payload at `l4`. The cached fields equal the bytes at all times: only
+`wire/rewrite.py` changes either. One owner: whoever hands a frame to a second receiver clones it.
+Must not know devices, namespaces or Scapy; the companions are opaque here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
+
+ETH_HLEN = 14
+IP_HLEN = 20
+ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806
+ICMP, TCP, UDP = 1, 6, 17
+IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
+
+# sk_buff's pkt_type (include/uapi/linux/if_packet.h)
+HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
+
+
+class Frame:
+    """One frame on its way. Addresses are ints, MACs 6 bytes.
+
+    `proto` is the IP protocol, or -1 where there is no IPv4 packet that could be read.
+    `sport`/`dport` are the ports of TCP and UDP; for ICMP the echo id (0 without one) and
+    `type << 8 | code`; 0 for other protocols and for fragments after the first.
+    `frag` is the fragment word (MF and offset), 0 for a whole datagram.
+    `indev`/`outdev` are the devices as a hook sees them, `physin`/`physout` the bridge ports
+    (set means: br_netfilter holds this frame, the kernel's nf_bridge_info).
+    `ct`/`ctdir`/`ctinfo`: the connection, 0 original or 1 reply, and the kernel's ctinfo number.
+    `route` is the kernel's dst entry; `valid`: headers were checked or born right.
+    `trail` collects what happens to the frame until a tap drains it (None: nobody is looking).
+    `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
+    """
+
+    __slots__ = (
+        "br_daddr", "bridged_dnat", "buf", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
+        "ethertype", "flow", "frag", "frag_max_size", "indev", "l4", "mark", "outdev", "physin",
+        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "trail", "valid",
+    )  # fmt: skip
+
+    def __init__(self, buf: bytearray, flow: int = 0, trail: list[Any] | None = None) -> None:
+        self.buf = buf
+        self.flow = flow
+        self.trail = trail
+        self.dmac = self.smac = ZERO_MAC
+        self.ethertype = ETH_P_IP
+        self.proto = -1
+        self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
+        self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = 0
+        self.br_daddr = 0
+        self.bridged_dnat = self.valid = False
+        # opaque companions: their classes live on higher floors
+        self.indev: Any = None
+        self.outdev: Any = None
+        self.physin: Any = None
+        self.physout: Any = None
+        self.ct: Any = None
+        self.route: Any = None
+        self.sock: Any = None
+        self.cause: Any = None
+
+    @classmethod
+    def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:
+        """A frame from captured or injected bytes (at least an Ethernet header); never raises on odd contents."""
+        frame = cls(bytearray(data), flow, trail)
+        frame.reparse()
+        return frame
+
+    def reparse(self) -> None:
+        """Fill the cached fields from the bytes."""
+        buf = self.buf
+        self.dmac, self.smac = bytes(buf[0:6]), bytes(buf[6:12])
+        self.ethertype = buf[12] << 8 | buf[13] if len(buf) >= ETH_HLEN else 0
+        self.proto, self.l4, self.frag = -1, 0, 0
+        self.src = self.dst = self.sport = self.dport = 0
+        if self.ethertype != ETH_P_IP or len(buf) < ETH_HLEN + IP_HLEN or buf[14] >> 4 != 4:
+            return
+        l4 = self.l4 = ETH_HLEN + (buf[14] & 15) * 4
+        self.proto = buf[23]
+        self.frag = (buf[20] << 8 | buf[21]) & (IP_MF | IP_OFFSET)
+        self.src = int.from_bytes(buf[26:30], "big")
+        self.dst = int.from_bytes(buf[30:34], "big")
+        if self.frag & IP_OFFSET:
+            return
+        if self.proto in (TCP, UDP, 132, 33) and len(buf) >= l4 + 4:
+            self.sport = buf[l4] << 8 | buf[l4 + 1]
+            self.dport = buf[l4 + 2] << 8 | buf[l4 + 3]
+        elif self.proto == ICMP and len(buf) >= l4 + 8:
+            if buf[l4] in ICMP_QUERY:
+                self.sport = buf[l4 + 4] << 8 | buf[l4 + 5]
+            self.dport = buf[l4] << 8 | buf[l4 + 1]
+
+    def clone(self) -> Frame:
+        """A copy with its own buffer and trail (skb_copy): what was not drained yet is told of both."""
+        new = Frame.__new__(Frame)
+        for name in Frame.__slots__:
+            setattr(new, name, getattr(self, name))
+        new.buf = self.buf[:]
+        new.trail = self.trail[:] if self.trail is not None else None
+        return new
+
+    def scrub(self) -> None:
+        """What skb_scrub_packet forgets when a frame crosses into another namespace (net/core/skbuff.c)."""
+        self.mark = self.ctdir = self.ctinfo = self.frag_max_size = 0
+        self.ct = self.route = self.indev = self.outdev = self.physin = self.physout = self.sock = None
+        self.bridged_dnat = False
+
+    def classify(self, mac: bytes) -> None:
+        """Set `pkt_type` as eth_type_trans does for a device with address `mac`."""
+        dmac = self.dmac
+        if dmac == mac:
+            self.pkt_type = HOST
+        elif dmac == BROADCAST_MAC:
+            self.pkt_type = BROADCAST
+        elif dmac[0] & 1:
+            self.pkt_type = MULTICAST
+        else:
+            self.pkt_type = OTHERHOST
+
+    @property
+    def ip_length(self) -> int:
+        """The IPv4 total length field, bytes."""
+        return self.buf[16] << 8 | self.buf[17]
+
+    @property
+    def ttl(self) -> int:
+        return self.buf[22]
+
+    @property
+    def tos(self) -> int:
+        return self.buf[15]
+
+    @property
+    def ip_id(self) -> int:
+        return self.buf[18] << 8 | self.buf[19]
+
+    @property
+    def df(self) -> bool:
+        return bool(self.buf[20] & 0x40)
+
+
+# ICMP types with an identifier: echo, timestamp, information, address mask (nf_conntrack_proto_icmp.c)
+ICMP_QUERY = frozenset((0, 8, 13, 14, 15, 16, 17, 18))

@@ -1,0 +1,109 @@
+"""The only code that writes into a live frame: headers changed in place, cached fields kept equal,
+checksums adjusted and not computed anew (RFC 1624).
+
+Must not know why a field changes.
+"""
+
+from __future__ import annotations
+
+from emu.wire.checksum import adjust
+from emu.wire.frame import ICMP, IP_OFFSET, TCP, UDP, Frame
+
+
+def set_ethernet(frame: Frame, header: bytes, dmac: bytes, smac: bytes) -> None:
+    """Put a ready 14-byte Ethernet header (its addresses given again for the cache) in front."""
+    frame.buf[0:14] = header
+    frame.dmac = dmac
+    frame.smac = smac
+
+
+def set_dmac(frame: Frame, dmac: bytes) -> None:
+    frame.buf[0:6] = dmac
+    frame.dmac = dmac
+
+
+def set_smac(frame: Frame, smac: bytes) -> None:
+    frame.buf[6:12] = smac
+    frame.smac = smac
+
+
+def decrease_ttl(frame: Frame) -> None:
+    """ip_decrease_ttl (include/net/ip.h): TTL minus one, header checksum plus 0x0100 with end-around carry."""
+    buf = frame.buf
+    buf[22] -= 1
+    check = (buf[24] << 8 | buf[25]) + 0x0100
+    if check >= 0xFFFF:
+        check -= 0xFFFF
+    buf[24] = check >> 8
+    buf[25] = check & 255
+
+
+def set_source(frame: Frame, addr: int, port: int) -> None:
+    """New source address and port (echo id for ICMP queries), with both checksums."""
+    buf = frame.buf
+    old, frame.src = frame.src, addr
+    check = adjust(buf[24] << 8 | buf[25], old, addr)
+    buf[24] = check >> 8
+    buf[25] = check & 255
+    buf[26:30] = addr.to_bytes(4, "big")
+    old_port, frame.sport = frame.sport, port
+    _transport(frame, old, addr, old_port, port, 0)
+
+
+def set_destination(frame: Frame, addr: int, port: int) -> None:
+    """New destination address and port (ICMP: `port` is the type and code and must not change)."""
+    buf = frame.buf
+    old, frame.dst = frame.dst, addr
+    check = adjust(buf[24] << 8 | buf[25], old, addr)
+    buf[24] = check >> 8
+    buf[25] = check & 255
+    buf[30:34] = addr.to_bytes(4, "big")
+    if frame.proto == ICMP:
+        return
+    old_port, frame.dport = frame.dport, port
+    _transport(frame, old, addr, old_port, port, 2)
+
+
+def _transport(frame: Frame, old: int, new: int, old_port: int, new_port: int, offset: int) -> None:
+    """Write the port (at `offset` in TCP/UDP, the id of ICMP) and mend the transport checksum."""
+    if frame.frag & IP_OFFSET:
+        return
+    buf, l4, proto = frame.buf, frame.l4, frame.proto
+    if proto == TCP:
+        at = l4 + 16
+    elif proto == UDP:
+        at = l4 + 6
+    elif proto == ICMP and len(buf) >= l4 + 8:
+        if old_port != new_port:
+            check = adjust(buf[l4 + 2] << 8 | buf[l4 + 3], old_port, new_port)
+            buf[l4 + 2], buf[l4 + 3] = check >> 8, check & 255
+            buf[l4 + 4], buf[l4 + 5] = new_port >> 8, new_port & 255
+        return
+    else:
+        return
+    if len(buf) < at + 2:
+        return
+    check = buf[at] << 8 | buf[at + 1]
+    if check or proto == TCP:
+        check = adjust(adjust(check, old, new), old_port, new_port)
+        if not check and proto == UDP:
+            check = 0xFFFF
+        buf[at] = check >> 8
+        buf[at + 1] = check & 255
+    buf[l4 + offset] = new_port >> 8
+    buf[l4 + offset + 1] = new_port & 255
+
+
+def set_payload(frame: Frame, start: int, data: bytes) -> None:
+    """Overwrite bytes from `start` on (an ICMP error's quote, say) and read the cached fields anew.
+
+    The caller gives final bytes, checksums included.
+    """
+    frame.buf[start : start + len(data)] = data
+    frame.reparse()
+
+
+def replace(frame: Frame, data: bytes | bytearray) -> None:
+    """Give the frame other bytes altogether (reassembly, decapsulation) and read the cached fields anew."""
+    frame.buf = bytearray(data)
+    frame.reparse()
