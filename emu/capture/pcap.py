@@ -1,0 +1,53 @@
+"""The classic pcap writer, nanosecond form: one interface a file, for tools that read nothing else.
+
+Comments, names, directions and interface names are lost; whoever asks for it says so. Deterministic and
+all-or-nothing like `pcapng`. Must not know frames, trails or interfaces.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from struct import Struct, pack
+from typing import BinaryIO
+
+from emu.capture.atomic import whole_file
+from emu.capture.pcapng import EPOCH_NS, LINKTYPE_ETHERNET, SNAP_LENGTH
+
+NANOSECOND_MAGIC = 0xA1B23C4D
+_record = Struct("<IIII").pack
+
+
+class Writer:
+    """Frames of one interface, written to `file` as they come."""
+
+    def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:
+        self.epoch_ns = epoch_ns
+        self._file = file
+        file.write(pack("<IHHiIII", NANOSECOND_MAGIC, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_ETHERNET))
+
+    def packet(self, time_ns: int, data: bytes | bytearray) -> None:
+        """Write one frame, `time_ns` being virtual."""
+        self.write_packets(((time_ns, data),))
+
+    def write_packets(self, packets: Iterable[tuple[int, bytes | bytearray]]) -> None:
+        """Write many frames, each (time_ns, bytes)."""
+        epoch_ns = self.epoch_ns
+        buffer = bytearray()
+        for time_ns, data in packets:
+            seconds, rest_ns = divmod(time_ns + epoch_ns, 1_000_000_000)
+            buffer += _record(seconds, rest_ns, len(data), len(data))
+            buffer += data
+        self._file.write(buffer)
+
+    def flush(self) -> None:
+        """Hand everything to the reader at the other end of a pipe."""
+        self._file.flush()
+
+
+@contextmanager
+def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS) -> Iterator[Writer]:
+    """A `Writer` on a file that appears, whole, when the block ends well; `-` is standard output. Raises InputError."""
+    with whole_file(path) as file:
+        yield Writer(file, epoch_ns=epoch_ns)
