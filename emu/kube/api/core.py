@@ -1,0 +1,365 @@
+"""The core group, v1: Namespace, Node, Pod, Service, Endpoints.
+
+Only the fields that shape packets, with the API server's defaults. Must not know how they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+PortOrZero = Annotated[int, Meta(ge=0, le=65535)]
+Protocol = Literal["TCP", "UDP", "SCTP"]
+TrafficPolicy = Literal["Cluster", "Local"]
+
+
+class NamespaceStatus(ApiStruct, frozen=True):
+    phase: str = "Active"
+
+
+class Namespace(Object, frozen=True, kw_only=True):
+    namespaced: ClassVar[bool] = False
+    api_version: str = "v1"
+    kind: str = "Namespace"
+    status: NamespaceStatus = NamespaceStatus()
+
+
+class Condition(ApiStruct, frozen=True):
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str = ""
+    message: str = ""
+
+
+class NodeAddress(ApiStruct, frozen=True):
+    type: str
+    address: str
+
+
+class NodeSpec(ApiStruct, frozen=True):
+    pod_cidr: str = ""
+    pod_cidrs: tuple[str, ...] = ()
+    unschedulable: bool = False
+
+
+class NodeStatus(ApiStruct, frozen=True):
+    addresses: tuple[NodeAddress, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    allocatable: dict[str, int | float | str] = {}
+
+
+class Node(Object, frozen=True, kw_only=True):
+    namespaced: ClassVar[bool] = False
+    api_version: str = "v1"
+    kind: str = "Node"
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+    @property
+    def internal_ip(self) -> str:
+        """The first InternalIP, or ""."""
+        return next((a.address for a in self.status.addresses if a.type == "InternalIP"), "")
+
+    @property
+    def zone(self) -> str:
+        return self.metadata.labels.get("topology.kubernetes.io/zone", "")
+
+
+class ContainerPort(ApiStruct, frozen=True):
+    container_port: Port
+    host_port: PortOrZero = 0
+    host_ip: str = ""
+    protocol: Protocol = "TCP"
+    name: str = ""
+
+
+class Container(ApiStruct, frozen=True):
+    name: str
+    image: str = ""
+    ports: tuple[ContainerPort, ...] = ()
+    restart_policy: str | None = None
+
+
+class DnsConfigOption(ApiStruct, frozen=True):
+    name: str
+    value: str | None = None
+
+
+class PodDnsConfig(ApiStruct, frozen=True):
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[DnsConfigOption, ...] = ()
+
+
+class PodSpec(ApiStruct, frozen=True):
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    node_name: str = ""
+    node_selector: dict[str, str] = {}
+    host_network: bool = False
+    hostname: str = ""
+    subdomain: str = ""
+    restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
+    dns_policy: str = "ClusterFirst"
+    dns_config: PodDnsConfig | None = None
+    termination_grace_period_seconds: int | None = 30
+
+    @property
+    def ports(self) -> Iterator[ContainerPort]:
+        """The declared ports of every container, and of restartable init containers (sidecars)."""
+        for container in self.containers:
+            yield from container.ports
+        for container in self.init_containers:
+            if container.restart_policy == "Always":
+                yield from container.ports
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        if not self.containers:
+            yield Problem((*at, "containers"), "a pod needs at least one container")
+        names: set[str] = set()
+        for field, containers in (("initContainers", self.init_containers), ("containers", self.containers)):
+            for i, c in enumerate(containers):
+                path = (*at, field, i)
+                if not is_label(c.name):
+                    yield Problem((*path, "name"), f'"{c.name}" is not a container name', "a DNS label")
+                if c.name in names:
+                    yield Problem((*path, "name"), f'two containers are called "{c.name}"')
+                names.add(c.name)
+                yield from _container_port_problems(c, (*path, "ports"), self.host_network)
+
+
+def _container_port_problems(container: Container, at: Path, host_network: bool) -> Iterator[Problem]:
+    names: set[str] = set()
+    for i, p in enumerate(container.ports):
+        if p.name:
+            if p.name in names:
+                yield Problem((*at, i, "name"), f'two ports are called "{p.name}"')
+            names.add(p.name)
+            if not _is_port_name(p.name):
+                yield Problem((*at, i, "name"), f'"{p.name}" is not a port name', _PORT_NAME)
+        if host_network and p.host_port not in (0, p.container_port):
+            what = f"{p.host_port} differs from containerPort {p.container_port} although the pod uses hostNetwork"
+            yield Problem((*at, i, "hostPort"), what)
+
+
+_PORT_NAME = "up to 15 of a-z, 0-9 and '-', with at least one letter"
+
+
+def _is_port_name(name: str) -> bool:
+    return len(name) <= 15 and is_label(name) and any(c.isalpha() for c in name) and "--" not in name
+
+
+class PodIP(ApiStruct, frozen=True):
+    ip: str
+
+
+class PodStatus(ApiStruct, frozen=True):
+    phase: Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"] = "Pending"
+    pod_ip: str = ""
+    pod_ips: tuple[PodIP, ...] = ()
+    host_ip: str = ""
+    conditions: tuple[Condition, ...] = ()
+    reason: str = ""
+    message: str = ""
+
+
+class Pod(Object, frozen=True, kw_only=True):
+    api_version: str = "v1"
+    kind: str = "Pod"
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    def condition(self, type: str) -> Condition | None:
+        return next((c for c in self.status.conditions if c.type == type), None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the Ready condition is True."""
+        condition = self.condition("Ready")
+        return condition is not None and condition.status == "True"
+
+    @property
+    def terminating(self) -> bool:
+        return self.metadata.deletion_timestamp is not None
+
+    @property
+    def finished(self) -> bool:
+        return self.status.phase in ("Succeeded", "Failed")
+
+    def problems(self) -> Iterator[Problem]:
+        return self.spec.problems(("spec",))
+
+    def inherit(self, old: Pod) -> Pod:
+        pod = super().inherit(old)
+        return pod if pod.spec.node_name else replace(pod, spec=replace(pod.spec, node_name=old.spec.node_name))
+
+
+class PodTemplateSpec(ApiStruct, frozen=True):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+
+
+class ServicePort(ApiStruct, frozen=True):
+    port: Port
+    name: str = ""
+    protocol: Protocol = "TCP"
+    target_port: Port | str | None = None
+    node_port: PortOrZero = 0
+    app_protocol: str | None = None
+
+
+class ClientIPConfig(ApiStruct, frozen=True):
+    timeout_seconds: Annotated[int, Meta(ge=1, le=86400)] = 10800
+
+
+class SessionAffinityConfig(ApiStruct, frozen=True):
+    client_ip: ClientIPConfig = ClientIPConfig()
+
+
+class ServiceSpec(ApiStruct, frozen=True):
+    """`cluster_ip` "" is not yet allocated, "None" is headless. A `target_port` of None means `port`."""
+
+    ports: tuple[ServicePort, ...] = ()
+    selector: dict[str, str] = {}
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
+    cluster_ip: str = ""
+    cluster_ips: tuple[str, ...] = ()
+    external_ips: tuple[str, ...] = ()
+    external_name: str = ""
+    session_affinity: Literal["None", "ClientIP"] = "None"
+    session_affinity_config: SessionAffinityConfig = SessionAffinityConfig()
+    internal_traffic_policy: TrafficPolicy = "Cluster"
+    external_traffic_policy: TrafficPolicy = "Cluster"
+    load_balancer_ip: str = ""
+    load_balancer_source_ranges: tuple[str, ...] = ()
+    allocate_load_balancer_node_ports: bool = True
+    health_check_node_port: PortOrZero = 0
+    publish_not_ready_addresses: bool = False
+    traffic_distribution: str = ""
+
+    @property
+    def headless(self) -> bool:
+        return self.cluster_ip == "None"
+
+
+class LoadBalancerIngress(ApiStruct, frozen=True):
+    ip: str = ""
+    hostname: str = ""
+    ip_mode: Literal["VIP", "Proxy"] | None = None
+
+
+class LoadBalancerStatus(ApiStruct, frozen=True):
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(ApiStruct, frozen=True):
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
+class Service(Object, frozen=True, kw_only=True):
+    api_version: str = "v1"
+    kind: str = "Service"
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+    def problems(self) -> Iterator[Problem]:
+        spec = self.spec
+        if not spec.ports and not spec.headless and spec.type != "ExternalName":
+            yield Problem(("spec", "ports"), "a Service needs at least one port")
+        if spec.type == "ExternalName" and not spec.external_name:
+            yield Problem(("spec", "externalName"), "an ExternalName Service needs an externalName")
+        if spec.headless and spec.type != "ClusterIP":
+            yield Problem(("spec", "clusterIP"), f"a headless Service cannot be of type {spec.type}")
+        if spec.cluster_ip and spec.cluster_ips and spec.cluster_ip != spec.cluster_ips[0]:
+            yield Problem(("spec", "clusterIPs", 0), f"{spec.cluster_ips[0]} is not clusterIP {spec.cluster_ip}")
+        for path, text in (
+            (("spec", "clusterIP"), spec.cluster_ip),
+            *((("spec", "clusterIPs", i), ip) for i, ip in enumerate(spec.cluster_ips)),
+            *((("spec", "externalIPs", i), ip) for i, ip in enumerate(spec.external_ips)),
+        ):
+            if text and text != "None" and not is_address(text):
+                yield Problem(path, f'"{text}" is not an IP address')
+        yield from self._port_problems()
+
+    def _port_problems(self) -> Iterator[Problem]:
+        names: dict[str, int] = {}
+        ports: dict[tuple[int, str], int] = {}
+        for i, p in enumerate(self.spec.ports):
+            at: Path = ("spec", "ports", i)
+            if not p.name and len(self.spec.ports) > 1:
+                yield Problem(at, "a port of a Service with several ports needs a name")
+            if p.name and not is_label(p.name):
+                yield Problem((*at, "name"), f'"{p.name}" is not a port name', "a DNS label")
+            if p.name and names.setdefault(p.name, i) != i:
+                yield Problem((*at, "name"), f'two ports are called "{p.name}"')
+            if ports.setdefault((p.port, p.protocol), i) != i:
+                yield Problem((*at, "port"), f"{p.port}/{p.protocol} is there twice")
+            if isinstance(p.target_port, str) and not _is_port_name(p.target_port):
+                what = f'"{p.target_port}" is not the name of a port'
+                yield Problem((*at, "targetPort"), what, f"a number without quotes, or {_PORT_NAME}")
+
+    def inherit(self, old: Service) -> Service:
+        """Addresses and node ports that were allocated stay, as the API server keeps them on update."""
+        service = super().inherit(old)
+        spec = service.spec
+        if spec.type == "ExternalName" or old.spec.type == "ExternalName":
+            return service
+        if not spec.cluster_ip and not spec.cluster_ips:
+            spec = replace(spec, cluster_ip=old.spec.cluster_ip, cluster_ips=old.spec.cluster_ips)
+        if spec.type != "ClusterIP":
+            known = {(p.port, p.protocol): p.node_port for p in old.spec.ports}
+            ports = (p if p.node_port else replace(p, node_port=known.get((p.port, p.protocol), 0)) for p in spec.ports)
+            spec = replace(spec, ports=tuple(ports))
+            if not spec.health_check_node_port and spec.external_traffic_policy == "Local":
+                spec = replace(spec, health_check_node_port=old.spec.health_check_node_port)
+        return replace(service, spec=spec)
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an IPv4 or IPv6 address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+class EndpointAddress(ApiStruct, frozen=True):
+    ip: str
+    hostname: str = ""
+    node_name: str | None = None
+
+
+class EndpointPort(ApiStruct, frozen=True):
+    port: Port
+    name: str = ""
+    protocol: Protocol = "TCP"
+    app_protocol: str | None = None
+
+
+class EndpointSubset(ApiStruct, frozen=True):
+    addresses: tuple[EndpointAddress, ...] = ()
+    not_ready_addresses: tuple[EndpointAddress, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+
+class Endpoints(Object, frozen=True, kw_only=True):
+    api_version: str = "v1"
+    kind: str = "Endpoints"
+    subsets: tuple[EndpointSubset, ...] = ()
+
+    def problems(self) -> Iterator[Problem]:
+        for i, subset in enumerate(self.subsets):
+            for field, addresses in (
+                ("addresses", subset.addresses),
+                ("notReadyAddresses", subset.not_ready_addresses),
+            ):
+                for j, a in enumerate(addresses):
+                    if not is_address(a.ip):
+                        yield Problem(("subsets", i, field, j, "ip"), f'"{a.ip}" is not an IP address')

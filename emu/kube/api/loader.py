@@ -1,0 +1,239 @@
+"""Manifests to objects: files, folders and texts in, typed objects out, mistakes told with file, line and path.
+
+Values are converted in one go by msgspec; only when that fails are the marks asked for the line.
+Must not know what the objects are for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from emu.errors import InputError
+from emu.kube.api.documents import Document, documents, path_text
+from emu.kube.api.kinds import CLUSTER_SCOPED, type_of
+from emu.kube.api.meta import Key, Object, Other, Path, is_subdomain, replace
+
+SUFFIXES = (".yaml", ".yml", ".json")
+_PORT_FIELDS = {"port", "containerPort", "hostPort", "nodePort", "healthCheckNodePort"}
+_JSON_WORDS = {"array": "a list", "object": "a mapping", "str": "a string", "int": "an integer", "bool": "a boolean"}
+_JSON_WORDS |= {"float": "a number", "null": "null"}
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
+
+
+class Place(NamedTuple):
+    """Where an object was written."""
+
+    file: str | None
+    line: int
+
+
+@dataclass
+class Loaded:
+    """What was read: objects in the order written, the names of those without effect, and where each stood."""
+
+    objects: list[Object] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    places: dict[Key, Place] = field(default_factory=dict)
+
+
+def load(paths: Iterable[str | os.PathLike[str]], *, namespace: str = "default") -> Loaded:
+    """Read files and folders (every .yaml, .yml and .json directly in them, by name). Raises InputError."""
+    return load_documents((d for path in paths for d in read(path)), namespace=namespace)
+
+
+def load_text(text: str, file: str | None = None, *, namespace: str = "default") -> Loaded:
+    """Read manifests from a text; `file` is its name in messages. Raises InputError."""
+    return load_documents(documents(text, file), namespace=namespace)
+
+
+def load_documents(found: Iterable[Document], *, namespace: str = "default") -> Loaded:
+    """Turn documents into objects. The same object twice is an error. Raises InputError."""
+    loaded = Loaded()
+    for document in found:
+        for obj, path in _objects(document.value, (), document, namespace):
+            place = Place(document.file, document.line_of(path) if path else document.line)
+            key = obj.key
+            if key in loaded.places:
+                first = loaded.places[key]
+                where = f"line {first.line}" if first.file == place.file else f"{first.file}:{first.line}"
+                raise document.error(f"{key} is declared twice, first at {where}", path)
+            loaded.places[key] = place
+            if isinstance(obj, Other):
+                loaded.ignored.append(str(key))
+            else:
+                loaded.objects.append(obj)
+    return loaded
+
+
+def read(path: str | os.PathLike[str]) -> Iterator[Document]:
+    """The documents of a file, or of the manifests in a folder. Raises InputError."""
+    top = FilePath(path)
+    try:
+        if not top.is_dir():
+            yield from documents(top.read_text(encoding="utf-8-sig"), str(path))
+            return
+        files = sorted(f for f in top.iterdir() if f.suffix in SUFFIXES and f.is_file())
+        if not files:
+            raise InputError(
+                "no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json"
+            )
+        for file in files:
+            yield from documents(file.read_text(encoding="utf-8-sig"), str(file))
+    except UnicodeDecodeError as e:
+        raise InputError(f"not UTF-8 text (byte {e.start})", file=str(path)) from None
+    except OSError as e:
+        raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
+
+
+def convert(value: Any, *, namespace: str = "default", document: Document | None = None, at: Path = ()) -> list[Object]:
+    """One manifest's plain value, as objects (several for a List; `Other` for kinds without effect).
+
+    `document` and `at` say where the value stands, for the message. Raises InputError.
+    """
+    return [obj for obj, _ in _objects(value, at, document, namespace)]
+
+
+def _objects(value: Any, at: Path, document: Document | None, namespace: str) -> Iterator[tuple[Object, Path]]:
+    if not isinstance(value, dict):
+        raise _error(f"{_shown(value)} is not an object", at, document, "a mapping with apiVersion and kind")
+    for field_ in ("apiVersion", "kind"):
+        text = value.get(field_)
+        if not isinstance(text, str) or not text:
+            what = f"{field_} is missing" if text in (None, "") else f"{_shown(text)} is not a string"
+            raise _error(what, at if text is None else (*at, field_), document, "apiVersion and kind in every manifest")
+    api_version, kind = value["apiVersion"], value["kind"]
+    if kind.endswith("List") and isinstance(value.get("items", []), list):
+        of = kind.removesuffix("List")
+        for i, item in enumerate(value.get("items", [])):
+            if of and isinstance(item, dict):
+                item = {"apiVersion": api_version, "kind": of, **item}
+            yield from _objects(item, (*at, "items", i), document, namespace)
+        return
+    try:
+        type_ = type_of(api_version, kind)
+    except InputError as e:
+        raise _error(e.what, (*at, "apiVersion"), document, e.expected) from None
+    yield _finish(_typed(value, type_, at, document), at, document, namespace), at
+
+
+def _typed(value: dict[str, Any], type_: type[Object], at: Path, document: Document | None) -> Object:
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError:
+        pass
+    try:  # null means "not set" to the API server
+        return msgspec.convert(_without_nulls(value), type_)
+    except msgspec.ValidationError as e:
+        raise _explain(str(e), type_, value, at, document) from None
+
+
+def _finish(obj: Object, at: Path, document: Document | None, namespace: str) -> Object:
+    meta = obj.metadata
+    if not meta.name:
+        raise _error("metadata.name is missing", (*at, "metadata"), document)
+    # RBAC names may hold ':' and the like; we only name such objects
+    if not isinstance(obj, Other) and not is_subdomain(meta.name):
+        raise _error(
+            f'"{meta.name}" is not a name',
+            (*at, "metadata", "name"),
+            document,
+            "a-z, 0-9, '-' and '.', beginning and ending with a letter or digit",
+        )
+    scoped = obj.kind not in CLUSTER_SCOPED
+    wanted = (meta.namespace or namespace) if scoped else ""
+    if meta.namespace != wanted:
+        obj = replace(obj, metadata=replace(meta, namespace=wanted))
+    for problem in obj.problems():
+        raise _error(problem.what, (*at, *problem.path), document, problem.expected)
+    return obj
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+def _explain(message: str, type_: type[Object], value: Any, at: Path, document: Document | None) -> InputError:
+    """msgspec's words (`Expected `int`, got `str` - at `$.spec.ports[0].port``) in ours, with the value met."""
+    what, _, place = message.partition(" - at ")
+    in_key = place.startswith("`key` in ")
+    path: list[str | int] = []
+    met = value
+    for name, index, any_key in _STEP.findall(place.removeprefix("`key` in ").strip("`").removeprefix("$")):
+        if any_key:  # msgspec does not say which entry of a mapping: the first that cannot be right
+            step: str | int = next((k for k, v in met.items() if not isinstance(v, str)), "")
+        else:
+            step = int(index) if index else name
+        if isinstance(met, dict):
+            met = met.get(step)
+        elif isinstance(met, list) and isinstance(step, int) and step < len(met):
+            met = met[step]
+        path.append(step)
+    expected: str | None = None
+    wrong = re.fullmatch(r"Expected `(.*?)`(, got `.*`|.*)", what)
+    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
+    last = next((s for s in reversed(path) if isinstance(s, str)), "")
+    if missing:
+        what = f"{missing[1]} is missing"
+    elif what.startswith("Invalid enum value"):
+        what = f"{_shown(met)} is not allowed here"
+        expected = _choices(type_, tuple(path))
+    elif wrong and not in_key:
+        kinds = [_JSON_WORDS.get(k, k) for k in wrong[1].split(" | ") if k != "null"]
+        if wrong[2].startswith(", got") or not wrong[2]:
+            what = f"{_shown(met)} is not {' or '.join(kinds)}"
+        else:
+            what, expected = f"{_shown(met)} is out of range", wrong[2].strip()
+        if isinstance(met, (int, float)) and kinds == ["a string"]:
+            expected = "quotes around it"
+        if last in _PORT_FIELDS:
+            expected = "a port number 1 to 65535"
+        elif last == "targetPort":
+            expected = "a port number 1 to 65535, or the name of a port"
+    return _error(what, (*at, *path), document, expected)
+
+
+def _choices(type_: type[Object], path: Path) -> str | None:
+    """The words that a field may hold, read from its type: `TCP, UDP or SCTP`."""
+    at: inspect.Type = inspect.type_info(type_)
+    for step in path:
+        found: inspect.Type | None = None
+        for option in at.types if isinstance(at, inspect.UnionType) else (at,):
+            if isinstance(option, inspect.StructType):
+                found = next((f.type for f in option.fields if f.encode_name == step), None)
+            elif isinstance(option, inspect.VarTupleType):
+                found = option.item_type
+        if found is None:
+            return None
+        at = found
+    for option in at.types if isinstance(at, inspect.UnionType) else (at,):
+        if isinstance(option, inspect.LiteralType):
+            *most, last = (str(v) for v in option.values)
+            return f"{', '.join(most)} or {last}" if most else last
+    return None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + '..."'
+
+
+def _error(what: str, path: Path, document: Document | None, expected: str | None = None) -> InputError:
+    if document is not None:
+        return document.error(what, path, expected=expected)
+    return InputError(what, path=path_text(path) or None, expected=expected)

@@ -1,0 +1,193 @@
+"""ObjectMeta, keys, label selectors, and the base of all kinds (meta/v1).
+
+Objects are frozen: change one with `replace(obj, spec=...)` and give it to the store.
+Attributes are snake_case; the manifest's names are camelCase with Kubernetes' capitals (clusterIP, podCIDRs).
+Unknown fields are ignored. Must not know any single kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+Path = tuple[str | int, ...]
+_CAPITALS = {"Ip": "IP", "Ips": "IPs", "Cidr": "CIDR", "Cidrs": "CIDRs", "Pid": "PID", "Ipc": "IPC", "Id": "ID"}
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def field_name(attribute: str) -> str:
+    """`cluster_ips` as manifests write it: `clusterIPs`."""
+    first, *rest = attribute.split("_")
+    return first + "".join(_CAPITALS.get(word.title(), word.title()) for word in rest)
+
+
+def replace(struct: T, **changes: Any) -> T:
+    """A copy with some attributes changed (`msgspec.structs.replace`)."""
+    return msgspec.structs.replace(struct, **changes)
+
+
+class ApiStruct(msgspec.Struct, frozen=True, omit_defaults=True, rename=field_name):
+    """Base of every part of an object."""
+
+
+class Problem(NamedTuple):
+    """What the API server would refuse: where in the object, what, and what was expected."""
+
+    path: Path
+    what: str
+    expected: str | None = None
+
+
+class Key(NamedTuple):
+    """Who an object is: kind in lower case, namespace ("" for cluster-scoped kinds), name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        middle = f"{self.namespace}/" if self.namespace not in ("", "default") else ""
+        return f"{self.kind}/{middle}{self.name}"
+
+
+class OwnerReference(ApiStruct, frozen=True):
+    api_version: str
+    kind: str
+    name: str
+    uid: str = ""
+    controller: bool = False
+    block_owner_deletion: bool = False
+
+
+class ObjectMeta(ApiStruct, frozen=True):
+    """`uid` and `resource_version` are the store's. `deletion_timestamp` set means terminating."""
+
+    name: str = ""
+    namespace: str = ""
+    generate_name: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    owner_references: tuple[OwnerReference, ...] = ()
+
+    @property
+    def controller(self) -> OwnerReference | None:
+        """The owner that manages this object, if any."""
+        return next((o for o in self.owner_references if o.controller), None)
+
+
+class LabelSelectorRequirement(ApiStruct, frozen=True):
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """`NotIn` also holds where the label is absent, as in Kubernetes."""
+        if self.operator == "In":
+            return labels.get(self.key) in self.values
+        if self.operator == "NotIn":
+            return self.key not in labels or labels[self.key] not in self.values
+        return (self.key in labels) == (self.operator == "Exists")
+
+
+class LabelSelector(ApiStruct, frozen=True):
+    """All requirements must hold; an empty selector matches everything."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return selects(self.match_labels, labels) and all(e.matches(labels) for e in self.match_expressions)
+
+    @property
+    def empty(self) -> bool:
+        return not self.match_labels and not self.match_expressions
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        for i, e in enumerate(self.match_expressions):
+            if (e.operator in ("In", "NotIn")) != bool(e.values):
+                path = (*at, "matchExpressions", i, "values")
+                yield Problem(path, f"{e.operator} {'needs' if not e.values else 'takes no'} values")
+
+
+def selects(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether `labels` has every pair of `wanted` (a Service's selector, a nodeSelector)."""
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+class Object(ApiStruct, frozen=True, kw_only=True):
+    """Base of every kind. `key` is its name in the store."""
+
+    namespaced: ClassVar[bool] = True
+    api_version: str = ""
+    kind: str = ""
+    metadata: ObjectMeta
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind.lower(), self.metadata.namespace, self.metadata.name)
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.metadata.namespace
+
+    def problems(self) -> Iterator[Problem]:
+        """What the API server would refuse that the types do not say already."""
+        return iter(())
+
+    def inherit(self: O, old: O) -> O:
+        """This object as a user applies it over `old`: what the server had filled in stays. Default: the status."""
+        status = getattr(self, "status", None)
+        if status is None or status != type(status)():
+            return self
+        return replace(self, status=getattr(old, "status"))  # noqa: B009  (not every kind has one)
+
+
+O = TypeVar("O", bound=Object)
+
+
+class Other(Object, frozen=True, kw_only=True):
+    """A kind that has no effect on the network (ServiceAccount, ConfigMap ...): accepted and noted."""
+
+
+def owned_by(owner: Object) -> tuple[OwnerReference, ...]:
+    """The owner reference that a controller puts on what it makes for `owner`."""
+    return (
+        OwnerReference(
+            api_version=owner.api_version,
+            kind=owner.kind,
+            name=owner.name,
+            uid=owner.metadata.uid,
+            controller=True,
+            block_owner_deletion=True,
+        ),
+    )
+
+
+def to_value(obj: Object) -> dict[str, Any]:
+    """The object as a manifest's plain value (apiVersion and kind first, defaults left out)."""
+    value: dict[str, Any] = msgspec.to_builtins(obj)
+    return {"apiVersion": obj.api_version, "kind": obj.kind} | value
+
+
+def is_subdomain(name: str) -> bool:
+    """DNS-1123 subdomain: what most object names must be."""
+    return len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None
+
+
+def is_label(name: str) -> bool:
+    """DNS-1123 label: what Service, Namespace, container and host names must be."""
+    return len(name) <= 63 and _LABEL.fullmatch(name) is not None
