@@ -85,11 +85,14 @@ class Writer:
         return self._interfaces - 1
 
     def names(self, names: Mapping[int, Sequence[str]]) -> None:
-        """Write a name resolution block: IPv4 address to its names, the first being the one that is shown."""
+        """Write a name resolution block: IPv4 address to its names, the first being the one that is shown.
+
+        Wireshark shows the last name of a record, so they are written backwards.
+        """
         body = b""
         for address, texts in names.items():
             if texts:
-                value = address.to_bytes(4, "big") + b"".join(text.encode() + b"\0" for text in texts)
+                value = address.to_bytes(4, "big") + b"".join(text.encode() + b"\0" for text in reversed(texts))
                 body += _option(_NRB_IPV4, value)
         if body:
             self._block(4, body + _END)

@@ -1,0 +1,52 @@
+"""What all tests share: the judges (tshark, this machine's kernel) as fixtures, and a loud word where one is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from linux import Linux
+from linux import missing as linux_missing
+from tshark import Tshark, available
+
+NO_TSHARK = "skipped: no tshark"
+NO_KERNEL = "skipped: no real kernel to ask"
+
+
+@pytest.fixture(scope="session")
+def tshark(tmp_path_factory: pytest.TempPathFactory) -> Tshark:
+    """Wireshark's programs, with an empty home."""
+    if not available():
+        if os.environ.get("EMU_REQUIRE_TSHARK"):
+            pytest.fail("tshark is required (EMU_REQUIRE_TSHARK) and missing")
+        pytest.skip(NO_TSHARK)
+    return Tshark(tmp_path_factory.mktemp("wireshark-home"))
+
+
+@pytest.fixture
+def linux() -> Iterator[Linux]:
+    """Namespaces on this machine's kernel, deleted after the test. Tests that use it bear the mark `twin`."""
+    if linux_missing():
+        pytest.skip(f"{NO_KERNEL} ({linux_missing()})")
+    kernel = Linux(f"emut{os.getpid()}")
+    try:
+        yield kernel
+    finally:
+        kernel.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "linux" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.twin)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly which judge was missing, and how many tests went without it."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for words in (NO_TSHARK, NO_KERNEL):
+        count = sum(words in reason for reason in skipped)
+        if count:
+            terminalreporter.write_sep("#", f"{words} ({count} tests)", red=True, bold=True)

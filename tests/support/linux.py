@@ -1,0 +1,56 @@
+"""This machine's kernel as the judge: network namespaces that are gone afterwards.
+
+Get it from the `linux` fixture, which skips, loudly, without root, iproute2, iptables or conntrack.
+Traffic stays inside the namespaces made here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+
+COMMANDS = ("ip", "iptables", "conntrack")
+
+
+@cache
+def missing() -> str:
+    """Why the kernel cannot be asked; empty if it can."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "not root"
+    absent = [command for command in COMMANDS if shutil.which(command) is None]
+    if absent:
+        return f"no {', '.join(absent)}"
+    done = subprocess.run(["unshare", "-n", "true"], capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"no namespaces: {done.stderr.strip()}"
+
+
+class Linux:
+    """Makes namespaces called PREFIX-name; `close` deletes them, and with them all that is in them."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self._made: list[str] = []
+
+    def namespace(self, name: str) -> str:
+        """Make a namespace (lo up); gives its full name, which `run` and `ip ... netns` take."""
+        full = f"{self.prefix}-{name}"
+        run("ip", "netns", "add", full)
+        self._made.append(full)
+        self.run(full, "ip", "link", "set", "lo", "up")
+        return full
+
+    def run(self, namespace: str, *command: str, stdin: str = "") -> str:
+        """Run a command in a namespace; its stdout. Raises AssertionError with its complaint."""
+        return run("ip", "netns", "exec", namespace, *command, stdin=stdin)
+
+    def close(self) -> None:
+        while self._made:
+            run("ip", "netns", "delete", self._made.pop())
+
+
+def run(*command: str, stdin: str = "") -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
+    return done.stdout

@@ -1,0 +1,141 @@
+"""Wireshark as the judge of captures: fields of frames, what is wrong with a file, TCP analysis per interface.
+
+Runs with an empty home, so nobody's preferences count, and with every checksum verified. Get it from the
+`tshark` fixture, which skips (or fails, with EMU_REQUIRE_TSHARK=1) where tshark is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from struct import pack_into, unpack_from
+
+CHECKSUMS = ("ip.check_checksum:TRUE", "tcp.check_checksum:TRUE", "udp.check_checksum:TRUE")
+CHECKED = ("ip", "tcp", "udp", "icmp")
+ERROR = 8388608  # Wireshark's PI_ERROR; bad checksums and malformed packets are of this severity
+EPB, SHB = 6, 0x0A0D0D0A
+
+Fields = dict[str, list[str]]
+
+
+def available() -> bool:
+    return shutil.which("tshark") is not None
+
+
+class Tshark:
+    """`home` is an empty folder for Wireshark's configuration."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def run(self, program: str, *arguments: str | Path) -> str:
+        """What one of Wireshark's programs prints. Raises AssertionError with its complaint."""
+        env = {**os.environ, "HOME": str(self.home), "XDG_CONFIG_HOME": str(self.home / ".config"), "TZ": "UTC"}
+        command = [program, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        complaint = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("Running as user"))
+        assert done.returncode == 0, f"{' '.join(command)}: {complaint}"
+        assert not complaint, f"{' '.join(command)}: {complaint}"
+        return done.stdout
+
+    def read(
+        self, path: Path, *fields: str, where: str = "", prefs: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> list[Fields]:
+        """The named fields of each frame (all values of a field, as text; absent fields give []).
+
+        `where` is a display filter, `prefs` are `name:value`, `options` go to tshark (`-N`, `dn`).
+        """
+        arguments: list[str | Path] = ["-r", path, "-n", "-T", "json", *options]
+        for pref in (*CHECKSUMS, *prefs):
+            arguments += ["-o", pref]
+        for field in fields:
+            arguments += ["-e", field]
+        if where:
+            arguments += ["-Y", where]
+        frames = json.loads(self.run("tshark", *arguments) or "[]")
+        return [{field: frame["_source"]["layers"].get(field, []) for field in fields} for frame in frames]
+
+    def problems(self, path: Path, *, commented: bool = True) -> list[str]:
+        """What is wrong with a capture, a line each: empty, malformed, bad checksums, no interface name, no comment.
+
+        TCP analysis is left to `analysis`: the same segment on two interfaces is no retransmission.
+        """
+        status = [f"{layer}.checksum.status" for layer in CHECKED]
+        frames = self.read(
+            path,
+            *("frame.number", "frame.interface_name", "frame.comment", "_ws.malformed"),
+            *("_ws.expert.severity", "_ws.expert.message", *status),
+            prefs=["tcp.analyze_sequence_numbers:FALSE"],
+        )
+        found = [] if frames else ["no frames"]
+        for frame in frames:
+            (number,) = frame["frame.number"]
+            (name,) = frame["frame.interface_name"] or ("",)
+            if not name or name.startswith("unknown"):
+                found.append(f"#{number}: no interface name")
+            if commented and not any(frame["frame.comment"]):
+                found.append(f"#{number} {name}: no comment")
+            if frame["_ws.malformed"]:
+                found.append(f"#{number} {name}: malformed")
+            found += [f"#{number} {name}: {key} bad" for key in status if "0" in frame[key]]
+            if any(int(severity) >= ERROR for severity in frame["_ws.expert.severity"]):
+                found.append(f"#{number} {name}: {'; '.join(frame['_ws.expert.message'])}")
+        return found
+
+    def analysis(self, path: Path) -> dict[str, list[str]]:
+        """Wireshark's TCP analysis of each interface by itself: interface name -> "#frame: what it says", in order.
+
+        Interfaces about which it says nothing are absent. Frame numbers are those of the whole file.
+        """
+        apart = self.home / f"{path.stem}.apart.pcapng"
+        apart.write_bytes(interfaces_apart(path.read_bytes()))
+        said: defaultdict[str, list[str]] = defaultdict(list)
+        frames = self.read(
+            apart,
+            *("frame.number", "frame.interface_name", "_ws.expert.message"),
+            where="tcp.analysis.flags",
+            prefs=[pref.replace("TRUE", "FALSE") for pref in CHECKSUMS],
+        )
+        for frame in frames:
+            said[frame["frame.interface_name"][0]] += [
+                f"#{frame['frame.number'][0]}: {message}" for message in frame["_ws.expert.message"]
+            ]
+        apart.unlink()
+        return dict(said)
+
+
+def blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """The blocks of a little-endian pcapng file: type, offset, length."""
+    at = 0
+    while at < len(data):
+        kind, length = unpack_from("<II", data, at)
+        yield kind, at, length
+        at += length
+
+
+def interfaces_apart(data: bytes) -> bytes:
+    """The same file with IPv4 addresses renumbered per interface, so that no two interfaces share a TCP connection.
+
+    Comments are dropped with all other packet options (each would be an expert message); checksums do not hold.
+    """
+    out = bytearray()
+    numbers: dict[tuple[int, bytes], int] = {}
+    for kind, at, length in blocks(data):
+        if kind != EPB:
+            out += data[at : at + length]
+            continue
+        interface, _, _, captured = unpack_from("<4I", data, at + 8)
+        frame = bytearray(data[at + 28 : at + 28 + captured])
+        if captured >= 34 and frame[12:14] == b"\x08\x00":
+            for place in (26, 30):
+                number = numbers.setdefault((interface, bytes(frame[place : place + 4])), len(numbers))
+                pack_into(">I", frame, place, 0x10000000 + number)
+        body = data[at + 8 : at + 28] + frame + bytes(-captured % 4)
+        total = (len(body) + 12).to_bytes(4, "little")
+        out += EPB.to_bytes(4, "little") + total + body + total
+    return bytes(out)
