@@ -1,0 +1,193 @@
+"""Single doors and house rules: each door is one grep in a reader's hands, and one test here.
+
+Scapy has one door, time and chance one, folders one, and a live frame's bytes are written in one place.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EMU = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "emu").rglob("*.py"))
+ALL = EMU + sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))
+# What only one file may import. The twin lives on the host, and on the host's clock.
+CLOCK = ("emu/clock.py", "emu/twin/")
+WALKER = ("emu/registry.py", "emu/__init__.py")  # emu/__init__ imports its names late, it walks nothing
+DOORS = {
+    "scapy": ("emu/craft.py",),
+    **dict.fromkeys(("heapq", "random", "time", "datetime", "secrets", "uuid"), CLOCK),
+    **dict.fromkeys(("pkgutil", "importlib"), WALKER),
+}
+DATA = {"importlib.resources", "importlib.metadata"}  # they read data, they import nothing
+WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")
+CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "reverse"}
+EMPTY_WORDS = {"Manager", "Helper", "Helpers", "Util", "Utils", "Handler", "Info", "Base"}
+MAY_PRINT = ("emu/cli", "emu/report/", "emu/__main__.py")
+
+
+@cache
+def tree(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+def imported(module: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def wrong_doors(path: str, module: ast.Module) -> list[str]:
+    return [
+        f"{path}:{line}: {name} comes in by {' or '.join(DOORS[top])} only"
+        for line, name in imported(module)
+        if (top := name.split(".")[0]) in DOORS
+        and not path.startswith(DOORS[top])
+        and ".".join(name.split(".")[:2]) not in DATA
+    ]
+
+
+def writes_to_frames(path: str, module: ast.Module) -> list[str]:
+    """Writes into something's `.buf`, also by a local name for it: `buf = frame.buf; buf[0] = 1`."""
+    found: set[int] = set()
+    functions = [
+        node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    ]
+    for scope in [*functions, module]:
+        names = {name for node in ast.walk(scope) for name in names_of_buf(node)} if scope is not module else set()
+        for node in ast.walk(scope):
+            if isinstance(node, ast.Assign | ast.Delete):
+                targets = [leaf for target in node.targets for leaf in leaves(target)]
+            elif isinstance(node, ast.AugAssign | ast.AnnAssign):
+                targets = [node.target]
+            elif isinstance(node, ast.Call):
+                targets = []
+                function = node.func
+                changes = (
+                    isinstance(function, ast.Attribute) and function.attr in CHANGING and is_buf(function.value, names)
+                )
+                into = ast.unparse(function).endswith("pack_into") and any(is_buf(arg, names) for arg in node.args)
+                if changes or into:
+                    found.add(node.lineno)
+            else:
+                continue
+            for target in targets:
+                if isinstance(target, ast.Subscript) and is_buf(target.value, names):
+                    found.add(target.lineno)
+                if isinstance(target, ast.Attribute) and target.attr == "buf" and ast.unparse(target.value) != "self":
+                    found.add(target.lineno)
+    return [f"{path}:{line}: writes into a live frame" for line in sorted(found)]
+
+
+def leaves(target: ast.expr) -> Iterator[ast.expr]:
+    if isinstance(target, ast.Tuple | ast.List):
+        for element in target.elts:
+            yield from leaves(element)
+    else:
+        yield target
+
+
+def names_of_buf(node: ast.AST) -> Iterator[str]:
+    """The local names that an assignment gives to a `.buf`, tuples taken apart."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=False))
+            for name, value in pairs:
+                if isinstance(name, ast.Name) and is_buf(value, set()):
+                    yield name.id
+    elif isinstance(node, ast.NamedExpr) and is_buf(node.value, set()):
+        yield node.target.id
+
+
+def is_buf(node: ast.expr, names: set[str]) -> bool:
+    return (isinstance(node, ast.Attribute) and node.attr == "buf") or (isinstance(node, ast.Name) and node.id in names)
+
+
+def empty_words(path: str, module: ast.Module) -> list[str]:
+    """Classes and files named after nothing in the field."""
+    names = [node.name for node in ast.walk(module) if isinstance(node, ast.ClassDef)]
+    names.append(Path(path).stem.title().replace("_", ""))
+    return [f"{path}: {name}" for name in names if EMPTY_WORDS & set(re.findall(r"[A-Z][a-z]+", name))]
+
+
+@pytest.mark.parametrize("path", EMU)
+def test_single_doors(path: str) -> None:
+    assert wrong_doors(path, tree(path)) == []
+
+
+@pytest.mark.parametrize("path", [path for path in EMU if path not in WRITERS])
+def test_only_rewrite_writes_into_a_live_frame(path: str) -> None:
+    assert writes_to_frames(path, tree(path)) == []
+
+
+@pytest.mark.parametrize("path", EMU)
+def test_house_rules(path: str) -> None:
+    module = tree(path)
+    stars = [node.lineno for node in ast.walk(module) if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
+    assert stars == [], "star imports hide where a name comes from"
+    assert empty_words(path, module) == []
+    if not path.startswith(MAY_PRINT):
+        calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+        prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert prints == [], "results are returned; the command line prints"
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_files_say_what_they_are_and_stay_small(path: str) -> None:
+    docstring = ast.get_docstring(tree(path)) or ""
+    lines = [line for line in docstring.splitlines() if line.strip()]
+    enough = 2 if path.startswith("emu/") and not path.endswith("__init__.py") else 1
+    assert len(lines) >= enough, "a module's docstring says what it is and what it must not know"
+    assert len((ROOT / path).read_text().splitlines()) <= 500
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("frame.buf[0] = 1", True),
+        ("frame.buf[0:2] += b'x'", True),
+        ("a, frame.buf[3] = 1, 2", True),
+        ("del frame.buf[9:]", True),
+        ("frame.buf = bytearray()", True),
+        ("frame.buf.extend(b'x')", True),
+        ("pack_into('>H', frame.buf, 0, 1)", True),
+        ("def f(frame):\n    buf = frame.buf\n    buf[1] = 2", True),
+        ("def f(frame):\n    buf, x = frame.buf, 1\n    buf[1] = 2", True),
+        ("def f(frame):\n    buf = frame.buf[:]\n    buf[1] = 2", False),
+        ("def f():\n    buf = bytearray(64)\n    buf[1] = 2\n    return buf", False),
+        ("def f(frame):\n    return frame.buf[3] == 1", False),
+    ],
+)
+def test_the_frame_rule_itself(source: str, wrong: bool) -> None:
+    assert bool(writes_to_frames("emu/kernel/net/x.py", ast.parse(source))) is wrong
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "wrong"),
+    [
+        ("emu/report/a.py", "def f():\n    from scapy.all import IP", True),
+        ("emu/craft.py", "import scapy.all", False),
+        ("emu/kernel/net/a.py", "from time import monotonic_ns", True),
+        ("emu/twin/a.py", "import time", False),
+        ("emu/apps/a.py", "import importlib", True),
+        ("emu/scenario/a.py", "from importlib import resources", False),
+    ],
+)
+def test_the_door_rule_itself(path: str, source: str, wrong: bool) -> None:
+    assert bool(wrong_doors(path, ast.parse(source))) is wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("BaseDevice", True), ("Ctinfo", False), ("Basement", False), ("IPInfo", True)]
+)
+def test_the_word_rule_itself(name: str, wrong: bool) -> None:
+    assert bool(empty_words("emu/x.py", ast.parse(f"class {name}: pass"))) is wrong

@@ -1,0 +1,115 @@
+"""The floor rule: a file imports only from lower floors or its own folder, never up, never across a `|`.
+
+Every import counts, also those inside functions and under TYPE_CHECKING. The table is the README's picture of the house.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = (
+    "wire clock trail errors registry craft kernel.sysctl kube.api",
+    "kernel.link kernel.netfilter",
+    "kernel.net",
+    "kernel.transport kernel.tunnel",
+    "kernel.boot kube.store",
+    "kube.cni kube.proxy kube.policy kube.dns kube.controllers kube.scheduler apps capture",
+    "kube.cluster kube.kubelet",
+    "scenario",
+    "report",
+    "twin testing",
+    "cli",
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
+# On the ground floor, who may look at which neighbour.
+NEIGHBOURS = {("craft", "wire"), *((room, "errors") for room in FLOOR_OF)}
+FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "emu").rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    """The room of a module: `emu.kernel.net.arp` lies in `kernel.net`. "" for emu's own page."""
+    parts = module.split(".")[1:]
+    known = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+    return next((room for room in known if room in FLOOR_OF), known[-1] if known else "")
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_module(module: str) -> bool:
+    path = ROOT / module.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def imports_of(path: Path, source: str) -> list[tuple[int, str]]:
+    """(line, module of emu) of every import, relative ones resolved, `from package import module` taken to the module."""
+    package = module_of(path).split(".")
+    if path.name != "__init__.py":
+        package.pop()
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+            for alias in node.names:
+                deeper = f"{base}.{alias.name}"
+                found.append((node.lineno, deeper if is_module(deeper) else base))
+    return [(line, module) for line, module in found if module.split(".")[0] == "emu"]
+
+
+def trespasses(path: Path, source: str) -> list[str]:
+    """Each import of the file that the floor rule forbids, in words."""
+    own = room_of(module_of(path))
+    if own in ("", "kernel", "kube"):  # the public page, and folders that are only names: lazy, or empty
+        return [] if own == "" else [f"{path}:{line}: {module}" for line, module in imports_of(path, source)]
+    if own not in FLOOR_OF:
+        return [f"{path}: the room {own!r} is on no floor"]
+    wrong = []
+    for line, module in imports_of(path, source):
+        room = room_of(module)
+        if room == own or (own, room) in NEIGHBOURS:
+            continue
+        if room not in FLOOR_OF or FLOOR_OF[room] >= FLOOR_OF[own]:
+            wrong.append(f"{path}:{line}: {own} (floor {FLOOR_OF[own]}) imports {module}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_only_from_below(path: Path) -> None:
+    assert trespasses(path, (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "allowed"),
+    [
+        ("emu/kernel/net/arp.py", "from emu.wire import frame", True),
+        ("emu/kernel/net/arp.py", "from .neighbour import Neighbour", True),
+        ("emu/kernel/net/arp.py", "from ..transport import tcp", False),
+        ("emu/kernel/net/arp.py", "def f():\n    import emu.kernel.boot", False),
+        ("emu/kernel/net/arp.py", "if TYPE_CHECKING:\n    from emu.kube.store import Store", False),
+        ("emu/kernel/link/veth.py", "from emu.kernel.netfilter import hooks", False),
+        ("emu/kernel/link/veth.py", "from emu.kernel import sysctl", True),
+        ("emu/kernel/link/veth.py", "from emu.kernel import net", False),
+        ("emu/kube/proxy/iptables.py", "from emu.kube.cni import bridge", False),
+        ("emu/kube/cluster.py", "from emu.kube.kubelet import Kubelet", False),
+        ("emu/wire/frame.py", "from emu.clock import US", False),
+        ("emu/craft.py", "from emu.wire.frame import Frame", True),
+        ("emu/wire/frame.py", "from emu.errors import InputError", True),
+        ("emu/report/walk.py", "import emu", False),
+        ("emu/cellar.py", "", False),
+    ],
+)
+def test_the_rule_itself(path: str, source: str, allowed: bool) -> None:
+    assert (trespasses(Path(path), source) == []) is allowed
+
+
+def test_the_house_is_not_empty() -> None:
+    assert len(FILES) > 10
