@@ -21,13 +21,15 @@ CLOCK = ("emu/clock.py", "emu/twin/")
 WALKER = ("emu/registry.py", "emu/__init__.py")  # emu/__init__ imports its names late, it walks nothing
 DOORS = {
     "scapy": ("emu/craft.py",),
-    **dict.fromkeys(("heapq", "random", "time", "datetime", "secrets", "uuid"), CLOCK),
+    **dict.fromkeys(("heapq", "random", "time", "secrets"), CLOCK),
     **dict.fromkeys(("pkgutil", "importlib"), WALKER),
 }
 DATA = {"importlib.resources", "importlib.metadata"}  # they read data, they import nothing
+HOST_READS = re.compile(r"(^|\.)((date|datetime)\.(now|utcnow|today)|uuid[14]|urandom|getrandom)$")
 WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")
 CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "reverse"}
 EMPTY_WORDS = {"Manager", "Helper", "Helpers", "Util", "Utils", "Handler", "Info", "Base"}
+DOCSTRING_LINES = 2
 MAY_PRINT = ("emu/cli", "emu/report/", "emu/__main__.py")
 
 
@@ -51,6 +53,16 @@ def wrong_doors(path: str, module: ast.Module) -> list[str]:
         if (top := name.split(".")[0]) in DOORS
         and not path.startswith(DOORS[top])
         and ".".join(name.split(".")[:2]) not in DATA
+    ]
+
+
+def host_reads(path: str, module: ast.Module) -> list[str]:
+    """Calls that ask this host for its time or its chance, by doors that have other uses too."""
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    return [
+        f"{path}:{call.lineno}: {ast.unparse(call.func)}() asks the host; time and chance are the clock's"
+        for call in calls
+        if HOST_READS.search(ast.unparse(call.func)) and not path.startswith(CLOCK)
     ]
 
 
@@ -122,6 +134,7 @@ def empty_words(path: str, module: ast.Module) -> list[str]:
 @pytest.mark.parametrize("path", EMU)
 def test_single_doors(path: str) -> None:
     assert wrong_doors(path, tree(path)) == []
+    assert host_reads(path, tree(path)) == []
 
 
 @pytest.mark.parametrize("path", [path for path in EMU if path not in WRITERS])
@@ -145,7 +158,7 @@ def test_house_rules(path: str) -> None:
 def test_files_say_what_they_are_and_stay_small(path: str) -> None:
     docstring = ast.get_docstring(tree(path)) or ""
     lines = [line for line in docstring.splitlines() if line.strip()]
-    enough = 2 if path.startswith("emu/") and not path.endswith("__init__.py") else 1
+    enough = DOCSTRING_LINES if path.startswith("emu/") and not path.endswith("__init__.py") else 1
     assert len(lines) >= enough, "a module's docstring says what it is and what it must not know"
     assert len((ROOT / path).read_text().splitlines()) <= 500
 
@@ -179,11 +192,16 @@ def test_the_frame_rule_itself(source: str, wrong: bool) -> None:
         ("emu/kernel/net/a.py", "from time import monotonic_ns", True),
         ("emu/twin/a.py", "import time", False),
         ("emu/apps/a.py", "import importlib", True),
+        ("emu/apps/a.py", "import uuid\nuuid.uuid4()", True),
+        ("emu/apps/a.py", "import uuid\nuuid.UUID(int=3)", False),
+        ("emu/apps/a.py", "from datetime import datetime\ndatetime.now(tz=UTC)", True),
+        ("emu/apps/a.py", "clock.now()", False),
         ("emu/scenario/a.py", "from importlib import resources", False),
     ],
 )
 def test_the_door_rule_itself(path: str, source: str, wrong: bool) -> None:
-    assert bool(wrong_doors(path, ast.parse(source))) is wrong
+    module = ast.parse(source)
+    assert bool(wrong_doors(path, module) + host_reads(path, module)) is wrong
 
 
 @pytest.mark.parametrize(
