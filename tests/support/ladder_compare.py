@@ -1,0 +1,132 @@
+"""Runs a scenario in a world and compares each step with its ladder: frames per interface, calls, tables.
+
+Knows only `ladder_drive.World`, so the same judge sits over the emulator and over a kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from ladder_drive import CLIENT_PORTS, SCENARIOS, Drive, World
+from ladder_lines import Sighting, per_tap, split_background
+from ladder_lines import Step as Measured
+from ladder_normalise import Normaliser
+
+
+@dataclass
+class Done:
+    """What a step did here, in the ladder's words. `failure` is an exception that ended it."""
+
+    frames: list[Sighting] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    tables: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    failure: BaseException | None = None
+
+
+def perform(world: World, measured: list[Measured]) -> list[Done]:
+    """All steps of the scenario. After a step that raised, the others are not done."""
+    drive = Drive(world)
+    normalise = Normaliser(world.setup.roles(), CLIENT_PORTS)
+    steps: list[Done] = []
+    for step, kernel in zip(SCENARIOS[world.setup.name], measured, strict=True):
+        assert step.title == kernel.title, "the table of steps is not the ladder's"
+        done = Done()
+        steps.append(done)
+        if step.cold:
+            world.flush()
+        for namespace in step.without_default:
+            world.delete_route(namespace, "default")
+        del world.seen[:], drive.calls[:]
+        try:
+            step.run(drive, **step.arguments)
+            done.tables = {key: world.table(*key) for key in kernel.tables}
+            world.wait(step.pause_ns)
+        except Exception as failure:  # the step's test shows it, beside what was seen until then
+            done.failure = failure
+        done.calls = list(drive.calls)
+        done.frames = [Sighting(0, seen.tap, seen.direction, normalise.render(seen.data)) for seen in world.seen]
+        if done.failure is not None:
+            break
+    return steps
+
+
+def compare_frames(kernel: list[Sighting], here: list[Sighting]) -> str:
+    """Nothing, or both sequences of the interface that differs first, and the whole road as it was here."""
+    theirs, ours = per_tap(kernel), per_tap(here)
+    wrong: list[tuple[int, str]] = []
+    for tap in sorted(theirs.keys() | ours.keys()):
+        want, want_aside = split_background(theirs.get(tap, []))
+        have, have_aside = split_background(ours.get(tap, []))
+        if want != have:
+            same = next(i for i, (a, b) in enumerate(zip_longest(want, have)) if a != b)
+            # of several interfaces the one is shown whose difference came first on the kernel's road
+            places = [i for i, seen in enumerate(kernel) if seen.tap == tap]
+            wrong.append((places[same] if same < len(places) else len(kernel), side_by_side(tap, want, have)))
+        elif Counter(want_aside) != Counter(have_aside):
+            text = side_by_side(f"{tap} (probes, in any order)", sorted(want_aside), sorted(have_aside))
+            wrong.append((len(kernel), text))
+    if not wrong:
+        return ""
+    road = "\n".join(f"  {seen.tap:<14} {seen.direction:<8} {seen.line}" for seen in here)
+    return f"{len(wrong)} interfaces differ; first {min(wrong)[1]}\nThe road here:\n{road}"
+
+
+def side_by_side(title: str, kernel: list[str], here: list[str]) -> str:
+    lines = [f"{title}:"]
+    for want, have in zip_longest(kernel, here):
+        if want == have:
+            lines.append(f"    both    {want}")
+        else:
+            lines += [f"  ! kernel  {want}" if want is not None else "  ! kernel  nothing more"]
+            lines += [f"  ! here    {have}" if have is not None else "  ! here    nothing more"]
+    return "\n".join(lines)
+
+
+def compare_calls(kernel: list[str], here: list[str]) -> str:
+    return "" if kernel == here else side_by_side("calls", kernel, here)
+
+
+def compare_tables(kernel: dict[tuple[str, str], list[str]], here: dict[tuple[str, str], list[str]]) -> str:
+    """Conntrack, neighbours and FDB are sets; routes and rules stand in order."""
+    texts: list[str] = []
+    for (namespace, what), entries in kernel.items():
+        want, have = [e for e in entries if not e.startswith("#")], here[namespace, what]
+        if what == "conntrack":
+            want, have = conntrack(want), conntrack(have)
+        elif what == "rules":
+            want, have = [uncounted(e) for e in want], [uncounted(e) for e in have]
+        if what not in ("rules", "route"):
+            want, have = sorted(want), sorted(have)
+        if not alike(want, have):
+            texts.append(side_by_side(f"{namespace}: {what}", want, have))
+    return "\n".join(texts)
+
+
+def conntrack(entries: list[str]) -> list[str]:
+    """Echo ids are random: both tuples of an entry name the same one. The seconds move to the end."""
+    moved = []
+    for entry in entries:
+        head = re.match(r"(\S+ +\d+ \S+ +\d+) (\d+) (.*)", entry)
+        assert head is not None, entry
+        text = head[3]
+        for number, ident in enumerate(dict.fromkeys(re.findall(r"\bid=\d+", text)), 1):
+            text = re.sub(rf"\b{ident}\b", f"id=#{number}", text)
+        moved.append(f"{' '.join(head[1].split())} {text} seconds={head[2]}")
+    return moved
+
+
+def uncounted(rule: str) -> str:
+    """The ladders' chains were printed with their counters zeroed."""
+    return re.sub(r"\[\d+:\d+\]$", "[0:0]", rule)
+
+
+def alike(want: list[str], have: list[str]) -> bool:
+    """Equal, but for a second: the kernel's run took real time, and remaining seconds are rounded down."""
+    seconds = re.compile(r" seconds=(\d+)$")
+    if [seconds.sub("", line) for line in want] != [seconds.sub("", line) for line in have]:
+        return False
+    pairs = [(seconds.search(a), seconds.search(b)) for a, b in zip(want, have, strict=True)]
+    return all(a is None or b is None or abs(int(a[1]) - int(b[1])) <= 1 for a, b in pairs)
