@@ -84,7 +84,8 @@ ensure_commands() {
     fi
     say "installing from the system's packages: ${missing[*]}"
     log=$(mktemp)
-    if ! { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 update -qq &&
+    # One source that cannot be reached fails the update, and need not fail the installation.
+    if ! { DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 update -qq || true
         DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends \
             "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
         tail -n 5 "$log" >&2
