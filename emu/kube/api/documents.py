@@ -25,7 +25,7 @@ MAX_EXPANDED = 100_000
 """Nodes that aliases may expand a document to (or ten times what is written, if that is more)."""
 
 _PREFIX = "tag:yaml.org,2002:"
-_STR, _MERGE = _PREFIX + "str", _PREFIX + "merge"
+_STR, _SEQ, _MAP, _MERGE = (_PREFIX + name for name in ("str", "seq", "map", "merge"))
 # libyaml composes by recursion in C, so what could be deep is measured from its events first.
 _OPENINGS = 2_000
 _LADDER = re.compile(r"^[ \t?:-]{1000}", re.M)
@@ -220,11 +220,11 @@ def _build(node: yaml.Node, file: str | None, depth: int) -> Any:
         try:
             return construct(node)
         except (ValueError, KeyError):
-            raise _error(f'"{node.value}" is not a {node.tag.removeprefix(_PREFIX)}', node, file) from None
+            raise _error(f'"{node.value}" is not of type {node.tag.removeprefix(_PREFIX)}', node, file) from None
     if depth == MAX_DEPTH:
         raise _too_deep(file, _line(node))
-    if not node.tag.startswith(_PREFIX):
-        raise _error(f"unknown tag {node.tag}", node, file)
+    if node.tag != (_SEQ if isinstance(node, yaml.SequenceNode) else _MAP):
+        raise _error(f"unknown tag {node.tag.replace(_PREFIX, '!!')}", node, file)
     depth += 1
     if isinstance(node, yaml.SequenceNode):
         return [

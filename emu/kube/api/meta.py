@@ -179,7 +179,7 @@ def owned_by(owner: Object) -> tuple[OwnerReference, ...]:
 
 def to_value(obj: Object) -> dict[str, Any]:
     """The object as a manifest's plain value (apiVersion and kind first, defaults left out)."""
-    value: dict[str, Any] = msgspec.to_builtins(obj)
+    value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))
     return {"apiVersion": obj.api_version, "kind": obj.kind} | value
 
 

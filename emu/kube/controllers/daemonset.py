@@ -1,0 +1,53 @@
+"""DaemonSet: one pod on every node that matches (pkg/controller/daemon).
+
+Unschedulable nodes are tolerated, as the controller's own toleration does; other taints are not modelled.
+Must not know the scheduler: the controller names the node.
+"""
+
+from __future__ import annotations
+
+from emu.kube.api.apps import DaemonSet, WorkloadStatus
+from emu.kube.api.core import Node, Pod
+from emu.kube.api.meta import replace, selects
+from emu.kube.controllers import names, pods
+from emu.kube.store import Store
+
+_REVISION = "controller-revision-hash"
+
+
+def reconcile(store: Store, seed: int) -> None:
+    """Make a pod where one is missing, delete those that are too many; renew outdated ones one at a time."""
+    owned = pods.by_controller(store, Pod)
+    nodes = store.list(Node)
+    for ds in store.list(DaemonSet):
+        template = ds.spec.template
+        revision = names.template_hash(template)
+        wanted = [
+            n.name
+            for n in nodes
+            if selects(template.spec.node_selector, n.metadata.labels) and template.spec.node_name in ("", n.name)
+        ]
+        mine: dict[str, Pod] = {}
+        for pod in pods.active(owned[ds.metadata.uid]):
+            if pod.spec.node_name in wanted and pod.spec.node_name not in mine:
+                mine[pod.spec.node_name] = pod
+            else:
+                store.delete(pod.key)
+        for node in wanted:
+            if node not in mine:
+                name = names.generate(store, "pod", ds.namespace, f"{ds.name}-", seed)
+                mine[node] = pods.create(store, ds, template, name, {_REVISION: revision}, node_name=node)
+        _renew(store, ds, mine, revision)
+        status = WorkloadStatus(replicas=len(mine), ready_replicas=sum(p.ready for p in mine.values()))
+        store.put(replace(ds, status=status))
+
+
+def _renew(store: Store, ds: DaemonSet, mine: dict[str, Pod], revision: str) -> None:
+    """Delete one outdated pod, when no other pod is missing (maxUnavailable 1)."""
+    if ds.spec.update_strategy.type == "OnDelete":
+        return
+    outdated = [n for n, p in mine.items() if p.metadata.labels.get(_REVISION) != revision]
+    unready = [n for n, p in mine.items() if not p.ready]
+    node = next((n for n in (*unready, *outdated) if n in outdated), None)
+    if node is not None and all(n == node for n in unready):
+        store.delete(mine.pop(node).key)

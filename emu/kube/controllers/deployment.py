@@ -1,0 +1,103 @@
+"""Deployment: one ReplicaSet a pod template, and the way from the old to the new (pkg/controller/deployment).
+
+Progress of a rolling update is counted in ready pods; there are no deadlines. Must not know pods.
+"""
+
+from __future__ import annotations
+
+from emu.kube.api.apps import Deployment, ReplicaSet, ReplicaSetSpec, WorkloadStatus
+from emu.kube.api.core import PodTemplateSpec
+from emu.kube.api.meta import ObjectMeta, owned_by, replace
+from emu.kube.controllers import names, pods
+from emu.kube.store import Store
+
+_HASH = "pod-template-hash"
+
+
+def reconcile(store: Store, seed: int) -> None:
+    """Bring every Deployment one step forward. Names come from the template, so the seed does not matter."""
+    owned = pods.by_controller(store, ReplicaSet)
+    for deployment in store.list(Deployment):
+        sets = pods.adopt(store, deployment, deployment.spec.selector, owned[deployment.metadata.uid], owned[""])
+        name = f"{deployment.name}-{names.template_hash(deployment.spec.template)}"
+        new = next((rs for rs in sets if rs.name == name or _template(rs) == deployment.spec.template), None)
+        old = [rs for rs in sets if rs is not new]
+        if not deployment.spec.paused:
+            _roll(store, deployment, new or _replica_set(deployment, name), old)
+        elif new is not None and not any(rs.spec.replicas for rs in old):
+            _scale(store, new, deployment.spec.replicas)  # paused: scaled, but not rolled
+        for rs in _surplus_history(deployment, old):
+            store.delete(rs.key)
+        replicas = sum(rs.status.replicas for rs in sets)
+        ready = sum(rs.status.ready_replicas for rs in sets)
+        store.put(replace(deployment, status=WorkloadStatus(replicas=replicas, ready_replicas=ready)))
+
+
+def _template(rs: ReplicaSet) -> PodTemplateSpec:
+    """A ReplicaSet's template as its Deployment wrote it."""
+    meta = rs.spec.template.metadata
+    labels = {k: v for k, v in meta.labels.items() if k != _HASH}
+    return replace(rs.spec.template, metadata=replace(meta, labels=labels))
+
+
+def _replica_set(deployment: Deployment, name: str) -> ReplicaSet:
+    """The ReplicaSet of the present template, with no replicas yet."""
+    template, selector = deployment.spec.template, deployment.spec.selector
+    mark = {_HASH: name.removeprefix(f"{deployment.name}-")}
+    labels = template.metadata.labels | mark
+    return ReplicaSet(
+        metadata=ObjectMeta(
+            name=name, namespace=deployment.namespace, labels=labels, owner_references=owned_by(deployment)
+        ),
+        spec=ReplicaSetSpec(
+            replicas=0,
+            selector=replace(selector, match_labels=selector.match_labels | mark),
+            template=replace(template, metadata=replace(template.metadata, labels=labels)),
+        ),
+    )
+
+
+def _roll(store: Store, deployment: Deployment, new: ReplicaSet, old: list[ReplicaSet]) -> None:
+    wanted = deployment.spec.replicas
+    if deployment.spec.strategy.type == "Recreate":
+        for rs in old:
+            _scale(store, rs, 0)
+        _scale(store, new, new.spec.replicas if any(rs.status.replicas for rs in old) else wanted)
+        return
+    surge, unavailable = _allowed(deployment)
+    total = new.spec.replicas + sum(rs.spec.replicas for rs in old)
+    grown = min(wanted, max(new.spec.replicas, new.spec.replicas + wanted + surge - total))
+    _scale(store, new, grown)
+    if grown != new.spec.replicas:
+        return
+    least = wanted - unavailable
+    spare = total - least - (new.spec.replicas - new.status.ready_replicas)
+    for rs in old:  # those that are not ready are no loss
+        sick = min(spare, rs.spec.replicas - rs.status.ready_replicas)
+        if sick > 0:
+            _scale(store, rs, rs.spec.replicas - sick)
+            return
+    spare = min(spare, new.status.ready_replicas + sum(rs.status.ready_replicas for rs in old) - least)
+    for rs in old:
+        leave = min(max(spare, 0), rs.spec.replicas)
+        _scale(store, rs, rs.spec.replicas - leave)
+        spare -= leave
+
+
+def _allowed(deployment: Deployment) -> tuple[int, int]:
+    """maxSurge (rounded up) and maxUnavailable (down) as numbers of pods; not both may be none."""
+    rolling, wanted = deployment.spec.strategy.rolling_update, deployment.spec.replicas
+    surge, unavailable = (
+        value if isinstance(value, int) else (int(value.removesuffix("%")) * wanted + up) // 100
+        for value, up in ((rolling.max_surge, 99), (rolling.max_unavailable, 0))
+    )
+    return surge, min(max(unavailable, 0 if surge else 1), wanted)
+
+
+def _scale(store: Store, rs: ReplicaSet, replicas: int) -> None:
+    store.put(replace(rs, spec=replace(rs.spec, replicas=replicas)))
+
+
+def _surplus_history(deployment: Deployment, old: list[ReplicaSet]) -> list[ReplicaSet]:
+    idle = [rs for rs in old if not rs.spec.replicas and not rs.status.replicas]
+    return idle[: max(len(idle) - deployment.spec.revision_history_limit, 0)]

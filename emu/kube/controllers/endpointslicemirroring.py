@@ -1,0 +1,69 @@
+"""Endpoints objects that a user wrote for a Service without a selector, mirrored to EndpointSlices.
+
+As pkg/controller/endpointslicemirroring. Must not know pods.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Literal
+
+from emu.kube.api.core import EndpointAddress, Endpoints, Service
+from emu.kube.api.discovery import MANAGED_BY, Endpoint, EndpointConditions, EndpointSlice, EndpointSlicePort
+from emu.kube.controllers.slices import Wanted, pack
+from emu.kube.store import Store
+
+MANAGER = "endpointslicemirroring-controller.k8s.io"
+_SKIP = "endpointslice.kubernetes.io/skip-mirror"
+_LEADER = "control-plane.alpha.kubernetes.io/leader"
+
+
+def reconcile(store: Store, seed: int) -> None:
+    """Bring the mirrored slices up to date; those of Endpoints that are no longer mirrored go."""
+    slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
+    for found in store.list(EndpointSlice):
+        if found.metadata.labels.get(MANAGED_BY) == MANAGER:
+            slices[found.namespace, found.service_name].append(found)
+    for endpoints in store.list(Endpoints):
+        existing = slices.pop((endpoints.namespace, endpoints.name), [])
+        wanted = _wanted(endpoints) if _mirrored(store, endpoints) else {}
+        if wanted:
+            pack(store, endpoints, MANAGER, endpoints.metadata.labels, existing, wanted, seed)
+        else:
+            slices[endpoints.namespace, endpoints.name] = existing
+    for left in slices.values():
+        for found in left:
+            store.delete(found.key)
+
+
+def _mirrored(store: Store, endpoints: Endpoints) -> bool:
+    service = store.get(Service, endpoints.namespace, endpoints.name)
+    return (
+        service is not None
+        and not service.spec.selector
+        and endpoints.metadata.labels.get(_SKIP) != "true"
+        and _LEADER not in endpoints.metadata.annotations
+    )
+
+
+def _wanted(endpoints: Endpoints) -> Wanted:
+    wanted: Wanted = defaultdict(list)
+    for subset in endpoints.subsets:
+        ports = tuple(
+            EndpointSlicePort(name=p.name, protocol=p.protocol, port=p.port, app_protocol=p.app_protocol)
+            for p in subset.ports
+        )
+        for ready, addresses in ((True, subset.addresses), (False, subset.not_ready_addresses)):
+            for address in addresses:
+                family: Literal["IPv4", "IPv6"] = "IPv6" if ":" in address.ip else "IPv4"
+                wanted[family, ports].append(_endpoint(address, ready))
+    return wanted
+
+
+def _endpoint(address: EndpointAddress, ready: bool) -> Endpoint:
+    return Endpoint(
+        addresses=(address.ip,),
+        conditions=EndpointConditions(ready=ready),
+        hostname=address.hostname or None,
+        node_name=address.node_name,
+    )

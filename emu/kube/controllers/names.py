@@ -1,0 +1,47 @@
+"""Names that Kubernetes draws by chance, drawn here by hash: the same input gives the same names.
+
+Must not know which objects bear them.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from emu.kube.api.core import PodTemplateSpec
+from emu.kube.api.meta import Key
+from emu.kube.store import Store
+
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""No vowels, and nothing that looks like one, so that no words come out (apimachinery, util/rand)."""
+_LONGEST_STEM = 58
+
+
+def number(text: str) -> int:
+    """A large number that depends on the text only."""
+    return int.from_bytes(sha256(text.encode()).digest(), "big")
+
+
+def suffix(text: str, length: int) -> str:
+    rest, letters = number(text), ""
+    for _ in range(length):
+        rest, digit = divmod(rest, len(ALPHABET))
+        letters += ALPHABET[digit]
+    return letters
+
+
+def template_hash(template: PodTemplateSpec) -> str:
+    """Ten letters that change when the pod template does (in what we read of it)."""
+    return suffix(msgspec.json.encode(template, order="deterministic").decode(), 10)
+
+
+def generate(store: Store, kind: str, namespace: str, stem: str, seed: int) -> str:
+    """A new name from a generateName such as `web-7d9f8-`: the stem, cut to 58, and five letters. Never one used before."""
+    stem = stem[:_LONGEST_STEM]
+    while True:
+        draw = store.draw(f"{kind}/{namespace}/{stem}")
+        name = stem + suffix(f"{seed}/{kind}/{namespace}/{stem}/{draw}", 5)
+        key = Key(kind, namespace, name)
+        if store.find(key) is None and not store.gone(key):
+            return name

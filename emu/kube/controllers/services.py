@@ -1,0 +1,132 @@
+"""Service addresses: cluster IPs from the service subnet, node ports from 30000 to 32767.
+
+Explicit ones are kept for those who asked; the others are drawn by hash of the Service's name from the upper band, so
+that a new Service does not shift its neighbours (KEP-3070, KEP-3668 leave the lower band to explicit ones too).
+Must not know rules or packets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from emu.errors import InputError
+from emu.kube.api.core import Service, ServicePort, ServiceSpec
+from emu.kube.api.meta import Key, replace
+from emu.kube.controllers import names
+from emu.kube.store import Store
+from emu.wire.addr import Prefix, ip4, ip4_text
+
+FIRST_NODE_PORT, LAST_NODE_PORT = 30000, 32767
+
+
+def reconcile(store: Store, seed: int, subnet: Prefix) -> None:
+    """Give every Service what it lacks. Raises InputError: out of range, taken, or nothing left."""
+    found = store.list(Service)
+    addresses: dict[int, Key] = {}
+    ports: dict[int, Key] = {}
+    for service in found:
+        _reserve_address(service, addresses, subnet)
+        _reserve_ports(service, ports)
+    for service in found:
+        spec = _with_address(service, addresses, seed, subnet)
+        spec = _with_ports(service.key, spec, ports, seed)
+        if spec is not service.spec:
+            store.put(replace(service, spec=spec))
+
+
+def _address(spec: ServiceSpec) -> str:
+    return spec.cluster_ip or (spec.cluster_ips[0] if spec.cluster_ips else "")
+
+
+def _reserve_address(service: Service, taken: dict[int, Key], subnet: Prefix) -> None:
+    text = _address(service.spec)
+    if text in ("", "None") or service.spec.type == "ExternalName":
+        return
+    path = f"{service.key} spec.clusterIP"
+    first, last = subnet.net + 1, subnet.broadcast - 1
+    try:
+        address = ip4(text)
+    except InputError as e:
+        raise e.at(path=path) from None
+    if not first <= address <= last:
+        raise InputError(f"{text} is not in the service subnet", path=path, expected=f"an address of {subnet}")
+    if taken.setdefault(address, service.key) != service.key:
+        raise InputError(f"{text} is already the address of {taken[address]}", path=path)
+
+
+def _node_ports(spec: ServiceSpec) -> Iterator[tuple[str, int]]:
+    for i, p in enumerate(spec.ports):
+        yield f"spec.ports[{i}].nodePort", p.node_port
+    if spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local":
+        yield "spec.healthCheckNodePort", spec.health_check_node_port
+
+
+def _reserve_ports(service: Service, taken: dict[int, Key]) -> None:
+    for path, port in _node_ports(service.spec):
+        if not port:
+            continue
+        place = f"{service.key} {path}"
+        if not FIRST_NODE_PORT <= port <= LAST_NODE_PORT:
+            expected = f"{FIRST_NODE_PORT} to {LAST_NODE_PORT}"
+            raise InputError(f"{port} is not in the range of node ports", path=place, expected=expected)
+        if taken.setdefault(port, service.key) != service.key:
+            raise InputError(f"{port} is already a node port of {taken[port]}", path=place)
+
+
+def _draw(taken: dict[int, Key], first: int, last: int, static: int, text: str) -> int | None:
+    """A free number of first..last by hash of a text: from above the lowest `static` ones while there are any."""
+    for low, high in ((first + static, last), (first, first + static - 1)):
+        size = high - low + 1
+        start = names.number(text) % size if size > 0 else 0
+        for i in range(size):
+            number = low + (start + i) % size
+            if number not in taken:
+                return number
+    return None
+
+
+def _with_address(service: Service, taken: dict[int, Key], seed: int, subnet: Prefix) -> ServiceSpec:
+    spec = service.spec
+    if spec.type == "ExternalName":
+        return spec
+    text = _address(spec)
+    if not text:
+        first, last = subnet.net + 1, subnet.broadcast - 1
+        size = last - first + 1
+        static = min(max(16, size // 16), 256)
+        address = _draw(taken, first, last, static if static < size else 0, f"{seed}/{service.key}/clusterIP")
+        if address is None:
+            raise InputError(f"the service subnet {subnet} is full", path=f"{service.key} spec.clusterIP")
+        taken[address] = service.key
+        text = ip4_text(address)
+    if spec.cluster_ip == text and spec.cluster_ips:
+        return spec
+    return replace(spec, cluster_ip=text, cluster_ips=spec.cluster_ips or (text,))
+
+
+def _with_ports(key: Key, spec: ServiceSpec, taken: dict[int, Key], seed: int) -> ServiceSpec:
+    if spec.type not in ("NodePort", "LoadBalancer"):
+        return spec
+    check = spec.health_check_node_port
+    if spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local" and not check:
+        spec = replace(spec, health_check_node_port=_node_port(key, taken, seed, "health"))
+    if spec.type == "LoadBalancer" and not spec.allocate_load_balancer_node_ports:
+        return spec
+    if all(p.node_port for p in spec.ports):
+        return spec
+    ports: list[ServicePort] = []
+    for p in spec.ports:
+        if not p.node_port:
+            # the same port over TCP and UDP gets one number, as the API server has it
+            twin = next((q.node_port for q in ports if q.port == p.port and q.protocol != p.protocol), 0)
+            p = replace(p, node_port=twin or _node_port(key, taken, seed, f"{p.name}/{p.port}"))
+        ports.append(p)
+    return replace(spec, ports=tuple(ports))
+
+
+def _node_port(key: Key, taken: dict[int, Key], seed: int, text: str) -> int:
+    port = _draw(taken, FIRST_NODE_PORT, LAST_NODE_PORT, 86, f"{seed}/{key}/nodePort/{text}")
+    if port is None:
+        raise InputError("no node port is left", path=f"{key} spec.ports")
+    taken[port] = key
+    return port

@@ -1,0 +1,72 @@
+"""StatefulSet: pods with ordinals, one after the other (pkg/controller/statefulset).
+
+OrderedReady waits for each pod to be ready before the next; Parallel does not. Must not know volumes.
+"""
+
+from __future__ import annotations
+
+from emu.kube.api.apps import StatefulSet, WorkloadStatus
+from emu.kube.api.core import Pod
+from emu.kube.api.meta import replace
+from emu.kube.controllers import names, pods
+from emu.kube.store import Store
+
+_REVISION = "controller-revision-hash"
+
+
+def reconcile(store: Store, seed: int) -> None:
+    """Bring every StatefulSet one step forward. Names are ordinals, so the seed does not matter."""
+    owned = pods.by_controller(store, Pod)
+    for sts in store.list(StatefulSet):
+        mine = {_ordinal(sts, p): p for p in owned[sts.metadata.uid]}
+        _step(store, sts, mine)
+        living = pods.active([p for p in mine.values() if store.find(p.key) is not None])
+        status = WorkloadStatus(replicas=len(living), ready_replicas=sum(p.ready for p in living))
+        store.put(replace(sts, status=status))
+
+
+def _ordinal(sts: StatefulSet, pod: Pod) -> int:
+    tail = pod.name.removeprefix(f"{sts.name}-")
+    return int(tail) if tail.isdecimal() else -1
+
+
+def _step(store: Store, sts: StatefulSet, mine: dict[int, Pod]) -> None:
+    start = sts.spec.ordinals.start
+    wanted = range(start, start + sts.spec.replicas)
+    ordered = sts.spec.pod_management_policy == "OrderedReady"
+    revision = names.template_hash(sts.spec.template)
+    for ordinal in wanted:
+        pod = mine.get(ordinal)
+        if pod is not None and pod.finished and not pod.terminating:
+            store.delete(pod.key)
+            pod = None
+        if pod is None:
+            pod = mine[ordinal] = _create(store, sts, ordinal, revision)
+        if ordered and (pod.terminating or not pod.ready):
+            return
+    for ordinal in sorted(set(mine) - set(wanted), reverse=True):
+        if not mine[ordinal].terminating:
+            store.delete(mine[ordinal].key)
+        if ordered:
+            return
+    if sts.spec.update_strategy.type == "OnDelete":
+        return
+    for ordinal in reversed(wanted):
+        pod = mine[ordinal]
+        if ordinal < start + sts.spec.update_strategy.rolling_update.partition:
+            return
+        if pod.metadata.labels.get(_REVISION) != revision:
+            store.delete(pod.key)
+            return
+        if not pod.ready:
+            return
+
+
+def _create(store: Store, sts: StatefulSet, ordinal: int, revision: str) -> Pod:
+    name = f"{sts.name}-{ordinal}"
+    labels = {
+        _REVISION: revision,
+        "statefulset.kubernetes.io/pod-name": name,
+        "apps.kubernetes.io/pod-index": str(ordinal),
+    }
+    return pods.create(store, sts, sts.spec.template, name, labels, hostname=name, subdomain=sts.spec.service_name)
