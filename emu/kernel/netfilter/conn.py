@@ -1,0 +1,114 @@
+"""A tracked connection: two tuples, status bits, a deadline. NAT is a reply tuple that is not the inverse.
+
+A tuple is `(proto, src, dst, sport, dport)` of ints, as `Frame` caches them: for ICMP queries `sport` is
+the id and `dport` is `type << 8 | code`; for protocols without ports both are 0. Must not know hooks,
+rules or how a protocol moves its state (include/net/netfilter/nf_conntrack.h).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emu.trail import Natted, Tracked
+from emu.wire.frame import ICMP, TCP, UDP, Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.netfilter.conntrack import Conntrack
+    from emu.kernel.netfilter.conntrack_tcp import TcpState
+
+Tuple5 = tuple[int, int, int, int, int]
+GRE, SCTP, DCCP = 47, 132, 33
+PORTS = frozenset((TCP, UDP, SCTP, DCCP))
+
+# enum ip_conntrack_info; a frame with `ct` None and not UNTRACKED is INVALID to the rules
+IP_CT_ESTABLISHED, IP_CT_RELATED, IP_CT_NEW, IP_CT_ESTABLISHED_REPLY, IP_CT_RELATED_REPLY = range(5)
+IP_CT_UNTRACKED = 7
+DIR_ORIGINAL, DIR_REPLY = 0, 1
+
+# enum ip_conntrack_status
+EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = (1 << bit for bit in range(6))
+SRC_NAT_DONE, DST_NAT_DONE, DYING = 1 << 7, 1 << 8, 1 << 9
+NAT_MASK, NAT_DONE_MASK = SRC_NAT | DST_NAT, SRC_NAT_DONE | DST_NAT_DONE
+
+# The answer to each ICMP query (nf_conntrack_proto_icmp.c, invmap); who may open a connection: ICMP_OPENS
+ICMP_INVERSE = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
+ICMP_OPENS = frozenset((8, 13, 15, 17))
+
+Manip = tuple[int, int, Natted]  # the new address and port of one half in one direction, and the fact to tell
+
+
+def inverse(t: Tuple5) -> Tuple5 | None:
+    """The tuple of the answer; None for an ICMP message that has none."""
+    proto, src, dst, sport, dport = t
+    if proto != ICMP:
+        return proto, dst, src, dport, sport
+    answer = ICMP_INVERSE.get(dport >> 8)
+    return None if answer is None else (proto, dst, src, sport, answer << 8 | dport & 255)
+
+
+class Conn:
+    """One connection of one namespace.
+
+    `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
+    duration before. `packets`/`bytes` count per direction while net.netfilter.nf_conntrack_acct is on.
+    `nat[direction * 2 + manip]` is what NAT writes into that half, `nat` is None without NAT.
+    `master` is the connection whose expectation this one met (no helper is modelled: always None).
+    """
+
+    __slots__ = (
+        "bytes", "conntrack", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "number",
+        "orig", "packets", "reply", "status", "stream_ns", "tcp",
+    )  # fmt: skip
+
+    def __init__(self, conntrack: Conntrack, number: int, orig: Tuple5, reply: Tuple5, created_ns: int) -> None:
+        self.conntrack = conntrack
+        self.number = number
+        self.orig = orig
+        self.reply = reply
+        self.created_ns = created_ns
+        self.status = self.expires_ns = self.mark = self.masq_ifindex = self.stream_ns = 0
+        self.master: Conn | None = None
+        self.tcp: TcpState | None = None
+        self.nat: list[Manip | None] | None = None
+        self.packets = [0, 0]
+        self.bytes = [0, 0]
+
+    @property
+    def proto(self) -> int:
+        return self.orig[0]
+
+    @property
+    def confirmed(self) -> bool:
+        return bool(self.status & CONFIRMED)
+
+    @property
+    def natted(self) -> bool:
+        return self.reply != inverse(self.orig)
+
+    def tuple_of(self, direction: int) -> Tuple5:
+        return self.reply if direction else self.orig
+
+    def state_name(self) -> str:
+        """What a packet of the original direction would be called now: NEW or ESTABLISHED."""
+        return "ESTABLISHED" if self.status & SEEN_REPLY else "NEW"
+
+    def __repr__(self) -> str:
+        return f"Conn(#{self.number} {self.orig} {self.reply} status={self.status:#x})"
+
+
+def attach(frame: Frame, cause: Frame) -> None:
+    """nf_ct_attach: a reset or ICMP error made because of `cause` belongs, reversed, to its connection."""
+    if cause.ct is not None:
+        frame.ct = cause.ct
+        frame.ctdir = 1 - cause.ctdir
+        frame.ctinfo = IP_CT_RELATED if cause.ctdir else IP_CT_RELATED_REPLY
+
+
+def ct_state(frame: Frame) -> str:
+    """What `-m conntrack --ctstate` calls the frame: NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED."""
+    if frame.ct is None:
+        return "UNTRACKED" if frame.ctinfo == IP_CT_UNTRACKED else "INVALID"
+    return ("ESTABLISHED", "RELATED", "NEW")[frame.ctinfo % 3]
+
+
+INVALID: Any = Tracked(None, "INVALID")  # the fact for a frame that conntrack refused to track

@@ -1,0 +1,405 @@
+"""The connection table of one namespace: finds or makes the connection of each packet, confirms it at the end.
+
+One dict holds both tuples of every confirmed connection. Nothing is timed: an entry past its deadline
+counts as gone and is removed when met. Must not know NAT's rules, devices or routing
+(net/netfilter/nf_conntrack_core.c, nf_conntrack_proto_udp.c, nf_conntrack_proto_generic.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from emu.clock import SECOND, Clock
+from emu.kernel.netfilter import conntrack_tcp as tcp
+from emu.kernel.netfilter.conn import (
+    ASSURED,
+    CONFIRMED,
+    DIR_ORIGINAL,
+    DYING,
+    EXPECTED,
+    GRE,
+    ICMP_OPENS,
+    INVALID,
+    IP_CT_ESTABLISHED,
+    IP_CT_ESTABLISHED_REPLY,
+    IP_CT_NEW,
+    IP_CT_RELATED,
+    IP_CT_RELATED_REPLY,
+    IP_CT_UNTRACKED,
+    SCTP,
+    SEEN_REPLY,
+    Conn,
+    Tuple5,
+    inverse,
+)
+from emu.kernel.netfilter.conntrack_icmp import ICMP_ERRORS, NR_ICMP_TYPES, quoted_tuple, sound
+from emu.kernel.netfilter.hooks import (
+    LOCAL_IN,
+    LOCAL_OUT,
+    POST_ROUTING,
+    PRE_ROUTING,
+    PRI_CONFIRM,
+    PRI_CONNTRACK,
+    Drop,
+    HookFn,
+    Hooks,
+    HookState,
+    Verdict,
+)
+from emu.trail import Tracked
+from emu.wire.addr import ip4_text
+from emu.wire.frame import ICMP, TCP, UDP, Frame
+
+STREAM_AFTER_NS = 2 * SECOND
+NETFILTER_DROP = "NETFILTER_DROP"
+_TCP_TIMEOUTS = (
+    "syn_sent", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close",
+    "syn_sent", "max_retrans", "unacknowledged",
+)  # fmt: skip
+_L4_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 33: "dccp", GRE: "gre", 58: "icmpv6", SCTP: "sctp", 136: "udplite"}
+
+
+class Sysctl(Protocol):
+    """What conntrack asks of the namespace's sysctls."""
+
+    def number(self, name: str) -> int: ...
+
+    def on_change(self, listener: Callable[[str], None]) -> None: ...
+
+
+class Stat:
+    """`conntrack -S`: struct ip_conntrack_stat."""
+
+    __slots__ = ("found", "invalid", "insert", "insert_failed", "drop", "early_drop", "clash_resolve", "delete")
+
+    def __init__(self) -> None:
+        self.found = self.invalid = self.insert = self.insert_failed = 0
+        self.drop = self.early_drop = self.clash_resolve = self.delete = 0
+
+
+class Conntrack:
+    """Connection tracking of one namespace; does nothing before `enable()`.
+
+    `by_source` serves NAT alone: the source-translated connections by original source.
+    """
+
+    def __init__(self, net_name: str, clock: Clock, sysctl: Sysctl, hooks: Hooks) -> None:
+        self.net_name = net_name
+        self.clock = clock
+        self.stat = Stat()
+        self.by_source: dict[tuple[int, int, int], list[Conn]] = {}
+        self._sysctl = sysctl
+        self._hooks = hooks
+        self._table: dict[Tuple5, tuple[Conn, int]] = {}
+        self._conns: dict[int, Conn] = {}
+        self._made = 0
+        self._sweep_at = 4096
+        self.enabled = False
+        self.reload("net.netfilter.nf_conntrack_")
+        sysctl.on_change(self.reload)
+        self.track_in: HookFn = self._compile(check=True)
+        self.track_out: HookFn = self._compile(check=False)
+
+    def reload(self, name: str) -> None:
+        """Read the sysctls anew if `name` is one of conntrack's."""
+        if not name.startswith("net.netfilter.nf_conntrack_"):
+            return
+
+        def get(variable: str) -> int:
+            return self._sysctl.number(f"net.netfilter.nf_conntrack_{variable}")
+
+        self.tcp_timeouts = tuple(get(f"tcp_timeout_{state}") * SECOND for state in _TCP_TIMEOUTS)
+        self.tcp_loose, self.tcp_be_liberal = get("tcp_loose"), get("tcp_be_liberal")
+        self.tcp_max_retrans, self.tcp_ignore_invalid_rst = get("tcp_max_retrans"), get("tcp_ignore_invalid_rst")
+        self.udp_ns, self.udp_stream_ns = get("udp_timeout") * SECOND, get("udp_timeout_stream") * SECOND
+        self.gre_ns, self.gre_stream_ns = get("gre_timeout") * SECOND, get("gre_timeout_stream") * SECOND
+        self.icmp_ns, self.generic_ns = get("icmp_timeout") * SECOND, get("generic_timeout") * SECOND
+        self.max, self.checksum, self.acct = get("max"), get("checksum"), get("acct")
+
+    def enable(self) -> None:
+        """Register at the hooks. A namespace that no rule looks at the state of does not pay for it."""
+        if self.enabled:
+            return
+        self.enabled = True
+        register = self._hooks.register
+        register(PRE_ROUTING, PRI_CONNTRACK, self.track_in)
+        register(LOCAL_OUT, PRI_CONNTRACK, self.track_out)
+        register(LOCAL_IN, PRI_CONFIRM, self.confirm)
+        register(POST_ROUTING, PRI_CONFIRM, self.confirm)
+
+    def disable(self) -> None:
+        """Leave the hooks and forget every connection."""
+        self.enabled = False
+        self._hooks.unregister(PRE_ROUTING, self.track_in)
+        self._hooks.unregister(LOCAL_OUT, self.track_out)
+        self._hooks.unregister(LOCAL_IN, self.confirm)
+        self._hooks.unregister(POST_ROUTING, self.confirm)
+        self.flush()
+
+    def _compile(self, check: bool) -> HookFn:
+        """nf_conntrack_in for a hook; only PREROUTING verifies checksums (`check`), and only of frames not known good."""
+        lookup, clock, l4_packet = self._table.get, self.clock, self._l4_packet
+
+        def track(frame: Frame, state: HookState) -> Verdict:
+            if frame.ct is not None or frame.ctinfo == IP_CT_UNTRACKED:
+                return None
+            proto = frame.proto
+            if (
+                (proto == ICMP and frame.dport >> 8 in ICMP_ERRORS)
+                or frame.frag
+                or proto < 0
+                or (check and not frame.valid and self.checksum and not sound(frame))
+            ):
+                return self._odd(frame, check)
+            found = lookup((proto, frame.src, frame.dst, frame.sport, frame.dport))
+            if found is None:
+                return self._open(frame, check)
+            conn, direction = found
+            now = clock.now
+            if conn.expires_ns <= now:
+                self.kill(conn)
+                return self._open(frame, check)
+            status = conn.status
+            if proto == UDP:
+                if status & SEEN_REPLY and now > conn.stream_ns:
+                    conn.expires_ns = now + self.udp_stream_ns
+                    conn.status = status | ASSURED
+                else:
+                    conn.expires_ns = now + self.udp_ns
+            else:
+                verdict = l4_packet(conn, frame, direction)
+                if verdict:
+                    if verdict == tcp.REPEAT:
+                        return self._open(frame, check)
+                    return self._refuse(frame)
+            frame.ct = conn
+            frame.ctdir = direction
+            if direction:
+                frame.ctinfo = IP_CT_ESTABLISHED_REPLY
+                if not status & SEEN_REPLY:
+                    conn.status |= SEEN_REPLY
+            elif status & SEEN_REPLY:
+                frame.ctinfo = IP_CT_ESTABLISHED
+            else:
+                frame.ctinfo = IP_CT_RELATED if status & EXPECTED else IP_CT_NEW
+            if self.acct:
+                conn.packets[direction] += 1
+                conn.bytes[direction] += frame.ip_length
+            return None
+
+        return track
+
+    def _l4_packet(self, conn: Conn, frame: Frame, direction: int) -> int:
+        """The protocol's part for everything but UDP: state and deadline. Verdicts as `conntrack_tcp`'s."""
+        proto = conn.orig[0]
+        if proto == TCP:
+            return tcp.tcp_packet(conn, frame, direction, self)
+        if proto == ICMP:
+            if not conn.status & CONFIRMED and frame.dport >> 8 not in ICMP_OPENS:
+                return tcp.INVALID
+            timeout_ns = self.icmp_ns
+        elif proto == UDP:
+            timeout_ns = self.udp_ns
+            conn.stream_ns = self.clock.now + STREAM_AFTER_NS
+        elif proto == GRE:
+            timeout_ns = self.gre_ns
+            if conn.status & SEEN_REPLY:
+                timeout_ns = self.gre_stream_ns
+                conn.status |= ASSURED
+        else:
+            timeout_ns = self.generic_ns
+        conn.expires_ns = self.clock.now + timeout_ns if conn.status & CONFIRMED else timeout_ns
+        return tcp.ACCEPT
+
+    def _open(self, frame: Frame, check: bool) -> Verdict:
+        """A packet of no known connection: make one (init_conntrack), unconfirmed."""
+        orig = (frame.proto, frame.src, frame.dst, frame.sport, frame.dport)
+        reply = inverse(orig)
+        if reply is None:
+            return self._refuse(frame)
+        if len(self._conns) >= self.max > 0 and not self._early_drop():
+            self.stat.drop += 1
+            return Drop(NETFILTER_DROP, "nf_conntrack: table full")
+        self._made += 1
+        conn = Conn(self, self._made, orig, reply, self.clock.now)
+        if self._l4_packet(conn, frame, DIR_ORIGINAL):
+            return self._refuse(frame)
+        frame.ct = conn
+        frame.ctdir = DIR_ORIGINAL
+        frame.ctinfo = IP_CT_NEW
+        if self.acct:
+            conn.packets[0] += 1
+            conn.bytes[0] += frame.ip_length
+        trail = frame.trail
+        if trail is not None:
+            trail.append(Tracked(conn, "NEW", True))
+        return None
+
+    def _odd(self, frame: Frame, check: bool) -> Verdict:
+        """Fragments, errors, and what fails the checks."""
+        if frame.proto < 0:
+            return None
+        if frame.frag:
+            # whole datagrams only: a fragment gets here when nobody reassembles
+            return self._refuse(frame)
+        if check and not frame.valid and self.checksum and not sound(frame):
+            return self._refuse(frame)
+        if frame.dport >> 8 > NR_ICMP_TYPES:
+            return self._refuse(frame)
+        quoted = quoted_tuple(frame)
+        wanted = inverse(quoted) if quoted is not None else None
+        found = self._live(wanted) if wanted is not None else None
+        # the error must go to where the quoted packet came from
+        if found is None or found[0].tuple_of(found[1])[2] != frame.dst:
+            return self._refuse(frame)
+        frame.ct, frame.ctdir = found
+        frame.ctinfo = IP_CT_RELATED_REPLY if found[1] else IP_CT_RELATED
+        return None
+
+    def _refuse(self, frame: Frame) -> Verdict:
+        """INVALID: no connection; rules may drop it, conntrack does not."""
+        self.stat.invalid += 1
+        trail = frame.trail
+        if trail is not None:
+            trail.append(INVALID)
+        return None
+
+    def confirm(self, frame: Frame, state: HookState) -> Verdict:
+        """The packet leaves or is delivered: its new connection enters the table (__nf_conntrack_confirm)."""
+        conn: Conn | None = frame.ct
+        if conn is None or conn.status & CONFIRMED or frame.ctdir != DIR_ORIGINAL:
+            return None
+        if conn.status & DYING:
+            return Drop(NETFILTER_DROP, conn)
+        other = self._live(conn.orig) or self._live(conn.reply)
+        if other is not None:
+            winner = other[0]
+            if winner.orig == conn.orig and winner.reply == conn.reply:
+                # two packets of one flow were under way: the second joins the first's entry
+                self.stat.clash_resolve += 1
+                self._forget_source(conn)
+                frame.ct = winner
+                return None
+            self.stat.insert_failed += 1
+            self.stat.drop += 1
+            self._forget_source(conn)
+            return Drop(NETFILTER_DROP, conn)
+        conn.expires_ns += self.clock.now
+        conn.status |= CONFIRMED
+        self._table[conn.orig] = conn, 0
+        self._table[conn.reply] = conn, 1
+        self._conns[conn.number] = conn
+        self.stat.insert += 1
+        if len(self._conns) > self._sweep_at:
+            self.sweep()
+            self._sweep_at = max(4096, 2 * len(self._conns))
+        return None
+
+    def _live(self, wanted: Tuple5) -> tuple[Conn, int] | None:
+        found = self._table.get(wanted)
+        if found is not None and found[0].expires_ns <= self.clock.now:
+            self.kill(found[0])
+            return None
+        return found
+
+    def taken(self, reply: Tuple5, ignored: Conn) -> bool:
+        """nf_conntrack_tuple_taken: a live connection other than `ignored` owns the tuple."""
+        found = self._live(reply)
+        return found is not None and found[0] is not ignored and found[0].orig != ignored.orig
+
+    def find(self, wanted: Tuple5) -> Conn | None:
+        """The live connection that owns this tuple, in either direction."""
+        found = self._live(wanted)
+        return None if found is None else found[0]
+
+    def kill(self, conn: Conn) -> None:
+        """Remove a connection now; frames that carry it keep it."""
+        if self._conns.pop(conn.number, None) is not None:
+            del self._table[conn.orig]
+            del self._table[conn.reply]
+            self.stat.delete += 1
+        conn.status |= DYING
+        self._forget_source(conn)
+
+    def _forget_source(self, conn: Conn) -> None:
+        source = conn.orig[0], conn.orig[1], conn.orig[3]
+        same = self.by_source.get(source)
+        if same is not None and conn in same:
+            same.remove(conn)
+            if not same:
+                del self.by_source[source]
+
+    def delete(self, matches: Callable[[Conn], bool]) -> int:
+        """`conntrack -D`: remove the live connections for which `matches`; how many there were."""
+        doomed = [conn for conn in self if matches(conn)]
+        for conn in doomed:
+            self.kill(conn)
+        return len(doomed)
+
+    def flush(self) -> None:
+        """`conntrack -F`."""
+        for conn in list(self._conns.values()):
+            self.kill(conn)
+
+    def sweep(self) -> int:
+        """Remove what has expired; how much that was. Nobody can tell a swept table from one that was not."""
+        now = self.clock.now
+        gone = [conn for conn in self._conns.values() if conn.expires_ns <= now]
+        for conn in gone:
+            self.kill(conn)
+        return len(gone)
+
+    def _early_drop(self) -> bool:
+        """The table is full: give up what has expired, else the oldest connection that is not ASSURED."""
+        if self.sweep():
+            return True
+        for conn in self._conns.values():
+            if not conn.status & ASSURED:
+                self.kill(conn)
+                self.stat.early_drop += 1
+                return True
+        return False
+
+    def tcp_moved(self, conn: Conn, state: int) -> Tracked:
+        """The fact that a segment moved its connection to `state`."""
+        return Tracked(conn, tcp.NAMES[state])
+
+    def __iter__(self) -> Iterator[Conn]:
+        """The live connections, oldest first."""
+        now = self.clock.now
+        return iter([conn for conn in self._conns.values() if conn.expires_ns > now])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def render(conn: Conn, now_ns: int) -> str:
+    """The line of `conntrack -L -o extended`: seconds left are rounded down."""
+    proto = conn.orig[0]
+    left = max(conn.expires_ns - (now_ns if conn.status & CONFIRMED else 0), 0) // SECOND
+    words = [f"{'ipv4':<8} 2 {_L4_NAMES.get(proto, 'unknown'):<8} {proto} {left}"]
+    if conn.tcp is not None:
+        words.append(conn.tcp.name)
+    words += _tuple_words(conn, 0)
+    if not conn.status & SEEN_REPLY:
+        words.append("[UNREPLIED]")
+    words += _tuple_words(conn, 1)
+    if conn.status & ASSURED:
+        words.append("[ASSURED]")
+    words.append(f"mark={conn.mark} use=1")
+    return " ".join(words)
+
+
+def _tuple_words(conn: Conn, direction: int) -> list[str]:
+    proto, src, dst, sport, dport = conn.tuple_of(direction)
+    words = [f"src={ip4_text(src)} dst={ip4_text(dst)}"]
+    if proto == ICMP:
+        words.append(f"type={dport >> 8} code={dport & 255} id={sport}")
+    elif proto == GRE:
+        words.append("srckey=0x0 dstkey=0x0")
+    elif proto in _L4_NAMES:
+        words.append(f"sport={sport} dport={dport}")
+    if conn.packets[0] or conn.packets[1]:
+        words.append(f"packets={conn.packets[direction]} bytes={conn.bytes[direction]}")
+    return words

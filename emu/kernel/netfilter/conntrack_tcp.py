@@ -1,0 +1,447 @@
+"""TCP as connection tracking sees it from the middle: the state table, the windows, the timeouts.
+
+Laid out to be read beside net/netfilter/nf_conntrack_proto_tcp.c; the window rules are those of the
+paper named there (Guido van Rooij, Real Stateful TCP Packet Filtering). Must not know hooks, NAT or
+what an endpoint does.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, SEEN_REPLY, Conn
+from emu.wire.frame import Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.netfilter.conntrack import Conntrack
+
+# enum tcp_conntrack; the names are what `conntrack -L` prints
+NAMES = (
+    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
+    "SYN_SENT2",
+)  # fmt: skip
+NO, SS, SR, ES, FW, CW, LA, TW, CL, S2 = range(10)
+IV, IG = 10, 11  # invalid; ignored (let through, nothing learnt)
+RETRANS, UNACK = 10, 11  # the two further timeouts, after those of the states
+
+# Which packet: enum tcp_bit_set
+SYN, SYNACK, FIN, ACK, RST, NONE = range(6)
+
+# By direction, packet and state.
+TABLE = (
+    (  # original
+        # NO  SS  SR  ES  FW  CW  LA  TW  CL  S2
+        (SS, SS, IG, IG, IG, IG, IG, SS, SS, S2),  # SYN
+        (IV, IV, SR, IV, IV, IV, IV, IV, IV, SR),  # SYN-ACK
+        (IV, IV, FW, FW, LA, LA, LA, TW, CL, IV),  # FIN
+        (ES, IV, ES, ES, CW, CW, TW, TW, CL, IV),  # ACK
+        (IV, CL, CL, CL, CL, CL, CL, CL, CL, CL),  # RST
+        (IV, IV, IV, IV, IV, IV, IV, IV, IV, IV),  # none of these
+    ),
+    (  # reply
+        # NO  SS  SR  ES  FW  CW  LA  TW  CL  S2
+        (IV, S2, IV, IV, IV, IV, IV, SS, IV, S2),  # SYN
+        (IV, SR, IG, IG, IG, IG, IG, IG, IG, SR),  # SYN-ACK
+        (IV, IV, FW, FW, LA, LA, LA, TW, CL, IV),  # FIN
+        (IV, IG, SR, ES, CW, CW, TW, TW, CL, IG),  # ACK
+        (IV, CL, CL, CL, CL, CL, CL, CL, CL, CL),  # RST
+        (IV, IV, IV, IV, IV, IV, IV, IV, IV, IV),  # none of these
+    ),
+)
+_PLAIN = frozenset((ES, FW, CW, LA))  # new states that need no second thought before the windows
+
+TH_FIN, TH_SYN, TH_RST, TH_PSH, TH_ACK, TH_URG = (1 << bit for bit in range(6))
+# Combinations that a sound stack sends; PSH, ECE and CWR may go with any
+_VALID = {
+    TH_SYN: SYN, TH_SYN | TH_URG: SYN, TH_SYN | TH_ACK: SYNACK, TH_RST: RST, TH_RST | TH_ACK: RST,
+    TH_FIN | TH_ACK: FIN, TH_FIN | TH_ACK | TH_URG: FIN, TH_ACK: ACK, TH_ACK | TH_URG: ACK,
+}  # fmt: skip
+_INDEX = tuple(_VALID.get(flags & ~TH_PSH, -1) for flags in range(64))
+
+# IP_CT_TCP_FLAG_* of one side; the last two live in last_flags
+WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL, UNACKNOWLEDGED, MAXACK_SET = 1, 2, 4, 8, 16, 32
+CHALLENGE_ACK, SIMULTANEOUS_OPEN = 64, 128
+MAX_ACK_WINDOW = 66000
+MAX_WSCALE = 14
+
+ACCEPT, INVALID, REPEAT, DROP = range(4)
+IGNORE = 4
+MASK, HALF = 0xFFFFFFFF, 0x80000000
+_head = Struct(">IIBBH").unpack_from
+
+
+class Side:
+    """What was seen of one direction: `end` the highest sequence sent, `maxend` the highest allowed to it,
+    `maxwin` the largest window it offered, `maxack` the highest it acknowledged."""
+
+    __slots__ = ("end", "maxend", "maxwin", "maxack", "scale", "flags")
+
+    def __init__(self) -> None:
+        self.end = self.maxend = self.maxwin = self.maxack = self.scale = self.flags = 0
+
+
+class TcpState:
+    """struct ip_ct_tcp: the state, both sides, and the last packet that counted."""
+
+    __slots__ = (
+        "state", "sides", "retrans", "last_dir", "last_index", "last_seq", "last_ack", "last_end", "last_win",
+        "last_wscale", "last_flags",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.sides = (Side(), Side())
+        self.state = self.retrans = self.last_dir = self.last_seq = self.last_ack = self.last_end = 0
+        self.last_win = self.last_wscale = self.last_flags = 0
+        self.last_index = NONE
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.state]
+
+
+def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
+    conn: Conn, frame: Frame, direction: int, tracker: Conntrack
+) -> int:
+    """Judge a segment and move the connection: ACCEPT, INVALID, REPEAT (entry removed, look up again) or DROP."""
+    buf, l4 = frame.buf, frame.l4
+    stop = 14 + (buf[16] << 8 | buf[17])
+    if stop < l4 + 20 or len(buf) < stop:
+        return INVALID
+    seq, ack, offset, flags, win = _head(buf, l4 + 4)
+    header = offset >> 4 << 2
+    index = _INDEX[flags & 63]
+    length = stop - l4 - header
+    if header < 20 or length < 0 or index < 0:
+        return INVALID
+    end = (seq + length + (flags & 1) + (flags >> 1 & 1)) & MASK
+    status = conn.status
+    if status & CONFIRMED:
+        tcp = conn.tcp
+        assert tcp is not None
+    else:
+        fresh = _new(index, end, win, buf, l4, header, tracker)
+        if fresh is None:
+            return INVALID
+        tcp = conn.tcp = fresh
+    old = tcp.state
+    new = TABLE[direction][index][old]
+    action = -1
+    if new not in _PLAIN:
+        action, new, old = _special(conn, tcp, direction, index, new, (seq, ack, end, win), buf, l4, header, tracker)
+        if action >= 0 and action != IGNORE:
+            return action
+    if action != IGNORE:  # here IGNORE means: no window check
+        action = _in_window(tcp, direction, index, seq, ack, end, win, flags, buf, l4, header, tracker.tcp_be_liberal)
+        if action == IGNORE:
+            return ACCEPT
+        if action == INVALID:
+            _shrink(conn, tcp, direction, index, tracker)
+            return INVALID
+
+    tcp.last_index = index
+    tcp.last_dir = direction
+    tcp.state = new
+    sides = tcp.sides
+    if old != new:
+        if new == FW:
+            sides[direction].flags |= CLOSE_INIT
+        trail = frame.trail
+        if trail is not None and status & CONFIRMED:
+            trail.append(tracker.tcp_moved(conn, new))
+    timeouts = tracker.tcp_timeouts
+    timeout_ns = timeouts[new]
+    if tcp.retrans >= tracker.tcp_max_retrans and timeout_ns > timeouts[RETRANS]:
+        timeout_ns = timeouts[RETRANS]
+    elif index == RST:
+        timeout_ns = timeouts[CL]
+    elif (sides[0].flags | sides[1].flags) & UNACKNOWLEDGED and timeout_ns > timeouts[UNACK]:
+        timeout_ns = timeouts[UNACK]
+    elif not tcp.last_win and timeout_ns > timeouts[RETRANS]:
+        timeout_ns = timeouts[RETRANS]
+    if not status & SEEN_REPLY:
+        if index == RST:
+            # the only answer is a reset: there never was a connection
+            tracker.kill(conn)
+            return ACCEPT
+        if index == SYN and old == SS:
+            return ACCEPT
+        if new == ES and timeout_ns > timeouts[UNACK]:
+            timeout_ns = timeouts[UNACK]
+    elif new == ES and not status & ASSURED and old in (SR, ES):
+        conn.status = status | ASSURED
+    conn.expires_ns = tracker.clock.now + timeout_ns if status & CONFIRMED else timeout_ns
+    return ACCEPT
+
+
+def _new(index: int, end: int, win: int, buf: bytearray, l4: int, header: int, tracker: Conntrack) -> TcpState | None:
+    """The state of a connection that this segment opens, or is picked up at (tcp_loose); None refuses it."""
+    first = TABLE[0][index][NO]
+    if first == IV or (first != SS and not tracker.tcp_loose):
+        return None
+    tcp = TcpState()
+    side = tcp.sides[0]
+    side.end = side.maxend = end
+    side.maxwin = win or 1
+    if first == SS:
+        _options(side, buf, l4, header)
+    else:
+        side.maxend = end + side.maxwin & MASK
+        side.flags = tcp.sides[1].flags = SACK_PERM | BE_LIBERAL
+    return tcp
+
+
+def _special(
+    conn: Conn,
+    tcp: TcpState,
+    direction: int,
+    index: int,
+    new: int,
+    numbers: tuple[int, int, int, int],
+    buf: bytearray,
+    l4: int,
+    header: int,
+    tracker: Conntrack,
+) -> tuple[int, int, int]:
+    """The cases of nf_conntrack_tcp_packet's switch: (verdict or -1 to go on or IGNORE to skip the windows, new, old)."""
+    old = tcp.state
+    seq, ack, end, win = numbers
+    sides = tcp.sides
+    if new == IV:
+        return INVALID, new, old
+    if new == SS and old >= TW:
+        if (sides[0].flags | sides[1].flags) & CLOSE_INIT or (tcp.last_dir == direction and tcp.last_index == RST):
+            # a closed connection is opened again: this SYN is a new one's
+            tracker.kill(conn)
+            return REPEAT, new, old
+        new = IG
+    if new == IG:
+        if index == SYNACK and tcp.last_index == SYN and tcp.last_dir != direction and ack == tcp.last_end:
+            # it answers a SYN that was ignored: the ends agree and we were wrong
+            other = sides[tcp.last_dir]
+            other.end = other.maxend = tcp.last_end
+            other.maxwin = tcp.last_win or 1
+            other.scale = tcp.last_wscale
+            tcp.last_flags &= ~CHALLENGE_ACK
+            other.flags = tcp.last_flags
+            side = sides[direction]
+            side.end = side.maxend = side.maxwin = side.maxack = side.scale = 0
+            side.flags &= BE_LIBERAL
+            return -1, SR, SS
+        tcp.last_index, tcp.last_dir, tcp.last_seq, tcp.last_end, tcp.last_win = index, direction, seq, end, win
+        if index == SYN and direction == 0:
+            seen = Side()
+            _options(seen, buf, l4, header)
+            tcp.last_flags = seen.flags
+            tcp.last_wscale = seen.scale
+            if old == LA:
+                tcp.last_flags |= CHALLENGE_ACK
+        if old == SS and index == ACK and direction == 1:
+            tcp.last_ack = ack
+        return ACCEPT, new, old
+    if new == TW:
+        if (
+            old == LA
+            and index == ACK
+            and tcp.last_dir != direction
+            and tcp.last_index == SYN
+            and tcp.last_flags & CHALLENGE_ACK
+        ):
+            tcp.last_flags &= ~CHALLENGE_ACK
+            return ACCEPT, new, old
+    elif new == S2:
+        tcp.last_flags |= SIMULTANEOUS_OPEN
+    elif new == SR:
+        if direction == 1 and index == ACK and tcp.last_flags & SIMULTANEOUS_OPEN:
+            new = ES
+    elif new == CL and index == RST:
+        return _reset(conn, tcp, direction, seq, ack, tracker)
+    return -1, new, old
+
+
+def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracker: Conntrack) -> tuple[int, int, int]:
+    """How far a reset is believed; the result as of `_special`."""
+    old, new = tcp.state, CL
+    if old in (FW, LA, TW, CL, CW):
+        return IGNORE, new, old
+    other = tcp.sides[1 - direction]
+    established = old == ES and bool(conn.status & ASSURED)
+    if other.flags & MAXACK_SET and tcp.last_index != SYN:
+        if seq == 0 and not established:
+            return -1, new, old
+        if (seq - other.maxack) & HALF and not tracker.tcp_ignore_invalid_rst:
+            return INVALID, new, old
+        if not established or seq == other.maxack:
+            return -1, new, old
+        if tcp.last_index == ACK and tcp.last_dir == direction and seq == tcp.last_end:
+            return -1, new, old
+        new = old  # the numbers do not match exactly: a challenge ACK may follow
+    if ack == tcp.last_end and (
+        (conn.status & SEEN_REPLY and tcp.last_index == SYN) or (not conn.status & ASSURED and tcp.last_index == ACK)
+    ):
+        return IGNORE, new, old
+    if old == SS and tcp.last_index == ACK and tcp.last_dir == 1 and seq == tcp.last_ack:
+        return IGNORE, new, old
+    return -1, new, old
+
+
+def _in_window(  # noqa: C901  # the kernel's function, whose cases share a dozen numbers
+    tcp: TcpState,
+    direction: int,
+    index: int,
+    seq: int,
+    ack: int,
+    end: int,
+    win: int,
+    flags: int,
+    buf: bytearray,
+    l4: int,
+    header: int,
+    liberal: int,
+) -> int:
+    """tcp_in_window: ACCEPT and learn, IGNORE (let through, learn nothing) or INVALID. All numbers modulo 2**32."""
+    sender, receiver = tcp.sides[direction], tcp.sides[1 - direction]
+    raw = win
+    sack = _sack(buf, l4, header, ack) if header > 20 and receiver.flags & SACK_PERM else ack
+    if not sender.maxwin:
+        if flags & TH_SYN:
+            _start(sender, receiver, direction, end, win, buf, l4, header)
+            if not flags & TH_ACK:
+                return ACCEPT
+        else:
+            sender.end = end
+            sender.maxwin = win << sender.scale or 1
+            sender.maxend = end + sender.maxwin & MASK
+            if not receiver.maxwin:
+                receiver.end = receiver.maxend = sack
+            elif sack == receiver.end + 1 & MASK:
+                receiver.end = sack
+    elif flags & TH_SYN and (sender.end - end) & HALF and tcp.state in (SS, SR):
+        _start(sender, receiver, direction, end, win, buf, l4, header)
+        if direction and not flags & TH_ACK:
+            return ACCEPT
+    r_end = receiver.end
+    if not flags & TH_ACK or (flags & TH_RST and not ack):
+        ack = sack = r_end
+    if flags & TH_RST and not seq and tcp.state == SS:
+        seq = end = sender.end
+    s_end, r_maxwin, s_maxend = sender.end, receiver.maxwin, sender.maxend
+    ack_window = max(sender.maxwin, MAX_ACK_WINDOW)
+    if not (seq - s_maxend - 1) & HALF:
+        verdict = INVALID
+        over = end - s_maxend + 1 & MASK
+        if (
+            r_maxwin
+            and (s_end - r_maxwin - 1 - end) & HALF
+            and (r_end - ack_window - 1 - sack) & HALF
+            and over <= r_maxwin
+            and (sack - r_end - 1) & HALF
+        ):
+            sender.end = end
+            sender.flags |= UNACKNOWLEDGED
+            verdict = IGNORE
+        return ACCEPT if liberal or sender.flags & BE_LIBERAL else verdict
+    if not (sack - r_end - 1) & HALF:
+        return ACCEPT if liberal or sender.flags & BE_LIBERAL else INVALID
+    if (r_maxwin and not (s_end - r_maxwin - 1 - end) & HALF) or not (r_end - ack_window - 1 - sack) & HALF:
+        return ACCEPT if liberal or sender.flags & BE_LIBERAL else IGNORE
+
+    if not flags & TH_SYN:
+        win <<= sender.scale
+    offered = win + (sack - ack & MASK)
+    if sender.maxwin < offered:
+        sender.maxwin = offered
+    if (s_end - end) & HALF:
+        sender.end = end
+        sender.flags |= UNACKNOWLEDGED
+    if flags & TH_ACK and (not sender.flags & MAXACK_SET or (sender.maxack - ack) & HALF):
+        sender.maxack = ack
+        sender.flags |= MAXACK_SET
+    if r_maxwin and (s_maxend - end) & HALF:
+        receiver.maxwin += end - s_maxend & MASK
+    edge = sack + win
+    if (receiver.maxend - 1 - edge) & HALF:
+        receiver.maxend = edge + (not win) & MASK
+    if ack == r_end:
+        receiver.flags &= ~UNACKNOWLEDGED
+    if index == ACK:
+        if (
+            tcp.last_seq == seq
+            and tcp.last_ack == ack
+            and tcp.last_end == end
+            and tcp.last_win == raw
+            and tcp.last_dir == direction
+        ):
+            tcp.retrans += 1
+        else:
+            tcp.last_dir, tcp.last_seq, tcp.last_ack, tcp.last_end, tcp.last_win = direction, seq, ack, end, raw
+            tcp.retrans = 0
+    return ACCEPT
+
+
+def _start(
+    sender: Side, receiver: Side, direction: int, end: int, win: int, buf: bytearray, l4: int, header: int
+) -> None:
+    """tcp_init_sender: a SYN or SYN-ACK says where its side begins; scaling needs both sides' option."""
+    sender.end = sender.maxend = end
+    sender.maxwin = win or 1
+    _options(sender, buf, l4, header)
+    if direction and not sender.flags & receiver.flags & WINDOW_SCALE:
+        sender.scale = receiver.scale = 0
+
+
+def _options(side: Side, buf: bytearray, l4: int, header: int) -> None:
+    """Window scale and SACK-permitted of a SYN."""
+    if header == 20:
+        return
+    side.scale = 0
+    side.flags &= BE_LIBERAL
+    at, stop = l4 + 20, l4 + header
+    while at < stop and buf[at]:
+        if buf[at] == 1:
+            at += 1
+            continue
+        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
+            return
+        if buf[at] == 4 and buf[at + 1] == 2:
+            side.flags |= SACK_PERM
+        elif buf[at] == 3 and buf[at + 1] == 3:
+            side.scale = min(buf[at + 2], MAX_WSCALE)
+            side.flags |= WINDOW_SCALE
+        at += buf[at + 1]
+
+
+def _sack(buf: bytearray, l4: int, header: int, sack: int) -> int:
+    """The highest right edge of the SACK blocks, or the acknowledgement if that is higher."""
+    at, stop = l4 + 20, l4 + header
+    if header == 32 and buf[at : at + 4] == b"\x01\x01\x08\x0a":
+        return sack
+    while at < stop and buf[at]:
+        if buf[at] == 1:
+            at += 1
+            continue
+        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
+            return sack
+        size = buf[at + 1]
+        if buf[at] == 5 and size >= 10 and (size - 2) % 8 == 0:
+            for edge_at in range(at + 6, at + size, 8):
+                edge = int.from_bytes(buf[edge_at : edge_at + 4], "big")
+                if (sack - edge) & HALF:
+                    sack = edge
+            return sack
+        at += size
+    return sack
+
+
+def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Conntrack) -> None:
+    """nf_tcp_handle_invalid: out-of-window FIN or RST from both sides shortens a dead connection's life."""
+    if not conn.status & ASSURED or index not in (RST, FIN):
+        return
+    if tcp.last_dir != direction and tcp.last_index in (FIN, RST):
+        left_ns = conn.expires_ns - tracker.clock.now
+        unack_ns = tracker.tcp_timeouts[UNACK]
+        if left_ns >= 120_000_000_000 and left_ns > unack_ns:
+            conn.expires_ns = tracker.clock.now + unack_ns
+    else:
+        tcp.last_index = index
+        tcp.last_dir = direction

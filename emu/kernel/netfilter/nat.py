@@ -1,0 +1,301 @@
+"""NAT as a property of a connection: rules choose once, the reply tuple remembers, every packet is rewritten by it.
+
+`setup` is what targets call (nf_nat_setup_info); `Nat` sits in the four hooks, walks the nat table for
+packets that still need a choice, and rewrites. Must not know tables, devices beyond their ifindex, or
+routing (net/netfilter/nf_nat_core.c, nf_nat_proto.c, nf_nat_masquerade.c).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from emu.kernel.netfilter.conn import (
+    CONFIRMED,
+    DST_NAT,
+    DST_NAT_DONE,
+    IP_CT_NEW,
+    NAT_DONE_MASK,
+    NAT_MASK,
+    SRC_NAT,
+    SRC_NAT_DONE,
+    Conn,
+    Manip,
+    inverse,
+)
+from emu.kernel.netfilter.conntrack_icmp import sound
+from emu.kernel.netfilter.hooks import (
+    HOOK_NAMES,
+    LOCAL_IN,
+    LOCAL_OUT,
+    POST_ROUTING,
+    PRE_ROUTING,
+    PRI_DSTNAT,
+    PRI_SRCNAT,
+    Drop,
+    HookFn,
+    Hooks,
+    HookState,
+    Verdict,
+)
+from emu.kernel.netfilter.nat_ports import (
+    MANIP_DST,
+    MANIP_SRC,
+    MAP_IPS,
+    NatRange,
+    remember_source,
+    unique_tuple,
+)
+from emu.trail import Natted
+from emu.wire.checksum import adjust
+from emu.wire.frame import ICMP, ICMP_QUERY, TCP, UDP, Frame
+from emu.wire.rewrite import set_destination, set_payload, set_source
+
+_DONE = (SRC_NAT_DONE, DST_NAT_DONE)
+_STATUS = (SRC_NAT, DST_NAT)
+_MANIP_OF = {PRE_ROUTING: MANIP_DST, LOCAL_OUT: MANIP_DST, LOCAL_IN: MANIP_SRC, POST_ROUTING: MANIP_SRC}
+_NETFILTER_DROP = "NETFILTER_DROP"
+_REDIRECT = 5
+
+
+class NatTables(Protocol):
+    """What `Nat` asks of the namespace's rule tables."""
+
+    def nat_chain(self, hook: int) -> HookFn | None:
+        """The walk of the nat table's base chain at `hook`; None if it has none."""
+        ...
+
+
+def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict:
+    """nf_nat_setup_info: fix one half (MANIP_SRC or MANIP_DST) of the frame's connection, which is not confirmed yet.
+
+    Draws a port from the clock's source "nat" if the wanted one is taken. A half is decided once; doing it
+    again is the kernel's warning and drop. None accepts.
+    """
+    conn: Conn | None = frame.ct
+    if conn is None or conn.status & CONFIRMED:
+        return None
+    if conn.status & _DONE[manip]:
+        return Drop(_NETFILTER_DROP, conn)
+    now = inverse(conn.reply)
+    if now is not None:
+        new = unique_tuple(now, conn, manip, span, state.net.clock.random("nat"))
+        reply = inverse(new)
+        if new != now and reply is not None:
+            conn.reply = reply
+            conn.status |= _STATUS[manip]
+            _prepare(conn, manip)
+            if manip == MANIP_SRC:
+                remember_source(conn)
+    conn.status |= _DONE[manip]
+    return None
+
+
+def masquerade(frame: Frame, state: HookState, span: NatRange = NatRange()) -> Verdict:  # noqa: B008  # immutable
+    """nf_nat_masquerade_ipv4: source NAT to the address that the outgoing device shows the next hop.
+
+    `span` gives ports and flags only. Drops when the device has no address.
+    """
+    conn: Conn | None = frame.ct
+    if conn is None or not conn.orig[1]:
+        return None
+    route = frame.route
+    nexthop = (route.gateway if route is not None else 0) or frame.dst
+    addr = state.net.select_addr(frame.outdev, nexthop)
+    if not addr:
+        return Drop(_NETFILTER_DROP, "MASQUERADE: the outgoing device has no address")
+    conn.masq_ifindex = frame.outdev.ifindex
+    return setup(frame, state, MANIP_SRC, span._replace(min_addr=addr, max_addr=addr, flags=span.flags | MAP_IPS))
+
+
+def null_binding(frame: Frame, state: HookState, manip: int) -> Verdict:
+    """nf_nat_alloc_null_binding: no rule wanted this half, so it stays; but a clash may still move the port."""
+    reply = frame.ct.reply
+    addr = reply[2] if manip == MANIP_SRC else reply[1]
+    return setup(frame, state, manip, NatRange(addr, addr, flags=MAP_IPS))
+
+
+def _prepare(conn: Conn, manip: int) -> None:
+    """Work out once what each direction's packets get, and the facts that tell of it."""
+    orig, reply = conn.orig, conn.reply
+    icmp = orig[0] == ICMP
+    new = inverse(reply)
+    back = inverse(orig)
+    assert new is not None and back is not None
+    nat = conn.nat
+    if nat is None:
+        nat = conn.nat = [None] * 4
+
+    def half(direction: int, which: int, kind: str) -> Manip:
+        before, after = (orig, new) if direction == 0 else (reply, back)
+        at, port = (1, 3) if which == MANIP_SRC else (2, 4)
+        # the id of an ICMP query is of both halves
+        seen = 3 if icmp else port
+        fact = Natted(kind, (before[at], before[seen]), (after[at], after[seen]), conn)
+        return after[at], after[seen], fact
+
+    # a half undone in the answer is the other half of the packet
+    if manip == MANIP_DST:
+        nat[MANIP_DST] = half(0, MANIP_DST, "DNAT")
+        nat[2 + MANIP_SRC] = half(1, MANIP_SRC, "un-DNAT")
+    else:
+        nat[MANIP_SRC] = half(0, MANIP_SRC, "SNAT")
+        nat[2 + MANIP_DST] = half(1, MANIP_DST, "un-SNAT")
+
+
+def _rewrite(frame: Frame, half: Manip, manip: int) -> None:
+    """nf_nat_manip_pkt on the packet itself."""
+    addr, port, fact = half
+    if manip == MANIP_SRC:
+        set_source(frame, addr, port)
+    else:
+        set_destination(frame, addr, port)
+        if frame.proto == ICMP and frame.sport != port:
+            set_source(frame, frame.src, port)
+    trail = frame.trail
+    if trail is not None:
+        trail.append(fact)
+
+
+class Nat:
+    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice."""
+
+    def __init__(self, hooks: Hooks, tables: NatTables) -> None:
+        self._hooks = hooks
+        self._tables = tables
+        self._fns = {hook: self._compile(hook) for hook in _MANIP_OF}
+        self.enabled = False
+
+    def enable(self) -> None:
+        """Register at the hooks; conntrack must be enabled too."""
+        if not self.enabled:
+            self.enabled = True
+            for hook, manip in _MANIP_OF.items():
+                self._hooks.register(hook, PRI_DSTNAT if manip == MANIP_DST else PRI_SRCNAT, self._fns[hook])
+
+    def disable(self) -> None:
+        self.enabled = False
+        for hook, fn in self._fns.items():
+            self._hooks.unregister(hook, fn)
+
+    def _compile(self, hook: int) -> HookFn:
+        manip, choose = _MANIP_OF[hook], self._choose
+        post_routing, local_out, pre_routing = hook == POST_ROUTING, hook == LOCAL_OUT, hook == PRE_ROUTING
+
+        def nat(frame: Frame, state: HookState) -> Verdict:
+            conn: Conn | None = frame.ct
+            if conn is None:
+                return None
+            if frame.ctinfo % 3:
+                if frame.ctinfo != IP_CT_NEW and frame.proto == ICMP:
+                    return _translate_error(frame, conn, manip)
+                verdict = choose(frame, state, conn, manip)
+                if verdict is not None:
+                    return verdict
+            if conn.nat is None:
+                return None
+            half = conn.nat[frame.ctdir * 2 + manip]
+            if half is None:
+                return None
+            if post_routing and not frame.ctdir and conn.masq_ifindex and conn.masq_ifindex != frame.outdev.ifindex:
+                # nf_nat_oif_changed: the masqueraded connection would leave another way
+                conn.conntrack.kill(conn)
+                return Drop(_NETFILTER_DROP, conn)
+            old = frame.dst
+            _rewrite(frame, half, manip)
+            if frame.dst != old:
+                if pre_routing:
+                    frame.route = None
+                elif local_out and not state.net.reroute(frame):
+                    return Drop(_NETFILTER_DROP, conn)
+            return None
+
+        nat.__qualname__ = f"nat at {HOOK_NAMES[hook]}"
+        return nat
+
+    def _choose(self, frame: Frame, state: HookState, conn: Conn, manip: int) -> Verdict:
+        """A NEW packet (or what is RELATED and no ICMP error): let the nat table decide the half, once."""
+        done = _DONE[manip]
+        if conn.status & done:
+            return None
+        walk = self._tables.nat_chain(state.hook)
+        if walk is not None:
+            verdict = walk(frame, state)
+            if verdict is not None:
+                return verdict
+            if conn.status & done:
+                return None
+        return null_binding(frame, state, manip)
+
+
+def _translate_error(frame: Frame, conn: Conn, manip: int) -> Verdict:
+    """nf_nat_icmp_reply_translation: an error about a translated packet, told to its sender in the sender's terms.
+
+    The quote's half opposite to the outer one changes with it; where no rule touched the half, nothing does.
+    """
+    direction = frame.ctdir
+    if frame.dport >> 8 == _REDIRECT and (conn.status & NAT_DONE_MASK != NAT_DONE_MASK or conn.status & NAT_MASK):
+        # a redirect for a translated (or undecided) connection would mislead its receiver
+        return Drop(_NETFILTER_DROP, conn)
+    half = conn.nat[direction * 2 + manip] if conn.nat is not None else None
+    if half is None:
+        return None
+    if not frame.valid and not sound(frame):
+        return Drop(_NETFILTER_DROP, conn)
+    # the quoted packet went the other way: what it was before translation, its half mirrored
+    addr, _, fact = half
+    _rewrite_quote(frame, addr, conn.tuple_of(1 - direction), 1 - manip)
+    if manip == MANIP_SRC:
+        set_source(frame, addr, frame.sport)
+    else:
+        set_destination(frame, addr, frame.dport)
+    trail = frame.trail
+    if trail is not None:
+        trail.append(fact)
+    return None
+
+
+def _rewrite_quote(frame: Frame, addr: int, sent: tuple[int, int, int, int, int], manip: int) -> None:
+    """Write one half of `sent` into the packet that an ICMP error quotes, mending its checksums and the error's."""
+    buf = frame.buf
+    at = frame.l4 + 8
+    l4 = at + (buf[at] & 15) * 4
+    quote = bytearray(buf[at:])
+    head = l4 - at
+    field = 12 if manip == MANIP_SRC else 16
+    old = int.from_bytes(quote[field : field + 4], "big")
+    quote[field : field + 4] = addr.to_bytes(4, "big")
+    _mend(quote, 10, old, addr)
+    proto = quote[9]
+    if proto == ICMP:
+        if quote[head] in ICMP_QUERY:
+            _put(quote, head + 4, sent[3], head + 2)
+    else:
+        port_at, port = (head, sent[3]) if manip == MANIP_SRC else (head + 2, sent[4])
+        check_at = {TCP: head + 16, UDP: head + 6}.get(proto, -1)
+        short = len(quote) < (head + 20 if proto == TCP else head + 8)
+        if short or (proto == UDP and quote[check_at : check_at + 2] == b"\0\0"):
+            check_at = -1
+        if check_at >= 0:
+            _mend(quote, check_at, old, addr)
+        if proto in (TCP, UDP) or port:
+            _put(quote, port_at, port, check_at)
+        if proto == UDP and check_at >= 0 and quote[check_at : check_at + 2] == b"\0\0":
+            quote[check_at] = quote[check_at + 1] = 0xFF
+    check = buf[frame.l4 + 2] << 8 | buf[frame.l4 + 3]
+    for word in range(0, len(quote) - 1, 2):
+        new_word, old_word = quote[word : word + 2], buf[at + word : at + word + 2]
+        if new_word != old_word:
+            check = adjust(check, int.from_bytes(old_word, "big"), int.from_bytes(new_word, "big"))
+    set_payload(frame, frame.l4 + 2, check.to_bytes(2, "big") + bytes(buf[frame.l4 + 4 : at]) + bytes(quote))
+
+
+def _put(data: bytearray, at: int, word: int, check_at: int) -> None:
+    """Write a 16-bit field; `check_at` (-1: none) is the checksum that covers it."""
+    if check_at >= 0:
+        _mend(data, check_at, data[at] << 8 | data[at + 1], word)
+    data[at : at + 2] = word.to_bytes(2, "big")
+
+
+def _mend(data: bytearray, at: int, old: int, new: int) -> None:
+    check = adjust(data[at] << 8 | data[at + 1], old, new)
+    data[at : at + 2] = check.to_bytes(2, "big")
