@@ -1,0 +1,156 @@
+"""Chains compiled for the walk; long chains are looked up, not scanned.
+
+A compiled rule is `(tests, op, argument, rule)`. A chain of eight and more rules that name exact destinations or ports
+becomes an index: it gives the few rules that can match a packet, in their order, so that a walk does not grow with the
+number of Services. Every candidate is still asked in full. Must not know hooks, counters or namespaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from emu.kernel.netfilter.hooks import Drop, Reject
+from emu.kernel.netfilter.matches import Test
+from emu.kernel.netfilter.matches.ip import ALL_ONES, Ip
+from emu.kernel.netfilter.matches.sctp import Sctp
+from emu.kernel.netfilter.matches.tcp import Tcp
+from emu.kernel.netfilter.matches.udp import Udp
+from emu.kernel.netfilter.ruleset import Chain, Rule
+from emu.kernel.netfilter.targets import Goto, Jump
+from emu.kernel.netfilter.targets.reject import Reject as RejectTarget
+from emu.kernel.netfilter.targets.verdicts import Accept, DropTarget, ReturnTarget
+from emu.wire.frame import Frame
+
+# what a matched rule does; the argument of each in brackets
+COUNT, ACCEPT, DECIDE, RETURN, JUMP, GOTO, ACT = range(7)  # - - [verdict] - [chain] [chain] [Target.act]
+
+WORTH = 8
+
+Entry = tuple[tuple[Test, ...], int, Any, Rule]
+Program = tuple[Entry, ...]
+
+
+class _Keyed(NamedTuple):
+    entry: Entry
+    dst: int | None
+    port: tuple[int, int] | None
+
+    def key(self, field: str) -> Any:
+        return self.dst if field == "dst" else self.port
+
+
+class Index:
+    """Entries by the value of one field of the packet; entries that name no exact value are everybody's."""
+
+    __slots__ = ("_entries", "_fields", "_found", "_named", "_rest")
+
+    def __init__(self, field: str, entries: Sequence[_Keyed], fields: tuple[str, ...]) -> None:
+        self._fields = tuple(other for other in fields if other != field)
+        self._entries = entries
+        self._named: dict[Any, list[int]] = {}
+        unnamed: list[int] = []
+        for at, entry in enumerate(entries):
+            key = entry.key(field)
+            (unnamed if key is None else self._named.setdefault(key, [])).append(at)
+        self._named[None] = unnamed
+        self._found: dict[Any, Program | Index] = {}
+        self._rest = _build([entries[at] for at in unnamed], self._fields)
+
+    def _get(self, key: Any) -> Program | Index:
+        found = self._found.get(key)
+        if found is None:
+            named = self._named.get(key)
+            if named is None:
+                return self._rest
+            places = sorted(named + self._named[None])
+            found = self._found[key] = _build([self._entries[at] for at in places], self._fields)
+        return found
+
+    def find(self, frame: Frame) -> Program | Index:
+        raise NotImplementedError
+
+
+class ByDestination(Index):
+    __slots__ = ()
+
+    def find(self, frame: Frame) -> Program | Index:
+        return self._get(frame.dst)
+
+
+class ByPort(Index):
+    __slots__ = ()
+
+    def find(self, frame: Frame) -> Program | Index:
+        return self._get((frame.proto, frame.dport))
+
+
+_INDEX: dict[str, type[Index]] = {"dst": ByDestination, "port": ByPort}
+
+
+def program(chain: Chain) -> Program | Index:
+    """The chain compiled, once for all who share it."""
+    compiled: Program | Index | None = chain.program
+    if compiled is None:
+        entries = [_Keyed(_entry(rule), _destination(rule), _port(rule)) for rule in chain.rules]
+        compiled = chain.program = _build(entries, ("dst", "port"))
+    return compiled
+
+
+def scan(chain: Chain) -> Program:
+    """The chain compiled without any index: what every look-up must equal."""
+    return tuple(_entry(rule) for rule in chain.rules)
+
+
+def _build(entries: Sequence[_Keyed], fields: tuple[str, ...]) -> Program | Index:
+    if len(entries) >= WORTH and fields:
+        named = {field: sum(entry.key(field) is not None for entry in entries) for field in fields}
+        field = max(fields, key=lambda each: named[each])
+        if named[field] >= WORTH // 2:
+            return _INDEX[field](field, entries, fields)
+    return tuple(entry.entry for entry in entries)
+
+
+def _entry(rule: Rule) -> Entry:
+    tests = tuple(test for match in rule.matches for test in match.tests())
+    match rule.target:
+        case None:
+            return tests, COUNT, None, rule
+        case Accept():
+            return tests, ACCEPT, None, rule
+        case DropTarget():
+            return tests, DECIDE, Drop("NETFILTER_DROP", rule), rule
+        case RejectTarget(with_=with_):
+            return tests, DECIDE, Reject(with_, rule), rule
+        case ReturnTarget():
+            return tests, RETURN, None, rule
+        case Jump(chain=chain):
+            return tests, JUMP, chain, rule
+        case Goto(chain=chain):
+            return tests, GOTO, chain, rule
+        case target:
+            return tests, ACT, target.act, rule
+
+
+def _destination(rule: Rule) -> int | None:
+    """The one destination that the rule can match, if it names one."""
+    first = rule.matches[0] if rule.matches else None
+    if isinstance(first, Ip) and first.dst is not None and first.dst.mask == ALL_ONES and not first.dst.negated:
+        return first.dst.addr
+    return None
+
+
+def _port(rule: Rule) -> tuple[int, int] | None:
+    """The one (protocol, destination port) that the rule can match, if it names one before anything that draws or
+    remembers is asked: a rule that is not a candidate must not miss a draw."""
+    first = rule.matches[0] if rule.matches else None
+    if not isinstance(first, Ip) or not first.proto or first.proto_negated:
+        return None
+    for match in rule.matches:
+        if isinstance(match, Tcp | Udp | Sctp):
+            ports = match.dport
+            if ports is not None and ports.low == ports.high and not ports.negated:
+                return first.proto, ports.low
+        if not match.pure:
+            return None
+    return None

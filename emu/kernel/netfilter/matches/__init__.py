@@ -1,0 +1,113 @@
+"""What a rule may ask of a packet: one file per `-m` word, found by the registry.
+
+A match is a frozen value. It says which options it reads (`options`), is built from them (`build`), answers
+`matches(frame, state)` and spells itself as iptables-save does (`spec`). What a match remembers from packet to
+packet (recent, limit, nth) is kept per namespace, see `memory`: rules are shared by all nodes.
+Must not know chains, targets or who walks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+
+from emu.errors import InputError
+from emu.kernel.netfilter.hooks import HookState
+from emu.registry import Shelf
+from emu.wire.frame import Frame
+
+Test = Callable[[Frame, HookState], bool]
+
+
+class Given(NamedTuple):
+    """One option as it was written: its name, whether `!` stood before it, and the words after it."""
+
+    name: str
+    negated: bool
+    words: tuple[str, ...]
+
+    def spell(self, text: str) -> str:
+        return f"{'! ' if self.negated else ''}{self.name}{' ' + text if text else ''}"
+
+
+class Where(NamedTuple):
+    """What the rest of the rule says, as far as a match or a target may depend on it."""
+
+    table: str
+    chain: str
+    proto: int = 0
+    proto_negated: bool = False
+
+
+Options = Mapping[str, Given]
+
+
+class Match:
+    """One match of a rule. `pure` is False where the answer draws chance or changes what is remembered."""
+
+    __slots__ = ()
+    options: ClassVar[Mapping[str, int]] = {}  # option -> how many words follow it
+    aliases: ClassVar[Mapping[str, str]] = {}
+    not_negated: ClassVar[frozenset[str]] = frozenset()
+    pure: ClassVar[bool] = True
+
+    @classmethod
+    def build(cls, given: Options, where: Where) -> Match:
+        """From the options that were given. Raises InputError."""
+        raise NotImplementedError
+
+    def matches(self, frame: Frame, state: HookState) -> bool:
+        raise NotImplementedError
+
+    def spec(self) -> str:
+        """The options in iptables-save's order and spelling, without `-m NAME`."""
+        raise NotImplementedError
+
+    def tests(self) -> tuple[Test, ...]:
+        """What a compiled rule calls, in order; all must hold."""
+        return (self.matches,)
+
+
+matches: Shelf[type[Match]] = Shelf("match", __name__)
+
+T = TypeVar("T")
+
+
+def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
+    """What is remembered in this namespace under `key`, made when first asked for."""
+    kept = cast(Any, state.net).tables.memory
+    found = kept.get(key)
+    if found is None:
+        found = kept[key] = make()
+    return cast(T, found)
+
+
+def number(text: str, what: str, low: int = 0, high: int = 0xFFFFFFFF) -> int:
+    """A decimal or 0x number within bounds. Raises InputError."""
+    try:
+        value = int(text, 0) if not text.isdigit() else int(text)
+    except ValueError:
+        value = -1
+    if not low <= value <= high:
+        raise InputError(f"{text!r} is not a {what}", expected=f"a number from {low} to {high}")
+    return value
+
+
+def value_mask(text: str, what: str) -> tuple[int, int]:
+    """`VALUE[/MASK]`, the mask all ones when it is missing. Raises InputError."""
+    value, slash, mask = text.partition("/")
+    return number(value, what), number(mask, what + " mask") if slash else 0xFFFFFFFF
+
+
+def spell_mark(value: int, mask: int) -> str:
+    return f"0x{value:x}" if mask == 0xFFFFFFFF else f"0x{value:x}/0x{mask:x}"
+
+
+_PLAIN = frozenset("_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+def quote(text: str) -> str:
+    """As xtables_save_string does: bare if it is all letters, digits, `_` and `-`, else in double quotes."""
+    if text and _PLAIN.issuperset(text):
+        return text
+    return '"' + "".join("\\" + c if c in "\"\\'" else c for c in text) + '"'

@@ -1,0 +1,33 @@
+"""`-m mac`: the Ethernet source of a packet that came in from a device (xt_mac.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emu.errors import InputError
+from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter.matches import Match, Options, Where, matches
+from emu.wire.addr import mac, mac_text
+from emu.wire.frame import Frame
+
+
+@matches.add("mac")
+@dataclass(frozen=True, slots=True)
+class Mac(Match):
+    options = {"--mac-source": 1}
+    addr: bytes
+    negated: bool
+
+    @classmethod
+    def build(cls, given: Options, where: Where) -> Mac:
+        if "--mac-source" not in given:
+            raise InputError("-m mac says nothing", expected="--mac-source XX:XX:XX:XX:XX:XX")
+        if where.chain in ("OUTPUT", "POSTROUTING"):
+            raise InputError(f"-m mac cannot be used in {where.chain}", expected="PREROUTING, FORWARD or INPUT")
+        return cls(mac(given["--mac-source"].words[0]), given["--mac-source"].negated)
+
+    def matches(self, frame: Frame, state: HookState) -> bool:
+        return frame.indev is not None and (frame.smac == self.addr) is not self.negated
+
+    def spec(self) -> str:
+        return f"{'! ' if self.negated else ''}--mac-source {mac_text(self.addr)}"

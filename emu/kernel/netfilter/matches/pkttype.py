@@ -1,0 +1,35 @@
+"""`-m pkttype`: whom the link layer addressed (xt_pkttype.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emu.errors import InputError
+from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter.matches import Match, Options, Where, matches
+from emu.wire.frame import BROADCAST, HOST, MULTICAST, Frame
+
+TYPES = {"unicast": HOST, "broadcast": BROADCAST, "multicast": MULTICAST}
+
+
+@matches.add("pkttype")
+@dataclass(frozen=True, slots=True)
+class Pkttype(Match):
+    options = {"--pkt-type": 1}
+    type: str
+    negated: bool
+
+    @classmethod
+    def build(cls, given: Options, where: Where) -> Pkttype:
+        if "--pkt-type" not in given:
+            raise InputError("-m pkttype says nothing", expected="--pkt-type TYPE")
+        option = given["--pkt-type"]
+        if option.words[0] not in TYPES:
+            raise InputError(f"unknown packet type {option.words[0]!r}", expected=", ".join(TYPES))
+        return cls(option.words[0], option.negated)
+
+    def matches(self, frame: Frame, state: HookState) -> bool:
+        return (frame.pkt_type == TYPES[self.type]) is not self.negated
+
+    def spec(self) -> str:
+        return f"{'! ' if self.negated else ''}--pkt-type {self.type}"

@@ -1,0 +1,78 @@
+"""`-m tcp`: ports, flags, options (xt_tcpudp.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emu.errors import InputError
+from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, ports
+from emu.wire.frame import IP_OFFSET, TCP, Frame
+
+FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
+_SYN_MASK = 1 | 2 | 4 | 16
+
+
+def _flags(text: str) -> int:
+    if text in ("ALL", "NONE"):
+        return 63 if text == "ALL" else 0
+    value = 0
+    for word in text.split(","):
+        if word not in FLAGS:
+            raise InputError(f"{word!r} is not a TCP flag", expected="ALL, NONE or some of " + ",".join(FLAGS))
+        value |= FLAGS[word]
+    return value
+
+
+def _spell_flags(value: int) -> str:
+    return ",".join(name for name, bit in FLAGS.items() if value & bit) or "NONE"
+
+
+@matches.add("tcp")
+@dataclass(frozen=True, slots=True)
+class Tcp(Match):
+    """`flags` is (mask, set, negated) or None."""
+
+    options = {**ports.OPTIONS, "--tcp-flags": 2, "--syn": 0}
+    aliases = ports.ALIASES
+    sport: ports.Ports | None
+    dport: ports.Ports | None
+    flags: tuple[int, int, bool] | None
+
+    @classmethod
+    def build(cls, given: Options, where: Where) -> Tcp:
+        ports.demand(TCP, where)
+        flags, syn = given.get("--tcp-flags"), given.get("--syn")
+        if flags and syn:
+            raise InputError("--syn and --tcp-flags exclude each other", expected="one of them")
+        return cls(ports.parse(given.get("--sport")), ports.parse(given.get("--dport")), _wanted(flags, syn))
+
+    def tests(self) -> tuple[Test, ...]:
+        found = ports.tests(self.sport, self.dport)
+        if self.flags is None:
+            return found
+        mask, wanted, negated = self.flags
+
+        def test(frame: Frame, state: HookState) -> bool:
+            at = frame.l4 + 13
+            return at < len(frame.buf) and (frame.buf[at] & mask == wanted) is not negated
+
+        return (*found, test)
+
+    def matches(self, frame: Frame, state: HookState) -> bool:
+        return not frame.frag & IP_OFFSET and all(test(frame, state) for test in self.tests())
+
+    def spec(self) -> str:
+        words = [p.spell(o) for o, p in (("--sport", self.sport), ("--dport", self.dport)) if p is not None]
+        if self.flags is not None:
+            mask, wanted, negated = self.flags
+            words.append(f"{'! ' if negated else ''}--tcp-flags {_spell_flags(mask)} {_spell_flags(wanted)}")
+        return " ".join(words)
+
+
+def _wanted(flags: Given | None, syn: Given | None) -> tuple[int, int, bool] | None:
+    if syn is not None:
+        return _SYN_MASK, FLAGS["SYN"], syn.negated
+    if flags is not None:
+        return _flags(flags.words[0]), _flags(flags.words[1]), flags.negated
+    return None

@@ -1,0 +1,145 @@
+"""Rules as pure values: Rule, Chain, RuleSet. They hold no counters and no namespace, so that all nodes share them.
+
+A RuleSet is what iptables-save shows: the tables that are there, each with its built-in and user chains. Must not
+know how rules are walked (`table.py`), looked up (`lookup.py`) or spelled in a file (`save.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from emu.kernel.netfilter.matches import Match, matches
+from emu.kernel.netfilter.targets import Goto, Jump, Target
+
+# the built-in chains in the order of iptables-save; the tables in its order too
+BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+        "raw": ("PREROUTING", "OUTPUT"),
+        "filter": ("INPUT", "FORWARD", "OUTPUT"),
+        "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    }
+)
+
+
+@cache
+def _match_names() -> dict[type[Match], str]:
+    return {part: name for name, part in matches.items()}
+
+
+def match_name(kind: type[Match]) -> str:
+    """The word after `-m`; "" for a rule's basics."""
+    return _match_names().get(kind, "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """One rule at its place: `number` counts from 1 in its chain, `line` is where a file said it (0: no file).
+
+    Compared by identity: two rules that read alike count apart. `target` None only counts.
+    """
+
+    table: str
+    chain: str
+    number: int
+    matches: tuple[Match, ...]
+    target: Target | None = None
+    comment: str = ""
+    line: int = 0
+
+    @property
+    def spec(self) -> str:
+        """As iptables-save writes it, without `-A CHAIN`."""
+        words = []
+        for match in self.matches:
+            name, text = match_name(type(match)), match.spec()
+            if name:
+                words.append(f"-m {name}")
+            if text:
+                words.append(text)
+        if self.target is not None:
+            words.append(self.target.spec())
+        return " ".join(words)
+
+    @property
+    def jump(self) -> str:
+        """The chain that a jump or goto leads to, or ""."""
+        target = self.target
+        return target.chain if isinstance(target, Jump | Goto) else ""
+
+    def at(self, number: int) -> Rule:
+        """The rule at another place of its chain: itself, if that is where it is."""
+        return self if self.number == number else replace(self, number=number)
+
+    def __str__(self) -> str:
+        return f"-A {self.chain} {self.spec}".rstrip()
+
+
+class Chain:
+    """A chain: `policy` is ACCEPT or DROP for built-in ones, "" for users'. Immutable, compared by identity."""
+
+    __slots__ = ("name", "policy", "program", "rules")
+
+    def __init__(self, name: str, policy: str = "", rules: tuple[Rule, ...] = ()) -> None:
+        self.name, self.policy = name, policy
+        self.rules = tuple(rule.at(number) for number, rule in enumerate(rules, 1))
+        self.program: Any = None  # compiled at the first walk, see lookup.program
+
+    def __repr__(self) -> str:
+        return f"<chain {self.name} of {len(self.rules)}>"
+
+
+ChainMap = Mapping[str, Chain]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleSet:
+    """Tables by name, chains by name. A table that is there has all its built-in chains."""
+
+    tables: Mapping[str, ChainMap]
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Mapping[str, Chain]]) -> RuleSet:
+        """Fill in built-in chains that are not named: empty, with policy ACCEPT."""
+        full = {}
+        for table, chains in tables.items():
+            built_in = {name: chains.get(name) or Chain(name, "ACCEPT") for name in BUILT_IN[table]}
+            full[table] = {**built_in, **{name: chain for name, chain in chains.items() if name not in built_in}}
+        return cls(full)
+
+    def chain(self, table: str, name: str) -> Chain | None:
+        return self.tables.get(table, {}).get(name)
+
+    def rules(self) -> Iterator[Rule]:
+        """Every rule, table by table in iptables-save's order."""
+        for table in BUILT_IN:
+            for chain in self.tables.get(table, {}).values():
+                yield from chain.rules
+
+    def merge(self, other: RuleSet, *, insert: bool = False) -> RuleSet:
+        """Both in one namespace. The other's rules in built-in chains come after ours (`insert`: before ours, as `-I`
+        puts them); its user chains are added, or take the place of ours of the same name. A policy of DROP wins.
+
+        Chains that one side alone has are shared, not copied.
+        """
+        merged: dict[str, Mapping[str, Chain]] = dict(self.tables)
+        for table, theirs in other.tables.items():
+            ours = merged.get(table)
+            if ours is None:
+                merged[table] = theirs
+                continue
+            both = {**ours, **theirs}
+            for name in BUILT_IN[table]:
+                mine, more = ours[name], theirs[name]
+                policy = "DROP" if "DROP" in (mine.policy, more.policy) else mine.policy
+                if not more.rules and policy == mine.policy:
+                    both[name] = mine
+                elif mine.rules or policy != more.policy:
+                    rules = more.rules + mine.rules if insert else mine.rules + more.rules
+                    both[name] = Chain(name, policy, rules)
+            merged[table] = both
+        return RuleSet(merged)

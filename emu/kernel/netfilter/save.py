@@ -1,0 +1,420 @@
+"""iptables-restore's text in, iptables-save's text out, as iptables 1.8.9 (nf_tables) reads and writes it.
+
+The text is read by hand: no kept library does. Wrong input is an InputError with its line. Must not know how rules
+are walked or who counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from typing import NoReturn
+
+from emu.errors import InputError
+from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches
+from emu.kernel.netfilter.matches.comment import Comment
+from emu.kernel.netfilter.matches.names import PROTOCOL_NAMES
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
+from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
+
+MAX_CHAIN_NAME = 28
+_COMMANDS = {
+    "--append": "-A", "--insert": "-I", "--delete": "-D", "--replace": "-R", "--flush": "-F", "--new-chain": "-N",
+    "--new": "-N", "--delete-chain": "-X", "--policy": "-P",
+}  # fmt: skip
+
+
+def parse_restore(text: str, file: str | None = None, *, onto: RuleSet | None = None, noflush: bool = False) -> RuleSet:
+    """Rules from iptables-restore's text; counters in it are ignored, as without `-c`.
+
+    `onto`: what was there before; tables that the text does not name stay, those it names are emptied first unless
+    `noflush`. Raises InputError with file and line.
+    """
+    tables = dict(onto.tables) if onto is not None else {}
+    draft: _Draft | None = None
+    number = 0
+    try:
+        for number, raw in enumerate(text.splitlines(), 1):
+            line = raw.strip()
+            if not line or line.startswith("#"):
+                continue
+            if line.startswith("*"):
+                if draft is not None:
+                    raise InputError(f"table {draft.table} is not finished", expected="COMMIT")
+                draft = _Draft(line[1:].strip(), tables if noflush else {})
+            elif draft is None:
+                raise InputError(f"{line.split()[0]!r} stands outside a table", expected="*TABLE")
+            elif line == "COMMIT":
+                tables[draft.table] = draft.chains_done()
+                draft = None
+            else:
+                draft.read(line, number)
+        if draft is not None:
+            raise InputError(f"table {draft.table} is not finished", expected="COMMIT")
+    except InputError as error:
+        raise error.at(file=file, line=number) from None
+    return RuleSet({table: tables[table] for table in BUILT_IN if table in tables})
+
+
+def save(ruleset: RuleSet, counters: Mapping[Rule, Sequence[int]] | None = None) -> str:
+    """iptables-save's text, without its comment lines; with `counters`, as `iptables-save -c`.
+
+    Built-in chains come first, then users' by name. Policies show no counters: the nf_tables variant has none.
+    """
+    lines = []
+    for table, built_in in BUILT_IN.items():
+        chains = ruleset.tables.get(table)
+        if chains is None:
+            continue
+        order = [chains[name] for name in built_in]
+        order += sorted((chain for name, chain in chains.items() if name not in built_in), key=lambda each: each.name)
+        lines.append(f"*{table}")
+        lines += [f":{chain.name} {chain.policy or '-'} [0:0]" for chain in order]
+        for chain in order:
+            if counters is None:
+                lines += [str(rule) for rule in chain.rules]
+            else:
+                lines += ["[{}:{}] {}".format(*counters.get(rule, (0, 0)), rule) for rule in chain.rules]
+        lines.append("COMMIT")
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def split(line: str) -> list[str]:
+    """A line's words: blanks separate, double quotes hold together, a backslash inside quotes takes the next
+    character as it is (add_param_to_argv in xshared.c). Raises InputError."""
+    words: list[str] = []
+    word: list[str] = []
+    quoted = escaped = open_word = False
+    for char in line:
+        if quoted:
+            if escaped:
+                word.append(char)
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                quoted = False
+            else:
+                word.append(char)
+        elif char == '"':
+            quoted = open_word = True
+        elif char in " \t":
+            if word or open_word:
+                words.append("".join(word))
+            word, open_word = [], False
+        else:
+            word.append(char)
+    if quoted:
+        raise InputError("the quotes do not end", expected='"')
+    if word or open_word:
+        words.append("".join(word))
+    return words
+
+
+class _Draft:
+    """A table being read: chains by name, each a policy and a list of rules (not yet numbered)."""
+
+    def __init__(self, table: str, before: Mapping[str, Mapping[str, Chain]]) -> None:
+        if table not in BUILT_IN:
+            raise InputError(f"unknown table {table!r}", expected=", ".join(BUILT_IN))
+        self.table = table
+        self.before = before.get(table, {})
+        self.policies = dict.fromkeys(BUILT_IN[table], "ACCEPT") | {n: c.policy for n, c in self.before.items()}
+        self.rules: dict[str, list[Rule]] = {name: [] for name in BUILT_IN[table]}
+        self.rules |= {name: list(chain.rules) for name, chain in self.before.items()}
+
+    def read(self, line: str, number: int) -> None:
+        """One line other than `*TABLE` and COMMIT. Raises InputError."""
+        if line.startswith(":"):
+            self._declare(split(line[1:]))
+            return
+        words = split(line)
+        if words[0].startswith("[") and words[0].endswith("]"):
+            _counters(words.pop(0))
+        command = _COMMANDS.get(words[0], words[0]) if words else ""
+        name = words[1] if len(words) > 1 else ""
+        rest = words[2:]
+        if command == "-N":
+            if name in self.rules:
+                raise InputError(f"chain {name!r} is already there")
+            self._new(name)
+        elif command == "-P":
+            self._known(name)
+            self._policy(name, rest[0] if rest else "")
+        elif command == "-F":
+            for each in [self._known(name)] if name else list(self.rules):
+                self.rules[each].clear()
+        elif command == "-X":
+            self._delete_chain(self._known(name))
+        elif command in ("-A", "-I", "-D", "-R"):
+            self._change(command, self._known(name), rest, number)
+        else:
+            raise InputError(f"cannot read {words[0]!r}", expected=":CHAIN, -A, -I, -D, -R, -N, -F, -X, -P or COMMIT")
+
+    def _declare(self, words: list[str]) -> None:
+        if len(words) < 2:
+            raise InputError("a chain's line is too short", expected=":CHAIN POLICY [PACKETS:BYTES]")
+        name, policy = words[:2]
+        if len(words) > 2:
+            _counters(words[2])
+        if name in BUILT_IN[self.table]:
+            if policy != "-":
+                self._policy(name, policy)
+        elif name in self.rules:
+            self.rules[name].clear()
+        else:
+            self._new(name)
+
+    def _new(self, name: str) -> None:
+        if not name or name[0] in "-!" or any(c.isspace() for c in name):
+            raise InputError(f"{name!r} is not a chain's name")
+        if len(name) > MAX_CHAIN_NAME:
+            raise InputError(f"the name {name!r} is too long", expected=f"at most {MAX_CHAIN_NAME} characters")
+        if name in targets:
+            raise InputError(f"a chain cannot be called {name!r}: a target is", expected="another name")
+        self.rules[name] = []
+        self.policies[name] = ""
+
+    def _policy(self, name: str, policy: str) -> None:
+        if name not in BUILT_IN[self.table]:
+            raise InputError(f"{name!r} cannot have a policy", expected="one of " + ", ".join(BUILT_IN[self.table]))
+        if policy not in ("ACCEPT", "DROP"):
+            raise InputError(f"{policy!r} is not a policy", expected="ACCEPT or DROP")
+        self.policies[name] = policy
+
+    def _known(self, name: str) -> str:
+        if name not in self.rules:
+            raise InputError(f"no chain {name!r} in table {self.table}", expected=f":{name} - [0:0] before it")
+        return name
+
+    def _delete_chain(self, name: str) -> None:
+        if name in BUILT_IN[self.table]:
+            raise InputError(f"{name} cannot be deleted", expected="a user's chain")
+        user = next((rule for rules in self.rules.values() for rule in rules if rule.jump == name), None)
+        if self.rules[name] or user is not None:
+            raise InputError(f"chain {name!r} is {'not empty' if self.rules[name] else 'still used'}")
+        del self.rules[name], self.policies[name]
+
+    def _change(self, command: str, name: str, words: list[str], line: int) -> None:
+        rules = self.rules[name]
+        position = 1
+        if command != "-A" and words and words[0].isdigit():
+            position = int(words.pop(0))
+            last = len(rules) + (command == "-I")
+            if not 1 <= position <= last:
+                raise InputError(f"chain {name} has no place {position}", expected=f"1 to {last}")
+            if command == "-D":
+                del rules[position - 1]
+                return
+        elif command == "-R":
+            raise InputError("-R needs the rule's number", expected="-R CHAIN NUMBER RULE")
+        made = parse_rules(words, self.table, name, line, self.rules)
+        if command == "-A":
+            rules += made
+        elif command == "-I":
+            rules[position - 1 : position - 1] = made
+        elif command == "-R":
+            if len(made) != 1:
+                raise InputError("-R needs one rule", expected="one source and one destination")
+            rules[position - 1] = made[0]
+        else:
+            for rule in made:
+                found = next((i for i, each in enumerate(rules) if each.spec == rule.spec), None)
+                if found is None:
+                    raise InputError(f"chain {name} has no such rule")
+                del rules[found]
+
+    def chains_done(self) -> dict[str, Chain]:
+        """The chains, checked. One that was not changed is the chain that was there before. Raises InputError."""
+        self._check()
+        done = {}
+        for name, rules in self.rules.items():
+            old = self.before.get(name)
+            same = old is not None and old.policy == self.policies[name] and list(old.rules) == rules
+            done[name] = old if same and old is not None else Chain(name, self.policies[name], tuple(rules))
+        return done
+
+    def _check(self) -> None:
+        """Jumps lead somewhere and not in circles; targets stand where they may, through jumps too."""
+        for rules in self.rules.values():
+            for rule in rules:
+                if rule.jump in BUILT_IN[self.table]:
+                    _refuse(rule, f"a rule cannot jump to {rule.jump}", "a user's chain")
+                if rule.jump and rule.jump not in self.rules:
+                    _refuse(rule, f"no chain or target is called {rule.jump!r}", f"chain {rule.jump} in {self.table}")
+        for base in BUILT_IN[self.table]:
+            done: set[str] = set()
+            self._visit(base, base, done, ())
+
+    def _visit(self, base: str, name: str, done: set[str], path: tuple[str, ...]) -> None:
+        if name in done:
+            return
+        for rule in self.rules[name]:
+            if rule.jump in (*path, name) and rule.jump:
+                _refuse(rule, f"the jumps go in a circle: {' -> '.join((*path, name, rule.jump))}")
+            if rule.jump:
+                self._visit(base, rule.jump, done, (*path, name))
+            elif rule.target is not None and rule.target.chains and base not in rule.target.chains:
+                word = rule.target.spec().split()[1]
+                _refuse(rule, f"{word} cannot be reached from {base}", " or ".join(rule.target.chains))
+        done.add(name)
+
+
+def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:
+    raise InputError(what, line=rule.line or None, expected=expected)
+
+
+def _counters(text: str) -> None:
+    packets, colon, octets = text.strip("[]").partition(":")
+    if not (colon and packets.isdigit() and octets.isdigit()):
+        raise InputError(f"{text!r} are not counters", expected="[PACKETS:BYTES]")
+
+
+def parse_rules(words: list[str], table: str, chain: str, line: int = 0, chains: Container[str] = ()) -> list[Rule]:
+    """A rule from the words after `-A CHAIN`; several, if it lists several addresses. `chains`: what it may jump to.
+    Raises InputError."""
+    return _RuleReader(table, chain, line, chains).read(words)
+
+
+class _RuleReader:
+    """The words of one rule, sorted to the parts that read them."""
+
+    def __init__(self, table: str, chain: str, line: int, chains: Container[str]) -> None:
+        self.table, self.chain, self.line, self.chains = table, chain, line, chains
+        self.basics: dict[str, Given] = {}
+        self.loaded: list[tuple[type[Match], dict[str, Given]]] = []
+        self.target: type[Target] | None = None
+        self.target_options: dict[str, Given] = {}
+        self.jump: Target | None = None
+
+    def read(self, words: list[str]) -> list[Rule]:
+        queue = list(reversed(words))
+        while queue:
+            word = queue.pop()
+            negated = word == "!"
+            if negated:
+                word = queue.pop() if queue else ""
+            self._option(word, negated, queue)
+        return self._rules()
+
+    def _option(self, word: str, negated: bool, queue: list[str]) -> None:
+        basic = ip.ALIASES.get(word, word)
+        if basic in ip.OPTIONS:
+            _take(self.basics, basic, negated, ip.OPTIONS[basic], queue)
+        elif word in ("-m", "--match"):
+            self._load(_argument(word, queue), negated)
+        elif word in ("-j", "--jump", "-g", "--goto"):
+            if self.target is not None or self.jump is not None or negated:
+                raise InputError(f"{word} a second time or negated", expected="one target")
+            name = _argument(word, queue)
+            if word in ("-g", "--goto"):
+                self.jump = Goto(name)
+            elif name in targets:
+                self.target = targets[name]
+                if self.target.tables and self.table not in self.target.tables:
+                    raise InputError(f"{name} cannot be used in table {self.table}", expected=self.target.tables[0])
+            else:
+                self.jump = Jump(name)
+        elif word in ("-c", "--set-counters"):
+            _counters(f"{_argument(word, queue)}:{_argument(word, queue)}")
+        elif word == "-4":
+            return
+        else:
+            self._extension(word, negated, queue)
+
+    def _load(self, name: str, negated: bool) -> dict[str, Given]:
+        if negated:
+            raise InputError("! cannot stand before -m", expected="! before an option")
+        kind = matches[name]
+        for loaded, given in self.loaded:
+            # a second -m of the same name begins anew, but tcp, udp and the like are one to iptables
+            if loaded is kind and name in PROTOCOL_NAMES.values():
+                return given
+        self.loaded.append((kind, {}))
+        return self.loaded[-1][1]
+
+    def _extension(self, word: str, negated: bool, queue: list[str]) -> None:
+        if not word.startswith("--"):
+            raise InputError(f"cannot read {word!r}", expected="an option")
+        if self.target is not None:
+            name = _spelled(word, self.target)
+            if name:
+                if negated:
+                    raise InputError(f"! cannot stand before {name}")
+                _take(self.target_options, name, False, self.target.options[name], queue)
+                return
+        for kind, given in reversed(self.loaded):
+            name = _spelled(word, kind)
+            if name:
+                if negated and name in kind.not_negated:
+                    raise InputError(f"! cannot stand before {name}")
+                _take(given, name, negated, kind.options[name], queue)
+                return
+        # -p tcp --dport 80 loads tcp by itself
+        proto = self.basics.get("-p")
+        implied = PROTOCOL_NAMES.get(ip.protocol(proto.words[0]), "") if proto is not None else ""
+        if implied in matches and all(kind is not matches[implied] for kind, _ in self.loaded):
+            kind = matches[implied]
+            if _spelled(word, kind):
+                self.loaded.append((kind, {}))
+                self._extension(word, negated, queue)
+                return
+        if isinstance(self.jump, Jump) and self.jump.chain not in self.chains:
+            targets[self.jump.chain]  # not a chain, and not a target: says so
+        raise InputError(f"unknown option {word!r}", expected="an option of the matches and the target before it")
+
+    def _rules(self) -> list[Rule]:
+        where = Where(self.table, self.chain)
+        sources, destinations = (_several(self.basics.get(option)) for option in ("-s", "-d"))
+        rules = []
+        for source in sources:
+            for destination in destinations:
+                given = dict(self.basics)
+                if source is not None:
+                    given["-s"] = source
+                if destination is not None:
+                    given["-d"] = destination
+                basics = ip.build(given, where)
+                where = Where(self.table, self.chain, basics.proto, basics.proto_negated)
+                parts = tuple(kind.build(options, where) for kind, options in self.loaded)
+                target = self.jump if self.target is None else self.target.build(self.target_options, where)
+                comment = next((part.text for part in parts if isinstance(part, Comment)), "")
+                first = () if basics == ip.Ip() else (basics,)
+                rules.append(Rule(self.table, self.chain, 0, (*first, *parts), target, comment, self.line))
+        return rules
+
+
+def _several(given: Given | None) -> list[Given | None]:
+    if given is None:
+        return [None]
+    texts = given.words[0].split(",")
+    if given.negated and len(texts) > 1:
+        raise InputError(f"! {given.name} with several addresses", expected="one address")
+    return [Given(given.name, given.negated, (text,)) for text in texts]
+
+
+def _argument(option: str, queue: list[str]) -> str:
+    if not queue:
+        raise InputError(f"{option} needs a word after it")
+    return queue.pop()
+
+
+def _take(into: dict[str, Given], name: str, negated: bool, count: int, queue: list[str]) -> None:
+    if name in into:
+        raise InputError(f"{name} twice in one rule", expected="once")
+    words: list[str] = []
+    for _ in range(count):
+        if not words and queue and queue[-1] == "!":
+            # the old place of the exclamation mark; iptables refuses it too
+            raise InputError(f"! after {name}", expected=f"! {name}")
+        words.append(_argument(name, queue))
+    into[name] = Given(name, negated, tuple(words))
+
+
+def _spelled(word: str, kind: type[Match] | type[Target]) -> str:
+    """The option's full name, if `kind` has it: exact, an old name, or an unambiguous beginning. Else ""."""
+    if word in kind.options:
+        return word
+    if word in kind.aliases:
+        return kind.aliases[word]
+    fitting = {kind.aliases.get(name, name) for name in (*kind.options, *kind.aliases) if name.startswith(word)}
+    return fitting.pop() if len(fitting) == 1 else ""

@@ -1,0 +1,198 @@
+"""The tables of one namespace: which rules are there, the walk over them, and what they counted.
+
+Rules are shared values (`ruleset.py`), compiled once a chain (`lookup.py`); counters and what matches remember
+(`memory`) are the namespace's own and sparse. Filter, mangle and raw stand at the hooks; the nat table does not: NAT
+asks `nat_chain` for the first packet of a connection. Must not know devices, routing or sockets (ip_tables.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from emu.kernel.netfilter.hooks import (
+    HOOK_NAMES,
+    LOCAL_OUT,
+    PRI_FILTER,
+    PRI_MANGLE,
+    PRI_RAW,
+    Drop,
+    HookFn,
+    Hooks,
+    HookState,
+    Reject,
+    Verdict,
+)  # fmt: skip
+from emu.kernel.netfilter.lookup import ACCEPT, ACT, COUNT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
+from emu.kernel.netfilter.save import parse_restore, save
+from emu.kernel.netfilter.targets import CONTINUE
+from emu.trail import Policy
+from emu.wire.frame import Frame
+
+__all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
+
+PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER}
+
+
+class Tables:
+    """`hooks` is the namespace's. `ruleset` is what is in force, `counters[rule]` is [packets, bytes] (absent: zero).
+
+    `memory` is what matches keep from packet to packet (see `matches.memory`).
+    """
+
+    __slots__ = ("_hooks", "_nat", "_registered", "counters", "memory", "ruleset")
+
+    def __init__(self, hooks: Hooks, ruleset: RuleSet | None = None) -> None:
+        self._hooks = hooks
+        self._registered: list[tuple[int, HookFn]] = []
+        self._nat: list[HookFn | None] = [None] * 5
+        self.counters: dict[Rule, list[int]] = {}
+        self.memory: dict[Any, Any] = {}
+        self.ruleset = RuleSet({})
+        if ruleset is not None:
+            self.replace(ruleset)
+
+    def replace(self, ruleset: RuleSet) -> None:
+        """Put other rules in force at once. A rule that stays (the same object) keeps its counters."""
+        self.ruleset = ruleset
+        gone = [rule for rule in self.counters if not _holds(ruleset, rule)]
+        for rule in gone:
+            del self.counters[rule]
+        for hook, fn in self._registered:
+            self._hooks.unregister(hook, fn)
+        self._registered.clear()
+        for table, priority in PRIORITIES.items():
+            for hook, fn in self._base_chains(table):
+                self._registered.append((hook, fn))
+                self._hooks.register(hook, priority, fn)
+        self._nat = [None] * 5
+        for hook, fn in self._base_chains("nat"):
+            self._nat[hook] = fn
+
+    def restore(self, text: str | RuleSet, noflush: bool = False, file: str | None = None) -> None:
+        """iptables-restore: tables that the text names are emptied first, unless `noflush`. Raises InputError, and
+        then nothing is changed."""
+        if isinstance(text, RuleSet):
+            given = text
+            kept = RuleSet({**self.ruleset.tables, **given.tables})
+            self.replace(self.ruleset.merge(given) if noflush else kept)
+        else:
+            self.replace(parse_restore(text, file, onto=self.ruleset, noflush=noflush))
+
+    def save(self, counters: bool = False) -> str:
+        """The text of iptables-save (`-c` with `counters`), without its lines of comment."""
+        return save(self.ruleset, self.counters if counters else None)
+
+    def zero(self) -> None:
+        """`iptables -Z`."""
+        self.counters.clear()
+
+    def nat_chain(self, hook: int) -> HookFn | None:
+        """What the first packet of a connection walks at `hook` in the nat table; None if there is nothing to walk."""
+        return self._nat[hook]
+
+    def _base_chains(self, table: str) -> Iterator[tuple[int, HookFn]]:
+        chains = self.ruleset.tables.get(table)
+        if chains is None:
+            return
+        for hook, name in enumerate(HOOK_NAMES):
+            chain = chains.get(name)
+            if chain is None or (not chain.rules and chain.policy != "DROP"):
+                continue
+            walk = walker(table, chain, chains, self.counters)
+            yield hook, _rerouting(walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
+
+
+def _holds(ruleset: RuleSet, rule: Rule) -> bool:
+    chain = ruleset.chain(rule.table, rule.chain)
+    return chain is not None and len(chain.rules) >= rule.number and chain.rules[rule.number - 1] is rule
+
+
+def walker(
+    table: str,
+    base: Chain,
+    chains: ChainMap,
+    counters: dict[Rule, list[int]],
+    compiled: Callable[[Chain], Program | Index] = program,
+) -> HookFn:
+    """The walk over one base chain, as a hook function (ipt_do_table).
+
+    Every rule that matches is counted and put on the frame's trail; a policy only when it drops.
+    """
+    policy = Policy(table, base.name, base.policy)
+    end = Drop("NETFILTER_DROP", policy) if base.policy == "DROP" else None
+    start = compiled(base)
+    count, accept, decide, leave, jump, act = COUNT, ACCEPT, DECIDE, RETURN, JUMP, ACT
+
+    def walk(frame: Frame, state: HookState) -> Verdict:
+        trail = frame.trail
+        stack: list[Iterator[Entry]] = []
+        node = start
+        while isinstance(node, Index):
+            node = node.find(frame)
+        rules = iter(node)
+        while True:
+            for tests, op, argument, rule in rules:
+                for test in tests:
+                    if not test(frame, state):
+                        break
+                else:
+                    buf = frame.buf
+                    counter = counters.get(rule)
+                    if counter is None:
+                        counters[rule] = [1, buf[16] << 8 | buf[17]]
+                    else:
+                        counter[0] += 1
+                        counter[1] += buf[16] << 8 | buf[17]
+                    if trail is not None:
+                        trail.append(rule)
+                    if op == accept:
+                        return None
+                    if op == act:
+                        outcome = argument(frame, state)
+                        if outcome is CONTINUE:
+                            continue
+                        if outcome.__class__ is Drop and outcome.by is None:
+                            return Drop(outcome.reason, rule)
+                        verdict: Verdict = outcome
+                        return verdict
+                    if op == decide:
+                        decided: Drop | Reject = argument
+                        return decided
+                    if op == count:
+                        continue
+                    if op == leave:
+                        break
+                    # a jump comes back to where it left, a goto to where its own chain was called
+                    if op == jump:
+                        stack.append(rules)
+                    node = compiled(chains[argument])
+                    while isinstance(node, Index):
+                        node = node.find(frame)
+                    stack.append(iter(node))
+                    break
+            if not stack:
+                break
+            rules = stack.pop()
+        if end is not None and trail is not None:
+            trail.append(policy)
+        return end
+
+    return walk
+
+
+def _rerouting(walk: HookFn) -> HookFn:
+    """ipt_mangle_out: a packet whose mark, addresses or TOS the rules changed is routed anew."""
+
+    def mangle_out(frame: Frame, state: HookState) -> Verdict:
+        mark, src, dst, tos = frame.mark, frame.src, frame.dst, frame.buf[15]
+        verdict = walk(frame, state)
+        if verdict.__class__ is Drop or verdict.__class__ is Reject:
+            return verdict
+        if frame.mark != mark or frame.dst != dst or frame.src != src or frame.buf[15] != tos:
+            if not state.net.reroute(frame):
+                return Drop("NETFILTER_DROP")
+        return verdict
+
+    return mangle_out

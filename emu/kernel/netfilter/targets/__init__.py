@@ -1,0 +1,100 @@
+"""What a rule may do with a packet: one file per `-j` word, found by the registry.
+
+A target is a frozen value. `act(frame, state)` answers with data: CONTINUE (go on with the next rule), None
+(accept), or a verdict of hooks.py; it sends nothing. Jumps are data too and carry no code. `spec` spells the
+target as iptables-save does. Must not know who walks the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from emu.kernel.netfilter.hooks import HookState, Verdict
+from emu.kernel.netfilter.matches import Given, Options, Where
+from emu.registry import Shelf
+from emu.wire.frame import Frame
+
+__all__ = ["CONTINUE", "RETURN", "Continue", "Given", "Goto", "Jump", "Options", "Outcome", "Return", "Target",
+           "Where", "targets"]  # fmt: skip
+
+
+class Continue:
+    """The target is done and the next rule is asked (XT_CONTINUE)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "CONTINUE"
+
+
+class Return:
+    """Back to the rule after the jump; at a base chain's top, the policy (XT_RETURN)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "RETURN"
+
+
+CONTINUE: Final = Continue()
+RETURN: Final = Return()
+Outcome = Verdict | Continue | Return
+
+
+class Target:
+    """One target of a rule. `tables` and `chains`: where it may stand (empty: anywhere)."""
+
+    __slots__ = ()
+    options: ClassVar[Mapping[str, int]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
+    tables: ClassVar[tuple[str, ...]] = ()
+    chains: ClassVar[tuple[str, ...]] = ()
+    extension: ClassVar[bool] = True  # False: ACCEPT, DROP, RETURN, jumps
+
+    @classmethod
+    def build(cls, given: Options, where: Where) -> Target:
+        """From the options that were given. Raises InputError."""
+        raise NotImplementedError
+
+    def act(self, frame: Frame, state: HookState) -> Outcome:
+        raise NotImplementedError
+
+    def spec(self) -> str:
+        """`-j NAME OPTIONS`, in iptables-save's order and spelling."""
+        raise NotImplementedError
+
+
+class Jump(Target):
+    """`-j CHAIN`: walk another chain, then come back."""
+
+    __slots__ = ("chain",)
+    extension = False
+
+    def __init__(self, chain: str) -> None:
+        self.chain = chain
+
+    def spec(self) -> str:
+        return f"-j {self.chain}"
+
+    def __repr__(self) -> str:
+        return f"Jump({self.chain!r})"
+
+
+class Goto(Target):
+    """`-g CHAIN`: walk another chain; what it leaves open goes back to whoever called this one."""
+
+    __slots__ = ("chain",)
+    extension = False
+
+    def __init__(self, chain: str) -> None:
+        self.chain = chain
+
+    def spec(self) -> str:
+        return f"-g {self.chain}"
+
+    def __repr__(self) -> str:
+        return f"Goto({self.chain!r})"
+
+
+targets: Shelf[type[Target]] = Shelf("target", __name__)
