@@ -32,13 +32,14 @@ class Frame:
     `indev`/`outdev` are the devices as a hook sees them, `physin`/`physout` the bridge ports
     (set means: br_netfilter holds this frame, the kernel's nf_bridge_info).
     `ct`/`ctdir`/`ctinfo`: the connection, 0 original or 1 reply, and the kernel's ctinfo number.
+    `br_daddr`, `br_smac` and `bridged_dnat` are nf_bridge_info's memory of the frame before DNAT.
     `route` is the kernel's dst entry; `valid`: headers were checked or born right.
     `trail` collects what happens to the frame until a tap drains it (None: nobody is looking).
     `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
     """
 
     __slots__ = (
-        "br_daddr", "bridged_dnat", "buf", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
+        "br_daddr", "br_smac", "bridged_dnat", "buf", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
         "ethertype", "flow", "frag", "frag_max_size", "indev", "l4", "mark", "outdev", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "trail", "valid",
     )  # fmt: skip
@@ -52,7 +53,7 @@ class Frame:
         self.proto = -1
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = 0
-        self.br_daddr = 0
+        self.br_daddr, self.br_smac = 0, ZERO_MAC
         self.bridged_dnat = self.valid = False
         # opaque companions: their classes live on higher floors
         self.indev: Any = None

@@ -1,0 +1,130 @@
+"""A namespace assembled in the open: what the kernel would have wired before the first packet.
+
+Read this page to see who knows whom: the walk's functions meet here, by the kernel's own names. Must
+not know Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from emu.clock import SECOND, Clock
+from emu.errors import InputError
+from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.device import Device
+from emu.kernel.link.loopback import Loopback
+from emu.kernel.link.veth import Veth, pair
+from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, neighbour, reject
+from emu.kernel.net.fib import Route, parse_route
+from emu.kernel.net.netns import Address, Netns
+from emu.kernel.netfilter.conntrack import Conntrack
+from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
+from emu.kernel.netfilter.nat import Nat
+from emu.kernel.netfilter.table import Tables
+from emu.kernel.transport.sockets import Sockets
+from emu.wire import icmp as wire_icmp
+from emu.wire.addr import ip4
+from emu.wire.addr import mac as to_mac
+from emu.wire.frame import ETH_P_ARP, ETH_P_IP, Frame
+
+
+def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None) -> Netns:
+    """A new namespace: lo up with 127.0.0.1/8, ARP and IPv4 spoken, sockets, no rules. Raises InputError (sysctls)."""
+    net = Netns(clock, name)
+    net.packet_types[ETH_P_ARP] = arp.receive
+    net.packet_types[ETH_P_IP] = ip_input.receive
+    net.solicit = partial(arp.solicit, net)
+    net.neighbour_failed = partial(_link_failure, net)
+    net.reject = partial(reject.reject, net)
+    net.fragment = partial(fragment.fragment, net)
+    net.pieces = partial(fragment.pieces, net)
+    reassembly = fragment.Reassembly(net)
+    net.defragment = reassembly.add
+    net.reassembly = reassembly
+    for key, value in (sysctls or {}).items():
+        net.sysctl[key] = value
+    net.tables = Tables(net)
+    net.sockets = Sockets(net)
+    lo = net.attach(Loopback(clock))
+    net.add_address(lo, ip4("127.0.0.1"), 8, "host")
+    return net
+
+
+def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
+    """arp_error_report: nobody has that address; tell whoever sent the packet."""
+    icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
+    net.drop(frame, "NEIGH_FAILED", entry)
+
+
+def netfilter(net: Netns) -> None:
+    """Connection tracking and NAT on: what loading rules that need them does. Idempotent."""
+    if net.conntrack is not None:
+        return
+    net.hooks.register(PRE_ROUTING, PRI_DEFRAG, net.reassembly.hook)
+    net.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.reassembly.hook)
+    net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.hooks)
+    net.conntrack.enable()
+    net.nat = Nat(net.tables, net.hooks)
+
+
+def iptables_restore(net: Netns, text: str, file: str | None = None) -> None:
+    """`iptables-restore` of a whole text, with conntrack and NAT switched on. Raises InputError with the line."""
+    netfilter(net)
+    net.tables.restore(text, file=file)
+
+
+def veth(
+    net: Netns,
+    name: str,
+    peer_net: Netns,
+    peer_name: str,
+    mac: str | bytes,
+    peer_mac: str | bytes,
+    mtu: int = 1500,
+) -> tuple[Veth, Veth]:
+    """A veth pair, one end in each namespace, both up. Raises InputError for a taken name or a bad MAC."""
+    one, other = pair(net.clock, name, to_mac(mac), peer_name, to_mac(peer_mac), mtu)
+    net.attach(one)
+    peer_net.attach(other)
+    return one, other
+
+
+def bridge(net: Netns, name: str, mac: str | bytes, mtu: int = 1500, ageing_s: int = 300) -> Bridge:
+    """A bridge with a set address. br_netfilter joins its hooks (and heeds the sysctl)."""
+    device = Bridge(net.clock, name, to_mac(mac), mtu, ageing_s * SECOND)
+    net.attach(device)
+    br_netfilter.install(net)
+    return device
+
+
+def address(net: Netns, device: str | Device, cidr: str) -> Address:
+    """`ip addr add CIDR dev DEVICE`, with the routes that come along. Raises InputError."""
+    link = net.device(device) if isinstance(device, str) else device
+    host, slash, length = cidr.partition("/")
+    if slash and not (length.isdigit() and int(length) <= 32):
+        raise InputError(f"{cidr!r} is not an address with a prefix length", expected="such as 10.244.1.1/24")
+    return net.add_address(link, ip4(host), int(length) if slash else 32)
+
+
+def route(net: Netns, text: str) -> Route:
+    """`ip route add TEXT`. Raises InputError: unreadable, unknown device, gateway not on a link, or there already."""
+    new = parse_route(text, net.device)
+    if new.kind == "unicast" and new.gateway and not new.onlink:
+        way = net.fib.main.lookup(new.gateway) if new.device is None else _onlink(net, new)
+        if way is None or way.gateway or way.device is None:
+            raise InputError(f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet")
+        if new.device is None:
+            new = parse_route(f"{text} dev {way.device.name}", net.device)
+    net.fib.add(new)
+    return new
+
+
+def _onlink(net: Netns, new: Route) -> Route | None:
+    found = net.fib.lookup(new.gateway, oif=new.device)
+    return found if found is not None and found.kind == "unicast" and not found.gateway else None
+
+
+def permanent_neighbour(net: Netns, device: str, addr: str, lladdr: str) -> None:
+    """`ip neigh add ADDR lladdr MAC dev DEVICE nud permanent`."""
+    neighbour.add_permanent(net, net.device(device), ip4(addr), to_mac(lladdr))

@@ -1,0 +1,259 @@
+"""The learning bridge and its ports, and the bridge as an interface of its namespace (net/bridge/).
+
+Source addresses are learned on every frame, known unicast goes to one port, the rest floods to the
+newest port first; what is for the bridge's own address, broadcast or multicast is handed up.
+Frames cross the bridge's own hooks (`fn(frame, port, okfn)`, see `BridgeHooks`), where
+br_netfilter sits. Must not know IP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from emu.clock import SECOND, Clock
+from emu.kernel.link.device import OUT, Device
+from emu.trail import Bridged
+from emu.wire.addr import ZERO_MAC
+from emu.wire.frame import HOST, Frame
+
+AGEING_NS = 300 * SECOND
+ETH_HEADER_AND_VLAN = 18
+LINK_LOCAL = bytes.fromhex("0180c20000")
+
+Okfn = Callable[[Frame], None]
+# A bridge hook either calls okfn(frame), now or later, or ends the frame; it answers nothing.
+BridgeHook = Callable[[Frame, "Port | None", Okfn], None]
+
+
+class BridgeHooks:
+    """The bridge's hook points of one namespace, at most one function each (NF_BR_*: br_netfilter is the only user).
+
+    `port` is the ingress port (None for frames of the bridge's own interface).
+    """
+
+    __slots__ = ("dev_xmit", "forward", "local_in", "post_routing", "pre_routing")
+
+    def __init__(self) -> None:
+        self.pre_routing: BridgeHook | None = None
+        self.local_in: BridgeHook | None = None
+        self.forward: BridgeHook | None = None
+        self.post_routing: BridgeHook | None = None
+        # br_dev_xmit asks first: True when the frame went another way (the slow path of a bridged DNAT)
+        self.dev_xmit: Callable[[Frame], bool] | None = None
+
+
+class FdbEntry:
+    """Where a MAC was last seen. `port` None: the bridge's own. `static` entries do not age or move."""
+
+    __slots__ = ("mac", "port", "static", "updated_ns")
+
+    def __init__(self, mac: bytes, port: Port | None, updated_ns: int, static: bool = False) -> None:
+        self.mac, self.port, self.updated_ns, self.static = mac, port, updated_ns, static
+
+
+class Port:
+    """A device's membership in a bridge. `forwarding` False: the port drops what comes in and sends nothing."""
+
+    __slots__ = ("bridge", "device", "fact", "finish", "forwarding", "hairpin", "isolated")
+
+    def __init__(self, bridge: Bridge, device: Device, hairpin: bool, forwarding: bool) -> None:
+        self.bridge, self.device = bridge, device
+        self.hairpin, self.forwarding, self.isolated = hairpin, forwarding, False
+        self.fact = Bridged(bridge.name, port=device.name)
+        self.finish: Okfn = self.handle_frame_finish
+
+    def handle_frame(self, frame: Frame, device: Device) -> None:
+        """The port's rx_handler (br_handle_frame)."""
+        bridge = self.bridge
+        if not (self.forwarding and bridge.up):
+            device.drop(device, frame, "BRIDGE_INGRESS_STP_STATE")
+            return
+        smac, dmac = frame.smac, frame.dmac
+        if smac[0] & 1 or smac == ZERO_MAC:
+            device.drop(device, frame, "MAC_INVALID_SOURCE")
+            return
+        if dmac == bridge.mac:
+            frame.pkt_type = HOST
+        elif dmac.startswith(LINK_LOCAL) and 0 < dmac[5] < 16:
+            if dmac[5] == 1:
+                device.drop(device, frame, "MAC_IEEE_MAC_CONTROL")
+            else:
+                device.deliver(frame)
+            return
+        hook = bridge.hooks.pre_routing
+        if hook is not None:
+            hook(frame, self, self.finish)
+        else:
+            self.handle_frame_finish(frame)
+
+    def handle_frame_finish(self, frame: Frame) -> None:
+        """Learn, then forward, flood or hand up (br_handle_frame_finish)."""
+        bridge = self.bridge
+        fdb, now = bridge.fdb, bridge.clock.now
+        entry = fdb.get(frame.smac)
+        if entry is None:
+            fdb[frame.smac] = FdbEntry(frame.smac, self, now)
+        elif not entry.static:
+            entry.port = self
+            entry.updated_ns = now
+        dmac = frame.dmac
+        if not dmac[0] & 1:
+            entry = fdb.get(dmac)
+            if entry is not None and (entry.static or now - entry.updated_ns <= bridge.ageing_ns):
+                if entry.port is None:
+                    bridge.pass_up(frame)
+                    return
+                if bridge.promisc:
+                    entry.port.forward(bridge.copy(frame), self)
+                    bridge.pass_up(frame)
+                else:
+                    entry.port.forward(frame, self)
+                return
+            if not bridge.promisc:
+                bridge.flood(frame, self)
+                return
+        bridge.flood(bridge.copy(frame), self)
+        bridge.pass_up(frame)
+
+    def should_deliver(self, ingress: Port | None) -> bool:
+        """br_forward.c: not back out of the ingress port unless it is in hairpin mode."""
+        return (
+            self.forwarding
+            and self.device.up
+            and (ingress is not self or self.hairpin)
+            and not (self.isolated and ingress is not None and ingress.isolated)
+        )
+
+    def forward(self, frame: Frame, ingress: Port | None) -> None:
+        """Send out of this port, across FORWARD (bridged frames only) and POST_ROUTING (__br_forward)."""
+        device = self.device
+        if not self.should_deliver(ingress):
+            device.drop(device, frame, "NO_TX_TARGET")
+            return
+        trail = frame.trail
+        if trail is not None:
+            trail.append(self.fact)
+        hooks = self.bridge.hooks
+        if ingress is not None and hooks.forward is not None:
+            frame.outdev = device
+            hooks.forward(frame, self, self._post_routing)
+        elif hooks.post_routing is not None:
+            hooks.post_routing(frame, self, self.push_xmit)
+        else:
+            self.push_xmit(frame)
+
+    def _post_routing(self, frame: Frame) -> None:
+        hook = self.bridge.hooks.post_routing
+        if hook is not None:
+            hook(frame, self, self.push_xmit)
+        else:
+            self.push_xmit(frame)
+
+    def push_xmit(self, frame: Frame) -> None:
+        """br_dev_queue_push_xmit: frames too long for the port die here."""
+        device = self.device
+        if len(frame.buf) > device.mtu + ETH_HEADER_AND_VLAN:
+            device.drop(device, frame, "PKT_TOO_BIG")
+        else:
+            device.transmit(frame)
+
+
+class Bridge(Device):
+    """A bridge. `ports` newest first (the order of a flood); `fdb` maps a MAC to its entry."""
+
+    __slots__ = ("_flood_facts", "ageing_ns", "fdb", "hooks", "ports", "up_fact")
+
+    def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500, ageing_ns: int = AGEING_NS) -> None:
+        super().__init__(clock, name, mac, mtu, kind="bridge")
+        self.hooks = BridgeHooks()
+        self.ports: list[Port] = []
+        self.fdb: dict[bytes, FdbEntry] = {mac: FdbEntry(mac, None, 0, static=True)}
+        self.ageing_ns = ageing_ns
+        self.up_fact = Bridged(name, up=True)
+        self._flood_facts: dict[int, Bridged] = {}
+
+    def add_port(self, device: Device, *, hairpin: bool = False, forwarding: bool = True) -> Port:
+        """Enslave a device (br_add_if). Its own MAC becomes a local entry of the fdb."""
+        port = Port(self, device, hairpin, forwarding)
+        self.ports.insert(0, port)
+        self.fdb[device.mac] = FdbEntry(device.mac, None, 0, static=True)
+        device.master, device.rx_handler = port, port.handle_frame
+        return port
+
+    def remove_port(self, device: Device) -> None:
+        """Release a device and forget what was learned behind it (br_del_if)."""
+        port = device.master
+        self.ports.remove(port)
+        device.master = device.rx_handler = None
+        self.fdb.pop(device.mac, None)
+        for mac in [mac for mac, entry in self.fdb.items() if entry.port is port]:
+            del self.fdb[mac]
+
+    def port(self, name: str) -> Port:
+        """The port of the device called `name`. Raises KeyError."""
+        for port in self.ports:
+            if port.device.name == name:
+                return port
+        raise KeyError(name)
+
+    def flush(self) -> None:
+        """Forget every learned address."""
+        self.fdb = {mac: entry for mac, entry in self.fdb.items() if entry.static}
+
+    def learned(self) -> Iterator[FdbEntry]:
+        """The live learned entries, as `bridge fdb show` lists them."""
+        for entry in self.fdb.values():
+            if not entry.static and self.clock.now - entry.updated_ns <= self.ageing_ns:
+                yield entry
+
+    def copy(self, frame: Frame) -> Frame:
+        """One more copy of a frame, counted by the namespace."""
+        if self.net is not None:
+            self.net.copied += 1
+        return frame.clone()
+
+    def pass_up(self, frame: Frame) -> None:
+        """To the namespace's own stack, as a frame received on the bridge interface (br_pass_frame_up)."""
+        if frame.trail is not None:
+            frame.trail.append(self.up_fact)
+        hook = self.hooks.local_in
+        if hook is not None:
+            hook(frame, None, self.receive)
+        else:
+            self.receive(frame)
+
+    def flood(self, frame: Frame, ingress: Port | None) -> None:
+        """To every other port, newest first; each but the last gets a copy (br_flood)."""
+        targets = [port for port in self.ports if port.should_deliver(ingress)]
+        if not targets:
+            if self.net is not None:
+                self.net.absorbed += 1
+            return
+        if frame.trail is not None:
+            number = len(targets)
+            fact = self._flood_facts.get(number)
+            if fact is None:
+                fact = self._flood_facts[number] = Bridged(self.name, flooded=number)
+            frame.trail.append(fact)
+        for port in targets[:-1]:
+            port.forward(self.copy(frame), ingress)
+        targets[-1].forward(frame, ingress)
+
+    def xmit(self, frame: Frame) -> None:
+        """A frame of the namespace's own stack leaves by the bridge interface (br_dev_xmit)."""
+        tap = self.tap
+        if tap is not None:
+            tap(frame, OUT)
+        divert = self.hooks.dev_xmit
+        if divert is not None and divert(frame):
+            return
+        dmac = frame.dmac
+        if not dmac[0] & 1:
+            entry = self.fdb.get(dmac)
+            if entry is not None and entry.port is not None and self._fresh(entry):
+                entry.port.forward(frame, None)
+                return
+        self.flood(frame, None)
+
+    def _fresh(self, entry: FdbEntry) -> bool:
+        return entry.static or self.clock.now - entry.updated_ns <= self.ageing_ns

@@ -1,0 +1,107 @@
+"""A network device: what every interface of a namespace has, and the two ends of its life with a frame.
+
+`transmit` is the kernel's dev_queue_xmit, `receive` its netif_receive_skb; taps sit at both. What a
+received frame means is injected from above (`rx_handler` by a bridge, `packet_types` by the
+namespace). Must not know IP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from emu.clock import Clock
+from emu.wire.addr import ZERO_MAC
+from emu.wire.frame import Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.link.netem import Netem
+
+IN, OUT = 0, 1
+
+Tap = Callable[[Frame, int], None]
+RxHandler = Callable[[Frame, "Device"], None]
+
+
+def ignore_drop(device: Device, frame: Frame, reason: str) -> None:
+    """The drop door of a device that no namespace owns."""
+
+
+class Device:
+    """One interface. `mac` is 6 bytes, `mtu` in bytes of L3, `up` the administrative state.
+
+    `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
+    namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
+    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses.
+    """
+
+    __slots__ = (
+        "_promisc", "clock", "drop", "header", "ifindex", "kind", "mac", "master", "mtu", "name", "neigh", "net",
+        "netem", "noarp", "packet_types", "rx_handler", "tap", "up",
+    )  # fmt: skip
+
+    def __init__(self, clock: Clock, name: str, mac: bytes = ZERO_MAC, mtu: int = 1500, kind: str = "device") -> None:
+        self.clock = clock
+        self.name = name
+        self.kind = kind
+        self.mac = mac
+        self.mtu = mtu
+        self.ifindex = 0
+        self.up = True
+        self.noarp = False
+        self._promisc = 0
+        self.tap: Tap | None = None
+        self.rx_handler: RxHandler | None = None
+        self.packet_types: dict[int, RxHandler] = {}
+        self.netem: Netem | None = None
+        self.master: Any = None
+        self.net: Any = None
+        self.neigh: dict[int, Any] = {}
+        self.drop: Callable[[Device, Frame, str], None] = ignore_drop
+
+    @property
+    def promisc(self) -> bool:
+        return self._promisc > 0
+
+    def set_promisc(self, on: bool) -> None:
+        """Count one more (or less) who wants every frame (dev_set_promiscuity)."""
+        self._promisc = max(0, self._promisc + (1 if on else -1))
+
+    def transmit(self, frame: Frame) -> None:
+        """Send a frame with a complete Ethernet header (dev_queue_xmit)."""
+        if not self.up:
+            self.drop(self, frame, "DEV_READY")
+        elif self.netem is not None:
+            self.netem.enqueue(frame, self)
+        else:
+            self.xmit(frame)
+
+    def xmit(self, frame: Frame) -> None:
+        """Hand a frame to the medium, past the queue: the driver's part, and where the transmit tap sits."""
+        raise NotImplementedError(f"a {self.kind} has no medium")
+
+    def receive(self, frame: Frame) -> None:
+        """A frame came in on this device, its `pkt_type` set (netif_receive_skb)."""
+        if not self.up:
+            self.drop(self, frame, "DEV_READY")
+            return
+        frame.indev = self
+        tap = self.tap
+        if tap is not None:
+            tap(frame, IN)
+        handler = self.rx_handler or self.packet_types.get(frame.ethertype)
+        if handler is not None:
+            handler(frame, self)
+        else:
+            self.drop(self, frame, "UNHANDLED_PROTO")
+
+    def deliver(self, frame: Frame) -> None:
+        """To the protocols of the namespace, past the rx_handler."""
+        handler = self.packet_types.get(frame.ethertype)
+        if handler is not None:
+            handler(frame, self)
+        else:
+            self.drop(self, frame, "UNHANDLED_PROTO")
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"

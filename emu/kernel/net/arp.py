@@ -1,0 +1,141 @@
+"""ARP: who asks, who answers, who learns (net/ipv4/arp.c, RFC 826, RFC 5227 for probes and announcements).
+
+Must not know routing's tables beyond one look-up, or what waits for the answer.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from emu import craft
+from emu.kernel.link.device import Device
+from emu.kernel.net import neighbour as nud
+from emu.kernel.net.drop import drop
+from emu.kernel.net.neighbour import Neighbour
+from emu.trail import Answered, Asked
+from emu.wire import arp as wire
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
+from emu.wire.frame import HOST, OTHERHOST, Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+
+def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
+    """arp_solicit: unicast while an address is on probe, else broadcast. The asker's address is the waiting
+    packet's source if that is ours, else one of the device's."""
+    device = neigh.device
+    source = 0
+    if waiting is not None and waiting.ethertype == 0x0800 and net.addr_type(waiting.src) == "LOCAL":
+        source = waiting.src
+    if not source:
+        source = net.select_addr(device, neigh.addr, "link")
+    unicast = neigh.state == nud.PROBE and neigh.probes <= net.sysctl.neigh(device.name, "ucast_solicit")
+    if waiting is not None:
+        flow, reason = waiting.flow, Asked(neigh.addr, device.name, waiting.dst)
+    else:
+        flow, reason = 0, Asked(neigh.addr, device.name, why="probe")
+    send(net, device, "arp_request", neigh.lladdr if unicast else BROADCAST_MAC, source, ZERO_MAC, neigh.addr, flow, reason)
+
+
+def send(
+    net: Netns, device: Device, kind: str, dmac: bytes, spa: int, tha: bytes, tpa: int, flow: int, reason: Any
+) -> None:
+    """Send an `arp_request` or `arp_reply` from `device`."""
+    if device.noarp:
+        return
+    net.born += 1
+    trail = [reason] if net.tracing else None
+    device.transmit(wire.build(craft.template(kind), dmac, device.mac, spa, tha, tpa, flow, trail))
+
+
+def announce(net: Netns, device: Device) -> None:
+    """What arp_notify sends when a link comes up: for each address a question for itself (inetdev_send_gratuitous_arp)."""
+    for address in net.addresses:
+        if address.device is device:
+            reason = Asked(address.addr, device.name, why="announce")
+            send(net, device, "arp_request", BROADCAST_MAC, address.addr, ZERO_MAC, address.addr, 0, reason)
+
+
+def receive(frame: Frame, device: Device) -> None:
+    """arp_rcv and arp_process."""
+    net: Netns = device.net
+    if frame.pkt_type == OTHERHOST or device.noarp:
+        drop(net, frame, "OTHERHOST")
+        return
+    packet = wire.parse(frame)
+    if packet is None or packet.op not in (wire.REQUEST, wire.REPLY):
+        drop(net, frame, "ARP_PROTO")
+        return
+    if packet.tpa >> 28 == 14 or packet.tpa >> 24 == 127 and not net.route_localnet[device.ifindex]:
+        drop(net, frame, "IP_INADDRERRORS")
+        return
+    net.delivered += 1
+    if packet.op == wire.REQUEST and _request(net, frame, device, packet):
+        return
+    _learn(net, frame, device, packet)
+
+
+def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool:
+    """Answer what is ours to answer. True: done with this packet; False: go on and learn from it as anybody may."""
+    if packet.spa == 0:
+        # duplicate address detection (RFC 2131): answered, nothing learned
+        if net.addr_type(packet.tpa) == "LOCAL" and not _ignored(net, device, packet):
+            _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
+        return True
+    route = net.fib.lookup(packet.tpa, packet.spa, 0, device.name)
+    if route is None:
+        return False
+    if route.kind == "local":
+        if not _ignored(net, device, packet):
+            _neighbour_solicits(net, device, packet)
+            _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
+        return True
+    if net.forwards[device.ifindex] and route.kind == "unicast":
+        proxied = net.sysctl.conf(device.name, "proxy_arp") and route.device is not device
+        if proxied:
+            _neighbour_solicits(net, device, packet)
+            reason = Answered(packet.tpa, route.device.name, proxy=True)
+            delay_ns = net.sysctl.neigh_ns(device.name, "proxy_delay")
+            if frame.pkt_type == HOST or not delay_ns:
+                _reply(net, frame, device, packet, reason)
+            else:
+                draw = net.clock.random(f"proxy_delay/{net.name}").randrange(delay_ns)
+                net.clock.call_later(draw, partial(_reply, net, frame, device, packet, reason))
+            return True
+    return False
+
+
+def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
+    """arp_ignore, levels 0 to 2 and 8."""
+    level = net.sysctl.conf(device.name, "arp_ignore")
+    if level == 0:
+        return False
+    own = [address for address in net.addresses if address.device is device]
+    if level == 1:
+        return all(address.addr != packet.tpa for address in own)
+    if level == 2:
+        return all(address.addr != packet.tpa or packet.spa not in address.prefix for address in own)
+    return level == 8
+
+
+def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> None:
+    """neigh_event_ns: who asks us is a neighbour, so far unproven."""
+    nud.lookup(net, device, packet.spa).update(packet.sha, nud.STALE)
+
+
+def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: Answered) -> None:
+    send(net, device, "arp_reply", packet.sha, packet.tpa, packet.sha, packet.spa, frame.flow, reason)
+
+
+def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
+    """Update an entry that exists. A request of somebody else makes none, but moves a known address."""
+    entry: Neighbour | None = device.neigh.get(packet.spa)
+    if entry is None:
+        return
+    gratuitous = packet.spa == packet.tpa
+    lock_ns = net.sysctl.neigh_ns(device.name, "locktime")
+    override = net.clock.now > entry.updated_ns + lock_ns or gratuitous
+    reachable = packet.op == wire.REPLY and frame.pkt_type == HOST
+    entry.update(packet.sha, nud.REACHABLE if reachable else nud.STALE, override=override)

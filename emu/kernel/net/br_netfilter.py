@@ -1,0 +1,146 @@
+"""br_netfilter: bridged IPv4 packets walk iptables (net/bridge/br_netfilter_hooks.c).
+
+Rules see the bridge as the input and output device; physdev sees the ports. A DNAT whose endpoint is
+behind the same bridge stays bridged: with a proven neighbour only the destination MAC changes (fast
+path), else the packet goes through the bridge interface's neighbour first (slow path). On while
+`net.bridge.bridge-nf-call-iptables` is 1. Must not know rules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.kernel.link.bridge import Okfn, Port
+from emu.kernel.net import ip_input, ip_output
+from emu.kernel.net.drop import drop
+from emu.kernel.net.neighbour import lookup as neighbour_lookup
+from emu.kernel.netfilter.hooks import FORWARD, POST_ROUTING, PRE_ROUTING, STOLEN
+from emu.wire import ipv4
+from emu.wire.frame import ETH_P_IP, HOST, Frame
+from emu.wire.rewrite import set_dmac, set_smac
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+
+def install(net: Netns) -> None:
+    """Join the bridge's hooks of a namespace."""
+    hooks = net.bridge_hooks
+    hooks.pre_routing = pre_routing
+    hooks.local_in = local_in
+    hooks.forward = forward
+    hooks.post_routing = post_routing
+    hooks.dev_xmit = dev_xmit
+
+
+def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
+    """br_nf_pre_routing: PREROUTING at the port, before the bridge looks at the frame."""
+    assert port is not None
+    bridge = port.bridge
+    net: Netns = bridge.net
+    if frame.ethertype != ETH_P_IP or not net.bridge_nf_call_iptables:
+        okfn(frame)
+        return
+    if not frame.valid:
+        reason = ipv4.check(frame)
+        if reason is not None:
+            drop(net, frame, reason)
+            return
+    frame.physin, frame.physout = port.device, None
+    frame.indev, frame.outdev = bridge, None
+    frame.br_daddr = dst = frame.dst
+    if net.hooks.fns[PRE_ROUTING]:
+        verdict = net.hooks.run(PRE_ROUTING, frame)
+        if verdict is not None:
+            if verdict is not STOLEN:
+                ip_output.refuse(net, frame, verdict, PRE_ROUTING)
+            return
+        if frame.dst != dst:
+            _after_dnat(net, frame, port, okfn)
+            return
+    okfn(frame)
+
+
+def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
+    """br_nf_pre_routing_finish: where does the new destination live?"""
+    bridge = port.bridge
+    reason, route = ip_input.route_input(net, frame, bridge)
+    if route is not None and route.kind == "unicast" and route.device is bridge:
+        if reason not in ("", "IP_INADDRERRORS"):
+            drop(net, frame, reason, route)
+            return
+        frame.route = route
+        neighbour = neighbour_lookup(net, bridge, route.gateway or frame.dst)
+        if neighbour.header is not None:
+            set_dmac(frame, neighbour.lladdr)
+            okfn(frame)
+            return
+        frame.bridged_dnat, frame.br_smac = True, frame.smac
+        frame.outdev = bridge
+        neighbour.output(frame)
+        return
+    if reason:
+        drop(net, frame, reason, route)
+        return
+    set_dmac(frame, bridge.mac)
+    frame.pkt_type = HOST
+    okfn(frame)
+
+
+def dev_xmit(frame: Frame) -> bool:
+    """br_nf_dev_xmit: a bridged DNAT comes back from the neighbour; it goes on at the port it came in by."""
+    if not frame.bridged_dnat:
+        return False
+    frame.bridged_dnat = False
+    set_smac(frame, frame.br_smac)
+    port: Port = frame.physin.master
+    port.finish(frame)
+    return True
+
+
+def local_in(frame: Frame, port: Port | None, okfn: Okfn) -> None:
+    """br_nf_local_in: a copy that only promiscuity hands up belongs to no connection."""
+    if frame.ct is not None and frame.pkt_type != HOST and not frame.dmac[0] & 1:
+        frame.ct, frame.ctinfo, frame.ctdir = None, 0, 0
+    okfn(frame)
+
+
+def forward(frame: Frame, port: Port | None, okfn: Okfn) -> None:
+    """br_nf_forward_ip."""
+    assert port is not None
+    bridge = port.bridge
+    net: Netns = bridge.net
+    if frame.physin is None or frame.ethertype != ETH_P_IP:
+        okfn(frame)
+        return
+    frame.physout = port.device
+    frame.indev = frame.outdev = bridge
+    if net.hooks.fns[FORWARD]:
+        verdict = net.hooks.run(FORWARD, frame)
+        if verdict is not None:
+            if verdict is not STOLEN:
+                ip_output.refuse(net, frame, verdict, FORWARD)
+            return
+    okfn(frame)
+
+
+def post_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
+    """br_nf_post_routing: only what FORWARD has seen; routed packets had theirs."""
+    assert port is not None
+    bridge = port.bridge
+    net: Netns = bridge.net
+    if frame.physout is None:
+        okfn(frame)
+        return
+    frame.indev, frame.outdev = None, bridge
+    if net.hooks.fns[POST_ROUTING]:
+        verdict = net.hooks.run(POST_ROUTING, frame)
+        if verdict is not None:
+            if verdict is not STOLEN:
+                ip_output.refuse(net, frame, verdict, POST_ROUTING)
+            return
+    if frame.frag_max_size:
+        for piece in net.pieces(frame, frame.frag_max_size):
+            okfn(piece)
+    else:
+        okfn(frame)

@@ -1,0 +1,215 @@
+"""Routes: tables with longest-prefix match, a dict for each prefix length (net/ipv4/fib_trie.c's answer, not its trie).
+
+A lookup walks the policy rules' tables in order; with the usual three rules that is local, main,
+default. Must not know frames or neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from emu.errors import InputError
+from emu.kernel.net.fib_rules import IpRule
+from emu.wire.addr import Prefix, ip4, ip4_text, mask
+
+LOCAL_TABLE, MAIN_TABLE, DEFAULT_TABLE = 255, 254, 253
+TABLE_NAMES = {LOCAL_TABLE: "local", MAIN_TABLE: "main", DEFAULT_TABLE: "default"}
+# RTN_* that end a lookup without a way out, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
+FAILING = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
+KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One route. `device` is the link it leaves by (None where `kind` has none); addresses are ints, 0 for none.
+
+    `kind` is RTN_* in lower case, `mtu` 0 or the bytes it allows. As a trail entry it says: this route was taken.
+    """
+
+    prefix: Prefix
+    kind: str = "unicast"
+    device: Any = None
+    gateway: int = 0
+    prefsrc: int = 0
+    scope: str = "global"
+    metric: int = 0
+    mtu: int = 0
+    proto: str = "boot"
+    table: int = MAIN_TABLE
+    onlink: bool = False
+
+    def text(self) -> str:
+        """As `ip route show` prints it."""
+        prefix = "default" if self.prefix.length == 0 else str(self.prefix).removesuffix("/32")
+        words = [prefix] if self.kind == "unicast" else [self.kind, prefix]
+        if self.gateway:
+            words += ["via", ip4_text(self.gateway)]
+        if self.device is not None:
+            words += ["dev", self.device.name]
+        if self.proto != "boot":
+            words += ["proto", self.proto]
+        if self.scope != "global":
+            words += ["scope", self.scope]
+        if self.prefsrc:
+            words += ["src", ip4_text(self.prefsrc)]
+        if self.metric:
+            words += ["metric", str(self.metric)]
+        if self.mtu:
+            words += ["mtu", str(self.mtu)]
+        if self.onlink:
+            words.append("onlink")
+        return " ".join(words)
+
+
+class FibTable:
+    """The routes of one table. `lookup` costs one dict look-up for each prefix length in use."""
+
+    __slots__ = ("_levels", "_routes")
+
+    def __init__(self) -> None:
+        self._routes: dict[Prefix, list[Route]] = {}
+        self._levels: list[tuple[int, dict[int, Route]]] = []
+
+    def add(self, route: Route) -> None:
+        """Add a route; the lowest metric of a prefix wins. Raises InputError if prefix and metric are taken."""
+        same = self._routes.setdefault(route.prefix, [])
+        if any(old.metric == route.metric for old in same):
+            raise InputError(f"route {route.text()}: File exists", expected="another prefix or metric")
+        same.append(route)
+        same.sort(key=lambda each: each.metric)
+        self._compile()
+
+    def remove(self, route: Route) -> None:
+        same = self._routes[route.prefix]
+        same.remove(route)
+        if not same:
+            del self._routes[route.prefix]
+        self._compile()
+
+    def _compile(self) -> None:
+        levels: dict[int, dict[int, Route]] = {}
+        for prefix, routes in self._routes.items():
+            levels.setdefault(prefix.length, {})[prefix.net] = routes[0]
+        self._levels = [(mask(length), levels[length]) for length in sorted(levels, reverse=True)]
+
+    def lookup(self, dst: int) -> Route | None:
+        """The longest match, whatever its kind; None if no route matches."""
+        for netmask, routes in self._levels:
+            route = routes.get(dst & netmask)
+            if route is not None:
+                return route
+        return None
+
+    def __iter__(self) -> Iterator[Route]:
+        """Most general first, then by address, as `ip route` lists."""
+        for prefix in sorted(self._routes, key=lambda each: (each.length != 0, each.net, each.length)):
+            yield from self._routes[prefix]
+
+    def __len__(self) -> int:
+        return sum(len(routes) for routes in self._routes.values())
+
+
+class Fib:
+    """The tables and rules of one namespace."""
+
+    __slots__ = ("_plain", "_rules", "local", "main", "tables")
+
+    def __init__(self) -> None:
+        self.local, self.main = FibTable(), FibTable()
+        self.tables: dict[int, FibTable] = {LOCAL_TABLE: self.local, MAIN_TABLE: self.main, DEFAULT_TABLE: FibTable()}
+        self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
+        self._plain = True
+
+    @property
+    def rules(self) -> tuple[IpRule, ...]:
+        return tuple(self._rules)
+
+    def add_rule(self, rule: IpRule) -> None:
+        """Insert by priority; equal priorities keep their order."""
+        self._rules.append(rule)
+        self._rules.sort(key=lambda each: each.priority)
+        self._plain = False
+
+    def remove_rule(self, rule: IpRule) -> None:
+        self._rules.remove(rule)
+
+    def table(self, number: int) -> FibTable:
+        return self.tables.setdefault(number, FibTable())
+
+    def add(self, route: Route) -> None:
+        self.table(route.table).add(route)
+
+    def remove(self, route: Route) -> None:
+        self.table(route.table).remove(route)
+
+    def remove_device(self, device: Any) -> None:
+        """Forget every route that leaves by a device (fib_sync_down_dev)."""
+        for table in self.tables.values():
+            for route in [each for each in table if each.device is device]:
+                table.remove(route)
+
+    def lookup(self, dst: int, src: int = 0, mark: int = 0, iif: str = "", oif: Any = None) -> Route | None:
+        """fib_lookup: the route of the first rule whose table has one; None is "Network is unreachable".
+
+        `oif` restricts to routes out of one device, as SO_BINDTODEVICE does.
+        """
+        if self._plain and oif is None:
+            return self.local.lookup(dst) or self.main.lookup(dst) or self.tables[DEFAULT_TABLE].lookup(dst)
+        for rule in self._rules:
+            if rule.matches(dst, src, mark, iif):
+                route = self.tables[rule.table].lookup(dst) if rule.table in self.tables else None
+                if route is not None and route.kind != "throw" and (oif is None or route.device in (oif, None)):
+                    return route
+        return None
+
+    def addr_type(self, addr: int) -> str:
+        """inet_addr_type: what the local table says of an address, in upper case as `-m addrtype` spells it."""
+        if addr >> 28 == 14:
+            return "MULTICAST"
+        if addr in (0, 0xFFFFFFFF):
+            return "BROADCAST"
+        route = self.local.lookup(addr)
+        if route is not None:
+            return route.kind.upper()
+        route = self.main.lookup(addr)
+        return "UNICAST" if route is None or route.kind == "unicast" else route.kind.upper()
+
+
+def parse_route(text: str, device_by_name: Any) -> Route:
+    """A route from `ip route` text: `[KIND] PREFIX [via IP] [dev NAME] [proto P] [scope S] [src IP] [metric N] [mtu N]
+    [table N] [onlink]`. `device_by_name(name)` gives the device. Raises InputError."""
+    words = text.split()
+    kind = words.pop(0) if words and words[0] in KINDS else "unicast"
+    if not words:
+        raise InputError(f"route {text!r} has no prefix", expected="default or a CIDR")
+    prefix = Prefix.parse(words.pop(0))
+    values: dict[str, str] = {}
+    onlink = False
+    while words:
+        key = words.pop(0)
+        if key == "onlink":
+            onlink = True
+        elif key in ("via", "dev", "proto", "scope", "src", "metric", "mtu", "table") and words:
+            values[key] = words.pop(0)
+        else:
+            raise InputError(f"route {text!r}: cannot read {key!r}", expected="via, dev, src, scope, metric, mtu ...")
+    device = device_by_name(values["dev"]) if "dev" in values else None
+    if kind == "unicast" and device is None and "via" not in values:
+        raise InputError(f"route {text!r} has no way out", expected="via ADDRESS or dev NAME")
+    named = {name: number for number, name in TABLE_NAMES.items()}
+    table = values.get("table", "main")
+    return Route(
+        prefix,
+        kind,
+        device,
+        ip4(values["via"]) if "via" in values else 0,
+        ip4(values["src"]) if "src" in values else 0,
+        values.get("scope", "link" if kind == "unicast" and "via" not in values else "global"),
+        int(values.get("metric", 0)),
+        int(values.get("mtu", 0)),
+        values.get("proto", "boot"),
+        named[table] if table in named else int(table),
+        onlink,
+    )

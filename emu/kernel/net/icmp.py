@@ -1,0 +1,156 @@
+"""ICMP: errors sent and heard, echo answered (net/ipv4/icmp.c, RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
+
+Must not know who caused an error beyond the packet itself, nor sockets: errors for local flows go to
+`net.icmp_errors[proto]`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu import craft
+from emu.clock import MS
+from emu.kernel.net import ip_output
+from emu.kernel.net.drop import drop
+from emu.kernel.net.fib import Route
+from emu.trail import Born
+from emu.wire import icmp as wire
+from emu.wire.frame import BROADCAST, ICMP, IP_OFFSET, MULTICAST, Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+TOS_INTERNETCONTROL = 0xC0
+MAX_PACKET = 576  # RFC 1812 4.3.2.3: an error is at most so long
+BURST = 6  # XRLIM_BURST_FACTOR
+ECHO_ANSWER = Born("the answer to an echo request")
+ERROR_WORDS = {
+    (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
+    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
+    (3, 10): "host prohibited", (3, 13): "administratively prohibited", (11, 0): "time to live exceeded",
+    (11, 1): "reassembly time exceeded", (12, 0): "parameter problem", (5, 1): "redirect to another gateway",
+}  # fmt: skip
+_BORN = {key: Born(f"ICMP error: {words}") for key, words in ERROR_WORDS.items()}
+_OTHER = Born("ICMP error")
+
+
+def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
+    """icmp_send: an error about a packet that stays the caller's to drop. Nothing is sent about broadcasts, later
+    fragments, other ICMP errors, or too often."""
+    if frame.proto < 0 or frame.frag & IP_OFFSET:
+        return
+    if frame.pkt_type in (BROADCAST, MULTICAST) or frame.dmac[0] & 1:
+        return
+    source, destination = frame.dst, frame.src
+    cause: Route | None = frame.route
+    if net.addr_type(source) in ("BROADCAST", "MULTICAST") or destination == 0 or destination >> 28 == 14:
+        return
+    if frame.proto == ICMP and (frame.dport >> 8) not in (wire.ECHO, wire.ECHO_REPLY, 13, 14, 15, 16, 17, 18):
+        return
+    # the address the packet was for, if that is ours; else that of the way back
+    if cause is not None and cause.kind == "local" and net.is_local(source):
+        saddr = source
+    else:
+        saddr = 0
+    route = net.fib.lookup(destination, saddr, 0)
+    if route is None or route.kind not in ("unicast", "local"):
+        return
+    if not _allowed(net, destination, kind, code, route):
+        return
+    if not saddr:
+        saddr = ip_output.source_address(net, route, destination)
+    quote_max = MAX_PACKET - 28
+    end = min(14 + frame.ip_length, len(frame.buf))
+    quote = bytes(frame.buf[14 : min(end, 14 + quote_max)])
+    error = wire.build(
+        craft.template("icmp_error"), saddr, destination, kind, code, info, quote,
+        ident=net.idents.next(destination, saddr, ICMP), frag=0, ttl=net.default_ttl, tos=TOS_INTERNETCONTROL,
+        flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
+    )  # fmt: skip
+    net.born += 1
+    error.route = route
+    ip_output.local_out(net, error)
+
+
+def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route) -> bool:
+    """icmpv4_xrlim_allow: a token bucket for each destination, for the kinds that the rate mask names."""
+    if kind == wire.DEST_UNREACH and code == wire.FRAG_NEEDED:
+        return True
+    if route.kind == "local" or not 1 << kind & net.sysctl.number("net.ipv4.icmp_ratemask"):
+        return True
+    interval_ns = net.sysctl.number("net.ipv4.icmp_ratelimit") * MS
+    if not interval_ns:
+        return True
+    now = net.clock.now
+    tokens, last = net.icmp_tokens.get(destination, (BURST * interval_ns, now))
+    tokens = min(tokens + now - last, BURST * interval_ns)
+    allowed = tokens >= interval_ns
+    net.icmp_tokens[destination] = (tokens - interval_ns if allowed else tokens, now)
+    return allowed
+
+
+def receive(frame: Frame, net: Netns) -> None:
+    """icmp_rcv: a packet for this namespace."""
+    if not frame.valid and not wire.checksum_ok(frame):
+        drop(net, frame, "ICMP_CSUM")
+        return
+    kind = frame.dport >> 8
+    if kind == wire.ECHO:
+        _echo(frame, net)
+    elif kind in wire.ERRORS:
+        _error(frame, net)
+    elif kind == wire.ECHO_REPLY:
+        handler = net.icmp_errors.get(ICMP)
+        net.delivered += 1
+        if handler is not None:
+            handler(frame, net, kind, 0, 0)
+    else:
+        drop(net, frame, "UNHANDLED_PROTO")
+
+
+def _echo(frame: Frame, net: Netns) -> None:
+    """icmp_echo and icmp_reply: same payload, id and sequence; the request's TOS; a new IP id and no DF."""
+    number = net.sysctl.number
+    if number("net.ipv4.icmp_echo_ignore_all"):
+        drop(net, frame, "ICMP_ECHO_IGNORED")
+        return
+    to_all = net.addr_type(frame.dst) in ("BROADCAST", "MULTICAST")
+    if to_all and number("net.ipv4.icmp_echo_ignore_broadcasts"):
+        drop(net, frame, "ICMP_ECHO_IGNORED")
+        return
+    net.delivered += 1
+    buf, l4 = frame.buf, frame.l4
+    source = 0 if to_all else frame.dst
+    route = net.fib.lookup(frame.src, source, 0)
+    if route is None or route.kind not in ("unicast", "local"):
+        return
+    source = source or ip_output.source_address(net, route, frame.src)
+    reply = wire.build(
+        craft.template("echo_reply"), source, frame.src, wire.ECHO_REPLY, 0,
+        int.from_bytes(buf[l4 + 4 : l4 + 8], "big"), bytes(buf[l4 + 8 : 14 + frame.ip_length]),
+        ident=net.idents.next(frame.src, source, ICMP), frag=0, ttl=net.default_ttl, tos=frame.tos,
+        flow=frame.flow, trail=[ECHO_ANSWER] if net.tracing else None,
+    )  # fmt: skip
+    net.born += 1
+    reply.route = route
+    ip_output.local_out(net, reply)
+
+
+def _error(frame: Frame, net: Netns) -> None:
+    """icmp_unreach and its like: tell the protocol of the quoted packet. A quote too short to name a flow is no use."""
+    net.delivered += 1
+    quoted = quote_of(frame)
+    if quoted is None:
+        return
+    handler = net.icmp_errors.get(quoted.proto)
+    if handler is not None:
+        buf, l4 = frame.buf, frame.l4
+        handler(quoted, net, frame.dport >> 8, frame.dport & 255, int.from_bytes(buf[l4 + 4 : l4 + 8], "big"))
+
+
+def quote_of(frame: Frame) -> Frame | None:
+    """The packet that an ICMP error quotes, as a frame of its own; None if it is no IPv4 header and 8 bytes."""
+    quote = Frame.parse(bytes(12) + b"\x08\x00" + frame.buf[frame.l4 + 8 : 14 + frame.ip_length], frame.flow)
+    if quote.proto < 0 or len(quote.buf) < quote.l4 + 8:
+        return None
+    return quote

@@ -1,0 +1,46 @@
+"""Forwarding: TTL, MTU, FORWARD (net/ipv4/ip_forward.c). Must not know how the route was found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.kernel.net import icmp, ip_output
+from emu.kernel.net.drop import drop
+from emu.kernel.net.fib import Route
+from emu.kernel.netfilter.hooks import FORWARD, STOLEN
+from emu.wire import icmp as wire
+from emu.wire.addr import Prefix
+from emu.wire.frame import HOST, Frame
+from emu.wire.rewrite import decrease_ttl
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+EVERYBODY, GROUPS = Prefix(0xFFFFFFFF, 32), Prefix(0xE0000000, 4)
+
+
+def forward(net: Netns, frame: Frame, route: Route) -> None:
+    """ip_forward: a packet that came in for somebody else goes on by `route`."""
+    if frame.pkt_type != HOST:
+        drop(net, frame, "OTHERHOST")
+        return
+    buf = frame.buf
+    if buf[22] <= 1:
+        icmp.send(net, frame, wire.TIME_EXCEEDED, 0)
+        drop(net, frame, "IP_INHDR")
+        return
+    device = route.device
+    mtu = route.mtu or device.mtu
+    if len(buf) - 14 > mtu and buf[20] & 0x40:
+        icmp.send(net, frame, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu)
+        drop(net, frame, "PKT_TOO_BIG")
+        return
+    decrease_ttl(frame)
+    frame.outdev = device
+    if net.hooks.fns[FORWARD]:
+        verdict = net.hooks.run(FORWARD, frame)
+        if verdict is not None:
+            if verdict is not STOLEN:
+                ip_output.refuse(net, frame, verdict, FORWARD)
+            return
+    ip_output.output(net, frame, route)

@@ -1,0 +1,135 @@
+"""IPv4 on the way in: header checks, PREROUTING, the routing decision, local delivery (net/ipv4/ip_input.c, route.c).
+
+Must not know protocols beyond their number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.kernel.link.device import Device
+from emu.kernel.net import icmp, ip_forward, ip_output
+from emu.kernel.net.drop import drop
+from emu.kernel.net.fib import Route
+from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING, STOLEN
+from emu.trail import Delivered
+from emu.wire import icmp as wire_icmp
+from emu.wire import ipv4
+from emu.wire.frame import OTHERHOST, Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+# the answers of ip_error (net/ipv4/route.c) to a packet that no route takes
+UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
+
+
+def receive(frame: Frame, device: Device) -> None:
+    """ip_rcv."""
+    net: Netns = device.net
+    if frame.pkt_type == OTHERHOST:
+        drop(net, frame, "OTHERHOST")
+        return
+    if not frame.valid:
+        reason = ipv4.check(frame)
+        if reason is not None:
+            drop(net, frame, reason)
+            return
+    frame.outdev = None
+    # with physin set the packet passed PREROUTING at the bridge's port (br_netfilter's ip_sabotage_in)
+    if net.hooks.fns[PRE_ROUTING] and frame.physin is None:
+        dst = frame.dst
+        verdict = net.hooks.run(PRE_ROUTING, frame)
+        if verdict is not None:
+            if verdict is not STOLEN:
+                ip_output.refuse(net, frame, verdict, PRE_ROUTING)
+            return
+        if frame.dst != dst:
+            frame.route = None
+    finish(net, frame, device)
+
+
+def finish(net: Netns, frame: Frame, device: Device) -> None:
+    """ip_rcv_finish: route, then deliver or forward. What came over lo has its route already."""
+    route: Route | None = frame.route
+    if route is None or not device.noarp:
+        reason, route = route_input(net, frame, device)
+        if reason:
+            drop(net, frame, reason, route)
+            return
+        frame.route = route
+    if route is None:
+        if net.forwards[device.ifindex]:
+            icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.NET_UNREACH)
+        drop(net, frame, "IP_OUTNOROUTES" if net.forwards[device.ifindex] else "IP_INNOROUTES")
+    elif route.kind in ("local", "broadcast"):
+        deliver(net, frame, route)
+    elif route.kind == "unicast":
+        ip_forward.forward(net, frame, route)
+    else:
+        code = UNREACHABLE_CODES.get(route.kind)
+        if code is not None and net.forwards[device.ifindex]:
+            icmp.send(net, frame, wire_icmp.DEST_UNREACH, code)
+        drop(net, frame, "IP_INNOROUTES", route)
+
+
+def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | None]:
+    """ip_route_input_noref: a drop reason ("" if there is none), and the route or None for "no route".
+
+    Martians are dropped, and so is a packet from an address of this namespace itself (fib_validate_source).
+    """
+    src, dst = frame.src, frame.dst
+    route = net.fib.lookup(dst, src, frame.mark, device.name)
+    broadcast = dst == 0xFFFFFFFF or (route is not None and route.kind == "broadcast")
+    if src >> 28 == 14 or src == 0xFFFFFFFF:
+        return "IP_INVALID_SOURCE", None
+    if src >> 24 == 0 and not (broadcast and src == 0):
+        return "IP_INVALID_SOURCE", None
+    if dst >> 24 == 0:
+        return "IP_INVALID_DEST", None
+    if (src >> 24 == 127 or dst >> 24 == 127) and not device.noarp and not net.route_localnet[device.ifindex]:
+        return "IP_LOCALNET", None
+    if dst == 0xFFFFFFFF or dst >> 28 == 14:
+        return "", BROADCAST_IN if dst == 0xFFFFFFFF else MULTICAST_IN
+    filtered = net.rp_filter[device.ifindex]
+    if not device.noarp:
+        if net.is_local(src) and src and not net.sysctl.conf(device.name, "accept_local"):
+            return "IP_LOCAL_SOURCE", None
+        if filtered and src:
+            back = net.fib.lookup(src, dst, frame.mark)
+            if back is None or (filtered == 1 and back.device is not device):
+                return "IP_RPFILTER", back
+    if route is not None and route.kind == "unicast" and not net.forwards[device.ifindex]:
+        return "IP_INADDRERRORS", route
+    return "", route
+
+
+BROADCAST_IN = Route(prefix=ip_forward.EVERYBODY, kind="broadcast")
+MULTICAST_IN = Route(prefix=ip_forward.GROUPS, kind="multicast")
+
+
+def deliver(net: Netns, frame: Frame, route: Route) -> None:
+    """ip_local_deliver: INPUT, then the protocol."""
+    if frame.frag:
+        whole = net.defragment(frame)
+        if whole is None:
+            return
+        frame = whole
+    frame.outdev = None
+    if net.hooks.fns[LOCAL_IN]:
+        verdict = net.hooks.run(LOCAL_IN, frame)
+        if verdict is not None:
+            if verdict is not STOLEN:
+                ip_output.refuse(net, frame, verdict, LOCAL_IN)
+            return
+    protocol = net.protocols.get(frame.proto)
+    if protocol is None:
+        icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PROT_UNREACH)
+        drop(net, frame, "IP_NOPROTO")
+        return
+    protocol(frame, net)
+
+
+def told(net: Netns, to: str) -> Delivered:
+    """The fact that a packet reached its end, for whoever delivers to make once."""
+    return Delivered(net.name, to)

@@ -1,0 +1,260 @@
+"""Neighbours: NUD states, packets that wait for an answer, probes (net/core/neighbour.c, RFC 4861 section 7.3.2).
+
+An entry is resolved by `solicit`, which `arp.py` injects; what it writes in front of a packet is a
+ready Ethernet header. `header` is set only while the entry is valid without a further thought
+(connected, and used once), so that the hot path is one test. Must not know ARP's format.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from emu.clock import SECOND, Timer
+from emu.kernel.link.device import Device
+from emu.trail import Waited
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
+from emu.wire.frame import ETH_P_IP, Frame
+from emu.wire.rewrite import set_ethernet
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+NONE, INCOMPLETE, REACHABLE, STALE, DELAY = "NONE", "INCOMPLETE", "REACHABLE", "STALE", "DELAY"
+PROBE, FAILED, NOARP, PERMANENT = "PROBE", "FAILED", "NOARP", "PERMANENT"
+
+# include/net/neighbour.h: NUD_CONNECTED, NUD_VALID, NUD_IN_TIMER
+CONNECTED = frozenset((PERMANENT, NOARP, REACHABLE))
+VALID = frozenset((PERMANENT, NOARP, REACHABLE, PROBE, STALE, DELAY))
+IN_TIMER = frozenset((INCOMPLETE, REACHABLE, DELAY, PROBE))
+
+IP_TYPE = ETH_P_IP.to_bytes(2, "big")
+
+
+class Neighbour:
+    """One address on one link. `lladdr` is 6 bytes; times are virtual ns.
+
+    `queue` holds packets while INCOMPLETE. `confirmed_ns`/`used_ns`/`updated_ns` as in struct neighbour.
+    """
+
+    __slots__ = (
+        "_timer", "addr", "confirmed_ns", "device", "header", "hh", "lladdr", "net", "probes", "queue",
+        "queued_bytes", "reachable_ns", "state", "updated_ns", "used_ns", "waited",
+    )  # fmt: skip
+
+    def __init__(self, net: Netns, device: Device, addr: int) -> None:
+        now = net.clock.now
+        self.net, self.device, self.addr = net, device, addr
+        self.state = NONE
+        self.lladdr = ZERO_MAC
+        # hh: the whole header, once an entry was used; header: the same while it may be used unseen
+        self.hh: bytes | None = None
+        self.header: bytes | None = None
+        self.queue: deque[Frame] = deque()
+        self.queued_bytes = self.probes = 0
+        self.confirmed_ns = now - SECOND * 3600
+        self.used_ns = self.updated_ns = now
+        base = net.sysctl.neigh(device.name, "base_reachable_time_ms") * 1_000_000
+        draw = net.clock.random(f"neighbour/{net.name}")
+        self.reachable_ns = base // 2 + draw.randrange(base) if base else 0
+        self.waited = Waited(addr, device.name)
+        self._timer: Timer | None = None
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def output(self, frame: Frame) -> None:
+        """neigh_resolve_output: send now, or queue while the answer is out."""
+        if not self.event_send(frame):
+            return
+        if self.hh is None:
+            self.hh = self.lladdr + self.device.mac + IP_TYPE
+            if self.state in CONNECTED:
+                self.header = self.hh
+        set_ethernet(frame, self.hh, self.lladdr, self.device.mac)
+        self.device.transmit(frame)
+
+    def event_send(self, frame: Frame | None) -> bool:
+        """neigh_event_send: may a packet go out at once? If not, it was queued (or dropped: the entry is FAILED)."""
+        state, net = self.state, self.net
+        now = net.clock.now
+        self.used_ns = now
+        if state in CONNECTED or state in (DELAY, PROBE):
+            return True
+        if state == STALE:
+            self._set(DELAY)
+            self._arm(now + net.sysctl.neigh_ns(self.device.name, "delay_first_probe_time"))
+            return True
+        first = state != INCOMPLETE
+        if first:
+            tries = net.sysctl.neigh(self.device.name, "mcast_solicit")
+            tries += net.sysctl.neigh(self.device.name, "app_solicit")
+            if not tries:
+                self._set(FAILED)
+                if frame is not None:
+                    net.neighbour_failed(frame, self)
+                return False
+            self.probes = net.sysctl.neigh(self.device.name, "ucast_solicit")
+            self._set(INCOMPLETE)
+            self.updated_ns = now
+        if frame is not None:
+            self._enqueue(frame)
+        if first:
+            # the first question goes out only when the packet is in the queue: its source is the question's source
+            self._solicit()
+        return False
+
+    def _enqueue(self, frame: Frame) -> None:
+        limit = self.net.sysctl.neigh(self.device.name, "unres_qlen_bytes")
+        size = len(frame.buf) + 512  # skb->truesize is more than the bytes
+        while self.queue and self.queued_bytes + size > limit:
+            old = self.queue.popleft()
+            self.queued_bytes -= len(old.buf) + 512
+            self.net.drop(old, "NEIGH_QUEUEFULL", self)
+        self.queue.append(frame)
+        self.queued_bytes += size
+        if frame.trail is not None:
+            frame.trail.append(self.waited)
+
+    def _solicit(self) -> None:
+        self.probes += 1
+        due_ns = self.net.clock.now + self.net.sysctl.neigh_ns(self.device.name, "retrans_time_ms")
+        self._arm(due_ns)
+        self.net.solicit(self, self.queue[-1] if self.queue else None)
+
+    # -- hearing --------------------------------------------------------------------------------
+
+    def update(self, lladdr: bytes, state: str, *, override: bool = True) -> None:
+        """neigh_update: somebody told the address (an answer, a question of its owner, an administrator)."""
+        now, old = self.net.clock.now, self.state
+        if old in (PERMANENT, NOARP) and state not in (PERMANENT, NOARP):
+            return
+        changed = lladdr != self.lladdr
+        if state in CONNECTED:
+            self.confirmed_ns = now
+        if old in VALID:
+            if changed and not override:
+                return
+            if not changed and state == STALE:
+                # a known address told again is no news: the entry stays as good as it was
+                state = old
+        if state != old or changed:
+            self.updated_ns = now
+        if changed:
+            self.lladdr = lladdr
+            if self.hh is not None:
+                self.hh = lladdr + self.device.mac + IP_TYPE
+            if state not in CONNECTED:
+                self.confirmed_ns = now - 2 * self.reachable_ns
+        if state == old:
+            self._set(old)
+            return
+        self._set(state)
+        if state == REACHABLE:
+            self._arm(now + self.reachable_ns)
+        else:
+            self._disarm()
+        if old not in VALID and state in VALID:
+            self._flush_queue()
+
+    def _flush_queue(self) -> None:
+        queue, self.queue, self.queued_bytes = self.queue, deque(), 0
+        for frame in queue:
+            self.output(frame)
+
+    def confirm(self) -> None:
+        """neigh_confirm: traffic proves that the neighbour hears us (TCP's forward progress)."""
+        self.confirmed_ns = self.used_ns = self.net.clock.now
+
+    def forget(self) -> None:
+        """The entry goes: whoever waits for it is dropped."""
+        self._disarm()
+        queue, self.queue = self.queue, deque()
+        for frame in queue:
+            self.net.drop(frame, "NEIGH_FAILED", self)
+        self.state, self.header = FAILED, None
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _set(self, state: str) -> None:
+        self.state = state
+        self.header = self.hh if state in CONNECTED else None
+
+    def _arm(self, due_ns: int) -> None:
+        self._disarm()
+        self._timer = self.net.clock.call_at(due_ns, self._expire, background=self.state != INCOMPLETE)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        """neigh_timer_handler."""
+        now, name, sysctl = self.net.clock.now, self.device.name, self.net.sysctl
+        delay_ns = sysctl.neigh_ns(name, "delay_first_probe_time")
+        if self.state == REACHABLE:
+            if now < self.confirmed_ns + self.reachable_ns:
+                self._arm(self.confirmed_ns + self.reachable_ns)
+            elif now <= self.used_ns + delay_ns:
+                self._set(DELAY)
+                self.updated_ns = now
+                self._arm(now + delay_ns)
+            else:
+                self._set(STALE)
+                self.updated_ns = now
+        elif self.state == DELAY:
+            if now <= self.confirmed_ns + delay_ns:
+                self._set(REACHABLE)
+                self.updated_ns = now
+                self._arm(self.confirmed_ns + self.reachable_ns)
+            else:
+                self._set(PROBE)
+                self.updated_ns = now
+                self.probes = 0
+                self._solicit()
+        elif self.state in (INCOMPLETE, PROBE):
+            tries = sysctl.neigh(name, "ucast_solicit") + sysctl.neigh(name, "app_solicit")
+            if self.state == INCOMPLETE:
+                tries += sysctl.neigh(name, "mcast_solicit")
+            if self.probes >= tries:
+                self._fail()
+            else:
+                self._solicit()
+
+    def _fail(self) -> None:
+        """neigh_invalidate: every waiting packet gets its host unreachable."""
+        self._set(FAILED)
+        self.updated_ns = self.net.clock.now
+        self._disarm()
+        queue, self.queue, self.queued_bytes = self.queue, deque(), 0
+        for frame in queue:
+            self.net.neighbour_failed(frame, self)
+
+    def __repr__(self) -> str:
+        return f"<neighbour {self.addr:#x} {self.device.name} {self.state}>"
+
+
+def lookup(net: Netns, device: Device, addr: int) -> Neighbour:
+    """The entry of an address on a device, made if there is none (__neigh_lookup with creat; arp_constructor)."""
+    entry: Any = device.neigh.get(addr)
+    if entry is not None:
+        return entry  # type: ignore[no-any-return]  # a device's table is opaque on the link floor
+    neighbour = Neighbour(net, device, addr)
+    if device.noarp:
+        neighbour.lladdr, neighbour.state = ZERO_MAC, NOARP
+    elif addr >> 28 == 14:
+        neighbour.lladdr = bytes((1, 0, 0x5E)) + (addr & 0x7FFFFF).to_bytes(3, "big")
+        neighbour.state = NOARP
+    else:
+        route = net.fib.local.lookup(addr)
+        if addr == 0xFFFFFFFF or (route is not None and route.kind == "broadcast"):
+            neighbour.lladdr, neighbour.state = BROADCAST_MAC, NOARP
+    device.neigh[addr] = neighbour
+    return neighbour
+
+
+def add_permanent(net: Netns, device: Device, addr: int, lladdr: bytes) -> Neighbour:
+    """`ip neigh add ADDR lladdr MAC dev DEVICE nud permanent`."""
+    neighbour = lookup(net, device, addr)
+    neighbour.update(lladdr, PERMANENT)
+    return neighbour

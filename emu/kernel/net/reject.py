@@ -1,0 +1,70 @@
+"""The answers of iptables' REJECT (net/ipv4/netfilter/nf_reject_ipv4.c): an ICMP error or a TCP reset.
+
+The target decides, this sends. A bridged packet's reset goes straight back out of the port it came
+from, under the addresses of the one it was for. Must not know rules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu import craft
+from emu.kernel.net import icmp, ip_output
+from emu.trail import Born
+from emu.wire import icmp as wire_icmp
+from emu.wire import tcp as wire_tcp
+from emu.wire.frame import IP_OFFSET, TCP, Frame
+from emu.wire.rewrite import set_ethernet
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+CODES = {
+    "icmp-net-unreachable": wire_icmp.NET_UNREACH,
+    "icmp-host-unreachable": wire_icmp.HOST_UNREACH,
+    "icmp-proto-unreachable": wire_icmp.PROT_UNREACH,
+    "icmp-port-unreachable": wire_icmp.PORT_UNREACH,
+    "icmp-net-prohibited": wire_icmp.NET_ANO,
+    "icmp-host-prohibited": wire_icmp.HOST_ANO,
+    "icmp-admin-prohibited": wire_icmp.PKT_FILTERED,
+}
+RESET = Born("the RST of a REJECT rule")
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+
+def reject(net: Netns, frame: Frame, with_: str, hook: int) -> None:
+    """Answer `frame` as `--reject-with` says."""
+    if with_ == "tcp-reset":
+        _reset(net, frame)
+    else:
+        icmp.send(net, frame, wire_icmp.DEST_UNREACH, CODES[with_])
+
+
+def _reset(net: Netns, frame: Frame) -> None:
+    """nf_send_reset: never to a RST, never to what is broken."""
+    buf, l4 = frame.buf, frame.l4
+    if frame.proto != TCP or frame.frag & IP_OFFSET or len(buf) < l4 + 20 or buf[l4 + 13] & RST:
+        return
+    if not frame.valid and not wire_tcp.checksum_ok(frame):
+        return
+    route = net.fib.lookup(frame.src, 0, frame.mark)
+    if route is None or route.kind not in ("unicast", "local"):
+        return
+    flags = buf[l4 + 13]
+    theirs, acked = int.from_bytes(buf[l4 + 4 : l4 + 8], "big"), int.from_bytes(buf[l4 + 8 : l4 + 12], "big")
+    length = 14 + frame.ip_length - l4 - (buf[l4 + 12] >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
+    answer = wire_tcp.build(
+        craft.template("tcp"), frame.dst, frame.src, frame.dport, frame.sport,
+        seq=acked if flags & ACK else 0, ack=0 if flags & ACK else (theirs + length) & 0xFFFFFFFF,
+        flags=RST if flags & ACK else RST | ACK, window=0, options=b"", payload=b"", ident=0,
+        ttl=net.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,
+    )  # fmt: skip
+    net.born += 1
+    if frame.physin is not None:
+        header = frame.smac + frame.dmac + b"\x08\x00"
+        set_ethernet(answer, header, frame.smac, frame.dmac)
+        frame.physin.transmit(answer)
+        return
+    answer.route = route
+    answer.ct, answer.ctinfo, answer.ctdir = frame.ct, 4 if frame.ct is not None else 0, 1 - frame.ctdir
+    ip_output.local_out(net, answer)

@@ -1,0 +1,111 @@
+"""ping: ICMP echo from a namespace, as the iputils tool's raw socket does it. Must not print."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from emu import craft
+from emu.errors import SocketError
+from emu.kernel.net import ip_output
+from emu.kernel.transport.udp import IcmpError
+from emu.trail import Born
+from emu.wire import icmp as wire
+from emu.wire.addr import ip4
+from emu.wire.frame import ICMP, IP_DF, Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+SENT = Born("ping sends an echo request")
+DATA = bytes(16) + bytes(range(16, 56))  # a timestamp's place, then ping's counting pattern
+
+
+class EchoReply(NamedTuple):
+    """One answer: who gave it, its TTL on arrival, and the round trip."""
+
+    seq: int
+    src: int
+    ttl: int
+    rtt_ns: int
+
+
+class PingSocket:
+    """One run of ping: its identifier, the answers and errors that came. Replies are matched by identifier."""
+
+    __slots__ = (
+        "_ping", "addr", "errors", "flow", "forbid_fragments", "ident", "net", "on_readable", "replies", "sent", "ttl",
+    )  # fmt: skip
+
+    def __init__(self, ping: Ping, ident: int, flow: int = 0) -> None:
+        self._ping, self.net, self.ident, self.flow = ping, ping.net, ident, flow
+        self.addr = self.ttl = 0
+        self.forbid_fragments = False  # ping -M do
+        self.sent: dict[int, int] = {}
+        self.replies: list[EchoReply] = []
+        self.errors: list[IcmpError] = []
+        self.on_readable: Callable[[], None] | None = None
+
+    def send(self, dst: str | int, seq: int = 1, data: bytes = DATA) -> None:
+        """One echo request. Raises SocketError ENETUNREACH, EPERM, EMSGSIZE (with `forbid_fragments`) ..."""
+        net, to = self.net, ip4(dst)
+        route, source, failed = ip_output.route_output(net, to, self.addr)
+        if route is None:
+            raise SocketError(getattr(errno, failed))
+        if net.addr_type(to) == "BROADCAST":
+            raise SocketError(errno.EACCES)
+        device = net.devices["lo"] if route.kind == "local" else route.device
+        fits = len(data) + 28 <= (route.mtu or device.mtu)
+        if not fits and self.forbid_fragments:
+            raise SocketError(errno.EMSGSIZE)
+        frame = wire.build(
+            self._ping.template, source, to, wire.ECHO, 0, self.ident << 16 | seq & 0xFFFF, data,
+            ident=0 if self.forbid_fragments else net.idents.next(to, source, ICMP), frag=IP_DF if fits else 0,
+            ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+        )  # fmt: skip
+        net.born += 1
+        frame.route = route
+        self.sent[seq] = net.clock.now
+        failed = ip_output.local_out(net, frame)
+        net.clock.drain()
+        if failed:
+            raise SocketError(getattr(errno, failed))
+
+    def close(self) -> None:
+        self._ping.sockets.pop(self.ident, None)
+
+
+class Ping:
+    """The echo sockets of one namespace, by identifier."""
+
+    __slots__ = ("_random", "net", "sockets", "template")
+
+    def __init__(self, net: Netns) -> None:
+        self.net = net
+        self.sockets: dict[int, PingSocket] = {}
+        self.template = craft.template("echo_request")
+        self._random = net.clock.random(f"ping/{net.name}")
+
+    def open(self, flow: int = 0, ident: int = 0) -> PingSocket:
+        """A new run with an identifier of its own (`ident` asks for a certain one). Raises SocketError EADDRINUSE."""
+        if ident in self.sockets:
+            raise SocketError(errno.EADDRINUSE)
+        while not ident or ident in self.sockets:
+            ident = self._random.randrange(1, 0x10000)
+        socket = self.sockets[ident] = PingSocket(self, ident, flow)
+        return socket
+
+    def receive(self, frame: Frame, net: Netns, kind: int, code: int, info: int) -> None:
+        """An echo reply, or an error whose quote (`frame`) is one of our requests."""
+        socket = self.sockets.get(frame.sport)
+        if socket is None:
+            return
+        if kind == wire.ECHO_REPLY:
+            seq = frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7]
+            sent_ns = socket.sent.get(seq, net.clock.now)
+            socket.replies.append(EchoReply(seq, frame.src, frame.ttl, net.clock.now - sent_ns))
+        else:
+            socket.errors.append(IcmpError(kind, code, info, frame.dst, frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7]))
+        if socket.on_readable is not None:
+            socket.on_readable()

@@ -1,0 +1,76 @@
+"""Who is bound where: one table a protocol, with the kernel's conflicts (net/ipv4/inet_connection_sock.c, udp.c).
+
+Must not know what travels.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from emu.errors import SocketError
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+
+class Ports:
+    """Bound sockets of one protocol in one namespace: `bound[port]` lists (address or 0, socket)."""
+
+    __slots__ = ("_random", "bound", "net")
+
+    def __init__(self, net: Netns, protocol: str) -> None:
+        self.net = net
+        self.bound: dict[int, list[tuple[int, Any]]] = {}
+        self._random = net.clock.random(f"ports/{net.name}/{protocol}")
+
+    def free(self, addr: int, port: int, *, sharing: Any = None) -> bool:
+        """May (addr, port) be bound? An address and the wildcard exclude each other; `sharing(socket)` may allow it."""
+        return all(
+            (addr and other and addr != other) or (sharing is not None and sharing(socket))
+            for other, socket in self.bound.get(port, ())
+        )
+
+    def bind(self, addr: int, port: int, socket: Any, *, sharing: Any = None) -> int:
+        """Bind; port 0 takes an ephemeral one. Gives the port. Raises SocketError EADDRNOTAVAIL or EADDRINUSE."""
+        if addr and self.net.addr_type(addr) not in ("LOCAL", "BROADCAST", "MULTICAST"):
+            raise SocketError(errno.EADDRNOTAVAIL)
+        if not port:
+            port = self.ephemeral(addr)
+        elif not self.free(addr, port, sharing=sharing):
+            raise SocketError(errno.EADDRINUSE)
+        self.bound.setdefault(port, []).append((addr, socket))
+        return port
+
+    def ephemeral(self, addr: int, usable: Any = None) -> int:
+        """A free port of ip_local_port_range, from a random start. Raises SocketError EADDRNOTAVAIL when all are taken."""
+        low, high = self.net.sysctl.numbers("net.ipv4.ip_local_port_range")
+        count = high - low + 1
+        start = self._random.randrange(count)
+        for step in range(count):
+            port = low + (start + step) % count
+            if usable(port) if usable is not None else self.free(addr, port):
+                return port
+        raise SocketError(errno.EADDRNOTAVAIL)
+
+    def rebind(self, old: int, new: int, port: int, socket: Any) -> None:
+        """The socket's address became known (connect chose a source)."""
+        entries = self.bound[port]
+        entries[entries.index((old, socket))] = (new, socket)
+
+    def release(self, port: int, socket: Any) -> None:
+        entries = self.bound.get(port)
+        if entries is not None:
+            entries[:] = [entry for entry in entries if entry[1] is not socket]
+            if not entries:
+                del self.bound[port]
+
+    def lookup(self, addr: int, port: int) -> Any:
+        """The socket that a packet to (addr, port) reaches: the exact address before the wildcard; None if nobody."""
+        found = None
+        for other, socket in self.bound.get(port, ()):
+            if other == addr:
+                return socket
+            if not other:
+                found = socket
+        return found

@@ -1,0 +1,88 @@
+"""The sockets of one namespace: the door through which apps, drivers and people use it.
+
+Must not know apps.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from emu import craft
+from emu.errors import SocketError
+from emu.kernel.net import icmp, ip_output
+from emu.kernel.transport.ping import Ping, PingSocket
+from emu.kernel.transport.tcp_socket import Tcp, TcpSocket
+from emu.kernel.transport.udp import Udp, UdpSocket
+from emu.trail import Born
+from emu.wire.addr import ip4
+from emu.wire.frame import ETH_P_IP, ICMP, TCP, UDP, Frame
+from emu.wire.rewrite import set_smac
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+RAW = Born("a user's own packet")
+
+
+class Sockets:
+    """Opens sockets; `flow` marks what they send."""
+
+    __slots__ = ("net", "ping_table", "tcp_table", "udp_table")
+
+    def __init__(self, net: Netns) -> None:
+        self.net = net
+        self.udp_table, self.tcp_table, self.ping_table = Udp(net), Tcp(net), Ping(net)
+        net.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
+        net.icmp_errors.update(
+            {UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive}
+        )
+
+    def udp(self, flow: int = 0) -> UdpSocket:
+        return UdpSocket(self.udp_table, flow)
+
+    def tcp(self, flow: int = 0) -> TcpSocket:
+        return TcpSocket(self.tcp_table, flow)
+
+    def ping(self, flow: int = 0, ident: int = 0) -> PingSocket:
+        return self.ping_table.open(flow, ident)
+
+    def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> Frame:
+        """Send any Scapy packet, or bytes of a whole Ethernet frame. What the packet leaves out is filled by this
+        namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl.
+
+        A packet with an Ethernet layer (or ARP) leaves by `device` (default: the first that is not lo) as it is.
+        Raises SocketError ENETUNREACH ..., InputError for an unknown device.
+        """
+        net = self.net
+        trail: list[Any] | None = [RAW] if net.tracing else None
+        if isinstance(packet, bytes | bytearray):
+            data, layer2, dst = bytes(packet), True, None
+        else:
+            data, layer2, dst = b"", craft.is_layer2(packet), craft.destination(packet)
+        if layer2 or dst is None:
+            link = net.device(device) if device else next((d for d in net.devices.values() if not d.noarp), None)
+            if link is None:
+                raise SocketError(errno.ENODEV)
+            if not data:
+                data = craft.build(packet, net.select_addr(link, 0), link.mac, net.default_ttl)
+            frame = Frame.parse(data, flow, trail)
+            if not layer2:
+                set_smac(frame, link.mac)
+            net.born += 1
+            link.transmit(frame)
+        else:
+            given = craft.source(packet)
+            route, source, failed = ip_output.route_output(net, ip4(dst))
+            if route is None:
+                raise SocketError(getattr(errno, failed))
+            frame = Frame.parse(craft.build(packet, ip4(given) if given else source, bytes(6), net.default_ttl), flow, trail)
+            frame.ethertype = ETH_P_IP
+            net.born += 1
+            frame.route = route
+            failed = ip_output.local_out(net, frame)
+            if failed:
+                net.clock.drain()
+                raise SocketError(getattr(errno, failed))
+        net.clock.drain()
+        return frame

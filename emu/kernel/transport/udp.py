@@ -1,0 +1,201 @@
+"""UDP sockets (net/ipv4/udp.c, RFC 768). A call returns when everything it set off on veths and lo has arrived.
+
+Must not know who uses the socket.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from emu import craft
+from emu.errors import SocketError
+from emu.kernel.net import icmp, ip_output
+from emu.kernel.net.drop import drop
+from emu.kernel.net.ip_input import told
+from emu.kernel.transport.icmp_errors import meaning
+from emu.kernel.transport.ports import Ports
+from emu.trail import Born
+from emu.wire import icmp as wire_icmp
+from emu.wire import udp as wire
+from emu.wire.addr import ip4, ip4_text
+from emu.wire.frame import IP_DF, UDP, Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+MAX_PAYLOAD = 65507
+SENT = Born("a socket sends a datagram")
+Endpoint = tuple[str | int, int]
+
+
+class IcmpError(NamedTuple):
+    """An error that came back for a socket: `by` sent it (its address), about a packet to (dst, dport)."""
+
+    kind: int
+    code: int
+    info: int
+    dst: int
+    dport: int
+
+
+class UdpSocket:
+    """A datagram socket. Addresses are given as text or int and come back as text.
+
+    `flow` marks what it sends; `on_readable()` is called (from the walk: schedule, do not act) when something came.
+    `errors` lists the ICMP errors heard, fatal or not.
+    """
+
+    __slots__ = (
+        "_udp", "addr", "closed", "dont_fragment", "errors", "flow", "inbox", "inbox_bytes", "net", "on_readable",
+        "pending", "port", "remote", "ttl",
+    )  # fmt: skip
+
+    def __init__(self, udp: Udp, flow: int = 0) -> None:
+        self._udp, self.net, self.flow = udp, udp.net, flow
+        self.addr = self.port = 0
+        self.remote: tuple[int, int] | None = None
+        self.inbox: deque[tuple[bytes, int, int, int]] = deque()
+        self.inbox_bytes = 0
+        self.pending = 0
+        self.errors: list[IcmpError] = []
+        self.on_readable: Callable[[], None] | None = None
+        self.ttl = 0
+        self.dont_fragment = True
+        self.closed = False
+
+    def bind(self, local: Endpoint) -> None:
+        """Raises SocketError: EINVAL when bound, EADDRINUSE, EADDRNOTAVAIL."""
+        if self.port:
+            raise SocketError(errno.EINVAL)
+        self.addr = ip4(local[0])
+        self.port = self._udp.ports.bind(self.addr, local[1], self)
+
+    def connect(self, remote: Endpoint) -> None:
+        """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
+        dst, dport = ip4(remote[0]), remote[1]
+        route, source, failed = ip_output.route_output(self.net, dst, self.addr)
+        if route is None:
+            raise SocketError(getattr(errno, failed))
+        if not self.port:
+            self.port = self._udp.ports.bind(0, 0, self)
+        if not self.addr:
+            self._udp.ports.rebind(0, source, self.port, self)
+            self.addr = source
+        self.remote = (dst, dport)
+        self._udp.connected[source, self.port, dst, dport] = self
+
+    def send(self, data: bytes) -> int:
+        """Raises SocketError: EDESTADDRREQ, a pending error, EPERM, EMSGSIZE, ENETUNREACH ..."""
+        if self.remote is None:
+            raise SocketError(errno.EDESTADDRREQ)
+        return self._send(data, *self.remote)
+
+    def sendto(self, data: bytes, remote: Endpoint) -> int:
+        """Raises as `send`."""
+        return self._send(data, ip4(remote[0]), remote[1])
+
+    def _send(self, data: bytes, dst: int, dport: int) -> int:
+        net = self.net
+        self._raise_pending()
+        if len(data) > MAX_PAYLOAD:
+            raise SocketError(errno.EMSGSIZE)
+        route, source, failed = ip_output.route_output(net, dst, self.addr)
+        if route is None:
+            raise SocketError(getattr(errno, failed))
+        if not self.port:
+            self.port = self._udp.ports.bind(0, 0, self)
+        device = net.devices["lo"] if route.kind == "local" else route.device
+        # larger than the link: cut in pieces, which may not forbid cutting (ip_append_data)
+        fits = len(data) + 28 <= (route.mtu or device.mtu)
+        frame = wire.build(
+            self._udp.template, source, dst, self.port, dport, data,
+            ident=net.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment else 0,
+            ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+        )  # fmt: skip
+        net.born += 1
+        frame.route = route
+        failed = ip_output.local_out(net, frame)
+        net.clock.drain()
+        if failed:
+            raise SocketError(getattr(errno, failed))
+        return len(data)
+
+    def recvfrom(self) -> tuple[bytes, tuple[str, int]]:
+        """The next datagram and where it came from. Raises SocketError EAGAIN, or the pending error."""
+        self._raise_pending()
+        if not self.inbox:
+            raise SocketError(errno.EAGAIN)
+        data, src, sport, _flow = self.inbox.popleft()
+        self.inbox_bytes -= len(data)
+        return data, (ip4_text(src), sport)
+
+    def recv(self) -> bytes:
+        return self.recvfrom()[0]
+
+    def _raise_pending(self) -> None:
+        if self.pending:
+            number, self.pending = self.pending, 0
+            raise SocketError(number)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._udp.ports.release(self.port, self)
+            if self.remote is not None:
+                self._udp.connected.pop((self.addr, self.port, *self.remote), None)
+
+
+class Udp:
+    """UDP of one namespace."""
+
+    __slots__ = ("connected", "fact", "net", "ports", "rcvbuf", "template")
+
+    def __init__(self, net: Netns) -> None:
+        self.net = net
+        self.ports = Ports(net, "udp")
+        self.connected: dict[tuple[int, int, int, int], UdpSocket] = {}
+        self.template = craft.template("udp")
+        self.fact = told(net, "a UDP socket")
+        self.rcvbuf = net.sysctl.number("net.core.rmem_default")
+
+    def receive(self, frame: Frame, net: Netns) -> None:
+        """udp_rcv."""
+        if not frame.valid and not wire.checksum_ok(frame):
+            drop(net, frame, "UDP_CSUM")
+            return
+        socket = self.connected.get((frame.dst, frame.dport, frame.src, frame.sport))
+        if socket is None:
+            socket = self.ports.lookup(frame.dst, frame.dport)
+            if socket is None or (socket.remote is not None and socket.remote != (frame.src, frame.sport)):
+                icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
+                drop(net, frame, "NO_SOCKET")
+                return
+        l4, buf = frame.l4, frame.buf
+        data = bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])
+        if socket.inbox_bytes + len(data) > self.rcvbuf:
+            drop(net, frame, "SOCKET_RCVBUFF")
+            return
+        net.delivered += 1
+        socket.inbox.append((data, frame.src, frame.sport, frame.flow))
+        socket.inbox_bytes += len(data)
+        if net.on_delivered is not None:
+            net.on_delivered(frame, self.fact)
+        if socket.on_readable is not None:
+            socket.on_readable()
+
+    def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
+        """udp_err: fatal errors reach connected sockets; every error is noted with the socket."""
+        socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
+        if socket is None:
+            socket = self.ports.lookup(quoted.src, quoted.sport)
+            if socket is None:
+                return
+        socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
+        told_errno = meaning(kind, code)
+        if told_errno is not None and told_errno[1] and socket.remote is not None:
+            socket.pending = told_errno[0]
+        if socket.on_readable is not None:
+            socket.on_readable()

@@ -1,0 +1,50 @@
+"""ARP for IPv4 over Ethernet (RFC 826): frames stamped from a template, and their fields read.
+
+Must not know who asks or why.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any, NamedTuple
+
+from emu.wire.frame import ETH_HLEN, ETH_P_ARP, Frame
+
+REQUEST, REPLY = 1, 2
+_ETHER = Struct("!6s6s")
+_BODY = Struct("!6sI6sI")
+_WHOLE = Struct("!HHBBH6sI6sI")
+
+
+class Arp(NamedTuple):
+    """Sender and target: hardware addresses of 6 bytes, protocol addresses as ints."""
+
+    op: int
+    sha: bytes
+    spa: int
+    tha: bytes
+    tpa: int
+
+
+def build(
+    template: bytes, dmac: bytes, smac: bytes, spa: int, tha: bytes, tpa: int, flow: int, trail: list[Any] | None
+) -> Frame:
+    """A request or reply (the template says which) from `smac`, which is also the sender's address."""
+    buf = bytearray(template)
+    _ETHER.pack_into(buf, 0, dmac, smac)
+    _BODY.pack_into(buf, 22, smac, spa, tha, tpa)
+    frame = Frame(buf, flow, trail)
+    frame.ethertype = ETH_P_ARP
+    frame.dmac, frame.smac = dmac, smac
+    frame.valid = True
+    return frame
+
+
+def parse(frame: Frame) -> Arp | None:
+    """The fields, or None if it is not ARP for IPv4 over Ethernet."""
+    if len(frame.buf) < ETH_HLEN + 28:
+        return None
+    htype, ptype, hlen, plen, op, sha, spa, tha, tpa = _WHOLE.unpack_from(frame.buf, ETH_HLEN)
+    if (htype, ptype, hlen, plen) != (1, 0x0800, 6, 4):
+        return None
+    return Arp(op, sha, spa, tha, tpa)

@@ -1,0 +1,59 @@
+"""ICMP messages stamped from templates (RFC 792). Must not know when one is due."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any
+
+from emu.wire.checksum import ones_sum
+from emu.wire.frame import ICMP, ICMP_QUERY, Frame
+from emu.wire.ipv4 import header_checksum
+
+ECHO_REPLY, DEST_UNREACH, REDIRECT, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 5, 8, 11, 12
+SOURCE_QUENCH = 4
+ERRORS = frozenset((DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM))
+NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED = range(5)
+NET_ANO, HOST_ANO, PKT_FILTERED = 9, 10, 13
+
+_HEADERS = Struct("!BBHHHBBHIIBBHI")
+
+
+def build(
+    template: bytes,
+    src: int,
+    dst: int,
+    kind: int,
+    code: int,
+    rest: int,
+    payload: bytes,
+    *,
+    ident: int,
+    frag: int,
+    ttl: int,
+    tos: int,
+    flow: int,
+    trail: list[Any] | None,
+) -> Frame:
+    """A message of type `kind`; `rest` is the second header word (id and seq, next-hop MTU, gateway); `payload` follows it."""
+    buf = bytearray(template[:42])
+    length = 8 + len(payload)
+    total = ((kind << 8 | code) + (rest >> 16) + (rest & 0xFFFF) + ones_sum(payload)) % 0xFFFF
+    _HEADERS.pack_into(
+        buf, 14, 0x45, tos, 20 + length, ident, frag, ttl, ICMP,
+        header_checksum(0x4500 | tos, 20 + length, ident, frag, ttl << 8 | ICMP, src, dst),
+        src, dst, kind, code, 0xFFFF - total if total else (0 if kind or code or rest or any(payload) else 0xFFFF), rest,
+    )  # fmt: skip
+    buf += payload
+    frame = Frame(buf, flow, trail)
+    frame.proto, frame.l4, frame.valid = ICMP, 34, True
+    frame.src, frame.dst = src, dst
+    frame.dport = kind << 8 | code
+    if kind in ICMP_QUERY:
+        frame.sport = rest >> 16
+    return frame
+
+
+def checksum_ok(frame: Frame) -> bool:
+    """Is there a whole header, and does its checksum hold?"""
+    end = 14 + frame.ip_length
+    return end >= frame.l4 + 8 and ones_sum(frame.buf[frame.l4 : end]) == 0

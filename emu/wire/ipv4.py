@@ -1,0 +1,40 @@
+"""The IPv4 header as numbers: its checksum, its checks, its fragments (RFC 791, RFC 1122).
+
+Must not know what the payload means.
+"""
+
+from __future__ import annotations
+
+from emu.wire.checksum import ones_sum
+from emu.wire.frame import ETH_HLEN, Frame
+
+
+def header_checksum(first: int, length: int, ident: int, frag: int, ttl_proto: int, src: int, dst: int) -> int:
+    """The checksum of a 20-byte header; `first` is version, IHL and TOS as one word."""
+    total = (
+        first + length + ident + frag + ttl_proto + (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF)
+    ) % 0xFFFF
+    return 0xFFFF - total if total else 0
+
+
+def check(frame: Frame) -> str | None:
+    """The kernel's reason to drop a received packet, None if its header holds (ip_rcv_core).
+
+    The frame's bytes beyond the total length (padding) are not looked at.
+    """
+    buf = frame.buf
+    if len(buf) < ETH_HLEN + 20:
+        return "PKT_TOO_SMALL"
+    ihl = (buf[14] & 15) * 4
+    if buf[14] >> 4 != 4 or ihl < 20:
+        return "IP_INHDR"
+    if len(buf) < ETH_HLEN + ihl:
+        return "PKT_TOO_SMALL"
+    if ones_sum(buf[14 : 14 + ihl]):
+        return "IP_CSUM"
+    length = buf[16] << 8 | buf[17]
+    if len(buf) < ETH_HLEN + length:
+        return "PKT_TOO_SMALL"
+    if length < ihl:
+        return "IP_INHDR"
+    return None

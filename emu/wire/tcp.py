@@ -1,0 +1,64 @@
+"""TCP segments stamped from a template (RFC 9293 section 3.1). Must not know connections."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any
+
+from emu.wire.checksum import ones_sum
+from emu.wire.frame import IP_DF, TCP, Frame
+from emu.wire.ipv4 import header_checksum
+
+_HEADERS = Struct("!BBHHHBBHIIHHIIHHHH")
+
+
+def build(
+    template: bytes,
+    src: int,
+    dst: int,
+    sport: int,
+    dport: int,
+    *,
+    seq: int,
+    ack: int,
+    flags: int,
+    window: int,
+    options: bytes,
+    payload: bytes,
+    ident: int,
+    ttl: int,
+    tos: int,
+    flow: int,
+    trail: list[Any] | None,
+) -> Frame:
+    """A segment with right checksums, DF set, and no Ethernet addresses yet; `options` is padded to words of 4 bytes."""
+    buf = bytearray(template)
+    length = 20 + len(options) + len(payload)
+    offset_flags = (20 + len(options)) << 10 | flags
+    total = (
+        (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + TCP + length
+        + sport + dport + (seq >> 16) + (seq & 0xFFFF) + (ack >> 16) + (ack & 0xFFFF)
+        + offset_flags + window + ones_sum(options) + ones_sum(payload)
+    ) % 0xFFFF  # fmt: skip
+    _HEADERS.pack_into(
+        buf, 14, 0x45, tos, 20 + length, ident, IP_DF, ttl, TCP,
+        header_checksum(0x4500 | tos, 20 + length, ident, IP_DF, ttl << 8 | TCP, src, dst),
+        src, dst, sport, dport, seq, ack, offset_flags, window, 0xFFFF - total if total else 0, 0,
+    )  # fmt: skip
+    buf += options
+    buf += payload
+    frame = Frame(buf, flow, trail)
+    frame.proto, frame.l4, frame.valid = TCP, 34, True
+    frame.src, frame.dst, frame.sport, frame.dport = src, dst, sport, dport
+    return frame
+
+
+def checksum_ok(frame: Frame) -> bool:
+    """Is there a whole header, and does its checksum hold?"""
+    buf, l4 = frame.buf, frame.l4
+    end = 14 + frame.ip_length
+    if end < l4 + 20 or not 20 <= (buf[l4 + 12] >> 4) * 4 <= end - l4:
+        return False
+    src, dst = frame.src, frame.dst
+    pseudo = (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + TCP + end - l4
+    return (ones_sum(buf[l4:end]) + pseudo) % 0xFFFF == 0
