@@ -7,14 +7,14 @@ rules or how a protocol moves its state (include/net/netfilter/nf_conntrack.h).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emu.trail import Natted, Tracked
 from emu.wire.frame import ICMP, TCP, UDP, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.netfilter.conntrack import Conntrack
-    from emu.kernel.netfilter.conntrack_tcp import TcpState
+    from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 
 Tuple5 = tuple[int, int, int, int, int]
 GRE, SCTP, DCCP = 47, 132, 33
@@ -111,4 +111,4 @@ def ct_state(frame: Frame) -> str:
     return ("ESTABLISHED", "RELATED", "NEW")[frame.ctinfo % 3]
 
 
-INVALID: Any = Tracked(None, "INVALID")  # the fact for a frame that conntrack refused to track
+INVALID_FACT = Tracked(None, "INVALID")  # the fact for a frame that conntrack refused to track

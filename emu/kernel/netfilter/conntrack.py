@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from emu.clock import SECOND, Clock
-from emu.kernel.netfilter import conntrack_tcp as tcp
 from emu.kernel.netfilter.conn import (
     ASSURED,
     CONFIRMED,
@@ -20,7 +19,7 @@ from emu.kernel.netfilter.conn import (
     EXPECTED,
     GRE,
     ICMP_OPENS,
-    INVALID,
+    INVALID_FACT,
     IP_CT_ESTABLISHED,
     IP_CT_ESTABLISHED_REPLY,
     IP_CT_NEW,
@@ -34,6 +33,8 @@ from emu.kernel.netfilter.conn import (
     inverse,
 )
 from emu.kernel.netfilter.conntrack_icmp import ICMP_ERRORS, NR_ICMP_TYPES, quoted_tuple, sound
+from emu.kernel.netfilter.conntrack_tcp import tcp_packet
+from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, NAMES, REPEAT
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
     LOCAL_OUT,
@@ -168,9 +169,11 @@ class Conntrack:
                 else:
                     conn.expires_ns = now + self.udp_ns
             else:
-                verdict = l4_packet(conn, frame, direction)
+                verdict = (
+                    tcp_packet(conn, frame, direction, self) if proto == TCP else l4_packet(conn, frame, direction)
+                )
                 if verdict:
-                    if verdict == tcp.REPEAT:
+                    if verdict == REPEAT:
                         return self._open(frame, check)
                     return self._refuse(frame)
             frame.ct = conn
@@ -194,10 +197,10 @@ class Conntrack:
         """The protocol's part for everything but UDP: state and deadline. Verdicts as `conntrack_tcp`'s."""
         proto = conn.orig[0]
         if proto == TCP:
-            return tcp.tcp_packet(conn, frame, direction, self)
+            return tcp_packet(conn, frame, direction, self)
         if proto == ICMP:
             if not conn.status & CONFIRMED and frame.dport >> 8 not in ICMP_OPENS:
-                return tcp.INVALID
+                return INVALID
             timeout_ns = self.icmp_ns
         elif proto == UDP:
             timeout_ns = self.udp_ns
@@ -210,7 +213,7 @@ class Conntrack:
         else:
             timeout_ns = self.generic_ns
         conn.expires_ns = self.clock.now + timeout_ns if conn.status & CONFIRMED else timeout_ns
-        return tcp.ACCEPT
+        return ACCEPT
 
     def _open(self, frame: Frame, check: bool) -> Verdict:
         """A packet of no known connection: make one (init_conntrack), unconfirmed."""
@@ -262,7 +265,7 @@ class Conntrack:
         self.stat.invalid += 1
         trail = frame.trail
         if trail is not None:
-            trail.append(INVALID)
+            trail.append(INVALID_FACT)
         return None
 
     def confirm(self, frame: Frame, state: HookState) -> Verdict:
@@ -363,7 +366,7 @@ class Conntrack:
 
     def tcp_moved(self, conn: Conn, state: int) -> Tracked:
         """The fact that a segment moved its connection to `state`."""
-        return Tracked(conn, tcp.NAMES[state])
+        return Tracked(conn, NAMES[state])
 
     def __iter__(self) -> Iterator[Conn]:
         """The live connections, oldest first."""

@@ -11,22 +11,56 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, SEEN_REPLY, Conn
+from emu.kernel.netfilter.conntrack_tcp_window import (
+    ACCEPT,
+    ACK,
+    BE_LIBERAL,
+    CHALLENGE_ACK,
+    CL,
+    CLOSE_INIT,
+    CW,
+    ES,
+    FIN,
+    FW,
+    HALF,
+    IG,
+    IGNORE,
+    INVALID,
+    IV,
+    LA,
+    MASK,
+    MAXACK_SET,
+    NO,
+    REPEAT,
+    RETRANS,
+    RST,
+    S2,
+    SACK_PERM,
+    SIMULTANEOUS_OPEN,
+    SR,
+    SS,
+    SYN,
+    SYNACK,
+    TH_ACK,
+    TH_FIN,
+    TH_PSH,
+    TH_RST,
+    TH_SYN,
+    TH_URG,
+    TIMESTAMP_ONLY,
+    TW,
+    UNACK,
+    UNACKNOWLEDGED,
+    Side,
+    TcpState,
+    in_window,
+    next_in_order,
+    options,
+)
 from emu.wire.frame import Frame
 
 if TYPE_CHECKING:
     from emu.kernel.netfilter.conntrack import Conntrack
-
-# enum tcp_conntrack; the names are what `conntrack -L` prints
-NAMES = (
-    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
-    "SYN_SENT2",
-)  # fmt: skip
-NO, SS, SR, ES, FW, CW, LA, TW, CL, S2 = range(10)
-IV, IG = 10, 11  # invalid; ignored (let through, nothing learnt)
-RETRANS, UNACK = 10, 11  # the two further timeouts, after those of the states
-
-# Which packet: enum tcp_bit_set
-SYN, SYNACK, FIN, ACK, RST, NONE = range(6)
 
 # By direction, packet and state.
 TABLE = (
@@ -51,7 +85,6 @@ TABLE = (
 )
 _PLAIN = frozenset((ES, FW, CW, LA))  # new states that need no second thought before the windows
 
-TH_FIN, TH_SYN, TH_RST, TH_PSH, TH_ACK, TH_URG = (1 << bit for bit in range(6))
 # Combinations that a sound stack sends; PSH, ECE and CWR may go with any
 _VALID = {
     TH_SYN: SYN, TH_SYN | TH_URG: SYN, TH_SYN | TH_ACK: SYNACK, TH_RST: RST, TH_RST | TH_ACK: RST,
@@ -59,45 +92,7 @@ _VALID = {
 }  # fmt: skip
 _INDEX = tuple(_VALID.get(flags & ~TH_PSH, -1) for flags in range(64))
 
-# IP_CT_TCP_FLAG_* of one side; the last two live in last_flags
-WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL, UNACKNOWLEDGED, MAXACK_SET = 1, 2, 4, 8, 16, 32
-CHALLENGE_ACK, SIMULTANEOUS_OPEN = 64, 128
-MAX_ACK_WINDOW = 66000
-MAX_WSCALE = 14
-
-ACCEPT, INVALID, REPEAT, DROP = range(4)
-IGNORE = 4
-MASK, HALF = 0xFFFFFFFF, 0x80000000
 _head = Struct(">IIBBH").unpack_from
-
-
-class Side:
-    """What was seen of one direction: `end` the highest sequence sent, `maxend` the highest allowed to it,
-    `maxwin` the largest window it offered, `maxack` the highest it acknowledged."""
-
-    __slots__ = ("end", "maxend", "maxwin", "maxack", "scale", "flags")
-
-    def __init__(self) -> None:
-        self.end = self.maxend = self.maxwin = self.maxack = self.scale = self.flags = 0
-
-
-class TcpState:
-    """struct ip_ct_tcp: the state, both sides, and the last packet that counted."""
-
-    __slots__ = (
-        "state", "sides", "retrans", "last_dir", "last_index", "last_seq", "last_ack", "last_end", "last_win",
-        "last_wscale", "last_flags",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.sides = (Side(), Side())
-        self.state = self.retrans = self.last_dir = self.last_seq = self.last_ack = self.last_end = 0
-        self.last_win = self.last_wscale = self.last_flags = 0
-        self.last_index = NONE
-
-    @property
-    def name(self) -> str:
-        return NAMES[self.state]
 
 
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
@@ -116,9 +111,22 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
         return INVALID
     end = (seq + length + (flags & 1) + (flags >> 1 & 1)) & MASK
     status = conn.status
-    if status & CONFIRMED:
-        tcp = conn.tcp
-        assert tcp is not None
+    tcp = conn.tcp
+    if status & CONFIRMED and tcp is not None:
+        if (
+            index == ACK
+            and status & ASSURED
+            and tcp.state == ES
+            and (header == 20 or (header == 32 and buf[l4 + 20 : l4 + 24] == TIMESTAMP_ONLY))
+            and next_in_order(tcp, direction, seq, ack, end, win, length)
+        ):
+            timeouts = tracker.tcp_timeouts
+            timeout_ns = timeouts[ES]
+            one, two = tcp.sides
+            if (one.flags | two.flags) & UNACKNOWLEDGED and timeout_ns > timeouts[UNACK]:
+                timeout_ns = timeouts[UNACK]
+            conn.expires_ns = tracker.clock.now + timeout_ns
+            return ACCEPT
     else:
         fresh = _new(index, end, win, buf, l4, header, tracker)
         if fresh is None:
@@ -132,7 +140,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
         if action >= 0 and action != IGNORE:
             return action
     if action != IGNORE:  # here IGNORE means: no window check
-        action = _in_window(tcp, direction, index, seq, ack, end, win, flags, buf, l4, header, tracker.tcp_be_liberal)
+        action = in_window(tcp, direction, index, seq, ack, end, win, flags, buf, l4, header, tracker.tcp_be_liberal)
         if action == IGNORE:
             return ACCEPT
         if action == INVALID:
@@ -184,7 +192,7 @@ def _new(index: int, end: int, win: int, buf: bytearray, l4: int, header: int, t
     side.end = side.maxend = end
     side.maxwin = win or 1
     if first == SS:
-        _options(side, buf, l4, header)
+        options(side, buf, l4, header)
     else:
         side.maxend = end + side.maxwin & MASK
         side.flags = tcp.sides[1].flags = SACK_PERM | BE_LIBERAL
@@ -231,7 +239,7 @@ def _special(
         tcp.last_index, tcp.last_dir, tcp.last_seq, tcp.last_end, tcp.last_win = index, direction, seq, end, win
         if index == SYN and direction == 0:
             seen = Side()
-            _options(seen, buf, l4, header)
+            options(seen, buf, l4, header)
             tcp.last_flags = seen.flags
             tcp.last_wscale = seen.scale
             if old == LA:
@@ -283,154 +291,6 @@ def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracke
     if old == SS and tcp.last_index == ACK and tcp.last_dir == 1 and seq == tcp.last_ack:
         return IGNORE, new, old
     return -1, new, old
-
-
-def _in_window(  # noqa: C901  # the kernel's function, whose cases share a dozen numbers
-    tcp: TcpState,
-    direction: int,
-    index: int,
-    seq: int,
-    ack: int,
-    end: int,
-    win: int,
-    flags: int,
-    buf: bytearray,
-    l4: int,
-    header: int,
-    liberal: int,
-) -> int:
-    """tcp_in_window: ACCEPT and learn, IGNORE (let through, learn nothing) or INVALID. All numbers modulo 2**32."""
-    sender, receiver = tcp.sides[direction], tcp.sides[1 - direction]
-    raw = win
-    sack = _sack(buf, l4, header, ack) if header > 20 and receiver.flags & SACK_PERM else ack
-    if not sender.maxwin:
-        if flags & TH_SYN:
-            _start(sender, receiver, direction, end, win, buf, l4, header)
-            if not flags & TH_ACK:
-                return ACCEPT
-        else:
-            sender.end = end
-            sender.maxwin = win << sender.scale or 1
-            sender.maxend = end + sender.maxwin & MASK
-            if not receiver.maxwin:
-                receiver.end = receiver.maxend = sack
-            elif sack == receiver.end + 1 & MASK:
-                receiver.end = sack
-    elif flags & TH_SYN and (sender.end - end) & HALF and tcp.state in (SS, SR):
-        _start(sender, receiver, direction, end, win, buf, l4, header)
-        if direction and not flags & TH_ACK:
-            return ACCEPT
-    r_end = receiver.end
-    if not flags & TH_ACK or (flags & TH_RST and not ack):
-        ack = sack = r_end
-    if flags & TH_RST and not seq and tcp.state == SS:
-        seq = end = sender.end
-    s_end, r_maxwin, s_maxend = sender.end, receiver.maxwin, sender.maxend
-    ack_window = max(sender.maxwin, MAX_ACK_WINDOW)
-    if not (seq - s_maxend - 1) & HALF:
-        verdict = INVALID
-        over = end - s_maxend + 1 & MASK
-        if (
-            r_maxwin
-            and (s_end - r_maxwin - 1 - end) & HALF
-            and (r_end - ack_window - 1 - sack) & HALF
-            and over <= r_maxwin
-            and (sack - r_end - 1) & HALF
-        ):
-            sender.end = end
-            sender.flags |= UNACKNOWLEDGED
-            verdict = IGNORE
-        return ACCEPT if liberal or sender.flags & BE_LIBERAL else verdict
-    if not (sack - r_end - 1) & HALF:
-        return ACCEPT if liberal or sender.flags & BE_LIBERAL else INVALID
-    if (r_maxwin and not (s_end - r_maxwin - 1 - end) & HALF) or not (r_end - ack_window - 1 - sack) & HALF:
-        return ACCEPT if liberal or sender.flags & BE_LIBERAL else IGNORE
-
-    if not flags & TH_SYN:
-        win <<= sender.scale
-    offered = win + (sack - ack & MASK)
-    if sender.maxwin < offered:
-        sender.maxwin = offered
-    if (s_end - end) & HALF:
-        sender.end = end
-        sender.flags |= UNACKNOWLEDGED
-    if flags & TH_ACK and (not sender.flags & MAXACK_SET or (sender.maxack - ack) & HALF):
-        sender.maxack = ack
-        sender.flags |= MAXACK_SET
-    if r_maxwin and (s_maxend - end) & HALF:
-        receiver.maxwin += end - s_maxend & MASK
-    edge = sack + win
-    if (receiver.maxend - 1 - edge) & HALF:
-        receiver.maxend = edge + (not win) & MASK
-    if ack == r_end:
-        receiver.flags &= ~UNACKNOWLEDGED
-    if index == ACK:
-        if (
-            tcp.last_seq == seq
-            and tcp.last_ack == ack
-            and tcp.last_end == end
-            and tcp.last_win == raw
-            and tcp.last_dir == direction
-        ):
-            tcp.retrans += 1
-        else:
-            tcp.last_dir, tcp.last_seq, tcp.last_ack, tcp.last_end, tcp.last_win = direction, seq, ack, end, raw
-            tcp.retrans = 0
-    return ACCEPT
-
-
-def _start(
-    sender: Side, receiver: Side, direction: int, end: int, win: int, buf: bytearray, l4: int, header: int
-) -> None:
-    """tcp_init_sender: a SYN or SYN-ACK says where its side begins; scaling needs both sides' option."""
-    sender.end = sender.maxend = end
-    sender.maxwin = win or 1
-    _options(sender, buf, l4, header)
-    if direction and not sender.flags & receiver.flags & WINDOW_SCALE:
-        sender.scale = receiver.scale = 0
-
-
-def _options(side: Side, buf: bytearray, l4: int, header: int) -> None:
-    """Window scale and SACK-permitted of a SYN."""
-    if header == 20:
-        return
-    side.scale = 0
-    side.flags &= BE_LIBERAL
-    at, stop = l4 + 20, l4 + header
-    while at < stop and buf[at]:
-        if buf[at] == 1:
-            at += 1
-            continue
-        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
-            return
-        if buf[at] == 4 and buf[at + 1] == 2:
-            side.flags |= SACK_PERM
-        elif buf[at] == 3 and buf[at + 1] == 3:
-            side.scale = min(buf[at + 2], MAX_WSCALE)
-            side.flags |= WINDOW_SCALE
-        at += buf[at + 1]
-
-
-def _sack(buf: bytearray, l4: int, header: int, sack: int) -> int:
-    """The highest right edge of the SACK blocks, or the acknowledgement if that is higher."""
-    at, stop = l4 + 20, l4 + header
-    if header == 32 and buf[at : at + 4] == b"\x01\x01\x08\x0a":
-        return sack
-    while at < stop and buf[at]:
-        if buf[at] == 1:
-            at += 1
-            continue
-        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
-            return sack
-        size = buf[at + 1]
-        if buf[at] == 5 and size >= 10 and (size - 2) % 8 == 0:
-            for edge_at in range(at + 6, at + size, 8):
-                edge = int.from_bytes(buf[edge_at : edge_at + 4], "big")
-                if (sack - edge) & HALF:
-                    sack = edge
-            return sack
-        at += size
-    return sack
 
 
 def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Conntrack) -> None:

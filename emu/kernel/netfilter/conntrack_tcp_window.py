@@ -1,0 +1,255 @@
+"""The windows of a TCP connection seen from the middle: may this segment belong to it, and what does it teach?
+
+tcp_in_window of net/netfilter/nf_conntrack_proto_tcp.c, with the numbers modulo 2**32; the rules are those
+of the paper named there (Guido van Rooij, Real Stateful TCP Packet Filtering). Must not know the
+connection, its timeouts or hooks.
+"""
+
+from __future__ import annotations
+
+# enum tcp_conntrack; the names are what `conntrack -L` prints
+NAMES = (
+    "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
+    "SYN_SENT2",
+)  # fmt: skip
+NO, SS, SR, ES, FW, CW, LA, TW, CL, S2 = range(10)
+IV, IG = 10, 11  # invalid; ignored (let through, nothing learnt)
+RETRANS, UNACK = 10, 11  # the two further timeouts, after those of the states
+
+# Which packet: enum tcp_bit_set
+SYN, SYNACK, FIN, ACK, RST, NONE = range(6)
+
+
+TH_FIN, TH_SYN, TH_RST, TH_PSH, TH_ACK, TH_URG = (1 << bit for bit in range(6))
+
+# IP_CT_TCP_FLAG_* of one side; the last two live in last_flags
+WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL, UNACKNOWLEDGED, MAXACK_SET = 1, 2, 4, 8, 16, 32
+CHALLENGE_ACK, SIMULTANEOUS_OPEN = 64, 128
+MAX_ACK_WINDOW = 66000
+MAX_WSCALE = 14
+
+ACCEPT, INVALID, REPEAT, DROP = range(4)
+IGNORE = 4
+MASK, HALF = 0xFFFFFFFF, 0x80000000
+TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
+
+
+class Side:
+    """What was seen of one direction: `end` the highest sequence sent, `maxend` the highest allowed to it,
+    `maxwin` the largest window it offered, `maxack` the highest it acknowledged."""
+
+    __slots__ = ("end", "maxend", "maxwin", "maxack", "scale", "flags")
+
+    def __init__(self) -> None:
+        self.end = self.maxend = self.maxwin = self.maxack = self.scale = self.flags = 0
+
+
+class TcpState:
+    """struct ip_ct_tcp: the state, both sides, and the last packet that counted."""
+
+    __slots__ = (
+        "state", "sides", "retrans", "last_dir", "last_index", "last_seq", "last_ack", "last_end", "last_win",
+        "last_wscale", "last_flags",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.sides = (Side(), Side())
+        self.state = self.retrans = self.last_dir = self.last_seq = self.last_ack = self.last_end = 0
+        self.last_win = self.last_wscale = self.last_flags = 0
+        self.last_index = NONE
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.state]
+
+
+def next_in_order(tcp: TcpState, direction: int, seq: int, ack: int, end: int, win: int, length: int) -> bool:
+    """What `in_window` does to a segment that begins where its side ended and repeats nothing; False: not such a one.
+
+    Holds for almost every segment of an established connection and costs half.
+    """
+    one, two = tcp.sides
+    sender, receiver = (two, one) if direction else (one, two)
+    lag = receiver.end - ack & MASK
+    room = sender.maxend - seq & MASK
+    if (
+        seq != sender.end
+        or lag >= MAX_ACK_WINDOW
+        or room >= HALF
+        or not win
+        or not receiver.maxwin
+        or not sender.flags & MAXACK_SET
+        or (tcp.last_seq == seq and tcp.last_ack == ack)
+    ):
+        return False
+    tcp.last_index = ACK
+    tcp.last_dir = direction
+    tcp.last_seq = seq
+    tcp.last_ack = ack
+    tcp.last_end = end
+    tcp.last_win = win
+    tcp.retrans = 0
+    win <<= sender.scale
+    if sender.maxwin < win:
+        sender.maxwin = win
+    if length:
+        sender.end = end
+        sender.flags |= UNACKNOWLEDGED
+        if length > room:
+            receiver.maxwin += length - room
+    if not ack - sender.maxack & HALF:
+        sender.maxack = ack
+    edge = ack + win
+    if not edge - receiver.maxend & HALF:
+        receiver.maxend = edge & MASK
+    if not lag:
+        receiver.flags &= ~UNACKNOWLEDGED
+    return True
+
+
+def in_window(  # noqa: C901  # the kernel's function, whose cases share a dozen numbers
+    tcp: TcpState,
+    direction: int,
+    index: int,
+    seq: int,
+    ack: int,
+    end: int,
+    win: int,
+    flags: int,
+    buf: bytearray,
+    l4: int,
+    header: int,
+    liberal: int,
+) -> int:
+    """tcp_in_window: ACCEPT and learn, IGNORE (let through, learn nothing) or INVALID. All numbers modulo 2**32."""
+    sender, receiver = tcp.sides[direction], tcp.sides[1 - direction]
+    raw = win
+    sack = _sack(buf, l4, header, ack) if header > 20 and receiver.flags & SACK_PERM else ack
+    if not sender.maxwin:
+        if flags & TH_SYN:
+            _start(sender, receiver, direction, end, win, buf, l4, header)
+            if not flags & TH_ACK:
+                return ACCEPT
+        else:
+            sender.end = end
+            sender.maxwin = win << sender.scale or 1
+            sender.maxend = end + sender.maxwin & MASK
+            if not receiver.maxwin:
+                receiver.end = receiver.maxend = sack
+            elif sack == receiver.end + 1 & MASK:
+                receiver.end = sack
+    elif flags & TH_SYN and (sender.end - end) & HALF and tcp.state in (SS, SR):
+        _start(sender, receiver, direction, end, win, buf, l4, header)
+        if direction and not flags & TH_ACK:
+            return ACCEPT
+    r_end = receiver.end
+    if not flags & TH_ACK or (flags & TH_RST and not ack):
+        ack = sack = r_end
+    if flags & TH_RST and not seq and tcp.state == SS:
+        seq = end = sender.end
+    s_end, r_maxwin, s_maxend = sender.end, receiver.maxwin, sender.maxend
+    ack_window = max(sender.maxwin, MAX_ACK_WINDOW)
+    if not (seq - s_maxend - 1) & HALF:
+        verdict = INVALID
+        over = end - s_maxend + 1 & MASK
+        if (
+            r_maxwin
+            and (s_end - r_maxwin - 1 - end) & HALF
+            and (r_end - ack_window - 1 - sack) & HALF
+            and over <= r_maxwin
+            and (sack - r_end - 1) & HALF
+        ):
+            sender.end = end
+            sender.flags |= UNACKNOWLEDGED
+            verdict = IGNORE
+        return ACCEPT if liberal or sender.flags & BE_LIBERAL else verdict
+    if not (sack - r_end - 1) & HALF:
+        return ACCEPT if liberal or sender.flags & BE_LIBERAL else INVALID
+    if (r_maxwin and not (s_end - r_maxwin - 1 - end) & HALF) or not (r_end - ack_window - 1 - sack) & HALF:
+        return ACCEPT if liberal or sender.flags & BE_LIBERAL else IGNORE
+
+    if not flags & TH_SYN:
+        win <<= sender.scale
+    offered = win + (sack - ack & MASK)
+    if sender.maxwin < offered:
+        sender.maxwin = offered
+    if (s_end - end) & HALF:
+        sender.end = end
+        sender.flags |= UNACKNOWLEDGED
+    if flags & TH_ACK and (not sender.flags & MAXACK_SET or (sender.maxack - ack) & HALF):
+        sender.maxack = ack
+        sender.flags |= MAXACK_SET
+    if r_maxwin and (s_maxend - end) & HALF:
+        receiver.maxwin += end - s_maxend & MASK
+    edge = sack + win
+    if (receiver.maxend - 1 - edge) & HALF:
+        receiver.maxend = edge + (not win) & MASK
+    if ack == r_end:
+        receiver.flags &= ~UNACKNOWLEDGED
+    if index == ACK:
+        if (
+            tcp.last_seq == seq
+            and tcp.last_ack == ack
+            and tcp.last_end == end
+            and tcp.last_win == raw
+            and tcp.last_dir == direction
+        ):
+            tcp.retrans += 1
+        else:
+            tcp.last_dir, tcp.last_seq, tcp.last_ack, tcp.last_end, tcp.last_win = direction, seq, ack, end, raw
+            tcp.retrans = 0
+    return ACCEPT
+
+
+def _start(
+    sender: Side, receiver: Side, direction: int, end: int, win: int, buf: bytearray, l4: int, header: int
+) -> None:
+    """tcp_init_sender: a SYN or SYN-ACK says where its side begins; scaling needs both sides' option."""
+    sender.end = sender.maxend = end
+    sender.maxwin = win or 1
+    options(sender, buf, l4, header)
+    if direction and not sender.flags & receiver.flags & WINDOW_SCALE:
+        sender.scale = receiver.scale = 0
+
+
+def options(side: Side, buf: bytearray, l4: int, header: int) -> None:
+    """Window scale and SACK-permitted of a SYN."""
+    if header == 20:
+        return
+    side.scale = 0
+    side.flags &= BE_LIBERAL
+    at, stop = l4 + 20, l4 + header
+    while at < stop and buf[at]:
+        if buf[at] == 1:
+            at += 1
+            continue
+        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
+            return
+        if buf[at] == 4 and buf[at + 1] == 2:
+            side.flags |= SACK_PERM
+        elif buf[at] == 3 and buf[at + 1] == 3:
+            side.scale = min(buf[at + 2], MAX_WSCALE)
+            side.flags |= WINDOW_SCALE
+        at += buf[at + 1]
+
+
+def _sack(buf: bytearray, l4: int, header: int, sack: int) -> int:
+    """The highest right edge of the SACK blocks, or the acknowledgement if that is higher."""
+    at, stop = l4 + 20, l4 + header
+    if header == 32 and buf[at : at + 4] == TIMESTAMP_ONLY:
+        return sack
+    while at < stop and buf[at]:
+        if buf[at] == 1:
+            at += 1
+            continue
+        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
+            return sack
+        size = buf[at + 1]
+        if buf[at] == 5 and size >= 10 and (size - 2) % 8 == 0:
+            for edge_at in range(at + 6, at + size, 8):
+                edge = int.from_bytes(buf[edge_at : edge_at + 4], "big")
+                if (sack - edge) & HALF:
+                    sack = edge
+            return sack
+        at += size
+    return sack
