@@ -20,12 +20,17 @@ def reconcile(store: Store, seed: int) -> None:
     """Make and delete pods until every ReplicaSet has its number; note in its status how many are ready."""
     owned = pods.by_controller(store, Pod)
     orphans = pods.active(owned[""])
+    families = pods.by_controller(store, ReplicaSet)
     for rs in store.list(ReplicaSet):
         mine = pods.adopt(store, rs, rs.spec.selector, pods.active(owned[rs.metadata.uid]), orphans)
         surplus = len(mine) - rs.spec.replicas
-        for pod in _first_to_go(mine)[: max(surplus, 0)]:
-            store.delete(pod.key)
-            mine.remove(pod)
+        if surplus > 0:
+            owner = rs.metadata.controller
+            kin = [sibling for sibling in families[owner.uid] if sibling.key != rs.key] if owner is not None else []
+            related = [*mine, *(p for sibling in kin for p in pods.active(owned[sibling.metadata.uid]))]
+            for pod in _first_to_go(mine, Counter(p.spec.node_name for p in related))[:surplus]:
+                store.delete(pod.key)
+                mine.remove(pod)
         for _ in range(-surplus):
             name = names.generate(store, "pod", rs.namespace, f"{rs.name}-", seed)
             mine.append(pods.create(store, rs, rs.spec.template, name, {}))
@@ -33,9 +38,11 @@ def reconcile(store: Store, seed: int) -> None:
         store.put(replace(rs, status=status))
 
 
-def _first_to_go(mine: list[Pod]) -> list[Pod]:
-    """The documented order of scaling down: unbound, pending, not ready, cheap, crowded on one node, young."""
-    crowd = Counter(p.spec.node_name for p in mine)
+def _first_to_go(mine: list[Pod], crowd: Counter[str]) -> list[Pod]:
+    """The documented order of scaling down: unbound, pending, not ready, cheap, crowded on one node, young.
+
+    `crowd` counts related pods by node: those of all ReplicaSets of one Deployment.
+    """
     age = {p.key: -i for i, p in enumerate(mine)}
 
     def rank(pod: Pod) -> tuple[bool, bool, bool, int, int, int]:
