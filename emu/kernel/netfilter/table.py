@@ -54,11 +54,14 @@ class Tables:
             self.replace(ruleset)
 
     def replace(self, ruleset: RuleSet) -> None:
-        """Put other rules in force at once. A rule that stays (the same object) keeps its counters."""
+        """Put other rules in force at once. A rule that stays, perhaps at another number, keeps its counters."""
         self.ruleset = ruleset
-        gone = [rule for rule in self.counters if not _holds(ruleset, rule)]
-        for rule in gone:
-            del self.counters[rule]
+        for rule in list(self.counters):
+            now = _same(ruleset, rule)
+            if now is not rule:
+                counter = self.counters.pop(rule)
+                if now is not None:
+                    self.counters[now] = counter
         for hook, fn in self._registered:
             self._hooks.unregister(hook, fn)
         self._registered.clear()
@@ -104,9 +107,14 @@ class Tables:
             yield hook, _rerouting(walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
 
 
-def _holds(ruleset: RuleSet, rule: Rule) -> bool:
+def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:
+    """The rule in another rule set: itself, or the one made of it when its number changed."""
     chain = ruleset.chain(rule.table, rule.chain)
-    return chain is not None and len(chain.rules) >= rule.number and chain.rules[rule.number - 1] is rule
+    if chain is None:
+        return None
+    if len(chain.rules) >= rule.number and chain.rules[rule.number - 1] is rule:
+        return rule
+    return next((each for each in chain.rules if each.matches is rule.matches and each.target is rule.target), None)
 
 
 def walker(

@@ -1,0 +1,96 @@
+"""For tests of rules: a namespace that knows addresses only, and frames written by hand."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from emu.clock import Clock
+from emu.kernel.netfilter.hooks import HOOK_NAMES, Hooks, HookState, Verdict
+from emu.kernel.netfilter.save import parse_restore
+from emu.kernel.netfilter.table import RuleSet, Tables
+from emu.wire.addr import ip4
+from emu.wire.frame import ICMP, TCP, UDP, Frame
+
+HOOKS = {name: number for number, name in enumerate(HOOK_NAMES)}
+
+
+@dataclass(frozen=True)
+class Device:
+    name: str
+    ifindex: int = 1
+
+
+@dataclass
+class FakeNetns:
+    """`local`: its own addresses; `shown`: what `select_addr` answers by device name."""
+
+    clock: Clock = field(default_factory=Clock)
+    name: str = "test"
+    local: frozenset[int] = frozenset()
+    shown: dict[str, int] = field(default_factory=dict)
+    reroutes: bool = True
+    rerouted: int = 0
+
+    def __post_init__(self) -> None:
+        self.hooks = Hooks(self)
+        self.tables = Tables(self.hooks)
+
+    def addr_type(self, addr: int) -> str:
+        if addr in self.local or addr >> 24 == 127:
+            return "LOCAL"
+        if addr >> 28 == 14:
+            return "MULTICAST"
+        return "BROADCAST" if addr == 0xFFFFFFFF else "UNICAST"
+
+    def select_addr(self, device: Any, towards: int) -> int:
+        return self.shown.get(device.name, 0)
+
+    def reroute(self, frame: Frame) -> bool:
+        self.rerouted += 1
+        return self.reroutes
+
+    def state(self, hook: str) -> HookState:
+        return self.hooks.states[HOOKS[hook]]
+
+    def run(self, hook: str, frame: Frame) -> Verdict:
+        return self.hooks.run(HOOKS[hook], frame)
+
+
+def packet(
+    src: str = "10.0.0.1",
+    dst: str = "10.0.0.2",
+    proto: int = TCP,
+    sport: int = 40000,
+    dport: int = 80,
+    *,
+    flags: int = 2,
+    ttl: int = 64,
+    frag: int = 0,
+    indev: str | None = None,
+    outdev: str | None = None,
+    mark: int = 0,
+    size: int = 0,
+) -> Frame:
+    """An IPv4 packet; for ICMP `dport` is `type << 8 | code`. Checksums are zero: rules do not look at them."""
+    if proto == TCP:
+        body = struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, flags, 65535, 0, 0)
+    elif proto == ICMP:
+        body = struct.pack("!BBHHH", dport >> 8, dport & 255, 0, sport, 1)
+    elif proto == UDP:
+        body = struct.pack("!HHHH", sport, dport, 8 + size, 0)
+    else:
+        body = struct.pack("!HHII", sport, dport, 0, 0)
+    body += bytes(size)
+    head = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(body), 1, frag, ttl, proto, 0, ip4(src), ip4(dst))
+    frame = Frame.parse(bytes(12) + b"\x08\x00" + head + body, trail=[])
+    frame.mark = mark
+    frame.indev = None if indev is None else Device(indev)
+    frame.outdev = None if outdev is None else Device(outdev)
+    return frame
+
+
+def ruleset(table: str, *lines: str) -> RuleSet:
+    """Rules of one table, from its lines between `*TABLE` and COMMIT."""
+    return parse_restore("\n".join((f"*{table}", *lines, "COMMIT\n")))
