@@ -44,7 +44,7 @@ def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None =
     net.reassembly = reassembly
     for key, value in (sysctls or {}).items():
         net.sysctl[key] = value
-    net.tables = Tables(net)
+    net.tables = Tables(net.hooks)
     net.sockets = Sockets(net)
     lo = net.attach(Loopback(clock))
     net.add_address(lo, ip4("127.0.0.1"), 8, "host")
@@ -65,7 +65,8 @@ def netfilter(net: Netns) -> None:
     net.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.reassembly.hook)
     net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.hooks)
     net.conntrack.enable()
-    net.nat = Nat(net.tables, net.hooks)
+    net.nat = Nat(net.hooks, net.tables)
+    net.nat.enable()
 
 
 def iptables_restore(net: Netns, text: str, file: str | None = None) -> None:

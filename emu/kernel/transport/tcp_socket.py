@@ -1,0 +1,424 @@
+"""TCP sockets: the sans-IO endpoint (`tcp.py`) bound to addresses, frames and the clock (net/ipv4/tcp_ipv4.c).
+
+Calls never block: `connect` sends the SYN, `accept` and `recv` raise EAGAIN, and everything that a
+call set off on veths and lo has arrived when it returns. Must not know who uses the socket.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from emu import craft
+from emu.clock import SECOND, Timer
+from emu.errors import SocketError
+from emu.kernel.net import ip_output
+from emu.kernel.net.drop import drop
+from emu.kernel.net.fib import Route
+from emu.kernel.net.ip_input import told
+from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
+from emu.kernel.transport.ports import Ports
+from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
+from emu.kernel.transport.tcp_options import ACK, RST, SYN, Segment, options_bytes, parse_segment, reset_for
+from emu.kernel.transport.udp import Endpoint, IcmpError
+from emu.trail import Born
+from emu.wire import tcp as wire
+from emu.wire.addr import ip4, ip4_text
+from emu.wire.frame import Frame
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+SENT, RESET = Born("a TCP socket sends a segment"), Born("the kernel resets: nobody wants this segment")
+MAX_PACKET = 65535
+Key = tuple[int, int, int, int]
+
+
+class TcpSocket:
+    """A stream socket: fresh, listening (`backlog` set) or connected (`endpoint` set).
+
+    `flow` marks what it sends. `on_readable()` is called when data, an end, an error or a connection came, or
+    a connect finished: schedule, do not act. `errors` lists the ICMP errors heard.
+    """
+
+    __slots__ = (
+        "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "endpoint", "errors", "flow",
+        "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote",
+    )  # fmt: skip
+
+    def __init__(self, tcp: Tcp, flow: int = 0) -> None:
+        self._tcp, self.net, self.flow = tcp, tcp.net, flow
+        self.addr = self.port = 0
+        self.remote: tuple[int, int] | None = None
+        self.endpoint: TcpEndpoint | None = None
+        self.backlog: int | None = None
+        self.accepted: deque[TcpSocket] = deque()
+        self.listener: TcpSocket | None = None
+        self.pending = 0
+        self.errors: list[IcmpError] = []
+        self.on_readable: Callable[[], None] | None = None
+        self.nodelay = self.closed = self.confirm_neighbour = False
+        self.ident = 0
+        self._timer: Timer | None = None
+
+    # -- opening --------------------------------------------------------------------------------
+
+    def bind(self, local: Endpoint) -> None:
+        """Raises SocketError: EINVAL when bound, EADDRINUSE, EADDRNOTAVAIL."""
+        if self.port:
+            raise SocketError(errno.EINVAL)
+        self.addr = ip4(local[0])
+        self.port = self._tcp.ports.bind(self.addr, local[1], self)
+
+    def listen(self, backlog: int = 4096) -> None:
+        """Accept connections; the queue holds one more than `backlog` (capped by somaxconn)."""
+        if not self.port:
+            self.port = self._tcp.ports.bind(self.addr, 0, self)
+        self.backlog = min(backlog, self.net.sysctl.number("net.core.somaxconn"))
+
+    def connect(self, remote: Endpoint) -> None:
+        """Send the SYN; `connected` or `error` tell the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ..."""
+        net, tcp = self.net, self._tcp
+        if self.endpoint is not None or self.backlog is not None:
+            raise SocketError(errno.EISCONN)
+        dst, dport = ip4(remote[0]), remote[1]
+        route, source, failed = ip_output.route_output(net, dst, self.addr)
+        if route is None:
+            raise SocketError(getattr(errno, failed))
+        if not self.port:
+            self.port = tcp.ports.ephemeral(source, lambda port: (source, port, dst, dport) not in tcp.connections)
+            tcp.ports.bound.setdefault(self.port, []).append((source, self))
+        elif not self.addr:
+            tcp.ports.rebind(0, source, self.port, self)
+        key = (source, self.port, dst, dport)
+        if key in tcp.connections:
+            raise SocketError(errno.EADDRNOTAVAIL)
+        self.addr, self.remote = source, (dst, dport)
+        tcp.connections[key] = self
+        self.ident = tcp.random.randrange(0x10000)
+        self.endpoint, segments = TcpEndpoint.connect(
+            tcp.config(),
+            tcp.mss(route),
+            tcp.random.randrange(1 << 32),
+            net.clock.now,
+            ts_offset=tcp.random.randrange(1 << 32),
+        )
+        self.endpoint.nodelay = self.nodelay
+        self._after(segments)
+        net.clock.drain()
+
+    def accept(self) -> TcpSocket:
+        """The next established connection. Raises SocketError EAGAIN, EINVAL when not listening."""
+        if self.backlog is None:
+            raise SocketError(errno.EINVAL)
+        if not self.accepted:
+            raise SocketError(errno.EAGAIN)
+        return self.accepted.popleft()
+
+    # -- talking --------------------------------------------------------------------------------
+
+    def _live(self) -> TcpEndpoint:
+        if self.endpoint is None:
+            raise SocketError(errno.ENOTCONN)
+        return self.endpoint
+
+    def send(self, data: bytes) -> int:
+        """Queue bytes and send what may go. Raises SocketError: a pending error, EPIPE, ENOTCONN."""
+        endpoint = self._live()
+        self._raise_pending()
+        if endpoint.state not in ("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"):
+            raise SocketError(errno.EPIPE)
+        self._after(endpoint.write(data, self.net.clock.now))
+        self.net.clock.drain()
+        return len(data)
+
+    def recv(self, limit: int = 1 << 30) -> bytes:
+        """Bytes that came, b"" at the end of the stream. Raises SocketError: a pending error, EAGAIN, ENOTCONN."""
+        endpoint = self._live()
+        if not endpoint.readable:
+            self._raise_pending()
+            if endpoint.eof or endpoint.state == "CLOSE":
+                return b""
+            raise SocketError(errno.EAGAIN)
+        data, segments = endpoint.read(limit, self.net.clock.now)
+        self._after(segments)
+        self.net.clock.drain()
+        return data
+
+    def close(self) -> None:
+        """Close in good order; unread data or a listener's waiting connections are reset."""
+        if self.closed:
+            return
+        self.closed = True
+        now = self.net.clock.now
+        if self.backlog is not None:
+            for child in (*self.accepted, *[s for s in self._tcp.connections.values() if s.listener is self]):
+                child.abort()
+            self.accepted.clear()
+            self._tcp.ports.release(self.port, self)
+            self.backlog = None
+        elif self.endpoint is not None:
+            self._after(self.endpoint.close(now))
+        elif self.port:
+            self._tcp.ports.release(self.port, self)
+        self.net.clock.drain()
+
+    def shutdown(self) -> None:
+        """Send FIN, go on reading (SHUT_WR)."""
+        self._after(self._live().shutdown(self.net.clock.now))
+        self.net.clock.drain()
+
+    def abort(self) -> None:
+        """Close by RST (SO_LINGER 0)."""
+        self.closed = True
+        if self.endpoint is not None:
+            self._after(self.endpoint.abort(self.net.clock.now))
+            self.net.clock.drain()
+
+    @property
+    def state(self) -> str:
+        """As `ss` names it: CLOSE, LISTEN, SYN_SENT, ESTABLISHED ..."""
+        if self.backlog is not None:
+            return "LISTEN"
+        return "CLOSE" if self.endpoint is None else self.endpoint.state
+
+    @property
+    def connected(self) -> bool:
+        return self.state not in ("CLOSE", "LISTEN", "SYN_SENT", "SYN_RECV")
+
+    @property
+    def error(self) -> int:
+        """The errno that ended the connection, 0 for none; stays readable (SO_ERROR without clearing)."""
+        return 0 if self.endpoint is None else self.endpoint.error or 0
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        return ("", 0) if self.remote is None else (ip4_text(self.remote[0]), self.remote[1])
+
+    def _raise_pending(self) -> None:
+        if self.pending:
+            number, self.pending = self.pending, 0
+            raise SocketError(number)
+
+    # -- the endpoint's world ---------------------------------------------------------------------
+
+    def on_segment(self, segment: Segment) -> None:
+        """A segment of this connection came."""
+        endpoint = self._live()
+        before, readable, eof = endpoint.state, endpoint.readable, endpoint.eof
+        segments = endpoint.on_segment(segment, self.net.clock.now)
+        if endpoint.progress:
+            endpoint.progress = False
+            self.confirm_neighbour = True
+        if before == "SYN_RECV" and endpoint.state in ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1"):
+            self._established()
+        self._after(segments)
+        if self.on_readable is not None and (
+            endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error
+        ):
+            self.on_readable()
+
+    def _established(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.accepted.append(self)
+            if listener.on_readable is not None:
+                listener.on_readable()
+
+    def _after(self, segments: list[Segment]) -> None:
+        """Send what the endpoint wants sent, set its timer, and bury it when it is closed."""
+        endpoint = self._live()
+        for segment in segments:
+            self._emit(segment)
+        if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
+            self.pending, self.closed = endpoint.error, True
+        deadline = endpoint.deadline
+        timer = self._timer
+        if timer is not None and timer.pending:
+            if timer.due_ns == deadline:
+                return
+            timer.cancel()
+        if endpoint.state == "CLOSE":
+            self._timer = None
+            self._bury()
+        elif deadline is not None:
+            self._timer = self.net.clock.call_at(deadline, self._on_deadline, background=endpoint.state == "TIME_WAIT")
+
+    def _on_deadline(self) -> None:
+        endpoint = self._live()
+        before = endpoint.state
+        self._after(endpoint.on_deadline(self.net.clock.now))
+        if endpoint.state != before and self.on_readable is not None:
+            self.on_readable()
+
+    def _bury(self) -> None:
+        if self.remote is not None:
+            self._tcp.connections.pop((self.addr, self.port, *self.remote), None)
+        self._tcp.ports.release(self.port, self)
+
+    def _emit(self, segment: Segment) -> None:
+        assert self.remote is not None
+        if segment.stateless:
+            ident = 0
+        else:
+            ident, self.ident = self.ident, (self.ident + 1) & 0xFFFF
+        self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, SENT, self)
+
+
+class Tcp:
+    """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
+
+    __slots__ = ("_config", "connections", "fact", "net", "ports", "random", "template")
+
+    def __init__(self, net: Netns) -> None:
+        self.net = net
+        self.ports = Ports(net, "tcp")
+        self.connections: dict[Key, TcpSocket] = {}
+        self.random = net.clock.random(f"tcp/{net.name}")
+        self.template = craft.template("tcp")
+        self.fact = told(net, "a TCP socket")
+        self._config: TcpConfig | None = None
+        net.sysctl.on_change(self._forget_config)
+
+    def _forget_config(self, name: str) -> None:
+        if ".tcp_" in name or name.startswith("net.core."):
+            self._config = None
+
+    def config(self) -> TcpConfig:
+        """The namespace's sysctls as an endpoint takes them."""
+        if self._config is None:
+            sysctl = self.net.sysctl
+            number = sysctl.number
+            rmem, wmem = sysctl.numbers("net.ipv4.tcp_rmem"), sysctl.numbers("net.ipv4.tcp_wmem")
+            self._config = TcpConfig(
+                timestamps=bool(number("net.ipv4.tcp_timestamps")),
+                sack=bool(number("net.ipv4.tcp_sack")),
+                window_scaling=bool(number("net.ipv4.tcp_window_scaling")),
+                rmem=(rmem[0], rmem[1], rmem[2]),
+                wmem=(wmem[0], wmem[1], wmem[2]),
+                rmem_max=number("net.core.rmem_max"),
+                syn_linear_timeouts=number("net.ipv4.tcp_syn_linear_timeouts"),
+                syn_retries=number("net.ipv4.tcp_syn_retries"),
+                synack_retries=number("net.ipv4.tcp_synack_retries"),
+                retries2=number("net.ipv4.tcp_retries2"),
+                fin_timeout_ns=number("net.ipv4.tcp_fin_timeout") * SECOND,
+                slow_start_after_idle=bool(number("net.ipv4.tcp_slow_start_after_idle")),
+                moderate_rcvbuf=bool(number("net.ipv4.tcp_moderate_rcvbuf")),
+            )
+        return self._config
+
+    def mss(self, route: Route) -> int:
+        """What we announce: the route's MTU (before any DNAT) less 40."""
+        device = self.net.devices["lo"] if route.kind == "local" else route.device
+        return min(route.mtu or device.mtu, MAX_PACKET) - 40
+
+    def transmit(
+        self,
+        segment: Segment,
+        src: int,
+        sport: int,
+        dst: int,
+        dport: int,
+        ident: int,
+        flow: int,
+        born: Born,
+        sock: TcpSocket | None = None,
+    ) -> None:
+        """Stamp a segment and send it. No route any more: the segment is lost, the timers know."""
+        net = self.net
+        route, _source, failed = ip_output.route_output(net, dst, src)
+        if route is None or failed:
+            return
+        frame = wire.build(
+            self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
+            window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
+            ttl=net.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
+        )  # fmt: skip
+        net.born += 1
+        frame.route, frame.sock = route, sock
+        ip_output.local_out(net, frame)
+
+    def receive(self, frame: Frame, net: Netns) -> None:
+        """tcp_v4_rcv."""
+        if not frame.valid and not wire.checksum_ok(frame):
+            drop(net, frame, "TCP_CSUM")
+            return
+        segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
+        socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
+        if socket is not None and segment.flags & (SYN | ACK | RST) == SYN and socket.state == "TIME_WAIT":
+            # a new incarnation: tcp_timewait_state_process lets a listener take over
+            socket._bury()
+            socket = None
+        if socket is None:
+            listener = self.ports.lookup(frame.dst, frame.dport)
+            if listener is None or listener.backlog is None:
+                self._refuse(frame, segment)
+                drop(net, frame, "NO_SOCKET")
+                return
+            if segment.flags & (SYN | ACK | RST) != SYN:
+                if segment.flags & ACK and not segment.flags & RST:
+                    self._refuse(frame, segment)
+                drop(net, frame, "TCP_FLAGS")
+                return
+            if len(listener.accepted) > listener.backlog:
+                drop(net, frame, "TCP_LISTEN_OVERFLOW")
+                return
+            self._deliver(frame)
+            self._open(frame, segment, listener)
+            return
+        self._deliver(frame)
+        socket.on_segment(segment)
+
+    def _deliver(self, frame: Frame) -> None:
+        net = self.net
+        net.delivered += 1
+        if net.on_delivered is not None:
+            net.on_delivered(frame, self.fact)
+
+    def _open(self, frame: Frame, syn: Segment, listener: TcpSocket) -> None:
+        """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""
+        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst)
+        if route is None:
+            return
+        child = TcpSocket(self, frame.flow)
+        child.addr, child.port, child.remote, child.listener = (
+            frame.dst,
+            frame.dport,
+            (frame.src, frame.sport),
+            listener,
+        )
+        child.ident = self.random.randrange(0x10000)
+        child.nodelay = listener.nodelay
+        child.endpoint, segments = TcpEndpoint.accept(
+            self.config(), self.mss(route), self.random.randrange(1 << 32), syn, self.net.clock.now,
+            ts_offset=self.random.randrange(1 << 32),
+        )  # fmt: skip
+        child.endpoint.nodelay = listener.nodelay
+        self.connections[child.addr, child.port, frame.src, frame.sport] = child
+        child._after(segments)
+
+    def _refuse(self, frame: Frame, segment: Segment) -> None:
+        """tcp_v4_send_reset: to whatever is not itself a reset."""
+        reset = reset_for(segment)
+        if reset is not None:
+            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
+
+    def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
+        """tcp_v4_err: an ICMP error about one of our segments."""
+        socket = self.connections.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
+        if socket is None or socket.endpoint is None:
+            return
+        socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
+        endpoint, now = socket.endpoint, net.clock.now
+        if is_frag_needed(kind, code):
+            segments = endpoint.on_pmtu(info & 0xFFFF, now)
+        else:
+            found = meaning(kind, code)
+            if found is None:
+                return
+            segments = endpoint.on_icmp_error(found[0], now, hard=found[1])
+        socket._after(segments)
+        if socket.on_readable is not None:
+            socket.on_readable()
