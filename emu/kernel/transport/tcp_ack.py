@@ -1,0 +1,152 @@
+"""The sender's side of an incoming segment: what its ACK, window and SACK say, and the round-trip time.
+
+After RFC 9293 section 3.10.7.4 (fifth check), RFC 6298, and Linux's tcp_ack. Knows no payload.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+from emu.kernel.transport import tcp_recovery as recovery
+from emu.kernel.transport.tcp_options import SYN, Segment
+from emu.kernel.transport.tcp_output import rearm_rto, schedule_loss_probe, sync_mss, timestamp
+from emu.kernel.transport.tcp_sock import MS, TcpSock
+
+ACCEPTED: Final = "accepted"
+OLD: Final = "old"
+TOO_OLD: Final = "too old"  # answered with a challenge ACK (RFC 5961 section 5)
+UNSENT: Final = "unsent"  # acknowledges what was never sent
+Judgement: TypeAlias = Literal["accepted", "old", "too old", "unsent"]
+
+
+def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
+    """RFC 6298, but the variance never counts for less than rto_min, and falls slowly (tcp_rtt_estimator)."""
+    floor = tp.config.rto_min_ns
+    if not tp.srtt_ns:
+        tp.srtt_ns = max(rtt_ns, 1000)
+        tp.mdev_ns = rtt_ns // 2
+        tp.rttvar_ns = tp.mdev_max_ns = max(2 * rtt_ns, floor)
+        tp.rtt_seq = tp.snd_nxt
+    else:
+        error = rtt_ns - tp.srtt_ns
+        tp.srtt_ns = max(tp.srtt_ns + error // 8, 1000)
+        # `mdev` here is the mean deviation; Linux keeps four times it.
+        deviation = abs(error) - tp.mdev_ns
+        if error < 0 and deviation > 0:
+            deviation //= 8  # a falling round-trip time should not raise the timeout
+        tp.mdev_ns += deviation // 4
+        tp.mdev_max_ns = max(tp.mdev_max_ns, 4 * tp.mdev_ns)
+        tp.rttvar_ns = max(tp.rttvar_ns, tp.mdev_max_ns)
+        if tp.snd_una > tp.rtt_seq:
+            if tp.mdev_max_ns < tp.rttvar_ns:
+                tp.rttvar_ns -= (tp.rttvar_ns - tp.mdev_max_ns) // 4
+            tp.rtt_seq = tp.snd_nxt
+            tp.mdev_max_ns = floor
+    tp.min_rtt_ns = min(tp.min_rtt_ns or rtt_ns, rtt_ns)
+    tp.rto_ns = tp.srtt_ns + tp.rttvar_ns
+    tp.backoff = 0
+
+
+def update_window(tp: TcpSock, segment: Segment, seq: int, ack: int) -> bool:
+    """Take the peer's window from the newest segment (SND.WL1 and SND.WL2 of RFC 9293)."""
+    window = segment.window if segment.flags & SYN else segment.window << tp.snd_wscale
+    if ack > tp.snd_una or seq > tp.snd_wl1 or (seq == tp.snd_wl1 and (window > tp.snd_wnd or not window)):
+        tp.snd_wl1 = seq
+        if window != tp.snd_wnd:
+            tp.snd_wnd = window
+            if window > tp.max_window:
+                tp.max_window = window
+                sync_mss(tp)
+            return True
+    return False
+
+
+def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -> Judgement:
+    """Work off an acknowledgement; `seq`, `ack` are unwrapped."""
+    prior_una = tp.snd_una
+    if ack < prior_una:
+        if ack < prior_una - max(tp.max_window, 1):
+            return TOO_OLD
+        if segment.sack and tp.sack_ok and tp.rtx_queue:
+            tagged, _ = recovery.sack_tag(tp, segment.sack, prior_una, prior_una, now_ns)
+            recovery.process(tp, 0, tagged, duplicate=False, advanced=False, now_ns=now_ns)
+        return OLD
+    if ack > tp.snd_nxt:
+        return UNSENT
+    advanced = ack > prior_una
+    if advanced:
+        tp.retransmits = 0
+    window_changed = update_window(tp, segment, seq, ack)
+    tp.snd_una = ack
+    tp.rcv_tstamp = now_ns
+    tp.probes_out = 0
+    tp.soft_error = None
+    if not tp.rtx_queue:
+        probe_answered(tp, now_ns)
+        return ACCEPTED
+
+    tagged, sack_sent = 0, -1
+    if segment.sack and tp.sack_ok:
+        tagged, sack_sent = recovery.sack_tag(tp, segment.sack, ack, prior_una, now_ns)
+    acked, first_sent, retransmitted = 0, -1, False
+    queue = tp.rtx_queue
+    while queue and queue[0].end_seq <= ack:
+        skb = queue.popleft()
+        acked += not skb.sacked
+        if skb.ever_retrans:
+            retransmitted = True
+        elif not skb.sacked and first_sent < 0:
+            first_sent = skb.sent_ns
+        if not skb.sacked:
+            recovery.rack_advance(tp, skb, skb.end_seq, now_ns)
+        recovery.forget(tp, skb)
+    sample = now_ns - first_sent if first_sent >= 0 and not retransmitted else -1
+    if sample < 0 and sack_sent >= 0:
+        sample = now_ns - sack_sent
+    if sample < 0 and advanced and tp.ts_ok and segment.ts is not None and segment.ts[1]:
+        sample = max((timestamp(tp, now_ns) - segment.ts[1]) & 0xFFFFFFFF, 1) * MS
+    if sample >= 0:
+        rtt_sample(tp, sample)
+
+    duplicate = not advanced and not segment.payload and not window_changed and not segment.flags & SYN
+    if advanced or tagged or duplicate:
+        tp.progress = True
+    if advanced or tagged:
+        if not queue:
+            tp.stop_xmit_timer()
+        elif not schedule_loss_probe(tp, now_ns, advancing=True):
+            rearm_rto(tp, now_ns)
+    if tp.tlp_high_seq:
+        _probe_acknowledged(tp, ack, advanced=advanced, duplicate=duplicate and not segment.sack)
+    recovery.process(tp, acked, tagged, duplicate=duplicate, advanced=advanced, now_ns=now_ns)
+    if not queue:
+        probe_answered(tp, now_ns)
+    elif advanced and tp.xmit_timer == "retransmit" and tp.ca_state == "open":
+        schedule_loss_probe(tp, now_ns, advancing=True)
+    return ACCEPTED
+
+
+def _probe_acknowledged(tp: TcpSock, ack: int, *, advanced: bool, duplicate: bool) -> None:
+    """After a tail loss probe: was something lost that the probe repaired? Then slow down (RFC 8985 section 7.4)."""
+    if ack < tp.tlp_high_seq:
+        return
+    if not tp.tlp_retrans:
+        tp.tlp_high_seq = 0
+    elif ack > tp.tlp_high_seq:
+        tp.ssthresh = tp.cwnd = max(tp.cwnd >> 1, 2)
+        tp.tlp_high_seq = 0
+    elif duplicate and not advanced:
+        tp.tlp_high_seq = 0
+
+
+def probe_answered(tp: TcpSock, now_ns: int) -> None:
+    """Nothing is out: a window that takes the next piece ends the probing, else the next probe is due (tcp_ack_probe)."""
+    if not tp.write_queue:
+        return
+    if tp.write_queue[0].end_seq <= tp.wnd_end:
+        tp.backoff = 0
+        if tp.xmit_timer == "zero window probe":
+            tp.stop_xmit_timer()
+    else:
+        wait = min(max(tp.rto_ns, tp.config.rto_min_ns) << tp.backoff, tp.config.rto_max_ns)
+        tp.start_xmit_timer("zero window probe", now_ns + wait)

@@ -1,0 +1,149 @@
+"""A TCP segment as plain values, its options in Linux's layout, and the resets that need no connection.
+
+Sequence numbers here are as on the wire (32 bits, relative to nothing). Layout after Linux's tcp_options_write;
+parsing after RFC 9293 section 3.2, RFC 7323 and RFC 2018. Must not know frames, ports, addresses or connections.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from emu.kernel.transport.seqnum import MASK
+
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+PSH: Final = 8
+ACK: Final = 16
+
+MAX_WSCALE: Final = 14
+TS_LENGTH: Final = 12  # the timestamps option with its two nops
+
+_EOL, _NOP, _MSS, _WSCALE, _SACK_OK, _SACK, _TS = 0, 1, 2, 3, 4, 5, 8
+
+
+@dataclass(slots=True)
+class Segment:
+    """One TCP segment without ports. `window` is the raw 16-bit field; `ts` is (tsval, tsecr); `sack` (left, right) pairs.
+
+    `stateless`: Linux answers without a full socket (request, TIME_WAIT, reset), and so with IP ID 0.
+    """
+
+    seq: int
+    ack: int
+    flags: int
+    window: int
+    payload: bytes = b""
+    mss: int | None = None
+    wscale: int | None = None
+    sack_ok: bool = False
+    ts: tuple[int, int] | None = None
+    sack: tuple[tuple[int, int], ...] = ()
+    stateless: bool = False
+
+    @property
+    def length(self) -> int:
+        """SEG.LEN of RFC 9293: payload bytes, and one each for SYN and FIN."""
+        flags = self.flags
+        return len(self.payload) + (flags & FIN) + (flags >> 1 & 1)
+
+    @property
+    def flag_letters(self) -> str:
+        """As the ladders write them: "S", "SA", "A", "PA", "FA", "RA", "R"."""
+        flags = self.flags
+        return "".join(
+            letter for bit, letter in ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A")) if flags & bit
+        )
+
+
+class Options(NamedTuple):
+    """What the options of a segment said; absent ones are None, False or empty."""
+
+    mss: int | None = None
+    wscale: int | None = None
+    sack_ok: bool = False
+    ts: tuple[int, int] | None = None
+    sack: tuple[tuple[int, int], ...] = ()
+
+
+NO_OPTIONS: Final = Options()
+
+
+def options_bytes(segment: Segment) -> bytes:
+    """The options in Linux's order and padding; a multiple of 4 bytes, at most 40."""
+    ts, sack, mss, wscale = segment.ts, segment.sack, segment.mss, segment.wscale
+    if ts is None and not sack and mss is None:
+        return b""
+    out = b""
+    if mss is not None:
+        out = struct.pack("!BBH", _MSS, 4, mss)
+    if ts is not None:
+        lead = bytes((_SACK_OK, 2)) if segment.sack_ok else b"\x01\x01"
+        out += lead + struct.pack("!BBII", _TS, 10, ts[0], ts[1])
+    elif segment.sack_ok:
+        out += bytes((_NOP, _NOP, _SACK_OK, 2))
+    if wscale is not None:
+        out += bytes((_NOP, _WSCALE, 3, wscale))
+    if sack:
+        out += bytes((_NOP, _NOP, _SACK, 2 + 8 * len(sack)))
+        for left, right in sack:
+            out += struct.pack("!II", left, right)
+    return out
+
+
+def parse_options(data: bytes) -> Options:
+    """What `data` (the bytes after the 20-byte header) says. A malformed option ends the parsing, as in Linux."""
+    if not data:
+        return NO_OPTIONS
+    mss: int | None = None
+    wscale: int | None = None
+    ts: tuple[int, int] | None = None
+    sack: tuple[tuple[int, int], ...] = ()
+    sack_ok = False
+    at, end = 0, len(data)
+    while at < end:
+        kind = data[at]
+        if kind == _EOL:
+            break
+        if kind == _NOP:
+            at += 1
+            continue
+        if at + 1 >= end:
+            break
+        size = data[at + 1]
+        if size < 2 or at + size > end:
+            break
+        if kind == _MSS and size == 4:
+            mss = int.from_bytes(data[at + 2 : at + 4], "big") or None
+        elif kind == _WSCALE and size == 3:
+            wscale = min(data[at + 2], MAX_WSCALE)
+        elif kind == _SACK_OK and size == 2:
+            sack_ok = True
+        elif kind == _TS and size == 10:
+            ts = struct.unpack_from("!II", data, at + 2)
+        elif kind == _SACK and size >= 10 and (size - 2) % 8 == 0:
+            edges = struct.unpack_from(f"!{(size - 2) // 4}I", data, at + 2)
+            sack = tuple(zip(edges[::2], edges[1::2], strict=True))
+        at += size
+    return Options(mss, wscale, sack_ok, ts, sack)
+
+
+def parse_segment(data: bytes | bytearray | memoryview) -> Segment:
+    """A segment from its TCP header and payload (`data` begins with the source port). Needs at least 20 bytes."""
+    seq, ack, offset, flags, window = struct.unpack_from("!IIBBH", data, 4)
+    header = max((offset >> 4) * 4, 20)
+    if header == 20:
+        return Segment(seq, ack, flags & 0x1F, window, bytes(data[20:]))
+    options = parse_options(bytes(data[20:header]))
+    return Segment(seq, ack, flags & 0x1F, window, bytes(data[header:]), *options)
+
+
+def reset_for(segment: Segment) -> Segment | None:
+    """The RST that a host without a fitting connection answers `segment` with (RFC 9293 section 3.5.2); None to a RST."""
+    if segment.flags & RST:
+        return None
+    if segment.flags & ACK:
+        return Segment(segment.ack, 0, RST, 0, stateless=True)
+    return Segment(0, (segment.seq + segment.length) & MASK, RST | ACK, 0, stateless=True)

@@ -1,0 +1,448 @@
+"""What a TCP connection sends and when: Nagle, windows, bursts, acknowledgements, FIN, probes, retransmissions.
+
+After RFC 9293 section 3.8 and Linux's net/ipv4/tcp_output.c. Segments are put on `tp.out`; no frames, no clock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, Segment
+from emu.kernel.transport.tcp_sock import (
+    ATO_MIN_NS,
+    DELACK_MAX_NS,
+    DELACK_MIN_NS,
+    GSO_MAX,
+    MIN_PATH_MSS,
+    MS,
+    MSS_DEFAULT,
+    TIMEOUT_MIN_NS,
+    Skb,
+    TcpSock,
+)
+from emu.kernel.transport.tcp_window import select_window
+
+# How eager to send a segment that is not full (Linux's tcp_sock.nonagle).
+NAGLE_ON: Final = 0
+NAGLE_OFF: Final = 1
+NAGLE_PUSH: Final = 2
+
+
+def timestamp(tp: TcpSock, now_ns: int) -> int:
+    """TSval: a millisecond clock with the connection's own offset."""
+    return (now_ns // MS + tp.ts_offset) & 0xFFFFFFFF
+
+
+def sync_mss(tp: TcpSock) -> None:
+    """Payload of a full segment: what path and peer take, less constant options, and at most half of the largest window seen."""
+    mss = max(min(tp.path_mss, tp.mss_clamp), MIN_PATH_MSS) - tp.header_options
+    if tp.max_window:
+        half = tp.max_window >> 1 if tp.max_window > MSS_DEFAULT else tp.max_window
+        mss = min(mss, max(half, 68 - 20 - tp.header_options))
+    tp.mss_cache = max(mss, 1)
+
+
+def _sack_room(tp: TcpSock) -> int:
+    return 3 if tp.ts_ok else 4
+
+
+def _sack_blocks(tp: TcpSock) -> tuple[tuple[int, int], ...]:
+    blocks = ([tp.dsack] if tp.dsack else []) + tp.sack_blocks
+    return tuple((tp.wire(left), tp.wire(right)) for left, right in blocks[: _sack_room(tp)])
+
+
+def current_mss(tp: TcpSock) -> int:
+    blocks = min(len(tp.sack_blocks) + (tp.dsack is not None), _sack_room(tp)) if tp.sack_ok else 0
+    return max(tp.mss_cache - (4 + 8 * blocks if blocks else 0), 1)
+
+
+def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: int, now_ns: int) -> None:
+    """Put one segment (several, when `data` is longer than `mss`: FIN and PSH go with the last) on the way."""
+    window = select_window(tp)
+    ts = (timestamp(tp, now_ns), tp.ts_recent) if tp.ts_ok else None
+    sack: tuple[tuple[int, int], ...] = ()
+    if tp.sack_ok and (tp.sack_blocks or tp.dsack):
+        sack = _sack_blocks(tp)
+        tp.dsack = None
+    ack = tp.wire(tp.rcv_nxt)
+    out = tp.out
+    at, end = 0, len(data)
+    while end - at > mss:
+        out.append(
+            Segment(
+                tp.wire(seq + at), ack, flags & ~(FIN | PSH) | ACK, window, bytes(data[at : at + mss]), ts=ts, sack=sack
+            )
+        )
+        at += mss
+        flags |= PSH  # a burst ends with PSH, so that the receiver's GRO lets go
+    out.append(Segment(tp.wire(seq + at), ack, flags | ACK, window, bytes(data[at:]), ts=ts, sack=sack))
+    _ack_sent(tp)
+    if end:
+        if now_ns - tp.lrcvtime < tp.ato_ns:
+            tp.pingpong = min(tp.pingpong + 1, 255)
+        tp.lsndtime = now_ns
+
+
+def _ack_sent(tp: TcpSock) -> None:
+    if tp.quick:
+        used = 1 if tp.ack_scheduled else 0
+        if used >= tp.quick:
+            tp.quick, tp.ato_ns = 0, ATO_MIN_NS
+        else:
+            tp.quick -= used
+    tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
+    tp.delack_at = None
+
+
+def transmit_syn(tp: TcpSock, now_ns: int) -> None:
+    """The SYN of an active open; the SYN-ACK when a SYN has come (simultaneous open)."""
+    answer = tp.state == "SYN_RECV"
+    tp.out.append(
+        Segment(
+            tp.wire(tp.iss),
+            tp.wire(tp.rcv_nxt) if answer else 0,
+            SYN | ACK if answer else SYN,
+            min(tp.rcv_wnd, 0xFFFF),
+            mss=tp.advmss,
+            wscale=tp.rcv_wscale if tp.wscale_ok else None,
+            sack_ok=tp.sack_ok,
+            ts=(timestamp(tp, now_ns), tp.ts_recent) if tp.ts_ok else None,
+        )
+    )
+
+
+def send_ack(tp: TcpSock, now_ns: int) -> None:
+    """A bare ACK, now."""
+    if tp.state != "CLOSE":
+        transmit(tp, tp.snd_nxt if tp.snd_nxt <= tp.wnd_end or not tp.snd_wnd else tp.wnd_end, b"", 0, 1, now_ns)
+
+
+def send_reset(tp: TcpSock, now_ns: int) -> None:
+    """An active reset, [RA] with the connection's numbers and window (tcp_send_active_reset)."""
+    transmit(tp, tp.snd_nxt, b"", RST, 1, now_ns)
+
+
+def send_delayed_ack(tp: TcpSock, now_ns: int) -> None:
+    """Let the ACK wait for data of ours or the delayed-ACK timer, whichever is first."""
+    ato = tp.ato_ns
+    if ato > DELACK_MIN_NS:
+        most = DELACK_MAX_NS if tp.in_pingpong or tp.ack_pushed else 500 * MS
+        if tp.srtt_ns:
+            most = min(most, max(tp.srtt_ns, DELACK_MIN_NS))
+        ato = min(ato, most)
+    ato = min(ato, DELACK_MAX_NS)
+    due = now_ns + ato
+    if tp.delack_at is not None:
+        if tp.delack_at <= now_ns + (ato >> 2):
+            send_ack(tp, now_ns)
+            return
+        due = min(due, tp.delack_at)
+    tp.ack_scheduled = True
+    tp.delack_at = due
+
+
+# The send queue.
+
+
+def queue_data(tp: TcpSock, data: bytes, now_ns: int, *, more: bool = False) -> None:
+    """write(2): append to the last unsent piece or start new ones; send on the way what fills up (tcp_sendmsg)."""
+    nagle = NAGLE_OFF if tp.nodelay else NAGLE_ON
+    if tp.config.slow_start_after_idle and not tp.rtx_queue:
+        _restart_after_idle(tp, now_ns)
+    at, end = 0, len(data)
+    while at < end:
+        mss = current_mss(tp)
+        goal = max(min(GSO_MAX, max(tp.max_window >> 1, mss)) // mss * mss, mss)
+        tail = tp.write_queue[-1] if tp.write_queue else None
+        if tail is None or len(tail.data) >= goal or not isinstance(tail.data, bytearray):
+            tail = Skb(tp.write_seq, bytearray())
+            tp.write_queue.append(tail)
+        piece = data[at : at + goal - len(tail.data)]
+        tail.data += piece
+        tail.flags &= ~PSH
+        at += len(piece)
+        tp.write_seq += len(piece)
+        if at == end or len(tail.data) < goal:
+            continue
+        if tp.write_seq > tp.pushed_seq + (tp.max_window >> 1):
+            _mark_push(tp, tail)
+            push_pending(tp, NAGLE_PUSH, now_ns)
+        elif tail is tp.write_queue[0]:
+            write_xmit(tp, current_mss(tp), NAGLE_PUSH, 1, now_ns)
+    if tp.write_queue:
+        if not more or tp.write_seq > tp.pushed_seq + (tp.max_window >> 1):
+            _mark_push(tp, tp.write_queue[-1])
+        push_pending(tp, 2 * NAGLE_PUSH if more else nagle, now_ns)
+
+
+def queue_early(tp: TcpSock, data: bytes) -> None:
+    """Data written before the connection stands: it goes with the end of the handshake."""
+    if not tp.write_queue:
+        tp.write_queue.append(Skb(tp.write_seq, bytearray()))
+    tail = tp.write_queue[-1]
+    tail.data += data
+    tail.flags |= PSH
+    tp.write_seq += len(data)
+
+
+def _mark_push(tp: TcpSock, skb: Skb) -> None:
+    skb.flags |= PSH
+    tp.pushed_seq = tp.write_seq
+
+
+def _restart_after_idle(tp: TcpSock, now_ns: int) -> None:
+    idle = now_ns - tp.lsndtime
+    if idle <= tp.rto_ns:
+        return
+    tp.ssthresh = max(tp.ssthresh, (tp.cwnd >> 1) + (tp.cwnd >> 2))
+    floor = min(tp.cwnd, 10)
+    idle -= tp.rto_ns
+    while idle > 0 and tp.cwnd > floor:
+        tp.cwnd >>= 1
+        idle -= tp.rto_ns
+    tp.cwnd = max(tp.cwnd, floor)
+
+
+def queue_fin(tp: TcpSock, now_ns: int) -> None:
+    """FIN rides on the last unsent piece, else goes alone (tcp_send_fin)."""
+    if tp.write_queue:
+        tp.write_queue[-1].flags |= FIN
+    else:
+        tp.write_queue.append(Skb(tp.write_seq, b"", FIN))
+    tp.write_seq += 1
+    push_pending(tp, NAGLE_OFF, now_ns)
+
+
+def push_pending(tp: TcpSock, nagle: int, now_ns: int) -> None:
+    """Send what may be sent; when the window forbids all of it, watch the window (zero window probes)."""
+    if not tp.write_queue or tp.state in ("CLOSE", "SYN_SENT", "SYN_RECV"):
+        return
+    write_xmit(tp, current_mss(tp), nagle, 0, now_ns)
+    if not tp.rtx_queue and tp.write_queue and not tp.xmit_timer:
+        tp.start_xmit_timer("zero window probe", now_ns + max(tp.rto_ns, tp.config.rto_min_ns))
+
+
+def push(tp: TcpSock, now_ns: int) -> None:
+    push_pending(tp, NAGLE_OFF if tp.nodelay else NAGLE_ON, now_ns)
+
+
+def _nagle_holds(tp: TcpSock, partial: bool, nagle: int) -> bool:
+    """Minshall's form: a small segment waits only while another small one is unacknowledged; with MSG_MORE always."""
+    return partial and (
+        nagle == 2 * NAGLE_PUSH or (nagle == NAGLE_ON and bool(tp.rtx_queue) and tp.snd_una < tp.snd_sml <= tp.snd_nxt)
+    )
+
+
+def _should_defer(tp: TcpSock, skb: Skb, quota: int, mss: int, now_ns: int) -> bool:
+    """Wait for the next ACK to send a larger burst (tcp_tso_should_defer)."""
+    if tp.ca_state in ("recovery", "loss") or not tp.rtx_queue or skb.flags & FIN or now_ns - tp.lsndtime > MS:
+        return False
+    in_flight = tp.in_flight
+    limit = min(tp.wnd_end - skb.seq, (tp.cwnd - in_flight) * mss)
+    if limit >= GSO_MAX // mss * mss or (skb is not tp.write_queue[-1] and limit >= len(skb.data)):
+        return False
+    divisor = tp.config.tso_win_divisor
+    if limit >= min(tp.snd_wnd, tp.cwnd * mss) // divisor:
+        return False
+    return now_ns - tp.rtx_queue[0].sent_ns < tp.srtt_ns >> 1
+
+
+def _split_point(tp: TcpSock, skb: Skb, mss: int, quota: int, nagle: int) -> int:
+    window = tp.wnd_end - skb.seq
+    most = mss * quota
+    if most <= window and skb is not tp.write_queue[-1]:
+        return most
+    needed = min(len(skb.data), window)
+    if most <= needed:
+        return most
+    partial = needed % mss
+    return needed - partial if _nagle_holds(tp, partial != 0, nagle) else needed
+
+
+def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) -> bool:
+    """Send from the queue as far as windows and Nagle allow; `push_one`: 1 one piece, 2 one as a tail loss probe."""
+    sent = limited = False
+    queue = tp.write_queue
+    while queue:
+        skb = queue[0]
+        in_flight = tp.in_flight
+        quota = min(max(tp.cwnd >> 1, 1), tp.cwnd - in_flight)
+        if in_flight >= tp.cwnd:
+            if push_one != 2:
+                limited = True
+                break
+            quota = 1
+        size = len(skb.data)
+        if (skb.seq + mss if size > mss else skb.end_seq) > tp.wnd_end:
+            break
+        limit = mss
+        if size <= mss:
+            held = not skb.flags & FIN and len(queue) == 1 and _nagle_holds(tp, size < mss, nagle)
+            if held and nagle != NAGLE_PUSH:
+                break
+        else:
+            if not push_one and _should_defer(tp, skb, quota, mss, now_ns):
+                limited = True
+                break
+            limit = max(_split_point(tp, skb, mss, min(quota, GSO_MAX // mss), nagle), mss)
+        if size > limit:
+            queue.appendleft(_split(skb, limit))
+            queue[1] = skb
+            skb = queue[0]
+        transmit(tp, skb.seq, skb.data, skb.flags, mss, now_ns)
+        _new_data_sent(tp, skb, mss, now_ns)
+        sent = True
+        if push_one:
+            break
+    if sent:
+        if tp.ca_state == "recovery":
+            tp.prr_out += 1
+        limited = limited or tp.in_flight >= tp.cwnd
+        out = len(tp.rtx_queue)
+        if tp.snd_una >= tp.cwnd_usage_seq or limited or (not tp.cwnd_limited and out > tp.max_packets_out):
+            tp.cwnd_limited, tp.max_packets_out, tp.cwnd_usage_seq = limited, out, tp.snd_nxt
+        if push_one != 2:
+            schedule_loss_probe(tp, now_ns, advancing=False)
+    return sent
+
+
+def _split(skb: Skb, at: int) -> Skb:
+    """Cut the first `at` bytes off; the rest stays in `skb`, and FIN and PSH with it."""
+    first = Skb(skb.seq, skb.data[:at], skb.flags & ~(FIN | PSH))
+    first.sent_ns, first.sacked, first.lost = skb.sent_ns, skb.sacked, skb.lost
+    first.retrans, first.ever_retrans = skb.retrans, skb.ever_retrans
+    skb.data = skb.data[at:]
+    skb.seq += at
+    return first
+
+
+def _new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
+    """Move the sent head to the retransmission queue, segment by segment."""
+    tp.write_queue.popleft()
+    idle = not tp.rtx_queue
+    tp.snd_nxt = skb.end_seq
+    if len(skb.data) % mss or not skb.data:
+        tp.snd_sml = skb.end_seq
+    skb.sent_ns = now_ns
+    if len(skb.data) > mss:
+        skb.flags |= PSH
+    while len(skb.data) > mss:
+        tp.rtx_queue.append(_split(skb, mss))
+    tp.rtx_queue.append(skb)
+    if idle or tp.xmit_timer == "tail loss probe":
+        rearm_rto(tp, now_ns)
+
+
+# Timers that sending and acknowledging (re)arm.
+
+
+def rearm_rto(tp: TcpSock, now_ns: int) -> None:
+    """One RTO from now; from the first unacknowledged segment's time when a probe had the timer."""
+    if not tp.rtx_queue:
+        tp.stop_xmit_timer()
+        return
+    due = now_ns + tp.rto_ns
+    if tp.xmit_timer in ("reordering", "tail loss probe"):
+        due = max(tp.rtx_queue[0].sent_ns + tp.rto_ns, now_ns + 1000)
+    tp.start_xmit_timer("retransmit", due)
+
+
+def schedule_loss_probe(tp: TcpSock, now_ns: int, *, advancing: bool) -> bool:
+    """Arm the tail loss probe (RFC 8985 section 7.2), when SACK is on and nothing is known to be missing."""
+    if not (tp.config.early_retrans and tp.rtx_queue and tp.sack_ok and tp.ca_state == "open") or tp.sacked_out:
+        return False
+    if tp.state in ("SYN_SENT", "SYN_RECV"):
+        return False
+    if tp.srtt_ns:
+        wait = 2 * tp.srtt_ns + (tp.config.rto_min_ns if len(tp.rtx_queue) == 1 else TIMEOUT_MIN_NS)
+    else:
+        wait = tp.config.timeout_init_ns
+    left = tp.rto_ns if advancing else tp.rtx_queue[0].sent_ns + tp.rto_ns - now_ns
+    if left > 0:
+        wait = min(wait, left)
+    tp.start_xmit_timer("tail loss probe", now_ns + wait)
+    return True
+
+
+# Retransmission and probes.
+
+
+def retransmit(tp: TcpSock, skb: Skb, now_ns: int) -> bool:
+    """Send `skb` of the retransmission queue again, cut or joined to the present segment size. False: the window forbids."""
+    if skb.flags & SYN:
+        transmit_syn(tp, now_ns)
+    else:
+        mss = current_mss(tp)
+        if skb.seq < tp.snd_una:
+            skb.data = skb.data[tp.snd_una - skb.seq :]
+            skb.seq = tp.snd_una
+        room = tp.wnd_end - skb.seq
+        if room <= 0:
+            if skb.seq != tp.snd_una:
+                return False
+            room = mss
+        most = min(mss, room)
+        if len(skb.data) > most:
+            _fragment(tp, skb, most)
+        else:
+            _collapse(tp, skb, most)
+        transmit(tp, skb.seq, skb.data, skb.flags, mss, now_ns)
+    if not skb.retrans:
+        tp.retrans_out += 1
+    skb.retrans = skb.ever_retrans = True
+    skb.sent_ns = now_ns
+    tp.total_retrans += 1
+    tp.undo_retrans += 1
+    if not tp.retrans_stamp:
+        tp.retrans_stamp = now_ns
+    return True
+
+
+def _fragment(tp: TcpSock, skb: Skb, most: int) -> None:
+    """Cut a queued piece in place into parts of at most `most` bytes; the object stays the first part."""
+    index = tp.rtx_queue.index(skb)
+    parts: list[Skb] = []
+    while len(skb.data) > most:
+        parts.append(_split(skb, most))
+    last = Skb(skb.seq, skb.data, skb.flags)
+    last.sent_ns, last.sacked, last.lost, last.retrans = skb.sent_ns, skb.sacked, skb.lost, skb.retrans
+    last.ever_retrans = skb.ever_retrans
+    first = parts[0]
+    skb.seq, skb.data, skb.flags = first.seq, first.data, first.flags
+    rest = [*parts[1:], last]
+    for offset, part in enumerate(rest):
+        tp.rtx_queue.insert(index + 1 + offset, part)
+    tp.lost_out += len(rest) * skb.lost
+    tp.retrans_out += len(rest) * skb.retrans
+    tp.sacked_out += len(rest) * skb.sacked
+
+
+def _collapse(tp: TcpSock, skb: Skb, most: int) -> None:
+    """Join the following small pieces to one that is sent again (tcp_retrans_try_collapse)."""
+    index = tp.rtx_queue.index(skb)
+    while index + 1 < len(tp.rtx_queue):
+        following = tp.rtx_queue[index + 1]
+        if following.sacked or len(skb.data) + len(following.data) > most or following.end_seq > tp.wnd_end:
+            return
+        skb.data = bytes(skb.data) + bytes(following.data)
+        skb.flags |= following.flags
+        skb.ever_retrans = skb.ever_retrans or following.ever_retrans
+        tp.lost_out -= following.lost
+        tp.retrans_out -= following.retrans
+        del tp.rtx_queue[index + 1]
+
+
+def write_wakeup(tp: TcpSock, now_ns: int) -> None:
+    """A zero window probe: a piece that fits if the window has opened a little, else an old sequence number to be corrected."""
+    if tp.write_queue and tp.write_queue[0].seq < tp.wnd_end:
+        skb = tp.write_queue[0]
+        size = min(tp.wnd_end - skb.seq, current_mss(tp))
+        tp.pushed_seq = max(tp.pushed_seq, skb.end_seq)
+        if len(skb.data) > size:
+            tp.write_queue.appendleft(_split(skb, size))
+            skb = tp.write_queue[0]
+        skb.flags |= PSH
+        transmit(tp, skb.seq, skb.data, skb.flags, current_mss(tp), now_ns)
+        _new_data_sent(tp, skb, current_mss(tp), now_ns)
+    else:
+        transmit(tp, tp.snd_una - 1, b"", 0, 1, now_ns)

@@ -1,0 +1,271 @@
+"""What one TCP connection knows: settings, the queues, the numbers. The state that input, output and timers share.
+
+Names are Linux's (struct tcp_sock, inet_connection_sock) where one exists; times are ns, sequence numbers grow
+without wrapping. Knows no frames, no clock, and decides nothing: see tcp_input, tcp_ack, tcp_output, tcp_timer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from emu.kernel.transport.seqnum import MASK
+from emu.kernel.transport.tcp_options import TS_LENGTH, Segment
+from emu.kernel.transport.tcp_states import Event, State, next_state
+
+MS: Final = 1_000_000
+SECOND: Final = 1_000_000_000
+
+ATO_MIN_NS: Final = 40 * MS  # TCP_ATO_MIN
+DELACK_MIN_NS: Final = 40 * MS
+DELACK_MAX_NS: Final = 200 * MS
+TIMEOUT_MIN_NS: Final = 8 * MS  # two ticks of HZ=250
+MAX_QUICKACKS: Final = 16
+MSS_DEFAULT: Final = 536
+MIN_MSS: Final = 88
+MIN_PATH_MSS: Final = 48  # TCP_MIN_SND_MSS
+INIT_CWND: Final = 10
+INFINITE_SSTHRESH: Final = 0x7FFFFFFF
+REORDERING: Final = 3
+GSO_MAX: Final = 65536 - 1 - 320
+SKB_OVERHEAD: Final = 832  # what an sk_buff with a short head costs beyond its payload
+SKB_HEAD: Final = 256 + 320  # sk_buff and skb_shared_info of a segment cut by software GSO
+
+Timer: TypeAlias = Literal["", "retransmit", "tail loss probe", "reordering", "zero window probe"]
+Recovery: TypeAlias = Literal["open", "disorder", "recovery", "loss"]
+Happening: TypeAlias = Literal["connected", "data", "eof", "writable", "error", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class TcpConfig:
+    """The net.ipv4.tcp_* settings of a namespace. Sizes in bytes, times in ns; `rmem`, `wmem` are (min, default, max)."""
+
+    timestamps: bool = True
+    sack: bool = True
+    window_scaling: bool = True
+    rmem: tuple[int, int, int] = (4096, 131072, 6291456)
+    wmem: tuple[int, int, int] = (4096, 16384, 4194304)
+    rmem_max: int = 4194304
+    syn_linear_timeouts: int = 4
+    syn_retries: int = 6
+    synack_retries: int = 5
+    retries2: int = 15
+    orphan_retries: int = 8
+    fin_timeout_ns: int = 60 * SECOND
+    timewait_ns: int = 60 * SECOND
+    timeout_init_ns: int = SECOND
+    rto_min_ns: int = 200 * MS
+    rto_max_ns: int = 120 * SECOND
+    pingpong_thresh: int = 1
+    early_retrans: bool = True  # tail loss probes
+    slow_start_after_idle: bool = True
+    moderate_rcvbuf: bool = True
+    invalid_ratelimit_ns: int = 500 * MS
+    tso_win_divisor: int = 3
+
+
+class Skb:
+    """A piece of the send queue: `seq`, payload and flags (FIN, SYN, PSH), and what became of it once sent."""
+
+    __slots__ = ("seq", "data", "flags", "sent_ns", "sacked", "lost", "retrans", "ever_retrans")
+
+    def __init__(self, seq: int, data: bytearray | bytes, flags: int = 0) -> None:
+        self.seq, self.data, self.flags = seq, data, flags
+        self.sent_ns = 0
+        self.sacked = self.lost = self.retrans = self.ever_retrans = False
+
+    @property
+    def end_seq(self) -> int:
+        return self.seq + len(self.data) + (self.flags & 1) + (self.flags >> 1 & 1)
+
+
+def truesize(length: int) -> int:
+    """What a received payload of `length` bytes is charged to the receive buffer.
+
+    Linux charges the sender's allocation; measured on veth: 2304 for a full Ethernet segment (cut by software GSO into
+    a 2 KiB block), length + 832 for a lone small one.
+    """
+    if length <= 1200:
+        return length + SKB_OVERHEAD
+    return (1 << (length + 519).bit_length()) + 256
+
+
+class TcpSock:
+    """The variables of one connection. `out` collects the segments to send until the caller takes them."""
+
+    def __init__(self, config: TcpConfig, mss: int, iss: int, now_ns: int, ts_offset: int, nodelay: bool) -> None:
+        self.config = config
+        self.state: State = "CLOSE"
+        self.error: int | None = None
+        self.soft_error: int | None = None
+        self.events: list[Happening] = []
+        self.out: list[Segment] = []
+        self.nodelay = nodelay
+        self.ts_offset = ts_offset
+        self.orphan = False  # the application has closed (SOCK_DEAD)
+        self.mini = False  # lives on as a time-wait mini socket
+        self.send_shutdown = False
+        self.receive_shutdown = False
+        self.progress = False
+
+        # What was agreed, and sizes of segments.
+        self.path_mss = mss  # what the path takes: its MTU less 40
+        self.advmss = mss  # what we announce
+        self.mss_clamp = MSS_DEFAULT  # what the peer announced
+        self.mss_cache = mss
+        self.ts_ok = config.timestamps
+        self.sack_ok = config.sack
+        self.wscale_ok = config.window_scaling
+        self.snd_wscale = self.rcv_wscale = 0
+        self.ts_recent = 0
+        self.ts_recent_stamp = False
+
+        # Sending.
+        self.iss = iss
+        self.snd_una = self.snd_nxt = self.write_seq = self.pushed_seq = self.snd_sml = iss
+        self.snd_wnd = self.max_window = 0
+        self.snd_wl1 = 0
+        self.write_queue: deque[Skb] = deque()
+        self.rtx_queue: deque[Skb] = deque()
+        self.lsndtime = now_ns
+        self.rcv_tstamp = now_ns
+
+        # Round-trip time (RFC 6298 with Linux's floor under the variance).
+        self.srtt_ns = 0
+        self.mdev_ns = self.mdev_max_ns = self.rttvar_ns = 0
+        self.rtt_seq = iss
+        self.min_rtt_ns = 0
+        self.rto_ns = config.timeout_init_ns
+        self.backoff = self.retransmits = self.probes_out = self.total_rto = self.total_retrans = 0
+        self.retrans_stamp = 0
+
+        # Congestion: Reno, RACK, PRR.
+        self.ca_state: Recovery = "open"
+        self.cwnd = INIT_CWND
+        self.cwnd_count = 0
+        self.ssthresh = INFINITE_SSTHRESH
+        self.cwnd_limited = False
+        self.max_packets_out = 0
+        self.cwnd_usage_seq = iss
+        self.sacked_out = self.lost_out = self.retrans_out = 0
+        self.high_seq = iss
+        self.tlp_high_seq = 0
+        self.tlp_retrans = False
+        self.prior_cwnd = self.prr_delivered = self.prr_out = 0
+        self.undo_marker = False
+        self.undo_retrans = 0
+        self.prior_ssthresh = 0
+        self.rack_mstamp = self.rack_rtt_ns = 0
+        self.rack_end_seq = iss
+        self.reordering_seen = False
+        self.fackets_high = iss  # highest sequence that was SACKed
+
+        # Receiving.
+        self.irs = 0
+        self.rcv_nxt = self.copied_seq = self.rcv_wup = 0
+        self.rcv_wnd = 0
+        self.window_clamp = 0
+        self.rcv_ssthresh = 0
+        self.rcvbuf = config.rmem[1]
+        self.rmem_alloc = 0
+        self.scaling_ratio = 128  # of 256: how much of the buffer is payload
+        self.receive_queue: deque[tuple[bytes, int]] = deque()  # payload and what it is charged
+        self.receive_offset = 0
+        self.ofo: list[tuple[int, int, bytes, bool]] = []  # seq, end_seq, payload, FIN; sorted by seq
+        self.sack_blocks: list[tuple[int, int]] = []  # newest first
+        self.dsack: tuple[int, int] | None = None
+        self.fin_received = False
+        self.rcvq_space = 0
+        self.rcvq_seq = 0
+        self.rcvq_time = now_ns
+        self.rcv_rtt_ns = 0
+        self.rcv_rtt_seq = 0
+        self.rcv_rtt_time = now_ns
+
+        # Acknowledging.
+        self.rcv_mss = MSS_DEFAULT
+        self.last_seg_size = 0
+        self.ack_scheduled = self.ack_now = False
+        self.ack_pushed = self.ack_pushed2 = False
+        self.quick = 0
+        self.pingpong = 0
+        self.ato_ns = 0
+        self.lrcvtime = now_ns
+        self.last_oow_ack: int | None = None
+
+        # Deadlines, None when not armed.
+        self.xmit_timer: Timer = ""
+        self.xmit_at: int | None = None
+        self.delack_at: int | None = None
+        self.linger_at: int | None = None  # FIN_WAIT2 of a closed socket, TIME_WAIT
+
+    def go(self, event: Event) -> None:
+        """Take one step in the table of tcp_states."""
+        self.state = next_state(self.state, event)
+
+    def wire(self, seq: int) -> int:
+        return seq & MASK
+
+    @property
+    def header_options(self) -> int:
+        """Bytes of options that every segment carries once the connection stands."""
+        return TS_LENGTH if self.ts_ok else 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.rtx_queue) - self.sacked_out - self.lost_out + self.retrans_out
+
+    @property
+    def wnd_end(self) -> int:
+        """The first sequence number that the peer does not let us send."""
+        return self.snd_una + self.snd_wnd
+
+    @property
+    def receive_window(self) -> int:
+        """What is left of the window we last announced."""
+        return max(self.rcv_wup + self.rcv_wnd - self.rcv_nxt, 0)
+
+    def win_from_space(self, space: int) -> int:
+        return max(space, 0) * self.scaling_ratio >> 8
+
+    @property
+    def full_space(self) -> int:
+        return self.win_from_space(self.rcvbuf)
+
+    @property
+    def space(self) -> int:
+        """The window that the free part of the receive buffer is worth."""
+        return self.win_from_space(self.rcvbuf - self.rmem_alloc)
+
+    @property
+    def deadline(self) -> int | None:
+        due = [at for at in (self.xmit_at, self.delack_at, self.linger_at) if at is not None]
+        return min(due) if due else None
+
+    @property
+    def in_pingpong(self) -> bool:
+        return self.pingpong >= self.config.pingpong_thresh
+
+    def stop_xmit_timer(self) -> None:
+        self.xmit_timer, self.xmit_at = "", None
+
+    def start_xmit_timer(self, what: Timer, at_ns: int) -> None:
+        self.xmit_timer, self.xmit_at = what, at_ns
+
+    def done(self, event: Event, error: int | None = None) -> None:
+        """The connection is over: no timers, nothing left to send (tcp_done)."""
+        if self.state == "CLOSE":
+            return
+        self.go(event)
+        self.stop_xmit_timer()
+        self.delack_at = self.linger_at = None
+        self.write_queue.clear()
+        self.rtx_queue.clear()
+        self.sacked_out = self.lost_out = self.retrans_out = 0
+        self.ofo.clear()
+        self.send_shutdown = self.receive_shutdown = True
+        if error is not None:
+            self.error = error
+            self.events.append("error")
+        self.events.append("closed")

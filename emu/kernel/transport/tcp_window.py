@@ -1,0 +1,175 @@
+"""The receive window: how it opens, grows with what arrives, and follows the receive buffer.
+
+After Linux's tcp_select_initial_window, tcp_select_window, tcp_grow_window and tcp_rcv_space_adjust, checked against the
+window fields a kernel sent. A window once announced is never taken back. Knows no segments of ours.
+"""
+
+from __future__ import annotations
+
+from emu.kernel.transport.tcp_options import MAX_WSCALE
+from emu.kernel.transport.tcp_sock import INIT_CWND, MIN_MSS, MSS_DEFAULT, TcpSock, truesize
+
+
+def select_initial_window(tp: TcpSock, mss: int) -> None:
+    """The window of a SYN or SYN-ACK: whole segments of `mss` in half the default buffer; and the scale that rmem's maximum needs."""
+    space = tp.full_space
+    if space > mss:
+        space -= space % mss
+    tp.rcv_wnd = space
+    limit = 0xFFFF << MAX_WSCALE
+    if tp.wscale_ok:
+        reach = max(space, tp.config.rmem[2], tp.config.rmem_max)
+        tp.rcv_wscale = min(max(reach.bit_length() - 1 - 15, 0), MAX_WSCALE)
+        limit = 0xFFFF << tp.rcv_wscale
+    else:
+        tp.rcv_wscale = 0
+        limit = 0xFFFF
+        tp.rcv_wnd = min(tp.rcv_wnd, 0xFFFF)
+    tp.window_clamp = limit
+    tp.rcv_ssthresh = tp.rcv_wnd
+
+
+def init_buffer_space(tp: TcpSock, now_ns: int) -> None:
+    """At the end of the handshake (tcp_init_buffer_space): keep one segment in reserve, begin to measure."""
+    if not tp.wscale_ok:
+        tp.rcv_wscale = tp.snd_wscale = 0
+        tp.window_clamp = min(tp.window_clamp, 0xFFFF)
+    most = tp.full_space
+    tp.window_clamp = min(tp.window_clamp, most)
+    if tp.window_clamp > 2 * tp.advmss and tp.window_clamp + tp.advmss > most:
+        tp.window_clamp = max(2 * tp.advmss, most - tp.advmss)
+    tp.rcv_ssthresh = min(tp.rcv_ssthresh, tp.window_clamp)
+    tp.rcvq_space = min(tp.rcv_ssthresh, tp.rcv_wnd, INIT_CWND * tp.advmss)
+    tp.rcvq_time, tp.rcvq_seq = now_ns, tp.copied_seq
+    hint = min(tp.advmss, tp.mss_cache, tp.rcv_wnd // 2, MSS_DEFAULT)
+    tp.rcv_mss = max(hint, MIN_MSS)
+
+
+def offered_window(tp: TcpSock) -> int:
+    """What could be announced now, in bytes (__tcp_select_window); 0 when the room is too small to be worth saying."""
+    mss = tp.rcv_mss
+    allowed = tp.full_space
+    free = tp.space
+    full = min(tp.window_clamp, allowed)
+    mss = min(mss, full)
+    if mss <= 0:
+        return 0
+    if free < full >> 1:
+        tp.quick = 0
+        free -= free % (1 << tp.rcv_wscale)
+        if free < allowed >> 4 or free < mss:
+            return 0
+    free = min(free, tp.rcv_ssthresh)
+    if tp.rcv_wscale:
+        return _align(free, tp.rcv_wscale)
+    window = tp.rcv_wnd
+    if window <= free - mss or window > free:
+        return free - free % mss
+    if mss == full and free > window + (full >> 1):
+        return free
+    return window
+
+
+def select_window(tp: TcpSock) -> int:
+    """Announce a window: remember it, and give the 16-bit field."""
+    current = tp.receive_window
+    window = offered_window(tp)
+    if window < current:
+        window = _align(current, tp.rcv_wscale)
+    tp.rcv_wnd, tp.rcv_wup = window, tp.rcv_nxt
+    if not tp.rcv_wscale:
+        window = min(window, 0xFFFF)
+        tp.rcv_wnd = window
+    return min(window >> tp.rcv_wscale, 0xFFFF)
+
+
+def _align(value: int, scale: int) -> int:
+    return -(-value >> scale) << scale
+
+
+def set_window_clamp(tp: TcpSock, value: int) -> None:
+    old = tp.window_clamp
+    if value == old:
+        return
+    tp.window_clamp = value
+    if value < old:
+        tp.rcv_ssthresh = min(tp.rcv_ssthresh, value)
+    else:
+        tp.rcv_ssthresh = max(tp.rcv_ssthresh, min(tp.rcv_wnd, value))
+
+
+def measure_rcv_mss(tp: TcpSock, length: int, pushed: bool) -> None:
+    """Guess the peer's segment size from a payload of `length`; small ones mark the end of a write (tcp_measure_rcv_mss)."""
+    last, tp.last_seg_size = tp.last_seg_size, 0
+    if length >= tp.rcv_mss:
+        if length != tp.rcv_mss:
+            ratio = min(max((length << 8) // truesize(length), 1), 255)
+            if ratio != tp.scaling_ratio:
+                tp.scaling_ratio = ratio
+                set_window_clamp(tp, tp.full_space)
+        tp.rcv_mss = min(length, tp.advmss)
+        if length == tp.rcv_mss and pushed:
+            tp.ack_pushed = True
+        return
+    if length + 20 + tp.header_options >= MSS_DEFAULT + 20:
+        tp.last_seg_size = length
+        if length == last:
+            tp.rcv_mss = length
+            return
+    if tp.ack_pushed:
+        tp.ack_pushed2 = True
+    tp.ack_pushed = True
+
+
+def grow_window(tp: TcpSock, length: int) -> None:
+    """Offer more after a payload of `length` bytes, as far as the buffer has room (tcp_grow_window)."""
+    room = min(tp.window_clamp, tp.space) - tp.rcv_ssthresh
+    if room <= 0:
+        return
+    if tp.win_from_space(truesize(length)) <= length:
+        more = 2 * tp.advmss
+    else:
+        more = _grow_small(tp, length)
+    if more:
+        tp.rcv_ssthresh += min(room, max(more, 2 * length))
+        tp.quick |= 1
+
+
+def _grow_small(tp: TcpSock, length: int) -> int:
+    """A payload that costs more than it brings may still grow a window that is far below its maximum."""
+    cost = tp.win_from_space(truesize(length)) >> 1
+    window = tp.win_from_space(tp.config.rmem[2]) >> 1
+    while tp.rcv_ssthresh <= window:
+        if cost <= length:
+            return 2 * tp.rcv_mss
+        cost >>= 1
+        window >>= 1
+    return 0
+
+
+def measure_rcv_rtt(tp: TcpSock, now_ns: int) -> None:
+    """The time in which one window arrives: the receiver's bound of the round-trip time (tcp_rcv_rtt_measure)."""
+    if tp.rcv_rtt_seq:
+        if tp.rcv_nxt < tp.rcv_rtt_seq:
+            return
+        sample = max(now_ns - tp.rcv_rtt_time, 1000)
+        tp.rcv_rtt_ns = min(tp.rcv_rtt_ns or sample, sample)
+    tp.rcv_rtt_seq = tp.rcv_nxt + tp.rcv_wnd
+    tp.rcv_rtt_time = now_ns
+
+
+def rcv_space_adjust(tp: TcpSock, now_ns: int) -> None:
+    """Grow the buffer when the application read more in a round trip than ever before (dynamic right-sizing)."""
+    if tp.rcv_rtt_ns == 0 or now_ns - tp.rcvq_time < tp.rcv_rtt_ns:
+        return
+    copied = tp.copied_seq - tp.rcvq_seq
+    if copied > tp.rcvq_space:
+        old, tp.rcvq_space = tp.rcvq_space, copied
+        if tp.config.moderate_rcvbuf:
+            window = 2 * copied
+            window += window * (copied - old) // old << 1
+            rcvbuf = min((window << 8) // tp.scaling_ratio, tp.config.rmem[2])
+            if rcvbuf > tp.rcvbuf:
+                tp.rcvbuf = rcvbuf
+                tp.window_clamp = tp.full_space
+    tp.rcvq_seq, tp.rcvq_time = tp.copied_seq, now_ns

@@ -1,0 +1,265 @@
+"""Request and response as a kernel sent them (ladders s01 to s04, s12), replayed between two endpoints."""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
+from emu.kernel.transport.tcp_options import RST, SYN, Segment, options_bytes, reset_for
+
+MS = 1_000_000
+DET = TcpConfig(timestamps=False)
+CLIENT_ISS, SERVER_ISS = 0xFFFFFFFD, 0x12345678  # one of them wraps soon
+
+
+@dataclass
+class Wire:
+    """Two endpoints and the text of what passed between them; a segment takes 10 us. `server` is born of the SYN."""
+
+    config: TcpConfig = DET
+    mss: int = 1460
+    now: int = 0
+    log: list[str] = field(default_factory=list)
+    listening: bool = True
+    client: TcpEndpoint = field(init=False)
+    server: TcpEndpoint | None = None
+
+    def connect(self) -> None:
+        self.client, out = TcpEndpoint.connect(self.config, self.mss, CLIENT_ISS, self.now)
+        self.send("c", out)
+
+    def describe(self, side: str, segment: Segment) -> str:
+        own, other = (CLIENT_ISS, SERVER_ISS) if side == "c" else (SERVER_ISS, CLIENT_ISS)
+        seq = (segment.seq - own) & 0xFFFFFFFF if not (segment.flags & RST and segment.seq == 0) else 0
+        ack = (segment.ack - other) & 0xFFFFFFFF if segment.ack else 0
+        text = f"{side} [{segment.flag_letters}] seq={seq} ack={ack} win={segment.window} len={len(segment.payload)}"
+        options = options_bytes(segment)
+        return f"{text} {options.hex()}" if options else text
+
+    def send(self, side: str, segments: list[Segment]) -> None:
+        """Everything that follows from `segments`, in the order of a wire."""
+        way = deque((side, segment) for segment in segments)
+        while way:
+            side, segment = way.popleft()
+            self.log.append(self.describe(side, segment))
+            self.now += 10_000
+            way.extend(self.deliver(side, segment))
+
+    def deliver(self, side: str, segment: Segment) -> list[tuple[str, Segment]]:
+        if side == "s":
+            return [("c", s) for s in self.client.on_segment(segment, self.now)]
+        if self.server is not None:
+            return [("s", s) for s in self.server.on_segment(segment, self.now)]
+        if segment.flags & SYN and self.listening:
+            self.server, out = TcpEndpoint.accept(self.config, self.mss, SERVER_ISS, segment, self.now)
+            return [("s", s) for s in out]
+        answer = reset_for(segment)
+        return [("s", answer)] if answer else []
+
+    def wait(self, ms: float) -> None:
+        """Let time pass; deadlines fire exactly."""
+        end = self.now + int(ms * MS)
+        while True:
+            due = [
+                (e.deadline, side, e)
+                for side, e in (("c", self.client), ("s", self.server))
+                if e is not None and e.deadline is not None and e.deadline <= end
+            ]
+            if not due:
+                break
+            at, side, endpoint = min(due, key=lambda item: item[:2])
+            self.now = max(self.now, at)
+            self.send(side, endpoint.on_deadline(self.now))
+        self.now = max(self.now, end)
+
+
+SYN_OPTIONS = "020405b4" + "01010402" + "01030307"
+
+LADDER = f"""
+c [S] seq=0 ack=0 win=64240 len=0 {SYN_OPTIONS}
+s [SA] seq=0 ack=1 win=64240 len=0 {SYN_OPTIONS}
+c [A] seq=1 ack=1 win=502 len=0
+c [PA] seq=1 ack=1 win=502 len=6
+s [A] seq=1 ack=7 win=502 len=0
+s [PA] seq=1 ack=7 win=502 len=3
+c [A] seq=7 ack=4 win=502 len=0
+c [FA] seq=7 ack=4 win=502 len=0
+s [FA] seq=4 ack=8 win=502 len=0
+c [A] seq=8 ack=5 win=502 len=0
+""".strip().splitlines()
+
+
+def converse(wire: Wire) -> None:
+    """The driver of the ladders: it waits 2 ms between calls."""
+    wire.connect()
+    wire.wait(2)
+    assert wire.server is not None
+    assert wire.client.take_events() == ["connected"]
+    assert wire.server.take_events() == ["connected"]
+    wire.send("c", wire.client.write(b"GET /\n", wire.now))
+    wire.wait(2)
+    data, out = wire.server.read(100, wire.now)
+    assert data == b"GET /\n"
+    wire.send("s", out)
+    wire.send("s", wire.server.write(b"OK\n", wire.now))
+    wire.wait(2)
+    data, out = wire.client.read(100, wire.now)
+    assert data == b"OK\n"
+    wire.send("c", out)
+    wire.wait(2)
+
+
+def test_request_and_response_are_the_ladder() -> None:
+    wire = Wire()
+    converse(wire)
+    wire.send("c", wire.client.close(wire.now))
+    wire.wait(2)
+    assert wire.server is not None
+    assert wire.server.eof
+    wire.send("s", wire.server.close(wire.now))
+    wire.wait(2)
+    assert wire.log == LADDER
+    assert wire.client.state == "TIME_WAIT"
+    assert wire.server.state == "CLOSE"
+    assert wire.server.error is None
+    wire.wait(60_000)
+    assert wire.client.state == "CLOSE"
+    assert wire.client.take_events()[-1] == "closed"
+
+
+def test_a_fin_is_acknowledged_after_40_ms_when_the_application_does_not_close() -> None:
+    wire = Wire()
+    converse(wire)
+    sent = wire.now
+    wire.send("c", wire.client.close(wire.now))
+    wire.wait(39)
+    assert wire.log == LADDER[:8]
+    wire.wait(3)
+    assert wire.log[8:] == ["s [A] seq=4 ack=8 win=502 len=0"]
+    assert wire.client.time_waiting
+    assert wire.client.deadline is not None
+    assert wire.client.deadline - sent > 60_000 * MS
+    wire.wait(100)
+    assert wire.server is not None
+    out = wire.server.close(wire.now)
+    assert [s.flag_letters for s in out] == ["FA"]
+    answer = wire.client.on_segment(out[0], wire.now)
+    assert [(s.flag_letters, s.stateless) for s in answer] == [("A", True)]  # the mini socket's: IP ID 0
+
+
+def test_closed_port() -> None:
+    wire = Wire(listening=False)
+    wire.connect()
+    assert wire.log == [LADDER[0], "s [RA] seq=0 ack=1 win=0 len=0"]
+    assert wire.client.error == errno.ECONNREFUSED
+    assert wire.client.state == "CLOSE"
+
+
+def test_default_profile_has_timestamps() -> None:
+    wire = Wire(config=TcpConfig())
+    converse(wire)
+    syn, syn_ack, ack = wire.log[:3]
+    assert "win=64240" in syn
+    assert syn.split()[-1].startswith("020405b40402080a")
+    assert syn.endswith("01030307")
+    assert "win=65160" in syn_ack
+    assert ack.split()[-1].startswith("0101080a")
+    assert "win=502" in ack
+    assert wire.client.mss == 1448
+
+
+@pytest.mark.parametrize(("mss", "window"), [(1460, 64240), (1410, 64860), (65495, 65495)])
+def test_first_window(mss: int, window: int) -> None:
+    wire = Wire(mss=mss)
+    wire.connect()
+    assert f"win={window}" in wire.log[0]
+
+
+def test_second_request_is_acknowledged_late() -> None:
+    wire = Wire()
+    converse(wire)
+    assert wire.server is not None
+    wire.send("c", wire.client.write(b"again\n", wire.now))
+    wire.wait(39.9)
+    assert wire.log[7:] == ["c [PA] seq=7 ack=4 win=502 len=6"]
+    wire.wait(1)
+    assert wire.log[8:] == ["s [A] seq=4 ack=13 win=502 len=0"]
+
+
+def test_second_answer_carries_the_ack() -> None:
+    wire = Wire()
+    converse(wire)
+    assert wire.server is not None
+    wire.send("c", wire.client.write(b"again\n", wire.now))
+    wire.wait(2)
+    _, out = wire.server.read(100, wire.now)
+    wire.send("s", out)
+    wire.send("s", wire.server.write(b"OK\n", wire.now))
+    assert wire.log[7:9] == ["c [PA] seq=7 ack=4 win=502 len=6", "s [PA] seq=4 ack=13 win=502 len=3"]
+
+
+def test_nagle() -> None:
+    """Of 1+2+3 bytes, 1 ms apart, after the connection has become interactive: one, then the rest after the delayed ACK."""
+    wire = Wire()
+    converse(wire)
+    for piece in (b"a", b"bb", b"ccc"):
+        wire.send("c", wire.client.write(piece, wire.now))
+        wire.wait(1)
+    wire.wait(100)
+    assert wire.log[7:] == [
+        "c [PA] seq=7 ack=4 win=502 len=1",
+        "s [A] seq=4 ack=8 win=502 len=0",
+        "c [PA] seq=8 ack=4 win=502 len=5",
+        "s [A] seq=4 ack=13 win=502 len=0",
+    ]
+
+
+def test_nodelay() -> None:
+    wire = Wire()
+    converse(wire)
+    assert wire.client.set_nodelay(True, wire.now) == []
+    for piece in (b"a", b"bb", b"ccc"):
+        wire.send("c", wire.client.write(piece, wire.now))
+    assert [line for line in wire.log[7:] if line[0] == "c"] == [
+        "c [PA] seq=7 ack=4 win=502 len=1",
+        "c [PA] seq=8 ack=4 win=502 len=2",
+        "c [PA] seq=10 ack=4 win=502 len=3",
+    ]
+
+
+# Window fields of one receiver that does not read, as a 6.18 kernel sent them (veth, offloads off, reno).
+WINDOWS_30000 = [525, 548, 571, 594, 592, 581, 570, 559, 548, 537, 526, 515, 504, 493, 482, 471, 460, 449, 438, 427]
+
+
+def test_windows_of_a_long_write() -> None:
+    wire = Wire()
+    wire.connect()
+    wire.wait(5)
+    wire.send("c", wire.client.write(b"x" * 30000, wire.now))
+    acks = [line for line in wire.log[3:] if line[0] == "s"]
+    assert acks == [f"s [A] seq=1 ack={1461 + 1460 * i} win={field} len=0" for i, field in enumerate(WINDOWS_30000)]
+    sent = [line for line in wire.log[3:] if line[0] == "c"]
+    assert sum(int(line.rpartition("=")[2]) for line in sent) == 30000
+    wire.wait(41)
+    assert wire.log[-1] == "s [A] seq=1 ack=30001 win=421 len=0"
+    assert wire.server is not None
+    data, out = wire.server.read(1 << 20, wire.now)
+    assert len(data) == 30000
+    wire.send("s", out)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fields"),
+    [((6,), [502]), ((200,), [501]), ((1000, 1000, 1000), [525, 541, 534]), ((200, 1460, 1460), [501, 524, 547])],
+)
+def test_windows_of_small_writes(sizes: tuple[int, ...], fields: list[int]) -> None:
+    wire = Wire()
+    wire.connect()
+    for size in sizes:
+        wire.wait(10)
+        wire.send("c", wire.client.write(b"x" * size, wire.now))
+    assert [int(line.split("win=")[1].split()[0]) for line in wire.log[3:] if line[0] == "s"] == fields
