@@ -6,8 +6,10 @@ Taints, affinity and resource requests are not modelled. Must not know controlle
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator
+from operator import itemgetter
 
 from emu.kube.api.core import Condition, Node, Pod
 from emu.kube.api.meta import replace, selects
@@ -28,58 +30,77 @@ def schedule(store: Store) -> bool:
     if not waiting:
         return False
     before = store.version
-    places = {n.name: _Place(n) for n in store.list(Node)}
+    places = {n.name: _Place(n, i) for i, n in enumerate(store.list(Node))}
     for pod in pods:
         if pod.spec.node_name in places and not pod.finished:
-            places[pod.spec.node_name].take(pod)
+            places[pod.spec.node_name].take(pod, [*_host_ports(pod)])
+    crowd = sorted(((p.pods, p.index, p) for p in places.values()), key=_POSITION)
     for pod in waiting:
-        refusals: Counter[str] = Counter()
-        fitting = []
-        for place in places.values():
-            reason = place.refuses(pod)
-            if reason is None:
-                fitting.append(place)
-            else:
-                refusals[reason] += 1
-        if fitting:
-            owner = _owner(pod)
-            best = min(fitting, key=lambda place: (place.owners[owner] if owner else 0, place.pods))
-            best.take(pod)
-            _bind(store, pod, best.node.name)
-        else:
+        ports = [*_host_ports(pod)]
+        best, refusals = _choose(pod, ports, crowd)
+        if best is None:
             _wait(store, pod, len(places), refusals)
+            continue
+        del crowd[bisect_left(crowd, (best.pods, best.index), key=_POSITION)]
+        best.take(pod, ports)
+        insort(crowd, (best.pods, best.index, best), key=_POSITION)
+        _bind(store, pod, best.node.name)
     return store.version != before
 
 
 class _Place:
     """A node and what is on it."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(self, node: Node, index: int) -> None:
+        self.node, self.index = node, index
         self.pods = 0
-        self.owners: Counter[str] = Counter()
+        self.owners: dict[str, int] = {}
         self.host_ports: set[HostPort] = set()
         room = node.status.allocatable.get("pods")
         self.room = int(room) if room is not None else None
 
-    def take(self, pod: Pod) -> None:
+    def take(self, pod: Pod, ports: list[HostPort]) -> None:
         self.pods += 1
         owner = _owner(pod)
         if owner:
-            self.owners[owner] += 1
-        self.host_ports.update(_host_ports(pod))
+            self.owners[owner] = self.owners.get(owner, 0) + 1
+        self.host_ports.update(ports)
 
-    def refuses(self, pod: Pod) -> str | None:
+    def refuses(self, pod: Pod, ports: list[HostPort]) -> str | None:
         """Why the pod cannot go here, in the scheduler's words; None when it can."""
         if self.node.spec.unschedulable:
             return "node(s) were unschedulable"
-        if not selects(pod.spec.node_selector, self.node.metadata.labels):
+        if pod.spec.node_selector and not selects(pod.spec.node_selector, self.node.metadata.labels):
             return "node(s) didn't match Pod's node affinity/selector"
         if self.room is not None and self.pods >= self.room:
             return "Too many pods"
-        if any(_conflict(a, b) for a in _host_ports(pod) for b in self.host_ports):
+        if ports and any(_conflict(a, b) for a in ports for b in self.host_ports):
             return "node(s) didn't have free ports for the requested pod ports"
         return None
+
+
+_POSITION = itemgetter(0, 1)
+Crowd = list[tuple[int, int, _Place]]
+"""Places with their number of pods and their index, the emptiest first."""
+
+
+def _choose(pod: Pod, ports: list[HostPort], crowd: Crowd) -> tuple[_Place | None, Counter[str]]:
+    """The best place, or none and why. The first place without a pod of the same controller ends the search."""
+    owner = _owner(pod)
+    best: _Place | None = None
+    least = 0
+    refusals: Counter[str] = Counter()
+    for _, _, place in crowd:
+        reason = place.refuses(pod, ports)
+        if reason is not None:
+            refusals[reason] += 1
+            continue
+        kin = place.owners.get(owner, 0)
+        if best is None or kin < least:
+            best, least = place, kin
+            if not kin:
+                break
+    return best, refusals
 
 
 def _owner(pod: Pod) -> str:

@@ -35,11 +35,13 @@ class Store:
 
     def apply(self, obj: O) -> O:
         """What a user applies: as `put`, but what the server had filled in (status, clusterIP ...) stays."""
-        old = self._objects.get(obj.kind.lower(), {}).get(obj.key)
+        obj = _placed(obj)
+        old = self.find(obj.key)
         return self.put(obj if old is None or type(old) is not type(obj) else obj.inherit(old))
 
     def put(self, obj: O) -> O:
-        """Add or replace an object exactly as given; returns it as stored. No change, no event."""
+        """Add or replace an object as given (namespace `default` if none); returns it as stored. No change, no event."""
+        obj = _placed(obj)
         key = obj.key
         if not key.name:
             raise InputError("metadata.name is missing", path=str(key))
@@ -156,6 +158,12 @@ class Store:
     def _nearby(self, key: Key) -> str | None:
         names = [o.name for o in self.list(key.kind) if o.namespace == key.namespace]
         return "one of " + ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else None
+
+
+def _placed(obj: O) -> O:
+    if obj.metadata.namespace or not obj.namespaced:
+        return obj
+    return replace(obj, metadata=replace(obj.metadata, namespace="default"))
 
 
 def _word(kind: type[Object] | str) -> str:

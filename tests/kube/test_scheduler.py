@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import load_text
@@ -78,3 +82,26 @@ def test_a_waiting_pod_is_bound_once_there_is_room() -> None:
     condition = bound.condition("PodScheduled")
     assert condition is not None
     assert (bound.spec.node_name, condition.status, condition.message) == ("n1", "True", "")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.sampled_from(["", "n0", "n1", "n2"])), max_size=25),
+    st.integers(1, 4),
+)
+def test_the_emptiest_fitting_node_wins(wanted: list[tuple[str, str]], nodes: int) -> None:
+    text = "".join(node(f"n{i}") for i in range(nodes))
+    text += "".join(
+        pod(f"p{i}", f", nodeSelector: {{name: {n}}}" if n else "", owner=o) for i, (o, n) in enumerate(wanted)
+    )
+    found = place(text)
+    total: Counter[str] = Counter()
+    kin: Counter[tuple[str, str]] = Counter()
+    for i, (owner, selected) in enumerate(wanted):
+        fitting = [f"n{j}" for j in range(nodes) if selected in ("", f"n{j}")]
+        if not fitting:
+            assert "didn't match" in found[f"p{i}"]
+            continue
+        best = min(fitting, key=lambda n: (kin[n, owner] if owner else 0, total[n]))
+        assert found[f"p{i}"] == best
+        total[best] += 1
+        kin[best, owner] += 1

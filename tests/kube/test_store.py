@@ -64,6 +64,13 @@ def test_a_name_is_needed() -> None:
         Store().put(pod(""))
 
 
+def test_the_namespace_is_default_if_none_is_given() -> None:
+    store = Store()
+    assert str(store.put(pod("a", "")).key) == "pod/a"
+    assert store.get(Pod, "default", "a") is not None
+    assert store.put(Node(metadata=ObjectMeta(name="n"))).key == Key("node", "", "n")
+
+
 def test_watchers_see_one_order() -> None:
     store = Store()
     store.put(pod("early"))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.errors import InputError
 from emu.kube.api.core import Pod, Service
@@ -189,3 +193,64 @@ def test_anchors_and_merge_keys_across_a_manifest() -> None:
     [pod] = load_text(text).objects
     assert isinstance(pod, Pod)
     assert [p.container_port for p in pod.spec.ports] == [80, 81, 81]
+
+
+def test_an_error_found_later_gets_its_place() -> None:
+    loaded = load_text(POD + "---\n" + SERVICE, "f.yaml")
+    error = InputError("10.0.0.1 is taken", path="service/web spec.clusterIP")
+    assert str(loaded.locate(error)) == "f.yaml:11: service/web spec.clusterIP: 10.0.0.1 is taken"
+    assert str(loaded.locate(InputError("elsewhere"))) == "elsewhere"
+
+
+def refusal(call: Callable[[], object]) -> InputError | None:
+    try:
+        call()
+    except InputError as e:
+        return e
+    return None
+
+
+@given(
+    st.text(st.sampled_from(SERVICE + DEPLOYMENT + "[]{}&*!|>'\"%@`~\t#?\x00\u2028\ufeff"), max_size=60),
+    st.integers(0, len(DEPLOYMENT)),
+)
+def test_any_text_is_read_or_refused(text: str, at: int) -> None:
+    for mutated in (text, DEPLOYMENT[:at] + text + DEPLOYMENT[at:], DEPLOYMENT[:at] + DEPLOYMENT[at + len(text) :]):
+        for name in ("f.yaml", "f.json"):
+            error = refusal(partial(load_text, mutated, name))
+            assert error is None or error.file == name
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 70000)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(["web", "", "None", "80"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["name", "port", "ports", "spec"]), inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+PATHS = [
+    ("metadata",), ("metadata", "name"), ("metadata", "labels"), ("spec",), ("spec", "selector"), ("spec", "replicas"),
+    ("spec", "template"), ("spec", "template", "spec"), ("spec", "template", "spec", "containers"), ("spec", "ports"),
+    ("spec", "clusterIP"), ("spec", "strategy"), ("kind",), ("apiVersion",), ("items",),
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from([SERVICE, POD, DEPLOYMENT]),
+    st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=2),
+)
+def test_any_value_is_taken_or_refused_with_a_line(text: str, changes: list[tuple[tuple[str, ...], object]]) -> None:
+    [document] = documents(text, "f.yaml")
+    for path, value in changes:
+        part = document.value
+        for step in path[:-1]:
+            part = part.setdefault(step, {}) if isinstance(part, dict) else {}
+        if isinstance(part, dict):
+            part[path[-1]] = value
+    error = refusal(partial(convert, document.value, document=document))
+    assert error is None or (error.line is not None and "`" not in error.what)
