@@ -285,7 +285,8 @@ def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracke
             return -1, new, old
         new = old  # the numbers do not match exactly: a challenge ACK may follow
     if ack == tcp.last_end and (
-        (conn.status & SEEN_REPLY and tcp.last_index == SYN) or (not conn.status & ASSURED and tcp.last_index == ACK)
+        (conn.status & SEEN_REPLY and tcp.last_index == SYN and tcp.last_dir != direction)
+        or (not conn.status & ASSURED and tcp.last_index == ACK)
     ):
         return IGNORE, new, old
     if old == SS and tcp.last_index == ACK and tcp.last_dir == 1 and seq == tcp.last_ack:
