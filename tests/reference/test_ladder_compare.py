@@ -40,17 +40,23 @@ def test_the_same_road_in_another_interleaving_is_equal() -> None:
     [
         (
             ROAD[:3],
-            "1 interfaces differ; first a:x:\n    both    out      [1]\n  ! kernel  in       [2]\n  ! here    nothing",
+            "1 places differ; first a:x:\n    both    out      [1]\n  ! kernel  in       [2]\n  ! here    nothing",
         ),
         ([*ROAD, *sightings("c:z in [3]")], "first c:z:\n  ! kernel  nothing more\n  ! here    in       [3]"),
         ([ROAD[0], ROAD[2], ROAD[1], ROAD[3]], "first b:y:"),
-        (sightings("a:x out [1]", "b:y in-other [1]", "b:y out [2]", "a:x in [9]"), "2 interfaces differ; first b:y:"),
+        (sightings("a:x out [1]", "b:y in-other [1]", "b:y out [2]", "a:x in [9]"), "2 places differ; first b:y:"),
     ],
 )
 def test_a_difference_is_shown_where_it_came_first(here: list[Sighting], want: str) -> None:
     text = compare_frames(ROAD, here)
     assert want in text
     assert f"The road here:\n  {here[0].tap:<14} {here[0].direction:<8} {here[0].line}" in text
+
+
+def test_order_counts_within_a_namespace_too() -> None:
+    road = sightings("a:x out [1]", "a:y out [1]", "b:z in [1]")
+    assert compare_frames(road, [road[2], road[0], road[1]]) == ""
+    assert "a, the order of its interfaces:\n  ! kernel  a:x" in compare_frames(road, [road[1], road[0], road[2]])
 
 
 def test_probes_may_come_when_they_like_but_must_come() -> None:

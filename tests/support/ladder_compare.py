@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from ladder_drive import CLIENT_PORTS, SCENARIOS, Drive, World
-from ladder_lines import Sighting, per_tap, split_background
+from ladder_lines import Sighting, per_namespace, per_tap, split_background
 from ladder_lines import Step as Measured
 from ladder_normalise import Normaliser
 
@@ -69,9 +70,23 @@ def compare_frames(kernel: list[Sighting], here: list[Sighting]) -> str:
             text = side_by_side(f"{tap} (probes, in any order)", sorted(want_aside), sorted(have_aside))
             wrong.append((len(kernel), text))
     if not wrong:
+        wrong = [(0, text) for text in disorder(kernel, here)]
+    if not wrong:
         return ""
     road = "\n".join(f"  {seen.tap:<14} {seen.direction:<8} {seen.line}" for seen in here)
-    return f"{len(wrong)} interfaces differ; first {min(wrong)[1]}\nThe road here:\n{road}"
+    return f"{len(wrong)} places differ; first {min(wrong)[1]}\nThe road here:\n{road}"
+
+
+def disorder(kernel: list[Sighting], here: list[Sighting]) -> Iterator[str]:
+    """Namespaces whose interfaces have the right frames each, but one after another in another order.
+
+    Between namespaces the order is only nearly the kernel's (each was captured by itself), within one it is.
+    """
+    theirs, ours = per_namespace(kernel), per_namespace(here)
+    for namespace in theirs:
+        want, have = split_background(theirs[namespace])[0], split_background(ours[namespace])[0]
+        if want != have:
+            yield side_by_side(f"{namespace}, the order of its interfaces", want, have)
 
 
 def side_by_side(title: str, kernel: list[str], here: list[str]) -> str:

@@ -78,8 +78,16 @@ def per_tap(frames: list[Sighting]) -> dict[str, list[str]]:
     return dict(taps)
 
 
+def per_namespace(frames: list[Sighting]) -> dict[str, list[str]]:
+    """Each namespace's sequence of `tap direction line`: one capture saw all its taps, so this order is the kernel's."""
+    namespaces: dict[str, list[str]] = defaultdict(list)
+    for seen in frames:
+        namespaces[seen.tap.split(":")[0]].append(f"{seen.tap:<14} {seen.direction:<8} {seen.line}")
+    return dict(namespaces)
+
+
 def split_background(lines: list[str]) -> tuple[list[str], list[str]]:
-    """One tap's lines, as (the road's, the timers').
+    """One tap's or namespace's lines, as (the road's, the timers').
 
     A timer's frame is a unicast who-has (the probe of a neighbour in state PROBE) or the answer to one: an is-at whose
     last who-has, by asker and address, was a probe.
