@@ -28,6 +28,7 @@ from emu.kernel.netfilter.conn import (
     IP_CT_UNTRACKED,
     SCTP,
     SEEN_REPLY,
+    SRC_NAT,
     Conn,
     Tuple5,
     inverse,
@@ -281,18 +282,19 @@ class Conntrack:
             if winner.orig == conn.orig and winner.reply == conn.reply:
                 # two packets of one flow were under way: the second joins the first's entry
                 self.stat.clash_resolve += 1
-                self._forget_source(conn)
                 frame.ct = winner
                 return None
             self.stat.insert_failed += 1
             self.stat.drop += 1
-            self._forget_source(conn)
             return Drop(NETFILTER_DROP, conn)
         conn.expires_ns += self.clock.now
         conn.status |= CONFIRMED
         self._table[conn.orig] = conn, 0
         self._table[conn.reply] = conn, 1
         self._conns[conn.number] = conn
+        if conn.status & SRC_NAT:
+            # the kernel does this when the address is chosen; here nobody would tell of a packet that died since
+            self.by_source.setdefault((conn.orig[0], conn.orig[1], conn.orig[3]), []).append(conn)
         self.stat.insert += 1
         if len(self._conns) > self._sweep_at:
             self.sweep()
@@ -321,17 +323,18 @@ class Conntrack:
         if self._conns.pop(conn.number, None) is not None:
             del self._table[conn.orig]
             del self._table[conn.reply]
+            self._forget_source(conn)
             self.stat.delete += 1
         conn.status |= DYING
-        self._forget_source(conn)
 
     def _forget_source(self, conn: Conn) -> None:
+        if not conn.status & SRC_NAT:
+            return
         source = conn.orig[0], conn.orig[1], conn.orig[3]
-        same = self.by_source.get(source)
-        if same is not None and conn in same:
-            same.remove(conn)
-            if not same:
-                del self.by_source[source]
+        same = self.by_source[source]
+        same.remove(conn)
+        if not same:
+            del self.by_source[source]
 
     def delete(self, matches: Callable[[Conn], bool]) -> int:
         """`conntrack -D`: remove the live connections for which `matches`; how many there were."""

@@ -42,7 +42,6 @@ from emu.kernel.netfilter.nat_ports import (
     MANIP_SRC,
     MAP_IPS,
     NatRange,
-    remember_source,
     unique_tuple,
 )
 from emu.trail import Natted
@@ -84,8 +83,6 @@ def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict
             conn.reply = reply
             conn.status |= _STATUS[manip]
             _prepare(conn, manip)
-            if manip == MANIP_SRC:
-                remember_source(conn)
     conn.status |= _DONE[manip]
     return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from emu.kernel.netfilter.conn import PORTS, SRC_NAT, Conn, Tuple5, inverse
+from emu.kernel.netfilter.conn import PORTS, Conn, Tuple5, inverse
 from emu.wire.frame import ICMP
 
 MANIP_SRC, MANIP_DST = 0, 1
@@ -156,13 +156,6 @@ def _free_port(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Random
             return t
         attempts //= 2
         offset = random.randrange(65536)
-
-
-def remember_source(conn: Conn) -> None:
-    """Let later connections of the same source find this one's mapping."""
-    if conn.status & SRC_NAT:
-        orig = conn.orig
-        conn.conntrack.by_source.setdefault((orig[0], orig[1], orig[3]), []).append(conn)
 
 
 def jhash2_ipv4(addr: int, initval: int) -> int:
