@@ -199,7 +199,7 @@ class TcpEndpoint:
             return []
         tp.orphan = True
         tp.receive_shutdown = True
-        if tp.state == "CLOSE":
+        if tp.state == "CLOSE" or self.time_waiting:
             return []
         if tp.mini or tp.state == "SYN_SENT":
             tp.done("abort")
@@ -208,7 +208,7 @@ class TcpEndpoint:
             self._reset(now_ns)
         else:
             self._shutdown(now_ns)
-            if tp.state == "FIN_WAIT2":
+            if self.state == "FIN_WAIT2":
                 enter_time_wait(tp, now_ns)
         return _taken(tp)
 

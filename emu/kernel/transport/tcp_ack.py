@@ -88,25 +88,9 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     tagged, sack_sent = 0, -1
     if segment.sack and tp.sack_ok:
         tagged, sack_sent = recovery.sack_tag(tp, segment.sack, ack, prior_una, now_ns)
-    acked, first_sent, retransmitted = 0, -1, False
+    acked, first_sent = _clean_rtx_queue(tp, ack, now_ns)
+    _measure(tp, segment, first_sent if first_sent >= 0 else sack_sent, advanced, now_ns)
     queue = tp.rtx_queue
-    while queue and queue[0].end_seq <= ack:
-        skb = queue.popleft()
-        acked += not skb.sacked
-        if skb.ever_retrans:
-            retransmitted = True
-        elif not skb.sacked and first_sent < 0:
-            first_sent = skb.sent_ns
-        if not skb.sacked:
-            recovery.rack_advance(tp, skb, skb.end_seq, now_ns)
-        recovery.forget(tp, skb)
-    sample = now_ns - first_sent if first_sent >= 0 and not retransmitted else -1
-    if sample < 0 and sack_sent >= 0:
-        sample = now_ns - sack_sent
-    if sample < 0 and advanced and tp.ts_ok and segment.ts is not None and segment.ts[1]:
-        sample = max((timestamp(tp, now_ns) - segment.ts[1]) & 0xFFFFFFFF, 1) * MS
-    if sample >= 0:
-        rtt_sample(tp, sample)
 
     duplicate = not advanced and not segment.payload and not window_changed and not segment.flags & SYN
     if advanced or tagged or duplicate:
@@ -124,6 +108,31 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     elif advanced and tp.xmit_timer == "retransmit" and tp.ca_state == "open":
         schedule_loss_probe(tp, now_ns, advancing=True)
     return ACCEPTED
+
+
+def _clean_rtx_queue(tp: TcpSock, ack: int, now_ns: int) -> tuple[int, int]:
+    """Forget what is acknowledged: (how many newly, when the first of them was sent; -1 when a copy makes that doubtful)."""
+    acked, first_sent, doubtful = 0, -1, False
+    queue = tp.rtx_queue
+    while queue and queue[0].end_seq <= ack:
+        skb = queue.popleft()
+        if skb.ever_retrans:
+            doubtful = True
+        if not skb.sacked:
+            acked += 1
+            if first_sent < 0 and not skb.ever_retrans:
+                first_sent = skb.sent_ns
+            recovery.rack_advance(tp, skb, skb.end_seq, now_ns)
+        recovery.forget(tp, skb)
+    return acked, -1 if doubtful else first_sent
+
+
+def _measure(tp: TcpSock, segment: Segment, sent_ns: int, advanced: bool, now_ns: int) -> None:
+    """One round-trip sample: from the send time, else (Karn) from the echoed timestamp."""
+    if sent_ns >= 0:
+        rtt_sample(tp, now_ns - sent_ns)
+    elif advanced and tp.ts_ok and segment.ts is not None and segment.ts[1]:
+        rtt_sample(tp, max((timestamp(tp, now_ns) - segment.ts[1]) & 0xFFFFFFFF, 1) * MS)
 
 
 def _probe_acknowledged(tp: TcpSock, ack: int, *, advanced: bool, duplicate: bool) -> None:

@@ -106,8 +106,8 @@ def _syn_sent(tp: TcpSock, segment: Segment, now_ns: int) -> None:
             tp.advmss -= TS_LENGTH
         handle_ack(tp, segment, segment.seq, ack, now_ns)
         _established(tp, now_ns, "rcv SYN,ACK")
-        tp.quick = 0
         send_ack(tp, now_ns)
+        push(tp, now_ns)
         return
     if flags & RST or not flags & SYN:
         return

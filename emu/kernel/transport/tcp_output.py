@@ -1,4 +1,4 @@
-"""What a TCP connection sends and when: Nagle, windows, bursts, acknowledgements, FIN, probes, retransmissions.
+"""What a TCP connection sends and when: Nagle, windows, bursts, acknowledgements, FIN.
 
 After RFC 9293 section 3.8 and Linux's net/ipv4/tcp_output.c. Segments are put on `tp.out`; no frames, no clock.
 """
@@ -286,11 +286,11 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
                 break
             limit = max(_split_point(tp, skb, mss, min(quota, GSO_MAX // mss), nagle), mss)
         if size > limit:
-            queue.appendleft(_split(skb, limit))
+            queue.appendleft(split(skb, limit))
             queue[1] = skb
             skb = queue[0]
         transmit(tp, skb.seq, skb.data, skb.flags, mss, now_ns)
-        _new_data_sent(tp, skb, mss, now_ns)
+        new_data_sent(tp, skb, mss, now_ns)
         sent = True
         if push_one:
             break
@@ -306,7 +306,7 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
     return sent
 
 
-def _split(skb: Skb, at: int) -> Skb:
+def split(skb: Skb, at: int) -> Skb:
     """Cut the first `at` bytes off; the rest stays in `skb`, and FIN and PSH with it."""
     first = Skb(skb.seq, skb.data[:at], skb.flags & ~(FIN | PSH))
     first.sent_ns, first.sacked, first.lost = skb.sent_ns, skb.sacked, skb.lost
@@ -316,7 +316,7 @@ def _split(skb: Skb, at: int) -> Skb:
     return first
 
 
-def _new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
+def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
     """Move the sent head to the retransmission queue, segment by segment."""
     tp.write_queue.popleft()
     idle = not tp.rtx_queue
@@ -327,7 +327,7 @@ def _new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
     if len(skb.data) > mss:
         skb.flags |= PSH
     while len(skb.data) > mss:
-        tp.rtx_queue.append(_split(skb, mss))
+        tp.rtx_queue.append(split(skb, mss))
     tp.rtx_queue.append(skb)
     if idle or tp.xmit_timer == "tail loss probe":
         rearm_rto(tp, now_ns)
@@ -362,87 +362,3 @@ def schedule_loss_probe(tp: TcpSock, now_ns: int, *, advancing: bool) -> bool:
         wait = min(wait, left)
     tp.start_xmit_timer("tail loss probe", now_ns + wait)
     return True
-
-
-# Retransmission and probes.
-
-
-def retransmit(tp: TcpSock, skb: Skb, now_ns: int) -> bool:
-    """Send `skb` of the retransmission queue again, cut or joined to the present segment size. False: the window forbids."""
-    if skb.flags & SYN:
-        transmit_syn(tp, now_ns)
-    else:
-        mss = current_mss(tp)
-        if skb.seq < tp.snd_una:
-            skb.data = skb.data[tp.snd_una - skb.seq :]
-            skb.seq = tp.snd_una
-        room = tp.wnd_end - skb.seq
-        if room <= 0:
-            if skb.seq != tp.snd_una:
-                return False
-            room = mss
-        most = min(mss, room)
-        if len(skb.data) > most:
-            _fragment(tp, skb, most)
-        else:
-            _collapse(tp, skb, most)
-        transmit(tp, skb.seq, skb.data, skb.flags, mss, now_ns)
-    if not skb.retrans:
-        tp.retrans_out += 1
-    skb.retrans = skb.ever_retrans = True
-    skb.sent_ns = now_ns
-    tp.total_retrans += 1
-    tp.undo_retrans += 1
-    if not tp.retrans_stamp:
-        tp.retrans_stamp = now_ns
-    return True
-
-
-def _fragment(tp: TcpSock, skb: Skb, most: int) -> None:
-    """Cut a queued piece in place into parts of at most `most` bytes; the object stays the first part."""
-    index = tp.rtx_queue.index(skb)
-    parts: list[Skb] = []
-    while len(skb.data) > most:
-        parts.append(_split(skb, most))
-    last = Skb(skb.seq, skb.data, skb.flags)
-    last.sent_ns, last.sacked, last.lost, last.retrans = skb.sent_ns, skb.sacked, skb.lost, skb.retrans
-    last.ever_retrans = skb.ever_retrans
-    first = parts[0]
-    skb.seq, skb.data, skb.flags = first.seq, first.data, first.flags
-    rest = [*parts[1:], last]
-    for offset, part in enumerate(rest):
-        tp.rtx_queue.insert(index + 1 + offset, part)
-    tp.lost_out += len(rest) * skb.lost
-    tp.retrans_out += len(rest) * skb.retrans
-    tp.sacked_out += len(rest) * skb.sacked
-
-
-def _collapse(tp: TcpSock, skb: Skb, most: int) -> None:
-    """Join the following small pieces to one that is sent again (tcp_retrans_try_collapse)."""
-    index = tp.rtx_queue.index(skb)
-    while index + 1 < len(tp.rtx_queue):
-        following = tp.rtx_queue[index + 1]
-        if following.sacked or len(skb.data) + len(following.data) > most or following.end_seq > tp.wnd_end:
-            return
-        skb.data = bytes(skb.data) + bytes(following.data)
-        skb.flags |= following.flags
-        skb.ever_retrans = skb.ever_retrans or following.ever_retrans
-        tp.lost_out -= following.lost
-        tp.retrans_out -= following.retrans
-        del tp.rtx_queue[index + 1]
-
-
-def write_wakeup(tp: TcpSock, now_ns: int) -> None:
-    """A zero window probe: a piece that fits if the window has opened a little, else an old sequence number to be corrected."""
-    if tp.write_queue and tp.write_queue[0].seq < tp.wnd_end:
-        skb = tp.write_queue[0]
-        size = min(tp.wnd_end - skb.seq, current_mss(tp))
-        tp.pushed_seq = max(tp.pushed_seq, skb.end_seq)
-        if len(skb.data) > size:
-            tp.write_queue.appendleft(_split(skb, size))
-            skb = tp.write_queue[0]
-        skb.flags |= PSH
-        transmit(tp, skb.seq, skb.data, skb.flags, current_mss(tp), now_ns)
-        _new_data_sent(tp, skb, current_mss(tp), now_ns)
-    else:
-        transmit(tp, tp.snd_una - 1, b"", 0, 1, now_ns)

@@ -7,7 +7,8 @@ what an ACK said.
 from __future__ import annotations
 
 from emu.kernel.transport.seqnum import expand
-from emu.kernel.transport.tcp_output import rearm_rto, retransmit
+from emu.kernel.transport.tcp_output import rearm_rto
+from emu.kernel.transport.tcp_retransmit import retransmit
 from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, REORDERING, Skb, TcpSock
 
 
@@ -151,7 +152,7 @@ def _undo(tp: TcpSock) -> None:
     tp.undo_marker = False
 
 
-def _reduce(tp: TcpSock, delivered: int, lost: bool, advanced: bool) -> None:
+def reduce_cwnd(tp: TcpSock, delivered: int, lost: bool, advanced: bool) -> None:
     """Proportional rate reduction."""
     if delivered <= 0 or not tp.prior_cwnd:
         return
@@ -208,7 +209,7 @@ def process(tp: TcpSock, acked: int, tagged: int, *, duplicate: bool, advanced: 
     elif tp.ca_state in ("open", "disorder"):
         tp.ca_state = "disorder" if tp.sacked_out else "open"
     if tp.ca_state == "recovery":
-        _reduce(tp, acked + tagged + (duplicate and not tp.sack_ok), lost, advanced)
+        reduce_cwnd(tp, acked + tagged + (duplicate and not tp.sack_ok), lost, advanced)
     elif acked:
         grow_cwnd(tp, acked)
     if tp.ca_state in ("recovery", "loss"):
@@ -253,12 +254,13 @@ def retransmit_lost(tp: TcpSock, now_ns: int) -> None:
     if not tp.lost_out:
         return
     armed = False
-    for skb in list(tp.rtx_queue):
-        if tp.in_flight >= tp.cwnd:
-            break
+    index = 0
+    while index < len(tp.rtx_queue) and tp.in_flight < tp.cwnd:  # `retransmit` may cut or join what follows
+        skb = tp.rtx_queue[index]
+        index += 1
         if not skb.lost or skb.retrans or skb.sacked:
             continue
-        if skb.seq >= tp.write_seq or not retransmit(tp, skb, now_ns):
+        if not retransmit(tp, skb, now_ns):
             break
         if tp.ca_state == "recovery":
             tp.prr_out += 1

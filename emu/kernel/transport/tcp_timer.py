@@ -14,11 +14,10 @@ from emu.kernel.transport.tcp_output import (
     NAGLE_OFF,
     current_mss,
     rearm_rto,
-    retransmit,
     send_ack,
-    write_wakeup,
     write_xmit,
 )
+from emu.kernel.transport.tcp_retransmit import retransmit, write_wakeup
 from emu.kernel.transport.tcp_sock import ATO_MIN_NS, TcpSock
 
 
@@ -138,7 +137,8 @@ def _reordering(tp: TcpSock, now_ns: int) -> None:
     if lost:
         if tp.ca_state in ("open", "disorder"):
             recovery.enter_recovery(tp)
-            tp.cwnd = max(tp.cwnd // 2, tp.in_flight + 1)
+        if tp.ca_state == "recovery":
+            recovery.reduce_cwnd(tp, 1, lost, False)
         recovery.retransmit_lost(tp, now_ns)
     if not tp.xmit_timer:
         rearm_rto(tp, now_ns)

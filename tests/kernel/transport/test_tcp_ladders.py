@@ -3,79 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
-from dataclasses import dataclass, field
 
 import pytest
 
-from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
-from emu.kernel.transport.tcp_options import RST, SYN, Segment, options_bytes, reset_for
-
-MS = 1_000_000
-DET = TcpConfig(timestamps=False)
-CLIENT_ISS, SERVER_ISS = 0xFFFFFFFD, 0x12345678  # one of them wraps soon
-
-
-@dataclass
-class Wire:
-    """Two endpoints and the text of what passed between them; a segment takes 10 us. `server` is born of the SYN."""
-
-    config: TcpConfig = DET
-    mss: int = 1460
-    now: int = 0
-    log: list[str] = field(default_factory=list)
-    listening: bool = True
-    client: TcpEndpoint = field(init=False)
-    server: TcpEndpoint | None = None
-
-    def connect(self) -> None:
-        self.client, out = TcpEndpoint.connect(self.config, self.mss, CLIENT_ISS, self.now)
-        self.send("c", out)
-
-    def describe(self, side: str, segment: Segment) -> str:
-        own, other = (CLIENT_ISS, SERVER_ISS) if side == "c" else (SERVER_ISS, CLIENT_ISS)
-        seq = (segment.seq - own) & 0xFFFFFFFF if not (segment.flags & RST and segment.seq == 0) else 0
-        ack = (segment.ack - other) & 0xFFFFFFFF if segment.ack else 0
-        text = f"{side} [{segment.flag_letters}] seq={seq} ack={ack} win={segment.window} len={len(segment.payload)}"
-        options = options_bytes(segment)
-        return f"{text} {options.hex()}" if options else text
-
-    def send(self, side: str, segments: list[Segment]) -> None:
-        """Everything that follows from `segments`, in the order of a wire."""
-        way = deque((side, segment) for segment in segments)
-        while way:
-            side, segment = way.popleft()
-            self.log.append(self.describe(side, segment))
-            self.now += 10_000
-            way.extend(self.deliver(side, segment))
-
-    def deliver(self, side: str, segment: Segment) -> list[tuple[str, Segment]]:
-        if side == "s":
-            return [("c", s) for s in self.client.on_segment(segment, self.now)]
-        if self.server is not None:
-            return [("s", s) for s in self.server.on_segment(segment, self.now)]
-        if segment.flags & SYN and self.listening:
-            self.server, out = TcpEndpoint.accept(self.config, self.mss, SERVER_ISS, segment, self.now)
-            return [("s", s) for s in out]
-        answer = reset_for(segment)
-        return [("s", answer)] if answer else []
-
-    def wait(self, ms: float) -> None:
-        """Let time pass; deadlines fire exactly."""
-        end = self.now + int(ms * MS)
-        while True:
-            due = [
-                (e.deadline, side, e)
-                for side, e in (("c", self.client), ("s", self.server))
-                if e is not None and e.deadline is not None and e.deadline <= end
-            ]
-            if not due:
-                break
-            at, side, endpoint = min(due, key=lambda item: item[:2])
-            self.now = max(self.now, at)
-            self.send(side, endpoint.on_deadline(self.now))
-        self.now = max(self.now, end)
-
+from emu.kernel.transport.tcp import TcpConfig
+from emu.kernel.transport.tcp_states import State
+from tcp_wire import MS, Wire
 
 SYN_OPTIONS = "020405b4" + "01010402" + "01030307"
 
@@ -123,11 +56,11 @@ def test_request_and_response_are_the_ladder() -> None:
     wire.send("s", wire.server.close(wire.now))
     wire.wait(2)
     assert wire.log == LADDER
-    assert wire.client.state == "TIME_WAIT"
-    assert wire.server.state == "CLOSE"
+    states: list[tuple[State, State]] = [(wire.client.state, wire.server.state)]
     assert wire.server.error is None
     wire.wait(60_000)
-    assert wire.client.state == "CLOSE"
+    states.append((wire.client.state, wire.server.state))
+    assert states == [("TIME_WAIT", "CLOSE"), ("CLOSE", "CLOSE")]
     assert wire.client.take_events()[-1] == "closed"
 
 
