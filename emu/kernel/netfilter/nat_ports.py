@@ -6,8 +6,7 @@ frames or hooks (net/netfilter/nf_nat_core.c: get_unique_tuple and what it calls
 
 from __future__ import annotations
 
-from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from emu.kernel.netfilter.conn import PORTS, Conn, Tuple5, inverse
 from emu.wire.frame import ICMP
@@ -21,6 +20,12 @@ MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, PROTO_RANDOM_FULLY, PROTO_OF
 PROTO_RANDOM_ALL = PROTO_RANDOM | PROTO_RANDOM_FULLY
 _MAX_ATTEMPTS = 128
 _M32 = 0xFFFFFFFF
+
+
+class Draws(Protocol):
+    """A source of random numbers: the clock's, of purpose "nat"."""
+
+    def randrange(self, stop: int, /) -> int: ...
 
 
 class NatRange(NamedTuple):
@@ -72,7 +77,7 @@ def _taken(t: Tuple5, conn: Conn) -> bool:
     return reply is not None and conn.conntrack.taken(reply, conn)
 
 
-def unique_tuple(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Random) -> Tuple5:
+def unique_tuple(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draws) -> Tuple5:
     """The tuple that `t` becomes when its `manip` half must lie in `span`.
 
     When every port that was tried is in use the last one is returned, and the clash is found at confirmation.
@@ -121,7 +126,7 @@ def _best_address(t: Tuple5, conn: Conn, manip: int, span: NatRange) -> Tuple5:
     return (t[0], t[1], addr, t[3], t[4]) if manip == MANIP_DST else (t[0], addr, t[2], t[3], t[4])
 
 
-def _free_port(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Random) -> Tuple5:
+def _free_port(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draws) -> Tuple5:
     """nf_nat_l4proto_unique_tuple."""
     proto = t[0]
     if proto != ICMP and proto not in PORTS:

@@ -33,6 +33,16 @@ from emu.wire.frame import Frame
 
 CLIENT, VIP, POD, NODE, ROUTER = "10.244.1.11", "10.96.0.10", "10.244.2.13", "192.168.50.11", "192.168.50.1"
 
+# Seen on a Linux 6.18: DNAT to a range of 11 addresses, and with --persistent (no service)
+SPREAD = [
+    ("10.0.0.1", "10.96.0.20", 6),
+    ("10.0.0.1", "", 3),
+    ("10.0.0.2", "10.96.0.20", 3),
+    ("10.0.0.2", "", 11),
+    ("10.0.0.4", "10.96.0.20", 1),
+    ("10.0.0.4", "", 3),
+]
+
 
 class Device:
     def __init__(self, name: str, ifindex: int) -> None:
@@ -240,8 +250,12 @@ def test_ranges_spread_by_client() -> None:
     net = Net(prerouting=lambda f, s: setup(f, s, MANIP_DST, NatRange.of(ip4("10.0.0.1"), ip4("10.0.0.8"))))
     chosen = {net.forward(udp(port))[IP].dst for port in range(1, 20)}
     assert len(chosen) == 1
-    hashes = {jhash2_ipv4(ip4(CLIENT) + n, ip4(VIP)) for n in range(50)}
-    assert len(hashes) == 50 and all(0 <= h < 2**32 for h in hashes)
+
+
+@pytest.mark.parametrize(("client", "service", "chosen"), SPREAD)
+def test_the_address_of_a_range_is_the_kernels(client: str, service: str, chosen: int) -> None:
+    spread = jhash2_ipv4(ip4(client), ip4(service) if service else 0)
+    assert 1 + (spread * 11 >> 32) == chosen
 
 
 @pytest.mark.parametrize("make", [tcp, udp])
