@@ -1,0 +1,195 @@
+"""kube-proxy in iptables mode: the rules of one node, with kube-proxy's own chains, order, names and comments.
+
+`compile` is pure. Nodes that choose the same endpoints get the same RuleSet object, others share the chains of every
+port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know how rules are put in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from emu.kernel.netfilter.matches.comment import Comment
+from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
+from emu.kernel.netfilter.matches.ip import Address, Ip
+from emu.kernel.netfilter.matches.mark import Mark
+from emu.kernel.netfilter.matches.nfacct import Nfacct
+from emu.kernel.netfilter.nat_ports import PROTO_RANDOM_FULLY, NatRange
+from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
+from emu.kernel.netfilter.targets import Jump
+from emu.kernel.netfilter.targets.mark import Mark as SetMark
+from emu.kernel.netfilter.targets.masquerade import Masquerade
+from emu.kernel.netfilter.targets.verdicts import Accept, DropTarget, ReturnTarget
+from emu.kube.api.core import Service
+from emu.kube.api.discovery import EndpointSlice
+from emu.kube.proxy import names
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.port_rules import LOCAL_DESTINATION, LOOPBACK, PortConfig, PortRules, host, port_rules, rule
+from emu.kube.proxy.services import Snapshot, choose
+
+__all__ = ["ProxyConfig", "compile", "compile_snapshot"]
+
+INVALID_COUNTER = "ct_state_invalid_dropped_pkts"
+_PORTALS = "kubernetes service portals"
+_EXTERNAL = "kubernetes externally-visible service portals"
+_FIREWALL = "kubernetes load balancer firewall"
+_NODE_PORTS_LAST = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
+
+
+def _state(*states: str, negated: bool = False) -> Conntrack:
+    return Conntrack((sum(STATES[state] for state in states), negated), None, (), (), None, "")
+
+
+_NEW = _state("NEW")
+# (table, chain): the jumps in the order of a clean table (chain to, comment, only NEW)
+BASE_JUMPS: dict[tuple[str, str], tuple[tuple[str, str, bool], ...]] = {
+    ("filter", "INPUT"): (
+        (names.FIREWALL, "", False),
+        (names.PROXY_FIREWALL, _FIREWALL, True),
+        (names.NODE_PORTS, "kubernetes health check service ports", False),
+        (names.EXTERNAL_SERVICES, _EXTERNAL, True),
+    ),
+    ("filter", "FORWARD"): (
+        (names.PROXY_FIREWALL, _FIREWALL, True),
+        (names.FORWARD, "kubernetes forwarding rules", False),
+        (names.SERVICES, _PORTALS, True),
+        (names.EXTERNAL_SERVICES, _EXTERNAL, True),
+    ),
+    ("filter", "OUTPUT"): (
+        (names.FIREWALL, "", False),
+        (names.PROXY_FIREWALL, _FIREWALL, True),
+        (names.SERVICES, _PORTALS, True),
+    ),
+    ("nat", "PREROUTING"): ((names.SERVICES, _PORTALS, False),),
+    ("nat", "OUTPUT"): ((names.SERVICES, _PORTALS, False),),
+    ("nat", "POSTROUTING"): ((names.POSTROUTING, "kubernetes postrouting rules", False),),
+}
+
+
+def compile(  # the design's word: a proxy compiles objects into rules
+    services: Iterable[Service], endpoint_slices: Iterable[EndpointSlice], config: ProxyConfig
+) -> RuleSet:
+    """The node's rules: tables filter, nat and mangle. Raises InputError."""
+    return compile_snapshot(Snapshot.of(services, endpoint_slices), config)
+
+
+def compile_snapshot(snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
+    """As `compile`, for many nodes: what they have in common is made once and shared. Raises InputError."""
+    kept = snapshot.kept
+    if ("same",) not in kept:
+        kept["same",] = snapshot.same_everywhere
+    who = config
+    if kept["same",]:
+        # what the rules then depend on; the rest does not tell two nodes apart
+        who = replace(
+            config,
+            node_name="",
+            zone="",
+            node_ip=config.node_ip if config.node_port_addresses else "",
+            node_addresses=config.node_addresses if config.node_port_addresses else (),
+            pod_cidr=config.pod_cidr if config.detect_local_mode == "NodeCIDR" else "",
+        )
+    found: RuleSet | None = kept.get(("node", who))
+    if found is None:
+        found = kept["node", who] = _node_rules(snapshot, config)
+    return found
+
+
+def _node_rules(snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
+    local, large = config.local(), snapshot.large
+    counted = config.nfacct and config.loopback_node_ports()
+    of_port = PortConfig(local, config.masquerade_all, large, counted, "")
+    ports: list[PortRules] = []
+    for port in snapshot.ports:
+        chosen = choose(port, snapshot.of_port(port), config.node_name, config.zone)
+        mine = replace(of_port, node_ip=config.node_ip) if port.source_ranges else of_port
+        key = "port", port, chosen, mine
+        made: PortRules | None = snapshot.kept.get(key) or snapshot.before.get(key)
+        if made is None:
+            made = port_rules(port, chosen, mine)
+        snapshot.kept[key] = made
+        ports.append(made)
+    return RuleSet.of(
+        {"mangle": {names.CANARY: Chain(names.CANARY)}, "filter": _filter(ports, config), "nat": _nat(ports, config)}
+    )
+
+
+def _base_chains(table: str) -> dict[str, Chain]:
+    chains = {}
+    for (where, name), jumps in BASE_JUMPS.items():
+        if where == table:
+            rules = []
+            for to, comment, new in jumps:
+                parts = ((_NEW,) if new else ()) + ((Comment(comment),) if comment else ())
+                rules.append(rule(table, name, Jump(to), *parts))
+            chains[name] = Chain(name, "ACCEPT", tuple(rules))
+    return chains
+
+
+def _shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
+    return {name: Chain(name, "", tuple(rules))}
+
+
+def _filter(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+    return {
+        **_base_chains("filter"),
+        names.CANARY: Chain(names.CANARY),
+        **_shared(names.SERVICES, (line for port in ports for line in port.filter_services)),
+        **_shared(names.EXTERNAL_SERVICES, (line for port in ports for line in port.filter_external)),
+        **_shared(names.NODE_PORTS, (line for port in ports for line in port.filter_node_ports)),
+        **_shared(names.PROXY_FIREWALL, (line for port in ports for line in port.filter_firewall)),
+        **_shared(names.FORWARD, _forward(config)),
+        **_shared(names.FIREWALL, _firewall(config)),
+    }
+
+
+def _forward(config: ProxyConfig) -> list[Rule]:
+    rules = []
+    if not config.tcp_be_liberal:
+        counter = (Nfacct(INVALID_COUNTER),) if config.nfacct else ()
+        rules.append(rule("filter", names.FORWARD, DropTarget(), _state("INVALID"), *counter))
+    marked = Mark(config.mark, config.mark, False)
+    rules.append(rule("filter", names.FORWARD, Accept(), Comment("kubernetes forwarding rules"), marked))
+    known = _state("RELATED", "ESTABLISHED")
+    rules.append(rule("filter", names.FORWARD, Accept(), Comment("kubernetes forwarding conntrack rule"), known))
+    return rules
+
+
+def _firewall(config: ProxyConfig) -> list[Rule]:
+    if not config.loopback_node_ports():
+        return []
+    not_loopback = Address(LOOPBACK.addr, LOOPBACK.mask, negated=True)
+    comment = Comment("block incoming localnet connections")
+    unknown = _state("RELATED", "ESTABLISHED", "DNAT", negated=True)
+    return [rule("filter", names.FIREWALL, DropTarget(), Ip(src=not_loopback, dst=LOOPBACK), comment, unknown)]
+
+
+def _nat(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+    services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
+    mark = config.mark
+    unmarked = rule("nat", names.POSTROUTING, ReturnTarget(), Mark(mark, mark, True))
+    clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
+    comment = Comment("kubernetes service traffic requiring SNAT")
+    masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
+    chains = {
+        **_base_chains("nat"),
+        names.CANARY: Chain(names.CANARY),
+        **_shared(names.SERVICES, services),
+        **_shared(names.NODE_PORTS, (line for port in ports for line in port.nat_node_ports)),
+        **_shared(names.MARK_MASQ, [rule("nat", names.MARK_MASQ, SetMark(mark, mark))]),
+        **_shared(names.POSTROUTING, [unmarked, clear, masquerade]),
+    }
+    for port in ports:
+        chains.update(port.chains)
+    return chains
+
+
+def _node_ports_last(config: ProxyConfig) -> list[Rule]:
+    comment, jump = Comment(_NODE_PORTS_LAST), Jump(names.NODE_PORTS)
+    ips = config.node_port_ips()
+    if ips is not None:
+        return [rule("nat", names.SERVICES, jump, Ip(dst=host(ip)), comment) for ip in ips]
+    if config.loopback_node_ports():
+        return [rule("nat", names.SERVICES, jump, comment, LOCAL_DESTINATION)]
+    not_loopback = Address(LOOPBACK.addr, LOOPBACK.mask, negated=True)
+    return [rule("nat", names.SERVICES, jump, Ip(dst=not_loopback), comment, LOCAL_DESTINATION)]

@@ -1,0 +1,269 @@
+"""What every proxy mode knows: the service ports, their endpoints, and which endpoints a node may use.
+
+`Snapshot` is the node-free half, made once for all nodes; `choose` is one node's. IPv4 only. Sources:
+pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoints). Must not know rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any, NamedTuple
+
+from emu.errors import InputError
+from emu.kube.api.core import Service
+from emu.kube.api.discovery import EndpointSlice
+from emu.wire.addr import Prefix
+
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+LARGE_CLUSTER_ENDPOINTS = 1000
+
+
+class PortKey(NamedTuple):
+    """A service port: namespace, name, the port's name ("" for none), TCP, UDP or SCTP."""
+
+    namespace: str
+    name: str
+    port: str
+    protocol: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}:{self.port}" if self.port else f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a Service as a proxy sees it. Addresses are text; `affinity_s` 0: no session affinity."""
+
+    key: PortKey
+    cluster_ip: str
+    port: int
+    node_port: int = 0
+    external_ips: tuple[str, ...] = ()
+    vips: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()
+    affinity_s: int = 0
+    internal_local: bool = False
+    external_local: bool = False
+    health_check_node_port: int = 0
+
+    @property
+    def externally_accessible(self) -> bool:
+        return bool(self.node_port or self.vips or self.external_ips)
+
+    @property
+    def uses_cluster(self) -> bool:
+        return not self.internal_local or self.externally_accessible
+
+    @property
+    def uses_local(self) -> bool:
+        return self.internal_local or (self.external_local and self.externally_accessible)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address and port. `node` "" is unknown and local nowhere; hints name zones and nodes."""
+
+    ip: str
+    port: int
+    node: str = ""
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    zone_hints: tuple[str, ...] = ()
+    node_hints: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}"
+
+
+class Chosen(NamedTuple):
+    """What one node may use of a port's endpoints; each tuple sorted as text.
+
+    `cluster`: under policy Cluster; `local`: under policy Local. `any`: somebody somewhere could answer, so that
+    traffic without a usable endpoint is dropped and not refused.
+    """
+
+    cluster: tuple[Endpoint, ...]
+    local: tuple[Endpoint, ...]
+    any: bool
+    internal: bool
+    external: bool
+
+    @property
+    def reachable(self) -> list[Endpoint]:
+        return sorted({*self.cluster, *self.local}, key=str)
+
+
+def service_ports(services: Iterable[Service]) -> list[ServicePort]:
+    """The ServiceMap, in the order of names: without ExternalName, headless and foreign proxies' Services."""
+    found = {}
+    for service in services:
+        spec, labels = service.spec, service.metadata.labels
+        if spec.type == "ExternalName" or PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels:
+            continue
+        cluster_ip = next((ip for ip in (spec.cluster_ip, *spec.cluster_ips) if _is_ipv4(ip)), "")
+        if not cluster_ip:
+            continue
+        vips = tuple(
+            ingress.ip
+            for ingress in service.status.load_balancer.ingress
+            if _is_ipv4(ingress.ip) and ingress.ip_mode in (None, "VIP")
+        )
+        external_ips = tuple(ip for ip in spec.external_ips if _is_ipv4(ip))
+        affinity = spec.session_affinity_config.client_ip.timeout_seconds
+        may_be_local = spec.type in ("NodePort", "LoadBalancer") or (spec.type == "ClusterIP" and bool(external_ips))
+        external_local = may_be_local and spec.external_traffic_policy == "Local"
+        for port in spec.ports:
+            key = PortKey(service.metadata.namespace or "default", service.metadata.name, port.name, port.protocol)
+            found[key] = ServicePort(
+                key,
+                cluster_ip,
+                port.port,
+                port.node_port,
+                external_ips,
+                vips,
+                tuple(text for text in map(_source_range, spec.load_balancer_source_ranges) if text),
+                affinity if spec.session_affinity == "ClientIP" else 0,
+                spec.internal_traffic_policy == "Local",
+                external_local,
+                spec.health_check_node_port if spec.type == "LoadBalancer" and external_local else 0,
+            )
+    return [found[key] for key in sorted(found)]
+
+
+def endpoints_by_port(slices: Iterable[EndpointSlice]) -> dict[PortKey, tuple[Endpoint, ...]]:
+    """The EndpointsMap, sorted as text. An ip:port that several slices name is there once for each node that they say."""
+    found: dict[PortKey, dict[tuple[str, str], Endpoint]] = {}
+    for each in slices:
+        if each.address_type != "IPv4" or PROXY_NAME_LABEL in each.metadata.labels or not each.service_name:
+            continue
+        for port in each.ports:
+            if port.name is None or not port.port:
+                continue
+            namespace = each.metadata.namespace or "default"
+            into = found.setdefault(PortKey(namespace, each.service_name, port.name, port.protocol), {})
+            for one in each.endpoints:
+                if not one.addresses:
+                    continue
+                conditions, hints = one.conditions, one.hints
+                endpoint = Endpoint(
+                    _plain(one.addresses[0]),
+                    port.port,
+                    one.node_name or "",
+                    conditions.ready is not False,
+                    conditions.serving is not False,
+                    conditions.terminating is True,
+                    tuple(zone.name for zone in hints.for_zones) if hints else (),
+                    tuple(node.name for node in hints.for_nodes) if hints else (),
+                )
+                into.setdefault((str(endpoint), endpoint.node), endpoint)
+    return {key: tuple(each[place] for place in sorted(each)) for key, each in found.items()}
+
+
+def distinct(endpoints: tuple[Endpoint, ...], node: str) -> list[Endpoint]:
+    """Each ip:port once: the copy on this node if there is one, else the first."""
+    kept: dict[str, Endpoint] = {}
+    for endpoint in endpoints:
+        text = str(endpoint)
+        if text not in kept or (node and endpoint.node == node):
+            kept[text] = endpoint
+    return list(kept.values())
+
+
+def choose(port: ServicePort, endpoints: tuple[Endpoint, ...], node: str, zone: str) -> Chosen:
+    """CategorizeEndpoints: what the node called `node`, in `zone`, may use."""
+    here = distinct(endpoints, node)
+    cluster: list[Endpoint] = []
+    local: list[Endpoint] = []
+    some = False
+    if port.uses_cluster:
+        cluster = _by_topology([e for e in here if e.ready], node, zone)
+        cluster = cluster or [e for e in here if e.serving and e.terminating]
+        some = bool(cluster)
+    if port.uses_local:
+        mine = [e for e in here if node and e.node == node]
+        local = [e for e in mine if e.ready] or [e for e in mine if e.serving and e.terminating]
+        some = some or any(e.ready or (e.serving and e.terminating) for e in here)
+    return Chosen(
+        tuple(cluster),
+        tuple(local),
+        some,
+        some and not (port.internal_local and not local),
+        some and not (port.external_local and not local),
+    )
+
+
+def _by_topology(ready: list[Endpoint], node: str, zone: str) -> list[Endpoint]:
+    if all(e.node_hints for e in ready):
+        hinted = [e for e in ready if node in e.node_hints]
+        if hinted:
+            return hinted
+    if zone and all(e.zone_hints for e in ready):
+        hinted = [e for e in ready if zone in e.zone_hints]
+        if hinted:
+            return hinted
+    return ready
+
+
+@dataclass(slots=True, eq=False)
+class Snapshot:
+    """All service ports and their endpoints at one moment, for all nodes.
+
+    `kept` is what compilers made of it, so that nodes share it; `before` what they made of the moment before.
+    """
+
+    ports: list[ServicePort]
+    endpoints: Mapping[PortKey, tuple[Endpoint, ...]]
+    kept: dict[Any, Any] = field(default_factory=dict)
+    before: Mapping[Any, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, services: Iterable[Service], slices: Iterable[EndpointSlice], after: Snapshot | None = None
+    ) -> Snapshot:
+        """From objects. `after`: an earlier moment, whose unchanged parts are taken over. Raises InputError."""
+        before = {} if after is None else after.kept
+        return cls(service_ports(services), endpoints_by_port(slices), before=before)
+
+    def of_port(self, port: ServicePort) -> tuple[Endpoint, ...]:
+        return self.endpoints.get(port.key, ())
+
+    @property
+    def large(self) -> bool:
+        """kube-proxy's large-cluster mode: more than 1000 endpoints in all."""
+        return sum(len(each) for each in self.endpoints.values()) > LARGE_CLUSTER_ENDPOINTS
+
+    @property
+    def same_everywhere(self) -> bool:
+        """Whether every node chooses the same endpoints."""
+        return not any(
+            port.uses_local
+            or port.source_ranges
+            or any(e.zone_hints or e.node_hints for e in self.of_port(port))
+            or len({str(e) for e in self.of_port(port)}) < len(self.of_port(port))
+            for port in self.ports
+        )
+
+
+def _is_ipv4(text: str) -> bool:
+    return bool(text) and ":" not in text and text != "None"
+
+
+def _plain(text: str) -> str:
+    """An address without leading zeros, which Kubernetes reads as decimal. Raises InputError."""
+    try:
+        return str(IPv4Address(".".join(str(int(octet)) for octet in text.split("."))))
+    except ValueError:
+        raise InputError(f"{text!r} is not an IPv4 address", expected="four decimal octets") from None
+
+
+def _source_range(text: str) -> str:
+    """An IPv4 source range, trimmed and without host bits; "" for other families. Raises InputError."""
+    text = text.strip()
+    if ":" in text:
+        return ""
+    host, slash, length = text.partition("/")
+    return str(Prefix.parse(f"{_plain(host)}{slash}{length}"))
