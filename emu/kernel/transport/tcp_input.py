@@ -161,6 +161,8 @@ def _establish_child(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     tp.high_seq = tp.cwnd_usage_seq = tp.rtt_seq = tp.fackets_high = tp.snd_nxt
     tp.stop_xmit_timer()
     tp.mini = False
+    if tp.ts_ok:
+        tp.advmss -= TS_LENGTH
     if not tp.total_retrans:
         rtt_sample(tp, max(now_ns - tp.lsndtime, 1))
     tp.retransmits = 0

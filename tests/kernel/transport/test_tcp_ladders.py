@@ -196,3 +196,61 @@ def test_windows_of_small_writes(sizes: tuple[int, ...], fields: list[int]) -> N
         wire.wait(10)
         wire.send("c", wire.client.write(b"x" * size, wire.now))
     assert [int(line.split("win=")[1].split()[0]) for line in wire.log[3:] if line[0] == "s"] == fields
+
+
+def fields(wire: Wire, start: int) -> list[int]:
+    return [int(line.split("win=")[1].split()[0]) for line in wire.log[start:] if line[0] == "s"]
+
+
+def test_windows_with_timestamps() -> None:
+    wire = Wire(config=TcpConfig())
+    wire.connect()
+    wire.wait(5)
+    wire.send("c", wire.client.write(b"x" * 30000, wire.now))
+    wire.wait(60)
+    assert fields(wire, 3) == [532, 555, 577, 595, *range(584, 418, -11), 411]
+
+
+def test_windows_after_reading() -> None:
+    """Reading acknowledges the end of a write; once full windows are out, a shrinking window holds ACKs back until the next read."""
+    wire = Wire()
+    wire.connect()
+    wire.wait(5)
+    wire.send("c", wire.client.write(b"x" * 30000, wire.now))
+    assert wire.server is not None
+    wire.wait(10)
+    start = len(wire.log)
+    wire.send("s", wire.server.read(1 << 20, wire.now)[1])
+    wire.wait(10)
+    wire.send("c", wire.client.write(b"y" * 20000, wire.now))
+    wire.wait(10)
+    wire.send("s", wire.server.read(1 << 20, wire.now)[1])
+    assert fields(wire, start) == [594, 616, 626, 626]
+    assert [line for line in wire.log[start:] if "[PA]" in line] == ["c [PA] seq=48981 ack=1 win=502 len=1020"]
+
+
+def test_conversation_with_timestamps() -> None:
+    """Three requests of 300 bytes and answers of 500, 2 ms apart, as a kernel sent them."""
+    wire = Wire(config=TcpConfig())
+    wire.connect()
+    wire.wait(2)
+    assert wire.server is not None
+    for _ in range(3):
+        wire.send("c", wire.client.write(b"x" * 300, wire.now))
+        wire.wait(2)
+        wire.send("s", wire.server.read(1000, wire.now)[1])
+        wire.send("s", wire.server.write(b"y" * 500, wire.now))
+        wire.wait(2)
+        wire.send("c", wire.client.read(1000, wire.now)[1])
+    wire.wait(100)
+    assert [line.rpartition(" ")[0] for line in wire.log[3:]] == [
+        "c [PA] seq=1 ack=1 win=502 len=300",
+        "s [A] seq=1 ack=301 win=507 len=0",
+        "s [PA] seq=1 ack=301 win=507 len=500",
+        "c [A] seq=301 ack=501 win=501 len=0",
+        "c [PA] seq=301 ack=501 win=501 len=300",
+        "s [PA] seq=501 ack=601 win=505 len=500",
+        "c [PA] seq=601 ack=1001 win=501 len=300",
+        "s [PA] seq=1001 ack=901 win=503 len=500",
+        "c [A] seq=901 ack=1501 win=501 len=0",
+    ]
