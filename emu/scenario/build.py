@@ -1,0 +1,56 @@
+"""A script's cluster: the words of the file turned into the cluster's own configuration.
+
+Must not know steps or files.
+"""
+
+from __future__ import annotations
+
+from emu.errors import InputError
+from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
+from emu.kube.proxy.iptables import ProxyConfig
+from emu.scenario.kinds import ClusterPart, KubeProxyPart
+from emu.scenario.script import Script
+
+DEFAULT_NODES = "node-{}"
+
+
+def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
+    """The configuration that a scenario's `cluster` asks for. Raises InputError."""
+    if isinstance(part.nodes, int):
+        nodes = tuple(NodeConfig(DEFAULT_NODES.format(number)) for number in range(1, part.nodes + 1))
+    else:
+        nodes = tuple(NodeConfig(node.name, node.zone, node.pod_cidr) for node in part.nodes)
+    return ClusterConfig(
+        nodes=nodes,
+        network=conflist or part.network,
+        underlay=part.underlay,
+        pod_subnet=part.pod_subnet,
+        service_subnet=part.service_subnet,
+        proxy=proxy(part.kube_proxy, part.pod_subnet),
+        sysctls=part.sysctls,
+        hairpin=part.hairpin,
+    )
+
+
+def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
+    """What every node's kube-proxy is told."""
+    return ProxyConfig(
+        cluster_cidr=part.cluster_cidr or pod_subnet,
+        detect_local_mode=part.detect_local_mode,
+        bridge_interface=part.detect_local.bridge_interface,
+        interface_name_prefix=part.detect_local.interface_name_prefix,
+        masquerade_all=part.iptables.masquerade_all,
+        masquerade_bit=part.iptables.masquerade_bit,
+        localhost_node_ports=part.iptables.localhost_node_ports,
+    )
+
+
+def build(script: Script) -> Cluster:
+    """The script's cluster, settled: pods run, rules are in force, captures are on. Raises InputError with its place."""
+    scenario = script.scenario
+    try:
+        return Cluster(config(scenario.cluster, script.conflist), script.objects, seed=scenario.seed)
+    except InputError as error:
+        path = error.path or "cluster"
+        line = script.document.line_of(tuple(path.split(".")))
+        raise error.at(file=script.file, line=line, path=path) from None

@@ -1,0 +1,173 @@
+"""The three requirements that Kubernetes makes of every network, as named invariants over captured flows.
+
+They speak of flows from a pod or node to a pod's or node's address inside the cluster, not to a Service. Judged by
+the frames alone: what left the sender's namespace, what came into the receiver's. Must not know steps or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from emu.capture.tap import DROP, OUT
+from emu.wire.addr import ip4_text
+from emu.wire.frame import ETH_P_IP, ICMP, Frame
+
+if TYPE_CHECKING:
+    from emu.kube.cluster import Cluster
+    from emu.kube.flow import Flow
+
+POD, NODE = "pod", "node"
+_ICMP_QUERIES = frozenset((0, 8, 13, 14, 15, 16, 17, 18))
+Half = tuple[int, int]
+
+
+class Packet(NamedTuple):
+    """One captured IPv4 packet: where it was seen, and its two ends (for ICMP the id stands for both ports)."""
+
+    namespace: str
+    device: str
+    sent: bool
+    src: Half
+    dst: Half
+    proto: int
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A flow between two addresses of the cluster, as the sender's namespace first sent it."""
+
+    flow: Flow
+    first: Packet
+    source_kind: str
+    target: str
+    target_kind: str
+    packets: tuple[Packet, ...]
+
+    def received(self) -> Iterator[Packet]:
+        """The packets that came into the receiver's namespace from outside."""
+        return (p for p in self.packets if p.namespace == self.target and not p.sent and p.device != "lo")
+
+    def answered(self) -> Iterator[Packet]:
+        """The packets that came back into the sender's namespace."""
+        return (p for p in self.packets if p.namespace == self.first.namespace and not p.sent and p.device != "lo")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one invariant came to: on how many flows it had something to say, and where it did not hold."""
+
+    name: str
+    flows: int
+    failures: tuple[str, ...]
+
+    @property
+    def held(self) -> bool:
+        return not self.failures
+
+
+def packets_of(flow: Flow) -> Iterator[Packet]:
+    """The flow's IPv4 packets on real interfaces: without ICMP errors, later fragments and drops."""
+    for captured in flow.frames:
+        if captured.direction == DROP:
+            continue
+        frame = Frame.parse(captured.data)
+        if frame.ethertype != ETH_P_IP or frame.proto < 0 or frame.frag & 0x1FFF:
+            continue
+        if frame.proto == ICMP:
+            if frame.dport >> 8 not in _ICMP_QUERIES:
+                continue
+            src, dst = (frame.src, frame.sport), (frame.dst, frame.sport)
+        else:
+            src, dst = (frame.src, frame.sport), (frame.dst, frame.dport)
+        place = captured.place
+        yield Packet(place.owner, place.device_name, captured.direction == OUT, src, dst, frame.proto)
+
+
+def talks(cluster: Cluster, flows: Iterable[Flow]) -> Iterator[Talk]:
+    """The flows that the requirements speak of."""
+    owners: dict[int, tuple[str, str]] = {node.ip: (name, NODE) for name, node in cluster.nodes.items()}
+    kinds = dict.fromkeys(cluster.nodes, NODE)
+    for name, pod in cluster.pods.items():
+        if pod.ip not in owners:  # a pod on the host's network has the node's address
+            owners[pod.ip] = (name, POD)
+            kinds[name] = POD
+    for flow in flows:
+        packets = tuple(packets_of(flow))
+        first = next((p for p in packets if p.sent and p.namespace in kinds and p.device != "lo"), None)
+        if first is None or first.dst[0] not in owners:
+            continue
+        target, target_kind = owners[first.dst[0]]
+        if target != first.namespace:
+            yield Talk(flow, first, kinds[first.namespace], target, target_kind, packets)
+
+
+def _without_nat(talk: Talk) -> tuple[bool, str]:
+    first = talk.first
+    seen = False
+    for packet in talk.received():
+        seen = True
+        if (packet.src, packet.dst) != (first.src, first.dst):
+            return True, f"{talk.target} got {_ends(packet)}, {first.namespace} had sent {_ends(first)}"
+    for packet in talk.answered():
+        seen = True
+        if (packet.src, packet.dst) != (first.dst, first.src):
+            return True, f"{first.namespace} got {_ends(packet)} as the answer to {_ends(first)}"
+    return seen, ""
+
+
+def pods_reach_pods(talk: Talk, cluster: Cluster) -> tuple[bool, str]:
+    return _without_nat(talk) if (talk.source_kind, talk.target_kind) == (POD, POD) else (False, "")
+
+
+def nodes_reach_pods(talk: Talk, cluster: Cluster) -> tuple[bool, str]:
+    return _without_nat(talk) if (talk.source_kind, talk.target_kind) == (NODE, POD) else (False, "")
+
+
+def own_address_is_seen(talk: Talk, cluster: Cluster) -> tuple[bool, str]:
+    """The address on the pod's own eth0 is the source that others see, and the destination that it is reached by."""
+    seen = False
+    first = talk.first
+    if talk.source_kind == POD:
+        own = cluster.pods[first.namespace].ip
+        for packet in talk.received():
+            seen = True
+            if packet.src[0] != own:
+                return True, f"{first.namespace} is {ip4_text(own)}, but {talk.target} sees {ip4_text(packet.src[0])}"
+    if talk.target_kind == POD:
+        own = cluster.pods[talk.target].ip
+        for packet in talk.answered():
+            seen = True
+            if packet.src[0] != own:
+                return True, f"{talk.target} is {ip4_text(own)}, but {first.namespace} sees {ip4_text(packet.src[0])}"
+    return seen, ""
+
+
+INVARIANTS: dict[str, Callable[[Talk, Cluster], tuple[bool, str]]] = {
+    "pods reach pods without NAT": pods_reach_pods,
+    "nodes reach pods without NAT": nodes_reach_pods,
+    "a pod's own address is what others see": own_address_is_seen,
+}
+
+
+def judge(cluster: Cluster, flows: Iterable[Flow]) -> tuple[Verdict, ...]:
+    """Every invariant over a run's flows."""
+    found = list(talks(cluster, flows))
+    verdicts = []
+    for name, holds in INVARIANTS.items():
+        answers = [(talk, *holds(talk, cluster)) for talk in found]
+        failures = tuple(f"{_name(talk.flow)}: {wrong}" for talk, _, wrong in answers if wrong)
+        verdicts.append(Verdict(name, sum(said for _, said, _ in answers), failures))
+    return tuple(verdicts)
+
+
+def _name(flow: Flow) -> str:
+    return flow.name or f"{flow.kind} {flow.source} -> {flow.target}"
+
+
+def _ends(packet: Packet) -> str:
+    (src, sport), (dst, dport) = packet.src, packet.dst
+    if packet.proto == ICMP:
+        return f"{ip4_text(src)} -> {ip4_text(dst)} id {sport}"
+    return f"{ip4_text(src)}:{sport} -> {ip4_text(dst)}:{dport}"

@@ -1,0 +1,187 @@
+"""The Scenario kind of emu/v1, as typed, frozen values: what may stand in a scenario file, and nothing else.
+
+Names are those of kind's and kube-proxy's own configuration where these have one. Must not know files or clusters.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from emu.kube.api.meta import field_name
+
+OUTCOMES = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
+OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided"]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds")]
+Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
+
+
+class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=field_name):
+    """Base of every part: unknown keys are errors."""
+
+
+class NodePart(Part, frozen=True):
+    """One node; a pod CIDR of "" is the next /24 of podSubnet."""
+
+    name: str
+    zone: str = ""
+    pod_cidr: str = field(default="", name="podCIDR")
+
+
+class ProxyIptables(Part, frozen=True):
+    masquerade_all: bool = False
+    masquerade_bit: Annotated[int, Meta(ge=0, le=31)] = 14
+    localhost_node_ports: bool = True
+
+
+class DetectLocal(Part, frozen=True):
+    bridge_interface: str = ""
+    interface_name_prefix: str = ""
+
+
+class KubeProxyPart(Part, frozen=True):
+    """KubeProxyConfiguration's own names."""
+
+    mode: Literal["iptables"] = "iptables"
+    iptables: ProxyIptables = ProxyIptables()
+    detect_local_mode: Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"] = "ClusterCIDR"
+    detect_local: DetectLocal = DetectLocal()
+    cluster_cidr: str = field(default="", name="clusterCIDR")
+
+
+class ClusterPart(Part, frozen=True):
+    """`network` is a built-in network's name or the path of a .conflist beside the scenario."""
+
+    nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
+    network: str = "bridge"
+    underlay: Literal["routed", "switched"] = "routed"
+    pod_subnet: str = "10.244.0.0/16"
+    service_subnet: str = "10.96.0.0/12"
+    hairpin: bool = False
+    kube_proxy: KubeProxyPart = KubeProxyPart()
+    sysctls: dict[str, int | str] = {}
+
+
+class Tcp(Part, frozen=True):
+    """Connect, send, read the answer, close."""
+
+    from_: Source = field(name="from")
+    to: str
+    send: str = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    close: bool = True
+    timeout: Duration | None = None
+
+
+class Udp(Part, frozen=True):
+    """Send one datagram and wait for the answer, unless `reply` is false."""
+
+    from_: Source = field(name="from")
+    to: str
+    send: str = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    connected: bool = True
+    reply: bool = True
+    timeout: Duration | None = None
+
+
+class Ping(Part, frozen=True):
+    from_: Source = field(name="from")
+    to: str
+    count: Annotated[int, Meta(ge=1, le=10000)] = 1
+    interval: Duration = 1.0
+    size: Annotated[int, Meta(ge=0, le=65507)] = 56
+
+
+class Send(Part, frozen=True):
+    """A Scapy expression, parsed and never evaluated; what it leaves out the sender's namespace fills in."""
+
+    from_: Source = field(name="from")
+    scapy: str
+
+
+class Link(Part, frozen=True):
+    """Changes to the link of a node or a pod. `lose` numbers the frames to lose on its way out (0 is the next one)."""
+
+    node: str = ""
+    pod: str = ""
+    down: bool | None = None
+    delay: Duration | None = None
+    loss: str | float | None = None
+    mtu: Annotated[int, Meta(ge=68, le=65535)] | None = None
+    lose: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+
+
+class Expect(Part, frozen=True):
+    """What a flow must come to. Texts are globs.
+
+    `at`: who got it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
+    "none" says that it was not changed. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
+    code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all.
+    """
+
+    outcome: OutcomeWord = "delivered"
+    at: str = ""
+    dnat: str = ""
+    snat: str = ""
+    reason: str = ""
+    code: str = ""
+    place: str = ""
+    by: str = ""
+    received: str | None = None
+    frames: Annotated[int, Meta(ge=0)] | None = None
+
+
+class StoryLine(Part, frozen=True):
+    """A sentence for the comments of some frames: those on an interface (`on`, a glob), of a direction, and whose
+    one-line text matches the glob `when` (`*ARP who-has*`, `*[[]S] *`)."""
+
+    says: str
+    on: str = "*"
+    way: Literal["in", "out", "drop", "any"] = "any"
+    when: str = "*"
+
+
+class Step(Part, frozen=True):
+    """Exactly one action, with a name, an expectation and a story where wanted."""
+
+    name: str = ""
+    story: str | tuple[StoryLine, ...] = ""
+    expect: Expect | None = None
+    tcp: Tcp | None = None
+    udp: Udp | None = None
+    ping: Ping | None = None
+    send: Send | None = None
+    apply: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
+    delete: str | tuple[str, ...] | None = None
+    scale: dict[str, Annotated[int, Meta(ge=0, le=100000)]] | None = None
+    wait: Duration | None = None
+    link: Link | None = None
+
+    @property
+    def action(self) -> str:
+        """The key of its action."""
+        return next(name for name in ACTIONS if getattr(self, name) is not None)
+
+
+FLOWS = ("tcp", "udp", "ping", "send")
+ACTIONS = (*FLOWS, "apply", "delete", "scale", "wait", "link")
+
+
+class Metadata(Part, frozen=True):
+    name: str = ""
+    description: str = ""
+
+
+class Scenario(Part, frozen=True):
+    """One scenario. `seed` is that of every random draw."""
+
+    api_version: Literal["emu/v1"]
+    kind: Literal["Scenario"]
+    metadata: Metadata = Metadata()
+    seed: int = 0
+    cluster: ClusterPart = ClusterPart()
+    manifests: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()

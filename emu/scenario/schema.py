@@ -1,0 +1,22 @@
+"""The JSON Schema of scenario files, for editors. Must not know commands or files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from emu.scenario.kinds import ACTIONS, Scenario
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the first document of a scenario file."""
+    (reference,), parts = msgspec.json.schema_components([Scenario], ref_template="#/$defs/{name}")
+    # a step has exactly one action, which the types alone do not say
+    parts["Step"]["oneOf"] = [{"required": [action]} for action in ACTIONS]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "emu scenario",
+        **reference,
+        "$defs": parts,
+    }
