@@ -15,6 +15,7 @@ from emu.errors import SocketError
 from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import OUT, Device
+from emu.kernel.net.neighbour import VALID
 from emu.kernel.netfilter.conntrack import render
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.wire.addr import ip4_text, mac_text
@@ -174,7 +175,8 @@ class EmuWorld:
             return [render(conn, self.clock.now) for conn in net.conntrack]
         if what == "neigh":
             return [
-                f"{ip4_text(each.addr)} dev {each.device.name} lladdr {mac_text(each.lladdr)} {each.state}"
+                f"{ip4_text(each.addr)} dev {each.device.name}"
+                f"{f' lladdr {mac_text(each.lladdr)}' if each.state in VALID else ''} {each.state}"
                 for each in net.neighbours
             ]
         if what == "route":

@@ -25,7 +25,7 @@ from ladder_normalise import checksum
 from ladder_setup import Port, Setup
 
 SOL_PACKET, PACKET_RX_RING, PACKET_VERSION, TPACKET_V2 = 263, 5, 10, 1
-BLOCK, BLOCKS, SLOT = 1 << 16, 32, 2048
+BLOCK, BLOCKS, SLOT = 1 << 16, 64, 8192
 DIRECTIONS = {0: "in", 1: "in", 2: "in", 3: "in-other", 4: "out"}
 SIOCETHTOOL = 0x8946
 OFFLOADS = {"txcsum": 0x17, "sg": 0x19, "tso": 0x1F, "gso": 0x24}  # ETHTOOL_S...

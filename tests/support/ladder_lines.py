@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).parents[1] / "reference" / "ladders"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
@@ -23,8 +24,7 @@ _PROBE = re.compile(r"\[(\S+)>(\S+)\] ARP who-has (\S+) tell ")
 _ANSWER = re.compile(r"\[\S+>(\S+)\] ARP (\S+) is-at ")
 
 
-@dataclass(frozen=True)
-class Sighting:
+class Sighting(NamedTuple):
     """One frame at one tap. `time_ms` counts from the step's begin; `tap` is `namespace:device`."""
 
     time_ms: float
@@ -64,6 +64,17 @@ def parse(text: str) -> list[Step]:
         else:
             raise ValueError(f"line {number} of the ladder is not understood: {line!r}")
     return steps
+
+
+def write(name: str, steps: list[Step]) -> str:
+    """A ladder's text, as `parse` reads it. Times are left out: 0."""
+    lines = [f"# {name}"]
+    for step in steps:
+        lines += ["", f"## {step.title}", *(f"{0:>10.3f}          {call}" for call in step.calls)]
+        lines += [f"{0:>10.3f}  {seen.tap:<14} {seen.direction:<8} {seen.line}" for seen in step.frames]
+        for (namespace, what), entries in step.tables.items():
+            lines += [f"   -- {namespace}: {what}", *(f"      {entry}" for entry in entries)]
+    return "\n".join([*lines, ""])
 
 
 def load(name: str) -> list[Step]:
