@@ -1,0 +1,280 @@
+"""A captured frame's bytes, read for people: the fields that words are made of, and one line of text.
+
+Reads bytes only, so that a frame without a trail can be told too; odd bytes give less, never an
+error. Must not know trails, interfaces or why the frame was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from emu.wire.addr import ip4_text, mac_text
+from emu.wire.frame import ETH_P_ARP, ETH_P_IP, ICMP, IP_DF, IP_MF, IP_OFFSET, TCP, UDP
+
+Name = Callable[[int], str]
+Role = Callable[[bytes], str]
+
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
+FLAG_LETTERS = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"), (ECE, "E"), (CWR, "C"))
+PROTOCOLS = {1: "ICMP", 4: "IPIP", 6: "TCP", 17: "UDP", 33: "DCCP", 47: "GRE", 132: "SCTP"}
+WITH_PORTS = frozenset((TCP, UDP, 33, 132))
+ICMP_WORDS = {
+    (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
+    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
+    (3, 10): "host prohibited", (3, 13): "administratively prohibited", (5, 0): "redirect", (5, 1): "redirect",
+    (11, 0): "time to live exceeded", (11, 1): "reassembly time exceeded", (12, 0): "parameter problem",
+}  # fmt: skip
+ICMP_ERRORS = frozenset((3, 4, 5, 11, 12))
+NEAR = 1 << 24  # so far may a sequence number be from the first one of its connection
+
+
+class Summary(NamedTuple):
+    """`kind` is ARP, IPv4 or other. For ARP `src`/`dst` are sender's and target's address, `flags` the operation.
+
+    `size` counts the payload of TCP and UDP, of ICMP what follows its 8 bytes, else of IP. `frag` is the fragment word
+    with DF; `sport`/`dport` of ICMP are type and code, `ident`/`seq` an echo's.
+    """
+
+    kind: str
+    ethertype: int = 0
+    src: int = 0
+    dst: int = 0
+    proto: int = -1
+    ttl: int = 0
+    tos: int = 0
+    ip_id: int = 0
+    frag: int = 0
+    sport: int = 0
+    dport: int = 0
+    flags: int = 0
+    size: int = 0
+    seq: int = 0
+    ack: int = 0
+    window: int = 0
+    ident: int = 0
+    options: bytes = b""
+    quote: bytes = b""
+
+    @property
+    def fragment(self) -> bool:
+        """A piece of a datagram, the first included."""
+        return bool(self.frag & (IP_MF | IP_OFFSET))
+
+    @property
+    def has_ports(self) -> bool:
+        return self.proto in WITH_PORTS and not self.frag & IP_OFFSET
+
+    @property
+    def offset(self) -> int:
+        return (self.frag & IP_OFFSET) * 8
+
+
+def read(data: bytes) -> Summary:
+    """The summary of an Ethernet frame."""
+    ethertype = int.from_bytes(data[12:14], "big")
+    if ethertype == ETH_P_ARP and len(data) >= 42:
+        word = int.from_bytes
+        src, dst = word(data[28:32], "big"), word(data[38:42], "big")
+        return Summary("ARP", ethertype, src, dst, flags=word(data[20:22], "big"))
+    if ethertype == ETH_P_IP:
+        return read_ip(data[14:], ethertype)
+    return Summary("other", ethertype, size=max(len(data) - 14, 0))
+
+
+def read_ip(packet: bytes, ethertype: int = ETH_P_IP) -> Summary:
+    """The summary of an IPv4 packet, which may be cut short (as an ICMP error quotes it)."""
+    word = int.from_bytes
+    if len(packet) < 20 or packet[0] >> 4 != 4:
+        return Summary("other", ethertype, size=len(packet))
+    l4 = (packet[0] & 15) * 4
+    proto, frag = packet[9], word(packet[6:8], "big")
+    size = max(word(packet[2:4], "big") - l4, 0)
+    fields: dict[str, Any] = {}
+    head = packet[l4:]
+    if not frag & IP_OFFSET and len(head) >= 8:
+        if proto in WITH_PORTS:
+            fields = {"sport": word(head[:2], "big"), "dport": word(head[2:4], "big")}
+        if proto == UDP:
+            size -= 8
+        elif proto == TCP:
+            fields["seq"] = word(head[4:8], "big")
+            if len(head) >= 20:
+                header = (head[12] >> 4) * 4
+                size = max(size - header, 0)
+                fields |= {"ack": word(head[8:12], "big"), "flags": head[13], "window": word(head[14:16], "big")}
+                fields["options"] = head[20:header]
+        elif proto == ICMP:
+            size -= 8
+            fields = {
+                "sport": head[0],
+                "dport": head[1],
+                "ident": word(head[4:6], "big"),
+                "seq": word(head[6:8], "big"),
+            }
+            if head[0] in ICMP_ERRORS:
+                fields["quote"] = head[8:]
+    return Summary(
+        "IPv4", ethertype, word(packet[12:16], "big"), word(packet[16:20], "big"), proto, packet[8], packet[1],
+        word(packet[4:6], "big"), frag, size=size, **fields,
+    )  # fmt: skip
+
+
+# -- for a sentence ------------------------------------------------------------------------------
+
+
+def phrase(seen: Summary, name: Name = ip4_text) -> str:
+    """What the frame is, as the middle of a sentence: `a connection request (SYN)`."""
+    if seen.kind == "ARP":
+        return _arp_phrase(seen, name)
+    if seen.kind != "IPv4":
+        return f"a frame of type {seen.ethertype:#06x}"
+    if seen.fragment:
+        return f"a fragment (bytes {seen.offset} and on) of a datagram"
+    if seen.proto == TCP:
+        return _tcp_phrase(seen)
+    if seen.proto == UDP:
+        return f"a datagram of {_count(seen.size)}"
+    if seen.proto == ICMP:
+        return _icmp_phrase(seen, name)
+    return f"a packet of {PROTOCOLS.get(seen.proto, f'protocol {seen.proto}')}"
+
+
+def _count(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size} bytes"
+
+
+def _arp_phrase(seen: Summary, name: Name) -> str:
+    if seen.flags == 2:
+        return f"the answer that says where {name(seen.src)} is"
+    if seen.src == seen.dst:
+        return f"the announcement of {name(seen.src)} (gratuitous ARP)"
+    if not seen.src:
+        return f"the probe whether anybody has {name(seen.dst)}"
+    return f"the question who has {name(seen.dst)} (asked by {name(seen.src)})"
+
+
+def _tcp_phrase(seen: Summary) -> str:
+    flags = seen.flags
+    if not flags:  # an error may quote so little that they are cut off
+        return "a TCP segment"
+    data = f"{_count(seen.size)} of data" if seen.size else ""
+    if flags & RST:
+        return "a reset (RST)"
+    if flags & SYN:
+        return "the acceptance of the connection (SYN, ACK)" if flags & ACK else "a connection request (SYN)"
+    if flags & FIN:
+        return f"{data} and the end of the stream (FIN)" if data else "the end of one direction (FIN)"
+    return data or "an acknowledgement (ACK)"
+
+
+def _icmp_phrase(seen: Summary, name: Name) -> str:
+    if seen.sport in (0, 8):
+        return f"ping number {seen.seq}" if seen.sport == 8 else f"the answer to ping number {seen.seq}"
+    words = ICMP_WORDS.get((seen.sport, seen.dport), f"ICMP type {seen.sport} code {seen.dport}")
+    if not seen.quote:
+        return words
+    quoted = read_ip(seen.quote)
+    return (
+        f'the ICMP error "{words}" about {phrase(quoted, name)} to {endpoint(quoted.dst, quoted.dport, quoted, name)}'
+    )
+
+
+def endpoint(addr: int, port: int, seen: Summary, name: Name = ip4_text) -> str:
+    """`web.default (10.96.0.10:80)`; the bare address, with its port where the protocol has one, if it has no name."""
+    known, text = name(addr), ip4_text(addr)
+    full = f"{text}:{port}" if seen.has_ports else text
+    return full if known == text else f"{known} ({full})"
+
+
+def between(seen: Summary, name: Name = ip4_text) -> str:
+    """` from A to B:PORT` by names, "" where the frame is no IPv4."""
+    if seen.kind != "IPv4":
+        return ""
+    port = f":{seen.dport}" if seen.has_ports else ""
+    # an error's own phrase ends with the ends of the packet that it is about
+    comma = "," if seen.quote else ""
+    return f"{comma} from {name(seen.src)} to {name(seen.dst)}{port}"
+
+
+# -- one line ------------------------------------------------------------------------------------
+
+
+def line(data: bytes, role: Role = mac_text, firsts: Sequence[int] = ()) -> str:
+    """`[p1>cbr0] 10.244.1.11>10.96.0.10 ttl64 DF TCP 40001>80 [S] seq=0 win=64240 len=0 <mss=1460,...>`.
+
+    `firsts` are initial sequence numbers: numbers that follow one of them closely are counted from it.
+    """
+    seen = read(data)
+    pair = f"[{role(data[6:12])}>{role(data[:6])}]"
+    if seen.kind == "ARP":
+        if seen.flags == 2:
+            return f"{pair} ARP {ip4_text(seen.src)} is-at {role(data[22:28])} -> {ip4_text(seen.dst)}"
+        return f"{pair} ARP who-has {ip4_text(seen.dst)} tell {ip4_text(seen.src)} ({role(data[22:28])})"
+    if seen.kind == "other":
+        return f"{pair} ethertype {seen.ethertype:#06x} len={seen.size}"
+    return f"{pair} {ip_line(seen, firsts)}"
+
+
+def ip_line(seen: Summary, firsts: Sequence[int] = ()) -> str:
+    """The line of an IPv4 packet, without Ethernet."""
+    words = [f"{ip4_text(seen.src)}>{ip4_text(seen.dst)}", f"ttl{seen.ttl}"]
+    if seen.frag & IP_DF:
+        words.append("DF")
+    if seen.tos:
+        words.append(f"tos={seen.tos:#x}")
+    if seen.fragment:
+        words.append(f"frag={seen.offset}{'+' if seen.frag & IP_MF else ''}")
+    if seen.frag & IP_OFFSET:
+        words.append(f"{PROTOCOLS.get(seen.proto, f'proto={seen.proto}')} len={seen.size}")
+    elif seen.proto == TCP:
+        words.append(f"TCP {seen.sport}>{seen.dport} {_tcp_line(seen, firsts)}")
+    elif seen.proto == ICMP:
+        words.append(f"ICMP {_icmp_line(seen, firsts)}")
+    elif seen.has_ports:
+        words.append(f"{PROTOCOLS[seen.proto]} {seen.sport}>{seen.dport} len={seen.size}")
+    else:
+        words.append(f"{PROTOCOLS.get(seen.proto, f'proto={seen.proto}')} len={seen.size}")
+    return " ".join(words)
+
+
+def _tcp_line(seen: Summary, firsts: Sequence[int]) -> str:
+    letters = "".join(letter for bit, letter in FLAG_LETTERS if seen.flags & bit)
+    words = [f"[{letters}]", f"seq={_relative(seen.seq, firsts)}"]
+    if seen.flags & ACK:
+        words.append(f"ack={_relative(seen.ack, firsts)}")
+    words += [f"win={seen.window}", f"len={seen.size}"]
+    names = _options(seen.options)
+    return " ".join(words) + (f" <{','.join(names)}>" if names else "")
+
+
+def _relative(number: int, firsts: Sequence[int]) -> int:
+    """A sequence number counted from the nearest initial one below it; itself, where none is near."""
+    distance = min((number - first & 0xFFFFFFFF for first in firsts), default=NEAR)
+    return distance if distance < NEAR else number
+
+
+def _options(data: bytes) -> list[str]:
+    names: list[str] = []
+    at = 0
+    while at < len(data):
+        kind = data[at]
+        if kind < 2:
+            names.append(("eol", "nop")[kind])
+            at += 1
+            continue
+        length = data[at + 1] if at + 1 < len(data) else 0
+        if length < 2:
+            return [*names, f"broken({kind})"]
+        value = int.from_bytes(data[at + 2 : at + length], "big")
+        names.append({2: f"mss={value}", 3: f"wscale={value}", 4: "sackOK", 5: "sack", 8: "TS"}.get(kind, f"opt{kind}"))
+        at += length
+    return names
+
+
+def _icmp_line(seen: Summary, firsts: Sequence[int]) -> str:
+    if seen.sport in (0, 8):
+        return f"echo-{'request' if seen.sport else 'reply'} id={seen.ident} seq={seen.seq} len={seen.size}"
+    words = ICMP_WORDS.get((seen.sport, seen.dport), f"type={seen.sport} code={seen.dport}")
+    mtu = f" mtu={seen.seq}" if (seen.sport, seen.dport) == (3, 4) else ""
+    return f"{words}{mtu} quote({len(seen.quote)}B){{{ip_line(read_ip(seen.quote), firsts)}}}" if seen.quote else words

@@ -1,0 +1,88 @@
+"""Taps: what an interface sees is copied at once into one flat log, and read in order later.
+
+The log is a list that the garbage collector finds nothing to follow in but shared facts: for each
+frame its trail's entries, then its bytes, the time and a code. Nothing is counted or formatted while
+packets walk: `Log.index` does that afterwards. Must not know words, files or names.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from emu.clock import Clock
+from emu.wire.frame import Frame
+
+IN, OUT, DROP = 0, 1, 2
+
+# A frame's code: flow << 28 | interface << 5 | pkt_type << 2 | direction
+DIRECTION, PKT_TYPE_SHIFT, PKT_TYPE, INTERFACE_SHIFT, INTERFACE, FLOW_SHIFT = 3, 2, 7, 5, 0x7FFFFF, 28
+SHAPE = (1 << FLOW_SHIFT) - 1
+
+Tap = Callable[[Frame, int], None]
+DropTap = Callable[[Frame, str, str], None]
+
+
+class Log:
+    """Everything that was tapped, in the order of time. Frames are numbered from 0 in that order.
+
+    After `index`: `positions[n]` is where frame n's bytes lie in `entries`, `codes[n]` its code, `hops[n]` its number
+    within its flow, from 1; `flows` lists the frames of each flow.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.entries: list[Any] = []
+        self.positions = array("q")
+        self.codes = array("q")
+        self.hops = array("q")
+        self.flows: dict[int, array[int]] = {}
+
+    def tap(self, interface: int) -> Tap:
+        """The tap of interface number `interface`. It copies the frame's bytes and drains its trail."""
+        clock, extend, base = self.clock, self.entries.extend, interface << INTERFACE_SHIFT
+
+        def tap(frame: Frame, direction: int) -> None:
+            trail = frame.trail
+            if trail:
+                extend(trail)
+                trail.clear()
+            extend((bytes(frame.buf), clock.now, frame.flow << 28 | frame.pkt_type << 2 | base | direction))
+
+        return tap
+
+    def drop_tap(self, interface: int) -> DropTap:
+        """The drop tap of a namespace: frames that died, on the pseudo-interface `interface`."""
+        tap = self.tap(interface)
+
+        def drop_tap(frame: Frame, reason: str, place: str) -> None:
+            tap(frame, DROP)
+
+        return drop_tap
+
+    def index(self) -> int:
+        """Number what came since the last call; gives how many frames there are."""
+        entries, positions, codes, hops, flows = self.entries, self.positions, self.codes, self.hops, self.flows
+        start = positions[-1] + 3 if positions else 0
+        number = len(positions)
+        # no trail entry is bytes
+        found = [at for at, each in enumerate(islice(entries, start, None), start) if each.__class__ is bytes]
+        positions.extend(found)
+        for at in found:
+            code = entries[at + 2]
+            codes.append(code)
+            flow = code >> FLOW_SHIFT
+            frames = flows.get(flow)
+            if frames is None:
+                frames = flows[flow] = array("q")
+            frames.append(number)
+            hops.append(len(frames))
+            number += 1
+        return number
+
+    def trail(self, number: int) -> list[Any]:
+        """What happened to frame `number` since the tap before. It must be indexed."""
+        positions = self.positions
+        return self.entries[positions[number - 1] + 3 if number else 0 : positions[number]]

@@ -1,0 +1,415 @@
+"""A trail's entries in words: for each type how much it decides, a sentence for a learner, and a fact.
+
+`WORDS` is the whole list: a new type of trail entry is one row (and its functions). Reads entries and
+the frame they happened to; must not know how comments are put together, cached or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from emu.capture.summary import Name, Summary, between, phrase
+from emu.capture.tap import DROP, OUT
+from emu.kernel.net.fib import MAIN_TABLE, TABLE_NAMES, Route
+from emu.kernel.net.neighbour import Neighbour
+from emu.kernel.netfilter.conn import Conn
+from emu.kernel.netfilter.ruleset import BUILT_IN, Rule
+from emu.trail import (
+    Answered,
+    Asked,
+    Born,
+    Bridged,
+    Delivered,
+    Dropped,
+    Encapsulated,
+    Natted,
+    Note,
+    Policy,
+    Tracked,
+    Waited,
+)
+from emu.wire.addr import BROADCAST_MAC, ip4_text, mac_text
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A frame as one interface saw it. `owner` is the namespace, `bridge` the bridge that `device` is a port of, or "".
+
+    `kind` is the device's, `direction` a tap's; `foreign`: it came in for another's MAC. `name` gives the name of an
+    address, or the address as text. `dmac` is the destination, 6 bytes.
+    """
+
+    owner: str
+    device: str
+    kind: str
+    bridge: str
+    direction: int
+    foreign: bool
+    dmac: bytes
+    packet: Summary
+    trail: tuple[Any, ...]
+    name: Name
+
+    def has(self, kind: type) -> bool:
+        return any(entry.__class__ is kind for entry in self.trail)
+
+    @property
+    def phrase(self) -> str:
+        return phrase(self.packet, self.name)
+
+    @property
+    def between(self) -> str:
+        return between(self.packet, self.name)
+
+    def where(self, half: tuple[int, int]) -> str:
+        """An (address, port) of NAT as text; the port only where it is one."""
+        return f"{ip4_text(half[0])}:{half[1]}" if self.packet.has_ports and half[1] else ip4_text(half[0])
+
+    def called(self, half: tuple[int, int]) -> str:
+        """The same with its name, where it has one."""
+        known, text = self.name(half[0]), self.where(half)
+        return text if known == ip4_text(half[0]) else f"{known} ({text})"
+
+
+Say = Callable[[Any, View], str]
+
+
+class Word(NamedTuple):
+    """Of the entries in a trail those of the highest `rank` give the sentence. "" from `fact`: nothing to add."""
+
+    rank: int
+    sentence: Say
+    fact: Say
+
+
+def _nothing(entry: Any, view: View) -> str:
+    return ""
+
+
+# -- ends ----------------------------------------------------------------------------------------
+
+# the kernel's drop reasons (include/net/dropreason-core.h) for people; others are told as they are
+REASONS = {
+    "NETFILTER_DROP": "a rule says so",
+    "NEIGH_FAILED": "nobody answered ARP for the next hop",
+    "NEIGH_QUEUEFULL": "too many packets wait for ARP",
+    "NO_SOCKET": "no socket is open for it",
+    "IP_OUTNOROUTES": "no route leads to its destination",
+    "IP_INNOROUTES": "no route leads to its destination",
+    "IP_INADDRERRORS": "it is for somebody else, and forwarding is off here",
+    "IP_INHDR": "its time to live is used up, or its header is wrong",
+    "IP_CSUM": "its IP header checksum is wrong",
+    "TCP_CSUM": "its TCP checksum is wrong",
+    "UDP_CSUM": "its UDP checksum is wrong",
+    "ICMP_CSUM": "its ICMP checksum is wrong",
+    "IP_RPFILTER": "its source is not reached by the interface it came in on (rp_filter)",
+    "IP_LOCAL_SOURCE": "its source is an address of this namespace itself",
+    "IP_LOCALNET": "a loopback address came in from outside",
+    "IP_NOPROTO": "nobody speaks its protocol here",
+    "PKT_TOO_BIG": "it is too long for the link",
+    "QDISC_DROP": "the link lost it",
+    "DEV_READY": "the interface is down",
+    "BRIDGE_INGRESS_STP_STATE": "the bridge port does not forward yet",
+    "NO_TX_TARGET": "the bridge may not send it out of the port that it came in by (hairpin mode is off)",
+    "SOCKET_RCVBUFF": "the socket's buffer is full",
+    "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
+    "UNHANDLED_PROTO": "nobody here reads such frames",
+    "ICMP_ECHO_IGNORED": "echo requests are ignored here",
+}
+
+
+def decided_by(by: Any) -> str:
+    """What made a decision, in a line: a rule, a policy, a route, a neighbour, a connection."""
+    if isinstance(by, Rule):
+        return f"{by.table} {by.chain} rule {by.number}: {by}"
+    if isinstance(by, Policy):
+        return f"the policy {by.verdict} of {by.table} {by.chain}"
+    if isinstance(by, Route):
+        return f"route {by.text()}"
+    if isinstance(by, Neighbour):
+        return f"neighbour {ip4_text(by.addr)} dev {by.device.name} {by.state}"
+    if isinstance(by, Conn):
+        return f"ct #{by.number}"
+    return "" if by is None else str(by)
+
+
+def _dropped_sentence(entry: Dropped, view: View) -> str:
+    why = REASONS.get(entry.reason, entry.reason)
+    if isinstance(entry.by, Rule):
+        why = f'a rule says so ("{entry.by.comment}")' if entry.by.comment else "a rule says so"
+        if "-j REJECT" in entry.by.spec:
+            why += ", and answers its sender"
+    elif isinstance(entry.by, Policy):
+        why = "no rule accepts it"
+    return f"{entry.place} drops {view.phrase}{view.between}: {why}"
+
+
+def _dropped_fact(entry: Dropped, view: View) -> str:
+    by = decided_by(entry.by)
+    return f"dropped {entry.reason} at {entry.place}" + (f" by {by}" if by else "")
+
+
+# -- ARP -----------------------------------------------------------------------------------------
+
+
+def _asked_sentence(entry: Asked, view: View) -> str:
+    name = view.name(entry.addr)
+    if entry.why == "announce":
+        return f"{view.owner} tells everybody on {entry.device} that {name} is here (gratuitous ARP)"
+    if entry.why == "probe" or not entry.dst:
+        return f"{view.owner} asks whether {name} is still there, because what it knows is old"
+    if entry.dst == entry.addr:
+        return f"{view.owner} asks who has {name}, because a packet for it waits"
+    return f"{view.owner} asks who has {name}, because a packet to {view.name(entry.dst)} waits for it"
+
+
+def _asked_fact(entry: Asked, view: View) -> str:
+    return f"arp who-has {ip4_text(entry.addr)} dev {entry.device} ({entry.why})"
+
+
+def _answered_sentence(entry: Answered, view: View) -> str:
+    name = view.name(entry.addr)
+    if entry.proxy:
+        return f"{view.owner} answers for {name}, which it reaches by {entry.device} (proxy ARP)"
+    return f"{view.owner} answers that it has {name} itself"
+
+
+def _answered_fact(entry: Answered, view: View) -> str:
+    return f"arp {ip4_text(entry.addr)} is {'proxied, behind' if entry.proxy else 'local, asked on'} {entry.device}"
+
+
+def _waited_sentence(entry: Waited, view: View) -> str:
+    return f"{view.owner} knows the MAC of {view.name(entry.addr)} now, and sends {view.phrase} that waited for it"
+
+
+def _waited_fact(entry: Waited, view: View) -> str:
+    return f"waited for ARP: {ip4_text(entry.addr)} dev {entry.device}"
+
+
+# -- NAT and connections -------------------------------------------------------------------------
+
+
+def _natted_sentence(entry: Natted, view: View) -> str:
+    before, after = view.called(entry.before), view.called(entry.after)
+    number = getattr(entry.conn, "number", 0)
+    rules = [rule for rule in view.trail if rule.__class__ is Rule and rule.table == "nat"]
+    kube = any(rule.chain.startswith("KUBE-") and not rule.jump for rule in rules)
+    known = f"(connection #{number} remembers, no rule is asked)"
+    if entry.kind == "un-DNAT":
+        return f"un-DNAT: the answer shows the address that was asked, its source {before} becomes {after} {known}"
+    if entry.kind == "un-SNAT":
+        return f"un-SNAT: the answer goes to whoever asked, its destination {before} becomes {after} {known}"
+    if entry.kind == "SNAT":
+        masquerade = any("-j MASQUERADE" in rule.spec for rule in rules)
+        why = ", the address of the interface it leaves by (masquerade)" if masquerade else ""
+        who = "kube-proxy" if kube else "a rule"
+        if not rules:
+            return f"SNAT: the source {before} becomes {after} {known}"
+        return f"SNAT: {who} has the source {before} rewritten to {after}{why}"
+    if not rules:
+        return f"DNAT: the destination {before} becomes {after} {known}"
+    if kube:
+        return f"DNAT: kube-proxy's rules rewrite the Service address {before} to the endpoint {after}"
+    return f"DNAT: a rule rewrites the destination {before} to {after}"
+
+
+def natted_fact(entry: Natted, view: View) -> str:
+    """The half that changed and the connection: `dst 10.96.0.10:80 -> 10.244.2.5:8080, ct NEW #5`."""
+    half = "dst" if entry.kind in ("DNAT", "un-SNAT") else "src"
+    return f"{half} {view.where(entry.before)} -> {view.where(entry.after)}, ct {_conn(entry.conn, view)}"
+
+
+def _conn(conn: Any, view: View) -> str:
+    new = any(each.__class__ is Tracked and each.new and each.conn is conn for each in view.trail)
+    return f"{'NEW ' if new else ''}#{getattr(conn, 'number', '?')}"
+
+
+def _tracked_sentence(entry: Tracked, view: View) -> str:
+    if entry.conn is None:
+        return f"{view.owner} cannot place {view.phrase}{view.between} in any connection ({entry.state})"
+    if entry.new:
+        return f"{view.owner} sees {view.phrase}{view.between}, and remembers a new connection"
+    return f"{view.owner} sees {view.phrase}{view.between}; the connection is {entry.state} now"
+
+
+def _tracked_fact(entry: Tracked, view: View) -> str:
+    if entry.conn is None:
+        return f"ct {entry.state}"
+    if not entry.new:
+        return f"ct #{entry.conn.number} is {entry.state}"
+    told = any(each.__class__ is Natted and each.conn is entry.conn for each in view.trail)
+    return "" if told else f"ct NEW #{entry.conn.number}"
+
+
+# -- rules ---------------------------------------------------------------------------------------
+
+
+def _rule_sentence(entry: Rule, view: View) -> str:
+    return plain(view) + ", past the rules"
+
+
+def _policy_sentence(entry: Policy, view: View) -> str:
+    return f"{view.owner} has no rule for {view.phrase}{view.between}: the policy of {entry.chain} is {entry.verdict}"
+
+
+def _policy_fact(entry: Policy, view: View) -> str:
+    return f"{entry.table} {entry.chain}: policy {entry.verdict}"
+
+
+def walk_fact(rules: list[Rule], outcome: str = "") -> list[str]:
+    """The facts of one walk over a base chain: the chains it went through and what the last rule did (or `outcome`).
+
+    Jumps into chains where nothing matched are left out; a rule that only changed something gets a line of its own.
+    """
+    base = rules[0].chain
+    told = [rule for rule, then in zip(rules, [*rules[1:], None], strict=True) if _counts(rule, then)]
+    if not told:
+        return [f"{rules[0].table} {base}: {', '.join(rule.jump for rule in rules)}: no rule there matches"]
+    path = [rule.chain for rule in told]
+    if len(path) > 1 and path[0] in BUILT_IN.get(rules[0].table, ()):
+        path = [chain for chain in path if chain != path[0]] or path[:1]
+    chains = " -> ".join(chain for at, chain in enumerate(path) if not at or path[at - 1] != chain)
+    last = told[-1]
+    facts = [
+        f"{last.table} {chains}: {outcome}" if outcome else f"{last.table} {chains} rule {last.number}: {_act(last)}"
+    ]
+    facts += [f"{rule.table} {rule.chain} rule {rule.number}: {_act(rule)}" for rule in told[:-1] if not rule.jump]
+    if outcome:
+        facts.append(f"rule {last.number} of {last.chain}: {last.spec}")
+    return facts
+
+
+def _counts(rule: Rule, then: Rule | None) -> bool:
+    return not rule.jump or (then is not None and then.chain == rule.jump)
+
+
+def _act(rule: Rule) -> str:
+    return "counted" if rule.target is None else rule.target.spec().removeprefix("-j ")
+
+
+# -- routes, bridges, tunnels, ends --------------------------------------------------------------
+
+
+def _route_sentence(entry: Route, view: View) -> str:
+    return f"{view.owner} routes {view.phrase}{view.between}: {entry.text()}"
+
+
+def _route_fact(entry: Route, view: View) -> str:
+    known = entry.table == MAIN_TABLE or entry.kind != "unicast"
+    text = f"route {entry.text()}" + ("" if known else f" table {TABLE_NAMES.get(entry.table, entry.table)}")
+    if view.has(Born) or entry.kind != "unicast":
+        return text
+    return f"{text}\nttl {view.packet.ttl + 1} -> {view.packet.ttl}"
+
+
+_BORN = 60
+
+
+def _born_sentence(entry: Born, view: View) -> str:
+    if view.packet.quote:
+        text = f"{view.owner} sends {view.phrase}{view.between}"
+    else:
+        text = f"{view.owner}: {entry.what}, {view.phrase}{view.between}"
+    route = next((each for each in view.trail if each.__class__ is Route), None)
+    if route is None or route.kind != "unicast":
+        return text
+    if route.gateway:
+        return f"{text}. That is not on its own link, so the frame goes to the gateway {view.name(route.gateway)}"
+    return f"{text}. That is on its own link {view.device}, so the frame goes there straight"
+
+
+def _born_fact(entry: Born, view: View) -> str:
+    decided = any(WORDS.get(each.__class__, UNKNOWN).rank > _BORN for each in view.trail)
+    return f"born here: {entry.what}" if decided else ""
+
+
+def _bridged_sentence(entry: Bridged, view: View) -> str:
+    if entry.up:
+        if view.dmac[0] & 1:
+            return f"{entry.bridge} hands {view.phrase} up to {view.owner} too, as it is not for one MAC alone"
+        if view.foreign:
+            return f"{entry.bridge} is promiscuous, so {view.owner} sees {view.phrase} too"
+        return f"{entry.bridge} hands {view.phrase}{view.between} up: its destination MAC is the bridge's own"
+    if entry.flooded:
+        ports = "the only other port" if entry.flooded == 1 else f"{entry.flooded} ports"
+        why = (
+            "it is a broadcast"
+            if view.dmac == BROADCAST_MAC
+            else "it is for a group"
+            if view.dmac[0] & 1
+            else f"no port is known for {mac_text(view.dmac)}"
+        )
+        return f"{entry.bridge} floods {view.phrase} to {ports}, because {why}"
+    if any(each.__class__ is Bridged and each.flooded for each in view.trail):
+        return ""  # the flood is told
+    return (
+        f"{entry.bridge} knows where the destination MAC is, and sends {view.phrase}{view.between} out of {entry.port}"
+    )
+
+
+def _bridged_fact(entry: Bridged, view: View) -> str:
+    if entry.up:
+        return f"bridge {entry.bridge}: handed up"
+    if entry.flooded:
+        return f"bridge {entry.bridge}: flooded to {entry.flooded} port{'' if entry.flooded == 1 else 's'}"
+    if any(each.__class__ is Bridged and each.flooded for each in view.trail):
+        return ""
+    return f"bridge {entry.bridge}: fdb {mac_text(view.dmac)} -> {entry.port}"
+
+
+def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
+    verb = "wraps the packet in one of its own" if entry.out else "unwraps what was inside"
+    return f"the tunnel {entry.device} {verb}: {view.phrase}{view.between}"
+
+
+def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
+    return f"tunnel {entry.device}: {'encapsulated' if entry.out else 'decapsulated'}"
+
+
+def _delivered_sentence(entry: Delivered, view: View) -> str:
+    return f"{entry.netns} hands {view.phrase} to {entry.to}"
+
+
+def _delivered_fact(entry: Delivered, view: View) -> str:
+    return f"delivered to {entry.to}"
+
+
+def _note(entry: Note, view: View) -> str:
+    return entry.text
+
+
+WORDS: Mapping[type, Word] = {
+    Dropped: Word(100, _dropped_sentence, _dropped_fact),
+    Policy: Word(95, _policy_sentence, _policy_fact),
+    Asked: Word(90, _asked_sentence, _asked_fact),
+    Answered: Word(90, _answered_sentence, _answered_fact),
+    Natted: Word(80, _natted_sentence, natted_fact),
+    Encapsulated: Word(70, _encapsulated_sentence, _encapsulated_fact),
+    Born: Word(_BORN, _born_sentence, _born_fact),
+    Route: Word(50, _route_sentence, _route_fact),
+    Bridged: Word(40, _bridged_sentence, _bridged_fact),
+    Waited: Word(30, _waited_sentence, _waited_fact),
+    Tracked: Word(20, _tracked_sentence, _tracked_fact),
+    Note: Word(15, _note, _note),
+    Delivered: Word(12, _delivered_sentence, _delivered_fact),
+    Rule: Word(10, _rule_sentence, _nothing),
+}
+UNKNOWN = Word(5, lambda entry, view: plain(view), lambda entry, view: str(entry))
+
+
+def plain(view: View) -> str:
+    """A sentence from the bytes and the interface alone: nothing was decided since the tap before."""
+    what = f"{view.phrase}{view.between}"
+    if view.direction == DROP:
+        return f"{view.owner} drops {what}"
+    if view.direction == OUT:
+        return f"{view.bridge}'s port {view.device} sends {what}" if view.bridge else f"{view.owner} sends {what}"
+    if view.kind == "loopback":
+        return f"{view.owner} receives what it sent to itself: {what}"
+    if view.bridge:
+        return f"{view.bridge}'s port {view.device} takes in {what}"
+    if view.foreign:
+        return f"{view.device} of {view.owner} hears {what}, under somebody else's MAC"
+    return f"{view.owner} receives {what}"
