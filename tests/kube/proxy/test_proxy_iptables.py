@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -117,10 +118,10 @@ def parsed(text: str) -> tuple[list[Service], list[EndpointSlice]]:
     return [o for o in found if isinstance(o, Service)], [o for o in found if isinstance(o, EndpointSlice)]
 
 
-def of_case(path: Path, **changes: object) -> RuleSet:
+def of_case(path: Path, **changes: Any) -> RuleSet:
     case = yaml.safe_load(path.read_text())
     services, slices = parsed(yaml.safe_dump_all(case["objects"]))
-    return iptables.compile(services, slices, ProxyConfig(node_name="test-node", cluster_cidr="10.0.0.0/8", **changes))  # type: ignore[arg-type]  # named fields
+    return iptables.compile(services, slices, ProxyConfig(node_name="test-node", cluster_cidr="10.0.0.0/8", **changes))
 
 
 def test_the_text_of_a_cluster_ip() -> None:
@@ -158,7 +159,11 @@ def test_a_real_kernel_shows_all_cases_as_we_write_them(linux: Linux) -> None:
     netns = linux.namespace("proxy")
     if "nf_tables" not in linux.run(netns, "iptables", "--version"):
         pytest.skip("NOT COMPARED WITH A REAL KERNEL: not the nf_tables variant of iptables")
-    variants = [{}, {"masquerade_all": True}, {"detect_local_mode": "BridgeInterface", "bridge_interface": "cbr0"}]
+    variants: list[dict[str, Any]] = [
+        {},
+        {"masquerade_all": True},
+        {"detect_local_mode": "BridgeInterface", "bridge_interface": "cbr0"},
+    ]
     variants += [
         {"localhost_node_ports": False},
         {"node_port_addresses": ("192.0.2.0/24",), "node_addresses": ("192.0.2.1",)},
