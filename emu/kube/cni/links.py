@@ -1,0 +1,217 @@
+"""What plugins do to a machine by netlink and /proc/sys: bridges, veth pairs, addresses, routes, as lines to be read.
+
+Each function applies one thing to emulated namespaces and raises CniError in the reference plugins' words.
+Must not know configurations.
+"""
+
+from __future__ import annotations
+
+from emu.clock import Clock
+from emu.errors import InputError
+from emu.kernel import boot
+from emu.kernel.link.bridge import Bridge, FdbEntry, Port
+from emu.kernel.link.device import Device
+from emu.kernel.link.veth import Veth
+from emu.kernel.net import arp
+from emu.kernel.net.netns import Address, Netns
+from emu.kube.cni.spec import IP, Attachment, CniError, Host, Result, Route, failure
+from emu.wire.addr import ZERO_MAC, Prefix, ip4_text, mac, mac_text
+
+_TRIES = 10
+_FLOATING = "bridges without a set address"
+
+
+def random_mac(clock: Clock, purpose: str) -> bytes:
+    """eth_random_addr: unicast, locally administered."""
+    octets = bytearray(clock.random(purpose).randbytes(6))
+    octets[0] = octets[0] & 0xFE | 0x02
+    return bytes(octets)
+
+
+def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool) -> Bridge:
+    """The bridge called `name`, made if it is not there. `mtu` 0: the kernel's."""
+    found = host.netns.devices.get(name)
+    if found is None:
+        address = random_mac(host.netns.clock, f"mac/{host.netns.name}")
+        found = boot.bridge(host.netns, name, address, mtu or 1500)
+        host.disk.setdefault(_FLOATING, set()).add(name)
+    if not isinstance(found, Bridge):
+        raise failure(f'failed to create bridge "{name}": "{name}" already exists but is not a bridge')
+    if promisc and not found.promisc:
+        found.set_promisc(True)
+    found.up = True
+    return found
+
+
+def pin_mac(host: Host, bridge: Bridge) -> None:
+    """Set the bridge's address to what it is, so that it stays when ports come and go."""
+    host.disk.get(_FLOATING, set()).discard(bridge.name)
+
+
+def ports_changed(host: Host, bridge: Bridge) -> None:
+    """br_stp_recalculate_bridge_id and br_mtu_auto_adjust: without a set address a bridge bears its lowest port's."""
+    if bridge.name in host.disk.get(_FLOATING, ()):
+        old, bridge.mac = bridge.mac, min((port.device.mac for port in bridge.ports), default=ZERO_MAC)
+        if all(port.device.mac != old for port in bridge.ports):
+            bridge.fdb.pop(old, None)
+    bridge.mtu = min((port.device.mtu for port in bridge.ports), default=1500)
+    # fdb_delete_local: an address that a port took away stays, if it is the bridge's own too
+    if bridge.mac not in bridge.fdb:
+        bridge.fdb[bridge.mac] = FdbEntry(bridge.mac, None, bridge.clock.now, static=True)
+
+
+def make_veth(attachment: Attachment, netns: Netns, mtu: int, address: str) -> tuple[Veth, Veth]:
+    """A pair: IFNAME in the container, still down, and `veth` with 8 hex digits on the host, up."""
+    host, clock, name = attachment.host.netns, netns.clock, attachment.ifname
+    for _ in range(_TRIES):
+        peer = f"veth{clock.random(f'veth/{host.name}').getrandbits(32):08x}"
+        if name in netns.devices:
+            raise failure(f'container veth name ("{name}") peer provided ("{peer}") already exists')
+        if peer not in host.devices:
+            break
+    else:
+        raise failure(f"failed to find a unique veth name for {name}")
+    inside = _mac(address) if address else random_mac(clock, f"mac/{netns.name}")
+    link, far = boot.veth(netns, name, host, peer, inside, random_mac(clock, f"mac/{host.name}"), mtu or 1500)
+    link.up = False
+    return link, far
+
+
+def _mac(text: str) -> bytes:
+    try:
+        return mac(text)
+    except InputError:
+        raise failure(f"address {text}: invalid MAC address") from None
+
+
+def enslave(host: Host, bridge: Bridge, device: Device, *, hairpin: bool, isolated: bool) -> Port:
+    """Make `device` a port. It forwards nothing before its carrier is up (see `wait_forwarding`)."""
+    port = bridge.add_port(device, hairpin=hairpin, forwarding=False)
+    port.isolated = isolated
+    ports_changed(host, bridge)
+    return port
+
+
+def wait_forwarding(port: Port) -> None:
+    """Wait until the port forwards. The work that makes it do so runs behind what is in flight, such as the
+    announcement of a link that came up, which is why that one is lost here (linkwatch, br_port_carrier_check)."""
+    port.bridge.clock.drain()
+    port.forwarding = True
+
+
+def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
+    """Delete a link of the container, its peer with it: the addresses it had, or None if there is no such link."""
+    link = netns.devices.get(name)
+    if link is None:
+        return None
+    addresses = [each for each in netns.addresses if each.device is link]
+    peer = link.peer if isinstance(link, Veth) else None
+    for each in (link, peer):
+        if each is not None and each.net is not None:
+            each.up = False
+            bridge = each.master.bridge if each.master is not None else None
+            each.net.detach(each)
+            if bridge is not None:
+                ports_changed(host, bridge)
+    return addresses
+
+
+def configure(netns: Netns, name: str, result: Result) -> None:
+    """ConfigureIface: addresses, link up (and the announcement that arp_notify asks for), routes."""
+    link = _link(netns, name)
+    for ip in result.ips:
+        _claim(netns, name, ip, result)
+    link.up = True
+    if netns.sysctl.conf(name, "arp_notify"):
+        arp.announce(netns, link)
+    gateway = next((ip.gateway for ip in result.ips if ip.gateway), "")
+    for route in result.routes:
+        _add_route(netns, name, route, route.gw or gateway)
+
+
+def _link(netns: Netns, name: str) -> Device:
+    if name not in netns.devices:
+        raise failure(f'failed to lookup "{name}": Link not found')
+    return netns.devices[name]
+
+
+def _claim(netns: Netns, name: str, ip: IP, result: Result) -> None:
+    if ip.interface is None:
+        return
+    if not 0 <= ip.interface < len(result.interfaces) or result.interfaces[ip.interface].name != name:
+        raise failure(f'failed to add IP addr {ip.address} to "{name}": invalid interface index')
+    try:
+        boot.address(netns, name, ip.address)
+    except InputError as error:
+        raise failure(f'failed to add IP addr {ip.address} to "{name}": {error}') from None
+
+
+def _add_route(netns: Netns, name: str, route: Route, gateway: str) -> None:
+    words = [str(Prefix.parse(route.dst))]
+    words += ["via", gateway] if gateway else []
+    words += ["dev", name]
+    words += ["mtu", str(route.mtu)] if route.mtu else []
+    words += ["metric", str(route.priority)] if route.priority else []
+    words += ["table", str(route.table)] if route.table is not None else []
+    words += ["scope", {253: "link", 254: "host"}.get(route.scope or 0, "global")]
+    try:
+        boot.route(netns, " ".join(words))
+    except InputError as error:
+        why = "file exists" if "File exists" in error.what else "network is unreachable"
+        raise failure(f"failed to add route '{route} via {gateway or '<nil>'} dev {name}': {why}") from None
+
+
+def ensure_address(host: Host, bridge: Bridge, cidr: str, force: bool) -> None:
+    """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`."""
+    netns = host.netns
+    for address in [each for each in netns.addresses if each.device is bridge]:
+        if str(address) == cidr:
+            return
+        if not force:
+            raise failure(f'"{bridge.name}" already has an IP address different from {cidr}')
+        netns.remove_address(address)
+    boot.address(netns, bridge, cidr)
+    pin_mac(host, bridge)
+
+
+def enable_forwarding(netns: Netns) -> None:
+    """The machine routes between its interfaces."""
+    if not netns.sysctl.number("net.ipv4.ip_forward"):
+        netns.sysctl["net.ipv4.ip_forward"] = 1
+
+
+def check_addresses(netns: Netns, name: str, ips: tuple[IP, ...]) -> None:
+    """ValidateExpectedInterfaceIPs: each address is on the interface, and its subnet has a route."""
+    link = netns.devices.get(name)
+    if link is None:
+        raise failure(f"Cannot find container link {name}")
+    own = {str(address): address for address in netns.addresses if address.device is link}
+    for ip in ips:
+        address = own.get(ip.address)
+        if address is None:
+            raise failure(f"Failed to match addr {ip.address} on interface {name}")
+        if all(route.prefix != address.prefix for route in netns.fib.main):
+            raise failure(f"Failed to find Gateway {ip.gateway} for interface {name}")
+
+
+def check_routes(netns: Netns, routes: tuple[Route, ...]) -> None:
+    """ValidateExpectedRoute: each route of a result is there, by destination and, if it names one, gateway."""
+    there = {(route.prefix, ip4_text(route.gateway)) for route in netns.fib.main}
+    prefixes = {prefix for prefix, _ in there}
+    for route in routes:
+        prefix = Prefix.parse(route.dst)
+        if (prefix, route.gw) not in there if route.gw else prefix not in prefixes:
+            raise failure(f"Expected Route {route} not found in routing table")
+
+
+def check_mac(what: str, device: Device, expected: str) -> None:
+    """A device's address is what the result says, if it says one."""
+    if expected and mac_text(device.mac) != expected:
+        raise failure(f"Interface {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}")
+
+
+def open_netns(attachment: Attachment) -> Netns:
+    """The container's namespace. Raises CniError."""
+    if attachment.netns is None:
+        raise CniError(999, f'failed to open netns "{attachment.sandbox}"')
+    return attachment.netns

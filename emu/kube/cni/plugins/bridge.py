@@ -1,0 +1,222 @@
+"""`bridge`: a veth pair between a container and a bridge of the machine (plugins/main/bridge, v1.9).
+
+What comes out of the configuration and the addresses is computed first (`layer3`, `masquerade_rules`); the
+rest are the plugin's steps in its order, each one line. VLANs and nftables are not modelled and say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from emu.errors import InputError
+from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.veth import Veth
+from emu.kernel.net.netns import Netns
+from emu.kube.cni import invoke, ip_masq, links
+from emu.kube.cni.spec import (
+    IP,
+    Attachment,
+    CniError,
+    Config,
+    Dns,
+    Interface,
+    Result,
+    Route,
+    failure,
+    plugins,
+    read,
+    unmodelled,
+)  # fmt: skip
+from emu.wire.addr import Prefix, ip4_text, mac_text
+
+_DEFAULT = Prefix(0, 0)
+_UNMODELLED = ("vlan", "vlanTrunk", "preserveDefaultVlan", "macspoofchk")
+
+
+class _Ipam(msgspec.Struct):
+    type: str = ""
+
+
+class _Mac(msgspec.Struct):
+    mac: str = ""
+
+
+class _Args(msgspec.Struct):
+    cni: _Mac = msgspec.field(default_factory=_Mac)
+
+
+class BridgeConf(msgspec.Struct, rename="camel"):
+    """The plugin's keys, under their own names. `mtu` in bytes, 0: the kernel's."""
+
+    name: str
+    bridge: str = "cni0"
+    is_gateway: bool = False
+    is_default_gateway: bool = False
+    force_address: bool = False
+    ip_masq: bool = False
+    ip_masq_backend: str | None = None
+    mtu: int = 0
+    hairpin_mode: bool = False
+    promisc_mode: bool = False
+    port_isolation: bool = False
+    disable_container_interface: bool = False
+    ipam: _Ipam = msgspec.field(default_factory=_Ipam)
+    dns: Dns = Dns()
+    args: _Args = msgspec.field(default_factory=_Args)
+    runtime_config: _Mac = msgspec.field(default_factory=_Mac)
+
+
+@dataclass(frozen=True)
+class Layer3:
+    """What the addresses make of the container and of the bridge: `gateways` are the bridge's own, with length."""
+
+    ips: tuple[IP, ...]
+    routes: tuple[Route, ...]
+    gateways: tuple[str, ...]
+
+
+def layer3(conf: BridgeConf, ipam: Result) -> Layer3:
+    """calcGateways: the first address of a subnet is the gateway that nobody named; a default route, if it is asked for.
+
+    Pure. A default route of the IPAM's without a gateway does not count as one, so that both are added, and clash.
+    """
+    ips, gateways, routes = [], [], list(ipam.routes)
+    found = not conf.is_default_gateway
+    for ip in ipam.ips:
+        gateway = ip.gateway
+        if not gateway and conf.is_gateway:
+            gateway = ip4_text(ip.prefix.net + 1)
+        ips.append(IP(ip.address, gateway, 2))
+        if not found:
+            if not any(route.gw and Prefix.parse(route.dst) == _DEFAULT for route in routes):
+                routes.append(Route(str(_DEFAULT), gateway))
+            found = True
+        if conf.is_gateway:
+            gateways.append(f"{gateway}/{ip.prefix.length}")
+    return Layer3(tuple(ips), tuple(routes), tuple(gateways))
+
+
+@plugins.add("bridge")
+class BridgePlugin:
+    """A container's leg on a bridge; with `ipam` it gets addresses, without it is layer 2 only."""
+
+    def add(self, config: Config, attachment: Attachment) -> Result:
+        conf = _load(config)
+        host = attachment.host
+        if conf.hairpin_mode and conf.promisc_mode:
+            raise failure("cannot set hairpin mode and promiscuous mode at the same time")
+        if conf.ipam.type and conf.disable_container_interface:
+            raise failure("cannot use IPAM when DisableContainerInterface flag is set")
+        address = _mac(conf, attachment)
+        bridge = links.ensure_bridge(host, conf.bridge, conf.mtu, conf.promisc_mode)
+        netns = links.open_netns(attachment)
+        inside, outside = links.make_veth(attachment, netns, conf.mtu, address)
+        port = links.enslave(host, bridge, outside, hairpin=conf.hairpin_mode, isolated=conf.port_isolation)
+        interfaces = _interfaces(attachment, bridge, outside, inside)
+        result = Result(interfaces, dns=conf.dns)
+        if conf.ipam.type:
+            result = self._layer3(conf, config, attachment, netns, bridge, result)
+        else:
+            inside.up = not conf.disable_container_interface
+        if inside.up:
+            links.wait_forwarding(port)
+        # the bridge's address may have changed with its first port
+        return msgspec.structs.replace(result, interfaces=_interfaces(attachment, bridge, outside, inside))
+
+    def _layer3(
+        self, conf: BridgeConf, config: Config, attachment: Attachment, netns: Netns, bridge: Bridge, result: Result
+    ) -> Result:
+        """Addresses, on both sides. When something fails after the IPAM gave them, they go back."""
+        host = attachment.host
+        ipam = invoke.add(conf.ipam.type, config, attachment)
+        try:
+            if not ipam.ips:
+                raise failure("IPAM plugin returned missing IP config")
+            wiring = layer3(conf, ipam)
+            dns = conf.dns if conf.dns != Dns() else ipam.dns
+            result = Result(result.interfaces, wiring.ips, wiring.routes, dns)
+            netns.sysctl[f"net.ipv4.conf.{attachment.ifname}.arp_notify"] = 1
+            links.configure(netns, attachment.ifname, result)
+            for gateway in wiring.gateways:
+                try:
+                    links.ensure_address(host, bridge, gateway, conf.force_address)
+                except CniError as error:
+                    raise failure(f"failed to set bridge addr: {error.msg}") from None
+                links.enable_forwarding(host.netns)
+            if conf.ip_masq:
+                rules = ip_masq.masquerade_rules(conf.name, attachment.container_id, wiring.ips)
+                ip_masq.set_up(host.netns, rules)
+        except (CniError, InputError):
+            invoke.delete(conf.ipam.type, config, attachment)
+            raise
+        return result
+
+    def check(self, config: Config, attachment: Attachment) -> None:
+        conf = _load(config)
+        if not config.get("prevResult"):
+            raise failure("Required prevResult missing")
+        if conf.ipam.type:
+            invoke.check(conf.ipam.type, config, attachment)
+        result = Result.from_json(config["prevResult"])
+        netns = links.open_netns(attachment)
+        by_name = {(each.name, bool(each.sandbox)): each for each in result.interfaces}
+        bridge_said = by_name.get((conf.bridge, False))
+        inside_said = by_name.get((attachment.ifname, True))
+        if inside_said is None or inside_said.sandbox != attachment.sandbox:
+            got = inside_said.sandbox if inside_said is not None else ""
+            raise failure(f"Sandbox in prevResult {got} doesn't match configured netns: {attachment.sandbox}")
+        bridge = attachment.host.netns.devices.get(conf.bridge)
+        if bridge_said is None or not isinstance(bridge, Bridge):
+            raise failure(f"CNI created bridge {conf.bridge} in host namespace was not found")
+        links.check_mac("bridge", bridge, bridge_said.mac)
+        inside = netns.devices.get(attachment.ifname)
+        if not isinstance(inside, Veth):
+            raise failure(f"CNI created interface in container {attachment.ifname} not found")
+        links.check_mac("container", inside, inside_said.mac)
+        peer = inside.peer
+        outside_said = by_name.get((peer.name, False)) if peer is not None else None
+        if peer is None or outside_said is None or peer.master is None or peer.master.bridge is not bridge:
+            raise failure(f"CNI veth created for bridge {conf.bridge} was not found")
+        links.check_mac("host veth", peer, outside_said.mac)
+        links.check_addresses(netns, attachment.ifname, result.ips)
+        links.check_routes(netns, result.routes)
+
+    def delete(self, config: Config, attachment: Attachment) -> None:
+        conf = _load(config)
+        netns, addresses = attachment.netns, None
+        if netns is not None:
+            addresses = links.delete_veth(attachment.host, netns, attachment.ifname)
+        if conf.ipam.type:
+            invoke.delete(conf.ipam.type, config, attachment)
+        # only what was still on the link is known here: without it the chain stays behind
+        if conf.ip_masq and addresses:
+            ip_masq.tear_down(attachment.host.netns, conf.name, attachment.container_id, addresses)
+
+
+def _load(config: Config) -> BridgeConf:
+    """The plugin's keys. Raises CniError, or Undecided for a key that is not modelled."""
+    for key in _UNMODELLED:
+        if config.get(key):
+            raise unmodelled("bridge", key)
+    conf: BridgeConf = read(config, BridgeConf)
+    if conf.ip_masq and conf.ip_masq_backend not in (None, "", "iptables"):
+        raise unmodelled("bridge", f"ipMasqBackend: {conf.ip_masq_backend}")
+    if conf.is_default_gateway:
+        conf.is_gateway = True
+    return conf
+
+
+def _mac(conf: BridgeConf, attachment: Attachment) -> str:
+    """The container's MAC, if somebody gave one: the capability before `args.cni` before CNI_ARGS."""
+    args = attachment.known_args("MAC")
+    return conf.runtime_config.mac or conf.args.cni.mac or args.get("MAC", "")
+
+
+def _interfaces(attachment: Attachment, bridge: Bridge, outside: Veth, inside: Veth) -> tuple[Interface, ...]:
+    return (
+        Interface(bridge.name, mac_text(bridge.mac)),
+        Interface(outside.name, mac_text(outside.mac)),
+        Interface(inside.name, mac_text(inside.mac), sandbox=attachment.sandbox),
+    )

@@ -1,0 +1,29 @@
+"""`loopback`: a container's lo comes up and goes down (plugins/main/loopback). IFNAME is not asked."""
+
+from __future__ import annotations
+
+from emu.kube.cni.links import open_netns
+from emu.kube.cni.spec import IP, Attachment, Config, Interface, Result, failure, plugins
+from emu.wire.addr import mac_text
+
+
+@plugins.add("loopback")
+class LoopbackPlugin:
+    """lo, whatever IFNAME says. A previous result is handed on as it is."""
+
+    def add(self, config: Config, attachment: Attachment) -> Result:
+        netns = open_netns(attachment)
+        netns.set_link("lo", up=True)
+        if config.get("prevResult"):
+            return Result.from_json(config["prevResult"])
+        lo = netns.device("lo")
+        ips = tuple(IP(str(address), interface=0) for address in netns.addresses if address.device is lo)
+        return Result((Interface("lo", mac_text(lo.mac), sandbox=attachment.sandbox),), ips)
+
+    def check(self, config: Config, attachment: Attachment) -> None:
+        if not open_netns(attachment).device("lo").up:
+            raise failure("loopback interface is down")
+
+    def delete(self, config: Config, attachment: Attachment) -> None:
+        if attachment.netns is not None:
+            attachment.netns.set_link("lo", up=False)

@@ -1,0 +1,272 @@
+"""CNI 1.1.0's nouns: result, error, attachment, and what a plugin is (SPEC.md of containernetworking/cni).
+
+A plugin gets its execution configuration as the JSON object that the specification describes, unknown
+keys included, and the attachment: who, where, and on which machine. Must not know any plugin, and
+not Kubernetes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from emu.errors import EmuError, Undecided
+from emu.kernel.net.netns import Netns
+from emu.registry import Shelf
+from emu.wire.addr import Prefix, ip4, ip4_text
+
+VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+
+INCOMPATIBLE_VERSION, UNSUPPORTED_FIELD, UNKNOWN_CONTAINER, INVALID_ENV, IO_FAILURE, DECODING, INVALID_CONFIG = range(
+    1, 8
+)
+INVALID_NETNS, TRY_AGAIN, INTERNAL = 8, 11, 999
+
+Config = Mapping[str, Any]
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
+_BAD_IFNAME = re.compile(r"[/:\s]")
+
+
+class CniError(EmuError):
+    """A CNI operation failed: `code` as the specification numbers it (999: any failure without a number), `msg`, `details`."""
+
+    exit_status = 2
+
+    def __init__(self, code: int, msg: str, details: str = "") -> None:
+        self.code, self.msg, self.details = code, msg, details
+        super().__init__(code, msg, details)
+
+    def to_json(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"code": self.code, "msg": self.msg}
+        return {**said, "details": self.details} if self.details else said
+
+    def __str__(self) -> str:
+        return f"{self.msg}; {self.details}" if self.details else self.msg
+
+
+def failure(msg: str) -> CniError:
+    """A plugin's failure without a number of its own."""
+    return CniError(INTERNAL, msg)
+
+
+class _Part(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A piece of a result. JSON omits what is empty."""
+
+
+class Interface(_Part, frozen=True):
+    """A device: `mac` as text, `mtu` in bytes (0: not said), `sandbox` the namespace's path, "" on the host."""
+
+    name: str
+    mac: str = ""
+    mtu: int = 0
+    sandbox: str = ""
+    socket_path: str = ""
+    pci_id: str = msgspec.field(default="", name="pciID")
+
+
+class IP(_Part, frozen=True):
+    """An address with its prefix length ("10.244.1.2/24"), the gateway, and the index of its interface."""
+
+    address: str
+    gateway: str = ""
+    interface: int | None = None
+
+    @property
+    def addr(self) -> int:
+        return ip4(self.address.partition("/")[0])
+
+    @property
+    def prefix(self) -> Prefix:
+        return Prefix.parse(self.address)
+
+
+class Route(_Part, frozen=True):
+    """A route of the container. Without `gw` the gateway of the addresses is meant."""
+
+    dst: str
+    gw: str = ""
+    mtu: int = 0
+    advmss: int = 0
+    priority: int = 0
+    table: int | None = None
+    scope: int | None = None
+
+    def __str__(self) -> str:
+        """As the plugins print one in their errors."""
+        prefix = Prefix.parse(self.dst)
+        bits = f"{prefix.length and 0xFFFFFFFF << (32 - prefix.length) & 0xFFFFFFFF:08x}"
+        table, scope = ("<nil>" if each is None else str(each) for each in (self.table, self.scope))
+        return (
+            f"{{Dst:{{IP:{ip4_text(prefix.net)} Mask:{bits}}} GW:{self.gw or '<nil>'} MTU:{self.mtu} "
+            f"AdvMSS:{self.advmss} Priority:{self.priority} Table:{table} Scope:{scope}}}"
+        )
+
+
+class Dns(_Part, frozen=True):
+    """Name servers and what belongs to them."""
+
+    nameservers: tuple[str, ...] = ()
+    domain: str = ""
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class Result(_Part, frozen=True):
+    """What ADD leaves behind. JSON in any version's form comes from `to_json`."""
+
+    interfaces: tuple[Interface, ...] = ()
+    ips: tuple[IP, ...] = ()
+    routes: tuple[Route, ...] = ()
+    dns: Dns = Dns()
+
+    def to_json(self, version: str = VERSIONS[-1]) -> dict[str, Any]:
+        """The JSON object in the form of `version`; what that version cannot say is left out."""
+        said: dict[str, Any] = {"cniVersion": version, **msgspec.to_builtins(self)}
+        # JSON has lists only
+        said = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+        if VERSIONS.index(version) < VERSIONS.index("0.3.0"):
+            return self._old(version)
+        if version == VERSIONS[-1]:
+            return said
+        for interface in said.get("interfaces", ()):
+            for key in ("mtu", "socketPath", "pciID"):
+                interface.pop(key, None)
+        for route in said.get("routes", ()):
+            for key in ("mtu", "advmss", "priority", "table", "scope"):
+                route.pop(key, None)
+        if version != "1.0.0":
+            said["ips"] = [{"version": "4", **each} for each in said.get("ips", ())]
+        return said
+
+    def _old(self, version: str) -> dict[str, Any]:
+        """0.1.0 and 0.2.0: one address a family, no interfaces."""
+        said: dict[str, Any] = {"cniVersion": version}
+        if self.ips:
+            said["ip4"] = {"ip": self.ips[0].address}
+            if self.ips[0].gateway:
+                said["ip4"]["gateway"] = self.ips[0].gateway
+            if self.routes:
+                said["ip4"]["routes"] = [
+                    {"dst": each.dst, "gw": each.gw} if each.gw else {"dst": each.dst} for each in self.routes
+                ]
+        if self.dns != Dns():
+            said["dns"] = msgspec.to_builtins(self.dns)
+        return said
+
+    @classmethod
+    def from_json(cls, said: Config) -> Result:
+        """A result in any version's form. Raises CniError (6)."""
+        if "ip4" in said:
+            old = said["ip4"]
+            ip = {"address": old.get("ip"), "gateway": old.get("gateway", "")}
+            said = {"ips": [ip], "routes": old.get("routes", []), "dns": said.get("dns", {})}
+        try:
+            return msgspec.convert(said, cls)
+        except msgspec.ValidationError as error:
+            raise CniError(DECODING, f"could not parse the result: {error}") from None
+
+
+class Plugin(Protocol):
+    """A CNI plugin. `config` is the execution configuration (section 3 of the specification); failures are CniErrors."""
+
+    def add(self, config: Config, attachment: Attachment) -> Result: ...
+
+    def check(self, config: Config, attachment: Attachment) -> None: ...
+
+    def delete(self, config: Config, attachment: Attachment) -> None: ...
+
+
+Plugins = Mapping[str, Callable[[], Plugin]]
+plugins: Shelf[Callable[[], Plugin]] = Shelf("CNI plugin", "emu.kube.cni.plugins")
+
+
+@dataclass(eq=False)
+class Host:
+    """The machine where plugins run: its root namespace, the plugins in CNI_PATH, and what plugins keep on its disk."""
+
+    netns: Netns
+    plugins: Plugins = field(default_factory=lambda: plugins)
+    disk: dict[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One interface of one container: CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, and the machine.
+
+    `netns` None is an empty CNI_NETNS (the namespace is gone). `args` is text, `K=V;K2=V2`.
+    """
+
+    container_id: str
+    netns: Netns | None
+    ifname: str
+    host: Host
+    args: str = ""
+
+    @property
+    def sandbox(self) -> str:
+        """The namespace's path, as CNI_NETNS gives it."""
+        return f"/var/run/netns/{self.netns.name}" if self.netns is not None else ""
+
+    def known_args(self, *known: str) -> dict[str, str]:
+        """The values of `known` in CNI_ARGS. Raises CniError for others, unless they say IgnoreUnknown=1."""
+        found: dict[str, str] = {}
+        for pair in self.args.split(";") if self.args else ():
+            key, equals, value = pair.partition("=")
+            if not equals or "=" in value:
+                raise failure(f'ARGS: invalid pair "{pair}"')
+            found[key] = value
+        unknown = [key for key in found if key not in known and key != "IgnoreUnknown"]
+        if unknown and found.get("IgnoreUnknown", "").lower() not in ("1", "true"):
+            raise failure("ARGS: unknown args [" + " ".join(f'"{key}={found[key]}"' for key in unknown) + "]")
+        return {key: found[key] for key in known if found.get(key)}
+
+
+def valid_name(name: str) -> bool:
+    """Whether a network or container may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def check_network_name(name: str) -> None:
+    """Raises CniError (7)."""
+    if not name:
+        raise CniError(INVALID_CONFIG, "missing network name")
+    if not valid_name(name):
+        raise CniError(INVALID_CONFIG, "invalid characters found in network name", name)
+
+
+def check_container_id(container_id: str) -> None:
+    """Raises CniError (4)."""
+    if not container_id:
+        raise CniError(INVALID_ENV, "missing containerID")
+    if not valid_name(container_id):
+        raise CniError(INVALID_ENV, "invalid characters in containerID", container_id)
+
+
+def check_ifname(name: str) -> None:
+    """What the kernel takes for an interface's name (dev_valid_name). Raises CniError (4)."""
+    if not name:
+        raise CniError(INVALID_ENV, "interface name is empty")
+    if len(name) > 15:
+        raise CniError(INVALID_ENV, "interface name is too long", "interface name should be less than 16 characters")
+    if name in (".", ".."):
+        raise CniError(INVALID_ENV, "interface name is . or ..")
+    if _BAD_IFNAME.search(name):
+        raise CniError(INVALID_ENV, "interface name contains / or : or whitespace characters")
+
+
+def read(config: Config, shape: type[Any]) -> Any:
+    """The keys of `config` that `shape` (a msgspec Struct) names; others are left alone. Raises CniError (999)."""
+    try:
+        return msgspec.convert(config, shape)
+    except msgspec.ValidationError as error:
+        raise failure(f"failed to load netconf: {error}") from None
+
+
+def unmodelled(plugin: str, key: str) -> Undecided:
+    """A key whose effect nobody can compute here."""
+    return Undecided(f"CNI plugin {plugin}: {key!r} is not modelled")
