@@ -137,8 +137,44 @@ def tcp_lost(drive: Drive, client: str, target: Address, port: int, server: str,
     drive.left_open.append((socket, accepted))
 
 
+def tcp_after_flush(
+    drive: Drive, client: str, target: Address, port: int, server: str, *, server_first: bool, wait_ns: int = 0
+) -> None:
+    """An open connection whose conntrack entries are lost: who speaks next decides what becomes of it."""
+    socket, accepted = opened(drive, client, target, port, server)
+    drive.world.flush()
+    (accepted if server_first else socket).send(b"again")
+    drive.settle()
+    try:
+        drive.tell(f"got {(socket if server_first else accepted).recv(100, 0)!r}")
+    except OSError as error:
+        drive.tell(f"recv -> {named(error)}")
+    drive.world.wait(wait_ns)
+    drive.left_open.append((socket, accepted))
+
+
+def tcp_queue(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
+    """listen(0) and nobody accepts: the first connection fits, the second's SYN is ignored."""
+    listener = drive.world.tcp(server)
+    listener.bind(("0.0.0.0", target[1]))
+    listener.listen(0)
+    sockets = [drive.world.tcp(client), drive.world.tcp(client)]
+    for number, socket in enumerate(sockets):
+        socket.bind(("0.0.0.0", port + number))
+        try:
+            socket.connect(target, 1500 * MS)
+            drive.tell(f"{client} connect -> ok")
+        except OSError as error:
+            drive.tell(f"{client} connect -> {named(error)}")
+        drive.settle()
+    for socket in (listener, *sockets):
+        socket.close()
+        drive.settle()
+
+
 class Case(NamedTuple):
-    """Steps on a ladder's setup; `rules` are put at the end of `(namespace, table)`, `sysctls` and `mtus` replaced."""
+    """Steps on a ladder's setup, with changes: `rules` are put at the end of `(namespace, table)`, `routes` are those
+    of a namespace that the kernel does not make itself, `sysctls` and `mtus` are replaced."""
 
     base: str
     steps: tuple[Step, ...]
@@ -146,6 +182,7 @@ class Case(NamedTuple):
     rules: Mapping[tuple[str, str], str] = {}
     sysctls: Mapping[tuple[str, str], str] = {}
     mtus: Mapping[tuple[str, str], int] = {}
+    routes: Mapping[str, list[str]] = {}
 
     def setup(self) -> Setup:
         setup = Setup(self.base)
@@ -158,6 +195,8 @@ class Case(NamedTuple):
             before, head, rest = made["iptables_save"].partition(f"*{table}\n")
             body, commit, after = rest.partition("COMMIT\n")
             made["iptables_save"] = before + head + body + text + commit + after
+        for namespace, routes in self.routes.items():
+            setup.namespaces[namespace]["routes"] = routes
         for (namespace, key), value in self.sysctls.items():
             setup.namespaces[namespace]["sysctls"][key] = value
         return setup
@@ -356,5 +395,49 @@ CASES: dict[str, Case] = {
         REMOTE,
         (step("tcp with timestamps", tcp, to("p1", WEB, 40001, server="p3"), cold=True),),
         sysctls={("p1", "net.ipv4.tcp_timestamps"): "1", ("p3", "net.ipv4.tcp_timestamps"): "1"},
+    ),
+    "redirect": Case(
+        REMOTE,
+        (
+            step("ping by way of the gateway", ping, to("p1", P3, count=3, interval_ns=200 * MS), cold=True),
+            step("tcp by way of the gateway", tcp, to("p1", (P3, 8080), 40001, server="p3")),
+            step("a Service by way of the gateway", tcp, to("p1", WEB, 40002, server="p3")),
+        ),
+        routes={
+            "n1": ["default via 192.168.50.1 dev eth0"],
+            "n2": ["default via 192.168.50.1 dev eth0"],
+            "gw": ["10.244.1.0/24 via 192.168.50.11 dev eth0", "10.244.2.0/24 via 192.168.50.12 dev eth0"],
+        },
+    ),
+    "syn_lost": Case(
+        SAME,
+        (step("SYNs for 13 s", tcp, to("p1", (P2, 8084), 40001, timeout_ns=13 * SECOND), cold=True),),
+        rules={("n1", "filter"): "-A FORWARD -p tcp -m tcp --dport 8084 -j DROP\n"},
+    ),
+    "accept_queue": Case(SAME, (step("listen(0)", tcp_queue, to("p1", (P2, 8090), 40001, server="p2"), cold=True),)),
+    "entries_lost": Case(
+        REMOTE,
+        (
+            step(
+                "the client speaks", tcp_after_flush, to("p1", WEB, 40001, server="p3", server_first=False), cold=True
+            ),
+            step(
+                "the server speaks",
+                tcp_after_flush,
+                to("p1", WEB, 40002, server="p3", server_first=True, wait_ns=500 * MS),
+                cold=True,
+            ),
+        ),
+    ),
+    "no_route": Case(
+        ROUTED,
+        (
+            step("to a network nobody has", ping, to("p1", "10.244.7.7"), cold=True),
+            step("tcp to a network nobody has", tcp, to("p1", ("10.244.7.7", 80), 40001, timeout_ns=1500 * MS)),
+            step("to the router itself", ping, to("p1", "192.168.51.1")),
+            step("to the router's far address", ping, to("p1", "192.168.52.1")),
+            step("closed port of the router", tcp, to("p1", ("192.168.52.1", 81), 40002)),
+            step("node to node", ping, to("n1", "192.168.52.12")),
+        ),
     ),
 }
