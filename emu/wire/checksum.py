@@ -24,6 +24,27 @@ def pseudo_sum(src: int, dst: int, proto: int, length: int) -> int:
     return (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + proto + length
 
 
+def _crc32c_table() -> tuple[int, ...]:
+    table = []
+    for index in range(256):
+        value = index
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+_CRC32C = _crc32c_table()
+
+
+def crc32c(data: bytes) -> int:
+    """The Castagnoli CRC of SCTP (RFC 9260 appendix A)."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = value >> 8 ^ _CRC32C[(value ^ byte) & 255]
+    return value ^ 0xFFFFFFFF
+
+
 def adjust(check: int, old: int, new: int) -> int:
     """The checksum after a 16- or 32-bit field (aligned to 16 bits) went from `old` to `new`."""
     total = (0xFFFF - check) + new + 0xFFFFFFFF - old

@@ -15,7 +15,7 @@ from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
 ETH_HLEN = 14
 IP_HLEN = 20
 ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806
-ICMP, TCP, UDP = 1, 6, 17
+ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
@@ -26,7 +26,7 @@ class Frame:
     """One frame on its way. Addresses are ints, MACs 6 bytes.
 
     `proto` is the IP protocol, or -1 where there is no IPv4 packet that could be read.
-    `sport`/`dport` are the ports of TCP and UDP; for ICMP the echo id (0 without one) and
+    `sport`/`dport` are the ports of TCP, UDP and SCTP; for ICMP the echo id (0 without one) and
     `type << 8 | code`; 0 for other protocols and for fragments after the first.
     `frag` is the fragment word (MF and offset), 0 for a whole datagram.
     `indev`/`outdev` are the devices as a hook sees them, `physin`/`physout` the bridge ports
@@ -88,7 +88,7 @@ class Frame:
         self.dst = int.from_bytes(buf[30:34], "big")
         if self.frag & IP_OFFSET:
             return
-        if self.proto in (TCP, UDP, 132, 33) and len(buf) >= l4 + 4:
+        if self.proto in (TCP, UDP, SCTP) and len(buf) >= l4 + 4:
             self.sport = buf[l4] << 8 | buf[l4 + 1]
             self.dport = buf[l4 + 2] << 8 | buf[l4 + 3]
         elif self.proto == ICMP and len(buf) >= l4 + 8:

@@ -6,8 +6,8 @@ Must not know why a field changes.
 
 from __future__ import annotations
 
-from emu.wire.checksum import adjust
-from emu.wire.frame import ICMP, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.checksum import adjust, crc32c
+from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, Frame
 
 
 def set_ethernet(frame: Frame, header: bytes, dmac: bytes, smac: bytes) -> None:
@@ -73,6 +73,13 @@ def _transport(frame: Frame, old: int, new: int, old_port: int, new_port: int, o
         at = l4 + 16
     elif proto == UDP:
         at = l4 + 6
+    elif proto == SCTP and len(buf) >= l4 + 12:
+        buf[l4 + offset] = new_port >> 8
+        buf[l4 + offset + 1] = new_port & 255
+        # RFC 9260 section 6.8: CRC32c over the whole packet, its own field zero, least significant byte first
+        buf[l4 + 8 : l4 + 12] = bytes(4)
+        buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.ip_length])).to_bytes(4, "little")
+        return
     elif proto == ICMP and len(buf) >= l4 + 8:
         if old_port != new_port:
             check = adjust(buf[l4 + 2] << 8 | buf[l4 + 3], old_port, new_port)

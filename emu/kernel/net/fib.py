@@ -6,7 +6,7 @@ default. Must not know frames or neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,37 +66,47 @@ class Route:
 class FibTable:
     """The routes of one table. `lookup` costs one dict look-up for each prefix length in use."""
 
-    __slots__ = ("_levels", "_routes")
+    __slots__ = ("_changed", "_routes", "levels")
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None]) -> None:
         self._routes: dict[Prefix, list[Route]] = {}
-        self._levels: list[tuple[int, dict[int, Route]]] = []
+        self._changed = changed  # told when a prefix length comes or goes
+        self.levels: list[tuple[int, dict[int, Route]]] = []
 
     def add(self, route: Route) -> None:
         """Add a route; the lowest metric of a prefix wins. Raises InputError if prefix and metric are taken."""
-        same = self._routes.setdefault(route.prefix, [])
+        same = self._routes.get(route.prefix, [])
         if any(old.metric == route.metric for old in same):
             raise InputError(f"route {route.text()}: File exists", expected="another prefix or metric")
-        same.append(route)
-        same.sort(key=lambda each: each.metric)
-        self._compile()
+        same = self._routes[route.prefix] = sorted([*same, route], key=lambda each: each.metric)
+        self._put(route.prefix, same)
 
     def remove(self, route: Route) -> None:
         same = self._routes[route.prefix]
         same.remove(route)
         if not same:
             del self._routes[route.prefix]
-        self._compile()
+        self._put(route.prefix, same)
 
-    def _compile(self) -> None:
-        levels: dict[int, dict[int, Route]] = {}
-        for prefix, routes in self._routes.items():
-            levels.setdefault(prefix.length, {})[prefix.net] = routes[0]
-        self._levels = [(mask(length), levels[length]) for length in sorted(levels, reverse=True)]
+    def _put(self, prefix: Prefix, routes: list[Route]) -> None:
+        netmask = mask(prefix.length)
+        level = next((each for wanted, each in self.levels if wanted == netmask), None)
+        if level is None:
+            level = {}
+            self.levels.append((netmask, level))
+            self.levels.sort(key=lambda each: -each[0])
+            self._changed()
+        if routes:
+            level[prefix.net] = routes[0]
+        else:
+            level.pop(prefix.net, None)
+            if not level:
+                self.levels.remove((netmask, level))
+                self._changed()
 
     def lookup(self, dst: int) -> Route | None:
         """The longest match, whatever its kind; None if no route matches."""
-        for netmask, routes in self._levels:
+        for netmask, routes in self.levels:
             route = routes.get(dst & netmask)
             if route is not None:
                 return route
@@ -112,15 +122,19 @@ class FibTable:
 
 
 class Fib:
-    """The tables and rules of one namespace."""
+    """The tables and rules of one namespace. `own` holds the local addresses that have a route of their own (/32)."""
 
-    __slots__ = ("_plain", "_rules", "local", "main", "tables")
+    __slots__ = ("_levels", "_rules", "_throws", "local", "main", "own", "tables")
 
     def __init__(self) -> None:
-        self.local, self.main = FibTable(), FibTable()
-        self.tables: dict[int, FibTable] = {LOCAL_TABLE: self.local, MAIN_TABLE: self.main, DEFAULT_TABLE: FibTable()}
+        self.tables: dict[int, FibTable] = {}
+        self.own: set[int] = set()
+        self._throws = 0
         self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
-        self._plain = True
+        # with the usual rules: the levels of local, main and default, one after the other; else None
+        self._levels: list[tuple[int, dict[int, Route]]] | None = []
+        self.local, self.main = self.table(LOCAL_TABLE), self.table(MAIN_TABLE)
+        self.table(DEFAULT_TABLE)
 
     @property
     def rules(self) -> tuple[IpRule, ...]:
@@ -130,33 +144,58 @@ class Fib:
         """Insert by priority; equal priorities keep their order."""
         self._rules.append(rule)
         self._rules.sort(key=lambda each: each.priority)
-        self._plain = False
+        self._compile()
 
     def remove_rule(self, rule: IpRule) -> None:
         self._rules.remove(rule)
+        self._compile()
+
+    def _compile(self) -> None:
+        if self._throws or not all(rule.always for rule in self._rules):
+            self._levels = None
+            return
+        tables = [self.tables[rule.table] for rule in self._rules if rule.table in self.tables]
+        self._levels = [level for table in tables for level in table.levels]
 
     def table(self, number: int) -> FibTable:
-        return self.tables.setdefault(number, FibTable())
+        if number not in self.tables:
+            self.tables[number] = FibTable(self._compile)
+        return self.tables[number]
 
     def add(self, route: Route) -> None:
+        """Raises InputError if the route's prefix and metric are taken in its table."""
         self.table(route.table).add(route)
+        if route.kind == "local" and route.prefix.length == 32:
+            self.own.add(route.prefix.net)
+        elif route.kind == "throw":
+            self._throws += 1
+            self._compile()
 
     def remove(self, route: Route) -> None:
         self.table(route.table).remove(route)
+        if route.kind == "local" and route.prefix.length == 32:
+            self.own.discard(route.prefix.net)
+        elif route.kind == "throw":
+            self._throws -= 1
+            self._compile()
 
     def remove_device(self, device: Any) -> None:
         """Forget every route that leaves by a device (fib_sync_down_dev)."""
         for table in self.tables.values():
             for route in [each for each in table if each.device is device]:
-                table.remove(route)
+                self.remove(route)
 
     def lookup(self, dst: int, src: int = 0, mark: int = 0, iif: str = "", oif: Any = None) -> Route | None:
         """fib_lookup: the route of the first rule whose table has one; None is "Network is unreachable".
 
         `oif` restricts to routes out of one device, as SO_BINDTODEVICE does.
         """
-        if self._plain and oif is None:
-            return self.local.lookup(dst) or self.main.lookup(dst) or self.tables[DEFAULT_TABLE].lookup(dst)
+        if self._levels is not None and oif is None:
+            for netmask, routes in self._levels:
+                route = routes.get(dst & netmask)
+                if route is not None:
+                    return route
+            return None
         for rule in self._rules:
             if rule.matches(dst, src, mark, iif):
                 route = self.tables[rule.table].lookup(dst) if rule.table in self.tables else None

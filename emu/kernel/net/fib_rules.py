@@ -21,5 +21,10 @@ class IpRule:
     mask: int = 0
     iif: str = ""
 
+    @property
+    def always(self) -> bool:
+        """Does the rule hold for every packet?"""
+        return self.src.length == self.dst.length == self.mask == 0 and not self.iif
+
     def matches(self, dst: int, src: int, mark: int, iif: str) -> bool:
         return dst in self.dst and src in self.src and mark & self.mask == self.mark and self.iif in ("", iif)

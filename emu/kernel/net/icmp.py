@@ -13,6 +13,7 @@ from emu.clock import MS
 from emu.kernel.net import ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
+from emu.kernel.netfilter.conn import attach
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.frame import BROADCAST, ICMP, IP_OFFSET, MULTICAST, Frame
@@ -69,6 +70,8 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     )  # fmt: skip
     net.born += 1
     error.route = route
+    if frame.ct is not None:
+        attach(error, frame)
     ip_output.local_out(net, error)
 
 

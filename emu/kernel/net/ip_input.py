@@ -80,26 +80,28 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     """
     src, dst = frame.src, frame.dst
     route = net.fib.lookup(dst, src, frame.mark, device.name)
-    broadcast = dst == 0xFFFFFFFF or (route is not None and route.kind == "broadcast")
-    if src >> 28 == 14 or src == 0xFFFFFFFF:
+    first, loopback = src >> 24, device.noarp
+    if first >= 224 and (first < 240 or src == 0xFFFFFFFF):
         return "IP_INVALID_SOURCE", None
-    if src >> 24 == 0 and not (broadcast and src == 0):
+    if first == 0 and not (src == 0 and (dst == 0xFFFFFFFF or (route is not None and route.kind == "broadcast"))):
         return "IP_INVALID_SOURCE", None
-    if dst >> 24 == 0:
+    to = dst >> 24
+    if to == 0:
         return "IP_INVALID_DEST", None
-    if (src >> 24 == 127 or dst >> 24 == 127) and not device.noarp and not net.route_localnet[device.ifindex]:
+    if (first == 127 or to == 127) and not loopback and not net.route_localnet[device.ifindex]:
         return "IP_LOCALNET", None
-    if dst == 0xFFFFFFFF or dst >> 28 == 14:
-        return "", BROADCAST_IN if dst == 0xFFFFFFFF else MULTICAST_IN
-    filtered = net.rp_filter[device.ifindex]
-    if not device.noarp:
-        if net.is_local(src) and src and not net.sysctl.conf(device.name, "accept_local"):
+    if to >= 224 and (to < 240 or dst == 0xFFFFFFFF):
+        return "", BROADCAST_IN if to >= 240 else MULTICAST_IN
+    ifindex = device.ifindex
+    if not loopback:
+        if src in net.fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
+        filtered = net.rp_filter[ifindex]
         if filtered and src:
             back = net.fib.lookup(src, dst, frame.mark)
             if back is None or (filtered == 1 and back.device is not device):
                 return "IP_RPFILTER", back
-    if route is not None and route.kind == "unicast" and not net.forwards[device.ifindex]:
+    if route is not None and route.kind == "unicast" and not net.forwards[ifindex]:
         return "IP_INADDRERRORS", route
     return "", route
 

@@ -96,12 +96,16 @@ class Netns:
         self._cache_sysctl("")
         self.sysctl.on_change(self._cache_sysctl)
 
-    def _cache_sysctl(self, _name: str) -> None:
+    def _cache_sysctl(self, name: str) -> None:
+        """Keep what the walk reads for each packet; `name` is the sysctl that changed, "" for all."""
         sysctl = self.sysctl
+        if name.startswith("net.ipv4.conf."):
+            device = self.devices.get(name.split(".")[3])
+            for each in [device] if device is not None else self.devices.values():
+                self._cache_device(each)
+            return
         self.default_ttl = sysctl.number("net.ipv4.ip_default_ttl")
         self.bridge_nf_call_iptables = bool(sysctl["net.bridge.bridge-nf-call-iptables"])
-        for device in self.devices.values():
-            self._cache_device(device)
 
     def _cache_device(self, device: Device) -> None:
         conf = self.sysctl.conf
@@ -158,6 +162,7 @@ class Netns:
         )
         address = Address(addr, length, device, scope, secondary)
         self.addresses.append(address)
+        self.sysctl.settle_device(device.name)
         kernel: dict[str, Any] = {"device": device, "prefsrc": addr, "proto": "kernel"}
         if self.fib.local.lookup(addr) is None or self._local_route(addr) is None:
             self.fib.add(Route(Prefix(addr, 32), "local", scope="host", table=LOCAL_TABLE, **kernel))
@@ -190,7 +195,7 @@ class Netns:
                 for each in table
                 if each.proto == "kernel" and each.prefsrc == address.addr and each.device is address.device
             ]:
-                table.remove(route)
+                self.fib.remove(route)
 
     # -- what netfilter asks (netfilter/hooks.py Netns) -------------------------------------------
 
@@ -198,6 +203,9 @@ class Netns:
         return self.fib.addr_type(addr)
 
     def is_local(self, addr: int) -> bool:
+        """Is this one of the namespace's own addresses (the loopback net included)?"""
+        if addr in self.fib.own:
+            return True
         route = self.fib.local.lookup(addr)
         return route is not None and route.kind == "local"
 
@@ -254,6 +262,8 @@ class Netns:
             return
         device.up = up
         if not up:
+            if self.conntrack is not None:
+                self.conntrack.delete(lambda conn: conn.masq_ifindex == device.ifindex)
             self.fib.remove_device(device)
             for neighbour in list(device.neigh.values()):
                 neighbour.forget()

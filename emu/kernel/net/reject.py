@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emu import craft
 from emu.kernel.net import icmp, ip_output
+from emu.kernel.netfilter.conn import attach
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire_tcp
@@ -66,5 +67,6 @@ def _reset(net: Netns, frame: Frame) -> None:
         frame.physin.transmit(answer)
         return
     answer.route = route
-    answer.ct, answer.ctinfo, answer.ctdir = frame.ct, 4 if frame.ct is not None else 0, 1 - frame.ctdir
+    if frame.ct is not None:
+        attach(answer, frame)
     ip_output.local_out(net, answer)

@@ -244,7 +244,7 @@ class TcpSocket:
             self._timer = None
             self._bury()
         elif deadline is not None:
-            self._timer = self.net.clock.call_at(deadline, self._on_deadline, background=endpoint.state == "TIME_WAIT")
+            self._timer = self.net.clock.call_at(deadline, self._on_deadline, background=endpoint.time_waiting)
 
     def _on_deadline(self) -> None:
         endpoint = self._live()
@@ -252,6 +252,12 @@ class TcpSocket:
         self._after(endpoint.on_deadline(self.net.clock.now))
         if endpoint.state != before and self.on_readable is not None:
             self.on_readable()
+
+    def retire(self) -> None:
+        """Leave TIME_WAIT at once, for a new incarnation of the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._bury()
 
     def _bury(self) -> None:
         if self.remote is not None:
@@ -347,10 +353,13 @@ class Tcp:
             return
         segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
         socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
-        if socket is not None and segment.flags & (SYN | ACK | RST) == SYN and socket.state == "TIME_WAIT":
-            # a new incarnation: tcp_timewait_state_process lets a listener take over
-            socket._bury()
-            socket = None
+        isn = None
+        if socket is not None and socket.endpoint is not None and segment.flags & (SYN | ACK | RST) == SYN:
+            # a new incarnation: tcp_timewait_state_process may let a listener take over
+            isn = socket.endpoint.reusable_isn(segment)
+            if isn is not None:
+                socket.retire()
+                socket = None
         if socket is None:
             listener = self.ports.lookup(frame.dst, frame.dport)
             if listener is None or listener.backlog is None:
@@ -366,7 +375,7 @@ class Tcp:
                 drop(net, frame, "TCP_LISTEN_OVERFLOW")
                 return
             self._deliver(frame)
-            self._open(frame, segment, listener)
+            self._open(frame, segment, listener, isn)
             return
         self._deliver(frame)
         socket.on_segment(segment)
@@ -377,7 +386,7 @@ class Tcp:
         if net.on_delivered is not None:
             net.on_delivered(frame, self.fact)
 
-    def _open(self, frame: Frame, syn: Segment, listener: TcpSocket) -> None:
+    def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
         """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""
         route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst)
         if route is None:
@@ -392,7 +401,7 @@ class Tcp:
         child.ident = self.random.randrange(0x10000)
         child.nodelay = listener.nodelay
         child.endpoint, segments = TcpEndpoint.accept(
-            self.config(), self.mss(route), self.random.randrange(1 << 32), syn, self.net.clock.now,
+            self.config(), self.mss(route), self.random.randrange(1 << 32) if isn is None else isn, syn, self.net.clock.now,
             ts_offset=self.random.randrange(1 << 32),
         )  # fmt: skip
         child.endpoint.nodelay = listener.nodelay
@@ -418,7 +427,9 @@ class Tcp:
             found = meaning(kind, code)
             if found is None:
                 return
-            segments = endpoint.on_icmp_error(found[0], now, hard=found[1])
+            l4 = quoted.l4
+            seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")
+            segments = endpoint.on_icmp_error(found[0], now, hard=found[1], seq=seq)
         socket._after(segments)
         if socket.on_readable is not None:
             socket.on_readable()

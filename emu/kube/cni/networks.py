@@ -30,7 +30,7 @@ _BRIDGE = """{
       "bridge": "cbr0",
       "isGateway": true,
       "ipMasq": false,
-      "hairpinMode": false,
+      "hairpinMode": {{.HairpinMode}},
       "mtu": {{.Mtu}},
       "ipam": {
         "type": "host-local",
@@ -52,7 +52,7 @@ _FLAT = """{
       "bridge": "cbr0",
       "isGateway": false,
       "ipMasq": false,
-      "hairpinMode": false,
+      "hairpinMode": {{.HairpinMode}},
       "mtu": {{.Mtu}},
       "ipam": {
         "type": "host-local",
@@ -98,19 +98,21 @@ class Network:
                 host.netns.sysctl[f"net.ipv4.conf.{each.name}.{variable}"] = value
 
 
-NetworkMaker = Callable[[Prefix, Prefix, int], Network]
+NetworkMaker = Callable[[Prefix, Prefix, int, bool], Network]
 NETWORKS: Shelf[NetworkMaker] = Shelf("network")
 
 
-def load_network(name: str, pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500) -> Network:
+def load_network(
+    name: str, pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500, *, hairpin: bool = False
+) -> Network:
     """A built-in network by `name`, or that of a .conflist (its path, or its text), for the node with `pod_cidr`.
 
     A .conflist brings no rules: `ipMasq` is its own business. Raises InputError: no such network or file, or the
     configuration is wrong.
     """
     if name in NETWORKS:
-        return NETWORKS[name](pod_cidr, pod_subnet, mtu)
-    words = template_words(pod_cidr, pod_subnet, mtu)
+        return NETWORKS[name](pod_cidr, pod_subnet, mtu, hairpin)
+    words = template_words(pod_cidr, pod_subnet, mtu, hairpin)
     if name.lstrip().startswith("{"):
         return Network(NetworkConfigList.parse(expand(name, words)))
     path = Path(name)
@@ -121,7 +123,9 @@ def load_network(name: str, pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 150
     )
 
 
-def template_words(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500) -> dict[str, str | tuple[str, ...]]:
+def template_words(
+    pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500, hairpin: bool = False
+) -> dict[str, str | tuple[str, ...]]:
     """What a template may say: containerd's words, and those that `flat` needs."""
     return {
         "PodCIDR": str(pod_cidr),
@@ -131,24 +135,25 @@ def template_words(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500) -> dic
         "PodCIDRFirst": ip4_text(pod_cidr.net + 1),
         "PodCIDRLast": ip4_text(pod_cidr.broadcast - 1),
         "Mtu": str(mtu),
+        "HairpinMode": "true" if hairpin else "false",
     }
 
 
-def _conflist(template: str, pod_cidr: Prefix, pod_subnet: Prefix, mtu: int) -> NetworkConfigList:
-    return NetworkConfigList.parse(expand(template, template_words(pod_cidr, pod_subnet, mtu)))
+def _conflist(template: str, pod_cidr: Prefix, pod_subnet: Prefix, mtu: int, hairpin: bool) -> NetworkConfigList:
+    return NetworkConfigList.parse(expand(template, template_words(pod_cidr, pod_subnet, mtu, hairpin)))
 
 
 @NETWORKS.add("bridge")
-def bridge(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int) -> Network:
+def bridge(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int, hairpin: bool) -> Network:
     """kubenet's: the node's pods are on link to each other, everything else is behind cbr0."""
-    return Network(_conflist(_BRIDGE, pod_cidr, pod_subnet, mtu), ip_masq_agent_rules())
+    return Network(_conflist(_BRIDGE, pod_cidr, pod_subnet, mtu, hairpin), ip_masq_agent_rules())
 
 
 @NETWORKS.add("flat")
-def flat(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int) -> Network:
+def flat(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int, hairpin: bool) -> Network:
     """All pods believe they share one link. On the bridge nobody answers for another node's pod but the node (proxy ARP)."""
     own = NodeBridge(BRIDGE_NAME, f"{ip4_text(pod_cidr.net + 1)}/{pod_cidr.length}", {"proxy_arp": 1})
-    return Network(_conflist(_FLAT, pod_cidr, pod_subnet, mtu), ip_masq_agent_rules(), (own,))
+    return Network(_conflist(_FLAT, pod_cidr, pod_subnet, mtu, hairpin), ip_masq_agent_rules(), (own,))
 
 
 def ip_masq_agent_rules(non_masquerade: Sequence[str] = NON_MASQUERADE) -> str:

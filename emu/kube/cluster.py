@@ -1,0 +1,469 @@
+"""The cluster, assembled: underlay, nodes, objects, and the loop that makes one follow from the other.
+
+One readable page: `Cluster(config, objects)` boots everything, `apply`/`delete`/`scale` change objects
+and `settle` lets controllers, scheduler, kubelets and proxies work until nothing changes; `tcp`, `udp`,
+`ping` and `send` run flows. Must not know scenarios or files.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from emu import craft
+from emu.capture.capture import Capture
+from emu.clock import MS, SECOND, Clock
+from emu.errors import InputError
+from emu.kernel.link.device import Device
+from emu.kernel.link.netem import Netem
+from emu.kernel.net.netns import Netns
+from emu.kube import controllers, flow, target
+from emu.kube.api import core
+from emu.kube.api.discovery import EndpointSlice
+from emu.kube.api.kinds import kind_named
+from emu.kube.api.meta import Key, Object, ObjectMeta
+from emu.kube.api.meta import replace as change
+from emu.kube.cni.networks import Network, load_network
+from emu.kube.flow import Flow
+from emu.kube.kubelet import Kubelet
+from emu.kube.node import Node, Sandbox
+from emu.kube.proxy.iptables import ProxyConfig, compile_snapshot
+from emu.kube.proxy.services import Snapshot
+from emu.kube.scheduler import schedule
+from emu.kube.store import Store
+from emu.kube.target import Target
+from emu.kube.underlay import Underlay
+from emu.wire.addr import Prefix, ip4, ip4_text
+
+ROUNDS = 200  # more passes than any chain of owners needs
+ZONE = "topology.kubernetes.io/zone"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """One node; `pod_cidr` "" takes the next /24 of the pod subnet."""
+
+    name: str
+    zone: str = ""
+    pod_cidr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
+
+    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node.
+    """
+
+    nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
+    network: str = "bridge"
+    underlay: str = "routed"
+    pod_subnet: str = "10.244.0.0/16"
+    service_subnet: str = "10.96.0.0/12"
+    proxy: ProxyConfig = ProxyConfig()
+    sysctls: Mapping[str, int | str] | None = None
+    hairpin: bool = False
+
+    @classmethod
+    def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
+        """A config with `nodes` nodes called node-1, node-2 ..."""
+        return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
+
+
+class Cluster:
+    """A running cluster. Raises InputError for anything wrong in the config or the objects, before the clock starts.
+
+    `nodes` and `pods` (by "namespace/name") are what runs, `namespaces` every network namespace by display name,
+    `warnings` what one should know.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig | int | None = None,
+        objects: Iterable[Object] = (),
+        *,
+        seed: int = 0,
+        capture: bool = True,
+    ) -> None:
+        if config is None or isinstance(config, int):
+            config = ClusterConfig.of(config or 2)
+        objects = list(objects)
+        self.config, self.seed = config, seed
+        self.clock = Clock(seed)
+        self.store = Store(seed)
+        self.capture: Capture | None = Capture(self.clock) if capture else None
+        self.pod_subnet = Prefix.parse(config.pod_subnet, strict=True)
+        self.service_subnet = Prefix.parse(config.service_subnet, strict=True)
+        self.pods: dict[str, Sandbox] = {}
+        self.nodes: dict[str, Node] = {}
+        self.namespaces: dict[str, Netns] = {}
+        self.flows: dict[int, Flow] = {}
+        self.warnings: list[str] = []
+        declared = [each for each in objects if isinstance(each, core.Node)]
+        plan = self._plan(config, declared)
+        self.underlay = Underlay(self.clock, config.underlay, len(plan), {})
+        self._check_subnets(len(plan))
+        for name, net in self.underlay.namespaces.items():
+            self.adopt(name, net)
+        for node in plan:
+            self._boot_node(node)
+        self.underlay.introduce(list(self.nodes.values()))
+        self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
+        for obj in objects:
+            if not isinstance(obj, core.Node):
+                self.store.apply(obj)
+        self.settle()
+        if self.capture is not None:
+            self.capture.names.update(self.names())
+        gc.freeze()
+
+    # -- assembly -------------------------------------------------------------------------------
+
+    def _plan(self, config: ClusterConfig, declared: list[core.Node]) -> list[core.Node]:
+        """The Node objects: the manifests' own, or the config's; each with a pod CIDR."""
+        if declared:
+            wanted = declared
+        else:
+            wanted = [
+                core.Node(
+                    metadata=ObjectMeta(name=each.name, namespace="", labels={ZONE: each.zone} if each.zone else {}),
+                    spec=core.NodeSpec(pod_cidr=each.pod_cidr),
+                )
+                for each in config.nodes
+            ]
+        if not wanted:
+            raise InputError("a cluster needs nodes", expected="nodes: 1 or more")
+        names = [node.metadata.name for node in wanted]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"two nodes are called {name!r}")
+        taken = [self._pod_cidr(node) for node in wanted if node.spec.pod_cidr]
+        for index, one in enumerate(taken):
+            for other in taken[:index]:
+                if one.overlaps(other):
+                    raise InputError(f"node pod CIDRs overlap: {other} and {one}")
+        size = 24 if self.pod_subnet.length <= 24 else self.pod_subnet.length
+        free = (
+            cidr
+            for number in range(1 if self.pod_subnet.length < 24 else 0, 1 << (size - self.pod_subnet.length))
+            if not any(
+                (cidr := Prefix(self.pod_subnet.net + (number << (32 - size)), size)).overlaps(each) for each in taken
+            )
+        )
+        result = []
+        for node in wanted:
+            if not node.spec.pod_cidr:
+                own = next(free, None)
+                if own is None:
+                    raise InputError(
+                        f"the pod subnet {self.pod_subnet} has no room for node {node.metadata.name!r}",
+                        path="cluster.podSubnet",
+                        expected=f"a subnet with a /{size} for each node",
+                    )
+                node = change(node, spec=change(node.spec, pod_cidr=str(own)))
+            result.append(node)
+        return result
+
+    def _network(self, node: Node) -> Network:
+        assert node.pod_cidr is not None
+        return load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+
+    def _pod_cidr(self, node: core.Node) -> Prefix:
+        cidr = Prefix.parse(node.spec.pod_cidr, strict=True)
+        if not (cidr.overlaps(self.pod_subnet) and cidr.length >= self.pod_subnet.length):
+            raise InputError(f"podCIDR {cidr} of node {node.metadata.name!r} is not in the pod subnet {self.pod_subnet}")
+        return cidr
+
+    def _check_subnets(self, nodes: int) -> None:
+        """Pods, Services and the underlay must not share addresses."""
+        mine = [("cluster.podSubnet", self.pod_subnet), ("cluster.serviceSubnet", self.service_subnet)]
+        if self.pod_subnet.overlaps(self.service_subnet):
+            raise InputError(
+                f"podSubnet {self.pod_subnet} and serviceSubnet {self.service_subnet} overlap",
+                path="cluster.podSubnet",
+                expected="subnets that share no address",
+            )
+        for path, prefix in mine:
+            for other in self.underlay.subnets(nodes):
+                if prefix.overlaps(other):
+                    raise InputError(
+                        f"{prefix} overlaps the underlay's {other}", path=path, expected="a subnet clear of it"
+                    )
+
+    def _boot_node(self, obj: core.Node) -> None:
+        index = len(self.nodes)
+        ip = self.underlay.address_of(index)
+        address = core.NodeAddress(type="InternalIP", address=ip4_text(ip))
+        self.store.put(change(obj, status=change(obj.status, addresses=(address,))))
+        node = Node(
+            self.clock, obj.metadata.name, index, ip, self._pod_cidr(obj), self.config.sysctls or {}
+        )
+        self.nodes[node.name] = node
+        self.adopt(node.name, node.net)
+        self.underlay.connect(node)
+
+    def adopt(self, name: str, net: Netns) -> None:
+        """A namespace joins the cluster: its devices, now and later, are captured; drops and arrivals are noted."""
+        self.namespaces[name] = net
+        net.tracing = self.capture is not None
+        capture = self.capture
+
+        def on_device(device: Device) -> None:
+            if capture is not None:
+                capture.attach(device, f"{name}/{device.name}")
+
+        for device in net.devices.values():
+            on_device(device)
+        net.on_device = on_device
+        if capture is not None:
+            capture.attach_drops(net, f"{name}/drop")
+        show = net.drop_tap
+
+        def dropped(frame: Any, reason: str, place: str) -> None:
+            if show is not None:
+                trail = frame.trail
+                by = trail[-1].by if trail else None
+                show(frame, reason, place)
+            else:
+                by = None
+            found = self.flows.get(frame.flow)
+            if found is not None and frame.ethertype == 0x0800:
+                found.losses.append(flow.Loss(reason, place, by))
+
+        def delivered(frame: Any, _fact: Any) -> None:
+            found = self.flows.get(frame.flow)
+            if found is not None:
+                found.arrived(frame, net)
+
+        net.drop_tap, net.on_delivered = dropped, delivered
+
+    def disown(self, name: str) -> None:
+        """A pod's namespace is gone."""
+        self.namespaces.pop(name, None)
+
+    # -- objects --------------------------------------------------------------------------------
+
+    def apply(self, obj: Object) -> Object:
+        """Create or change an object and let the cluster follow."""
+        stored = self.store.apply(obj)
+        self.settle()
+        return stored
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object and let the cluster follow. Raises InputError when it is not there."""
+        self.store.delete(Key(kind_named(kind), namespace, name))
+        self.settle()
+
+    def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
+        """Set a workload's replicas. Raises InputError."""
+        controllers.scale(self.store, Key(kind_named(kind), namespace, name), replicas)
+        self.settle()
+
+    def settle(self) -> None:
+        """Controllers, scheduler, kubelets, in turns until nothing changes; then every node's kube-proxy."""
+        for _ in range(ROUNDS):
+            before = self.store.version
+            controllers.reconcile(self.store, self.seed, service_subnet=self.service_subnet)
+            schedule(self.store)
+            here: dict[str, list[core.Pod]] = {}
+            for pod in self.store.list(core.Pod):
+                here.setdefault(pod.spec.node_name, []).append(pod)
+            for kubelet in self.kubelets:
+                kubelet.sync(here.get(kubelet.node.name, ()))
+            if self.store.version == before:
+                break
+        self._proxy()
+        self.clock.drain()
+        if self.capture is not None:
+            self.capture.names.update(self.names())
+
+    def _proxy(self) -> None:
+        snapshot = Snapshot.of(self.store.list(core.Service), self.store.list(EndpointSlice))
+        for node in self.nodes.values():
+            obj = self.store.get(core.Node, "", node.name)
+            config = replace(
+                self.config.proxy,
+                node_name=node.name,
+                node_ip=ip4_text(node.ip),
+                zone=obj.zone if obj is not None else "",
+                pod_cidr=str(node.pod_cidr or ""),
+                cluster_cidr=self.config.proxy.cluster_cidr or str(self.pod_subnet),
+                node_addresses=tuple(ip4_text(each.addr) for each in node.net.addresses),
+            )
+            node.proxy(compile_snapshot(snapshot, config))
+
+    def names(self) -> dict[int, list[str]]:
+        """Every address that has a name: pods, nodes, Services, the outside."""
+        found: dict[int, list[str]] = {}
+        for service in self.store.list(core.Service):
+            if service.spec.cluster_ip not in ("", "None"):
+                found.setdefault(ip4(service.spec.cluster_ip), []).append(
+                    f"svc/{service.metadata.name}.{service.metadata.namespace}"
+                )
+        for node in self.nodes.values():
+            for address in node.net.addresses:
+                if address.device.name != "lo":
+                    suffix = "" if address.addr == node.ip else f"/{address.device.name}"
+                    found.setdefault(address.addr, []).append(f"{node.name}{suffix}")
+        for pod in self.pods.values():
+            if not pod.host_network:
+                found.setdefault(pod.ip, []).append(pod.name)
+        for name, net in self.underlay.namespaces.items():
+            for address in net.addresses:
+                if address.device.name != "lo":
+                    suffix = "" if name == "external" else f"/{address.device.name}"
+                    found.setdefault(address.addr, []).append(f"{name}{suffix}")
+        return found
+
+    # -- finding --------------------------------------------------------------------------------
+
+    def node(self, name: str) -> Node:
+        """Raises InputError."""
+        target.sources(self, f"node/{name}")
+        return self.nodes[name]
+
+    def pod(self, name: str) -> Sandbox:
+        """A running pod by "namespace/name" or a glob. Raises InputError."""
+        return self.pods[target.pods_of(self, name)[0]]
+
+    def netns(self, ref: str) -> Netns:
+        """The namespace of `ns/pod`, `pod/NAME`, `node/NAME` or `external`. Raises InputError."""
+        return target.netns(self, ref)
+
+    def resolve(self, ref: str, protocol: str = "TCP") -> Target:
+        """What a target reference means (the first, where a glob means several). Raises InputError."""
+        return target.targets(self, ref, protocol)[0]
+
+    # -- flows ----------------------------------------------------------------------------------
+
+    def _flow(self, kind: str, source: str, to: str | Target, protocol: str, name: str) -> Flow:
+        where = to if isinstance(to, Target) else self.resolve(to, protocol)
+        display = target.sources(self, source)[0]
+        number = len(self.flows) + 1
+        client = self.pods[display].net if display in self.pods else self.namespaces[display]
+        made = Flow(self, number, kind, name or f"{kind} {display} -> {where.name}", display, where, client)
+        made.started_ns = self.clock.now
+        self.flows[number] = made
+        return made
+
+    def _ported(self, made: Flow) -> Flow:
+        if not made.target.port:
+            del self.flows[made.number]
+            raise InputError(f"{made.target.name!r} needs a port", expected=f"{made.target.name}:80")
+        return made
+
+    def tcp(
+        self,
+        source: str,
+        to: str | Target,
+        send: bytes = b"",
+        *,
+        port: int = 0,
+        close: bool = True,
+        timeout_s: float = 10,
+        name: str = "",
+    ) -> Flow:
+        """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port."""
+        made = self._ported(self._flow("tcp", source, to, "TCP", name))
+        flow.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
+        return self._done(made)
+
+    def udp(
+        self,
+        source: str,
+        to: str | Target,
+        send: bytes = b"ping",
+        *,
+        port: int = 0,
+        connected: bool = True,
+        reply: bool = True,
+        timeout_s: float = 5,
+        name: str = "",
+    ) -> Flow:
+        """One datagram and its answer; `reply` False expects none."""
+        made = self._ported(self._flow("udp", source, to, "UDP", name))
+        flow.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
+        return self._done(made)
+
+    def ping(
+        self,
+        source: str,
+        to: str | Target,
+        count: int = 1,
+        *,
+        interval_s: float = 1,
+        size: int = 56,
+        ttl: int = 0,
+        timeout_s: float = 5,
+        name: str = "",
+    ) -> Flow:
+        """`count` echo requests, one each `interval_s`."""
+        where = self._ping_target(to)
+        made = self._flow("ping", source, where, "ICMP", name)
+        timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
+        flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
+        return self._done(made)
+
+    def _ping_target(self, to: str | Target) -> Target:
+        if isinstance(to, Target) or not to.startswith("svc/") or ":" in to:
+            return to if isinstance(to, Target) else self.resolve(to)
+        name, _, namespace = to[4:].partition(".")
+        service = self.store.get(core.Service, namespace or "default", name)
+        if service is None or service.spec.cluster_ip in ("", "None"):
+            return self.resolve(f"{to}:0")
+        return Target(ip4(service.spec.cluster_ip), 0, to)
+
+    def send(
+        self, source: str, packet: Any, *, device: str | None = None, timeout_s: float = 5, name: str = ""
+    ) -> Flow:
+        """Any Scapy packet (or an expression as text, or bytes of a frame) out of a namespace."""
+        if isinstance(packet, str):
+            packet = craft.expression(packet)
+        dst = None if isinstance(packet, bytes) else craft.destination(packet)
+        where = Target(ip4(dst) if dst else 0, 0, dst or "the link")
+        made = self._flow("send", source, where, "", name)
+        flow.packet(made, packet, device, int(timeout_s * SECOND))
+        return self._done(made)
+
+    def _done(self, made: Flow) -> Flow:
+        made.ended_ns = self.clock.now
+        return made
+
+    def wait(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.clock.run_until(self.clock.now + int(seconds * SECOND))
+
+    def link(
+        self,
+        where: str,
+        *,
+        device: str = "eth0",
+        down: bool | None = None,
+        delay_ms: float | None = None,
+        loss: float | None = None,
+        mtu: int | None = None,
+        lose: Iterable[int] = (),
+    ) -> None:
+        """Change the cable of a node (`node-1`) or pod (`default/web`): both ends of the veth pair at `device`.
+
+        `loss` is a probability for each direction; `lose` numbers the frames to lose on the way out of `where`.
+        """
+        net = self.namespaces[where] if where in self.namespaces else self.netns(where)
+        near = net.device(device)
+        ends = [near] if getattr(near, "peer", None) is None else [near, near.peer]  # type: ignore[attr-defined]  # only veths have one
+        for end in ends:
+            if down is not None:
+                end.net.set_link(end.name, up=not down)
+            if mtu is not None:
+                end.mtu = mtu
+            if delay_ms is not None or loss is not None or lose:
+                old = end.netem or Netem()
+                chosen = Netem(
+                    int(delay_ms * MS) if delay_ms is not None else old.delay_ns,
+                    old.jitter_ns,
+                    loss if loss is not None else old.loss,
+                    frozenset(lose) if end is near else frozenset(),
+                )
+                end.netem = chosen if chosen.delay_ns or chosen.loss or chosen.lose else None

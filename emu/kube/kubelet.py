@@ -1,0 +1,136 @@
+"""The kubelet of one node: pods that are bound here get a sandbox, an address by CNI, and their apps.
+
+All containers of a pod share the sandbox's namespace; a port that two of them want goes to the first, and
+the pod is not Ready. Must not know controllers or proxies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from emu.apps import apps
+from emu.errors import EmuError, InputError, SocketError
+from emu.kernel import boot
+from emu.kube.api.core import Condition, Container, Pod, PodIP
+from emu.kube.api.meta import replace
+from emu.kube.cni.networks import Network
+from emu.kube.cni.runtime import Runtime
+from emu.kube.cni.spec import Attachment, Host
+from emu.kube.node import Container as Running
+from emu.kube.node import Node, Sandbox
+from emu.wire.addr import ip4, ip4_text
+
+if TYPE_CHECKING:
+    from emu.kube.cluster import Cluster
+
+APP_ANNOTATION = "emu/app"
+IFNAME = "eth0"
+Wanted = tuple[str, int, str]  # app, port, protocol
+
+
+class Kubelet:
+    """`sync(pods)` makes the node run exactly these pods."""
+
+    def __init__(self, cluster: Cluster, node: Node, network: Network) -> None:
+        self.cluster, self.node, self.network = cluster, node, network
+        self.host = Host(node.net)
+        self.runtime = Runtime()
+        network.prepare(self.host)
+        if network.rules:
+            node.add_rules(network.rules)
+
+    def sync(self, pods: Iterable[Pod]) -> None:
+        """Start what is new, stop what is gone. Raises InputError when the network refuses a pod."""
+        wanted = {f"{pod.namespace}/{pod.name}": pod for pod in pods if not pod.finished}
+        for name, sandbox in list(self.node.sandboxes.items()):
+            pod = wanted.get(name)
+            if pod is None or pod.metadata.uid != sandbox.uid:
+                self._stop(sandbox)
+        for name, pod in wanted.items():
+            if name not in self.node.sandboxes:
+                self._start(name, pod)
+
+    def _attachment(self, sandbox: Sandbox) -> Attachment:
+        namespace, _, name = sandbox.name.partition("/")
+        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={sandbox.uid}"
+        return Attachment(sandbox.uid.replace("-", ""), sandbox.net, IFNAME, self.host, args)
+
+    def _start(self, name: str, pod: Pod) -> None:
+        cluster, node = self.cluster, self.node
+        if pod.spec.host_network:
+            sandbox = Sandbox(name, pod.metadata.uid, node, node.net, node.ip)
+        else:
+            net = boot.namespace(cluster.clock, name)
+            cluster.adopt(name, net)
+            sandbox = Sandbox(name, pod.metadata.uid, node, net, 0)
+            try:
+                sandbox.result = self.runtime.add(self.network.config, self._attachment(sandbox))
+            except EmuError as error:
+                cluster.disown(name)
+                raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
+            cluster.clock.drain()
+            sandbox.ip = ip4(sandbox.result.ips[0].address.partition("/")[0])
+        node.sandboxes[name] = cluster.pods[name] = sandbox
+        for container, wanted in self._apps(pod):
+            sandbox.containers.append(self._run(sandbox, container, wanted))
+        ready = all(not container.errors for container in sandbox.containers)
+        status = replace(
+            pod.status,
+            phase="Running",
+            pod_ip=ip4_text(sandbox.ip),
+            pod_ips=(PodIP(ip=ip4_text(sandbox.ip)),),
+            host_ip=ip4_text(node.ip),
+            conditions=(
+                *(each for each in pod.status.conditions if each.type != "Ready"),
+                Condition(type="Ready", status="True" if ready else "False", reason="" if ready else "ContainersNotReady"),
+            ),
+        )
+        cluster.store.put(replace(pod, status=status))
+
+    def _apps(self, pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
+        """Each container and the apps on its ports: `echo`, or what the annotation `emu/app: NAME@PORT[/udp]` chooses
+        (several with commas; a port that nobody declares goes to the first container)."""
+        chosen: dict[tuple[int, str], str] = {}
+        for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
+            app, at, place = word.partition("@")
+            port, _, protocol = place.partition("/")
+            if not (at and port.isdigit() and protocol.upper() in ("", "TCP", "UDP")):
+                raise InputError(
+                    f"cannot read {word!r}",
+                    path=f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}",
+                    expected="APP@PORT or APP@PORT/udp",
+                )
+            apps[app]  # an unknown app is an InputError with the nearest name
+            chosen[int(port), protocol.upper() or "TCP"] = app
+        declared = {(port.container_port, port.protocol) for each in pod.spec.containers for port in each.ports}
+        for index, container in enumerate(pod.spec.containers):
+            wanted: list[Wanted] = []
+            for each in container.ports:
+                key = (each.container_port, str(each.protocol))
+                if each.protocol != "SCTP":
+                    wanted.append((chosen.get(key, "echo"), *key))
+            if index == 0:
+                wanted += [(app, *key) for key, app in chosen.items() if key not in declared]
+            yield container, wanted
+
+    def _run(self, sandbox: Sandbox, container: Container, wanted: list[Wanted]) -> Running:
+        running = Running(container.name)
+        for app, port, protocol in wanted:
+            try:
+                running.apps.append(apps[app](sandbox.net, port, protocol, sandbox.name))
+            except SocketError as error:
+                running.errors[port] = error.name
+                self.cluster.warnings.append(
+                    f"pod {sandbox.name}: container {container.name!r} cannot listen on {port}/{protocol}: {error.name}"
+                )
+        return running
+
+    def _stop(self, sandbox: Sandbox) -> None:
+        for container in sandbox.containers:
+            for app in container.apps:
+                app.stop()
+        del self.node.sandboxes[sandbox.name], self.cluster.pods[sandbox.name]
+        if not sandbox.host_network:
+            self.runtime.delete(self.network.config, self._attachment(sandbox))
+            self.cluster.disown(sandbox.name)

@@ -1,0 +1,144 @@
+"""Names that people give to ends of a flow, resolved to addresses: pods, nodes, Services, the outside.
+
+Endpoints are written `ns/pod`, `pod/NAME`, `node/NAME`, `svc/NAME[.NS]:port`, `external[/NAME]`, or an address;
+a port follows after a colon, by number or by name. Globs match pods. Must not know flows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from emu.errors import InputError
+from emu.kernel.net.netns import Netns
+from emu.kube.api.core import Service
+from emu.wire.addr import ip4, ip4_text
+
+if TYPE_CHECKING:
+    from emu.kube.cluster import Cluster
+
+FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external or an IPv4 address"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a flow goes: an address, a port (0: none given) and the name people used."""
+
+    addr: int
+    port: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{ip4_text(self.addr)}:{self.port}" if self.port else ip4_text(self.addr)
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> InputError:
+    near = get_close_matches(name, known, n=1, cutoff=0.4)
+    expected = f"{near[0]!r}?" if near else ", ".join(known[:6]) or f"a {kind}"
+    return InputError(f"no {kind} is called {name!r}", expected=expected)
+
+
+def pods_of(cluster: Cluster, ref: str) -> list[str]:
+    """The names ("ns/pod") of the running pods that `ns/pod`, `pod/NAME` or a glob of them means. Raises InputError."""
+    kind, slash, rest = ref.partition("/")
+    if not slash:
+        raise InputError(f"cannot tell what {ref!r} is", expected=FORMS)
+    if kind == "pod" and f"{kind}/{rest}" not in cluster.pods:
+        patterns = [f"default/{rest}"] if "/" not in rest else [rest]
+        found = [name for pattern in patterns for name in cluster.pods if fnmatchcase(name, pattern)]
+        found = found or [name for name in cluster.pods if "/" not in rest and fnmatchcase(name.partition("/")[2], rest)]
+    else:
+        found = [name for name in cluster.pods if fnmatchcase(name, ref)]
+    if not found:
+        raise _unknown("pod", ref, list(cluster.pods))
+    return found
+
+
+def sources(cluster: Cluster, ref: str) -> list[str]:
+    """Every namespace (by display name) that a source reference means. Raises InputError."""
+    kind, _, rest = ref.partition("/")
+    if kind == "node" and rest:
+        found = [name for name in cluster.nodes if fnmatchcase(name, rest)]
+        if not found:
+            raise _unknown("node", rest, list(cluster.nodes))
+        return found
+    if kind == "external":
+        if rest and rest not in cluster.namespaces:
+            raise _unknown("external host", rest, ["external"])
+        return [rest or "external"]
+    return pods_of(cluster, ref)
+
+
+def netns(cluster: Cluster, ref: str) -> Netns:
+    """The one namespace that a source reference means; the first where a glob means several. Raises InputError."""
+    name = sources(cluster, ref)[0]
+    return cluster.pods[name].net if name in cluster.pods else cluster.namespaces[name]
+
+
+def targets(cluster: Cluster, ref: str, protocol: str = "TCP") -> list[Target]:
+    """Every target a reference means: one, or several by globs (`svc/*:*`, `default/web-*:80`). Raises InputError."""
+    host, colon, port = ref.rpartition(":")
+    if not colon:
+        host, port = ref, ""
+    kind, _, rest = host.partition("/")
+    if kind == "svc" and rest:
+        return _services(cluster, rest, port, protocol, ref)
+    number = _number(port, ref)
+    if "/" not in host and host != "external":
+        return [Target(ip4(host), number, ref)]
+    if kind in ("node", "external"):
+        return [Target(_address(cluster, name), number, ref) for name in sources(cluster, host)]
+    return [Target(cluster.pods[name].ip, number, name) for name in pods_of(cluster, host)]
+
+
+def _number(port: str, ref: str) -> int:
+    if not port:
+        return 0
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise InputError(f"{ref!r}: {port!r} is not a port", expected="1 to 65535")
+    return int(port)
+
+
+def _address(cluster: Cluster, name: str) -> int:
+    if name in cluster.nodes:
+        return cluster.nodes[name].ip
+    net = cluster.namespaces[name]
+    return next(address.addr for address in net.addresses if address.device.name != "lo")
+
+
+def _services(cluster: Cluster, rest: str, port: str, protocol: str, ref: str) -> list[Target]:
+    name, _, namespace = rest.partition(".")
+    services = cluster.store.list(Service)
+    found = [
+        each
+        for each in services
+        if fnmatchcase(each.metadata.name, name) and each.metadata.namespace == (namespace or "default")
+    ]
+    if not found:
+        known = [
+            each.metadata.name if each.metadata.namespace == "default" else f"{each.metadata.name}.{each.metadata.namespace}"
+            for each in services
+        ]
+        raise _unknown("Service", rest, known)
+    many = any(letter in rest for letter in "*?[")
+    result = []
+    for service in found:
+        if service.spec.cluster_ip in ("", "None"):
+            if many:
+                continue
+            raise InputError(f"Service {service.metadata.name!r} has no cluster IP", expected="a Service with one")
+        for each in service.spec.ports:
+            if port in ("*", str(each.port)) or (each.name and port == each.name):
+                if each.protocol == protocol:
+                    display = f"svc/{service.metadata.name}:{each.port}" if many or port == "*" else ref
+                    result.append(Target(ip4(service.spec.cluster_ip), each.port, display))
+    if not result:
+        ports = [
+            f"{each.port}/{each.protocol}" + (f" ({each.name})" if each.name else "")
+            for service in found
+            for each in service.spec.ports
+        ]
+        raise InputError(f"{ref!r}: the Service has no port {port!r} for {protocol}", expected=", ".join(ports))
+    return result

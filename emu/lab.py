@@ -1,0 +1,111 @@
+"""A bench for the parts by themselves: hosts, routers, bridges and cables without Kubernetes.
+
+Names, MACs and interface names are given where nobody cares; everything made is captured. For
+property tests of NAT and routes, and for trying one rule. Must not know clusters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emu.capture.capture import Capture
+from emu.clock import SECOND, Clock
+from emu.errors import InputError
+from emu.kernel import boot
+from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.device import Device
+from emu.kernel.net.netns import Netns
+
+
+class Lab:
+    """A clock, the namespaces made on it, and a capture of all their interfaces (`capture=False`: none)."""
+
+    def __init__(self, seed: int = 0, *, capture: bool = True) -> None:
+        self.clock = Clock(seed)
+        self.capture: Capture | None = Capture(self.clock) if capture else None
+        self.namespaces: dict[str, Netns] = {}
+        self._macs = 0
+
+    def host(self, name: str, **sysctls: int | str) -> Netns:
+        """A namespace; sysctls with `__` for dots (`net__ipv4__tcp_timestamps=0`). Raises InputError."""
+        if name in self.namespaces:
+            raise InputError(f"there is a host {name!r} already")
+        net = boot.namespace(self.clock, name, {key.replace("__", "."): value for key, value in sysctls.items()})
+        net.tracing = self.capture is not None
+        if self.capture is not None:
+            capture = self.capture
+
+            def on_device(device: Device) -> None:
+                capture.attach(device, f"{name}/{device.name}")
+
+            for device in net.devices.values():
+                on_device(device)
+            net.on_device = on_device
+            capture.attach_drops(net, f"{name}/drop")
+        self.namespaces[name] = net
+        return net
+
+    def router(self, name: str, **sysctls: int | str) -> Netns:
+        """A host that forwards, with connection tracking and NAT on."""
+        net = self.host(name, net__ipv4__ip_forward=1, **sysctls)
+        boot.netfilter(net)
+        return net
+
+    def _mac(self) -> bytes:
+        self._macs += 1
+        return b"\x02\0" + self._macs.to_bytes(4, "big")
+
+    def _name(self, net: Netns) -> str:
+        number = 0
+        while f"eth{number}" in net.devices:
+            number += 1
+        return f"eth{number}"
+
+    def cable(
+        self, one: Netns | Bridge, one_cidr: str, other: Netns | Bridge, other_cidr: str, *, default: bool = False, mtu: int = 1500
+    ) -> tuple[Device, Device]:
+        """A cable between two hosts or bridges, an address at each end ("" for none, and on a bridge's port).
+
+        `default` gives `one` a default route by `other`. Raises InputError.
+        """
+        one_net, other_net = (end.net if isinstance(end, Bridge) else end for end in (one, other))
+        ends = boot.veth(
+            one_net, self._name(one_net), other_net, self._name(other_net), self._mac(), self._mac(), mtu
+        )
+        for place, device, cidr in ((one, ends[0], one_cidr), (other, ends[1], other_cidr)):
+            if isinstance(place, Bridge):
+                place.add_port(device)
+            elif cidr:
+                boot.address(place, device, cidr)
+        if default and isinstance(one, Netns):
+            boot.route(one, f"default via {other_cidr.partition('/')[0]} dev {ends[0].name}")
+        return ends
+
+    def bridge(self, net: Netns, name: str = "br0", cidr: str = "") -> Bridge:
+        """A bridge, with an address if given. Raises InputError."""
+        bridge = boot.bridge(net, name, self._mac())
+        if cidr:
+            boot.address(net, bridge, cidr)
+        return bridge
+
+    def iptables(self, net: Netns, *rules: str) -> None:
+        """Rules as `iptables` takes them: `-t nat -A PREROUTING ...` (default table filter). Raises InputError."""
+        boot.netfilter(net)
+        for rule in rules:
+            words = rule.split()
+            table = "filter"
+            if "-t" in words:
+                at = words.index("-t")
+                table = words[at + 1]
+                del words[at : at + 2]
+            if words and words[0] == "-N":
+                words = [f":{words[1]}", "-", "[0:0]"]
+            net.tables.restore(f"*{table}\n{' '.join(words)}\nCOMMIT\n", noflush=True, file="iptables")
+
+    def run(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.clock.run_until(self.clock.now + int(seconds * SECOND))
+
+    def frames(self, interface: str | None = None) -> list[Any]:
+        """What was captured, in time order (`capture.Captured`); of one interface ("router/eth0") if asked for."""
+        return [] if self.capture is None else self.capture.frames(interface=interface)
