@@ -1,7 +1,7 @@
-"""Builds a ladder's topology out of its `.yaml`, with the emulator's own parts and no Kubernetes.
+"""Reads a ladder's `.yaml`: namespaces, devices, addresses, ports in attach order, routes, rules, and who is who.
 
-Namespaces in file order, then devices in file order (a veth pair when its first end comes up), addresses, ports in
-attach order, routes, rules. The cables are not in the file: see `CABLES`.
+The cables are not in the file but follow from names (the ladders' README): `veth-pN` on a node and `eth0` of pod `pN`;
+any other veth that is not an `eth0`, and `eth0` of the namespace that it is called after. Knows nothing of emu.
 """
 
 from __future__ import annotations
