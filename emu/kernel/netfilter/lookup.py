@@ -19,7 +19,8 @@ from emu.kernel.netfilter.matches.udp import Udp
 from emu.kernel.netfilter.ruleset import Chain, Rule
 from emu.kernel.netfilter.targets import Goto, Jump
 from emu.kernel.netfilter.targets.reject import Reject as RejectTarget
-from emu.kernel.netfilter.targets.verdicts import Accept, DropTarget, ReturnTarget
+from emu.kernel.netfilter.targets.verdicts import Accept, Return
+from emu.kernel.netfilter.targets.verdicts import Drop as DropTarget
 from emu.wire.frame import Frame
 
 # what a matched rule does; the argument of each in brackets
@@ -122,7 +123,7 @@ def _entry(rule: Rule) -> Entry:
             return tests, DECIDE, Drop("NETFILTER_DROP", rule), rule
         case RejectTarget(with_=with_):
             return tests, DECIDE, Reject(with_, rule), rule
-        case ReturnTarget():
+        case Return():
             return tests, RETURN, None, rule
         case Jump(chain=chain):
             return tests, JUMP, chain, rule

@@ -1,4 +1,7 @@
-"""What kube-proxy is configured with, and what it learns about local traffic from that. Must not know rules' order."""
+"""What kube-proxy is configured with, and how it tells local traffic from other by that.
+
+Names are KubeProxyConfiguration's. Must not know Services or the order of rules.
+"""
 
 from __future__ import annotations
 

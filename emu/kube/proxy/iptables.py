@@ -19,7 +19,7 @@ from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Jump
 from emu.kernel.netfilter.targets.mark import Mark as SetMark
 from emu.kernel.netfilter.targets.masquerade import Masquerade
-from emu.kernel.netfilter.targets.verdicts import Accept, DropTarget, ReturnTarget
+from emu.kernel.netfilter.targets.verdicts import Accept, Drop, Return
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.proxy import names
@@ -147,7 +147,7 @@ def _forward(config: ProxyConfig) -> list[Rule]:
     rules = []
     if not config.tcp_be_liberal:
         counter = (Nfacct(INVALID_COUNTER),) if config.nfacct else ()
-        rules.append(rule("filter", names.FORWARD, DropTarget(), _state("INVALID"), *counter))
+        rules.append(rule("filter", names.FORWARD, Drop(), _state("INVALID"), *counter))
     marked = Mark(config.mark, config.mark, False)
     rules.append(rule("filter", names.FORWARD, Accept(), Comment("kubernetes forwarding rules"), marked))
     known = _state("RELATED", "ESTABLISHED")
@@ -161,13 +161,13 @@ def _firewall(config: ProxyConfig) -> list[Rule]:
     not_loopback = Address(LOOPBACK.addr, LOOPBACK.mask, negated=True)
     comment = Comment("block incoming localnet connections")
     unknown = _state("RELATED", "ESTABLISHED", "DNAT", negated=True)
-    return [rule("filter", names.FIREWALL, DropTarget(), Ip(src=not_loopback, dst=LOOPBACK), comment, unknown)]
+    return [rule("filter", names.FIREWALL, Drop(), Ip(src=not_loopback, dst=LOOPBACK), comment, unknown)]
 
 
 def _nat(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
     services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
     mark = config.mark
-    unmarked = rule("nat", names.POSTROUTING, ReturnTarget(), Mark(mark, mark, True))
+    unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
     clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
     comment = Comment("kubernetes service traffic requiring SNAT")
     masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)

@@ -1,4 +1,7 @@
-"""The names that kube-proxy gives its chains (pkg/proxy/iptables/proxier.go: portProtoHash and its users)."""
+"""The names that kube-proxy gives its chains, and the chances that it writes.
+
+Source: pkg/proxy/iptables/proxier.go (portProtoHash and its users). Must not know Services or rules.
+"""
 
 from __future__ import annotations
 

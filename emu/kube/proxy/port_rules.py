@@ -24,7 +24,7 @@ from emu.kernel.netfilter.ruleset import Chain, Rule
 from emu.kernel.netfilter.targets import Jump, Target
 from emu.kernel.netfilter.targets.nat import Dnat
 from emu.kernel.netfilter.targets.reject import Reject
-from emu.kernel.netfilter.targets.verdicts import Accept, DropTarget
+from emu.kernel.netfilter.targets.verdicts import Accept, Drop
 from emu.kube.proxy import names
 from emu.kube.proxy.config import Local
 from emu.kube.proxy.services import Chosen, Endpoint, ServicePort
@@ -136,7 +136,7 @@ class _Writer:
 
     def _refusal(self) -> tuple[Target, Comment]:
         if self.chosen.any:
-            return DropTarget(), Comment(f"{self.name} has no local endpoints")
+            return Drop(), Comment(f"{self.name} has no local endpoints")
         return Reject("icmp-port-unreachable"), Comment(f"{self.name} has no endpoints")
 
     def _cluster_ip(self) -> None:
@@ -166,7 +166,7 @@ class _Writer:
                 out.nat_services.append(rule("nat", names.SERVICES, target, self._front(ip), comment, to_port))
                 if self.firewalled:
                     comment = Comment(f"{self.name} traffic not accepted by {self.fw}")
-                    made = rule("filter", names.PROXY_FIREWALL, DropTarget(), self._front(ip), comment, to_port)
+                    made = rule("filter", names.PROXY_FIREWALL, Drop(), self._front(ip), comment, to_port)
                     out.filter_firewall.append(made)
             if port.node_port:
                 comment, jump = Comment(self.name), Jump(self.ext)

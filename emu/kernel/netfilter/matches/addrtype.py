@@ -1,4 +1,7 @@
-"""`-m addrtype`: what kind of address the source or destination is here (xt_addrtype.c)."""
+"""`-m addrtype`: what kind of address the source or destination is here (xt_addrtype.c).
+
+Asks the namespace; must not know routing tables beyond that (the limits to one device ask whose address it is).
+"""
 
 from __future__ import annotations
 

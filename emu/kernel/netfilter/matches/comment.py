@@ -1,4 +1,7 @@
-"""`-m comment`: words for people; every packet fits."""
+"""`-m comment`: words for people; every packet fits.
+
+Captures show them; must not cost the walk anything.
+"""
 
 from __future__ import annotations
 

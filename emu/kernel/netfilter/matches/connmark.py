@@ -1,4 +1,7 @@
-"""`-m connmark`: the connection's mark under a mask; nothing fits without a connection (xt_connmark.c)."""
+"""`-m connmark`: the connection's mark under a mask (xt_connmark.c).
+
+Nothing fits without a connection, negated or not. Must not change the mark: the target does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m icmp`: type and code, by number or name (icmp_match in ip_tables.c)."""
+"""`-m icmp`: type and code, by number or name (icmp_match in ip_tables.c).
+
+Names are in names.py. Must not know what the messages mean.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m limit`: a token bucket (nft_limit.c, which iptables-nft uses for it)."""
+"""`-m limit`: a token bucket (nft_limit.c, which iptables-nft uses for it).
+
+Each rule has its own in each namespace, filled by the virtual clock. Must not draw chance.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m mark`: the packet's mark under a mask (xt_mark.c)."""
+"""`-m mark`: the packet's mark under a mask (xt_mark.c).
+
+Must not change the mark: the target of the same name does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m multiport`: up to fifteen ports or ranges (xt_multiport.c)."""
+"""`-m multiport`: up to fifteen ports or ranges (xt_multiport.c).
+
+For protocols with ports only; never fits a fragment after the first. Must not know services by meaning.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m nfacct`: count into a named counter of the namespace; every packet fits (xt_nfacct.c)."""
+"""`-m nfacct`: count into a named counter of the namespace; every packet fits (xt_nfacct.c).
+
+The kernel wants the counter made beforehand; here the first packet makes it. Must not decide anything.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m physdev`: the bridge ports of a packet that br_netfilter holds (xt_physdev.c)."""
+"""`-m physdev`: the bridge ports of a packet that br_netfilter holds (xt_physdev.c).
+
+Reads `physin` and `physout` of the frame; must not know bridges.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m pkttype`: whom the link layer addressed (xt_pkttype.c)."""
+"""`-m pkttype`: whom the link layer addressed (xt_pkttype.c).
+
+Reads the frame's `pkt_type`; must not look at MAC addresses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Port ranges, as tcp, udp and sctp ask for them (xt_tcpudp.c, xt_sctp.c). No match by itself."""
+"""Port ranges, as tcp, udp and sctp ask for them (xt_tcpudp.c, xt_sctp.c).
+
+No match by itself. Must not know which protocol asks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m sctp`: ports (xt_sctp.c); chunk types are not modelled."""
+"""`-m sctp`: ports (xt_sctp.c).
+
+Chunk types are not modelled; must not read past the ports.
+"""
 
 from __future__ import annotations
 

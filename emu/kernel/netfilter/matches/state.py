@@ -1,4 +1,7 @@
-"""`-m state`: the older spelling of `-m conntrack --ctstate`, without SNAT and DNAT (xt_state.c)."""
+"""`-m state`: the older spelling of `-m conntrack --ctstate`, without SNAT and DNAT (xt_state.c).
+
+Must not know anything that conntrack.py does not: it asks there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m statistic`: by chance, or every nth packet (xt_statistic.c). Chance is the clock's source "statistic"."""
+"""`-m statistic`: by chance, or every nth packet (xt_statistic.c).
+
+Chance is the clock's source "statistic", in the kernel's 31 bits. Must not share counts between rules or namespaces.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m tcp`: ports, flags, options (xt_tcpudp.c)."""
+"""`-m tcp`: ports and flags (xt_tcpudp.c).
+
+TCP options are not modelled; must not know connections.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`-m udp`: ports (xt_tcpudp.c)."""
+"""`-m udp`: ports (xt_tcpudp.c).
+
+Must not know connections; never fits a fragment after the first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""CT --notrack and NOTRACK: connection tracking leaves this packet alone (xt_CT.c). Zones and helpers are not modelled."""
+"""CT --notrack and NOTRACK: connection tracking leaves this packet alone (xt_CT.c).
+
+Zones, helpers and templates are not modelled. Must stand in raw, before conntrack.
+"""
 
 from __future__ import annotations
 

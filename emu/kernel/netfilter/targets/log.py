@@ -1,4 +1,7 @@
-"""LOG: tell and go on (xt_LOG.c). The telling is a note on the packet's trail; there is no kernel log."""
+"""LOG: tell and go on (xt_LOG.c).
+
+The telling is a note on the packet's trail; there is no kernel log. Must not format anything in the walk.
+"""
 
 from __future__ import annotations
 

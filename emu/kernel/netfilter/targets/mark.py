@@ -1,4 +1,7 @@
-"""MARK: change the packet's mark, and go on (xt_mark.c: mark = (mark & ~mask) ^ value)."""
+"""MARK: change the packet's mark, and go on (xt_mark.c: mark = (mark & ~mask) ^ value).
+
+Must not route again: the mangle table's OUTPUT does, when the mark changed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""NETMAP: one subnet onto another, host bits kept (xt_NETMAP.c)."""
+"""NETMAP: one subnet onto another, host bits kept (xt_NETMAP.c).
+
+The destination in PREROUTING and OUTPUT, the source elsewhere. Must not rewrite anything itself.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""REDIRECT: DNAT to this host: loopback for local packets, else the incoming device's address (nf_nat_redirect.c)."""
+"""REDIRECT: DNAT to this host (nf_nat_redirect.c).
+
+Loopback for local packets, else the incoming device's first address; a device without any drops. Must not rewrite.
+"""
 
 from __future__ import annotations
 

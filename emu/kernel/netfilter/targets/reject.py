@@ -1,4 +1,7 @@
-"""REJECT: drop the packet and let the hook's caller answer (ipt_REJECT.c)."""
+"""REJECT: drop the packet and let the hook's caller answer (ipt_REJECT.c).
+
+Must not send anything: it says with which ICMP error or reset.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""ACCEPT, DROP and RETURN: the verdicts that need no module."""
+"""ACCEPT, DROP and RETURN: the verdicts that need no module.
+
+The walk knows them by their type and never calls them (see lookup.py).
+"""
 
 from __future__ import annotations
 
-from emu.kernel.netfilter.hooks import Drop, HookState
+from emu.kernel.netfilter.hooks import Drop as DropVerdict
+from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.targets import RETURN, Options, Outcome, Target, Where, targets
 from emu.wire.frame import Frame
 
@@ -24,28 +28,28 @@ class Accept(Target):
 
 
 @targets.add("DROP")
-class DropTarget(Target):
+class Drop(Target):
     __slots__ = ()
     extension = False
 
     @classmethod
-    def build(cls, given: Options, where: Where) -> DropTarget:
+    def build(cls, given: Options, where: Where) -> Drop:
         return cls()
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        return Drop("NETFILTER_DROP")
+        return DropVerdict("NETFILTER_DROP")
 
     def spec(self) -> str:
         return "-j DROP"
 
 
 @targets.add("RETURN")
-class ReturnTarget(Target):
+class Return(Target):
     __slots__ = ()
     extension = False
 
     @classmethod
-    def build(cls, given: Options, where: Where) -> ReturnTarget:
+    def build(cls, given: Options, where: Where) -> Return:
         return cls()
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
