@@ -8,11 +8,12 @@ and `settle` lets controllers, scheduler, kubelets and proxies work until nothin
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from emu import craft
+from emu.apps import apps
 from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
@@ -37,6 +38,7 @@ from emu.kube.target import Target
 from emu.kube.underlay import Underlay
 from emu.wire.addr import Prefix, ip4, ip4_text
 
+EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
 ROUNDS = 200  # more passes than any chain of owners needs
 ZONE = "topology.kubernetes.io/zone"
 
@@ -110,6 +112,8 @@ class Cluster:
         for node in plan:
             self._boot_node(node)
         self.underlay.introduce(list(self.nodes.values()))
+        for app, port, protocol in EXTERNAL_APPS:
+            apps[app](self.underlay.external, port, protocol, "external")
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         for obj in objects:
             if not isinstance(obj, core.Node):
@@ -144,14 +148,7 @@ class Cluster:
             for other in taken[:index]:
                 if one.overlaps(other):
                     raise InputError(f"node pod CIDRs overlap: {other} and {one}")
-        size = 24 if self.pod_subnet.length <= 24 else self.pod_subnet.length
-        free = (
-            cidr
-            for number in range(1 if self.pod_subnet.length < 24 else 0, 1 << (size - self.pod_subnet.length))
-            if not any(
-                (cidr := Prefix(self.pod_subnet.net + (number << (32 - size)), size)).overlaps(each) for each in taken
-            )
-        )
+        free = self._free_cidrs(taken)
         result = []
         for node in wanted:
             if not node.spec.pod_cidr:
@@ -160,11 +157,21 @@ class Cluster:
                     raise InputError(
                         f"the pod subnet {self.pod_subnet} has no room for node {node.metadata.name!r}",
                         path="cluster.podSubnet",
-                        expected=f"a subnet with a /{size} for each node",
+                        expected="a subnet with a /24 for each node",
                     )
                 node = change(node, spec=change(node.spec, pod_cidr=str(own)))
             result.append(node)
         return result
+
+    def _free_cidrs(self, taken: list[Prefix]) -> Iterator[Prefix]:
+        """The pod subnet's /24s that nobody asked for; the first is left out while there are others, for looks:
+        node-1 gets 10.244.1.0/24."""
+        subnet = self.pod_subnet
+        size = max(24, subnet.length)
+        for number in range(1 if subnet.length < 24 else 0, 1 << (size - subnet.length)):
+            cidr = Prefix(subnet.net + (number << (32 - size)), size)
+            if not any(cidr.overlaps(each) for each in taken):
+                yield cidr
 
     def _network(self, node: Node) -> Network:
         assert node.pod_cidr is not None

@@ -14,7 +14,7 @@ from emu.kernel.net import ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.conn import attach
-from emu.trail import Born
+from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire.frame import BROADCAST, ICMP, IP_OFFSET, MULTICAST, Frame
 
@@ -25,6 +25,7 @@ TOS_INTERNETCONTROL = 0xC0
 MAX_PACKET = 576  # RFC 1812 4.3.2.3: an error is at most so long
 BURST = 6  # XRLIM_BURST_FACTOR
 ECHO_ANSWER = Born("the answer to an echo request")
+ECHOED = Delivered("", "ICMP echo")
 ERROR_WORDS = {
     (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
     (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
@@ -122,6 +123,8 @@ def _echo(frame: Frame, net: Netns) -> None:
         drop(net, frame, "ICMP_ECHO_IGNORED")
         return
     net.delivered += 1
+    if net.on_delivered is not None:
+        net.on_delivered(frame, ECHOED)
     buf, l4 = frame.buf, frame.l4
     source = 0 if to_all else frame.dst
     route = net.fib.lookup(frame.src, source, 0)
