@@ -11,6 +11,7 @@ from emu.kernel.netfilter.hooks import HOOK_NAMES, Hooks, HookState, Verdict
 from emu.kernel.netfilter.save import parse_restore
 from emu.kernel.netfilter.table import RuleSet, Tables
 from emu.wire.addr import ip4
+from emu.wire.checksum import checksum
 from emu.wire.frame import ICMP, TCP, UDP, Frame
 
 HOOKS = {name: number for number, name in enumerate(HOOK_NAMES)}
@@ -73,7 +74,7 @@ def packet(
     mark: int = 0,
     size: int = 0,
 ) -> Frame:
-    """An IPv4 packet; for ICMP `dport` is `type << 8 | code`. Checksums are zero: rules do not look at them."""
+    """An IPv4 packet; for ICMP `dport` is `type << 8 | code`."""
     if proto == TCP:
         body = struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 0x50, flags, 65535, 0, 0)
     elif proto == ICMP:
@@ -83,12 +84,21 @@ def packet(
     else:
         body = struct.pack("!HHII", sport, dport, 0, 0)
     body += bytes(size)
+    pseudo = struct.pack("!IIBBH", ip4(src), ip4(dst), 0, proto, len(body))
+    at = {TCP: 16, UDP: 6, ICMP: 2}.get(proto)
+    if at is not None:
+        body = _with_checksum(body, at, b"" if proto == ICMP else pseudo)
     head = struct.pack("!BBHHHBBHII", 0x45, 0, 20 + len(body), 1, frag, ttl, proto, 0, ip4(src), ip4(dst))
+    head = _with_checksum(head, 10, b"")
     frame = Frame.parse(bytes(12) + b"\x08\x00" + head + body, trail=[])
     frame.mark = mark
     frame.indev = None if indev is None else Device(indev)
     frame.outdev = None if outdev is None else Device(outdev)
     return frame
+
+
+def _with_checksum(data: bytes, at: int, before: bytes) -> bytes:
+    return data[:at] + checksum(before + data).to_bytes(2, "big") + data[at + 2 :]
 
 
 def ruleset(table: str, *lines: str) -> RuleSet:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from emu.clock import SECOND
+from emu.clock import SECOND, Clock
+from emu.kernel.boot import address, namespace, veth
 from emu.kernel.netfilter.conn import DST_NAT, SEEN_REPLY, SRC_NAT, Conn
-from emu.kernel.netfilter.hooks import Drop
+from emu.kernel.netfilter.hooks import FORWARD, Drop
 from emu.kernel.netfilter.matches import Match, matches
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
@@ -307,3 +308,19 @@ def test_every_match_keeps_the_contract(name: str) -> None:
     assert kind.__module__ == f"emu.kernel.netfilter.matches.{name}"
     assert set(kind.aliases.values()) <= set(kind.options)
     assert kind.not_negated <= set(kind.options)
+
+
+def test_address_types_may_be_asked_of_one_device_only() -> None:
+    clock = Clock()
+    net = namespace(clock, "n")
+    veth(net, "eth0", namespace(clock, "other"), "far", "02:00:00:00:00:01", "02:00:00:00:00:02")
+    address(net, "eth0", "192.0.2.1/24")
+    for device, limit, wanted in (
+        ("eth0", "--limit-iface-in", True),
+        ("lo", "--limit-iface-in", False),
+        ("lo", "", True),
+    ):
+        net.tables.restore(f"*filter\n-A FORWARD -m addrtype --dst-type LOCAL {limit} -j DROP\nCOMMIT\n")
+        frame = packet(dst="192.0.2.1")
+        frame.indev = net.devices[device]
+        assert isinstance(net.hooks.run(FORWARD, frame), Drop) is wanted
