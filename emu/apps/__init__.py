@@ -1,23 +1,48 @@
-"""What runs in pods, over sockets only: one file an app. Must not know Kubernetes.
+"""What runs in pods: one file an app, found by the registry, over sockets only.
 
-An app is started with its namespace, port, protocol and the pod's name, acts in virtual time when its
-socket wakes it, and can be stopped. Starting raises SocketError when the port is taken.
+An app is started on a port of a namespace and acts in virtual time: when a socket wakes it, it does
+its work `APP_DELAY_NS` later, never inside the wake-up itself (that is the walk of a packet). Must not
+know pods, Services or captures.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from emu.clock import US
+from emu.errors import InputError
 from emu.kernel.net.netns import Netns
 from emu.registry import Shelf
 
+__all__ = ["APP_DELAY_NS", "App", "Running", "apps", "start"]
 
-class App(Protocol):
-    """A running app."""
+# what an app takes to wake up and act
+APP_DELAY_NS = 50 * US
 
-    def __init__(self, net: Netns, port: int, protocol: str, name: str) -> None: ...
+
+class Running(Protocol):
+    """An app at work. `stop` closes its sockets; connections that it still has are closed in good order."""
 
     def stop(self) -> None: ...
 
 
-apps: Shelf[type[App]] = Shelf("app", "emu.apps")
+class App(Protocol):
+    """Starts on a port. `protocol` is TCP or UDP, `name` what the app calls itself (the pod's name).
+
+    Raises InputError for a protocol that it does not speak, SocketError EADDRINUSE for a port that is taken.
+    """
+
+    def __call__(self, net: Netns, port: int, protocol: str, name: str) -> Running: ...
+
+
+apps: Shelf[App] = Shelf("app", "emu.apps")
+
+
+def start(app: str, net: Netns, port: int, protocol: str = "TCP", name: str = "") -> Running:
+    """Start the app called `app`. Raises as `App`, and InputError with the nearest name for one that is not there."""
+    return apps[app](net, port, protocol, name or net.name)
+
+
+def refuse_protocol(app: str, protocol: str, *spoken: str) -> InputError:
+    """The error of an app that does not speak a protocol."""
+    return InputError(f"the app {app} does not speak {protocol}", expected=" or ".join(spoken))

@@ -1,0 +1,30 @@
+"""echo: sends back what it gets (RFC 862); on TCP until the peer closes, then it closes too.
+
+Must not know who asks.
+"""
+
+from __future__ import annotations
+
+from emu.apps import Running, apps, refuse_protocol
+from emu.apps.serve import Connection, TcpServer, UdpServer
+from emu.kernel.net.netns import Netns
+
+
+class Echo:
+    """The conversation: every byte goes back."""
+
+    def heard(self, data: bytes, connection: Connection) -> None:
+        connection.send(data)
+
+    def ended(self, connection: Connection) -> None:
+        connection.close()
+
+
+@apps.add("echo")
+def echo(net: Netns, port: int, protocol: str, name: str) -> Running:
+    """TCP and UDP."""
+    if protocol == "TCP":
+        return TcpServer(net, port, Echo)
+    if protocol == "UDP":
+        return UdpServer(net, port, lambda data: data)
+    raise refuse_protocol("echo", protocol, "TCP", "UDP")

@@ -1,0 +1,67 @@
+"""http: answers one request with a line that says which pod answered, and closes (HTTP/1.0, RFC 1945).
+
+The request's head is read to its empty line; a body is not looked at. Must not know what is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from emu.apps import Running, apps, refuse_protocol
+from emu.apps.serve import Connection, TcpServer
+from emu.kernel.net.netns import Netns
+
+MAX_HEAD = 65536
+_REQUEST = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/\d\.\d)?\r?\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+
+
+def response(status: str, body: bytes, *, head_only: bool = False) -> bytes:
+    """A whole answer; no date, so that the same run gives the same bytes."""
+    head = f"HTTP/1.0 {status}\r\nServer: emu\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + (b"" if head_only else body)
+
+
+class Http:
+    """The conversation: collect a head, answer, close."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._head = b""
+
+    def heard(self, data: bytes, connection: Connection) -> None:
+        self._head += data
+        if _HEAD_END.search(self._head):
+            self._reply(connection)
+        elif len(self._head) > MAX_HEAD:
+            self._refuse(connection)
+
+    def ended(self, connection: Connection) -> None:
+        """Half a request is a bad one; no request at all needs no answer."""
+        if self._head:
+            self._refuse(connection)
+        else:
+            connection.close()
+
+    def _reply(self, connection: Connection) -> None:
+        request = _REQUEST.match(self._head)
+        if request is None:
+            self._refuse(connection)
+            return
+        method, path = request.groups()
+        body = f"{self._name} answers {method.decode()} {path.decode(errors='replace')}\n".encode()
+        connection.send(response("200 OK", body, head_only=method == b"HEAD"))
+        connection.close()
+
+    def _refuse(self, connection: Connection) -> None:
+        connection.send(response("400 Bad Request", f"{self._name} cannot read that\n".encode()))
+        connection.close()
+
+
+@apps.add("http")
+def http(net: Netns, port: int, protocol: str, name: str) -> Running:
+    """TCP only."""
+    if protocol != "TCP":
+        raise refuse_protocol("http", protocol, "TCP")
+    return TcpServer(net, port, partial(Http, name))

@@ -1,0 +1,144 @@
+"""How apps serve: a TCP server that hands each connection's bytes on, a UDP server that hands on datagrams.
+
+Both act later than they are woken, and never more than once for one wake-up. Not an app itself: apps
+are the functions handed in. Must not know what is served.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Protocol
+
+from emu.apps import APP_DELAY_NS
+from emu.errors import SocketError
+from emu.kernel.net.netns import Netns
+from emu.kernel.transport.tcp_socket import TcpSocket
+from emu.kernel.transport.udp import UdpSocket
+
+
+class Conversation(Protocol):
+    """What an app makes of one connection."""
+
+    def heard(self, data: bytes, connection: Connection) -> None:
+        """Bytes came."""
+
+    def ended(self, connection: Connection) -> None:
+        """The peer sends no more."""
+
+
+class _Wakes:
+    """Turns any number of wake-ups into one piece of work, `APP_DELAY_NS` later."""
+
+    __slots__ = ("_net", "_planned", "_work")
+
+    def __init__(self, net: Netns, work: Callable[[], None]) -> None:
+        self._net, self._work, self._planned = net, work, False
+
+    def __call__(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self._net.clock.call_later(APP_DELAY_NS, self._act)
+
+    def _act(self) -> None:
+        self._planned = False
+        self._work()
+
+
+class Connection:
+    """A connection of a server, with its conversation. `closed`: neither side is heard any more."""
+
+    __slots__ = ("_conversation", "_server", "closed", "peer", "socket")
+
+    def __init__(self, server: TcpServer, socket: TcpSocket, conversation: Conversation) -> None:
+        self._server, self.socket, self._conversation = server, socket, conversation
+        self.peer = socket.peer
+        self.closed = False
+        socket.on_readable = _Wakes(socket.net, self.work)
+
+    def work(self) -> None:
+        """Read all there is and hand it on."""
+        while not self.closed:
+            try:
+                data = self.socket.recv()
+            except SocketError as error:
+                if error.errno != errno.EAGAIN:
+                    self.close()
+                return
+            if not data:
+                self.socket.on_readable = None
+                self._conversation.ended(self)
+                return
+            self._conversation.heard(data, self)
+
+    def send(self, data: bytes) -> None:
+        """Send; a peer that is gone ends the connection."""
+        if not self.closed:
+            try:
+                self.socket.send(data)
+            except SocketError:
+                self.close()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.socket.on_readable = None
+            self._server.connections.pop(self, None)
+            self.socket.close()
+
+
+class TcpServer:
+    """Listens and starts a conversation for each connection. Raises SocketError EADDRINUSE."""
+
+    def __init__(self, net: Netns, port: int, converse: Callable[[], Conversation]) -> None:
+        self._converse = converse
+        self.connections: dict[Connection, None] = {}  # in the order of their coming
+        self.socket = net.sockets.tcp()
+        self.socket.bind(("0.0.0.0", port))
+        self.socket.listen()
+        self.socket.on_readable = _Wakes(net, self._accept)
+
+    def _accept(self) -> None:
+        while not self.socket.closed:
+            try:
+                socket = self.socket.accept()
+            except SocketError:
+                return
+            connection = Connection(self, socket, self._converse())
+            self.connections[connection] = None
+            connection.work()  # what came with the handshake woke nobody
+
+    def stop(self) -> None:
+        self.socket.on_readable = None
+        for connection in list(self.connections):
+            connection.close()
+        self.socket.close()
+
+
+class UdpServer:
+    """Answers datagrams with `answer(data)`, None for silence; an answer belongs to the flow that asked.
+
+    Raises SocketError EADDRINUSE.
+    """
+
+    def __init__(self, net: Netns, port: int, answer: Callable[[bytes], bytes | None]) -> None:
+        self._answer = answer
+        self.socket: UdpSocket = net.sockets.udp()
+        self.socket.bind(("0.0.0.0", port))
+        self.socket.on_readable = _Wakes(net, self._work)
+
+    def _work(self) -> None:
+        while self.socket.inbox:
+            flow = self.socket.inbox[0][3]
+            try:
+                data, peer = self.socket.recvfrom()
+                answer = self._answer(data)
+                if answer is not None:
+                    self.socket.flow = flow
+                    self.socket.sendto(answer, peer)
+            except SocketError:
+                continue  # as a server does that logs an error and goes on
+
+    def stop(self) -> None:
+        self.socket.on_readable = None
+        self.socket.close()

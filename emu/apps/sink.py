@@ -1,0 +1,30 @@
+"""sink, also called silent: takes whatever comes and never answers; closes when the peer does.
+
+Must not know who talks to it.
+"""
+
+from __future__ import annotations
+
+from emu.apps import Running, apps, refuse_protocol
+from emu.apps.serve import Connection, TcpServer, UdpServer
+from emu.kernel.net.netns import Netns
+
+
+class Sink:
+    """The conversation: listen only."""
+
+    def heard(self, data: bytes, connection: Connection) -> None:
+        """Nothing to say."""
+
+    def ended(self, connection: Connection) -> None:
+        connection.close()
+
+
+@apps.add("sink", "silent")
+def sink(net: Netns, port: int, protocol: str, name: str) -> Running:
+    """TCP and UDP."""
+    if protocol == "TCP":
+        return TcpServer(net, port, Sink)
+    if protocol == "UDP":
+        return UdpServer(net, port, lambda data: None)
+    raise refuse_protocol("sink", protocol, "TCP", "UDP")
