@@ -1,4 +1,4 @@
-"""A script's cluster: the words of the file turned into the cluster's own configuration.
+"""A scenario's cluster: the words of the file turned into the cluster's own configuration.
 
 Must not know steps or files.
 """
@@ -9,7 +9,7 @@ from emu.errors import InputError
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.proxy.iptables import ProxyConfig
 from emu.scenario.kinds import ClusterPart, KubeProxyPart
-from emu.scenario.script import Script
+from emu.scenario.script import Scenario
 
 DEFAULT_NODES = "node-{}"
 
@@ -45,12 +45,12 @@ def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
     )
 
 
-def build(script: Script) -> Cluster:
-    """The script's cluster, settled: pods run, rules are in force, captures are on. Raises InputError with its place."""
-    scenario = script.scenario
+def build(scenario: Scenario) -> Cluster:
+    """The scenario's cluster, settled: pods run, rules are in force, captures are on. Raises InputError with its place."""
+    spec = scenario.spec
     try:
-        return Cluster(config(scenario.cluster, script.conflist), script.objects, seed=scenario.seed)
+        return Cluster(config(spec.cluster, scenario.conflist), scenario.objects, seed=spec.seed)
     except InputError as error:
         path = error.path or "cluster"
-        line = script.document.line_of(tuple(path.split(".")))
-        raise error.at(file=script.file, line=line, path=path) from None
+        line = scenario.document.line_of(tuple(path.split(".")))
+        raise error.at(file=scenario.file, line=line, path=path) from None

@@ -57,7 +57,7 @@ def translations(flow: Flow) -> tuple[Nat, ...]:
 def check(flow: Flow, expect: Expect) -> Checked:
     """Hold one flow against its expectation."""
     outcome = flow.outcome
-    pairs = [("outcome", expect.outcome, outcome.word, _why(flow))]
+    pairs: list[tuple[str, str, str, str]] = [("outcome", expect.outcome, outcome.word, _why(flow))]
     if expect.at:
         pairs.append(("at", expect.at, flow.at, ""))
     for key in _DETAILS:

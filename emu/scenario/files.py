@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Literal
 
 from emu.capture.tap import DROP
 from emu.errors import InputError
-from emu.scenario.run import FlowResult, Run, StepResult
 
 if TYPE_CHECKING:
     from emu.kube.flow import Flow
+    from emu.scenario.run import FlowResult, Run, StepResult
 
 Split = Literal["flow", "interface"]
 LOST = "classic pcap files hold no comments, no names and no interface names: those are lost"
@@ -33,7 +33,7 @@ def write(run: Run, out_dir: str | os.PathLike[str], *, split: Split = "flow") -
     capture = run.cluster.capture
     if capture is None:
         raise InputError("the cluster was built without captures", expected="capture=True")
-    goal = Path(out_dir) / run.script.name
+    goal = Path(out_dir) / run.scenario.name
     with _whole_folder(goal) as part:
         if split == "interface":
             capture.write_split(part)
@@ -124,5 +124,5 @@ def _own_interface(flow: Flow) -> str:
     prefix = f"{flow.client.name}/"
     for captured in flow.frames:
         if captured.interface.startswith(prefix) and captured.direction != DROP:
-            return captured.interface
+            return str(captured.interface)
     return ""

@@ -175,7 +175,7 @@ class Metadata(Part, frozen=True):
     description: str = ""
 
 
-class Scenario(Part, frozen=True):
+class ScenarioPart(Part, frozen=True):
     """One scenario. `seed` is that of every random draw."""
 
     api_version: Literal["emu/v1"]

@@ -1,4 +1,4 @@
-"""A script run: the cluster is built, the steps follow each other, and what became of each flow is kept.
+"""A scenario run: the cluster is built, the steps follow each other, and what became of each flow is kept.
 
 Files come last, and all at once (`files.py`): whatever goes wrong on the way leaves nothing behind. Must not know how
 results are shown.
@@ -6,6 +6,7 @@ results are shown.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING
 from emu.errors import InputError
 from emu.kube.target import Target, sources, targets
 from emu.scenario.expectations import Checked, check, translations
+from emu.scenario.files import Split, write
 from emu.scenario.invariants import Verdict, judge
 from emu.scenario.kinds import FLOWS, Step, StoryLine
 from emu.scenario.quantity import duration_ns, share
-from emu.scenario.script import Script, object_key
+from emu.scenario.script import Scenario, load, object_key
 
 if TYPE_CHECKING:
     from emu.capture.capture import Captured
@@ -60,7 +62,7 @@ class StepResult:
 class Run:
     """A whole run. `folder` and `files` are set where captures were written."""
 
-    script: Script
+    scenario: Scenario
     cluster: Cluster
     steps: list[StepResult] = field(default_factory=list)
     invariants: tuple[Verdict, ...] = ()
@@ -111,48 +113,63 @@ class Run:
 Progress = Callable[[int, int, str], None]
 
 
-def run(script: Script, *, build: Callable[[Script], Cluster] | None = None, progress: Progress | None = None) -> Run:
-    """Run a script; `progress(done, of, what)` is told before each step. Raises InputError with the step's place."""
+def run(
+    scenario: Scenario | str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    *,
+    split: Split = "flow",
+    build: Callable[[Scenario], Cluster] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
+
+    `progress(done, of, what)` is told before each step. Raises InputError with the step's place, and then nothing is
+    written.
+    """
+    if not isinstance(scenario, Scenario):
+        scenario = load(scenario)
     tell = progress or (lambda done, of, what: None)
-    steps = script.scenario.steps
+    steps = scenario.spec.steps
     tell(0, len(steps), "building the cluster")
-    result = Run(script, (build or _build)(script))
-    _check_endpoints(script, result.cluster)
+    result = Run(scenario, (build or _build)(scenario))
+    check_endpoints(scenario, result.cluster)
     for number, step in enumerate(steps):
         tell(number, len(steps), step.name or step.action)
         done = StepResult(number + 1, step.name, step.action)
         try:
             _STEPS[step.action](result, done, number, step)
         except InputError as error:
-            raise script.error(error, number, step.action) from None
+            raise scenario.error(error, number, step.action) from None
         result.steps.append(done)
     tell(len(steps), len(steps), "judging")
     result.invariants = judge(result.cluster, [each.flow for each in result.flows])
     result.notes += result.cluster.warnings
+    if out_dir is not None:
+        write(result, out_dir, split=split)
     return result
 
 
-def _build(script: Script) -> Cluster:
+def _build(scenario: Scenario) -> Cluster:
     from emu.scenario.build import build
 
-    return build(script)
+    return build(scenario)
 
 
-def _check_endpoints(script: Script, cluster: Cluster) -> None:
+def check_endpoints(scenario: Scenario, cluster: Cluster) -> None:
     """Resolve the ends of every flow before the first packet, up to the first step that changes the objects."""
-    for number, step in enumerate(script.scenario.steps):
+    for number, step in enumerate(scenario.spec.steps):
         if step.action in CHANGING:
             return
         if step.action in FLOWS:
-            _ends(script, cluster, number, step)
+            _ends(scenario, cluster, number, step)
 
 
-def _ends(script: Script, cluster: Cluster, number: int, step: Step) -> tuple[list[str], list[Target]]:
+def _ends(scenario: Scenario, cluster: Cluster, number: int, step: Step) -> tuple[list[str], list[Target]]:
     part = getattr(step, step.action)
     try:
         senders = sources(cluster, part.from_)
     except InputError as error:
-        raise script.error(error, number, step.action, "from") from None
+        raise scenario.error(error, number, step.action, "from") from None
     if step.send is not None:
         return senders, []
     try:
@@ -160,7 +177,7 @@ def _ends(script: Script, cluster: Cluster, number: int, step: Step) -> tuple[li
             return senders, _ping_targets(cluster, _plain(part.to))
         return senders, targets(cluster, _plain(part.to), "UDP" if step.action == "udp" else "TCP")
     except InputError as error:
-        raise script.error(error, number, step.action, "to") from None
+        raise scenario.error(error, number, step.action, "to") from None
 
 
 def _ping_targets(cluster: Cluster, text: str) -> list[Target]:
@@ -179,7 +196,7 @@ def _plain(text: str) -> str:
 
 
 def _flows(run: Run, done: StepResult, number: int, step: Step) -> None:
-    senders, found = _ends(run.script, run.cluster, number, step)
+    senders, found = _ends(run.scenario, run.cluster, number, step)
     for sender in senders:
         flows = [_send(run.cluster, step, sender, target) for target in found]
         if step.send is not None:
@@ -245,7 +262,7 @@ def teller(story: str | tuple[StoryLine, ...]) -> Callable[[Captured], str | Non
 
 
 def _apply(run: Run, done: StepResult, number: int, step: Step) -> None:
-    objects = run.script.applied[number]
+    objects = run.scenario.applied[number]
     for obj in objects:
         run.cluster.apply(obj)
     done.change = "applied " + (", ".join(str(obj.key) for obj in objects) or "nothing that has an effect")

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from emu.scenario.kinds import ACTIONS, Scenario
+from emu.scenario.kinds import ACTIONS, ScenarioPart
 
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the first document of a scenario file."""
-    (reference,), parts = msgspec.json.schema_components([Scenario], ref_template="#/$defs/{name}")
+    (reference,), parts = msgspec.json.schema_components([ScenarioPart], ref_template="#/$defs/{name}")
     # a step has exactly one action, which the types alone do not say
     parts["Step"]["oneOf"] = [{"required": [action]} for action in ACTIONS]
     return {

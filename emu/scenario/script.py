@@ -21,7 +21,7 @@ from emu.kube.api.kinds import kind_named
 from emu.kube.api.loader import Loaded, convert, load_documents, read
 from emu.kube.api.meta import Key, Object, Other
 from emu.scenario.endpoints import check_glob, endpoint
-from emu.scenario.kinds import ACTIONS, FLOWS, ClusterPart, Expect, Scenario, Step
+from emu.scenario.kinds import ACTIONS, FLOWS, ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.typed import nearest, typed
 from emu.wire.addr import Prefix
@@ -34,10 +34,10 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass
-class Script:
-    """A scenario ready to run. `conflist` is the text of a CNI configuration, if the scenario names a file."""
+class Scenario:
+    """A scenario ready to run: `spec` is what its first document says. `conflist` is the text of a CNI configuration, if the scenario names a file."""
 
-    scenario: Scenario
+    spec: ScenarioPart
     document: Document
     loaded: Loaded
     name: str
@@ -48,6 +48,16 @@ class Script:
     @property
     def objects(self) -> list[Object]:
         return self.loaded.objects
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Scenario:
+        """Read a file, see `load`."""
+        return load(path)
+
+    @classmethod
+    def parse(cls, text: str) -> Scenario:
+        """Read a text, see `load_text`."""
+        return load_text(text)
 
     def error(self, error: InputError, step: int, *path: str | int) -> InputError:
         """An error that came up in a step, with the place of the step (counted from 0) where it had none."""
@@ -64,42 +74,42 @@ def is_scenario(document: Document) -> bool:
     )
 
 
-def load(path: str | os.PathLike[str]) -> Script:
+def load(path: str | os.PathLike[str]) -> Scenario:
     """Read a scenario file and the manifests that it names. Raises InputError."""
     if Path(path).is_dir():
         raise InputError("is a folder", file=str(path), expected="a scenario file")
-    return _script(read(path), str(path), Path(path).parent, Path(path).stem)
+    return _read(read(path), str(path), Path(path).parent, Path(path).stem)
 
 
-def load_text(text: str, file: str = "scenario.yaml", folder: str | os.PathLike[str] = ".") -> Script:
+def load_text(text: str, file: str = "scenario.yaml", folder: str | os.PathLike[str] = ".") -> Scenario:
     """Read a scenario from a text; `folder` is where the manifests that it names lie. Raises InputError."""
-    return _script(documents(text, file), file, Path(folder), Path(file).stem)
+    return _read(documents(text, file), file, Path(folder), Path(file).stem)
 
 
-def _script(found: Iterator[Document], file: str, folder: Path, stem: str) -> Script:
+def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scenario:
     first = next(found, None)
     if first is None:
         raise InputError("is empty", file=file, expected=f"apiVersion: {API_VERSION}, kind: {KIND}")
     if not is_scenario(first):
         what = "the first document is no scenario"
         raise InputError(what, file=file, line=first.line, expected=f"apiVersion: {API_VERSION}, kind: {KIND}")
-    scenario = typed(first.value, Scenario, first)
-    name = scenario.metadata.name or stem
+    spec = typed(first.value, ScenarioPart, first)
+    name = spec.metadata.name or stem
     if not _NAME.fullmatch(name):
         raise first.error(
             f'"{name}" cannot name a folder', ("metadata", "name"), expected="letters, digits, '-', '_' and '.'"
         )
-    check_subnets(scenario.cluster, first)
-    conflist = _conflist(scenario.cluster, first, folder)
-    manifests = (_manifest(first, i, folder) for i in range(len(scenario.manifests)))
+    check_subnets(spec.cluster, first)
+    conflist = _conflist(spec.cluster, first, folder)
+    manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
     loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
-    script = Script(scenario, first, loaded, name, file, conflist)
-    for number, step in enumerate(scenario.steps):
+    scenario = Scenario(spec, first, loaded, name, file, conflist)
+    for number, step in enumerate(spec.steps):
         try:
-            _check_step(script, number, step)
+            _check_step(scenario, number, step)
         except InputError as error:
-            raise script.error(error, number) from None
-    return script
+            raise scenario.error(error, number) from None
+    return scenario
 
 
 def _only_manifests(found: Iterator[Document]) -> Iterator[Document]:
@@ -182,99 +192,99 @@ def object_key(text: str) -> Key:
     return Key(word, "" if word in ("node", "namespace") else namespace or "default", name)
 
 
-def _check_step(script: Script, number: int, step: Step) -> None:
+def _check_step(scenario: Scenario, number: int, step: Step) -> None:
     actions = [name for name in ACTIONS if getattr(step, name) is not None]
     if len(actions) != 1:
         what = f"a step with {' and '.join(actions)}" if actions else "a step without an action"
-        raise script.error(InputError(what, expected="exactly one of " + ", ".join(ACTIONS)), number, *actions[1:2])
+        raise scenario.error(InputError(what, expected="exactly one of " + ", ".join(ACTIONS)), number, *actions[1:2])
     action = actions[0]
     if step.expect is not None:
         if action not in FLOWS:
-            raise script.error(
+            raise scenario.error(
                 InputError(
                     f"{action} sends nothing that could be expected", expected="expect beside " + ", ".join(FLOWS)
                 ),
                 number,
                 "expect",
             )
-        _check_expect(script, number, step.expect)
+        _check_expect(scenario, number, step.expect)
     try:
-        _CHECKS[action](script, number, step)
+        _CHECKS[action](scenario, number, step)
     except InputError as error:
-        raise script.error(error, number, action) from None
+        raise scenario.error(error, number, action) from None
 
 
-def _check_expect(script: Script, number: int, expect: Expect) -> None:
+def _check_expect(scenario: Scenario, number: int, expect: Expect) -> None:
     needed = NAMED_REASON.get(expect.outcome)
     if needed and not getattr(expect, needed):
         what = f"expecting {expect.outcome} needs a {needed}"
-        raise script.error(InputError(what, expected=f"{needed}: ..."), number, "expect")
+        raise scenario.error(InputError(what, expected=f"{needed}: ..."), number, "expect")
     for key in ("at", "dnat", "snat", "reason", "code", "place", "by", "received"):
         try:
             check_glob(getattr(expect, key) or "")
         except InputError as error:
-            raise script.error(error, number, "expect", key) from None
+            raise scenario.error(error, number, "expect", key) from None
 
 
 class _At:
     """Errors inside the block get the place of a key of the step."""
 
-    def __init__(self, script: Script, number: int, *path: str) -> None:
-        self.script, self.number, self.path = script, number, path
+    def __init__(self, scenario: Scenario, number: int, *path: str) -> None:
+        self.scenario, self.number, self.path = scenario, number, path
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, InputError):
-            raise self.script.error(error, self.number, *self.path) from None
+            raise self.scenario.error(error, self.number, *self.path) from None
 
 
-def _check_flow(script: Script, number: int, step: Step) -> None:
+def _check_flow(scenario: Scenario, number: int, step: Step) -> None:
     action = step.action
     part = getattr(step, action)
-    with _At(script, number, action, "from"):
+    with _At(scenario, number, action, "from"):
         endpoint(part.from_, port=False)
     if step.send is not None:
-        with _At(script, number, action, "scapy"):
+        with _At(scenario, number, action, "scapy"):
             expression(step.send.scapy)
         return
-    with _At(script, number, action, "to"):
+    with _At(scenario, number, action, "to"):
         endpoint(part.to, port=action != "ping")
     for key in ("timeout", "interval"):
         value = getattr(part, key, None)
         if value is not None:
-            with _At(script, number, action, key):
+            with _At(scenario, number, action, key):
                 duration_ns(value)
 
 
-def _check_apply(script: Script, number: int, step: Step) -> None:
+def _check_apply(scenario: Scenario, number: int, step: Step) -> None:
     values = step.apply if isinstance(step.apply, tuple) else (step.apply,)
     objects: list[Object] = []
     for i, value in enumerate(values):
         at: Place = ("steps", number, "apply", *((i,) if isinstance(step.apply, tuple) else ()))
-        objects += convert(value, document=script.document, at=at)
-    script.applied[number] = [each for each in objects if not isinstance(each, Other)]
+        objects += convert(value, document=scenario.document, at=at)
+    scenario.applied[number] = [each for each in objects if not isinstance(each, Other)]
 
 
-def _check_delete(script: Script, number: int, step: Step) -> None:
+def _check_delete(scenario: Scenario, number: int, step: Step) -> None:
     for text in (step.delete,) if isinstance(step.delete, str) else step.delete or ():
         object_key(text)
 
 
-def _check_scale(script: Script, number: int, step: Step) -> None:
+def _check_scale(scenario: Scenario, number: int, step: Step) -> None:
     for text in step.scale or {}:
-        with _At(script, number, "scale", text):
+        with _At(scenario, number, "scale", text):
             if object_key(text).kind not in SCALABLE:
                 raise InputError(f'"{text}" cannot be scaled', expected=" or ".join(SCALABLE))
 
 
-def _check_wait(script: Script, number: int, step: Step) -> None:
+def _check_wait(scenario: Scenario, number: int, step: Step) -> None:
     if step.wait is not None:
         duration_ns(step.wait)
 
 
-def _check_link(script: Script, number: int, step: Step) -> None:
+def _check_link(scenario: Scenario, number: int, step: Step) -> None:
     link = step.link
     assert link is not None
     if bool(link.node) == bool(link.pod):
@@ -282,10 +292,10 @@ def _check_link(script: Script, number: int, step: Step) -> None:
     if link.down is None and link.delay is None and link.loss is None and link.mtu is None and not link.lose:
         raise InputError("the link is not changed", expected="down, delay, loss, lose or mtu")
     if link.delay is not None:
-        with _At(script, number, "link", "delay"):
+        with _At(scenario, number, "link", "delay"):
             duration_ns(link.delay)
     if link.loss is not None:
-        with _At(script, number, "link", "loss"):
+        with _At(scenario, number, "link", "loss"):
             share(link.loss)
 
 

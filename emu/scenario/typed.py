@@ -49,7 +49,7 @@ def _explain(message: str, type_: type, value: Any, document: Document, at: Path
             step: str | int = next((k for k, v in met.items() if not _fits(v, type_, (*path, k))), "")
         else:
             step = int(index) if index else name
-        met = met[step] if isinstance(met, dict | list) else None
+        met = met[int(step)] if isinstance(met, list) else met[step] if isinstance(met, dict) else None
         path.append(step)
     whole = (*at, *path)
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)

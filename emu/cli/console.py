@@ -1,0 +1,87 @@
+"""What reaches people: results on stdout, everything else on stderr, colour only on a terminal.
+
+NO_COLOR is rich's to honour. Must not know what is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from emu.report import Report
+
+GOOD, BAD = r"\b(delivered|held)\b", r"\b(FAILED|failed|undecided)\b"
+
+
+class Form(StrEnum):
+    """How a result is written."""
+
+    text = "text"
+    json = "json"
+    yaml = "yaml"
+
+
+def out(text: str, *, to_stderr: bool = False) -> None:
+    """Text for stdout, lines never wrapped; words of success and failure coloured on a terminal."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    if not stream.isatty():
+        stream.write(f"{text}\n")
+        return
+    coloured = Text(text)
+    coloured.highlight_regex(GOOD, "green")
+    coloured.highlight_regex(BAD, "bold red")
+    Console(file=stream, soft_wrap=True, highlight=False).print(coloured)
+
+
+def note(text: str) -> None:
+    """A remark for stderr."""
+    sys.stderr.write(f"note: {text}\n")
+
+
+def error(text: str) -> None:
+    """What went wrong, in one line on stderr."""
+    line = " ".join(text.split("\n"))
+    if sys.stderr.isatty():
+        Console(stderr=True, soft_wrap=True, highlight=False).print(Text.assemble(("error:", "bold red"), f" {line}"))
+    else:
+        sys.stderr.write(f"error: {line}\n")
+
+
+def show(report: Report, form: Form = Form.text, *, to_stderr: bool = False) -> None:
+    """A report in the wanted form."""
+    if form is Form.text:
+        if report.text:
+            out(report.text, to_stderr=to_stderr)
+    else:
+        out(dump(report.data, form), to_stderr=to_stderr)
+
+
+def dump(data: object, form: Form) -> str:
+    """Plain data as JSON or YAML."""
+    if form is Form.yaml:
+        import yaml
+
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10_000).rstrip("\n")
+    return json.dumps(data, indent=2, ensure_ascii=False)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on stderr, on a terminal only; gives `tell(done, of, what)`."""
+    if not sys.stderr.isatty():
+        yield lambda done, of, what: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, of, what: bar.update(task, completed=done, total=max(of, 1), description=f"{title}: {what}")

@@ -1,0 +1,58 @@
+"""`-f`: manifests, folders of them, or a scenario file, as a cluster to look at. Must not know what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emu.errors import InputError
+
+if TYPE_CHECKING:
+    from emu.kube.cluster import Cluster
+
+
+def cluster_of(
+    files: Sequence[Path], *, namespace: str = "default", nodes: int = 2, network: str = "bridge"
+) -> Cluster:
+    """A settled cluster of the files' objects. A scenario's own `cluster` counts, and its steps are run. Raises InputError."""
+    from emu.kube.api.loader import load_documents, read
+    from emu.kube.cluster import Cluster
+    from emu.scenario.build import config
+    from emu.scenario.kinds import ClusterPart
+    from emu.scenario.run import run
+    from emu.scenario.script import is_scenario, load
+
+    if not files:
+        raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
+    if len(files) == 1 and files[0].is_file():
+        first = next(read(files[0]), None)
+        if first is not None and is_scenario(first):
+            return run(load(files[0])).cluster
+    documents = list(chain.from_iterable(read(path) for path in files))
+    for document in documents:
+        if is_scenario(document):
+            raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
+    loaded = load_documents(documents, namespace=namespace)
+    conflist = ""
+    if network.endswith(".conflist"):
+        try:
+            conflist = Path(network).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(error.strerror or str(error), file=network) from None
+    return Cluster(config(ClusterPart(nodes=nodes, network=network), conflist), loaded.objects)
+
+
+def qualified(text: str, namespace: str) -> str:
+    """An endpoint with the namespace of `-n` where it names none: `client`, `pod/client`, `svc/web:80`."""
+    place, colon, port = text.partition(":")
+    kind, slash, rest = place.partition("/")
+    if not slash and kind != "external" and kind != "localhost" and not kind.replace(".", "").isdigit():
+        return f"{namespace}/{text}"
+    if kind in ("pod", "po") and "/" not in rest:
+        return f"{namespace}/{rest}{colon}{port}"
+    if kind in ("svc", "service"):
+        name = rest if "." in rest or namespace == "default" else f"{rest}.{namespace}"
+        return f"svc/{name}{colon}{port}"
+    return text.replace("localhost", "127.0.0.1", 1) if kind == "localhost" else text

@@ -1,0 +1,185 @@
+"""The commands and their options. Each calls what does the work and shows what comes back.
+
+Must not know how anything is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emu.cli.console import Form, dump, note, out, show
+
+CAPTURES = Path("captures")
+
+app = typer.Typer(
+    name="emu",
+    help="A Kubernetes cluster network in one process: manifests in, annotated captures out.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass
+class Settings:
+    """What stands before the command."""
+
+    debug: bool = False
+
+
+settings = Settings()
+
+
+class Splitting(StrEnum):
+    """One file a flow, or one an interface."""
+
+    flow = "flow"
+    interface = "interface"
+
+
+class Protocol(StrEnum):
+    """What `emu trace` sends."""
+
+    tcp = "tcp"
+    udp = "udp"
+    icmp = "icmp"
+
+
+class ViewName(StrEnum):
+    """What `emu show` can show."""
+
+    rules = "rules"
+    routes = "routes"
+    neigh = "neigh"
+    fdb = "fdb"
+    conntrack = "conntrack"
+    interfaces = "interfaces"
+
+
+Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
+Split = Annotated[Splitting, typer.Option(help="One pcapng a flow, or one classic pcap an interface.")]
+ResultForm = Annotated[Form, typer.Option("--format", help="How the result is written.")]
+OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
+Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
+Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, if no scenario says.")]
+Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, if no scenario says.")]
+
+
+@app.callback()
+def before(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Options that every command takes."""
+    settings.debug = debug
+
+
+@app.command()
+def run(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.")],
+    folder: Folder = CAPTURES,
+    split: Split = Splitting.flow,
+    form: ResultForm = Form.text,
+    write: Annotated[
+        str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
+    ] = "",
+) -> int:
+    """Run scenarios: write their captures, hold their expectations, end with a table."""
+    from emu.cli.running import run_files
+
+    return run_files(files, folder, split=split.value, form=form, write=write)
+
+
+@app.command()
+def demo(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="Scenarios; all if none is named.")
+    ] = None,
+    folder: Folder = CAPTURES,
+    split: Split = Splitting.flow,
+    form: ResultForm = Form.text,
+) -> int:
+    """Run the embedded gallery."""
+    from emu.cli.running import run_files
+    from emu.scenario.gallery import stories, story
+
+    files = [story(name) for name in names] if names else list(stories().values())
+    return run_files(files, folder, split=split.value, form=form)
+
+
+@app.command()
+def trace(
+    source: Annotated[str, typer.Option("-S", "--source", help="Who sends: NS/POD, node/NAME, external.")],
+    destination: Annotated[
+        str, typer.Option("-D", "--destination", help="Where to: svc/web:80, NS/POD:PORT, an address.")
+    ],
+    files: Manifests,
+    namespace: Namespace = "default",
+    protocol: Annotated[
+        Protocol | None, typer.Option("-p", "--protocol", help="tcp if there is a port, else icmp.")
+    ] = None,
+    form: OutputForm = Form.text,
+    write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
+    nodes: Nodes = 2,
+    network: Network = "bridge",
+) -> int:
+    """Send one packet and follow it and its answer hop by hop."""
+    from emu.cli.inputs import cluster_of, qualified
+    from emu.report.trace import trace as follow
+
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network)
+    ends = qualified(source, namespace), qualified(destination, namespace)
+    traced = follow(cluster, *ends, protocol.value if protocol is not None else "")
+    if write and cluster.capture is not None:
+        cluster.capture.write(write, flow=traced.flow.number)
+    show(traced.report, form, to_stderr=write == "-")
+    return 3 if traced.flow.outcome.word == "undecided" else 0
+
+
+@app.command("show")
+def show_view(
+    view: Annotated[ViewName, typer.Argument(help="What to show.")],
+    node: Annotated[str, typer.Argument(help="A node, or a pod as NS/POD.")],
+    files: Manifests,
+    namespace: Namespace = "default",
+    form: OutputForm = Form.text,
+    nodes: Nodes = 2,
+    network: Network = "bridge",
+) -> int:
+    """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
+    from emu.cli.inputs import cluster_of
+    from emu.report import views
+
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network)
+    net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
+    show(views[view.value](net), form)
+    return 0
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenarios, manifests, iptables-save texts.")],
+    form: ResultForm = Form.text,
+) -> int:
+    """Check files without sending anything: what is wrong, what is odd, what has no effect."""
+    from emu.cli.validating import validate_files
+
+    report, warnings = validate_files(files)
+    for each in warnings:
+        note(each)
+    show(report, form)
+    return 0
+
+
+@app.command()
+def schema() -> int:
+    """Print the JSON Schema of scenario files, for editors."""
+    from emu.scenario.schema import schema as of_scenarios
+
+    out(dump(of_scenarios(), Form.json))
+    return 0

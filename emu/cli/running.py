@@ -1,0 +1,64 @@
+"""`emu run` and `emu demo`: scenarios one after the other, each shown when it is done. Must not know steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from emu.cli.console import Form, dump, note, out, progress
+from emu.errors import InputError
+
+
+def run_files(
+    files: Sequence[Path],
+    folder: Path,
+    *,
+    split: Literal["flow", "interface"] | str = "flow",
+    form: Form = Form.text,
+    write: str = "",
+) -> int:
+    """Run scenario files; all are read before the first is run. Gives the worst exit status. Raises InputError."""
+    from emu.report.table import summary, table
+    from emu.scenario.run import FAILED, run
+    from emu.scenario.script import load
+
+    if not files:
+        note("there is no scenario to run")
+        return FAILED
+    scenarios = [load(path) for path in files]
+    names = [each.name for each in scenarios]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f'two scenarios are called "{twice}"', expected="a metadata.name of its own for each")
+    if write and len(scenarios) > 1:
+        raise InputError("-w takes one scenario", expected="one FILE, or -o DIR")
+    to_stderr = write == "-"
+    status, data = 0, []
+    for number, scenario in enumerate(scenarios, 1):
+        title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
+        with progress(title) as tell:
+            done = run(
+                scenario,
+                None if write else folder,
+                split="interface" if split == "interface" else "flow",
+                progress=tell,
+            )
+            if write and done.cluster.capture is not None:
+                done.cluster.capture.write(write)
+        report = table(done)
+        data.append(report.data)
+        for text in done.notes:
+            note(f"{scenario.name}: {text}")
+        if form is Form.text:
+            out(report.text, to_stderr=to_stderr)
+            for failure in done.failures:
+                out(f"FAILED {failure}", to_stderr=to_stderr)
+            for text in done.undecided:
+                out(f"undecided {text}", to_stderr=to_stderr)
+            where = f"; captures in {done.folder}" if done.folder is not None else ""
+            out(f"{summary(done)}{where}\n", to_stderr=to_stderr)
+        status = max(status, done.exit_status)
+    if form is not Form.text:
+        out(dump(data[0] if len(data) == 1 else data, form), to_stderr=to_stderr)
+    return status

@@ -1,0 +1,66 @@
+"""`emu validate`: every file read as what it is, counted, and looked over. Must not know any kind of object."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emu.errors import InputError
+from emu.report import Report, columns
+
+if TYPE_CHECKING:
+    from emu.kube.api.loader import Loaded
+
+RULES_SUFFIXES = (".rules", ".iptables", ".v4")
+
+
+def validate_files(files: Sequence[Path]) -> tuple[Report, list[str]]:
+    """A row a file, and the warnings. Raises InputError for the first file that is wrong."""
+    rows: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    for path in files:
+        row, found = _rules(path) if path.suffix in RULES_SUFFIXES else _yaml(path)
+        rows.append({"file": str(path), **row, "warnings": found})
+        warnings += found
+    shown = [row | {"found": ", ".join(f"{n} {kind}" for kind, n in row["objects"].items())} for row in rows]
+    text = columns(("FILE", "KIND", "OBJECTS", "WITHOUT EFFECT"), shown, ("file", "kind", "found", "ignored"))
+    return Report(rows, text), warnings
+
+
+def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
+    from emu.kernel.netfilter.save import parse_restore
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(getattr(error, "strerror", None) or "not UTF-8 text", file=str(path)) from None
+    ruleset = parse_restore(text, str(path))
+    count = {"tables": len(ruleset.tables), "rules": sum(1 for _ in ruleset.rules())}
+    return {"kind": "iptables-save", "objects": count, "ignored": []}, []
+
+
+def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
+    from emu.kube.api.loader import load_documents, read
+    from emu.scenario.build import build
+    from emu.scenario.lint import warnings
+    from emu.scenario.run import check_endpoints
+    from emu.scenario.script import is_scenario, load
+
+    found = list(read(path))
+    if not found:
+        raise InputError("is empty", file=str(path), expected="a scenario or manifests")
+    if not is_scenario(found[0]):
+        loaded = load_documents(found)
+        return {"kind": "manifests", "objects": _count(loaded), "ignored": loaded.ignored}, warnings(loaded)
+    scenario = load(path)
+    cluster = build(scenario)
+    check_endpoints(scenario, cluster)
+    count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}
+    told = warnings(scenario.loaded) + [f"{path}: {text}" for text in cluster.warnings]
+    return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, told
+
+
+def _count(loaded: Loaded) -> dict[str, int]:
+    return dict(Counter(obj.kind for obj in loaded.objects))

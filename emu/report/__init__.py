@@ -1,0 +1,41 @@
+"""What people read: one kind of view, one file; text and JSON from the same data.
+
+A view is a function that gives a `Report`. Views of a run or a flow are called by name; views of a namespace
+(`emu show`) are found on the shelf `views`. Must not know commands or terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from emu.kernel.net.netns import Netns
+from emu.registry import Shelf
+
+
+@dataclass(frozen=True)
+class Report:
+    """`data` is what JSON and YAML show, `text` what people read (ends without a newline)."""
+
+    data: Any
+    text: str
+
+
+View = Callable[[Netns], Report]
+views: Shelf[View] = Shelf("view of a node", __name__)
+
+
+def columns(headings: Sequence[str], rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
+    """A plain table as kubectl prints one: columns aligned by blanks, the last one open. Empty cells show `-`."""
+    cells = [list(headings), *([_cell(row.get(key)) for key in keys] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("   ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value in (None, "") else str(value)

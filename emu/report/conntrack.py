@@ -1,0 +1,37 @@
+"""A namespace's connections, as `conntrack -L -o extended` lists them. Must not know rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.conn import ASSURED, SEEN_REPLY, Conn
+from emu.kernel.netfilter.conntrack import render
+from emu.report import Report, views
+from emu.wire.addr import ip4_text
+
+
+@views.add("conntrack")
+def conntrack(net: Netns) -> Report:
+    """The live connections, oldest first."""
+    conns = list(net.conntrack) if net.conntrack is not None else []
+    return Report([_data(conn) for conn in conns], "\n".join(render(conn, net.clock.now) for conn in conns))
+
+
+def _data(conn: Conn) -> dict[str, Any]:
+    return {
+        "number": conn.number,
+        "protocol": conn.proto,
+        "state": conn.tcp.name if conn.tcp is not None else None,
+        "original": _tuple(conn, 0),
+        "reply": _tuple(conn, 1),
+        "natted": conn.natted,
+        "seenReply": bool(conn.status & SEEN_REPLY),
+        "assured": bool(conn.status & ASSURED),
+        "mark": conn.mark,
+    }
+
+
+def _tuple(conn: Conn, direction: int) -> dict[str, Any]:
+    _proto, src, dst, sport, dport = conn.tuple_of(direction)
+    return {"src": ip4_text(src), "dst": ip4_text(dst), "sport": sport, "dport": dport}

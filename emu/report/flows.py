@@ -1,0 +1,46 @@
+"""The flows of a run and what became of each, as data and as a table. Must not know terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from emu.report import Report, columns
+from emu.scenario.run import FlowResult
+
+
+def flow_data(result: FlowResult) -> dict[str, Any]:
+    """One flow as plain data."""
+    flow, outcome = result.flow, result.flow.outcome
+    return {
+        "flow": flow.number,
+        "kind": flow.kind,
+        "source": flow.source,
+        "target": flow.target.name,
+        "address": str(flow.target),
+        "outcome": outcome.word,
+        "detail": outcome.detail,
+        "at": flow.at,
+        "place": outcome.place,
+        "by": outcome.by,
+        "nat": result.nat,
+        "received": flow.received.decode("utf-8", "backslashreplace"),
+        "rttNs": list(flow.rtt_ns),
+        "frames": len(flow.frames),
+        "checks": result.checked.checks,
+        "failures": list(result.checked.failures),
+        "files": [str(path) for path in result.files],
+    }
+
+
+def outcome_words(data: dict[str, Any]) -> str:
+    """`delivered`, `rejected (port-unreachable)`."""
+    return f"{data['outcome']} ({data['detail']})" if data["detail"] else str(data["outcome"])
+
+
+def flows(results: Iterable[FlowResult]) -> Report:
+    """A line a flow."""
+    data = [flow_data(each) for each in results]
+    rows = [each | {"shown": outcome_words(each), "where": each["at"] or each["place"]} for each in data]
+    keys = ("flow", "kind", "source", "target", "shown", "where", "nat", "frames")
+    return Report(data, columns(("FLOW", "KIND", "FROM", "TO", "OUTCOME", "WHERE", "NAT", "FRAMES"), rows, keys))

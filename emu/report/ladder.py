@@ -1,0 +1,26 @@
+"""The ladder: every captured frame in the order of time, one line each, all interfaces merged.
+
+The form of the lines is that of ladders recorded on real kernels. Must not know flows' outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from emu.report import Report
+from emu.report.walk import hop
+
+if TYPE_CHECKING:
+    from emu.capture.capture import Captured
+
+
+def ladder(frames: Iterable[Captured]) -> Report:
+    """Times are milliseconds since the first frame."""
+    chosen = list(frames)
+    start_ns = chosen[0].time_ns if chosen else 0
+    lines = []
+    for frame in chosen:
+        place, way, what = frame.line().split(" ", 2)
+        lines.append(f"{(frame.time_ns - start_ns) / 1e6:10.3f}  {place:<15} {way:<8} {what}")
+    return Report([hop(frame) for frame in chosen], "\n".join(lines))

@@ -1,0 +1,27 @@
+"""A namespace's neighbours, as `ip neigh show` lists them. Must not know ARP."""
+
+from __future__ import annotations
+
+from emu.kernel.net.netns import Netns
+from emu.report import Report, views
+from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
+
+
+@views.add("neigh")
+def neigh(net: Netns) -> Report:
+    """Every entry with an address of its own: no entries of broadcast, multicast or lo."""
+    data = [
+        {
+            "dst": ip4_text(entry.addr),
+            "dev": entry.device.name,
+            "lladdr": mac_text(entry.lladdr) if entry.lladdr != ZERO_MAC else None,
+            "state": entry.state,
+        }
+        for entry in net.neighbours
+        if entry.state not in ("NOARP", "NONE")
+    ]
+    lines = [
+        f"{each['dst']} dev {each['dev']} {'lladdr ' + each['lladdr'] + ' ' if each['lladdr'] else ''}{each['state']}"
+        for each in data
+    ]
+    return Report(data, "\n".join(lines))

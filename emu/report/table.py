@@ -1,0 +1,74 @@
+"""What a run ends with: step, outcome, where, NAT, frames, file, and what did not hold. Must not know terminals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emu.report import Report, columns
+from emu.report.flows import flow_data, outcome_words
+from emu.scenario.run import Run, StepResult
+
+HEADINGS = ("STEP", "", "OUTCOME", "WHERE", "NAT", "FRAMES", "FILE")
+KEYS = ("step", "what", "outcome", "where", "nat", "frames", "file")
+
+
+def table(run: Run) -> Report:
+    """The rows of every step's flows; a step without flows is a row of its own."""
+    rows = [row for step in run.steps for row in _rows(run, step)]
+    data = {
+        "scenario": run.scenario.name,
+        "file": run.scenario.file,
+        "folder": str(run.folder) if run.folder is not None else None,
+        "steps": [
+            {
+                "number": step.number,
+                "name": step.name,
+                "action": step.action,
+                "change": step.change,
+                "flows": [flow_data(result) for result in step.flows],
+            }
+            for step in run.steps
+        ],
+        "invariants": [
+            {"name": each.name, "flows": each.flows, "held": each.held, "failures": list(each.failures)}
+            for each in run.invariants
+        ],
+        "checks": run.checks,
+        "failures": run.failures,
+        "undecided": run.undecided,
+        "notes": run.notes,
+        "exitStatus": run.exit_status,
+    }
+    return Report(data, columns(HEADINGS, rows, KEYS) if rows else "no steps")
+
+
+def _rows(run: Run, step: StepResult) -> list[dict[str, Any]]:
+    if not step.flows:
+        return [{"step": step.number, "what": step.name or step.action, "outcome": step.change}]
+    rows = []
+    for result in step.flows:
+        data = flow_data(result)
+        ends = f"{data['kind']} {data['source']} -> {data['target']}"
+        failed = "" if not data["failures"] else "FAILED: "
+        rows.append(
+            {
+                "step": step.number,
+                "what": step.name if step.name and len(step.flows) == 1 else ends,
+                "outcome": failed + outcome_words(data),
+                "where": data["at"] or data["place"],
+                "nat": data["nat"],
+                "frames": data["frames"],
+                "file": result.files[0].name if result.files else "",
+            }
+        )
+    return rows
+
+
+def summary(run: Run) -> str:
+    """One sentence: how many checks, and whether they held."""
+    if not run.checks:
+        return "nothing was checked: no step has an `expect`, and no flow was addressed to a pod or a node"
+    failed = len(run.failures)
+    flows = sum(1 for _ in run.flows)
+    held = "all held" if not failed else f"{failed} failed"
+    return f"{run.scenario.name}: {flows} flow{'s' * (flows != 1)}, {run.checks} check{'s' * (run.checks != 1)}, {held}"

@@ -1,0 +1,72 @@
+"""What is allowed and probably not meant: Services that lead nowhere, ports that nobody declares.
+
+Looks at objects as written, before any controller: pods are those of workloads' templates. Must not know clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
+from emu.kube.api.core import Pod, PodSpec, Service, ServicePort
+from emu.kube.api.loader import Loaded
+from emu.kube.api.meta import Object, selects
+
+_WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet)
+
+
+class Template(NamedTuple):
+    """Pods as somebody will make them."""
+
+    namespace: str
+    labels: dict[str, str]
+    spec: PodSpec
+
+
+def warnings(loaded: Loaded) -> list[str]:
+    """One sentence a finding, with file and line."""
+    templates = list(_templates(loaded.objects))
+    found = []
+    for obj in loaded.objects:
+        if isinstance(obj, Service):
+            found += [_placed(loaded, obj, text) for text in _service(obj, templates)]
+    return found
+
+
+def _placed(loaded: Loaded, obj: Object, text: str) -> str:
+    place = loaded.places.get(obj.key)
+    where = f"{place.file or ''}:{place.line}: " if place is not None else ""
+    return f"{where}{obj.key}: {text}"
+
+
+def _templates(objects: list[Object]) -> Iterator[Template]:
+    for obj in objects:
+        if isinstance(obj, Pod):
+            yield Template(obj.namespace, obj.metadata.labels, obj.spec)
+        elif isinstance(obj, _WORKLOADS):
+            yield Template(obj.namespace, obj.spec.template.metadata.labels, obj.spec.template.spec)
+
+
+def _service(service: Service, templates: list[Template]) -> Iterator[str]:
+    selector = service.spec.selector
+    if not selector or service.spec.type == "ExternalName":
+        return
+    chosen = [each for each in templates if each.namespace == service.namespace and selects(selector, each.labels)]
+    if not chosen:
+        yield "its selector matches no pod, so it has no endpoints"
+        return
+    for port in service.spec.ports:
+        yield from _port(port, chosen)
+
+
+def _port(port: ServicePort, chosen: list[Template]) -> Iterator[str]:
+    target = port.target_port or port.port
+    for template in chosen:
+        declared = [each for each in template.spec.ports if each.protocol == port.protocol]
+        if any(target in (each.container_port, each.name) for each in declared):
+            return
+    if isinstance(target, str):
+        yield f'no container has a {port.protocol} port named "{target}", so port {port.port} has no endpoints'
+    else:
+        yield f"targetPort {target} of port {port.port} is declared by no container: it will refuse"
