@@ -109,9 +109,12 @@ class Neighbour:
         while self.queue and self.queued_bytes + size > limit:
             old = self.queue.popleft()
             self.queued_bytes -= len(old.buf) + 512
+            _released(old)
             self.net.drop(old, "NEIGH_QUEUEFULL", self)
         self.queue.append(frame)
         self.queued_bytes += size
+        if frame.sock is not None:
+            frame.sock.waiting += 1
         if frame.trail is not None:
             frame.trail.append(self.waited)
 
@@ -159,6 +162,7 @@ class Neighbour:
     def _flush_queue(self) -> None:
         queue, self.queue, self.queued_bytes = self.queue, deque(), 0
         for frame in queue:
+            _released(frame)
             self.output(frame)
 
     def confirm(self) -> None:
@@ -170,6 +174,7 @@ class Neighbour:
         self._disarm()
         queue, self.queue = self.queue, deque()
         for frame in queue:
+            _released(frame)
             self.net.drop(frame, "NEIGH_FAILED", self)
         self.state, self.header = FAILED, None
 
@@ -228,10 +233,17 @@ class Neighbour:
         self._disarm()
         queue, self.queue, self.queued_bytes = self.queue, deque(), 0
         for frame in queue:
+            _released(frame)
             self.net.neighbour_failed(frame, self)
 
     def __repr__(self) -> str:
         return f"<neighbour {self.addr:#x} {self.device.name} {self.state}>"
+
+
+def _released(frame: Frame) -> None:
+    """A waiting frame leaves the queue: its socket may send the segment again."""
+    if frame.sock is not None:
+        frame.sock.waiting -= 1
 
 
 def lookup(net: Netns, device: Device, addr: int) -> Neighbour:

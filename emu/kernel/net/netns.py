@@ -230,6 +230,8 @@ class Netns:
         route = self.fib.lookup(frame.dst, source, frame.mark)
         if route is None or route.kind not in ("unicast", "local", "broadcast"):
             return False
+        if frame.src >> 24 == 127 and route.kind != "local" and not self.route_localnet[route.device.ifindex]:
+            return False  # __mkroute_output: a loopback source stays on lo
         frame.route = route
         frame.outdev = self.devices["lo"] if route.kind == "local" else route.device
         return True

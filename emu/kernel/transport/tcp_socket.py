@@ -45,7 +45,7 @@ class TcpSocket:
 
     __slots__ = (
         "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "endpoint", "errors", "flow",
-        "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote",
+        "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
     def __init__(self, tcp: Tcp, flow: int = 0) -> None:
@@ -61,6 +61,7 @@ class TcpSocket:
         self.on_readable: Callable[[], None] | None = None
         self.nodelay = self.closed = self.confirm_neighbour = False
         self.ident = 0
+        self.waiting = 0  # segments that wait for a neighbour
         self._timer: Timer | None = None
 
     # -- opening --------------------------------------------------------------------------------
@@ -249,7 +250,11 @@ class TcpSocket:
     def _on_deadline(self) -> None:
         endpoint = self._live()
         before = endpoint.state
-        self._after(endpoint.on_deadline(self.net.clock.now))
+        segments = endpoint.on_deadline(self.net.clock.now)
+        if self.waiting:
+            # skb_still_in_host_queue: what has not left the host is not sent again, though the timer backs off
+            segments = [segment for segment in segments if not segment.length]
+        self._after(segments)
         if endpoint.state != before and self.on_readable is not None:
             self.on_readable()
 
