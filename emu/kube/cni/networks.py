@@ -17,7 +17,6 @@ from emu.kube.cni.spec import Host
 from emu.registry import Shelf
 from emu.wire.addr import Prefix, ip4_text
 
-BRIDGE_NAME = "cbr0"
 # link-local and the private ranges (RFC 3927, RFC 1918): ip-masq-agent's defaults
 NON_MASQUERADE = ("169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
@@ -98,21 +97,20 @@ class Network:
                 host.netns.sysctl[f"net.ipv4.conf.{each.name}.{variable}"] = value
 
 
-NetworkMaker = Callable[[Prefix, Prefix, int, bool], Network]
+Words = Mapping[str, str | tuple[str, ...]]
+NetworkMaker = Callable[[Words], Network]
 NETWORKS: Shelf[NetworkMaker] = Shelf("network")
 
 
-def load_network(
-    name: str, pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500, *, hairpin: bool = False
-) -> Network:
+def load_network(name: str, pod_cidr: Prefix, pod_subnet: Prefix, *, mtu: int = 1500, hairpin: bool = False) -> Network:
     """A built-in network by `name`, or that of a .conflist (its path, or its text), for the node with `pod_cidr`.
 
-    A .conflist brings no rules: `ipMasq` is its own business. Raises InputError: no such network or file, or the
-    configuration is wrong.
+    `mtu` (bytes) and `hairpin` are what the built-in ones use, and words for a template. A .conflist brings no rules:
+    `ipMasq` is its own business. Raises InputError: no such network or file, or the configuration is wrong.
     """
-    if name in NETWORKS:
-        return NETWORKS[name](pod_cidr, pod_subnet, mtu, hairpin)
     words = template_words(pod_cidr, pod_subnet, mtu, hairpin)
+    if name in NETWORKS:
+        return NETWORKS[name](words)
     if name.lstrip().startswith("{"):
         return Network(NetworkConfigList.parse(expand(name, words)))
     path = Path(name)
@@ -123,10 +121,8 @@ def load_network(
     )
 
 
-def template_words(
-    pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500, hairpin: bool = False
-) -> dict[str, str | tuple[str, ...]]:
-    """What a template may say: containerd's words, and those that `flat` needs."""
+def template_words(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int = 1500, hairpin: bool = False) -> Words:
+    """What a template may say: containerd's words (PodCIDR, PodCIDRRanges, Routes), and those that ours need."""
     return {
         "PodCIDR": str(pod_cidr),
         "PodCIDRRanges": (str(pod_cidr),),
@@ -134,26 +130,23 @@ def template_words(
         "PodSubnet": str(pod_subnet),
         "PodCIDRFirst": ip4_text(pod_cidr.net + 1),
         "PodCIDRLast": ip4_text(pod_cidr.broadcast - 1),
+        "PodCIDRLength": str(pod_cidr.length),
         "Mtu": str(mtu),
-        "HairpinMode": "true" if hairpin else "false",
+        "HairpinMode": str(hairpin).lower(),
     }
 
 
-def _conflist(template: str, pod_cidr: Prefix, pod_subnet: Prefix, mtu: int, hairpin: bool) -> NetworkConfigList:
-    return NetworkConfigList.parse(expand(template, template_words(pod_cidr, pod_subnet, mtu, hairpin)))
-
-
 @NETWORKS.add("bridge")
-def bridge(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int, hairpin: bool) -> Network:
+def bridge(words: Words) -> Network:
     """kubenet's: the node's pods are on link to each other, everything else is behind cbr0."""
-    return Network(_conflist(_BRIDGE, pod_cidr, pod_subnet, mtu, hairpin), ip_masq_agent_rules())
+    return Network(NetworkConfigList.parse(expand(_BRIDGE, words)), ip_masq_agent_rules())
 
 
 @NETWORKS.add("flat")
-def flat(pod_cidr: Prefix, pod_subnet: Prefix, mtu: int, hairpin: bool) -> Network:
+def flat(words: Words) -> Network:
     """All pods believe they share one link. On the bridge nobody answers for another node's pod but the node (proxy ARP)."""
-    own = NodeBridge(BRIDGE_NAME, f"{ip4_text(pod_cidr.net + 1)}/{pod_cidr.length}", {"proxy_arp": 1})
-    return Network(_conflist(_FLAT, pod_cidr, pod_subnet, mtu, hairpin), ip_masq_agent_rules(), (own,))
+    own = NodeBridge("cbr0", expand("{{.PodCIDRFirst}}/{{.PodCIDRLength}}", words), {"proxy_arp": 1})
+    return Network(NetworkConfigList.parse(expand(_FLAT, words)), ip_masq_agent_rules(), (own,))
 
 
 def ip_masq_agent_rules(non_masquerade: Sequence[str] = NON_MASQUERADE) -> str:

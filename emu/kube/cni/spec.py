@@ -126,11 +126,9 @@ class Result(_Part, frozen=True):
 
     def to_json(self, version: str = VERSIONS[-1]) -> dict[str, Any]:
         """The JSON object in the form of `version`; what that version cannot say is left out."""
-        said: dict[str, Any] = {"cniVersion": version, **msgspec.to_builtins(self)}
-        # JSON has lists only
-        said = {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
         if VERSIONS.index(version) < VERSIONS.index("0.3.0"):
             return self._old(version)
+        said: dict[str, Any] = {"cniVersion": version, **msgspec.json.decode(msgspec.json.encode(self))}
         if version == VERSIONS[-1]:
             return said
         for interface in said.get("interfaces", ()):
@@ -155,7 +153,7 @@ class Result(_Part, frozen=True):
                     {"dst": each.dst, "gw": each.gw} if each.gw else {"dst": each.dst} for each in self.routes
                 ]
         if self.dns != Dns():
-            said["dns"] = msgspec.to_builtins(self.dns)
+            said["dns"] = msgspec.json.decode(msgspec.json.encode(self.dns))
         return said
 
     @classmethod

@@ -1,4 +1,7 @@
-"""`loopback`: a container's lo comes up and goes down (plugins/main/loopback). IFNAME is not asked."""
+"""`loopback`: a container's lo comes up and goes down (plugins/main/loopback). IFNAME is not asked.
+
+Must not know the container's other interfaces.
+"""
 
 from __future__ import annotations
 
