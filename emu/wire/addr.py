@@ -19,8 +19,11 @@ _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.I)
 
 def ip4(text: str | int) -> int:
     """`"10.0.0.1"` as an int. Raises InputError."""
-    if isinstance(text, int):
-        return text
+    return text if isinstance(text, int) else _ip4(text)
+
+
+@lru_cache(maxsize=65536)
+def _ip4(text: str) -> int:
     try:
         return int(IPv4Address(text))
     except ValueError:

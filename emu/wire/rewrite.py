@@ -41,64 +41,76 @@ def decrease_ttl(frame: Frame) -> None:
 def set_source(frame: Frame, addr: int, port: int) -> None:
     """New source address and port (echo id for ICMP queries), with both checksums."""
     buf = frame.buf
-    old, frame.src = frame.src, addr
-    check = adjust(buf[24] << 8 | buf[25], old, addr)
+    change = addr + 0xFFFFFFFF - frame.src
+    total = (0xFFFF - (buf[24] << 8 | buf[25]) + change) % 0xFFFF
+    check = 0xFFFF - total if total else 0
     buf[24] = check >> 8
     buf[25] = check & 255
     buf[26:30] = addr.to_bytes(4, "big")
-    old_port, frame.sport = frame.sport, port
-    _transport(frame, old, addr, old_port, port, 0)
+    frame.src = addr
+    old, frame.sport = frame.sport, port
+    if not frame.frag & IP_OFFSET:
+        _set_port(frame, change, old, port, 0)
 
 
 def set_destination(frame: Frame, addr: int, port: int) -> None:
     """New destination address and port (ICMP: `port` is the type and code and must not change)."""
     buf = frame.buf
-    old, frame.dst = frame.dst, addr
-    check = adjust(buf[24] << 8 | buf[25], old, addr)
+    change = addr + 0xFFFFFFFF - frame.dst
+    total = (0xFFFF - (buf[24] << 8 | buf[25]) + change) % 0xFFFF
+    check = 0xFFFF - total if total else 0
     buf[24] = check >> 8
     buf[25] = check & 255
     buf[30:34] = addr.to_bytes(4, "big")
-    if frame.proto == ICMP:
-        return
-    old_port, frame.dport = frame.dport, port
-    _transport(frame, old, addr, old_port, port, 2)
+    frame.dst = addr
+    if frame.proto != ICMP:
+        old, frame.dport = frame.dport, port
+        if not frame.frag & IP_OFFSET:
+            _set_port(frame, change, old, port, 2)
 
 
-def _transport(frame: Frame, old: int, new: int, old_port: int, new_port: int, offset: int) -> None:
-    """Write the port (at `offset` in TCP/UDP, the id of ICMP) and mend the transport checksum."""
-    if frame.frag & IP_OFFSET:
-        return
+def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> None:
+    """Write a port (at `offset` in the transport header; the id of ICMP) and mend the transport checksum.
+
+    `change` is what the address added to the ones-complement sum of the pseudo header. RFC 1624 equation 3, all
+    terms folded at once: a sum of 0xFFFF stands for zero, as no term here is all zero.
+    """
     buf, l4, proto = frame.buf, frame.l4, frame.proto
     if proto == TCP:
         at = l4 + 16
     elif proto == UDP:
         at = l4 + 6
-    elif proto == SCTP and len(buf) >= l4 + 12:
-        buf[l4 + offset] = new_port >> 8
-        buf[l4 + offset + 1] = new_port & 255
-        # RFC 9260 section 6.8: CRC32c over the whole packet, its own field zero, least significant byte first
-        buf[l4 + 8 : l4 + 12] = bytes(4)
-        buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.ip_length])).to_bytes(4, "little")
-        return
-    elif proto == ICMP and len(buf) >= l4 + 8:
-        if old_port != new_port:
-            check = adjust(buf[l4 + 2] << 8 | buf[l4 + 3], old_port, new_port)
-            buf[l4 + 2], buf[l4 + 3] = check >> 8, check & 255
-            buf[l4 + 4], buf[l4 + 5] = new_port >> 8, new_port & 255
-        return
     else:
+        _set_other_port(frame, old, new, offset)
         return
     if len(buf) < at + 2:
         return
     check = buf[at] << 8 | buf[at + 1]
     if check or proto == TCP:
-        check = adjust(adjust(check, old, new), old_port, new_port)
+        total = (0xFFFF - check + change + new + 0xFFFF - old) % 0xFFFF
+        check = 0xFFFF - total if total else 0
         if not check and proto == UDP:
             check = 0xFFFF
         buf[at] = check >> 8
         buf[at + 1] = check & 255
-    buf[l4 + offset] = new_port >> 8
-    buf[l4 + offset + 1] = new_port & 255
+    at = l4 + offset
+    buf[at] = new >> 8
+    buf[at + 1] = new & 255
+
+
+def _set_other_port(frame: Frame, old: int, new: int, offset: int) -> None:
+    buf, l4, proto = frame.buf, frame.l4, frame.proto
+    if proto == ICMP and len(buf) >= l4 + 8:
+        if old != new:
+            check = adjust(buf[l4 + 2] << 8 | buf[l4 + 3], old, new)
+            buf[l4 + 2], buf[l4 + 3] = check >> 8, check & 255
+            buf[l4 + 4], buf[l4 + 5] = new >> 8, new & 255
+    elif proto == SCTP and len(buf) >= l4 + 12:
+        buf[l4 + offset] = new >> 8
+        buf[l4 + offset + 1] = new & 255
+        # RFC 9260 section 6.8: CRC32c over the whole packet, its own field zero, least significant byte first
+        buf[l4 + 8 : l4 + 12] = bytes(4)
+        buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.ip_length])).to_bytes(4, "little")
 
 
 def set_payload(frame: Frame, start: int, data: bytes) -> None:
