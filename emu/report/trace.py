@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emu.capture.tap import DROP, IN, OUT
 from emu.report import Report
 from emu.report.chances import chances
 from emu.report.chances import report as chances_report
@@ -93,14 +92,16 @@ def _is_packet(frame: Captured) -> bool:
 def _parts(flow: Flow) -> tuple[list[Captured], list[Captured]]:
     """The hops of the first packet, and those of its answer; later packets of the flow are left out."""
     frames = flow.frames
-    sent = [n for n, frame in enumerate(frames) if frame.direction == OUT and _is_packet(frame)]
+    sent = [n for n, frame in enumerate(frames) if frame.direction == "out" and _is_packet(frame)]
     if not sent:
         return frames, []
     own = frames[sent[0]].place
-    came = next((n for n, f in enumerate(frames) if f.place is own and f.direction == IN and _is_answer(f, own)), None)
+    came = next(
+        (n for n, f in enumerate(frames) if f.place is own and f.direction == "in" and _is_answer(f, own)), None
+    )
     if came is None:  # what the sender sends again is no news; what dies later is
         again = next((n for n in sent[1:] if frames[n].place is own), len(frames))
-        return [frame for n, frame in enumerate(frames) if n < again or frame.direction == DROP], []
+        return [frame for n, frame in enumerate(frames) if n < again or frame.direction == "drop"], []
     born = _born(frames, came)
     return frames[:born], frames[born : came + 1]
 
@@ -124,7 +125,7 @@ def _carries(data: bytes) -> bytes:
 
 
 def _endpoints(cluster: Cluster, flow: Flow, there: list[Captured]) -> Report:
-    first = next((f for f in there if _is_packet(f) and f.direction == OUT), None)
+    first = next((f for f in there if _is_packet(f) and f.direction == "out"), None)
     pod = cluster.pods.get(flow.source)
     node = pod.node if pod is not None else cluster.nodes.get(flow.source)
     if first is None or node is None:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from emu.capture.tap import DROP
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,6 +122,6 @@ def _own_interface(flow: Flow) -> str:
     """The client's interface by which the flow left: what tcpdump there would listen on."""
     prefix = f"{flow.client.name}/"
     for captured in flow.frames:
-        if captured.interface.startswith(prefix) and captured.direction != DROP:
+        if captured.interface.startswith(prefix) and captured.direction != "drop":
             return str(captured.interface)
     return ""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.capture.tap import DROP, OUT
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ETH_P_IP, ICMP, Frame
 
@@ -70,7 +69,7 @@ class Verdict:
 def packets_of(flow: Flow) -> Iterator[Packet]:
     """The flow's IPv4 packets on real interfaces: without ICMP errors, later fragments and drops."""
     for captured in flow.frames:
-        if captured.direction == DROP:
+        if captured.direction == "drop":
             continue
         frame = Frame.parse(captured.data)
         if frame.ethertype != ETH_P_IP or frame.proto < 0 or frame.frag & 0x1FFF:
@@ -82,7 +81,7 @@ def packets_of(flow: Flow) -> Iterator[Packet]:
         else:
             src, dst = (frame.src, frame.sport), (frame.dst, frame.dport)
         place = captured.place
-        yield Packet(place.owner, place.device_name, captured.direction == OUT, src, dst, frame.proto)
+        yield Packet(place.owner, place.device_name, captured.direction == "out", src, dst, frame.proto)
 
 
 def talks(cluster: Cluster, flows: Iterable[Flow]) -> Iterator[Talk]:
