@@ -103,6 +103,7 @@ class Cluster:
         self.namespaces: dict[str, Netns] = {}
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
+        self._snapshot: Snapshot | None = None
         declared = [each for each in objects if isinstance(each, core.Node)]
         plan = self._plan(config, declared)
         self.underlay = Underlay(self.clock, config.underlay, len(plan), {})
@@ -287,7 +288,9 @@ class Cluster:
             self.capture.names.update(self.names())
 
     def _proxy(self) -> None:
-        snapshot = Snapshot.of(self.store.list(core.Service), self.store.list(EndpointSlice))
+        """Every node's kube-proxy: compile what is, put it in force where it changed."""
+        snapshot = Snapshot.of(self.store.list(core.Service), self.store.list(EndpointSlice), after=self._snapshot)
+        self._snapshot = snapshot
         for node in self.nodes.values():
             obj = self.store.get(core.Node, "", node.name)
             config = replace(
@@ -299,7 +302,7 @@ class Cluster:
                 cluster_cidr=self.config.proxy.cluster_cidr or str(self.pod_subnet),
                 node_addresses=tuple(ip4_text(each.addr) for each in node.net.addresses),
             )
-            node.proxy(compile_snapshot(snapshot, config))
+            node.proxy(compile_snapshot(snapshot, config), snapshot.kept)
 
     def names(self) -> dict[int, list[str]]:
         """Every address that has a name: pods, nodes, Services, the outside."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from emu.clock import Clock
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import Chain, RuleSet
+from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import Prefix
 
 # the kernel's defaults that a node's boot changes (kubelet and kube-proxy require them)
@@ -66,19 +68,33 @@ class Node:
 
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""
-        self.net.tables.restore(text, noflush=True)
-
-    def proxy(self, rules: RuleSet) -> None:
-        """Put kube-proxy's rules in force. The jumps in the built-in chains are prepended once; later syncs replace
-        kube-proxy's own chains and leave everybody else's alone."""
-        if rules is self._proxied:
-            return
         tables = self.net.tables
-        if self._proxied is None:
-            tables.replace(tables.ruleset.merge(rules, insert=True))
+        if tables.ruleset.tables:
+            tables.restore(text, noflush=True)
         else:
-            tables.replace(_replace_chains(tables.ruleset, self._proxied, rules))
+            tables.replace(_parsed(text))
+
+    def proxy(self, rules: RuleSet, shared: dict[Any, Any]) -> None:
+        """Put kube-proxy's rules in force. The jumps in the built-in chains are prepended once; later syncs replace
+        kube-proxy's own chains and leave everybody else's alone. `shared` keeps what agreeing nodes can have together.
+        """
+        tables, before = self.net.tables, self._proxied
+        if rules is before:
+            return
+        current: RuleSet = tables.ruleset
+        key = ("in force", current, before, rules)
+        if key not in shared:
+            if before is None:
+                shared[key] = current.merge(rules, insert=True)
+            else:
+                shared[key] = _replace_chains(current, before, rules)
+        tables.replace(shared[key])
         self._proxied = rules
+
+
+@cache
+def _parsed(text: str) -> RuleSet:
+    return parse_restore(text)
 
 
 def _replace_chains(current: RuleSet, old: RuleSet, new: RuleSet) -> RuleSet:
@@ -90,5 +106,3 @@ def _replace_chains(current: RuleSet, old: RuleSet, new: RuleSet) -> RuleSet:
         added = {name: chain for name, chain in new.tables.get(table, {}).items() if not chain.policy}
         result[table] = {**kept, **added}
     return RuleSet(result)
-
-
