@@ -116,7 +116,7 @@ class Runtime:
 
     def _forget_failed(self, network: NetworkConfigList, attachment: Attachment, capability_args: Config) -> None:
         """Every ADD is followed by a DEL, also one that failed; the ADD's error is the one to tell."""
-        with suppress(CniError):
+        with suppress(EmuError):
             self._delete(network, attachment, Cached(attachment, capability_args, NOTHING))
 
 

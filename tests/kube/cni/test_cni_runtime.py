@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from emu.clock import Clock
-from emu.errors import InputError
+from emu.errors import InputError, Undecided
 from emu.kernel import boot
 from emu.kube.cni import invoke
 from emu.kube.cni.config import NetworkConfigList, expand
@@ -290,6 +290,38 @@ def test_what_a_plugin_refuses_before_it_works(kind: str, config: Config, code: 
         invoke.add(kind, config, machine())
     assert caught.value.code == code
     assert text in caught.value.msg
+
+
+@pytest.mark.parametrize("kind", sorted(plugins))
+def test_every_plugin_keeps_the_specifications_word(kind: str) -> None:
+    """What a file dropped into the folder must do, whatever it is for: ADD, CHECK, DEL twice, DEL without a namespace."""
+    ipam = {"type": "host-local", "subnet": "10.0.0.0/24"}
+    config: Config = {"name": "n", "cniVersion": "1.0.0", "type": kind, "ipam": ipam, "aKeyOfNobody": {"x": [1]}}
+    attachment = machine()
+    with pytest.raises(CniError) as caught:
+        invoke.add(kind, {**config, "cniVersion": "0.9.9"}, attachment)
+    assert caught.value.code == 1
+    invoke.delete(kind, config, attachment)
+    result = invoke.add(kind, config, attachment)
+    final = {**config, "prevResult": result.to_json("1.0.0")}
+    assert Result.from_json(final["prevResult"]) == result
+    invoke.check(kind, final, attachment)
+    for _ in range(2):
+        invoke.delete(kind, final, attachment)
+    invoke.delete(kind, final, replace(attachment, netns=None))
+    invoke.delete(kind, config, replace(attachment, netns=None))
+    with pytest.raises(CniError):
+        invoke.check(kind, final, attachment)
+
+
+def test_an_error_of_ours_leaves_nothing_either() -> None:
+    bad = NetworkConfigList.from_json(
+        {"name": "n", "cniVersion": "1.0.0", "plugins": [{**DBNET.plugins[0], "vlan": 5}]}
+    )
+    attachment = machine()
+    with pytest.raises(Undecided, match="'vlan' is not modelled"):
+        Runtime().set_up(bad, attachment)
+    assert list(attachment.host.netns.devices) == ["lo"]
 
 
 def test_the_machines_own_namespace_is_no_containers() -> None:

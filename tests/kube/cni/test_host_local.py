@@ -170,6 +170,8 @@ def test_ranges_as_a_capability_come_first() -> None:
             {"subnet": "10.0.0.0/24", "rangeStart": "10.0.0.9", "rangeEnd": "10.0.0.8"},
             "RangeEnd 10.0.0.8 not in network 10.0.0.0/24",
         ),
+        ({"subnet": "10.0.0.0/24", "routes": [{"dst": "bogus"}]}, "invalid CIDR address: bogus"),
+        ({"subnet": "10.0.0.0/24", "routes": [{"dst": "0.0.0.0/0", "gw": "me"}]}, "invalid IP address: me"),
         ({"ranges": [[]]}, "invalid range set 0: empty range set"),
         (
             {"ranges": [[{"subnet": "10.0.0.0/24"}, {"subnet": "10.0.0.0/16"}]]},

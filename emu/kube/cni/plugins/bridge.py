@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from emu.errors import InputError
+from emu.errors import EmuError
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
@@ -148,7 +148,7 @@ class BridgePlugin:
             if conf.ip_masq:
                 rules = ip_masq.masquerade_rules(conf.name, attachment.container_id, wiring.ips)
                 ip_masq.set_up(host.netns, rules)
-        except (CniError, InputError):
+        except EmuError:
             invoke.delete(conf.ipam.type, config, attachment)
             raise
         return result

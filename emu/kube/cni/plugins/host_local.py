@@ -193,6 +193,10 @@ def _load(config: Config) -> tuple[_NetConf, _Ipam, list[RangeSet]]:
     ipam = conf.ipam
     if ipam is None:
         raise failure("IPAM config missing 'ipam' key")
+    for route in ipam.routes:
+        _cidr(route.dst)
+        if route.gw:
+            _addr(route.gw)
     keys: list[list[Any]] = [*conf.runtime_config.ip_ranges, *([[ipam]] if ipam.subnet else []), *ipam.ranges]
     if not keys:
         raise failure("no IP ranges specified")
@@ -223,19 +227,11 @@ def _overlap(one: Range, other: Range) -> bool:
 
 
 def _range(keys: _RangeKeys) -> Range:
-    if ":" in keys.subnet:
-        raise Undecided(f"CNI plugin host-local: {keys.subnet!r} is IPv6, which is not modelled")
-    host, slash, length = keys.subnet.partition("/")
-    if not slash:
-        raise failure(f"invalid CIDR address: {keys.subnet}")
-    try:
-        addr, subnet = ip4(host), Prefix.parse(keys.subnet)
-    except InputError:
-        raise failure(f"invalid CIDR address: {keys.subnet}") from None
+    addr, subnet = _cidr(keys.subnet)
     if subnet.length > 30:
         raise failure(f"Network {keys.subnet} too small to allocate from")
     if addr & mask(subnet.length) != addr:
-        text = f"For a subnet mask of length {length} the network address is {ip4_text(subnet.net)}"
+        text = f"For a subnet mask of length {subnet.length} the network address is {ip4_text(subnet.net)}"
         raise failure(f"Network has host bits set. {text}")
     first = _addr(keys.range_start) if keys.range_start else subnet.net + 1
     if first not in subnet:
@@ -244,6 +240,19 @@ def _range(keys: _RangeKeys) -> Range:
     if last not in subnet or last < first:
         raise failure(f"RangeEnd {ip4_text(last)} not in network {subnet}")
     return Range(subnet, first, last, _addr(keys.gateway) if keys.gateway else subnet.net + 1)
+
+
+def _cidr(text: str) -> tuple[int, Prefix]:
+    """The address before the slash, host bits and all, and its network. Raises CniError, or Undecided for IPv6."""
+    host, slash, _ = text.partition("/")
+    if ":" in host:
+        raise Undecided(f"CNI plugin host-local: {text!r} is IPv6, which is not modelled")
+    try:
+        if slash:
+            return ip4(host), Prefix.parse(text)
+    except InputError:
+        pass
+    raise failure(f"invalid CIDR address: {text}")
 
 
 def _addr(text: str) -> int:
