@@ -186,6 +186,7 @@ class Bridge(Device):
         self.ports.remove(port)
         device.master = device.rx_handler = None
         self.fdb.pop(device.mac, None)
+        self.fdb[self.mac] = FdbEntry(self.mac, None, 0, static=True)  # which a port may have lent the bridge
         for mac in [mac for mac, entry in self.fdb.items() if entry.port is port]:
             del self.fdb[mac]
 

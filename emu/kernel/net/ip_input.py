@@ -80,18 +80,20 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     """
     src, dst = frame.src, frame.dst
     route = net.fib.lookup(dst, src, frame.mark, device.name)
-    first, loopback = src >> 24, device.noarp
-    if first >= 224 and (first < 240 or src == 0xFFFFFFFF):
-        return "IP_INVALID_SOURCE", None
-    if first == 0 and not (src == 0 and (dst == 0xFFFFFFFF or (route is not None and route.kind == "broadcast"))):
-        return "IP_INVALID_SOURCE", None
-    to = dst >> 24
-    if to == 0:
-        return "IP_INVALID_DEST", None
-    if (first == 127 or to == 127) and not loopback and not net.route_localnet[device.ifindex]:
-        return "IP_LOCALNET", None
-    if to >= 224 and (to < 240 or dst == 0xFFFFFFFF):
-        return "", BROADCAST_IN if to >= 240 else MULTICAST_IN
+    first, to, loopback = src >> 24, dst >> 24, device.noarp
+    if not (0 < first < 224 and 0 < to < 224 and first != 127 != to):
+        if 224 <= first < 240 or src == 0xFFFFFFFF:
+            return "IP_INVALID_SOURCE", None
+        if first == 0 and not (src == 0 and (dst == 0xFFFFFFFF or (route is not None and route.kind == "broadcast"))):
+            return "IP_INVALID_SOURCE", None
+        if to == 0:
+            return "IP_INVALID_DEST", None
+        if (first == 127 or to == 127) and not loopback and not net.route_localnet[device.ifindex]:
+            return "IP_LOCALNET", None
+        if dst == 0xFFFFFFFF:
+            return "", BROADCAST_IN
+        if 224 <= to < 240:
+            return "", MULTICAST_IN
     ifindex = device.ifindex
     if not loopback:
         if src in net.fib.own and not net.sysctl.conf(device.name, "accept_local"):

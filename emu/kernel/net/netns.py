@@ -166,7 +166,7 @@ class Netns:
         kernel: dict[str, Any] = {"device": device, "prefsrc": addr, "proto": "kernel"}
         if self.fib.local.lookup(addr) is None or self._local_route(addr) is None:
             self.fib.add(Route(Prefix(addr, 32), "local", scope="host", table=LOCAL_TABLE, **kernel))
-        if secondary:
+        if secondary or not device.up:
             return address
         if device.kind == "loopback":
             self.fib.add(Route(prefix, "local", scope="host", table=LOCAL_TABLE, **kernel))
@@ -272,7 +272,7 @@ class Netns:
             device.neigh.clear()
             return
         for address in [each for each in self.addresses if each.device is device]:
-            self.addresses.remove(address)
+            self.remove_address(address)
             self.add_address(device, address.addr, address.length, address.scope)
 
     def __repr__(self) -> str:
