@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from emu import craft
 from emu.capture import pcap, pcapng
-from emu.capture.comment import Comments
+from emu.capture.comment import Comments, flow_hop
 from emu.capture.interface import Interface, roles
 from emu.capture.summary import ACK, SYN, line, read
 from emu.capture.tap import (
@@ -383,16 +383,26 @@ class Capture:
         return {addr: names for addr, names in self.names.items() if addr in seen}
 
     def _packets(self, chosen: Sequence[int], numbers: dict[int, int]) -> Iterator[pcapng.Packet]:
-        log, stories, comment = self.log, self.stories, self._comments.comment
+        log, stories, body = self.log, self.stories, self._comments.body
         entries, positions, codes, hops = log.entries, log.positions, log.codes, log.hops
         for number in chosen:
             at, code = positions[number], codes[number]
             data = entries[at]
-            trail = entries[positions[number - 1] + 3 if number else 0 : at]
-            story = stories.get(code >> FLOW_SHIFT) if stories else None
+            begin = positions[number - 1] + 3 if number else 0
+            words = body(code, data, entries[begin:at] if begin < at else ())[1]
+            flow = code >> FLOW_SHIFT
+            ending = flow_hop(flow, hops[number])
+            story = stories.get(flow) if stories else None
             said = story(Captured(self, number)) if story is not None else None
-            text = comment(code, hops[number], data, trail, said)
-            yield numbers[code >> INTERFACE_SHIFT & INTERFACE], entries[at + 1], data, EPB_FLAGS[code & _LOW], text
+            if said:
+                ending = b"\n" + said.encode() + ending
+            yield (
+                numbers[code >> INTERFACE_SHIFT & INTERFACE],
+                entries[at + 1],
+                data,
+                EPB_FLAGS[code & _LOW],
+                (words, ending),
+            )
 
 
 def _one_or_many(one: Any, many: Iterable[Any] | None) -> list[Any] | None:

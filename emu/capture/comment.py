@@ -8,6 +8,7 @@ not know files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from struct import Struct
 from typing import Any, Protocol
 
 from emu.capture.summary import read
@@ -19,7 +20,7 @@ from emu.wire.addr import ip4_text
 from emu.wire.frame import OTHERHOST, TCP, UDP
 
 REMEMBERED = 1 << 16
-_PLAIN_UDP, _PLAIN_TCP = bytes((0x45, UDP)), bytes((0x45, TCP))
+_PLAIN_IP = b"\x08\x00\x45"
 Names = Mapping[int, Sequence[str]]
 
 
@@ -36,21 +37,24 @@ class Place(Protocol):
     def bridge(self) -> str: ...
 
 
-def key_of(data: bytes) -> bytes:
-    """The bytes of a frame that its words depend on: two frames with the same key are told alike."""
-    if data[12:15] == b"\x08\x00\x45":
+# Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
+_HEADER = Struct("!HI10xH2xI2xQI").unpack_from
+
+
+def key_of(data: bytes) -> Any:
+    """What of a frame its words depend on: two frames with the same key are told alike."""
+    if data[12:15] == _PLAIN_IP:
         proto = data[23]
-        if proto == UDP:
-            # lengths, fragment word, TTL and protocol, addresses and ports
-            return data[:6] + data[16:18] + data[20:24] + data[26:40]
-        if proto == TCP:
-            return data[:6] + data[16:18] + data[20:24] + data[26:38] + data[46:48]
+        if proto == UDP and len(data) >= 42:
+            return _HEADER(data)
+        if proto == TCP and len(data) >= 54:
+            return _HEADER(data), data[46], data[47]
     return data
 
 
-def flow_hop(flow: int, hop: int) -> str:
-    """The last line of a comment."""
-    return f"flow/hop {flow}/{hop}" if flow else f"flow/hop 0/{hop} (background)"
+def flow_hop(flow: int, hop: int) -> bytes:
+    """The last line of a comment, UTF-8."""
+    return b"\nflow/hop %d/%d" % (flow, hop) if flow else b"\nflow/hop 0/%d (background)" % hop
 
 
 class Comments:
@@ -60,7 +64,7 @@ class Comments:
         self.names: Names = {addr: tuple(each) for addr, each in names.items()}
         self._first = {addr: each[0] for addr, each in self.names.items() if each}
         self._places = places
-        self._bodies: dict[Any, str] = {}
+        self._bodies: dict[Any, tuple[str, bytes]] = {}
 
     def knows(self, names: Names) -> bool:
         """Are these still the names that were told?"""
@@ -71,23 +75,24 @@ class Comments:
         """The first name of an address, else its text."""
         return self._first.get(addr) or ip4_text(addr)
 
-    def body(self, code: int, data: bytes, trail: Sequence[Any]) -> str:
-        """Sentence and facts of a frame; the same object for frames that are told alike."""
+    def body(self, code: int, data: bytes, trail: Sequence[Any]) -> tuple[str, bytes]:
+        """Sentence and facts of a frame, as text and in UTF-8; the same objects for frames that are told alike."""
         shape = code & SHAPE
-        key = (shape, key_of(data), tuple(map(id, trail))) if trail else (shape, key_of(data))
+        # the trails' entries live as long as the log; the ids are theirs alone
+        key = (shape, key_of(data), *map(id, trail)) if trail else (shape, key_of(data))
         found = self._bodies.get(key)
         if found is None:
             if len(self._bodies) >= REMEMBERED:
                 self._bodies.clear()
-            found = self._bodies[key] = self._make(shape, data, trail)
+            view = self.view(shape, data, trail)
+            text = "\n".join([sentence(view), *facts(view)])
+            found = self._bodies[key] = text, text.encode()
         return found
 
     def comment(self, code: int, hop: int, data: bytes, trail: Sequence[Any], story: str | None = None) -> str:
         """The whole comment; `story` is what the flow's story says of this frame."""
-        body = self.body(code, data, trail)
-        if story:
-            body = f"{body}\n{story}"
-        return f"{body}\n{flow_hop(code >> FLOW_SHIFT, hop)}"
+        lines = [self.body(code, data, trail)[0], *([story] if story else [])]
+        return "\n".join(lines) + flow_hop(code >> FLOW_SHIFT, hop).decode()
 
     def view(self, shape: int, data: bytes, trail: Sequence[Any]) -> View:
         place = self._places[shape >> INTERFACE_SHIFT & INTERFACE]
@@ -97,10 +102,6 @@ class Comments:
             place.owner, place.device_name, place.kind, place.bridge, direction, foreign, data[:6], read(data),
             tuple(trail), self.name,
         )  # fmt: skip
-
-    def _make(self, shape: int, data: bytes, trail: Sequence[Any]) -> str:
-        view = self.view(shape, data, trail)
-        return "\n".join([sentence(view), *facts(view)])
 
 
 def sentence(view: View) -> str:

@@ -26,14 +26,17 @@ HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", "emu 0.1.0"
 INBOUND, OUTBOUND = 1, 2
 UNICAST, MULTICAST, BROADCAST, PROMISCUOUS = (kind << 2 for kind in (1, 2, 3, 4))
 
+# A frame's comment. A pair of UTF-8 bytes is one comment, of a part that many frames share and a part of its own.
+Comment = str | bytes | tuple[bytes, bytes] | None
 # One captured frame: interface, virtual time in ns, the bytes, epb_flags (0: none), comment.
-Packet = tuple[int, int, bytes | bytearray, int, str | bytes | None]
+Packet = tuple[int, int, bytes | bytearray, int, Comment]
 
 _OPT_COMMENT, _EPB_FLAGS = 1, 2
 _SHB_HARDWARE, _SHB_OS, _SHB_USERAPPL = 2, 3, 4
 _IF_NAME, _IF_DESCRIPTION, _IF_IPV4ADDR, _IF_MACADDR, _IF_TSRESOL = 2, 3, 4, 6, 9
 _NRB_IPV4 = 1
 _CACHED = 1 << 16
+_join, _comment_head = b"".join, Struct("<HH").pack
 _CHUNK = 1 << 20
 
 
@@ -65,6 +68,8 @@ class Writer:
         # By epb_flags, then by comment: the encoded options. By lengths: the packer of a whole block.
         self._options: dict[int, dict[str | bytes | None, bytes]] = {}
         self._packers: dict[int, tuple[Callable[..., bytes], int]] = {}
+        # By epb_flags and how far a comment's length is from whole words: what stands behind the comment.
+        self._ends: dict[int, bytes] = {}
         options = (_SHB_HARDWARE, HARDWARE), (_SHB_OS, SYSTEM), (_SHB_USERAPPL, APPLICATION)
         body = pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + b"".join(_option(code, text.encode()) for code, text in options)
         self._block(0x0A0D0D0A, body + _END)
@@ -98,7 +103,7 @@ class Writer:
             self._block(4, body + _END)
 
     def packet(
-        self, interface: int, time_ns: int, data: bytes | bytearray, flags: int = 0, comment: str | bytes | None = None
+        self, interface: int, time_ns: int, data: bytes | bytearray, flags: int = 0, comment: Comment = None
     ) -> None:
         """Write one frame; the arguments are those of `Packet`. A comment over 65535 bytes is cut."""
         self.write_packets(((interface, time_ns, data, flags, comment),))
@@ -112,13 +117,23 @@ class Writer:
             self._packers,
             self._interfaces,
         )
+        ends = self._ends
         for interface, time_ns, data, flags, comment in packets:
             if interface >= interfaces:
                 raise ValueError(f"interface {interface} was not announced")
-            try:
-                options = known[flags][comment]
-            except KeyError:
-                options = self._encode(flags, comment)
+            if isinstance(comment, tuple):
+                shared, own = comment
+                size = len(shared) + len(own)
+                if size > 0xFFFF:
+                    options = self._encode(flags, shared + own)
+                else:
+                    end = ends.get(flags << 2 | size & 3) or self._end(flags, size & 3)
+                    options = _join((_comment_head(_OPT_COMMENT, size), shared, own, end))
+            else:
+                try:
+                    options = known[flags][comment]
+                except KeyError:
+                    options = self._encode(flags, comment)
             length = len(data)
             try:
                 block, total = packers[length << 20 | len(options)]
@@ -150,6 +165,12 @@ class Writer:
         packer = Struct(f"<7I{padded}s{options}sI").pack, 32 + padded + options
         self._packers[length << 20 | options] = packer
         return packer
+
+    def _end(self, flags: int, odd: int) -> bytes:
+        """Padding, flags and the end of the options, behind a comment whose length is `odd` modulo 4."""
+        option = _option(_EPB_FLAGS, pack("<I", flags)) if flags else b""
+        end = self._ends[flags << 2 | odd] = bytes(-odd % 4) + option + _END
+        return end
 
     def _encode(self, flags: int, comment: str | bytes | None) -> bytes:
         """The options of a packet block, remembered."""

@@ -70,9 +70,9 @@ class Log:
         # no trail entry is bytes
         found = [at for at, each in enumerate(islice(entries, start, None), start) if each.__class__ is bytes]
         positions.extend(found)
-        for at in found:
-            code = entries[at + 2]
-            codes.append(code)
+        fresh = [entries[at + 2] for at in found]
+        codes.extend(fresh)
+        for code in fresh:
             flow = code >> FLOW_SHIFT
             frames = flows.get(flow)
             if frames is None:
