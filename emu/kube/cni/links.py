@@ -121,7 +121,7 @@ def configure(netns: Netns, name: str, result: Result) -> None:
     link = _link(netns, name)
     for ip in result.ips:
         _claim(netns, name, ip, result)
-    link.up = True
+    netns.set_link(name, up=True)
     if netns.sysctl.conf(name, "arp_notify"):
         arp.announce(netns, link)
     gateway = next((ip.gateway for ip in result.ips if ip.gateway), "")
