@@ -44,7 +44,7 @@ def table(run: Run) -> Report:
 
 def _rows(run: Run, step: StepResult) -> list[dict[str, Any]]:
     if not step.flows:
-        return [{"step": step.number, "what": step.name or step.action, "outcome": step.change}]
+        return [{"step": step.number, "what": f"{step.name}: {step.change}" if step.name else step.change}]
     rows = []
     for result in step.flows:
         data = flow_data(result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from emu.errors import InputError
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.proxy.iptables import ProxyConfig
-from emu.scenario.kinds import ClusterPart, KubeProxyPart
+from emu.scenario.kinds import ClusterPart, KubeProxyPart, ScenarioPart
 from emu.scenario.script import Scenario
 
 DEFAULT_NODES = "node-{}"
@@ -51,6 +51,14 @@ def build(scenario: Scenario) -> Cluster:
     try:
         return Cluster(config(spec.cluster, scenario.conflist), scenario.objects, seed=spec.seed)
     except InputError as error:
-        path = error.path or "cluster"
-        line = scenario.document.line_of(tuple(path.split(".")))
-        raise error.at(file=scenario.file, line=line, path=path) from None
+        where = tuple(error.path.split(".")) if error.path else _place(error, spec)
+        told = scenario.document.error(error.what, where)
+        raise error.at(file=told.file, line=told.line, path=told.path) from None
+
+
+def _place(error: InputError, spec: ScenarioPart) -> tuple[str, ...]:
+    """The key that an error without a path speaks of."""
+    for key in spec.cluster.sysctls:
+        if key in error.what:
+            return "cluster", "sysctls", key
+    return ("cluster", "network") if repr(spec.cluster.network) in error.what else ("cluster",)

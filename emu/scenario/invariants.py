@@ -162,7 +162,7 @@ def judge(cluster: Cluster, flows: Iterable[Flow]) -> tuple[Verdict, ...]:
 
 
 def _name(flow: Flow) -> str:
-    return flow.name or f"{flow.kind} {flow.source} -> {flow.target}"
+    return flow.name or f"{flow.kind} {flow.source} -> {flow.target.name}"
 
 
 def _ends(packet: Packet) -> str:

@@ -135,11 +135,11 @@ class Expect(Part, frozen=True):
 
 
 class StoryLine(Part, frozen=True):
-    """A sentence for the comments of some frames: those on an interface (`on`, a glob), of a direction, and whose
+    """A sentence for the comments of some frames: those on an interface (`at`, a glob), of a direction, and whose
     one-line text matches the glob `when` (`*ARP who-has*`, `*[[]S] *`)."""
 
     says: str
-    on: str = "*"
+    at: str = "*"
     way: Literal["in", "out", "drop", "any"] = "any"
     when: str = "*"
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.errors import InputError
+from emu.kube.api.core import Pod
 from emu.kube.target import Target, sources, targets
+from emu.scenario.endpoints import endpoint
 from emu.scenario.expectations import Checked, check, translations
 from emu.scenario.files import Split, write
 from emu.scenario.invariants import Verdict, judge
@@ -167,9 +169,9 @@ def check_endpoints(scenario: Scenario, cluster: Cluster) -> None:
 def _ends(scenario: Scenario, cluster: Cluster, number: int, step: Step) -> tuple[list[str], list[Target]]:
     part = getattr(step, step.action)
     try:
-        senders = sources(cluster, part.from_)
+        senders = [_reference(cluster, name) for name in sources(cluster, part.from_)]
     except InputError as error:
-        raise scenario.error(error, number, step.action, "from") from None
+        raise scenario.error(_waiting(cluster, part.from_) or error, number, step.action, "from") from None
     if step.send is not None:
         return senders, []
     try:
@@ -177,7 +179,25 @@ def _ends(scenario: Scenario, cluster: Cluster, number: int, step: Step) -> tupl
             return senders, _ping_targets(cluster, _plain(part.to))
         return senders, targets(cluster, _plain(part.to), "UDP" if step.action == "udp" else "TCP")
     except InputError as error:
-        raise scenario.error(error, number, step.action, "to") from None
+        raise scenario.error(_waiting(cluster, part.to) or error, number, step.action, "to") from None
+
+
+def _waiting(cluster: Cluster, text: str) -> InputError | None:
+    """An unknown pod may be one that is there and does not run: then that is what to say."""
+    found = endpoint(text)
+    pod = cluster.store.get(Pod, found.namespace, found.name) if found.kind == "pod" else None
+    if pod is None:
+        return None
+    condition = pod.condition("PodScheduled")
+    why = pod.status.message or (condition.message if condition is not None else "")
+    return InputError(f'pod "{pod.namespace}/{pod.name}" does not run{": " if why else ""}{why.rstrip(".")}')
+
+
+def _reference(cluster: Cluster, name: str) -> str:
+    """A namespace's display name as an endpoint."""
+    if name in cluster.pods:
+        return name
+    return f"node/{name}" if name in cluster.nodes else f"external/{name}"
 
 
 def _ping_targets(cluster: Cluster, text: str) -> list[Target]:
@@ -252,7 +272,7 @@ def teller(story: str | tuple[StoryLine, ...]) -> Callable[[Captured], str | Non
         said = [
             line.says
             for line in story
-            if fnmatchcase(captured.interface, line.on)
+            if fnmatchcase(captured.interface, line.at)
             and line.way in ("any", captured.way.partition("-")[0])
             and (line.when == "*" or fnmatchcase(captured.line(), line.when))
         ]
@@ -321,9 +341,9 @@ _STEPS = {
 
 
 def _name(flow: Flow) -> str:
-    return flow.name or f"{flow.kind} {flow.source} -> {flow.target}"
+    return flow.name or f"{flow.kind} {flow.source} -> {flow.target.name}"
 
 
 def _title(step: StepResult, flow: Flow) -> str:
-    ends = f"{flow.source} -> {flow.target}"
+    ends = f"{flow.source} -> {flow.target.name}"
     return f"{step.name} ({ends})" if step.name else f"{step.action} {ends}"
