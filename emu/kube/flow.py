@@ -225,7 +225,8 @@ def _tcp_failure(flow: Flow, sock: TcpSocket) -> Outcome:
     if rejected is not None:
         return rejected
     if sock.error == errno.ECONNREFUSED:
-        return Outcome("refused", "RST", flow.at or _where_refused(flow))
+        flow.at = _where_refused(flow) or flow.at  # the RST arrived too, at the client
+        return Outcome("refused", "RST", flow.at)
     if sock.error == errno.ECONNRESET:
         return Outcome("refused", "RST", flow.at)
     return _silence(flow)
