@@ -29,6 +29,8 @@ from emu.capture.tap import (
     OUT,
     PKT_TYPE,
     PKT_TYPE_SHIFT,
+    RECORD,
+    TIME,
     Log,
 )
 from emu.clock import Clock
@@ -78,7 +80,7 @@ class Captured:
         at = log.positions[number]
         self._capture, self.number, self.hop = capture, number, log.hops[number]
         self.data: bytes = log.entries[at]
-        self.time_ns: int = log.entries[at + 1]
+        self.time_ns: int = log.entries[at + TIME]
         self.code: int = log.codes[number]
         self.trail = tuple(log.trail(number))
 
@@ -273,7 +275,7 @@ class Capture:
         self._look()
         story = self.stories.get(captured.flow)
         said = story(captured) if story is not None else None
-        return self._comments.comment(captured.code, captured.hop, captured.data, captured.trail, said)
+        return self._comments.comment(captured.code, captured.hop, captured.data, list(captured.trail), said)
 
     def line_of(self, captured: Captured) -> str:
         self._look()
@@ -353,7 +355,7 @@ class Capture:
         for number in chosen:
             at = positions[number]
             packets = apart.setdefault(codes[number] >> INTERFACE_SHIFT & INTERFACE, [])
-            packets.append((entries[at + 1], entries[at]))
+            packets.append((entries[at + TIME], entries[at]))
         paths = []
         for number in sorted(apart):
             path = Path(folder) / f"{self.interfaces[number].name.replace('/', '.')}.pcap"
@@ -388,8 +390,8 @@ class Capture:
         for number in chosen:
             at, code = positions[number], codes[number]
             data = entries[at]
-            begin = positions[number - 1] + 3 if number else 0
-            words = body(code, data, entries[begin:at] if begin < at else ())[1]
+            begin = positions[number - 1] + RECORD if number else 0
+            words = body(code, data, entries[begin:at])[1]
             flow = code >> FLOW_SHIFT
             ending = flow_hop(flow, hops[number])
             story = stories.get(flow) if stories else None
@@ -398,7 +400,7 @@ class Capture:
                 ending = b"\n" + said.encode() + ending
             yield (
                 numbers[code >> INTERFACE_SHIFT & INTERFACE],
-                entries[at + 1],
+                entries[at + TIME],
                 data,
                 EPB_FLAGS[code & _LOW],
                 (words, ending),

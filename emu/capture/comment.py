@@ -64,7 +64,7 @@ class Comments:
         self.names: Names = {addr: tuple(each) for addr, each in names.items()}
         self._first = {addr: each[0] for addr, each in self.names.items() if each}
         self._places = places
-        self._bodies: dict[Any, tuple[str, bytes]] = {}
+        self._bodies: dict[Any, list[tuple[list[Any], tuple[str, bytes]]]] = {}
 
     def knows(self, names: Names) -> bool:
         """Are these still the names that were told?"""
@@ -75,26 +75,29 @@ class Comments:
         """The first name of an address, else its text."""
         return self._first.get(addr) or ip4_text(addr)
 
-    def body(self, code: int, data: bytes, trail: Sequence[Any]) -> tuple[str, bytes]:
+    def body(self, code: int, data: bytes, trail: list[Any]) -> tuple[str, bytes]:
         """Sentence and facts of a frame, as text and in UTF-8; the same objects for frames that are told alike."""
         shape = code & SHAPE
-        # the trails' entries live as long as the log; the ids are theirs alone
-        key = (shape, key_of(data), *map(id, trail)) if trail else (shape, key_of(data))
-        found = self._bodies.get(key)
-        if found is None:
-            if len(self._bodies) >= REMEMBERED:
-                self._bodies.clear()
-            view = self.view(shape, data, trail)
-            text = "\n".join([sentence(view), *facts(view)])
-            found = self._bodies[key] = text, text.encode()
-        return found
+        alike = self._bodies.get((shape, key_of(data)))
+        if alike is not None:
+            # one to three, compared entry by entry: mostly the same objects
+            for known, body in alike:
+                if known == trail:
+                    return body
+        view = self.view(shape, data, trail)
+        text = "\n".join([sentence(view), *facts(view)])
+        body = text, text.encode()
+        if len(self._bodies) >= REMEMBERED:
+            self._bodies.clear()
+        self._bodies.setdefault((shape, key_of(data)), []).append((list(trail), body))
+        return body
 
-    def comment(self, code: int, hop: int, data: bytes, trail: Sequence[Any], story: str | None = None) -> str:
+    def comment(self, code: int, hop: int, data: bytes, trail: list[Any], story: str | None = None) -> str:
         """The whole comment; `story` is what the flow's story says of this frame."""
         lines = [self.body(code, data, trail)[0], *([story] if story else [])]
         return "\n".join(lines) + flow_hop(code >> FLOW_SHIFT, hop).decode()
 
-    def view(self, shape: int, data: bytes, trail: Sequence[Any]) -> View:
+    def view(self, shape: int, data: bytes, trail: list[Any]) -> View:
         place = self._places[shape >> INTERFACE_SHIFT & INTERFACE]
         direction = shape & DIRECTION
         foreign = direction == IN and shape >> PKT_TYPE_SHIFT & PKT_TYPE == OTHERHOST

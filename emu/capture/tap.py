@@ -1,7 +1,7 @@
 """Taps: what an interface sees is copied at once into one flat log, and read in order later.
 
 The log is a list that the garbage collector finds nothing to follow in but shared facts: for each
-frame its trail's entries, then its bytes, the time and a code. Nothing is counted or formatted while
+frame its trail's entries, then its bytes, the time, its flow and a code. Nothing is counted or formatted while
 packets walk: `Log.index` does that afterwards. Must not know words, files or names.
 """
 
@@ -17,6 +17,8 @@ from emu.wire.frame import Frame
 
 IN, OUT, DROP = 0, 1, 2
 
+# What of the log is one frame's, behind its trail: bytes, time, flow, shape (the low bits of its code).
+TIME, FLOW, SHAPE_AT, RECORD = 1, 2, 3, 4
 # A frame's code: flow << 28 | interface << 5 | pkt_type << 2 | direction
 DIRECTION, PKT_TYPE_SHIFT, PKT_TYPE, INTERFACE_SHIFT, INTERFACE, FLOW_SHIFT = 3, 2, 7, 5, 0x7FFFFF, 28
 SHAPE = (1 << FLOW_SHIFT) - 1
@@ -43,37 +45,42 @@ class Log:
     def tap(self, interface: int) -> Tap:
         """The tap of interface number `interface`. It copies the frame's bytes and drains its trail."""
         clock, extend, base = self.clock, self.entries.extend, interface << INTERFACE_SHIFT
+        # shared numbers: a tap makes none of its own
+        received = tuple(base | pkt_type << PKT_TYPE_SHIFT | IN for pkt_type in range(PKT_TYPE + 1))
+        sent = base | OUT
 
         def tap(frame: Frame, direction: int) -> None:
             trail = frame.trail
             if trail:
                 extend(trail)
                 trail.clear()
-            extend((bytes(frame.buf), clock.now, frame.flow << 28 | frame.pkt_type << 2 | base | direction))
+            extend((bytes(frame.buf), clock.now, frame.flow, sent if direction else received[frame.pkt_type]))
 
         return tap
 
     def drop_tap(self, interface: int) -> DropTap:
         """The drop tap of a namespace: frames that died, on the pseudo-interface `interface`."""
-        tap = self.tap(interface)
+        extend, code = self.entries.extend, interface << INTERFACE_SHIFT | DROP
 
         def drop_tap(frame: Frame, reason: str, place: str) -> None:
-            tap(frame, DROP)
+            if frame.trail:
+                extend(frame.trail)
+                frame.trail.clear()
+            extend((bytes(frame.buf), self.clock.now, frame.flow, code))
 
         return drop_tap
 
     def index(self) -> int:
         """Number what came since the last call; gives how many frames there are."""
         entries, positions, codes, hops, flows = self.entries, self.positions, self.codes, self.hops, self.flows
-        start = positions[-1] + 3 if positions else 0
+        start = positions[-1] + RECORD if positions else 0
         number = len(positions)
         # no trail entry is bytes
         found = [at for at, each in enumerate(islice(entries, start, None), start) if each.__class__ is bytes]
         positions.extend(found)
-        fresh = [entries[at + 2] for at in found]
-        codes.extend(fresh)
-        for code in fresh:
-            flow = code >> FLOW_SHIFT
+        for at in found:
+            flow = entries[at + FLOW]
+            codes.append(flow << FLOW_SHIFT | entries[at + SHAPE_AT])
             frames = flows.get(flow)
             if frames is None:
                 frames = flows[flow] = array("q")
@@ -85,4 +92,4 @@ class Log:
     def trail(self, number: int) -> list[Any]:
         """What happened to frame `number` since the tap before. It must be indexed."""
         positions = self.positions
-        return self.entries[positions[number - 1] + 3 if number else 0 : positions[number]]
+        return self.entries[positions[number - 1] + RECORD if number else 0 : positions[number]]

@@ -129,7 +129,7 @@ def decided_by(by: Any) -> str:
     if isinstance(by, Route):
         return f"route {by.text()}"
     if isinstance(by, Neighbour):
-        return f"neighbour {ip4_text(by.addr)} dev {by.device.name} {by.state}"
+        return f"neighbour {ip4_text(by.addr)} dev {by.device.name}"
     if isinstance(by, Conn):
         return f"ct #{by.number}"
     return "" if by is None else str(by)
