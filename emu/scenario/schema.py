@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, cast
 
 import msgspec
 
@@ -14,9 +15,10 @@ def schema() -> dict[str, Any]:
     (reference,), parts = msgspec.json.schema_components([ScenarioPart], ref_template="#/$defs/{name}")
     # a step has exactly one action, which the types alone do not say
     parts["Step"]["oneOf"] = [{"required": [action]} for action in ACTIONS]
-    return {
+    described = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "emu scenario",
         **reference,
         "$defs": parts,
     }
+    return cast(dict[str, Any], json.loads(json.dumps(described)))  # plain JSON: lists, no tuples
