@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 US = 1_000
@@ -39,6 +39,20 @@ class Timer:
         return (self.due_ns, self.order) < (other.due_ns, other.order)
 
 
+class Draws(random.Random):
+    """A random source that gives scripted values first, whatever is asked of it, and then goes on as seeded."""
+
+    def __init__(self, seed: str) -> None:
+        self.scripted: deque[int] = deque()
+        super().__init__(seed)
+
+    def getrandbits(self, k: int, /) -> int:
+        return self.scripted.popleft() if self.scripted else super().getrandbits(k)
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        return self.scripted.popleft() if self.scripted else super().randrange(start, stop, step)
+
+
 class Clock:
     """`now` in ns since the start. `enqueue` feeds the backlog, `call_at` the timers, `run*` turn the wheel."""
 
@@ -50,14 +64,19 @@ class Clock:
         self.enqueue = self.backlog.append
         self._timers: list[Timer] = []
         self._order = 0
-        self._random: dict[str, random.Random] = {}
+        self._random: dict[str, Draws] = {}
 
-    def random(self, purpose: str) -> random.Random:
+    def random(self, purpose: str) -> Draws:
         """The random source of one purpose; other purposes' draws never shift it."""
         source = self._random.get(purpose)
         if source is None:
-            source = self._random[purpose] = random.Random(f"{self.seed}/{purpose}")
+            source = self._random[purpose] = Draws(f"{self.seed}/{purpose}")
         return source
+
+    def script(self, purpose: str, values: Iterable[int]) -> None:
+        """Say what a source's next integers are, in place of its own: what a real kernel drew, say. Replaces what an
+        earlier script left over."""
+        self.random(purpose).scripted = deque(values)
 
     def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
         """Call `call()` at `due_ns` (now, if that is past). A background timer does not keep `run` going."""
