@@ -161,6 +161,19 @@ def judge(cluster: Cluster, flows: Iterable[Flow]) -> tuple[Verdict, ...]:
     return tuple(verdicts)
 
 
+def together(judged: Iterable[tuple[Verdict, ...]]) -> tuple[Verdict, ...]:
+    """The verdicts of several judgements as one. A flow is judged while the pods that it knew still run."""
+    rows = list(judged)
+    return tuple(
+        Verdict(
+            name,
+            sum(verdicts[number].flows for verdicts in rows),
+            tuple(failure for verdicts in rows for failure in verdicts[number].failures),
+        )
+        for number, name in enumerate(INVARIANTS)
+    )
+
+
 def _name(flow: Flow) -> str:
     return flow.name or f"{flow.kind} {flow.source} -> {flow.target.name}"
 

@@ -19,7 +19,7 @@ from emu.kube.target import Target, sources, targets
 from emu.scenario.endpoints import endpoint
 from emu.scenario.expectations import Checked, check, translations
 from emu.scenario.files import Split, write
-from emu.scenario.invariants import Verdict, judge
+from emu.scenario.invariants import Verdict, judge, together
 from emu.scenario.kinds import FLOWS, Step, StoryLine
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.script import Scenario, load, object_key
@@ -135,6 +135,7 @@ def run(
     tell(0, len(steps), "building the cluster")
     result = Run(scenario, (build or _build)(scenario))
     check_endpoints(scenario, result.cluster)
+    judged: list[tuple[Verdict, ...]] = []
     for number, step in enumerate(steps):
         tell(number, len(steps), step.name or step.action)
         done = StepResult(number + 1, step.name, step.action)
@@ -143,8 +144,9 @@ def run(
         except InputError as error:
             raise scenario.error(error, number, step.action) from None
         result.steps.append(done)
-    tell(len(steps), len(steps), "judging")
-    result.invariants = judge(result.cluster, [each.flow for each in result.flows])
+        judged.append(judge(result.cluster, [each.flow for each in done.flows]))
+    tell(len(steps), len(steps), "writing")
+    result.invariants = together(judged)
     result.notes += result.cluster.warnings
     if out_dir is not None:
         write(result, out_dir, split=split)

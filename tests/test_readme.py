@@ -1,0 +1,64 @@
+"""What the README shows is run: its Python, its console sessions, its files.
+
+Fenced blocks count: `python` is executed, `yaml` beginning with `# file: NAME` is written, and in `console` each `$ command` must print the lines
+below it first (`...`: anything from here on).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+BLOCKS = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a reader's: the manifests at hand, the files of the README written."""
+    path = tmp_path_factory.mktemp("readme")
+    (path / "tests").symlink_to(ROOT / "tests")
+    for language, text in BLOCKS:
+        named = re.match(r"# file: (\S+)\n", text)
+        if language == "yaml" and named:
+            (path / named[1]).write_text(text, encoding="utf-8")
+    shutil.copy(ROOT / "tests/data/manifests/microservices-demo.yaml", path)
+    return path
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "200"}
+    return subprocess.run(
+        ["bash", "-c", f"emu() {{ '{sys.executable}' -m emu \"$@\"; }}; {command}"],
+        cwd=folder, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "console"])
+def test_console(text: str, folder: Path) -> None:
+    command, *expected = text.splitlines()
+    run = shell(command.removeprefix("$ "), folder)
+    printed = (run.stdout + run.stderr).splitlines()
+    for line, want in zip(printed, expected, strict=False):
+        if want == "...":
+            break
+        assert line.rstrip() == want.rstrip()
+    assert len(printed) >= len([line for line in expected if line != "..."])
+
+
+@pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "python"])
+def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_the_reference_scenario_runs(folder: Path) -> None:
+    run = shell("emu run reference.yaml", folder)
+    assert run.returncode == 0, run.stdout + run.stderr
