@@ -61,7 +61,15 @@ class View:
 
     @property
     def between(self) -> str:
-        return between(self.packet, self.name)
+        """From whom to whom; what the owner sends or gets itself is not told twice."""
+        packet, name = self.packet, self.name
+        if packet.kind != "IPv4" or packet.quote or packet.src == packet.dst:
+            return between(packet, name)
+        if name(packet.src) == self.owner:
+            return f" to {name(packet.dst)}" + (f":{packet.dport}" if packet.has_ports else "")
+        if name(packet.dst) == self.owner:
+            return f" from {name(packet.src)}" + (f" for port {packet.dport}" if packet.has_ports else "")
+        return between(packet, name)
 
     def where(self, half: tuple[int, int]) -> str:
         """An (address, port) of NAT as text; the port only where it is one."""
@@ -191,28 +199,41 @@ def _waited_fact(entry: Waited, view: View) -> str:
 # -- NAT and connections -------------------------------------------------------------------------
 
 
+# whose chains they are, by the beginning of their names
+OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin"}
+
+
+def _decider(entry: Natted, view: View) -> Rule | None:
+    """The nat rule that chose this translation; None when the connection had it already."""
+    last: Rule | None = None
+    for each in view.trail:
+        if each is entry:
+            break
+        if isinstance(each, Natted):
+            last = None
+        elif isinstance(each, Rule) and each.table == "nat":
+            last = each
+    return last
+
+
 def _natted_sentence(entry: Natted, view: View) -> str:
     before, after = view.called(entry.before), view.called(entry.after)
-    number = getattr(entry.conn, "number", 0)
-    rules = [rule for rule in view.trail if rule.__class__ is Rule and rule.table == "nat"]
-    kube = any(rule.chain.startswith("KUBE-") and not rule.jump for rule in rules)
-    known = f"(connection #{number} remembers, no rule is asked)"
+    rule = _decider(entry, view)
+    known = f"(connection #{getattr(entry.conn, 'number', '?')} remembers, no rule is asked)"
     if entry.kind == "un-DNAT":
         return f"un-DNAT: the answer shows the address that was asked, its source {before} becomes {after} {known}"
     if entry.kind == "un-SNAT":
         return f"un-SNAT: the answer goes to whoever asked, its destination {before} becomes {after} {known}"
+    half = "source" if entry.kind == "SNAT" else "destination"
+    if rule is None:
+        return f"{entry.kind}: the {half} {before} becomes {after} {known}"
+    who = next((owner for start, owner in OWNERS.items() if rule.chain.startswith(start)), "")
     if entry.kind == "SNAT":
-        masquerade = any("-j MASQUERADE" in rule.spec for rule in rules)
-        why = ", the address of the interface it leaves by (masquerade)" if masquerade else ""
-        who = "kube-proxy" if kube else "a rule"
-        if not rules:
-            return f"SNAT: the source {before} becomes {after} {known}"
-        return f"SNAT: {who} has the source {before} rewritten to {after}{why}"
-    if not rules:
-        return f"DNAT: the destination {before} becomes {after} {known}"
-    if kube:
+        why = ", the address of the interface it leaves by (masquerade)" if "-j MASQUERADE" in rule.spec else ""
+        return f"SNAT: {f'a rule of {who}' if who else 'a rule'} rewrites the source {before} to {after}{why}"
+    if who == "kube-proxy":
         return f"DNAT: kube-proxy's rules rewrite the Service address {before} to the endpoint {after}"
-    return f"DNAT: a rule rewrites the destination {before} to {after}"
+    return f"DNAT: {f'a rule of {who}' if who else 'a rule'} rewrites the destination {before} to {after}"
 
 
 def natted_fact(entry: Natted, view: View) -> str:

@@ -216,7 +216,7 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         SYN,
         (DEFAULT, rule("nat", "POSTROUTING", 2), SNAT),
         (
-            "SNAT: a rule has the source default/client (10.244.1.11:40001) rewritten to 192.168.50.11:40001, "
+            "SNAT: a rule rewrites the source default/client (10.244.1.11:40001) to 192.168.50.11:40001, "
             "the address of the interface it leaves by (masquerade)"
         ),
     ),
@@ -289,6 +289,27 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
 @pytest.mark.parametrize(("packet", "entries", "said"), [case[1:] for case in SAYS], ids=[case[0] for case in SAYS])
 def test_sentences(packet: Packet, entries: tuple[Any, ...], said: str) -> None:
     assert sentence(view(packet, *entries)) == said
+
+
+def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
+    """The walk of another chain before, or another translation, does not count."""
+    walked, chose = rule("nat", "POSTROUTING", 1), rule("nat", "POSTROUTING", 2)
+    returned = rule("nat", "KUBE-POSTROUTING", 1)
+    said = sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, walked, returned, chose, SNAT)).split("; ")
+    assert [text.split(" rewrite")[0] for text in said] == ["DNAT: kube-proxy's rules", "SNAT: a rule"]
+    assert "no rule is asked" in sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, SNAT)).split("; ")[1]
+
+
+def test_an_owner_is_not_told_twice() -> None:
+    assert (
+        sentence(view(SYN, owner="default/client"))
+        == "default/client sends a connection request (SYN) to svc/web.default:80"
+    )
+    for packet, said in (
+        (PING, "default/web-0 receives ping number 1 from default/client"),
+        (SYN, "svc/web.default receives a connection request (SYN) from default/client for port 80"),
+    ):
+        assert sentence(view(packet, owner=said.split()[0], device="eth0", direction=IN)) == said
 
 
 @pytest.mark.parametrize(
