@@ -186,23 +186,23 @@ class Capture:
         return interface
 
     def mark(self) -> int:
-        """The number of the next frame: `since` and `until` of a selection."""
-        self._refresh()
+        """The number of the next frame: `since` and `until` of a selection. Looks at the devices and names again."""
+        self._refresh(self.interfaces)
+        self._roles = roles(self.interfaces)
         return self.log.index()
 
-    def _refresh(self) -> None:
-        """Look at the devices again, and forget words that were made with other names."""
-        for interface in self.interfaces:
+    def _refresh(self, interfaces: Iterable[Interface]) -> None:
+        """Look at these devices again, and forget words that were made with other names."""
+        for interface in interfaces:
             interface.refresh()
         if not self._comments.knows(self.names):
             self._comments = Comments(self.names, self.interfaces)
-        self._roles = roles(self.interfaces)
 
     def _look(self) -> None:
-        """Refresh where that is plainly due: words for one frame cost no look at everything."""
+        """A mark where that is plainly due: words for one frame cost no look at everything."""
         if self._seen != (len(self.interfaces), len(self.names)):
             self._seen = len(self.interfaces), len(self.names)
-            self._refresh()
+            self.mark()
 
     # -- selection -------------------------------------------------------------------------------
 
@@ -324,10 +324,10 @@ class Capture:
         asked for; names go the same way. Raises InputError: no such interface, the file cannot be made.
         """
         by_flow, by_name = _one_or_many(flow, flows), _one_or_many(interface, interfaces)
-        self._refresh()
         chosen = self._select(by_flow, by_name, background, since, until)
         whole = by_flow is None and by_name is None
         shown = self.interfaces if whole else self._with_frames(chosen, by_name)
+        self._refresh(shown)
         names = self.names if whole else self._names_in(chosen)
         with pcapng.create(path) as writer:
             numbers = {

@@ -43,9 +43,9 @@ _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
 
 def key_of(data: bytes) -> Any:
     """What of a frame its words depend on: two frames with the same key are told alike."""
-    if data[12:15] == _PLAIN_IP:
+    if data[12:15] == _PLAIN_IP and len(data) >= 42:
         proto = data[23]
-        if proto == UDP and len(data) >= 42:
+        if proto == UDP:
             return _HEADER(data)
         if proto == TCP and len(data) >= 54:
             return _HEADER(data), data[46], data[47]

@@ -13,13 +13,14 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 from scapy.utils import rdpcap
 
+from emu.capture import pcapng
 from emu.capture.capture import Capture, Captured
 from emu.capture.tap import IN, OUT, Log
 from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.trail import Born, Bridged
-from emu.wire.addr import ip4, mac
+from emu.wire.addr import ZERO_MAC, ip4, mac
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, Frame
 from ladder_emu import EmuWorld
 from ladder_setup import Setup
@@ -152,6 +153,13 @@ def test_directions(two: tuple[Capture, Device, Device], pkt_type: int, directio
     (seen,) = capture.frames()
     assert (seen.way, seen.flags) == (way, flags)
     assert seen.direction == way.partition("-")[0]
+
+
+def test_reception_is_what_the_interface_s_own_mac_says(service: Capture) -> None:
+    """A tap takes the kernel's pkt_type; here it is judged by the bytes and the interface's address."""
+    for each in service.frames():
+        if each.direction == "in":
+            assert each.flags == pcapng.flags_for(pcapng.INBOUND, each.data[:6], each.place.mac or ZERO_MAC), each
 
 
 def test_hops_count_within_a_flow_and_stay(two: tuple[Capture, Device, Device]) -> None:
