@@ -1,0 +1,305 @@
+"""What every network keeps, as named callables over a `Lab`, a `Cluster` or a `Flow`.
+
+Each returns nothing when it holds and raises AssertionError when it does not, with the road that the frames in
+question took, one ladder line each. They judge what was captured (a `Lab` or `Cluster` with `capture=True`) and
+the namespaces' counters; they send nothing. Must not know strategies or pytest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from emu.kernel.net.fib import Route
+from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.conn import Tuple5
+from emu.kube.flow import Flow
+from emu.report.ladder import ladder
+from emu.wire import icmp, ipv4, tcp, udp
+from emu.wire.addr import ip4_text
+from emu.wire.frame import ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
+
+if TYPE_CHECKING:
+    from emu.capture.capture import Captured
+    from emu.capture.interface import Interface
+    from emu.kube.cluster import Cluster
+    from emu.lab import Lab
+
+    Where = Lab | Cluster | Flow
+
+_L4_CHECKS = {TCP: tcp.checksum_ok, UDP: udp.checksum_ok, ICMP: icmp.checksum_ok}
+
+
+def frames_of(where: Where) -> list[Captured]:
+    """Everything captured, in time order; of a flow, what it caused."""
+    if isinstance(where, Flow):
+        return where.frames
+    if where.capture is None:
+        raise ValueError("nothing was captured: make it with capture=True")
+    return where.capture.frames()
+
+
+def namespaces_of(where: Where) -> Mapping[str, Netns]:
+    """Every namespace by name; for a flow, those of its cluster."""
+    return where.cluster.namespaces if isinstance(where, Flow) else where.namespaces
+
+
+def road(frames: Iterable[Captured]) -> str:
+    """The ladder of some frames, as it is shown when an invariant does not hold."""
+    return ladder(frames).text
+
+
+def _broken(what: str, frames: Iterable[Captured]) -> NoReturn:
+    raise AssertionError(f"{what}\n{road(frames)}")
+
+
+# -- packets: the same one as each interface saw it ------------------------------------------------
+
+
+def identity(flow: int, frame: Frame) -> Hashable:
+    """What no hop rewrites: two frames with equal identities are one packet, seen twice (NAT and TTL aside)."""
+    buf, l4 = frame.buf, frame.l4
+    end = 14 + frame.ip_length
+    first = not frame.frag & IP_OFFSET
+    if first and frame.proto == TCP:
+        rest = bytes(buf[l4 + 4 : l4 + 16] + buf[l4 + 20 : end])
+    elif first and frame.proto == UDP:
+        rest = bytes(buf[l4 + 4 : l4 + 6] + buf[l4 + 8 : end])
+    elif first and frame.proto == ICMP:
+        # the quote of an error is translated on its way, an echo's payload is not
+        query = frame.dport >> 8 in ICMP_QUERY
+        rest = bytes(buf[l4 : l4 + 2] + (buf[l4 + 6 : end] if query else b""))
+    else:
+        rest = bytes(buf[l4:end])
+    return flow, frame.proto, frame.ip_id, frame.frag, rest
+
+
+class Packet:
+    """One IPv4 packet on its way: `seen` pairs each capture with its fields, in time order."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Captured, Frame]] = []
+
+    @property
+    def frames(self) -> list[Captured]:
+        return [captured for captured, _ in self.seen]
+
+
+def packets(frames: Iterable[Captured]) -> list[Packet]:
+    """The IPv4 packets among these frames, in the order of their first appearance."""
+    found: dict[Hashable, Packet] = {}
+    for captured in frames:
+        frame = Frame.parse(captured.data)
+        if frame.proto >= 0 and ipv4.check(frame) is None:
+            found.setdefault(identity(captured.flow, frame), Packet()).seen.append((captured, frame))
+    return list(found.values())
+
+
+def _ends(frame: Frame) -> Tuple5:
+    """The tuple; an echo's id stands on both sides."""
+    if frame.proto == ICMP:
+        return ICMP, frame.src, frame.dst, frame.sport, frame.sport
+    return frame.proto, frame.src, frame.dst, frame.sport, frame.dport
+
+
+def _inverse(ends: Tuple5) -> Tuple5:
+    proto, src, dst, sport, dport = ends
+    return proto, dst, src, dport, sport
+
+
+def _text(ends: Tuple5) -> str:
+    _proto, src, dst, sport, dport = ends
+    return f"{ip4_text(src)}:{sport} -> {ip4_text(dst)}:{dport}"
+
+
+def _is_error(frame: Frame) -> bool:
+    return frame.proto == ICMP and frame.dport >> 8 in icmp.ERRORS
+
+
+# -- the invariants ---------------------------------------------------------------------------------
+
+
+def waiting(net: Netns) -> int:
+    """Packets that sit in a namespace: in neighbours' queues, and as pieces of datagrams that are not whole yet."""
+    queued = sum(len(neighbour.queue) for neighbour in net.neighbours)
+    return queued + sum(len(queue.parts) for queue in net.reassembly.queues.values())
+
+
+def one_outcome(where: Where) -> None:
+    """Every packet ends in exactly one outcome: born + copied = delivered + absorbed + dropped + waiting.
+
+    Summed over all namespaces, at a moment when nothing is on a cable (after `lab.run` or a flow).
+    """
+    nets = namespaces_of(where).values()
+    entered = sum(net.born + net.copied for net in nets)
+    left = sum(net.delivered + net.absorbed + net.drops.total() + waiting(net) for net in nets)
+    if entered != left:
+        lines = "\n".join(
+            f"{net.name}: born {net.born} copied {net.copied} delivered {net.delivered} absorbed {net.absorbed} "
+            f"waiting {waiting(net)} drops {dict(net.drops)}"
+            for net in nets
+        )
+        frames = frames_of(where) if isinstance(where, Flow) or where.capture is not None else []
+        _broken(f"{entered} packets came into being, {left} ended\n{lines}", frames)
+
+
+def ttl_falls(where: Where) -> None:
+    """A packet's TTL falls by one in each namespace that routes it, and by nothing on cables and bridges."""
+    for packet in packets(frames_of(where)):
+        came: dict[str, tuple[int, Interface, bool]] = {}
+        sent: dict[int, int] = {}
+        for captured, frame in packet.seen:
+            place = captured.place
+            if captured.direction == "in":
+                peer = getattr(place.device, "peer", None)
+                if sent.get(id(peer), frame.ttl) != frame.ttl:
+                    _broken(f"the TTL changed on the cable to {place.name}", packet.frames)
+                came[place.owner] = frame.ttl, place, False
+            elif captured.direction == "out":
+                sent[id(place.device)] = frame.ttl
+                if place.owner in came:
+                    ttl, entry, routed = came[place.owner]
+                    routed = routed or _routed(entry, captured)
+                    came[place.owner] = ttl, entry, routed
+                    if frame.ttl != ttl - routed:
+                        said = f"came to {place.owner} with TTL {ttl}, was {'routed' if routed else 'bridged'}"
+                        _broken(f"a packet {said} and left with {frame.ttl}", packet.frames)
+
+
+def _routed(entry: Interface, left: Captured) -> bool:
+    """Did a packet that came in at `entry` take a route to get out? Pieces but the first carry no trail."""
+    bridge = _bridge_of(entry)
+    one_bridge = bridge and bridge in (_bridge_of(left.place), left.place.device_name)
+    return not one_bridge or any(isinstance(each, Route) for each in left.trail)
+
+
+def _bridge_of(place: Interface) -> str:
+    """The bridge that an interface is, or was, a port of."""
+    port = place.device.master if place.device is not None else None
+    return place.bridge if port is None else str(port.bridge.name)
+
+
+def nat_is_identity(where: Where) -> None:
+    """Whoever begins a flow sees the peer that it asked: what comes back is from there, and errors quote what was sent.
+
+    Of flows with a number (a socket's `flow`); 0, the background, has no beginner.
+    """
+    flows: dict[int, list[Captured]] = {}
+    for captured in frames_of(where):
+        if captured.flow and captured.direction != "drop":
+            flows.setdefault(captured.flow, []).append(captured)
+    for frames in flows.values():
+        _flow_is_identity(frames)
+
+
+def _flow_is_identity(frames: list[Captured]) -> None:
+    beginner = ""
+    asked: set[Tuple5] = set()
+    for captured in frames:
+        frame = Frame.parse(captured.data)
+        if frame.proto < 0 or frame.frag & IP_OFFSET or captured.place.device_name == "lo":
+            continue
+        beginner = beginner or captured.place.owner
+        net = captured.place.device.net if captured.place.device is not None else None
+        if captured.place.owner != beginner or net is None:
+            continue
+        if captured.direction == "out":
+            if net.addr_type(frame.dst) in ("BROADCAST", "MULTICAST"):
+                return  # whoever hears it may answer
+            if net.is_local(frame.src) and not _is_error(frame):
+                asked.add(_ends(frame))
+        elif net.is_local(frame.dst):
+            ends = _ends(frame)
+            if _is_error(frame):
+                quote = Frame.parse(captured.data[:14] + captured.data[frame.l4 + 8 :])
+                if quote.proto >= 0 and not quote.frag & IP_OFFSET and _ends(quote) not in asked:
+                    _broken(f"{beginner} is told about {_text(_ends(quote))}, which it never sent", frames)
+            elif _inverse(ends) not in asked:
+                _broken(f"{beginner} is answered {_text(ends)}, but asked {', '.join(map(_text, asked))}", frames)
+
+
+def endpoint_kept(where: Where) -> None:
+    """All packets of one connection arrive at one endpoint (while conntrack remembers it)."""
+    ends: dict[tuple[str, int, Tuple5], dict[tuple[str, int, int], list[Captured]]] = {}
+    for packet in packets(frames_of(where)):
+        (first, born), (last, arrived) = packet.seen[0], packet.seen[-1]
+        device = last.place.device
+        if first.direction != "out" or last.direction != "in" or device is None or _is_error(born):
+            continue
+        if born.frag & IP_OFFSET or not device.net.is_local(arrived.dst):
+            continue
+        key = first.place.owner, first.flow, _ends(born)
+        end = last.place.owner, arrived.dst, arrived.dport
+        found = ends.setdefault(key, {})
+        found.setdefault(end, []).extend(packet.frames)
+        if len(found) > 1:
+            places = " and ".join(f"{owner} {ip4_text(dst)}:{port}" for owner, dst, port in found)
+            _broken(f"{_text(_ends(born))} arrived at {places}", [each for frames in found.values() for each in frames])
+
+
+def checksums_hold(where: Where) -> None:
+    """Every captured packet has right checksums, those of the packet that an ICMP error quotes included."""
+    for captured in frames_of(where):
+        frame = Frame.parse(captured.data)
+        if frame.proto < 0 or captured.direction == "drop":
+            continue
+        wrong = ipv4.check(frame)
+        check = _L4_CHECKS.get(frame.proto)
+        if wrong is None and not frame.frag and check is not None and not check(frame):
+            wrong = "a wrong checksum behind the IP header"
+        if wrong is None and not frame.frag and _is_error(frame):
+            quote = Frame.parse(captured.data[:14] + captured.data[frame.l4 + 8 :])
+            if ipv4.check(quote) == "IP_CSUM":
+                wrong = "a wrong checksum in the quoted header"
+        if wrong is not None:
+            _broken(f"{wrong} at {captured.interface}", [captured])
+
+
+def tuples_unique(where: Where) -> None:
+    """No two live connections of a namespace share a tuple."""
+    for net in namespaces_of(where).values():
+        if net.conntrack is not None:
+            counted = Counter(each for conn in net.conntrack for each in (conn.orig, conn.reply))
+            for ends, times in counted.items():
+                if times > 1:
+                    raise AssertionError(f"{net.name}: {times} connections own {_text(ends)}")
+
+
+INVARIANTS: dict[str, Callable[[Any], None]] = {
+    check.__name__: check
+    for check in (one_outcome, ttl_falls, nat_is_identity, endpoint_kept, checksums_hold, tuples_unique)
+}
+
+
+def hold(where: Where, *names: str) -> None:
+    """Hold a lab, cluster or flow to the named invariants (all of them, if none is named)."""
+    for name in names or INVARIANTS:
+        INVARIANTS[name](where)
+
+
+def broken(where: Where) -> Iterator[tuple[str, str]]:
+    """The invariants that do not hold, each with what it says."""
+    for name, check in INVARIANTS.items():
+        try:
+            check(where)
+        except AssertionError as failure:
+            yield name, str(failure)
+
+
+def hops(where: Where, source: str, target: str) -> list[int]:
+    """How many times each packet that went from namespace `source` to `target` was routed: its TTL's fall."""
+    falls = []
+    for packet in packets(frames_of(where)):
+        (first, born), (last, arrived) = packet.seen[0], packet.seen[-1]
+        if (first.place.owner, last.place.owner, last.direction) == (source, target, "in"):
+            falls.append(born.ttl - arrived.ttl)
+    return falls
+
+
+__all__ = [
+    "INVARIANTS", "broken", "checksums_hold", "endpoint_kept", "frames_of", "hold", "hops", "nat_is_identity",
+    "one_outcome", "packets", "road", "ttl_falls", "tuples_unique", "waiting",
+]  # fmt: skip
