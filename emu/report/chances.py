@@ -112,6 +112,7 @@ def report(found: list[Chance]) -> Report:
     """A line an endpoint: probability, address, the chains that lead there."""
     data = [{"to": each.to, "probability": each.probability, "chains": list(each.chains)} for each in found]
     lines = [
-        f"{each.probability:8.4%}  {each.to or 'unchanged':<21}  {' -> '.join(each.chains)}".rstrip() for each in found
+        f"{each.probability:8.4%}  {each.to or 'as it is: no rule rewrites it':<21}  {' -> '.join(each.chains)}".rstrip()
+        for each in found
     ]
     return Report(data, "\n".join(lines))

@@ -5,9 +5,13 @@ Must not know commands. The packet is really sent: its walk is read from the cap
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emu import craft
+from emu.kernel.net.ip_output import route_output
 from emu.report import Report
 from emu.report.chances import chances
 from emu.report.chances import report as chances_report
@@ -17,12 +21,12 @@ from emu.wire.frame import ETH_P_IP, Frame
 
 if TYPE_CHECKING:
     from emu.capture.capture import Captured
-    from emu.capture.interface import Interface
     from emu.kube.cluster import Cluster
     from emu.kube.flow import Flow
 
-LO_HOPS = 2  # one frame on lo is seen twice, out and in
 PROBE = b"emu trace"
+CLIENT_PORT, LOOPBACK = 40000, 127
+_IP_TYPE = ETH_P_IP.to_bytes(2, "big")
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,14 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "") -> Tra
     else:
         flow = cluster.ping(source, target.partition(":")[0])
     there, back = _parts(flow)
-    endpoints = _endpoints(cluster, flow, there)
+    endpoints = _endpoints(cluster, flow, kind)
     outcome = flow.outcome
     sender = next((ip4_text(a.addr) for a in flow.client.addresses if a.device.name != "lo"), "")
     head = f"{kind} {flow.source} ({sender}) -> {flow.target.name} ({flow.target})"
     ways = walk(there), walk(back)
-    end = " ".join(
-        part
-        for part in (str(outcome), f"at {flow.at}" if flow.at else "", f"by {outcome.by}" if outcome.by else "")
-        if part
-    )
+    end = f"{outcome.word} ({outcome.detail})" if outcome.detail else outcome.word
+    where = flow.at or outcome.place
+    end += (f" at {where}" if where else "") + (f" by {outcome.by}" if outcome.by else "")
     parts = [
         head,
         "",
@@ -86,56 +88,70 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "") -> Tra
 
 
 def _is_packet(frame: Captured) -> bool:
-    return frame.data[12:14] == ETH_P_IP.to_bytes(2, "big")
+    return frame.data[12:14] == _IP_TYPE
 
 
 def _parts(flow: Flow) -> tuple[list[Captured], list[Captured]]:
-    """The hops of the first packet, and those of its answer; later packets of the flow are left out."""
-    frames = flow.frames
-    sent = [n for n, frame in enumerate(frames) if frame.direction == "out" and _is_packet(frame)]
-    if not sent:
+    """The hops of the first packet, and those of its answer. What is sent again looks as before and is left out."""
+    frames = list(_first_time(flow.frames))
+    mine = [n for n, frame in enumerate(frames) if frame.direction != "drop" and _is_packet(frame)]
+    if not mine:
         return frames, []
-    own = frames[sent[0]].place
-    came = next(
-        (n for n, f in enumerate(frames) if f.place is own and f.direction == "in" and _is_answer(f, own)), None
-    )
-    if came is None:  # what the sender sends again is no news; what dies later is
-        again = next((n for n in sent[1:] if frames[n].place is own), len(frames))
-        return [frame for n, frame in enumerate(frames) if n < again or frame.direction == "drop"], []
+    own = frames[mine[0]].place
+    if own.device_name == "lo":  # lo shows a packet once, as it comes in
+        back = mine[1] if len(mine) > 1 else len(frames)
+        return frames[:back], frames[back : back + 1]
+    came = next((n for n in mine if frames[n].place is own and frames[n].direction == "in"), None)
+    if came is None:
+        return frames, []
     born = _born(frames, came)
     return frames[:born], frames[born : came + 1]
 
 
-def _is_answer(frame: Captured, own: Interface) -> bool:
-    """A packet for the sender; on lo that is one whose ports came back exchanged, which only the second frame can be."""
-    return _is_packet(frame) and (own.device_name != "lo" or frame.hop > LO_HOPS)
+def _first_time(frames: Iterable[Captured]) -> Iterator[Captured]:
+    seen: set[tuple[str, str, str]] = set()
+    for frame in frames:
+        key = frame.interface, frame.way, frame.line()
+        if not _is_packet(frame) or key not in seen:
+            seen.add(key)
+            yield frame
 
 
 def _born(frames: list[Captured], came: int) -> int:
-    """Where the answer that came begins: the first packet sent with what it carries behind the addresses and ports."""
-    answer = frames[came].data
-    return next(
-        n for n, f in enumerate(frames[: came + 1]) if _is_packet(f) and n and _carries(f.data) == _carries(answer)
-    )
+    """Where the answer that came begins: the first packet with what no hop rewrites in it."""
+    answer = _carries(frames[came].data)
+    return next(n for n, frame in enumerate(frames) if _is_packet(frame) and _carries(frame.data) == answer)
 
 
 def _carries(data: bytes) -> bytes:
-    """What no hop rewrites: protocol and IP id, and what follows the ports and sequence numbers' place."""
+    """IP id, protocol, and what follows addresses, ports and checksums: an id of 0 alone would not tell packets apart."""
     return data[18:20] + data[23:24] + data[38:50] + data[54:]
 
 
-def _endpoints(cluster: Cluster, flow: Flow, there: list[Captured]) -> Report:
-    first = next((f for f in there if _is_packet(f) and f.direction == "out"), None)
+def _endpoints(cluster: Cluster, flow: Flow, kind: str) -> Report:
+    """What the rules of the sender's node may make of the packet as the sender meant it."""
     pod = cluster.pods.get(flow.source)
     node = pod.node if pod is not None else cluster.nodes.get(flow.source)
-    if first is None or node is None:
+    if node is None or flow.target.addr >> 24 == LOOPBACK:
         return Report([], "")
-    local = pod is None or pod.host_network
-    frame = Frame.parse(first.data)
-    route = node.net.fib.lookup(frame.dst if local else frame.src)
-    device = route.device if route is not None else None
+    net, client = node.net, flow.client
+    route, source, _ = route_output(client, flow.target.addr)
+    if route is None:
+        return Report([], "")
+    frame = Frame.parse(_probe(kind, source, flow.target.addr, flow.target.port))
+    local = client is net
+    towards = net.fib.lookup(frame.dst if local else frame.src)
+    device = towards.device if towards is not None else None
     if local:
         frame.outdev = device
     else:
         frame.indev = device
-    return chances_report(chances(node.net, frame, local=local))
+    return chances_report(chances(net, frame, local=local))
+
+
+def _probe(kind: str, src: int, dst: int, port: int) -> bytes:
+    """A packet as rules see it: addresses, ports, no payload."""
+    template = {"tcp": "tcp", "udp": "udp", "icmp": "echo_request"}[kind]
+    bare = craft.template(template)
+    ports = bare[34:38] if kind == "icmp" else struct.pack("!HH", CLIENT_PORT, port)
+    return bare[:26] + struct.pack("!II", src, dst) + ports + bare[38:]
