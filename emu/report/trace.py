@@ -94,9 +94,12 @@ def _is_packet(frame: Captured) -> bool:
 def _parts(flow: Flow) -> tuple[list[Captured], list[Captured]]:
     """The hops of the first packet, and those of its answer. What is sent again looks as before and is left out."""
     frames = list(_first_time(flow.frames))
-    mine = [n for n, frame in enumerate(frames) if frame.direction != "drop" and _is_packet(frame)]
+    packets = [n for n, frame in enumerate(frames) if _is_packet(frame)]
+    mine = [n for n in packets if frames[n].direction != "drop"]
     if not mine:
         return frames, []
+    if packets[0] != mine[0]:  # it died where it was born, and somebody there told the sender
+        return frames[: mine[0]], frames[mine[0] : mine[0] + 1]
     own = frames[mine[0]].place
     if own.device_name == "lo":  # lo shows a packet once, as it comes in
         back = mine[1] if len(mine) > 1 else len(frames)
