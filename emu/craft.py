@@ -98,9 +98,8 @@ def _layers() -> dict[str, Any]:
 
     found: dict[str, Any] = {"Raw": Raw, "Padding": Padding}
     for module in (l2, inet, dns, dhcp, vxlan, ntp, sctp):
-        for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, Packet):
-                found[name] = value
+        layers = {n: v for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Packet)}
+        found.update(layers)
     return found
 
 
@@ -194,7 +193,9 @@ def build(packet: Any, source: int, mac: bytes, ttl: int = 64) -> bytes:
     packet = packet.copy()
     if not is_layer2(packet):
         ethertype = 0x0806 if isinstance(packet, layers["ARP"]) else 0x0800
-        packet = layers["Ether"](dst=EVERYBODY if ethertype == 0x0806 else ZERO, src=mac.hex(":"), type=ethertype) / packet
+        packet = (
+            layers["Ether"](dst=EVERYBODY if ethertype == 0x0806 else ZERO, src=mac.hex(":"), type=ethertype) / packet
+        )
     layer = packet.getlayer(layers["IP"])
     if layer is not None and "ttl" not in layer.fields:
         layer.ttl = ttl

@@ -62,16 +62,21 @@ class Lab:
         return f"eth{number}"
 
     def cable(
-        self, one: Netns | Bridge, one_cidr: str, other: Netns | Bridge, other_cidr: str, *, default: bool = False, mtu: int = 1500
+        self,
+        one: Netns | Bridge,
+        one_cidr: str,
+        other: Netns | Bridge,
+        other_cidr: str,
+        *,
+        default: bool = False,
+        mtu: int = 1500,
     ) -> tuple[Device, Device]:
         """A cable between two hosts or bridges, an address at each end ("" for none, and on a bridge's port).
 
         `default` gives `one` a default route by `other`. Raises InputError.
         """
         one_net, other_net = (end.net if isinstance(end, Bridge) else end for end in (one, other))
-        ends = boot.veth(
-            one_net, self._name(one_net), other_net, self._name(other_net), self._mac(), self._mac(), mtu
-        )
+        ends = boot.veth(one_net, self._name(one_net), other_net, self._name(other_net), self._mac(), self._mac(), mtu)
         for place, device, cidr in ((one, ends[0], one_cidr), (other, ends[1], other_cidr)):
             if isinstance(place, Bridge):
                 place.add_port(device)

@@ -158,8 +158,11 @@ def test_house_rules(path: str) -> None:
 def test_files_say_what_they_are_and_stay_small(path: str) -> None:
     docstring = ast.get_docstring(tree(path)) or ""
     lines = [line for line in docstring.splitlines() if line.strip()]
-    enough = DOCSTRING_LINES if path.startswith("emu/") and not path.endswith("__init__.py") else 1
-    assert len(lines) >= enough, "a module's docstring says what it is and what it must not know"
+    # a small file says both in one line
+    short = not path.startswith("emu/") or path.endswith("__init__.py") or "ust not " in docstring
+    assert len(lines) >= (1 if short else DOCSTRING_LINES), (
+        "a module's docstring says what it is and what it must not know"
+    )
     assert len((ROOT / path).read_text().splitlines()) <= 500
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import dpkt
@@ -106,6 +107,17 @@ def dpkt_hop(data: bytes) -> bytes:
     return bytes(ether)
 
 
+def repeat(hop: Callable[[bytes], bytes], data: bytes) -> None:
+    for _ in range(HOPS):
+        hop(data)
+
+
+def encode(path: Path, packets: list[pcapng.Packet]) -> None:
+    with pcapng.create(path) as writer:
+        writer.interface("node-1/eth0")
+        writer.write_packets(packets)
+
+
 def warm(rounds: int) -> None:
     traced, bare = Echo(capture=True), Echo(capture=False)
     capture = traced.cluster.capture
@@ -125,18 +137,13 @@ def warm(rounds: int) -> None:
                 "walk alone (no capture)": seconds(lambda: bare.run(ECHOES)) / (ECHOES * per_echo),
             }
             frames = capture.frames(flow=1, since=start)
-            data = [(0, frame.time_ns, frame.data, 1, None) for frame in frames]
-
-            def encode(packets: list[pcapng.Packet] = data) -> None:
-                with pcapng.create(Path(folder) / "plain.pcapng") as writer:
-                    writer.interface("node-1/eth0")
-                    writer.write_packets(packets)
-
-            times["pcapng encoding"] = seconds(encode) / len(data)
-            whole = seconds(lambda: capture.write(Path(folder) / "flow.pcapng", flow=1, since=start)) / len(data)
+            data: list[pcapng.Packet] = [(0, frame.time_ns, frame.data, 1, None) for frame in frames]
+            plain, full = Path(folder) / "plain.pcapng", Path(folder) / "flow.pcapng"
+            times["pcapng encoding"] = seconds(partial(encode, plain, data)) / len(data)
+            whole = seconds(partial(capture.write, full, flow=1, since=start)) / len(data)
             times["comments, numbers and selection"] = whole - times["pcapng encoding"]
-            times["a Scapy hop (dissect, change, build)"] = seconds(lambda: [scapy_hop(sample) for _ in range(HOPS)]) / HOPS
-            times["a dpkt hop"] = seconds(lambda: [dpkt_hop(sample) for _ in range(HOPS)]) / HOPS
+            times["a Scapy hop (dissect, change, build)"] = seconds(partial(repeat, scapy_hop, sample)) / HOPS
+            times["a dpkt hop"] = seconds(partial(repeat, dpkt_hop, sample)) / HOPS
             for name, value in times.items():
                 best[name] = min(value, best.get(name, value))
     walk = best["walk, taps and trails"]
@@ -176,7 +183,7 @@ def cold(rounds: int) -> None:
         best: dict[str, float] = {}
         for _ in range(rounds):
             for name, command in commands.items():
-                took = seconds(lambda command=command: subprocess.run(command, check=True, capture_output=True))
+                took = seconds(partial(subprocess.run, command, check=True, capture_output=True))
                 best[name] = min(took, best.get(name, took))
     print(f"\n{'cold start':42}{'s':>9}{'ratio to scapy.all':>20}")
     for name, value in best.items():

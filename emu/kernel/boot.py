@@ -114,7 +114,9 @@ def route(net: Netns, text: str) -> Route:
     if new.kind == "unicast" and new.gateway and not new.onlink:
         way = net.fib.main.lookup(new.gateway) if new.device is None else _onlink(net, new)
         if way is None or way.gateway or way.device is None:
-            raise InputError(f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet")
+            raise InputError(
+                f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet"
+            )
         if new.device is None:
             new = parse_route(f"{text} dev {way.device.name}", net.device)
     net.fib.add(new)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from emu import craft
@@ -64,7 +64,7 @@ class ClusterConfig:
     underlay: str = "routed"
     pod_subnet: str = "10.244.0.0/16"
     service_subnet: str = "10.96.0.0/12"
-    proxy: ProxyConfig = ProxyConfig()
+    proxy: ProxyConfig = field(default_factory=ProxyConfig)
     sysctls: Mapping[str, int | str] | None = None
     hairpin: bool = False
 
@@ -181,7 +181,9 @@ class Cluster:
     def _pod_cidr(self, node: core.Node) -> Prefix:
         cidr = Prefix.parse(node.spec.pod_cidr, strict=True)
         if not (cidr.overlaps(self.pod_subnet) and cidr.length >= self.pod_subnet.length):
-            raise InputError(f"podCIDR {cidr} of node {node.metadata.name!r} is not in the pod subnet {self.pod_subnet}")
+            raise InputError(
+                f"podCIDR {cidr} of node {node.metadata.name!r} is not in the pod subnet {self.pod_subnet}"
+            )
         return cidr
 
     def _check_subnets(self, nodes: int) -> None:
@@ -205,9 +207,7 @@ class Cluster:
         ip = self.underlay.address_of(index)
         address = core.NodeAddress(type="InternalIP", address=ip4_text(ip))
         self.store.put(change(obj, status=change(obj.status, addresses=(address,))))
-        node = Node(
-            self.clock, obj.metadata.name, index, ip, self._pod_cidr(obj), self.config.sysctls or {}
-        )
+        node = Node(self.clock, obj.metadata.name, index, ip, self._pod_cidr(obj), self.config.sysctls or {})
         self.nodes[node.name] = node
         self.adopt(node.name, node.net)
         self.underlay.connect(node)

@@ -83,7 +83,9 @@ class Kubelet:
             host_ip=ip4_text(node.ip),
             conditions=(
                 *(each for each in pod.status.conditions if each.type != "Ready"),
-                Condition(type="Ready", status="True" if ready else "False", reason="" if ready else "ContainersNotReady"),
+                Condition(
+                    type="Ready", status="True" if ready else "False", reason="" if ready else "ContainersNotReady"
+                ),
             ),
         )
         cluster.store.put(replace(pod, status=status))
@@ -92,7 +94,9 @@ class Kubelet:
         """Each container and the apps on its ports: `echo`, or what the annotation `emu/app: NAME@PORT[/udp]` chooses
         (several with commas; a port that nobody declares goes to the first container)."""
         chosen: dict[tuple[int, str], str] = {}
-        for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
+        for word in filter(
+            None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))
+        ):
             app, at, place = word.partition("@")
             port, _, protocol = place.partition("/")
             if not (at and port.isdigit() and protocol.upper() in ("", "TCP", "UDP")):

@@ -48,7 +48,9 @@ def pods_of(cluster: Cluster, ref: str) -> list[str]:
     if kind == "pod" and f"{kind}/{rest}" not in cluster.pods:
         patterns = [f"default/{rest}"] if "/" not in rest else [rest]
         found = [name for pattern in patterns for name in cluster.pods if fnmatchcase(name, pattern)]
-        found = found or [name for name in cluster.pods if "/" not in rest and fnmatchcase(name.partition("/")[2], rest)]
+        found = found or [
+            name for name in cluster.pods if "/" not in rest and fnmatchcase(name.partition("/")[2], rest)
+        ]
     else:
         found = [name for name in cluster.pods if fnmatchcase(name, ref)]
     if not found:
@@ -118,7 +120,9 @@ def _services(cluster: Cluster, rest: str, port: str, protocol: str, ref: str) -
     ]
     if not found:
         known = [
-            each.metadata.name if each.metadata.namespace == "default" else f"{each.metadata.name}.{each.metadata.namespace}"
+            each.metadata.name
+            if each.metadata.namespace == "default"
+            else f"{each.metadata.name}.{each.metadata.namespace}"
             for each in services
         ]
         raise _unknown("Service", rest, known)

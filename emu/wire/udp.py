@@ -31,7 +31,15 @@ def build(
     buf = bytearray(template)
     length = 8 + len(payload)
     total = (
-        (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + UDP + 2 * length + sport + dport + ones_sum(payload)
+        (src >> 16)
+        + (src & 0xFFFF)
+        + (dst >> 16)
+        + (dst & 0xFFFF)
+        + UDP
+        + 2 * length
+        + sport
+        + dport
+        + ones_sum(payload)
     ) % 0xFFFF
     _HEADERS.pack_into(
         buf, 14, 0x45, tos, 20 + length, ident, frag, ttl, UDP,

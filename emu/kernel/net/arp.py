@@ -36,7 +36,17 @@ def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
         flow, reason = waiting.flow, Asked(neigh.addr, device.name, waiting.dst)
     else:
         flow, reason = 0, Asked(neigh.addr, device.name, why="probe")
-    send(net, device, "arp_request", neigh.lladdr if unicast else BROADCAST_MAC, source, ZERO_MAC, neigh.addr, flow, reason)
+    send(
+        net,
+        device,
+        "arp_request",
+        neigh.lladdr if unicast else BROADCAST_MAC,
+        source,
+        ZERO_MAC,
+        neigh.addr,
+        flow,
+        reason,
+    )
 
 
 def send(
@@ -68,7 +78,7 @@ def receive(frame: Frame, device: Device) -> None:
     if packet is None or packet.op not in (wire.REQUEST, wire.REPLY):
         drop(net, frame, "ARP_PROTO")
         return
-    if packet.tpa >> 28 == 14 or packet.tpa >> 24 == 127 and not net.route_localnet[device.ifindex]:
+    if packet.tpa >> 28 == 14 or (packet.tpa >> 24 == 127 and not net.route_localnet[device.ifindex]):
         drop(net, frame, "IP_INADDRERRORS")
         return
     net.delivered += 1

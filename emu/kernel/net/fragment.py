@@ -145,5 +145,3 @@ class Reassembly:
             icmp.send(self.net, queue.first, wire_icmp.TIME_EXCEEDED, 1)
         for part in queue.parts.values():
             drop(self.net, part, "FRAG_REASM_TIMEOUT")
-
-

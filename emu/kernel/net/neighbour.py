@@ -28,6 +28,8 @@ CONNECTED = frozenset((PERMANENT, NOARP, REACHABLE))
 VALID = frozenset((PERMANENT, NOARP, REACHABLE, PROBE, STALE, DELAY))
 IN_TIMER = frozenset((INCOMPLETE, REACHABLE, DELAY, PROBE))
 
+SENDABLE = CONNECTED | {DELAY, PROBE}
+
 IP_TYPE = ETH_P_IP.to_bytes(2, "big")
 
 
@@ -77,7 +79,7 @@ class Neighbour:
         """neigh_event_send: may a packet go out at once? If not, it was queued (or dropped: the entry is FAILED)."""
         state, net = self.state, self.net
         now = self.used_ns = net.clock.now
-        if state == DELAY or state == PROBE or state in CONNECTED:  # noqa: PLR1714  # the commonest first
+        if state in SENDABLE:
             return True
         if state == STALE:
             self._set(DELAY)

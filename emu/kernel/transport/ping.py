@@ -106,6 +106,8 @@ class Ping:
             sent_ns = socket.sent.get(seq, net.clock.now)
             socket.replies.append(EchoReply(seq, frame.src, frame.ttl, net.clock.now - sent_ns))
         else:
-            socket.errors.append(IcmpError(kind, code, info, frame.dst, frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7]))
+            socket.errors.append(
+                IcmpError(kind, code, info, frame.dst, frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7])
+            )
         if socket.on_readable is not None:
             socket.on_readable()

@@ -34,9 +34,7 @@ class Sockets:
         self.net = net
         self.udp_table, self.tcp_table, self.ping_table = Udp(net), Tcp(net), Ping(net)
         net.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
-        net.icmp_errors.update(
-            {UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive}
-        )
+        net.icmp_errors.update({UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive})
 
     def udp(self, flow: int = 0) -> UdpSocket:
         return UdpSocket(self.udp_table, flow)
@@ -76,7 +74,9 @@ class Sockets:
             route, source, failed = ip_output.route_output(net, ip4(dst))
             if route is None:
                 raise SocketError(getattr(errno, failed))
-            frame = Frame.parse(craft.build(packet, ip4(given) if given else source, bytes(6), net.default_ttl), flow, trail)
+            frame = Frame.parse(
+                craft.build(packet, ip4(given) if given else source, bytes(6), net.default_ttl), flow, trail
+            )
             frame.ethertype = ETH_P_IP
             net.born += 1
             frame.route = route
