@@ -1,0 +1,124 @@
+"""The committed captures: made anew they are the same bytes, Wireshark finds nothing wrong with any of them, and their
+index tells the truth. Where this fails after a change that was meant: `tools/demo`, look at the difference, commit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from emu.scenario.gallery import stories, story
+from emu.scenario.run import run
+from tshark import Tshark
+
+CAPTURES = Path(__file__).parents[2] / "captures"
+INDEX = CAPTURES / "README.md"
+MAX_BYTES = 10 << 20
+NAMES = sorted(stories())
+RETRANSMISSION = "This frame is a (suspected) retransmission"
+SYN_AGAIN = "Connection establish request (SYN): server port"
+SYN_ACK_AGAIN = "Connection establish acknowledge (SYN+ACK): server port"
+SAME_PORTS = "A new tcp session is started with the same ports as an earlier session in this trace"
+# What Wireshark's TCP analysis of one interface says, and the story explains: by scenario, the part of a file's name
+# that is about it, and the beginnings of what it says.
+EXPLAINED = {
+    "hairpin-off": ("", {RETRANSMISSION, SYN_AGAIN}),
+    "service-same-node-nf0": ("", {RETRANSMISSION, SYN_AGAIN, SYN_ACK_AGAIN, SAME_PORTS}),
+    "lossy-link": ("sent-twice", {RETRANSMISSION, SYN_AGAIN}),
+}
+_ROW = re.compile(r"\| `(?P<file>[^`]+)` \| `(?P<filter>[^`]+)` \| (?P<frames>none|[\d, ]+) \| .+ \|")
+
+T = TypeVar("T")
+
+
+def captures(name: str) -> list[Path]:
+    return sorted((CAPTURES / name).glob("*.pcapng"))
+
+
+def each(work: Callable[[Path], T], paths: Iterable[Path]) -> dict[str, T]:
+    """What `work` gives for every path, by name; Wireshark's programs run beside each other."""
+    chosen = list(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip((path.name for path in chosen), pool.map(work, chosen), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_made_anew_they_are_the_same_bytes(name: str, tmp_path: Path) -> None:
+    made = {path.name: path.read_bytes() for path in run(story(name), tmp_path).files}
+    there = {path.name: path.read_bytes() for path in (CAPTURES / name).iterdir()}
+    assert sorted(made) == sorted(there)
+    assert [file for file in made if made[file] != there[file]] == []
+
+
+def test_nothing_else_lies_there() -> None:
+    assert {path.name for path in CAPTURES.iterdir()} == {*NAMES, "README.md", "wireshark-profile"}
+    assert sum(path.stat().st_size for path in CAPTURES.rglob("*") if path.is_file()) < MAX_BYTES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wireshark_finds_nothing_wrong(name: str, tshark: Tshark) -> None:
+    assert {file: wrong for file, wrong in each(tshark.problems, captures(name)).items() if wrong} == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tcp_analysis_says_what_the_story_explains(name: str, tshark: Tshark) -> None:
+    part, explained = EXPLAINED.get(name, ("", set[str]()))
+    whole = [path for path in captures(name) if ".client." not in path.name]  # the client's own frames are in both
+    for file, said in each(tshark.analysis, whole).items():
+        messages = [line.partition(": ")[2] for lines in said.values() for line in lines]
+        assert [each for each in messages if not each.startswith(tuple(explained))] == [], file
+        if explained and (part in file or file == "all.pcapng"):
+            assert RETRANSMISSION in messages, file
+        elif part:
+            assert messages == [], file
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pods_nodes_and_services_have_names(name: str, tshark: Tshark) -> None:
+    path = CAPTURES / name / "all.pcapng"
+    ends = tshark.read(path, "ip.src_host", "ip.dst_host", where="ip", options=["-N", "dn"])
+    unnamed = {host for frame in ends for hosts in frame.values() for host in hosts if re.fullmatch(r"[\d.]+", host)}
+    # nobody has these two: they are what nobody-home asks for
+    assert {host for host in unnamed if not host.startswith("127.")} <= NOBODY.get(name, set())
+
+
+NOBODY = {"nobody-home": {"10.244.1.99", "10.244.2.99", "10.244.77.1"}}
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """The index's rows: scenario, file, display filter, frames."""
+    found, heading = [], ""
+    for line in INDEX.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            heading = line[3:]
+        row = _ROW.fullmatch(line)
+        if row:
+            found.append((heading, row["file"], row["filter"], row["frames"]))
+    return found
+
+
+def test_the_index_has_every_story_and_its_description() -> None:
+    text = INDEX.read_text(encoding="utf-8")
+    assert {heading for heading, *_ in rows()} == set(NAMES)
+    assert sorted(re.findall(r"^## (.*)$", text, re.M)) == NAMES
+    told = " ".join(text.split())
+    assert [name for name in NAMES if " ".join(_description(name).split()) not in told] == []
+    assert text.count("\n| `") == len(rows())
+
+
+def _description(name: str) -> str:
+    return run(story(name)).scenario.spec.metadata.description
+
+
+@pytest.mark.parametrize(("name", "file", "where", "frames"), rows(), ids=lambda value: None)
+def test_the_index_leads_to_the_frames_that_it_says(
+    name: str, file: str, where: str, frames: str, tshark: Tshark
+) -> None:
+    met = [frame["frame.number"][0] for frame in tshark.read(CAPTURES / name / file, "frame.number", where=where)]
+    assert (", ".join(met) or "none") == frames

@@ -1,0 +1,242 @@
+"""The gallery: every scenario holds what it expects, tells every line of its story, and shows what its story is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from emu.capture.capture import Captured
+from emu.errors import InputError
+from emu.scenario.gallery import stories, story
+from emu.scenario.kinds import FLOWS, StoryLine
+from emu.scenario.run import HELD, Run, run, teller
+
+DATA = Path(__file__).parents[1] / "data" / "manifests"
+# What the gallery must have, and which numbered steps of the usual description each scenario shows.
+STEPS = {
+    "containers-localhost": "",
+    "same-port": "",
+    "pod-to-pod-same-node": "1234",
+    "pod-to-pod-across-nodes": "123456",
+    "flat-pod-subnet": "123456",
+    "pod-to-service": "1234",
+    "service-same-node": "124",
+    "service-same-node-nf0": "124",
+    "hairpin-off": "124",
+    "hairpin-on": "124",
+    "node-and-pod": "",
+    "pod-to-internet": "",
+    "no-endpoints": "",
+    "closed-port": "4",
+    "nobody-home": "",
+    "lossy-link": "",
+    "guestbook": "124",
+    "microservices-demo": "124",
+}
+
+
+@cache
+def ran(name: str) -> Run:
+    return run(story(name))
+
+
+def frames(name: str, flow: int = 1) -> list[Captured]:
+    """The frames of a scenario's flow, counted from 1."""
+    return list(ran(name).cluster.flows[flow].frames)
+
+
+def at(found: list[Captured], interface: str, part: str) -> list[Captured]:
+    """Those on an interface (up to its last letter) whose line has `part` in it."""
+    return [each for each in found if each.interface.startswith(interface) and part in each.line()]
+
+
+def test_the_gallery_is_complete() -> None:
+    assert set(stories()) == set(STEPS)
+
+
+def test_an_unknown_story_is_an_input_error_with_the_nearest_name() -> None:
+    with pytest.raises(InputError, match="pod-to-service"):
+        story("pod-to-servise")
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_scenario_holds(name: str) -> None:
+    result = ran(name)
+    assert result.failures == []
+    assert result.undecided == []
+    assert result.exit_status == HELD
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_flow_expects_something_and_the_scenario_says_what_it_is_about(name: str) -> None:
+    spec = ran(name).scenario.spec
+    assert spec.metadata.name == name
+    assert len(spec.metadata.description) > 80
+    assert [step.name for step in spec.steps if step.action in FLOWS and step.expect is None] == []
+    assert all(step.name for step in spec.steps)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_line_of_the_story_is_told_by_some_frame(name: str) -> None:
+    result = ran(name)
+    silent: set[StoryLine] = set()
+    told: set[StoryLine] = set()
+    for done, step in zip(result.steps, result.scenario.spec.steps, strict=True):
+        lines = () if isinstance(step.story, str) else step.story
+        for line in lines:
+            tell = teller((line,))
+            seen = any(tell(frame) for each in done.flows for frame in each.flow.frames)
+            (told if seen else silent).add(line)
+    assert silent - told == set()
+    assert told
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_comments_name_the_numbered_steps(name: str) -> None:
+    comments = [frame.comment() for each in ran(name).flows for frame in each.flow.frames]
+    assert set(re.findall(r"^story \((\d)\)", "\n".join(comments), re.M)) == set(STEPS[name])
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_three_requirements_hold(name: str) -> None:
+    assert [(each.name, each.failures) for each in ran(name).invariants if not each.held] == []
+
+
+def test_the_three_requirements_speak_of_something() -> None:
+    spoken: dict[str, int] = {}
+    for name in STEPS:
+        for each in ran(name).invariants:
+            spoken[each.name] = spoken.get(each.name, 0) + each.flows
+    assert len(spoken) == 3
+    assert all(spoken.values())
+
+
+@pytest.mark.parametrize("manifest", ["guestbook.yaml", "microservices-demo.yaml"])
+def test_public_manifests_are_unchanged(manifest: str) -> None:
+    assert (story("guestbook").parent / "manifests" / manifest).read_bytes() == (DATA / manifest).read_bytes()
+
+
+# -- what each story is about ----------------------------------------------------------------------
+
+
+def test_localhost_never_leaves_lo_and_the_second_container_is_told_why_it_cannot_start() -> None:
+    assert {each.interface for each in frames("containers-localhost")} == {"default/pair/lo"}
+    assert frames("containers-localhost", 2) == []
+    (note,) = ran("containers-localhost").notes
+    assert "default/clash" in note
+    assert "'second'" in note
+    assert "EADDRINUSE" in note
+
+
+def test_four_pods_share_port_80() -> None:
+    flows = [each.flow for each in ran("same-port").flows]
+    assert {each.target.port for each in flows} == {80}
+    assert len({each.target.addr for each in flows}) == len({each.at for each in flows}) == 4
+    assert all(each.received.startswith(b"HTTP/1.0 200") and each.at.encode() in each.received for each in flows)
+
+
+def test_on_one_node_nothing_is_routed() -> None:
+    found = frames("pod-to-pod-same-node")
+    assert at(found, "default/client/eth0", "who-has 10.244.1.3")
+    assert at(found, "default/web/eth0", "ttl64 DF ICMP echo-request")
+    assert not at(found, "node-1/cbr0", "ICMP")
+
+
+@pytest.mark.parametrize("name", ["pod-to-pod-across-nodes", "flat-pod-subnet"])
+def test_three_routers_between_nodes(name: str) -> None:
+    assert at(frames(name), "default/web/eth0", "10.244.1.2>10.244.2.2 ttl61")
+    assert at(frames(name), "default/client/eth0", "10.244.2.2>10.244.1.2 ttl61")
+
+
+def test_across_nodes_the_pod_asks_for_its_gateway() -> None:
+    asked = at(frames("pod-to-pod-across-nodes"), "default/client/eth0", "who-has")
+    assert ["who-has 10.244.1.1 " in each.line() for each in asked] == [True]
+
+
+def test_in_a_flat_subnet_nobody_but_the_node_answers() -> None:
+    found = frames("flat-pod-subnet")
+    (asked,) = at(found, "default/client/eth0", "who-has 10.244.2.2 ")
+    (answer,) = at(found, "node-1/cbr0", "10.244.2.2 is-at node-1.cbr0")
+    assert 0 < answer.time_ns - asked.time_ns <= 800_100_000
+    assert not at(found, "node-2/cbr0", "is-at web -> 10.244.1.2")
+
+
+def test_the_service_address_is_never_on_eth0() -> None:
+    for name in ("pod-to-service", "guestbook", "microservices-demo"):
+        for each in ran(name).flows:
+            service = each.flow.target.addr.to_bytes(4, "big")
+            uplinks = [f for f in each.flow.frames if re.fullmatch(r"node-\d/eth0|underlay/.*", f.interface)]
+            assert not [f for f in uplinks if service in (f.data[26:30], f.data[30:34])]
+
+
+def test_the_client_of_a_service_sees_only_the_service() -> None:
+    for name in ("pod-to-service", "service-same-node"):
+        seen = at(frames(name), "default/client/eth0", " TCP ")
+        assert seen
+        assert not [each for each in seen if "10.96.0.10" not in each.line()]
+
+
+def test_on_the_same_node_the_answer_is_rewritten_in_the_bridge_or_not_at_all() -> None:
+    kept, lost = frames("service-same-node"), frames("service-same-node-nf0")
+    assert at(kept, "node-1/veth", "out [web>client] 10.96.0.10>10.244.1.2")
+    assert not at(kept, "default/client/eth0", "[R")
+    assert not at(lost, "node-1/veth", "10.96.0.10>10.244.1.2")
+    assert at(lost, "default/client/eth0", "out [client>web] 10.244.1.2>10.244.1.3 ttl64 DF TCP")
+
+
+def test_a_hairpin_needs_its_port_flag_and_another_source() -> None:
+    assert at(frames("hairpin-off"), "node-1/drop", "10.244.1.2>10.244.1.2")
+    assert not at(frames("hairpin-off"), "default/web/eth0", " in [web>web]")
+    assert at(frames("hairpin-on"), "default/web/eth0", " in [web>web] 10.244.1.1>10.244.1.2")
+
+
+def test_a_node_speaks_from_the_address_of_the_way_out() -> None:
+    assert at(frames("node-and-pod", 1), "default/here/eth0", "in [node-1.cbr0>here] 10.244.1.1>10.244.1.2")
+    assert at(frames("node-and-pod", 2), "default/there/eth0", "192.168.51.11>10.244.2.2")
+    assert at(frames("node-and-pod", 4), "node-2/eth0", "10.244.1.2>192.168.52.12")
+
+
+def test_outside_nobody_sees_a_pod_address() -> None:
+    outside = [each for flow in (1, 2) for each in at(frames("pod-to-internet", flow), "external/eth0", "")]
+    assert outside
+    assert not [each for each in outside if "10.244." in each.line()]
+
+
+def _sent_twice(found: list[Captured], when: Callable[[str], bool]) -> int:
+    """Nanoseconds between the two frames that the client sent."""
+    first, second = (each for each in found if each.interface == "default/client/eth0" and when(each.line()))
+    assert first.line() == second.line()
+    return second.time_ns - first.time_ns
+
+
+def test_what_is_lost_is_sent_again() -> None:
+    lost, syn_lost = frames("lossy-link", 2), frames("lossy-link", 3)
+    assert [each.interface for each in lost if each.direction == "drop"] == ["node-1/drop"]
+    assert 200_000_000 <= _sent_twice(lost, lambda line: " out " in line and "[PA]" in line) < 210_000_000
+    assert _sent_twice(syn_lost, lambda line: " out " in line and "[S]" in line) == 1_000_000_000
+
+
+def test_nobody_home_takes_three_questions_or_none() -> None:
+    (own, other, none) = (frames("nobody-home", flow) for flow in (1, 2, 3))
+    assert len(at(own, "default/client/eth0", "out [client>bcast] ARP who-has 10.244.1.99")) == 3
+    assert len(at(other, "node-2/cbr0", "out [node-2.cbr0>bcast] ARP who-has 10.244.2.99")) == 3
+    assert at(other, "default/client/eth0", "192.168.52.12>10.244.1.2")
+    assert not at(none, "", "who-has")
+
+
+def test_guestbook_reaches_redis_from_every_frontend() -> None:
+    flows = [each.flow for each in ran("guestbook").flows]
+    assert len({each.source for each in flows}) == 3
+    assert {each.received for each in flows} == {b"PING\r\n"}
+
+
+def test_the_load_generator_reaches_every_service() -> None:
+    flows = [each.flow for each in ran("microservices-demo").flows]
+    assert len(flows) == 12
+    for each in flows:
+        service = each.target.name.removeprefix("svc/").partition(":")[0].removesuffix("-external")
+        assert each.at.startswith(f"default/{service}-"), each.target
