@@ -6,6 +6,7 @@ What a command needs is imported when it runs: `emu --help` is quick and imports
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,13 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         status = app(args=words, prog_name="emu", standalone_mode=False)
+        sys.stdout.flush()
     except typer.Exit as leave:
         return int(leave.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that nothing complains when the interpreter leaves
         return PIPE_CLOSED
     except EmuError as told:
         if settings.debug:

@@ -66,6 +66,7 @@ Split = Annotated[Splitting, typer.Option(help="One pcapng a flow, or one classi
 ResultForm = Annotated[Form, typer.Option("--format", help="How the result is written.")]
 OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
 Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
+Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
 Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, if no scenario says.")]
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, if no scenario says.")]
@@ -88,11 +89,12 @@ def run(
     write: Annotated[
         str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
     ] = "",
+    walks: Walks = False,
 ) -> int:
     """Run scenarios: write their captures, hold their expectations, end with a table."""
     from emu.cli.running import run_files
 
-    return run_files(files, folder, split=split.value, form=form, write=write)
+    return run_files(files, folder, split=split.value, form=form, write=write, walks=walks)
 
 
 @app.command()
@@ -103,13 +105,14 @@ def demo(
     folder: Folder = CAPTURES,
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
+    walks: Walks = False,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.running import run_files
     from emu.scenario.gallery import stories, story
 
     files = [story(name) for name in names] if names else list(stories().values())
-    return run_files(files, folder, split=split.value, form=form)
+    return run_files(files, folder, split=split.value, form=form, walks=walks)
 
 
 @app.command()

@@ -17,9 +17,11 @@ def run_files(
     split: Literal["flow", "interface"] | str = "flow",
     form: Form = Form.text,
     write: str = "",
+    walks: bool = False,
 ) -> int:
     """Run scenario files; all are read before the first is run. Gives the worst exit status. Raises InputError."""
     from emu.report.table import summary, table
+    from emu.report.walk import walk
     from emu.scenario.run import FAILED, run
     from emu.scenario.script import load
 
@@ -51,6 +53,8 @@ def run_files(
         for text in done.notes:
             note(f"{scenario.name}: {text}")
         if form is Form.text:
+            for result in done.flows if walks else ():
+                out(f"{result.flow.name}\n{walk(result.flow.frames).text}\n", to_stderr=to_stderr)
             out(report.text, to_stderr=to_stderr)
             for failure in done.failures:
                 out(f"FAILED {failure}", to_stderr=to_stderr)

@@ -105,6 +105,13 @@ def test_all_frames_to_one_file(capsys: Capsys, folder: Path) -> None:
     assert not (folder / "captures").exists()
 
 
+def test_walks_before_the_table(capsys: Capsys) -> None:
+    assert main(["run", "story.yaml", "-o", "out", "--walk"]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "ask"
+    assert second.startswith("1/1 default/client/eth0 ")
+
+
 def test_split_by_interface_says_what_is_lost(capsys: Capsys, folder: Path) -> None:
     assert main(["run", "story.yaml", "-o", "out", "--split", "interface"]) == 0
     assert "classic pcap files hold no comments" in capsys.readouterr().err
