@@ -118,7 +118,7 @@ def frames(
         upper = ends + data
     pseudo = 0 if proto == ICMP else pseudo_sum(source, target, proto, len(upper))
     if at is not None:
-        value = checksum(upper, pseudo)
+        value = checksum(upper, pseudo) if any(upper) or pseudo else 0xFFFF
         if proto == UDP:
             value = draw(st.sampled_from((value or 0xFFFF, value or 0xFFFF, 0)))
         upper = upper[:at] + value.to_bytes(2, "big") + upper[at + 2 :]

@@ -84,6 +84,7 @@ def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> Non
         _set_other_port(frame, old, new, offset)
         return
     if len(buf) < at + 2:
+        frame.reparse()  # no place to write the port: the cache takes back what the bytes have
         return
     check = buf[at] << 8 | buf[at + 1]
     if check or proto == TCP:
@@ -111,6 +112,8 @@ def _set_other_port(frame: Frame, old: int, new: int, offset: int) -> None:
         # RFC 9260 section 6.8: CRC32c over the whole packet, its own field zero, least significant byte first
         buf[l4 + 8 : l4 + 12] = bytes(4)
         buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.ip_length])).to_bytes(4, "little")
+    else:
+        frame.reparse()
 
 
 def set_payload(frame: Frame, start: int, data: bytes) -> None:
