@@ -35,13 +35,7 @@ def cluster_of(
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
     loaded = load_documents(documents, namespace=namespace)
-    conflist = ""
-    if network.endswith(".conflist"):
-        try:
-            conflist = Path(network).read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError(error.strerror or str(error), file=network) from None
-    return Cluster(config(ClusterPart(nodes=nodes, network=network), conflist), loaded.objects)
+    return Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects)
 
 
 def qualified(text: str, namespace: str) -> str:

@@ -51,12 +51,22 @@ def build(scenario: Scenario) -> Cluster:
     try:
         return Cluster(config(spec.cluster, scenario.conflist), scenario.objects, seed=spec.seed)
     except InputError as error:
-        where = tuple(error.path.split(".")) if error.path else _place(error, spec)
-        told = scenario.document.error(error.what, where)
-        raise error.at(file=told.file, line=told.line, path=told.path) from None
+        if error.file is not None:
+            raise
+        raise _placed(error, scenario) from None
 
 
-def _place(error: InputError, spec: ScenarioPart) -> tuple[str, ...]:
+def _placed(error: InputError, scenario: Scenario) -> InputError:
+    """The error with the place of the object, or of the scenario's key, that it speaks of."""
+    for key, place in scenario.loaded.places.items():
+        if error.path and error.path.partition(" ")[0] == str(key):
+            return error.at(file=place.file, line=place.line)
+    where = tuple(error.path.split(".")) if error.path else _key(error, scenario.spec)
+    told = scenario.document.error(error.what, where)
+    return error.at(file=told.file, line=told.line, path=told.path)
+
+
+def _key(error: InputError, spec: ScenarioPart) -> tuple[str, ...]:
     """The key that an error without a path speaks of."""
     for key in spec.cluster.sysctls:
         if key in error.what:

@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 @dataclass
 class Scenario:
-    """A scenario ready to run: `spec` is what its first document says. `conflist` is the text of a CNI configuration, if the scenario names a file."""
+    """A scenario ready to run: `spec` is what its first document says. `conflist` is the path of a CNI configuration, if the scenario names one."""
 
     spec: ScenarioPart
     document: Document
@@ -133,11 +133,11 @@ def _conflist(cluster: ClusterPart, document: Document, folder: Path) -> str:
     if not cluster.network.endswith(".conflist"):
         return ""
     path = folder / cluster.network
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise document.error(f'cannot read "{path}": {why}', ("cluster", "network")) from None
+    if not path.is_file():
+        near = [each.name for each in path.parent.glob("*.conflist")]
+        expected = nearest(path.name, near)
+        raise document.error(f'there is no file "{path}"', ("cluster", "network"), expected=expected)
+    return str(path)
 
 
 def check_subnets(cluster: ClusterPart, document: Document) -> None:

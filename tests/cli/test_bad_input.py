@@ -187,6 +187,21 @@ CASES = {
             "(expected 'net.ipv4.ip_forward'?)"
         ),
     ),
+    "an address outside of the service subnet": (
+        ("  selector: {app: web}\n", "  selector: {app: web}\n  clusterIP: 1.2.3.4\n"),
+        (
+            "web.yaml:11: service/web spec.clusterIP: 1.2.3.4 is not in the service subnet "
+            "(expected an address of 10.96.0.0/12)"
+        ),
+    ),
+    "a missing .conflist": (
+        ("nodes: 1", "network: my.conflist"),
+        'story.yaml:5: cluster.network: there is no file "my.conflist" (expected "my.own.conflist"?)',
+    ),
+    "a broken .conflist": (
+        ("  nodes: 1\n", "  network: my.own.conflist\n"),
+        "my.own.conflist:1: not JSON: Expecting value",
+    ),
     "a missing manifest": (
         ("[web.yaml]", "[wbe.yaml]"),
         'story.yaml:6: manifests[0]: there is no file "wbe.yaml" (expected "web.yaml"?)',
@@ -231,9 +246,11 @@ def test_one_message_with_its_place_and_nothing_written(
     assert (old in SCENARIO) or (old in MANIFEST)
     (folder / "story.yaml").write_text(SCENARIO.replace(old, new, 1))
     (folder / "web.yaml").write_text(MANIFEST.replace(old, new, 1))
+    (folder / "my.own.conflist").write_text("plugins: []")
+    before = sorted(folder.iterdir())
     assert main(["run", "story.yaml", "-o", "out"]) == 2
     assert told(capsys) == message
-    assert sorted(path.name for path in folder.iterdir()) == ["story.yaml", "web.yaml"]
+    assert sorted(folder.iterdir()) == before
 
 
 def test_the_scenario_that_the_cases_change_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
