@@ -1,0 +1,9 @@
+"""The twin: a scenario's cluster made again on this machine's own kernel, run beside the emulator and compared.
+
+`judge(scenario)` is the whole of it; see `emu.twin.twin`. It needs root on Linux and says what is missing otherwise.
+"""
+
+from emu.twin.report import Difference, Report
+from emu.twin.twin import judge, main
+
+__all__ = ["Difference", "Report", "judge", "main"]

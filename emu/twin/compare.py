@@ -1,0 +1,125 @@
+"""Two sides' lines held against each other: frames per interface, then their order within a namespace, then tables.
+
+Whatever is not the same is a difference; nothing is smoothed here. Must not know kernels or sockets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+_PROBE = re.compile(r"\[(\S+)>(\S+)\] ARP who-has (\S+) (?:for \S+ )?tell ")
+_ANSWER = re.compile(r"\[\S+>(\S+)\] ARP (\S+) is-at ")
+
+
+class Sight(NamedTuple):
+    """One frame at one interface (`node-1/cbr0`), told in a line."""
+
+    interface: str
+    way: str
+    line: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.way:<8} {self.line}"
+
+
+class Difference(NamedTuple):
+    """What differs: `what` is frames, order, neighbours, fdb, conntrack, counters, routes, rules or result; `where` the
+    interface or namespace; `kernel` and `emu` the whole sequences, `at` the place of the first that differ."""
+
+    what: str
+    where: str
+    at: int
+    kernel: tuple[str, ...]
+    emu: tuple[str, ...]
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The first lines that differ, the kernel's and the emulator's."""
+        nothing = "(nothing more)"
+        kernel = self.kernel[self.at] if self.at < len(self.kernel) else nothing
+        return kernel, self.emu[self.at] if self.at < len(self.emu) else nothing
+
+
+def frames(kernel: Sequence[Sight], emu: Sequence[Sight]) -> list[Difference]:
+    """The differences of a flow's frames, that which came first on the kernel's road first."""
+    theirs, ours = _by(kernel, _interface), _by(emu, _interface)
+    found: list[tuple[int, Difference]] = []
+    for interface in sorted({*theirs, *ours}):
+        want, have = _road(theirs.get(interface, [])), _road(ours.get(interface, []))
+        difference = sequences("frames", interface, want, have)
+        if difference is not None:
+            places = [place for place, sight in enumerate(kernel) if sight.interface == interface]
+            found.append((places[difference.at] if difference.at < len(places) else len(kernel), difference))
+    if found:
+        return [difference for _, difference in sorted(found, key=lambda each: each[0])]
+    # every interface is right by itself; within a namespace one capture saw them all, so their order counts, too
+    theirs, ours = _by(kernel, _owner), _by(emu, _owner)
+    orders = [
+        sequences("order", name, _road(theirs.get(name, [])), _road(ours.get(name, []))) for name in sorted({*theirs, *ours})
+    ]
+    return [each for each in orders if each is not None]
+
+
+def sequences(
+    what: str,
+    where: str,
+    kernel: Sequence[str],
+    emu: Sequence[str],
+    alike: Callable[[str, str], bool] = lambda one, other: False,
+) -> Difference | None:
+    """The difference of two sequences, if there is one; lines that are not equal may still be `alike`."""
+    for at, (one, other) in enumerate(zip_longest(kernel, emu)):
+        if one != other and (one is None or other is None or not alike(one, other)):
+            return Difference(what, where, at, tuple(kernel), tuple(emu))
+    return None
+
+
+def tables(
+    where: str,
+    kernel: Mapping[str, Sequence[str]],
+    emu: Mapping[str, Sequence[str]],
+    alike: Callable[[str, str], bool],
+) -> list[Difference]:
+    """The differences of a namespace's tables."""
+    found = [sequences(what, where, kernel.get(what, ()), emu.get(what, ()), alike) for what in sorted({*kernel, *emu})]
+    return [each for each in found if each is not None]
+
+
+def _interface(sight: Sight) -> tuple[str, str]:
+    return sight.interface, sight.text
+
+
+def _owner(sight: Sight) -> tuple[str, str]:
+    owner, _, device = sight.interface.rpartition("/")
+    return owner, f"{device:<14} {sight.text}"
+
+
+def _by(sights: Sequence[Sight], key: Callable[[Sight], tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for sight in sights:
+        name, text = key(sight)
+        groups[name].append(text)
+    return groups
+
+
+def background(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:
+    """Each line, and whether a timer at a moment of its own sent it: a neighbour's unicast probe, or the answer to one
+    (an is-at whose last who-has, by asker and address, was a probe)."""
+    probing: dict[tuple[str, str], bool] = {}
+    for line in lines:
+        aside = False
+        if match := _PROBE.search(line):
+            aside = match[2] != "bcast"
+            probing[match[1], match[3]] = aside
+        elif match := _ANSWER.search(line):
+            aside = probing.get((match[1], match[2]), False)
+        yield aside, line
+
+
+def _road(lines: Sequence[str]) -> list[str]:
+    return [line for aside, line in background(lines) if not aside]

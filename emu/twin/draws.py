@@ -1,0 +1,83 @@
+"""What the kernel drew in a flow, as the values that the emulator's named random sources must give to draw the same.
+
+A statistic match's draws follow from the rules' counters, an ephemeral port from the socket, a remapped port from the
+connection. Must not know frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emu.clock import Clock
+from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.matches.statistic import Statistic
+from emu.kernel.netfilter.ruleset import Chain
+from emu.twin.tables import Counters
+
+HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
+_TUPLES = re.compile(r"\bsport=(\d+) dport=(\d+)\b.*?\bsport=(\d+) dport=(\d+)\b")
+_FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: where ports above 1023 are looked for
+
+
+def statistic(namespaces: Mapping[Netns, Counters]) -> list[int]:
+    """The draws of "statistic", from what each rule counted in this flow."""
+    values: list[int] = []
+    for net, counted in namespaces.items():
+        for table, chains in net.tables.ruleset.tables.items():
+            for chain in chains.values():
+                values += _walks(chain, table, counted)
+    return values
+
+
+def _walks(chain: Chain, table: str, counted: Counters) -> Iterator[int]:
+    """Each walk through a chain: a draw at every statistic rule until one hits. Several walks in one flow are told in
+    the order of the rules that they took, which nobody can see otherwise."""
+    missed = 0
+    negated: list[bool] = []
+    for rule in chain.rules:
+        match = next((each for each in rule.matches if isinstance(each, Statistic) and each.mode == "random"), None)
+        hits = counted.get((table, chain.name, rule.number), (0, 0))[0]
+        if match is not None:
+            for _ in range(hits):
+                yield from (HIT if miss else MISS for miss in negated)
+                yield MISS if match.negated else HIT
+            missed += 1
+            negated.append(match.negated)
+        elif missed:
+            # the rule that takes what all others left
+            for _ in range(hits):
+                yield from (HIT if miss else MISS for miss in negated)
+            return
+
+
+def nat(before: set[str], after: list[str]) -> list[int]:
+    """The draws of "nat": where the search for a free port began, for each new connection that got another one."""
+    values = []
+    for line in after:
+        match = _TUPLES.search(line)
+        if match is not None and _tuples(line) not in before:
+            sport, answered = int(match[1]), int(match[4])
+            if sport != answered and answered >= _FIRST_FREE:
+                values.append(answered - _FIRST_FREE)
+    return values
+
+
+def connections(lines: list[str]) -> set[str]:
+    """The tuples of conntrack's entries, without what changes while they live."""
+    return {_tuples(line) for line in lines}
+
+
+def _tuples(line: str) -> str:
+    return " ".join(re.findall(r"\b(?:src|dst|sport|dport|id)=\S+", line))
+
+
+def port(clock: Clock, net: Netns, protocol: str, number: int) -> None:
+    """The ephemeral port that a socket got."""
+    low, _high = net.sysctl.numbers("net.ipv4.ip_local_port_range")
+    clock.script(f"ports/{net.name}/{protocol}", [number - low])
+
+
+def echo_id(clock: Clock, net: Netns, ident: int) -> None:
+    """A ping's identifier."""
+    clock.script(f"ping/{net.name}", [ident])

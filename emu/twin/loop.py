@@ -1,0 +1,127 @@
+"""The kernel side's clock: timers and sockets of one thread, in the emulator's order of things.
+
+It has the calls of `emu.clock.Clock`, so that apps and flows run on it unchanged. `now` is the time that the plan says:
+a timer that fires late fires at the time it was due, so that a busy machine does not change the order of calls. Must
+not know what a socket says.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from emu.clock import MS, Timer
+
+POLL_NS = 2 * MS  # how long a wait goes on without asking `until` again
+READY = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLOUT | select.EPOLLET
+
+
+class Watched(Protocol):
+    """A socket that the loop looks at."""
+
+    def fileno(self) -> int: ...
+    def ready(self, events: int) -> None:
+        """Something came (epoll's bits), told once each time."""
+
+
+class Loop:
+    """`now` in ns since the start. `idle()` is called often: frames must be taken out of the rings."""
+
+    def __init__(self, idle: Callable[[], None]) -> None:
+        self.idle = idle
+        self.now = 0
+        self._begin = time.monotonic_ns()
+        self._timers: list[Timer] = []
+        self._order = 0
+        self._epoll = select.epoll()
+        self._watched: dict[int, Watched] = {}
+
+    # -- as emu.clock.Clock ---------------------------------------------------------------------
+
+    def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
+        self._order += 1
+        timer = Timer(max(due_ns, self.now), self._order, call, background)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
+        return self.call_at(self.now + delay_ns, call, background=background)
+
+    def drain(self) -> None:
+        """Nothing waits: veths deliver inside the sender's system call."""
+
+    def run_until(self, end_ns: int) -> None:
+        """Let everything happen up to `end_ns`."""
+        self._look()
+        while self.now < end_ns:
+            self._turn(end_ns)
+        while self._timers and self._timers[0].due_ns <= end_ns:
+            self._fire()
+
+    def run(self, limit_ns: int, until: Callable[[], bool]) -> None:
+        """Run until `until()` holds or `limit_ns` is reached."""
+        self._look()
+        while not until() and self.now < limit_ns:
+            self._turn(min(limit_ns, max(self._real(), self.now) + POLL_NS))
+
+    # -- the host's -----------------------------------------------------------------------------
+
+    def watch(self, watched: Watched) -> None:
+        self._watched[watched.fileno()] = watched
+        self._epoll.register(watched.fileno(), READY)
+
+    def forget(self, watched: Watched) -> None:
+        """Before it is closed."""
+        if self._watched.pop(watched.fileno(), None) is not None:
+            self._epoll.unregister(watched.fileno())
+
+    def catch_up(self) -> None:
+        """It is as late as the host's clock says (after work that took real time)."""
+        self.run_until(max(self.now, self._real()))
+
+    def close(self) -> None:
+        self._epoll.close()
+
+    def _real(self) -> int:
+        return time.monotonic_ns() - self._begin
+
+    def _turn(self, limit_ns: int) -> None:
+        """One event: a socket's, the next timer's, or that it is `limit_ns`."""
+        due_ns = min(self._timers[0].due_ns, limit_ns) if self._timers else limit_ns
+        left_ns = due_ns - self._real()
+        # epoll counts in milliseconds: the rest is slept
+        if self._look(max(0, left_ns // MS - 1) / 1000, due_ns):
+            return
+        left_ns = due_ns - self._real()
+        if left_ns > 0:
+            time.sleep(min(left_ns, MS) / 1e9)
+            if self._look(0, due_ns) or self._real() < due_ns:
+                return
+        if self._timers and self._timers[0].due_ns <= due_ns:
+            self._fire()
+        else:
+            self.now = max(self.now, due_ns)
+
+    def _look(self, timeout_s: float = 0, due_ns: int | None = None) -> bool:
+        events = self._epoll.poll(timeout_s)
+        self.idle()
+        if not events:
+            return False
+        real_ns = self._real()
+        self.now = max(self.now, real_ns if due_ns is None else min(real_ns, due_ns))
+        for number, bits in events:
+            watched = self._watched.get(number)
+            if watched is not None:
+                watched.ready(bits)
+        return True
+
+    def _fire(self) -> None:
+        timer = heapq.heappop(self._timers)
+        call, timer.call = timer.call, None
+        if call is not None:
+            self.now = max(self.now, timer.due_ns)
+            call()
+            self._look(0, self.now)

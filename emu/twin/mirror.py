@@ -1,0 +1,238 @@
+"""The emulated namespaces made again in this machine's kernel, and kept alike: `sync` carries over what changed.
+
+What the emulator says it built (`picture.py`) is what the kernel gets. Must not know flows or captures.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import socket
+import struct
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from emu.kernel.net.netns import Netns
+from emu.twin.picture import Link, Picture, take
+from emu.twin.space import Space, TwinError
+
+SIOCETHTOOL = 0x8946
+# Offloads leave checksums and sizes to a device that a veth does not have: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
+OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
+# What the kernel remembers of earlier connections changes the next ones, and the emulator has no such memory.
+OVERRIDES = {"net.ipv4.tcp_no_metrics_save": "1"}
+LINK_UP_S = 5.0
+
+
+class Mirror:
+    """`spaces` maps each emulated namespace to its twin. `unset` lists sysctls that this kernel does not let us set."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[Netns, Space] = {}
+        self.pictures: dict[Netns, Picture] = {}
+        self.unset: dict[str, str] = {}
+
+    def sync(self, namespaces: Mapping[str, Netns]) -> tuple[list[Netns], list[Netns]]:
+        """Make the kernel's side like the emulator's; gives the namespaces that came and those that will go (by
+        `remove`). Raises TwinError, Undecided."""
+        wanted = {net: take(net) for net in namespaces.values()}
+        come = [net for net in wanted if net not in self.spaces]
+        gone = [net for net in self.spaces if net not in wanted]
+        for name, net in namespaces.items():
+            if net in come:
+                self.spaces[net] = Space(name)
+                self._begin(self.spaces[net])
+        old = {net: self.pictures.get(net, Picture()) for net in wanted}
+        changed = [net for net in wanted if wanted[net] != old[net]]
+        for net in gone:
+            self._unplug(self.spaces[net], self.pictures[net].links, ())
+        for net in changed:
+            self._unplug(self.spaces[net], old[net].links, wanted[net].links)
+        self._plug(wanted, old)
+        for net in changed:
+            self._links(self.spaces[net], old[net], wanted[net])
+        if any(wanted[net].links != old[net].links or wanted[net].ports != old[net].ports for net in changed):
+            for net in changed:
+                self._await_links(self.spaces[net], wanted[net])
+        for net in changed:
+            self._routes(self.spaces[net], old[net], wanted[net])
+            if wanted[net].iptables != old[net].iptables:
+                self.spaces[net].run("iptables-restore", text=wanted[net].iptables or _empty(old[net].iptables))
+        self.pictures.update(wanted)
+        return come, gone
+
+    def remove(self, net: Netns) -> None:
+        """Let a namespace go that the emulator has no more."""
+        self.spaces.pop(net).close()
+        del self.pictures[net]
+
+    def close(self) -> None:
+        for space in self.spaces.values():
+            space.close()
+        self.spaces.clear()
+
+    def flush(self) -> None:
+        """Forget neighbours, learned addresses, route exceptions and connections, everywhere."""
+        for net, space in self.spaces.items():
+            space.ip(["neigh flush all", "route flush cache"], tolerant=True)
+            for link in self.pictures[net].links.values():
+                if link.kind == "bridge":
+                    space.ip([f"link set dev {link.name} type bridge fdb_flush"])
+            if self.pictures[net].iptables:
+                space.run("conntrack", "-F")
+
+    @staticmethod
+    def _begin(space: Space) -> None:
+        with space.inside():
+            for key in ("all", "default"):
+                with suppress(FileNotFoundError):  # a kernel without IPv6 is as good
+                    Path(f"/proc/sys/net/ipv6/conf/{key}/disable_ipv6").write_text("1")
+
+    # -- links ----------------------------------------------------------------------------------
+
+    @staticmethod
+    def _unplug(space: Space, old: Mapping[str, Link], new: Iterable[str]) -> None:
+        kept = set(new)
+        # of a pair the first end that goes takes the other along
+        space.ip([f"link del dev {name}" for name in old if name not in kept and name != "lo"], tolerant=True)
+
+    def _plug(self, wanted: Mapping[Netns, Picture], old: Mapping[Netns, Picture]) -> None:
+        done: set[tuple[Netns, str]] = set()
+        for net, picture in wanted.items():
+            lines = []
+            for link in picture.links.values():
+                if link.name in old[net].links or (net, link.name) in done:
+                    continue
+                made = f"link add name {link.name} mtu {link.mtu} address {link.mac} type"
+                if link.kind == "bridge":
+                    lines.append(f"{made} bridge mcast_snooping 0 stp_state 0 forward_delay 0 ageing_time {link.ageing_cs}")
+                elif link.peer is not None:
+                    far, name = link.peer
+                    other = wanted[far].links[name]
+                    done.add((far, name))
+                    peer = f"peer name {name} mtu {other.mtu} address {other.mac}"
+                    place = "" if far is net else f" netns {self.spaces[far].path}"
+                    lines.append(f"{made} veth {peer}{place}")
+            self.spaces[net].ip(lines)
+
+    def _links(self, space: Space, old: Picture, new: Picture) -> None:
+        lines = []
+        fresh = [name for name in new.links if name not in old.links and name != "lo"]
+        for name, link in new.links.items():
+            before = old.links.get(name)
+            if before is not None and name != "lo":
+                lines += [f"link set dev {name} mtu {link.mtu}"] if link.mtu != before.mtu else []
+                lines += [f"link set dev {name} address {link.mac}"] if link.mac != before.mac else []
+            if link.promisc != (before is not None and before.promisc):
+                lines.append(f"link set dev {name} promisc {_switch(link.promisc)}")
+        known = {port.device: port for port in old.ports if port.device not in fresh}
+        for port in new.ports:
+            was = known.get(port.device)
+            if was is None or was.bridge != port.bridge:
+                lines.append(f"link set dev {port.device} master {port.bridge}")
+            if was != port:
+                switches = f"hairpin {_switch(port.hairpin)} isolated {_switch(port.isolated)}"
+                lines.append(f"link set dev {port.device} type bridge_slave {switches}")
+        lines += [f"link set dev {name} nomaster" for name in known.keys() - {p.device for p in new.ports} & new.links.keys()]
+        space.ip(lines)
+        self._offloads(space, fresh)
+        gone = [f"addr del {each.partition(' scope ')[0]}" for each in old.addresses if each not in new.addresses]
+        space.ip(gone, tolerant=True)
+        space.ip([f"addr add {each}" for each in new.addresses if each not in old.addresses])
+        ups = []
+        for name, link in new.links.items():
+            if link.up != (name in old.links and old.links[name].up):
+                ups.append(f"link set dev {name} {'up' if link.up else 'down'}")
+        space.ip(ups)
+        self._sysctls(space, new.sysctls)
+
+    @staticmethod
+    def _offloads(space: Space, names: Iterable[str]) -> None:
+        with space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            for name in names:
+                for command in OFFLOADS:
+                    value = ctypes.create_string_buffer(struct.pack("II", command, 0))
+                    request = struct.pack("16sP", name.encode(), ctypes.addressof(value))
+                    with suppress(OSError):  # a bridge has not all of them
+                        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+
+    def _sysctls(self, space: Space, values: Mapping[str, str]) -> None:
+        with space.inside():
+            for _ in range(3):  # writing one may change others (ip_forward does)
+                wrote = False
+                for name, text in {**values, **OVERRIDES}.items():
+                    path = Path("/proc/sys") / sysctl_path(name)
+                    try:
+                        if path.read_text().rstrip("\n") != text and f"{space.name} {name}" not in self.unset:
+                            path.write_text(text)
+                            wrote = True
+                    except OSError as error:
+                        self.unset[f"{space.name} {name}"] = error.strerror or str(error)
+                if not wrote:
+                    break
+
+    @staticmethod
+    def _await_links(space: Space, picture: Picture) -> None:
+        """Wait for carriers and ports: the kernel brings them up in a worker."""
+        want = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
+        want = {name for name in want if _far_up(picture.links[name], picture)}
+        deadline = time.monotonic() + LINK_UP_S
+        while True:
+            found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
+            ready = {each["ifname"] for each in found if _ready(each)}
+            if want <= ready:
+                return
+            if time.monotonic() > deadline:
+                raise TwinError(f"{space.name}: no carrier on {', '.join(sorted(want - ready))}")
+            time.sleep(0.01)
+
+    # -- routes ---------------------------------------------------------------------------------
+
+    @staticmethod
+    def _routes(space: Space, old: Picture, new: Picture) -> None:
+        space.ip([f"rule del {each}" for each in old.rules if each not in new.rules])
+        space.ip([f"rule add {each}" for each in new.rules if each not in old.rules])
+        # a link that went down took its routes along
+        space.ip([f"route del {each}" for each in old.routes if each not in new.routes], tolerant=True)
+        add = [f"route add {each}" for each in new.routes if each not in old.routes]
+        add.sort(key=lambda text: " via " in text)  # gateways must be on a link already
+        space.ip(add)
+        space.ip([f"neigh del {each.partition(' lladdr ')[0]} dev {_dev(each)}" for each in old.neighbours if each not in new.neighbours])
+        space.ip([f"neigh replace {each}" for each in new.neighbours if each not in old.neighbours])
+
+
+def sysctl_path(name: str) -> str:
+    """Where a sysctl lies under /proc/sys: a device's name may hold dots."""
+    words = name.split(".")
+    if words[:2] == ["net", "ipv4"] and words[2] in ("conf", "neigh"):
+        return "/".join([*words[:3], ".".join(words[3:-1]), words[-1]])
+    return "/".join(words)
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def _dev(text: str) -> str:
+    words = text.split()
+    return words[words.index("dev") + 1]
+
+
+def _far_up(link: Link, picture: Picture) -> bool:
+    assert link.peer is not None
+    far, name = link.peer
+    return far.device(name).up
+
+
+def _ready(link: Mapping[str, object]) -> bool:
+    info = link.get("linkinfo")
+    state = info.get("info_slave_data", {}).get("state", "forwarding") if isinstance(info, dict) else "forwarding"
+    return link.get("operstate") == "UP" and state == "forwarding"
+
+
+def _empty(text: str) -> str:
+    """The text that takes everything away which `text` put there."""
+    return "".join(f"{line}\nCOMMIT\n" for line in text.splitlines() if line.startswith("*"))

@@ -1,0 +1,213 @@
+"""A frame's bytes as one line of text in which nothing is left that a kernel draws at random.
+
+Both sides' frames go through it, each side through a `Normaliser` of its own, in the order in which they were seen.
+Made relative, and why:
+- initial sequence numbers (a keyed hash of addresses, ports and time): sequence and acknowledgement numbers count from
+  the nearest one seen, so that they survive NAT;
+- IP identification: a TCP socket's own counter starts at random, others' are hashed counters: 0, `r+n` or x;
+- TCP timestamps (a clock with a random offset): only their presence is told;
+- checksums: right or wrong (they cover the random numbers);
+- checksums on lo: not looked at, for Linux leaves them to a device that never comes.
+Ports, echo identifiers and MACs are told as they are: the emulator was given the kernel's draws, the kernel the
+emulator's MACs. Plain struct code, an independent judge: of emu's own parsers it uses nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+
+BROADCAST, ZERO = b"\xff" * 6, b"\0" * 6
+UNREACHABLE = {
+    0: "net", 1: "host", 2: "protocol", 3: "port", 9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited",
+}  # fmt: skip
+FLAGS = ((0x01, "F"), (0x02, "S"), (0x04, "R"), (0x08, "P"), (0x10, "A"), (0x20, "U"), (0x40, "E"), (0x80, "W"))
+OPTIONS = {2: "mss", 3: "wscale"}
+SYN, ACK = 0x02, 0x10
+NEAR = 1 << 28  # further from an initial sequence number nobody is
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071, from scratch: 0 over data that contains its own correct checksum."""
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def address(data: bytes) -> str:
+    return ".".join(map(str, data))
+
+
+def payload_text(data: bytes) -> str:
+    """A length, and enough of the contents that no two payloads of a run are told alike."""
+    return f"len={len(data)}" + (f" data={zlib.crc32(data):08x}" if data else "")
+
+
+class Normaliser:
+    """`roles` maps MACs to the words for whoever has them."""
+
+    def __init__(self, roles: Mapping[bytes, str]) -> None:
+        self.roles = {**roles, BROADCAST: "bcast", ZERO: "zero"}
+        self._isns: list[int] = []
+        self._first_ip_id: dict[int, int] = {}
+        self._symbols: dict[tuple[str, int], str] = {}
+        self._loopback = False
+
+    def render(self, data: bytes, *, length: int = 0, loopback: bool = False) -> str:
+        """One Ethernet frame as a line. `length` is the frame's, where `data` holds less."""
+        self._loopback = loopback
+        if length > len(data):
+            data = data.ljust(length, b"\0")  # only on lo, whose checksums nobody looks at
+        kind = struct.unpack_from("!H", data, 12)[0]
+        pair = f"[{self._role(data[6:12])}>{self._role(data[:6])}]"
+        if kind == 0x0806 and len(data) >= 42:
+            return f"{pair} {self._arp(data[14:])}"
+        if kind == 0x0800 and len(data) >= 34:
+            return f"{pair} {self._ipv4(data[14:])}"
+        return f"{pair} ethertype {kind:#06x} {payload_text(data[14:])}"
+
+    def _role(self, mac: bytes) -> str:
+        return self.roles.get(mac) or mac.hex(":")
+
+    def _symbol(self, kind: str, value: int) -> str:
+        """`frag1`: the first that was seen. The same value is the same symbol."""
+        known = self._symbols.get((kind, value))
+        if known is None:
+            known = f"{kind}{sum(1 for each, _ in self._symbols if each == kind) + 1}"
+            self._symbols[kind, value] = known
+        return known
+
+    def _arp(self, arp: bytes) -> str:
+        head, operation = arp[:6], struct.unpack_from("!H", arp, 6)[0]
+        sha, spa, tha, tpa = arp[8:14], address(arp[14:18]), arp[18:24], address(arp[24:28])
+        odd = "" if head == b"\0\1\x08\0\6\4" and len(arp) == 28 else f" odd({len(arp)}B)"
+        if operation == 1:
+            target = "" if tha == ZERO else f" for {self._role(tha)}"
+            return f"ARP who-has {tpa}{target} tell {spa} ({self._role(sha)}){odd}"
+        if operation == 2:
+            return f"ARP {spa} is-at {self._role(sha)} -> {tpa} ({self._role(tha)}){odd}"
+        return f"ARP operation {operation}{odd}"
+
+    def _ipv4(self, packet: bytes, *, quoted: bool = False) -> str:
+        version_ihl, tos, total, ip_id, fragment, ttl, proto = struct.unpack_from("!BBHHHBB", packet)
+        ihl = (version_ihl & 15) * 4
+        source, target = packet[12:16], packet[16:20]
+        payload = packet[ihl:total]
+        odd = "" if version_ihl == 0x45 else f" ihl={ihl}"
+        if checksum(packet[:ihl]):
+            odd += " bad-ip-checksum"
+        if not quoted and len(packet) != total:
+            odd += f" length({len(packet)}B, header says {total})"
+        begin = f"{address(source)}>{address(target)} ttl{ttl}"
+        df = " DF" if fragment & 0x4000 else ""
+        if fragment & 0x3FFF:
+            more = "+" if fragment & 0x2000 else ""
+            place = f"fragment offset={(fragment & 0x1FFF) * 8}{more} proto={proto}"
+            # its checksum covers random numbers, so of the first fragment only what follows the L4 header is told
+            told = payload[8:] if fragment & 0x1FFF == 0 else payload
+            return f"{begin} id={self._symbol('frag', ip_id)}{df} {place} size={len(payload)} {payload_text(told)}{odd}"
+        if not quoted and proto in (6, 17) and not self._loopback:
+            pseudo = source + target + struct.pack("!BBH", 0, proto, len(payload))
+            if checksum(pseudo + payload) and not (proto == 17 and payload[6:8] == b"\0\0"):
+                odd += " bad-checksum"
+        size = total - ihl  # a quote holds less than the packet had
+        ident = "x" if ip_id else "0"
+        if proto == 6 and len(payload) >= (8 if quoted else 20):
+            text, ident = self._tcp(payload, ip_id, size, quoted)
+        elif proto == 17 and len(payload) >= 8:
+            sport, dport, length = struct.unpack_from("!HHH", payload)
+            text = f"UDP {sport}>{dport} " + (f"len={length - 8}" if quoted else payload_text(payload[8:]))
+            text += "" if length == size else f" udp-length={length}"
+        elif proto == 1 and len(payload) >= 8:
+            text = self._icmp(payload, size, quoted)
+        else:
+            text = f"proto={proto} size={size} {payload_text(payload)}"
+        ident = "q" if quoted else ident
+        tos_text = f" tos={tos:#04x}" if tos else ""
+        return f"{begin} id={ident}{df}{tos_text} {text}{odd}"
+
+    def _icmp(self, payload: bytes, size: int, quoted: bool) -> str:
+        kind, code, _, high, low = struct.unpack_from("!BBHHH", payload)
+        odd = " bad-checksum" if not quoted and checksum(payload) else ""
+        if kind in (0, 8):
+            name = "echo-request" if kind == 8 else "echo-reply"
+            data = f"len={size - 8}" if quoted else payload_text(payload[8:])
+            return f"ICMP {name} id={high} seq={low} {data}{odd}"
+        quote = f" quote({len(payload) - 8}B)"
+        if len(payload) >= 36:
+            quote += f"{{{self._ipv4(payload[8:], quoted=True)}}}"
+        if kind == 3 and code == 4:
+            return f"ICMP frag-needed mtu={low}{quote}{odd}"
+        if kind == 3 and code in UNREACHABLE:
+            return f"ICMP {UNREACHABLE[code]}-unreachable{quote}{odd}"
+        if kind == 5:
+            return f"ICMP redirect code={code} to {address(payload[4:8])}{quote}{odd}"
+        if kind == 11:
+            return f"ICMP {'ttl' if code == 0 else 'reassembly'}-exceeded{quote}{odd}"
+        return f"ICMP type={kind} code={code} rest={payload[4:8].hex()}{quote}{odd}"
+
+    def _tcp(self, payload: bytes, ip_id: int, size: int, quoted: bool) -> tuple[str, str]:
+        """The segment's text and its IP ID's."""
+        sport, dport, seq = struct.unpack_from("!HHI", payload)
+        if len(payload) < 20:
+            return f"TCP {sport}>{dport} seq={self._sequence(seq)}", "q"
+        ack, offset, flags, window = struct.unpack_from("!IBBH", payload, 8)
+        header = (offset >> 4) * 4
+        if flags & SYN and not quoted and seq not in self._isns:
+            self._isns.append(seq)
+        isn = self._nearest(seq)
+        names = "".join(letter for bit, letter in FLAGS if flags & bit)
+        told_ack = self._sequence(ack) if flags & ACK else str(ack)
+        data = f"len={size - header}" if quoted else payload_text(payload[header:])
+        text = f"TCP {sport}>{dport} [{names}] seq={self._sequence(seq)} ack={told_ack} win={window} {data}"
+        if header > 20:
+            text += f" <{','.join(self._options(payload[20:header]))}>"
+        if struct.unpack_from("!H", payload, 18)[0]:
+            text += " urgent"
+        if ip_id == 0:
+            return text, "0"
+        if isn is None or quoted:
+            return text, "x"
+        first = self._first_ip_id.setdefault(isn, ip_id)
+        return text, f"r+{(ip_id - first) & 0xFFFF}"
+
+    def _nearest(self, seq: int) -> int | None:
+        """The initial sequence number that `seq` counts from: the last one at or below it."""
+        below = [(seq - isn & 0xFFFFFFFF, isn) for isn in self._isns]
+        distance, isn = min(below, default=(1 << 32, 0))
+        return isn if distance < NEAR else None
+
+    def _sequence(self, seq: int) -> str:
+        if seq == 0:
+            return "0!"
+        isn = self._nearest(seq)
+        return self._symbol("seq", seq) if isn is None else str(seq - isn & 0xFFFFFFFF)
+
+    def _options(self, data: bytes) -> list[str]:
+        names: list[str] = []
+        at = 0
+        while at < len(data):
+            kind = data[at]
+            if kind in (0, 1):
+                names.append(("eol", "nop")[kind])
+                at += 1
+                continue
+            length = data[at + 1] if at + 1 < len(data) else 0
+            if length < 2:
+                return [*names, f"broken({kind})"]
+            value = data[at + 2 : at + length]
+            names.append(self._option(kind, value))
+            at += length
+        return names
+
+    def _option(self, kind: int, value: bytes) -> str:
+        if kind in OPTIONS:
+            return f"{OPTIONS[kind]}={int.from_bytes(value)}"
+        if kind == 5:
+            edges = struct.unpack(f"!{len(value) // 4}I", value)
+            return "sack=" + "/".join(self._sequence(edge) for edge in edges)
+        return {4: "sackOK", 8: "TS"}.get(kind, f"{kind}={value.hex()}")

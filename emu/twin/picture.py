@@ -1,0 +1,110 @@
+"""What the emulator says it built, as plain values: one picture a namespace, with which a kernel can be given the same.
+
+Pictures are compared to find what changed. Must not know the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from emu.errors import Undecided
+from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.device import Device
+from emu.kernel.link.veth import Veth
+from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.netns import Netns
+from emu.wire.addr import ip4_text, mac_text
+
+USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
+
+
+class Link(NamedTuple):
+    """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` in 1/100 s."""
+
+    name: str
+    kind: str
+    mac: str
+    mtu: int
+    up: bool
+    peer: tuple[Netns, str] | None = None
+    ageing_cs: int = 0
+    promisc: bool = False
+
+
+class Port(NamedTuple):
+    """A bridge's port, as `ip link set ... type bridge_slave` sees it."""
+
+    device: str
+    bridge: str
+    hairpin: bool
+    isolated: bool
+
+
+@dataclass(slots=True)
+class Picture:
+    """One namespace. Texts are as `ip` takes them; `ports` stand in the order of their coming."""
+
+    links: dict[str, Link] = field(default_factory=dict)
+    ports: list[Port] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    routes: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
+    neighbours: list[str] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    iptables: str = ""
+
+
+def take(net: Netns) -> Picture:
+    """The picture of a namespace. Raises Undecided for what the twin cannot make."""
+    picture = Picture()
+    for device in net.devices.values():
+        picture.links[device.name] = _link(net, device)
+        if isinstance(device, Bridge):
+            picture.ports += [
+                Port(port.device.name, device.name, port.hairpin, port.isolated) for port in reversed(device.ports)
+            ]
+        for neighbour in device.neigh.values():
+            if neighbour.state == "PERMANENT":
+                where = f"{ip4_text(neighbour.addr)} lladdr {mac_text(neighbour.lladdr)} dev {device.name}"
+                picture.neighbours.append(f"{where} nud permanent")
+    for address in net.addresses:
+        if address.device.name != "lo" or address.addr >> 24 != 127:
+            picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
+    for table in net.fib.tables.values():
+        # the kernel's own come with the addresses
+        picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != "kernel"]
+    picture.rules = [_rule(each) for each in net.fib.rules if (each.priority, each.table) not in USUAL_RULES]
+    for name in net.sysctl:
+        if name.startswith("net.ipv6."):
+            continue  # IPv6 is off on the kernel's side, for nobody here speaks it
+        value = net.sysctl[name]
+        picture.sysctls[name] = "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    picture.iptables = net.tables.save()
+    return picture
+
+
+def _link(net: Netns, device: Device) -> Link:
+    if device.netem is not None:
+        raise Undecided(f"{net.name}: {device.name} is impaired (delay or loss), and chance on a wire is not compared")
+    mac, peer, ageing_cs = mac_text(device.mac), None, 0
+    if isinstance(device, Veth):
+        if device.peer is None or device.peer.net is None:
+            raise Undecided(f"{net.name}: {device.name} has no other end")
+        peer = device.peer.net, device.peer.name
+    elif isinstance(device, Bridge):
+        ageing_cs = device.ageing_ns // 10_000_000
+    elif device.kind != "loopback":
+        raise Undecided(f"{net.name}: the twin makes no {device.kind} ({device.name})")
+    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc)
+
+
+def _rule(rule: IpRule) -> str:
+    words = [f"priority {rule.priority}", f"from {rule.src}" if rule.src.length else "from all"]
+    if rule.dst.length:
+        words.append(f"to {rule.dst}")
+    if rule.mask:
+        words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
+    if rule.iif:
+        words.append(f"iif {rule.iif}")
+    return " ".join([*words, f"lookup {rule.table}"])

@@ -1,0 +1,122 @@
+"""What the comparison came to: text for people, plain values for machines, and an exit status.
+
+Must not know how anything was compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+from emu.twin.compare import Difference
+
+__all__ = ["Difference", "FlowReport", "Report"]
+
+EQUAL, DIFFERENT, UNDECIDED = 0, 1, 3
+
+
+@dataclass(slots=True)
+class FlowReport:
+    """One flow (or one change of the cluster): how many frames both sides were held to, and where they differ."""
+
+    name: str
+    frames: int = 0
+    probes: int = 0
+    differences: list[Difference] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Report:
+    """A scenario's. `undecided` says why the rest could not be judged, "" if all was; `notes` what one should know."""
+
+    scenario: str
+    kernel: str
+    flows: list[FlowReport] = field(default_factory=list)
+    undecided: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        return sum(flow.frames for flow in self.flows)
+
+    @property
+    def differences(self) -> Iterator[tuple[FlowReport, Difference]]:
+        for flow in self.flows:
+            for difference in flow.differences:
+                yield flow, difference
+
+    @property
+    def first(self) -> tuple[FlowReport, Difference] | None:
+        """The first difference; whatever came after it may follow from it."""
+        return next(self.differences, None)
+
+    @property
+    def exit_status(self) -> int:
+        """0 equal, 1 different, 3 undecided."""
+        if self.first is not None:
+            return DIFFERENT
+        return UNDECIDED if self.undecided or not self.frames else EQUAL
+
+    def text(self) -> str:
+        """For people: the first difference with both sides side by side, and how many more there are."""
+        lines = [f"{self.scenario}: {len(self.flows)} flows, {self.frames} frames held against Linux {self.kernel}"]
+        first = self.first
+        if first is None:
+            lines.append("equal" if self.frames else "nothing was compared")
+        else:
+            flow, difference = first
+            every = list(self.differences)
+            lines += ["different", "", f"{flow.name}: {difference.what} at {difference.where}"]
+            lines += side_by_side(difference)
+            if len(every) > 1:
+                lines += ["", f"{len(every) - 1} more places differ, perhaps because of it:"]
+                lines += [f"  {other.name}: {more.what} at {more.where}" for other, more in every[1:12]]
+        if self.undecided:
+            lines.append(f"undecided: {self.undecided}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes), ""])
+
+    def data(self) -> dict[str, Any]:
+        """For machines: the same, with every difference."""
+        return {
+            "scenario": self.scenario,
+            "kernel": self.kernel,
+            "result": {EQUAL: "equal", DIFFERENT: "different", UNDECIDED: "undecided"}[self.exit_status],
+            "frames": self.frames,
+            "undecided": self.undecided,
+            "notes": self.notes,
+            "flows": [
+                {
+                    "name": flow.name,
+                    "frames": flow.frames,
+                    "probes": flow.probes,
+                    "differences": [
+                        {
+                            "what": each.what,
+                            "where": each.where,
+                            "at": each.at,
+                            "kernel": list(each.kernel),
+                            "emu": list(each.emu),
+                        }
+                        for each in flow.differences
+                    ],
+                }
+                for flow in self.flows
+            ],
+        }
+
+
+def side_by_side(difference: Difference, around: int = 6) -> list[str]:
+    """Both sequences from a little before the first difference to a little after it."""
+    begin = max(0, difference.at - around)
+    lines = [f"    ... {begin} before, the same on both sides"] if begin else []
+    pairs = list(zip_longest(difference.kernel, difference.emu))
+    for kernel, emu in pairs[begin : difference.at + around]:
+        if kernel == emu:
+            lines.append(f"    both    {kernel}")
+        else:
+            lines.append(f"  ! kernel  {'(nothing more)' if kernel is None else kernel}")
+            lines.append(f"  ! emu     {'(nothing more)' if emu is None else emu}")
+    rest = len(pairs) - difference.at - around
+    return [*lines, f"    ... {rest} more"] if rest > 0 else lines

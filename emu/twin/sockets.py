@@ -1,0 +1,404 @@
+"""Real sockets in a real namespace, with the calls of the emulator's: apps and flows run on them unchanged.
+
+A socket is opened inside its namespace; whatever is called on it afterwards happens there. Must not know who uses it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import socket
+import struct
+import termios
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emu import craft
+from emu.errors import SocketError
+from emu.kernel.net import ip_output
+from emu.kernel.net.netns import Address, Netns
+from emu.kernel.transport.ping import EchoReply
+from emu.kernel.transport.udp import Endpoint, IcmpError
+from emu.twin.loop import Loop
+from emu.twin.space import Space
+from emu.wire import icmp as wire_icmp
+from emu.wire.addr import ip4, ip4_text
+from emu.wire.checksum import checksum
+
+IP_RECVERR, IP_HDRINCL, SO_EE_ORIGIN_ICMP = 11, 3, 2
+STATES = (
+    "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT",
+    "LAST_ACK", "LISTEN", "CLOSING", "SYN_RECV",
+)  # fmt: skip  # include/net/tcp_states.h
+OPENING = ("CLOSE", "LISTEN", "SYN_SENT", "SYN_RECV")
+ENDED = ("CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT", "CLOSE")
+LARGE = 1 << 22
+RAW_QUOTE = 20 + 8
+
+
+def _text(endpoint: Endpoint) -> tuple[str, int]:
+    host, port = endpoint
+    return (ip4_text(host) if isinstance(host, int) else host), port
+
+
+class Result(NamedTuple):
+    """What a client's socket told: the error that ended it, and the ICMP errors heard."""
+
+    error: str
+    errors: tuple[tuple[int, int], ...]
+
+
+class _Real:
+    """What all kinds share: a nonblocking socket that the loop watches."""
+
+    def __init__(self, net: RealNet, real: socket.socket) -> None:
+        self.net, self.real = net, real
+        self.addr = self.port = self.flow = 0
+        self.errors: list[IcmpError] = []
+        self.on_readable: Callable[[], None] | None = None
+        self.closed = False
+        real.setblocking(False)
+        net.open.add(self)
+        net.clock.watch(self)
+
+    def fileno(self) -> int:
+        return self.real.fileno()
+
+    def ready(self, events: int) -> None:
+        if self.on_readable is not None:
+            self.on_readable()
+
+    def bind(self, local: Endpoint) -> None:
+        self._call(self.real.bind, _text(local))
+        self._named()
+
+    def _named(self) -> None:
+        host, self.port = self.real.getsockname()[:2]
+        self.addr = ip4(host)
+
+    @staticmethod
+    def _call(call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except OSError as error:
+            raise SocketError(error.errno or errno.EIO) from None
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.release()
+
+    def release(self) -> None:
+        """Give the descriptor back."""
+        if self in self.net.open:
+            self.net.open.discard(self)
+            self.net.clock.forget(self)
+            self.real.close()
+
+
+class RealTcp(_Real):
+    """As `emu.kernel.transport.tcp_socket.TcpSocket`."""
+
+    def __init__(self, net: RealNet, real: socket.socket | None = None, peer: tuple[str, int] = ("", 0)) -> None:
+        self.peer, self.error, self._pending, self._rest, self._closing = peer, 0, 0, b"", False
+        super().__init__(net, real or net.socket(socket.AF_INET, socket.SOCK_STREAM))
+        if real is not None:
+            self._named()
+
+    def listen(self, backlog: int = 4096) -> None:
+        self._call(self.real.listen, backlog)
+
+    def connect(self, remote: Endpoint) -> None:
+        self.peer = _text(remote)
+        try:
+            failed = self.real.connect_ex(self.peer)
+        finally:
+            self._named()
+        if failed not in (0, errno.EINPROGRESS):
+            if failed in (errno.ECONNREFUSED, errno.EHOSTUNREACH) and self.state != "SYN_SENT":
+                self._fail(failed)  # the answer came before the call returned
+            else:
+                raise SocketError(failed)
+
+    def accept(self) -> RealTcp:
+        real, peer = self._call(self.real.accept)
+        return RealTcp(self.net, real, peer)
+
+    def _fail(self, number: int) -> None:
+        if number and not self.error:
+            self.error = self._pending = number
+
+    def ready(self, events: int) -> None:
+        if self.state != "LISTEN":
+            self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            self._push()
+        super().ready(events)
+
+    @property
+    def state(self) -> str:
+        """As `ss` names it; after `close` the kernel's list is asked."""
+        if self in self.net.open:
+            info: bytes = self.real.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            return STATES[info[0]]
+        return self._listed()
+
+    def _listed(self) -> str:
+        wanted = f"{_proc(self.addr, self.port)} {_proc(ip4(self.peer[0] or '0.0.0.0'), self.peer[1])} "
+        with self.net.space.inside():
+            for line in Path("/proc/thread-self/net/tcp").read_text().splitlines():
+                if wanted in line:
+                    return STATES[int(line.split()[3], 16)]
+        return "CLOSE"
+
+    @property
+    def connected(self) -> bool:
+        return self.state not in OPENING
+
+    @property
+    def endpoint(self) -> RealTcp | None:
+        """What a flow asks the endpoint is answered here."""
+        return self if self.peer[1] else None
+
+    @property
+    def readable(self) -> int:
+        if self not in self.net.open:
+            return 0
+        waiting = fcntl.ioctl(self.real, termios.FIONREAD, b"\0\0\0\0")
+        return int(struct.unpack("i", waiting)[0])
+
+    @property
+    def eof(self) -> bool:
+        return self.state in ENDED and not self.readable
+
+    def send(self, data: bytes) -> int:
+        self._raise()
+        self._rest += data
+        self._push(loud=True)
+        return len(data)
+
+    def _push(self, *, loud: bool = False) -> None:
+        while self._rest:
+            try:
+                self._rest = self._rest[self.real.send(self._rest) :]
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._rest = b""
+                if loud:
+                    raise SocketError(error.errno or errno.EIO) from None
+        if self._closing:
+            self.release()
+
+    def recv(self, limit: int = LARGE) -> bytes:
+        if not self.readable:
+            self._raise()
+        data: bytes = self._call(self.real.recv, min(limit, LARGE))
+        return data
+
+    def _raise(self) -> None:
+        if self._pending:
+            number, self._pending = self._pending, 0
+            raise SocketError(number)
+
+    def shutdown(self) -> None:
+        self._call(self.real.shutdown, socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = self._closing = True
+        if not self._rest:
+            self.release()
+
+    def abort(self) -> None:
+        if self in self.net.open:
+            self.real.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.closed = True
+        self.release()
+
+
+def _proc(addr: int, port: int) -> str:
+    """An end as /proc/net/tcp writes it: the address as the machine's own integer."""
+    return f"{int.from_bytes(addr.to_bytes(4, 'big'), 'little'):08X}:{port:04X}"
+
+
+class RealUdp(_Real):
+    """As `emu.kernel.transport.udp.UdpSocket`. A client (`flow` set) hears ICMP errors, as that one always does."""
+
+    def __init__(self, net: RealNet, flow: int) -> None:
+        super().__init__(net, net.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self.flow = flow
+        self.inbox: deque[tuple[bytes, int, int, int]] = deque()
+        self.pending = 0
+        if flow:
+            self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+
+    def connect(self, remote: Endpoint) -> None:
+        self._call(self.real.connect, _text(remote))
+        self._named()
+
+    def send(self, data: bytes) -> int:
+        return self._sent(lambda: self.real.send(data))
+
+    def sendto(self, data: bytes, remote: Endpoint) -> int:
+        return self._sent(lambda: self.real.sendto(data, _text(remote)))
+
+    def _sent(self, send: Callable[[], int]) -> int:
+        try:
+            return send()
+        except OSError as error:
+            self.pending = error.errno or errno.EIO
+            raise SocketError(self.pending) from None
+        finally:
+            self._named()
+            self._take()
+
+    def ready(self, events: int) -> None:
+        self._take()
+        super().ready(events)
+
+    def _take(self) -> None:
+        while True:
+            try:
+                data, ancillary, _flags, peer = self.real.recvmsg(65535, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                break
+            for _level, _kind, value in ancillary:
+                number, origin, kind, code, _pad, info, _data = struct.unpack_from("=IBBBBII", value)
+                if origin == SO_EE_ORIGIN_ICMP:
+                    self.pending = number
+                    self.errors.append(IcmpError(kind, code, info, ip4(peer[0]), peer[1]))
+        while True:
+            try:
+                data, (host, port) = self.real.recvfrom(65535)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self.pending = error.errno or errno.EIO
+                continue
+            self.inbox.append((data, ip4(host), port, 0))
+
+    def recvfrom(self) -> tuple[bytes, tuple[str, int]]:
+        if not self.inbox:
+            raise SocketError(errno.EAGAIN)
+        data, src, sport, _flow = self.inbox.popleft()
+        return data, (ip4_text(src), sport)
+
+
+class RealPing(_Real):
+    """As `emu.kernel.transport.ping.PingSocket`: a raw socket, as the tool's."""
+
+    def __init__(self, net: RealNet, ident: int) -> None:
+        super().__init__(net, net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
+        self.ident, self.ttl = ident, 0
+        self.replies: list[EchoReply] = []
+        self._sent_ns: dict[int, int] = {}
+
+    def send(self, dst: str | int, seq: int = 1, data: bytes = b"") -> None:
+        if self.ttl:
+            self.real.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self.ttl)
+        head = struct.pack("!BBHHH", 8, 0, 0, self.ident, seq)
+        summed = head[:2] + struct.pack("!H", checksum(head + data)) + head[4:]
+        self._sent_ns[seq] = self.net.clock.now
+        self._call(self.real.sendto, summed + data, _text((dst, 0)))
+
+    def ready(self, events: int) -> None:
+        while True:
+            try:
+                packet = self.real.recv(65535)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue
+            self._heard(packet)
+        super().ready(events)
+
+    def _heard(self, packet: bytes) -> None:
+        body = packet[(packet[0] & 15) * 4 :]
+        kind, code, _sum, ident, seq = struct.unpack_from("!BBHHH", body)
+        if kind == wire_icmp.ECHO_REPLY and ident == self.ident:
+            rtt_ns = self.net.clock.now - self._sent_ns.get(seq, self.net.clock.now)
+            self.replies.append(EchoReply(seq, int.from_bytes(packet[12:16]), packet[8], rtt_ns))
+        elif kind in (3, 11, 12) and len(body) >= 8 + RAW_QUOTE:
+            quote = body[8:]
+            asked = struct.unpack_from("!BBHHH", quote, (quote[0] & 15) * 4)
+            if quote[9] == 1 and asked[0] == 8 and asked[3] == self.ident:
+                dst = int.from_bytes(quote[16:20])
+                self.errors.append(IcmpError(kind, code, seq, dst, asked[4]))
+
+
+class RealSockets:
+    """As `emu.kernel.transport.sockets.Sockets`. `last` is the socket opened last; `ident` chooses a ping's identifier."""
+
+    def __init__(self, net: RealNet, ident: Callable[[], int]) -> None:
+        self._net, self._ident = net, ident
+        self.last: Any = None
+
+    def udp(self, flow: int = 0) -> RealUdp:
+        self.last = RealUdp(self._net, flow)
+        return self.last  # type: ignore[no-any-return]  # whatever kind it was
+
+    def tcp(self, flow: int = 0) -> RealTcp:
+        self.last = RealTcp(self._net)
+        return self.last  # type: ignore[no-any-return]  # whatever kind it was
+
+    def ping(self, flow: int = 0, ident: int = 0) -> RealPing:
+        self.last = RealPing(self._net, ident or self._ident())
+        return self.last  # type: ignore[no-any-return]  # whatever kind it was
+
+    def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> None:
+        """A user's own packet. What it leaves out is filled in from the emulated namespace, as the emulator does."""
+        net, emulated = self._net, self._net.emulated
+        dst = None if isinstance(packet, bytes) else craft.destination(packet)
+        if isinstance(packet, bytes) or craft.is_layer2(packet) or dst is None:
+            link = emulated.device(device) if device else next(d for d in emulated.devices.values() if not d.noarp)
+            data = packet
+            if not isinstance(packet, bytes):
+                data = craft.build(packet, emulated.select_addr(link, 0), link.mac, emulated.default_ttl)
+            with net.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+                raw.bind((link.name, 0))
+                raw.send(data)
+            return
+        route, source, failed = ip_output.route_output(emulated, ip4(dst))
+        if route is None:
+            raise SocketError(getattr(errno, failed))
+        given = craft.source(packet)
+        data = craft.build(packet, ip4(given) if given else source, bytes(6), emulated.default_ttl)
+        with net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
+            try:
+                raw.sendto(data[14:], (dst, 0))
+            except OSError as error:
+                raise SocketError(error.errno or errno.EIO) from None
+
+
+class RealNet:
+    """A namespace as apps and flows see one: sockets, a clock, addresses. `emulated` is the one it mirrors."""
+
+    conntrack = None  # flows look for connections in the emulator only
+
+    def __init__(self, emulated: Netns, space: Space, loop: Loop, ident: Callable[[], int]) -> None:
+        self.emulated, self.space, self.clock = emulated, space, loop
+        self.name = emulated.name
+        self.open: set[_Real] = set()
+        self.sockets = RealSockets(self, ident)
+
+    @property
+    def addresses(self) -> list[Address]:
+        return self.emulated.addresses
+
+    def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket:
+        """A new socket of this namespace. Raises SocketError."""
+        with self.space.inside():
+            return socket.socket(family, kind, proto)
+
+    def close(self) -> None:
+        """Every socket goes, without a word to its peer: nobody looks any more."""
+        for each in list(self.open):
+            if isinstance(each, RealTcp):
+                with suppress(OSError):
+                    each.abort()
+            each.release()

@@ -1,0 +1,115 @@
+"""Namespaces of this machine's kernel, and commands in them.
+
+A namespace has no name: it lives as long as this process holds its descriptor, so that nothing can leave one behind,
+be it an error, a signal or `kill -9`. The host's own network is entered by nobody and changed by nothing. Must not
+know what is built in a namespace.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emu.errors import EmuError
+
+CLONE_NEWNET = 0x40000000
+TOOLS = ("ip", "bridge", "iptables-restore", "iptables-save", "conntrack")
+_SELF = "/proc/thread-self/ns/net"
+
+
+class TwinError(EmuError):
+    """The kernel's side cannot be built or asked: what is missing, or what a tool said (exit 3)."""
+
+    exit_status = 3
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def missing() -> str:
+    """Why this machine's kernel cannot be asked; "" if it can."""
+    if sys.platform != "linux":
+        return f"the twin needs Linux, this is {sys.platform}"
+    if os.geteuid() != 0:
+        return "the twin needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN, to make network namespaces)"
+    lost = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if lost:
+        return f"the twin needs iproute2, iptables and conntrack: there is no {', '.join(lost)} here"
+    try:
+        Space("probe").close()
+    except TwinError as error:
+        return str(error)
+    if not Path("/proc/sys/net/bridge").exists():
+        return "the twin needs the kernel's br_netfilter (modprobe br_netfilter)"
+    return ""
+
+
+class Space:
+    """One network namespace, IPv6 off and lo up. `path` leads other processes' tools to it while it is open."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        home = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc().unshare(CLONE_NEWNET):
+                raise TwinError(f"the kernel makes no network namespace: {os.strerror(ctypes.get_errno())}")
+            try:
+                self.fd = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
+            finally:
+                _enter(home)
+        finally:
+            os.close(home)
+        self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread is in the namespace for a while. What is opened there stays there."""
+        home = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(self.fd)
+            try:
+                yield
+            finally:
+                _enter(home)
+        finally:
+            os.close(home)
+
+    def run(self, *command: str, text: str = "") -> str:
+        """Run a tool in the namespace; its output. Raises TwinError with its complaint."""
+        with self.inside():
+            done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            told = (done.stderr or done.stdout).strip()
+            raise TwinError(f"{self.name}: {' '.join(command)}: {told or f'exit {done.returncode}'}")
+        return done.stdout
+
+    def ip(self, lines: list[str], *, tolerant: bool = False) -> None:
+        """`ip` commands in one batch. `tolerant`: those that fail are left out. Raises TwinError."""
+        if not lines:
+            return
+        text = "\n".join([*lines, ""])
+        with self.inside():
+            done = subprocess.run(
+                ["ip", *(["-force"] if tolerant else []), "-batch", "-"],
+                input=text, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        if done.returncode and not tolerant:
+            raise TwinError(f"{self.name}: {done.stderr.strip()}\n{text}")
+
+    def close(self) -> None:
+        """Let go of it; with the last descriptor (sockets hold it, too) the kernel takes it down."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _enter(fd: int) -> None:
+    if _libc().setns(fd, CLONE_NEWNET):
+        raise TwinError(f"cannot enter a namespace: {os.strerror(ctypes.get_errno())}")

@@ -1,0 +1,170 @@
+"""What both sides hold when a flow is over, as comparable lines: neighbours, learned MACs, connections, rules' counters.
+
+The kernel is asked by its ordinary tools. Must not know frames.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from emu.kernel.link.bridge import Bridge
+from emu.kernel.net.fib import TABLE_NAMES
+from emu.kernel.net.neighbour import VALID
+from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.conntrack import render
+from emu.twin.space import Space
+from emu.wire.addr import ip4_text, mac_text
+
+Tables = dict[str, list[str]]  # what -> lines
+Counters = dict[tuple[str, str, int], tuple[int, int]]  # table, chain, number -> packets, bytes
+_COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
+_HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
+# Entries that the kernel makes for itself and never asks about
+_UNSEEN = ("NOARP", "NONE")
+_TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
+
+
+def kernel_tables(space: Space, net: Netns) -> Tables:
+    """What the kernel holds in one namespace. `net` says what is worth asking for."""
+    tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(_kernel_routes(space))}
+    if any(isinstance(device, Bridge) for device in net.devices.values()):
+        tables["fdb"] = sorted(_kernel_fdb(space))
+    if net.conntrack is not None:
+        tables["conntrack"] = sorted(_connection(line) for line in kernel_connections(space))
+    return tables
+
+
+def kernel_connections(space: Space) -> list[str]:
+    """The lines of `conntrack -L`."""
+    return space.run("conntrack", "-L", "-o", "extended").splitlines()
+
+
+def emulated_tables(net: Netns) -> Tables:
+    """The same of the emulator."""
+    tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(_routes(net))}
+    bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
+    if bridges:
+        tables["fdb"] = sorted(
+            f"{mac_text(entry.mac)} behind {entry.port.device.name} of {bridge.name}"
+            for bridge in bridges
+            for entry in bridge.learned()
+            if entry.port is not None
+        )
+    if net.conntrack is not None:
+        tables["conntrack"] = sorted(_connection(render(conn, net.clock.now)) for conn in net.conntrack)
+    return tables
+
+
+def _kernel_neighbours(space: Space) -> Iterator[str]:
+    for each in json.loads(space.run("ip", "-4", "-j", "neigh", "show") or "[]"):
+        state = each["state"][0]
+        if state not in _UNSEEN:
+            yield _neighbour(each["dst"], each["dev"], each.get("lladdr", ""), state)
+
+
+def _neighbours(net: Netns) -> Iterator[str]:
+    for device in net.devices.values():
+        for each in device.neigh.values():
+            if each.state not in _UNSEEN:
+                lladdr = mac_text(each.lladdr) if each.state in VALID else ""
+                yield _neighbour(ip4_text(each.addr), device.name, lladdr, each.state)
+
+
+def _neighbour(addr: str, device: str, lladdr: str, state: str) -> str:
+    return f"{addr} dev {device} lladdr {lladdr or '-'} {state}"
+
+
+def _kernel_fdb(space: Space) -> Iterator[str]:
+    for each in json.loads(space.run("bridge", "-j", "fdb", "show", "dynamic") or "[]"):
+        if each.get("master"):
+            yield f"{each['mac']} behind {each['ifname']} of {each['master']}"
+
+
+def _kernel_routes(space: Space) -> Iterator[str]:
+    for each in json.loads(space.run("ip", "-4", "-j", "-N", "route", "show", "table", "all") or "[]"):
+        if "cache" in each.get("flags", ()):
+            continue
+        table = str(each.get("table", "254"))
+        mtu = next((metric["mtu"] for metric in each.get("metrics", ()) if "mtu" in metric), 0)
+        kind = _KINDS.get(str(each.get("type", "unicast")), str(each.get("type", "unicast")))
+        yield _route(
+            _TABLE_NUMBERS.get(table, table), kind, each["dst"], each.get("gateway", ""), each.get("dev", ""),
+            each.get("prefsrc", ""), int(each.get("metric", 0)), int(mtu),
+        )  # fmt: skip
+
+
+_KINDS = {
+    "1": "unicast", "2": "local", "3": "broadcast", "5": "multicast", "6": "blackhole", "7": "unreachable",
+    "8": "prohibit", "9": "throw",
+}  # fmt: skip  # RTN_*
+
+
+def _routes(net: Netns) -> Iterator[str]:
+    for table in net.fib.tables.values():
+        for each in table:
+            dst = "default" if each.prefix.length == 0 else str(each.prefix).removesuffix("/32")
+            yield _route(
+                str(each.table), each.kind, dst, ip4_text(each.gateway) if each.gateway else "",
+                each.device.name if each.device is not None else "", ip4_text(each.prefsrc) if each.prefsrc else "",
+                each.metric, each.mtu,
+            )  # fmt: skip
+
+
+def _route(table: str, kind: str, dst: str, via: str, dev: str, src: str, metric: int, mtu: int) -> str:
+    words = [f"table {table} {kind} {dst}"]
+    words += [f"via {via}"] if via else []
+    words += [f"dev {dev}"] if dev else []
+    words += [f"src {src}"] if src else []
+    words += [f"metric {metric}"] if metric else []
+    words += [f"mtu {mtu}"] if mtu else []
+    return " ".join(words)
+
+
+def _connection(line: str) -> str:
+    """One entry; the seconds move to the end, and who holds it at the moment is left out."""
+    head = _HEAD.match(line.strip())
+    if head is None:
+        return line
+    rest = re.sub(r" (use|secctx)=\S+", "", head[5])
+    return f"{head[2]} {rest} seconds={head[4]}"
+
+
+def seconds_alike(one: str, other: str) -> bool:
+    """Equal but for a second: the kernel's run took real time, and what is left is rounded down."""
+    first, _, left = one.rpartition(" seconds=")
+    second, _, right = other.rpartition(" seconds=")
+    return bool(first) and first == second and abs(int(left) - int(right)) <= 1
+
+
+# -- rules --------------------------------------------------------------------------------------
+
+
+def rules(text: str) -> list[str]:
+    """An iptables-save's text without what is not rules: comments and chains' counters."""
+    return [re.sub(r" \[\d+:\d+\]$", "", line) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def counters(text: str) -> Counters:
+    """Each rule's counters from `iptables-save -c`."""
+    found: Counters = {}
+    table, number, last = "", 0, ""
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table, last = line[1:], ""
+        elif match := _COUNTED.match(line):
+            number = number + 1 if match[3] == last else 1
+            last = match[3]
+            found[table, last, number] = int(match[1]), int(match[2])
+    return found
+
+
+def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:
+    """What came on top."""
+    grown: Counters = {}
+    for key, (packets, size) in after.items():
+        old_packets, old_size = before.get(key, (0, 0))
+        if packets != old_packets:
+            grown[key] = packets - old_packets, size - old_size
+    return grown

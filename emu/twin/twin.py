@@ -1,0 +1,461 @@
+"""A scenario run twice: each flow first by the kernel's sockets, then, with what the kernel drew, by the emulator's.
+
+The scenario's own runner drives a `TwinCluster`, a cluster whose flows and changes happen on both sides and are held
+against each other at once. Must not know how frames are told or tables read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+from emu import craft
+from emu.apps import apps
+from emu.capture.interface import roles
+from emu.capture.tap import DROP
+from emu.clock import MS, SECOND
+from emu.errors import EmuError, Undecided
+from emu.kernel.link.bridge import Bridge
+from emu.kernel.net.netns import Netns
+from emu.kube import cluster as kube
+from emu.kube import flow as flows
+from emu.kube.api import core
+from emu.kube.api.meta import Object
+from emu.kube.cluster import Cluster
+from emu.kube.flow import Flow
+from emu.kube.target import Target
+from emu.scenario import build
+from emu.scenario import run as scenario_run
+from emu.scenario.script import Scenario, load
+from emu.twin import compare, draws, tables
+from emu.twin.compare import Difference, Sight
+from emu.twin.loop import Loop
+from emu.twin.mirror import Mirror
+from emu.twin.normalise import Normaliser
+from emu.twin.report import FlowReport, Report
+from emu.twin.ring import Ring, Seen
+from emu.twin.sockets import RealNet, RealTcp
+from emu.twin.space import TwinError, missing
+
+SEND_NS = 20 * MS  # how long a user's own packet is watched
+# A client cannot tell a reset from a rejection, nor a drop from silence: the frames tell
+CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
+
+
+class Twin:
+    """Both sides of one cluster. `report` grows with each flow."""
+
+    def __init__(self, cluster: Cluster, report: Report) -> None:
+        assert cluster.capture is not None
+        self.cluster, self.capture, self.report = cluster, cluster.capture, report
+        self.mirror = Mirror()
+        self.nets: dict[Netns, RealNet] = {}
+        self.rings: dict[Netns, Ring] = {}
+        self.apps: dict[str, list[Any]] = {}
+        self.seen: list[Seen] = []
+        self.loop = Loop(self._take)
+        self.stand_in = cast(Cluster, SimpleNamespace(clock=self.loop, namespaces={}))
+        self.theirs, self.ours = Normaliser({}), Normaliser({})
+        self.mark = 0
+        self.offset_ns = 0
+        self.counters: dict[Netns, tuple[tables.Counters, tables.Counters]] = {}
+
+    # -- building -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Build the kernel's side; both begin cold."""
+        self._sync()
+        self.mirror.flush()
+        for net in self.cluster.namespaces.values():
+            net.flush_neighbours()
+            if net.conntrack is not None:
+                net.conntrack.flush()
+            for device in net.devices.values():
+                if isinstance(device, Bridge):
+                    device.flush()
+        self._start_over("setup")
+
+    def change(self, name: str) -> None:
+        """Carry over what a change of the emulated cluster did. Frames of it are not compared: the emulator's plugins
+        and the tools here do the same in other steps; what they left is."""
+        self._sync()
+        self._start_over(name)
+
+    def _sync(self) -> None:
+        come, gone = self.mirror.sync(self.cluster.namespaces)
+        for net in come:
+            space = self.mirror.spaces[net]
+            largest = max((each.mtu for each in net.devices.values() if each.name != "lo"), default=1500)
+            self.rings[net] = Ring(space, largest + 14)
+            self.nets[net] = RealNet(net, space, self.loop, self._ident)
+        self._apps()
+        for net in gone:
+            self.nets.pop(net).close()
+            self.rings.pop(net).close()
+            self.mirror.remove(net)
+        self.theirs.roles.update(roles(self.capture.interfaces))
+        self.ours.roles.update(roles(self.capture.interfaces))
+
+    @staticmethod
+    def _ident() -> int:
+        return random.randrange(1, 0x10000)
+
+    def _apps(self) -> None:
+        """Run what the emulated cluster's containers run, by the same code."""
+        wanted: dict[str, tuple[Netns, str, list[tuple[str, int, str]]]] = {
+            "external": (self.cluster.underlay.external, "external", [*kube.EXTERNAL_APPS])
+        }
+        for kubelet in self.cluster.kubelets:
+            for name, sandbox in kubelet.node.sandboxes.items():
+                pod = self.cluster.store.get(core.Pod, *name.split("/"))
+                # the kubelet's own reading of a pod: there is no other place that says which apps it runs
+                chosen = [app for _container, some in kubelet._apps(pod) for app in some] if pod is not None else []
+                wanted[f"{name} {sandbox.uid}"] = sandbox.net, sandbox.name, chosen
+        for name in [name for name in self.apps if name not in wanted]:
+            for running in self.apps.pop(name):
+                running.stop()
+        for key, (net, called, chosen) in wanted.items():
+            if key not in self.apps:
+                self.apps[key] = running = []
+                for app, port, protocol in chosen:
+                    try:
+                        running.append(apps[app](cast(Netns, self.nets[net]), port, protocol, called))
+                    except OSError as error:
+                        self.report.notes.append(f"kernel: {called} cannot listen on {port}/{protocol}: {error}")
+
+    def _start_over(self, name: str) -> None:
+        """Tables must be alike now; frames count from here."""
+        self.loop.catch_up()
+        self._align()
+        self._drop_frames()
+        done = FlowReport(name)
+        for net, space in self.mirror.spaces.items():
+            text = net.tables.save()
+            if text or self.mirror.pictures[net].iptables:
+                kernel = space.run("iptables-save", "-c")
+                self.counters[net] = tables.counters(kernel), tables.counters(net.tables.save(counters=True))
+                stripped = [line.partition("] ")[2] if line.startswith("[") else line for line in tables.rules(kernel)]
+                difference = compare.sequences("rules", space.name, stripped, tables.rules(text))
+                done.differences += [difference] if difference is not None else []
+        done.differences += self._tables()
+        if done.differences:
+            self.report.flows.append(done)
+
+    def close(self) -> None:
+        for net in self.nets.values():
+            net.close()
+        for ring in self.rings.values():
+            ring.close()
+        self.loop.close()
+        self.mirror.close()
+
+    # -- time and frames ------------------------------------------------------------------------
+
+    def _align(self) -> None:
+        """Let the side that is behind wait for the other."""
+        clock, loop = self.cluster.clock, self.loop
+        if not self.offset_ns:
+            self.offset_ns = clock.now - loop.now
+        loop.run_until(max(loop.now, clock.now - self.offset_ns))
+        clock.run_until(max(clock.now, loop.now + self.offset_ns))
+
+    def _take(self) -> None:
+        for ring in self.rings.values():
+            self.seen += ring.take()
+
+    def _drop_frames(self) -> None:
+        self._take()
+        self.seen.clear()
+        self.mark = self.capture.mark()
+
+    def _frames(self) -> tuple[list[Sight], list[Sight]]:
+        """Both sides' frames since the last time, in the order seen."""
+        self._take()
+        names = {(each.owner.partition("#")[0], each.device_name): each.name for each in self.capture.interfaces}
+        names.update({
+            (each.device.net.name, each.device.name): each.name
+            for each in self.capture.interfaces
+            if each.device is not None and each.device.net in self.nets
+        })
+        # a frame that is handed up keeps its old time: within a namespace the ring's order rules
+        latest: dict[str, int] = {}
+        ordered = []
+        for number, seen in enumerate(self.seen):
+            latest[seen.space] = max(latest.get(seen.space, 0), seen.at_ns)
+            ordered.append((latest[seen.space], number, seen))
+        ordered.sort(key=lambda each: each[:2])
+        self.seen = []
+        kernel = []
+        for _, _, seen in ordered:
+            line = self.theirs.render(seen.data, length=seen.length, loopback=seen.device == "lo")
+            place = names.get((seen.space, seen.device), f"{seen.space}/{seen.device}")
+            kernel.append(Sight(place, seen.way, line))
+        end = self.capture.mark()
+        emu = []
+        for captured in self.capture.frames(since=self.mark, until=end):
+            if captured.code & 3 != DROP:
+                line = self.ours.render(captured.data, loopback=captured.place.kind == "loopback")
+                emu.append(Sight(captured.interface, captured.way, line))
+        self.mark = end
+        return kernel, emu
+
+    # -- flows ----------------------------------------------------------------------------------
+
+    def flow(
+        self,
+        source: Netns,
+        kind: str,
+        where: Target,
+        real: Callable[[Flow], None],
+        emulated: Callable[[], Flow],
+        *,
+        judged: bool = True,
+    ) -> Flow:
+        """One flow on both sides. Without `judged` its outcome is nothing that a client's socket could know."""
+        self.loop.catch_up()
+        self._align()
+        net = self.nets[source]
+        net.sockets.last = None
+        made = Flow(self.stand_in, len(self.cluster.flows) + 1, kind, "", net.name, where, cast(Netns, net))
+        connections = {each: self._connections(each) for each in self.counters}
+        real(made)
+        kernel_counts = self._learn(source, net, kind, connections)
+        result = emulated()
+        self._align()
+        done = FlowReport(result.name)
+        self.report.flows.append(done)
+        kernel, emu = self._frames()
+        done.frames = len(kernel)
+        done.differences += compare.frames(kernel, emu)
+        if judged:
+            told = compare.sequences("result", net.name, _told(made), _told(result))
+            done.differences += [told] if told is not None else []
+        done.differences += self._tables()
+        done.differences += self._counted(kernel_counts)
+        if isinstance(net.sockets.last, RealTcp) and net.sockets.last.state == "CLOSE":
+            net.sockets.last.release()
+        return result
+
+    def _connections(self, net: Netns) -> set[str]:
+        if net.conntrack is None:
+            return set()
+        return draws.connections(tables.kernel_connections(self.mirror.spaces[net]))
+
+    def _learn(
+        self, source: Netns, net: RealNet, kind: str, before: dict[Netns, set[str]]
+    ) -> dict[Netns, tables.Counters]:
+        """Tell the emulator what the kernel drew; gives what the kernel's rules counted."""
+        clock, last = self.cluster.clock, net.sockets.last
+        if kind in ("tcp", "udp") and last is not None and last.port:
+            draws.port(clock, source, kind, last.port)
+        elif kind == "ping" and last is not None:
+            draws.echo_id(clock, source, last.ident)
+        counted: dict[Netns, tables.Counters] = {}
+        ports: list[int] = []
+        for each, (old, _) in self.counters.items():
+            now = tables.counters(self.mirror.spaces[each].run("iptables-save", "-c"))
+            counted[each] = tables.counted(old, now)
+            self.counters[each] = now, self.counters[each][1]
+            if each.conntrack is not None:
+                ports += draws.nat(before[each], tables.kernel_connections(self.mirror.spaces[each]))
+        clock.script("statistic", draws.statistic(counted))
+        clock.script("nat", ports)
+        return counted
+
+    def _counted(self, kernel: dict[Netns, tables.Counters]) -> Iterator[Difference]:
+        for net, theirs in kernel.items():
+            now = tables.counters(net.tables.save(counters=True))
+            ours = tables.counted(self.counters[net][1], now)
+            self.counters[net] = self.counters[net][0], now
+            told = compare.sequences("counters", net.name, _counter_lines(theirs), _counter_lines(ours))
+            if told is not None:
+                yield told
+
+    def _tables(self) -> Iterator[Difference]:
+        for net, space in self.mirror.spaces.items():
+            kernel = tables.kernel_tables(space, net)
+            yield from compare.tables(space.name, kernel, tables.emulated_tables(net), tables.seconds_alike)
+
+
+def _told(flow: Flow) -> list[str]:
+    outcome = flow.outcome
+    word = CLASSES.get(outcome.word, outcome.word)
+    lines = [f"{word} {outcome.detail}" if word == "error" else word]
+    if flow.received:
+        lines.append(f"received {flow.received!r}")
+    if flow.kind == "ping":
+        lines.append(f"{len(flow.rtt_ns)} replies")
+    return lines
+
+
+def _counter_lines(counted: tables.Counters) -> list[str]:
+    return [f"{table} {chain} rule {number}: {packets} packets, {size} bytes"
+            for (table, chain, number), (packets, size) in sorted(counted.items())]  # fmt: skip
+
+
+class TwinCluster(Cluster):
+    """A cluster whose flows and changes happen in the kernel, too, once `twin` is set."""
+
+    twin: Twin | None = None
+
+    def _both(
+        self, kind: str, source: str, where: Target, real: Callable[[Flow], None], emulated: Callable[[], Flow],
+        *, judged: bool = True,
+    ) -> Flow:  # fmt: skip
+        if self.twin is None or self.twin.report.undecided:
+            return emulated()
+        return self.twin.flow(self.netns(source), kind, where, real, emulated, judged=judged)
+
+    def tcp(
+        self, source: str, to: str | Target, send: bytes = b"", *, port: int = 0, close: bool = True,
+        timeout_s: float = 10, name: str = "",
+    ) -> Flow:  # fmt: skip
+        where = to if isinstance(to, Target) else self.resolve(to, "TCP")
+        return self._both(
+            "tcp", source, where,
+            lambda made: flows.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close),
+            lambda: super(TwinCluster, self).tcp(
+                source, where, send, port=port, close=close, timeout_s=timeout_s, name=name
+            ),
+        )  # fmt: skip
+
+    def udp(
+        self, source: str, to: str | Target, send: bytes = b"ping", *, port: int = 0, connected: bool = True,
+        reply: bool = True, timeout_s: float = 5, name: str = "",
+    ) -> Flow:  # fmt: skip
+        where = to if isinstance(to, Target) else self.resolve(to, "UDP")
+        return self._both(
+            "udp", source, where,
+            lambda made: flows.udp(
+                made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply
+            ),
+            lambda: super(TwinCluster, self).udp(
+                source, where, send, port=port, connected=connected, reply=reply, timeout_s=timeout_s, name=name
+            ),
+            judged=reply,
+        )  # fmt: skip
+
+    def ping(
+        self, source: str, to: str | Target, count: int = 1, *, interval_s: float = 1, size: int = 56, ttl: int = 0,
+        timeout_s: float = 5, name: str = "",
+    ) -> Flow:  # fmt: skip
+        where = self._ping_target(to)
+        interval_ns, timeout_ns = int(interval_s * SECOND), int(timeout_s * SECOND)
+        return self._both(
+            "ping", source, where,
+            lambda made: flows.ping(
+                made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl
+            ),
+            lambda: super(TwinCluster, self).ping(
+                source, where, count, interval_s=interval_s, size=size, ttl=ttl, timeout_s=timeout_s, name=name
+            ),
+        )  # fmt: skip
+
+    def send(
+        self, source: str, packet: Any, *, device: str | None = None, timeout_s: float = 5, name: str = ""
+    ) -> Flow:
+        built = craft.expression(packet) if isinstance(packet, str) else packet
+        return self._both(
+            "send", source, Target(0, 0, "the link"),
+            lambda made: _send(made, built, device),
+            lambda: super(TwinCluster, self).send(source, built, device=device, timeout_s=timeout_s, name=name),
+            judged=False,
+        )  # fmt: skip
+
+    def apply(self, obj: Object) -> Object:
+        stored = super().apply(obj)
+        self._follow(f"apply {obj.key}")
+        return stored
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        super().delete(kind, namespace, name)
+        self._follow(f"delete {kind} {name}")
+
+    def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
+        super().scale(kind, namespace, name, replicas)
+        self._follow(f"scale {kind} {name}")
+
+    def wait(self, seconds: float) -> None:
+        if self.twin is not None and not self.twin.report.undecided:
+            self.twin.loop.run_until(self.twin.loop.now + int(seconds * SECOND))
+        super().wait(seconds)
+
+    def link(self, where: str, **changes: Any) -> None:
+        super().link(where, **changes)
+        self._follow(f"link of {where}")
+
+    def _follow(self, name: str) -> None:
+        if self.twin is not None and not self.twin.report.undecided:
+            try:
+                self.twin.change(name)
+            except Undecided as reason:
+                self.twin.report.undecided = str(reason)
+
+
+def _send(made: Flow, packet: Any, device: str | None) -> None:
+    made.client.sockets.send_packet(packet, made.number, device)
+    clock = made.cluster.clock
+    clock.run_until(clock.now + SEND_NS)
+
+
+@contextmanager
+def one_cpu() -> Iterator[None]:
+    """On one CPU all of an exchange happens in one order. Twins side by side take different ones."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[os.getpid() % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def judge(
+    scenario: Scenario | str | os.PathLike[str], progress: Callable[[int, int, str], None] | None = None
+) -> Report:
+    """Run a scenario on both sides and compare. Raises InputError, and TwinError with what is missing here."""
+    lost = missing()
+    if lost:
+        raise TwinError(lost)
+    if not isinstance(scenario, Scenario):
+        scenario = load(scenario)
+    report = Report(scenario.name, platform.release())
+    with one_cpu():
+        twins: list[Twin] = []
+
+        def made(script: Scenario) -> Cluster:
+            spec = script.spec
+            cluster = TwinCluster(build.config(spec.cluster, script.conflist), script.objects, seed=spec.seed)
+            twin = Twin(cluster, report)
+            twins.append(twin)
+            try:
+                twin.begin()
+                cluster.twin = twin
+            except Undecided as reason:
+                report.undecided = str(reason)
+            return cluster
+
+        try:
+            ran = scenario_run.run(scenario, build=made, progress=progress)
+            report.notes += ran.failures
+        finally:
+            for twin in twins:
+                twin.close()
+    return report
+
+
+def main(path: str, output: str = "text") -> int:
+    """The command: prints the report (`output` text or json); gives the exit status."""
+    try:
+        report = judge(path)
+    except EmuError as error:
+        sys.stderr.write(f"emu twin: {error}\n")
+        return error.exit_status
+    sys.stdout.write(json.dumps(report.data(), indent=2) + "\n" if output == "json" else report.text())
+    return report.exit_status
