@@ -185,8 +185,9 @@ class Bridge(Device):
         port = device.master
         self.ports.remove(port)
         device.master = device.rx_handler = None
-        self.fdb.pop(device.mac, None)
-        self.fdb[self.mac] = FdbEntry(self.mac, None, 0, static=True)  # which a port may have lent the bridge
+        # the bridge or another port may have the same address (fdb_delete_local)
+        if device.mac != self.mac and all(each.device.mac != device.mac for each in self.ports):
+            self.fdb.pop(device.mac, None)
         for mac in [mac for mac, entry in self.fdb.items() if entry.port is port]:
             del self.fdb[mac]
 

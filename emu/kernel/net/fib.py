@@ -112,6 +112,15 @@ class FibTable:
                 return route
         return None
 
+    def lookup_out(self, dst: int, oif: Any) -> Route | None:
+        """As `lookup`, of routes out of one device: others of the prefix, and longer ones, do not hide it."""
+        for netmask, routes in self.levels:
+            if dst & netmask in routes:
+                for route in self._routes[Prefix(dst & netmask, netmask.bit_count())]:
+                    if route.device in (oif, None):
+                        return route
+        return None
+
     def __iter__(self) -> Iterator[Route]:
         """Most general first, then by address, as `ip route` lists."""
         for prefix in sorted(self._routes, key=lambda each: (each.length != 0, each.net, each.length)):
@@ -197,9 +206,10 @@ class Fib:
                     return route
             return None
         for rule in self._rules:
-            if rule.matches(dst, src, mark, iif):
-                route = self.tables[rule.table].lookup(dst) if rule.table in self.tables else None
-                if route is not None and route.kind != "throw" and (oif is None or route.device in (oif, None)):
+            if rule.table in self.tables and rule.matches(dst, src, mark, iif):
+                table = self.tables[rule.table]
+                route = table.lookup(dst) if oif is None else table.lookup_out(dst, oif)
+                if route is not None and route.kind != "throw":
                     return route
         return None
 

@@ -1,0 +1,138 @@
+"""The FIB's answer is that of a naive list: rules in order, longest prefix, lowest metric; after adds, deletes, throws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from emu.clock import Clock
+from emu.errors import InputError
+from emu.kernel.link.device import Device
+from emu.kernel.net.fib import FAILING, LOCAL_TABLE, MAIN_TABLE, Fib, Route, parse_route
+from emu.kernel.net.fib_rules import IpRule
+from emu.testing.strategies import addresses, examples, prefixes
+from emu.wire.addr import Prefix, ip4_text, mask
+
+DEVICES = tuple(Device(Clock(), name) for name in ("eth0", "eth1"))
+KINDS = ("unicast", "unicast", "unicast", *FAILING, "throw", "local", "broadcast")
+# few bits, so that prefixes nest and clash
+NETS = prefixes(within="10.0.0.0/8", shortest=8, longest=12) | prefixes(0, 4) | prefixes(28, 32, within="10.0.0.0/28")
+PROBES = addresses("10.0.0.0/28") | addresses("10.0.0.0/8") | addresses()
+
+
+@dataclass
+class Naive:
+    """Routes in a list, rules in a list."""
+
+    routes: list[Route] = field(default_factory=list)
+    rules: list[IpRule] = field(default_factory=list)
+
+    def lookup(self, dst: int, src: int, mark: int, iif: str, oif: Device | None) -> Route | None:
+        for each in sorted(self.rules, key=lambda rule: rule.priority):
+            fits = (dst & mask(each.dst.length), src & mask(each.src.length)) == (each.dst.net, each.src.net)
+            if not fits or mark & each.mask != each.mark or each.iif not in ("", iif):
+                continue
+            found = [r for r in self.routes if r.table == each.table and dst & mask(r.prefix.length) == r.prefix.net]
+            found = [r for r in found if oif is None or r.device in (oif, None)]
+            if found:
+                best = min(found, key=lambda route: (-route.prefix.length, route.metric))
+                if best.kind != "throw":
+                    return best
+        return None
+
+
+class Routing(RuleBasedStateMachine):
+    """A Fib beside a Naive, changed in the same way."""
+
+    routes: Bundle[Route] = Bundle("routes")
+    rules: Bundle[IpRule] = Bundle("rules")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fib = Fib()
+        self.naive = Naive(rules=list(self.fib.rules))
+
+    @rule(
+        target=routes, prefix=NETS, kind=st.sampled_from(KINDS), device=st.sampled_from(DEVICES),
+        metric=st.sampled_from((0, 0, 100)), table=st.sampled_from((MAIN_TABLE, MAIN_TABLE, LOCAL_TABLE, 7)),
+    )  # fmt: skip
+    def add(self, prefix: Prefix, kind: str, device: Device, metric: int, table: int) -> object:
+        out = device if kind in ("unicast", "local", "broadcast") else None
+        route = Route(prefix, kind, out, metric=metric, table=table)
+        taken = any((r.prefix, r.metric, r.table) == (prefix, metric, table) for r in self.naive.routes)
+        try:
+            self.fib.add(route)
+        except InputError:
+            assert taken
+            return multiple()
+        assert not taken
+        self.naive.routes.append(route)
+        return route
+
+    @rule(route=consumes(routes))
+    def remove(self, route: Route) -> None:
+        if route in self.naive.routes:
+            self.fib.remove(route)
+            self.naive.routes.remove(route)
+
+    @rule(device=st.sampled_from(DEVICES))
+    def device_goes(self, device: Device) -> None:
+        self.fib.remove_device(device)
+        self.naive.routes = [route for route in self.naive.routes if route.device is not device]
+
+    @rule(
+        target=rules, priority=st.sampled_from((0, 100, 100, 40000)), table=st.sampled_from((MAIN_TABLE, 7, 99)),
+        src=prefixes(0, 8, within="10.0.0.0/8") | st.just(Prefix(0, 0)), dst=prefixes(0, 1) | st.just(Prefix(0, 0)),
+        mark=st.sampled_from(((0, 0), (1, 1))), iif=st.sampled_from(("", "", "eth0")),
+    )  # fmt: skip
+    def add_rule(self, priority: int, table: int, src: Prefix, dst: Prefix, mark: tuple[int, int], iif: str) -> IpRule:
+        made = IpRule(priority, table, src, dst, *mark, iif)
+        self.fib.add_rule(made)
+        self.naive.rules.append(made)
+        return made
+
+    @rule(gone=consumes(rules))
+    def remove_rule(self, gone: IpRule) -> None:
+        self.fib.remove_rule(gone)
+        self.naive.rules.remove(gone)
+
+    @rule(
+        dst=PROBES, src=PROBES, mark=st.sampled_from((0, 1, 3)), iif=st.sampled_from(("", "eth0")),
+        oif=st.sampled_from((None, None, *DEVICES)),
+    )  # fmt: skip
+    def look_up(self, dst: int, src: int, mark: int, iif: str, oif: Device | None) -> None:
+        assert self.fib.lookup(dst, src, mark, iif, oif) is self.naive.lookup(dst, src, mark, iif, oif)
+
+    @invariant()
+    def every_routes_own_address_is_looked_up_alike(self) -> None:
+        for route in self.naive.routes[-3:]:
+            assert self.fib.lookup(route.prefix.net) is self.naive.lookup(route.prefix.net, 0, 0, "", None)
+
+    @invariant()
+    def all_are_listed(self) -> None:
+        assert sorted(map(id, (r for table in self.fib.tables.values() for r in table))) == sorted(
+            map(id, self.naive.routes)
+        )
+        assert self.fib.own == {r.prefix.net for r in self.naive.routes if r.kind == "local" and r.prefix.length == 32}
+
+
+TestRouting = Routing.TestCase
+TestRouting.settings = examples(150, stateful_step_count=40)
+
+
+@given(
+    NETS, st.sampled_from(("unicast", *FAILING, "throw")), st.integers(0, 2), st.sampled_from((0, 1400)), st.booleans()
+)
+@examples(100)
+def test_a_routes_text_is_the_route(prefix: Prefix, kind: str, gateway: int, mtu: int, metric: bool) -> None:
+    unicast = kind == "unicast"
+    route = Route(
+        prefix, kind, DEVICES[0] if unicast else None, gateway if unicast else 0, mtu=mtu, metric=int(metric) * 50,
+        scope="link" if unicast and not gateway else "global",
+    )  # fmt: skip
+    again = parse_route(route.text(), {device.name: device for device in DEVICES}.__getitem__)
+    names = list(Route.__slots__)
+    assert [getattr(again, name) for name in names] == [getattr(route, name) for name in names], ip4_text(prefix.net)
