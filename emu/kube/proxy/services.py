@@ -213,12 +213,14 @@ class Snapshot:
     """All service ports and their endpoints at one moment, for all nodes.
 
     `kept` is what compilers made of it, so that nodes share it; `before` what they made of the moment before.
+    `moment` stands for the snapshot where one must not hold on to it.
     """
 
     ports: list[ServicePort]
     endpoints: Mapping[PortKey, tuple[Endpoint, ...]]
     kept: dict[Any, Any] = field(default_factory=dict)
     before: Mapping[Any, Any] = field(default_factory=dict)
+    moment: object = field(default_factory=object)
 
     @classmethod
     def of(

@@ -1,0 +1,121 @@
+"""kube-proxy's own rows: which conntrack entries go after a sync, and when one looks for them at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from emu.clock import Clock
+from emu.kernel.boot import namespace, netfilter
+from emu.kernel.netfilter.conn import Conn, inverse
+from emu.kube.api.core import Service
+from emu.kube.api.discovery import EndpointSlice
+from emu.kube.api.loader import convert
+from emu.kube.proxy.cleanup import clean_up, local_ready, required, stale
+from emu.kube.proxy.services import Endpoint, PortKey, Snapshot, endpoints_by_port
+from emu.wire.addr import ip4
+
+DATA = Path(__file__).parents[2] / "data" / "kube-proxy"
+CLEANUP = yaml.safe_load((DATA / "conntrack_cleanup.yaml").read_text())["cases"]
+CHANGES = yaml.safe_load((DATA / "endpoint_changes.yaml").read_text())
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+CLIENT, HERE = ip4("10.9.9.9"), "here"
+
+
+def snapshot(manifests: list[dict[str, Any]]) -> Snapshot:
+    objects = [each for manifest in manifests for each in convert(manifest)]
+    services = [each for each in objects if isinstance(each, Service)]
+    return Snapshot.of(services, [each for each in objects if isinstance(each, EndpointSlice)])
+
+
+def entry(row: dict[str, Any], number: int) -> Conn:
+    net = namespace(Clock(), "node")
+    netfilter(net)
+    proto = PROTOCOLS[row["protocol"]]
+    dst = ip4("192.168.7.7") if row["orig_dst"] == "any" else ip4(row["orig_dst"])
+    orig = proto, CLIENT, dst, 1000 + number, row["orig_dport"]
+    reply = inverse(orig)
+    if row["reply_sport"] is not None:
+        reply = proto, ip4(row["reply_src"]), CLIENT, row["reply_sport"], 1000 + number
+    assert reply is not None and reply[1] == (dst if row["reply_sport"] is None else ip4(row["reply_src"]))
+    return Conn(net.conntrack, number, orig, reply, 0)
+
+
+@pytest.mark.parametrize("case", CLEANUP, ids=lambda case: case["name"])
+def test_stale_entries(case: dict[str, Any]) -> None:
+    entries = [entry(row, number) for number, row in enumerate(case["entries"])]
+    gone = {each.number for each in stale(snapshot(case["objects"]), entries)}
+    assert gone == {number for number, row in enumerate(case["entries"]) if row["action"] == "delete"}
+
+
+def test_there_are_rows() -> None:
+    rows = [row for case in CLEANUP for row in case["entries"]]
+    assert (len(rows), sum(row["action"] == "delete" for row in rows)) == (74, 14)
+    assert len(CHANGES["cases"]) == 15
+
+
+def endpoints(said: dict[str, list[str]]) -> dict[PortKey, tuple[Endpoint, ...]]:
+    """A row's map, by way of the slices that make it: one a port."""
+    slices = []
+    for name, each in said.items():
+        place, _, port = name.partition(":")
+        namespace_, _, service = place.partition("/")
+        addresses = [text.partition(" ")[::2] for text in each]
+        manifest = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"namespace": namespace_, "name": port, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": [text.partition(":")[0]], **({"nodeName": HERE} if local else {})}
+                for text, local in reversed(addresses)
+            ],
+            "ports": [{"name": port, "protocol": "UDP", "port": int(addresses[0][0].partition(":")[2])}],
+        }
+        slices += [found for found in convert(manifest) if isinstance(found, EndpointSlice)]
+    return endpoints_by_port(slices)
+
+
+@pytest.mark.parametrize("case", CHANGES["cases"], ids=lambda case: case["name"])
+def test_endpoint_changes(case: dict[str, Any]) -> None:
+    before, after = endpoints(case["before"]), endpoints(case["after"])
+    for said, made in ((case["before"], before), (case["after"], after)):
+        told = {
+            f"{k.namespace}/{k.name}:{k.port}": [f"{e}{' local' * (e.node == HERE)}" for e in made[k]] for k in made
+        }
+        assert told == said  # in the proxy's order: as text
+    assert required(before, after) is case["conntrack_cleanup_required"]
+    local = {f"{ns}/{name}": count for (ns, name), count in local_ready(after, HERE).items()}
+    assert local == case["local_ready"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_terminating_endpoints_do_not_count_for_health(when: str) -> None:
+    rows = CHANGES["terminating"]
+    key = PortKey("ns1", "svc1", "", "TCP")
+    found = tuple(
+        Endpoint(
+            row["address"], 80, HERE, row["ready"], row.get("serving", row["ready"]), row.get("terminating", False)
+        )
+        for row in rows[when]
+    )
+    assert len(local_ready({key: found}, HERE)) == rows[f"services_with_local_ready_{when}"]
+
+
+def test_a_tcp_change_of_a_service_with_a_udp_port_counts() -> None:
+    tcp, udp = PortKey("a", "dns", "tcp", "TCP"), PortKey("a", "dns", "udp", "UDP")
+    one, two = (Endpoint("10.0.0.1", 53),), (Endpoint("10.0.0.2", 53),)
+    assert required({tcp: one, udp: one}, {tcp: two, udp: one})
+    assert not required({tcp: one}, {tcp: two})
+    assert not required({tcp: one, udp: one}, {tcp: one, udp: one})
+
+
+def test_nothing_is_looked_for_when_no_endpoint_changed() -> None:
+    case = CLEANUP[0]
+    state, again = snapshot(case["objects"]), snapshot(case["objects"])
+    entries = [entry(row, number) for number, row in enumerate(case["entries"])]
+    assert clean_up(state, again, entries) == []
+    assert len(clean_up(None, state, entries)) == 14
