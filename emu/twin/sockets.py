@@ -112,16 +112,16 @@ class RealTcp(_Real):
         self._call(self.real.listen, backlog)
 
     def connect(self, remote: Endpoint) -> None:
+        """Connect, and ask at once how it went, as a client with a time limit does. An ICMP error that came inside the
+        call is a soft one to Linux (the call owns the socket, tcp_v4_err), and would be forgotten for a second SYN."""
         self.peer = _text(remote)
-        try:
-            failed = self.real.connect_ex(self.peer)
-        finally:
-            self._named()
+        failed = self.real.connect_ex(self.peer)
+        self._named()
         if failed not in (0, errno.EINPROGRESS):
-            if failed in (errno.ECONNREFUSED, errno.EHOSTUNREACH) and self.state != "SYN_SENT":
-                self._fail(failed)  # the answer came before the call returned
-            else:
-                raise SocketError(failed)
+            raise SocketError(failed)
+        self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        if self.error:
+            self.abort()
 
     def accept(self) -> RealTcp:
         real, peer = self._call(self.real.accept)
@@ -140,6 +140,8 @@ class RealTcp(_Real):
     @property
     def state(self) -> str:
         """As `ss` names it; after `close` the kernel's list is asked."""
+        if self.error and not self.closed:
+            return "CLOSE"
         if self in self.net.open:
             info: bytes = self.real.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
             return STATES[info[0]]

@@ -44,6 +44,9 @@ from emu.twin.ring import Ring, Seen
 from emu.twin.sockets import RealNet, RealTcp
 from emu.twin.space import TwinError, missing
 
+# A kernel's timers are never early and, by its timer wheel, up to 3.2 % late: a client there waits that much longer, so
+# that what is due just when it gives up comes first on both sides
+LATE = 1.04
 SEND_NS = 20 * MS  # how long a user's own packet is watched
 # A client cannot tell a reset from a rejection, nor a drop from silence: the frames tell
 CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
@@ -320,7 +323,7 @@ class TwinCluster(Cluster):
         where = to if isinstance(to, Target) else self.resolve(to, "TCP")
         return self._both(
             "tcp", source, where,
-            lambda made: flows.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close),
+            lambda made: flows.tcp(made, send, port=port, timeout_ns=_patience(timeout_s), close=close),
             lambda: super(TwinCluster, self).tcp(
                 source, where, send, port=port, close=close, timeout_s=timeout_s, name=name
             ),
@@ -334,7 +337,7 @@ class TwinCluster(Cluster):
         return self._both(
             "udp", source, where,
             lambda made: flows.udp(
-                made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply
+                made, send, port=port, timeout_ns=_patience(timeout_s), connected=connected, reply=reply
             ),
             lambda: super(TwinCluster, self).udp(
                 source, where, send, port=port, connected=connected, reply=reply, timeout_s=timeout_s, name=name
@@ -347,7 +350,7 @@ class TwinCluster(Cluster):
         timeout_s: float = 5, name: str = "",
     ) -> Flow:  # fmt: skip
         where = self._ping_target(to)
-        interval_ns, timeout_ns = int(interval_s * SECOND), int(timeout_s * SECOND)
+        interval_ns, timeout_ns = int(interval_s * SECOND), _patience(timeout_s)
         return self._both(
             "ping", source, where,
             lambda made: flows.ping(
@@ -397,6 +400,10 @@ class TwinCluster(Cluster):
                 self.twin.change(name)
             except Undecided as reason:
                 self.twin.report.undecided = str(reason)
+
+
+def _patience(timeout_s: float) -> int:
+    return int(timeout_s * LATE * SECOND)
 
 
 def _send(made: Flow, packet: Any, device: str | None) -> None:
