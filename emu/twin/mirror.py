@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
+import shutil
 import socket
 import struct
 import time
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from emu.errors import Undecided
 from emu.kernel.net.netns import Netns
 from emu.twin.picture import Link, Picture, take
 from emu.twin.space import Space, TwinError
@@ -58,6 +60,7 @@ class Mirror:
             for net in changed:
                 self._await_links(self.spaces[net], wanted[net])
         for net in changed:
+            self._lose(self.spaces[net], old[net], wanted[net])
             self._routes(self.spaces[net], old[net], wanted[net])
             if wanted[net].iptables != old[net].iptables:
                 self.spaces[net].run("iptables-restore", text=wanted[net].iptables or _empty(old[net].iptables))
@@ -188,6 +191,25 @@ class Mirror:
             if time.monotonic() > deadline:
                 raise TwinError(f"{space.name}: no carrier on {', '.join(sorted(want - ready))}")
             time.sleep(0.01)
+
+    @staticmethod
+    def _lose(space: Space, old: Picture, new: Picture) -> None:
+        """Chosen frames are lost where netem would lose them: before the tap (nftables' egress hook counts them)."""
+        for name, link in new.links.items():
+            before = old.links[name].lose if name in old.links else ()
+            if link.lose == before:
+                continue
+            if shutil.which("nft") is None:
+                raise Undecided("to lose chosen frames the twin needs nft, which is not here")
+            table = f"table netdev emu-{link.name}"
+            text = f"{table}\ndelete {table}\n"
+            if link.lose:
+                numbers = ", ".join(map(str, link.lose))
+                text += (
+                    f'{table} {{ chain lose {{ type filter hook egress device "{link.name}" priority 0; '
+                    f"numgen inc mod 4294967295 {{ {numbers} }} drop; }}; }}\n"
+                )
+            space.run("nft", "-f", "-", text=text)
 
     # -- routes ---------------------------------------------------------------------------------
 

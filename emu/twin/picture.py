@@ -20,7 +20,8 @@ USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
 
 
 class Link(NamedTuple):
-    """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` in 1/100 s."""
+    """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` in 1/100 s; `lose`
+    numbers the frames to lose on the way out, 0 for the next."""
 
     name: str
     kind: str
@@ -30,6 +31,7 @@ class Link(NamedTuple):
     peer: tuple[Netns, str] | None = None
     ageing_cs: int = 0
     promisc: bool = False
+    lose: tuple[int, ...] = ()
 
 
 class Port(NamedTuple):
@@ -85,8 +87,12 @@ def take(net: Netns) -> Picture:
 
 
 def _link(net: Netns, device: Device) -> Link:
-    if device.netem is not None:
-        raise Undecided(f"{net.name}: {device.name} is impaired (delay or loss), and chance on a wire is not compared")
+    netem = device.netem
+    lose: tuple[int, ...] = ()
+    if netem is not None:
+        if netem.delay_ns or netem.jitter_ns or netem.loss:
+            raise Undecided(f"{net.name}: {device.name} has a delay or random loss, which are not compared")
+        lose = tuple(sorted(number - netem.count for number in netem.lose if number >= netem.count))
     mac, peer, ageing_cs = mac_text(device.mac), None, 0
     if isinstance(device, Veth):
         if device.peer is None or device.peer.net is None:
@@ -96,7 +102,7 @@ def _link(net: Netns, device: Device) -> Link:
         ageing_cs = device.ageing_ns // 10_000_000
     elif device.kind != "loopback":
         raise Undecided(f"{net.name}: the twin makes no {device.kind} ({device.name})")
-    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc)
+    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose)
 
 
 def _rule(rule: IpRule) -> str:
