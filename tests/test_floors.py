@@ -18,7 +18,7 @@ FLOORS = (
     "kernel.transport | kernel.tunnel",
     "kernel.boot | kube.store",
     "kube.cni | kube.proxy | kube.policy | kube.dns | kube.controllers | kube.scheduler | apps | capture",
-    "kube.cluster kube.kubelet kube.node kube.underlay kube.target kube.flow | lab",
+    "kube.cluster kube.loops kube.kubelet kube.node kube.underlay kube.target kube.flow | lab",
     "scenario",
     "report",
     "twin | testing",

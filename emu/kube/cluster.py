@@ -1,16 +1,16 @@
 """The cluster, assembled: underlay, nodes, objects, and the loop that makes one follow from the other.
 
-One readable page: `Cluster(config, objects)` boots everything, `apply`/`delete`/`scale` change objects
-and `settle` lets controllers, scheduler, kubelets and proxies work until nothing changes; `tcp`, `udp`,
-`ping` and `send` run flows. Must not know scenarios or files.
+One readable page: `Cluster(config, objects)` boots everything, `apply`/`delete`/`scale`/`drain` change objects
+and `settle` lets time pass until everybody has followed (`loops.py`); `tcp`, `udp`, `ping` and `send` run flows.
+Must not know scenarios or files.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from emu import craft
 from emu.apps import apps
@@ -22,25 +22,23 @@ from emu.kernel.link.netem import Netem
 from emu.kernel.net.netns import Netns
 from emu.kube import controllers, flow, target
 from emu.kube.api import core
-from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object, ObjectMeta
 from emu.kube.api.meta import replace as change
 from emu.kube.cni.networks import Network, load_network
 from emu.kube.flow import Flow
 from emu.kube.kubelet import Kubelet
+from emu.kube.loops import Loops, Timing
 from emu.kube.node import Node, Sandbox
-from emu.kube.proxy.iptables import ProxyConfig, compile_snapshot
-from emu.kube.proxy.services import Snapshot
-from emu.kube.scheduler import schedule
+from emu.kube.proxy.iptables import ProxyConfig
 from emu.kube.store import Store
 from emu.kube.target import Target
 from emu.kube.underlay import Underlay
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
-ROUNDS = 200  # more passes than any chain of owners needs
 ZONE = "topology.kubernetes.io/zone"
+O = TypeVar("O", bound=Object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +65,7 @@ class ClusterConfig:
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     sysctls: Mapping[str, int | str] | None = None
     hairpin: bool = False
+    timing: Timing = field(default_factory=Timing)
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
@@ -103,7 +102,6 @@ class Cluster:
         self.namespaces: dict[str, Netns] = {}
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
-        self._snapshot: Snapshot | None = None
         declared = [each for each in objects if isinstance(each, core.Node)]
         plan = self._plan(config, declared)
         self.underlay = Underlay(self.clock, config.underlay, len(plan), {})
@@ -119,7 +117,8 @@ class Cluster:
         for obj in objects:
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
-        self.settle()
+        self.loops = Loops(self, config.timing)
+        self.loops.start()
         if self.capture is not None:
             self.capture.names.update(self.names())
         gc.freeze()
@@ -253,56 +252,62 @@ class Cluster:
 
     # -- objects --------------------------------------------------------------------------------
 
-    def apply(self, obj: Object) -> Object:
-        """Create or change an object and let the cluster follow."""
+    def apply(self, obj: O, *, settle: bool = True) -> O:
+        """Create or change an object and let the cluster follow. Without `settle` it follows as time passes."""
         stored = self.store.apply(obj)
-        self.settle()
+        self._follow(settle)
         return stored
 
-    def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object and let the cluster follow. Raises InputError when it is not there."""
-        self.store.delete(Key(kind_named(kind), namespace, name))
-        self.settle()
+    def delete(
+        self, kind: str, namespace: str, name: str, *, grace_s: int | None = None, settle: bool = True
+    ) -> None:
+        """Delete an object and let the cluster follow: settled, a pod is gone. `grace_s` None is the pod's own grace
+        period, 0 ends it at once. Raises InputError when the object is not there."""
+        self.store.delete(Key(kind_named(kind), namespace, name), grace_s)
+        self._follow(settle)
 
-    def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
+    def scale(self, kind: str, namespace: str, name: str, replicas: int, *, settle: bool = True) -> None:
         """Set a workload's replicas. Raises InputError."""
         controllers.scale(self.store, Key(kind_named(kind), namespace, name), replicas)
-        self.settle()
+        self._follow(settle)
 
-    def settle(self) -> None:
-        """Controllers, scheduler, kubelets, in turns until nothing changes; then every node's kube-proxy."""
-        for _ in range(ROUNDS):
-            before = self.store.version
-            controllers.reconcile(self.store, self.seed, service_subnet=self.service_subnet)
-            schedule(self.store)
-            here: dict[str, list[core.Pod]] = {}
-            for pod in self.store.list(core.Pod):
-                here.setdefault(pod.spec.node_name, []).append(pod)
-            for kubelet in self.kubelets:
-                kubelet.sync(here.get(kubelet.node.name, ()))
-            if self.store.version == before:
-                break
-        self._proxy()
+    def drain(self, name: str, *, settle: bool = True) -> list[str]:
+        """`kubectl drain --ignore-daemonsets --force`: cordon a node and delete its pods but those of DaemonSets;
+        which these were. Raises InputError."""
+        self.cordon(name, settle=False)
+        gone = []
+        for pod in self.store.list(core.Pod):
+            owner = pod.metadata.controller
+            if pod.spec.node_name == name and not pod.terminating and (owner is None or owner.kind != "DaemonSet"):
+                self.store.delete(pod.key)
+                gone.append(f"{pod.namespace}/{pod.name}")
+        self._follow(settle)
+        return gone
+
+    def cordon(self, name: str, *, unschedulable: bool = True, settle: bool = True) -> None:
+        """`kubectl cordon`, or with `unschedulable` False `uncordon`. Raises InputError."""
+        obj = self.store.get(core.Node, "", self.node(name).name)
+        assert obj is not None
+        self.store.put(change(obj, spec=change(obj.spec, unschedulable=unschedulable)))
+        self._follow(settle)
+
+    def _follow(self, settle: bool) -> None:
+        if settle:
+            self.settle()
+            return
+        self.loops.act()
         self.clock.drain()
         if self.capture is not None:
             self.capture.names.update(self.names())
 
-    def _proxy(self) -> None:
-        """Every node's kube-proxy: compile what is, put it in force where it changed."""
-        snapshot = Snapshot.of(self.store.list(core.Service), self.store.list(EndpointSlice), after=self._snapshot)
-        self._snapshot = snapshot
-        for node in self.nodes.values():
-            obj = self.store.get(core.Node, "", node.name)
-            config = replace(
-                self.config.proxy,
-                node_name=node.name,
-                node_ip=ip4_text(node.ip),
-                zone=obj.zone if obj is not None else "",
-                pod_cidr=str(node.pod_cidr or ""),
-                cluster_cidr=self.config.proxy.cluster_cidr or str(self.pod_subnet),
-                node_addresses=tuple(ip4_text(each.addr) for each in node.net.addresses),
-            )
-            node.proxy(compile_snapshot(snapshot, config), snapshot.kept)
+    def settle(self) -> None:
+        """Let time pass until everybody has followed: slices and rules are up to date, deleted pods are gone."""
+        self.loops.act()
+        self.clock.drain()
+        if self.loops.under_way:
+            self.clock.run(until=lambda: not self.loops.under_way)
+        if self.capture is not None:
+            self.capture.names.update(self.names())
 
     def names(self) -> dict[int, list[str]]:
         """Every address that has a name: pods, nodes, Services, the outside."""

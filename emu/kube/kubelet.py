@@ -1,15 +1,17 @@
 """The kubelet of one node: pods that are bound here get a sandbox, an address by CNI, and their apps.
 
 All containers of a pod share the sandbox's namespace; a port that two of them want goes to the first, and
-the pod is not Ready. Must not know controllers or proxies.
+the pod is not Ready. A deleted pod serves on until its grace period ends. Must not know controllers or proxies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.apps import apps
+from emu.clock import MS, SECOND, Timer
 from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
 from emu.kube.api.core import Condition, Container, Pod, PodIP
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from emu.kube.cluster import Cluster
 
 APP_ANNOTATION = "emu/app"
+READY_ANNOTATION = "emu/ready"  # "false": the readiness probe fails
+TERMINATE_ANNOTATION = "emu/terminate"  # "at-once": the containers end when they are asked to
+SANDBOX_STOP_NS = 100 * MS  # from the last container's end to the network's
 IFNAME = "eth0"
 Wanted = tuple[str, int, str]  # app, port, protocol
 
@@ -39,6 +44,7 @@ class Kubelet:
         network.prepare(self.host)
         if network.rules:
             node.add_rules(network.rules)
+        self._ending: dict[str, Timer] = {}  # by uid
 
     def sync(self, pods: Iterable[Pod]) -> None:
         """Start what is new, stop what is gone. Raises InputError when the network refuses a pod."""
@@ -49,7 +55,51 @@ class Kubelet:
                 self._stop(sandbox)
         for name, pod in wanted.items():
             if name not in self.node.sandboxes:
-                self._start(name, pod)
+                if not pod.terminating:
+                    self._start(name, pod)
+            elif pod.terminating:
+                self._terminate(pod)
+            elif pod.ready is not self._ready(pod, self.node.sandboxes[name]):
+                self._report(pod, self.node.sandboxes[name])
+
+    def _terminate(self, pod: Pod) -> None:
+        """SIGTERM now, SIGKILL when the grace period ends; then the sandbox goes, and the pod's object.
+
+        The apps are as servers that finish what they have begun: they serve until they are killed, unless the
+        annotation emu/terminate says at-once.
+        """
+        uid, loops = pod.metadata.uid, self.cluster.loops
+        at_once = pod.metadata.annotations.get(TERMINATE_ANNOTATION) == "at-once"
+        grace_ns = 0 if at_once else (pod.metadata.deletion_grace_period_seconds or 0) * SECOND
+        due_ns, planned = self.cluster.clock.now + grace_ns, self._ending.get(uid)
+        if planned is not None:
+            if not planned.pending or planned.due_ns <= due_ns:
+                return
+            planned.cancel()
+        loops.under_way.add(uid)
+        self._ending[uid] = self.cluster.clock.call_at(due_ns, partial(self._kill, pod.namespace, pod.name, uid))
+
+    def _kill(self, namespace: str, name: str, uid: str) -> None:
+        """The containers are gone: their sockets close, and the pod is not ready any more."""
+        sandbox, pod = self.node.sandboxes.get(f"{namespace}/{name}"), self.cluster.store.get(Pod, namespace, name)
+        if sandbox is None or pod is None or sandbox.uid != uid:
+            self._forget(uid)
+            return
+        self._end(sandbox)
+        self._report(pod, sandbox)
+        self.cluster.clock.call_later(SANDBOX_STOP_NS, partial(self._remove, pod))
+
+    def _remove(self, pod: Pod) -> None:
+        """The last of it: network and object."""
+        sandbox = self.node.sandboxes.get(f"{pod.namespace}/{pod.name}")
+        self._forget(pod.metadata.uid)
+        if sandbox is not None and sandbox.uid == pod.metadata.uid:
+            self.cluster.store.delete(pod.key, 0)
+            self.cluster.loops.act()
+
+    def _forget(self, uid: str) -> None:
+        self._ending.pop(uid, None)
+        self.cluster.loops.under_way.discard(uid)
 
     def _attachment(self, sandbox: Sandbox) -> Attachment:
         namespace, _, name = sandbox.name.partition("/")
@@ -74,7 +124,16 @@ class Kubelet:
         node.sandboxes[name] = cluster.pods[name] = sandbox
         for container, wanted in self._apps(pod):
             sandbox.containers.append(self._run(sandbox, container, wanted))
-        ready = all(not container.errors for container in sandbox.containers)
+        self._report(pod, sandbox)
+
+    @staticmethod
+    def _ready(pod: Pod, sandbox: Sandbox) -> bool:
+        held = pod.metadata.annotations.get(READY_ANNOTATION) == "false"
+        return not held and not sandbox.ended and all(not container.errors for container in sandbox.containers)
+
+    def _report(self, pod: Pod, sandbox: Sandbox) -> None:
+        """Write the pod's status."""
+        ready, node = self._ready(pod, sandbox), self.node
         status = replace(
             pod.status,
             phase="Running",
@@ -88,7 +147,7 @@ class Kubelet:
                 ),
             ),
         )
-        cluster.store.put(replace(pod, status=status))
+        self.cluster.store.put(replace(pod, status=status))
 
     def _apps(self, pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
         """Each container and the apps on its ports: `echo`, or what the annotation `emu/app: NAME@PORT[/udp]` chooses
@@ -130,10 +189,18 @@ class Kubelet:
                 )
         return running
 
+    @staticmethod
+    def _end(sandbox: Sandbox) -> None:
+        """The containers' processes end."""
+        if not sandbox.ended:
+            sandbox.ended = True
+            for container in sandbox.containers:
+                for app in container.apps:
+                    app.stop()
+
     def _stop(self, sandbox: Sandbox) -> None:
-        for container in sandbox.containers:
-            for app in container.apps:
-                app.stop()
+        self._end(sandbox)
+        self._forget(sandbox.uid)
         del self.node.sandboxes[sandbox.name], self.cluster.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.delete(self.network.config, self._attachment(sandbox))

@@ -1,4 +1,4 @@
-"""A node and what runs on it: its root namespace, its pods' sandboxes, and the rules that its proxy put in force.
+"""A node and what runs on it: its root namespace and its pods' sandboxes.
 
 Must not know the store or the other nodes.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from emu.clock import Clock
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
-from emu.kernel.netfilter.ruleset import Chain, RuleSet
+from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import Prefix
 
@@ -38,7 +38,7 @@ class Container:
 class Sandbox:
     """A pod as its node runs it: one namespace that all its containers share, and what CNI answered.
 
-    A pod of the host's network has the node's namespace and no CNI result.
+    A pod of the host's network has the node's namespace and no CNI result. `ended`: its containers have stopped.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Sandbox:
     ip: int
     containers: list[Container] = field(default_factory=list)
     result: Any = None
+    ended: bool = False
 
     @property
     def host_network(self) -> bool:
@@ -64,7 +65,6 @@ class Node:
         self.net = boot.namespace(clock, name, {**NODE_SYSCTLS, **sysctls})
         boot.netfilter(self.net)
         self.sandboxes: dict[str, Sandbox] = {}
-        self._proxied: RuleSet | None = None
 
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""
@@ -74,35 +74,7 @@ class Node:
         else:
             tables.replace(_parsed(text))
 
-    def proxy(self, rules: RuleSet, shared: dict[Any, Any]) -> None:
-        """Put kube-proxy's rules in force. The jumps in the built-in chains are prepended once; later syncs replace
-        kube-proxy's own chains and leave everybody else's alone. `shared` keeps what agreeing nodes can have together.
-        """
-        tables, before = self.net.tables, self._proxied
-        if rules is before:
-            return
-        current: RuleSet = tables.ruleset
-        key = ("in force", current, before, rules)
-        if key not in shared:
-            if before is None:
-                shared[key] = current.merge(rules, insert=True)
-            else:
-                shared[key] = _replace_chains(current, before, rules)
-        tables.replace(shared[key])
-        self._proxied = rules
-
 
 @cache
 def _parsed(text: str) -> RuleSet:
     return parse_restore(text)
-
-
-def _replace_chains(current: RuleSet, old: RuleSet, new: RuleSet) -> RuleSet:
-    """`current` with the user chains of `old` gone and those of `new` in their place."""
-    result: dict[str, Mapping[str, Chain]] = {}
-    for table, chains in current.tables.items():
-        mine = old.tables.get(table, {})
-        kept = {name: chain for name, chain in chains.items() if chain.policy or name not in mine}
-        added = {name: chain for name, chain in new.tables.get(table, {}).items() if not chain.policy}
-        result[table] = {**kept, **added}
-    return RuleSet(result)

@@ -21,11 +21,15 @@ Watcher = Callable[[Event, Object, Object | None], None]
 
 
 class Store:
-    """`version` grows by one with every change. Lists keep the order in which objects were first added."""
+    """`version` grows by one with every change. Lists keep the order in which objects were first added.
+
+    `graceful(obj, grace_s)` says what an object to be deleted becomes instead, for now; None: nothing, it goes.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.version = 0
+        self.graceful: Callable[[Object, int | None], Object | None] = lambda obj, grace_s: None
         self._objects: dict[str, dict[Key, Object]] = {}
         self._watchers: dict[str, list[Watcher]] = {}
         self._births: Counter[Key] = Counter()
@@ -52,6 +56,11 @@ class Store:
             uid = obj.metadata.uid or self._uid(key)
         else:
             uid = obj.metadata.uid or old.metadata.uid
+            gone = old.metadata.deletion_timestamp
+            if gone is not None and obj.metadata.deletion_timestamp is None:  # nobody takes a deletion back
+                grace_s = old.metadata.deletion_grace_period_seconds
+                meta = replace(obj.metadata, deletion_timestamp=gone, deletion_grace_period_seconds=grace_s)
+                obj = replace(obj, metadata=meta)
             meta = replace(obj.metadata, uid=uid, resource_version=old.metadata.resource_version)
             if replace(obj, metadata=meta) == old:
                 return old
@@ -61,11 +70,16 @@ class Store:
         self._tell("ADDED" if old is None else "MODIFIED", stored, old)
         return stored
 
-    def delete(self, key: Key) -> Object:
-        """Take an object away, at once. Raises InputError when it is not there."""
-        obj = self._objects.get(key.kind, {}).pop(key, None)
+    def delete(self, key: Key, grace_s: int | None = None) -> Object:
+        """Take an object away; at once, unless `graceful` keeps it (never with a `grace_s` of 0). Raises InputError
+        when it is not there."""
+        obj = self.find(key)
         if obj is None:
             raise InputError(f"there is no {key}", expected=self._nearby(key))
+        kept = None if grace_s == 0 else self.graceful(obj, grace_s)
+        if kept is not None:
+            return self.put(kept)
+        del self._objects[key.kind][key]
         self.version += 1
         self._tell("DELETED", obj, obj)
         return obj

@@ -53,6 +53,7 @@ class Underlay:
             port, _eth0 = boot.veth(self.net, "gw", self.router, "eth0", link_mac(0xAA, 1), link_mac(0x42, 1))
             self.switch.add_port(port)
             boot.address(self.router, "eth0", f"{ip4_text(self.gateway_of(0))}/{self._subnet(0).length}")
+        self.announced: dict[int, int] = {}
         self.external = boot.namespace(clock, "external", sysctls)
         self.namespaces["external"] = self.external
         boot.veth(self.router, "ext", self.external, "eth0", link_mac(0xCC, 1), link_mac(0xCC, 10))
@@ -97,6 +98,30 @@ class Underlay:
             self.switch.add_port(port)
         if node.pod_cidr is not None:
             boot.route(self.router, f"{node.pod_cidr} via {ip4_text(node.ip)}")
+
+    def announce(self, front_ends: Mapping[int, int]) -> None:
+        """Lead these addresses (external IPs, load balancer VIPs) to a node each, by host routes of the router, as a
+        balancer's BGP session would. Those of the outside's own subnet the outside leaves to the router."""
+        if front_ends == self.announced:
+            return
+        outside = Prefix.parse(EXTERNAL_NET)
+        for addr, node in [*self.announced.items()]:
+            if front_ends.get(addr) != node:
+                self._withdraw(self.router, addr)
+                if addr in outside:
+                    self._withdraw(self.external, addr)
+        for addr, node in front_ends.items():
+            if self.announced.get(addr) != node:
+                boot.route(self.router, f"{ip4_text(addr)} via {ip4_text(node)}")
+                if addr in outside:
+                    boot.route(self.external, f"{ip4_text(addr)} via {EXTERNAL_ROUTER}")
+        self.announced = dict(front_ends)
+
+    @staticmethod
+    def _withdraw(net: Netns, addr: int) -> None:
+        prefix = Prefix(addr, 32)
+        for route in [each for each in net.fib.main if each.prefix == prefix]:
+            net.fib.remove(route)
 
     def introduce(self, nodes: list[Node]) -> None:
         """Host routes from each node to the others' pods, where a switch joins them."""

@@ -26,19 +26,26 @@ SERVICE_SUBNET = Prefix.parse("10.96.0.0/12")
 _IN_ORDER = (deployment, replicaset, statefulset, daemonset)
 
 
-def reconcile(store: Store, seed: int = 0, *, service_subnet: Prefix = SERVICE_SUBNET) -> bool:
+def reconcile(store: Store, seed: int = 0, *, service_subnet: Prefix = SERVICE_SUBNET, slices: bool = True) -> bool:
     """One pass of every controller; returns whether anything changed. Raises InputError for impossible addresses.
 
-    The seed decides pod suffixes, Service addresses and node ports, each by the object's own name.
+    The seed decides pod suffixes, Service addresses and node ports, each by the object's own name. Without `slices`
+    the EndpointSlices are left as they are.
     """
     before = store.version
     garbage.reconcile(store)
     services.reconcile(store, seed, service_subnet)
     for controller in _IN_ORDER:
         controller.reconcile(store, seed)
+    if slices:
+        reconcile_slices(store, seed)
+    return store.version != before
+
+
+def reconcile_slices(store: Store, seed: int = 0) -> None:
+    """One pass of the two controllers that make EndpointSlices."""
     endpointslice.reconcile(store, seed)
     endpointslicemirroring.reconcile(store, seed)
-    return store.version != before
 
 
 def scale(store: Store, key: Key, replicas: int) -> Object:

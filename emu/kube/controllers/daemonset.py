@@ -27,6 +27,7 @@ def reconcile(store: Store, seed: int) -> None:
             for n in nodes
             if selects(template.spec.node_selector, n.metadata.labels) and template.spec.node_name in ("", n.name)
         ]
+        leaving = {pod.spec.node_name for pod in owned[ds.metadata.uid] if pod.terminating}
         mine: dict[str, Pod] = {}
         for pod in pods.active(owned[ds.metadata.uid]):
             if pod.spec.node_name in wanted and pod.spec.node_name not in mine:
@@ -34,10 +35,11 @@ def reconcile(store: Store, seed: int) -> None:
             else:
                 store.delete(pod.key)
         for node in wanted:
-            if node not in mine:
+            if node not in mine and node not in leaving:  # one at a time on a node
                 name = names.generate(store, "pod", ds.namespace, f"{ds.name}-", seed)
                 mine[node] = pods.create(store, ds, template, name, {_REVISION: revision}, node_name=node)
-        _renew(store, ds, mine, revision)
+        if not leaving:
+            _renew(store, ds, mine, revision)
         status = WorkloadStatus(replicas=len(mine), ready_replicas=sum(p.ready for p in mine.values()))
         store.put(replace(ds, status=status))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel.netfilter.matches.ip import Address, Ip
 from emu.wire.addr import Prefix, ip4, mask
@@ -33,7 +34,8 @@ class ProxyConfig:
 
     `cluster_cidr` may list several, the first IPv4 one counts. `pod_cidr`, `node_ip`, `zone`: the node's.
     `node_addresses` are asked only when `node_port_addresses` is not empty. `nfacct`: the kernel has nfnetlink_acct,
-    so that kube-proxy counts two things by name.
+    so that kube-proxy counts two things by name. `min_sync_period_ns` lies between two syncs, every `sync_period_ns`
+    it is looked whether the rules are still there.
     """
 
     node_name: str = ""
@@ -51,6 +53,8 @@ class ProxyConfig:
     node_port_addresses: tuple[str, ...] = ()  # CIDRs, or "primary" for node_ip
     tcp_be_liberal: bool = False
     nfacct: bool = False
+    min_sync_period_ns: int = SECOND
+    sync_period_ns: int = 30 * SECOND
 
     @property
     def mark(self) -> int:

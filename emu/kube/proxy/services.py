@@ -236,7 +236,9 @@ class Snapshot:
     @property
     def large(self) -> bool:
         """kube-proxy's large-cluster mode: more than 1000 endpoints in all."""
-        return sum(len(each) for each in self.endpoints.values()) > LARGE_CLUSTER_ENDPOINTS
+        if ("large",) not in self.kept:
+            self.kept["large",] = sum(len(each) for each in self.endpoints.values()) > LARGE_CLUSTER_ENDPOINTS
+        return bool(self.kept["large",])
 
     @property
     def same_everywhere(self) -> bool:

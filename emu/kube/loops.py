@@ -1,0 +1,225 @@
+"""The control loops in virtual time: who hears of a change when, and what has not settled yet.
+
+Workload controllers, scheduler and kubelets act at once; EndpointSlices follow `watch_ns` (and the batch period, for
+changes of pods) later, kube-proxies `watch_ns` after the slices and no more often than their minimum sync period.
+Deleted pods stay for their grace period. Must not know flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from emu.apps.healthcheck import HealthCheck
+from emu.capture.pcapng import EPOCH_NS
+from emu.clock import MS, SECOND, Timer
+from emu.kube import controllers
+from emu.kube.api import core
+from emu.kube.api.discovery import EndpointSlice
+from emu.kube.api.meta import Key, Object
+from emu.kube.api.meta import replace as change
+from emu.kube.node import Node
+from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.proxy.proxier import Proxier
+from emu.kube.proxy.services import Snapshot
+from emu.kube.scheduler import schedule
+from emu.wire.addr import ip4, ip4_text
+
+if TYPE_CHECKING:
+    from emu.kube.cluster import Cluster
+
+ROUNDS = 200  # more passes than any chain of owners needs
+OF_SLICES = frozenset(("Pod", "Service", "Node", "Endpoints", "EndpointSlice"))
+OF_PROXIES = frozenset(("Service", "Node", "EndpointSlice"))
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long news takes. `watch_ns`: from a change to whoever watches it. `endpoint_updates_batch_ns`: how long the
+    EndpointSlice controller waits for further changes of pods (--endpointslice-updates-batch-period, 0 by default).
+    """
+
+    watch_ns: int = 5 * MS
+    endpoint_updates_batch_ns: int = 0
+
+
+class Loops:
+    """`start` brings everything up at once; afterwards `act` follows each change, and time does the rest.
+
+    `under_way` holds whatever has yet to happen: the cluster has settled when it is empty. `proxiers` by node name.
+    """
+
+    def __init__(self, cluster: Cluster, timing: Timing) -> None:
+        self.cluster, self.timing = cluster, timing
+        self.store, self.clock = cluster.store, cluster.clock
+        self.under_way: set[Any] = set()
+        self.proxiers: dict[str, Proxier] = {}
+        self.health: dict[str, HealthCheck] = {}
+        self._snapshot: Snapshot | None = None
+        self._view: tuple[list[core.Service], list[EndpointSlice]] | None = None
+        self._timers: dict[str, Timer] = {}
+        self.store.graceful = self._graceful
+
+    def start(self) -> None:
+        """Everything at once, in no time; then the watches begin. Raises InputError."""
+        self.act(slices=True)
+        for node in self.cluster.nodes.values():
+            health = self.health[node.name] = HealthCheck(node.net)
+            self.proxiers[node.name] = Proxier(
+                node.net, self.latest, _Configuration(self.cluster, node), self.under_way, health.serve
+            )
+        self._look()
+        for proxier in self.proxiers.values():
+            proxier.start()
+        self.clock.drain()
+        self.store.watch("*", self._changed)
+        self._tick_later()
+
+    def act(self, *, slices: bool = False) -> None:
+        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes."""
+        cluster, store = self.cluster, self.store
+        for _ in range(ROUNDS):
+            before = store.version
+            controllers.reconcile(store, cluster.seed, service_subnet=cluster.service_subnet, slices=slices)
+            schedule(store)
+            here: dict[str, list[core.Pod]] = {}
+            for pod in store.list(core.Pod):
+                here.setdefault(pod.spec.node_name, []).append(pod)
+            for kubelet in cluster.kubelets:
+                kubelet.sync(here.get(kubelet.node.name, ()))
+            if store.version == before:
+                break
+
+    # -- news -----------------------------------------------------------------------------------
+
+    def _changed(self, event: str, obj: Object, old: Object | None) -> None:
+        kind, watch_ns = obj.kind, self.timing.watch_ns
+        if kind in OF_SLICES:
+            batch_ns = self.timing.endpoint_updates_batch_ns if kind == "Pod" else 0
+            self._soon("slices", watch_ns + batch_ns)
+        if kind in OF_PROXIES:
+            self._soon("proxies", watch_ns)
+
+    def _soon(self, who: str, delay_ns: int) -> None:
+        """Have a loop look, or look earlier than it would have."""
+        due_ns, planned = self.clock.now + delay_ns, self._timers.get(who)
+        if planned is not None:
+            if planned.due_ns <= due_ns:
+                return
+            planned.cancel()
+        self._timers[who] = self.clock.call_at(due_ns, self._slices if who == "slices" else self._proxies)
+        self.under_way.add(who)
+
+    def _done(self, who: str) -> None:
+        del self._timers[who]
+        self.under_way.discard(who)
+
+    def _slices(self) -> None:
+        self._done("slices")
+        controllers.reconcile_slices(self.store, self.cluster.seed)
+
+    def _proxies(self) -> None:
+        self._done("proxies")
+        self._look()
+        for proxier in self.proxiers.values():
+            proxier.heard()
+
+    def _look(self) -> None:
+        """Take what is in the store as known to every proxy, and to whoever routes from outside."""
+        services, slices = self._view = self.store.list(core.Service), self.store.list(EndpointSlice)
+        self.cluster.underlay.announce(front_ends(services, slices, self.cluster.nodes))
+
+    def latest(self) -> Snapshot:
+        """What the proxies know; made when the first of them asks."""
+        if self._view is not None:
+            self._snapshot, self._view = Snapshot.of(*self._view, after=self._snapshot), None
+        assert self._snapshot is not None
+        return self._snapshot
+
+    def _tick_later(self) -> None:
+        self.clock.call_later(self.cluster.config.proxy.sync_period_ns, self._tick, background=True)
+
+    def _tick(self) -> None:
+        for proxier in self.proxiers.values():
+            proxier.tick()
+        self._tick_later()
+
+    # -- deletion -------------------------------------------------------------------------------
+
+    def _graceful(self, obj: Object, grace_s: int | None) -> Object | None:
+        """What the API server does when a pod on a node is to be deleted: it notes until when, and the kubelet ends it.
+        None: it goes at once."""
+        if not isinstance(obj, core.Pod) or not obj.spec.node_name or obj.finished:
+            return None
+        if self.store.find(Key("node", "", obj.spec.node_name)) is None or obj.spec.node_name not in self.cluster.nodes:
+            return None
+        if grace_s is None:
+            default_s = obj.spec.termination_grace_period_seconds
+            grace_s = 30 if default_s is None else default_s
+        if obj.terminating:  # a later request can only make it shorter
+            before_s = obj.metadata.deletion_grace_period_seconds
+            if before_s is None or grace_s >= before_s:
+                return obj
+        if grace_s <= 0:
+            return None
+        at = datetime.fromtimestamp((EPOCH_NS + self.clock.now) // SECOND + grace_s, UTC)
+        stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return change(
+            obj, metadata=change(obj.metadata, deletion_timestamp=stamp, deletion_grace_period_seconds=grace_s)
+        )
+
+
+class _Configuration:
+    """A node's proxy configuration, as it is when asked for: its addresses and its zone may change."""
+
+    def __init__(self, cluster: Cluster, node: Node) -> None:
+        self.cluster, self.node = cluster, node
+        base = cluster.config.proxy
+        self.base = replace(
+            base,
+            node_name=node.name,
+            node_ip=ip4_text(node.ip),
+            pod_cidr=str(node.pod_cidr or ""),
+            cluster_cidr=base.cluster_cidr or str(cluster.pod_subnet),
+            tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
+        )
+
+    def __call__(self) -> ProxyConfig:
+        obj = self.cluster.store.get(core.Node, "", self.node.name)
+        addresses = self.node.net.addresses if self.base.node_port_addresses else ()
+        return replace(
+            self.base,
+            zone=obj.zone if obj is not None else "",
+            node_addresses=tuple(ip4_text(each.addr) for each in addresses),
+        )
+
+
+def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes: Mapping[str, Node]) -> dict[int, int]:
+    """External IPs and load balancer VIPs, each with the address of the node that the outside reaches it by.
+
+    That is the first node; for a VIP of a Service of externalTrafficPolicy Local the first with a ready endpoint, as a
+    balancer finds by the health check port. `ipMode: Proxy` is an address of the balancer's own: not led anywhere.
+    """
+    found: dict[int, int] = {}
+    first = next(iter(nodes.values())).ip
+    own = {address.addr for node in nodes.values() for address in node.net.addresses}
+    for service in services:
+        vips = [each.ip for each in service.status.load_balancer.ingress if each.ip and each.ip_mode in (None, "VIP")]
+        if (not vips and not service.spec.external_ips) or service.spec.type == "ExternalName":
+            continue
+        best = first
+        if service.spec.external_traffic_policy == "Local":
+            ready = {
+                endpoint.node_name
+                for each in slices
+                if each.namespace == service.namespace and each.service_name == service.name
+                for endpoint in each.endpoints
+                if endpoint.conditions.ready is not False
+            }
+            best = next((node.ip for node in nodes.values() if node.name in ready), first)
+        for text, node_ip in (*((ip, first) for ip in service.spec.external_ips), *((ip, best) for ip in vips)):
+            if ":" not in text and ip4(text) not in own:
+                found[ip4(text)] = node_ip
+    return found
