@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from emu.errors import InputError
 from emu.wire.addr import ip4_text
+from emu.wire.dns import RCODES, Answer, Message, Question, Record, type_name, type_number
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
+MAX_SHOWN = 200  # characters of an expression that an error shows
 ZERO, NOBODY, EVERYBODY = "00:00:00:00:00:00", "0.0.0.0", "ff:ff:ff:ff:ff:ff"
 
 
@@ -110,12 +112,13 @@ def expression(text: str) -> Any:
     Raises InputError.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        return _build(ast.parse(text.strip(), mode="eval").body, text)
     except SyntaxError as error:
-        raise InputError(
-            f"cannot read the Scapy expression {text!r}: {error.msg}", expected="IP(dst='..')/UDP(dport=..)"
-        ) from None
-    return _build(tree.body, text)
+        why = error.msg
+    except (RecursionError, MemoryError):
+        why = "it is nested too deeply"
+    shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    raise InputError(f"cannot read the Scapy expression {shown!r}: {why}", expected="IP(dst='..')/UDP(dport=..)")
 
 
 def _build(node: ast.expr, text: str) -> Any:
@@ -206,3 +209,107 @@ def dissect(data: bytes) -> Packet:
     """The Scapy packet of a frame's bytes."""
     packet: Packet = _layers()["Ether"](data)
     return packet
+
+
+# -- DNS ---------------------------------------------------------------------------------------
+
+
+def dns_query(question: Question, ident: int) -> bytes:
+    """The bytes of a query as a stub resolver sends it: recursion desired, no EDNS."""
+    return _dns_bytes(Message(ident, question))
+
+
+def dns_answer(query: Message, answer: Answer, limit: int = 65535) -> bytes:
+    """The bytes of a server's answer, at most `limit`: with compressed names where they do not fit in full, and with
+    records left out at the end and TC set where even that is too long (RFC 2181 section 9)."""
+    message = Message(
+        query.ident, query.question, True, answer.rcode, answer.answers, answer.authorities, answer.extras,
+        authoritative=answer.authoritative, recursion_desired=query.recursion_desired,
+        recursion_available=not answer.authoritative,
+    )  # fmt: skip
+    data = _dns_bytes(message)
+    if len(data) > limit:
+        data = _dns_bytes(message, compress=True)
+    while len(data) > limit:
+        for section in ("extras", "authorities", "answers"):
+            records = getattr(message, section)
+            if records:
+                message = message._replace(**{section: records[:-1]}, truncated=True)
+                break
+        else:
+            break
+        data = _dns_bytes(message, compress=True)
+    return data
+
+
+def dns_parse(data: bytes) -> Message:
+    """A DNS message's bytes read. Raises InputError for bytes that are none."""
+    from scapy.layers.dns import DNS
+
+    try:
+        packet = DNS(data)
+        flags = packet.qr, packet.aa, packet.tc, packet.rd, packet.ra
+        questions = list(packet.qd or ())
+        sections = [tuple(_dns_record(each) for each in part or ()) for part in (packet.an, packet.ns, packet.ar)]
+        asked = questions[0] if questions else None
+        question = None if asked is None else Question(_text(asked.qname), type_name(asked.qtype))
+    except Exception as error:  # Scapy raises whatever its fields' unpacking raises
+        raise InputError(f"no DNS message: {error}") from None
+    if len(data) < 12:
+        raise InputError("no DNS message: shorter than its header")
+    response, authoritative, truncated, desired, available = (bool(flag) for flag in flags)
+    rcode = RCODES[packet.rcode] if packet.rcode < len(RCODES) else f"RCODE{packet.rcode}"
+    return Message(
+        packet.id, question, response, rcode, sections[0], sections[1], sections[2], authoritative, truncated,
+        desired, available,
+    )  # fmt: skip
+
+
+def _dns_bytes(message: Message, *, compress: bool = False) -> bytes:
+    from scapy.layers.dns import DNS, DNSQR
+
+    asked = message.question
+    packet = DNS(
+        id=message.ident, qr=message.response, aa=message.authoritative, tc=message.truncated,
+        rd=message.recursion_desired, ra=message.recursion_available, rcode=RCODES.index(message.rcode),
+        qd=[] if asked is None else [DNSQR(qname=asked.name, qtype=type_number(asked.kind))],
+        an=[_dns_layer(each) for each in message.answers], ns=[_dns_layer(each) for each in message.authorities],
+        ar=[_dns_layer(each) for each in message.extras],
+    )  # fmt: skip
+    return bytes(packet.compress() if compress else packet)
+
+
+def _dns_layer(record: Record) -> Any:
+    from scapy.layers.dns import DNSRR, DNSRRSOA, DNSRRSRV
+
+    words = record.data.split()
+    common = {"rrname": record.name, "ttl": record.ttl, "rclass": 1}
+    if record.kind == "SRV":
+        priority, weight, port = map(int, words[:3])
+        return DNSRRSRV(priority=priority, weight=weight, port=port, target=words[3], **common)
+    if record.kind == "SOA":
+        serial, refresh, retry, expire, minimum = map(int, words[2:])
+        return DNSRRSOA(
+            mname=words[0], rname=words[1], serial=serial, refresh=refresh, retry=retry, expire=expire,
+            minimum=minimum, **common,
+        )  # fmt: skip
+    return DNSRR(type=type_number(record.kind), rdata=record.data, **common)
+
+
+def _dns_record(layer: Any) -> Record:
+    kind = type_name(layer.type)
+    if kind == "SRV":
+        data = f"{layer.priority} {layer.weight} {layer.port} {_text(layer.target)}"
+    elif kind == "SOA":
+        numbers = (layer.serial, layer.refresh, layer.retry, layer.expire, layer.minimum)
+        data = " ".join([_text(layer.mname), _text(layer.rname), *map(str, numbers)])
+    elif "rdata" not in {field.name for field in layer.fields_desc}:
+        data = ""  # OPT and others of a form of their own
+    else:
+        parts = layer.rdata if isinstance(layer.rdata, list) else [layer.rdata]
+        data = " ".join(map(_text, parts))
+    return Record(_text(layer.rrname), kind, int(getattr(layer, "ttl", 0) or 0), data)
+
+
+def _text(value: Any) -> str:
+    return value.decode("ascii", "backslashreplace") if isinstance(value, bytes) else str(value)
