@@ -131,13 +131,20 @@ class UdpServer:
         while self.socket.inbox:
             flow = self.socket.inbox[0][3]
             try:
-                data, peer = self.socket.recvfrom()
-                answer = self._answer(data)
-                if answer is not None:
-                    self.socket.flow = flow
-                    self.socket.sendto(answer, peer)
+                self.heard(*self.socket.recvfrom(), flow)
             except SocketError:
                 continue  # as a server does that logs an error and goes on
+
+    def heard(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
+        """A datagram of a flow came. Raises SocketError."""
+        answer = self._answer(data)
+        if answer is not None:
+            self.send(answer, peer, flow)
+
+    def send(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
+        """Raises SocketError."""
+        self.socket.flow = flow
+        self.socket.sendto(data, peer)
 
     def stop(self) -> None:
         self.socket.on_readable = None
