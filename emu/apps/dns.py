@@ -1,8 +1,8 @@
 """dns, also called coredns: a DNS server (RFC 1035) over UDP and TCP.
 
 What is asked goes to `authority`; what that leaves to others (or to be completed) goes to `upstreams` in turn, twice
-each at most with 2 s of patience, then SERVFAIL; without upstreams REFUSED. Addresses are shuffled in each answer, as CoreDNS's
-loadbalance does. Must not know what the names stand for.
+each with 2 s of patience, then SERVFAIL; without upstreams REFUSED. Addresses are shuffled in each answer, as
+CoreDNS's loadbalance does. Must not know what the names stand for.
 """
 
 from __future__ import annotations
