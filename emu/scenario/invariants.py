@@ -93,9 +93,11 @@ def talks(cluster: Cluster, flows: Iterable[Flow]) -> Iterator[Talk]:
             owners[pod.ip] = (name, POD)
             kinds[name] = POD
     for flow in flows:
+        if flow.target.addr not in owners:
+            continue  # a Service, or the outside: a node's own frames show it translated
         packets = tuple(packets_of(flow))
-        first = next((p for p in packets if p.sent and p.namespace in kinds and p.device != "lo"), None)
-        if first is None or first.dst[0] not in owners:
+        first = next((p for p in packets if p.sent and p.device != "lo"), None)
+        if first is None or first.namespace not in kinds or first.dst[0] not in owners:
             continue
         target, target_kind = owners[first.dst[0]]
         if target != first.namespace:

@@ -185,7 +185,8 @@ def _bridge_of(place: Interface) -> str:
 def nat_is_identity(where: Where) -> None:
     """Whoever begins a flow sees the peer that it asked: what comes back is from there, and errors quote what was sent.
 
-    Of flows with a number (a socket's `flow`); 0, the background, has no beginner.
+    Of flows with a number (a socket's `flow`); 0, the background, has no beginner. Judged where the beginner's own
+    interface shows what its sockets see: not on nodes and routers, which translate before their interfaces.
     """
     flows: dict[int, list[Captured]] = {}
     for captured in frames_of(where):
@@ -206,6 +207,8 @@ def _flow_is_identity(frames: list[Captured]) -> None:
         net = captured.place.device.net if captured.place.device is not None else None
         if captured.place.owner != beginner or net is None:
             continue
+        if net.nat is not None:
+            return
         if captured.direction == "out":
             if net.addr_type(frame.dst) in ("BROADCAST", "MULTICAST"):
                 return  # whoever hears it may answer

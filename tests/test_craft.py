@@ -1,0 +1,226 @@
+"""The door to Scapy: every frame is built with sockets forbidden, expressions are read and never evaluated."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.config import conf
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet
+
+from emu import craft
+from emu.errors import InputError
+from emu.lab import Lab
+from emu.testing.strategies import examples
+from emu.wire.addr import ip4
+
+MAC = b"\2\0\0\0\0\1"
+SOURCE = ip4("10.0.0.2")
+
+
+@pytest.fixture
+def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No socket can be made, no route of this host looked up, no name resolved, and no chance but the clock's."""
+
+    def refuse(*args: Any, **rest: Any) -> NoReturn:
+        raise AssertionError("Scapy looked at this host")
+
+    for name in ("socket", "getaddrinfo", "gethostbyname", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(conf.route.__class__, "route", refuse)
+    monkeypatch.setattr(conf.netcache.__class__, "__getattr__", refuse, raising=False)
+    monkeypatch.setattr(random, "random", refuse)
+    craft.template.cache_clear()
+
+
+craft.destination(IP())  # imports every layer: as a module, Scapy may do as it likes
+
+
+@pytest.mark.parametrize("kind", sorted(craft.TEMPLATES))
+def test_every_template_is_built_without_this_host(kind: str, sealed: None) -> None:
+    data = craft.template(kind)
+    assert data[:12] in (bytes(12), b"\xff" * 6 + bytes(6)), "all addresses are zero, or everybody"
+    packet = craft.dissect(data)
+    if data[12:14] == b"\x08\0":
+        assert (packet[IP].src, packet[IP].dst, packet[IP].ihl, packet[IP].id) == ("0.0.0.0", "0.0.0.0", 5, 0)
+    else:
+        assert (packet[ARP].psrc, packet[ARP].pdst, packet[ARP].hwsrc) == ("0.0.0.0", "0.0.0.0", "00:00:00:00:00:00")
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "layers", "flags"),
+    [
+        ("arp_request", 42, [Ether, ARP], None),
+        ("arp_reply", 42, [Ether, ARP], None),
+        ("udp", 42, [Ether, IP, UDP], "DF"),
+        ("tcp", 54, [Ether, IP, TCP], "DF"),
+        ("echo_request", 42, [Ether, IP, ICMP], "DF"),
+        ("echo_reply", 42, [Ether, IP, ICMP], ""),
+        ("icmp_error", 42, [Ether, IP, ICMP], ""),
+    ],
+)
+def test_what_a_template_is(kind: str, size: int, layers: list[type[Packet]], flags: str | None) -> None:
+    data = craft.template(kind)
+    packet = craft.dissect(data)
+    assert len(data) == size
+    assert packet.layers()[: len(layers)] == layers
+    if flags is not None:
+        assert str(packet[IP].flags) == flags
+
+
+def test_the_table_above_knows_every_template() -> None:
+    mark = next(mark for mark in test_what_a_template_is.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]  # pytest puts it there
+    assert {case[0] for case in mark.args[1]} == set(craft.TEMPLATES)
+
+
+@pytest.mark.parametrize(
+    ("packet", "expected"),
+    [
+        (IP(dst="10.0.0.9") / UDP(sport=1, dport=53), {"src": "10.0.0.2", "dst": "10.0.0.9", "ttl": 7}),
+        (IP(src="1.2.3.4", dst="10.0.0.9", ttl=3) / ICMP(), {"src": "1.2.3.4", "dst": "10.0.0.9", "ttl": 3}),
+        (IP() / TCP(), {"src": "10.0.0.2", "dst": "0.0.0.0", "ttl": 7}),
+        (IP(dst="10.0.0.9") / IP(dst="10.0.0.8") / UDP(), {"src": "10.0.0.2", "dst": "10.0.0.9", "ttl": 7}),
+        (Ether() / IP(dst="10.0.0.9") / "data", {"src": "10.0.0.2", "dst": "10.0.0.9", "ttl": 7}),
+    ],
+)
+def test_what_a_user_leaves_out_is_filled(packet: Packet, expected: dict[str, Any], sealed: None) -> None:
+    before = packet.copy()
+    made = craft.dissect(craft.build(packet, SOURCE, MAC, ttl=7))
+    assert {name: getattr(made[IP], name) for name in expected} == expected
+    assert made.src == "02:00:00:00:00:01"
+    assert packet.fields == before.fields, "the user's packet is left as it was"
+    inner = made[IP].payload.getlayer(IP)
+    assert inner is None or (inner.src, inner.dst) == ("10.0.0.2", "10.0.0.8")
+
+
+def test_arp_is_for_everybody(sealed: None) -> None:
+    made = craft.dissect(craft.build(ARP(pdst="10.0.0.9"), SOURCE, MAC))
+    assert (made.dst, made.type, made[ARP].psrc, made[ARP].hwsrc) == (
+        "ff:ff:ff:ff:ff:ff", 0x0806, "10.0.0.2", "02:00:00:00:00:01",
+    )  # fmt: skip
+
+
+def test_a_whole_lab_runs_sealed(sealed: None) -> None:
+    lab = Lab()
+    one, other = lab.host("one"), lab.host("other")
+    lab.cable(one, "10.0.0.2/24", other, "10.0.0.3/24")
+    one.sockets.send_packet(IP(dst="10.0.0.3") / ICMP(id=9))
+    one.sockets.send_packet(ARP(pdst="10.0.0.3"))
+    socket_of = one.sockets.tcp()
+    socket_of.connect(("10.0.0.3", 80))
+    lab.run(1)
+    kinds = [frame.packet().lastlayer().__class__.__name__ for frame in lab.frames("other/eth0")]
+    assert {"ARP", "ICMP", "TCP"} <= set(kinds)
+
+
+# -- expressions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("IP(dst='10.96.0.10')/UDP(dport=53)/'payload'", ["IP", "UDP", "Raw"]),
+        ("  Ether()/ARP(pdst='10.0.0.1') ", ["Ether", "ARP"]),
+        ("IP(dst='10.0.0.1', options=[])/TCP(flags='S', options=[('MSS', 1400)])", ["IP", "TCP"]),
+        (r"IP(dst='10.0.0.1')/ICMP()/b'\x00\xff'", ["IP", "ICMP", "Raw"]),
+        ("IP(dst='10.0.0.1')/UDP()/DNS(qd=DNSQR(qname='web.default.svc'))", ["IP", "UDP", "DNS"]),
+        ("'only data'", ["Raw"]),
+    ],
+)
+def test_expressions(text: str, layers: list[str]) -> None:
+    packet = craft.expression(text)
+    assert [layer.__name__ for layer in packet.layers()][: len(layers)] == layers
+
+
+def test_an_expression_gives_the_packet_that_python_would() -> None:
+    text = "IP(dst='10.96.0.10', ttl=3)/TCP(dport=80, flags='SA', options=[('MSS', 1400)])/'x'"
+    ours = craft.build(craft.expression(text), SOURCE, MAC)
+    packet = IP(dst="10.96.0.10", ttl=3) / TCP(dport=80, flags="SA", options=[("MSS", 1400)]) / "x"
+    assert ours == craft.build(packet, SOURCE, MAC)
+
+
+EVIL = [
+    "__import__('os').system('touch {}')",
+    "IP(dst=__import__('os').system('touch {}'))",
+    "IP(dst=open('{}', 'w'))",
+    "IP(dst='1.1.1.1').__class__",
+    "[IP() for _ in open('{}', 'w')]",
+    "(lambda: open('{}', 'w'))()",
+    "IP(**{{'dst': open('{}', 'w')}})",
+    "IP(open('{}', 'w'))",
+    "IP() if open('{}', 'w') else IP()",
+    "f\"{{open('{}', 'w')}}\"",
+    "IP(dst=(x := open('{}', 'w')))",
+    "send(IP())",
+    "IP(dst='1.1.1.1') * 3",
+]
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_nothing_is_evaluated(text: str, tmp_path: Any) -> None:
+    path = tmp_path / "touched"
+    with pytest.raises(InputError):
+        craft.expression(text.format(path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("IP(dst=", "cannot read the Scapy expression"),
+        ("", "cannot read the Scapy expression"),
+        ("Nothing(dst=1)", "no layer 'Nothing'"),
+        ("IP(destination='1.1.1.1')", "no field 'destination'"),
+        ("IP(ttl='many')", "cannot build"),
+        ("IP(ttl=-1)", "cannot build"),
+        ("IP(dst='10.0.0.1')/5", "not allowed"),
+        ("IP", "not allowed"),
+        ("x = 1", "cannot read"),
+    ],
+)
+def test_bad_expressions_say_what_is_wrong(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        craft.expression(text)
+
+
+@given(st.text(max_size=40) | st.text("IPUDP()/'=,[]{}.dst01 \n\\\0", max_size=40))
+@examples(200)
+def test_any_text_is_a_packet_or_an_input_error(text: str) -> None:
+    try:
+        packet = craft.expression(text)
+    except InputError:
+        return
+    assert isinstance(packet, Packet)
+
+
+@pytest.mark.parametrize("text", ["(" * 5000 + ")" * 5000, "-" * 5000 + "1", "/".join(["IP()"] * 3000), "[" * 300])
+def test_deep_expressions_are_input_errors(text: str) -> None:
+    with pytest.raises(InputError) as error:
+        craft.expression(text)
+    assert len(str(error.value)) < 500, "the message is for people"
+
+
+@pytest.mark.parametrize("name", ["destination", "source"])
+def test_addresses_that_a_packet_names(name: str) -> None:
+    ask = getattr(craft, name)
+    field = "dst" if name == "destination" else "src"
+    assert ask(IP(**{field: "10.0.0.1"}) / UDP()) == "10.0.0.1"
+    assert ask(Ether() / IP(**{field: "10.0.0.1"})) == "10.0.0.1"
+    assert ask(IP() / UDP()) is None
+    assert ask(ARP()) is None
+
+
+def test_scapy_comes_with_the_first_frame_only() -> None:
+    code = (
+        "import sys; from emu import craft; import emu.lab; assert 'scapy' not in sys.modules; "
+        "craft.template('udp'); assert 'scapy' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
