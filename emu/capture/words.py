@@ -125,6 +125,7 @@ REASONS = {
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
     "UNHANDLED_PROTO": "nobody here reads such frames",
     "ICMP_ECHO_IGNORED": "echo requests are ignored here",
+    "UNDECIDED": "a rule asks what is not modelled, so nobody can tell what a kernel would do",
 }
 
 
@@ -145,7 +146,7 @@ def decided_by(by: Any) -> str:
 
 def _dropped_sentence(entry: Dropped, view: View) -> str:
     why = REASONS.get(entry.reason, entry.reason)
-    if isinstance(entry.by, Rule):
+    if isinstance(entry.by, Rule) and entry.reason != "UNDECIDED":
         why = f'a rule says so ("{entry.by.comment}")' if entry.by.comment else "a rule says so"
         if "-j REJECT" in entry.by.spec:
             why += ", and answers its sender"

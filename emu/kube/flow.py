@@ -147,7 +147,10 @@ def _by(loss: Loss | None) -> str:
 
 
 def _silence(flow: Flow) -> Outcome:
-    """No answer: a drop that somebody saw, or none."""
+    """No answer: a drop that somebody saw, or none. A rule that is not modelled leaves it open."""
+    unknown = next((loss for loss in flow.losses if loss.reason == "UNDECIDED"), None)
+    if unknown is not None:
+        return Outcome("undecided", "", unknown.place, _by(unknown))
     if flow.losses:
         loss = flow.losses[-1]
         return Outcome("dropped", loss.reason, loss.place, _by(loss))

@@ -129,3 +129,19 @@ def replace(frame: Frame, data: bytes | bytearray) -> None:
     """Give the frame other bytes altogether (reassembly, decapsulation) and read the cached fields anew."""
     frame.buf = bytearray(data)
     frame.reparse()
+
+
+def set_tos(frame: Frame, tos: int) -> None:
+    """New type of service (DSCP and ECN), 0 to 255, with the header checksum."""
+    buf = frame.buf
+    check = adjust(buf[24] << 8 | buf[25], buf[14] << 8 | buf[15], buf[14] << 8 | tos)
+    buf[15] = tos
+    buf[24], buf[25] = check >> 8, check & 255
+
+
+def set_ttl(frame: Frame, ttl: int) -> None:
+    """New time to live, 0 to 255, with the header checksum."""
+    buf = frame.buf
+    check = adjust(buf[24] << 8 | buf[25], buf[22] << 8 | buf[23], ttl << 8 | buf[23])
+    buf[22] = ttl
+    buf[24], buf[25] = check >> 8, check & 255

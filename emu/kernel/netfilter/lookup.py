@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from emu.kernel.netfilter.hooks import Drop, Reject
-from emu.kernel.netfilter.matches import Test
+from emu.kernel.netfilter.matches import Match, Test
 from emu.kernel.netfilter.matches.ip import ALL_ONES, Ip
 from emu.kernel.netfilter.matches.sctp import Sctp
 from emu.kernel.netfilter.matches.tcp import Tcp
@@ -21,6 +21,7 @@ from emu.kernel.netfilter.targets import Goto, Jump
 from emu.kernel.netfilter.targets.reject import Reject as RejectTarget
 from emu.kernel.netfilter.targets.verdicts import Accept, Return
 from emu.kernel.netfilter.targets.verdicts import Drop as DropTarget
+from emu.kernel.netfilter.unknown import UnknownMatch
 from emu.wire.frame import Frame
 
 # what a matched rule does; the argument of each in brackets
@@ -113,7 +114,7 @@ def _build(entries: Sequence[_Keyed], fields: tuple[str, ...]) -> Program | Inde
 
 
 def _entry(rule: Rule) -> Entry:
-    tests = tuple(test for match in rule.matches for test in match.tests())
+    tests = tuple(test for match in _in_order(rule) for test in match.tests())
     match rule.target:
         case None:
             return tests, COUNT, None, rule
@@ -131,6 +132,13 @@ def _entry(rule: Rule) -> Entry:
             return tests, GOTO, chain, rule
         case target:
             return tests, ACT, target.act, rule
+
+
+def _in_order(rule: Rule) -> tuple[Match, ...]:
+    """The matches as they are asked: what is not modelled after everything that may say no without a side effect."""
+    if not any(isinstance(match, UnknownMatch) for match in rule.matches):
+        return rule.matches
+    return (*(m for m in rule.matches if m.pure), *(m for m in rule.matches if not m.pure))
 
 
 def _destination(rule: Rule) -> int | None:

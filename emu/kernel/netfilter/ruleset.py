@@ -19,6 +19,7 @@ from emu.kernel.netfilter.targets import Goto, Jump, Target
 BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+        "security": ("INPUT", "FORWARD", "OUTPUT"),
         "raw": ("PREROUTING", "OUTPUT"),
         "filter": ("INPUT", "FORWARD", "OUTPUT"),
         "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),

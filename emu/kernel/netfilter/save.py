@@ -6,7 +6,7 @@ are walked or who counts.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NoReturn
 
 from emu.errors import InputError
@@ -23,11 +23,23 @@ _COMMANDS = {
 }  # fmt: skip
 
 
-def parse_restore(text: str, file: str | None = None, *, onto: RuleSet | None = None, noflush: bool = False) -> RuleSet:
+# the words after `-A CHAIN`, table, chain, line, what it may jump to
+ReadRules = Callable[[list[str], str, str, int, Container[str]], list[Rule]]
+
+
+def parse_restore(
+    text: str,
+    file: str | None = None,
+    *,
+    onto: RuleSet | None = None,
+    noflush: bool = False,
+    read_rules: ReadRules | None = None,
+) -> RuleSet:
     """Rules from iptables-restore's text; counters in it are ignored, as without `-c`.
 
     `onto`: what was there before; tables that the text does not name stay, those it names are emptied first unless
-    `noflush`. Raises InputError with file and line.
+    `noflush`. `read_rules` reads a rule's words, `parse_rules` unless said (see `dump.py`). Raises InputError with
+    file and line.
     """
     tables = dict(onto.tables) if onto is not None else {}
     draft: _Draft | None = None
@@ -40,7 +52,7 @@ def parse_restore(text: str, file: str | None = None, *, onto: RuleSet | None = 
             if line.startswith("*"):
                 if draft is not None:
                     raise InputError(f"table {draft.table} is not finished", expected="COMMIT")
-                draft = _Draft(line[1:].strip(), tables if noflush else {})
+                draft = _Draft(line[1:].strip(), tables if noflush else {}, read_rules or parse_rules)
             elif draft is None:
                 raise InputError(f"{line.split()[0]!r} stands outside a table", expected="*TABLE")
             elif line == "COMMIT":
@@ -113,10 +125,11 @@ def split(line: str) -> list[str]:
 class _Draft:
     """A table being read: chains by name, each a policy and a list of rules (not yet numbered)."""
 
-    def __init__(self, table: str, before: Mapping[str, Mapping[str, Chain]]) -> None:
+    def __init__(self, table: str, before: Mapping[str, Mapping[str, Chain]], read_rules: ReadRules) -> None:
         if table not in BUILT_IN:
             raise InputError(f"unknown table {table!r}", expected=", ".join(BUILT_IN))
         self.table = table
+        self.read_rules = read_rules
         self.before = before.get(table, {})
         self.policies = dict.fromkeys(BUILT_IN[table], "ACCEPT") | {n: c.policy for n, c in self.before.items()}
         self.rules: dict[str, list[Rule]] = {name: [] for name in BUILT_IN[table]}
@@ -207,7 +220,7 @@ class _Draft:
                 return
         elif command == "-R":
             raise InputError("-R needs the rule's number", expected="-R CHAIN NUMBER RULE")
-        made = parse_rules(words, self.table, name, line, self.rules)
+        made = self.read_rules(words, self.table, name, line, self.rules)
         if command == "-A":
             rules += made
         elif command == "-I":

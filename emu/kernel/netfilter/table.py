@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from emu.errors import Undecided
 from emu.kernel.netfilter.hooks import (
     HOOK_NAMES,
     LOCAL_OUT,
     PRI_FILTER,
     PRI_MANGLE,
     PRI_RAW,
+    PRI_SECURITY,
     Drop,
     HookFn,
     Hooks,
@@ -23,25 +25,27 @@ from emu.kernel.netfilter.hooks import (
     Reject,
     Verdict,
 )  # fmt: skip
+from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.lookup import ACCEPT, ACT, COUNT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
 from emu.kernel.netfilter.save import parse_restore, save
 from emu.kernel.netfilter.targets import CONTINUE
-from emu.trail import Policy
+from emu.kernel.netfilter.unknown import REASON as UNDECIDED
+from emu.trail import Note, Policy
 from emu.wire.frame import Frame
 
 __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
 
-PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER}
+PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
 
 
 class Tables:
     """`hooks` is the namespace's. `ruleset` is what is in force, `counters[rule]` is [packets, bytes] (absent: zero).
 
-    `memory` is what matches keep from packet to packet (see `matches.memory`).
+    `memory` is what matches keep from packet to packet (see `matches.memory`), `ipsets` the sets that rules may ask.
     """
 
-    __slots__ = ("_hooks", "_nat", "_registered", "counters", "memory", "ruleset")
+    __slots__ = ("_hooks", "_nat", "_registered", "counters", "ipsets", "memory", "ruleset")
 
     def __init__(self, hooks: Hooks, ruleset: RuleSet | None = None) -> None:
         self._hooks = hooks
@@ -49,6 +53,7 @@ class Tables:
         self._nat: list[HookFn | None] = [None] * 5
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
+        self.ipsets = IpSets()
         self.ruleset = RuleSet({})
         if ruleset is not None:
             self.replace(ruleset)
@@ -126,7 +131,8 @@ def walker(
 ) -> HookFn:
     """The walk over one base chain, as a hook function (ipt_do_table).
 
-    Every rule that matches is counted and put on the frame's trail; a policy only when it drops.
+    Every rule that matches is counted and put on the frame's trail; a policy only when it drops. A rule that asks what
+    is not modelled drops with the reason UNDECIDED.
     """
     policy = Policy(table, base.name, base.policy)
     end = Drop("NETFILTER_DROP", policy) if base.policy == "DROP" else None
@@ -140,54 +146,66 @@ def walker(
         while isinstance(node, Index):
             node = node.find(frame)
         rules = iter(node)
-        while True:
-            for tests, op, argument, rule in rules:
-                for test in tests:
-                    if not test(frame, state):
-                        break
-                else:
-                    buf = frame.buf
-                    counter = counters.get(rule)
-                    if counter is None:
-                        counters[rule] = [1, buf[16] << 8 | buf[17]]
+        try:
+            while True:
+                for tests, op, argument, rule in rules:
+                    for test in tests:
+                        if not test(frame, state):
+                            break
                     else:
-                        counter[0] += 1
-                        counter[1] += buf[16] << 8 | buf[17]
-                    if trail is not None:
-                        trail.append(rule)
-                    if op == accept:
-                        return None
-                    if op == act:
-                        outcome = argument(frame, state)
-                        if outcome is CONTINUE:
+                        buf = frame.buf
+                        counter = counters.get(rule)
+                        if counter is None:
+                            counters[rule] = [1, buf[16] << 8 | buf[17]]
+                        else:
+                            counter[0] += 1
+                            counter[1] += buf[16] << 8 | buf[17]
+                        if trail is not None:
+                            trail.append(rule)
+                        if op == accept:
+                            return None
+                        if op == act:
+                            outcome = argument(frame, state)
+                            if outcome is CONTINUE:
+                                continue
+                            verdict: Verdict = _by(rule, outcome) if outcome.__class__ is Drop else outcome
+                            return verdict
+                        if op == decide:
+                            decided: Drop | Reject = argument
+                            return decided
+                        if op == count:
                             continue
-                        if outcome.__class__ is Drop and outcome.by is None:
-                            return Drop(outcome.reason, rule)
-                        verdict: Verdict = outcome
-                        return verdict
-                    if op == decide:
-                        decided: Drop | Reject = argument
-                        return decided
-                    if op == count:
-                        continue
-                    if op == leave:
+                        if op == leave:
+                            break
+                        # a jump comes back to where it left, a goto to where its own chain was called
+                        if op == jump:
+                            stack.append(rules)
+                        node = compiled(chains[argument])
+                        while isinstance(node, Index):
+                            node = node.find(frame)
+                        stack.append(iter(node))
                         break
-                    # a jump comes back to where it left, a goto to where its own chain was called
-                    if op == jump:
-                        stack.append(rules)
-                    node = compiled(chains[argument])
-                    while isinstance(node, Index):
-                        node = node.find(frame)
-                    stack.append(iter(node))
+                if not stack:
                     break
-            if not stack:
-                break
-            rules = stack.pop()
+                rules = stack.pop()
+        except Undecided as why:  # a part of the rule, or a set, that nobody here knows
+            return _undecided(frame, rule, why)
         if end is not None and trail is not None:
             trail.append(policy)
         return end
 
     return walk
+
+
+def _by(rule: Rule, drop: Drop) -> Drop:
+    """A target's drop, told as its rule's unless the target knows better."""
+    return drop if drop.by is not None else Drop(drop.reason, rule)
+
+
+def _undecided(frame: Frame, rule: Rule, why: Undecided) -> Drop:
+    if frame.trail is not None:
+        frame.trail.append(Note(str(why)))
+    return Drop(UNDECIDED, rule)
 
 
 def _rerouting(walk: HookFn) -> HookFn:

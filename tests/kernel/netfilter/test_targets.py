@@ -168,5 +168,5 @@ def test_every_target_keeps_the_contract(name: str) -> None:
     kind = targets[name]
     assert issubclass(kind, Target)
     assert set(kind.aliases.values()) <= set(kind.options)
-    assert set(kind.tables) <= {"raw", "mangle", "nat", "filter"}
+    assert set(kind.tables) <= {"raw", "mangle", "nat", "filter", "security"}
     assert set(kind.chains) <= set(HOOK_NAMES)

@@ -1,6 +1,6 @@
 """`-m tcp`: ports and flags (xt_tcpudp.c).
 
-TCP options are not modelled; must not know connections.
+Must not know connections.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, ports
+from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, ports
+from emu.kernel.netfilter.matches.tcpmss import option_at
 from emu.wire.frame import IP_OFFSET, TCP, Frame
 
 FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
@@ -34,13 +35,14 @@ def _spell_flags(value: int) -> str:
 @matches.add("tcp")
 @dataclass(frozen=True, slots=True)
 class Tcp(Match):
-    """`flags` is (mask, set, negated) or None."""
+    """`flags` is (mask, set, negated) or None, `option` (kind, negated) or None."""
 
-    options = {**ports.OPTIONS, "--tcp-flags": 2, "--syn": 0}
+    options = {**ports.OPTIONS, "--tcp-flags": 2, "--syn": 0, "--tcp-option": 1}
     aliases = ports.ALIASES
     sport: ports.Ports | None
     dport: ports.Ports | None
     flags: tuple[int, int, bool] | None
+    option: tuple[int, bool] | None = None
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Tcp:
@@ -48,10 +50,15 @@ class Tcp(Match):
         flags, syn = given.get("--tcp-flags"), given.get("--syn")
         if flags and syn:
             raise InputError("--syn and --tcp-flags exclude each other", expected="one of them")
-        return cls(ports.parse(given.get("--sport")), ports.parse(given.get("--dport")), _wanted(flags, syn))
+        asked = given.get("--tcp-option")
+        option = None if asked is None else (number(asked.words[0], "TCP option", 1, 255), asked.negated)
+        return cls(ports.parse(given.get("--sport")), ports.parse(given.get("--dport")), _wanted(flags, syn), option)
 
     def tests(self) -> tuple[Test, ...]:
         found = ports.tests(self.sport, self.dport)
+        if self.option is not None:
+            kind, absent = self.option
+            found = (*found, lambda frame, state: (option_at(frame, kind) >= 0) is not absent)
         if self.flags is None:
             return found
         mask, wanted, negated = self.flags
@@ -67,6 +74,8 @@ class Tcp(Match):
 
     def spec(self) -> str:
         words = [p.spell(o) for o, p in (("--sport", self.sport), ("--dport", self.dport)) if p is not None]
+        if self.option is not None:
+            words.append(f"{'! ' if self.option[1] else ''}--tcp-option {self.option[0]}")
         if self.flags is not None:
             mask, wanted, negated = self.flags
             words.append(f"{'! ' if negated else ''}--tcp-flags {_spell_flags(mask)} {_spell_flags(wanted)}")
