@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from emu.apps.healthcheck import HealthCheck
 from emu.capture.pcapng import EPOCH_NS
 from emu.clock import MS, SECOND, Timer
+from emu.errors import InputError
 from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.discovery import EndpointSlice
@@ -52,6 +53,13 @@ class Loops:
     """
 
     def __init__(self, cluster: Cluster, timing: Timing) -> None:
+        proxy = cluster.config.proxy
+        if not 0 <= proxy.min_sync_period_ns <= proxy.sync_period_ns or not proxy.sync_period_ns:
+            raise InputError(
+                "kube-proxy's periods do not fit",
+                path="cluster.kubeProxy.iptables.syncPeriod",
+                expected="a syncPeriod above 0 and not below minSyncPeriod",
+            )
         self.cluster, self.timing = cluster, timing
         self.store, self.clock = cluster.store, cluster.clock
         self.under_way: set[Any] = set()
@@ -96,11 +104,11 @@ class Loops:
 
     def _changed(self, event: str, obj: Object, old: Object | None) -> None:
         kind, watch_ns = obj.kind, self.timing.watch_ns
+        if kind in OF_PROXIES:  # first: a proxy hears of a Service before it can hear of its slices
+            self._soon("proxies", watch_ns)
         if kind in OF_SLICES:
             batch_ns = self.timing.endpoint_updates_batch_ns if kind == "Pod" else 0
             self._soon("slices", watch_ns + batch_ns)
-        if kind in OF_PROXIES:
-            self._soon("proxies", watch_ns)
 
     def _soon(self, who: str, delay_ns: int) -> None:
         """Have a loop look, or look earlier than it would have."""

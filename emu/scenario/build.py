@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
+from emu.kube.loops import Timing
 from emu.kube.proxy.iptables import ProxyConfig
 from emu.scenario.kinds import ClusterPart, KubeProxyPart, ScenarioPart
+from emu.scenario.quantity import duration_ns
 from emu.scenario.script import Scenario
 
 DEFAULT_NODES = "node-{}"
@@ -29,6 +31,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         proxy=proxy(part.kube_proxy, part.pod_subnet),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
+        timing=Timing(endpoint_updates_batch_ns=_ns(part.endpoint_updates_batch_period, "endpointUpdatesBatchPeriod")),
     )
 
 
@@ -42,7 +45,17 @@ def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
         masquerade_all=part.iptables.masquerade_all,
         masquerade_bit=part.iptables.masquerade_bit,
         localhost_node_ports=part.iptables.localhost_node_ports,
+        node_port_addresses=part.node_port_addresses,
+        min_sync_period_ns=_ns(part.iptables.min_sync_period, "kubeProxy.iptables.minSyncPeriod"),
+        sync_period_ns=_ns(part.iptables.sync_period, "kubeProxy.iptables.syncPeriod"),
     )
+
+
+def _ns(value: str | float, key: str) -> int:
+    try:
+        return duration_ns(value)
+    except InputError as error:
+        raise error.at(path=f"cluster.{key}") from None
 
 
 def build(scenario: Scenario) -> Cluster:

@@ -34,6 +34,8 @@ class ProxyIptables(Part, frozen=True):
     masquerade_all: bool = False
     masquerade_bit: Annotated[int, Meta(ge=0, le=31)] = 14
     localhost_node_ports: bool = True
+    min_sync_period: Duration = 1.0
+    sync_period: Duration = 30.0
 
 
 class DetectLocal(Part, frozen=True):
@@ -49,10 +51,12 @@ class KubeProxyPart(Part, frozen=True):
     detect_local_mode: Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"] = "ClusterCIDR"
     detect_local: DetectLocal = DetectLocal()
     cluster_cidr: str = field(default="", name="clusterCIDR")
+    node_port_addresses: tuple[str, ...] = ()
 
 
 class ClusterPart(Part, frozen=True):
-    """`network` is a built-in network's name or the path of a .conflist beside the scenario."""
+    """`network` is a built-in network's name or the path of a .conflist beside the scenario.
+    `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: str = "bridge"
@@ -61,6 +65,7 @@ class ClusterPart(Part, frozen=True):
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
     kube_proxy: KubeProxyPart = KubeProxyPart()
+    endpoint_updates_batch_period: Duration = 0.0
     sysctls: dict[str, int | str] = {}
 
 
@@ -145,7 +150,11 @@ class StoryLine(Part, frozen=True):
 
 
 class Step(Part, frozen=True):
-    """Exactly one action, with a name, an expectation and a story where wanted."""
+    """Exactly one action, with a name, an expectation and a story where wanted.
+
+    A step that changes objects ends when the cluster has followed: rules are up to date, deleted pods are gone. With
+    `settle: false` it ends at once, and the cluster follows while the next steps take their time.
+    """
 
     name: str = ""
     story: str | tuple[StoryLine, ...] = ""
@@ -157,6 +166,8 @@ class Step(Part, frozen=True):
     apply: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
     delete: str | tuple[str, ...] | None = None
     scale: dict[str, Annotated[int, Meta(ge=0, le=100000)]] | None = None
+    drain: str | tuple[str, ...] | None = None
+    settle: bool = True
     wait: Duration | None = None
     link: Link | None = None
 
@@ -167,7 +178,8 @@ class Step(Part, frozen=True):
 
 
 FLOWS = ("tcp", "udp", "ping", "send")
-ACTIONS = (*FLOWS, "apply", "delete", "scale", "wait", "link")
+CHANGING = ("apply", "delete", "scale", "drain")
+ACTIONS = (*FLOWS, "apply", "delete", "scale", "drain", "wait", "link")
 
 
 class Metadata(Part, frozen=True):

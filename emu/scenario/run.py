@@ -20,7 +20,7 @@ from emu.scenario.endpoints import endpoint
 from emu.scenario.expectations import Checked, check, translations
 from emu.scenario.files import Split, write
 from emu.scenario.invariants import Verdict, judge, together
-from emu.scenario.kinds import FLOWS, Step, StoryLine
+from emu.scenario.kinds import CHANGING, FLOWS, Step, StoryLine
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.script import Scenario, load, object_key
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 HELD, FAILED, UNDECIDED = 0, 1, 3
 SECOND_NS, MS_NS = 1_000_000_000, 1_000_000
 TCP_TIMEOUT_S, UDP_TIMEOUT_S = 10.0, 5.0
-CHANGING = frozenset(("apply", "delete", "scale"))
 
 
 @dataclass
@@ -286,7 +285,8 @@ def teller(story: str | tuple[StoryLine, ...]) -> Callable[[Captured], str | Non
 def _apply(run: Run, done: StepResult, number: int, step: Step) -> None:
     objects = run.scenario.applied[number]
     for obj in objects:
-        run.cluster.apply(obj)
+        run.cluster.apply(obj, settle=False)
+    _settle(run, step)
     done.change = "applied " + (", ".join(str(obj.key) for obj in objects) or "nothing that has an effect")
 
 
@@ -294,7 +294,8 @@ def _delete(run: Run, done: StepResult, number: int, step: Step) -> None:
     texts = (step.delete,) if isinstance(step.delete, str) else step.delete or ()
     for text in texts:
         key = object_key(text)
-        run.cluster.delete(key.kind, key.namespace, key.name)
+        run.cluster.delete(key.kind, key.namespace, key.name, settle=False)
+    _settle(run, step)
     done.change = "deleted " + ", ".join(texts)
 
 
@@ -302,8 +303,22 @@ def _scale(run: Run, done: StepResult, number: int, step: Step) -> None:
     wanted = step.scale or {}
     for text, replicas in wanted.items():
         key = object_key(text)
-        run.cluster.scale(key.kind, key.namespace, key.name, replicas)
+        run.cluster.scale(key.kind, key.namespace, key.name, replicas, settle=False)
+    _settle(run, step)
     done.change = "scaled " + ", ".join(f"{text} to {replicas}" for text, replicas in wanted.items())
+
+
+def _drain(run: Run, done: StepResult, number: int, step: Step) -> None:
+    nodes = (step.drain,) if isinstance(step.drain, str) else step.drain or ()
+    names = [text.removeprefix("node/") for text in nodes]
+    gone = [pod for name in names for pod in run.cluster.drain(name, settle=False)]
+    _settle(run, step)
+    done.change = f"drained {', '.join(names)} of {', '.join(gone) or 'nothing'}"
+
+
+def _settle(run: Run, step: Step) -> None:
+    if step.settle:
+        run.cluster.settle()
 
 
 def _wait(run: Run, done: StepResult, number: int, step: Step) -> None:
@@ -337,6 +352,7 @@ _STEPS = {
     "apply": _apply,
     "delete": _delete,
     "scale": _scale,
+    "drain": _drain,
     "wait": _wait,
     "link": _link,
 }

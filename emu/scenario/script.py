@@ -21,7 +21,7 @@ from emu.kube.api.kinds import kind_named
 from emu.kube.api.loader import Loaded, convert, load_documents, read
 from emu.kube.api.meta import Key, Object, Other
 from emu.scenario.endpoints import check_glob, endpoint
-from emu.scenario.kinds import ACTIONS, FLOWS, ClusterPart, Expect, ScenarioPart, Step
+from emu.scenario.kinds import ACTIONS, CHANGING, FLOWS, ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.typed import nearest, typed
 from emu.wire.addr import Prefix
@@ -198,6 +198,9 @@ def _check_step(scenario: Scenario, number: int, step: Step) -> None:
         what = f"a step with {' and '.join(actions)}" if actions else "a step without an action"
         raise scenario.error(InputError(what, expected="exactly one of " + ", ".join(ACTIONS)), number, *actions[1:2])
     action = actions[0]
+    if not step.settle and action not in CHANGING:
+        what = f"{action} changes no objects that the cluster could follow"
+        raise scenario.error(InputError(what, expected="settle beside " + ", ".join(CHANGING)), number, "settle")
     if step.expect is not None:
         if action not in FLOWS:
             raise scenario.error(
@@ -279,6 +282,12 @@ def _check_scale(scenario: Scenario, number: int, step: Step) -> None:
                 raise InputError(f'"{text}" cannot be scaled', expected=" or ".join(SCALABLE))
 
 
+def _check_drain(scenario: Scenario, number: int, step: Step) -> None:
+    for text in (step.drain,) if isinstance(step.drain, str) else step.drain or ():
+        if not text or "/" in text.removeprefix("node/"):
+            raise InputError(f'"{text}" is not a node', expected="the name of a node")
+
+
 def _check_wait(scenario: Scenario, number: int, step: Step) -> None:
     if step.wait is not None:
         duration_ns(step.wait)
@@ -304,6 +313,7 @@ _CHECKS = {
     "apply": _check_apply,
     "delete": _check_delete,
     "scale": _check_scale,
+    "drain": _check_drain,
     "wait": _check_wait,
     "link": _check_link,
 }
