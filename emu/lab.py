@@ -101,9 +101,11 @@ class Lab:
             table = "filter"
             if "-t" in words:
                 at = words.index("-t")
-                table = words[at + 1]
+                table = "".join(words[at + 1 : at + 2])
                 del words[at : at + 2]
-            if words and words[0] == "-N":
+            if not words:
+                raise InputError(f"{rule!r} is no rule", expected="-A CHAIN ...", file="iptables")
+            if words[0] == "-N":
                 words = [f":{words[1]}", "-", "[0:0]"]
             net.tables.restore(f"*{table}\n{' '.join(words)}\nCOMMIT\n", noflush=True, file="iptables")
 
