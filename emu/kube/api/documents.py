@@ -72,6 +72,13 @@ class Document:
     def __init__(self, value: Any, file: str | None, line: int, compose: Callable[[], yaml.Node | None]) -> None:
         self.value, self.file, self.line = value, file, line
         self._compose = compose
+        self._lean: Document | None = None
+
+    def without_value(self) -> Document:
+        """The same document for asking lines only, so that its value can go."""
+        if self._lean is None:
+            self._lean = self if self.value is None else Document(None, self.file, self.line, self._compose)
+        return self._lean
 
     def line_of(self, path: Path) -> int:
         """The line of the part at `path`; of its nearest surrounding part when it is not written there."""

@@ -29,10 +29,15 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
 
 
 class Place(NamedTuple):
-    """Where an object was written."""
+    """Where an object was written. Its line is looked for when somebody asks: for an item of a list that means
+    reading the document once more."""
 
     file: str | None
-    line: int
+    where: int | tuple[Document, Path]
+
+    @property
+    def line(self) -> int:
+        return self.where if isinstance(self.where, int) else self.where[0].line_of(self.where[1])
 
 
 @dataclass
@@ -65,7 +70,7 @@ def load_documents(found: Iterable[Document], *, namespace: str = "default") -> 
     loaded = Loaded()
     for document in found:
         for obj, path in _objects(document.value, (), document, namespace):
-            place = Place(document.file, document.line_of(path) if path else document.line)
+            place = Place(document.file, (document.without_value(), path) if path else document.line)
             key = obj.key
             if key in loaded.places:
                 first = loaded.places[key]
