@@ -60,7 +60,8 @@ def frames(kernel: Sequence[Sight], emu: Sequence[Sight]) -> list[Difference]:
     # every interface is right by itself; within a namespace one capture saw them all, so their order counts, too
     theirs, ours = _by(kernel, _owner), _by(emu, _owner)
     orders = [
-        sequences("order", name, _road(theirs.get(name, [])), _road(ours.get(name, []))) for name in sorted({*theirs, *ours})
+        sequences("order", name, _road(theirs.get(name, [])), _road(ours.get(name, [])))
+        for name in sorted({*theirs, *ours})
     ]
     return [each for each in orders if each is not None]
 
@@ -70,11 +71,10 @@ def sequences(
     where: str,
     kernel: Sequence[str],
     emu: Sequence[str],
-    alike: Callable[[str, str], bool] = lambda one, other: False,
 ) -> Difference | None:
-    """The difference of two sequences, if there is one; lines that are not equal may still be `alike`."""
+    """The difference of two sequences, if there is one."""
     for at, (one, other) in enumerate(zip_longest(kernel, emu)):
-        if one != other and (one is None or other is None or not alike(one, other)):
+        if one != other:
             return Difference(what, where, at, tuple(kernel), tuple(emu))
     return None
 
@@ -85,9 +85,21 @@ def tables(
     emu: Mapping[str, Sequence[str]],
     alike: Callable[[str, str], bool],
 ) -> list[Difference]:
-    """The differences of a namespace's tables."""
-    found = [sequences(what, where, kernel.get(what, ()), emu.get(what, ()), alike) for what in sorted({*kernel, *emu})]
-    return [each for each in found if each is not None]
+    """The differences of a namespace's tables: sets, of which only what one side lacks is told."""
+    found = []
+    for what in sorted({*kernel, *emu}):
+        want, have = list(kernel.get(what, ())), list(emu.get(what, ()))
+        for line in [line for line in want if line in have]:
+            want.remove(line)
+            have.remove(line)
+        for line in list(want):
+            other = next((each for each in have if alike(line, each)), None)
+            if other is not None:
+                want.remove(line)
+                have.remove(other)
+        if want or have:
+            found.append(Difference(what, where, 0, tuple(want), tuple(have)))
+    return found
 
 
 def _interface(sight: Sight) -> tuple[str, str]:

@@ -111,7 +111,9 @@ class Mirror:
                     continue
                 made = f"link add name {link.name} mtu {link.mtu} address {link.mac} type"
                 if link.kind == "bridge":
-                    lines.append(f"{made} bridge mcast_snooping 0 stp_state 0 forward_delay 0 ageing_time {link.ageing_cs}")
+                    lines.append(
+                        f"{made} bridge mcast_snooping 0 stp_state 0 forward_delay 0 ageing_time {link.ageing_cs}"
+                    )
                 elif link.peer is not None:
                     far, name = link.peer
                     other = wanted[far].links[name]
@@ -139,7 +141,9 @@ class Mirror:
             if was != port:
                 switches = f"hairpin {_switch(port.hairpin)} isolated {_switch(port.isolated)}"
                 lines.append(f"link set dev {port.device} type bridge_slave {switches}")
-        lines += [f"link set dev {name} nomaster" for name in known.keys() - {p.device for p in new.ports} & new.links.keys()]
+        lines += [
+            f"link set dev {name} nomaster" for name in known.keys() - {p.device for p in new.ports} & new.links.keys()
+        ]
         space.ip(lines)
         self._offloads(space, fresh)
         gone = [f"addr del {each.partition(' scope ')[0]}" for each in old.addresses if each not in new.addresses]
@@ -222,7 +226,13 @@ class Mirror:
         add = [f"route add {each}" for each in new.routes if each not in old.routes]
         add.sort(key=lambda text: " via " in text)  # gateways must be on a link already
         space.ip(add)
-        space.ip([f"neigh del {each.partition(' lladdr ')[0]} dev {_dev(each)}" for each in old.neighbours if each not in new.neighbours])
+        space.ip(
+            [
+                f"neigh del {each.partition(' lladdr ')[0]} dev {_dev(each)}"
+                for each in old.neighbours
+                if each not in new.neighbours
+            ]
+        )
         space.ip([f"neigh replace {each}" for each in new.neighbours if each not in old.neighbours])
 
 

@@ -55,13 +55,13 @@ class Normaliser:
         self._isns: list[int] = []
         self._first_ip_id: dict[int, int] = {}
         self._symbols: dict[tuple[str, int], str] = {}
-        self._loopback = False
+        self._unsummed = False
 
     def render(self, data: bytes, *, length: int = 0, loopback: bool = False) -> str:
-        """One Ethernet frame as a line. `length` is the frame's, where `data` holds less."""
-        self._loopback = loopback
-        if length > len(data):
-            data = data.ljust(length, b"\0")  # only on lo, whose checksums nobody looks at
+        """One Ethernet frame as a line. `length` is the frame's, where `data` holds less: then its checksum is not looked
+        at, and of its payload only what there is."""
+        self._unsummed = loopback or length > len(data)
+        data = data.ljust(length, b"\0")
         kind = struct.unpack_from("!H", data, 12)[0]
         pair = f"[{self._role(data[6:12])}>{self._role(data[:6])}]"
         if kind == 0x0806 and len(data) >= 42:
@@ -110,7 +110,7 @@ class Normaliser:
             # its checksum covers random numbers, so of the first fragment only what follows the L4 header is told
             told = payload[8:] if fragment & 0x1FFF == 0 else payload
             return f"{begin} id={self._symbol('frag', ip_id)}{df} {place} size={len(payload)} {payload_text(told)}{odd}"
-        if not quoted and proto in (6, 17) and not self._loopback:
+        if not quoted and proto in (6, 17) and not self._unsummed:
             pseudo = source + target + struct.pack("!BBH", 0, proto, len(payload))
             if checksum(pseudo + payload) and not (proto == 17 and payload[6:8] == b"\0\0"):
                 odd += " bad-checksum"
@@ -132,7 +132,7 @@ class Normaliser:
 
     def _icmp(self, payload: bytes, size: int, quoted: bool) -> str:
         kind, code, _, high, low = struct.unpack_from("!BBHHH", payload)
-        odd = " bad-checksum" if not quoted and checksum(payload) else ""
+        odd = " bad-checksum" if not quoted and not self._unsummed and checksum(payload) else ""
         if kind in (0, 8):
             name = "echo-request" if kind == 8 else "echo-reply"
             data = f"len={size - 8}" if quoted else payload_text(payload[8:])

@@ -16,7 +16,7 @@ from emu.twin.space import Space, TwinError
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, TPACKET_V2 = 263, 5, 6, 10, 1
 ETH_P_ALL = 3
 BLOCK, BLOCKS = 1 << 16, 64
-HEADROOM = 256  # tpacket2_hdr, sockaddr_ll and the gap before the frame
+HEADROOM = 128  # at least what tpacket2_hdr, sockaddr_ll and the gap before the frame take
 DIRECTIONS = {0: "in", 1: "in", 2: "in", 3: "in-other", 4: "out"}  # if_packet.h, pkt_type
 
 
@@ -32,7 +32,8 @@ class Seen(NamedTuple):
 
 
 class Ring:
-    """Raises TwinError when frames came faster than they were taken."""
+    """`snap` is how many bytes of a frame are kept: all of what fits the links, but not of what is longer (on lo, or put
+    together from pieces). Raises TwinError when frames came faster than they were taken."""
 
     def __init__(self, space: Space, largest: int = 1514) -> None:
         self.space = space
@@ -40,6 +41,7 @@ class Ring:
         with space.inside():
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self.socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
+        self.snap = self.slot - HEADROOM
         self.slots, self.next = BLOCK * BLOCKS // self.slot, 0
         request = struct.pack("IIII", BLOCK, BLOCKS, self.slot, self.slots)
         self.socket.setsockopt(SOL_PACKET, PACKET_RX_RING, request)
@@ -58,7 +60,7 @@ class Ring:
             name = self.names.get(ifindex) or self._name(ifindex)
             # what leaves by lo comes in by lo: as with libpcap, once is enough
             if not (name == "lo" and kind == 4):
-                data = self.memory[at + mac : at + mac + size]
+                data = self.memory[at + mac : at + mac + min(size, self.snap)]
                 at_ns = seconds * 1_000_000_000 + nanoseconds
                 found.append(Seen(at_ns, self.space.name, name, DIRECTIONS.get(kind, "in"), data, length))
             struct.pack_into("I", self.memory, at, 0)

@@ -35,6 +35,7 @@ STATES = (
 )  # fmt: skip  # include/net/tcp_states.h
 OPENING = ("CLOSE", "LISTEN", "SYN_SENT", "SYN_RECV")
 ENDED = ("CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT", "CLOSE")
+UNREACHABLE = {errno.ENETUNREACH: 0, errno.EHOSTUNREACH: 1}  # the ICMP codes that give a socket these errors
 LARGE = 1 << 22
 RAW_QUOTE = 20 + 8
 
@@ -130,6 +131,8 @@ class RealTcp(_Real):
     def _fail(self, number: int) -> None:
         if number and not self.error:
             self.error = self._pending = number
+            if number in UNREACHABLE:
+                self.errors.append(IcmpError(3, UNREACHABLE[number], 0, ip4(self.peer[0]), self.peer[1]))
 
     def ready(self, events: int) -> None:
         if self.state != "LISTEN":
@@ -371,6 +374,7 @@ class RealSockets:
         data = craft.build(packet, ip4(given) if given else source, bytes(6), emulated.default_ttl)
         with net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
             raw.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             try:
                 raw.sendto(data[14:], (dst, 0))
             except OSError as error:

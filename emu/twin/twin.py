@@ -21,7 +21,7 @@ from emu.apps import apps
 from emu.capture.interface import roles
 from emu.capture.tap import DROP
 from emu.clock import MS, SECOND
-from emu.errors import EmuError, Undecided
+from emu.errors import EmuError, SocketError, Undecided
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.netns import Netns
 from emu.kube import cluster as kube
@@ -67,6 +67,9 @@ class Twin:
         self.stand_in = cast(Cluster, SimpleNamespace(clock=self.loop, namespaces={}))
         self.theirs, self.ours = Normaliser({}), Normaliser({})
         self.mark = 0
+        links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
+        self.largest = max((each.mtu for each in links), default=1500) + 14
+        self.snap = 0
         self.offset_ns = 0
         self.counters: dict[Netns, tuple[tables.Counters, tables.Counters]] = {}
 
@@ -95,16 +98,17 @@ class Twin:
         come, gone = self.mirror.sync(self.cluster.namespaces)
         for net in come:
             space = self.mirror.spaces[net]
-            largest = max((each.mtu for each in net.devices.values() if each.name != "lo"), default=1500)
-            self.rings[net] = Ring(space, largest + 14)
+            self.rings[net] = Ring(space, self.largest)
+            self.snap = self.rings[net].snap
             self.nets[net] = RealNet(net, space, self.loop, self._ident)
         self._apps()
         for net in gone:
             self.nets.pop(net).close()
             self.rings.pop(net).close()
             self.mirror.remove(net)
-        self.theirs.roles.update(roles(self.capture.interfaces))
-        self.ours.roles.update(roles(self.capture.interfaces))
+        self.capture.mark()  # it looks at the devices again: a bridge's MAC may have changed
+        for side in (self.theirs, self.ours):
+            side.roles.update(roles(self.capture.interfaces))
 
     @staticmethod
     def _ident() -> int:
@@ -182,11 +186,13 @@ class Twin:
         """Both sides' frames since the last time, in the order seen."""
         self._take()
         names = {(each.owner.partition("#")[0], each.device_name): each.name for each in self.capture.interfaces}
-        names.update({
-            (each.device.net.name, each.device.name): each.name
-            for each in self.capture.interfaces
-            if each.device is not None and each.device.net in self.nets
-        })
+        names.update(
+            {
+                (each.device.net.name, each.device.name): each.name
+                for each in self.capture.interfaces
+                if each.device is not None and each.device.net in self.nets
+            }
+        )
         # a frame that is handed up keeps its old time: within a namespace the ring's order rules
         latest: dict[str, int] = {}
         ordered = []
@@ -204,7 +210,9 @@ class Twin:
         emu = []
         for captured in self.capture.frames(since=self.mark, until=end):
             if captured.code & 3 != DROP:
-                line = self.ours.render(captured.data, loopback=captured.place.kind == "loopback")
+                data = captured.data[: self.snap]  # as much as the rings keep
+                loopback = captured.place.kind == "loopback"
+                line = self.ours.render(data, length=len(captured.data), loopback=loopback)
                 emu.append(Sight(captured.interface, captured.way, line))
         self.mark = end
         return kernel, emu
@@ -374,16 +382,16 @@ class TwinCluster(Cluster):
 
     def apply(self, obj: Object) -> Object:
         stored = super().apply(obj)
-        self._follow(f"apply {obj.key}")
+        self._carry_over(f"apply {obj.key}")
         return stored
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
         super().delete(kind, namespace, name)
-        self._follow(f"delete {kind} {name}")
+        self._carry_over(f"delete {kind} {name}")
 
     def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
         super().scale(kind, namespace, name, replicas)
-        self._follow(f"scale {kind} {name}")
+        self._carry_over(f"scale {kind} {name}")
 
     def wait(self, seconds: float) -> None:
         if self.twin is not None and not self.twin.report.undecided:
@@ -392,9 +400,9 @@ class TwinCluster(Cluster):
 
     def link(self, where: str, **changes: Any) -> None:
         super().link(where, **changes)
-        self._follow(f"link of {where}")
+        self._carry_over(f"link of {where}")
 
-    def _follow(self, name: str) -> None:
+    def _carry_over(self, name: str) -> None:
         if self.twin is not None and not self.twin.report.undecided:
             try:
                 self.twin.change(name)
@@ -407,7 +415,11 @@ def _patience(timeout_s: float) -> int:
 
 
 def _send(made: Flow, packet: Any, device: str | None) -> None:
-    made.client.sockets.send_packet(packet, made.number, device)
+    try:
+        made.client.sockets.send_packet(packet, made.number, device)
+    except SocketError as failure:
+        made.outcome = flows.Outcome("error", failure.name)
+        return
     clock = made.cluster.clock
     clock.run_until(clock.now + SEND_NS)
 

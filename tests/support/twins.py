@@ -1,0 +1,50 @@
+"""The twin for tests: whether this machine can, and scenarios as small texts.
+
+A test that needs the twin says `needs_twin`; it is skipped, loudly, where there is no kernel to ask.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from emu.twin.space import missing
+
+LOST = missing()
+# what conftest counts and shows at the end
+needs_twin = [
+    pytest.mark.twin,
+    pytest.mark.skipif(
+        bool(LOST) and not os.environ.get("EMU_REQUIRE_TWIN"), reason=f"skipped: no real kernel to ask ({LOST})"
+    ),
+]
+
+PODS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: client, labels: {app: client}}
+spec: {nodeName: node-1, containers: [{name: client}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}, annotations: {emu/app: "http@8080"}}
+spec:
+  nodeName: NODE
+  containers:
+  - {name: web, ports: [{containerPort: 8080}, {containerPort: 53, protocol: UDP}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  clusterIP: 10.96.0.10
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: 8080}, {name: dns, port: 53, protocol: UDP}]
+"""
+
+
+def scenario(steps: str, *, cluster: str = "{nodes: 2}", node: str = "node-2", more: str = "", pods: str = PODS) -> str:
+    """A scenario of a client on node-1, a web server on `node` and a Service before it; `steps` is YAML's flow or block."""
+    head = f"apiVersion: emu/v1\nkind: Scenario\ncluster: {cluster}\nsteps:\n{steps}\n---"
+    return head + pods.replace("NODE", node) + (f"---\n{more}" if more else "")
