@@ -18,7 +18,10 @@ FLOORS = (
     "kernel.transport | kernel.tunnel",
     "kernel.boot | kube.store",
     "kube.cni | kube.proxy | kube.policy | kube.dns | kube.controllers | kube.scheduler | apps | capture",
-    "kube.cluster kube.loops kube.kubelet kube.node kube.underlay kube.target kube.flow | lab",
+    (
+        "kube.cluster kube.loops kube.kubelet kube.node kube.underlay kube.target kube.flow"
+        " kube.naming kube.resolver kube.resolv_conf | lab"
+    ),
     "scenario",
     "report",
     "twin | testing",

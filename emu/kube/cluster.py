@@ -26,11 +26,14 @@ from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object, ObjectMeta
 from emu.kube.api.meta import replace as change
 from emu.kube.cni.networks import Network, load_network
+from emu.kube.dns import DnsConfig
 from emu.kube.flow import Flow
 from emu.kube.kubelet import Kubelet
 from emu.kube.loops import Loops, Timing
+from emu.kube.naming import Names
 from emu.kube.node import Node, Sandbox
 from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.resolver import BOTH
 from emu.kube.store import Store
 from emu.kube.target import Target
 from emu.kube.underlay import Underlay
@@ -66,6 +69,7 @@ class ClusterConfig:
     sysctls: Mapping[str, int | str] | None = None
     hairpin: bool = False
     timing: Timing = field(default_factory=Timing)
+    dns: DnsConfig | None = None
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
@@ -111,10 +115,11 @@ class Cluster:
         for node in plan:
             self._boot_node(node)
         self.underlay.introduce(list(self.nodes.values()))
-        for app, port, protocol in EXTERNAL_APPS:
+        self.dns = Names(self, config.dns)
+        for app, port, protocol in self.dns.without_own_port(EXTERNAL_APPS):
             apps[app](self.underlay.external, port, protocol, "external")
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
-        for obj in objects:
+        for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
         self.loops = Loops(self, config.timing)
@@ -258,9 +263,7 @@ class Cluster:
         self._follow(settle)
         return stored
 
-    def delete(
-        self, kind: str, namespace: str, name: str, *, grace_s: int | None = None, settle: bool = True
-    ) -> None:
+    def delete(self, kind: str, namespace: str, name: str, *, grace_s: int | None = None, settle: bool = True) -> None:
         """Delete an object and let the cluster follow: settled, a pod is gone. `grace_s` None is the pod's own grace
         period, 0 ends it at once. Raises InputError when the object is not there."""
         self.store.delete(Key(kind_named(kind), namespace, name), grace_s)
@@ -380,9 +383,23 @@ class Cluster:
         timeout_s: float = 10,
         name: str = "",
     ) -> Flow:
-        """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port."""
+        """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port.
+        Without `close` the connection stays open, for `more`."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
-        flow.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
+        if self.dns.resolve(made):
+            flow.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
+        return self._done(made)
+
+    def more(
+        self, before: Flow, send: bytes = b"", *, close: bool = True, timeout_s: float = 10, name: str = ""
+    ) -> Flow:
+        """A flow over the connection that an earlier one left open. Raises InputError when it left none."""
+        if before.socket is None:
+            raise InputError(f"{before.name!r} left no connection open", expected="a tcp flow that does not close")
+        made = Flow(self, len(self.flows) + 1, "tcp", name or before.name, before.source, before.target, before.client)
+        made.started_ns = self.clock.now
+        self.flows[made.number] = made
+        flow.more(made, before, send, timeout_ns=int(timeout_s * SECOND), close=close)
         return self._done(made)
 
     def udp(
@@ -399,7 +416,8 @@ class Cluster:
     ) -> Flow:
         """One datagram and its answer; `reply` False expects none."""
         made = self._ported(self._flow("udp", source, to, "UDP", name))
-        flow.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
+        if self.dns.resolve(made):
+            flow.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
         return self._done(made)
 
     def ping(
@@ -418,7 +436,8 @@ class Cluster:
         where = self._ping_target(to)
         made = self._flow("ping", source, where, "ICMP", name)
         timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
-        flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
+        if self.dns.resolve(made):
+            flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
         return self._done(made)
 
     def _ping_target(self, to: str | Target) -> Target:
@@ -440,6 +459,12 @@ class Cluster:
         where = Target(ip4(dst) if dst else 0, 0, dst or "the link")
         made = self._flow("send", source, where, "", name)
         flow.packet(made, packet, device, int(timeout_s * SECOND))
+        return self._done(made)
+
+    def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
+        """Look a name up as `source` does, for A and AAAA or the given types; see the flow's `resolved`."""
+        made = self._flow("lookup", source, Target(0, 0, name, name), "", "")
+        made.looked_up(self.dns.look_up(made, name, kinds or BOTH))
         return self._done(made)
 
     def _done(self, made: Flow) -> Flow:
@@ -470,7 +495,7 @@ class Cluster:
         ends = [near] if getattr(near, "peer", None) is None else [near, near.peer]  # type: ignore[attr-defined]  # only veths have one
         for end in ends:
             if down is not None:
-                end.net.set_link(end.name, up=not down)
+                end.net.set_carrier(end.name, on=not down)
             if mtu is not None:
                 end.mtu = mtu
             if delay_ms is not None or loss is not None or lose:

@@ -20,6 +20,7 @@ from emu.kernel.netfilter.conn import Conn
 from emu.kernel.transport.ping import PingSocket
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import IcmpError
+from emu.kube.resolver import EAI_AGAIN, Lookup
 from emu.kube.target import Target
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
@@ -61,7 +62,9 @@ class Loss:
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """One flow and its result. `number` is what its frames carry; `nat` reads "before -> after" for each half."""
+    """One flow and its result. `number` is what its frames carry; `nat` reads "before -> after" for each half.
+    `socket` is the client's, where the connection was left open (see `more`).
+    """
 
     cluster: Cluster = field(repr=False)
     number: int
@@ -80,6 +83,9 @@ class Flow:
     ended_ns: int = 0
     losses: list[Loss] = field(default_factory=list)
     arrivals: list[tuple[str, int]] = field(default_factory=list)
+    socket: TcpSocket | None = field(default=None, repr=False)
+    resolved: Lookup | None = None  # what came of the target's name, where it has one
+    began_ns: int = 0  # frames before this are the look-up's
 
     @property
     def frames(self) -> list[Any]:
@@ -104,6 +110,19 @@ class Flow:
         self.arrivals.append((net.name, frame.dport))
         if not self.at:
             self.at = net.name
+
+    def looked_up(self, found: Lookup) -> None:
+        """The target's name was looked up. What was lost or arrived on that way is forgotten, unless it failed."""
+        self.resolved, self.began_ns = found, self.cluster.clock.now
+        if found.error:
+            loss = self.losses[-1] if self.losses and found.eai == EAI_AGAIN else None
+            by = _by(loss) or f"{found.eai}: {found.name}"
+            self.outcome = Outcome("error", found.error, loss.place if loss else "", by)
+        else:
+            self.outcome = Outcome("delivered")
+            self.losses.clear()
+            self.arrivals.clear()
+        self.at = ""
 
     def look_up_nat(self, proto: int, src: int, dst: int, sport: int, dport: int) -> None:
         """Find what NAT made of the client's first packet: its connection in any namespace on the way."""
@@ -181,6 +200,28 @@ def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool) -> 
         if sock.state != "CLOSE":
             sock.abort()
         return
+    _say(flow, sock, send, timeout_ns=timeout_ns, close=close)
+
+
+def more(flow: Flow, before: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
+    """Go on over the connection that `before` left open: both of its ends belong to `flow` from now on."""
+    sock, before.socket = before.socket, None
+    assert sock is not None
+    for net in flow.cluster.namespaces.values():
+        for each in net.sockets.tcp_table.connections.values():
+            if each.flow == before.number:
+                each.flow = flow.number
+    sock.flow = flow.number
+    flow.look_up_nat(TCP, sock.addr, flow.target.addr, sock.port, flow.target.port)
+    if sock.state == "CLOSE":
+        flow.outcome = _tcp_failure(flow, sock)
+    else:
+        _say(flow, sock, send, timeout_ns=timeout_ns, close=close)
+
+
+def _say(flow: Flow, sock: TcpSocket, send: bytes, *, timeout_ns: int, close: bool) -> None:
+    """Over a connection that is there: send, hear the answer, close it or leave it open."""
+    clock = flow.cluster.clock
     flow.outcome = Outcome("delivered")
     if send:
         clock.run_until(clock.now + SETTLE_NS)
@@ -189,6 +230,8 @@ def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool) -> 
         clock.run_until(clock.now + SETTLE_NS)
         sock.close()
         _run(flow, timeout_ns, lambda: sock.state in ("CLOSE", "TIME_WAIT"))
+    else:
+        flow.socket = sock
     clock.run_until(clock.now + SETTLE_NS)
 
 

@@ -182,6 +182,7 @@ class Kubelet:
         for app, port, protocol in wanted:
             try:
                 running.apps.append(apps[app](sandbox.net, port, protocol, sandbox.name))
+                self.cluster.dns.employ(running.apps[-1])
             except SocketError as error:
                 running.errors[port] = error.name
                 self.cluster.warnings.append(

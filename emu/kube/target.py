@@ -1,11 +1,13 @@
 """Names that people give to ends of a flow, resolved to addresses: pods, nodes, Services, the outside.
 
 Endpoints are written `ns/pod`, `pod/NAME`, `node/NAME`, `svc/NAME[.NS]:port`, `external[/NAME]`, or an address;
-a port follows after a colon, by number or by name. Globs match pods. Must not know flows.
+a port follows after a colon, by number or by name. Globs match pods. `http://NAME[:port]` and `name:NAME[:port]` are
+names that the client itself looks up. Must not know flows.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -19,18 +21,26 @@ from emu.wire.addr import ip4, ip4_text
 if TYPE_CHECKING:
     from emu.kube.cluster import Cluster
 
-FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external or an IPv4 address"
+FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external, an IPv4 address, http://NAME or name:NAME"
+NAMED = re.compile(r"(?:(?P<scheme>https?)://|name:)(?P<name>[^:/]*)(?::(?P<port>[^:/]*))?/?")
+SCHEME_PORTS = {"http": 80, "https": 443}
+_ADDRESS = re.compile(r"[\d.]+")
+_NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a flow goes: an address, a port (0: none given) and the name people used."""
+    """Where a flow goes: an address, a port (0: none given) and the name people used. `host` is a DNS name that the
+    client looks up first; until then `addr` is 0."""
 
     addr: int
     port: int
     name: str
+    host: str = ""
 
     def __str__(self) -> str:
+        if self.host and not self.addr:
+            return f"{self.host}:{self.port}" if self.port else self.host
         return f"{ip4_text(self.addr)}:{self.port}" if self.port else ip4_text(self.addr)
 
 
@@ -60,6 +70,8 @@ def pods_of(cluster: Cluster, ref: str) -> list[str]:
 
 def sources(cluster: Cluster, ref: str) -> list[str]:
     """Every namespace (by display name) that a source reference means. Raises InputError."""
+    if ref in cluster.namespaces:
+        return [ref]
     kind, _, rest = ref.partition("/")
     if kind == "node" and rest:
         found = [name for name in cluster.nodes if fnmatchcase(name, rest)]
@@ -81,6 +93,9 @@ def netns(cluster: Cluster, ref: str) -> Netns:
 
 def targets(cluster: Cluster, ref: str, protocol: str = "TCP") -> list[Target]:
     """Every target a reference means: one, or several by globs (`svc/*:*`, `default/web-*:80`). Raises InputError."""
+    named = by_name(ref)
+    if named is not None:
+        return [named]
     host, colon, port = ref.rpartition(":")
     if not colon:
         host, port = ref, ""
@@ -93,6 +108,21 @@ def targets(cluster: Cluster, ref: str, protocol: str = "TCP") -> list[Target]:
     if kind in ("node", "external"):
         return [Target(_address(cluster, name), number, ref) for name in sources(cluster, host)]
     return [Target(cluster.pods[name].ip, number, name) for name in pods_of(cluster, host)]
+
+
+def by_name(ref: str) -> Target | None:
+    """The target of `http://NAME[:port]`, `https://...` or `name:NAME[:port]`; None for other forms. Raises InputError."""
+    if "://" not in ref and not ref.startswith("name:"):
+        return None
+    found = NAMED.fullmatch(ref)
+    if found is None:
+        raise InputError(f"cannot read {ref!r}", expected="http://NAME:PORT or name:NAME:PORT")
+    name, port = found["name"], _number(found["port"] or "", ref) or SCHEME_PORTS.get(found["scheme"] or "", 0)
+    if _ADDRESS.fullmatch(name):
+        return Target(ip4(name), port, ref)
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{ref!r} has no DNS name", expected="labels of 1 to 63 letters, digits and '-'")
+    return Target(0, port, ref, name)
 
 
 def _number(port: str, ref: str) -> int:
@@ -116,7 +146,7 @@ def _services(cluster: Cluster, rest: str, port: str, protocol: str, ref: str) -
     found = [
         each
         for each in services
-        if fnmatchcase(each.metadata.name, name) and each.metadata.namespace == (namespace or "default")
+        if fnmatchcase(each.metadata.name, name) and fnmatchcase(each.metadata.namespace, namespace or "default")
     ]
     if not found:
         known = [

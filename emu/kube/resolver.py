@@ -1,0 +1,303 @@
+"""A name looked up as glibc does: search list and ndots, A and AAAA from one port, patience, TCP for long answers.
+
+Over real sockets of the asking namespace, so every frame belongs to the flow that wants to know. Sources: glibc
+resolv/res_query.c, res_send.c; sysdeps/posix/getaddrinfo.c. Must not know clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from errno import EIO
+
+from emu import craft
+from emu.clock import SECOND
+from emu.errors import InputError, SocketError
+from emu.kernel.net import ip_output
+from emu.kernel.net.netns import Netns
+from emu.kernel.transport.icmp_errors import meaning
+from emu.kernel.transport.udp import UdpSocket
+from emu.kube.resolv_conf import ResolvConf
+from emu.wire.addr import ip4, ip4_text
+from emu.wire.dns import PORT, Message, Question, Record, absolute
+
+BOTH = ("A", "AAAA")
+LOOPBACK = "127.0.0.1"  # whom glibc asks where no nameserver is named
+LONGEST_NAME, LONGEST_LABEL = 254, 63
+TIMED_OUT, NO_DATA, NO_NAME, TRUNCATED = "ETIMEDOUT", "NODATA", "NXDOMAIN", "TC"
+UNUSABLE = ("SERVFAIL", "NOTIMP", "REFUSED", "FORMERR")  # the next server may know better
+# what getaddrinfo returns
+EAI = {NO_DATA: "EAI_NODATA", NO_NAME: "EAI_NONAME"}
+EAI_AGAIN = "EAI_AGAIN"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question to one server. `said`: the records' data, or NXDOMAIN, NODATA, SERVFAIL, TC, ETIMEDOUT ..."""
+
+    name: str
+    kind: str
+    server: str
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} @{self.server}: {self.said}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What came of a look-up. `addresses` in the order in which an application tries them; `records` all that the last
+    answers said; `error` "" or NXDOMAIN, NODATA, SERVFAIL, ETIMEDOUT, ECONNREFUSED ...; `asked` every question."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    records: tuple[Record, ...] = ()
+    error: str = ""
+    asked: tuple[Asked, ...] = ()
+
+    @property
+    def eai(self) -> str:
+        """The name of getaddrinfo's error, "" for none."""
+        return EAI.get(self.error, EAI_AGAIN) if self.error else ""
+
+    @property
+    def canonical(self) -> str:
+        """The name that has the addresses, at the end of all CNAMEs."""
+        return self.records[-1].name if self.records else ""
+
+    def __str__(self) -> str:
+        found = ", ".join(self.addresses) or ", ".join(each.data for each in self.records)
+        return f"{self.name}: {self.error or found} ({len(self.asked)} questions)"
+
+
+def candidates(name: str, conf: ResolvConf) -> Iterator[tuple[str, bool]]:
+    """The absolute names that are tried for a name, in order, and whether each is the name as it stands."""
+    if name.endswith("."):
+        yield name, True
+        return
+    as_it_is_first = name.count(".") >= conf.number("ndots")
+    if as_it_is_first:
+        yield absolute(name), True
+    for suffix in conf.searches:
+        yield absolute(name if suffix == "." else f"{name}.{suffix}"), False
+    if not as_it_is_first and "." not in conf.searches:
+        yield absolute(name), True
+
+
+def look_up(net: Netns, conf: ResolvConf, name: str, *, flow: int = 0, kinds: tuple[str, ...] = BOTH) -> Lookup:
+    """Look a name up from a namespace; virtual time passes. The frames are those of `flow`."""
+    stub = _Stub(net, conf, flow, kinds)
+    records, error = stub.search(name)
+    addresses = tuple(each.data for each in records if each.kind == "A")
+    return Lookup(name, _sorted(net, addresses), records, error, tuple(stub.asked))
+
+
+class _Stub:
+    """One look-up under way."""
+
+    def __init__(self, net: Netns, conf: ResolvConf, flow: int, kinds: tuple[str, ...]) -> None:
+        self.net, self.conf, self.flow = net, conf, flow
+        self.kinds = tuple(kind for kind in kinds if kind != "AAAA" or not conf.has("no-aaaa"))
+        self.servers = conf.nameservers or (LOOPBACK,)
+        self.random = net.clock.random(f"resolver/{net.name}")
+        self.asked: list[Asked] = []
+        self.one_by_one = conf.has("single-request") or conf.has("single-request-reopen")
+        self.over_tcp = conf.has("use-vc")
+
+    # -- names --------------------------------------------------------------------------------
+
+    def search(self, name: str) -> tuple[tuple[Record, ...], str]:
+        """__res_context_search: the records, or the error that is told when nothing was found."""
+        first_said = last = ""
+        said: set[str] = set()
+        stop = False
+        for candidate, as_it_is in candidates(name, self.conf):
+            if stop and not as_it_is:
+                continue
+            records, error = self.query(candidate)
+            if not error:
+                return records, ""
+            if as_it_is:
+                first_said = first_said or (error if not said else "")
+            elif error not in (NO_NAME, NO_DATA, "SERVFAIL"):
+                if error not in (TIMED_OUT, *UNUSABLE):
+                    return (), error  # no server can be reached: no further name is tried
+                stop = True
+            said.add(error)
+            last = error
+        return (), first_said or next((each for each in (NO_DATA, "SERVFAIL") if each in said), last)
+
+    def query(self, name: str) -> tuple[tuple[Record, ...], str]:
+        """__res_context_send: every server in turn, as often as `attempts` says."""
+        if len(name) > LONGEST_NAME or any(len(label) > LONGEST_LABEL for label in name.split(".")):
+            return (), NO_NAME
+        questions: dict[int, Question] = {}
+        for kind in self.kinds:
+            ident = self.random.randrange(1 << 16)
+            questions[ident ^ 1 if ident in questions else ident] = Question(name, kind)
+        sockets: dict[str, UdpSocket] = {}
+        error, heard = "ECONNREFUSED", False
+        try:
+            for _ in range(self.conf.number("attempts")):
+                for number, server in enumerate(self.servers):
+                    seconds = self.conf.number("timeout") << number
+                    patience_ns = max(1, seconds // len(self.servers) if number else seconds) * SECOND
+                    messages, failed = self._ask(server, questions, sockets, patience_ns)
+                    if not failed:
+                        return _judge(messages)
+                    reached = failed == TIMED_OUT or failed in UNUSABLE
+                    if reached or not heard:
+                        error = failed
+                    heard = heard or reached
+        finally:
+            for socket in sockets.values():
+                socket.close()
+        return (), error
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def _ask(
+        self, server: str, questions: dict[int, Question], sockets: dict[str, UdpSocket], patience_ns: int
+    ) -> tuple[list[Message], str]:
+        """Ask one server everything once: the answers, or what went wrong."""
+        found: dict[int, Message] = {}
+        ask = self._stream if self.over_tcp else self._datagrams
+        rounds = [{ident: each} for ident, each in questions.items()] if self.one_by_one else [questions]
+        failed = ""
+        for each in rounds:
+            failed = failed or ask(server, each, sockets, patience_ns, found)
+        self.asked += [
+            Asked(each.name, each.kind, server, _said(found[ident]) if ident in found else failed)
+            for ident, each in questions.items()
+        ]
+        if failed == TRUNCATED:
+            self.over_tcp = True
+            try:
+                return self._ask(server, questions, sockets, patience_ns)
+            finally:
+                self.over_tcp = self.conf.has("use-vc")
+        if failed == TIMED_OUT and found and not self.one_by_one:
+            self.one_by_one = True  # it answers one of two only: ask again, one after the other
+            return self._ask(server, questions, sockets, patience_ns)
+        return list(found.values()), failed or next((m.rcode for m in found.values() if m.rcode in UNUSABLE), "")
+
+    def _datagrams(
+        self,
+        server: str,
+        questions: dict[int, Question],
+        sockets: dict[str, UdpSocket],
+        patience_ns: int,
+        found: dict[int, Message],
+    ) -> str:
+        """send_dg. A socket that timed out is used again, one with an error is not."""
+        socket = sockets.get(server)
+        try:
+            if socket is None:
+                socket = sockets[server] = self.net.sockets.udp(self.flow)
+                socket.connect((server, PORT))
+            for ident, question in questions.items():
+                socket.send(craft.dns_query(question, ident))
+            end_ns = self.net.clock.now + patience_ns
+            while not questions.keys() <= found.keys():
+                if not self._wait(end_ns, lambda: bool(socket.inbox or socket.errors)):
+                    return TIMED_OUT
+                if not socket.inbox and not socket.pending:
+                    known = meaning(socket.errors[-1].kind, socket.errors[-1].code)
+                    socket.pending = known[0] if known else EIO  # IP_RECVERR: every error counts
+                message = _parsed(socket.recv())
+                if message is not None and questions.get(message.ident) == message.question:
+                    found[message.ident] = message
+                    if message.truncated:
+                        return TRUNCATED
+        except SocketError as failure:
+            if socket is not None:
+                sockets.pop(server).close()
+            return failure.name
+        return ""
+
+    def _stream(
+        self,
+        server: str,
+        questions: dict[int, Question],
+        sockets: dict[str, UdpSocket],
+        patience_ns: int,
+        found: dict[int, Message],
+    ) -> str:
+        """send_vc: all questions over one connection, each after its length."""
+        socket = self.net.sockets.tcp(self.flow)
+        end_ns = self.net.clock.now + patience_ns
+        data = b""
+        try:
+            socket.connect((server, PORT))
+            if not self._wait(end_ns, lambda: socket.connected or socket.state == "CLOSE"):
+                socket.abort()
+                return TIMED_OUT
+            queries = [craft.dns_query(each, ident) for ident, each in questions.items()]
+            socket.send(b"".join(len(each).to_bytes(2, "big") + each for each in queries))
+            while not questions.keys() <= found.keys():
+
+                def ready() -> bool:
+                    endpoint = socket.endpoint
+                    return endpoint is None or bool(endpoint.readable) or endpoint.eof or endpoint.state == "CLOSE"
+
+                if not self._wait(end_ns, ready):
+                    socket.abort()
+                    return TIMED_OUT
+                more = socket.recv()
+                if not more:
+                    break
+                data += more
+                while len(data) >= 2 and len(data) >= 2 + (size := int.from_bytes(data[:2], "big")):
+                    message, data = _parsed(data[2 : 2 + size]), data[2 + size :]
+                    if message is not None and questions.get(message.ident) == message.question:
+                        found[message.ident] = message
+            socket.close()
+        except SocketError as failure:
+            return failure.name
+        return "" if questions.keys() <= found.keys() else "ECONNRESET"
+
+    def _wait(self, end_ns: int, done: Callable[[], bool]) -> bool:
+        self.net.clock.run(end_ns, done)
+        return done()
+
+
+def _parsed(data: bytes) -> Message | None:
+    try:
+        message = craft.dns_parse(data)
+    except InputError:
+        return None
+    return message if message.response else None
+
+
+def _said(message: Message) -> str:
+    if message.truncated:
+        return TRUNCATED
+    if message.rcode != "NOERROR":
+        return message.rcode
+    return ", ".join(each.data for each in message.answers) or NO_DATA
+
+
+def _judge(messages: list[Message]) -> tuple[tuple[Record, ...], str]:
+    """What the answers to all questions about one name come to."""
+    records: dict[Record, None] = {}
+    for message in messages:
+        asked = message.question
+        if asked is not None and any(each.kind == asked.kind for each in message.answers):
+            records.update(dict.fromkeys(message.answers))
+    if records:
+        return tuple(records), ""
+    return (), NO_DATA if any(message.rcode == "NOERROR" for message in messages) else NO_NAME
+
+
+def _sorted(net: Netns, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """RFC 6724's order as far as IPv4 has one in glibc: those of the source's own subnet first, the nearest of them
+    before the others (rule 9); else as answered (rule 10)."""
+    lengths = {each.addr: each.prefix.length for each in net.addresses}
+
+    def nearness(text: str) -> int:
+        destination = ip4(text)
+        _route, source, _failed = ip_output.route_output(net, destination)
+        length = lengths.get(source, 32)
+        return -(32 - common) if (common := (source ^ destination).bit_length()) <= 32 - length else 0
+
+    return tuple(sorted(map(ip4_text, map(ip4, addresses)), key=nearness))
