@@ -50,6 +50,21 @@ class Protocol(StrEnum):
     icmp = "icmp"
 
 
+class Detail(StrEnum):
+    """How much `emu trace` tells."""
+
+    minimal = "minimal"
+    summary = "summary"
+    detailed = "detailed"
+
+
+class State(StrEnum):
+    """Which packet of its connection `emu trace --rules` tells of."""
+
+    new = "new"
+    established = "established"
+
+
 class ViewName(StrEnum):
     """What `emu show` can show."""
 
@@ -117,27 +132,51 @@ def demo(
 
 @app.command()
 def trace(
-    source: Annotated[str, typer.Option("-S", "--source", help="Who sends: NS/POD, node/NAME, external.")],
-    destination: Annotated[
-        str, typer.Option("-D", "--destination", help="Where to: svc/web:80, NS/POD:PORT, an address.")
+    source: Annotated[
+        str, typer.Option("-S", "--source", "--from", "--from-ip", help="Who sends: NS/POD, node/NAME, an address.")
     ],
-    files: Manifests,
+    destination: Annotated[
+        str, typer.Option("-D", "--destination", "--to", help="Where to: svc/web:80, NS/POD:PORT, ADDRESS:PORT/tcp.")
+    ],
+    files: Annotated[
+        list[Path] | None, typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")
+    ] = None,
     namespace: Namespace = "default",
     protocol: Annotated[
         Protocol | None, typer.Option("-p", "--protocol", help="tcp if there is a port, else icmp.")
     ] = None,
     form: OutputForm = Form.text,
+    detail: Annotated[Detail, typer.Option(help="How much to tell.")] = Detail.detailed,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
     nodes: Nodes = 2,
     network: Network = "bridge",
+    rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save.")] = None,
+    ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
+    routes: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j route show table all`.")] = None,
+    addresses: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j addr`.")] = None,
+    ip_rules: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j rule`.")] = None,
+    in_iface: Annotated[str, typer.Option(help="With --rules: where the packet comes in.")] = "",
+    state: Annotated[State, typer.Option(help="With --rules: the first packet, or a later one.")] = State.new,
+    mark: Annotated[str, typer.Option(help="With --rules: the packet's mark.")] = "0",
+    uid: Annotated[int, typer.Option(help="With --rules: whose socket sends from the node.")] = 0,
+    gid: Annotated[int, typer.Option(help="With --rules: and of which group.")] = 0,
+    sysctl: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="With --rules: a sysctl.")] = None,
 ) -> int:
-    """Send one packet and follow it and its answer hop by hop."""
+    """Send one packet and follow it and its answer hop by hop: in a cluster, or by a real node's rules."""
+    if rules is not None:
+        from emu.cli.dumps import trace_dump
+
+        target = f"{destination}/{protocol.value}" if protocol is not None and "/" not in destination else destination
+        return trace_dump(
+            rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules, device=in_iface,
+            state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
+        )  # fmt: skip
     from emu.cli.inputs import cluster_of, qualified
     from emu.report.trace import trace as follow
 
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network)
+    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
     ends = qualified(source, namespace), qualified(destination, namespace)
-    traced = follow(cluster, *ends, protocol.value if protocol is not None else "")
+    traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number)
     show(traced.report, form, to_stderr=write == "-")

@@ -37,8 +37,11 @@ class Trace:
     report: Report
 
 
-def trace(cluster: Cluster, source: str, target: str, protocol: str = "") -> Trace:
-    """Send one packet; `protocol` is tcp, udp, icmp or "" (tcp if the target has a port). Raises InputError."""
+def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, detail: str = "detailed") -> Trace:
+    """Send one packet; `protocol` is tcp, udp, icmp or "" (tcp if the target has a port). Raises InputError.
+
+    `detail` of the text: minimal shows a line a hop, summary its sentence too, detailed its facts as well.
+    """
     kind = protocol or ("tcp" if ":" in target else "icmp")
     if kind == "tcp":
         flow = cluster.tcp(source, target, close=False)
@@ -51,7 +54,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "") -> Tra
     outcome = flow.outcome
     sender = next((ip4_text(a.addr) for a in flow.client.addresses if a.device.name != "lo"), "")
     head = f"{kind} {flow.source} ({sender}) -> {flow.target.name} ({flow.target})"
-    ways = walk(there), walk(back)
+    ways = [walk(part, facts=detail != "minimal", sentences_only=detail == "summary") for part in (there, back)]
     end = f"{outcome.word} ({outcome.detail})" if outcome.detail else outcome.word
     where = flow.at or outcome.place
     end += (f" at {where}" if where else "") + (f" by {outcome.by}" if outcome.by else "")

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from emu.capture.capture import Captured
 
 
-def walk(frames: Iterable[Captured], *, facts: bool = True) -> Report:
-    """One line a hop: `flow/hop interface way: packet`, then, indented, the sentence and the facts of its comment."""
+def walk(frames: Iterable[Captured], *, facts: bool = True, sentences_only: bool = False) -> Report:
+    """One line a hop: `flow/hop interface way: packet`, then, indented, the sentence and the facts of its comment
+    (`sentences_only`: the sentence alone; without `facts` neither)."""
     data = [hop(frame) for frame in frames]
     lines: list[str] = []
     wide = max((len(f"{each['flow']}/{each['hop']} {each['interface']}") for each in data), default=0)
@@ -23,7 +24,8 @@ def walk(frames: Iterable[Captured], *, facts: bool = True) -> Report:
         where = f"{each['flow']}/{each['hop']} {each['interface']}"
         lines.append(f"{where.ljust(wide)} {each['way']:<8} {each['packet']}")
         if facts:
-            lines += [f"    {text}" for text in (each["sentence"], *each["facts"])]
+            told = () if sentences_only else each["facts"]
+            lines += [f"    {text}" for text in (each["sentence"], *told)]
     return Report(data, "\n".join(lines))
 
 

@@ -1,0 +1,107 @@
+"""`emu trace --rules`: the texts of a node's own commands, read from files, and the packet to try on them.
+
+Must not know how packets walk.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emu.cli.console import Form, note, show
+from emu.errors import InputError
+
+if TYPE_CHECKING:
+    from emu.report.fate import Ask
+
+CLIENT_PORT, SHOWN = 40000, 10
+
+
+def trace_dump(
+    rules: Path,
+    source: str,
+    destination: str,
+    *,
+    ipset: Path | None = None,
+    routes: Path | None = None,
+    addresses: Path | None = None,
+    policy: Path | None = None,
+    device: str = "",
+    state: str = "new",
+    mark: str = "0",
+    uid: int = 0,
+    gid: int = 0,
+    sysctls: list[str] | None = None,
+    detail: str = "detailed",
+    form: Form = Form.text,
+) -> int:
+    """Show what may become of the packet. Gives the exit status: 3 if some of it is undecided. Raises InputError."""
+    from emu.report.node import read_node
+    from emu.report.packet import trace
+
+    given = {"rules": rules, "ipset": ipset, "routes": routes, "addresses": addresses, "policy": policy}
+    files = {name: str(path) for name, path in given.items() if path is not None}
+    texts = {name: _read(path) for name, path in given.items() if path is not None}
+    node = read_node(texts.pop("rules"), **texts, files=files, sysctls=_sysctls(sysctls or []))
+    ask = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)
+    traced = trace(node, ask, detail)  # type: ignore[arg-type]  # the option parser takes the three words only
+    for text in node.assumed:
+        note(f"assumed: {text}")
+    unknown = node.unknown
+    for each in unknown[:SHOWN]:
+        note(f"{rules}:{each.rule.line}: {each.why}; a packet that comes to this rule is undecided")
+    if len(unknown) > SHOWN:
+        note(f"{rules}: {len(unknown) - SHOWN} more rules ask what is not modelled")
+    show(traced.report, form)
+    return 3 if traced.undecided else 0
+
+
+def packet(
+    source: str, destination: str, *, device: str = "", state: str = "new", mark: str = "0", uid: int = 0, gid: int = 0
+) -> Ask:
+    """`ADDRESS[:PORT]` to `ADDRESS[:PORT][/tcp|udp|icmp]`. Raises InputError."""
+    from emu.kernel.netfilter.matches import number
+    from emu.report.fate import Ask
+    from emu.wire.addr import ip4
+    from emu.wire.frame import ICMP, TCP, UDP
+
+    place, slash, word = destination.partition("/")
+    known = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
+    if slash and word not in known:
+        raise InputError(f"{destination!r}: emu trace does not send {word!r}", expected="/tcp, /udp or /icmp")
+    addr, colon, port = place.partition(":")
+    proto = known[word] if slash else (TCP if colon else ICMP)
+    if proto != ICMP and not colon:
+        raise InputError(f"{destination!r} has no port", expected="ADDRESS:PORT/tcp")
+    from_addr, _colon, from_port = source.partition(":")
+    return Ask(
+        proto,
+        ip4(from_addr),
+        ip4(addr),
+        number(from_port, "port", 0, 0xFFFF) if from_port else CLIENT_PORT,
+        number(port, "port", 0, 0xFFFF) if proto != ICMP else 0,
+        device,
+        state,
+        number(mark, "mark"),
+        uid,
+        gid,
+    )
+
+
+def _sysctls(words: list[str]) -> dict[str, int | str]:
+    found: dict[str, int | str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"{word!r} is not a sysctl", expected="NAME=VALUE")
+        found[name] = int(value) if value.isdigit() else value
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(error.strerror or str(error), file=str(path)) from None
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8 text", file=str(path)) from None
