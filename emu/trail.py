@@ -61,6 +61,15 @@ class Bridged:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """The bridge saw a MAC for the first time, or behind another port than before."""
+
+    bridge: str
+    port: str
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Waited:
     """A packet waited for a neighbour (`addr` on `device`) to resolve."""
 

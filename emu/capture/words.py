@@ -24,6 +24,7 @@ from emu.trail import (
     Delivered,
     Dropped,
     Encapsulated,
+    Learned,
     Natted,
     Note,
     Policy,
@@ -147,7 +148,7 @@ def decided_by(by: Any) -> str:
 def _dropped_sentence(entry: Dropped, view: View) -> str:
     why = REASONS.get(entry.reason, entry.reason)
     if isinstance(entry.by, Rule) and entry.reason != "UNDECIDED":
-        why = f'a rule says so ("{entry.by.comment}")' if entry.by.comment else "a rule says so"
+        why = f'a rule says so: "{entry.by.comment}"' if entry.by.comment else "a rule says so"
         if "-j REJECT" in entry.by.spec:
             why += ", and answers its sender"
     elif isinstance(entry.by, Policy):
@@ -289,18 +290,24 @@ def walk_fact(rules: list[Rule], outcome: str = "") -> list[str]:
     told = [rule for rule, then in zip(rules, [*rules[1:], None], strict=True) if _counts(rule, then)]
     if not told:
         return [f"{rules[0].table} {base}: {', '.join(rule.jump for rule in rules)}: no rule there matches"]
-    path = [rule.chain for rule in told]
-    if len(path) > 1 and path[0] in BUILT_IN.get(rules[0].table, ()):
-        path = [chain for chain in path if chain != path[0]] or path[:1]
-    chains = " -> ".join(chain for at, chain in enumerate(path) if not at or path[at - 1] != chain)
     last = told[-1]
-    facts = [
-        f"{last.table} {chains}: {outcome}" if outcome else f"{last.table} {chains} rule {last.number}: {_act(last)}"
-    ]
-    facts += [f"{rule.table} {rule.chain} rule {rule.number}: {_act(rule)}" for rule in told[:-1] if not rule.jump]
+    # the call stack at the last rule: a chain that only returned is not on the way to it
+    path: list[str] = []
+    for rule in rules:
+        while path and path[-1] != rule.chain:
+            path.pop()
+        path = path or [rule.chain]
+        if rule is last:
+            break
+        if rule.jump:
+            path.append(rule.jump)
+    if len(path) > 1 and path[0] in BUILT_IN.get(last.table, ()):
+        del path[0]
+    chains = " -> ".join(path)
+    facts = [f"{rule.table} {rule.chain} rule {rule.number}: {_act(rule)}" for rule in told[:-1] if not rule.jump]
     if outcome:
-        facts.append(f"rule {last.number} of {last.chain}: {last.spec}")
-    return facts
+        return [f"{last.table} {chains}: {outcome}", *facts, f"rule {last.number} of {last.chain}: {last.spec}"]
+    return [*facts, f"{last.table} {chains} rule {last.number}: {_act(last)}"]
 
 
 def _counts(rule: Rule, then: Rule | None) -> bool:
@@ -331,7 +338,7 @@ _BORN = 60
 
 def _born_sentence(entry: Born, view: View) -> str:
     if view.packet.quote:
-        text = f"{view.owner} sends {view.phrase}{view.between}"
+        text = f"{view.owner} sends {view.phrase}; the error goes{view.between}"
     else:
         text = f"{view.owner}: {entry.what}, {view.phrase}{view.between}"
     route = next((each for each in view.trail if each.__class__ is Route), None)
@@ -381,6 +388,10 @@ def _bridged_fact(entry: Bridged, view: View) -> str:
     return f"bridge {entry.bridge}: fdb {mac_text(view.dmac)} -> {entry.port}"
 
 
+def _learned_fact(entry: Learned, view: View) -> str:
+    return f"bridge {entry.bridge}: learned that {mac_text(entry.mac)} is behind {entry.port}"
+
+
 def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
     verb = "wraps the packet in one of its own" if entry.out else "unwraps what was inside"
     return f"the tunnel {entry.device} {verb}: {view.phrase}{view.between}"
@@ -412,6 +423,7 @@ WORDS: Mapping[type, Word] = {
     Born: Word(_BORN, _born_sentence, _born_fact),
     Route: Word(50, _route_sentence, _route_fact),
     Bridged: Word(40, _bridged_sentence, _bridged_fact),
+    Learned: Word(4, lambda entry, view: plain(view), _learned_fact),
     Waited: Word(30, _waited_sentence, _waited_fact),
     Tracked: Word(20, _tracked_sentence, _tracked_fact),
     Note: Word(15, _note, _note),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from emu.clock import SECOND, Clock
 from emu.kernel.link.device import OUT, Device
-from emu.trail import Bridged
+from emu.trail import Bridged, Learned
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import HOST, Frame
 
@@ -93,8 +93,11 @@ class Port:
         entry = fdb.get(frame.smac)
         if entry is None:
             fdb[frame.smac] = FdbEntry(frame.smac, self, now)
+            self._learned(frame)
         elif not entry.static:
-            entry.port = self
+            if entry.port is not self:
+                entry.port = self
+                self._learned(frame)
             entry.updated_ns = now
         dmac = frame.dmac
         if not dmac[0] & 1:
@@ -115,11 +118,16 @@ class Port:
         bridge.flood(bridge.copy(frame), self)
         bridge.pass_up(frame)
 
+    def _learned(self, frame: Frame) -> None:
+        if frame.trail is not None:
+            frame.trail.append(Learned(self.bridge.name, self.device.name, frame.smac))
+
     def should_deliver(self, ingress: Port | None) -> bool:
         """br_forward.c: not back out of the ingress port unless it is in hairpin mode."""
         return (
             self.forwarding
             and self.device.up
+            and self.device.carrier
             and (ingress is not self or self.hairpin)
             and not (self.isolated and ingress is not None and ingress.isolated)
         )

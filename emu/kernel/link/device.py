@@ -28,7 +28,7 @@ def ignore_drop(device: Device, frame: Frame, reason: str) -> None:
 
 
 class Device:
-    """One interface. `mac` is 6 bytes, `mtu` in bytes of L3, `up` the administrative state.
+    """One interface. `mac` is 6 bytes, `mtu` in bytes of L3, `up` the administrative state, `carrier` the cable's.
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
@@ -36,7 +36,7 @@ class Device:
     """
 
     __slots__ = (
-        "_promisc", "clock", "drop", "header", "ifindex", "kind", "mac", "master", "mtu", "name", "neigh", "net",
+        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "mac", "master", "mtu", "name", "neigh", "net",
         "netem", "noarp", "packet_types", "rx_handler", "tap", "up",
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ class Device:
         self.mac = mac
         self.mtu = mtu
         self.ifindex = 0
-        self.up = True
+        self.up = self.carrier = True
         self.noarp = False
         self._promisc = 0
         self.tap: Tap | None = None
@@ -71,6 +71,8 @@ class Device:
         """Send a frame with a complete Ethernet header (dev_queue_xmit)."""
         if not self.up:
             self.drop(self, frame, "DEV_READY")
+        elif not self.carrier:
+            self.drop(self, frame, "QDISC_DROP")  # the noop qdisc of a link without carrier
         elif self.netem is not None:
             self.netem.enqueue(frame, self)
         else:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emu.clock import SECOND, Timer
 from emu.kernel.link.device import Device
 from emu.trail import Waited
-from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4_text, mac_text
 from emu.wire.frame import ETH_P_IP, Frame
 from emu.wire.rewrite import set_ethernet
 
@@ -176,7 +176,7 @@ class Neighbour:
         queue, self.queue = self.queue, deque()
         for frame in queue:
             _released(frame)
-            self.net.drop(frame, "NEIGH_FAILED", self)
+            self.net.drop(frame, "NEIGH_FAILED", self, self.device)
         self.state, self.header = FAILED, None
 
     # -- time -----------------------------------------------------------------------------------
@@ -236,6 +236,13 @@ class Neighbour:
         for frame in queue:
             _released(frame)
             self.net.neighbour_failed(frame, self)
+
+    def text(self) -> str:
+        """As `ip neigh` prints it."""
+        words = [ip4_text(self.addr), "dev", self.device.name]
+        if self.state in VALID:
+            words += ["lladdr", mac_text(self.lladdr)]
+        return " ".join([*words, self.state])
 
     def __repr__(self) -> str:
         return f"<neighbour {self.addr:#x} {self.device.name} {self.state}>"
