@@ -77,7 +77,7 @@ def test_what_a_template_is(kind: str, size: int, layers: list[type[Packet]], fl
 
 
 def test_the_table_above_knows_every_template() -> None:
-    mark = next(mark for mark in test_what_a_template_is.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]  # pytest puts it there
+    mark = next(mark for mark in test_what_a_template_is.pytestmark if mark.name == "parametrize")
     assert {case[0] for case in mark.args[1]} == set(craft.TEMPLATES)
 
 

@@ -24,6 +24,11 @@ TO = st.sampled_from([*HOSTS, *HOSTS, OWN, PORTS[1], BROADCAST_MAC, GROUP, b"\2\
 AGEING_S = 300
 
 
+def sink(port: Port) -> Sink:
+    assert isinstance(port.device, Sink)
+    return port.device
+
+
 @dataclass
 class Seen:
     """Where the naive bridge saw a MAC, and when."""
@@ -121,7 +126,7 @@ class Bridging(RuleBasedStateMachine):
         return (everybody if port is None else [p for p in [port] if self.may_leave(p, ingress)]), promisc
 
     def judge(self, data: bytes, ports: list[Port], up: bool) -> None:
-        sent = [(port, frame) for port in self.ports for frame in port.device.take()]
+        sent = [(port, frame) for port in self.ports for frame in sink(port).take()]
         assert {port.device.name for port, _ in sent} == {port.device.name for port in ports}
         frames = [frame for _, frame in sent] + self.up
         assert len(frames) == len(ports) + up, "one copy each"
@@ -139,7 +144,7 @@ class Bridging(RuleBasedStateMachine):
         if not dropped and not self.own(smac):
             self.seen[smac] = Seen(port, self.clock.now)
         ports, up = ([], False) if dropped else self.expect(dmac, port)
-        port.device.bring(data)
+        sink(port).bring(data)
         self.judge(data, ports, up)
 
     @rule(dmac=TO)

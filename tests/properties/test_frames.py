@@ -29,6 +29,8 @@ from emu.wire.rewrite import (
     set_payload,
     set_smac,
     set_source,
+    set_tos,
+    set_ttl,
 )
 
 WORD, LONG, BYTE = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.integers(0, 255)
@@ -44,13 +46,14 @@ def recomputed(data: bytes) -> bytes:
     """
     l4, proto = 14 + (data[14] & 15) * 4, data[23]
     header = data[14:24] + b"\0\0" + data[26:l4]
-    made = data[:24] + sum_of(header).to_bytes(2, "big") + data[26:]
+    made: bytes = data[:24] + sum_of(header).to_bytes(2, "big") + data[26:]
     at = l4 + CHECK_AT.get(proto, 0)
     if at == l4 or (proto == wire.UDP and not any(data[at : at + 2])):
         return made
     upper = made[l4:at] + b"\0\0" + made[at + 2 :]
     value = sum_of(upper) if proto == wire.ICMP else in4_chksum(proto, IP(data[14:l4]), upper)
-    return made[:at] + (value or 0xFFFF * (proto == wire.UDP)).to_bytes(2, "big") + made[at + 2 :]
+    whole: bytes = made[:at] + (value or 0xFFFF * (proto == wire.UDP)).to_bytes(2, "big") + made[at + 2 :]
+    return whole
 
 
 class Rewrites(RuleBasedStateMachine):
@@ -81,6 +84,12 @@ class Rewrites(RuleBasedStateMachine):
         before = self.frame.ttl
         decrease_ttl(self.frame)
         assert self.frame.ttl == before - 1
+
+    @rule(tos=BYTE, ttl=BYTE)
+    def header(self, tos: int, ttl: int) -> None:
+        set_tos(self.frame, tos)
+        set_ttl(self.frame, ttl)
+        assert (self.frame.tos, self.frame.ttl) == (tos, ttl)
 
     @rule(mac=ANY_MAC, other=ANY_MAC, both=st.booleans())
     def ethernet(self, mac: bytes, other: bytes, both: bool) -> None:
@@ -137,7 +146,7 @@ def test_incremental_is_the_whole_checksum(data: bytes, draw: st.DataObject) -> 
         assert ones_sum(after + mended.to_bytes(2, "big")) == 0
 
 
-NUMBERS = {"ident": WORD, "ttl": BYTE, "tos": BYTE}
+NUMBERS: dict[str, st.SearchStrategy[Any]] = {"ident": WORD, "ttl": BYTE, "tos": BYTE}
 REST: dict[str, Any] = {"flow": 0, "trail": None}
 
 
@@ -154,7 +163,7 @@ def same(made: Frame, packet: Packet) -> None:
 
 @given(ANY_ADDRESS, ANY_ADDRESS, WORD, WORD, DATA, st.fixed_dictionaries(NUMBERS), st.booleans())
 @examples(150)
-def test_stamped_udp(src: int, dst: int, sport: int, dport: int, data: bytes, n: dict[str, int], df: bool) -> None:
+def test_stamped_udp(src: int, dst: int, sport: int, dport: int, data: bytes, n: dict[str, Any], df: bool) -> None:
     made = udp.build(craft.template("udp"), src, dst, sport, dport, data, frag=wire.IP_DF if df else 0, **n, **REST)
     same(made, head(src, dst, **n, flags="DF" if df else "") / UDP(sport=sport, dport=dport) / data)
     assert udp.checksum_ok(made)
@@ -171,8 +180,8 @@ def test_stamped_tcp(
     sport: int,
     dport: int,
     data: bytes,
-    n: dict[str, int],
-    t: dict[str, int],
+    n: dict[str, Any],
+    t: dict[str, Any],
     words: int,
     draw: st.DataObject,
 ) -> None:
@@ -196,7 +205,7 @@ def test_stamped_tcp(
     st.fixed_dictionaries(NUMBERS),
 )
 @examples(150)
-def test_stamped_echo(name: str, src: int, dst: int, ident: int, seq: int, data: bytes, n: dict[str, int]) -> None:
+def test_stamped_echo(name: str, src: int, dst: int, ident: int, seq: int, data: bytes, n: dict[str, Any]) -> None:
     kind, df = (icmp.ECHO, True) if name == "echo_request" else (icmp.ECHO_REPLY, False)
     frag = wire.IP_DF if df else 0
     made = icmp.build(craft.template(name), src, dst, kind, 0, ident << 16 | seq, data, frag=frag, **n, **REST)
@@ -209,15 +218,16 @@ def test_stamped_echo(name: str, src: int, dst: int, ident: int, seq: int, data:
     st.fixed_dictionaries(NUMBERS),
 )  # fmt: skip
 @examples(150)
-def test_stamped_icmp_error(src: int, dst: int, what: tuple[int, int], about: bytes, n: dict[str, int]) -> None:
-    made = icmp.build(craft.template("icmp_error"), src, dst, *what, 0, about[14:], frag=0, **n, **REST)
-    same(made, head(src, dst, **n, flags="") / ICMP(type=what[0], code=what[1]) / about[14:])
+def test_stamped_icmp_error(src: int, dst: int, what: tuple[int, int], about: bytes, n: dict[str, Any]) -> None:
+    kind, code = what
+    made = icmp.build(craft.template("icmp_error"), src, dst, kind, code, 0, about[14:], frag=0, **n, **REST)
+    same(made, head(src, dst, **n, flags="") / ICMP(type=kind, code=code) / about[14:])
     assert icmp.checksum_ok(made)
 
 
 @given(ANY_ADDRESS, ANY_ADDRESS, st.integers(68, 0xFFFF), frames(), st.fixed_dictionaries(NUMBERS))
 @examples(50)
-def test_stamped_fragmentation_needed(src: int, dst: int, mtu: int, about: bytes, n: dict[str, int]) -> None:
+def test_stamped_fragmentation_needed(src: int, dst: int, mtu: int, about: bytes, n: dict[str, Any]) -> None:
     made = icmp.build(craft.template("icmp_error"), src, dst, 3, 4, mtu, about[14:42], frag=0, **n, **REST)
     same(made, head(src, dst, **n, flags="") / ICMP(type=3, code=4, nexthopmtu=mtu) / about[14:42])
 

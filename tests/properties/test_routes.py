@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +49,7 @@ class Routing(RuleBasedStateMachine):
     """A Fib beside a Naive, changed in the same way."""
 
     routes: Bundle[Route] = Bundle("routes")
-    rules: Bundle[IpRule] = Bundle("rules")
+    policies: Bundle[IpRule] = Bundle("policies")
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Routing(RuleBasedStateMachine):
         target=routes, prefix=NETS, kind=st.sampled_from(KINDS), device=st.sampled_from(DEVICES),
         metric=st.sampled_from((0, 0, 100)), table=st.sampled_from((MAIN_TABLE, MAIN_TABLE, LOCAL_TABLE, 7)),
     )  # fmt: skip
-    def add(self, prefix: Prefix, kind: str, device: Device, metric: int, table: int) -> object:
+    def add(self, prefix: Prefix, kind: str, device: Device, metric: int, table: int) -> Any:
         out = device if kind in ("unicast", "local", "broadcast") else None
         route = Route(prefix, kind, out, metric=metric, table=table)
         taken = any((r.prefix, r.metric, r.table) == (prefix, metric, table) for r in self.naive.routes)
@@ -84,7 +85,7 @@ class Routing(RuleBasedStateMachine):
         self.naive.routes = [route for route in self.naive.routes if route.device is not device]
 
     @rule(
-        target=rules, priority=st.sampled_from((0, 100, 100, 40000)), table=st.sampled_from((MAIN_TABLE, 7, 99)),
+        target=policies, priority=st.sampled_from((0, 100, 100, 40000)), table=st.sampled_from((MAIN_TABLE, 7, 99)),
         src=prefixes(0, 8, within="10.0.0.0/8") | st.just(Prefix(0, 0)), dst=prefixes(0, 1) | st.just(Prefix(0, 0)),
         mark=st.sampled_from(((0, 0), (1, 1))), iif=st.sampled_from(("", "", "eth0")),
     )  # fmt: skip
@@ -94,7 +95,7 @@ class Routing(RuleBasedStateMachine):
         self.naive.rules.append(made)
         return made
 
-    @rule(gone=consumes(rules))
+    @rule(gone=consumes(policies))
     def remove_rule(self, gone: IpRule) -> None:
         self.fib.remove_rule(gone)
         self.naive.rules.remove(gone)

@@ -90,7 +90,9 @@ def test_a_quote_is_as_long_as_576_bytes_allow(size: int, quoted: int) -> None:
     bench = Bench()
     bench.send(datagram(size=size, flags="DF"))
     # bytes: Scapy takes what follows the first 128 for extensions (RFC 4884)
-    (error,) = [each.data[42:] for each in bench.seen("host/eth0") if each.direction == "in" and each.data[23:24] == b"\1"]
+    (error,) = [
+        each.data[42:] for each in bench.seen("host/eth0") if each.direction == "in" and each.data[23:24] == b"\1"
+    ]
     assert len(error) == quoted
     assert error[20:] == bytes(datagram(size=size, flags="DF"))[20:quoted]
 
