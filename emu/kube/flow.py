@@ -184,7 +184,7 @@ def _run(flow: Flow, timeout_ns: int, done: Callable[[], bool]) -> bool:
 
 def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool) -> None:
     """Connect, send, take the whole answer (as much as an echo gives, or to the end), close."""
-    target, clock = flow.target, flow.cluster.clock
+    target = flow.target
     sock = flow.client.sockets.tcp(flow.number)
     try:
         if port:
@@ -213,10 +213,13 @@ def more(flow: Flow, before: Flow, send: bytes, *, timeout_ns: int, close: bool)
                 each.flow = flow.number
     sock.flow = flow.number
     flow.look_up_nat(TCP, sock.addr, flow.target.addr, sock.port, flow.target.port)
-    if sock.state == "CLOSE":
+    if sock.state in ("CLOSE", "CLOSE_WAIT"):  # the peer has ended it: what one sends now brings an error, or nothing
+        if sock.connected and send:
+            sock.send(send)
+            _run(flow, timeout_ns, lambda: sock.state == "CLOSE")
         flow.outcome = _tcp_failure(flow, sock)
-    else:
-        _say(flow, sock, send, timeout_ns=timeout_ns, close=close)
+        return
+    _say(flow, sock, send, timeout_ns=timeout_ns, close=close)
 
 
 def _say(flow: Flow, sock: TcpSocket, send: bytes, *, timeout_ns: int, close: bool) -> None:
