@@ -433,21 +433,12 @@ class Cluster:
         name: str = "",
     ) -> Flow:
         """`count` echo requests, one each `interval_s`."""
-        where = self._ping_target(to)
+        where = to if isinstance(to, Target) else target.without_port(self, to)
         made = self._flow("ping", source, where, "ICMP", name)
         timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
         if self.dns.resolve(made):
             flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
         return self._done(made)
-
-    def _ping_target(self, to: str | Target) -> Target:
-        if isinstance(to, Target) or not to.startswith("svc/") or ":" in to:
-            return to if isinstance(to, Target) else self.resolve(to)
-        name, _, namespace = to[4:].partition(".")
-        service = self.store.get(core.Service, namespace or "default", name)
-        if service is None or service.spec.cluster_ip in ("", "None"):
-            return self.resolve(f"{to}:0")
-        return Target(ip4(service.spec.cluster_ip), 0, to)
 
     def send(
         self, source: str, packet: Any, *, device: str | None = None, timeout_s: float = 5, name: str = ""

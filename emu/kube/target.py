@@ -110,6 +110,17 @@ def targets(cluster: Cluster, ref: str, protocol: str = "TCP") -> list[Target]:
     return [Target(cluster.pods[name].ip, number, name) for name in pods_of(cluster, host)]
 
 
+def without_port(cluster: Cluster, ref: str) -> Target:
+    """The target of a protocol that has no ports: a Service is its cluster IP. Raises InputError."""
+    if not ref.startswith("svc/") or ":" in ref:
+        return targets(cluster, ref)[0]
+    name, _, namespace = ref[4:].partition(".")
+    service = cluster.store.get(Service, namespace or "default", name)
+    if service is None or service.spec.cluster_ip in ("", "None"):
+        return targets(cluster, f"{ref}:0")[0]
+    return Target(ip4(service.spec.cluster_ip), 0, ref)
+
+
 def by_name(ref: str) -> Target | None:
     """The target of `http://NAME[:port]`, `https://...` or `name:NAME[:port]`; None for other forms. Raises InputError."""
     if "://" not in ref and not ref.startswith("name:"):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
+from emu.kube.dns import DnsConfig
 from emu.kube.loops import Timing
 from emu.kube.proxy.iptables import ProxyConfig
-from emu.scenario.kinds import ClusterPart, KubeProxyPart, ScenarioPart
+from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, ScenarioPart
 from emu.scenario.quantity import duration_ns
 from emu.scenario.script import Scenario
 
@@ -31,8 +32,16 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         proxy=proxy(part.kube_proxy, part.pod_subnet),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
+        dns=dns(part.dns),
         timing=Timing(endpoint_updates_batch_ns=_ns(part.endpoint_updates_batch_period, "endpointUpdatesBatchPeriod")),
     )
+
+
+def dns(part: bool | DnsPart) -> DnsConfig | None:
+    """The cluster's DNS, None for a cluster without."""
+    if isinstance(part, bool):
+        return DnsConfig() if part else None
+    return DnsConfig(domain=part.domain, upstream=part.upstream)
 
 
 def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:

@@ -1,7 +1,7 @@
 """How scenario files write where a flow comes from and goes to, read before there is a cluster to ask.
 
 `NS/POD`, `pod/NAME`, `node/NAME`, `svc/NAME[.NS]:PORT`, `external[/NAME]`, `localhost`, or an address; a port where
-the protocol has one. What exists, and what a glob takes, `kube/target.py` says. Must not know steps or flows.
+the protocol has one. `http://NAME[:PORT]` and `name:NAME[:PORT]` the client looks up itself. What exists, and what a glob takes, `kube/target.py` says. Must not know steps or flows.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import re
 from dataclasses import dataclass, replace
 
 from emu.errors import InputError
-from emu.wire.addr import ip4
+from emu.kube.target import by_name
+from emu.wire.addr import ip4, ip4_text
 
 _GLOB = re.compile(r"[*?\[]")
 _NAME = r"[a-z0-9*?\[\]!]([a-z0-9.*?\[\]!-]*[a-z0-9*?\[\]!])?"
 _NAMES = re.compile(_NAME)
 _PORT = re.compile(r"[a-z0-9*?\[\]!-]+")
-_FORMS = "NS/POD, pod/NAME, node/NAME, svc/NAME[.NS]:PORT, external[/NAME], localhost or an IPv4 address"
+_FORMS = (
+    "NS/POD, pod/NAME, node/NAME, svc/NAME[.NS]:PORT, external[/NAME], localhost, an IPv4 address, "
+    "http://NAME[:PORT] or name:NAME[:PORT]"
+)
 _KINDS = {
     "pod": "pod",
     "po": "pod",
@@ -30,7 +34,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`kind` is pod, node, svc, external or address. `namespace` and `port` are "" where there is none."""
+    """`kind` is pod, node, svc, external, address or name. `namespace` and `port` are "" where there is none."""
 
     kind: str
     name: str
@@ -45,6 +49,8 @@ class Endpoint:
             text = f"svc/{self.name}.{self.namespace}"
         elif self.kind == "address":
             text = self.name
+        elif self.kind == "name":
+            text = f"name:{self.name}"
         else:
             text = f"{self.kind}/{self.name}" if self.name else self.kind
         return f"{text}:{self.port}" if self.port else text
@@ -56,6 +62,11 @@ class Endpoint:
 
 def endpoint(text: str, *, port: bool | None = None) -> Endpoint:
     """Read one endpoint. `port`: it must (True) or must not (False) have one. Raises InputError."""
+    named = by_name(text)
+    if named is not None:
+        if port is True and not named.port:
+            raise InputError(f'"{text}" has no port', expected=f"{text}:PORT")
+        return Endpoint("name", named.host or ip4_text(named.addr), "", str(named.port or ""))
     place, colon, number = text.partition(":")
     if colon and not _PORT.fullmatch(number):
         raise InputError(f'"{text}" has no readable port', expected="a number or a port's name after the colon")

@@ -45,9 +45,11 @@ def address(half: tuple[int, int]) -> str:
 
 
 def translations(flow: Flow) -> tuple[Nat, ...]:
-    """Every DNAT and SNAT that the flow's packets met, in the order they met it, each once."""
+    """Every DNAT and SNAT that the flow's packets met, in the order they met it, each once; not those of its look-up."""
     found: dict[Nat, None] = {}
     for captured in flow.frames:
+        if captured.time_ns < flow.began_ns:
+            continue
         for fact in captured.trail:
             if isinstance(fact, Natted) and fact.kind in ("DNAT", "SNAT"):
                 found[Nat(fact.kind, fact.before, fact.after)] = None

@@ -54,6 +54,14 @@ class KubeProxyPart(Part, frozen=True):
     node_port_addresses: tuple[str, ...] = ()
 
 
+class DnsPart(Part, frozen=True):
+    """CoreDNS as kubeadm deploys it. `upstream` is what the outside's resolver knows: an address, addresses, or another
+    name, by name; nothing else exists there."""
+
+    domain: str = "cluster.local"
+    upstream: dict[str, str | tuple[str, ...]] = {}
+
+
 class ClusterPart(Part, frozen=True):
     """`network` is a built-in network's name or the path of a .conflist beside the scenario.
     `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
@@ -64,18 +72,28 @@ class ClusterPart(Part, frozen=True):
     pod_subnet: str = "10.244.0.0/16"
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
+    dns: bool | DnsPart = False
     kube_proxy: KubeProxyPart = KubeProxyPart()
     endpoint_updates_batch_period: Duration = 0.0
     sysctls: dict[str, int | str] = {}
 
 
 class Tcp(Part, frozen=True):
-    """Connect, send, read the answer, close."""
+    """Connect, send, read the answer, close. Without `close` the connection stays open, for a step `more`."""
 
     from_: Source = field(name="from")
     to: str
     send: str = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    close: bool = True
+    timeout: Duration | None = None
+
+
+class More(Part, frozen=True):
+    """Go on with what an earlier step, told by its name, left open by `close: false`."""
+
+    of: str
+    send: str = ""
     close: bool = True
     timeout: Duration | None = None
 
@@ -163,6 +181,7 @@ class Step(Part, frozen=True):
     udp: Udp | None = None
     ping: Ping | None = None
     send: Send | None = None
+    more: More | None = None
     apply: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
     delete: str | tuple[str, ...] | None = None
     scale: dict[str, Annotated[int, Meta(ge=0, le=100000)]] | None = None
@@ -178,8 +197,9 @@ class Step(Part, frozen=True):
 
 
 FLOWS = ("tcp", "udp", "ping", "send")
+SENDING = (*FLOWS, "more")
 CHANGING = ("apply", "delete", "scale", "drain")
-ACTIONS = (*FLOWS, "apply", "delete", "scale", "drain", "wait", "link")
+ACTIONS = (*SENDING, "apply", "delete", "scale", "drain", "wait", "link")
 
 
 class Metadata(Part, frozen=True):

@@ -117,7 +117,7 @@ CASES = {
         ("default/client", "client"),
         (
             'story.yaml:9: steps[0].tcp.from: "client" is no endpoint (expected NS/POD, pod/NAME, node/NAME, '
-            "svc/NAME[.NS]:PORT, external[/NAME], localhost or an IPv4 address)"
+            "svc/NAME[.NS]:PORT, external[/NAME], localhost, an IPv4 address, http://NAME[:PORT] or name:NAME[:PORT])"
         ),
     ),
     "a bad glob": (
