@@ -74,6 +74,7 @@ class ViewName(StrEnum):
     fdb = "fdb"
     conntrack = "conntrack"
     interfaces = "interfaces"
+    counters = "counters"
 
 
 Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
@@ -82,6 +83,7 @@ ResultForm = Annotated[Form, typer.Option("--format", help="How the result is wr
 OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
 Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
+Coverage = Annotated[bool, typer.Option("--coverage", help="Say which rules, routes and endpoints were never used.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
 Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, if no scenario says.")]
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, if no scenario says.")]
@@ -105,11 +107,12 @@ def run(
         str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
     ] = "",
     walks: Walks = False,
+    coverage: Coverage = False,
 ) -> int:
     """Run scenarios: write their captures, hold their expectations, end with a table."""
     from emu.cli.running import run_files
 
-    return run_files(files, folder, split=split.value, form=form, write=write, walks=walks)
+    return run_files(files, folder, split=split.value, form=form, write=write, walks=walks, covered=coverage)
 
 
 @app.command()

@@ -18,8 +18,10 @@ def run_files(
     form: Form = Form.text,
     write: str = "",
     walks: bool = False,
+    covered: bool = False,
 ) -> int:
     """Run scenario files; all are read before the first is run. Gives the worst exit status. Raises InputError."""
+    from emu.report.coverage import coverage
     from emu.report.table import summary, table
     from emu.report.walk import walk
     from emu.scenario.run import FAILED, run
@@ -49,7 +51,8 @@ def run_files(
             if write and done.cluster.capture is not None:
                 done.cluster.capture.write(write)
         report = table(done)
-        data.append(report.data)
+        unused = coverage(done.cluster) if covered else None
+        data.append(report.data if unused is None else report.data | {"coverage": unused.data})
         for text in done.notes:
             note(f"{scenario.name}: {text}")
         if form is Form.text:
@@ -60,6 +63,8 @@ def run_files(
                 out(f"FAILED {failure}", to_stderr=to_stderr)
             for text in done.undecided:
                 out(f"undecided {text}", to_stderr=to_stderr)
+            if unused is not None:
+                out(unused.text, to_stderr=to_stderr)
             where = f"; captures in {done.folder}" if done.folder is not None else ""
             out(f"{summary(done)}{where}\n", to_stderr=to_stderr)
         status = max(status, done.exit_status)
