@@ -85,7 +85,7 @@ class Flow:
     arrivals: list[tuple[str, int]] = field(default_factory=list)
     socket: TcpSocket | None = field(default=None, repr=False)
     resolved: Lookup | None = None  # what came of the target's name, where it has one
-    began_ns: int = 0  # frames before this are the look-up's
+    look_up_frames: int = 0  # so many of its first frames are the look-up's
 
     @property
     def frames(self) -> list[Any]:
@@ -113,7 +113,7 @@ class Flow:
 
     def looked_up(self, found: Lookup) -> None:
         """The target's name was looked up. What was lost or arrived on that way is forgotten, unless it failed."""
-        self.resolved, self.began_ns = found, self.cluster.clock.now
+        self.resolved, self.look_up_frames = found, len(self.frames)
         if found.error:
             loss = self.losses[-1] if self.losses and found.eai == EAI_AGAIN else None
             by = _by(loss) or f"{found.eai}: {found.name}"

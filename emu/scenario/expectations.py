@@ -48,7 +48,7 @@ def translations(flow: Flow) -> tuple[Nat, ...]:
     """Every DNAT and SNAT that the flow's packets met, in the order they met it, each once; not those of its look-up."""
     found: dict[Nat, None] = {}
     for captured in flow.frames:
-        if captured.time_ns < flow.began_ns:
+        if captured.hop <= flow.look_up_frames:
             continue
         for fact in captured.trail:
             if isinstance(fact, Natted) and fact.kind in ("DNAT", "SNAT"):

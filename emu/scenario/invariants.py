@@ -69,7 +69,7 @@ class Verdict:
 def packets_of(flow: Flow) -> Iterator[Packet]:
     """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops."""
     for captured in flow.frames:
-        if captured.direction == "drop" or captured.time_ns < flow.began_ns:
+        if captured.direction == "drop" or captured.hop <= flow.look_up_frames:
             continue
         frame = Frame.parse(captured.data)
         if frame.ethertype != ETH_P_IP or frame.proto < 0 or frame.frag & 0x1FFF:
