@@ -70,6 +70,7 @@ class Run:
     folder: Path | None = None
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_open: dict[str, list[Flow]] = field(default_factory=dict)
 
     @property
     def flows(self) -> Iterator[FlowResult]:
@@ -225,6 +226,23 @@ def _flows(run: Run, done: StepResult, number: int, step: Step) -> None:
         for flow in flows:
             _tell_story(run.cluster, flow, step)
             done.flows.append(_result(flow, step))
+    run.left_open[step.name] = [each.flow for each in done.flows]
+
+
+def _more(run: Run, done: StepResult, number: int, step: Step) -> None:
+    more = step.more
+    assert more is not None
+    timeout_s = TCP_TIMEOUT_S if more.timeout is None else duration_ns(more.timeout) / SECOND_NS
+    left_open = [each for each in run.left_open.get(more.of, ()) if each.socket is not None]
+    if not left_open:
+        raise InputError(f'"{more.of}" has no connection open')
+    flows = []
+    for before in left_open:
+        flow = run.cluster.more(before, more.send.encode(), close=more.close, timeout_s=timeout_s, name=step.name)
+        flows.append(flow)
+        _tell_story(run.cluster, flow, step)
+        done.flows.append(_result(flow, step))
+    run.left_open[more.of] = flows
 
 
 def _result(flow: Flow, step: Step) -> FlowResult:
@@ -349,6 +367,7 @@ def _link(run: Run, done: StepResult, number: int, step: Step) -> None:
 
 _STEPS = {
     **dict.fromkeys(FLOWS, _flows),
+    "more": _more,
     "apply": _apply,
     "delete": _delete,
     "scale": _scale,

@@ -21,7 +21,7 @@ from emu.kube.api.kinds import kind_named
 from emu.kube.api.loader import Loaded, convert, load_documents, read
 from emu.kube.api.meta import Key, Object, Other
 from emu.scenario.endpoints import check_glob, endpoint
-from emu.scenario.kinds import ACTIONS, CHANGING, FLOWS, ClusterPart, Expect, ScenarioPart, Step
+from emu.scenario.kinds import ACTIONS, CHANGING, FLOWS, SENDING, ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.typed import nearest, typed
 from emu.wire.addr import Prefix
@@ -202,10 +202,10 @@ def _check_step(scenario: Scenario, number: int, step: Step) -> None:
         what = f"{action} changes no objects that the cluster could follow"
         raise scenario.error(InputError(what, expected="settle beside " + ", ".join(CHANGING)), number, "settle")
     if step.expect is not None:
-        if action not in FLOWS:
+        if action not in SENDING:
             raise scenario.error(
                 InputError(
-                    f"{action} sends nothing that could be expected", expected="expect beside " + ", ".join(FLOWS)
+                    f"{action} sends nothing that could be expected", expected="expect beside " + ", ".join(SENDING)
                 ),
                 number,
                 "expect",
@@ -282,6 +282,18 @@ def _check_scale(scenario: Scenario, number: int, step: Step) -> None:
                 raise InputError(f'"{text}" cannot be scaled', expected=" or ".join(SCALABLE))
 
 
+def _check_more(scenario: Scenario, number: int, step: Step) -> None:
+    assert step.more is not None
+    openers = [each for each in scenario.spec.steps[:number] if each.name == step.more.of and each.tcp is not None]
+    if not openers or (openers[-1].tcp or step.more).close:
+        with _At(scenario, number, "more", "of"):
+            what = f'no earlier step "{step.more.of}" leaves a connection open'
+            raise InputError(what, expected="the name of a tcp step with close: false")
+    if step.more.timeout is not None:
+        with _At(scenario, number, "more", "timeout"):
+            duration_ns(step.more.timeout)
+
+
 def _check_drain(scenario: Scenario, number: int, step: Step) -> None:
     for text in (step.drain,) if isinstance(step.drain, str) else step.drain or ():
         if not text or "/" in text.removeprefix("node/"):
@@ -310,6 +322,7 @@ def _check_link(scenario: Scenario, number: int, step: Step) -> None:
 
 _CHECKS = {
     **dict.fromkeys(FLOWS, _check_flow),
+    "more": _check_more,
     "apply": _check_apply,
     "delete": _check_delete,
     "scale": _check_scale,

@@ -117,3 +117,42 @@ def test_bad_periods(periods: str, what: str) -> None:
     with pytest.raises(InputError) as wrong:
         run(load_text(scenario("- wait: 1s\n", f"{{nodes: 1, kubeProxy: {{iptables: {{{periods}}}}}}}")))
     assert what in str(wrong.value)
+
+
+def test_an_open_connection_goes_on_to_a_pod_that_is_drained() -> None:
+    steps = """\
+- name: chat
+  tcp: {from: default/client, to: "svc/web:80", send: one, close: false}
+  expect: {outcome: delivered}
+- drain: node-2
+  settle: false
+- wait: 5s
+- name: the rules know the new pod only
+  tcp: {from: default/client, to: "svc/web:80", send: x}
+  expect: {outcome: delivered, dnat: "10.244.1.*:8080"}
+- name: the old connection goes on
+  more: {of: chat, send: two, close: false}
+  expect: {outcome: delivered, received: two, at: default/web-*, dnat: "10.244.2.*:8080"}
+- wait: 6s
+- name: it is over when the pod is gone
+  more: {of: chat, send: three, timeout: 2s}
+  expect: {outcome: timeout}
+"""
+    done = run(load_text(scenario(steps)))
+    assert done.failures == []
+    assert len({step.flows[0].flow.number for step in done.steps if step.action in ("tcp", "more")}) == 4
+
+
+@pytest.mark.parametrize("more", ["{of: nobody}", "{of: closed}"])
+def test_only_what_is_open_goes_on(more: str) -> None:
+    steps = f'- name: closed\n  tcp: {{from: default/client, to: "svc/web:80"}}\n- more: {more}\n'
+    with pytest.raises(InputError) as wrong:
+        load_text(scenario(steps))
+    assert "steps[1].more.of: no earlier step" in str(wrong.value)
+
+
+def test_what_was_closed_meanwhile_does_not_go_on() -> None:
+    steps = '- name: chat\n  tcp: {from: default/client, to: "svc/web:80", close: false}\n- more: {of: chat}\n- more: {of: chat}\n'
+    with pytest.raises(InputError) as wrong:
+        run(load_text(scenario(steps)))
+    assert 'steps[2].more: "chat" has no connection open' in str(wrong.value)
