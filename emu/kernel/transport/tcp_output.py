@@ -16,6 +16,7 @@ from emu.kernel.transport.tcp_sock import (
     MIN_PATH_MSS,
     MS,
     MSS_DEFAULT,
+    TICK_NS,
     TIMEOUT_MIN_NS,
     Skb,
     TcpSock,
@@ -130,7 +131,8 @@ def send_delayed_ack(tp: TcpSock, now_ns: int) -> None:
         if tp.srtt_ns:
             most = min(most, max(tp.srtt_ns, DELACK_MIN_NS))
         ato = min(ato, most)
-    ato = min(ato, DELACK_MAX_NS)
+    # no timer fires before the next tick: an application that closes at once answers a FIN without an ACK of its own
+    ato = max(min(ato, DELACK_MAX_NS), TICK_NS)
     due = now_ns + ato
     if tp.delack_at is not None:
         if tp.delack_at <= now_ns + (ato >> 2):

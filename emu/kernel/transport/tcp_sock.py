@@ -19,6 +19,7 @@ SECOND: Final = 1_000_000_000
 
 ATO_MIN_NS: Final = 40 * MS  # TCP_ATO_MIN
 DELACK_MIN_NS: Final = 40 * MS
+TICK_NS: Final = 4 * MS  # HZ=250
 DELACK_MAX_NS: Final = 200 * MS
 TIMEOUT_MIN_NS: Final = 8 * MS  # two ticks of HZ=250
 MAX_QUICKACKS: Final = 16
