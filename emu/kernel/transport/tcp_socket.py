@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
+from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from emu import craft
@@ -102,9 +103,9 @@ class TcpSocket:
         self.endpoint, segments = TcpEndpoint.connect(
             tcp.config(),
             tcp.mss(route),
-            tcp.random.randrange(1 << 32),
+            tcp.initial_sequence(key),
             net.clock.now,
-            ts_offset=tcp.random.randrange(1 << 32),
+            ts_offset=tcp.timestamp_offset(source, dst),
         )
         self.endpoint.nodelay = self.nodelay
         self._after(segments)
@@ -281,13 +282,14 @@ class TcpSocket:
 class Tcp:
     """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
 
-    __slots__ = ("_config", "connections", "fact", "net", "ports", "random", "template")
+    __slots__ = ("_config", "connections", "fact", "net", "ports", "random", "secret", "template")
 
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.ports = Ports(net, "tcp")
         self.connections: dict[Key, TcpSocket] = {}
         self.random = net.clock.random(f"tcp/{net.name}")
+        self.secret = self.random.randbytes(16)
         self.template = craft.template("tcp")
         self.fact = told(net, "a TCP socket")
         self._config: TcpConfig | None = None
@@ -319,6 +321,19 @@ class Tcp:
                 moderate_rcvbuf=bool(number("net.ipv4.tcp_moderate_rcvbuf")),
             )
         return self._config
+
+    def initial_sequence(self, key: Key) -> int:
+        """secure_tcp_seq (RFC 6528): a keyed hash of the connection, and a clock of 64 ns, so that a new incarnation of a
+        connection begins above the old one's numbers."""
+        return self._hash(*key) + (self.net.clock.now >> 6) & 0xFFFFFFFF
+
+    def timestamp_offset(self, addr: int, peer: int) -> int:
+        """secure_tcp_ts_off: one for each pair of hosts, so that timestamps only grow from connection to connection."""
+        return self._hash(addr, peer)
+
+    def _hash(self, *words: int) -> int:
+        data = b"".join(word.to_bytes(4, "big") for word in words)
+        return int.from_bytes(blake2s(data, key=self.secret, digest_size=4).digest(), "big")
 
     def mss(self, route: Route) -> int:
         """What we announce: the route's MTU (before any DNAT) less 40."""
@@ -405,9 +420,10 @@ class Tcp:
         )
         child.ident = self.random.randrange(0x10000)
         child.nodelay = listener.nodelay
+        key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(
-            self.config(), self.mss(route), self.random.randrange(1 << 32) if isn is None else isn, syn, self.net.clock.now,
-            ts_offset=self.random.randrange(1 << 32),
+            self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,
+            ts_offset=self.timestamp_offset(frame.dst, frame.src),
         )  # fmt: skip
         child.endpoint.nodelay = listener.nodelay
         self.connections[child.addr, child.port, frame.src, frame.sport] = child
