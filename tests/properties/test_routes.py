@@ -137,3 +137,14 @@ def test_a_routes_text_is_the_route(prefix: Prefix, kind: str, gateway: int, mtu
     again = parse_route(route.text(), {device.name: device for device in DEVICES}.__getitem__)
     names = list(Route.__slots__)
     assert [getattr(again, name) for name in names] == [getattr(route, name) for name in names], ip4_text(prefix.net)
+
+
+def test_an_address_is_own_as_long_as_one_route_says_so() -> None:
+    fib = Fib()
+    routes = [Route(Prefix(1, 32), "local", metric=metric, table=LOCAL_TABLE) for metric in (0, 1)]
+    for route in routes:
+        fib.add(route)
+    fib.remove(routes[0])
+    assert fib.own == {1}
+    fib.remove(routes[1])
+    assert fib.own == set()

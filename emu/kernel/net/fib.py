@@ -26,6 +26,8 @@ class Route:
     """One route. `device` is the link it leaves by (None where `kind` has none); addresses are ints, 0 for none.
 
     `kind` is RTN_* in lower case, `mtu` 0 or the bytes it allows. As a trail entry it says: this route was taken.
+    `cached` is not empty for a route as one destination has it (route.py): what was learned, in words; `mtu_locked`
+    says that a packet to it may be cut all the same.
     """
 
     prefix: Prefix
@@ -39,6 +41,8 @@ class Route:
     proto: str = "boot"
     table: int = MAIN_TABLE
     onlink: bool = False
+    cached: str = ""
+    mtu_locked: bool = False
 
     def text(self) -> str:
         """As `ip route show` prints it."""
@@ -60,6 +64,8 @@ class Route:
             words += ["mtu", str(self.mtu)]
         if self.onlink:
             words.append("onlink")
+        if self.cached:
+            words += ["cache", self.cached]
         return " ".join(words)
 
 
@@ -103,6 +109,10 @@ class FibTable:
             if not level:
                 self.levels.remove((netmask, level))
                 self._changed()
+
+    def of(self, prefix: Prefix) -> list[Route]:
+        """The routes of one prefix, the lowest metric first."""
+        return self._routes.get(prefix, [])
 
     def lookup(self, dst: int) -> Route | None:
         """The longest match, whatever its kind; None if no route matches."""
@@ -183,7 +193,9 @@ class Fib:
     def remove(self, route: Route) -> None:
         self.table(route.table).remove(route)
         if route.kind == "local" and route.prefix.length == 32:
-            self.own.discard(route.prefix.net)
+            # another table, or metric, may have the address too
+            if not any(each.kind == "local" for table in self.tables.values() for each in table.of(route.prefix)):
+                self.own.discard(route.prefix.net)
         elif route.kind == "throw":
             self._throws -= 1
             self._compile()
