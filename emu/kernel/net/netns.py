@@ -168,7 +168,7 @@ class Netns:
             self.fib.add(Route(Prefix(addr, 32), "local", scope="host", table=LOCAL_TABLE, **kernel))
         if secondary or not device.up:
             return address
-        if device.kind == "loopback":
+        if device.kind == "loopback" and length < 32:
             self.fib.add(Route(prefix, "local", scope="host", table=LOCAL_TABLE, **kernel))
         elif length < 32:
             self.fib.add(Route(prefix, scope="link", **kernel))
