@@ -1,4 +1,5 @@
-"""kube-proxy's own cases: first packets walked through our tables, with NAT's choice only recorded.
+"""kube-proxy's own cases, run twice: first packets walked through our tables, with NAT's choice only recorded, and
+through a whole node, with its hooks, connection tracking, NAT, and a proxy that syncs from step to step.
 
 Every case that holds in iptables mode is run, whatever its basis.
 """
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from emu.clock import SECOND
+from emu.kernel.boot import address
 from emu.kernel.netfilter.conn import DST_NAT, Conn
 from emu.kernel.netfilter.hooks import HOOK_NAMES, Drop, HookState, Reject, Verdict
 from emu.kernel.netfilter.nat_ports import MANIP_DST, NatRange
@@ -28,9 +30,9 @@ from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import Frame
 from emu.wire.rewrite import set_destination
 from rules import FakeNetns, packet
+from service_node import NULL, PROTOCOLS, SYN, SYN_ACK, ServiceNode
 
 CASES = sorted((Path(__file__).parents[2] / "data" / "kube-proxy" / "cases").glob("*.yaml"))
-PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 LOCALLY = ("node", "localhost", "lb-vip-on-node")
 DRAWS = 40
 MASQUERADED = 1 << 31
@@ -66,8 +68,8 @@ class Walker:
         self.net = FakeNetns(local=local, shown={"eth0": ip4(said["nodeIP"]), "cbr0": ip4("10.180.0.254")})
         self.net.tables.replace(iptables.compile(services, slices, config(said, zone)))
 
-    def first_packet(self, flow: dict[str, Any]) -> tuple[Verdict, Frame, bool]:
-        """The verdict, the frame as it is then, and whether it was DNATed."""
+    def first_packet(self, flow: dict[str, Any]) -> tuple[Verdict, Frame, bool, bool]:
+        """The verdict, the frame as it is then, and whether it was DNATed and masqueraded."""
         locally = flow["from"] in LOCALLY
         if flow["from"] == "lb-vip-on-node":
             self.net.local |= {ip4(flow["src_ip"])}
@@ -91,7 +93,10 @@ class Walker:
         if verdict is None:
             frame.outdev = outdev
             verdict = self._hook("POSTROUTING", frame, nat=state == "NEW")
-        return verdict, frame, frame.ct is not None and bool(frame.ct.status & DST_NAT)
+        natted = frame.ct is not None and bool(frame.ct.status & DST_NAT)
+        masqueraded = bool(frame.mark & MASQUERADED)
+        frame.mark &= ~MASQUERADED
+        return verdict, frame, natted, masqueraded
 
     def _hook(self, name: str, frame: Frame, *, nat: bool) -> Verdict:
         chain = self.net.tables.nat_chain(HOOK_NAMES.index(name)) if nat else None
@@ -99,7 +104,35 @@ class Walker:
         return self.net.run(name, frame) if verdict is None else verdict
 
 
-@pytest.fixture(autouse=True)
+class NodeWalker:
+    """A whole node, from step to step."""
+
+    def __init__(self, case: dict[str, Any]) -> None:
+        said = case["kube_proxy"]
+        nodes = [each for each in objects(case["objects"]) if each.kind == "Node"]
+        node = next((each for each in nodes if each.metadata.name == said["nodeName"]), None)
+        zone = node.metadata.labels.get("topology.kubernetes.io/zone", "") if node is not None else ""
+        sysctls = {"net.netfilter.nf_conntrack_tcp_be_liberal": 1} if said.get("conntrackTCPBeLiberal") else {}
+        self.net_of = ServiceNode(config(said, zone), [ip for ip in said["nodeIPs"] if ":" not in ip], sysctls)
+        self.net = self.net_of.net
+
+    def first_packet(self, flow: dict[str, Any]) -> tuple[Verdict, Frame, bool, bool]:
+        node, src, dst = self.net_of, flow["src_ip"], flow["dst_ip"]
+        if flow["from"] == "lb-vip-on-node" and not node.net.is_local(ip4(src)):
+            address(node.net, "lo", f"{src}/32")
+        indev = None if flow["from"] in LOCALLY else flow.get("in_iface", "cbr0" if flow["from"] == "pod" else "eth0")
+        flags, sport = SYN, 0
+        if flow.get("ct_state") == "INVALID":
+            flags = NULL
+        elif flow.get("ct_state") == "ESTABLISHED":
+            flags, sport = SYN_ACK, 4321
+            assert node.send(dst, src, sport, flow["protocol"], indev="cbr0", sport=flow["dst_port"])[0] is None
+        verdict, frame = node.send(src, dst, flow["dst_port"], flow["protocol"], indev=indev, sport=sport, flags=flags)
+        natted = frame.ct is not None and bool(frame.ct.status & DST_NAT)
+        return verdict, frame, natted, frame.ct is not None and bool(frame.ct.masq_ifindex)
+
+
+@pytest.fixture
 def recorded_nat(monkeypatch: pytest.MonkeyPatch) -> None:
     """DNAT goes at once to the lowest address of the range; MASQUERADE only leaves a sign."""
 
@@ -118,16 +151,15 @@ def recorded_nat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emu.kernel.netfilter.targets.masquerade.masquerade", masquerade)
 
 
-def check(walker: Walker, flow: dict[str, Any], seen: dict[str, set[str]]) -> None:
+def check(walker: Walker | NodeWalker, flow: dict[str, Any], seen: dict[str, set[str]]) -> None:
     expect = flow["expect"]
     where = f"{flow['name']}: "
     walker.net.clock.now += flow.get("after_seconds", 1) * SECOND
     sticky = flow.get("sticky", False)
     reached: set[str] = set()
     for _ in range(flow.get("repeat", DRAWS)):
-        verdict, frame, natted = walker.first_packet(flow)
+        verdict, frame, natted, masqueraded = walker.first_packet(flow)
         endpoint = f"{ip4_text(frame.dst)}:{frame.dport}" if natted else ""
-        masqueraded = bool(frame.mark & MASQUERADED)
         if "endpoints" in expect:
             assert natted, where + "not DNATed"
             assert verdict is None, where + repr(verdict)
@@ -135,7 +167,7 @@ def check(walker: Walker, flow: dict[str, Any], seen: dict[str, set[str]]) -> No
             reached.add(endpoint)
             wanted = flow.get("masquerade_by_endpoint", {}).get(endpoint, expect["masquerade"])
             assert masqueraded is wanted, f"{where}{endpoint} masqueraded: {masqueraded}"
-            assert not frame.mark & ~MASQUERADED, where + "the mark stays"
+            assert not frame.mark, where + "the mark stays"
             continue
         rules = [each for each in frame.trail or [] if isinstance(each, Rule)]
         accepted = verdict is None and bool(rules) and any(isinstance(each.target, Accept) for each in rules)
@@ -156,17 +188,29 @@ def objects(manifests: list[dict[str, Any]]) -> Iterator[Object]:
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_packets_go_where_kube_proxy_sends_them(path: Path) -> None:
+def test_packets_go_where_kube_proxy_sends_them(path: Path, recorded_nat: None) -> None:
+    run(path, whole=False)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_they_do_so_on_a_whole_node(path: Path) -> None:
+    run(path, whole=True)
+
+
+def run(path: Path, *, whole: bool) -> None:
     case = yaml.safe_load(path.read_text())
     assert "iptables" in case["modes"]
     known = {_key(each): each for each in objects(case["objects"])}
     walked = 0
+    node = NodeWalker(case) if whole else None
     for step in [case, *case.get("then", [])]:
         if step is not case:
             for gone in step.get("delete", []):
                 del known[gone["kind"], gone["namespace"], gone["name"]]
             known |= {_key(each): each for each in objects(step.get("apply", []))}
-        walker = Walker(case, list(known.values()))
+        if node is not None:
+            node.net_of.update(known.values())
+        walker = node or Walker(case, list(known.values()))
         seen: dict[str, set[str]] = {}
         for flow in step.get("flows", []):
             if "iptables" in flow.get("modes", case["modes"]) and ":" not in flow["dst_ip"]:

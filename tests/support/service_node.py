@@ -1,0 +1,108 @@
+"""A node as kube-proxy's cases have it: a namespace with conntrack, NAT and a Proxier, and first packets through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from emu.clock import Clock
+from emu.kernel.boot import address, namespace, netfilter, route, veth
+from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Verdict
+from emu.kube.api.core import Service
+from emu.kube.api.discovery import EndpointSlice
+from emu.kube.api.meta import Object
+from emu.kube.node import NODE_SYSCTLS
+from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.proxy.proxier import Health, Proxier
+from emu.kube.proxy.services import Snapshot
+from emu.wire.frame import Frame
+from rules import packet
+
+PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+SYN, SYN_ACK, NULL = 0x02, 0x12, 0x00
+
+
+class ServiceNode:
+    """eth0 with the node's addresses, cbr0 with the pods behind it; `update` tells kube-proxy of objects."""
+
+    def __init__(
+        self,
+        config: ProxyConfig,
+        addresses: Iterable[str],
+        sysctls: Mapping[str, int | str] | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.clock = Clock(seed)
+        self.net = namespace(self.clock, "test-node", {**NODE_SYSCTLS, **(sysctls or {})})
+        netfilter(self.net)
+        wire = namespace(self.clock, "wire")
+        veth(self.net, "eth0", wire, "port", "02:00:00:00:00:01", "02:00:00:00:00:02")
+        veth(self.net, "cbr0", wire, "pods", "02:00:00:00:00:03", "02:00:00:00:00:04")
+        for each in addresses:
+            address(self.net, "eth0", f"{each}/24")
+        address(self.net, "cbr0", "10.180.2.254/24")
+        route(self.net, "10.0.0.0/24 dev cbr0")
+        route(self.net, "default via 192.168.0.1 dev eth0 onlink")
+        self.snapshot: Snapshot | None = None
+        self.health: dict[int, Health] = {}
+        self.config = config
+        self.proxier = Proxier(self.net, self._latest, lambda: self.config, set(), self._serve)
+        self._ports = 20000
+
+    def _latest(self) -> Snapshot:
+        assert self.snapshot is not None
+        return self.snapshot
+
+    def _serve(self, reports: dict[int, Health]) -> None:
+        self.health = reports
+
+    def update(self, objects: Iterable[Object]) -> None:
+        """What is there from now on; the proxy has synced when this returns."""
+        found = list(objects)
+        services = [each for each in found if isinstance(each, Service)]
+        slices = [each for each in found if isinstance(each, EndpointSlice)]
+        first = self.snapshot is None
+        self.snapshot = Snapshot.of(services, slices, after=self.snapshot)
+        if first:
+            self.proxier.start()
+        else:
+            self.proxier.heard()
+            self.clock.run_until(self.clock.now + self.config.min_sync_period_ns)
+
+    def send(
+        self,
+        src: str,
+        dst: str,
+        dport: int,
+        protocol: str = "TCP",
+        *,
+        indev: str | None = "eth0",
+        sport: int = 0,
+        flags: int = SYN,
+    ) -> tuple[Verdict, Frame]:
+        """A packet through every hook on its way; `indev` None: a process of the node sends it. Its source port is
+        one that nobody has used, if none is said."""
+        net, devices = self.net, self.net.devices
+        if not sport:
+            self._ports += 1
+        frame = packet(src, dst, PROTOCOLS[protocol], sport or self._ports, dport, flags=flags)
+        if indev is None:
+            assert net.reroute(frame)
+            verdict = net.hooks.run(LOCAL_OUT, frame)
+        else:
+            frame.indev = devices[indev]
+            verdict = net.hooks.run(PRE_ROUTING, frame)
+            if verdict is None and not net.is_local(frame.dst):
+                frame.outdev = self._way(frame)
+                verdict = net.hooks.run(FORWARD, frame)
+        if verdict is None and (indev is None or not net.is_local(frame.dst)):
+            frame.indev, frame.outdev = None, self._way(frame)
+            verdict = net.hooks.run(POST_ROUTING, frame)
+        if verdict is None and net.is_local(frame.dst):
+            frame.indev, frame.outdev = devices["lo"] if indev is None else devices[indev], None
+            verdict = net.hooks.run(LOCAL_IN, frame)
+        return verdict, frame
+
+    def _way(self, frame: Frame) -> object:
+        found = self.net.fib.lookup(frame.dst)
+        assert found is not None
+        return self.net.devices["lo"] if found.kind == "local" else found.device
