@@ -199,6 +199,7 @@ def nat_is_identity(where: Where) -> None:
 def _flow_is_identity(frames: list[Captured]) -> None:
     beginner = ""
     asked: set[Tuple5] = set()
+    sent: set[Hashable] = set()
     for captured in frames:
         frame = Frame.parse(captured.data)
         if frame.proto < 0 or frame.frag & IP_OFFSET or captured.place.device_name == "lo":
@@ -214,7 +215,9 @@ def _flow_is_identity(frames: list[Captured]) -> None:
                 return  # whoever hears it may answer
             if net.is_local(frame.src) and not _is_error(frame):
                 asked.add(_ends(frame))
-        elif net.is_local(frame.dst):
+                sent.add(identity(captured.flow, frame))
+        elif net.is_local(frame.dst) and identity(captured.flow, frame) not in sent:
+            # what it sent itself and gets by a hairpin is a question to it, and no answer
             ends = _ends(frame)
             if _is_error(frame):
                 quote = Frame.parse(captured.data[:14] + captured.data[frame.l4 + 8 :])
@@ -265,7 +268,7 @@ def tuples_unique(where: Where) -> None:
     """No two live connections of a namespace share a tuple."""
     for net in namespaces_of(where).values():
         if net.conntrack is not None:
-            counted = Counter(each for conn in net.conntrack for each in (conn.orig, conn.reply))
+            counted = Counter(each for conn in net.conntrack for each in {conn.orig, conn.reply})
             for ends, times in counted.items():
                 if times > 1:
                     raise AssertionError(f"{net.name}: {times} connections own {_text(ends)}")
