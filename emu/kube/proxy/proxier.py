@@ -123,7 +123,7 @@ class Proxier:
         made: RuleSet | None = shared[key]
         if made is None:
             return False
-        if rules is not self._rules or current is not self._put:
+        if whole or rules is not self._rules or current is not self._put:
             tables.replace(made)
         self._rules, self._put = rules, tables.ruleset
         return True
