@@ -101,7 +101,8 @@ class _Stub:
         self.servers = conf.nameservers or (LOOPBACK,)
         self.random = net.clock.random(f"resolver/{net.name}")
         self.asked: list[Asked] = []
-        self.one_by_one = conf.has("single-request") or conf.has("single-request-reopen")
+        # how questions go out: together, one after the other, or each by a port of its own
+        self.apart = 2 if conf.has("single-request-reopen") else 1 if conf.has("single-request") else 0
         self.over_tcp = conf.has("use-vc")
 
     # -- names --------------------------------------------------------------------------------
@@ -162,9 +163,11 @@ class _Stub:
         """Ask one server everything once: the answers, or what went wrong."""
         found: dict[int, Message] = {}
         ask = self._stream if self.over_tcp else self._datagrams
-        rounds = [{ident: each} for ident, each in questions.items()] if self.one_by_one else [questions]
+        rounds = [{ident: each} for ident, each in questions.items()] if self.apart else [questions]
         failed = ""
         for each in rounds:
+            if self.apart == 2 and server in sockets:
+                sockets.pop(server).close()
             failed = failed or ask(server, each, sockets, patience_ns, found)
         self.asked += [
             Asked(each.name, each.kind, server, _said(found[ident]) if ident in found else failed)
@@ -176,9 +179,11 @@ class _Stub:
                 return self._ask(server, questions, sockets, patience_ns)
             finally:
                 self.over_tcp = self.conf.has("use-vc")
-        if failed == TIMED_OUT and found and not self.one_by_one:
-            self.one_by_one = True  # it answers one of two only: ask again, one after the other
-            return self._ask(server, questions, sockets, patience_ns)
+        if failed == TIMED_OUT and found:
+            if self.apart < 2:  # it answers one of two: perhaps it cannot have both from one port
+                self.apart += 1
+                return self._ask(server, questions, sockets, patience_ns)
+            failed = ""  # then this one must do
         return list(found.values()), failed or next((m.rcode for m in found.values() if m.rcode in UNUSABLE), "")
 
     def _datagrams(
