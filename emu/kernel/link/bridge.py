@@ -260,8 +260,11 @@ class Bridge(Device):
         dmac = frame.dmac
         if not dmac[0] & 1:
             entry = self.fdb.get(dmac)
-            if entry is not None and entry.port is not None and self._fresh(entry):
-                entry.port.forward(frame, None)
+            if entry is not None and self._fresh(entry):
+                if entry.port is None:
+                    self.drop(self, frame, "NO_TX_TARGET")
+                else:
+                    entry.port.forward(frame, None)
                 return
         self.flood(frame, None)
 

@@ -15,7 +15,8 @@ from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.ip_input import told
-from emu.kernel.transport.icmp_errors import meaning
+from emu.kernel.net.route import heed
+from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
@@ -49,7 +50,7 @@ class UdpSocket:
     """
 
     __slots__ = (
-        "_udp", "addr", "closed", "dont_fragment", "errors", "flow", "inbox", "inbox_bytes", "net", "on_readable",
+        "_udp", "addr", "broadcast", "closed", "dont_fragment", "errors", "flow", "inbox", "inbox_bytes", "net", "on_readable",
         "pending", "port", "remote", "ttl",
     )  # fmt: skip
 
@@ -64,6 +65,7 @@ class UdpSocket:
         self.on_readable: Callable[[], None] | None = None
         self.ttl = 0
         self.dont_fragment = True
+        self.broadcast = False  # SO_BROADCAST
         self.closed = False
 
     def bind(self, local: Endpoint) -> None:
@@ -79,6 +81,8 @@ class UdpSocket:
         route, source, failed = ip_output.route_output(self.net, dst, self.addr)
         if route is None:
             raise SocketError(getattr(errno, failed))
+        if route.kind == "broadcast" and not self.broadcast:
+            raise SocketError(errno.EACCES)
         if not self.port:
             self.port = self._udp.ports.bind(0, 0, self)
         if not self.addr:
@@ -105,6 +109,8 @@ class UdpSocket:
         route, source, failed = ip_output.route_output(net, dst, self.addr)
         if route is None:
             raise SocketError(getattr(errno, failed))
+        if route.kind == "broadcast" and not self.broadcast:
+            raise SocketError(errno.EACCES)
         if not self.port:
             self.port = self._udp.ports.bind(0, 0, self)
         device = net.devices["lo"] if route.kind == "local" else route.device
@@ -112,13 +118,15 @@ class UdpSocket:
         fits = len(data) + 28 <= (route.mtu or device.mtu)
         frame = wire.build(
             self._udp.template, source, dst, self.port, dport, data,
-            ident=net.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment else 0,
+            ident=net.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
             ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
+        net.interruptible = not fits
         failed = ip_output.local_out(net, frame)
         net.clock.drain()
+        net.interruptible = False
         if failed:
             raise SocketError(getattr(errno, failed))
         return len(data)
@@ -194,8 +202,11 @@ class Udp:
             if socket is None:
                 return
         socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
+        heed(net, quoted, kind, code, info)
         told_errno = meaning(kind, code)
-        if told_errno is not None and told_errno[1] and socket.remote is not None:
+        # a connected socket hears of a packet too large: it might want to send less (udp_err)
+        fatal = told_errno is not None and (told_errno[1] or (is_frag_needed(kind, code) and socket.dont_fragment))
+        if told_errno is not None and fatal and socket.remote is not None:
             socket.pending = told_errno[0]
         if socket.on_readable is not None:
             socket.on_readable()
