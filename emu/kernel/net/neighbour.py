@@ -56,9 +56,7 @@ class Neighbour:
         self.queued_bytes = self.probes = 0
         self.confirmed_ns = now - SECOND * 3600
         self.used_ns = self.updated_ns = now
-        base = net.sysctl.neigh(device.name, "base_reachable_time_ms") * 1_000_000
-        draw = net.clock.random(f"neighbour/{net.name}")
-        self.reachable_ns = base // 2 + draw.randrange(base) if base else 0
+        self.reachable_ns = _reachable_ns(net, device)
         self.waited = Waited(addr, device.name)
         self._timer: Timer | None = None
 
@@ -246,6 +244,15 @@ class Neighbour:
 
     def __repr__(self) -> str:
         return f"<neighbour {self.addr:#x} {self.device.name} {self.state}>"
+
+
+def _reachable_ns(net: Netns, device: Device) -> int:
+    """neigh_rand_reach_time: drawn once for all neighbours of a device, as neigh_parms has it."""
+    for other in device.neigh.values():
+        known: int = other.reachable_ns
+        return known
+    base = net.sysctl.neigh(device.name, "base_reachable_time_ms") * 1_000_000
+    return base // 2 + net.clock.random(f"neighbour/{net.name}/{device.name}").randrange(base) if base else 0
 
 
 def _released(frame: Frame) -> None:
