@@ -72,12 +72,15 @@ def _tuples(line: str) -> str:
     return " ".join(re.findall(r"\b(?:src|dst|sport|dport|id)=\S+", line))
 
 
-def port(clock: Clock, net: Netns, protocol: str, number: int) -> None:
-    """The ephemeral port that a socket got."""
+def reachable(clock: Clock, net: Netns, times_ms: Mapping[str, int]) -> None:
+    """How long neighbours stay REACHABLE, by device."""
+    for device, time_ms in times_ms.items():
+        if device in net.devices:
+            base_ms = net.sysctl.neigh(device, "base_reachable_time_ms")
+            clock.script(f"neighbour/{net.name}/{device}", [(time_ms - base_ms // 2) * 1_000_000])
+
+
+def ports(clock: Clock, net: Netns, protocol: str, numbers: list[int]) -> None:
+    """The ephemeral ports that sockets got, in their order."""
     low, _high = net.sysctl.numbers("net.ipv4.ip_local_port_range")
-    clock.script(f"ports/{net.name}/{protocol}", [number - low])
-
-
-def echo_id(clock: Clock, net: Netns, ident: int) -> None:
-    """A ping's identifier."""
-    clock.script(f"ping/{net.name}", [ident])
+    clock.script(f"ports/{net.name}/{protocol}", [number - low for number in numbers])

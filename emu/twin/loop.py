@@ -8,6 +8,7 @@ not know what a socket says.
 from __future__ import annotations
 
 import heapq
+import random
 import select
 import time
 from collections.abc import Callable
@@ -17,6 +18,24 @@ from emu.clock import MS, Timer
 
 POLL_NS = 2 * MS  # how long a wait goes on without asking `until` again
 READY = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLOUT | select.EPOLLET
+
+
+class Drawn(random.Random):
+    """Chance for the programs on this side. What was drawn is kept, for the emulator to draw the same."""
+
+    def __init__(self) -> None:
+        self.values: list[int] = []
+        super().__init__()
+
+    def getrandbits(self, k: int, /) -> int:
+        self.values.append(super().getrandbits(k))
+        return self.values[-1]
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        kept = len(self.values)
+        value = super().randrange(start, stop, step)
+        self.values[kept:] = [value]
+        return value
 
 
 class Watched(Protocol):
@@ -38,6 +57,7 @@ class Loop:
         self._order = 0
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
+        self._random: dict[str, Drawn] = {}
 
     # -- as emu.clock.Clock ---------------------------------------------------------------------
 
@@ -67,6 +87,9 @@ class Loop:
         while not until() and self.now < limit_ns:
             self._turn(min(limit_ns, max(self._real(), self.now) + POLL_NS))
 
+    def random(self, purpose: str) -> Drawn:
+        return self._random.setdefault(purpose, Drawn())
+
     # -- the host's -----------------------------------------------------------------------------
 
     def watch(self, watched: Watched) -> None:
@@ -81,6 +104,13 @@ class Loop:
     def catch_up(self) -> None:
         """It is as late as the host's clock says (after work that took real time)."""
         self.run_until(max(self.now, self._real()))
+
+    def take_drawn(self) -> dict[str, list[int]]:
+        """What was drawn since the last call, by purpose."""
+        found = {purpose: source.values[:] for purpose, source in self._random.items() if source.values}
+        for source in self._random.values():
+            source.values.clear()
+        return found
 
     def close(self) -> None:
         self._epoll.close()

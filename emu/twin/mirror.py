@@ -67,6 +67,10 @@ class Mirror:
         self.pictures.update(wanted)
         return come, gone
 
+    def behind(self, namespaces: Mapping[str, Netns]) -> bool:
+        """Has the emulator's side changed since the last `sync`? Raises Undecided."""
+        return {net: take(net) for net in namespaces.values()} != self.pictures
+
     def remove(self, net: Netns) -> None:
         """Let a namespace go that the emulator has no more."""
         self.spaces.pop(net).close()

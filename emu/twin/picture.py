@@ -87,6 +87,8 @@ def take(net: Netns) -> Picture:
 
 
 def _link(net: Netns, device: Device) -> Link:
+    if not getattr(device, "carrier", True):
+        raise Undecided(f"{net.name}: the cable of {device.name} is pulled, which a veth pair cannot do at both ends")
     netem = device.netem
     lose: tuple[int, ...] = ()
     if netem is not None:

@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.netns import Address, Netns
+from emu.kernel.net.netns import Netns
 from emu.kernel.transport.ping import EchoReply
 from emu.kernel.transport.udp import Endpoint, IcmpError
 from emu.twin.loop import Loop
@@ -45,13 +45,6 @@ def _text(endpoint: Endpoint) -> tuple[str, int]:
     return (ip4_text(host) if isinstance(host, int) else host), port
 
 
-class Result(NamedTuple):
-    """What a client's socket told: the error that ended it, and the ICMP errors heard."""
-
-    error: str
-    errors: tuple[tuple[int, int], ...]
-
-
 class _Real:
     """What all kinds share: a nonblocking socket that the loop watches."""
 
@@ -60,7 +53,7 @@ class _Real:
         self.addr = self.port = self.flow = 0
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
-        self.closed = False
+        self.closed = self.chosen = False
         real.setblocking(False)
         net.open.add(self)
         net.clock.watch(self)
@@ -74,7 +67,13 @@ class _Real:
 
     def bind(self, local: Endpoint) -> None:
         self._call(self.real.bind, _text(local))
+        self.chosen = bool(local[1])
         self._named()
+
+    @property
+    def ephemeral(self) -> bool:
+        """Did the kernel choose the port?"""
+        return bool(self.port) and not self.chosen
 
     def _named(self) -> None:
         host, self.port = self.real.getsockname()[:2]
@@ -336,23 +335,25 @@ class RealPing(_Real):
 
 
 class RealSockets:
-    """As `emu.kernel.transport.sockets.Sockets`. `last` is the socket opened last; `ident` chooses a ping's identifier."""
+    """As `emu.kernel.transport.sockets.Sockets`. `opened` lists what was opened."""
 
-    def __init__(self, net: RealNet, ident: Callable[[], int]) -> None:
-        self._net, self._ident = net, ident
-        self.last: Any = None
+    def __init__(self, net: RealNet) -> None:
+        self._net = net
+        self.opened: list[_Real] = []
 
     def udp(self, flow: int = 0) -> RealUdp:
-        self.last = RealUdp(self._net, flow)
-        return self.last  # type: ignore[no-any-return]  # whatever kind it was
+        socket = RealUdp(self._net, flow)
+        self.opened.append(socket)
+        return socket
 
     def tcp(self, flow: int = 0) -> RealTcp:
-        self.last = RealTcp(self._net)
-        return self.last  # type: ignore[no-any-return]  # whatever kind it was
+        socket = RealTcp(self._net)
+        self.opened.append(socket)
+        return socket
 
     def ping(self, flow: int = 0, ident: int = 0) -> RealPing:
-        self.last = RealPing(self._net, ident or self._ident())
-        return self.last  # type: ignore[no-any-return]  # whatever kind it was
+        source = self._net.clock.random(f"ping/{self._net.name}")
+        return RealPing(self._net, ident or source.randrange(1, 0x10000))
 
     def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> None:
         """A user's own packet. What it leaves out is filled in from the emulated namespace, as the emulator does."""
@@ -382,19 +383,19 @@ class RealSockets:
 
 
 class RealNet:
-    """A namespace as apps and flows see one: sockets, a clock, addresses. `emulated` is the one it mirrors."""
+    """A namespace as apps and flows see one: sockets and a clock. What else they ask (addresses, routes, sysctls) the
+    namespace that it mirrors answers: `emulated`."""
 
     conntrack = None  # flows look for connections in the emulator only
 
-    def __init__(self, emulated: Netns, space: Space, loop: Loop, ident: Callable[[], int]) -> None:
+    def __init__(self, emulated: Netns, space: Space, loop: Loop) -> None:
         self.emulated, self.space, self.clock = emulated, space, loop
         self.name = emulated.name
         self.open: set[_Real] = set()
-        self.sockets = RealSockets(self, ident)
+        self.sockets = RealSockets(self)
 
-    @property
-    def addresses(self) -> list[Address]:
-        return self.emulated.addresses
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.emulated, name)
 
     def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A new socket of this namespace. Raises SocketError."""

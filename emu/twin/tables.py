@@ -21,6 +21,7 @@ Tables = dict[str, list[str]]  # what -> lines
 Counters = dict[tuple[str, str, int], tuple[int, int]]  # table, chain, number -> packets, bytes
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
+AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes for itself and never asks about
 _UNSEEN = ("NOARP", "NONE")
 _TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
@@ -76,6 +77,18 @@ def _neighbour(addr: str, device: str, lladdr: str, state: str) -> str:
     return f"{addr} dev {device} lladdr {lladdr or '-'} {state}"
 
 
+def reachable_ms(space: Space) -> dict[str, int]:
+    """How long each device's neighbours stay REACHABLE: the kernel draws it for a device, and again every 300 s."""
+    found, device = {}, ""
+    words = iter(space.run("ip", "ntable", "show", "name", "arp_cache").split())
+    for word in words:
+        if word == "dev":
+            device = next(words)
+        elif word == "reachable" and device:
+            found[device] = int(next(words))
+    return found
+
+
 def _kernel_fdb(space: Space) -> Iterator[str]:
     for each in json.loads(space.run("bridge", "-j", "fdb", "show", "dynamic") or "[]"):
         if each.get("master"):
@@ -129,6 +142,25 @@ def _connection(line: str) -> str:
         return line
     rest = re.sub(r" (use|secctx)=\S+", "", head[5])
     return f"{head[2]} {rest} seconds={head[4]}"
+
+
+def aged(net: Netns) -> set[str]:
+    """The neighbours that were confirmed so long ago that each kernel has another mind of them: REACHABLE ends at a
+    moment between half and one and a half times base_reachable_time, drawn, and seen by a timer that runs late."""
+    found = set()
+    for device in net.devices.values():
+        shortest_ns = net.sysctl.neigh(device.name, "base_reachable_time_ms") * 400_000
+        for each in device.neigh.values():
+            if each.state in AGEING and net.clock.now - each.confirmed_ns > shortest_ns:
+                found.add(_neighbour(ip4_text(each.addr), device.name, mac_text(each.lladdr), "").rstrip())
+    return found
+
+
+def ageing_alike(one: str, other: str, old: set[str]) -> bool:
+    """The same neighbour, of those that are `old`, in two states of ageing."""
+    first, _, left = one.rpartition(" ")
+    second, _, right = other.rpartition(" ")
+    return first == second and first in old and left in AGEING and right in AGEING
 
 
 def seconds_alike(one: str, other: str) -> bool:

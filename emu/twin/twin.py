@@ -1,7 +1,7 @@
 """A scenario run twice: each flow first by the kernel's sockets, then, with what the kernel drew, by the emulator's.
 
-The scenario's own runner drives a `TwinCluster`, a cluster whose flows and changes happen on both sides and are held
-against each other at once. Must not know how frames are told or tables read.
+Builds the kernel's side, keeps both in step, and holds each flow's frames, tables and counters against each other.
+Must not know how frames are told or tables read.
 """
 
 from __future__ import annotations
@@ -9,45 +9,40 @@ from __future__ import annotations
 import json
 import os
 import platform
-import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-from emu import craft
 from emu.apps import apps
+from emu.apps.dns import DnsServer
 from emu.capture.interface import roles
 from emu.capture.tap import DROP
-from emu.clock import MS, SECOND
-from emu.errors import EmuError, SocketError, Undecided
+from emu.errors import EmuError, Undecided
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.netns import Netns
 from emu.kube import cluster as kube
-from emu.kube import flow as flows
 from emu.kube.api import core
-from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
+from emu.kube.dns import outside
 from emu.kube.flow import Flow
 from emu.kube.target import Target
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
 from emu.twin import compare, draws, tables
+from emu.twin.cluster import TwinCluster
 from emu.twin.compare import Difference, Sight
 from emu.twin.loop import Loop
 from emu.twin.mirror import Mirror
 from emu.twin.normalise import Normaliser
 from emu.twin.report import FlowReport, Report
 from emu.twin.ring import Ring, Seen
-from emu.twin.sockets import RealNet, RealTcp
+from emu.twin.sockets import RealNet, RealTcp, RealUdp
 from emu.twin.space import TwinError, missing
+from emu.wire.dns import PORT
 
-# A kernel's timers are never early and, by its timer wheel, up to 3.2 % late: a client there waits that much longer, so
-# that what is due just when it gives up comes first on both sides
-LATE = 1.04
-SEND_NS = 20 * MS  # how long a user's own packet is watched
 # A client cannot tell a reset from a rejection, nor a drop from silence: the frames tell
 CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
 
@@ -61,6 +56,7 @@ class Twin:
         self.mirror = Mirror()
         self.nets: dict[Netns, RealNet] = {}
         self.rings: dict[Netns, Ring] = {}
+        self.real: dict[int, Flow] = {}  # the kernel's side of each flow, by number
         self.apps: dict[str, list[Any]] = {}
         self.seen: list[Seen] = []
         self.loop = Loop(self._take)
@@ -100,7 +96,7 @@ class Twin:
             space = self.mirror.spaces[net]
             self.rings[net] = Ring(space, self.largest)
             self.snap = self.rings[net].snap
-            self.nets[net] = RealNet(net, space, self.loop, self._ident)
+            self.nets[net] = RealNet(net, space, self.loop)
         self._apps()
         for net in gone:
             self.nets.pop(net).close()
@@ -110,14 +106,10 @@ class Twin:
         for side in (self.theirs, self.ours):
             side.roles.update(roles(self.capture.interfaces))
 
-    @staticmethod
-    def _ident() -> int:
-        return random.randrange(1, 0x10000)
-
     def _apps(self) -> None:
         """Run what the emulated cluster's containers run, by the same code."""
         wanted: dict[str, tuple[Netns, str, list[tuple[str, int, str]]]] = {
-            "external": (self.cluster.underlay.external, "external", [*kube.EXTERNAL_APPS])
+            "external": (self.cluster.underlay.external, "external", self._outside())
         }
         for kubelet in self.cluster.kubelets:
             for name, sandbox in kubelet.node.sandboxes.items():
@@ -134,8 +126,18 @@ class Twin:
                 for app, port, protocol in chosen:
                     try:
                         running.append(apps[app](cast(Netns, self.nets[net]), port, protocol, called))
+                        if called != "external":
+                            self.cluster.dns.employ(running[-1])
+                        elif isinstance(running[-1], DnsServer):
+                            running[-1].authority = outside(self.cluster.dns.config)
                     except OSError as error:
                         self.report.notes.append(f"kernel: {called} cannot listen on {port}/{protocol}: {error}")
+
+    def _outside(self) -> list[tuple[str, int, str]]:
+        """What answers outside the cluster."""
+        names = self.cluster.dns
+        resolver = [("dns", PORT, "UDP"), ("dns", PORT, "TCP")] if names.built_in else []
+        return [*names.without_own_port(kube.EXTERNAL_APPS), *resolver]
 
     def _start_over(self, name: str) -> None:
         """Tables must be alike now; frames count from here."""
@@ -217,6 +219,16 @@ class Twin:
         self.mark = end
         return kernel, emu
 
+    def prepare(self) -> None:
+        """Before a flow: the same time on both sides, and whatever timers changed in the emulated cluster carried over.
+        Raises Undecided."""
+        self.loop.catch_up()
+        self._align()
+        if self.mirror.behind(self.cluster.namespaces):
+            self.change("changes in the meantime")
+        for net, space in self.mirror.spaces.items():
+            draws.reachable(self.cluster.clock, net, tables.reachable_ms(space))
+
     # -- flows ----------------------------------------------------------------------------------
 
     def flow(
@@ -224,20 +236,23 @@ class Twin:
         source: Netns,
         kind: str,
         where: Target,
-        real: Callable[[Flow], None],
+        real: Callable[[Flow], object],
         emulated: Callable[[], Flow],
         *,
         judged: bool = True,
     ) -> Flow:
         """One flow on both sides. Without `judged` its outcome is nothing that a client's socket could know."""
-        self.loop.catch_up()
-        self._align()
         net = self.nets[source]
-        net.sockets.last = None
-        made = Flow(self.stand_in, len(self.cluster.flows) + 1, kind, "", net.name, where, cast(Netns, net))
+        for each in self.nets.values():
+            each.sockets.opened.clear()
+        self.loop.take_drawn()
+        number = len(self.cluster.flows) + 1
+        display = next(name for name, each in self.cluster.namespaces.items() if each is source)
+        made = Flow(self.stand_in, number, kind, "", display, where, cast(Netns, net))
+        self.real[number] = made
         connections = {each: self._connections(each) for each in self.counters}
         real(made)
-        kernel_counts = self._learn(source, net, kind, connections)
+        kernel_counts = self._learn(connections)
         result = emulated()
         self._align()
         done = FlowReport(result.name)
@@ -250,8 +265,9 @@ class Twin:
             done.differences += [told] if told is not None else []
         done.differences += self._tables()
         done.differences += self._counted(kernel_counts)
-        if isinstance(net.sockets.last, RealTcp) and net.sockets.last.state == "CLOSE":
-            net.sockets.last.release()
+        for socket in net.sockets.opened:
+            if isinstance(socket, RealTcp) and socket.state == "CLOSE":
+                socket.release()
         return result
 
     def _connections(self, net: Netns) -> set[str]:
@@ -259,25 +275,25 @@ class Twin:
             return set()
         return draws.connections(tables.kernel_connections(self.mirror.spaces[net]))
 
-    def _learn(
-        self, source: Netns, net: RealNet, kind: str, before: dict[Netns, set[str]]
-    ) -> dict[Netns, tables.Counters]:
-        """Tell the emulator what the kernel drew; gives what the kernel's rules counted."""
-        clock, last = self.cluster.clock, net.sockets.last
-        if kind in ("tcp", "udp") and last is not None and last.port:
-            draws.port(clock, source, kind, last.port)
-        elif kind == "ping" and last is not None:
-            draws.echo_id(clock, source, last.ident)
+    def _learn(self, before: dict[Netns, set[str]]) -> dict[Netns, tables.Counters]:
+        """Tell the emulator what the kernel and the programs on its side drew; gives what the kernel's rules counted."""
+        clock = self.cluster.clock
+        for purpose, values in self.loop.take_drawn().items():
+            clock.script(purpose, values)
+        for each, net in self.nets.items():
+            for protocol, kind in (("tcp", RealTcp), ("udp", RealUdp)):
+                ports = [one.port for one in net.sockets.opened if isinstance(one, kind) and one.ephemeral]
+                draws.ports(clock, each, protocol, ports)
         counted: dict[Netns, tables.Counters] = {}
-        ports: list[int] = []
+        moved: list[int] = []
         for each, (old, _) in self.counters.items():
             now = tables.counters(self.mirror.spaces[each].run("iptables-save", "-c"))
             counted[each] = tables.counted(old, now)
             self.counters[each] = now, self.counters[each][1]
             if each.conntrack is not None:
-                ports += draws.nat(before[each], tables.kernel_connections(self.mirror.spaces[each]))
+                moved += draws.nat(before[each], tables.kernel_connections(self.mirror.spaces[each]))
         clock.script("statistic", draws.statistic(counted))
-        clock.script("nat", ports)
+        clock.script("nat", moved)
         return counted
 
     def _counted(self, kernel: dict[Netns, tables.Counters]) -> Iterator[Difference]:
@@ -291,8 +307,12 @@ class Twin:
 
     def _tables(self) -> Iterator[Difference]:
         for net, space in self.mirror.spaces.items():
-            kernel = tables.kernel_tables(space, net)
-            yield from compare.tables(space.name, kernel, tables.emulated_tables(net), tables.seconds_alike)
+            kernel, emu, old = tables.kernel_tables(space, net), tables.emulated_tables(net), tables.aged(net)
+
+            def alike(one: str, other: str, old: set[str] = old) -> bool:
+                return tables.seconds_alike(one, other) or tables.ageing_alike(one, other, old)
+
+            yield from compare.tables(space.name, kernel, emu, alike)
 
 
 def _told(flow: Flow) -> list[str]:
@@ -309,119 +329,6 @@ def _told(flow: Flow) -> list[str]:
 def _counter_lines(counted: tables.Counters) -> list[str]:
     return [f"{table} {chain} rule {number}: {packets} packets, {size} bytes"
             for (table, chain, number), (packets, size) in sorted(counted.items())]  # fmt: skip
-
-
-class TwinCluster(Cluster):
-    """A cluster whose flows and changes happen in the kernel, too, once `twin` is set."""
-
-    twin: Twin | None = None
-
-    def _both(
-        self, kind: str, source: str, where: Target, real: Callable[[Flow], None], emulated: Callable[[], Flow],
-        *, judged: bool = True,
-    ) -> Flow:  # fmt: skip
-        if self.twin is None or self.twin.report.undecided:
-            return emulated()
-        return self.twin.flow(self.netns(source), kind, where, real, emulated, judged=judged)
-
-    def tcp(
-        self, source: str, to: str | Target, send: bytes = b"", *, port: int = 0, close: bool = True,
-        timeout_s: float = 10, name: str = "",
-    ) -> Flow:  # fmt: skip
-        where = to if isinstance(to, Target) else self.resolve(to, "TCP")
-        return self._both(
-            "tcp", source, where,
-            lambda made: flows.tcp(made, send, port=port, timeout_ns=_patience(timeout_s), close=close),
-            lambda: super(TwinCluster, self).tcp(
-                source, where, send, port=port, close=close, timeout_s=timeout_s, name=name
-            ),
-        )  # fmt: skip
-
-    def udp(
-        self, source: str, to: str | Target, send: bytes = b"ping", *, port: int = 0, connected: bool = True,
-        reply: bool = True, timeout_s: float = 5, name: str = "",
-    ) -> Flow:  # fmt: skip
-        where = to if isinstance(to, Target) else self.resolve(to, "UDP")
-        return self._both(
-            "udp", source, where,
-            lambda made: flows.udp(
-                made, send, port=port, timeout_ns=_patience(timeout_s), connected=connected, reply=reply
-            ),
-            lambda: super(TwinCluster, self).udp(
-                source, where, send, port=port, connected=connected, reply=reply, timeout_s=timeout_s, name=name
-            ),
-            judged=reply,
-        )  # fmt: skip
-
-    def ping(
-        self, source: str, to: str | Target, count: int = 1, *, interval_s: float = 1, size: int = 56, ttl: int = 0,
-        timeout_s: float = 5, name: str = "",
-    ) -> Flow:  # fmt: skip
-        where = self._ping_target(to)
-        interval_ns, timeout_ns = int(interval_s * SECOND), _patience(timeout_s)
-        return self._both(
-            "ping", source, where,
-            lambda made: flows.ping(
-                made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl
-            ),
-            lambda: super(TwinCluster, self).ping(
-                source, where, count, interval_s=interval_s, size=size, ttl=ttl, timeout_s=timeout_s, name=name
-            ),
-        )  # fmt: skip
-
-    def send(
-        self, source: str, packet: Any, *, device: str | None = None, timeout_s: float = 5, name: str = ""
-    ) -> Flow:
-        built = craft.expression(packet) if isinstance(packet, str) else packet
-        return self._both(
-            "send", source, Target(0, 0, "the link"),
-            lambda made: _send(made, built, device),
-            lambda: super(TwinCluster, self).send(source, built, device=device, timeout_s=timeout_s, name=name),
-            judged=False,
-        )  # fmt: skip
-
-    def apply(self, obj: Object) -> Object:
-        stored = super().apply(obj)
-        self._carry_over(f"apply {obj.key}")
-        return stored
-
-    def delete(self, kind: str, namespace: str, name: str) -> None:
-        super().delete(kind, namespace, name)
-        self._carry_over(f"delete {kind} {name}")
-
-    def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
-        super().scale(kind, namespace, name, replicas)
-        self._carry_over(f"scale {kind} {name}")
-
-    def wait(self, seconds: float) -> None:
-        if self.twin is not None and not self.twin.report.undecided:
-            self.twin.loop.run_until(self.twin.loop.now + int(seconds * SECOND))
-        super().wait(seconds)
-
-    def link(self, where: str, **changes: Any) -> None:
-        super().link(where, **changes)
-        self._carry_over(f"link of {where}")
-
-    def _carry_over(self, name: str) -> None:
-        if self.twin is not None and not self.twin.report.undecided:
-            try:
-                self.twin.change(name)
-            except Undecided as reason:
-                self.twin.report.undecided = str(reason)
-
-
-def _patience(timeout_s: float) -> int:
-    return int(timeout_s * LATE * SECOND)
-
-
-def _send(made: Flow, packet: Any, device: str | None) -> None:
-    try:
-        made.client.sockets.send_packet(packet, made.number, device)
-    except SocketError as failure:
-        made.outcome = flows.Outcome("error", failure.name)
-        return
-    clock = made.cluster.clock
-    clock.run_until(clock.now + SEND_NS)
 
 
 @contextmanager
