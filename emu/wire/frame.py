@@ -36,10 +36,12 @@ class Frame:
     `route` is the kernel's dst entry; `valid`: headers were checked or born right.
     `trail` collects what happens to the frame until a tap drains it (None: nobody is looking).
     `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
+    `frag_max_size`: of a reassembled datagram, its largest fragment (-1: forgotten). `cause`: what the frame was made
+    of: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
     """
 
     __slots__ = (
-        "br_daddr", "br_smac", "bridged_dnat", "buf", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
+        "br_daddr", "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
         "ethertype", "flow", "frag", "frag_max_size", "indev", "l4", "mark", "outdev", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "trail", "valid",
     )  # fmt: skip
@@ -54,7 +56,7 @@ class Frame:
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = 0
         self.br_daddr, self.br_smac = 0, ZERO_MAC
-        self.bridged_dnat = self.valid = False
+        self.bridged_dnat = self.valid = self.burst = False
         # opaque companions: their classes live on higher floors
         self.indev: Any = None
         self.outdev: Any = None

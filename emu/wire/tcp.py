@@ -30,8 +30,9 @@ def build(
     tos: int,
     flow: int,
     trail: list[Any] | None,
+    frag: int = IP_DF,
 ) -> Frame:
-    """A segment with right checksums, DF set, and no Ethernet addresses yet; `options` is padded to words of 4 bytes."""
+    """A segment with right checksums and no Ethernet addresses yet; `options` is padded to words of 4 bytes."""
     buf = bytearray(template)
     length = 20 + len(options) + len(payload)
     offset_flags = (20 + len(options)) << 10 | flags
@@ -41,8 +42,8 @@ def build(
         + offset_flags + window + ones_sum(options) + ones_sum(payload)
     ) % 0xFFFF  # fmt: skip
     _HEADERS.pack_into(
-        buf, 14, 0x45, tos, 20 + length, ident, IP_DF, ttl, TCP,
-        header_checksum(0x4500 | tos, 20 + length, ident, IP_DF, ttl << 8 | TCP, src, dst),
+        buf, 14, 0x45, tos, 20 + length, ident, frag, ttl, TCP,
+        header_checksum(0x4500 | tos, 20 + length, ident, frag, ttl << 8 | TCP, src, dst),
         src, dst, sport, dport, seq, ack, offset_flags, window, 0xFFFF - total if total else 0, 0,
     )  # fmt: skip
     buf += options

@@ -13,6 +13,7 @@ from emu.clock import MS
 from emu.kernel.net import ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
+from emu.kernel.net.peer import peer
 from emu.kernel.netfilter.conn import attach
 from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 TOS_INTERNETCONTROL = 0xC0
 MAX_PACKET = 576  # RFC 1812 4.3.2.3: an error is at most so long
-BURST = 6  # XRLIM_BURST_FACTOR
 ECHO_ANSWER = Born("the answer to an echo request")
 ECHOED = Delivered("", "ICMP echo")
 ERROR_WORDS = {
@@ -57,6 +57,8 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     route = net.fib.lookup(destination, saddr, 0)
     if route is None or route.kind not in ("unicast", "local"):
         return
+    if net.exceptions:
+        route = net.exceptions.output(route, destination)
     if not _allowed(net, destination, kind, code, route):
         return
     if not saddr:
@@ -85,12 +87,7 @@ def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route) -
     interval_ns = net.sysctl.number("net.ipv4.icmp_ratelimit") * MS
     if not interval_ns:
         return True
-    now = net.clock.now
-    tokens, last = net.icmp_tokens.get(destination, (BURST * interval_ns, now))
-    tokens = min(tokens + now - last, BURST * interval_ns)
-    allowed = tokens >= interval_ns
-    net.icmp_tokens[destination] = (tokens - interval_ns if allowed else tokens, now)
-    return allowed
+    return peer(net, destination).allows(net.clock.now, interval_ns)
 
 
 def receive(frame: Frame, net: Netns) -> None:
@@ -130,6 +127,8 @@ def _echo(frame: Frame, net: Netns) -> None:
     route = net.fib.lookup(frame.src, source, 0)
     if route is None or route.kind not in ("unicast", "local"):
         return
+    if net.exceptions:
+        route = net.exceptions.output(route, frame.src)
     source = source or ip_output.source_address(net, route, frame.src)
     reply = wire.build(
         craft.template("echo_reply"), source, frame.src, wire.ECHO_REPLY, 0,
@@ -148,6 +147,7 @@ def _error(frame: Frame, net: Netns) -> None:
     quoted = quote_of(frame)
     if quoted is None:
         return
+    quoted.cause = frame
     handler = net.icmp_errors.get(quoted.proto)
     if handler is not None:
         buf, l4 = frame.buf, frame.l4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kernel.net import icmp, ip_output
+from emu.kernel.net import route as learned
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.hooks import FORWARD, STOLEN
@@ -29,13 +30,17 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
         icmp.send(net, frame, wire.TIME_EXCEEDED, 0)
         drop(net, frame, "IP_INHDR")
         return
+    if net.exceptions:
+        route = frame.route = net.exceptions.input(route, frame.dst)
     device = route.device
     mtu = route.mtu or device.mtu
-    if len(buf) - 14 > mtu and buf[20] & 0x40:
+    if len(buf) - 14 > mtu and buf[20] & 0x40 and (not frame.frag_max_size or frame.frag_max_size > mtu):
         icmp.send(net, frame, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
         return
     decrease_ttl(frame)
+    if device is frame.indev and learned.redirects(net, frame.src, frame.dst, route):
+        icmp.send(net, frame, wire.REDIRECT, wire.REDIRECT_HOST, route.gateway or frame.dst)
     frame.outdev = device
     if net.hooks.fns[FORWARD]:
         verdict = net.hooks.run(FORWARD, frame)

@@ -11,6 +11,8 @@ from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
+from emu.kernel.net.peer import peer
+from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING, STOLEN
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
@@ -46,6 +48,8 @@ def receive(frame: Frame, device: Device) -> None:
             return
         if frame.dst != dst:
             frame.route = None
+    elif frame.frag_max_size:
+        frame.frag_max_size = -1  # IP begins with a clean control block: what br_netfilter noted there is lost
     finish(net, frame, device)
 
 
@@ -60,7 +64,7 @@ def finish(net: Netns, frame: Frame, device: Device) -> None:
         frame.route = route
     if route is None:
         if net.forwards[device.ifindex]:
-            icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.NET_UNREACH)
+            _error(net, frame, wire_icmp.NET_UNREACH)
         drop(net, frame, "IP_OUTNOROUTES" if net.forwards[device.ifindex] else "IP_INNOROUTES")
     elif route.kind in ("local", "broadcast"):
         deliver(net, frame, route)
@@ -69,8 +73,16 @@ def finish(net: Netns, frame: Frame, device: Device) -> None:
     else:
         code = UNREACHABLE_CODES.get(route.kind)
         if code is not None and net.forwards[device.ifindex]:
-            icmp.send(net, frame, wire_icmp.DEST_UNREACH, code)
+            _error(net, frame, code)
         drop(net, frame, "IP_INNOROUTES", route)
+
+
+def _error(net: Netns, frame: Frame, code: int) -> None:
+    """ip_error: tell the sender that there is no way, not too often."""
+    number = net.sysctl.number
+    cost_ns, burst_ns = number("net.ipv4.route.error_cost") * TICK_NS, number("net.ipv4.route.error_burst") * TICK_NS
+    if peer(net, frame.src).error(net.clock.now, cost_ns, burst_ns):
+        icmp.send(net, frame, wire_icmp.DEST_UNREACH, code)
 
 
 def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | None]:
@@ -100,7 +112,9 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
             return "IP_LOCAL_SOURCE", None
         filtered = net.rp_filter[ifindex]
         if filtered and src:
-            back = net.fib.lookup(src, dst, frame.mark)
+            mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
+            way_on = route.device.name if route is not None and route.kind == "unicast" else ""
+            back = net.fib.lookup(src, dst, mark, way_on)
             if back is None or (filtered == 1 and back.device is not device):
                 return "IP_RPFILTER", back
     if route is not None and route.kind == "unicast" and not net.forwards[ifindex]:

@@ -34,6 +34,8 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
         return None, 0, "ENETUNREACH"
     if route.kind in FAILING:
         return None, 0, FAILING[route.kind]
+    if net.exceptions:
+        route = net.exceptions.output(route, dst)
     if src >> 24 == 127 and route.kind != "local" and not net.route_localnet[route.device.ifindex]:
         return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""

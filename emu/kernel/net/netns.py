@@ -19,6 +19,8 @@ from emu.kernel.link.device import Device
 from emu.kernel.net.drop import device_drop, drop
 from emu.kernel.net.fib import LOCAL_TABLE, Fib, Route
 from emu.kernel.net.ident import IpIdents
+from emu.kernel.net.peer import Peer
+from emu.kernel.net.route import RouteExceptions
 from emu.kernel.netfilter.hooks import Hooks
 from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import Prefix, ip4_text, mask
@@ -67,6 +69,9 @@ class Netns:
         self.addresses: list[Address] = []
         self.fib = Fib()
         self.idents = IpIdents(clock, name)
+        self.exceptions = RouteExceptions(clock)
+        self.interruptible = False  # a call is about to send what must be cut: others may run between the pieces
+        self.peers: dict[int, Peer] = {}
         self.packet_types: dict[int, Callable[[Frame, Device], None]] = {}
         self.protocols: dict[int, Protocol] = {}
         # an ICMP error for a local flow: (net, frame, type, code, info) -> None, set by transport
@@ -91,7 +96,6 @@ class Netns:
         self.on_delivered: Callable[[Frame, Any], None] | None = None
         # whether frames born here carry a trail; the flow that locally caused frames belong to
         self.tracing = False
-        self.icmp_tokens: dict[int, tuple[int, int]] = {}
         self._next_ifindex = 1
         self._cache_sysctl("")
         self.sysctl.on_change(self._cache_sysctl)
@@ -135,6 +139,7 @@ class Netns:
         for address in [each for each in self.addresses if each.device is device]:
             self.remove_address(address)
         self.fib.remove_device(device)
+        self.exceptions.remove_device(device)
         if device.master is not None:
             device.master.bridge.remove_port(device)
         for neighbour in list(device.neigh.values()):
@@ -230,6 +235,8 @@ class Netns:
         route = self.fib.lookup(frame.dst, source, frame.mark)
         if route is None or route.kind not in ("unicast", "local", "broadcast"):
             return False
+        if self.exceptions:
+            route = self.exceptions.output(route, frame.dst)
         if frame.src >> 24 == 127 and route.kind != "local" and not self.route_localnet[route.device.ifindex]:
             return False  # __mkroute_output: a loopback source stays on lo
         frame.route = route
@@ -267,6 +274,7 @@ class Netns:
             if self.conntrack is not None:
                 self.conntrack.delete(lambda conn: conn.masq_ifindex == device.ifindex)
             self.fib.remove_device(device)
+            self.exceptions.remove_device(device)
             for neighbour in list(device.neigh.values()):
                 neighbour.forget()
             device.neigh.clear()
@@ -274,6 +282,15 @@ class Netns:
         for address in [each for each in self.addresses if each.device is device]:
             self.remove_address(address)
             self.add_address(device, address.addr, address.length, address.scope)
+
+    def set_carrier(self, name: str, *, on: bool) -> None:
+        """The cable of a device is pulled or plugged. Routes stay; neighbours go with the carrier (arp_evict_nocarrier)."""
+        device = self.device(name)
+        device.carrier = on
+        if not on and self.sysctl.conf(name, "arp_evict_nocarrier"):
+            for neighbour in [each for each in device.neigh.values() if each.state != "PERMANENT"]:
+                neighbour.forget()
+                del device.neigh[neighbour.addr]
 
     def __repr__(self) -> str:
         return f"<netns {self.name}>"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
+from emu.kernel.net.route import heed
 from emu.kernel.transport.udp import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
@@ -57,18 +58,21 @@ class PingSocket:
             raise SocketError(errno.EACCES)
         device = net.devices["lo"] if route.kind == "local" else route.device
         fits = len(data) + 28 <= (route.mtu or device.mtu)
+        whole = fits and not route.mtu_locked
         if not fits and self.forbid_fragments:
             raise SocketError(errno.EMSGSIZE)
         frame = wire.build(
             self._ping.template, source, to, wire.ECHO, 0, self.ident << 16 | seq & 0xFFFF, data,
-            ident=0 if self.forbid_fragments else net.idents.next(to, source, ICMP), frag=IP_DF if fits else 0,
+            ident=0 if self.forbid_fragments else net.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
             ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
         self.sent[seq] = net.clock.now
+        net.interruptible = not fits
         failed = ip_output.local_out(net, frame)
         net.clock.drain()
+        net.interruptible = False
         if failed:
             raise SocketError(getattr(errno, failed))
 
@@ -99,6 +103,8 @@ class Ping:
     def receive(self, frame: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """An echo reply, or an error whose quote (`frame`) is one of our requests."""
         socket = self.sockets.get(frame.sport)
+        if kind != wire.ECHO_REPLY:
+            heed(net, frame, kind, code, info)
         if socket is None:
             return
         if kind == wire.ECHO_REPLY:

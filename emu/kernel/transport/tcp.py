@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno as _errno
 
-from emu.kernel.transport import tcp_recovery
+from emu.kernel.transport import tcp_recovery, tcp_retransmit
 from emu.kernel.transport.tcp_input import receive, take_syn
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, reusable, syn_ack
 from emu.kernel.transport.tcp_options import ACK, SYN, TS_LENGTH, Segment
@@ -32,6 +32,7 @@ from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, se
 
 __all__ = ["TcpConfig", "TcpEndpoint"]
 
+MAX_PACKET = 65535
 _UNREACHABLE = (_errno.ENETUNREACH, _errno.EHOSTUNREACH)
 
 
@@ -114,7 +115,7 @@ class TcpEndpoint:
         tp = self._tp
         if tp.state == "CLOSE" or (tp.mini and tp.state != "SYN_RECV"):
             return []
-        if seq is not None and (seq - tp.snd_una) & 0xFFFFFFFF > max(tp.snd_nxt - tp.snd_una, 0):
+        if seq is not None and not self.sent(seq):
             return []
         if tp.mini:
             tp.done("abort", errno)
@@ -132,14 +133,14 @@ class TcpEndpoint:
     def on_pmtu(self, mtu: int, now_ns: int) -> list[Segment]:
         """The path takes only `mtu` bytes (ICMP fragmentation needed): smaller segments, and the too large ones again at once."""
         tp = self._tp
-        mss = mtu - 40
+        mss = min(mtu, MAX_PACKET) - 40
         if tp.state == "CLOSE" or tp.mini or mss >= tp.path_mss:
             return []
         tp.path_mss = mss
         sync_mss(tp)
         lost = False
-        for skb in tp.rtx_queue:
-            if len(skb.data) > tp.mss_cache and not skb.sacked:
+        for skb in tcp_retransmit.recut(tp):
+            if not skb.sacked:
                 tcp_recovery.mark_lost(tp, skb)
                 lost = True
         if lost:
@@ -150,6 +151,19 @@ class TcpEndpoint:
                 tp.ca_state = "loss"
             tcp_recovery.retransmit_lost(tp, now_ns)
         return _taken(tp)
+
+    def sync_mss(self, mtu: int) -> None:
+        """tcp_sync_mss: the route's MTU, learned or forgotten by others than this connection, holds from the next segment on."""
+        tp = self._tp
+        mss = min(mtu, MAX_PACKET) - 40
+        if mss != tp.path_mss and tp.state != "CLOSE" and not tp.mini:
+            tp.path_mss = mss
+            sync_mss(tp)
+
+    def sent(self, seq: int) -> bool:
+        """Is `seq` (as on the wire) of something on its way? What an ICMP error quotes must be (RFC 5927)."""
+        tp = self._tp
+        return (seq - tp.snd_una) & 0xFFFFFFFF <= max(tp.snd_nxt - tp.snd_una, 0)
 
     # What the application does.
 

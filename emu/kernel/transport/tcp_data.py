@@ -88,10 +88,10 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
         tp.sack_blocks = [block for block in tp.sack_blocks if block[0] > tp.rcv_nxt] if tp.ofo else []
 
 
-def _append(tp: TcpSock, payload: bytes) -> None:
+def _append(tp: TcpSock, payload: bytes, charge: int = 0) -> None:
     if not payload:
         return
-    charge = truesize(len(payload))
+    charge = charge or truesize(len(payload), tp.rcv_cut)
     tp.receive_queue.append((payload, charge))
     tp.rmem_alloc += charge
     tp.rcv_nxt += len(payload)
@@ -109,7 +109,7 @@ def fin_received(tp: TcpSock) -> None:
         tp.pingpong = max(tp.pingpong, tp.config.pingpong_thresh)
     elif tp.state in ("FIN_WAIT1", "FIN_WAIT2"):
         tp.go("rcv FIN")
-    tp.rmem_alloc -= sum(truesize(len(payload)) for _, _, payload, _ in tp.ofo)
+    tp.rmem_alloc -= sum(charge for *_, charge in tp.ofo)
     tp.ofo.clear()
     tp.events.append("eof")
 
@@ -126,8 +126,9 @@ def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, payload: bytes, fin
             return
         if start <= right and left <= end:
             left, right = min(left, start), max(right, end)
-    queue.insert(bisect_right(queue, seq, key=lambda piece: piece[0]), (seq, end_seq, payload, fin))
-    tp.rmem_alloc += truesize(len(payload))
+    charge = truesize(len(payload), tp.rcv_cut)
+    queue.insert(bisect_right(queue, seq, key=lambda piece: piece[0]), (seq, end_seq, payload, fin, charge))
+    tp.rmem_alloc += charge
     if tp.sack_ok:
         _report(tp, left, right)
 
@@ -135,7 +136,7 @@ def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, payload: bytes, fin
 def _islands(tp: TcpSock) -> list[tuple[int, int]]:
     """The contiguous ranges of the out-of-order queue."""
     islands: list[tuple[int, int]] = []
-    for seq, end, _, _ in tp.ofo:
+    for seq, end, *_ in tp.ofo:
         if islands and seq <= islands[-1][1]:
             islands[-1] = (islands[-1][0], max(end, islands[-1][1]))
         else:
@@ -150,11 +151,11 @@ def _report(tp: TcpSock, left: int, right: int) -> None:
 
 def _join_out_of_order(tp: TcpSock) -> None:
     while tp.ofo and tp.ofo[0][0] <= tp.rcv_nxt:
-        seq, end_seq, payload, fin = tp.ofo.pop(0)
-        tp.rmem_alloc -= truesize(len(payload))
+        seq, end_seq, payload, fin, charge = tp.ofo.pop(0)
+        tp.rmem_alloc -= charge
         if end_seq <= tp.rcv_nxt:
             continue
-        _append(tp, payload[tp.rcv_nxt - seq :])
+        _append(tp, payload[tp.rcv_nxt - seq :], charge)
         if fin:
             fin_received(tp)
 

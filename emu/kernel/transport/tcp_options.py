@@ -28,7 +28,7 @@ _EOL, _NOP, _MSS, _WSCALE, _SACK_OK, _SACK, _TS = 0, 1, 2, 3, 4, 5, 8
 class Segment:
     """One TCP segment without ports. `window` is the raw 16-bit field; `ts` is (tsval, tsecr); `sack` (left, right) pairs.
 
-    `stateless`: Linux answers without a full socket (request, TIME_WAIT, reset), and so with IP ID 0.
+    `burst`: cut from what the sender had in one buffer (GSO), which a receiver's accounts show. `stateless`: Linux answers without a full socket (request, TIME_WAIT, reset), and so with IP ID 0.
     """
 
     seq: int
@@ -42,6 +42,7 @@ class Segment:
     ts: tuple[int, int] | None = None
     sack: tuple[tuple[int, int], ...] = ()
     stateless: bool = False
+    burst: bool = False
 
     @property
     def length(self) -> int:

@@ -71,12 +71,13 @@ def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: in
     while end - at > mss:
         out.append(
             Segment(
-                tp.wire(seq + at), ack, flags & ~(FIN | PSH) | ACK, window, bytes(data[at : at + mss]), ts=ts, sack=sack
+                tp.wire(seq + at), ack, flags & ~(FIN | PSH) | ACK, window, bytes(data[at : at + mss]), ts=ts, sack=sack, burst=True
             )
         )
         at += mss
         flags |= PSH  # a burst ends with PSH, so that the receiver's GRO lets go
-    out.append(Segment(tp.wire(seq + at), ack, flags | ACK, window, bytes(data[at:]), ts=ts, sack=sack))
+    last = bytes(data[at:])
+    out.append(Segment(tp.wire(seq + at), ack, flags | ACK, window, last, ts=ts, sack=sack, burst=at > 0))
     _ack_sent(tp)
     if end:
         if now_ns - tp.lrcvtime < tp.ato_ns:
@@ -312,7 +313,7 @@ def split(skb: Skb, at: int) -> Skb:
     """Cut the first `at` bytes off; the rest stays in `skb`, and FIN and PSH with it."""
     first = Skb(skb.seq, skb.data[:at], skb.flags & ~(FIN | PSH))
     first.sent_ns, first.sacked, first.lost = skb.sent_ns, skb.sacked, skb.lost
-    first.retrans, first.ever_retrans = skb.retrans, skb.ever_retrans
+    first.retrans, first.ever_retrans, first.burst = skb.retrans, skb.ever_retrans, skb.burst
     skb.data = skb.data[at:]
     skb.seq += at
     return first
@@ -330,6 +331,7 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
         skb.flags |= PSH
     while len(skb.data) > mss:
         tp.rtx_queue.append(split(skb, mss))
+        skb.burst = True
     tp.rtx_queue.append(skb)
     if idle or tp.xmit_timer == "tail loss probe":
         rearm_rto(tp, now_ns)

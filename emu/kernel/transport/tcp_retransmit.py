@@ -5,6 +5,7 @@ After Linux's tcp_retransmit_skb and tcp_write_wakeup. Which piece, and when, is
 
 from __future__ import annotations
 
+from emu.kernel.transport.seqnum import MASK
 from emu.kernel.transport.tcp_options import PSH, SYN
 from emu.kernel.transport.tcp_output import current_mss, new_data_sent, split, transmit, transmit_syn
 from emu.kernel.transport.tcp_sock import Skb, TcpSock
@@ -29,7 +30,10 @@ def retransmit(tp: TcpSock, skb: Skb, now_ns: int) -> bool:
             _fragment(tp, skb, most)
         else:
             _collapse(tp, skb, most)
+        before = tp.out[-1] if tp.out else None
         transmit(tp, skb.seq, skb.data, skb.flags, mss, now_ns)
+        if before is not None and skb.burst and before.seq + before.length & MASK == tp.out[-1].seq:
+            before.burst = tp.out[-1].burst = True
     if not skb.retrans:
         tp.retrans_out += 1
     skb.retrans = skb.ever_retrans = True
@@ -58,6 +62,42 @@ def _fragment(tp: TcpSock, skb: Skb, most: int) -> None:
     tp.lost_out += len(rest) * skb.lost
     tp.retrans_out += len(rest) * skb.retrans
     tp.sacked_out += len(rest) * skb.sacked
+
+
+def recut(tp: TcpSock) -> list[Skb]:
+    """The segment size became smaller: cut what was sent in larger pieces anew, and give the new pieces.
+
+    Pieces of one burst are one buffer to the kernel (GSO) and are cut as a whole, except where a part was SACKed.
+    """
+    mss = tp.mss_cache
+    runs: list[list[Skb]] = []
+    for skb in tp.rtx_queue:
+        last = runs[-1][-1] if runs else None
+        if last is not None and skb.burst and (last.sacked, last.lost, last.retrans) == (skb.sacked, skb.lost, skb.retrans):
+            runs[-1].append(skb)
+        else:
+            runs.append([skb])
+    pieces: list[Skb] = []
+    tp.rtx_queue.clear()
+    for run in runs:
+        whole = run[0]
+        if whole.sacked or len(whole.data) <= mss:
+            tp.rtx_queue.extend(run)
+            continue
+        whole.data = b"".join(bytes(skb.data) for skb in run)
+        whole.flags = run[-1].flags
+        if len(whole.data) > mss:
+            whole.flags |= PSH  # a burst ends with PSH
+        before, first = len(run), len(pieces)
+        while len(whole.data) > mss:
+            pieces.append(split(whole, mss))
+            whole.burst = True
+        pieces.append(whole)
+        tp.rtx_queue.extend(pieces[first:])
+        more = len(pieces) - first - before
+        tp.lost_out += more * whole.lost
+        tp.retrans_out += more * whole.retrans
+    return pieces
 
 
 def _collapse(tp: TcpSock, skb: Skb, most: int) -> None:

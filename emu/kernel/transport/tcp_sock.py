@@ -67,13 +67,17 @@ class TcpConfig:
 
 
 class Skb:
-    """A piece of the send queue: `seq`, payload and flags (FIN, SYN, PSH), and what became of it once sent."""
+    """A piece of the send queue: `seq`, payload and flags (FIN, SYN, PSH), and what became of it once sent.
 
-    __slots__ = ("seq", "data", "flags", "sent_ns", "sacked", "lost", "retrans", "ever_retrans")
+    `burst`: sent together with the piece before, which to the kernel is one buffer (GSO).
+    """
+
+    __slots__ = ("burst", "seq", "data", "flags", "sent_ns", "sacked", "lost", "retrans", "ever_retrans")
 
     def __init__(self, seq: int, data: bytearray | bytes, flags: int = 0) -> None:
         self.seq, self.data, self.flags = seq, data, flags
         self.sent_ns = 0
+        self.burst = False
         self.sacked = self.lost = self.retrans = self.ever_retrans = False
 
     @property
@@ -81,15 +85,15 @@ class Skb:
         return self.seq + len(self.data) + (self.flags & 1) + (self.flags >> 1 & 1)
 
 
-def truesize(length: int) -> int:
+def truesize(length: int, cut: bool = False) -> int:
     """What a received payload of `length` bytes is charged to the receive buffer.
 
     Linux charges the sender's allocation; measured on veth: 2304 for a full Ethernet segment (cut by software GSO into
-    a 2 KiB block), length + 832 for a lone small one.
+    a 2 KiB block), length + 832 for a lone small one. `cut`: it was part of a larger burst.
     """
-    if length <= 1200:
+    if length <= 1200 and not cut:
         return length + SKB_OVERHEAD
-    return (1 << (length + 519).bit_length()) + 256
+    return (1 << (length + 511).bit_length()) + 256
 
 
 class TcpSock:
@@ -173,7 +177,9 @@ class TcpSock:
         self.scaling_ratio = 128  # of 256: how much of the buffer is payload
         self.receive_queue: deque[tuple[bytes, int]] = deque()  # payload and what it is charged
         self.receive_offset = 0
-        self.ofo: list[tuple[int, int, bytes, bool]] = []  # seq, end_seq, payload, FIN; sorted by seq
+        # seq, end_seq, payload, FIN, what it is charged; sorted by seq
+        self.ofo: list[tuple[int, int, bytes, bool, int]] = []
+        self.rcv_cut = False  # the segment that comes in was cut from a burst
         self.sack_blocks: list[tuple[int, int]] = []  # newest first
         self.dsack: tuple[int, int] | None = None
         self.fin_received = False

@@ -13,27 +13,30 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from emu import craft
-from emu.clock import SECOND, Timer
+from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_input import told
+from emu.kernel.net.route import heed, update_pmtu
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.ports import Ports
-from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
+from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
+from emu.kernel.transport.tcp_config import config_of
 from emu.kernel.transport.tcp_options import ACK, RST, SYN, Segment, options_bytes, parse_segment, reset_for
 from emu.kernel.transport.udp import Endpoint, IcmpError
 from emu.trail import Born
+from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire.addr import ip4, ip4_text
-from emu.wire.frame import Frame
+from emu.wire.frame import IP_DF, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-SENT, RESET = Born("a TCP socket sends a segment"), Born("the kernel resets: nobody wants this segment")
-MAX_PACKET = 65535
+SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
+RESET = Born("the kernel resets: nobody wants this segment")
 Key = tuple[int, int, int, int]
 
 
@@ -45,7 +48,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "endpoint", "errors", "flow",
+        "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "endpoint", "errors", "flow",
         "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
@@ -62,8 +65,12 @@ class TcpSocket:
         self.on_readable: Callable[[], None] | None = None
         self.nodelay = self.closed = self.confirm_neighbour = False
         self.ident = 0
+        self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # segments that wait for a neighbour
         self._timer: Timer | None = None
+        self._owned = False  # inside send()
+        self._deferred = 0  # the path MTU that was told meanwhile
+        self._learned = False  # the segment size follows a route exception
 
     # -- opening --------------------------------------------------------------------------------
 
@@ -132,8 +139,11 @@ class TcpSocket:
         self._raise_pending()
         if endpoint.state not in ("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"):
             raise SocketError(errno.EPIPE)
+        self._sync_mss(endpoint)
+        self._owned = True
         self._after(endpoint.write(data, self.net.clock.now))
         self.net.clock.drain()
+        self._release()
         return len(data)
 
     def recv(self, limit: int = 1 << 30) -> bytes:
@@ -210,6 +220,7 @@ class TcpSocket:
         """A segment of this connection came."""
         endpoint = self._live()
         before, readable, eof = endpoint.state, endpoint.readable, endpoint.eof
+        self._sync_mss(endpoint)
         segments = endpoint.on_segment(segment, self.net.clock.now)
         if endpoint.progress:
             endpoint.progress = False
@@ -251,6 +262,7 @@ class TcpSocket:
     def _on_deadline(self) -> None:
         endpoint = self._live()
         before = endpoint.state
+        self._sync_mss(endpoint)
         segments = endpoint.on_deadline(self.net.clock.now)
         if self.waiting:
             # skb_still_in_host_queue: what has not left the host is not sent again, though the timer backs off
@@ -258,6 +270,36 @@ class TcpSocket:
         self._after(segments)
         if endpoint.state != before and self.on_readable is not None:
             self.on_readable()
+
+    def mtu_reduced(self, mtu: int) -> None:
+        """tcp_v4_mtu_reduced: what the route allows now counts, not what the error said. Inside a call it waits for its end."""
+        if self._owned:
+            self._deferred = mtu
+            return
+        assert self.remote is not None
+        dst = self.remote[0]
+        update_pmtu(self.net, dst, self.addr, mtu)
+        route, _source, _failed = ip_output.route_output(self.net, dst, self.addr)
+        if route is not None:
+            self._learned = bool(route.cached)
+            self._after(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
+
+    def _release(self) -> None:
+        """release_sock: do what had to wait for the end of a call."""
+        self._owned = False
+        mtu, self._deferred = self._deferred, 0
+        if mtu:
+            self.mtu_reduced(mtu)
+            self.net.clock.drain()
+
+    def _sync_mss(self, endpoint: TcpEndpoint) -> None:
+        """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
+        if self._learned or self.net.exceptions:
+            assert self.remote is not None
+            route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr)
+            if route is not None:
+                self._learned = bool(route.cached)
+                endpoint.sync_mss(self._tcp.mtu(route))
 
     def retire(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
@@ -276,7 +318,13 @@ class TcpSocket:
             ident = 0
         else:
             ident, self.ident = self.ident, (self.ident + 1) & 0xFFFF
-        self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, SENT, self)
+        born, end = SENT, (segment.seq + segment.length) & 0xFFFFFFFF
+        if segment.length:
+            if self._sent_to is not None and (self._sent_to - end) & 0xFFFFFFFF < 1 << 31:
+                born = AGAIN
+            else:
+                self._sent_to = end
+        self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, born, self)
 
 
 class Tcp:
@@ -302,24 +350,7 @@ class Tcp:
     def config(self) -> TcpConfig:
         """The namespace's sysctls as an endpoint takes them."""
         if self._config is None:
-            sysctl = self.net.sysctl
-            number = sysctl.number
-            rmem, wmem = sysctl.numbers("net.ipv4.tcp_rmem"), sysctl.numbers("net.ipv4.tcp_wmem")
-            self._config = TcpConfig(
-                timestamps=bool(number("net.ipv4.tcp_timestamps")),
-                sack=bool(number("net.ipv4.tcp_sack")),
-                window_scaling=bool(number("net.ipv4.tcp_window_scaling")),
-                rmem=(rmem[0], rmem[1], rmem[2]),
-                wmem=(wmem[0], wmem[1], wmem[2]),
-                rmem_max=number("net.core.rmem_max"),
-                syn_linear_timeouts=number("net.ipv4.tcp_syn_linear_timeouts"),
-                syn_retries=number("net.ipv4.tcp_syn_retries"),
-                synack_retries=number("net.ipv4.tcp_synack_retries"),
-                retries2=number("net.ipv4.tcp_retries2"),
-                fin_timeout_ns=number("net.ipv4.tcp_fin_timeout") * SECOND,
-                slow_start_after_idle=bool(number("net.ipv4.tcp_slow_start_after_idle")),
-                moderate_rcvbuf=bool(number("net.ipv4.tcp_moderate_rcvbuf")),
-            )
+            self._config = config_of(self.net.sysctl)
         return self._config
 
     def initial_sequence(self, key: Key) -> int:
@@ -337,8 +368,12 @@ class Tcp:
 
     def mss(self, route: Route) -> int:
         """What we announce: the route's MTU (before any DNAT) less 40."""
+        return min(self.mtu(route), MAX_PACKET) - 40
+
+    def mtu(self, route: Route) -> int:
         device = self.net.devices["lo"] if route.kind == "local" else route.device
-        return min(route.mtu or device.mtu, MAX_PACKET) - 40
+        mtu: int = route.mtu or device.mtu
+        return mtu
 
     def transmit(
         self,
@@ -361,9 +396,10 @@ class Tcp:
             self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
             window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
             ttl=net.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
+            frag=0 if route.mtu_locked else IP_DF,
         )  # fmt: skip
         net.born += 1
-        frame.route, frame.sock = route, sock
+        frame.route, frame.sock, frame.burst = route, sock, segment.burst
         ip_output.local_out(net, frame)
 
     def receive(self, frame: Frame, net: Netns) -> None:
@@ -372,6 +408,7 @@ class Tcp:
             drop(net, frame, "TCP_CSUM")
             return
         segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
+        segment.burst = frame.burst
         socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
         isn = None
         if socket is not None and socket.endpoint is not None and segment.flags & (SYN | ACK | RST) == SYN:
@@ -442,14 +479,19 @@ class Tcp:
             return
         socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         endpoint, now = socket.endpoint, net.clock.now
+        l4 = quoted.l4
+        seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")
+        segments: list[Segment] = []
         if is_frag_needed(kind, code):
-            segments = endpoint.on_pmtu(info & 0xFFFF, now)
+            if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:
+                socket.mtu_reduced(info & 0xFFFF)
+        elif kind == wire_icmp.REDIRECT:
+            if endpoint.sent(seq):
+                heed(net, quoted, kind, code, info)
         else:
             found = meaning(kind, code)
             if found is None:
                 return
-            l4 = quoted.l4
-            seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")
             segments = endpoint.on_icmp_error(found[0], now, hard=found[1], seq=seq)
         socket._after(segments)
         if socket.on_readable is not None:

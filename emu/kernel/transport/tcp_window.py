@@ -103,7 +103,7 @@ def measure_rcv_mss(tp: TcpSock, length: int, pushed: bool) -> None:
     last, tp.last_seg_size = tp.last_seg_size, 0
     if length >= tp.rcv_mss:
         if length != tp.rcv_mss:
-            ratio = min(max((length << 8) // truesize(length), 1), 255)
+            ratio = min(max((length << 8) // truesize(length, tp.rcv_cut), 1), 255)
             if ratio != tp.scaling_ratio:
                 tp.scaling_ratio = ratio
                 set_window_clamp(tp, tp.full_space)
@@ -126,7 +126,7 @@ def grow_window(tp: TcpSock, length: int) -> None:
     room = min(tp.window_clamp, tp.space) - tp.rcv_ssthresh
     if room <= 0:
         return
-    if tp.win_from_space(truesize(length)) <= length:
+    if tp.win_from_space(truesize(length, tp.rcv_cut)) <= length:
         more = 2 * tp.advmss
     else:
         more = _grow_small(tp, length)
@@ -137,7 +137,7 @@ def grow_window(tp: TcpSock, length: int) -> None:
 
 def _grow_small(tp: TcpSock, length: int) -> int:
     """A payload that costs more than it brings may still grow a window that is far below its maximum."""
-    cost = tp.win_from_space(truesize(length)) >> 1
+    cost = tp.win_from_space(truesize(length, tp.rcv_cut)) >> 1
     window = tp.win_from_space(tp.config.rmem[2]) >> 1
     while tp.rcv_ssthresh <= window:
         if cost <= length:

@@ -1,0 +1,62 @@
+"""What is remembered of one remote address, whoever it is: how often it was told of errors (net/ipv4/inetpeer.c).
+
+ICMP's token bucket, a router's errors and its redirects share the time of the last telling. Must not know what is told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+BURST = 6  # XRLIM_BURST_FACTOR
+NEVER_NS = -60_000_000_000
+
+
+class Peer:
+    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` when it was last looked at, `redirects` told in a row."""
+
+    __slots__ = ("last_ns", "redirects", "tokens_ns")
+
+    def __init__(self, now_ns: int) -> None:
+        self.last_ns = now_ns + NEVER_NS
+        self.tokens_ns = self.redirects = 0
+
+    def allows(self, now_ns: int, interval_ns: int) -> bool:
+        """inet_peer_xrlim_allow: six at once, then one in each interval."""
+        tokens = min(self.tokens_ns + now_ns - self.last_ns, BURST * interval_ns)
+        self.last_ns = now_ns
+        allowed = tokens >= interval_ns
+        self.tokens_ns = tokens - interval_ns if allowed else tokens
+        return allowed
+
+    def error(self, now_ns: int, cost_ns: int, burst_ns: int) -> bool:
+        """ip_error: a router's own limit for packets without a route, from the same bucket, before ICMP's."""
+        self.tokens_ns = min(self.tokens_ns + now_ns - self.last_ns, burst_ns)
+        self.last_ns = now_ns
+        if self.tokens_ns < cost_ns:
+            return False
+        self.tokens_ns -= cost_ns
+        return True
+
+    def redirect(self, now_ns: int, number: int, load_ns: int, silence_ns: int) -> bool:
+        """ip_rt_send_redirect: is it time for another? At most `number`, ever more slowly, until it was silent for a while."""
+        if now_ns > self.last_ns + silence_ns:
+            self.tokens_ns = self.redirects = 0
+        if self.redirects >= number:
+            self.last_ns = now_ns
+            return False
+        if self.redirects and now_ns <= self.last_ns + (load_ns << self.redirects):
+            return False
+        self.last_ns = now_ns
+        self.redirects += 1
+        return True
+
+
+def peer(net: Netns, addr: int) -> Peer:
+    """inet_getpeer: the entry of an address, made when first asked for."""
+    found = net.peers.get(addr)
+    if found is None:
+        found = net.peers[addr] = Peer(net.clock.now)
+    return found

@@ -1,0 +1,51 @@
+"""`ip route get`: the route of a local packet to one destination, exceptions included, as the tool prints it.
+
+For people; the walk does not come here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.clock import SECOND
+from emu.kernel.net import ip_output
+from emu.kernel.net.fib import LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES
+from emu.wire.addr import ip4_text
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+ERRORS = {
+    "ENETUNREACH": "Network is unreachable", "EHOSTUNREACH": "No route to host", "EACCES": "Permission denied",
+    "EINVAL": "Invalid argument",
+}  # fmt: skip
+
+
+def route_get(net: Netns, dst: int, src: int = 0, mark: int = 0) -> list[str]:
+    """The lines of `ip route get DST [from SRC] [mark MARK]`, not indented; where there is no route, the tool's error."""
+    taken, source, failed = ip_output.route_output(net, dst, src, mark)
+    if taken is None:
+        return [f"RTNETLINK answers: {ERRORS[failed]}"]
+    words = ["local"] if taken.kind == "local" else []
+    words.append(ip4_text(dst))
+    if src:
+        words += ["from", ip4_text(src)]
+    if taken.gateway:
+        words += ["via", ip4_text(taken.gateway)]
+    words += ["dev", "lo" if taken.kind == "local" else taken.device.name]
+    if taken.table not in (MAIN_TABLE, LOCAL_TABLE):
+        words += ["table", TABLE_NAMES.get(taken.table, str(taken.table))]
+    if not src:
+        words += ["src", ip4_text(source)]
+    if mark:
+        words += ["mark", f"{mark:#x}"]
+    cache = ["cache", "<local>"] if taken.kind == "local" else ["cache"]
+    route = net.fib.lookup(dst, src, mark)
+    entry = net.exceptions.find(route, dst) if route is not None else None
+    if entry is not None:
+        if entry.gateway:
+            cache.append("<redirected>")
+        cache += ["expires", f"{(entry.expires_ns - net.clock.now) // SECOND}sec"]
+        if entry.pmtu:
+            cache += ["mtu", *(["lock"] if entry.locked else []), str(entry.mtu)]
+    return [" ".join([*words, "uid 0"]), " ".join(cache)]
