@@ -92,6 +92,7 @@ def dev_xmit(frame: Frame) -> bool:
     if not frame.bridged_dnat:
         return False
     frame.bridged_dnat = False
+    frame.cause = None  # the bridge's own transmission made one buffer of the fragments (skb_linearize)
     set_smac(frame, frame.br_smac)
     port: Port = frame.physin.master
     port.finish(frame)
@@ -139,8 +140,11 @@ def post_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
             if verdict is not STOLEN:
                 ip_output.refuse(net, frame, verdict, POST_ROUTING)
             return
-    if frame.frag_max_size:
-        for piece in net.pieces(frame, frame.frag_max_size):
-            okfn(piece)
-    else:
+    size = len(frame.buf) - 14
+    if size <= port.device.mtu and not 0 < frame.frag_max_size < size:
         okfn(frame)
+    elif (frame.df and not frame.frag_max_size) or frame.frag_max_size > bridge.mtu:
+        drop(net, frame, "PKT_TOO_BIG")
+    else:
+        for piece in net.pieces(frame, bridge.mtu):
+            okfn(piece)

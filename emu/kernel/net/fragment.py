@@ -1,7 +1,8 @@
-"""Fragments: cut at the exit, put together at conntrack's door or at the end (net/ipv4/ip_output.c, ip_fragment.c).
+"""Fragments: cut at the exit, put together at conntrack's door or at the end (net/ipv4/ip_output.c, ip_fragment.c,
+inet_fragment.c).
 
-RFC 791 section 3.2. A whole datagram remembers the largest fragment it came in (`frag_max_size`) and
-leaves in no larger ones. Must not know what a datagram carries.
+RFC 791 section 3.2. A whole datagram remembers the largest fragment it came in (`frag_max_size`) and leaves in no
+larger ones; if they fit, in the very ones it came in (`Frame.cause`). Must not know what a datagram carries.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.clock import SECOND, Timer
-from emu.kernel.net import icmp, ip_output
+from emu.kernel.net import icmp, ip_input, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.hooks import STOLEN, HookState, Verdict
@@ -21,42 +22,62 @@ from emu.wire.rewrite import replace
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
+MAX_DATAGRAM = 65535
+FORGOTTEN = -1  # frag_max_size of what was whole already when this namespace's IP got it from its bridge
+
 
 def fragment(net: Netns, frame: Frame, route: Route) -> None:
     """ip_fragment and ip_do_fragment: send in pieces, or say that DF forbids it."""
     mtu = route.mtu or frame.outdev.mtu
-    if frame.frag_max_size and frame.frag_max_size < mtu:
-        mtu = frame.frag_max_size
-    if len(frame.buf) - 14 <= mtu:
+    largest = frame.frag_max_size
+    if len(frame.buf) - 14 <= (min(mtu, largest) if largest > 0 else mtu):
         ip_output.finish(frame, route)
         return
-    if frame.df and not frame.frag_max_size:
+    if frame.df and (not largest or largest > mtu):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
         return
+    interruptible, net.interruptible = net.interruptible, False
     for piece in pieces(net, frame, mtu):
         ip_output.finish(piece, route)
+        if interruptible:
+            # a call's own pieces go one by one, and each as far as it comes before the next
+            net.clock.drain()
 
 
 def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
-    """The fragments of a datagram for links of `mtu` bytes, in order; the frame itself where none is needed."""
-    header = frame.l4 - 14
+    """The fragments of a datagram for links of `mtu` bytes, in order; the frame itself where none is needed.
+
+    In those it came in, if they fit; else all but the last of equal size. A piece may be cut again, except where all
+    of the largest forbade it (IPSKB_FRAG_PMTU).
+    """
+    header, largest = frame.l4 - 14, frame.frag_max_size
+    if 0 < largest < mtu:
+        mtu = largest
     payload = bytes(frame.buf[frame.l4 : 14 + frame.ip_length])
     step = (mtu - header) & ~7
     if len(payload) + header <= mtu or step < 8:
         return [frame]
     word = frame.buf[20] << 8 | frame.buf[21]
     first, last_more = word & IP_OFFSET, word & IP_MF
+    came: tuple[int, ...] = frame.cause or ()
+    if came and max(came) <= mtu - header and not any(size & 7 for size in came[:-1]) and sum(came) == len(payload):
+        sizes, flags = came, 0
+    else:
+        sizes = tuple(min(step, len(payload) - start) for start in range(0, len(payload), step))
+        flags = word & IP_DF if largest > 0 else 0
     made: list[Frame] = []
-    for start in range(0, len(payload), step):
-        part = payload[start : start + step]
-        more = IP_MF if start + step < len(payload) else last_more
+    start = 0
+    for size in sizes:
+        part = payload[start : start + size]
+        more = IP_MF if start + size < len(payload) else last_more
         piece = frame.clone()
         if made and piece.trail is not None:
             piece.trail.clear()
-        replace(piece, _datagram(frame, part, more | (first + start // 8)))
-        piece.frag_max_size = 0
+        replace(piece, _datagram(frame, part, flags | more | (first + start // 8)))
+        piece.frag_max_size, piece.cause = 0, None
         made.append(piece)
+        start += size
     net.copied += len(made) - 1
     return made
 
@@ -73,13 +94,38 @@ def _datagram(frame: Frame, payload: bytes, word: int) -> bytearray:
 
 
 class _Queue:
-    __slots__ = ("first", "parts", "timer", "total")
+    """struct ipq: the parts by offset, the runs that came one behind the other, and how long the whole is, as far as known."""
+
+    __slots__ = ("last_in", "length", "max_df_size", "max_size", "parts", "runs", "timer")
 
     def __init__(self, timer: Timer) -> None:
-        self.parts: dict[int, Frame] = {}
-        self.first: Frame | None = None
-        self.total: int | None = None
+        self.parts: dict[int, tuple[Frame, int]] = {}
+        self.runs: list[list[int]] = []
+        self.length = self.max_size = self.max_df_size = 0
+        self.last_in = False
         self.timer = timer
+
+    def insert(self, start: int, end: int) -> str:
+        """inet_frag_queue_insert: a place for [start, end), or the reason why there is none."""
+        last = self.runs[-1] if self.runs else None
+        if last is None or last[1] < end:
+            if last is not None and start < last[1]:
+                return "overlap"
+            if last is not None and start == last[1]:
+                last[1] = end
+            else:
+                self.runs.append([start, end])
+            return ""
+        for run in self.runs:
+            if start < run[1] and end > run[0]:
+                return "duplicate" if start >= run[0] and end <= run[1] else "overlap"
+        self.runs.append([start, end])
+        self.runs.sort()
+        return ""
+
+    @property
+    def complete(self) -> bool:
+        return self.last_in and 0 in self.parts and sum(size for _, size in self.parts.values()) == self.length
 
 
 class Reassembly:
@@ -92,11 +138,12 @@ class Reassembly:
         self.queues: dict[tuple[int, ...], _Queue] = {}
 
     def hook(self, frame: Frame, state: HookState) -> Verdict:
-        """nf_defrag_ipv4: conntrack wants whole datagrams."""
+        """nf_defrag_ipv4: conntrack wants whole datagrams. Those of a bridge's ports are kept apart."""
         if not frame.frag:
             return None
         # the last piece carries the whole datagram on; the others wait inside
-        return None if self.add(frame, user=state.hook + 1) is not None else STOLEN
+        user = state.hook + 1 if frame.physin is None else -1
+        return None if self.add(frame, user) is not None else STOLEN
 
     def add(self, frame: Frame, user: int = 0) -> Frame | None:
         """ip_defrag: the frame made whole, or None while pieces are missing."""
@@ -106,42 +153,67 @@ class Reassembly:
             wait_ns = self.net.sysctl.number("net.ipv4.ipfrag_time") * SECOND
             timer = self.net.clock.call_later(wait_ns, lambda: self._expire(key))
             queue = self.queues[key] = _Queue(timer)
-        offset = (frame.frag & IP_OFFSET) * 8
-        if offset in queue.parts:
+        header = frame.l4 - 14
+        start = (frame.frag & IP_OFFSET) * 8
+        end = start + frame.ip_length - header
+        if frame.frag & IP_MF:
+            end &= ~7
+            broken = end > queue.length and queue.last_in
+        else:
+            broken = end < queue.length or (queue.last_in and end != queue.length)
+        if broken or end <= start:
+            self._kill(key, frame)
+            return None
+        queue.last_in = queue.last_in or not frame.frag & IP_MF
+        queue.length = max(queue.length, end)
+        refused = queue.insert(start, end)
+        if refused == "duplicate":
             drop(self.net, frame, "DUP_FRAG")
             return None
-        queue.parts[offset] = frame
-        if offset == 0:
-            queue.first = frame
-        if not frame.frag & IP_MF:
-            queue.total = offset + frame.ip_length - (frame.l4 - 14)
-        return self._finish(key, queue, frame)
-
-    def _finish(self, key: tuple[int, ...], queue: _Queue, last: Frame) -> Frame | None:
-        if queue.total is None or queue.first is None:
+        if refused:
+            self._kill(key, frame)  # RFC 5722's rule, which Linux took over for IPv4
             return None
-        payload = bytearray()
-        largest = 0
-        for offset in sorted(queue.parts):
-            part = queue.parts[offset]
-            if offset != len(payload):
-                return None
-            payload += part.buf[part.l4 : 14 + part.ip_length]
-            largest = max(largest, part.ip_length)
-        if len(payload) != queue.total:
+        queue.parts[start] = (frame, end - start)
+        queue.max_size = max(queue.max_size, end - start + header)
+        if frame.df:
+            queue.max_df_size = max(queue.max_df_size, end - start + header)
+        return self._whole(key, queue, frame) if queue.complete else None
+
+    def _whole(self, key: tuple[int, ...], queue: _Queue, last: Frame) -> Frame | None:
+        """ip_frag_reasm: the last piece that came carries the datagram on, under the first one's header."""
+        first = queue.parts[0][0]
+        if first.l4 - 14 + queue.length > MAX_DATAGRAM:
+            self._kill(key)
             return None
         queue.timer.cancel()
         del self.queues[key]
-        whole = _datagram(queue.first, bytes(payload), (queue.first.buf[20] << 8) & IP_DF)
-        self.net.absorbed += len(queue.parts) - 1
+        parts = [queue.parts[start] for start in sorted(queue.parts)]
+        payload = b"".join(bytes(part.buf[part.l4 : part.l4 + size]) for part, size in parts)
+        whole = _datagram(first, payload, IP_DF if queue.max_df_size == queue.max_size else 0)
+        self.net.absorbed += len(parts) - 1
         replace(last, whole)
-        last.frag_max_size = largest
+        last.frag_max_size = max(queue.max_size, queue.max_df_size)
+        last.cause = tuple(size for _, size in parts)
         return last
 
-    def _expire(self, key: tuple[int, ...]) -> None:
-        """ip_expire: the first piece is quoted back, if it came."""
+    def _kill(self, key: tuple[int, ...], frame: Frame | None = None) -> None:
+        """inet_frag_kill: nothing sound can come of it any more."""
         queue = self.queues.pop(key)
-        if queue.first is not None and key[4] == 0:
-            icmp.send(self.net, queue.first, wire_icmp.TIME_EXCEEDED, 1)
-        for part in queue.parts.values():
+        queue.timer.cancel()
+        for part, _ in queue.parts.values():
+            drop(self.net, part, "NOT_SPECIFIED")
+        if frame is not None:
+            drop(self.net, frame, "NOT_SPECIFIED")
+
+    def _expire(self, key: tuple[int, ...]) -> None:
+        """ip_expire: the first piece is quoted back, if it came. Who only tracks connections tells only of packets for
+        the host itself."""
+        queue, user = self.queues.pop(key), key[4]
+        if 0 in queue.parts:
+            first = queue.parts[0][0]
+            if user and first.indev is not None:
+                first.route = ip_input.route_input(self.net, first, first.indev)[1]
+            if not user or (first.route is not None and first.route.kind == "local"):
+                icmp.send(self.net, first, wire_icmp.TIME_EXCEEDED, 1)
+        for part, _ in queue.parts.values():
             drop(self.net, part, "FRAG_REASM_TIMEOUT")
