@@ -17,6 +17,7 @@ from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
 from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, neighbour, reject
 from emu.kernel.net.fib import Route, parse_route
+from emu.kernel.net.fib_rules import IpRule, parse_rule
 from emu.kernel.net.netns import Address, Netns
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
@@ -54,7 +55,7 @@ def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None =
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
     """arp_error_report: nobody has that address; tell whoever sent the packet."""
     icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
-    net.drop(frame, "NEIGH_FAILED", entry)
+    net.drop(frame, "NEIGH_FAILED", entry, entry.device)
 
 
 def netfilter(net: Netns) -> None:
@@ -120,6 +121,13 @@ def route(net: Netns, text: str) -> Route:
         if new.device is None:
             new = parse_route(f"{text} dev {way.device.name}", net.device)
     net.fib.add(new)
+    return new
+
+
+def rule(net: Netns, text: str) -> IpRule:
+    """`ip rule add TEXT`. Without a priority it goes before the rules that people added until now. Raises InputError."""
+    new = parse_rule(text, net.fib.rules)
+    net.fib.add_rule(new)
     return new
 
 
