@@ -5,216 +5,33 @@ What a kernel did in them is in `tests/reference/recorded`, written by `python t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from ladder_drive import (
-    DNS,
-    MS,
-    P2,
-    P3,
-    SECOND,
-    WEB,
-    Address,
-    Drive,
-    Socket,
-    Step,
-    named,
-    ping,
-    tcp,
-    to,
-    udp,
-    udp_refused,
-    udp_unheard,
+from ladder_drive import DNS, MS, P2, P3, SECOND, WEB, ping, tcp, to, udp, udp_refused, udp_unheard
+from ladder_paths import PATHS
+from ladder_steps import (
+    CBR0,
+    EXT,
+    N1,
+    N2,
+    NF0,
+    REMOTE,
+    ROUTED,
+    SAME,
+    Case,
+    step,
+    tcp_after_flush,
+    tcp_large,
+    tcp_lost,
+    tcp_queue,
+    tcp_requests,
+    tcp_server_closes,
+    tcp_unread,
+    udp_long,
+    udp_sizes,
 )
-from ladder_setup import Setup
 
 FOLDER = Path(__file__).parents[1] / "reference" / "recorded"
-
-
-def udp_sizes(drive: Drive, client: str, target: Address, port: int, server: str, size: int) -> None:
-    """A datagram of `size` there and one back."""
-    socket = drive.udp_client(client, port)
-    socket.sendto(b"x" * size, target)
-    data, peer = drive.receivers[server].recvfrom(65536)
-    drive.tell(f"{server} got {len(data)} from {peer[0]}:{peer[1]}")
-    drive.receivers[server].sendto(b"y" * size, peer)
-    data, peer = socket.recvfrom(65536)
-    drive.tell(f"{client} got {len(data)} from {peer[0]}:{peer[1]}")
-    socket.close()
-    drive.settle()
-
-
-def udp_long(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """Two exchanges on one socket, 2.5 s apart: the entry becomes a stream."""
-    socket = drive.udp_client(client, port)
-    for pause_ns in (2500 * MS, 0):
-        socket.sendto(b"ping", target)
-        _, peer = drive.receivers[server].recvfrom(65536)
-        drive.receivers[server].sendto(b"pong", peer)
-        socket.recvfrom(65536)
-        drive.world.wait(pause_ns)
-    socket.close()
-    drive.settle()
-
-
-def opened(drive: Drive, client: str, target: Address, port: int, server: str) -> tuple[Socket, Socket]:
-    socket = drive.world.tcp(client)
-    socket.bind(("0.0.0.0", port))
-    socket.connect(target, SECOND)
-    drive.settle()
-    accepted, _ = drive.listeners[server].accept()
-    return socket, accepted
-
-
-def tcp_unread(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """The client closes with data unread: RST. The server's next write fails."""
-    socket, accepted = opened(drive, client, target, port, server)
-    accepted.send(b"hello")
-    drive.settle()
-    socket.close()
-    drive.settle()
-    try:
-        accepted.send(b"more")
-    except OSError as error:
-        drive.tell(f"{server} send -> {named(error)}")
-    accepted.close()
-    drive.settle()
-
-
-def tcp_server_closes(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """The server says something and closes; the client reads to the end and closes."""
-    socket, accepted = opened(drive, client, target, port, server)
-    accepted.send(b"bye")
-    drive.settle()
-    accepted.close()
-    drive.settle()
-    drive.tell(f"{client} got {socket.recv(100, 0)!r}, {socket.recv(100, 0)!r}")
-    socket.close()
-    drive.world.wait(100 * MS)
-
-
-def tcp_requests(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """Three requests on one connection, each with an answer; a fourth without, so that its ACK comes late."""
-    socket, accepted = opened(drive, client, target, port, server)
-    for _ in range(3):
-        socket.send(b"GET")
-        drive.settle()
-        accepted.recv(100, 0)
-        drive.settle()
-        accepted.send(b"OK")
-        drive.settle()
-        socket.recv(100, 0)
-        drive.world.wait(100 * MS)
-    socket.send(b"GET")
-    drive.world.wait(100 * MS)
-    accepted.recv(100, 0)
-    socket.close()
-    drive.world.wait(100 * MS)
-    accepted.close()
-    drive.settle()
-
-
-def tcp_large(drive: Drive, client: str, target: Address, port: int, server: str, size: int) -> None:
-    """`size` bytes in one write, few enough to fit the send buffer at once."""
-    socket, accepted = opened(drive, client, target, port, server)
-    socket.send(b"z" * size)
-    drive.settle()
-    drive.tell(f"{server} got {len(accepted.recv(65536, 0))}")
-    socket.close()
-    drive.settle()
-    accepted.recv(10, 0)
-    accepted.close()
-    drive.settle()
-
-
-def tcp_lost(drive: Drive, client: str, target: Address, port: int, server: str, wait_ns: int) -> None:
-    """A request that a rule swallows, again and again: the probe and the retransmissions within `wait_ns`."""
-    socket, accepted = opened(drive, client, target, port, server)
-    socket.send(b"GET")
-    drive.world.wait(wait_ns)
-    drive.left_open.append((socket, accepted))
-
-
-def tcp_after_flush(
-    drive: Drive, client: str, target: Address, port: int, server: str, *, server_first: bool, wait_ns: int = 0
-) -> None:
-    """An open connection whose conntrack entries are lost: who speaks next decides what becomes of it."""
-    socket, accepted = opened(drive, client, target, port, server)
-    drive.world.flush()
-    (accepted if server_first else socket).send(b"again")
-    drive.settle()
-    try:
-        drive.tell(f"got {(socket if server_first else accepted).recv(100, 0)!r}")
-    except OSError as error:
-        drive.tell(f"recv -> {named(error)}")
-    drive.world.wait(wait_ns)
-    drive.left_open.append((socket, accepted))
-
-
-def tcp_queue(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """listen(0) and nobody accepts: the first connection fits, the second's SYN is ignored."""
-    listener = drive.world.tcp(server)
-    listener.bind(("0.0.0.0", target[1]))
-    listener.listen(0)
-    sockets = [drive.world.tcp(client), drive.world.tcp(client)]
-    for number, socket in enumerate(sockets):
-        socket.bind(("0.0.0.0", port + number))
-        try:
-            socket.connect(target, 1500 * MS)
-            drive.tell(f"{client} connect -> ok")
-        except OSError as error:
-            drive.tell(f"{client} connect -> {named(error)}")
-        drive.settle()
-    for socket in (listener, *sockets):
-        socket.close()
-        drive.settle()
-
-
-class Case(NamedTuple):
-    """Steps on a ladder's setup, with changes: `rules` are put at the end of `(namespace, table)`, `routes` are those
-    of a namespace that the kernel does not make itself, `sysctls` and `mtus` are replaced."""
-
-    base: str
-    steps: tuple[Step, ...]
-    hairpin: bool | None = None
-    rules: Mapping[tuple[str, str], str] = {}
-    sysctls: Mapping[tuple[str, str], str] = {}
-    mtus: Mapping[tuple[str, str], int] = {}
-    routes: Mapping[str, list[str]] = {}
-
-    def setup(self) -> Setup:
-        setup = Setup(self.base)
-        for port, device in setup.devices():
-            if self.hairpin is not None and port.namespace == "n1" and "hairpin" in device:
-                device["hairpin"] = self.hairpin
-            device["mtu"] = self.mtus.get((port.namespace, port.device), device["mtu"])
-        for (namespace, table), text in self.rules.items():
-            made = setup.namespaces[namespace]
-            before, head, rest = made["iptables_save"].partition(f"*{table}\n")
-            body, commit, after = rest.partition("COMMIT\n")
-            made["iptables_save"] = before + head + body + text + commit + after
-        for namespace, routes in self.routes.items():
-            setup.namespaces[namespace]["routes"] = routes
-        for (namespace, key), value in self.sysctls.items():
-            setup.namespaces[namespace]["sysctls"][key] = value
-        return setup
-
-    def tables(self) -> list[tuple[str, str]]:
-        """What is printed after each step: everybody's neighbours, and conntrack where there are rules."""
-        namespaces = self.setup().namespaces
-        tracked = [(name, "conntrack") for name, made in namespaces.items() if "iptables_save" in made]
-        return [*tracked, *((name, "neigh") for name in namespaces)]
-
-
-def step(title: str, run: Callable[..., None], arguments: dict[str, Any], **more: Any) -> Step:
-    return Step(title, run, arguments, **more)
-
-
-SAME, REMOTE, NF0 = "s04_clusterip_same_node", "s03_clusterip_remote", "s05_clusterip_same_node_nf0"
-ROUTED, CLOSED = "s02_cross_router", "s12_closed_ports"
-EXT, N1, N2, CBR0 = "203.0.113.10", "192.168.50.11", "192.168.50.12", "10.244.1.1"
 
 CASES: dict[str, Case] = {
     "hairpin_off": Case(
@@ -440,4 +257,5 @@ CASES: dict[str, Case] = {
             step("node to node", ping, to("n1", "192.168.52.12")),
         ),
     ),
+    **PATHS,
 }

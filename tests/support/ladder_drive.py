@@ -59,9 +59,15 @@ class World(Protocol):
     def ping(self, namespace: str, target: str, count: int, interval_ns: int) -> list[str]:
         """The tool's lines, from the first answer on; it ends with the last answer or after a second of none."""
 
+    def ping_large(self, namespace: str, target: str, size: int, *, whole: bool) -> str:
+        """One echo request with `size` bytes of data, `whole`: `-M do`. The answer's line, or what went wrong."""
+
+    def send_raw(self, namespace: str, packet: bytes) -> None:
+        """An IPv4 packet as it is, by a raw socket."""
+
     def delete_route(self, namespace: str, route: str) -> None: ...
     def table(self, namespace: str, what: str) -> list[str]:
-        """What `ip neigh`, `conntrack -L`, `bridge fdb`, `ip route` or `iptables-save` prints, without comments."""
+        """What `ip neigh`, `conntrack -L`, `bridge fdb`, `ip route`, `ip route get X` or `iptables-save` prints, without comments."""
 
     def close(self) -> None: ...
 
@@ -76,6 +82,7 @@ class Drive:
         self.listeners: dict[str, Socket] = {}
         self.receivers: dict[str, Socket] = {}
         self.left_open: list[tuple[Socket, Socket]] = []
+        self.numbers = iter(range(7001, 8000))
         for server in ("p2", "p3"):
             if server in world.setup.namespaces:
                 self.listeners[server] = listener = world.tcp(server)
@@ -83,6 +90,10 @@ class Drive:
                 listener.listen(128)
                 self.receivers[server] = receiver = world.udp(server)
                 receiver.bind(("0.0.0.0", UDP_PORT))
+
+    def number(self) -> int:
+        """An IP ID for a packet made by hand: another one each time."""
+        return next(self.numbers)
 
     def settle(self) -> None:
         self.world.wait(SETTLE_NS)

@@ -10,15 +10,18 @@ import errno
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from scapy.layers.inet import IP
+
 from emu.clock import MS, SECOND, Clock
 from emu.errors import SocketError
 from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import OUT, Device
 from emu.kernel.net.neighbour import VALID
+from emu.kernel.net.route_get import route_get
 from emu.kernel.netfilter.conntrack import render
 from emu.kernel.transport.tcp_socket import TcpSocket
-from emu.wire.addr import ip4_text, mac_text
+from emu.wire.addr import ip4, ip4_text, mac_text
 from ladder_drive import Address, Seen
 from ladder_setup import Setup
 
@@ -79,6 +82,15 @@ class EmuSocket:
         return ip4_text(self.inner.addr), self.inner.port
 
 
+def _of_devices(sysctls: dict[str, str], wanted: bool) -> dict[str, str]:
+    """The settings of single devices, which must be there first; or all others."""
+    return {
+        key: value
+        for key, value in sysctls.items()
+        if (key.startswith("net.ipv4.conf.") and key.split(".")[3] not in ("all", "default")) is wanted
+    }
+
+
 class EmuWorld:
     """A `ladder_drive.World`."""
 
@@ -87,7 +99,8 @@ class EmuWorld:
         self.seen: list[Seen] = []
         self.clock = clock = Clock(seed)
         self.nets = {
-            name: boot.namespace(clock, name, sysctls=made["sysctls"]) for name, made in setup.namespaces.items()
+            name: boot.namespace(clock, name, sysctls=_of_devices(made["sysctls"], False))
+            for name, made in setup.namespaces.items()
         }
         for port, device in setup.devices():
             net, name, kind = self.nets[port.namespace], port.device, device["kind"]
@@ -102,11 +115,15 @@ class EmuWorld:
                     boot.address(net, name, address)
         for namespace, made in setup.namespaces.items():
             net = self.nets[namespace]
+            for key, value in _of_devices(made["sysctls"], True).items():
+                net.sysctl[key] = value
             devices = {device["name"]: device for device in made["devices"]}
             for name in made.get("ports_in_attach_order", []):
                 bridge = net.device(devices[name]["master"])
                 assert isinstance(bridge, Bridge)
                 bridge.add_port(net.device(name), hairpin=devices[name]["hairpin"])
+            for rule in made.get("policy", []):
+                boot.rule(net, rule)
             for route in setup.routes(namespace):
                 boot.route(net, route)
             if "iptables_save" in made:
@@ -133,6 +150,7 @@ class EmuWorld:
     def flush(self) -> None:
         for net in self.nets.values():
             net.flush_neighbours()
+            net.exceptions.clear()
             if net.conntrack is not None:
                 net.conntrack.flush()
             for device in net.devices.values():
@@ -164,6 +182,21 @@ class EmuWorld:
             f"{count} packets transmitted, {got} received, {100 - 100 * got // count}% packet loss, time X",
         ]
 
+    def ping_large(self, namespace: str, target: str, size: int, *, whole: bool) -> str:
+        socket = self.nets[namespace].sockets.ping()
+        socket.forbid_fragments = whole
+        try:
+            socket.send(target, 1, bytes(size))
+        except SocketError as error:
+            return errno.errorcode[error.errno]
+        finally:
+            self.wait(0 if socket.replies else 300 * MS)
+            socket.close()
+        return f"{size + 8} bytes from {target}: ttl={socket.replies[0].ttl}" if socket.replies else "nothing"
+
+    def send_raw(self, namespace: str, packet: bytes) -> None:
+        self.nets[namespace].sockets.send_packet(IP(packet))
+
     def delete_route(self, namespace: str, route: str) -> None:
         """`route` is the prefix, as `ip route` prints it."""
         fib = self.nets[namespace].fib
@@ -181,6 +214,10 @@ class EmuWorld:
             ]
         if what == "route":
             return [each.text() for each in net.fib.main]
+        if what.startswith("route get "):
+            return route_get(net, ip4(what.removeprefix("route get ")))
+        if what == "rule":
+            return [rule.text() for rule in net.fib.rules]
         if what == "rules":
             return [line for line in net.tables.save().splitlines() if not line.startswith("#")]
         bridge = net.device(what.removeprefix("fdb "))

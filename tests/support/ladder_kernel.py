@@ -7,6 +7,7 @@ makes namespaces with a prefix of its own and deletes them. Knows nothing of emu
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import mmap
 import os
@@ -183,6 +184,8 @@ class KernelWorld:
             self.ip(namespace, "link", "set", device["name"], "up")
             if device.get("hairpin"):
                 run("bridge", "-n", self.prefix + namespace, "link", "set", "dev", device["name"], "hairpin", "on")
+        for rule in made.get("policy", []):
+            self.ip(namespace, "rule", "add", *rule.split())
         for route in self.setup.routes(namespace):
             self.ip(namespace, "route", "add", *route.split())
         if "iptables_save" in made:
@@ -248,6 +251,29 @@ class KernelWorld:
             f"{count} packets transmitted, {got} received, {lost}, time X",
         ]
 
+    def ping_large(self, namespace: str, target: str, size: int, *, whole: bool) -> str:
+        ident = random.randrange(1, 0x10000)
+        with self.inside(namespace):
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        if whole:
+            raw.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        echo = struct.pack("!BBHHH", 8, 0, 0, ident, 1) + bytes(size)
+        raw.settimeout(0.3)
+        try:
+            raw.sendto(echo[:2] + struct.pack("!H", checksum(echo)) + echo[4:], (target, 0))
+            while True:
+                packet, (source, _) = raw.recvfrom(65536)
+                if packet[20:22] == b"\0\0" and packet[24:28] == struct.pack("!HH", ident, 1):
+                    return f"{len(packet) - 20} bytes from {source}: ttl={packet[8]}"
+        except OSError as error:
+            return errno.errorcode[error.errno] if error.errno else "nothing"
+        finally:
+            raw.close()
+
+    def send_raw(self, namespace: str, packet: bytes) -> None:
+        with self.inside(namespace), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+
     def delete_route(self, namespace: str, route: str) -> None:
         self.ip(namespace, "route", "del", *route.split())
 
@@ -260,8 +286,8 @@ class KernelWorld:
         elif what.startswith("fdb "):
             text = run("bridge", "-n", name, "fdb", "show", "br", what[4:], "dynamic")
         else:
-            text = self.ip(namespace, what)
-        return [line.strip() for line in text.splitlines() if not line.startswith("#")]
+            text = self.ip(namespace, *what.split())
+        return [" ".join(line.split("\t")).strip() for line in text.splitlines() if not line.startswith("#")]
 
     def close(self) -> None:
         for ring in self.rings:
