@@ -9,6 +9,7 @@ Must not know devices or namespaces.
 from __future__ import annotations
 
 import ast
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -230,16 +231,19 @@ def dns_answer(query: Message, answer: Answer, limit: int = 65535) -> bytes:
     data = _dns_bytes(message)
     if len(data) > limit:
         data = _dns_bytes(message, compress=True)
-    while len(data) > limit:
-        for section in ("extras", "authorities", "answers"):
-            records = getattr(message, section)
-            if records:
-                message = message._replace(**{section: records[:-1]}, truncated=True)
-                break
-        else:
-            break
-        data = _dns_bytes(message, compress=True)
-    return data
+    if len(data) <= limit:
+        return data
+
+    def first(count: int) -> bytes:
+        rest, kept = count, []
+        for section in (answer.answers, answer.authorities, answer.extras):
+            kept.append(section[:rest])
+            rest -= len(kept[-1])
+        cut = message._replace(answers=kept[0], authorities=kept[1], extras=kept[2], truncated=True)
+        return _dns_bytes(cut, compress=True)
+
+    total = len(answer.answers) + len(answer.authorities) + len(answer.extras)
+    return first(bisect_right(range(1, total), limit, key=lambda count: len(first(count))))
 
 
 def dns_parse(data: bytes) -> Message:

@@ -268,7 +268,7 @@ def test_the_manifests_are_kubeadms() -> None:
     assert str(deployment.key) == "deployment/kube-system/coredns"
 
 
-UPSTREAM = {
+UPSTREAM: dict[str, str | tuple[str, ...]] = {
     "www.example.com": "web.example.net",
     "web.example.net": ("203.0.113.10", "203.0.113.11"),
     "loop.example": "loop.example",
