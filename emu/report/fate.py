@@ -63,7 +63,8 @@ class Sender:
 class Leg:
     """One packet's way: where it came in ("" from here), what was decided (`trail`), and how it ended.
 
-    `frame` is the packet as it ended, `began` its (src, sport, dst, dport) at first.
+    `frame` is the packet as it ended, `began` its (src, sport, dst, dport) at first. `counted` is what the rules had
+    counted by then, packets of the node's own about this one (a reset, an ICMP error) included.
     """
 
     entered: str
@@ -74,6 +75,7 @@ class Leg:
     device: str = ""
     by: Any = None
     trail: list[Any] = field(default_factory=list)
+    counted: dict[Any, int] = field(default_factory=dict)
 
     @property
     def ended(self) -> tuple[int, int, int, int]:
@@ -210,6 +212,7 @@ class _Walk:
     def _judge(self, leg: Leg) -> None:
         frame = leg.frame
         leg.trail = list(frame.trail or ())
+        leg.counted = {rule: counter[0] for rule, counter in self.net.tables.counters.items()}
         out = next((port for port, each in self.sent if each is frame), None)
         reason = next((why for each, why in self.dropped if each is frame), "")
         if out is not None:
@@ -283,7 +286,7 @@ def usable(node: Node, ask: Ask) -> Ask:
             net, _sent = node.build()
         way = net.fib.lookup(ask.src)
         if way is None or way.device is not net.device(device):
-            if node.policy is None:
+            if not node.routes_given:
                 node.extra.append({"dst": ip4_text(ask.src), "dev": device, "scope": "link"})
                 node.assume(f"{ip4_text(ask.src)} is behind {device}: no route says so")
     return Ask(ask.proto, ask.src, ask.dst, ask.sport, ask.dport, device, ask.state, ask.mark, ask.uid, ask.gid)

@@ -59,6 +59,7 @@ class Node:
     extra: list[Mapping[str, Any]] = field(default_factory=list)
     policy: list[IpRule] | None = None
     sysctls: dict[str, int | str] = field(default_factory=dict)
+    routes_given: bool = False
     assumed: list[str] = field(default_factory=list)
 
     @property
@@ -128,6 +129,7 @@ def read_node(
             if each.get("family") == "inet" and name != "lo":
                 scope = str(each.get("scope", "global"))
                 node.addresses.append((name, ip4(str(each["local"])), int(each["prefixlen"]), scope))
+    node.routes_given = bool(routes.strip())
     node.routes = [each for each in _entries(routes, named.get("routes", "ip -j route")) if _is_ip4(each)]
     for entry in node.routes:
         if entry.get("nexthops"):

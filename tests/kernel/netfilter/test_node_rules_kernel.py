@@ -8,15 +8,12 @@ import sys
 
 import pytest
 
-from emu.clock import Clock
-from emu.kernel import boot
-from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.dump import parse_dump, unknown
 from emu.kernel.netfilter.ipset import parse_ipset
 from emu.kernel.netfilter.save import save
 from emu.wire.addr import ip4
 from linux import Linux
-from rules import Device, FakeNetns, packet
+from rules import FakeNetns, packet
 
 SETS = """\
 create ips hash:ip family inet hashsize 1024 maxelem 65536
@@ -154,8 +151,7 @@ SPELLED = {
         "-m set --match-set ips src -m set ! --match-set nets dst -j MASQUERADE --random-fully",
     ],
     ("filter", "INPUT"): [
-        "-p ipencap -m comment --comment \"cali:abc\" -m comment --comment \"Allow IPIP\" -m set --match-set nets src "
-        "-m addrtype --dst-type LOCAL -j ACCEPT",
+        '-p ipencap -m comment --comment "cali:abc" -m comment --comment "Allow IPIP" -m set --match-set nets src -j ACCEPT',
     ],
 }  # fmt: skip
 

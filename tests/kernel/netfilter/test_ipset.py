@@ -1,0 +1,87 @@
+"""Sets from `ipset save`: what is in them, timeouts, names that are not there, and bad text. The kernel's own answers
+are in test_node_rules_kernel.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from emu.clock import SECOND
+from emu.errors import InputError
+from emu.kernel.netfilter.dump import parse_dump
+from emu.kernel.netfilter.hooks import Drop
+from emu.kernel.netfilter.ipset import IpSets, parse_ipset
+from rules import FakeNetns, packet, ruleset
+
+
+def held(sets: IpSets, name: str, flags: str, now_ns: int = 0, **fields: object) -> bool:
+    return sets.test(name, packet(**fields), flags.split(","), now_ns)[0]  # type: ignore[arg-type]  # packet's own fields
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "fields", "inside"),
+    [
+        ("hash:ip family inet\nadd s 10.0.0.0/30", "dst", {"dst": "10.0.0.3"}, True),
+        ("hash:ip family inet\nadd s 10.0.0.1-10.0.0.3", "dst", {"dst": "10.0.0.4"}, False),
+        ("hash:net family inet\nadd s 0.0.0.0/1\nadd s 10.0.0.0/8 nomatch", "src", {"src": "10.0.0.1"}, False),
+        ("hash:net,net family inet\nadd s 10.0.0.0/24,10.0.1.0/24", "src,dst", {"dst": "10.0.1.9"}, True),
+        ("hash:net,net family inet\nadd s 10.0.0.0/24,10.0.1.0/24", "dst,src", {"dst": "10.0.1.9"}, False),
+        ("hash:ip,mark family inet\nadd s 10.0.0.2,0x00000005", "dst,dst", {"mark": 5}, True),
+        ("hash:net,port,net family inet\nadd s 10.0.0.0/24,tcp:80-90,10.0.0.0/24", "src,dst,dst", {"dport": 85}, True),
+        ("hash:ip,port family inet\nadd s 10.0.0.2,icmp:8/0", "dst,dst", {"proto": 1, "dport": 8 << 8}, True),
+        ("hash:ip,port family inet\nadd s 10.0.0.2,udp:80", "dst,dst", {}, False),
+        ("hash:net,iface family inet\nadd s 10.0.0.0/24,eth0", "src,src", {"indev": "eth0"}, True),
+        ("hash:net,iface family inet wildcard\nadd s 10.0.0.0/24,eth+", "src,src", {"indev": "eth7"}, True),
+        ("hash:net,iface family inet\nadd s 10.0.0.0/24,physdev:eth0", "src,src", {"indev": "eth0"}, False),
+        ("bitmap:port range 0-100\nadd s 80-81", "dst", {}, True),
+        ("hash:ip family inet6\nadd s fc00::1", "dst", {}, False),
+    ],
+)
+def test_a_packet_is_in_a_set_or_not(text: str, flags: str, fields: dict[str, object], inside: bool) -> None:
+    assert held(parse_ipset(f"create s {text}\n"), "s", flags, **fields) is inside
+
+
+def test_elements_end_with_their_timeout() -> None:
+    sets = parse_ipset("create s hash:ip family inet timeout 30\nadd s 10.0.0.2 timeout 5\nadd s 10.0.0.3\n")
+    assert held(sets, "s", "dst", 4 * SECOND)
+    assert not held(sets, "s", "dst", 5 * SECOND)
+    assert held(sets, "s", "dst", 29 * SECOND, dst="10.0.0.3")
+
+
+def test_a_saved_text_comes_back() -> None:
+    text = "create a hash:net family inet hashsize 1024 maxelem 65536\nadd a 10.0.0.0/8 nomatch\ncreate l list:set size 8\nadd l a\n"
+    assert parse_ipset(text).save() == text
+
+
+def test_a_rule_about_a_set_that_is_not_there_is_undecided() -> None:
+    net = FakeNetns()
+    net.tables.replace(ruleset("filter", "-A FORWARD -m set --match-set gone dst -j ACCEPT"))
+    verdict = net.run("FORWARD", packet())
+    assert isinstance(verdict, Drop) and verdict.reason == "UNDECIDED"
+
+
+def test_known_matches_are_asked_before_unknown_ones() -> None:
+    net = FakeNetns()
+    rule = '-A FORWARD -m bpf --bytecode "1,6 0 0 0" -p tcp -m tcp --dport 443 -j DROP'
+    net.tables.replace(
+        parse_dump(f"*filter\n{rule.replace('-m bpf', '-p tcp -m bpf').replace(' -p tcp -m tcp', ' -m tcp')}\nCOMMIT\n")
+    )
+    assert net.run("FORWARD", packet(dport=80)) is None
+    verdict = net.run("FORWARD", packet(dport=443))
+    assert isinstance(verdict, Drop) and verdict.reason == "UNDECIDED" and verdict.by.line == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("create s hash:ip\ncreate s hash:ip", 2, "already there"),
+        ("create s hash:ip,port\nadd s 10.0.0.1", 2, "not an element"),
+        ("create s hash:ip\n\nadd s 10.0.0", 3, "10.0.0"),
+        ("create s hash:ip\nadd s 10.0.0.0/8", 2, "too many"),
+        ("drop s", 1, "create NAME TYPE"),
+        ("create l list:set size 8\nadd l nobody", 2, "nobody"),
+    ],
+)
+def test_bad_text_is_told_with_its_line(text: str, line: int, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_ipset(text, "sets.txt")
+    assert caught.value.line == line and says in str(caught.value) and "sets.txt" in str(caught.value)

@@ -1,0 +1,178 @@
+"""The dumps of whole nodes in this machine's kernel: each packet meets the same rules there, and one of the same fates.
+
+The real kernel draws its own lots; what it drew must be one of the fates that the emulator follows, with the counters
+of every rule equal, and the packet that leaves the same (but for the port of a random source NAT).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+
+import pytest
+
+from emu.report.fate import DELIVERED, LEAVES, UNDECIDED, Ask, Fate, _packet, fates, usable
+from emu.report.node import Node
+from emu.wire.addr import ip4_text, mac_text
+from emu.wire.frame import ICMP, TCP, Frame
+from linux import Linux
+from node_dumps import NAMES, Dump, read
+
+# injects a frame at one far end, or has the node itself send; prints what came out of the far ends
+DRIVER = """
+import json, os, select, socket, subprocess, sys, time
+order = json.load(sys.stdin)
+ends = {}
+for name in order["ends"]:
+    ends[name] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    ends[name].bind((name, 0))
+if order["frame"]:
+    ends[order["enter"]].send(bytes.fromhex(order["frame"]))
+else:
+    subprocess.run(order["command"], check=True)
+seen = []
+end = time.monotonic() + 0.25
+while (left := end - time.monotonic()) > 0:
+    for sock in select.select(list(ends.values()), [], [], left)[0]:
+        data, address = sock.recvfrom(2000)
+        if address[2] != socket.PACKET_OUTGOING:
+            seen.append([address[0], data.hex()])
+print(json.dumps(seen))
+"""
+SENDER = """
+import os, socket, sys, time
+proto, src, sport, dst, dport, uid = sys.argv[1:]
+os.setuid(int(uid))  # the socket keeps who opened it
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM if proto == "6" else socket.SOCK_DGRAM)
+s.bind((src, int(sport)))
+s.setblocking(False)
+try:
+    s.connect((dst, int(dport)))
+    s.send(b"")
+except OSError:
+    pass
+time.sleep(0.05)
+"""
+
+
+class Real:
+    """The dump's node in the real kernel: every link a veth whose far end is in one other namespace."""
+
+    def __init__(self, linux: Linux, dump: Dump, node: Node) -> None:
+        self.linux = linux
+        self.net, self.far = linux.namespace("node"), linux.namespace("far")
+        self.far_of = {name: f"far{number}" for number, name in enumerate(node.links)}
+        run = linux.run
+        for where in (self.net, self.far):
+            for key in ("net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"):
+                run(where, "sysctl", "-qw", key)
+        run(self.net, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0")
+        run(self.net, "sysctl", "-qw", "net.ipv4.conf.default.rp_filter=0", "net.ipv4.icmp_ratelimit=0")
+        run(self.net, "sysctl", "-qw", "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0")
+        for name, (mac, mtu) in node.links.items():
+            far = self.far_of[name]
+            words = ("address", mac_text(mac), "mtu", str(mtu), "type", "veth", "peer", "name", far, "netns", self.far)
+            run(self.net, "ip", "link", "add", name, *words)
+            run(self.net, "ip", "link", "set", name, "arp", "off", "up")
+            run(self.far, "ip", "link", "set", far, "arp", "off", "up")
+        for device, addr, length, _scope in node.addresses:
+            run(self.net, "ip", "addr", "add", f"{ip4_text(addr)}/{length}", "dev", device)
+        emulated, _sent = node.build()
+        run(self.net, "ip", "route", "flush", "table", "main")
+        for number, table in emulated.fib.tables.items():
+            for route in sorted(table, key=lambda each: each.gateway) if number != 255 else ():
+                text = route.text() if route.onlink or not route.gateway else f"{route.text()} onlink"
+                run(self.net, "ip", "route", "add", *text.split(), "table", str(number))
+        for rule in emulated.fib.rules:
+            if rule.priority not in (0, 32766, 32767):
+                words = ["priority", str(rule.priority), "from", str(rule.src), "to", str(rule.dst)]
+                words += ["fwmark", f"{rule.mark}/{rule.mask}"] if rule.mask else []
+                run(self.net, "ip", "rule", "add", *words, "lookup", str(rule.table))
+        if dump.ipset:
+            run(self.net, "ipset", "restore", stdin=dump.ipset)
+        run(self.net, "iptables-restore", stdin=dump.rules)
+
+    def send(self, ask: Ask, node: Node) -> tuple[Counter[str], list[tuple[str, Frame]]]:
+        """Counters by rule, and the frames that left, by interface."""
+        for table in ("raw", "mangle", "nat", "filter"):
+            self.linux.run(self.net, "iptables", "-t", table, "-Z")
+        self.linux.run(self.net, "conntrack", "-F")
+        enter = self.far_of.get(ask.device, "")
+        port = 8 << 8 if ask.proto == ICMP else ask.dport
+        frame = ""
+        if enter:
+            data = _packet(ask.proto, ask.src, ask.dst, ask.sport, port, 2, 1, 0)
+            frame = (node.links[ask.device][0] + data[6:]).hex()
+        words = [str(ask.proto), ip4_text(ask.src), str(ask.sport), ip4_text(ask.dst), str(ask.dport), str(ask.uid)]
+        order = {
+            "ends": list(self.far_of.values()), "frame": frame, "enter": enter,
+            "command": ["ip", "netns", "exec", self.net, sys.executable, "-c", SENDER, *words],
+        }  # fmt: skip
+        seen = json.loads(self.linux.run(self.far, sys.executable, "-c", DRIVER, stdin=json.dumps(order)))
+        near = {far: name for name, far in self.far_of.items()}
+        frames = [(near[far], Frame.parse(bytes.fromhex(data))) for far, data in seen]
+        return counted(self.linux.run(self.net, "iptables-save", "-c")), frames
+
+
+def counted(text: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith("["):
+            counters, _, rule = line.partition(" ")
+            packets = int(counters[1:].partition(":")[0])
+            if packets:
+                found[f"{table} {rule}"] += packets
+    return found
+
+
+def emulated(fate: Fate) -> Counter[str]:
+    return Counter({f"{rule.table} {rule}": n for rule, n in fate.there.counted.items() if n})
+
+
+def own(frame: Frame, ask: Ask) -> bool:
+    return frame.proto == ask.proto and not (ask.proto == TCP and frame.buf[frame.l4 + 13] & 4)
+
+
+def told(frame: Frame) -> tuple[int, int, int, bytes]:
+    """What rules may change beside addresses: TOS, TTL, length, and TCP's options."""
+    end = frame.l4 + (frame.buf[frame.l4 + 12] >> 4) * 4 if frame.proto == TCP else 0
+    return frame.buf[15], frame.buf[22], frame.ip_length, bytes(frame.buf[frame.l4 + 20 : end])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_node_decides_as_the_kernel_with_its_rules_does(name: str, linux: Linux) -> None:
+    dump = read(name)
+    if dump.ipset and shutil.which("ipset") is None:
+        pytest.skip("skipped: no real kernel to ask (no ipset)")
+    node = dump.node()
+    real = Real(linux, dump, node)
+    forwarded = 0
+    for ask in dump.asks:
+        found = list(fates(node, usable(node, ask)))
+        assert all(fate.there.word != UNDECIDED for fate in found)
+        theirs, frames = real.send(ask, node)
+        if any(fate.there.word == DELIVERED for fate in found):
+            # the kernel's answer walks on; the rules that the packet itself met are those of PREROUTING and OUTPUT
+            fate = found[0]
+            assert emulated(fate).items() <= theirs.items(), (ask, emulated(fate) - theirs)
+            continue
+        fitting = [fate for fate in found if emulated(fate) == theirs]
+        assert fitting, (ask, [(emulated(fate) - theirs, theirs - emulated(fate)) for fate in found])
+        out = [(device, frame) for device, frame in frames if own(frame, ask)]
+        fate = fitting[0]
+        if fate.there.word == LEAVES:
+            device, frame = out[0]
+            src, _sport, dst, dport = fate.there.ended
+            seen = frame.src, frame.dst, 0 if frame.proto == ICMP else frame.dport
+            assert (device, *seen) == (fate.there.device, src, dst, dport), ask
+            if ask.device:  # of its own packets the kernel chooses options and identifiers itself
+                assert told(frame) == told(fate.there.frame), ask
+            forwarded += 1
+        else:
+            assert not out, ask
+    assert forwarded
