@@ -8,8 +8,7 @@ Must not know scenarios or files.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from emu import craft
@@ -21,18 +20,18 @@ from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.net.netns import Netns
 from emu.kube import controllers, flow, target
+from emu.kube.address_book import names
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
-from emu.kube.api.meta import Key, Object, ObjectMeta
+from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.cni.networks import Network, load_network
-from emu.kube.dns import DnsConfig
 from emu.kube.flow import Flow
 from emu.kube.kubelet import Kubelet
-from emu.kube.loops import Loops, Timing
+from emu.kube.loops import Loops
 from emu.kube.naming import Names
 from emu.kube.node import Node, Sandbox
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.resolver import BOTH
 from emu.kube.store import Store
 from emu.kube.target import Target
@@ -40,41 +39,7 @@ from emu.kube.underlay import Underlay
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
-ZONE = "topology.kubernetes.io/zone"
 O = TypeVar("O", bound=Object)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeConfig:
-    """One node; `pod_cidr` "" takes the next /24 of the pod subnet."""
-
-    name: str
-    zone: str = ""
-    pod_cidr: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterConfig:
-    """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
-
-    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node.
-    """
-
-    nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
-    network: str = "bridge"
-    underlay: str = "routed"
-    pod_subnet: str = "10.244.0.0/16"
-    service_subnet: str = "10.96.0.0/12"
-    proxy: ProxyConfig = field(default_factory=ProxyConfig)
-    sysctls: Mapping[str, int | str] | None = None
-    hairpin: bool = False
-    timing: Timing = field(default_factory=Timing)
-    dns: DnsConfig | None = None
-
-    @classmethod
-    def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
-        """A config with `nodes` nodes called node-1, node-2 ..."""
-        return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
 
 
 class Cluster:
@@ -107,12 +72,12 @@ class Cluster:
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
         declared = [each for each in objects if isinstance(each, core.Node)]
-        plan = self._plan(config, declared)
-        self.underlay = Underlay(self.clock, config.underlay, len(plan), {})
-        self._check_subnets(len(plan))
+        nodes = plan_nodes(config, declared, self.pod_subnet)
+        self.underlay = Underlay(self.clock, config.underlay, len(nodes), {})
+        check_subnets(self.pod_subnet, self.service_subnet, self.underlay.subnets(len(nodes)))
         for name, net in self.underlay.namespaces.items():
             self.adopt(name, net)
-        for node in plan:
+        for node in nodes:
             self._boot_node(node)
         self.underlay.introduce(list(self.nodes.values()))
         self.dns = Names(self, config.dns)
@@ -130,88 +95,18 @@ class Cluster:
 
     # -- assembly -------------------------------------------------------------------------------
 
-    def _plan(self, config: ClusterConfig, declared: list[core.Node]) -> list[core.Node]:
-        """The Node objects: the manifests' own, or the config's; each with a pod CIDR."""
-        if declared:
-            wanted = declared
-        else:
-            wanted = [
-                core.Node(
-                    metadata=ObjectMeta(name=each.name, namespace="", labels={ZONE: each.zone} if each.zone else {}),
-                    spec=core.NodeSpec(pod_cidr=each.pod_cidr),
-                )
-                for each in config.nodes
-            ]
-        if not wanted:
-            raise InputError("a cluster needs nodes", expected="nodes: 1 or more")
-        names = [node.metadata.name for node in wanted]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"two nodes are called {name!r}")
-        taken = [self._pod_cidr(node) for node in wanted if node.spec.pod_cidr]
-        for index, one in enumerate(taken):
-            for other in taken[:index]:
-                if one.overlaps(other):
-                    raise InputError(f"node pod CIDRs overlap: {other} and {one}")
-        free = self._free_cidrs(taken)
-        result = []
-        for node in wanted:
-            if not node.spec.pod_cidr:
-                own = next(free, None)
-                if own is None:
-                    raise InputError(
-                        f"the pod subnet {self.pod_subnet} has no room for node {node.metadata.name!r}",
-                        path="cluster.podSubnet",
-                        expected="a subnet with a /24 for each node",
-                    )
-                node = change(node, spec=change(node.spec, pod_cidr=str(own)))
-            result.append(node)
-        return result
-
-    def _free_cidrs(self, taken: list[Prefix]) -> Iterator[Prefix]:
-        """The pod subnet's /24s that nobody asked for; the first is left out while there are others, for looks:
-        node-1 gets 10.244.1.0/24."""
-        subnet = self.pod_subnet
-        size = max(24, subnet.length)
-        for number in range(1 if subnet.length < 24 else 0, 1 << (size - subnet.length)):
-            cidr = Prefix(subnet.net + (number << (32 - size)), size)
-            if not any(cidr.overlaps(each) for each in taken):
-                yield cidr
-
     def _network(self, node: Node) -> Network:
         assert node.pod_cidr is not None
         return load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
-
-    def _pod_cidr(self, node: core.Node) -> Prefix:
-        cidr = Prefix.parse(node.spec.pod_cidr, strict=True)
-        if not (cidr.overlaps(self.pod_subnet) and cidr.length >= self.pod_subnet.length):
-            raise InputError(
-                f"podCIDR {cidr} of node {node.metadata.name!r} is not in the pod subnet {self.pod_subnet}"
-            )
-        return cidr
-
-    def _check_subnets(self, nodes: int) -> None:
-        """Pods, Services and the underlay must not share addresses."""
-        mine = [("cluster.podSubnet", self.pod_subnet), ("cluster.serviceSubnet", self.service_subnet)]
-        if self.pod_subnet.overlaps(self.service_subnet):
-            raise InputError(
-                f"podSubnet {self.pod_subnet} and serviceSubnet {self.service_subnet} overlap",
-                path="cluster.podSubnet",
-                expected="subnets that share no address",
-            )
-        for path, prefix in mine:
-            for other in self.underlay.subnets(nodes):
-                if prefix.overlaps(other):
-                    raise InputError(
-                        f"{prefix} overlaps the underlay's {other}", path=path, expected="a subnet clear of it"
-                    )
 
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)
         ip = self.underlay.address_of(index)
         address = core.NodeAddress(type="InternalIP", address=ip4_text(ip))
         self.store.put(change(obj, status=change(obj.status, addresses=(address,))))
-        node = Node(self.clock, obj.metadata.name, index, ip, self._pod_cidr(obj), self.config.sysctls or {})
+        node = Node(
+            self.clock, obj.metadata.name, index, ip, Prefix.parse(obj.spec.pod_cidr), self.config.sysctls or {}
+        )
         self.nodes[node.name] = node
         self.adopt(node.name, node.net)
         self.underlay.connect(node)
@@ -258,7 +153,10 @@ class Cluster:
     # -- objects --------------------------------------------------------------------------------
 
     def apply(self, obj: O, *, settle: bool = True) -> O:
-        """Create or change an object and let the cluster follow. Without `settle` it follows as time passes."""
+        """Create or change an object and let the cluster follow. Without `settle` it follows as time passes.
+        Raises InputError for a node that is not there: none joins a running cluster."""
+        if isinstance(obj, core.Node) and obj.name not in self.nodes:
+            raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
         stored = self.store.apply(obj)
         self._follow(settle)
         return stored
@@ -314,26 +212,7 @@ class Cluster:
 
     def names(self) -> dict[int, list[str]]:
         """Every address that has a name: pods, nodes, Services, the outside."""
-        found: dict[int, list[str]] = {}
-        for service in self.store.list(core.Service):
-            if service.spec.cluster_ip not in ("", "None"):
-                found.setdefault(ip4(service.spec.cluster_ip), []).append(
-                    f"svc/{service.metadata.name}.{service.metadata.namespace}"
-                )
-        for node in self.nodes.values():
-            for address in node.net.addresses:
-                if address.device.name != "lo":
-                    suffix = "" if address.addr == node.ip else f"/{address.device.name}"
-                    found.setdefault(address.addr, []).append(f"{node.name}{suffix}")
-        for pod in self.pods.values():
-            if not pod.host_network:
-                found.setdefault(pod.ip, []).append(pod.name)
-        for name, net in self.underlay.namespaces.items():
-            for address in net.addresses:
-                if address.device.name != "lo":
-                    suffix = "" if name == "external" else f"/{address.device.name}"
-                    found.setdefault(address.addr, []).append(f"{name}{suffix}")
-        return found
+        return names(self)
 
     # -- finding --------------------------------------------------------------------------------
 
@@ -498,3 +377,6 @@ class Cluster:
                     frozenset(lose) if end is near else frozenset(),
                 )
                 end.netem = chosen if chosen.delay_ns or chosen.loss or chosen.lose else None
+
+
+__all__ = ["Cluster", "ClusterConfig", "NodeConfig"]

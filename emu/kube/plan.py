@@ -1,0 +1,128 @@
+"""What a cluster is to be: its configuration, and the plan of nodes and subnets that follows from it.
+
+Everything that can be wrong about addresses is found here, before anything is booted. Must not know
+namespaces, or how nodes are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from emu.errors import InputError
+from emu.kube.api import core
+from emu.kube.api.meta import ObjectMeta
+from emu.kube.api.meta import replace as change
+from emu.kube.dns import DnsConfig
+from emu.kube.loops import Timing
+from emu.kube.proxy.iptables import ProxyConfig
+from emu.wire.addr import Prefix
+
+ZONE = "topology.kubernetes.io/zone"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """One node; `pod_cidr` "" takes the next /24 of the pod subnet."""
+
+    name: str
+    zone: str = ""
+    pod_cidr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
+
+    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node.
+    """
+
+    nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
+    network: str = "bridge"
+    underlay: str = "routed"
+    pod_subnet: str = "10.244.0.0/16"
+    service_subnet: str = "10.96.0.0/12"
+    proxy: ProxyConfig = field(default_factory=ProxyConfig)
+    sysctls: Mapping[str, int | str] | None = None
+    hairpin: bool = False
+    timing: Timing = field(default_factory=Timing)
+    dns: DnsConfig | None = None
+
+    @classmethod
+    def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
+        """A config with `nodes` nodes called node-1, node-2 ..."""
+        return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
+
+
+def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Prefix) -> list[core.Node]:
+    """The Node objects: the manifests' own, or the config's; each with a pod CIDR. Raises InputError."""
+    if declared:
+        wanted = declared
+    else:
+        wanted = [
+            core.Node(
+                metadata=ObjectMeta(name=each.name, namespace="", labels={ZONE: each.zone} if each.zone else {}),
+                spec=core.NodeSpec(pod_cidr=each.pod_cidr),
+            )
+            for each in config.nodes
+        ]
+    if not wanted:
+        raise InputError("a cluster needs nodes", expected="nodes: 1 or more")
+    names = [node.metadata.name for node in wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two nodes are called {name!r}")
+    taken = [_pod_cidr(node, pod_subnet) for node in wanted if node.spec.pod_cidr]
+    for index, one in enumerate(taken):
+        for other in taken[:index]:
+            if one.overlaps(other):
+                raise InputError(f"node pod CIDRs overlap: {other} and {one}")
+    free = _free_cidrs(pod_subnet, taken)
+    result = []
+    for node in wanted:
+        if not node.spec.pod_cidr:
+            own = next(free, None)
+            if own is None:
+                raise InputError(
+                    f"the pod subnet {pod_subnet} has no room for node {node.metadata.name!r}",
+                    path="cluster.podSubnet",
+                    expected="a subnet with a /24 for each node",
+                )
+            node = change(node, spec=change(node.spec, pod_cidr=str(own)))
+        result.append(node)
+    return result
+
+
+def _free_cidrs(subnet: Prefix, taken: list[Prefix]) -> Iterator[Prefix]:
+    """The pod subnet's /24s that nobody asked for; the first is left out while there are others, for looks:
+    node-1 gets 10.244.1.0/24."""
+    size = max(24, subnet.length)
+    for number in range(1 if subnet.length < 24 else 0, 1 << (size - subnet.length)):
+        cidr = Prefix(subnet.net + (number << (32 - size)), size)
+        if not any(cidr.overlaps(each) for each in taken):
+            yield cidr
+
+
+def _pod_cidr(node: core.Node, pod_subnet: Prefix) -> Prefix:
+    cidr = Prefix.parse(node.spec.pod_cidr, strict=True)
+    if not (cidr.overlaps(pod_subnet) and cidr.length >= pod_subnet.length):
+        raise InputError(f"podCIDR {cidr} of node {node.metadata.name!r} is not in the pod subnet {pod_subnet}")
+    return cidr
+
+
+def check_subnets(pod_subnet: Prefix, service_subnet: Prefix, underlay: list[Prefix]) -> None:
+    """Pods, Services and the underlay must not share addresses. Raises InputError."""
+    mine = [("cluster.podSubnet", pod_subnet), ("cluster.serviceSubnet", service_subnet)]
+    if pod_subnet.overlaps(service_subnet):
+        raise InputError(
+            f"podSubnet {pod_subnet} and serviceSubnet {service_subnet} overlap",
+            path="cluster.podSubnet",
+            expected="subnets that share no address",
+        )
+    for path, prefix in mine:
+        for other in underlay:
+            if prefix.overlaps(other):
+                raise InputError(
+                    f"{prefix} overlaps the underlay's {other}", path=path, expected="a subnet clear of it"
+                )
