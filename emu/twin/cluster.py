@@ -21,9 +21,9 @@ from emu.kube.target import Target
 if TYPE_CHECKING:
     from emu.twin.twin import Twin
 
-# A kernel's timers are never early and, by its timer wheel, up to 3.2 % late: a client there waits that much longer, so
-# that what is due just when it gives up comes first on both sides
-LATE = 1.04
+# A kernel's timers are never early, and late by what the timer wheel's levels and a busy machine make of them: a client
+# there waits that much longer, so that what is due just when it gives up comes first on both sides
+LATE = 1.065
 SEND_NS = 20 * MS  # how long a user's own packet is watched
 
 

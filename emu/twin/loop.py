@@ -140,8 +140,8 @@ class Loop:
         self.idle()
         if not events:
             return False
-        real_ns = self._real()
-        self.now = max(self.now, real_ns if due_ns is None else min(real_ns, due_ns))
+        if due_ns is not None:  # else the call just made caused it, however late it is seen
+            self.now = max(self.now, min(self._real(), due_ns))
         for number, bits in events:
             watched = self._watched.get(number)
             if watched is not None:

@@ -61,7 +61,7 @@ def held() -> set[str]:
 
 def host() -> str:
     """What of the host's own network a careless twin would change."""
-    commands = (["ip", "-br", "link"], ["ip", "-br", "addr"], ["ip", "route"], ["ip", "netns"], ["iptables-save"])
+    commands = (["ip", "-br", "link"], ["ip", "-br", "addr"], ["ip", "route"], ["iptables-save"])
     texts = [subprocess.run(each, capture_output=True, text=True, check=False).stdout for each in commands]
     return "".join(line for text in texts for line in text.splitlines(keepends=True) if not line.startswith("#"))
 

@@ -1,0 +1,204 @@
+"""Behaviours of the walk, one a row, each judged by this machine's kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from emu.scenario.script import load_text
+from emu.twin import judge
+from twins import needs_twin, scenario
+
+pytestmark = needs_twin
+
+C = "default/client"
+GET = "GET / HTTP/1.0\\r\\n\\r\\n"
+
+
+def tcp(to: str, send: str = GET, frm: str = C, **k: object) -> str:
+    more = "".join(f", {a}: {b}" for a, b in k.items())
+    return f'- tcp: {{from: {frm}, to: "{to}", send: "{send}"{more}}}\n'
+
+
+def udp(to: str, send: str = "hello", frm: str = C, **k: object) -> str:
+    more = "".join(f", {a}: {b}" for a, b in k.items())
+    return f'- udp: {{from: {frm}, to: "{to}", send: "{send}"{more}}}\n'
+
+
+def ping(to: str, frm: str = C, **k: object) -> str:
+    more = "".join(f", {a}: {b}" for a, b in k.items())
+    return f'- ping: {{from: {frm}, to: "{to}"{more}}}\n'
+
+
+def send(expr: str, frm: str = C) -> str:
+    return f'- send: {{from: {frm}, scapy: "{expr}"}}\n'
+
+
+ECHO = """apiVersion: v1
+kind: Pod
+metadata: {name: echo, labels: {app: echo}}
+spec: {nodeName: node-2, containers: [{name: echo, ports: [{containerPort: 7}, {containerPort: 7, protocol: UDP}]}]}
+"""
+MANY = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: many}
+spec:
+  replicas: 5
+  selector: {matchLabels: {app: many}}
+  template:
+    metadata: {labels: {app: many}, annotations: {emu/app: "http@8080"}}
+    spec: {containers: [{name: many, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: many}
+spec: {clusterIP: 10.96.0.20, selector: {app: many}, ports: [{port: 80, targetPort: 8080}]}
+"""
+NODEPORT = """apiVersion: v1
+kind: Service
+metadata: {name: np}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.30
+  POLICY
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+"""
+HOSTNET = """apiVersion: v1
+kind: Pod
+metadata: {name: hostpod, labels: {app: hostpod}, annotations: {emu/app: "http@9090"}}
+spec: {nodeName: node-2, hostNetwork: true, containers: [{name: h, ports: [{containerPort: 9090}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: hostsvc}
+spec: {clusterIP: 10.96.0.40, selector: {app: hostpod}, ports: [{port: 80, targetPort: 9090}]}
+"""
+SINK = """apiVersion: v1
+kind: Pod
+metadata: {name: sink, annotations: {emu/app: "sink@9,sink@9/udp"}}
+spec: {nodeName: node-2, containers: [{name: sink}]}
+"""
+
+
+def np(policy: str = "") -> str:
+    return NODEPORT.replace("  POLICY\n", f"  {policy}\n" if policy else "")
+
+
+ROWS: dict[str, dict[str, str]] = {
+    "udp-service": {"steps": udp("svc/web:53") + udp("svc/web:53", connected="false")},
+    "udp-closed": {"steps": udp("default/web:99") + udp("default/web:99", connected="false")},
+    "udp-noreply": {"steps": udp("default/sink:9", reply="false"), "more": SINK},
+    "tcp-sink": {"steps": tcp("default/sink:9", timeout="2s"), "more": SINK},
+    "udp-fragments": {"steps": udp("default/echo:7", send="y" * 4000), "more": ECHO},
+    "udp-fragments-same-node": {"steps": udp("default/web:53", send="y" * 4000), "node": "node-1"},
+    "ping-fragments": {"steps": ping("default/web", size=3000)},
+    "ping-sizes": {
+        "steps": ping("default/web", size=0)
+        + ping("default/web", size=1)
+        + ping("default/web", size=1472)
+        + ping("default/web", size=1473)
+    },
+    "ping-count": {"steps": ping("default/web", count=3, interval="0.2")},
+    "tcp-empty": {"steps": tcp("default/echo:7", send=""), "more": ECHO},
+    "tcp-open": {
+        "steps": tcp("default/echo:7", send="abc", close="false") + tcp("default/echo:7", send="abc"),
+        "more": ECHO,
+    },
+    "many-endpoints": {"steps": tcp("svc/many:80") * 4, "more": MANY},
+    "nodeport-external": {
+        "steps": tcp("node/node-1:30080", frm="external") + tcp("node/node-2:30080", frm="external"),
+        "more": np(),
+    },
+    "nodeport-local": {
+        "steps": tcp("node/node-1:30080", frm="external", timeout="1s") + tcp("node/node-2:30080", frm="external"),
+        "more": np("externalTrafficPolicy: Local"),
+    },
+    "nodeport-from-pod": {"steps": tcp("node/node-1:30080") + tcp("node/node-2:30080"), "more": np()},
+    "nodeport-from-node": {
+        "steps": tcp("node/node-1:30080", frm="node/node-1") + tcp("127.0.0.1:30080", frm="node/node-1"),
+        "more": np(),
+    },
+    "affinity": {
+        "steps": tcp("svc/aff:80") * 3,
+        "more": MANY.replace("name: many}\nspec: {cl", "name: aff}\nspec: {sessionAffinity: ClientIP, cl"),
+    },
+    "hostnet": {"steps": tcp("svc/hostsvc:80") + tcp("node/node-2:9090"), "more": HOSTNET},
+    "node-to-svc": {"steps": tcp("svc/web:80", frm="node/node-1") + tcp("svc/web:80", frm="node/node-2")},
+    "node-to-pod": {"steps": ping("default/web", frm="node/node-1") + tcp("default/web:8080", frm="node/node-2")},
+    "pod-to-node": {"steps": ping("node/node-1") + ping("node/node-2") + tcp("node/node-2:1")},
+    "external-to-pod": {"steps": ping("default/web", frm="external") + tcp("default/web:8080", frm="external")},
+    "pod-to-external": {"steps": tcp("external:80") + ping("external") + udp("external:53")},
+    "masq-all": {"steps": tcp("svc/web:80"), "cluster": "{nodes: 2, kubeProxy: {iptables: {masqueradeAll: true}}}"},
+    "switched": {
+        "steps": tcp("svc/web:80") + ping("external") + ping("default/web"),
+        "cluster": "{nodes: 2, underlay: switched}",
+    },
+    "three-nodes": {"steps": tcp("svc/many:80") * 3, "more": MANY, "cluster": "{nodes: 3, underlay: switched}"},
+    "same-node": {"steps": tcp("svc/web:80") + ping("default/web") + udp("default/web:53"), "node": "node-1"},
+    "nf0": {"steps": tcp("svc/web:80"), "cluster": "{nodes: 2, sysctls: {net.bridge.bridge-nf-call-iptables: 0}}"},
+    "rp-filter": {
+        "steps": tcp("svc/web:80") + ping("external"),
+        "cluster": "{nodes: 2, sysctls: {net.ipv4.conf.all.rp_filter: 1}}",
+    },
+    "no-forward": {"steps": ping("default/web"), "cluster": "{nodes: 2, sysctls: {net.ipv4.ip_forward: 0}}"},
+    "ttl-32": {
+        "steps": tcp("svc/web:80", frm="node/node-1") + ping("default/web", frm="node/node-1"),
+        "cluster": "{nodes: 2, sysctls: {net.ipv4.ip_default_ttl: 32}}",
+    },
+    "no-timestamps": {
+        "steps": tcp("svc/web:80", frm="node/node-1"),
+        "cluster": "{nodes: 2, sysctls: {net.ipv4.tcp_timestamps: 0, net.ipv4.tcp_sack: 0, net.ipv4.tcp_window_scaling: 0}}",
+    },
+    "echo-ignored": {
+        "steps": ping("node/node-2"),
+        "cluster": "{nodes: 2, sysctls: {net.ipv4.icmp_echo_ignore_all: 1}}",
+    },
+    "send-ttl1": {
+        "steps": send("IP(dst='10.244.2.2', ttl=1)/UDP(sport=5, dport=53)/'x'")
+        + send("IP(dst='10.244.2.2', ttl=2)/ICMP(id=3)")
+        + send("IP(dst='10.244.2.2', ttl=3)/ICMP(id=3)")
+    },
+    "send-proto": {"steps": send("IP(dst='10.244.2.2', proto=99)/'abc'")},
+    "send-syn": {"steps": send("IP(dst='10.244.2.2')/TCP(sport=4444, dport=8080, flags='S')")},
+    "send-ack": {"steps": send("IP(dst='10.244.2.2')/TCP(sport=4444, dport=8080, flags='A', seq=5, ack=9)")},
+    "send-badsum": {"steps": send("IP(dst='10.244.2.2')/UDP(sport=44, dport=53, chksum=1)/'abc'")},
+    "send-arp": {"steps": send("ARP(op='who-has', pdst='10.244.1.1')")},
+    "send-spoof": {"steps": send("IP(src='1.2.3.4', dst='10.244.2.2')/UDP(sport=44, dport=53)/'abc'")},
+    "send-ether": {"steps": send("Ether(dst='02:00:00:00:00:99')/IP(src='10.244.1.2', dst='10.244.2.2')/ICMP(id=5)")},
+    "nobody-same-subnet": {"steps": ping("10.244.1.99") + tcp("10.244.1.98:80", timeout="5s")},
+    "nobody-other-node": {"steps": ping("10.244.2.99")},
+    "unreachable-service": {"steps": ping("10.96.0.10") + ping("10.96.9.9")},
+    "localhost": {
+        "steps": tcp("127.0.0.1:8080", frm="default/web")
+        + tcp("default/web:8080", frm="default/web")
+        + ping("127.0.0.1")
+        + udp("127.0.0.1:9")
+    },
+    "time-wait": {
+        "steps": tcp("default/web:8080", port=5000)
+        + tcp("default/web:8080", port=5000)
+        + tcp("default/echo:7", send="q", port=5001) * 2,
+        "more": ECHO,
+    },
+    "scale": {
+        "steps": tcp("svc/many:80")
+        + "- scale: {deployment/many: 2}\n"
+        + tcp("svc/many:80") * 2
+        + "- scale: {deployment/many: 0}\n"
+        + tcp("svc/many:80")
+        + "- scale: {deployment/many: 3}\n"
+        + tcp("svc/many:80"),
+        "more": MANY,
+    },
+    "wait": {"steps": ping("default/web") + "- wait: 7s\n" + ping("default/web") + tcp("svc/web:80")},
+    "same-source-port": {"steps": tcp("svc/web:80", port=6000) + tcp("default/web:8080", port=6000)},
+    "hairpin": {"steps": tcp("svc/web:80", frm="default/web"), "cluster": "{nodes: 2, hairpin: true}"},
+    "one-node": {"steps": tcp("svc/web:80"), "cluster": "{nodes: 1}", "node": "node-1"},
+    "big-udp-service": {"steps": udp("svc/web:53", send="w" * 3000)},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_kernel_agrees(name: str) -> None:
+    report = judge(load_text(scenario(**ROWS[name])))
+    assert report.exit_status == 0, report.text()
