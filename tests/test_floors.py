@@ -19,7 +19,7 @@ FLOORS = (
     "kernel.boot | kube.store",
     "kube.cni | kube.proxy | kube.policy | kube.dns | kube.controllers | kube.scheduler | apps | capture",
     (
-        "kube.cluster kube.address_book kube.loops kube.kubelet kube.node kube.underlay kube.target kube.flow"
+        "kube.cluster kube.plan kube.address_book kube.loops kube.kubelet kube.node kube.underlay kube.target kube.flow"
         " kube.naming kube.resolver kube.resolv_conf | lab"
     ),
     "scenario",

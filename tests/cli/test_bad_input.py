@@ -80,21 +80,21 @@ CASES = {
         ('tcp: {from: default/client, to: "svc/web:80", send: hello}', "wait: 1s"),
         (
             "story.yaml:10: steps[0].expect: wait sends nothing that could be expected "
-            "(expected expect beside tcp, udp, ping, send)"
+            "(expected expect beside tcp, udp, ping, send, more)"
         ),
     ),
     "a step without an action": (
         ('  tcp: {from: default/client, to: "svc/web:80", send: hello}\n', ""),
         (
             "story.yaml:8: steps[0]: a step without an action "
-            "(expected exactly one of tcp, udp, ping, send, apply, delete, scale, wait, link)"
+            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link)"
         ),
     ),
     "a step with two actions": (
         ("- name: ask\n", "- wait: 1s\n"),
         (
             "story.yaml:8: steps[0].wait: a step with tcp and wait "
-            "(expected exactly one of tcp, udp, ping, send, apply, delete, scale, wait, link)"
+            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link)"
         ),
     ),
     "an unknown pod": (
