@@ -40,6 +40,10 @@ def cluster_of(
 
 def qualified(text: str, namespace: str) -> str:
     """An endpoint with the namespace of `-n` where it names none: `client`, `pod/client`, `svc/web:80`."""
+    from emu.kube.target import by_name
+
+    if by_name(text) is not None:
+        return text
     place, colon, port = text.partition(":")
     kind, slash, rest = place.partition("/")
     if not slash and kind != "external" and kind != "localhost" and not kind.replace(".", "").isdigit():

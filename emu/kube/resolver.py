@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from errno import EIO
+from typing import Any
 
 from emu import craft
 from emu.clock import SECOND
@@ -64,6 +65,18 @@ class Lookup:
     def canonical(self) -> str:
         """The name that has the addresses, at the end of all CNAMEs."""
         return self.records[-1].name if self.records else ""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "name": self.name,
+            "addresses": list(self.addresses),
+            "canonical": self.canonical,
+            "error": self.error,
+            "eai": self.eai,
+            "asked": [str(each) for each in self.asked],
+        }
 
     def __str__(self) -> str:
         found = ", ".join(self.addresses) or ", ".join(each.data for each in self.records)

@@ -12,7 +12,7 @@ from emu.scenario.run import FlowResult
 def flow_data(result: FlowResult) -> dict[str, Any]:
     """One flow as plain data."""
     flow, outcome = result.flow, result.flow.outcome
-    return {
+    data = {
         "flow": flow.number,
         "kind": flow.kind,
         "source": flow.source,
@@ -31,6 +31,7 @@ def flow_data(result: FlowResult) -> dict[str, Any]:
         "failures": list(result.checked.failures),
         "files": [str(path) for path in result.files],
     }
+    return data if flow.resolved is None else data | {"resolved": flow.resolved.data}
 
 
 def outcome_words(data: dict[str, Any]) -> str:

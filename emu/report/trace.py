@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emu import craft
 from emu.kernel.net.ip_output import route_output
+from emu.kube.target import by_name
 from emu.report import Report
 from emu.report.chances import chances
 from emu.report.chances import report as chances_report
@@ -42,13 +43,14 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
 
     `detail` of the text: minimal shows a line a hop, summary its sentence too, detailed its facts as well.
     """
-    kind = protocol or ("tcp" if ":" in target else "icmp")
+    named = by_name(target)
+    kind = protocol or ("tcp" if (named.port if named is not None else ":" in target) else "icmp")
     if kind == "tcp":
         flow = cluster.tcp(source, target, close=False)
     elif kind == "udp":
         flow = cluster.udp(source, target, PROBE)
     else:
-        flow = cluster.ping(source, target.partition(":")[0])
+        flow = cluster.ping(source, target if named is not None else target.partition(":")[0])
     there, back = _parts(flow)
     endpoints = _endpoints(cluster, flow, kind)
     outcome = flow.outcome
@@ -60,6 +62,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
     end += (f" at {where}" if where else "") + (f" by {outcome.by}" if outcome.by else "")
     parts = [
         head,
+        *([] if flow.resolved is None else ["", "looked up:", *(f"  {each}" for each in flow.resolved.asked)]),
         "",
         "possible endpoints:",
         endpoints.text or "  none",
@@ -87,6 +90,8 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
         "by": outcome.by,
         "at": flow.at,
     }
+    if flow.resolved is not None:
+        data["resolved"] = flow.resolved.data
     return Trace(flow, Report(data, "\n".join(parts)))
 
 
@@ -96,7 +101,7 @@ def _is_packet(frame: Captured) -> bool:
 
 def _parts(flow: Flow) -> tuple[list[Captured], list[Captured]]:
     """The hops of the first packet, and those of its answer. What is sent again looks as before and is left out."""
-    frames = list(_first_time(flow.frames))
+    frames = list(_first_time(frame for frame in flow.frames if frame.hop > flow.look_up_frames))
     packets = [n for n, frame in enumerate(frames) if _is_packet(frame)]
     mine = [n for n in packets if frames[n].direction != "drop"]
     if not mine:
@@ -138,7 +143,7 @@ def _endpoints(cluster: Cluster, flow: Flow, kind: str) -> Report:
     """What the rules of the sender's node may make of the packet as the sender meant it."""
     pod = cluster.pods.get(flow.source)
     node = pod.node if pod is not None else cluster.nodes.get(flow.source)
-    if node is None or flow.target.addr >> 24 == LOOPBACK:
+    if node is None or not flow.target.addr or flow.target.addr >> 24 == LOOPBACK:
         return Report([], "")
     net, client = node.net, flow.client
     route, source, _ = route_output(client, flow.target.addr)

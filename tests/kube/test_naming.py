@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from emu.cli.inputs import qualified
 from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kube.api.core import Service
@@ -13,6 +14,8 @@ from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.dns import DnsConfig
 from emu.kube.target import by_name
+from emu.report.flows import flow_data
+from emu.report.trace import trace
 from emu.scenario.run import Run, run
 from emu.scenario.script import load
 from emu.scenario.script import load_text as load_scenario
@@ -108,6 +111,31 @@ def test_the_same_seed_asks_the_same_questions(story: Run, tmp_path: Path) -> No
     again = run(load(SCENARIO), tmp_path)
     assert story.folder is not None and again.folder is not None
     assert (again.folder / "all.pcapng").read_bytes() == (story.folder / "all.pcapng").read_bytes()
+
+
+def test_reports_tell_what_was_looked_up(story: Run) -> None:
+    data = [flow_data(each) for each in story.flows]
+    assert data[4]["resolved"]["error"] == "NXDOMAIN"
+    assert data[5]["resolved"]["canonical"] == "www.example.com."
+    assert data[5]["resolved"]["addresses"] == ["203.0.113.10"]
+
+
+def test_a_trace_begins_after_the_look_up(story: Run) -> None:
+    traced = trace(story.cluster, "pod/client", "http://web", detail="minimal")
+    assert traced.report.data["resolved"]["asked"] == [
+        f"A web.default.svc.cluster.local. @10.96.0.10: {traced.report.data['resolved']['addresses'][0]}",
+        "AAAA web.default.svc.cluster.local. @10.96.0.10: NODATA",
+    ]
+    there = traced.report.text.partition("there:\n")[2].partition("back:")[0].splitlines()
+    assert "default/client/eth0" in there[0] and "TCP" in there[0]
+    lost = trace(story.cluster, "pod/client", "name:wob", detail="minimal")
+    assert (lost.report.data["protocol"], lost.flow.outcome.detail) == ("icmp", "NXDOMAIN")
+    assert "nothing was sent" in lost.report.text
+
+
+@pytest.mark.parametrize("text", ["http://web", "name:web:80"])
+def test_names_need_no_namespace_of_the_command_line(text: str) -> None:
+    assert qualified(text, "shop") == text
 
 
 # -- clusters --------------------------------------------------------------------------------------
