@@ -38,11 +38,13 @@ class Frame:
     `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
     `frag_max_size`: of a reassembled datagram, its largest fragment (-1: forgotten). `cause`: what the frame was made
     of: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
+    `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device is to do the rest;
+    `gso_size`: and to cut the payload into segments of so many bytes (0: it is one).
     """
 
     __slots__ = (
         "br_daddr", "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
-        "ethertype", "flow", "frag", "frag_max_size", "indev", "l4", "mark", "outdev", "physin",
+        "ethertype", "flow", "frag", "frag_max_size", "gso_size", "indev", "l4", "mark", "outdev", "partial", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "trail", "valid",
     )  # fmt: skip
 
@@ -54,9 +56,9 @@ class Frame:
         self.ethertype = ETH_P_IP
         self.proto = -1
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
-        self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = 0
+        self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
         self.br_daddr, self.br_smac = 0, ZERO_MAC
-        self.bridged_dnat = self.valid = self.burst = False
+        self.bridged_dnat = self.valid = self.burst = self.partial = False
         # opaque companions: their classes live on higher floors
         self.indev: Any = None
         self.outdev: Any = None
@@ -129,6 +131,13 @@ class Frame:
     def ip_length(self) -> int:
         """The IPv4 total length field, bytes."""
         return self.buf[16] << 8 | self.buf[17]
+
+    @property
+    def largest(self) -> int:
+        """The longest IPv4 packet that comes of the frame when it is cut (skb_gso_network_seglen), bytes."""
+        if not self.gso_size:
+            return len(self.buf) - ETH_HLEN
+        return self.l4 - ETH_HLEN + (self.buf[self.l4 + 12] >> 4) * 4 + self.gso_size
 
     @property
     def ttl(self) -> int:

@@ -6,7 +6,7 @@ Must not know why a field changes.
 
 from __future__ import annotations
 
-from emu.wire.checksum import adjust, crc32c
+from emu.wire.checksum import adjust, checksum, crc32c, pseudo_sum
 from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, Frame
 
 
@@ -87,7 +87,12 @@ def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> Non
         frame.reparse()  # no place to write the port: the cache takes back what the bytes have
         return
     check = buf[at] << 8 | buf[at + 1]
-    if check or proto == TCP:
+    if frame.partial:
+        # only the pseudo header is in the sum yet, and not inverted
+        check = (check + change) % 0xFFFF or 0xFFFF
+        buf[at] = check >> 8
+        buf[at + 1] = check & 255
+    elif check or proto == TCP:
         total = (0xFFFF - check + change + new + 0xFFFF - old) % 0xFFFF
         check = 0xFFFF - total if total else 0
         if not check and proto == UDP:
@@ -114,6 +119,25 @@ def _set_other_port(frame: Frame, old: int, new: int, offset: int) -> None:
         buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.ip_length])).to_bytes(4, "little")
     else:
         frame.reparse()
+
+
+def leave_checksum(frame: Frame) -> None:
+    """CHECKSUM_PARTIAL: leave the transport checksum of a local TCP or UDP packet to a device."""
+    buf, l4 = frame.buf, frame.l4
+    at = l4 + (16 if frame.proto == TCP else 6)
+    total = pseudo_sum(frame.src, frame.dst, frame.proto, len(buf) - l4) % 0xFFFF or 0xFFFF
+    buf[at : at + 2] = total.to_bytes(2, "big")
+    frame.partial = True
+
+
+def complete_checksum(frame: Frame) -> None:
+    """skb_checksum_help: do what was left to a device."""
+    buf, l4 = frame.buf, frame.l4
+    at = l4 + (16 if frame.proto == TCP else 6)
+    buf[at : at + 2] = b"\0\0"
+    total = checksum(buf[l4:], pseudo_sum(frame.src, frame.dst, frame.proto, len(buf) - l4))
+    buf[at : at + 2] = (total or (0 if frame.proto == TCP else 0xFFFF)).to_bytes(2, "big")
+    frame.partial = False
 
 
 def set_payload(frame: Frame, start: int, data: bytes) -> None:

@@ -66,7 +66,7 @@ def compare_frames(kernel: list[Sighting], here: list[Sighting]) -> str:
     On lo a kernel leaves checksums to a device that never comes; emu's are always full.
     """
     kernel = [
-        seen._replace(line=seen.line.replace(" bad-checksum", "")) if seen.tap.endswith(":lo") else seen
+        seen._replace(line=re.sub(" (bad|partial)-checksum", "", seen.line)) if seen.tap.endswith(":lo") else seen
         for seen in kernel
     ]
     theirs, ours = per_tap(kernel), per_tap(here)

@@ -105,11 +105,13 @@ class EmuWorld:
         for port, device in setup.devices():
             net, name, kind = self.nets[port.namespace], port.device, device["kind"]
             if kind == "bridge":
-                boot.bridge(net, name, mac=device["mac"], ageing_s=device["ageing_s"])
+                boot.bridge(net, name, mac=device["mac"], ageing_s=device["ageing_s"]).offload = setup.offload
             elif kind == "veth" and name not in net.devices:
                 far = setup.cable(port)
                 far_mac = next(other["mac"] for there, other in setup.devices() if there == far)
-                boot.veth(net, name, self.nets[far.namespace], far.device, device["mac"], far_mac, device["mtu"])
+                both = boot.veth(net, name, self.nets[far.namespace], far.device, device["mac"], far_mac, device["mtu"])
+                for end in both:
+                    end.offload = setup.offload
             if kind != "loopback":
                 for address in device.get("addresses", []):
                     boot.address(net, name, address)

@@ -158,7 +158,7 @@ class KernelWorld:
         if kind != "loopback":
             self.ip(namespace, "link", "set", name, "mtu", str(device["mtu"]))
             with self.inside(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-                for command in OFFLOADS.values():
+                for command in () if self.setup.offload else OFFLOADS.values():
                     value = ctypes.create_string_buffer(struct.pack("II", command, 0))
                     request = struct.pack("16sP", name.encode(), ctypes.addressof(value))
                     with suppress(OSError):  # a bridge has not all of them

@@ -99,7 +99,9 @@ class Normaliser:
         if not quoted and proto in (6, 17):
             pseudo = source + target + struct.pack("!BBH", 0, proto, len(payload))
             if checksum(pseudo + payload):
-                oddities += " bad-checksum"
+                at = 16 if proto == 6 else 6
+                partial = payload[at : at + 2] == struct.pack("!H", checksum(pseudo) ^ 0xFFFF)
+                oddities += " partial-checksum" if partial else " bad-checksum"
         size = total - ihl  # a quote holds less than the packet had
         if proto == 6:
             text, ident = self._tcp(payload, ip_id, size, quoted)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ladder_drive import DNS, MS, P2, P3, WEB, ping, tcp, to, udp, udp_unheard
+from ladder_drive import DNS, MS, P2, P3, WEB, ping, tcp, to, udp, udp_refused, udp_unheard
 from ladder_steps import (
     CBR0,
     EXT,
@@ -318,5 +318,48 @@ PATHS: dict[str, Case] = {
                 "10.77.1.0/24 via 192.168.50.11 dev eth0",
             ],
         },
+    ),
+    "offload": Case(
+        REMOTE,
+        (
+            step("tcp", tcp, to("p1", (P3, 8080), 40001, server="p3"), cold=True),
+            step("Service, tcp", tcp, to("p1", WEB, 40002, server="p3")),
+            step("Service, udp", udp, to("p1", DNS, 40053, server="p3")),
+            step("refused", udp_refused, to("p1", (P3, 54), 40054)),
+            step("large datagrams", udp_sizes, to("p1", DNS, 40055, server="p3", size=3000)),
+            step("ping", ping, to("p1", P3)),
+            step("much at once", tcp_large, to("p1", WEB, 40003, server="p3", size=7400)),
+            step("a closed port", tcp, to("p1", (P3, 81), 40004)),
+        ),
+        offload=True,
+    ),
+    "offload_same_node": Case(
+        SAME,
+        (
+            step("tcp", tcp, to("p1", WEB, 40001, server="p2"), cold=True),
+            step("much at once", tcp_large, to("p1", (P2, 8080), 40002, server="p2", size=7400)),
+            step("an answer of much", tcp_server_large, to("p1", WEB, 40003, server="p2", size=7400)),
+            step("udp", udp, to("p1", DNS, 40053, server="p2")),
+        ),
+        offload=True,
+    ),
+    "default_profile": Case(
+        REMOTE,
+        (
+            step("tcp", tcp, to("p1", WEB, 40001, server="p3"), cold=True),
+            step("much at once", tcp_large, to("p1", WEB, 40002, server="p3", size=7400)),
+            step("an answer of much", tcp_server_large, to("p1", WEB, 40003, server="p3", size=7400)),
+            step("node to Service", tcp, to("n1", WEB, 40004, server="p3")),
+        ),
+        sysctls={(name, "net.ipv4.tcp_timestamps"): "1" for name in ("p1", "p3", "n1")},
+        offload=True,
+    ),
+    "default_profile_cut": Case(
+        REMOTE,
+        (
+            step("much at once", tcp_large, to("p1", WEB, 40002, server="p3", size=7400), cold=True),
+            step("an answer of much", tcp_server_large, to("p1", WEB, 40003, server="p3", size=7400)),
+        ),
+        sysctls={(name, "net.ipv4.tcp_timestamps"): "1" for name in ("p1", "p3", "n1")},
     ),
 }

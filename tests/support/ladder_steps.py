@@ -253,9 +253,11 @@ class Case(NamedTuple):
     routes: Mapping[str, list[str]] = {}
     policy: Mapping[str, list[str]] = {}
     also: tuple[tuple[str, str], ...] = ()
+    offload: bool = False
 
     def setup(self) -> Setup:
         setup = Setup(self.base)
+        setup.offload = self.offload
         for port, device in setup.devices():
             if self.hairpin is not None and port.namespace == "n1" and "hairpin" in device:
                 device["hairpin"] = self.hairpin

@@ -160,7 +160,7 @@ class Port:
     def push_xmit(self, frame: Frame) -> None:
         """br_dev_queue_push_xmit: frames too long for the port die here."""
         device = self.device
-        if len(frame.buf) > device.mtu + ETH_HEADER_AND_VLAN:
+        if len(frame.buf) > device.mtu + ETH_HEADER_AND_VLAN and not frame.gso_size:
             device.drop(device, frame, "PKT_TOO_BIG")
         else:
             device.transmit(frame)
@@ -251,6 +251,9 @@ class Bridge(Device):
 
     def xmit(self, frame: Frame) -> None:
         """A frame of the namespace's own stack leaves by the bridge interface (br_dev_xmit)."""
+        if frame.partial and not self.offload:
+            self.without_offload(frame)
+            return
         tap = self.tap
         if tap is not None:
             tap(frame, OUT)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emu.clock import Clock
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import Frame
+from emu.wire.offload import segments
 
 if TYPE_CHECKING:
     from emu.kernel.link.netem import Netem
@@ -32,12 +33,13 @@ class Device:
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
-    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses.
+    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses. `offload`: it takes packets
+    whose checksum or cutting is left to it, and as a virtual link leaves them as they are (`ethtool -K tx on tso on`).
     """
 
     __slots__ = (
         "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "mac", "master", "mtu", "name", "neigh", "net",
-        "netem", "noarp", "packet_types", "rx_handler", "tap", "up",
+        "netem", "noarp", "offload", "packet_types", "rx_handler", "tap", "up",
     )  # fmt: skip
 
     def __init__(self, clock: Clock, name: str, mac: bytes = ZERO_MAC, mtu: int = 1500, kind: str = "device") -> None:
@@ -49,6 +51,7 @@ class Device:
         self.ifindex = 0
         self.up = self.carrier = True
         self.noarp = False
+        self.offload = False
         self._promisc = 0
         self.tap: Tap | None = None
         self.rx_handler: RxHandler | None = None
@@ -81,6 +84,11 @@ class Device:
     def xmit(self, frame: Frame) -> None:
         """Hand a frame to the medium, past the queue: the driver's part, and where the transmit tap sits."""
         raise NotImplementedError(f"a {self.kind} has no medium")
+
+    def without_offload(self, frame: Frame) -> None:
+        """validate_xmit_skb: do in software what this device does not do."""
+        for piece in segments(frame):
+            self.xmit(piece)
 
     def receive(self, frame: Frame) -> None:
         """A frame came in on this device, its `pkt_type` set (netif_receive_skb)."""

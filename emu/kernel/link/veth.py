@@ -24,6 +24,9 @@ class Veth(Device):
         self.peer: Veth | None = None
 
     def xmit(self, frame: Frame) -> None:
+        if frame.partial and not self.offload:
+            self.without_offload(frame)
+            return
         tap = self.tap
         if tap is not None:
             tap(frame, OUT)
@@ -31,7 +34,7 @@ class Veth(Device):
         if peer is None or not peer.up:
             self.drop(self, frame, "DEV_READY")
             return
-        if len(frame.buf) > peer.mtu + ETH_HEADER_AND_VLAN:
+        if len(frame.buf) > peer.mtu + ETH_HEADER_AND_VLAN and not frame.gso_size:
             peer.drop(peer, frame, "PKT_TOO_BIG")
             return
         # Frame.scrub and Frame.classify, unrolled: this runs once per cable that a frame crosses

@@ -140,7 +140,7 @@ def post_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
             if verdict is not STOLEN:
                 ip_output.refuse(net, frame, verdict, POST_ROUTING)
             return
-    size = len(frame.buf) - 14
+    size = frame.largest
     if size <= port.device.mtu and not 0 < frame.frag_max_size < size:
         okfn(frame)
     elif (frame.df and not frame.frag_max_size) or frame.frag_max_size > bridge.mtu:

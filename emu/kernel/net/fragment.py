@@ -30,7 +30,7 @@ def fragment(net: Netns, frame: Frame, route: Route) -> None:
     """ip_fragment and ip_do_fragment: send in pieces, or say that DF forbids it."""
     mtu = route.mtu or frame.outdev.mtu
     largest = frame.frag_max_size
-    if len(frame.buf) - 14 <= (min(mtu, largest) if largest > 0 else mtu):
+    if frame.largest <= (min(mtu, largest) if largest > 0 else mtu):
         ip_output.finish(frame, route)
         return
     if frame.df and (not largest or largest > mtu):

@@ -12,7 +12,8 @@ from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.transport.ping import Ping, PingSocket
-from emu.kernel.transport.tcp_socket import Tcp, TcpSocket
+from emu.kernel.transport.tcp_ipv4 import Tcp
+from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
 from emu.wire.addr import ip4

@@ -91,7 +91,7 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
 def _append(tp: TcpSock, payload: bytes, charge: int = 0) -> None:
     if not payload:
         return
-    charge = charge or truesize(len(payload), tp.rcv_cut)
+    charge = charge or truesize(len(payload), tp.rcv_cut, tp.rcv_gso_size)
     tp.receive_queue.append((payload, charge))
     tp.rmem_alloc += charge
     tp.rcv_nxt += len(payload)
@@ -126,7 +126,7 @@ def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, payload: bytes, fin
             return
         if start <= right and left <= end:
             left, right = min(left, start), max(right, end)
-    charge = truesize(len(payload), tp.rcv_cut)
+    charge = truesize(len(payload), tp.rcv_cut, tp.rcv_gso_size)
     queue.insert(bisect_right(queue, seq, key=lambda piece: piece[0]), (seq, end_seq, payload, fin, charge))
     tp.rmem_alloc += charge
     if tp.sack_ok:

@@ -21,7 +21,7 @@ from emu.kernel.transport.tcp_window import init_buffer_space
 
 def receive(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     """Everything one segment causes; answers are on `tp.out` afterwards."""
-    tp.rcv_cut = segment.burst
+    tp.rcv_cut, tp.rcv_gso_size = segment.burst, segment.gso_size
     if tp.state == "CLOSE":
         _refuse(tp, segment)
     elif tp.mini:

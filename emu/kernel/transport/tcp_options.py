@@ -7,7 +7,7 @@ parsing after RFC 9293 section 3.2, RFC 7323 and RFC 2018. Must not know frames,
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
@@ -28,7 +28,8 @@ _EOL, _NOP, _MSS, _WSCALE, _SACK_OK, _SACK, _TS = 0, 1, 2, 3, 4, 5, 8
 class Segment:
     """One TCP segment without ports. `window` is the raw 16-bit field; `ts` is (tsval, tsecr); `sack` (left, right) pairs.
 
-    `burst`: cut from what the sender had in one buffer (GSO), which a receiver's accounts show. `stateless`: Linux answers without a full socket (request, TIME_WAIT, reset), and so with IP ID 0.
+    `burst`: cut from what the sender had in one buffer (GSO), which a receiver's accounts show; `gso_size`: still that
+    buffer, to be cut by a device into so many bytes each. `stateless`: Linux answers without a full socket (request, TIME_WAIT, reset), and so with IP ID 0.
     """
 
     seq: int
@@ -43,6 +44,7 @@ class Segment:
     sack: tuple[tuple[int, int], ...] = ()
     stateless: bool = False
     burst: bool = False
+    gso_size: int = 0
 
     @property
     def length(self) -> int:
@@ -70,6 +72,25 @@ class Options(NamedTuple):
 
 
 NO_OPTIONS: Final = Options()
+
+
+def bursts(segments: list[Segment]) -> list[list[Segment]]:
+    """What was sent at once, as the buffers that it was to the sender: runs of segments that were cut from one."""
+    runs: list[list[Segment]] = []
+    for segment in segments:
+        last = runs[-1][-1] if runs else None
+        if last is not None and segment.burst and last.burst and (last.seq + last.length) & MASK == segment.seq:
+            if len(last.payload) == len(runs[-1][0].payload):
+                runs[-1].append(segment)
+                continue
+        runs.append([segment])
+    return runs
+
+
+def joined(burst: list[Segment]) -> Segment:
+    """A burst as the one buffer that it is (GSO), for a device to cut."""
+    payload, flags = b"".join(segment.payload for segment in burst), burst[-1].flags
+    return replace(burst[0], payload=payload, flags=flags, gso_size=len(burst[0].payload))
 
 
 def options_bytes(segment: Segment) -> bytes:

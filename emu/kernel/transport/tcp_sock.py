@@ -85,13 +85,14 @@ class Skb:
         return self.seq + len(self.data) + (self.flags & 1) + (self.flags >> 1 & 1)
 
 
-def truesize(length: int, cut: bool = False) -> int:
+def truesize(length: int, cut: bool = False, gso_size: int = 0) -> int:
     """What a received payload of `length` bytes is charged to the receive buffer.
 
     Linux charges the sender's allocation; measured on veth: 2304 for a full Ethernet segment (cut by software GSO into
-    a 2 KiB block), length + 832 for a lone small one. `cut`: it was part of a larger burst.
+    a 2 KiB block), length + 832 for a lone small one. `cut`: it was part of a larger burst;
+    `gso_size`: it is one, in the sender's pages.
     """
-    if length <= 1200 and not cut:
+    if gso_size or (length <= 1200 and not cut):
         return length + SKB_OVERHEAD
     return (1 << (length + 511).bit_length()) + 256
 
@@ -180,6 +181,7 @@ class TcpSock:
         # seq, end_seq, payload, FIN, what it is charged; sorted by seq
         self.ofo: list[tuple[int, int, bytes, bool, int]] = []
         self.rcv_cut = False  # the segment that comes in was cut from a burst
+        self.rcv_gso_size = 0  # or is one still, of segments of so many bytes
         self.sack_blocks: list[tuple[int, int]] = []  # newest first
         self.dsack: tuple[int, int] | None = None
         self.fin_received = False

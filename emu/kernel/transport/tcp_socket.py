@@ -9,35 +9,26 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from hashlib import blake2s
 from typing import TYPE_CHECKING
 
-from emu import craft
 from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
-from emu.kernel.net.ip_input import told
-from emu.kernel.net.route import heed, update_pmtu
-from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
-from emu.kernel.transport.ports import Ports
-from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
-from emu.kernel.transport.tcp_config import config_of
-from emu.kernel.transport.tcp_options import ACK, RST, SYN, Segment, options_bytes, parse_segment, reset_for
+from emu.kernel.net.route import update_pmtu
+from emu.kernel.transport.tcp import TcpEndpoint
+from emu.kernel.transport.tcp_options import (
+    Segment,
+    bursts,
+    joined,
+)
 from emu.kernel.transport.udp import Endpoint, IcmpError
 from emu.trail import Born
-from emu.wire import icmp as wire_icmp
-from emu.wire import tcp as wire
 from emu.wire.addr import ip4, ip4_text
-from emu.wire.frame import IP_DF, Frame
 
 if TYPE_CHECKING:
-    from emu.kernel.net.netns import Netns
+    from emu.kernel.transport.tcp_ipv4 import Tcp
 
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
-RESET = Born("the kernel resets: nobody wants this segment")
-Key = tuple[int, int, int, int]
 
 
 class TcpSocket:
@@ -48,7 +39,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "endpoint", "errors", "flow",
+        "_backlog", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "endpoint", "errors", "flow",
         "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
@@ -69,6 +60,7 @@ class TcpSocket:
         self.waiting = 0  # segments that wait for a neighbour
         self._timer: Timer | None = None
         self._owned = False  # inside send()
+        self._backlog: deque[Segment] = deque()  # what came meanwhile
         self._deferred = 0  # the path MTU that was told meanwhile
         self._learned = False  # the segment size follows a route exception
 
@@ -115,7 +107,7 @@ class TcpSocket:
             ts_offset=tcp.timestamp_offset(source, dst),
         )
         self.endpoint.nodelay = self.nodelay
-        self._after(segments)
+        self.carry_out(segments)
         net.clock.drain()
 
     def accept(self) -> TcpSocket:
@@ -141,7 +133,7 @@ class TcpSocket:
             raise SocketError(errno.EPIPE)
         self._sync_mss(endpoint)
         self._owned = True
-        self._after(endpoint.write(data, self.net.clock.now))
+        self.carry_out(endpoint.write(data, self.net.clock.now))
         self.net.clock.drain()
         self._release()
         return len(data)
@@ -155,7 +147,7 @@ class TcpSocket:
                 return b""
             raise SocketError(errno.EAGAIN)
         data, segments = endpoint.read(limit, self.net.clock.now)
-        self._after(segments)
+        self.carry_out(segments)
         self.net.clock.drain()
         return data
 
@@ -172,21 +164,21 @@ class TcpSocket:
             self._tcp.ports.release(self.port, self)
             self.backlog = None
         elif self.endpoint is not None:
-            self._after(self.endpoint.close(now))
+            self.carry_out(self.endpoint.close(now))
         elif self.port:
             self._tcp.ports.release(self.port, self)
         self.net.clock.drain()
 
     def shutdown(self) -> None:
         """Send FIN, go on reading (SHUT_WR)."""
-        self._after(self._live().shutdown(self.net.clock.now))
+        self.carry_out(self._live().shutdown(self.net.clock.now))
         self.net.clock.drain()
 
     def abort(self) -> None:
         """Close by RST (SO_LINGER 0)."""
         self.closed = True
         if self.endpoint is not None:
-            self._after(self.endpoint.abort(self.net.clock.now))
+            self.carry_out(self.endpoint.abort(self.net.clock.now))
             self.net.clock.drain()
 
     @property
@@ -216,6 +208,13 @@ class TcpSocket:
 
     # -- the endpoint's world ---------------------------------------------------------------------
 
+    def take(self, segment: Segment) -> None:
+        """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog)."""
+        if self._owned:
+            self._backlog.append(segment)
+        else:
+            self.on_segment(segment)
+
     def on_segment(self, segment: Segment) -> None:
         """A segment of this connection came."""
         endpoint = self._live()
@@ -227,7 +226,7 @@ class TcpSocket:
             self.confirm_neighbour = True
         if before == "SYN_RECV" and endpoint.state in ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1"):
             self._established()
-        self._after(segments)
+        self.carry_out(segments)
         if self.on_readable is not None and (
             endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error
         ):
@@ -240,11 +239,13 @@ class TcpSocket:
             if listener.on_readable is not None:
                 listener.on_readable()
 
-    def _after(self, segments: list[Segment]) -> None:
+    def carry_out(self, segments: list[Segment]) -> None:
         """Send what the endpoint wants sent, set its timer, and bury it when it is closed."""
         endpoint = self._live()
-        for segment in segments:
-            self._emit(segment)
+        if len(segments) > 1:
+            self._emit_bursts(segments)
+        elif segments:
+            self._emit(segments[0])
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
         deadline = endpoint.deadline
@@ -267,7 +268,7 @@ class TcpSocket:
         if self.waiting:
             # skb_still_in_host_queue: what has not left the host is not sent again, though the timer backs off
             segments = [segment for segment in segments if not segment.length]
-        self._after(segments)
+        self.carry_out(segments)
         if endpoint.state != before and self.on_readable is not None:
             self.on_readable()
 
@@ -282,15 +283,17 @@ class TcpSocket:
         route, _source, _failed = ip_output.route_output(self.net, dst, self.addr)
         if route is not None:
             self._learned = bool(route.cached)
-            self._after(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
+            self.carry_out(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call."""
         self._owned = False
+        while self._backlog:
+            self.on_segment(self._backlog.popleft())
         mtu, self._deferred = self._deferred, 0
         if mtu:
             self.mtu_reduced(mtu)
-            self.net.clock.drain()
+        self.net.clock.drain()
 
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
@@ -312,12 +315,24 @@ class TcpSocket:
             self._tcp.connections.pop((self.addr, self.port, *self.remote), None)
         self._tcp.ports.release(self.port, self)
 
-    def _emit(self, segment: Segment) -> None:
+    def _emit_bursts(self, segments: list[Segment]) -> None:
+        """Send several segments: as few packets where the device cuts them; in a call, burst by burst as far as each comes."""
+        offloads = self._tcp.offloads(self)
+        for burst in bursts(segments):
+            if offloads and len(burst) > 1:
+                self._emit(joined(burst), len(burst))
+            else:
+                for segment in burst:
+                    self._emit(segment)
+            if self._owned:
+                self.net.clock.drain()
+
+    def _emit(self, segment: Segment, count: int = 1) -> None:
         assert self.remote is not None
         if segment.stateless:
             ident = 0
         else:
-            ident, self.ident = self.ident, (self.ident + 1) & 0xFFFF
+            ident, self.ident = self.ident, (self.ident + count) & 0xFFFF
         born, end = SENT, (segment.seq + segment.length) & 0xFFFFFFFF
         if segment.length:
             if self._sent_to is not None and (self._sent_to - end) & 0xFFFFFFFF < 1 << 31:
@@ -325,174 +340,3 @@ class TcpSocket:
             else:
                 self._sent_to = end
         self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, born, self)
-
-
-class Tcp:
-    """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
-
-    __slots__ = ("_config", "connections", "fact", "net", "ports", "random", "secret", "template")
-
-    def __init__(self, net: Netns) -> None:
-        self.net = net
-        self.ports = Ports(net, "tcp")
-        self.connections: dict[Key, TcpSocket] = {}
-        self.random = net.clock.random(f"tcp/{net.name}")
-        self.secret = self.random.randbytes(16)
-        self.template = craft.template("tcp")
-        self.fact = told(net, "a TCP socket")
-        self._config: TcpConfig | None = None
-        net.sysctl.on_change(self._forget_config)
-
-    def _forget_config(self, name: str) -> None:
-        if ".tcp_" in name or name.startswith("net.core."):
-            self._config = None
-
-    def config(self) -> TcpConfig:
-        """The namespace's sysctls as an endpoint takes them."""
-        if self._config is None:
-            self._config = config_of(self.net.sysctl)
-        return self._config
-
-    def initial_sequence(self, key: Key) -> int:
-        """secure_tcp_seq (RFC 6528): a keyed hash of the connection, and a clock of 64 ns, so that a new incarnation of a
-        connection begins above the old one's numbers."""
-        return self._hash(*key) + (self.net.clock.now >> 6) & 0xFFFFFFFF
-
-    def timestamp_offset(self, addr: int, peer: int) -> int:
-        """secure_tcp_ts_off: one for each pair of hosts, so that timestamps only grow from connection to connection."""
-        return self._hash(addr, peer)
-
-    def _hash(self, *words: int) -> int:
-        data = b"".join(word.to_bytes(4, "big") for word in words)
-        return int.from_bytes(blake2s(data, key=self.secret, digest_size=4).digest(), "big")
-
-    def mss(self, route: Route) -> int:
-        """What we announce: the route's MTU (before any DNAT) less 40."""
-        return min(self.mtu(route), MAX_PACKET) - 40
-
-    def mtu(self, route: Route) -> int:
-        device = self.net.devices["lo"] if route.kind == "local" else route.device
-        mtu: int = route.mtu or device.mtu
-        return mtu
-
-    def transmit(
-        self,
-        segment: Segment,
-        src: int,
-        sport: int,
-        dst: int,
-        dport: int,
-        ident: int,
-        flow: int,
-        born: Born,
-        sock: TcpSocket | None = None,
-    ) -> None:
-        """Stamp a segment and send it. No route any more: the segment is lost, the timers know."""
-        net = self.net
-        route, _source, failed = ip_output.route_output(net, dst, src)
-        if route is None or failed:
-            return
-        frame = wire.build(
-            self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
-            window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=net.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
-            frag=0 if route.mtu_locked else IP_DF,
-        )  # fmt: skip
-        net.born += 1
-        frame.route, frame.sock, frame.burst = route, sock, segment.burst
-        ip_output.local_out(net, frame)
-
-    def receive(self, frame: Frame, net: Netns) -> None:
-        """tcp_v4_rcv."""
-        if not frame.valid and not wire.checksum_ok(frame):
-            drop(net, frame, "TCP_CSUM")
-            return
-        segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
-        segment.burst = frame.burst
-        socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
-        isn = None
-        if socket is not None and socket.endpoint is not None and segment.flags & (SYN | ACK | RST) == SYN:
-            # a new incarnation: tcp_timewait_state_process may let a listener take over
-            isn = socket.endpoint.reusable_isn(segment)
-            if isn is not None:
-                socket.retire()
-                socket = None
-        if socket is None:
-            listener = self.ports.lookup(frame.dst, frame.dport)
-            if listener is None or listener.backlog is None:
-                self._refuse(frame, segment)
-                drop(net, frame, "NO_SOCKET")
-                return
-            if segment.flags & (SYN | ACK | RST) != SYN:
-                if segment.flags & ACK and not segment.flags & RST:
-                    self._refuse(frame, segment)
-                drop(net, frame, "TCP_FLAGS")
-                return
-            if len(listener.accepted) > listener.backlog:
-                drop(net, frame, "TCP_LISTEN_OVERFLOW")
-                return
-            self._deliver(frame)
-            self._open(frame, segment, listener, isn)
-            return
-        self._deliver(frame)
-        socket.on_segment(segment)
-
-    def _deliver(self, frame: Frame) -> None:
-        net = self.net
-        net.delivered += 1
-        if net.on_delivered is not None:
-            net.on_delivered(frame, self.fact)
-
-    def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
-        """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""
-        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst)
-        if route is None:
-            return
-        child = TcpSocket(self, frame.flow)
-        child.addr, child.port, child.remote, child.listener = (
-            frame.dst,
-            frame.dport,
-            (frame.src, frame.sport),
-            listener,
-        )
-        child.ident = self.random.randrange(0x10000)
-        child.nodelay = listener.nodelay
-        key = frame.dst, frame.dport, frame.src, frame.sport
-        child.endpoint, segments = TcpEndpoint.accept(
-            self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,
-            ts_offset=self.timestamp_offset(frame.dst, frame.src),
-        )  # fmt: skip
-        child.endpoint.nodelay = listener.nodelay
-        self.connections[child.addr, child.port, frame.src, frame.sport] = child
-        child._after(segments)
-
-    def _refuse(self, frame: Frame, segment: Segment) -> None:
-        """tcp_v4_send_reset: to whatever is not itself a reset."""
-        reset = reset_for(segment)
-        if reset is not None:
-            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
-
-    def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
-        """tcp_v4_err: an ICMP error about one of our segments."""
-        socket = self.connections.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
-        if socket is None or socket.endpoint is None:
-            return
-        socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
-        endpoint, now = socket.endpoint, net.clock.now
-        l4 = quoted.l4
-        seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")
-        segments: list[Segment] = []
-        if is_frag_needed(kind, code):
-            if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:
-                socket.mtu_reduced(info & 0xFFFF)
-        elif kind == wire_icmp.REDIRECT:
-            if endpoint.sent(seq):
-                heed(net, quoted, kind, code, info)
-        else:
-            found = meaning(kind, code)
-            if found is None:
-                return
-            segments = endpoint.on_icmp_error(found[0], now, hard=found[1], seq=seq)
-        socket._after(segments)
-        if socket.on_readable is not None:
-            socket.on_readable()

@@ -101,9 +101,10 @@ def set_window_clamp(tp: TcpSock, value: int) -> None:
 def measure_rcv_mss(tp: TcpSock, length: int, pushed: bool) -> None:
     """Guess the peer's segment size from a payload of `length`; small ones mark the end of a write (tcp_measure_rcv_mss)."""
     last, tp.last_seg_size = tp.last_seg_size, 0
+    whole, length = length, tp.rcv_gso_size or length
     if length >= tp.rcv_mss:
         if length != tp.rcv_mss:
-            ratio = min(max((length << 8) // truesize(length, tp.rcv_cut), 1), 255)
+            ratio = min(max((whole << 8) // truesize(whole, tp.rcv_cut, tp.rcv_gso_size), 1), 255)
             if ratio != tp.scaling_ratio:
                 tp.scaling_ratio = ratio
                 set_window_clamp(tp, tp.full_space)
@@ -126,7 +127,7 @@ def grow_window(tp: TcpSock, length: int) -> None:
     room = min(tp.window_clamp, tp.space) - tp.rcv_ssthresh
     if room <= 0:
         return
-    if tp.win_from_space(truesize(length, tp.rcv_cut)) <= length:
+    if tp.win_from_space(truesize(length, tp.rcv_cut, tp.rcv_gso_size)) <= length:
         more = 2 * tp.advmss
     else:
         more = _grow_small(tp, length)
@@ -137,7 +138,7 @@ def grow_window(tp: TcpSock, length: int) -> None:
 
 def _grow_small(tp: TcpSock, length: int) -> int:
     """A payload that costs more than it brings may still grow a window that is far below its maximum."""
-    cost = tp.win_from_space(truesize(length, tp.rcv_cut)) >> 1
+    cost = tp.win_from_space(truesize(length, tp.rcv_cut, tp.rcv_gso_size)) >> 1
     window = tp.win_from_space(tp.config.rmem[2]) >> 1
     while tp.rcv_ssthresh <= window:
         if cost <= length:

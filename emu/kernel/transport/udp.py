@@ -23,6 +23,7 @@ from emu.wire import icmp as wire_icmp
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import IP_DF, UDP, Frame
+from emu.wire.rewrite import leave_checksum
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -123,6 +124,8 @@ class UdpSocket:
         )  # fmt: skip
         net.born += 1
         frame.route = route
+        if fits and device.offload:
+            leave_checksum(frame)
         net.interruptible = not fits
         failed = ip_output.local_out(net, frame)
         net.clock.drain()

@@ -1,0 +1,223 @@
+"""TCP of one namespace over IPv4: who gets a segment or an ICMP error, and how a segment becomes a packet (net/ipv4/tcp_ipv4.c).
+
+Must not know what a connection does with a segment.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2s
+from typing import TYPE_CHECKING
+
+from emu import craft
+from emu.kernel.net import ip_output
+from emu.kernel.net.drop import drop
+from emu.kernel.net.fib import Route
+from emu.kernel.net.ip_input import told
+from emu.kernel.net.route import heed
+from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
+from emu.kernel.transport.ports import Ports
+from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
+from emu.kernel.transport.tcp_config import config_of
+from emu.kernel.transport.tcp_options import (
+    ACK,
+    RST,
+    SYN,
+    Segment,
+    options_bytes,
+    parse_segment,
+    reset_for,
+)
+from emu.kernel.transport.tcp_socket import TcpSocket
+from emu.kernel.transport.udp import IcmpError
+from emu.trail import Born
+from emu.wire import icmp as wire_icmp
+from emu.wire import tcp as wire
+from emu.wire.frame import IP_DF, Frame
+from emu.wire.rewrite import leave_checksum
+
+if TYPE_CHECKING:
+    from emu.kernel.net.netns import Netns
+
+Key = tuple[int, int, int, int]
+RESET = Born("the kernel resets: nobody wants this segment")
+
+
+
+class Tcp:
+    """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
+
+    __slots__ = ("_config", "connections", "fact", "net", "ports", "random", "secret", "template")
+
+    def __init__(self, net: Netns) -> None:
+        self.net = net
+        self.ports = Ports(net, "tcp")
+        self.connections: dict[Key, TcpSocket] = {}
+        self.random = net.clock.random(f"tcp/{net.name}")
+        self.secret = self.random.randbytes(16)
+        self.template = craft.template("tcp")
+        self.fact = told(net, "a TCP socket")
+        self._config: TcpConfig | None = None
+        net.sysctl.on_change(self._forget_config)
+
+    def _forget_config(self, name: str) -> None:
+        if ".tcp_" in name or name.startswith("net.core."):
+            self._config = None
+
+    def config(self) -> TcpConfig:
+        """The namespace's sysctls as an endpoint takes them."""
+        if self._config is None:
+            self._config = config_of(self.net.sysctl)
+        return self._config
+
+    def initial_sequence(self, key: Key) -> int:
+        """secure_tcp_seq (RFC 6528): a keyed hash of the connection, and a clock of 64 ns, so that a new incarnation of a
+        connection begins above the old one's numbers."""
+        return self._hash(*key) + (self.net.clock.now >> 6) & 0xFFFFFFFF
+
+    def timestamp_offset(self, addr: int, peer: int) -> int:
+        """secure_tcp_ts_off: one for each pair of hosts, so that timestamps only grow from connection to connection."""
+        return self._hash(addr, peer)
+
+    def _hash(self, *words: int) -> int:
+        data = b"".join(word.to_bytes(4, "big") for word in words)
+        return int.from_bytes(blake2s(data, key=self.secret, digest_size=4).digest(), "big")
+
+    def mss(self, route: Route) -> int:
+        """What we announce: the route's MTU (before any DNAT) less 40."""
+        return min(self.mtu(route), MAX_PACKET) - 40
+
+    def offloads(self, socket: TcpSocket) -> bool:
+        """Does the device that a connection's segments leave by cut them? (sk_can_gso with NETIF_F_TSO)"""
+        assert socket.remote is not None
+        route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr)
+        return route is not None and route.kind != "local" and bool(route.device.offload)
+
+    def mtu(self, route: Route) -> int:
+        device = self.net.devices["lo"] if route.kind == "local" else route.device
+        mtu: int = route.mtu or device.mtu
+        return mtu
+
+    def transmit(
+        self,
+        segment: Segment,
+        src: int,
+        sport: int,
+        dst: int,
+        dport: int,
+        ident: int,
+        flow: int,
+        born: Born,
+        sock: TcpSocket | None = None,
+    ) -> None:
+        """Stamp a segment and send it. No route any more: the segment is lost, the timers know."""
+        net = self.net
+        route, _source, failed = ip_output.route_output(net, dst, src)
+        if route is None or failed:
+            return
+        frame = wire.build(
+            self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
+            window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
+            ttl=net.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
+            frag=0 if route.mtu_locked else IP_DF,
+        )  # fmt: skip
+        net.born += 1
+        frame.route, frame.sock, frame.burst = route, sock, segment.burst
+        if route.device.offload and sock is not None and (not segment.stateless or segment.flags & SYN):
+            leave_checksum(frame)
+            frame.gso_size = segment.gso_size
+        ip_output.local_out(net, frame)
+
+    def receive(self, frame: Frame, net: Netns) -> None:
+        """tcp_v4_rcv."""
+        if not frame.valid and not wire.checksum_ok(frame):
+            drop(net, frame, "TCP_CSUM")
+            return
+        segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
+        segment.burst, segment.gso_size = frame.burst, frame.gso_size
+        socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
+        isn = None
+        if socket is not None and socket.endpoint is not None and segment.flags & (SYN | ACK | RST) == SYN:
+            # a new incarnation: tcp_timewait_state_process may let a listener take over
+            isn = socket.endpoint.reusable_isn(segment)
+            if isn is not None:
+                socket.retire()
+                socket = None
+        if socket is None:
+            listener = self.ports.lookup(frame.dst, frame.dport)
+            if listener is None or listener.backlog is None:
+                self._refuse(frame, segment)
+                drop(net, frame, "NO_SOCKET")
+                return
+            if segment.flags & (SYN | ACK | RST) != SYN:
+                if segment.flags & ACK and not segment.flags & RST:
+                    self._refuse(frame, segment)
+                drop(net, frame, "TCP_FLAGS")
+                return
+            if len(listener.accepted) > listener.backlog:
+                drop(net, frame, "TCP_LISTEN_OVERFLOW")
+                return
+            self._deliver(frame)
+            self._open(frame, segment, listener, isn)
+            return
+        self._deliver(frame)
+        socket.take(segment)
+
+    def _deliver(self, frame: Frame) -> None:
+        net = self.net
+        net.delivered += 1
+        if net.on_delivered is not None:
+            net.on_delivered(frame, self.fact)
+
+    def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
+        """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""
+        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst)
+        if route is None:
+            return
+        child = TcpSocket(self, frame.flow)
+        child.addr, child.port, child.remote, child.listener = (
+            frame.dst,
+            frame.dport,
+            (frame.src, frame.sport),
+            listener,
+        )
+        child.ident = self.random.randrange(0x10000)
+        child.nodelay = listener.nodelay
+        key = frame.dst, frame.dport, frame.src, frame.sport
+        child.endpoint, segments = TcpEndpoint.accept(
+            self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,
+            ts_offset=self.timestamp_offset(frame.dst, frame.src),
+        )  # fmt: skip
+        child.endpoint.nodelay = listener.nodelay
+        self.connections[child.addr, child.port, frame.src, frame.sport] = child
+        child.carry_out(segments)
+
+    def _refuse(self, frame: Frame, segment: Segment) -> None:
+        """tcp_v4_send_reset: to whatever is not itself a reset."""
+        reset = reset_for(segment)
+        if reset is not None:
+            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
+
+    def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
+        """tcp_v4_err: an ICMP error about one of our segments."""
+        socket = self.connections.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
+        if socket is None or socket.endpoint is None:
+            return
+        socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
+        endpoint, now = socket.endpoint, net.clock.now
+        l4 = quoted.l4
+        seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")
+        segments: list[Segment] = []
+        if is_frag_needed(kind, code):
+            if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:
+                socket.mtu_reduced(info & 0xFFFF)
+        elif kind == wire_icmp.REDIRECT:
+            if endpoint.sent(seq):
+                heed(net, quoted, kind, code, info)
+        else:
+            found = meaning(kind, code)
+            if found is None:
+                return
+            segments = endpoint.on_icmp_error(found[0], now, hard=found[1], seq=seq)
+        socket.carry_out(segments)
+        if socket.on_readable is not None:
+            socket.on_readable()
