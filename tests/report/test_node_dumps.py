@@ -155,3 +155,10 @@ def test_the_command_reads_the_files_of_a_dump(capsys: pytest.CaptureFixture[str
     ask = ["--from-ip", "10.42.5.9", "--in-iface", "vxlan.calico", "--to", "10.42.1.5:8085/tcp", "--detail", "minimal"]
     assert main(["trace", *words, *ask]) == 0
     assert "dropped (NETFILTER_DROP) by filter cali-tw-cali0a1b2c3d4e5 rule 8, line 111" in capsys.readouterr().out
+
+
+def test_validate_names_what_is_not_modelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "node.rules"
+    rules.write_text(UNKNOWN)
+    assert main(["validate", str(rules)]) == 0
+    assert f"{rules}:10: -j TPROXY is not modelled" in capsys.readouterr().err
