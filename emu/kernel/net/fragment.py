@@ -96,12 +96,12 @@ def _datagram(frame: Frame, payload: bytes, word: int) -> bytearray:
 class _Queue:
     """struct ipq: the parts by offset, the runs that came one behind the other, and how long the whole is, as far as known."""
 
-    __slots__ = ("last_in", "length", "max_df_size", "max_size", "parts", "runs", "timer")
+    __slots__ = ("last_in", "length", "max_df_size", "max_size", "meat", "parts", "runs", "timer")
 
     def __init__(self, timer: Timer) -> None:
         self.parts: dict[int, tuple[Frame, int]] = {}
         self.runs: list[list[int]] = []
-        self.length = self.max_size = self.max_df_size = 0
+        self.length = self.meat = self.max_size = self.max_df_size = 0
         self.last_in = False
         self.timer = timer
 
@@ -125,7 +125,7 @@ class _Queue:
 
     @property
     def complete(self) -> bool:
-        return self.last_in and 0 in self.parts and sum(size for _, size in self.parts.values()) == self.length
+        return self.last_in and self.meat == self.length and 0 in self.parts
 
 
 class Reassembly:
@@ -174,6 +174,7 @@ class Reassembly:
             self._kill(key, frame)  # RFC 5722's rule, which Linux took over for IPv4
             return None
         queue.parts[start] = (frame, end - start)
+        queue.meat += end - start
         queue.max_size = max(queue.max_size, end - start + header)
         if frame.df:
             queue.max_df_size = max(queue.max_df_size, end - start + header)

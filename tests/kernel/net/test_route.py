@@ -1,0 +1,125 @@
+"""Route exceptions, policy rules and the limits of redirects: what single destinations teach a namespace."""
+
+from __future__ import annotations
+
+import pytest
+
+from emu.clock import SECOND, Clock
+from emu.errors import InputError
+from emu.kernel import boot
+from emu.kernel.net.fib_rules import IpRule, parse_rule
+from emu.kernel.net.netns import Netns
+from emu.kernel.net.peer import Peer
+from emu.kernel.net.route import update_pmtu
+from emu.kernel.net.route_get import route_get
+from emu.wire.addr import ip4
+
+FAR, OTHER = ip4("192.0.2.9"), ip4("192.0.2.10")
+MS = SECOND // 1000
+
+
+@pytest.fixture
+def net() -> Netns:
+    clock = Clock(1)
+    net, far = boot.namespace(clock, "host"), boot.namespace(clock, "far")
+    boot.veth(net, "eth0", far, "eth0", "02:00:00:00:00:01", "02:00:00:00:00:02")
+    boot.address(net, "eth0", "10.0.0.1/24")
+    boot.address(far, "eth0", "10.0.0.254/24")
+    boot.route(net, "default via 10.0.0.254")
+    return net
+
+
+def test_a_path_mtu_holds_for_one_destination_and_ten_minutes(net: Netns) -> None:
+    update_pmtu(net, FAR, 0, 1400)
+    assert route_get(net, FAR) == [
+        "192.0.2.9 via 10.0.0.254 dev eth0 src 10.0.0.1 uid 0",
+        "cache expires 600sec mtu 1400",
+    ]
+    assert route_get(net, OTHER)[1] == "cache"
+    net.clock.run_until(600 * SECOND)
+    assert route_get(net, FAR)[1] == "cache expires 0sec mtu 1400"
+    net.clock.run_until(601 * SECOND)
+    assert route_get(net, FAR)[1] == "cache"
+    assert not net.exceptions
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ((1400, 1300), "cache expires 600sec mtu 1300"),
+        ((1300, 1400), "cache expires 600sec mtu 1300"),  # only ever smaller
+        ((552,), "cache expires 600sec mtu 552"),
+        ((551,), "cache expires 600sec mtu lock 552"),  # min_pmtu
+        ((1501,), "cache"),  # larger than the link
+        ((0,), "cache"),  # RFC 1191's old routers tell nothing
+    ],
+)
+def test_what_is_believed(net: Netns, told: tuple[int, ...], said: str) -> None:
+    for mtu in told:
+        update_pmtu(net, FAR, 0, mtu)
+    assert route_get(net, FAR)[1] == said
+
+
+def test_a_device_takes_what_was_learned_along(net: Netns) -> None:
+    update_pmtu(net, FAR, 0, 1400)
+    net.set_link("eth0", up=False)
+    assert not net.exceptions
+    assert route_get(net, FAR) == ["RTNETLINK answers: Network is unreachable"]
+
+
+def test_redirects_come_ever_more_slowly_until_a_silence() -> None:
+    peer, sent = Peer(0), []
+    for now_ms in range(0, 30_000, 10):
+        if peer.redirect(now_ms * MS, 9, 20 * MS, 20_480 * MS):
+            sent.append(now_ms)
+    assert sent == [0, 50, 140, 310, 640, 1290, 2580, 5150, 10280]  # 20 ms, doubled each time, must have passed
+    assert not peer.redirect(50_000 * MS - 1, 9, 20 * MS, 20_480 * MS)
+    assert peer.redirect(71_000 * MS, 9, 20 * MS, 20_480 * MS)
+
+
+def test_a_router_without_a_route_pays_twice() -> None:
+    peer = Peer(0)
+    told = [peer.error(0, SECOND, 5 * SECOND) and peer.allows(0, SECOND) for _ in range(4)]
+    assert told == [True, True, False, False]  # the fifth second is spent on an error that ICMP's own limit keeps back
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("from 10.0.0.5 lookup 100", "32765: from 10.0.0.5 lookup 100"),
+        ("to 10.0.0.0/8 table main pref 512", "512: from all to 10.0.0.0/8 lookup main"),
+        ("fwmark 0x80/0x80 lookup 2 priority 1024", "1024: from all fwmark 0x80/0x80 lookup 2"),
+        ("fwmark 1 lookup 2", "32765: from all fwmark 0x1 lookup 2"),
+        ("not from 10.244.0.0/16 iif eth0 lookup 7", "32765: not from 10.244.0.0/16 iif eth0 lookup 7"),
+    ],
+)
+def test_rules_are_read_and_shown_as_ip_rule_does(net: Netns, text: str, shown: str) -> None:
+    assert boot.rule(net, text).text() == shown
+    with pytest.raises(InputError, match="File exists"):
+        parse_rule(shown.split(":")[1] + f" priority {shown.split(':', maxsplit=1)[0]}", net.fib.rules)
+
+
+def test_later_rules_go_first(net: Netns) -> None:
+    assert [boot.rule(net, f"from 10.0.0.{n} lookup 9").priority for n in (1, 2, 3)] == [32765, 32764, 32763]
+
+
+@pytest.mark.parametrize(
+    "text", ["from 10.0.0.1", "lookup", "fwmark x lookup 1", "oif eth0 lookup 1", "from x lookup 1"]
+)
+def test_bad_rules(net: Netns, text: str) -> None:
+    with pytest.raises(InputError):
+        boot.rule(net, text)
+
+
+@pytest.mark.parametrize(
+    ("rule", "packet", "holds"),
+    [
+        (IpRule(1, 1, iif="lo"), (FAR, 0, 0, ""), True),  # a local packet
+        (IpRule(1, 1, iif="lo"), (FAR, 0, 0, "eth0"), False),
+        (IpRule(1, 1, mark=1, mask=3), (FAR, 0, 5, ""), True),
+        (IpRule(1, 1, mark=1, mask=3, invert=True), (FAR, 0, 5, ""), False),
+        (IpRule(1, 1, invert=True), (FAR, 0, 0, ""), False),
+    ],
+)
+def test_what_rules_hold_for(rule: IpRule, packet: tuple[int, int, int, str], holds: bool) -> None:
+    assert rule.matches(*packet) is holds
