@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from emu.kube.cluster import Cluster
 
 APP_ANNOTATION = "emu/app"
-READY_ANNOTATION = "emu/ready"  # "false": the readiness probe fails
-TERMINATE_ANNOTATION = "emu/terminate"  # "at-once": the containers end when they are asked to
+# "false": the readiness probe fails; "at-once": the containers end when they are asked to
+READY_ANNOTATION, TERMINATE_ANNOTATION = "emu/ready", "emu/terminate"
+WORDS = {READY_ANNOTATION: ("true", "false"), TERMINATE_ANNOTATION: ("at-once", "at-the-end")}
 SANDBOX_STOP_NS = 100 * MS  # from the last container's end to the network's
 IFNAME = "eth0"
 Wanted = tuple[str, int, str]  # app, port, protocol
@@ -108,6 +109,11 @@ class Kubelet:
 
     def _start(self, name: str, pod: Pod) -> None:
         cluster, node = self.cluster, self.node
+        for annotation, words in WORDS.items():
+            said = pod.metadata.annotations.get(annotation, words[0])
+            if said not in words:
+                path = f"pod {pod.namespace}/{pod.name} annotation {annotation}"
+                raise InputError(f"cannot read {said!r}", path=path, expected=" or ".join(words))
         if pod.spec.host_network:
             sandbox = Sandbox(name, pod.metadata.uid, node, node.net, node.ip)
         else:

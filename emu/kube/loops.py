@@ -210,24 +210,33 @@ def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes:
     That is the first node; for a VIP of a Service of externalTrafficPolicy Local the first with a ready endpoint, as a
     balancer finds by the health check port. `ipMode: Proxy` is an address of the balancer's own: not led anywhere.
     """
-    found: dict[int, int] = {}
-    first = next(iter(nodes.values())).ip
+    seen = [each for each in services if each.spec.type != "ExternalName" and (_vips(each) or each.spec.external_ips)]
+    if not seen:
+        return {}
+    local = {each.key[1:] for each in seen if each.spec.external_traffic_policy == "Local"}
+    ready: dict[tuple[str, ...], set[str | None]] = {}
+    for found in slices:
+        service = found.namespace, found.service_name
+        if service in local:
+            on = {each.node_name for each in found.endpoints if each.conditions.ready is not False}
+            ready[service] = ready.get(service, set()) | on
     own = {address.addr for node in nodes.values() for address in node.net.addresses}
-    for service in services:
-        vips = [each.ip for each in service.status.load_balancer.ingress if each.ip and each.ip_mode in (None, "VIP")]
-        if (not vips and not service.spec.external_ips) or service.spec.type == "ExternalName":
-            continue
-        best = first
-        if service.spec.external_traffic_policy == "Local":
-            ready = {
-                endpoint.node_name
-                for each in slices
-                if each.namespace == service.namespace and each.service_name == service.name
-                for endpoint in each.endpoints
-                if endpoint.conditions.ready is not False
-            }
-            best = next((node.ip for node in nodes.values() if node.name in ready), first)
-        for text, node_ip in (*((ip, first) for ip in service.spec.external_ips), *((ip, best) for ip in vips)):
-            if ":" not in text and ip4(text) not in own:
-                found[ip4(text)] = node_ip
-    return found
+    first = next(iter(nodes.values())).ip
+    led: dict[int, int] = {}
+    for each in seen:
+        there = ready.get(each.key[1:], set())
+        best = next((node.ip for node in nodes.values() if node.name in there), first)
+        ways = [(ip, first) for ip in each.spec.external_ips] + [(ip, best) for ip in _vips(each)]
+        led.update({ip4(text): node_ip for text, node_ip in ways if ":" not in text and ip4(text) not in own})
+    return led
+
+
+def outer_addresses(service: core.Service) -> list[str]:
+    """The addresses by which the outside may know a Service: external IPs, and the balancer's."""
+    ingress = [each.ip for each in service.status.load_balancer.ingress]
+    return [text for text in (*service.spec.external_ips, *ingress) if text and ":" not in text]
+
+
+def _vips(service: core.Service) -> list[str]:
+    ingress = service.status.load_balancer.ingress
+    return [each.ip for each in ingress if each.ip and each.ip_mode in (None, "VIP")]
