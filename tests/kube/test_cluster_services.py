@@ -15,6 +15,7 @@ from emu.kube.api.meta import replace
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.flow import Flow
 from emu.kube.proxy.iptables import ProxyConfig
+from emu.wire.addr import ip4_text
 
 POD = """
 ---
@@ -301,3 +302,9 @@ def test_a_node_in_another_zone_syncs_fully() -> None:
     labels = {**found.metadata.labels, "topology.kubernetes.io/zone": "b"}
     made.apply(replace(found, metadata=replace(found.metadata, labels=labels)))
     assert [(p.full_syncs) for p in made.loops.proxiers.values()] == [2, 1]
+
+
+def test_outer_addresses_have_the_services_name(cluster: Cluster) -> None:
+    known = {ip4_text(address): each for address, each in cluster.names().items()}
+    assert known["203.0.113.101"] == known["198.51.100.1"] == ["svc/cluster.default"]
+    assert known["203.0.113.10"] == ["external"]
