@@ -325,3 +325,27 @@ def test_proxies_look_after_their_rules() -> None:
 def test_what_cannot_be_drained() -> None:
     with pytest.raises(InputError, match="no node is called 'node-9'"):
         build().drain("node-9")
+
+
+def test_no_node_joins_a_running_cluster() -> None:
+    cluster = build()
+    node = cluster.store.get(Node, "", "node-1")
+    assert node is not None
+    with pytest.raises(InputError, match="node 'late' cannot join a running cluster"):
+        cluster.apply(replace(node, metadata=replace(node.metadata, name="late")))
+
+
+@pytest.mark.parametrize(("annotation", "word"), [("emu/ready", "no"), ("emu/terminate", "now")])
+def test_unknown_words_in_annotations_are_told(annotation: str, word: str) -> None:
+    with pytest.raises(InputError) as wrong:
+        build(annotations=f'"{annotation}": "{word}"')
+    assert f"cannot read '{word}'" in str(wrong.value) and annotation in str(wrong.value)
+
+
+def test_a_pod_that_is_not_ready_any_more_gets_no_new_connections() -> None:
+    cluster = build()
+    pod = cluster.store.get(Pod, *web(cluster)[0].split("/"))
+    assert pod is not None
+    cluster.apply(replace(pod, metadata=replace(pod.metadata, annotations={"emu/ready": "false"})))
+    assert conditions(cluster)[pod.name] == ""
+    assert reached(cluster) == {name for name in web(cluster) if not name.endswith(pod.name)}

@@ -193,3 +193,20 @@ def test_localhost_node_ports_switch_route_localnet_on(loopback: tuple[str, ...]
     )
     made.update(WEB)
     assert made.net.sysctl.number("net.ipv4.conf.all.route_localnet") == on
+
+
+def test_in_a_large_cluster_stale_chains_stay_for_a_while() -> None:
+    """With more than 1000 endpoints they are looked for once in a sync period; unused, they do no harm."""
+    many = [f"10.{2 + number // 250}.0.{number % 250 + 1}" for number in range(1001)]
+    made = ServiceNode(CONFIG, ["192.168.0.2"])
+    big = service("db", "10.96.0.20", *many)
+    made.update([*WEB, *big])
+    made.clock.run_until(10 * SECOND)
+    made.update([*service("web", "10.96.0.10", "10.0.1.2"), *big])
+    saved = made.net.tables.save()
+    assert "--to-destination 10.0.1.1:8080" in saved
+    assert reached(made) == "10.0.1.2"
+    made.clock.run_until(41 * SECOND)
+    made.update([*service("web", "10.96.0.10", "10.0.1.3"), *big])
+    saved = made.net.tables.save()
+    assert "10.0.1.1:" not in saved and "10.0.1.2:" not in saved
