@@ -222,6 +222,17 @@ def validate(
 
 
 @app.command()
+def twin(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.")],
+    form: OutputForm = Form.text,
+) -> int:
+    """Run scenarios on this machine's kernel, too, and compare frame by frame (root on Linux). Exit 1: they differ."""
+    from emu.cli.judging import judge_files
+
+    return judge_files(files, form)
+
+
+@app.command()
 def schema() -> int:
     """Print the JSON Schema of scenario files, for editors."""
     from emu.scenario.schema import schema as of_scenarios
