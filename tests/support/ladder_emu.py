@@ -190,7 +190,7 @@ class EmuWorld:
         try:
             socket.send(target, 1, bytes(size))
         except SocketError as error:
-            return errno.errorcode[error.errno]
+            return errno.errorcode[error.errno or 0]
         finally:
             self.wait(0 if socket.replies else 300 * MS)
             socket.close()
