@@ -262,7 +262,7 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (rule("filter", "FORWARD", 2), REJECTED, trail.Dropped("NETFILTER_DROP", "node-1/cbr0", REJECTED)),
         (
             "node-1/cbr0 drops a connection request (SYN) from default/client to svc/web.default:80: "
-            'a rule says so ("default/web has no endpoints"), and answers its sender'
+            'a rule says so: "default/web has no endpoints", and answers its sender'
         ),
     ),
     (
@@ -337,7 +337,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         (NEW, *NAT_WALK, DNAT, trail.Bridged("cbr0", up=True)),
         [
             (
-                "nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-MARK-MASQ -> KUBE-SVC-X -> KUBE-SEP-Y: "
+                "nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-SEP-Y: "
                 "dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW #5"
             ),
             "nat KUBE-MARK-MASQ rule 1: MARK --set-xmark 0x4000/0x4000",

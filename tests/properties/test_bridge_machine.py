@@ -121,7 +121,11 @@ class Bridging(RuleBasedStateMachine):
             return everybody, ingress is not None
         promisc = self.bridge.promisc and ingress is not None
         if self.own(dmac):
-            return ([], True) if ingress is not None else (everybody, False)
+            if ingress is not None:
+                return [], True
+            # of the namespace's own: to the port with that address, and nowhere for the bridge's (br_dev_xmit)
+            owner = next((port for port in reversed(self.ports) if port.device.mac == dmac), None)
+            return [owner] if owner in everybody and dmac != OWN and owner is not None else [], False
         port = self.known(dmac)
         return (everybody if port is None else [p for p in [port] if self.may_leave(p, ingress)]), promisc
 

@@ -264,10 +264,12 @@ class Bridge(Device):
         if not dmac[0] & 1:
             entry = self.fdb.get(dmac)
             if entry is not None and self._fresh(entry):
-                if entry.port is None:
-                    self.drop(self, frame, "NO_TX_TARGET")
+                # a local entry belongs to a port, or to the bridge itself, which nothing leads to
+                port = entry.port or next((each for each in self.ports if each.device.mac == dmac), None)
+                if port is not None and dmac != self.mac:
+                    port.forward(frame, None)
                 else:
-                    entry.port.forward(frame, None)
+                    self.drop(self, frame, "NO_TX_TARGET")
                 return
         self.flood(frame, None)
 
