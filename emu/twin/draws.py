@@ -1,20 +1,22 @@
 """What the kernel drew in a flow, as the values that the emulator's named random sources must give to draw the same.
 
 A statistic match's draws follow from the rules' counters, an ephemeral port from the socket, a remapped port from the
-connection. Must not know frames.
+connection, a proxy's delay from the times of ARP frames. Must not know how sides are compared.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from emu.clock import Clock
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.matches.statistic import Statistic
 from emu.kernel.netfilter.ruleset import Chain
+from emu.twin.ring import Seen
 from emu.twin.tables import Counters
 
+BROADCAST = b"\xff" * 6
 HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
 _TUPLES = re.compile(r"\bsport=(\d+) dport=(\d+)\b.*?\bsport=(\d+) dport=(\d+)\b")
 _FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: where ports above 1023 are looked for
@@ -84,3 +86,26 @@ def ports(clock: Clock, net: Netns, protocol: str, numbers: list[int]) -> None:
     """The ephemeral ports that sockets got, in their order."""
     low, _high = net.sysctl.numbers("net.ipv4.ip_local_port_range")
     clock.script(f"ports/{net.name}/{protocol}", [number - low for number in numbers])
+
+
+def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
+    """How long a proxy kept those waiting who asked for somebody else's address (proxy_delay): from request to answer."""
+    asked: dict[tuple[str, bytes, bytes], list[int]] = {}
+    waits: list[int] = []
+    begun: dict[int, int] = {}
+    for each in seen:
+        arp = each.data[14:42]
+        if each.data[12:14] != b"\x08\x06" or len(arp) < 28 or not net.sysctl.conf(each.device, "proxy_arp"):
+            continue
+        operation, spa, tpa = arp[7], arp[14:18], arp[24:28]
+        longest_ns = net.sysctl.neigh_ns(each.device, "proxy_delay")
+        if operation == 1 and each.way == "in" and each.data[:6] == BROADCAST and longest_ns:
+            if not net.is_local(int.from_bytes(tpa)):
+                # one that is not answered before the flow is over waits as long as can be
+                asked.setdefault((each.device, tpa, spa), []).append(len(waits))
+                waits.append(longest_ns - 1)
+                begun[len(waits) - 1] = each.at_ns
+        elif operation == 2 and each.way == "out" and asked.get((each.device, spa, tpa)):
+            number = asked[each.device, spa, tpa].pop(0)
+            waits[number] = min(max(each.at_ns - begun[number], 0), longest_ns - 1)
+    clock.script(f"proxy_delay/{net.name}", waits)
