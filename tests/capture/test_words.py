@@ -336,10 +336,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         SYN,
         (NEW, *NAT_WALK, DNAT, trail.Bridged("cbr0", up=True)),
         [
-            (
-                "nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-SEP-Y: "
-                "dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW #5"
-            ),
+            ("nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-SEP-Y: dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW #5"),
             "nat KUBE-MARK-MASQ rule 1: MARK --set-xmark 0x4000/0x4000",
             "rule 1 of KUBE-SEP-Y: -p tcp -m tcp -j DNAT --to-destination 10.244.2.13:8080",
             "bridge cbr0: handed up",

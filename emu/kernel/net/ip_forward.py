@@ -34,7 +34,12 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
         route = frame.route = net.exceptions.input(route, frame.dst)
     device = route.device
     mtu = route.mtu or device.mtu
-    if len(buf) - 14 > mtu and buf[20] & 0x40 and frame.largest > mtu and (not frame.frag_max_size or frame.frag_max_size > mtu):
+    if (
+        len(buf) - 14 > mtu
+        and buf[20] & 0x40
+        and frame.largest > mtu
+        and (not frame.frag_max_size or frame.frag_max_size > mtu)
+    ):
         icmp.send(net, frame, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
         return

@@ -42,7 +42,6 @@ Key = tuple[int, int, int, int]
 RESET = Born("the kernel resets: nobody wants this segment")
 
 
-
 class Tcp:
     """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
 

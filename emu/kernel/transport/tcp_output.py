@@ -71,7 +71,14 @@ def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: in
     while end - at > mss:
         out.append(
             Segment(
-                tp.wire(seq + at), ack, flags & ~(FIN | PSH) | ACK, window, bytes(data[at : at + mss]), ts=ts, sack=sack, burst=True
+                tp.wire(seq + at),
+                ack,
+                flags & ~(FIN | PSH) | ACK,
+                window,
+                bytes(data[at : at + mss]),
+                ts=ts,
+                sack=sack,
+                burst=True,
             )
         )
         at += mss

@@ -73,7 +73,11 @@ def recut(tp: TcpSock) -> list[Skb]:
     runs: list[list[Skb]] = []
     for skb in tp.rtx_queue:
         last = runs[-1][-1] if runs else None
-        if last is not None and skb.burst and (last.sacked, last.lost, last.retrans) == (skb.sacked, skb.lost, skb.retrans):
+        if (
+            last is not None
+            and skb.burst
+            and (last.sacked, last.lost, last.retrans) == (skb.sacked, skb.lost, skb.retrans)
+        ):
             runs[-1].append(skb)
         else:
             runs.append([skb])
