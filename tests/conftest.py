@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from linux import Linux
 from linux import missing as linux_missing
 from tshark import Tshark, available
+from twins import AGAIN, JUDGED
 
 NO_TSHARK = "skipped: no tshark"
 NO_KERNEL = "skipped: no real kernel to ask"
@@ -43,6 +45,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.twin)
 
 
+@pytest.fixture(autouse=True)
+def _judged(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """What the twin judged in a test goes with its report, to whichever process counts."""
+    JUDGED.clear()
+    yield
+    if JUDGED:
+        record_property("judged", dict(JUDGED))
+
+
+def judged(terminalreporter: pytest.TerminalReporter) -> str:
+    """How many scenarios the kernel judged, in words; "" for none."""
+    counts: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "teardown":
+                continue
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "judged":
+                    counts.update(value)
+    again = counts.pop(AGAIN, 0)
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+    late = f"; {again} differed at first and not again" if again else ""
+    return f"the kernel judged {counts.total()} scenarios ({kinds}{late})" if counts else ""
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly which judge was missing, and how many tests went without it."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
@@ -50,3 +77,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         count = sum(words in reason for reason in skipped)
         if count:
             terminalreporter.write_sep("#", f"{words} ({count} tests)", red=True, bold=True)
+    told = judged(terminalreporter)
+    if told:
+        terminalreporter.write_line(told, bold=True)

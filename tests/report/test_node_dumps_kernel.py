@@ -87,9 +87,9 @@ class Real:
                 run(self.net, "ip", "route", "add", *text.split(), "table", str(number))
         for rule in emulated.fib.rules:
             if rule.priority not in (0, 32766, 32767):
-                words = ["priority", str(rule.priority), "from", str(rule.src), "to", str(rule.dst)]
-                words += ["fwmark", f"{rule.mark}/{rule.mask}"] if rule.mask else []
-                run(self.net, "ip", "rule", "add", *words, "lookup", str(rule.table))
+                asked = ["priority", str(rule.priority), "from", str(rule.src), "to", str(rule.dst)]
+                asked += ["fwmark", f"{rule.mark}/{rule.mask}"] if rule.mask else []
+                run(self.net, "ip", "rule", "add", *asked, "lookup", str(rule.table))
         if dump.ipset:
             run(self.net, "ipset", "restore", stdin=dump.ipset)
         run(self.net, "iptables-restore", stdin=dump.rules)

@@ -1,14 +1,19 @@
 """The twin for tests: whether this machine can, and scenarios as small texts.
 
-A test that needs the twin says `needs_twin`; it is skipped, loudly, where there is no kernel to ask.
+A test that needs the twin says `needs_twin`; it is skipped, loudly, where there is no kernel to ask. What is held by
+`agrees` is counted, and told at the end of the run.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from emu.scenario.script import load_text
+from emu.twin import judge
 from emu.twin.space import missing
 
 LOST = missing()
@@ -19,6 +24,27 @@ needs_twin = [
         bool(LOST) and not os.environ.get("EMU_REQUIRE_TWIN"), reason=f"skipped: no real kernel to ask ({LOST})"
     ),
 ]
+
+# How many scenarios the running test has had judged by now, by kind, and how many of them only a second try held
+# equal; conftest takes them to the test's report.
+JUDGED: Counter[str] = Counter()
+AGAIN = "again"
+
+
+def agrees(source: Path | str, kind: str) -> None:
+    """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as.
+
+    A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: who differs gets
+    a second chance. A difference of the emulator's is there each time.
+    """
+    scenario = load_text(source) if isinstance(source, str) else source
+    report = judge(scenario)
+    if report.exit_status == 1:
+        JUDGED[AGAIN] += 1
+        report = judge(scenario)
+    JUDGED[kind] += 1
+    assert report.exit_status == 0, report.text()
+
 
 PODS = """
 apiVersion: v1

@@ -3,6 +3,8 @@ are in test_node_rules_kernel.py."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from emu.clock import SECOND
@@ -13,7 +15,7 @@ from emu.kernel.netfilter.ipset import IpSets, parse_ipset
 from rules import FakeNetns, packet, ruleset
 
 
-def held(sets: IpSets, name: str, flags: str, now_ns: int = 0, **fields: object) -> bool:
+def held(sets: IpSets, name: str, flags: str, now_ns: int = 0, **fields: Any) -> bool:
     return sets.test(name, packet(**fields), flags.split(","), now_ns)[0]  # type: ignore[arg-type]  # packet's own fields
 
 
@@ -36,8 +38,8 @@ def held(sets: IpSets, name: str, flags: str, now_ns: int = 0, **fields: object)
         ("hash:ip family inet6\nadd s fc00::1", "dst", {}, False),
     ],
 )
-def test_a_packet_is_in_a_set_or_not(text: str, flags: str, fields: dict[str, object], inside: bool) -> None:
-    assert held(parse_ipset(f"create s {text}\n"), "s", flags, **fields) is inside
+def test_a_packet_is_in_a_set_or_not(text: str, flags: str, fields: dict[str, Any], inside: bool) -> None:
+    assert held(parse_ipset(f"create s {text}\n"), "s", flags, 0, **fields) is inside
 
 
 def test_elements_end_with_their_timeout() -> None:
