@@ -16,7 +16,7 @@ from rules import FakeNetns, packet, ruleset
 
 
 def held(sets: IpSets, name: str, flags: str, now_ns: int = 0, **fields: Any) -> bool:
-    return sets.test(name, packet(**fields), flags.split(","), now_ns)[0]  # type: ignore[arg-type]  # packet's own fields
+    return sets.test(name, packet(**fields), flags.split(","), now_ns)[0]
 
 
 @pytest.mark.parametrize(
