@@ -367,7 +367,7 @@ class Cluster:
             if down is not None:
                 end.net.set_carrier(end.name, on=not down)
             if mtu is not None:
-                end.mtu = mtu
+                end.set_mtu(mtu)
             if delay_ms is not None or loss is not None or lose:
                 old = end.netem or Netem()
                 chosen = Netem(

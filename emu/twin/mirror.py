@@ -133,7 +133,8 @@ class Mirror:
         for name, link in new.links.items():
             before = old.links.get(name)
             if before is not None and name != "lo":
-                lines += [f"link set dev {name} mtu {link.mtu}"] if link.mtu != before.mtu else []
+                if link.mtu != before.mtu and link.kind != "bridge":  # a bridge follows its ports, unless it is set
+                    lines.append(f"link set dev {name} mtu {link.mtu}")
                 lines += [f"link set dev {name} address {link.mac}"] if link.mac != before.mac else []
             if link.promisc != (before is not None and before.promisc):
                 lines.append(f"link set dev {name} promisc {_switch(link.promisc)}")

@@ -200,6 +200,13 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": tcp("default/web:8080") + tcp("default/client:99", frm="default/web"),
         "cluster": "{nodes: 2, network: flat, underlay: switched}",
     },
+    "bridge-mtu-follows-its-ports": {
+        "steps": "- link: {pod: default/client, mtu: 1300}\n"
+        + udp("default/echo:7", send="z" * 3000)
+        + ping("default/echo", size=1400, frm="node/node-1")
+        + ping("default/client", size=1400, frm="external"),
+        "more": ECHO,
+    },
     "big-udp-service": {"steps": udp("svc/web:53", send="w" * 3000)},
 }
 

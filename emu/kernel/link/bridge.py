@@ -199,6 +199,10 @@ class Bridge(Device):
         for mac in [mac for mac, entry in self.fdb.items() if entry.port is port]:
             del self.fdb[mac]
 
+    def adjust_mtu(self) -> None:
+        """As no MTU was set by hand, it is the smallest of the ports' (br_mtu_auto_adjust)."""
+        self.mtu = min((port.device.mtu for port in self.ports), default=1500)
+
     def port(self, name: str) -> Port:
         """The port of the device called `name`. Raises KeyError."""
         for port in self.ports:

@@ -70,6 +70,12 @@ class Device:
         """Count one more (or less) who wants every frame (dev_set_promiscuity)."""
         self._promisc = max(0, self._promisc + (1 if on else -1))
 
+    def set_mtu(self, mtu: int) -> None:
+        """Change the MTU. The bridge that it is a port of takes the smallest of its ports' (br_mtu_auto_adjust)."""
+        self.mtu = mtu
+        if self.master is not None:
+            self.master.bridge.adjust_mtu()
+
     def transmit(self, frame: Frame) -> None:
         """Send a frame with a complete Ethernet header (dev_queue_xmit)."""
         if not self.up:

@@ -54,7 +54,7 @@ def ports_changed(host: Host, bridge: Bridge) -> None:
         old, bridge.mac = bridge.mac, min((port.device.mac for port in bridge.ports), default=ZERO_MAC)
         if all(port.device.mac != old for port in bridge.ports):
             bridge.fdb.pop(old, None)
-    bridge.mtu = min((port.device.mtu for port in bridge.ports), default=1500)
+    bridge.adjust_mtu()
     # fdb_delete_local: an address that a port took away stays, if it is the bridge's own too
     if bridge.mac not in bridge.fdb:
         bridge.fdb[bridge.mac] = FdbEntry(bridge.mac, None, bridge.clock.now, static=True)
