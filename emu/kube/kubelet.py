@@ -121,7 +121,7 @@ class Kubelet:
             cluster.adopt(name, net)
             sandbox = Sandbox(name, pod.metadata.uid, node, net, 0)
             try:
-                sandbox.result = self.runtime.add(self.network.config, self._attachment(sandbox))
+                sandbox.result = self.runtime.set_up(self.network.config, self._attachment(sandbox))
             except EmuError as error:
                 cluster.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
@@ -210,5 +210,5 @@ class Kubelet:
         self._forget(sandbox.uid)
         del self.node.sandboxes[sandbox.name], self.cluster.pods[sandbox.name]
         if not sandbox.host_network:
-            self.runtime.delete(self.network.config, self._attachment(sandbox))
+            self.runtime.tear_down(self.network.config, self._attachment(sandbox))
             self.cluster.disown(sandbox.name)
