@@ -31,6 +31,8 @@ def tshark(tmp_path_factory: pytest.TempPathFactory) -> Tshark:
 def linux() -> Iterator[Linux]:
     """Namespaces on this machine's kernel, deleted after the test. Tests that use it bear the mark `twin`."""
     if linux_missing():
+        if os.environ.get("EMU_REQUIRE_TWIN"):
+            pytest.fail(f"a real kernel is required (EMU_REQUIRE_TWIN) and cannot be asked: {linux_missing()}")
         pytest.skip(f"{NO_KERNEL} ({linux_missing()})")
     kernel = Linux(f"emut{os.getpid()}")
     try:
@@ -60,10 +62,8 @@ def judged(terminalreporter: pytest.TerminalReporter) -> str:
     for reports in terminalreporter.stats.values():
         for report in reports:
             if getattr(report, "when", "") == "teardown":
-                continue
-            for name, value in getattr(report, "user_properties", ()):
-                if name == "judged":
-                    counts.update(value)
+                for name, value in report.user_properties:
+                    counts.update(value if name == "judged" else {})
     again = counts.pop(AGAIN, 0)
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
     late = f"; {again} differed at first and not again" if again else ""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from emu.scenario.script import load_text
-from emu.twin import judge
+import twins
 from twins import needs_twin
 
 pytestmark = needs_twin
@@ -52,8 +51,7 @@ def tcp(source: str, to: str, more: str = "") -> str:
 
 def agrees(steps: str, cluster: str = "{nodes: 3, hairpin: true}", more: str = "") -> None:
     head = f"apiVersion: emu/v1\nkind: Scenario\nmetadata: {{name: services}}\ncluster: {cluster}\nsteps:\n"
-    report = judge(load_text(head + steps + OBJECTS + more))
-    assert report.exit_status == 0, report.text()
+    twins.agrees(head + steps + OBJECTS + more, "services")
 
 
 C, N1, N3, OUT = "default/client", "node/node-1", "node/node-3", "external"
