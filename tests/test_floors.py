@@ -87,6 +87,11 @@ def trespasses(path: Path, source: str) -> list[str]:
     return wrong
 
 
+def test_the_readme_has_the_same_picture() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(f"{floor:2}  {rooms}" for floor, rooms in reversed([*enumerate(FLOORS)])) in text
+
+
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_only_from_below(path: Path) -> None:
     assert trespasses(path, (ROOT / path).read_text()) == []
