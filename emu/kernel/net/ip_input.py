@@ -66,10 +66,10 @@ def finish(net: Netns, frame: Frame, device: Device) -> None:
         if net.forwards[device.ifindex]:
             _error(net, frame, wire_icmp.NET_UNREACH)
         drop(net, frame, "IP_OUTNOROUTES" if net.forwards[device.ifindex] else "IP_INNOROUTES")
-    elif route.kind in ("local", "broadcast"):
-        deliver(net, frame, route)
     elif route.kind == "unicast":
         ip_forward.forward(net, frame, route)
+    elif route.kind in ("local", "broadcast"):
+        deliver(net, frame, route)
     else:
         code = UNREACHABLE_CODES.get(route.kind)
         if code is not None and net.forwards[device.ifindex]:
