@@ -207,6 +207,11 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/client", size=1400, frm="external"),
         "more": ECHO,
     },
+    "windows-on-lo": {
+        "steps": tcp("default/echo:7", send="v" * 1300, frm="default/echo")
+        + tcp("default/echo:7", send="v" * 4000, frm="default/echo"),
+        "more": ECHO,
+    },
     "big-udp-service": {"steps": udp("svc/web:53", send="w" * 3000)},
 }
 

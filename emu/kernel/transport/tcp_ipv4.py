@@ -133,6 +133,8 @@ class Tcp:
             return
         segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
         segment.burst, segment.gso_size = frame.burst, frame.gso_size
+        if frame.indev is not None and frame.indev.kind == "loopback":
+            segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
         socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
         isn = None
         if socket is not None and socket.endpoint is not None and segment.flags & (SYN | ACK | RST) == SYN:
