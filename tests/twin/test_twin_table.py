@@ -207,6 +207,15 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/client", size=1400, frm="external"),
         "more": ECHO,
     },
+    "to-everybody": {"steps": send("IP(dst='255.255.255.255')/UDP(sport=5, dport=53)/'x'")},
+    "last-port-of-a-bridge": {
+        "steps": ping("default/echo")
+        + "- delete: pod/echo\n"
+        + ping("node/node-1", frm="node/node-2")
+        + ping("10.244.2.2"),
+        "node": "node-1",
+        "more": ECHO.replace("nodeName", "terminationGracePeriodSeconds: 0, nodeName"),
+    },
     "windows-on-lo": {
         "steps": tcp("default/echo:7", send="v" * 1300, frm="default/echo")
         + tcp("default/echo:7", send="v" * 4000, frm="default/echo"),

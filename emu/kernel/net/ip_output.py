@@ -5,6 +5,7 @@ Must not know sockets; what is too long goes to `fragment.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emu.kernel.net.drop import drop
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 LO_HEADER = bytes(12) + b"\x08\x00"
+EVERYBODY = 0xFFFFFFFF
 
 
 def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None) -> tuple[Route | None, int, str]:
@@ -36,6 +38,9 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
         return None, 0, FAILING[route.kind]
     if net.exceptions:
         route = net.exceptions.output(route, dst)
+    if dst == EVERYBODY:
+        # __mkroute_output: to everybody on the link, not by a gateway
+        return replace(route, kind="broadcast", gateway=0), src or source_address(net, route, dst), ""
     if src >> 24 == 127 and route.kind != "local" and not net.route_localnet[route.device.ifindex]:
         return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""

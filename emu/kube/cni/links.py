@@ -55,6 +55,8 @@ def ports_changed(host: Host, bridge: Bridge) -> None:
         if all(port.device.mac != old for port in bridge.ports):
             bridge.fdb.pop(old, None)
     bridge.adjust_mtu()
+    if bridge.carrier != bool(bridge.ports):  # br_port_state_selection: the last port takes the carrier along
+        host.netns.set_carrier(bridge.name, on=bool(bridge.ports))
     # fdb_delete_local: an address that a port took away stays, if it is the bridge's own too
     if bridge.mac not in bridge.fdb:
         bridge.fdb[bridge.mac] = FdbEntry(bridge.mac, None, bridge.clock.now, static=True)
