@@ -188,17 +188,21 @@ class Mirror:
 
     @staticmethod
     def _await_links(space: Space, picture: Picture) -> None:
-        """Wait for carriers and ports: the kernel brings them up in a worker."""
+        """Wait for carriers and ports: the kernel brings them up in a worker, and takes its time with those that went."""
         want = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
         want = {name for name in want if _far_up(picture.links[name], picture)}
+        used = {port.bridge for port in picture.ports}
+        alone = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in used}
         deadline = time.monotonic() + LINK_UP_S
         while True:
             found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
             ready = {each["ifname"] for each in found if _ready(each)}
-            if want <= ready:
+            if want <= ready and not any(each["ifname"] in alone and each["operstate"] == "UP" for each in found):
                 return
             if time.monotonic() > deadline:
-                raise TwinError(f"{space.name}: no carrier on {', '.join(sorted(want - ready))}")
+                raise TwinError(
+                    f"{space.name}: carriers do not follow: {', '.join(sorted(want - ready) or sorted(alone))}"
+                )
             time.sleep(0.01)
 
     @staticmethod

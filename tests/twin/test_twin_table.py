@@ -216,6 +216,11 @@ ROWS: dict[str, dict[str, str]] = {
         "node": "node-1",
         "more": ECHO.replace("nodeName", "terminationGracePeriodSeconds: 0, nodeName"),
     },
+    "bridge-without-ports": {
+        "steps": ping("10.244.2.99") + ping("10.244.2.1"),
+        "cluster": "{nodes: 2, network: flat, underlay: switched}",
+        "node": "node-1",
+    },
     "windows-on-lo": {
         "steps": tcp("default/echo:7", send="v" * 1300, frm="default/echo")
         + tcp("default/echo:7", send="v" * 4000, frm="default/echo"),

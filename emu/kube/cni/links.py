@@ -34,6 +34,7 @@ def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool) -> Bridge:
     if found is None:
         address = random_mac(host.netns.clock, f"mac/{host.netns.name}")
         found = boot.bridge(host.netns, name, address, mtu or 1500)
+        found.carrier = False  # until it has a port
         host.disk.setdefault(_FLOATING, set()).add(name)
     if not isinstance(found, Bridge):
         raise failure(f'failed to create bridge "{name}": "{name}" already exists but is not a bridge')
