@@ -82,7 +82,8 @@ class Routing(RuleBasedStateMachine):
     @rule(device=st.sampled_from(DEVICES))
     def device_goes(self, device: Device) -> None:
         self.fib.remove_device(device)
-        self.naive.routes = [route for route in self.naive.routes if route.device is not device]
+        # an address stays local until it goes itself
+        self.naive.routes = [each for each in self.naive.routes if each.device is not device or each.kind == "local"]
 
     @rule(
         target=policies, priority=st.sampled_from((0, 100, 100, 40000)), table=st.sampled_from((MAIN_TABLE, 7, 99)),

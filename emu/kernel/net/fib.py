@@ -201,9 +201,9 @@ class Fib:
             self._compile()
 
     def remove_device(self, device: Any) -> None:
-        """Forget every route that leaves by a device (fib_sync_down_dev)."""
+        """Forget every route that leaves by a device (fib_sync_down_dev). Its addresses stay local until they go."""
         for table in self.tables.values():
-            for route in [each for each in table if each.device is device]:
+            for route in [each for each in table if each.device is device and each.kind != "local"]:
                 self.remove(route)
 
     def lookup(self, dst: int, src: int = 0, mark: int = 0, iif: str = "", oif: Any = None) -> Route | None:
