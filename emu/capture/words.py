@@ -130,10 +130,12 @@ REASONS = {
 }
 
 
-def decided_by(by: Any) -> str:
-    """What made a decision, in a line: a rule, a policy, a route, a neighbour, a connection."""
+def decided_by(by: Any, *, lines: bool = False) -> str:
+    """What made a decision, in a line: a rule (`lines`: and where its file says it), a policy, a route, a neighbour, a
+    connection."""
     if isinstance(by, Rule):
-        return f"{by.table} {by.chain} rule {by.number}: {by}"
+        line = f", line {by.line}" if lines else ""
+        return f"{by.table} {by.chain} rule {by.number}{line}: {by}"
     if isinstance(by, Policy):
         return f"the policy {by.verdict} of {by.table} {by.chain}"
     if isinstance(by, Route):

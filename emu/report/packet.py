@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from emu.capture.words import decided_by
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.report import Report
@@ -101,23 +102,13 @@ def ending(leg: Leg) -> str:
         return f"{text} by {leg.device}{hop}"
     if leg.word == DELIVERED:
         return f"{text} on the node itself"
-    by = _by(leg.by)
+    by = decided_by(leg.by, lines=True)
     why = next((entry.text for entry in reversed(leg.trail) if isinstance(entry, Note)), "")
     return text + (f" by {by}" if by else "") + (f": {why}" if leg.word == UNDECIDED and why else "")
 
 
 def _route(leg: Leg) -> Route | None:
     return next((entry for entry in reversed(leg.trail) if isinstance(entry, Route)), None)
-
-
-def _by(by: Any) -> str:
-    if isinstance(by, Rule):
-        return f"{by.table} {by.chain} rule {by.number}, line {by.line}: {by}"
-    if isinstance(by, Policy):
-        return f"the policy {by.verdict} of {by.table} {by.chain}"
-    if isinstance(by, Route):
-        return f"route {by.text()}"
-    return "" if by is None else str(by)
 
 
 def _end(addr: int, port: int) -> str:
@@ -162,7 +153,7 @@ def _told(entry: Any, detail: Detail) -> str:
                 return ""
             return f"{entry.table} {entry.chain} rule {entry.number}, line {entry.line}: {entry}"
         case Policy():
-            return _by(entry)
+            return decided_by(entry, lines=True)
         case Route():
             return f"route {entry.text()}"
         case Natted():
@@ -190,7 +181,7 @@ def _entry(entry: Any) -> dict[str, Any] | None:
         case Note():
             return {"note": entry.text}
         case Dropped():
-            return {"dropped": entry.reason, "by": _by(entry.by)}
+            return {"dropped": entry.reason, "by": decided_by(entry.by, lines=True)}
     return None
 
 
@@ -203,7 +194,7 @@ def _way(leg: Leg) -> dict[str, Any]:
         "outInterface": leg.device or None,
         "source": _end(src, sport),
         "destination": _end(dst, dport),
-        "by": _by(leg.by),
+        "by": decided_by(leg.by, lines=True),
         "line": leg.by.line if isinstance(leg.by, Rule) else None,
         "decisions": [told for entry in in_order(leg.trail) if (told := _entry(entry)) is not None],
     }

@@ -5,11 +5,12 @@ No match by itself. Must not know which protocol asks.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import Given, Test, Where
+from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where
 from emu.kernel.netfilter.matches.names import PROTOCOL_NAMES, SERVICES
 from emu.wire.frame import IP_OFFSET, Frame
 
@@ -88,3 +89,28 @@ def _test(ports: Ports, field: str) -> Test:
     if field == "dport":
         return lambda frame, state: (low <= frame.dport <= high) is not negated and not frame.frag & IP_OFFSET
     return lambda frame, state: (low <= frame.sport <= high) is not negated and not frame.frag & IP_OFFSET
+
+
+@dataclass(frozen=True, slots=True)
+class PortMatch(Match):
+    """A match on the two ports of one protocol, and nothing else."""
+
+    protocol: ClassVar[int]
+    options = OPTIONS
+    aliases = ALIASES
+    sport: Ports | None
+    dport: Ports | None
+
+    @classmethod
+    def build(cls, given: Options, where: Where) -> Self:
+        demand(cls.protocol, where)
+        return cls(parse(given.get("--sport")), parse(given.get("--dport")))
+
+    def tests(self) -> tuple[Test, ...]:
+        return tests(self.sport, self.dport)
+
+    def matches(self, frame: Frame, state: HookState) -> bool:
+        return all(test(frame, state) for test in self.tests())
+
+    def spec(self) -> str:
+        return " ".join(p.spell(o) for o, p in (("--sport", self.sport), ("--dport", self.dport)) if p is not None)
