@@ -78,6 +78,15 @@ spec: {nodeName: node-2, containers: [{name: sink}]}
 """
 
 
+NODEPORT_UDP = """apiVersion: v1
+kind: Service
+metadata: {name: cut}
+spec:
+  type: NodePort
+  clusterIP: 10.96.0.53
+  selector: {app: web}
+  ports: [{port: 53, targetPort: 53, protocol: UDP, nodePort: 30053}]
+"""
 # Pods that go at once: nobody wants to see the kernel wait for their grace period
 BRIEF = MANY.replace("spec: {containers", "spec: {terminationGracePeriodSeconds: 0, containers")
 
@@ -93,6 +102,11 @@ ROWS: dict[str, dict[str, str]] = {
     "tcp-sink": {"steps": tcp("default/sink:9", timeout="2s"), "more": SINK},
     "udp-fragments": {"steps": udp("default/echo:7", send="y" * 4000), "more": ECHO},
     "udp-fragments-same-node": {"steps": udp("default/web:53", send="y" * 4000), "node": "node-1"},
+    # by lo the datagram would fit; DNAT leads it to a link where it must be cut, and its socket lets it be
+    "udp-cut-behind-nodeport": {
+        "steps": udp("node/node-1:30053", send="y" * 3000, frm="node/node-1"),
+        "more": NODEPORT_UDP,
+    },
     "ping-fragments": {"steps": ping("default/web", size=3000)},
     "ping-sizes": {
         "steps": ping("default/web", size=0)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 MAX_DATAGRAM = 65535
+# frag_max_size of a datagram whose own socket lets it be cut in spite of its DF (skb->ignore_df, IP_PMTUDISC_WANT)
+IGNORE_DF = -2
 FORGOTTEN = -1  # frag_max_size of what was whole already when this namespace's IP got it from its bridge
 
 
@@ -33,7 +35,7 @@ def fragment(net: Netns, frame: Frame, route: Route) -> None:
     if frame.largest <= (min(mtu, largest) if largest > 0 else mtu):
         ip_output.finish(frame, route)
         return
-    if frame.df and (not largest or largest > mtu):
+    if frame.df and largest != IGNORE_DF and (not largest or largest > mtu):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
         return

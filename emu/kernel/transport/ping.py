@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
+from emu.kernel.net.fragment import IGNORE_DF
 from emu.kernel.net.route import heed
+from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.udp import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
@@ -69,10 +71,12 @@ class PingSocket:
         net.born += 1
         frame.route = route
         self.sent[seq] = net.clock.now
-        net.interruptible = not fits
+        if net.hooks.fns[LOCAL_OUT] and not self.forbid_fragments:
+            frame.frag_max_size = IGNORE_DF  # DNAT may lead it to a smaller link
+        net.interruptible = True
         failed = ip_output.local_out(net, frame)
-        net.clock.drain()
         net.interruptible = False
+        net.clock.drain()
         if failed:
             raise SocketError(getattr(errno, failed))
 

@@ -14,8 +14,10 @@ from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
+from emu.kernel.net.fragment import IGNORE_DF
 from emu.kernel.net.ip_input import told
 from emu.kernel.net.route import heed
+from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
@@ -126,10 +128,12 @@ class UdpSocket:
         frame.route = route
         if fits and device.offload:
             leave_checksum(frame)
-        net.interruptible = not fits
+        if net.hooks.fns[LOCAL_OUT]:
+            frame.frag_max_size = IGNORE_DF  # DNAT may lead it to a smaller link
+        net.interruptible = True
         failed = ip_output.local_out(net, frame)
-        net.clock.drain()
         net.interruptible = False
+        net.clock.drain()
         if failed:
             raise SocketError(getattr(errno, failed))
         return len(data)
