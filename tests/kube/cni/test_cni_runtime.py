@@ -197,9 +197,10 @@ def test_a_sandbox_gets_lo_too() -> None:
     runtime, attachment = Runtime(), machine()
     assert attachment.netns is not None
     attachment.netns.set_link("lo", up=False)
-    assert attachment.netns.addr_type(0x7F000001) != "LOCAL"
+    assert not attachment.netns.device("lo").up
     result = runtime.set_up(DBNET, attachment, CAPABILITIES)
     assert result.interfaces[2].name == "eth0"
+    assert attachment.netns.device("lo").up
     assert attachment.netns.addr_type(0x7F000001) == "LOCAL"
     assert runtime.cache["cni-loopback", "c0ffee", "lo"].result == {
         "cniVersion": "0.3.1",
