@@ -18,6 +18,7 @@ from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
+from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube import controllers, flow, target
 from emu.kube.address_book import names
@@ -362,7 +363,8 @@ class Cluster:
         """
         net = self.namespaces[where] if where in self.namespaces else self.netns(where)
         near = net.device(device)
-        ends = [near] if getattr(near, "peer", None) is None else [near, near.peer]  # type: ignore[attr-defined]  # only veths have one
+        far = near.peer if isinstance(near, Veth) else None
+        ends: list[Device] = [near] if far is None else [near, far]
         for end in ends:
             if down is not None:
                 end.net.set_carrier(end.name, on=not down)

@@ -11,6 +11,7 @@ from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
+from emu.kernel.net.fragment import FORGOTTEN
 from emu.kernel.net.peer import peer
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING, STOLEN
@@ -49,7 +50,7 @@ def receive(frame: Frame, device: Device) -> None:
         if frame.dst != dst:
             frame.route = None
     elif frame.frag_max_size:
-        frame.frag_max_size = -1  # IP begins with a clean control block: what br_netfilter noted there is lost
+        frame.frag_max_size = FORGOTTEN  # IP begins with a clean control block: what br_netfilter noted there is lost
     finish(net, frame, device)
 
 
