@@ -18,6 +18,10 @@ ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806
 ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
+# frag_max_size of what was whole already when a namespace's IP got it from its bridge, and of a datagram whose own
+# socket lets it be cut in spite of its DF (skb->ignore_df, IP_PMTUDISC_WANT)
+FORGOTTEN, IGNORE_DF = -1, -2
+
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 

@@ -16,16 +16,13 @@ from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.hooks import STOLEN, HookState, Verdict
 from emu.wire import icmp as wire_icmp
 from emu.wire.checksum import checksum
-from emu.wire.frame import IP_DF, IP_MF, IP_OFFSET, Frame
+from emu.wire.frame import IGNORE_DF, IP_DF, IP_MF, IP_OFFSET, Frame
 from emu.wire.rewrite import replace
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 MAX_DATAGRAM = 65535
-# frag_max_size of a datagram whose own socket lets it be cut in spite of its DF (skb->ignore_df, IP_PMTUDISC_WANT)
-IGNORE_DF = -2
-FORGOTTEN = -1  # frag_max_size of what was whole already when this namespace's IP got it from its bridge
 
 
 def fragment(net: Netns, frame: Frame, route: Route) -> None:

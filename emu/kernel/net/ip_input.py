@@ -11,14 +11,13 @@ from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.net.fragment import FORGOTTEN
 from emu.kernel.net.peer import peer
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING, STOLEN
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
 from emu.wire import ipv4
-from emu.wire.frame import OTHERHOST, Frame
+from emu.wire.frame import FORGOTTEN, OTHERHOST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns

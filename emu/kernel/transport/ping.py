@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.fragment import IGNORE_DF
 from emu.kernel.net.route import heed
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.udp import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.addr import ip4
-from emu.wire.frame import ICMP, IP_DF, Frame
+from emu.wire.frame import ICMP, IGNORE_DF, IP_DF, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns

@@ -14,7 +14,6 @@ from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fragment import IGNORE_DF
 from emu.kernel.net.ip_input import told
 from emu.kernel.net.route import heed
 from emu.kernel.netfilter.hooks import LOCAL_OUT
@@ -24,7 +23,7 @@ from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
-from emu.wire.frame import IP_DF, UDP, Frame
+from emu.wire.frame import IGNORE_DF, IP_DF, UDP, Frame
 from emu.wire.rewrite import leave_checksum
 
 if TYPE_CHECKING:
