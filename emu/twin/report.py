@@ -54,17 +54,18 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 equal, 1 different, 3 undecided."""
+        """0 equal, 1 different, 3 undecided. A flow without a frame (an OUTPUT rule drops it) was judged all the same: by
+        what the client's socket said, tables and counters."""
         if self.first is not None:
             return DIFFERENT
-        return UNDECIDED if self.undecided or not self.frames else EQUAL
+        return UNDECIDED if self.undecided or not self.flows else EQUAL
 
     def text(self) -> str:
         """For people: the first difference with both sides side by side, and how many more there are."""
         lines = [f"{self.scenario}: {len(self.flows)} flows, {self.frames} frames held against Linux {self.kernel}"]
         first = self.first
         if first is None:
-            lines.append("equal" if self.frames else "nothing was compared")
+            lines.append("equal" if self.flows else "nothing was compared")
         else:
             flow, difference = first
             every = list(self.differences)

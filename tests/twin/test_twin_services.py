@@ -63,6 +63,8 @@ ROWS = {
     "from a node": tcp(N3, "203.0.113.101:80") + tcp(N1, "198.51.100.1:80") + tcp(N3, "svc/cluster:80"),
     "external policy local": tcp(OUT, "203.0.113.102:80") + tcp(C, "203.0.113.102:80") + tcp(N3, "203.0.113.102:80"),
     "external policy local, none there": tcp(OUT, "node/node-3:30082", ", timeout: 500ms"),
+    # its own rules drop it: no frame anywhere, and what counts is counted
+    "internal policy local, none there": tcp(N3, "svc/itp:80", ", timeout: 500ms"),
     "internal policy local": tcp(N1, "svc/itp:80") + tcp(C, "svc/itp:80", ", timeout: 500ms"),
     "hairpin": tcp("default/web-1", "svc/cluster:80") * 4,
     "rejected": tcp(C, "svc/nobody:80") + tcp(OUT, "node/node-1:30084") + tcp(OUT, "203.0.113.104:80"),
