@@ -14,7 +14,7 @@ from emu.kernel.transport.tcp_data import ack_check, enter_quickack_mode, queue_
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn_ack, time_wait_segment
 from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, TS_LENGTH, Segment, reset_for
 from emu.kernel.transport.tcp_output import push, send_ack, sync_mss, timestamp, transmit_syn
-from emu.kernel.transport.tcp_sock import TcpSock
+from emu.kernel.transport.tcp_sock import INIT_CWND, TcpSock
 from emu.kernel.transport.tcp_states import Event
 from emu.kernel.transport.tcp_window import init_buffer_space
 
@@ -106,7 +106,7 @@ def _syn_sent(tp: TcpSock, segment: Segment, now_ns: int) -> None:
         if tp.ts_ok:
             tp.advmss -= TS_LENGTH
         handle_ack(tp, segment, segment.seq, ack, now_ns)
-        _established(tp, now_ns, "rcv SYN,ACK")
+        _established(tp, segment, now_ns, "rcv SYN,ACK")
         send_ack(tp, now_ns)
         push(tp, now_ns)
         return
@@ -117,7 +117,12 @@ def _syn_sent(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     transmit_syn(tp, now_ns)
 
 
-def _established(tp: TcpSock, now_ns: int, event: Event) -> None:
+def _needless(tp: TcpSock, segment: Segment) -> bool:
+    """Does `segment` echo the first SYN (or SYN-ACK), so that it was not lost? (tcp_try_undo_spurious_syn)"""
+    return tp.ts_ok and segment.ts is not None and segment.ts[1] == timestamp(tp, tp.lsndtime)
+
+
+def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event) -> None:
     tp.go(event)
     tp.pushed_seq = tp.write_seq
     tp.snd_sml = tp.snd_una
@@ -125,8 +130,8 @@ def _established(tp: TcpSock, now_ns: int, event: Event) -> None:
         tp.rcv_wnd = min(tp.rcv_wnd, 0xFFFF)
     sync_mss(tp)
     init_buffer_space(tp, now_ns)
-    if tp.total_retrans > 1:
-        tp.cwnd = 1
+    # one SYN lost forgives Linux, whatever the timeout did to the window (RFC 5681 section 3.1, tcp_init_transfer)
+    tp.cwnd = 1 if tp.total_retrans > 1 and not _needless(tp, segment) else INIT_CWND
     tp.ca_state = "open"
     tp.lrcvtime = tp.lsndtime = now_ns
     tp.retrans_stamp = 0
@@ -171,7 +176,7 @@ def _establish_child(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     tp.rcv_tstamp = now_ns
     tp.snd_wnd = segment.window << tp.snd_wscale
     tp.max_window = max(tp.max_window, tp.snd_wnd)
-    _established(tp, now_ns, "rcv ACK of SYN")
+    _established(tp, segment, now_ns, "rcv ACK of SYN")
     _synchronized(tp, segment, now_ns)
 
 
@@ -261,7 +266,7 @@ def _acknowledged(tp: TcpSock, segment: Segment, seq: int, end_seq: int, now_ns:
     """Steps of the state machine that an ACK takes. False: the segment is done with."""
     state = tp.state
     if state == "SYN_RECV":  # simultaneous open
-        _established(tp, now_ns, "rcv ACK of SYN")
+        _established(tp, segment, now_ns, "rcv ACK of SYN")
         tp.snd_wnd = segment.window if segment.flags & SYN else segment.window << tp.snd_wscale
         tp.max_window = max(tp.max_window, tp.snd_wnd)
         sync_mss(tp)
