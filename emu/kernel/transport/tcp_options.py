@@ -75,12 +75,13 @@ NO_OPTIONS: Final = Options()
 
 
 def bursts(segments: list[Segment]) -> list[list[Segment]]:
-    """What was sent at once, as the buffers that it was to the sender: runs of segments that were cut from one."""
+    """What was sent at once, as the buffers that it was to the sender: runs of segments that were cut from one. PSH ends
+    a run."""
     runs: list[list[Segment]] = []
     for segment in segments:
         last = runs[-1][-1] if runs else None
-        if last is not None and segment.burst and last.burst and (last.seq + last.length) & MASK == segment.seq:
-            if len(last.payload) == len(runs[-1][0].payload):
+        if last is not None and segment.burst and last.burst and not last.flags & PSH:
+            if (last.seq + last.length) & MASK == segment.seq and len(last.payload) == len(runs[-1][0].payload):
                 runs[-1].append(segment)
                 continue
         runs.append([segment])
@@ -91,6 +92,21 @@ def joined(burst: list[Segment]) -> Segment:
     """A burst as the one buffer that it is (GSO), for a device to cut."""
     payload, flags = b"".join(segment.payload for segment in burst), burst[-1].flags
     return replace(burst[0], payload=payload, flags=flags, gso_size=len(burst[0].payload))
+
+
+def coalesced(tail: Segment, segment: Segment) -> bool:
+    """Add `segment` to `tail`, the last that waits for a socket, if both bring no bytes and say the same but for their
+    numbers: acknowledgements that came during a call are taken as one (tcp_add_backlog)."""
+    if tail.payload or segment.payload or segment.seq != (tail.seq + tail.length) & MASK:
+        return False
+    if (tail.flags | segment.flags) & (SYN | RST) or not tail.flags & segment.flags & ACK:
+        return False
+    if tail.ts != segment.ts or tail.sack != segment.sack:
+        return False
+    tail.flags |= segment.flags
+    if (segment.ack - tail.ack) & MASK < 1 << 31:
+        tail.ack, tail.window = segment.ack, segment.window
+    return True
 
 
 def options_bytes(segment: Segment) -> bytes:

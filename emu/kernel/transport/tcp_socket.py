@@ -19,6 +19,7 @@ from emu.kernel.transport.tcp import TcpEndpoint
 from emu.kernel.transport.tcp_options import (
     Segment,
     bursts,
+    coalesced,
     joined,
 )
 from emu.kernel.transport.udp import Endpoint, IcmpError
@@ -134,7 +135,6 @@ class TcpSocket:
         self._sync_mss(endpoint)
         self._owned = True
         self.carry_out(endpoint.write(data, self.net.clock.now))
-        self.net.clock.drain()
         self._release()
         return len(data)
 
@@ -210,10 +210,10 @@ class TcpSocket:
 
     def take(self, segment: Segment) -> None:
         """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog)."""
-        if self._owned:
-            self._backlog.append(segment)
-        else:
+        if not self._owned:
             self.on_segment(segment)
+        elif not self._backlog or not coalesced(self._backlog[-1], segment):
+            self._backlog.append(segment)
 
     def on_segment(self, segment: Segment) -> None:
         """A segment of this connection came."""
@@ -246,6 +246,8 @@ class TcpSocket:
             self._emit_bursts(segments)
         elif segments:
             self._emit(segments[0])
+            if self._owned:
+                self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
         deadline = endpoint.deadline
@@ -286,10 +288,10 @@ class TcpSocket:
             self.carry_out(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
-        """release_sock: do what had to wait for the end of a call."""
-        self._owned = False
+        """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
         while self._backlog:
             self.on_segment(self._backlog.popleft())
+        self._owned = False
         mtu, self._deferred = self._deferred, 0
         if mtu:
             self.mtu_reduced(mtu)
