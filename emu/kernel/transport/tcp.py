@@ -184,17 +184,17 @@ class TcpEndpoint:
     def read(self, size: int, now_ns: int) -> tuple[bytes, list[Segment]]:
         """recv(2): up to `size` bytes in order (b"": none now, or `eof`), and the window update that reading may cause."""
         tp = self._tp
-        parts: list[bytes] = []
+        parts: list[bytes | bytearray] = []
         left = size
         while left and tp.receive_queue:
-            payload, charge = tp.receive_queue[0]
+            skb = tp.receive_queue[0]
             offset = tp.receive_offset
-            piece = payload[offset : offset + left]
+            piece = skb.data[offset : offset + left]
             parts.append(piece)
             left -= len(piece)
-            if offset + len(piece) == len(payload):
+            if offset + len(piece) == len(skb.data):
                 tp.receive_queue.popleft()
-                tp.rmem_alloc -= charge
+                tp.rmem_alloc -= skb.truesize
                 tp.receive_offset = 0
             else:
                 tp.receive_offset = offset + len(piece)
@@ -290,7 +290,7 @@ class TcpEndpoint:
     def readable(self) -> int:
         """How many bytes `read` could give now."""
         tp = self._tp
-        return sum(len(payload) for payload, _ in tp.receive_queue) - tp.receive_offset
+        return sum(len(skb.data) for skb in tp.receive_queue) - tp.receive_offset
 
     @property
     def eof(self) -> bool:

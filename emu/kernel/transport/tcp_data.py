@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from emu.kernel.transport.tcp_output import send_ack, send_delayed_ack
-from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MAX_QUICKACKS, TcpSock, truesize
+from emu.kernel.transport.tcp_rmem import RxSkb
+from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MAX_QUICKACKS, Early, TcpSock
 from emu.kernel.transport.tcp_window import grow_window, measure_rcv_mss, measure_rcv_rtt, offered_window
 
 
@@ -25,10 +26,10 @@ def enter_quickack_mode(tp: TcpSock) -> None:
     tp.ato_ns = ATO_MIN_NS
 
 
-def data_received(tp: TcpSock, length: int, pushed: bool, now_ns: int) -> None:
+def data_received(tp: TcpSock, skb: RxSkb, truesize: int, pushed: bool, now_ns: int) -> None:
     """Bookkeeping of one payload (tcp_event_data_recv): delayed-ACK estimate, segment size, window growth."""
     tp.ack_scheduled = True
-    measure_rcv_mss(tp, length, pushed)
+    measure_rcv_mss(tp, skb, pushed)
     measure_rcv_rtt(tp, now_ns)
     if not tp.ato_ns:
         incr_quickack(tp)
@@ -42,8 +43,7 @@ def data_received(tp: TcpSock, length: int, pushed: bool, now_ns: int) -> None:
         elif gap > tp.rto_ns:
             incr_quickack(tp)  # the sender was long silent: it will slow-start
     tp.lrcvtime = now_ns
-    if length >= 128:
-        grow_window(tp, length)
+    grow_window(tp, skb, truesize)
 
 
 def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: bool, now_ns: int) -> None:
@@ -61,23 +61,24 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
         enter_quickack_mode(tp)
         tp.ack_scheduled = True
         return
+    skb = RxSkb(payload, tp.rcv_cut, tp.rcv_gso_size)
     if seq > tp.rcv_nxt:
+        measure_rcv_mss(tp, skb, pushed)
         tp.ack_scheduled = True
-        _queue_out_of_order(tp, seq, end_seq, payload, fin)
-        if payload and len(payload) >= 128:
-            grow_window(tp, len(payload))
+        _queue_out_of_order(tp, seq, end_seq, skb, fin)
         return
     if seq < tp.rcv_nxt:
         if tp.sack_ok:
             tp.dsack = (seq, tp.rcv_nxt)
-        payload = payload[tp.rcv_nxt - seq :]
+        skb.data = payload[tp.rcv_nxt - seq :]
         if not tp.receive_window:
             enter_quickack_mode(tp)
             tp.ack_scheduled = True
             return
-    _append(tp, payload)
-    if payload:
-        data_received(tp, len(payload), pushed, now_ns)
+    if skb.data:
+        truesize = skb.payload_truesize
+        _append(tp, skb)
+        data_received(tp, skb, truesize, pushed, now_ns)
     if fin:
         fin_received(tp)
     if tp.ofo:
@@ -88,13 +89,15 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
         tp.sack_blocks = [block for block in tp.sack_blocks if block[0] > tp.rcv_nxt] if tp.ofo else []
 
 
-def _append(tp: TcpSock, payload: bytes, charge: int = 0) -> None:
-    if not payload:
-        return
-    charge = charge or truesize(len(payload), tp.rcv_cut, tp.rcv_gso_size)
-    tp.receive_queue.append((payload, charge))
-    tp.rmem_alloc += charge
-    tp.rcv_nxt += len(payload)
+def _append(tp: TcpSock, skb: RxSkb) -> None:
+    """To the end of the receive queue: into the last buffer there, if that takes it (tcp_queue_rcv)."""
+    queue = tp.receive_queue
+    tp.rcv_nxt += len(skb.data)
+    more = queue[-1].join(skb) if queue else None
+    if more is None:
+        queue.append(skb)
+        more = skb.truesize
+    tp.rmem_alloc += more
     if "data" not in tp.events:
         tp.events.append("data")
 
@@ -109,14 +112,13 @@ def fin_received(tp: TcpSock) -> None:
         tp.pingpong = max(tp.pingpong, tp.config.pingpong_thresh)
     elif tp.state in ("FIN_WAIT1", "FIN_WAIT2"):
         tp.go("rcv FIN")
-    tp.rmem_alloc -= sum(charge for *_, charge in tp.ofo)
+    tp.rmem_alloc -= sum(piece.skb.truesize for piece in tp.ofo)
     tp.ofo.clear()
     tp.events.append("eof")
 
 
-def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, payload: bytes, fin: bool) -> None:
-    """Keep it until the gap before it is filled, and report it first (RFC 2018 section 4)."""
-    queue = tp.ofo
+def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, skb: RxSkb, fin: bool) -> None:
+    """Keep it until the gap before it is filled, and report it first (RFC 2018 section 4, tcp_data_queue_ofo)."""
     left, right = seq, end_seq
     for start, end in _islands(tp):
         if start <= seq and end_seq <= end:
@@ -126,21 +128,31 @@ def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, payload: bytes, fin
             return
         if start <= right and left <= end:
             left, right = min(left, start), max(right, end)
-    charge = truesize(len(payload), tp.rcv_cut, tp.rcv_gso_size)
-    queue.insert(bisect_right(queue, seq, key=lambda piece: piece[0]), (seq, end_seq, payload, fin, charge))
-    tp.rmem_alloc += charge
+    before = next((piece for piece in tp.ofo if piece.end_seq == seq and not piece.fin), None)
+    truesize = skb.payload_truesize
+    more = before.skb.join(skb) if before is not None else None
+    if before is not None and more is not None:
+        before.end_seq, before.fin = end_seq, fin
+        grown = truesize
+    else:
+        tp.ofo.insert(bisect_right(tp.ofo, seq, key=lambda piece: piece.seq), Early(seq, end_seq, skb, fin))
+        grown = skb.truesize
+        skb.condense()
+        more = skb.truesize
     if tp.sack_ok:
         _report(tp, left, right)
+        grow_window(tp, skb, grown)  # without SACK the ACKs must stay duplicates
+    tp.rmem_alloc += more
 
 
 def _islands(tp: TcpSock) -> list[tuple[int, int]]:
     """The contiguous ranges of the out-of-order queue."""
     islands: list[tuple[int, int]] = []
-    for seq, end, *_ in tp.ofo:
-        if islands and seq <= islands[-1][1]:
-            islands[-1] = (islands[-1][0], max(end, islands[-1][1]))
+    for piece in tp.ofo:
+        if islands and piece.seq <= islands[-1][1]:
+            islands[-1] = (islands[-1][0], max(piece.end_seq, islands[-1][1]))
         else:
-            islands.append((seq, end))
+            islands.append((piece.seq, piece.end_seq))
     return islands
 
 
@@ -150,13 +162,16 @@ def _report(tp: TcpSock, left: int, right: int) -> None:
 
 
 def _join_out_of_order(tp: TcpSock) -> None:
-    while tp.ofo and tp.ofo[0][0] <= tp.rcv_nxt:
-        seq, end_seq, payload, fin, charge = tp.ofo.pop(0)
-        tp.rmem_alloc -= charge
-        if end_seq <= tp.rcv_nxt:
+    while tp.ofo and tp.ofo[0].seq <= tp.rcv_nxt:
+        piece = tp.ofo.pop(0)
+        skb = piece.skb
+        tp.rmem_alloc -= skb.truesize
+        if piece.end_seq <= tp.rcv_nxt:
             continue
-        _append(tp, payload[tp.rcv_nxt - seq :], charge)
-        if fin:
+        skb.data = skb.data[tp.rcv_nxt - piece.seq :]
+        if skb.data:
+            _append(tp, skb)
+        if piece.fin:
             fin_received(tp)
 
 

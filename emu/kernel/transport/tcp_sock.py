@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from emu.kernel.transport.seqnum import MASK
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment
+from emu.kernel.transport.tcp_rmem import RxSkb
 from emu.kernel.transport.tcp_states import Event, State, next_state
 
 MS: Final = 1_000_000
@@ -30,8 +31,6 @@ INIT_CWND: Final = 10
 INFINITE_SSTHRESH: Final = 0x7FFFFFFF
 REORDERING: Final = 3
 GSO_MAX: Final = 65536 - 1 - 320
-SKB_OVERHEAD: Final = 832  # what an sk_buff with a short head costs beyond its payload
-SKB_HEAD: Final = 256 + 320  # sk_buff and skb_shared_info of a segment cut by software GSO
 
 Timer: TypeAlias = Literal["", "retransmit", "tail loss probe", "reordering", "zero window probe"]
 Recovery: TypeAlias = Literal["open", "disorder", "recovery", "loss"]
@@ -85,16 +84,14 @@ class Skb:
         return self.seq + len(self.data) + (self.flags & 1) + (self.flags >> 1 & 1)
 
 
-def truesize(length: int, cut: bool = False, gso_size: int = 0) -> int:
-    """What a received payload of `length` bytes is charged to the receive buffer.
+@dataclass(slots=True)
+class Early:
+    """A piece of the out-of-order queue; `end_seq` counts its FIN."""
 
-    Linux charges the sender's allocation; measured on veth: 2304 for a full Ethernet segment (cut by software GSO into
-    a 2 KiB block), length + 832 for a lone small one. `cut`: it was part of a larger burst;
-    `gso_size`: it is one, in the sender's pages.
-    """
-    if gso_size or (length <= 1200 and not cut):
-        return length + SKB_OVERHEAD
-    return (1 << (length + 511).bit_length()) + 256
+    seq: int
+    end_seq: int
+    skb: RxSkb
+    fin: bool
 
 
 class TcpSock:
@@ -176,10 +173,9 @@ class TcpSock:
         self.rcvbuf = config.rmem[1]
         self.rmem_alloc = 0
         self.scaling_ratio = 128  # of 256: how much of the buffer is payload
-        self.receive_queue: deque[tuple[bytes, int]] = deque()  # payload and what it is charged
+        self.receive_queue: deque[RxSkb] = deque()
         self.receive_offset = 0
-        # seq, end_seq, payload, FIN, what it is charged; sorted by seq
-        self.ofo: list[tuple[int, int, bytes, bool, int]] = []
+        self.ofo: list[Early] = []  # sorted by seq
         self.rcv_cut = False  # the segment that comes in was cut from a burst
         self.rcv_gso_size = 0  # or is one still, of segments of so many bytes
         self.sack_blocks: list[tuple[int, int]] = []  # newest first

@@ -7,7 +7,8 @@ window fields a kernel sent. A window once announced is never taken back. Knows 
 from __future__ import annotations
 
 from emu.kernel.transport.tcp_options import MAX_WSCALE
-from emu.kernel.transport.tcp_sock import INIT_CWND, MIN_MSS, MSS_DEFAULT, TcpSock, truesize
+from emu.kernel.transport.tcp_rmem import RxSkb
+from emu.kernel.transport.tcp_sock import INIT_CWND, MIN_MSS, MSS_DEFAULT, TcpSock
 
 
 def select_initial_window(tp: TcpSock, mss: int) -> None:
@@ -98,16 +99,17 @@ def set_window_clamp(tp: TcpSock, value: int) -> None:
         tp.rcv_ssthresh = max(tp.rcv_ssthresh, min(tp.rcv_wnd, value))
 
 
-def measure_rcv_mss(tp: TcpSock, length: int, pushed: bool) -> None:
-    """Guess the peer's segment size from a payload of `length`; small ones mark the end of a write (tcp_measure_rcv_mss)."""
+def measure_rcv_mss(tp: TcpSock, skb: RxSkb, pushed: bool) -> None:
+    """Guess the peer's segment size from what came; small ones mark the end of a write (tcp_measure_rcv_mss)."""
     last, tp.last_seg_size = tp.last_seg_size, 0
-    whole, length = length, tp.rcv_gso_size or length
+    length = tp.rcv_gso_size or skb.length
     if length >= tp.rcv_mss:
         if length != tp.rcv_mss:
-            ratio = min(max((whole << 8) // truesize(whole, tp.rcv_cut, tp.rcv_gso_size), 1), 255)
+            ratio = min(max((skb.length << 8) // skb.truesize, 1), 255)
             if ratio != tp.scaling_ratio:
                 tp.scaling_ratio = ratio
                 set_window_clamp(tp, tp.full_space)
+                tp.rcvq_space = min(tp.rcvq_space, tp.window_clamp)
         tp.rcv_mss = min(length, tp.advmss)
         if length == tp.rcv_mss and pushed:
             tp.ack_pushed = True
@@ -122,23 +124,23 @@ def measure_rcv_mss(tp: TcpSock, length: int, pushed: bool) -> None:
     tp.ack_pushed = True
 
 
-def grow_window(tp: TcpSock, length: int) -> None:
-    """Offer more after a payload of `length` bytes, as far as the buffer has room (tcp_grow_window)."""
+def grow_window(tp: TcpSock, skb: RxSkb, truesize: int) -> None:
+    """Offer more after a payload that cost `truesize`, as far as the buffer has room (tcp_grow_window)."""
     room = min(tp.window_clamp, tp.space) - tp.rcv_ssthresh
-    if room <= 0:
+    if room <= 0 or skb.length < 128:
         return
-    if tp.win_from_space(truesize(length, tp.rcv_cut, tp.rcv_gso_size)) <= length:
+    if tp.win_from_space(truesize) <= skb.length:
         more = 2 * tp.advmss
     else:
-        more = _grow_small(tp, length)
+        more = _grow_small(tp, skb.length, truesize)
     if more:
-        tp.rcv_ssthresh += min(room, max(more, 2 * length))
+        tp.rcv_ssthresh += min(room, max(more, 2 * skb.length))
         tp.quick |= 1
 
 
-def _grow_small(tp: TcpSock, length: int) -> int:
+def _grow_small(tp: TcpSock, length: int, truesize: int) -> int:
     """A payload that costs more than it brings may still grow a window that is far below its maximum."""
-    cost = tp.win_from_space(truesize(length, tp.rcv_cut, tp.rcv_gso_size)) >> 1
+    cost = tp.win_from_space(truesize) >> 1
     window = tp.win_from_space(tp.config.rmem[2]) >> 1
     while tp.rcv_ssthresh <= window:
         if cost <= length:
