@@ -240,6 +240,35 @@ ROWS: dict[str, dict[str, str]] = {
         + tcp("default/echo:7", send="v" * 4000, frm="default/echo"),
         "more": ECHO,
     },
+    # more than an initial window; the network loses what each row says after a warm-up
+    "stream": {"steps": tcp("default/echo:7", send="v" * 20000), "more": ECHO},
+    **{
+        f"stream-{name}-lost": {
+            "steps": ping("default/echo") * 2
+            + f"- link: {{node: node-1, lose: {lost}}}\n"
+            + tcp("default/echo:7", send="v" * size, timeout="9s"),
+            "more": ECHO,
+        }
+        for name, lost, size in (
+            ("syn", [0], 20000),
+            ("syns", [0, 1], 2896),
+            ("ack", [1], 20000),
+            ("data", [1, 2, 3], 2896),
+        )
+    },
+    **{
+        f"stream-narrowed-to-{mtu}-at-{where.split()[1]}": {
+            "steps": f"- link: {{{where}, mtu: {mtu}}}\n" + tcp("default/echo:7", send="v" * size),
+            "more": ECHO,
+        }
+        for where, mtu, size in (
+            ("node: node-2", 1300, 1448),
+            ("node: node-2", 1400, 20000),
+            ("node: node-1", 600, 8000),
+            ("pod: default/echo", 1300, 4000),
+            ("pod: default/client", 9000, 1448),
+        )
+    },
     "big-udp-service": {"steps": udp("svc/web:53", send="w" * 3000)},
 }
 

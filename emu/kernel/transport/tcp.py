@@ -146,7 +146,7 @@ class TcpEndpoint:
         if lost:
             if tp.ca_state != "loss":
                 tp.high_seq = tp.snd_nxt
-                tp.ssthresh = max(tp.cwnd >> 1, 2)
+                tp.ssthresh = max(tp.ssthresh, (tp.cwnd >> 1) + (tp.cwnd >> 2))  # tcp_current_ssthresh: no congestion
                 tp.prior_ssthresh, tp.undo_marker = 0, False
                 tp.ca_state = "loss"
             tcp_recovery.retransmit_lost(tp, now_ns)

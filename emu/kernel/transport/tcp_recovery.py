@@ -7,6 +7,7 @@ what an ACK said.
 from __future__ import annotations
 
 from emu.kernel.transport.seqnum import expand
+from emu.kernel.transport.tcp_options import PSH
 from emu.kernel.transport.tcp_output import rearm_rto
 from emu.kernel.transport.tcp_retransmit import retransmit
 from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, REORDERING, Skb, TcpSock
@@ -255,15 +256,30 @@ def retransmit_lost(tp: TcpSock, now_ns: int) -> None:
         return
     armed = False
     index = 0
+    run: list[Skb] = []
     while index < len(tp.rtx_queue) and tp.in_flight < tp.cwnd:  # `retransmit` may cut or join what follows
         skb = tp.rtx_queue[index]
         index += 1
         if not skb.lost or skb.retrans or skb.sacked:
             continue
+        if not (run and skb.burst and run[-1].end_seq == skb.seq):
+            _end_run(tp, run)
         if not retransmit(tp, skb, now_ns):
             break
+        run.append(skb)
         if tp.ca_state == "recovery":
             tp.prr_out += 1
         armed = armed or skb is tp.rtx_queue[0]
+    _end_run(tp, run)
+    if index < len(tp.rtx_queue):
+        tp.rtx_queue[index].burst = False  # whatever is sent next of this buffer is a buffer of its own
     if armed and tp.xmit_timer != "reordering":
         rearm_rto(tp, now_ns)
+
+
+def _end_run(tp: TcpSock, run: list[Skb]) -> None:
+    """Pieces of one buffer go as one, and several of them end with PSH as every burst does."""
+    if len(run) > 1:
+        run[-1].flags |= PSH
+        tp.out[-1].flags |= PSH
+    run.clear()
