@@ -32,9 +32,7 @@ def segments(frame: Frame) -> list[Frame]:
         buf[l4 + 4 : l4 + 8] = ((seq + start) & 0xFFFFFFFF).to_bytes(4, "big")
         if start + size < len(payload):
             buf[l4 + 13] &= ~(FIN | PSH)
-        piece = frame.clone()
-        if made and piece.trail is not None:
-            piece.trail.clear()
+        piece = frame.clone()  # what happened to the whole is told of each
         replace(piece, buf)
         piece.gso_size, piece.burst = 0, True
         complete_checksum(piece)

@@ -93,7 +93,9 @@ class Device:
 
     def without_offload(self, frame: Frame) -> None:
         """validate_xmit_skb: do in software what this device does not do."""
-        for piece in segments(frame):
+        pieces = segments(frame)
+        self.net.copied += len(pieces) - 1
+        for piece in pieces:
             self.xmit(piece)
 
     def receive(self, frame: Frame) -> None:

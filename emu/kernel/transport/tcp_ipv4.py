@@ -85,11 +85,11 @@ class Tcp:
         """What we announce: the route's MTU (before any DNAT) less 40."""
         return min(self.mtu(route), MAX_PACKET) - 40
 
-    def offloads(self, socket: TcpSocket) -> bool:
-        """Does the device that a connection's segments leave by cut them? (sk_can_gso with NETIF_F_TSO)"""
+    def joins(self, socket: TcpSocket) -> bool:
+        """Does a burst go down the stack as one packet? It does (sk_can_gso): whoever sends it off cuts it; not by lo."""
         assert socket.remote is not None
         route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr)
-        return route is not None and route.kind != "local" and bool(route.device.offload)
+        return route is not None and route.kind != "local"
 
     def mtu(self, route: Route) -> int:
         device = self.net.devices["lo"] if route.kind == "local" else route.device
@@ -121,7 +121,9 @@ class Tcp:
         )  # fmt: skip
         net.born += 1
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
-        if route.device.offload and sock is not None and (not segment.stateless or segment.flags & SYN):
+        if segment.gso_size or (
+            route.device.offload and sock is not None and (not segment.stateless or segment.flags & SYN)
+        ):
             leave_checksum(frame)
             frame.gso_size = segment.gso_size
         ip_output.local_out(net, frame)

@@ -318,10 +318,10 @@ class TcpSocket:
         self._tcp.ports.release(self.port, self)
 
     def _emit_bursts(self, segments: list[Segment]) -> None:
-        """Send several segments: as few packets where the device cuts them; in a call, burst by burst as far as each comes."""
-        offloads = self._tcp.offloads(self)
+        """Send several segments: a burst as one packet, which a device cuts; in a call, burst by burst as far as each comes."""
+        joins = self._tcp.joins(self)
         for burst in bursts(segments):
-            if offloads and len(burst) > 1:
+            if joins and len(burst) > 1:
                 self._emit(joined(burst), len(burst))
             else:
                 for segment in burst:
