@@ -126,7 +126,7 @@ ROWS: dict[str, dict[str, str]] = {
         "more": np(),
     },
     "nodeport-local": {
-        "steps": tcp("node/node-1:30080", frm="external", timeout="1s") + tcp("node/node-2:30080", frm="external"),
+        "steps": tcp("node/node-1:30080", frm="external", timeout="500ms") + tcp("node/node-2:30080", frm="external"),
         "more": np("externalTrafficPolicy: Local"),
     },
     "nodeport-from-pod": {"steps": tcp("node/node-1:30080") + tcp("node/node-2:30080"), "more": np()},
