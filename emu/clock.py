@@ -17,15 +17,21 @@ from typing import Any
 US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
+# Timers of the kernel's wheel that are due this close together share a slot (4 ms and more), most likely
+SLOT_NS = MS
 
 
 class Timer:
-    """A call due at `due_ns`. `cancel` forgets it; a fired or cancelled timer is not `pending`."""
+    """A call due at `due_ns`. `cancel` forgets it; a fired or cancelled timer is not `pending`.
 
-    __slots__ = ("due_ns", "order", "call", "background")
+    `wheel`: it is one of the kernel's timer wheel, where the last to enter a slot is the first to leave it."""
 
-    def __init__(self, due_ns: int, order: int, call: Callable[[], None], background: bool) -> None:
-        self.due_ns, self.order, self.background = due_ns, order, background
+    __slots__ = ("due_ns", "order", "call", "background", "wheel")
+
+    def __init__(
+        self, due_ns: int, order: int, call: Callable[[], None], background: bool, wheel: bool = False
+    ) -> None:
+        self.due_ns, self.order, self.background, self.wheel = due_ns, order, background, wheel
         self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
@@ -78,10 +84,10 @@ class Clock:
         earlier script left over."""
         self.random(purpose).scripted = deque(values)
 
-    def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
+    def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False, wheel: bool = False) -> Timer:
         """Call `call()` at `due_ns` (now, if that is past). A background timer does not keep `run` going."""
         self._order += 1
-        timer = Timer(max(due_ns, self.now), self._order, call, background)
+        timer = Timer(max(due_ns, self.now), self._order, call, background, wheel)
         heapq.heappush(self._timers, timer)
         return timer
 
@@ -119,8 +125,23 @@ class Clock:
             self._fire(heapq.heappop(timers))
 
     def _fire(self, timer: Timer) -> None:
-        call, timer.call = timer.call, None
-        if call is not None:
-            self.now = max(self.now, timer.due_ns)
-            call()
-            self.drain()
+        for each in self._slot(timer) if timer.wheel else (timer,):
+            call, each.call = each.call, None
+            if call is not None:
+                self.now = max(self.now, each.due_ns)
+                call()
+        self.drain()
+
+    def _slot(self, timer: Timer) -> list[Timer]:
+        """The wheel's timers that are due together with `timer`, the last that was started first: a slot is a list that is
+        filled at its head, and all of it runs before anything that it sends arrives (expire_timers)."""
+        timers, end_ns = self._timers, timer.due_ns + SLOT_NS
+        slot: list[Timer] = [timer]
+        others: list[Timer] = []
+        while timers and timers[0].due_ns <= end_ns:
+            each = heapq.heappop(timers)
+            (slot if each.wheel else others).append(each)
+        for each in others:
+            heapq.heappush(timers, each)
+        slot.sort(key=lambda each: -each.order)
+        return slot

@@ -256,6 +256,16 @@ ROWS: dict[str, dict[str, str]] = {
             ("data", [1, 2, 3], 2896),
         )
     },
+    # two timers are due in one slot of the kernel's wheel: that of the SYN, and, started later, that of the SYN-ACK
+    **{
+        f"stream-{len(lost)}-syn-acks-lost": {
+            "steps": ping("default/echo") * 2
+            + f"- link: {{node: node-2, lose: {lost}}}\n"
+            + tcp("default/echo:7", send="v" * 2896, timeout="9s"),
+            "more": ECHO,
+        }
+        for lost in ([0], [0, 1])
+    },
     **{
         f"stream-narrowed-to-{mtu}-at-{where.split()[1]}": {
             "steps": f"- link: {{{where}, mtu: {mtu}}}\n" + tcp("default/echo:7", send="v" * size),

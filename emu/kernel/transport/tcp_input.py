@@ -122,7 +122,7 @@ def _needless(tp: TcpSock, segment: Segment) -> bool:
     return tp.ts_ok and segment.ts is not None and segment.ts[1] == timestamp(tp, tp.lsndtime)
 
 
-def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event) -> None:
+def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event, *, timed_out: bool = True) -> None:
     tp.go(event)
     tp.pushed_seq = tp.write_seq
     tp.snd_sml = tp.snd_una
@@ -131,7 +131,7 @@ def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event) -> No
     sync_mss(tp)
     init_buffer_space(tp, now_ns)
     # one SYN lost forgives Linux, whatever the timeout did to the window (RFC 5681 section 3.1, tcp_init_transfer)
-    tp.cwnd = 1 if tp.total_retrans > 1 and not _needless(tp, segment) else INIT_CWND
+    tp.cwnd = 1 if tp.total_retrans > 1 and timed_out and not _needless(tp, segment) else INIT_CWND
     tp.ca_state = "open"
     tp.lrcvtime = tp.lsndtime = now_ns
     tp.retrans_stamp = 0
@@ -145,6 +145,7 @@ def _request(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     if flags & (SYN | RST | ACK) == SYN and seq == tp.irs:  # the SYN again: our answer was lost
         if not ack_limited(tp, now_ns):
             syn_ack(tp, now_ns)
+            tp.total_retrans += 1
             tp.start_xmit_timer("retransmit", now_ns + (tp.config.timeout_init_ns << tp.retransmits))
         return
     if flags & ACK and not flags & RST and segment.ack != tp.wire(tp.iss + 1):
@@ -171,12 +172,12 @@ def _establish_child(tp: TcpSock, segment: Segment, now_ns: int) -> None:
         tp.advmss -= TS_LENGTH
     if not tp.total_retrans:
         rtt_sample(tp, max(now_ns - tp.lsndtime, 1))
-    tp.retransmits = 0
+    timed_out, tp.retransmits = bool(tp.retransmits), 0
     tp.last_oow_ack = None
     tp.rcv_tstamp = now_ns
     tp.snd_wnd = segment.window << tp.snd_wscale
     tp.max_window = max(tp.max_window, tp.snd_wnd)
-    _established(tp, segment, now_ns, "rcv ACK of SYN")
+    _established(tp, segment, now_ns, "rcv ACK of SYN", timed_out=timed_out)
     _synchronized(tp, segment, now_ns)
 
 

@@ -260,7 +260,9 @@ class TcpSocket:
             self._timer = None
             self._bury()
         elif deadline is not None:
-            self._timer = self.net.clock.call_at(deadline, self._on_deadline, background=endpoint.time_waiting)
+            self._timer = self.net.clock.call_at(
+                deadline, self._on_deadline, background=endpoint.time_waiting, wheel=True
+            )
 
     def _on_deadline(self) -> None:
         endpoint = self._live()
