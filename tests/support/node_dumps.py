@@ -1,16 +1,32 @@
-"""The dumps in tests/data/iptables-dumps: a node for the emulator, and the packets to try on it."""
+"""Dumps of nodes, those in tests/data/iptables-dumps and in the folder that EMU_DUMPS names: a node for the emulator,
+and the packets to try on it.
+
+Packets are those of NAME.packets; where there is no such file they are drawn from what the rules speak of.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import re
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
+from random import Random
 
 from emu.cli.dumps import packet
-from emu.report.fate import Ask
+from emu.errors import InputError
+from emu.report.fate import Ask, usable
 from emu.report.node import Node, read_node
+from emu.wire.addr import Prefix, ip4_text
 
 DATA = Path(__file__).parents[1] / "data" / "iptables-dumps"
-NAMES = sorted(path.stem for path in DATA.glob("*.rules"))
+FOLDERS = [DATA, *(Path(each) for each in os.environ.get("EMU_DUMPS", "").split(os.pathsep) if each)]
+PATHS = {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.rules"))}
+NAMES = sorted(PATHS)
+# packets for a dump that brings none of its own
+DRAWN = int(40 * float(os.environ.get("EMU_EXAMPLES") or 1))
+STRANGER = "198.51.100.9"  # RFC 5737: somebody outside
+UNNAMED = "198.18"  # RFC 2544: hosts that no rule has heard of
 
 
 @dataclass(frozen=True)
@@ -26,14 +42,17 @@ class Dump:
     asks: tuple[Ask, ...]
 
     def node(self) -> Node:
-        return read_node(
+        node = read_node(
             self.rules, ipset=self.ipset, routes=self.routes, policy=self.ip_rules, addresses=self.addresses
         )
+        for ask in self.asks:  # interfaces and routes that only a packet asks for
+            usable(node, ask)
+        return node
 
 
 def read(name: str) -> Dump:
     def text(ending: str) -> str:
-        path = DATA / f"{name}.{ending}"
+        path = PATHS[name].with_name(f"{name}.{ending}")
         return path.read_text() if path.exists() else ""
 
     lines = [line.split() for line in text("packets").splitlines() if line and not line.startswith("#")]
@@ -42,7 +61,7 @@ def read(name: str) -> Dump:
         word = "" if device == "-" else device
         port = 40000 + number
         asks.append(packet(f"{source}:{port}", target, device=word, uid=int(uid[0]) if uid else 0))
-    return Dump(
+    dump = Dump(
         name,
         text("rules"),
         text("routes.json"),
@@ -51,3 +70,51 @@ def read(name: str) -> Dump:
         text("addresses.json"),
         tuple(asks),
     )
+    return dump if asks else replace(dump, asks=drawn(dump))
+
+
+def drawn(dump: Dump) -> tuple[Ask, ...]:
+    """Packets that a dump's rules have an opinion on: every address and port that they name, from whom and by which
+    interfaces they name, and from somebody outside; always the same ones. Who sends from where stays so."""
+    random = Random(dump.name)
+    rules = [line for line in dump.rules.splitlines() if line.startswith("-A")]
+    targets: dict[str, None] = {}
+    sources: dict[str, None] = {STRANGER: None}
+    devices: dict[str, None] = {"eth0": None}
+    for line in rules:
+        where = _hosts(re.findall(r"(?:^|[^!]) -d (\S+)|--to-destination ([\d.]+)", line))
+        proto = next(iter(re.findall(r" -p (tcp|udp|icmp)", line)), "tcp")
+        ports = re.findall(r"--dports? (\d+)|--to-destination [\d.]+:(\d+)", line) or [("80", "")]
+        for host, port in product(where or [STRANGER], ports):
+            if where or " --dport" in line:
+                number = "" if proto == "icmp" else f":{port[0] or port[1]}"
+                targets[f"{host}{number}/{proto}"] = None
+        sources.update(dict.fromkeys(_hosts(re.findall(r" -s (\S+)", line))))
+        devices.update(dict.fromkeys(name.replace("+", "0") for name in re.findall(r" -i (\S+)", line)))
+    devices.pop("lo", None)
+    for host in [target.partition("/")[0].partition(":")[0] for target in targets]:
+        sources[host] = None
+    behind = {source: random.choice(list(devices)) for source in sources}
+    for place, device in enumerate(devices):  # and somebody behind each interface, whom no rule knows by address
+        host = f"{UNNAMED}.{place}.9"
+        behind[host] = device
+        sources[host] = targets[f"{host}:80/tcp"] = targets[f"{host}/icmp"] = None
+    pairs = [(source, target) for source, target in product(sources, targets) if not target.startswith(source)]
+    node, asks = dump.node(), []
+    for place, (source, target) in enumerate(random.sample(pairs, min(DRAWN, len(pairs)))):
+        ask = packet(f"{source}:{40000 + place}", target, device=behind[source])
+        try:
+            asks.append(usable(node, ask))
+        except InputError:
+            continue  # nothing leads there
+    return tuple(asks)
+
+
+def _hosts(found: list[str] | list[tuple[str, ...]]) -> list[str]:
+    """An address of each network that is a pod's, a node's or a Service's: no loopback, no multicast."""
+    hosts = []
+    for each in found:
+        prefix = Prefix.parse(each if isinstance(each, str) else next(part for part in each if part))
+        if 0 < prefix.net >> 24 < 224 and prefix.net >> 24 != 127:
+            hosts.append(ip4_text(prefix.net if prefix.length == 32 else prefix.net + 9))
+    return hosts
