@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
 
 from twins import agrees, needs_twin, scenario
@@ -286,3 +288,7 @@ ROWS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("name", ROWS)
 def test_the_kernel_agrees(name: str) -> None:
     agrees(scenario(**ROWS[name]), "table")
+
+
+def test_the_page_counts_the_rows() -> None:
+    assert f"| {len(ROWS)} rows |" in resources.files("emu.twin").joinpath("FIDELITY.md").read_text()
