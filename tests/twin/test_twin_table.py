@@ -171,6 +171,17 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": ping("node/node-2"),
         "cluster": "{nodes: 2, sysctls: {net.ipv4.icmp_echo_ignore_all: 1}}",
     },
+    "cutting-allowed": {
+        "steps": tcp("node/node-2:9090", frm="node/node-1")
+        + tcp("node/node-2:9091", frm="node/node-1")
+        + udp("node/node-2:9", frm="node/node-1")
+        + ping("node/node-2", frm="node/node-1")
+        + "- link: {node: node-2, mtu: 1300}\n"
+        + udp("default/echo:7", send="u" * 1400, frm="node/node-1")
+        + tcp("default/echo:7", send="t" * 1400, frm="node/node-1"),
+        "more": HOSTNET + "---\n" + ECHO,
+        "cluster": "{nodes: 2, sysctls: {net.ipv4.ip_no_pmtu_disc: 1}}",
+    },
     "send-ttl1": {
         "steps": send("IP(dst='10.244.2.2', ttl=1)/UDP(sport=5, dport=53)/'x'")
         + send("IP(dst='10.244.2.2', ttl=2)/ICMP(id=3)")

@@ -37,12 +37,13 @@ class PingSocket:
     """One run of ping: its identifier, the answers and errors that came. Replies are matched by identifier."""
 
     __slots__ = (
-        "_ping", "addr", "errors", "flow", "forbid_fragments", "ident", "net", "on_readable", "replies", "sent", "ttl",
+        "_ping", "addr", "dont_fragment", "errors", "flow", "forbid_fragments", "ident", "net", "on_readable", "replies", "sent", "ttl",
     )  # fmt: skip
 
     def __init__(self, ping: Ping, ident: int, flow: int = 0) -> None:
         self._ping, self.net, self.ident, self.flow = ping, ping.net, ident, flow
         self.addr = self.ttl = 0
+        self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.forbid_fragments = False  # ping -M do
         self.sent: dict[int, int] = {}
         self.replies: list[EchoReply] = []
@@ -59,7 +60,7 @@ class PingSocket:
             raise SocketError(errno.EACCES)
         device = net.devices["lo"] if route.kind == "local" else route.device
         fits = len(data) + 28 <= (route.mtu or device.mtu)
-        whole = fits and not route.mtu_locked
+        whole = fits and self.dont_fragment and not route.mtu_locked
         if not fits and self.forbid_fragments:
             raise SocketError(errno.EMSGSIZE)
         frame = wire.build(

@@ -113,11 +113,13 @@ class Tcp:
         route, _source, failed = ip_output.route_output(net, dst, src)
         if route is None or failed:
             return
+        # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
+        whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
         frame = wire.build(
             self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
             window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
             ttl=net.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
-            frag=0 if route.mtu_locked else IP_DF,
+            frag=IP_DF if whole else 0,
         )  # fmt: skip
         net.born += 1
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
@@ -184,7 +186,7 @@ class Tcp:
             listener,
         )
         child.ident = self.random.randrange(0x10000)
-        child.nodelay = listener.nodelay
+        child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(
             self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,

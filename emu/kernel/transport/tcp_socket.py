@@ -40,7 +40,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "endpoint", "errors", "flow",
+        "_backlog", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
         "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
@@ -56,6 +56,7 @@ class TcpSocket:
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
         self.nodelay = self.closed = self.confirm_neighbour = False
+        self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # segments that wait for a neighbour

@@ -66,7 +66,7 @@ class UdpSocket:
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
         self.ttl = 0
-        self.dont_fragment = True
+        self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.broadcast = False  # SO_BROADCAST
         self.closed = False
 
