@@ -201,14 +201,16 @@ class Udp:
             socket.on_readable()
 
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
-        """udp_err: fatal errors reach connected sockets; every error is noted with the socket."""
+        """udp_err: fatal errors reach connected sockets; every error is noted with the socket, a redirect is none."""
         socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if socket is None:
             socket = self.ports.lookup(quoted.src, quoted.sport)
             if socket is None:
                 return
-        socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         heed(net, quoted, kind, code, info)
+        if kind == wire_icmp.REDIRECT:
+            return  # the routes' business, no error
+        socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         told_errno = meaning(kind, code)
         # a connected socket hears of a packet too large: it might want to send less (udp_err)
         fatal = told_errno is not None and (told_errno[1] or (is_frag_needed(kind, code) and socket.dont_fragment))
