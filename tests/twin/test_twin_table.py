@@ -234,6 +234,18 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/client", size=1400, frm="external"),
         "more": ECHO,
     },
+    # the node's bridge has no port, so the network leads the datagram in a circle; a redirect tells the socket nothing
+    "redirect-is-no-error": {
+        "steps": udp("10.244.1.99:7", send="r" * 3000, frm="node/node-2", connected="false", timeout="1s"),
+        "cluster": "{nodes: 3, underlay: switched}",
+        "pods": "\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: node-3, containers: [{name: p}]}\n",
+    },
+    # a way of 60 ms: two segments a buffer, whatever the window allows
+    "stream-over-a-slow-proxy": {
+        "steps": tcp("default/echo:7", send="v" * 12000, timeout="6s"),
+        "cluster": "{nodes: 2, network: flat}",
+        "more": ECHO,
+    },
     "to-everybody": {"steps": send("IP(dst='255.255.255.255')/UDP(sport=5, dport=53)/'x'")},
     "last-port-of-a-bridge": {
         "steps": ping("default/echo")

@@ -89,7 +89,7 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     if segment.sack and tp.sack_ok:
         tagged, sack_sent = recovery.sack_tag(tp, segment.sack, ack, prior_una, now_ns)
     acked, first_sent = _clean_rtx_queue(tp, ack, now_ns)
-    _measure(tp, segment, first_sent if first_sent >= 0 else sack_sent, advanced, now_ns)
+    measure(tp, segment, first_sent if first_sent >= 0 else sack_sent, advanced, now_ns)
     queue = tp.rtx_queue
 
     duplicate = not advanced and not segment.payload and not window_changed and not segment.flags & SYN
@@ -127,7 +127,7 @@ def _clean_rtx_queue(tp: TcpSock, ack: int, now_ns: int) -> tuple[int, int]:
     return acked, -1 if doubtful else first_sent
 
 
-def _measure(tp: TcpSock, segment: Segment, sent_ns: int, advanced: bool, now_ns: int) -> None:
+def measure(tp: TcpSock, segment: Segment, sent_ns: int, advanced: bool, now_ns: int) -> None:
     """One round-trip sample: from the send time, else (Karn) from the echoed timestamp."""
     if sent_ns >= 0:
         rtt_sample(tp, now_ns - sent_ns)

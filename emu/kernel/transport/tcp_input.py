@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from emu.kernel.transport.seqnum import expand
-from emu.kernel.transport.tcp_ack import ACCEPTED, TOO_OLD, UNSENT, handle_ack, rtt_sample
+from emu.kernel.transport.tcp_ack import ACCEPTED, TOO_OLD, UNSENT, handle_ack, measure
 from emu.kernel.transport.tcp_data import ack_check, enter_quickack_mode, queue_payload
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn_ack, time_wait_segment
 from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, TS_LENGTH, Segment, reset_for
@@ -170,8 +170,7 @@ def _establish_child(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     tp.mini = False
     if tp.ts_ok:
         tp.advmss -= TS_LENGTH
-    if not tp.total_retrans:
-        rtt_sample(tp, max(now_ns - tp.lsndtime, 1))
+    measure(tp, segment, -1 if tp.total_retrans else tp.lsndtime, True, now_ns)
     timed_out, tp.retransmits = bool(tp.retransmits), 0
     tp.last_oow_ack = None
     tp.rcv_tstamp = now_ns

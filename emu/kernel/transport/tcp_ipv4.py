@@ -207,7 +207,8 @@ class Tcp:
         socket = self.connections.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if socket is None or socket.endpoint is None:
             return
-        socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
+        if kind != wire_icmp.REDIRECT:
+            socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         endpoint, now = socket.endpoint, net.clock.now
         l4 = quoted.l4
         seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")

@@ -249,7 +249,7 @@ def _should_defer(tp: TcpSock, skb: Skb, quota: int, mss: int, now_ns: int) -> b
         return False
     in_flight = tp.in_flight
     limit = min(tp.wnd_end - skb.seq, (tp.cwnd - in_flight) * mss)
-    if limit >= GSO_MAX // mss * mss or (skb is not tp.write_queue[-1] and limit >= len(skb.data)):
+    if limit >= _tso_segs(tp, mss) * mss or (skb is not tp.write_queue[-1] and limit >= len(skb.data)):
         return False
     divisor = tp.config.tso_win_divisor
     if limit >= min(tp.snd_wnd, tp.cwnd * mss) // divisor:
@@ -267,6 +267,22 @@ def _split_point(tp: TcpSock, skb: Skb, mss: int, quota: int, nagle: int) -> int
         return most
     partial = needed % mss
     return needed - partial if _nagle_holds(tp, partial != 0, nagle) else needed
+
+
+def _tso_segs(tp: TcpSock, mss: int) -> int:
+    """How many segments one buffer may hold: about a millisecond's worth, at least two; on a short way any number.
+
+    Of Linux's tcp_tso_autosize and tcp_update_pacing_rate, with the sysctls' defaults.
+    """
+    if not tp.srtt_ns:
+        return GSO_MAX // mss
+    ratio = 200 if tp.cwnd < tp.ssthresh >> 1 else 120
+    rate = mss * max(tp.cwnd, len(tp.rtx_queue)) * ratio * 10_000_000 // tp.srtt_ns  # bytes a second
+    size = rate >> 10
+    halvings = tp.min_rtt_ns // 1000 >> 9
+    if tp.min_rtt_ns and halvings < 32:
+        size += 65536 >> halvings
+    return max(min(size, GSO_MAX) // mss, 2)
 
 
 def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) -> bool:
@@ -294,7 +310,7 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
             if not push_one and _should_defer(tp, skb, quota, mss, now_ns):
                 limited = True
                 break
-            limit = max(_split_point(tp, skb, mss, min(quota, GSO_MAX // mss), nagle), mss)
+            limit = max(_split_point(tp, skb, mss, min(quota, _tso_segs(tp, mss)), nagle), mss)
         if size > limit:
             queue.appendleft(split(skb, limit))
             queue[1] = skb
