@@ -157,7 +157,7 @@ class Normaliser:
             return f"TCP {sport}>{dport} seq={self._sequence(seq)}", "q"
         ack, offset, flags, window = struct.unpack_from("!IBBH", payload, 8)
         header = (offset >> 4) * 4
-        if flags & SYN and not quoted and seq not in self._isns:
+        if flags & SYN and seq not in self._isns:
             self._isns.append(seq)
         isn = self._nearest(seq)
         names = "".join(letter for bit, letter in FLAGS if flags & bit)
