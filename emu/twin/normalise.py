@@ -157,13 +157,17 @@ class Normaliser:
             return f"TCP {sport}>{dport} seq={self._sequence(seq)}", "q"
         ack, offset, flags, window = struct.unpack_from("!IBBH", payload, 8)
         header = (offset >> 4) * 4
-        if flags & SYN and seq not in self._isns:
+        known = seq in self._isns
+        if flags & SYN and not quoted and not known:
             self._isns.append(seq)
-        isn = self._nearest(seq)
+        # a SYN that a rule rejected is seen in the quote only: near another connection's beginning it is by chance
+        alone = bool(flags & SYN) and quoted and not known
+        isn = None if alone else self._nearest(seq)
+        told_seq = self._symbol("seq", seq) if alone else self._sequence(seq)
         names = "".join(letter for bit, letter in FLAGS if flags & bit)
         told_ack = self._sequence(ack) if flags & ACK else str(ack)
         data = f"len={size - header}" if quoted else payload_text(payload[header:])
-        text = f"TCP {sport}>{dport} [{names}] seq={self._sequence(seq)} ack={told_ack} win={window} {data}"
+        text = f"TCP {sport}>{dport} [{names}] seq={told_seq} ack={told_ack} win={window} {data}"
         if header > 20:
             text += f" <{','.join(self._options(payload[20:header]))}>"
         if struct.unpack_from("!H", payload, 18)[0]:
