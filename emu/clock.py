@@ -108,7 +108,7 @@ class Clock:
         self.drain()
         timers = self._timers
         while timers and timers[0].due_ns <= end_ns:
-            self._fire(heapq.heappop(timers))
+            self._fire(heapq.heappop(timers), end_ns)
         self.now = max(self.now, end_ns)
 
     def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
@@ -122,20 +122,24 @@ class Clock:
                     return
                 if until is None and all(t.background or t.call is None for t in timers):
                     return
-            self._fire(heapq.heappop(timers))
+            self._fire(heapq.heappop(timers), limit_ns)
 
-    def _fire(self, timer: Timer) -> None:
-        for each in self._slot(timer) if timer.wheel else (timer,):
+    def _fire(self, timer: Timer, last_ns: int | None) -> None:
+        if timer.call is None:
+            return
+        for each in self._slot(timer, last_ns) if timer.wheel else (timer,):
             call, each.call = each.call, None
             if call is not None:
                 self.now = max(self.now, each.due_ns)
                 call()
         self.drain()
 
-    def _slot(self, timer: Timer) -> list[Timer]:
-        """The wheel's timers that are due together with `timer`, the last that was started first: a slot is a list that is
-        filled at its head, and all of it runs before anything that it sends arrives (expire_timers)."""
+    def _slot(self, timer: Timer, last_ns: int | None) -> list[Timer]:
+        """The wheel's timers that are due together with `timer` (and by `last_ns`), the last that was started first: a slot
+        is a list that is filled at its head, and all of it runs before anything that it sends arrives (expire_timers)."""
         timers, end_ns = self._timers, timer.due_ns + SLOT_NS
+        if last_ns is not None:
+            end_ns = min(end_ns, last_ns)
         slot: list[Timer] = [timer]
         others: list[Timer] = []
         while timers and timers[0].due_ns <= end_ns:
