@@ -26,7 +26,7 @@ def enter_quickack_mode(tp: TcpSock) -> None:
     tp.ato_ns = ATO_MIN_NS
 
 
-def data_received(tp: TcpSock, skb: RxSkb, truesize: int, pushed: bool, now_ns: int) -> None:
+def data_received(tp: TcpSock, skb: RxSkb, pushed: bool, now_ns: int) -> None:
     """Bookkeeping of one payload (tcp_event_data_recv): delayed-ACK estimate, segment size, window growth."""
     tp.ack_scheduled = True
     measure_rcv_mss(tp, skb, pushed)
@@ -43,7 +43,7 @@ def data_received(tp: TcpSock, skb: RxSkb, truesize: int, pushed: bool, now_ns: 
         elif gap > tp.rto_ns:
             incr_quickack(tp)  # the sender was long silent: it will slow-start
     tp.lrcvtime = now_ns
-    grow_window(tp, skb, truesize)
+    grow_window(tp, skb, skb.payload_truesize)
 
 
 def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: bool, now_ns: int) -> None:
@@ -76,9 +76,8 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
             tp.ack_scheduled = True
             return
     if skb.data:
-        truesize = skb.payload_truesize
         _append(tp, skb)
-        data_received(tp, skb, truesize, pushed, now_ns)
+        data_received(tp, skb, pushed, now_ns)
     if fin:
         fin_received(tp)
     if tp.ofo:
@@ -129,19 +128,17 @@ def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, skb: RxSkb, fin: bo
         if start <= right and left <= end:
             left, right = min(left, start), max(right, end)
     before = next((piece for piece in tp.ofo if piece.end_seq == seq and not piece.fin), None)
-    truesize = skb.payload_truesize
     more = before.skb.join(skb) if before is not None else None
-    if before is not None and more is not None:
-        before.end_seq, before.fin = end_seq, fin
-        grown = truesize
-    else:
-        tp.ofo.insert(bisect_right(tp.ofo, seq, key=lambda piece: piece.seq), Early(seq, end_seq, skb, fin))
-        grown = skb.truesize
-        skb.condense()
-        more = skb.truesize
     if tp.sack_ok:
         _report(tp, left, right)
-        grow_window(tp, skb, grown)  # without SACK the ACKs must stay duplicates
+        # without SACK the ACKs must stay duplicates
+        grow_window(tp, skb, skb.truesize if more is None else skb.payload_truesize)
+    if before is not None and more is not None:
+        before.end_seq, before.fin = end_seq, fin
+    else:
+        tp.ofo.insert(bisect_right(tp.ofo, seq, key=lambda piece: piece.seq), Early(seq, end_seq, skb, fin))
+        skb.condense()
+        more = skb.truesize
     tp.rmem_alloc += more
 
 

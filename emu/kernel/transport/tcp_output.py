@@ -243,13 +243,13 @@ def _nagle_holds(tp: TcpSock, partial: bool, nagle: int) -> bool:
     )
 
 
-def _should_defer(tp: TcpSock, skb: Skb, quota: int, mss: int, now_ns: int) -> bool:
+def _should_defer(tp: TcpSock, skb: Skb, most: int, mss: int, now_ns: int) -> bool:
     """Wait for the next ACK to send a larger burst (tcp_tso_should_defer)."""
     if tp.ca_state in ("recovery", "loss") or not tp.rtx_queue or skb.flags & FIN or now_ns - tp.lsndtime > MS:
         return False
     in_flight = tp.in_flight
     limit = min(tp.wnd_end - skb.seq, (tp.cwnd - in_flight) * mss)
-    if limit >= _tso_segs(tp, mss) * mss or (skb is not tp.write_queue[-1] and limit >= len(skb.data)):
+    if limit >= most * mss or (skb is not tp.write_queue[-1] and limit >= len(skb.data)):
         return False
     divisor = tp.config.tso_win_divisor
     if limit >= min(tp.snd_wnd, tp.cwnd * mss) // divisor:
@@ -307,10 +307,11 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
             if held and nagle != NAGLE_PUSH:
                 break
         else:
-            if not push_one and _should_defer(tp, skb, quota, mss, now_ns):
+            most = _tso_segs(tp, mss)
+            if not push_one and _should_defer(tp, skb, most, mss, now_ns):
                 limited = True
                 break
-            limit = max(_split_point(tp, skb, mss, min(quota, _tso_segs(tp, mss)), nagle), mss)
+            limit = max(_split_point(tp, skb, mss, min(quota, most), nagle), mss)
         if size > limit:
             queue.appendleft(split(skb, limit))
             queue[1] = skb

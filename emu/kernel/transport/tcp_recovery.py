@@ -265,14 +265,15 @@ def retransmit_lost(tp: TcpSock, now_ns: int) -> None:
         if not (run and skb.burst and run[-1].end_seq == skb.seq):
             _end_run(tp, run)
         if not retransmit(tp, skb, now_ns):
+            index -= 1
             break
         run.append(skb)
         if tp.ca_state == "recovery":
             tp.prr_out += 1
         armed = armed or skb is tp.rtx_queue[0]
-    _end_run(tp, run)
-    if index < len(tp.rtx_queue):
+    if run and index < len(tp.rtx_queue):
         tp.rtx_queue[index].burst = False  # whatever is sent next of this buffer is a buffer of its own
+    _end_run(tp, run)
     if armed and tp.xmit_timer != "reordering":
         rearm_rto(tp, now_ns)
 
