@@ -92,14 +92,13 @@ def drawn(dump: Dump) -> tuple[Ask, ...]:
         sources.update(dict.fromkeys(_hosts(re.findall(r" -s (\S+)", line))))
         devices.update(dict.fromkeys(name.replace("+", "0") for name in re.findall(r" -i (\S+)", line)))
     devices.pop("lo", None)
-    for host in [target.partition("/")[0].partition(":")[0] for target in targets]:
-        sources[host] = None
+    sources.update(dict.fromkeys(_host(target) for target in targets))
     behind = {source: random.choice(list(devices)) for source in sources}
     for place, device in enumerate(devices):  # and somebody behind each interface, whom no rule knows by address
         host = f"{UNNAMED}.{place}.9"
         behind[host] = device
         sources[host] = targets[f"{host}:80/tcp"] = targets[f"{host}/icmp"] = None
-    pairs = [(source, target) for source, target in product(sources, targets) if not target.startswith(source)]
+    pairs = [(source, target) for source, target in product(sources, targets) if _host(target) != source]
     node, asks = dump.node(), []
     for place, (source, target) in enumerate(random.sample(pairs, min(DRAWN, len(pairs)))):
         ask = packet(f"{source}:{40000 + place}", target, device=behind[source])
@@ -108,6 +107,10 @@ def drawn(dump: Dump) -> tuple[Ask, ...]:
         except InputError:
             continue  # nothing leads there
     return tuple(asks)
+
+
+def _host(target: str) -> str:
+    return target.partition("/")[0].partition(":")[0]
 
 
 def _hosts(found: list[str] | list[tuple[str, ...]]) -> list[str]:

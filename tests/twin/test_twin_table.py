@@ -240,7 +240,7 @@ ROWS: dict[str, dict[str, str]] = {
         "cluster": "{nodes: 3, underlay: switched}",
         "pods": "\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: node-3, containers: [{name: p}]}\n",
     },
-    # a way of 60 ms: two segments a buffer, whatever the window allows
+    # proxies let the handshake wait, so that the way is long: two segments a buffer, whatever the window allows
     "stream-over-a-slow-proxy": {
         "steps": tcp("default/echo:7", send="v" * 12000, timeout="6s"),
         "cluster": "{nodes: 2, network: flat}",
