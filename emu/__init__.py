@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emu.kernel.netfilter.table import Tables
     from emu.kube.api.loader import load
     from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
-    from emu.kube.flow import Flow, Outcome
+    from emu.kube.flow.flow import Flow, Outcome
     from emu.lab import Lab
     from emu.scenario.run import Run, run
     from emu.scenario.script import Scenario
@@ -34,8 +34,8 @@ _WHERE = {
     "ClusterConfig": "emu.kube.cluster",
     "NodeConfig": "emu.kube.cluster",
     "load": "emu.kube.api.loader",
-    "Flow": "emu.kube.flow",
-    "Outcome": "emu.kube.flow",
+    "Flow": "emu.kube.flow.flow",
+    "Outcome": "emu.kube.flow.flow",
     # the parts by themselves
     "Lab": "emu.lab",
     "Netns": "emu.kernel.net.netns",

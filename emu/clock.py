@@ -17,6 +17,8 @@ from typing import Any
 US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
+# Virtual time starts at 0; as a date that is 2020-01-01T00:00:00Z, so that Wireshark shows sane dates.
+EPOCH_NS = 1_577_836_800 * SECOND
 # Timers of the kernel's wheel that are due this close together share a slot (4 ms and more), most likely
 SLOT_NS = MS
 

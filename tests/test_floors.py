@@ -17,11 +17,8 @@ FLOORS = (
     "kernel.net",
     "kernel.transport | kernel.tunnel",
     "kernel.boot | kube.store",
-    "kube.cni | kube.proxy | kube.policy | kube.dns | kube.controllers | kube.scheduler | apps | capture",
-    (
-        "kube.cluster kube.plan kube.address_book kube.loops kube.kubelet kube.node kube.underlay kube.target kube.flow"
-        " kube.naming kube.resolver kube.resolv_conf | lab"
-    ),
+    "kube.cni | kube.proxy | kube.policy | kube.controllers | kube.scheduler | apps | capture",
+    "kube.cluster kube.plan kube.dns kube.front_ends kube.loops kube.timing kube.node kube.underlay kube.flow kube.networks | lab",
     "scenario",
     "report",
     "twin | testing",
@@ -108,8 +105,8 @@ def test_imports_only_from_below(path: Path) -> None:
         ("emu/kernel/link/veth.py", "from emu.kernel.netfilter import hooks", False),
         ("emu/kernel/link/veth.py", "from emu.kernel import sysctl", True),
         ("emu/kernel/link/veth.py", "from emu.kernel import net", False),
-        ("emu/kube/proxy/iptables.py", "from emu.kube.cni import bridge", False),
-        ("emu/kube/cluster.py", "from emu.kube.kubelet import Kubelet", True),
+        ("emu/kube/proxy/iptables/compile.py", "from emu.kube.cni import bridge", False),
+        ("emu/kube/cluster.py", "from emu.kube.node.kubelet import Kubelet", True),
         ("emu/wire/frame.py", "from emu.clock import US", False),
         ("emu/craft.py", "from emu.wire.frame import Frame", True),
         ("emu/wire/frame.py", "from emu.errors import InputError", True),

@@ -13,7 +13,8 @@ from struct import Struct, pack
 from typing import BinaryIO
 
 from emu.capture.atomic import whole_file
-from emu.capture.pcapng import EPOCH_NS, LINKTYPE_ETHERNET, SNAP_LENGTH
+from emu.capture.pcapng import LINKTYPE_ETHERNET, SNAP_LENGTH
+from emu.clock import EPOCH_NS
 
 NANOSECOND_MAGIC = 0xA1B23C4D
 _record = Struct("<IIII").pack

@@ -14,10 +14,9 @@ from struct import Struct, pack
 from typing import BinaryIO
 
 from emu.capture.atomic import whole_file
+from emu.clock import EPOCH_NS
 from emu.wire.addr import BROADCAST_MAC
 
-# Virtual time starts at 0; on file that is 2020-01-01T00:00:00Z, so that Wireshark shows sane dates.
-EPOCH_NS = 1_577_836_800 * 1_000_000_000
 SNAP_LENGTH = 262_144
 LINKTYPE_ETHERNET = 1
 HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", "emu 0.1.0"

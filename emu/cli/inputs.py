@@ -40,7 +40,7 @@ def cluster_of(
 
 def qualified(text: str, namespace: str) -> str:
     """An endpoint with the namespace of `-n` where it names none: `client`, `pod/client`, `svc/web:80`."""
-    from emu.kube.target import by_name
+    from emu.kube.flow.ends import by_name
 
     if by_name(text) is not None:
         return text

@@ -20,23 +20,25 @@ from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
-from emu.kube import controllers, flow, target
-from emu.kube.address_book import names
+from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
-from emu.kube.cni.networks import Network, load_network
-from emu.kube.flow import Flow
-from emu.kube.kubelet import Kubelet
+from emu.kube.dns.resolver import BOTH
+from emu.kube.dns.setup import Names
+from emu.kube.flow import ends as target
+from emu.kube.flow import flow
+from emu.kube.flow.ends import Target
+from emu.kube.flow.flow import Flow
+from emu.kube.flow.names import names
 from emu.kube.loops import Loops
-from emu.kube.naming import Names
-from emu.kube.node import Node, Sandbox
+from emu.kube.networks.network import Network, load_network
+from emu.kube.node.kubelet import Kubelet
+from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
-from emu.kube.resolver import BOTH
 from emu.kube.store import Store
-from emu.kube.target import Target
-from emu.kube.underlay import Underlay
+from emu.kube.underlay.underlay import Underlay
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers

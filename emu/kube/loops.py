@@ -7,26 +7,26 @@ Deleted pods stay for their grace period. Must not know flows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from emu.apps.healthcheck import HealthCheck
-from emu.capture.pcapng import EPOCH_NS
-from emu.clock import MS, SECOND, Timer
+from emu.clock import EPOCH_NS, SECOND, Timer
 from emu.errors import InputError
 from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
-from emu.kube.node import Node
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.front_ends import front_ends
+from emu.kube.node.node import Node
+from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.proxier import Proxier
 from emu.kube.proxy.services import Snapshot
 from emu.kube.scheduler import schedule
-from emu.wire.addr import ip4, ip4_text
+from emu.kube.timing import Timing
+from emu.wire.addr import ip4_text
 
 if TYPE_CHECKING:
     from emu.kube.cluster import Cluster
@@ -34,16 +34,6 @@ if TYPE_CHECKING:
 ROUNDS = 200  # more passes than any chain of owners needs
 OF_SLICES = frozenset(("Pod", "Service", "Node", "Endpoints", "EndpointSlice"))
 OF_PROXIES = frozenset(("Service", "Node", "EndpointSlice"))
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long news takes. `watch_ns`: from a change to whoever watches it. `endpoint_updates_batch_ns`: how long the
-    EndpointSlice controller waits for further changes of pods (--endpointslice-updates-batch-period, 0 by default).
-    """
-
-    watch_ns: int = 5 * MS
-    endpoint_updates_batch_ns: int = 0
 
 
 class Loops:
@@ -202,41 +192,3 @@ class _Configuration:
             zone=obj.zone if obj is not None else "",
             node_addresses=tuple(ip4_text(each.addr) for each in addresses),
         )
-
-
-def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes: Mapping[str, Node]) -> dict[int, int]:
-    """External IPs and load balancer VIPs, each with the address of the node that the outside reaches it by.
-
-    That is the first node; for a VIP of a Service of externalTrafficPolicy Local the first with a ready endpoint, as a
-    balancer finds by the health check port. `ipMode: Proxy` is an address of the balancer's own: not led anywhere.
-    """
-    seen = [each for each in services if each.spec.type != "ExternalName" and (_vips(each) or each.spec.external_ips)]
-    if not seen:
-        return {}
-    local = {each.key[1:] for each in seen if each.spec.external_traffic_policy == "Local"}
-    ready: dict[tuple[str, ...], set[str | None]] = {}
-    for found in slices:
-        service = found.namespace, found.service_name
-        if service in local:
-            on = {each.node_name for each in found.endpoints if each.conditions.ready is not False}
-            ready[service] = ready.get(service, set()) | on
-    own = {address.addr for node in nodes.values() for address in node.net.addresses}
-    first = next(iter(nodes.values())).ip
-    led: dict[int, int] = {}
-    for each in seen:
-        there = ready.get(each.key[1:], set())
-        best = next((node.ip for node in nodes.values() if node.name in there), first)
-        ways = [(ip, first) for ip in each.spec.external_ips] + [(ip, best) for ip in _vips(each)]
-        led.update({ip4(text): node_ip for text, node_ip in ways if ":" not in text and ip4(text) not in own})
-    return led
-
-
-def outer_addresses(service: core.Service) -> list[str]:
-    """The addresses by which the outside may know a Service: external IPs, and the balancer's."""
-    ingress = [each.ip for each in service.status.load_balancer.ingress]
-    return [text for text in (*service.spec.external_ips, *ingress) if text and ":" not in text]
-
-
-def _vips(service: core.Service) -> list[str]:
-    ingress = service.status.load_balancer.ingress
-    return [each.ip for each in ingress if each.ip and each.ip_mode in (None, "VIP")]

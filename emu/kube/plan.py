@@ -14,9 +14,9 @@ from emu.errors import InputError
 from emu.kube.api import core
 from emu.kube.api.meta import ObjectMeta
 from emu.kube.api.meta import replace as change
-from emu.kube.dns import DnsConfig
-from emu.kube.loops import Timing
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.dns.zone import DnsConfig
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.timing import Timing
 from emu.wire.addr import Prefix
 
 ZONE = "topology.kubernetes.io/zone"

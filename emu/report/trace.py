@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emu import craft
 from emu.kernel.net.ip_output import route_output
-from emu.kube.target import by_name
+from emu.kube.flow.ends import by_name
 from emu.report import Report
 from emu.report.chances import chances
 from emu.report.chances import report as chances_report
@@ -23,7 +23,7 @@ from emu.wire.frame import ETH_P_IP, Frame
 if TYPE_CHECKING:
     from emu.capture.capture import Captured
     from emu.kube.cluster import Cluster
-    from emu.kube.flow import Flow
+    from emu.kube.flow.flow import Flow
 
 PROBE = b"emu trace"
 CLIENT_PORT, LOOPBACK = 40000, 127

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
-from emu.kube.dns import DnsConfig
-from emu.kube.loops import Timing
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.dns.zone import DnsConfig
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.timing import Timing
 from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, ScenarioPart
 from emu.scenario.quantity import duration_ns
 from emu.scenario.script import Scenario

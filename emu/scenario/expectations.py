@@ -13,7 +13,7 @@ from emu.trail import Natted
 from emu.wire.addr import ip4_text
 
 if TYPE_CHECKING:
-    from emu.kube.flow import Flow
+    from emu.kube.flow.flow import Flow
 
 NONE = "none"
 # Which of an outcome's words each key is compared with.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from emu.errors import InputError
 
 if TYPE_CHECKING:
-    from emu.kube.flow import Flow
+    from emu.kube.flow.flow import Flow
     from emu.scenario.run import FlowResult, Run, StepResult
 
 Split = Literal["flow", "interface"]

@@ -15,7 +15,7 @@ from emu.wire.frame import ETH_P_IP, ICMP, Frame
 
 if TYPE_CHECKING:
     from emu.kube.cluster import Cluster
-    from emu.kube.flow import Flow
+    from emu.kube.flow.flow import Flow
 
 POD, NODE = "pod", "node"
 _ICMP_QUERIES = frozenset((0, 8, 13, 14, 15, 16, 17, 18))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from emu.errors import InputError
 from emu.kube.api.core import Pod
-from emu.kube.target import Target, sources, targets
+from emu.kube.flow.ends import Target, sources, targets
 from emu.scenario.endpoints import endpoint
 from emu.scenario.expectations import Checked, check, translations
 from emu.scenario.files import Split, write
@@ -27,7 +27,7 @@ from emu.scenario.script import Scenario, load, object_key
 if TYPE_CHECKING:
     from emu.capture.capture import Captured
     from emu.kube.cluster import Cluster
-    from emu.kube.flow import Flow
+    from emu.kube.flow.flow import Flow
 
 HELD, FAILED, UNDECIDED = 0, 1, 3
 SECOND_NS, MS_NS = 1_000_000_000, 1_000_000

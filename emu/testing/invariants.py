@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from emu.kernel.net.fib import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import Tuple5
-from emu.kube.flow import Flow
+from emu.kube.flow.flow import Flow
 from emu.report.ladder import ladder
 from emu.wire import icmp, ipv4, tcp, udp
 from emu.wire.addr import ip4_text

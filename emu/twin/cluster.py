@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 from emu import craft
 from emu.clock import MS, SECOND
 from emu.errors import SocketError, Undecided
-from emu.kube import flow as flows
-from emu.kube import target
 from emu.kube.cluster import Cluster
-from emu.kube.flow import Flow
-from emu.kube.resolver import BOTH
-from emu.kube.target import Target
+from emu.kube.dns.resolver import BOTH
+from emu.kube.flow import ends as target
+from emu.kube.flow import flow as flows
+from emu.kube.flow.ends import Target
+from emu.kube.flow.flow import Flow
 
 if TYPE_CHECKING:
     from emu.twin.twin import Twin

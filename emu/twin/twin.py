@@ -25,9 +25,9 @@ from emu.kernel.net.netns import Netns
 from emu.kube import cluster as kube
 from emu.kube.api import core
 from emu.kube.cluster import Cluster
-from emu.kube.dns import outside
-from emu.kube.flow import Flow
-from emu.kube.target import Target
+from emu.kube.dns.zone import outside
+from emu.kube.flow.ends import Target
+from emu.kube.flow.flow import Flow
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load

@@ -13,8 +13,8 @@ from emu.kube.api.core import Node, Service
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import replace
 from emu.kube.cluster import Cluster, ClusterConfig
-from emu.kube.flow import Flow
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.flow.flow import Flow
+from emu.kube.proxy.config import ProxyConfig
 from emu.wire.addr import ip4_text
 
 POD = """

@@ -13,7 +13,7 @@ from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import replace
 from emu.kube.cluster import Cluster, ClusterConfig
-from emu.kube.loops import Timing
+from emu.kube.timing import Timing
 
 OBJECTS = """
 {apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from emu.kube.flow import Flow
+from emu.kube.flow.flow import Flow
 from emu.scenario.expectations import check, translations
 from emu.scenario.invariants import INVARIANTS, judge, talks
 from emu.scenario.kinds import Expect

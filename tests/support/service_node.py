@@ -10,8 +10,8 @@ from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, LOCAL_OUT, POST_ROUTIN
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Object
-from emu.kube.node import NODE_SYSCTLS
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.node.node import NODE_SYSCTLS
+from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.proxier import Health, Proxier
 from emu.kube.proxy.services import Snapshot
 from emu.wire.frame import Frame

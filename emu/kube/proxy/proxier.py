@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from emu.clock import SECOND, Timer
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
-from emu.kube.proxy import cleanup, restore
-from emu.kube.proxy.iptables import ProxyConfig, compile_snapshot
+from emu.kube.proxy import cleanup
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.iptables import restore
+from emu.kube.proxy.iptables.compile import compile_snapshot
 from emu.kube.proxy.services import Snapshot
 
 FULL_SYNC_NS = 3600 * SECOND  # proxyutil.FullSyncPeriod

@@ -24,8 +24,8 @@ from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import convert
 from emu.kube.api.meta import Object
-from emu.kube.proxy import iptables
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.iptables import compile as iptables
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import Frame
 from emu.wire.rewrite import set_destination

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from emu.kube.api.loader import load_text
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.proxy.config import ProxyConfig
 from emu.wire.addr import ip4_text
 from service_node import ServiceNode
 

@@ -11,7 +11,7 @@ from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Object
 from emu.kube.proxy import names
-from emu.kube.proxy.iptables import ProxyConfig
+from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.names import service_hash
 from emu.kube.proxy.proxier import FULL_SYNC_NS
 from emu.kube.proxy.services import Snapshot

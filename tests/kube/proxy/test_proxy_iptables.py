@@ -14,8 +14,9 @@ from emu.kernel.netfilter.save import parse_restore, save
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
-from emu.kube.proxy import iptables
-from emu.kube.proxy.iptables import ProxyConfig, compile_snapshot
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.iptables import compile as iptables
+from emu.kube.proxy.iptables.compile import compile_snapshot
 from emu.kube.proxy.services import Snapshot
 from linux import Linux
 

@@ -14,7 +14,7 @@ from emu.kernel.netfilter.ruleset import Rule
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
-from emu.kube.proxy import iptables
+from emu.kube.proxy.iptables import compile as iptables
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import Frame
 from rules import packet

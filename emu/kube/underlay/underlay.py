@@ -18,7 +18,7 @@ from emu.kernel.net.netns import Netns
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 if TYPE_CHECKING:
-    from emu.kube.node import Node
+    from emu.kube.node.node import Node
 
 EXTERNAL_NET, EXTERNAL_HOST, EXTERNAL_ROUTER = "203.0.113.0/24", "203.0.113.10", "203.0.113.1"
 SWITCH_NET = Prefix.parse("192.168.50.0/24")

@@ -24,7 +24,15 @@ from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.proxy import names
 from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.port_rules import LOCAL_DESTINATION, LOOPBACK, PortConfig, PortRules, host, port_rules, rule
+from emu.kube.proxy.iptables.port_rules import (
+    LOCAL_DESTINATION,
+    LOOPBACK,
+    PortConfig,
+    PortRules,
+    host,
+    port_rules,
+    rule,
+)
 from emu.kube.proxy.services import Snapshot, choose
 
 __all__ = ["ProxyConfig", "compile", "compile_snapshot"]

@@ -8,7 +8,7 @@ from emu.errors import InputError
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
-from emu.kube.dns import Directory, DnsConfig, Zone, manifests, outside
+from emu.kube.dns.zone import Directory, DnsConfig, Zone, manifests, outside
 from emu.kube.store import Store
 from emu.wire.dns import Answer, Question, Record
 

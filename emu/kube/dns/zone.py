@@ -43,7 +43,7 @@ class DnsConfig:
 
 def manifests(cluster_dns: str) -> list[Object]:
     """CoreDNS as kubeadm deploys it, behind kube-dns at `cluster_dns`."""
-    text = files("emu.kube").joinpath("coredns.yaml").read_text(encoding="utf-8")
+    text = files("emu.kube.dns").joinpath("coredns.yaml").read_text(encoding="utf-8")
     return load_text(text.replace("CLUSTER_DNS", cluster_dns), "coredns.yaml").objects
 
 

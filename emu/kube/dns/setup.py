@@ -1,6 +1,6 @@
 """DNS in a cluster: CoreDNS and the outside's resolver set up, each namespace's resolv.conf, a flow's name looked up.
 
-Must not know how names are answered (`dns.py`) or asked for (`resolver.py`).
+Must not know how names are answered (`zone.py`) or asked for (`resolver.py`).
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emu.apps.dns import DnsServer
-from emu.capture.pcapng import EPOCH_NS
-from emu.clock import SECOND
+from emu.clock import EPOCH_NS, SECOND
 from emu.kube.api.core import Pod, Service
 from emu.kube.api.meta import Object
-from emu.kube.dns import Directory, DnsConfig, manifests, outside
-from emu.kube.resolv_conf import ResolvConf, of_pod
-from emu.kube.resolver import BOTH, Lookup, look_up
-from emu.kube.underlay import EXTERNAL_HOST
+from emu.kube.dns.resolv_conf import ResolvConf, of_pod
+from emu.kube.dns.resolver import BOTH, Lookup, look_up
+from emu.kube.dns.zone import Directory, DnsConfig, manifests, outside
+from emu.kube.underlay.underlay import EXTERNAL_HOST
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import PORT
 
 if TYPE_CHECKING:
     from emu.kube.cluster import Cluster
-    from emu.kube.flow import Flow
+    from emu.kube.flow.flow import Flow
 
 CLUSTER_DNS = 10  # kubeadm's kube-dns has the tenth address of the Service subnet
 LOCALHOST = "127.0.0.1"

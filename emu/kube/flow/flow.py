@@ -20,8 +20,8 @@ from emu.kernel.netfilter.conn import Conn
 from emu.kernel.transport.ping import PingSocket
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import IcmpError
-from emu.kube.resolver import EAI_AGAIN, Lookup
-from emu.kube.target import Target
+from emu.kube.dns.resolver import EAI_AGAIN, Lookup
+from emu.kube.flow.ends import Target
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
 

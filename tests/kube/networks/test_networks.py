@@ -11,9 +11,9 @@ from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
-from emu.kube.cni.networks import Network, ip_masq_agent_rules, load_network
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host
+from emu.kube.networks.network import Network, ip_masq_agent_rules, load_network
 from emu.wire.addr import Prefix, ip4
 
 PODS = Prefix.parse("10.244.0.0/16")

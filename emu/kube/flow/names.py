@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kube.api.core import Service
-from emu.kube.loops import outer_addresses
+from emu.kube.front_ends import outer_addresses
 from emu.wire.addr import ip4
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
 from emu.kube.api.core import Condition, Container, Pod, PodIP
 from emu.kube.api.meta import replace
-from emu.kube.cni.networks import Network
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host
-from emu.kube.node import Container as Running
-from emu.kube.node import Node, Sandbox
+from emu.kube.networks.network import Network
+from emu.kube.node.node import Container as Running
+from emu.kube.node.node import Node, Sandbox
 from emu.wire.addr import ip4, ip4_text
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kube.api.core import Container, DnsConfigOption, Pod, PodDnsConfig, PodSpec
 from emu.kube.api.meta import ObjectMeta
-from emu.kube.resolv_conf import ResolvConf, of_pod
-from emu.kube.resolver import Lookup, candidates, look_up
+from emu.kube.dns.resolv_conf import ResolvConf, of_pod
+from emu.kube.dns.resolver import Lookup, candidates, look_up
 from emu.wire.dns import PORT, Answer, Message, Record
 from emu.wire.frame import TCP, UDP, Frame
 

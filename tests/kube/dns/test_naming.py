@@ -12,8 +12,8 @@ from emu.errors import InputError
 from emu.kube.api.core import Service
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
-from emu.kube.dns import DnsConfig
-from emu.kube.target import by_name
+from emu.kube.dns.zone import DnsConfig
+from emu.kube.flow.ends import by_name
 from emu.report.flows import flow_data
 from emu.report.trace import trace
 from emu.scenario.run import Run, run
@@ -21,7 +21,7 @@ from emu.scenario.script import load
 from emu.scenario.script import load_text as load_scenario
 from tshark import Tshark
 
-SCENARIO = Path(__file__).parent.parent / "data" / "dns.yaml"
+SCENARIO = Path(__file__).parents[2] / "data" / "dns.yaml"
 CLIENT = "{apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}\n"
 WEB = """\
 {apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web}}, spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 80}]}]}}

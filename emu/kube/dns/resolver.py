@@ -18,7 +18,7 @@ from emu.kernel.net import ip_output
 from emu.kernel.net.netns import Netns
 from emu.kernel.transport.icmp_errors import meaning
 from emu.kernel.transport.udp import UdpSocket
-from emu.kube.resolv_conf import ResolvConf
+from emu.kube.dns.resolv_conf import ResolvConf
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import PORT, Message, Question, Record, absolute
 

@@ -1,0 +1,1 @@
+"""A node: its namespace, the pods in it, and the kubelet that runs them."""

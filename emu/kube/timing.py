@@ -1,0 +1,17 @@
+"""How long news takes in a cluster, in virtual time. Must not know who waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emu.clock import MS
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long news takes. `watch_ns`: from a change to whoever watches it. `endpoint_updates_batch_ns`: how long the
+    EndpointSlice controller waits for further changes of pods (--endpointslice-updates-batch-period, 0 by default).
+    """
+
+    watch_ns: int = 5 * MS
+    endpoint_updates_batch_ns: int = 0
