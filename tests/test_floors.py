@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | registry | craft | kernel.sysctl | kube.api",
+    "wire | clock | trail | errors | version | registry | craft | kernel.sysctl | kube.api",
     "kernel.link | kernel.netfilter",
     "kernel.net",
     "kernel.transport | kernel.tunnel",
