@@ -15,11 +15,12 @@ from typing import BinaryIO
 
 from emu.capture.atomic import whole_file
 from emu.clock import EPOCH_NS
+from emu.version import VERSION
 from emu.wire.addr import BROADCAST_MAC
 
 SNAP_LENGTH = 262_144
 LINKTYPE_ETHERNET = 1
-HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", "emu 0.1.0"
+HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", f"emu {VERSION}"
 
 # epb_flags (section 4.3.1): direction in bits 0-1, reception type in bits 2-4
 INBOUND, OUTBOUND = 1, 2
