@@ -6,7 +6,7 @@ the pod is not Ready. A deleted pod serves on until its grace period ends. Must 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from emu.clock import MS, SECOND, Timer
 from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
 from emu.kube.api.core import Condition, Container, Pod, PodIP
-from emu.kube.api.meta import replace
+from emu.kube.api.meta import Key, replace
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host
 from emu.kube.networks.network import Network
@@ -36,7 +36,7 @@ Wanted = tuple[str, int, str]  # app, port, protocol
 
 
 class Kubelet:
-    """`sync(pods)` makes the node run exactly these pods."""
+    """`sync(changed)` makes the node run what the store holds for it, where that changed."""
 
     def __init__(self, cluster: Cluster, node: Node, network: Network) -> None:
         self.cluster, self.node, self.network = cluster, node, network
@@ -47,11 +47,14 @@ class Kubelet:
             node.add_rules(network.rules)
         self._ending: dict[str, Timer] = {}  # by uid
 
-    def sync(self, pods: Iterable[Pod]) -> None:
-        """Start what is new, stop what is gone. Raises InputError when the network refuses a pod."""
-        wanted = {f"{pod.namespace}/{pod.name}": pod for pod in pods if not pod.finished}
-        for name, sandbox in list(self.node.sandboxes.items()):
-            pod = wanted.get(name)
+    def sync(self, changed: Collection[Key]) -> None:
+        """Of these pods, start what is new on the node and stop what is gone, each in the order of their birth. Raises
+        InputError when the network refuses a pod."""
+        here = (pod for pod in self.cluster.store.found(Pod, changed) if pod.spec.node_name == self.node.name)
+        wanted = {f"{pod.namespace}/{pod.name}": pod for pod in here if not pod.finished}
+        names = {f"{key.namespace}/{key.name}" for key in changed}
+        for name in [each for each in self.node.sandboxes if each in names]:
+            pod, sandbox = wanted.get(name), self.node.sandboxes[name]
             if pod is None or pod.metadata.uid != sandbox.uid:
                 self._stop(sandbox)
         for name, pod in wanted.items():
@@ -208,7 +211,12 @@ class Kubelet:
     def _stop(self, sandbox: Sandbox) -> None:
         self._end(sandbox)
         self._forget(sandbox.uid)
-        del self.node.sandboxes[sandbox.name], self.cluster.pods[sandbox.name]
+        del self.node.sandboxes[sandbox.name]
+        # a pod of the same name may run on another node already
+        successor = self.cluster.pods[sandbox.name] is not sandbox
+        if not successor:
+            del self.cluster.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.tear_down(self.network.config, self._attachment(sandbox))
-            self.cluster.disown(sandbox.name)
+            if not successor:
+                self.cluster.disown(sandbox.name)
