@@ -88,7 +88,13 @@ def measure(nodes: int) -> dict[str, list[float]]:
     for _ in range(WARM):
         flow()
     rows["warm flow"] = [cost_ms(flow) for _ in range(FLOWS)]
-    rows |= {"delete a pod": [], "scale by one": [], "apply a Service": [], "apply it unchanged": [], "a new Service": []}
+    rows |= {
+        "delete a pod": [],
+        "scale by one": [],
+        "apply a Service": [],
+        "apply it unchanged": [],
+        "a new Service": [],
+    }
     for turn in range(CHANGES):
         number = 2 + turn  # Services that neither end of the flow is behind
         gone = next(pod for pod in cluster.store.list(Pod) if pod.metadata.labels["app"] == f"s{number}")

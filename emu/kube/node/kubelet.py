@@ -212,11 +212,10 @@ class Kubelet:
         self._end(sandbox)
         self._forget(sandbox.uid)
         del self.node.sandboxes[sandbox.name]
-        # a pod of the same name may run on another node already
-        successor = self.cluster.pods[sandbox.name] is not sandbox
-        if not successor:
+        there = self.cluster.pods[sandbox.name]  # a pod of the same name may run on another node already
+        if there is sandbox:
             del self.cluster.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.tear_down(self.network.config, self._attachment(sandbox))
-            if not successor:
+            if there is sandbox or there.host_network:
                 self.cluster.disown(sandbox.name)
