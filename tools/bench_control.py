@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 from emu.kube.api.apps import Deployment, DeploymentSpec
@@ -83,7 +84,7 @@ def measure(nodes: int) -> dict[str, list[float]]:
     def flow() -> None:
         assert cluster.tcp(client, f"{server}:8080", b"x").delivered
 
-    client, server = [name for name in cluster.pods][:2]
+    client, server = list(cluster.pods)[:2]
     rows["first flow"] = [cost_ms(flow)]
     for _ in range(WARM):
         flow()
@@ -98,15 +99,15 @@ def measure(nodes: int) -> dict[str, list[float]]:
     for turn in range(CHANGES):
         number = 2 + turn  # Services that neither end of the flow is behind
         gone = next(pod for pod in cluster.store.list(Pod) if pod.metadata.labels["app"] == f"s{number}")
-        rows["delete a pod"].append(cost_ms(lambda name=gone.name: cluster.delete("pod", "default", name)))
-        rows["scale by one"].append(
-            cost_ms(lambda at=number: cluster.scale("deployment", "default", f"s{at}", ENDPOINTS + 1))
-        )
-        changed = service(number, 81)
-        rows["apply a Service"].append(cost_ms(lambda obj=changed: cluster.apply(obj)))
-        rows["apply it unchanged"].append(cost_ms(lambda obj=changed: cluster.apply(obj)))
-        new = service(SERVICES * nodes + turn)
-        rows["a new Service"].append(cost_ms(lambda obj=new: cluster.apply(obj)))
+        changes: dict[str, Callable[[], object]] = {
+            "delete a pod": partial(cluster.delete, "pod", "default", gone.name),
+            "scale by one": partial(cluster.scale, "deployment", "default", f"s{number}", ENDPOINTS + 1),
+            "apply a Service": partial(cluster.apply, service(number, 81)),
+            "apply it unchanged": partial(cluster.apply, service(number, 81)),
+            "a new Service": partial(cluster.apply, service(SERVICES * nodes + turn)),
+        }
+        for name, change in changes.items():
+            rows.setdefault(name, []).append(cost_ms(change))
     rows["MiB after the changes"] = [memory_mib()]
     return rows
 
