@@ -7,14 +7,11 @@ rules or how a protocol moves its state (include/net/netfilter/nf_conntrack.h).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
 from emu.wire.frame import ICMP, TCP, UDP, Frame
-
-if TYPE_CHECKING:
-    from emu.kernel.netfilter.conntrack import Conntrack
-    from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 
 Tuple5 = tuple[int, int, int, int, int]
 GRE, SCTP, DCCP = 47, 132, 33
@@ -46,8 +43,18 @@ def inverse(t: Tuple5) -> Tuple5 | None:
     return None if answer is None else (proto, dst, src, sport, answer << 8 | dport & 255)
 
 
+class ConnTable(Protocol):
+    """The table that a connection belongs to (the kernel's ct->ct_net), as NAT asks for it."""
+
+    by_source: dict[tuple[int, int, int], list[Conn]]
+
+    def taken(self, reply: Tuple5, ignored: Conn) -> bool: ...
+
+    def kill(self, conn: Conn) -> None: ...
+
+
 class Conn:
-    """One connection of one namespace.
+    """One connection of one namespace, in `table`.
 
     `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
     duration before. `packets`/`bytes` count per direction while net.netfilter.nf_conntrack_acct is on.
@@ -56,12 +63,12 @@ class Conn:
     """
 
     __slots__ = (
-        "bytes", "conntrack", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "number",
-        "orig", "packets", "reply", "status", "stream_ns", "tcp",
+        "bytes", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "number",
+        "orig", "packets", "reply", "status", "stream_ns", "table", "tcp",
     )  # fmt: skip
 
-    def __init__(self, conntrack: Conntrack, number: int, orig: Tuple5, reply: Tuple5, created_ns: int) -> None:
-        self.conntrack = conntrack
+    def __init__(self, table: ConnTable, number: int, orig: Tuple5, reply: Tuple5, created_ns: int) -> None:
+        self.table = table
         self.number = number
         self.orig = orig
         self.reply = reply

@@ -8,8 +8,9 @@ what an endpoint does.
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from emu.clock import Clock
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, SEEN_REPLY, Conn
 from emu.kernel.netfilter.conntrack_tcp_window import (
     ACCEPT,
@@ -57,10 +58,8 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     next_in_order,
     options,
 )
+from emu.trail import Tracked
 from emu.wire.frame import Frame
-
-if TYPE_CHECKING:
-    from emu.kernel.netfilter.conntrack import Conntrack
 
 # By direction, packet and state.
 TABLE = (
@@ -92,11 +91,27 @@ _VALID = {
 }  # fmt: skip
 _INDEX = tuple(_VALID.get(flags & ~TH_PSH, -1) for flags in range(64))
 
+
+class Tracker(Protocol):
+    """What TCP asks of the connection table: the clock, the sysctls, and the end of a connection."""
+
+    clock: Clock
+    tcp_timeouts: tuple[int, ...]
+    tcp_loose: int
+    tcp_be_liberal: int
+    tcp_max_retrans: int
+    tcp_ignore_invalid_rst: int
+
+    def kill(self, conn: Conn) -> None: ...
+
+    def tcp_moved(self, conn: Conn, state: int) -> Tracked: ...
+
+
 _head = Struct(">IIBBH").unpack_from
 
 
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
-    conn: Conn, frame: Frame, direction: int, tracker: Conntrack
+    conn: Conn, frame: Frame, direction: int, tracker: Tracker
 ) -> int:
     """Judge a segment and move the connection: ACCEPT, INVALID, REPEAT (entry removed, look up again) or DROP."""
     buf, l4 = frame.buf, frame.l4
@@ -182,7 +197,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     return ACCEPT
 
 
-def _new(index: int, end: int, win: int, buf: bytearray, l4: int, header: int, tracker: Conntrack) -> TcpState | None:
+def _new(index: int, end: int, win: int, buf: bytearray, l4: int, header: int, tracker: Tracker) -> TcpState | None:
     """The state of a connection that this segment opens, or is picked up at (tcp_loose); None refuses it."""
     first = TABLE[0][index][NO]
     if first == IV or (first != SS and not tracker.tcp_loose):
@@ -209,7 +224,7 @@ def _special(
     buf: bytearray,
     l4: int,
     header: int,
-    tracker: Conntrack,
+    tracker: Tracker,
 ) -> tuple[int, int, int]:
     """The cases of nf_conntrack_tcp_packet's switch: (verdict or -1 to go on or IGNORE to skip the windows, new, old)."""
     old = tcp.state
@@ -267,7 +282,7 @@ def _special(
     return -1, new, old
 
 
-def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracker: Conntrack) -> tuple[int, int, int]:
+def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracker: Tracker) -> tuple[int, int, int]:
     """How far a reset is believed; the result as of `_special`."""
     old, new = tcp.state, CL
     if old in (FW, LA, TW, CL, CW):
@@ -294,7 +309,7 @@ def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracke
     return -1, new, old
 
 
-def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Conntrack) -> None:
+def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Tracker) -> None:
     """nf_tcp_handle_invalid: out-of-window FIN or RST from both sides shortens a dead connection's life."""
     if not conn.status & ASSURED or index not in (RST, FIN):
         return

@@ -195,7 +195,7 @@ class Nat:
                 return None
             if post_routing and not frame.ctdir and conn.masq_ifindex and conn.masq_ifindex != frame.outdev.ifindex:
                 # nf_nat_oif_changed: the masqueraded connection would leave another way
-                conn.conntrack.kill(conn)
+                conn.table.kill(conn)
                 return Drop(_NETFILTER_DROP, conn)
             old = frame.dst
             _rewrite(frame, half, manip)

@@ -74,7 +74,7 @@ def _source_fits(t: Tuple5, span: NatRange) -> bool:
 def _taken(t: Tuple5, conn: Conn) -> bool:
     """nf_nat_used_tuple: somebody's answers would come to the tuple that answers to `t`."""
     reply = inverse(t)
-    return reply is not None and conn.conntrack.taken(reply, conn)
+    return reply is not None and conn.table.taken(reply, conn)
 
 
 def unique_tuple(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draws) -> Tuple5:
@@ -108,7 +108,7 @@ def unique_tuple(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draw
 
 def _known_source(t: Tuple5, conn: Conn, span: NatRange) -> Tuple5 | None:
     """find_appropriate_src: the mapping that the same source has in another connection, newest first."""
-    for other in reversed(conn.conntrack.by_source.get((t[0], t[1], t[3]), ())):
+    for other in reversed(conn.table.by_source.get((t[0], t[1], t[3]), ())):
         mapped = inverse(other.reply)
         if mapped is not None:
             candidate = t[0], mapped[1], t[2], mapped[3], t[4]
