@@ -241,9 +241,10 @@ def test_delete_flush_and_acct() -> None:
     assert len(net.ct) == 0 and net.ct.stat.delete == 3
 
 
-def test_disabled_costs_nothing(net: Net) -> None:
-    net.ct.disable()
-    assert not any(net.hooks.fns)
+def test_what_is_not_enabled_costs_nothing() -> None:
+    hooks = Hooks(None)
+    Conntrack("n", Clock(), Sysctls(), hooks)
+    assert not any(hooks.fns)
 
 
 def test_attach(net: Net) -> None:
