@@ -20,7 +20,7 @@ PORTS = frozenset((TCP, UDP, SCTP, DCCP))
 # enum ip_conntrack_info; a frame with `ct` None and not UNTRACKED is INVALID to the rules
 IP_CT_ESTABLISHED, IP_CT_RELATED, IP_CT_NEW, IP_CT_ESTABLISHED_REPLY, IP_CT_RELATED_REPLY = range(5)
 IP_CT_UNTRACKED = 7
-DIR_ORIGINAL, DIR_REPLY = 0, 1
+DIR_ORIGINAL = 0
 
 # enum ip_conntrack_status
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = (1 << bit for bit in range(6))
@@ -85,19 +85,11 @@ class Conn:
         return self.orig[0]
 
     @property
-    def confirmed(self) -> bool:
-        return bool(self.status & CONFIRMED)
-
-    @property
     def natted(self) -> bool:
         return self.reply != inverse(self.orig)
 
     def tuple_of(self, direction: int) -> Tuple5:
         return self.reply if direction else self.orig
-
-    def state_name(self) -> str:
-        """What a packet of the original direction would be called now: NEW or ESTABLISHED."""
-        return "ESTABLISHED" if self.status & SEEN_REPLY else "NEW"
 
     def __repr__(self) -> str:
         return f"Conn(#{self.number} {self.orig} {self.reply} status={self.status:#x})"
@@ -109,13 +101,6 @@ def attach(frame: Frame, cause: Frame) -> None:
         frame.ct = cause.ct
         frame.ctdir = 1 - cause.ctdir
         frame.ctinfo = IP_CT_RELATED if cause.ctdir else IP_CT_RELATED_REPLY
-
-
-def ct_state(frame: Frame) -> str:
-    """What `-m conntrack --ctstate` calls the frame: NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED."""
-    if frame.ct is None:
-        return "UNTRACKED" if frame.ctinfo == IP_CT_UNTRACKED else "INVALID"
-    return ("ESTABLISHED", "RELATED", "NEW")[frame.ctinfo % 3]
 
 
 INVALID_FACT = Tracked(None, "INVALID")  # the fact for a frame that conntrack refused to track

@@ -35,7 +35,7 @@ from emu.kernel.netfilter.conn import (
 )
 from emu.kernel.netfilter.conntrack_icmp import ICMP_ERRORS, NR_ICMP_TYPES, quoted_tuple, sound
 from emu.kernel.netfilter.conntrack_tcp import tcp_packet
-from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, NAMES, REPEAT
+from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
     LOCAL_OUT,
@@ -350,10 +350,6 @@ class Conntrack:
                 self.stat.early_drop += 1
                 return True
         return False
-
-    def tcp_moved(self, conn: Conn, state: int) -> Tracked:
-        """The fact that a segment moved its connection to `state`."""
-        return Tracked(conn, NAMES[state])
 
     def __iter__(self) -> Iterator[Conn]:
         """The live connections, oldest first."""

@@ -31,6 +31,7 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     LA,
     MASK,
     MAXACK_SET,
+    NAMES,
     NO,
     REPEAT,
     RETRANS,
@@ -104,8 +105,6 @@ class Tracker(Protocol):
     tcp_ignore_invalid_rst: int
 
     def kill(self, conn: Conn) -> None: ...
-
-    def tcp_moved(self, conn: Conn, state: int) -> Tracked: ...
 
 
 class Step(NamedTuple):
@@ -185,7 +184,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             sides[direction].flags |= CLOSE_INIT
         trail = frame.trail
         if trail is not None and status & CONFIRMED:
-            trail.append(tracker.tcp_moved(conn, new))
+            trail.append(Tracked(conn, NAMES[new]))
     timeouts = tracker.tcp_timeouts
     timeout_ns = timeouts[new]
     if tcp.retrans >= tracker.tcp_max_retrans and timeout_ns > timeouts[RETRANS]:

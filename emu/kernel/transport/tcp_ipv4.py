@@ -189,9 +189,8 @@ class Tcp:
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(
             self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,
-            ts_offset=self.timestamp_offset(frame.dst, frame.src),
+            ts_offset=self.timestamp_offset(frame.dst, frame.src), nodelay=listener.nodelay,
         )  # fmt: skip
-        child.endpoint.nodelay = listener.nodelay
         self.connections[child.addr, child.port, frame.src, frame.sport] = child
         child.carry_out(segments)
 
@@ -222,7 +221,7 @@ class Tcp:
             found = meaning(kind, code)
             if found is None:
                 return
-            segments = endpoint.on_icmp_error(found[0], now, hard=found[1], seq=seq)
+            segments = endpoint.on_icmp_error(found[0], now, seq=seq)
         socket.carry_out(segments)
         if socket.on_readable is not None:
             socket.on_readable()

@@ -78,7 +78,7 @@ class TcpSocket:
 
     __slots__ = (
         "_backlog", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
-        "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote", "waiting",
+        "ident", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
     def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
@@ -92,7 +92,7 @@ class TcpSocket:
         self.pending = 0
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
-        self.nodelay = self.closed = self.confirm_neighbour = False
+        self._nodelay = self.closed = self.confirm_neighbour = False
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
@@ -144,8 +144,8 @@ class TcpSocket:
             tcp.initial_sequence(key),
             net.clock.now,
             ts_offset=tcp.timestamp_offset(source, dst),
+            nodelay=self.nodelay,
         )
-        self.endpoint.nodelay = self.nodelay
         self.carry_out(segments)
         net.clock.drain()
 
@@ -217,6 +217,18 @@ class TcpSocket:
         self.closed = True
         if self.endpoint is not None:
             self.carry_out(self.endpoint.abort(self.net.clock.now))
+            self.net.clock.drain()
+
+    @property
+    def nodelay(self) -> bool:
+        """TCP_NODELAY. Switching it on sends what Nagle held back."""
+        return self._nodelay
+
+    @nodelay.setter
+    def nodelay(self, on: bool) -> None:
+        self._nodelay = on
+        if self.endpoint is not None:
+            self.carry_out(self.endpoint.set_nodelay(on, self.net.clock.now))
             self.net.clock.drain()
 
     @property
