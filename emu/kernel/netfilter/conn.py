@@ -11,11 +11,9 @@ from typing import Protocol
 
 from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
-from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.frame import ICMP, Frame
 
 Tuple5 = tuple[int, int, int, int, int]
-GRE, SCTP, DCCP = 47, 132, 33
-PORTS = frozenset((TCP, UDP, SCTP, DCCP))
 
 # enum ip_conntrack_info; a frame with `ct` None and not UNTRACKED is INVALID to the rules
 IP_CT_ESTABLISHED, IP_CT_RELATED, IP_CT_NEW, IP_CT_ESTABLISHED_REPLY, IP_CT_RELATED_REPLY = range(5)

@@ -17,7 +17,6 @@ from emu.kernel.netfilter.conn import (
     DIR_ORIGINAL,
     DYING,
     EXPECTED,
-    GRE,
     ICMP_OPENS,
     INVALID_FACT,
     IP_CT_ESTABLISHED,
@@ -26,7 +25,6 @@ from emu.kernel.netfilter.conn import (
     IP_CT_RELATED,
     IP_CT_RELATED_REPLY,
     IP_CT_UNTRACKED,
-    SCTP,
     SEEN_REPLY,
     SRC_NAT,
     Conn,
@@ -51,6 +49,7 @@ from emu.kernel.netfilter.hooks import (
 from emu.trail import Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.proto import GRE, ICMPV6, PROTOCOL_NAMES, UDPLITE, WITH_PORTS
 
 STREAM_AFTER_NS = 2 * SECOND
 NETFILTER_DROP = "NETFILTER_DROP"
@@ -58,7 +57,7 @@ _TCP_TIMEOUTS = (
     "syn_sent", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close",
     "syn_sent", "max_retrans", "unacknowledged",
 )  # fmt: skip
-_L4_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 33: "dccp", GRE: "gre", 58: "icmpv6", SCTP: "sctp", 136: "udplite"}
+_L4_NAMES = {proto: PROTOCOL_NAMES[proto] for proto in (ICMP, GRE, UDPLITE, *WITH_PORTS)} | {ICMPV6: "icmpv6"}
 
 
 class Sysctl(Protocol):
