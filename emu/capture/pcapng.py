@@ -16,7 +16,6 @@ from typing import BinaryIO
 from emu.capture.atomic import whole_file
 from emu.clock import EPOCH_NS
 from emu.version import VERSION
-from emu.wire.addr import BROADCAST_MAC
 
 SNAP_LENGTH = 262_144
 LINKTYPE_ETHERNET = 1
@@ -38,20 +37,6 @@ _NRB_IPV4 = 1
 _CACHED = 1 << 16
 _join, _comment_head = b"".join, Struct("<HH").pack
 _CHUNK = 1 << 20
-
-
-def flags_for(direction: int, dmac: bytes, own_mac: bytes) -> int:
-    """The epb_flags of a frame: `direction` is INBOUND or OUTBOUND, `own_mac` the interface's address.
-
-    Only a received frame has a reception type: promiscuous is a unicast frame for somebody else.
-    """
-    if direction != INBOUND:
-        return direction
-    if dmac == own_mac:
-        return INBOUND | UNICAST
-    if dmac == BROADCAST_MAC:
-        return INBOUND | BROADCAST
-    return INBOUND | (MULTICAST if dmac[0] & 1 else PROMISCUOUS)
 
 
 class Writer:
