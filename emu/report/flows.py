@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from emu.report import Report, columns
-from emu.scenario.run import FlowResult
+from emu.scenario.results import FlowResult
 
 
 def flow_data(result: FlowResult) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from emu.report import Report, columns
 from emu.report.flows import flow_data, outcome_words
-from emu.scenario.run import Run, StepResult
+from emu.scenario.record import Run
+from emu.scenario.results import StepResult
 
 HEADINGS = ("STEP", "", "OUTCOME", "WHERE", "NAT", "FRAMES", "FILE")
 KEYS = ("step", "what", "outcome", "where", "nat", "frames", "file")
