@@ -18,12 +18,12 @@ from emu.kube.api.documents import Document, documents
 from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
+from emu.kube.plan import pod_cidrs, subnets
 from emu.scenario.endpoints import check_glob
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.shape import scenario_type
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
-from emu.wire.addr import Prefix
 
 API_VERSION, KIND = "emu/v1", "Scenario"
 # What each unhappy outcome must say beside its word, so that a step does not pass for a wrong reason.
@@ -101,7 +101,7 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
         raise first.error(
             f'"{name}" cannot name a folder', ("metadata", "name"), expected="letters, digits, '-', '_' and '.'"
         )
-    check_subnets(spec.cluster, first)
+    _check_subnets(spec.cluster, first)
     conflist = _conflist(spec.cluster, first, folder)
     manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
     loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
@@ -142,46 +142,19 @@ def _conflist(cluster: ClusterPart, document: Document, folder: Path) -> str:
     return str(path)
 
 
-def check_subnets(cluster: ClusterPart, document: Document) -> None:
-    """Subnets that are none, that overlap, or that hold too few nodes. Raises InputError."""
-    subnets: dict[str, Prefix] = {}
-    for key, text in (("podSubnet", cluster.pod_subnet), ("serviceSubnet", cluster.service_subnet)):
-        subnets[key] = _prefix(text, document, ("cluster", key))
-    pods, services = subnets.values()
-    if pods.overlaps(services):
-        what = f"serviceSubnet {services} overlaps podSubnet {pods}"
-        raise document.error(what, ("cluster", "serviceSubnet"), expected="subnets that do not overlap")
-    own: list[tuple[str, Prefix]] = []
-    names: set[str] = set()
-    nodes = () if isinstance(cluster.nodes, int) else cluster.nodes
-    for i, node in enumerate(nodes):
-        at: Keys = ("cluster", "nodes", i)
-        if node.name in names:
-            raise document.error(f'two nodes are called "{node.name}"', (*at, "name"))
-        names.add(node.name)
-        if not node.pod_cidr:
-            continue
-        prefix = _prefix(node.pod_cidr, document, (*at, "podCIDR"))
-        if not pods.overlaps(prefix) or prefix.length < pods.length:
-            what = f"podCIDR {prefix} lies outside podSubnet {pods}"
-            raise document.error(what, (*at, "podCIDR"), expected=f"a part of {pods}")
-        for other, theirs in own:
-            if prefix.overlaps(theirs):
-                what = f"podCIDR {prefix} of {node.name} overlaps {theirs} of {other}"
-                raise document.error(what, (*at, "podCIDR"), expected="subnets that do not overlap")
-        own.append((node.name, prefix))
-    if not isinstance(cluster.nodes, int) and not nodes:
-        raise document.error("a cluster needs a node", ("cluster", "nodes"), expected="a number, or a list of nodes")
-
-
-def _prefix(text: str, document: Document, at: Keys) -> Prefix:
+def _check_subnets(cluster: ClusterPart, document: Document) -> None:
+    """Subnets that are none, that overlap, or that lie outside another. Raises InputError."""
     try:
-        prefix = Prefix.parse(text, strict=True)
+        pods, _services = subnets(cluster.pod_subnet, cluster.service_subnet)
+        if not isinstance(cluster.nodes, int):
+            pod_cidrs([(node.name, node.pod_cidr) for node in cluster.nodes], pods)
     except InputError as error:
-        raise document.error(error.what.replace("'", '"'), at, expected=error.expected) from None
-    if "/" not in text or not 8 <= prefix.length <= 30:
-        raise document.error(f'"{text}" is no subnet', at, expected="an address, a slash and a length of 8 to 30")
-    return prefix
+        raise document.error(error.what, keys(error.path or "cluster"), expected=error.expected) from None
+
+
+def keys(path: str) -> Keys:
+    """The keys of an error's path: `cluster.nodes[1].podCIDR`."""
+    return tuple(int(word) if word.isdigit() else word for word in re.findall(r"[^.\[\]]+", path))
 
 
 def _check_step(scenario: Scenario, number: int, step: Step) -> None:
