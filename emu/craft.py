@@ -32,79 +32,33 @@ MAX_FRAME = 14 + 0xFFFF  # an Ethernet header and the longest IPv4 packet
 ZERO, UNSPECIFIED, BROADCAST = "00:00:00:00:00:00", "0.0.0.0", "ff:ff:ff:ff:ff:ff"
 
 
-def _ether_ip(payload: Packet, flags: str = "DF") -> Packet:
-    from scapy.layers.inet import IP
-    from scapy.layers.l2 import Ether
-
-    return (
-        Ether(dst=ZERO, src=ZERO, type=0x0800)
-        / IP(src=UNSPECIFIED, dst=UNSPECIFIED, id=0, flags=flags, ttl=64)
-        / payload
-    )
+TEMPLATES = ("arp_request", "arp_reply", "udp", "tcp", "echo_request", "echo_reply", "icmp_error")
 
 
-def _arp(op: int, dst: str) -> Packet:
+def _template(kind: str) -> Packet:
+    from scapy.layers.inet import ICMP, IP, TCP, UDP
     from scapy.layers.l2 import ARP, Ether
 
-    return Ether(dst=dst, src=ZERO, type=0x0806) / ARP(
-        op=op, hwsrc=ZERO, psrc=UNSPECIFIED, hwdst=ZERO, pdst=UNSPECIFIED
-    )
-
-
-def _arp_request() -> Packet:
-    return _arp(1, BROADCAST)
-
-
-def _arp_reply() -> Packet:
-    return _arp(2, ZERO)
-
-
-def _udp() -> Packet:
-    from scapy.layers.inet import UDP
-
-    return _ether_ip(UDP(sport=0, dport=0, chksum=0))
-
-
-def _tcp() -> Packet:
-    from scapy.layers.inet import TCP
-
-    return _ether_ip(TCP(sport=0, dport=0, flags="A", window=0, chksum=0))
-
-
-def _echo_request() -> Packet:
-    from scapy.layers.inet import ICMP
-
-    return _ether_ip(ICMP(type="echo-request", id=0, seq=0, chksum=0))
-
-
-def _echo_reply() -> Packet:
-    from scapy.layers.inet import ICMP
-
-    return _ether_ip(ICMP(type="echo-reply", id=0, seq=0, chksum=0), flags="")
-
-
-def _icmp_error() -> Packet:
-    from scapy.layers.inet import ICMP
-
-    return _ether_ip(ICMP(type="dest-unreach", code=3, unused=0, chksum=0), flags="")
-
-
-TEMPLATES: dict[str, Callable[[], Any]] = {
-    "arp_request": _arp_request,
-    "arp_reply": _arp_reply,
-    "udp": _udp,
-    "tcp": _tcp,
-    "echo_request": _echo_request,
-    "echo_reply": _echo_reply,
-    "icmp_error": _icmp_error,
-}
+    if kind.startswith("arp_"):
+        op, dst = (1, BROADCAST) if kind == "arp_request" else (2, ZERO)
+        arp = ARP(op=op, hwsrc=ZERO, psrc=UNSPECIFIED, hwdst=ZERO, pdst=UNSPECIFIED)
+        return Ether(dst=dst, src=ZERO, type=0x0806) / arp
+    payload, flags = {
+        "udp": (UDP(sport=0, dport=0, chksum=0), "DF"),
+        "tcp": (TCP(sport=0, dport=0, flags="A", window=0, chksum=0), "DF"),
+        "echo_request": (ICMP(type="echo-request", id=0, seq=0, chksum=0), "DF"),
+        "echo_reply": (ICMP(type="echo-reply", id=0, seq=0, chksum=0), ""),
+        "icmp_error": (ICMP(type="dest-unreach", code=3, unused=0, chksum=0), ""),
+    }[kind]
+    ip = IP(src=UNSPECIFIED, dst=UNSPECIFIED, id=0, flags=flags, ttl=64)
+    return Ether(dst=ZERO, src=ZERO, type=0x0800) / ip / payload
 
 
 @cache
 def template(kind: str) -> bytes:
     """The bytes of one kind of frame, Ethernet header first, all addresses zero. Kinds: `TEMPLATES`."""
     with _sealed():
-        return bytes(TEMPLATES[kind]())
+        return bytes(_template(kind))
 
 
 @cache
