@@ -100,7 +100,7 @@ class TcpSocket:
             raise SocketError(errno.EADDRNOTAVAIL)
         self.addr, self.remote = source, (dst, dport)
         tcp.connections[key] = self
-        self.ident = tcp.random.randrange(0x10000)
+        self.ident = tcp.draw_ident()
         self.endpoint, segments = TcpEndpoint.connect(
             tcp.config(),
             tcp.mss(route),
