@@ -86,6 +86,7 @@ class Network:
     config: NetworkConfigList
     rules: str = ""
     bridges: tuple[NodeBridge, ...] = ()
+    agents: tuple[str, ...] = ()
 
     def prepare(self, host: Host) -> None:
         """Do to the node what no plugin of the list does. Idempotent."""
