@@ -5,14 +5,19 @@ Names are those of kind's and kube-proxy's own configuration where these have on
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
 from emu.kube.api.meta import field_name
+from emu.kube.proxy.mode import modes
 
 OUTCOMES = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
 OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided"]
+if TYPE_CHECKING:
+    ProxyMode = str
+else:
+    ProxyMode = Literal[tuple(sorted(modes))]  # a mode is a folder: its word needs no second place
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds")]
 Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
@@ -46,7 +51,7 @@ class DetectLocal(Part, frozen=True):
 class KubeProxyPart(Part, frozen=True):
     """KubeProxyConfiguration's own names."""
 
-    mode: Literal["iptables"] = "iptables"
+    mode: ProxyMode = "iptables"
     iptables: ProxyIptables = ProxyIptables()
     detect_local_mode: Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"] = "ClusterCIDR"
     detect_local: DetectLocal = DetectLocal()

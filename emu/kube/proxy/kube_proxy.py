@@ -16,8 +16,9 @@ from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
+from emu.kube.proxy.cleanup import CleanUp
 from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.iptables.compile import compile_snapshot
+from emu.kube.proxy.mode import modes
 from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Wanted
 from emu.kube.proxy.services import Snapshot
 from emu.wire.addr import ip4_text
@@ -38,7 +39,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
     max_period_ns = FULL_SYNC_NS
 
     def __init__(self, settings: Settings) -> None:
-        """Raises InputError: the periods do not fit together."""
+        """Raises InputError: the periods do not fit together, or no mode has that name."""
         super().__init__(settings)
         self.config = settings.of(ProxyConfig)
         self.min_period_ns, self.resync_period_ns = self.config.min_sync_period_ns, self.config.sync_period_ns
@@ -48,6 +49,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
                 path="cluster.kubeProxy.iptables.syncPeriod",
                 expected="a syncPeriod above 0 and not below minSyncPeriod",
             )
+        self.mode, self._clean_up = modes[self.config.mode](), CleanUp()
         self.proxiers: dict[str, Proxier] = {}
         self._configs: dict[str, ProxyConfig] = {}  # by node, as they are when kube-proxy starts
 
@@ -61,7 +63,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             cluster_cidr=base.cluster_cidr or str(self.settings.pod_subnet),
             tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
         )
-        proxier = self.proxiers[node.name] = Proxier(node.net, HealthCheck(node.net).serve)
+        proxier = self.proxiers[node.name] = Proxier(node.net, self.mode, self._clean_up, HealthCheck(node.net).serve)
         proxier.start(config)
 
     def view(self, objects: Objects, before: View | None) -> View:
@@ -79,7 +81,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
     def compile(self, view: View, facts: ProxyConfig) -> Wanted:
         zone = view.zones.get(facts.node_name, "")
         config = replace(facts, zone=zone) if zone else facts
-        return Wanted(view.snapshot, config, compile_snapshot(view.snapshot, config))
+        return Wanted(view.snapshot, config, self.mode.compile(view.snapshot, config))
 
     def apply(self, node: Node, value: Wanted) -> bool:
         return self.proxiers[node.name].sync(value)

@@ -8,9 +8,9 @@ from emu.clock import MS, SECOND
 from emu.kernel.netfilter.ruleset import Chain, RuleSet
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Object
-from emu.kube.proxy import names
 from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.names import service_hash
+from emu.kube.proxy.iptables import names
+from emu.kube.proxy.iptables.names import service_hash
 from emu.kube.proxy.proxier import FULL_SYNC_NS
 from emu.wire.addr import ip4_text
 from service_node import ServiceNode
