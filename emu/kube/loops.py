@@ -107,7 +107,7 @@ class Loops:
     def _advertise(self) -> None:
         """The routers outside learn which node each address of a Service is reached by."""
         services, slices = self.store.list(core.Service), self.store.list(EndpointSlice)
-        self.cluster.underlay.announce(front_ends(services, slices, self.cluster.nodes))
+        self.cluster.underlay.advertise(front_ends(services, slices, self.cluster.nodes))
 
     # -- deletion -------------------------------------------------------------------------------
 

@@ -259,7 +259,7 @@ def test_the_outside_follows_the_health_check() -> None:
         made.tcp("external", "198.51.100.2:80", timeout_s=1).outcome.word == "dropped"
     )  # external IPs: the first node
     made.delete("service", "default", "etp")
-    assert made.underlay.announced == {}
+    assert made.underlay.advertised == {}
 
 
 def test_addresses_that_are_not_ready_may_be_published() -> None:
