@@ -38,7 +38,7 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.store import Store
-from emu.kube.underlay.underlay import EXTERNAL_HOST, Underlay
+from emu.kube.underlay.underlay import EXTERNAL_HOST, underlays
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
@@ -77,13 +77,12 @@ class Cluster:
         self.under_way: set[Any] = set()  # what has yet to happen: the cluster has settled when it is empty
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
-        self.underlay = Underlay(self.clock, config.underlay, len(nodes), {})
+        self.underlay = underlays[config.underlay](self.clock, len(nodes), {})
         check_subnets(self.pod_subnet, self.service_subnet, self.underlay.subnets(len(nodes)))
         for name, net in self.underlay.namespaces.items():
             self.adopt(name, net)
         for node in nodes:
             self._boot_node(node)
-        self.underlay.introduce(list(self.nodes.values()))
         self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, EXTERNAL_HOST)
         self.dns.start(self.underlay.external)
         for app, port, protocol in self.dns.beside_resolver(EXTERNAL_APPS):
@@ -102,7 +101,10 @@ class Cluster:
 
     def _network(self, node: Node) -> Network:
         assert node.pod_cidr is not None
-        return load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+        network = load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+        for prefix in network.routes:
+            self.underlay.route(prefix, node.ip)
+        return network
 
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)
@@ -114,7 +116,7 @@ class Cluster:
         )
         self.nodes[node.name] = node
         self.adopt(node.name, node.net)
-        self.underlay.connect(node)
+        self.underlay.connect(node.net, index)
 
     def adopt(self, name: str, net: Netns) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured; drops and arrivals are noted."""
