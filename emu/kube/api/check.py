@@ -1,0 +1,113 @@
+"""A manifest's plain value held against the declared fields: what is not modelled, and what nothing knows.
+
+The struct types say which fields are used, `fields.py` which are passed over. Must not know files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import inspect
+
+from emu.kube.api.documents import path_text
+from emu.kube.api.fields import ANNOTATIONS, FIELDS
+from emu.kube.api.meta import ApiStruct, Object, Path
+from emu.modelled import NotModelled, nearest
+
+
+class Remark(NamedTuple):
+    """About the part at `path` of a manifest. `meant` is the nearest known field where the field is unknown."""
+
+    path: Path
+    what: str
+    unknown: bool = False
+    meant: str = ""
+
+
+class _Annotations:
+    """Stands for the mapping in which only keys of emu's own are looked at."""
+
+
+Plan = dict[str, "Plan | NotModelled | type[_Annotations] | None"]
+"""What is to be done with the value of each known field: look below (a Plan), report it, or nothing (None)."""
+
+
+def remarks(value: Mapping[str, Any], type_: type[Object]) -> Iterator[Remark]:
+    """Everything in a manifest's value that is not modelled or not known, in the order written."""
+    return _walk(value, plan(type_), ())
+
+
+@cache
+def plan(type_: type[ApiStruct]) -> Plan:
+    """The known fields of a struct by their names in manifests."""
+    table = FIELDS.get(type_.__name__, {})
+    found: Plan = {}
+    for field in msgspec.structs.fields(type_):
+        below = _struct(inspect.type_info(field.type))
+        found[field.encode_name] = plan(below) if below is not None else None
+    for name, treatment in table.items():
+        found[name] = treatment if isinstance(treatment, NotModelled) else None
+    if type_.__name__ == "ObjectMeta":
+        found["annotations"] = _Annotations
+    return found
+
+
+def _struct(at: inspect.Type) -> type[ApiStruct] | None:
+    """The struct that a field holds, alone or several of it."""
+    for option in at.types if isinstance(at, inspect.UnionType) else (at,):
+        if isinstance(option, inspect.VarTupleType):
+            option = option.item_type
+        if isinstance(option, inspect.StructType) and issubclass(option.cls, ApiStruct):
+            return option.cls
+    return None
+
+
+def _walk(value: Mapping[str, Any], known: Plan, path: Path) -> Iterator[Remark]:
+    for key, item in value.items():
+        try:
+            below = known[key]
+        except KeyError:
+            meant = nearest(key, known)
+            yield Remark((*path, key), _unknown((*path, key), meant), True, meant)
+            continue
+        if below is None or item is None:
+            continue
+        here = (*path, key)
+        if isinstance(below, NotModelled):
+            if item not in ("", [], {}, *below.defaults) and not _repeats(value, item, below.same_as):
+                yield Remark(here, _not_modelled(here, item, below))
+        elif below is _Annotations:
+            if isinstance(item, dict):
+                yield from _annotations(item, here)
+        elif isinstance(item, dict):
+            yield from _walk(item, below, here)  # type: ignore[arg-type]  # only a Plan is left
+        elif isinstance(item, list):
+            for number, each in enumerate(item):
+                if isinstance(each, dict):
+                    yield from _walk(each, below, (*here, number))  # type: ignore[arg-type]  # only a Plan is left
+
+
+def _annotations(value: Mapping[str, Any], path: Path) -> Iterator[Remark]:
+    for key in value:
+        if key.startswith("emu/") and key not in ANNOTATIONS:
+            meant = nearest(key, ANNOTATIONS)
+            hint = f' (expected "{meant}"?)' if meant else f" (expected {', '.join(ANNOTATIONS)})"
+            yield Remark((*path, key), f'unknown annotation "{key}"{hint}', True, meant)
+
+
+def _repeats(value: Mapping[str, Any], item: Any, other: str) -> bool:
+    return bool(other) and item in (value.get(other), [value.get(other)])
+
+
+def _unknown(path: Path, meant: str) -> str:
+    return f'unknown field "{path_text(path)}"' + (f' (expected "{meant}"?)' if meant else "")
+
+
+def _not_modelled(path: Path, item: Any, row: NotModelled) -> str:
+    shown = f' "{item}"' if isinstance(item, str) else "" if isinstance(item, (dict, list)) else f" {item}"
+    return f"{path_text(path)}{shown} is not modelled: {row.what}"
+
+
