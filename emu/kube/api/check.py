@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
+from emu.kube.api.core import PodSpec, PodTemplateSpec
 from emu.kube.api.documents import path_text
 from emu.kube.api.fields import ANNOTATIONS, FIELDS
-from emu.kube.api.meta import ApiStruct, Object, Path
+from emu.kube.api.meta import ApiStruct, Object, Path, to_value
 from emu.modelled import NotModelled, nearest
 
 
@@ -111,3 +112,31 @@ def _not_modelled(path: Path, item: Any, row: NotModelled) -> str:
     return f"{path_text(path)}{shown} is not modelled: {row.what}"
 
 
+def remarks_of(obj: Object) -> Iterator[Remark]:
+    """The same for an object that was made in code: its fields cannot be unknown."""
+    yield from remarks(to_value(obj), type(obj))
+    yield from pod_remarks(obj)
+
+
+def pod_remarks(obj: Object) -> Iterator[Remark]:
+    """What is not modelled in the pod, or the pod template, of an object by several of its fields together."""
+    found = pod_spec(obj)
+    if found is None:
+        return
+    spec, at = found
+    for kind, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for i, container in enumerate(containers):
+            for j, port in enumerate(container.ports):
+                if port.host_port and not spec.host_network:
+                    path = (*at, kind, i, "ports", j, "hostPort")
+                    what = "no plugin maps the node's port to the pod"
+                    yield Remark(path, f"{path_text(path)} {port.host_port} is not modelled: {what}")
+
+
+def pod_spec(obj: Object) -> tuple[PodSpec, Path] | None:
+    """The pod of an object, or of its template, and where it stands."""
+    spec = getattr(obj, "spec", None)
+    if isinstance(spec, PodSpec):
+        return spec, ("spec",)
+    template = getattr(spec, "template", None)
+    return (template.spec, ("spec", "template", "spec")) if isinstance(template, PodTemplateSpec) else None

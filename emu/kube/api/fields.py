@@ -23,9 +23,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
         "generateName creationTimestamp generation managedFields selfLink finalizers clusterName": _BOOKKEEPING
     },
     "OwnerReference": {"blockOwnerDeletion": _BOOKKEEPING},
-    "Condition": {
-        "lastTransitionTime lastProbeTime lastHeartbeatTime lastUpdateTime observedGeneration": _BOOKKEEPING
-    },
+    "Condition": {"lastTransitionTime lastProbeTime lastHeartbeatTime lastUpdateTime observedGeneration": _BOOKKEEPING},
     "ObjectReference": {"apiVersion fieldPath resourceVersion": _BOOKKEEPING},
     "Namespace": {"spec": "its finalizers delay a deletion only"},
     "NamespaceStatus": {"conditions": _REPORTED},
@@ -89,6 +87,7 @@ _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {
     },
     "PodSpec": {
         "affinity": NotModelled(_PLACEMENT),
+        "hostAliases": NotModelled("the pod's /etc/hosts does not have them"),
         "topologySpreadConstraints": NotModelled(_PLACEMENT),
         "schedulerName": NotModelled(_PLACEMENT, defaults=("default-scheduler",)),
         "schedulingGates": NotModelled("the pod does not wait for them"),

@@ -62,12 +62,13 @@ CLUSTER_SCOPED = frozenset(
         "VolumeAttachment",
     )
 )
-GROUPS = frozenset(
+_GROUPS = (
     "apps autoscaling batch extensions policy admissionregistration.k8s.io apiextensions.k8s.io apiregistration.k8s.io "
     "authentication.k8s.io authorization.k8s.io certificates.k8s.io coordination.k8s.io discovery.k8s.io events.k8s.io "
     "flowcontrol.apiserver.k8s.io internal.apiserver.k8s.io networking.k8s.io node.k8s.io rbac.authorization.k8s.io "
-    "resource.k8s.io scheduling.k8s.io storage.k8s.io storagemigration.k8s.io".split()
-) | {""}
+    "resource.k8s.io scheduling.k8s.io storage.k8s.io storagemigration.k8s.io"
+)
+GROUPS = frozenset(("", *_GROUPS.split()))
 """The API groups of Kubernetes itself; every other group holds custom resources."""
 _NO_EFFECT = (
     "APIService Binding CSIDriver CSINode CSIStorageCapacity CertificateSigningRequest ClusterRole ClusterRoleBinding "
