@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from emu.errors import InputError
 from emu.kernel.sysctl_table import AND, FORWARDING, MAX, OR, REDIRECTS, SWITCH, TABLE, Sysctl, Value
-from emu.modelled import NotModelled
+from emu.modelled import Fate, NotModelled
 
 Listener = Callable[[str], None]
 
@@ -54,6 +54,12 @@ def report(name: str, value: Value) -> str:
         return ""
     shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return f"{name} = {shown} is not modelled: {row.treatment.what}"
+
+
+def fate_of(name: str) -> Fate | None:
+    """The flows whose outcome depends on a variable that is not modelled. Raises InputError."""
+    treatment = row_of(name).treatment
+    return treatment.fate if isinstance(treatment, NotModelled) else None
 
 
 def _default(name: str, row: Sysctl) -> Value:

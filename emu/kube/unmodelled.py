@@ -11,9 +11,9 @@ from functools import partial
 
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns
-from emu.kernel.sysctl import report, row_of
+from emu.kernel.sysctl import report
 from emu.kernel.sysctl_table import TABLE
-from emu.kube.api.check import pod_spec, remarks_of
+from emu.kube.api.check import remarks_of
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Object, Other
@@ -24,7 +24,7 @@ from emu.kube.flow.flow import Flow, Outcome
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
 from emu.kube.store import Store
-from emu.modelled import Finding, NotModelled, WithoutEffect
+from emu.modelled import Finding, NotModelled
 
 DNS_NAMESPACE, DNS_LABELS = "kube-system", {"k8s-app": "kube-dns"}
 LOOPBACK = 127
@@ -45,6 +45,7 @@ class Unmodelled:
     ) -> None:
         self.store, self.nodes, self.pods, self.warnings = store, nodes, pods, warnings
         self._seen: set[tuple[str, str]] = set()
+        self._by_ip: dict[int, Node] = {}
         self._sysctls: dict[str, list[tuple[str, NotModelled]]] = {}  # by namespace: what decides fates
 
     # -- reports --------------------------------------------------------------------------------
@@ -60,35 +61,24 @@ class Unmodelled:
                 continue
             if text:
                 self._warn(Finding("", "cluster.sysctls", text))
-        if isinstance(objects, Objects):
+        if isinstance(objects, Objects):  # the loader has looked at them, and knows their places
             for finding in objects.findings:
                 self._warn(finding)
+            return
         for obj in objects:
-            self.applied(obj, read=isinstance(objects, Objects))
+            self.applied(obj)
 
-    def applied(self, obj: Object, *, read: bool = False) -> None:
-        """An object that a user made; `read` from a manifest, so that its fields have been looked at."""
-        about = str(obj.key)
-        if not read and not isinstance(obj, Other):
+    def applied(self, obj: Object) -> None:
+        """An object that a user made."""
+        if not isinstance(obj, Other):
             for remark in remarks_of(obj):
-                self._warn(Finding("", about, remark.what))
-        if isinstance(obj, NetworkPolicy):
-            self._warn(Finding("", about, "is not modelled: a flow of a pod that it selects is undecided"))
-        found = pod_spec(obj)
-        context = found[0].security_context if found is not None else None
-        for each in context.sysctls if context is not None else ():
-            try:
-                idle = isinstance(row_of(each.name).treatment, WithoutEffect)
-            except InputError as error:
-                self._warn(Finding("", about, f"securityContext.sysctls: {error}"))
-                continue
-            if not idle:
-                self._warn(Finding("", about, f"securityContext.sysctls {each.name} is not modelled: no pod sets it"))
+                self._warn(Finding("", str(obj.key), remark.what))
 
-    def network(self, config: NetworkConfigList, file: str) -> None:
-        """The pod network's configuration; `file` is where it stands, or ""."""
+    def network(self, config: NetworkConfigList, name: str) -> None:
+        """The pod network's configuration; `name` is a file's, or a built-in network's."""
+        place = name if name.endswith((".conflist", ".conf", ".json")) else ""
         for about, what in cni_remarks(config):
-            self._warn(Finding(file, about, what))
+            self._warn(Finding(place, about, what))
 
     def watch(self, name: str, net: Netns) -> None:
         """A namespace joins: report what is set in it, now and later, that is not modelled."""
@@ -182,10 +172,14 @@ class Unmodelled:
             key = str(chosen[0].key)
             yield f"{key} selects {name} for {direction} and is not modelled", name, key
 
+    def _node_at(self, addr: int) -> Node | None:
+        if not self._by_ip:  # no node joins a running cluster
+            self._by_ip = {node.ip: node for node in self.nodes.values()}
+        return self._by_ip.get(addr)
+
     def _host_ports(self, flow: Flow) -> Iterator[Reason]:
-        target = flow.target
-        node = next((each for each in self.nodes.values() if each.ip == target.addr), None) if target.port else None
-        if node is None:
+        target, node = flow.target, self._node_at(flow.target.addr)
+        if node is None or not target.port:
             return
         protocol = flow.kind.upper()
         for name, sandbox in node.sandboxes.items():
@@ -210,8 +204,8 @@ class Unmodelled:
         way = {flow.source, *self._receivers(flow)}
         way |= {self.pods[name].node.name for name in way if name in self.pods}
         direct = any(pod.ip == flow.target.addr for pod in self.pods.values()) or flow.source in self.pods
-        if not direct or any(node.ip == flow.target.addr for node in self.nodes.values()):
-            way |= set(self.nodes)  # a Service may lead the flow by any node
+        if not direct or self._node_at(flow.target.addr) is not None:
+            way |= set(self.nodes)  # a Service may send the flow by any node
         for name, rows in self._sysctls.items():
             if name not in way and (name in self.pods or name in self.nodes):
                 continue

@@ -266,7 +266,7 @@ def _check_apply(scenario: Scenario, number: int, step: Step) -> None:
     objects: list[Object] = []
     for i, value in enumerate(values):
         at: Place = ("steps", number, "apply", *((i,) if isinstance(step.apply, tuple) else ()))
-        objects += convert(value, document=scenario.document, at=at)
+        objects += convert(value, document=scenario.document, at=at, notes=scenario.loaded.objects)
     scenario.applied[number] = [each for each in objects if not isinstance(each, Other)]
 
 

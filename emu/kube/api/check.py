@@ -5,7 +5,7 @@ The struct types say which fields are used, `fields.py` which are passed over. M
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from msgspec import inspect
 
 from emu.kube.api.core import PodSpec, PodTemplateSpec
 from emu.kube.api.documents import path_text
-from emu.kube.api.fields import ANNOTATIONS, FIELDS
+from emu.kube.api.fields import ANNOTATIONS, FIELDS, IDLE_SYSCTLS
 from emu.kube.api.meta import ApiStruct, Object, Path, to_value
+from emu.kube.api.networking import NetworkPolicy
 from emu.modelled import NotModelled, nearest
 
 
@@ -28,11 +29,8 @@ class Remark(NamedTuple):
     meant: str = ""
 
 
-class _Annotations:
-    """Stands for the mapping in which only keys of emu's own are looked at."""
-
-
-Plan = dict[str, "Plan | NotModelled | type[_Annotations] | None"]
+Look = Callable[[Any, Path], Iterator[Remark]]
+Plan = dict[str, "Plan | NotModelled | Look | None"]
 """What is to be done with the value of each known field: look below (a Plan), report it, or nothing (None)."""
 
 
@@ -51,8 +49,8 @@ def plan(type_: type[ApiStruct]) -> Plan:
         found[field.encode_name] = plan(below) if below is not None else None
     for name, treatment in table.items():
         found[name] = treatment if isinstance(treatment, NotModelled) else None
-    if type_.__name__ == "ObjectMeta":
-        found["annotations"] = _Annotations
+    for name, look in _LOOKS.get(type_.__name__, {}).items():
+        found[name] = look
     return found
 
 
@@ -80,23 +78,39 @@ def _walk(value: Mapping[str, Any], known: Plan, path: Path) -> Iterator[Remark]
         if isinstance(below, NotModelled):
             if item not in ("", [], {}, *below.defaults) and not _repeats(value, item, below.same_as):
                 yield Remark(here, _not_modelled(here, item, below))
-        elif below is _Annotations:
-            if isinstance(item, dict):
-                yield from _annotations(item, here)
+        elif not isinstance(below, dict):
+            yield from below(item, here)
         elif isinstance(item, dict):
-            yield from _walk(item, below, here)  # type: ignore[arg-type]  # only a Plan is left
+            yield from _walk(item, below, here)
         elif isinstance(item, list):
             for number, each in enumerate(item):
                 if isinstance(each, dict):
-                    yield from _walk(each, below, (*here, number))  # type: ignore[arg-type]  # only a Plan is left
+                    yield from _walk(each, below, (*here, number))
 
 
-def _annotations(value: Mapping[str, Any], path: Path) -> Iterator[Remark]:
-    for key in value:
+def _annotations(value: Any, path: Path) -> Iterator[Remark]:
+    """Only keys of emu's own are looked at."""
+    for key in value if isinstance(value, dict) else ():
         if key.startswith("emu/") and key not in ANNOTATIONS:
             meant = nearest(key, ANNOTATIONS)
             hint = f' (expected "{meant}"?)' if meant else f" (expected {', '.join(ANNOTATIONS)})"
             yield Remark((*path, key), f'unknown annotation "{key}"{hint}', True, meant)
+
+
+def _sysctls(value: Any, path: Path) -> Iterator[Remark]:
+    """Of a pod's securityContext only the sysctls are looked at."""
+    asked = value.get("sysctls") if isinstance(value, dict) else None
+    for i, each in enumerate(asked if isinstance(asked, list) else ()):
+        name = str(each.get("name", "")).replace("/", ".") if isinstance(each, dict) else ""
+        if name.startswith(("net.ipv4.", "net.core.")) and name not in IDLE_SYSCTLS:
+            here = (*path, "sysctls", i)
+            yield Remark(here, f"{path_text(here)} {name} is not modelled: the pod keeps the default")
+
+
+_LOOKS: dict[str, dict[str, Look]] = {
+    "ObjectMeta": {"annotations": _annotations},
+    "PodSpec": {"securityContext": _sysctls},
+}
 
 
 def _repeats(value: Mapping[str, Any], item: Any, other: str) -> bool:
@@ -115,11 +129,13 @@ def _not_modelled(path: Path, item: Any, row: NotModelled) -> str:
 def remarks_of(obj: Object) -> Iterator[Remark]:
     """The same for an object that was made in code: its fields cannot be unknown."""
     yield from remarks(to_value(obj), type(obj))
-    yield from pod_remarks(obj)
+    yield from whole_remarks(obj)
 
 
-def pod_remarks(obj: Object) -> Iterator[Remark]:
-    """What is not modelled in the pod, or the pod template, of an object by several of its fields together."""
+def whole_remarks(obj: Object) -> Iterator[Remark]:
+    """What is not modelled of an object as a whole, or by several of its fields together."""
+    if isinstance(obj, NetworkPolicy):
+        yield Remark((), "kind NetworkPolicy is not modelled: a flow of a pod that it selects is undecided")
     found = pod_spec(obj)
     if found is None:
         return

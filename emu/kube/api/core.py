@@ -103,15 +103,6 @@ class HostAlias(ApiStruct, frozen=True):
     hostnames: tuple[str, ...] = ()
 
 
-class Sysctl(ApiStruct, frozen=True):
-    name: str
-    value: str = ""
-
-
-class PodSecurityContext(ApiStruct, frozen=True):
-    sysctls: tuple[Sysctl, ...] = ()
-
-
 class PodSpec(ApiStruct, frozen=True):
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
@@ -125,7 +116,6 @@ class PodSpec(ApiStruct, frozen=True):
     dns_config: PodDnsConfig | None = None
     termination_grace_period_seconds: int | None = 30
     host_aliases: tuple[HostAlias, ...] = ()
-    security_context: PodSecurityContext | None = None
 
     @property
     def ports(self) -> Iterator[ContainerPort]:

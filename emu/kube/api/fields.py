@@ -12,6 +12,15 @@ from emu.modelled import NotModelled, Treatment, WithoutEffect
 ANNOTATIONS = ("emu/app", "emu/ready", "emu/terminate")
 """The annotations of emu's own."""
 
+IDLE_SYSCTLS = (
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+)
+"""Those of a pod's securityContext.sysctls that have no effect on packets, beside those outside `net.ipv4` and `net.core`."""
+
 _BOOKKEEPING = "bookkeeping of the API server and its clients"
 _REPORTED = "the state that a controller reported, which emu works out itself"
 _HISTORY = "old revisions send no packets"
@@ -34,18 +43,12 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     },
     "PodSpec": {
         "volumes automountServiceAccountToken serviceAccountName serviceAccount imagePullSecrets hostPID hostIPC hostUsers "
-        "shareProcessNamespace enableServiceLinks setHostnameAsFQDN hostnameOverride os runtimeClassName "
+        "shareProcessNamespace securityContext enableServiceLinks setHostnameAsFQDN hostnameOverride os runtimeClassName "
         "resourceClaims ephemeralContainers": "it concerns processes and files of the containers",
         "resources overhead": "nodes have room for every pod",
         "priority priorityClassName preemptionPolicy": "no pod has to make room for another",
         "tolerations": "there are no taints (a node's taints are reported)",
         "workloadRef schedulingGroup": "nodes have room for every pod",
-    },
-    "PodSecurityContext": {
-        "appArmorProfile fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot runAsUser seLinuxChangePolicy "
-        "seLinuxOptions seccompProfile supplementalGroups supplementalGroupsPolicy windowsOptions": (
-            "it concerns processes and files of the containers"
-        )
     },
     "Container": {
         "image command args workingDir env envFrom volumeMounts volumeDevices lifecycle terminationMessagePath "
