@@ -27,9 +27,9 @@ from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.resolver import BOTH
-from emu.kube.dns.setup import Names
+from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
-from emu.kube.flow import flow
+from emu.kube.flow import flow, lookup
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import names
@@ -39,7 +39,7 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.store import Store
-from emu.kube.underlay.underlay import Underlay
+from emu.kube.underlay.underlay import EXTERNAL_HOST, Underlay
 from emu.kube.unmodelled import Unmodelled
 from emu.wire.addr import Prefix, ip4, ip4_text
 
@@ -78,6 +78,7 @@ class Cluster:
         self.warnings: list[str] = []
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
+        self.under_way: set[Any] = set()  # what has yet to happen: the cluster has settled when it is empty
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
         self.underlay = Underlay(self.clock, config.underlay, len(nodes), {})
@@ -87,15 +88,16 @@ class Cluster:
         for node in nodes:
             self._boot_node(node)
         self.underlay.introduce(list(self.nodes.values()))
-        self.dns = Names(self, config.dns)
-        for app, port, protocol in self.dns.without_own_port(EXTERNAL_APPS):
+        self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, EXTERNAL_HOST)
+        self.dns.start(self.underlay.external)
+        for app, port, protocol in self.dns.beside_resolver(EXTERNAL_APPS):
             apps[app](self.underlay.external, port, protocol, "external")
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
-        self.loops = Loops(self, config.timing)
+        self.loops = Loops(self)
         self.loops.start()
         if self.capture is not None:
             self.capture.names.update(self.names())
@@ -160,6 +162,14 @@ class Cluster:
         self.namespaces.pop(name, None)
         self.unmodelled.forget(name)
 
+    def started(self, app: Any) -> None:
+        """An app of a pod runs: if it is a DNS server, it answers for the cluster."""
+        self.dns.configure(app)
+
+    def act(self) -> None:
+        """Let controllers, scheduler and kubelets follow what changed."""
+        self.loops.act()
+
     # -- objects --------------------------------------------------------------------------------
 
     def apply(self, obj: O, *, settle: bool = True) -> O:
@@ -207,17 +217,17 @@ class Cluster:
         if settle:
             self.settle()
             return
-        self.loops.act()
+        self.act()
         self.clock.drain()
         if self.capture is not None:
             self.capture.names.update(self.names())
 
     def settle(self) -> None:
         """Let time pass until everybody has followed: slices and rules are up to date, deleted pods are gone."""
-        self.loops.act()
+        self.act()
         self.clock.drain()
-        if self.loops.under_way:
-            self.clock.run(until=lambda: not self.loops.under_way)
+        if self.under_way:
+            self.clock.run(until=lambda: not self.under_way)
         if self.capture is not None:
             self.capture.names.update(self.names())
 
@@ -276,7 +286,7 @@ class Cluster:
         """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port.
         Without `close` the connection stays open, for `more`."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
-        if self.dns.resolve(made):
+        if lookup.resolve(made, self.dns):
             flow.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
         return self._done(made)
 
@@ -306,7 +316,7 @@ class Cluster:
     ) -> Flow:
         """One datagram and its answer; `reply` False expects none."""
         made = self._ported(self._flow("udp", source, to, "UDP", name))
-        if self.dns.resolve(made):
+        if lookup.resolve(made, self.dns):
             flow.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
         return self._done(made)
 
@@ -326,7 +336,7 @@ class Cluster:
         where = to if isinstance(to, Target) else target.without_port(self, to)
         made = self._flow("ping", source, where, "ICMP", name)
         timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
-        if self.dns.resolve(made):
+        if lookup.resolve(made, self.dns):
             flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
         return self._done(made)
 
@@ -345,7 +355,7 @@ class Cluster:
     def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
         """Look a name up as `source` does, for A and AAAA or the given types; see the flow's `resolved`."""
         made = self._flow("lookup", source, Target(0, 0, name, name), "", "")
-        made.looked_up(self.dns.look_up(made, name, kinds or BOTH))
+        made.looked_up(lookup.look_up(made, self.dns, name, kinds or BOTH))
         return self._done(made)
 
     def _done(self, made: Flow) -> Flow:

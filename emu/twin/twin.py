@@ -27,7 +27,8 @@ from emu.kube.api import core
 from emu.kube.cluster import Cluster
 from emu.kube.dns.zone import outside
 from emu.kube.flow.ends import Target
-from emu.kube.flow.flow import Flow
+from emu.kube.flow.flow import Flow, Testbed
+from emu.kube.node.kubelet import apps_of
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
@@ -60,7 +61,7 @@ class Twin:
         self.apps: dict[str, list[Any]] = {}
         self.seen: list[Seen] = []
         self.loop = Loop(self._take)
-        self.stand_in = cast(Cluster, SimpleNamespace(clock=self.loop, namespaces={}))
+        self.stand_in = cast(Testbed, SimpleNamespace(clock=self.loop, namespaces={}, capture=None))
         self.theirs, self.ours = Normaliser({}), Normaliser({})
         self.mark = 0
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
@@ -113,9 +114,8 @@ class Twin:
         }
         for kubelet in self.cluster.kubelets:
             for name, sandbox in kubelet.node.sandboxes.items():
-                pod = self.cluster.store.get(core.Pod, *name.split("/"))
-                # the kubelet's own reading of a pod: there is no other place that says which apps it runs
-                chosen = [app for _container, some in kubelet._apps(pod) for app in some] if pod is not None else []
+                pod = self.cluster.store.get(core.Pod, sandbox.namespace, sandbox.pod)
+                chosen = [app for _container, some in apps_of(pod) for app in some] if pod is not None else []
                 wanted[f"{name} {sandbox.uid}"] = sandbox.net, sandbox.name, chosen
         for name in [name for name in self.apps if name not in wanted]:
             for running in self.apps.pop(name):
@@ -127,7 +127,7 @@ class Twin:
                     try:
                         running.append(apps[app](cast(Netns, self.nets[net]), port, protocol, called))
                         if called != "external":
-                            self.cluster.dns.employ(running[-1])
+                            self.cluster.dns.configure(running[-1])
                         elif isinstance(running[-1], DnsServer):
                             running[-1].authority = outside(self.cluster.dns.config)
                     except OSError as error:
@@ -137,7 +137,7 @@ class Twin:
         """What answers outside the cluster."""
         names = self.cluster.dns
         resolver = [("dns", PORT, "UDP"), ("dns", PORT, "TCP")] if names.built_in else []
-        return [*names.without_own_port(kube.EXTERNAL_APPS), *resolver]
+        return [*names.beside_resolver(kube.EXTERNAL_APPS), *resolver]
 
     def _start_over(self, name: str) -> None:
         """Tables must be alike now; frames count from here."""
