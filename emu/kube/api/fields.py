@@ -36,7 +36,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     "ObjectReference": {"apiVersion fieldPath resourceVersion": _BOOKKEEPING},
     "Namespace": {"spec": "its finalizers delay a deletion only"},
     "NamespaceStatus": {"conditions": _REPORTED},
-    "NodeSpec": {"configSource externalID providerID": "facts of the machine"},
+    "NodeSpec": {"configSource externalID providerID podPreemptionPolicy": "facts of the machine"},
     "NodeStatus": {
         "capacity nodeInfo images volumesInUse volumesAttached daemonEndpoints phase config runtimeHandlers features "
         "declaredFeatures": "facts of the machine"
@@ -44,7 +44,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     "PodSpec": {
         "volumes automountServiceAccountToken serviceAccountName serviceAccount imagePullSecrets hostPID hostIPC hostUsers "
         "shareProcessNamespace securityContext enableServiceLinks setHostnameAsFQDN hostnameOverride os runtimeClassName "
-        "resourceClaims ephemeralContainers": "it concerns processes and files of the containers",
+        "resourceClaims ephemeralContainers evictionResponders": "it concerns processes and files of the containers",
         "resources overhead": "nodes have room for every pod",
         "priority priorityClassName preemptionPolicy": "no pod has to make room for another",
         "tolerations": "there are no taints (a node's taints are reported)",
@@ -61,7 +61,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     "PodStatus": {
         "containerStatuses initContainerStatuses ephemeralContainerStatuses qosClass startTime hostIPs "
         "nominatedNodeName observedGeneration resize resourceClaimStatuses extendedResourceClaimStatus "
-        "allocatedResources resources": _REPORTED
+        "allocatedResources resources nodeAllocatableResourceClaimStatuses volumeHealth": _REPORTED
     },
     "ServiceSpec": {"loadBalancerClass": "no load balancer is made; status.loadBalancer.ingress states what one gave"},
     "ServiceStatus": {"conditions": _REPORTED},

@@ -63,26 +63,29 @@ CLUSTER_SCOPED = frozenset(
     )
 )
 _GROUPS = (
-    "apps autoscaling batch extensions policy admissionregistration.k8s.io apiextensions.k8s.io apiregistration.k8s.io "
-    "authentication.k8s.io authorization.k8s.io certificates.k8s.io coordination.k8s.io discovery.k8s.io events.k8s.io "
-    "flowcontrol.apiserver.k8s.io internal.apiserver.k8s.io networking.k8s.io node.k8s.io rbac.authorization.k8s.io "
-    "resource.k8s.io scheduling.k8s.io storage.k8s.io storagemigration.k8s.io"
+    "apps autoscaling batch extensions policy admission.k8s.io admissionregistration.k8s.io apiextensions.k8s.io "
+    "apiregistration.k8s.io authentication.k8s.io authorization.k8s.io certificates.k8s.io coordination.k8s.io "
+    "discovery.k8s.io events.k8s.io flowcontrol.apiserver.k8s.io imagepolicy.k8s.io internal.apiserver.k8s.io "
+    "lifecycle.k8s.io networking.k8s.io node.k8s.io rbac.authorization.k8s.io resource.k8s.io scheduling.k8s.io "
+    "storage.k8s.io storagemigration.k8s.io"
 )
 GROUPS = frozenset(("", *_GROUPS.split()))
 """The API groups of Kubernetes itself; every other group holds custom resources."""
 _NO_EFFECT = (
     "APIService Binding CSIDriver CSINode CSIStorageCapacity CertificateSigningRequest ClusterRole ClusterRoleBinding "
-    "ClusterTrustBundle ComponentStatus ConfigMap ControllerRevision CustomResourceDefinition DeviceClass Event "
-    "FlowSchema IPAddress IngressClass Lease LeaseCandidate LimitRange LocalSubjectAccessReview PersistentVolume "
-    "PersistentVolumeClaim PodCertificateRequest PodSecurityPolicy PodTemplate PriorityClass "
-    "PriorityLevelConfiguration ResourceClaim ResourceClaimTemplate ResourceSlice Role RoleBinding RuntimeClass Secret "
-    "SelfSubjectAccessReview SelfSubjectReview SelfSubjectRulesReview ServiceAccount StorageClass StorageVersion "
-    "StorageVersionMigration SubjectAccessReview TokenRequest TokenReview ValidatingAdmissionPolicy "
-    "ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration VolumeAttachment VolumeAttributesClass"
+    "ClusterTrustBundle ComponentStatus CompositePodGroup ConfigMap ControllerRevision CustomResourceDefinition "
+    "DeviceClass DeviceTaintRule Event FlowSchema IPAddress IngressClass Lease LeaseCandidate LimitRange "
+    "LocalSubjectAccessReview PersistentVolume PersistentVolumeClaim PodCertificateRequest PodGroup PodSecurityPolicy "
+    "PodTemplate PriorityClass PriorityLevelConfiguration RangeAllocation ResourceClaim ResourceClaimTemplate "
+    "ResourceSlice Role RoleBinding RuntimeClass Secret SelfSubjectAccessReview SelfSubjectReview "
+    "SelfSubjectRulesReview ServiceAccount StorageClass StorageVersion StorageVersionMigration SubjectAccessReview "
+    "TokenRequest TokenReview ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding "
+    "ValidatingWebhookConfiguration VolumeAttachment VolumeAttributesClass Workload"
 )
 _NOT_MODELLED = {
     "CronJob": "its Jobs' pods do not run",
-    "Eviction": "delete the pod",
+    "Eviction": "no pod is evicted",
+    "EvictionRequest": "no pod is evicted",
     "HorizontalPodAutoscaler": "nothing scales by load",
     "Ingress": "no ingress controller runs",
     "Job": "its pods do not run",
