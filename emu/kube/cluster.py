@@ -23,6 +23,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
+from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.resolver import BOTH
@@ -39,6 +40,7 @@ from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import EXTERNAL_HOST, underlays
+from emu.kube.unmodelled import Unmodelled
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
@@ -62,7 +64,7 @@ class Cluster:
     ) -> None:
         if config is None or isinstance(config, int):
             config = ClusterConfig.of(config or 2)
-        objects = list(objects)
+        objects = objects if isinstance(objects, Objects) else list(objects)
         self.config, self.seed = config, seed
         self.clock = Clock(seed)
         self.store = Store(seed)
@@ -74,6 +76,8 @@ class Cluster:
         self.namespaces: dict[str, Netns] = {}
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
+        self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
+        self.unmodelled.given(config, objects)
         self.under_way: set[Any] = set()  # what has yet to happen: the cluster has settled when it is empty
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
@@ -88,6 +92,7 @@ class Cluster:
         for app, port, protocol in self.dns.beside_resolver(EXTERNAL_APPS):
             apps[app](self.underlay.external, port, protocol, "external")
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
+        self.unmodelled.network(self.kubelets[0].network.config, config.network)
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
@@ -121,6 +126,7 @@ class Cluster:
     def adopt(self, name: str, net: Netns) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured; drops and arrivals are noted."""
         self.namespaces[name] = net
+        self.unmodelled.watch(name, net)
         net.tracing = self.capture is not None
         capture = self.capture
 
@@ -156,6 +162,7 @@ class Cluster:
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""
         self.namespaces.pop(name, None)
+        self.unmodelled.forget(name)
 
     def started(self, app: Any) -> None:
         """An app of a pod runs: if it is a DNS server, it answers for the cluster."""
@@ -173,6 +180,7 @@ class Cluster:
         if isinstance(obj, core.Node) and obj.name not in self.nodes:
             raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
         stored = self.store.apply(obj)
+        self.unmodelled.applied(obj)
         self._follow(settle)
         return stored
 
@@ -354,6 +362,7 @@ class Cluster:
 
     def _done(self, made: Flow) -> Flow:
         made.ended_ns = self.clock.now
+        self.unmodelled.judge(made)
         return made
 
     def wait(self, seconds: float) -> None:
