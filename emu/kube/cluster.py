@@ -28,7 +28,11 @@ from emu.kube.api.meta import replace as change
 from emu.kube.dns.resolver import BOTH
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
-from emu.kube.flow import flow, lookup
+from emu.kube.flow import lookup
+from emu.kube.flow import packet as packets
+from emu.kube.flow import ping as pings
+from emu.kube.flow import tcp as streams
+from emu.kube.flow import udp as datagrams
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import names
@@ -39,7 +43,9 @@ from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import EXTERNAL_HOST, Underlay
+from emu.trail import Delivered, Dropped, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
+from emu.wire.frame import ETH_P_IP, Frame
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
 O = TypeVar("O", bound=Object)
@@ -119,37 +125,26 @@ class Cluster:
     def adopt(self, name: str, net: Netns) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured; drops and arrivals are noted."""
         self.namespaces[name] = net
-        net.tracing = self.capture is not None
-        capture = self.capture
+        if self.capture is not None:
+            self.capture.attach_namespace(net, name)
+        net.drop_listeners.append(self._dropped)
+        net.delivery_listeners.append(self._delivered)
+        net.nat_listeners.append(self._translated)
 
-        def on_device(device: Device) -> None:
-            if capture is not None:
-                capture.attach(device, f"{name}/{device.name}")
+    def _dropped(self, frame: Frame, fact: Dropped) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None and frame.ethertype == ETH_P_IP:
+            found.lost(fact)
 
-        for device in net.devices.values():
-            on_device(device)
-        net.on_device = on_device
-        if capture is not None:
-            capture.attach_drops(net, f"{name}/drop")
-        show = net.drop_tap
+    def _delivered(self, frame: Frame, fact: Delivered) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None:
+            found.arrived(frame, fact.netns)
 
-        def dropped(frame: Any, reason: str, place: str) -> None:
-            if show is not None:
-                trail = frame.trail
-                by = trail[-1].by if trail else None
-                show(frame, reason, place)
-            else:
-                by = None
-            found = self.flows.get(frame.flow)
-            if found is not None and frame.ethertype == 0x0800:
-                found.losses.append(flow.Loss(reason, place, by))
-
-        def delivered(frame: Any, _fact: Any) -> None:
-            found = self.flows.get(frame.flow)
-            if found is not None:
-                found.arrived(frame, net)
-
-        net.drop_tap, net.on_delivered = dropped, delivered
+    def _translated(self, frame: Frame, fact: Natted) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None:
+            found.translated(fact)
 
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""
@@ -279,7 +274,7 @@ class Cluster:
         Without `close` the connection stays open, for `more`."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
         if lookup.resolve(made, self.dns):
-            flow.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
+            streams.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
         return self._done(made)
 
     def more(
@@ -291,7 +286,7 @@ class Cluster:
         made = Flow(self, len(self.flows) + 1, "tcp", name or before.name, before.source, before.target, before.client)
         made.started_ns = self.clock.now
         self.flows[made.number] = made
-        flow.more(made, before, send, timeout_ns=int(timeout_s * SECOND), close=close)
+        streams.more(made, before, send, timeout_ns=int(timeout_s * SECOND), close=close)
         return self._done(made)
 
     def udp(
@@ -309,7 +304,7 @@ class Cluster:
         """One datagram and its answer; `reply` False expects none."""
         made = self._ported(self._flow("udp", source, to, "UDP", name))
         if lookup.resolve(made, self.dns):
-            flow.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
+            datagrams.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
         return self._done(made)
 
     def ping(
@@ -329,7 +324,7 @@ class Cluster:
         made = self._flow("ping", source, where, "ICMP", name)
         timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
         if lookup.resolve(made, self.dns):
-            flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
+            pings.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
         return self._done(made)
 
     def send(
@@ -341,7 +336,7 @@ class Cluster:
         dst = None if isinstance(packet, bytes) else craft.destination(packet)
         where = Target(ip4(dst) if dst else 0, 0, dst or "the link")
         made = self._flow("send", source, where, "", name)
-        flow.packet(made, packet, device, int(timeout_s * SECOND))
+        packets.packet(made, packet, device, int(timeout_s * SECOND))
         return self._done(made)
 
     def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:

@@ -17,7 +17,7 @@ from emu.errors import InputError
 from emu.kube.api.core import Pod
 from emu.kube.flow.ends import Target, sources, targets
 from emu.scenario.endpoints import endpoint
-from emu.scenario.expectations import Checked, check, translations
+from emu.scenario.expectations import Checked, check
 from emu.scenario.files import Split, write
 from emu.scenario.invariants import Verdict, judge, together
 from emu.scenario.kinds import CHANGING, FLOWS, Step, StoryLine
@@ -45,7 +45,7 @@ class FlowResult:
 
     @property
     def nat(self) -> str:
-        return "; ".join(map(str, translations(self.flow)))
+        return self.flow.nat
 
 
 @dataclass

@@ -14,10 +14,13 @@ from emu.errors import SocketError, Undecided
 from emu.kube.cluster import Cluster
 from emu.kube.dns.resolver import BOTH
 from emu.kube.flow import ends as target
-from emu.kube.flow import flow as flows
 from emu.kube.flow import lookup
+from emu.kube.flow import ping as pings
+from emu.kube.flow import tcp as streams
+from emu.kube.flow import udp as datagrams
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import failed
 
 if TYPE_CHECKING:
     from emu.twin.twin import Twin
@@ -58,7 +61,7 @@ class TwinCluster(Cluster):
         where = to if isinstance(to, Target) else self.resolve(to, "TCP")
         return self._both(
             "tcp", source, where,
-            lambda made: self._named(made, lambda: flows.tcp(made, send, port=port, timeout_ns=_patience(timeout_s), close=close)),
+            lambda made: self._named(made, lambda: streams.tcp(made, send, port=port, timeout_ns=_patience(timeout_s), close=close)),
             lambda: super(TwinCluster, self).tcp(
                 source, where, send, port=port, close=close, timeout_s=timeout_s, name=name
             ),
@@ -71,7 +74,7 @@ class TwinCluster(Cluster):
         where = to if isinstance(to, Target) else self.resolve(to, "UDP")
         return self._both(
             "udp", source, where,
-            lambda made: self._named(made, lambda: flows.udp(made, send, port=port, timeout_ns=_patience(timeout_s), connected=connected, reply=reply)),
+            lambda made: self._named(made, lambda: datagrams.udp(made, send, port=port, timeout_ns=_patience(timeout_s), connected=connected, reply=reply)),
             lambda: super(TwinCluster, self).udp(
                 source, where, send, port=port, connected=connected, reply=reply, timeout_s=timeout_s, name=name
             ),
@@ -86,7 +89,7 @@ class TwinCluster(Cluster):
         interval_ns, timeout_ns = int(interval_s * SECOND), _patience(timeout_s)
         return self._both(
             "ping", source, where,
-            lambda made: self._named(made, lambda: flows.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)),
+            lambda made: self._named(made, lambda: pings.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)),
             lambda: super(TwinCluster, self).ping(
                 source, where, count, interval_s=interval_s, size=size, ttl=ttl, timeout_s=timeout_s, name=name
             ),
@@ -109,7 +112,7 @@ class TwinCluster(Cluster):
         made = self.twin.real.get(before.number) if self.twin is not None else None
         return self._both(
             "tcp", before.source, before.target,
-            lambda after: flows.more(after, cast(Flow, made), send, timeout_ns=_patience(timeout_s), close=close),
+            lambda after: streams.more(after, cast(Flow, made), send, timeout_ns=_patience(timeout_s), close=close),
             lambda: super(TwinCluster, self).more(before, send, close=close, timeout_s=timeout_s, name=name),
         )  # fmt: skip
 
@@ -149,7 +152,7 @@ def _send(made: Flow, packet: Any, device: str | None) -> None:
     try:
         made.client.sockets.send_packet(packet, made.number, device)
     except SocketError as failure:
-        made.outcome = flows.Outcome("error", failure.name)
+        made.outcome = failed(failure)
         return
     clock = made.testbed.clock
     clock.run_until(clock.now + SEND_NS)

@@ -27,7 +27,8 @@ from emu.kube.api import core
 from emu.kube.cluster import Cluster
 from emu.kube.dns.zone import outside
 from emu.kube.flow.ends import Target
-from emu.kube.flow.flow import Flow, Testbed
+from emu.kube.flow.flow import Flow
+from emu.kube.flow.testbed import Testbed
 from emu.kube.node.kubelet import apps_of
 from emu.scenario import build
 from emu.scenario import run as scenario_run
@@ -187,14 +188,7 @@ class Twin:
     def _frames(self) -> tuple[list[Sight], list[Sight]]:
         """Both sides' frames since the last time, in the order seen."""
         self._take()
-        names = {(each.owner.partition("#")[0], each.device_name): each.name for each in self.capture.interfaces}
-        names.update(
-            {
-                (each.device.net.name, each.device.name): each.name
-                for each in self.capture.interfaces
-                if each.device is not None and each.device.net in self.nets
-            }
-        )
+        names = {(each.owner, each.device_name): each.name for each in self.capture.interfaces}
         # a frame that is handed up keeps its old time: within a namespace the ring's order rules
         latest: dict[str, int] = {}
         ordered = []

@@ -7,6 +7,7 @@ routing (net/netfilter/nf_nat_core.c, nf_nat_proto.c, nf_nat_masquerade.c).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from emu.kernel.netfilter.conn import (
@@ -54,6 +55,9 @@ _STATUS = (SRC_NAT, DST_NAT)
 _MANIP_OF = {PRE_ROUTING: MANIP_DST, LOCAL_OUT: MANIP_DST, LOCAL_IN: MANIP_SRC, POST_ROUTING: MANIP_SRC}
 _NETFILTER_DROP = "NETFILTER_DROP"
 _REDIRECT = 5
+
+
+NatListener = Callable[[Frame, Natted], None]
 
 
 class NatTables(Protocol):
@@ -121,6 +125,7 @@ def _prepare(conn: Conn, manip: int) -> None:
     nat = conn.nat
     if nat is None:
         nat = conn.nat = [None] * 4
+        conn.nat_flows = [-1, -1]
 
     def half(direction: int, which: int, kind: str) -> Manip:
         before, after = (orig, new) if direction == 0 else (reply, back)
@@ -154,11 +159,16 @@ def _rewrite(frame: Frame, half: Manip, manip: int) -> None:
 
 
 class Nat:
-    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice."""
+    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice.
 
-    def __init__(self, hooks: Hooks, tables: NatTables) -> None:
+    `listeners` are called with the first packet of each flow that a half of a connection rewrites in the direction of
+    its opener, and the fact.
+    """
+
+    def __init__(self, hooks: Hooks, tables: NatTables, listeners: Sequence[NatListener] = ()) -> None:
         self._hooks = hooks
         self._tables = tables
+        self._listeners = listeners
         self._fns = {hook: self._compile(hook) for hook in _MANIP_OF}
         self.enabled = False
 
@@ -199,6 +209,10 @@ class Nat:
                 return Drop(_NETFILTER_DROP, conn)
             old = frame.dst
             _rewrite(frame, half, manip)
+            if not frame.ctdir and conn.nat_flows[manip] != frame.flow:
+                conn.nat_flows[manip] = frame.flow
+                for listener in self._listeners:
+                    listener(frame, half[2])
             if frame.dst != old:
                 if pre_routing:
                     frame.route = None
