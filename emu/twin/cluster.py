@@ -6,7 +6,7 @@ It has `Cluster`'s calls, so that the scenario's own runner drives it. Must not 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from emu import craft
 from emu.clock import MS, SECOND
@@ -21,9 +21,7 @@ from emu.kube.flow import udp as datagrams
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import failed
-
-if TYPE_CHECKING:
-    from emu.twin.twin import Twin
+from emu.twin.twin import Twin
 
 # A kernel's timers are never early, and late by what the timer wheel's levels and a busy machine make of them: a client
 # there waits that much longer, so that what is due just when it gives up comes first on both sides
