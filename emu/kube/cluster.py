@@ -35,7 +35,7 @@ from emu.kube.flow import tcp as streams
 from emu.kube.flow import udp as datagrams
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
-from emu.kube.flow.names import names
+from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.kubelet import Kubelet
@@ -73,6 +73,10 @@ class Cluster:
         self.clock = Clock(seed)
         self.store = Store(seed)
         self.capture: Capture | None = Capture(self.clock) if capture else None
+        self.addresses = AddressBook()
+        self.store.follow(self.addresses.follow)
+        if self.capture is not None:
+            self.capture.names = self.addresses.names
         self.pod_subnet = Prefix.parse(config.pod_subnet, strict=True)
         self.service_subnet = Prefix.parse(config.service_subnet, strict=True)
         self.pods: dict[str, Sandbox] = {}
@@ -86,7 +90,7 @@ class Cluster:
         self.underlay = Underlay(self.clock, config.underlay, len(nodes), {})
         check_subnets(self.pod_subnet, self.service_subnet, self.underlay.subnets(len(nodes)))
         for name, net in self.underlay.namespaces.items():
-            self.adopt(name, net)
+            self.adopt(name, net, OUTSIDE if net is self.underlay.external else UNDERLAY)
         for node in nodes:
             self._boot_node(node)
         self.underlay.introduce(list(self.nodes.values()))
@@ -100,8 +104,7 @@ class Cluster:
                 self.store.apply(obj)
         self.loops = Loops(self)
         self.loops.start()
-        if self.capture is not None:
-            self.capture.names.update(self.names())
+        self.addresses.update()
         gc.freeze()
 
     # -- assembly -------------------------------------------------------------------------------
@@ -119,12 +122,14 @@ class Cluster:
             self.clock, obj.metadata.name, index, ip, Prefix.parse(obj.spec.pod_cidr), self.config.sysctls or {}
         )
         self.nodes[node.name] = node
-        self.adopt(node.name, node.net)
+        self.adopt(node.name, node.net, NODE)
         self.underlay.connect(node)
 
-    def adopt(self, name: str, net: Netns) -> None:
-        """A namespace joins the cluster: its devices, now and later, are captured; drops and arrivals are noted."""
+    def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
+        """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
+        flow/names.py); drops, arrivals and NAT are reported to flows."""
         self.namespaces[name] = net
+        self.addresses.watch(net, name, rank)
         if self.capture is not None:
             self.capture.attach_namespace(net, name)
         net.drop_listeners.append(self._dropped)
@@ -149,6 +154,7 @@ class Cluster:
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""
         self.namespaces.pop(name, None)
+        self.addresses.forget(name, POD)
 
     def started(self, app: Any) -> None:
         """An app of a pod runs: if it is a DNS server, it answers for the cluster."""
@@ -206,8 +212,7 @@ class Cluster:
             return
         self.act()
         self.clock.drain()
-        if self.capture is not None:
-            self.capture.names.update(self.names())
+        self.addresses.update()
 
     def settle(self) -> None:
         """Let time pass until everybody has followed: slices and rules are up to date, deleted pods are gone."""
@@ -215,12 +220,11 @@ class Cluster:
         self.clock.drain()
         if self.under_way:
             self.clock.run(until=lambda: not self.under_way)
-        if self.capture is not None:
-            self.capture.names.update(self.names())
+        self.addresses.update()
 
     def names(self) -> dict[int, list[str]]:
         """Every address that has a name: pods, nodes, Services, the outside."""
-        return names(self)
+        return self.addresses.current()
 
     # -- finding --------------------------------------------------------------------------------
 

@@ -91,9 +91,11 @@ class Netns:
         self.sockets: Any = None
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
-        # who is called when a device joins, a frame is dropped, a packet reaches a socket or protocol, and NAT begins
-        # to rewrite a flow's packets; registered by `on_device`, and by appending to the others
+        # who is called when a device joins, an address is added, a frame is dropped, a packet reaches a socket or
+        # protocol, and NAT begins to rewrite a flow's packets; registered by `on_device` and `on_address`, and by
+        # appending to the others
         self._device_listeners: list[Callable[[Device], object]] = []
+        self._address_listeners: list[Callable[[Address], None]] = []
         self.drop_listeners: list[DropListener] = []
         self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
         self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
@@ -143,6 +145,12 @@ class Netns:
             listener(device)
         self._device_listeners.append(listener)
 
+    def on_address(self, listener: Callable[[Address], None]) -> None:
+        """Call `listener` for each address that is there, and for each that is added later."""
+        for address in self.addresses:
+            listener(address)
+        self._address_listeners.append(listener)
+
     def detach(self, device: Device) -> None:
         """Take a device out: its addresses, routes, neighbours and bridge port go with it."""
         for address in [each for each in self.addresses if each.device is device]:
@@ -176,6 +184,8 @@ class Netns:
         )
         address = Address(addr, length, device, scope, secondary)
         self.addresses.append(address)
+        for listener in self._address_listeners:
+            listener(address)
         self.sysctl.settle_device(device.name)
         kernel: dict[str, Any] = {"device": device, "prefsrc": addr, "proto": "kernel"}
         if self.fib.local.lookup(addr) is None or self._local_route(addr) is None:
