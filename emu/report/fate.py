@@ -155,7 +155,7 @@ class _Walk:
         self.net, self.sent, self.ask = net, sent, ask
         self.dropped: list[tuple[Frame, str]] = []
         self.arrived: list[Frame] = []
-        net.drop_tap = lambda frame, reason, place: self.dropped.append((frame, reason))
+        net.drop_listeners.append(lambda frame, fact: self.dropped.append((frame, fact.reason)))
         for proto in range(256):
             net.protocols[proto] = lambda frame, here: self.arrived.append(frame)
 
