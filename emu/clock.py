@@ -28,16 +28,30 @@ class Timer:
 
     `wheel`: it is one of the kernel's timer wheel, where the last to enter a slot is the first to leave it."""
 
-    __slots__ = ("due_ns", "order", "call", "background", "wheel")
+    __slots__ = ("due_ns", "order", "call", "background", "wheel", "clock")
 
     def __init__(
-        self, due_ns: int, order: int, call: Callable[[], None], background: bool, wheel: bool = False
+        self,
+        due_ns: int,
+        order: int,
+        call: Callable[[], None],
+        background: bool,
+        wheel: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.due_ns, self.order, self.background, self.wheel = due_ns, order, background, wheel
         self.call: Callable[[], None] | None = call
+        self.clock = clock
 
     def cancel(self) -> None:
-        self.call = None
+        self.take()
+
+    def take(self) -> Callable[[], None] | None:
+        """The call, which the timer forgets. Its clock counts the pending timers that are not in the background."""
+        call, self.call = self.call, None
+        if call is not None and not self.background and self.clock is not None:
+            self.clock.foreground -= 1
+        return call
 
     @property
     def pending(self) -> bool:
@@ -72,6 +86,7 @@ class Clock:
         self.enqueue = self.backlog.append
         self._timers: list[Timer] = []
         self._order = 0
+        self.foreground = 0
         self._random: dict[str, Draws] = {}
 
     def random(self, purpose: str) -> Draws:
@@ -89,7 +104,8 @@ class Clock:
     def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False, wheel: bool = False) -> Timer:
         """Call `call()` at `due_ns` (now, if that is past). A background timer does not keep `run` going."""
         self._order += 1
-        timer = Timer(max(due_ns, self.now), self._order, call, background, wheel)
+        timer = Timer(max(due_ns, self.now), self._order, call, background, wheel, self)
+        self.foreground += not background
         heapq.heappush(self._timers, timer)
         return timer
 
@@ -122,7 +138,7 @@ class Clock:
                 if limit_ns is not None and timers[0].due_ns > limit_ns:
                     self.now = max(self.now, limit_ns)
                     return
-                if until is None and all(t.background or t.call is None for t in timers):
+                if until is None and not self.foreground:
                     return
             self._fire(heapq.heappop(timers), limit_ns)
 
@@ -130,7 +146,7 @@ class Clock:
         if timer.call is None:
             return
         for each in self._slot(timer, last_ns) if timer.wheel else (timer,):
-            call, each.call = each.call, None
+            call = each.take()
             if call is not None:
                 self.now = max(self.now, each.due_ns)
                 call()

@@ -33,6 +33,22 @@ def test_timers_fire_by_time_then_by_age() -> None:
     assert log.clock.now == 5 * MS
 
 
+def test_a_run_ends_when_only_background_timers_are_left() -> None:
+    log = Log()
+    clock, gone = log.clock, log.at(4 * MS, "cancelled")
+    for due_ns in (MS, 3 * MS):
+        clock.call_at(due_ns, lambda: log.seen.append("background"), background=True)
+    log.at(2 * MS, "foreground")
+    clock.call_at(2 * MS, gone.cancel)
+    clock.run()
+    assert log.seen == ["background", "foreground"] and clock.now == 2 * MS
+    gone.cancel()
+    assert clock.foreground == 0
+    log.at(5 * MS, "again")
+    clock.run()
+    assert log.seen == ["background", "foreground", "background", "again"]
+
+
 def test_the_last_to_enter_a_slot_leaves_it_first_and_what_it_sends_comes_after_the_slot() -> None:
     log = Log()
     log.at(MS, "syn", wheel=True, sends=True)

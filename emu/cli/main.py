@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from emu.cli.console import Form, dump, note, out, show
+from emu.version import VERSION
 
 CAPTURES = Path("captures")
 
@@ -99,9 +100,18 @@ Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, if no
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, if no scenario says.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        out(f"emu {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def before(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Options that every command takes."""
     settings.debug = debug

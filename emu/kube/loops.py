@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from emu.apps.healthcheck import HealthCheck
 from emu.clock import EPOCH_NS, SECOND, Clock, Timer
 from emu.errors import InputError
-from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
+from emu.kube.controllers import Controllers
 from emu.kube.front_ends import front_ends
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node
@@ -27,7 +27,7 @@ from emu.kube.plan import ClusterConfig
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.proxier import Proxier
 from emu.kube.proxy.services import Snapshot
-from emu.kube.scheduler import schedule
+from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import Underlay
 from emu.wire.addr import Prefix, ip4_text
@@ -78,12 +78,19 @@ class Loops:
             )
         self.parts, self.timing = parts, parts.config.timing
         self.store, self.clock = parts.store, parts.clock
+        self.kubelets = {each.node.name: each for each in parts.kubelets}
         self.under_way = parts.under_way
         self.proxiers: dict[str, Proxier] = {}
         self.health: dict[str, HealthCheck] = {}
         self._snapshot: Snapshot | None = None
         self._view: tuple[list[core.Service], list[EndpointSlice]] | None = None
         self._timers: dict[str, Timer] = {}
+        self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
+        self.scheduler = Scheduler(self.store)
+        self.synced = 0  # pods that a kubelet had to look at, in all
+        self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet looked
+        self.look_at_all_pods()
+        self.store.follow(self._pod_changed)
         self.store.graceful = self._graceful
 
     def start(self) -> None:
@@ -102,19 +109,40 @@ class Loops:
         self._tick_later()
 
     def act(self, *, slices: bool = False) -> None:
-        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes."""
-        parts, store = self.parts, self.store
+        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes. Each looks only at what
+        concerns it."""
+        store = self.store
         for _ in range(ROUNDS):
             before = store.version
-            controllers.reconcile(store, parts.seed, service_subnet=parts.service_subnet, slices=slices)
-            schedule(store)
-            here: dict[str, list[core.Pod]] = {}
-            for pod in store.list(core.Pod):
-                here.setdefault(pod.spec.node_name, []).append(pod)
-            for kubelet in parts.kubelets:
-                kubelet.sync(here.get(kubelet.node.name, ()))
+            self.controllers.reconcile(slices=slices)
+            self.scheduler.schedule()
+            self._sync_kubelets()
             if store.version == before:
                 break
+
+    def _sync_kubelets(self) -> None:
+        """The kubelets of the nodes whose pods changed, in the order of nodes."""
+        changed, self._changed_pods = self._changed_pods, {}
+        kubelets = self.kubelets
+        for node in sorted((name for name in changed if name in kubelets), key=lambda name: kubelets[name].node.index):
+            keys = changed.pop(node)
+            self.synced += len(keys)
+            try:
+                kubelets[node].sync(keys)
+            except InputError:
+                for name, left in {**changed, node: keys}.items():
+                    self._changed_pods.setdefault(name, set()).update(left)
+                raise
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        for pod in (old, new):
+            if isinstance(pod, core.Pod):
+                self._changed_pods.setdefault(pod.spec.node_name, set()).add(pod.key)
+
+    def look_at_all_pods(self) -> None:
+        """Have every kubelet look at all of its pods."""
+        for pod in self.store.list(core.Pod):
+            self._pod_changed(None, pod)
 
     # -- news -----------------------------------------------------------------------------------
 
@@ -142,7 +170,7 @@ class Loops:
 
     def _slices(self) -> None:
         self._done("slices")
-        controllers.reconcile_slices(self.store, self.parts.seed)
+        self.controllers.reconcile_slices()
 
     def _proxies(self) -> None:
         self._done("proxies")

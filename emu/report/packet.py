@@ -20,10 +20,9 @@ from emu.report.node import Node
 from emu.report.replay import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
 from emu.trail import Dropped, Natted, Note, Policy, Tracked
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ICMP, TCP, UDP
+from emu.wire.proto import PROTOCOL_NAMES
 
 Detail = Literal["minimal", "summary", "detailed"]
-PROTOCOLS = {TCP: "tcp", UDP: "udp", ICMP: "icmp"}
 _PLACES = 6
 
 
@@ -49,7 +48,7 @@ def trace(node: Node, probe: Probe, detail: Detail = "detailed") -> Traced:
     groups = _groups(outcomes(node, probe))
     total = sum(group.probability for group in groups)
     data: dict[str, Any] = {
-        "protocol": PROTOCOLS[probe.proto],
+        "protocol": PROTOCOL_NAMES[probe.proto],
         "source": _end(probe.src, probe.sport),
         "destination": _end(probe.dst, probe.dport),
         "inInterface": probe.device or None,

@@ -12,7 +12,6 @@ from msgspec import Meta, Struct, field
 
 from emu.kube.api.meta import field_name
 
-OUTCOMES = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
 OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided"]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds")]

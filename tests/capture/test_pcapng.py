@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.capture import pcap, pcapng
-from emu.capture.pcapng import BROADCAST, INBOUND, MULTICAST, OUTBOUND, PROMISCUOUS, UNICAST, Packet, Writer
+from emu.capture.pcapng import BROADCAST, INBOUND, OUTBOUND, PROMISCUOUS, UNICAST, Packet, Writer
 from emu.errors import InputError
 from emu.wire.addr import BROADCAST_MAC, ip4, mac
 from tshark import blocks
@@ -234,21 +234,6 @@ def test_a_comment_too_long_is_cut_at_a_character(tshark: Tshark, tmp_path: Path
 def test_an_interface_must_be_announced() -> None:
     with pytest.raises(ValueError, match="interface 0 was not announced"):
         Writer(io.BytesIO()).packet(0, 0, ARP)
-
-
-@pytest.mark.parametrize(
-    ("direction", "dmac", "flags"),
-    [
-        (INBOUND, MAC_A, INBOUND | UNICAST),
-        (INBOUND, MAC_B, INBOUND | PROMISCUOUS),
-        (INBOUND, BROADCAST_MAC, INBOUND | BROADCAST),
-        (INBOUND, mac("01:00:5e:00:00:01"), INBOUND | MULTICAST),
-        (OUTBOUND, MAC_B, OUTBOUND),
-        (OUTBOUND, BROADCAST_MAC, OUTBOUND),
-    ],
-)
-def test_flags_for(direction: int, dmac: bytes, flags: int) -> None:
-    assert pcapng.flags_for(direction, dmac, MAC_A) == flags
 
 
 @pytest.mark.parametrize("create", [pcapng.create, pcap.create])

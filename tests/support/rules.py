@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emu.clock import Clock
+from emu.kernel.netfilter.conn import IP_CT_UNTRACKED, Conn, Tuple5
 from emu.kernel.netfilter.hooks import HOOK_NAMES, Hooks, HookState, Verdict
 from emu.kernel.netfilter.save import parse_restore
 from emu.kernel.netfilter.table import RuleSet, Tables
@@ -21,6 +22,19 @@ HOOKS = {name: number for number, name in enumerate(HOOK_NAMES)}
 class Device:
     name: str
     ifindex: int = 1
+
+
+class EmptyTable:
+    """A connection table in which no tuple is taken."""
+
+    def __init__(self) -> None:
+        self.by_source: dict[tuple[int, int, int], list[Conn]] = {}
+
+    def taken(self, reply: Tuple5, ignored: Conn) -> bool:
+        return False
+
+    def kill(self, conn: Conn) -> None:
+        raise AssertionError(f"{conn} is in no table")
 
 
 @dataclass
@@ -95,6 +109,13 @@ def packet(
     frame.indev = None if indev is None else Device(indev)
     frame.outdev = None if outdev is None else Device(outdev)
     return frame
+
+
+def ct_state(frame: Frame) -> str:
+    """What `-m conntrack --ctstate` calls the frame: NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED."""
+    if frame.ct is None:
+        return "UNTRACKED" if frame.ctinfo == IP_CT_UNTRACKED else "INVALID"
+    return ("ESTABLISHED", "RELATED", "NEW")[frame.ctinfo % 3]
 
 
 def _with_checksum(data: bytes, at: int, before: bytes) -> bytes:

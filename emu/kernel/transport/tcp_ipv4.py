@@ -27,7 +27,7 @@ from emu.kernel.transport.tcp_options import (
     parse_segment,
     reset_for,
 )
-from emu.kernel.transport.tcp_socket import TcpSocket
+from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.kernel.transport.udp import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
@@ -38,7 +38,6 @@ from emu.wire.rewrite import leave_checksum
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-Key = tuple[int, int, int, int]
 RESET = Born("the kernel resets: nobody wants this segment")
 
 
@@ -85,8 +84,8 @@ class Tcp:
         """What we announce: the route's MTU (before any DNAT) less 40."""
         return min(self.mtu(route), MAX_PACKET) - 40
 
-    def joins(self, socket: TcpSocket) -> bool:
-        """Does a burst go down the stack as one packet? It does (sk_can_gso): whoever sends it off cuts it; not by lo."""
+    def can_gso(self, socket: TcpSocket) -> bool:
+        """Does a burst go down the stack as one packet, which the last device cuts? Everywhere but on lo (sk_can_gso)."""
         assert socket.remote is not None
         route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr)
         return route is not None and route.kind != "local"
@@ -190,9 +189,8 @@ class Tcp:
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(
             self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,
-            ts_offset=self.timestamp_offset(frame.dst, frame.src),
+            ts_offset=self.timestamp_offset(frame.dst, frame.src), nodelay=listener.nodelay,
         )  # fmt: skip
-        child.endpoint.nodelay = listener.nodelay
         self.connections[child.addr, child.port, frame.src, frame.sport] = child
         child.carry_out(segments)
 
@@ -223,7 +221,7 @@ class Tcp:
             found = meaning(kind, code)
             if found is None:
                 return
-            segments = endpoint.on_icmp_error(found[0], now, hard=found[1], seq=seq)
+            segments = endpoint.on_icmp_error(found[0], now, seq=seq)
         socket.carry_out(segments)
         if socket.on_readable is not None:
             socket.on_readable()

@@ -15,7 +15,7 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4
 from emu.wire.frame import BROADCAST, Frame
-from rules import Device, FakeNetns, packet, ruleset
+from rules import Device, EmptyTable, FakeNetns, packet, ruleset
 
 
 def dropper(rule: str, chain: str = "FORWARD") -> RuleSet:
@@ -37,7 +37,7 @@ def again(net: FakeNetns, frame: Frame) -> bool:
 def conn(status: int = 0, mark: int = 0) -> Conn:
     """10.0.0.1:40000 asked 10.96.0.1:80 and is answered by 10.0.0.2:8080."""
     client, service, pod = ip4("10.0.0.1"), ip4("10.96.0.1"), ip4("10.0.0.2")
-    made = Conn(None, 1, (6, client, service, 40000, 80), (6, pod, client, 8080, 40000), 0)  # type: ignore[arg-type]  # no table
+    made = Conn(EmptyTable(), 1, (6, client, service, 40000, 80), (6, pod, client, 8080, 40000), 0)
     made.status, made.mark = status, mark
     return made
 

@@ -332,12 +332,6 @@ def test_a_half_is_decided_once_and_a_confirmed_connection_never() -> None:
     assert frame.ct.reply == inverse(frame.ct.orig)
 
 
-def test_disabled() -> None:
-    net = Net(prerouting=dnat())
-    net.nat.disable()
-    assert net.forward(udp())[IP].dst == VIP
-
-
 ADDR = st.integers(0x01000000, 0xDFFFFFFF)
 PORT = st.integers(1, 65535)
 
