@@ -14,35 +14,18 @@ from typing import Any
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.link.device import Device
 from emu.kernel.net.fib import KINDS, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, Route
 from emu.kernel.net.fib_rules import ANY, IpRule
-from emu.kernel.net.neighbour import REACHABLE
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
 from emu.kernel.netfilter.ipset import IpSets, parse_ipset
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.ruleset import RuleSet
+from emu.report.edge import Edge, Sent, answer_arp
 from emu.wire.addr import Prefix, ip4, mac
-from emu.wire.frame import Frame
 
-GATEWAY_MAC = b"\x02\xee\0\0\0\x01"  # whoever is at the far end of a link
 SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where nothing says the node's address
 UPLINK = "eth0"
-Sent = list[tuple[Device, Frame]]
-
-
-class Edge(Device):
-    """An interface of the node whose far end is not modelled: what leaves by it is kept in `sent`."""
-
-    __slots__ = ("sent",)
-
-    def __init__(self, clock: Clock, name: str, address: bytes, mtu: int, sent: Sent) -> None:
-        super().__init__(clock, name, address, mtu)
-        self.sent = sent
-
-    def xmit(self, frame: Frame) -> None:
-        self.sent.append((self, frame))
 
 
 @dataclass
@@ -82,7 +65,7 @@ class Node:
         sent: Sent = []
         for name, (address, mtu) in self.links.items():
             net.attach(Edge(net.clock, name, address, mtu, sent))
-        net.solicit = lambda neighbour, waiting: neighbour.update(GATEWAY_MAC, REACHABLE)
+        answer_arp(net)
         for device, addr, length, scope in self.addresses:
             net.add_address(net.device(device), addr, length, scope)
         if self.routes:

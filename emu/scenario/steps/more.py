@@ -31,6 +31,7 @@ class GoesOn(Protocol):
 class MoreAction(Action[More, GoesOn]):
     shape = More
     order = 50
+    example = '- name: chat\n  tcp: {from: default/client, to: "default/web-0:80", close: false}\n- more: {of: chat, send: hello}'
     sends = True
 
     def check(self, part: More, place: Place) -> None:
