@@ -21,9 +21,10 @@ from emu.report.node import Edge, Node, Sent
 from emu.wire.addr import ip4_text
 from emu.wire.checksum import checksum
 from emu.wire.frame import HOST, ICMP, TCP, UDP, Frame
+from emu.wire.icmp import ERROR_NAMES
+from emu.wire.tcp import ACK, PSH, SYN
 
 MAX_FATES = 4096
-FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 ECHO_REQUEST, ECHO_REPLY = 8 << 8, 0
 STATES = ("new", "established")
 LEAVES, DELIVERED, REJECTED, DROPPED, UNDECIDED, ERROR = (
@@ -236,17 +237,13 @@ def net_lo(net: Netns) -> Device:
     return net.device("lo")
 
 
-CODES = {0: "net-unreachable", 1: "host-unreachable", 2: "proto-unreachable", 3: "port-unreachable", 4: "frag-needed",
-         9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited"}  # fmt: skip
-
-
 def told_answer(frame: Frame) -> str:
     """The answer that a refusal sends, in a word or two."""
     if frame.proto == TCP:
         return "tcp-reset"
     kind, code = frame.dport >> 8, frame.dport & 255
     if kind == 3:
-        return f"icmp {CODES.get(code, f'unreachable, code {code}')}"
+        return f"icmp {ERROR_NAMES.get((kind, code), f'unreachable, code {code}')}"
     return "icmp ttl-exceeded" if kind == 11 else f"icmp type {kind}"
 
 

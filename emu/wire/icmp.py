@@ -16,6 +16,19 @@ NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED = range(5)
 NET_ANO, HOST_ANO, PKT_FILTERED = 9, 10, 13
 REDIRECT_HOST = 1
 
+# errors by type and code: as sentences put them, and as iptables' --reject-with and expectations name them
+ERROR_WORDS = {
+    (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
+    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
+    (3, 10): "host prohibited", (3, 13): "administratively prohibited", (5, 1): "redirect to another gateway",
+    (11, 0): "time to live exceeded", (11, 1): "reassembly time exceeded", (12, 0): "parameter problem",
+}  # fmt: skip
+ERROR_NAMES = {
+    (3, 0): "net-unreachable", (3, 1): "host-unreachable", (3, 2): "proto-unreachable", (3, 3): "port-unreachable",
+    (3, 4): "frag-needed", (3, 9): "net-prohibited", (3, 10): "host-prohibited", (3, 13): "admin-prohibited",
+    (11, 0): "ttl-exceeded", (11, 1): "reassembly-timeout", (12, 0): "parameter-problem",
+}  # fmt: skip
+
 _HEADERS = Struct("!BBHHHBBHIIBBHI")
 
 

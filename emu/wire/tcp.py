@@ -9,6 +9,9 @@ from emu.wire.checksum import ones_sum
 from emu.wire.frame import IP_DF, TCP, Frame
 from emu.wire.ipv4 import header_checksum
 
+# the header's flags (RFC 9293 section 3.1, RFC 3168)
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
+
 _HEADERS = Struct("!BBHHHBBHIIHHIIHHHH")
 
 

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
 from emu.errors import SocketError
-from emu.kernel.net.icmp import ERROR_WORDS
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import Conn
 from emu.kernel.transport.ping import PingSocket
@@ -25,14 +24,10 @@ from emu.kube.dns.resolver import EAI_AGAIN, Lookup
 from emu.kube.flow.ends import Target
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.icmp import ERROR_NAMES, ERROR_WORDS
 
 WORDS = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
 SETTLE_NS = 2 * MS
-CODE_NAMES = {
-    (3, 0): "net-unreachable", (3, 1): "host-unreachable", (3, 2): "proto-unreachable", (3, 3): "port-unreachable",
-    (3, 4): "frag-needed", (3, 9): "net-prohibited", (3, 10): "host-prohibited", (3, 13): "admin-prohibited",
-    (11, 0): "ttl-exceeded", (11, 1): "reassembly-timeout", (12, 0): "parameter-problem",
-}  # fmt: skip
 
 
 class Testbed(Protocol):
@@ -162,7 +157,9 @@ def _rejection(flow: Flow, errors: list[IcmpError]) -> Outcome | None:
     if not errors:
         return None
     last = errors[-1]
-    detail = CODE_NAMES.get((last.kind, last.code), ERROR_WORDS.get((last.kind, last.code), f"{last.kind}/{last.code}"))
+    detail = ERROR_NAMES.get(
+        (last.kind, last.code), ERROR_WORDS.get((last.kind, last.code), f"{last.kind}/{last.code}")
+    )
     loss = flow.losses[0] if flow.losses else None
     return Outcome("rejected", detail, loss.place if loss else "", _by(loss))
 
