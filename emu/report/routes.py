@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emu.kernel.net.fib import MAIN_TABLE, TABLE_NAMES
+from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.netns import Netns
 from emu.report import Report, views
 from emu.wire.addr import ip4_text

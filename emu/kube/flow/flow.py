@@ -17,9 +17,9 @@ from emu.clock import MS, SECOND, Clock
 from emu.errors import SocketError
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import Conn
+from emu.kernel.transport.inet import IcmpError
 from emu.kernel.transport.ping import PingSocket
 from emu.kernel.transport.tcp_socket import TcpSocket
-from emu.kernel.transport.udp import IcmpError
 from emu.kube.dns.resolver import EAI_AGAIN, Lookup
 from emu.kube.flow.ends import Target
 from emu.wire.addr import ip4_text
