@@ -19,7 +19,7 @@ from emu import craft
 from emu.capture import pcap, pcapng
 from emu.capture.comment import Comments, flow_hop
 from emu.capture.interface import Interface, roles
-from emu.capture.summary import ACK, SYN, line, read
+from emu.capture.summary import line, read
 from emu.capture.tap import (
     DIRECTION,
     DROP,
@@ -39,6 +39,7 @@ from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.wire.addr import mac_text
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, TCP
+from emu.wire.tcp import ACK, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns

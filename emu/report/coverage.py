@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from emu.kernel.net.fib import LOCAL_TABLE, Route
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.targets.nat import Dnat, spell_range
 from emu.kube.cluster import Cluster
