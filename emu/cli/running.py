@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from emu.cli.console import Form, dump, note, out, progress
+from emu.cli.outputs import check_writable, is_stdout
 from emu.errors import InputError
 
 
@@ -17,6 +18,7 @@ def run_files(
     split: Literal["flow", "interface"] | str = "flow",
     form: Form = Form.text,
     write: str = "",
+    force: bool = False,
     walks: bool = False,
     covered: bool = False,
 ) -> int:
@@ -37,7 +39,8 @@ def run_files(
         raise InputError(f'two scenarios are called "{twice}"', expected="a metadata.name of its own for each")
     if write and len(scenarios) > 1:
         raise InputError("-w takes one scenario", expected="one FILE, or -o DIR")
-    to_stderr = write == "-"
+    check_writable(write, force=force)
+    to_stderr = is_stdout(write)
     status, data = 0, []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
@@ -47,9 +50,10 @@ def run_files(
                 None if write else folder,
                 split="interface" if split == "interface" else "flow",
                 progress=tell,
+                force=force,
             )
             if write and done.cluster.capture is not None:
-                done.cluster.capture.write(write)
+                done.cluster.capture.write(write, force=force)
         report = table(done)
         unused = coverage(done.cluster) if covered else None
         data.append(report.data if unused is None else report.data | {"coverage": unused.data})
