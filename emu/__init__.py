@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emu.version import VERSION
+
 if TYPE_CHECKING:
     from emu.capture.capture import Capture
     from emu.clock import Clock
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from emu.scenario.run import Run, run
     from emu.scenario.script import Scenario
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _WHERE = {
     # a cluster

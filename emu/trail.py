@@ -112,14 +112,6 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Encapsulated:
-    """A tunnel wrapped (or, with `out` False, unwrapped) the frame."""
-
-    device: str
-    out: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Note:
     """A plain sentence for people, from whoever knows more than the walk (a story's step, an impairment)."""
 

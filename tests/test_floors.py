@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | registry | craft | kernel.sysctl | kube.api",
+    "wire | clock | trail | errors | version | registry | craft | kernel.sysctl | kube.api",
     "kernel.link | kernel.netfilter",
     "kernel.net",
     "kernel.transport | kernel.tunnel",
@@ -89,9 +89,9 @@ def test_the_readme_has_the_same_picture() -> None:
     assert "\n".join(f"{floor:2}  {rooms}" for floor, rooms in reversed([*enumerate(FLOORS)])) in text
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
-def test_imports_only_from_below(path: Path) -> None:
-    assert trespasses(path, (ROOT / path).read_text()) == []
+def test_imports_only_from_below() -> None:
+    assert len(FILES) > 10
+    assert [line for path in FILES for line in trespasses(path, (ROOT / path).read_text())] == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,3 @@ def test_imports_only_from_below(path: Path) -> None:
 )
 def test_the_rule_itself(path: str, source: str, allowed: bool) -> None:
     assert (trespasses(Path(path), source) == []) is allowed
-
-
-def test_the_house_is_not_empty() -> None:
-    assert len(FILES) > 10

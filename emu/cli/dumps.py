@@ -63,14 +63,14 @@ def packet(
     from emu.kernel.netfilter.matches import number
     from emu.report.fate import Ask
     from emu.wire.addr import ip4
-    from emu.wire.frame import ICMP, TCP, UDP
+    from emu.wire.frame import ICMP, TCP
+    from emu.wire.proto import PROTOCOLS
 
     place, slash, word = destination.partition("/")
-    known = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
-    if slash and word not in known:
+    if slash and word not in ("tcp", "udp", "icmp"):
         raise InputError(f"{destination!r}: emu trace does not send {word!r}", expected="/tcp, /udp or /icmp")
     addr, colon, port = place.partition(":")
-    proto = known[word] if slash else (TCP if colon else ICMP)
+    proto = PROTOCOLS[word] if slash else (TCP if colon else ICMP)
     if proto != ICMP and not colon:
         raise InputError(f"{destination!r} has no port", expected="ADDRESS:PORT/tcp")
     from_addr, _colon, from_port = source.partition(":")

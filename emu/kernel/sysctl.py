@@ -447,16 +447,6 @@ class Sysctls:
         if device in self._own:
             self._settled.add(device)
 
-    def rename_device(self, old: str, new: str) -> None:
-        self._own[new] = {name.replace(f".{old}.", f".{new}.") for name in self._own.pop(old)}
-        if old in self._settled:
-            self._settled.remove(old)
-            self._settled.add(new)
-        for row in _DEVICE_ROWS:
-            value = self._values.pop(row.name.replace("*", old), None)
-            if value is not None:
-                self._values[row.name.replace("*", new)] = value
-
     def remove_device(self, device: str) -> None:
         self._settled.discard(device)
         if self._own.pop(device, None) is not None:

@@ -26,9 +26,9 @@ from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.resolver import BOTH
-from emu.kube.dns.setup import Names
+from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
-from emu.kube.flow import flow
+from emu.kube.flow import flow, lookup
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import names
@@ -38,7 +38,7 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.store import Store
-from emu.kube.underlay.underlay import Underlay
+from emu.kube.underlay.underlay import EXTERNAL_HOST, Underlay
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
@@ -74,6 +74,7 @@ class Cluster:
         self.namespaces: dict[str, Netns] = {}
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
+        self.under_way: set[Any] = set()  # what has yet to happen: the cluster has settled when it is empty
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
         self.underlay = Underlay(self.clock, config.underlay, len(nodes), {})
@@ -83,14 +84,15 @@ class Cluster:
         for node in nodes:
             self._boot_node(node)
         self.underlay.introduce(list(self.nodes.values()))
-        self.dns = Names(self, config.dns)
-        for app, port, protocol in self.dns.without_own_port(EXTERNAL_APPS):
+        self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, EXTERNAL_HOST)
+        self.dns.start(self.underlay.external)
+        for app, port, protocol in self.dns.beside_resolver(EXTERNAL_APPS):
             apps[app](self.underlay.external, port, protocol, "external")
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
-        self.loops = Loops(self, config.timing)
+        self.loops = Loops(self)
         self.loops.start()
         if self.capture is not None:
             self.capture.names.update(self.names())
@@ -153,6 +155,14 @@ class Cluster:
         """A pod's namespace is gone."""
         self.namespaces.pop(name, None)
 
+    def started(self, app: Any) -> None:
+        """An app of a pod runs: if it is a DNS server, it answers for the cluster."""
+        self.dns.configure(app)
+
+    def act(self) -> None:
+        """Let controllers, scheduler and kubelets follow what changed."""
+        self.loops.act()
+
     # -- objects --------------------------------------------------------------------------------
 
     def apply(self, obj: O, *, settle: bool = True) -> O:
@@ -199,17 +209,17 @@ class Cluster:
         if settle:
             self.settle()
             return
-        self.loops.act()
+        self.act()
         self.clock.drain()
         if self.capture is not None:
             self.capture.names.update(self.names())
 
     def settle(self) -> None:
         """Let time pass until everybody has followed: slices and rules are up to date, deleted pods are gone."""
-        self.loops.act()
+        self.act()
         self.clock.drain()
-        if self.loops.under_way:
-            self.clock.run(until=lambda: not self.loops.under_way)
+        if self.under_way:
+            self.clock.run(until=lambda: not self.under_way)
         if self.capture is not None:
             self.capture.names.update(self.names())
 
@@ -268,7 +278,7 @@ class Cluster:
         """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port.
         Without `close` the connection stays open, for `more`."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
-        if self.dns.resolve(made):
+        if lookup.resolve(made, self.dns):
             flow.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
         return self._done(made)
 
@@ -298,7 +308,7 @@ class Cluster:
     ) -> Flow:
         """One datagram and its answer; `reply` False expects none."""
         made = self._ported(self._flow("udp", source, to, "UDP", name))
-        if self.dns.resolve(made):
+        if lookup.resolve(made, self.dns):
             flow.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
         return self._done(made)
 
@@ -318,7 +328,7 @@ class Cluster:
         where = to if isinstance(to, Target) else target.without_port(self, to)
         made = self._flow("ping", source, where, "ICMP", name)
         timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
-        if self.dns.resolve(made):
+        if lookup.resolve(made, self.dns):
             flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
         return self._done(made)
 
@@ -337,7 +347,7 @@ class Cluster:
     def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
         """Look a name up as `source` does, for A and AAAA or the given types; see the flow's `resolved`."""
         made = self._flow("lookup", source, Target(0, 0, name, name), "", "")
-        made.looked_up(self.dns.look_up(made, name, kinds or BOTH))
+        made.looked_up(lookup.look_up(made, self.dns, name, kinds or BOTH))
         return self._done(made)
 
     def _done(self, made: Flow) -> Flow:

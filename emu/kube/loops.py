@@ -7,33 +7,59 @@ Deleted pods stay for their grace period. Must not know flows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from emu.apps.healthcheck import HealthCheck
-from emu.clock import EPOCH_NS, SECOND, Timer
+from emu.clock import EPOCH_NS, SECOND, Clock, Timer
 from emu.errors import InputError
-from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
+from emu.kube.controllers import Controllers
 from emu.kube.front_ends import front_ends
+from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node
+from emu.kube.plan import ClusterConfig
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.proxier import Proxier
 from emu.kube.proxy.services import Snapshot
-from emu.kube.scheduler import schedule
-from emu.kube.timing import Timing
-from emu.wire.addr import ip4_text
-
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
+from emu.kube.scheduler import Scheduler
+from emu.kube.store import Store
+from emu.kube.underlay.underlay import Underlay
+from emu.wire.addr import Prefix, ip4_text
 
 ROUNDS = 200  # more passes than any chain of owners needs
 OF_SLICES = frozenset(("Pod", "Service", "Node", "Endpoints", "EndpointSlice"))
 OF_PROXIES = frozenset(("Service", "Node", "EndpointSlice"))
+
+
+class Parts(Protocol):
+    """The parts of a cluster that the loops keep going. `under_way` is theirs and the kubelets'."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def config(self) -> ClusterConfig: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def nodes(self) -> Mapping[str, Node]: ...
+    @property
+    def kubelets(self) -> Sequence[Kubelet]: ...
+    @property
+    def underlay(self) -> Underlay: ...
+    @property
+    def pod_subnet(self) -> Prefix: ...
+    @property
+    def service_subnet(self) -> Prefix: ...
+    @property
+    def under_way(self) -> set[Any]: ...
 
 
 class Loops:
@@ -42,31 +68,38 @@ class Loops:
     `under_way` holds whatever has yet to happen: the cluster has settled when it is empty. `proxiers` by node name.
     """
 
-    def __init__(self, cluster: Cluster, timing: Timing) -> None:
-        proxy = cluster.config.proxy
+    def __init__(self, parts: Parts) -> None:
+        proxy = parts.config.proxy
         if not 0 <= proxy.min_sync_period_ns <= proxy.sync_period_ns or not proxy.sync_period_ns:
             raise InputError(
                 "kube-proxy's periods do not fit",
                 path="cluster.kubeProxy.iptables.syncPeriod",
                 expected="a syncPeriod above 0 and not below minSyncPeriod",
             )
-        self.cluster, self.timing = cluster, timing
-        self.store, self.clock = cluster.store, cluster.clock
-        self.under_way: set[Any] = set()
+        self.parts, self.timing = parts, parts.config.timing
+        self.store, self.clock = parts.store, parts.clock
+        self.kubelets = {each.node.name: each for each in parts.kubelets}
+        self.under_way = parts.under_way
         self.proxiers: dict[str, Proxier] = {}
         self.health: dict[str, HealthCheck] = {}
         self._snapshot: Snapshot | None = None
         self._view: tuple[list[core.Service], list[EndpointSlice]] | None = None
         self._timers: dict[str, Timer] = {}
+        self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
+        self.scheduler = Scheduler(self.store)
+        self.synced = 0  # pods that a kubelet had to look at, in all
+        self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet looked
+        self.look_at_all_pods()
+        self.store.follow(self._pod_changed)
         self.store.graceful = self._graceful
 
     def start(self) -> None:
         """Everything at once, in no time; then the watches begin. Raises InputError."""
         self.act(slices=True)
-        for node in self.cluster.nodes.values():
+        for node in self.parts.nodes.values():
             health = self.health[node.name] = HealthCheck(node.net)
             self.proxiers[node.name] = Proxier(
-                node.net, self.latest, _Configuration(self.cluster, node), self.under_way, health.serve
+                node.net, self.latest, _Configuration(self.parts, node), self.under_way, health.serve
             )
         self._look()
         for proxier in self.proxiers.values():
@@ -76,19 +109,40 @@ class Loops:
         self._tick_later()
 
     def act(self, *, slices: bool = False) -> None:
-        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes."""
-        cluster, store = self.cluster, self.store
+        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes. Each looks only at what
+        concerns it."""
+        store = self.store
         for _ in range(ROUNDS):
             before = store.version
-            controllers.reconcile(store, cluster.seed, service_subnet=cluster.service_subnet, slices=slices)
-            schedule(store)
-            here: dict[str, list[core.Pod]] = {}
-            for pod in store.list(core.Pod):
-                here.setdefault(pod.spec.node_name, []).append(pod)
-            for kubelet in cluster.kubelets:
-                kubelet.sync(here.get(kubelet.node.name, ()))
+            self.controllers.reconcile(slices=slices)
+            self.scheduler.schedule()
+            self._sync_kubelets()
             if store.version == before:
                 break
+
+    def _sync_kubelets(self) -> None:
+        """The kubelets of the nodes whose pods changed, in the order of nodes."""
+        changed, self._changed_pods = self._changed_pods, {}
+        kubelets = self.kubelets
+        for node in sorted((name for name in changed if name in kubelets), key=lambda name: kubelets[name].node.index):
+            keys = changed.pop(node)
+            self.synced += len(keys)
+            try:
+                kubelets[node].sync(keys)
+            except InputError:
+                for name, left in {**changed, node: keys}.items():
+                    self._changed_pods.setdefault(name, set()).update(left)
+                raise
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        for pod in (old, new):
+            if isinstance(pod, core.Pod):
+                self._changed_pods.setdefault(pod.spec.node_name, set()).add(pod.key)
+
+    def look_at_all_pods(self) -> None:
+        """Have every kubelet look at all of its pods."""
+        for pod in self.store.list(core.Pod):
+            self._pod_changed(None, pod)
 
     # -- news -----------------------------------------------------------------------------------
 
@@ -116,7 +170,7 @@ class Loops:
 
     def _slices(self) -> None:
         self._done("slices")
-        controllers.reconcile_slices(self.store, self.cluster.seed)
+        self.controllers.reconcile_slices()
 
     def _proxies(self) -> None:
         self._done("proxies")
@@ -127,7 +181,7 @@ class Loops:
     def _look(self) -> None:
         """Take what is in the store as known to every proxy, and to whoever routes from outside."""
         services, slices = self._view = self.store.list(core.Service), self.store.list(EndpointSlice)
-        self.cluster.underlay.announce(front_ends(services, slices, self.cluster.nodes))
+        self.parts.underlay.announce(front_ends(services, slices, self.parts.nodes))
 
     def latest(self) -> Snapshot:
         """What the proxies know; made when the first of them asks."""
@@ -137,7 +191,7 @@ class Loops:
         return self._snapshot
 
     def _tick_later(self) -> None:
-        self.clock.call_later(self.cluster.config.proxy.sync_period_ns, self._tick, background=True)
+        self.clock.call_later(self.parts.config.proxy.sync_period_ns, self._tick, background=True)
 
     def _tick(self) -> None:
         for proxier in self.proxiers.values():
@@ -151,7 +205,7 @@ class Loops:
         None: it goes at once."""
         if not isinstance(obj, core.Pod) or not obj.spec.node_name or obj.finished:
             return None
-        if self.store.find(Key("node", "", obj.spec.node_name)) is None or obj.spec.node_name not in self.cluster.nodes:
+        if self.store.find(Key("node", "", obj.spec.node_name)) is None or obj.spec.node_name not in self.parts.nodes:
             return None
         if grace_s is None:
             default_s = obj.spec.termination_grace_period_seconds
@@ -172,20 +226,20 @@ class Loops:
 class _Configuration:
     """A node's proxy configuration, as it is when asked for: its addresses and its zone may change."""
 
-    def __init__(self, cluster: Cluster, node: Node) -> None:
-        self.cluster, self.node = cluster, node
-        base = cluster.config.proxy
+    def __init__(self, parts: Parts, node: Node) -> None:
+        self.store, self.node = parts.store, node
+        base = parts.config.proxy
         self.base = replace(
             base,
             node_name=node.name,
             node_ip=ip4_text(node.ip),
             pod_cidr=str(node.pod_cidr or ""),
-            cluster_cidr=base.cluster_cidr or str(cluster.pod_subnet),
+            cluster_cidr=base.cluster_cidr or str(parts.pod_subnet),
             tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
         )
 
     def __call__(self) -> ProxyConfig:
-        obj = self.cluster.store.get(core.Node, "", self.node.name)
+        obj = self.store.get(core.Node, "", self.node.name)
         addresses = self.node.net.addresses if self.base.node_port_addresses else ()
         return replace(
             self.base,

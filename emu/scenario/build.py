@@ -12,7 +12,7 @@ from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
 from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, ScenarioPart
 from emu.scenario.quantity import duration_ns
-from emu.scenario.script import Scenario
+from emu.scenario.script import Scenario, keys
 
 DEFAULT_NODES = "node-{}"
 
@@ -83,12 +83,12 @@ def _placed(error: InputError, scenario: Scenario) -> InputError:
     for key, place in scenario.loaded.places.items():
         if error.path and error.path.partition(" ")[0] == str(key):
             return error.at(file=place.file, line=place.line)
-    where = tuple(error.path.split(".")) if error.path else _key(error, scenario.spec)
+    where = keys(error.path) if error.path else _key(error, scenario.spec)
     told = scenario.document.error(error.what, where)
     return error.at(file=told.file, line=told.line, path=told.path)
 
 
-def _key(error: InputError, spec: ScenarioPart) -> tuple[str, ...]:
+def _key(error: InputError, spec: ScenarioPart) -> tuple[str | int, ...]:
     """The key that an error without a path speaks of."""
     for key in spec.cluster.sysctls:
         if key in error.what:

@@ -14,15 +14,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from emu.capture.atomic import beginning, cannot_write
 from emu.capture.pcapng import is_own
 from emu.errors import InputError
-
-if TYPE_CHECKING:
-    from emu.kube.flow.flow import Flow
-    from emu.scenario.run import FlowResult, Run, StepResult
+from emu.kube.flow.flow import Flow
+from emu.scenario.record import Run
+from emu.scenario.results import FlowResult, StepResult
 
 Split = Literal["flow", "interface"]
 LOST = "classic pcap files hold no comments, no names and no interface names: those are lost"

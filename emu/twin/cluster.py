@@ -15,6 +15,7 @@ from emu.kube.cluster import Cluster
 from emu.kube.dns.resolver import BOTH
 from emu.kube.flow import ends as target
 from emu.kube.flow import flow as flows
+from emu.kube.flow import lookup
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
 
@@ -47,7 +48,7 @@ class TwinCluster(Cluster):
 
     def _named(self, made: Flow, talk: Callable[[], None]) -> None:
         """Look the target's name up, if it has one, and talk to it."""
-        if self.dns.resolve(made):
+        if lookup.resolve(made, self.dns):
             talk()
 
     def tcp(
@@ -115,7 +116,7 @@ class TwinCluster(Cluster):
     def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
         return self._both(
             "lookup", source, Target(0, 0, name, name),
-            lambda made: made.looked_up(self.dns.look_up(made, name, kinds or BOTH)),
+            lambda made: made.looked_up(lookup.look_up(made, self.dns, name, kinds or BOTH)),
             lambda: super(TwinCluster, self).resolve_name(source, name, *kinds),
         )  # fmt: skip
 
@@ -150,5 +151,5 @@ def _send(made: Flow, packet: Any, device: str | None) -> None:
     except SocketError as failure:
         made.outcome = flows.Outcome("error", failure.name)
         return
-    clock = made.cluster.clock
+    clock = made.testbed.clock
     clock.run_until(clock.now + SEND_NS)

@@ -19,6 +19,7 @@ from emu.apps import apps
 from emu.apps.dns import DnsServer
 from emu.capture.interface import roles
 from emu.capture.tap import DROP
+from emu.clock import Values
 from emu.errors import EmuError, Undecided
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.netns import Netns
@@ -27,7 +28,8 @@ from emu.kube.api import core
 from emu.kube.cluster import Cluster
 from emu.kube.dns.zone import outside
 from emu.kube.flow.ends import Target
-from emu.kube.flow.flow import Flow
+from emu.kube.flow.flow import Flow, Testbed
+from emu.kube.node.kubelet import apps_of
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
@@ -60,7 +62,7 @@ class Twin:
         self.apps: dict[str, list[Any]] = {}
         self.seen: list[Seen] = []
         self.loop = Loop(self._take)
-        self.stand_in = cast(Cluster, SimpleNamespace(clock=self.loop, namespaces={}))
+        self.stand_in = cast(Testbed, SimpleNamespace(clock=self.loop, namespaces={}, capture=None))
         self.theirs, self.ours = Normaliser({}), Normaliser({})
         self.mark = 0
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
@@ -113,9 +115,8 @@ class Twin:
         }
         for kubelet in self.cluster.kubelets:
             for name, sandbox in kubelet.node.sandboxes.items():
-                pod = self.cluster.store.get(core.Pod, *name.split("/"))
-                # the kubelet's own reading of a pod: there is no other place that says which apps it runs
-                chosen = [app for _container, some in kubelet._apps(pod) for app in some] if pod is not None else []
+                pod = self.cluster.store.get(core.Pod, sandbox.namespace, sandbox.pod)
+                chosen = [app for _container, some in apps_of(pod) for app in some] if pod is not None else []
                 wanted[f"{name} {sandbox.uid}"] = sandbox.net, sandbox.name, chosen
         for name in [name for name in self.apps if name not in wanted]:
             for running in self.apps.pop(name):
@@ -127,7 +128,7 @@ class Twin:
                     try:
                         running.append(apps[app](cast(Netns, self.nets[net]), port, protocol, called))
                         if called != "external":
-                            self.cluster.dns.employ(running[-1])
+                            self.cluster.dns.configure(running[-1])
                         elif isinstance(running[-1], DnsServer):
                             running[-1].authority = outside(self.cluster.dns.config)
                     except OSError as error:
@@ -137,7 +138,7 @@ class Twin:
         """What answers outside the cluster."""
         names = self.cluster.dns
         resolver = [("dns", PORT, "UDP"), ("dns", PORT, "TCP")] if names.built_in else []
-        return [*names.without_own_port(kube.EXTERNAL_APPS), *resolver]
+        return [*names.beside_resolver(kube.EXTERNAL_APPS), *resolver]
 
     def _start_over(self, name: str) -> None:
         """Tables must be alike now; frames count from here."""
@@ -279,7 +280,7 @@ class Twin:
         """Tell the emulator what the kernel and the programs on its side drew; gives where the kernel's counters are."""
         clock = self.cluster.clock
         for purpose, values in self.loop.take_drawn().items():
-            clock.script(purpose, values)
+            clock.script(purpose, Values(values))
         for each, net in self.nets.items():
             for protocol, kind in (("tcp", RealTcp), ("udp", RealUdp)):
                 ports = [one.port for one in net.sockets.opened if isinstance(one, kind) and one.ephemeral]
@@ -288,15 +289,12 @@ class Twin:
         for each, space in self.mirror.spaces.items():
             draws.proxied(clock, each, [seen for seen in self.seen if seen.space == space.name])
         reached: dict[Netns, tables.Counters] = {}
-        counted: dict[Netns, tables.Counters] = {}
-        moved: list[int] = []
         for each, (old, _) in self.counters.items():
             reached[each] = tables.counters(self.mirror.spaces[each].run("iptables-save", "-c"))
-            counted[each] = tables.counted(old, reached[each])
+            each.random("statistic").script = Values(draws.statistic(each, tables.counted(old, reached[each])))
             if each.conntrack is not None:
-                moved += draws.nat(before[each], tables.kernel_connections(self.mirror.spaces[each]))
-        clock.script("statistic", draws.statistic(counted))
-        clock.script("nat", moved)
+                moved = draws.nat(before[each], tables.kernel_connections(self.mirror.spaces[each]))
+                each.random("nat").script = Values(moved)
         return reached
 
     def _counted(self, reached: dict[Netns, tables.Counters]) -> Iterator[Difference]:

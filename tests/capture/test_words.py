@@ -421,12 +421,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         ["route default via 192.168.50.1 dev eth0 table 100", f"ttl {PING[IP].ttl + 1} -> {PING[IP].ttl}"],
     ),
     ("invalid", PING, (trail.Tracked(None, "INVALID"),), ["ct INVALID"]),
-    (
-        "tunnel",
-        PING,
-        (trail.Encapsulated("vxlan0"), trail.Note("and so on")),
-        ["tunnel vxlan0: encapsulated", "and so on"],
-    ),
+    ("note", PING, (trail.Note("and so on"),), ["and so on"]),
     ("delivered", PING, (trail.Delivered("node-1", "a socket"),), ["delivered to a socket"]),
 ]
 

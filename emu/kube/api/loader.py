@@ -48,12 +48,6 @@ class Loaded:
     ignored: list[str] = field(default_factory=list)
     places: dict[Key, Place] = field(default_factory=dict)
 
-    def locate(self, error: InputError) -> InputError:
-        """The error with the file and line of the object that its path begins with (`service/web spec.clusterIP`)."""
-        name = (error.path or "").partition(" ")[0]
-        place = next((place for key, place in self.places.items() if str(key) == name), Place(None, 0))
-        return error.at(file=place.file, line=place.line or None)
-
 
 def load(paths: Iterable[str | os.PathLike[str]], *, namespace: str = "default") -> Loaded:
     """Read files and folders (every .yaml, .yml and .json directly in them, by name). Raises InputError."""

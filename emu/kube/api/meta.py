@@ -178,12 +178,6 @@ def owned_by(owner: Object) -> tuple[OwnerReference, ...]:
     )
 
 
-def to_value(obj: Object) -> dict[str, Any]:
-    """The object as a manifest's plain value (apiVersion and kind first, defaults left out)."""
-    value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))
-    return {"apiVersion": obj.api_version, "kind": obj.kind} | value
-
-
 def is_subdomain(name: str) -> bool:
     """DNS-1123 subdomain: what most object names must be."""
     return len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None

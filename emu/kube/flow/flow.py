@@ -7,12 +7,13 @@ never guessed from the rules. Must not know scenarios or files.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from emu.clock import MS, SECOND
+from emu.capture.capture import Capture
+from emu.clock import MS, SECOND, Clock
 from emu.errors import SocketError
 from emu.kernel.net.icmp import ERROR_WORDS
 from emu.kernel.net.netns import Netns
@@ -25,9 +26,6 @@ from emu.kube.flow.ends import Target
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
 
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
-
 WORDS = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
 SETTLE_NS = 2 * MS
 CODE_NAMES = {
@@ -35,6 +33,17 @@ CODE_NAMES = {
     (3, 4): "frag-needed", (3, 9): "net-prohibited", (3, 10): "host-prohibited", (3, 13): "admin-prohibited",
     (11, 0): "ttl-exceeded", (11, 1): "reassembly-timeout", (12, 0): "parameter-problem",
 }  # fmt: skip
+
+
+class Testbed(Protocol):
+    """What flows run on: a clock, the namespaces by display name, and the capture of their interfaces, if there is one."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def namespaces(self) -> Mapping[str, Netns]: ...
+    @property
+    def capture(self) -> Capture | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ class Flow:
     `socket` is the client's, where the connection was left open (see `more`).
     """
 
-    cluster: Cluster = field(repr=False)
+    testbed: Testbed = field(repr=False)
     number: int
     kind: str
     name: str
@@ -90,7 +99,7 @@ class Flow:
     @property
     def frames(self) -> list[Any]:
         """Every captured frame that the flow caused, in time order (`capture.Captured`)."""
-        return [] if self.cluster.capture is None else self.cluster.capture.frames(flow=self.number)
+        return [] if self.testbed.capture is None else self.testbed.capture.frames(flow=self.number)
 
     @property
     def packets(self) -> list[Any]:
@@ -127,7 +136,7 @@ class Flow:
     def look_up_nat(self, proto: int, src: int, dst: int, sport: int, dport: int) -> None:
         """Find what NAT made of the client's first packet: its connection in any namespace on the way."""
         wanted = (proto, src, dst, sport, dport)
-        for net in self.cluster.namespaces.values():
+        for net in self.testbed.namespaces.values():
             conn: Conn | None = net.conntrack.find(wanted) if net.conntrack is not None else None
             if conn is None or conn.orig != wanted:
                 continue
@@ -177,7 +186,7 @@ def _silence(flow: Flow) -> Outcome:
 
 
 def _run(flow: Flow, timeout_ns: int, done: Callable[[], bool]) -> bool:
-    clock = flow.cluster.clock
+    clock = flow.testbed.clock
     clock.run(clock.now + timeout_ns, done)
     return done()
 
@@ -207,7 +216,7 @@ def more(flow: Flow, before: Flow, send: bytes, *, timeout_ns: int, close: bool)
     """Go on over the connection that `before` left open: both of its ends belong to `flow` from now on."""
     sock, before.socket = before.socket, None
     assert sock is not None
-    for net in flow.cluster.namespaces.values():
+    for net in flow.testbed.namespaces.values():
         for each in net.sockets.tcp_table.connections.values():
             if each.flow == before.number:
                 each.flow = flow.number
@@ -224,7 +233,7 @@ def more(flow: Flow, before: Flow, send: bytes, *, timeout_ns: int, close: bool)
 
 def _say(flow: Flow, sock: TcpSocket, send: bytes, *, timeout_ns: int, close: bool) -> None:
     """Over a connection that is there: send, hear the answer, close it or leave it open."""
-    clock = flow.cluster.clock
+    clock = flow.testbed.clock
     flow.outcome = Outcome("delivered")
     if send:
         clock.run_until(clock.now + SETTLE_NS)
@@ -245,7 +254,7 @@ def _converse(flow: Flow, sock: TcpSocket, send: bytes, timeout_ns: int) -> None
         flow.outcome = _error(failure)
         return
     answer = bytearray()
-    clock = flow.cluster.clock
+    clock = flow.testbed.clock
     end_ns = clock.now + timeout_ns
 
     def ready() -> bool:
@@ -317,13 +326,13 @@ def udp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, connected: bool,
         else:
             flow.outcome = _silence(flow)
     sock.close()
-    clock = flow.cluster.clock
+    clock = flow.testbed.clock
     clock.run_until(clock.now + SETTLE_NS)
 
 
 def ping(flow: Flow, *, count: int, interval_ns: int, size: int, timeout_ns: int, ttl: int) -> None:
     """Echo requests, one every `interval_ns`; delivered if any came back."""
-    clock, target = flow.cluster.clock, flow.target
+    clock, target = flow.testbed.clock, flow.target
     sock = flow.client.sockets.ping(flow.number)
     sock.ttl = ttl
     data = (bytes(16) + bytes(index & 255 for index in range(16, size)))[:size]
@@ -361,7 +370,7 @@ def packet(flow: Flow, what: Any, device: str | None, timeout_ns: int) -> None:
         flow.outcome = _error(failure)
         return
     _run(flow, timeout_ns, lambda: bool(flow.arrivals or flow.losses))
-    clock = flow.cluster.clock
+    clock = flow.testbed.clock
     clock.run_until(clock.now + SETTLE_NS)
     flow.outcome = Outcome("delivered") if flow.arrivals else _silence(flow)
 
