@@ -67,6 +67,27 @@ class KubeProxyPart(Part, frozen=True):
     detect_local: DetectLocal = DetectLocal()
     cluster_cidr: str = field(default="", name="clusterCIDR")
     node_port_addresses: tuple[str, ...] = ()
+    # these are accepted only, see kube_proxy.py
+    api_version: Any = None
+    kind: Any = None
+    bind_address: Any = None
+    bind_address_hard_fail: Any = None
+    client_connection: Any = None
+    config_sync_period: Any = None
+    conntrack: Any = None
+    enable_profiling: Any = None
+    feature_gates: Any = None
+    healthz_bind_address: Any = None
+    hostname_override: Any = None
+    ipvs: Any = None
+    logging: Any = None
+    metrics_bind_address: Any = None
+    nftables: Any = None
+    oom_score_adj: Any = None
+    port_range: Any = None
+    show_hidden_metrics_for_version: Any = None
+    windows_run_as_service: Any = None
+    winkernel: Any = None
 
 
 class DnsPart(Part, frozen=True):
