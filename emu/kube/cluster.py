@@ -23,6 +23,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
+from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.resolver import BOTH
@@ -42,7 +43,8 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.store import Store
-from emu.kube.underlay.underlay import EXTERNAL_HOST, Underlay
+from emu.kube.underlay.underlay import EXTERNAL_HOST, underlays
+from emu.kube.unmodelled import Unmodelled
 from emu.trail import Delivered, Dropped, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
@@ -68,7 +70,7 @@ class Cluster:
     ) -> None:
         if config is None or isinstance(config, int):
             config = ClusterConfig.of(config or 2)
-        objects = list(objects)
+        objects = objects if isinstance(objects, Objects) else list(objects)
         self.config, self.seed = config, seed
         self.clock = Clock(seed)
         self.store = Store(seed)
@@ -84,21 +86,23 @@ class Cluster:
         self.namespaces: dict[str, Netns] = {}
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
+        self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
+        self.unmodelled.given(config, objects)
         self.under_way: set[Any] = set()  # what has yet to happen: the cluster has settled when it is empty
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
-        self.underlay = Underlay(self.clock, config.underlay, len(nodes), {})
+        self.underlay = underlays[config.underlay](self.clock, len(nodes), {})
         check_subnets(self.pod_subnet, self.service_subnet, self.underlay.subnets(len(nodes)))
         for name, net in self.underlay.namespaces.items():
             self.adopt(name, net, OUTSIDE if net is self.underlay.external else UNDERLAY)
         for node in nodes:
             self._boot_node(node)
-        self.underlay.introduce(list(self.nodes.values()))
         self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, EXTERNAL_HOST)
         self.dns.start(self.underlay.external)
         for app, port, protocol in self.dns.beside_resolver(EXTERNAL_APPS):
             apps[app](self.underlay.external, port, protocol, "external")
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
+        self.unmodelled.network(self.kubelets[0].network.config, config.network)
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
@@ -111,7 +115,10 @@ class Cluster:
 
     def _network(self, node: Node) -> Network:
         assert node.pod_cidr is not None
-        return load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+        network = load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+        for prefix in network.routes:
+            self.underlay.route(prefix, node.ip)
+        return network
 
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)
@@ -123,12 +130,13 @@ class Cluster:
         )
         self.nodes[node.name] = node
         self.adopt(node.name, node.net, NODE)
-        self.underlay.connect(node)
+        self.underlay.connect(node.net, index)
 
     def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
         flow/names.py); drops, arrivals and NAT are reported to flows."""
         self.namespaces[name] = net
+        self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
         if self.capture is not None:
             self.capture.attach_namespace(net, name)
@@ -154,6 +162,7 @@ class Cluster:
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""
         self.namespaces.pop(name, None)
+        self.unmodelled.forget(name)
         self.addresses.forget(name, POD)
 
     def started(self, app: Any) -> None:
@@ -172,6 +181,7 @@ class Cluster:
         if isinstance(obj, core.Node) and obj.name not in self.nodes:
             raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
         stored = self.store.apply(obj)
+        self.unmodelled.applied(obj)
         self._follow(settle)
         return stored
 
@@ -351,6 +361,7 @@ class Cluster:
 
     def _done(self, made: Flow) -> Flow:
         made.ended_ns = self.clock.now
+        self.unmodelled.judge(made)
         return made
 
     def wait(self, seconds: float) -> None:

@@ -89,6 +89,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
         "place": outcome.place,
         "by": outcome.by,
         "at": flow.at,
+        "warnings": list(cluster.warnings),
     }
     if flow.resolved is not None:
         data["resolved"] = flow.resolved.data

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from emu.capture.capture import Capture
-from emu.clock import Clock
+from emu.clock import Clock, Values
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.netns import Netns
 from emu.kube.flow.ends import Target
@@ -197,7 +197,7 @@ class Twin:
         """Tell the emulator what the kernel and the programs on its side drew; gives where the kernel's counters are."""
         clock = self.cluster.clock
         for purpose, values in self.loop.take_drawn().items():
-            clock.script(purpose, values)
+            clock.script(purpose, Values(values))
         for each, net in self.nets.items():
             for protocol, kind in (("tcp", RealTcp), ("udp", RealUdp)):
                 ports = [one.port for one in net.sockets.opened if isinstance(one, kind) and one.ephemeral]
@@ -206,15 +206,12 @@ class Twin:
         for each, space in self.mirror.spaces.items():
             draws.proxied(clock, each, [seen for seen in self.sights.seen if seen.space == space.name])
         reached: dict[Netns, tables.Counters] = {}
-        counted: dict[Netns, tables.Counters] = {}
-        moved: list[int] = []
         for each, (old, _) in self.counters.items():
             reached[each] = tables.counters(self.mirror.spaces[each].run("iptables-save", "-c"))
-            counted[each] = tables.counted(old, reached[each])
+            each.random("statistic").script = Values(draws.statistic(each, tables.counted(old, reached[each])))
             if each.conntrack is not None:
-                moved += draws.nat(before[each], tables.kernel_connections(self.mirror.spaces[each]))
-        clock.script("statistic", draws.statistic(counted))
-        clock.script("nat", moved)
+                moved = draws.nat(before[each], tables.kernel_connections(self.mirror.spaces[each]))
+                each.random("nat").script = Values(moved)
         return reached
 
     def _counted(self, reached: dict[Netns, tables.Counters]) -> Iterator[Difference]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from emu.clock import Clock
+from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
@@ -102,6 +102,7 @@ class Netns:
         # whether frames born here carry a trail; the flow that locally caused frames belong to
         self.tracing = False
         self._next_ifindex = 1
+        self._draws: dict[str, Draws] = {}
         self._cache_sysctl("")
         self.sysctl.on_change(self._cache_sysctl)
 
@@ -222,6 +223,13 @@ class Netns:
                 self.fib.remove(route)
 
     # -- what netfilter asks (netfilter/hooks.py Netns) -------------------------------------------
+
+    def random(self, purpose: str) -> Draws:
+        """The namespace's own random source of one purpose: no other namespace's draws shift it."""
+        source = self._draws.get(purpose)
+        if source is None:
+            source = self._draws[purpose] = self.clock.random(f"{purpose}/{self.name}")
+        return source
 
     def addr_type(self, addr: int) -> str:
         return self.fib.addr_type(addr)

@@ -70,7 +70,7 @@ class NatTables(Protocol):
 def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict:
     """nf_nat_setup_info: fix one half (MANIP_SRC or MANIP_DST) of the frame's connection, which is not confirmed yet.
 
-    Draws a port from the clock's source "nat" if the wanted one is taken. A half is decided once; doing it
+    Draws a port from the namespace's source "nat" if the wanted one is taken. A half is decided once; doing it
     again is the kernel's warning and drop. None accepts.
     """
     conn: Conn | None = frame.ct
@@ -80,7 +80,7 @@ def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict
         return Drop(_NETFILTER_DROP, conn)
     now = inverse(conn.reply)
     if now is not None:
-        new = unique_tuple(now, conn, manip, span, state.net.clock.random("nat"))
+        new = unique_tuple(now, conn, manip, span, state.net.random("nat"))
         reply = inverse(new)
         if new != now and reply is not None:
             conn.reply = reply
