@@ -6,13 +6,16 @@ Must not know commands. The packet is really sent: its walk is read from the cap
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from emu import craft
+from emu.capture.capture import Captured
 from emu.kernel.net.ip_output import route_output
-from emu.kube.flow.ends import by_name
+from emu.kernel.net.netns import Netns
+from emu.kube.flow.ends import Places, by_name
+from emu.kube.flow.flow import Flow
 from emu.report import Report
 from emu.report.chances import chances
 from emu.report.chances import report as chances_report
@@ -20,14 +23,20 @@ from emu.report.walk import walk
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 
-if TYPE_CHECKING:
-    from emu.capture.capture import Captured
-    from emu.kube.cluster import Cluster
-    from emu.kube.flow.flow import Flow
-
 PROBE = b"emu trace"
 CLIENT_PORT, LOOPBACK = 40000, 127
 _IP_TYPE = ETH_P_IP.to_bytes(2, "big")
+
+
+class Talking(Places, Protocol):
+    """A cluster to send packets in."""
+
+    @property
+    def warnings(self) -> Sequence[str]: ...
+    def netns(self, ref: str) -> Netns: ...
+    def tcp(self, source: str, to: str, *, close: bool) -> Flow: ...
+    def udp(self, source: str, to: str, send: bytes) -> Flow: ...
+    def ping(self, source: str, to: str) -> Flow: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Trace:
     report: Report
 
 
-def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, detail: str = "detailed") -> Trace:
+def trace(cluster: Talking, source: str, target: str, protocol: str = "", *, detail: str = "detailed") -> Trace:
     """Send one packet; `protocol` is tcp, udp, icmp or "" (tcp if the target has a port). Raises InputError.
 
     `detail` of the text: minimal shows a line a hop, summary its sentence too, detailed its facts as well.
@@ -140,7 +149,7 @@ def _carries(data: bytes) -> bytes:
     return data[18:20] + data[23:24] + data[38:50] + data[54:]
 
 
-def _endpoints(cluster: Cluster, flow: Flow, kind: str) -> Report:
+def _endpoints(cluster: Talking, flow: Flow, kind: str) -> Report:
     """What the rules of the sender's node may make of the packet as the sender meant it."""
     pod = cluster.pods.get(flow.source)
     node = pod.node if pod is not None else cluster.nodes.get(flow.source)
