@@ -20,7 +20,8 @@ from emu.kube.api.meta import Object, Other
 from emu.kube.api.networking import Direction, NetworkPolicy
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.cni.keys import remarks as cni_remarks
-from emu.kube.flow.flow import Flow, Outcome
+from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import Outcome
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
 from emu.kube.store import Store

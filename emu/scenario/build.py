@@ -54,6 +54,7 @@ def dns(part: bool | DnsPart) -> DnsConfig | None:
 def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
     """What every node's kube-proxy is told."""
     return ProxyConfig(
+        mode=part.mode,
         cluster_cidr=part.cluster_cidr or pod_subnet,
         detect_local_mode=part.detect_local_mode,
         bridge_interface=part.detect_local.bridge_interface,
