@@ -6,14 +6,12 @@ NAT is read from the facts that captured frames carry, not from anybody's summar
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from emu.kube.flow.flow import Flow
 from emu.scenario.kinds import Expect
 from emu.trail import Natted
 from emu.wire.addr import ip4_text
-
-if TYPE_CHECKING:
-    from emu.kube.flow.flow import Flow
 
 NONE = "none"
 # Which of an outcome's words each key is compared with.
