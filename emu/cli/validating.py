@@ -59,8 +59,8 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     cluster = build(scenario)
     check_endpoints(scenario, cluster)
     count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}
-    told = warnings(scenario.loaded) + [f"{path}: {text}" for text in cluster.warnings]
-    return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, told
+    odd = warnings(scenario.loaded) + [f"{path}: {text}" for text in cluster.warnings]
+    return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, odd
 
 
 def _count(loaded: Loaded) -> dict[str, int]:
