@@ -61,9 +61,9 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     cluster = build(scenario)
     check_endpoints(scenario, cluster)
     count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}
-    told = [text if PLACED.match(text) else f"{path}: {text}" for text in cluster.warnings]
-    told = without_endpoints(scenario.loaded) + told
-    return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, told
+    odd = [text if PLACED.match(text) else f"{path}: {text}" for text in cluster.warnings]
+    odd = without_endpoints(scenario.loaded) + odd
+    return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, odd
 
 
 def _count(loaded: Loaded) -> dict[str, int]:

@@ -20,8 +20,8 @@ from emu.scenario.record import Run
 from emu.trail import Dropped
 
 
-class Used(Protocol):
-    """A cluster that was used: its nodes, and what was captured."""
+class Observed(Protocol):
+    """A cluster whose nodes are looked over; what its capture holds shows which routes were taken."""
 
     @property
     def nodes(self) -> Mapping[str, Node]: ...
@@ -50,7 +50,7 @@ def of_run(run: Run) -> Report:
     return coverage(run.cluster)
 
 
-def coverage(cluster: Used) -> Report:
+def coverage(cluster: Observed) -> Report:
     """Of the cluster's nodes: how much was used, then what never was. Routes are known used from the captures."""
     nets = [node.net for node in cluster.nodes.values()]
     taken = _taken(cluster)
@@ -101,7 +101,7 @@ def _add(items: Items, key: tuple[str, ...], what: str, where: str, count: int) 
     item.count += count
 
 
-def _taken(cluster: Used) -> dict[Route, int]:
+def _taken(cluster: Observed) -> dict[Route, int]:
     """How many captured packets took each route, or died by it."""
     taken: dict[Route, int] = {}
     for frame in cluster.capture.frames() if cluster.capture is not None else ():

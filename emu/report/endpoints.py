@@ -23,7 +23,7 @@ _DESTINATION = ("PREROUTING", "OUTPUT")
 
 
 class Endpoint(NamedTuple):
-    """An address that the destination may become ("": it stays), how probably, and the nat chains that lead to the rule.
+    """An address that the destination may become ("": it stays), how probably, and the nat chains on the way to the rule.
     `source` is the address that the receiver sees in place of the sender's ("": it stays)."""
 
     to: str
@@ -57,7 +57,7 @@ def _address(fact: Natted | None, *, ported: bool) -> str:
 
 
 def _chains(trail: Sequence[Any]) -> tuple[str, ...]:
-    """The chains of the nat table that lead to the rule that decided the destination; none if no rule did."""
+    """The chains of the nat table on the way to the rule that decided the destination; none if no rule did."""
     path: list[str] = []
     accepted = False
     for entry in trail:
@@ -78,7 +78,7 @@ def _chains(trail: Sequence[Any]) -> tuple[str, ...]:
 
 
 def report(found: list[Endpoint]) -> Report:
-    """A line an endpoint: probability, address, the source where it changes, the chains that lead there."""
+    """A line an endpoint: probability, address, the source where it changes, the chains on the way there."""
     data = [
         {"to": each.to, "source": each.source, "probability": each.probability, "chains": list(each.chains)}
         for each in found

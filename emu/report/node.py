@@ -1,7 +1,7 @@
-"""One real node from what its own commands say: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
+"""One real node from the output of its own commands: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
 
-A namespace is built anew for each packet that is tried, so that no try sees another's connections. What the texts leave
-open is assumed, and said (`assumed`). Must not know packets or what becomes of them.
+A namespace is built anew for each packet that is sent, so that none meets the connections of another. What the texts leave
+open is assumed, and listed (`assumed`). Must not know packets or their outcomes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.report.edge import Edge, Sent, answer_arp
 from emu.wire.addr import Prefix, ip4, mac
 
-SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where nothing says the node's address
+SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where no text states the node's address
 UPLINK = "eth0"
 
 
@@ -32,7 +32,7 @@ UPLINK = "eth0"
 class Node:
     """What is known of a node. `links` are (MAC, MTU) by name; `addresses` (device, address, length, scope).
 
-    `extra` are routes that nobody gave, assumed for a packet's sake."""
+    `extra` are routes that no text states, assumed for a packet."""
 
     ruleset: RuleSet
     ipset_text: str = ""
@@ -131,7 +131,7 @@ def read_node(
 
 
 def _guess(node: Node) -> None:
-    """Fill in what routes and rules need: addresses from `src` of routes, else one that is nobody's."""
+    """Fill in what routes and rules need: addresses from `src` of routes, else one of the documentation."""
     if not node.addresses:
         for entry in node.routes:
             source, device = entry.get("prefsrc"), str(_hop(entry).get("dev", ""))

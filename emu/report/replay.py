@@ -144,7 +144,7 @@ def outcomes(site: Site, probe: Probe, *, answer: bool = True) -> Iterator[Outco
 
 def _send(site: Site, probe: Probe, branches: Branches, answer: bool) -> Outcome:
     net, sent = site.build()
-    net.clock.script(f"statistic/{net.name}", branches)
+    net.random("statistic").script = branches
     walk = _Walk(net, sent, probe)
     first = walk.there(SYN, 1, 0)
     if probe.state == "new":

@@ -1,5 +1,5 @@
 """A namespace's routes, as `ip route show table all` lists them, and the one that a packet takes, as `ip route get`
-prints it. Must not know who added them.
+prints it. Must not know where they come from.
 """
 
 from __future__ import annotations

@@ -112,13 +112,13 @@ def _is_packet(frame: Captured) -> bool:
 
 
 def _parts(flow: Flow) -> tuple[list[Captured], list[Captured]]:
-    """The hops of the first packet, and those of its answer. What is sent again looks as before and is left out."""
+    """The hops of the first packet, and those of its answer. Retransmissions look the same and are left out."""
     frames = list(_first_time(frame for frame in flow.frames if frame.hop > flow.look_up_frames))
     packets = [n for n, frame in enumerate(frames) if _is_packet(frame)]
     mine = [n for n in packets if frames[n].direction != "drop"]
     if not mine:
         return frames, []
-    if packets[0] != mine[0]:  # it died where it was born, and somebody there told the sender
+    if packets[0] != mine[0]:  # it was dropped where it was sent, and the sender got an error
         return frames[: mine[0]], frames[mine[0] : mine[0] + 1]
     own = frames[mine[0]].place
     if own.device_name == "lo":  # lo shows a packet once, as it comes in
@@ -147,7 +147,7 @@ def _born(frames: list[Captured], came: int) -> int:
 
 
 def _carries(data: bytes) -> bytes:
-    """IP id, protocol, and what follows addresses, ports and checksums: an id of 0 alone would not tell packets apart."""
+    """IP id, protocol, and what follows addresses, ports and checksums: an id of 0 alone does not distinguish packets."""
     return data[18:20] + data[23:24] + data[38:50] + data[54:]
 
 

@@ -1,7 +1,7 @@
 """The three requirements that Kubernetes makes of every network, as named invariants over captured flows.
 
-They speak of flows from a pod or node to a pod's or node's address inside the cluster, not to a Service. Judged by
-the frames alone: what left the sender's namespace, what came into the receiver's. Must not know steps or files.
+They apply to flows from a pod or node to a pod's or node's address inside the cluster, not to a Service. Only frames
+decide: what left the sender's namespace, what came into the receiver's. Must not know steps or files.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one invariant came to: on how many flows it had something to say, and where it did not hold."""
+    """The result of one invariant: the number of flows that it applies to, and where it did not hold."""
 
     name: str
     flows: int
@@ -83,7 +83,7 @@ def packets_of(flow: Flow) -> Iterator[Packet]:
 
 
 def talks(places: Places, flows: Iterable[Flow]) -> Iterator[Talk]:
-    """The flows that the requirements speak of."""
+    """The flows that the requirements apply to."""
     owners: dict[int, tuple[str, str]] = {node.ip: (name, NODE) for name, node in places.nodes.items()}
     kinds = dict.fromkeys(places.nodes, NODE)
     for name, pod in places.pods.items():
@@ -157,7 +157,7 @@ def judge(places: Places, flows: Iterable[Flow]) -> tuple[Verdict, ...]:
     for name, holds in INVARIANTS.items():
         answers = [(talk, *holds(talk, places)) for talk in found]
         failures = tuple(f"{_name(talk.flow)}: {wrong}" for talk, _, wrong in answers if wrong)
-        verdicts.append(Verdict(name, sum(said for _, said, _ in answers), failures))
+        verdicts.append(Verdict(name, sum(applies for _, applies, _ in answers), failures))
     return tuple(verdicts)
 
 

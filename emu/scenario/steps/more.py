@@ -13,7 +13,7 @@ from emu.scenario.steps.tcp import Tcp
 
 
 class More(Part, frozen=True):
-    """Go on with what an earlier step, told by its name, left open by `close: false`."""
+    """Go on over the connections that an earlier step, given by its name, left open by `close: false`."""
 
     of: str
     send: str = ""
