@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from emu.clock import SECOND, Clock, Timer
+from emu.clock import SECOND, Clock
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.store import Store
 
@@ -34,13 +34,34 @@ class News:
         self._react()
 
 
+class Slots:
+    """Calls in virtual time, one timer for all that are due at the same moment: most nodes of a cluster run together."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._calls: dict[int, list[Callable[[], None]]] = {}
+
+    def call_at(self, due_ns: int, call: Callable[[], None]) -> None:
+        """Call `call()` at `due_ns` (now, if that is past), after those that were planned for that moment before."""
+        due_ns = max(due_ns, self.clock.now)
+        if due_ns not in self._calls:
+            self._calls[due_ns] = []
+            self.clock.call_at(due_ns, partial(self._run, due_ns))
+        self._calls[due_ns].append(call)
+
+    def _run(self, due_ns: int) -> None:
+        for call in self._calls.pop(due_ns):
+            call()
+            self.clock.drain()
+
+
 class Runner:
     """When an agent runs on one node. `run()` returns False when it failed; `pending` holds the runner while a run is due."""
 
-    def __init__(self, clock: Clock, agent: Agent[Any, Any, Any], run: Callable[[], bool], pending: set[Any]) -> None:
-        self._clock, self._agent, self._run, self._pending = clock, agent, run, pending
+    def __init__(self, slots: Slots, agent: Agent[Any, Any, Any], run: Callable[[], bool], pending: set[Any]) -> None:
+        self._slots, self._clock, self._agent = slots, slots.clock, agent
+        self._run, self._pending = run, pending
         self._last_ns = LONG_AGO_NS
-        self._timer: Timer | None = None
 
     def request(self) -> None:
         """Run as soon as the minimum period allows."""
@@ -54,18 +75,15 @@ class Runner:
 
     def run(self) -> None:
         """Run now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._pending.discard(self)
         self._last_ns = self._clock.now
         if not self._run():
             self._plan(self._last_ns + self._agent.resync_period_ns)
 
     def _plan(self, due_ns: int) -> None:
-        if self._timer is None:
-            self._timer = self._clock.call_at(due_ns, self.run)
+        if self not in self._pending:
             self._pending.add(self)
+            self._slots.call_at(due_ns, self.run)
 
 
 class _Program:
@@ -76,7 +94,8 @@ class _Program:
     ) -> None:
         self.agent, self.clock, self.store = agent, clock, store
         self.nodes = [*nodes]
-        self.runners = [Runner(clock, agent, partial(self._run, node), pending) for node in self.nodes]
+        slots = Slots(clock)
+        self.runners = [Runner(slots, agent, partial(self._run, node), pending) for node in self.nodes]
         self._objects: Objects | None = None  # what the agent knows, until a run makes a view of it
         self._view: Any = None
 

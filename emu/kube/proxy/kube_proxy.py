@@ -51,7 +51,8 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             )
         self.mode, self._clean_up = modes[self.config.mode](), CleanUp()
         self.proxiers: dict[str, Proxier] = {}
-        self._configs: dict[str, ProxyConfig] = {}  # by node, as they are when kube-proxy starts
+        self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
+        self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
 
     def start(self, node: Node) -> None:
         base = self.config
@@ -74,14 +75,24 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
     def facts(self, node: Node) -> ProxyConfig:
         """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
         config = self._configs[node.name]
-        if not config.node_port_addresses:
-            return config
-        return replace(config, node_addresses=tuple(ip4_text(each.addr) for each in node.net.addresses))
+        if config.node_port_addresses:
+            addresses = tuple(ip4_text(each.addr) for each in node.net.addresses)
+            if addresses != config.node_addresses:
+                config = self._configs[node.name] = replace(config, node_addresses=addresses)
+        return config
 
     def compile(self, view: View, facts: ProxyConfig) -> Wanted:
-        zone = view.zones.get(facts.node_name, "")
-        config = replace(facts, zone=zone) if zone else facts
+        zone = view.zones.get(facts.node_name)
+        config = facts if zone is None else self._zoned(facts, zone)
         return Wanted(view.snapshot, config, self.mode.compile(view.snapshot, config))
+
+    def _zoned(self, config: ProxyConfig, zone: str) -> ProxyConfig:
+        """The configuration of a node in a zone: one object as long as neither changes."""
+        before, made = self._with_zone.get(config.node_name, (None, config))
+        if before is not config or made.zone != zone:
+            made = replace(config, zone=zone)
+            self._with_zone[config.node_name] = config, made
+        return made
 
     def apply(self, node: Node, value: Wanted) -> bool:
         return self.proxiers[node.name].sync(value)

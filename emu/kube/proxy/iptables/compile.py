@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import zip_longest
+from operator import is_
 
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
@@ -16,7 +18,7 @@ from emu.kernel.netfilter.matches.ip import Address, Ip
 from emu.kernel.netfilter.matches.mark import Mark
 from emu.kernel.netfilter.matches.nfacct import Nfacct
 from emu.kernel.netfilter.nat_ports import PROTO_RANDOM_FULLY, NatRange
-from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Jump
 from emu.kernel.netfilter.targets.mark import Mark as SetMark
 from emu.kernel.netfilter.targets.masquerade import Masquerade
@@ -115,13 +117,15 @@ class Compiler:
         self._ports: dict[PortKey, _Port] = {}
         self._alike = True  # whether no port depends on the node
         self._nodes: dict[ProxyConfig, RuleSet] = {}
+        self._lines: dict[tuple[str, str], Chain] = {}  # shared chains as they were made last, by table and name
+        self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: each config, and its shared half
         self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
         """As the function `compile`. Raises InputError."""
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
-        key = _without_node(config) if self._alike else config
+        key = self._shared(config) if self._alike else config
         found = self._nodes.get(key)
         if found is None:
             found = self._nodes[key] = self._node_rules(snapshot.large, config)
@@ -137,6 +141,12 @@ class Compiler:
         self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
         self._nodes = {}
 
+    def _shared(self, config: ProxyConfig) -> ProxyConfig:
+        known = self._keys.get(id(config))
+        if known is None:
+            known = self._keys[id(config)] = config, _without_node(config)
+        return known[1]
+
     def _port_config(self, config: ProxyConfig, large: bool, node_ip: str) -> PortConfig:
         counted = config.nfacct and config.loopback_node_ports()
         values = config.local(), config.masquerade_all, large, counted, node_ip
@@ -145,13 +155,63 @@ class Compiler:
     def _node_rules(self, large: bool, config: ProxyConfig) -> RuleSet:
         usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
         ports = [each.rules(config, by_node if each.port.source_ranges else usual) for each in self._ports.values()]
-        return RuleSet.of(
-            {
-                "mangle": {names.CANARY: Chain(names.CANARY)},
-                "filter": _filter(ports, config),
-                "nat": _nat(ports, config),
-            }
+        mangle = {**_base_chains("mangle"), names.CANARY: Chain(names.CANARY)}
+        return RuleSet({"mangle": mangle, "filter": self._filter(ports, config), "nat": self._nat(ports, config)})
+
+    def _filter(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+        services = [line for port in ports for line in port.filter_services]
+        external = [line for port in ports for line in port.filter_external]
+        node_ports = [line for port in ports for line in port.filter_node_ports]
+        firewall = [line for port in ports for line in port.filter_firewall]
+        chains = (
+            Chain(names.CANARY),
+            self._chain("filter", names.SERVICES, services),
+            self._chain("filter", names.EXTERNAL_SERVICES, external),
+            self._chain("filter", names.NODE_PORTS, node_ports),
+            self._chain("filter", names.PROXY_FIREWALL, firewall),
+            Chain(names.FORWARD, "", tuple(_forward(config))),
+            Chain(names.FIREWALL, "", tuple(_firewall(config))),
         )
+        return {**_base_chains("filter"), **{chain.name: chain for chain in chains}}
+
+    def _nat(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+        services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
+        node_ports = [line for port in ports for line in port.nat_node_ports]
+        mark = config.mark
+        unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
+        clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
+        comment = Comment("kubernetes service traffic requiring SNAT")
+        masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
+        shared = (
+            Chain(names.CANARY),
+            self._chain("nat", names.SERVICES, services),
+            self._chain("nat", names.NODE_PORTS, node_ports),
+            Chain(names.MARK_MASQ, "", (rule("nat", names.MARK_MASQ, SetMark(mark, mark)),)),
+            Chain(names.POSTROUTING, "", (unmarked, clear, masquerade)),
+        )
+        chains = {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
+        for port in ports:
+            chains.update(port.chains)
+        return chains
+
+    def _chain(self, table: str, name: str, lines: list[Rule]) -> Chain:
+        """A chain that all ports share. A line that stands where it stood before is that rule, and a chain whose lines
+        all do is that chain: numbering 1,000 lines anew costs more than finding them."""
+        before = self._lines.get((table, name))
+        old = () if before is None else before.rules
+        rules = tuple(
+            known if known is not None and _same(known, line) else line
+            for known, line in zip_longest(old[: len(lines)], lines)
+        )
+        if before is not None and len(old) == len(rules) and all(map(is_, old, rules)):
+            return before
+        made = self._lines[table, name] = Chain(name, "", rules)
+        return made
+
+
+def _same(known: Rule, line: Rule) -> bool:
+    """Whether two rules of a chain read alike, wherever they stand."""
+    return (known.matches is line.matches or known.matches == line.matches) and known.target == line.target
 
 
 def _without_node(config: ProxyConfig) -> ProxyConfig:
@@ -167,32 +227,15 @@ def _without_node(config: ProxyConfig) -> ProxyConfig:
 
 
 def _base_chains(table: str) -> dict[str, Chain]:
+    """Every built-in chain of a table, with kube-proxy's jumps."""
     chains = {}
-    for (where, name), jumps in BASE_JUMPS.items():
-        if where == table:
-            rules = []
-            for to, comment, new in jumps:
-                parts = ((_NEW,) if new else ()) + ((Comment(comment),) if comment else ())
-                rules.append(rule(table, name, Jump(to), *parts))
-            chains[name] = Chain(name, "ACCEPT", tuple(rules))
+    for name in BUILT_IN[table]:
+        rules = []
+        for to, comment, new in BASE_JUMPS.get((table, name), ()):
+            parts = ((_NEW,) if new else ()) + ((Comment(comment),) if comment else ())
+            rules.append(rule(table, name, Jump(to), *parts))
+        chains[name] = Chain(name, "ACCEPT", tuple(rules))
     return chains
-
-
-def _shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
-    return {name: Chain(name, "", tuple(rules))}
-
-
-def _filter(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-    return {
-        **_base_chains("filter"),
-        names.CANARY: Chain(names.CANARY),
-        **_shared(names.SERVICES, (line for port in ports for line in port.filter_services)),
-        **_shared(names.EXTERNAL_SERVICES, (line for port in ports for line in port.filter_external)),
-        **_shared(names.NODE_PORTS, (line for port in ports for line in port.filter_node_ports)),
-        **_shared(names.PROXY_FIREWALL, (line for port in ports for line in port.filter_firewall)),
-        **_shared(names.FORWARD, _forward(config)),
-        **_shared(names.FIREWALL, _firewall(config)),
-    }
 
 
 def _forward(config: ProxyConfig) -> list[Rule]:
@@ -214,26 +257,6 @@ def _firewall(config: ProxyConfig) -> list[Rule]:
     comment = Comment("block incoming localnet connections")
     unknown = _state("RELATED", "ESTABLISHED", "DNAT", negated=True)
     return [rule("filter", names.FIREWALL, Drop(), Ip(src=not_loopback, dst=LOOPBACK), comment, unknown)]
-
-
-def _nat(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-    services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
-    mark = config.mark
-    unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
-    clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
-    comment = Comment("kubernetes service traffic requiring SNAT")
-    masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
-    chains = {
-        **_base_chains("nat"),
-        names.CANARY: Chain(names.CANARY),
-        **_shared(names.SERVICES, services),
-        **_shared(names.NODE_PORTS, (line for port in ports for line in port.nat_node_ports)),
-        **_shared(names.MARK_MASQ, [rule("nat", names.MARK_MASQ, SetMark(mark, mark))]),
-        **_shared(names.POSTROUTING, [unmarked, clear, masquerade]),
-    }
-    for port in ports:
-        chains.update(port.chains)
-    return chains
 
 
 def _node_ports_last(config: ProxyConfig) -> list[Rule]:
