@@ -15,11 +15,11 @@ from typing import BinaryIO
 
 from emu.capture.atomic import whole_file
 from emu.clock import EPOCH_NS
-from emu.wire.addr import BROADCAST_MAC
+from emu.version import VERSION
 
 SNAP_LENGTH = 262_144
 LINKTYPE_ETHERNET = 1
-HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", "emu 0.1.0"
+HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", f"emu {VERSION}"
 
 # epb_flags (section 4.3.1): direction in bits 0-1, reception type in bits 2-4
 INBOUND, OUTBOUND = 1, 2
@@ -37,20 +37,6 @@ _NRB_IPV4 = 1
 _CACHED = 1 << 16
 _join, _comment_head = b"".join, Struct("<HH").pack
 _CHUNK = 1 << 20
-
-
-def flags_for(direction: int, dmac: bytes, own_mac: bytes) -> int:
-    """The epb_flags of a frame: `direction` is INBOUND or OUTBOUND, `own_mac` the interface's address.
-
-    Only a received frame has a reception type: promiscuous is a unicast frame for somebody else.
-    """
-    if direction != INBOUND:
-        return direction
-    if dmac == own_mac:
-        return INBOUND | UNICAST
-    if dmac == BROADCAST_MAC:
-        return INBOUND | BROADCAST
-    return INBOUND | (MULTICAST if dmac[0] & 1 else PROMISCUOUS)
 
 
 class Writer:

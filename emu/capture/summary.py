@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.frame import ETH_P_ARP, ETH_P_IP, ICMP, IP_DF, IP_MF, IP_OFFSET, TCP, UDP
+from emu.wire.proto import GRE, PROTOCOL_NAMES, WITH_PORTS
 
 Name = Callable[[int], str]
 Role = Callable[[bytes], str]
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 FLAG_LETTERS = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"), (ECE, "E"), (CWR, "C"))
-PROTOCOLS = {1: "ICMP", 4: "IPIP", 6: "TCP", 17: "UDP", 33: "DCCP", 47: "GRE", 132: "SCTP"}
-WITH_PORTS = frozenset((TCP, UDP, 33, 132))
+PROTOCOLS = {proto: PROTOCOL_NAMES[proto].upper() for proto in (ICMP, GRE, *WITH_PORTS)} | {4: "IPIP"}
 ICMP_WORDS = {
     (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
     (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",

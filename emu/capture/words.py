@@ -23,7 +23,6 @@ from emu.trail import (
     Bridged,
     Delivered,
     Dropped,
-    Encapsulated,
     Learned,
     Natted,
     Note,
@@ -394,15 +393,6 @@ def _learned_fact(entry: Learned, view: View) -> str:
     return f"bridge {entry.bridge}: learned that {mac_text(entry.mac)} is behind {entry.port}"
 
 
-def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
-    verb = "wraps the packet in one of its own" if entry.out else "unwraps what was inside"
-    return f"the tunnel {entry.device} {verb}: {view.phrase}{view.between}"
-
-
-def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
-    return f"tunnel {entry.device}: {'encapsulated' if entry.out else 'decapsulated'}"
-
-
 def _delivered_sentence(entry: Delivered, view: View) -> str:
     return f"{entry.netns} hands {view.phrase} to {entry.to}"
 
@@ -421,7 +411,6 @@ WORDS: Mapping[type, Word] = {
     Asked: Word(90, _asked_sentence, _asked_fact),
     Answered: Word(90, _answered_sentence, _answered_fact),
     Natted: Word(80, _natted_sentence, natted_fact),
-    Encapsulated: Word(70, _encapsulated_sentence, _encapsulated_fact),
     Born: Word(_BORN, _born_sentence, _born_fact),
     Route: Word(50, _route_sentence, _route_fact),
     Bridged: Word(40, _bridged_sentence, _bridged_fact),

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from emu.cli.console import Form, dump, note, out, show
+from emu.version import VERSION
 
 CAPTURES = Path("captures")
 
@@ -65,16 +67,22 @@ class State(StrEnum):
     established = "established"
 
 
-class ViewName(StrEnum):
-    """What `emu show` can show."""
+class ListsViews(TyperCommand):
+    """A command whose help ends with its views. They are looked up for the help only, so that others start quickly."""
 
-    rules = "rules"
-    routes = "routes"
-    neigh = "neigh"
-    fdb = "fdb"
-    conntrack = "conntrack"
-    interfaces = "interfaces"
-    counters = "counters"
+    shelf = "views"
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from emu import report
+
+        found = getattr(report, self.shelf)
+        rows = [f"{name}: {report.sentence(found[name])}." for name in sorted(found)]
+        self.epilog = "\n\n".join(["Views:", *rows])
+        super().format_help(ctx, formatter)
+
+
+class ListsRunViews(ListsViews):
+    shelf = "run_views"
 
 
 Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
@@ -83,21 +91,33 @@ ResultForm = Annotated[Form, typer.Option("--format", help="How the result is wr
 OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
 Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
-Coverage = Annotated[bool, typer.Option("--coverage", help="Say which rules, routes and endpoints were never used.")]
+Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
+Views = Annotated[
+    list[str] | None, typer.Option("--view", metavar="VIEW", help="Show a view of the run after the table.")
+]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
 Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, if no scenario says.")]
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, if no scenario says.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        out(f"emu {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def before(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Options that every command takes."""
     settings.debug = debug
 
 
-@app.command()
+@app.command(cls=ListsRunViews)
 def run(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.")],
     folder: Folder = CAPTURES,
@@ -108,14 +128,16 @@ def run(
     ] = "",
     walks: Walks = False,
     coverage: Coverage = False,
+    views: Views = None,
 ) -> int:
     """Run scenarios: write their captures, hold their expectations, end with a table."""
     from emu.cli.running import run_files
 
-    return run_files(files, folder, split=split.value, form=form, write=write, walks=walks, covered=coverage)
+    after = [*(views or ()), *(("coverage",) if coverage else ())]
+    return run_files(files, folder, split=split.value, form=form, write=write, walks=walks, views=after)
 
 
-@app.command()
+@app.command(cls=ListsRunViews)
 def demo(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Scenarios; all if none is named.")
@@ -124,13 +146,14 @@ def demo(
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
     walks: Walks = False,
+    views: Views = None,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.running import run_files
     from emu.scenario.gallery import stories, story
 
     files = [story(name) for name in names] if names else list(stories().values())
-    return run_files(files, folder, split=split.value, form=form, walks=walks)
+    return run_files(files, folder, split=split.value, form=form, walks=walks, views=views or ())
 
 
 @app.command()
@@ -186,11 +209,14 @@ def trace(
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
-@app.command("show")
+@app.command("show", cls=ListsViews)
 def show_view(
-    view: Annotated[ViewName, typer.Argument(help="What to show.")],
-    node: Annotated[str, typer.Argument(help="A node, or a pod as NS/POD.")],
+    view: Annotated[str, typer.Argument(metavar="VIEW", help="What to show: a view of the list below.")],
+    node: Annotated[str, typer.Argument(metavar="NODE", help="A node, or a pod as NS/POD.")],
     files: Manifests,
+    get: Annotated[str, typer.Option(metavar="ADDRESS", help="With routes: the route to it, as ip route get.")] = "",
+    source: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="With --get: the source address.")] = "",
+    mark: Annotated[str, typer.Option(help="With --get: the packet's mark.")] = "0",
     namespace: Namespace = "default",
     form: OutputForm = Form.text,
     nodes: Nodes = 2,
@@ -198,11 +224,17 @@ def show_view(
 ) -> int:
     """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
     from emu.cli.inputs import cluster_of
+    from emu.errors import InputError
+    from emu.kernel.netfilter.matches import number
     from emu.report import views
+    from emu.report.routes import route_to
 
+    chosen, bits = views[view], number(mark, "mark")
+    if (get and view != "routes") or ((source or bits) and not get):
+        raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
     cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network)
     net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
-    show(views[view.value](net), form)
+    show(route_to(net, get, source, bits) if get else chosen(net), form)
     return 0
 
 

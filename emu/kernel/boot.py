@@ -66,7 +66,7 @@ def netfilter(net: Netns) -> None:
     net.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.reassembly.hook)
     net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.hooks)
     net.conntrack.enable()
-    net.nat = Nat(net.hooks, net.tables)
+    net.nat = Nat(net.hooks, net.tables, net.nat_listeners)
     net.nat.enable()
 
 
@@ -134,8 +134,3 @@ def rule(net: Netns, text: str) -> IpRule:
 def _onlink(net: Netns, new: Route) -> Route | None:
     found = net.fib.lookup(new.gateway, oif=new.device)
     return found if found is not None and found.kind == "unicast" and not found.gateway else None
-
-
-def permanent_neighbour(net: Netns, device: str, addr: str, lladdr: str) -> None:
-    """`ip neigh add ADDR lladdr MAC dev DEVICE nud permanent`."""
-    neighbour.add_permanent(net, net.device(device), ip4(addr), to_mac(lladdr))

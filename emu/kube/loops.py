@@ -7,27 +7,56 @@ grace period. Must not know flows, or what an agent does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from emu.clock import EPOCH_NS, SECOND, Timer
-from emu.kube import controllers
+from emu.clock import EPOCH_NS, SECOND, Clock, Timer
+from emu.errors import InputError
 from emu.kube.agent import Settings
 from emu.kube.agents import Agents, News
 from emu.kube.api import core
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
+from emu.kube.controllers import Controllers
 from emu.kube.front_ends import front_ends
-from emu.kube.scheduler import schedule
-from emu.kube.timing import Timing
-
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
+from emu.kube.node.kubelet import Kubelet
+from emu.kube.node.node import Node
+from emu.kube.plan import ClusterConfig
+from emu.kube.scheduler import Scheduler
+from emu.kube.store import Store
+from emu.kube.underlay.underlay import Underlay
+from emu.wire.addr import Prefix
 
 ROUNDS = 200  # more passes than any chain of owners needs
 OF_SLICES = frozenset(("Pod", "Service", "Node", "Endpoints", "EndpointSlice"))
 OF_FRONT_ENDS = (core.Service, core.Node, EndpointSlice)
+
+
+class Parts(Protocol):
+    """The parts of a cluster that the loops keep going. `under_way` is theirs and the kubelets'."""
+
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def config(self) -> ClusterConfig: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def nodes(self) -> Mapping[str, Node]: ...
+    @property
+    def kubelets(self) -> Sequence[Kubelet]: ...
+    @property
+    def underlay(self) -> Underlay: ...
+    @property
+    def pod_subnet(self) -> Prefix: ...
+    @property
+    def service_subnet(self) -> Prefix: ...
+    @property
+    def under_way(self) -> set[Any]: ...
 
 
 class Loops:
@@ -36,20 +65,27 @@ class Loops:
     `under_way` holds whatever has yet to happen: the cluster has settled when it is empty.
     """
 
-    def __init__(self, cluster: Cluster, timing: Timing) -> None:
-        self.cluster, self.timing = cluster, timing
-        self.store, self.clock = cluster.store, cluster.clock
-        self.under_way: set[Any] = set()
-        networks = (kubelet.network for kubelet in cluster.kubelets)
+    def __init__(self, parts: Parts) -> None:
+        self.parts, self.timing = parts, parts.config.timing
+        self.store, self.clock = parts.store, parts.clock
+        self.kubelets = {each.node.name: each for each in parts.kubelets}
+        self.under_way = parts.under_way
+        networks = (kubelet.network for kubelet in parts.kubelets)
         self.agents = Agents(
             ["kube-proxy", *(name for network in networks for name in network.agents)],
-            Settings(cluster.pod_subnet, (cluster.config.proxy,)),
+            Settings(parts.pod_subnet, (parts.config.proxy,)),
             self.clock,
             self.store,
-            cluster.nodes.values(),
+            parts.nodes.values(),
             self.under_way,
         )
         self._timers: dict[str, Timer] = {}
+        self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
+        self.scheduler = Scheduler(self.store)
+        self.synced = 0  # pods that a kubelet had to look at, in all
+        self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet looked
+        self.look_at_all_pods()
+        self.store.follow(self._pod_changed)
         self.store.graceful = self._graceful
 
     def start(self) -> None:
@@ -64,19 +100,40 @@ class Loops:
         self.store.watch("*", self._changed)
 
     def act(self, *, slices: bool = False) -> None:
-        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes."""
-        cluster, store = self.cluster, self.store
+        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes. Each looks only at what
+        concerns it."""
+        store = self.store
         for _ in range(ROUNDS):
             before = store.version
-            controllers.reconcile(store, cluster.seed, service_subnet=cluster.service_subnet, slices=slices)
-            schedule(store)
-            here: dict[str, list[core.Pod]] = {}
-            for pod in store.list(core.Pod):
-                here.setdefault(pod.spec.node_name, []).append(pod)
-            for kubelet in cluster.kubelets:
-                kubelet.sync(here.get(kubelet.node.name, ()))
+            self.controllers.reconcile(slices=slices)
+            self.scheduler.schedule()
+            self._sync_kubelets()
             if store.version == before:
                 break
+
+    def _sync_kubelets(self) -> None:
+        """The kubelets of the nodes whose pods changed, in the order of nodes."""
+        changed, self._changed_pods = self._changed_pods, {}
+        kubelets = self.kubelets
+        for node in sorted((name for name in changed if name in kubelets), key=lambda name: kubelets[name].node.index):
+            keys = changed.pop(node)
+            self.synced += len(keys)
+            try:
+                kubelets[node].sync(keys)
+            except InputError:
+                for name, left in {**changed, node: keys}.items():
+                    self._changed_pods.setdefault(name, set()).update(left)
+                raise
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        for pod in (old, new):
+            if isinstance(pod, core.Pod):
+                self._changed_pods.setdefault(pod.spec.node_name, set()).add(pod.key)
+
+    def look_at_all_pods(self) -> None:
+        """Have every kubelet look at all of its pods."""
+        for pod in self.store.list(core.Pod):
+            self._pod_changed(None, pod)
 
     # -- news -----------------------------------------------------------------------------------
 
@@ -102,12 +159,12 @@ class Loops:
 
     def _slices(self) -> None:
         self._done("slices")
-        controllers.reconcile_slices(self.store, self.cluster.seed)
+        self.controllers.reconcile_slices()
 
     def _advertise(self) -> None:
         """The routers outside learn which node each address of a Service is reached by."""
         services, slices = self.store.list(core.Service), self.store.list(EndpointSlice)
-        self.cluster.underlay.advertise(front_ends(services, slices, self.cluster.nodes))
+        self.parts.underlay.advertise(front_ends(services, slices, self.parts.nodes))
 
     # -- deletion -------------------------------------------------------------------------------
 
@@ -116,7 +173,7 @@ class Loops:
         None: it goes at once."""
         if not isinstance(obj, core.Pod) or not obj.spec.node_name or obj.finished:
             return None
-        if self.store.find(Key("node", "", obj.spec.node_name)) is None or obj.spec.node_name not in self.cluster.nodes:
+        if self.store.find(Key("node", "", obj.spec.node_name)) is None or obj.spec.node_name not in self.parts.nodes:
             return None
         if grace_s is None:
             default_s = obj.spec.termination_grace_period_seconds

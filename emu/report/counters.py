@@ -11,11 +11,11 @@ from typing import Any
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.ip import Address, Ip
-from emu.kernel.netfilter.matches.names import PROTOCOL_NAMES
 from emu.kernel.netfilter.ruleset import Rule, match_name
 from emu.kernel.netfilter.table import BUILT_IN
 from emu.report import Report, views
 from emu.wire.addr import ip4_text, mask
+from emu.wire.proto import PROTOCOL_NAMES
 
 HEADINGS = f"{'pkts':>5} {'bytes':>5} {'target':<10} {'prot':<4} opt {'in':<6} {'out':<6} {'source':<19}  destination"
 _UNITS = ((100_000, 1, ""), (10_000_000, 1000, "K"), (10_000_000_000, 1_000_000, "M"))
@@ -23,7 +23,7 @@ _UNITS = ((100_000, 1, ""), (10_000_000, 1000, "K"), (10_000_000_000, 1_000_000,
 
 @views.add("counters")
 def counters(net: Netns) -> Report:
-    """Every chain of every table; data as `emu show rules` has it, with the chains' references."""
+    """The rules with their counters, as `iptables -vnL` lists them. Data: as `emu show rules`, and references."""
     tables, lines = net.tables, []
     data: dict[str, Any] = {}
     for table in BUILT_IN:

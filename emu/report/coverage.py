@@ -1,22 +1,21 @@
 """What a run never used: rules that counted nothing, routes that no packet took, endpoints that no Service chose.
 
-Nodes that share a rule are one: it is hit if it was hit anywhere. Must not know scenarios.
+Nodes that share a rule are one: it is hit if it was hit anywhere. Must not know steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emu.kernel.net.fib import LOCAL_TABLE, Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.targets.nat import Dnat, spell_range
-from emu.report import Report
+from emu.kube.cluster import Cluster
+from emu.report import Report, run_views
+from emu.scenario.record import Run
 from emu.trail import Dropped
-
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
 
 KINDS = ("rules", "routes", "endpoints")
 
@@ -31,6 +30,12 @@ class Item:
 
 
 Items = dict[tuple[str, ...], Item]
+
+
+@run_views.add("coverage")
+def of_run(run: Run) -> Report:
+    """Which rules, routes and endpoints the run never used."""
+    return coverage(run.cluster)
 
 
 def coverage(cluster: Cluster) -> Report:

@@ -16,7 +16,6 @@ from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.net import ip_output
 from emu.kernel.net.netns import Netns
-from emu.kernel.netfilter.matches.statistic import ONE
 from emu.report.node import Edge, Node, Sent
 from emu.wire.addr import ip4_text
 from emu.wire.checksum import checksum
@@ -92,17 +91,8 @@ class Fate:
     back: Leg | None = None
 
 
-class _Lot(int):
-    """A draw that is made when it is compared with a threshold: the script decides, not chance."""
-
-    lots: _Lots
-
-    def __lt__(self, threshold: int) -> bool:
-        return self.lots.take(threshold / ONE)
-
-
 class _Lots:
-    """Stands where a random source keeps its scripted values. Unscripted lots win first."""
+    """The script of the source "statistic": it decides each draw, and keeps its probability. Unscripted lots win first."""
 
     def __init__(self, script: tuple[bool, ...]) -> None:
         self.script = script
@@ -110,12 +100,11 @@ class _Lots:
         self.shares: list[float] = []
         self.probability = 1.0
 
-    def popleft(self) -> int:
-        lot = _Lot(0)
-        lot.lots = self
-        return lot
+    def number(self) -> None:
+        return None
 
-    def take(self, share: float) -> bool:
+    def below(self, threshold: int, bits: int) -> bool:
+        share = threshold / (1 << bits)
         at = len(self.taken)
         won = self.script[at] if at < len(self.script) else share > 0
         self.taken.append(won)
@@ -145,7 +134,7 @@ def fates(node: Node, ask: Ask) -> Iterator[Fate]:
 
 def _try(node: Node, ask: Ask, lots: _Lots) -> Fate:
     net, sent = node.build()
-    net.clock.random("statistic").scripted = lots  # type: ignore[assignment]  # answers popleft, as a deque does
+    net.random("statistic").script = lots
     walk = _Walk(net, sent, ask)
     first = walk.there(SYN, 1, 0)
     if ask.state == "new":
@@ -166,7 +155,7 @@ class _Walk:
         self.net, self.sent, self.ask = net, sent, ask
         self.dropped: list[tuple[Frame, str]] = []
         self.arrived: list[Frame] = []
-        net.drop_tap = lambda frame, reason, place: self.dropped.append((frame, reason))
+        net.drop_listeners.append(lambda frame, fact: self.dropped.append((frame, fact.reason)))
         for proto in range(256):
             net.protocols[proto] = lambda frame, here: self.arrived.append(frame)
 

@@ -18,10 +18,9 @@ from emu.report.fate import DELIVERED, LEAVES, MAX_FATES, UNDECIDED, Ask, Fate, 
 from emu.report.node import Node
 from emu.trail import Dropped, Natted, Note, Policy, Tracked
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ICMP, TCP, UDP
+from emu.wire.proto import PROTOCOL_NAMES
 
 Detail = Literal["minimal", "summary", "detailed"]
-PROTOCOLS = {TCP: "tcp", UDP: "udp", ICMP: "icmp"}
 _PLACES = 6
 
 
@@ -47,7 +46,7 @@ def trace(node: Node, ask: Ask, detail: Detail = "detailed") -> Trace:
     groups = _groups(fates(node, ask))
     total = sum(group.probability for group in groups)
     data: dict[str, Any] = {
-        "protocol": PROTOCOLS[ask.proto],
+        "protocol": PROTOCOL_NAMES[ask.proto],
         "source": _end(ask.src, ask.sport),
         "destination": _end(ask.dst, ask.dport),
         "inInterface": ask.device or None,

@@ -9,7 +9,7 @@ from emu.report import Report, views
 
 @views.add("rules")
 def rules(net: Netns) -> Report:
-    """Text: iptables-save's. Data: tables, chains with policy, rules with counters."""
+    """The iptables rules, as iptables-save prints them. Data: tables, chains with policy, rules with counters."""
     tables = net.tables
     data = {
         table: {

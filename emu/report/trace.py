@@ -89,6 +89,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
         "place": outcome.place,
         "by": outcome.by,
         "at": flow.at,
+        "warnings": list(cluster.warnings),
     }
     if flow.resolved is not None:
         data["resolved"] = flow.resolved.data
@@ -145,7 +146,7 @@ def _endpoints(cluster: Cluster, flow: Flow, kind: str) -> Report:
     node = pod.node if pod is not None else cluster.nodes.get(flow.source)
     if node is None or not flow.target.addr or flow.target.addr >> 24 == LOOPBACK:
         return Report([], "")
-    net, client = node.net, flow.client
+    net, client = node.net, cluster.netns(flow.source)
     route, source, _ = route_output(client, flow.target.addr)
     if route is None:
         return Report([], "")

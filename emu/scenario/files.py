@@ -12,13 +12,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from emu.errors import InputError
-
-if TYPE_CHECKING:
-    from emu.kube.flow.flow import Flow
-    from emu.scenario.run import FlowResult, Run, StepResult
+from emu.kube.flow.flow import Flow
+from emu.scenario.record import Run
+from emu.scenario.results import FlowResult, StepResult
 
 Split = Literal["flow", "interface"]
 LOST = "classic pcap files hold no comments, no names and no interface names: those are lost"

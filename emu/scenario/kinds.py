@@ -1,6 +1,7 @@
 """The Scenario kind of emu/v1, as typed, frozen values: what may stand in a scenario file, and nothing else.
 
-Names are those of kind's and kube-proxy's own configuration where these have one. Must not know files or clusters.
+The actions of a step are in `steps/`, one file each; `shape.py` puts them in. Names are those of kind's and kube-proxy's
+own configuration where these have one. Must not know files or clusters.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from emu.kube.networks.network import networks
 from emu.kube.proxy.mode import modes
 from emu.kube.underlay.underlay import underlays
 
-OUTCOMES = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
 OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided"]
 if TYPE_CHECKING:
     ProxyMode: TypeAlias = str
@@ -67,6 +67,27 @@ class KubeProxyPart(Part, frozen=True):
     detect_local: DetectLocal = DetectLocal()
     cluster_cidr: str = field(default="", name="clusterCIDR")
     node_port_addresses: tuple[str, ...] = ()
+    # these are accepted only, see kube_proxy.py
+    api_version: Any = None
+    kind: Any = None
+    bind_address: Any = None
+    bind_address_hard_fail: Any = None
+    client_connection: Any = None
+    config_sync_period: Any = None
+    conntrack: Any = None
+    enable_profiling: Any = None
+    feature_gates: Any = None
+    healthz_bind_address: Any = None
+    hostname_override: Any = None
+    ipvs: Any = None
+    logging: Any = None
+    metrics_bind_address: Any = None
+    nftables: Any = None
+    oom_score_adj: Any = None
+    port_range: Any = None
+    show_hidden_metrics_for_version: Any = None
+    windows_run_as_service: Any = None
+    winkernel: Any = None
 
 
 class DnsPart(Part, frozen=True):
@@ -91,65 +112,6 @@ class ClusterPart(Part, frozen=True):
     kube_proxy: KubeProxyPart = KubeProxyPart()
     endpoint_updates_batch_period: Duration = 0.0
     sysctls: dict[str, int | str] = {}
-
-
-class Tcp(Part, frozen=True):
-    """Connect, send, read the answer, close. Without `close` the connection stays open, for a step `more`."""
-
-    from_: Source = field(name="from")
-    to: str
-    send: str = ""
-    port: Annotated[int, Meta(ge=0, le=65535)] = 0
-    close: bool = True
-    timeout: Duration | None = None
-
-
-class More(Part, frozen=True):
-    """Go on with what an earlier step, told by its name, left open by `close: false`."""
-
-    of: str
-    send: str = ""
-    close: bool = True
-    timeout: Duration | None = None
-
-
-class Udp(Part, frozen=True):
-    """Send one datagram and wait for the answer, unless `reply` is false."""
-
-    from_: Source = field(name="from")
-    to: str
-    send: str = ""
-    port: Annotated[int, Meta(ge=0, le=65535)] = 0
-    connected: bool = True
-    reply: bool = True
-    timeout: Duration | None = None
-
-
-class Ping(Part, frozen=True):
-    from_: Source = field(name="from")
-    to: str
-    count: Annotated[int, Meta(ge=1, le=10000)] = 1
-    interval: Duration = 1.0
-    size: Annotated[int, Meta(ge=0, le=65507)] = 56
-
-
-class Send(Part, frozen=True):
-    """A Scapy expression, parsed and never evaluated; what it leaves out the sender's namespace fills in."""
-
-    from_: Source = field(name="from")
-    scapy: str
-
-
-class Link(Part, frozen=True):
-    """Changes to the link of a node or a pod. `lose` numbers the frames to lose on its way out (0 is the next one)."""
-
-    node: str = ""
-    pod: str = ""
-    down: bool | None = None
-    delay: Duration | None = None
-    loss: str | float | None = None
-    mtu: Annotated[int, Meta(ge=68, le=65535)] | None = None
-    lose: tuple[Annotated[int, Meta(ge=0)], ...] = ()
 
 
 class Expect(Part, frozen=True):
@@ -192,29 +154,23 @@ class Step(Part, frozen=True):
     name: str = ""
     story: str | tuple[StoryLine, ...] = ""
     expect: Expect | None = None
-    tcp: Tcp | None = None
-    udp: Udp | None = None
-    ping: Ping | None = None
-    send: Send | None = None
-    more: More | None = None
-    apply: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
-    delete: str | tuple[str, ...] | None = None
-    scale: dict[str, Annotated[int, Meta(ge=0, le=100000)]] | None = None
-    drain: str | tuple[str, ...] | None = None
     settle: bool = True
-    wait: Duration | None = None
-    link: Link | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The actions that the step has, in the order of its shape (`shape.py` adds a field for each action)."""
+        fields = self.__struct_fields__[len(Step.__struct_fields__) :]
+        return [name for name in fields if getattr(self, name) is not None]
 
     @property
     def action(self) -> str:
         """The key of its action."""
-        return next(name for name in ACTIONS if getattr(self, name) is not None)
+        return self.given[0]
 
-
-FLOWS = ("tcp", "udp", "ping", "send")
-SENDING = (*FLOWS, "more")
-CHANGING = ("apply", "delete", "scale", "drain")
-ACTIONS = (*SENDING, "apply", "delete", "scale", "drain", "wait", "link")
+    @property
+    def part(self) -> Any:
+        """The value of its action."""
+        return getattr(self, self.action)
 
 
 class Metadata(Part, frozen=True):

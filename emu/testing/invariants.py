@@ -42,7 +42,7 @@ def frames_of(where: Where) -> list[Captured]:
 
 def namespaces_of(where: Where) -> Mapping[str, Netns]:
     """Every namespace by name; for a flow, those of its cluster."""
-    return where.cluster.namespaces if isinstance(where, Flow) else where.namespaces
+    return where.testbed.namespaces if isinstance(where, Flow) else where.namespaces
 
 
 def road(frames: Iterable[Captured]) -> str:

@@ -33,11 +33,11 @@ PROTOCOLS = ("udp", "ping", "tcp")
 
 def examples(number: int, **rest: Any) -> settings:
     """Settings for a property: `number` examples, always the same ones; EMU_EXAMPLES=10 makes it ten times as many, new
-    ones each time."""
-    factor = os.environ.get("EMU_EXAMPLES", "")
+    ones each time, EMU_EXAMPLES=0.1 a tenth, always the same ones."""
+    factor = float(os.environ.get("EMU_EXAMPLES") or 1)
     return settings(
-        max_examples=max(1, int(number * float(factor or 1))),
-        derandomize=not factor,
+        max_examples=max(1, int(number * factor)),
+        derandomize=factor <= 1,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         **rest,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
+from emu.wire.addr import ZERO_MAC
 
 ETH_HLEN = 14
 IP_HLEN = 20
@@ -36,7 +36,7 @@ class Frame:
     `indev`/`outdev` are the devices as a hook sees them, `physin`/`physout` the bridge ports
     (set means: br_netfilter holds this frame, the kernel's nf_bridge_info).
     `ct`/`ctdir`/`ctinfo`: the connection, 0 original or 1 reply, and the kernel's ctinfo number.
-    `br_daddr`, `br_smac` and `bridged_dnat` are nf_bridge_info's memory of the frame before DNAT.
+    `bridged_dnat` and `br_smac` (its source MAC until then): br_netfilter sent the frame the slow way after a DNAT.
     `route` is the kernel's dst entry; `valid`: headers were checked or born right.
     `trail` collects what happens to the frame until a tap drains it (None: nobody is looking).
     `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
@@ -47,7 +47,7 @@ class Frame:
     """
 
     __slots__ = (
-        "br_daddr", "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
+        "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
         "ethertype", "flow", "frag", "frag_max_size", "gso_size", "indev", "l4", "mark", "outdev", "partial", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "trail", "valid",
     )  # fmt: skip
@@ -61,7 +61,7 @@ class Frame:
         self.proto = -1
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
-        self.br_daddr, self.br_smac = 0, ZERO_MAC
+        self.br_smac = ZERO_MAC
         self.bridged_dnat = self.valid = self.burst = self.partial = False
         # opaque companions: their classes live on higher floors
         self.indev: Any = None
@@ -112,24 +112,6 @@ class Frame:
         new.buf = self.buf[:]
         new.trail = self.trail[:] if self.trail is not None else None
         return new
-
-    def scrub(self) -> None:
-        """What skb_scrub_packet forgets when a frame crosses into another namespace (net/core/skbuff.c)."""
-        self.mark = self.ctdir = self.ctinfo = self.frag_max_size = 0
-        self.ct = self.route = self.indev = self.outdev = self.physin = self.physout = self.sock = None
-        self.bridged_dnat = False
-
-    def classify(self, mac: bytes) -> None:
-        """Set `pkt_type` as eth_type_trans does for a device with address `mac`."""
-        dmac = self.dmac
-        if dmac == mac:
-            self.pkt_type = HOST
-        elif dmac == BROADCAST_MAC:
-            self.pkt_type = BROADCAST
-        elif dmac[0] & 1:
-            self.pkt_type = MULTICAST
-        else:
-            self.pkt_type = OTHERHOST
 
     @property
     def ip_length(self) -> int:

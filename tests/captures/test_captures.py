@@ -1,5 +1,5 @@
 """The committed captures: made anew they are the same bytes, Wireshark finds nothing wrong with any of them, and their
-index tells the truth. Where this fails after a change that was meant: `tools/demo`, look at the difference, commit.
+index tells the truth. Where this fails after a change that was meant: `tools/golden captures`, look at the difference, commit.
 """
 
 from __future__ import annotations

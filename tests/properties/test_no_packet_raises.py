@@ -20,6 +20,7 @@ from emu.testing import invariants
 from emu.testing.strategies import Network, Spot, Topology, addresses, arps, examples, frames, wild
 from emu.wire.addr import BROADCAST_MAC, ip4, ip4_text
 from emu.wire.frame import Frame
+from sinks import pkt_type
 
 TOPOLOGY = Topology(2, (Spot(0, True), Spot(0, True), Spot(0, False), Spot(1, True)), frozenset((1,)), mtus=(600,))
 RULES = (
@@ -93,7 +94,7 @@ def inject(made: Network, sent: list[tuple[int, bytes]], *, gap_s: float = 0.001
     for at, data in sent:
         device = ends[at % len(ends)]
         frame = Frame.parse(data, 1, [] if device.net.tracing else None)
-        frame.classify(device.mac)
+        frame.pkt_type = pkt_type(frame.dmac, device.mac)
         device.net.born += 1
         device.clock.enqueue((device.receive, frame))
         made.lab.run(gap_s)

@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from emu.clock import Clock
+from emu.clock import Clock, Draws
+from emu.kernel.netfilter.conn import IP_CT_UNTRACKED, Conn, Tuple5
 from emu.kernel.netfilter.hooks import HOOK_NAMES, Hooks, HookState, Verdict
 from emu.kernel.netfilter.save import parse_restore
 from emu.kernel.netfilter.table import RuleSet, Tables
@@ -23,6 +24,19 @@ class Device:
     ifindex: int = 1
 
 
+class EmptyTable:
+    """A connection table in which no tuple is taken."""
+
+    def __init__(self) -> None:
+        self.by_source: dict[tuple[int, int, int], list[Conn]] = {}
+
+    def taken(self, reply: Tuple5, ignored: Conn) -> bool:
+        return False
+
+    def kill(self, conn: Conn) -> None:
+        raise AssertionError(f"{conn} is in no table")
+
+
 @dataclass
 class FakeNetns:
     """`local`: its own addresses; `shown`: what `select_addr` answers by device name."""
@@ -37,6 +51,9 @@ class FakeNetns:
     def __post_init__(self) -> None:
         self.hooks = Hooks(self)
         self.tables = Tables(self.hooks)
+
+    def random(self, purpose: str) -> Draws:
+        return self.clock.random(f"{purpose}/{self.name}")
 
     def addr_type(self, addr: int) -> str:
         if addr in self.local or addr >> 24 == 127:
@@ -95,6 +112,13 @@ def packet(
     frame.indev = None if indev is None else Device(indev)
     frame.outdev = None if outdev is None else Device(outdev)
     return frame
+
+
+def ct_state(frame: Frame) -> str:
+    """What `-m conntrack --ctstate` calls the frame: NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED."""
+    if frame.ct is None:
+        return "UNTRACKED" if frame.ctinfo == IP_CT_UNTRACKED else "INVALID"
+    return ("ESTABLISHED", "RELATED", "NEW")[frame.ctinfo % 3]
 
 
 def _with_checksum(data: bytes, at: int, before: bytes) -> bytes:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from emu.clock import Clock
 from emu.kernel.link.device import OUT, Device
-from emu.wire.frame import Frame
+from emu.wire.addr import BROADCAST_MAC
+from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, Frame
+
+
+def pkt_type(dmac: bytes, mac: bytes) -> int:
+    """What a frame to `dmac` is to a device with the address `mac` (eth_type_trans)."""
+    if dmac == mac:
+        return HOST
+    if dmac == BROADCAST_MAC:
+        return BROADCAST
+    return MULTICAST if dmac[0] & 1 else OTHERHOST
 
 
 class Sink(Device):
@@ -30,7 +40,7 @@ class Sink(Device):
     def bring(self, data: bytes) -> Frame:
         """Bytes come in, as from the cable."""
         frame = Frame.parse(data)
-        frame.classify(self.mac)
+        frame.pkt_type = pkt_type(frame.dmac, self.mac)
         if self.net is not None:
             self.net.born += 1
         self.receive(frame)

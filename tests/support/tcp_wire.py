@@ -7,11 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
-from emu.kernel.transport.tcp_options import RST, SYN, Segment, options_bytes, reset_for
+from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, Segment, options_bytes, reset_for
 
 MS = 1_000_000
 DET = TcpConfig(timestamps=False)
 CLIENT_ISS, SERVER_ISS = 0xFFFFFFFD, 0x12345678  # one of them wraps soon
+
+
+def flag_letters(segment: Segment) -> str:
+    """As the ladders write them: "S", "SA", "A", "PA", "FA", "RA", "R"."""
+    letters = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"))
+    return "".join(letter for bit, letter in letters if segment.flags & bit)
 
 
 @dataclass
@@ -37,7 +43,7 @@ class Wire:
         own, other = (CLIENT_ISS, SERVER_ISS) if side == "c" else (SERVER_ISS, CLIENT_ISS)
         seq = (segment.seq - own) & 0xFFFFFFFF if not (segment.flags & RST and segment.seq == 0) else 0
         ack = (segment.ack - other) & 0xFFFFFFFF if segment.ack else 0
-        text = f"{side} [{segment.flag_letters}] seq={seq} ack={ack} win={segment.window} len={len(segment.payload)}"
+        text = f"{side} [{flag_letters(segment)}] seq={seq} ack={ack} win={segment.window} len={len(segment.payload)}"
         options = options_bytes(replace(segment, sack=()))
         for left, right in segment.sack:
             text += f" {{{(left - other) & 0xFFFFFFFF}:{(right - other) & 0xFFFFFFFF}}}"

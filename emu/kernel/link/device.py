@@ -8,15 +8,13 @@ namespace). Must not know IP.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emu.clock import Clock
+from emu.kernel.link.netem import Netem
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import Frame
 from emu.wire.offload import segments
-
-if TYPE_CHECKING:
-    from emu.kernel.link.netem import Netem
 
 IN, OUT = 0, 1
 

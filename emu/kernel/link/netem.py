@@ -6,16 +6,26 @@ a lost one never is. Must not know what it delays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from emu.clock import Clock
 from emu.trail import Note
 from emu.wire.frame import Frame
 
-if TYPE_CHECKING:
-    from emu.kernel.link.device import Device
-
 LOST = Note("lost on the link (netem loss)")
+
+
+class Outlet(Protocol):
+    """What the discipline asks of the device that it sits on: its clock and names, its medium and its drop door."""
+
+    clock: Clock
+    name: str
+    net: Any
+    drop: Callable[[Any, Frame, str], None]
+
+    def xmit(self, frame: Frame) -> None: ...
 
 
 class Netem:
@@ -33,7 +43,7 @@ class Netem:
         self.delay_ns, self.jitter_ns, self.loss, self.lose = delay_ns, jitter_ns, loss, lose
         self.count = 0
 
-    def enqueue(self, frame: Frame, device: Device) -> None:
+    def enqueue(self, frame: Frame, device: Outlet) -> None:
         number, self.count = self.count, self.count + 1
         draw = device.clock.random(f"netem/{getattr(device.net, 'name', '')}/{device.name}")
         if number in self.lose or (self.loss and draw.random() < self.loss):

@@ -37,7 +37,7 @@ class Veth(Device):
         if len(frame.buf) > peer.mtu + ETH_HEADER_AND_VLAN and not frame.gso_size:
             peer.drop(peer, frame, "PKT_TOO_BIG")
             return
-        # Frame.scrub and Frame.classify, unrolled: this runs once per cable that a frame crosses
+        # skb_scrub_packet and eth_type_trans, in place: this runs once for each cable that a frame crosses
         frame.mark = frame.ctinfo = frame.ctdir = frame.frag_max_size = 0
         frame.ct = frame.route = frame.outdev = frame.physin = frame.physout = frame.sock = None
         frame.bridged_dnat = False

@@ -48,7 +48,7 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
             return
     frame.physin, frame.physout = port.device, None
     frame.indev, frame.outdev = bridge, None
-    frame.br_daddr = dst = frame.dst
+    dst = frame.dst
     if net.hooks.fns[PRE_ROUTING]:
         verdict = net.hooks.run(PRE_ROUTING, frame)
         if verdict is not None:

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 NONE, INCOMPLETE, REACHABLE, STALE, DELAY = "NONE", "INCOMPLETE", "REACHABLE", "STALE", "DELAY"
 PROBE, FAILED, NOARP, PERMANENT = "PROBE", "FAILED", "NOARP", "PERMANENT"
 
-# include/net/neighbour.h: NUD_CONNECTED, NUD_VALID, NUD_IN_TIMER
+# include/net/neighbour.h: NUD_CONNECTED, NUD_VALID
 CONNECTED = frozenset((PERMANENT, NOARP, REACHABLE))
 VALID = frozenset((PERMANENT, NOARP, REACHABLE, PROBE, STALE, DELAY))
-IN_TIMER = frozenset((INCOMPLETE, REACHABLE, DELAY, PROBE))
 
 SENDABLE = CONNECTED | {DELAY, PROBE}
 
@@ -277,11 +276,4 @@ def lookup(net: Netns, device: Device, addr: int) -> Neighbour:
         if addr == 0xFFFFFFFF or (route is not None and route.kind == "broadcast"):
             neighbour.lladdr, neighbour.state = BROADCAST_MAC, NOARP
     device.neigh[addr] = neighbour
-    return neighbour
-
-
-def add_permanent(net: Netns, device: Device, addr: int, lladdr: bytes) -> Neighbour:
-    """`ip neigh add ADDR lladdr MAC dev DEVICE nud permanent`."""
-    neighbour = lookup(net, device, addr)
-    neighbour.update(lladdr, PERMANENT)
     return neighbour

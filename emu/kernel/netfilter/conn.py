@@ -7,23 +7,18 @@ rules or how a protocol moves its state (include/net/netfilter/nf_conntrack.h).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
-from emu.wire.frame import ICMP, TCP, UDP, Frame
-
-if TYPE_CHECKING:
-    from emu.kernel.netfilter.conntrack import Conntrack
-    from emu.kernel.netfilter.conntrack_tcp_window import TcpState
+from emu.wire.frame import ICMP, Frame
 
 Tuple5 = tuple[int, int, int, int, int]
-GRE, SCTP, DCCP = 47, 132, 33
-PORTS = frozenset((TCP, UDP, SCTP, DCCP))
 
 # enum ip_conntrack_info; a frame with `ct` None and not UNTRACKED is INVALID to the rules
 IP_CT_ESTABLISHED, IP_CT_RELATED, IP_CT_NEW, IP_CT_ESTABLISHED_REPLY, IP_CT_RELATED_REPLY = range(5)
 IP_CT_UNTRACKED = 7
-DIR_ORIGINAL, DIR_REPLY = 0, 1
+DIR_ORIGINAL = 0
 
 # enum ip_conntrack_status
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = (1 << bit for bit in range(6))
@@ -46,22 +41,34 @@ def inverse(t: Tuple5) -> Tuple5 | None:
     return None if answer is None else (proto, dst, src, sport, answer << 8 | dport & 255)
 
 
+class ConnTable(Protocol):
+    """The table that a connection belongs to (the kernel's ct->ct_net), as NAT asks for it."""
+
+    by_source: dict[tuple[int, int, int], list[Conn]]
+
+    def taken(self, reply: Tuple5, ignored: Conn) -> bool: ...
+
+    def kill(self, conn: Conn) -> None: ...
+
+
 class Conn:
-    """One connection of one namespace.
+    """One connection of one namespace, in `table`.
 
     `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
     duration before. `packets`/`bytes` count per direction while net.netfilter.nf_conntrack_acct is on.
-    `nat[direction * 2 + manip]` is what NAT writes into that half, `nat` is None without NAT.
+    `nat[direction * 2 + manip]` is what NAT writes into that half, `nat` is None without NAT; with it,
+    `nat_flows[manip]` is the flow whose rewriting was last reported.
     `master` is the connection whose expectation this one met (no helper is modelled: always None).
     """
 
     __slots__ = (
-        "bytes", "conntrack", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "number",
-        "orig", "packets", "reply", "status", "stream_ns", "tcp",
+        "bytes", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "nat_flows", "number",
+        "orig", "packets", "reply", "status", "stream_ns", "table", "tcp",
     )  # fmt: skip
+    nat_flows: list[int]
 
-    def __init__(self, conntrack: Conntrack, number: int, orig: Tuple5, reply: Tuple5, created_ns: int) -> None:
-        self.conntrack = conntrack
+    def __init__(self, table: ConnTable, number: int, orig: Tuple5, reply: Tuple5, created_ns: int) -> None:
+        self.table = table
         self.number = number
         self.orig = orig
         self.reply = reply
@@ -78,19 +85,11 @@ class Conn:
         return self.orig[0]
 
     @property
-    def confirmed(self) -> bool:
-        return bool(self.status & CONFIRMED)
-
-    @property
     def natted(self) -> bool:
         return self.reply != inverse(self.orig)
 
     def tuple_of(self, direction: int) -> Tuple5:
         return self.reply if direction else self.orig
-
-    def state_name(self) -> str:
-        """What a packet of the original direction would be called now: NEW or ESTABLISHED."""
-        return "ESTABLISHED" if self.status & SEEN_REPLY else "NEW"
 
     def __repr__(self) -> str:
         return f"Conn(#{self.number} {self.orig} {self.reply} status={self.status:#x})"
@@ -102,13 +101,6 @@ def attach(frame: Frame, cause: Frame) -> None:
         frame.ct = cause.ct
         frame.ctdir = 1 - cause.ctdir
         frame.ctinfo = IP_CT_RELATED if cause.ctdir else IP_CT_RELATED_REPLY
-
-
-def ct_state(frame: Frame) -> str:
-    """What `-m conntrack --ctstate` calls the frame: NEW, ESTABLISHED, RELATED, INVALID or UNTRACKED."""
-    if frame.ct is None:
-        return "UNTRACKED" if frame.ctinfo == IP_CT_UNTRACKED else "INVALID"
-    return ("ESTABLISHED", "RELATED", "NEW")[frame.ctinfo % 3]
 
 
 INVALID_FACT = Tracked(None, "INVALID")  # the fact for a frame that conntrack refused to track

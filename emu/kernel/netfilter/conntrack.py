@@ -17,7 +17,6 @@ from emu.kernel.netfilter.conn import (
     DIR_ORIGINAL,
     DYING,
     EXPECTED,
-    GRE,
     ICMP_OPENS,
     INVALID_FACT,
     IP_CT_ESTABLISHED,
@@ -26,7 +25,6 @@ from emu.kernel.netfilter.conn import (
     IP_CT_RELATED,
     IP_CT_RELATED_REPLY,
     IP_CT_UNTRACKED,
-    SCTP,
     SEEN_REPLY,
     SRC_NAT,
     Conn,
@@ -35,7 +33,7 @@ from emu.kernel.netfilter.conn import (
 )
 from emu.kernel.netfilter.conntrack_icmp import ICMP_ERRORS, NR_ICMP_TYPES, quoted_tuple, sound
 from emu.kernel.netfilter.conntrack_tcp import tcp_packet
-from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, NAMES, REPEAT
+from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
     LOCAL_OUT,
@@ -44,7 +42,6 @@ from emu.kernel.netfilter.hooks import (
     PRI_CONFIRM,
     PRI_CONNTRACK,
     Drop,
-    HookFn,
     Hooks,
     HookState,
     Verdict,
@@ -52,6 +49,7 @@ from emu.kernel.netfilter.hooks import (
 from emu.trail import Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.proto import GRE, ICMPV6, PROTOCOL_NAMES, UDPLITE, WITH_PORTS
 
 STREAM_AFTER_NS = 2 * SECOND
 NETFILTER_DROP = "NETFILTER_DROP"
@@ -59,7 +57,7 @@ _TCP_TIMEOUTS = (
     "syn_sent", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close",
     "syn_sent", "max_retrans", "unacknowledged",
 )  # fmt: skip
-_L4_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 33: "dccp", GRE: "gre", 58: "icmpv6", SCTP: "sctp", 136: "udplite"}
+_L4_NAMES = {proto: PROTOCOL_NAMES[proto] for proto in (ICMP, GRE, UDPLITE, *WITH_PORTS)} | {ICMPV6: "icmpv6"}
 
 
 class Sysctl(Protocol):
@@ -100,8 +98,6 @@ class Conntrack:
         self.enabled = False
         self.reload("net.netfilter.nf_conntrack_")
         sysctl.on_change(self.reload)
-        self.track_in: HookFn = self._compile(check=True)
-        self.track_out: HookFn = self._compile(check=False)
 
     def reload(self, name: str) -> None:
         """Read the sysctls anew if `name` is one of conntrack's."""
@@ -125,77 +121,64 @@ class Conntrack:
             return
         self.enabled = True
         register = self._hooks.register
-        register(PRE_ROUTING, PRI_CONNTRACK, self.track_in)
-        register(LOCAL_OUT, PRI_CONNTRACK, self.track_out)
+        register(PRE_ROUTING, PRI_CONNTRACK, self.track)
+        register(LOCAL_OUT, PRI_CONNTRACK, self.track)
         register(LOCAL_IN, PRI_CONFIRM, self.confirm)
         register(POST_ROUTING, PRI_CONFIRM, self.confirm)
 
-    def disable(self) -> None:
-        """Leave the hooks and forget every connection."""
-        self.enabled = False
-        self._hooks.unregister(PRE_ROUTING, self.track_in)
-        self._hooks.unregister(LOCAL_OUT, self.track_out)
-        self._hooks.unregister(LOCAL_IN, self.confirm)
-        self._hooks.unregister(POST_ROUTING, self.confirm)
-        self.flush()
-
-    def _compile(self, check: bool) -> HookFn:
-        """nf_conntrack_in for a hook; only PREROUTING verifies checksums (`check`), and only of frames not known good."""
-        lookup, clock, l4_packet = self._table.get, self.clock, self._l4_packet
-
-        def track(frame: Frame, state: HookState) -> Verdict:
-            if frame.ct is not None or frame.ctinfo == IP_CT_UNTRACKED:
-                return None
-            proto = frame.proto
-            if (
-                (proto == ICMP and frame.dport >> 8 in ICMP_ERRORS)
-                or frame.frag
-                or proto < 0
-                or (check and not frame.valid and self.checksum and not sound(frame))
-            ):
-                return self._odd(frame, check)
-            found = lookup((proto, frame.src, frame.dst, frame.sport, frame.dport))
-            if found is None:
-                return self._open(frame, check)
-            conn, direction = found
-            now = clock.now
-            if conn.expires_ns <= now:
-                self.kill(conn)
-                return self._open(frame, check)
-            status = conn.status
-            if proto == UDP:
-                if status & SEEN_REPLY and now > conn.stream_ns:
-                    conn.expires_ns = now + self.udp_stream_ns
-                    conn.status = status | ASSURED
-                else:
-                    conn.expires_ns = now + self.udp_ns
-            else:
-                verdict = (
-                    tcp_packet(conn, frame, direction, self) if proto == TCP else l4_packet(conn, frame, direction)
-                )
-                if verdict:
-                    if verdict == REPEAT:
-                        return self._open(frame, check)
-                    return self._refuse(frame)
-            frame.ct = conn
-            frame.ctdir = direction
-            if direction:
-                frame.ctinfo = IP_CT_ESTABLISHED_REPLY
-                if not status & SEEN_REPLY:
-                    conn.status |= SEEN_REPLY
-            elif status & SEEN_REPLY:
-                frame.ctinfo = IP_CT_ESTABLISHED
-            else:
-                frame.ctinfo = IP_CT_RELATED if status & EXPECTED else IP_CT_NEW
-            if self.acct:
-                conn.packets[direction] += 1
-                conn.bytes[direction] += frame.ip_length
+    def track(self, frame: Frame, state: HookState) -> Verdict:
+        """nf_conntrack_in. Only PREROUTING verifies checksums, and only of frames not known good."""
+        if frame.ct is not None or frame.ctinfo == IP_CT_UNTRACKED:
             return None
+        proto = frame.proto
+        if (
+            (proto == ICMP and frame.dport >> 8 in ICMP_ERRORS)
+            or frame.frag
+            or proto < 0
+            or not (frame.valid or self._sound(frame, state))
+        ):
+            return self._odd(frame, state)
+        found = self._table.get((proto, frame.src, frame.dst, frame.sport, frame.dport))
+        if found is None:
+            return self._open(frame)
+        conn, direction = found
+        now = self.clock.now
+        if conn.expires_ns <= now:
+            self.kill(conn)
+            return self._open(frame)
+        status = conn.status
+        if proto == UDP:
+            if status & SEEN_REPLY and now > conn.stream_ns:
+                conn.expires_ns = now + self.udp_stream_ns
+                conn.status = status | ASSURED
+            else:
+                conn.expires_ns = now + self.udp_ns
+        else:
+            verdict = (
+                tcp_packet(conn, frame, direction, self) if proto == TCP else self._l4_packet(conn, frame, direction)
+            )
+            if verdict:
+                return self._open(frame) if verdict == REPEAT else self._refuse(frame)
+        frame.ct = conn
+        frame.ctdir = direction
+        if direction:
+            frame.ctinfo = IP_CT_ESTABLISHED_REPLY
+            if not status & SEEN_REPLY:
+                conn.status |= SEEN_REPLY
+        elif status & SEEN_REPLY:
+            frame.ctinfo = IP_CT_ESTABLISHED
+        else:
+            frame.ctinfo = IP_CT_RELATED if status & EXPECTED else IP_CT_NEW
+        if self.acct:
+            conn.packets[direction] += 1
+            conn.bytes[direction] += frame.ip_length
+        return None
 
-        return track
+    def _sound(self, frame: Frame, state: HookState) -> bool:
+        return state.hook != PRE_ROUTING or not self.checksum or sound(frame)
 
     def _l4_packet(self, conn: Conn, frame: Frame, direction: int) -> int:
-        """The protocol's part for everything but UDP: state and deadline. Verdicts as `conntrack_tcp`'s."""
+        """The protocol's part: state and deadline. Verdicts as `conntrack_tcp`'s. `track` does a known UDP flow itself."""
         proto = conn.orig[0]
         if proto == TCP:
             return tcp_packet(conn, frame, direction, self)
@@ -216,7 +199,7 @@ class Conntrack:
         conn.expires_ns = self.clock.now + timeout_ns if conn.status & CONFIRMED else timeout_ns
         return ACCEPT
 
-    def _open(self, frame: Frame, check: bool) -> Verdict:
+    def _open(self, frame: Frame) -> Verdict:
         """A packet of no known connection: make one (init_conntrack), unconfirmed."""
         orig = (frame.proto, frame.src, frame.dst, frame.sport, frame.dport)
         reply = inverse(orig)
@@ -240,14 +223,14 @@ class Conntrack:
             trail.append(Tracked(conn, "NEW", True))
         return None
 
-    def _odd(self, frame: Frame, check: bool) -> Verdict:
+    def _odd(self, frame: Frame, state: HookState) -> Verdict:
         """Fragments, errors, and what fails the checks."""
         if frame.proto < 0:
             return None
         if frame.frag:
             # whole datagrams only: a fragment gets here when nobody reassembles
             return self._refuse(frame)
-        if check and not frame.valid and self.checksum and not sound(frame):
+        if not (frame.valid or self._sound(frame, state)):
             return self._refuse(frame)
         if frame.dport >> 8 > NR_ICMP_TYPES:
             return self._refuse(frame)
@@ -366,10 +349,6 @@ class Conntrack:
                 self.stat.early_drop += 1
                 return True
         return False
-
-    def tcp_moved(self, conn: Conn, state: int) -> Tracked:
-        """The fact that a segment moved its connection to `state`."""
-        return Tracked(conn, NAMES[state])
 
     def __iter__(self) -> Iterator[Conn]:
         """The live connections, oldest first."""

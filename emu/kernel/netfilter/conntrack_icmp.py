@@ -6,9 +6,10 @@ hooks or NAT (net/netfilter/nf_conntrack_proto_icmp.c, nf_conntrack_inet_error; 
 
 from __future__ import annotations
 
-from emu.kernel.netfilter.conn import PORTS, Tuple5
+from emu.kernel.netfilter.conn import Tuple5
 from emu.wire.checksum import ones_sum, pseudo_sum
 from emu.wire.frame import ETH_HLEN, ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.proto import WITH_PORTS
 
 # destination unreachable, source quench, redirect, time exceeded, parameter problem
 ICMP_ERRORS = frozenset((3, 4, 5, 11, 12))
@@ -26,7 +27,7 @@ def quoted_tuple(frame: Frame) -> Tuple5 | None:
     if (buf[at + 6] << 8 | buf[at + 7]) & IP_OFFSET:
         return None
     src, dst = int.from_bytes(buf[at + 12 : at + 16], "big"), int.from_bytes(buf[at + 16 : at + 20], "big")
-    if proto in PORTS:
+    if proto in WITH_PORTS:
         if len(buf) < l4 + 4:
             return None
         return proto, src, dst, buf[l4] << 8 | buf[l4 + 1], buf[l4 + 2] << 8 | buf[l4 + 3]

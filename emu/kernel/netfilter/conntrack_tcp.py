@@ -8,8 +8,9 @@ what an endpoint does.
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
+from emu.clock import Clock
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, SEEN_REPLY, Conn
 from emu.kernel.netfilter.conntrack_tcp_window import (
     ACCEPT,
@@ -30,6 +31,7 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     LA,
     MASK,
     MAXACK_SET,
+    NAMES,
     NO,
     REPEAT,
     RETRANS,
@@ -52,15 +54,14 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     UNACK,
     UNACKNOWLEDGED,
     Side,
+    TcpHeader,
     TcpState,
     in_window,
     next_in_order,
     options,
 )
+from emu.trail import Tracked
 from emu.wire.frame import Frame
-
-if TYPE_CHECKING:
-    from emu.kernel.netfilter.conntrack import Conntrack
 
 # By direction, packet and state.
 TABLE = (
@@ -92,11 +93,35 @@ _VALID = {
 }  # fmt: skip
 _INDEX = tuple(_VALID.get(flags & ~TH_PSH, -1) for flags in range(64))
 
+
+class Tracker(Protocol):
+    """What TCP asks of the connection table: the clock, the sysctls, and the end of a connection."""
+
+    clock: Clock
+    tcp_timeouts: tuple[int, ...]
+    tcp_loose: int
+    tcp_be_liberal: int
+    tcp_max_retrans: int
+    tcp_ignore_invalid_rst: int
+
+    def kill(self, conn: Conn) -> None: ...
+
+
+class Step(NamedTuple):
+    """What the state table makes of a segment: CHECK or SKIP the windows, or a verdict; and the states after and before."""
+
+    action: int
+    new: int
+    old: int
+
+
+CHECK, SKIP = 5, 6  # beside the verdicts
+
 _head = Struct(">IIBBH").unpack_from
 
 
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
-    conn: Conn, frame: Frame, direction: int, tracker: Conntrack
+    conn: Conn, frame: Frame, direction: int, tracker: Tracker
 ) -> int:
     """Judge a segment and move the connection: ACCEPT, INVALID, REPEAT (entry removed, look up again) or DROP."""
     buf, l4 = frame.buf, frame.l4
@@ -128,24 +153,27 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             conn.expires_ns = tracker.clock.now + timeout_ns
             return ACCEPT
     else:
-        fresh = _new(index, end, win, buf, l4, header, tracker)
-        if fresh is None:
+        tcp = None
+    th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+    if tcp is None:
+        tcp = _new(th, tracker)
+        if tcp is None:
             return INVALID
-        tcp = conn.tcp = fresh
+        conn.tcp = tcp
     old = tcp.state
     new = TABLE[direction][index][old]
-    action = -1
+    action = CHECK
     if new not in _PLAIN:
-        action, new, old = _special(conn, tcp, direction, index, new, (seq, ack, end, win), buf, l4, header, tracker)
-        if action >= 0 and action != IGNORE:
-            return action
-    if action != IGNORE:  # here IGNORE means: no window check
-        action = in_window(tcp, direction, index, seq, ack, end, win, flags, buf, l4, header, tracker.tcp_be_liberal)
+        action, new, old = _special(conn, tcp, direction, new, th, tracker)
+    if action == CHECK:
+        action = in_window(tcp, direction, th, tracker.tcp_be_liberal)
         if action == IGNORE:
             return ACCEPT
         if action == INVALID:
             _shrink(conn, tcp, direction, index, tracker)
             return INVALID
+    elif action != SKIP:
+        return action
 
     tcp.last_index = index
     tcp.last_dir = direction
@@ -156,7 +184,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             sides[direction].flags |= CLOSE_INIT
         trail = frame.trail
         if trail is not None and status & CONFIRMED:
-            trail.append(tracker.tcp_moved(conn, new))
+            trail.append(Tracked(conn, NAMES[new]))
     timeouts = tracker.tcp_timeouts
     timeout_ns = timeouts[new]
     if tcp.retrans >= tracker.tcp_max_retrans and timeout_ns > timeouts[RETRANS]:
@@ -182,46 +210,35 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     return ACCEPT
 
 
-def _new(index: int, end: int, win: int, buf: bytearray, l4: int, header: int, tracker: Conntrack) -> TcpState | None:
+def _new(th: TcpHeader, tracker: Tracker) -> TcpState | None:
     """The state of a connection that this segment opens, or is picked up at (tcp_loose); None refuses it."""
-    first = TABLE[0][index][NO]
+    first = TABLE[0][th.kind][NO]
     if first == IV or (first != SS and not tracker.tcp_loose):
         return None
     tcp = TcpState()
     side = tcp.sides[0]
-    side.end = side.maxend = end
-    side.maxwin = win or 1
+    side.end = side.maxend = th.end
+    side.maxwin = th.win or 1
     if first == SS:
-        options(side, buf, l4, header)
+        options(side, th)
     else:
-        side.maxend = end + side.maxwin & MASK
+        side.maxend = th.end + side.maxwin & MASK
         side.flags = tcp.sides[1].flags = SACK_PERM | BE_LIBERAL
     return tcp
 
 
-def _special(
-    conn: Conn,
-    tcp: TcpState,
-    direction: int,
-    index: int,
-    new: int,
-    numbers: tuple[int, int, int, int],
-    buf: bytearray,
-    l4: int,
-    header: int,
-    tracker: Conntrack,
-) -> tuple[int, int, int]:
-    """The cases of nf_conntrack_tcp_packet's switch: (verdict or -1 to go on or IGNORE to skip the windows, new, old)."""
+def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader, tracker: Tracker) -> Step:
+    """The cases of nf_conntrack_tcp_packet's switch over the new state."""
     old = tcp.state
-    seq, ack, end, win = numbers
+    index, seq, ack, end, win, *_ = th
     sides = tcp.sides
     if new == IV:
-        return INVALID, new, old
+        return Step(INVALID, new, old)
     if new == SS and old >= TW:
         if (sides[0].flags | sides[1].flags) & CLOSE_INIT or (tcp.last_dir == direction and tcp.last_index == RST):
             # a closed connection is opened again: this SYN is a new one's
             tracker.kill(conn)
-            return REPEAT, new, old
+            return Step(REPEAT, new, old)
         new = IG
     if new == IG:
         if index == SYNACK and tcp.last_index == SYN and tcp.last_dir != direction and ack == tcp.last_end:
@@ -235,18 +252,18 @@ def _special(
             side = sides[direction]
             side.end = side.maxend = side.maxwin = side.maxack = side.scale = 0
             side.flags &= BE_LIBERAL
-            return -1, SR, SS
+            return Step(CHECK, SR, SS)
         tcp.last_index, tcp.last_dir, tcp.last_seq, tcp.last_end, tcp.last_win = index, direction, seq, end, win
         if index == SYN and direction == 0:
             seen = Side()
-            options(seen, buf, l4, header)
+            options(seen, th)
             tcp.last_flags = seen.flags
             tcp.last_wscale = seen.scale
             if old == LA:
                 tcp.last_flags |= CHALLENGE_ACK
         if old == SS and index == ACK and direction == 1:
             tcp.last_ack = ack
-        return ACCEPT, new, old
+        return Step(ACCEPT, new, old)
     if new == TW:
         if (
             old == LA
@@ -256,7 +273,7 @@ def _special(
             and tcp.last_flags & CHALLENGE_ACK
         ):
             tcp.last_flags &= ~CHALLENGE_ACK
-            return ACCEPT, new, old
+            return Step(ACCEPT, new, old)
     elif new == S2:
         tcp.last_flags |= SIMULTANEOUS_OPEN
     elif new == SR:
@@ -264,37 +281,37 @@ def _special(
             new = ES
     elif new == CL and index == RST:
         return _reset(conn, tcp, direction, seq, ack, tracker)
-    return -1, new, old
+    return Step(CHECK, new, old)
 
 
-def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracker: Conntrack) -> tuple[int, int, int]:
-    """How far a reset is believed; the result as of `_special`."""
+def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracker: Tracker) -> Step:
+    """How far a reset is believed."""
     old, new = tcp.state, CL
     if old in (FW, LA, TW, CL, CW):
-        return IGNORE, new, old
+        return Step(SKIP, new, old)
     other = tcp.sides[1 - direction]
     established = old == ES and bool(conn.status & ASSURED)
     if other.flags & MAXACK_SET and tcp.last_index != SYN:
         if seq == 0 and not established:
-            return -1, new, old
+            return Step(CHECK, new, old)
         if (seq - other.maxack) & HALF and not tracker.tcp_ignore_invalid_rst:
-            return INVALID, new, old
+            return Step(INVALID, new, old)
         if not established or seq == other.maxack:
-            return -1, new, old
+            return Step(CHECK, new, old)
         if tcp.last_index == ACK and tcp.last_dir == direction and seq == tcp.last_end:
-            return -1, new, old
+            return Step(CHECK, new, old)
         new = old  # the numbers do not match exactly: a challenge ACK may follow
     if ack == tcp.last_end and (
         (conn.status & SEEN_REPLY and tcp.last_index == SYN and tcp.last_dir != direction)
         or (not conn.status & ASSURED and tcp.last_index == ACK)
     ):
-        return IGNORE, new, old
+        return Step(SKIP, new, old)
     if old == SS and tcp.last_index == ACK and tcp.last_dir == 1 and seq == tcp.last_ack:
-        return IGNORE, new, old
-    return -1, new, old
+        return Step(SKIP, new, old)
+    return Step(CHECK, new, old)
 
 
-def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Conntrack) -> None:
+def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Tracker) -> None:
     """nf_tcp_handle_invalid: out-of-window FIN or RST from both sides shortens a dead connection's life."""
     if not conn.status & ASSURED or index not in (RST, FIN):
         return

@@ -7,6 +7,8 @@ connection, its timeouts or hooks.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 # enum tcp_conntrack; the names are what `conntrack -L` prints
 NAMES = (
     "NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",
@@ -32,6 +34,20 @@ ACCEPT, INVALID, REPEAT, DROP = range(4)
 IGNORE = 4
 MASK, HALF = 0xFFFFFFFF, 0x80000000
 TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
+
+
+class TcpHeader(NamedTuple):
+    """A segment's header: which packet it is, its numbers (`end`: the one after its last byte), and where its bytes lie."""
+
+    kind: int  # SYN, SYNACK, FIN ...
+    seq: int
+    ack: int
+    end: int
+    win: int
+    flags: int
+    buf: bytearray
+    l4: int
+    length: int  # of the header with its options
 
 
 class Side:
@@ -108,26 +124,15 @@ def next_in_order(tcp: TcpState, direction: int, seq: int, ack: int, end: int, w
 
 
 def in_window(  # noqa: C901  # the kernel's function, whose cases share a dozen numbers
-    tcp: TcpState,
-    direction: int,
-    index: int,
-    seq: int,
-    ack: int,
-    end: int,
-    win: int,
-    flags: int,
-    buf: bytearray,
-    l4: int,
-    header: int,
-    liberal: int,
+    tcp: TcpState, direction: int, th: TcpHeader, liberal: int
 ) -> int:
     """tcp_in_window: ACCEPT and learn, IGNORE (let through, learn nothing) or INVALID. All numbers modulo 2**32."""
     sender, receiver = tcp.sides[direction], tcp.sides[1 - direction]
-    raw = win
-    sack = _sack(buf, l4, header, ack) if header > 20 and receiver.flags & SACK_PERM else ack
+    index, seq, ack, end, win, flags, _buf, _l4, length = th
+    sack = _sack(th) if length > 20 and receiver.flags & SACK_PERM else ack
     if not sender.maxwin:
         if flags & TH_SYN:
-            _start(sender, receiver, direction, end, win, buf, l4, header)
+            _init_sender(sender, receiver, direction, th)
             if not flags & TH_ACK:
                 return ACCEPT
         else:
@@ -139,7 +144,7 @@ def in_window(  # noqa: C901  # the kernel's function, whose cases share a dozen
             elif sack == receiver.end + 1 & MASK:
                 receiver.end = sack
     elif flags & TH_SYN and (sender.end - end) & HALF and tcp.state in (SS, SR):
-        _start(sender, receiver, direction, end, win, buf, l4, header)
+        _init_sender(sender, receiver, direction, th)
         if direction and not flags & TH_ACK:
             return ACCEPT
     r_end = receiver.end
@@ -191,34 +196,33 @@ def in_window(  # noqa: C901  # the kernel's function, whose cases share a dozen
             tcp.last_seq == seq
             and tcp.last_ack == ack
             and tcp.last_end == end
-            and tcp.last_win == raw
+            and tcp.last_win == th.win
             and tcp.last_dir == direction
         ):
             tcp.retrans += 1
         else:
-            tcp.last_dir, tcp.last_seq, tcp.last_ack, tcp.last_end, tcp.last_win = direction, seq, ack, end, raw
+            tcp.last_dir, tcp.last_seq, tcp.last_ack, tcp.last_end, tcp.last_win = direction, seq, ack, end, th.win
             tcp.retrans = 0
     return ACCEPT
 
 
-def _start(
-    sender: Side, receiver: Side, direction: int, end: int, win: int, buf: bytearray, l4: int, header: int
-) -> None:
-    """tcp_init_sender: a SYN or SYN-ACK says where its side begins; scaling needs both sides' option."""
-    sender.end = sender.maxend = end
-    sender.maxwin = win or 1
-    options(sender, buf, l4, header)
+def _init_sender(sender: Side, receiver: Side, direction: int, th: TcpHeader) -> None:
+    """tcp_init_sender: its side begins where a SYN or SYN-ACK ends; scaling needs both sides' option."""
+    sender.end = sender.maxend = th.end
+    sender.maxwin = th.win or 1
+    options(sender, th)
     if direction and not sender.flags & receiver.flags & WINDOW_SCALE:
         sender.scale = receiver.scale = 0
 
 
-def options(side: Side, buf: bytearray, l4: int, header: int) -> None:
-    """Window scale and SACK-permitted of a SYN."""
-    if header == 20:
+def options(side: Side, th: TcpHeader) -> None:
+    """Window scale and SACK-permitted of a SYN (tcp_options)."""
+    if th.length == 20:
         return
+    buf = th.buf
     side.scale = 0
     side.flags &= BE_LIBERAL
-    at, stop = l4 + 20, l4 + header
+    at, stop = th.l4 + 20, th.l4 + th.length
     while at < stop and buf[at]:
         if buf[at] == 1:
             at += 1
@@ -233,10 +237,11 @@ def options(side: Side, buf: bytearray, l4: int, header: int) -> None:
         at += buf[at + 1]
 
 
-def _sack(buf: bytearray, l4: int, header: int, sack: int) -> int:
-    """The highest right edge of the SACK blocks, or the acknowledgement if that is higher."""
-    at, stop = l4 + 20, l4 + header
-    if header == 32 and buf[at : at + 4] == TIMESTAMP_ONLY:
+def _sack(th: TcpHeader) -> int:
+    """The highest right edge of the SACK blocks, or the acknowledgement if that is higher (tcp_sack)."""
+    buf, sack = th.buf, th.ack
+    at, stop = th.l4 + 20, th.l4 + th.length
+    if th.length == 32 and buf[at : at + 4] == TIMESTAMP_ONLY:
         return sack
     while at < stop and buf[at]:
         if buf[at] == 1:

@@ -1,8 +1,8 @@
-"""The five inet hooks and the bridge's six: lists of `(priority, fn)`, in the kernel's order.
+"""The five inet hooks: lists of `(priority, fn)`, in the kernel's order.
 
 Everything that decides a packet's fate joins here. A hook function is `fn(frame, state)` and returns
 None to accept, or a verdict object; it sends nothing itself. Empty hooks cost nothing. Must not know
-devices, routing or sockets (include/uapi/linux/netfilter.h, netfilter_ipv4.h, netfilter_bridge.h).
+devices, routing or sockets (include/uapi/linux/netfilter.h, netfilter_ipv4.h).
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from emu.clock import Clock
+from emu.clock import Clock, Draws
 from emu.wire.frame import Frame
 
 PRE_ROUTING, LOCAL_IN, FORWARD, LOCAL_OUT, POST_ROUTING = range(5)
 HOOK_NAMES = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 
-# NF_BR_*: the first five as above; BROUTING is not modelled
-BR_PRE_ROUTING, BR_LOCAL_IN, BR_FORWARD, BR_LOCAL_OUT, BR_POST_ROUTING = range(5)
-
 # NF_IP_PRI_*
-PRI_FIRST, PRI_DEFRAG, PRI_RAW, PRI_CONNTRACK, PRI_MANGLE = -(2**31), -400, -300, -200, -150
+PRI_DEFRAG, PRI_RAW, PRI_CONNTRACK, PRI_MANGLE = -400, -300, -200, -150
 PRI_DSTNAT, PRI_FILTER, PRI_SECURITY, PRI_SRCNAT, PRI_CONFIRM = -100, 0, 50, 100, 2**31 - 1
 
 
@@ -29,6 +26,10 @@ class Netns(Protocol):
 
     name: str
     clock: Clock
+
+    def random(self, purpose: str) -> Draws:
+        """The namespace's own random source of one purpose."""
+        ...
 
     def addr_type(self, addr: int) -> str:
         """LOCAL, BROADCAST, MULTICAST, UNICAST, BLACKHOLE, UNREACHABLE ... as `fib` knows it (RTN_*)."""

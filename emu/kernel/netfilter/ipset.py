@@ -16,10 +16,10 @@ from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel.netfilter.matches import number
 from emu.kernel.netfilter.matches.ip import name_fits, protocol
-from emu.kernel.netfilter.matches.names import PROTOCOL_NAMES
 from emu.kernel.netfilter.matches.ports import port
 from emu.wire.addr import ip4, ip4_text, mac, mac_text, mask
 from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, Frame
+from emu.wire.proto import PROTOCOL_NAMES, UDPLITE
 
 # what an element of each type is made of; `list` holds the names of other sets
 TYPES: dict[str, tuple[str, ...]] = {
@@ -30,7 +30,6 @@ TYPES: dict[str, tuple[str, ...]] = {
     "hash:net,iface": ("net", "iface"), "bitmap:ip": ("ip",), "bitmap:ip,mac": ("ip", "mac"),
     "bitmap:port": ("portnumber",), "list:set": ("set",),
 }  # fmt: skip
-UDPLITE = 136
 _WITH_PORTS = (TCP, UDP, SCTP, UDPLITE)
 MAX_EXPANDED = 65536
 

@@ -7,6 +7,7 @@ routing (net/netfilter/nf_nat_core.c, nf_nat_proto.c, nf_nat_masquerade.c).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from emu.kernel.netfilter.conn import (
@@ -24,7 +25,6 @@ from emu.kernel.netfilter.conn import (
 )
 from emu.kernel.netfilter.conntrack_icmp import sound
 from emu.kernel.netfilter.hooks import (
-    HOOK_NAMES,
     LOCAL_IN,
     LOCAL_OUT,
     POST_ROUTING,
@@ -51,9 +51,12 @@ from emu.wire.rewrite import set_destination, set_payload, set_source
 
 _DONE = (SRC_NAT_DONE, DST_NAT_DONE)
 _STATUS = (SRC_NAT, DST_NAT)
-_MANIP_OF = {PRE_ROUTING: MANIP_DST, LOCAL_OUT: MANIP_DST, LOCAL_IN: MANIP_SRC, POST_ROUTING: MANIP_SRC}
+_MANIP = (MANIP_DST, MANIP_SRC, -1, MANIP_DST, MANIP_SRC)  # the half that each hook rewrites; FORWARD none
 _NETFILTER_DROP = "NETFILTER_DROP"
 _REDIRECT = 5
+
+
+NatListener = Callable[[Frame, Natted], None]
 
 
 class NatTables(Protocol):
@@ -67,7 +70,7 @@ class NatTables(Protocol):
 def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict:
     """nf_nat_setup_info: fix one half (MANIP_SRC or MANIP_DST) of the frame's connection, which is not confirmed yet.
 
-    Draws a port from the clock's source "nat" if the wanted one is taken. A half is decided once; doing it
+    Draws a port from the namespace's source "nat" if the wanted one is taken. A half is decided once; doing it
     again is the kernel's warning and drop. None accepts.
     """
     conn: Conn | None = frame.ct
@@ -77,7 +80,7 @@ def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict
         return Drop(_NETFILTER_DROP, conn)
     now = inverse(conn.reply)
     if now is not None:
-        new = unique_tuple(now, conn, manip, span, state.net.clock.random("nat"))
+        new = unique_tuple(now, conn, manip, span, state.net.random("nat"))
         reply = inverse(new)
         if new != now and reply is not None:
             conn.reply = reply
@@ -121,6 +124,7 @@ def _prepare(conn: Conn, manip: int) -> None:
     nat = conn.nat
     if nat is None:
         nat = conn.nat = [None] * 4
+        conn.nat_flows = [-1, -1]
 
     def half(direction: int, which: int, kind: str) -> Manip:
         before, after = (orig, new) if direction == 0 else (reply, back)
@@ -154,60 +158,60 @@ def _rewrite(frame: Frame, half: Manip, manip: int) -> None:
 
 
 class Nat:
-    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice."""
+    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice.
 
-    def __init__(self, hooks: Hooks, tables: NatTables) -> None:
+    `listeners` are called with the first packet of each flow that a half of a connection rewrites in the direction of
+    its opener, and the fact.
+    """
+
+    def __init__(self, hooks: Hooks, tables: NatTables, listeners: Sequence[NatListener] = ()) -> None:
         self._hooks = hooks
         self._tables = tables
-        self._fns = {hook: self._compile(hook) for hook in _MANIP_OF}
+        self._listeners = listeners
         self.enabled = False
 
     def enable(self) -> None:
         """Register at the hooks; conntrack must be enabled too."""
         if not self.enabled:
             self.enabled = True
-            for hook, manip in _MANIP_OF.items():
-                self._hooks.register(hook, PRI_DSTNAT if manip == MANIP_DST else PRI_SRCNAT, self._fns[hook])
+            for hook in (PRE_ROUTING, LOCAL_OUT, LOCAL_IN, POST_ROUTING):
+                self._hooks.register(hook, PRI_DSTNAT if _MANIP[hook] == MANIP_DST else PRI_SRCNAT, self.translate)
 
-    def disable(self) -> None:
-        self.enabled = False
-        for hook, fn in self._fns.items():
-            self._hooks.unregister(hook, fn)
-
-    def _compile(self, hook: int) -> HookFn:
-        manip, choose = _MANIP_OF[hook], self._choose
-        post_routing, local_out, pre_routing = hook == POST_ROUTING, hook == LOCAL_OUT, hook == PRE_ROUTING
-
-        def nat(frame: Frame, state: HookState) -> Verdict:
-            conn: Conn | None = frame.ct
-            if conn is None:
-                return None
-            if frame.ctinfo % 3:
-                if frame.ctinfo != IP_CT_NEW and frame.proto == ICMP:
-                    return _translate_error(frame, conn, manip)
-                verdict = choose(frame, state, conn, manip)
-                if verdict is not None:
-                    return verdict
-            if conn.nat is None:
-                return None
-            half = conn.nat[frame.ctdir * 2 + manip]
-            if half is None:
-                return None
-            if post_routing and not frame.ctdir and conn.masq_ifindex and conn.masq_ifindex != frame.outdev.ifindex:
-                # nf_nat_oif_changed: the masqueraded connection would leave another way
-                conn.conntrack.kill(conn)
-                return Drop(_NETFILTER_DROP, conn)
-            old = frame.dst
-            _rewrite(frame, half, manip)
-            if frame.dst != old:
-                if pre_routing:
-                    frame.route = None
-                elif local_out and not state.net.reroute(frame):
-                    return Drop(_NETFILTER_DROP, conn)
+    def translate(self, frame: Frame, state: HookState) -> Verdict:
+        """nf_nat_inet_fn: let the nat table choose where nothing is chosen yet, then rewrite this hook's half."""
+        conn: Conn | None = frame.ct
+        if conn is None:
             return None
-
-        nat.__qualname__ = f"nat at {HOOK_NAMES[hook]}"
-        return nat
+        if frame.ctinfo % 3:
+            manip = _MANIP[state.hook]
+            if frame.ctinfo != IP_CT_NEW and frame.proto == ICMP:
+                return _translate_error(frame, conn, manip)
+            verdict = self._choose(frame, state, conn, manip)
+            if verdict is not None:
+                return verdict
+        if conn.nat is None:
+            return None
+        hook = state.hook
+        manip = _MANIP[hook]
+        half = conn.nat[frame.ctdir * 2 + manip]
+        if half is None:
+            return None
+        if hook == POST_ROUTING and not frame.ctdir and conn.masq_ifindex and conn.masq_ifindex != frame.outdev.ifindex:
+            # nf_nat_oif_changed: the masqueraded connection would leave another way
+            conn.table.kill(conn)
+            return Drop(_NETFILTER_DROP, conn)
+        old = frame.dst
+        _rewrite(frame, half, manip)
+        if not frame.ctdir and conn.nat_flows[manip] != frame.flow:
+            conn.nat_flows[manip] = frame.flow
+            for listener in self._listeners:
+                listener(frame, half[2])
+        if frame.dst != old:
+            if hook == PRE_ROUTING:
+                frame.route = None
+            elif hook == LOCAL_OUT and not state.net.reroute(frame):
+                return Drop(_NETFILTER_DROP, conn)
+        return None
 
     def _choose(self, frame: Frame, state: HookState, conn: Conn, manip: int) -> Verdict:
         """A NEW packet (or what is RELATED and no ICMP error): let the nat table decide the half, once."""

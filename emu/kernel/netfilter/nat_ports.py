@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from emu.kernel.netfilter.conn import PORTS, Conn, Tuple5, inverse
+from emu.kernel.netfilter.conn import Conn, Tuple5, inverse
 from emu.wire.frame import ICMP
+from emu.wire.proto import WITH_PORTS
 
 MANIP_SRC, MANIP_DST = 0, 1
 
 # NF_NAT_RANGE_*
-MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, PROTO_RANDOM_FULLY, PROTO_OFFSET, NETMAP = (
-    1 << bit for bit in range(7)
-)
+MAP_IPS, PROTO_SPECIFIED, PROTO_RANDOM, PERSISTENT, PROTO_RANDOM_FULLY, PROTO_OFFSET = (1 << bit for bit in range(6))
 PROTO_RANDOM_ALL = PROTO_RANDOM | PROTO_RANDOM_FULLY
 _MAX_ATTEMPTS = 128
 _M32 = 0xFFFFFFFF
 
 
 class Draws(Protocol):
-    """A source of random numbers: the clock's, of purpose "nat"."""
+    """A source of random numbers: the namespace's, of purpose "nat"."""
 
     def randrange(self, stop: int, /) -> int: ...
 
@@ -59,7 +58,7 @@ def _with_port(t: Tuple5, manip: int, port: int) -> Tuple5:
 
 
 def _port_fits(t: Tuple5, manip: int, span: NatRange) -> bool:
-    if t[0] == ICMP or t[0] in PORTS:
+    if t[0] == ICMP or t[0] in WITH_PORTS:
         return span.min_port <= _port(t, manip) <= span.max_port
     return True
 
@@ -74,7 +73,7 @@ def _source_fits(t: Tuple5, span: NatRange) -> bool:
 def _taken(t: Tuple5, conn: Conn) -> bool:
     """nf_nat_used_tuple: somebody's answers would come to the tuple that answers to `t`."""
     reply = inverse(t)
-    return reply is not None and conn.conntrack.taken(reply, conn)
+    return reply is not None and conn.table.taken(reply, conn)
 
 
 def unique_tuple(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draws) -> Tuple5:
@@ -108,7 +107,7 @@ def unique_tuple(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draw
 
 def _known_source(t: Tuple5, conn: Conn, span: NatRange) -> Tuple5 | None:
     """find_appropriate_src: the mapping that the same source has in another connection, newest first."""
-    for other in reversed(conn.conntrack.by_source.get((t[0], t[1], t[3]), ())):
+    for other in reversed(conn.table.by_source.get((t[0], t[1], t[3]), ())):
         mapped = inverse(other.reply)
         if mapped is not None:
             candidate = t[0], mapped[1], t[2], mapped[3], t[4]
@@ -129,7 +128,7 @@ def _best_address(t: Tuple5, conn: Conn, manip: int, span: NatRange) -> Tuple5:
 def _free_port(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draws) -> Tuple5:
     """nf_nat_l4proto_unique_tuple."""
     proto = t[0]
-    if proto != ICMP and proto not in PORTS:
+    if proto != ICMP and proto not in WITH_PORTS:
         return t
     port = _port(t, manip)
     if span.flags & PROTO_SPECIFIED:

@@ -12,9 +12,9 @@ from typing import NoReturn
 from emu.errors import InputError
 from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches
 from emu.kernel.netfilter.matches.comment import Comment
-from emu.kernel.netfilter.matches.names import PROTOCOL_NAMES
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
+from emu.wire.proto import PROTOCOL_NAMES
 
 MAX_CHAIN_NAME = 28
 _COMMANDS = {

@@ -92,10 +92,6 @@ class Tables:
         """The text of iptables-save (`-c` with `counters`), without its lines of comment."""
         return save(self.ruleset, self.counters if counters else None)
 
-    def zero(self) -> None:
-        """`iptables -Z`."""
-        self.counters.clear()
-
     def nat_chain(self, hook: int) -> HookFn | None:
         """What the first packet of a connection walks at `hook` in the nat table; None if there is nothing to walk."""
         return self._nat[hook]

@@ -25,7 +25,7 @@ from emu.kernel.transport.tcp_output import (
     sync_mss,
     transmit_syn,
 )
-from emu.kernel.transport.tcp_sock import Happening, Skb, TcpConfig, TcpSock
+from emu.kernel.transport.tcp_sock import Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND, State
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
@@ -39,8 +39,8 @@ _UNREACHABLE = (_errno.ENETUNREACH, _errno.EHOSTUNREACH)
 class TcpEndpoint:
     """One connection. Every method that may cause segments returns them, in the order in which they leave.
 
-    `now_ns` never goes back. After each call look at `deadline` (when to call `on_deadline`; None: never) and
-    `take_events()`. Nothing here raises because of what arrives; calls that a socket would refuse give `error`.
+    `now_ns` never goes back. After each call look at `deadline` (when to call `on_deadline`; None: never) and at
+    `state`. Nothing here raises because of what arrives; calls that a socket would refuse give `error`.
     """
 
     __slots__ = ("_tp",)
@@ -76,7 +76,7 @@ class TcpEndpoint:
         *,
         nodelay: bool = False,
     ) -> tuple[TcpEndpoint, list[Segment]]:
-        """A listener's request for `syn`: the endpoint in SYN_RECV, and its SYN-ACK. "connected" comes with the third segment."""
+        """A listener's request for `syn`: the endpoint in SYN_RECV, and its SYN-ACK. The third segment establishes it."""
         tp = TcpSock(config, mss, iss, now_ns, ts_offset, nodelay)
         tp.go("passive open")
         tp.go("rcv SYN")
@@ -92,10 +92,7 @@ class TcpEndpoint:
     def on_segment(self, segment: Segment, now_ns: int) -> list[Segment]:
         """A segment of this connection arrived (also in TIME_WAIT; ask `reusable_isn` first for a SYN there)."""
         tp = self._tp
-        unsent = bool(tp.write_queue)
         receive(tp, segment, now_ns)
-        if unsent and not tp.write_queue and tp.state in MAY_SEND:
-            tp.events.append("writable")
         return _taken(tp)
 
     def on_deadline(self, now_ns: int) -> list[Segment]:
@@ -104,13 +101,13 @@ class TcpEndpoint:
         return _taken(self._tp)
 
     def on_icmp_error(
-        self, errno: int, now_ns: int, hard: bool = False, *, seq: int | None = None, revert: bool | None = None
+        self, errno: int, now_ns: int, *, seq: int | None = None, revert: bool | None = None
     ) -> list[Segment]:
         """An ICMP error that quotes a segment of ours (`seq`: the quoted sequence number; out of the window it is ignored).
 
         While connecting it fails the connect with `errno`. Later it is remembered as the reason should the retransmissions
         give up, and a net or host unreachable (`revert`; None: judged by `errno`) takes one backoff back and may
-        retransmit at once (RFC 6069). A standing connection lives through errors that are `hard` as well (RFC 5927).
+        retransmit at once (RFC 6069). A standing connection survives errors that are fatal to other sockets (RFC 5927).
         """
         tp = self._tp
         if tp.state == "CLOSE" or (tp.mini and tp.state != "SYN_RECV"):
@@ -207,7 +204,7 @@ class TcpEndpoint:
         return data, _taken(tp)
 
     def close(self, now_ns: int) -> list[Segment]:
-        """close(2): FIN after what is queued; with unread data a RST instead. The endpoint lives on until "closed"."""
+        """close(2): FIN after what is queued; with unread data a RST instead. The endpoint lives on until its state is CLOSE."""
         tp = self._tp
         if tp.orphan:
             return []
@@ -281,11 +278,6 @@ class TcpEndpoint:
         """Why the connection failed (ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, EHOSTUNREACH ...), or None."""
         return self._tp.error
 
-    def take_error(self) -> int | None:
-        """SO_ERROR: the error, which is forgotten."""
-        error, self._tp.error = self._tp.error, None
-        return error
-
     @property
     def readable(self) -> int:
         """How many bytes `read` could give now."""
@@ -309,12 +301,6 @@ class TcpEndpoint:
         return sum(len(skb.data) for skb in self._tp.write_queue)
 
     @property
-    def unacknowledged(self) -> int:
-        """Bytes written and not yet acknowledged, sent or not (SIOCOUTQ)."""
-        tp = self._tp
-        return max(tp.write_seq - tp.snd_una, 0)
-
-    @property
     def mss(self) -> int:
         """Payload of a full segment as things stand."""
         return self._tp.mss_cache
@@ -324,14 +310,6 @@ class TcpEndpoint:
         """Only a mini socket is left: its answers have IP ID 0, and a SYN may open a new connection in its place."""
         return self._tp.mini and self._tp.state in ("FIN_WAIT2", "TIME_WAIT")
 
-    def take_events(self) -> list[Happening]:
-        """What happened since the last call: "connected", "data", "eof", "writable", "error", "closed"."""
-        tp = self._tp
-        events = tp.events
-        if events:
-            tp.events = []
-        return events
-
     @property
     def progress(self) -> bool:
         """The peer has acknowledged something since this was last set False: the next segment out confirms the neighbour."""
@@ -340,15 +318,6 @@ class TcpEndpoint:
     @progress.setter
     def progress(self, value: bool) -> None:
         self._tp.progress = value
-
-    @property
-    def nodelay(self) -> bool:
-        """TCP_NODELAY as it stands; setting it here sends nothing, see `set_nodelay`."""
-        return self._tp.nodelay
-
-    @nodelay.setter
-    def nodelay(self, value: bool) -> None:
-        self._tp.nodelay = value
 
     def reusable_isn(self, syn: Segment) -> int | None:
         """In TIME_WAIT: the ISN with which a listener may take `syn` as a new connection (forget this endpoint then), or None."""

@@ -97,8 +97,6 @@ def _append(tp: TcpSock, skb: RxSkb) -> None:
         queue.append(skb)
         more = skb.truesize
     tp.rmem_alloc += more
-    if "data" not in tp.events:
-        tp.events.append("data")
 
 
 def fin_received(tp: TcpSock) -> None:
@@ -113,7 +111,6 @@ def fin_received(tp: TcpSock) -> None:
         tp.go("rcv FIN")
     tp.rmem_alloc -= sum(piece.skb.truesize for piece in tp.ofo)
     tp.ofo.clear()
-    tp.events.append("eof")
 
 
 def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, skb: RxSkb, fin: bool) -> None:

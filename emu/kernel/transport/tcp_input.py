@@ -135,7 +135,6 @@ def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event, *, ti
     tp.ca_state = "open"
     tp.lrcvtime = tp.lsndtime = now_ns
     tp.retrans_stamp = 0
-    tp.events.append("connected")
 
 
 def _request(tp: TcpSock, segment: Segment, now_ns: int) -> None:

@@ -27,7 +27,7 @@ from emu.kernel.transport.tcp_options import (
     parse_segment,
     reset_for,
 )
-from emu.kernel.transport.tcp_socket import TcpSocket
+from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.kernel.transport.udp import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
@@ -38,21 +38,20 @@ from emu.wire.rewrite import leave_checksum
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-Key = tuple[int, int, int, int]
 RESET = Born("the kernel resets: nobody wants this segment")
 
 
 class Tcp:
     """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
 
-    __slots__ = ("_config", "connections", "fact", "net", "ports", "random", "secret", "template")
+    __slots__ = ("_config", "connections", "fact", "net", "ports", "_random", "_secret", "template")
 
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.ports = Ports(net, "tcp")
         self.connections: dict[Key, TcpSocket] = {}
-        self.random = net.clock.random(f"tcp/{net.name}")
-        self.secret = self.random.randbytes(16)
+        self._random = net.clock.random(f"tcp/{net.name}")
+        self._secret = b""
         self.template = craft.template("tcp")
         self.fact = told(net, "a TCP socket")
         self._config: TcpConfig | None = None
@@ -77,16 +76,27 @@ class Tcp:
         """secure_tcp_ts_off: one for each pair of hosts, so that timestamps only grow from connection to connection."""
         return self._hash(addr, peer)
 
+    def draw_ident(self) -> int:
+        """Where the IP identification of a new connection begins."""
+        self._key()  # the secret is the first draw
+        return self._random.randrange(0x10000)
+
+    def _key(self) -> bytes:
+        """The secret of the hashes (net_secret_init), drawn when a connection needs it first."""
+        if not self._secret:
+            self._secret = self._random.randbytes(16)
+        return self._secret
+
     def _hash(self, *words: int) -> int:
         data = b"".join(word.to_bytes(4, "big") for word in words)
-        return int.from_bytes(blake2s(data, key=self.secret, digest_size=4).digest(), "big")
+        return int.from_bytes(blake2s(data, key=self._key(), digest_size=4).digest(), "big")
 
     def mss(self, route: Route) -> int:
         """What we announce: the route's MTU (before any DNAT) less 40."""
         return min(self.mtu(route), MAX_PACKET) - 40
 
-    def joins(self, socket: TcpSocket) -> bool:
-        """Does a burst go down the stack as one packet? It does (sk_can_gso): whoever sends it off cuts it; not by lo."""
+    def can_gso(self, socket: TcpSocket) -> bool:
+        """Does a burst go down the stack as one packet, which the last device cuts? Everywhere but on lo (sk_can_gso)."""
         assert socket.remote is not None
         route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr)
         return route is not None and route.kind != "local"
@@ -170,8 +180,8 @@ class Tcp:
     def _deliver(self, frame: Frame) -> None:
         net = self.net
         net.delivered += 1
-        if net.on_delivered is not None:
-            net.on_delivered(frame, self.fact)
+        for listener in net.delivery_listeners:
+            listener(frame, self.fact)
 
     def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
         """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""
@@ -185,14 +195,13 @@ class Tcp:
             (frame.src, frame.sport),
             listener,
         )
-        child.ident = self.random.randrange(0x10000)
+        child.ident = self.draw_ident()
         child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(
             self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,
-            ts_offset=self.timestamp_offset(frame.dst, frame.src),
+            ts_offset=self.timestamp_offset(frame.dst, frame.src), nodelay=listener.nodelay,
         )  # fmt: skip
-        child.endpoint.nodelay = listener.nodelay
         self.connections[child.addr, child.port, frame.src, frame.sport] = child
         child.carry_out(segments)
 
@@ -223,7 +232,7 @@ class Tcp:
             found = meaning(kind, code)
             if found is None:
                 return
-            segments = endpoint.on_icmp_error(found[0], now, hard=found[1], seq=seq)
+            segments = endpoint.on_icmp_error(found[0], now, seq=seq)
         socket.carry_out(segments)
         if socket.on_readable is not None:
             socket.on_readable()

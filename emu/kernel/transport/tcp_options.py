@@ -52,14 +52,6 @@ class Segment:
         flags = self.flags
         return len(self.payload) + (flags & FIN) + (flags >> 1 & 1)
 
-    @property
-    def flag_letters(self) -> str:
-        """As the ladders write them: "S", "SA", "A", "PA", "FA", "RA", "R"."""
-        flags = self.flags
-        return "".join(
-            letter for bit, letter in ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A")) if flags & bit
-        )
-
 
 class Options(NamedTuple):
     """What the options of a segment said; absent ones are None, False or empty."""

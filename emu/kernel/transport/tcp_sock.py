@@ -34,7 +34,6 @@ GSO_MAX: Final = 65536 - 1 - 320
 
 Timer: TypeAlias = Literal["", "retransmit", "tail loss probe", "reordering", "zero window probe"]
 Recovery: TypeAlias = Literal["open", "disorder", "recovery", "loss"]
-Happening: TypeAlias = Literal["connected", "data", "eof", "writable", "error", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,6 @@ class TcpSock:
         self.state: State = "CLOSE"
         self.error: int | None = None
         self.soft_error: int | None = None
-        self.events: list[Happening] = []
         self.out: list[Segment] = []
         self.nodelay = nodelay
         self.ts_offset = ts_offset
@@ -272,5 +270,3 @@ class TcpSock:
         self.send_shutdown = self.receive_shutdown = True
         if error is not None:
             self.error = error
-            self.events.append("error")
-        self.events.append("closed")

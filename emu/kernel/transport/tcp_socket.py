@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
+from emu.kernel.net.fib import Route
 from emu.kernel.net.route import update_pmtu
-from emu.kernel.transport.tcp import TcpEndpoint
+from emu.kernel.transport.ports import Ports
+from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_options import (
     Segment,
     bursts,
@@ -27,9 +29,45 @@ from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
 
 if TYPE_CHECKING:
-    from emu.kernel.transport.tcp_ipv4 import Tcp
+    from emu.kernel.net.netns import Netns
 
+Key = tuple[int, int, int, int]
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
+
+
+class TcpTable(Protocol):
+    """What a socket asks of its namespace's TCP: ports, the connections by (local, port, remote, port), and the way out."""
+
+    net: Netns
+    ports: Ports
+    connections: dict[Key, TcpSocket]
+
+    def draw_ident(self) -> int: ...
+
+    def config(self) -> TcpConfig: ...
+
+    def initial_sequence(self, key: Key) -> int: ...
+
+    def timestamp_offset(self, addr: int, peer: int) -> int: ...
+
+    def mss(self, route: Route) -> int: ...
+
+    def mtu(self, route: Route) -> int: ...
+
+    def can_gso(self, socket: TcpSocket) -> bool: ...
+
+    def transmit(
+        self,
+        segment: Segment,
+        src: int,
+        sport: int,
+        dst: int,
+        dport: int,
+        ident: int,
+        flow: int,
+        born: Born,
+        sock: TcpSocket | None = None,
+    ) -> None: ...
 
 
 class TcpSocket:
@@ -41,10 +79,10 @@ class TcpSocket:
 
     __slots__ = (
         "_backlog", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
-        "ident", "listener", "net", "nodelay", "on_readable", "pending", "port", "remote", "waiting",
+        "ident", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
-    def __init__(self, tcp: Tcp, flow: int = 0) -> None:
+    def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
         self._tcp, self.net, self.flow = tcp, tcp.net, flow
         self.addr = self.port = 0
         self.remote: tuple[int, int] | None = None
@@ -55,7 +93,7 @@ class TcpSocket:
         self.pending = 0
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
-        self.nodelay = self.closed = self.confirm_neighbour = False
+        self._nodelay = self.closed = self.confirm_neighbour = False
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
@@ -100,15 +138,15 @@ class TcpSocket:
             raise SocketError(errno.EADDRNOTAVAIL)
         self.addr, self.remote = source, (dst, dport)
         tcp.connections[key] = self
-        self.ident = tcp.random.randrange(0x10000)
+        self.ident = tcp.draw_ident()
         self.endpoint, segments = TcpEndpoint.connect(
             tcp.config(),
             tcp.mss(route),
             tcp.initial_sequence(key),
             net.clock.now,
             ts_offset=tcp.timestamp_offset(source, dst),
+            nodelay=self.nodelay,
         )
-        self.endpoint.nodelay = self.nodelay
         self.carry_out(segments)
         net.clock.drain()
 
@@ -180,6 +218,18 @@ class TcpSocket:
         self.closed = True
         if self.endpoint is not None:
             self.carry_out(self.endpoint.abort(self.net.clock.now))
+            self.net.clock.drain()
+
+    @property
+    def nodelay(self) -> bool:
+        """TCP_NODELAY. Switching it on sends what Nagle held back."""
+        return self._nodelay
+
+    @nodelay.setter
+    def nodelay(self, on: bool) -> None:
+        self._nodelay = on
+        if self.endpoint is not None:
+            self.carry_out(self.endpoint.set_nodelay(on, self.net.clock.now))
             self.net.clock.drain()
 
     @property
@@ -322,9 +372,9 @@ class TcpSocket:
 
     def _emit_bursts(self, segments: list[Segment]) -> None:
         """Send several segments: a burst as one packet, which a device cuts; in a call, burst by burst as far as each comes."""
-        joins = self._tcp.joins(self)
+        whole = self._tcp.can_gso(self)
         for burst in bursts(segments):
-            if joins and len(burst) > 1:
+            if whole and len(burst) > 1:
                 self._emit(joined(burst), len(burst))
             else:
                 for segment in burst:

@@ -86,9 +86,8 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("LAST_ACK", "timeout"): "CLOSE",
 }
 
-# Which states still take data from the application, and which still expect some from the peer.
+# The states that take data from the application.
 MAY_SEND: Final = frozenset({"ESTABLISHED", "CLOSE_WAIT"})
-MAY_RECEIVE: Final = frozenset({"ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2"})
 
 
 def next_state(state: State, event: Event) -> State:

@@ -8,24 +8,37 @@ names that the client itself looks up. Must not know flows.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns
-from emu.kube.api.core import Service
+from emu.kube.api.core import Pod, Service
+from emu.kube.node.node import Node, Sandbox
+from emu.kube.store import Store
 from emu.wire.addr import ip4, ip4_text
-
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
 
 FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external, an IPv4 address, http://NAME or name:NAME"
 NAMED = re.compile(r"(?:(?P<scheme>https?)://|name:)(?P<name>[^:/]*)(?::(?P<port>[^:/]*))?/?")
 SCHEME_PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"[\d.]+")
 _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+
+
+class Places(Protocol):
+    """Where flows begin and end: nodes, running pods ("namespace/name") and namespaces by name, and the objects."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]: ...
+    @property
+    def pods(self) -> Mapping[str, Sandbox]: ...
+    @property
+    def namespaces(self) -> Mapping[str, Netns]: ...
+    @property
+    def store(self) -> Store: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,48 +63,68 @@ def _unknown(kind: str, name: str, known: list[str]) -> InputError:
     return InputError(f"no {kind} is called {name!r}", expected=expected)
 
 
-def pods_of(cluster: Cluster, ref: str) -> list[str]:
+def _glob(text: str) -> bool:
+    return any(letter in text for letter in "*?[")
+
+
+def _matching(known: Mapping[str, object], text: str) -> list[str]:
+    """The names that a name or a glob means. An exact name costs one look-up, however many there are."""
+    if not _glob(text):
+        return [text] if text in known else []
+    return [name for name in known if fnmatchcase(name, text)]
+
+
+def pods_of(places: Places, ref: str) -> list[str]:
     """The names ("ns/pod") of the running pods that `ns/pod`, `pod/NAME` or a glob of them means. Raises InputError."""
     kind, slash, rest = ref.partition("/")
     if not slash:
         raise InputError(f"cannot tell what {ref!r} is", expected=FORMS)
-    if kind == "pod" and f"{kind}/{rest}" not in cluster.pods:
-        patterns = [f"default/{rest}"] if "/" not in rest else [rest]
-        found = [name for pattern in patterns for name in cluster.pods if fnmatchcase(name, pattern)]
-        found = found or [
-            name for name in cluster.pods if "/" not in rest and fnmatchcase(name.partition("/")[2], rest)
-        ]
+    if kind == "pod" and ref not in places.pods:
+        found = _matching(places.pods, rest if "/" in rest else f"default/{rest}")
+        found = found or ([] if "/" in rest else _in_any_namespace(places, rest))
     else:
-        found = [name for name in cluster.pods if fnmatchcase(name, ref)]
+        found = _matching(places.pods, ref)
     if not found:
-        raise _unknown("pod", ref, list(cluster.pods))
+        raise _unknown("pod", ref, list(places.pods))
     return found
 
 
-def sources(cluster: Cluster, ref: str) -> list[str]:
+def _in_any_namespace(places: Places, name: str) -> list[str]:
+    if _glob(name):
+        return [display for display, pod in places.pods.items() if fnmatchcase(pod.pod, name)]
+    keys = places.store.index(Pod, _name_of).keys(name)
+    displays = (f"{key.namespace}/{key.name}" for key in keys)
+    return [display for display in displays if display in places.pods]
+
+
+def _name_of(pod: Pod) -> tuple[str]:
+    return (pod.metadata.name,)
+
+
+def sources(places: Places, ref: str) -> list[str]:
     """Every namespace (by display name) that a source reference means. Raises InputError."""
-    if ref in cluster.namespaces:
+    if ref in places.namespaces:
         return [ref]
     kind, _, rest = ref.partition("/")
     if kind == "node" and rest:
-        found = [name for name in cluster.nodes if fnmatchcase(name, rest)]
+        found = _matching(places.nodes, rest)
         if not found:
-            raise _unknown("node", rest, list(cluster.nodes))
+            raise _unknown("node", rest, list(places.nodes))
         return found
     if kind == "external":
-        if rest and rest not in cluster.namespaces:
+        if rest and rest not in places.namespaces:
             raise _unknown("external host", rest, ["external"])
         return [rest or "external"]
-    return pods_of(cluster, ref)
+    return pods_of(places, ref)
 
 
-def netns(cluster: Cluster, ref: str) -> Netns:
+def netns(places: Places, ref: str) -> Netns:
     """The one namespace that a source reference means; the first where a glob means several. Raises InputError."""
-    name = sources(cluster, ref)[0]
-    return cluster.pods[name].net if name in cluster.pods else cluster.namespaces[name]
+    name = sources(places, ref)[0]
+    return places.pods[name].net if name in places.pods else places.namespaces[name]
 
 
-def targets(cluster: Cluster, ref: str, protocol: str = "TCP") -> list[Target]:
+def targets(places: Places, ref: str, protocol: str = "TCP") -> list[Target]:
     """Every target a reference means: one, or several by globs (`svc/*:*`, `default/web-*:80`). Raises InputError."""
     named = by_name(ref)
     if named is not None:
@@ -101,23 +134,23 @@ def targets(cluster: Cluster, ref: str, protocol: str = "TCP") -> list[Target]:
         host, port = ref, ""
     kind, _, rest = host.partition("/")
     if kind == "svc" and rest:
-        return _services(cluster, rest, port, protocol, ref)
+        return _services(places, rest, port, protocol, ref)
     number = _number(port, ref)
     if "/" not in host and host != "external":
         return [Target(ip4(host), number, ref)]
     if kind in ("node", "external"):
-        return [Target(_address(cluster, name), number, ref) for name in sources(cluster, host)]
-    return [Target(cluster.pods[name].ip, number, name) for name in pods_of(cluster, host)]
+        return [Target(_address(places, name), number, ref) for name in sources(places, host)]
+    return [Target(places.pods[name].ip, number, name) for name in pods_of(places, host)]
 
 
-def without_port(cluster: Cluster, ref: str) -> Target:
+def without_port(places: Places, ref: str) -> Target:
     """The target of a protocol that has no ports: a Service is its cluster IP. Raises InputError."""
     if not ref.startswith("svc/") or ":" in ref:
-        return targets(cluster, ref)[0]
+        return targets(places, ref)[0]
     name, _, namespace = ref[4:].partition(".")
-    service = cluster.store.get(Service, namespace or "default", name)
+    service = places.store.get(Service, namespace or "default", name)
     if service is None or service.spec.cluster_ip in ("", "None"):
-        return targets(cluster, f"{ref}:0")[0]
+        return targets(places, f"{ref}:0")[0]
     return Target(ip4(service.spec.cluster_ip), 0, ref)
 
 
@@ -144,30 +177,15 @@ def _number(port: str, ref: str) -> int:
     return int(port)
 
 
-def _address(cluster: Cluster, name: str) -> int:
-    if name in cluster.nodes:
-        return cluster.nodes[name].ip
-    net = cluster.namespaces[name]
+def _address(places: Places, name: str) -> int:
+    if name in places.nodes:
+        return places.nodes[name].ip
+    net = places.namespaces[name]
     return next(address.addr for address in net.addresses if address.device.name != "lo")
 
 
-def _services(cluster: Cluster, rest: str, port: str, protocol: str, ref: str) -> list[Target]:
-    name, _, namespace = rest.partition(".")
-    services = cluster.store.list(Service)
-    found = [
-        each
-        for each in services
-        if fnmatchcase(each.metadata.name, name) and fnmatchcase(each.metadata.namespace, namespace or "default")
-    ]
-    if not found:
-        known = [
-            each.metadata.name
-            if each.metadata.namespace == "default"
-            else f"{each.metadata.name}.{each.metadata.namespace}"
-            for each in services
-        ]
-        raise _unknown("Service", rest, known)
-    many = any(letter in rest for letter in "*?[")
+def _services(places: Places, rest: str, port: str, protocol: str, ref: str) -> list[Target]:
+    many, found = _glob(rest), _services_called(places, rest)
     result = []
     for service in found:
         if service.spec.cluster_ip in ("", "None"):
@@ -187,3 +205,27 @@ def _services(cluster: Cluster, rest: str, port: str, protocol: str, ref: str) -
         ]
         raise InputError(f"{ref!r}: the Service has no port {port!r} for {protocol}", expected=", ".join(ports))
     return result
+
+
+def _services_called(places: Places, rest: str) -> list[Service]:
+    """The Services that `NAME[.NAMESPACE]` means, both perhaps globs. Raises InputError."""
+    name, _, namespace = rest.partition(".")
+    namespace = namespace or "default"
+    if not _glob(rest):
+        one = places.store.get(Service, namespace, name)
+        found = [] if one is None else [one]
+    else:
+        found = [
+            each
+            for each in places.store.list(Service)
+            if fnmatchcase(each.metadata.name, name) and fnmatchcase(each.metadata.namespace, namespace)
+        ]
+    if not found:
+        known = [
+            each.metadata.name
+            if each.metadata.namespace == "default"
+            else f"{each.metadata.name}.{each.metadata.namespace}"
+            for each in places.store.list(Service)
+        ]
+        raise _unknown("Service", rest, known)
+    return found

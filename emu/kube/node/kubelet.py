@@ -6,25 +6,24 @@ the pod is not Ready. A deleted pod serves on until its grace period ends. Must 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from emu.apps import apps
-from emu.clock import MS, SECOND, Timer
+from emu.clock import MS, SECOND, Clock, Timer
 from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
+from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Condition, Container, Pod, PodIP
-from emu.kube.api.meta import replace
+from emu.kube.api.meta import Key, replace
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host
 from emu.kube.networks.network import Network
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
+from emu.kube.store import Store
 from emu.wire.addr import ip4, ip4_text
-
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
 
 APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end when they are asked to
@@ -35,11 +34,61 @@ IFNAME = "eth0"
 Wanted = tuple[str, int, str]  # app, port, protocol
 
 
-class Kubelet:
-    """`sync(pods)` makes the node run exactly these pods."""
+class Dependencies(Protocol):
+    """What a kubelet works with besides its node. `pods` are the sandboxes of all nodes by "namespace/name",
+    `under_way` holds what has yet to happen before the cluster has settled."""
 
-    def __init__(self, cluster: Cluster, node: Node, network: Network) -> None:
-        self.cluster, self.node, self.network = cluster, node, network
+    clock: Clock
+    store: Store
+    pods: dict[str, Sandbox]
+    warnings: list[str]
+    under_way: set[Any]
+
+    def adopt(self, name: str, net: Netns) -> None:
+        """A pod's namespace is there: it is captured and watched."""
+
+    def disown(self, name: str) -> None:
+        """A pod's namespace is gone."""
+
+    def started(self, app: Any) -> None:
+        """An app of a pod runs."""
+
+    def act(self) -> None:
+        """Objects have changed: controllers, scheduler and kubelets act."""
+
+
+def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
+    """Each container and the apps on its ports: `echo`, or what the annotation `emu/app: NAME@PORT[/udp]` chooses
+    (several with commas; a port that nobody declares goes to the first container)."""
+    chosen: dict[tuple[int, str], str] = {}
+    for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
+        app, at, place = word.partition("@")
+        port, _, protocol = place.partition("/")
+        if not (at and port.isdigit() and protocol.upper() in ("", "TCP", "UDP")):
+            raise InputError(
+                f"cannot read {word!r}",
+                path=f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}",
+                expected="APP@PORT or APP@PORT/udp",
+            )
+        apps[app]  # an unknown app is an InputError with the nearest name
+        chosen[int(port), protocol.upper() or "TCP"] = app
+    declared = {(port.container_port, port.protocol) for each in pod.spec.containers for port in each.ports}
+    for index, container in enumerate(pod.spec.containers):
+        wanted: list[Wanted] = []
+        for each in container.ports:
+            key = (each.container_port, str(each.protocol))
+            if each.protocol != "SCTP":
+                wanted.append((chosen.get(key, "echo"), *key))
+        if index == 0:
+            wanted += [(app, *key) for key, app in chosen.items() if key not in declared]
+        yield container, wanted
+
+
+class Kubelet:
+    """`sync(changed)` makes the node run what the store holds for it, where that changed."""
+
+    def __init__(self, deps: Dependencies, node: Node, network: Network) -> None:
+        self.deps, self.node, self.network = deps, node, network
         self.host = Host(node.net)
         self.runtime = Runtime()
         network.prepare(self.host)
@@ -47,11 +96,14 @@ class Kubelet:
             node.add_rules(network.rules)
         self._ending: dict[str, Timer] = {}  # by uid
 
-    def sync(self, pods: Iterable[Pod]) -> None:
-        """Start what is new, stop what is gone. Raises InputError when the network refuses a pod."""
-        wanted = {f"{pod.namespace}/{pod.name}": pod for pod in pods if not pod.finished}
-        for name, sandbox in list(self.node.sandboxes.items()):
-            pod = wanted.get(name)
+    def sync(self, changed: Collection[Key]) -> None:
+        """Of these pods, start what is new on the node and stop what is gone, each in the order of their birth. Raises
+        InputError when the network refuses a pod."""
+        here = (pod for pod in self.deps.store.found(Pod, changed) if pod.spec.node_name == self.node.name)
+        wanted = {f"{pod.namespace}/{pod.name}": pod for pod in here if not pod.finished}
+        names = {f"{key.namespace}/{key.name}" for key in changed}
+        for name in [each for each in self.node.sandboxes if each in names]:
+            pod, sandbox = wanted.get(name), self.node.sandboxes[name]
             if pod is None or pod.metadata.uid != sandbox.uid:
                 self._stop(sandbox)
         for name, pod in wanted.items():
@@ -69,66 +121,65 @@ class Kubelet:
         The apps are as servers that finish what they have begun: they serve until they are killed, unless the
         annotation emu/terminate says at-once.
         """
-        uid, loops = pod.metadata.uid, self.cluster.loops
+        uid, deps = pod.metadata.uid, self.deps
         at_once = pod.metadata.annotations.get(TERMINATE_ANNOTATION) == "at-once"
         grace_ns = 0 if at_once else (pod.metadata.deletion_grace_period_seconds or 0) * SECOND
-        due_ns, planned = self.cluster.clock.now + grace_ns, self._ending.get(uid)
+        due_ns, planned = deps.clock.now + grace_ns, self._ending.get(uid)
         if planned is not None:
             if not planned.pending or planned.due_ns <= due_ns:
                 return
             planned.cancel()
-        loops.under_way.add(uid)
-        self._ending[uid] = self.cluster.clock.call_at(due_ns, partial(self._kill, pod.namespace, pod.name, uid))
+        deps.under_way.add(uid)
+        self._ending[uid] = deps.clock.call_at(due_ns, partial(self._kill, pod.namespace, pod.name, uid))
 
     def _kill(self, namespace: str, name: str, uid: str) -> None:
         """The containers are gone: their sockets close, and the pod is not ready any more."""
-        sandbox, pod = self.node.sandboxes.get(f"{namespace}/{name}"), self.cluster.store.get(Pod, namespace, name)
+        sandbox, pod = self.node.sandboxes.get(f"{namespace}/{name}"), self.deps.store.get(Pod, namespace, name)
         if sandbox is None or pod is None or sandbox.uid != uid:
             self._forget(uid)
             return
         self._end(sandbox)
         self._report(pod, sandbox)
-        self.cluster.clock.call_later(SANDBOX_STOP_NS, partial(self._remove, pod))
+        self.deps.clock.call_later(SANDBOX_STOP_NS, partial(self._remove, pod))
 
     def _remove(self, pod: Pod) -> None:
         """The last of it: network and object."""
         sandbox = self.node.sandboxes.get(f"{pod.namespace}/{pod.name}")
         self._forget(pod.metadata.uid)
         if sandbox is not None and sandbox.uid == pod.metadata.uid:
-            self.cluster.store.delete(pod.key, 0)
-            self.cluster.loops.act()
+            self.deps.store.delete(pod.key, 0)
+            self.deps.act()
 
     def _forget(self, uid: str) -> None:
         self._ending.pop(uid, None)
-        self.cluster.loops.under_way.discard(uid)
+        self.deps.under_way.discard(uid)
 
     def _attachment(self, sandbox: Sandbox) -> Attachment:
-        namespace, _, name = sandbox.name.partition("/")
-        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={sandbox.uid}"
+        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={sandbox.namespace};K8S_POD_NAME={sandbox.pod};K8S_POD_UID={sandbox.uid}"
         return Attachment(sandbox.uid.replace("-", ""), sandbox.net, IFNAME, self.host, args)
 
     def _start(self, name: str, pod: Pod) -> None:
-        cluster, node = self.cluster, self.node
+        deps, node = self.deps, self.node
         for annotation, words in WORDS.items():
             said = pod.metadata.annotations.get(annotation, words[0])
             if said not in words:
                 path = f"pod {pod.namespace}/{pod.name} annotation {annotation}"
                 raise InputError(f"cannot read {said!r}", path=path, expected=" or ".join(words))
         if pod.spec.host_network:
-            sandbox = Sandbox(name, pod.metadata.uid, node, node.net, node.ip)
+            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, node.ip)
         else:
-            net = boot.namespace(cluster.clock, name)
-            cluster.adopt(name, net)
-            sandbox = Sandbox(name, pod.metadata.uid, node, net, 0)
+            net = boot.namespace(deps.clock, name)
+            deps.adopt(name, net)
+            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0)
             try:
                 sandbox.result = self.runtime.set_up(self.network.config, self._attachment(sandbox))
             except EmuError as error:
-                cluster.disown(name)
+                deps.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
-            cluster.clock.drain()
+            deps.clock.drain()
             sandbox.ip = ip4(sandbox.result.ips[0].address.partition("/")[0])
-        node.sandboxes[name] = cluster.pods[name] = sandbox
-        for container, wanted in self._apps(pod):
+        node.sandboxes[name] = deps.pods[name] = sandbox
+        for container, wanted in apps_of(pod):
             sandbox.containers.append(self._run(sandbox, container, wanted))
         self._report(pod, sandbox)
 
@@ -153,45 +204,17 @@ class Kubelet:
                 ),
             ),
         )
-        self.cluster.store.put(replace(pod, status=status))
-
-    def _apps(self, pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
-        """Each container and the apps on its ports: `echo`, or what the annotation `emu/app: NAME@PORT[/udp]` chooses
-        (several with commas; a port that nobody declares goes to the first container)."""
-        chosen: dict[tuple[int, str], str] = {}
-        for word in filter(
-            None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))
-        ):
-            app, at, place = word.partition("@")
-            port, _, protocol = place.partition("/")
-            if not (at and port.isdigit() and protocol.upper() in ("", "TCP", "UDP")):
-                raise InputError(
-                    f"cannot read {word!r}",
-                    path=f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}",
-                    expected="APP@PORT or APP@PORT/udp",
-                )
-            apps[app]  # an unknown app is an InputError with the nearest name
-            chosen[int(port), protocol.upper() or "TCP"] = app
-        declared = {(port.container_port, port.protocol) for each in pod.spec.containers for port in each.ports}
-        for index, container in enumerate(pod.spec.containers):
-            wanted: list[Wanted] = []
-            for each in container.ports:
-                key = (each.container_port, str(each.protocol))
-                if each.protocol != "SCTP":
-                    wanted.append((chosen.get(key, "echo"), *key))
-            if index == 0:
-                wanted += [(app, *key) for key, app in chosen.items() if key not in declared]
-            yield container, wanted
+        self.deps.store.put(replace(pod, status=status))
 
     def _run(self, sandbox: Sandbox, container: Container, wanted: list[Wanted]) -> Running:
         running = Running(container.name)
         for app, port, protocol in wanted:
             try:
                 running.apps.append(apps[app](sandbox.net, port, protocol, sandbox.name))
-                self.cluster.dns.employ(running.apps[-1])
+                self.deps.started(running.apps[-1])
             except SocketError as error:
                 running.errors[port] = error.name
-                self.cluster.warnings.append(
+                self.deps.warnings.append(
                     f"pod {sandbox.name}: container {container.name!r} cannot listen on {port}/{protocol}: {error.name}"
                 )
         return running
@@ -208,7 +231,11 @@ class Kubelet:
     def _stop(self, sandbox: Sandbox) -> None:
         self._end(sandbox)
         self._forget(sandbox.uid)
-        del self.node.sandboxes[sandbox.name], self.cluster.pods[sandbox.name]
+        del self.node.sandboxes[sandbox.name]
+        there = self.deps.pods.get(sandbox.name)  # a pod of the same name may run on another node already
+        if there is sandbox:
+            del self.deps.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.tear_down(self.network.config, self._attachment(sandbox))
-            self.cluster.disown(sandbox.name)
+            if there is sandbox or (there is not None and there.host_network):
+                self.deps.disown(sandbox.name)

@@ -41,7 +41,8 @@ class Sandbox:
     A pod of the host's network has the node's namespace and no CNI result. `ended`: its containers have stopped.
     """
 
-    name: str
+    namespace: str
+    pod: str
     uid: str
     node: Node
     net: Netns
@@ -49,6 +50,10 @@ class Sandbox:
     containers: list[Container] = field(default_factory=list)
     result: Any = None
     ended: bool = False
+    name: str = field(init=False)  # "namespace/pod"
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.namespace}/{self.pod}"
 
     @property
     def host_network(self) -> bool:

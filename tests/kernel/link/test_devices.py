@@ -11,6 +11,7 @@ from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth, pair
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, Frame
+from sinks import pkt_type
 
 ONE, OTHER = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 
@@ -44,9 +45,7 @@ def test_what_a_frame_is_to_the_far_end(dmac: bytes, kind: int) -> None:
     cable.clock.drain()
     ((now, frame),) = cable.got
     assert (now, frame.pkt_type, frame.indev) == (US, kind, cable.far)
-    by_hand = Frame.parse(frame.buf)
-    by_hand.classify(OTHER)
-    assert by_hand.pkt_type == kind
+    assert pkt_type(frame.dmac, OTHER) == kind
 
 
 def test_a_border_forgets_what_the_kernel_scrubs() -> None:
@@ -69,11 +68,7 @@ def test_a_border_forgets_what_the_kernel_scrubs() -> None:
         setattr(frame, name, 1)
     cable.near.transmit(frame)
     cable.clock.drain()
-    again = Frame.parse(frame.buf)
-    for name in forgotten:
-        setattr(again, name, 1)
-    again.scrub()
-    assert [getattr(frame, name) for name in forgotten] == [getattr(again, name) for name in forgotten]
+    assert [name for name in forgotten if getattr(frame, name)] == []
     assert (frame.flow, frame.trail) == (5, [])
 
 

@@ -8,12 +8,13 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from emu.clock import SECOND, Clock
-from emu.kernel.netfilter.conn import ASSURED, IP_CT_UNTRACKED, SEEN_REPLY, Conn, attach, ct_state, inverse
+from emu.kernel.netfilter.conn import ASSURED, IP_CT_UNTRACKED, SEEN_REPLY, Conn, attach, inverse
 from emu.kernel.netfilter.conntrack import Conntrack, render
 from emu.kernel.netfilter.hooks import LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Drop, Hooks
 from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import ip4
 from emu.wire.frame import Frame
+from rules import ct_state
 
 A, B, R = "10.0.0.1", "10.0.0.2", "10.0.0.254"
 
@@ -241,9 +242,10 @@ def test_delete_flush_and_acct() -> None:
     assert len(net.ct) == 0 and net.ct.stat.delete == 3
 
 
-def test_disabled_costs_nothing(net: Net) -> None:
-    net.ct.disable()
-    assert not any(net.hooks.fns)
+def test_what_is_not_enabled_costs_nothing() -> None:
+    hooks = Hooks(None)
+    Conntrack("n", Clock(), Sysctls(), hooks)
+    assert not any(hooks.fns)
 
 
 def test_attach(net: Net) -> None:

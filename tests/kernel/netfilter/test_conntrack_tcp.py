@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from emu.clock import SECOND, Clock
 from emu.kernel.netfilter import conntrack_tcp
-from emu.kernel.netfilter.conn import ASSURED, Conn, ct_state
+from emu.kernel.netfilter.conn import ASSURED, Conn
 from emu.kernel.netfilter.conntrack import Conntrack, render
 from emu.kernel.netfilter.conntrack_tcp_window import NAMES
 from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING, Hooks
 from emu.kernel.sysctl import Sysctls
 from emu.wire.frame import TCP, Frame
+from rules import ct_state
 
 CLIENT, SERVER = (0x0A000001, 40001), (0x0A000002, 80)
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16}

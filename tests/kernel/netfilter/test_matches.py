@@ -15,7 +15,7 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4
 from emu.wire.frame import BROADCAST, Frame
-from rules import Device, FakeNetns, packet, ruleset
+from rules import Device, EmptyTable, FakeNetns, packet, ruleset
 
 
 def dropper(rule: str, chain: str = "FORWARD") -> RuleSet:
@@ -37,7 +37,7 @@ def again(net: FakeNetns, frame: Frame) -> bool:
 def conn(status: int = 0, mark: int = 0) -> Conn:
     """10.0.0.1:40000 asked 10.96.0.1:80 and is answered by 10.0.0.2:8080."""
     client, service, pod = ip4("10.0.0.1"), ip4("10.96.0.1"), ip4("10.0.0.2")
-    made = Conn(None, 1, (6, client, service, 40000, 80), (6, pod, client, 8080, 40000), 0)  # type: ignore[arg-type]  # no table
+    made = Conn(EmptyTable(), 1, (6, client, service, 40000, 80), (6, pod, client, 8080, 40000), 0)
     made.status, made.mark = status, mark
     return made
 
@@ -219,11 +219,11 @@ def test_link_layer_addressees() -> None:
     assert not fits("-m pkttype ! --pkt-type broadcast", frame)
 
 
-def test_statistic_draws_from_its_own_source_in_the_kernels_31_bits() -> None:
+def test_statistic_draws_from_its_namespaces_own_source_in_the_kernels_31_bits() -> None:
     net = FakeNetns()
     net.tables.replace(dropper("-m statistic --mode random --probability 0.3333333333"))
     ours = [isinstance(net.run("FORWARD", packet()), Drop) for _ in range(3000)]
-    source = FakeNetns().clock.random("statistic")
+    source = Clock().random("statistic/test")
     assert ours == [source.getrandbits(31) < 715827883 for _ in range(3000)]
     assert 900 < sum(ours) < 1100
 

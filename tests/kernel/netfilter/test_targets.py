@@ -20,7 +20,7 @@ from emu.kernel.netfilter.targets import Target, targets
 from emu.trail import Note
 from emu.wire.addr import ip4
 from emu.wire.frame import Frame
-from rules import FakeNetns, packet, ruleset
+from rules import EmptyTable, FakeNetns, packet, ruleset
 
 
 def after(table: str, chain: str, target: str, frame: Frame) -> Verdict:
@@ -60,7 +60,7 @@ def test_mark(words: str, before: int, then: int) -> None:
 )
 def test_connmark(words: str, packets: int, connections: int, then: tuple[int, int]) -> None:
     frame = packet(mark=packets)
-    frame.ct = Conn(None, 1, (6, 1, 2, 3, 4), (6, 2, 1, 4, 3), 0)  # type: ignore[arg-type]  # no table is asked
+    frame.ct = Conn(EmptyTable(), 1, (6, 1, 2, 3, 4), (6, 2, 1, 4, 3), 0)
     frame.ct.mark = connections
     assert after("mangle", "PREROUTING", f"CONNMARK {words}", frame) is None
     assert (frame.mark, frame.ct.mark) == then
@@ -147,7 +147,7 @@ def test_nat_targets_ask_for_a_range_and_end_the_chain(
     walk = net.tables.nat_chain(HOOK_NAMES.index(chain))
     assert walk is not None
     frame = packet(proto=17 if "udp" in rule else 6, indev="eth0", outdev="eth0")
-    frame.ct = Conn(None, 1, (6, frame.src, frame.dst, 1, 2), (6, frame.dst, frame.src, 2, 1), 0)  # type: ignore[arg-type]  # no table
+    frame.ct = Conn(EmptyTable(), 1, (6, frame.src, frame.dst, 1, 2), (6, frame.dst, frame.src, 2, 1), 0)
     assert walk(frame, net.state(chain)) is None
     assert asked == [(manip, wanted)]
     assert len(frame.trail or []) == 1

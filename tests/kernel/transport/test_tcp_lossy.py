@@ -27,6 +27,7 @@ class LossyWire:
     way: list[tuple[int, int, int, Segment]] = field(default_factory=list)
     ends: list[TcpEndpoint | None] = field(default_factory=lambda: [None, None])
     got: list[bytearray] = field(default_factory=lambda: [bytearray(), bytearray()])
+    begun: set[int] = field(default_factory=set)
 
     def send(self, side: int, segments: list[Segment]) -> None:
         for segment in segments:
@@ -75,7 +76,8 @@ class LossyWire:
         """Write all at once when connected, read in pieces, close after the peer's end (the client: after writing)."""
         end = self.ends[side]
         assert end is not None
-        if "connected" in end.take_events():
+        if end.state in ("ESTABLISHED", "CLOSE_WAIT") and side not in self.begun:
+            self.begun.add(side)
             self.send(side, end.write(self.streams[side], self.now))
             if side == 0:
                 self.send(side, end.shutdown(self.now))

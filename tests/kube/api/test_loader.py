@@ -195,13 +195,6 @@ def test_anchors_and_merge_keys_across_a_manifest() -> None:
     assert [p.container_port for p in pod.spec.ports] == [80, 81, 81]
 
 
-def test_an_error_found_later_gets_its_place() -> None:
-    loaded = load_text(POD + "---\n" + SERVICE, "f.yaml")
-    error = InputError("10.0.0.1 is taken", path="service/web spec.clusterIP")
-    assert str(loaded.locate(error)) == "f.yaml:11: service/web spec.clusterIP: 10.0.0.1 is taken"
-    assert str(loaded.locate(InputError("elsewhere"))) == "elsewhere"
-
-
 def refusal(call: Callable[[], object]) -> InputError | None:
     try:
         call()

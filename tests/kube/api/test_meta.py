@@ -17,7 +17,6 @@ from emu.kube.api.meta import (
     Other,
     field_name,
     replace,
-    to_value,
 )
 
 
@@ -93,16 +92,20 @@ def test_types() -> None:
             type_of(api_version, kind)
 
 
-def test_there_and_back() -> None:
+def test_a_manifest_becomes_its_object() -> None:
     spec = ServiceSpec(
         ports=(ServicePort(port=80, target_port="http"),), cluster_ip="10.96.0.9", cluster_ips=("10.96.0.9",)
     )
     service = Service(metadata=ObjectMeta(name="web", namespace="shop"), spec=spec)
-    value = to_value(service)
-    assert value["spec"] == {
-        "ports": [{"port": 80, "targetPort": "http"}],
-        "clusterIP": "10.96.0.9",
-        "clusterIPs": ["10.96.0.9"],
+    value = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "ports": [{"port": 80, "targetPort": "http"}],
+            "clusterIP": "10.96.0.9",
+            "clusterIPs": ["10.96.0.9"],
+        },
     }
     assert convert(value) == [service]
     assert {t.__name__ for t in TYPES} >= {"Pod", "Service"}

@@ -29,7 +29,7 @@ from emu.kube.proxy.iptables import compile as iptables
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import Frame
 from emu.wire.rewrite import set_destination
-from rules import FakeNetns, packet
+from rules import EmptyTable, FakeNetns, packet
 from service_node import NULL, PROTOCOLS, SYN, SYN_ACK, ServiceNode
 
 CASES = sorted((Path(__file__).parents[2] / "data" / "kube-proxy" / "cases").glob("*.yaml"))
@@ -79,7 +79,7 @@ class Walker:
         state = flow.get("ct_state", "NEW")
         if state != "INVALID":
             tuple5 = (frame.proto, frame.src, frame.dst, frame.sport, frame.dport)
-            frame.ct = Conn(None, 1, tuple5, tuple5, 0)  # type: ignore[arg-type]  # nobody asks it for its table
+            frame.ct = Conn(EmptyTable(), 1, tuple5, tuple5, 0)
             frame.ctinfo = 2 if state == "NEW" else 0
         if locally:
             frame.indev, frame.outdev = None, outdev

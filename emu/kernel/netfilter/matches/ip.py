@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where
-from emu.kernel.netfilter.matches.names import PROTOCOL_NAMES, PROTOCOLS
 from emu.wire.addr import ip4, ip4_text, mask
 from emu.wire.frame import IP_OFFSET, Frame
+from emu.wire.proto import PROTOCOL_NAMES, PROTOCOLS
 
 ALL_ONES = 0xFFFFFFFF
 

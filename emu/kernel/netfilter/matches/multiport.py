@@ -11,8 +11,9 @@ from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, ports
 from emu.wire.frame import IP_OFFSET, Frame
+from emu.wire.proto import UDPLITE, WITH_PORTS
 
-_PROTOCOLS = (6, 17, 33, 132, 136)
+_PROTOCOLS = WITH_PORTS | {UDPLITE}
 
 
 @matches.add("multiport")

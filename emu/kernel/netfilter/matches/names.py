@@ -1,17 +1,9 @@
-"""Names that rules may use for numbers: protocols, services, ICMP types. Facts of the IANA registries.
+"""Names that rules may use for numbers: services, ICMP types. Facts of the IANA registries.
 
-Short literal tables on purpose: iptables asks the host's /etc/protocols and /etc/services, which differ.
+Short literal tables on purpose: iptables asks the host's /etc/services, which differ. Must not know matches.
 """
 
 from __future__ import annotations
-
-PROTOCOLS: dict[str, int] = {
-    "all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,
-    "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "eigrp": 88, "ospf": 89, "ipip": 94, "pim": 103,
-    "ipcomp": 108, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
-}  # fmt: skip
-PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
-PROTOCOLS |= {"icmpv6": 58, "ipv6-auth": 51, "ipv6-crypt": 50}
 
 SERVICES: dict[str, int] = {
     "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "bootps": 67, "bootpc": 68,

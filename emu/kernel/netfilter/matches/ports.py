@@ -11,8 +11,9 @@ from typing import ClassVar, NamedTuple, Self
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where
-from emu.kernel.netfilter.matches.names import PROTOCOL_NAMES, SERVICES
+from emu.kernel.netfilter.matches.names import SERVICES
 from emu.wire.frame import IP_OFFSET, Frame
+from emu.wire.proto import PROTOCOL_NAMES
 
 OPTIONS = {"--sport": 1, "--dport": 1}
 ALIASES = {"--source-port": "--sport", "--destination-port": "--dport"}

@@ -1,8 +1,8 @@
 """What a rule may do with a packet: one file per `-j` word, found by the registry.
 
 A target is a frozen value. `act(frame, state)` answers with data: CONTINUE (go on with the next rule), None
-(accept), or a verdict of hooks.py; it sends nothing. Jumps are data too and carry no code. `spec` spells the
-target as iptables-save does. Must not know who walks the rules.
+(accept), or a verdict of hooks.py; it sends nothing. ACCEPT, DROP, RETURN, REJECT and jumps carry no code: the walk
+knows them by their type. `spec` spells the target as iptables-save does. Must not know who walks the rules.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from emu.kernel.netfilter.matches import Given, Options, Where
 from emu.registry import Shelf
 from emu.wire.frame import Frame
 
-__all__ = ["CONTINUE", "RETURN", "Continue", "Given", "Goto", "Jump", "Options", "Outcome", "Return", "Target",
-           "Where", "targets"]  # fmt: skip
+__all__ = ["CONTINUE", "Continue", "Given", "Goto", "Jump", "Options", "Outcome", "Target", "Where", "targets"]
 
 
 class Continue:
@@ -28,18 +27,8 @@ class Continue:
         return "CONTINUE"
 
 
-class Return:
-    """Back to the rule after the jump; at a base chain's top, the policy (XT_RETURN)."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "RETURN"
-
-
 CONTINUE: Final = Continue()
-RETURN: Final = Return()
-Outcome = Verdict | Continue | Return
+Outcome = Verdict | Continue
 
 
 class Target:
@@ -50,7 +39,6 @@ class Target:
     aliases: ClassVar[Mapping[str, str]] = {}
     tables: ClassVar[tuple[str, ...]] = ()
     chains: ClassVar[tuple[str, ...]] = ()
-    extension: ClassVar[bool] = True  # False: ACCEPT, DROP, RETURN, jumps
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Target:
@@ -58,6 +46,7 @@ class Target:
         raise NotImplementedError
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
+        """What the target does with a packet, and how the walk goes on."""
         raise NotImplementedError
 
     def spec(self) -> str:
@@ -69,7 +58,6 @@ class Jump(Target):
     """`-j CHAIN`: walk another chain, then come back."""
 
     __slots__ = ("chain",)
-    extension = False
 
     def __init__(self, chain: str) -> None:
         self.chain = chain
@@ -85,7 +73,6 @@ class Goto(Target):
     """`-g CHAIN`: walk another chain; what it leaves open goes back to whoever called this one."""
 
     __slots__ = ("chain",)
-    extension = False
 
     def __init__(self, chain: str) -> None:
         self.chain = chain

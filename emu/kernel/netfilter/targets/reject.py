@@ -1,15 +1,13 @@
 """REJECT: drop the packet and let the hook's caller answer (ipt_REJECT.c).
 
-Must not send anything: it says with which ICMP error or reset.
+It names the ICMP error or reset; the walk makes the verdict of it (lookup.py). Must not send anything.
 """
 
 from __future__ import annotations
 
 from emu.errors import InputError
-from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.hooks import Reject as RejectVerdict
-from emu.kernel.netfilter.targets import Options, Outcome, Target, Where, targets
-from emu.wire.frame import TCP, Frame
+from emu.kernel.netfilter.targets import Options, Target, Where, targets
+from emu.wire.frame import TCP
 
 WITH = {
     "icmp-net-unreachable": "net-unreach", "icmp-host-unreachable": "host-unreach",
@@ -40,9 +38,6 @@ class Reject(Target):
         if _WORDS[word] == "tcp-reset" and (where.proto != TCP or where.proto_negated):
             raise InputError("REJECT --reject-with tcp-reset needs the protocol", expected="-p tcp")
         return cls(_WORDS[word])
-
-    def act(self, frame: Frame, state: HookState) -> Outcome:
-        return RejectVerdict(self.with_)
 
     def spec(self) -> str:
         return f"-j REJECT --reject-with {self.with_}"

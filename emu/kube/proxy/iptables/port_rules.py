@@ -29,8 +29,8 @@ from emu.kube.proxy.config import Local
 from emu.kube.proxy.iptables import names
 from emu.kube.proxy.services import Chosen, Endpoint, ServicePort
 from emu.wire.addr import Prefix, ip4, mask
+from emu.wire.proto import PROTOCOLS
 
-NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 LOCAL_DESTINATION = Addrtype(None, (frozenset(("LOCAL",)), False), "")
 LOCAL_SOURCE = Addrtype((frozenset(("LOCAL",)), False), None, "")
 LOOPBACK = Address(ip4("127.0.0.0"), mask(8))
@@ -112,7 +112,7 @@ class _Writer:
         self.port, self.chosen, self.config = port, chosen, config
         self.name = str(port.key)
         self.protocol = port.key.protocol
-        self.proto = NUMBERS[self.protocol]
+        self.proto = PROTOCOLS[self.protocol.lower()]
         tail = names.service_hash(self.name, self.protocol)
         self.svc, self.svl = f"KUBE-SVC-{tail}", f"KUBE-SVL-{tail}"
         self.ext, self.fw = f"KUBE-EXT-{tail}", f"KUBE-FW-{tail}"

@@ -1,0 +1,46 @@
+"""A name looked up by a flow's client: its hosts file first, then DNS, over real sockets.
+
+Must not know who answers names, or how clients are configured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from emu.kube.dns.resolv_conf import ResolvConf
+from emu.kube.dns.resolver import BOTH, Lookup
+from emu.kube.dns.resolver import look_up as ask
+from emu.kube.flow.flow import Flow
+from emu.wire.addr import ip4
+
+
+class NameFiles(Protocol):
+    """The files of /etc by which a namespace (by display name) looks names up. Both raise InputError."""
+
+    def resolv_conf(self, display: str) -> ResolvConf: ...
+
+    def hosts(self, display: str) -> dict[str, str]:
+        """Addresses by name."""
+
+
+def look_up(flow: Flow, files: NameFiles, name: str, kinds: tuple[str, ...] = BOTH) -> Lookup:
+    """Look a name up as the flow's client does, for records of these kinds. No address is the error NODATA."""
+    known = files.hosts(flow.source).get(name.removesuffix(".").lower()) if "A" in kinds else None
+    if known is not None:
+        return Lookup(name, (known,))
+    found = ask(flow.client, files.resolv_conf(flow.source), name, flow=flow.number, kinds=kinds)
+    if not found.error and "A" in kinds and not found.addresses:
+        return replace(found, error="NODATA")
+    return found
+
+
+def resolve(flow: Flow, files: NameFiles) -> bool:
+    """Look up the name of the flow's target, if it has one. Gives whether there is an address to talk to."""
+    if not flow.target.host:
+        return True
+    found = look_up(flow, files, flow.target.host)
+    flow.looked_up(found)
+    if found.addresses:
+        flow.target = replace(flow.target, addr=ip4(found.addresses[0]))
+    return bool(found.addresses)
