@@ -1,4 +1,4 @@
-"""The node agents of a cluster in virtual time: when each hears of a change, and when it runs on which node.
+"""The node agents of a cluster in virtual time: when a change reaches each, and when it runs on which node.
 
 A change reaches an agent after the watch delay; the agent then runs on each node at once, or its minimum period after
 its last run there. Source of the periods: pkg/proxy/runner of Kubernetes. Must not know what an agent does.
@@ -105,7 +105,7 @@ class _Program:
         for node, runner in zip(self.nodes, self.runners, strict=True):
             self.agent.start(node)
             runner.run()
-        news = News(self.clock, delay_ns, pending, self._hear)
+        news = News(self.clock, delay_ns, pending, self._changed)
         for kind in self.agent.watches:
             self.store.watch(kind, news.changed)
         self._resync_later()
@@ -113,7 +113,7 @@ class _Program:
     def _read(self) -> None:
         self._objects = Objects({kind: self.store.list(kind) for kind in self.agent.watches})
 
-    def _hear(self) -> None:
+    def _changed(self) -> None:
         self._read()
         for runner in self.runners:
             runner.request()
