@@ -116,19 +116,20 @@ class Compiler:
         self._snapshot: Snapshot | None = None
         self._ports: dict[PortKey, _Port] = {}
         self._alike = True  # whether no port depends on the node
-        self._nodes: dict[ProxyConfig, RuleSet] = {}
+        self._nodes: dict[int, RuleSet] = {}  # by the identity of a key: hashing a whole configuration costs more
         self._lines: dict[tuple[str, str], Chain] = {}  # shared chains as they were made last, by table and name
-        self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: each config, and its shared half
+        self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: a config, and what is common
+        self._known: dict[ProxyConfig, ProxyConfig] = {}
         self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
         """As the function `compile`. Raises InputError."""
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
-        key = self._shared(config) if self._alike else config
-        found = self._nodes.get(key)
+        key = self._key(config)
+        found = self._nodes.get(id(key))
         if found is None:
-            found = self._nodes[key] = self._node_rules(snapshot.large, config)
+            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config)
         return found
 
     def _turn_to(self, snapshot: Snapshot) -> None:
@@ -141,11 +142,13 @@ class Compiler:
         self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
         self._nodes = {}
 
-    def _shared(self, config: ProxyConfig) -> ProxyConfig:
+    def _key(self, config: ProxyConfig) -> ProxyConfig:
+        """What the rules depend on, as one object for all nodes for which it is the same."""
         known = self._keys.get(id(config))
         if known is None:
-            known = self._keys[id(config)] = config, _without_node(config)
-        return known[1]
+            common = _without_node(config)
+            known = self._keys[id(config)] = config, self._known.setdefault(common, common)
+        return known[1] if self._alike else known[0]
 
     def _port_config(self, config: ProxyConfig, large: bool, node_ip: str) -> PortConfig:
         counted = config.nfacct and config.loopback_node_ports()
