@@ -120,4 +120,4 @@ class Device:
             self.drop(self, frame, "UNHANDLED_PROTO")
 
     def __repr__(self) -> str:
-        return f"<{self.kind} {self.name}>"
+        return f"<{self.kind} {f'{self.net.name}/' if self.net is not None else ''}{self.name}>"
