@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emu.clock import Clock
+from emu.errors import InputError
 from emu.kernel.link.netem import Netem
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import Frame
@@ -22,12 +23,30 @@ Tap = Callable[[Frame, int], None]
 RxHandler = Callable[[Frame, "Device"], None]
 
 
+IFNAMSIZ = 16
+# bytes that isspace() of the kernel counts, what stands between a path's and an alias's parts, and what makes a pattern
+_NOT_IN_NAMES = frozenset(b" \t\n\v\f\r\xa0/:%\0")
+# dev_valid_name, and the names that the sysctls of all devices bear (devinet_sysctl_register)
+_NOT_NAMES = frozenset(("", ".", "..", "all", "default"))
+
+
+def check_name(name: str) -> None:
+    """Is it what Linux takes for a device's name? Raises InputError."""
+    data = name.encode(errors="surrogatepass")
+    if name in _NOT_NAMES or len(data) >= IFNAMSIZ or not _NOT_IN_NAMES.isdisjoint(data):
+        short = name if len(name) <= 40 else f"{name[:40]}..."
+        raise InputError(
+            f"{short!r} is not a device's name",
+            expected="1 to 15 bytes without a blank, /, : and %; not ., .., all or default",
+        )
+
+
 def ignore_drop(device: Device, frame: Frame, reason: str) -> None:
     """The drop door of a device that no namespace owns."""
 
 
 class Device:
-    """One interface. `mac` is 6 bytes, `mtu` in bytes of L3, `up` the administrative state, `carrier` the cable's.
+    """One interface. Raises InputError for a name that Linux refuses. `mac` is 6 bytes, `mtu` in bytes of L3, `up` the administrative state, `carrier` the cable's.
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
@@ -41,6 +60,7 @@ class Device:
     )  # fmt: skip
 
     def __init__(self, clock: Clock, name: str, mac: bytes = ZERO_MAC, mtu: int = 1500, kind: str = "device") -> None:
+        check_name(name)
         self.clock = clock
         self.name = name
         self.kind = kind
