@@ -14,7 +14,7 @@ from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.netem import Netem
 from emu.wire.addr import ZERO_MAC
-from emu.wire.frame import Frame
+from emu.wire.frame import ETH_HLEN, Frame
 from emu.wire.offload import segments
 
 IN, OUT = 0, 1
@@ -95,11 +95,13 @@ class Device:
             self.master.bridge.adjust_mtu()
 
     def transmit(self, frame: Frame) -> None:
-        """Send a frame with a complete Ethernet header (dev_queue_xmit)."""
+        """Send a frame (dev_queue_xmit). One without a whole Ethernet header is dropped, as br_dev_xmit does."""
         if not self.up:
             self.drop(self, frame, "DEV_READY")
         elif not self.carrier:
             self.drop(self, frame, "QDISC_DROP")  # the noop qdisc of a link without carrier
+        elif len(frame.buf) < ETH_HLEN:
+            self.drop(self, frame, "PKT_TOO_SMALL")
         elif self.netem is not None:
             self.netem.enqueue(frame, self)
         else:
