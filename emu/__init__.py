@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emu.version import VERSION
+
 if TYPE_CHECKING:
     from emu.capture.capture import Capture
     from emu.clock import Clock
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from emu.kernel.netfilter.table import Tables
     from emu.kube.api.loader import load
     from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
-    from emu.kube.flow.flow import Flow, Outcome
+    from emu.kube.flow.flow import Flow
+    from emu.kube.flow.outcome import Outcome
     from emu.lab import Lab
     from emu.scenario.run import Run, run
     from emu.scenario.script import Scenario
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _WHERE = {
     # a cluster
@@ -35,7 +38,7 @@ _WHERE = {
     "NodeConfig": "emu.kube.cluster",
     "load": "emu.kube.api.loader",
     "Flow": "emu.kube.flow.flow",
-    "Outcome": "emu.kube.flow.flow",
+    "Outcome": "emu.kube.flow.outcome",
     # the parts by themselves
     "Lab": "emu.lab",
     "Netns": "emu.kernel.net.netns",

@@ -12,7 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from emu.errors import InputError
 
@@ -65,18 +65,75 @@ class Timer:
         return (self.due_ns, self.order) < (other.due_ns, other.order)
 
 
-class Draws(random.Random):
-    """A random source that gives scripted values first, whatever is asked of it, and then goes on as seeded."""
+class Script(Protocol):
+    """Answers in place of a random source's own draws. None leaves a draw to the source."""
 
-    def __init__(self, seed: str) -> None:
-        self.scripted: deque[int] = deque()
-        super().__init__(seed)
+    def number(self) -> int | None:
+        """The next integer, whatever is drawn (bits or a range)."""
+        ...
 
-    def getrandbits(self, k: int, /) -> int:
-        return self.scripted.popleft() if self.scripted else super().getrandbits(k)
+    def below(self, threshold: int, bits: int) -> bool | None:
+        """Is a draw of `bits` bits below `threshold`? It is with probability `threshold / 2**bits`."""
+        ...
 
-    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
-        return self.scripted.popleft() if self.scripted else super().randrange(start, stop, step)
+
+class Values:
+    """The script that lists integers: what a real kernel drew, for example. After the last the source draws itself."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, values: Iterable[int]) -> None:
+        self._left = deque(values)
+
+    def number(self) -> int | None:
+        return self._left.popleft() if self._left else None
+
+    def below(self, threshold: int, bits: int) -> bool | None:
+        return self._left.popleft() < threshold if self._left else None
+
+
+class Draws:
+    """The random source of one purpose. `script` (if any) answers first. The generator is made at the first draw, because
+    most sources of a large cluster are never drawn from."""
+
+    __slots__ = ("_purpose", "_seed", "_source", "script")
+
+    def __init__(self, seed: int, purpose: str) -> None:
+        self._seed, self._purpose = seed, purpose
+        self._source: random.Random | None = None
+        self.script: Script | None = None
+
+    def _own(self) -> random.Random:
+        if self._source is None:
+            self._source = random.Random(f"{self._seed}/{self._purpose}")
+        return self._source
+
+    def getrandbits(self, bits: int) -> int:
+        value = self.script.number() if self.script is not None else None
+        return self._own().getrandbits(bits) if value is None else value
+
+    def randrange(self, start: int, stop: int | None = None) -> int:
+        """An integer from `start` to below `stop`; with one argument from 0 to below it."""
+        value = self.script.number() if self.script is not None else None
+        return self._own().randrange(start, stop) if value is None else value
+
+    def below(self, threshold: int, bits: int) -> bool:
+        """Is a draw of `bits` bits below `threshold`?"""
+        answer = self.script.below(threshold, bits) if self.script is not None else None
+        return self._own().getrandbits(bits) < threshold if answer is None else answer
+
+    def random(self) -> float:
+        """From 0 to below 1. Scripts hold integers and do not answer it."""
+        return self._own().random()
+
+    def randbytes(self, count: int) -> bytes:
+        """Scripts hold integers and do not answer it."""
+        return self._own().randbytes(count)
+
+
+def _deliver(copies: list[tuple[Callable[[Any], None], Any]]) -> None:
+    for receive, frame in copies:
+        receive(frame)
 
 
 class Clock:
@@ -98,13 +155,12 @@ class Clock:
         """The random source of one purpose; other purposes' draws never shift it."""
         source = self._random.get(purpose)
         if source is None:
-            source = self._random[purpose] = Draws(f"{self.seed}/{purpose}")
+            source = self._random[purpose] = Draws(self.seed, purpose)
         return source
 
-    def script(self, purpose: str, values: Iterable[int]) -> None:
-        """Say what a source's next integers are, in place of its own: what a real kernel drew, say. Replaces what an
-        earlier script left over."""
-        self.random(purpose).scripted = deque(values)
+    def script(self, purpose: str, script: Script) -> None:
+        """Let `script` answer before the source of one purpose. Replaces an earlier script."""
+        self.random(purpose).script = script
 
     def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False, wheel: bool = False) -> Timer:
         """Call `call()` at `due_ns` (now, if that is past). A background timer does not keep `run` going."""
@@ -116,6 +172,14 @@ class Clock:
 
     def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
         return self.call_at(self.now + delay_ns, call, background=background)
+
+    def together(self, waiting: int) -> None:
+        """What joined the backlog since it held `waiting` frames arrives at one time: the copies of one frame travel side
+        by side, so that one receiver more does not delay the others."""
+        backlog = self.backlog
+        if len(backlog) > waiting + 1:
+            copies = [backlog.pop() for _ in range(len(backlog) - waiting)]
+            backlog.append((_deliver, copies[::-1]))
 
     def drain(self) -> None:
         """Deliver the backlog until it is empty. Timers wait. Raises InputError after `drain_limit` deliveries: what is

@@ -2,161 +2,313 @@
 
 Each kind of frame that the emulator originates is composed here once, as a Scapy packet with every
 address set; its bytes are the template that `wire/` stamps instances from. Scapy is imported when
-the first frame is born (it costs 0.3 s), and never asks this host for routes or addresses.
-Must not know devices or namespaces.
+the first frame is born (it costs 0.3 s). While it builds a packet it is `_sealed`: it has no resolver, no routing
+table, no ARP and no clock of this host. Must not know devices or namespaces.
 """
 
 from __future__ import annotations
 
 import ast
 from bisect import bisect_right
-from collections.abc import Callable
+from calendar import timegm
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from emu.errors import InputError
-from emu.wire.addr import ip4_text
+from emu.wire.addr import ip4, ip4_text, mac
 from emu.wire.dns import RCODES, Answer, Message, Question, Record, type_name, type_number
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
 MAX_SHOWN = 200  # characters of an expression that an error shows
-ZERO, NOBODY, EVERYBODY = "00:00:00:00:00:00", "0.0.0.0", "ff:ff:ff:ff:ff:ff"
+MAX_TEXT = 1 << 20  # characters of an expression
+MAX_LAYERS = 64
+MAX_FRAME = 14 + 0xFFFF  # an Ethernet header and the longest IPv4 packet
+ZERO, UNSPECIFIED, BROADCAST = "00:00:00:00:00:00", "0.0.0.0", "ff:ff:ff:ff:ff:ff"
 
 
-def _ether_ip(payload: Packet, flags: str = "DF") -> Packet:
-    from scapy.layers.inet import IP
-    from scapy.layers.l2 import Ether
-
-    return Ether(dst=ZERO, src=ZERO, type=0x0800) / IP(src=NOBODY, dst=NOBODY, id=0, flags=flags, ttl=64) / payload
+TEMPLATES = ("arp_request", "arp_reply", "udp", "tcp", "echo_request", "echo_reply", "icmp_error")
 
 
-def _arp(op: int, dst: str) -> Packet:
+def _template(kind: str) -> Packet:
+    from scapy.layers.inet import ICMP, IP, TCP, UDP
     from scapy.layers.l2 import ARP, Ether
 
-    return Ether(dst=dst, src=ZERO, type=0x0806) / ARP(op=op, hwsrc=ZERO, psrc=NOBODY, hwdst=ZERO, pdst=NOBODY)
-
-
-def _arp_request() -> Packet:
-    return _arp(1, EVERYBODY)
-
-
-def _arp_reply() -> Packet:
-    return _arp(2, ZERO)
-
-
-def _udp() -> Packet:
-    from scapy.layers.inet import UDP
-
-    return _ether_ip(UDP(sport=0, dport=0, chksum=0))
-
-
-def _tcp() -> Packet:
-    from scapy.layers.inet import TCP
-
-    return _ether_ip(TCP(sport=0, dport=0, flags="A", window=0, chksum=0))
-
-
-def _echo_request() -> Packet:
-    from scapy.layers.inet import ICMP
-
-    return _ether_ip(ICMP(type="echo-request", id=0, seq=0, chksum=0))
-
-
-def _echo_reply() -> Packet:
-    from scapy.layers.inet import ICMP
-
-    return _ether_ip(ICMP(type="echo-reply", id=0, seq=0, chksum=0), flags="")
-
-
-def _icmp_error() -> Packet:
-    from scapy.layers.inet import ICMP
-
-    return _ether_ip(ICMP(type="dest-unreach", code=3, unused=0, chksum=0), flags="")
-
-
-TEMPLATES: dict[str, Callable[[], Any]] = {
-    "arp_request": _arp_request,
-    "arp_reply": _arp_reply,
-    "udp": _udp,
-    "tcp": _tcp,
-    "echo_request": _echo_request,
-    "echo_reply": _echo_reply,
-    "icmp_error": _icmp_error,
-}
+    if kind.startswith("arp_"):
+        op, dst = (1, BROADCAST) if kind == "arp_request" else (2, ZERO)
+        arp = ARP(op=op, hwsrc=ZERO, psrc=UNSPECIFIED, hwdst=ZERO, pdst=UNSPECIFIED)
+        return Ether(dst=dst, src=ZERO, type=0x0806) / arp
+    payload, flags = {
+        "udp": (UDP(sport=0, dport=0, chksum=0), "DF"),
+        "tcp": (TCP(sport=0, dport=0, flags="A", window=0, chksum=0), "DF"),
+        "echo_request": (ICMP(type="echo-request", id=0, seq=0, chksum=0), "DF"),
+        "echo_reply": (ICMP(type="echo-reply", id=0, seq=0, chksum=0), ""),
+        "icmp_error": (ICMP(type="dest-unreach", code=3, unused=0, chksum=0), ""),
+    }[kind]
+    ip = IP(src=UNSPECIFIED, dst=UNSPECIFIED, id=0, flags=flags, ttl=64)
+    return Ether(dst=ZERO, src=ZERO, type=0x0800) / ip / payload
 
 
 @cache
 def template(kind: str) -> bytes:
     """The bytes of one kind of frame, Ethernet header first, all addresses zero. Kinds: `TEMPLATES`."""
-    return bytes(TEMPLATES[kind]())
+    with _sealed():
+        return bytes(_template(kind))
 
 
 @cache
 def _layers() -> dict[str, Any]:
     """The Scapy layers a user's expression may name."""
     from scapy.layers import dhcp, dns, inet, l2, ntp, sctp, vxlan
-    from scapy.packet import Packet, Padding, Raw
+    from scapy.packet import NoPayload, Packet, Padding, Raw
 
     found: dict[str, Any] = {"Raw": Raw, "Padding": Padding}
     for module in (l2, inet, dns, dhcp, vxlan, ntp, sctp):
-        layers = {n: v for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Packet)}
-        found.update(layers)
-    return found
+        found |= {n: v for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Packet)}
+    return {name: layer for name, layer in found.items() if layer not in (Packet, NoPayload)}
+
+
+class _Without:
+    """A module that Scapy uses, with some of its functions replaced."""
+
+    def __init__(self, module: ModuleType, **instead: Callable[..., Any]) -> None:
+        self._module = module
+        vars(self).update(instead)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class _Route:
+    """A routing table without routes: no interface, the emulated sender's address, no gateway."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def route(self, *asked: Any, **rest: Any) -> tuple[None, str, str]:
+        return None, self._source, UNSPECIFIED
+
+
+class _Neighbour:
+    """Link addresses that no ARP asks for."""
+
+    def resolve(self, link: Any, packet: Any) -> str:
+        return ZERO
+
+
+def _no_resolver(name: Any, *rest: Any) -> NoReturn:
+    raise InputError(f"{_shown(repr(str(name)))} is not an address", expected="an address: names are not resolved")
+
+
+@cache
+def _no_net(net: type) -> type:
+    """In the place of Scapy's Net: an address field makes one of a text that is no address, and asks the resolver."""
+
+    def refuse(self: Any, first: Any, last: Any = None, scope: Any = None) -> NoReturn:
+        if last is None and "/" not in str(first):
+            _no_resolver(first)
+        text = str(first) if last is None else f"{first} to {last}"
+        raise InputError(f"{_shown(repr(text))} is many addresses", expected=_ONE)
+
+    return type("Net", (net,), {"__init__": refuse})
+
+
+_ONE = "one value: a send sends one packet"
+_lock = RLock()
+
+
+@contextmanager
+def _sealed(source: str = UNSPECIFIED) -> Iterator[None]:
+    """While the block runs, Scapy cannot ask this host: neither its resolver, its routes, its neighbours nor its clock.
+
+    `source` is the address that a packet without one gets. The lock keeps threads from each other's replacements.
+    """
+    from scapy import fields
+    from scapy.config import conf
+    from scapy.layers import inet, inet6, ntp
+
+    with _lock:
+        still: dict[str, Callable[..., Any]] = {"time": lambda: 0.0, "mktime": timegm}
+        swaps: list[tuple[Any, str, Any]] = [
+            (conf, "route", _Route(source)), (conf, "route6", _Route("::")), (conf, "neighbor", _Neighbour()),
+            (fields, "Net", _no_net(fields.Net)), (fields, "Net6", _no_net(fields.Net6)),
+            (inet6, "socket", _Without(inet6.socket, getaddrinfo=_no_resolver)),
+            (fields, "time", _Without(fields.time, **still)), (inet, "time", _Without(inet.time, **still)),
+            (ntp, "time", _Without(ntp.time, **still)),
+        ]  # fmt: skip
+        before = [getattr(place, name) for place, name, _ in swaps]
+        for place, name, value in swaps:
+            setattr(place, name, value)
+        try:
+            yield
+        finally:
+            for (place, name, _), value in zip(swaps, before, strict=True):
+                setattr(place, name, value)
 
 
 def expression(text: str) -> Any:
     """A Scapy packet from `IP(dst='10.96.0.10')/UDP(dport=53)/'payload'`, parsed and never evaluated.
 
-    Allowed: layer names, keyword arguments that are literals or layers, strings or bytes as payload, and `/`.
-    Raises InputError.
+    Allowed: layer names, keyword arguments that are literals or layers, strings or bytes as payload, and `/`. Addresses
+    are addresses (no name is resolved), and each field has one value. What this gives can be built. Raises InputError.
     """
+    if len(text) > MAX_TEXT:
+        raise InputError(f"a Scapy expression of {len(text):,} characters", expected=f"at most {MAX_TEXT:,}")
     try:
-        return _build(ast.parse(text.strip(), mode="eval").body, text)
+        body = ast.parse(text.strip(), mode="eval").body
+        with _sealed():
+            packet = _joined(_build(body))
+        build(packet, 0, bytes(6))
+        return packet
+    except InputError:
+        raise
     except SyntaxError as error:
         why = error.msg
+    except UnicodeEncodeError:
+        why = "it has a surrogate, which is half a character"
     except (RecursionError, MemoryError):
         why = "it is nested too deeply"
-    shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-    raise InputError(f"cannot read the Scapy expression {shown!r}: {why}", expected="IP(dst='..')/UDP(dport=..)")
+    except Exception as error:  # Scapy raises whatever joining its layers raises
+        why = _shown(str(error))
+    raise InputError(f"cannot read the Scapy expression {_shown(repr(text))}: {why}", expected=_EXAMPLE)
 
 
-def _build(node: ast.expr, text: str) -> Any:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return _build(node.left, text) / _build(node.right, text)
+_EXAMPLE = "IP(dst='..')/UDP(dport=..)"
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _build(node: ast.expr) -> list[Any]:
+    """The layers of an expression from the outermost on, not yet joined."""
+    parts: list[ast.expr] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):  # a / b / c is (a / b) / c
+        parts.append(node.right)
+        node = node.left
+    found = _layer(node)
+    for part in reversed(parts):
+        found += _build(part) if isinstance(part, ast.BinOp) else _layer(part)
+        if len(found) > MAX_LAYERS:
+            raise InputError(f"a Scapy expression of more than {MAX_LAYERS} layers", expected=_EXAMPLE)
+    return found
+
+
+def _layer(node: ast.expr) -> list[Any]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
-        return _layers()["Raw"](node.value)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-        layer = _layers().get(node.func.id)
-        if layer is None:
-            raise InputError(f"Scapy has no layer {node.func.id!r} here", expected="Ether, ARP, IP, ICMP, UDP, TCP ...")
-        names = {field.name for field in layer.fields_desc}
-        fields: dict[str, Any] = {}
-        for keyword in node.keywords:
-            if keyword.arg not in names:
-                raise InputError(f"{node.func.id} has no field {keyword.arg!r}", expected=", ".join(sorted(names)))
-            try:
-                value = ast.literal_eval(keyword.value)
-            except ValueError:
-                value = _build(keyword.value, text)
-            fields[str(keyword.arg)] = value
+        return [_layers()["Raw"](node.value)]
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
+        _refuse(node)
+    layer = _layers().get(node.func.id)
+    if layer is None:
+        name = _shown(repr(node.func.id))
+        raise InputError(f"Scapy has no layer {name} here", expected="Ether, ARP, IP, ICMP, UDP, TCP ...")
+    names = {field.name for field in layer.fields_desc}
+    values: dict[str, Any] = {}
+    for keyword in node.keywords:
+        if keyword.arg not in names:
+            what = f"{node.func.id} has no field {_shown(repr(keyword.arg))}"
+            raise InputError(what, expected=", ".join(sorted(names)))
+        assert keyword.arg is not None  # no field is called None
         try:
-            packet = layer(**fields)
-            bytes(_addressed(packet.copy()))
-        except Exception as error:  # Scapy raises whatever its fields' packing raises
-            raise InputError(f"Scapy cannot build {ast.unparse(node)}: {error}") from None
-        return packet
-    raise InputError(
-        f"{ast.unparse(node)!r} is not allowed in a Scapy expression",
-        expected="layers with keyword literals, joined by /",
-    )
+            values[keyword.arg] = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError):
+            values[keyword.arg] = _joined(_build(keyword.value))
+    try:
+        packet = layer(**values)
+        _check_texts(packet, values)
+        _check_fields(packet)
+        bytes(_addressed(packet.copy()))
+    except Exception as error:  # Scapy raises whatever its fields' packing raises
+        raise _unbuildable(_shown(ast.unparse(node)), error) from None
+    return [packet]
 
 
-def _addressed(packet: Any, source: str = NOBODY, mac: str = ZERO) -> Any:
-    """Fill in every address that Scapy would ask this host for."""
+def _joined(layers: list[Any]) -> Any:
+    packet, *rest = layers
+    last = packet
+    for layer in rest:
+        last.add_payload(layer)
+        last = layer
+    return packet
+
+
+def _refuse(node: ast.expr) -> NoReturn:
+    what = f"{_shown(repr(ast.unparse(node)))} is not allowed in a Scapy expression"
+    raise InputError(what, expected="layers with keyword literals, joined by /")
+
+
+def _unbuildable(what: str, error: Exception) -> InputError:
+    expected = error.expected if isinstance(error, InputError) else None
+    why = error.what if isinstance(error, InputError) else _shown(str(error))
+    return InputError(f"Scapy cannot build {what}: {why}", expected=expected)
+
+
+def _check_texts(packet: Any, values: dict[str, Any]) -> None:
+    """Refuse a name that ARP would take as the bytes of an address of another protocol. Raises InputError."""
+    from scapy.fields import IPField, StrFixedLenField
+
+    for name, value in values.items():
+        field = packet.get_field(name)
+        if not isinstance(value, str) or not isinstance(packet.fields[name], bytes):
+            continue
+        if any(isinstance(kind, IPField) for kind, _ in getattr(field, "flds", ())):
+            if isinstance(field._find_fld_pkt_val(packet, value)[0], StrFixedLenField):
+                _no_resolver(value)
+
+
+def _check_fields(packet: Any) -> None:
+    """Refuse what Scapy would take and a frame cannot hold: several values for one field, names for addresses, and
+    values that Scapy draws anew each time. Raises InputError."""
+    from scapy.packet import NoPayload
+    from scapy.volatile import VolatileValue
+
+    while not isinstance(packet, NoPayload):
+        for name, value in {**packet.default_fields, **packet.fields}.items():
+            if isinstance(value, VolatileValue):
+                raise InputError(f"{type(packet).__name__}.{name} is drawn at random by Scapy", expected="a value")
+        for name, value in packet.fields.items():
+            _check_value(packet, name, value)
+        packet = packet.payload
+
+
+def _check_value(packet: Any, name: str, value: Any) -> None:
+    from scapy.base_classes import Gen
+    from scapy.fields import ConditionalField, Emph, IPField, MACField, MultipleTypeField
+    from scapy.packet import Packet as Layer
+
+    field = packet.get_field(name)
+    while isinstance(field, ConditionalField | Emph):
+        field = field.fld
+    if isinstance(field, MultipleTypeField):  # its type depends on other fields
+        field = field._find_fld_pkt(packet)
+    parts = value if isinstance(value, list | tuple) else (value,)
+    for part in parts:
+        if isinstance(part, Layer):
+            _check_fields(part)
+    if (parts is value and not field.islist) or (isinstance(value, Gen) and not isinstance(value, Layer)):
+        what = f"{type(packet).__name__}.{name} has several values: {_shown(repr(value))}"
+        raise InputError(what, expected=_ONE)
+    if value is not None and isinstance(field, IPField):
+        ip4(str(value))
+    elif value and isinstance(field, MACField):
+        mac(str(value))
+
+
+def _addressed(packet: Any, source: str = UNSPECIFIED, mac: str = ZERO) -> Any:
+    """Fill in every address and time that Scapy would ask this host for, in all layers."""
     layers = _layers()
-    for kind, fields in (("IP", {"src": source, "dst": NOBODY}), ("Ether", {"src": mac, "dst": ZERO})):
+    link: dict[str, Any] = {"src": mac, "dst": ZERO}
+    times: dict[str, Any] = {"ts_ori": 0, "ts_rx": 0, "ts_tx": 0}  # Scapy's default is the time of its import
+    network: dict[str, Any] = {"src": source, "dst": UNSPECIFIED}
+    for kind, fields in (
+        ("IP", network), ("Ether", link), ("Dot3", link), ("ICMP", times), ("ICMPerror", times),
+    ):  # fmt: skip
         layer = packet.getlayer(layers[kind])
         while layer is not None:
             for name, value in fields.items():
@@ -165,7 +317,7 @@ def _addressed(packet: Any, source: str = NOBODY, mac: str = ZERO) -> Any:
             layer = layer.payload.getlayer(layers[kind])
     layer = packet.getlayer(layers["ARP"])
     if layer is not None:
-        for name, value in (("psrc", source), ("hwsrc", mac), ("hwdst", ZERO), ("pdst", NOBODY)):
+        for name, value in (("psrc", source), ("hwsrc", mac), ("hwdst", ZERO), ("pdst", UNSPECIFIED)):
             if name not in layer.fields:
                 setattr(layer, name, value)
     return packet
@@ -173,37 +325,50 @@ def _addressed(packet: Any, source: str = NOBODY, mac: str = ZERO) -> Any:
 
 def is_layer2(packet: Any) -> bool:
     """Does the packet bring its own Ethernet header?"""
-    return isinstance(packet, _layers()["Ether"])
+    return isinstance(packet, (_layers()["Ether"], _layers()["Dot3"]))
 
 
 def destination(packet: Any) -> str | None:
     """The IPv4 destination a user's packet names, None without one."""
-    layer = packet.getlayer(_layers()["IP"])
-    return None if layer is None or "dst" not in layer.fields else str(layer.fields["dst"])
+    return _named(packet, "dst")
 
 
 def source(packet: Any) -> str | None:
     """The IPv4 source a user's packet names, None without one."""
+    return _named(packet, "src")
+
+
+def _named(packet: Any, field: str) -> str | None:
     layer = packet.getlayer(_layers()["IP"])
-    return None if layer is None or "src" not in layer.fields else str(layer.fields["src"])
+    value = None if layer is None else layer.fields.get(field)
+    return None if value is None else str(value)
 
 
 def build(packet: Any, source: int, mac: bytes, ttl: int = 64) -> bytes:
     """A user's packet as a whole Ethernet frame: what it leaves out is filled by the emulated namespace.
 
-    `source` is the address its route chose, `mac` that of the device it leaves by.
+    `source` is the address its route chose, `mac` that of the device it leaves by. Raises InputError for what Scapy
+    cannot build, for several packets in one, and for more than the longest IPv4 packet.
     """
     layers = _layers()
-    packet = packet.copy()
-    if not is_layer2(packet):
-        ethertype = 0x0806 if isinstance(packet, layers["ARP"]) else 0x0800
-        packet = (
-            layers["Ether"](dst=EVERYBODY if ethertype == 0x0806 else ZERO, src=mac.hex(":"), type=ethertype) / packet
-        )
-    layer = packet.getlayer(layers["IP"])
-    if layer is not None and "ttl" not in layer.fields:
-        layer.ttl = ttl
-    return bytes(_addressed(packet, ip4_text(source), mac.hex(":")))
+    sender, link = ip4_text(source), mac.hex(":")
+    with _sealed(sender):
+        try:
+            _check_fields(packet)
+            packet = packet.copy()
+            if not is_layer2(packet):
+                arp = isinstance(packet, layers["ARP"])
+                head = layers["Ether"](dst=BROADCAST if arp else ZERO, src=link, type=0x0806 if arp else 0x0800)
+                packet = head / packet
+            layer = packet.getlayer(layers["IP"])
+            if layer is not None and "ttl" not in layer.fields:
+                layer.ttl = ttl
+            data = bytes(_addressed(packet, sender, link))
+        except Exception as error:  # Scapy raises whatever its fields' packing raises
+            raise _unbuildable("the packet", error) from None
+    if len(data) > MAX_FRAME:
+        raise InputError(f"a packet of {len(data) - 14:,} bytes", expected=f"at most {MAX_FRAME - 14:,}")
+    return data
 
 
 def dissect(data: bytes) -> Packet:
@@ -280,7 +445,8 @@ def _dns_bytes(message: Message, *, compress: bool = False) -> bytes:
         an=[_dns_layer(each) for each in message.answers], ns=[_dns_layer(each) for each in message.authorities],
         ar=[_dns_layer(each) for each in message.extras],
     )  # fmt: skip
-    return bytes(packet.compress() if compress else packet)
+    with _sealed():
+        return bytes(packet.compress() if compress else packet)
 
 
 def _dns_layer(record: Record) -> Any:

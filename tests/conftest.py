@@ -41,10 +41,13 @@ def linux() -> Iterator[Linux]:
         kernel.close()
 
 
+JUDGES = {"linux": pytest.mark.twin, "tshark": pytest.mark.wireshark}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "linux" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.twin)
+        for fixture in JUDGES.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(JUDGES[fixture])
 
 
 @pytest.fixture(autouse=True)

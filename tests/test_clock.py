@@ -1,10 +1,10 @@
-"""Virtual time: the order of timers, and the slots of the kernel's wheel among them."""
+"""Virtual time: the order of timers, the slots of the kernel's wheel among them, the backlog; and scripted draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from emu.clock import MS, SLOT_NS, Clock, Timer
+from emu.clock import MS, SLOT_NS, US, Clock, Timer, Values
 
 
 class Log:
@@ -76,3 +76,61 @@ def test_a_cancelled_timer_opens_no_slot() -> None:
     log.at(MS + 20, "wheel", wheel=True)
     log.clock.run_until(5 * MS)
     assert log.seen == ["program", "wheel"]
+
+
+def test_copies_of_one_frame_arrive_at_one_time_and_others_one_hop_apart() -> None:
+    clock, seen = Clock(), list[tuple[int, str]]()
+
+    def receive(name: str) -> None:
+        seen.append((clock.now, name))
+
+    clock.enqueue((receive, "before"))
+    waiting = len(clock.backlog)
+    for name in ("a", "b", "c"):
+        clock.enqueue((receive, name))
+    clock.together(waiting)
+    clock.enqueue((receive, "after"))
+    clock.drain()
+    assert seen == [(US, "before"), (2 * US, "a"), (2 * US, "b"), (2 * US, "c"), (3 * US, "after")]
+
+
+def test_one_frame_or_none_is_no_group() -> None:
+    clock, seen = Clock(), list[int]()
+    clock.together(0)
+    clock.enqueue((seen.append, 1))
+    clock.together(0)
+    clock.drain()
+    assert (seen, clock.now) == ([1], US)
+
+
+def test_a_script_answers_first_and_then_the_source_draws_as_if_it_had_not_been_there() -> None:
+    clock, other = Clock(7), Clock(7)
+    clock.script("port", Values([3, 1 << 30, 9]))
+    draws, plain = clock.random("port"), other.random("port")
+    assert [draws.randrange(10), draws.below(1 << 30, 31), draws.getrandbits(31)] == [3, False, 9]
+    assert [draws.randrange(100) for _ in range(5)] == [plain.randrange(100) for _ in range(5)]
+    assert [draws.below(1 << 30, 31) for _ in range(20)] == [plain.getrandbits(31) < 1 << 30 for _ in range(20)]
+
+
+def test_a_script_may_decide_what_a_draw_with_a_probability_gives() -> None:
+    class Loses:
+        def number(self) -> None:
+            return None
+
+        def below(self, threshold: int, bits: int) -> bool:
+            asked.append(threshold / 2**bits)
+            return False
+
+    asked: list[float] = []
+    clock = Clock()
+    clock.script("chance", Loses())
+    assert not any(clock.random("chance").below(1 << bits, 31) for bits in (31, 30, 29))
+    assert asked == [1.0, 0.5, 0.25]
+    assert clock.random("chance").getrandbits(31) == Clock().random("chance").getrandbits(31)
+
+
+def test_sources_of_other_purposes_never_shift_a_source() -> None:
+    one, two = Clock(), Clock()
+    two.random("b").getrandbits(32)
+    assert one.random("a").randbytes(8) == two.random("a").randbytes(8)
+    assert one.random("a").random() == two.random("a").random()

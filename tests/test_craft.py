@@ -11,9 +11,12 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy import fields
 from scapy.config import conf
+from scapy.layers import inet
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.l2 import ARP, Dot3, Ether
+from scapy.layers.ntp import NTPHeader
 from scapy.packet import Packet
 
 from emu import craft
@@ -189,6 +192,111 @@ def test_nothing_is_evaluated(text: str, tmp_path: Any) -> None:
 def test_bad_expressions_say_what_is_wrong(text: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         craft.expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("IP(dst='localhost')", "'localhost' is not an address"),
+        ("IP(src='localhost')", "names are not resolved"),
+        ("IP(dst=b'localhost')", "'localhost' is not an address"),
+        ("BOOTP(ciaddr='localhost')", "'localhost' is not an address"),
+        ("DNSRR(type='A', rdata='localhost')", "'localhost' is not an address"),
+        ("DNSRR(type='AAAA', rdata='localhost')", "'localhost' is not an address"),
+        ("DHCP(options=[('router', 'localhost')])", "'localhost' is not an address"),
+        ("ARP(pdst='localhost')", "'localhost' is not an address"),
+        ("IPv6(dst='localhost')", "'localhost' is not an address"),
+        ("ICMP(type=5, gw='localhost')", "'localhost' is not an address"),
+        ("IP(options=IPOption_RR(routers=['localhost']))", "'localhost' is not an address"),
+        ("Ether(dst='localhost')", "'localhost' is not a MAC address"),
+        ("IP(dst='10.1')", "'10.1' is not an IPv4 address"),
+        ("IP(dst='1.2.3.4 and more')", "is not an IPv4 address"),
+        ("IP(dst='10.244.0.0/16')", "'10.244.0.0/16' is many addresses"),
+        ("IP(dst=('10.0.0.1', '10.0.0.9'))", "'10.0.0.1 to 10.0.0.9' is many addresses"),
+        ("IP(dst=['10.0.0.1', '10.0.0.9'])", "IP.dst has several values"),
+        ("ARP(psrc='10.0.0.0/24')", "is many addresses"),
+        ("UDP(dport=(1, 65535))", r"UDP.dport has several values: \(1, 65535\)"),
+        ("IP(ttl=[1, 2])", "IP.ttl has several values"),
+        ("IP()/UDP()/DNS(qd=DNSQR(qtype=[1, 28]))", "DNSQR.qtype has several values"),
+        (r"'\ud800'", "surrogate"),
+        (r"DNSQR(qname='\ud800')", "cannot build"),
+        ("IP(dst={[]: 1})", "not allowed"),
+        ("IP(dst=IP())", "is not an IPv4 address"),
+        (f"IP(dst='1.1.1.1')/'{'a' * 65516}'", "cannot build"),
+        (f"'{'a' * 65536}'", "65,536 bytes"),
+        ("/".join(["IP()"] * 65), "more than 64 layers"),
+        ("'" + "a" * (1 << 20) + "'", "at most 1,048,576"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_what_the_host_or_a_frame_cannot_hold_is_refused(text: str, says: str, sealed: None) -> None:
+    with pytest.raises(InputError, match=says) as error:
+        craft.expression(text)
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("text", "layer", "expected"),
+    [
+        ("Raw(load=IP())", IP, {"src": "10.0.0.2"}),
+        ("IPerror()", IP, {"src": "10.0.0.2"}),
+        ("IP(src=None, dst=None)", IP, {"src": "10.0.0.2"}),
+        ("Dot3()/LLC()/IP(dst='9.9.9.9')", Dot3, {"src": "02:00:00:00:00:01", "dst": "00:00:00:00:00:00"}),
+        ("IP(dst='10.0.0.9')/ICMP(type='timestamp-request')", ICMP, {"ts_ori": 0, "ts_rx": 0, "ts_tx": 0}),
+        ("IP(dst='10.0.0.9')/UDP(sport=1, dport=123)/NTP()", NTPHeader, {"sent": 0x83AA7E80}),
+    ],
+)
+def test_what_scapy_would_ask_the_host_for(
+    text: str, layer: type[Packet], expected: dict[str, Any], sealed: None
+) -> None:
+    data = craft.build(craft.expression(text), SOURCE, MAC)
+    made = craft.dissect(data)[layer]
+    assert {name: getattr(made, name) for name in expected} == expected
+
+
+def test_what_scapy_draws_is_refused() -> None:
+    with pytest.raises(InputError, match=r"SCTPChunkParamRandom\.random is drawn at random"):
+        craft.expression("SCTPChunkParamRandom()")
+
+
+def test_the_longest_packet_is_built() -> None:
+    text = f"IP(dst='1.1.1.1')/'{'a' * (65535 - 20)}'"
+    assert len(craft.build(craft.expression(text), SOURCE, MAC)) == 14 + 65535
+
+
+def test_as_many_layers_as_are_allowed_take_no_time() -> None:
+    craft.expression("IP()")
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        packet = craft.expression("/".join(["IP()"] * 64))
+    finally:
+        sys.setprofile(None)
+    assert len(packet.layers()) == 64
+    assert calls < 64 * 64 * 64, "joined layer by layer, not copied for each"
+
+
+def test_a_packet_of_several_is_refused_when_it_is_sent() -> None:
+    for packet in (
+        IP(dst="10.0.0.0/30") / ICMP(),
+        IP(dst="10.0.0.1") / UDP(dport=(1, 9)),
+        IP(dst="10.0.0.1", ttl=[1, 2]),
+    ):
+        with pytest.raises(InputError, match="several values"):
+            craft.build(packet, SOURCE, MAC)
+
+
+def test_scapy_is_as_it_was_afterwards() -> None:
+    before = conf.route, conf.route6, conf.neighbor, fields.Net, fields.Net6, inet.time
+    craft.expression("IP(dst='10.0.0.1')/UDP()")
+    with pytest.raises(InputError):
+        craft.expression("IP(dst='localhost')")
+    assert (conf.route, conf.route6, conf.neighbor, fields.Net, fields.Net6, inet.time) == before
 
 
 @given(st.text(max_size=40) | st.text("IPUDP()/'=,[]{}.dst01 \n\\\0", max_size=40))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,7 @@ HOST_READS = re.compile(r"(^|\.)((date|datetime)\.(now|utcnow|today)|uuid[14]|ur
 WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")
 CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "reverse"}
 EMPTY_WORDS = {"Manager", "Helper", "Helpers", "Util", "Utils", "Handler", "Info", "Base"}
-DOCSTRING_LINES = 2
+DOCSTRING_LINES, MAX_LINES = 2, 500
 MAY_PRINT = ("emu/cli", "emu/report/", "emu/__main__.py")
 
 
@@ -131,39 +131,56 @@ def empty_words(path: str, module: ast.Module) -> list[str]:
     return [f"{path}: {name}" for name in names if EMPTY_WORDS & set(re.findall(r"[A-Z][a-z]+", name))]
 
 
-@pytest.mark.parametrize("path", EMU)
-def test_single_doors(path: str) -> None:
-    assert wrong_doors(path, tree(path)) == []
-    assert host_reads(path, tree(path)) == []
+def star_imports(path: str, module: ast.Module) -> list[str]:
+    """Star imports: they hide where a name comes from."""
+    return [
+        f"{path}:{node.lineno}: a star import"
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+    ]
 
 
-@pytest.mark.parametrize("path", [path for path in EMU if path not in WRITERS])
-def test_only_rewrite_writes_into_a_live_frame(path: str) -> None:
-    assert writes_to_frames(path, tree(path)) == []
+def prints(path: str, module: ast.Module) -> list[str]:
+    """Calls of print outside the command line: results are returned."""
+    if path.startswith(MAY_PRINT):
+        return []
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    return [
+        f"{path}:{call.lineno}: prints" for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"
+    ]
 
 
-@pytest.mark.parametrize("path", EMU)
-def test_house_rules(path: str) -> None:
-    module = tree(path)
-    stars = [node.lineno for node in ast.walk(module) if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"]
-    assert stars == [], "star imports hide where a name comes from"
-    assert empty_words(path, module) == []
-    if not path.startswith(MAY_PRINT):
-        calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
-        prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-        assert prints == [], "results are returned; the command line prints"
-
-
-@pytest.mark.parametrize("path", ALL)
-def test_files_say_what_they_are_and_stay_small(path: str) -> None:
-    docstring = ast.get_docstring(tree(path)) or ""
+def openings(path: str, module: ast.Module) -> list[str]:
+    """A file that does not open with what it is and what it must not know, or that is too long."""
+    docstring = ast.get_docstring(module) or ""
     lines = [line for line in docstring.splitlines() if line.strip()]
-    # a small file says both in one line
+    # a small file states both in one line
     short = not path.startswith("emu/") or path.endswith("__init__.py") or "ust not " in docstring
-    assert len(lines) >= (1 if short else DOCSTRING_LINES), (
-        "a module's docstring says what it is and what it must not know"
-    )
-    assert len((ROOT / path).read_text().splitlines()) <= 500
+    wrong = []
+    if len(lines) < (1 if short else DOCSTRING_LINES):
+        wrong.append(f"{path}: the docstring does not state what the file is and what it must not know")
+    length = len((ROOT / path).read_text().splitlines())
+    if length > MAX_LINES:
+        wrong.append(f"{path}: {length} lines, more than {MAX_LINES}")
+    return wrong
+
+
+# Each rule is one loop over the files: a test a file and rule costs more in pytest than in the rule.
+RULES: tuple[tuple[Callable[[str, ast.Module], list[str]], list[str]], ...] = (
+    (wrong_doors, EMU),
+    (host_reads, EMU),
+    (writes_to_frames, [path for path in EMU if path not in WRITERS]),
+    (star_imports, EMU),
+    (empty_words, EMU),
+    (prints, EMU),
+    (openings, ALL),
+)
+
+
+@pytest.mark.parametrize(("rule", "paths"), RULES, ids=[rule.__name__ for rule, _ in RULES])
+def test_the_rules_hold_in_every_file(rule: Callable[[str, ast.Module], list[str]], paths: list[str]) -> None:
+    assert len(paths) > 10
+    assert [line for path in paths for line in rule(path, tree(path))] == []
 
 
 @pytest.mark.parametrize(

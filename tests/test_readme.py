@@ -1,4 +1,4 @@
-"""What the README shows is run: its Python, its console sessions, its files.
+"""What the README and emu.testing's page show is run: their Python, their console sessions, their files.
 
 Fenced blocks count: `python` is executed, `yaml` beginning with `# file: NAME` is written, and in `console` each `$ command` must print the lines
 below it first (`...`: anything from here on).
@@ -17,7 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-BLOCKS = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+PAGES = ("README.md", "emu/testing/README.md")
+BLOCKS = [block for page in PAGES for block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))]
 
 
 @pytest.fixture(scope="module")

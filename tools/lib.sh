@@ -4,6 +4,7 @@
 #   EMU_PYTHON   the interpreter to build .venv with (else the first python3 that is 3.11 or newer)
 #   EMU_VENV     where the environment lives (else .venv beside pyproject.toml)
 #   EMU_NO_APT   set: never call apt-get
+#   EMU_NO_SETUP set: take the environment as it is, install nothing into it
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${EMU_VENV:-$ROOT/.venv}
@@ -36,13 +37,14 @@ venv_pip() {
 # The stamp is written last, so an interrupted set-up is taken up again.
 ensure_venv() {
     local level=$1 hash stamp extras="" log
+    [[ -z ${EMU_NO_SETUP:-} ]] || return 0
     hash=$({ cat "$CONSTRAINTS" "$ROOT/pyproject.toml"; printf '%s\n' "$ROOT" "$VENV"; } | sha256sum | cut -d' ' -f1)
     if [[ -x $VENV/bin/python && -f $VENV/.emu-stamp ]]; then
         read -r stamp <"$VENV/.emu-stamp" || true
         [[ $stamp == "$level $hash" || $stamp == "dev $hash" ]] && return
     fi
     PYTHON=$(find_python)
-    [[ $level == dev ]] && extras="[dev,report]"
+    [[ $level == dev ]] && extras="[dev]"
     log=$(mktemp)
     if [[ ! -x $VENV/bin/python ]]; then
         # --clear empties the folder: only one that is, or was becoming, an environment.

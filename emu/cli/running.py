@@ -1,13 +1,46 @@
-"""`emu run` and `emu demo`: scenarios one after the other, each shown when it is done. Must not know steps."""
+"""`emu run` and `emu demo`: scenarios one after the other, each shown when it is done. Must not know steps or views."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from emu.cli.console import Form, dump, note, out, progress
+from emu.cli.outputs import check_writable, is_stdout
 from emu.errors import InputError
+
+if TYPE_CHECKING:
+    from emu.report import Report
+    from emu.scenario.record import Run
+    from emu.scenario.script import Scenario
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run and what is shown of it: its table, the views `before` it (text only) and those `after`, by name."""
+
+    run: Run
+    table: Report
+    before: dict[str, Report]
+    after: dict[str, Report]
+
+    def data(self) -> dict[str, Any]:
+        views = self.before | self.after
+        return {**self.table.data, **{name: report.data for name, report in views.items()}}
+
+    def text(self) -> list[str]:
+        """What is printed, part by part."""
+        from emu.report.table import summary
+
+        run = self.run
+        parts = [f"{report.text}\n" for report in self.before.values() if report.text]
+        parts += [self.table.text, *(f"FAILED {each}" for each in run.failures)]
+        parts += [f"undecided {each}" for each in run.undecided]
+        parts += [report.text for report in self.after.values()]
+        where = f"; captures in {run.folder}" if run.folder is not None else ""
+        return [*parts, f"{summary(run)}{where}\n"]
 
 
 def run_files(
@@ -17,19 +50,50 @@ def run_files(
     split: Literal["flow", "interface"] | str = "flow",
     form: Form = Form.text,
     write: str = "",
+    force: bool = False,
     walks: bool = False,
-    covered: bool = False,
+    views: Sequence[str] = (),
 ) -> int:
-    """Run scenario files; all are read before the first is run. Gives the worst exit status. Raises InputError."""
-    from emu.report.coverage import coverage
-    from emu.report.table import summary, table
-    from emu.report.walk import walk
-    from emu.scenario.run import FAILED, run
-    from emu.scenario.script import load
+    """Run scenario files; all are read before the first is run. `views` are shown besides the table. Gives the worst exit
+    status. Raises InputError."""
+    from emu.report import run_views
+    from emu.scenario.run import FAILED
 
     if not files:
         note("there is no scenario to run")
         return FAILED
+    for name in views:  # an unknown one is reported before anything runs
+        run_views[name]
+    scenarios = _read(files, write)
+    check_writable(write, force=force)
+    to_stderr = is_stdout(write)
+    status, data = 0, []
+    for number, scenario in enumerate(scenarios, 1):
+        title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
+        run = _run(scenario, title, folder, split, write, force)
+        result = Result(
+            run,
+            run_views["table"](run),
+            {"walk": run_views["walk"](run)} if walks else {},
+            {name: run_views[name](run) for name in views if name != "table"},
+        )
+        for text in run.notes:
+            note(f"{scenario.name}: {text}")
+        if form is Form.text:
+            for part in result.text():
+                out(part, to_stderr=to_stderr)
+        else:
+            data.append(result.data())
+        status = max(status, run.exit_status)
+    if form is not Form.text:
+        out(dump(data[0] if len(data) == 1 else data, form), to_stderr=to_stderr)
+    return status
+
+
+def _read(files: Sequence[Path], write: str) -> list[Scenario]:
+    """The scenarios of the files. Raises InputError, also for two of one name."""
+    from emu.scenario.script import load
+
     scenarios = [load(path) for path in files]
     names = [each.name for each in scenarios]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -37,37 +101,20 @@ def run_files(
         raise InputError(f'two scenarios are called "{twice}"', expected="a metadata.name of its own for each")
     if write and len(scenarios) > 1:
         raise InputError("-w takes one scenario", expected="one FILE, or -o DIR")
-    to_stderr = write == "-"
-    status, data = 0, []
-    for number, scenario in enumerate(scenarios, 1):
-        title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
-        with progress(title) as tell:
-            done = run(
-                scenario,
-                None if write else folder,
-                split="interface" if split == "interface" else "flow",
-                progress=tell,
-            )
-            if write and done.cluster.capture is not None:
-                done.cluster.capture.write(write)
-        report = table(done)
-        unused = coverage(done.cluster) if covered else None
-        data.append(report.data if unused is None else report.data | {"coverage": unused.data})
-        for text in done.notes:
-            note(f"{scenario.name}: {text}")
-        if form is Form.text:
-            for result in done.flows if walks else ():
-                out(f"{result.flow.name}\n{walk(result.flow.frames).text}\n", to_stderr=to_stderr)
-            out(report.text, to_stderr=to_stderr)
-            for failure in done.failures:
-                out(f"FAILED {failure}", to_stderr=to_stderr)
-            for text in done.undecided:
-                out(f"undecided {text}", to_stderr=to_stderr)
-            if unused is not None:
-                out(unused.text, to_stderr=to_stderr)
-            where = f"; captures in {done.folder}" if done.folder is not None else ""
-            out(f"{summary(done)}{where}\n", to_stderr=to_stderr)
-        status = max(status, done.exit_status)
-    if form is not Form.text:
-        out(dump(data[0] if len(data) == 1 else data, form), to_stderr=to_stderr)
-    return status
+    return scenarios
+
+
+def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, force: bool) -> Run:
+    from emu.scenario.run import run
+
+    with progress(title) as tell:
+        done = run(
+            scenario,
+            None if write else folder,
+            split="interface" if split == "interface" else "flow",
+            progress=tell,
+            force=force,
+        )
+        if write and done.cluster.capture is not None:
+            done.cluster.capture.write(write, force=force)
+    return done

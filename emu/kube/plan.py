@@ -6,7 +6,7 @@ namespaces, or how nodes are made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from emu.kube.api.meta import replace as change
 from emu.kube.dns.zone import DnsConfig
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
+from emu.modelled import Finding
 from emu.wire.addr import Prefix
 
 ZONE = "topology.kubernetes.io/zone"
@@ -35,7 +36,8 @@ class NodeConfig:
 class ClusterConfig:
     """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
 
-    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node.
+    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node. `findings` are what
+    was asked for beside it and is not modelled.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
@@ -48,6 +50,7 @@ class ClusterConfig:
     hairpin: bool = False
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
@@ -67,17 +70,9 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
             )
             for each in config.nodes
         ]
-    if not wanted:
-        raise InputError("a cluster needs nodes", expected="nodes: 1 or more")
-    names = [node.metadata.name for node in wanted]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two nodes are called {name!r}")
-    taken = [_pod_cidr(node, pod_subnet) for node in wanted if node.spec.pod_cidr]
-    for index, one in enumerate(taken):
-        for other in taken[:index]:
-            if one.overlaps(other):
-                raise InputError(f"node pod CIDRs overlap: {other} and {one}")
+    taken = pod_cidrs(
+        [(node.metadata.name, node.spec.pod_cidr) for node in wanted], pod_subnet, declared=bool(declared)
+    )
     free = _free_cidrs(pod_subnet, taken)
     result = []
     for node in wanted:
@@ -104,22 +99,58 @@ def _free_cidrs(subnet: Prefix, taken: list[Prefix]) -> Iterator[Prefix]:
             yield cidr
 
 
-def _pod_cidr(node: core.Node, pod_subnet: Prefix) -> Prefix:
-    cidr = Prefix.parse(node.spec.pod_cidr, strict=True)
-    if not (cidr.overlaps(pod_subnet) and cidr.length >= pod_subnet.length):
-        raise InputError(f"podCIDR {cidr} of node {node.metadata.name!r} is not in the pod subnet {pod_subnet}")
-    return cidr
+def pod_cidrs(nodes: Sequence[tuple[str, str]], pod_subnet: Prefix, *, declared: bool = False) -> list[Prefix]:
+    """The pod CIDRs of the nodes, given as (name, CIDR or ""), that have one. Raises InputError for a second node of a
+    name and for a CIDR that lies outside the pod subnet or overlaps another node's. Its path is below `cluster`, or names
+    the Node object where the nodes are `declared` by manifests."""
+    if not nodes:
+        raise InputError("a cluster needs a node", path="cluster.nodes", expected="a number, or a list of nodes")
+    taken: list[tuple[str, Prefix]] = []
+    names: set[str] = set()
+    for number, (name, text) in enumerate(nodes):
+        at = f"node/{name} spec" if declared else f"cluster.nodes[{number}]"
+        if name in names:
+            raise InputError(f'two nodes are called "{name}"', path=f"{at}.name")
+        names.add(name)
+        if not text:
+            continue
+        at += ".podCIDR"
+        prefix = _subnet(text, at)
+        if not pod_subnet.overlaps(prefix) or prefix.length < pod_subnet.length:
+            what = f"podCIDR {prefix} lies outside podSubnet {pod_subnet}"
+            raise InputError(what, path=at, expected=f"a part of {pod_subnet}")
+        for other, theirs in taken:
+            if prefix.overlaps(theirs):
+                what = f"podCIDR {prefix} of {name} overlaps {theirs} of {other}"
+                raise InputError(what, path=at, expected="subnets that do not overlap")
+        taken.append((name, prefix))
+    return [prefix for _, prefix in taken]
+
+
+def subnets(pod_subnet: str, service_subnet: str) -> tuple[Prefix, Prefix]:
+    """The two subnets of a cluster. Raises InputError, with its path below `cluster`, where they are none or overlap."""
+    found = _subnet(pod_subnet, "cluster.podSubnet"), _subnet(service_subnet, "cluster.serviceSubnet")
+    check_subnets(*found, [])
+    return found
+
+
+def _subnet(text: str, path: str) -> Prefix:
+    try:
+        prefix = Prefix.parse(text, strict=True)
+    except InputError as error:
+        raise InputError(error.what.replace("'", '"'), path=path, expected=error.expected) from None
+    if "/" not in text or not 8 <= prefix.length <= 30:
+        expected = "an address, a slash and a length of 8 to 30"
+        raise InputError(f'"{text}" is no subnet', path=path, expected=expected)
+    return prefix
 
 
 def check_subnets(pod_subnet: Prefix, service_subnet: Prefix, underlay: list[Prefix]) -> None:
     """Pods, Services and the underlay must not share addresses. Raises InputError."""
     mine = [("cluster.podSubnet", pod_subnet), ("cluster.serviceSubnet", service_subnet)]
     if pod_subnet.overlaps(service_subnet):
-        raise InputError(
-            f"podSubnet {pod_subnet} and serviceSubnet {service_subnet} overlap",
-            path="cluster.podSubnet",
-            expected="subnets that share no address",
-        )
+        what = f"serviceSubnet {service_subnet} overlaps podSubnet {pod_subnet}"
+        raise InputError(what, path="cluster.serviceSubnet", expected="subnets that do not overlap")
     for path, prefix in mine:
         for other in underlay:
             if prefix.overlaps(other):

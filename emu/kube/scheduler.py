@@ -8,66 +8,136 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
+from typing import Any, NamedTuple
 
 from emu.kube.api.core import Condition, Node, Pod
-from emu.kube.api.meta import replace, selects
+from emu.kube.api.meta import Key, Object, replace, selects
 from emu.kube.store import Store
 
 HostPort = tuple[str, str, int]
 _ANY = ("", "0.0.0.0")
 
 
-def schedule(store: Store) -> bool:
-    """Bind every pod that has no node; say on the others why they wait. Returns whether anything changed.
+class Scheduler:
+    """Binds the pods of one store. What is on each node is counted as pods come and go."""
 
-    A pod goes to the fitting node with the fewest pods of its own controller, then the fewest pods, then the
-    first in the order of nodes.
-    """
-    pods = store.list(Pod)
-    waiting = [p for p in pods if not p.spec.node_name and not p.terminating and not p.finished]
-    if not waiting:
-        return False
-    before = store.version
-    places = {n.name: _Place(n, i) for i, n in enumerate(store.list(Node))}
-    for pod in pods:
-        if pod.spec.node_name in places and not pod.finished:
-            places[pod.spec.node_name].take(pod, [*_host_ports(pod)])
-    crowd = sorted(((p.pods, p.index, p) for p in places.values()), key=_POSITION)
-    for pod in waiting:
-        ports = [*_host_ports(pod)]
-        best, refusals = _choose(pod, ports, crowd)
-        if best is None:
-            _wait(store, pod, len(places), refusals)
-            continue
-        del crowd[bisect_left(crowd, (best.pods, best.index), key=_POSITION)]
-        best.take(pod, ports)
-        insort(crowd, (best.pods, best.index, best), key=_POSITION)
-        _bind(store, pod, best.node.name)
-    return store.version != before
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.looked_at = 0  # pods, in all
+        self._places: dict[str, _Place] = {}
+        self._crowd: Crowd = []
+        self._waiting: set[Key] = set()
+        self._news = True
+        for obj in store:
+            self._heard(None, obj)
+        self.close = store.follow(self._heard)
+        """Follow the store no longer."""
+
+    def schedule(self) -> bool:
+        """Bind every pod that has no node; state on the others why they wait. Returns whether anything changed.
+
+        A pod goes to the fitting node with the fewest pods of its own controller, then the fewest pods, then the
+        first in the order of nodes.
+        """
+        if not self._news or not self._waiting:
+            return False
+        self._news = False
+        before = self.store.version
+        for pod in self.store.found(Pod, self._waiting):
+            self.looked_at += 1
+            best, refusals = _choose(pod, [*_host_ports(pod)], self._crowd)
+            if best is None:
+                _wait(self.store, pod, len(self._crowd), refusals)
+            else:
+                _bind(self.store, pod, best.name)
+        return self.store.version != before
+
+    # -- books ----------------------------------------------------------------------------------
+
+    def _heard(self, old: Object | None, new: Object | None) -> None:
+        obj = new or old
+        if isinstance(obj, Pod):
+            self._pod(*(each if isinstance(each, Pod) else None for each in (old, new)))
+        elif isinstance(obj, Node):
+            self._news = True
+            place, node = self._place(obj.name), obj if new is not None else None
+            self._moved(place, lambda: place.become(node, self.store))
+
+    def _pod(self, old: Pod | None, new: Pod | None) -> None:
+        waits = new is not None and not new.spec.node_name and not new.terminating and not new.finished
+        if waits:
+            assert new is not None
+            self._waiting.add(new.key)
+            self._news = True
+        elif old is not None:
+            self._waiting.discard(old.key)
+        before, after = _takes(old), _takes(new)
+        if before != after:
+            self._news = True
+            for sign, took in ((-1, before), (1, after)):
+                if took is not None:
+                    self._count(took, sign)
+
+    def _count(self, took: _Taken, sign: int) -> None:
+        place = self._place(took.node)
+        self._moved(place, lambda: place.count(took, sign))
+
+    def _place(self, name: str) -> _Place:
+        return self._places.setdefault(name, _Place(name))
+
+    def _moved(self, place: _Place, change: Callable[[], None]) -> None:
+        """Change a place, and keep the crowd in order. Only nodes that are there are in it."""
+        if place.node is not None:
+            del self._crowd[bisect_left(self._crowd, (place.pods, place.index), key=_POSITION)]
+        change()
+        if place.node is not None:
+            insort(self._crowd, (place.pods, place.index, place), key=_POSITION)
+
+
+class _Taken(NamedTuple):
+    """What a pod takes of a node."""
+
+    node: str
+    owner: str
+    ports: tuple[HostPort, ...]
+
+
+def _takes(pod: Pod | None) -> _Taken | None:
+    if pod is None or not pod.spec.node_name or pod.finished:
+        return None
+    return _Taken(pod.spec.node_name, _owner(pod), tuple(_host_ports(pod)))
 
 
 class _Place:
-    """A node and what is on it."""
+    """A node by name, and what is on it. `node` None: there is no such node now."""
 
-    def __init__(self, node: Node, index: int) -> None:
-        self.node, self.index = node, index
+    def __init__(self, name: str) -> None:
+        self.name, self.index = name, 0
+        self.node: Node | None = None
         self.pods = 0
-        self.owners: dict[str, int] = {}
-        self.host_ports: set[HostPort] = set()
-        room = node.status.allocatable.get("pods")
-        self.room = int(room) if room is not None else None
+        self.owners: Counter[str] = Counter()
+        self.host_ports: Counter[HostPort] = Counter()
+        self.room: int | None = None
 
-    def take(self, pod: Pod, ports: list[HostPort]) -> None:
-        self.pods += 1
-        owner = _owner(pod)
-        if owner:
-            self.owners[owner] = self.owners.get(owner, 0) + 1
-        self.host_ports.update(ports)
+    def become(self, node: Node | None, store: Store) -> None:
+        self.node = node
+        if node is not None:
+            self.index = store.position(node.key)[1]
+            room = node.status.allocatable.get("pods")
+            self.room = int(room) if room is not None else None
+
+    def count(self, took: _Taken, sign: int) -> None:
+        self.pods += sign
+        if took.owner:
+            _tally(self.owners, took.owner, sign)
+        for port in took.ports:
+            _tally(self.host_ports, port, sign)
 
     def refuses(self, pod: Pod, ports: list[HostPort]) -> str | None:
         """Why the pod cannot go here, in the scheduler's words; None when it can."""
+        assert self.node is not None
         if self.node.spec.unschedulable:
             return "node(s) were unschedulable"
         if pod.spec.node_selector and not selects(pod.spec.node_selector, self.node.metadata.labels):
@@ -77,6 +147,12 @@ class _Place:
         if ports and any(_conflict(a, b) for a in ports for b in self.host_ports):
             return "node(s) didn't have free ports for the requested pod ports"
         return None
+
+
+def _tally(counts: Counter[Any], word: Any, sign: int) -> None:
+    counts[word] += sign
+    if not counts[word]:
+        del counts[word]
 
 
 _POSITION = itemgetter(0, 1)
@@ -95,7 +171,7 @@ def _choose(pod: Pod, ports: list[HostPort], crowd: Crowd) -> tuple[_Place | Non
         if reason is not None:
             refusals[reason] += 1
             continue
-        kin = place.owners.get(owner, 0)
+        kin = place.owners[owner]
         if best is None or kin < least:
             best, least = place, kin
             if not kin:

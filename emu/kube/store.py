@@ -1,15 +1,16 @@
-"""The objects by key, and who watches them: the API server's part that matters here.
+"""The objects by key, indexes of them, and who watches them: the API server's part that matters here.
 
-Objects are immutable; the store replaces them, stamps uid and resourceVersion, and tells the watchers
-at once and in a fixed order. Must not know what any kind means.
+Objects are immutable; the store replaces them, stamps uid and resourceVersion, and calls the watchers
+at once and in a fixed order. An index answers a question about one kind (a node's pods, an owner's dependants)
+without a look at all of it. Must not know what any kind means.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from emu.errors import InputError
@@ -18,6 +19,64 @@ from emu.kube.api.meta import Key, LabelSelector, Object, replace, selects
 O = TypeVar("O", bound=Object)
 Event = Literal["ADDED", "MODIFIED", "DELETED"]
 Watcher = Callable[[Event, Object, Object | None], None]
+Follower = Callable[[Object | None, Object | None], None]
+Label = tuple[str, str, str]
+Objects: TypeAlias = list[Object]  # the store's own `list` hides the type
+Keys: TypeAlias = list[Key]
+
+
+def labels_of(obj: Object) -> Iterable[Label]:
+    """Each label with the namespace, as (namespace, key, value)."""
+    return [(obj.metadata.namespace, key, value) for key, value in obj.metadata.labels.items()]
+
+
+class Index(Generic[O]):
+    """The objects of one kind by words that `words_of` finds in each, such as its node. The store keeps it up to date."""
+
+    __slots__ = ("_members", "_objects", "_order", "words_of")
+
+    def __init__(
+        self, words_of: Callable[[O], Iterable[Hashable]], objects: Mapping[Key, Object], order: Mapping[Key, int]
+    ) -> None:
+        self.words_of = words_of
+        self._objects, self._order = objects, order
+        self._members: dict[Hashable, dict[Key, None]] = {}
+
+    def of(self, word: Hashable) -> list[O]:
+        """The objects that have a word, in the order of their birth."""
+        objects: Mapping[Key, Any] = self._objects
+        return [objects[key] for key in self.keys(word)]
+
+    def keys(self, word: Hashable) -> list[Key]:
+        """Their keys, in the same order."""
+        return sorted(self._members.get(word, ()), key=self._order.__getitem__)
+
+    def members(self, word: Hashable) -> Iterable[Key]:
+        """Their keys, in any order."""
+        return self._members.get(word, ())
+
+    def count(self, word: Hashable) -> int:
+        return len(self._members.get(word, ()))
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._members
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._members)
+
+    def note(self, key: Key, old: O | None, new: O | None) -> None:
+        """An object has come, changed or gone."""
+        before = self.words_of(old) if old is not None else ()
+        after = self.words_of(new) if new is not None else ()
+        if before == after:
+            return
+        for word in before:
+            members = self._members.get(word, {})
+            members.pop(key, None)
+            if not members:
+                self._members.pop(word, None)
+        for word in after:
+            self._members.setdefault(word, {})[key] = None
 
 
 class Store:
@@ -31,6 +90,12 @@ class Store:
         self.version = 0
         self.graceful: Callable[[Object, int | None], Object | None] = lambda obj, grace_s: None
         self._objects: dict[str, dict[Key, Object]] = {}
+        self._kinds: dict[str, int] = {}  # in the order of their first objects
+        self._order: dict[Key, int] = {}
+        self._added = 0
+        self._indexes: dict[str, dict[Callable[[Any], Iterable[Hashable]], Index[Any]]] = {}
+        self._index_of: dict[tuple[type[Object] | str, Callable[[Any], Iterable[Hashable]]], Index[Any]] = {}
+        self._followers: list[Follower] = []
         self._watchers: dict[str, list[Watcher]] = {}
         self._births: Counter[Key] = Counter()
         self._draws: Counter[str] = Counter()
@@ -51,8 +116,13 @@ class Store:
             raise InputError("metadata.name is missing", path=str(key))
         kind = self._objects.setdefault(key.kind, {})
         old = kind.get(key)
+        if old is obj:
+            return obj
         if old is None:
             self._births[key] += 1
+            self._kinds.setdefault(key.kind, len(self._kinds))
+            self._added += 1
+            self._order[key] = self._added
             uid = obj.metadata.uid or self._uid(key)
         else:
             uid = obj.metadata.uid or old.metadata.uid
@@ -67,6 +137,7 @@ class Store:
         self.version += 1
         stored = replace(obj, metadata=replace(obj.metadata, uid=uid, resource_version=str(self.version)))
         kind[key] = stored
+        self._note(key, old, stored)
         self._tell("ADDED" if old is None else "MODIFIED", stored, old)
         return stored
 
@@ -81,6 +152,8 @@ class Store:
             return self.put(kept)
         del self._objects[key.kind][key]
         self.version += 1
+        self._note(key, obj, None)
+        del self._order[key]
         self._tell("DELETED", obj, obj)
         return obj
 
@@ -95,6 +168,12 @@ class Store:
     def get(self, kind: type[Object] | str, namespace: str, name: str) -> Object | None:
         """One object by kind (its type, or its name in any case), or None."""
         return self.find(Key(_word(kind), namespace, name))
+
+    def found(self, kind: type[O], keys: Iterable[Key]) -> Sequence[O]:
+        """The objects of a kind that these keys name and that are there, in the order of their birth."""
+        word = _word(kind)
+        objects: Mapping[Key, Any] = self._objects.get(word, {})
+        return [objects[key] for key in self.in_order(key for key in keys if key.kind == word)]
 
     @overload
     def list(
@@ -111,7 +190,12 @@ class Store:
         selector: LabelSelector | Mapping[str, str] | None = None,
     ) -> Any:
         """The objects of a kind in the order of their birth, of one namespace and with certain labels if asked for."""
-        found: Iterator[Object] = iter(self._objects.get(_word(kind), {}).values())
+        wanted = selector.match_labels if isinstance(selector, LabelSelector) else selector
+        found: Iterable[Object]
+        if namespace is not None and wanted:
+            found = self._fewest(kind, namespace, wanted)
+        else:
+            found = self._objects.get(_word(kind), {}).values()
         if namespace is not None:
             found = (o for o in found if o.metadata.namespace == namespace)
         if isinstance(selector, LabelSelector):
@@ -120,10 +204,59 @@ class Store:
             found = (o for o in found if selects(selector, o.metadata.labels))
         return [*found]
 
+    def _fewest(self, kind: type[Object] | str, namespace: str, wanted: Mapping[str, str]) -> Objects:
+        """The objects that have one of the labels: that which the fewest have."""
+        index = self.index(kind, labels_of)
+        return index.of(min(((namespace, *pair) for pair in wanted.items()), key=index.count))
+
+    @overload
+    def index(self, kind: type[O], words_of: Callable[[O], Iterable[Hashable]]) -> Index[O]: ...
+    @overload
+    def index(self, kind: type[Object] | str, words_of: Callable[[Object], Iterable[Hashable]]) -> Index[Object]: ...
+    def index(self, kind: type[Object] | str, words_of: Callable[[Any], Iterable[Hashable]]) -> Index[Any]:
+        """The objects of a kind by what `words_of` finds in each; made at the first call, then kept up to date.
+        `words_of` depends on the object alone, and gives equal words in equal order for equal objects."""
+        found = self._index_of.get((kind, words_of))
+        if found is None:
+            word = _word(kind)
+            indexes = self._indexes.setdefault(word, {})
+            if words_of not in indexes:
+                objects = self._objects.setdefault(word, {})
+                indexes[words_of] = Index(words_of, objects, self._order)
+                for key, obj in objects.items():
+                    indexes[words_of].note(key, None, obj)
+            found = self._index_of[kind, words_of] = indexes[words_of]
+        return found
+
+    def in_order(self, keys: Iterable[Key]) -> Keys:
+        """Those of the keys that are there: kind by kind, each in the order of birth, as `__iter__` gives them."""
+        return sorted((key for key in keys if key in self._order), key=self.position)
+
+    def position(self, key: Key) -> tuple[int, int]:
+        """The place of an object in that order."""
+        return self._kinds[key.kind], self._order[key]
+
+    @property
+    def kinds(self) -> Iterable[str]:
+        """The kinds that were ever here, in lower case, in the order of their first objects."""
+        return self._kinds
+
+    def follow(self, callback: Follower) -> Callable[[], None]:
+        """Call `callback(old, new)` within each change, before any watcher hears of it; returns what ends that. `old` is
+        None for what is added, `new` for what is deleted. A follower keeps books; it changes nothing in the store."""
+        self._followers.append(callback)
+        return lambda: self._followers.remove(callback) if callback in self._followers else None
+
+    def _note(self, key: Key, old: Object | None, new: Object | None) -> None:
+        for index in self._indexes.get(key.kind, {}).values():
+            index.note(key, old, new)
+        for follower in self._followers:
+            follower(old, new)
+
     def __iter__(self) -> Iterator[Object]:
         """All objects, kind by kind."""
-        for kind in self._objects.values():
-            yield from kind.values()
+        for kind in self._kinds:
+            yield from self._objects[kind].values()
 
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))

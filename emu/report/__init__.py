@@ -1,7 +1,8 @@
-"""What people read: one kind of view, one file; text and JSON from the same data.
+"""What people read: one view, one file of this folder; text and JSON from the same data.
 
-A view is a function that gives a `Report`. Views of a run or a flow are called by name; views of a namespace
-(`emu show`) are found on the shelf `views`. Must not know commands or terminals.
+A view is a function that gives a `Report`. Views of a namespace (`emu show NAME`) are on the shelf `views`, views of a run
+(`emu run --view NAME`) on the shelf `run_views`; the first sentence of a view's docstring is its help text. Must not know
+commands or terminals.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from emu.kernel.net.netns import Netns
 from emu.registry import Shelf
+from emu.scenario.record import Run
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,15 @@ class Report:
 
 
 View = Callable[[Netns], Report]
+RunView = Callable[[Run], Report]
 views: Shelf[View] = Shelf("view of a node", __name__)
+run_views: Shelf[RunView] = Shelf("view of a run", __name__)
+
+
+def sentence(view: Callable[..., Report]) -> str:
+    """What a view shows: the first sentence of its docstring."""
+    text = " ".join((view.__doc__ or "").split())
+    return text.partition(". ")[0].rstrip(".")
 
 
 def columns(headings: Sequence[str], rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from emu.wire.addr import ip4_text
 
 @views.add("conntrack")
 def conntrack(net: Netns) -> Report:
-    """The live connections, oldest first."""
+    """The connections, as `conntrack -L -o extended` lists them, the oldest first."""
     conns = list(net.conntrack) if net.conntrack is not None else []
     return Report([_data(conn) for conn in conns], "\n".join(render(conn, net.clock.now) for conn in conns))
 

@@ -1,6 +1,7 @@
 """A namespace's rules with what they counted, laid out as `iptables -vnL` lays them out, table by table.
 
-Matches other than addresses, interfaces and protocol are told in iptables-save's words. Must not know who made them.
+Matches other than addresses, interfaces and protocol are spelled as iptables-save spells them. Must not know where rules
+come from.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _UNITS = ((100_000, 1, ""), (10_000_000, 1000, "K"), (10_000_000_000, 1_000_000,
 
 @views.add("counters")
 def counters(net: Netns) -> Report:
-    """Every chain of every table; data as `emu show rules` has it, with the chains' references."""
+    """The rules with their counters, as `iptables -vnL` lists them. Data: as `emu show rules`, and references."""
     tables, lines = net.tables, []
     data: dict[str, Any] = {}
     for table in BUILT_IN:

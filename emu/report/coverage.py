@@ -1,23 +1,33 @@
 """What a run never used: rules that counted nothing, routes that no packet took, endpoints that no Service chose.
 
-Nodes that share a rule are one: it is hit if it was hit anywhere. Must not know scenarios.
+Nodes that share a rule are one: it is hit if it was hit anywhere. Must not know steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from emu.capture.capture import Capture
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import LOCAL_TABLE
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.targets.nat import Dnat, spell_range
-from emu.report import Report
+from emu.kube.node.node import Node
+from emu.report import Report, run_views
+from emu.scenario.record import Run
 from emu.trail import Dropped
 
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
+
+class Observed(Protocol):
+    """A cluster whose nodes are looked over; what its capture holds shows which routes were taken."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]: ...
+    @property
+    def capture(self) -> Capture | None: ...
+
 
 KINDS = ("rules", "routes", "endpoints")
 
@@ -34,7 +44,13 @@ class Item:
 Items = dict[tuple[str, ...], Item]
 
 
-def coverage(cluster: Cluster) -> Report:
+@run_views.add("coverage")
+def of_run(run: Run) -> Report:
+    """Which rules, routes and endpoints the run never used."""
+    return coverage(run.cluster)
+
+
+def coverage(cluster: Observed) -> Report:
     """Of the cluster's nodes: how much was used, then what never was. Routes are known used from the captures."""
     nets = [node.net for node in cluster.nodes.values()]
     taken = _taken(cluster)
@@ -85,7 +101,7 @@ def _add(items: Items, key: tuple[str, ...], what: str, where: str, count: int) 
     item.count += count
 
 
-def _taken(cluster: Cluster) -> dict[Route, int]:
+def _taken(cluster: Observed) -> dict[Route, int]:
     """How many captured packets took each route, or died by it."""
     taken: dict[Route, int] = {}
     for frame in cluster.capture.frames() if cluster.capture is not None else ():

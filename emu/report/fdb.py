@@ -10,7 +10,7 @@ from emu.wire.addr import mac_text
 
 @views.add("fdb")
 def fdb(net: Netns) -> Report:
-    """Static entries (ports' own addresses) are permanent, learned ones tell their age in seconds."""
+    """What the bridges have learned, as `bridge fdb show` lists it. Data: the age of learned entries, in seconds."""
     data = []
     lines = []
     for bridge in net.devices.values():

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from emu.report import Report, columns
-from emu.scenario.run import FlowResult
+from emu.report import Report, columns, run_views
+from emu.scenario.record import Run
+from emu.scenario.results import FlowResult
+
+
+@run_views.add("flows")
+def of_run(run: Run) -> Report:
+    """The flows of the run and what became of each, a line a flow."""
+    return flows(run.flows)
 
 
 def flow_data(result: FlowResult) -> dict[str, Any]:

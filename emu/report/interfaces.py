@@ -9,7 +9,7 @@ from emu.wire.addr import mac_text
 
 @views.add("interfaces")
 def interfaces(net: Netns) -> Report:
-    """Name, kind, state, MTU, MAC, bridge and addresses of every device, by index."""
+    """The interfaces with their kind, state, MTU, MAC, bridge and addresses, by index."""
     data = [
         {
             "index": device.ifindex,

@@ -6,13 +6,17 @@ The form of the lines is that of ladders recorded on real kernels. Must not know
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from emu.report import Report
+from emu.capture.capture import Captured
+from emu.report import Report, run_views
 from emu.report.walk import hop
+from emu.scenario.record import Run
 
-if TYPE_CHECKING:
-    from emu.capture.capture import Captured
+
+@run_views.add("ladder")
+def of_run(run: Run) -> Report:
+    """Every captured frame of the run in the order of time, a line each."""
+    return ladder(run.cluster.capture.frames() if run.cluster.capture is not None else ())
 
 
 def ladder(frames: Iterable[Captured]) -> Report:

@@ -9,7 +9,7 @@ from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 
 @views.add("neigh")
 def neigh(net: Netns) -> Report:
-    """Every entry with an address of its own: no entries of broadcast, multicast or lo."""
+    """The neighbours, as `ip neigh show` lists them. No entries of broadcast, multicast or lo."""
     data = [
         {
             "dst": ip4_text(entry.addr),

@@ -1,4 +1,4 @@
-"""A namespace's iptables rules, as text that iptables-restore takes. Must not know who made them."""
+"""A namespace's iptables rules, as text that iptables-restore takes. Must not know where they come from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emu.report import Report, views
 
 @views.add("rules")
 def rules(net: Netns) -> Report:
-    """Text: iptables-save's. Data: tables, chains with policy, rules with counters."""
+    """The iptables rules, as iptables-save prints them. Data: tables, chains with policy, rules with counters."""
     tables = net.tables
     data = {
         table: {

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from emu.report import Report, columns
+from emu.report import Report, columns, run_views
 from emu.report.flows import flow_data, outcome_words
-from emu.scenario.run import Run, StepResult
+from emu.scenario.record import Run
+from emu.scenario.results import StepResult
 
 HEADINGS = ("STEP", "", "OUTCOME", "WHERE", "NAT", "FRAMES", "FILE")
 KEYS = ("step", "what", "outcome", "where", "nat", "frames", "file")
 
 
+@run_views.add("table")
 def table(run: Run) -> Report:
-    """The rows of every step's flows; a step without flows is a row of its own."""
+    """The rows of every step's flows. A step without flows is a row of its own."""
     rows = [row for step in run.steps for row in _rows(run, step)]
     data = {
         "scenario": run.scenario.name,

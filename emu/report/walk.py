@@ -1,17 +1,24 @@
 """A flow hop by hop: for every captured frame where it was, what it was, and what had been decided about it.
 
-The text is golden: the same run gives the same lines. Must not know scenarios or how frames walk.
+The text is golden: the same run gives the same lines. Must not know steps or how frames walk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from emu.report import Report
+from emu.capture.capture import Captured
+from emu.report import Report, run_views
+from emu.scenario.record import Run
 
-if TYPE_CHECKING:
-    from emu.capture.capture import Captured
+
+@run_views.add("walk")
+def walks(run: Run) -> Report:
+    """Every flow hop by hop, with what was decided about each frame."""
+    found = [(each.flow.name, walk(each.flow.frames)) for each in run.flows]
+    data = [{"name": name, "hops": report.data} for name, report in found]
+    return Report(data, "\n\n".join(f"{name}\n{report.text}" for name, report in found))
 
 
 def walk(frames: Iterable[Captured], *, facts: bool = True, sentences_only: bool = False) -> Report:
@@ -24,8 +31,8 @@ def walk(frames: Iterable[Captured], *, facts: bool = True, sentences_only: bool
         where = f"{each['flow']}/{each['hop']} {each['interface']}"
         lines.append(f"{where.ljust(wide)} {each['way']:<8} {each['packet']}")
         if facts:
-            told = () if sentences_only else each["facts"]
-            lines += [f"    {text}" for text in (each["sentence"], *told)]
+            facts_shown = () if sentences_only else each["facts"]
+            lines += [f"    {text}" for text in (each["sentence"], *facts_shown)]
     return Report(data, "\n".join(lines))
 
 

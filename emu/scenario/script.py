@@ -1,6 +1,6 @@
 """A scenario file read and checked: the Scenario, its manifests as objects, and where every step stands.
 
-All that can be known without a cluster is checked here, so that mistakes are told before anything is built.
+Everything that needs no cluster is checked here, so that mistakes are reported before anything is built.
 Must not know how a cluster runs.
 """
 
@@ -13,29 +13,28 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from emu.craft import expression
 from emu.errors import InputError
 from emu.kube.api.documents import Document, documents
-from emu.kube.api.documents import Path as Place
-from emu.kube.api.kinds import kind_named
-from emu.kube.api.loader import Loaded, convert, load_documents, read
-from emu.kube.api.meta import Key, Object, Other
-from emu.scenario.endpoints import check_glob, endpoint
-from emu.scenario.kinds import ACTIONS, CHANGING, FLOWS, SENDING, ClusterPart, Expect, ScenarioPart, Step
-from emu.scenario.quantity import duration_ns, share
+from emu.kube.api.documents import Path as Keys
+from emu.kube.api.loader import Loaded, load_documents, read
+from emu.kube.api.meta import Object
+from emu.kube.plan import pod_cidrs, subnets
+from emu.scenario.endpoints import check_glob
+from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
+from emu.scenario.shape import scenario_type
+from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
-from emu.wire.addr import Prefix
 
 API_VERSION, KIND = "emu/v1", "Scenario"
-SCALABLE = ("deployment", "replicaset", "statefulset")
-# What each unhappy outcome must say beside its word, so that a step does not pass for a wrong reason.
+# What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
 NAMED_REASON = {"rejected": "code", "dropped": "reason", "error": "reason", "undecided": "reason"}
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass
 class Scenario:
-    """A scenario ready to run: `spec` is what its first document says. `conflist` is the path of a CNI configuration, if the scenario names one."""
+    """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
+    names one."""
 
     spec: ScenarioPart
     document: Document
@@ -49,6 +48,10 @@ class Scenario:
     def objects(self) -> list[Object]:
         return self.loaded.objects
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.spec.steps
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scenario:
         """Read a file, see `load`."""
@@ -60,10 +63,10 @@ class Scenario:
         return load_text(text)
 
     def error(self, error: InputError, step: int, *path: str | int) -> InputError:
-        """An error that came up in a step, with the place of the step (counted from 0) where it had none."""
-        where: Place = ("steps", step, *path)
-        told = self.document.error(error.what, where)
-        return error.at(file=told.file, line=told.line, path=told.path)
+        """An error of a step, with the place of the step (counted from 0) where it has none yet."""
+        where: Keys = ("steps", step, *path)
+        placed = self.document.error(error.what, where)
+        return error.at(file=placed.file, line=placed.line, path=placed.path)
 
 
 def is_scenario(document: Document) -> bool:
@@ -93,13 +96,13 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     if not is_scenario(first):
         what = "the first document is no scenario"
         raise InputError(what, file=file, line=first.line, expected=f"apiVersion: {API_VERSION}, kind: {KIND}")
-    spec = typed(first.value, ScenarioPart, first)
+    spec = typed(first.value, scenario_type(), first)
     name = spec.metadata.name or stem
     if not _NAME.fullmatch(name):
         raise first.error(
             f'"{name}" cannot name a folder', ("metadata", "name"), expected="letters, digits, '-', '_' and '.'"
         )
-    check_subnets(spec.cluster, first)
+    _check_subnets(spec.cluster, first)
     conflist = _conflist(spec.cluster, first, folder)
     manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
     loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
@@ -140,81 +143,39 @@ def _conflist(cluster: ClusterPart, document: Document, folder: Path) -> str:
     return str(path)
 
 
-def check_subnets(cluster: ClusterPart, document: Document) -> None:
-    """Subnets that are none, that overlap, or that hold too few nodes. Raises InputError."""
-    subnets: dict[str, Prefix] = {}
-    for key, text in (("podSubnet", cluster.pod_subnet), ("serviceSubnet", cluster.service_subnet)):
-        subnets[key] = _prefix(text, document, ("cluster", key))
-    pods, services = subnets.values()
-    if pods.overlaps(services):
-        what = f"serviceSubnet {services} overlaps podSubnet {pods}"
-        raise document.error(what, ("cluster", "serviceSubnet"), expected="subnets that do not overlap")
-    own: list[tuple[str, Prefix]] = []
-    names: set[str] = set()
-    nodes = () if isinstance(cluster.nodes, int) else cluster.nodes
-    for i, node in enumerate(nodes):
-        at: Place = ("cluster", "nodes", i)
-        if node.name in names:
-            raise document.error(f'two nodes are called "{node.name}"', (*at, "name"))
-        names.add(node.name)
-        if not node.pod_cidr:
-            continue
-        prefix = _prefix(node.pod_cidr, document, (*at, "podCIDR"))
-        if not pods.overlaps(prefix) or prefix.length < pods.length:
-            what = f"podCIDR {prefix} lies outside podSubnet {pods}"
-            raise document.error(what, (*at, "podCIDR"), expected=f"a part of {pods}")
-        for other, theirs in own:
-            if prefix.overlaps(theirs):
-                what = f"podCIDR {prefix} of {node.name} overlaps {theirs} of {other}"
-                raise document.error(what, (*at, "podCIDR"), expected="subnets that do not overlap")
-        own.append((node.name, prefix))
-    if not isinstance(cluster.nodes, int) and not nodes:
-        raise document.error("a cluster needs a node", ("cluster", "nodes"), expected="a number, or a list of nodes")
-
-
-def _prefix(text: str, document: Document, at: Place) -> Prefix:
+def _check_subnets(cluster: ClusterPart, document: Document) -> None:
+    """Subnets that are none, that overlap, or that lie outside another. Raises InputError."""
     try:
-        prefix = Prefix.parse(text, strict=True)
+        pods, _services = subnets(cluster.pod_subnet, cluster.service_subnet)
+        if not isinstance(cluster.nodes, int):
+            pod_cidrs([(node.name, node.pod_cidr) for node in cluster.nodes], pods)
     except InputError as error:
-        raise document.error(error.what.replace("'", '"'), at, expected=error.expected) from None
-    if "/" not in text or not 8 <= prefix.length <= 30:
-        raise document.error(f'"{text}" is no subnet', at, expected="an address, a slash and a length of 8 to 30")
-    return prefix
+        raise document.error(error.what, keys(error.path or "cluster"), expected=error.expected) from None
 
 
-def object_key(text: str) -> Key:
-    """`pod/web-1` or `deployment/NS/web` as a key. Raises InputError."""
-    kind, slash, rest = text.partition("/")
-    if not slash or not rest:
-        raise InputError(f'"{text}" names no object', expected="KIND/NAME or KIND/NAMESPACE/NAME")
-    namespace, _, name = rest.rpartition("/")
-    word = kind_named(kind)
-    return Key(word, "" if word in ("node", "namespace") else namespace or "default", name)
+def keys(path: str) -> Keys:
+    """The keys of an error's path: `cluster.nodes[1].podCIDR`."""
+    return tuple(int(word) if word.isdigit() else word for word in re.findall(r"[^.\[\]]+", path))
 
 
 def _check_step(scenario: Scenario, number: int, step: Step) -> None:
-    actions = [name for name in ACTIONS if getattr(step, name) is not None]
-    if len(actions) != 1:
-        what = f"a step with {' and '.join(actions)}" if actions else "a step without an action"
-        raise scenario.error(InputError(what, expected="exactly one of " + ", ".join(ACTIONS)), number, *actions[1:2])
-    action = actions[0]
-    if not step.settle and action not in CHANGING:
-        what = f"{action} changes no objects that the cluster could follow"
-        raise scenario.error(InputError(what, expected="settle beside " + ", ".join(CHANGING)), number, "settle")
+    found = step.given
+    if len(found) != 1:
+        what = f"a step with {' and '.join(found)}" if found else "a step without an action"
+        raise scenario.error(InputError(what, expected="exactly one of " + ", ".join(in_order())), number, *found[1:2])
+    name = found[0]
+    action = actions[name]()
+    if not step.settle and not action.changes:
+        what = f"{name} changes no objects that the cluster could follow"
+        raise scenario.error(InputError(what, expected="settle beside " + ", ".join(changing())), number, "settle")
     if step.expect is not None:
-        if action not in SENDING:
-            raise scenario.error(
-                InputError(
-                    f"{action} sends nothing that could be expected", expected="expect beside " + ", ".join(SENDING)
-                ),
-                number,
-                "expect",
-            )
+        if not action.sends:
+            what = f"{name} sends nothing that could be expected"
+            raise scenario.error(InputError(what, expected="expect beside " + ", ".join(sending())), number, "expect")
         _check_expect(scenario, number, step.expect)
-    try:
-        _CHECKS[action](scenario, number, step)
-    except InputError as error:
-        raise scenario.error(error, number, action) from None
+    place = Place(scenario, number, step)
+    with place.at():
+        action.check(step.part, place)
 
 
 def _check_expect(scenario: Scenario, number: int, expect: Expect) -> None:
@@ -227,106 +188,3 @@ def _check_expect(scenario: Scenario, number: int, expect: Expect) -> None:
             check_glob(getattr(expect, key) or "")
         except InputError as error:
             raise scenario.error(error, number, "expect", key) from None
-
-
-class _At:
-    """Errors inside the block get the place of a key of the step."""
-
-    def __init__(self, scenario: Scenario, number: int, *path: str) -> None:
-        self.scenario, self.number, self.path = scenario, number, path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, InputError):
-            raise self.scenario.error(error, self.number, *self.path) from None
-
-
-def _check_flow(scenario: Scenario, number: int, step: Step) -> None:
-    action = step.action
-    part = getattr(step, action)
-    with _At(scenario, number, action, "from"):
-        endpoint(part.from_, port=False)
-    if step.send is not None:
-        with _At(scenario, number, action, "scapy"):
-            expression(step.send.scapy)
-        return
-    with _At(scenario, number, action, "to"):
-        endpoint(part.to, port=action != "ping")
-    for key in ("timeout", "interval"):
-        value = getattr(part, key, None)
-        if value is not None:
-            with _At(scenario, number, action, key):
-                duration_ns(value)
-
-
-def _check_apply(scenario: Scenario, number: int, step: Step) -> None:
-    values = step.apply if isinstance(step.apply, tuple) else (step.apply,)
-    objects: list[Object] = []
-    for i, value in enumerate(values):
-        at: Place = ("steps", number, "apply", *((i,) if isinstance(step.apply, tuple) else ()))
-        objects += convert(value, document=scenario.document, at=at)
-    scenario.applied[number] = [each for each in objects if not isinstance(each, Other)]
-
-
-def _check_delete(scenario: Scenario, number: int, step: Step) -> None:
-    for text in (step.delete,) if isinstance(step.delete, str) else step.delete or ():
-        object_key(text)
-
-
-def _check_scale(scenario: Scenario, number: int, step: Step) -> None:
-    for text in step.scale or {}:
-        with _At(scenario, number, "scale", text):
-            if object_key(text).kind not in SCALABLE:
-                raise InputError(f'"{text}" cannot be scaled', expected=" or ".join(SCALABLE))
-
-
-def _check_more(scenario: Scenario, number: int, step: Step) -> None:
-    assert step.more is not None
-    openers = [each for each in scenario.spec.steps[:number] if each.name == step.more.of and each.tcp is not None]
-    if not openers or (openers[-1].tcp or step.more).close:
-        with _At(scenario, number, "more", "of"):
-            what = f'no earlier step "{step.more.of}" leaves a connection open'
-            raise InputError(what, expected="the name of a tcp step with close: false")
-    if step.more.timeout is not None:
-        with _At(scenario, number, "more", "timeout"):
-            duration_ns(step.more.timeout)
-
-
-def _check_drain(scenario: Scenario, number: int, step: Step) -> None:
-    for text in (step.drain,) if isinstance(step.drain, str) else step.drain or ():
-        if not text or "/" in text.removeprefix("node/"):
-            raise InputError(f'"{text}" is not a node', expected="the name of a node")
-
-
-def _check_wait(scenario: Scenario, number: int, step: Step) -> None:
-    if step.wait is not None:
-        duration_ns(step.wait)
-
-
-def _check_link(scenario: Scenario, number: int, step: Step) -> None:
-    link = step.link
-    assert link is not None
-    if bool(link.node) == bool(link.pod):
-        raise InputError("a link belongs to a node or to a pod", expected="node: NAME or pod: NS/NAME")
-    if link.down is None and link.delay is None and link.loss is None and link.mtu is None and not link.lose:
-        raise InputError("the link is not changed", expected="down, delay, loss, lose or mtu")
-    if link.delay is not None:
-        with _At(scenario, number, "link", "delay"):
-            duration_ns(link.delay)
-    if link.loss is not None:
-        with _At(scenario, number, "link", "loss"):
-            share(link.loss)
-
-
-_CHECKS = {
-    **dict.fromkeys(FLOWS, _check_flow),
-    "more": _check_more,
-    "apply": _check_apply,
-    "delete": _check_delete,
-    "scale": _check_scale,
-    "drain": _check_drain,
-    "wait": _check_wait,
-    "link": _check_link,
-}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from emu.clock import Clock
+from emu.clock import Clock, Values
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.matches.statistic import Statistic
 from emu.kernel.netfilter.ruleset import Chain
@@ -22,13 +22,12 @@ _TUPLES = re.compile(r"\bsport=(\d+) dport=(\d+)\b.*?\bsport=(\d+) dport=(\d+)\b
 _FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: where ports above 1023 are looked for
 
 
-def statistic(namespaces: Mapping[Netns, Counters]) -> list[int]:
-    """The draws of "statistic", from what each rule counted in this flow."""
+def statistic(net: Netns, counted: Counters) -> list[int]:
+    """The draws of a namespace's "statistic", from what each rule counted in this flow."""
     values: list[int] = []
-    for net, counted in namespaces.items():
-        for table, chains in net.tables.ruleset.tables.items():
-            for chain in chains.values():
-                values += _walks(chain, table, counted)
+    for table, chains in net.tables.ruleset.tables.items():
+        for chain in chains.values():
+            values += _walks(chain, table, counted)
     return values
 
 
@@ -54,7 +53,8 @@ def _walks(chain: Chain, table: str, counted: Counters) -> Iterator[int]:
 
 
 def nat(before: set[str], after: list[str]) -> list[int]:
-    """The draws of "nat": where the search for a free port began, for each new connection that got another one."""
+    """The draws of a namespace's "nat": where the search for a free port began, for each new connection that got another
+    one."""
     values = []
     for line in after:
         match = _TUPLES.search(line)
@@ -79,13 +79,13 @@ def reachable(clock: Clock, net: Netns, times_ms: Mapping[str, int]) -> None:
     for device, time_ms in times_ms.items():
         if device in net.devices:
             base_ms = net.sysctl.neigh(device, "base_reachable_time_ms")
-            clock.script(f"neighbour/{net.name}/{device}", [(time_ms - base_ms // 2) * 1_000_000])
+            clock.script(f"neighbour/{net.name}/{device}", Values([(time_ms - base_ms // 2) * 1_000_000]))
 
 
 def ports(clock: Clock, net: Netns, protocol: str, numbers: list[int]) -> None:
     """The ephemeral ports that sockets got, in their order."""
     low, _high = net.sysctl.numbers("net.ipv4.ip_local_port_range")
-    clock.script(f"ports/{net.name}/{protocol}", [number - low for number in numbers])
+    clock.script(f"ports/{net.name}/{protocol}", Values([number - low for number in numbers]))
 
 
 def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
@@ -108,4 +108,4 @@ def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
         elif operation == 2 and each.way == "out" and asked.get((each.device, spa, tpa)):
             number = asked[each.device, spa, tpa].pop(0)
             waits[number] = min(max(each.at_ns - begun[number], 0), longest_ns - 1)
-    clock.script(f"proxy_delay/{net.name}", waits)
+    clock.script(f"proxy_delay/{net.name}", Values(waits))

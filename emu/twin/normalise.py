@@ -5,11 +5,12 @@ Made relative, and why:
 - initial sequence numbers (a keyed hash of addresses, ports and time): sequence and acknowledgement numbers count from
   the nearest one seen, so that they survive NAT;
 - IP identification: a TCP socket's own counter starts at random, others' are hashed counters: 0, `r+n` or x;
-- TCP timestamps (a clock with a random offset): only their presence is told;
+- TCP timestamps (a clock with a random offset): only their presence is shown;
 - checksums: right or wrong (they cover the random numbers);
-- checksums on lo: not looked at, for Linux leaves them to a device that never comes.
-Ports, echo identifiers and MACs are told as they are: the emulator was given the kernel's draws, the kernel the
-emulator's MACs. Plain struct code, an independent judge: of emu's own parsers it uses nothing.
+- checksums on lo: not read, as Linux leaves them to a device, and lo is none.
+Ports, echo identifiers and MACs are shown as they are: the emulator draws what the kernel drew, and the kernel's devices
+have the emulator's MACs. A subclass may spell these parts otherwise (the ladders of the tests do). Plain struct code, an
+independent judge: it must not use emu's own parsers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ UNREACHABLE = {
 FLAGS = ((0x01, "F"), (0x02, "S"), (0x04, "R"), (0x08, "P"), (0x10, "A"), (0x20, "U"), (0x40, "E"), (0x80, "W"))
 OPTIONS = {2: "mss", 3: "wscale"}
 SYN, ACK = 0x02, 0x10
-NEAR = 1 << 28  # further from an initial sequence number nobody is
+NEAR = 1 << 28  # no sequence number of a run is further from its initial one
 
 
 def checksum(data: bytes) -> int:
@@ -42,19 +43,17 @@ def address(data: bytes) -> str:
     return ".".join(map(str, data))
 
 
-def payload_text(data: bytes) -> str:
-    """A length, and enough of the contents that no two payloads of a run are told alike."""
-    return f"len={len(data)}" + (f" data={zlib.crc32(data):08x}" if data else "")
-
-
 class Normaliser:
-    """`roles` maps MACs to the words for whoever has them."""
+    """`roles` maps MACs to the names of their owners. Feed it the frames of one side, in the order of their arrival."""
+
+    unreachable = UNREACHABLE
+    redirects = True  # ICMP redirects are spelled out
 
     def __init__(self, roles: Mapping[bytes, str]) -> None:
         self.roles = {**roles, BROADCAST: "bcast", ZERO: "zero"}
         self._isns: list[int] = []
         self._first_ip_id: dict[int, int] = {}
-        self._symbols: dict[tuple[str, int], str] = {}
+        self._symbols: dict[tuple[str, int | bytes], str] = {}
         self._unsummed = False
 
     def render(self, data: bytes, *, length: int = 0, loopback: bool = False) -> str:
@@ -68,12 +67,51 @@ class Normaliser:
             return f"{pair} {self._arp(data[14:])}"
         if kind == 0x0800 and len(data) >= 34:
             return f"{pair} {self._ipv4(data[14:])}"
-        return f"{pair} ethertype {kind:#06x} {payload_text(data[14:])}"
+        return f"{pair} ethertype {kind:#06x} {self._contents(data[14:])}"
+
+    # -- what a subclass may spell otherwise ----------------------------------------------------
 
     def _role(self, mac: bytes) -> str:
         return self.roles.get(mac) or mac.hex(":")
 
-    def _symbol(self, kind: str, value: int) -> str:
+    def _port(self, port: int) -> str:
+        return str(port)
+
+    def _wanted(self, tha: bytes) -> str:
+        """The target's MAC of a question: it names a MAC only where an entry is probed."""
+        return "" if tha == ZERO else f" for {self._role(tha)}"
+
+    def _contents(self, data: bytes) -> str:
+        """A length, and enough of the contents that no two payloads of a run look alike."""
+        return f"len={len(data)}" + (f" data={zlib.crc32(data):08x}" if data else "")
+
+    def _piece(self, payload: bytes, first: bool) -> str:
+        """A fragment's contents. Its checksum covers random numbers, so the L4 header of the first is left out."""
+        return f"size={len(payload)} {self._contents(payload[8:] if first else payload)}"
+
+    def _echo(self, ident: int, seq: int, data: bytes, size: int, quoted: bool) -> str:
+        return f"id={ident} seq={seq} " + (f"len={size}" if quoted else self._contents(data))
+
+    def _wrong(self, pseudo: bytes, payload: bytes, at: int) -> str:
+        """A wrong checksum; it stands at `at` of the payload."""
+        return " bad-checksum"
+
+    def _sack(self, value: bytes) -> str:
+        edges = struct.unpack(f"!{len(value) // 4}I", value)
+        return "sack=" + "/".join(self._sequence(edge) for edge in edges)
+
+    def _other_option(self, kind: int, value: bytes) -> str:
+        return f"{kind}={value.hex()}"
+
+    def _other_icmp(self, kind: int, code: int, rest: bytes) -> str:
+        return f"type={kind} code={code} rest={rest.hex()}"
+
+    def _exceeded(self, code: int) -> str:
+        return "ttl" if code == 0 else "reassembly"
+
+    # -- the same for all -----------------------------------------------------------------------
+
+    def _symbol(self, kind: str, value: int | bytes) -> str:
         """`frag1`: the first that was seen. The same value is the same symbol."""
         known = self._symbols.get((kind, value))
         if known is None:
@@ -86,8 +124,7 @@ class Normaliser:
         sha, spa, tha, tpa = arp[8:14], address(arp[14:18]), arp[18:24], address(arp[24:28])
         odd = "" if head == b"\0\1\x08\0\6\4" and len(arp) == 28 else f" odd({len(arp)}B)"
         if operation == 1:
-            target = "" if tha == ZERO else f" for {self._role(tha)}"
-            return f"ARP who-has {tpa}{target} tell {spa} ({self._role(sha)}){odd}"
+            return f"ARP who-has {tpa}{self._wanted(tha)} tell {spa} ({self._role(sha)}){odd}"
         if operation == 2:
             return f"ARP {spa} is-at {self._role(sha)} -> {tpa} ({self._role(tha)}){odd}"
         return f"ARP operation {operation}{odd}"
@@ -107,25 +144,25 @@ class Normaliser:
         if fragment & 0x3FFF:
             more = "+" if fragment & 0x2000 else ""
             place = f"fragment offset={(fragment & 0x1FFF) * 8}{more} proto={proto}"
-            # its checksum covers random numbers, so of the first fragment only what follows the L4 header is told
-            told = payload[8:] if fragment & 0x1FFF == 0 else payload
-            return f"{begin} id={self._symbol('frag', ip_id)}{df} {place} size={len(payload)} {payload_text(told)}{odd}"
+            piece = self._piece(payload, fragment & 0x1FFF == 0)
+            return f"{begin} id={self._symbol('frag', ip_id)}{df} {place} {piece}{odd}"
         if not quoted and proto in (6, 17) and not self._unsummed:
             pseudo = source + target + struct.pack("!BBH", 0, proto, len(payload))
             if checksum(pseudo + payload) and not (proto == 17 and payload[6:8] == b"\0\0"):
-                odd += " bad-checksum"
+                odd += self._wrong(pseudo, payload, 16 if proto == 6 else 6)
         size = total - ihl  # a quote holds less than the packet had
         ident = "x" if ip_id else "0"
         if proto == 6 and len(payload) >= (8 if quoted else 20):
             text, ident = self._tcp(payload, ip_id, size, quoted)
         elif proto == 17 and len(payload) >= 8:
             sport, dport, length = struct.unpack_from("!HHH", payload)
-            text = f"UDP {sport}>{dport} " + (f"len={length - 8}" if quoted else payload_text(payload[8:]))
+            text = f"UDP {self._port(sport)}>{self._port(dport)} "
+            text += f"len={length - 8}" if quoted else self._contents(payload[8:])
             text += "" if length == size else f" udp-length={length}"
         elif proto == 1 and len(payload) >= 8:
             text = self._icmp(payload, size, quoted)
         else:
-            text = f"proto={proto} size={size} {payload_text(payload)}"
+            text = f"proto={proto} size={size} {self._contents(payload)}"
         ident = "q" if quoted else ident
         tos_text = f" tos={tos:#04x}" if tos else ""
         return f"{begin} id={ident}{df}{tos_text} {text}{odd}"
@@ -135,26 +172,25 @@ class Normaliser:
         odd = " bad-checksum" if not quoted and not self._unsummed and checksum(payload) else ""
         if kind in (0, 8):
             name = "echo-request" if kind == 8 else "echo-reply"
-            data = f"len={size - 8}" if quoted else payload_text(payload[8:])
-            return f"ICMP {name} id={high} seq={low} {data}{odd}"
+            return f"ICMP {name} {self._echo(high, low, payload[8:], size - 8, quoted)}{odd}"
         quote = f" quote({len(payload) - 8}B)"
         if len(payload) >= 36:
             quote += f"{{{self._ipv4(payload[8:], quoted=True)}}}"
         if kind == 3 and code == 4:
             return f"ICMP frag-needed mtu={low}{quote}{odd}"
-        if kind == 3 and code in UNREACHABLE:
-            return f"ICMP {UNREACHABLE[code]}-unreachable{quote}{odd}"
-        if kind == 5:
+        if kind == 3 and code in self.unreachable:
+            return f"ICMP {self.unreachable[code]}-unreachable{quote}{odd}"
+        if kind == 5 and self.redirects:
             return f"ICMP redirect code={code} to {address(payload[4:8])}{quote}{odd}"
         if kind == 11:
-            return f"ICMP {'ttl' if code == 0 else 'reassembly'}-exceeded{quote}{odd}"
-        return f"ICMP type={kind} code={code} rest={payload[4:8].hex()}{quote}{odd}"
+            return f"ICMP {self._exceeded(code)}-exceeded{quote}{odd}"
+        return f"ICMP {self._other_icmp(kind, code, payload[4:8])}{quote}{odd}"
 
     def _tcp(self, payload: bytes, ip_id: int, size: int, quoted: bool) -> tuple[str, str]:
         """The segment's text and its IP ID's."""
         sport, dport, seq = struct.unpack_from("!HHI", payload)
         if len(payload) < 20:
-            return f"TCP {sport}>{dport} seq={self._sequence(seq)}", "q"
+            return f"TCP {self._port(sport)}>{self._port(dport)} seq={self._sequence(seq)}", "q"
         ack, offset, flags, window = struct.unpack_from("!IBBH", payload, 8)
         header = (offset >> 4) * 4
         known = seq in self._isns
@@ -163,11 +199,12 @@ class Normaliser:
         # a SYN that a rule rejected is seen in the quote only: near another connection's beginning it is by chance
         alone = bool(flags & SYN) and quoted and not known
         isn = None if alone else self._nearest(seq)
-        told_seq = self._symbol("seq", seq) if alone else self._sequence(seq)
+        shown_seq = self._symbol("seq", seq) if alone else self._sequence(seq)
         names = "".join(letter for bit, letter in FLAGS if flags & bit)
-        told_ack = self._sequence(ack) if flags & ACK else str(ack)
-        data = f"len={size - header}" if quoted else payload_text(payload[header:])
-        text = f"TCP {sport}>{dport} [{names}] seq={told_seq} ack={told_ack} win={window} {data}"
+        shown_ack = self._sequence(ack) if flags & ACK else str(ack)
+        data = f"len={size - header}" if quoted else self._contents(payload[header:])
+        ports = f"{self._port(sport)}>{self._port(dport)}"
+        text = f"TCP {ports} [{names}] seq={shown_seq} ack={shown_ack} win={window} {data}"
         if header > 20:
             text += f" <{','.join(self._options(payload[20:header]))}>"
         if struct.unpack_from("!H", payload, 18)[0]:
@@ -212,6 +249,5 @@ class Normaliser:
         if kind in OPTIONS:
             return f"{OPTIONS[kind]}={int.from_bytes(value)}"
         if kind == 5:
-            edges = struct.unpack(f"!{len(value) // 4}I", value)
-            return "sack=" + "/".join(self._sequence(edge) for edge in edges)
-        return {4: "sackOK", 8: "TS"}.get(kind, f"{kind}={value.hex()}")
+            return self._sack(value)
+        return {4: "sackOK", 8: "TS"}.get(kind) or self._other_option(kind, value)

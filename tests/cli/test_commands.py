@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,33 +12,17 @@ import yaml
 import emu.cli.running
 from emu.cli import main
 from emu.cli.inputs import qualified
+from emu.registry import Shelf
+from emu.report import run_views, sentence, views
+from small import MANIFESTS, head
 
-SCENARIO = """\
-apiVersion: emu/v1
-kind: Scenario
-metadata: {name: story}
-cluster: {nodes: 2}
-manifests: [web.yaml]
-steps:
+STEPS = """\
 - name: ask
   tcp: {from: default/client, to: "svc/web:80", send: hello}
   expect: {outcome: delivered, at: default/web}
 """
-MANIFEST = """\
-{apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-{apiVersion: v1, kind: ServiceAccount, metadata: {name: nobody}}
-"""
+SCENARIO = head("story", STEPS, "web.yaml")
+MANIFEST = f"{MANIFESTS}---\n{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: nobody}}}}\n"
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -149,6 +134,45 @@ def test_show_after_the_steps_of_a_scenario(capsys: Capsys) -> None:
 def test_show_a_pod(capsys: Capsys) -> None:
     assert main(["show", "routes", "default/client", "-f", "web.yaml"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "default via 10.244.1.1 dev eth0"
+
+
+def test_show_the_route_to_an_address(capsys: Capsys) -> None:
+    show = ["show", "routes", "default/client", "-f", "web.yaml", "--get"]
+    assert main([*show, "10.96.0.10"]) == 0
+    assert capsys.readouterr().out == "10.96.0.10 via 10.244.1.1 dev eth0 src 10.244.1.2 uid 0\n    cache\n"
+    assert main([*show, "10.244.1.2", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "dst": "10.244.1.2", "local": True, "dev": "lo", "prefsrc": "10.244.1.2", "uid": "0", "cache": "<local>",
+    }  # fmt: skip
+    assert main([*show, "10.244.1.9", "--from", "10.244.1.2", "--mark", "0x4000"]) == 0
+    assert capsys.readouterr().out.startswith("10.244.1.9 from 10.244.1.2 dev eth0 mark 0x4000 uid 0\n")
+    assert main(["show", "rules", "node-1", "-f", "web.yaml", "--get", "10.0.0.1"]) == 2
+    assert "--get asks for a route" in capsys.readouterr().err
+    assert main(["show", "routes", "node-1", "-f", "web.yaml", "--from", "10.0.0.1"]) == 2
+    assert main([*show, "10.0.0"]) == 2
+
+
+@pytest.mark.parametrize(("command", "shelf"), [("show", views), ("run", run_views), ("demo", run_views)])
+def test_the_help_lists_the_views(command: str, shelf: Shelf[Any], capsys: Capsys) -> None:
+    assert main([command, "--help"]) == 0
+    listed = " ".join(capsys.readouterr().out.partition("Views:")[2].split())
+    assert all(f"{name}: {sentence(shelf[name])}." in listed for name in shelf)
+
+
+def test_an_unknown_view_is_refused_before_anything_runs(capsys: Capsys, folder: Path) -> None:
+    assert main(["run", "story.yaml", "--view", "laddr"]) == 2
+    assert capsys.readouterr().err == "error: no view of a run is called 'laddr' (expected 'ladder'?)\n"
+    assert not (folder / "captures").exists()
+    assert main(["show", "sockets", "node-1", "-f", "story.yaml"]) == 2
+    assert "no view of a node is called 'sockets' (expected conntrack, counters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(run_views))
+def test_a_view_of_a_run_after_the_table(name: str, capsys: Capsys) -> None:
+    assert main(["run", "story.yaml", "-o", "out", "--view", name, "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert name == "table" or data[name]
+    assert data["exitStatus"] == 0
 
 
 def test_validate_counts_and_warns(capsys: Capsys, folder: Path) -> None:

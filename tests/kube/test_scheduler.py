@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import load_text
-from emu.kube.scheduler import schedule
+from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
 
 
@@ -31,8 +31,10 @@ def place(*texts: str) -> dict[str, str]:
     store = Store()
     for obj in load_text("".join(texts)).objects:
         store.put(obj)
-    schedule(store)
-    assert schedule(store) is False
+    scheduler = Scheduler(store)
+    scheduler.schedule()
+    assert scheduler.schedule() is False
+    assert Scheduler(store).schedule() is False
     found = {}
     for p in store.list(Pod):
         condition = p.condition("PodScheduled")
@@ -72,12 +74,13 @@ def test_a_waiting_pod_is_bound_once_there_is_room() -> None:
     store = Store()
     for obj in load_text(pod("a")).objects:
         store.put(obj)
-    assert schedule(store) is True
+    scheduler = Scheduler(store)
+    assert scheduler.schedule() is True
     [waiting] = store.list(Pod)
     assert (waiting.status.phase, waiting.spec.node_name) == ("Pending", "")
     for obj in load_text(node("n1")).objects:
         store.put(obj)
-    assert schedule(store) is True
+    assert scheduler.schedule() is True
     [bound] = store.list(Pod)
     condition = bound.condition("PodScheduled")
     assert condition is not None

@@ -6,9 +6,10 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
+from emu.twin.normalise import checksum
 from ladder_frames import Composer
 from ladder_lines import FOLDER, NAMES, Sighting, load, parse, per_tap, split_background
-from ladder_normalise import Normaliser, checksum
+from ladder_normalise import Ladder
 from ladder_setup import Port, Setup
 
 CLIENT_PORTS = range(40001, 40100)
@@ -41,7 +42,7 @@ def test_every_line_of_a_ladder_is_understood(name: str) -> None:
 def test_lines_to_frames_and_back(name: str) -> None:
     """Scapy builds each line's frame; the normaliser, which is plain struct code, must write the very same line."""
     setup = Setup(name)
-    compose, normalise = Composer(setup.macs()), Normaliser(setup.roles(), CLIENT_PORTS)
+    compose, normalise = Composer(setup.macs()), Ladder(setup.roles(), CLIENT_PORTS)
     for step in load(name):
         for seen in step.frames:
             assert normalise.render(compose.frame(seen.line)) == seen.line, (step.title, seen)
@@ -103,7 +104,7 @@ class TestNormaliser:
 
     def render(self, layer: object, **kwargs: object) -> str:
         frame = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="1.0.0.1", dst="1.0.0.2", id=7) / layer
-        return Normaliser(self.roles).render(bytes(frame))
+        return Ladder(self.roles).render(bytes(frame))
 
     def test_wrong_checksums_and_lengths_are_told(self) -> None:
         assert "bad-checksum" in self.render(UDP(sport=1, dport=2, chksum=1))
@@ -111,12 +112,12 @@ class TestNormaliser:
         assert "bad-checksum" in self.render(ICMP(chksum=1))
         assert "udp-length=99" in self.render(UDP(sport=1, dport=2, len=99))
         frame = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="1.0.0.1", dst="1.0.0.2", chksum=1)
-        assert "bad-ip-checksum" in Normaliser(self.roles).render(bytes(frame))
+        assert "bad-ip-checksum" in Ladder(self.roles).render(bytes(frame))
         good = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="1.0.0.1", dst="1.0.0.2") / UDP()
-        assert "length(30B, header says 28)" in Normaliser(self.roles).render(bytes(good) + b"\0\0")
+        assert "length(30B, header says 28)" in Ladder(self.roles).render(bytes(good) + b"\0\0")
 
     def test_symbols_by_first_appearance(self) -> None:
-        normalise = Normaliser(self.roles, known_ports=[40001])
+        normalise = Ladder(self.roles, known_ports=[40001])
         text = [
             normalise.render(bytes(Ether(src=f"02:00:00:00:00:0{mac}") / IP() / UDP(sport=sport, dport=40001)))
             for mac, sport in ((8, 50000), (9, 50001), (8, 50000))
@@ -125,7 +126,7 @@ class TestNormaliser:
         assert ["UDP port1>40001" in line for line in text] == [True, False, True]
 
     def test_sequence_numbers_wrap_and_survive_a_changed_port(self) -> None:
-        normalise = Normaliser(self.roles)
+        normalise = Ladder(self.roles)
         for sport, flags, seq, ip_id, want in (
             (1, "S", 0xFFFFFFFF, 0xFFFF, "id=r+0 TCP 1>80 [S] seq=0"),
             (2, "A", 5, 0, "id=0 TCP 2>80 [A] seq=6"),
@@ -142,7 +143,7 @@ class TestNormaliser:
         )
         assert "ICMP ttl-exceeded quote(28B)" in self.render(ICMP(type=11) / IP(src="1.0.0.1") / UDP())
         frame = Ether(src="02:00:00:00:00:01") / IP(src="1.0.0.1", dst="1.0.0.2", frag=185, flags="MF") / (b"x" * 8)
-        assert "id=frag1 fragment offset=1480+ proto=0 len=8" in Normaliser(self.roles).render(bytes(frame))
+        assert "id=frag1 fragment offset=1480+ proto=0 len=8" in Ladder(self.roles).render(bytes(frame))
 
     def test_checksum_is_rfc_1071(self) -> None:
         assert checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0x220D  # the RFC's own example

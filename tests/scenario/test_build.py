@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from emu.errors import InputError
 from emu.scenario.build import build, config
 from emu.scenario.script import load, load_text
 
@@ -65,3 +68,25 @@ def test_files_lie_beside_the_scenario(tmp_path: Path) -> None:
     cluster = build(load(story))
     assert list(cluster.pods) == ["default/one"]
     assert "br7" in cluster.nodes["node-1"].net.devices
+
+
+NODES = "---\n{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {podCIDR: 10.244.1.0/24}}\n---\n{apiVersion: v1, kind: Node, metadata: {name: b}, spec: {podCIDR: WANTED}}\n"
+
+
+@pytest.mark.parametrize(
+    ("cidr", "told"),
+    [
+        ("10.9.0.0/24", "podCIDR 10.9.0.0/24 lies outside podSubnet 10.244.0.0/16 (expected a part of 10.244.0.0/16)"),
+        ("10.244.1.128/25", "podCIDR 10.244.1.128/25 of b overlaps 10.244.1.0/24 of a (expected subnets that do not overlap)"),
+        ("10.244.2.1/24", '"10.244.2.1/24" has host bits set (expected 10.244.2.0/24)'),
+    ],
+)  # fmt: skip
+def test_a_declared_node_has_the_rules_of_a_configured_one(cidr: str, told: str) -> None:
+    """One check for both, and the place of the Node object."""
+    with pytest.raises(InputError) as wrong:
+        build(load_text(HEAD + NODES.replace("WANTED", cidr), "story.yaml"))
+    assert str(wrong.value) == f"story.yaml:6: node/b spec.podCIDR: {told}"
+    nodes = f"cluster: {{nodes: [{{name: a, podCIDR: 10.244.1.0/24}}, {{name: b, podCIDR: {cidr}}}]}}\n"
+    with pytest.raises(InputError) as wrong:
+        load_text(HEAD + nodes, "story.yaml")
+    assert str(wrong.value) == f"story.yaml:3: cluster.nodes[1].podCIDR: {told}"

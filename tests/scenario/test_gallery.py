@@ -12,8 +12,10 @@ import pytest
 from emu.capture.capture import Captured
 from emu.errors import InputError
 from emu.scenario.gallery import stories, story
-from emu.scenario.kinds import FLOWS, StoryLine
-from emu.scenario.run import HELD, Run, run, teller
+from emu.scenario.kinds import StoryLine
+from emu.scenario.run import HELD, Run, run
+from emu.scenario.steps import sending
+from emu.scenario.story import teller
 
 DATA = Path(__file__).parents[1] / "data" / "manifests"
 # What the gallery must have, and which numbered steps of the usual description each scenario shows.
@@ -76,7 +78,7 @@ def test_every_flow_expects_something_and_the_scenario_says_what_it_is_about(nam
     spec = ran(name).scenario.spec
     assert spec.metadata.name == name
     assert len(spec.metadata.description) > 80
-    assert [step.name for step in spec.steps if step.action in FLOWS and step.expect is None] == []
+    assert [step.name for step in spec.steps if step.action in sending() and step.expect is None] == []
     assert all(step.name for step in spec.steps)
 
 

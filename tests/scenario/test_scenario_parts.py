@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from emu.errors import InputError
 from emu.scenario.endpoints import Endpoint, endpoint
-from emu.scenario.kinds import ACTIONS, ScenarioPart
+from emu.scenario.kinds import ScenarioPart
+from emu.scenario.objects import object_key
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.schema import schema
-from emu.scenario.script import Scenario, load_text, object_key
+from emu.scenario.script import Scenario, load_text
+from emu.scenario.steps import in_order
 
 SECOND = 1_000_000_000
 HEAD = "apiVersion: emu/v1\nkind: Scenario\n"
@@ -105,8 +107,8 @@ def test_the_schema_has_every_action_and_agrees_with_what_is_read() -> None:
     described = schema()
     assert json.loads(json.dumps(described)) == described
     step = described["$defs"]["Step"]
-    assert [each["required"] for each in step["oneOf"]] == [[action] for action in ACTIONS]
-    assert set(ACTIONS) < set(step["properties"])
+    assert [each["required"] for each in step["oneOf"]] == [[action] for action in in_order()]
+    assert set(in_order()) < set(step["properties"])
     for name, part in described["$defs"].items():
         assert part["additionalProperties"] is False, name
     assert set(described["$defs"]["ScenarioPart"]["properties"]) == set(ScenarioPart.__struct_encode_fields__)

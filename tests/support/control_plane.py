@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from emu.kube.api.core import Condition, Node, NodeAddress, NodeStatus, Pod
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Object, ObjectMeta, replace
-from emu.kube.controllers import reconcile
-from emu.kube.scheduler import schedule
+from emu.kube.controllers import Controllers
+from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
 
 
@@ -16,7 +16,8 @@ class Plane:
     """A store with nodes n1, n2 ...; `settle` runs everything until nothing changes."""
 
     def __init__(self, nodes: int = 2, seed: int = 0) -> None:
-        self.store, self.seed = Store(seed), seed
+        self.store = Store(seed)
+        self.controllers, self.scheduler = Controllers(self.store, seed), Scheduler(self.store)
         self.held: set[str] = set()  # pods that never get ready
         self.addresses: dict[str, str] = {}
         for i in range(1, nodes + 1):
@@ -40,8 +41,8 @@ class Plane:
     def settle(self, passes: int = 100) -> int:
         for done in range(passes):
             before = self.store.version
-            reconcile(self.store, self.seed)
-            schedule(self.store)
+            self.controllers.reconcile()
+            self.scheduler.schedule()
             self.kubelet()
             if self.store.version == before:
                 return done

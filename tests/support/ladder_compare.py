@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from emu.twin.compare import Sight, frames
 from ladder_drive import CLIENT_PORTS, SCENARIOS, Drive, Step, World
-from ladder_lines import Sighting, per_namespace, per_tap, split_background
+from ladder_lines import Sighting, per_tap, split_background
 from ladder_lines import Step as Measured
-from ladder_normalise import Normaliser
+from ladder_normalise import Ladder
 
 
 @dataclass
@@ -37,7 +38,7 @@ def perform(world: World, measured: list[Measured]) -> list[Done]:
 def play(world: World, steps: Sequence[Step], tables: Sequence[Iterable[tuple[str, str]]]) -> list[Done]:
     """Any steps in any world, and the tables wanted after each. After a step that raised, the others are not done."""
     drive = Drive(world)
-    normalise = Normaliser(world.setup.roles(), CLIENT_PORTS)
+    normalise = Ladder(world.setup.roles(), CLIENT_PORTS)
     played: list[Done] = []
     for step, wanted in zip(steps, tables, strict=True):
         done = Done()
@@ -61,48 +62,36 @@ def play(world: World, steps: Sequence[Step], tables: Sequence[Iterable[tuple[st
 
 
 def compare_frames(kernel: list[Sighting], here: list[Sighting]) -> str:
-    """Nothing, or both sequences of the interface that differs first, and the whole road as it was here.
+    """Nothing, or both sequences of the interface that differs first (the twin's comparison), and the whole walk as it
+    was here. Timers' frames count, in any order.
 
-    On lo a kernel leaves checksums to a device that never comes; emu's are always full.
+    On lo a kernel leaves checksums to a device, and lo is none; emu's are always full.
     """
     kernel = [
         seen._replace(line=re.sub(" (bad|partial)-checksum", "", seen.line)) if seen.tap.endswith(":lo") else seen
         for seen in kernel
     ]
+    orders = {"order": ", the order of its interfaces"}
+    wrong = [
+        side_by_side(f"{found.where.replace('/', ':')}{orders.get(found.what, '')}", found.kernel, found.emu)
+        for found in frames(_sights(kernel), _sights(here))
+    ]
     theirs, ours = per_tap(kernel), per_tap(here)
-    wrong: list[tuple[int, str]] = []
     for tap in sorted(theirs.keys() | ours.keys()):
-        want, want_aside = split_background(theirs.get(tap, []))
-        have, have_aside = split_background(ours.get(tap, []))
-        if want != have:
-            same = next(i for i, (a, b) in enumerate(zip_longest(want, have)) if a != b)
-            # of several interfaces the one is shown whose difference came first on the kernel's road
-            places = [i for i, seen in enumerate(kernel) if seen.tap == tap]
-            wrong.append((places[same] if same < len(places) else len(kernel), side_by_side(tap, want, have)))
-        elif Counter(want_aside) != Counter(have_aside):
-            text = side_by_side(f"{tap} (probes, in any order)", sorted(want_aside), sorted(have_aside))
-            wrong.append((len(kernel), text))
-    if not wrong:
-        wrong = [(0, text) for text in disorder(kernel, here)]
+        want, have = split_background(theirs.get(tap, []))[1], split_background(ours.get(tap, []))[1]
+        if Counter(want) != Counter(have):
+            wrong.append(side_by_side(f"{tap} (probes, in any order)", sorted(want), sorted(have)))
     if not wrong:
         return ""
-    road = "\n".join(f"  {seen.tap:<14} {seen.direction:<8} {seen.line}" for seen in here)
-    return f"{len(wrong)} places differ; first {min(wrong)[1]}\nThe road here:\n{road}"
+    walk = "\n".join(f"  {seen.tap:<14} {seen.direction:<8} {seen.line}" for seen in here)
+    return f"{len(wrong)} places differ; first {wrong[0]}\nThe road here:\n{walk}"
 
 
-def disorder(kernel: list[Sighting], here: list[Sighting]) -> Iterator[str]:
-    """Namespaces whose interfaces have the right frames each, but one after another in another order.
-
-    Between namespaces the order is only nearly the kernel's (each was captured by itself), within one it is.
-    """
-    theirs, ours = per_namespace(kernel), per_namespace(here)
-    for namespace in theirs:
-        want, have = split_background(theirs[namespace])[0], split_background(ours[namespace])[0]
-        if want != have:
-            yield side_by_side(f"{namespace}, the order of its interfaces", want, have)
+def _sights(seen: list[Sighting]) -> list[Sight]:
+    return [Sight(each.tap.replace(":", "/"), each.direction, each.line) for each in seen]
 
 
-def side_by_side(title: str, kernel: list[str], here: list[str]) -> str:
+def side_by_side(title: str, kernel: Sequence[str], here: Sequence[str]) -> str:
     lines = [f"{title}:"]
     for want, have in zip_longest(kernel, here):
         if want == have:

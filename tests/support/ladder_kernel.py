@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from emu.twin.normalise import checksum
 from ladder_drive import Address, Seen
-from ladder_normalise import checksum
 from ladder_setup import Port, Setup
 
 SOL_PACKET, PACKET_RX_RING, PACKET_VERSION, TPACKET_V2 = 263, 5, 10, 1

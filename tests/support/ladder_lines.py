@@ -2,7 +2,7 @@
 
 A ladder is text: `## title` begins a step; then one line a frame and tap (time, `namespace:device`, direction, frame),
 between them the application's calls (no tap), after them the tables (`-- n1: conntrack` and indented lines).
-Knows nothing of the emulator.
+Knows the emulator's twin only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from emu.twin.compare import background
+
 FOLDER = Path(__file__).parents[1] / "reference" / "ladders"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.txt")))
 
@@ -20,8 +22,6 @@ _FRAME = re.compile(r" *(\d+\.\d{3})  (\S+:\S+) +(in|out|in-other) +(\[.+)")
 _CALL = re.compile(r" *(\d+\.\d{3}) {8,}(\S.*)")
 _TABLE = re.compile(r"   -- (\S+): (\S.*)")
 _ENTRY = re.compile(r"      (\S.*)")
-_PROBE = re.compile(r"\[(\S+)>(\S+)\] ARP who-has (\S+) tell ")
-_ANSWER = re.compile(r"\[\S+>(\S+)\] ARP (\S+) is-at ")
 
 
 class Sighting(NamedTuple):
@@ -89,29 +89,10 @@ def per_tap(frames: list[Sighting]) -> dict[str, list[str]]:
     return dict(taps)
 
 
-def per_namespace(frames: list[Sighting]) -> dict[str, list[str]]:
-    """Each namespace's sequence of `tap direction line`: one capture saw all its taps, so this order is the kernel's."""
-    namespaces: dict[str, list[str]] = defaultdict(list)
-    for seen in frames:
-        namespaces[seen.tap.split(":")[0]].append(f"{seen.tap:<14} {seen.direction:<8} {seen.line}")
-    return dict(namespaces)
-
-
 def split_background(lines: list[str]) -> tuple[list[str], list[str]]:
-    """One tap's or namespace's lines, as (the road's, the timers').
-
-    A timer's frame is a unicast who-has (the probe of a neighbour in state PROBE) or the answer to one: an is-at whose
-    last who-has, by asker and address, was a probe.
-    """
-    road: list[str] = []
-    background: list[str] = []
-    probing: dict[tuple[str, str], bool] = {}
-    for line in lines:
-        aside = False
-        if match := _PROBE.search(line):
-            aside = match[2] != "bcast"
-            probing[match[1], match[3]] = aside
-        elif match := _ANSWER.search(line):
-            aside = probing.get((match[1], match[2]), False)
-        (background if aside else road).append(line)
-    return road, background
+    """One tap's or namespace's lines, as (the walk's, the timers'): see `emu.twin.compare.background`."""
+    walk: list[str] = []
+    timers: list[str] = []
+    for aside, line in background(lines):
+        (timers if aside else walk).append(line)
+    return walk, timers

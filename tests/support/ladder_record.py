@@ -1,4 +1,4 @@
-"""Records the cases on this machine's kernel: `python tests/support/ladder_record.py [CASE..]`, as root, on the kernel to be recorded."""
+"""Records the cases on this machine's kernel: `tools/golden case [NAME...]`, as root, on the kernel to be recorded."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from socket import inet_aton
 from typing import Any, NamedTuple
 
+from emu.twin.normalise import checksum
 from ladder_drive import (
     MS,
     SECOND,
@@ -20,7 +21,6 @@ from ladder_drive import (
     named,
     tcp,
 )
-from ladder_normalise import checksum
 from ladder_setup import Setup
 
 

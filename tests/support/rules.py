@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from emu.clock import Clock
+from emu.clock import Clock, Draws
 from emu.kernel.netfilter.conn import IP_CT_UNTRACKED, Conn, Tuple5
 from emu.kernel.netfilter.hooks import HOOK_NAMES, Hooks, HookState, Verdict
 from emu.kernel.netfilter.save import parse_restore
@@ -51,6 +51,9 @@ class FakeNetns:
     def __post_init__(self) -> None:
         self.hooks = Hooks(self)
         self.tables = Tables(self.hooks)
+
+    def random(self, purpose: str) -> Draws:
+        return self.clock.random(f"{purpose}/{self.name}")
 
     def addr_type(self, addr: int) -> str:
         if addr in self.local or addr >> 24 == 127:

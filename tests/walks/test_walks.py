@@ -1,10 +1,11 @@
 """The expected walk of each gallery scenario as text: what became of each flow, and every hop of a step's first flow.
 
-The texts are golden: `python tests/walks/test_walks.py` writes them anew, for people to read the difference.
+The texts are golden: `tools/golden walks` writes them anew, for people to read the difference.
 """
 
 from __future__ import annotations
 
+import sys
 from difflib import unified_diff
 from pathlib import Path
 
@@ -49,5 +50,5 @@ def test_every_text_has_its_scenario() -> None:
 
 
 if __name__ == "__main__":
-    for scenario in stories():
+    for scenario in sys.argv[1:] or stories():
         (FOLDER / f"{scenario}.txt").write_text(walks(scenario), encoding="utf-8")

@@ -303,9 +303,11 @@ class Bridge(Device):
             if fact is None:
                 fact = self._flood_facts[number] = Bridged(self.name, flooded=number)
             frame.trail.append(fact)
+        waiting = len(self.clock.backlog)
         for port in targets[:-1]:
             port.forward(self.copy(frame), ingress)
         targets[-1].forward(frame, ingress)
+        self.clock.together(waiting)
 
     def xmit(self, frame: Frame) -> None:
         """A frame of the namespace's own stack leaves by the bridge interface (br_dev_xmit)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from emu.clock import Clock
+from emu.clock import Clock, Draws
 from emu.wire.frame import Frame
 
 PRE_ROUTING, LOCAL_IN, FORWARD, LOCAL_OUT, POST_ROUTING = range(5)
@@ -26,6 +26,10 @@ class Netns(Protocol):
 
     name: str
     clock: Clock
+
+    def random(self, purpose: str) -> Draws:
+        """The namespace's own random source of one purpose."""
+        ...
 
     def addr_type(self, addr: int) -> str:
         """LOCAL, BROADCAST, MULTICAST, UNICAST, BLACKHOLE, UNREACHABLE ... as `fib` knows it (RTN_*)."""

@@ -7,6 +7,7 @@ routing (net/netfilter/nf_nat_core.c, nf_nat_proto.c, nf_nat_masquerade.c).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from emu.kernel.netfilter.conn import (
@@ -55,6 +56,9 @@ _NETFILTER_DROP = "NETFILTER_DROP"
 _REDIRECT = 5
 
 
+NatListener = Callable[[Frame, Natted], None]
+
+
 class NatTables(Protocol):
     """What `Nat` asks of the namespace's rule tables."""
 
@@ -66,7 +70,7 @@ class NatTables(Protocol):
 def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict:
     """nf_nat_setup_info: fix one half (MANIP_SRC or MANIP_DST) of the frame's connection, which is not confirmed yet.
 
-    Draws a port from the clock's source "nat" if the wanted one is taken. A half is decided once; doing it
+    Draws a port from the namespace's source "nat" if the wanted one is taken. A half is decided once; doing it
     again is the kernel's warning and drop. None accepts.
     """
     conn: Conn | None = frame.ct
@@ -76,7 +80,7 @@ def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict
         return Drop(_NETFILTER_DROP, conn)
     now = inverse(conn.reply)
     if now is not None:
-        new = unique_tuple(now, conn, manip, span, state.net.clock.random("nat"))
+        new = unique_tuple(now, conn, manip, span, state.net.random("nat"))
         reply = inverse(new)
         if new != now and reply is not None:
             conn.reply = reply
@@ -120,6 +124,7 @@ def _prepare(conn: Conn, manip: int) -> None:
     nat = conn.nat
     if nat is None:
         nat = conn.nat = [None] * 4
+        conn.nat_flows = [-1, -1]
 
     def half(direction: int, which: int, kind: str) -> Manip:
         before, after = (orig, new) if direction == 0 else (reply, back)
@@ -153,11 +158,16 @@ def _rewrite(frame: Frame, half: Manip, manip: int) -> None:
 
 
 class Nat:
-    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice."""
+    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice.
 
-    def __init__(self, hooks: Hooks, tables: NatTables) -> None:
+    `listeners` are called with the first packet of each flow that a half of a connection rewrites in the direction of
+    its opener, and the fact.
+    """
+
+    def __init__(self, hooks: Hooks, tables: NatTables, listeners: Sequence[NatListener] = ()) -> None:
         self._hooks = hooks
         self._tables = tables
+        self._listeners = listeners
         self.enabled = False
 
     def enable(self) -> None:
@@ -192,6 +202,10 @@ class Nat:
             return Drop(_NETFILTER_DROP, conn)
         old = frame.dst
         _rewrite(frame, half, manip)
+        if not frame.ctdir and conn.nat_flows[manip] != frame.flow:
+            conn.nat_flows[manip] = frame.flow
+            for listener in self._listeners:
+                listener(frame, half[2])
         if frame.dst != old:
             if hook == PRE_ROUTING:
                 frame.route = None

@@ -22,7 +22,7 @@ _M32 = 0xFFFFFFFF
 
 
 class Draws(Protocol):
-    """A source of random numbers: the clock's, of purpose "nat"."""
+    """A source of random numbers: the namespace's, of purpose "nat"."""
 
     def randrange(self, stop: int, /) -> int: ...
 

@@ -37,14 +37,14 @@ RESET = Born("the kernel resets: nobody wants this segment")
 class Tcp:
     """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
 
-    __slots__ = ("_config", "connections", "fact", "net", "ports", "random", "secret", "template")
+    __slots__ = ("_config", "connections", "fact", "net", "ports", "_random", "_secret", "template")
 
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.ports = Ports(net, "tcp")
         self.connections: dict[Key, TcpSocket] = {}
-        self.random = net.clock.random(f"tcp/{net.name}")
-        self.secret = self.random.randbytes(16)
+        self._random = net.clock.random(f"tcp/{net.name}")
+        self._secret = b""
         self.template = craft.template("tcp")
         self.fact = told(net, "a TCP socket")
         self._config: TcpConfig | None = None
@@ -69,9 +69,20 @@ class Tcp:
         """secure_tcp_ts_off: one for each pair of hosts, so that timestamps only grow from connection to connection."""
         return self._hash(addr, peer)
 
+    def draw_ident(self) -> int:
+        """Where the IP identification of a new connection begins."""
+        self._key()  # the secret is the first draw
+        return self._random.randrange(0x10000)
+
+    def _key(self) -> bytes:
+        """The secret of the hashes (net_secret_init), drawn when a connection needs it first."""
+        if not self._secret:
+            self._secret = self._random.randbytes(16)
+        return self._secret
+
     def _hash(self, *words: int) -> int:
         data = b"".join(word.to_bytes(4, "big") for word in words)
-        return int.from_bytes(blake2s(data, key=self.secret, digest_size=4).digest(), "big")
+        return int.from_bytes(blake2s(data, key=self._key(), digest_size=4).digest(), "big")
 
     def mss(self, route: Route) -> int:
         """What we announce: the route's MTU (before any DNAT) less 40."""
@@ -162,8 +173,8 @@ class Tcp:
     def _deliver(self, frame: Frame) -> None:
         net = self.net
         net.delivered += 1
-        if net.on_delivered is not None:
-            net.on_delivered(frame, self.fact)
+        for listener in net.delivery_listeners:
+            listener(frame, self.fact)
 
     def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
         """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""
@@ -177,7 +188,7 @@ class Tcp:
             (frame.src, frame.sport),
             listener,
         )
-        child.ident = self.random.randrange(0x10000)
+        child.ident = self.draw_ident()
         child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(

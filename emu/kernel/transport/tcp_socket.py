@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from emu.clock import Draws, Timer
+from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
@@ -41,7 +41,8 @@ class TcpTable(Protocol):
     net: Netns
     ports: Ports
     connections: dict[Key, TcpSocket]
-    random: Draws
+
+    def draw_ident(self) -> int: ...
 
     def config(self) -> TcpConfig: ...
 
@@ -137,7 +138,7 @@ class TcpSocket:
             raise SocketError(errno.EADDRNOTAVAIL)
         self.addr, self.remote = source, (dst, dport)
         tcp.connections[key] = self
-        self.ident = tcp.random.randrange(0x10000)
+        self.ident = tcp.draw_ident()
         self.endpoint, segments = TcpEndpoint.connect(
             tcp.config(),
             tcp.mss(route),

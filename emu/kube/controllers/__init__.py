@@ -1,10 +1,16 @@
-"""The controllers: from what is declared to what follows from it, one file each, each a function of the store.
+"""The controllers: from what is declared to what follows from it, one file each, each a function of the store and of keys.
 
-A pass looks at everything and changes what differs; passes are repeated until nothing changes. Pods are bound by
-the scheduler and brought up by the kubelet between passes. Must not know either, nor any packet.
+`concerned(store, old, new)` gives the keys that a change concerns, `reconcile(store, ..., keys)` looks at these objects
+and changes what differs; one that nothing concerns is not looked at. Passes are repeated until nothing changes. Pods
+are bound by the scheduler and brought up by the kubelet between passes. Must not know either, nor any packet.
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any
 
 from emu.errors import InputError
 from emu.kube.api.apps import Deployment, ReplicaSet, StatefulSet
@@ -23,29 +29,116 @@ from emu.kube.store import Store
 from emu.wire.addr import Prefix
 
 SERVICE_SUBNET = Prefix.parse("10.96.0.0/12")
-_IN_ORDER = (deployment, replicaset, statefulset, daemonset)
+_WORKLOADS = {
+    "deployment": deployment,
+    "replicaset": replicaset,
+    "statefulset": statefulset,
+    "daemonset": daemonset,
+}
+_SLICES = {"endpointslice": endpointslice, "endpointslicemirroring": endpointslicemirroring}
+Concerned = Callable[[Store, Object | None, Object | None], Iterable[Key]]
 
 
-def reconcile(store: Store, seed: int = 0, *, service_subnet: Prefix = SERVICE_SUBNET, slices: bool = True) -> bool:
-    """One pass of every controller; returns whether anything changed. Raises InputError for impossible addresses.
+class Queue:
+    """The keys that one controller has to look at: a key is there once, however often it was concerned.
 
-    The seed decides pod suffixes, Service addresses and node ports, each by the object's own name. Without `slices`
-    the EndpointSlices are left as they are.
+    `looked_at` counts the keys that were handed out, in all.
     """
-    before = store.version
-    garbage.reconcile(store)
-    services.reconcile(store, seed, service_subnet)
-    for controller in _IN_ORDER:
-        controller.reconcile(store, seed)
-    if slices:
-        reconcile_slices(store, seed)
-    return store.version != before
+
+    def __init__(
+        self, store: Store, watches: Collection[str], concerned: Concerned, reconcile: Callable[[Collection[Key]], None]
+    ) -> None:
+        """`watches` are the kinds whose changes may concern it, in lower case; none means all."""
+        self.keys: set[Key] = set()
+        self.looked_at = 0
+        self.watches = watches
+        self._store, self._concerned, self._reconcile = store, concerned, reconcile
+        self.add_all()
+
+    def add_all(self) -> None:
+        """As if every object had just come."""
+        for obj in self._store:
+            if not self.watches or obj.key.kind in self.watches:
+                self.heard(None, obj)
+
+    def heard(self, old: Object | None, new: Object | None) -> None:
+        self.keys.update(self._concerned(self._store, old, new))
+
+    def run(self) -> None:
+        """Look at them; where that fails, they stay. Raises InputError."""
+        if not self.keys:
+            return
+        keys, self.keys = self.keys, set()
+        self.looked_at += len(keys)
+        try:
+            self._reconcile(keys)
+        except InputError:
+            self.keys |= keys
+            raise
 
 
-def reconcile_slices(store: Store, seed: int = 0) -> None:
-    """One pass of the two controllers that make EndpointSlices."""
-    endpointslice.reconcile(store, seed)
-    endpointslicemirroring.reconcile(store, seed)
+class Controllers:
+    """The controllers of one store, each with its queue. They have not looked at anything yet.
+
+    The seed decides pod suffixes, Service addresses and node ports, each by the object's own name.
+    """
+
+    def __init__(self, store: Store, seed: int = 0, *, service_subnet: Prefix = SERVICE_SUBNET) -> None:
+        self.store = store
+        address = partial(services.reconcile, store, seed, service_subnet)
+        self.queues = {
+            "garbage": Queue(store, (), garbage.concerned, partial(garbage.reconcile, store)),
+            "services": Queue(store, services.WATCHES, services.concerned, address),
+        } | {name: self._queue(part, seed) for name, part in _WORKLOADS.items()}
+        self.slices = {name: self._queue(part, seed) for name, part in _SLICES.items()}
+        self._by_kind: dict[str, list[Queue]] = {}
+        self.close = store.follow(self._heard)
+        """Follow the store no longer."""
+
+    def _queue(self, part: Any, seed: int) -> Queue:
+        return Queue(self.store, part.WATCHES, part.concerned, partial(part.reconcile, self.store, seed))
+
+    def _heard(self, old: Object | None, new: Object | None) -> None:
+        obj = new or old
+        assert obj is not None
+        for queue in self._by_kind.get(obj.kind) or self._watching(obj.kind):
+            queue.heard(old, new)
+
+    def _watching(self, kind: str) -> list[Queue]:
+        """The queues that watch a kind."""
+        found = self._by_kind[kind] = [
+            each
+            for each in (*self.queues.values(), *self.slices.values())
+            if not each.watches or kind.lower() in each.watches
+        ]
+        return found
+
+    @property
+    def looked_at(self) -> Counter[str]:
+        """How many objects each controller has looked at until now."""
+        return Counter({name: queue.looked_at for name, queue in (self.queues | self.slices).items()})
+
+    def look_at_all(self) -> None:
+        """Have every controller look at all of its objects in the next pass."""
+        for queue in (*self.queues.values(), *self.slices.values()):
+            queue.add_all()
+
+    def reconcile(self, *, slices: bool = True) -> bool:
+        """One pass of every controller; returns whether anything changed. Raises InputError for impossible addresses.
+
+        Without `slices` the EndpointSlices are left as they are.
+        """
+        before = self.store.version
+        for queue in self.queues.values():
+            queue.run()
+        if slices:
+            self.reconcile_slices()
+        return self.store.version != before
+
+    def reconcile_slices(self) -> None:
+        """One pass of the two controllers that make EndpointSlices."""
+        for queue in self.slices.values():
+            queue.run()
 
 
 def scale(store: Store, key: Key, replicas: int) -> Object:

@@ -6,30 +6,47 @@ Must not know the scheduler: the controller names the node.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from emu.kube.api.apps import DaemonSet, WorkloadStatus
 from emu.kube.api.core import Node, Pod
-from emu.kube.api.meta import replace, selects
+from emu.kube.api.meta import Key, Object, replace, selects
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
 
 _REVISION = "controller-revision-hash"
 
 
-def reconcile(store: Store, seed: int) -> None:
+WATCHES = ("daemonset", "pod", "node")
+
+
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The DaemonSet that changed, or whose pod did; all of them where a node came, went or has other labels."""
+    for obj in pods.ends(old, new):
+        if isinstance(obj, DaemonSet):
+            yield obj.key
+        elif isinstance(obj, Pod):
+            yield from pods.controllers(store, DaemonSet, obj)
+    if isinstance(new or old, Node) and (old is None or new is None or old.metadata.labels != new.metadata.labels):
+        yield from (each.key for each in store.list(DaemonSet))
+
+
+def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
     """Make a pod where one is missing, delete those that are too many; renew outdated ones one at a time."""
-    owned = pods.by_controller(store, Pod)
-    nodes = store.list(Node)
-    for ds in store.list(DaemonSet):
+    owned = store.index(Pod, pods.controller_of)
+    found = [(each, owned.of(each.metadata.uid)) for each in store.found(DaemonSet, keys)]
+    nodes = store.list(Node) if found else []
+    for ds, own in found:
         template = ds.spec.template
         revision = names.template_hash(template)
-        wanted = [
-            n.name
+        wanted = {
+            n.name: None
             for n in nodes
             if selects(template.spec.node_selector, n.metadata.labels) and template.spec.node_name in ("", n.name)
-        ]
-        leaving = {pod.spec.node_name for pod in owned[ds.metadata.uid] if pod.terminating}
+        }
+        leaving = {pod.spec.node_name for pod in own if pod.terminating}
         mine: dict[str, Pod] = {}
-        for pod in pods.active(owned[ds.metadata.uid]):
+        for pod in pods.active(own):
             if pod.spec.node_name in wanted and pod.spec.node_name not in mine:
                 mine[pod.spec.node_name] = pod
             else:

@@ -5,20 +5,40 @@ Progress of a rolling update is counted in ready pods; there are no deadlines. M
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from emu.kube.api.apps import Deployment, ReplicaSet, ReplicaSetSpec, WorkloadStatus
 from emu.kube.api.core import PodTemplateSpec
-from emu.kube.api.meta import ObjectMeta, owned_by, replace
+from emu.kube.api.meta import Key, Object, ObjectMeta, owned_by, replace
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
 
 _HASH = "pod-template-hash"
 
 
-def reconcile(store: Store, seed: int) -> None:
-    """Bring every Deployment one step forward. Names come from the template, so the seed does not matter."""
-    owned = pods.by_controller(store, ReplicaSet)
-    for deployment in store.list(Deployment):
-        sets = pods.adopt(store, deployment, deployment.spec.selector, owned[deployment.metadata.uid], owned[""])
+WATCHES = ("deployment", "replicaset")
+
+
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The Deployment that changed, or whose ReplicaSet did, and those that select a ReplicaSet that none controls."""
+    for obj in pods.ends(old, new):
+        if isinstance(obj, Deployment):
+            yield obj.key
+        elif isinstance(obj, ReplicaSet):
+            yield from pods.controllers(store, Deployment, obj)
+            yield from pods.selecting(store, Deployment, obj)
+
+
+def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
+    """Bring these Deployments one step forward. Names come from the template, so the seed does not matter."""
+    owned = store.index(ReplicaSet, pods.controller_of)
+    found = [
+        (each, owned.of(each.metadata.uid), pods.orphans(store, ReplicaSet, each))
+        for each in store.found(Deployment, keys)
+    ]
+    taken: set[Key] = set()
+    for deployment, own, orphans in found:
+        sets = pods.adopt(store, deployment, deployment.spec.selector, own, orphans, taken)
         name = f"{deployment.name}-{names.template_hash(deployment.spec.template)}"
         new = next((rs for rs in sets if rs.name == name or _template(rs) == deployment.spec.template), None)
         old = [rs for rs in sets if rs is not new]

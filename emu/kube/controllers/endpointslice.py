@@ -7,6 +7,7 @@ looked up pod by pod, so one Service may have slices with different ports. Must 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from emu.kube.api.core import Node, Pod, Service, ServicePort
 from emu.kube.api.discovery import (
@@ -17,57 +18,76 @@ from emu.kube.api.discovery import (
     EndpointSlicePort,
     ObjectReference,
 )
-from emu.kube.api.meta import selects
-from emu.kube.controllers.slices import Wanted, pack
-from emu.kube.store import Store
+from emu.kube.api.meta import Key, Object, selects
+from emu.kube.controllers.pods import ends, node_of
+from emu.kube.controllers.slices import Wanted, pack, service_of
+from emu.kube.store import Label, Store, labels_of
 
 MANAGER = "endpointslice-controller.k8s.io"
 _HEADLESS = "service.kubernetes.io/headless"
 
-PodIndex = dict[tuple[str, str, str], list[Pod]]
-"""Pods by namespace and one label pair."""
+
+WATCHES = ("service", "pod", "node", "endpointslice")
 
 
-def reconcile(store: Store, seed: int) -> None:
-    """Bring the slices of every Service up to date."""
-    index: PodIndex = defaultdict(list)
-    for pod in store.list(Pod):
-        if (pod.status.pod_ip or pod.status.pod_ips) and not pod.finished:
-            for name, value in pod.metadata.labels.items():
-                index[pod.namespace, name, value].append(pod)
-    nodes = {n.name: n for n in store.list(Node)}
-    slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
-    for found in store.list(EndpointSlice):
-        if found.metadata.labels.get(MANAGED_BY) == MANAGER:
-            slices[found.namespace, found.service_name].append(found)
-    for service in store.list(Service):
-        existing = slices[service.namespace, service.name]
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The Services whose slices may change with an object: those that select a pod, or one on a node that came, went or
+    moved to another zone; the Service itself, and the Service of a slice of ours."""
+    for obj in ends(old, new):
+        if isinstance(obj, Pod):
+            yield from _selecting(store, obj)
+        elif isinstance(obj, Service):
+            yield obj.key
+        elif isinstance(obj, EndpointSlice) and obj.metadata.labels.get(MANAGED_BY) == MANAGER:
+            yield Key("service", obj.namespace, obj.service_name)
+    before, after = (each if isinstance(each, Node) else None for each in (old, new))
+    node = after or before
+    if node is not None and (before is None or after is None or before.zone != after.zone):
+        for pod in store.index(Pod, node_of).of(node.name):
+            yield from _selecting(store, pod)
+
+
+def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
+    """Bring the slices of these Services up to date."""
+    slices = store.index(EndpointSlice, service_of)
+    # all of them as they are before the first one acts
+    found = [(each, slices.of((MANAGER, each.namespace, each.name))) for each in store.found(Service, keys)]
+    for service, existing in found:
         if service.spec.type == "ExternalName":
-            for found in existing:
-                store.delete(found.key)
+            for each in existing:
+                store.delete(each.key)
         elif service.spec.selector:
             labels = {k: v for k, v in service.metadata.labels.items() if k != _HEADLESS}
             if service.spec.headless:
                 labels[_HEADLESS] = ""
-            pack(store, service, MANAGER, labels, existing, _wanted(service, index, nodes), seed)
+            pack(store, service, MANAGER, labels, existing, _wanted(store, service), seed)
 
 
-def _wanted(service: Service, index: PodIndex, nodes: dict[str, Node]) -> Wanted:
+def selector_of(service: Service) -> tuple[Label, ...]:
+    """One pair of a Service's selector, with the namespace."""
+    return tuple((service.namespace, *pair) for pair in [*service.spec.selector.items()][:1])
+
+
+def _selecting(store: Store, pod: Pod) -> Iterator[Key]:
+    """The Services whose selector matches a pod."""
+    index = store.index(Service, selector_of)
+    for word in labels_of(pod):
+        for service in index.of(word):
+            if selects(service.spec.selector, pod.metadata.labels):
+                yield service.key
+
+
+def _wanted(store: Store, service: Service) -> Wanted:
     wanted: Wanted = defaultdict(list)
-    for pod in _selected(service, index):
-        node = nodes.get(pod.spec.node_name)
+    for pod in store.list(Pod, service.namespace, service.spec.selector):
+        if not (pod.status.pod_ip or pod.status.pod_ips) or pod.finished:
+            continue
+        node = store.get(Node, "", pod.spec.node_name)
         if node is None and not service.spec.publish_not_ready_addresses:
             continue
         ports = tuple(p for p in (_resolve(port, pod) for port in service.spec.ports) if p is not None)
         wanted["IPv4", ports].append(_endpoint(service, pod, node))
     return wanted
-
-
-def _selected(service: Service, index: PodIndex) -> list[Pod]:
-    """The Service's pods, found by whichever pair of its selector the fewest pods have."""
-    selector = service.spec.selector
-    few = min((index.get((service.namespace, k, v), []) for k, v in selector.items()), key=len)
-    return [p for p in few if selects(selector, p.metadata.labels)]
 
 
 def _resolve(port: ServicePort, pod: Pod) -> EndpointSlicePort | None:

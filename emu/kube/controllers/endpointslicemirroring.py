@@ -6,11 +6,14 @@ As pkg/controller/endpointslicemirroring. Must not know pods.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 from emu.kube.api.core import EndpointAddress, Endpoints, Service
 from emu.kube.api.discovery import MANAGED_BY, Endpoint, EndpointConditions, EndpointSlice, EndpointSlicePort
-from emu.kube.controllers.slices import Wanted, pack
+from emu.kube.api.meta import Key, Object
+from emu.kube.controllers.pods import ends
+from emu.kube.controllers.slices import Wanted, pack, service_of
 from emu.kube.store import Store
 
 MANAGER = "endpointslicemirroring-controller.k8s.io"
@@ -18,13 +21,26 @@ _SKIP = "endpointslice.kubernetes.io/skip-mirror"
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
 
 
-def reconcile(store: Store, seed: int) -> None:
-    """Bring the mirrored slices up to date; those of Endpoints that are no longer mirrored go."""
+WATCHES = ("endpoints", "service", "endpointslice")
+
+
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The Endpoints that changed, that bear the name of a Service that did, or that a slice of ours mirrors."""
+    for obj in ends(old, new):
+        if isinstance(obj, Endpoints | Service):
+            yield Key("endpoints", obj.namespace, obj.name)
+        elif isinstance(obj, EndpointSlice) and obj.metadata.labels.get(MANAGED_BY) == MANAGER:
+            yield Key("endpoints", obj.namespace, obj.service_name)
+
+
+def reconcile(store: Store, seed: int, keys: Collection[Key]) -> None:
+    """Bring the mirrored slices of these up to date; those of Endpoints that are no longer there, or mirrored, go."""
+    index = store.index(EndpointSlice, service_of)
+    found = [each for key in keys for each in index.keys((MANAGER, key.namespace, key.name))]
     slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
-    for found in store.list(EndpointSlice):
-        if found.metadata.labels.get(MANAGED_BY) == MANAGER:
-            slices[found.namespace, found.service_name].append(found)
-    for endpoints in store.list(Endpoints):
+    for each in store.found(EndpointSlice, found):
+        slices[each.namespace, each.service_name].append(each)
+    for endpoints in store.found(Endpoints, keys):
         existing = slices.pop((endpoints.namespace, endpoints.name), [])
         wanted = _wanted(endpoints) if _mirrored(store, endpoints) else {}
         if wanted:
@@ -32,8 +48,8 @@ def reconcile(store: Store, seed: int) -> None:
         else:
             slices[endpoints.namespace, endpoints.name] = existing
     for left in slices.values():
-        for found in left:
-            store.delete(found.key)
+        for each in left:
+            store.delete(each.key)
 
 
 def _mirrored(store: Store, endpoints: Endpoints) -> bool:

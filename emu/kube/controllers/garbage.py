@@ -6,19 +6,65 @@ Must not know what the kinds do.
 
 from __future__ import annotations
 
-from emu.kube.api.core import Pod
+from collections.abc import Iterable, Iterator
+
+from emu.kube.api.core import Namespace, Node, Pod
 from emu.kube.api.meta import Key, Object
+from emu.kube.controllers.pods import node_of
 from emu.kube.store import Store
 
 
-def reconcile(store: Store) -> None:
-    """Delete until nothing orphaned is left (a Deployment takes its ReplicaSets, these their pods)."""
-    before = -1
-    while store.version != before:
-        before = store.version
-        for obj in [*store]:
-            if _orphaned(store, obj):
-                store.delete(obj.key)
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """What a change may orphan: the object itself, and, where it came, went or has another uid, what depends on it."""
+    if new is not None:
+        yield new.key
+    if old is None or new is None or old.metadata.uid != new.metadata.uid:
+        obj = new or old
+        if obj is not None:
+            yield from _dependants(store, obj, gone=new is None)
+
+
+def reconcile(store: Store, keys: Iterable[Key]) -> None:
+    """Delete what is orphaned of these, and what that orphans (a Deployment takes its ReplicaSets, these their pods).
+
+    In turns, each in the order of the store: what comes later in that order goes in the same turn.
+    """
+    while keys:
+        turn, following = store.in_order(keys), set[Key]()
+        at = 0
+        while at < len(turn):
+            key = turn[at]
+            at += 1
+            obj = store.find(key)
+            if obj is None or not _orphaned(store, obj):
+                continue
+            here = store.position(key)
+            store.delete(key)
+            left = store.find(key)
+            if left is obj:
+                continue
+            # a pod that terminates is looked at again, and stays
+            more = set(_dependants(store, obj, gone=True)) if left is None else {key}
+            later = {each for each in store.in_order(more) if store.position(each) > here}
+            following |= more - later
+            if later:
+                turn[at:] = store.in_order({*turn[at:], *later})
+        keys = following
+
+
+def owners_of(obj: Object) -> list[Key]:
+    """The keys of an object's owners, as its references name them."""
+    return [Key(each.kind.lower(), obj.namespace, each.name) for each in obj.metadata.owner_references]
+
+
+def _dependants(store: Store, obj: Object, *, gone: bool) -> Iterator[Key]:
+    key = obj.key
+    for kind in [*store.kinds]:
+        yield from store.index(kind, owners_of).keys(key)
+        if gone and isinstance(obj, Namespace):
+            yield from (each.key for each in store.list(kind, obj.name))
+    if gone and isinstance(obj, Node):
+        yield from store.index(Pod, node_of).keys(obj.name)
 
 
 def _orphaned(store: Store, obj: Object) -> bool:

@@ -1,31 +1,103 @@
-"""What the workload controllers share: pods by their controller, pods from templates, adoption.
+"""What the workload controllers share: objects by their controller, pods from templates, adoption.
 
 Must not know any one workload.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from emu.kube.api.apps import Deployment, ReplicaSet
 from emu.kube.api.core import Pod, PodTemplateSpec
-from emu.kube.api.meta import LabelSelector, Object, ObjectMeta, owned_by, replace
-from emu.kube.store import Store
+from emu.kube.api.meta import Key, LabelSelector, Object, ObjectMeta, owned_by, replace
+from emu.kube.store import Label, Store, labels_of
 
 O = TypeVar("O", bound=Object)
+Selecting = Deployment | ReplicaSet
 
 
-def by_controller(store: Store, kind: type[O]) -> dict[str, list[O]]:
-    """The objects of a kind, by the uid of the object that controls them ("": nobody), in order of birth."""
-    found: dict[str, list[O]] = defaultdict(list)
-    for obj in store.list(kind):
-        owner = obj.metadata.controller
-        found[owner.uid if owner is not None else ""].append(obj)
-    return found
+# -- what indexes are made by ---------------------------------------------------------------------
 
 
-def adopt(store: Store, owner: Object, selector: LabelSelector, owned: list[O], orphans: list[O]) -> list[O]:
-    """What `owner` controls once those that no longer match are released and matching orphans taken in."""
+def controller_of(obj: Object) -> tuple[str]:
+    """The uid of the object that controls this one; "" for none."""
+    for owner in obj.metadata.owner_references:
+        if owner.controller:
+            return (owner.uid,)
+    return ("",)
+
+
+def uid_of(obj: Object) -> tuple[str]:
+    return (obj.metadata.uid,)
+
+
+def node_of(pod: Pod) -> tuple[str]:
+    """The node that a pod is bound to; "" for none."""
+    return (pod.spec.node_name,)
+
+
+def orphan_labels(obj: Object) -> Iterable[Label]:
+    """The labels of an object that none controls."""
+    return () if controller_of(obj)[0] else labels_of(obj)
+
+
+def selector_of(owner: Selecting) -> tuple[Label]:
+    """One pair of a selector, with the namespace; ("", "") for a selector without pairs."""
+    pair = next(iter(owner.spec.selector.match_labels.items()), ("", ""))
+    return ((owner.namespace, *pair),)
+
+
+# -- who is concerned -----------------------------------------------------------------------------
+
+
+def ends(old: Object | None, new: Object | None) -> tuple[Object, ...]:
+    """What a change is looked at by: both states where labels or owners differ, else the new one alone."""
+    if old is None or new is None:
+        return tuple(each for each in (new, old) if each is not None)
+    before, after = old.metadata, new.metadata
+    if before.labels == after.labels and before.owner_references == after.owner_references:
+        return (new,)
+    return old, new
+
+
+def controllers(store: Store, kind: type[O], obj: Object) -> Iterable[Key]:
+    """The object of `kind` that controls `obj`, if there is one."""
+    uid = controller_of(obj)[0]
+    return store.index(kind, uid_of).members(uid) if uid else ()
+
+
+def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]:
+    """The objects of `kind` whose selector matches an object that none controls."""
+    if controller_of(obj)[0]:
+        return
+    index = store.index(kind, selector_of)
+    for word in (*labels_of(obj), (obj.namespace, "", "")):
+        for owner in index.of(word):
+            if owner.spec.selector.matches(obj.metadata.labels):
+                yield owner.key
+
+
+# -- what they do ---------------------------------------------------------------------------------
+
+
+def orphans(store: Store, kind: type[O], owner: Selecting) -> list[O]:
+    """The objects of a kind that none controls and that the selector of `owner` matches, in order of birth."""
+    selector = owner.spec.selector
+    if selector.match_labels:
+        index = store.index(kind, orphan_labels)
+        words = ((owner.namespace, *pair) for pair in selector.match_labels.items())
+        found = index.of(min(words, key=index.count))
+    else:
+        found = [each for each in store.index(kind, controller_of).of("") if each.namespace == owner.namespace]
+    return [each for each in found if selector.matches(each.metadata.labels)]
+
+
+def adopt(
+    store: Store, owner: Object, selector: LabelSelector, owned: list[O], orphans: list[O], taken: set[Key]
+) -> list[O]:
+    """What `owner` controls once those that no longer match are released and matching orphans taken in, but for those
+    that are `taken`, which others of this pass took in."""
     kept = []
     for obj in owned:
         if selector.matches(obj.metadata.labels):
@@ -33,11 +105,11 @@ def adopt(store: Store, owner: Object, selector: LabelSelector, owned: list[O], 
         else:
             others = tuple(o for o in obj.metadata.owner_references if o.uid != owner.metadata.uid)
             store.put(replace(obj, metadata=replace(obj.metadata, owner_references=others)))
-    for obj in [*orphans]:
-        if obj.namespace == owner.namespace and selector.matches(obj.metadata.labels):
+    for obj in orphans:
+        if obj.key not in taken:
             references = (*obj.metadata.owner_references, *owned_by(owner))
             kept.append(store.put(replace(obj, metadata=replace(obj.metadata, owner_references=references))))
-            orphans.remove(obj)
+            taken.add(obj.key)
     return kept
 
 
@@ -57,4 +129,4 @@ def create(
         annotations=template.metadata.annotations,
         owner_references=owned_by(owner),
     )
-    return store.put(Pod(metadata=meta, spec=replace(template.spec, **spec)))
+    return store.put(Pod(metadata=meta, spec=replace(template.spec, **spec) if spec else template.spec))

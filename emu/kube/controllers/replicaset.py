@@ -6,28 +6,44 @@ Must not know Deployments.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from emu.kube.api.apps import ReplicaSet, WorkloadStatus
 from emu.kube.api.core import Pod
-from emu.kube.api.meta import replace
+from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
 
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
-def reconcile(store: Store, seed: int) -> None:
-    """Make and delete pods until every ReplicaSet has its number; note in its status how many are ready."""
-    owned = pods.by_controller(store, Pod)
-    orphans = pods.active(owned[""])
-    families = pods.by_controller(store, ReplicaSet)
-    for rs in store.list(ReplicaSet):
-        mine = pods.adopt(store, rs, rs.spec.selector, pods.active(owned[rs.metadata.uid]), orphans)
+WATCHES = ("replicaset", "pod")
+
+
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The ReplicaSet that changed, or whose pod did, and those that select a pod that none controls."""
+    for obj in pods.ends(old, new):
+        if isinstance(obj, ReplicaSet):
+            yield obj.key
+        elif isinstance(obj, Pod):
+            yield from pods.controllers(store, ReplicaSet, obj)
+            yield from pods.selecting(store, ReplicaSet, obj)
+
+
+def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
+    """Make and delete pods until these ReplicaSets have their number; note in the status how many are ready."""
+    owned = store.index(Pod, pods.controller_of)
+    # all of them as they are before the first one acts
+    found = [
+        (each, pods.active(owned.of(each.metadata.uid)), pods.active(pods.orphans(store, Pod, each)), _kin(store, each))
+        for each in store.found(ReplicaSet, keys)
+    ]
+    taken: set[Key] = set()
+    for rs, own, orphans, kin in found:
+        mine = pods.adopt(store, rs, rs.spec.selector, own, orphans, taken)
         surplus = len(mine) - rs.spec.replicas
         if surplus > 0:
-            owner = rs.metadata.controller
-            kin = [sibling for sibling in families[owner.uid] if sibling.key != rs.key] if owner is not None else []
-            related = [*mine, *(p for sibling in kin for p in pods.active(owned[sibling.metadata.uid]))]
+            related = [*mine, *kin]
             for pod in _first_to_go(mine, Counter(p.spec.node_name for p in related))[:surplus]:
                 store.delete(pod.key)
                 mine.remove(pod)
@@ -36,6 +52,16 @@ def reconcile(store: Store, seed: int) -> None:
             mine.append(pods.create(store, rs, rs.spec.template, name, {}))
         status = WorkloadStatus(replicas=len(mine), ready_replicas=sum(p.ready for p in mine))
         store.put(replace(rs, status=status))
+
+
+def _kin(store: Store, rs: ReplicaSet) -> list[Pod]:
+    """The active pods of the other ReplicaSets of its controller."""
+    owner = rs.metadata.controller
+    if owner is None:
+        return []
+    siblings = store.index(ReplicaSet, pods.controller_of).of(owner.uid)
+    owned = store.index(Pod, pods.controller_of)
+    return [p for sibling in siblings if sibling.key != rs.key for p in pods.active(owned.of(sibling.metadata.uid))]
 
 
 def _first_to_go(mine: list[Pod], crowd: Counter[str]) -> list[Pod]:

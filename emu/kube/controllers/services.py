@@ -7,31 +7,75 @@ Must not know rules or packets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from emu.errors import InputError
 from emu.kube.api.core import Service, ServicePort, ServiceSpec
-from emu.kube.api.meta import Key, replace
+from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names
-from emu.kube.store import Store
+from emu.kube.store import Index, Store
 from emu.wire.addr import Prefix, ip4, ip4_text
 
 FIRST_NODE_PORT, LAST_NODE_PORT = 30000, 32767
 
 
-def reconcile(store: Store, seed: int, subnet: Prefix) -> None:
-    """Give every Service what it lacks. Raises InputError: out of range, taken, or nothing left."""
-    found = store.list(Service)
-    addresses: dict[int, Key] = {}
-    ports: dict[int, Key] = {}
-    for service in found:
-        _reserve_address(service, addresses, subnet)
-        _reserve_ports(service, ports)
+WATCHES = ("service",)
+
+
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The Service that changed."""
+    if isinstance(new, Service):
+        yield new.key
+
+
+def reconcile(store: Store, seed: int, subnet: Prefix, keys: Iterable[Key]) -> None:
+    """Give these Services what they lack. Raises InputError: out of range, taken, or nothing left."""
+    addresses, ports = store.index(Service, addresses_of), store.index(Service, node_ports_of)
+    found = store.found(Service, keys)
+    if not all(_in_order(service, addresses, ports, subnet) for service in found):
+        _reserve_all(store, subnet)
     for service in found:
         spec = _with_address(service, addresses, seed, subnet)
         spec = _with_ports(service.key, spec, ports, seed)
         if spec is not service.spec:
             store.put(replace(service, spec=spec))
+
+
+def addresses_of(service: Service) -> list[int]:
+    """The cluster IP that a Service has, as an index's word: none while it has no IPv4 one."""
+    text = _address(service.spec)
+    if text in ("", "None") or service.spec.type == "ExternalName":
+        return []
+    try:
+        return [ip4(text)]
+    except InputError:
+        return []
+
+
+def node_ports_of(service: Service) -> list[int]:
+    """Every node port that a Service has."""
+    return [port for _, port in _node_ports(service.spec) if port]
+
+
+def _in_order(service: Service, addresses: Index[Service], ports: Index[Service], subnet: Prefix) -> bool:
+    """Whether what a Service has is in range, and its alone."""
+    try:
+        _reserve_address(service, {}, subnet)
+        _reserve_ports(service, {})
+    except InputError:
+        return False
+    return all(addresses.count(each) == 1 for each in addresses_of(service)) and all(
+        ports.count(each) == 1 for each in node_ports_of(service)
+    )
+
+
+def _reserve_all(store: Store, subnet: Prefix) -> None:
+    """Give all Services what they have, the oldest first. Raises InputError for the first that cannot have it."""
+    addresses: dict[int, Key] = {}
+    ports: dict[int, Key] = {}
+    for service in store.list(Service):
+        _reserve_address(service, addresses, subnet)
+        _reserve_ports(service, ports)
 
 
 def _address(spec: ServiceSpec) -> str:
@@ -73,7 +117,7 @@ def _reserve_ports(service: Service, taken: dict[int, Key]) -> None:
             raise InputError(f"{port} is already a node port of {taken[port]}", path=place)
 
 
-def _draw(taken: dict[int, Key], first: int, last: int, static: int, text: str) -> int | None:
+def _draw(taken: Container[int], first: int, last: int, static: int, text: str) -> int | None:
     """A free number of first..last by hash of a text: from above the lowest `static` ones while there are any."""
     for low, high in ((first + static, last), (first, first + static - 1)):
         size = high - low + 1
@@ -85,7 +129,7 @@ def _draw(taken: dict[int, Key], first: int, last: int, static: int, text: str) 
     return None
 
 
-def _with_address(service: Service, taken: dict[int, Key], seed: int, subnet: Prefix) -> ServiceSpec:
+def _with_address(service: Service, taken: Container[int], seed: int, subnet: Prefix) -> ServiceSpec:
     spec = service.spec
     if spec.type == "ExternalName":
         return spec
@@ -97,19 +141,19 @@ def _with_address(service: Service, taken: dict[int, Key], seed: int, subnet: Pr
         address = _draw(taken, first, last, static if static < size else 0, f"{seed}/{service.key}/clusterIP")
         if address is None:
             raise InputError(f"the service subnet {subnet} is full", path=f"{service.key} spec.clusterIP")
-        taken[address] = service.key
         text = ip4_text(address)
     if spec.cluster_ip == text and spec.cluster_ips:
         return spec
     return replace(spec, cluster_ip=text, cluster_ips=spec.cluster_ips or (text,))
 
 
-def _with_ports(key: Key, spec: ServiceSpec, taken: dict[int, Key], seed: int) -> ServiceSpec:
+def _with_ports(key: Key, spec: ServiceSpec, taken: Container[int], seed: int) -> ServiceSpec:
     if spec.type not in ("NodePort", "LoadBalancer"):
         return spec
+    own: set[int] = set()  # drawn here, and not in the store yet
     check = spec.health_check_node_port
     if spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local" and not check:
-        spec = replace(spec, health_check_node_port=_node_port(key, taken, seed, "health"))
+        spec = replace(spec, health_check_node_port=_node_port(key, taken, own, seed, "health"))
     if spec.type == "LoadBalancer" and not spec.allocate_load_balancer_node_ports:
         return spec
     if all(p.node_port for p in spec.ports):
@@ -119,14 +163,24 @@ def _with_ports(key: Key, spec: ServiceSpec, taken: dict[int, Key], seed: int) -
         if not p.node_port:
             # the same port over TCP and UDP gets one number, as the API server has it
             twin = next((q.node_port for q in ports if q.port == p.port and q.protocol != p.protocol), 0)
-            p = replace(p, node_port=twin or _node_port(key, taken, seed, f"{p.name}/{p.port}"))
+            p = replace(p, node_port=twin or _node_port(key, taken, own, seed, f"{p.name}/{p.port}"))
         ports.append(p)
     return replace(spec, ports=tuple(ports))
 
 
-def _node_port(key: Key, taken: dict[int, Key], seed: int, text: str) -> int:
-    port = _draw(taken, FIRST_NODE_PORT, LAST_NODE_PORT, 86, f"{seed}/{key}/nodePort/{text}")
+def _node_port(key: Key, taken: Container[int], own: set[int], seed: int, text: str) -> int:
+    port = _draw(_Either(taken, own), FIRST_NODE_PORT, LAST_NODE_PORT, 86, f"{seed}/{key}/nodePort/{text}")
     if port is None:
         raise InputError("no node port is left", path=f"{key} spec.ports")
-    taken[port] = key
+    own.add(port)
     return port
+
+
+class _Either:
+    """What is in one of two."""
+
+    def __init__(self, one: Container[int], other: Container[int]) -> None:
+        self.one, self.other = one, other
+
+    def __contains__(self, number: object) -> bool:
+        return number in self.one or number in self.other

@@ -18,6 +18,11 @@ Family = tuple[Literal["IPv4", "IPv6"], tuple[EndpointSlicePort, ...]]
 Wanted = dict[Family, list[Endpoint]]
 
 
+def service_of(found: EndpointSlice) -> tuple[tuple[str, str, str]]:
+    """Which controller made a slice, and the namespace and name of its Service."""
+    return ((found.metadata.labels.get(MANAGED_BY, ""), found.namespace, found.service_name),)
+
+
 def pack(
     store: Store,
     owner: Object,

@@ -5,20 +5,34 @@ OrderedReady waits for each pod to be ready before the next; Parallel does not. 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from emu.kube.api.apps import StatefulSet, WorkloadStatus
 from emu.kube.api.core import Pod
-from emu.kube.api.meta import replace
+from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
 
 _REVISION = "controller-revision-hash"
 
 
-def reconcile(store: Store, seed: int) -> None:
-    """Bring every StatefulSet one step forward. Names are ordinals, so the seed does not matter."""
-    owned = pods.by_controller(store, Pod)
-    for sts in store.list(StatefulSet):
-        mine = {_ordinal(sts, p): p for p in owned[sts.metadata.uid]}
+WATCHES = ("statefulset", "pod")
+
+
+def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The StatefulSet that changed, or whose pod did."""
+    for obj in pods.ends(old, new):
+        if isinstance(obj, StatefulSet):
+            yield obj.key
+        elif isinstance(obj, Pod):
+            yield from pods.controllers(store, StatefulSet, obj)
+
+
+def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
+    """Bring these StatefulSets one step forward. Names are ordinals, so the seed does not matter."""
+    owned = store.index(Pod, pods.controller_of)
+    for sts, own in [(each, owned.of(each.metadata.uid)) for each in store.found(StatefulSet, keys)]:
+        mine = {_ordinal(sts, p): p for p in own}
         _step(store, sts, mine)
         living = pods.active([p for p in mine.values() if store.find(p.key) is not None])
         status = WorkloadStatus(replicas=len(living), ready_replicas=sum(p.ready for p in living))

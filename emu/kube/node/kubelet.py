@@ -6,7 +6,7 @@ the pod is not Ready. A deleted pod serves on until its grace period ends. Must 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Condition, Container, Pod, PodIP
-from emu.kube.api.meta import replace
+from emu.kube.api.meta import Key, replace
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host
 from emu.kube.networks.network import Network
@@ -85,7 +85,7 @@ def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
 
 
 class Kubelet:
-    """`sync(pods)` makes the node run exactly these pods."""
+    """`sync(changed)` makes the node run what the store holds for it, where that changed."""
 
     def __init__(self, deps: Dependencies, node: Node, network: Network) -> None:
         self.deps, self.node, self.network = deps, node, network
@@ -96,11 +96,14 @@ class Kubelet:
             node.add_rules(network.rules)
         self._ending: dict[str, Timer] = {}  # by uid
 
-    def sync(self, pods: Iterable[Pod]) -> None:
-        """Start what is new, stop what is gone. Raises InputError when the network refuses a pod."""
-        wanted = {f"{pod.namespace}/{pod.name}": pod for pod in pods if not pod.finished}
-        for name, sandbox in list(self.node.sandboxes.items()):
-            pod = wanted.get(name)
+    def sync(self, changed: Collection[Key]) -> None:
+        """Of these pods, start what is new on the node and stop what is gone, each in the order of their birth. Raises
+        InputError when the network refuses a pod."""
+        here = (pod for pod in self.deps.store.found(Pod, changed) if pod.spec.node_name == self.node.name)
+        wanted = {f"{pod.namespace}/{pod.name}": pod for pod in here if not pod.finished}
+        names = {f"{key.namespace}/{key.name}" for key in changed}
+        for name in [each for each in self.node.sandboxes if each in names]:
+            pod, sandbox = wanted.get(name), self.node.sandboxes[name]
             if pod is None or pod.metadata.uid != sandbox.uid:
                 self._stop(sandbox)
         for name, pod in wanted.items():
@@ -228,7 +231,11 @@ class Kubelet:
     def _stop(self, sandbox: Sandbox) -> None:
         self._end(sandbox)
         self._forget(sandbox.uid)
-        del self.node.sandboxes[sandbox.name], self.deps.pods[sandbox.name]
+        del self.node.sandboxes[sandbox.name]
+        there = self.deps.pods.get(sandbox.name)  # a pod of the same name may run on another node already
+        if there is sandbox:
+            del self.deps.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.tear_down(self.network.config, self._attachment(sandbox))
-            self.deps.disown(sandbox.name)
+            if there is sandbox or (there is not None and there.host_network):
+                self.deps.disown(sandbox.name)

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from emu.clock import SECOND, Clock
+from emu.clock import SECOND, Clock, Draws
 from emu.kernel.netfilter.conn import CONFIRMED, DYING, Conn
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING, HookFn, Hooks, HookState, Verdict
@@ -49,6 +49,9 @@ class Machine(RuleBasedStateMachine):
         self.conntrack.enable()
         Nat(self.hooks, self).enable()
         self.seen: dict[Conn, int] = {}  # deadlines as last set by a packet
+
+    def random(self, purpose: str) -> Draws:
+        return self.clock.random(f"{purpose}/{self.name}")
 
     def nat_chain(self, hook: int) -> HookFn | None:
         return {PRE_ROUTING: self.dnat, POST_ROUTING: self.snat}.get(hook)

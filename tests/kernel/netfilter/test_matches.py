@@ -219,11 +219,11 @@ def test_link_layer_addressees() -> None:
     assert not fits("-m pkttype ! --pkt-type broadcast", frame)
 
 
-def test_statistic_draws_from_its_own_source_in_the_kernels_31_bits() -> None:
+def test_statistic_draws_from_its_namespaces_own_source_in_the_kernels_31_bits() -> None:
     net = FakeNetns()
     net.tables.replace(dropper("-m statistic --mode random --probability 0.3333333333"))
     ours = [isinstance(net.run("FORWARD", packet()), Drop) for _ in range(3000)]
-    source = FakeNetns().clock.random("statistic")
+    source = Clock().random("statistic/test")
     assert ours == [source.getrandbits(31) < 715827883 for _ in range(3000)]
     assert 900 < sum(ours) < 1100
 

@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from emu.clock import Clock
+from emu.clock import Clock, Draws
 from emu.kernel.netfilter.conn import attach, inverse
 from emu.kernel.netfilter.conntrack import Conntrack, render
 from emu.kernel.netfilter.hooks import (
@@ -74,6 +74,9 @@ class Net:
     def nat_chain(self, hook: int) -> HookFn | None:
         self.walks += 1
         return self.rules.get(hook)
+
+    def random(self, purpose: str) -> Draws:
+        return self.clock.random(f"{purpose}/{self.name}")
 
     def select_addr(self, device: Any, towards: int) -> int:
         self.asked.append((device.name, towards))

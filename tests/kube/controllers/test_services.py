@@ -22,7 +22,7 @@ def allocate(*specs: str, seed: int = 0, subnet: Prefix = SUBNET, store: Store |
         text = f"{{apiVersion: v1, kind: Service, metadata: {{name: s{i}}}, spec: {{{spec}}}}}"
         for obj in load_text(text).objects:
             store.apply(obj)
-    reconcile(store, seed, subnet)
+    reconcile(store, seed, subnet, [each.key for each in store.list(Service)])
     return store.list(Service)
 
 

@@ -14,9 +14,9 @@ from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from emu.kube.api.core import Node, NodeSpec, Pod
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Key, ObjectMeta, replace
-from emu.kube.controllers import reconcile, scale
+from emu.kube.controllers import scale
 from emu.kube.controllers.names import ALPHABET, generate, template_hash
-from emu.kube.scheduler import schedule
+from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
 
 
@@ -157,7 +157,7 @@ def test_who_goes_first_when_scaling_down(plane: Plane, case: str) -> None:
     else:
         victim = pods[-1]
     scale(plane.store, key("replicaset"), 3)
-    reconcile(plane.store)
+    plane.controllers.reconcile()
     assert victim.key not in {p.key for p in plane.pods()}
     assert len(plane.pods()) == 3
 
@@ -330,6 +330,7 @@ def test_a_settled_store_stays_as_it_is(plane: Plane) -> None:
     for kind in ("Deployment", "StatefulSet", "DaemonSet"):
         plane.apply(workload(kind, name=kind.lower(), replicas=None))
     before = [*plane.store]
-    assert reconcile(plane.store) is False
-    assert schedule(plane.store) is False
+    plane.controllers.look_at_all()
+    assert plane.controllers.reconcile() is False
+    assert Scheduler(plane.store).schedule() is False
     assert [*plane.store] == before

@@ -1,6 +1,6 @@
 """`-m statistic`: by chance, or every nth packet (xt_statistic.c).
 
-Chance is the clock's source "statistic", in the kernel's 31 bits. Must not share counts between rules or namespaces.
+Chance is the namespace's source "statistic", in the kernel's 31 bits. Must not share counts between rules or namespaces.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, memory, number
 from emu.wire.frame import Frame
 
-ONE = 1 << 31
+BITS = 31
+ONE = 1 << BITS
 
 
 def probability(text: str) -> int:
@@ -63,7 +64,7 @@ class Statistic(Match):
 
     def matches(self, frame: Frame, state: HookState) -> bool:
         if self.mode == "random":
-            return (state.net.clock.random("statistic").getrandbits(31) < self.value) is not self.negated
+            return state.net.random("statistic").below(self.value, BITS) is not self.negated
         counter = memory(state, self._start, "nth", self)
         hit = counter[0] == self.value - 1
         counter[0] = 0 if hit else counter[0] + 1

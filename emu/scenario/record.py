@@ -1,0 +1,76 @@
+"""The record of a whole run: the scenario, its cluster, the result of each step, and whether all of it held.
+
+Must not know how a step is done or how results are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emu.kube.cluster import Cluster
+from emu.kube.flow.flow import Flow
+from emu.scenario.invariants import Verdict
+from emu.scenario.results import FlowResult, StepResult, flow_name
+from emu.scenario.script import Scenario
+
+HELD, FAILED, UNDECIDED = 0, 1, 3
+
+
+@dataclass
+class Run:
+    """A whole run. `folder` and `files` are set where captures were written. `left_open`: the last flows of each step."""
+
+    scenario: Scenario
+    cluster: Cluster
+    steps: list[StepResult] = field(default_factory=list)
+    invariants: tuple[Verdict, ...] = ()
+    folder: Path | None = None
+    files: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    left_open: dict[str, list[Flow]] = field(default_factory=dict)
+
+    @property
+    def flows(self) -> Iterator[FlowResult]:
+        for step in self.steps:
+            yield from step.flows
+
+    @property
+    def checks(self) -> int:
+        """How many comparisons were made: expectations, and flows that an invariant applies to."""
+        return sum(each.checked.checks for each in self.flows) + sum(verdict.flows for verdict in self.invariants)
+
+    @property
+    def failures(self) -> list[str]:
+        """Everything that did not hold, a sentence each."""
+        found = []
+        for step in self.steps:
+            for result in step.flows:
+                found += [
+                    f"step {step.number}, {_title(step, result.flow)}: {each}" for each in result.checked.failures
+                ]
+        for verdict in self.invariants:
+            found += [f"{verdict.name}: {each}" for each in verdict.failures]
+        return found
+
+    @property
+    def undecided(self) -> list[str]:
+        """The flows that came to something which is not modelled, and whose step does not expect that."""
+        return [
+            f"{flow_name(each.flow)}: {each.flow.outcome.detail or 'not modelled'}"
+            for each in self.flows
+            if each.flow.outcome.word == "undecided" and each.expected != "undecided"
+        ]
+
+    @property
+    def exit_status(self) -> int:
+        """0 held; 1 something failed, or nothing was checked at all; 3 something is not modelled."""
+        if self.undecided:
+            return UNDECIDED
+        return FAILED if self.failures or not self.checks else HELD
+
+
+def _title(step: StepResult, flow: Flow) -> str:
+    ends = f"{flow.source} -> {flow.target.name}"
+    return f"{step.name} ({ends})" if step.name else f"{step.action} {ends}"

@@ -1,0 +1,161 @@
+"""What a step can do: one action, one file of this folder. A file holds the action's shape, its check and its run.
+
+`actions` is the shelf. The shape of a step, the JSON Schema, the messages that name the actions and the contract tests
+are all made of what it finds. An action asks the cluster by a small Protocol of its own, so that a new one needs no
+other file. Must not know which actions there are, how files are read, or how results are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from emu.errors import InputError
+from emu.kube.api.documents import Document
+from emu.kube.api.loader import Loaded
+from emu.kube.api.meta import Object
+from emu.kube.flow.flow import Flow
+from emu.registry import Shelf
+from emu.scenario.ends import Ends
+from emu.scenario.expectations import Checked, check
+from emu.scenario.kinds import Step
+from emu.scenario.results import FlowResult, StepResult
+
+P = TypeVar("P")
+C = TypeVar("C")
+LAST = 1000
+
+
+class Written(Protocol):
+    """A scenario as the check of a step sees it. `applied`: the objects of each step that applies some, by its number."""
+
+    document: Document
+    loaded: Loaded
+    applied: dict[int, list[Object]]
+
+    @property
+    def steps(self) -> Sequence[Step]: ...
+
+    def error(self, error: InputError, step: int, *path: str | int) -> InputError:
+        """The error with the place of a step's key, where it has no place yet."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """A step where it stands: its scenario, its number (from 0), and the step itself."""
+
+    scenario: Written
+    number: int
+    step: Step
+
+    @contextmanager
+    def at(self, *path: str | int) -> Iterator[None]:
+        """An InputError of the block gets the place of a key of the step's action."""
+        try:
+            yield
+        except InputError as error:
+            raise self.scenario.error(error, self.number, self.step.action, *path) from None
+
+
+@dataclass(frozen=True)
+class Doing(Generic[C]):
+    """A step that is being run: its place, its result, the cluster, and what earlier steps left.
+
+    `left_open`: the last flows of each step, by its name. `tell`: gives a flow's frames the step's story.
+    """
+
+    place: Place
+    done: StepResult
+    cluster: C
+    ends: Ends
+    left_open: dict[str, list[Flow]]
+    tell: Callable[[Flow, Step], None]
+
+    @property
+    def step(self) -> Step:
+        return self.place.step
+
+    def finished(self, flow: Flow) -> None:
+        """A flow of the step has ended: hold it against the expectation."""
+        expect = self.step.expect
+        self.tell(flow, self.step)
+        checked = Checked(0, ()) if expect is None else check(flow, expect)
+        self.done.flows.append(FlowResult(flow, checked, expect.outcome if expect else ""))
+
+
+class Action(Generic[P, C]):
+    """One kind of action; `P` is the type of its value in the file, `C` the verbs of the cluster that it uses.
+
+    `shape` is that type as msgspec reads it. `order` is its place in lists (the default is behind all others).
+    `sends`: it makes flows, so it may have an expectation. `changes`: it changes objects that the cluster follows, so it
+    may have `settle`. `example`: YAML of steps, the last of which has the action, for a cluster of two nodes with a pod
+    `client` and a StatefulSet `web` that listens on port 80; the contract tests run it.
+    """
+
+    shape: ClassVar[Any]
+    example: ClassVar[str]
+    order: ClassVar[int] = LAST
+    sends: ClassVar[bool] = False
+    changes: ClassVar[bool] = False
+
+    def check(self, part: P, place: Place) -> None:
+        """What can be known without a cluster. Raises InputError."""
+
+    def resolve(self, part: P, place: Place, ends: Ends) -> None:
+        """What can be known before the first packet, once the cluster runs. Raises InputError."""
+
+    def run(self, part: P, doing: Doing[C]) -> None:
+        """Do it, and note in `doing.done` what came of it. Raises InputError."""
+        raise NotImplementedError
+
+
+class Settles(Protocol):
+    """A cluster that follows changes."""
+
+    def settle(self) -> None: ...
+
+
+S = TypeVar("S", bound=Settles)
+
+
+class Change(Action[P, S]):
+    """An action that changes objects; the cluster follows before the next step, unless `settle` is false."""
+
+    changes = True
+
+    def change(self, part: P, doing: Doing[S]) -> str:
+        """Change the objects; states in words which ones. Raises InputError."""
+        raise NotImplementedError
+
+    def run(self, part: P, doing: Doing[S]) -> None:
+        doing.done.change = self.change(part, doing)
+        if doing.step.settle:
+            doing.cluster.settle()
+
+
+actions: Shelf[type[Action[Any, Any]]] = Shelf("action", __name__)
+
+
+@cache
+def in_order() -> tuple[str, ...]:
+    """The names of all actions, in the order in which messages list them."""
+    return tuple(sorted(actions, key=lambda name: (actions[name].order, name)))
+
+
+def sending() -> tuple[str, ...]:
+    """The actions that make flows."""
+    return tuple(name for name in in_order() if actions[name].sends)
+
+
+def changing() -> tuple[str, ...]:
+    """The actions that change objects."""
+    return tuple(name for name in in_order() if actions[name].changes)
+
+
+def texts(value: str | Sequence[str]) -> Sequence[str]:
+    """The entries of a key that takes one text or a list of them."""
+    return (value,) if isinstance(value, str) else value

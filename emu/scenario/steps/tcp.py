@@ -1,0 +1,44 @@
+"""`tcp`: connect, send, read the answer, close. Must not know how a connection is made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+from msgspec import Meta, field
+
+from emu.kube.flow.ends import Target
+from emu.kube.flow.flow import Flow
+from emu.scenario.flows import TCP_TIMEOUT_S, FlowAction, seconds
+from emu.scenario.kinds import Duration, Part, Source
+from emu.scenario.steps import Doing, actions
+
+
+class Tcp(Part, frozen=True):
+    """Connect, send, read the answer, close. Without `close` the connection stays open, for a step `more`."""
+
+    from_: Source = field(name="from")
+    to: str
+    send: str = ""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    close: bool = True
+    timeout: Duration | None = None
+
+
+class Connects(Protocol):
+    """The verb of the cluster that this action uses."""
+
+    def tcp(
+        self, source: str, to: str | Target, send: bytes, *, port: int, close: bool, timeout_s: float, name: str
+    ) -> Flow: ...
+
+
+@actions.add("tcp")
+class TcpAction(FlowAction[Tcp, Connects]):
+    shape = Tcp
+    order = 10
+    example = '- tcp: {from: default/client, to: "default/web-0:80", send: hello}'
+
+    def send(self, part: Tcp, doing: Doing[Connects], source: str, target: Target) -> Flow:
+        timeout_s = seconds(part.timeout, TCP_TIMEOUT_S)
+        data, name = part.send.encode(), doing.step.name
+        return doing.cluster.tcp(source, target, data, port=part.port, close=part.close, timeout_s=timeout_s, name=name)

@@ -1,0 +1,49 @@
+"""A cluster whose control loops look at everything in every pass: what those that follow changes are compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from emu.kube import loops
+from emu.kube.cluster import Cluster
+from emu.kube.controllers import Controllers
+from emu.kube.loops import Loops
+from emu.kube.scheduler import Scheduler
+
+
+class _Controllers(Controllers):
+    def reconcile(self, *, slices: bool = True) -> bool:
+        self.look_at_all()
+        return super().reconcile(slices=slices)
+
+    def reconcile_slices(self) -> None:
+        self.look_at_all()
+        super().reconcile_slices()
+
+
+class _Scheduler(Scheduler):
+    def schedule(self) -> bool:
+        fresh = Scheduler(self.store)
+        try:
+            return fresh.schedule()
+        finally:
+            fresh.close()
+
+
+def full_pass_cluster(*arguments: Any, **keywords: Any) -> Cluster:
+    """As `Cluster(...)`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loops, "Controllers", _Controllers)
+        patch.setattr(loops, "Scheduler", _Scheduler)
+        sync = Loops._sync_kubelets
+
+        def sync_all(self: Loops) -> None:
+            self.look_at_all_pods()
+            sync(self)
+
+        patch.setattr(Loops, "_sync_kubelets", sync_all)
+        made = Cluster(*arguments, **keywords)
+    made.loops._sync_kubelets = sync_all.__get__(made.loops)  # type: ignore[method-assign]  # from now on too
+    return made
