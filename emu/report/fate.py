@@ -16,6 +16,7 @@ from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.net import ip_output
 from emu.kernel.net.netns import Netns
+from emu.report.ip_json import Item
 from emu.report.node import Edge, Node, Sent
 from emu.wire.addr import ip4_text
 from emu.wire.checksum import checksum
@@ -276,6 +277,6 @@ def usable(node: Node, ask: Ask) -> Ask:
         way = net.fib.lookup(ask.src)
         if way is None or way.device is not net.device(device):
             if not node.routes_given:
-                node.extra.append({"dst": ip4_text(ask.src), "dev": device, "scope": "link"})
+                node.extra.append(Item({"dst": ip4_text(ask.src), "dev": device, "scope": "link"}))
                 node.assume(f"{ip4_text(ask.src)} is behind {device}: no route says so")
     return Ask(ask.proto, ask.src, ask.dst, ask.sport, ask.dport, device, ask.state, ask.mark, ask.uid, ask.gid)
