@@ -1,7 +1,7 @@
-"""One real node from what its own commands say: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
+"""One real node from the output of its own commands: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
 
-A namespace is built anew for each packet that is tried, so that no try sees another's connections. What the texts leave
-open is assumed, and said (`assumed`). Must not know packets or what becomes of them.
+A namespace is built anew for each packet that is sent, so that none meets the connections of another. What the texts leave
+open is assumed, and listed (`assumed`). Must not know packets or their outcomes.
 """
 
 from __future__ import annotations
@@ -13,46 +13,29 @@ from dataclasses import dataclass, field
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.link.device import Device
-from emu.kernel.net.fib import KINDS, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, Route
-from emu.kernel.net.fib_rules import ANY, IpRule
-from emu.kernel.net.neighbour import REACHABLE
+from emu.kernel.net.fib import KINDS, Route
+from emu.kernel.net.fib_rules import ANY, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
 from emu.kernel.netfilter.ipset import IpSets, parse_ipset
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.ruleset import RuleSet
+from emu.report.edge import Edge, Sent, answer_arp
 from emu.report.ip_json import HIGHEST, Item, read
 from emu.wire.addr import Prefix, ip4, ip4_text, mac
-from emu.wire.frame import Frame
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
 WITHOUT_DEVICE = ("blackhole", "unreachable", "prohibit", "throw")
 MAX_MTU = 0x7FFFFFFF
-GATEWAY_MAC = b"\x02\xee\0\0\0\x01"  # whoever is at the far end of a link
-SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where nothing says the node's address
+SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where no text states the node's address
 UPLINK = "eth0"
-Sent = list[tuple[Device, Frame]]
-
-
-class Edge(Device):
-    """An interface of the node whose far end is not modelled: what leaves by it is kept in `sent`."""
-
-    __slots__ = ("sent",)
-
-    def __init__(self, clock: Clock, name: str, address: bytes, mtu: int, sent: Sent) -> None:
-        super().__init__(clock, name, address, mtu)
-        self.sent = sent
-
-    def xmit(self, frame: Frame) -> None:
-        self.sent.append((self, frame))
 
 
 @dataclass
 class Node:
     """What is known of a node. `links` are (MAC, MTU) by name; `addresses` (device, address, length, scope).
 
-    `extra` are routes that nobody gave, assumed for a packet's sake."""
+    `extra` are routes that no text states, assumed for a packet."""
 
     ruleset: RuleSet
     ipset_text: str = ""
@@ -85,7 +68,7 @@ class Node:
         sent: Sent = []
         for name, (address, mtu) in self.links.items():
             net.attach(Edge(net.clock, name, address, mtu, sent))
-        net.solicit = lambda neighbour, waiting: neighbour.update(GATEWAY_MAC, REACHABLE)
+        answer_arp(net)
         for device, addr, length, scope in self.addresses:
             net.add_address(net.device(device), addr, length, scope)
         if self.routes:
@@ -144,7 +127,7 @@ def read_node(
 
 
 def _guess(node: Node) -> None:
-    """Fill in what routes and rules need: addresses from `src` of routes, else one that is nobody's."""
+    """Fill in what routes and rules need: addresses from `src` of routes, else one of the documentation."""
     if not node.addresses:
         for route in node.routes:
             device, source = _fields(route)[2], route.address("prefsrc") if route.has("prefsrc") else 0

@@ -1,7 +1,7 @@
 """How scenario files write where a flow comes from and goes to, read before there is a cluster to ask.
 
 `NS/POD`, `pod/NAME`, `node/NAME`, `svc/NAME[.NS]:PORT`, `external[/NAME]`, `localhost`, or an address; a port where
-the protocol has one. `http://NAME[:PORT]` and `name:NAME[:PORT]` the client looks up itself. What exists, and what a glob takes, `kube/flow/ends.py` says. Must not know steps or flows.
+the protocol has one. `http://NAME[:PORT]` and `name:NAME[:PORT]` the client looks up itself. `kube/flow/ends.py` finds what they name, and what a glob takes. Must not know steps or flows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A scenario file read and checked: the Scenario, its manifests as objects, and where every step stands.
 
-All that can be known without a cluster is checked here, so that mistakes are told before anything is built.
+Everything that needs no cluster is checked here, so that mistakes are reported before anything is built.
 Must not know how a cluster runs.
 """
 
@@ -27,14 +27,15 @@ from emu.scenario.typed import nearest, typed
 from emu.wire.addr import decimal
 
 API_VERSION, KIND = "emu/v1", "Scenario"
-# What each unhappy outcome must say beside its word, so that a step does not pass for a wrong reason.
+# What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
 NAMED_REASON = {"rejected": "code", "dropped": "reason", "error": "reason", "undecided": "reason"}
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass
 class Scenario:
-    """A scenario ready to run: `spec` is what its first document says. `conflist` is the path of a CNI configuration, if the scenario names one."""
+    """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
+    names one."""
 
     spec: ScenarioPart
     document: Document
@@ -63,10 +64,10 @@ class Scenario:
         return load_text(text)
 
     def error(self, error: InputError, step: int, *path: str | int) -> InputError:
-        """An error that came up in a step, with the place of the step (counted from 0) where it had none."""
+        """An error of a step, with the place of the step (counted from 0) where it has none yet."""
         where: Keys = ("steps", step, *path)
-        told = self.document.error(error.what, where)
-        return error.at(file=told.file, line=told.line, path=told.path)
+        placed = self.document.error(error.what, where)
+        return error.at(file=placed.file, line=placed.line, path=placed.path)
 
 
 def is_scenario(document: Document) -> bool:

@@ -156,7 +156,7 @@ def state(cluster: Cluster) -> dict[str, Any]:
     """All that a change can reach: objects with their uids and versions, rules, what runs where, every frame."""
     assert cluster.capture is not None
     return {
-        "objects": [msgspec.to_builtins(each) for each in cluster.store],
+        "objects": [msgspec.json.encode(each) for each in cluster.store],
         "rules": [node.net.tables.save() for node in cluster.nodes.values()],
         "pods": [(name, each.uid, each.ip, each.node.name) for name, each in cluster.pods.items()],
         "frames": [(each.time_ns, each.interface, each.data) for each in cluster.capture.frames()],

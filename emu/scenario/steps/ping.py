@@ -32,6 +32,7 @@ class Pings(Protocol):
 class PingAction(FlowAction[Ping, Pings]):
     shape = Ping
     order = 30
+    example = "- ping: {from: default/client, to: default/web-0, count: 2, interval: 100ms}"
     protocol = ""
     durations = ("interval",)
 
