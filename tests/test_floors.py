@@ -12,13 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | version | registry | craft | kernel.sysctl | kube.api",
+    "wire | clock | trail | errors | version | registry | modelled | craft | kernel.sysctl kernel.sysctl_table | kube.api",
     "kernel.link | kernel.netfilter",
     "kernel.net",
     "kernel.transport | kernel.tunnel",
-    "kernel.boot | kube.store",
-    "kube.cni | kube.proxy | kube.policy | kube.controllers | kube.scheduler | apps | capture",
-    "kube.cluster kube.plan kube.dns kube.front_ends kube.loops kube.timing kube.node kube.underlay kube.flow kube.networks | lab",
+    "kernel.boot | kube.store | kube.agent | apps",
+    "kube.cni | kube.proxy | kube.policy | kube.controllers | kube.scheduler | capture",
+    "kube.cluster kube.agents kube.plan kube.dns kube.front_ends kube.loops kube.timing kube.node kube.underlay kube.flow kube.networks kube.unmodelled | lab",
     "scenario",
     "report",
     "twin | testing",
@@ -28,7 +28,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.
 # Rooms that share a side of the bars are one apartment: its rooms know each other.
 FLAT_OF = {room: flat for rooms in FLOORS for flat in rooms.split("|") for room in flat.split()}
 # On the ground floor, who may look at which neighbour.
-NEIGHBOURS = {("craft", "wire"), *((room, "errors") for room in FLOOR_OF)}
+NEIGHBOURS = {("craft", "wire"), *((room, below) for room in FLOOR_OF for below in ("errors", "modelled"))}
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "emu").rglob("*.py"))
 
 

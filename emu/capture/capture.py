@@ -8,6 +8,7 @@ or reports.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -145,23 +146,24 @@ class Capture:
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
-        self._named: dict[str, int] = {}
+        self._incarnations: Counter[tuple[str, str]] = Counter()
 
     # -- taps ------------------------------------------------------------------------------------
 
-    def attach(self, device: Device, name: str, description: str = "") -> Interface:
-        """Tap a device as `name`; the order of calls is the order of interfaces in files. Its namespace's frames carry
-        trails from now on. A second device of the same name (a pod that came back) is called `name#2`."""
-        interface = self._add(name, device, description)
+    def attach(self, device: Device, owner: str, description: str = "") -> Interface:
+        """Tap a device of `owner` (a namespace's display name); the order of calls is the order of interfaces in files.
+        Its namespace's frames carry trails from now on. A second device of the same name there (a pod that came back)
+        is another interface, the second incarnation."""
+        interface = self._add(owner, device.name, device, description)
         device.tap = self.log.tap(interface.number)
         if device.net is not None:
             device.net.tracing = True
         return interface
 
-    def attach_drops(self, net: Netns, name: str = "") -> Interface:
-        """Capture what a namespace drops, on the pseudo-interface `name` (`node-1/drop`)."""
-        interface = self._add(name or f"{net.name}/drop", None, "")
-        net.drop_tap = self.log.drop_tap(interface.number)
+    def attach_drops(self, net: Netns, owner: str = "") -> Interface:
+        """Capture what a namespace drops, on the pseudo-interface `OWNER/drop`."""
+        interface = self._add(owner or net.name, "drop", None, "")
+        net.drop_listeners.append(self.log.drop_tap(interface.number))
         net.tracing = True
         return interface
 
@@ -171,17 +173,13 @@ class Capture:
         owner = name or net.name
         words = descriptions or {}
 
-        def joined(device: Device) -> None:
-            self.attach(device, f"{owner}/{device.name}", words.get(device.name, ""))
+        net.on_device(lambda device: self.attach(device, owner, words.get(device.name, "")))
+        self.attach_drops(net, owner)
 
-        for each in net.devices.values():
-            joined(each)
-        self.attach_drops(net, f"{owner}/drop")
-        net.on_device = joined
-
-    def _add(self, name: str, device: Device | None, description: str) -> Interface:
-        times = self._named[name] = self._named.get(name, 0) + 1
-        interface = Interface(len(self.interfaces), name if times == 1 else f"{name}#{times}", device, description)
+    def _add(self, owner: str, device_name: str, device: Device | None, description: str) -> Interface:
+        self._incarnations[owner, device_name] += 1
+        incarnation = self._incarnations[owner, device_name]
+        interface = Interface(len(self.interfaces), owner, device_name, device, description, incarnation)
         self.interfaces.append(interface)
         return interface
 

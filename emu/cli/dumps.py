@@ -42,18 +42,20 @@ def trace_dump(
     given = {"rules": rules, "ipset": ipset, "routes": routes, "addresses": addresses, "policy": policy}
     files = {name: str(path) for name, path in given.items() if path is not None}
     texts = {name: _read(path) for name, path in given.items() if path is not None}
-    node = read_node(texts.pop("rules"), **texts, files=files, sysctls=_sysctls(sysctls or []))
+    settings = _sysctls(sysctls or [])
+    node = read_node(texts.pop("rules"), **texts, files=files, sysctls=settings)
     probe = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)
     traced = trace(node, probe, detail)  # type: ignore[arg-type]  # the option parser takes the three words only
     for text in node.assumed:
         note(f"assumed: {text}")
+    undecided = _note_sysctls(settings, probe.proto) or traced.undecided
     unknown = node.unknown
     for each in unknown[:SHOWN]:
         note(f"{rules}:{each.rule.line}: {each.why}; a packet that comes to this rule is undecided")
     if len(unknown) > SHOWN:
         note(f"{rules}: {len(unknown) - SHOWN} more rules ask what is not modelled")
     show(traced.report, form)
-    return 3 if traced.undecided else 0
+    return 3 if undecided else 0
 
 
 def packet(
@@ -86,6 +88,21 @@ def packet(
         uid,
         gid,
     )
+
+
+def _note_sysctls(settings: dict[str, int | str], proto: int) -> bool:
+    """Note what is set and not modelled; whether what becomes of a packet of the protocol depends on it."""
+    from emu.kernel.sysctl import fate_of, report
+    from emu.wire.frame import TCP, UDP
+
+    kind = {TCP: "tcp", UDP: "udp"}.get(proto, "ping")
+    decides = False
+    for name, value in settings.items():
+        text, fate = report(name, value), fate_of(name)
+        if text:
+            note(text)
+            decides = decides or (fate is not None and fate.concerns(kind, ""))
+    return decides
 
 
 def _sysctls(words: list[str]) -> dict[str, int | str]:

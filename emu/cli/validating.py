@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from emu.report import Report, columns
 if TYPE_CHECKING:
     from emu.kube.api.loader import Loaded
 
+PLACED = re.compile(r".+?:\d+: ")
 RULES_SUFFIXES = (".rules", ".iptables", ".v4")
 
 
@@ -45,7 +47,7 @@ def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     from emu.kube.api.loader import load_documents, read
     from emu.scenario.build import build
-    from emu.scenario.lint import warnings
+    from emu.scenario.lint import warnings, without_endpoints
     from emu.scenario.run import check_endpoints
     from emu.scenario.script import is_scenario, load
 
@@ -59,7 +61,8 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     cluster = build(scenario)
     check_endpoints(scenario, cluster)
     count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}
-    odd = warnings(scenario.loaded) + [f"{path}: {text}" for text in cluster.warnings]
+    odd = [text if PLACED.match(text) else f"{path}: {text}" for text in cluster.warnings]
+    odd = without_endpoints(scenario.loaded) + odd
     return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, odd
 
 

@@ -66,7 +66,7 @@ def netfilter(net: Netns) -> None:
     net.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.reassembly.hook)
     net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.hooks)
     net.conntrack.enable()
-    net.nat = Nat(net.hooks, net.tables)
+    net.nat = Nat(net.hooks, net.tables, net.nat_listeners)
     net.nat.enable()
 
 

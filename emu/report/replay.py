@@ -15,7 +15,7 @@ from emu import craft
 from emu.errors import InputError
 from emu.kernel.net import ip_output
 from emu.kernel.net.netns import Netns
-from emu.kube.flow.flow import CODE_NAMES
+from emu.kube.flow.outcome import CODE_NAMES
 from emu.report.edge import FAR_MAC, NEAR_MAC, Sent
 from emu.wire import icmp, tcp, udp
 from emu.wire.frame import HOST, ICMP, IP_DF, TCP, UDP, Frame
@@ -166,7 +166,7 @@ class _Walk:
         self.net, self.sent, self.probe = net, sent, probe
         self.dropped: list[tuple[Frame, str]] = []
         self.arrived: list[Frame] = []
-        net.drop_tap = lambda frame, reason, place: self.dropped.append((frame, reason))
+        net.drop_listeners.append(lambda frame, fact: self.dropped.append((frame, fact.reason)))
         for proto in range(256):
             net.protocols[proto] = lambda frame, here: self.arrived.append(frame)
 

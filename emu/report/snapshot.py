@@ -19,7 +19,7 @@ from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.ruleset import RuleSet
-from emu.kernel.sysctl import Value
+from emu.kernel.sysctl_table import Value
 from emu.report.edge import Edge, Sent, answer_arp
 
 FORWARD = "net.ipv4.ip_forward"

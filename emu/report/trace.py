@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from emu.capture.capture import Captured
 from emu.kernel.net.ip_output import route_output
 from emu.kernel.net.netns import Netns
-from emu.kube.flow.ends import Places, by_name, sources
+from emu.kube.flow.ends import Places, by_name, netns, sources
 from emu.kube.flow.flow import Flow
 from emu.report import Report
 from emu.report.endpoints import endpoints
@@ -30,8 +30,10 @@ _IP_TYPE = ETH_P_IP.to_bytes(2, "big")
 
 
 class Sends(Places, Protocol):
-    """A cluster that sends the three kinds of packets."""
+    """A cluster that sends the three kinds of packets, and reports what it does not model."""
 
+    @property
+    def warnings(self) -> list[str]: ...
     def tcp(self, source: str, to: str, send: bytes = ..., *, close: bool = ...) -> Flow: ...
     def udp(self, source: str, to: str, send: bytes = ...) -> Flow: ...
     def ping(self, source: str, to: str) -> Flow: ...
@@ -61,7 +63,7 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
     else:
         flow = cluster.ping(source, target if named is not None else target.partition(":")[0])
     there, back = _parts(flow)
-    chosen = _endpoints(node, before, flow, kind)
+    chosen = _endpoints(cluster, node, before, flow, kind)
     outcome = flow.outcome
     sender = next((ip4_text(a.addr) for a in flow.client.addresses if a.device.name != "lo"), "")
     head = f"{kind} {flow.source} ({sender}) -> {flow.target.name} ({flow.target})"
@@ -98,6 +100,7 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
         "place": outcome.place,
         "by": outcome.by,
         "at": flow.at,
+        "warnings": list(cluster.warnings),
     }
     if flow.resolved is not None:
         data["resolved"] = flow.resolved.data
@@ -156,16 +159,17 @@ def _node(cluster: Places, source: str) -> Netns | None:
     return node.net if node is not None else None
 
 
-def _endpoints(node: Netns | None, before: Snapshot | None, flow: Flow, kind: str) -> Report:
+def _endpoints(cluster: Places, node: Netns | None, before: Snapshot | None, flow: Flow, kind: str) -> Report:
     """What the rules of the sender's node, as they were `before` the flow, may make of the packet as the sender meant it."""
     target = flow.target
     if node is None or before is None or not target.addr or target.addr >> 24 == LOOPBACK:
         return Report([], "")
-    route, source, _ = route_output(flow.client, target.addr)
+    client = netns(cluster, flow.source)
+    route, source, _ = route_output(client, target.addr)
     if route is None:
         return Report([], "")
     device = ""
-    if flow.client is not node:
+    if client is not node:
         towards = node.fib.lookup(source)
         if towards is None or towards.device is None:
             return Report([], "")

@@ -1,6 +1,6 @@
 """A flow compared with what its step expects: a sentence for each difference, and the number of checks.
 
-NAT is read from the facts that captured frames carry. Must not know steps or files.
+Must not know steps or files.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import Nat, address
 from emu.scenario.kinds import Expect
-from emu.trail import Natted
-from emu.wire.addr import ip4_text
 
 NONE = "none"
 # Which of an outcome's words each key is compared with.
@@ -23,35 +22,6 @@ class Checked(NamedTuple):
 
     checks: int
     failures: tuple[str, ...]
-
-
-class Nat(NamedTuple):
-    """One rewriting of a flow's request packets: `kind` DNAT or SNAT, addresses as (ip, port)."""
-
-    kind: str
-    before: tuple[int, int]
-    after: tuple[int, int]
-
-    def __str__(self) -> str:
-        return f"{self.kind} {address(self.before)} -> {address(self.after)}"
-
-
-def address(half: tuple[int, int]) -> str:
-    """`IP:PORT`, or `IP` without a port."""
-    ip, port = half
-    return f"{ip4_text(ip)}:{port}" if port else ip4_text(ip)
-
-
-def translations(flow: Flow) -> tuple[Nat, ...]:
-    """Every DNAT and SNAT of the flow's packets, each once, in their order; those of its look-up are left out."""
-    found: dict[Nat, None] = {}
-    for captured in flow.frames:
-        if captured.hop <= flow.look_up_frames:
-            continue
-        for fact in captured.trail:
-            if isinstance(fact, Natted) and fact.kind in ("DNAT", "SNAT"):
-                found[Nat(fact.kind, fact.before, fact.after)] = None
-    return tuple(found)
 
 
 def check(flow: Flow, expect: Expect) -> Checked:
@@ -78,12 +48,11 @@ def check(flow: Flow, expect: Expect) -> Checked:
         if not _matches(key, found, wanted)
     ]
     checks = len(pairs)
-    nat = translations(flow) if expect.dnat or expect.snat else ()
     for key, kind in (("dnat", "DNAT"), ("snat", "SNAT")):
         wanted = getattr(expect, key)
         if wanted:
             checks += 1
-            failures += _check_nat(key, wanted, [each for each in nat if each.kind == kind])
+            failures += _check_nat(key, wanted, [each for each in flow.translations if each.kind == kind])
     return Checked(checks, tuple(failures))
 
 

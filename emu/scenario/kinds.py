@@ -6,13 +6,28 @@ own configuration where these have one. Must not know files or clusters.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
 from emu.kube.api.meta import field_name
+from emu.kube.networks.network import networks
+from emu.kube.proxy.mode import modes
+from emu.kube.underlay.underlay import underlays
 
 OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided"]
+if TYPE_CHECKING:
+    ProxyMode: TypeAlias = str
+    UnderlayName: TypeAlias = str
+else:  # a mode is a folder, an underlay a file: their names need no second place
+    ProxyMode, UnderlayName = Literal[tuple(sorted(modes))], Literal[tuple(sorted(underlays))]
+NetworkName = Annotated[
+    str,
+    Meta(
+        description="a built-in network, or the path of a .conflist beside the scenario",
+        extra_json_schema={"anyOf": [{"enum": sorted(networks)}, {"pattern": r"\.conflist$"}]},
+    ),
+]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds")]
 Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
@@ -46,12 +61,33 @@ class DetectLocal(Part, frozen=True):
 class KubeProxyPart(Part, frozen=True):
     """KubeProxyConfiguration's own names."""
 
-    mode: Literal["iptables"] = "iptables"
+    mode: ProxyMode = "iptables"
     iptables: ProxyIptables = ProxyIptables()
     detect_local_mode: Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"] = "ClusterCIDR"
     detect_local: DetectLocal = DetectLocal()
     cluster_cidr: str = field(default="", name="clusterCIDR")
     node_port_addresses: tuple[str, ...] = ()
+    # these are accepted only, see kube_proxy.py
+    api_version: Any = None
+    kind: Any = None
+    bind_address: Any = None
+    bind_address_hard_fail: Any = None
+    client_connection: Any = None
+    config_sync_period: Any = None
+    conntrack: Any = None
+    enable_profiling: Any = None
+    feature_gates: Any = None
+    healthz_bind_address: Any = None
+    hostname_override: Any = None
+    ipvs: Any = None
+    logging: Any = None
+    metrics_bind_address: Any = None
+    nftables: Any = None
+    oom_score_adj: Any = None
+    port_range: Any = None
+    show_hidden_metrics_for_version: Any = None
+    windows_run_as_service: Any = None
+    winkernel: Any = None
 
 
 class DnsPart(Part, frozen=True):
@@ -67,8 +103,8 @@ class ClusterPart(Part, frozen=True):
     `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
-    network: str = "bridge"
-    underlay: Literal["routed", "switched"] = "routed"
+    network: NetworkName = "bridge"
+    underlay: UnderlayName = "routed"
     pod_subnet: str = "10.244.0.0/16"
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emu.kube.flow.flow import Flow
-from emu.scenario.expectations import Checked, translations
+from emu.scenario.expectations import Checked
 
 
 @dataclass
@@ -22,7 +22,7 @@ class FlowResult:
 
     @property
     def nat(self) -> str:
-        return "; ".join(map(str, translations(self.flow)))
+        return self.flow.nat
 
 
 @dataclass

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 TOS_INTERNETCONTROL = 0xC0
 MAX_PACKET = 576  # RFC 1812 4.3.2.3: an error is at most so long
 ECHO_ANSWER = Born("the answer to an echo request")
-ECHOED = Delivered("", "ICMP echo")
 ERROR_WORDS = {
     (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
     (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
@@ -120,8 +119,8 @@ def _echo(frame: Frame, net: Netns) -> None:
         drop(net, frame, "ICMP_ECHO_IGNORED")
         return
     net.delivered += 1
-    if net.on_delivered is not None:
-        net.on_delivered(frame, ECHOED)
+    for listener in net.delivery_listeners:
+        listener(frame, Delivered(net.name, "ICMP echo"))
     buf, l4 = frame.buf, frame.l4
     source = 0 if to_all else frame.dst
     route = net.fib.lookup(frame.src, source, 0)

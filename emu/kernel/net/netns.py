@@ -16,13 +16,14 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
-from emu.kernel.net.drop import device_drop, drop
+from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.fib import LOCAL_TABLE, Fib, Route
 from emu.kernel.net.ident import IpIdents
 from emu.kernel.net.peer import Peer
 from emu.kernel.net.route import RouteExceptions
 from emu.kernel.netfilter.hooks import Hooks
 from emu.kernel.sysctl import Sysctls
+from emu.trail import Delivered, Natted
 from emu.wire.addr import Prefix, ip4_text, mask
 from emu.wire.frame import Frame
 
@@ -90,10 +91,14 @@ class Netns:
         self.sockets: Any = None
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
-        self.drop_tap: Callable[[Frame, str, str], None] | None = None
-        self.on_device: Callable[[Device], None] | None = None
-        # told of each packet that reached a socket or protocol: (frame, trail.Delivered)
-        self.on_delivered: Callable[[Frame, Any], None] | None = None
+        # who is called when a device joins, an address is added, a frame is dropped, a packet reaches a socket or
+        # protocol, and NAT begins to rewrite a flow's packets; registered by `on_device` and `on_address`, and by
+        # appending to the others
+        self._device_listeners: list[Callable[[Device], object]] = []
+        self._address_listeners: list[Callable[[Address], None]] = []
+        self.drop_listeners: list[DropListener] = []
+        self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
+        self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
         # whether frames born here carry a trail; the flow that locally caused frames belong to
         self.tracing = False
         self._next_ifindex = 1
@@ -131,9 +136,21 @@ class Netns:
         self.devices[device.name] = device
         self.sysctl.add_device(device.name)
         self._cache_device(device)
-        if self.on_device is not None:
-            self.on_device(device)
+        for listener in self._device_listeners:
+            listener(device)
         return device
+
+    def on_device(self, listener: Callable[[Device], object]) -> None:
+        """Call `listener` for each device that is there, and for each that joins later."""
+        for device in self.devices.values():
+            listener(device)
+        self._device_listeners.append(listener)
+
+    def on_address(self, listener: Callable[[Address], None]) -> None:
+        """Call `listener` for each address that is there, and for each that is added later."""
+        for address in self.addresses:
+            listener(address)
+        self._address_listeners.append(listener)
 
     def detach(self, device: Device) -> None:
         """Take a device out: its addresses, routes, neighbours and bridge port go with it."""
@@ -168,6 +185,8 @@ class Netns:
         )
         address = Address(addr, length, device, scope, secondary)
         self.addresses.append(address)
+        for listener in self._address_listeners:
+            listener(address)
         self.sysctl.settle_device(device.name)
         kernel: dict[str, Any] = {"device": device, "prefsrc": addr, "proto": "kernel"}
         if self.fib.local.lookup(addr) is None or self._local_route(addr) is None:

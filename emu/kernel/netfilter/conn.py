@@ -56,14 +56,16 @@ class Conn:
 
     `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
     duration before. `packets`/`bytes` count per direction while net.netfilter.nf_conntrack_acct is on.
-    `nat[direction * 2 + manip]` is what NAT writes into that half, `nat` is None without NAT.
+    `nat[direction * 2 + manip]` is what NAT writes into that half, `nat` is None without NAT; with it,
+    `nat_flows[manip]` is the flow whose rewriting was last reported.
     `master` is the connection whose expectation this one met (no helper is modelled: always None).
     """
 
     __slots__ = (
-        "bytes", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "number",
+        "bytes", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "nat_flows", "number",
         "orig", "packets", "reply", "status", "stream_ns", "table", "tcp",
     )  # fmt: skip
+    nat_flows: list[int]
 
     def __init__(self, table: ConnTable, number: int, orig: Tuple5, reply: Tuple5, created_ns: int) -> None:
         self.table = table

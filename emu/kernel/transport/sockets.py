@@ -46,6 +46,11 @@ class Sockets:
     def ping(self, flow: int = 0, ident: int = 0) -> PingSocket:
         return self.ping_table.open(flow, ident)
 
+    def source_for(self, dst: int) -> int:
+        """The source address of what a socket would send to `dst`."""
+        _route, source, _failed = ip_output.route_output(self.net, dst)
+        return source
+
     def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> Frame:
         """Send any Scapy packet, or bytes of a whole Ethernet frame. What the packet leaves out is filled by this
         namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl.

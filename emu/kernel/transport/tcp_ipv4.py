@@ -180,8 +180,8 @@ class Tcp:
     def _deliver(self, frame: Frame) -> None:
         net = self.net
         net.delivered += 1
-        if net.on_delivered is not None:
-            net.on_delivered(frame, self.fact)
+        for listener in net.delivery_listeners:
+            listener(frame, self.fact)
 
     def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
         """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""

@@ -195,8 +195,8 @@ class Udp:
         net.delivered += 1
         socket.inbox.append((data, frame.src, frame.sport, frame.flow))
         socket.inbox_bytes += len(data)
-        if net.on_delivered is not None:
-            net.on_delivered(frame, self.fact)
+        for listener in net.delivery_listeners:
+            listener(frame, self.fact)
         if socket.on_readable is not None:
             socket.on_readable()
 

@@ -20,6 +20,10 @@ _RANGE = re.compile(
     r"\{\{\s*range \$(\w+), \$(\w+) := \.(\w+)\s*\}\}\s*(?:\{\{\s*if \$\1\s*\}\}(.*?)\{\{\s*end\s*\}\})?(.*?)\{\{\s*end\s*\}\}",
     re.S,
 )
+LIST_KEYS = (
+    "cniVersion", "cniVersions", "name", "plugins", "disableCheck", "disableGC", "loadOnlyInlinedPlugins"
+)  # fmt: skip
+"""The keys of a configuration list itself (section 1 of the specification)."""
 _WORD = re.compile(r"\{\{(.*?)\}\}", re.S)
 
 
@@ -32,6 +36,7 @@ class NetworkConfigList:
     plugins: tuple[Config, ...]
     disable_check: bool = False
     disable_gc: bool = False
+    unknown: tuple[str, ...] = ()  # the list's keys that the specification does not have
 
     @classmethod
     def parse(cls, text: str, file: str | None = None) -> NetworkConfigList:
@@ -80,7 +85,8 @@ class NetworkConfigList:
             raise InputError("the network has no plugins", path="plugins", expected="a list of at least one plugin")
         for number, plugin in enumerate(plugins):
             _check_plugin(plugin, f"plugins[{number}]")
-        return cls(name, _version(said), tuple(plugins), disable_check, disable_gc)
+        unknown = tuple(key for key in said if key not in LIST_KEYS)
+        return cls(name, _version(said), tuple(plugins), disable_check, disable_gc, unknown)
 
 
 def expand(text: str, words: Mapping[str, str | tuple[str, ...]]) -> str:

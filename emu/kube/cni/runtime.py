@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from emu.errors import EmuError
 from emu.kube.cni import invoke
 from emu.kube.cni.config import NetworkConfigList
@@ -31,13 +33,18 @@ LOOPBACK = NetworkConfigList("cni-loopback", "0.3.1", ({"type": "loopback"},))
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cached:
-    """What an ADD needed, for the CHECK and DEL after it; `result` is JSON in the network's version."""
+    """What an ADD needed, for the CHECK and DEL after it; `text` is its result as JSON in the network's version."""
 
     attachment: Attachment
     capability_args: Config
-    result: Config
+    text: bytes
+
+    @property
+    def result(self) -> Config:
+        found: Config = msgspec.json.decode(self.text)
+        return found
 
 
 NOTHING: Config = {}
@@ -68,7 +75,7 @@ class Runtime:
             if key not in self.cache:
                 self._forget_failed(network, attachment, capability_args)
             raise
-        self.cache[key] = Cached(attachment, capability_args, previous)
+        self.cache[key] = Cached(attachment, capability_args, msgspec.json.encode(previous))
         return result
 
     def check(self, network: NetworkConfigList, attachment: Attachment) -> None:
@@ -117,7 +124,7 @@ class Runtime:
     def _forget_failed(self, network: NetworkConfigList, attachment: Attachment, capability_args: Config) -> None:
         """Every ADD is followed by a DEL, also one that failed; the ADD's error is the one to tell."""
         with suppress(EmuError):
-            self._delete(network, attachment, Cached(attachment, capability_args, NOTHING))
+            self._delete(network, attachment, Cached(attachment, capability_args, b"{}"))
 
 
 def _key(network: NetworkConfigList, attachment: Attachment) -> Key:

@@ -192,7 +192,7 @@ class Host:
     disk: dict[Any, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """One interface of one container: CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, and the machine.
 

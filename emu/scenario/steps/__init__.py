@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from emu.errors import InputError
 from emu.kube.api.documents import Document
+from emu.kube.api.loader import Loaded
 from emu.kube.api.meta import Object
 from emu.kube.flow.flow import Flow
 from emu.registry import Shelf
@@ -32,6 +33,7 @@ class Written(Protocol):
     """A scenario as the check of a step sees it. `applied`: the objects of each step that applies some, by its number."""
 
     document: Document
+    loaded: Loaded
     applied: dict[int, list[Object]]
 
     @property

@@ -28,7 +28,7 @@ class ApplyAction(Change[Manifests, Applies]):
         objects: list[Object] = []
         for i, value in enumerate(part if isinstance(part, tuple) else (part,)):
             at = ("steps", place.number, "apply", *((i,) if listed else ()))
-            objects += convert(value, document=place.scenario.document, at=at)
+            objects += convert(value, document=place.scenario.document, at=at, notes=place.scenario.loaded.objects)
         place.scenario.applied[place.number] = [each for each in objects if not isinstance(each, Other)]
 
     def change(self, part: Manifests, doing: Doing[Applies]) -> str:

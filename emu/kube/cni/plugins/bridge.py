@@ -15,6 +15,7 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import invoke, ip_masq, links
+from emu.kube.cni.keys import Keys
 from emu.kube.cni.spec import (
     IP,
     Attachment,
@@ -29,6 +30,7 @@ from emu.kube.cni.spec import (
     read,
     unmodelled,
 )  # fmt: skip
+from emu.modelled import NotModelled, WithoutEffect, used
 from emu.wire.addr import Prefix, ip4_text, mac_text
 
 _DEFAULT = Prefix(0, 0)
@@ -101,6 +103,14 @@ def layer3(conf: BridgeConf, ipam: Result) -> Layer3:
 @plugins.add("bridge")
 class BridgePlugin:
     """A container's leg on a bridge; with `ipam` it gets addresses, without it is layer 2 only."""
+
+    keys: Keys = {
+        **dict.fromkeys(
+            (field.encode_name for field in msgspec.structs.fields(BridgeConf)), used("kube/cni/plugins/bridge")
+        ),
+        **dict.fromkeys(_UNMODELLED, NotModelled("VLANs and the check of source MACs")),
+        "enabledad": WithoutEffect("it concerns IPv6 addresses"),
+    }
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config)

@@ -5,6 +5,7 @@ Must not know the container's other interfaces.
 
 from __future__ import annotations
 
+from emu.kube.cni.keys import Keys
 from emu.kube.cni.links import open_netns
 from emu.kube.cni.spec import IP, Attachment, Config, Interface, Result, failure, plugins
 from emu.wire.addr import mac_text
@@ -13,6 +14,8 @@ from emu.wire.addr import mac_text
 @plugins.add("loopback")
 class LoopbackPlugin:
     """lo, whatever IFNAME says. A previous result is handed on as it is."""
+
+    keys: Keys = {}
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         netns = open_netns(attachment)

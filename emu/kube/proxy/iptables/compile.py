@@ -1,7 +1,8 @@
 """kube-proxy in iptables mode: the rules of one node, with kube-proxy's own chains, order, names and comments.
 
-`compile` is pure. Nodes that choose the same endpoints get the same RuleSet object, others share the chains of every
-port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know how rules are put in force.
+Compiling is pure; a `Compiler` remembers what it made. Nodes that choose the same endpoints get the same RuleSet
+object, others share the chains of every port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know
+how rules are put in force.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from emu.kernel.netfilter.targets.masquerade import Masquerade
 from emu.kernel.netfilter.targets.verdicts import Accept, Drop, Return
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
-from emu.kube.proxy import names
-from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.config import Local, ProxyConfig
+from emu.kube.proxy.iptables import names
 from emu.kube.proxy.iptables.port_rules import (
     LOCAL_DESTINATION,
     LOOPBACK,
@@ -33,9 +34,9 @@ from emu.kube.proxy.iptables.port_rules import (
     port_rules,
     rule,
 )
-from emu.kube.proxy.services import Snapshot, choose
+from emu.kube.proxy.services import Chosen, Endpoint, PortKey, ServicePort, Snapshot, choose, same_everywhere
 
-__all__ = ["ProxyConfig", "compile", "compile_snapshot"]
+__all__ = ["Compiler", "ProxyConfig", "compile"]
 
 INVALID_COUNTER = "ct_state_invalid_dropped_pkts"
 _PORTALS = "kubernetes service portals"
@@ -77,48 +78,91 @@ BASE_JUMPS: dict[tuple[str, str], tuple[tuple[str, str, bool], ...]] = {
 def compile(  # the design's word: a proxy compiles objects into rules
     services: Iterable[Service], endpoint_slices: Iterable[EndpointSlice], config: ProxyConfig
 ) -> RuleSet:
-    """The node's rules: tables filter, nat and mangle. Raises InputError."""
-    return compile_snapshot(Snapshot.of(services, endpoint_slices), config)
+    """The rules of one node: tables filter, nat and mangle. Raises InputError."""
+    return Compiler().compile(Snapshot.of(services, endpoint_slices), config)
 
 
-def compile_snapshot(snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
-    """As `compile`, for many nodes: what they have in common is made once and shared. Raises InputError."""
-    kept = snapshot.kept
-    if ("same",) not in kept:
-        kept["same",] = snapshot.same_everywhere
-    who = config
-    if kept["same",]:
-        # what the rules then depend on; the rest does not tell two nodes apart
-        who = replace(
-            config,
-            node_name="",
-            zone="",
-            node_ip=config.node_ip if config.node_port_addresses else "",
-            node_addresses=config.node_addresses if config.node_port_addresses else (),
-            pod_cidr=config.pod_cidr if config.detect_local_mode == "NodeCIDR" else "",
+class _Port:
+    """A service port with its endpoints, and the rules made of them so far."""
+
+    __slots__ = ("alike", "endpoints", "made", "port")
+
+    def __init__(self, port: ServicePort, endpoints: tuple[Endpoint, ...]) -> None:
+        self.port, self.endpoints = port, endpoints
+        self.alike = same_everywhere(port, endpoints)
+        self.made: dict[tuple[Chosen | None, PortConfig], PortRules] = {}
+
+    def holds(self, port: ServicePort, endpoints: tuple[Endpoint, ...]) -> bool:
+        """Whether this is a port with these endpoints still. Identity first: it is the usual case, and cheap."""
+        return (self.port is port or self.port == port) and (self.endpoints is endpoints or self.endpoints == endpoints)
+
+    def rules(self, config: ProxyConfig, of_port: PortConfig) -> PortRules:
+        key: tuple[Chosen | None, PortConfig] = None, of_port
+        if not self.alike:
+            key = choose(self.port, self.endpoints, config.node_name, config.zone), of_port
+        found = self.made.get(key)
+        if found is None:
+            chosen = key[0] or choose(self.port, self.endpoints, config.node_name, config.zone)
+            found = self.made[key] = port_rules(self.port, chosen, of_port)
+        return found
+
+
+class Compiler:
+    """Compiles for many nodes: what they have in common, and what did not change since the last snapshot, is made once."""
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._ports: dict[PortKey, _Port] = {}
+        self._alike = True  # whether no port depends on the node
+        self._nodes: dict[ProxyConfig, RuleSet] = {}
+        self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
+
+    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
+        """As the function `compile`. Raises InputError."""
+        if snapshot is not self._snapshot:
+            self._turn_to(snapshot)
+        key = _without_node(config) if self._alike else config
+        found = self._nodes.get(key)
+        if found is None:
+            found = self._nodes[key] = self._node_rules(snapshot.large, config)
+        return found
+
+    def _turn_to(self, snapshot: Snapshot) -> None:
+        before, self._ports = self._ports, {}
+        for port in snapshot.ports:
+            endpoints, known = snapshot.of_port(port), before.get(port.key)
+            if known is None or not known.holds(port, endpoints):
+                known = _Port(port, endpoints)
+            self._ports[port.key] = known
+        self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
+        self._nodes = {}
+
+    def _port_config(self, config: ProxyConfig, large: bool, node_ip: str) -> PortConfig:
+        counted = config.nfacct and config.loopback_node_ports()
+        values = config.local(), config.masquerade_all, large, counted, node_ip
+        return self._port_configs.setdefault(values, PortConfig(*values))
+
+    def _node_rules(self, large: bool, config: ProxyConfig) -> RuleSet:
+        usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
+        ports = [each.rules(config, by_node if each.port.source_ranges else usual) for each in self._ports.values()]
+        return RuleSet.of(
+            {
+                "mangle": {names.CANARY: Chain(names.CANARY)},
+                "filter": _filter(ports, config),
+                "nat": _nat(ports, config),
+            }
         )
-    found: RuleSet | None = kept.get(("node", who))
-    if found is None:
-        found = kept["node", who] = _node_rules(snapshot, config)
-    return found
 
 
-def _node_rules(snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
-    local, large = config.local(), snapshot.large
-    counted = config.nfacct and config.loopback_node_ports()
-    of_port = PortConfig(local, config.masquerade_all, large, counted, "")
-    ports: list[PortRules] = []
-    for port in snapshot.ports:
-        chosen = choose(port, snapshot.of_port(port), config.node_name, config.zone)
-        mine = replace(of_port, node_ip=config.node_ip) if port.source_ranges else of_port
-        key = "port", port, chosen, mine
-        made: PortRules | None = snapshot.kept.get(key) or snapshot.before.get(key)
-        if made is None:
-            made = port_rules(port, chosen, mine)
-        snapshot.kept[key] = made
-        ports.append(made)
-    return RuleSet.of(
-        {"mangle": {names.CANARY: Chain(names.CANARY)}, "filter": _filter(ports, config), "nat": _nat(ports, config)}
+def _without_node(config: ProxyConfig) -> ProxyConfig:
+    """What the rules depend on where every node chooses the same endpoints."""
+    return replace(
+        config,
+        node_name="",
+        zone="",
+        node_ip=config.node_ip if config.node_port_addresses else "",
+        node_addresses=config.node_addresses if config.node_port_addresses else (),
+        pod_cidr=config.pod_cidr if config.detect_local_mode == "NodeCIDR" else "",
     )
 
 

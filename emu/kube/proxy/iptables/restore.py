@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
-from emu.kube.proxy import names
+from emu.kube.proxy.iptables import names
 
 SHARED = frozenset(
     (
