@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from emu.clock import SECOND, Clock, Timer
+from emu.clock import SECOND, Clock
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.store import Store
 
@@ -40,11 +40,24 @@ class Runner:
     def __init__(self, clock: Clock, agent: Agent[Any, Any, Any], run: Callable[[], bool], pending: set[Any]) -> None:
         self._clock, self._agent, self._run, self._pending = clock, agent, run, pending
         self._last_ns = LONG_AGO_NS
-        self._timer: Timer | None = None
+        self._turn: Turn | None = None  # in which it runs next
+
+    def next_ns(self) -> int | None:
+        """When it may run; None where that is planned already."""
+        return None if self._turn is not None else max(self._last_ns + self._agent.min_period_ns, self._clock.now)
+
+    def join(self, turn: Turn) -> None:
+        """Run in this turn."""
+        self._turn = turn
+        turn.runners.append(self)
+        self._pending.add(self)
+
+    def due_in(self, turn: Turn) -> bool:
+        return self._turn is turn
 
     def request(self) -> None:
         """Run as soon as the minimum period allows."""
-        self._plan(self._last_ns + self._agent.min_period_ns)
+        request(self._clock, [self])
 
     def resync(self, node: Node) -> None:
         """What happens every resync period: is the work still there, and is a run due anyway?"""
@@ -54,18 +67,39 @@ class Runner:
 
     def run(self) -> None:
         """Run now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._turn = None
         self._pending.discard(self)
         self._last_ns = self._clock.now
         if not self._run():
-            self._plan(self._last_ns + self._agent.resync_period_ns)
+            self.join(Turn(self._clock, self._last_ns + self._agent.resync_period_ns))
 
-    def _plan(self, due_ns: int) -> None:
-        if self._timer is None:
-            self._timer = self._clock.call_at(due_ns, self.run)
-            self._pending.add(self)
+
+class Turn:
+    """The runners of one agent that run at the same time, one after the other, by one timer: nodes are many."""
+
+    __slots__ = ("_clock", "runners")
+
+    def __init__(self, clock: Clock, due_ns: int) -> None:
+        self._clock = clock
+        self.runners: list[Runner] = []
+        clock.call_at(due_ns, self._run)
+
+    def _run(self) -> None:
+        for runner in self.runners:
+            if runner.due_in(self):
+                runner.run()
+                self._clock.drain()
+
+
+def request(clock: Clock, runners: Iterable[Runner]) -> None:
+    """Have these run as soon as their minimum period allows, those that may at the same time in one turn."""
+    turns: dict[int, Turn] = {}
+    for runner in runners:
+        due_ns = runner.next_ns()
+        if due_ns is not None:
+            if due_ns not in turns:
+                turns[due_ns] = Turn(clock, due_ns)
+            runner.join(turns[due_ns])
 
 
 class _Program:
@@ -96,8 +130,7 @@ class _Program:
 
     def _hear(self) -> None:
         self._read()
-        for runner in self.runners:
-            runner.request()
+        request(self.clock, self.runners)
 
     def _run(self, node: Node) -> bool:
         agent = self.agent

@@ -130,7 +130,8 @@ class Unmodelled:
     def _receivers(self, flow: Flow) -> list[str]:
         """The namespaces but the client's own that a packet of the flow came to, or died in."""
         names = [name for name, _ in flow.arrivals] + [loss.place.rpartition("/")[0] for loss in flow.losses]
-        names += [name for name, pod in self.pods.items() if pod.ip == flow.target.addr and not pod.host_network]
+        if not flow.arrivals:
+            names += [name for name, pod in self.pods.items() if pod.ip == flow.target.addr and not pod.host_network]
         if flow.resolved is not None and flow.resolved.asked:
             names += [f"{pod.namespace}/{pod.name}" for pod in self.store.list(Pod, DNS_NAMESPACE, DNS_LABELS)]
         return [name for name in dict.fromkeys(names) if name != flow.source]

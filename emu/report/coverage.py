@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from emu.capture.capture import Capture
-from emu.kernel.net.fib import LOCAL_TABLE, Route
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.targets.nat import Dnat, spell_range
 from emu.kube.node.node import Node
 from emu.report import Report, run_views
 from emu.scenario.record import Run
 from emu.trail import Dropped
-
-KINDS = ("rules", "routes", "endpoints")
 
 
 class Observed(Protocol):
@@ -28,6 +27,9 @@ class Observed(Protocol):
     def nodes(self) -> Mapping[str, Node]: ...
     @property
     def capture(self) -> Capture | None: ...
+
+
+KINDS = ("rules", "routes", "endpoints")
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import Any
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.net.fib import KINDS, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, Route
-from emu.kernel.net.fib_rules import ANY, IpRule
+from emu.kernel.net.fib import KINDS, Route
+from emu.kernel.net.fib_rules import ANY, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
 from emu.kernel.netfilter.ipset import IpSets, parse_ipset

@@ -15,14 +15,13 @@ from emu import craft
 from emu.errors import InputError
 from emu.kernel.net import ip_output
 from emu.kernel.net.netns import Netns
-from emu.kube.flow.outcome import CODE_NAMES
 from emu.report.edge import FAR_MAC, NEAR_MAC, Sent
 from emu.wire import icmp, tcp, udp
 from emu.wire.frame import HOST, ICMP, IP_DF, TCP, UDP, Frame
 from emu.wire.rewrite import set_ethernet
+from emu.wire.tcp import ACK, PSH, SYN
 
 MAX_OUTCOMES = 4096
-SYN, PSH, ACK = 2, 8, 16
 STATES = ("new", "established")
 LEAVES, DELIVERED, REJECTED, DROPPED, UNDECIDED, ERROR = (
     "leaves", "delivered", "rejected", "dropped", "undecided", "error",
@@ -231,7 +230,7 @@ def rejection(frame: Frame) -> str:
     if frame.proto == TCP:
         return "tcp-reset"
     kind, code = frame.dport >> 8, frame.dport & 255
-    return f"icmp {CODE_NAMES.get((kind, code)) or f'type {kind}, code {code}'}"
+    return f"icmp {icmp.ERROR_NAMES.get((kind, code)) or f'type {kind}, code {code}'}"
 
 
 def packet(

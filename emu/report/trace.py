@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from emu.capture.capture import Captured
 from emu.kernel.net.ip_output import route_output
 from emu.kernel.net.netns import Netns
-from emu.kube.flow.ends import Places, by_name, netns, sources
+from emu.kube.flow.ends import Places, by_name, sources
 from emu.kube.flow.flow import Flow
 from emu.report import Report
 from emu.report.endpoints import endpoints
@@ -30,10 +30,10 @@ _IP_TYPE = ETH_P_IP.to_bytes(2, "big")
 
 
 class Sends(Places, Protocol):
-    """A cluster that sends the three kinds of packets, and reports what it does not model."""
+    """A cluster that sends the three kinds of packets. `warnings` is what it does not model of what it was given."""
 
-    @property
-    def warnings(self) -> list[str]: ...
+    warnings: list[str]
+
     def tcp(self, source: str, to: str, send: bytes = ..., *, close: bool = ...) -> Flow: ...
     def udp(self, source: str, to: str, send: bytes = ...) -> Flow: ...
     def ping(self, source: str, to: str) -> Flow: ...
@@ -54,7 +54,7 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
     """
     named = by_name(target)
     kind = protocol or ("tcp" if (named.port if named is not None else ":" in target) else "icmp")
-    node = _node(cluster, source)
+    client, node = _ends(cluster, source)
     before = Snapshot.of(node) if node is not None else None
     if kind == "tcp":
         flow = cluster.tcp(source, target, close=False)
@@ -63,7 +63,7 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
     else:
         flow = cluster.ping(source, target if named is not None else target.partition(":")[0])
     there, back = _parts(flow)
-    chosen = _endpoints(cluster, node, before, flow, kind)
+    chosen = _endpoints(client, node, before, flow, kind)
     outcome = flow.outcome
     sender = next((ip4_text(a.addr) for a in flow.client.addresses if a.device.name != "lo"), "")
     head = f"{kind} {flow.source} ({sender}) -> {flow.target.name} ({flow.target})"
@@ -151,20 +151,20 @@ def _carries(data: bytes) -> bytes:
     return data[18:20] + data[23:24] + data[38:50] + data[54:]
 
 
-def _node(cluster: Places, source: str) -> Netns | None:
-    """The namespace of the sender's node; None outside. Raises InputError."""
+def _ends(cluster: Places, source: str) -> tuple[Netns, Netns | None]:
+    """The sender's namespace, and that of its node (None outside). Raises InputError."""
     name = sources(cluster, source)[0]
     pod = cluster.pods.get(name)
     node = pod.node if pod is not None else cluster.nodes.get(name)
-    return node.net if node is not None else None
+    client = pod.net if pod is not None else cluster.namespaces[name]
+    return client, node.net if node is not None else None
 
 
-def _endpoints(cluster: Places, node: Netns | None, before: Snapshot | None, flow: Flow, kind: str) -> Report:
+def _endpoints(client: Netns, node: Netns | None, before: Snapshot | None, flow: Flow, kind: str) -> Report:
     """What the rules of the sender's node, as they were `before` the flow, may make of the packet as the sender meant it."""
     target = flow.target
     if node is None or before is None or not target.addr or target.addr >> 24 == LOOPBACK:
         return Report([], "")
-    client = netns(cluster, flow.source)
     route, source, _ = route_output(client, target.addr)
     if route is None:
         return Report([], "")

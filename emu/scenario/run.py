@@ -34,11 +34,12 @@ def run(
     split: Split = "flow",
     build: Callable[[Scenario], Cluster] | None = None,
     progress: Progress | None = None,
+    force: bool = False,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
-    `progress(done, of, what)` is called before each step. Raises InputError with the step's place, and then nothing is
-    written.
+    `force` replaces files that emu did not write. `progress(done, of, what)` is called before each step. Raises InputError
+    with the step's place, and then nothing is written.
     """
     if not isinstance(scenario, Scenario):
         scenario = load(scenario)
@@ -57,7 +58,7 @@ def run(
     result.invariants = together(judged)
     result.notes += result.cluster.warnings
     if out_dir is not None:
-        write(result, out_dir, split=split)
+        write(result, out_dir, split=split, force=force)
     return result
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from emu.capture.capture import Capture, Captured
+from emu.capture.interface import Interface
 from emu.kernel.net.fib import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import Tuple5
@@ -20,13 +22,17 @@ from emu.wire import icmp, ipv4, tcp, udp
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
 
-if TYPE_CHECKING:
-    from emu.capture.capture import Captured
-    from emu.capture.interface import Interface
-    from emu.kube.cluster import Cluster
-    from emu.lab import Lab
 
-    Where = Lab | Cluster | Flow
+class Bench(Protocol):
+    """A `Lab` or a `Cluster`: its namespaces by name, and what was captured."""
+
+    @property
+    def namespaces(self) -> Mapping[str, Netns]: ...
+    @property
+    def capture(self) -> Capture | None: ...
+
+
+Where = Bench | Flow
 
 _L4_CHECKS = {TCP: tcp.checksum_ok, UDP: udp.checksum_ok, ICMP: icmp.checksum_ok}
 

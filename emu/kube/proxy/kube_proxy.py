@@ -51,7 +51,8 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             )
         self.mode, self._clean_up = modes[self.config.mode](), CleanUp()
         self.proxiers: dict[str, Proxier] = {}
-        self._configs: dict[str, ProxyConfig] = {}  # by node, as they are when kube-proxy starts
+        self._configs: dict[str, ProxyConfig] = {}  # by node, as the node was when it was read last
+        self._zoned: dict[str, tuple[ProxyConfig, ProxyConfig]] = {}  # by node: without its zone, and with it
 
     def start(self, node: Node) -> None:
         base = self.config
@@ -74,13 +75,19 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
     def facts(self, node: Node) -> ProxyConfig:
         """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
         config = self._configs[node.name]
-        if not config.node_port_addresses:
-            return config
-        return replace(config, node_addresses=tuple(ip4_text(each.addr) for each in node.net.addresses))
+        if config.node_port_addresses:
+            addresses = tuple(ip4_text(each.addr) for each in node.net.addresses)
+            if addresses != config.node_addresses:
+                config = self._configs[node.name] = replace(config, node_addresses=addresses)
+        return config
 
     def compile(self, view: View, facts: ProxyConfig) -> Wanted:
-        zone = view.zones.get(facts.node_name, "")
-        config = replace(facts, zone=zone) if zone else facts
+        config, zone = facts, view.zones.get(facts.node_name, "")
+        if zone:
+            known = self._zoned.get(facts.node_name)
+            if known is None or known[0] is not facts or known[1].zone != zone:
+                known = self._zoned[facts.node_name] = facts, replace(facts, zone=zone)
+            config = known[1]
         return Wanted(view.snapshot, config, self.mode.compile(view.snapshot, config))
 
     def apply(self, node: Node, value: Wanted) -> bool:

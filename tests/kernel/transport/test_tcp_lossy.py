@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
-from emu.kernel.transport.tcp_options import SYN, Segment, options_bytes, parse_options
+from emu.kernel.transport.tcp_options import Segment, options_bytes, parse_options
+from emu.wire.tcp import SYN
 
 MS = 1_000_000
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from operator import is_
 
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
@@ -114,18 +115,32 @@ class Compiler:
         self._snapshot: Snapshot | None = None
         self._ports: dict[PortKey, _Port] = {}
         self._alike = True  # whether no port depends on the node
-        self._nodes: dict[ProxyConfig, RuleSet] = {}
+        self._nodes: dict[int, RuleSet] = {}  # by the number of a configuration
+        self._before: dict[int, RuleSet] = {}  # of the snapshot before
+        self._numbers: dict[ProxyConfig, int] = {}
+        self._known: dict[str, tuple[ProxyConfig, int, int]] = {}  # by node: its configuration, and the numbers of that
         self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
         """As the function `compile`. Raises InputError."""
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
-        key = _without_node(config) if self._alike else config
-        found = self._nodes.get(key)
+        number = self._number(config)
+        found = self._nodes.get(number)
         if found is None:
-            found = self._nodes[key] = self._node_rules(snapshot.large, config)
+            found = self._nodes[number] = self._node_rules(snapshot.large, config, self._before.get(number))
         return found
+
+    def _number(self, config: ProxyConfig) -> int:
+        """The number of what the rules depend on in a configuration. A node's configuration is usually the same object as
+        before: it is compared by value once."""
+        known = self._known.get(config.node_name)
+        if known is None or known[0] is not config:
+            shared, own = (
+                self._numbers.setdefault(each, len(self._numbers)) for each in (_without_node(config), config)
+            )
+            known = self._known[config.node_name] = config, shared, own
+        return known[1] if self._alike else known[2]
 
     def _turn_to(self, snapshot: Snapshot) -> None:
         before, self._ports = self._ports, {}
@@ -135,23 +150,22 @@ class Compiler:
                 known = _Port(port, endpoints)
             self._ports[port.key] = known
         self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
-        self._nodes = {}
+        self._before, self._nodes = self._nodes, {}
 
     def _port_config(self, config: ProxyConfig, large: bool, node_ip: str) -> PortConfig:
         counted = config.nfacct and config.loopback_node_ports()
         values = config.local(), config.masquerade_all, large, counted, node_ip
         return self._port_configs.setdefault(values, PortConfig(*values))
 
-    def _node_rules(self, large: bool, config: ProxyConfig) -> RuleSet:
+    def _node_rules(self, large: bool, config: ProxyConfig, before: RuleSet | None) -> RuleSet:
         usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
         ports = [each.rules(config, by_node if each.port.source_ranges else usual) for each in self._ports.values()]
-        return RuleSet.of(
-            {
-                "mangle": {names.CANARY: Chain(names.CANARY)},
-                "filter": _filter(ports, config),
-                "nat": _nat(ports, config),
-            }
-        )
+        made = {
+            "mangle": {names.CANARY: Chain(names.CANARY)},
+            "filter": _filter(ports, config, before),
+            "nat": _nat(ports, config, before),
+        }
+        return RuleSet.of(made)
 
 
 def _without_node(config: ProxyConfig) -> ProxyConfig:
@@ -178,20 +192,35 @@ def _base_chains(table: str) -> dict[str, Chain]:
     return chains
 
 
-def _shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
-    return {name: Chain(name, "", tuple(rules))}
+def _shared(table: str, name: str, rules: Iterable[Rule], before: RuleSet | None) -> dict[str, Chain]:
+    """A chain that all ports share. What stays at its place since `before` is the same rule, and if all of it does the
+    same chain."""
+    new = tuple(rules)
+    old = before.chain(table, name) if before is not None else None
+    if old is not None:
+        new = tuple(map(_again, new, old.rules)) + new[len(old.rules) :]
+        if len(new) == len(old.rules) and all(map(is_, new, old.rules)):
+            return {name: old}
+    return {name: Chain(name, "", new)}
 
 
-def _filter(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+def _again(new: Rule, old: Rule) -> Rule:
+    return old if new.matches is old.matches and new.target is old.target else new
+
+
+def _filter(ports: list[PortRules], config: ProxyConfig, before: RuleSet | None) -> dict[str, Chain]:
+    def shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
+        return _shared("filter", name, rules, before)
+
     return {
         **_base_chains("filter"),
         names.CANARY: Chain(names.CANARY),
-        **_shared(names.SERVICES, (line for port in ports for line in port.filter_services)),
-        **_shared(names.EXTERNAL_SERVICES, (line for port in ports for line in port.filter_external)),
-        **_shared(names.NODE_PORTS, (line for port in ports for line in port.filter_node_ports)),
-        **_shared(names.PROXY_FIREWALL, (line for port in ports for line in port.filter_firewall)),
-        **_shared(names.FORWARD, _forward(config)),
-        **_shared(names.FIREWALL, _firewall(config)),
+        **shared(names.SERVICES, (line for port in ports for line in port.filter_services)),
+        **shared(names.EXTERNAL_SERVICES, (line for port in ports for line in port.filter_external)),
+        **shared(names.NODE_PORTS, (line for port in ports for line in port.filter_node_ports)),
+        **shared(names.PROXY_FIREWALL, (line for port in ports for line in port.filter_firewall)),
+        **shared(names.FORWARD, _forward(config)),
+        **shared(names.FIREWALL, _firewall(config)),
     }
 
 
@@ -216,7 +245,10 @@ def _firewall(config: ProxyConfig) -> list[Rule]:
     return [rule("filter", names.FIREWALL, Drop(), Ip(src=not_loopback, dst=LOOPBACK), comment, unknown)]
 
 
-def _nat(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+def _nat(ports: list[PortRules], config: ProxyConfig, before: RuleSet | None) -> dict[str, Chain]:
+    def shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
+        return _shared("nat", name, rules, before)
+
     services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
     mark = config.mark
     unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
@@ -226,10 +258,10 @@ def _nat(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
     chains = {
         **_base_chains("nat"),
         names.CANARY: Chain(names.CANARY),
-        **_shared(names.SERVICES, services),
-        **_shared(names.NODE_PORTS, (line for port in ports for line in port.nat_node_ports)),
-        **_shared(names.MARK_MASQ, [rule("nat", names.MARK_MASQ, SetMark(mark, mark))]),
-        **_shared(names.POSTROUTING, [unmarked, clear, masquerade]),
+        **shared(names.SERVICES, services),
+        **shared(names.NODE_PORTS, (line for port in ports for line in port.nat_node_ports)),
+        **shared(names.MARK_MASQ, [rule("nat", names.MARK_MASQ, SetMark(mark, mark))]),
+        **shared(names.POSTROUTING, [unmarked, clear, masquerade]),
     }
     for port in ports:
         chains.update(port.chains)

@@ -90,6 +90,7 @@ Split = Annotated[Splitting, typer.Option(help="One pcapng a flow, or one classi
 ResultForm = Annotated[Form, typer.Option("--format", help="How the result is written.")]
 OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
 Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that emu did not write.")]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
 Views = Annotated[
@@ -126,6 +127,7 @@ def run(
     write: Annotated[
         str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
     ] = "",
+    force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
     views: Views = None,
@@ -134,7 +136,7 @@ def run(
     from emu.cli.running import run_files
 
     after = [*(views or ()), *(("coverage",) if coverage else ())]
-    return run_files(files, folder, split=split.value, form=form, write=write, walks=walks, views=after)
+    return run_files(files, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after)
 
 
 @app.command(cls=ListsRunViews)
@@ -145,6 +147,7 @@ def demo(
     folder: Folder = CAPTURES,
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
+    force: Force = False,
     walks: Walks = False,
     views: Views = None,
 ) -> int:
@@ -153,7 +156,7 @@ def demo(
     from emu.scenario.gallery import stories, story
 
     files = [story(name) for name in names] if names else list(stories().values())
-    return run_files(files, folder, split=split.value, form=form, walks=walks, views=views or ())
+    return run_files(files, folder, split=split.value, form=form, force=force, walks=walks, views=views or ())
 
 
 @app.command()
@@ -175,6 +178,7 @@ def trace(
     form: OutputForm = Form.text,
     detail: Annotated[Detail, typer.Option(help="How much to show.")] = Detail.detailed,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
+    force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save.")] = None,
@@ -199,14 +203,16 @@ def trace(
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of, qualified
+    from emu.cli.outputs import check_writable, is_stdout
     from emu.report.trace import trace as follow
 
+    check_writable(write, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
     ends = qualified(source, namespace), qualified(destination, namespace)
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
-        cluster.capture.write(write, flow=traced.flow.number)
-    show(traced.report, form, to_stderr=write == "-")
+        cluster.capture.write(write, flow=traced.flow.number, force=force)
+    show(traced.report, form, to_stderr=is_stdout(write))
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
