@@ -11,16 +11,18 @@ from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.iptables import restore
-from emu.kube.proxy.iptables.compile import Compiler
+from emu.kube.proxy.iptables.compile import Compiler, Step
 from emu.kube.proxy.mode import Mode, modes
 from emu.kube.proxy.services import Snapshot
 
 
 class _Applied(NamedTuple):
-    """What kube-proxy wrote last on a node, and the node's whole rule set after that."""
+    """What kube-proxy wrote last on a node, and the node's whole rule set after that. `left` are the nat chains that are
+    no longer in use (None: not known)."""
 
     rules: RuleSet
-    in_force: RuleSet | None
+    in_force: RuleSet
+    left: frozenset[str] | None
 
 
 class _Restore(NamedTuple):
@@ -34,7 +36,7 @@ class _Restore(NamedTuple):
 
 
 EMPTY = RuleSet({})
-NOTHING = _Applied(EMPTY, None)
+NOTHING = _Applied(EMPTY, EMPTY, None)
 
 
 @modes.add("iptables")
@@ -43,7 +45,7 @@ class Iptables(Mode[RuleSet]):
         self._compiler = Compiler()
         self._snapshot: Snapshot | None = None
         self._applied: dict[Netns, _Applied] = {}
-        self._restored: dict[_Restore, RuleSet | None] = {}  # for the nodes that sync this snapshot
+        self._restored: dict[_Restore, _Applied | None] = {}  # for the nodes that sync this snapshot
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
         if snapshot is not self._snapshot:
@@ -57,20 +59,32 @@ class Iptables(Mode[RuleSet]):
         # two nodes without rules hold two empty rule sets: for a restore they are one
         step = _Restore(current if current.tables else EMPTY, before.rules, rules, full, keep_stale)
         if step not in self._restored:
-            self._restored[step] = _restore(step)
+            self._restored[step] = _restore(step, before, self._compiler.steps.get(rules))
         made = self._restored[step]
         if made is None:
             return False
         if full or rules is not before.rules or current is not before.in_force:
-            tables.replace(made)
-        self._applied[net] = _Applied(rules, tables.ruleset)
+            tables.replace(made.in_force)
+            self._applied[net] = made
         return True
 
     def intact(self, net: Netns) -> bool:
         return restore.intact(net.tables.ruleset)
 
 
-def _restore(step: _Restore) -> RuleSet | None:
+def _restore(step: _Restore, before: _Applied, way: Step | None) -> _Applied | None:
+    """What a node has after a restore; None: it failed."""
+    current, rules = step.current, step.rules
+    if not step.full and way is not None and way.before is step.before and before.in_force is current:
+        if before.left is not None:
+            left = (before.left | way.gone).difference(way.written)
+            made = restore.follow(current, rules, way.written, left, keep_stale=step.keep_stale)
+            return _Applied(rules, made, left if step.keep_stale else frozenset())
+    made_of_all: RuleSet | None
     if step.full:
-        return restore.full(step.current, step.rules, keep_stale=step.keep_stale)
-    return restore.partial(step.current, step.before, step.rules, keep_stale=step.keep_stale)
+        made_of_all = restore.full(current, rules, keep_stale=step.keep_stale)
+    else:
+        made_of_all = restore.partial(current, step.before, rules, keep_stale=step.keep_stale)
+    if made_of_all is None:
+        return None
+    return _Applied(rules, made_of_all, restore.left_over(made_of_all, rules))

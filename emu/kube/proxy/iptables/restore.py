@@ -7,7 +7,7 @@ syncs happen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
 from emu.kube.proxy.iptables import names
@@ -59,6 +59,30 @@ def partial(current: RuleSet, old: RuleSet, new: RuleSet, *, keep_stale: bool = 
                 return None
         result[table] = both if keep_stale else _without_stale(both, theirs)
     return RuleSet(result)
+
+
+def follow(current: RuleSet, new: RuleSet, written: Iterable[str], left: Set[str], *, keep_stale: bool) -> RuleSet:
+    """What `partial` makes where only kube-proxy has written since its last restore, without a look at every chain: the
+    chains of the nat table that are `written`, and the shared ones. `left` are the nat chains no longer in use."""
+    nat = dict(current.tables["nat"])
+    nat.update((name, new.tables["nat"][name]) for name in (*SHARED & new.tables["nat"].keys(), *written))
+    for name in () if keep_stale else left:
+        nat.pop(name, None)
+    rest = {table: chains for table, chains in new.tables.items() if table != "nat"}
+    others = {
+        table: {**current.tables[table], **{name: chain for name, chain in chains.items() if not chain.policy}}
+        for table, chains in rest.items()
+    }
+    return RuleSet({**current.tables, **others, "nat": nat})
+
+
+def left_over(current: RuleSet, wanted: RuleSet) -> frozenset[str] | None:
+    """The nat chains of Services and endpoints in `current` that are not in use; None where other tables have some."""
+    stale = {
+        table: frozenset(name for name in chains.keys() - wanted.tables.get(table, {}) if name.startswith(PER_SERVICE))
+        for table, chains in current.tables.items()
+    }
+    return None if any(names for table, names in stale.items() if table != "nat") else stale.get("nat", frozenset())
 
 
 def intact(current: RuleSet) -> bool:
