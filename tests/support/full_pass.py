@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube import loops
 from emu.kube.agent import Objects
 from emu.kube.cluster import Cluster
 from emu.kube.controllers import Controllers
 from emu.kube.loops import Loops
 from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.iptables.compile import Compiler
+from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
 from emu.kube.proxy.iptables.mode import Iptables
 from emu.kube.proxy.kube_proxy import KubeProxy, View
 from emu.kube.proxy.services import Snapshot
@@ -42,7 +41,7 @@ class _Scheduler(Scheduler):
 class _Compiler(Compiler):
     """Forgets each snapshot before the next one."""
 
-    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
+    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> ProxyRules:
         if snapshot is not self._snapshot:
             self.__init__()  # type: ignore[misc]  # as new
         return super().compile(snapshot, config)

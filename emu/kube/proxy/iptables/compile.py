@@ -1,17 +1,16 @@
 """kube-proxy in iptables mode: the rules of one node, with kube-proxy's own chains, order, names and comments.
 
-Compiling is pure; a `Compiler` remembers what it made. Nodes that choose the same endpoints get the same RuleSet
-object, others share the chains of every port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know
+Compiling is pure; a `Compiler` remembers what it made. Nodes that choose the same endpoints get the same rules
+as one object, others share the chains of every port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know
 how rules are put in force.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from operator import is_
-from typing import NamedTuple
 
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
@@ -39,9 +38,8 @@ from emu.kube.proxy.iptables.port_rules import (
 )
 from emu.kube.proxy.services import Chosen, Endpoint, PortKey, ServicePort, Snapshot, choose, same_everywhere
 
-__all__ = ["Compiler", "ProxyConfig", "compile"]
+__all__ = ["Compiler", "ProxyConfig", "ProxyRules", "compile"]
 
-FEW = 16
 INVALID_COUNTER = "ct_state_invalid_dropped_pkts"
 _PORTALS = "kubernetes service portals"
 _EXTERNAL = "kubernetes externally-visible service portals"
@@ -83,7 +81,27 @@ def compile(  # the design's word: a proxy compiles objects into rules
     services: Iterable[Service], endpoint_slices: Iterable[EndpointSlice], config: ProxyConfig
 ) -> RuleSet:
     """The rules of one node: tables filter, nat and mangle. Raises InputError."""
-    return Compiler().compile(Snapshot.of(services, endpoint_slices), config)
+    return Compiler().compile(Snapshot.of(services, endpoint_slices), config).ruleset
+
+
+class ProxyRules:
+    """The rules of one node: by table the chains that all ports share (with the built-in ones), and by port its own."""
+
+    __slots__ = ("_ruleset", "ports", "shared")
+
+    def __init__(self, shared: Mapping[str, Mapping[str, Chain]], ports: Mapping[PortKey, PortRules]) -> None:
+        self.shared, self.ports = shared, ports
+        self._ruleset: RuleSet | None = None
+
+    @property
+    def ruleset(self) -> RuleSet:
+        """All of it, made when it is first wanted: a partial sync does without."""
+        if self._ruleset is None:
+            nat = dict(self.shared["nat"])
+            for port in self.ports.values():
+                nat.update(port.chains)
+            self._ruleset = RuleSet({**self.shared, "nat": nat})
+        return self._ruleset
 
 
 class _Port:
@@ -111,86 +129,41 @@ class _Port:
         return found
 
 
-class Step(NamedTuple):
-    """How a rule set came of an earlier one: the chains of ports in the nat table that were written anew, in order, and
-    those that are no longer in use. The chains that all ports share are not among them."""
-
-    before: RuleSet
-    written: tuple[str, ...]
-    gone: frozenset[str]
-
-
-class _Made(NamedTuple):
-    """A rule set, and what it was made of."""
-
-    rules: RuleSet
-    ports: dict[PortKey, PortRules]
-    usual: PortConfig
-
-
-def _step(before: _Made, ports: dict[PortKey, PortRules], changed: list[PortKey]) -> Step:
-    written: dict[str, None] = {}
-    gone: set[str] = set()
-    for key in changed:
-        old, new = before.ports.get(key), ports.get(key)
-        if old is not new:
-            gone.update(old.chains if old is not None else ())
-            written.update(dict.fromkeys(new.chains if new is not None else ()))
-    return Step(before.rules, tuple(written), frozenset(gone - written.keys()))
-
-
 class Compiler:
     """Compiles for many nodes: what they have in common, and what did not change since the last snapshot, is made once."""
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
         self._ports: dict[PortKey, _Port] = {}
-        self._unlike: set[PortKey] = set()  # the ports that depend on the node
-        self._alike = True  # whether there is none of these
-        self._changed: Set[PortKey] | None = None  # since the snapshot before; None: not known
-        # by the identity of a key: hashing a whole configuration costs more
-        self._nodes: dict[int, _Made] = {}
-        self._before: dict[int, _Made] = {}  # of the snapshot before
-        self.steps: dict[RuleSet, Step] = {}  # how rule sets of this snapshot came of earlier ones
+        self._alike = True  # whether no port depends on the node
+        self._nodes: dict[int, ProxyRules] = {}  # by the identity of a key: hashing a whole configuration costs more
         self._lines: dict[tuple[str, str], Chain] = {}  # shared chains as they were made last, by table and name
         self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: a config, and what is common
         self._known: dict[ProxyConfig, ProxyConfig] = {}
         self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
 
-    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
-        """As the function `compile`. Raises InputError."""
+    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> ProxyRules:
+        """The rules of one node, one object for all nodes for which they are the same. Raises InputError."""
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
         key = self._key(config)
         found = self._nodes.get(id(key))
         if found is None:
-            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config, self._before.get(id(key)))
-        return found.rules
+            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config)
+        return found
 
     def _turn_to(self, snapshot: Snapshot) -> None:
-        before = self._snapshot
-        known = before is not None and snapshot.since is before.moment
-        changed = snapshot.changed if known else {*self._ports, *(port.key for port in snapshot.ports)}
-        joined = False
-        for key in changed:
-            port, here = snapshot.port(key), self._ports.get(key)
-            self._unlike.discard(key)
-            if port is None:
-                self._ports.pop(key, None)
-                continue
-            endpoints = snapshot.of_port(port)
-            if here is None or not here.holds(port, endpoints):
-                here = self._ports[key] = _Port(port, endpoints)
-                joined = True
-            if not here.alike:
-                self._unlike.add(key)
-        if joined:
-            self._ports = {port.key: self._ports[port.key] for port in snapshot.ports}
-        self._snapshot, self._alike = snapshot, not self._unlike
-        self._changed = changed if known else None
-        # of nodes that do not agree each would keep two rule sets
-        self._before = self._nodes if len(self._nodes) <= FEW else {}
-        self._nodes, self.steps = {}, {}
+        before, self._ports = self._ports, {}
+        for port in snapshot.ports:
+            endpoints, known = snapshot.of_port(port), before.get(port.key)
+            if known is None or not known.holds(port, endpoints):
+                known = _Port(port, endpoints)
+            self._ports[port.key] = known
+        was_large = self._snapshot is not None and self._snapshot.large
+        self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
+        same = len(before) == len(self._ports) and all(map(is_, before.values(), self._ports.values()))
+        if not same or snapshot.large is not was_large:
+            self._nodes = {}
 
     def _key(self, config: ProxyConfig) -> ProxyConfig:
         """What the rules depend on, as one object for all nodes for which it is the same."""
@@ -205,24 +178,15 @@ class Compiler:
         values = config.local(), config.masquerade_all, large, counted, node_ip
         return self._port_configs.setdefault(values, PortConfig(*values))
 
-    def _node_rules(self, large: bool, config: ProxyConfig, before: _Made | None) -> _Made:
+    def _node_rules(self, large: bool, config: ProxyConfig) -> ProxyRules:
         usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
-
-        def made(each: _Port) -> PortRules:
-            return each.rules(config, by_node if each.port.source_ranges else usual)
-
-        follows = before is not None and before.usual is usual and self._changed is not None
-        if before is not None and follows and self._changed is not None and before.ports.keys() == self._ports.keys():
-            ports = dict(before.ports)
-            ports.update((key, made(self._ports[key])) for key in self._changed if key in ports)
-        else:
-            ports = {key: made(each) for key, each in self._ports.items()}
+        by_key = {
+            key: each.rules(config, by_node if each.port.source_ranges else usual) for key, each in self._ports.items()
+        }
+        ports = [*by_key.values()]
         mangle = {**_base_chains("mangle"), names.CANARY: Chain(names.CANARY)}
-        listed = [*ports.values()]
-        rules = RuleSet({"mangle": mangle, "filter": self._filter(listed, config), "nat": self._nat(listed, config)})
-        if before is not None and follows and self._changed is not None:
-            self.steps[rules] = _step(before, ports, sorted(self._changed))
-        return _Made(rules, ports, usual)
+        shared = {"mangle": mangle, "filter": self._filter(ports, config), "nat": self._nat(ports, config)}
+        return ProxyRules(shared, by_key)
 
     def _filter(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
         services = [line for port in ports for line in port.filter_services]
@@ -255,10 +219,7 @@ class Compiler:
             Chain(names.MARK_MASQ, "", (rule("nat", names.MARK_MASQ, SetMark(mark, mark)),)),
             Chain(names.POSTROUTING, "", (unmarked, clear, masquerade)),
         )
-        chains = {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
-        for port in ports:
-            chains.update(port.chains)
-        return chains
+        return {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
 
     def _chain(self, table: str, name: str, lines: list[Rule]) -> Chain:
         """A chain that all ports share. A line that stands where it stood before is that rule, and a chain whose lines
