@@ -123,7 +123,7 @@ _head = Struct(">IIBBH").unpack_from
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
     conn: Conn, frame: Frame, direction: int, tracker: Tracker
 ) -> int:
-    """Judge a segment and move the connection: ACCEPT, INVALID, REPEAT (entry removed, look up again) or DROP."""
+    """Judge a segment and move the connection: ACCEPT, INVALID or REPEAT (the entry is removed: look up again)."""
     buf, l4 = frame.buf, frame.l4
     stop = 14 + (buf[16] << 8 | buf[17])
     if stop < l4 + 20 or len(buf) < stop:
