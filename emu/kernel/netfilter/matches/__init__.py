@@ -1,6 +1,6 @@
 """What a rule may ask of a packet: one file per `-m` word, found by the registry.
 
-A match is a frozen value. It says which options it reads (`options`), is built from them (`build`), answers
+A match is a frozen value. It lists the options that it reads (`options`), is built from them (`build`), answers
 `matches(frame, state)` and spells itself as iptables-save does (`spec`). What a match remembers from packet to
 packet (recent, limit, nth) is kept per namespace, see `memory`: rules are shared by all nodes.
 Must not know chains, targets or who walks them.
@@ -31,7 +31,7 @@ class Given(NamedTuple):
 
 
 class Where(NamedTuple):
-    """What the rest of the rule says, as far as a match or a target may depend on it."""
+    """What the rest of the rule has, as far as a match or a target may depend on it."""
 
     table: str
     chain: str
