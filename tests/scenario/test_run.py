@@ -38,6 +38,7 @@ def scenario(steps: str) -> str:
 
 
 def names(folder: Path) -> list[str]:
+    """What lies in a folder, but the list of what a run wrote."""
     return sorted(path.name for path in folder.iterdir() if path.name != LIST)
 
 
