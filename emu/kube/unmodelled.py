@@ -16,7 +16,7 @@ from emu.kernel.sysctl_table import TABLE
 from emu.kube.api.check import remarks_of
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import Objects
-from emu.kube.api.meta import Object, Other
+from emu.kube.api.meta import Key, Object, Other
 from emu.kube.api.networking import Direction, NetworkPolicy
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.cni.keys import remarks as cni_remarks
@@ -24,7 +24,7 @@ from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import Outcome
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
-from emu.kube.store import Store
+from emu.kube.store import Event, Store
 from emu.modelled import Finding, NotModelled
 from emu.wire.addr import ip4
 
@@ -48,6 +48,8 @@ class Unmodelled:
         self.store, self.nodes, self.pods, self.warnings = store, nodes, pods, warnings
         self._seen: set[tuple[str, str]] = set()
         self._by_ip: dict[int, Node] = {}
+        self._in_force: dict[Key, NetworkPolicy] = {}
+        store.watch(NetworkPolicy, self._policy, existing=True)
         self._sysctls: dict[str, list[tuple[str, NotModelled]]] = {}  # by namespace: what decides fates
 
     # -- reports --------------------------------------------------------------------------------
@@ -138,8 +140,14 @@ class Unmodelled:
             names += [f"{pod.namespace}/{pod.name}" for pod in self.store.list(Pod, DNS_NAMESPACE, DNS_LABELS)]
         return [name for name in dict.fromkeys(names) if name != flow.source]
 
+    def _policy(self, event: Event, obj: Object, old: Object | None) -> None:
+        if event == "DELETED":
+            self._in_force.pop(obj.key, None)
+        elif isinstance(obj, NetworkPolicy):
+            self._in_force[obj.key] = obj
+
     def _policies(self, flow: Flow) -> Iterator[Reason]:
-        policies = self.store.list(NetworkPolicy)
+        policies = [*self._in_force.values()]
         if not policies:
             return
         source, receivers = self.pods.get(flow.source), self._receivers(flow)
