@@ -1,4 +1,4 @@
-"""The node agents of a cluster in virtual time: when each hears of a change, and when it runs on which node.
+"""The node agents of a cluster in virtual time: when a change reaches each, and when it runs on which node.
 
 A change reaches an agent after the watch delay; the agent then runs on each node at once, or its minimum period after
 its last run there. Source of the periods: pkg/proxy/runner of Kubernetes. Must not know what an agent does.
@@ -34,30 +34,38 @@ class News:
         self._react()
 
 
+class Slots:
+    """Calls in virtual time, one timer for all that are due at the same moment: most nodes of a cluster run together."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._calls: dict[int, list[Callable[[], None]]] = {}
+
+    def call_at(self, due_ns: int, call: Callable[[], None]) -> None:
+        """Call `call()` at `due_ns` (now, if that is past), after those that were planned for that moment before."""
+        due_ns = max(due_ns, self.clock.now)
+        if due_ns not in self._calls:
+            self._calls[due_ns] = []
+            self.clock.call_at(due_ns, partial(self._run, due_ns))
+        self._calls[due_ns].append(call)
+
+    def _run(self, due_ns: int) -> None:
+        for call in self._calls.pop(due_ns):
+            call()
+            self.clock.drain()
+
+
 class Runner:
     """When an agent runs on one node. `run()` returns False when it failed; `pending` holds the runner while a run is due."""
 
-    def __init__(self, clock: Clock, agent: Agent[Any, Any, Any], run: Callable[[], bool], pending: set[Any]) -> None:
-        self._clock, self._agent, self._run, self._pending = clock, agent, run, pending
+    def __init__(self, slots: Slots, agent: Agent[Any, Any, Any], run: Callable[[], bool], pending: set[Any]) -> None:
+        self._slots, self._clock, self._agent = slots, slots.clock, agent
+        self._run, self._pending = run, pending
         self._last_ns = LONG_AGO_NS
-        self._turn: Turn | None = None  # in which it runs next
-
-    def next_ns(self) -> int | None:
-        """When it may run; None where that is planned already."""
-        return None if self._turn is not None else max(self._last_ns + self._agent.min_period_ns, self._clock.now)
-
-    def join(self, turn: Turn) -> None:
-        """Run in this turn."""
-        self._turn = turn
-        turn.runners.append(self)
-        self._pending.add(self)
-
-    def due_in(self, turn: Turn) -> bool:
-        return self._turn is turn
 
     def request(self) -> None:
         """Run as soon as the minimum period allows."""
-        request(self._clock, [self])
+        self._plan(self._last_ns + self._agent.min_period_ns)
 
     def resync(self, node: Node) -> None:
         """What happens every resync period: is the work still there, and is a run due anyway?"""
@@ -67,39 +75,15 @@ class Runner:
 
     def run(self) -> None:
         """Run now."""
-        self._turn = None
         self._pending.discard(self)
         self._last_ns = self._clock.now
         if not self._run():
-            self.join(Turn(self._clock, self._last_ns + self._agent.resync_period_ns))
+            self._plan(self._last_ns + self._agent.resync_period_ns)
 
-
-class Turn:
-    """The runners of one agent that run at the same time, one after the other, by one timer: nodes are many."""
-
-    __slots__ = ("_clock", "runners")
-
-    def __init__(self, clock: Clock, due_ns: int) -> None:
-        self._clock = clock
-        self.runners: list[Runner] = []
-        clock.call_at(due_ns, self._run)
-
-    def _run(self) -> None:
-        for runner in self.runners:
-            if runner.due_in(self):
-                runner.run()
-                self._clock.drain()
-
-
-def request(clock: Clock, runners: Iterable[Runner]) -> None:
-    """Have these run as soon as their minimum period allows, those that may at the same time in one turn."""
-    turns: dict[int, Turn] = {}
-    for runner in runners:
-        due_ns = runner.next_ns()
-        if due_ns is not None:
-            if due_ns not in turns:
-                turns[due_ns] = Turn(clock, due_ns)
-            runner.join(turns[due_ns])
+    def _plan(self, due_ns: int) -> None:
+        if self not in self._pending:
+            self._pending.add(self)
+            self._slots.call_at(due_ns, self.run)
 
 
 class _Program:
@@ -110,7 +94,8 @@ class _Program:
     ) -> None:
         self.agent, self.clock, self.store = agent, clock, store
         self.nodes = [*nodes]
-        self.runners = [Runner(clock, agent, partial(self._run, node), pending) for node in self.nodes]
+        slots = Slots(clock)
+        self.runners = [Runner(slots, agent, partial(self._run, node), pending) for node in self.nodes]
         self._objects: Objects | None = None  # what the agent knows, until a run makes a view of it
         self._view: Any = None
 
@@ -120,7 +105,7 @@ class _Program:
         for node, runner in zip(self.nodes, self.runners, strict=True):
             self.agent.start(node)
             runner.run()
-        news = News(self.clock, delay_ns, pending, self._hear)
+        news = News(self.clock, delay_ns, pending, self._changed)
         for kind in self.agent.watches:
             self.store.watch(kind, news.changed)
         self._resync_later()
@@ -128,9 +113,10 @@ class _Program:
     def _read(self) -> None:
         self._objects = Objects({kind: self.store.list(kind) for kind in self.agent.watches})
 
-    def _hear(self) -> None:
+    def _changed(self) -> None:
         self._read()
-        request(self.clock, self.runners)
+        for runner in self.runners:
+            runner.request()
 
     def _run(self, node: Node) -> bool:
         agent = self.agent

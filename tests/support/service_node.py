@@ -8,7 +8,7 @@ from emu.clock import Clock
 from emu.kernel.boot import address, namespace, netfilter, route, veth
 from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Verdict
 from emu.kube.agent import Objects, Settings
-from emu.kube.agents import Runner
+from emu.kube.agents import Runner, Slots
 from emu.kube.api.core import Node, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Object
@@ -50,7 +50,7 @@ class ServiceNode:
         self.view: View | None = None
         self.config = config
         self.agent = KubeProxy(Settings(Prefix.parse("10.0.0.0/8"), (config,)))
-        self.runner = Runner(self.clock, self.agent, self._run, set())
+        self.runner = Runner(Slots(self.clock), self.agent, self._run, set())
         self._ports = 20000
 
     @property

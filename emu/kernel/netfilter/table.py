@@ -8,7 +8,7 @@ asks `nat_chain` for the first packet of a connection. Must not know devices, ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from emu.errors import Undecided
@@ -37,8 +37,6 @@ from emu.wire.frame import Frame
 
 __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
 
-Place = tuple[str, int]  # table, hook
-Places = tuple[Place, ...]
 PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
 
 
@@ -48,14 +46,14 @@ class Tables:
     `memory` is what matches keep from packet to packet (see `matches.memory`), `ipsets` the sets that rules may ask.
     """
 
-    __slots__ = ("_hooks", "_loaded", "_nat", "_places", "_registered", "counters", "ipsets", "memory", "ruleset")
+    __slots__ = ("_hooks", "_nat", "_places", "_registered", "_stale", "counters", "ipsets", "memory", "ruleset")
 
     def __init__(self, hooks: Hooks, ruleset: RuleSet | None = None) -> None:
         self._hooks = hooks
         self._registered: list[tuple[int, HookFn]] = []
-        self._places: Places = ()  # where rules are walked
-        self._loaded = True  # whether the hooks have the walks themselves
         self._nat: list[HookFn | None] = [None] * 5
+        self._places: frozenset[tuple[str, int]] = frozenset()  # where a base chain is walked
+        self._stale = False  # the hooks still have the walks of an earlier rule set
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
         self.ipsets = IpSets()
@@ -64,45 +62,33 @@ class Tables:
             self.replace(ruleset)
 
     def replace(self, ruleset: RuleSet) -> None:
-        """Put other rules in force at once. A rule that stays, perhaps at another number, keeps its counters.
-
-        The walks are made when the first packet needs them: most of many nodes see none between two changes.
-        """
+        """Put other rules in force at once. A rule that stays, perhaps at another number, keeps its counters."""
         self.ruleset = ruleset
-        for rule in list(self.counters) if self.counters else ():
+        for rule in list(self.counters):
             now = _same(ruleset, rule)
             if now is not rule:
                 counter = self.counters.pop(rule)
                 if now is not None:
                     self.counters[now] = counter
-        places = _places(ruleset)
-        if self._loaded or places != self._places:
-            self._loaded, self._places = False, places
-            self._register({place: partial(self._first, place) for place in places if place[0] in PRIORITIES})
+        before, self._places = self._places, _places(ruleset)
+        self._stale, same = True, self._places == before
+        self._hooks.defer({hook for table, hook in before if table != "nat"} if same else (), self._wire)
+        if not same:
+            self._hooks.wake()
 
-    def _first(self, place: Place, frame: Frame, state: HookState) -> Verdict:
-        """The first packet at a hook since the rules were replaced."""
-        return self._load()[place](frame, state)
-
-    def _load(self) -> dict[Place, HookFn]:
-        """Make the walks of the rules in force, and hand them to the hooks."""
-        walks = {}
-        for table, hook in self._places:
-            chains = self.ruleset.tables[table]
-            walk = walker(table, chains[HOOK_NAMES[hook]], chains, self.counters)
-            walks[table, hook] = _rerouting(walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
-        self._register({place: fn for place, fn in walks.items() if place[0] in PRIORITIES})
-        self._nat = [walks.get(("nat", hook)) for hook in range(5)]
-        self._loaded = True
-        return walks
-
-    def _register(self, walks: dict[Place, HookFn]) -> None:
-        """Have the hooks call these, and nothing else of the tables."""
+    def _wire(self) -> None:
+        """Put the walks over the base chains where they belong."""
+        self._stale = False
         for hook, fn in self._registered:
             self._hooks.unregister(hook, fn)
-        self._registered = [(hook, fn) for (_, hook), fn in walks.items()]
-        for (table, hook), fn in walks.items():
-            self._hooks.register(hook, PRIORITIES[table], fn)
+        self._registered.clear()
+        for table, priority in PRIORITIES.items():
+            for hook, fn in self._base_chains(table):
+                self._registered.append((hook, fn))
+                self._hooks.register(hook, priority, fn)
+        self._nat = [None] * 5
+        for hook, fn in self._base_chains("nat"):
+            self._nat[hook] = fn
 
     def restore(self, text: str | RuleSet, noflush: bool = False, file: str | None = None) -> None:
         """iptables-restore: tables that the text names are emptied first, unless `noflush`. Raises InputError, and
@@ -120,22 +106,30 @@ class Tables:
 
     def nat_chain(self, hook: int) -> HookFn | None:
         """What the first packet of a connection walks at `hook` in the nat table; None if there is nothing to walk."""
-        if not self._loaded:
-            self._load()
+        if self._stale:
+            self._hooks.wake()
         return self._nat[hook]
 
-
-@lru_cache(maxsize=8)  # nodes that agree share their rules
-def _places(ruleset: RuleSet) -> Places:
-    """The tables and hooks at which there is something to walk: rules, or a policy of DROP."""
-    found = []
-    for table in (*PRIORITIES, "nat"):
-        chains = ruleset.tables.get(table, {})
+    def _base_chains(self, table: str) -> Iterator[tuple[int, HookFn]]:
         for hook, name in enumerate(HOOK_NAMES):
-            chain = chains.get(name)
-            if chain is not None and (chain.rules or chain.policy == "DROP"):
-                found.append((table, hook))
-    return tuple(found)
+            if (table, hook) not in self._places:
+                continue
+            chains = self.ruleset.tables[table]
+            chain = chains[name]
+            walk = walker(table, chain, chains, self.counters)
+            yield hook, _rerouting(walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
+
+
+@lru_cache(maxsize=8)  # the nodes of a cluster that agree get one rule set after each other
+def _places(ruleset: RuleSet) -> frozenset[tuple[str, int]]:
+    """Table and hook of each base chain that decides anything."""
+    return frozenset(
+        (table, hook)
+        for table in (*PRIORITIES, "nat")
+        for hook, name in enumerate(HOOK_NAMES)
+        for chain in (ruleset.chain(table, name),)
+        if chain is not None and (chain.rules or chain.policy == "DROP")
+    )
 
 
 def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:

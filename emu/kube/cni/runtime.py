@@ -79,13 +79,13 @@ class Runtime:
         return result
 
     def check(self, network: NetworkConfigList, attachment: Attachment) -> None:
-        """CHECK by every plugin in order, each with the final result. Raises CniError: the first that is not content."""
+        """CHECK by every plugin in order, each with the final result. Raises CniError: the first plugin's that finds a difference."""
         if not _since(network, "0.4.0"):
             text = f'configuration version "{network.version}" does not support the CHECK command'
             raise CniError(INCOMPATIBLE_VERSION, text)
         if network.disable_check:
             return
-        # without a cached result the plugins are asked all the same, and miss it
+        # without a cached result the plugins run all the same, and report that it is missing
         cached = self.cache.get(_key(network, attachment))
         for plugin in network.plugins:
             with _described("check", plugin):
@@ -122,7 +122,7 @@ class Runtime:
                 invoke.delete(plugin["type"], config, attachment)
 
     def _forget_failed(self, network: NetworkConfigList, attachment: Attachment, capability_args: Config) -> None:
-        """Every ADD is followed by a DEL, also one that failed; the ADD's error is the one to tell."""
+        """Every ADD is followed by a DEL, also one that failed; the error raised is the ADD's."""
         with suppress(EmuError):
             self._delete(network, attachment, Cached(attachment, capability_args, b"{}"))
 
@@ -158,7 +158,7 @@ def _config_after(network: NetworkConfigList, plugin: Config, cached: Cached | N
 
 @contextmanager
 def _described(word: str, plugin: Config) -> Iterator[None]:
-    """One plugin's operation; its error says whose it is."""
+    """One plugin's operation; its error names the plugin."""
     try:
         yield
     except CniError as error:

@@ -74,7 +74,7 @@ class Serving(NamedTuple):
 def serving(state: Snapshot) -> Serving:
     """The serving endpoints of UDP ports; a port without any is left out.
 
-    Serving is enough: ready or not, terminating or not, whatever the policies and hints are.
+    Serving is enough: ready or not, terminating or not, with any policies and hints.
     """
     found = Serving({}, {})
     for port in state.ports:

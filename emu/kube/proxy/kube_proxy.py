@@ -51,8 +51,8 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             )
         self.mode, self._clean_up = modes[self.config.mode](), CleanUp()
         self.proxiers: dict[str, Proxier] = {}
-        self._configs: dict[str, ProxyConfig] = {}  # by node, as the node was when it was read last
-        self._zoned: dict[str, tuple[ProxyConfig, ProxyConfig]] = {}  # by node: without its zone, and with it
+        self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
+        self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
 
     def start(self, node: Node) -> None:
         base = self.config
@@ -82,13 +82,17 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         return config
 
     def compile(self, view: View, facts: ProxyConfig) -> Wanted:
-        config, zone = facts, view.zones.get(facts.node_name, "")
-        if zone:
-            known = self._zoned.get(facts.node_name)
-            if known is None or known[0] is not facts or known[1].zone != zone:
-                known = self._zoned[facts.node_name] = facts, replace(facts, zone=zone)
-            config = known[1]
+        zone = view.zones.get(facts.node_name)
+        config = facts if zone is None else self._zoned(facts, zone)
         return Wanted(view.snapshot, config, self.mode.compile(view.snapshot, config))
+
+    def _zoned(self, config: ProxyConfig, zone: str) -> ProxyConfig:
+        """The configuration of a node in a zone: one object as long as neither changes."""
+        before, made = self._with_zone.get(config.node_name, (None, config))
+        if before is not config or made.zone != zone:
+            made = replace(config, zone=zone)
+            self._with_zone[config.node_name] = config, made
+        return made
 
     def apply(self, node: Node, value: Wanted) -> bool:
         return self.proxiers[node.name].sync(value)

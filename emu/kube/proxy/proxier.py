@@ -52,7 +52,7 @@ class Proxier:
         self.syncs = self.full_syncs = 0
         self._serve_health = serve_health
         self._config: ProxyConfig | None = None
-        self._needs_full = True
+        self._needs_full, self._serves_health = True, False
         self._last_full_ns = self._last_cleaned_ns = -FULL_SYNC_NS
 
     def start(self, config: ProxyConfig) -> None:
@@ -100,7 +100,10 @@ class Proxier:
 
     def _report_health(self, snapshot: Snapshot, config: ProxyConfig) -> None:
         services = snapshot.health_checks
+        if not services and not self._serves_health:
+            return
+        self._serves_health = bool(services)
         asked = {*services.values()}
-        endpoints = {key: each for key, each in snapshot.endpoints.items() if key[:2] in asked} if asked else {}
+        endpoints = {key: each for key, each in snapshot.endpoints.items() if key[:2] in asked}
         counts = local_ready(endpoints, config.node_name)
         self._serve_health({port: Health(*service, counts.get(service, 0)) for port, service in services.items()})

@@ -27,6 +27,9 @@ metadata: {name: NAME}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: PORT}] MORE}
 """
 
+OWN = """{"cniVersion": "1.0.0", "name": "own", "plugins": [{"type": "bridge", "isGateway": true,
+  "ipam": {"type": "host-local", "ranges": [[{"subnet": "{{.PodCIDR}}"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}"""
+
 
 def service(name: str, port: int, more: str = "") -> str:
     return SERVICE.replace("NAME", name).replace("PORT", str(port)).replace("MORE", more and f", {more}")
@@ -37,7 +40,7 @@ def distinct(cluster: Cluster) -> list[int]:
     return [len({id(n.net.tables.ruleset.tables[table]) for n in cluster.nodes.values()}) for table in TABLES]
 
 
-@pytest.mark.parametrize("network", ["bridge", "flat"])
+@pytest.mark.parametrize("network", ["bridge", "flat", OWN], ids=["bridge", "flat", "a conflist, no rules"])
 def test_nodes_that_agree_share_their_tables_at_the_start_and_after_changes(network: str) -> None:
     objects = load_text(WEB + "---" + service("web", 30080)).objects
     cluster = Cluster(ClusterConfig.of(4, network=network), objects, capture=False)

@@ -1,4 +1,4 @@
-"""`loopback`: a container's lo comes up and goes down (plugins/main/loopback). IFNAME is not asked.
+"""`loopback`: a container's lo comes up and goes down (plugins/main/loopback). IFNAME is not read.
 
 Must not know the container's other interfaces.
 """
@@ -13,7 +13,7 @@ from emu.wire.addr import mac_text
 
 @plugins.add("loopback")
 class LoopbackPlugin:
-    """lo, whatever IFNAME says. A previous result is handed on as it is."""
+    """lo, with any IFNAME. A previous result is handed on unchanged."""
 
     keys: Keys = {}
 

@@ -1,4 +1,4 @@
-"""Pod network `flat`: all pods believe that they share one link.
+"""Pod network `flat`: in every pod's routes, all pods share one link.
 
 On a node's bridge only the node itself answers ARP for another node's pod (proxy ARP). The pod's subnet is wider than
 the bridge's, so that the plugin does not number the bridge (`isGateway` is false): the node does. Must not know pods.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import zip_longest
 from operator import is_
 
 from emu.kernel.netfilter.matches.comment import Comment
@@ -17,7 +18,7 @@ from emu.kernel.netfilter.matches.ip import Address, Ip
 from emu.kernel.netfilter.matches.mark import Mark
 from emu.kernel.netfilter.matches.nfacct import Nfacct
 from emu.kernel.netfilter.nat_ports import PROTO_RANDOM_FULLY, NatRange
-from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Jump
 from emu.kernel.netfilter.targets.mark import Mark as SetMark
 from emu.kernel.netfilter.targets.masquerade import Masquerade
@@ -115,32 +116,21 @@ class Compiler:
         self._snapshot: Snapshot | None = None
         self._ports: dict[PortKey, _Port] = {}
         self._alike = True  # whether no port depends on the node
-        self._nodes: dict[int, RuleSet] = {}  # by the number of a configuration
-        self._before: dict[int, RuleSet] = {}  # of the snapshot before
-        self._numbers: dict[ProxyConfig, int] = {}
-        self._known: dict[str, tuple[ProxyConfig, int, int]] = {}  # by node: its configuration, and the numbers of that
+        self._nodes: dict[int, RuleSet] = {}  # by the identity of a key: hashing a whole configuration costs more
+        self._lines: dict[tuple[str, str], Chain] = {}  # shared chains as they were made last, by table and name
+        self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: a config, and what is common
+        self._known: dict[ProxyConfig, ProxyConfig] = {}
         self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
         """As the function `compile`. Raises InputError."""
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
-        number = self._number(config)
-        found = self._nodes.get(number)
+        key = self._key(config)
+        found = self._nodes.get(id(key))
         if found is None:
-            found = self._nodes[number] = self._node_rules(snapshot.large, config, self._before.get(number))
+            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config)
         return found
-
-    def _number(self, config: ProxyConfig) -> int:
-        """The number of what the rules depend on in a configuration. A node's configuration is usually the same object as
-        before: it is compared by value once."""
-        known = self._known.get(config.node_name)
-        if known is None or known[0] is not config:
-            shared, own = (
-                self._numbers.setdefault(each, len(self._numbers)) for each in (_without_node(config), config)
-            )
-            known = self._known[config.node_name] = config, shared, own
-        return known[1] if self._alike else known[2]
 
     def _turn_to(self, snapshot: Snapshot) -> None:
         before, self._ports = self._ports, {}
@@ -150,22 +140,81 @@ class Compiler:
                 known = _Port(port, endpoints)
             self._ports[port.key] = known
         self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
-        self._before, self._nodes = self._nodes, {}
+        self._nodes = {}
+
+    def _key(self, config: ProxyConfig) -> ProxyConfig:
+        """What the rules depend on, as one object for all nodes for which it is the same."""
+        known = self._keys.get(id(config))
+        if known is None:
+            common = _without_node(config)
+            known = self._keys[id(config)] = config, self._known.setdefault(common, common)
+        return known[1] if self._alike else known[0]
 
     def _port_config(self, config: ProxyConfig, large: bool, node_ip: str) -> PortConfig:
         counted = config.nfacct and config.loopback_node_ports()
         values = config.local(), config.masquerade_all, large, counted, node_ip
         return self._port_configs.setdefault(values, PortConfig(*values))
 
-    def _node_rules(self, large: bool, config: ProxyConfig, before: RuleSet | None) -> RuleSet:
+    def _node_rules(self, large: bool, config: ProxyConfig) -> RuleSet:
         usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
         ports = [each.rules(config, by_node if each.port.source_ranges else usual) for each in self._ports.values()]
-        made = {
-            "mangle": {names.CANARY: Chain(names.CANARY)},
-            "filter": _filter(ports, config, before),
-            "nat": _nat(ports, config, before),
-        }
-        return RuleSet.of(made)
+        mangle = {**_base_chains("mangle"), names.CANARY: Chain(names.CANARY)}
+        return RuleSet({"mangle": mangle, "filter": self._filter(ports, config), "nat": self._nat(ports, config)})
+
+    def _filter(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+        services = [line for port in ports for line in port.filter_services]
+        external = [line for port in ports for line in port.filter_external]
+        node_ports = [line for port in ports for line in port.filter_node_ports]
+        firewall = [line for port in ports for line in port.filter_firewall]
+        chains = (
+            Chain(names.CANARY),
+            self._chain("filter", names.SERVICES, services),
+            self._chain("filter", names.EXTERNAL_SERVICES, external),
+            self._chain("filter", names.NODE_PORTS, node_ports),
+            self._chain("filter", names.PROXY_FIREWALL, firewall),
+            Chain(names.FORWARD, "", tuple(_forward(config))),
+            Chain(names.FIREWALL, "", tuple(_firewall(config))),
+        )
+        return {**_base_chains("filter"), **{chain.name: chain for chain in chains}}
+
+    def _nat(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+        services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
+        node_ports = [line for port in ports for line in port.nat_node_ports]
+        mark = config.mark
+        unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
+        clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
+        comment = Comment("kubernetes service traffic requiring SNAT")
+        masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
+        shared = (
+            Chain(names.CANARY),
+            self._chain("nat", names.SERVICES, services),
+            self._chain("nat", names.NODE_PORTS, node_ports),
+            Chain(names.MARK_MASQ, "", (rule("nat", names.MARK_MASQ, SetMark(mark, mark)),)),
+            Chain(names.POSTROUTING, "", (unmarked, clear, masquerade)),
+        )
+        chains = {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
+        for port in ports:
+            chains.update(port.chains)
+        return chains
+
+    def _chain(self, table: str, name: str, lines: list[Rule]) -> Chain:
+        """A chain that all ports share. A line that stands where it stood before is that rule, and a chain whose lines
+        all do is that chain: numbering 1,000 lines anew costs more than finding them."""
+        before = self._lines.get((table, name))
+        old = () if before is None else before.rules
+        rules = tuple(
+            known if known is not None and _same(known, line) else line
+            for known, line in zip_longest(old[: len(lines)], lines)
+        )
+        if before is not None and len(old) == len(rules) and all(map(is_, old, rules)):
+            return before
+        made = self._lines[table, name] = Chain(name, "", rules)
+        return made
+
+
+def _same(known: Rule, line: Rule) -> bool:
+    """Whether two rules of a chain read alike, wherever they stand."""
+    return (known.matches is line.matches or known.matches == line.matches) and known.target == line.target
 
 
 def _without_node(config: ProxyConfig) -> ProxyConfig:
@@ -181,47 +230,15 @@ def _without_node(config: ProxyConfig) -> ProxyConfig:
 
 
 def _base_chains(table: str) -> dict[str, Chain]:
+    """Every built-in chain of a table, with kube-proxy's jumps."""
     chains = {}
-    for (where, name), jumps in BASE_JUMPS.items():
-        if where == table:
-            rules = []
-            for to, comment, new in jumps:
-                parts = ((_NEW,) if new else ()) + ((Comment(comment),) if comment else ())
-                rules.append(rule(table, name, Jump(to), *parts))
-            chains[name] = Chain(name, "ACCEPT", tuple(rules))
+    for name in BUILT_IN[table]:
+        rules = []
+        for to, comment, new in BASE_JUMPS.get((table, name), ()):
+            parts = ((_NEW,) if new else ()) + ((Comment(comment),) if comment else ())
+            rules.append(rule(table, name, Jump(to), *parts))
+        chains[name] = Chain(name, "ACCEPT", tuple(rules))
     return chains
-
-
-def _shared(table: str, name: str, rules: Iterable[Rule], before: RuleSet | None) -> dict[str, Chain]:
-    """A chain that all ports share. What stays at its place since `before` is the same rule, and if all of it does the
-    same chain."""
-    new = tuple(rules)
-    old = before.chain(table, name) if before is not None else None
-    if old is not None:
-        new = tuple(map(_again, new, old.rules)) + new[len(old.rules) :]
-        if len(new) == len(old.rules) and all(map(is_, new, old.rules)):
-            return {name: old}
-    return {name: Chain(name, "", new)}
-
-
-def _again(new: Rule, old: Rule) -> Rule:
-    return old if new.matches is old.matches and new.target is old.target else new
-
-
-def _filter(ports: list[PortRules], config: ProxyConfig, before: RuleSet | None) -> dict[str, Chain]:
-    def shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
-        return _shared("filter", name, rules, before)
-
-    return {
-        **_base_chains("filter"),
-        names.CANARY: Chain(names.CANARY),
-        **shared(names.SERVICES, (line for port in ports for line in port.filter_services)),
-        **shared(names.EXTERNAL_SERVICES, (line for port in ports for line in port.filter_external)),
-        **shared(names.NODE_PORTS, (line for port in ports for line in port.filter_node_ports)),
-        **shared(names.PROXY_FIREWALL, (line for port in ports for line in port.filter_firewall)),
-        **shared(names.FORWARD, _forward(config)),
-        **shared(names.FIREWALL, _firewall(config)),
-    }
 
 
 def _forward(config: ProxyConfig) -> list[Rule]:
@@ -243,29 +260,6 @@ def _firewall(config: ProxyConfig) -> list[Rule]:
     comment = Comment("block incoming localnet connections")
     unknown = _state("RELATED", "ESTABLISHED", "DNAT", negated=True)
     return [rule("filter", names.FIREWALL, Drop(), Ip(src=not_loopback, dst=LOOPBACK), comment, unknown)]
-
-
-def _nat(ports: list[PortRules], config: ProxyConfig, before: RuleSet | None) -> dict[str, Chain]:
-    def shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
-        return _shared("nat", name, rules, before)
-
-    services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
-    mark = config.mark
-    unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
-    clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
-    comment = Comment("kubernetes service traffic requiring SNAT")
-    masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
-    chains = {
-        **_base_chains("nat"),
-        names.CANARY: Chain(names.CANARY),
-        **shared(names.SERVICES, services),
-        **shared(names.NODE_PORTS, (line for port in ports for line in port.nat_node_ports)),
-        **shared(names.MARK_MASQ, [rule("nat", names.MARK_MASQ, SetMark(mark, mark))]),
-        **shared(names.POSTROUTING, [unmarked, clear, masquerade]),
-    }
-    for port in ports:
-        chains.update(port.chains)
-    return chains
 
 
 def _node_ports_last(config: ProxyConfig) -> list[Rule]:

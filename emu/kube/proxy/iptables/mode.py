@@ -33,7 +33,8 @@ class _Restore(NamedTuple):
     keep_stale: bool
 
 
-NOTHING = _Applied(RuleSet({}), None)
+EMPTY = RuleSet({})
+NOTHING = _Applied(EMPTY, None)
 
 
 @modes.add("iptables")
@@ -52,13 +53,15 @@ class Iptables(Mode[RuleSet]):
 
     def apply(self, net: Netns, rules: RuleSet, *, full: bool, keep_stale: bool) -> bool:
         tables, before = net.tables, self._applied.get(net, NOTHING)
-        step = _Restore(tables.ruleset, before.rules, rules, full, keep_stale)
+        current = tables.ruleset
+        # two nodes without rules hold two empty rule sets: for a restore they are one
+        step = _Restore(current if current.tables else EMPTY, before.rules, rules, full, keep_stale)
         if step not in self._restored:
             self._restored[step] = _restore(step)
         made = self._restored[step]
         if made is None:
             return False
-        if full or rules is not before.rules or step.current is not before.in_force:
+        if full or rules is not before.rules or current is not before.in_force:
             tables.replace(made)
         self._applied[net] = _Applied(rules, tables.ruleset)
         return True

@@ -1,15 +1,13 @@
 """What a sync's `iptables-restore --noflush` makes of the rules in force: full, or only of what changed. Pure.
 
 A full sync makes the jumps in the built-in chains and writes every chain of kube-proxy's; a partial one writes the
-chains that all Services share, and those of the ports that changed. Everybody else's rules stay. Must not know when
+chains that all Services share, and those of the ports that changed. Rules of other programs stay. Must not know when
 syncs happen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import compress
-from operator import is_not
 
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
 from emu.kube.proxy.iptables import names
@@ -46,15 +44,15 @@ def full(current: RuleSet, new: RuleSet, *, keep_stale: bool = False) -> RuleSet
 
 def partial(current: RuleSet, old: RuleSet, new: RuleSet, *, keep_stale: bool = False) -> RuleSet | None:
     """`current` with what differs between two compilations. None: the restore fails, since a chain is not there that
-    a rule jumps to (somebody took it away)."""
+    a rule jumps to (another program deleted it)."""
     result: dict[str, Mapping[str, Chain]] = dict(current.tables)
     for table, theirs in new.tables.items():
-        ours, mine = current.tables.get(table, {}), dict(old.tables.get(table, {}))
-        for name in SHARED:
-            mine.pop(name, None)
-        # without a step of Python for each chain: there are tens of thousands, and few that differ
-        differ = compress(theirs, map(is_not, theirs.values(), map(mine.get, theirs)))
-        written = {name: theirs[name] for name in differ if not theirs[name].policy}
+        ours, mine = current.tables.get(table, {}), old.tables.get(table, {})
+        written = {
+            name: chain
+            for name, chain in theirs.items()
+            if not chain.policy and (name in SHARED or mine.get(name) is not chain)
+        }
         both = {**ours, **written}
         for chain in written.values():
             if any(rule.jump and rule.jump not in both for rule in chain.rules):
@@ -64,17 +62,16 @@ def partial(current: RuleSet, old: RuleSet, new: RuleSet, *, keep_stale: bool = 
 
 
 def intact(current: RuleSet) -> bool:
-    """Whether the canary chains are there: without them somebody flushed the tables."""
+    """Whether the canary chains are there: without them the tables were flushed."""
     return all(current.chain(table, names.CANARY) is not None for table in ("mangle", "nat", "filter"))
 
 
-def _without_stale(both: Mapping[str, Chain], wanted: Mapping[str, Chain]) -> dict[str, Chain]:
+def _without_stale(both: dict[str, Chain], wanted: Mapping[str, Chain]) -> dict[str, Chain]:
     """Without the chains of Services and endpoints that are no longer in use."""
-    left = dict(both)
     for name in both.keys() - wanted.keys():
         if name.startswith(PER_SERVICE):
-            del left[name]
-    return left
+            del both[name]
+    return both
 
 
 def _with_jumps(ours: Chain, theirs: Chain) -> Chain:
