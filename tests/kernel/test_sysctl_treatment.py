@@ -155,3 +155,12 @@ def test_a_default_of_its_own_is_no_report() -> None:
 def test_whose_fate(name: str, kind: str, outcome: str, open_: bool) -> None:
     fate = fate_of(name)
     assert (fate is not None and fate.concerns(kind, outcome)) is open_
+
+
+def test_a_lab_has_warnings_too() -> None:
+    lab = emu.Lab()
+    lab.host("a", net__ipv4__tcp_sack=0)
+    router = lab.router("b", net__ipv4__tcp_dsack=0)
+    assert lab.warnings == ["b: net.ipv4.tcp_dsack = 0 is not modelled: duplicate SACK blocks"]
+    router.sysctl["net.ipv4.tcp_dsack"] = 1
+    assert lab.warnings == []
