@@ -114,14 +114,14 @@ def test_no_row_is_silent() -> None:
         name = row.name.replace("*", "eth0")
         sysctls = Sysctls()
         sysctls.add_device("eth0")
-        told: list[str] = []
-        sysctls.on_change(told.append)
+        changed_names: list[str] = []
+        sysctls.on_change(changed_names.append)
         if row.name == "net.ipv4.tcp_congestion_control":
             with pytest.raises(emu.InputError, match="expected reno"):
                 sysctls[name] = value
             continue
         sysctls[name] = value
-        assert name in told
+        assert name in changed_names
         found = {changed: what for changed, _, what in sysctls.not_modelled()}
         if isinstance(row.treatment, NotModelled):
             assert row.treatment.what and found[name] == row.treatment, row.name
