@@ -1,4 +1,4 @@
-"""Manifests to objects: files, folders and texts in, typed objects out, mistakes told with file, line and path.
+"""Manifests to objects: files, folders and texts in, typed objects out, mistakes with file, line and path.
 
 Values are converted in one go by msgspec; only when that fails are the marks asked for the line.
 Must not know what the objects are for.
@@ -31,7 +31,7 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
 
 
 class Place(NamedTuple):
-    """Where an object was written. Its line is looked for when somebody asks: for an item of a list that means
+    """Where an object was written. Its line is looked for on request: for an item of a list that means
     reading the document once more."""
 
     file: str | None
