@@ -1,6 +1,6 @@
 """The comment of a frame: a sentence, the facts, the step of its story, and its flow/hop number.
 
-Made only when a file is written or somebody asks. What does not change from frame to frame is made
+Made only when a file is written or a comment is read. What does not change from frame to frame is made
 once and remembered by the trail's entries, the interface and the header fields that words read. Must
 not know files.
 """
@@ -42,7 +42,7 @@ _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
 
 
 def key_of(data: bytes) -> Any:
-    """What of a frame its words depend on: two frames with the same key are told alike."""
+    """What of a frame its words depend on: two frames with the same key have the same words."""
     if data[12:15] == _PLAIN_IP and len(data) >= 42:
         proto = data[23]
         if proto == UDP:
@@ -67,7 +67,7 @@ class Comments:
         self._bodies: dict[Any, list[tuple[list[Any], tuple[str, bytes]]]] = {}
 
     def knows(self, names: Names) -> bool:
-        """Are these still the names that were told?"""
+        """Are these still the names that were used?"""
         mine = self.names
         return len(names) == len(mine) and all(tuple(each) == mine.get(addr) for addr, each in names.items())
 
@@ -76,7 +76,7 @@ class Comments:
         return self._first.get(addr) or ip4_text(addr)
 
     def body(self, code: int, data: bytes, trail: list[Any]) -> tuple[str, bytes]:
-        """Sentence and facts of a frame, as text and in UTF-8; the same objects for frames that are told alike."""
+        """Sentence and facts of a frame, as text and in UTF-8; the same objects for frames with the same words."""
         shape = code & SHAPE
         alike = self._bodies.get((shape, key_of(data)))
         if alike is not None:
@@ -93,7 +93,7 @@ class Comments:
         return body
 
     def comment(self, code: int, hop: int, data: bytes, trail: list[Any], story: str | None = None) -> str:
-        """The whole comment; `story` is what the flow's story says of this frame."""
+        """The whole comment; `story` is the text of the flow's story for this frame."""
         lines = [self.body(code, data, trail)[0], *([story] if story else [])]
         return "\n".join(lines) + flow_hop(code >> FLOW_SHIFT, hop).decode()
 
@@ -108,25 +108,25 @@ class Comments:
 
 
 def sentence(view: View) -> str:
-    """What the entries of the highest rank say; without any, what the bytes say."""
+    """What the entries of the highest rank say; without any, what the bytes show."""
     words = [(WORDS.get(entry.__class__, UNKNOWN), entry) for entry in view.trail]
     rank = max((word.rank for word, _ in words), default=0)
-    said: list[str] = []
+    sentences: list[str] = []
     for word, entry in words:
         text = word.sentence(entry, view) if word.rank == rank else ""
-        if text and text not in said:
-            said.append(text)
-    return "; ".join(said) or UNKNOWN.sentence(None, view)
+        if text and text not in sentences:
+            sentences.append(text)
+    return "; ".join(sentences) or UNKNOWN.sentence(None, view)
 
 
 def facts(view: View) -> list[str]:
-    """One line a fact, in the order in which things happened; what the rules of one walk did is told together."""
-    told: list[str] = []
+    """One line a fact, in the order in which things happened; what the rules of one walk did is one group."""
+    lines: list[str] = []
     walk: list[Rule] = []
 
     def end_walk(outcome: str = "") -> None:
         if walk:
-            told.extend(walk_fact(walk, outcome))
+            lines.extend(walk_fact(walk, outcome))
             walk.clear()
 
     for entry in view.trail:
@@ -141,11 +141,11 @@ def facts(view: View) -> list[str]:
                 end_walk(text)
             else:
                 end_walk()
-                told.append(f"nat: {text}")
+                lines.append(f"nat: {text}")
         else:
             end_walk()
             text = WORDS.get(entry.__class__, UNKNOWN).fact(entry, view)
-            if text and text not in told:
-                told.append(text)
+            if text and text not in lines:
+                lines.append(text)
     end_walk()
-    return told
+    return lines

@@ -1,6 +1,6 @@
 """A captured frame's bytes, read for people: the fields that words are made of, and one line of text.
 
-Reads bytes only, so that a frame without a trail can be told too; odd bytes give less, never an
+Reads bytes only, so that a frame without a trail has words too; odd bytes give less, never an
 error. Must not know trails, interfaces or why the frame was sent.
 """
 
@@ -141,12 +141,12 @@ def _count(size: int) -> str:
 
 def _arp_phrase(seen: Summary, name: Name) -> str:
     if seen.flags == 2:
-        return f"the answer that says where {name(seen.src)} is"
+        return f"the ARP reply that gives the MAC of {name(seen.src)}"
     if seen.src == seen.dst:
         return f"the announcement of {name(seen.src)} (gratuitous ARP)"
     if not seen.src:
-        return f"the probe whether anybody has {name(seen.dst)}"
-    return f"the question who has {name(seen.dst)} (asked by {name(seen.src)})"
+        return f"the ARP probe whether {name(seen.dst)} is taken"
+    return f"the ARP request who has {name(seen.dst)} (from {name(seen.src)})"
 
 
 def _tcp_phrase(seen: Summary) -> str:

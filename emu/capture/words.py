@@ -62,7 +62,7 @@ class View:
 
     @property
     def between(self) -> str:
-        """From whom to whom; what the owner sends or gets itself is not told twice."""
+        """From whom to whom; the owner, as sender or receiver, is not named twice."""
         packet, name = self.packet, self.name
         if packet.kind != "IPv4" or packet.quote or packet.src == packet.dst:
             return between(packet, name)
@@ -99,24 +99,24 @@ def _nothing(entry: Any, view: View) -> str:
 
 # -- ends ----------------------------------------------------------------------------------------
 
-# the kernel's drop reasons (include/net/dropreason-core.h) for people; others are told as they are
+# the kernel's drop reasons (include/net/dropreason-core.h) as sentences; others are shown as they are
 REASONS = {
-    "NETFILTER_DROP": "a rule says so",
-    "NEIGH_FAILED": "nobody answered ARP for the next hop",
+    "NETFILTER_DROP": "a rule drops it",
+    "NEIGH_FAILED": "no host answers ARP for the next hop",
     "NEIGH_QUEUEFULL": "too many packets wait for ARP",
     "NO_SOCKET": "no socket is open for it",
-    "IP_OUTNOROUTES": "no route leads to its destination",
-    "IP_INNOROUTES": "no route leads to its destination",
-    "IP_INADDRERRORS": "it is for somebody else, and forwarding is off here",
+    "IP_OUTNOROUTES": "there is no route to its destination",
+    "IP_INNOROUTES": "there is no route to its destination",
+    "IP_INADDRERRORS": "it is for another host, and forwarding is off here",
     "IP_INHDR": "its time to live is used up, or its header is wrong",
     "IP_CSUM": "its IP header checksum is wrong",
     "TCP_CSUM": "its TCP checksum is wrong",
     "UDP_CSUM": "its UDP checksum is wrong",
     "ICMP_CSUM": "its ICMP checksum is wrong",
-    "IP_RPFILTER": "its source is not reached by the interface it came in on (rp_filter)",
+    "IP_RPFILTER": "the route back to its source uses another interface (rp_filter)",
     "IP_LOCAL_SOURCE": "its source is an address of this namespace itself",
     "IP_LOCALNET": "a loopback address came in from outside",
-    "IP_NOPROTO": "nobody speaks its protocol here",
+    "IP_NOPROTO": "its IP protocol is not served here",
     "PKT_TOO_BIG": "it is too long for the link",
     "QDISC_DROP": "the link lost it",
     "DEV_READY": "the interface is down",
@@ -124,9 +124,9 @@ REASONS = {
     "NO_TX_TARGET": "the bridge may not send it out of the port that it came in by (hairpin mode is off)",
     "SOCKET_RCVBUFF": "the socket's buffer is full",
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
-    "UNHANDLED_PROTO": "nobody here reads such frames",
+    "UNHANDLED_PROTO": "its Ethernet type is not served here",
     "ICMP_ECHO_IGNORED": "echo requests are ignored here",
-    "UNDECIDED": "a rule asks what is not modelled, so nobody can tell what a kernel would do",
+    "UNDECIDED": "a rule uses what emu does not model, so that a kernel's decision is not known",
 }
 
 
@@ -150,9 +150,9 @@ def decided_by(by: Any, *, lines: bool = False) -> str:
 def _dropped_sentence(entry: Dropped, view: View) -> str:
     why = REASONS.get(entry.reason, entry.reason)
     if isinstance(entry.by, Rule) and entry.reason != "UNDECIDED":
-        why = f'a rule says so: "{entry.by.comment}"' if entry.by.comment else "a rule says so"
+        why = f'a rule drops it: "{entry.by.comment}"' if entry.by.comment else "a rule drops it"
         if "-j REJECT" in entry.by.spec:
-            why += ", and answers its sender"
+            why = why.replace("drops", "rejects", 1)
     elif isinstance(entry.by, Policy):
         why = "no rule accepts it"
     return f"{entry.place} drops {view.phrase}{view.between}: {why}"
@@ -169,12 +169,12 @@ def _dropped_fact(entry: Dropped, view: View) -> str:
 def _asked_sentence(entry: Asked, view: View) -> str:
     name = view.name(entry.addr)
     if entry.why == "announce":
-        return f"{view.owner} tells everybody on {entry.device} that {name} is here (gratuitous ARP)"
+        return f"{view.owner} announces {name} on {entry.device} (gratuitous ARP)"
     if entry.why == "probe" or not entry.dst:
-        return f"{view.owner} asks whether {name} is still there, because what it knows is old"
+        return f"{view.owner} asks whether {name} is still there: its neighbour entry is stale"
     if entry.dst == entry.addr:
-        return f"{view.owner} asks who has {name}, because a packet for it waits"
-    return f"{view.owner} asks who has {name}, because a packet to {view.name(entry.dst)} waits for it"
+        return f"{view.owner} asks who has {name}: a packet for it waits"
+    return f"{view.owner} asks who has {name}, the next hop of a packet to {view.name(entry.dst)} that waits"
 
 
 def _asked_fact(entry: Asked, view: View) -> str:
@@ -184,8 +184,8 @@ def _asked_fact(entry: Asked, view: View) -> str:
 def _answered_sentence(entry: Answered, view: View) -> str:
     name = view.name(entry.addr)
     if entry.proxy:
-        return f"{view.owner} answers for {name}, which it reaches by {entry.device} (proxy ARP)"
-    return f"{view.owner} answers that it has {name} itself"
+        return f"{view.owner} answers for {name}, which it reaches through {entry.device} (proxy ARP)"
+    return f"{view.owner} answers that {name} is at its own MAC"
 
 
 def _answered_fact(entry: Answered, view: View) -> str:
@@ -193,7 +193,7 @@ def _answered_fact(entry: Answered, view: View) -> str:
 
 
 def _waited_sentence(entry: Waited, view: View) -> str:
-    return f"{view.owner} knows the MAC of {view.name(entry.addr)} now, and sends {view.phrase} that waited for it"
+    return f"{view.owner} has the MAC of {view.name(entry.addr)} now, and sends {view.phrase} that waited for it"
 
 
 def _waited_fact(entry: Waited, view: View) -> str:
@@ -223,17 +223,17 @@ def _decider(entry: Natted, view: View) -> Rule | None:
 def _natted_sentence(entry: Natted, view: View) -> str:
     before, after = view.called(entry.before), view.called(entry.after)
     rule = _decider(entry, view)
-    known = f"(connection #{getattr(entry.conn, 'number', '?')} remembers, no rule is asked)"
+    known = f"(connection #{getattr(entry.conn, 'number', '?')} has it already, no rule is walked)"
     if entry.kind == "un-DNAT":
-        return f"un-DNAT: the answer shows the address that was asked, its source {before} becomes {after} {known}"
+        return f"un-DNAT: the reply's source {before} becomes {after}, the address that the client asked {known}"
     if entry.kind == "un-SNAT":
-        return f"un-SNAT: the answer goes to whoever asked, its destination {before} becomes {after} {known}"
+        return f"un-SNAT: the reply's destination {before} becomes {after}, the original source {known}"
     half = "source" if entry.kind == "SNAT" else "destination"
     if rule is None:
         return f"{entry.kind}: the {half} {before} becomes {after} {known}"
     who = next((owner for start, owner in OWNERS.items() if rule.chain.startswith(start)), "")
     if entry.kind == "SNAT":
-        why = ", the address of the interface it leaves by (masquerade)" if "-j MASQUERADE" in rule.spec else ""
+        why = ", the address of the interface that it goes out of (masquerade)" if "-j MASQUERADE" in rule.spec else ""
         return f"SNAT: {f'a rule of {who}' if who else 'a rule'} rewrites the source {before} to {after}{why}"
     if who == "kube-proxy":
         return f"DNAT: kube-proxy's rules rewrite the Service address {before} to the endpoint {after}"
@@ -253,10 +253,10 @@ def _conn(conn: Any, view: View) -> str:
 
 def _tracked_sentence(entry: Tracked, view: View) -> str:
     if entry.conn is None:
-        return f"{view.owner} cannot place {view.phrase}{view.between} in any connection ({entry.state})"
+        return f"{view.owner} finds no connection for {view.phrase}{view.between} ({entry.state})"
     if entry.new:
-        return f"{view.owner} sees {view.phrase}{view.between}, and remembers a new connection"
-    return f"{view.owner} sees {view.phrase}{view.between}; the connection is {entry.state} now"
+        return f"{view.owner} tracks a new connection: {view.phrase}{view.between}"
+    return f"{view.owner} tracks {view.phrase}{view.between}: the connection is {entry.state} now"
 
 
 def _tracked_fact(entry: Tracked, view: View) -> str:
@@ -264,19 +264,19 @@ def _tracked_fact(entry: Tracked, view: View) -> str:
         return f"ct {entry.state}"
     if not entry.new:
         return f"ct #{entry.conn.number} is {entry.state}"
-    told = any(each.__class__ is Natted and each.conn is entry.conn for each in view.trail)
-    return "" if told else f"ct NEW #{entry.conn.number}"
+    shown = any(each.__class__ is Natted and each.conn is entry.conn for each in view.trail)
+    return "" if shown else f"ct NEW #{entry.conn.number}"
 
 
 # -- rules ---------------------------------------------------------------------------------------
 
 
 def _rule_sentence(entry: Rule, view: View) -> str:
-    return plain(view) + ", past the rules"
+    return plain(view) + ", and no rule stops it"
 
 
 def _policy_sentence(entry: Policy, view: View) -> str:
-    return f"{view.owner} has no rule for {view.phrase}{view.between}: the policy of {entry.chain} is {entry.verdict}"
+    return f"{view.owner} finds no rule in {entry.chain} for {view.phrase}{view.between}: its policy is {entry.verdict}"
 
 
 def _policy_fact(entry: Policy, view: View) -> str:
@@ -289,10 +289,10 @@ def walk_fact(rules: list[Rule], outcome: str = "") -> list[str]:
     Jumps into chains where nothing matched are left out; a rule that only changed something gets a line of its own.
     """
     base = rules[0].chain
-    told = [rule for rule, then in zip(rules, [*rules[1:], None], strict=True) if _counts(rule, then)]
-    if not told:
+    shown = [rule for rule, then in zip(rules, [*rules[1:], None], strict=True) if _counts(rule, then)]
+    if not shown:
         return [f"{rules[0].table} {base}: {', '.join(rule.jump for rule in rules)}: no rule there matches"]
-    last = told[-1]
+    last = shown[-1]
     # the call stack at the last rule: a chain that only returned is not on the way to it
     path: list[str] = []
     for rule in rules:
@@ -306,7 +306,7 @@ def walk_fact(rules: list[Rule], outcome: str = "") -> list[str]:
     if len(path) > 1 and path[0] in BUILT_IN.get(last.table, ()):
         del path[0]
     chains = " -> ".join(path)
-    facts = [f"{rule.table} {rule.chain} rule {rule.number}: {_act(rule)}" for rule in told[:-1] if not rule.jump]
+    facts = [f"{rule.table} {rule.chain} rule {rule.number}: {_act(rule)}" for rule in shown[:-1] if not rule.jump]
     if outcome:
         return [f"{last.table} {chains}: {outcome}", *facts, f"rule {last.number} of {last.chain}: {last.spec}"]
     return [*facts, f"{last.table} {chains} rule {last.number}: {_act(last)}"]
@@ -340,15 +340,15 @@ _BORN = 60
 
 def _born_sentence(entry: Born, view: View) -> str:
     if view.packet.quote:
-        text = f"{view.owner} sends {view.phrase}; the error goes{view.between}"
+        text = f"{view.owner} sends {view.phrase}{view.between}"
     else:
         text = f"{view.owner}: {entry.what}, {view.phrase}{view.between}"
     route = next((each for each in view.trail if each.__class__ is Route), None)
     if route is None or route.kind != "unicast":
         return text
     if route.gateway:
-        return f"{text}. That is not on its own link, so the frame goes to the gateway {view.name(route.gateway)}"
-    return f"{text}. That is on its own link {view.device}, so the frame goes there straight"
+        return f"{text}. The destination is not on link, so the frame goes to the gateway {view.name(route.gateway)}"
+    return f"{text}. The destination is on link at {view.device}, so the frame goes to it directly"
 
 
 def _born_fact(entry: Born, view: View) -> str:
@@ -356,28 +356,25 @@ def _born_fact(entry: Born, view: View) -> str:
     return f"born here: {entry.what}" if decided else ""
 
 
+def _group(view: View) -> str:
+    return "broadcast" if view.dmac == BROADCAST_MAC else "multicast"
+
+
 def _bridged_sentence(entry: Bridged, view: View) -> str:
     if entry.up:
         if view.dmac[0] & 1:
-            return f"{entry.bridge} hands {view.phrase} up to {view.owner} too, as it is not for one MAC alone"
+            return f"{entry.bridge} passes {view.phrase} up to {view.owner} too, because it is a {_group(view)}"
         if view.foreign:
             return f"{entry.bridge} is promiscuous, so {view.owner} sees {view.phrase} too"
-        return f"{entry.bridge} hands {view.phrase}{view.between} up: its destination MAC is the bridge's own"
+        return f"{entry.bridge} passes {view.phrase}{view.between} up to {view.owner}: its destination MAC is the bridge's own"
     if entry.flooded:
         ports = "the only other port" if entry.flooded == 1 else f"{entry.flooded} ports"
-        why = (
-            "it is a broadcast"
-            if view.dmac == BROADCAST_MAC
-            else "it is for a group"
-            if view.dmac[0] & 1
-            else f"no port is known for {mac_text(view.dmac)}"
-        )
+        grouped = view.dmac[0] & 1
+        why = f"it is a {_group(view)}" if grouped else f"its FDB has no entry for {mac_text(view.dmac)}"
         return f"{entry.bridge} floods {view.phrase} to {ports}, because {why}"
     if any(each.__class__ is Bridged and each.flooded for each in view.trail):
-        return ""  # the flood is told
-    return (
-        f"{entry.bridge} knows where the destination MAC is, and sends {view.phrase}{view.between} out of {entry.port}"
-    )
+        return ""  # the sentence of the flood is enough
+    return f"{entry.bridge} finds the destination MAC in its FDB, and sends {view.phrase}{view.between} out of {entry.port}"
 
 
 def _bridged_fact(entry: Bridged, view: View) -> str:
@@ -395,7 +392,7 @@ def _learned_fact(entry: Learned, view: View) -> str:
 
 
 def _delivered_sentence(entry: Delivered, view: View) -> str:
-    return f"{entry.netns} hands {view.phrase} to {entry.to}"
+    return f"{entry.netns} delivers {view.phrase} to {entry.to}"
 
 
 def _delivered_fact(entry: Delivered, view: View) -> str:
@@ -435,7 +432,7 @@ def plain(view: View) -> str:
     if view.kind == "loopback":
         return f"{view.owner} receives what it sent to itself: {what}"
     if view.bridge:
-        return f"{view.bridge}'s port {view.device} takes in {what}"
+        return f"{view.bridge}'s port {view.device} receives {what}"
     if view.foreign:
-        return f"{view.device} of {view.owner} hears {what}, under somebody else's MAC"
+        return f"{view.device} of {view.owner} receives {what}, which is for another MAC"
     return f"{view.owner} receives {what}"

@@ -313,12 +313,12 @@ def test_stories_speak_of_their_flow_only(service: Capture) -> None:
 
 def test_names_may_change_between_files(service: Capture, tmp_path: Path, tshark: Tshark) -> None:
     first = service.frames(flow=1)[0]
-    assert first.comment().startswith("p1 asks who has n1/cbr0, because a packet to svc/web.default waits")
+    assert first.comment().startswith("p1 asks who has n1/cbr0, the next hop of a packet to svc/web.default")
     before = service.names[ip4("10.244.1.1")]
     service.names[ip4("10.244.1.1")] = ["gateway"]
     try:
         service.mark()
-        assert first.comment().startswith("p1 asks who has gateway, because")
+        assert first.comment().startswith("p1 asks who has gateway, the next hop of")
     finally:
         service.names[ip4("10.244.1.1")] = before
         service.mark()

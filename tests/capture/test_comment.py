@@ -145,18 +145,18 @@ def test_roles_are_short_and_differ() -> None:
 # -- a whole story -------------------------------------------------------------------------------
 
 STORY = """\
-p1:eth0 out: p1 asks who has node-1/cbr0, because a packet to svc/web.default waits for it
-n1:veth-p1 in: cbr0's port veth-p1 takes in the question who has node-1/cbr0 (asked by default/client)
-n1:veth-p2 out: cbr0 floods the question who has node-1/cbr0 (asked by default/client) to the only other port, because it is a broadcast
-n1:cbr0 in: cbr0 hands the question who has node-1/cbr0 (asked by default/client) up to n1 too, as it is not for one MAC alone
-n1:cbr0 out: n1 answers that it has node-1/cbr0 itself
-n1:veth-p1 out: cbr0 knows where the destination MAC is, and sends the answer that says where node-1/cbr0 is out of veth-p1
-p2:eth0 in: p2 receives the question who has node-1/cbr0 (asked by default/client)
-p1:eth0 in: p1 receives the answer that says where node-1/cbr0 is
-p1:eth0 out: p1: a TCP socket sends a segment, a connection request (SYN) from default/client to svc/web.default:80. That is not on its own link, so the frame goes to the gateway node-1/cbr0
-n1:veth-p1 in-other: cbr0's port veth-p1 takes in a connection request (SYN) from default/client to svc/web.default:80
+p1:eth0 out: p1 asks who has node-1/cbr0, the next hop of a packet to svc/web.default that waits
+n1:veth-p1 in: cbr0's port veth-p1 receives the ARP request who has node-1/cbr0 (from default/client)
+n1:veth-p2 out: cbr0 floods the ARP request who has node-1/cbr0 (from default/client) to the only other port, because it is a broadcast
+n1:cbr0 in: cbr0 passes the ARP request who has node-1/cbr0 (from default/client) up to n1 too, because it is a broadcast
+n1:cbr0 out: n1 answers that node-1/cbr0 is at its own MAC
+n1:veth-p1 out: cbr0 finds the destination MAC in its FDB, and sends the ARP reply that gives the MAC of node-1/cbr0 out of veth-p1
+p2:eth0 in: p2 receives the ARP request who has node-1/cbr0 (from default/client)
+p1:eth0 in: p1 receives the ARP reply that gives the MAC of node-1/cbr0
+p1:eth0 out: p1: a TCP socket sends a segment, a connection request (SYN) from default/client to svc/web.default:80. The destination is not on link, so the frame goes to the gateway node-1/cbr0
+n1:veth-p1 in-other: cbr0's port veth-p1 receives a connection request (SYN) from default/client to svc/web.default:80
 n1:cbr0 in: DNAT: kube-proxy's rules rewrite the Service address svc/web.default (10.96.0.10:80) to the endpoint default/web-0 (10.244.2.13:8080)
-n1:eth0 out: n1 asks who has 192.168.50.12, because a packet to default/web-0 waits for it
+n1:eth0 out: n1 asks who has 192.168.50.12, the next hop of a packet to default/web-0 that waits
 """
 
 

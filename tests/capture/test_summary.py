@@ -33,12 +33,12 @@ CASES: list[tuple[Packet, str, str]] = [
     (
         Ether(src=A, dst=EVERYBODY) / ARP(op=1, hwsrc=A, psrc="10.0.0.1", pdst="10.0.0.9"),
         "[p1>bcast] ARP who-has 10.0.0.9 tell 10.0.0.1 (p1)",
-        "the question who has 10.0.0.9 (asked by default/client)",
+        "the ARP request who has 10.0.0.9 (from default/client)",
     ),
     (
         Ether(src=B, dst=A) / ARP(op=2, hwsrc=B, psrc="10.0.0.9", hwdst=A, pdst="10.0.0.1"),
         "[cbr0>p1] ARP 10.0.0.9 is-at cbr0 -> 10.0.0.1",
-        "the answer that says where 10.0.0.9 is",
+        "the ARP reply that gives the MAC of 10.0.0.9",
     ),
     (
         Ether(src=A, dst=EVERYBODY) / ARP(op=1, hwsrc=A, psrc="10.0.0.1", pdst="10.0.0.1"),
@@ -48,7 +48,7 @@ CASES: list[tuple[Packet, str, str]] = [
     (
         Ether(src=A, dst=EVERYBODY) / ARP(op=1, hwsrc=A, psrc="0.0.0.0", pdst="10.0.0.1"),
         "[p1>bcast] ARP who-has 10.0.0.1 tell 0.0.0.0 (p1)",
-        "the probe whether anybody has default/client",
+        "the ARP probe whether default/client is taken",
     ),
     (
         ETHER / TO_SERVICE / TCP(sport=40001, dport=80, flags="S", seq=1000, window=64240, options=SYN_OPTIONS),

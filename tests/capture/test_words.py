@@ -131,31 +131,31 @@ def test_what_nobody_knows_is_told_by_the_bytes() -> None:
 
 ASK = trail.Asked(GATEWAY, "eth0", WEB)
 SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
-    ("asks", WHO_HAS, (ASK,), "node-1 asks who has node-1/cbr0, because a packet to default/web-0 waits for it"),
+    ("asks", WHO_HAS, (ASK,), "node-1 asks who has node-1/cbr0, the next hop of a packet to default/web-0 that waits"),
     (
         "asks for it",
         WHO_HAS,
         (trail.Asked(WEB, "cbr0", WEB),),
-        "node-1 asks who has default/web-0, because a packet for it waits",
+        "node-1 asks who has default/web-0: a packet for it waits",
     ),
     (
         "probes",
         WHO_HAS,
         (trail.Asked(WEB, "cbr0", why="probe"),),
-        "node-1 asks whether default/web-0 is still there, because what it knows is old",
+        "node-1 asks whether default/web-0 is still there: its neighbour entry is stale",
     ),
     (
         "announces",
         WHO_HAS,
         (trail.Asked(CLIENT, "eth0", why="announce"),),
-        "node-1 tells everybody on eth0 that default/client is here (gratuitous ARP)",
+        "node-1 announces default/client on eth0 (gratuitous ARP)",
     ),
-    ("answers", WHO_HAS, (trail.Answered(GATEWAY, "cbr0"),), "node-1 answers that it has node-1/cbr0 itself"),
+    ("answers", WHO_HAS, (trail.Answered(GATEWAY, "cbr0"),), "node-1 answers that node-1/cbr0 is at its own MAC"),
     (
         "proxies",
         WHO_HAS,
         (trail.Answered(WEB, "eth0", proxy=True),),
-        "node-1 answers for default/web-0, which it reaches by eth0 (proxy ARP)",
+        "node-1 answers for default/web-0, which it reaches through eth0 (proxy ARP)",
     ),
     (
         "routes",
@@ -172,7 +172,7 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (trail.Born("a socket sends"), DEFAULT),
         (
             "node-1: a socket sends, a connection request (SYN) from default/client to svc/web.default:80. "
-            "That is not on its own link, so the frame goes to the gateway 192.168.50.1"
+            "The destination is not on link, so the frame goes to the gateway 192.168.50.1"
         ),
     ),
     (
@@ -181,7 +181,7 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (trail.Born("a ping"), ON_LINK, trail.Waited(WEB, "cbr0")),
         (
             "node-1: a ping, ping number 1 from default/client to default/web-0. "
-            "That is on its own link cbr0, so the frame goes there straight"
+            "The destination is on link at cbr0, so the frame goes to it directly"
         ),
     ),
     (
@@ -199,7 +199,7 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (DNAT,),
         (
             "DNAT: the destination svc/web.default (10.96.0.10:80) becomes default/web-0 (10.244.2.13:8080) "
-            "(connection #5 remembers, no rule is asked)"
+            "(connection #5 has it already, no rule is walked)"
         ),
     ),
     (
@@ -207,8 +207,8 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         SYN,
         (DEFAULT, UN_DNAT),
         (
-            "un-DNAT: the answer shows the address that was asked, its source default/web-0 (10.244.2.13:8080) becomes "
-            "svc/web.default (10.96.0.10:80) (connection #5 remembers, no rule is asked)"
+            "un-DNAT: the reply's source default/web-0 (10.244.2.13:8080) becomes svc/web.default (10.96.0.10:80), "
+            "the address that the client asked (connection #5 has it already, no rule is walked)"
         ),
     ),
     (
@@ -217,7 +217,7 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (DEFAULT, rule("nat", "POSTROUTING", 2), SNAT),
         (
             "SNAT: a rule rewrites the source default/client (10.244.1.11:40001) to 192.168.50.11:40001, "
-            "the address of the interface it leaves by (masquerade)"
+            "the address of the interface that it goes out of (masquerade)"
         ),
     ),
     (
@@ -225,34 +225,34 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         SYN,
         (UN_SNAT,),
         (
-            "un-SNAT: the answer goes to whoever asked, its destination 192.168.50.11:40001 becomes "
-            "default/client (10.244.1.11:40001) (connection #5 remembers, no rule is asked)"
+            "un-SNAT: the reply's destination 192.168.50.11:40001 becomes default/client (10.244.1.11:40001), "
+            "the original source (connection #5 has it already, no rule is walked)"
         ),
     ),
     (
         "flooded",
         WHO_HAS,
         (trail.Bridged("cbr0", flooded=3), trail.Bridged("cbr0", port="veth1")),
-        "cbr0 floods the question who has node-1/cbr0 (asked by default/client) to 3 ports, because it is a broadcast",
+        "cbr0 floods the ARP request who has node-1/cbr0 (from default/client) to 3 ports, because it is a broadcast",
     ),
     (
         "flooded, unknown",
         PING,
         (trail.Bridged("cbr0", flooded=1), trail.Bridged("cbr0", port="veth1")),
-        "cbr0 floods ping number 1 to the only other port, because no port is known for 02:00:00:00:00:02",
+        "cbr0 floods ping number 1 to the only other port, because its FDB has no entry for 02:00:00:00:00:02",
     ),
     (
         "handed up",
         PING,
         (trail.Bridged("cbr0", up=True),),
-        "cbr0 hands ping number 1 from default/client to default/web-0 up: its destination MAC is the bridge's own",
+        "cbr0 passes ping number 1 from default/client to default/web-0 up to node-1: its destination MAC is the bridge's own",
     ),
     (
         "bridged",
         PING,
         (trail.Bridged("cbr0", port="veth1"),),
         (
-            "cbr0 knows where the destination MAC is, and sends ping number 1 from default/client to default/web-0 "
+            "cbr0 finds the destination MAC in its FDB, and sends ping number 1 from default/client to default/web-0 "
             "out of veth1"
         ),
     ),
@@ -262,14 +262,14 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (rule("filter", "FORWARD", 2), REJECTED, trail.Dropped("NETFILTER_DROP", "node-1", "cbr0", REJECTED)),
         (
             "node-1/cbr0 drops a connection request (SYN) from default/client to svc/web.default:80: "
-            'a rule says so: "default/web has no endpoints", and answers its sender'
+            'a rule rejects it: "default/web has no endpoints"'
         ),
     ),
     (
         "dropped",
         PING,
         (trail.Dropped("NEIGH_FAILED", "node-1", "cbr0"),),
-        "node-1/cbr0 drops ping number 1 from default/client to default/web-0: nobody answered ARP for the next hop",
+        "node-1/cbr0 drops ping number 1 from default/client to default/web-0: no host answers ARP for the next hop",
     ),
     (
         "dropped, new reason",
@@ -297,7 +297,7 @@ def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
     returned = rule("nat", "KUBE-POSTROUTING", 1)
     said = sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, walked, returned, chose, SNAT)).split("; ")
     assert [text.split(" rewrite")[0] for text in said] == ["DNAT: kube-proxy's rules", "SNAT: a rule"]
-    assert "no rule is asked" in sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, SNAT)).split("; ")[1]
+    assert "no rule is walked" in sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, SNAT)).split("; ")[1]
 
 
 def test_an_owner_is_not_told_twice() -> None:
@@ -317,7 +317,7 @@ def test_an_owner_is_not_told_twice() -> None:
     [
         ({"direction": OUT}, "node-1 sends"),
         ({"direction": OUT, "device": "veth1", "bridge": "cbr0"}, "cbr0's port veth1 sends"),
-        ({"direction": IN, "device": "veth1", "bridge": "cbr0", "foreign": True}, "cbr0's port veth1 takes in"),
+        ({"direction": IN, "device": "veth1", "bridge": "cbr0", "foreign": True}, "cbr0's port veth1 receives"),
         ({"direction": IN, "device": "eth0"}, "node-1 receives"),
         ({"direction": IN, "device": "lo", "kind": "loopback"}, "node-1 receives what it sent to itself:"),
         ({"direction": DROP, "device": "drop"}, "node-1 drops"),

@@ -89,11 +89,11 @@ def test_pods_nodes_and_services_have_names(name: str, tshark: Tshark) -> None:
     path = CAPTURES / name / "all.pcapng"
     ends = tshark.read(path, "ip.src_host", "ip.dst_host", where="ip", options=["-N", "dn"])
     unnamed = {host for frame in ends for hosts in frame.values() for host in hosts if re.fullmatch(r"[\d.]+", host)}
-    # nobody has these two: they are what nobody-home asks for
+    # nobody has these two: they are what absent-address asks for
     assert {host for host in unnamed if not host.startswith("127.")} <= NOBODY.get(name, set())
 
 
-NOBODY = {"nobody-home": {"10.244.1.99", "10.244.2.99", "10.244.77.1"}}
+NOBODY = {"absent-address": {"10.244.1.99", "10.244.2.99", "10.244.77.1"}}
 
 
 def rows() -> list[tuple[str, str, str, str]]:

@@ -92,7 +92,7 @@ def test_nat_is_known(capture: bool) -> None:
     web = "10.244.2.2:80" if cluster.pods["default/web"].ip & 255 == 2 else "10.244.2.3:80"
     made = cluster.tcp("default/client", "svc/web:80", b"hi", close=False)
     assert made.dnat.endswith(f"-> {web}") and made.nat == f"DNAT {made.dnat}" and not made.snat
-    again = cluster.more(made, b"again")  # the connection is there: no rule is asked, and packets are rewritten
+    again = cluster.more(made, b"again")  # the connection is there: no rule is walked, and packets are rewritten
     assert (again.received, again.nat) == (b"again", made.nat)
     ping = cluster.ping("default/client", "external")
     assert ping.nat.startswith("SNAT 10.244.1.") and ping.snat.rpartition("-> ")[2].startswith("192.168.51.11")
@@ -101,7 +101,7 @@ def test_nat_is_known(capture: bool) -> None:
 
 @pytest.mark.parametrize("capture", [True, False])
 def test_two_flows_of_one_connection_have_one_nat(capture: bool) -> None:
-    """conntrack knows the second flow's ports already: no rule is asked again."""
+    """conntrack knows the second flow's ports already: no rule is walked again."""
     cluster = Cluster(2, manifests(PODS.replace("{port: 80}", "{port: 80, protocol: UDP}")).objects, capture=capture)
     first, second = (cluster.udp("default/client", "svc/web:80", port=40000, timeout_s=1) for _ in range(2))
     assert first.nat.startswith("DNAT ") and second.nat == first.nat

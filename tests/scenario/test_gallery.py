@@ -35,7 +35,7 @@ STEPS = {
     "pod-to-internet": "",
     "no-endpoints": "",
     "closed-port": "4",
-    "nobody-home": "",
+    "absent-address": "",
     "lossy-link": "",
     "guestbook": "124",
     "microservices-demo": "124",
@@ -224,7 +224,7 @@ def test_what_is_lost_is_sent_again() -> None:
 
 
 def test_nobody_home_takes_three_questions_or_none() -> None:
-    (own, other, none) = (frames("nobody-home", flow) for flow in (1, 2, 3))
+    (own, other, none) = (frames("absent-address", flow) for flow in (1, 2, 3))
     assert len(at(own, "default/client/eth0", "out [client>bcast] ARP who-has 10.244.1.99")) == 3
     assert len(at(other, "node-2/cbr0", "out [node-2.cbr0>bcast] ARP who-has 10.244.2.99")) == 3
     assert at(other, "default/client/eth0", "192.168.52.12>10.244.1.2")
