@@ -7,9 +7,8 @@ pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoint
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from operator import is_
 from typing import NamedTuple
 
 from emu.errors import InputError
@@ -234,10 +233,13 @@ class _Read(NamedTuple):
 
     services: dict[int, tuple[Service, tuple[ServicePort, ...]]]
     slices: dict[int, tuple[EndpointSlice, tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]]]
-    parts: dict[PortKey, list[tuple[Endpoint, ...]]]  # of each port, slice by slice
 
 
-NOT_READ = _Read({}, {}, {})
+class Changed(NamedTuple):
+    """The ports that are not as they were at another moment: they, or their endpoints, changed, came or went."""
+
+    since: object
+    ports: frozenset[PortKey]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,49 +247,86 @@ class Snapshot:
     """All service ports, in the order of their names, and their endpoints at one moment, for all nodes.
 
     `large` is kube-proxy's large-cluster mode: more than 1000 endpoints in all. `health_checks` are the node ports that
-    answer for a Service (namespace, name).
+    answer for a Service (namespace, name). `moment` stands for the snapshot where one must not hold on to it.
     """
 
-    ports: list[ServicePort]
+    by_key: Mapping[PortKey, ServicePort]
     endpoints: Mapping[PortKey, tuple[Endpoint, ...]]
     large: bool
     health_checks: Mapping[int, tuple[str, str]]
     read: _Read
+    changed: Changed
+    moment: object = field(default_factory=object)
 
     @classmethod
     def of(
         cls, services: Iterable[Service], slices: Iterable[EndpointSlice], after: Snapshot | None = None
     ) -> Snapshot:
         """From objects. `after`: an earlier moment, whose unchanged parts are taken over. Raises InputError."""
-        before = NOT_READ if after is None else after.read
-        read = _Read({}, {}, {})
-        for service in services:
-            known = before.services.get(id(service))
-            read.services[id(service)] = known or (service, ports_of(service))
-        for each in slices:
-            seen = before.slices.get(id(each)) or (each, endpoints_of(each))
-            read.slices[id(each)] = seen
-            for key, part in seen[1]:
-                read.parts.setdefault(key, []).append(part)
-        if after is not None and read.services.keys() == before.services.keys():
-            ports, health_checks = after.ports, after.health_checks
-        else:
-            by_key = {port.key: port for _, found in read.services.values() for port in found}
-            ports = [by_key[key] for key in sorted(by_key)]
-            health_checks = {p.health_check_node_port: p.key[:2] for p in ports if p.health_check_node_port}
-        endpoints = {}
-        for key, parts in read.parts.items():
-            same = after is not None and _identical(parts, before.parts.get(key))
-            endpoints[key] = after.endpoints[key] if same and after is not None else merged(parts)
+        if after is None:
+            after = NOTHING
+        known, seen = after.read
+        read = _Read(
+            {id(each): known.get(id(each)) or (each, ports_of(each)) for each in services},
+            {id(each): seen.get(id(each)) or (each, endpoints_of(each)) for each in slices},
+        )
+        by_key, new_ports = _ports(after, read)
+        endpoints, new_endpoints = _endpoints(after, read)
+        health_checks = after.health_checks
+        if new_ports:
+            health_checks = {p.health_check_node_port: p.key[:2] for p in by_key.values() if p.health_check_node_port}
         large = sum(map(len, endpoints.values())) > LARGE_CLUSTER_ENDPOINTS
-        return cls(ports, endpoints, large, health_checks, read)
+        return cls(
+            by_key, endpoints, large, health_checks, read, Changed(after.moment, frozenset(new_ports | new_endpoints))
+        )
+
+    @property
+    def ports(self) -> list[ServicePort]:
+        return [*self.by_key.values()]
 
     def of_port(self, port: ServicePort) -> tuple[Endpoint, ...]:
         return self.endpoints.get(port.key, ())
 
 
-def _identical(parts: list[tuple[Endpoint, ...]], before: list[tuple[Endpoint, ...]] | None) -> bool:
-    return before is not None and len(parts) == len(before) and all(map(is_, parts, before))
+NOTHING = Snapshot({}, {}, False, {}, _Read({}, {}), Changed(None, frozenset()))
+
+
+def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
+    """The service ports in order, and which of them changed, came or went."""
+    now, before = read.services, after.read.services
+    fresh = [port for each in now.keys() - before.keys() for port in now[each][1]]
+    gone = {port.key for each in before.keys() - now.keys() for port in before[each][1]}
+    if not fresh and not gone:
+        return after.by_key, set()
+    by_key = dict(after.by_key)
+    by_key.update((port.key, port) for port in fresh)
+    for key in gone - {port.key for port in fresh}:
+        del by_key[key]
+    if by_key.keys() != after.by_key.keys():
+        by_key = {key: by_key[key] for key in sorted(by_key)}
+    return by_key, gone | {port.key for port in fresh}
+
+
+def _endpoints(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, tuple[Endpoint, ...]], set[PortKey]]:
+    """The endpoints by port, and for which of them they changed, came or went."""
+    now, before = read.slices, after.read.slices
+    keys = {key for each in now.keys() - before.keys() for key, _ in now[each][1]}
+    keys |= {key for each in before.keys() - now.keys() for key, _ in before[each][1]}
+    if not keys:
+        return after.endpoints, keys
+    services = {key[:2] for key in keys}
+    parts: dict[PortKey, list[tuple[Endpoint, ...]]] = {}
+    for _, found in now.values():
+        if found and found[0][0][:2] in services:  # all ports of a slice are of one Service
+            for key, part in found:
+                parts.setdefault(key, []).append(part)
+    endpoints = dict(after.endpoints)
+    for key in keys:
+        if key in parts:
+            endpoints[key] = merged(parts[key])
+        else:
+            endpoints.pop(key, None)
+    return endpoints, keys
 
 
 def _is_ipv4(text: str) -> bool:
