@@ -19,7 +19,7 @@ from emu import craft
 from emu.capture import pcap, pcapng
 from emu.capture.comment import Comments, flow_hop
 from emu.capture.interface import Interface, roles
-from emu.capture.summary import ACK, SYN, line, read
+from emu.capture.summary import line, read
 from emu.capture.tap import (
     DIRECTION,
     DROP,
@@ -39,6 +39,7 @@ from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.wire.addr import mac_text
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, TCP
+from emu.wire.tcp import ACK, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -315,11 +316,13 @@ class Capture:
         background: bool | None = None,
         since: int = 0,
         until: int | None = None,
+        force: bool = False,
     ) -> int:
         """Write a selection (as `frames`) as pcapng, with names and comments; gives the number of frames.
 
         Without a selection by flow or interface the file has every interface, else those with frames in it, and those
-        asked for; names go the same way. Raises InputError: no such interface, the file cannot be made.
+        asked for; names go the same way. `force` replaces a file that emu did not write. Raises InputError: no such
+        interface, the file cannot be made.
         """
         by_flow, by_name = _one_or_many(flow, flows), _one_or_many(interface, interfaces)
         chosen = self._select(by_flow, by_name, background, since, until)
@@ -327,7 +330,7 @@ class Capture:
         shown = self.interfaces if whole else self._with_frames(chosen, by_name)
         self._refresh(shown)
         names = self.names if whole else self._names_in(chosen)
-        with pcapng.create(path) as writer:
+        with pcapng.create(path, force=force) as writer:
             numbers = {
                 each.number: writer.interface(each.name, each.description, each.mac, each.addresses) for each in shown
             }
@@ -344,9 +347,10 @@ class Capture:
         background: bool | None = None,
         since: int = 0,
         until: int | None = None,
+        force: bool = False,
     ) -> list[Path]:
         """One classic .pcap for each interface with frames: `node-1.cbr0.pcap`. Comments, names and directions are
-        lost. Gives the paths. Raises InputError."""
+        lost. `force` replaces files that are there. Gives the paths. Raises InputError."""
         chosen = self._select(_one_or_many(flow, flows), None, background, since, until)
         entries, positions, codes = self.log.entries, self.log.positions, self.log.codes
         apart: dict[int, list[tuple[int, bytes]]] = {}
@@ -357,7 +361,7 @@ class Capture:
         paths = []
         for number in sorted(apart):
             path = Path(folder) / f"{self.interfaces[number].name.replace('/', '.')}.pcap"
-            with pcap.create(path) as writer:
+            with pcap.create(path, force=force) as writer:
                 writer.write_packets(apart[number])
             paths.append(path)
         return paths

@@ -79,12 +79,16 @@ def build(scenario: Scenario) -> Cluster:
     """The scenario's cluster, settled: pods run, rules are in force, captures are on. Raises InputError with its place."""
     spec = scenario.spec
     try:
-        made = replace(config(spec.cluster, scenario.conflist), findings=tuple(findings(scenario)))
-        return Cluster(made, scenario.objects, seed=spec.seed)
+        return Cluster(configured(scenario), scenario.objects, seed=spec.seed)
     except InputError as error:
         if error.file is not None:
             raise
         raise _placed(error, scenario) from None
+
+
+def configured(scenario: Scenario) -> ClusterConfig:
+    """The configuration that a scenario asks for, with what of it is not modelled. Raises InputError."""
+    return replace(config(scenario.spec.cluster, scenario.conflist), findings=tuple(findings(scenario)))
 
 
 def findings(scenario: Scenario) -> Iterator[Finding]:

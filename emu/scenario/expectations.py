@@ -1,4 +1,4 @@
-"""A flow held against what its step expects: the list of what differs, in words; and how many checks that were.
+"""A flow compared with what its step expects: a sentence for each difference, and the number of checks.
 
 Must not know steps or files.
 """
@@ -25,7 +25,7 @@ class Checked(NamedTuple):
 
 
 def check(flow: Flow, expect: Expect) -> Checked:
-    """Hold one flow against its expectation."""
+    """Compare one flow with its expectation."""
     outcome = flow.outcome
     pairs: list[tuple[str, str, str, str]] = [("outcome", expect.outcome, outcome.word, _why(flow))]
     if expect.at:
@@ -43,9 +43,9 @@ def check(flow: Flow, expect: Expect) -> Checked:
     if expect.frames is not None:
         pairs.append(("frames", str(expect.frames), str(len(flow.frames)), ""))
     failures = [
-        f"{key} is {_shown(met)}, expected {_shown(wanted)}{why}"
-        for key, wanted, met, why in pairs
-        if not _matches(key, met, wanted)
+        f"{key} is {_shown(found)}, expected {_shown(wanted)}{why}"
+        for key, wanted, found, why in pairs
+        if not _matches(key, found, wanted)
     ]
     checks = len(pairs)
     for key, kind in (("dnat", "DNAT"), ("snat", "SNAT")):
@@ -56,22 +56,22 @@ def check(flow: Flow, expect: Expect) -> Checked:
     return Checked(checks, tuple(failures))
 
 
-def _check_nat(key: str, wanted: str, met: list[Nat]) -> list[str]:
+def _check_nat(key: str, wanted: str, found: list[Nat]) -> list[str]:
     if wanted == NONE:
-        return [f"{key}: there was {met[0]}, expected none"] if met else []
-    for each in met:
+        return [f"{key}: there was {found[0]}, expected none"] if found else []
+    for each in found:
         text = address(each.after)
         if fnmatchcase(text if ":" in wanted else text.partition(":")[0], wanted):
             return []
-    return [f"{key} is {', '.join(address(each.after) for each in met) or NONE}, expected {_shown(wanted)}"]
+    return [f"{key} is {', '.join(address(each.after) for each in found) or NONE}, expected {_shown(wanted)}"]
 
 
-def _matches(key: str, met: str, wanted: str) -> bool:
+def _matches(key: str, found: str, wanted: str) -> bool:
     if key in ("outcome", "frames"):
-        return met == wanted
+        return found == wanted
     if key == "by":  # a rule's text: a part of it will do
-        return fnmatchcase(met, wanted) or wanted in met
-    return met == wanted or fnmatchcase(met, wanted)
+        return fnmatchcase(found, wanted) or wanted in found
+    return found == wanted or fnmatchcase(found, wanted)
 
 
 def _why(flow: Flow) -> str:

@@ -1,4 +1,4 @@
-"""The Scenario kind of emu/v1, as typed, frozen values: what may stand in a scenario file, and nothing else.
+"""The Scenario kind of emu/v1, as typed, frozen values: what a scenario file may hold, and nothing else.
 
 The actions of a step are in `steps/`, one file each; `shape.py` puts them in. Names are those of kind's and kube-proxy's
 own configuration where these have one. Must not know files or clusters.
@@ -29,7 +29,7 @@ NetworkName = Annotated[
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds")]
+Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds; at most 168h")]
 Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
 
 
@@ -91,8 +91,8 @@ class KubeProxyPart(Part, frozen=True):
 
 
 class DnsPart(Part, frozen=True):
-    """CoreDNS as kubeadm deploys it. `upstream` is what the outside's resolver knows: an address, addresses, or another
-    name, by name; nothing else exists there."""
+    """CoreDNS as kubeadm deploys it. `upstream` is what the outside's resolver knows, by name: an address, addresses, or
+    another name. Other names do not exist there."""
 
     domain: str = "cluster.local"
     upstream: dict[str, str | tuple[str, ...]] = {}
@@ -115,10 +115,10 @@ class ClusterPart(Part, frozen=True):
 
 
 class Expect(Part, frozen=True):
-    """What a flow must come to. Texts are globs.
+    """The outcome that a flow must have. Texts are globs.
 
-    `at`: who got it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
-    "none" says that it was not changed. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
+    `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
+    "none": it was not changed. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
     code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all.
     """
 

@@ -49,7 +49,7 @@ def judge(
 
         def made(script: Scenario) -> Cluster:
             spec = script.spec
-            cluster = TwinCluster(build.config(spec.cluster, script.conflist), script.objects, seed=spec.seed)
+            cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
             twin = Twin(cluster, report)
             twins.append(twin)
             try:
@@ -61,7 +61,7 @@ def judge(
 
         try:
             ran = scenario_run.run(scenario, build=made, progress=progress)
-            report.notes += ran.failures
+            report.notes += [*ran.cluster.warnings, *ran.failures]
         finally:
             for twin in twins:
                 twin.close()

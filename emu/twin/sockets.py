@@ -19,8 +19,8 @@ from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.netns import Address, Netns
+from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ping import EchoReply
-from emu.kernel.transport.udp import Endpoint, IcmpError
 from emu.twin.loop import Loop
 from emu.twin.space import Space
 from emu.wire import icmp as wire_icmp

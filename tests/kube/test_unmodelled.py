@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 import emu
 from emu.kube.api.loader import load_text
+from emu.kube.cni.config import NetworkConfigList
+from emu.kube.cni.keys import COMMON, Keys, remarks
 from emu.kube.cni.spec import plugins
+from emu.modelled import NotModelled, Used, WithoutEffect
 
 CLIENT = """
 apiVersion: v1
@@ -251,8 +257,46 @@ def test_a_key_that_no_plugin_can_do_without_is_still_an_error() -> None:
         emu.Cluster(emu.ClusterConfig.of(2, network=conflist({"vlan": 5})), load_text(CLIENT).objects)
 
 
-def test_every_plugin_declares_its_keys() -> None:
-    assert [name for name in plugins if not hasattr(plugins[name], "keys")] == []
+@pytest.mark.parametrize("name", [*plugins])
+def test_every_key_of_a_plugin_is_read_or_reported(name: str) -> None:
+    keys = getattr(plugins[name], "keys", None)
+    assert keys is not None, "a plugin declares its keys"
+    for path, row in leaves({**COMMON, **keys}):
+        if isinstance(row, Used):
+            assert any(
+                re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", path[-1]) in names_in(each) for each in row.readers
+            ), path
+        else:
+            found = [what for key, what in found_in(name, path) if key == f"plugin {name}"]
+            where = ".".join(path)
+            assert found == ([f'"{where}" is not modelled: {row.what}'] if isinstance(row, NotModelled) else []), path
+
+
+def leaves(
+    keys: Keys, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Used | WithoutEffect | NotModelled]]:
+    for key, row in keys.items():
+        if isinstance(row, Mapping):
+            yield from leaves(row, (*path, key))
+        else:
+            yield (*path, key), row
+
+
+def names_in(module: str) -> set[str]:
+    """Attributes that a module reads, parameters that it names, and strings: a key is read as one of them."""
+    tree = ast.parse((Path(emu.__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return found | {re.sub(r"[A-Z]", lambda m: f"_{m[0].lower()}", each) for each in strings}
+
+
+def found_in(name: str, path: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What is reported of one key of a plugin that is set."""
+    value: object = "away from the default"
+    for key in reversed(path[1:]):
+        value = [{key: value}]
+    plugin = {"type": name, path[0]: value} | ({"type": name} if path[0] == "type" else {})
+    return [*remarks(NetworkConfigList("net", "1.0.0", (plugin,)))]
 
 
 # -- manifests ----------------------------------------------------------------------------------

@@ -16,36 +16,23 @@ from emu.scenario.kinds import Expect
 from emu.scenario.run import Run, run
 from emu.scenario.script import load_text
 from emu.wire.addr import ip4
+from small import scenario
 
-SCENARIO = """\
-apiVersion: emu/v1
-kind: Scenario
-metadata: {name: small}
-cluster: {nodes: 2}
-steps:
+STEPS = """\
 - tcp: {from: default/client, to: "svc/web:80", send: hello}
 - ping: {from: default/client, to: default/web}
 - ping: {from: node/node-1, to: default/web}
 - tcp: {from: default/client, to: "default/web:81"}
 - udp: {from: default/client, to: "10.96.0.11:53", send: x}
----
-{apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+NOBODY = """\
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: nobody}
 spec: {clusterIP: 10.96.0.11, selector: {app: none}, ports: [{port: 53, protocol: UDP}]}
 """
+SCENARIO = scenario("small", STEPS) + NOBODY
 
 
 @cache

@@ -17,7 +17,8 @@ from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
 from emu.kernel.net.drop import DropListener, device_drop, drop
-from emu.kernel.net.fib import LOCAL_TABLE, Fib, Route
+from emu.kernel.net.fib import Fib, Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE
 from emu.kernel.net.ident import IpIdents
 from emu.kernel.net.peer import Peer
 from emu.kernel.net.route import RouteExceptions

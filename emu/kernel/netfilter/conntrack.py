@@ -31,7 +31,7 @@ from emu.kernel.netfilter.conn import (
     Tuple5,
     inverse,
 )
-from emu.kernel.netfilter.conntrack_icmp import ICMP_ERRORS, NR_ICMP_TYPES, quoted_tuple, sound
+from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES, quoted_tuple, sound
 from emu.kernel.netfilter.conntrack_tcp import tcp_packet
 from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT
 from emu.kernel.netfilter.hooks import (
@@ -49,6 +49,7 @@ from emu.kernel.netfilter.hooks import (
 from emu.trail import Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.icmp import ERRORS
 from emu.wire.proto import GRE, ICMPV6, PROTOCOL_NAMES, UDPLITE, WITH_PORTS
 
 STREAM_AFTER_NS = 2 * SECOND
@@ -132,7 +133,7 @@ class Conntrack:
             return None
         proto = frame.proto
         if (
-            (proto == ICMP and frame.dport >> 8 in ICMP_ERRORS)
+            (proto == ICMP and frame.dport >> 8 in ERRORS)
             or frame.frag
             or proto < 0
             or not (frame.valid or self._sound(frame, state))

@@ -11,8 +11,6 @@ from emu.wire.checksum import ones_sum, pseudo_sum
 from emu.wire.frame import ETH_HLEN, ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
 from emu.wire.proto import WITH_PORTS
 
-# destination unreachable, source quench, redirect, time exceeded, parameter problem
-ICMP_ERRORS = frozenset((3, 4, 5, 11, 12))
 NR_ICMP_TYPES = 18
 
 

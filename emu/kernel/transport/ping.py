@@ -11,7 +11,7 @@ from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.route import heed
 from emu.kernel.netfilter.hooks import LOCAL_OUT
-from emu.kernel.transport.udp import IcmpError
+from emu.kernel.transport.inet import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.addr import ip4

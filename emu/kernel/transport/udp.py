@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from emu import craft
 from emu.errors import SocketError
@@ -18,6 +18,7 @@ from emu.kernel.net.ip_input import told
 from emu.kernel.net.route import heed
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
+from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
 
 MAX_PAYLOAD = 65507
 SENT = Born("a socket sends a datagram")
-Endpoint = tuple[str | int, int]
-
-
-class IcmpError(NamedTuple):
-    """An error that came back for a socket: `by` sent it (its address), about a packet to (dst, dport)."""
-
-    kind: int
-    code: int
-    info: int
-    dst: int
-    dport: int
 
 
 class UdpSocket:

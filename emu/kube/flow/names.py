@@ -73,8 +73,8 @@ class AddressBook:
 
     def _own(self, rank: int, owner: str, addr: int, name: str) -> None:
         owned = self._owned.setdefault((rank, owner), [])
-        if any((known, claim.name) == (addr, name) for known, claim in owned):
-            return
+        if any(known == addr for known, _claim in owned):
+            return  # it was taken away and came back with its link
         self._count += 1
         claim = _Claim(rank, self._owners.setdefault((rank, owner), self._count), self._count, name)
         owned.append((addr, claim))

@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from emu.errors import SocketError
-from emu.kernel.net.icmp import ERROR_WORDS
-from emu.kernel.transport.udp import IcmpError
+from emu.kernel.transport.inet import IcmpError
 from emu.trail import Dropped
 from emu.wire.addr import ip4_text
+from emu.wire.icmp import ERROR_NAMES, ERROR_WORDS
 
 WORDS = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
-CODE_NAMES = {
-    (3, 0): "net-unreachable", (3, 1): "host-unreachable", (3, 2): "proto-unreachable", (3, 3): "port-unreachable",
-    (3, 4): "frag-needed", (3, 9): "net-prohibited", (3, 10): "host-prohibited", (3, 13): "admin-prohibited",
-    (11, 0): "ttl-exceeded", (11, 1): "reassembly-timeout", (12, 0): "parameter-problem",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,9 @@ def rejected(errors: Sequence[IcmpError], losses: Sequence[Dropped]) -> Outcome 
     if not errors:
         return None
     last = errors[-1]
-    detail = CODE_NAMES.get((last.kind, last.code), ERROR_WORDS.get((last.kind, last.code), f"{last.kind}/{last.code}"))
+    detail = ERROR_NAMES.get(
+        (last.kind, last.code), ERROR_WORDS.get((last.kind, last.code), f"{last.kind}/{last.code}")
+    )
     loss = losses[0] if losses else None
     return Outcome("rejected", detail, loss.place if loss else "", decided_by(loss))
 

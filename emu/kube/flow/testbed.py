@@ -11,8 +11,8 @@ from typing import Protocol
 
 from emu.capture.capture import Capture
 from emu.kernel.net.netns import Netns
+from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ping import EchoReply
-from emu.kernel.transport.udp import Endpoint, IcmpError
 
 
 class Time(Protocol):

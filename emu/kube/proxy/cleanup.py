@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
+from emu.kernel.netfilter.conn import Tuple5
 from emu.kube.proxy.services import Endpoint, PortKey, Snapshot
 from emu.wire.addr import ip4
 from emu.wire.frame import UDP
 
 EndpointsMap = Mapping[PortKey, tuple[Endpoint, ...]]
-Tuple5 = tuple[int, int, int, int, int]  # protocol, source, destination, source port, destination port
 
 
 class Entry(Protocol):

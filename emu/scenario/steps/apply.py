@@ -21,6 +21,7 @@ class Applies(Settles, Protocol):
 class ApplyAction(Change[Manifests, Applies]):
     shape = Manifests
     order = 60
+    example = "- apply: {apiVersion: v1, kind: Pod, metadata: {name: db}, spec: {containers: [{name: db}]}}"
 
     def check(self, part: Manifests, place: Place) -> None:
         listed = isinstance(part, tuple)
