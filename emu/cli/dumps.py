@@ -36,12 +36,13 @@ def trace_dump(
     form: Form = Form.text,
 ) -> int:
     """Show every possible outcome of the packet. Gives the exit status: 3 if some of it is undecided. Raises InputError."""
+    from emu.kube.api.documents import read_text
     from emu.report.node import read_node
     from emu.report.packet import trace
 
     given = {"rules": rules, "ipset": ipset, "routes": routes, "addresses": addresses, "policy": policy}
     files = {name: str(path) for name, path in given.items() if path is not None}
-    texts = {name: _read(path) for name, path in given.items() if path is not None}
+    texts = {name: read_text(path) for name, path in given.items() if path is not None}
     settings = _sysctls(sysctls or [])
     node = read_node(texts.pop("rules"), **texts, files=files, sysctls=settings)
     probe = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)
@@ -106,19 +107,13 @@ def _note_sysctls(settings: dict[str, int | str], proto: int) -> bool:
 
 
 def _sysctls(words: list[str]) -> dict[str, int | str]:
+    from emu.wire.addr import decimal
+
     found: dict[str, int | str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             raise InputError(f"{word!r} is not a sysctl", expected="NAME=VALUE")
-        found[name] = int(value) if value.isdigit() else value
+        number = decimal(value)
+        found[name] = value if number is None else number
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(error.strerror or str(error), file=str(path)) from None
-    except UnicodeDecodeError:
-        raise InputError("not UTF-8 text", file=str(path)) from None

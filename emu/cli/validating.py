@@ -33,12 +33,9 @@ def validate_files(files: Sequence[Path]) -> tuple[Report, list[str]]:
 
 def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
     from emu.kernel.netfilter.dump import parse_dump, unknown
+    from emu.kube.api.documents import read_text
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(getattr(error, "strerror", None) or "not UTF-8 text", file=str(path)) from None
-    ruleset = parse_dump(text, str(path))
+    ruleset = parse_dump(read_text(path), str(path))
     count = {"tables": len(ruleset.tables), "rules": sum(1 for _ in ruleset.rules())}
     odd = [f"{path}:{each.rule.line}: {each.why}: what comes to this rule is undecided" for each in unknown(ruleset)]
     return {"kind": "iptables-save", "objects": count, "ignored": []}, odd

@@ -16,7 +16,7 @@ from emu.kernel.sysctl_table import TABLE
 from emu.kube.api.check import remarks_of
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import Objects
-from emu.kube.api.meta import Object, Other
+from emu.kube.api.meta import Key, Object, Other
 from emu.kube.api.networking import Direction, NetworkPolicy
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.cni.keys import remarks as cni_remarks
@@ -24,8 +24,9 @@ from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import Outcome
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
-from emu.kube.store import Store
+from emu.kube.store import Event, Store
 from emu.modelled import Finding, NotModelled
+from emu.wire.addr import ip4
 
 DNS_NAMESPACE, DNS_LABELS = "kube-system", {"k8s-app": "kube-dns"}
 LOOPBACK = 127
@@ -47,6 +48,8 @@ class Unmodelled:
         self.store, self.nodes, self.pods, self.warnings = store, nodes, pods, warnings
         self._seen: set[tuple[str, str]] = set()
         self._by_ip: dict[int, Node] = {}
+        self._in_force: dict[Key, NetworkPolicy] = {}
+        store.watch(NetworkPolicy, self._policy, existing=True)
         self._sysctls: dict[str, list[tuple[str, NotModelled]]] = {}  # by namespace: what decides fates
 
     # -- reports --------------------------------------------------------------------------------
@@ -129,15 +132,22 @@ class Unmodelled:
 
     def _receivers(self, flow: Flow) -> list[str]:
         """The namespaces but the client's own that a packet of the flow came to, or died in."""
-        names = [name for name, _ in flow.arrivals] + [loss.place.rpartition("/")[0] for loss in flow.losses]
+        names = [name for name, _ in flow.arrivals] + [loss.netns for loss in flow.losses]
         if not flow.arrivals:
-            names += [name for name, pod in self.pods.items() if pod.ip == flow.target.addr and not pod.host_network]
+            there = (f"{key.namespace}/{key.name}" for key in self.store.index(Pod, _address_of).keys(flow.target.addr))
+            names += [name for name in there if name in self.pods and not self.pods[name].host_network]
         if flow.resolved is not None and flow.resolved.asked:
             names += [f"{pod.namespace}/{pod.name}" for pod in self.store.list(Pod, DNS_NAMESPACE, DNS_LABELS)]
         return [name for name in dict.fromkeys(names) if name != flow.source]
 
+    def _policy(self, event: Event, obj: Object, old: Object | None) -> None:
+        if event == "DELETED":
+            self._in_force.pop(obj.key, None)
+        elif isinstance(obj, NetworkPolicy):
+            self._in_force[obj.key] = obj
+
     def _policies(self, flow: Flow) -> Iterator[Reason]:
-        policies = self.store.list(NetworkPolicy)
+        policies = [*self._in_force.values()]
         if not policies:
             return
         source, receivers = self.pods.get(flow.source), self._receivers(flow)
@@ -160,15 +170,16 @@ class Unmodelled:
         self, policies: list[NetworkPolicy], direction: Direction, name: str, sandbox: Sandbox
     ) -> Iterator[Reason]:
         """The first policy that isolates a pod in a direction, unless one of them allows everything."""
-        namespace, _, pod_name = name.partition("/")
-        pod = self.store.get(Pod, namespace, pod_name)
+        pod = self.store.get(Pod, sandbox.namespace, sandbox.pod)
         if pod is None or sandbox.host_network:
             return
         labels = pod.metadata.labels
         chosen = [
             each
             for each in policies
-            if each.namespace == namespace and direction in each.directions and each.spec.pod_selector.matches(labels)
+            if each.namespace == sandbox.namespace
+            and direction in each.directions
+            and each.spec.pod_selector.matches(labels)
         ]
         if chosen and not any(each.allows_all(direction) for each in chosen):
             key = str(chosen[0].key)
@@ -184,17 +195,17 @@ class Unmodelled:
         if node is None or not target.port:
             return
         protocol = flow.kind.upper()
-        for name, sandbox in node.sandboxes.items():
-            namespace, _, pod_name = name.partition("/")
-            pod = None if sandbox.host_network else self.store.get(Pod, namespace, pod_name)
-            if pod is not None and any((p.host_port, p.protocol) == (target.port, protocol) for p in pod.spec.ports):
+        for pod in self.store.index(Pod, _host_ports_of).of((target.port, protocol)):
+            name = f"{pod.namespace}/{pod.name}"
+            sandbox = node.sandboxes.get(name)
+            if sandbox is not None and not sandbox.host_network:
                 yield f"hostPort {target.port} of {name} is not modelled", node.name, f"pod/{name}"
 
     def _host_aliases(self, flow: Flow) -> Iterator[Reason]:
-        if flow.resolved is None or flow.source not in self.pods:
+        sandbox = self.pods.get(flow.source)
+        if flow.resolved is None or sandbox is None:
             return
-        namespace, _, pod_name = flow.source.partition("/")
-        pod = self.store.get(Pod, namespace, pod_name)
+        pod = self.store.get(Pod, sandbox.namespace, sandbox.pod)
         asked = flow.resolved.name.removesuffix(".").lower()
         aliases = pod.spec.host_aliases if pod is not None else ()
         if any(asked == name.lower() for alias in aliases for name in alias.hostnames):
@@ -214,3 +225,11 @@ class Unmodelled:
             for text, row in rows:
                 if row.fate is not None and row.fate.concerns(flow.kind, flow.outcome.word):
                     yield text, name, ""
+
+
+def _address_of(pod: Pod) -> tuple[int, ...]:
+    return (ip4(pod.status.pod_ip),) if pod.status.pod_ip else ()
+
+
+def _host_ports_of(pod: Pod) -> tuple[tuple[int, str], ...]:
+    return tuple((port.host_port, str(port.protocol)) for port in pod.spec.ports if port.host_port)

@@ -16,6 +16,7 @@ from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.report import Report
 from emu.report.edge import Edge
+from emu.report.ip_json import Item
 from emu.report.node import Node
 from emu.report.replay import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
 from emu.trail import Dropped, Natted, Note, Policy, Tracked
@@ -240,6 +241,6 @@ def complete(node: Node, probe: Probe) -> Probe:
         way = net.fib.lookup(probe.src)
         if way is None or way.device is not net.device(device):
             if not node.routes_given:
-                node.extra.append({"dst": ip4_text(probe.src), "dev": device, "scope": "link"})
+                node.extra.append(Item({"dst": ip4_text(probe.src), "dev": device, "scope": "link"}))
                 node.assume(f"{ip4_text(probe.src)} is behind {device}: no route says so")
     return replace(probe, device=device)

@@ -198,8 +198,7 @@ def _stem(step: StepResult, result: FlowResult, taken: set[str]) -> str:
 
 def _own_interface(flow: Flow) -> str:
     """The client's interface by which the flow left: what tcpdump there would listen on."""
-    prefix = f"{flow.client.name}/"
     for captured in flow.frames:
-        if captured.interface.startswith(prefix) and captured.direction != "drop":
+        if captured.place.owner == flow.client.name and captured.direction != "drop":
             return str(captured.interface)
     return ""

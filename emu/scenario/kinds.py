@@ -29,7 +29,7 @@ NetworkName = Annotated[
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds")]
+Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds; at most 168h")]
 Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
 
 

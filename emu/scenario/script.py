@@ -24,6 +24,7 @@ from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.shape import scenario_type
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
+from emu.wire.addr import decimal
 
 API_VERSION, KIND = "emu/v1", "Scenario"
 # What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
@@ -155,7 +156,7 @@ def _check_subnets(cluster: ClusterPart, document: Document) -> None:
 
 def keys(path: str) -> Keys:
     """The keys of an error's path: `cluster.nodes[1].podCIDR`."""
-    return tuple(int(word) if word.isdigit() else word for word in re.findall(r"[^.\[\]]+", path))
+    return tuple(word if decimal(word) is None else int(word) for word in re.findall(r"[^.\[\]]+", path))
 
 
 def _check_step(scenario: Scenario, number: int, step: Step) -> None:

@@ -46,10 +46,12 @@ def _explain(message: str, type_: type, value: Any, document: Document, at: Path
     here = value
     for name, index, any_key in _STEP.findall(place.strip("`").removeprefix("$")):
         if any_key:  # msgspec does not name the entry of a mapping
-            step: str | int = next((k for k, v in here.items() if not _fits(v, type_, (*path, k))), "")
+            step: str | int | None = _entry(message, type_, value, path, here)
         else:
             step = int(index) if index else name
-        here = here[int(step)] if isinstance(here, list) else here[step] if isinstance(here, dict) else None
+        if step is None:
+            break
+        here = here[int(step)] if isinstance(here, list) else here.get(step) if isinstance(here, dict) else None
         path.append(step)
     whole = (*at, *path)
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
@@ -71,12 +73,25 @@ def _explain(message: str, type_: type, value: Any, document: Document, at: Path
     return document.error(f"{shown(here)} is not {kinds}", whole)
 
 
-def _fits(value: Any, type_: type, path: Path) -> bool:
-    for part in _parts(inspect.type_info(type_), path):
-        name = _WORDS.get({"IntType": "int", "FloatType": "float", "StrType": "str"}.get(type(part).__name__, ""), "")
-        if name == shown_type(value):
-            return True
-    return False
+def _entry(message: str, type_: type, value: Any, path: list[str | int], mapping: dict[str, Any]) -> str | None:
+    """The entry of the mapping at `path` that msgspec's message is about: alone there, it gives the same message."""
+    for key, each in mapping.items():
+        try:
+            msgspec.convert(_replaced(value, path, {key: each}), type_)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return key
+    return None
+
+
+def _replaced(value: Any, path: list[str | int], part: Any) -> Any:
+    """A copy of a plain value with another part at `path`."""
+    if not path:
+        return part
+    step, *rest = path
+    copy = value.copy()
+    copy[step] = _replaced(copy[step], rest, part)
+    return copy
 
 
 def _parts(at: inspect.Type, path: Path) -> Iterator[inspect.Type]:

@@ -71,7 +71,8 @@ class Sights:
         sights = []
         for _, _, seen in ordered:
             line = self.theirs.render(seen.data, length=seen.length, loopback=seen.device == "lo")
-            sights.append(Sight(names.get((seen.space, seen.device), f"{seen.space}/{seen.device}"), seen.way, line))
+            name = names.get((seen.space, seen.device), f"{seen.space}/{seen.device}")
+            sights.append(Sight(seen.space, name, seen.way, line))
         return sights
 
     def _emulated(self, end: int) -> list[Sight]:
@@ -81,7 +82,7 @@ class Sights:
                 data = captured.data[: self._snap]  # as much as the rings keep
                 loopback = captured.place.kind == "loopback"
                 line = self.ours.render(data, length=len(captured.data), loopback=loopback)
-                sights.append(Sight(captured.interface, captured.way, line))
+                sights.append(Sight(captured.place.owner, captured.interface, captured.way, line))
         return sights
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ class Frame:
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:
-        """A frame from captured or injected bytes (at least an Ethernet header); never raises on odd contents."""
+        """A frame from captured or injected bytes; never raises. Without a whole Ethernet header its MACs are zero."""
         frame = cls(bytearray(data), flow, trail)
         frame.reparse()
         return frame
@@ -84,7 +84,10 @@ class Frame:
         """Fill the cached fields from the bytes."""
         buf = self.buf
         self.dmac, self.smac = bytes(buf[0:6]), bytes(buf[6:12])
-        self.ethertype = buf[12] << 8 | buf[13] if len(buf) >= ETH_HLEN else 0
+        if len(buf) >= ETH_HLEN:
+            self.ethertype = buf[12] << 8 | buf[13]
+        else:
+            self.dmac, self.smac, self.ethertype = ZERO_MAC, ZERO_MAC, 0
         self.proto, self.l4, self.frag = -1, 0, 0
         self.src = self.dst = self.sport = self.dport = 0
         if self.ethertype != ETH_P_IP or len(buf) < ETH_HLEN + IP_HLEN or buf[14] >> 4 != 4:

@@ -14,6 +14,7 @@ from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
+from emu.wire.addr import decimal
 from emu.wire.proto import PROTOCOL_NAMES
 
 MAX_CHAIN_NAME = 28
@@ -215,8 +216,10 @@ class _Draft:
     def _change(self, command: str, name: str, words: list[str], line: int) -> None:
         rules = self.rules[name]
         position = 1
-        if command != "-A" and words and words[0].isdigit():
-            position = int(words.pop(0))
+        number = decimal(words[0]) if command != "-A" and words else None
+        if number is not None:
+            del words[0]
+            position = number
             last = len(rules) + (command == "-I")
             if not 1 <= position <= last:
                 raise InputError(f"chain {name} has no place {position}", expected=f"1 to {last}")
@@ -311,7 +314,7 @@ def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:
 
 def _counters(text: str) -> None:
     packets, colon, octets = text.strip("[]").partition(":")
-    if not (colon and packets.isdigit() and octets.isdigit()):
+    if not colon or decimal(packets) is None or decimal(octets) is None:
         raise InputError(f"{text!r} are not counters", expected="[PACKETS:BYTES]")
 
 

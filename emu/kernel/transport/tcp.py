@@ -281,9 +281,9 @@ class TcpEndpoint:
 
     @property
     def readable(self) -> int:
-        """How many bytes `read` could give now."""
+        """How many bytes `read` could give now (tcp_inq)."""
         tp = self._tp
-        return sum(len(skb.data) for skb in tp.receive_queue) - tp.receive_offset
+        return tp.rcv_nxt - tp.copied_seq - tp.fin_received if tp.receive_queue else 0
 
     @property
     def eof(self) -> bool:

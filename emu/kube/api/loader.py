@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from emu.errors import InputError
 from emu.kube.api.check import Remark, remarks, whole_remarks
-from emu.kube.api.documents import Document, documents, path_text
+from emu.kube.api.documents import Document, documents, path_text, read_text
 from emu.kube.api.kinds import CLUSTER_SCOPED, is_custom, remark, type_of
 from emu.kube.api.meta import Key, Object, Other, Path, is_subdomain, replace
 from emu.modelled import Finding, nearest
@@ -99,20 +99,14 @@ def read(path: str | os.PathLike[str]) -> Iterator[Document]:
     """The documents of a file, or of the manifests in a folder. Raises InputError."""
     top = FilePath(path)
     try:
-        if not top.is_dir():
-            yield from documents(top.read_text(encoding="utf-8-sig"), str(path))
-            return
-        files = sorted(f for f in top.iterdir() if f.suffix in SUFFIXES and f.is_file())
-        if not files:
-            raise InputError(
-                "no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json"
-            )
-        for file in files:
-            yield from documents(file.read_text(encoding="utf-8-sig"), str(file))
-    except UnicodeDecodeError as e:
-        raise InputError(f"not UTF-8 text (byte {e.start})", file=str(path)) from None
+        folder = top.is_dir()
+        files = sorted(f for f in top.iterdir() if f.suffix in SUFFIXES and f.is_file()) if folder else [top]
     except OSError as e:
         raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
+    if folder and not files:
+        raise InputError("no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json")
+    for file in files:
+        yield from documents(read_text(file), str(file))
 
 
 def convert(

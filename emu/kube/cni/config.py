@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emu.errors import InputError
+from emu.kube.api.documents import read_text
 from emu.kube.cni.spec import VERSIONS, Config, valid_name
 
 _RANGE = re.compile(
@@ -54,9 +55,10 @@ class NetworkConfigList:
     def load(cls, path: Path, words: Mapping[str, str | tuple[str, ...]] | None = None) -> NetworkConfigList:
         """From a file; `words` are its template's."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the network configuration: {error}", file=str(path)) from None
+            text = read_text(path)
+        except InputError as error:
+            what = f"cannot read the network configuration: {error.what}"
+            raise InputError(what, file=error.file, expected=error.expected) from None
         try:
             return cls.parse(expand(text, words or {}), str(path))
         except InputError as error:

@@ -19,7 +19,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Pod, Service
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
-from emu.wire.addr import ip4, ip4_text
+from emu.wire.addr import decimal, ip4, ip4_text
 
 FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external, an IPv4 address, http://NAME or name:NAME"
 NAMED = re.compile(r"(?:(?P<scheme>https?)://|name:)(?P<name>[^:/]*)(?::(?P<port>[^:/]*))?/?")
@@ -172,7 +172,7 @@ def by_name(ref: str) -> Target | None:
 def _number(port: str, ref: str) -> int:
     if not port:
         return 0
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not 0 < (decimal(port) or 0) < 65536:
         raise InputError(f"{ref!r}: {port!r} is not a port", expected="1 to 65535")
     return int(port)
 

@@ -83,9 +83,12 @@ class LossyWire:
             if side == 0:
                 self.send(side, end.shutdown(self.now))
         while end.readable:
+            tp = end._tp
+            assert end.readable == sum(len(skb.data) for skb in tp.receive_queue) - tp.receive_offset
             data, out = end.read(self.read_size, self.now)
             self.got[side] += data
             self.send(side, out)
+        assert not end._tp.receive_queue
         if end.eof and end.state != "CLOSE":
             self.send(side, end.close(self.now))
 
