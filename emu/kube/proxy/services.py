@@ -6,10 +6,10 @@ pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoint
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from emu.errors import InputError
 from emu.kube.api.core import Service
@@ -17,6 +17,8 @@ from emu.kube.api.discovery import Endpoint as SliceEndpoint
 from emu.kube.api.discovery import EndpointSlice
 from emu.wire.addr import Prefix
 
+O = TypeVar("O")
+T = TypeVar("T")
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 LARGE_CLUSTER_ENDPOINTS = 1000
@@ -266,10 +268,7 @@ class Snapshot:
         if after is None:
             after = NOTHING
         known, seen = after.read
-        read = _Read(
-            {id(each): known.get(id(each)) or (each, ports_of(each)) for each in services},
-            {id(each): seen.get(id(each)) or (each, endpoints_of(each)) for each in slices},
-        )
+        read = _Read(_each(services, known, ports_of), _each(slices, seen, endpoints_of))
         by_key, new_ports = _ports(after, read)
         endpoints, new_endpoints = _endpoints(after, read)
         health_checks = after.health_checks
@@ -289,6 +288,14 @@ class Snapshot:
 
 
 NOTHING = Snapshot({}, {}, False, {}, _Read({}, {}), Changed(None, frozenset()))
+
+
+def _each(objects: Iterable[O], known: dict[int, tuple[O, T]], read: Callable[[O], T]) -> dict[int, tuple[O, T]]:
+    """What is read of each object, by its identity, in their order. Where all are known no line runs for each."""
+    found = [*objects]
+    if known.keys() == set(map(id, found)):
+        return known
+    return {id(each): known.get(id(each)) or (each, read(each)) for each in found}
 
 
 def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
