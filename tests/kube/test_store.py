@@ -135,7 +135,7 @@ def test_an_index_follows_what_comes_changes_and_goes() -> None:
     store = Store()
     store.put(pod("early", app="x"))
     index = store.index(Pod, app_of)
-    assert store.index("pod", app_of) is index
+    assert store.index(Pod, app_of) is index
     for each in (pod("b", app="x"), pod("a", app="y"), pod("none")):
         store.put(each)
     assert [each.name for each in index.of("x")] == ["early", "b"]
