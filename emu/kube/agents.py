@@ -43,16 +43,19 @@ class Slots:
 
     def call_at(self, due_ns: int, call: Callable[[], None]) -> None:
         """Call `call()` at `due_ns` (now, if that is past), after those that were planned for that moment before."""
-        due_ns = max(due_ns, self.clock.now)
-        if due_ns not in self._calls:
-            self._calls[due_ns] = []
+        if due_ns < self.clock.now:
+            due_ns = self.clock.now
+        calls = self._calls.get(due_ns)
+        if calls is None:
+            calls = self._calls[due_ns] = []
             self.clock.call_at(due_ns, partial(self._run, due_ns))
-        self._calls[due_ns].append(call)
+        calls.append(call)
 
     def _run(self, due_ns: int) -> None:
+        drain = self.clock.drain
         for call in self._calls.pop(due_ns):
             call()
-            self.clock.drain()
+            drain()
 
 
 class Runner:

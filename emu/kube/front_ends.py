@@ -40,6 +40,16 @@ def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes:
     return led
 
 
+def reached_from_outside(service: core.Service) -> tuple[bool]:
+    """Whether the outside has an address for a Service, as an index's word."""
+    return (service.spec.type != "ExternalName" and bool(_vips(service) or service.spec.external_ips),)
+
+
+def service_of(found: EndpointSlice) -> tuple[tuple[str, str]]:
+    """The namespace and name of a slice's Service, as an index's word."""
+    return ((found.namespace, found.service_name),)
+
+
 def outer_addresses(service: core.Service) -> list[str]:
     """The addresses by which the outside may know a Service: external IPs, and the balancer's."""
     ingress = [each.ip for each in service.status.load_balancer.ingress]

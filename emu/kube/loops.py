@@ -20,7 +20,7 @@ from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.controllers import Controllers
-from emu.kube.front_ends import front_ends
+from emu.kube.front_ends import front_ends, reached_from_outside, service_of
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node
 from emu.kube.plan import ClusterConfig
@@ -163,8 +163,10 @@ class Loops:
 
     def _advertise(self) -> None:
         """The routers outside learn which node each address of a Service is reached by."""
-        services, slices = self.store.list(core.Service), self.store.list(EndpointSlice)
-        self.parts.underlay.advertise(front_ends(services, slices, self.parts.nodes))
+        services = self.store.index(core.Service, reached_from_outside).of(True)
+        slices = self.store.index(EndpointSlice, service_of)
+        theirs = [each for service in services for each in slices.of(service.key[1:])]
+        self.parts.underlay.advertise(front_ends(services, theirs, self.parts.nodes))
 
     # -- deletion -------------------------------------------------------------------------------
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.errors import InputError
 from emu.kube.api.core import Node, Pod, PodStatus, Service
-from emu.kube.api.meta import Key, LabelSelector, Object, ObjectMeta, replace
+from emu.kube.api.meta import Key, LabelSelector, Object, ObjectMeta, replace, selects
 from emu.kube.store import Store
 
 
@@ -123,3 +125,80 @@ def test_a_watch_ends() -> None:
 def test_draws_count_for_each_purpose() -> None:
     store = Store()
     assert [store.draw("a"), store.draw("a"), store.draw("b"), store.draw("a")] == [0, 1, 0, 2]
+
+
+def app_of(obj: Pod) -> list[str]:
+    return [obj.metadata.labels["app"]] if "app" in obj.metadata.labels else []
+
+
+def test_an_index_follows_what_comes_changes_and_goes() -> None:
+    store = Store()
+    store.put(pod("early", app="x"))
+    index = store.index(Pod, app_of)
+    assert store.index(Pod, app_of) is index
+    for each in (pod("b", app="x"), pod("a", app="y"), pod("none")):
+        store.put(each)
+    assert [each.name for each in index.of("x")] == ["early", "b"]
+    store.put(pod("a", app="x"))  # born before what comes now, whenever it joined
+    store.put(pod("late", app="x"))
+    store.put(pod("b"))
+    assert [each.name for each in index.of("x")] == ["early", "a", "late"]
+    assert ("y" in index, index.count("x"), index.of("z")) == (False, 3, [])
+    store.delete(Key("pod", "default", "early"))
+    store.put(pod("early", app="x"))  # another one: the youngest
+    assert [key.name for key in index.keys("x")] == ["a", "late", "early"]
+
+
+def test_an_index_of_a_kind_that_is_not_there_yet_does_not_change_the_order_of_kinds() -> None:
+    store = Store()
+    index = store.index(Pod, app_of)
+    store.put(Node(metadata=ObjectMeta(name="n")))
+    store.put(pod("a", app="x"))
+    assert [each.kind for each in store] == ["Node", "Pod"]
+    assert store.in_order([Key("pod", "default", "a"), Key("pod", "default", "gone"), Key("node", "", "n")]) == [
+        Key("node", "", "n"),
+        Key("pod", "default", "a"),
+    ]
+    assert [each.name for each in index.of("x")] == ["a"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcde"), st.sampled_from(["", "x", "y"]), st.sampled_from(["", "1", "2"])),
+        max_size=20,
+    )
+)
+def test_a_selector_finds_what_a_look_at_each_would(steps: list[tuple[str, str, str]]) -> None:
+    store = Store()
+    for name, app, tier in steps:
+        key = Key("pod", "default", name)
+        if not app and store.find(key) is not None:
+            store.delete(key)
+        else:
+            store.put(pod(name, **{k: v for k, v in (("app", app), ("tier", tier)) if v}))
+        for selector in ({"app": "x"}, {"app": "x", "tier": "1"}, {"tier": "2"}):
+            found = store.list(Pod, "default", selector)
+            assert found == store.list(Pod, "default", LabelSelector(selector))
+            assert found == [each for each in store.list(Pod) if selects(selector, each.metadata.labels)]
+
+
+def test_a_follower_hears_of_each_change_before_the_watchers() -> None:
+    store = Store()
+    heard: list[tuple[str, bool, bool]] = []
+    store.watch(Pod, lambda event, obj, old: heard.append((event, True, old is not None)))
+    end = store.follow(lambda old, new: heard.append(("follower", old is not None, new is not None)))
+    store.put(pod("a"))
+    store.put(pod("a", x="y"))
+    store.put(pod("a", x="y"))
+    store.delete(Key("pod", "default", "a"))
+    end()
+    store.put(pod("b"))
+    assert heard == [
+        ("follower", False, True),
+        ("ADDED", True, False),
+        ("follower", True, True),
+        ("MODIFIED", True, True),
+        ("follower", True, False),
+        ("DELETED", True, True),
+        ("ADDED", True, False),
+    ]

@@ -72,7 +72,7 @@ class Tables:
                     self.counters[now] = counter
         before, self._places = self._places, _places(ruleset)
         self._stale, same = True, self._places == before
-        self._hooks.defer({hook for table, hook in before if table != "nat"} if same else (), self._wire)
+        self._hooks.defer(_hooks(before) if same else (), self._wire)
         if not same:
             self._hooks.wake()
 
@@ -130,6 +130,12 @@ def _places(ruleset: RuleSet) -> frozenset[tuple[str, int]]:
         for chain in (ruleset.chain(table, name),)
         if chain is not None and (chain.rules or chain.policy == "DROP")
     )
+
+
+@lru_cache(maxsize=64)
+def _hooks(places: frozenset[tuple[str, int]]) -> tuple[int, ...]:
+    """The hooks where Tables itself has functions: the nat table's are called by NAT."""
+    return tuple(sorted({hook for table, hook in places if table != "nat"}))
 
 
 def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
 from emu.kernel.netfilter.conn import Tuple5
@@ -42,7 +43,8 @@ class CleanUp:
         if new is not self._new:
             self._new, self._required, self._serving = new, {}, None
         if old not in self._required:
-            self._required[old] = required({} if old is None else old.endpoints, new.endpoints)
+            keys = new.changed.ports if old is not None and old.moment is new.changed.since else None
+            self._required[old] = required({} if old is None else old.endpoints, new.endpoints, keys)
         if not self._required[old]:
             return []
         if self._serving is None:
@@ -50,18 +52,17 @@ class CleanUp:
         return stale(self._serving, entries)
 
 
-def required(before: EndpointsMap, after: EndpointsMap) -> bool:
+def required(before: EndpointsMap, after: EndpointsMap, keys: Iterable[PortKey] | None = None) -> bool:
     """Whether the endpoints of a Service changed that has, or had, a UDP port: changes are kept by Service, so that
-    one of its TCP port counts. A change of the Service object alone does not."""
-    changed: set[tuple[str, str]] = set()
-    udp: set[tuple[str, str]] = set()
-    for key in {*before, *after}:
-        service = key.namespace, key.name
-        if key.protocol == "UDP":
-            udp.add(service)
-        if before.get(key) != after.get(key):
-            changed.add(service)
-    return not changed.isdisjoint(udp)
+    one of its TCP port counts. A change of the Service object alone does not. `keys`: no others changed."""
+    changed = {
+        (key.namespace, key.name)
+        for key in (keys if keys is not None else {*before, *after})
+        if before.get(key) != after.get(key)
+    }
+    return bool(changed) and any(
+        key.protocol == "UDP" and (key.namespace, key.name) in changed for key in chain(before, after)
+    )
 
 
 class Serving(NamedTuple):

@@ -8,9 +8,11 @@ how rules are put in force.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from itertools import zip_longest
-from operator import is_
+from itertools import chain, zip_longest
+from operator import attrgetter
+from typing import NamedTuple
 
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
@@ -129,6 +131,13 @@ class _Port:
         return found
 
 
+class Before(NamedTuple):
+    """The rules of the last snapshot by the identity of a key, and the ports that changed since."""
+
+    nodes: Mapping[int, ProxyRules]
+    changed: AbstractSet[PortKey]
+
+
 class Compiler:
     """Compiles for many nodes: what they have in common, and what did not change since the last snapshot, is made once."""
 
@@ -137,7 +146,9 @@ class Compiler:
         self._ports: dict[PortKey, _Port] = {}
         self._alike = True  # whether no port depends on the node
         self._nodes: dict[int, ProxyRules] = {}  # by the identity of a key: hashing a whole configuration costs more
-        self._lines: dict[tuple[str, str], Chain] = {}  # shared chains as they were made last, by table and name
+        self._before = Before({}, frozenset())
+        # shared chains as they were made last, by table and name, with the lines that they were made of
+        self._lines: dict[tuple[str, str], tuple[list[Rule], Chain]] = {}
         self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: a config, and what is common
         self._known: dict[ProxyConfig, ProxyConfig] = {}
         self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
@@ -149,20 +160,30 @@ class Compiler:
         key = self._key(config)
         found = self._nodes.get(id(key))
         if found is None:
-            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config)
+            before = self._before.nodes.get(id(key))
+            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config, before)
         return found
 
     def _turn_to(self, snapshot: Snapshot) -> None:
-        before, self._ports = self._ports, {}
-        for port in snapshot.ports:
-            endpoints, known = snapshot.of_port(port), before.get(port.key)
-            if known is None or not known.holds(port, endpoints):
-                known = _Port(port, endpoints)
-            self._ports[port.key] = known
-        was_large = self._snapshot is not None and self._snapshot.large
-        self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
-        same = len(before) == len(self._ports) and all(map(is_, before.values(), self._ports.values()))
-        if not same or snapshot.large is not was_large:
+        before = self._snapshot
+        keys: Iterable[PortKey] = snapshot.by_key.keys() | self._ports.keys()
+        if before is not None and before.moment is snapshot.changed.since:
+            keys = snapshot.changed.ports
+        ports, changed = self._ports, set()
+        for key in keys:
+            port, known = snapshot.by_key.get(key), ports.get(key)
+            if port is None:
+                ports.pop(key, None)
+                changed.add(key)
+            elif known is None or not known.holds(port, snapshot.of_port(port)):
+                ports[key] = _Port(port, snapshot.of_port(port))
+                changed.add(key)
+        self._snapshot = snapshot
+        if changed or before is None or snapshot.large is not before.large:
+            self._ports = {key: ports[key] for key in snapshot.by_key}
+            self._alike = all(port.alike for port in self._ports.values())
+            same_form = before is not None and snapshot.large is before.large
+            self._before = Before(self._nodes if same_form else {}, changed)
             self._nodes = {}
 
     def _key(self, config: ProxyConfig) -> ProxyConfig:
@@ -178,10 +199,13 @@ class Compiler:
         values = config.local(), config.masquerade_all, large, counted, node_ip
         return self._port_configs.setdefault(values, PortConfig(*values))
 
-    def _node_rules(self, large: bool, config: ProxyConfig) -> ProxyRules:
+    def _node_rules(self, large: bool, config: ProxyConfig, before: ProxyRules | None) -> ProxyRules:
         usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
+        old = {} if before is None else before.ports
+        changed = self._ports.keys() if before is None else self._before.changed
         by_key = {
-            key: each.rules(config, by_node if each.port.source_ranges else usual) for key, each in self._ports.items()
+            key: each.rules(config, by_node if each.port.source_ranges else usual) if key in changed else old[key]
+            for key, each in self._ports.items()
         }
         ports = [*by_key.values()]
         mangle = {**_base_chains("mangle"), names.CANARY: Chain(names.CANARY)}
@@ -189,10 +213,10 @@ class Compiler:
         return ProxyRules(shared, by_key)
 
     def _filter(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-        services = [line for port in ports for line in port.filter_services]
-        external = [line for port in ports for line in port.filter_external]
-        node_ports = [line for port in ports for line in port.filter_node_ports]
-        firewall = [line for port in ports for line in port.filter_firewall]
+        services = _lines(ports, "filter_services")
+        external = _lines(ports, "filter_external")
+        node_ports = _lines(ports, "filter_node_ports")
+        firewall = _lines(ports, "filter_firewall")
         chains = (
             Chain(names.CANARY),
             self._chain("filter", names.SERVICES, services),
@@ -205,8 +229,8 @@ class Compiler:
         return {**_base_chains("filter"), **{chain.name: chain for chain in chains}}
 
     def _nat(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-        services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
-        node_ports = [line for port in ports for line in port.nat_node_ports]
+        services = _lines(ports, "nat_services") + _node_ports_last(config)
+        node_ports = _lines(ports, "nat_node_ports")
         mark = config.mark
         unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
         clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
@@ -224,16 +248,22 @@ class Compiler:
     def _chain(self, table: str, name: str, lines: list[Rule]) -> Chain:
         """A chain that all ports share. A line that stands where it stood before is that rule, and a chain whose lines
         all do is that chain: numbering 1,000 lines anew costs more than finding them."""
-        before = self._lines.get((table, name))
-        old = () if before is None else before.rules
-        rules = tuple(
-            known if known is not None and _same(known, line) else line
-            for known, line in zip_longest(old[: len(lines)], lines)
-        )
-        if before is not None and len(old) == len(rules) and all(map(is_, old, rules)):
+        old, before = self._lines.get((table, name), ([], None))
+        if before is not None and lines == old:  # of the very same rules: they compare by identity
             return before
-        made = self._lines[table, name] = Chain(name, "", rules)
+        known = () if before is None else before.rules
+        rules = tuple(
+            there if was is line or (there is not None and _same(there, line)) else line
+            for there, was, line in zip_longest(known[: len(lines)], old[: len(lines)], lines)
+        )
+        made = Chain(name, "", rules) if before is None or rules != known else before
+        self._lines[table, name] = lines, made
         return made
+
+
+def _lines(ports: list[PortRules], name: str) -> list[Rule]:
+    """The lines of all ports for one shared chain."""
+    return [*chain.from_iterable(map(attrgetter(name), ports))]
 
 
 def _same(known: Rule, line: Rule) -> bool:

@@ -60,9 +60,9 @@ class Iptables(Mode[ProxyRules]):
             return True
         # two nodes without rules hold two empty rule sets: for a restore they are one
         step = _Restore(current if current.tables else EMPTY, before, rules, full, keep_stale)
-        if step not in self._restored:
-            self._restored[step] = _restore(step)
-        made = self._restored[step]
+        made = self._restored.get(step, NOTHING)
+        if made is NOTHING:
+            made = self._restored[step] = _restore(step)
         if made is None or made.restored is None:
             return False
         tables.replace(made.restored.ruleset)
