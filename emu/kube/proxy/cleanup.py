@@ -43,7 +43,7 @@ class CleanUp:
         if new is not self._new:
             self._new, self._required, self._serving = new, {}, None
         if old not in self._required:
-            keys = new.changed.ports if old is not None and old.moment is new.changed.since else None
+            keys = new.changed if old is not None and old.moment is new.since else None
             self._required[old] = required({} if old is None else old.endpoints, new.endpoints, keys)
         if not self._required[old]:
             return []

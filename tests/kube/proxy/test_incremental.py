@@ -126,7 +126,7 @@ def test_what_did_not_change_is_taken_over() -> None:
     before = Snapshot.of(services, slices)
     after = Snapshot.of(services, [slices[0], endpoint_slice(1, 0, ENDPOINTS[:4])], after=before)
     first, second = before.ports
-    assert after.by_key is before.by_key
+    assert after.ports is before.ports
     assert after.of_port(first) is before.of_port(first)
     assert after.of_port(second) != before.of_port(second)
     changed = Snapshot.of([services[0], service(1, SPECS[2])], slices, after=before)

@@ -166,12 +166,12 @@ class Compiler:
 
     def _turn_to(self, snapshot: Snapshot) -> None:
         before = self._snapshot
-        keys: Iterable[PortKey] = snapshot.by_key.keys() | self._ports.keys()
-        if before is not None and before.moment is snapshot.changed.since:
-            keys = snapshot.changed.ports
+        keys: Iterable[PortKey] = snapshot.read.ports.keys() | self._ports.keys()
+        if before is not None and before.moment is snapshot.since:
+            keys = snapshot.changed
         ports, changed = self._ports, set()
         for key in keys:
-            port, known = snapshot.by_key.get(key), ports.get(key)
+            port, known = snapshot.read.ports.get(key), ports.get(key)
             if port is None:
                 ports.pop(key, None)
                 changed.add(key)
@@ -180,7 +180,7 @@ class Compiler:
                 changed.add(key)
         self._snapshot = snapshot
         if changed or before is None or snapshot.large is not before.large:
-            self._ports = {key: ports[key] for key in snapshot.by_key}
+            self._ports = {key: ports[key] for key in snapshot.read.ports}
             self._alike = all(port.alike for port in self._ports.values())
             same_form = before is not None and snapshot.large is before.large
             self._before = Before(self._nodes if same_form else {}, changed)
