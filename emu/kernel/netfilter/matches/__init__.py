@@ -85,8 +85,10 @@ def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
 def number(text: str, what: str, low: int = 0, high: int = 0xFFFFFFFF) -> int:
     """A decimal or 0x number within bounds. Raises InputError."""
     try:
-        value = int(text, 0) if text.isascii() and not text.isdigit() else int(text)
+        value = int(text) if text.isdigit() else int(text, 0)
     except ValueError:
+        value = -1
+    if not text.isascii() or "_" in text:  # digits to Python only
         value = -1
     if not low <= value <= high:
         raise InputError(f"{text!r} is not a {what}", expected=f"a number from {low} to {high}")
