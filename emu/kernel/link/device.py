@@ -100,7 +100,7 @@ class Device:
             self.drop(self, frame, "DEV_READY")
         elif not self.carrier:
             self.drop(self, frame, "QDISC_DROP")  # the noop qdisc of a link without carrier
-        elif len(frame.buf) < ETH_HLEN:
+        elif not frame.ethertype and len(frame.buf) < ETH_HLEN:  # a short one has no type
             self.drop(self, frame, "PKT_TOO_SMALL")
         elif self.netem is not None:
             self.netem.enqueue(frame, self)
