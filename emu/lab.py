@@ -1,6 +1,6 @@
 """A bench for the parts by themselves: hosts, routers, bridges and cables without Kubernetes.
 
-Names, MACs and interface names are given where nobody cares; everything made is captured. For
+Names, MACs and interface names are chosen where none is given; everything made is captured. For
 property tests of NAT and routes, and for trying one rule. Must not know clusters.
 """
 

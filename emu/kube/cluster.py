@@ -1,7 +1,7 @@
 """The cluster, assembled: underlay, nodes, objects, and the loop that makes one follow from the other.
 
 One readable page: `Cluster(config, objects)` boots everything, `apply`/`delete`/`scale`/`drain` change objects
-and `settle` lets time pass until everybody has followed (`loops.py`); `tcp`, `udp`, `ping` and `send` run flows.
+and `settle` lets time pass until all of it has followed (`loops.py`); `tcp`, `udp`, `ping` and `send` run flows.
 Must not know scenarios or files.
 """
 
@@ -239,7 +239,7 @@ class Cluster:
         self.addresses.update()
 
     def settle(self) -> None:
-        """Let time pass until everybody has followed: slices and rules are up to date, deleted pods are gone."""
+        """Let time pass until everything has followed: slices and rules are up to date, deleted pods are gone."""
         self.act()
         self.clock.drain()
         if self.under_way:

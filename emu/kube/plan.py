@@ -90,7 +90,7 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
 
 
 def _free_cidrs(subnet: Prefix, taken: list[Prefix]) -> Iterator[Prefix]:
-    """The pod subnet's /24s that nobody asked for; the first is left out while there are others, for looks:
+    """The pod subnet's /24s that no node asked for; the first is left out while there are others, for looks:
     node-1 gets 10.244.1.0/24."""
     size = max(24, subnet.length)
     for number in range(1 if subnet.length < 24 else 0, 1 << (size - subnet.length)):

@@ -9,7 +9,7 @@ from emu.clock import MS
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long news takes. `watch_ns`: from a change to whoever watches it. `endpoint_updates_batch_ns`: how long the
+    """How long news takes. `watch_ns`: from a change to those who watch it. `endpoint_updates_batch_ns`: how long the
     EndpointSlice controller waits for further changes of pods (--endpointslice-updates-batch-period, 0 by default).
     """
 

@@ -73,8 +73,17 @@ class SmallFlow:
 
 
 @dataclass(frozen=True)
+class SmallLink:
+    """The link of a pod or node: `kind` is pod or node, `mtu` is set at both ends."""
+
+    kind: str
+    name: str
+    mtu: int
+
+
+@dataclass(frozen=True)
 class SmallScenario:
-    """A cluster and the flows in it. `mtus`: the pod or node of each is given a link of this MTU, at both ends."""
+    """A cluster and the flows in it; `links` are changed before them."""
 
     nodes: int
     pods: tuple[SmallPod, ...]
@@ -85,7 +94,7 @@ class SmallScenario:
     hairpin: bool = False
     masquerade_all: bool = False
     sysctls: tuple[tuple[str, int], ...] = ()
-    mtus: tuple[tuple[str, int], ...] = ()
+    links: tuple[SmallLink, ...] = ()
 
     @property
     def text(self) -> str:
@@ -96,9 +105,7 @@ class SmallScenario:
             f"  underlay: {self.underlay}", f"  hairpin: {str(self.hairpin).lower()}", f"  sysctls: {{{sysctls}}}",
             f"  kubeProxy: {{iptables: {{masqueradeAll: {str(self.masquerade_all).lower()}}}}}", "steps:",
         ]  # fmt: skip
-        for where, mtu in self.mtus:
-            kind, _, name = where.partition("/")
-            lines.append(f"- link: {{{f'node: {name}' if kind == 'node' else f'pod: {where}'}, mtu: {mtu}}}")
+        lines += [f"- link: {{{link.kind}: {link.name}, mtu: {link.mtu}}}" for link in self.links]
         lines += [flow.text for flow in self.flows]
         for number, pod in enumerate(self.pods):
             lines += [
@@ -198,9 +205,11 @@ def small_scenarios(
             group = len(services)  # no Service's
         pods.append(SmallPod(draw(st.integers(1, nodes)), group))
     sysctls = draw(st.lists(st.sampled_from(SYSCTLS), unique=True, max_size=2))
-    mtus = draw(
-        st.dictionaries(st.sampled_from(_ends(nodes, len(pods))[:-1]), st.sampled_from((1400, 1300, 9000)), max_size=1)
-    )
+    linked = [
+        *(("pod", f"default/p{number}") for number in range(len(pods))),
+        *(("node", f"node-{1 + number}") for number in range(nodes)),
+    ]
+    mtus = draw(st.dictionaries(st.sampled_from(linked), st.sampled_from((1400, 1300, 9000)), max_size=1))
     flows = tuple(draw(st.lists(small_flows(nodes, len(pods), services), min_size=1, max_size=max_flows)))
     network = draw(st.sampled_from(("bridge", "flat")))
     if network == "flat":
@@ -216,5 +225,5 @@ def small_scenarios(
         draw(st.booleans()),
         draw(st.integers(0, 5)) == 5,
         tuple(sorted(sysctls)),
-        tuple(mtus.items()),
+        tuple(SmallLink(kind, name, mtu) for (kind, name), mtu in mtus.items()),
     )

@@ -31,5 +31,5 @@ def test_what_is_drawn_is_a_scenario(drawn: SmallScenario) -> None:
     """And as large as was asked for."""
     scenario = load_text(drawn.text)
     assert len(scenario.objects) == len(drawn.pods) + len(drawn.services)
-    assert len(scenario.spec.steps) == len(drawn.flows) + len(drawn.mtus)
+    assert len(scenario.spec.steps) == len(drawn.flows) + len(drawn.links)
     assert all(sum(pod.group == group for pod in drawn.pods) <= 3 for group in range(len(drawn.services)))

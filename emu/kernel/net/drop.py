@@ -1,4 +1,4 @@
-"""The end of a packet: counted, noted in its trail, reported to whoever listens (net/core/drop_monitor.c's view).
+"""The end of a packet: counted, noted in its trail, reported to the listeners (net/core/drop_monitor.c's view).
 
 Each packet that a namespace originates or copies ends exactly once: delivered, dropped with one of the
 kernel's reasons (include/net/dropreason-core.h, without SKB_DROP_REASON_), or absorbed (a flood's copy

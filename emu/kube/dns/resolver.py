@@ -59,8 +59,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What came of a look-up. `addresses` in the order in which an application tries them; `records` all that the last
-    answers said; `error` "" or NXDOMAIN, NODATA, SERVFAIL, ETIMEDOUT, ECONNREFUSED ...; `asked` every question."""
+    """What came of a look-up. `addresses` in the order in which an application tries them; `records` all of the last
+    answers; `error` "" or NXDOMAIN, NODATA, SERVFAIL, ETIMEDOUT, ECONNREFUSED ...; `asked` every question."""
 
     name: str
     addresses: tuple[str, ...] = ()
@@ -133,7 +133,7 @@ class _Stub:
     # -- names --------------------------------------------------------------------------------
 
     def search(self, name: str) -> tuple[tuple[Record, ...], str]:
-        """__res_context_search: the records, or the error that is told when nothing was found."""
+        """__res_context_search: the records, or the error that stands for a failed search."""
         first_said = last = ""
         said: set[str] = set()
         stop = False
@@ -154,7 +154,7 @@ class _Stub:
         return (), first_said or next((each for each in (NO_DATA, "SERVFAIL") if each in said), last)
 
     def query(self, name: str) -> tuple[tuple[Record, ...], str]:
-        """__res_context_send: every server in turn, as often as `attempts` says."""
+        """__res_context_send: every server in turn, as often as `attempts` states."""
         if len(name) > LONGEST_NAME or any(len(label) > LONGEST_LABEL for label in name.split(".")):
             return (), NO_NAME
         questions: dict[int, Question] = {}

@@ -164,7 +164,7 @@ class Zone:
         return self._service(name, namespace, deeper)
 
     def _pod(self, name: str, namespace: str) -> list[_Found] | None:
-        """`pods insecure`: any name that spells an address is that address, whoever has it."""
+        """`pods insecure`: any name that spells an address is that address, in use or not."""
         ip = name.replace("-", ".") if name.count("-") == 3 and "--" not in name else name.replace("-", ":")
         return [_Found(ip, 0, f"{name}.{namespace}.pod.{self.origin}")] if is_address(ip) else None
 
@@ -195,7 +195,7 @@ class Zone:
         return Record(name, kind, self.ttl_s, data)
 
     def _addresses(self, question: Question, found: list[_Found], chain: tuple[Record, ...] = ()) -> Answer:
-        """A and AAAA: addresses once each, a CNAME with what it leads to."""
+        """A and AAAA: addresses once each, a CNAME with the records of its target."""
         records: list[Record] = []
         for each in found:
             if is_address(each.host):
@@ -286,7 +286,7 @@ class Directory:
         if self._version != store.version:
             self._version = store.version
             services = store.list(Service)
-            # a manifest's objects imply their namespaces, which nobody need declare here
+            # a manifest's objects imply their namespaces, which need not be declared here
             namespaces = {each.name for each in store.list(Namespace)}
             namespaces.update(each.namespace for each in (*services, *store.list(Pod)))
             self._zone = Zone(
@@ -312,7 +312,7 @@ def outside(config: DnsConfig) -> Callable[[Question], Answer | None]:
             if not text or text.replace(".", "").isdigit():
                 ip4(text)
             elif len(texts) > 1:
-                raise InputError(f"{name!r} leads to several names", expected="addresses, or one name")
+                raise InputError(f"{name!r} has several names as its target", expected="addresses, or one name")
         table[absolute(name.lower())] = texts
 
     def answer(question: Question) -> Answer:

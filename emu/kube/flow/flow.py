@@ -32,7 +32,7 @@ class Talk(Protocol):
 class Flow:
     """One flow and its result. `number` is what its frames carry. `arrivals` has, for each socket that its packets
     reached, the namespace and (addr, port, peer's addr, peer's port); `losses` what was dropped; `translations` what NAT
-    rewrote in the direction of whoever opened a connection, in that order.
+    rewrote in the direction in which a connection was opened, in that order.
     `socket` is the client's, where the connection was left open (see `tcp.more`).
     """
 

@@ -59,7 +59,7 @@ class Dependencies(Protocol):
 
 def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
     """Each container and the apps on its ports: `echo`, or what the annotation `emu/app: NAME@PORT[/udp]` chooses
-    (several with commas; a port that nobody declares goes to the first container)."""
+    (several with commas; a port that no container declares goes to the first container)."""
     chosen: dict[tuple[int, str], str] = {}
     for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
         app, at, place = word.partition("@")
@@ -119,7 +119,7 @@ class Kubelet:
         """SIGTERM now, SIGKILL when the grace period ends; then the sandbox goes, and the pod's object.
 
         The apps are as servers that finish what they have begun: they serve until they are killed, unless the
-        annotation emu/terminate says at-once.
+        annotation emu/terminate is at-once.
         """
         uid, deps = pod.metadata.uid, self.deps
         at_once = pod.metadata.annotations.get(TERMINATE_ANNOTATION) == "at-once"
@@ -161,10 +161,10 @@ class Kubelet:
     def _start(self, name: str, pod: Pod) -> None:
         deps, node = self.deps, self.node
         for annotation, words in WORDS.items():
-            said = pod.metadata.annotations.get(annotation, words[0])
-            if said not in words:
+            value = pod.metadata.annotations.get(annotation, words[0])
+            if value not in words:
                 path = f"pod {pod.namespace}/{pod.name} annotation {annotation}"
-                raise InputError(f"cannot read {said!r}", path=path, expected=" or ".join(words))
+                raise InputError(f"cannot read {value!r}", path=path, expected=" or ".join(words))
         if pod.spec.host_network:
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, node.ip)
         else:
