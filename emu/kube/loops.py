@@ -240,7 +240,7 @@ class _Configuration:
 
     def __call__(self) -> ProxyConfig:
         obj = self.store.get(core.Node, "", self.node.name)
-        addresses = self.node.net.addresses if self.base.node_port_addresses else ()
+        addresses = self.node.net.ipv4.addresses if self.base.node_port_addresses else ()
         return replace(
             self.base,
             zone=obj.zone if obj is not None else "",

@@ -35,10 +35,10 @@ def chances(net: Netns, frame: Frame, *, local: bool) -> list[Chance]:
     """The possible fates of a new connection's first packet in `net`'s nat table: the most probable first, then in the
     order of the rules. `local`: it is the namespace's own (OUTPUT), else it comes in (PREROUTING)."""
     hook = LOCAL_OUT if local else PRE_ROUTING
-    chain = net.tables.ruleset.chain(_TABLE, HOOK_NAMES[hook])
+    chain = net.ipv4.tables.ruleset.chain(_TABLE, HOOK_NAMES[hook])
     if chain is None:
         return [Chance("", 1.0, ())]
-    walk = _Walk(net, frame, net.hooks.states[hook])
+    walk = _Walk(net, frame, net.ipv4.hooks.states[hook])
     found: dict[tuple[str, tuple[str, ...]], float] = {}
     left = 1.0
     for to, probability, chains in walk.chain(chain, 1.0, ()):
@@ -60,7 +60,7 @@ class _Walk:
     """One walk over a table; yields decisions with their probability."""
 
     def __init__(self, net: Netns, frame: Frame, state: Any) -> None:
-        self.chains = net.tables.ruleset.tables[_TABLE]
+        self.chains = net.ipv4.tables.ruleset.tables[_TABLE]
         self.frame, self.state = frame, state
 
     def chain(self, chain: Chain, probability: float, path: tuple[str, ...]) -> Iterator[Chance]:

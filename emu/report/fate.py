@@ -157,7 +157,7 @@ class _Walk:
         self.arrived: list[Frame] = []
         net.drop_tap = lambda frame, reason, place: self.dropped.append((frame, reason))
         for proto in range(256):
-            net.protocols[proto] = lambda frame, here: self.arrived.append(frame)
+            net.ipv4.protocols[proto] = lambda frame, here: self.arrived.append(frame)
 
     def there(self, flags: int, seq: int, ack: int) -> Leg:
         ask = self.ask
@@ -201,7 +201,7 @@ class _Walk:
     def _judge(self, leg: Leg) -> None:
         frame = leg.frame
         leg.trail = list(frame.trail or ())
-        leg.counted = {rule: counter[0] for rule, counter in self.net.tables.counters.items()}
+        leg.counted = {rule: counter[0] for rule, counter in self.net.ipv4.tables.counters.items()}
         out = next((port for port, each in self.sent if each is frame), None)
         reason = next((why for each, why in self.dropped if each is frame), "")
         if out is not None:
@@ -262,8 +262,8 @@ def usable(node: Node, ask: Ask) -> Ask:
     """The question with what it left open filled in; every guess is said in the node's `assumed`. Raises InputError."""
     net, _sent = node.build()
     device = ask.device
-    if not device and not net.is_local(ask.src):
-        route = net.fib.lookup(ask.src)
+    if not device and not net.ipv4.is_local(ask.src):
+        route = net.ipv4.fib.lookup(ask.src)
         if route is None or not isinstance(route.device, Edge):
             raise InputError(f"no route leads to {ip4_text(ask.src)}", expected="--in-iface NAME, or --routes FILE")
         device = route.device.name
@@ -273,7 +273,7 @@ def usable(node: Node, ask: Ask) -> Ask:
             node.link(device)
             node.assume(f"there is an interface {device}")
             net, _sent = node.build()
-        way = net.fib.lookup(ask.src)
+        way = net.ipv4.fib.lookup(ask.src)
         if way is None or way.device is not net.device(device):
             if not node.routes_given:
                 node.extra.append({"dst": ip4_text(ask.src), "dev": device, "scope": "link"})

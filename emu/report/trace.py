@@ -54,7 +54,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
     there, back = _parts(flow)
     endpoints = _endpoints(cluster, flow, kind)
     outcome = flow.outcome
-    sender = next((ip4_text(a.addr) for a in flow.client.addresses if a.device.name != "lo"), "")
+    sender = next((ip4_text(a.addr) for a in flow.client.ipv4.addresses if a.device.name != "lo"), "")
     head = f"{kind} {flow.source} ({sender}) -> {flow.target.name} ({flow.target})"
     ways = [walk(part, facts=detail != "minimal", sentences_only=detail == "summary") for part in (there, back)]
     end = f"{outcome.word} ({outcome.detail})" if outcome.detail else outcome.word
@@ -151,7 +151,7 @@ def _endpoints(cluster: Cluster, flow: Flow, kind: str) -> Report:
         return Report([], "")
     frame = Frame.parse(_probe(kind, source, flow.target.addr, flow.target.port))
     local = client is net
-    towards = net.fib.lookup(frame.dst if local else frame.src)
+    towards = net.ipv4.fib.lookup(frame.dst if local else frame.src)
     device = towards.device if towards is not None else None
     if local:
         frame.outdev = device

@@ -125,7 +125,7 @@ def _is_error(frame: Frame) -> bool:
 def waiting(net: Netns) -> int:
     """Packets that sit in a namespace: in neighbours' queues, and as pieces of datagrams that are not whole yet."""
     queued = sum(len(neighbour.queue) for neighbour in net.neighbours)
-    return queued + sum(len(queue.parts) for queue in net.reassembly.queues.values())
+    return queued + sum(family.reassembly.waiting for family in net.families.values())
 
 
 def one_outcome(where: Where) -> None:
@@ -211,12 +211,12 @@ def _flow_is_identity(frames: list[Captured]) -> None:
         if net.nat is not None:
             return
         if captured.direction == "out":
-            if net.addr_type(frame.dst) in ("BROADCAST", "MULTICAST"):
+            if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST"):
                 return  # whoever hears it may answer
-            if net.is_local(frame.src) and not _is_error(frame):
+            if net.ipv4.is_local(frame.src) and not _is_error(frame):
                 asked.add(_ends(frame))
                 sent.add(identity(captured.flow, frame))
-        elif net.is_local(frame.dst) and identity(captured.flow, frame) not in sent:
+        elif net.ipv4.is_local(frame.dst) and identity(captured.flow, frame) not in sent:
             # what it sent itself and gets by a hairpin is a question to it, and no answer
             ends = _ends(frame)
             if _is_error(frame):
@@ -235,7 +235,7 @@ def endpoint_kept(where: Where) -> None:
         device = last.place.device
         if first.direction != "out" or last.direction != "in" or device is None or _is_error(born):
             continue
-        if born.frag & IP_OFFSET or not device.net.is_local(arrived.dst):
+        if born.frag & IP_OFFSET or not device.net.ipv4.is_local(arrived.dst):
             continue
         key = first.place.owner, first.flow, _ends(born)
         end = last.place.owner, arrived.dst, arrived.dport

@@ -363,7 +363,7 @@ class RealSockets:
             link = emulated.device(device) if device else next(d for d in emulated.devices.values() if not d.noarp)
             data = packet
             if not isinstance(packet, bytes):
-                data = craft.build(packet, emulated.select_addr(link, 0), link.mac, emulated.default_ttl)
+                data = craft.build(packet, emulated.ipv4.select_addr(link, 0), link.mac, emulated.ipv4.default_ttl)
             with net.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
                 raw.bind((link.name, 0))
                 raw.send(data)
@@ -372,7 +372,7 @@ class RealSockets:
         if route is None:
             raise SocketError(getattr(errno, failed))
         given = craft.source(packet)
-        data = craft.build(packet, ip4(given) if given else source, bytes(6), emulated.default_ttl)
+        data = craft.build(packet, ip4(given) if given else source, bytes(6), emulated.ipv4.default_ttl)
         with net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
             raw.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

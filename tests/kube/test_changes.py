@@ -156,7 +156,7 @@ def state(cluster: Cluster) -> dict[str, Any]:
     assert cluster.capture is not None
     return {
         "objects": [to_value(each) for each in cluster.store],
-        "rules": [node.net.tables.save() for node in cluster.nodes.values()],
+        "rules": [node.net.ipv4.tables.save() for node in cluster.nodes.values()],
         "pods": [(name, each.uid, each.ip, each.node.name) for name, each in cluster.pods.items()],
         "frames": [(each.time_ns, each.interface, each.data) for each in cluster.capture.frames()],
         "now": cluster.clock.now,

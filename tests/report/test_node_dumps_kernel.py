@@ -81,11 +81,11 @@ class Real:
             run(self.net, "ip", "addr", "add", f"{ip4_text(addr)}/{length}", "dev", device)
         emulated, _sent = node.build()
         run(self.net, "ip", "route", "flush", "table", "main")
-        for number, table in emulated.fib.tables.items():
+        for number, table in emulated.ipv4.fib.tables.items():
             for route in sorted(table, key=lambda each: each.gateway) if number != 255 else ():
                 text = route.text() if route.onlink or not route.gateway else f"{route.text()} onlink"
                 run(self.net, "ip", "route", "add", *text.split(), "table", str(number))
-        for rule in emulated.fib.rules:
+        for rule in emulated.ipv4.fib.rules:
             if rule.priority not in (0, 32766, 32767):
                 asked = ["priority", str(rule.priority), "from", str(rule.src), "to", str(rule.dst)]
                 asked += ["fwmark", f"{rule.mark}/{rule.mask}"] if rule.mask else []

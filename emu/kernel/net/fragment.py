@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 MAX_DATAGRAM = 65535
 
 
-def fragment(net: Netns, frame: Frame, route: Route) -> None:
-    """ip_fragment and ip_do_fragment: send in pieces, or say that DF forbids it."""
+def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> None:
+    """ip_fragment and ip_do_fragment: send in pieces, or report that DF forbids it. Pieces of a program's own call
+    (`interruptible`) go one by one, and each as far as it comes before the next."""
     mtu = route.mtu or frame.outdev.mtu
     largest = frame.frag_max_size
     if frame.largest <= (min(mtu, largest) if largest > 0 else mtu):
@@ -36,11 +37,9 @@ def fragment(net: Netns, frame: Frame, route: Route) -> None:
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
         return
-    interruptible, net.interruptible = net.interruptible, False
     for piece in pieces(net, frame, mtu):
         ip_output.finish(piece, route)
         if interruptible:
-            # a call's own pieces go one by one, and each as far as it comes before the next
             net.clock.drain()
 
 
@@ -135,6 +134,10 @@ class Reassembly:
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.queues: dict[tuple[int, ...], _Queue] = {}
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(queue.parts) for queue in self.queues.values())
 
     def hook(self, frame: Frame, state: HookState) -> Verdict:
         """nf_defrag_ipv4: conntrack wants whole datagrams. Those of a bridge's ports are kept apart."""

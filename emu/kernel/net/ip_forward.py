@@ -8,16 +8,16 @@ from emu.kernel.net import icmp, ip_output
 from emu.kernel.net import route as learned
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.netfilter.hooks import FORWARD, STOLEN
+from emu.kernel.netfilter.hooks import FORWARD
 from emu.wire import icmp as wire
-from emu.wire.addr import Prefix
+from emu.wire.addr import LIMITED_BROADCAST, Prefix
 from emu.wire.frame import HOST, Frame
 from emu.wire.rewrite import decrease_ttl
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-EVERYBODY, GROUPS = Prefix(0xFFFFFFFF, 32), Prefix(0xE0000000, 4)
+EVERYBODY, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
 def forward(net: Netns, frame: Frame, route: Route) -> None:
@@ -30,8 +30,9 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
         icmp.send(net, frame, wire.TIME_EXCEEDED, 0)
         drop(net, frame, "IP_INHDR")
         return
-    if net.exceptions:
-        route = frame.route = net.exceptions.input(route, frame.dst)
+    family = net.ipv4
+    if family.exceptions:
+        route = frame.route = family.exceptions.input(route, frame.dst)
     device = route.device
     mtu = route.mtu or device.mtu
     if (
@@ -47,10 +48,6 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     if device is frame.indev and learned.redirects(net, frame.src, frame.dst, route):
         icmp.send(net, frame, wire.REDIRECT, wire.REDIRECT_HOST, route.gateway or frame.dst)
     frame.outdev = device
-    if net.hooks.fns[FORWARD]:
-        verdict = net.hooks.run(FORWARD, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                ip_output.refuse(net, frame, verdict, FORWARD)
-            return
+    if family.fns[FORWARD] and family.nf_hook(FORWARD, frame):
+        return
     ip_output.output(net, frame, route)

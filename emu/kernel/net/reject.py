@@ -48,7 +48,7 @@ def _reset(net: Netns, frame: Frame) -> None:
         return
     if not frame.valid and not wire_tcp.checksum_ok(frame):
         return
-    route = net.fib.lookup(frame.src, 0, frame.mark)
+    route = net.ipv4.fib.lookup(frame.src, 0, frame.mark)
     if route is None or route.kind not in ("unicast", "local"):
         return
     flags = buf[l4 + 13]
@@ -58,7 +58,7 @@ def _reset(net: Netns, frame: Frame) -> None:
         craft.template("tcp"), frame.dst, frame.src, frame.dport, frame.sport,
         seq=acked if flags & ACK else 0, ack=0 if flags & ACK else (theirs + length) & 0xFFFFFFFF,
         flags=RST if flags & ACK else RST | ACK, window=0, options=b"", payload=b"", ident=0,
-        ttl=net.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,
+        ttl=net.ipv4.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,
     )  # fmt: skip
     net.born += 1
     if frame.physin is not None:

@@ -96,7 +96,7 @@ def masquerade(frame: Frame, state: HookState, span: NatRange = NatRange()) -> V
         return None
     route = frame.route
     nexthop = (route.gateway if route is not None else 0) or frame.dst
-    addr = state.net.select_addr(frame.outdev, nexthop)
+    addr = state.family.select_addr(frame.outdev, nexthop)
     if not addr:
         return Drop(_NETFILTER_DROP, "MASQUERADE: the outgoing device has no address")
     conn.masq_ifindex = frame.outdev.ifindex
@@ -195,7 +195,7 @@ class Nat:
         if frame.dst != old:
             if hook == PRE_ROUTING:
                 frame.route = None
-            elif hook == LOCAL_OUT and not state.net.reroute(frame):
+            elif hook == LOCAL_OUT and not state.family.reroute(frame):
                 return Drop(_NETFILTER_DROP, conn)
         return None
 

@@ -213,7 +213,7 @@ def _rerouting(walk: HookFn) -> HookFn:
         if verdict.__class__ is Drop or verdict.__class__ is Reject:
             return verdict
         if frame.mark != mark or frame.dst != dst or frame.src != src or frame.buf[15] != tos:
-            if not state.net.reroute(frame):
+            if not state.family.reroute(frame):
                 return Drop("NETFILTER_DROP")
         return verdict
 

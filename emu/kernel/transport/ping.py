@@ -56,7 +56,7 @@ class PingSocket:
         route, source, failed = ip_output.route_output(net, to, self.addr)
         if route is None:
             raise SocketError(getattr(errno, failed))
-        if net.addr_type(to) == "BROADCAST":
+        if net.ipv4.addr_type(to) == "BROADCAST":
             raise SocketError(errno.EACCES)
         device = net.devices["lo"] if route.kind == "local" else route.device
         fits = len(data) + 28 <= (route.mtu or device.mtu)
@@ -65,17 +65,15 @@ class PingSocket:
             raise SocketError(errno.EMSGSIZE)
         frame = wire.build(
             self._ping.template, source, to, wire.ECHO, 0, self.ident << 16 | seq & 0xFFFF, data,
-            ident=0 if self.forbid_fragments else net.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
-            ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ident=0 if self.forbid_fragments else net.ipv4.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
+            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
         self.sent[seq] = net.clock.now
-        if net.hooks.fns[LOCAL_OUT] and not self.forbid_fragments:
+        if net.ipv4.fns[LOCAL_OUT] and not self.forbid_fragments:
             frame.frag_max_size = IGNORE_DF  # DNAT may lead it to a smaller link
-        net.interruptible = True
-        failed = ip_output.local_out(net, frame)
-        net.interruptible = False
+        failed = ip_output.local_out(net, frame, interruptible=True)
         net.clock.drain()
         if failed:
             raise SocketError(getattr(errno, failed))

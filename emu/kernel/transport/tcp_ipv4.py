@@ -128,7 +128,7 @@ class Tcp:
         frame = wire.build(
             self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
             window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=net.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
+            ttl=net.ipv4.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
             frag=IP_DF if whole else 0,
         )  # fmt: skip
         net.born += 1

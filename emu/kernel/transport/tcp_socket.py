@@ -352,7 +352,7 @@ class TcpSocket:
 
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.net.exceptions:
+        if self._learned or self.net.ipv4.exceptions:
             assert self.remote is not None
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr)
             if route is not None:

@@ -120,18 +120,16 @@ class UdpSocket:
         fits = len(data) + 28 <= (route.mtu or device.mtu)
         frame = wire.build(
             self._udp.template, source, dst, self.port, dport, data,
-            ident=net.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
-            ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ident=net.ipv4.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
+            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
         if fits and device.offload:
             leave_checksum(frame)
-        if net.hooks.fns[LOCAL_OUT]:
+        if net.ipv4.fns[LOCAL_OUT]:
             frame.frag_max_size = IGNORE_DF  # DNAT may lead it to a smaller link
-        net.interruptible = True
-        failed = ip_output.local_out(net, frame)
-        net.interruptible = False
+        failed = ip_output.local_out(net, frame, interruptible=True)
         net.clock.drain()
         if failed:
             raise SocketError(getattr(errno, failed))

@@ -316,7 +316,7 @@ def _judge(messages: list[Message]) -> tuple[tuple[Record, ...], str]:
 def _sorted(net: Netns, addresses: tuple[str, ...]) -> tuple[str, ...]:
     """RFC 6724's order as far as IPv4 has one in glibc: those of the source's own subnet first, the nearest of them
     before the others (rule 9); else as answered (rule 10)."""
-    lengths = {each.addr: each.prefix.length for each in net.addresses}
+    lengths = {each.addr: each.prefix.length for each in net.ipv4.addresses}
 
     def nearness(text: str) -> int:
         destination = ip4(text)

@@ -312,7 +312,7 @@ def udp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, connected: bool,
         sock.close()
         return
     _run(flow, timeout_ns if reply else SETTLE_NS, lambda: bool(sock.inbox or sock.errors))
-    src = sock.addr or next((a.addr for a in flow.client.addresses if a.device.name != "lo"), 0)
+    src = sock.addr or next((a.addr for a in flow.client.ipv4.addresses if a.device.name != "lo"), 0)
     flow.look_up_nat(UDP, src, target.addr, sock.port, target.port)
     if sock.inbox:
         flow.received, _sender = sock.recvfrom()
@@ -348,7 +348,7 @@ def ping(flow: Flow, *, count: int, interval_ns: int, size: int, timeout_ns: int
         if seq < count:
             clock.run_until(started_ns + interval_ns)
     flow.rtt_ns = [reply.rtt_ns for reply in sock.replies]
-    source = next((a.addr for a in flow.client.addresses if a.device.name != "lo"), 0)
+    source = next((a.addr for a in flow.client.ipv4.addresses if a.device.name != "lo"), 0)
     flow.look_up_nat(ICMP, source, target.addr, sock.ident, 8 << 8)
     if sock.replies:
         flow.outcome = Outcome("delivered")

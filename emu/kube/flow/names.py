@@ -30,7 +30,7 @@ def names(places: Addressed) -> dict[int, list[str]]:
                 f"svc/{service.metadata.name}.{service.metadata.namespace}"
             )
     for node in places.nodes.values():
-        for address in node.net.addresses:
+        for address in node.net.ipv4.addresses:
             if address.device.name != "lo":
                 suffix = "" if address.addr == node.ip else f"/{address.device.name}"
                 found.setdefault(address.addr, []).append(f"{node.name}{suffix}")
@@ -38,7 +38,7 @@ def names(places: Addressed) -> dict[int, list[str]]:
         if not pod.host_network:
             found.setdefault(pod.ip, []).append(pod.name)
     for name, net in places.underlay.namespaces.items():
-        for address in net.addresses:
+        for address in net.ipv4.addresses:
             if address.device.name != "lo":
                 suffix = "" if name == "external" else f"/{address.device.name}"
                 found.setdefault(address.addr, []).append(f"{name}{suffix}")

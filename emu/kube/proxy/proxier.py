@@ -70,7 +70,7 @@ class Proxier:
 
     def tick(self) -> None:
         """What is looked at every `sync_period_ns`: are the canaries alive, is a full sync due?"""
-        if not restore.intact(self.net.tables.ruleset):
+        if not restore.intact(self.net.ipv4.tables.ruleset):
             self._needs_full = True
             self.heard()
         elif self.clock.now - self._last_ns >= FULL_SYNC_NS:
@@ -110,7 +110,7 @@ class Proxier:
     def _put_in_force(self, snapshot: Snapshot, config: ProxyConfig, whole: bool) -> bool:
         """False when the restore failed. What agreeing nodes have in force is made once for all of them."""
         rules, shared = compile_snapshot(snapshot, config), snapshot.kept
-        tables = self.net.tables
+        tables = self.net.ipv4.tables
         current: RuleSet = tables.ruleset
         # a large cluster's stale chains are looked for less often
         keep_stale = snapshot.large and self.clock.now - self._last_cleaned_ns <= config.sync_period_ns

@@ -120,8 +120,8 @@ class Underlay:
     @staticmethod
     def _withdraw(net: Netns, addr: int) -> None:
         prefix = Prefix(addr, 32)
-        for route in [each for each in net.fib.main if each.prefix == prefix]:
-            net.fib.remove(route)
+        for route in [each for each in net.ipv4.fib.main if each.prefix == prefix]:
+            net.ipv4.fib.remove(route)
 
     def introduce(self, nodes: list[Node]) -> None:
         """Host routes from each node to the others' pods, where a switch joins them."""

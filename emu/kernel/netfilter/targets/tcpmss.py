@@ -5,7 +5,7 @@ Never raises it; a SYN without the option gets one of at most 536. Must not touc
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import Drop, HookState
@@ -77,7 +77,7 @@ def _mtu(route: Any, otherwise: int) -> int:
 
 def _way_back(frame: Frame, state: HookState) -> int:
     """tcpmss_reverse_mtu: the MTU of the route to where the segment came from."""
-    return _mtu(cast(Any, state.net).fib.lookup(frame.src), 0xFFFF)
+    return _mtu(state.family.route(frame.src), 0xFFFF)
 
 
 def _write(frame: Frame, at: int, old: int, new: int) -> None:
