@@ -18,7 +18,8 @@ from emu.kube.flow.flow import Flow
 from emu.report.ladder import ladder
 from emu.wire import icmp, ipv4, tcp, udp
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.frame import ICMP, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.identity import unchanged
 
 if TYPE_CHECKING:
     from emu.capture.capture import Captured
@@ -59,20 +60,7 @@ def _broken(what: str, frames: Iterable[Captured]) -> NoReturn:
 
 def identity(flow: int, frame: Frame) -> Hashable:
     """What no hop rewrites: two frames with equal identities are one packet, seen twice (NAT and TTL aside)."""
-    buf, l4 = frame.buf, frame.l4
-    end = 14 + frame.ip_length
-    first = not frame.frag & IP_OFFSET
-    if first and frame.proto == TCP:
-        rest = bytes(buf[l4 + 4 : l4 + 16] + buf[l4 + 20 : end])
-    elif first and frame.proto == UDP:
-        rest = bytes(buf[l4 + 4 : l4 + 6] + buf[l4 + 8 : end])
-    elif first and frame.proto == ICMP:
-        # the quote of an error is translated on its way, an echo's payload is not
-        query = frame.dport >> 8 in ICMP_QUERY
-        rest = bytes(buf[l4 : l4 + 2] + (buf[l4 + 6 : end] if query else b""))
-    else:
-        rest = bytes(buf[l4:end])
-    return flow, frame.proto, frame.ip_id, frame.frag, rest
+    return flow, frame.proto, frame.ip_id, frame.frag, unchanged(frame)
 
 
 class Packet:

@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import ICMP, ICMP_QUERY, Frame
+from emu.wire.frame import AF_INET, ICMP, ICMP_QUERY, IP_OFFSET, Frame
 from emu.wire.ipv4 import header_checksum
 
 ECHO_REPLY, DEST_UNREACH, REDIRECT, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 5, 8, 11, 12
@@ -46,7 +46,8 @@ def build(
     )  # fmt: skip
     buf += payload
     frame = Frame(buf, flow, trail)
-    frame.proto, frame.l4, frame.valid = ICMP, 34, True
+    frame.family, frame.proto, frame.l4, frame.valid = AF_INET, ICMP, 34, True
+    frame.tot_len, frame.ttl = 20 + length, ttl
     frame.src, frame.dst = src, dst
     frame.dport = kind << 8 | code
     if kind in ICMP_QUERY:
@@ -56,5 +57,27 @@ def build(
 
 def checksum_ok(frame: Frame) -> bool:
     """Is there a whole header, and does its checksum hold?"""
-    end = 14 + frame.ip_length
+    end = 14 + frame.tot_len
     return end >= frame.l4 + 8 and ones_sum(frame.buf[frame.l4 : end]) == 0
+
+
+def second_word(frame: Frame) -> int:
+    """The second header word: id and sequence number, next-hop MTU or gateway."""
+    return int.from_bytes(frame.buf[frame.l4 + 4 : frame.l4 + 8], "big")
+
+
+def sequence(frame: Frame) -> int:
+    """The sequence number of an echo."""
+    return frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7]
+
+
+def body(frame: Frame) -> bytes:
+    """What follows the two header words: an echo's data, an error's quote."""
+    return bytes(frame.buf[frame.l4 + 8 : 14 + frame.tot_len])
+
+
+def type_code(frame: Frame) -> tuple[int, int] | None:
+    """Type and code; None where there are none (a later fragment, a packet that is too short)."""
+    if frame.frag & IP_OFFSET or len(frame.buf) < frame.l4 + 2:
+        return None
+    return frame.buf[frame.l4], frame.buf[frame.l4 + 1]

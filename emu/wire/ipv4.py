@@ -5,7 +5,7 @@ Must not know what the payload means.
 
 from __future__ import annotations
 
-from emu.wire.checksum import ones_sum
+from emu.wire.checksum import checksum, ones_sum
 from emu.wire.frame import ETH_HLEN, Frame
 
 
@@ -38,3 +38,14 @@ def check(frame: Frame) -> str | None:
     if length < ihl:
         return "IP_INHDR"
     return None
+
+
+def datagram(frame: Frame, payload: bytes, word: int) -> bytearray:
+    """A frame with the header of `frame`, another payload and fragment word, and a right header checksum."""
+    buf = frame.buf[: frame.l4] + payload
+    length = len(buf) - 14
+    buf[16:18] = length.to_bytes(2, "big")
+    buf[20:22] = word.to_bytes(2, "big")
+    buf[24:26] = b"\0\0"
+    buf[24:26] = checksum(buf[14 : frame.l4]).to_bytes(2, "big")
+    return buf

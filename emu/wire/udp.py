@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import UDP, Frame
+from emu.wire.frame import AF_INET, UDP, Frame
 from emu.wire.ipv4 import header_checksum
 
 _HEADERS = Struct("!BBHHHBBHIIHHHH")
@@ -48,7 +48,8 @@ def build(
     )  # fmt: skip
     buf += payload
     frame = Frame(buf, flow, trail)
-    frame.proto, frame.l4, frame.valid = UDP, 34, True
+    frame.family, frame.proto, frame.l4, frame.valid = AF_INET, UDP, 34, True
+    frame.tot_len, frame.ttl = 20 + length, ttl
     frame.src, frame.dst, frame.sport, frame.dport = src, dst, sport, dport
     return frame
 
@@ -57,10 +58,16 @@ def checksum_ok(frame: Frame) -> bool:
     """Does the datagram's checksum (if it has one) hold, over a length that the packet really has?"""
     buf, l4 = frame.buf, frame.l4
     length = buf[l4 + 4] << 8 | buf[l4 + 5] if len(buf) >= l4 + 8 else 0
-    if length < 8 or l4 + length > 14 + frame.ip_length:
+    if length < 8 or l4 + length > 14 + frame.tot_len:
         return False
     if not (buf[l4 + 6] or buf[l4 + 7]):
         return True
     src, dst = frame.src, frame.dst
     pseudo = (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + UDP + length
     return (ones_sum(buf[l4 : l4 + length]) + pseudo) % 0xFFFF == 0
+
+
+def payload(frame: Frame) -> bytes:
+    """The data, as long as the datagram's own header has it."""
+    buf, l4 = frame.buf, frame.l4
+    return bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])

@@ -141,7 +141,7 @@ def own(frame: Frame, ask: Ask) -> bool:
 def told(frame: Frame) -> tuple[int, int, int, bytes]:
     """What rules may change beside addresses: TOS, TTL, length, and TCP's options."""
     end = frame.l4 + (frame.buf[frame.l4 + 12] >> 4) * 4 if frame.proto == TCP else 0
-    return frame.buf[15], frame.buf[22], frame.ip_length, bytes(frame.buf[frame.l4 + 20 : end])
+    return frame.buf[15], frame.buf[22], frame.tot_len, bytes(frame.buf[frame.l4 + 20 : end])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,6 +16,7 @@ from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.conn import attach
 from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
+from emu.wire import quote
 from emu.wire.addr import is_multicast
 from emu.wire.frame import BROADCAST, ICMP, IP_OFFSET, MULTICAST, Frame
 
@@ -61,11 +62,8 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         return
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
-    quote_max = MAX_PACKET - 28
-    end = min(14 + frame.ip_length, len(frame.buf))
-    quote = bytes(frame.buf[14 : min(end, 14 + quote_max)])
     error = wire.build(
-        craft.template("icmp_error"), saddr, destination, kind, code, info, quote,
+        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, MAX_PACKET - 28),
         ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=TOS_INTERNETCONTROL,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip
@@ -120,7 +118,6 @@ def _echo(frame: Frame, net: Netns) -> None:
     net.delivered += 1
     if net.on_delivered is not None:
         net.on_delivered(frame, ECHOED)
-    buf, l4 = frame.buf, frame.l4
     source = 0 if to_all else frame.dst
     route = net.ipv4.lookup_output(frame.src, source)
     if route is None or route.kind not in ("unicast", "local"):
@@ -128,7 +125,7 @@ def _echo(frame: Frame, net: Netns) -> None:
     source = source or ip_output.source_address(net, route, frame.src)
     reply = wire.build(
         craft.template("echo_reply"), source, frame.src, wire.ECHO_REPLY, 0,
-        int.from_bytes(buf[l4 + 4 : l4 + 8], "big"), bytes(buf[l4 + 8 : 14 + frame.ip_length]),
+        wire.second_word(frame), wire.body(frame),
         ident=net.ipv4.idents.next(frame.src, source, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos,
         flow=frame.flow, trail=[ECHO_ANSWER] if net.tracing else None,
     )  # fmt: skip
@@ -140,19 +137,10 @@ def _echo(frame: Frame, net: Netns) -> None:
 def _error(frame: Frame, net: Netns) -> None:
     """icmp_unreach and its like: tell the protocol of the quoted packet. A quote too short to name a flow is no use."""
     net.delivered += 1
-    quoted = quote_of(frame)
+    quoted = quote.packet_of(frame)
     if quoted is None:
         return
     quoted.cause = frame
     handler = net.ipv4.icmp_errors.get(quoted.proto)
     if handler is not None:
-        buf, l4 = frame.buf, frame.l4
-        handler(quoted, net, frame.dport >> 8, frame.dport & 255, int.from_bytes(buf[l4 + 4 : l4 + 8], "big"))
-
-
-def quote_of(frame: Frame) -> Frame | None:
-    """The packet that an ICMP error quotes, as a frame of its own; None if it is no IPv4 header and 8 bytes."""
-    quote = Frame.parse(bytes(12) + b"\x08\x00" + frame.buf[frame.l4 + 8 : 14 + frame.ip_length], frame.flow)
-    if quote.proto < 0 or len(quote.buf) < quote.l4 + 8:
-        return None
-    return quote
+        handler(quoted, net, frame.dport >> 8, frame.dport & 255, wire.second_word(frame))

@@ -25,8 +25,7 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     if frame.pkt_type != HOST:
         drop(net, frame, "OTHERHOST")
         return
-    buf = frame.buf
-    if buf[22] <= 1:
+    if frame.ttl <= 1:
         icmp.send(net, frame, wire.TIME_EXCEEDED, 0)
         drop(net, frame, "IP_INHDR")
         return
@@ -36,8 +35,8 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     device = route.device
     mtu = route.mtu or device.mtu
     if (
-        len(buf) - 14 > mtu
-        and buf[20] & 0x40
+        frame.tot_len > mtu
+        and frame.df
         and frame.largest > mtu
         and (not frame.frag_max_size or frame.frag_max_size > mtu)
     ):

@@ -79,7 +79,7 @@ def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) 
     device = frame.outdev = family.out_device(route)
     if family.fns[POST_ROUTING] and family.nf_hook(POST_ROUTING, frame):
         return
-    if len(frame.buf) - 14 > (route.mtu or device.mtu) or frame.frag_max_size:
+    if frame.tot_len > (route.mtu or device.mtu) or frame.frag_max_size:
         family.ops.fragment(frame, route, interruptible)
     else:
         finish(frame, route)

@@ -31,7 +31,7 @@ from emu.kernel.netfilter.conn import (
     Tuple5,
     inverse,
 )
-from emu.kernel.netfilter.conntrack_icmp import ICMP_ERRORS, NR_ICMP_TYPES, quoted_tuple, sound
+from emu.kernel.netfilter.conntrack_icmp import ICMP_ERRORS, NR_ICMP_TYPES
 from emu.kernel.netfilter.conntrack_tcp import tcp_packet
 from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT
 from emu.kernel.netfilter.hooks import (
@@ -47,9 +47,11 @@ from emu.kernel.netfilter.hooks import (
     Verdict,
 )
 from emu.trail import Tracked
+from emu.wire import quote
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, TCP, UDP, Frame
 from emu.wire.proto import GRE, ICMPV6, PROTOCOL_NAMES, UDPLITE, WITH_PORTS
+from emu.wire.sound import sound
 
 STREAM_AFTER_NS = 2 * SECOND
 NETFILTER_DROP = "NETFILTER_DROP"
@@ -171,7 +173,7 @@ class Conntrack:
             frame.ctinfo = IP_CT_RELATED if status & EXPECTED else IP_CT_NEW
         if self.acct:
             conn.packets[direction] += 1
-            conn.bytes[direction] += frame.ip_length
+            conn.bytes[direction] += frame.tot_len
         return None
 
     def _sound(self, frame: Frame, state: HookState) -> bool:
@@ -217,7 +219,7 @@ class Conntrack:
         frame.ctinfo = IP_CT_NEW
         if self.acct:
             conn.packets[0] += 1
-            conn.bytes[0] += frame.ip_length
+            conn.bytes[0] += frame.tot_len
         trail = frame.trail
         if trail is not None:
             trail.append(Tracked(conn, "NEW", True))
@@ -234,7 +236,7 @@ class Conntrack:
             return self._refuse(frame)
         if frame.dport >> 8 > NR_ICMP_TYPES:
             return self._refuse(frame)
-        quoted = quoted_tuple(frame)
+        quoted = quote.tuple_of(frame)
         wanted = inverse(quoted) if quoted is not None else None
         found = self._live(wanted) if wanted is not None else None
         # the error must go to where the quoted packet came from

@@ -110,12 +110,10 @@ class Ping:
         if socket is None:
             return
         if kind == wire.ECHO_REPLY:
-            seq = frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7]
+            seq = wire.sequence(frame)
             sent_ns = socket.sent.get(seq, net.clock.now)
             socket.replies.append(EchoReply(seq, frame.src, frame.ttl, net.clock.now - sent_ns))
         else:
-            socket.errors.append(
-                IcmpError(kind, code, info, frame.dst, frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7])
-            )
+            socket.errors.append(IcmpError(kind, code, info, frame.dst, wire.sequence(frame)))
         if socket.on_readable is not None:
             socket.on_readable()

@@ -145,7 +145,7 @@ class Tcp:
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "TCP_CSUM")
             return
-        segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
+        segment = parse_segment(frame.payload)
         segment.burst, segment.gso_size = frame.burst, frame.gso_size
         if frame.indev is not None and frame.indev.kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
@@ -219,8 +219,7 @@ class Tcp:
         if kind != wire_icmp.REDIRECT:
             socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         endpoint, now = socket.endpoint, net.clock.now
-        l4 = quoted.l4
-        seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")
+        seq = wire.sequence(quoted)
         segments: list[Segment] = []
         if is_frag_needed(kind, code):
             if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:

@@ -185,8 +185,7 @@ class Udp:
                 icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
                 drop(net, frame, "NO_SOCKET")
                 return
-        l4, buf = frame.l4, frame.buf
-        data = bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])
+        data = wire.payload(frame)
         if socket.inbox_bytes + len(data) > self.rcvbuf:
             drop(net, frame, "SOCKET_RCVBUFF")
             return

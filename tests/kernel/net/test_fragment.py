@@ -37,7 +37,7 @@ def test_any_order_makes_the_same_datagram_and_leaves_as_it_came(size: int, eigh
         whole = net.ipv4.ops.defragment(part)
     assert whole is not None
     assert IP(bytes(whole.buf[14:]))[UDP].len == size + 8
-    assert whole.frag_max_size == max(part.ip_length for part in frames(size, eighths * 8))
+    assert whole.frag_max_size == max(part.tot_len for part in frames(size, eighths * 8))
     assert [bytes(each.buf) for each in net.ipv4.ops.pieces(whole, 1500)] == [
         bytes(each.buf) for each in frames(size, eighths * 8)
     ]

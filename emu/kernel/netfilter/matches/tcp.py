@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, ports
-from emu.kernel.netfilter.matches.tcpmss import option_at
 from emu.wire.frame import IP_OFFSET, TCP, Frame
+from emu.wire.tcp import flags_of, option_at
 
 FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
 _SYN_MASK = 1 | 2 | 4 | 16
@@ -64,8 +64,8 @@ class Tcp(Match):
         mask, wanted, negated = self.flags
 
         def test(frame: Frame, state: HookState) -> bool:
-            at = frame.l4 + 13
-            return at < len(frame.buf) and (frame.buf[at] & mask == wanted) is not negated
+            flags = flags_of(frame)
+            return flags >= 0 and (flags & mask == wanted) is not negated
 
         return (*found, test)
 
