@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from emu.kernel.netfilter.table import Tables
     from emu.kube.api.loader import load
     from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
-    from emu.kube.flow.flow import Flow, Outcome
+    from emu.kube.flow.flow import Flow
+    from emu.kube.flow.outcome import Outcome
     from emu.lab import Lab
     from emu.scenario.run import Run, run
     from emu.scenario.script import Scenario
@@ -37,7 +38,7 @@ _WHERE = {
     "NodeConfig": "emu.kube.cluster",
     "load": "emu.kube.api.loader",
     "Flow": "emu.kube.flow.flow",
-    "Outcome": "emu.kube.flow.flow",
+    "Outcome": "emu.kube.flow.outcome",
     # the parts by themselves
     "Lab": "emu.lab",
     "Netns": "emu.kernel.net.netns",

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from emu.errors import InputError
+
 US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -21,6 +23,8 @@ SECOND = 1_000_000_000
 EPOCH_NS = 1_577_836_800 * SECOND
 # Timers of the kernel's wheel that are due this close together share a slot (4 ms and more), most likely
 SLOT_NS = MS
+# so many frames delivered while no timer may run are a circle (a stream of 100 MB over ten hops is 2 million)
+DRAIN_LIMIT = 10_000_000
 
 
 class Timer:
@@ -135,10 +139,11 @@ def _deliver(copies: list[tuple[Callable[[Any], None], Any]]) -> None:
 class Clock:
     """`now` in ns since the start. `enqueue` feeds the backlog, `call_at` the timers, `run*` turn the wheel."""
 
-    def __init__(self, seed: int = 0, hop_ns: int = US) -> None:
+    def __init__(self, seed: int = 0, hop_ns: int = US, drain_limit: int = DRAIN_LIMIT) -> None:
         self.now = 0
         self.seed = seed
         self.hop_ns = hop_ns
+        self.drain_limit = drain_limit
         self.backlog: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.enqueue = self.backlog.append
         self._timers: list[Timer] = []
@@ -177,13 +182,22 @@ class Clock:
             backlog.append((_deliver, copies[::-1]))
 
     def drain(self) -> None:
-        """Deliver the backlog until it is empty. Timers wait."""
+        """Deliver the backlog until it is empty. Timers wait. Raises InputError after `drain_limit` deliveries: what is
+        built sends frames round in a circle."""
         backlog, hop_ns = self.backlog, self.hop_ns
         pop = backlog.popleft
-        while backlog:
+        for _ in range(self.drain_limit):
+            if not backlog:
+                return
             receive, frame = pop()
             self.now += hop_ns
             receive(frame)
+        if backlog:
+            places = dict.fromkeys(repr(getattr(receive, "__self__", receive)) for receive, _frame in backlog)
+            raise InputError(
+                f"{self.drain_limit} deliveries and no end: frames go round by {', '.join(list(places)[:8])}",
+                expected="links without a circle",
+            )
 
     def run_until(self, end_ns: int) -> None:
         """Deliver everything due up to and including `end_ns`; then it is `end_ns` (or later, if work took longer)."""

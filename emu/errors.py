@@ -8,6 +8,17 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+import re
+
+SHOWN = 200  # characters of one word of the input that a message shows
+
+
+def _short(text: str, most: int = SHOWN) -> str:
+    """A text with its long words cut in the middle, and at most `most` characters in all."""
+    if len(text) <= SHOWN:
+        return text
+    cut = re.sub(rf"\S{{{SHOWN},}}", lambda word: f"{word[0][: SHOWN - 60]}...{word[0][-40:]}", text)
+    return cut if len(cut) <= most else f"{cut[: most - 60]}...{cut[-40:]}"
 
 
 class EmuError(Exception):
@@ -47,12 +58,12 @@ class InputError(EmuError):
         )
 
     def __str__(self) -> str:
-        place = self.file or ""
+        place = _short(self.file or "")
         if self.line is not None:
             place += f":{self.line}" if place else f"line {self.line}"
-        parts = [p for p in (place, self.path) if p]
-        text = ": ".join([*parts, self.what])
-        return f"{text} (expected {self.expected})" if self.expected else text
+        parts = [p for p in (place, _short(self.path or "")) if p]
+        text = ": ".join([*parts, _short(self.what, 2 * SHOWN)])
+        return f"{text} (expected {_short(self.expected, 4 * SHOWN)})" if self.expected else text
 
 
 class Undecided(EmuError):

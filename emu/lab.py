@@ -31,17 +31,8 @@ class Lab:
         if name in self.namespaces:
             raise InputError(f"there is a host {name!r} already")
         net = boot.namespace(self.clock, name, {key.replace("__", "."): value for key, value in sysctls.items()})
-        net.tracing = self.capture is not None
         if self.capture is not None:
-            capture = self.capture
-
-            def on_device(device: Device) -> None:
-                capture.attach(device, f"{name}/{device.name}")
-
-            for device in net.devices.values():
-                on_device(device)
-            net.on_device = on_device
-            capture.attach_drops(net, f"{name}/drop")
+            self.capture.attach_namespace(net, name)
         self.namespaces[name] = net
         return net
 

@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class Shelf(Generic[T], Mapping[str, T]):
-    """The parts of one kind, by name. The folder is imported at the first look."""
+    """The parts of one kind, by name. The folders, and folders in them, are imported at the first look."""
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
+    def __init__(self, kind: str, *packages: str) -> None:
         self.kind = kind
-        self._package = package
+        self._packages = packages
         self._parts: dict[str, T] = {}
 
     def add(self, *names: str) -> Callable[[T], T]:
@@ -37,11 +37,10 @@ class Shelf(Generic[T], Mapping[str, T]):
         return put
 
     def load(self) -> None:
-        """Import every module of the shelf's folder once."""
-        package, self._package = self._package, None
-        if package is not None:
-            for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-                importlib.import_module(f"{package}.{module.name}")
+        """Import every module of the shelf's folders once."""
+        packages, self._packages = self._packages, ()
+        for package in packages:
+            _import_all(package)
 
     def __getitem__(self, name: str) -> T:
         self.load()
@@ -65,3 +64,13 @@ class Shelf(Generic[T], Mapping[str, T]):
     def __len__(self) -> int:
         self.load()
         return len(self._parts)
+
+
+def _import_all(package: str) -> None:
+    """Import a package, its modules, and those of the packages in it."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        name = f"{package}.{module.name}"
+        if module.ispkg:
+            _import_all(name)
+        else:
+            importlib.import_module(name)

@@ -43,11 +43,17 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The end of a frame: the kernel's drop reason, the place (`node-1/cbr0`), and what decided."""
+    """The end of a frame: the kernel's drop reason, the namespace and its device ("": on none), and what decided."""
 
     reason: str
-    place: str
+    netns: str
+    device: str = ""
     by: Any = None
+
+    @property
+    def place(self) -> str:
+        """`node-1/cbr0`, for people."""
+        return f"{self.netns}/{self.device}" if self.device else self.netns
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PARTS = {title: BLOCK.findall(body) for title, body in re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S)}
 EXAMPLES = [title for title, blocks in PARTS.items() if any("# file: " in text for _, text in blocks)]
 UNWANTED = shutil.ignore_patterns("__pycache__")
-KINDS = {"A match", "A CNI plugin"}
+KINDS = {"A match", "A CNI plugin", "A step", "A view"}
 
 
 def copy(folder: Path) -> Path:

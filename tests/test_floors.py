@@ -12,13 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | version | registry | craft | kernel.sysctl | kube.api",
-    "kernel.link | kernel.netfilter",
+    "wire | clock | trail | errors | version | registry | modelled | craft | kernel.sysctl kernel.sysctl_table | kube.api",
+    "kernel.link | kernel.netfilter | kube.timing",
     "kernel.net",
-    "kernel.transport | kernel.tunnel",
-    "kernel.boot | kube.store",
-    "kube.cni | kube.proxy | kube.policy | kube.controllers | kube.scheduler | apps | capture",
-    "kube.cluster kube.plan kube.dns kube.front_ends kube.loops kube.timing kube.node kube.underlay kube.flow kube.networks | lab",
+    "kernel.transport",
+    "kernel.boot | kube.store | kube.agent | apps",
+    "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",
+    "kube.networks | lab",
+    "kube.node | kube.plan",
+    "kube.front_ends",
+    "kube.flow | kube.loops",
+    "kube.unmodelled",
+    "kube.cluster",
     "scenario",
     "report",
     "twin | testing",
@@ -28,7 +33,14 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.
 # Rooms that share a side of the bars are one apartment: its rooms know each other.
 FLAT_OF = {room: flat for rooms in FLOORS for flat in rooms.split("|") for room in flat.split()}
 # On the ground floor, who may look at which neighbour.
-NEIGHBOURS = {("craft", "wire"), *((room, "errors") for room in FLOOR_OF)}
+NEIGHBOURS = {("craft", "wire"), *((room, below) for room in FLOOR_OF for below in ("errors", "modelled"))}
+LARGEST = 6  # rooms that may all import each other
+# Who holds a whole cluster: builds it, or hands it to people. All others declare what they need of it.
+ASSEMBLY = "emu.kube.cluster"
+OPEN_TO_CLUSTER = {
+    "emu", "emu.scenario.build", "emu.scenario.run", "emu.scenario.record", "emu.cli.inputs", "emu.testing.plugin",
+    "emu.twin.cluster", "emu.twin.judge",
+}  # fmt: skip
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "emu").rglob("*.py"))
 
 
@@ -89,6 +101,44 @@ def test_the_readme_has_the_same_picture() -> None:
     assert "\n".join(f"{floor:2}  {rooms}" for floor, rooms in reversed([*enumerate(FLOORS)])) in text
 
 
+def test_every_room_is_there() -> None:
+    assert [room for room in FLOOR_OF if not is_module(f"emu.{room}")] == []
+
+
+def test_no_apartment_is_large() -> None:
+    assert [flat for flat in set(FLAT_OF.values()) if len(flat.split()) > LARGEST] == []
+
+
+def names_cluster(source: str) -> bool:
+    """Does a module name the assembly's `Cluster`, in an import or as an attribute of it?"""
+    return any(
+        (isinstance(node, ast.ImportFrom) and any(alias.name == "Cluster" for alias in node.names))
+        or (isinstance(node, ast.Attribute) and node.attr == "Cluster")
+        or (isinstance(node, ast.Name) and node.id == "Cluster")
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def test_no_module_outside_the_assembly_names_the_cluster() -> None:
+    """Inside kube none. Above, those that build a cluster, run one for people, or are one."""
+    naming = {module_of(path) for path in FILES if names_cluster((ROOT / path).read_text(encoding="utf-8"))}
+    assert naming - {ASSEMBLY} <= OPEN_TO_CLUSTER
+    assert {module for module in OPEN_TO_CLUSTER if module not in naming} <= {"emu"}, "these do not need to be open"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from emu.kube.cluster import Cluster", True),
+        ("if TYPE_CHECKING:\n    from emu.kube.cluster import Cluster", True),
+        ("def f(where: kube.Cluster): ...", True),
+        ("def f(where: 'Place') -> None:\n    'Of a Cluster.'", False),
+    ],
+)
+def test_the_rule_about_the_cluster_itself(source: str, found: bool) -> None:
+    assert names_cluster(source) is found
+
+
 def test_imports_only_from_below() -> None:
     assert len(FILES) > 10
     assert [line for path in FILES for line in trespasses(path, (ROOT / path).read_text())] == []
@@ -107,6 +157,10 @@ def test_imports_only_from_below() -> None:
         ("emu/kernel/link/veth.py", "from emu.kernel import net", False),
         ("emu/kube/proxy/iptables/compile.py", "from emu.kube.cni import bridge", False),
         ("emu/kube/cluster.py", "from emu.kube.node.kubelet import Kubelet", True),
+        ("emu/kube/node/kubelet.py", "from emu.kube.flow.flow import Flow", False),
+        ("emu/kube/node/kubelet.py", "if TYPE_CHECKING:\n    from emu.kube.cluster import Cluster", False),
+        ("emu/kube/flow/ends.py", "from emu.kube.node.node import Node", True),
+        ("emu/kube/dns/setup.py", "from emu.kube.underlay.underlay import EXTERNAL_HOST", False),
         ("emu/wire/frame.py", "from emu.clock import US", False),
         ("emu/craft.py", "from emu.wire.frame import Frame", True),
         ("emu/wire/frame.py", "from emu.errors import InputError", True),

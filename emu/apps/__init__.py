@@ -7,17 +7,27 @@ know pods, Services or captures.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from emu.clock import US
 from emu.errors import InputError
-from emu.kernel.net.netns import Netns
 from emu.registry import Shelf
 
-__all__ = ["APP_DELAY_NS", "App", "Running", "apps", "start"]
+__all__ = ["APP_DELAY_NS", "App", "Host", "Running", "apps", "start"]
 
 # what an app takes to wake up and act
 APP_DELAY_NS = 50 * US
+
+
+class Host(Protocol):
+    """The namespace that an app runs in: its clock (as `emu.clock`) and its sockets (as `emu.kernel.transport.sockets`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def clock(self) -> Any: ...
+    @property
+    def sockets(self) -> Any: ...
 
 
 class Running(Protocol):
@@ -32,13 +42,13 @@ class App(Protocol):
     Raises InputError for a protocol that it does not speak, SocketError EADDRINUSE for a port that is taken.
     """
 
-    def __call__(self, net: Netns, port: int, protocol: str, name: str) -> Running: ...
+    def __call__(self, net: Host, port: int, protocol: str, name: str) -> Running: ...
 
 
 apps: Shelf[App] = Shelf("app", "emu.apps")
 
 
-def start(app: str, net: Netns, port: int, protocol: str = "TCP", name: str = "") -> Running:
+def start(app: str, net: Host, port: int, protocol: str = "TCP", name: str = "") -> Running:
     """Start the app called `app`. Raises as `App`, and InputError with the nearest name for one that is not there."""
     return apps[app](net, port, protocol, name or net.name)
 

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from emu import craft
-from emu.apps import Running, apps, refuse_protocol
+from emu.apps import Host, Running, apps, refuse_protocol
 from emu.apps.serve import Connection, TcpServer, UdpServer
 from emu.clock import SECOND, Timer
 from emu.errors import InputError, SocketError
-from emu.kernel.net.netns import Netns
 from emu.kernel.transport.udp import UdpSocket
 from emu.wire.dns import PORT, UDP_SIZE, Answer, Message, Question, Record
 
@@ -28,7 +27,7 @@ Done = Callable[[Answer], None]
 class DnsServer:
     """The server: one of these a port. `authority` and `upstreams` may be set while it runs."""
 
-    def __init__(self, net: Netns, port: int, protocol: str, name: str) -> None:
+    def __init__(self, net: Host, port: int, protocol: str, name: str) -> None:
         self.net = net
         self.authority: Authority = lambda question: None
         self.upstreams: tuple[str, ...] = ()
@@ -159,7 +158,7 @@ def _relayed(heard: Message) -> Answer:
 
 
 class _Datagrams(UdpServer):
-    def __init__(self, net: Netns, port: int, server: DnsServer) -> None:
+    def __init__(self, net: Host, port: int, server: DnsServer) -> None:
         super().__init__(net, port, lambda data: None)
         self._dns = server
 
@@ -200,7 +199,7 @@ class _Stream:
 
 
 @apps.add("dns", "coredns")
-def dns(net: Netns, port: int, protocol: str, name: str) -> Running:
+def dns(net: Host, port: int, protocol: str, name: str) -> Running:
     """TCP and UDP."""
     if protocol not in ("TCP", "UDP"):
         raise refuse_protocol("dns", protocol, "TCP", "UDP")

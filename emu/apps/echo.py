@@ -5,9 +5,8 @@ Must not know who asks.
 
 from __future__ import annotations
 
-from emu.apps import Running, apps, refuse_protocol
+from emu.apps import Host, Running, apps, refuse_protocol
 from emu.apps.serve import Connection, TcpServer, UdpServer
-from emu.kernel.net.netns import Netns
 
 
 class Echo:
@@ -21,7 +20,7 @@ class Echo:
 
 
 @apps.add("echo")
-def echo(net: Netns, port: int, protocol: str, name: str) -> Running:
+def echo(net: Host, port: int, protocol: str, name: str) -> Running:
     """TCP and UDP."""
     if protocol == "TCP":
         return TcpServer(net, port, Echo)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from emu.apps import Host
 from emu.apps.http import Http
 from emu.apps.serve import Connection, TcpServer
 from emu.errors import SocketError
-from emu.kernel.net.netns import Netns
 
 Report = tuple[str, str, int]  # namespace and name of the Service, its local ready endpoints
 
@@ -48,7 +48,7 @@ class _Check(Http):
 class HealthCheck:
     """The servers of one node. `errors` has the errno names of ports that something else has."""
 
-    def __init__(self, net: Netns) -> None:
+    def __init__(self, net: Host) -> None:
         self._net = net
         self._servers: dict[int, Any] = {}
         self.reports: dict[int, Report] = {}

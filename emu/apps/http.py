@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from emu.apps import Running, apps, refuse_protocol
+from emu.apps import Host, Running, apps, refuse_protocol
 from emu.apps.serve import Connection, TcpServer
-from emu.kernel.net.netns import Netns
 
 MAX_HEAD = 65536
 _REQUEST = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/\d\.\d)?\r?\n")
@@ -60,7 +59,7 @@ class Http:
 
 
 @apps.add("http")
-def http(net: Netns, port: int, protocol: str, name: str) -> Running:
+def http(net: Host, port: int, protocol: str, name: str) -> Running:
     """TCP only."""
     if protocol != "TCP":
         raise refuse_protocol("http", protocol, "TCP")

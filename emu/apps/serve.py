@@ -10,9 +10,8 @@ import errno
 from collections.abc import Callable
 from typing import Protocol
 
-from emu.apps import APP_DELAY_NS
+from emu.apps import APP_DELAY_NS, Host
 from emu.errors import SocketError
-from emu.kernel.net.netns import Netns
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import UdpSocket
 
@@ -32,7 +31,7 @@ class _Wakes:
 
     __slots__ = ("_net", "_planned", "_work")
 
-    def __init__(self, net: Netns, work: Callable[[], None]) -> None:
+    def __init__(self, net: Host, work: Callable[[], None]) -> None:
         self._net, self._work, self._planned = net, work, False
 
     def __call__(self) -> None:
@@ -90,7 +89,7 @@ class Connection:
 class TcpServer:
     """Listens and starts a conversation for each connection. Raises SocketError EADDRINUSE."""
 
-    def __init__(self, net: Netns, port: int, converse: Callable[[], Conversation]) -> None:
+    def __init__(self, net: Host, port: int, converse: Callable[[], Conversation]) -> None:
         self._converse = converse
         self.connections: dict[Connection, None] = {}  # in the order of their coming
         self.socket = net.sockets.tcp()
@@ -121,7 +120,7 @@ class UdpServer:
     Raises SocketError EADDRINUSE.
     """
 
-    def __init__(self, net: Netns, port: int, answer: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, net: Host, port: int, answer: Callable[[bytes], bytes | None]) -> None:
         self._answer = answer
         self.socket: UdpSocket = net.sockets.udp()
         self.socket.bind(("0.0.0.0", port))

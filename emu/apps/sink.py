@@ -5,9 +5,8 @@ Must not know who talks to it.
 
 from __future__ import annotations
 
-from emu.apps import Running, apps, refuse_protocol
+from emu.apps import Host, Running, apps, refuse_protocol
 from emu.apps.serve import Connection, TcpServer, UdpServer
-from emu.kernel.net.netns import Netns
 
 
 class Sink:
@@ -21,7 +20,7 @@ class Sink:
 
 
 @apps.add("sink", "silent")
-def sink(net: Netns, port: int, protocol: str, name: str) -> Running:
+def sink(net: Host, port: int, protocol: str, name: str) -> Running:
     """TCP and UDP."""
     if protocol == "TCP":
         return TcpServer(net, port, Sink)

@@ -8,6 +8,7 @@ or reports.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -18,7 +19,7 @@ from emu import craft
 from emu.capture import pcap, pcapng
 from emu.capture.comment import Comments, flow_hop
 from emu.capture.interface import Interface, roles
-from emu.capture.summary import ACK, SYN, line, read
+from emu.capture.summary import line, read
 from emu.capture.tap import (
     DIRECTION,
     DROP,
@@ -38,6 +39,7 @@ from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.wire.addr import mac_text
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, TCP
+from emu.wire.tcp import ACK, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -145,23 +147,24 @@ class Capture:
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
-        self._named: dict[str, int] = {}
+        self._incarnations: Counter[tuple[str, str]] = Counter()
 
     # -- taps ------------------------------------------------------------------------------------
 
-    def attach(self, device: Device, name: str, description: str = "") -> Interface:
-        """Tap a device as `name`; the order of calls is the order of interfaces in files. Its namespace's frames carry
-        trails from now on. A second device of the same name (a pod that came back) is called `name#2`."""
-        interface = self._add(name, device, description)
+    def attach(self, device: Device, owner: str, description: str = "") -> Interface:
+        """Tap a device of `owner` (a namespace's display name); the order of calls is the order of interfaces in files.
+        Its namespace's frames carry trails from now on. A second device of the same name there (a pod that came back)
+        is another interface, the second incarnation."""
+        interface = self._add(owner, device.name, device, description)
         device.tap = self.log.tap(interface.number)
         if device.net is not None:
             device.net.tracing = True
         return interface
 
-    def attach_drops(self, net: Netns, name: str = "") -> Interface:
-        """Capture what a namespace drops, on the pseudo-interface `name` (`node-1/drop`)."""
-        interface = self._add(name or f"{net.name}/drop", None, "")
-        net.drop_tap = self.log.drop_tap(interface.number)
+    def attach_drops(self, net: Netns, owner: str = "") -> Interface:
+        """Capture what a namespace drops, on the pseudo-interface `OWNER/drop`."""
+        interface = self._add(owner or net.name, "drop", None, "")
+        net.drop_listeners.append(self.log.drop_tap(interface.number))
         net.tracing = True
         return interface
 
@@ -171,17 +174,13 @@ class Capture:
         owner = name or net.name
         words = descriptions or {}
 
-        def joined(device: Device) -> None:
-            self.attach(device, f"{owner}/{device.name}", words.get(device.name, ""))
+        net.on_device(lambda device: self.attach(device, owner, words.get(device.name, "")))
+        self.attach_drops(net, owner)
 
-        for each in net.devices.values():
-            joined(each)
-        self.attach_drops(net, f"{owner}/drop")
-        net.on_device = joined
-
-    def _add(self, name: str, device: Device | None, description: str) -> Interface:
-        times = self._named[name] = self._named.get(name, 0) + 1
-        interface = Interface(len(self.interfaces), name if times == 1 else f"{name}#{times}", device, description)
+    def _add(self, owner: str, device_name: str, device: Device | None, description: str) -> Interface:
+        self._incarnations[owner, device_name] += 1
+        incarnation = self._incarnations[owner, device_name]
+        interface = Interface(len(self.interfaces), owner, device_name, device, description, incarnation)
         self.interfaces.append(interface)
         return interface
 
@@ -317,11 +316,13 @@ class Capture:
         background: bool | None = None,
         since: int = 0,
         until: int | None = None,
+        force: bool = False,
     ) -> int:
         """Write a selection (as `frames`) as pcapng, with names and comments; gives the number of frames.
 
         Without a selection by flow or interface the file has every interface, else those with frames in it, and those
-        asked for; names go the same way. Raises InputError: no such interface, the file cannot be made.
+        asked for; names go the same way. `force` replaces a file that emu did not write. Raises InputError: no such
+        interface, the file cannot be made.
         """
         by_flow, by_name = _one_or_many(flow, flows), _one_or_many(interface, interfaces)
         chosen = self._select(by_flow, by_name, background, since, until)
@@ -329,7 +330,7 @@ class Capture:
         shown = self.interfaces if whole else self._with_frames(chosen, by_name)
         self._refresh(shown)
         names = self.names if whole else self._names_in(chosen)
-        with pcapng.create(path) as writer:
+        with pcapng.create(path, force=force) as writer:
             numbers = {
                 each.number: writer.interface(each.name, each.description, each.mac, each.addresses) for each in shown
             }
@@ -346,9 +347,10 @@ class Capture:
         background: bool | None = None,
         since: int = 0,
         until: int | None = None,
+        force: bool = False,
     ) -> list[Path]:
         """One classic .pcap for each interface with frames: `node-1.cbr0.pcap`. Comments, names and directions are
-        lost. Gives the paths. Raises InputError."""
+        lost. `force` replaces files that are there. Gives the paths. Raises InputError."""
         chosen = self._select(_one_or_many(flow, flows), None, background, since, until)
         entries, positions, codes = self.log.entries, self.log.positions, self.log.codes
         apart: dict[int, list[tuple[int, bytes]]] = {}
@@ -359,7 +361,7 @@ class Capture:
         paths = []
         for number in sorted(apart):
             path = Path(folder) / f"{self.interfaces[number].name.replace('/', '.')}.pcap"
-            with pcap.create(path) as writer:
+            with pcap.create(path, force=force) as writer:
                 writer.write_packets(apart[number])
             paths.append(path)
         return paths

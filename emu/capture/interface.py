@@ -5,6 +5,7 @@ Remembers what a device was (a bridge's port, its addresses) after it is gone. M
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,19 +14,28 @@ from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, mask
 
 
 class Interface:
-    """Interface `number`, called `name` (`node-1/cbr0`). `device` None: a pseudo-interface for dropped frames.
+    """Interface `number`: device `device_name` of the namespace `owner` (its display name). `device` None: a
+    pseudo-interface for dropped frames.
 
-    `owner` is the namespace's display name, `bridge` the name of the bridge that the device is (or was) a port of.
+    `incarnation` counts the devices of this name that this owner had, from 1: a pod that comes back has a second eth0.
+    `bridge` is the name of the bridge that the device is (or was) a port of.
     """
 
     __slots__ = (
-        "addresses", "bridge", "described", "device", "device_name", "kind", "mac", "name", "number", "owner",
+        "addresses", "bridge", "described", "device", "device_name", "incarnation", "kind", "mac", "number", "owner",
     )  # fmt: skip
 
-    def __init__(self, number: int, name: str, device: Device | None, description: str = "") -> None:
-        self.number, self.name, self.device = number, name, device
-        owner, slash, last = name.rpartition("/")
-        self.owner, self.device_name = (owner, last) if slash else (name, name)
+    def __init__(
+        self,
+        number: int,
+        owner: str,
+        device_name: str,
+        device: Device | None,
+        description: str = "",
+        incarnation: int = 1,
+    ) -> None:
+        self.number, self.owner, self.device_name, self.device = number, owner, device_name, device
+        self.incarnation = incarnation
         self.kind = "drop" if device is None else device.kind
         self.mac = None if device is None or device.mac == ZERO_MAC else device.mac
         self.described = description
@@ -46,6 +56,30 @@ class Interface:
         addresses = () if device.net is None else device.net.ipv4.addresses
         found = tuple((each.addr, mask(each.length)) for each in addresses if each.device is device)
         self.addresses = found or self.addresses
+
+    @property
+    def path(self) -> str:
+        """`node-1/cbr0`: all interfaces of this name, whichever incarnation."""
+        return f"{self.owner}/{self.device_name}"
+
+    @property
+    def name(self) -> str:
+        """As files show it: `node-1/cbr0`, and from the second incarnation on `default/web-0/eth0#2`."""
+        return self.path + self._ordinal
+
+    @property
+    def _ordinal(self) -> str:
+        return "" if self.incarnation == 1 else f"#{self.incarnation}"
+
+    @property
+    def short(self) -> str:
+        """For one line of text: a pod's or node's own name for its eth0 (`web-0`), else the device's (`cbr0`)."""
+        return (self.owner.rpartition("/")[2] if self.device_name == "eth0" else self.device_name) + self._ordinal
+
+    @property
+    def long(self) -> str:
+        """Where two have the same short name: `node-1.cbr0`."""
+        return f"{self.owner}.{self.device_name}{self._ordinal}"
 
     @property
     def description(self) -> str:
@@ -71,16 +105,8 @@ def roles(interfaces: Iterable[Interface]) -> dict[bytes, str]:
     for interface in sorted(interfaces, key=lambda each: each.kind != "bridge"):
         if interface.mac is not None:
             owners.setdefault(interface.mac, interface)
-    short = {mac: _short(interface) for mac, interface in owners.items()}
-    times: dict[str, int] = {}
-    for name in short.values():
-        times[name] = times.get(name, 0) + 1
+    times = Counter(interface.short for interface in owners.values())
     named = {
-        mac: name if times[name] == 1 else f"{owners[mac].owner}.{owners[mac].device_name}"
-        for mac, name in short.items()
+        mac: interface.short if times[interface.short] == 1 else interface.long for mac, interface in owners.items()
     }
     return {BROADCAST_MAC: "bcast", ZERO_MAC: "zero", **named}
-
-
-def _short(interface: Interface) -> str:
-    return interface.owner.rpartition("/")[2] if interface.device_name == "eth0" else interface.device_name

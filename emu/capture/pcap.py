@@ -1,6 +1,6 @@
 """The classic pcap writer, nanosecond form: one interface a file, for tools that read nothing else.
 
-Comments, names, directions and interface names are lost; whoever asks for it says so. Deterministic and
+Comments, names, directions and interface names are lost: the caller reports it. Deterministic and
 all-or-nothing like `pcapng`. Must not know frames, trails or interfaces.
 """
 
@@ -48,7 +48,10 @@ class Writer:
 
 
 @contextmanager
-def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS) -> Iterator[Writer]:
-    """A `Writer` on a file that appears, whole, when the block ends well; `-` is standard output. Raises InputError."""
-    with whole_file(path) as file:
+def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS, force: bool = False) -> Iterator[Writer]:
+    """A `Writer` on a file that appears, whole, when the block ends well; `-` is standard output.
+
+    The format does not name who wrote a file: without `force` only an empty one is replaced. Raises InputError.
+    """
+    with whole_file(path, lambda there: force) as file:
         yield Writer(file, epoch_ns=epoch_ns)

@@ -8,9 +8,11 @@ the same bytes. Format: draft-ietf-opsawg-pcapng. Must not know frames, trails o
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from struct import Struct, pack
+from pathlib import Path
+from struct import Struct, pack, unpack_from
 from typing import BinaryIO
 
 from emu.capture.atomic import whole_file
@@ -174,14 +176,39 @@ class Writer:
 
 
 @contextmanager
-def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS) -> Iterator[Writer]:
-    """A `Writer` on a file that appears, whole, when the block ends well; `-` is standard output. Raises InputError."""
-    with whole_file(path) as file:
+def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS, force: bool = False) -> Iterator[Writer]:
+    """A `Writer` on a file that appears, whole, when the block ends well; `-` is standard output.
+
+    Without `force` only a file that is empty or `is_own` is replaced. Raises InputError.
+    """
+    with whole_file(path, (lambda there: True) if force else is_own) as file:
         writer = Writer(file, epoch_ns=epoch_ns)
         yield writer
         writer.flush()
 
 
+def is_own(path: Path) -> bool:
+    """Whether a regular file is a pcapng whose section header names emu as the application that wrote it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    if len(head) < 24 or head[:4] != _SECTION or head[8:12] != _ORDER:
+        return False
+    end = min(int.from_bytes(head[4:8], "little") - 4, len(head))
+    at = 24
+    while at + 4 <= end:
+        code, size = unpack_from("<HH", head, at)
+        if code == _SHB_USERAPPL:
+            return _OWN.fullmatch(head[at + 4 : at + 4 + size]) is not None
+        at += 4 + (size + 3 & ~3)
+    return False
+
+
+_SECTION, _ORDER = pack("<I", 0x0A0D0D0A), pack("<I", 0x1A2B3C4D)
+_HEAD = 4096  # bytes in which a section header of ours ends
+_OWN = re.compile(rb"emu [\w.+-]+")
 _END = bytes(4)
 
 

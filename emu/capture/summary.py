@@ -11,21 +11,16 @@ from typing import Any, NamedTuple
 
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.frame import ETH_P_ARP, ETH_P_IP, ICMP, IP_DF, IP_MF, IP_OFFSET, TCP, UDP
+from emu.wire.icmp import ERROR_WORDS, ERRORS
 from emu.wire.proto import GRE, PROTOCOL_NAMES, WITH_PORTS
+from emu.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 
 Name = Callable[[int], str]
 Role = Callable[[bytes], str]
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 FLAG_LETTERS = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"), (ECE, "E"), (CWR, "C"))
 PROTOCOLS = {proto: PROTOCOL_NAMES[proto].upper() for proto in (ICMP, GRE, *WITH_PORTS)} | {4: "IPIP"}
-ICMP_WORDS = {
-    (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
-    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
-    (3, 10): "host prohibited", (3, 13): "administratively prohibited", (5, 0): "redirect", (5, 1): "redirect",
-    (11, 0): "time to live exceeded", (11, 1): "reassembly time exceeded", (12, 0): "parameter problem",
-}  # fmt: skip
-ICMP_ERRORS = frozenset((3, 4, 5, 11, 12))
+ICMP_WORDS = ERROR_WORDS | {(5, 0): "redirect", (5, 1): "redirect"}
 NEAR = 1 << 24  # so far may a sequence number be from the first one of its connection
 
 
@@ -112,7 +107,7 @@ def read_ip(packet: bytes, ethertype: int = ETH_P_IP) -> Summary:
                 "ident": word(head[4:6], "big"),
                 "seq": word(head[6:8], "big"),
             }
-            if head[0] in ICMP_ERRORS:
+            if head[0] in ERRORS:
                 fields["quote"] = head[8:]
     return Summary(
         "IPv4", ethertype, word(packet[12:16], "big"), word(packet[16:20], "big"), proto, packet[8], packet[1],

@@ -24,7 +24,7 @@ DIRECTION, PKT_TYPE_SHIFT, PKT_TYPE, INTERFACE_SHIFT, INTERFACE, FLOW_SHIFT = 3,
 SHAPE = (1 << FLOW_SHIFT) - 1
 
 Tap = Callable[[Frame, int], None]
-DropTap = Callable[[Frame, str, str], None]
+DropTap = Callable[[Frame, Any], None]
 
 
 class Log:
@@ -62,7 +62,7 @@ class Log:
         """The drop tap of a namespace: frames that died, on the pseudo-interface `interface`."""
         extend, code = self.entries.extend, interface << INTERFACE_SHIFT | DROP
 
-        def drop_tap(frame: Frame, reason: str, place: str) -> None:
+        def drop_tap(frame: Frame, _fact: Any) -> None:
             if frame.trail:
                 extend(frame.trail)
                 frame.trail.clear()

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from emu.capture.summary import Name, Summary, between, phrase
 from emu.capture.tap import DROP, OUT
-from emu.kernel.net.fib import MAIN_TABLE, TABLE_NAMES, Route
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.neighbour import Neighbour
 from emu.kernel.netfilter.conn import Conn
 from emu.kernel.netfilter.ruleset import BUILT_IN, Rule

@@ -6,14 +6,17 @@ NO_COLOR is rich's to honour. Must not know what is shown.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
+
+from emu.errors import InputError
 
 if TYPE_CHECKING:
     from emu.report import Report
@@ -30,29 +33,80 @@ class Form(StrEnum):
 
 
 def out(text: str, *, to_stderr: bool = False) -> None:
-    """Text for stdout, lines never wrapped; words of success and failure coloured on a terminal."""
-    stream = sys.stderr if to_stderr else sys.stdout
-    if not stream.isatty():
-        stream.write(f"{text}\n")
+    """Text for stdout, lines never wrapped; words of success and failure coloured on a terminal. Raises InputError where
+    standard output cannot be written."""
+    if to_stderr:
+        _to_stderr(text)
         return
-    coloured = Text(text)
-    coloured.highlight_regex(GOOD, "green")
-    coloured.highlight_regex(BAD, "bold red")
-    Console(file=stream, soft_wrap=True, highlight=False).print(coloured)
+    with _stdout():
+        if not sys.stdout.isatty():
+            sys.stdout.write(f"{text}\n")
+        else:
+            Console(file=sys.stdout, soft_wrap=True, highlight=False).print(_coloured(text))
+
+
+def flush() -> None:
+    """Write what waits for stdout. Raises InputError where that cannot be."""
+    with _stdout():
+        sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """A remark for stderr."""
-    sys.stderr.write(f"note: {text}\n")
+    _to_stderr(f"note: {text}", plain=True)
 
 
 def error(text: str) -> None:
     """What went wrong, in one line on stderr."""
     line = " ".join(text.split("\n"))
-    if sys.stderr.isatty():
-        Console(stderr=True, soft_wrap=True, highlight=False).print(Text.assemble(("error:", "bold red"), f" {line}"))
-    else:
-        sys.stderr.write(f"error: {line}\n")
+    with _stderr():
+        if sys.stderr.isatty():
+            shown = Text.assemble(("error:", "bold red"), f" {line}")
+            Console(stderr=True, soft_wrap=True, highlight=False).print(shown)
+        else:
+            sys.stderr.write(f"error: {line}\n")
+
+
+def lose(number: int) -> None:
+    """Send what is still written to a descriptor nowhere, so that the interpreter does not complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def _to_stderr(text: str, *, plain: bool = False) -> None:
+    with _stderr():
+        if plain or not sys.stderr.isatty():
+            sys.stderr.write(f"{text}\n")
+        else:
+            Console(stderr=True, soft_wrap=True, highlight=False).print(_coloured(text))
+
+
+def _coloured(text: str) -> Text:
+    coloured = Text(text)
+    coloured.highlight_regex(GOOD, "green")
+    coloured.highlight_regex(BAD, "bold red")
+    return coloured
+
+
+@contextmanager
+def _stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as wrong:
+        lose(1)
+        raise InputError(f"cannot be written: {wrong.strerror}", file="standard output") from None
+
+
+@contextmanager
+def _stderr() -> Iterator[None]:
+    """Where standard error cannot be written, the exit status is all that is left."""
+    try:
+        yield
+        sys.stderr.flush()
+    except OSError:
+        with suppress(OSError):
+            lose(2)
 
 
 def show(report: Report, form: Form = Form.text, *, to_stderr: bool = False) -> None:

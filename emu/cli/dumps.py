@@ -12,7 +12,7 @@ from emu.cli.console import Form, note, show
 from emu.errors import InputError
 
 if TYPE_CHECKING:
-    from emu.report.fate import Ask
+    from emu.report.replay import Probe
 
 CLIENT_PORT, SHOWN = 40000, 10
 
@@ -35,33 +35,36 @@ def trace_dump(
     detail: str = "detailed",
     form: Form = Form.text,
 ) -> int:
-    """Show what may become of the packet. Gives the exit status: 3 if some of it is undecided. Raises InputError."""
+    """Show every possible outcome of the packet. Gives the exit status: 3 if some of it is undecided. Raises InputError."""
+    from emu.kube.api.documents import read_text
     from emu.report.node import read_node
     from emu.report.packet import trace
 
     given = {"rules": rules, "ipset": ipset, "routes": routes, "addresses": addresses, "policy": policy}
     files = {name: str(path) for name, path in given.items() if path is not None}
-    texts = {name: _read(path) for name, path in given.items() if path is not None}
-    node = read_node(texts.pop("rules"), **texts, files=files, sysctls=_sysctls(sysctls or []))
-    ask = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)
-    traced = trace(node, ask, detail)  # type: ignore[arg-type]  # the option parser takes the three words only
+    texts = {name: read_text(path) for name, path in given.items() if path is not None}
+    settings = _sysctls(sysctls or [])
+    node = read_node(texts.pop("rules"), **texts, files=files, sysctls=settings)
+    probe = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)
+    traced = trace(node, probe, detail)  # type: ignore[arg-type]  # the option parser takes the three words only
     for text in node.assumed:
         note(f"assumed: {text}")
+    undecided = _note_sysctls(settings, probe.proto) or traced.undecided
     unknown = node.unknown
     for each in unknown[:SHOWN]:
         note(f"{rules}:{each.rule.line}: {each.why}; a packet that comes to this rule is undecided")
     if len(unknown) > SHOWN:
         note(f"{rules}: {len(unknown) - SHOWN} more rules ask what is not modelled")
     show(traced.report, form)
-    return 3 if traced.undecided else 0
+    return 3 if undecided else 0
 
 
 def packet(
     source: str, destination: str, *, device: str = "", state: str = "new", mark: str = "0", uid: int = 0, gid: int = 0
-) -> Ask:
+) -> Probe:
     """`ADDRESS[:PORT]` to `ADDRESS[:PORT][/tcp|udp|icmp]`. Raises InputError."""
     from emu.kernel.netfilter.matches import number
-    from emu.report.fate import Ask
+    from emu.report.replay import Probe
     from emu.wire.addr import ip4
     from emu.wire.frame import ICMP, TCP
     from emu.wire.proto import PROTOCOLS
@@ -74,7 +77,7 @@ def packet(
     if proto != ICMP and not colon:
         raise InputError(f"{destination!r} has no port", expected="ADDRESS:PORT/tcp")
     from_addr, _colon, from_port = source.partition(":")
-    return Ask(
+    return Probe(
         proto,
         ip4(from_addr),
         ip4(addr),
@@ -88,20 +91,29 @@ def packet(
     )
 
 
+def _note_sysctls(settings: dict[str, int | str], proto: int) -> bool:
+    """Note what is set and not modelled; whether what becomes of a packet of the protocol depends on it."""
+    from emu.kernel.sysctl import fate_of, report
+    from emu.wire.frame import TCP, UDP
+
+    kind = {TCP: "tcp", UDP: "udp"}.get(proto, "ping")
+    decides = False
+    for name, value in settings.items():
+        text, fate = report(name, value), fate_of(name)
+        if text:
+            note(text)
+            decides = decides or (fate is not None and fate.concerns(kind, ""))
+    return decides
+
+
 def _sysctls(words: list[str]) -> dict[str, int | str]:
+    from emu.wire.addr import decimal
+
     found: dict[str, int | str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             raise InputError(f"{word!r} is not a sysctl", expected="NAME=VALUE")
-        found[name] = int(value) if value.isdigit() else value
+        number = decimal(value)
+        found[name] = value if number is None else number
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(error.strerror or str(error), file=str(path)) from None
-    except UnicodeDecodeError:
-        raise InputError("not UTF-8 text", file=str(path)) from None

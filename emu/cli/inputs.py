@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emu.cli.console import note
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,13 +30,20 @@ def cluster_of(
     if len(files) == 1 and files[0].is_file():
         first = next(read(files[0]), None)
         if first is not None and is_scenario(first):
-            return run(load(files[0])).cluster
+            return _noted(run(load(files[0])).cluster)
     documents = list(chain.from_iterable(read(path) for path in files))
     for document in documents:
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
     loaded = load_documents(documents, namespace=namespace)
-    return Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects)
+    return _noted(Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects))
+
+
+def _noted(cluster: Cluster) -> Cluster:
+    """The cluster, its warnings noted."""
+    for text in cluster.warnings:
+        note(text)
+    return cluster
 
 
 def qualified(text: str, namespace: str) -> str:

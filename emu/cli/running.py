@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emu.cli.console import Form, dump, note, out, progress
+from emu.cli.outputs import check_writable, is_stdout
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def run_files(
     split: Literal["flow", "interface"] | str = "flow",
     form: Form = Form.text,
     write: str = "",
+    force: bool = False,
     walks: bool = False,
     views: Sequence[str] = (),
 ) -> int:
@@ -63,10 +65,12 @@ def run_files(
     for name in views:  # an unknown one is reported before anything runs
         run_views[name]
     scenarios = _read(files, write)
+    check_writable(write, force=force)
+    to_stderr = is_stdout(write)
     status, data = 0, []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
-        run = _run(scenario, title, folder, split, write)
+        run = _run(scenario, title, folder, split, write, force)
         result = Result(
             run,
             run_views["table"](run),
@@ -77,12 +81,12 @@ def run_files(
             note(f"{scenario.name}: {text}")
         if form is Form.text:
             for part in result.text():
-                out(part, to_stderr=write == "-")
+                out(part, to_stderr=to_stderr)
         else:
             data.append(result.data())
         status = max(status, run.exit_status)
     if form is not Form.text:
-        out(dump(data[0] if len(data) == 1 else data, form), to_stderr=write == "-")
+        out(dump(data[0] if len(data) == 1 else data, form), to_stderr=to_stderr)
     return status
 
 
@@ -100,7 +104,7 @@ def _read(files: Sequence[Path], write: str) -> list[Scenario]:
     return scenarios
 
 
-def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str) -> Run:
+def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, force: bool) -> Run:
     from emu.scenario.run import run
 
     with progress(title) as tell:
@@ -109,7 +113,8 @@ def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str) -
             None if write else folder,
             split="interface" if split == "interface" else "flow",
             progress=tell,
+            force=force,
         )
         if write and done.cluster.capture is not None:
-            done.cluster.capture.write(write)
+            done.cluster.capture.write(write, force=force)
     return done

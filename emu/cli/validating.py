@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from emu.report import Report, columns
 if TYPE_CHECKING:
     from emu.kube.api.loader import Loaded
 
+PLACED = re.compile(r".+?:\d+: ")
 RULES_SUFFIXES = (".rules", ".iptables", ".v4")
 
 
@@ -31,12 +33,9 @@ def validate_files(files: Sequence[Path]) -> tuple[Report, list[str]]:
 
 def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
     from emu.kernel.netfilter.dump import parse_dump, unknown
+    from emu.kube.api.documents import read_text
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(getattr(error, "strerror", None) or "not UTF-8 text", file=str(path)) from None
-    ruleset = parse_dump(text, str(path))
+    ruleset = parse_dump(read_text(path), str(path))
     count = {"tables": len(ruleset.tables), "rules": sum(1 for _ in ruleset.rules())}
     odd = [f"{path}:{each.rule.line}: {each.why}: what comes to this rule is undecided" for each in unknown(ruleset)]
     return {"kind": "iptables-save", "objects": count, "ignored": []}, odd
@@ -45,7 +44,7 @@ def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
 def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     from emu.kube.api.loader import load_documents, read
     from emu.scenario.build import build
-    from emu.scenario.lint import warnings
+    from emu.scenario.lint import warnings, without_endpoints
     from emu.scenario.run import check_endpoints
     from emu.scenario.script import is_scenario, load
 
@@ -59,8 +58,9 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     cluster = build(scenario)
     check_endpoints(scenario, cluster)
     count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}
-    told = warnings(scenario.loaded) + [f"{path}: {text}" for text in cluster.warnings]
-    return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, told
+    odd = [text if PLACED.match(text) else f"{path}: {text}" for text in cluster.warnings]
+    odd = without_endpoints(scenario.loaded) + odd
+    return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, odd
 
 
 def _count(loaded: Loaded) -> dict[str, int]:

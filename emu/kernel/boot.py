@@ -25,7 +25,7 @@ from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
 from emu.kernel.netfilter.nat import Nat
 from emu.kernel.transport.sockets import Sockets
 from emu.wire import icmp as wire_icmp
-from emu.wire.addr import ip4, ip4_kind
+from emu.wire.addr import decimal, ip4, ip4_kind
 from emu.wire.addr import mac as to_mac
 from emu.wire.frame import AF_INET, ETH_P_ARP, ETH_P_IP, Frame
 
@@ -75,7 +75,7 @@ def netfilter(net: Netns) -> None:
     net.ipv4.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.ipv4.reassembly.hook)
     net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.ipv4.hooks)
     net.conntrack.enable()
-    net.nat = Nat(net.ipv4.hooks, net.ipv4.tables)
+    net.nat = Nat(net.ipv4.hooks, net.ipv4.tables, net.nat_listeners)
     net.nat.enable()
 
 
@@ -113,9 +113,10 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
     """`ip addr add CIDR dev DEVICE`, with the routes that come along. Raises InputError."""
     link = net.device(device) if isinstance(device, str) else device
     host, slash, length = cidr.partition("/")
-    if slash and not (length.isdigit() and int(length) <= 32):
+    width = decimal(length) if slash else 32
+    if width is None or width > 32:
         raise InputError(f"{cidr!r} is not an address with a prefix length", expected="such as 10.244.1.1/24")
-    return net.ipv4.add_address(link, ip4(host), int(length) if slash else 32)
+    return net.ipv4.add_address(link, ip4(host), width)
 
 
 def route(net: Netns, text: str) -> Route:

@@ -23,23 +23,31 @@ from emu.kernel.net.netns import Netns
 from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
+from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.resolver import BOTH
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
-from emu.kube.flow import flow, lookup
+from emu.kube.flow import lookup
+from emu.kube.flow import packet as packets
+from emu.kube.flow import ping as pings
+from emu.kube.flow import tcp as streams
+from emu.kube.flow import udp as datagrams
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
-from emu.kube.flow.names import names
+from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
 from emu.kube.store import Store
-from emu.kube.underlay.underlay import EXTERNAL_HOST, Underlay
+from emu.kube.underlay.underlay import EXTERNAL_HOST, underlays
+from emu.kube.unmodelled import Unmodelled
+from emu.trail import Delivered, Dropped, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
+from emu.wire.frame import ETH_P_IP, Frame
 
 EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
 O = TypeVar("O", bound=Object)
@@ -62,11 +70,15 @@ class Cluster:
     ) -> None:
         if config is None or isinstance(config, int):
             config = ClusterConfig.of(config or 2)
-        objects = list(objects)
+        objects = objects if isinstance(objects, Objects) else list(objects)
         self.config, self.seed = config, seed
         self.clock = Clock(seed)
         self.store = Store(seed)
         self.capture: Capture | None = Capture(self.clock) if capture else None
+        self.addresses = AddressBook()
+        self.store.follow(self.addresses.follow)
+        if self.capture is not None:
+            self.capture.names = self.addresses.names
         self.pod_subnet = Prefix.parse(config.pod_subnet, strict=True)
         self.service_subnet = Prefix.parse(config.service_subnet, strict=True)
         self.pods: dict[str, Sandbox] = {}
@@ -74,35 +86,39 @@ class Cluster:
         self.namespaces: dict[str, Netns] = {}
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
+        self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
+        self.unmodelled.given(config, objects)
         self.under_way: set[Any] = set()  # what has yet to happen: the cluster has settled when it is empty
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
-        self.underlay = Underlay(self.clock, config.underlay, len(nodes), {})
+        self.underlay = underlays[config.underlay](self.clock, len(nodes), {})
         check_subnets(self.pod_subnet, self.service_subnet, self.underlay.subnets(len(nodes)))
         for name, net in self.underlay.namespaces.items():
-            self.adopt(name, net)
+            self.adopt(name, net, OUTSIDE if net is self.underlay.external else UNDERLAY)
         for node in nodes:
             self._boot_node(node)
-        self.underlay.introduce(list(self.nodes.values()))
         self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, EXTERNAL_HOST)
         self.dns.start(self.underlay.external)
         for app, port, protocol in self.dns.beside_resolver(EXTERNAL_APPS):
             apps[app](self.underlay.external, port, protocol, "external")
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
+        self.unmodelled.network(self.kubelets[0].network.config, config.network)
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
         self.loops = Loops(self)
         self.loops.start()
-        if self.capture is not None:
-            self.capture.names.update(self.names())
+        self.addresses.update()
         gc.freeze()
 
     # -- assembly -------------------------------------------------------------------------------
 
     def _network(self, node: Node) -> Network:
         assert node.pod_cidr is not None
-        return load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+        network = load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+        for prefix in network.routes:
+            self.underlay.route(prefix, node.ip)
+        return network
 
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)
@@ -113,47 +129,41 @@ class Cluster:
             self.clock, obj.metadata.name, index, ip, Prefix.parse(obj.spec.pod_cidr), self.config.sysctls or {}
         )
         self.nodes[node.name] = node
-        self.adopt(node.name, node.net)
-        self.underlay.connect(node)
+        self.adopt(node.name, node.net, NODE)
+        self.underlay.connect(node.net, index)
 
-    def adopt(self, name: str, net: Netns) -> None:
-        """A namespace joins the cluster: its devices, now and later, are captured; drops and arrivals are noted."""
+    def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
+        """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
+        flow/names.py); drops, arrivals and NAT are reported to flows."""
         self.namespaces[name] = net
-        net.tracing = self.capture is not None
-        capture = self.capture
+        self.unmodelled.watch(name, net)
+        self.addresses.watch(net, name, rank)
+        if self.capture is not None:
+            self.capture.attach_namespace(net, name)
+        net.drop_listeners.append(self._dropped)
+        net.delivery_listeners.append(self._delivered)
+        net.nat_listeners.append(self._translated)
 
-        def on_device(device: Device) -> None:
-            if capture is not None:
-                capture.attach(device, f"{name}/{device.name}")
+    def _dropped(self, frame: Frame, fact: Dropped) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None and frame.ethertype == ETH_P_IP:
+            found.lost(fact)
 
-        for device in net.devices.values():
-            on_device(device)
-        net.on_device = on_device
-        if capture is not None:
-            capture.attach_drops(net, f"{name}/drop")
-        show = net.drop_tap
+    def _delivered(self, frame: Frame, fact: Delivered) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None:
+            found.arrived(frame, fact.netns)
 
-        def dropped(frame: Any, reason: str, place: str) -> None:
-            if show is not None:
-                trail = frame.trail
-                by = trail[-1].by if trail else None
-                show(frame, reason, place)
-            else:
-                by = None
-            found = self.flows.get(frame.flow)
-            if found is not None and frame.ethertype == 0x0800:
-                found.losses.append(flow.Loss(reason, place, by))
-
-        def delivered(frame: Any, _fact: Any) -> None:
-            found = self.flows.get(frame.flow)
-            if found is not None:
-                found.arrived(frame, net)
-
-        net.drop_tap, net.on_delivered = dropped, delivered
+    def _translated(self, frame: Frame, fact: Natted) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None:
+            found.translated(fact)
 
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""
         self.namespaces.pop(name, None)
+        self.unmodelled.forget(name)
+        self.addresses.forget(name, POD)
 
     def started(self, app: Any) -> None:
         """An app of a pod runs: if it is a DNS server, it answers for the cluster."""
@@ -171,6 +181,7 @@ class Cluster:
         if isinstance(obj, core.Node) and obj.name not in self.nodes:
             raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
         stored = self.store.apply(obj)
+        self.unmodelled.applied(obj)
         self._follow(settle)
         return stored
 
@@ -211,8 +222,7 @@ class Cluster:
             return
         self.act()
         self.clock.drain()
-        if self.capture is not None:
-            self.capture.names.update(self.names())
+        self.addresses.update()
 
     def settle(self) -> None:
         """Let time pass until everybody has followed: slices and rules are up to date, deleted pods are gone."""
@@ -220,12 +230,11 @@ class Cluster:
         self.clock.drain()
         if self.under_way:
             self.clock.run(until=lambda: not self.under_way)
-        if self.capture is not None:
-            self.capture.names.update(self.names())
+        self.addresses.update()
 
     def names(self) -> dict[int, list[str]]:
         """Every address that has a name: pods, nodes, Services, the outside."""
-        return names(self)
+        return self.addresses.current()
 
     # -- finding --------------------------------------------------------------------------------
 
@@ -279,7 +288,7 @@ class Cluster:
         Without `close` the connection stays open, for `more`."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
         if lookup.resolve(made, self.dns):
-            flow.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
+            streams.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
         return self._done(made)
 
     def more(
@@ -291,7 +300,7 @@ class Cluster:
         made = Flow(self, len(self.flows) + 1, "tcp", name or before.name, before.source, before.target, before.client)
         made.started_ns = self.clock.now
         self.flows[made.number] = made
-        flow.more(made, before, send, timeout_ns=int(timeout_s * SECOND), close=close)
+        streams.more(made, before, send, timeout_ns=int(timeout_s * SECOND), close=close)
         return self._done(made)
 
     def udp(
@@ -309,7 +318,7 @@ class Cluster:
         """One datagram and its answer; `reply` False expects none."""
         made = self._ported(self._flow("udp", source, to, "UDP", name))
         if lookup.resolve(made, self.dns):
-            flow.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
+            datagrams.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
         return self._done(made)
 
     def ping(
@@ -329,7 +338,7 @@ class Cluster:
         made = self._flow("ping", source, where, "ICMP", name)
         timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
         if lookup.resolve(made, self.dns):
-            flow.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
+            pings.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
         return self._done(made)
 
     def send(
@@ -341,7 +350,7 @@ class Cluster:
         dst = None if isinstance(packet, bytes) else craft.destination(packet)
         where = Target(ip4(dst) if dst else 0, 0, dst or "the link")
         made = self._flow("send", source, where, "", name)
-        flow.packet(made, packet, device, int(timeout_s * SECOND))
+        packets.packet(made, packet, device, int(timeout_s * SECOND))
         return self._done(made)
 
     def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
@@ -352,6 +361,7 @@ class Cluster:
 
     def _done(self, made: Flow) -> Flow:
         made.ended_ns = self.clock.now
+        self.unmodelled.judge(made)
         return made
 
     def wait(self, seconds: float) -> None:

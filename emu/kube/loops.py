@@ -1,20 +1,20 @@
 """The control loops in virtual time: who hears of a change when, and what has not settled yet.
 
 Workload controllers, scheduler and kubelets act at once; EndpointSlices follow `watch_ns` (and the batch period, for
-changes of pods) later, kube-proxies `watch_ns` after the slices and no more often than their minimum sync period.
-Deleted pods stay for their grace period. Must not know flows.
+changes of pods) later; node agents, such as kube-proxy, run by themselves (`agents.py`). Deleted pods stay for their
+grace period. Must not know flows, or what an agent does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from emu.apps.healthcheck import HealthCheck
 from emu.clock import EPOCH_NS, SECOND, Clock, Timer
 from emu.errors import InputError
+from emu.kube.agent import Settings
+from emu.kube.agents import Agents, News
 from emu.kube.api import core
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Object
@@ -24,17 +24,14 @@ from emu.kube.front_ends import front_ends
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node
 from emu.kube.plan import ClusterConfig
-from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.proxier import Proxier
-from emu.kube.proxy.services import Snapshot
 from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import Underlay
-from emu.wire.addr import Prefix, ip4_text
+from emu.wire.addr import Prefix
 
 ROUNDS = 200  # more passes than any chain of owners needs
 OF_SLICES = frozenset(("Pod", "Service", "Node", "Endpoints", "EndpointSlice"))
-OF_PROXIES = frozenset(("Service", "Node", "EndpointSlice"))
+OF_FRONT_ENDS = (core.Service, core.Node, EndpointSlice)
 
 
 class Parts(Protocol):
@@ -65,25 +62,23 @@ class Parts(Protocol):
 class Loops:
     """`start` brings everything up at once; afterwards `act` follows each change, and time does the rest.
 
-    `under_way` holds whatever has yet to happen: the cluster has settled when it is empty. `proxiers` by node name.
+    `under_way` holds whatever has yet to happen: the cluster has settled when it is empty.
     """
 
     def __init__(self, parts: Parts) -> None:
-        proxy = parts.config.proxy
-        if not 0 <= proxy.min_sync_period_ns <= proxy.sync_period_ns or not proxy.sync_period_ns:
-            raise InputError(
-                "kube-proxy's periods do not fit",
-                path="cluster.kubeProxy.iptables.syncPeriod",
-                expected="a syncPeriod above 0 and not below minSyncPeriod",
-            )
         self.parts, self.timing = parts, parts.config.timing
         self.store, self.clock = parts.store, parts.clock
         self.kubelets = {each.node.name: each for each in parts.kubelets}
         self.under_way = parts.under_way
-        self.proxiers: dict[str, Proxier] = {}
-        self.health: dict[str, HealthCheck] = {}
-        self._snapshot: Snapshot | None = None
-        self._view: tuple[list[core.Service], list[EndpointSlice]] | None = None
+        networks = (kubelet.network for kubelet in parts.kubelets)
+        self.agents = Agents(
+            ["kube-proxy", *(name for network in networks for name in network.agents)],
+            Settings(parts.pod_subnet, (parts.config.proxy,)),
+            self.clock,
+            self.store,
+            parts.nodes.values(),
+            self.under_way,
+        )
         self._timers: dict[str, Timer] = {}
         self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
         self.scheduler = Scheduler(self.store)
@@ -96,17 +91,13 @@ class Loops:
     def start(self) -> None:
         """Everything at once, in no time; then the watches begin. Raises InputError."""
         self.act(slices=True)
-        for node in self.parts.nodes.values():
-            health = self.health[node.name] = HealthCheck(node.net)
-            self.proxiers[node.name] = Proxier(
-                node.net, self.latest, _Configuration(self.parts, node), self.under_way, health.serve
-            )
-        self._look()
-        for proxier in self.proxiers.values():
-            proxier.start()
+        self._advertise()
+        outside = News(self.clock, self.timing.watch_ns, self.under_way, self._advertise)
+        for kind in OF_FRONT_ENDS:
+            self.store.watch(kind, outside.changed)
+        self.agents.start(self.timing.watch_ns)
         self.clock.drain()
         self.store.watch("*", self._changed)
-        self._tick_later()
 
     def act(self, *, slices: bool = False) -> None:
         """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes. Each looks only at what
@@ -148,8 +139,6 @@ class Loops:
 
     def _changed(self, event: str, obj: Object, old: Object | None) -> None:
         kind, watch_ns = obj.kind, self.timing.watch_ns
-        if kind in OF_PROXIES:  # first: a proxy hears of a Service before it can hear of its slices
-            self._soon("proxies", watch_ns)
         if kind in OF_SLICES:
             batch_ns = self.timing.endpoint_updates_batch_ns if kind == "Pod" else 0
             self._soon("slices", watch_ns + batch_ns)
@@ -161,7 +150,7 @@ class Loops:
             if planned.due_ns <= due_ns:
                 return
             planned.cancel()
-        self._timers[who] = self.clock.call_at(due_ns, self._slices if who == "slices" else self._proxies)
+        self._timers[who] = self.clock.call_at(due_ns, self._slices)
         self.under_way.add(who)
 
     def _done(self, who: str) -> None:
@@ -172,31 +161,10 @@ class Loops:
         self._done("slices")
         self.controllers.reconcile_slices()
 
-    def _proxies(self) -> None:
-        self._done("proxies")
-        self._look()
-        for proxier in self.proxiers.values():
-            proxier.heard()
-
-    def _look(self) -> None:
-        """Take what is in the store as known to every proxy, and to whoever routes from outside."""
-        services, slices = self._view = self.store.list(core.Service), self.store.list(EndpointSlice)
-        self.parts.underlay.announce(front_ends(services, slices, self.parts.nodes))
-
-    def latest(self) -> Snapshot:
-        """What the proxies know; made when the first of them asks."""
-        if self._view is not None:
-            self._snapshot, self._view = Snapshot.of(*self._view, after=self._snapshot), None
-        assert self._snapshot is not None
-        return self._snapshot
-
-    def _tick_later(self) -> None:
-        self.clock.call_later(self.parts.config.proxy.sync_period_ns, self._tick, background=True)
-
-    def _tick(self) -> None:
-        for proxier in self.proxiers.values():
-            proxier.tick()
-        self._tick_later()
+    def _advertise(self) -> None:
+        """The routers outside learn which node each address of a Service is reached by."""
+        services, slices = self.store.list(core.Service), self.store.list(EndpointSlice)
+        self.parts.underlay.advertise(front_ends(services, slices, self.parts.nodes))
 
     # -- deletion -------------------------------------------------------------------------------
 
@@ -220,29 +188,4 @@ class Loops:
         stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
         return change(
             obj, metadata=change(obj.metadata, deletion_timestamp=stamp, deletion_grace_period_seconds=grace_s)
-        )
-
-
-class _Configuration:
-    """A node's proxy configuration, as it is when asked for: its addresses and its zone may change."""
-
-    def __init__(self, parts: Parts, node: Node) -> None:
-        self.store, self.node = parts.store, node
-        base = parts.config.proxy
-        self.base = replace(
-            base,
-            node_name=node.name,
-            node_ip=ip4_text(node.ip),
-            pod_cidr=str(node.pod_cidr or ""),
-            cluster_cidr=base.cluster_cidr or str(parts.pod_subnet),
-            tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
-        )
-
-    def __call__(self) -> ProxyConfig:
-        obj = self.store.get(core.Node, "", self.node.name)
-        addresses = self.node.net.ipv4.addresses if self.base.node_port_addresses else ()
-        return replace(
-            self.base,
-            zone=obj.zone if obj is not None else "",
-            node_addresses=tuple(ip4_text(each.addr) for each in addresses),
         )

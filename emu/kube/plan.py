@@ -17,6 +17,7 @@ from emu.kube.api.meta import replace as change
 from emu.kube.dns.zone import DnsConfig
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
+from emu.modelled import Finding
 from emu.wire.addr import Prefix
 
 ZONE = "topology.kubernetes.io/zone"
@@ -35,7 +36,8 @@ class NodeConfig:
 class ClusterConfig:
     """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
 
-    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node.
+    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node. `findings` are what
+    was asked for beside it and is not modelled.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
@@ -48,6 +50,7 @@ class ClusterConfig:
     hairpin: bool = False
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
+    findings: tuple[Finding, ...] = ()
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:

@@ -51,6 +51,10 @@ class Index(Generic[O]):
         """Their keys, in the same order."""
         return sorted(self._members.get(word, ()), key=self._order.__getitem__)
 
+    def members(self, word: Hashable) -> Iterable[Key]:
+        """Their keys, in any order."""
+        return self._members.get(word, ())
+
     def count(self, word: Hashable) -> int:
         return len(self._members.get(word, ()))
 
@@ -90,6 +94,7 @@ class Store:
         self._order: dict[Key, int] = {}
         self._added = 0
         self._indexes: dict[str, dict[Callable[[Any], Iterable[Hashable]], Index[Any]]] = {}
+        self._index_of: dict[tuple[type[Object] | str, Callable[[Any], Iterable[Hashable]]], Index[Any]] = {}
         self._followers: list[Follower] = []
         self._watchers: dict[str, list[Watcher]] = {}
         self._births: Counter[Key] = Counter()
@@ -211,14 +216,16 @@ class Store:
     def index(self, kind: type[Object] | str, words_of: Callable[[Any], Iterable[Hashable]]) -> Index[Any]:
         """The objects of a kind by what `words_of` finds in each; made at the first call, then kept up to date.
         `words_of` depends on the object alone, and gives equal words in equal order for equal objects."""
-        word = _word(kind)
-        indexes = self._indexes.setdefault(word, {})
-        found = indexes.get(words_of)
+        found = self._index_of.get((kind, words_of))
         if found is None:
-            objects = self._objects.setdefault(word, {})
-            found = indexes[words_of] = Index(words_of, objects, self._order)
-            for key, obj in objects.items():
-                found.note(key, None, obj)
+            word = _word(kind)
+            indexes = self._indexes.setdefault(word, {})
+            if words_of not in indexes:
+                objects = self._objects.setdefault(word, {})
+                indexes[words_of] = Index(words_of, objects, self._order)
+                for key, obj in objects.items():
+                    indexes[words_of].note(key, None, obj)
+            found = self._index_of[kind, words_of] = indexes[words_of]
         return found
 
     def in_order(self, keys: Iterable[Key]) -> Keys:

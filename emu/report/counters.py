@@ -1,6 +1,7 @@
 """A namespace's rules with what they counted, laid out as `iptables -vnL` lays them out, table by table.
 
-Matches other than addresses, interfaces and protocol are told in iptables-save's words. Must not know who made them.
+Matches other than addresses, interfaces and protocol are spelled as iptables-save spells them. Must not know where rules
+come from.
 """
 
 from __future__ import annotations

@@ -5,17 +5,29 @@ Nodes that share a rule are one: it is hit if it was hit anywhere. Must not know
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from emu.kernel.net.fib import LOCAL_TABLE, Route
+from emu.capture.capture import Capture
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.targets.nat import Dnat, spell_range
-from emu.kube.cluster import Cluster
+from emu.kube.node.node import Node
 from emu.report import Report, run_views
 from emu.scenario.record import Run
 from emu.trail import Dropped
+
+
+class Observed(Protocol):
+    """A cluster whose nodes are looked over; what its capture holds shows which routes were taken."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]: ...
+    @property
+    def capture(self) -> Capture | None: ...
+
 
 KINDS = ("rules", "routes", "endpoints")
 
@@ -38,7 +50,7 @@ def of_run(run: Run) -> Report:
     return coverage(run.cluster)
 
 
-def coverage(cluster: Cluster) -> Report:
+def coverage(cluster: Observed) -> Report:
     """Of the cluster's nodes: how much was used, then what never was. Routes are known used from the captures."""
     nets = [node.net for node in cluster.nodes.values()]
     taken = _taken(cluster)
@@ -89,7 +101,7 @@ def _add(items: Items, key: tuple[str, ...], what: str, where: str, count: int) 
     item.count += count
 
 
-def _taken(cluster: Cluster) -> dict[Route, int]:
+def _taken(cluster: Observed) -> dict[Route, int]:
     """How many captured packets took each route, or died by it."""
     taken: dict[Route, int] = {}
     for frame in cluster.capture.frames() if cluster.capture is not None else ():

@@ -1,62 +1,48 @@
-"""One real node from what its own commands say: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
+"""One real node from the output of its own commands: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
 
-A namespace is built anew for each packet that is tried, so that no try sees another's connections. What the texts leave
-open is assumed, and said (`assumed`). Must not know packets or what becomes of them.
+A namespace is built anew for each packet that is sent, so that none meets the connections of another. What the texts leave
+open is assumed, and listed (`assumed`). Must not know packets or their outcomes.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.link.device import Device
-from emu.kernel.net.fib import KINDS, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, Route
-from emu.kernel.net.fib_rules import ANY, IpRule
-from emu.kernel.net.neighbour import REACHABLE
+from emu.kernel.net.fib import KINDS, Route
+from emu.kernel.net.fib_rules import ANY, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
 from emu.kernel.netfilter.ipset import IpSets, parse_ipset
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.ruleset import RuleSet
-from emu.wire.addr import Prefix, ip4, mac
-from emu.wire.frame import Frame
+from emu.report.edge import Edge, Sent, answer_arp
+from emu.report.ip_json import HIGHEST, Item, read
+from emu.wire.addr import Prefix, ip4, ip4_text, mac
 
-GATEWAY_MAC = b"\x02\xee\0\0\0\x01"  # whoever is at the far end of a link
-SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where nothing says the node's address
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
+WITHOUT_DEVICE = ("blackhole", "unreachable", "prohibit", "throw")
+MAX_MTU = 0x7FFFFFFF
+SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where no text states the node's address
 UPLINK = "eth0"
-Sent = list[tuple[Device, Frame]]
-
-
-class Edge(Device):
-    """An interface of the node whose far end is not modelled: what leaves by it is kept in `sent`."""
-
-    __slots__ = ("sent",)
-
-    def __init__(self, clock: Clock, name: str, address: bytes, mtu: int, sent: Sent) -> None:
-        super().__init__(clock, name, address, mtu)
-        self.sent = sent
-
-    def xmit(self, frame: Frame) -> None:
-        self.sent.append((self, frame))
 
 
 @dataclass
 class Node:
     """What is known of a node. `links` are (MAC, MTU) by name; `addresses` (device, address, length, scope).
 
-    `extra` are routes that nobody gave, assumed for a packet's sake."""
+    `extra` are routes that no text states, assumed for a packet."""
 
     ruleset: RuleSet
     ipset_text: str = ""
     links: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     addresses: list[tuple[str, int, int, str]] = field(default_factory=list)
-    routes: list[Mapping[str, Any]] = field(default_factory=list)
-    extra: list[Mapping[str, Any]] = field(default_factory=list)
+    routes: list[Item] = field(default_factory=list)
+    extra: list[Item] = field(default_factory=list)
     policy: list[IpRule] | None = None
     sysctls: dict[str, int | str] = field(default_factory=dict)
     routes_given: bool = False
@@ -82,7 +68,7 @@ class Node:
         sent: Sent = []
         for name, (address, mtu) in self.links.items():
             net.attach(Edge(net.clock, name, address, mtu, sent))
-        net.ipv4.ops = replace(net.ipv4.ops, solicit=lambda entry, waiting: entry.update(GATEWAY_MAC, REACHABLE))
+        answer_arp(net)
         for device, addr, length, scope in self.addresses:
             net.ipv4.add_address(net.device(device), addr, length, scope)
         if self.routes:
@@ -120,23 +106,16 @@ def read_node(
     named = files or {}
     node = Node(parse_dump(rules, named.get("rules")), ipset, sysctls=dict(sysctls or {}))
     parse_ipset(ipset, named.get("ipset"))
-    for link in _entries(addresses, named.get("addresses", "ip -j addr")):
-        name = str(link.get("ifname", ""))
-        node.link(
-            name, str(link.get("address", "")) if _is_mac(link.get("address")) else "", int(link.get("mtu", 1500))
-        )
-        for each in link.get("addr_info", []):
-            if each.get("family") == "inet" and name != "lo":
-                scope = str(each.get("scope", "global"))
-                node.addresses.append((name, ip4(str(each["local"])), int(each["prefixlen"]), scope))
+    for link in read(addresses, named.get("addresses", "ip -j addr")):
+        _add_link(node, link)
     node.routes_given = bool(routes.strip())
-    node.routes = [each for each in _entries(routes, named.get("routes", "ip -j route")) if _is_ip4(each)]
-    for entry in node.routes:
-        if entry.get("nexthops"):
-            node.assume(f"the first of several next hops is taken for {entry.get('dst')}")
-        node.link(str(_hop(entry).get("dev", "")))
+    node.routes = [each for each in read(routes, named.get("routes", "ip -j route")) if _is_ip4(each)]
+    for route in node.routes:
+        if route.items("nexthops"):
+            node.assume(f"the first of several next hops is taken for {route.text('dst')}")
+        node.link(_fields(route)[2])
     if policy:
-        node.policy = [_rule(each) for each in _entries(policy, named.get("policy", "ip -j rule"))]
+        node.policy = [_rule(each) for each in read(policy, named.get("policy", "ip -j rule"))]
     for rule in node.ruleset.rules():
         for match in rule.matches:
             if isinstance(match, Ip):
@@ -148,82 +127,81 @@ def read_node(
 
 
 def _guess(node: Node) -> None:
-    """Fill in what routes and rules need: addresses from `src` of routes, else one that is nobody's."""
+    """Fill in what routes and rules need: addresses from `src` of routes, else one of the documentation."""
     if not node.addresses:
-        for entry in node.routes:
-            source, device = entry.get("prefsrc"), str(_hop(entry).get("dev", ""))
-            if not source or device in ("", "lo") or any(a == ip4(str(source)) for _d, a, _l, _s in node.addresses):
+        for route in node.routes:
+            device, source = _fields(route)[2], route.address("prefsrc") if route.has("prefsrc") else 0
+            if not source or device in ("", "lo") or any(a == source for _d, a, _l, _s in node.addresses):
                 continue
-            prefix = Prefix.parse(str(entry["dst"]))
-            length = prefix.length if entry.get("dst") != "default" and ip4(str(source)) in prefix else 32
-            node.addresses.append((device, ip4(str(source)), length, "global"))
-            node.assume(f"{device} has the address {source}/{length}: a route's src says so")
+            prefix = route.prefix("dst")
+            length = prefix.length if route.text("dst") != "default" and source in prefix else 32
+            node.addresses.append((device, source, length, "global"))
+            node.assume(f"{device} has the address {ip4_text(source)}/{length}: a route's src says so")
     if not node.routes and not node.addresses:
         uplink = UPLINK if UPLINK in node.links or not node.links else next(iter(node.links))
         node.link(uplink)
         node.addresses.append((uplink, ip4(SPARE), SPARE_LENGTH, "global"))
         node.routes = [
-            {"dst": f"192.0.2.0/{SPARE_LENGTH}", "dev": uplink, "prefsrc": SPARE, "scope": "link"},
-            {"dst": "default", "gateway": SPARE_GATEWAY, "dev": uplink},
+            Item({"dst": f"192.0.2.0/{SPARE_LENGTH}", "dev": uplink, "prefsrc": SPARE, "scope": "link"}),
+            Item({"dst": "default", "gateway": SPARE_GATEWAY, "dev": uplink}),
         ]
         node.assume(f"no routes are given: the node is {SPARE} on {uplink}, and its default route goes there")
     if "net.ipv4.ip_forward" not in node.sysctls:
         node.assume("net.ipv4.ip_forward is 1, rp_filter is off, and every next hop answers ARP")
 
 
-def _entries(text: str, file: str) -> list[dict[str, Any]]:
-    if not text.strip():
-        return []
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        line = getattr(error, "lineno", None)
-        raise InputError("not JSON", file=file, line=line, expected="what `ip -j` prints") from None
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise InputError("not what `ip -j` prints", file=file, expected="a list of objects")
-    return [each for each in found if each]
+def _add_link(node: Node, link: Item) -> None:
+    name = link.text("ifname")
+    address = link.text("address", "")
+    node.link(name, address if MAC.fullmatch(address) else "", link.number("mtu", 1500, MAX_MTU))
+    for each in link.items("addr_info"):
+        if each.text("family") == "inet" and name != "lo":
+            length = each.number("prefixlen", -1, 32)
+            node.addresses.append((name, each.address("local"), length, each.text("scope", "global")))
 
 
-def _is_mac(text: object) -> bool:
-    return isinstance(text, str) and text.count(":") == 5
+def _is_ip4(route: Item) -> bool:
+    return ":" not in route.text("dst", ":") and route.text("type", "unicast") in KINDS
 
 
-def _is_ip4(entry: Mapping[str, Any]) -> bool:
-    return ":" not in str(entry.get("dst", ":")) and entry.get("type", "unicast") in KINDS
-
-
-def _hop(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    hops: Sequence[Mapping[str, Any]] = entry.get("nexthops") or [entry]
-    return hops[0]
-
-
-def _table(name: object) -> int:
+def _table(item: Item, default: str) -> int:
     named = {text: number for number, text in TABLE_NAMES.items()}
-    text = str(name)
-    if text in named:
+    text = item.values.get("table", default)
+    if isinstance(text, str) and text in named:
         return named[text]
-    if not text.isdigit():
-        raise InputError(f"unknown routing table {text!r}", expected="main, local, default or a number")
-    return int(text)
+    try:
+        return item.number("table")
+    except InputError:
+        what = f"unknown routing table {item.values['table']!r}"
+        raise item.error("table", what, "main, local, default or a number") from None
 
 
-def _route(entry: Mapping[str, Any], net: Netns) -> Route:
-    hop = _hop(entry)
-    device = net.device(str(hop["dev"])) if "dev" in hop else None
-    metrics: Mapping[str, Any] = next(iter(entry.get("metrics", [])), {})
-    return Route(
-        Prefix.parse(str(entry["dst"])),
-        str(entry.get("type", "unicast")),
+def _fields(route: Item) -> tuple[Prefix, str, str, int, int, str, int, int, str, int, bool]:
+    """What a Route is made of, in its order, the device by its name ("": none). Raises InputError."""
+    hop = next(iter(route.items("nexthops")), route)
+    kind, device = route.text("type", "unicast"), hop.text("dev", "")
+    if not device and kind not in WITHOUT_DEVICE:
+        raise hop.error("dev", f"is missing from a {kind} route", "a device's name")
+    metrics = next(iter(route.items("metrics")), Item({}))
+    return (
+        route.prefix("dst"),
+        kind,
         device,
-        ip4(str(hop["gateway"])) if "gateway" in hop else 0,
-        ip4(str(entry["prefsrc"])) if "prefsrc" in entry else 0,
-        str(entry.get("scope", "global" if "gateway" in hop else "link")),
-        int(entry.get("metric", 0)),
-        int(metrics.get("mtu", 0)),
-        str(entry.get("protocol", "boot")),
-        _table(entry.get("table", MAIN_TABLE)),
-        "onlink" in hop.get("flags", []),
+        hop.address("gateway") if hop.has("gateway") else 0,
+        route.address("prefsrc") if route.has("prefsrc") else 0,
+        route.text("scope", "global" if hop.has("gateway") else "link"),
+        route.number("metric"),
+        metrics.number("mtu"),
+        route.text("protocol", "boot"),
+        _table(route, TABLE_NAMES[MAIN_TABLE]),
+        "onlink" in hop.words("flags"),
     )
+
+
+def _route(item: Item, net: Netns) -> Route:
+    prefix, kind, name, gateway, prefsrc, scope, metric, mtu, proto, table, onlink = _fields(item)
+    device = net.device(name) if name else None
+    return Route(prefix, kind, device, gateway, prefsrc, scope, metric, mtu, proto, table, onlink)
 
 
 def _add_route(net: Netns, route: Route) -> None:
@@ -236,21 +214,16 @@ def _add_route(net: Netns, route: Route) -> None:
     net.ipv4.fib.add(route)
 
 
-def _rule(entry: Mapping[str, Any]) -> IpRule:
+def _rule(item: Item) -> IpRule:
     def prefix(key: str) -> Prefix:
-        text = str(entry.get(key, "all"))
-        if text == "all":
-            return ANY
-        return Prefix.parse(f"{text}/{entry[key + 'len']}" if f"{key}len" in entry else text)
+        return ANY if item.text(key, "all") == "all" else item.prefix(key, f"{key}len")
 
-    mark = int(str(entry.get("fwmark", "0")), 0)
-    bits = int(str(entry["fwmask"]), 0) if "fwmask" in entry else (0xFFFFFFFF if "fwmark" in entry else 0)
     return IpRule(
-        int(entry.get("priority", 0)),
-        _table(entry.get("table", "main")),
+        item.number("priority"),
+        _table(item, "main"),
         prefix("src"),
         prefix("dst"),
-        mark,
-        bits,
-        str(entry.get("iif", "")),
+        item.number("fwmark"),
+        item.number("fwmask", HIGHEST if item.has("fwmark") else 0),
+        item.text("iif", ""),
     )

@@ -1,21 +1,24 @@
-"""The fates of one packet on a real node, as text and data: every rule that matched with its line, routes, NAT, the end.
+"""The outcomes of one packet on a real node, as text and data: every rule that matched with its line, routes, NAT, the end.
 
-Three details: `minimal` says only what may become of it, `summary` leaves out rules that did nothing to it, `detailed`
-tells every rule. Must not know how packets walk.
+Three details: `minimal` shows the outcomes only, `summary` leaves out rules that did nothing to the packet, `detailed`
+shows every rule. Must not know how packets walk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from emu.capture.words import decided_by
+from emu.errors import InputError
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.report import Report
-from emu.report.fate import DELIVERED, LEAVES, MAX_FATES, UNDECIDED, Ask, Fate, Leg, fates, usable
+from emu.report.edge import Edge
+from emu.report.ip_json import Item
 from emu.report.node import Node
+from emu.report.replay import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
 from emu.trail import Dropped, Natted, Note, Policy, Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.proto import PROTOCOL_NAMES
@@ -26,111 +29,111 @@ _PLACES = 6
 
 @dataclass
 class Group:
-    """Fates that end alike; `fate` is the first of them."""
+    """Outcomes with the same end; `first` is the first of them."""
 
     probability: float
-    fate: Fate
+    first: Outcome
 
 
 @dataclass(frozen=True)
-class Trace:
-    """`undecided`: some fate met what is not modelled."""
+class Traced:
+    """`undecided`: some outcome met what is not modelled."""
 
     report: Report
     undecided: bool
 
 
-def trace(node: Node, ask: Ask, detail: Detail = "detailed") -> Trace:
-    """Send the packet in every way that the lots may fall, and its answer back. Raises InputError."""
-    ask = usable(node, ask)
-    groups = _groups(fates(node, ask))
+def trace(node: Node, probe: Probe, detail: Detail = "detailed") -> Traced:
+    """Every possible outcome of the packet, and the way of its answer. Raises InputError."""
+    probe = complete(node, probe)
+    groups = _groups(outcomes(node, probe))
     total = sum(group.probability for group in groups)
     data: dict[str, Any] = {
-        "protocol": PROTOCOL_NAMES[ask.proto],
-        "source": _end(ask.src, ask.sport),
-        "destination": _end(ask.dst, ask.dport),
-        "inInterface": ask.device or None,
-        "state": ask.state,
+        "protocol": PROTOCOL_NAMES[probe.proto],
+        "source": _end(probe.src, probe.sport),
+        "destination": _end(probe.dst, probe.dport),
+        "inInterface": probe.device or None,
+        "state": probe.state,
         "assumed": list(node.assumed),
         "outcomes": [_outcome(group) for group in groups],
     }
-    entered = f"in by {ask.device}" if ask.device else "from the node itself"
-    lines = [f"{data['protocol']} {data['source']} -> {data['destination']}, {ask.state}, {entered}", "", "outcomes:"]
-    lines += [f"{group.probability:8.4%}  {ending(group.fate.there)}" for group in groups]
+    entered = f"in by {probe.device}" if probe.device else "from the node itself"
+    lines = [f"{data['protocol']} {data['source']} -> {data['destination']}, {probe.state}, {entered}", "", "outcomes:"]
+    lines += [f"{group.probability:8.4%}  {ending(group.first.there)}" for group in groups]
     if total < 1 - 1e-6:
         data["notFollowed"] = round(1 - total, _PLACES)
-        lines.append(f"{1 - total:8.4%}  not followed: more than {MAX_FATES} ways")
+        lines.append(f"{1 - total:8.4%}  not followed: more than {MAX_OUTCOMES} ways")
     if detail != "minimal":
         shown: list[str] = []
         for number, group in enumerate(groups, 1):
             lines += ["", f"outcome {number}: {group.probability:.4%}"]
-            there = _leg(group.fate.there, f"{number}/", 1, detail)
+            there = _trace_lines(group.first.there, f"{number}/", 1, detail)
             same = _common(shown, there)
             lines += [f"  (as outcome 1 for {same} lines)"] * (same > 2) + there[same if same > 2 else 0 :]
             shown = shown or there
-            back = group.fate.back
+            back = group.first.back
             if back is not None:
-                lines += ["  back:", *_leg(back, f"{number}/", 3, detail), f"  {'-> ' + ending(back)}"]
-    return Trace(Report(data, "\n".join(lines)), any(g.fate.there.word == UNDECIDED for g in groups))
+                lines += ["  back:", *_trace_lines(back, f"{number}/", 3, detail), f"  {'-> ' + ending(back)}"]
+    return Traced(Report(data, "\n".join(lines)), any(g.first.there.word == UNDECIDED for g in groups))
 
 
-def _groups(found: Iterable[Fate]) -> list[Group]:
-    """Fates that end alike are one; the most probable first, then in the order of the rules."""
+def _groups(found: Iterable[Outcome]) -> list[Group]:
+    """Outcomes with the same end are one; the most probable first, then in the order of the rules."""
     groups: dict[tuple[Any, ...], Group] = {}
-    for fate in found:
-        leg = fate.there
-        back = fate.back.word if fate.back is not None else ""
-        key = leg.word, leg.detail, leg.device, leg.ended, leg.by, back
+    for outcome in found:
+        trace = outcome.there
+        back = outcome.back.word if outcome.back is not None else ""
+        key = trace.word, trace.detail, trace.device, trace.ended, trace.by, back
         group = groups.get(key)
         if group is None:
-            groups[key] = Group(fate.probability, fate)
+            groups[key] = Group(outcome.probability, outcome)
         else:
-            group.probability += fate.probability
+            group.probability += outcome.probability
     return sorted(groups.values(), key=lambda group: -round(group.probability, _PLACES))
 
 
-def ending(leg: Leg) -> str:
+def ending(trace: Trace) -> str:
     """How a packet ended, in one line."""
-    src, sport, dst, dport = leg.ended
-    changed = [] if leg.ended[2:] == leg.began[2:] else [f"to {_end(dst, dport)}"]
-    changed += [] if leg.ended[:2] == leg.began[:2] else [f"from {_end(src, sport)}"]
-    text = " ".join([leg.word, f"({leg.detail})" if leg.detail else "", *changed]).replace("  ", " ").strip()
-    if leg.word == LEAVES:
-        route = _route(leg)
+    src, sport, dst, dport = trace.ended
+    changed = [] if trace.ended[2:] == trace.began[2:] else [f"to {_end(dst, dport)}"]
+    changed += [] if trace.ended[:2] == trace.began[:2] else [f"from {_end(src, sport)}"]
+    text = " ".join([trace.word, f"({trace.detail})" if trace.detail else "", *changed]).replace("  ", " ").strip()
+    if trace.word == LEAVES:
+        route = _route(trace)
         hop = f" to the next hop {ip4_text(route.gateway)}" if route is not None and route.gateway else ""
-        return f"{text} by {leg.device}{hop}"
-    if leg.word == DELIVERED:
+        return f"{text} by {trace.device}{hop}"
+    if trace.word == DELIVERED:
         return f"{text} on the node itself"
-    by = decided_by(leg.by, lines=True)
-    why = next((entry.text for entry in reversed(leg.trail) if isinstance(entry, Note)), "")
-    return text + (f" by {by}" if by else "") + (f": {why}" if leg.word == UNDECIDED and why else "")
+    by = decided_by(trace.by, lines=True)
+    why = next((entry.text for entry in reversed(trace.trail) if isinstance(entry, Note)), "")
+    return text + (f" by {by}" if by else "") + (f": {why}" if trace.word == UNDECIDED and why else "")
 
 
-def _route(leg: Leg) -> Route | None:
-    return next((entry for entry in reversed(leg.trail) if isinstance(entry, Route)), None)
+def _route(trace: Trace) -> Route | None:
+    return next((entry for entry in reversed(trace.trail) if isinstance(entry, Route)), None)
 
 
 def _end(addr: int, port: int) -> str:
     return f"{ip4_text(addr)}:{port}" if port else ip4_text(addr)
 
 
-def _leg(leg: Leg, flow: str, hop: int, detail: Detail) -> list[str]:
+def _trace_lines(trace: Trace, flow: str, hop: int, detail: Detail) -> list[str]:
     """A packet's way, a line a decision; the hops are numbered as in captures: flow, then hop."""
-    src, sport, dst, dport = leg.began
+    src, sport, dst, dport = trace.began
     lines = [
-        f"  {flow}{hop} {leg.entered + ' in' if leg.entered else 'from here'}: {_end(src, sport)} -> {_end(dst, dport)}"
+        f"  {flow}{hop} {trace.entered + ' in' if trace.entered else 'from here'}: {_end(src, sport)} -> {_end(dst, dport)}"
     ]
-    for entry in in_order(leg.trail):
-        told = _told(entry, detail)
-        if told:
-            lines.append(f"    {told}")
-    src, sport, dst, dport = leg.ended
-    if leg.word == LEAVES:
-        lines.append(f"  {flow}{hop + 1} {leg.device} out: {_end(src, sport)} -> {_end(dst, dport)}")
-    elif leg.word == DELIVERED:
+    for entry in in_order(trace.trail):
+        text = _entry_text(entry, detail)
+        if text:
+            lines.append(f"    {text}")
+    src, sport, dst, dport = trace.ended
+    if trace.word == LEAVES:
+        lines.append(f"  {flow}{hop + 1} {trace.device} out: {_end(src, sport)} -> {_end(dst, dport)}")
+    elif trace.word == DELIVERED:
         lines.append(f"  {flow}{hop + 1} local delivery: {_end(src, sport)} -> {_end(dst, dport)}")
     else:
-        lines.append(f"  {flow}{hop + 1} {ending(leg)}")
+        lines.append(f"  {flow}{hop + 1} {ending(trace)}")
     return lines
 
 
@@ -145,7 +148,7 @@ def in_order(trail: Sequence[Any]) -> list[Any]:
     return entries
 
 
-def _told(entry: Any, detail: Detail) -> str:
+def _entry_text(entry: Any, detail: Detail) -> str:
     match entry:
         case Rule():
             if detail == "summary" and entry.target is None:
@@ -184,27 +187,27 @@ def _entry(entry: Any) -> dict[str, Any] | None:
     return None
 
 
-def _way(leg: Leg) -> dict[str, Any]:
-    src, sport, dst, dport = leg.ended
+def _way(trace: Trace) -> dict[str, Any]:
+    src, sport, dst, dport = trace.ended
     return {
-        "outcome": leg.word,
-        "detail": leg.detail,
-        "inInterface": leg.entered or None,
-        "outInterface": leg.device or None,
+        "outcome": trace.word,
+        "detail": trace.detail,
+        "inInterface": trace.entered or None,
+        "outInterface": trace.device or None,
         "source": _end(src, sport),
         "destination": _end(dst, dport),
-        "by": decided_by(leg.by, lines=True),
-        "line": leg.by.line if isinstance(leg.by, Rule) else None,
-        "decisions": [told for entry in in_order(leg.trail) if (told := _entry(entry)) is not None],
+        "by": decided_by(trace.by, lines=True),
+        "line": trace.by.line if isinstance(trace.by, Rule) else None,
+        "decisions": [found for entry in in_order(trace.trail) if (found := _entry(entry)) is not None],
     }
 
 
 def _outcome(group: Group) -> dict[str, Any]:
-    back = group.fate.back
+    back = group.first.back
     return {
         "probability": round(group.probability, _PLACES),
-        "told": ending(group.fate.there),
-        "there": _way(group.fate.there),
+        "told": ending(group.first.there),
+        "there": _way(group.first.there),
         "back": _way(back) if back is not None else None,
     }
 
@@ -217,3 +220,27 @@ def _common(one: list[str], other: list[str]) -> int:
             break
         count += 1
     return count
+
+
+def complete(node: Node, probe: Probe) -> Probe:
+    """The packet with what it leaves open filled in; each assumption is listed in the node's `assumed`. Raises
+    InputError."""
+    net, _sent = node.build()
+    device = probe.device
+    if not device and not net.ipv4.is_local(probe.src):
+        route = net.ipv4.fib.lookup(probe.src)
+        if route is None or not isinstance(route.device, Edge):
+            raise InputError(f"no route leads to {ip4_text(probe.src)}", expected="--in-iface NAME, or --routes FILE")
+        device = route.device.name
+        node.assume(f"the packet comes in by {device}: a route leads there to {ip4_text(probe.src)}")
+    if device:
+        if device not in node.links:
+            node.link(device)
+            node.assume(f"there is an interface {device}")
+            net, _sent = node.build()
+        way = net.ipv4.fib.lookup(probe.src)
+        if way is None or way.device is not net.device(device):
+            if not node.routes_given:
+                node.extra.append(Item({"dst": ip4_text(probe.src), "dev": device, "scope": "link"}))
+                node.assume(f"{ip4_text(probe.src)} is behind {device}: no route says so")
+    return replace(probe, device=device)

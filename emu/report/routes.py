@@ -1,12 +1,12 @@
 """A namespace's routes, as `ip route show table all` lists them, and the one that a packet takes, as `ip route get`
-prints it. Must not know who added them.
+prints it. Must not know where they come from.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from emu.kernel.net.fib import MAIN_TABLE, TABLE_NAMES
+from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.route_get import route_get
 from emu.report import Report, views

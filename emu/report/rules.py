@@ -1,4 +1,4 @@
-"""A namespace's iptables rules, as text that iptables-restore takes. Must not know who made them."""
+"""A namespace's iptables rules, as text that iptables-restore takes. Must not know where they come from."""
 
 from __future__ import annotations
 

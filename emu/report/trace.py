@@ -5,29 +5,38 @@ Must not know commands. The packet is really sent: its walk is read from the cap
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from emu import craft
+from emu.capture.capture import Captured
 from emu.kernel.net.ip_output import route_output
-from emu.kube.flow.ends import by_name
+from emu.kernel.net.netns import Netns
+from emu.kube.flow.ends import Places, by_name, sources
+from emu.kube.flow.flow import Flow
 from emu.report import Report
-from emu.report.chances import chances
-from emu.report.chances import report as chances_report
+from emu.report.endpoints import endpoints
+from emu.report.endpoints import report as endpoints_report
+from emu.report.replay import Probe
+from emu.report.snapshot import Snapshot
 from emu.report.walk import walk
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ETH_P_IP, Frame
+from emu.wire.frame import ETH_P_IP, ICMP, TCP, UDP
 
-if TYPE_CHECKING:
-    from emu.capture.capture import Captured
-    from emu.kube.cluster import Cluster
-    from emu.kube.flow.flow import Flow
-
-PROBE = b"emu trace"
+CONTENTS = b"emu trace"
 CLIENT_PORT, LOOPBACK = 40000, 127
+PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 _IP_TYPE = ETH_P_IP.to_bytes(2, "big")
+
+
+class Sends(Places, Protocol):
+    """A cluster that sends the three kinds of packets. `warnings` is what it does not model of what it was given."""
+
+    warnings: list[str]
+
+    def tcp(self, source: str, to: str, send: bytes = ..., *, close: bool = ...) -> Flow: ...
+    def udp(self, source: str, to: str, send: bytes = ...) -> Flow: ...
+    def ping(self, source: str, to: str) -> Flow: ...
 
 
 @dataclass(frozen=True)
@@ -38,23 +47,25 @@ class Trace:
     report: Report
 
 
-def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, detail: str = "detailed") -> Trace:
+def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detail: str = "detailed") -> Trace:
     """Send one packet; `protocol` is tcp, udp, icmp or "" (tcp if the target has a port). Raises InputError.
 
     `detail` of the text: minimal shows a line a hop, summary its sentence too, detailed its facts as well.
     """
     named = by_name(target)
     kind = protocol or ("tcp" if (named.port if named is not None else ":" in target) else "icmp")
+    client, node = _ends(cluster, source)
+    before = Snapshot.of(node) if node is not None else None
     if kind == "tcp":
         flow = cluster.tcp(source, target, close=False)
     elif kind == "udp":
-        flow = cluster.udp(source, target, PROBE)
+        flow = cluster.udp(source, target, CONTENTS)
     else:
         flow = cluster.ping(source, target if named is not None else target.partition(":")[0])
     there, back = _parts(flow)
-    endpoints = _endpoints(cluster, flow, kind)
+    chosen = _endpoints(client, node, before, flow, kind)
     outcome = flow.outcome
-    sender = next((ip4_text(a.addr) for a in flow.client.ipv4.addresses if a.device.name != "lo"), "")
+    sender = next((ip4_text(a.addr) for a in flow.client.addresses if a.device.name != "lo"), "")
     head = f"{kind} {flow.source} ({sender}) -> {flow.target.name} ({flow.target})"
     ways = [walk(part, facts=detail != "minimal", sentences_only=detail == "summary") for part in (there, back)]
     end = f"{outcome.word} ({outcome.detail})" if outcome.detail else outcome.word
@@ -65,7 +76,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
         *([] if flow.resolved is None else ["", "looked up:", *(f"  {each}" for each in flow.resolved.asked)]),
         "",
         "possible endpoints:",
-        endpoints.text or "  none",
+        chosen.text or "  none",
         "",
         "there:",
         ways[0].text or "  nothing was sent",
@@ -81,7 +92,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
         "sourceAddress": sender,
         "target": flow.target.name,
         "targetAddress": str(flow.target),
-        "endpoints": endpoints.data,
+        "endpoints": chosen.data,
         "there": ways[0].data,
         "back": ways[1].data,
         "outcome": outcome.word,
@@ -89,6 +100,7 @@ def trace(cluster: Cluster, source: str, target: str, protocol: str = "", *, det
         "place": outcome.place,
         "by": outcome.by,
         "at": flow.at,
+        "warnings": list(cluster.warnings),
     }
     if flow.resolved is not None:
         data["resolved"] = flow.resolved.data
@@ -100,13 +112,13 @@ def _is_packet(frame: Captured) -> bool:
 
 
 def _parts(flow: Flow) -> tuple[list[Captured], list[Captured]]:
-    """The hops of the first packet, and those of its answer. What is sent again looks as before and is left out."""
+    """The hops of the first packet, and those of its answer. Retransmissions look the same and are left out."""
     frames = list(_first_time(frame for frame in flow.frames if frame.hop > flow.look_up_frames))
     packets = [n for n, frame in enumerate(frames) if _is_packet(frame)]
     mine = [n for n in packets if frames[n].direction != "drop"]
     if not mine:
         return frames, []
-    if packets[0] != mine[0]:  # it died where it was born, and somebody there told the sender
+    if packets[0] != mine[0]:  # it was dropped where it was sent, and the sender got an error
         return frames[: mine[0]], frames[mine[0] : mine[0] + 1]
     own = frames[mine[0]].place
     if own.device_name == "lo":  # lo shows a packet once, as it comes in
@@ -135,34 +147,32 @@ def _born(frames: list[Captured], came: int) -> int:
 
 
 def _carries(data: bytes) -> bytes:
-    """IP id, protocol, and what follows addresses, ports and checksums: an id of 0 alone would not tell packets apart."""
+    """IP id, protocol, and what follows addresses, ports and checksums: an id of 0 alone does not distinguish packets."""
     return data[18:20] + data[23:24] + data[38:50] + data[54:]
 
 
-def _endpoints(cluster: Cluster, flow: Flow, kind: str) -> Report:
-    """What the rules of the sender's node may make of the packet as the sender meant it."""
-    pod = cluster.pods.get(flow.source)
-    node = pod.node if pod is not None else cluster.nodes.get(flow.source)
-    if node is None or not flow.target.addr or flow.target.addr >> 24 == LOOPBACK:
+def _ends(cluster: Places, source: str) -> tuple[Netns, Netns | None]:
+    """The sender's namespace, and that of its node (None outside). Raises InputError."""
+    name = sources(cluster, source)[0]
+    pod = cluster.pods.get(name)
+    node = pod.node if pod is not None else cluster.nodes.get(name)
+    client = pod.net if pod is not None else cluster.namespaces[name]
+    return client, node.net if node is not None else None
+
+
+def _endpoints(client: Netns, node: Netns | None, before: Snapshot | None, flow: Flow, kind: str) -> Report:
+    """What the rules of the sender's node, as they were `before` the flow, may make of the packet as the sender meant it."""
+    target = flow.target
+    if node is None or before is None or not target.addr or target.addr >> 24 == LOOPBACK:
         return Report([], "")
-    net, client = node.net, flow.client
-    route, source, _ = route_output(client, flow.target.addr)
+    route, source, _ = route_output(client, target.addr)
     if route is None:
         return Report([], "")
-    frame = Frame.parse(_probe(kind, source, flow.target.addr, flow.target.port))
-    local = client is net
-    towards = net.ipv4.fib.lookup(frame.dst if local else frame.src)
-    device = towards.device if towards is not None else None
-    if local:
-        frame.outdev = device
-    else:
-        frame.indev = device
-    return chances_report(chances(net, frame, local=local))
-
-
-def _probe(kind: str, src: int, dst: int, port: int) -> bytes:
-    """A packet as rules see it: addresses, ports, no payload."""
-    template = {"tcp": "tcp", "udp": "udp", "icmp": "echo_request"}[kind]
-    bare = craft.template(template)
-    ports = bare[34:38] if kind == "icmp" else struct.pack("!HH", CLIENT_PORT, port)
-    return bare[:26] + struct.pack("!II", src, dst) + ports + bare[38:]
+    device = ""
+    if client is not node:
+        towards = node.ipv4.fib.lookup(source)
+        if towards is None or towards.device is None:
+            return Report([], "")
+        device = towards.device.name
+    probe = Probe(PROTOCOLS[kind], source, target.addr, CLIENT_PORT, target.port, device)
+    return endpoints_report(endpoints(before, probe))

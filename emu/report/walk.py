@@ -31,8 +31,8 @@ def walk(frames: Iterable[Captured], *, facts: bool = True, sentences_only: bool
         where = f"{each['flow']}/{each['hop']} {each['interface']}"
         lines.append(f"{where.ljust(wide)} {each['way']:<8} {each['packet']}")
         if facts:
-            told = () if sentences_only else each["facts"]
-            lines += [f"    {text}" for text in (each["sentence"], *told)]
+            facts_shown = () if sentences_only else each["facts"]
+            lines += [f"    {text}" for text in (each["sentence"], *facts_shown)]
     return Report(data, "\n".join(lines))
 
 

@@ -5,11 +5,18 @@ Must not know steps or files.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from emu.errors import InputError
+from emu.kernel.sysctl import report
+from emu.kube.api.documents import Document
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.dns.zone import DnsConfig
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
+from emu.modelled import Finding
+from emu.scenario import kube_proxy
 from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, ScenarioPart
 from emu.scenario.quantity import duration_ns
 from emu.scenario.script import Scenario, keys
@@ -47,6 +54,7 @@ def dns(part: bool | DnsPart) -> DnsConfig | None:
 def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
     """What every node's kube-proxy is told."""
     return ProxyConfig(
+        mode=part.mode,
         cluster_cidr=part.cluster_cidr or pod_subnet,
         detect_local_mode=part.detect_local_mode,
         bridge_interface=part.detect_local.bridge_interface,
@@ -71,11 +79,34 @@ def build(scenario: Scenario) -> Cluster:
     """The scenario's cluster, settled: pods run, rules are in force, captures are on. Raises InputError with its place."""
     spec = scenario.spec
     try:
-        return Cluster(config(spec.cluster, scenario.conflist), scenario.objects, seed=spec.seed)
+        return Cluster(configured(scenario), scenario.objects, seed=spec.seed)
     except InputError as error:
         if error.file is not None:
             raise
         raise _placed(error, scenario) from None
+
+
+def configured(scenario: Scenario) -> ClusterConfig:
+    """The configuration that a scenario asks for, with what of it is not modelled. Raises InputError."""
+    return replace(config(scenario.spec.cluster, scenario.conflist), findings=tuple(findings(scenario)))
+
+
+def findings(scenario: Scenario) -> Iterator[Finding]:
+    """What the scenario's `cluster` asks for that is not modelled, with its place."""
+    part, document = scenario.spec.cluster, scenario.document
+    for key, what in kube_proxy.remarks(part.kube_proxy):
+        yield _finding(document, ("cluster", "kubeProxy", key), what)
+    for name, value in part.sysctls.items():
+        try:
+            what = report(name, value)
+        except InputError:  # it stops the cluster from being built, and is reported then
+            continue
+        if what:
+            yield _finding(document, ("cluster", "sysctls", name), what)
+
+
+def _finding(document: Document, path: tuple[str, ...], what: str) -> Finding:
+    return Finding(f"{document.file}:{document.line_of(path)}", ".".join(path[:2]), what)
 
 
 def _placed(error: InputError, scenario: Scenario) -> InputError:

@@ -1,7 +1,7 @@
 """How scenario files write where a flow comes from and goes to, read before there is a cluster to ask.
 
 `NS/POD`, `pod/NAME`, `node/NAME`, `svc/NAME[.NS]:PORT`, `external[/NAME]`, `localhost`, or an address; a port where
-the protocol has one. `http://NAME[:PORT]` and `name:NAME[:PORT]` the client looks up itself. What exists, and what a glob takes, `kube/flow/ends.py` says. Must not know steps or flows.
+the protocol has one. `http://NAME[:PORT]` and `name:NAME[:PORT]` the client looks up itself. `kube/flow/ends.py` finds what they name, and what a glob takes. Must not know steps or flows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from emu.errors import InputError
 from emu.kube.flow.ends import by_name
-from emu.wire.addr import ip4, ip4_text
+from emu.wire.addr import decimal, ip4, ip4_text
 
 _GLOB = re.compile(r"[*?\[]")
 _NAME = r"[a-z0-9*?\[\]!]([a-z0-9.*?\[\]!-]*[a-z0-9*?\[\]!])?"
@@ -70,14 +70,15 @@ def endpoint(text: str, *, port: bool | None = None) -> Endpoint:
     place, colon, number = text.partition(":")
     if colon and not _PORT.fullmatch(number):
         raise InputError(f'"{text}" has no readable port', expected="a number or a port's name after the colon")
-    if colon and number.isdigit() and not 1 <= int(number) <= 65535:
+    value = decimal(number)
+    if value is not None and not 1 <= value <= 65535:
         raise InputError(f"{number} is not a port", expected="1 to 65535")
     if port is True and not colon:
         raise InputError(f'"{text}" has no port', expected=f"{text}:PORT")
     if port is False and colon:
         raise InputError(f'"{text}" has a port', expected=place)
     found = replace(_place(place, text), port=number)
-    if number and not number.isdigit() and not _GLOB.search(number) and found.kind not in ("svc", "pod"):
+    if number and value is None and not _GLOB.search(number) and found.kind not in ("svc", "pod"):
         raise InputError(f'"{text}" has no readable port', expected="a number: only Services and pods name ports")
     _check_glob(found, text)
     return found

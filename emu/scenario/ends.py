@@ -9,28 +9,27 @@ from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kube.api.core import Pod
-from emu.kube.cluster import Cluster
-from emu.kube.flow.ends import Target, sources, targets
+from emu.kube.flow.ends import Places, Target, sources, targets
 from emu.scenario.endpoints import endpoint
 
 
 class Ends:
     """The senders and receivers that a cluster has."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, places: Places) -> None:
+        self._places = places
 
     def senders(self, text: str) -> list[str]:
         """Every sender that a `from` means, as an endpoint. Raises InputError."""
         try:
-            return [self._reference(name) for name in sources(self._cluster, text)]
+            return [self._reference(name) for name in sources(self._places, text)]
         except InputError as error:
             raise self._waiting(text) or error from None
 
     def receivers(self, text: str, protocol: str) -> list[Target]:
         """Every target that a `to` means; `protocol` is TCP or UDP. Raises InputError."""
         try:
-            return targets(self._cluster, _plain(text), protocol)
+            return targets(self._places, _plain(text), protocol)
         except InputError as error:
             raise self._waiting(text) or error from None
 
@@ -39,11 +38,11 @@ class Ends:
         text = _plain(text)
         try:
             if not text.startswith("svc/"):
-                return targets(self._cluster, text)
+                return targets(self._places, text)
             try:
-                found = targets(self._cluster, f"{text}:*", "TCP")
+                found = targets(self._places, f"{text}:*", "TCP")
             except InputError:
-                found = targets(self._cluster, f"{text}:*", "UDP")
+                found = targets(self._places, f"{text}:*", "UDP")
         except InputError as error:
             raise self._waiting(text) or error from None
         return [replace(each, port=0, name=text) for each in {each.addr: each for each in found}.values()]
@@ -51,7 +50,7 @@ class Ends:
     def _waiting(self, text: str) -> InputError | None:
         """The error of a pod that exists and does not run."""
         found = endpoint(text)
-        pod = self._cluster.store.get(Pod, found.namespace, found.name) if found.kind == "pod" else None
+        pod = self._places.store.get(Pod, found.namespace, found.name) if found.kind == "pod" else None
         if pod is None:
             return None
         condition = pod.condition("PodScheduled")
@@ -60,9 +59,9 @@ class Ends:
 
     def _reference(self, name: str) -> str:
         """A namespace's display name as an endpoint."""
-        if name in self._cluster.pods:
+        if name in self._places.pods:
             return name
-        return f"node/{name}" if name in self._cluster.nodes else f"external/{name}"
+        return f"node/{name}" if name in self._places.nodes else f"external/{name}"
 
 
 def _plain(text: str) -> str:

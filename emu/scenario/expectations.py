@@ -1,19 +1,16 @@
-"""A flow held against what its step expects: the list of what differs, in words; and how many checks that were.
+"""A flow compared with what its step expects: a sentence for each difference, and the number of checks.
 
-NAT is read from the facts that captured frames carry, not from anybody's summary. Must not know steps or files.
+Must not know steps or files.
 """
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import Nat, address
 from emu.scenario.kinds import Expect
-from emu.trail import Natted
-from emu.wire.addr import ip4_text
-
-if TYPE_CHECKING:
-    from emu.kube.flow.flow import Flow
 
 NONE = "none"
 # Which of an outcome's words each key is compared with.
@@ -27,37 +24,8 @@ class Checked(NamedTuple):
     failures: tuple[str, ...]
 
 
-class Nat(NamedTuple):
-    """One rewriting of a flow's request packets: `kind` DNAT or SNAT, addresses as (ip, port)."""
-
-    kind: str
-    before: tuple[int, int]
-    after: tuple[int, int]
-
-    def __str__(self) -> str:
-        return f"{self.kind} {address(self.before)} -> {address(self.after)}"
-
-
-def address(half: tuple[int, int]) -> str:
-    """`IP:PORT`, or `IP` without a port."""
-    ip, port = half
-    return f"{ip4_text(ip)}:{port}" if port else ip4_text(ip)
-
-
-def translations(flow: Flow) -> tuple[Nat, ...]:
-    """Every DNAT and SNAT that the flow's packets met, in the order they met it, each once; not those of its look-up."""
-    found: dict[Nat, None] = {}
-    for captured in flow.frames:
-        if captured.hop <= flow.look_up_frames:
-            continue
-        for fact in captured.trail:
-            if isinstance(fact, Natted) and fact.kind in ("DNAT", "SNAT"):
-                found[Nat(fact.kind, fact.before, fact.after)] = None
-    return tuple(found)
-
-
 def check(flow: Flow, expect: Expect) -> Checked:
-    """Hold one flow against its expectation."""
+    """Compare one flow with its expectation."""
     outcome = flow.outcome
     pairs: list[tuple[str, str, str, str]] = [("outcome", expect.outcome, outcome.word, _why(flow))]
     if expect.at:
@@ -75,36 +43,35 @@ def check(flow: Flow, expect: Expect) -> Checked:
     if expect.frames is not None:
         pairs.append(("frames", str(expect.frames), str(len(flow.frames)), ""))
     failures = [
-        f"{key} is {_shown(met)}, expected {_shown(wanted)}{why}"
-        for key, wanted, met, why in pairs
-        if not _matches(key, met, wanted)
+        f"{key} is {_shown(found)}, expected {_shown(wanted)}{why}"
+        for key, wanted, found, why in pairs
+        if not _matches(key, found, wanted)
     ]
     checks = len(pairs)
-    nat = translations(flow) if expect.dnat or expect.snat else ()
     for key, kind in (("dnat", "DNAT"), ("snat", "SNAT")):
         wanted = getattr(expect, key)
         if wanted:
             checks += 1
-            failures += _check_nat(key, wanted, [each for each in nat if each.kind == kind])
+            failures += _check_nat(key, wanted, [each for each in flow.translations if each.kind == kind])
     return Checked(checks, tuple(failures))
 
 
-def _check_nat(key: str, wanted: str, met: list[Nat]) -> list[str]:
+def _check_nat(key: str, wanted: str, found: list[Nat]) -> list[str]:
     if wanted == NONE:
-        return [f"{key}: there was {met[0]}, expected none"] if met else []
-    for each in met:
+        return [f"{key}: there was {found[0]}, expected none"] if found else []
+    for each in found:
         text = address(each.after)
         if fnmatchcase(text if ":" in wanted else text.partition(":")[0], wanted):
             return []
-    return [f"{key} is {', '.join(address(each.after) for each in met) or NONE}, expected {_shown(wanted)}"]
+    return [f"{key} is {', '.join(address(each.after) for each in found) or NONE}, expected {_shown(wanted)}"]
 
 
-def _matches(key: str, met: str, wanted: str) -> bool:
+def _matches(key: str, found: str, wanted: str) -> bool:
     if key in ("outcome", "frames"):
-        return met == wanted
+        return found == wanted
     if key == "by":  # a rule's text: a part of it will do
-        return fnmatchcase(met, wanted) or wanted in met
-    return met == wanted or fnmatchcase(met, wanted)
+        return fnmatchcase(found, wanted) or wanted in found
+    return found == wanted or fnmatchcase(found, wanted)
 
 
 def _why(flow: Flow) -> str:

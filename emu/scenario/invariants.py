@@ -1,21 +1,19 @@
 """The three requirements that Kubernetes makes of every network, as named invariants over captured flows.
 
-They speak of flows from a pod or node to a pod's or node's address inside the cluster, not to a Service. Judged by
-the frames alone: what left the sender's namespace, what came into the receiver's. Must not know steps or files.
+They apply to flows from a pod or node to a pod's or node's address inside the cluster, not to a Service. Only frames
+decide: what left the sender's namespace, what came into the receiver's. Must not know steps or files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from emu.kube.flow.ends import Places
+from emu.kube.flow.flow import Flow
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ETH_P_IP, ICMP, Frame
-
-if TYPE_CHECKING:
-    from emu.kube.cluster import Cluster
-    from emu.kube.flow.flow import Flow
 
 POD, NODE = "pod", "node"
 _ICMP_QUERIES = frozenset((0, 8, 13, 14, 15, 16, 17, 18))
@@ -55,7 +53,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one invariant came to: on how many flows it had something to say, and where it did not hold."""
+    """The result of one invariant: the number of flows that it applies to, and where it did not hold."""
 
     name: str
     flows: int
@@ -84,11 +82,11 @@ def packets_of(flow: Flow) -> Iterator[Packet]:
         yield Packet(place.owner, place.device_name, captured.direction == "out", src, dst, frame.proto)
 
 
-def talks(cluster: Cluster, flows: Iterable[Flow]) -> Iterator[Talk]:
-    """The flows that the requirements speak of."""
-    owners: dict[int, tuple[str, str]] = {node.ip: (name, NODE) for name, node in cluster.nodes.items()}
-    kinds = dict.fromkeys(cluster.nodes, NODE)
-    for name, pod in cluster.pods.items():
+def talks(places: Places, flows: Iterable[Flow]) -> Iterator[Talk]:
+    """The flows that the requirements apply to."""
+    owners: dict[int, tuple[str, str]] = {node.ip: (name, NODE) for name, node in places.nodes.items()}
+    kinds = dict.fromkeys(places.nodes, NODE)
+    for name, pod in places.pods.items():
         if pod.ip not in owners:  # a pod on the host's network has the node's address
             owners[pod.ip] = (name, POD)
             kinds[name] = POD
@@ -118,26 +116,26 @@ def _without_nat(talk: Talk) -> tuple[bool, str]:
     return seen, ""
 
 
-def pods_reach_pods(talk: Talk, cluster: Cluster) -> tuple[bool, str]:
+def pods_reach_pods(talk: Talk, places: Places) -> tuple[bool, str]:
     return _without_nat(talk) if (talk.source_kind, talk.target_kind) == (POD, POD) else (False, "")
 
 
-def nodes_reach_pods(talk: Talk, cluster: Cluster) -> tuple[bool, str]:
+def nodes_reach_pods(talk: Talk, places: Places) -> tuple[bool, str]:
     return _without_nat(talk) if (talk.source_kind, talk.target_kind) == (NODE, POD) else (False, "")
 
 
-def own_address_is_seen(talk: Talk, cluster: Cluster) -> tuple[bool, str]:
+def own_address_is_seen(talk: Talk, places: Places) -> tuple[bool, str]:
     """The address on the pod's own eth0 is the source that others see, and the destination that it is reached by."""
     seen = False
     first = talk.first
     if talk.source_kind == POD:
-        own = cluster.pods[first.namespace].ip
+        own = places.pods[first.namespace].ip
         for packet in talk.received():
             seen = True
             if packet.src[0] != own:
                 return True, f"{first.namespace} is {ip4_text(own)}, but {talk.target} sees {ip4_text(packet.src[0])}"
     if talk.target_kind == POD:
-        own = cluster.pods[talk.target].ip
+        own = places.pods[talk.target].ip
         for packet in talk.answered():
             seen = True
             if packet.src[0] != own:
@@ -145,21 +143,21 @@ def own_address_is_seen(talk: Talk, cluster: Cluster) -> tuple[bool, str]:
     return seen, ""
 
 
-INVARIANTS: dict[str, Callable[[Talk, Cluster], tuple[bool, str]]] = {
+INVARIANTS: dict[str, Callable[[Talk, Places], tuple[bool, str]]] = {
     "pods reach pods without NAT": pods_reach_pods,
     "nodes reach pods without NAT": nodes_reach_pods,
     "a pod's own address is what others see": own_address_is_seen,
 }
 
 
-def judge(cluster: Cluster, flows: Iterable[Flow]) -> tuple[Verdict, ...]:
+def judge(places: Places, flows: Iterable[Flow]) -> tuple[Verdict, ...]:
     """Every invariant over a run's flows."""
-    found = list(talks(cluster, flows))
+    found = list(talks(places, flows))
     verdicts = []
     for name, holds in INVARIANTS.items():
-        answers = [(talk, *holds(talk, cluster)) for talk in found]
+        answers = [(talk, *holds(talk, places)) for talk in found]
         failures = tuple(f"{_name(talk.flow)}: {wrong}" for talk, _, wrong in answers if wrong)
-        verdicts.append(Verdict(name, sum(said for _, said, _ in answers), failures))
+        verdicts.append(Verdict(name, sum(applies for _, applies, _ in answers), failures))
     return tuple(verdicts)
 
 

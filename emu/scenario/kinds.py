@@ -1,4 +1,4 @@
-"""The Scenario kind of emu/v1, as typed, frozen values: what may stand in a scenario file, and nothing else.
+"""The Scenario kind of emu/v1, as typed, frozen values: what a scenario file may hold, and nothing else.
 
 The actions of a step are in `steps/`, one file each; `shape.py` puts them in. Names are those of kind's and kube-proxy's
 own configuration where these have one. Must not know files or clusters.
@@ -6,15 +6,30 @@ own configuration where these have one. Must not know files or clusters.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
 from emu.kube.api.meta import field_name
+from emu.kube.networks.network import networks
+from emu.kube.proxy.mode import modes
+from emu.kube.underlay.underlay import underlays
 
 OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided"]
+if TYPE_CHECKING:
+    ProxyMode: TypeAlias = str
+    UnderlayName: TypeAlias = str
+else:  # a mode is a folder, an underlay a file: their names need no second place
+    ProxyMode, UnderlayName = Literal[tuple(sorted(modes))], Literal[tuple(sorted(underlays))]
+NetworkName = Annotated[
+    str,
+    Meta(
+        description="a built-in network, or the path of a .conflist beside the scenario",
+        extra_json_schema={"anyOf": [{"enum": sorted(networks)}, {"pattern": r"\.conflist$"}]},
+    ),
+]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds")]
+Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds; at most 168h")]
 Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
 
 
@@ -46,17 +61,38 @@ class DetectLocal(Part, frozen=True):
 class KubeProxyPart(Part, frozen=True):
     """KubeProxyConfiguration's own names."""
 
-    mode: Literal["iptables"] = "iptables"
+    mode: ProxyMode = "iptables"
     iptables: ProxyIptables = ProxyIptables()
     detect_local_mode: Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"] = "ClusterCIDR"
     detect_local: DetectLocal = DetectLocal()
     cluster_cidr: str = field(default="", name="clusterCIDR")
     node_port_addresses: tuple[str, ...] = ()
+    # these are accepted only, see kube_proxy.py
+    api_version: Any = None
+    kind: Any = None
+    bind_address: Any = None
+    bind_address_hard_fail: Any = None
+    client_connection: Any = None
+    config_sync_period: Any = None
+    conntrack: Any = None
+    enable_profiling: Any = None
+    feature_gates: Any = None
+    healthz_bind_address: Any = None
+    hostname_override: Any = None
+    ipvs: Any = None
+    logging: Any = None
+    metrics_bind_address: Any = None
+    nftables: Any = None
+    oom_score_adj: Any = None
+    port_range: Any = None
+    show_hidden_metrics_for_version: Any = None
+    windows_run_as_service: Any = None
+    winkernel: Any = None
 
 
 class DnsPart(Part, frozen=True):
-    """CoreDNS as kubeadm deploys it. `upstream` is what the outside's resolver knows: an address, addresses, or another
-    name, by name; nothing else exists there."""
+    """CoreDNS as kubeadm deploys it. `upstream` is what the outside's resolver knows, by name: an address, addresses, or
+    another name. Other names do not exist there."""
 
     domain: str = "cluster.local"
     upstream: dict[str, str | tuple[str, ...]] = {}
@@ -67,8 +103,8 @@ class ClusterPart(Part, frozen=True):
     `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
-    network: str = "bridge"
-    underlay: Literal["routed", "switched"] = "routed"
+    network: NetworkName = "bridge"
+    underlay: UnderlayName = "routed"
     pod_subnet: str = "10.244.0.0/16"
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
@@ -79,10 +115,10 @@ class ClusterPart(Part, frozen=True):
 
 
 class Expect(Part, frozen=True):
-    """What a flow must come to. Texts are globs.
+    """The outcome that a flow must have. Texts are globs.
 
-    `at`: who got it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
-    "none" says that it was not changed. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
+    `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
+    "none": it was not changed. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
     code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all.
     """
 

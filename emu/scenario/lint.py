@@ -1,4 +1,4 @@
-"""What is allowed and probably not meant: Services that lead nowhere, ports that nobody declares.
+"""What is allowed and probably not meant: Services without endpoints, ports that no container declares.
 
 Looks at objects as written, before any controller: pods are those of workloads' templates. Must not know clusters.
 """
@@ -25,7 +25,12 @@ class Template(NamedTuple):
 
 
 def warnings(loaded: Loaded) -> list[str]:
-    """One sentence a finding, with file and line."""
+    """One sentence a finding, with file and line; first what is not modelled or not known."""
+    return [*map(str, loaded.objects.findings), *without_endpoints(loaded)]
+
+
+def without_endpoints(loaded: Loaded) -> list[str]:
+    """One sentence for each Service, or port of one, that has no endpoints or will be refused."""
     templates = list(_templates(loaded.objects))
     found = []
     for obj in loaded.objects:

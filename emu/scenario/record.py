@@ -56,7 +56,7 @@ class Run:
 
     @property
     def undecided(self) -> list[str]:
-        """The flows that met something which is not modelled, and whose step does not expect that."""
+        """The flows that came to something which is not modelled, and whose step does not expect that."""
         return [
             f"{flow_name(each.flow)}: {each.flow.outcome.detail or 'not modelled'}"
             for each in self.flows
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def exit_status(self) -> int:
-        """0 held; 1 something failed, or nothing was checked at all; 3 something was met that is not modelled."""
+        """0 held; 1 something failed, or nothing was checked at all; 3 something is not modelled."""
         if self.undecided:
             return UNDECIDED
         return FAILED if self.failures or not self.checks else HELD

@@ -1,5 +1,5 @@
-"""What came of a step: its flows, how each met its expectation, and what the step changed. Must not know how it was
-done, nor how it is shown.
+"""The result of a step: its flows, the checks of each, and what the step changed. Must not know how a step is done or
+shown.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emu.kube.flow.flow import Flow
-from emu.scenario.expectations import Checked, translations
+from emu.scenario.expectations import Checked
 
 
 @dataclass
 class FlowResult:
-    """One flow of a step, how it met its expectation, and the files that show it."""
+    """One flow of a step, its checks, and the files that hold its frames."""
 
     flow: Flow
     checked: Checked
@@ -22,7 +22,7 @@ class FlowResult:
 
     @property
     def nat(self) -> str:
-        return "; ".join(map(str, translations(self.flow)))
+        return self.flow.nat
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""A scenario run: the cluster is built, the steps follow each other, and what became of each flow is kept.
+"""A scenario run: the cluster is built, the steps follow each other, and the result of each is kept.
 
 Files come last, and all at once (`files.py`): an error on the way leaves nothing behind. Must not know what a step does
 (`steps/`), or how results are shown.
@@ -34,30 +34,31 @@ def run(
     split: Split = "flow",
     build: Callable[[Scenario], Cluster] | None = None,
     progress: Progress | None = None,
+    force: bool = False,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
-    `progress(done, of, what)` is called before each step. Raises InputError with the step's place, and then nothing is
-    written.
+    `force` replaces files that emu did not write. `progress(done, of, what)` is called before each step. Raises InputError
+    with the step's place, and then nothing is written.
     """
     if not isinstance(scenario, Scenario):
         scenario = load(scenario)
-    tell = progress or (lambda done, of, what: None)
+    report = progress or (lambda done, of, what: None)
     steps = scenario.steps
-    tell(0, len(steps), "building the cluster")
+    report(0, len(steps), "building the cluster")
     result = Run(scenario, (build or _build)(scenario))
     check_endpoints(scenario, result.cluster)
     judged: list[tuple[Verdict, ...]] = []
     for number, step in enumerate(steps):
-        tell(number, len(steps), step.name or step.action)
+        report(number, len(steps), step.name or step.action)
         done = _do(result, number, step)
         result.steps.append(done)
         judged.append(judge(result.cluster, [each.flow for each in done.flows]))
-    tell(len(steps), len(steps), "writing")
+    report(len(steps), len(steps), "writing")
     result.invariants = together(judged)
     result.notes += result.cluster.warnings
     if out_dir is not None:
-        write(result, out_dir, split=split)
+        write(result, out_dir, split=split, force=force)
     return result
 
 

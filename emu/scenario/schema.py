@@ -14,7 +14,7 @@ from emu.scenario.steps import in_order
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the first document of a scenario file."""
     (reference,), parts = msgspec.json.schema_components([scenario_type()], ref_template="#/$defs/{name}")
-    # a step has exactly one action, which the types alone do not say
+    # a step has exactly one action, which types cannot express
     parts["Step"]["oneOf"] = [{"required": [action]} for action in in_order()]
     described = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,6 +1,6 @@
 """A scenario file read and checked: the Scenario, its manifests as objects, and where every step stands.
 
-All that can be known without a cluster is checked here, so that mistakes are told before anything is built.
+Everything that needs no cluster is checked here, so that mistakes are reported before anything is built.
 Must not know how a cluster runs.
 """
 
@@ -24,16 +24,18 @@ from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.shape import scenario_type
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
+from emu.wire.addr import decimal
 
 API_VERSION, KIND = "emu/v1", "Scenario"
-# What each unhappy outcome must say beside its word, so that a step does not pass for a wrong reason.
+# What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
 NAMED_REASON = {"rejected": "code", "dropped": "reason", "error": "reason", "undecided": "reason"}
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass
 class Scenario:
-    """A scenario ready to run: `spec` is what its first document says. `conflist` is the path of a CNI configuration, if the scenario names one."""
+    """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
+    names one."""
 
     spec: ScenarioPart
     document: Document
@@ -62,10 +64,10 @@ class Scenario:
         return load_text(text)
 
     def error(self, error: InputError, step: int, *path: str | int) -> InputError:
-        """An error that came up in a step, with the place of the step (counted from 0) where it had none."""
+        """An error of a step, with the place of the step (counted from 0) where it has none yet."""
         where: Keys = ("steps", step, *path)
-        told = self.document.error(error.what, where)
-        return error.at(file=told.file, line=told.line, path=told.path)
+        placed = self.document.error(error.what, where)
+        return error.at(file=placed.file, line=placed.line, path=placed.path)
 
 
 def is_scenario(document: Document) -> bool:
@@ -154,7 +156,7 @@ def _check_subnets(cluster: ClusterPart, document: Document) -> None:
 
 def keys(path: str) -> Keys:
     """The keys of an error's path: `cluster.nodes[1].podCIDR`."""
-    return tuple(int(word) if word.isdigit() else word for word in re.findall(r"[^.\[\]]+", path))
+    return tuple(word if decimal(word) is None else int(word) for word in re.findall(r"[^.\[\]]+", path))
 
 
 def _check_step(scenario: Scenario, number: int, step: Step) -> None:

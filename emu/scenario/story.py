@@ -20,7 +20,7 @@ def teller(story: str | tuple[StoryLine, ...]) -> Teller:
         found = [
             line.says
             for line in story
-            if fnmatchcase(captured.interface, line.at)
+            if any(fnmatchcase(name, line.at) for name in (captured.place.path, captured.interface))
             and line.way in ("any", captured.way.partition("-")[0])
             and (line.when == "*" or fnmatchcase(captured.line(), line.when))
         ]

@@ -1,4 +1,4 @@
-"""A document's plain value as one of our own typed parts; a mistake is told with file, line, key and the nearest key.
+"""A document's plain value as one of our own typed parts; a mistake is reported with file, line, key and the nearest key.
 
 Unlike Kubernetes objects, our kinds refuse keys that they do not know. Must not know which parts there are.
 """
@@ -43,13 +43,15 @@ def typed(value: Any, type_: type[T], document: Document, at: Path = ()) -> T:
 def _explain(message: str, type_: type, value: Any, document: Document, at: Path) -> InputError:
     what, _, place = message.partition(" - at ")
     path: list[str | int] = []
-    met = value
+    here = value
     for name, index, any_key in _STEP.findall(place.strip("`").removeprefix("$")):
-        if any_key:  # msgspec does not say which entry of a mapping
-            step: str | int = next((k for k, v in met.items() if not _fits(v, type_, (*path, k))), "")
+        if any_key:  # msgspec does not name the entry of a mapping
+            step: str | int | None = _entry(message, type_, value, path, here)
         else:
             step = int(index) if index else name
-        met = met[int(step)] if isinstance(met, list) else met[step] if isinstance(met, dict) else None
+        if step is None:
+            break
+        here = here[int(step)] if isinstance(here, list) else here.get(step) if isinstance(here, dict) else None
         path.append(step)
     whole = (*at, *path)
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
@@ -61,22 +63,35 @@ def _explain(message: str, type_: type, value: Any, document: Document, at: Path
     if missing:
         return document.error(f'"{missing[1]}" is missing', whole)
     if what.startswith("Invalid enum value"):
-        return document.error(f"{shown(met)} is not allowed here", whole, expected=_choices(type_, tuple(path), met))
+        return document.error(f"{shown(here)} is not allowed here", whole, expected=_choices(type_, tuple(path), here))
     wrong = re.fullmatch(r"Expected `(.*?)`(.*)", what)
     if wrong is None:
         return document.error(what, whole)
     kinds = " or ".join(dict.fromkeys(_WORDS.get(k, k) for k in wrong[1].split(" | ") if k != "null"))
     if wrong[2] and not wrong[2].startswith(", got"):
-        return document.error(f"{shown(met)} is out of range", whole, expected=f"{kinds}{wrong[2]}")
-    return document.error(f"{shown(met)} is not {kinds}", whole)
+        return document.error(f"{shown(here)} is out of range", whole, expected=f"{kinds}{wrong[2]}")
+    return document.error(f"{shown(here)} is not {kinds}", whole)
 
 
-def _fits(value: Any, type_: type, path: Path) -> bool:
-    for part in _parts(inspect.type_info(type_), path):
-        name = _WORDS.get({"IntType": "int", "FloatType": "float", "StrType": "str"}.get(type(part).__name__, ""), "")
-        if name == shown_type(value):
-            return True
-    return False
+def _entry(message: str, type_: type, value: Any, path: list[str | int], mapping: dict[str, Any]) -> str | None:
+    """The entry of the mapping at `path` that msgspec's message is about: alone there, it gives the same message."""
+    for key, each in mapping.items():
+        try:
+            msgspec.convert(_replaced(value, path, {key: each}), type_)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return key
+    return None
+
+
+def _replaced(value: Any, path: list[str | int], part: Any) -> Any:
+    """A copy of a plain value with another part at `path`."""
+    if not path:
+        return part
+    step, *rest = path
+    copy = value.copy()
+    copy[step] = _replaced(copy[step], rest, part)
+    return copy
 
 
 def _parts(at: inspect.Type, path: Path) -> Iterator[inspect.Type]:
@@ -102,14 +117,14 @@ def _structs(type_: type, path: Path) -> Iterator[inspect.StructType]:
             yield part
 
 
-def _choices(type_: type, path: Path, met: Any) -> str | None:
+def _choices(type_: type, path: Path, here: Any) -> str | None:
     words = [
         str(value)
         for part in _parts(inspect.type_info(type_), path)
         if isinstance(part, inspect.LiteralType)
         for value in part.values
     ]
-    near = get_close_matches(str(met), words, n=1)
+    near = get_close_matches(str(here), words, n=1)
     *most, last = words or [""]
     every = f"{', '.join(most)} or {last}" if most else last
     return f'"{near[0]}"? ({every})' if near and most else every or None

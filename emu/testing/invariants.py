@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from emu.capture.capture import Capture, Captured
+from emu.capture.interface import Interface
 from emu.kernel.net.fib import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import Tuple5
@@ -21,13 +23,17 @@ from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP, IP_OFFSET, TCP, UDP, Frame
 from emu.wire.identity import unchanged
 
-if TYPE_CHECKING:
-    from emu.capture.capture import Captured
-    from emu.capture.interface import Interface
-    from emu.kube.cluster import Cluster
-    from emu.lab import Lab
 
-    Where = Lab | Cluster | Flow
+class Bench(Protocol):
+    """A `Lab` or a `Cluster`: its namespaces by name, and what was captured."""
+
+    @property
+    def namespaces(self) -> Mapping[str, Netns]: ...
+    @property
+    def capture(self) -> Capture | None: ...
+
+
+Where = Bench | Flow
 
 _L4_CHECKS = {TCP: tcp.checksum_ok, UDP: udp.checksum_ok, ICMP: icmp.checksum_ok}
 
@@ -153,8 +159,8 @@ def ttl_falls(where: Where) -> None:
                     routed = routed or _routed(entry, captured)
                     came[place.owner] = ttl, entry, routed
                     if frame.ttl != ttl - routed:
-                        said = f"came to {place.owner} with TTL {ttl}, was {'routed' if routed else 'bridged'}"
-                        _broken(f"a packet {said} and left with {frame.ttl}", packet.frames)
+                        what = f"came to {place.owner} with TTL {ttl}, was {'routed' if routed else 'bridged'}"
+                        _broken(f"a packet {what} and left with {frame.ttl}", packet.frames)
 
 
 def _routed(entry: Interface, left: Captured) -> bool:
@@ -171,7 +177,7 @@ def _bridge_of(place: Interface) -> str:
 
 
 def nat_is_identity(where: Where) -> None:
-    """Whoever begins a flow sees the peer that it asked: what comes back is from there, and errors quote what was sent.
+    """The sender of a flow sees the peer that it asked: answers come from there, and errors quote what was sent.
 
     Of flows with a number (a socket's `flow`); 0, the background, has no beginner. Judged where the beginner's own
     interface shows what its sockets see: not on nodes and routers, which translate before their interfaces.
@@ -200,7 +206,7 @@ def _flow_is_identity(frames: list[Captured]) -> None:
             return
         if captured.direction == "out":
             if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST"):
-                return  # whoever hears it may answer
+                return  # every receiver may answer
             if net.ipv4.is_local(frame.src) and not _is_error(frame):
                 asked.add(_ends(frame))
                 sent.add(identity(captured.flow, frame))
@@ -210,7 +216,7 @@ def _flow_is_identity(frames: list[Captured]) -> None:
             if _is_error(frame):
                 quote = Frame.parse(captured.data[:14] + captured.data[frame.l4 + 8 :])
                 if quote.proto >= 0 and not quote.frag & IP_OFFSET and _ends(quote) not in asked:
-                    _broken(f"{beginner} is told about {_text(_ends(quote))}, which it never sent", frames)
+                    _broken(f"{beginner} gets an error about {_text(_ends(quote))}, which it never sent", frames)
             elif _inverse(ends) not in asked:
                 _broken(f"{beginner} is answered {_text(ends)}, but asked {', '.join(map(_text, asked))}", frames)
 
@@ -275,7 +281,7 @@ def hold(where: Where, *names: str) -> None:
 
 
 def broken(where: Where) -> Iterator[tuple[str, str]]:
-    """The invariants that do not hold, each with what it says."""
+    """The invariants that do not hold, each with its message."""
     for name, check in INVARIANTS.items():
         try:
             check(where)

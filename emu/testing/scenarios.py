@@ -1,4 +1,4 @@
-"""Hypothesis strategy: whole small scenarios, a cluster and a few flows, for whoever runs a cluster twice.
+"""Hypothesis strategy: whole small scenarios, a cluster and a few flows, for tests that run a cluster twice.
 
 What is drawn is a frozen value that prints itself; `text` is the scenario file, which `emu run` and `emu twin` take. No
 link is impaired, nothing is random but what named sources draw. Must not know who judges.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 WEB, ECHO, CLOSED, NODE_PORT = 8080, 7, 99, 30000
-# What every pod runs. A Service's port 80 leads to the web server, 7 to the echo.
+# What every pod runs. A Service's port 80 goes to the web server, 7 to the echo.
 APPS = f"http@{WEB},echo@{ECHO},echo@{ECHO}/udp"
 SIZES = (0, 1, 8, 100, 1000)
 DATAGRAMS = (*SIZES, 1372, 1373, 1472, 1473, 3000, 6000)
@@ -138,7 +138,7 @@ def _ends(nodes: int, pods: int) -> list[str]:
 @st.composite
 def small_flows(draw: st.DrawFn, nodes: int, pods: int, services: tuple[SmallService, ...]) -> SmallFlow:
     """A flow of such a cluster: to pods, nodes, the outside, Services and node ports, open and closed; sometimes to
-    where nobody is."""
+    an address that no host has."""
     ends = _ends(nodes, pods)
     # the outside has no route to cluster IPs, and most of what is worth a look begins at a pod
     source = draw(st.sampled_from(ends[:pods] * 3 + ends))
@@ -152,8 +152,8 @@ def small_flows(draw: st.DrawFn, nodes: int, pods: int, services: tuple[SmallSer
     web = kind == "tcp" and draw(st.booleans())
     timeout_s = 1.5
     if where == "absent":
-        # A neighbour is given up after three seconds: just when TCP sends its third SYN. Which comes first the kernel's
-        # timer wheel says, whose slots are 32 ms wide there, so that TCP is not sent to where nobody is.
+        # A neighbour is given up after three seconds: just when TCP sends its third SYN. Which is first depends on
+        # the kernel's timer wheel, whose slots are 32 ms wide there, so that TCP is not sent to an address that no host has.
         nowhere = NO_ROUTE if kind == "tcp" else NO_ROUTE + NO_NEIGHBOUR
         to, port, timeout_s = draw(st.sampled_from(nowhere)), ECHO, 4.0
     elif where == "service":
@@ -195,7 +195,7 @@ def small_scenarios(
     for _ in range(draw(st.integers(1, max_pods))):
         group = draw(st.integers(0, max(0, len(services) - 1)))
         if sum(each.group == group for each in pods) >= 3:
-            group = len(services)  # nobody's
+            group = len(services)  # no Service's
         pods.append(SmallPod(draw(st.integers(1, nodes)), group))
     sysctls = draw(st.lists(st.sampled_from(SYSCTLS), unique=True, max_size=2))
     mtus = draw(

@@ -159,7 +159,7 @@ def wild(draw: st.DrawFn, frame: st.SearchStrategy[bytes]) -> bytes:
     """A frame with a few bytes changed, cut short, or padded; often with its header checksum mended. 14 bytes or more."""
     data = bytearray(draw(frame))
     for _ in range(draw(st.integers(0, 3))):
-        # most changes hit headers: what is behind them is nobody's business
+        # most changes hit headers: what follows them is not read
         at = draw(st.integers(12, min(len(data), 60) - 1))
         data[at] = draw(st.one_of(st.integers(0, 255), st.sampled_from((0, 0x45, 0x4F, 0x41, 0x20, 0xFF))))
     if draw(st.integers(0, 3)) == 0:
@@ -338,7 +338,7 @@ def topologies(
 
 
 def traffic(topology: Topology, *, absent: bool = True) -> st.SearchStrategy[Traffic]:
-    """Flows between a topology's hosts; with `absent` also to addresses, ports and by TTLs that lead nowhere."""
+    """Flows between a topology's hosts; with `absent` also to addresses, ports and with TTLs that reach no host."""
     hosts = st.integers(0, len(topology.spots) - 1)
     target: st.SearchStrategy[int | str] = hosts
     ttls, asked = st.just(64), st.just(ECHO_PORT)

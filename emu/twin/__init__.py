@@ -3,7 +3,7 @@
 `judge(scenario)` is the whole of it; see `emu.twin.twin`. It needs root on Linux and says what is missing otherwise.
 """
 
+from emu.twin.judge import judge, main
 from emu.twin.report import Difference, Report
-from emu.twin.twin import judge, main
 
 __all__ = ["Difference", "Report", "judge", "main"]

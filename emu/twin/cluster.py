@@ -6,7 +6,7 @@ It has `Cluster`'s calls, so that the scenario's own runner drives it. Must not 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from emu import craft
 from emu.clock import MS, SECOND
@@ -14,13 +14,14 @@ from emu.errors import SocketError, Undecided
 from emu.kube.cluster import Cluster
 from emu.kube.dns.resolver import BOTH
 from emu.kube.flow import ends as target
-from emu.kube.flow import flow as flows
 from emu.kube.flow import lookup
+from emu.kube.flow import ping as pings
+from emu.kube.flow import tcp as streams
+from emu.kube.flow import udp as datagrams
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
-
-if TYPE_CHECKING:
-    from emu.twin.twin import Twin
+from emu.kube.flow.outcome import failed
+from emu.twin.twin import Twin
 
 # A kernel's timers are never early, and late by what the timer wheel's levels and a busy machine make of them: a client
 # there waits that much longer, so that what is due just when it gives up comes first on both sides
@@ -58,7 +59,7 @@ class TwinCluster(Cluster):
         where = to if isinstance(to, Target) else self.resolve(to, "TCP")
         return self._both(
             "tcp", source, where,
-            lambda made: self._named(made, lambda: flows.tcp(made, send, port=port, timeout_ns=_patience(timeout_s), close=close)),
+            lambda made: self._named(made, lambda: streams.tcp(made, send, port=port, timeout_ns=_patience(timeout_s), close=close)),
             lambda: super(TwinCluster, self).tcp(
                 source, where, send, port=port, close=close, timeout_s=timeout_s, name=name
             ),
@@ -71,7 +72,7 @@ class TwinCluster(Cluster):
         where = to if isinstance(to, Target) else self.resolve(to, "UDP")
         return self._both(
             "udp", source, where,
-            lambda made: self._named(made, lambda: flows.udp(made, send, port=port, timeout_ns=_patience(timeout_s), connected=connected, reply=reply)),
+            lambda made: self._named(made, lambda: datagrams.udp(made, send, port=port, timeout_ns=_patience(timeout_s), connected=connected, reply=reply)),
             lambda: super(TwinCluster, self).udp(
                 source, where, send, port=port, connected=connected, reply=reply, timeout_s=timeout_s, name=name
             ),
@@ -86,7 +87,7 @@ class TwinCluster(Cluster):
         interval_ns, timeout_ns = int(interval_s * SECOND), _patience(timeout_s)
         return self._both(
             "ping", source, where,
-            lambda made: self._named(made, lambda: flows.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)),
+            lambda made: self._named(made, lambda: pings.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)),
             lambda: super(TwinCluster, self).ping(
                 source, where, count, interval_s=interval_s, size=size, ttl=ttl, timeout_s=timeout_s, name=name
             ),
@@ -109,7 +110,7 @@ class TwinCluster(Cluster):
         made = self.twin.real.get(before.number) if self.twin is not None else None
         return self._both(
             "tcp", before.source, before.target,
-            lambda after: flows.more(after, cast(Flow, made), send, timeout_ns=_patience(timeout_s), close=close),
+            lambda after: streams.more(after, cast(Flow, made), send, timeout_ns=_patience(timeout_s), close=close),
             lambda: super(TwinCluster, self).more(before, send, close=close, timeout_s=timeout_s, name=name),
         )  # fmt: skip
 
@@ -149,7 +150,7 @@ def _send(made: Flow, packet: Any, device: str | None) -> None:
     try:
         made.client.sockets.send_packet(packet, made.number, device)
     except SocketError as failure:
-        made.outcome = flows.Outcome("error", failure.name)
+        made.outcome = failed(failure)
         return
     clock = made.testbed.clock
     clock.run_until(clock.now + SEND_NS)

@@ -16,8 +16,9 @@ _ANSWER = re.compile(r"\[\S+>(\S+)\] ARP (\S+) is-at ")
 
 
 class Sight(NamedTuple):
-    """One frame at one interface (`node-1/cbr0`), told in a line."""
+    """One frame at one interface (`node-1/cbr0`) of a namespace, told in a line."""
 
+    owner: str
     interface: str
     way: str
     line: str
@@ -107,8 +108,7 @@ def _interface(sight: Sight) -> tuple[str, str]:
 
 
 def _owner(sight: Sight) -> tuple[str, str]:
-    owner, _, device = sight.interface.rpartition("/")
-    return owner, f"{device:<14} {sight.text}"
+    return sight.owner, f"{sight.interface.removeprefix(f'{sight.owner}/'):<14} {sight.text}"
 
 
 def _by(sights: Sequence[Sight], key: Callable[[Sight], tuple[str, str]]) -> dict[str, list[str]]:

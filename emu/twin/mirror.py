@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
+import re
 import shutil
 import socket
 import struct
@@ -16,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from emu.errors import Undecided
+from emu.errors import InputError, Undecided
 from emu.kernel.net.netns import Netns
 from emu.twin.picture import Link, Picture, take
-from emu.twin.space import Space, TwinError
+from emu.twin.space import Space, TwinError, check_name
 
 SIOCETHTOOL = 0x8946
 # Offloads leave checksums and sizes to a device that a veth does not have: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
@@ -27,6 +28,7 @@ OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
 # What the kernel remembers of earlier connections changes the next ones, and the emulator has no such memory.
 OVERRIDES = {"net.ipv4.tcp_no_metrics_save": "1"}
 LINK_UP_S = 5.0
+_NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
 
 class Mirror:
@@ -39,8 +41,11 @@ class Mirror:
 
     def sync(self, namespaces: Mapping[str, Netns]) -> tuple[list[Netns], list[Netns]]:
         """Make the kernel's side like the emulator's; gives the namespaces that came and those that will go (by
-        `remove`). Raises TwinError, Undecided."""
+        `remove`). Raises TwinError, Undecided, and InputError for a device's name that Linux refuses."""
         wanted = {net: take(net) for net in namespaces.values()}
+        for picture in wanted.values():
+            for name in picture.links:
+                check_name(name)
         come = [net for net in wanted if net not in self.spaces]
         gone = [net for net in self.spaces if net not in wanted]
         for name, net in namespaces.items():
@@ -84,10 +89,10 @@ class Mirror:
     def flush(self) -> None:
         """Forget neighbours, learned addresses, route exceptions and connections, everywhere."""
         for net, space in self.spaces.items():
-            space.ip(["neigh flush all", "route flush cache"], tolerant=True)
+            space.ip([["neigh", "flush", "all"], ["route", "flush", "cache"]], tolerant=True)
             for link in self.pictures[net].links.values():
                 if link.kind == "bridge":
-                    space.ip([f"link set dev {link.name} type bridge fdb_flush"])
+                    space.ip([["link", "set", "dev", link.name, "type", "bridge", "fdb_flush"]])
             if self.pictures[net].iptables:
                 space.run("conntrack", "-F")
 
@@ -104,60 +109,59 @@ class Mirror:
     def _unplug(space: Space, old: Mapping[str, Link], new: Iterable[str]) -> None:
         kept = set(new)
         # of a pair the first end that goes takes the other along
-        space.ip([f"link del dev {name}" for name in old if name not in kept and name != "lo"], tolerant=True)
+        gone = [["link", "del", "dev", name] for name in old if name not in kept and name != "lo"]
+        space.ip(gone, tolerant=True)
 
     def _plug(self, wanted: Mapping[Netns, Picture], old: Mapping[Netns, Picture]) -> None:
         done: set[tuple[Netns, str]] = set()
         for net, picture in wanted.items():
-            lines = []
+            lines: list[list[str]] = []
             for link in picture.links.values():
                 if link.name in old[net].links or (net, link.name) in done:
                     continue
-                made = f"link add name {link.name} mtu {link.mtu} address {link.mac} type"
+                made = ["link", "add", "name", link.name, *f"mtu {link.mtu} address {link.mac} type".split()]
                 if link.kind == "bridge":
-                    lines.append(
-                        f"{made} bridge mcast_snooping 0 stp_state 0 forward_delay 0 ageing_time {link.ageing_cs}"
-                    )
+                    text = f"bridge mcast_snooping 0 stp_state 0 forward_delay 0 ageing_time {link.ageing_cs}"
+                    lines.append([*made, *text.split()])
                 elif link.peer is not None:
                     far, name = link.peer
                     other = wanted[far].links[name]
                     done.add((far, name))
-                    peer = f"peer name {name} mtu {other.mtu} address {other.mac}"
-                    place = "" if far is net else f" netns {self.spaces[far].path}"
-                    lines.append(f"{made} veth {peer}{place}")
+                    peer = ["peer", "name", name, *f"mtu {other.mtu} address {other.mac}".split()]
+                    place = [] if far is net else ["netns", self.spaces[far].path]
+                    lines.append([*made, "veth", *peer, *place])
             self.spaces[net].ip(lines)
 
     def _links(self, space: Space, old: Picture, new: Picture) -> None:
-        lines = []
+        lines: list[list[str]] = []
         fresh = [name for name in new.links if name not in old.links and name != "lo"]
         for name, link in new.links.items():
             before = old.links.get(name)
             if before is not None and name != "lo":
                 if link.mtu != before.mtu and link.kind != "bridge":  # a bridge follows its ports, unless it is set
-                    lines.append(f"link set dev {name} mtu {link.mtu}")
-                lines += [f"link set dev {name} address {link.mac}"] if link.mac != before.mac else []
+                    lines.append(["link", "set", "dev", name, "mtu", str(link.mtu)])
+                lines += [["link", "set", "dev", name, "address", link.mac]] if link.mac != before.mac else []
             if link.promisc != (before is not None and before.promisc):
-                lines.append(f"link set dev {name} promisc {_switch(link.promisc)}")
+                lines.append(["link", "set", "dev", name, "promisc", _switch(link.promisc)])
         known = {port.device: port for port in old.ports if port.device not in fresh}
         for port in new.ports:
             was = known.get(port.device)
             if was is None or was.bridge != port.bridge:
-                lines.append(f"link set dev {port.device} master {port.bridge}")
+                lines.append(["link", "set", "dev", port.device, "master", port.bridge])
             if was != port:
-                switches = f"hairpin {_switch(port.hairpin)} isolated {_switch(port.isolated)}"
-                lines.append(f"link set dev {port.device} type bridge_slave {switches}")
-        lines += [
-            f"link set dev {name} nomaster" for name in known.keys() - {p.device for p in new.ports} & new.links.keys()
-        ]
+                switches = ["hairpin", _switch(port.hairpin), "isolated", _switch(port.isolated)]
+                lines.append(["link", "set", "dev", port.device, "type", "bridge_slave", *switches])
+        free = known.keys() - {p.device for p in new.ports} & new.links.keys()
+        lines += [["link", "set", "dev", name, "nomaster"] for name in free]
         space.ip(lines)
         self._offloads(space, fresh)
-        gone = [f"addr del {each.partition(' scope ')[0]}" for each in old.addresses if each not in new.addresses]
+        gone = [["addr", "del", *_until(each, "scope")] for each in old.addresses if each not in new.addresses]
         space.ip(gone, tolerant=True)
-        space.ip([f"addr add {each}" for each in new.addresses if each not in old.addresses])
+        space.ip([["addr", "add", *each.split(" ")] for each in new.addresses if each not in old.addresses])
         ups = []
         for name, link in new.links.items():
             if link.up != (name in old.links and old.links[name].up):
-                ups.append(f"link set dev {name} {'up' if link.up else 'down'}")
+                ups.append(["link", "set", "dev", name, "up" if link.up else "down"])
         space.ip(ups)
         self._sysctls(space, new.sysctls)
 
@@ -214,12 +218,14 @@ class Mirror:
                 continue
             if shutil.which("nft") is None:
                 raise Undecided("to lose chosen frames the twin needs nft, which is not here")
-            table = f"table netdev emu-{link.name}"
+            if not _NFT_NAME.fullmatch(name):
+                raise Undecided(f"nft cannot name the device {name!r}, whose frames are to be lost")
+            table = f"table netdev emu-{name.encode().hex()}"
             text = f"{table}\ndelete {table}\n"
             if link.lose:
                 numbers = ", ".join(map(str, link.lose))
                 text += (
-                    f'{table} {{ chain lose {{ type filter hook egress device "{link.name}" priority 0; '
+                    f'{table} {{ chain lose {{ type filter hook egress device "{name}" priority 0; '
                     f"numgen inc mod 4294967295 {{ {numbers} }} drop; }}; }}\n"
                 )
             space.run("nft", "-f", "-", text=text)
@@ -228,29 +234,32 @@ class Mirror:
 
     @staticmethod
     def _routes(space: Space, old: Picture, new: Picture) -> None:
-        space.ip([f"rule del {each}" for each in old.rules if each not in new.rules])
-        space.ip([f"rule add {each}" for each in new.rules if each not in old.rules])
+        space.ip([["rule", "del", *each.split(" ")] for each in old.rules if each not in new.rules])
+        space.ip([["rule", "add", *each.split(" ")] for each in new.rules if each not in old.rules])
         # a link that went down took its routes along
-        space.ip([f"route del {each}" for each in old.routes if each not in new.routes], tolerant=True)
-        add = [f"route add {each}" for each in new.routes if each not in old.routes]
-        add.sort(key=lambda text: " via " in text)  # gateways must be on a link already
+        space.ip([["route", "del", *each.split(" ")] for each in old.routes if each not in new.routes], tolerant=True)
+        add = [["route", "add", *each.split(" ")] for each in new.routes if each not in old.routes]
+        add.sort(key=lambda words: "via" in words)  # gateways must be on a link already
         space.ip(add)
-        space.ip(
-            [
-                f"neigh del {each.partition(' lladdr ')[0]} dev {_dev(each)}"
-                for each in old.neighbours
-                if each not in new.neighbours
-            ]
-        )
-        space.ip([f"neigh replace {each}" for each in new.neighbours if each not in old.neighbours])
+        gone = [each for each in old.neighbours if each not in new.neighbours]
+        space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone])
+        space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
 
 
 def sysctl_path(name: str) -> str:
     """Where a sysctl lies under /proc/sys: a device's name may hold dots."""
     words = name.split(".")
-    if words[:2] == ["net", "ipv4"] and words[2] in ("conf", "neigh"):
-        return "/".join([*words[:3], ".".join(words[3:-1]), words[-1]])
+    if words[:2] == ["net", "ipv4"] and words[2:3] in (["conf"], ["neigh"]):
+        words = [*words[:3], ".".join(words[3:-1]), words[-1]]
+    if any(word in ("", ".", "..") or "/" in word or "\0" in word for word in words):
+        raise InputError(f"{name!r} is not a sysctl", expected="words with dots between them")
     return "/".join(words)
+
+
+def _until(text: str, word: str) -> list[str]:
+    """The words of a text before one of them. Names have no white space (`check_name`), so that each is one word."""
+    words = text.split(" ")
+    return words[: words.index(word)]
 
 
 def _switch(on: bool) -> str:
@@ -258,7 +267,7 @@ def _switch(on: bool) -> str:
 
 
 def _dev(text: str) -> str:
-    words = text.split()
+    words = text.split(" ")
     return words[words.index("dev") + 1]
 
 

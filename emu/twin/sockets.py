@@ -18,9 +18,10 @@ from typing import Any
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
+from emu.kernel.net.family import Address
 from emu.kernel.net.netns import Netns
+from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ping import EchoReply
-from emu.kernel.transport.udp import Endpoint, IcmpError
 from emu.twin.loop import Loop
 from emu.twin.space import Space
 from emu.wire import icmp as wire_icmp
@@ -355,6 +356,10 @@ class RealSockets:
         source = self._net.clock.random(f"ping/{self._net.name}")
         return RealPing(self._net, ident or source.randrange(1, 0x10000))
 
+    def source_for(self, dst: int) -> int:
+        source: int = self._net.emulated.sockets.source_for(dst)
+        return source
+
     def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> None:
         """A user's own packet. What it leaves out is filled in from the emulated namespace, as the emulator does."""
         net, emulated = self._net, self._net.emulated
@@ -368,9 +373,7 @@ class RealSockets:
                 raw.bind((link.name, 0))
                 raw.send(data)
             return
-        route, source, failed = ip_output.route_output(emulated, ip4(dst))
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        _route, source = ip_output.route_socket(emulated, ip4(dst))
         given = craft.source(packet)
         data = craft.build(packet, ip4(given) if given else source, bytes(6), emulated.ipv4.default_ttl)
         with net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
@@ -383,10 +386,8 @@ class RealSockets:
 
 
 class RealNet:
-    """A namespace as apps and flows see one: sockets and a clock. What else they ask (addresses, routes, sysctls) the
-    namespace that it mirrors answers: `emulated`."""
-
-    conntrack = None  # flows look for connections in the emulator only
+    """A namespace as apps and flows see one (`emu.apps.Host`, `emu.kube.dns.resolver.Client`): sockets and a clock.
+    `emulated` is the namespace that it mirrors."""
 
     def __init__(self, emulated: Netns, space: Space, loop: Loop) -> None:
         self.emulated, self.space, self.clock = emulated, space, loop
@@ -395,8 +396,9 @@ class RealNet:
         self.sockets = RealSockets(self)
         self.diag = self.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.emulated, name)
+    @property
+    def addresses(self) -> list[Address]:
+        return self.emulated.ipv4.addresses
 
     def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A new socket of this namespace. Raises SocketError."""

@@ -1,26 +1,31 @@
 """Namespaces of this machine's kernel, and commands in them.
 
 A namespace has no name: it lives as long as this process holds its descriptor, so that nothing can leave one behind,
-be it an error, a signal or `kill -9`. The host's own network is entered by nobody and changed by nothing. Must not
-know what is built in a namespace.
+be it an error, a signal or `kill -9`. The host's own network is not entered and not changed: a command is a list of
+words, and a name out of a file is one word whatever is in it. Must not know what is built in a namespace.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from emu.errors import EmuError
+from emu.errors import EmuError, InputError
 
 CLONE_NEWNET = 0x40000000
 TOOLS = ("ip", "bridge", "iptables-restore", "iptables-save", "conntrack")
 _SELF = "/proc/thread-self/ns/net"
+# Words that `ip -batch` takes for one word as they are: no blank, quote, backslash or `#`.
+_PLAIN = re.compile(r"[\w.:/@,+=%-]+", re.ASCII)
+_REFUSED = frozenset(b"/:\0 \t\n\v\f\r\xa0")  # the last one is white space to the kernel's isspace
+MAX_NAME = 15  # IFNAMSIZ without its zero byte
 
 
 class TwinError(EmuError):
@@ -90,24 +95,42 @@ class Space:
             raise TwinError(f"{self.name}: {' '.join(command)}: {told or f'exit {done.returncode}'}")
         return done.stdout
 
-    def ip(self, lines: list[str], *, tolerant: bool = False) -> None:
-        """`ip` commands in one batch. `tolerant`: those that fail are left out. Raises TwinError."""
-        if not lines:
-            return
-        text = "\n".join([*lines, ""])
+    def ip(self, commands: Sequence[Sequence[str]], *, tolerant: bool = False) -> None:
+        """`ip` commands, each a list of words; those of plain words go in one batch, in order. `tolerant`: those that
+        fail are left out. Raises TwinError."""
+        batch: list[str] = []
+        for words in commands:
+            if all(_PLAIN.fullmatch(word) for word in words):
+                batch.append(" ".join(words))
+                continue
+            self._batch(batch, tolerant)
+            batch = []
+            self._ip(list(words), "", tolerant)
+        self._batch(batch, tolerant)
+
+    def _batch(self, lines: list[str], tolerant: bool) -> None:
+        if lines:
+            self._ip([*(["-force"] if tolerant else []), "-batch", "-"], "\n".join([*lines, ""]), tolerant)
+
+    def _ip(self, words: list[str], text: str, tolerant: bool) -> None:
         with self.inside():
-            done = subprocess.run(
-                ["ip", *(["-force"] if tolerant else []), "-batch", "-"],
-                input=text, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+            done = subprocess.run(["ip", *words], input=text, capture_output=True, text=True, check=False)
         if done.returncode and not tolerant:
-            raise TwinError(f"{self.name}: {done.stderr.strip()}\n{text}")
+            raise TwinError(f"{self.name}: ip {' '.join(words)}: {done.stderr.strip()}\n{text}")
 
     def close(self) -> None:
         """Let go of it; with the last descriptor (sockets hold it, too) the kernel takes it down."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for a name that Linux gives no device (dev_valid_name of net/core/dev.c)."""
+    raw = name.encode(errors="surrogateescape")
+    if not 0 < len(raw) <= MAX_NAME or raw in (b".", b"..") or not _REFUSED.isdisjoint(raw):
+        what = f"{name!r} is not a device's name"
+        raise InputError(what, expected=f"1 to {MAX_NAME} bytes without /, : and white space, not . or ..")
 
 
 def _enter(fd: int) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.net.fib import TABLE_NAMES
+from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conntrack import render

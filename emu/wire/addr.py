@@ -17,6 +17,11 @@ ZERO_MAC = b"\0" * 6
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.I)
 
 
+def decimal(text: str) -> int | None:
+    """A number of 1 to 20 ASCII digits; None for any other text (other scripts' digits, superscripts)."""
+    return int(text) if len(text) <= 20 and text.isascii() and text.isdigit() else None
+
+
 def ip4(text: str | int) -> int:
     """`"10.0.0.1"` as an int. Raises InputError."""
     return text if isinstance(text, int) else _ip4(text)
@@ -98,13 +103,14 @@ class Prefix(NamedTuple):
         if text == "default":
             return cls(0, 0)
         host, slash, bits = text.partition("/")
-        if slash and not (bits.isascii() and bits.isdigit() and int(bits) <= 32):
+        width = decimal(bits) if slash else 32
+        if width is None or width > 32:
             raise InputError(f"{text!r} is not a CIDR", expected="an address, a slash and a length of 0 to 32")
-        addr, length = ip4(host), int(bits) if slash else 32
-        net = addr & mask(length)
+        addr = ip4(host)
+        net = addr & mask(width)
         if strict and net != addr:
-            raise InputError(f"{text!r} has host bits set", expected=str(cls(net, length)))
-        return cls(net, length)
+            raise InputError(f"{text!r} has host bits set", expected=str(cls(net, width)))
+        return cls(net, width)
 
     def __contains__(self, addr: object) -> bool:
         return isinstance(addr, int) and addr & mask(self.length, self.width) == self.net

@@ -19,10 +19,6 @@ AF_INET = 2
 ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
-# frag_max_size of what was whole already when a namespace's IP got it from its bridge, and of a datagram whose own
-# socket lets it be cut in spite of its DF (skb->ignore_df, IP_PMTUDISC_WANT)
-FORGOTTEN, IGNORE_DF = -1, -2
-
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 
@@ -42,7 +38,8 @@ class Frame:
     `route` is the kernel's dst entry; `valid`: headers were checked or born right.
     `trail` collects what happens to the frame until a tap drains it (None: nobody is looking).
     `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
-    `frag_max_size`: of a reassembled datagram, its largest fragment (-1: forgotten). `cause`: what the frame was made
+    `frag_max_size`: of a reassembled datagram, its largest fragment, else 0. `ignore_df`: it may be cut in spite of its
+    DF, because its socket wants it so, or because a bridge made it whole. `cause`: what the frame was made
     of: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
     `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device is to do the rest;
     `gso_size`: and to cut the payload into segments of so many bytes (0: it is one).
@@ -50,7 +47,7 @@ class Frame:
 
     __slots__ = (
         "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
-        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "indev", "l4", "mark", "outdev", "partial", "physin",
+        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "outdev", "partial", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid",
     )  # fmt: skip
 
@@ -65,7 +62,7 @@ class Frame:
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
         self.br_smac = ZERO_MAC
-        self.bridged_dnat = self.valid = self.burst = self.partial = False
+        self.bridged_dnat = self.ignore_df = self.valid = self.burst = self.partial = False
         # opaque companions: their classes live on higher floors
         self.indev: Any = None
         self.outdev: Any = None
@@ -78,7 +75,7 @@ class Frame:
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:
-        """A frame from captured or injected bytes (at least an Ethernet header); never raises on odd contents."""
+        """A frame from captured or injected bytes; never raises. Without a whole Ethernet header its MACs are zero."""
         frame = cls(bytearray(data), flow, trail)
         frame.reparse()
         return frame
@@ -87,7 +84,10 @@ class Frame:
         """Fill the cached fields from the bytes."""
         buf = self.buf
         self.dmac, self.smac = bytes(buf[0:6]), bytes(buf[6:12])
-        self.ethertype = buf[12] << 8 | buf[13] if len(buf) >= ETH_HLEN else 0
+        if len(buf) >= ETH_HLEN:
+            self.ethertype = buf[12] << 8 | buf[13]
+        else:
+            self.dmac, self.smac, self.ethertype = ZERO_MAC, ZERO_MAC, 0
         self.proto, self.l4, self.frag = -1, 0, 0
         self.family = self.tot_len = self.ttl = 0
         self.src = self.dst = self.sport = self.dport = 0

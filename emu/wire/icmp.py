@@ -6,8 +6,8 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import AF_INET, ICMP, ICMP_QUERY, IP_OFFSET, Frame
-from emu.wire.ipv4 import header_checksum
+from emu.wire.frame import ICMP, ICMP_QUERY, IP_OFFSET, Frame
+from emu.wire.ipv4 import stamp
 
 ECHO_REPLY, DEST_UNREACH, REDIRECT, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 5, 8, 11, 12
 SOURCE_QUENCH = 4
@@ -16,7 +16,20 @@ NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED = range(5)
 NET_ANO, HOST_ANO, PKT_FILTERED = 9, 10, 13
 REDIRECT_HOST = 1
 
-_HEADERS = Struct("!BBHHHBBHIIBBHI")
+# errors by type and code: as sentences put them, and as iptables' --reject-with and expectations name them
+ERROR_WORDS = {
+    (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
+    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
+    (3, 10): "host prohibited", (3, 13): "administratively prohibited", (5, 1): "redirect to another gateway",
+    (11, 0): "time to live exceeded", (11, 1): "reassembly time exceeded", (12, 0): "parameter problem",
+}  # fmt: skip
+ERROR_NAMES = {
+    (3, 0): "net-unreachable", (3, 1): "host-unreachable", (3, 2): "proto-unreachable", (3, 3): "port-unreachable",
+    (3, 4): "frag-needed", (3, 9): "net-prohibited", (3, 10): "host-prohibited", (3, 13): "admin-prohibited",
+    (11, 0): "ttl-exceeded", (11, 1): "reassembly-timeout", (12, 0): "parameter-problem",
+}  # fmt: skip
+
+_HEADER = Struct("!BBHI")
 
 
 def build(
@@ -37,18 +50,11 @@ def build(
 ) -> Frame:
     """A message of type `kind`; `rest` is the second header word (id and seq, next-hop MTU, gateway); `payload` follows it."""
     buf = bytearray(template[:42])
-    length = 8 + len(payload)
     total = ((kind << 8 | code) + (rest >> 16) + (rest & 0xFFFF) + ones_sum(payload)) % 0xFFFF
-    _HEADERS.pack_into(
-        buf, 14, 0x45, tos, 20 + length, ident, frag, ttl, ICMP,
-        header_checksum(0x4500 | tos, 20 + length, ident, frag, ttl << 8 | ICMP, src, dst),
-        src, dst, kind, code, 0xFFFF - total if total else (0 if kind or code or rest or any(payload) else 0xFFFF), rest,
-    )  # fmt: skip
+    check = 0xFFFF - total if total else (0 if kind or code or rest or any(payload) else 0xFFFF)
+    _HEADER.pack_into(buf, 34, kind, code, check, rest)
     buf += payload
-    frame = Frame(buf, flow, trail)
-    frame.family, frame.proto, frame.l4, frame.valid = AF_INET, ICMP, 34, True
-    frame.tot_len, frame.ttl = 20 + length, ttl
-    frame.src, frame.dst = src, dst
+    frame = stamp(buf, ICMP, src, dst, ident=ident, frag=frag, ttl=ttl, tos=tos, flow=flow, trail=trail)
     frame.dport = kind << 8 | code
     if kind in ICMP_QUERY:
         frame.sport = rest >> 16

@@ -5,8 +5,13 @@ Must not know what the payload means.
 
 from __future__ import annotations
 
+from struct import Struct
+from typing import Any
+
 from emu.wire.checksum import checksum, ones_sum
-from emu.wire.frame import ETH_HLEN, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, IP_HLEN, Frame
+
+_HEADER = Struct("!BBHHHBBHII")
 
 
 def header_checksum(first: int, length: int, ident: int, frag: int, ttl_proto: int, src: int, dst: int) -> int:
@@ -15,6 +20,30 @@ def header_checksum(first: int, length: int, ident: int, frag: int, ttl_proto: i
         first + length + ident + frag + ttl_proto + (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF)
     ) % 0xFFFF
     return 0xFFFF - total if total else 0
+
+
+def stamp(
+    buf: bytearray,
+    proto: int,
+    src: int,
+    dst: int,
+    *,
+    ident: int,
+    frag: int,
+    ttl: int,
+    tos: int,
+    flow: int,
+    trail: list[Any] | None,
+) -> Frame:
+    """Write a 20-byte header in front of the transport's bytes, which lie in `buf` from 34 on; the frame of it all."""
+    length = len(buf) - ETH_HLEN
+    check = header_checksum(0x4500 | tos, length, ident, frag, ttl << 8 | proto, src, dst)
+    _HEADER.pack_into(buf, ETH_HLEN, 0x45, tos, length, ident, frag, ttl, proto, check, src, dst)
+    frame = Frame(buf, flow, trail)
+    frame.family, frame.proto, frame.l4, frame.valid = AF_INET, proto, ETH_HLEN + IP_HLEN, True
+    frame.tot_len, frame.ttl = length, ttl
+    frame.src, frame.dst = src, dst
+    return frame
 
 
 def check(frame: Frame) -> str | None:

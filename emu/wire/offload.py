@@ -8,8 +8,7 @@ from __future__ import annotations
 from emu.wire.frame import Frame
 from emu.wire.ipv4 import header_checksum
 from emu.wire.rewrite import complete_checksum, replace
-
-FIN, PSH = 1, 8
+from emu.wire.tcp import FIN, PSH
 
 
 def segments(frame: Frame) -> list[Frame]:

@@ -41,13 +41,7 @@ def decrease_ttl(frame: Frame) -> None:
 
 def set_source(frame: Frame, addr: int, port: int) -> None:
     """New source address and port (echo id for ICMP queries), with both checksums."""
-    buf = frame.buf
-    change = addr + 0xFFFFFFFF - frame.src
-    total = (0xFFFF - (buf[24] << 8 | buf[25]) + change) % 0xFFFF
-    check = 0xFFFF - total if total else 0
-    buf[24] = check >> 8
-    buf[25] = check & 255
-    buf[26:30] = addr.to_bytes(4, "big")
+    change = _set_address(frame.buf, 26, frame.src, addr)
     frame.src = addr
     old, frame.sport = frame.sport, port
     if not frame.frag & IP_OFFSET:
@@ -56,18 +50,23 @@ def set_source(frame: Frame, addr: int, port: int) -> None:
 
 def set_destination(frame: Frame, addr: int, port: int) -> None:
     """New destination address and port (ICMP: `port` is the type and code and must not change)."""
-    buf = frame.buf
-    change = addr + 0xFFFFFFFF - frame.dst
-    total = (0xFFFF - (buf[24] << 8 | buf[25]) + change) % 0xFFFF
-    check = 0xFFFF - total if total else 0
-    buf[24] = check >> 8
-    buf[25] = check & 255
-    buf[30:34] = addr.to_bytes(4, "big")
+    change = _set_address(frame.buf, 30, frame.dst, addr)
     frame.dst = addr
     if frame.proto != ICMP:
         old, frame.dport = frame.dport, port
         if not frame.frag & IP_OFFSET:
             _set_port(frame, change, old, port, 2)
+
+
+def _set_address(buf: bytearray, at: int, old: int, new: int) -> int:
+    """Write an address of the IPv4 header and mend its checksum; what that adds to the sum of the pseudo header."""
+    change = new + 0xFFFFFFFF - old
+    total = (0xFFFF - (buf[24] << 8 | buf[25]) + change) % 0xFFFF
+    check = 0xFFFF - total if total else 0
+    buf[24] = check >> 8
+    buf[25] = check & 255
+    buf[at : at + 4] = new.to_bytes(4, "big")
+    return change
 
 
 def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> None:

@@ -7,16 +7,18 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import AF_INET, IP_DF, IP_OFFSET, TCP, Frame
-from emu.wire.ipv4 import header_checksum
+from emu.wire.frame import IP_DF, IP_OFFSET, TCP, Frame
+from emu.wire.ipv4 import stamp
 
+# the header's flags (RFC 9293 section 3.1, RFC 3168)
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 HLEN = 20
 MSS, MSS_LENGTH = 2, 4
 # a header's options where timestamps are all there is (RFC 7323 appendix A)
 TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
 # at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window
 head = Struct(">4xIIBBH").unpack_from
-_HEADERS = Struct("!BBHHHBBHIIHHIIHHHH")
+_HEADER = Struct("!HHIIHHHH")
 
 
 def build(
@@ -48,17 +50,11 @@ def build(
         + sport + dport + (seq >> 16) + (seq & 0xFFFF) + (ack >> 16) + (ack & 0xFFFF)
         + offset_flags + window + ones_sum(options) + ones_sum(payload)
     ) % 0xFFFF  # fmt: skip
-    _HEADERS.pack_into(
-        buf, 14, 0x45, tos, 20 + length, ident, frag, ttl, TCP,
-        header_checksum(0x4500 | tos, 20 + length, ident, frag, ttl << 8 | TCP, src, dst),
-        src, dst, sport, dport, seq, ack, offset_flags, window, 0xFFFF - total if total else 0, 0,
-    )  # fmt: skip
+    _HEADER.pack_into(buf, 34, sport, dport, seq, ack, offset_flags, window, 0xFFFF - total if total else 0, 0)
     buf += options
     buf += payload
-    frame = Frame(buf, flow, trail)
-    frame.family, frame.proto, frame.l4, frame.valid = AF_INET, TCP, 34, True
-    frame.tot_len, frame.ttl = 20 + length, ttl
-    frame.src, frame.dst, frame.sport, frame.dport = src, dst, sport, dport
+    frame = stamp(buf, TCP, src, dst, ident=ident, frag=frag, ttl=ttl, tos=tos, flow=flow, trail=trail)
+    frame.sport, frame.dport = sport, dport
     return frame
 
 

@@ -6,10 +6,10 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import AF_INET, UDP, Frame
-from emu.wire.ipv4 import header_checksum
+from emu.wire.frame import UDP, Frame
+from emu.wire.ipv4 import stamp
 
-_HEADERS = Struct("!BBHHHBBHIIHHHH")
+_HEADER = Struct("!HHHH")
 
 
 def build(
@@ -41,16 +41,10 @@ def build(
         + dport
         + ones_sum(payload)
     ) % 0xFFFF
-    _HEADERS.pack_into(
-        buf, 14, 0x45, tos, 20 + length, ident, frag, ttl, UDP,
-        header_checksum(0x4500 | tos, 20 + length, ident, frag, ttl << 8 | UDP, src, dst),
-        src, dst, sport, dport, length, 0xFFFF - total,
-    )  # fmt: skip
+    _HEADER.pack_into(buf, 34, sport, dport, length, 0xFFFF - total)
     buf += payload
-    frame = Frame(buf, flow, trail)
-    frame.family, frame.proto, frame.l4, frame.valid = AF_INET, UDP, 34, True
-    frame.tot_len, frame.ttl = 20 + length, ttl
-    frame.src, frame.dst, frame.sport, frame.dport = src, dst, sport, dport
+    frame = stamp(buf, UDP, src, dst, ident=ident, frag=frag, ttl=ttl, tos=tos, flow=flow, trail=trail)
+    frame.sport, frame.dport = sport, dport
     return frame
 
 

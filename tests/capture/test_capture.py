@@ -55,7 +55,7 @@ def two() -> tuple[Capture, Device, Device]:
     capture = Capture(clock)
     devices = Device(clock, "eth0", MAC_A), Device(clock, "eth0", MAC_B)
     for device, name in zip(devices, ("a", "b"), strict=True):
-        capture.attach(device, f"{name}/eth0")
+        capture.attach(device, name)
     return capture, *devices
 
 
@@ -212,7 +212,7 @@ def test_the_log_holds_little_that_the_garbage_collector_follows() -> None:
 def test_a_device_that_comes_back_is_another_interface() -> None:
     capture, clock = Capture(Clock()), Clock()
     first, second = (Device(clock, "eth0", MAC_A) for _ in range(2))
-    names = [capture.attach(device, "default/web-0/eth0").name for device in (first, second)]
+    names = [capture.attach(device, "default/web-0").name for device in (first, second)]
     assert names == ["default/web-0/eth0", "default/web-0/eth0#2"]
     see(second, frame(datagram()))
     assert [each.interface for each in capture.frames()] == ["default/web-0/eth0#2"]

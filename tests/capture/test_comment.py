@@ -44,7 +44,7 @@ ON_LINK = parse_route("10.244.1.0/24 dev cbr0", DEVICES.__getitem__)
 
 
 def comments() -> Comments:
-    return Comments(NAMES, [Interface(0, "node-1/eth0", None), Interface(1, "node-1/cbr0", None)])
+    return Comments(NAMES, [Interface(0, "node-1", "eth0", None), Interface(1, "node-1", "cbr0", None)])
 
 
 def test_alike_frames_share_their_words() -> None:
@@ -70,7 +70,7 @@ def test_alike_frames_share_their_words() -> None:
 
 def test_equal_facts_are_told_alike_and_new_ones_anew() -> None:
     words = comments()
-    first, equal, other = (trail.Dropped("NO_SOCKET", place) for place in ("a/eth0", "a/eth0", "b/eth0"))
+    first, equal, other = (trail.Dropped("NO_SOCKET", netns, "eth0") for netns in ("a", "a", "b"))
     assert words.body(OUT, bytes(SYN), [first]) is words.body(OUT, bytes(SYN), [equal])
     assert words.body(OUT, bytes(SYN), [other])[0].startswith("b/eth0 drops")
     assert words.body(OUT, bytes(SYN), [first])[0].startswith("a/eth0 drops")
@@ -115,27 +115,27 @@ def test_an_interface_remembers_what_it_was() -> None:
     clock = Clock()
     bridge, port = Bridge(clock, "cbr0", mac(A)), Device(clock, "veth1", mac(B), kind="veth")
     bridge.add_port(port)
-    known = Interface(0, "node-1/veth1", port)
+    known = Interface(0, "node-1", "veth1", port)
     assert (known.owner, known.device_name, known.bridge) == ("node-1", "veth1", "cbr0")
     assert known.description == "veth, a port of node-1's bridge cbr0"
     bridge.remove_port(port)
     known.refresh()
     assert known.bridge == "cbr0"
-    assert Interface(1, "default/client/eth0", Device(clock, "eth0")).owner == "default/client"
-    assert Interface(2, "node-1/drop", None).description == "frames that node-1 dropped, each with the reason"
-    assert Interface(3, "node-1/veth1", port, "as told").description == "as told"
+    assert Interface(1, "default/client", "eth0", Device(clock, "eth0")).owner == "default/client"
+    assert Interface(2, "node-1", "drop", None).description == "frames that node-1 dropped, each with the reason"
+    assert Interface(3, "node-1", "veth1", port, "as told").description == "as told"
 
 
 def test_roles_are_short_and_differ() -> None:
     clock = Clock()
     macs = [bytes((2, 0, 0, 0, 0, n)) for n in range(4)]
     interfaces = [
-        Interface(0, "default/client/eth0", Device(clock, "eth0", macs[0])),
-        Interface(1, "node-1/veth1", Device(clock, "veth1", macs[1])),
-        Interface(2, "node-1/cbr0", Bridge(clock, "cbr0", macs[1])),
-        Interface(3, "node-2/cbr0", Bridge(clock, "cbr0", macs[2])),
-        Interface(4, "node-2/eth0", Device(clock, "eth0", macs[3])),
-        Interface(5, "node-2/lo", Device(clock, "lo")),
+        Interface(0, "default/client", "eth0", Device(clock, "eth0", macs[0])),
+        Interface(1, "node-1", "veth1", Device(clock, "veth1", macs[1])),
+        Interface(2, "node-1", "cbr0", Bridge(clock, "cbr0", macs[1])),
+        Interface(3, "node-2", "cbr0", Bridge(clock, "cbr0", macs[2])),
+        Interface(4, "node-2", "eth0", Device(clock, "eth0", macs[3])),
+        Interface(5, "node-2", "lo", Device(clock, "lo")),
     ]
     assert [roles(interfaces)[each] for each in (*macs, b"\xff" * 6, bytes(6))] == [
         "client", "node-1.cbr0", "node-2.cbr0", "node-2", "bcast", "zero",

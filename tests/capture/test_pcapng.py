@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from emu.capture import pcap, pcapng
 from emu.capture.pcapng import BROADCAST, INBOUND, OUTBOUND, PROMISCUOUS, UNICAST, Packet, Writer
 from emu.errors import InputError
+from emu.version import VERSION
 from emu.wire.addr import BROADCAST_MAC, ip4, mac
 from tshark import blocks
 
@@ -106,7 +107,7 @@ def test_capinfos_agrees(tshark: Tshark, capture: Path) -> None:
         "File timestamp precision:  nanoseconds (9)",
         "Capture hardware:    virtual",
         "Capture oper-sys:    Linux, emulated",
-        "Capture application: emu 0.1.0",
+        f"Capture application: emu {VERSION}",
         "Number of interfaces in file: 2",
         "Name = node-1/veth1a2b",
         "Capture length = 262144",
@@ -116,8 +117,9 @@ def test_capinfos_agrees(tshark: Tshark, capture: Path) -> None:
 
 
 def test_the_application_is_the_project() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"{project['name']} {project['version']}" == pcapng.APPLICATION
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "emu.version.VERSION"}
+    assert f"emu {VERSION}" == pcapng.APPLICATION
 
 
 def test_scapy_reads_both_forms(capture: Path, tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
     (
         "rejected",
         SYN,
-        (rule("filter", "FORWARD", 2), REJECTED, trail.Dropped("NETFILTER_DROP", "node-1/cbr0", REJECTED)),
+        (rule("filter", "FORWARD", 2), REJECTED, trail.Dropped("NETFILTER_DROP", "node-1", "cbr0", REJECTED)),
         (
             "node-1/cbr0 drops a connection request (SYN) from default/client to svc/web.default:80: "
             'a rule says so: "default/web has no endpoints", and answers its sender'
@@ -268,19 +268,19 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
     (
         "dropped",
         PING,
-        (trail.Dropped("NEIGH_FAILED", "node-1/cbr0"),),
+        (trail.Dropped("NEIGH_FAILED", "node-1", "cbr0"),),
         "node-1/cbr0 drops ping number 1 from default/client to default/web-0: nobody answered ARP for the next hop",
     ),
     (
         "dropped, new reason",
         PING,
-        (trail.Dropped("XFRM_POLICY", "node-1/cbr0"),),
+        (trail.Dropped("XFRM_POLICY", "node-1", "cbr0"),),
         "node-1/cbr0 drops ping number 1 from default/client to default/web-0: XFRM_POLICY",
     ),
     (
         "by policy",
         PING,
-        (trail.Dropped("NETFILTER_DROP", "node-1/cbr0", trail.Policy("filter", "FORWARD", "DROP")),),
+        (trail.Dropped("NETFILTER_DROP", "node-1", "cbr0", trail.Policy("filter", "FORWARD", "DROP")),),
         "node-1/cbr0 drops ping number 1 from default/client to default/web-0: no rule accepts it",
     ),
 ]
@@ -377,7 +377,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
     (
         "rejected",
         SYN,
-        (rule("filter", "FORWARD", 2), REJECTED, trail.Dropped("NETFILTER_DROP", "node-1/cbr0", REJECTED)),
+        (rule("filter", "FORWARD", 2), REJECTED, trail.Dropped("NETFILTER_DROP", "node-1", "cbr0", REJECTED)),
         [
             "filter KUBE-SERVICES rule 1: REJECT --reject-with icmp-port-unreachable",
             (

@@ -14,33 +14,15 @@ from emu.cli import main
 from emu.cli.inputs import qualified
 from emu.registry import Shelf
 from emu.report import run_views, sentence, views
+from small import MANIFESTS, head
 
-SCENARIO = """\
-apiVersion: emu/v1
-kind: Scenario
-metadata: {name: story}
-cluster: {nodes: 2}
-manifests: [web.yaml]
-steps:
+STEPS = """\
 - name: ask
   tcp: {from: default/client, to: "svc/web:80", send: hello}
   expect: {outcome: delivered, at: default/web}
 """
-MANIFEST = """\
-{apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
----
-{apiVersion: v1, kind: ServiceAccount, metadata: {name: nobody}}
-"""
+SCENARIO = head("story", STEPS, "web.yaml")
+MANIFEST = f"{MANIFESTS}---\n{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: nobody}}}}\n"
 
 Capsys = pytest.CaptureFixture[str]
 

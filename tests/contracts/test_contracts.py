@@ -1,6 +1,6 @@
 """One test an extension point, run on whatever its shelf finds: drop a file into the folder, and it is held to this.
 
-Matches, targets, CNI plugins, networks, apps, reports, and the gallery's scenarios have tests of their own besides.
+Matches, targets, CNI plugins, networks, apps, views, steps, and the gallery's scenarios have tests of their own besides.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import product
@@ -30,7 +30,8 @@ from emu.kernel.netfilter.targets import CONTINUE, Target, targets
 from emu.kube.cni.spec import Attachment, CniError, Host, Result, plugins
 from emu.lab import Lab
 from emu.registry import Shelf
-from emu.report import Report, views
+from emu.report import Report, run_views, sentence, views
+from emu.scenario.steps import actions
 from emu.testing.strategies import Spot, Topology
 from emu.wire.frame import ICMP, TCP, UDP, Frame
 from rules import packet
@@ -42,6 +43,8 @@ SHELVES: dict[str, tuple[Shelf[Any], str]] = {
     "plugin": (plugins, "emu/kube/cni/plugins"),
     "app": (apps, "emu/apps"),
     "view": (views, "emu/report"),
+    "view of a run": (run_views, "emu/report"),
+    "action": (actions, "emu/scenario/steps"),
 }
 PARTS = [(kind, name) for kind, (shelf, _) in SHELVES.items() for name in sorted(shelf)]
 
@@ -99,26 +102,39 @@ FEW = 3  # spellings of each set of options
 PROTOS = {"": 0, "tcp": TCP, "udp": UDP, "icmp": ICMP, "sctp": 132}
 
 
+def built(kind: type[Match] | type[Target], where: Where, words: Mapping[str, str]) -> Match | Target | None:
+    """The part with these options, each with its word (as often as it takes one); None where that is refused."""
+    given = {}
+    for name, word in words.items():
+        count = kind.options[name]
+        given[name] = Given(name, False, tuple((word.split() * count)[:count]))
+    try:
+        return kind.build(given, where)
+    except EmuError:
+        return None
+
+
+def arguments(kind: type[Match] | type[Target], where: Where) -> dict[str, Sequence[str]]:
+    """The words to try for each option: those that it takes alone, or all where it needs another beside it."""
+    found: dict[str, Sequence[str]] = {}
+    for name, count in kind.options.items():
+        words = WORDS if count else [""]
+        found[name] = [word for word in words if built(kind, where, {name: word}) is not None] or words
+    return found
+
+
 def spellings(kind: type[Match] | type[Target], where: Where) -> Iterator[Match | Target]:
     """Some of what can be built from none, one or two of the options, with plain words for arguments."""
     options = list(kind.options)
     sets: list[tuple[str, ...]] = [(), *((one,) for one in options)]
     sets += [(one, other) for one in options for other in options if one < other]
+    words = arguments(kind, where)
     seen = set()
     for names in sets:
         found = 0
-        for words in product(WORDS, repeat=sum(1 for name in names if kind.options[name])):
-            left = list(words)
-            given = {}
-            for name in names:
-                count = kind.options[name]
-                text = left.pop(0).split() if count else []
-                given[name] = Given(name, False, tuple((text * count)[:count]))
-            try:
-                part = kind.build(given, where)
-            except EmuError:
-                continue
-            if part.spec() not in seen:
+        for chosen in product(*(words[name] for name in names)):
+            part = built(kind, where, dict(zip(names, chosen, strict=True)))
+            if part is not None and part.spec() not in seen:
                 seen.add(part.spec())
                 found += 1
                 yield part
@@ -332,6 +348,7 @@ def test_a_view(name: str) -> None:
     ping = network.hosts[0].sockets.ping(1)
     ping.send(network.topology.address(1))
     network.lab.run(0.1)
+    assert 0 < len(sentence(views[name])) <= 100, "what `--help` shows"
     for net in (*network.lab.namespaces.values(), boot.namespace(Clock(), "empty")):
         report = views[name](net)
         assert isinstance(report, Report)
@@ -343,7 +360,7 @@ def test_a_view(name: str) -> None:
 
 def test_the_shelves_are_full() -> None:
     counts: dict[str, int] = {kind: len(shelf) for kind, (shelf, _) in SHELVES.items()}
-    least = {"match": 15, "target": 12, "plugin": 3, "app": 3, "view": 6}
+    least = {"match": 15, "target": 12, "plugin": 3, "app": 3, "view": 6, "view of a run": 5, "action": 11}
     assert all(counts[kind] >= number for kind, number in least.items()), counts
     check: Callable[[str], bool] = {kind for kind, _ in PARTS}.__contains__
     assert all(map(check, SHELVES))

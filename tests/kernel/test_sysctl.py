@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emu.errors import InputError
-from emu.kernel.sysctl import BY_NAME, TABLE, Sysctls
+from emu.kernel.sysctl import BY_NAME, Sysctls
+from emu.kernel.sysctl_table import TABLE
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from emu.errors import InputError
 from emu.kube.api.core import Node, Pod
 from emu.kube.api.loader import load_text
-from emu.kube.api.meta import Object, replace, to_value
+from emu.kube.api.meta import Object, replace
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.controllers import Controllers
 from emu.kube.scheduler import Scheduler
@@ -155,7 +156,7 @@ def state(cluster: Cluster) -> dict[str, Any]:
     """All that a change can reach: objects with their uids and versions, rules, what runs where, every frame."""
     assert cluster.capture is not None
     return {
-        "objects": [to_value(each) for each in cluster.store],
+        "objects": [msgspec.json.encode(each) for each in cluster.store],
         "rules": [node.net.ipv4.tables.save() for node in cluster.nodes.values()],
         "pods": [(name, each.uid, each.ip, each.node.name) for name, each in cluster.pods.items()],
         "frames": [(each.time_ns, each.interface, each.data) for each in cluster.capture.frames()],

@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from agents_of import proxiers
 from emu.kube.api.core import Node, Service
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import replace
@@ -258,7 +259,7 @@ def test_the_outside_follows_the_health_check() -> None:
         made.tcp("external", "198.51.100.2:80", timeout_s=1).outcome.word == "dropped"
     )  # external IPs: the first node
     made.delete("service", "default", "etp")
-    assert made.underlay.announced == {}
+    assert made.underlay.advertised == {}
 
 
 def test_addresses_that_are_not_ready_may_be_published() -> None:
@@ -306,7 +307,7 @@ def test_a_node_in_another_zone_syncs_fully() -> None:
     assert found is not None
     labels = {**found.metadata.labels, "topology.kubernetes.io/zone": "b"}
     made.apply(replace(found, metadata=replace(found.metadata, labels=labels)))
-    assert [(p.full_syncs) for p in made.loops.proxiers.values()] == [2, 1]
+    assert [p.full_syncs for p in proxiers(made)] == [2, 1]
 
 
 def test_outer_addresses_have_the_services_name(cluster: Cluster) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from agents_of import proxiers
 from emu.clock import MS, SECOND
 from emu.errors import InputError
 from emu.kube.api.core import Node, Pod
@@ -84,7 +85,7 @@ def test_a_cluster_starts_settled_and_in_no_time() -> None:
     cluster = build()
     assert cluster.loops.under_way == set()
     assert cluster.clock.now < MS
-    assert [(p.syncs, p.full_syncs) for p in cluster.loops.proxiers.values()] == [(1, 1), (1, 1)]
+    assert [(p.syncs, p.full_syncs) for p in proxiers(cluster)] == [(1, 1), (1, 1)]
     assert reached(cluster) == set(web(cluster))
 
 
@@ -106,7 +107,7 @@ def test_news_takes_its_way(batch_ms: int) -> None:
         return conditions(cluster)[victim]
 
     def syncs() -> object:
-        return [proxier.syncs for proxier in cluster.loops.proxiers.values()]
+        return [proxier.syncs for proxier in proxiers(cluster)]
 
     assert (at(due_ns - 1, ended), at(due_ns + MS, ended)) == ("rs", "st")
     assert (at(due_ns + 5 * MS - 1, syncs), at(due_ns + 6 * MS, syncs)) == ([1, 1], [2, 2])
@@ -319,7 +320,7 @@ def test_proxies_look_after_their_rules() -> None:
     cluster.wait(32)
     assert "KUBE-SERVICES" in tables.save() and "KUBE-SERVICES" in saved
     assert reached(cluster) == set(web(cluster))
-    assert [p.full_syncs for p in cluster.loops.proxiers.values()] == [2, 1]
+    assert [p.full_syncs for p in proxiers(cluster)] == [2, 1]
 
 
 def test_what_cannot_be_drained() -> None:

@@ -1,4 +1,4 @@
-"""A packet through a real node's rules: every fate with its probability, the rule and line that decided, the answer."""
+"""A packet through a real node's rules: every outcome with its probability, the rule and line that decided, the answer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from emu.cli import main
 from emu.errors import InputError
 from emu.kernel.netfilter.save import parse_restore, save
-from emu.report.fate import DROPPED, LEAVES, UNDECIDED, Ask, fates, usable
 from emu.report.node import read_node
-from emu.report.packet import trace
+from emu.report.packet import complete, trace
+from emu.report.replay import DROPPED, LEAVES, UNDECIDED, Probe, outcomes
 from emu.wire.addr import ip4
 from emu.wire.frame import TCP
 from node_dumps import DATA, NAMES, read
 
 CLIENT, SERVICE = ip4("10.244.1.2"), ip4("10.96.20.20")
-ASK = Ask(TCP, CLIENT, SERVICE, 40000, 80, "veth0a2b4c6d")
+PROBE = Probe(TCP, CLIENT, SERVICE, 40000, 80, "veth0a2b4c6d")
 UNKNOWN = """\
 *filter
 :INPUT ACCEPT [0:0]
@@ -35,14 +35,14 @@ COMMIT
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_packet_of_a_dump_has_fates_that_sum_to_one(name: str) -> None:
+def test_every_packet_of_a_dump_has_outcomes_that_sum_to_one(name: str) -> None:
     dump = read(name)
     node = dump.node()
     assert not node.unknown
-    for ask in dump.asks:
-        found = list(fates(node, usable(node, ask)))
-        assert sum(fate.probability for fate in found) == pytest.approx(1.0)
-        assert all(fate.there.word != UNDECIDED for fate in found)
+    for probe in dump.probes:
+        found = list(outcomes(node, complete(node, probe)))
+        assert sum(outcome.probability for outcome in found) == pytest.approx(1.0)
+        assert all(outcome.there.word != UNDECIDED for outcome in found)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,7 +54,7 @@ def test_a_dump_comes_back_as_it_was(name: str) -> None:
 
 def test_all_endpoints_are_followed_with_their_probability() -> None:
     node = read("kind").node()
-    traced = trace(node, ASK)
+    traced = trace(node, PROBE)
     told = [(each["probability"], each["told"]) for each in traced.report.data["outcomes"]]
     assert [round(p, 4) for p, _text in told] == [0.3333] * 3
     # the hairpin is masqueraded with the address that its own interface shows
@@ -71,7 +71,7 @@ def test_all_endpoints_are_followed_with_their_probability() -> None:
 
 def test_details_differ_in_what_they_tell() -> None:
     dump = read("kind")
-    texts = {detail: trace(dump.node(), ASK, detail).report.text for detail in ("minimal", "summary", "detailed")}
+    texts = {detail: trace(dump.node(), PROBE, detail).report.text for detail in ("minimal", "summary", "detailed")}
     assert texts["minimal"].count("\n") < 8
     assert "conntrack NEW" in texts["detailed"] and "conntrack NEW" not in texts["summary"]
     assert "DNAT 10.96.20.20:80 -> 10.244.1.3:8080" in texts["summary"]
@@ -79,8 +79,10 @@ def test_details_differ_in_what_they_tell() -> None:
 
 def test_a_later_packet_of_a_connection_walks_no_nat_rules() -> None:
     node = read("kind").node()
-    found = list(fates(node, usable(node, Ask(TCP, CLIENT, SERVICE, 40000, 80, "veth0a2b4c6d", state="established"))))
-    assert len(found) == 3 and all(fate.there.word == LEAVES for fate in found)
+    found = list(
+        outcomes(node, complete(node, Probe(TCP, CLIENT, SERVICE, 40000, 80, "veth0a2b4c6d", state="established")))
+    )
+    assert len(found) == 3 and all(outcome.there.word == LEAVES for outcome in found)
     assert not [entry for entry in found[0].there.trail if getattr(entry, "table", "") == "nat"]
 
 
@@ -122,9 +124,9 @@ def test_a_packet_that_passes_such_a_rule_by_is_decided(tmp_path: Path) -> None:
 def test_a_source_that_is_not_behind_its_interface_dies_by_rpfilter() -> None:
     dump = read("calico")
     node = dump.node()
-    ask = next(each for each in dump.asks if each.src == ip4("10.42.1.7"))
-    (fate,) = fates(node, usable(node, ask))
-    assert fate.there.word == DROPPED and "rpfilter" in str(fate.there.by) and fate.back is None
+    probe = next(each for each in dump.probes if each.src == ip4("10.42.1.7"))
+    (outcome,) = outcomes(node, complete(node, probe))
+    assert outcome.there.word == DROPPED and "rpfilter" in str(outcome.there.by) and outcome.back is None
 
 
 @pytest.mark.parametrize(
@@ -152,8 +154,17 @@ def test_the_command_reads_the_files_of_a_dump(capsys: pytest.CaptureFixture[str
         "--routes",
         f"{DATA}/calico.routes.json",
     ]
-    ask = ["--from-ip", "10.42.5.9", "--in-iface", "vxlan.calico", "--to", "10.42.1.5:8085/tcp", "--detail", "minimal"]
-    assert main(["trace", *words, *ask]) == 0
+    probe = [
+        "--from-ip",
+        "10.42.5.9",
+        "--in-iface",
+        "vxlan.calico",
+        "--to",
+        "10.42.1.5:8085/tcp",
+        "--detail",
+        "minimal",
+    ]
+    assert main(["trace", *words, *probe]) == 0
     assert "dropped (NETFILTER_DROP) by filter cali-tw-cali0a1b2c3d4e5 rule 8, line 111" in capsys.readouterr().out
 
 

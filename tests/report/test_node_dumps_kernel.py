@@ -1,6 +1,6 @@
-"""The dumps of whole nodes in this machine's kernel: each packet meets the same rules there, and one of the same fates.
+"""The dumps of whole nodes in this machine's kernel: each packet meets the same rules there, and one of the same outcomes.
 
-The real kernel draws its own lots; what it drew must be one of the fates that the emulator follows, with the counters
+The real kernel draws; what it drew must be one of the outcomes that the emulator follows, with the counters
 of every rule equal, and the packet that leaves the same (but for the port of a random source NAT).
 """
 
@@ -13,10 +13,13 @@ from collections import Counter
 
 import pytest
 
-from emu.report.fate import DELIVERED, LEAVES, UNDECIDED, Ask, Fate, _packet, fates, usable
 from emu.report.node import Node
+from emu.report.packet import complete
+from emu.report.replay import DELIVERED, LEAVES, UNDECIDED, Outcome, Probe, outcomes
+from emu.report.replay import packet as first_packet
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.frame import ICMP, TCP, Frame
+from emu.wire.tcp import SYN
 from linux import Linux
 from node_dumps import NAMES, Dump, read
 
@@ -94,18 +97,24 @@ class Real:
             run(self.net, "ipset", "restore", stdin=dump.ipset)
         run(self.net, "iptables-restore", stdin=dump.rules)
 
-    def send(self, ask: Ask, node: Node) -> tuple[Counter[str], list[tuple[str, Frame]]]:
+    def send(self, probe: Probe, node: Node) -> tuple[Counter[str], list[tuple[str, Frame]]]:
         """Counters by rule, and the frames that left, by interface."""
         for table in ("raw", "mangle", "nat", "filter"):
             self.linux.run(self.net, "iptables", "-t", table, "-Z")
         self.linux.run(self.net, "conntrack", "-F")
-        enter = self.far_of.get(ask.device, "")
-        port = 8 << 8 if ask.proto == ICMP else ask.dport
+        enter = self.far_of.get(probe.device, "")
         frame = ""
         if enter:
-            data = _packet(ask.proto, ask.src, ask.dst, ask.sport, port, 2, 1, 0)
-            frame = (node.links[ask.device][0] + data[6:]).hex()
-        words = [str(ask.proto), ip4_text(ask.src), str(ask.sport), ip4_text(ask.dst), str(ask.dport), str(ask.uid)]
+            sent = first_packet(probe.proto, (probe.src, probe.sport), (probe.dst, probe.dport), SYN, 1, 0)
+            frame = (node.links[probe.device][0] + bytes(sent.buf[6:])).hex()
+        words = [
+            str(probe.proto),
+            ip4_text(probe.src),
+            str(probe.sport),
+            ip4_text(probe.dst),
+            str(probe.dport),
+            str(probe.uid),
+        ]
         order = {
             "ends": list(self.far_of.values()), "frame": frame, "enter": enter,
             "command": ["ip", "netns", "exec", self.net, sys.executable, "-c", SENDER, *words],
@@ -130,12 +139,12 @@ def counted(text: str) -> Counter[str]:
     return found
 
 
-def emulated(fate: Fate) -> Counter[str]:
-    return Counter({f"{rule.table} {rule}": n for rule, n in fate.there.counted.items() if n})
+def emulated(outcome: Outcome) -> Counter[str]:
+    return Counter({f"{rule.table} {rule}": n for rule, n in outcome.there.counted.items() if n})
 
 
-def own(frame: Frame, ask: Ask) -> bool:
-    return frame.proto == ask.proto and not (ask.proto == TCP and frame.buf[frame.l4 + 13] & 4)
+def own(frame: Frame, probe: Probe) -> bool:
+    return frame.proto == probe.proto and not (probe.proto == TCP and frame.buf[frame.l4 + 13] & 4)
 
 
 def told(frame: Frame) -> tuple[int, int, int, bytes]:
@@ -148,31 +157,31 @@ def told(frame: Frame) -> tuple[int, int, int, bytes]:
 def test_a_node_decides_as_the_kernel_with_its_rules_does(name: str, linux: Linux) -> None:
     dump = read(name)
     if dump.ipset and shutil.which("ipset") is None:
-        pytest.skip("skipped: no real kernel to ask (no ipset)")
+        pytest.skip("skipped: no real kernel to probe (no ipset)")
     node = dump.node()
     real = Real(linux, dump, node)
     forwarded = 0
-    for ask in dump.asks:
-        found = list(fates(node, usable(node, ask)))
-        assert all(fate.there.word != UNDECIDED for fate in found)
-        theirs, frames = real.send(ask, node)
-        if any(fate.there.word == DELIVERED for fate in found):
+    for probe in dump.probes:
+        found = list(outcomes(node, complete(node, probe)))
+        assert all(outcome.there.word != UNDECIDED for outcome in found)
+        theirs, frames = real.send(probe, node)
+        if any(outcome.there.word == DELIVERED for outcome in found):
             # the kernel's answer walks on; the rules that the packet itself met are those of PREROUTING and OUTPUT
-            fate = found[0]
-            assert emulated(fate).items() <= theirs.items(), (ask, emulated(fate) - theirs)
+            outcome = found[0]
+            assert emulated(outcome).items() <= theirs.items(), (probe, emulated(outcome) - theirs)
             continue
-        fitting = [fate for fate in found if emulated(fate) == theirs]
-        assert fitting, (ask, [(emulated(fate) - theirs, theirs - emulated(fate)) for fate in found])
-        out = [(device, frame) for device, frame in frames if own(frame, ask)]
-        fate = fitting[0]
-        if fate.there.word == LEAVES:
+        fitting = [outcome for outcome in found if emulated(outcome) == theirs]
+        assert fitting, (probe, [(emulated(outcome) - theirs, theirs - emulated(outcome)) for outcome in found])
+        out = [(device, frame) for device, frame in frames if own(frame, probe)]
+        outcome = fitting[0]
+        if outcome.there.word == LEAVES:
             device, frame = out[0]
-            src, _sport, dst, dport = fate.there.ended
+            src, _sport, dst, dport = outcome.there.ended
             seen = frame.src, frame.dst, 0 if frame.proto == ICMP else frame.dport
-            assert (device, *seen) == (fate.there.device, src, dst, dport), ask
-            if ask.device:  # of its own packets the kernel chooses options and identifiers itself
-                assert told(frame) == told(fate.there.frame), ask
+            assert (device, *seen) == (outcome.there.device, src, dst, dport), probe
+            if probe.device:  # of its own packets the kernel chooses options and identifiers itself
+                assert told(frame) == told(outcome.there.frame), probe
             forwarded += 1
         else:
-            assert not out, ask
+            assert not out, probe
     assert forwarded

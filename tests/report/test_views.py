@@ -13,27 +13,9 @@ from emu.report import columns, views
 from emu.scenario.run import Run, run
 from emu.scenario.script import load_text
 from linux import Linux
+from small import scenario
 
-SCENARIO = """\
-apiVersion: emu/v1
-kind: Scenario
-metadata: {name: views}
-cluster: {nodes: 2}
-steps:
-- tcp: {from: default/client, to: "svc/web:80", send: hello}
----
-{apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
-"""
+SCENARIO = scenario("views", '- tcp: {from: default/client, to: "svc/web:80", send: hello}\n')
 
 
 @cache

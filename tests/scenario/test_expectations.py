@@ -10,42 +10,29 @@ from typing import Any
 import pytest
 
 from emu.kube.flow.flow import Flow
-from emu.scenario.expectations import check, translations
+from emu.scenario.expectations import check
 from emu.scenario.invariants import INVARIANTS, judge, talks
 from emu.scenario.kinds import Expect
 from emu.scenario.run import Run, run
 from emu.scenario.script import load_text
 from emu.wire.addr import ip4
+from small import scenario
 
-SCENARIO = """\
-apiVersion: emu/v1
-kind: Scenario
-metadata: {name: small}
-cluster: {nodes: 2}
-steps:
+STEPS = """\
 - tcp: {from: default/client, to: "svc/web:80", send: hello}
 - ping: {from: default/client, to: default/web}
 - ping: {from: node/node-1, to: default/web}
 - tcp: {from: default/client, to: "default/web:81"}
 - udp: {from: default/client, to: "10.96.0.11:53", send: x}
----
-{apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web, labels: {app: web}}
-spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 8080}]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+NOBODY = """\
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: nobody}
 spec: {clusterIP: 10.96.0.11, selector: {app: none}, ports: [{port: 53, protocol: UDP}]}
 """
+SCENARIO = scenario("small", STEPS) + NOBODY
 
 
 @cache
@@ -90,8 +77,8 @@ def test_a_failed_outcome_says_why() -> None:
 
 
 def test_nat_is_told_once_each() -> None:
-    assert list(map(str, translations(flow(0)))) == ["DNAT 10.96.0.10:80 -> 10.244.2.2:8080"]
-    assert translations(flow(1)) == ()
+    assert list(map(str, flow(0).translations)) == ["DNAT 10.96.0.10:80 -> 10.244.2.2:8080"]
+    assert not flow(1).translations
 
 
 def test_the_invariants_speak_of_flows_inside_the_cluster_and_not_of_services() -> None:

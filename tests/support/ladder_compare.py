@@ -88,7 +88,7 @@ def compare_frames(kernel: list[Sighting], here: list[Sighting]) -> str:
 
 
 def _sights(seen: list[Sighting]) -> list[Sight]:
-    return [Sight(each.tap.replace(":", "/"), each.direction, each.line) for each in seen]
+    return [Sight(each.tap.partition(":")[0], each.tap.replace(":", "/"), each.direction, each.line) for each in seen]
 
 
 def side_by_side(title: str, kernel: Sequence[str], here: Sequence[str]) -> str:

@@ -15,8 +15,9 @@ from random import Random
 
 from emu.cli.dumps import packet
 from emu.errors import InputError
-from emu.report.fate import Ask, usable
 from emu.report.node import Node, read_node
+from emu.report.packet import complete
+from emu.report.replay import Probe
 from emu.wire.addr import Prefix, ip4_text
 
 DATA = Path(__file__).parents[1] / "data" / "iptables-dumps"
@@ -39,14 +40,14 @@ class Dump:
     ipset: str
     ip_rules: str
     addresses: str
-    asks: tuple[Ask, ...]
+    probes: tuple[Probe, ...]
 
     def node(self) -> Node:
         node = read_node(
             self.rules, ipset=self.ipset, routes=self.routes, policy=self.ip_rules, addresses=self.addresses
         )
-        for ask in self.asks:  # interfaces and routes that only a packet asks for
-            usable(node, ask)
+        for probe in self.probes:  # interfaces and routes that only a packet probes for
+            complete(node, probe)
         return node
 
 
@@ -56,11 +57,11 @@ def read(name: str) -> Dump:
         return path.read_text() if path.exists() else ""
 
     lines = [line.split() for line in text("packets").splitlines() if line and not line.startswith("#")]
-    asks = []
+    probes = []
     for number, (source, device, target, *uid) in enumerate(lines):
         word = "" if device == "-" else device
         port = 40000 + number
-        asks.append(packet(f"{source}:{port}", target, device=word, uid=int(uid[0]) if uid else 0))
+        probes.append(packet(f"{source}:{port}", target, device=word, uid=int(uid[0]) if uid else 0))
     dump = Dump(
         name,
         text("rules"),
@@ -68,12 +69,12 @@ def read(name: str) -> Dump:
         text("ipset"),
         text("ip-rules.json"),
         text("addresses.json"),
-        tuple(asks),
+        tuple(probes),
     )
-    return dump if asks else replace(dump, asks=drawn(dump))
+    return dump if probes else replace(dump, probes=drawn(dump))
 
 
-def drawn(dump: Dump) -> tuple[Ask, ...]:
+def drawn(dump: Dump) -> tuple[Probe, ...]:
     """Packets that a dump's rules have an opinion on: every address and port that they name, from whom and by which
     interfaces they name, and from somebody outside; always the same ones. Who sends from where stays so."""
     random = Random(dump.name)
@@ -99,14 +100,14 @@ def drawn(dump: Dump) -> tuple[Ask, ...]:
         behind[host] = device
         sources[host] = targets[f"{host}:80/tcp"] = targets[f"{host}/icmp"] = None
     pairs = [(source, target) for source, target in product(sources, targets) if _host(target) != source]
-    node, asks = dump.node(), []
+    node, probes = dump.node(), []
     for place, (source, target) in enumerate(random.sample(pairs, min(DRAWN, len(pairs)))):
-        ask = packet(f"{source}:{40000 + place}", target, device=behind[source])
+        probe = packet(f"{source}:{40000 + place}", target, device=behind[source])
         try:
-            asks.append(usable(node, ask))
+            probes.append(complete(node, probe))
         except InputError:
             continue  # nothing leads there
-    return tuple(asks)
+    return tuple(probes)
 
 
 def _host(target: str) -> str:

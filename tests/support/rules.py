@@ -28,7 +28,7 @@ class EmptyTable:
     """A connection table in which no tuple is taken."""
 
     def __init__(self) -> None:
-        self.by_source: dict[tuple[int, int, int], list[Conn]] = {}
+        self.by_source: dict[tuple[int, int, int, int], list[Conn]] = {}
 
     def taken(self, reply: Tuple5, ignored: Conn) -> bool:
         return False

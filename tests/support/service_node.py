@@ -1,4 +1,4 @@
-"""A node as kube-proxy's cases have it: a namespace with conntrack, NAT and a Proxier, and first packets through it."""
+"""A node as kube-proxy's cases have it: a namespace with conntrack, NAT and kube-proxy, and first packets through it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from emu.clock import Clock
 from emu.kernel.boot import address, namespace, netfilter, route, veth
 from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Verdict
-from emu.kube.api.core import Service
+from emu.kube.agent import Objects, Settings
+from emu.kube.agents import Runner, Slots
+from emu.kube.api.core import Node, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Object
 from emu.kube.node.node import NODE_SYSCTLS
 from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.proxier import Health, Proxier
-from emu.kube.proxy.services import Snapshot
+from emu.kube.proxy.kube_proxy import KubeProxy, View
+from emu.kube.proxy.proxier import Proxier
+from emu.wire.addr import Prefix, ip4
 from emu.wire.frame import Frame
 from rules import packet
 
@@ -22,7 +25,7 @@ SYN, SYN_ACK, NULL = 0x02, 0x12, 0x00
 
 
 class ServiceNode:
-    """eth0 with the node's addresses, cbr0 with the pods behind it; `update` tells kube-proxy of objects."""
+    """eth0 with the node's addresses, cbr0 with the pods behind it; `update` changes the objects that kube-proxy knows."""
 
     def __init__(
         self,
@@ -32,6 +35,8 @@ class ServiceNode:
         seed: int = 1,
     ) -> None:
         self.clock = Clock(seed)
+        self.name, self.ip = config.node_name, ip4(config.node_ip) if config.node_ip else 0
+        self.pod_cidr: Prefix | None = None
         self.net = namespace(self.clock, "test-node", {**NODE_SYSCTLS, **(sysctls or {})})
         netfilter(self.net)
         wire = namespace(self.clock, "wire")
@@ -42,30 +47,38 @@ class ServiceNode:
         address(self.net, "cbr0", "10.180.2.254/24")
         route(self.net, "10.0.0.0/24 dev cbr0")
         route(self.net, "default via 192.168.0.1 dev eth0 onlink")
-        self.snapshot: Snapshot | None = None
-        self.health: dict[int, Health] = {}
+        self.view: View | None = None
         self.config = config
-        self.proxier = Proxier(self.net, self._latest, lambda: self.config, set(), self._serve)
+        self.agent = KubeProxy(Settings(Prefix.parse("10.0.0.0/8"), (config,)))
+        self.runner = Runner(Slots(self.clock), self.agent, self._run, set())
         self._ports = 20000
 
-    def _latest(self) -> Snapshot:
-        assert self.snapshot is not None
-        return self.snapshot
+    @property
+    def proxier(self) -> Proxier:
+        return self.agent.proxiers[self.name]
 
-    def _serve(self, reports: dict[int, Health]) -> None:
-        self.health = reports
+    def _run(self) -> bool:
+        assert self.view is not None
+        return self.agent.apply(self, self.agent.compile(self.view, self.config))
+
+    def hear(self, objects: Iterable[Object]) -> None:
+        """What kube-proxy knows from now on, without waiting for what follows from it."""
+        found = list(objects)
+        first = self.view is None
+        kinds: tuple[type[Object], ...] = (Service, EndpointSlice, Node)
+        by_kind = {kind: [each for each in found if isinstance(each, kind)] for kind in kinds}
+        self.view = self.agent.view(Objects(by_kind), self.view)
+        if first:
+            self.agent.start(self)
+            self.runner.run()
+        else:
+            self.runner.request()
 
     def update(self, objects: Iterable[Object]) -> None:
         """What is there from now on; the proxy has synced when this returns."""
-        found = list(objects)
-        services = [each for each in found if isinstance(each, Service)]
-        slices = [each for each in found if isinstance(each, EndpointSlice)]
-        first = self.snapshot is None
-        self.snapshot = Snapshot.of(services, slices, after=self.snapshot)
-        if first:
-            self.proxier.start()
-        else:
-            self.proxier.heard()
+        first = self.view is None
+        self.hear(objects)
+        if not first:
             self.clock.run_until(self.clock.now + self.config.min_sync_period_ns)
 
     def send(

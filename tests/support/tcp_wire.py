@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
-from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, Segment, options_bytes, reset_for
+from emu.kernel.transport.tcp_options import Segment, options_bytes, reset_for
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 MS = 1_000_000
 DET = TcpConfig(timestamps=False)

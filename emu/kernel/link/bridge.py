@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from emu.clock import SECOND, Clock
+from emu.clock import MS, SECOND, Clock
+from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
+from emu.kernel.link.veth import Veth
 from emu.trail import Bridged, Learned
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import HOST, Frame
 
 AGEING_NS = 300 * SECOND
 ETH_HEADER_AND_VLAN = 18
+# a MAC that comes in by another port so often in so short a time goes round in a loop
+LOOP_MOVES, LOOP_NS = 1000, 100 * MS
 LINK_LOCAL = bytes.fromhex("0180c20000")
 
 Okfn = Callable[[Frame], None]
@@ -43,16 +47,23 @@ class BridgeHooks:
 
 
 class FdbEntry:
-    """Where a MAC was last seen. `port` None: the bridge's own. `static` entries do not age or move."""
+    """Where a MAC was last seen. `port` None: the bridge's own. `static` entries do not age or move.
 
-    __slots__ = ("mac", "port", "static", "updated_ns")
+    `moves` counts, from `moves_ns` on, how often it came in by a port that is not the entry's.
+    """
+
+    __slots__ = ("mac", "moves", "moves_ns", "port", "static", "updated_ns")
 
     def __init__(self, mac: bytes, port: Port | None, updated_ns: int, static: bool = False) -> None:
         self.mac, self.port, self.updated_ns, self.static = mac, port, updated_ns, static
+        self.moves = self.moves_ns = 0
 
 
 class Port:
-    """A device's membership in a bridge. `forwarding` False: the port drops what comes in and sends nothing."""
+    """A device's membership in a bridge. `forwarding` False: the port drops what comes in and sends nothing.
+
+    Raises InputError where frames go round in a loop of bridges: Linux without spanning tree forwards them for ever.
+    """
 
     __slots__ = ("bridge", "device", "fact", "finish", "forwarding", "hairpin", "isolated")
 
@@ -98,7 +109,10 @@ class Port:
             if entry.port is not self:
                 entry.port = self
                 self._learned(frame)
+                self._moved(entry, now)
             entry.updated_ns = now
+        elif entry.port is not self:
+            self._moved(entry, now)
         dmac = frame.dmac
         if not dmac[0] & 1:
             entry = fdb.get(dmac)
@@ -117,6 +131,37 @@ class Port:
                 return
         bridge.flood(bridge.copy(frame), self)
         bridge.pass_up(frame)
+
+    def _moved(self, entry: FdbEntry, now: int) -> None:
+        """A known MAC came in by another port, or an address of the bridge's own from outside. Raises InputError."""
+        if now - entry.moves_ns > LOOP_NS:
+            entry.moves, entry.moves_ns = 0, now
+        entry.moves += 1
+        if entry.moves > LOOP_MOVES:
+            places = self.loop() or [self.bridge.place]
+            raise InputError(
+                f"a bridge loop: {', '.join(places)} forward the same frames without end",
+                expected="bridges and cables without a circle, as spanning tree is not modelled",
+            )
+
+    def loop(self) -> list[str]:
+        """The bridges of a circle of cables through this port, each with its two ports; empty if there is none."""
+        ways: list[tuple[Port, list[str]]] = [(self, [])]
+        seen: set[Port] = set()
+        for port, places in ways:
+            far = port.device.peer if isinstance(port.device, Veth) else None
+            entered: Port | None = None if far is None else far.master
+            if entered is None or entered in seen:
+                continue
+            seen.add(entered)
+            bridge = entered.bridge
+            if bridge is self.bridge:
+                return [f"{bridge.place} ({self.device.name}, {entered.device.name})", *places]
+            for leaving in bridge.ports:
+                if leaving is not entered:
+                    pair = f"{bridge.place} ({entered.device.name}, {leaving.device.name})"
+                    ways.append((leaving, [*places, pair]))
+        return []
 
     def _learned(self, frame: Frame) -> None:
         if frame.trail is not None:
@@ -181,7 +226,11 @@ class Bridge(Device):
         self._flood_facts: dict[int, Bridged] = {}
 
     def add_port(self, device: Device, *, hairpin: bool = False, forwarding: bool = True) -> Port:
-        """Enslave a device (br_add_if). Its own MAC becomes a local entry of the fdb."""
+        """Enslave a device (br_add_if). Its own MAC becomes a local entry of the fdb. Raises InputError: lo, a bridge, or a
+        port of a bridge already."""
+        if device.kind in ("loopback", "bridge") or device.master is not None:
+            why = f"is a port of {device.master.bridge.name}" if device.master is not None else f"is a {device.kind}"
+            raise InputError(f"{device.name} cannot be a port of {self.name}: it {why}", expected="another device")
         port = Port(self, device, hairpin, forwarding)
         self.ports.insert(0, port)
         self.fdb[device.mac] = FdbEntry(device.mac, None, 0, static=True)
@@ -198,6 +247,11 @@ class Bridge(Device):
             self.fdb.pop(device.mac, None)
         for mac in [mac for mac, entry in self.fdb.items() if entry.port is port]:
             del self.fdb[mac]
+
+    @property
+    def place(self) -> str:
+        """`node-1/cbr0`, for people."""
+        return self.name if self.net is None else f"{self.net.name}/{self.name}"
 
     def adjust_mtu(self) -> None:
         """As no MTU was set by hand, it is the smallest of the ports' (br_mtu_auto_adjust)."""

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from emu.clock import Clock
+from emu.errors import InputError
 from emu.kernel.link.netem import Netem
 from emu.wire.addr import ZERO_MAC
-from emu.wire.frame import Frame
+from emu.wire.frame import ETH_HLEN, Frame
 from emu.wire.offload import segments
 
 IN, OUT = 0, 1
@@ -22,12 +23,30 @@ Tap = Callable[[Frame, int], None]
 RxHandler = Callable[[Frame, "Device"], None]
 
 
+IFNAMSIZ = 16
+# bytes that isspace() of the kernel counts, what stands between a path's and an alias's parts, and what makes a pattern
+_NOT_IN_NAMES = frozenset(b" \t\n\v\f\r\xa0/:%\0")
+# dev_valid_name, and the names that the sysctls of all devices bear (devinet_sysctl_register)
+_NOT_NAMES = frozenset(("", ".", "..", "all", "default"))
+
+
+def check_name(name: str) -> None:
+    """Is it what Linux takes for a device's name? Raises InputError."""
+    data = name.encode(errors="surrogatepass")
+    if name in _NOT_NAMES or len(data) >= IFNAMSIZ or not _NOT_IN_NAMES.isdisjoint(data):
+        short = name if len(name) <= 40 else f"{name[:40]}..."
+        raise InputError(
+            f"{short!r} is not a device's name",
+            expected="1 to 15 bytes without a blank, /, : and %; not ., .., all or default",
+        )
+
+
 def ignore_drop(device: Device, frame: Frame, reason: str) -> None:
     """The drop door of a device that no namespace owns."""
 
 
 class Device:
-    """One interface. `mac` is 6 bytes, `mtu` in bytes of L3, `up` the administrative state, `carrier` the cable's.
+    """One interface. Raises InputError for a name that Linux refuses. `mac` is 6 bytes, `mtu` in bytes of L3, `up` the administrative state, `carrier` the cable's.
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
@@ -41,6 +60,7 @@ class Device:
     )  # fmt: skip
 
     def __init__(self, clock: Clock, name: str, mac: bytes = ZERO_MAC, mtu: int = 1500, kind: str = "device") -> None:
+        check_name(name)
         self.clock = clock
         self.name = name
         self.kind = kind
@@ -75,11 +95,13 @@ class Device:
             self.master.bridge.adjust_mtu()
 
     def transmit(self, frame: Frame) -> None:
-        """Send a frame with a complete Ethernet header (dev_queue_xmit)."""
+        """Send a frame (dev_queue_xmit). One without a whole Ethernet header is dropped, as br_dev_xmit does."""
         if not self.up:
             self.drop(self, frame, "DEV_READY")
         elif not self.carrier:
             self.drop(self, frame, "QDISC_DROP")  # the noop qdisc of a link without carrier
+        elif len(frame.buf) < ETH_HLEN:
+            self.drop(self, frame, "PKT_TOO_SMALL")
         elif self.netem is not None:
             self.netem.enqueue(frame, self)
         else:
@@ -128,4 +150,4 @@ class Device:
             self.drop(self, frame, "UNHANDLED_PROTO")
 
     def __repr__(self) -> str:
-        return f"<{self.kind} {self.name}>"
+        return f"<{self.kind} {f'{self.net.name}/' if self.net is not None else ''}{self.name}>"

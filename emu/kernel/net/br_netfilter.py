@@ -132,7 +132,7 @@ def post_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
     size = frame.largest
     if size <= port.device.mtu and not 0 < frame.frag_max_size < size:
         okfn(frame)
-    elif (frame.df and not frame.frag_max_size) or frame.frag_max_size > bridge.mtu:
+    elif (frame.df and not frame.frag_max_size and not frame.ignore_df) or frame.frag_max_size > bridge.mtu:
         drop(net, frame, "PKT_TOO_BIG")
     else:
         for piece in net.ipv4.ops.pieces(frame, bridge.mtu):

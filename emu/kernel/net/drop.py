@@ -1,23 +1,33 @@
-"""The end of a packet: counted, told to the trail, shown to the drop tap (net/core/drop_monitor.c's view).
+"""The end of a packet: counted, noted in its trail, reported to whoever listens (net/core/drop_monitor.c's view).
 
 Each packet that a namespace originates or copies ends exactly once: delivered, dropped with one of the
-kernel's reasons (include/net/dropreason-core.h, without SKB_DROP_REASON_), or absorbed (a flood copy
-nobody wanted). Must not know why.
+kernel's reasons (include/net/dropreason-core.h, without SKB_DROP_REASON_), or absorbed (a flood's copy
+that is meant for another host). Must not know why.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from emu.kernel.link.device import Device
 from emu.trail import Dropped
 from emu.wire.frame import Frame
 
-if TYPE_CHECKING:
-    from emu.kernel.link.device import Device
-    from emu.kernel.net.netns import Netns
-
-# copies that a flood brings to bystanders end here without a word
+# copies that a flood brings to bystanders end here, uncounted among the drops
 ABSORBED = frozenset(("OTHERHOST",))
+
+DropListener = Callable[[Frame, Dropped], None]
+
+
+class Netns(Protocol):
+    """What a drop needs of its namespace. `drop_listeners` are called with each dropped frame and the fact."""
+
+    name: str
+    absorbed: int
+    drops: Counter[str]
+    drop_listeners: list[DropListener]
 
 
 def drop(net: Netns, frame: Frame, reason: str, by: Any = None, device: Device | None = None) -> None:
@@ -26,13 +36,14 @@ def drop(net: Netns, frame: Frame, reason: str, by: Any = None, device: Device |
         net.absorbed += 1
         return
     net.drops[reason] += 1
-    tap = net.drop_tap
-    if tap is not None:
+    listeners = net.drop_listeners
+    if listeners:
         where = device or frame.indev or frame.outdev
-        place = net.name if where is None else f"{net.name}/{where.name}"
+        fact = Dropped(reason, net.name, "" if where is None else where.name, by)
         if frame.trail is not None:
-            frame.trail.append(Dropped(reason, place, by))
-        tap(frame, reason, place)
+            frame.trail.append(fact)
+        for listener in listeners:
+            listener(frame, fact)
 
 
 def device_drop(device: Device, frame: Frame, reason: str) -> None:

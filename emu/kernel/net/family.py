@@ -14,10 +14,11 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.net.exceptions import RouteExceptions
-from emu.kernel.net.fib import LOCAL_TABLE, Fib, Route
+from emu.kernel.net.fib import Fib, Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE
 from emu.kernel.net.ident import IpIdents
 from emu.kernel.net.peer import Peers
-from emu.kernel.netfilter.hooks import STOLEN, Hooks, HookState, Reject, Verdict
+from emu.kernel.netfilter.hooks import STOLEN, STOP, Hooks, HookState, Reject, Verdict
 from emu.kernel.netfilter.table import Tables
 from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import Prefix, addr_text, is_loopback, mask
@@ -62,8 +63,8 @@ class Ops:
     `constructor(entry)` sets the state of an entry that needs no answer (neigh_table.constructor); `solicit(entry,
     waiting)` asks for its link-layer address, for the sake of the packet that waits (None: a probe); `error_report(frame,
     entry)` ends a packet that waited in vain; `reject(frame, with, hook)` sends what a REJECT rule wants; `fragment(frame,
-    route, interruptible)` sends in pieces (interruptible: each as far as it comes before the next), `pieces(frame, size)` makes them; `defragment(frame)` gives the whole datagram, or None while
-    parts are missing. `conf(device, variable)` reads a sysctl of a device;
+    route, interruptible)` sends in pieces (interruptible: each as far as it comes before the next), `pieces(frame, size)`
+    makes them; `defragment(frame)` gives the whole datagram, or None while parts are missing. `conf(device, variable)` reads a sysctl of a device;
     `kind_of(addr)` is MULTICAST, BROADCAST or "".
     """
 
@@ -106,7 +107,7 @@ class Family:
     """
 
     __slots__ = (
-        "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "name",
+        "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "name",
         "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "tables", "ttl", "type_bytes", "width",
     )  # fmt: skip
 
@@ -125,6 +126,7 @@ class Family:
         self.name, self.ttl, self.ops, self.reassembly = name, ttl, ops, reassembly
         self.type_bytes = ethertype.to_bytes(2, "big")
         self.addresses: list[Address] = []
+        self.address_listeners: list[Callable[[Address], None]] = []
         self.fib = Fib(width, ops.kind_of)
         self.hooks = Hooks(net, self)
         self.fns = self.hooks.fns
@@ -160,9 +162,14 @@ class Family:
 
     def nf_hook(self, hook: int, frame: Frame) -> str:
         """NF_HOOK: run a hook and do what its verdict says. Gives ACCEPTED (empty: go on), KEPT or REFUSED."""
-        verdict = self.hooks.run(hook, frame)
-        if verdict is None:
-            return ACCEPTED
+        state = self.hooks.states[hook]
+        for fn in self.fns[hook]:  # the loop of Hooks.run, without its call: each packet of each hop passes here
+            verdict = fn(frame, state)
+            if verdict is not None:
+                return ACCEPTED if verdict is STOP else self._end(frame, verdict, hook)
+        return ACCEPTED
+
+    def _end(self, frame: Frame, verdict: Verdict, hook: int) -> str:
         if verdict is STOLEN:
             return KEPT
         if isinstance(verdict, Reject):
@@ -226,6 +233,8 @@ class Family:
         )
         address = Address(addr, length, device, scope, secondary, width)
         self.addresses.append(address)
+        for listener in self.address_listeners:
+            listener(address)
         self.net.sysctl.settle_device(device.name)
         kernel: dict[str, Any] = {"device": device, "prefsrc": addr, "proto": "kernel"}
         if self.fib.local.lookup(addr) is None or self._local_route(addr) is None:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from emu.errors import InputError
-from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.fib_rules import DEFAULT_TABLE, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.wire.addr import Prefix, addr_text, ip4, ip4_kind, mask
 
-LOCAL_TABLE, MAIN_TABLE, DEFAULT_TABLE = 255, 254, 253
-TABLE_NAMES = {LOCAL_TABLE: "local", MAIN_TABLE: "main", DEFAULT_TABLE: "default"}
 # RTN_* that end a lookup without a way out, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
 FAILING = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
 KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")

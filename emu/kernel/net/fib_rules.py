@@ -9,7 +9,8 @@ from emu.errors import InputError
 from emu.wire.addr import Prefix
 
 ANY = Prefix(0, 0)
-TABLE_NAMES = {255: "local", 254: "main", 253: "default"}
+LOCAL_TABLE, MAIN_TABLE, DEFAULT_TABLE = 255, 254, 253
+TABLE_NAMES = {LOCAL_TABLE: "local", MAIN_TABLE: "main", DEFAULT_TABLE: "default"}
 FULL_MASK = 0xFFFFFFFF
 
 

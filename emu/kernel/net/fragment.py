@@ -15,7 +15,7 @@ from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.hooks import STOLEN, HookState, Verdict
 from emu.wire import icmp as wire_icmp
-from emu.wire.frame import ETH_HLEN, IGNORE_DF, IP_DF, IP_MF, IP_OFFSET, Frame
+from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, Frame
 from emu.wire.ipv4 import datagram
 from emu.wire.rewrite import replace
 
@@ -33,7 +33,7 @@ def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> Non
     if frame.largest <= (min(mtu, largest) if largest > 0 else mtu):
         ip_output.finish(frame, route)
         return
-    if frame.df and largest != IGNORE_DF and (not largest or largest > mtu):
+    if frame.df and not frame.ignore_df and (not largest or largest > mtu):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
         return
@@ -73,7 +73,7 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
         if made and piece.trail is not None:
             piece.trail.clear()
         replace(piece, datagram(frame, part, flags | more | (first + start // 8)))
-        piece.frag_max_size, piece.cause = 0, None
+        piece.frag_max_size, piece.ignore_df, piece.cause = 0, False, None
         made.append(piece)
         start += size
     net.copied += len(made) - 1

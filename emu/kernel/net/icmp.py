@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 TOS_INTERNETCONTROL = 0xC0
 MAX_PACKET = 576  # RFC 1812 4.3.2.3: an error is at most so long
 ECHO_ANSWER = Born("the answer to an echo request")
-ECHOED = Delivered("", "ICMP echo")
-ERROR_WORDS = {
-    (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
-    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
-    (3, 10): "host prohibited", (3, 13): "administratively prohibited", (11, 0): "time to live exceeded",
-    (11, 1): "reassembly time exceeded", (12, 0): "parameter problem", (5, 1): "redirect to another gateway",
-}  # fmt: skip
-_BORN = {key: Born(f"ICMP error: {words}") for key, words in ERROR_WORDS.items()}
+_BORN = {key: Born(f"ICMP error: {words}") for key, words in wire.ERROR_WORDS.items()}
 _OTHER = Born("ICMP error")
 
 
@@ -116,8 +109,8 @@ def _echo(frame: Frame, net: Netns) -> None:
         drop(net, frame, "ICMP_ECHO_IGNORED")
         return
     net.delivered += 1
-    if net.on_delivered is not None:
-        net.on_delivered(frame, ECHOED)
+    for listener in net.delivery_listeners:
+        listener(frame, Delivered(net.name, "ICMP echo"))
     source = 0 if to_all else frame.dst
     route = net.ipv4.lookup_output(frame.src, source)
     if route is None or route.kind not in ("unicast", "local"):

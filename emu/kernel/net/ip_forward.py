@@ -38,6 +38,7 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
         frame.tot_len > mtu
         and frame.df
         and frame.largest > mtu
+        and not frame.ignore_df
         and (not frame.frag_max_size or frame.frag_max_size > mtu)
     ):
         icmp.send(net, frame, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu)

@@ -17,7 +17,7 @@ from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
 from emu.wire import ipv4
 from emu.wire.addr import LIMITED_BROADCAST
-from emu.wire.frame import FORGOTTEN, OTHERHOST, Frame
+from emu.wire.frame import OTHERHOST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -47,7 +47,10 @@ def receive(frame: Frame, device: Device) -> None:
         if frame.dst != dst:
             frame.route = None
     elif frame.frag_max_size:
-        frame.frag_max_size = FORGOTTEN  # IP begins with a clean control block: what br_netfilter noted there is lost
+        frame.frag_max_size, frame.ignore_df = (
+            0,
+            True,
+        )  # IP begins with a clean control block: what br_netfilter noted there is lost
     finish(net, frame, device)
 
 

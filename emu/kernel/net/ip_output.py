@@ -5,9 +5,11 @@ Must not know sockets; what is too long goes to `fragment.py`.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from emu.errors import SocketError
 from emu.kernel.net.family import REFUSED
 from emu.kernel.net.fib import FAILING, Route
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
@@ -44,6 +46,23 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
     return route, src or source_address(net, route, dst), ""
 
 
+def route_socket(net: Netns, dst: int, src: int = 0) -> tuple[Route, int]:
+    """The route and source address for a socket's call. Raises SocketError as `route_output` names it."""
+    route, source, failed = route_output(net, dst, src)
+    if route is None:
+        raise SocketError(getattr(errno, failed))
+    return route, source
+
+
+def send(net: Netns, frame: Frame, *, interruptible: bool = True) -> None:
+    """A socket's call sends a packet: it returns when everything that this set off on veths and lo has arrived.
+    Raises SocketError EPERM."""
+    failed = local_out(net, frame, interruptible=interruptible)
+    net.clock.drain()
+    if failed:
+        raise SocketError(getattr(errno, failed))
+
+
 def source_address(net: Netns, route: Route, dst: int) -> int:
     """The address that a local packet on this route comes from (RFC 1122 3.3.4.3; fib_result_prefsrc)."""
     if route.prefsrc:
@@ -71,15 +90,14 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
 
 
 def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> None:
-    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.route` too."""
+    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the device that it leaves by."""
     trail = frame.trail
     if trail is not None:
         trail.append(route)
     family = net.ipv4
-    device = frame.outdev = family.out_device(route)
     if family.fns[POST_ROUTING] and family.nf_hook(POST_ROUTING, frame):
         return
-    if frame.tot_len > (route.mtu or device.mtu) or frame.frag_max_size:
+    if frame.tot_len > (route.mtu or frame.outdev.mtu) or frame.frag_max_size:
         family.ops.fragment(frame, route, interruptible)
     else:
         finish(frame, route)

@@ -14,17 +14,18 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
-from emu.kernel.net.drop import device_drop, drop
-from emu.kernel.net.family import Family
+from emu.kernel.net.drop import DropListener, device_drop, drop
+from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
+from emu.trail import Delivered, Natted
 from emu.wire.frame import AF_INET, Frame
 
 
 class Netns:
     """A namespace. Families join by `join` (before devices), devices by `attach`; `ipv4` is the family of IPv4.
 
-    `conntrack`, `nat`, `sockets` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` + `absorbed` + dropped + waiting,
-    summed over all namespaces.
+    `conntrack`, `nat`, `sockets` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
+    `absorbed` + dropped + waiting, summed over all namespaces.
     """
 
     def __init__(self, clock: Clock, name: str) -> None:
@@ -40,10 +41,13 @@ class Netns:
         self.sockets: Any = None
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
-        self.drop_tap: Callable[[Frame, str, str], None] | None = None
-        self.on_device: Callable[[Device], None] | None = None
-        # told of each packet that reached a socket or protocol: (frame, trail.Delivered)
-        self.on_delivered: Callable[[Frame, Any], None] | None = None
+        # who is called when a device joins, an address is added, a frame is dropped, a packet reaches a socket or
+        # protocol, and NAT begins to rewrite a flow's packets; registered by `on_device` and `on_address`, and by
+        # appending to the others
+        self._device_listeners: list[Callable[[Device], object]] = []
+        self.drop_listeners: list[DropListener] = []
+        self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
+        self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
         # whether frames born here carry a trail; the flow that locally caused frames belong to
         self.tracing = False
         self._next_ifindex = 1
@@ -64,7 +68,7 @@ class Netns:
             self.ipv4 = family
         return family
 
-    # -- devices ------------------------------------------------------------------
+    # -- devices --------------------------------------------------------------------------------
 
     def attach(self, device: Device) -> Device:
         """Put a device into this namespace. Raises InputError if the name is taken."""
@@ -79,9 +83,22 @@ class Netns:
         device.neigh = {number: {} for number in self.families}
         for family in self.families.values():
             family.cache_device(device)
-        if self.on_device is not None:
-            self.on_device(device)
+        for listener in self._device_listeners:
+            listener(device)
         return device
+
+    def on_device(self, listener: Callable[[Device], object]) -> None:
+        """Call `listener` for each device that is there, and for each that joins later."""
+        for device in self.devices.values():
+            listener(device)
+        self._device_listeners.append(listener)
+
+    def on_address(self, listener: Callable[[Address], None]) -> None:
+        """Call `listener` for each address that is there, and for each that is added later."""
+        for family in self.families.values():
+            for address in family.addresses:
+                listener(address)
+            family.address_listeners.append(listener)
 
     def detach(self, device: Device) -> None:
         """Take a device out: its addresses, routes, neighbours and bridge port go with it."""
@@ -114,6 +131,11 @@ class Netns:
         drop(self, frame, reason, by, device)
 
     # -- for people ------------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Every address, family by family, as `ip address` lists them."""
+        return [address for family in self.families.values() for address in family.addresses]
 
     @property
     def neighbours(self) -> Iterator[Any]:

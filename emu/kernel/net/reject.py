@@ -16,21 +16,14 @@ from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire_tcp
 from emu.wire.frame import ETH_HLEN, IP_OFFSET, TCP, Frame
 from emu.wire.rewrite import set_ethernet
+from emu.wire.tcp import ACK, FIN, RST, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-CODES = {
-    "icmp-net-unreachable": wire_icmp.NET_UNREACH,
-    "icmp-host-unreachable": wire_icmp.HOST_UNREACH,
-    "icmp-proto-unreachable": wire_icmp.PROT_UNREACH,
-    "icmp-port-unreachable": wire_icmp.PORT_UNREACH,
-    "icmp-net-prohibited": wire_icmp.NET_ANO,
-    "icmp-host-prohibited": wire_icmp.HOST_ANO,
-    "icmp-admin-prohibited": wire_icmp.PKT_FILTERED,
-}
+# `icmp-port-unreachable` ... to the code
+CODES = {f"icmp-{name}": code for (kind, code), name in wire_icmp.ERROR_NAMES.items() if kind == wire_icmp.DEST_UNREACH}
 RESET = Born("the RST of a REJECT rule")
-FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 
 def reject(net: Netns, frame: Frame, with_: str, hook: int) -> None:

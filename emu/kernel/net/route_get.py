@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emu.clock import SECOND
 from emu.kernel.net import ip_output
-from emu.kernel.net.fib import LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES
+from emu.kernel.net.fib_rules import LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES
 from emu.wire.addr import ip4_text
 
 if TYPE_CHECKING:

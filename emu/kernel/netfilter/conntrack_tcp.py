@@ -42,12 +42,6 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     SS,
     SYN,
     SYNACK,
-    TH_ACK,
-    TH_FIN,
-    TH_PSH,
-    TH_RST,
-    TH_SYN,
-    TH_URG,
     TW,
     UNACK,
     UNACKNOWLEDGED,
@@ -60,7 +54,13 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
 )
 from emu.trail import Tracked
 from emu.wire.frame import ETH_HLEN, Frame
+from emu.wire.tcp import ACK as TH_ACK
+from emu.wire.tcp import FIN as TH_FIN
 from emu.wire.tcp import HLEN, TIMESTAMP_ONLY, head
+from emu.wire.tcp import PSH as TH_PSH
+from emu.wire.tcp import RST as TH_RST
+from emu.wire.tcp import SYN as TH_SYN
+from emu.wire.tcp import URG as TH_URG
 
 # By direction, packet and state.
 TABLE = (

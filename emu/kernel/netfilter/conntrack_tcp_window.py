@@ -10,6 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from emu.wire import tcp as wire
+from emu.wire.tcp import ACK as TH_ACK
+from emu.wire.tcp import RST as TH_RST
+from emu.wire.tcp import SYN as TH_SYN
 
 # enum tcp_conntrack; the names are what `conntrack -L` prints
 NAMES = (
@@ -22,9 +25,6 @@ RETRANS, UNACK = 10, 11  # the two further timeouts, after those of the states
 
 # Which packet: enum tcp_bit_set
 SYN, SYNACK, FIN, ACK, RST, NONE = range(6)
-
-
-TH_FIN, TH_SYN, TH_RST, TH_PSH, TH_ACK, TH_URG = (1 << bit for bit in range(6))
 
 # IP_CT_TCP_FLAG_* of one side; the last two live in last_flags
 WINDOW_SCALE, SACK_PERM, CLOSE_INIT, BE_LIBERAL, UNACKNOWLEDGED, MAXACK_SET = 1, 2, 4, 8, 16, 32

@@ -1,7 +1,8 @@
 """A real node's `iptables-save` text: as `save.parse_restore` reads it, but what is not modelled is kept, not refused.
 
-A match or target that nobody here knows, or knows only in part, becomes an unknown one (see `unknown.py`) with its
-text and line. Broken text is still an InputError. Must not know how rules are walked.
+A match or target that is not modelled, or only in part, becomes an unknown one (see `unknown.py`) with its text and
+line. Broken text is still an InputError. A depth of jumps that nf_tables refuses is kept: the old iptables takes any.
+Must not know how rules are walked.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Unknown(NamedTuple):
 
 def parse_dump(text: str, file: str | None = None) -> RuleSet:
     """The rules of a dump. Raises InputError with file and line for broken text."""
-    return parse_restore(text, file, read_rules=read_rules)
+    return parse_restore(text, file, read_rules=read_rules, jump_stack=None)
 
 
 def unknown(ruleset: RuleSet) -> list[Unknown]:

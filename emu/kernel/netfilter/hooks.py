@@ -7,7 +7,7 @@ devices, routing or sockets (include/uapi/linux/netfilter.h, netfilter_ipv4.h).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from emu.clock import Clock, Draws
@@ -144,15 +144,17 @@ HookFn = Callable[[Frame, HookState], Verdict]
 class Hooks:
     """The hook functions of one address family in one namespace. `fns[hook]` is the tuple that the walk runs."""
 
-    __slots__ = ("_entries", "fns", "states")
+    __slots__ = ("_entries", "_rewire", "fns", "states")
 
     def __init__(self, net: Netns, family: Family) -> None:
         self._entries: tuple[list[tuple[int, int, HookFn]], ...] = ([], [], [], [], [])
+        self._rewire: Callable[[], None] | None = None
         self.fns: list[tuple[HookFn, ...]] = [(), (), (), (), ()]
         self.states = tuple(HookState(hook, net, family) for hook in range(5))
 
     def register(self, hook: int, priority: int, fn: HookFn) -> None:
         """Add `fn`; equal priorities run in the order of registration."""
+        self.wake()
         entries = self._entries[hook]
         entries.append((priority, len(entries), fn))
         entries.sort(key=lambda entry: entry[0])
@@ -160,9 +162,28 @@ class Hooks:
 
     def unregister(self, hook: int, fn: HookFn) -> None:
         """Remove `fn`; nothing happens if it is not there."""
+        self.wake()
         entries = self._entries[hook]
         entries[:] = [entry for entry in entries if entry[2] != fn]
         self.fns[hook] = tuple(entry[2] for entry in entries)
+
+    def defer(self, hooks: Iterable[int], rewire: Callable[[], None]) -> None:
+        """Have `rewire()` change the functions of these hooks before the next packet there, or the next change. Each of
+        the hooks has functions now and afterwards: a node that gets no packet pays nothing for new rules."""
+        self._rewire = rewire
+        for hook in hooks:
+            self.fns[hook] = (self._first,)
+
+    def wake(self) -> None:
+        """Make the change that was deferred, if there is one."""
+        rewire, self._rewire = self._rewire, None
+        if rewire is not None:
+            rewire()
+
+    def _first(self, frame: Frame, state: HookState) -> Verdict:
+        """The first packet after `defer`."""
+        self.wake()
+        return self.run(state.hook, frame)
 
     def run(self, hook: int, frame: Frame) -> Verdict:
         """Run a hook. None: go on. STOLEN: somebody else owns the frame. Drop or Reject: the caller acts."""

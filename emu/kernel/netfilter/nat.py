@@ -7,6 +7,7 @@ routing (net/netfilter/nf_nat_core.c, nf_nat_proto.c, nf_nat_masquerade.c).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from emu.kernel.netfilter.conn import (
@@ -53,6 +54,9 @@ _STATUS = (SRC_NAT, DST_NAT)
 _MANIP = (MANIP_DST, MANIP_SRC, -1, MANIP_DST, MANIP_SRC)  # the half that each hook rewrites; FORWARD none
 _NETFILTER_DROP = "NETFILTER_DROP"
 _REDIRECT = 5
+
+
+NatListener = Callable[[Frame, Natted], None]
 
 
 class NatTables(Protocol):
@@ -120,6 +124,7 @@ def _prepare(conn: Conn, manip: int) -> None:
     nat = conn.nat
     if nat is None:
         nat = conn.nat = [None] * 4
+        conn.nat_flows = [-1, -1]
 
     def half(direction: int, which: int, kind: str) -> Manip:
         before, after = (orig, new) if direction == 0 else (reply, back)
@@ -153,11 +158,16 @@ def _rewrite(frame: Frame, half: Manip, manip: int) -> None:
 
 
 class Nat:
-    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice."""
+    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice.
 
-    def __init__(self, hooks: Hooks, tables: NatTables) -> None:
+    `listeners` are called with the first packet of each flow that a half of a connection rewrites in the direction of
+    its opener, and the fact.
+    """
+
+    def __init__(self, hooks: Hooks, tables: NatTables, listeners: Sequence[NatListener] = ()) -> None:
         self._hooks = hooks
         self._tables = tables
+        self._listeners = listeners
         self.enabled = False
 
     def enable(self) -> None:
@@ -192,6 +202,10 @@ class Nat:
             return Drop(_NETFILTER_DROP, conn)
         old = frame.dst
         _rewrite(frame, half, manip)
+        if not frame.ctdir and conn.nat_flows[manip] != frame.flow:
+            conn.nat_flows[manip] = frame.flow
+            for listener in self._listeners:
+                listener(frame, half[2])
         if frame.dst != old:
             if hook == PRE_ROUTING:
                 frame.route = None

@@ -7,7 +7,7 @@ know how rules are walked (`table.py`), looked up (`lookup.py`) or spelled in a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -74,7 +74,9 @@ class Rule:
 
     def at(self, number: int) -> Rule:
         """The rule at another place of its chain: itself, if that is where it is."""
-        return self if self.number == number else replace(self, number=number)
+        if self.number == number:
+            return self
+        return Rule(self.table, self.chain, number, self.matches, self.target, self.comment, self.line)
 
     def __str__(self) -> str:
         return f"-A {self.chain} {self.spec}".rstrip()
@@ -109,7 +111,7 @@ class RuleSet:
         full = {}
         for table, chains in tables.items():
             built_in = {name: chains.get(name) or Chain(name, "ACCEPT") for name in BUILT_IN[table]}
-            full[table] = {**built_in, **{name: chain for name, chain in chains.items() if name not in built_in}}
+            full[table] = {**built_in, **chains}
         return cls(full)
 
     def chain(self, table: str, name: str) -> Chain | None:

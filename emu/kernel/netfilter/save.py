@@ -14,9 +14,11 @@ from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
+from emu.wire.addr import decimal
 from emu.wire.proto import PROTOCOL_NAMES
 
 MAX_CHAIN_NAME = 28
+JUMP_STACK = 16  # NFT_JUMP_STACK_SIZE: a chain that is 16 jumps below its base chain is refused
 _COMMANDS = {
     "--append": "-A", "--insert": "-I", "--delete": "-D", "--replace": "-R", "--flush": "-F", "--new-chain": "-N",
     "--new": "-N", "--delete-chain": "-X", "--policy": "-P",
@@ -34,12 +36,13 @@ def parse_restore(
     onto: RuleSet | None = None,
     noflush: bool = False,
     read_rules: ReadRules | None = None,
+    jump_stack: int | None = JUMP_STACK,
 ) -> RuleSet:
     """Rules from iptables-restore's text; counters in it are ignored, as without `-c`.
 
     `onto`: what was there before; tables that the text does not name stay, those it names are emptied first unless
-    `noflush`. `read_rules` reads a rule's words, `parse_rules` unless said (see `dump.py`). Raises InputError with
-    file and line.
+    `noflush`. `read_rules` reads a rule's words, `parse_rules` by default (see `dump.py`); `jump_stack`: the depth
+    of jumps that is refused (None: any is taken). Raises InputError with file and line.
     """
     tables = dict(onto.tables) if onto is not None else {}
     draft: _Draft | None = None
@@ -52,7 +55,7 @@ def parse_restore(
             if line.startswith("*"):
                 if draft is not None:
                     raise InputError(f"table {draft.table} is not finished", expected="COMMIT")
-                draft = _Draft(line[1:].strip(), tables if noflush else {}, read_rules or parse_rules)
+                draft = _Draft(line[1:].strip(), tables if noflush else {}, read_rules or parse_rules, jump_stack)
             elif draft is None:
                 raise InputError(f"{line.split()[0]!r} stands outside a table", expected="*TABLE")
             elif line == "COMMIT":
@@ -125,11 +128,14 @@ def split(line: str) -> list[str]:
 class _Draft:
     """A table being read: chains by name, each a policy and a list of rules (not yet numbered)."""
 
-    def __init__(self, table: str, before: Mapping[str, Mapping[str, Chain]], read_rules: ReadRules) -> None:
+    def __init__(
+        self, table: str, before: Mapping[str, Mapping[str, Chain]], read_rules: ReadRules, jump_stack: int | None
+    ) -> None:
         if table not in BUILT_IN:
             raise InputError(f"unknown table {table!r}", expected=", ".join(BUILT_IN))
         self.table = table
         self.read_rules = read_rules
+        self.jump_stack = jump_stack
         self.before = before.get(table, {})
         self.policies = dict.fromkeys(BUILT_IN[table], "ACCEPT") | {n: c.policy for n, c in self.before.items()}
         self.rules: dict[str, list[Rule]] = {name: [] for name in BUILT_IN[table]}
@@ -210,8 +216,10 @@ class _Draft:
     def _change(self, command: str, name: str, words: list[str], line: int) -> None:
         rules = self.rules[name]
         position = 1
-        if command != "-A" and words and words[0].isdigit():
-            position = int(words.pop(0))
+        number = decimal(words[0]) if command != "-A" and words else None
+        if number is not None:
+            del words[0]
+            position = number
             last = len(rules) + (command == "-I")
             if not 1 <= position <= last:
                 raise InputError(f"chain {name} has no place {position}", expected=f"1 to {last}")
@@ -247,7 +255,8 @@ class _Draft:
         return done
 
     def _check(self) -> None:
-        """Jumps lead somewhere and not in circles; targets stand where they may, through jumps too."""
+        """Jumps have a chain, no circle and no more depth than the kernel takes; targets stand where they may, through
+        jumps too."""
         for rules in self.rules.values():
             for rule in rules:
                 if rule.jump in BUILT_IN[self.table]:
@@ -255,21 +264,48 @@ class _Draft:
                 if rule.jump and rule.jump not in self.rules:
                     _refuse(rule, f"no chain or target is called {rule.jump!r}", f"chain {rule.jump} in {self.table}")
         for base in BUILT_IN[self.table]:
-            done: set[str] = set()
-            self._visit(base, base, done, ())
+            self._check_from(base)
 
-    def _visit(self, base: str, name: str, done: set[str], path: tuple[str, ...]) -> None:
-        if name in done:
-            return
-        for rule in self.rules[name]:
-            if rule.jump in (*path, name) and rule.jump:
-                _refuse(rule, f"the jumps go in a circle: {' -> '.join((*path, name, rule.jump))}")
-            if rule.jump:
-                self._visit(base, rule.jump, done, (*path, name))
-            elif rule.target is not None and rule.target.chains and base not in rule.target.chains:
-                word = rule.target.spec().split()[1]
-                _refuse(rule, f"{word} cannot be reached from {base}", " or ".join(rule.target.chains))
-        done.add(name)
+    def _check_from(self, base: str) -> None:
+        """Walk all chains that `base` reaches (nft_chain_validate), each once. Its stack is a list, because a dump may have
+        any depth."""
+        below: dict[str, int] = {}  # chains that were walked: how deep the jumps go below them
+        path = {base: 0}  # the chains that call each other now, with the depth found so far
+        ways = [iter(self.rules[base])]
+        while ways:
+            name = next(reversed(path))
+            for rule in ways[-1]:
+                jump = rule.jump
+                if not jump:
+                    self._check_place(rule, base)
+                    continue
+                if jump in path:
+                    _refuse(rule, f"the jumps go in a circle: {_chain_of([*path, jump])}")
+                deep = below.get(jump, 0)
+                if self.jump_stack is not None and len(path) + deep >= self.jump_stack:
+                    what = f"the jumps are more than {self.jump_stack - 1} chains deep: {_chain_of([*path, jump])}"
+                    _refuse(rule, what, f"at most {self.jump_stack - 1} chains below {base}, as nf_tables takes")
+                if jump not in below:
+                    path[jump] = 0
+                    ways.append(iter(self.rules[jump]))
+                    break
+                path[name] = max(path[name], deep + 1)
+            else:
+                ways.pop()
+                below[name] = path.pop(name)
+                if path:
+                    caller = next(reversed(path))
+                    path[caller] = max(path[caller], below[name] + 1)
+
+    def _check_place(self, rule: Rule, base: str) -> None:
+        if rule.target is not None and rule.target.chains and base not in rule.target.chains:
+            word = rule.target.spec().split()[1]
+            _refuse(rule, f"{word} cannot be reached from {base}", " or ".join(rule.target.chains))
+
+
+def _chain_of(names: list[str]) -> str:
+    """`a -> b -> c`, a long one without its middle."""
+    return " -> ".join(names if len(names) <= 2 * JUMP_STACK else [*names[:JUMP_STACK], "...", *names[-3:]])
 
 
 def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:
@@ -278,7 +314,7 @@ def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:
 
 def _counters(text: str) -> None:
     packets, colon, octets = text.strip("[]").partition(":")
-    if not (colon and packets.isdigit() and octets.isdigit()):
+    if not colon or decimal(packets) is None or decimal(octets) is None:
         raise InputError(f"{text!r} are not counters", expected="[PACKETS:BYTES]")
 
 

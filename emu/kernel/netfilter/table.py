@@ -8,6 +8,7 @@ asks `nat_chain` for the first packet of a connection. Must not know devices, ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from emu.errors import Undecided
@@ -45,12 +46,14 @@ class Tables:
     `memory` is what matches keep from packet to packet (see `matches.memory`), `ipsets` the sets that rules may ask.
     """
 
-    __slots__ = ("_hooks", "_nat", "_registered", "counters", "ipsets", "memory", "ruleset")
+    __slots__ = ("_hooks", "_nat", "_places", "_registered", "_stale", "counters", "ipsets", "memory", "ruleset")
 
     def __init__(self, hooks: Hooks, ruleset: RuleSet | None = None) -> None:
         self._hooks = hooks
         self._registered: list[tuple[int, HookFn]] = []
         self._nat: list[HookFn | None] = [None] * 5
+        self._places: frozenset[tuple[str, int]] = frozenset()  # where a base chain is walked
+        self._stale = False  # the hooks still have the walks of an earlier rule set
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
         self.ipsets = IpSets()
@@ -67,6 +70,15 @@ class Tables:
                 counter = self.counters.pop(rule)
                 if now is not None:
                     self.counters[now] = counter
+        before, self._places = self._places, _places(ruleset)
+        self._stale, same = True, self._places == before
+        self._hooks.defer({hook for table, hook in before if table != "nat"} if same else (), self._wire)
+        if not same:
+            self._hooks.wake()
+
+    def _wire(self) -> None:
+        """Put the walks over the base chains where they belong."""
+        self._stale = False
         for hook, fn in self._registered:
             self._hooks.unregister(hook, fn)
         self._registered.clear()
@@ -94,18 +106,30 @@ class Tables:
 
     def nat_chain(self, hook: int) -> HookFn | None:
         """What the first packet of a connection walks at `hook` in the nat table; None if there is nothing to walk."""
+        if self._stale:
+            self._hooks.wake()
         return self._nat[hook]
 
     def _base_chains(self, table: str) -> Iterator[tuple[int, HookFn]]:
-        chains = self.ruleset.tables.get(table)
-        if chains is None:
-            return
         for hook, name in enumerate(HOOK_NAMES):
-            chain = chains.get(name)
-            if chain is None or (not chain.rules and chain.policy != "DROP"):
+            if (table, hook) not in self._places:
                 continue
+            chains = self.ruleset.tables[table]
+            chain = chains[name]
             walk = walker(table, chain, chains, self.counters)
             yield hook, _rerouting(walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
+
+
+@lru_cache(maxsize=8)  # the nodes of a cluster that agree get one rule set after each other
+def _places(ruleset: RuleSet) -> frozenset[tuple[str, int]]:
+    """Table and hook of each base chain that decides anything."""
+    return frozenset(
+        (table, hook)
+        for table in (*PRIORITIES, "nat")
+        for hook, name in enumerate(HOOK_NAMES)
+        for chain in (ruleset.chain(table, name),)
+        if chain is not None and (chain.rules or chain.policy == "DROP")
+    )
 
 
 def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:

@@ -11,11 +11,11 @@ from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.route import heed
 from emu.kernel.netfilter.hooks import LOCAL_OUT
-from emu.kernel.transport.udp import IcmpError
+from emu.kernel.transport.inet import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.addr import ip4
-from emu.wire.frame import ICMP, IGNORE_DF, IP_DF, Frame
+from emu.wire.frame import ICMP, IP_DF, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -53,12 +53,10 @@ class PingSocket:
     def send(self, dst: str | int, seq: int = 1, data: bytes = DATA) -> None:
         """One echo request. Raises SocketError ENETUNREACH, EPERM, EMSGSIZE (with `forbid_fragments`) ..."""
         net, to = self.net, ip4(dst)
-        route, source, failed = ip_output.route_output(net, to, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        route, source = ip_output.route_socket(net, to, self.addr)
         if net.ipv4.addr_type(to) == "BROADCAST":
             raise SocketError(errno.EACCES)
-        device = net.devices["lo"] if route.kind == "local" else route.device
+        device = net.ipv4.out_device(route)
         fits = len(data) + 28 <= (route.mtu or device.mtu)
         whole = fits and self.dont_fragment and not route.mtu_locked
         if not fits and self.forbid_fragments:
@@ -72,11 +70,8 @@ class PingSocket:
         frame.route = route
         self.sent[seq] = net.clock.now
         if net.ipv4.fns[LOCAL_OUT] and not self.forbid_fragments:
-            frame.frag_max_size = IGNORE_DF  # DNAT may lead it to a smaller link
-        failed = ip_output.local_out(net, frame, interruptible=True)
-        net.clock.drain()
-        if failed:
-            raise SocketError(getattr(errno, failed))
+            frame.ignore_df = True  # DNAT may lead it to a smaller link
+        ip_output.send(net, frame)
 
     def close(self) -> None:
         self._ping.sockets.pop(self.ident, None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emu import craft
 from emu.errors import SocketError
+from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.transport.ping import Ping, PingSocket
 from emu.kernel.transport.tcp_ipv4 import Tcp
@@ -17,13 +18,14 @@ from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
 from emu.wire.addr import ip4
-from emu.wire.frame import ETH_P_IP, ICMP, TCP, UDP, Frame
+from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, TCP, UDP, Frame
 from emu.wire.rewrite import set_smac
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 RAW = Born("a user's own packet")
+_VLAN_TYPE, _VLAN_HLEN = b"\x81\x00", 4
 
 
 class Sockets:
@@ -48,12 +50,18 @@ class Sockets:
     def ping(self, flow: int = 0, ident: int = 0) -> PingSocket:
         return self.ping_table.open(flow, ident)
 
+    def source_for(self, dst: int) -> int:
+        """The source address of what a socket would send to `dst`."""
+        _route, source, _failed = ip_output.route_output(self.net, dst)
+        return source
+
     def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> Frame:
         """Send any Scapy packet, or bytes of a whole Ethernet frame. What the packet leaves out is filled by this
         namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl.
 
         A packet with an Ethernet layer (or ARP) leaves by `device` (default: the first that is not lo) as it is.
-        Raises SocketError ENETUNREACH ..., InputError for an unknown device.
+        Raises SocketError ENETUNREACH ..., for a frame EINVAL (no whole Ethernet header), EMSGSIZE (longer than the
+        device takes) and ENETDOWN; InputError for an unknown device.
         """
         net = self.net
         trail: list[Any] | None = [RAW] if net.tracing else None
@@ -65,8 +73,9 @@ class Sockets:
             link = net.device(device) if device else next((d for d in net.devices.values() if not d.noarp), None)
             if link is None:
                 raise SocketError(errno.ENODEV)
-            if not data:
+            if not isinstance(packet, bytes | bytearray):
                 data = craft.build(packet, net.ipv4.select_addr(link, 0), link.mac, net.ipv4.default_ttl)
+            _check_frame(link, data)
             frame = Frame.parse(data, flow, trail)
             if not layer2:
                 set_smac(frame, link.mac)
@@ -74,18 +83,24 @@ class Sockets:
             link.transmit(frame)
         else:
             given = craft.source(packet)
-            route, source, failed = ip_output.route_output(net, ip4(dst))
-            if route is None:
-                raise SocketError(getattr(errno, failed))
+            route, source = ip_output.route_socket(net, ip4(dst))
             frame = Frame.parse(
                 craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl), flow, trail
             )
             frame.ethertype = ETH_P_IP
             net.born += 1
             frame.route = route
-            failed = ip_output.local_out(net, frame)
-            if failed:
-                net.clock.drain()
-                raise SocketError(getattr(errno, failed))
+            ip_output.send(net, frame, interruptible=False)
         net.clock.drain()
         return frame
+
+
+def _check_frame(link: Device, data: bytes) -> None:
+    """packet_snd of net/packet/af_packet.c: what a packet socket does not send. Raises SocketError."""
+    if not link.up:
+        raise SocketError(errno.ENETDOWN)
+    if len(data) < ETH_HLEN:
+        raise SocketError(errno.EINVAL)
+    tag = _VLAN_HLEN if data[12:14] == _VLAN_TYPE else 0
+    if len(data) > ETH_HLEN + tag + link.mtu:
+        raise SocketError(errno.EMSGSIZE)

@@ -12,7 +12,7 @@ import errno as _errno
 from emu.kernel.transport import tcp_recovery, tcp_retransmit
 from emu.kernel.transport.tcp_input import receive, take_syn
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, reusable, syn_ack
-from emu.kernel.transport.tcp_options import ACK, SYN, TS_LENGTH, Segment
+from emu.kernel.transport.tcp_options import TS_LENGTH, Segment
 from emu.kernel.transport.tcp_output import (
     NAGLE_OFF,
     push_pending,
@@ -29,6 +29,7 @@ from emu.kernel.transport.tcp_sock import Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND, State
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
+from emu.wire.tcp import ACK, SYN
 
 __all__ = ["TcpConfig", "TcpEndpoint"]
 
@@ -280,9 +281,9 @@ class TcpEndpoint:
 
     @property
     def readable(self) -> int:
-        """How many bytes `read` could give now."""
+        """How many bytes `read` could give now (tcp_inq)."""
         tp = self._tp
-        return sum(len(skb.data) for skb in tp.receive_queue) - tp.receive_offset
+        return tp.rcv_nxt - tp.copied_seq - tp.fin_received if tp.receive_queue else 0
 
     @property
     def eof(self) -> bool:

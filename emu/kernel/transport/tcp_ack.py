@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias
 
 from emu.kernel.transport import tcp_recovery as recovery
-from emu.kernel.transport.tcp_options import SYN, Segment
+from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_output import rearm_rto, schedule_loss_probe, sync_mss, timestamp
 from emu.kernel.transport.tcp_sock import MS, TcpSock
+from emu.wire.tcp import SYN
 
 ACCEPTED: Final = "accepted"
 OLD: Final = "old"

@@ -12,11 +12,12 @@ from emu.kernel.transport.seqnum import expand
 from emu.kernel.transport.tcp_ack import ACCEPTED, TOO_OLD, UNSENT, handle_ack, measure
 from emu.kernel.transport.tcp_data import ack_check, enter_quickack_mode, queue_payload
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn_ack, time_wait_segment
-from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, TS_LENGTH, Segment, reset_for
+from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, reset_for
 from emu.kernel.transport.tcp_output import push, send_ack, sync_mss, timestamp, transmit_syn
 from emu.kernel.transport.tcp_sock import INIT_CWND, TcpSock
 from emu.kernel.transport.tcp_states import Event
 from emu.kernel.transport.tcp_window import init_buffer_space
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 
 def receive(tp: TcpSock, segment: Segment, now_ns: int) -> None:

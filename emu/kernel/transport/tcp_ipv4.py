@@ -15,25 +15,18 @@ from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_input import told
 from emu.kernel.net.route import heed
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
+from emu.kernel.transport.inet import IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_config import config_of
-from emu.kernel.transport.tcp_options import (
-    ACK,
-    RST,
-    SYN,
-    Segment,
-    options_bytes,
-    parse_segment,
-    reset_for,
-)
+from emu.kernel.transport.tcp_options import Segment, options_bytes, parse_segment, reset_for
 from emu.kernel.transport.tcp_socket import Key, TcpSocket
-from emu.kernel.transport.udp import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire.frame import IP_DF, Frame
 from emu.wire.rewrite import leave_checksum
+from emu.wire.tcp import ACK, RST, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -102,7 +95,7 @@ class Tcp:
         return route is not None and route.kind != "local"
 
     def mtu(self, route: Route) -> int:
-        device = self.net.devices["lo"] if route.kind == "local" else route.device
+        device = self.net.ipv4.out_device(route)
         mtu: int = route.mtu or device.mtu
         return mtu
 
@@ -180,8 +173,8 @@ class Tcp:
     def _deliver(self, frame: Frame) -> None:
         net = self.net
         net.delivered += 1
-        if net.on_delivered is not None:
-            net.on_delivered(frame, self.fact)
+        for listener in net.delivery_listeners:
+            listener(frame, self.fact)
 
     def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
         """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""

@@ -6,9 +6,10 @@ After Linux's tcp_minisocks.c and RFC 9293 sections 3.6.1 and 3.10.7.4. Their an
 from __future__ import annotations
 
 from emu.kernel.transport.seqnum import MASK, expand
-from emu.kernel.transport.tcp_options import ACK, FIN, RST, SYN, Segment, reset_for
+from emu.kernel.transport.tcp_options import Segment, reset_for
 from emu.kernel.transport.tcp_output import timestamp
 from emu.kernel.transport.tcp_sock import TcpSock
+from emu.wire.tcp import ACK, FIN, RST, SYN
 
 
 def enter_time_wait(tp: TcpSock, now_ns: int) -> None:

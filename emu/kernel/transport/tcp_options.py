@@ -11,12 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
-
-FIN: Final = 1
-SYN: Final = 2
-RST: Final = 4
-PSH: Final = 8
-ACK: Final = 16
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 MAX_WSCALE: Final = 14
 TS_LENGTH: Final = 12  # the timestamps option with its two nops

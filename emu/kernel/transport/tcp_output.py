@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, Segment
+from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_sock import (
     ATO_MIN_NS,
     DELACK_MAX_NS,
@@ -22,6 +22,7 @@ from emu.kernel.transport.tcp_sock import (
     TcpSock,
 )
 from emu.kernel.transport.tcp_window import select_window
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 # How eager to send a segment that is not full (Linux's tcp_sock.nonagle).
 NAGLE_ON: Final = 0

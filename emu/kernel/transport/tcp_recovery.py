@@ -7,10 +7,10 @@ what an ACK said.
 from __future__ import annotations
 
 from emu.kernel.transport.seqnum import expand
-from emu.kernel.transport.tcp_options import PSH
 from emu.kernel.transport.tcp_output import rearm_rto
 from emu.kernel.transport.tcp_retransmit import retransmit
 from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, REORDERING, Skb, TcpSock
+from emu.wire.tcp import PSH
 
 
 def mark_lost(tp: TcpSock, skb: Skb) -> None:

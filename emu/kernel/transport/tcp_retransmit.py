@@ -6,9 +6,9 @@ After Linux's tcp_retransmit_skb and tcp_write_wakeup. Which piece, and when, is
 from __future__ import annotations
 
 from emu.kernel.transport.seqnum import MASK
-from emu.kernel.transport.tcp_options import PSH, SYN
 from emu.kernel.transport.tcp_output import current_mss, new_data_sent, split, transmit, transmit_syn
 from emu.kernel.transport.tcp_sock import Skb, TcpSock
+from emu.wire.tcp import PSH, SYN
 
 
 def retransmit(tp: TcpSock, skb: Skb, now_ns: int) -> bool:

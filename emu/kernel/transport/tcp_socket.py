@@ -16,6 +16,7 @@ from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
 from emu.kernel.net.route import update_pmtu
+from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_options import (
@@ -24,7 +25,6 @@ from emu.kernel.transport.tcp_options import (
     coalesced,
     joined,
 )
-from emu.kernel.transport.udp import Endpoint, IcmpError
 from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
 
@@ -125,9 +125,7 @@ class TcpSocket:
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
         dst, dport = ip4(remote[0]), remote[1]
-        route, source, failed = ip_output.route_output(net, dst, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        route, source = ip_output.route_socket(net, dst, self.addr)
         if not self.port:
             self.port = tcp.ports.ephemeral(source, lambda port: (source, port, dst, dport) not in tcp.connections)
             tcp.ports.bound.setdefault(self.port, []).append((source, self))

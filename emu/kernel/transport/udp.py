@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from emu import craft
 from emu.errors import SocketError
@@ -18,12 +18,13 @@ from emu.kernel.net.ip_input import told
 from emu.kernel.net.route import heed
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
+from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
-from emu.wire.frame import IGNORE_DF, IP_DF, UDP, Frame
+from emu.wire.frame import IP_DF, UDP, Frame
 from emu.wire.rewrite import leave_checksum
 
 if TYPE_CHECKING:
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
 
 MAX_PAYLOAD = 65507
 SENT = Born("a socket sends a datagram")
-Endpoint = tuple[str | int, int]
-
-
-class IcmpError(NamedTuple):
-    """An error that came back for a socket: `by` sent it (its address), about a packet to (dst, dport)."""
-
-    kind: int
-    code: int
-    info: int
-    dst: int
-    dport: int
 
 
 class UdpSocket:
@@ -80,9 +70,7 @@ class UdpSocket:
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
         dst, dport = ip4(remote[0]), remote[1]
-        route, source, failed = ip_output.route_output(self.net, dst, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        route, source = ip_output.route_socket(self.net, dst, self.addr)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:
@@ -108,14 +96,12 @@ class UdpSocket:
         self._raise_pending()
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
-        route, source, failed = ip_output.route_output(net, dst, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        route, source = ip_output.route_socket(net, dst, self.addr)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:
             self.port = self._udp.ports.bind(0, 0, self)
-        device = net.devices["lo"] if route.kind == "local" else route.device
+        device = net.ipv4.out_device(route)
         # larger than the link: cut in pieces, which may not forbid cutting (ip_append_data)
         fits = len(data) + 28 <= (route.mtu or device.mtu)
         frame = wire.build(
@@ -128,11 +114,8 @@ class UdpSocket:
         if fits and device.offload:
             leave_checksum(frame)
         if net.ipv4.fns[LOCAL_OUT]:
-            frame.frag_max_size = IGNORE_DF  # DNAT may lead it to a smaller link
-        failed = ip_output.local_out(net, frame, interruptible=True)
-        net.clock.drain()
-        if failed:
-            raise SocketError(getattr(errno, failed))
+            frame.ignore_df = True  # DNAT may lead it to a smaller link
+        ip_output.send(net, frame)
         return len(data)
 
     def recvfrom(self) -> tuple[bytes, tuple[str, int]]:
@@ -192,8 +175,8 @@ class Udp:
         net.delivered += 1
         socket.inbox.append((data, frame.src, frame.sport, frame.flow))
         socket.inbox_bytes += len(data)
-        if net.on_delivered is not None:
-            net.on_delivered(frame, self.fact)
+        for listener in net.delivery_listeners:
+            listener(frame, self.fact)
         if socket.on_readable is not None:
             socket.on_readable()
 

@@ -17,6 +17,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrZero = Annotated[int, Meta(ge=0, le=65535)]
 Protocol = Literal["TCP", "UDP", "SCTP"]
 TrafficPolicy = Literal["Cluster", "Local"]
+Family = Literal["IPv4", "IPv6"]
 
 
 class NamespaceStatus(ApiStruct, frozen=True):
@@ -97,6 +98,11 @@ class PodDnsConfig(ApiStruct, frozen=True):
     options: tuple[DnsConfigOption, ...] = ()
 
 
+class HostAlias(ApiStruct, frozen=True):
+    ip: str = ""
+    hostnames: tuple[str, ...] = ()
+
+
 class PodSpec(ApiStruct, frozen=True):
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
@@ -109,6 +115,7 @@ class PodSpec(ApiStruct, frozen=True):
     dns_policy: str = "ClusterFirst"
     dns_config: PodDnsConfig | None = None
     termination_grace_period_seconds: int | None = 30
+    host_aliases: tuple[HostAlias, ...] = ()
 
     @property
     def ports(self) -> Iterator[ContainerPort]:
@@ -242,6 +249,8 @@ class ServiceSpec(ApiStruct, frozen=True):
     health_check_node_port: PortOrZero = 0
     publish_not_ready_addresses: bool = False
     traffic_distribution: str = ""
+    ip_families: tuple[Family, ...] = ()
+    ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
 
     @property
     def headless(self) -> bool:
@@ -285,7 +294,31 @@ class Service(Object, frozen=True, kw_only=True):
         ):
             if text and text != "None" and not is_address(text):
                 yield Problem(path, f'"{text}" is not an IP address')
+        yield from self._family_problems()
         yield from self._port_problems()
+
+    def _family_problems(self) -> Iterator[Problem]:
+        """As the API server of a cluster of IPv4 alone refuses (pkg/registry/core/service/storage/alloc.go)."""
+        spec, policy = self.spec, self.spec.ip_family_policy
+        at, families = ("spec", "ipFamilyPolicy"), spec.ip_families
+        if spec.type == "ExternalName":
+            what = "Forbidden: may not be set for 'ExternalName' services"
+            yield from (Problem(("spec", "ipFamilies"), what),) if families else ()
+            yield from (Problem(at, what),) if policy else ()
+            return
+        for i, family in enumerate(families):
+            if family in families[:i]:
+                yield Problem(("spec", "ipFamilies", i), f'Duplicate value: "{family}"')
+        if policy == "SingleStack" and len(families) > 1:
+            what = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"
+            yield Problem(at, f'Invalid value: "SingleStack": {what}')
+        if spec.headless and not spec.selector:
+            return
+        if policy == "RequireDualStack":
+            yield Problem(at, f'Invalid value: "{policy}": this cluster is not configured for dual-stack services')
+        for i, family in enumerate(families):
+            if family == "IPv6":
+                yield Problem(("spec", "ipFamilies", i), 'Invalid value: "IPv6": not configured on this cluster')
 
     def _port_problems(self) -> Iterator[Problem]:
         names: dict[str, int] = {}

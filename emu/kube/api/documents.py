@@ -8,9 +8,13 @@ Must not know what the documents mean.
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
+from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
@@ -24,10 +28,16 @@ MAX_DEPTH = 100
 MAX_EXPANDED = 100_000
 """Nodes that aliases may expand a document to (or ten times what is written, if that is more)."""
 
+MAX_BYTES = 64 << 20
+"""Bytes of one file: about 100,000 objects."""
+MAX_ANCHORS = 10_000
+"""Anchors and aliases in one text."""
+
 _PREFIX = "tag:yaml.org,2002:"
 _STR, _SEQ, _MAP, _MERGE = (_PREFIX + name for name in ("str", "seq", "map", "merge"))
 # libyaml composes by recursion in C, so what could be deep is measured from its events first.
 _OPENINGS = 2_000
+_ANCHOR = re.compile(r"(?<![^\s\[{,:])[&*]\w")  # or what looks like one
 _LADDER = re.compile(r"^[ \t?:-]{1000}", re.M)
 
 _safe = yaml.constructor.SafeConstructor()
@@ -116,11 +126,39 @@ def _entry(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | No
     return None
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file, a FIFO or standard input. Raises InputError: not there, a device, too long, not UTF-8."""
+    name = os.fspath(path)
+    try:
+        mode = FilePath(path).stat().st_mode
+        if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not _is_stdin(path)):
+            raise InputError("is a device", file=name, expected="a file, a FIFO or standard input")
+        with FilePath(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise InputError(getattr(error, "strerror", None) or str(error), file=name) from None
+    if len(data) > MAX_BYTES:
+        raise InputError("is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text (byte {error.start})", file=name) from None
+
+
+def _is_stdin(path: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samestat(FilePath(path).stat(), os.fstat(0))
+    except OSError:
+        return False
+
+
 def documents(text: str, file: str | None = None) -> Iterator[Document]:
     """The documents of a YAML or JSON text; empty ones are left out. Raises InputError with file and line."""
     if file is not None and file.endswith(".json"):
         yield from _json_documents(text, file)
         return
+    if sum(1 for _ in islice(_ANCHOR.finditer(text), MAX_ANCHORS + 1)) > MAX_ANCHORS:
+        _measure_anchors(text, file)
     if text.count("[") + text.count("{") > _OPENINGS or _LADDER.search(text):
         _measure_depth(text, file)
     aliases = "*" in text
@@ -180,6 +218,19 @@ def _measure_depth(text: str, file: str | None) -> None:
                     raise _too_deep(file, _line(event))
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
+    except yaml.YAMLError as e:
+        raise _broken(e, file) from None
+
+
+def _measure_anchors(text: str, file: str | None) -> None:
+    count = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            count += getattr(event, "anchor", None) is not None
+            if count > MAX_ANCHORS:
+                raise InputError(
+                    "too many anchors and aliases", file=file, line=_line(event), expected=f"at most {MAX_ANCHORS:,}"
+                )
     except yaml.YAMLError as e:
         raise _broken(e, file) from None
 
@@ -282,6 +333,8 @@ def _json_documents(text: str, file: str) -> Iterator[Document]:
             value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as e:
             raise InputError(f"broken JSON: {e.msg}", file=file, line=e.lineno) from None
+        except ValueError:  # Python reads no number of more than 4,300 digits
+            raise InputError("broken JSON: a number is too long", file=file, line=line) from None
         except RecursionError:
             raise _too_deep(file, line) from None
         except _Twice as e:

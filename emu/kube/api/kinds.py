@@ -12,6 +12,8 @@ from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from emu.kube.api.core import Endpoints, Namespace, Node, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Object, Other
+from emu.kube.api.networking import NetworkPolicy
+from emu.modelled import NotModelled, Treatment, WithoutEffect, nearest
 
 TYPES: tuple[type[Object], ...] = (
     Namespace,
@@ -24,6 +26,7 @@ TYPES: tuple[type[Object], ...] = (
     StatefulSet,
     DaemonSet,
     EndpointSlice,
+    NetworkPolicy,
 )
 
 
@@ -59,8 +62,49 @@ CLUSTER_SCOPED = frozenset(
         "VolumeAttachment",
     )
 )
+_GROUPS = (
+    "apps autoscaling batch extensions policy admission.k8s.io admissionregistration.k8s.io apiextensions.k8s.io "
+    "apiregistration.k8s.io authentication.k8s.io authorization.k8s.io certificates.k8s.io coordination.k8s.io "
+    "discovery.k8s.io events.k8s.io flowcontrol.apiserver.k8s.io imagepolicy.k8s.io internal.apiserver.k8s.io "
+    "lifecycle.k8s.io networking.k8s.io node.k8s.io rbac.authorization.k8s.io resource.k8s.io scheduling.k8s.io "
+    "storage.k8s.io storagemigration.k8s.io"
+)
+GROUPS = frozenset(("", *_GROUPS.split()))
+"""The API groups of Kubernetes itself; every other group holds custom resources."""
+_NO_EFFECT = (
+    "APIService Binding CSIDriver CSINode CSIStorageCapacity CertificateSigningRequest ClusterRole ClusterRoleBinding "
+    "ClusterTrustBundle ComponentStatus CompositePodGroup ConfigMap ControllerRevision CustomResourceDefinition "
+    "DeviceClass DeviceTaintRule Event FlowSchema IPAddress IngressClass Lease LeaseCandidate LimitRange "
+    "LocalSubjectAccessReview PersistentVolume PersistentVolumeClaim PodCertificateRequest PodGroup PodSecurityPolicy "
+    "PodTemplate PriorityClass PriorityLevelConfiguration RangeAllocation ResourceClaim ResourceClaimTemplate "
+    "ResourceSlice Role RoleBinding RuntimeClass Secret SelfSubjectAccessReview SelfSubjectReview "
+    "SelfSubjectRulesReview ServiceAccount StorageClass StorageVersion StorageVersionMigration SubjectAccessReview "
+    "TokenRequest TokenReview ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding "
+    "ValidatingWebhookConfiguration VolumeAttachment VolumeAttributesClass Workload"
+)
+_NOT_MODELLED = {
+    "CronJob": "its Jobs' pods do not run",
+    "Eviction": "no pod is evicted",
+    "EvictionRequest": "no pod is evicted",
+    "HorizontalPodAutoscaler": "nothing scales by load",
+    "Ingress": "no ingress controller runs",
+    "Job": "its pods do not run",
+    "MutatingAdmissionPolicy": "objects stay as they are written",
+    "MutatingAdmissionPolicyBinding": "objects stay as they are written",
+    "MutatingWebhookConfiguration": "objects stay as they are written",
+    "PodDisruptionBudget": "a drain does not wait for it",
+    "ReplicationController": "its pods do not run",
+    "ResourceQuota": "pods over the quota run",
+    "ServiceCIDR": "Services get addresses of serviceSubnet only",
+}
+OTHER_KINDS: dict[str, Treatment] = {
+    **dict.fromkeys(_NO_EFFECT.split(), WithoutEffect("it concerns no packet")),
+    **{kind: NotModelled(what) for kind, what in _NOT_MODELLED.items()},
+}
+"""The kinds of Kubernetes itself that have no type here."""
 _SHORT = {"ns": "namespace", "no": "node", "po": "pod", "svc": "service", "ep": "endpoints", "deploy": "deployment"}
 _SHORT |= {"rs": "replicaset", "sts": "statefulset", "ds": "daemonset", "endpointslices": "endpointslice"}
+_SHORT |= {"netpol": "networkpolicy", "networkpolicies": "networkpolicy"}
 _WORDS: dict[str, str] = _SHORT | {t + s: t for t in map(str.lower, API_VERSION_OF) for s in ("", "s")}
 
 
@@ -86,3 +130,21 @@ def type_of(api_version: str, kind: str) -> type[Object]:
     if wanted is not None and ("." not in group or group.endswith(".k8s.io")):
         raise InputError(f'there is no {kind} in "{api_version}"', expected=wanted)
     return Other
+
+
+def is_custom(api_version: str) -> bool:
+    """Whether the API group is none of Kubernetes' own."""
+    return api_version.rpartition("/")[0] not in GROUPS
+
+
+def remark(api_version: str, kind: str) -> str:
+    """What there is to report about a kind that has no type: it is not modelled, or nothing knows it; "" for neither."""
+    if is_custom(api_version):
+        return f"kind {kind} of {api_version} is a custom resource, which is not modelled: nothing acts on it"
+    treatment = OTHER_KINDS.get(kind)
+    if isinstance(treatment, NotModelled):
+        return f"kind {kind} is not modelled: {treatment.what}"
+    if treatment is None:
+        meant = nearest(kind, {*OTHER_KINDS, *API_VERSION_OF})
+        return f'unknown kind "{kind}" in {api_version}' + (f' (expected "{meant}"?)' if meant else "")
+    return ""

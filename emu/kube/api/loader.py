@@ -17,9 +17,11 @@ import msgspec
 from msgspec import inspect
 
 from emu.errors import InputError
-from emu.kube.api.documents import Document, documents, path_text
-from emu.kube.api.kinds import CLUSTER_SCOPED, type_of
+from emu.kube.api.check import Remark, remarks, whole_remarks
+from emu.kube.api.documents import Document, documents, path_text, read_text
+from emu.kube.api.kinds import CLUSTER_SCOPED, is_custom, remark, type_of
 from emu.kube.api.meta import Key, Object, Other, Path, is_subdomain, replace
+from emu.modelled import Finding, nearest
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _PORT_FIELDS = {"port", "containerPort", "hostPort", "nodePort", "healthCheckNodePort"}
@@ -40,11 +42,26 @@ class Place(NamedTuple):
         return self.where if isinstance(self.where, int) else self.where[0].line_of(self.where[1])
 
 
+class Objects(list[Object]):
+    """Objects as they were read, in the order written, with what their manifests hold that is not modelled or not known."""
+
+    def __init__(self, objects: Iterable[Object] = ()) -> None:
+        super().__init__(objects)
+        self.findings: list[Finding] = []
+        self._seen: set[str] = set()
+
+    def note(self, finding: Finding, *, once: str = "") -> None:
+        """Add a finding; of those with the same `once` only the first."""
+        if not once or once not in self._seen:
+            self._seen.add(once)
+            self.findings.append(finding)
+
+
 @dataclass
 class Loaded:
     """What was read: objects in the order written, the names of those without effect, and where each stood."""
 
-    objects: list[Object] = field(default_factory=list)
+    objects: Objects = field(default_factory=Objects)
     ignored: list[str] = field(default_factory=list)
     places: dict[Key, Place] = field(default_factory=dict)
 
@@ -63,7 +80,7 @@ def load_documents(found: Iterable[Document], *, namespace: str = "default") -> 
     """Turn documents into objects. The same object twice is an error. Raises InputError."""
     loaded = Loaded()
     for document in found:
-        for obj, path in _objects(document.value, (), document, namespace):
+        for obj, path in _objects(document.value, (), document, namespace, loaded.objects):
             place = Place(document.file, (document.without_value(), path) if path else document.line)
             key = obj.key
             if key in loaded.places:
@@ -82,51 +99,90 @@ def read(path: str | os.PathLike[str]) -> Iterator[Document]:
     """The documents of a file, or of the manifests in a folder. Raises InputError."""
     top = FilePath(path)
     try:
-        if not top.is_dir():
-            yield from documents(top.read_text(encoding="utf-8-sig"), str(path))
-            return
-        files = sorted(f for f in top.iterdir() if f.suffix in SUFFIXES and f.is_file())
-        if not files:
-            raise InputError(
-                "no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json"
-            )
-        for file in files:
-            yield from documents(file.read_text(encoding="utf-8-sig"), str(file))
-    except UnicodeDecodeError as e:
-        raise InputError(f"not UTF-8 text (byte {e.start})", file=str(path)) from None
+        folder = top.is_dir()
+        files = sorted(f for f in top.iterdir() if f.suffix in SUFFIXES and f.is_file()) if folder else [top]
     except OSError as e:
         raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
+    if folder and not files:
+        raise InputError("no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json")
+    for file in files:
+        yield from documents(read_text(file), str(file))
 
 
-def convert(value: Any, *, namespace: str = "default", document: Document | None = None, at: Path = ()) -> list[Object]:
+def convert(
+    value: Any,
+    *,
+    namespace: str = "default",
+    document: Document | None = None,
+    at: Path = (),
+    notes: Objects | None = None,
+) -> list[Object]:
     """One manifest's plain value, as objects (several for a List; `Other` for kinds without effect).
 
-    `document` and `at` say where the value stands, for the message. Raises InputError.
+    `document` and `at` say where the value stands, for the message; `notes` gets the findings. Raises InputError.
     """
-    return [obj for obj, _ in _objects(value, at, document, namespace)]
+    return [obj for obj, _ in _objects(value, at, document, namespace, Objects() if notes is None else notes)]
 
 
-def _objects(value: Any, at: Path, document: Document | None, namespace: str) -> Iterator[tuple[Object, Path]]:
+def _objects(
+    value: Any, at: Path, document: Document | None, namespace: str, notes: Objects
+) -> Iterator[tuple[Object, Path]]:
     if not isinstance(value, dict):
         raise _error(f"{_shown(value)} is not an object", at, document, "a mapping with apiVersion and kind")
     for field_ in ("apiVersion", "kind"):
         text = value.get(field_)
         if not isinstance(text, str) or not text:
             what = f"{field_} is missing" if text in (None, "") else f"{_shown(text)} is not a string"
-            raise _error(what, at if text is None else (*at, field_), document, "apiVersion and kind in every manifest")
+            written = nearest(field_, value) if text is None else ""
+            expected = f'"{field_}" instead of "{written}"' if written else "apiVersion and kind in every manifest"
+            raise _error(what, at if text is None else (*at, field_), document, expected)
     api_version, kind = value["apiVersion"], value["kind"]
     if kind.endswith("List") and isinstance(value.get("items", []), list):
         of = kind.removesuffix("List")
         for i, item in enumerate(value.get("items", [])):
             if of and isinstance(item, dict):
                 item = {"apiVersion": api_version, "kind": of, **item}
-            yield from _objects(item, (*at, "items", i), document, namespace)
+            yield from _objects(item, (*at, "items", i), document, namespace, notes)
         return
     try:
         type_ = type_of(api_version, kind)
     except InputError as e:
         raise _error(e.what, (*at, "apiVersion"), document, e.expected) from None
-    yield _finish(_typed(value, type_, at, document), at, document, namespace), at
+    found = [] if type_ is Other else [*remarks(value, type_)]
+    try:
+        obj = _finish(_typed(value, type_, at, document), at, document, namespace)
+    except InputError as e:
+        unknown = [each for each in found if each.unknown]
+        raise (_with_unknown(e, unknown, at, document) if unknown else e) from None
+    _note(obj, [*found, *whole_remarks(obj)], at, document, notes)
+    yield obj, at
+
+
+def _note(obj: Object, found: list[Remark], at: Path, document: Document | None, notes: Objects) -> None:
+    for each in found:
+        notes.note(Finding(_place(document, (*at, *each.path)), str(obj.key), each.what))
+    if isinstance(obj, Other):
+        what = remark(obj.api_version, obj.kind)
+        if what:
+            once = what if is_custom(obj.api_version) else ""
+            notes.note(Finding(_place(document, (*at, "kind")), str(obj.key), what), once=once)
+
+
+def _place(document: Document | None, path: Path) -> str:
+    if document is None:
+        return ""
+    line = document.line_of(path)
+    return f"{document.file}:{line}" if document.file else f"line {line}"
+
+
+def _with_unknown(error: InputError, unknown: list[Remark], at: Path, document: Document | None) -> InputError:
+    """The error of an object with unknown fields: most likely one of these was meant."""
+    named = []
+    for each in unknown:
+        line = f"line {document.line_of((*at, *each.path))}: " if document is not None else ""
+        named.append(f"{line}{each.what}")
+    what = "; ".join([error.what, *named])
+    return InputError(what, file=error.file, line=error.line, path=error.path, expected=error.expected)
 
 
 def _typed(value: dict[str, Any], type_: type[Object], at: Path, document: Document | None) -> Object:

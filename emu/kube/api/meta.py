@@ -2,7 +2,7 @@
 
 Objects are frozen: change one with `replace(obj, spec=...)` and give it to the store.
 Attributes are snake_case; the manifest's names are camelCase with Kubernetes' capitals (clusterIP, podCIDRs).
-Unknown fields are ignored. Must not know any single kind.
+Unknown fields are passed over and reported (`check.py`). Must not know any single kind.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ O = TypeVar("O", bound=Object)
 
 
 class Other(Object, frozen=True, kw_only=True):
-    """A kind that has no effect on the network (ServiceAccount, ConfigMap ...): accepted and noted."""
+    """A kind without a type of its own (ServiceAccount, ConfigMap, Job ...): accepted and noted, see `kinds.remark`."""
 
 
 def owned_by(owner: Object) -> tuple[OwnerReference, ...]:
@@ -176,6 +176,12 @@ def owned_by(owner: Object) -> tuple[OwnerReference, ...]:
             block_owner_deletion=True,
         ),
     )
+
+
+def to_value(obj: Object) -> dict[str, Any]:
+    """The object as a manifest's plain value (apiVersion and kind first, defaults left out)."""
+    value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))
+    return {"apiVersion": obj.api_version, "kind": obj.kind} | value
 
 
 def is_subdomain(name: str) -> bool:

@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from emu.errors import InputError
+from emu.kube.api.documents import read_text
 from emu.kube.cni.spec import VERSIONS, Config, valid_name
 
 _RANGE = re.compile(
     r"\{\{\s*range \$(\w+), \$(\w+) := \.(\w+)\s*\}\}\s*(?:\{\{\s*if \$\1\s*\}\}(.*?)\{\{\s*end\s*\}\})?(.*?)\{\{\s*end\s*\}\}",
     re.S,
 )
+LIST_KEYS = (
+    "cniVersion", "cniVersions", "name", "plugins", "disableCheck", "disableGC", "loadOnlyInlinedPlugins"
+)  # fmt: skip
+"""The keys of a configuration list itself (section 1 of the specification)."""
 _WORD = re.compile(r"\{\{(.*?)\}\}", re.S)
 
 
@@ -32,16 +37,17 @@ class NetworkConfigList:
     plugins: tuple[Config, ...]
     disable_check: bool = False
     disable_gc: bool = False
+    unknown: tuple[str, ...] = ()  # the list's keys that the specification does not have
 
     @classmethod
     def parse(cls, text: str, file: str | None = None) -> NetworkConfigList:
         """From a .conflist's text, or from that of a single plugin (.conf), which makes a list of one."""
         try:
-            said = json.loads(text)
+            given = json.loads(text)
         except json.JSONDecodeError as error:
             raise InputError(f"not JSON: {error.msg}", file=file, line=error.lineno) from None
         try:
-            return cls.from_json(said)
+            return cls.from_json(given)
         except InputError as error:
             raise error.at(file=file) from None
 
@@ -49,38 +55,40 @@ class NetworkConfigList:
     def load(cls, path: Path, words: Mapping[str, str | tuple[str, ...]] | None = None) -> NetworkConfigList:
         """From a file; `words` are its template's."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the network configuration: {error}", file=str(path)) from None
+            text = read_text(path)
+        except InputError as error:
+            what = f"cannot read the network configuration: {error.what}"
+            raise InputError(what, file=error.file, expected=error.expected) from None
         try:
             return cls.parse(expand(text, words or {}), str(path))
         except InputError as error:
             raise error.at(file=str(path)) from None
 
     @classmethod
-    def from_json(cls, said: Any) -> NetworkConfigList:
-        if not isinstance(said, dict):
+    def from_json(cls, given: Any) -> NetworkConfigList:
+        if not isinstance(given, dict):
             raise InputError("the network configuration is not an object", expected="a JSON object")
-        if "plugins" not in said and "type" in said:
+        if "plugins" not in given and "type" in given:
             keys = ("cniVersion", "cniVersions", "name")
-            said = {**{key: said[key] for key in keys if key in said}, "plugins": [said]}
-        name = _text(said, "name")
+            given = {**{key: given[key] for key in keys if key in given}, "plugins": [given]}
+        name = _text(given, "name")
         if not name:
             raise InputError("the network has no name", path="name", expected="a name")
         if not valid_name(name):
             raise InputError(
                 f"{name!r} is not a network's name", path="name", expected="letters, digits, `_`, `.`, `-`"
             )
-        disable_check, disable_gc = _flag(said, "disableCheck"), _flag(said, "disableGC")
-        plugins = said.get("plugins")
+        disable_check, disable_gc = _flag(given, "disableCheck"), _flag(given, "disableGC")
+        plugins = given.get("plugins")
         # the second place for plugins is a folder of the machine's disk, which emulated machines do not have
-        if _flag(said, "loadOnlyInlinedPlugins") and plugins is None:
+        if _flag(given, "loadOnlyInlinedPlugins") and plugins is None:
             raise InputError("only inlined plugins are to be loaded, and there are none", path="plugins")
         if not isinstance(plugins, list) or not plugins:
             raise InputError("the network has no plugins", path="plugins", expected="a list of at least one plugin")
         for number, plugin in enumerate(plugins):
             _check_plugin(plugin, f"plugins[{number}]")
-        return cls(name, _version(said), tuple(plugins), disable_check, disable_gc)
+        unknown = tuple(key for key in given if key not in LIST_KEYS)
+        return cls(name, _version(given), tuple(plugins), disable_check, disable_gc, unknown)
 
 
 def expand(text: str, words: Mapping[str, str | tuple[str, ...]]) -> str:
@@ -112,15 +120,15 @@ def expand(text: str, words: Mapping[str, str | tuple[str, ...]]) -> str:
     return _WORD.sub(word, _RANGE.sub(loop, text))
 
 
-def _text(said: Mapping[str, Any], key: str) -> str:
-    value = said.get(key, "")
+def _text(given: Mapping[str, Any], key: str) -> str:
+    value = given.get(key, "")
     if not isinstance(value, str):
         raise InputError(f"{key} is {value!r}", path=key, expected="text")
     return value
 
 
-def _flag(said: Mapping[str, Any], key: str) -> bool:
-    value = said.get(key, False)
+def _flag(given: Mapping[str, Any], key: str) -> bool:
+    value = given.get(key, False)
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not isinstance(value, bool):
@@ -128,10 +136,10 @@ def _flag(said: Mapping[str, Any], key: str) -> bool:
     return value
 
 
-def _version(said: Mapping[str, Any]) -> str:
+def _version(given: Mapping[str, Any]) -> str:
     """The highest version named that we speak; `cniVersion` alone counts as it stands, and its absence is 0.1.0."""
-    alone = _text(said, "cniVersion")
-    several = said.get("cniVersions")
+    alone = _text(given, "cniVersion")
+    several = given.get("cniVersions")
     if several is None:
         if alone and alone not in VERSIONS:
             raise InputError(f"CNI version {alone!r} is unknown", path="cniVersion", expected=", ".join(VERSIONS))

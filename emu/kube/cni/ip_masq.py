@@ -43,7 +43,7 @@ def set_up(node: Netns, rules: str) -> None:
 
 
 def tear_down(node: Netns, network: str, container_id: str, addresses: Iterable[Address]) -> None:
-    """Take out the jumps of `addresses`, and the chain once nothing leads to it. What is gone already is no error."""
+    """Delete the jumps of `addresses`, and the chain once no rule jumps to it. What is gone already is no error."""
     chain = chain_name(network, container_id)
     ruleset = node.ipv4.tables.ruleset
     postrouting = ruleset.chain("nat", "POSTROUTING")

@@ -209,7 +209,7 @@ def check_routes(netns: Netns, routes: tuple[Route, ...]) -> None:
 
 
 def check_mac(what: str, device: Device, expected: str) -> None:
-    """A device's address is what the result says, if it says one."""
+    """A device has the address that the result gives it, if it gives one."""
     if expected and mac_text(device.mac) != expected:
         raise failure(f"Interface {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}")
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from emu.errors import EmuError
 from emu.kube.cni import invoke
 from emu.kube.cni.config import NetworkConfigList
@@ -31,13 +33,18 @@ LOOPBACK = NetworkConfigList("cni-loopback", "0.3.1", ({"type": "loopback"},))
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cached:
-    """What an ADD needed, for the CHECK and DEL after it; `result` is JSON in the network's version."""
+    """What an ADD needed, for the CHECK and DEL after it; `text` is its result as JSON in the network's version."""
 
     attachment: Attachment
     capability_args: Config
-    result: Config
+    text: bytes
+
+    @property
+    def result(self) -> Config:
+        found: Config = msgspec.json.decode(self.text)
+        return found
 
 
 NOTHING: Config = {}
@@ -68,17 +75,17 @@ class Runtime:
             if key not in self.cache:
                 self._forget_failed(network, attachment, capability_args)
             raise
-        self.cache[key] = Cached(attachment, capability_args, previous)
+        self.cache[key] = Cached(attachment, capability_args, msgspec.json.encode(previous))
         return result
 
     def check(self, network: NetworkConfigList, attachment: Attachment) -> None:
-        """CHECK by every plugin in order, each with the final result. Raises CniError: the first that is not content."""
+        """CHECK by every plugin in order, each with the final result. Raises CniError: the first plugin's that finds a difference."""
         if not _since(network, "0.4.0"):
             text = f'configuration version "{network.version}" does not support the CHECK command'
             raise CniError(INCOMPATIBLE_VERSION, text)
         if network.disable_check:
             return
-        # without a cached result the plugins are asked all the same, and miss it
+        # without a cached result the plugins run all the same, and report that it is missing
         cached = self.cache.get(_key(network, attachment))
         for plugin in network.plugins:
             with _described("check", plugin):
@@ -115,9 +122,9 @@ class Runtime:
                 invoke.delete(plugin["type"], config, attachment)
 
     def _forget_failed(self, network: NetworkConfigList, attachment: Attachment, capability_args: Config) -> None:
-        """Every ADD is followed by a DEL, also one that failed; the ADD's error is the one to tell."""
+        """Every ADD is followed by a DEL, also one that failed; the error raised is the ADD's."""
         with suppress(EmuError):
-            self._delete(network, attachment, Cached(attachment, capability_args, NOTHING))
+            self._delete(network, attachment, Cached(attachment, capability_args, b"{}"))
 
 
 def _key(network: NetworkConfigList, attachment: Attachment) -> Key:
@@ -151,7 +158,7 @@ def _config_after(network: NetworkConfigList, plugin: Config, cached: Cached | N
 
 @contextmanager
 def _described(word: str, plugin: Config) -> Iterator[None]:
-    """One plugin's operation; its error says whose it is."""
+    """One plugin's operation; its error names the plugin."""
     try:
         yield
     except CniError as error:

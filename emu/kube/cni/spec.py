@@ -1,7 +1,7 @@
 """CNI 1.1.0's nouns: result, error, attachment, and what a plugin is (SPEC.md of containernetworking/cni).
 
 A plugin gets its execution configuration as the JSON object that the specification describes, unknown
-keys included, and the attachment: who, where, and on which machine. Must not know any plugin, and
+keys included, and the attachment: which container, which interface, on which machine. Must not know any plugin, and
 not Kubernetes.
 """
 
@@ -42,8 +42,8 @@ class CniError(EmuError):
         super().__init__(code, msg, details)
 
     def to_json(self) -> dict[str, Any]:
-        said: dict[str, Any] = {"code": self.code, "msg": self.msg}
-        return {**said, "details": self.details} if self.details else said
+        made: dict[str, Any] = {"code": self.code, "msg": self.msg}
+        return {**made, "details": self.details} if self.details else made
 
     def __str__(self) -> str:
         return f"{self.msg}; {self.details}" if self.details else self.msg
@@ -59,7 +59,7 @@ class _Part(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Interface(_Part, frozen=True):
-    """A device: `mac` as text, `mtu` in bytes (0: not said), `sandbox` the namespace's path, "" on the host."""
+    """A device: `mac` as text, `mtu` in bytes (0: not given), `sandbox` the namespace's path, "" on the host."""
 
     name: str
     mac: str = ""
@@ -125,46 +125,46 @@ class Result(_Part, frozen=True):
     dns: Dns = Dns()
 
     def to_json(self, version: str = VERSIONS[-1]) -> dict[str, Any]:
-        """The JSON object in the form of `version`; what that version cannot say is left out."""
+        """The JSON object in the form of `version`; what that version has no key for is left out."""
         if VERSIONS.index(version) < VERSIONS.index("0.3.0"):
             return self._old(version)
-        said: dict[str, Any] = {"cniVersion": version, **msgspec.json.decode(msgspec.json.encode(self))}
+        made: dict[str, Any] = {"cniVersion": version, **msgspec.json.decode(msgspec.json.encode(self))}
         if version == VERSIONS[-1]:
-            return said
-        for interface in said.get("interfaces", ()):
+            return made
+        for interface in made.get("interfaces", ()):
             for key in ("mtu", "socketPath", "pciID"):
                 interface.pop(key, None)
-        for route in said.get("routes", ()):
+        for route in made.get("routes", ()):
             for key in ("mtu", "advmss", "priority", "table", "scope"):
                 route.pop(key, None)
         if version != "1.0.0":
-            said["ips"] = [{"version": "4", **each} for each in said.get("ips", ())]
-        return said
+            made["ips"] = [{"version": "4", **each} for each in made.get("ips", ())]
+        return made
 
     def _old(self, version: str) -> dict[str, Any]:
         """0.1.0 and 0.2.0: one address a family, no interfaces."""
-        said: dict[str, Any] = {"cniVersion": version}
+        made: dict[str, Any] = {"cniVersion": version}
         if self.ips:
-            said["ip4"] = {"ip": self.ips[0].address}
+            made["ip4"] = {"ip": self.ips[0].address}
             if self.ips[0].gateway:
-                said["ip4"]["gateway"] = self.ips[0].gateway
+                made["ip4"]["gateway"] = self.ips[0].gateway
             if self.routes:
-                said["ip4"]["routes"] = [
+                made["ip4"]["routes"] = [
                     {"dst": each.dst, "gw": each.gw} if each.gw else {"dst": each.dst} for each in self.routes
                 ]
         if self.dns != Dns():
-            said["dns"] = msgspec.json.decode(msgspec.json.encode(self.dns))
-        return said
+            made["dns"] = msgspec.json.decode(msgspec.json.encode(self.dns))
+        return made
 
     @classmethod
-    def from_json(cls, said: Config) -> Result:
+    def from_json(cls, given: Config) -> Result:
         """A result in any version's form. Raises CniError (6)."""
-        if "ip4" in said:
-            old = said["ip4"]
+        if "ip4" in given:
+            old = given["ip4"]
             ip = {"address": old.get("ip"), "gateway": old.get("gateway", "")}
-            said = {"ips": [ip], "routes": old.get("routes", []), "dns": said.get("dns", {})}
+            given = {"ips": [ip], "routes": old.get("routes", []), "dns": given.get("dns", {})}
         try:
-            return msgspec.convert(said, cls)
+            return msgspec.convert(given, cls)
         except msgspec.ValidationError as error:
             raise CniError(DECODING, f"could not parse the result: {error}") from None
 
@@ -192,7 +192,7 @@ class Host:
     disk: dict[Any, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """One interface of one container: CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, and the machine.
 
@@ -211,7 +211,7 @@ class Attachment:
         return f"/var/run/netns/{self.netns.name}" if self.netns is not None else ""
 
     def known_args(self, *known: str) -> dict[str, str]:
-        """The values of `known` in CNI_ARGS. Raises CniError for others, unless they say IgnoreUnknown=1."""
+        """The values of `known` in CNI_ARGS. Raises CniError for others, unless IgnoreUnknown=1 is among them."""
         found: dict[str, str] = {}
         for pair in self.args.split(";") if self.args else ():
             key, equals, value = pair.partition("=")
@@ -266,5 +266,5 @@ def read(config: Config, shape: type[Any]) -> Any:
 
 
 def unmodelled(plugin: str, key: str) -> Undecided:
-    """A key whose effect nobody can compute here."""
+    """A key whose effect is not modelled: what depends on it is undecided."""
     return Undecided(f"CNI plugin {plugin}: {key!r} is not modelled")

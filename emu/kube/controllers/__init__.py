@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from typing import Any
 
 from emu.errors import InputError
 from emu.kube.api.apps import Deployment, ReplicaSet, StatefulSet
@@ -28,6 +29,13 @@ from emu.kube.store import Store
 from emu.wire.addr import Prefix
 
 SERVICE_SUBNET = Prefix.parse("10.96.0.0/12")
+_WORKLOADS = {
+    "deployment": deployment,
+    "replicaset": replicaset,
+    "statefulset": statefulset,
+    "daemonset": daemonset,
+}
+_SLICES = {"endpointslice": endpointslice, "endpointslicemirroring": endpointslicemirroring}
 Concerned = Callable[[Store, Object | None, Object | None], Iterable[Key]]
 
 
@@ -37,16 +45,21 @@ class Queue:
     `looked_at` counts the keys that were handed out, in all.
     """
 
-    def __init__(self, store: Store, concerned: Concerned, reconcile: Callable[[Collection[Key]], None]) -> None:
+    def __init__(
+        self, store: Store, watches: Collection[str], concerned: Concerned, reconcile: Callable[[Collection[Key]], None]
+    ) -> None:
+        """`watches` are the kinds whose changes may concern it, in lower case; none means all."""
         self.keys: set[Key] = set()
         self.looked_at = 0
+        self.watches = watches
         self._store, self._concerned, self._reconcile = store, concerned, reconcile
         self.add_all()
 
     def add_all(self) -> None:
         """As if every object had just come."""
         for obj in self._store:
-            self.heard(None, obj)
+            if not self.watches or obj.key.kind in self.watches:
+                self.heard(None, obj)
 
     def heard(self, old: Object | None, new: Object | None) -> None:
         self.keys.update(self._concerned(self._store, old, new))
@@ -74,25 +87,31 @@ class Controllers:
         self.store = store
         address = partial(services.reconcile, store, seed, service_subnet)
         self.queues = {
-            "garbage": Queue(store, garbage.concerned, partial(garbage.reconcile, store)),
-            "services": Queue(store, services.concerned, address),
-            "deployment": Queue(store, deployment.concerned, partial(deployment.reconcile, store, seed)),
-            "replicaset": Queue(store, replicaset.concerned, partial(replicaset.reconcile, store, seed)),
-            "statefulset": Queue(store, statefulset.concerned, partial(statefulset.reconcile, store, seed)),
-            "daemonset": Queue(store, daemonset.concerned, partial(daemonset.reconcile, store, seed)),
-        }
-        mirror = partial(endpointslicemirroring.reconcile, store, seed)
-        self.slices = {
-            "endpointslice": Queue(store, endpointslice.concerned, partial(endpointslice.reconcile, store, seed)),
-            "endpointslicemirroring": Queue(store, endpointslicemirroring.concerned, mirror),
-        }
-        self._all = [*self.queues.values(), *self.slices.values()]
+            "garbage": Queue(store, (), garbage.concerned, partial(garbage.reconcile, store)),
+            "services": Queue(store, services.WATCHES, services.concerned, address),
+        } | {name: self._queue(part, seed) for name, part in _WORKLOADS.items()}
+        self.slices = {name: self._queue(part, seed) for name, part in _SLICES.items()}
+        self._by_kind: dict[str, list[Queue]] = {}
         self.close = store.follow(self._heard)
         """Follow the store no longer."""
 
+    def _queue(self, part: Any, seed: int) -> Queue:
+        return Queue(self.store, part.WATCHES, part.concerned, partial(part.reconcile, self.store, seed))
+
     def _heard(self, old: Object | None, new: Object | None) -> None:
-        for queue in self._all:
+        obj = new or old
+        assert obj is not None
+        for queue in self._by_kind.get(obj.kind) or self._watching(obj.kind):
             queue.heard(old, new)
+
+    def _watching(self, kind: str) -> list[Queue]:
+        """The queues that watch a kind."""
+        found = self._by_kind[kind] = [
+            each
+            for each in (*self.queues.values(), *self.slices.values())
+            if not each.watches or kind.lower() in each.watches
+        ]
+        return found
 
     @property
     def looked_at(self) -> Counter[str]:
@@ -101,7 +120,7 @@ class Controllers:
 
     def look_at_all(self) -> None:
         """Have every controller look at all of its objects in the next pass."""
-        for queue in self._all:
+        for queue in (*self.queues.values(), *self.slices.values()):
             queue.add_all()
 
     def reconcile(self, *, slices: bool = True) -> bool:

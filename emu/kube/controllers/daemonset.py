@@ -17,9 +17,12 @@ from emu.kube.store import Store
 _REVISION = "controller-revision-hash"
 
 
+WATCHES = ("daemonset", "pod", "node")
+
+
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The DaemonSet that changed, or whose pod did; all of them where a node came, went or has other labels."""
-    for obj in (old, new):
+    for obj in pods.ends(old, new):
         if isinstance(obj, DaemonSet):
             yield obj.key
         elif isinstance(obj, Pod):

@@ -16,9 +16,12 @@ from emu.kube.store import Store
 _HASH = "pod-template-hash"
 
 
+WATCHES = ("deployment", "replicaset")
+
+
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The Deployment that changed, or whose ReplicaSet did, and those that select a ReplicaSet that none controls."""
-    for obj in (old, new):
+    for obj in pods.ends(old, new):
         if isinstance(obj, Deployment):
             yield obj.key
         elif isinstance(obj, ReplicaSet):

@@ -19,7 +19,7 @@ from emu.kube.api.discovery import (
     ObjectReference,
 )
 from emu.kube.api.meta import Key, Object, selects
-from emu.kube.controllers.pods import node_of
+from emu.kube.controllers.pods import ends, node_of
 from emu.kube.controllers.slices import Wanted, pack, service_of
 from emu.kube.store import Label, Store, labels_of
 
@@ -27,10 +27,13 @@ MANAGER = "endpointslice-controller.k8s.io"
 _HEADLESS = "service.kubernetes.io/headless"
 
 
+WATCHES = ("service", "pod", "node", "endpointslice")
+
+
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The Services whose slices may change with an object: those that select a pod, or one on a node that came, went or
     moved to another zone; the Service itself, and the Service of a slice of ours."""
-    for obj in (old, new):
+    for obj in ends(old, new):
         if isinstance(obj, Pod):
             yield from _selecting(store, obj)
         elif isinstance(obj, Service):

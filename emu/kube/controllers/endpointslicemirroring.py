@@ -12,6 +12,7 @@ from typing import Literal
 from emu.kube.api.core import EndpointAddress, Endpoints, Service
 from emu.kube.api.discovery import MANAGED_BY, Endpoint, EndpointConditions, EndpointSlice, EndpointSlicePort
 from emu.kube.api.meta import Key, Object
+from emu.kube.controllers.pods import ends
 from emu.kube.controllers.slices import Wanted, pack, service_of
 from emu.kube.store import Store
 
@@ -20,9 +21,12 @@ _SKIP = "endpointslice.kubernetes.io/skip-mirror"
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
 
 
+WATCHES = ("endpoints", "service", "endpointslice")
+
+
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The Endpoints that changed, that bear the name of a Service that did, or that a slice of ours mirrors."""
-    for obj in (old, new):
+    for obj in ends(old, new):
         if isinstance(obj, Endpoints | Service):
             yield Key("endpoints", obj.namespace, obj.name)
         elif isinstance(obj, EndpointSlice) and obj.metadata.labels.get(MANAGED_BY) == MANAGER:

@@ -22,8 +22,10 @@ Selecting = Deployment | ReplicaSet
 
 def controller_of(obj: Object) -> tuple[str]:
     """The uid of the object that controls this one; "" for none."""
-    owner = obj.metadata.controller
-    return (owner.uid if owner is not None else "",)
+    for owner in obj.metadata.owner_references:
+        if owner.controller:
+            return (owner.uid,)
+    return ("",)
 
 
 def uid_of(obj: Object) -> tuple[str]:
@@ -49,10 +51,20 @@ def selector_of(owner: Selecting) -> tuple[Label]:
 # -- who is concerned -----------------------------------------------------------------------------
 
 
-def controllers(store: Store, kind: type[O], obj: Object) -> list[Key]:
+def ends(old: Object | None, new: Object | None) -> tuple[Object, ...]:
+    """What a change is looked at by: both states where labels or owners differ, else the new one alone."""
+    if old is None or new is None:
+        return tuple(each for each in (new, old) if each is not None)
+    before, after = old.metadata, new.metadata
+    if before.labels == after.labels and before.owner_references == after.owner_references:
+        return (new,)
+    return old, new
+
+
+def controllers(store: Store, kind: type[O], obj: Object) -> Iterable[Key]:
     """The object of `kind` that controls `obj`, if there is one."""
     uid = controller_of(obj)[0]
-    return store.index(kind, uid_of).keys(uid) if uid else []
+    return store.index(kind, uid_of).members(uid) if uid else ()
 
 
 def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]:

@@ -17,9 +17,12 @@ from emu.kube.store import Store
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
+WATCHES = ("replicaset", "pod")
+
+
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The ReplicaSet that changed, or whose pod did, and those that select a pod that none controls."""
-    for obj in (old, new):
+    for obj in pods.ends(old, new):
         if isinstance(obj, ReplicaSet):
             yield obj.key
         elif isinstance(obj, Pod):

@@ -19,6 +19,9 @@ from emu.wire.addr import Prefix, ip4, ip4_text
 FIRST_NODE_PORT, LAST_NODE_PORT = 30000, 32767
 
 
+WATCHES = ("service",)
+
+
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The Service that changed."""
     if isinstance(new, Service):

@@ -16,9 +16,12 @@ from emu.kube.store import Store
 _REVISION = "controller-revision-hash"
 
 
+WATCHES = ("statefulset", "pod")
+
+
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The StatefulSet that changed, or whose pod did."""
-    for obj in (old, new):
+    for obj in pods.ends(old, new):
         if isinstance(obj, StatefulSet):
             yield obj.key
         elif isinstance(obj, Pod):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from emu.errors import InputError
 from emu.kube.api.core import Pod
+from emu.wire.addr import decimal
 
 POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 CLUSTER_OPTIONS = ("ndots:5",)
@@ -31,8 +32,9 @@ class ResolvConf:
         value, highest = LIMITS[option]
         for each in self.options:
             name, _, text = each.partition(":")
-            if name == option and text.isdigit():
-                value = min(int(text), highest)
+            number = decimal(text) if name == option else None
+            if number is not None:
+                value = min(number, highest)
         return value
 
     def has(self, option: str) -> bool:

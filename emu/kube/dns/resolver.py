@@ -6,16 +6,15 @@ resolv/res_query.c, res_send.c; sysdeps/posix/getaddrinfo.c. Must not know clust
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from errno import EIO
-from typing import Any
+from typing import Any, Protocol
 
 from emu import craft
 from emu.clock import SECOND
 from emu.errors import InputError, SocketError
-from emu.kernel.net import ip_output
-from emu.kernel.net.netns import Netns
+from emu.kernel.net.family import Address
 from emu.kernel.transport.icmp_errors import meaning
 from emu.kernel.transport.udp import UdpSocket
 from emu.kube.dns.resolv_conf import ResolvConf
@@ -30,6 +29,19 @@ UNUSABLE = ("SERVFAIL", "NOTIMP", "REFUSED", "FORMERR")  # the next server may k
 # what getaddrinfo returns
 EAI = {NO_DATA: "EAI_NODATA", NO_NAME: "EAI_NONAME"}
 EAI_AGAIN = "EAI_AGAIN"
+
+
+class Client(Protocol):
+    """The namespace that wants to know: its clock, its sockets (as `emu.kernel.transport.sockets`) and its addresses."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def clock(self) -> Any: ...
+    @property
+    def sockets(self) -> Any: ...
+    @property
+    def addresses(self) -> Sequence[Address]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ def candidates(name: str, conf: ResolvConf) -> Iterator[tuple[str, bool]]:
         yield absolute(name), True
 
 
-def look_up(net: Netns, conf: ResolvConf, name: str, *, flow: int = 0, kinds: tuple[str, ...] = BOTH) -> Lookup:
+def look_up(net: Client, conf: ResolvConf, name: str, *, flow: int = 0, kinds: tuple[str, ...] = BOTH) -> Lookup:
     """Look a name up from a namespace; virtual time passes. The frames are those of `flow`."""
     stub = _Stub(net, conf, flow, kinds)
     records, error = stub.search(name)
@@ -108,7 +120,7 @@ def look_up(net: Netns, conf: ResolvConf, name: str, *, flow: int = 0, kinds: tu
 class _Stub:
     """One look-up under way."""
 
-    def __init__(self, net: Netns, conf: ResolvConf, flow: int, kinds: tuple[str, ...]) -> None:
+    def __init__(self, net: Client, conf: ResolvConf, flow: int, kinds: tuple[str, ...]) -> None:
         self.net, self.conf, self.flow = net, conf, flow
         self.kinds = tuple(kind for kind in kinds if kind != "AAAA" or not conf.has("no-aaaa"))
         self.servers = conf.nameservers or (LOOPBACK,)
@@ -313,14 +325,14 @@ def _judge(messages: list[Message]) -> tuple[tuple[Record, ...], str]:
     return (), NO_DATA if any(message.rcode == "NOERROR" for message in messages) else NO_NAME
 
 
-def _sorted(net: Netns, addresses: tuple[str, ...]) -> tuple[str, ...]:
+def _sorted(net: Client, addresses: tuple[str, ...]) -> tuple[str, ...]:
     """RFC 6724's order as far as IPv4 has one in glibc: those of the source's own subnet first, the nearest of them
     before the others (rule 9); else as answered (rule 10)."""
-    lengths = {each.addr: each.prefix.length for each in net.ipv4.addresses}
+    lengths = {each.addr: each.prefix.length for each in net.addresses}
 
     def nearness(text: str) -> int:
         destination = ip4(text)
-        _route, source, _failed = ip_output.route_output(net, destination)
+        source = net.sockets.source_for(destination)
         length = lengths.get(source, 32)
         return -(32 - common) if (common := (source ^ destination).bit_length()) <= 32 - length else 0
 

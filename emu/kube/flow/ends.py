@@ -16,10 +16,10 @@ from typing import Protocol
 
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns
-from emu.kube.api.core import Service
+from emu.kube.api.core import Pod, Service
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
-from emu.wire.addr import ip4, ip4_text
+from emu.wire.addr import decimal, ip4, ip4_text
 
 FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external, an IPv4 address, http://NAME or name:NAME"
 NAMED = re.compile(r"(?:(?P<scheme>https?)://|name:)(?P<name>[^:/]*)(?::(?P<port>[^:/]*))?/?")
@@ -63,20 +63,42 @@ def _unknown(kind: str, name: str, known: list[str]) -> InputError:
     return InputError(f"no {kind} is called {name!r}", expected=expected)
 
 
+def _glob(text: str) -> bool:
+    return any(letter in text for letter in "*?[")
+
+
+def _matching(known: Mapping[str, object], text: str) -> list[str]:
+    """The names that a name or a glob means. An exact name costs one look-up, however many there are."""
+    if not _glob(text):
+        return [text] if text in known else []
+    return [name for name in known if fnmatchcase(name, text)]
+
+
 def pods_of(places: Places, ref: str) -> list[str]:
     """The names ("ns/pod") of the running pods that `ns/pod`, `pod/NAME` or a glob of them means. Raises InputError."""
     kind, slash, rest = ref.partition("/")
     if not slash:
         raise InputError(f"cannot tell what {ref!r} is", expected=FORMS)
-    if kind == "pod" and f"{kind}/{rest}" not in places.pods:
-        patterns = [f"default/{rest}"] if "/" not in rest else [rest]
-        found = [name for pattern in patterns for name in places.pods if fnmatchcase(name, pattern)]
-        found = found or [name for name in places.pods if "/" not in rest and fnmatchcase(name.partition("/")[2], rest)]
+    if kind == "pod" and ref not in places.pods:
+        found = _matching(places.pods, rest if "/" in rest else f"default/{rest}")
+        found = found or ([] if "/" in rest else _in_any_namespace(places, rest))
     else:
-        found = [name for name in places.pods if fnmatchcase(name, ref)]
+        found = _matching(places.pods, ref)
     if not found:
         raise _unknown("pod", ref, list(places.pods))
     return found
+
+
+def _in_any_namespace(places: Places, name: str) -> list[str]:
+    if _glob(name):
+        return [display for display, pod in places.pods.items() if fnmatchcase(pod.pod, name)]
+    keys = places.store.index(Pod, _name_of).keys(name)
+    displays = (f"{key.namespace}/{key.name}" for key in keys)
+    return [display for display in displays if display in places.pods]
+
+
+def _name_of(pod: Pod) -> tuple[str]:
+    return (pod.metadata.name,)
 
 
 def sources(places: Places, ref: str) -> list[str]:
@@ -85,7 +107,7 @@ def sources(places: Places, ref: str) -> list[str]:
         return [ref]
     kind, _, rest = ref.partition("/")
     if kind == "node" and rest:
-        found = [name for name in places.nodes if fnmatchcase(name, rest)]
+        found = _matching(places.nodes, rest)
         if not found:
             raise _unknown("node", rest, list(places.nodes))
         return found
@@ -150,7 +172,7 @@ def by_name(ref: str) -> Target | None:
 def _number(port: str, ref: str) -> int:
     if not port:
         return 0
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not 0 < (decimal(port) or 0) < 65536:
         raise InputError(f"{ref!r}: {port!r} is not a port", expected="1 to 65535")
     return int(port)
 
@@ -163,22 +185,7 @@ def _address(places: Places, name: str) -> int:
 
 
 def _services(places: Places, rest: str, port: str, protocol: str, ref: str) -> list[Target]:
-    name, _, namespace = rest.partition(".")
-    services = places.store.list(Service)
-    found = [
-        each
-        for each in services
-        if fnmatchcase(each.metadata.name, name) and fnmatchcase(each.metadata.namespace, namespace or "default")
-    ]
-    if not found:
-        known = [
-            each.metadata.name
-            if each.metadata.namespace == "default"
-            else f"{each.metadata.name}.{each.metadata.namespace}"
-            for each in services
-        ]
-        raise _unknown("Service", rest, known)
-    many = any(letter in rest for letter in "*?[")
+    many, found = _glob(rest), _services_called(places, rest)
     result = []
     for service in found:
         if service.spec.cluster_ip in ("", "None"):
@@ -198,3 +205,27 @@ def _services(places: Places, rest: str, port: str, protocol: str, ref: str) -> 
         ]
         raise InputError(f"{ref!r}: the Service has no port {port!r} for {protocol}", expected=", ".join(ports))
     return result
+
+
+def _services_called(places: Places, rest: str) -> list[Service]:
+    """The Services that `NAME[.NAMESPACE]` means, both perhaps globs. Raises InputError."""
+    name, _, namespace = rest.partition(".")
+    namespace = namespace or "default"
+    if not _glob(rest):
+        one = places.store.get(Service, namespace, name)
+        found = [] if one is None else [one]
+    else:
+        found = [
+            each
+            for each in places.store.list(Service)
+            if fnmatchcase(each.metadata.name, name) and fnmatchcase(each.metadata.namespace, namespace)
+        ]
+    if not found:
+        known = [
+            each.metadata.name
+            if each.metadata.namespace == "default"
+            else f"{each.metadata.name}.{each.metadata.namespace}"
+            for each in places.store.list(Service)
+        ]
+        raise _unknown("Service", rest, known)
+    return found

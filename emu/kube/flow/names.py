@@ -1,48 +1,104 @@
 """The names of addresses, for people who read captures: pods, nodes, Services, the outside.
 
-Must not know how a name is shown.
+Kept up to date by what changes: a change costs what concerns it, however large the cluster is. Must not know how a name
+is shown.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import NamedTuple
 
+from emu.kernel.net.family import Address
+from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Service
-from emu.kube.flow.ends import Places
+from emu.kube.api.meta import Object
 from emu.kube.front_ends import outer_addresses
-from emu.kube.underlay.underlay import Underlay
 from emu.wire.addr import ip4
 
-
-class Addressed(Places, Protocol):
-    """What has addresses: the ends of flows, and the network between nodes."""
-
-    @property
-    def underlay(self) -> Underlay: ...
+# Whose name of an address is shown first: a Service's for its cluster IP, a node's, a pod's, that of the network between
+# nodes, of a host outside, of a Service for its addresses outside
+SERVICE, NODE, POD, UNDERLAY, OUTSIDE, FRONT_END = range(6)
 
 
-def names(places: Addressed) -> dict[int, list[str]]:
-    """Every address that has a name, with its names, the one to show first."""
-    found: dict[int, list[str]] = {}
-    for service in places.store.list(Service):
-        if service.spec.cluster_ip not in ("", "None"):
-            found.setdefault(ip4(service.spec.cluster_ip), []).append(
-                f"svc/{service.metadata.name}.{service.metadata.namespace}"
-            )
-    for node in places.nodes.values():
-        for address in node.net.ipv4.addresses:
-            if address.device.name != "lo":
-                suffix = "" if address.addr == node.ip else f"/{address.device.name}"
-                found.setdefault(address.addr, []).append(f"{node.name}{suffix}")
-    for pod in places.pods.values():
-        if not pod.host_network:
-            found.setdefault(pod.ip, []).append(pod.name)
-    for name, net in places.underlay.namespaces.items():
-        for address in net.ipv4.addresses:
-            if address.device.name != "lo":
-                suffix = "" if name == "external" else f"/{address.device.name}"
-                found.setdefault(address.addr, []).append(f"{name}{suffix}")
-    for service in places.store.list(Service):
-        for text in outer_addresses(service):
-            found.setdefault(ip4(text), []).append(f"svc/{service.metadata.name}.{service.metadata.namespace}")
-    return found
+class _Claim(NamedTuple):
+    """An address has a name by its owner; `owner` and `number` count owners and claims."""
+
+    rank: int
+    owner: int
+    number: int
+    name: str
+
+
+class AddressBook:
+    """`names` gives every address that has, or had, a name its names, the one to show first; `update` brings it up to
+    date. An address that nothing has any more keeps its last name: captures have frames of it."""
+
+    def __init__(self) -> None:
+        self.names: dict[int, list[str]] = {}
+        self._claims: dict[int, list[_Claim]] = {}
+        self._owners: dict[tuple[int, str], int] = {}
+        self._owned: dict[tuple[int, str], list[tuple[int, _Claim]]] = {}
+        self._changed: dict[int, None] = {}
+        self._count = 0
+
+    def watch(self, net: Netns, name: str, rank: int) -> None:
+        """Name the addresses of a namespace, those that it will get too: the first of a node, pod or outer host as that
+        is called, others with their device (`node-1/cbr0`)."""
+
+        def added(address: Address) -> None:
+            device = address.device.name
+            if device != "lo":
+                plain = rank != UNDERLAY and not self._owned.get((rank, name))
+                self._own(rank, name, address.addr, name if plain else f"{name}/{device}")
+
+        net.on_address(added)
+
+    def forget(self, name: str, rank: int) -> None:
+        """An owner is gone."""
+        for addr, claim in self._owned.pop((rank, name), ()):
+            self._claims[addr].remove(claim)
+            if not self._claims[addr]:
+                del self._claims[addr]
+            self._changed[addr] = None
+
+    def follow(self, old: Object | None, new: Object | None) -> None:
+        """A follower of the store: names the addresses of Services."""
+        was = list(_addresses(old)) if isinstance(old, Service) else []
+        now = list(_addresses(new)) if isinstance(new, Service) else []
+        if was != now:
+            for rank, name, _addr in was:
+                self.forget(name, rank)
+            for rank, name, addr in now:
+                self._own(rank, name, addr, name)
+
+    def _own(self, rank: int, owner: str, addr: int, name: str) -> None:
+        owned = self._owned.setdefault((rank, owner), [])
+        if any(known == addr for known, _claim in owned):
+            return  # it was taken away and came back with its link
+        self._count += 1
+        claim = _Claim(rank, self._owners.setdefault((rank, owner), self._count), self._count, name)
+        owned.append((addr, claim))
+        self._claims.setdefault(addr, []).append(claim)
+        self._changed[addr] = None
+
+    def update(self) -> None:
+        """Take what changed over into `names`."""
+        current = [(min(self._claims[addr]), addr) for addr in self._changed if addr in self._claims]
+        self._changed.clear()
+        for _first, addr in sorted(current):
+            self.names[addr] = [claim.name for claim in sorted(self._claims[addr])]
+
+    def current(self) -> dict[int, list[str]]:
+        """Every address that has a name now, with its names."""
+        ordered = sorted((min(claims), addr) for addr, claims in self._claims.items())
+        return {addr: [claim.name for claim in sorted(self._claims[addr])] for _first, addr in ordered}
+
+
+def _addresses(service: Service) -> Iterator[tuple[int, str, int]]:
+    """A Service's addresses: rank, name, address."""
+    name = f"svc/{service.metadata.name}.{service.metadata.namespace}"
+    if service.spec.cluster_ip not in ("", "None"):
+        yield SERVICE, name, ip4(service.spec.cluster_ip)
+    for text in outer_addresses(service):
+        yield FRONT_END, name, ip4(text)

@@ -23,7 +23,7 @@ from emu.kube.networks.network import Network
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
-from emu.wire.addr import ip4, ip4_text
+from emu.wire.addr import decimal, ip4, ip4_text
 
 APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end when they are asked to
@@ -64,7 +64,7 @@ def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
     for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
         app, at, place = word.partition("@")
         port, _, protocol = place.partition("/")
-        if not (at and port.isdigit() and protocol.upper() in ("", "TCP", "UDP")):
+        if not (at and decimal(port) is not None and protocol.upper() in ("", "TCP", "UDP")):
             raise InputError(
                 f"cannot read {word!r}",
                 path=f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}",

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+from emu.kernel.netfilter.conn import Tuple5
 from emu.kube.proxy.services import Endpoint, PortKey, Snapshot
 from emu.wire.addr import ip4
 from emu.wire.frame import UDP
 
 EndpointsMap = Mapping[PortKey, tuple[Endpoint, ...]]
-Tuple5 = tuple[int, int, int, int, int]  # protocol, source, destination, source port, destination port
 
 
 class Entry(Protocol):
@@ -29,12 +29,25 @@ class Entry(Protocol):
 E = TypeVar("E", bound=Entry)
 
 
-def clean_up(old: Snapshot | None, new: Snapshot, entries: Iterable[E]) -> list[E]:
-    """The entries that a sync from `old` (None: the first one) to `new` leaves stale."""
-    key = "conntrack clean-up", None if old is None else old.moment
-    if key not in new.kept:
-        new.kept[key] = required({} if old is None else old.endpoints, new.endpoints)
-    return stale(new, entries) if new.kept[key] else []
+class CleanUp:
+    """Finds stale entries for all nodes of a cluster: what does not depend on the node is worked out once a snapshot."""
+
+    def __init__(self) -> None:
+        self._new: Snapshot | None = None
+        self._required: dict[Snapshot | None, bool] = {}
+        self._serving: Serving | None = None
+
+    def stale(self, old: Snapshot | None, new: Snapshot, entries: Iterable[E]) -> list[E]:
+        """The entries that a sync from `old` (None: the first one) to `new` leaves stale."""
+        if new is not self._new:
+            self._new, self._required, self._serving = new, {}, None
+        if old not in self._required:
+            self._required[old] = required({} if old is None else old.endpoints, new.endpoints)
+        if not self._required[old]:
+            return []
+        if self._serving is None:
+            self._serving = serving(new)
+        return stale(self._serving, entries)
 
 
 def required(before: EndpointsMap, after: EndpointsMap) -> bool:
@@ -51,23 +64,35 @@ def required(before: EndpointsMap, after: EndpointsMap) -> bool:
     return not changed.isdisjoint(udp)
 
 
-def stale(state: Snapshot, entries: Iterable[E]) -> list[E]:
-    """UDP entries towards a front-end of a served Service whose answers do not come from a serving endpoint.
+class Serving(NamedTuple):
+    """The (address, port) of each serving endpoint behind a UDP front-end: by (address, port), and by NodePort."""
 
-    Serving is enough: ready or not, terminating or not, whatever the policies and hints say.
+    by_address: dict[tuple[int, int], set[tuple[int, int]]]
+    by_node_port: dict[int, set[tuple[int, int]]]
+
+
+def serving(state: Snapshot) -> Serving:
+    """The serving endpoints of UDP ports; a port without any is left out.
+
+    Serving is enough: ready or not, terminating or not, with any policies and hints.
     """
-    by_address: dict[tuple[int, int], set[tuple[int, int]]] = {}
-    by_node_port: dict[int, set[tuple[int, int]]] = {}
+    found = Serving({}, {})
     for port in state.ports:
         if port.key.protocol != "UDP":
             continue
-        serving = {(ip4(each.ip), each.port) for each in state.of_port(port) if each.serving}
-        if not serving:
+        endpoints = {(ip4(each.ip), each.port) for each in state.of_port(port) if each.serving}
+        if not endpoints:
             continue
         for ip in (port.cluster_ip, *port.external_ips, *port.vips):
-            by_address[ip4(ip), port.port] = serving
+            found.by_address[ip4(ip), port.port] = endpoints
         if port.node_port:
-            by_node_port[port.node_port] = serving
+            found.by_node_port[port.node_port] = endpoints
+    return found
+
+
+def stale(serving: Serving, entries: Iterable[E]) -> list[E]:
+    """UDP entries towards a front-end of a served Service whose answers do not come from a serving endpoint."""
+    by_address, by_node_port = serving
     if not by_address:
         return []
     found = []
@@ -84,7 +109,7 @@ def stale(state: Snapshot, entries: Iterable[E]) -> list[E]:
 
 
 def local_ready(endpoints: EndpointsMap, node: str) -> dict[tuple[str, str], int]:
-    """How many ready addresses each Service (namespace, name) has on a node: what its health check port tells.
+    """How many ready addresses each Service (namespace, name) has on a node: what its health check port answers.
 
     Terminating ones do not count, though they may still be used; a Service with none is absent.
     """

@@ -1,6 +1,6 @@
-"""What kube-proxy is configured with, and how it tells local traffic from other by that.
+"""What kube-proxy is configured with, and which traffic it takes for local by that.
 
-Names are KubeProxyConfiguration's. Must not know Services or the order of rules.
+Names are KubeProxyConfiguration's. Must not know Services, or any mode's rules.
 """
 
 from __future__ import annotations
@@ -9,35 +9,30 @@ from dataclasses import dataclass
 
 from emu.clock import SECOND
 from emu.errors import InputError
-from emu.kernel.netfilter.matches.ip import Address, Ip
-from emu.wire.addr import Prefix, ip4, mask
+from emu.wire.addr import Prefix, ip4
 
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """How a packet of a local pod is told: by its source, or by the device that it came from."""
+    """What marks a packet of a local pod: its source, or the device that it came in by ("veth+" is a prefix of names)."""
 
-    src: Address | None = None
+    src: Prefix | None = None
     indev: str = ""
-
-    def match(self, dst: Address | None = None, proto: int = 0, *, negated: bool = False) -> Ip:
-        """A rule's basics that hold for local traffic, or for all other."""
-        src = None if self.src is None else Address(self.src.addr, self.src.mask, negated)
-        return Ip(src, dst, (self.indev, negated) if self.indev else None, proto=proto)
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyConfig:
-    """What a node's kube-proxy is told: names as in KubeProxyConfiguration, plus facts of the node.
+    """The configuration of a node's kube-proxy: names as in KubeProxyConfiguration, plus facts of the node.
 
     `cluster_cidr` may list several, the first IPv4 one counts. `pod_cidr`, `node_ip`, `zone`: the node's.
-    `node_addresses` are asked only when `node_port_addresses` is not empty. `nfacct`: the kernel has nfnetlink_acct,
-    so that kube-proxy counts two things by name. `min_sync_period_ns` lies between two syncs, every `sync_period_ns`
-    it is looked whether the rules are still there.
+    `node_addresses` are read only when `node_port_addresses` is not empty. `nfacct`: the kernel has nfnetlink_acct,
+    so that kube-proxy counts two things by name. `min_sync_period_ns` lies between two syncs; every `sync_period_ns`
+    kube-proxy checks that its rules are still there.
     """
 
+    mode: str = "iptables"
     node_name: str = ""
     node_ip: str = ""
     zone: str = ""
@@ -61,7 +56,7 @@ class ProxyConfig:
         return 1 << self.masquerade_bit
 
     def local(self) -> Local | None:
-        """How traffic from local pods is told; None when it cannot be. Raises InputError for an unknown mode."""
+        """What marks traffic of local pods; None when nothing does. Raises InputError for an unknown mode."""
         mode = self.detect_local_mode
         if mode not in DETECT_LOCAL_MODES:
             raise InputError(f"unknown detectLocalMode {mode!r}", expected=", ".join(DETECT_LOCAL_MODES[:-1]))
@@ -70,8 +65,7 @@ class ProxyConfig:
             cidr = next((part.strip() for part in text.split(",") if part.strip() and ":" not in part), "")
             if not cidr:
                 return None
-            prefix = Prefix.parse(cidr)
-            return Local(src=Address(prefix.net, mask(prefix.length)))
+            return Local(src=Prefix.parse(cidr))
         device = self.bridge_interface if mode == "BridgeInterface" else self.interface_name_prefix
         if not device or not mode:
             return None

@@ -7,12 +7,14 @@ pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoint
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any, NamedTuple
+from operator import is_
+from typing import NamedTuple
 
 from emu.errors import InputError
 from emu.kube.api.core import Service
+from emu.kube.api.discovery import Endpoint as SliceEndpoint
 from emu.kube.api.discovery import EndpointSlice
 from emu.wire.addr import Prefix
 
@@ -82,8 +84,8 @@ class Endpoint:
 class Chosen(NamedTuple):
     """What one node may use of a port's endpoints; each tuple sorted as text.
 
-    `cluster`: under policy Cluster; `local`: under policy Local. `any`: somebody somewhere could answer, so that
-    traffic without a usable endpoint is dropped and not refused.
+    `cluster`: under policy Cluster; `local`: under policy Local. `any`: an endpoint on some node could answer,
+    so that traffic without a usable endpoint is dropped and not refused.
     """
 
     cluster: tuple[Endpoint, ...]
@@ -97,70 +99,79 @@ class Chosen(NamedTuple):
         return sorted({*self.cluster, *self.local}, key=str)
 
 
-def service_ports(services: Iterable[Service]) -> list[ServicePort]:
-    """The ServiceMap, in the order of names: without ExternalName, headless and foreign proxies' Services."""
-    found = {}
-    for service in services:
-        spec, labels = service.spec, service.metadata.labels
-        if spec.type == "ExternalName" or PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels:
-            continue
-        cluster_ip = next((ip for ip in (spec.cluster_ip, *spec.cluster_ips) if _is_ipv4(ip)), "")
-        if not cluster_ip:
-            continue
-        vips = tuple(
-            ingress.ip
-            for ingress in service.status.load_balancer.ingress
-            if _is_ipv4(ingress.ip) and ingress.ip_mode in (None, "VIP")
+def ports_of(service: Service) -> tuple[ServicePort, ...]:
+    """The service ports of one Service: none for ExternalName, headless and foreign proxies' Services. Raises InputError."""
+    spec, labels = service.spec, service.metadata.labels
+    if spec.type == "ExternalName" or PROXY_NAME_LABEL in labels or HEADLESS_LABEL in labels:
+        return ()
+    cluster_ip = next((ip for ip in (spec.cluster_ip, *spec.cluster_ips) if _is_ipv4(ip)), "")
+    if not cluster_ip:
+        return ()
+    vips = tuple(
+        ingress.ip
+        for ingress in service.status.load_balancer.ingress
+        if _is_ipv4(ingress.ip) and ingress.ip_mode in (None, "VIP")
+    )
+    external_ips = tuple(ip for ip in spec.external_ips if _is_ipv4(ip))
+    affinity = spec.session_affinity_config.client_ip.timeout_seconds
+    may_be_local = spec.type in ("NodePort", "LoadBalancer") or (spec.type == "ClusterIP" and bool(external_ips))
+    external_local = may_be_local and spec.external_traffic_policy == "Local"
+    source_ranges = tuple(text for text in map(_source_range, spec.load_balancer_source_ranges) if text)
+    return tuple(
+        ServicePort(
+            PortKey(service.metadata.namespace or "default", service.metadata.name, port.name, port.protocol),
+            cluster_ip,
+            port.port,
+            port.node_port,
+            external_ips,
+            vips,
+            source_ranges,
+            affinity if spec.session_affinity == "ClientIP" else 0,
+            spec.internal_traffic_policy == "Local",
+            external_local,
+            spec.health_check_node_port if spec.type == "LoadBalancer" and external_local else 0,
         )
-        external_ips = tuple(ip for ip in spec.external_ips if _is_ipv4(ip))
-        affinity = spec.session_affinity_config.client_ip.timeout_seconds
-        may_be_local = spec.type in ("NodePort", "LoadBalancer") or (spec.type == "ClusterIP" and bool(external_ips))
-        external_local = may_be_local and spec.external_traffic_policy == "Local"
-        for port in spec.ports:
-            key = PortKey(service.metadata.namespace or "default", service.metadata.name, port.name, port.protocol)
-            found[key] = ServicePort(
-                key,
-                cluster_ip,
-                port.port,
-                port.node_port,
-                external_ips,
-                vips,
-                tuple(text for text in map(_source_range, spec.load_balancer_source_ranges) if text),
-                affinity if spec.session_affinity == "ClientIP" else 0,
-                spec.internal_traffic_policy == "Local",
-                external_local,
-                spec.health_check_node_port if spec.type == "LoadBalancer" and external_local else 0,
-            )
-    return [found[key] for key in sorted(found)]
+        for port in spec.ports
+    )
 
 
-def endpoints_by_port(slices: Iterable[EndpointSlice]) -> dict[PortKey, tuple[Endpoint, ...]]:
-    """The EndpointsMap, sorted as text. An ip:port that several slices name is there once for each node that they say."""
-    found: dict[PortKey, dict[tuple[str, str], Endpoint]] = {}
-    for each in slices:
-        if each.address_type != "IPv4" or PROXY_NAME_LABEL in each.metadata.labels or not each.service_name:
-            continue
-        for port in each.ports:
-            if port.name is None or not port.port:
-                continue
-            namespace = each.metadata.namespace or "default"
-            into = found.setdefault(PortKey(namespace, each.service_name, port.name, port.protocol), {})
-            for one in each.endpoints:
-                if not one.addresses:
-                    continue
-                conditions, hints = one.conditions, one.hints
-                endpoint = Endpoint(
-                    _plain(one.addresses[0]),
-                    port.port,
-                    one.node_name or "",
-                    conditions.ready is not False,
-                    conditions.serving is not False,
-                    conditions.terminating is True,
-                    tuple(zone.name for zone in hints.for_zones) if hints else (),
-                    tuple(node.name for node in hints.for_nodes) if hints else (),
-                )
-                into.setdefault((str(endpoint), endpoint.node), endpoint)
-    return {key: tuple(each[place] for place in sorted(each)) for key, each in found.items()}
+def endpoints_of(each: EndpointSlice) -> tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]:
+    """The endpoints of one slice by service port, in the slice's order. Raises InputError."""
+    if each.address_type != "IPv4" or PROXY_NAME_LABEL in each.metadata.labels or not each.service_name:
+        return ()
+    namespace = each.metadata.namespace or "default"
+    return tuple(
+        (
+            PortKey(namespace, each.service_name, port.name, port.protocol),
+            tuple(_endpoint(one, port.port) for one in each.endpoints if one.addresses),
+        )
+        for port in each.ports
+        if port.name is not None and port.port
+    )
+
+
+def _endpoint(one: SliceEndpoint, port: int) -> Endpoint:
+    conditions, hints = one.conditions, one.hints
+    return Endpoint(
+        _plain(one.addresses[0]),
+        port,
+        one.node_name or "",
+        conditions.ready is not False,
+        conditions.serving is not False,
+        conditions.terminating is True,
+        tuple(zone.name for zone in hints.for_zones) if hints else (),
+        tuple(node.name for node in hints.for_nodes) if hints else (),
+    )
+
+
+def merged(parts: Iterable[tuple[Endpoint, ...]]) -> tuple[Endpoint, ...]:
+    """The endpoints of a port from all its slices, sorted as text. An ip:port that several slices name is there once for
+    each node that they give it."""
+    found: dict[tuple[str, str], Endpoint] = {}
+    for part in parts:
+        for endpoint in part:
+            found.setdefault((str(endpoint), endpoint.node), endpoint)
+    return tuple(found[place] for place in sorted(found))
 
 
 def distinct(endpoints: tuple[Endpoint, ...], node: str) -> list[Endpoint]:
@@ -208,48 +219,75 @@ def _by_topology(ready: list[Endpoint], node: str, zone: str) -> list[Endpoint]:
     return ready
 
 
-@dataclass(slots=True, eq=False)
-class Snapshot:
-    """All service ports and their endpoints at one moment, for all nodes.
+def same_everywhere(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> bool:
+    """Whether every node chooses the same endpoints of a port."""
+    return not (
+        port.uses_local
+        or port.source_ranges
+        or any(e.zone_hints or e.node_hints for e in endpoints)
+        or len({str(e) for e in endpoints}) < len(endpoints)
+    )
 
-    `kept` is what compilers made of it, so that nodes share it; `before` what they made of the moment before.
-    `moment` stands for the snapshot where one must not hold on to it.
+
+class _Read(NamedTuple):
+    """What was read of the objects, by object: an object that is still there need not be read again."""
+
+    services: dict[int, tuple[Service, tuple[ServicePort, ...]]]
+    slices: dict[int, tuple[EndpointSlice, tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]]]
+    parts: dict[PortKey, list[tuple[Endpoint, ...]]]  # of each port, slice by slice
+
+
+NOT_READ = _Read({}, {}, {})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """All service ports, in the order of their names, and their endpoints at one moment, for all nodes.
+
+    `large` is kube-proxy's large-cluster mode: more than 1000 endpoints in all. `health_checks` are the node ports that
+    answer for a Service (namespace, name).
     """
 
     ports: list[ServicePort]
     endpoints: Mapping[PortKey, tuple[Endpoint, ...]]
-    kept: dict[Any, Any] = field(default_factory=dict)
-    before: Mapping[Any, Any] = field(default_factory=dict)
-    moment: object = field(default_factory=object)
+    large: bool
+    health_checks: Mapping[int, tuple[str, str]]
+    read: _Read
 
     @classmethod
     def of(
         cls, services: Iterable[Service], slices: Iterable[EndpointSlice], after: Snapshot | None = None
     ) -> Snapshot:
         """From objects. `after`: an earlier moment, whose unchanged parts are taken over. Raises InputError."""
-        before = {} if after is None else after.kept
-        return cls(service_ports(services), endpoints_by_port(slices), before=before)
+        before = NOT_READ if after is None else after.read
+        read = _Read({}, {}, {})
+        for service in services:
+            known = before.services.get(id(service))
+            read.services[id(service)] = known or (service, ports_of(service))
+        for each in slices:
+            seen = before.slices.get(id(each)) or (each, endpoints_of(each))
+            read.slices[id(each)] = seen
+            for key, part in seen[1]:
+                read.parts.setdefault(key, []).append(part)
+        if after is not None and read.services.keys() == before.services.keys():
+            ports, health_checks = after.ports, after.health_checks
+        else:
+            by_key = {port.key: port for _, found in read.services.values() for port in found}
+            ports = [by_key[key] for key in sorted(by_key)]
+            health_checks = {p.health_check_node_port: p.key[:2] for p in ports if p.health_check_node_port}
+        endpoints = {}
+        for key, parts in read.parts.items():
+            same = after is not None and _identical(parts, before.parts.get(key))
+            endpoints[key] = after.endpoints[key] if same and after is not None else merged(parts)
+        large = sum(map(len, endpoints.values())) > LARGE_CLUSTER_ENDPOINTS
+        return cls(ports, endpoints, large, health_checks, read)
 
     def of_port(self, port: ServicePort) -> tuple[Endpoint, ...]:
         return self.endpoints.get(port.key, ())
 
-    @property
-    def large(self) -> bool:
-        """kube-proxy's large-cluster mode: more than 1000 endpoints in all."""
-        if ("large",) not in self.kept:
-            self.kept["large",] = sum(len(each) for each in self.endpoints.values()) > LARGE_CLUSTER_ENDPOINTS
-        return bool(self.kept["large",])
 
-    @property
-    def same_everywhere(self) -> bool:
-        """Whether every node chooses the same endpoints."""
-        return not any(
-            port.uses_local
-            or port.source_ranges
-            or any(e.zone_hints or e.node_hints for e in self.of_port(port))
-            or len({str(e) for e in self.of_port(port)}) < len(self.of_port(port))
-            for port in self.ports
-        )
+def _identical(parts: list[tuple[Endpoint, ...]], before: list[tuple[Endpoint, ...]] | None) -> bool:
+    return before is not None and len(parts) == len(before) and all(map(is_, parts, before))
 
 
 def _is_ipv4(text: str) -> bool:

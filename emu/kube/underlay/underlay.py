@@ -1,29 +1,25 @@
-"""The network between nodes: a namespace of its own, and the world outside.
+"""What every underlay has: a router between the nodes' subnets, and the outside behind it.
 
-`routed`: a router with a subnet for each node, which routes by node CIDR. `switched`: one switch for all
-nodes, which route to each other's pods by host routes; a gateway leads out. `external` hosts sit behind.
-Must not know pods.
+A kind of underlay is a file in this folder: it builds the cables between nodes and router. Routes of other prefixes
+are asked for by `route`, addresses of single hosts by `advertise`. Must not know pods, or what a node runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 
 from emu.clock import Clock
-from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
-from emu.wire.addr import Prefix, ip4, ip4_text
-
-if TYPE_CHECKING:
-    from emu.kube.node.node import Node
+from emu.registry import Shelf
+from emu.wire.addr import Prefix, ip4_text
 
 EXTERNAL_NET, EXTERNAL_HOST, EXTERNAL_ROUTER = "203.0.113.0/24", "203.0.113.10", "203.0.113.1"
-SWITCH_NET = Prefix.parse("192.168.50.0/24")
 LARGE = Prefix.parse("172.16.0.0/12")
 FEW = 190  # nodes that fit the small, readable addresses
+Sysctls = Mapping[str, int | str]
 
 
 def link_mac(kind: int, number: int) -> bytes:
@@ -31,103 +27,92 @@ def link_mac(kind: int, number: int) -> bytes:
     return bytes((2, kind)) + number.to_bytes(4, "big")
 
 
-class Underlay:
-    """`namespaces` by name, the underlay's own first; `net_of(i)` is where node i sits."""
+class Underlay(ABC):
+    """`namespaces` by name, the underlay's own (`net`) first. `router` routes between nodes and to `external`.
 
-    def __init__(self, clock: Clock, kind: str, nodes: int, sysctls: Mapping[str, int | str]) -> None:
-        if kind not in ("routed", "switched"):
-            raise InputError(f"no underlay is called {kind!r}", expected="routed or switched")
-        self.clock, self.kind, self.few = clock, kind, nodes <= FEW
+    `advertised` maps each address of `advertise` to the node address that it is reached by.
+    """
+
+    net: Netns
+    router: Netns
+
+    def __init__(self, clock: Clock, nodes: int, sysctls: Sysctls) -> None:
+        self.clock, self.few = clock, nodes <= FEW
         self.namespaces: dict[str, Netns] = {}
+        self.advertised: dict[int, int] = {}
         forwarding = {"net.ipv4.ip_forward": 1, **sysctls}
-        self.switch: Bridge | None = None
-        self.net = boot.namespace(clock, "underlay", forwarding if kind == "routed" else sysctls)
-        self.namespaces["underlay"] = self.net
-        if kind == "routed":
-            self.router = self.net
-        else:
-            self.switch = boot.bridge(self.net, "br0", link_mac(0xAA, 0))
-            self.net.sysctl["net.bridge.bridge-nf-call-iptables"] = 0
-            self.router = boot.namespace(clock, "gateway", forwarding)
-            self.namespaces["gateway"] = self.router
-            port, _eth0 = boot.veth(self.net, "gw", self.router, "eth0", link_mac(0xAA, 1), link_mac(0x42, 1))
-            self.switch.add_port(port)
-            boot.address(self.router, "eth0", f"{ip4_text(self.gateway_of(0))}/{self._subnet(0).length}")
-        self.announced: dict[int, int] = {}
-        self.external = boot.namespace(clock, "external", sysctls)
-        self.namespaces["external"] = self.external
+        self.build(sysctls, forwarding)
+        self.external = self.namespace("external", sysctls)
         boot.veth(self.router, "ext", self.external, "eth0", link_mac(0xCC, 1), link_mac(0xCC, 10))
         boot.address(self.router, "ext", f"{EXTERNAL_ROUTER}/24")
         boot.address(self.external, "eth0", f"{EXTERNAL_HOST}/24")
         boot.route(self.external, f"default via {EXTERNAL_ROUTER} dev eth0")
 
-    def _subnet(self, index: int) -> Prefix:
-        """The subnet that node `index` (from 0) is in."""
-        if self.kind == "switched":
-            return SWITCH_NET if self.few else LARGE
-        if self.few:
-            return Prefix(ip4(f"192.168.{51 + index}.0"), 24)
-        return Prefix(LARGE.net + index * 16, 28)
+    # -- what a kind of underlay gives -----------------------------------------------------------
 
-    def gateway_of(self, index: int) -> int:
-        return self._subnet(index).net + 1
+    @abstractmethod
+    def build(self, sysctls: Sysctls, forwarding: Sysctls) -> None:
+        """Set `net` and `router`. `forwarding` are the sysctls of a namespace that routes."""
 
+    @abstractmethod
+    def subnet_of(self, index: int) -> Prefix:
+        """The subnet that node `index` (from 0) is in. Its first address is the router's."""
+
+    @abstractmethod
     def address_of(self, index: int) -> int:
         """The address of node `index`: .11 for the first, .12 for the second, while there are few."""
-        if self.few:
-            return self._subnet(index).net + 11 + index
-        return self._subnet(index).net + (11 + index if self.kind == "switched" else 2)
+
+    @abstractmethod
+    def plug(self, port: Veth, index: int) -> None:
+        """Join the underlay's end of the cable of node `index`."""
+
+    # -- what all have ---------------------------------------------------------------------------
+
+    def namespace(self, name: str, sysctls: Sysctls) -> Netns:
+        """A new namespace of the underlay."""
+        made = self.namespaces[name] = boot.namespace(self.clock, name, sysctls)
+        return made
+
+    def gateway_of(self, index: int) -> int:
+        return self.subnet_of(index).net + 1
 
     def subnets(self, nodes: int) -> list[Prefix]:
-        """What the nodes' links and the outside use; pods and Services must keep clear of it."""
-        mine = {self._subnet(index) for index in range(nodes)}
-        return [*sorted(mine), Prefix.parse(EXTERNAL_NET)]
+        """What the nodes' links and the outside use; other subnets must keep clear of it."""
+        own = {self.subnet_of(index) for index in range(nodes)}
+        return [*sorted(own), Prefix.parse(EXTERNAL_NET)]
 
-    def connect(self, node: Node) -> None:
-        """Plug a node in: its eth0, its address and default route, and the way to its pods."""
-        index = node.index
+    def connect(self, net: Netns, index: int) -> None:
+        """Plug node `index` in: its eth0, its address, and its default route."""
         port, eth0 = boot.veth(
-            self.net, f"port{index + 1}", node.net, "eth0", link_mac(0xAA, 0x11 + index), link_mac(0x42, 0x0B + index)
+            self.net, f"port{index + 1}", net, "eth0", link_mac(0xAA, 0x11 + index), link_mac(0x42, 0x0B + index)
         )
-        subnet, gateway = self._subnet(index), self.gateway_of(index)
-        boot.address(node.net, eth0, f"{ip4_text(node.ip)}/{subnet.length}")
-        boot.route(node.net, f"default via {ip4_text(gateway)} dev eth0")
-        if self.switch is None:
-            boot.address(self.net, port, f"{ip4_text(gateway)}/{subnet.length}")
-        else:
-            self.switch.add_port(port)
-        if node.pod_cidr is not None:
-            boot.route(self.router, f"{node.pod_cidr} via {ip4_text(node.ip)}")
+        boot.address(net, eth0, f"{ip4_text(self.address_of(index))}/{self.subnet_of(index).length}")
+        boot.route(net, f"default via {ip4_text(self.gateway_of(index))} dev eth0")
+        self.plug(port, index)
 
-    def announce(self, front_ends: Mapping[int, int]) -> None:
-        """Lead these addresses (external IPs, load balancer VIPs) to a node each, by host routes of the router, as a
-        balancer's BGP session would. Those of the outside's own subnet the outside leaves to the router."""
-        if front_ends == self.announced:
-            return
-        outside = Prefix.parse(EXTERNAL_NET)
-        for addr, node in [*self.announced.items()]:
-            if front_ends.get(addr) != node:
-                self._withdraw(self.router, addr)
-                if addr in outside:
-                    self._withdraw(self.external, addr)
-        for addr, node in front_ends.items():
-            if self.announced.get(addr) != node:
-                boot.route(self.router, f"{ip4_text(addr)} via {ip4_text(node)}")
-                if addr in outside:
+    def route(self, prefix: Prefix, via: int) -> None:
+        """Have the router send `prefix` to the node address `via`. Raises InputError when the prefix has a route."""
+        boot.route(self.router, f"{prefix} via {ip4_text(via)}")
+
+    def advertise(self, addresses: Mapping[int, int]) -> None:
+        """Route exactly these addresses to a node address each, by host routes of the router, as a BGP session of the
+        nodes would. For those of the outside's own subnet the outside gets a route to the router."""
+        for addr, node in [*self.advertised.items()]:
+            if addresses.get(addr) != node:
+                self._withdraw(addr)
+        for addr, node in addresses.items():
+            if addr not in self.advertised:
+                self.route(Prefix(addr, 32), node)
+                if addr in Prefix.parse(EXTERNAL_NET):
                     boot.route(self.external, f"{ip4_text(addr)} via {EXTERNAL_ROUTER}")
-        self.announced = dict(front_ends)
+                self.advertised[addr] = node
 
-    @staticmethod
-    def _withdraw(net: Netns, addr: int) -> None:
+    def _withdraw(self, addr: int) -> None:
+        del self.advertised[addr]
         prefix = Prefix(addr, 32)
-        for route in [each for each in net.ipv4.fib.main if each.prefix == prefix]:
-            net.ipv4.fib.remove(route)
+        for net in (self.router, self.external):
+            for route in [*net.ipv4.fib.main.of(prefix)]:
+                net.ipv4.fib.remove(route)
 
-    def introduce(self, nodes: list[Node]) -> None:
-        """Host routes from each node to the others' pods, where a switch joins them."""
-        if self.switch is None:
-            return
-        for one in nodes:
-            for other in nodes:
-                if one is not other and other.pod_cidr is not None:
-                    boot.route(one.net, f"{other.pod_cidr} via {ip4_text(other.ip)} dev eth0")
+
+underlays: Shelf[Callable[[Clock, int, Sysctls], Underlay]] = Shelf("underlay", "emu.kube.underlay")

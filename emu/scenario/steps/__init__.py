@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from emu.errors import InputError
 from emu.kube.api.documents import Document
+from emu.kube.api.loader import Loaded
 from emu.kube.api.meta import Object
 from emu.kube.flow.flow import Flow
 from emu.registry import Shelf
@@ -32,6 +33,7 @@ class Written(Protocol):
     """A scenario as the check of a step sees it. `applied`: the objects of each step that applies some, by its number."""
 
     document: Document
+    loaded: Loaded
     applied: dict[int, list[Object]]
 
     @property
@@ -90,10 +92,12 @@ class Action(Generic[P, C]):
 
     `shape` is that type as msgspec reads it. `order` is its place in lists (the default is behind all others).
     `sends`: it makes flows, so it may have an expectation. `changes`: it changes objects that the cluster follows, so it
-    may have `settle`.
+    may have `settle`. `example`: YAML of steps, the last of which has the action, for a cluster of two nodes with a pod
+    `client` and a StatefulSet `web` that listens on port 80; the contract tests run it.
     """
 
     shape: ClassVar[Any]
+    example: ClassVar[str]
     order: ClassVar[int] = LAST
     sends: ClassVar[bool] = False
     changes: ClassVar[bool] = False

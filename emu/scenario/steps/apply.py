@@ -21,13 +21,14 @@ class Applies(Settles, Protocol):
 class ApplyAction(Change[Manifests, Applies]):
     shape = Manifests
     order = 60
+    example = "- apply: {apiVersion: v1, kind: Pod, metadata: {name: db}, spec: {containers: [{name: db}]}}"
 
     def check(self, part: Manifests, place: Place) -> None:
         listed = isinstance(part, tuple)
         objects: list[Object] = []
         for i, value in enumerate(part if isinstance(part, tuple) else (part,)):
             at = ("steps", place.number, "apply", *((i,) if listed else ()))
-            objects += convert(value, document=place.scenario.document, at=at)
+            objects += convert(value, document=place.scenario.document, at=at, notes=place.scenario.loaded.objects)
         place.scenario.applied[place.number] = [each for each in objects if not isinstance(each, Other)]
 
     def change(self, part: Manifests, doing: Doing[Applies]) -> str:

@@ -20,6 +20,7 @@ class Deletes(Settles, Protocol):
 class DeleteAction(Change[Names, Deletes]):
     shape = Names
     order = 70
+    example = "- delete: pod/client"
 
     def check(self, part: Names, place: Place) -> None:
         for text in texts(part):

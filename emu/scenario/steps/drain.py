@@ -20,6 +20,7 @@ class Drains(Settles, Protocol):
 class DrainAction(Change[Nodes, Drains]):
     shape = Nodes
     order = 90
+    example = "- drain: node-2"
 
     def check(self, part: Nodes, place: Place) -> None:
         for text in texts(part):

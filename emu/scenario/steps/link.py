@@ -46,6 +46,7 @@ class ChangesLinks(Protocol):
 class LinkAction(Action[Link, ChangesLinks]):
     shape = Link
     order = 110
+    example = "- link: {node: node-2, delay: 5ms}"
 
     def check(self, part: Link, place: Place) -> None:
         if bool(part.node) == bool(part.pod):

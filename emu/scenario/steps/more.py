@@ -13,7 +13,7 @@ from emu.scenario.steps.tcp import Tcp
 
 
 class More(Part, frozen=True):
-    """Go on with what an earlier step, told by its name, left open by `close: false`."""
+    """Go on over the connections that an earlier step, given by its name, left open by `close: false`."""
 
     of: str
     send: str = ""
@@ -31,6 +31,7 @@ class GoesOn(Protocol):
 class MoreAction(Action[More, GoesOn]):
     shape = More
     order = 50
+    example = '- name: chat\n  tcp: {from: default/client, to: "default/web-0:80", close: false}\n- more: {of: chat, send: hello}'
     sends = True
 
     def check(self, part: More, place: Place) -> None:

@@ -10,7 +10,8 @@ from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
 from emu.scenario.flows import FlowAction, seconds
 from emu.scenario.kinds import Duration, Part, Source
-from emu.scenario.steps import Doing, actions
+from emu.scenario.quantity import duration_ns
+from emu.scenario.steps import Doing, Place, actions
 
 
 class Ping(Part, frozen=True):
@@ -31,8 +32,14 @@ class Pings(Protocol):
 class PingAction(FlowAction[Ping, Pings]):
     shape = Ping
     order = 30
+    example = "- ping: {from: default/client, to: default/web-0, count: 2, interval: 100ms}"
     protocol = ""
     durations = ("interval",)
+
+    def check(self, part: Ping, place: Place) -> None:
+        super().check(part, place)
+        with place.at("interval"):
+            duration_ns(part.count * seconds(part.interval, 0))
 
     def send(self, part: Ping, doing: Doing[Pings], source: str, target: Target) -> Flow:
         interval_s = seconds(part.interval, 1.0)

@@ -24,6 +24,7 @@ class Scales(Settles, Protocol):
 class ScaleAction(Change[Replicas, Scales]):
     shape = Replicas
     order = 80
+    example = "- scale: {statefulset/web: 2}"
 
     def check(self, part: Replicas, place: Place) -> None:
         for text in part:

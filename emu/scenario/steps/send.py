@@ -31,6 +31,7 @@ class SendsPackets(Protocol):
 class SendAction(Action[Send, SendsPackets]):
     shape = Send
     order = 40
+    example = "- send: {from: default/client, scapy: \"IP(dst='10.244.1.1')/ICMP()\"}"
     sends = True
 
     def check(self, part: Send, place: Place) -> None:

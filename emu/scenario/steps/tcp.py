@@ -36,6 +36,7 @@ class Connects(Protocol):
 class TcpAction(FlowAction[Tcp, Connects]):
     shape = Tcp
     order = 10
+    example = '- tcp: {from: default/client, to: "default/web-0:80", send: hello}'
 
     def send(self, part: Tcp, doing: Doing[Connects], source: str, target: Target) -> Flow:
         timeout_s = seconds(part.timeout, TCP_TIMEOUT_S)

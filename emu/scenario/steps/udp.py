@@ -46,6 +46,7 @@ class SendsDatagrams(Protocol):
 class UdpAction(FlowAction[Udp, SendsDatagrams]):
     shape = Udp
     order = 20
+    example = '- udp: {from: node/node-1, to: "default/web-0:80", send: hello, reply: false}'
     protocol = "UDP"
 
     def send(self, part: Udp, doing: Doing[SendsDatagrams], source: str, target: Target) -> Flow:

@@ -21,6 +21,7 @@ class Waits(Protocol):
 class WaitAction(Action[Wait, Waits]):
     shape = Duration
     order = 100
+    example = "- wait: 5s"
 
     def check(self, part: Wait, place: Place) -> None:
         seconds(part, 0)

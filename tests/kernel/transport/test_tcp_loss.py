@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
-from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, SYN, Segment
+from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_states import State
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 from tcp_wire import CLIENT_ISS, DET, MS, SERVER_ISS, Wire, flag_letters
 
 

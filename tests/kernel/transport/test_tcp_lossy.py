@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
-from emu.kernel.transport.tcp_options import SYN, Segment, options_bytes, parse_options
+from emu.kernel.transport.tcp_options import Segment, options_bytes, parse_options
+from emu.wire.tcp import SYN
 
 MS = 1_000_000
 
@@ -82,9 +83,12 @@ class LossyWire:
             if side == 0:
                 self.send(side, end.shutdown(self.now))
         while end.readable:
+            tp = end._tp
+            assert end.readable == sum(len(skb.data) for skb in tp.receive_queue) - tp.receive_offset
             data, out = end.read(self.read_size, self.now)
             self.got[side] += data
             self.send(side, out)
+        assert not end._tp.receive_queue
         if end.eof and end.state != "CLOSE":
             self.send(side, end.close(self.now))
 

@@ -9,21 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.kernel.transport.seqnum import MASK, distance, expand
-from emu.kernel.transport.tcp_options import (
-    ACK,
-    FIN,
-    PSH,
-    RST,
-    SYN,
-    Segment,
-    options_bytes,
-    parse_options,
-    parse_segment,
-    reset_for,
-)
+from emu.kernel.transport.tcp_options import Segment, options_bytes, parse_options, parse_segment, reset_for
 from emu.kernel.transport.tcp_sock import TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import TRANSITIONS, Event, State, next_state
 from emu.kernel.transport.tcp_timer import patience_ns
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 u32 = st.integers(0, MASK)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from emu.kernel.transport.tcp_options import ACK, FIN, PSH, RST, Segment, bursts, coalesced
+from emu.kernel.transport.tcp_options import Segment, bursts, coalesced
 from emu.kernel.transport.tcp_rmem import RxSkb
+from emu.wire.tcp import ACK, FIN, PSH, RST
 
 # written one at a time, acknowledged one at a time; offloads off
 ALONE = {

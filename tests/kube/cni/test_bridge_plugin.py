@@ -116,7 +116,8 @@ def test_the_announcement_leaves_the_container_and_dies_at_the_port() -> None:
         device.tap = lambda frame, direction: seen.append((device.name, direction, bytes(frame.buf)))
 
     assert attachment.netns is not None
-    attachment.netns.on_device = machine.node.on_device = watch
+    attachment.netns.on_device(watch)
+    machine.node.on_device(watch)
     machine.add(attachment)
     (left, direction, frame), (arrived, came, same) = seen
     assert (left, direction, came) == ("eth0", OUT, 0)

@@ -13,7 +13,8 @@ from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host
-from emu.kube.networks.network import Network, ip_masq_agent_rules, load_network
+from emu.kube.networks import host_gw, ip_masq_agent
+from emu.kube.networks.network import Network, load_network
 from emu.wire.addr import Prefix, ip4
 
 PODS = Prefix.parse("10.244.0.0/16")
@@ -145,7 +146,7 @@ def test_ip_masq_agent() -> None:
         f"-A IP-MASQ-AGENT -d 192.168.0.0/16 {local}",
         f'-A IP-MASQ-AGENT -m comment --comment "ip-masq-agent: {last}" -j MASQUERADE',
     ]
-    assert "-d 192.0.2.0/24" in ip_masq_agent_rules(["192.0.2.0/24"])
+    assert "-d 192.0.2.0/24" in ip_masq_agent.rules(["192.0.2.0/24"])
 
 
 def test_what_ip_masq_agent_does_to_a_pods_packets() -> None:
@@ -175,7 +176,8 @@ def test_a_users_own_list(tmp_path: Path) -> None:
     assert network.config.plugins[0]["mtu"] == 1400
     assert network.config.plugins[0]["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}]]
     text = json.dumps({"name": "inline", "cniVersion": "1.0.0", "plugins": [{"type": "bridge"}]})
-    assert load_network(text, FIRST, PODS) == Network(load_network(text, FIRST, PODS).config)
+    config = load_network(text, FIRST, PODS).config
+    assert load_network(text, FIRST, PODS) == Network(config, routes=(FIRST,), agents=(host_gw.NAME,))
 
 
 def test_networks_that_are_not_there(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from emu.kernel.netfilter.conn import Conn, inverse
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import convert
-from emu.kube.proxy.cleanup import clean_up, local_ready, required, stale
-from emu.kube.proxy.services import Endpoint, PortKey, Snapshot, endpoints_by_port
+from emu.kube.proxy.cleanup import CleanUp, local_ready, required, serving, stale
+from emu.kube.proxy.services import Endpoint, PortKey, Snapshot
 from emu.wire.addr import ip4
 
 DATA = Path(__file__).parents[2] / "data" / "kube-proxy"
@@ -47,7 +47,7 @@ def entry(row: dict[str, Any], number: int) -> Conn:
 @pytest.mark.parametrize("case", CLEANUP, ids=lambda case: case["name"])
 def test_stale_entries(case: dict[str, Any]) -> None:
     entries = [entry(row, number) for number, row in enumerate(case["entries"])]
-    gone = {each.number for each in stale(snapshot(case["objects"]), entries)}
+    gone = {each.number for each in stale(serving(snapshot(case["objects"])), entries)}
     assert gone == {number for number, row in enumerate(case["entries"]) if row["action"] == "delete"}
 
 
@@ -76,7 +76,7 @@ def endpoints(said: dict[str, list[str]]) -> dict[PortKey, tuple[Endpoint, ...]]
             "ports": [{"name": port, "protocol": "UDP", "port": int(addresses[0][0].partition(":")[2])}],
         }
         slices += [found for found in convert(manifest) if isinstance(found, EndpointSlice)]
-    return endpoints_by_port(slices)
+    return dict(Snapshot.of([], slices).endpoints)
 
 
 @pytest.mark.parametrize("case", CHANGES["cases"], ids=lambda case: case["name"])
@@ -117,5 +117,5 @@ def test_nothing_is_looked_for_when_no_endpoint_changed() -> None:
     case = CLEANUP[0]
     state, again = snapshot(case["objects"]), snapshot(case["objects"])
     entries = [entry(row, number) for number, row in enumerate(case["entries"])]
-    assert clean_up(state, again, entries) == []
-    assert len(clean_up(None, state, entries)) == 14
+    assert CleanUp().stale(state, again, entries) == []
+    assert len(CleanUp().stale(None, state, entries)) == 14

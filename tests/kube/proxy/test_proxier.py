@@ -6,15 +6,12 @@ import pytest
 
 from emu.clock import MS, SECOND
 from emu.kernel.netfilter.ruleset import Chain, RuleSet
-from emu.kube.api.core import Service
-from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Object
-from emu.kube.proxy import names
 from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.names import service_hash
+from emu.kube.proxy.iptables import names
+from emu.kube.proxy.iptables.names import service_hash
 from emu.kube.proxy.proxier import FULL_SYNC_NS
-from emu.kube.proxy.services import Snapshot
 from emu.wire.addr import ip4_text
 from service_node import ServiceNode
 
@@ -52,14 +49,6 @@ def node() -> ServiceNode:
     return made
 
 
-def hear(node: ServiceNode, objects: list[Object]) -> None:
-    """News, without waiting for what follows from it."""
-    services = [each for each in objects if isinstance(each, Service)]
-    slices = [each for each in objects if isinstance(each, EndpointSlice)]
-    node.snapshot = Snapshot.of(services, slices, after=node.snapshot)
-    node.proxier.heard()
-
-
 def reached(node: ServiceNode, dst: str = "10.96.0.10") -> str:
     return ip4_text(node.send("10.0.0.9", dst, 80, indev="cbr0")[1].dst)
 
@@ -75,7 +64,7 @@ def test_syncs_keep_their_distance(node: ServiceNode) -> None:
     clock, proxier = node.clock, node.proxier
     clock.run_until(10 * SECOND)
     for number in range(1, 6):  # five changes within 50 ms: one sync at once, one for the rest a second later
-        hear(node, [*service("web", "10.96.0.10", f"10.0.1.{number}"), *DB])
+        node.hear([*service("web", "10.96.0.10", f"10.0.1.{number}"), *DB])
         clock.run_until(10 * SECOND + number * 10 * MS)
     assert proxier.syncs == 2
     assert reached(node) == "10.0.1.1"
@@ -111,7 +100,7 @@ def test_what_somebody_broke_is_mended_by_a_full_sync(node: ServiceNode) -> None
     node.update([*service("web", "10.96.0.10", "10.0.1.2"), *DB])
     assert reached(node, "10.96.0.20") == "10.96.0.20"
     node.clock.run_until(node.clock.now + FULL_SYNC_NS + SECOND)
-    node.proxier.tick()
+    node.runner.resync(node)
     node.clock.run_until(node.clock.now + SECOND)
     assert node.proxier.full_syncs == 2
     assert reached(node, "10.96.0.20") == "10.0.2.1"
@@ -135,7 +124,7 @@ def test_flushed_tables_are_found_by_the_canary(node: ServiceNode, others: str) 
         node.net.ipv4.tables.restore(others)
     node.clock.run_until(40 * SECOND)
     assert reached(node) == "10.96.0.10"
-    node.proxier.tick()
+    node.runner.resync(node)
     node.clock.run_until(41 * SECOND)
     assert node.proxier.full_syncs == 2
     assert reached(node) == "10.0.1.1"

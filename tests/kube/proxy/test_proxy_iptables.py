@@ -16,7 +16,7 @@ from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.iptables import compile as iptables
-from emu.kube.proxy.iptables.compile import compile_snapshot
+from emu.kube.proxy.iptables.compile import Compiler
 from emu.kube.proxy.services import Snapshot
 from linux import Linux
 
@@ -179,13 +179,14 @@ def test_a_real_kernel_shows_all_cases_as_we_write_them(linux: Linux) -> None:
 
 def test_nodes_that_agree_share_everything() -> None:
     snapshot = Snapshot.of(*parsed(CLUSTER_IP))
-    one = compile_snapshot(snapshot, CONFIG)
-    two = compile_snapshot(
+    compiler = Compiler()
+    one = compiler.compile(snapshot, CONFIG)
+    two = compiler.compile(
         snapshot,
         ProxyConfig(node_name="node-2", node_ip="192.0.2.12", cluster_cidr="10.244.0.0/16", pod_cidr="10.244.2.0/24"),
     )
     assert two is one
-    other = compile_snapshot(snapshot, ProxyConfig(node_name="node-2", masquerade_all=True))
+    other = compiler.compile(snapshot, ProxyConfig(node_name="node-2", masquerade_all=True))
     assert other is not one
 
 
@@ -197,14 +198,15 @@ def test_nodes_that_differ_share_the_ports_on_which_they_agree() -> None:
         "metadata: {name: empty-1", "metadata: {namespace: shop, name: empty-1"
     ).replace("service-name: web", "service-name: empty").replace("name: http, ", "")
     snapshot = Snapshot.of(*parsed(local))
-    one, two = (compile_snapshot(snapshot, ProxyConfig(node_name=name)) for name in ("node-1", "node-2"))
+    compiler = Compiler()
+    one, two = (compiler.compile(snapshot, ProxyConfig(node_name=name)) for name in ("node-1", "node-2"))
     assert one is not two
     svc = next(name for name in one.tables["nat"] if name.startswith("KUBE-SVC-"))
     svl = next(name for name in one.tables["nat"] if name.startswith("KUBE-SVL-"))
     assert one.chain("nat", svc) is two.chain("nat", svc)
     assert one.chain("nat", svl) is not two.chain("nat", svl)
     later = Snapshot.of(*parsed(local.replace("10.96.0.10", "10.96.0.99")), after=snapshot)
-    three = compile_snapshot(later, ProxyConfig(node_name="node-1"))
+    three = compiler.compile(later, ProxyConfig(node_name="node-1"))
     assert three.chain("nat", svl) is one.chain("nat", svl)
     assert three.chain("nat", svc) is not one.chain("nat", svc)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from emu.kernel.netfilter.matches.statistic import probability, spell_probability
-from emu.kube.proxy import names
+from emu.kube.proxy.iptables import names
 
 DATA = Path(__file__).parents[2] / "data" / "kube-proxy"
 VECTORS = yaml.safe_load((DATA / "chain_names.yaml").read_text())

@@ -85,7 +85,7 @@ def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
 def number(text: str, what: str, low: int = 0, high: int = 0xFFFFFFFF) -> int:
     """A decimal or 0x number within bounds. Raises InputError."""
     try:
-        value = int(text, 0) if not text.isdigit() else int(text)
+        value = int(text, 0) if text.isascii() and not text.isdigit() else int(text)
     except ValueError:
         value = -1
     if not low <= value <= high:

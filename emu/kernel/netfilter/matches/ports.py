@@ -12,6 +12,7 @@ from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where
 from emu.kernel.netfilter.matches.names import SERVICES
+from emu.wire.addr import decimal
 from emu.wire.frame import IP_OFFSET, Frame
 from emu.wire.proto import PROTOCOL_NAMES
 
@@ -38,8 +39,9 @@ def port(text: str) -> int:
     """A port by number or by name. Raises InputError."""
     if text in SERVICES:
         return SERVICES[text]
-    if text.isascii() and text.isdigit() and int(text) <= 0xFFFF:
-        return int(text)
+    number = decimal(text)
+    if number is not None and number <= 0xFFFF:
+        return number
     raise InputError(f"{text!r} is not a port", expected="a number from 0 to 65535, or a well-known name")
 
 

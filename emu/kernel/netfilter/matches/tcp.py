@@ -11,9 +11,9 @@ from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, ports
 from emu.wire.frame import IP_OFFSET, TCP, Frame
-from emu.wire.tcp import flags_of, option_at
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flags_of, option_at
 
-FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
+FLAGS = {"FIN": FIN, "SYN": SYN, "RST": RST, "PSH": PSH, "ACK": ACK, "URG": URG}
 _SYN_MASK = 1 | 2 | 4 | 16
 
 

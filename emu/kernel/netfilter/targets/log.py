@@ -10,6 +10,7 @@ from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import quote
 from emu.kernel.netfilter.targets import CONTINUE, Options, Outcome, Target, Where, targets
 from emu.trail import Note
+from emu.wire.addr import decimal
 from emu.wire.frame import Frame
 
 LEVELS = ("emerg", "alert", "crit", "error", "warning", "notice", "info", "debug")
@@ -52,8 +53,9 @@ class Log(Target):
 
 
 def _level(text: str) -> int:
-    if text.isdigit() and int(text) < len(LEVELS):
-        return int(text)
+    number = decimal(text)
+    if number is not None and number < len(LEVELS):
+        return number
     if text.lower() in LEVELS:
         return LEVELS.index(text.lower())
     if text.lower() in _ALIASES:

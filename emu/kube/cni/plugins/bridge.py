@@ -1,7 +1,7 @@
 """`bridge`: a veth pair between a container and a bridge of the machine (plugins/main/bridge, v1.9).
 
 What comes out of the configuration and the addresses is computed first (`layer3`, `masquerade_rules`); the
-rest are the plugin's steps in its order, each one line. VLANs and nftables are not modelled and say so.
+rest are the plugin's steps in its order, each one line. VLANs and nftables are not modelled: a configuration with them is undecided.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import invoke, ip_masq, links
+from emu.kube.cni.keys import Keys
 from emu.kube.cni.spec import (
     IP,
     Attachment,
@@ -29,6 +30,7 @@ from emu.kube.cni.spec import (
     read,
     unmodelled,
 )  # fmt: skip
+from emu.modelled import NotModelled, WithoutEffect, used
 from emu.wire.addr import Prefix, ip4_text, mac_text
 
 _DEFAULT = Prefix(0, 0)
@@ -78,7 +80,7 @@ class Layer3:
 
 
 def layer3(conf: BridgeConf, ipam: Result) -> Layer3:
-    """calcGateways: the first address of a subnet is the gateway that nobody named; a default route, if it is asked for.
+    """calcGateways: the first address of a subnet is the gateway, if none is given; a default route, if it is asked for.
 
     Pure. A default route of the IPAM's without a gateway does not count as one, so that both are added, and clash.
     """
@@ -100,7 +102,15 @@ def layer3(conf: BridgeConf, ipam: Result) -> Layer3:
 
 @plugins.add("bridge")
 class BridgePlugin:
-    """A container's leg on a bridge; with `ipam` it gets addresses, without it is layer 2 only."""
+    """A veth pair from a container to a bridge; with `ipam` the container gets addresses, without it is layer 2 only."""
+
+    keys: Keys = {
+        **dict.fromkeys(
+            (field.encode_name for field in msgspec.structs.fields(BridgeConf)), used("kube/cni/plugins/bridge")
+        ),
+        **dict.fromkeys(_UNMODELLED, NotModelled("VLANs and the check of source MACs")),
+        "enabledad": WithoutEffect("it concerns IPv6 addresses"),
+    }
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config)
@@ -162,24 +172,24 @@ class BridgePlugin:
         result = Result.from_json(config["prevResult"])
         netns = links.open_netns(attachment)
         by_name = {(each.name, bool(each.sandbox)): each for each in result.interfaces}
-        bridge_said = by_name.get((conf.bridge, False))
-        inside_said = by_name.get((attachment.ifname, True))
-        if inside_said is None or inside_said.sandbox != attachment.sandbox:
-            got = inside_said.sandbox if inside_said is not None else ""
+        known_bridge = by_name.get((conf.bridge, False))
+        known_inside = by_name.get((attachment.ifname, True))
+        if known_inside is None or known_inside.sandbox != attachment.sandbox:
+            got = known_inside.sandbox if known_inside is not None else ""
             raise failure(f"Sandbox in prevResult {got} doesn't match configured netns: {attachment.sandbox}")
         bridge = attachment.host.netns.devices.get(conf.bridge)
-        if bridge_said is None or not isinstance(bridge, Bridge):
+        if known_bridge is None or not isinstance(bridge, Bridge):
             raise failure(f"CNI created bridge {conf.bridge} in host namespace was not found")
-        links.check_mac("bridge", bridge, bridge_said.mac)
+        links.check_mac("bridge", bridge, known_bridge.mac)
         inside = netns.devices.get(attachment.ifname)
         if not isinstance(inside, Veth):
             raise failure(f"CNI created interface in container {attachment.ifname} not found")
-        links.check_mac("container", inside, inside_said.mac)
+        links.check_mac("container", inside, known_inside.mac)
         peer = inside.peer
-        outside_said = by_name.get((peer.name, False)) if peer is not None else None
-        if peer is None or outside_said is None or peer.master is None or peer.master.bridge is not bridge:
+        known_outside = by_name.get((peer.name, False)) if peer is not None else None
+        if peer is None or known_outside is None or peer.master is None or peer.master.bridge is not bridge:
             raise failure(f"CNI veth created for bridge {conf.bridge} was not found")
-        links.check_mac("host veth", peer, outside_said.mac)
+        links.check_mac("host veth", peer, known_outside.mac)
         links.check_addresses(netns, attachment.ifname, result.ips)
         links.check_routes(netns, result.routes)
 
@@ -209,7 +219,7 @@ def _load(config: Config) -> BridgeConf:
 
 
 def _mac(conf: BridgeConf, attachment: Attachment) -> str:
-    """The container's MAC, if somebody gave one: the capability before `args.cni` before CNI_ARGS."""
+    """The container's MAC, if one is given: the capability before `args.cni` before CNI_ARGS."""
     args = attachment.known_args("MAC")
     return conf.runtime_config.mac or conf.args.cni.mac or args.get("MAC", "")
 

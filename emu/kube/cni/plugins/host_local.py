@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from emu.errors import InputError, Undecided
+from emu.kube.cni.keys import Keys
 from emu.kube.cni.spec import IP, Attachment, CniError, Config, Host, Result, Route, failure, plugins, read, unmodelled
+from emu.modelled import NotModelled, used
 from emu.wire.addr import Prefix, ip4, ip4_text, mask
 
 Owner = tuple[str, str]
@@ -94,6 +96,9 @@ class _RangeKeys(msgspec.Struct, rename="camel"):
     gateway: str = ""
 
 
+_RANGE_KEYS = dict.fromkeys(("subnet", "rangeStart", "rangeEnd", "gateway"), used("kube/cni/plugins/host_local"))
+
+
 class _Ipam(_RangeKeys):
     ranges: list[list[_RangeKeys]] = []
     routes: list[Route] = []
@@ -124,6 +129,17 @@ class _NetConf(msgspec.Struct, rename="camel"):
 @plugins.add("host-local")
 class HostLocal:
     """IPAM: the result has addresses, routes and DNS, no interfaces."""
+
+    keys: Keys = {
+        **_RANGE_KEYS,
+        "ranges": _RANGE_KEYS,
+        "routes": {
+            **dict.fromkeys(("dst", "gw", "mtu", "priority", "table", "scope"), used("kube/cni/links")),
+            "advmss": NotModelled("the MSS of a route"),
+        },
+        "dataDir": used("kube/cni/plugins/host_local"),
+        "resolvConf": NotModelled("a file of the machine's disk"),
+    }
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf, ipam, sets = _load(config)

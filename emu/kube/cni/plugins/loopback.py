@@ -1,10 +1,11 @@
-"""`loopback`: a container's lo comes up and goes down (plugins/main/loopback). IFNAME is not asked.
+"""`loopback`: a container's lo comes up and goes down (plugins/main/loopback). IFNAME is not read.
 
 Must not know the container's other interfaces.
 """
 
 from __future__ import annotations
 
+from emu.kube.cni.keys import Keys
 from emu.kube.cni.links import open_netns
 from emu.kube.cni.spec import IP, Attachment, Config, Interface, Result, failure, plugins
 from emu.wire.addr import mac_text
@@ -12,7 +13,9 @@ from emu.wire.addr import mac_text
 
 @plugins.add("loopback")
 class LoopbackPlugin:
-    """lo, whatever IFNAME says. A previous result is handed on as it is."""
+    """lo, with any IFNAME. A previous result is handed on unchanged."""
+
+    keys: Keys = {}
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         netns = open_netns(attachment)

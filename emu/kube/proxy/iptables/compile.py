@@ -1,13 +1,16 @@
 """kube-proxy in iptables mode: the rules of one node, with kube-proxy's own chains, order, names and comments.
 
-`compile` is pure. Nodes that choose the same endpoints get the same RuleSet object, others share the chains of every
-port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know how rules are put in force.
+Compiling is pure; a `Compiler` remembers what it made. Nodes that choose the same endpoints get the same RuleSet
+object, others share the chains of every port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know
+how rules are put in force.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import zip_longest
+from operator import is_
 
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
@@ -15,15 +18,15 @@ from emu.kernel.netfilter.matches.ip import Address, Ip
 from emu.kernel.netfilter.matches.mark import Mark
 from emu.kernel.netfilter.matches.nfacct import Nfacct
 from emu.kernel.netfilter.nat_ports import PROTO_RANDOM_FULLY, NatRange
-from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Jump
 from emu.kernel.netfilter.targets.mark import Mark as SetMark
 from emu.kernel.netfilter.targets.masquerade import Masquerade
 from emu.kernel.netfilter.targets.verdicts import Accept, Drop, Return
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
-from emu.kube.proxy import names
-from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.config import Local, ProxyConfig
+from emu.kube.proxy.iptables import names
 from emu.kube.proxy.iptables.port_rules import (
     LOCAL_DESTINATION,
     LOOPBACK,
@@ -33,9 +36,9 @@ from emu.kube.proxy.iptables.port_rules import (
     port_rules,
     rule,
 )
-from emu.kube.proxy.services import Snapshot, choose
+from emu.kube.proxy.services import Chosen, Endpoint, PortKey, ServicePort, Snapshot, choose, same_everywhere
 
-__all__ = ["ProxyConfig", "compile", "compile_snapshot"]
+__all__ = ["Compiler", "ProxyConfig", "compile"]
 
 INVALID_COUNTER = "ct_state_invalid_dropped_pkts"
 _PORTALS = "kubernetes service portals"
@@ -77,78 +80,165 @@ BASE_JUMPS: dict[tuple[str, str], tuple[tuple[str, str, bool], ...]] = {
 def compile(  # the design's word: a proxy compiles objects into rules
     services: Iterable[Service], endpoint_slices: Iterable[EndpointSlice], config: ProxyConfig
 ) -> RuleSet:
-    """The node's rules: tables filter, nat and mangle. Raises InputError."""
-    return compile_snapshot(Snapshot.of(services, endpoint_slices), config)
+    """The rules of one node: tables filter, nat and mangle. Raises InputError."""
+    return Compiler().compile(Snapshot.of(services, endpoint_slices), config)
 
 
-def compile_snapshot(snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
-    """As `compile`, for many nodes: what they have in common is made once and shared. Raises InputError."""
-    kept = snapshot.kept
-    if ("same",) not in kept:
-        kept["same",] = snapshot.same_everywhere
-    who = config
-    if kept["same",]:
-        # what the rules then depend on; the rest does not tell two nodes apart
-        who = replace(
-            config,
-            node_name="",
-            zone="",
-            node_ip=config.node_ip if config.node_port_addresses else "",
-            node_addresses=config.node_addresses if config.node_port_addresses else (),
-            pod_cidr=config.pod_cidr if config.detect_local_mode == "NodeCIDR" else "",
+class _Port:
+    """A service port with its endpoints, and the rules made of them so far."""
+
+    __slots__ = ("alike", "endpoints", "made", "port")
+
+    def __init__(self, port: ServicePort, endpoints: tuple[Endpoint, ...]) -> None:
+        self.port, self.endpoints = port, endpoints
+        self.alike = same_everywhere(port, endpoints)
+        self.made: dict[tuple[Chosen | None, PortConfig], PortRules] = {}
+
+    def holds(self, port: ServicePort, endpoints: tuple[Endpoint, ...]) -> bool:
+        """Whether this is a port with these endpoints still. Identity first: it is the usual case, and cheap."""
+        return (self.port is port or self.port == port) and (self.endpoints is endpoints or self.endpoints == endpoints)
+
+    def rules(self, config: ProxyConfig, of_port: PortConfig) -> PortRules:
+        key: tuple[Chosen | None, PortConfig] = None, of_port
+        if not self.alike:
+            key = choose(self.port, self.endpoints, config.node_name, config.zone), of_port
+        found = self.made.get(key)
+        if found is None:
+            chosen = key[0] or choose(self.port, self.endpoints, config.node_name, config.zone)
+            found = self.made[key] = port_rules(self.port, chosen, of_port)
+        return found
+
+
+class Compiler:
+    """Compiles for many nodes: what they have in common, and what did not change since the last snapshot, is made once."""
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._ports: dict[PortKey, _Port] = {}
+        self._alike = True  # whether no port depends on the node
+        self._nodes: dict[int, RuleSet] = {}  # by the identity of a key: hashing a whole configuration costs more
+        self._lines: dict[tuple[str, str], Chain] = {}  # shared chains as they were made last, by table and name
+        self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: a config, and what is common
+        self._known: dict[ProxyConfig, ProxyConfig] = {}
+        self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
+
+    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
+        """As the function `compile`. Raises InputError."""
+        if snapshot is not self._snapshot:
+            self._turn_to(snapshot)
+        key = self._key(config)
+        found = self._nodes.get(id(key))
+        if found is None:
+            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config)
+        return found
+
+    def _turn_to(self, snapshot: Snapshot) -> None:
+        before, self._ports = self._ports, {}
+        for port in snapshot.ports:
+            endpoints, known = snapshot.of_port(port), before.get(port.key)
+            if known is None or not known.holds(port, endpoints):
+                known = _Port(port, endpoints)
+            self._ports[port.key] = known
+        self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
+        self._nodes = {}
+
+    def _key(self, config: ProxyConfig) -> ProxyConfig:
+        """What the rules depend on, as one object for all nodes for which it is the same."""
+        known = self._keys.get(id(config))
+        if known is None:
+            common = _without_node(config)
+            known = self._keys[id(config)] = config, self._known.setdefault(common, common)
+        return known[1] if self._alike else known[0]
+
+    def _port_config(self, config: ProxyConfig, large: bool, node_ip: str) -> PortConfig:
+        counted = config.nfacct and config.loopback_node_ports()
+        values = config.local(), config.masquerade_all, large, counted, node_ip
+        return self._port_configs.setdefault(values, PortConfig(*values))
+
+    def _node_rules(self, large: bool, config: ProxyConfig) -> RuleSet:
+        usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
+        ports = [each.rules(config, by_node if each.port.source_ranges else usual) for each in self._ports.values()]
+        mangle = {**_base_chains("mangle"), names.CANARY: Chain(names.CANARY)}
+        return RuleSet({"mangle": mangle, "filter": self._filter(ports, config), "nat": self._nat(ports, config)})
+
+    def _filter(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+        services = [line for port in ports for line in port.filter_services]
+        external = [line for port in ports for line in port.filter_external]
+        node_ports = [line for port in ports for line in port.filter_node_ports]
+        firewall = [line for port in ports for line in port.filter_firewall]
+        chains = (
+            Chain(names.CANARY),
+            self._chain("filter", names.SERVICES, services),
+            self._chain("filter", names.EXTERNAL_SERVICES, external),
+            self._chain("filter", names.NODE_PORTS, node_ports),
+            self._chain("filter", names.PROXY_FIREWALL, firewall),
+            Chain(names.FORWARD, "", tuple(_forward(config))),
+            Chain(names.FIREWALL, "", tuple(_firewall(config))),
         )
-    found: RuleSet | None = kept.get(("node", who))
-    if found is None:
-        found = kept["node", who] = _node_rules(snapshot, config)
-    return found
+        return {**_base_chains("filter"), **{chain.name: chain for chain in chains}}
+
+    def _nat(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
+        services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
+        node_ports = [line for port in ports for line in port.nat_node_ports]
+        mark = config.mark
+        unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
+        clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
+        comment = Comment("kubernetes service traffic requiring SNAT")
+        masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
+        shared = (
+            Chain(names.CANARY),
+            self._chain("nat", names.SERVICES, services),
+            self._chain("nat", names.NODE_PORTS, node_ports),
+            Chain(names.MARK_MASQ, "", (rule("nat", names.MARK_MASQ, SetMark(mark, mark)),)),
+            Chain(names.POSTROUTING, "", (unmarked, clear, masquerade)),
+        )
+        chains = {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
+        for port in ports:
+            chains.update(port.chains)
+        return chains
+
+    def _chain(self, table: str, name: str, lines: list[Rule]) -> Chain:
+        """A chain that all ports share. A line that stands where it stood before is that rule, and a chain whose lines
+        all do is that chain: numbering 1,000 lines anew costs more than finding them."""
+        before = self._lines.get((table, name))
+        old = () if before is None else before.rules
+        rules = tuple(
+            known if known is not None and _same(known, line) else line
+            for known, line in zip_longest(old[: len(lines)], lines)
+        )
+        if before is not None and len(old) == len(rules) and all(map(is_, old, rules)):
+            return before
+        made = self._lines[table, name] = Chain(name, "", rules)
+        return made
 
 
-def _node_rules(snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
-    local, large = config.local(), snapshot.large
-    counted = config.nfacct and config.loopback_node_ports()
-    of_port = PortConfig(local, config.masquerade_all, large, counted, "")
-    ports: list[PortRules] = []
-    for port in snapshot.ports:
-        chosen = choose(port, snapshot.of_port(port), config.node_name, config.zone)
-        mine = replace(of_port, node_ip=config.node_ip) if port.source_ranges else of_port
-        key = "port", port, chosen, mine
-        made: PortRules | None = snapshot.kept.get(key) or snapshot.before.get(key)
-        if made is None:
-            made = port_rules(port, chosen, mine)
-        snapshot.kept[key] = made
-        ports.append(made)
-    return RuleSet.of(
-        {"mangle": {names.CANARY: Chain(names.CANARY)}, "filter": _filter(ports, config), "nat": _nat(ports, config)}
+def _same(known: Rule, line: Rule) -> bool:
+    """Whether two rules of a chain read alike, wherever they stand."""
+    return (known.matches is line.matches or known.matches == line.matches) and known.target == line.target
+
+
+def _without_node(config: ProxyConfig) -> ProxyConfig:
+    """What the rules depend on where every node chooses the same endpoints."""
+    return replace(
+        config,
+        node_name="",
+        zone="",
+        node_ip=config.node_ip if config.node_port_addresses else "",
+        node_addresses=config.node_addresses if config.node_port_addresses else (),
+        pod_cidr=config.pod_cidr if config.detect_local_mode == "NodeCIDR" else "",
     )
 
 
 def _base_chains(table: str) -> dict[str, Chain]:
+    """Every built-in chain of a table, with kube-proxy's jumps."""
     chains = {}
-    for (where, name), jumps in BASE_JUMPS.items():
-        if where == table:
-            rules = []
-            for to, comment, new in jumps:
-                parts = ((_NEW,) if new else ()) + ((Comment(comment),) if comment else ())
-                rules.append(rule(table, name, Jump(to), *parts))
-            chains[name] = Chain(name, "ACCEPT", tuple(rules))
+    for name in BUILT_IN[table]:
+        rules = []
+        for to, comment, new in BASE_JUMPS.get((table, name), ()):
+            parts = ((_NEW,) if new else ()) + ((Comment(comment),) if comment else ())
+            rules.append(rule(table, name, Jump(to), *parts))
+        chains[name] = Chain(name, "ACCEPT", tuple(rules))
     return chains
-
-
-def _shared(name: str, rules: Iterable[Rule]) -> dict[str, Chain]:
-    return {name: Chain(name, "", tuple(rules))}
-
-
-def _filter(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-    return {
-        **_base_chains("filter"),
-        names.CANARY: Chain(names.CANARY),
-        **_shared(names.SERVICES, (line for port in ports for line in port.filter_services)),
-        **_shared(names.EXTERNAL_SERVICES, (line for port in ports for line in port.filter_external)),
-        **_shared(names.NODE_PORTS, (line for port in ports for line in port.filter_node_ports)),
-        **_shared(names.PROXY_FIREWALL, (line for port in ports for line in port.filter_firewall)),
-        **_shared(names.FORWARD, _forward(config)),
-        **_shared(names.FIREWALL, _firewall(config)),
-    }
 
 
 def _forward(config: ProxyConfig) -> list[Rule]:
@@ -170,26 +260,6 @@ def _firewall(config: ProxyConfig) -> list[Rule]:
     comment = Comment("block incoming localnet connections")
     unknown = _state("RELATED", "ESTABLISHED", "DNAT", negated=True)
     return [rule("filter", names.FIREWALL, Drop(), Ip(src=not_loopback, dst=LOOPBACK), comment, unknown)]
-
-
-def _nat(ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-    services = [line for port in ports for line in port.nat_services] + _node_ports_last(config)
-    mark = config.mark
-    unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
-    clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
-    comment = Comment("kubernetes service traffic requiring SNAT")
-    masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
-    chains = {
-        **_base_chains("nat"),
-        names.CANARY: Chain(names.CANARY),
-        **_shared(names.SERVICES, services),
-        **_shared(names.NODE_PORTS, (line for port in ports for line in port.nat_node_ports)),
-        **_shared(names.MARK_MASQ, [rule("nat", names.MARK_MASQ, SetMark(mark, mark))]),
-        **_shared(names.POSTROUTING, [unmarked, clear, masquerade]),
-    }
-    for port in ports:
-        chains.update(port.chains)
-    return chains
 
 
 def _node_ports_last(config: ProxyConfig) -> list[Rule]:

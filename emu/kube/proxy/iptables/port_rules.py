@@ -25,8 +25,8 @@ from emu.kernel.netfilter.targets import Jump, Target
 from emu.kernel.netfilter.targets.nat import Dnat
 from emu.kernel.netfilter.targets.reject import Reject
 from emu.kernel.netfilter.targets.verdicts import Accept, Drop
-from emu.kube.proxy import names
 from emu.kube.proxy.config import Local
+from emu.kube.proxy.iptables import names
 from emu.kube.proxy.services import Chosen, Endpoint, ServicePort
 from emu.wire.addr import Prefix, ip4, mask
 from emu.wire.proto import PROTOCOLS
@@ -39,9 +39,9 @@ LOCALHOST_COUNTER = "localhost_nps_accepted_pkts"
 TO_MARK_MASQ = Jump(names.MARK_MASQ)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PortConfig:
-    """What of a node's configuration the rules of a port depend on."""
+    """What the rules of a port depend on in a node's configuration. Compared by identity: equal ones are one object."""
 
     local: Local | None
     masquerade_all: bool
@@ -72,6 +72,12 @@ def rule(table: str, chain: str, target: Target | None, *matches: Match, number:
 
 def host(text: str) -> Address:
     return Address(ip4(text), ALL_ONES)
+
+
+def local_traffic(local: Local, dst: Address | None = None, proto: int = 0, *, negated: bool = False) -> Ip:
+    """A rule's basics that hold for traffic of local pods, or for all other traffic (`negated`)."""
+    src = None if local.src is None else Address(local.src.net, mask(local.src.length), negated)
+    return Ip(src, dst, (local.indev, negated) if local.indev else None, proto=proto)
 
 
 def transport(protocol: str, dport: int | None = None) -> Match:
@@ -199,7 +205,7 @@ class _Writer:
             chain.add(TO_MARK_MASQ, Comment(f"masquerade traffic for {where}"))
         else:
             if self.config.local is not None:
-                chain.add(Jump(self.svc), self.config.local.match(), Comment(f"pod traffic for {where}"))
+                chain.add(Jump(self.svc), local_traffic(self.config.local), Comment(f"pod traffic for {where}"))
             chain.add(TO_MARK_MASQ, Comment(f"masquerade LOCAL traffic for {where}"), LOCAL_SOURCE)
             chain.add(Jump(self.svc), Comment(f"route LOCAL traffic for {where}"), LOCAL_SOURCE)
         if self.chosen.external:
@@ -244,7 +250,7 @@ class _Writer:
         if self.config.masquerade_all:
             return Ip(dst=dst, proto=self.proto)
         local = self.config.local
-        return None if local is None else local.match(dst, self.proto, negated=True)
+        return None if local is None else local_traffic(local, dst, self.proto, negated=True)
 
     def _arrow(self, endpoint: Endpoint) -> Iterator[Match]:
         if not self.config.large:

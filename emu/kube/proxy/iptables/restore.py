@@ -1,7 +1,7 @@
 """What a sync's `iptables-restore --noflush` makes of the rules in force: full, or only of what changed. Pure.
 
 A full sync makes the jumps in the built-in chains and writes every chain of kube-proxy's; a partial one writes the
-chains that all Services share, and those of the ports that changed. Everybody else's rules stay. Must not know when
+chains that all Services share, and those of the ports that changed. Rules of other programs stay. Must not know when
 syncs happen.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
-from emu.kube.proxy import names
+from emu.kube.proxy.iptables import names
 
 SHARED = frozenset(
     (
@@ -44,7 +44,7 @@ def full(current: RuleSet, new: RuleSet, *, keep_stale: bool = False) -> RuleSet
 
 def partial(current: RuleSet, old: RuleSet, new: RuleSet, *, keep_stale: bool = False) -> RuleSet | None:
     """`current` with what differs between two compilations. None: the restore fails, since a chain is not there that
-    a rule jumps to (somebody took it away)."""
+    a rule jumps to (another program deleted it)."""
     result: dict[str, Mapping[str, Chain]] = dict(current.tables)
     for table, theirs in new.tables.items():
         ours, mine = current.tables.get(table, {}), old.tables.get(table, {})
@@ -62,13 +62,16 @@ def partial(current: RuleSet, old: RuleSet, new: RuleSet, *, keep_stale: bool = 
 
 
 def intact(current: RuleSet) -> bool:
-    """Whether the canary chains are there: without them somebody flushed the tables."""
+    """Whether the canary chains are there: without them the tables were flushed."""
     return all(current.chain(table, names.CANARY) is not None for table in ("mangle", "nat", "filter"))
 
 
-def _without_stale(both: Mapping[str, Chain], wanted: Mapping[str, Chain]) -> dict[str, Chain]:
+def _without_stale(both: dict[str, Chain], wanted: Mapping[str, Chain]) -> dict[str, Chain]:
     """Without the chains of Services and endpoints that are no longer in use."""
-    return {name: chain for name, chain in both.items() if name in wanted or not name.startswith(PER_SERVICE)}
+    for name in both.keys() - wanted.keys():
+        if name.startswith(PER_SERVICE):
+            del both[name]
+    return both
 
 
 def _with_jumps(ours: Chain, theirs: Chain) -> Chain:

@@ -1,4 +1,4 @@
-"""The commands and their options. Each calls what does the work and shows what comes back.
+"""The commands and their options. Each calls the code that does the work, and shows the result.
 
 Must not know how anything is done.
 """
@@ -29,7 +29,7 @@ app = typer.Typer(
 
 @dataclass
 class Settings:
-    """What stands before the command."""
+    """The options before the command."""
 
     debug: bool = False
 
@@ -53,7 +53,7 @@ class Protocol(StrEnum):
 
 
 class Detail(StrEnum):
-    """How much `emu trace` tells."""
+    """How much `emu trace` shows."""
 
     minimal = "minimal"
     summary = "summary"
@@ -61,7 +61,7 @@ class Detail(StrEnum):
 
 
 class State(StrEnum):
-    """Which packet of its connection `emu trace --rules` tells of."""
+    """Which packet of its connection `emu trace --rules` sends."""
 
     new = "new"
     established = "established"
@@ -90,14 +90,15 @@ Split = Annotated[Splitting, typer.Option(help="One pcapng a flow, or one classi
 ResultForm = Annotated[Form, typer.Option("--format", help="How the result is written.")]
 OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
 Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that emu did not write.")]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
 Views = Annotated[
     list[str] | None, typer.Option("--view", metavar="VIEW", help="Show a view of the run after the table.")
 ]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
-Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, if no scenario says.")]
-Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, if no scenario says.")]
+Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where no scenario is given.")]
+Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, where no scenario is given.")]
 
 
 def _version(asked: bool) -> None:
@@ -126,6 +127,7 @@ def run(
     write: Annotated[
         str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
     ] = "",
+    force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
     views: Views = None,
@@ -134,7 +136,7 @@ def run(
     from emu.cli.running import run_files
 
     after = [*(views or ()), *(("coverage",) if coverage else ())]
-    return run_files(files, folder, split=split.value, form=form, write=write, walks=walks, views=after)
+    return run_files(files, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after)
 
 
 @app.command(cls=ListsRunViews)
@@ -145,6 +147,7 @@ def demo(
     folder: Folder = CAPTURES,
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
+    force: Force = False,
     walks: Walks = False,
     views: Views = None,
 ) -> int:
@@ -153,16 +156,17 @@ def demo(
     from emu.scenario.gallery import stories, story
 
     files = [story(name) for name in names] if names else list(stories().values())
-    return run_files(files, folder, split=split.value, form=form, walks=walks, views=views or ())
+    return run_files(files, folder, split=split.value, form=form, force=force, walks=walks, views=views or ())
 
 
 @app.command()
 def trace(
     source: Annotated[
-        str, typer.Option("-S", "--source", "--from", "--from-ip", help="Who sends: NS/POD, node/NAME, an address.")
+        str, typer.Option("-S", "--source", "--from", "--from-ip", help="The sender: NS/POD, node/NAME, an address.")
     ],
     destination: Annotated[
-        str, typer.Option("-D", "--destination", "--to", help="Where to: svc/web:80, NS/POD:PORT, ADDRESS:PORT/tcp.")
+        str,
+        typer.Option("-D", "--destination", "--to", help="The receiver: svc/web:80, NS/POD:PORT, ADDRESS:PORT/tcp."),
     ],
     files: Annotated[
         list[Path] | None, typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")
@@ -172,8 +176,9 @@ def trace(
         Protocol | None, typer.Option("-p", "--protocol", help="tcp if there is a port, else icmp.")
     ] = None,
     form: OutputForm = Form.text,
-    detail: Annotated[Detail, typer.Option(help="How much to tell.")] = Detail.detailed,
+    detail: Annotated[Detail, typer.Option(help="How much to show.")] = Detail.detailed,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
+    force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save.")] = None,
@@ -181,11 +186,11 @@ def trace(
     routes: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j route show table all`.")] = None,
     addresses: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j addr`.")] = None,
     ip_rules: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j rule`.")] = None,
-    in_iface: Annotated[str, typer.Option(help="With --rules: where the packet comes in.")] = "",
+    in_iface: Annotated[str, typer.Option(help="With --rules: the interface where the packet comes in.")] = "",
     state: Annotated[State, typer.Option(help="With --rules: the first packet, or a later one.")] = State.new,
     mark: Annotated[str, typer.Option(help="With --rules: the packet's mark.")] = "0",
-    uid: Annotated[int, typer.Option(help="With --rules: whose socket sends from the node.")] = 0,
-    gid: Annotated[int, typer.Option(help="With --rules: and of which group.")] = 0,
+    uid: Annotated[int, typer.Option(help="With --rules: the user whose socket sends, where the node sends.")] = 0,
+    gid: Annotated[int, typer.Option(help="With --rules: the group of that socket.")] = 0,
     sysctl: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="With --rules: a sysctl.")] = None,
 ) -> int:
     """Send one packet and follow it and its answer hop by hop: in a cluster, or by a real node's rules."""
@@ -198,14 +203,16 @@ def trace(
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of, qualified
+    from emu.cli.outputs import check_writable, is_stdout
     from emu.report.trace import trace as follow
 
+    check_writable(write, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
     ends = qualified(source, namespace), qualified(destination, namespace)
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
-        cluster.capture.write(write, flow=traced.flow.number)
-    show(traced.report, form, to_stderr=write == "-")
+        cluster.capture.write(write, flow=traced.flow.number, force=force)
+    show(traced.report, form, to_stderr=is_stdout(write))
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
@@ -243,7 +250,7 @@ def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenarios, manifests, iptables-save texts.")],
     form: ResultForm = Form.text,
 ) -> int:
-    """Check files without sending anything: what is wrong, what is odd, what has no effect."""
+    """Check files without sending anything: errors, warnings, and what has no effect."""
     from emu.cli.validating import validate_files
 
     report, warnings = validate_files(files)

@@ -1,0 +1,17 @@
+"""`-w FILE`: where frames are written to, looked at before a run begins. Must not know what is written."""
+
+from __future__ import annotations
+
+from emu.capture import atomic
+from emu.capture.pcapng import is_own
+
+
+def is_stdout(name: str) -> bool:
+    """Whether `-w` names standard output (`-`, `/dev/stdout`): the result's text is for stderr then."""
+    return bool(name) and atomic.descriptor(name) == atomic.STDOUT
+
+
+def check_writable(name: str, *, force: bool) -> None:
+    """Raise InputError for a file that emu did not write; nothing is written yet. `name` is "" without `-w`."""
+    if name and not force:
+        atomic.check_writable(name, is_own)

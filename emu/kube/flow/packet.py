@@ -1,0 +1,21 @@
+"""A user's own packet, sent as it is from a namespace. Must not know what is in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emu.errors import SocketError
+from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import DELIVERED, failed, silence
+
+
+def packet(flow: Flow, what: Any, device: str | None, timeout_ns: int) -> None:
+    """Send a Scapy packet or the bytes of a frame; delivered if it reached a socket or protocol anywhere."""
+    try:
+        flow.client.sockets.send_packet(what, flow.number, device)
+    except SocketError as failure:
+        flow.outcome = failed(failure)
+        return
+    flow.wait(timeout_ns, lambda: bool(flow.arrivals or flow.losses))
+    flow.settle()
+    flow.outcome = DELIVERED if flow.arrivals else silence(flow.losses)

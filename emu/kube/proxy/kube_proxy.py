@@ -1,0 +1,101 @@
+"""kube-proxy as a node agent: what it takes from the objects, what it reads on its node, what it compiles.
+
+One object serves all nodes of a cluster; what belongs to one node is its `Proxier`. The health check ports are
+answered by a process of the node. Must not know when it runs, or how rules are put in force.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from emu.apps.healthcheck import HealthCheck
+from emu.errors import InputError
+from emu.kube.agent import Agent, Node, Objects, Settings, agents
+from emu.kube.api.core import Node as NodeObject
+from emu.kube.api.core import Service
+from emu.kube.api.discovery import EndpointSlice
+from emu.kube.proxy.cleanup import CleanUp
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.mode import modes
+from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Wanted
+from emu.kube.proxy.services import Snapshot
+from emu.wire.addr import ip4_text
+
+
+class View(NamedTuple):
+    """What all kube-proxies know: service ports and endpoints, and the zone of each node that has one."""
+
+    snapshot: Snapshot
+    zones: Mapping[str, str]
+
+
+@agents.add("kube-proxy")
+class KubeProxy(Agent[View, ProxyConfig, Wanted]):
+    """`proxiers` by the node's name."""
+
+    watches = (Service, NodeObject, EndpointSlice)
+    max_period_ns = FULL_SYNC_NS
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises InputError: the periods do not fit together, or no mode has that name."""
+        super().__init__(settings)
+        self.config = settings.of(ProxyConfig)
+        self.min_period_ns, self.resync_period_ns = self.config.min_sync_period_ns, self.config.sync_period_ns
+        if not 0 <= self.min_period_ns <= self.resync_period_ns or not self.resync_period_ns:
+            raise InputError(
+                "kube-proxy's periods do not fit",
+                path="cluster.kubeProxy.iptables.syncPeriod",
+                expected="a syncPeriod above 0 and not below minSyncPeriod",
+            )
+        self.mode, self._clean_up = modes[self.config.mode](), CleanUp()
+        self.proxiers: dict[str, Proxier] = {}
+        self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
+        self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
+
+    def start(self, node: Node) -> None:
+        base = self.config
+        config = self._configs[node.name] = replace(
+            base,
+            node_name=node.name,
+            node_ip=ip4_text(node.ip),
+            pod_cidr=str(node.pod_cidr or ""),
+            cluster_cidr=base.cluster_cidr or str(self.settings.pod_subnet),
+            tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
+        )
+        proxier = self.proxiers[node.name] = Proxier(node.net, self.mode, self._clean_up, HealthCheck(node.net).serve)
+        proxier.start(config)
+
+    def view(self, objects: Objects, before: View | None) -> View:
+        after = None if before is None else before.snapshot
+        snapshot = Snapshot.of(objects.list(Service), objects.list(EndpointSlice), after=after)
+        return View(snapshot, {each.name: each.zone for each in objects.list(NodeObject) if each.zone})
+
+    def facts(self, node: Node) -> ProxyConfig:
+        """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
+        config = self._configs[node.name]
+        if config.node_port_addresses:
+            addresses = tuple(ip4_text(each.addr) for each in node.net.ipv4.addresses)
+            if addresses != config.node_addresses:
+                config = self._configs[node.name] = replace(config, node_addresses=addresses)
+        return config
+
+    def compile(self, view: View, facts: ProxyConfig) -> Wanted:
+        zone = view.zones.get(facts.node_name)
+        config = facts if zone is None else self._zoned(facts, zone)
+        return Wanted(view.snapshot, config, self.mode.compile(view.snapshot, config))
+
+    def _zoned(self, config: ProxyConfig, zone: str) -> ProxyConfig:
+        """The configuration of a node in a zone: one object as long as neither changes."""
+        before, made = self._with_zone.get(config.node_name, (None, config))
+        if before is not config or made.zone != zone:
+            made = replace(config, zone=zone)
+            self._with_zone[config.node_name] = config, made
+        return made
+
+    def apply(self, node: Node, value: Wanted) -> bool:
+        return self.proxiers[node.name].sync(value)
+
+    def intact(self, node: Node) -> bool:
+        return self.proxiers[node.name].intact()

@@ -1,0 +1,38 @@
+"""What a proxy mode is: one way in which kube-proxy turns Services into rules of the kernel. One folder a mode.
+
+`compile` is pure; `apply` puts rules in force in one namespace. A mode is found by the word of `mode` in
+KubeProxyConfiguration. Must not know when kube-proxy syncs, or which mode a cluster has.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from emu.kernel.net.netns import Netns
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.services import Snapshot
+from emu.registry import Shelf
+
+Rules = TypeVar("Rules")
+
+
+class Mode(ABC, Generic[Rules]):
+    """One object for all nodes of a cluster, so that nodes that agree share their rules."""
+
+    @abstractmethod
+    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> Rules:
+        """The rules of one node. Pure. Raises InputError."""
+
+    @abstractmethod
+    def apply(self, net: Netns, rules: Rules, *, full: bool, keep_stale: bool) -> bool:
+        """Put rules in force: all of them (`full`), or what changed since this object's last `apply` to `net`. With
+        `keep_stale` chains that are no longer in use may stay. False: it failed, and nothing changed."""
+
+    @abstractmethod
+    def intact(self, net: Netns) -> bool:
+        """Whether the rules were not flushed by another program."""
+
+
+modes: Shelf[Callable[[], Mode[Any]]] = Shelf("proxy mode", "emu.kube.proxy")

@@ -1,0 +1,235 @@
+"""What a cluster was given that is not modelled: reported once each, and the flows whose outcome depends on it.
+
+The declarations are elsewhere (`kernel/sysctl_table.py`, `api/fields.py`, `api/kinds.py`, `cni/keys.py`); here they are
+held against one cluster. Must not know files, or how flows are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+from emu.errors import InputError
+from emu.kernel.net.netns import Netns
+from emu.kernel.sysctl import report
+from emu.kernel.sysctl_table import TABLE
+from emu.kube.api.check import remarks_of
+from emu.kube.api.core import Pod
+from emu.kube.api.loader import Objects
+from emu.kube.api.meta import Key, Object, Other
+from emu.kube.api.networking import Direction, NetworkPolicy
+from emu.kube.cni.config import NetworkConfigList
+from emu.kube.cni.keys import remarks as cni_remarks
+from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import Outcome
+from emu.kube.node.node import Node, Sandbox
+from emu.kube.plan import ClusterConfig
+from emu.kube.store import Event, Store
+from emu.modelled import Finding, NotModelled
+from emu.wire.addr import ip4
+
+DNS_NAMESPACE, DNS_LABELS = "kube-system", {"k8s-app": "kube-dns"}
+LOOPBACK = 127
+_VARIABLES = frozenset(row.name.rpartition(".")[2] for row in TABLE if isinstance(row.treatment, NotModelled))
+
+Reason = tuple[str, str, str]
+"""An undecided outcome's detail, place and by."""
+
+
+class Unmodelled:
+    """`warnings` gets a sentence for each thing that is not modelled, each once.
+
+    `nodes` and `pods` are those that run now, by name and by "namespace/name".
+    """
+
+    def __init__(
+        self, store: Store, nodes: Mapping[str, Node], pods: Mapping[str, Sandbox], warnings: list[str]
+    ) -> None:
+        self.store, self.nodes, self.pods, self.warnings = store, nodes, pods, warnings
+        self._seen: set[tuple[str, str]] = set()
+        self._by_ip: dict[int, Node] = {}
+        self._in_force: dict[Key, NetworkPolicy] = {}
+        store.watch(NetworkPolicy, self._policy, existing=True)
+        self._sysctls: dict[str, list[tuple[str, NotModelled]]] = {}  # by namespace: what decides fates
+
+    # -- reports --------------------------------------------------------------------------------
+
+    def given(self, config: ClusterConfig, objects: Iterable[Object]) -> None:
+        """What the cluster is made of, before anything runs."""
+        for finding in config.findings:
+            self._warn(finding)
+        for name, value in (config.sysctls or {}).items():
+            try:
+                text = report(name, value)
+            except InputError:  # whoever sets it names the place
+                continue
+            if text:
+                self._warn(Finding("", "cluster.sysctls", text))
+        if isinstance(objects, Objects):  # the loader has looked at them, and knows their places
+            for finding in objects.findings:
+                self._warn(finding)
+            return
+        for obj in objects:
+            self.applied(obj)
+
+    def applied(self, obj: Object) -> None:
+        """An object that a user made."""
+        if not isinstance(obj, Other):
+            for remark in remarks_of(obj):
+                self._warn(Finding("", str(obj.key), remark.what))
+
+    def network(self, config: NetworkConfigList, name: str) -> None:
+        """The pod network's configuration; `name` is a file's, or a built-in network's."""
+        place = name if name.endswith((".conflist", ".conf", ".json")) else ""
+        for about, what in cni_remarks(config):
+            self._warn(Finding(place, about, what))
+
+    def watch(self, name: str, net: Netns) -> None:
+        """A namespace joins: report what is set in it, now and later, that is not modelled."""
+        net.sysctl.on_change(partial(self._written, name, net))
+        self._look(name, net)
+
+    def forget(self, name: str) -> None:
+        """A namespace is gone."""
+        self._sysctls.pop(name, None)
+
+    def _written(self, name: str, net: Netns, variable: str) -> None:
+        if variable.rpartition(".")[2] in _VARIABLES:
+            self._look(name, net)
+
+    def _look(self, name: str, net: Netns) -> None:
+        deciding = []
+        for variable, value, row in net.sysctl.not_modelled():
+            text = report(variable, value)
+            if ("cluster.sysctls", text) not in self._seen:
+                self._warn(Finding("", name, text))
+            if row.fate is not None:
+                deciding.append((text, row))
+        if deciding:
+            self._sysctls[name] = deciding
+        else:
+            self._sysctls.pop(name, None)
+
+    def _warn(self, finding: Finding) -> None:
+        key = finding.about, finding.what
+        if key not in self._seen:
+            self._seen.add(key)
+            self.warnings.append(str(finding))
+
+    # -- fates ----------------------------------------------------------------------------------
+
+    def judge(self, flow: Flow) -> None:
+        """Make the outcome of a flow `undecided` where it depends on what is not modelled."""
+        outcome = flow.outcome
+        unsent = not flow.arrivals and not flow.losses and flow.resolved is None
+        if outcome.word == "undecided" or (outcome.word == "error" and unsent):
+            return
+        for reasons in (self._policies(flow), self._host_ports(flow), self._host_aliases(flow), self._fates(flow)):
+            reason = next(reasons, None)
+            if reason is not None:
+                flow.outcome = Outcome("undecided", *reason)
+                return
+
+    def _receivers(self, flow: Flow) -> list[str]:
+        """The namespaces but the client's own that a packet of the flow came to, or died in."""
+        names = [name for name, _ in flow.arrivals] + [loss.netns for loss in flow.losses]
+        if not flow.arrivals:
+            there = (f"{key.namespace}/{key.name}" for key in self.store.index(Pod, _address_of).keys(flow.target.addr))
+            names += [name for name in there if name in self.pods and not self.pods[name].host_network]
+        if flow.resolved is not None and flow.resolved.asked:
+            names += [f"{pod.namespace}/{pod.name}" for pod in self.store.list(Pod, DNS_NAMESPACE, DNS_LABELS)]
+        return [name for name in dict.fromkeys(names) if name != flow.source]
+
+    def _policy(self, event: Event, obj: Object, old: Object | None) -> None:
+        if event == "DELETED":
+            self._in_force.pop(obj.key, None)
+        elif isinstance(obj, NetworkPolicy):
+            self._in_force[obj.key] = obj
+
+    def _policies(self, flow: Flow) -> Iterator[Reason]:
+        policies = [*self._in_force.values()]
+        if not policies:
+            return
+        source, receivers = self.pods.get(flow.source), self._receivers(flow)
+        if source is not None and not self._at_home(flow, source, receivers):
+            yield from self._selected(policies, "Egress", flow.source, source)
+        for name in receivers:
+            pod = self.pods.get(name)
+            if pod is not None and flow.client is not pod.node.net:  # a pod's own node may always come to it
+                yield from self._selected(policies, "Ingress", name, pod)
+
+    def _at_home(self, flow: Flow, source: Sandbox, receivers: list[str]) -> bool:
+        """Whether the flow stays where no policy reaches: in the pod itself, or between it and its own node."""
+        if flow.target.addr >> 24 == LOOPBACK or flow.target.addr == source.ip:
+            return True
+        if receivers:
+            return all(name == source.node.name for name in receivers)
+        return flow.delivered and not flow.losses
+
+    def _selected(
+        self, policies: list[NetworkPolicy], direction: Direction, name: str, sandbox: Sandbox
+    ) -> Iterator[Reason]:
+        """The first policy that isolates a pod in a direction, unless one of them allows everything."""
+        pod = self.store.get(Pod, sandbox.namespace, sandbox.pod)
+        if pod is None or sandbox.host_network:
+            return
+        labels = pod.metadata.labels
+        chosen = [
+            each
+            for each in policies
+            if each.namespace == sandbox.namespace
+            and direction in each.directions
+            and each.spec.pod_selector.matches(labels)
+        ]
+        if chosen and not any(each.allows_all(direction) for each in chosen):
+            key = str(chosen[0].key)
+            yield f"{key} selects {name} for {direction} and is not modelled", name, key
+
+    def _node_at(self, addr: int) -> Node | None:
+        if not self._by_ip:  # no node joins a running cluster
+            self._by_ip = {node.ip: node for node in self.nodes.values()}
+        return self._by_ip.get(addr)
+
+    def _host_ports(self, flow: Flow) -> Iterator[Reason]:
+        target, node = flow.target, self._node_at(flow.target.addr)
+        if node is None or not target.port:
+            return
+        protocol = flow.kind.upper()
+        for pod in self.store.index(Pod, _host_ports_of).of((target.port, protocol)):
+            name = f"{pod.namespace}/{pod.name}"
+            sandbox = node.sandboxes.get(name)
+            if sandbox is not None and not sandbox.host_network:
+                yield f"hostPort {target.port} of {name} is not modelled", node.name, f"pod/{name}"
+
+    def _host_aliases(self, flow: Flow) -> Iterator[Reason]:
+        sandbox = self.pods.get(flow.source)
+        if flow.resolved is None or sandbox is None:
+            return
+        pod = self.store.get(Pod, sandbox.namespace, sandbox.pod)
+        asked = flow.resolved.name.removesuffix(".").lower()
+        aliases = pod.spec.host_aliases if pod is not None else ()
+        if any(asked == name.lower() for alias in aliases for name in alias.hostnames):
+            yield f"hostAliases of {flow.source} are not modelled", flow.source, asked
+
+    def _fates(self, flow: Flow) -> Iterator[Reason]:
+        if not self._sysctls:
+            return
+        way = {flow.source, *self._receivers(flow)}
+        way |= {self.pods[name].node.name for name in way if name in self.pods}
+        direct = any(pod.ip == flow.target.addr for pod in self.pods.values()) or flow.source in self.pods
+        if not direct or self._node_at(flow.target.addr) is not None:
+            way |= set(self.nodes)  # a Service may send the flow by any node
+        for name, rows in self._sysctls.items():
+            if name not in way and (name in self.pods or name in self.nodes):
+                continue
+            for text, row in rows:
+                if row.fate is not None and row.fate.concerns(flow.kind, flow.outcome.word):
+                    yield text, name, ""
+
+
+def _address_of(pod: Pod) -> tuple[int, ...]:
+    return (ip4(pod.status.pod_ip),) if pod.status.pod_ip else ()
+
+
+def _host_ports_of(pod: Pod) -> tuple[tuple[int, str], ...]:
+    return tuple((port.host_port, str(port.protocol)) for port in pod.spec.ports if port.host_port)

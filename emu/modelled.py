@@ -1,0 +1,73 @@
+"""How emu treats what people can set: it is used, it has no effect on packets, or it is not modelled.
+
+Every sysctl, field of a Kubernetes object, kube-proxy option and CNI key is declared with one of these words, and what
+stands for a thing that is not modelled, or for a name that nothing knows, is reported as a `Finding`.
+Must not know any of the things that are declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+
+class Used(NamedTuple):
+    """Read by the modules `readers` (paths below `emu/`, without `.py`)."""
+
+    readers: tuple[str, ...] = ()
+
+
+class WithoutEffect(NamedTuple):
+    """No packet differs by it; `why` is the reason in a few words."""
+
+    why: str
+
+
+class Fate(NamedTuple):
+    """The flows whose outcome may be another one: of these kinds (tcp, udp, ping, send ...; () means any), and which ended
+    with one of these outcomes (() means any)."""
+
+    kinds: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+
+    def concerns(self, kind: str, outcome: str) -> bool:
+        """Whether a flow of this kind that ended so is one of them."""
+        return (not self.kinds or kind in self.kinds) and (not self.outcomes or outcome in self.outcomes)
+
+
+class NotModelled(NamedTuple):
+    """`what` would differ on Linux or in Kubernetes. Without `fate` that is frames, times or choices; with `fate` it is the
+    outcome of flows, which is then undecided. `defaults` are values that change nothing; a value that only repeats the
+    field `same_as` beside it changes nothing either."""
+
+    what: str
+    fate: Fate | None = None
+    defaults: tuple[Any, ...] = ()
+    same_as: str = ""
+
+
+Treatment = Used | WithoutEffect | NotModelled
+
+
+class Finding(NamedTuple):
+    """One report: the `place` ("file:line", or ""), the object or setting it is `about`, and `what` it is."""
+
+    place: str
+    about: str
+    what: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in self if part)
+
+
+def used(*readers: str) -> Used:
+    """A thing that the named modules read."""
+    return Used(readers)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that was probably meant, or "". Capitals do not count."""
+    by_lower = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
+    return by_lower[near[0]] if near else ""

@@ -1,0 +1,92 @@
+"""What runs on the kernel's side: the apps of the emulated cluster's containers and of the outside, by the same code.
+
+Must not know what they say to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from emu.apps import Running, apps
+from emu.apps.dns import DnsServer
+from emu.kernel.net.netns import Netns
+from emu.kube.api import core
+from emu.kube.cluster import EXTERNAL_APPS
+from emu.kube.dns.setup import ClusterDns
+from emu.kube.dns.zone import outside
+from emu.kube.node.kubelet import Wanted, apps_of
+from emu.kube.node.node import Node
+from emu.kube.store import Store
+from emu.kube.underlay.underlay import Underlay
+from emu.twin.sockets import RealNet
+from emu.wire.dns import PORT
+
+OUTSIDE = "external"
+
+
+class Emulated(Protocol):
+    """The cluster whose programs these are."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def dns(self) -> ClusterDns: ...
+    @property
+    def underlay(self) -> Underlay: ...
+
+
+class Program(NamedTuple):
+    """What a pod (or the outside) runs: in the place of which namespace, called what, and its apps."""
+
+    net: Netns
+    name: str
+    apps: list[Wanted]
+
+
+class Programs:
+    """`sync` starts and stops. `notes` receives what could not listen."""
+
+    def __init__(self, cluster: Emulated, nets: Mapping[Netns, RealNet], notes: list[str]) -> None:
+        self.cluster, self.nets, self.notes = cluster, nets, notes
+        self._running: dict[str, list[Running]] = {}
+
+    def sync(self) -> None:
+        """Run what the emulated cluster runs now."""
+        wanted = dict(self._wanted())
+        for name in [name for name in self._running if name not in wanted]:
+            for running in self._running.pop(name):
+                running.stop()
+        for key, program in wanted.items():
+            if key not in self._running:
+                self._running[key] = list(self._start(program))
+
+    def _wanted(self) -> Iterator[tuple[str, Program]]:
+        """Every program, by a name that a pod which comes back does not share with its former self."""
+        yield OUTSIDE, Program(self.cluster.underlay.external, OUTSIDE, self._outside())
+        for node in self.cluster.nodes.values():
+            for name, sandbox in node.sandboxes.items():
+                pod = self.cluster.store.get(core.Pod, sandbox.namespace, sandbox.pod)
+                chosen = [app for _container, some in apps_of(pod) for app in some] if pod is not None else []
+                yield f"{name} {sandbox.uid}", Program(sandbox.net, name, chosen)
+
+    def _outside(self) -> list[Wanted]:
+        dns = self.cluster.dns
+        resolver = [("dns", PORT, "UDP"), ("dns", PORT, "TCP")] if dns.built_in else []
+        return [*dns.beside_resolver(EXTERNAL_APPS), *resolver]
+
+    def _start(self, program: Program) -> Iterator[Running]:
+        dns = self.cluster.dns
+        for app, port, protocol in program.apps:
+            try:
+                running = apps[app](self.nets[program.net], port, protocol, program.name)
+            except OSError as error:
+                self.notes.append(f"kernel: {program.name} cannot listen on {port}/{protocol}: {error}")
+                continue
+            if program.name != OUTSIDE:
+                dns.configure(running)
+            elif isinstance(running, DnsServer):
+                running.authority = outside(dns.config)
+            yield running

@@ -1,0 +1,90 @@
+"""The frames of both sides: taken out of the kernel's rings and the emulator's capture, as lines that can be compared.
+
+Must not know flows or tables.
+"""
+
+from __future__ import annotations
+
+from emu.capture.capture import Capture
+from emu.capture.interface import roles
+from emu.capture.tap import DROP
+from emu.kernel.net.netns import Netns
+from emu.twin.compare import Sight
+from emu.twin.normalise import Normaliser
+from emu.twin.ring import Ring, Seen
+from emu.twin.space import Space
+
+
+class Sights:
+    """What the interfaces of both sides saw. `seen` are the kernel's frames since the last look; `largest` counts the
+    bytes of the largest frame."""
+
+    def __init__(self, capture: Capture, largest: int) -> None:
+        self.capture, self.largest = capture, largest
+        self.rings: dict[Netns, Ring] = {}
+        self.seen: list[Seen] = []
+        self.theirs, self.ours = Normaliser({}), Normaliser({})
+        self._mark = self._snap = 0
+
+    def watch(self, net: Netns, space: Space) -> None:
+        """A namespace is there on the kernel's side."""
+        self.rings[net] = Ring(space, self.largest)
+        self._snap = self.rings[net].snap
+
+    def forget(self, net: Netns) -> None:
+        self.rings.pop(net).close()
+
+    def learn_roles(self) -> None:
+        """Look at the devices again: a bridge's MAC may have changed."""
+        self.capture.mark()
+        for side in (self.theirs, self.ours):
+            side.roles.update(roles(self.capture.interfaces))
+
+    def take(self) -> None:
+        """Empty the rings."""
+        for ring in self.rings.values():
+            self.seen += ring.take()
+
+    def drop(self) -> None:
+        """Frames count from here."""
+        self.take()
+        self.seen.clear()
+        self._mark = self.capture.mark()
+
+    def both(self) -> tuple[list[Sight], list[Sight]]:
+        """The kernel's frames and the emulator's since the last time, in the order seen."""
+        self.take()
+        end = self.capture.mark()
+        kernel, emulated = self._kernel(), self._emulated(end)
+        self.seen, self._mark = [], end
+        return kernel, emulated
+
+    def _kernel(self) -> list[Sight]:
+        names = {(each.owner, each.device_name): each.name for each in self.capture.interfaces}
+        # a frame that is handed up keeps its old time: within a namespace the ring's order rules
+        latest: dict[str, int] = {}
+        ordered = []
+        for number, seen in enumerate(self.seen):
+            latest[seen.space] = max(latest.get(seen.space, 0), seen.at_ns)
+            ordered.append((latest[seen.space], number, seen))
+        ordered.sort(key=lambda each: each[:2])
+        sights = []
+        for _, _, seen in ordered:
+            line = self.theirs.render(seen.data, length=seen.length, loopback=seen.device == "lo")
+            name = names.get((seen.space, seen.device), f"{seen.space}/{seen.device}")
+            sights.append(Sight(seen.space, name, seen.way, line))
+        return sights
+
+    def _emulated(self, end: int) -> list[Sight]:
+        sights = []
+        for captured in self.capture.frames(since=self._mark, until=end):
+            if captured.code & 3 != DROP:
+                data = captured.data[: self._snap]  # as much as the rings keep
+                loopback = captured.place.kind == "loopback"
+                line = self.ours.render(data, length=len(captured.data), loopback=loopback)
+                sights.append(Sight(captured.place.owner, captured.interface, captured.way, line))
+        return sights
+
+    def close(self) -> None:
+        for ring in self.rings.values():
+            ring.close()

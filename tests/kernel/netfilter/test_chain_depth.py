@@ -1,0 +1,71 @@
+"""How deep chains may jump: what Linux 6.18 with iptables 1.8.9 (nf_tables) takes and refuses, seen there case by case."""
+
+from __future__ import annotations
+
+import pytest
+
+from emu.errors import InputError
+from emu.kernel.netfilter.dump import parse_dump
+from emu.kernel.netfilter.hooks import Drop
+from emu.kernel.netfilter.save import parse_restore, save
+from rules import FakeNetns, packet
+
+
+def deep(count: int, word: str = "-j", *, reached: bool = True, circle: bool = False) -> str:
+    """FORWARD calls c0, c0 calls c1 and so on; the last one drops, or calls c0 again."""
+    lines = ["*filter", *(f":c{n} - [0:0]" for n in range(count))]
+    lines += ["-A FORWARD -j c0"] if reached else []
+    lines += [f"-A c{n} {word} c{n + 1}" for n in range(count - 1)]
+    lines += [f"-A c{count - 1} {f'{word} c0' if circle else '-j DROP'}", "COMMIT\n"]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (deep(14), None),
+        (deep(15), None),
+        (deep(16), 33),
+        (deep(15, "-g"), None),
+        (deep(16, "-g"), 33),
+        (deep(16, reached=False), None),
+        (deep(2000, reached=False), None),
+        (deep(3, reached=False, circle=True), None),
+        (deep(3, circle=True), 8),
+        (deep(1, circle=True), 4),
+        (deep(2000), 2017),
+        (deep(20_000), 20_017),
+        (deep(20_000, circle=True), 20_017),
+    ],
+    ids=lambda each: None if isinstance(each, str) else str(each),
+)
+def test_linux_takes_fifteen_chains_below_a_base_chain(text: str, line: int | None) -> None:
+    """`line` is the rule that the kernel refuses (Too many links)."""
+    if line is None:
+        assert save(parse_restore(text)).count("\n-A c") == text.count("\n-A c")
+        return
+    with pytest.raises(InputError) as caught:
+        parse_restore(text, "deep.rules")
+    assert (caught.value.file, caught.value.line) == ("deep.rules", line)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_chain_that_was_reached_by_a_short_way_counts_on_the_long_way_too() -> None:
+    short_way_first = deep(15).replace("-A FORWARD", "-A FORWARD -j c7\n-A FORWARD")
+    parse_restore(short_way_first)
+    longer = short_way_first.replace("-A c3 -j c4", "-A c3 -j x\n-A x -j c4").replace(":c0 ", ":x - [0:0]\n:c0 ")
+    with pytest.raises(InputError, match="more than 15 chains deep: FORWARD -> c0 -> c1"):
+        parse_restore(longer)
+
+
+@pytest.mark.parametrize("depth", [16, 2000, 20_000])
+def test_a_dump_of_the_old_iptables_may_be_deeper_and_is_walked(depth: int) -> None:
+    """iptables-legacy loads 2,000 chains: its stack is as large as the table needs."""
+    net = FakeNetns()
+    net.tables.replace(parse_dump(deep(depth)))
+    verdict = net.run("FORWARD", packet())
+    assert isinstance(verdict, Drop) and str(verdict.by) == f"-A c{depth - 1} -j DROP"
+    assert len(net.tables.counters) == depth + 1
+    with pytest.raises(InputError, match="the jumps go in a circle") as caught:
+        parse_dump(deep(depth, circle=True))
+    assert len(str(caught.value)) < 500

@@ -1,0 +1,104 @@
+"""A snapshot and rules made after earlier ones are those made from scratch, and what did not change is not made anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emu.kernel.netfilter.save import save
+from emu.kube.api.core import Service
+from emu.kube.api.discovery import EndpointSlice
+from emu.kube.api.loader import convert
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.iptables.compile import Compiler
+from emu.kube.proxy.services import Snapshot
+
+CONFIGS = [ProxyConfig(node_name=name, node_ip=f"192.0.2.{n}", cluster_cidr="10.244.0.0/16", zone=zone)
+           for n, (name, zone) in enumerate((("n1", "a"), ("n2", "b"), ("n3", "")), 1)]  # fmt: skip
+
+
+def service(number: int, spec: dict[str, Any]) -> Service:
+    base = {"clusterIP": f"10.96.0.{number + 1}", "ports": [{"name": "web", "port": 80}]}
+    (made,) = convert({"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"s{number}"}, "spec": base | spec})
+    assert isinstance(made, Service)
+    return made
+
+
+def endpoint_slice(number: int, part: int, endpoints: list[dict[str, Any]]) -> EndpointSlice:
+    (made,) = convert(
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": f"s{number}-{part}", "labels": {"kubernetes.io/service-name": f"s{number}"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "web", "port": 8080}],
+            "endpoints": endpoints,
+        }
+    )
+    assert isinstance(made, EndpointSlice)
+    return made
+
+
+SPECS: list[dict[str, Any]] = [
+    {},
+    {"internalTrafficPolicy": "Local"},
+    {"sessionAffinity": "ClientIP"},
+    {"type": "NodePort", "ports": [{"name": "web", "port": 80, "nodePort": 30080}]},
+    {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32000,
+     "ports": [{"name": "web", "port": 80, "nodePort": 30081}]},
+    {"externalIPs": ["198.51.100.7"]},
+]  # fmt: skip
+ENDPOINTS = [
+    {"addresses": [f"10.244.{n}.{m}"], "nodeName": f"n{n}", **more}
+    for n in (1, 2)
+    for m in (1, 2)
+    for more in (
+        {},
+        {"conditions": {"ready": False, "serving": True, "terminating": True}},
+        {"hints": {"forZones": [{"name": "a"}]}},
+    )
+]
+SERVICES = {(number, i): service(number, spec) for number in range(3) for i, spec in enumerate(SPECS)}
+moments = st.lists(
+    st.tuples(
+        st.dictionaries(st.integers(0, 2), st.integers(0, len(SPECS) - 1)),
+        st.dictionaries(
+            st.tuples(st.integers(0, 2), st.integers(0, 1)), st.lists(st.sampled_from(ENDPOINTS), max_size=3)
+        ),
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+@given(moments)
+def test_after_an_earlier_moment_all_is_as_from_scratch(
+    found: list[tuple[dict[int, int], dict[tuple[int, int], list[dict[str, Any]]]]],
+) -> None:
+    compiler, snapshot = Compiler(), None
+    kept: dict[str, EndpointSlice] = {}
+    for services, slices in found:
+        wanted = [SERVICES[each] for each in services.items()]
+        made = [endpoint_slice(*place, each) for place, each in slices.items()]
+        made = [kept.get(str(each), each) for each in made]  # objects that did not change stay
+        kept = {str(each): each for each in made}
+        snapshot, fresh = Snapshot.of(wanted, made, after=snapshot), Snapshot.of(wanted, made)
+        assert (snapshot.ports, snapshot.endpoints) == (fresh.ports, fresh.endpoints)
+        assert (snapshot.large, snapshot.health_checks) == (fresh.large, fresh.health_checks)
+        for config in CONFIGS:
+            assert save(compiler.compile(snapshot, config)) == save(Compiler().compile(fresh, config))
+
+
+def test_what_did_not_change_is_taken_over() -> None:
+    services = [service(0, {}), service(1, {})]
+    slices = [endpoint_slice(0, 0, ENDPOINTS[:1]), endpoint_slice(1, 0, ENDPOINTS[:2])]
+    before = Snapshot.of(services, slices)
+    after = Snapshot.of(services, [slices[0], endpoint_slice(1, 0, ENDPOINTS[:4])], after=before)
+    first, second = before.ports
+    assert after.ports is before.ports
+    assert after.of_port(first) is before.of_port(first)
+    assert after.of_port(second) != before.of_port(second)
+    changed = Snapshot.of([services[0], service(1, SPECS[2])], slices, after=before)
+    assert changed.ports[0] is first and changed.ports[1] is not second
