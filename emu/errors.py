@@ -13,7 +13,7 @@ import re
 SHOWN = 200  # characters of one word of the input that a message shows
 
 
-def _short(text: str, most: int = SHOWN) -> str:
+def shortened(text: str, most: int = SHOWN) -> str:
     """A text with its long words cut in the middle, and at most `most` characters in all."""
     if len(text) <= SHOWN:
         return text
@@ -58,12 +58,12 @@ class InputError(EmuError):
         )
 
     def __str__(self) -> str:
-        place = _short(self.file or "")
+        place = shortened(self.file or "")
         if self.line is not None:
             place += f":{self.line}" if place else f"line {self.line}"
-        parts = [p for p in (place, _short(self.path or "")) if p]
-        text = ": ".join([*parts, _short(self.what, 2 * SHOWN)])
-        return f"{text} (expected {_short(self.expected, 4 * SHOWN)})" if self.expected else text
+        parts = [p for p in (place, shortened(self.path or "")) if p]
+        text = ": ".join([*parts, shortened(self.what, 2 * SHOWN)])
+        return f"{text} (expected {shortened(self.expected, 4 * SHOWN)})" if self.expected else text
 
 
 class Undecided(EmuError):

@@ -15,6 +15,7 @@ from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.net.netns import Netns
+from emu.kernel.sysctl import report
 
 
 class Lab:
@@ -103,6 +104,12 @@ class Lab:
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""
         self.clock.run_until(self.clock.now + int(seconds * SECOND))
+
+    @property
+    def warnings(self) -> list[str]:
+        """The sysctls that are set and not modelled, a sentence each."""
+        found = [(name, each) for name, net in self.namespaces.items() for each in net.sysctl.not_modelled()]
+        return [f"{name}: {report(variable, value)}" for name, (variable, value, _) in found]
 
     def frames(self, interface: str | None = None) -> list[Any]:
         """What was captured, in time order (`capture.Captured`); of one interface ("router/eth0") if asked for."""

@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 PARTS = {title: BLOCK.findall(body) for title, body in re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S)}
 EXAMPLES = [title for title, blocks in PARTS.items() if any("# file: " in text for _, text in blocks)]
 UNWANTED = shutil.ignore_patterns("__pycache__")
-KINDS = {"A match", "A CNI plugin", "A step", "A view"}
+KINDS = {"A match", "A CNI plugin", "A network", "A step", "A view"}
 
 
 def copy(folder: Path) -> Path:
@@ -29,7 +29,7 @@ def copy(folder: Path) -> Path:
     shutil.copytree(ROOT / "emu", folder / "emu", ignore=UNWANTED)
     for tests in ("contracts", "support"):
         shutil.copytree(ROOT / "tests" / tests, folder / "tests" / tests, ignore=UNWANTED)
-    for file in ("pyproject.toml", "tests/conftest.py"):
+    for file in ("pyproject.toml", "ARCHITECTURE.md", "tests/conftest.py"):
         shutil.copy(ROOT / file, folder / file)
     return folder
 

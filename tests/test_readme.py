@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from emu.scenario import gallery
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -23,14 +24,13 @@ BLOCKS = [block for page in PAGES for block in BLOCK.findall((ROOT / page).read_
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a reader's: the manifests at hand, the files of the README written."""
+    """A folder as a reader's: the gallery's files, and those of the README."""
     path = tmp_path_factory.mktemp("readme")
-    (path / "tests").symlink_to(ROOT / "tests")
+    gallery.copy(path / "gallery")
     for language, text in BLOCKS:
         named = re.match(r"# file: (\S+)\n", text)
         if language == "yaml" and named:
             (path / named[1]).write_text(text, encoding="utf-8")
-    shutil.copy(ROOT / "tests/data/manifests/microservices-demo.yaml", path)
     return path
 
 
@@ -44,8 +44,11 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "console"])
 def test_console(text: str, folder: Path) -> None:
-    command, *expected = text.splitlines()
-    run = shell(command.removeprefix("$ "), folder)
+    *before, (command, wanted) = re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", text, re.M)
+    for each, _ in before:
+        assert shell(each, folder).returncode == 0
+    run = shell(command, folder)
+    expected = wanted.splitlines()
     printed = (run.stdout + run.stderr).splitlines()
     for line, want in zip(printed, expected, strict=False):
         if want == "...":

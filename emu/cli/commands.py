@@ -150,11 +150,18 @@ def demo(
     force: Force = False,
     walks: Walks = False,
     views: Views = None,
+    files_to: Annotated[
+        Path | None,
+        typer.Option("--files", metavar="DIR", help="Run nothing: write the scenarios and their manifests into DIR."),
+    ] = None,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.running import run_files
-    from emu.scenario.gallery import stories, story
+    from emu.scenario.gallery import copy, stories, story
 
+    if files_to is not None:
+        out(f"{len(copy(files_to, force=force))} files in {files_to}")
+        return 0
     files = [story(name) for name in names] if names else list(stories().values())
     return run_files(files, folder, split=split.value, form=form, force=force, walks=walks, views=views or ())
 

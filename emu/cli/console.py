@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from emu.errors import InputError
+from emu.errors import SHOWN, InputError, shortened
 
 if TYPE_CHECKING:
     from emu.report import Report
@@ -53,7 +53,7 @@ def flush() -> None:
 
 def note(text: str) -> None:
     """A remark for stderr."""
-    _to_stderr(f"note: {text}", plain=True)
+    _to_stderr(f"note: {shortened(text, 4 * SHOWN)}", plain=True)
 
 
 def error(text: str) -> None:

@@ -112,7 +112,7 @@ def _sysctls(words: list[str]) -> dict[str, int | str]:
     found: dict[str, int | str] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals:
+        if not equals or not value.isascii():
             raise InputError(f"{word!r} is not a sysctl", expected="NAME=VALUE")
         number = decimal(value)
         found[name] = value if number is None else number

@@ -182,7 +182,7 @@ class Sysctls:
         return value if isinstance(value, tuple) else (value,)
 
     def conf(self, device: str, variable: str) -> int:
-        """The effective `net.ipv4.conf` value at a device, `all` heeded as the kernel does for this variable."""
+        """The effective `net.ipv4.conf` value at a device, with `all` as the kernel combines it for this variable."""
         own = self.number(f"net.ipv4.conf.{device}.{variable}")
         every = self.number(f"net.ipv4.conf.all.{variable}")
         rule = BY_NAME[f"net.ipv4.conf.*.{variable}"].rule

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 from emu import craft
@@ -26,7 +27,6 @@ from emu.kube.api.kinds import kind_named
 from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
-from emu.kube.dns.resolver import BOTH
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
 from emu.kube.flow import lookup
@@ -35,7 +35,7 @@ from emu.kube.flow import ping as pings
 from emu.kube.flow import tcp as streams
 from emu.kube.flow import udp as datagrams
 from emu.kube.flow.ends import Target
-from emu.kube.flow.flow import Flow
+from emu.kube.flow.flow import Flow, Talk
 from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
@@ -263,7 +263,6 @@ class Cluster:
         number = len(self.flows) + 1
         client = self.pods[display].net if display in self.pods else self.namespaces[display]
         made = Flow(self, number, kind, name or f"{kind} {display} -> {where.name}", display, where, client)
-        made.started_ns = self.clock.now
         self.flows[number] = made
         return made
 
@@ -287,9 +286,7 @@ class Cluster:
         """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port.
         Without `close` the connection stays open, for `more`."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
-        if lookup.resolve(made, self.dns):
-            streams.tcp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), close=close)
-        return self._done(made)
+        return self._run(made, self._named(partial(streams.tcp, send=send, port=port, close=close)), timeout_s)
 
     def more(
         self, before: Flow, send: bytes = b"", *, close: bool = True, timeout_s: float = 10, name: str = ""
@@ -298,10 +295,8 @@ class Cluster:
         if before.socket is None:
             raise InputError(f"{before.name!r} left no connection open", expected="a tcp flow that does not close")
         made = Flow(self, len(self.flows) + 1, "tcp", name or before.name, before.source, before.target, before.client)
-        made.started_ns = self.clock.now
-        self.flows[made.number] = made
-        streams.more(made, before, send, timeout_ns=int(timeout_s * SECOND), close=close)
-        return self._done(made)
+        made.before, self.flows[made.number] = before, made
+        return self._run(made, partial(streams.more, send=send, close=close), timeout_s)
 
     def udp(
         self,
@@ -317,9 +312,8 @@ class Cluster:
     ) -> Flow:
         """One datagram and its answer; `reply` False expects none."""
         made = self._ported(self._flow("udp", source, to, "UDP", name))
-        if lookup.resolve(made, self.dns):
-            datagrams.udp(made, send, port=port, timeout_ns=int(timeout_s * SECOND), connected=connected, reply=reply)
-        return self._done(made)
+        talk = partial(datagrams.udp, send=send, port=port, connected=connected, reply=reply)
+        return self._run(made, self._named(talk), timeout_s, answered=reply)
 
     def ping(
         self,
@@ -336,10 +330,8 @@ class Cluster:
         """`count` echo requests, one each `interval_s`."""
         where = to if isinstance(to, Target) else target.without_port(self, to)
         made = self._flow("ping", source, where, "ICMP", name)
-        timeout_ns, interval_ns = int(timeout_s * SECOND), int(interval_s * SECOND)
-        if lookup.resolve(made, self.dns):
-            pings.ping(made, count=count, interval_ns=interval_ns, size=size, timeout_ns=timeout_ns, ttl=ttl)
-        return self._done(made)
+        talk = partial(pings.ping, count=count, interval_ns=int(interval_s * SECOND), size=size, ttl=ttl)
+        return self._run(made, self._named(talk), timeout_s)
 
     def send(
         self, source: str, packet: Any, *, device: str | None = None, timeout_s: float = 5, name: str = ""
@@ -350,16 +342,20 @@ class Cluster:
         dst = None if isinstance(packet, bytes) else craft.destination(packet)
         where = Target(ip4(dst) if dst else 0, 0, dst or "the link")
         made = self._flow("send", source, where, "", name)
-        packets.packet(made, packet, device, int(timeout_s * SECOND))
-        return self._done(made)
+        return self._run(made, partial(packets.packet, what=packet, device=device), timeout_s, answered=False)
 
     def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
         """Look a name up as `source` does, for A and AAAA or the given types; see the flow's `resolved`."""
         made = self._flow("lookup", source, Target(0, 0, name, name), "", "")
-        made.looked_up(lookup.look_up(made, self.dns, name, kinds or BOTH))
-        return self._done(made)
+        return self._run(made, partial(lookup.lookup, files=self.dns, name=name, kinds=kinds), 0)
 
-    def _done(self, made: Flow) -> Flow:
+    def _named(self, talk: Talk) -> Talk:
+        return partial(lookup.named, files=self.dns, talk=talk)
+
+    def _run(self, made: Flow, talk: Talk, timeout_s: float, *, answered: bool = True) -> Flow:
+        """Have a flow talk. `answered`: its client's socket learns what becomes of it."""
+        made.started_ns = self.clock.now
+        talk(made, timeout_ns=int(timeout_s * SECOND))
         made.ended_ns = self.clock.now
         self.unmodelled.judge(made)
         return made

@@ -12,7 +12,7 @@ from typing import Any
 
 from emu.errors import InputError
 from emu.kube.api import core
-from emu.kube.api.meta import ObjectMeta
+from emu.kube.api.meta import ObjectMeta, name_problem
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.zone import DnsConfig
 from emu.kube.proxy.config import ProxyConfig
@@ -111,6 +111,9 @@ def pod_cidrs(nodes: Sequence[tuple[str, str]], pod_subnet: Prefix, *, declared:
         at = f"node/{name} spec" if declared else f"cluster.nodes[{number}]"
         if name in names:
             raise InputError(f'two nodes are called "{name}"', path=f"{at}.name")
+        expected = name_problem("Node", name)
+        if expected is not None:
+            raise InputError(f'"{name}" is not a name', path=f"{at}.name", expected=expected)
         names.add(name)
         if not text:
             continue

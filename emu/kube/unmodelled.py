@@ -61,7 +61,7 @@ class Unmodelled:
         for name, value in (config.sysctls or {}).items():
             try:
                 text = report(name, value)
-            except InputError:  # whoever sets it names the place
+            except InputError:  # a wrong name or value stops the boot, with its place
                 continue
             if text:
                 self._warn(Finding("", "cluster.sysctls", text))

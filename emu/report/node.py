@@ -136,7 +136,7 @@ def _guess(node: Node) -> None:
             prefix = route.prefix("dst")
             length = prefix.length if route.text("dst") != "default" and source in prefix else 32
             node.addresses.append((device, source, length, "global"))
-            node.assume(f"{device} has the address {ip4_text(source)}/{length}: a route's src says so")
+            node.assume(f"{device} has the address {ip4_text(source)}/{length}: that is a route's src")
     if not node.routes and not node.addresses:
         uplink = UPLINK if UPLINK in node.links or not node.links else next(iter(node.links))
         node.link(uplink)

@@ -75,7 +75,7 @@ class Snapshot:
             net.ipv4.fib.rules,
             {name: net.sysctl[name] for name in usual if net.sysctl[name] != usual[name]},
             net.ipv4.tables.ruleset,
-            deepcopy(net.ipv4.tables.ipsets),
+            _sets(net.ipv4.tables.ipsets),
             _copy(net.ipv4.tables.memory),
         )
 
@@ -99,7 +99,7 @@ class Snapshot:
         self._route(net)
         boot.netfilter(net)
         net.ipv4.tables.replace(self.ruleset)
-        net.ipv4.tables.ipsets = deepcopy(self.ipsets)
+        net.ipv4.tables.ipsets = _sets(self.ipsets)
         net.ipv4.tables.memory.update(_copy(self.memory))
         net.tracing = True
         return net, sent
@@ -122,6 +122,14 @@ class Snapshot:
 def _copy(memory: Mapping[Any, Any]) -> dict[Any, Any]:
     """What matches remember. The keys hold the rules' own matches, which compare by identity."""
     return {key: deepcopy(value) for key, value in memory.items()}
+
+
+def _sets(sets: IpSets) -> IpSets:
+    """Copies of the sets; their elements are replaced, never changed, and so are shared."""
+    copies = IpSets()
+    for name, each in sets.items():
+        copies[name] = replace(each, elements=dict(each.elements), levels=list(each.levels))
+    return copies
 
 
 def _in_order(names: Any) -> list[str]:

@@ -52,7 +52,7 @@ def dns(part: bool | DnsPart) -> DnsConfig | None:
 
 
 def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
-    """What every node's kube-proxy is told."""
+    """The configuration of every node's kube-proxy."""
     return ProxyConfig(
         mode=part.mode,
         cluster_cidr=part.cluster_cidr or pod_subnet,
@@ -115,8 +115,8 @@ def _placed(error: InputError, scenario: Scenario) -> InputError:
         if error.path and error.path.partition(" ")[0] == str(key):
             return error.at(file=place.file, line=place.line)
     where = keys(error.path) if error.path else _key(error, scenario.spec)
-    told = scenario.document.error(error.what, where)
-    return error.at(file=told.file, line=told.line, path=told.path)
+    placed = scenario.document.error(error.what, where)
+    return error.at(file=placed.file, line=placed.line, path=placed.path)
 
 
 def _key(error: InputError, spec: ScenarioPart) -> tuple[str | int, ...]:

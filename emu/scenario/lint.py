@@ -17,7 +17,7 @@ _WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet)
 
 
 class Template(NamedTuple):
-    """Pods as somebody will make them."""
+    """Pods as they will be made."""
 
     namespace: str
     labels: dict[str, str]

@@ -125,20 +125,35 @@ def _only_manifests(found: Iterator[Document]) -> Iterator[Document]:
 
 def _manifest(document: Document, number: int, folder: Path) -> Iterator[Document]:
     path = folder / document.value["manifests"][number]
-    if not path.exists():
-        near = {p.name for p in path.parent.glob("*") if p.suffix in (".yaml", ".yml", ".json")}
+    if not _is_there(path):
+        near = {p.name for p in _beside(path) if p.suffix in (".yaml", ".yml", ".json")}
         raise document.error(
             f'there is no file "{path}"', ("manifests", number), expected=nearest(path.name, near) if near else None
         )
     return read(path)
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (OSError, ValueError):  # too long, a zero byte, not there
+        return False
+    return True
+
+
+def _beside(path: Path) -> list[Path]:
+    try:
+        return list(path.parent.iterdir())
+    except (OSError, ValueError):
+        return []
+
+
 def _conflist(cluster: ClusterPart, document: Document, folder: Path) -> str:
     if not cluster.network.endswith(".conflist"):
         return ""
     path = folder / cluster.network
-    if not path.is_file():
-        near = [each.name for each in path.parent.glob("*.conflist")]
+    if not _is_there(path):
+        near = {each.name for each in _beside(path) if each.suffix == ".conflist"}
         expected = nearest(path.name, near)
         raise document.error(f'there is no file "{path}"', ("cluster", "network"), expected=expected)
     return str(path)

@@ -1,6 +1,6 @@
 """The emulated namespaces made again in this machine's kernel, and kept alike: `sync` carries over what changed.
 
-What the emulator says it built (`picture.py`) is what the kernel gets. Must not know flows or captures.
+The kernel gets what the emulator built, as `picture.py` reads it. Must not know flows or captures.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ MAX_NAME = 15  # IFNAMSIZ without its zero byte
 
 
 class TwinError(EmuError):
-    """The kernel's side cannot be built or asked: what is missing, or what a tool said (exit 3)."""
+    """The kernel's side cannot be built or asked: what is missing, or what a tool printed (exit 3)."""
 
     exit_status = 3
 
@@ -57,7 +57,7 @@ def missing() -> str:
 
 
 class Space:
-    """One network namespace, IPv6 off and lo up. `path` leads other processes' tools to it while it is open."""
+    """One network namespace, IPv6 off and lo up. By `path` other processes' tools reach it while it is open."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -91,8 +91,8 @@ class Space:
         with self.inside():
             done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
-            told = (done.stderr or done.stdout).strip()
-            raise TwinError(f"{self.name}: {' '.join(command)}: {told or f'exit {done.returncode}'}")
+            printed = (done.stderr or done.stdout).strip()
+            raise TwinError(f"{self.name}: {' '.join(command)}: {printed or f'exit {done.returncode}'}")
         return done.stdout
 
     def ip(self, commands: Sequence[Sequence[str]], *, tolerant: bool = False) -> None:

@@ -1,7 +1,7 @@
 """A scenario run twice: each flow first by the kernel's sockets, then, with what the kernel drew, by the emulator's.
 
 Builds the kernel's side, keeps both in step, and holds each flow's frames, tables and counters against each other.
-Must not know how frames are told or tables read.
+Must not know how frames are written or tables read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from emu.capture.capture import Capture
 from emu.clock import Clock, Values
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.netns import Netns
-from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
 from emu.twin import compare, draws, programs, tables
 from emu.twin.compare import Difference
@@ -24,7 +23,7 @@ from emu.twin.report import FlowReport, Report
 from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
 
-# A client cannot tell a reset from a rejection, nor a drop from silence: the frames tell
+# A client cannot distinguish a reset from a rejection, nor a drop from silence: the frames show it
 CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
 
 
@@ -150,26 +149,19 @@ class Twin:
     # -- flows ----------------------------------------------------------------------------------
 
     def flow(
-        self,
-        source: Netns,
-        kind: str,
-        where: Target,
-        real: Callable[[Flow], object],
-        emulated: Callable[[], Flow],
-        *,
-        judged: bool = True,
+        self, made: Flow, real: Callable[[Flow], object], emulated: Callable[[], Flow], *, answered: bool = True
     ) -> Flow:
-        """One flow on both sides. Without `judged` its outcome is nothing that a client's socket could know."""
-        net = self.nets[source]
+        """The flow `made` on both sides, by `real` and `emulated`. Without `answered` the client's socket does not learn
+        its outcome, and it is not compared."""
+        net = next(net for each, net in self.nets.items() if each is made.client)
         for each in self.nets.values():
             each.sockets.opened.clear()
         self.loop.take_drawn()
-        number = len(self.cluster.flows) + 1
-        display = next(name for name, each in self.cluster.namespaces.items() if each is source)
-        made = Flow(self.testbed, number, kind, "", display, where, net)
-        self.real[number] = made
+        theirs = Flow(self.testbed, made.number, made.kind, "", made.source, made.target, net)
+        theirs.before = self.real[made.before.number] if made.before is not None else None
+        self.real[made.number] = theirs
         connections = {each: self._connections(each) for each in self.counters}
-        real(made)
+        real(theirs)
         reached = self._learn(connections)
         result = emulated()
         self._align()
@@ -178,9 +170,9 @@ class Twin:
         kernel, emu = self.sights.both()
         done.frames = len(kernel)
         done.differences += compare.frames(kernel, emu)
-        if judged:
-            told = compare.sequences("result", net.name, _told(made), _told(result))
-            done.differences += [told] if told is not None else []
+        if answered:
+            difference = compare.sequences("result", net.name, _shown(theirs), _shown(result))
+            done.differences += [difference] if difference is not None else []
         done.differences += self._tables()
         done.differences += self._counted(reached)
         for socket in net.sockets.opened:
@@ -194,7 +186,7 @@ class Twin:
         return draws.connections(tables.kernel_connections(self.mirror.spaces[net]))
 
     def _learn(self, before: dict[Netns, set[str]]) -> dict[Netns, tables.Counters]:
-        """Tell the emulator what the kernel and the programs on its side drew; gives where the kernel's counters are."""
+        """Hand the emulator what the kernel and the programs on its side drew; gives where the kernel's counters are."""
         clock = self.cluster.clock
         for purpose, values in self.loop.take_drawn().items():
             clock.script(purpose, Values(values))
@@ -223,9 +215,9 @@ class Twin:
                 kernel = tables.counters(self.mirror.spaces[net].run("iptables-save", "-c"))
                 theirs = tables.counted(old, kernel)
             self.counters[net] = kernel, emu
-            told = compare.sequences("counters", net.name, _counter_lines(theirs), _counter_lines(ours))
-            if told is not None:
-                yield told
+            difference = compare.sequences("counters", net.name, _counter_lines(theirs), _counter_lines(ours))
+            if difference is not None:
+                yield difference
 
     def _tables(self) -> Iterator[Difference]:
         for net, space in self.mirror.spaces.items():
@@ -237,7 +229,7 @@ class Twin:
             yield from compare.tables(space.name, kernel, emu, alike)
 
 
-def _told(flow: Flow) -> list[str]:
+def _shown(flow: Flow) -> list[str]:
     outcome = flow.outcome
     word = CLASSES.get(outcome.word, outcome.word)
     lines = [f"{word} {outcome.detail}" if word == "error" else word]

@@ -243,12 +243,12 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(create: object, tmp_path
     path = tmp_path / "a.pcapng"
     path.write_bytes(b"old")
     make = pcapng.create if create is pcapng.create else pcap.create
-    with pytest.raises(KeyError), make(path):
+    with pytest.raises(KeyError), make(path, force=True):
         assert path.read_bytes() == b"old"
         raise KeyError
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.pcapng"]  # noqa: PTH208 - names are what is asked
-    with make(path):
+    with make(path, force=True):
         pass
     assert path.read_bytes() != b"old"
     assert len(list(tmp_path.iterdir())) == 1

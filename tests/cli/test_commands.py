@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ SCENARIO = head("story", STEPS, "web.yaml")
 MANIFEST = f"{MANIFESTS}---\n{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: nobody}}}}\n"
 
 Capsys = pytest.CaptureFixture[str]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +160,13 @@ def test_the_help_lists_the_views(command: str, shelf: Shelf[Any], capsys: Capsy
     assert main([command, "--help"]) == 0
     listed = " ".join(capsys.readouterr().out.partition("Views:")[2].split())
     assert all(f"{name}: {sentence(shelf[name])}." in listed for name in shelf)
+
+
+def test_the_help_of_all_commands_looks_no_view_up() -> None:
+    """What a command needs is imported when it runs."""
+    program = "import sys\nfrom emu.cli import main\nmain(['--help'])\nsys.exit(any(name.startswith(('emu.report', 'emu.scenario', 'emu.kernel')) for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_unknown_view_is_refused_before_anything_runs(capsys: Capsys, folder: Path) -> None:

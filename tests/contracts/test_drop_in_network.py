@@ -1,12 +1,13 @@
 """A pod network with a node agent comes in as one folder: dropped into a copy of the package, it is everywhere.
 
-The folder is `hostroutes/` beside this file. The copy runs in processes of its own.
+The folder is the example of ARCHITECTURE.md. The copy runs in processes of its own.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = Path(__file__).with_name("hostroutes")
+EXAMPLE = re.findall(
+    r"^```\w+\n# file: (emu/kube/networks/hostroutes/\S+)\n(.*?)^```$",
+    (ROOT / "ARCHITECTURE.md").read_text(),
+    re.M | re.S,
+)
 STORY = """
 apiVersion: emu/v1
 kind: Scenario
@@ -41,7 +46,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package with the example among its networks, and a scenario beside it."""
     place = tmp_path_factory.mktemp("copy")
     shutil.copytree(ROOT / "emu", place / "emu", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(EXAMPLE, place / "emu" / "kube" / "networks" / "hostroutes")
+    (place / "emu" / "kube" / "networks" / "hostroutes").mkdir()
+    for path, text in EXAMPLE:
+        (place / path).write_text(text, encoding="utf-8")
     (place / "story.yaml").write_text(STORY.replace("NETWORK", "hostroutes") + PODS, encoding="utf-8")
     return place
 

@@ -114,14 +114,14 @@ def test_no_row_is_silent() -> None:
         name = row.name.replace("*", "eth0")
         sysctls = Sysctls()
         sysctls.add_device("eth0")
-        told: list[str] = []
-        sysctls.on_change(told.append)
+        changed_names: list[str] = []
+        sysctls.on_change(changed_names.append)
         if row.name == "net.ipv4.tcp_congestion_control":
             with pytest.raises(emu.InputError, match="expected reno"):
                 sysctls[name] = value
             continue
         sysctls[name] = value
-        assert name in told
+        assert name in changed_names
         found = {changed: what for changed, _, what in sysctls.not_modelled()}
         if isinstance(row.treatment, NotModelled):
             assert row.treatment.what and found[name] == row.treatment, row.name
@@ -155,3 +155,12 @@ def test_a_default_of_its_own_is_no_report() -> None:
 def test_whose_fate(name: str, kind: str, outcome: str, open_: bool) -> None:
     fate = fate_of(name)
     assert (fate is not None and fate.concerns(kind, outcome)) is open_
+
+
+def test_a_lab_has_warnings_too() -> None:
+    lab = emu.Lab()
+    lab.host("a", net__ipv4__tcp_sack=0)
+    router = lab.router("b", net__ipv4__tcp_dsack=0)
+    assert lab.warnings == ["b: net.ipv4.tcp_dsack = 0 is not modelled: duplicate SACK blocks"]
+    router.sysctl["net.ipv4.tcp_dsack"] = 1
+    assert lab.warnings == []

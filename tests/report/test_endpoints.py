@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emu.kernel.netfilter.ipset import parse_ipset
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow
@@ -45,6 +46,7 @@ def cluster(affinity: str = "None", rules: str = "", sysctl: tuple[str, int] | N
     """Two nodes, three pods behind a Service; `rules` are added on the client's node."""
     made = Cluster(2, load_text(MANIFESTS.replace("AFFINITY", f"sessionAffinity: {affinity}")).objects)
     net = made.nodes["node-1"].net
+    net.ipv4.tables.ipsets = parse_ipset("create seen hash:ip,port\n")
     if rules:
         net.ipv4.tables.restore(rules, noflush=True)
     if sysctl is not None:
@@ -122,16 +124,29 @@ def test_an_echo_has_no_port() -> None:
 def state(made: Cluster) -> dict[str, Any]:
     """What a cluster keeps, by namespace: every view, and what its matches remember."""
     return {
-        name: ({view: show(net).data for view, show in views.items()}, deepcopy(list(net.ipv4.tables.memory.values())), made.clock.now)
+        name: (
+            {view: show(net).data for view, show in views.items()},
+            deepcopy(list(net.ipv4.tables.memory.values())),
+            net.ipv4.tables.ipsets.save(),
+            made.clock.now,
+        )
         for name, net in made.namespaces.items()
-    }  # fmt: skip
+    }
 
 
 def frames(flow: Flow) -> list[tuple[str, str, int, bytes]]:
     return [(each.interface, each.way, each.time_ns, each.data) for each in flow.frames]
 
 
-NTH = "*nat\n-A PREROUTING -d 192.0.2.7/32 -p tcp -m statistic --mode nth --every 2 --packet 0 -j DNAT --to-destination 10.244.2.2:8080\nCOMMIT\n"  # fmt: skip
+# every second connection to 192.0.2.7 is sent on, and each of them is put into a set and counted by a limit
+MEMORY = """\
+*mangle
+-A PREROUTING -d 192.0.2.7/32 -m limit --limit 5/hour -j SET --add-set seen src,src --exist
+COMMIT
+*nat
+-A PREROUTING -d 192.0.2.7/32 -p tcp -m statistic --mode nth --every 2 --packet 0 -j DNAT --to-destination 10.244.2.2:8080
+COMMIT
+"""
 
 
 @settings(max_examples=25, deadline=None)
@@ -149,7 +164,7 @@ NTH = "*nat\n-A PREROUTING -d 192.0.2.7/32 -p tcp -m statistic --mode nth --ever
 )
 def test_the_cluster_never_notices(asked: list[tuple[str, str, str]], affinity: str) -> None:
     """A cluster whose flows are traced and one whose flows are only sent: the same state, and the same frames."""
-    traced, plain = cluster(affinity, NTH), cluster(affinity, NTH)
+    traced, plain = cluster(affinity, MEMORY), cluster(affinity, MEMORY)
     for source, target, protocol in asked:
         node = traced.nodes["node-1"].net
         before = state(traced)
@@ -166,7 +181,7 @@ def test_the_cluster_never_notices(asked: list[tuple[str, str, str]], affinity: 
 
 def test_a_copy_is_its_namespace() -> None:
     """Routes, rules, addresses and sysctls read the same; a bridge's ports are not there."""
-    made = cluster("ClientIP", NTH, ("net.ipv4.conf.eth0.rp_filter", 2))
+    made = cluster("ClientIP", MEMORY, ("net.ipv4.conf.eth0.rp_filter", 2))
     net = made.nodes["node-1"].net
     net.sysctl["net.ipv4.ip_default_ttl"] = 99
     made.tcp(CLIENT, "svc/web:80")

@@ -11,6 +11,7 @@ import pytest
 
 from emu.capture.capture import Captured
 from emu.errors import InputError
+from emu.scenario import gallery
 from emu.scenario.gallery import stories, story
 from emu.scenario.kinds import StoryLine
 from emu.scenario.run import HELD, Run, run
@@ -242,3 +243,16 @@ def test_the_load_generator_reaches_every_service() -> None:
     for each in flows:
         service = each.target.name.removeprefix("svc/").partition(":")[0].removesuffix("-external")
         assert each.at.startswith(f"default/{service}-"), each.target
+
+
+def test_the_gallery_is_written_to_be_changed(tmp_path: Path) -> None:
+    written = gallery.copy(tmp_path / "here")
+    assert {path.name for path in written} >= {"pod-to-service.yaml", "microservices-demo.yaml", "SOURCES.txt"}
+    assert run(tmp_path / "here" / "microservices-demo.yaml").exit_status == 0
+    assert gallery.copy(tmp_path / "here") == written
+    (tmp_path / "here" / "pod-to-service.yaml").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="is there already, with other contents"):
+        gallery.copy(tmp_path / "here")
+    assert (tmp_path / "here" / "pod-to-service.yaml").read_text(encoding="utf-8") == "mine"
+    gallery.copy(tmp_path / "here", force=True)
+    assert (tmp_path / "here" / "pod-to-service.yaml").read_text(encoding="utf-8") != "mine"

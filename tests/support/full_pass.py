@@ -7,9 +7,15 @@ from typing import Any
 import pytest
 
 from emu.kube import loops
+from emu.kube.agent import Objects
 from emu.kube.cluster import Cluster
 from emu.kube.controllers import Controllers
 from emu.kube.loops import Loops
+from emu.kube.proxy.config import ProxyConfig
+from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
+from emu.kube.proxy.iptables.mode import Iptables
+from emu.kube.proxy.kube_proxy import KubeProxy, View
+from emu.kube.proxy.services import Snapshot
 from emu.kube.scheduler import Scheduler
 
 
@@ -32,6 +38,22 @@ class _Scheduler(Scheduler):
             fresh.close()
 
 
+class _Compiler(Compiler):
+    """Forgets each snapshot before the next one."""
+
+    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> ProxyRules:
+        if snapshot is not self._snapshot:
+            self.__init__()  # type: ignore[misc]  # as new
+        return super().compile(snapshot, config)
+
+
+class _KubeProxy(KubeProxy):
+    """Reads all objects each time."""
+
+    def view(self, objects: Objects, before: View | None) -> View:
+        return super().view(objects, None)
+
+
 def full_pass_cluster(*arguments: Any, **keywords: Any) -> Cluster:
     """As `Cluster(...)`."""
     with pytest.MonkeyPatch.context() as patch:
@@ -45,5 +67,8 @@ def full_pass_cluster(*arguments: Any, **keywords: Any) -> Cluster:
 
         patch.setattr(Loops, "_sync_kubelets", sync_all)
         made = Cluster(*arguments, **keywords)
+    proxy = made.loops.agents["kube-proxy"]
+    assert isinstance(proxy, KubeProxy) and isinstance(proxy.mode, Iptables)
+    proxy.__class__, proxy.mode._compiler = _KubeProxy, _Compiler()
     made.loops._sync_kubelets = sync_all.__get__(made.loops)  # type: ignore[method-assign]  # from now on too
     return made

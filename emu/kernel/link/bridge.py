@@ -203,7 +203,7 @@ class Port:
             self.push_xmit(frame)
 
     def push_xmit(self, frame: Frame) -> None:
-        """br_dev_queue_push_xmit: frames too long for the port die here."""
+        """br_dev_queue_push_xmit: frames too long for the port are dropped."""
         device = self.device
         if len(frame.buf) > device.mtu + ETH_HEADER_AND_VLAN and not frame.gso_size:
             device.drop(device, frame, "PKT_TOO_BIG")
@@ -324,7 +324,7 @@ class Bridge(Device):
         if not dmac[0] & 1:
             entry = self.fdb.get(dmac)
             if entry is not None and self._fresh(entry):
-                # a local entry belongs to a port, or to the bridge itself, which nothing leads to
+                # a local entry is a port's, or the bridge's own, which is behind no port
                 port = entry.port or next((each for each in self.ports if each.device.mac == dmac), None)
                 if port is not None and dmac != self.mac:
                     port.forward(frame, None)

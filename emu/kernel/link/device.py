@@ -1,4 +1,4 @@
-"""A network device: what every interface of a namespace has, and the two ends of its life with a frame.
+"""A network device: what every interface of a namespace has, and the two ways of a frame through it.
 
 `transmit` is the kernel's dev_queue_xmit, `receive` its netif_receive_skb; taps sit at both. What a
 received frame means is injected from above (`rx_handler` by a bridge, `packet_types` by the
@@ -85,7 +85,7 @@ class Device:
         return self._promisc > 0
 
     def set_promisc(self, on: bool) -> None:
-        """Count one more (or less) who wants every frame (dev_set_promiscuity)."""
+        """Count one more (or less) user that takes every frame (dev_set_promiscuity)."""
         self._promisc = max(0, self._promisc + (1 if on else -1))
 
     def set_mtu(self, mtu: int) -> None:

@@ -25,11 +25,11 @@ EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = (1 << bit for bit i
 SRC_NAT_DONE, DST_NAT_DONE, DYING = 1 << 7, 1 << 8, 1 << 9
 NAT_MASK, NAT_DONE_MASK = SRC_NAT | DST_NAT, SRC_NAT_DONE | DST_NAT_DONE
 
-# The answer to each ICMP query (nf_conntrack_proto_icmp.c, invmap); who may open a connection: ICMP_OPENS
+# The answer to each ICMP query (nf_conntrack_proto_icmp.c, invmap); the queries that open a connection: ICMP_OPENS
 ICMP_INVERSE = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
 ICMP_OPENS = frozenset((8, 13, 15, 17))
 
-Manip = tuple[int, int, Natted]  # the new address and port of one half in one direction, and the fact to tell
+Manip = tuple[int, int, Natted]  # the new address and port of one half in one direction, and the fact of it
 
 
 def inverse(t: Tuple5) -> Tuple5 | None:

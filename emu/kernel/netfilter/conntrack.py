@@ -233,7 +233,7 @@ class Conntrack:
         if frame.proto < 0:
             return None
         if frame.frag:
-            # whole datagrams only: a fragment gets here when nobody reassembles
+            # whole datagrams only: a fragment gets here where nothing reassembles
             return self._refuse(frame)
         if not (frame.valid or self._sound(frame, state)):
             return self._refuse(frame)
@@ -268,7 +268,7 @@ class Conntrack:
         if other is not None:
             winner = other[0]
             if winner.orig == conn.orig and winner.reply == conn.reply:
-                # two packets of one flow were under way: the second joins the first's entry
+                # two packets of one flow were under way: the second takes the first's entry
                 self.stat.clash_resolve += 1
                 frame.ct = winner
                 return None
@@ -282,7 +282,7 @@ class Conntrack:
         table[conn.reply] = conn, 1
         self._conns[conn.number] = conn
         if conn.status & SRC_NAT:
-            # the kernel does this when the address is chosen; here nobody would tell of a packet that died since
+            # the kernel does this when the address is chosen; here a packet that was dropped since would not be noticed
             self.by_source.setdefault((conn.family, conn.orig[0], conn.orig[1], conn.orig[3]), []).append(conn)
         self.stat.insert += 1
         if len(self._conns) > self._sweep_at:
@@ -339,7 +339,7 @@ class Conntrack:
             self.kill(conn)
 
     def sweep(self) -> int:
-        """Remove what has expired; how much that was. Nobody can tell a swept table from one that was not."""
+        """Remove what has expired; how much that was. No look-up differs for it."""
         now = self.clock.now
         gone = [conn for conn in self._conns.values() if conn.expires_ns <= now]
         for conn in gone:

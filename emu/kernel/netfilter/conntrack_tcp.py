@@ -120,7 +120,7 @@ CHECK, SKIP = 5, 6  # beside the verdicts
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
     conn: Conn, frame: Frame, direction: int, tracker: Tracker
 ) -> int:
-    """Judge a segment and move the connection: ACCEPT, INVALID, REPEAT (entry removed, look up again) or DROP."""
+    """Judge a segment and move the connection: ACCEPT, INVALID or REPEAT (the entry is removed: look up again)."""
     buf, l4 = frame.buf, frame.l4
     stop = ETH_HLEN + frame.tot_len
     if stop < l4 + HLEN or len(buf) < stop:
@@ -239,7 +239,7 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
         new = IG
     if new == IG:
         if index == SYNACK and tcp.last_index == SYN and tcp.last_dir != direction and ack == tcp.last_end:
-            # it answers a SYN that was ignored: the ends agree and we were wrong
+            # it answers a SYN that was ignored: both ends took that SYN, so take it after all
             other = sides[tcp.last_dir]
             other.end = other.maxend = tcp.last_end
             other.maxwin = tcp.last_win or 1
@@ -282,7 +282,7 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
 
 
 def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracker: Tracker) -> Step:
-    """How far a reset is believed."""
+    """Which resets are taken (RFC 5961)."""
     old, new = tcp.state, CL
     if old in (FW, LA, TW, CL, CW):
         return Step(SKIP, new, old)
@@ -309,7 +309,7 @@ def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracke
 
 
 def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Tracker) -> None:
-    """nf_tcp_handle_invalid: out-of-window FIN or RST from both sides shortens a dead connection's life."""
+    """nf_tcp_handle_invalid: out-of-window FIN or RST from both sides shortens the timeout of a connection that is over."""
     if not conn.status & ASSURED or index not in (RST, FIN):
         return
     if tcp.last_dir != direction and tcp.last_index in (FIN, RST):

@@ -61,7 +61,7 @@ def read_rules(words: list[str], table: str, chain: str, line: int, chains: Cont
 
 
 def _checked(rule: Rule, chains: Container[str]) -> Rule:
-    """A jump to what is neither a chain nor a target is a target that nobody here knows."""
+    """A jump to what is neither a chain nor a target is a target that is not modelled."""
     target = rule.target
     if isinstance(target, Jump) and target.chain not in chains:
         return replace(rule, target=UnknownTarget(target.chain, (), NOT_MODELLED))

@@ -1,6 +1,6 @@
 """The five inet hooks: lists of `(priority, fn)`, in the kernel's order.
 
-Everything that decides a packet's fate joins here. A hook function is `fn(frame, state)` and returns
+All that decides about a packet registers here. A hook function is `fn(frame, state)` and returns
 None to accept, or a verdict object; it sends nothing itself. Empty hooks cost nothing. Must not know
 devices, routing or sockets (include/uapi/linux/netfilter.h, netfilter_ipv4.h).
 """
@@ -101,7 +101,7 @@ class HookState:
 
 
 class Drop:
-    """Drop the packet. `reason` is the kernel's drop reason; `by` the rule, policy or entry that said so."""
+    """Drop the packet. `reason` is the kernel's drop reason; `by` the rule, policy or entry that decided."""
 
     __slots__ = ("reason", "by")
 
@@ -186,7 +186,7 @@ class Hooks:
         return self.run(state.hook, frame)
 
     def run(self, hook: int, frame: Frame) -> Verdict:
-        """Run a hook. None: go on. STOLEN: somebody else owns the frame. Drop or Reject: the caller acts."""
+        """Run a hook. None: go on. STOLEN: the hook function owns the frame now. Drop or Reject: the caller acts."""
         state = self.states[hook]
         for fn in self.fns[hook]:
             verdict = fn(frame, state)

@@ -1,6 +1,6 @@
 """Sets of addresses, ports and names that `-m set` and `-j SET` ask: the text of `ipset save` in, look-ups out.
 
-A set's type says what an element is made of (`hash:ip,port`: an address and a port); a rule's flags say for each part
+A set's type gives the parts of an element (`hash:ip,port`: an address and a port); a rule's flags give for each part
 whether it is the packet's source or destination. The most specific net decides, `nomatch` elements included. Text is
 read as ipset 7 writes it. Must not know rules or who walks them (net/netfilter/ipset/ip_set_hash_gen.h).
 """
@@ -107,7 +107,7 @@ class IpSets(dict[str, IpSet]):
     """The sets of one namespace, by name."""
 
     def test(self, name: str, frame: Frame, flags: Sequence[str], now_ns: int) -> tuple[bool, bool]:
-        """ip_set_test: whether the packet is in the set, and whether a `nomatch` element said that it is not.
+        """ip_set_test: whether the packet is in the set, and whether a `nomatch` element took it out.
 
         Raises KeyError when there is no such set.
         """
@@ -271,7 +271,7 @@ def add(sets: IpSets, name: str, text: str, options: Sequence[str] = (), now_ns:
         elif word in ("before", "after"):
             raise InputError(f"{word!r} is not what ipset save writes", expected="members in their order")
         else:
-            next(words, None)  # packets, bytes, comment, skbmark ...: told, never asked
+            next(words, None)  # packets, bytes, comment, skbmark ...: listed, and never matched on
     element = Element(" ".join(shown), nomatch, now_ns + timeout * SECOND if timeout else 0)
     if found.kind == "list:set":
         if text not in sets:

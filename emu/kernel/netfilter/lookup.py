@@ -2,7 +2,7 @@
 
 A compiled rule is `(tests, op, argument, rule)`. A chain of eight and more rules that name exact destinations or ports
 becomes an index: it gives the few rules that can match a packet, in their order, so that a walk does not grow with the
-number of Services. Every candidate is still asked in full. Must not know hooks, counters or namespaces.
+number of Services. Every candidate is still matched in full. Must not know hooks, counters or namespaces.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Keyed(NamedTuple):
 
 
 class Index:
-    """Entries by the value of one field of the packet; entries that name no exact value are everybody's."""
+    """Entries by the value of one field of the packet; entries that name no exact value are candidates for every packet."""
 
     __slots__ = ("_entries", "_fields", "_found", "_named", "_rest")
 
@@ -91,7 +91,7 @@ _INDEX: dict[str, type[Index]] = {"dst": ByDestination, "port": ByPort}
 
 
 def program(chain: Chain) -> Program | Index:
-    """The chain compiled, once for all who share it."""
+    """The chain compiled, once for all namespaces that share it."""
     compiled: Program | Index | None = chain.program
     if compiled is None:
         entries = [_Keyed(_entry(rule), _destination(rule), _port(rule)) for rule in chain.rules]
@@ -135,7 +135,7 @@ def _entry(rule: Rule) -> Entry:
 
 
 def _in_order(rule: Rule) -> tuple[Match, ...]:
-    """The matches as they are asked: what is not modelled after everything that may say no without a side effect."""
+    """The matches in the order of evaluation: what is not modelled after all that can refuse the packet without a side effect."""
     if not any(isinstance(match, UnknownMatch) for match in rule.matches):
         return rule.matches
     return (*(m for m in rule.matches if m.pure), *(m for m in rule.matches if not m.pure))

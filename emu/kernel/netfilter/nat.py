@@ -115,7 +115,7 @@ def null_binding(frame: Frame, state: HookState, manip: int) -> Verdict:
 
 
 def _prepare(conn: Conn, manip: int) -> None:
-    """Work out once what each direction's packets get, and the facts that tell of it."""
+    """Work out once what each direction's packets get, and the facts of it."""
     orig, reply = conn.orig, conn.reply
     icmp = orig[0] == ICMP
     new = inverse(reply)
@@ -229,7 +229,7 @@ class Nat:
 
 
 def _translate_error(frame: Frame, conn: Conn, manip: int) -> Verdict:
-    """nf_nat_icmp_reply_translation: an error about a translated packet, told to its sender in the sender's terms.
+    """nf_nat_icmp_reply_translation: an error about a translated packet quotes it as its sender sent it.
 
     The quote's half opposite to the outer one changes with it; where no rule touched the half, nothing does.
     """

@@ -1,4 +1,4 @@
-"""What NAT may choose and how it chooses: a range of addresses and ports, and a reply tuple nobody owns.
+"""What NAT may choose and how it chooses: a range of addresses and ports, and a reply tuple that is free.
 
 Port choice is the kernel's: kept if free, else random within the range of its like. Must not know
 frames or hooks (net/netfilter/nf_nat_core.c: get_unique_tuple and what it calls).
@@ -30,7 +30,7 @@ class Draws(Protocol):
 class NatRange(NamedTuple):
     """struct nf_nat_range2: addresses and ports, both ends included, and NF_NAT_RANGE_* flags.
 
-    MAP_IPS says that the addresses count, PROTO_SPECIFIED that the ports do; `base_port` is for PROTO_OFFSET.
+    With MAP_IPS the addresses count, with PROTO_SPECIFIED the ports; `base_port` is for PROTO_OFFSET.
     """
 
     min_addr: int = 0
@@ -71,7 +71,7 @@ def _source_fits(t: Tuple5, span: NatRange) -> bool:
 
 
 def _taken(t: Tuple5, conn: Conn) -> bool:
-    """nf_nat_used_tuple: somebody's answers would come to the tuple that answers to `t`."""
+    """nf_nat_used_tuple: the tuple of the answers to `t` belongs to another connection."""
     reply = inverse(t)
     return reply is not None and conn.table.taken(reply, conn)
 

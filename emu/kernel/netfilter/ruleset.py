@@ -39,7 +39,7 @@ def match_name(kind: type[Match]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """One rule at its place: `number` counts from 1 in its chain, `line` is where a file said it (0: no file).
+    """One rule at its place: `number` counts from 1 in its chain, `line` is its line in a file (0: no file).
 
     Compared by identity: two rules that read alike count apart. `target` None only counts.
     """
@@ -68,7 +68,7 @@ class Rule:
 
     @property
     def jump(self) -> str:
-        """The chain that a jump or goto leads to, or ""."""
+        """The chain that a jump or goto names, or ""."""
         target = self.target
         return target.chain if isinstance(target, Jump | Goto) else ""
 

@@ -408,7 +408,7 @@ class _RuleReader:
                 self._extension(word, negated, queue)
                 return
         if isinstance(self.jump, Jump) and self.jump.chain not in self.chains:
-            targets[self.jump.chain]  # not a chain, and not a target: says so
+            targets[self.jump.chain]  # neither a chain nor a target: raises
         raise InputError(f"unknown option {word!r}", expected="an option of the matches and the target before it")
 
     def _rules(self) -> list[Rule]:

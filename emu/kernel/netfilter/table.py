@@ -207,7 +207,7 @@ def walker(
                 if not stack:
                     break
                 rules = stack.pop()
-        except Undecided as why:  # a part of the rule, or a set, that nobody here knows
+        except Undecided as why:  # a part of the rule, or a set, that is not modelled
             return _undecided(frame, rule, why)
         if end is not None and trail is not None:
             trail.append(policy)
@@ -217,7 +217,7 @@ def walker(
 
 
 def _by(rule: Rule, drop: Drop) -> Drop:
-    """A target's drop, told as its rule's unless the target knows better."""
+    """A target's drop, decided by its rule unless the target names what decided."""
     return drop if drop.by is not None else Drop(drop.reason, rule)
 
 

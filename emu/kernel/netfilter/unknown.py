@@ -14,12 +14,12 @@ from emu.kernel.netfilter.matches import Match, quote
 from emu.kernel.netfilter.targets import Outcome, Target
 from emu.wire.frame import Frame
 
-REASON = "UNDECIDED"  # the drop reason of a packet whose fate nobody can tell
+REASON = "UNDECIDED"  # the drop reason of a packet where a rule that is not modelled decides
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownMatch(Match):
-    """`words` are the options as the dump has them; `why` says what is not modelled."""
+    """`words` are the options as the dump has them; `why` names what is not modelled."""
 
     pure = False
     name: str

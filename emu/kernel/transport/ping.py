@@ -25,7 +25,7 @@ DATA = bytes(16) + bytes(range(16, 56))  # a timestamp's place, then ping's coun
 
 
 class EchoReply(NamedTuple):
-    """One answer: who gave it, its TTL on arrival, and the round trip."""
+    """One answer: its source, its TTL on arrival, and the round trip."""
 
     seq: int
     src: int
@@ -70,7 +70,7 @@ class PingSocket:
         frame.route = route
         self.sent[seq] = net.clock.now
         if net.ipv4.fns[LOCAL_OUT] and not self.forbid_fragments:
-            frame.ignore_df = True  # DNAT may lead it to a smaller link
+            frame.ignore_df = True  # DNAT may send it to a smaller link
         ip_output.send(net, frame)
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Ping:
         self._random = net.clock.random(f"ping/{net.name}")
 
     def open(self, flow: int = 0, ident: int = 0) -> PingSocket:
-        """A new run with an identifier of its own (`ident` asks for a certain one). Raises SocketError EADDRINUSE."""
+        """A new run with an identifier of its own (`ident`: a certain one). Raises SocketError EADDRINUSE."""
         if ident in self.sockets:
             raise SocketError(errno.EADDRINUSE)
         while not ident or ident in self.sockets:

@@ -1,4 +1,4 @@
-"""Who is bound where: one table a protocol, with the kernel's conflicts (net/ipv4/inet_connection_sock.c, udp.c).
+"""The ports that sockets are bound to: one table a protocol, with the kernel's conflicts (net/ipv4/inet_connection_sock.c, udp.c).
 
 Must not know what travels.
 """
@@ -66,7 +66,7 @@ class Ports:
                 del self.bound[port]
 
     def lookup(self, addr: int, port: int) -> Any:
-        """The socket that a packet to (addr, port) reaches: the exact address before the wildcard; None if nobody."""
+        """The socket that a packet to (addr, port) reaches: the exact address before the wildcard; None if none is bound."""
         found = None
         for other, socket in self.bound.get(port, ()):
             if other == addr:

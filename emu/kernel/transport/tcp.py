@@ -3,6 +3,7 @@
 The front door of the tcp_* files: one object a connection, from SYN (or the request that a SYN makes) to the end of
 TIME_WAIT. Listening, ports, demultiplexing, blocking and IP are the socket layer's. Behaviour: RFC 9293, 7323, 2018,
 5681, 6298, 6069, 8985, and what a kernel was seen to do.
+Must not know frames, addresses, ports or a clock.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ class TcpEndpoint:
     # What the application does.
 
     def write(self, data: bytes, now_ns: int, *, more: bool = False) -> list[Segment]:
-        """send(2); `more` is MSG_MORE. All of `data` is taken (who wants to block looks at `unsent`).
+        """send(2); `more` is MSG_MORE. All of `data` is taken (a caller that blocks looks at `unsent`).
 
         While connecting it waits for the handshake. After the FIN or the end nothing is taken (`may_write` is False):
         the caller raises EPIPE or `error`.

@@ -1,4 +1,4 @@
-"""The sender's side of an incoming segment: what its ACK, window and SACK say, and the round-trip time.
+"""The sender's side of an incoming segment: what its ACK, window and SACK report, and the round-trip time.
 
 After RFC 9293 section 3.10.7.4 (fifth check), RFC 6298, and Linux's tcp_ack. Knows no payload.
 """
@@ -90,7 +90,7 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     if segment.sack and tp.sack_ok:
         tagged, sack_sent = recovery.sack_tag(tp, segment.sack, ack, prior_una, now_ns)
     acked, first_sent = _clean_rtx_queue(tp, ack, now_ns)
-    measure(tp, segment, first_sent if first_sent >= 0 else sack_sent, advanced, now_ns)
+    update_rtt(tp, segment, first_sent if first_sent >= 0 else sack_sent, advanced, now_ns)
     queue = tp.rtx_queue
 
     duplicate = not advanced and not segment.payload and not window_changed and not segment.flags & SYN
@@ -128,7 +128,7 @@ def _clean_rtx_queue(tp: TcpSock, ack: int, now_ns: int) -> tuple[int, int]:
     return acked, -1 if doubtful else first_sent
 
 
-def measure(tp: TcpSock, segment: Segment, sent_ns: int, advanced: bool, now_ns: int) -> None:
+def update_rtt(tp: TcpSock, segment: Segment, sent_ns: int, advanced: bool, now_ns: int) -> None:
     """One round-trip sample: from the send time, else (Karn) from the echoed timestamp."""
     if sent_ns >= 0:
         rtt_sample(tp, now_ns - sent_ns)

@@ -1,7 +1,7 @@
 """The receiver's side: payload into order, FIN, SACK blocks to report, and whether to acknowledge now or later.
 
 After RFC 9293 section 3.10.7.4 (seventh, eighth check), RFC 2018, RFC 2883 and Linux's tcp_data_queue and
-__tcp_ack_snd_check. Knows nothing of what we send.
+__tcp_ack_snd_check. Must not know what we send.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from emu.kernel.transport.seqnum import expand
-from emu.kernel.transport.tcp_ack import ACCEPTED, TOO_OLD, UNSENT, handle_ack, measure
+from emu.kernel.transport.tcp_ack import ACCEPTED, TOO_OLD, UNSENT, handle_ack, update_rtt
 from emu.kernel.transport.tcp_data import ack_check, enter_quickack_mode, queue_payload
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn_ack, time_wait_segment
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, reset_for
@@ -52,7 +52,7 @@ def ack_limited(tp: TcpSock, now_ns: int) -> bool:
 
 
 def _challenge(tp: TcpSock, now_ns: int) -> None:
-    """RFC 5961: say where we are, believe nothing."""
+    """RFC 5961: an ACK with our numbers, and nothing of the segment is taken."""
     if not ack_limited(tp, now_ns):
         send_ack(tp, now_ns)
 
@@ -65,7 +65,7 @@ def _duplicate_ack(tp: TcpSock, seq: int, end_seq: int, now_ns: int) -> None:
     send_ack(tp, now_ns)
 
 
-def agree(tp: TcpSock, segment: Segment) -> None:
+def take_options(tp: TcpSock, segment: Segment) -> None:
     """Take the peer's options of its SYN or SYN-ACK; what it did not offer is off."""
     tp.mss_clamp = segment.mss if segment.mss is not None else 536
     tp.wscale_ok = tp.wscale_ok and segment.wscale is not None
@@ -82,7 +82,7 @@ def take_syn(tp: TcpSock, segment: Segment) -> None:
     tp.rcv_nxt = tp.rcv_wup = tp.copied_seq = segment.seq + 1
     tp.snd_wl1 = segment.seq
     tp.snd_wnd = tp.max_window = segment.window
-    agree(tp, segment)
+    take_options(tp, segment)
 
 
 def _syn_sent(tp: TcpSock, segment: Segment, now_ns: int) -> None:
@@ -170,7 +170,7 @@ def _establish_child(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     tp.mini = False
     if tp.ts_ok:
         tp.advmss -= TS_LENGTH
-    measure(tp, segment, -1 if tp.total_retrans else tp.lsndtime, True, now_ns)
+    update_rtt(tp, segment, -1 if tp.total_retrans else tp.lsndtime, True, now_ns)
     timed_out, tp.retransmits = bool(tp.retransmits), 0
     tp.last_oow_ack = None
     tp.rcv_tstamp = now_ns

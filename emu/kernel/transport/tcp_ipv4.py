@@ -1,4 +1,4 @@
-"""TCP of one namespace over IPv4: who gets a segment or an ICMP error, and how a segment becomes a packet (net/ipv4/tcp_ipv4.c).
+"""TCP of one namespace over IPv4: which socket gets a segment or an ICMP error, and how a segment becomes a packet (net/ipv4/tcp_ipv4.c).
 
 Must not know what a connection does with a segment.
 """
@@ -148,7 +148,7 @@ class Tcp:
             # a new incarnation: tcp_timewait_state_process may let a listener take over
             isn = socket.endpoint.reusable_isn(segment)
             if isn is not None:
-                socket.retire()
+                socket.leave_time_wait()
                 socket = None
         if socket is None:
             listener = self.ports.lookup(frame.dst, frame.dport)
@@ -177,7 +177,7 @@ class Tcp:
             listener(frame, self.fact)
 
     def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
-        """A SYN for a listener: a connection in SYN_RECV, of the flow that asked."""
+        """A SYN for a listener: a connection in SYN_RECV, of the SYN's flow."""
         route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst)
         if route is None:
             return
@@ -196,7 +196,7 @@ class Tcp:
             ts_offset=self.timestamp_offset(frame.dst, frame.src), nodelay=listener.nodelay,
         )  # fmt: skip
         self.connections[child.addr, child.port, frame.src, frame.sport] = child
-        child.carry_out(segments)
+        child.output(segments)
 
     def _refuse(self, frame: Frame, segment: Segment) -> None:
         """tcp_v4_send_reset: to whatever is not itself a reset."""
@@ -225,6 +225,6 @@ class Tcp:
             if found is None:
                 return
             segments = endpoint.on_icmp_error(found[0], now, seq=seq)
-        socket.carry_out(segments)
+        socket.output(segments)
         if socket.on_readable is not None:
             socket.on_readable()

@@ -1,6 +1,7 @@
 """Connections that are less than a socket: a closed one in FIN_WAIT2 or TIME_WAIT, and a listener's request.
 
 After Linux's tcp_minisocks.c and RFC 9293 sections 3.6.1 and 3.10.7.4. Their answers carry IP ID 0 (`stateless`).
+Must not know frames or a clock.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Segment:
 
 
 class Options(NamedTuple):
-    """What the options of a segment said; absent ones are None, False or empty."""
+    """The options of a segment; absent ones are None, False or empty."""
 
     mss: int | None = None
     wscale: int | None = None
@@ -82,7 +82,7 @@ def joined(burst: list[Segment]) -> Segment:
 
 
 def coalesced(tail: Segment, segment: Segment) -> bool:
-    """Add `segment` to `tail`, the last that waits for a socket, if both bring no bytes and say the same but for their
+    """Add `segment` to `tail`, the last that waits for a socket, if both bring no bytes and are equal but for their
     numbers: acknowledgements that came during a call are taken as one (tcp_add_backlog)."""
     if tail.payload or segment.payload or segment.seq != (tail.seq + tail.length) & MASK:
         return False
@@ -119,7 +119,7 @@ def options_bytes(segment: Segment) -> bytes:
 
 
 def parse_options(data: bytes) -> Options:
-    """What `data` (the bytes after the 20-byte header) says. A malformed option ends the parsing, as in Linux."""
+    """What `data` (the bytes after the 20-byte header) has. A malformed option ends the parsing, as in Linux."""
     if not data:
         return NO_OPTIONS
     mss: int | None = None

@@ -1,6 +1,6 @@
 """What a TCP connection sends and when: Nagle, windows, bursts, acknowledgements, FIN.
 
-After RFC 9293 section 3.8 and Linux's net/ipv4/tcp_output.c. Segments are put on `tp.out`; no frames, no clock.
+After RFC 9293 section 3.8 and Linux's net/ipv4/tcp_output.c. Segments are put on `tp.out`. Must not know frames, ports or a clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is lost, and how fast to repair it: SACK scoreboard, RACK (RFC 8985), PRR (RFC 6937), Reno (RFC 5681), undo.
 
 After Linux's tcp_input.c and tcp_recovery.c. Without SACK, duplicate ACKs count (RFC 6582). Knows no segments, only
-what an ACK said.
+what an ACK reported.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rack_advance(tp: TcpSock, skb: Skb, end_seq: int, now_ns: int) -> None:
 def sack_tag(
     tp: TcpSock, blocks: tuple[tuple[int, int], ...], ack: int, prior_una: int, now_ns: int
 ) -> tuple[int, int]:
-    """Mark what SACK blocks (wire numbers) say arrived: (how many newly, oldest sent_ns of a first-sent one or -1)."""
+    """Mark what SACK blocks (wire numbers) report: (how many newly, oldest sent_ns of a first-sent one or -1)."""
     ranges: list[tuple[int, int]] = []
     for index, (wire_left, wire_right) in enumerate(blocks):
         left = expand(wire_left, tp.snd_una)
@@ -191,7 +191,7 @@ def grow_cwnd(tp: TcpSock, acked: int) -> None:
 
 
 def process(tp: TcpSock, acked: int, tagged: int, *, duplicate: bool, advanced: bool, now_ns: int) -> None:
-    """The reaction to one ACK: `acked` segments left the queue, `tagged` were SACKed, `duplicate`: it says nothing new."""
+    """The reaction to one ACK: `acked` segments left the queue, `tagged` were SACKed, `duplicate`: it reports nothing new."""
     if not tp.sack_ok:
         if duplicate and tp.rtx_queue:
             tp.sacked_out = min(tp.sacked_out + 1, max(len(tp.rtx_queue) - 1, 0))

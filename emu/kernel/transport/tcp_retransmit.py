@@ -1,6 +1,7 @@
 """Sending again: one piece of the retransmission queue, cut or joined to the present segment size; zero window probes.
 
-After Linux's tcp_retransmit_skb and tcp_write_wakeup. Which piece, and when, is tcp_recovery's and tcp_timer's to say.
+After Linux's tcp_retransmit_skb and tcp_write_wakeup. Which piece, and when, tcp_recovery and tcp_timer decide.
+Must not know timers.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Final
 SK_BUFF: Final = 256
 SMALL_HEAD: Final = 576  # the least that the allocator gives (skb_small_head_cache)
 AROUND: Final = 192 + 320  # of every head: MAX_TCP_HEADER before the payload, skb_shared_info behind it
-LINEAR_MORE: Final = 128  # what __pskb_pull_tail asks beyond what it needs
+LINEAR_MORE: Final = 128  # what __pskb_pull_tail allocates beyond what it needs
 SMALL_ROOM: Final = SMALL_HEAD - AROUND
 SHORT: Final = SMALL_HEAD + SK_BUFF  # a buffer whose payload lies in pages
 PAGES: Final = 32768  # one fragment of a socket's page (SKB_FRAG_PAGE_ORDER)

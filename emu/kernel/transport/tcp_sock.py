@@ -110,7 +110,7 @@ class TcpSock:
         self.receive_shutdown = False
         self.progress = False
 
-        # What was agreed, and sizes of segments.
+        # The options that both sides use, and sizes of segments.
         self.path_mss = mss  # what the path takes: its MTU less 40
         self.advmss = mss  # what we announce
         self.mss_clamp = MSS_DEFAULT  # what the peer announced

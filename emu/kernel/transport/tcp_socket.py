@@ -1,7 +1,7 @@
 """TCP sockets: the sans-IO endpoint (`tcp.py`) bound to addresses, frames and the clock (net/ipv4/tcp_ipv4.c).
 
 Calls never block: `connect` sends the SYN, `accept` and `recv` raise EAGAIN, and everything that a
-call set off on veths and lo has arrived when it returns. Must not know who uses the socket.
+call set off on veths and lo has arrived when it returns. Must not know apps or drivers.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class TcpSocket:
     """A stream socket: fresh, listening (`backlog` set) or connected (`endpoint` set).
 
     `flow` marks what it sends. `on_readable()` is called when data, an end, an error or a connection came, or
-    a connect finished: schedule, do not act. `errors` lists the ICMP errors heard.
+    a connect finished: schedule, do not act. `errors` lists the ICMP errors received.
     """
 
     __slots__ = (
@@ -101,7 +101,7 @@ class TcpSocket:
         self._timer: Timer | None = None
         self._owned = False  # inside send()
         self._backlog: deque[Segment] = deque()  # what came meanwhile
-        self._deferred = 0  # the path MTU that was told meanwhile
+        self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
         self._learned = False  # the segment size follows a route exception
 
     # -- opening --------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class TcpSocket:
         self.backlog = min(backlog, self.net.sysctl.number("net.core.somaxconn"))
 
     def connect(self, remote: Endpoint) -> None:
-        """Send the SYN; `connected` or `error` tell the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ..."""
+        """Send the SYN; `connected` or `error` show the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ..."""
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
@@ -145,7 +145,7 @@ class TcpSocket:
             ts_offset=tcp.timestamp_offset(source, dst),
             nodelay=self.nodelay,
         )
-        self.carry_out(segments)
+        self.output(segments)
         net.clock.drain()
 
     def accept(self) -> TcpSocket:
@@ -171,7 +171,7 @@ class TcpSocket:
             raise SocketError(errno.EPIPE)
         self._sync_mss(endpoint)
         self._owned = True
-        self.carry_out(endpoint.write(data, self.net.clock.now))
+        self.output(endpoint.write(data, self.net.clock.now))
         self._release()
         return len(data)
 
@@ -184,7 +184,7 @@ class TcpSocket:
                 return b""
             raise SocketError(errno.EAGAIN)
         data, segments = endpoint.read(limit, self.net.clock.now)
-        self.carry_out(segments)
+        self.output(segments)
         self.net.clock.drain()
         return data
 
@@ -201,21 +201,21 @@ class TcpSocket:
             self._tcp.ports.release(self.port, self)
             self.backlog = None
         elif self.endpoint is not None:
-            self.carry_out(self.endpoint.close(now))
+            self.output(self.endpoint.close(now))
         elif self.port:
             self._tcp.ports.release(self.port, self)
         self.net.clock.drain()
 
     def shutdown(self) -> None:
         """Send FIN, go on reading (SHUT_WR)."""
-        self.carry_out(self._live().shutdown(self.net.clock.now))
+        self.output(self._live().shutdown(self.net.clock.now))
         self.net.clock.drain()
 
     def abort(self) -> None:
         """Close by RST (SO_LINGER 0)."""
         self.closed = True
         if self.endpoint is not None:
-            self.carry_out(self.endpoint.abort(self.net.clock.now))
+            self.output(self.endpoint.abort(self.net.clock.now))
             self.net.clock.drain()
 
     @property
@@ -227,7 +227,7 @@ class TcpSocket:
     def nodelay(self, on: bool) -> None:
         self._nodelay = on
         if self.endpoint is not None:
-            self.carry_out(self.endpoint.set_nodelay(on, self.net.clock.now))
+            self.output(self.endpoint.set_nodelay(on, self.net.clock.now))
             self.net.clock.drain()
 
     @property
@@ -255,7 +255,7 @@ class TcpSocket:
             number, self.pending = self.pending, 0
             raise SocketError(number)
 
-    # -- the endpoint's world ---------------------------------------------------------------------
+    # -- the endpoint and its network ---------------------------------------------------------------------
 
     def take(self, segment: Segment) -> None:
         """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog)."""
@@ -275,7 +275,7 @@ class TcpSocket:
             self.confirm_neighbour = True
         if before == "SYN_RECV" and endpoint.state in ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1"):
             self._established()
-        self.carry_out(segments)
+        self.output(segments)
         if self.on_readable is not None and (
             endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error
         ):
@@ -288,8 +288,8 @@ class TcpSocket:
             if listener.on_readable is not None:
                 listener.on_readable()
 
-    def carry_out(self, segments: list[Segment]) -> None:
-        """Send what the endpoint wants sent, set its timer, and bury it when it is closed."""
+    def output(self, segments: list[Segment]) -> None:
+        """Send the endpoint's segments, set its timer, and release its ports when it is closed."""
         endpoint = self._live()
         if len(segments) > 1:
             self._emit_bursts(segments)
@@ -307,7 +307,7 @@ class TcpSocket:
             timer.cancel()
         if endpoint.state == "CLOSE":
             self._timer = None
-            self._bury()
+            self._unhash()
         elif deadline is not None:
             self._timer = self.net.clock.call_at(
                 deadline, self._on_deadline, background=endpoint.time_waiting, wheel=True
@@ -321,12 +321,12 @@ class TcpSocket:
         if self.waiting:
             # skb_still_in_host_queue: what has not left the host is not sent again, though the timer backs off
             segments = [segment for segment in segments if not segment.length]
-        self.carry_out(segments)
+        self.output(segments)
         if endpoint.state != before and self.on_readable is not None:
             self.on_readable()
 
     def mtu_reduced(self, mtu: int) -> None:
-        """tcp_v4_mtu_reduced: what the route allows now counts, not what the error said. Inside a call it waits for its end."""
+        """tcp_v4_mtu_reduced: what the route allows now counts, not the MTU of the error. Inside a call it waits for its end."""
         if self._owned:
             self._deferred = mtu
             return
@@ -336,7 +336,7 @@ class TcpSocket:
         route, _source, _failed = ip_output.route_output(self.net, dst, self.addr)
         if route is not None:
             self._learned = bool(route.cached)
-            self.carry_out(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
+            self.output(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
@@ -357,13 +357,13 @@ class TcpSocket:
                 self._learned = bool(route.cached)
                 endpoint.sync_mss(self._tcp.mtu(route))
 
-    def retire(self) -> None:
+    def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
         if self._timer is not None:
             self._timer.cancel()
-        self._bury()
+        self._unhash()
 
-    def _bury(self) -> None:
+    def _unhash(self) -> None:
         if self.remote is not None:
             self._tcp.connections.pop((self.addr, self.port, *self.remote), None)
         self._tcp.ports.release(self.port, self)

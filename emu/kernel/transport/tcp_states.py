@@ -1,7 +1,7 @@
 """The TCP state machine as one table: read it beside RFC 9293 figure 5.
 
 States have Linux's names (as `ss` prints them, without the TCP_ prefix); a pair that is not in the table does
-not change the state. Must not know segments, timers or buffers: who saw an event says so, in these words.
+not change the state. Must not know segments, timers or buffers: the events are named here, and seen elsewhere.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("CLOSING", "rcv ACK of FIN"): "TIME_WAIT",
     ("LAST_ACK", "rcv ACK of FIN"): "CLOSE",
     ("TIME_WAIT", "timeout"): "CLOSE",
-    # From anywhere: a reset, an abort, or patience at its end.
+    # From anywhere: a reset, an abort, or the last timeout.
     ("SYN_SENT", "rcv RST"): "CLOSE",
     ("SYN_RECV", "rcv RST"): "CLOSE",
     ("ESTABLISHED", "rcv RST"): "CLOSE",

@@ -2,6 +2,7 @@
 
 After RFC 6298 section 5, RFC 8985 section 7, RFC 9293 section 3.8 and Linux's tcp_timer.c. Exact times: the kernel's
 timer wheel rounds up, we do not.
+Must not know the clock's timers: times are arguments.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def retransmission(tp: TcpSock, now_ns: int) -> None:
 
 
 def _tail_loss_probe(tp: TcpSock, now_ns: int) -> None:
-    """New data if there is any, else the last segment again: it makes the receiver tell what it lacks."""
+    """New data if there is any, else the last segment again: it makes the receiver report what it lacks."""
     if not tp.rtx_queue or tp.tlp_high_seq:
         rearm_rto(tp, now_ns)
         return

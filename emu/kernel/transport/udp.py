@@ -1,6 +1,6 @@
 """UDP sockets (net/ipv4/udp.c, RFC 768). A call returns when everything it set off on veths and lo has arrived.
 
-Must not know who uses the socket.
+Must not know apps or drivers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class UdpSocket:
     """A datagram socket. Addresses are given as text or int and come back as text.
 
     `flow` marks what it sends; `on_readable()` is called (from the walk: schedule, do not act) when something came.
-    `errors` lists the ICMP errors heard, fatal or not.
+    `errors` lists the ICMP errors received, fatal or not.
     """
 
     __slots__ = (
@@ -114,7 +114,7 @@ class UdpSocket:
         if fits and device.offload:
             leave_checksum(frame)
         if net.ipv4.fns[LOCAL_OUT]:
-            frame.ignore_df = True  # DNAT may lead it to a smaller link
+            frame.ignore_df = True  # DNAT may send it to a smaller link
         ip_output.send(net, frame)
         return len(data)
 
@@ -192,7 +192,7 @@ class Udp:
             return  # the routes' business, no error
         socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         told_errno = meaning(kind, code)
-        # a connected socket hears of a packet too large: it might want to send less (udp_err)
+        # a connected socket gets the error of a packet too large: it might send less (udp_err)
         fatal = told_errno is not None and (told_errno[1] or (is_frag_needed(kind, code) and socket.dont_fragment))
         if told_errno is not None and fatal and socket.remote is not None:
             socket.pending = told_errno[0]

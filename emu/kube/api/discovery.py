@@ -16,7 +16,7 @@ MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 
 
 class EndpointConditions(ApiStruct, frozen=True):
-    """None means what the API says: ready and serving are true, terminating is false."""
+    """None means the API's default: ready and serving are true, terminating is false."""
 
     ready: bool | None = None
     serving: bool | None = None

@@ -166,7 +166,7 @@ def documents(text: str, file: str | None = None) -> Iterator[Document]:
     try:
         while loader.check_node():
             node = loader.get_node()
-            assert node is not None  # check_node said so
+            assert node is not None  # check_node found one
             if aliases:
                 _measure_aliases(node, file)
             value = _build(node, file, 0)

@@ -19,7 +19,7 @@ IDLE_SYSCTLS = (
     "net.ipv4.tcp_keepalive_probes",
     "net.ipv4.tcp_keepalive_time",
 )
-"""Those of a pod's securityContext.sysctls that have no effect on packets, beside those outside `net.ipv4` and `net.core`."""
+"""The sysctls of a pod's securityContext that have no effect on packets; those outside `net.ipv4` and `net.core` have none either."""
 
 _BOOKKEEPING = "bookkeeping of the API server and its clients"
 _REPORTED = "the state that a controller reported, which emu works out itself"
@@ -56,7 +56,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
             "it concerns processes and files of the container; the annotation emu/app chooses what answers"
         ),
         "resources resizePolicy": "nodes have room for every pod",
-        "livenessProbe readinessProbe startupProbe": "every container is healthy; emu/ready says when it is not ready",
+        "livenessProbe readinessProbe startupProbe": "no probe is sent: every container is healthy, but for the annotation emu/ready",
     },
     "PodStatus": {
         "containerStatuses initContainerStatuses ephemeralContainerStatuses qosClass startTime hostIPs "

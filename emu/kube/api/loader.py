@@ -1,4 +1,4 @@
-"""Manifests to objects: files, folders and texts in, typed objects out, mistakes told with file, line and path.
+"""Manifests to objects: files, folders and texts in, typed objects out, mistakes with file, line and path.
 
 Values are converted in one go by msgspec; only when that fails are the marks asked for the line.
 Must not know what the objects are for.
@@ -20,7 +20,7 @@ from emu.errors import InputError
 from emu.kube.api.check import Remark, remarks, whole_remarks
 from emu.kube.api.documents import Document, documents, path_text, read_text
 from emu.kube.api.kinds import CLUSTER_SCOPED, is_custom, remark, type_of
-from emu.kube.api.meta import Key, Object, Other, Path, is_subdomain, replace
+from emu.kube.api.meta import Key, Object, Other, Path, name_problem, replace
 from emu.modelled import Finding, nearest
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -31,7 +31,7 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
 
 
 class Place(NamedTuple):
-    """Where an object was written. Its line is looked for when somebody asks: for an item of a list that means
+    """Where an object was written. Its line is looked for on request: for an item of a list that means
     reading the document once more."""
 
     file: str | None
@@ -201,13 +201,9 @@ def _finish(obj: Object, at: Path, document: Document | None, namespace: str) ->
     if not meta.name:
         raise _error("metadata.name is missing", (*at, "metadata"), document)
     # RBAC names may hold ':' and the like; we only name such objects
-    if not isinstance(obj, Other) and not is_subdomain(meta.name):
-        raise _error(
-            f'"{meta.name}" is not a name',
-            (*at, "metadata", "name"),
-            document,
-            "a-z, 0-9, '-' and '.', beginning and ending with a letter or digit",
-        )
+    expected = None if isinstance(obj, Other) else name_problem(obj.kind, meta.name)
+    if expected is not None:
+        raise _error(f'"{meta.name}" is not a name', (*at, "metadata", "name"), document, expected)
     scoped = obj.kind not in CLUSTER_SCOPED
     wanted = (meta.namespace or namespace) if scoped else ""
     if meta.namespace != wanted:

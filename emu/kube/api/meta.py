@@ -189,6 +189,25 @@ def is_subdomain(name: str) -> bool:
     return len(name) <= 253 and _SUBDOMAIN.fullmatch(name) is not None
 
 
+def name_problem(kind: str, name: str) -> str | None:
+    """What the API server expects of the name of an object of this kind, where the name is none; else None.
+
+    k8s.io/apimachinery/pkg/util/validation: DNS-1035 labels for Services, DNS-1123 labels for Namespaces, subdomains
+    for the others.
+    """
+    if kind == "Service":
+        return None if is_label(name) and name[0].isalpha() else _EXPECTED_1035
+    if kind == "Namespace":
+        return None if is_label(name) else _EXPECTED_LABEL
+    return None if is_subdomain(name) else _EXPECTED_SUBDOMAIN
+
+
+_ENDS = "beginning and ending with a letter or digit"
+_EXPECTED_SUBDOMAIN = f"a-z, 0-9, '-' and '.', {_ENDS}, at most 253"
+_EXPECTED_LABEL = f"a-z, 0-9 and '-', {_ENDS}, at most 63"
+_EXPECTED_1035 = "a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit, at most 63"
+
+
 def is_label(name: str) -> bool:
     """DNS-1123 label: what Service, Namespace, container and host names must be."""
     return len(name) <= 63 and _LABEL.fullmatch(name) is not None

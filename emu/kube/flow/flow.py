@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from emu.clock import MS
 from emu.kube.dns.resolver import EAI_AGAIN, Client, Lookup
@@ -20,6 +20,12 @@ from emu.wire.frame import Frame
 
 SETTLE_NS = 2 * MS  # what a client takes between two calls
 Arrival = tuple[str, tuple[int, int, int, int]]
+
+
+class Talk(Protocol):
+    """What a flow does, once it is set up, for at most `timeout_ns`; it writes what became of it into the flow."""
+
+    def __call__(self, flow: Flow, /, *, timeout_ns: int) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +53,7 @@ class Flow:
     arrivals: dict[Arrival, None] = field(default_factory=dict)
     translations: dict[Nat, None] = field(default_factory=dict)
     socket: TcpClient | None = field(default=None, repr=False)
+    before: Flow | None = field(default=None, repr=False)  # whose connection it goes on over
     resolved: Lookup | None = None  # what came of the target's name, where it has one
     look_up_frames: int = 0  # so many of its first frames are the look-up's
 

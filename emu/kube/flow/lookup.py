@@ -11,7 +11,7 @@ from typing import Protocol
 from emu.kube.dns.resolv_conf import ResolvConf
 from emu.kube.dns.resolver import BOTH, Lookup
 from emu.kube.dns.resolver import look_up as ask
-from emu.kube.flow.flow import Flow
+from emu.kube.flow.flow import Flow, Talk
 from emu.wire.addr import ip4
 
 
@@ -22,6 +22,17 @@ class NameFiles(Protocol):
 
     def hosts(self, display: str) -> dict[str, str]:
         """Addresses by name."""
+
+
+def lookup(flow: Flow, files: NameFiles, name: str, kinds: tuple[str, ...], *, timeout_ns: int) -> None:
+    """A flow that looks a name up. The client's resolv.conf states how long it waits, so that `timeout_ns` is not."""
+    flow.looked_up(look_up(flow, files, name, kinds or BOTH))
+
+
+def named(flow: Flow, files: NameFiles, talk: Talk, *, timeout_ns: int) -> None:
+    """Look the name of the flow's target up, if it has one, and talk to it if it has an address."""
+    if resolve(flow, files):
+        talk(flow, timeout_ns=timeout_ns)
 
 
 def look_up(flow: Flow, files: NameFiles, name: str, kinds: tuple[str, ...] = BOTH) -> Lookup:

@@ -9,7 +9,7 @@ from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import DELIVERED, failed, silence
 
 
-def packet(flow: Flow, what: Any, device: str | None, timeout_ns: int) -> None:
+def packet(flow: Flow, what: Any, device: str | None, *, timeout_ns: int) -> None:
     """Send a Scapy packet or the bytes of a frame; delivered if it reached a socket or protocol anywhere."""
     try:
         flow.client.sockets.send_packet(what, flow.number, device)

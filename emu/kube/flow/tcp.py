@@ -36,8 +36,10 @@ def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool) -> 
     _talk(flow, sock, send, timeout_ns=timeout_ns, close=close)
 
 
-def more(flow: Flow, before: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
-    """Go on over the connection that `before` left open: all of its ends belong to `flow` from now on."""
+def more(flow: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
+    """Go on over the connection that `flow.before` left open: all of its ends belong to `flow` from now on."""
+    before = flow.before
+    assert before is not None
     sock, before.socket = before.socket, None
     assert sock is not None
     flow.arrivals.update(before.arrivals)

@@ -7,10 +7,9 @@ pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoint
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from operator import is_
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from emu.errors import InputError
 from emu.kube.api.core import Service
@@ -135,19 +134,19 @@ def ports_of(service: Service) -> tuple[ServicePort, ...]:
     )
 
 
-def endpoints_of(each: EndpointSlice) -> tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]:
+def endpoints_of(each: EndpointSlice) -> dict[PortKey, tuple[Endpoint, ...]]:
     """The endpoints of one slice by service port, in the slice's order. Raises InputError."""
+    found: dict[PortKey, tuple[Endpoint, ...]] = {}
     if each.address_type != "IPv4" or PROXY_NAME_LABEL in each.metadata.labels or not each.service_name:
-        return ()
+        return found
     namespace = each.metadata.namespace or "default"
-    return tuple(
-        (
-            PortKey(namespace, each.service_name, port.name, port.protocol),
-            tuple(_endpoint(one, port.port) for one in each.endpoints if one.addresses),
-        )
-        for port in each.ports
-        if port.name is not None and port.port
-    )
+    for port in each.ports:
+        if port.name is not None and port.port:
+            key = PortKey(namespace, each.service_name, port.name, port.protocol)
+            found[key] = found.get(key, ()) + tuple(
+                _endpoint(one, port.port) for one in each.endpoints if one.addresses
+            )
+    return found
 
 
 def _endpoint(one: SliceEndpoint, port: int) -> Endpoint:
@@ -230,64 +229,112 @@ def same_everywhere(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> bool:
 
 
 class _Read(NamedTuple):
-    """What was read of the objects, by object: an object that is still there need not be read again."""
+    """What was read of the objects, by their identity: an object that is still there need not be read again."""
 
     services: dict[int, tuple[Service, tuple[ServicePort, ...]]]
-    slices: dict[int, tuple[EndpointSlice, tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]]]
-    parts: dict[PortKey, list[tuple[Endpoint, ...]]]  # of each port, slice by slice
-
-
-NOT_READ = _Read({}, {}, {})
+    slices: dict[int, tuple[EndpointSlice, dict[PortKey, tuple[Endpoint, ...]]]]
+    ports: dict[PortKey, ServicePort]  # in the order of names
+    parts: dict[PortKey, dict[int, tuple[Endpoint, ...]]]  # of each port, by slice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """All service ports, in the order of their names, and their endpoints at one moment, for all nodes.
 
-    `large` is kube-proxy's large-cluster mode: more than 1000 endpoints in all. `health_checks` are the node ports that
-    answer for a Service (namespace, name).
+    `count` is the number of endpoints in all. `health_checks` are the node ports that answer for a Service (namespace,
+    name). `changed` are the ports that differ, or whose endpoints do, from the snapshot whose `moment` is `since`.
     """
 
     ports: list[ServicePort]
     endpoints: Mapping[PortKey, tuple[Endpoint, ...]]
-    large: bool
+    count: int
     health_checks: Mapping[int, tuple[str, str]]
     read: _Read
+    since: object
+    changed: frozenset[PortKey]
+    moment: object = field(default_factory=object)
 
     @classmethod
     def of(
         cls, services: Iterable[Service], slices: Iterable[EndpointSlice], after: Snapshot | None = None
     ) -> Snapshot:
-        """From objects. `after`: an earlier moment, whose unchanged parts are taken over. Raises InputError."""
-        before = NOT_READ if after is None else after.read
-        read = _Read({}, {}, {})
-        for service in services:
-            known = before.services.get(id(service))
-            read.services[id(service)] = known or (service, ports_of(service))
-        for each in slices:
-            seen = before.slices.get(id(each)) or (each, endpoints_of(each))
-            read.slices[id(each)] = seen
-            for key, part in seen[1]:
-                read.parts.setdefault(key, []).append(part)
-        if after is not None and read.services.keys() == before.services.keys():
-            ports, health_checks = after.ports, after.health_checks
-        else:
-            by_key = {port.key: port for _, found in read.services.values() for port in found}
-            ports = [by_key[key] for key in sorted(by_key)]
+        """From objects. `after`: an earlier moment, from which only what changed is read. Raises InputError."""
+        after = NOTHING if after is None else after
+        listed, listed_slices = [*services], [*slices]
+        read, changed = _Read({}, {}, after.read.ports, dict(after.read.parts)), set[PortKey]()
+        ports, health_checks = after.ports, after.health_checks
+        came, gone = _differences(listed, after.read.services)
+        read.services.update(after.read.services)
+        if came or gone:
+            by_key = dict(after.read.ports)
+            for number in gone:
+                for port in read.services.pop(number)[1]:
+                    by_key.pop(port.key, None)
+                    changed.add(port.key)
+            for service in came:
+                found = ports_of(service)
+                read.services[id(service)] = service, found
+                by_key.update((port.key, port) for port in found)
+                changed.update(port.key for port in found)
+            read = read._replace(ports={key: by_key[key] for key in sorted(by_key)})
+            ports = [*read.ports.values()]
             health_checks = {p.health_check_node_port: p.key[:2] for p in ports if p.health_check_node_port}
-        endpoints = {}
-        for key, parts in read.parts.items():
-            same = after is not None and _identical(parts, before.parts.get(key))
-            endpoints[key] = after.endpoints[key] if same and after is not None else merged(parts)
-        large = sum(map(len, endpoints.values())) > LARGE_CLUSTER_ENDPOINTS
-        return cls(ports, endpoints, large, health_checks, read)
+        endpoints, count = _endpoints(listed_slices, after, read, changed)
+        return cls(ports, endpoints, count, health_checks, read, after.moment, frozenset(changed))
+
+    @property
+    def large(self) -> bool:
+        """kube-proxy's large-cluster mode: more than 1000 endpoints in all."""
+        return self.count > LARGE_CLUSTER_ENDPOINTS
+
+    def port(self, key: PortKey) -> ServicePort | None:
+        return self.read.ports.get(key)
 
     def of_port(self, port: ServicePort) -> tuple[Endpoint, ...]:
         return self.endpoints.get(port.key, ())
 
 
-def _identical(parts: list[tuple[Endpoint, ...]], before: list[tuple[Endpoint, ...]] | None) -> bool:
-    return before is not None and len(parts) == len(before) and all(map(is_, parts, before))
+NOTHING = Snapshot([], {}, 0, {}, _Read({}, {}, {}, {}), None, frozenset())
+O = TypeVar("O")
+
+
+def _differences(objects: list[O], known: Mapping[int, Any]) -> tuple[list[O], list[int]]:
+    """The objects that are not known, in their order, and the identities of those that are gone."""
+    now = dict(zip(map(id, objects), objects, strict=True))
+    new = now.keys() - known.keys()
+    return [each for each in objects if id(each) in new] if new else [], sorted(known.keys() - now.keys())
+
+
+def _endpoints(
+    slices: list[EndpointSlice], after: Snapshot, read: _Read, changed: set[PortKey]
+) -> tuple[Mapping[PortKey, tuple[Endpoint, ...]], int]:
+    """The endpoints of every port, and how many they are. Adds to `read` what it read, and to `changed`."""
+    came, gone = _differences(slices, after.read.slices)
+    read.slices.update(after.read.slices)
+    if not came and not gone:
+        return after.endpoints, after.count
+    parts: dict[PortKey, dict[int, tuple[Endpoint, ...]]] = {}  # the ports that these touch
+    for number in gone:
+        for key in read.slices.pop(number)[1]:
+            parts.setdefault(key, dict(after.read.parts.get(key, {}))).pop(number)
+    for each in came:
+        found = endpoints_of(each)
+        read.slices[id(each)] = each, found
+        for key, part in found.items():
+            parts.setdefault(key, dict(after.read.parts.get(key, {})))[id(each)] = part
+    read.parts.update(parts)
+    place = dict(zip(map(id, slices), range(len(slices)), strict=True))
+    endpoints, count = dict(after.endpoints), after.count
+    for key, by_slice in parts.items():
+        before = endpoints.pop(key, ())
+        if by_slice:
+            endpoints[key] = merged(by_slice[number] for number in sorted(by_slice, key=place.__getitem__))
+        else:
+            del read.parts[key]
+        count += len(endpoints.get(key, ())) - len(before)
+        if endpoints.get(key, ()) != before:
+            changed.add(key)
+    return endpoints, count
 
 
 def _is_ipv4(text: str) -> bool:

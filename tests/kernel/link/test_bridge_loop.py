@@ -11,7 +11,11 @@ from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import pair
+from emu.kube.cluster import Cluster
 from emu.lab import Lab
+from emu.scenario import build as scenario_build
+from emu.scenario.run import run
+from emu.scenario.script import Scenario, load_text
 from emu.wire.frame import Frame
 
 BROADCAST = "Ether(dst='ff:ff:ff:ff:ff:ff')/IP(src='10.0.0.1', dst='10.0.0.255')/UDP()"
@@ -84,3 +88,31 @@ def test_what_linux_does_not_enslave() -> None:
     for device, why in ((Loopback(clock), "it is a loopback"), (other, "it is a bridge"), (end, "it is a port of br0")):
         with pytest.raises(InputError, match=f"{device.name} cannot be a port of br.: {why}"):
             (other if device is end else bridge).add_port(device)
+
+
+SCENARIO = """
+apiVersion: emu/v1
+kind: Scenario
+metadata: {name: loop}
+cluster: {nodes: 1}
+steps:
+- wait: 1s
+- send: {from: node/node-1, scapy: "IP(dst='10.9.9.9')/UDP()"}
+"""
+
+
+def test_a_scenario_ends_as_bad_input_with_the_step() -> None:
+    def build(scenario: Scenario) -> Cluster:
+        cluster = scenario_build.build(scenario)
+        net = cluster.node("node-1").net
+        bridge = boot.bridge(net, "br9", "02:00:00:00:09:09")
+        for end in boot.veth(net, "loop0", net, "loop1", "02:00:00:00:01:00", "02:00:00:00:01:01"):
+            bridge.add_port(end)
+        boot.address(net, bridge, "10.9.9.1/24")
+        return cluster
+
+    with pytest.raises(
+        InputError, match=r"steps\[1\]\.send: a bridge loop: node-1/br9 \(loop[01], loop[01]\) "
+    ) as caught:
+        run(load_text(SCENARIO), build=build)
+    assert caught.value.exit_status == 2 and caught.value.line == 8

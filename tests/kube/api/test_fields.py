@@ -228,9 +228,9 @@ def test_a_custom_resource_is_noted_once_a_kind() -> None:
     ],
 )  # fmt: skip
 def test_an_error_names_the_misspelt_field_beside_it(text: str, error: str) -> None:
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         load_text(text, "f.yaml")
-    assert str(told.value) == error
+    assert str(caught.value) == error
 
 
 SERVICE = (
@@ -259,9 +259,9 @@ def test_ip_families_of_a_cluster_of_ipv4(spec: str, error: str) -> None:
     if not error:
         assert load_text(text).objects.findings == []
         return
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         load_text(text)
-    assert str(told.value).partition(": ")[2] == error
+    assert str(caught.value).partition(": ")[2] == error
 
 
 def test_a_headless_service_without_selector_may_have_any_family() -> None:

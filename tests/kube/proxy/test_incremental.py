@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emu.kernel.netfilter.save import save
+from emu.kernel.netfilter.save import parse_restore, save
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import convert
 from emu.kube.proxy.config import ProxyConfig
-from emu.kube.proxy.iptables.compile import Compiler
+from emu.kube.proxy.iptables import restore
+from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
+from emu.kube.proxy.iptables.restore import Restored
 from emu.kube.proxy.services import Snapshot
 
 CONFIGS = [ProxyConfig(node_name=name, node_ip=f"192.0.2.{n}", cluster_cidr="10.244.0.0/16", zone=zone)
@@ -73,6 +75,7 @@ moments = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(moments)
 def test_after_an_earlier_moment_all_is_as_from_scratch(
     found: list[tuple[dict[int, int], dict[tuple[int, int], list[dict[str, Any]]]]],
@@ -88,7 +91,33 @@ def test_after_an_earlier_moment_all_is_as_from_scratch(
         assert (snapshot.ports, snapshot.endpoints) == (fresh.ports, fresh.endpoints)
         assert (snapshot.large, snapshot.health_checks) == (fresh.large, fresh.health_checks)
         for config in CONFIGS:
-            assert save(compiler.compile(snapshot, config)) == save(Compiler().compile(fresh, config))
+            assert save(compiler.compile(snapshot, config).ruleset) == save(Compiler().compile(fresh, config).ruleset)
+
+
+@settings(deadline=None)
+@given(moments, st.lists(st.booleans(), min_size=5, max_size=5))
+def test_following_the_last_sync_is_a_partial_restore(
+    found: list[tuple[dict[int, int], dict[tuple[int, int], list[dict[str, Any]]]]], keeps: list[bool]
+) -> None:
+    """What costs only what differs leaves the same rules, in the same order, as a look at every chain."""
+    compiler, others = Compiler(), parse_restore("*nat\n:MINE - [0:0]\n-A POSTROUTING -j MINE\nCOMMIT\n")
+    last: Restored | None = None
+    old: ProxyRules | None = None
+    for (services, slices), keep_stale in zip(found, keeps, strict=False):
+        wanted = [SERVICES[each] for each in services.items()]
+        snapshot = Snapshot.of(wanted, [endpoint_slice(*place, each) for place, each in slices.items()])
+        rules = compiler.compile(snapshot, CONFIGS[0])
+        if last is None or old is None:
+            last = restore.full(others, rules, keep_stale=keep_stale)
+        else:
+            scanned = restore.partial(last.ruleset, old, rules, keep_stale=keep_stale)
+            last = restore.follow(last, old, rules, keep_stale=keep_stale)
+            assert scanned is not None
+            assert (save(last.ruleset), last.stale) == (save(scanned.ruleset), scanned.stale)
+        old = rules
+        assert {name for name in last.ruleset.tables["nat"] if "KUBE-SEP" in name} == {
+            name for name in (*rules.ruleset.tables["nat"], *last.stale) if "KUBE-SEP" in name
+        }
 
 
 def test_what_did_not_change_is_taken_over() -> None:

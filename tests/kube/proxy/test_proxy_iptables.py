@@ -199,14 +199,14 @@ def test_nodes_that_differ_share_the_ports_on_which_they_agree() -> None:
     ).replace("service-name: web", "service-name: empty").replace("name: http, ", "")
     snapshot = Snapshot.of(*parsed(local))
     compiler = Compiler()
-    one, two = (compiler.compile(snapshot, ProxyConfig(node_name=name)) for name in ("node-1", "node-2"))
+    one, two = (compiler.compile(snapshot, ProxyConfig(node_name=name)).ruleset for name in ("node-1", "node-2"))
     assert one is not two
     svc = next(name for name in one.tables["nat"] if name.startswith("KUBE-SVC-"))
     svl = next(name for name in one.tables["nat"] if name.startswith("KUBE-SVL-"))
     assert one.chain("nat", svc) is two.chain("nat", svc)
     assert one.chain("nat", svl) is not two.chain("nat", svl)
     later = Snapshot.of(*parsed(local.replace("10.96.0.10", "10.96.0.99")), after=snapshot)
-    three = compiler.compile(later, ProxyConfig(node_name="node-1"))
+    three = compiler.compile(later, ProxyConfig(node_name="node-1")).ruleset
     assert three.chain("nat", svl) is one.chain("nat", svl)
     assert three.chain("nat", svc) is not one.chain("nat", svc)
 

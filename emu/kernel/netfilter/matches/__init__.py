@@ -1,6 +1,6 @@
 """What a rule may ask of a packet: one file per `-m` word, found by the registry.
 
-A match is a frozen value. It says which options it reads (`options`), is built from them (`build`), answers
+A match is a frozen value. It lists the options that it reads (`options`), is built from them (`build`), answers
 `matches(frame, state)` and spells itself as iptables-save does (`spec`). What a match remembers from packet to
 packet (recent, limit, nth) is kept per namespace, see `memory`: rules are shared by all nodes.
 Must not know chains, targets or who walks them.
@@ -31,7 +31,7 @@ class Given(NamedTuple):
 
 
 class Where(NamedTuple):
-    """What the rest of the rule says, as far as a match or a target may depend on it."""
+    """What the rest of the rule has, as far as a match or a target may depend on it."""
 
     table: str
     chain: str
@@ -85,8 +85,10 @@ def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
 def number(text: str, what: str, low: int = 0, high: int = 0xFFFFFFFF) -> int:
     """A decimal or 0x number within bounds. Raises InputError."""
     try:
-        value = int(text, 0) if text.isascii() and not text.isdigit() else int(text)
+        value = int(text) if text.isdigit() else int(text, 0)
     except ValueError:
+        value = -1
+    if not text.isascii() or "_" in text:  # digits to Python only
         value = -1
     if not low <= value <= high:
         raise InputError(f"{text!r} is not a {what}", expected=f"a number from {low} to {high}")

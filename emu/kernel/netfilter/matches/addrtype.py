@@ -44,7 +44,7 @@ class Addrtype(Match):
     def build(cls, given: Options, where: Where) -> Addrtype:
         src, dst = _types(given.get("--src-type")), _types(given.get("--dst-type"))
         if src is None and dst is None:
-            raise InputError("-m addrtype says nothing", expected="--src-type or --dst-type")
+            raise InputError("-m addrtype has no option", expected="--src-type or --dst-type")
         limits = [name for name in ("--limit-iface-in", "--limit-iface-out") if name in given]
         if len(limits) > 1:
             raise InputError("both limits in -m addrtype", expected="--limit-iface-in or --limit-iface-out")

@@ -23,7 +23,7 @@ class Comment(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Comment:
         if "--comment" not in given:
-            raise InputError("-m comment says nothing", expected="--comment TEXT")
+            raise InputError("-m comment has no option", expected="--comment TEXT")
         text = given["--comment"].words[0]
         if len(text.encode()) > 255:
             raise InputError("the comment is too long", expected="at most 255 bytes")

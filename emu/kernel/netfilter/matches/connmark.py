@@ -24,7 +24,7 @@ class Connmark(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Connmark:
         if "--mark" not in given:
-            raise InputError("-m connmark says nothing", expected="--mark VALUE[/MASK]")
+            raise InputError("-m connmark has no option", expected="--mark VALUE[/MASK]")
         return cls(*value_mask(given["--mark"].words[0], "mark"), given["--mark"].negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:

@@ -119,7 +119,7 @@ class Conntrack(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Conntrack:
         if not given:
-            raise InputError("-m conntrack says nothing", expected="--ctstate or another of its options")
+            raise InputError("-m conntrack has no option", expected="--ctstate or another of its options")
         proto = given.get("--ctproto")
         direction = given["--ctdir"].words[0].upper() if "--ctdir" in given else ""
         if direction not in ("", "ORIGINAL", "REPLY"):

@@ -52,7 +52,7 @@ class Dscp(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Dscp:
         if len(given) != 1:
-            raise InputError("-m dscp wants one value", expected="--dscp VALUE or --dscp-class CLASS")
+            raise InputError("-m dscp needs one value", expected="--dscp VALUE or --dscp-class CLASS")
         option = next(iter(given.values()))
         text = option.words[0]
         return cls(dscp_class(text) if "class" in option.name else number(text, "DSCP", 0, 63), option.negated)

@@ -32,7 +32,7 @@ class Icmp(Match):
     def build(cls, given: Options, where: Where) -> Icmp:
         ports.demand(ICMP, where)
         if "--icmp-type" not in given:
-            raise InputError("-m icmp says nothing", expected="--icmp-type TYPE[/CODE]")
+            raise InputError("-m icmp has no option", expected="--icmp-type TYPE[/CODE]")
         option = given["--icmp-type"]
         kind, slash, code = option.words[0].partition("/")
         if kind in ICMP_TYPES and not slash:

@@ -2,6 +2,7 @@
 
 Unlike the other matches it is always there and not on the shelf: the parser builds it. Each given option
 becomes one test; a rule without any has none.
+Must not know hooks.
 """
 
 from __future__ import annotations

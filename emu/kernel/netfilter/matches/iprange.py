@@ -36,7 +36,7 @@ class Iprange(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Iprange:
         if not given:
-            raise InputError("-m iprange says nothing", expected="--src-range or --dst-range")
+            raise InputError("-m iprange has no option", expected="--src-range or --dst-range")
         return cls(_span(given.get("--src-range")), _span(given.get("--dst-range")))
 
     def matches(self, frame: Frame, state: HookState) -> bool:

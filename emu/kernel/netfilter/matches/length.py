@@ -24,7 +24,7 @@ class Length(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Length:
         if "--length" not in given:
-            raise InputError("-m length says nothing", expected="--length N[:M]")
+            raise InputError("-m length has no option", expected="--length N[:M]")
         option = given["--length"]
         first, colon, last = option.words[0].partition(":")
         low = number(first or "0", "length", 0, 0xFFFF)

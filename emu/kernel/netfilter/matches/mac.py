@@ -24,7 +24,7 @@ class Mac(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Mac:
         if "--mac-source" not in given:
-            raise InputError("-m mac says nothing", expected="--mac-source XX:XX:XX:XX:XX:XX")
+            raise InputError("-m mac has no option", expected="--mac-source XX:XX:XX:XX:XX:XX")
         if where.chain in ("OUTPUT", "POSTROUTING"):
             raise InputError(f"-m mac cannot be used in {where.chain}", expected="PREROUTING, FORWARD or INPUT")
         return cls(mac(given["--mac-source"].words[0]), given["--mac-source"].negated)

@@ -24,7 +24,7 @@ class Mark(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Mark:
         if "--mark" not in given:
-            raise InputError("-m mark says nothing", expected="--mark VALUE[/MASK]")
+            raise InputError("-m mark has no option", expected="--mark VALUE[/MASK]")
         return cls(*value_mask(given["--mark"].words[0], "mark"), given["--mark"].negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:

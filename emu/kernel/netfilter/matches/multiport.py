@@ -32,7 +32,7 @@ class Multiport(Match):
         if where.proto not in _PROTOCOLS or where.proto_negated:
             raise InputError("-m multiport needs a protocol with ports", expected="-p tcp, udp, udplite, sctp or dccp")
         if len(given) != 1:
-            raise InputError("-m multiport wants one list", expected="--sports, --dports or --ports")
+            raise InputError("-m multiport needs one list", expected="--sports, --dports or --ports")
         option = next(iter(given.values()))
         ranges = []
         slots = 0

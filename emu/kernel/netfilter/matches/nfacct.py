@@ -26,7 +26,7 @@ class Nfacct(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Nfacct:
         if "--nfacct-name" not in given:
-            raise InputError("-m nfacct says nothing", expected="--nfacct-name NAME")
+            raise InputError("-m nfacct has no option", expected="--nfacct-name NAME")
         return cls(given["--nfacct-name"].words[0])
 
     def matches(self, frame: Frame, state: HookState) -> bool:

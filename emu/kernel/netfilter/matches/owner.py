@@ -41,7 +41,7 @@ class Owner(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Owner:
         if not given:
-            raise InputError("-m owner says nothing", expected="--uid-owner, --gid-owner or --socket-exists")
+            raise InputError("-m owner has no option", expected="--uid-owner, --gid-owner or --socket-exists")
         if where.chain in ("PREROUTING", "INPUT", "FORWARD"):
             raise InputError(f"-m owner cannot be used in {where.chain}", expected="OUTPUT or POSTROUTING")
         exists = given.get("--socket-exists")

@@ -31,7 +31,7 @@ class Physdev(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Physdev:
         if not given:
-            raise InputError("-m physdev says nothing", expected="one of its options")
+            raise InputError("-m physdev has no option", expected="one of its options")
 
         def negated(name: str) -> bool | None:
             return given[name].negated if name in given else None

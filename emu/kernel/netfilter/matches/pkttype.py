@@ -1,4 +1,4 @@
-"""`-m pkttype`: whom the link layer addressed (xt_pkttype.c).
+"""`-m pkttype`: to which kind of address the frame was sent (xt_pkttype.c).
 
 Reads the frame's `pkt_type`; must not look at MAC addresses.
 """
@@ -25,7 +25,7 @@ class Pkttype(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Pkttype:
         if "--pkt-type" not in given:
-            raise InputError("-m pkttype says nothing", expected="--pkt-type TYPE")
+            raise InputError("-m pkttype has no option", expected="--pkt-type TYPE")
         option = given["--pkt-type"]
         if option.words[0] not in TYPES:
             raise InputError(f"unknown packet type {option.words[0]!r}", expected=", ".join(TYPES))

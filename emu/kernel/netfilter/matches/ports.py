@@ -1,6 +1,6 @@
 """Port ranges, as tcp, udp and sctp ask for them (xt_tcpudp.c, xt_sctp.c).
 
-No match by itself. Must not know which protocol asks.
+No match by itself. Must not know protocols.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def parse(given: Given | None) -> Ports | None:
 
 
 def demand(proto: int, where: Where) -> None:
-    """Raise InputError unless the rule says `-p PROTO`."""
+    """Raise InputError unless the rule has `-p PROTO`."""
     if where.proto != proto or where.proto_negated:
         name = PROTOCOL_NAMES[proto]
         raise InputError(f"-m {name} needs the protocol", expected=f"-p {name}")

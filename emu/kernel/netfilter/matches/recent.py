@@ -2,6 +2,7 @@
 
 A list holds `ip_list_tot` (100) addresses, the one unseen for longest makes room; each remembers up to
 `nstamps` times. kube-proxy's session affinity is made of these.
+Must not know rules.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Recent(Match):
     def build(cls, given: Options, where: Where) -> Recent:
         asked = [name for name in ("--set", "--rcheck", "--update", "--remove") if name in given]
         if len(asked) != 1:
-            raise InputError("-m recent wants one thing to do", expected="--set, --rcheck, --update or --remove")
+            raise InputError("-m recent needs one action", expected="--set, --rcheck, --update or --remove")
         what = asked[0]
         asks = what in ("--rcheck", "--update")
         for option in ("--seconds", "--hitcount", "--rttl"):

@@ -39,7 +39,7 @@ class Set(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Set:
         if "--match-set" not in given:
-            raise InputError("-m set says nothing", expected="--match-set NAME FLAGS")
+            raise InputError("-m set has no option", expected="--match-set NAME FLAGS")
         option = given["--match-set"]
         name, flags = option.words
         return cls(name, flags_of(flags), option.negated, "--return-nomatch" in given)

@@ -26,7 +26,7 @@ class State(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> State:
         if "--state" not in given:
-            raise InputError("-m state says nothing", expected="--state STATE,..")
+            raise InputError("-m state has no option", expected="--state STATE,..")
         option = given["--state"]
         return cls(parse_states(option.words[0], _KNOWN, "state"), option.negated)
 

@@ -26,7 +26,7 @@ class Tcpmss(Match):
     def build(cls, given: Options, where: Where) -> Tcpmss:
         ports.demand(TCP, where)
         if "--mss" not in given:
-            raise InputError("-m tcpmss says nothing", expected="--mss N[:M]")
+            raise InputError("-m tcpmss has no option", expected="--mss N[:M]")
         option = given["--mss"]
         first, colon, last = option.words[0].partition(":")
         low = number(first or "0", "segment size", 0, 0xFFFF)

@@ -25,7 +25,7 @@ class Tos(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Tos:
         if "--tos" not in given:
-            raise InputError("-m tos says nothing", expected="--tos VALUE[/MASK]")
+            raise InputError("-m tos has no option", expected="--tos VALUE[/MASK]")
         return cls(*tos_value(given["--tos"].words[0]), given["--tos"].negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:

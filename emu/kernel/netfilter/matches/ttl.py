@@ -28,7 +28,7 @@ class Ttl(Match):
     @classmethod
     def build(cls, given: Options, where: Where) -> Ttl:
         if len(given) != 1:
-            raise InputError("-m ttl wants one question", expected="--ttl-eq, --ttl-lt or --ttl-gt")
+            raise InputError("-m ttl needs one comparison", expected="--ttl-eq, --ttl-lt or --ttl-gt")
         option = next(iter(given.values()))
         return cls(option.name[-2:], number(option.words[0], "TTL", 0, 255), option.negated)
 

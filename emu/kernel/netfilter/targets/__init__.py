@@ -19,7 +19,7 @@ __all__ = ["CONTINUE", "Continue", "Given", "Goto", "Jump", "Options", "Outcome"
 
 
 class Continue:
-    """The target is done and the next rule is asked (XT_CONTINUE)."""
+    """The target is done and the next rule is matched (XT_CONTINUE)."""
 
     __slots__ = ()
 
@@ -70,7 +70,7 @@ class Jump(Target):
 
 
 class Goto(Target):
-    """`-g CHAIN`: walk another chain; what it leaves open goes back to whoever called this one."""
+    """`-g CHAIN`: walk another chain; what it leaves open goes back to the caller of this one."""
 
     __slots__ = ("chain",)
 

@@ -27,7 +27,7 @@ class Connmark(Target):
     def build(cls, given: Options, where: Where) -> Connmark:
         asked = [name for name in given if not name.endswith("mask")]
         if len(asked) != 1:
-            raise InputError("CONNMARK wants one thing to do", expected="--save-mark, --restore-mark or --set-mark ..")
+            raise InputError("CONNMARK needs one action", expected="--save-mark, --restore-mark or --set-mark ..")
         option = given[asked[0]]
         if option.name not in ("--save-mark", "--restore-mark"):
             return cls("set", *xmark(option.name, option.words[0]))

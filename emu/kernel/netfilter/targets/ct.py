@@ -1,6 +1,6 @@
 """CT --notrack and NOTRACK: connection tracking leaves this packet alone (xt_CT.c).
 
-Zones, helpers and templates are not modelled. Must stand in raw, before conntrack.
+Zones, helpers and templates are not modelled. It stands in raw, before conntrack. Must not know the connection table.
 """
 
 from __future__ import annotations

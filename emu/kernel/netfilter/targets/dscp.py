@@ -26,7 +26,7 @@ class Dscp(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Dscp:
         if len(given) != 1:
-            raise InputError("DSCP wants one value", expected="--set-dscp VALUE or --set-dscp-class CLASS")
+            raise InputError("DSCP needs one value", expected="--set-dscp VALUE or --set-dscp-class CLASS")
         option = next(iter(given.values()))
         text = option.words[0]
         return cls(dscp_class(text) if option.name.endswith("class") else number(text, "DSCP", 0, 63))
@@ -53,7 +53,7 @@ class Tos(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Tos:
         if len(given) != 1:
-            raise InputError("TOS wants one thing to do", expected="--set-tos VALUE[/MASK]")
+            raise InputError("TOS needs one action", expected="--set-tos VALUE[/MASK]")
         option = next(iter(given.values()))
         text = option.words[0]
         if option.name == "--set-tos":
@@ -87,7 +87,7 @@ class Ttl(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Ttl:
         if len(given) != 1:
-            raise InputError("TTL wants one thing to do", expected="--ttl-set, --ttl-dec or --ttl-inc")
+            raise InputError("TTL needs one action", expected="--ttl-set, --ttl-dec or --ttl-inc")
         option = next(iter(given.values()))
         how = option.name[-3:]
         return cls(how, number(option.words[0], "TTL", 0 if how == "set" else 1, 255))

@@ -40,7 +40,7 @@ class Mark(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Mark:
         if len(given) != 1:
-            raise InputError("MARK wants one thing to do", expected=" or ".join(MARK_OPTIONS))
+            raise InputError("MARK needs one action", expected=" or ".join(MARK_OPTIONS))
         option = next(iter(given.values()))
         return cls(*xmark(option.name, option.words[0]))
 

@@ -1,6 +1,7 @@
 """MASQUERADE: SNAT to whatever address the outgoing device shows the next hop (nf_nat_masquerade.c).
 
 The address is NAT's to find (`nat.masquerade`); this only carries ports and flags.
+Must not know addresses.
 """
 
 from __future__ import annotations

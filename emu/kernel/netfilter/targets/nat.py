@@ -1,6 +1,7 @@
 """DNAT and SNAT, and what REDIRECT, MASQUERADE and NETMAP share with them (xt_nat.c, libxt_nat.c).
 
 Each hands a range to `nat.setup`, which chooses, writes the reply tuple and gives the verdict.
+Must not know connections.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Dnat(_Nat):
     @classmethod
     def build(cls, given: Options, where: Where) -> Dnat:
         if "--to-destination" not in given:
-            raise InputError("DNAT does not say where to", expected="--to-destination ADDR[:PORT]")
+            raise InputError("DNAT has no target address", expected="--to-destination ADDR[:PORT]")
         return cls(parse_range(given["--to-destination"], flags(given), where))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
@@ -120,7 +121,7 @@ class Snat(_Nat):
     @classmethod
     def build(cls, given: Options, where: Where) -> Snat:
         if "--to-source" not in given:
-            raise InputError("SNAT does not say where to", expected="--to-source ADDR[:PORT]")
+            raise InputError("SNAT has no target address", expected="--to-source ADDR[:PORT]")
         return cls(parse_range(given["--to-source"], flags(given), where))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:

@@ -26,7 +26,7 @@ class Netmap(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Netmap:
         if "--to" not in given:
-            raise InputError("NETMAP does not say where to", expected="--to ADDR/LEN")
+            raise InputError("NETMAP has no target address", expected="--to ADDR/LEN")
         return cls(parse_address(given["--to"].words[0]))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:

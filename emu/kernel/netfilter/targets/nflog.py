@@ -1,4 +1,4 @@
-"""NFLOG: show the packet to whoever listens in user space, and go on (xt_NFLOG.c).
+"""NFLOG: hand the packet to a listener in user space, and go on (xt_NFLOG.c).
 
 Nobody listens: it is a note on the packet's trail. Must not format anything in the walk.
 """

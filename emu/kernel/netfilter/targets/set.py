@@ -28,7 +28,7 @@ class Set(Target):
     def build(cls, given: Options, where: Where) -> Set:
         asked = [name for name in ("--add-set", "--del-set") if name in given]
         if len(asked) != 1:
-            raise InputError("SET wants one thing to do", expected="--add-set or --del-set NAME FLAGS")
+            raise InputError("SET needs one action", expected="--add-set or --del-set NAME FLAGS")
         name, flags = given[asked[0]].words
         timeout = number(given["--timeout"].words[0], "timeout") if "--timeout" in given else None
         return cls(asked[0][2:5], name, flags_of(flags), "--exist" in given, timeout)

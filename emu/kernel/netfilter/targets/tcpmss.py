@@ -32,7 +32,7 @@ class Tcpmss(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Tcpmss:
         if len(given) != 1:
-            raise InputError("TCPMSS wants one thing to do", expected="--set-mss N or --clamp-mss-to-pmtu")
+            raise InputError("TCPMSS needs one action", expected="--set-mss N or --clamp-mss-to-pmtu")
         if where.proto != TCP or where.proto_negated:
             raise InputError("TCPMSS needs the protocol", expected="-p tcp with --tcp-flags SYN,RST SYN")
         if "--set-mss" in given:

@@ -1,13 +1,13 @@
 """kube-proxy in iptables mode: the rules of one node, with kube-proxy's own chains, order, names and comments.
 
-Compiling is pure; a `Compiler` remembers what it made. Nodes that choose the same endpoints get the same RuleSet
-object, others share the chains of every port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know
+Compiling is pure; a `Compiler` remembers what it made. Nodes that choose the same endpoints get the same rules
+as one object, others share the chains of every port on which they agree. Source: pkg/proxy/iptables/proxier.go. Must not know
 how rules are put in force.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import zip_longest
 from operator import is_
@@ -38,7 +38,7 @@ from emu.kube.proxy.iptables.port_rules import (
 )
 from emu.kube.proxy.services import Chosen, Endpoint, PortKey, ServicePort, Snapshot, choose, same_everywhere
 
-__all__ = ["Compiler", "ProxyConfig", "compile"]
+__all__ = ["Compiler", "ProxyConfig", "ProxyRules", "compile"]
 
 INVALID_COUNTER = "ct_state_invalid_dropped_pkts"
 _PORTALS = "kubernetes service portals"
@@ -81,7 +81,27 @@ def compile(  # the design's word: a proxy compiles objects into rules
     services: Iterable[Service], endpoint_slices: Iterable[EndpointSlice], config: ProxyConfig
 ) -> RuleSet:
     """The rules of one node: tables filter, nat and mangle. Raises InputError."""
-    return Compiler().compile(Snapshot.of(services, endpoint_slices), config)
+    return Compiler().compile(Snapshot.of(services, endpoint_slices), config).ruleset
+
+
+class ProxyRules:
+    """The rules of one node: by table the chains that all ports share (with the built-in ones), and by port its own."""
+
+    __slots__ = ("_ruleset", "ports", "shared")
+
+    def __init__(self, shared: Mapping[str, Mapping[str, Chain]], ports: Mapping[PortKey, PortRules]) -> None:
+        self.shared, self.ports = shared, ports
+        self._ruleset: RuleSet | None = None
+
+    @property
+    def ruleset(self) -> RuleSet:
+        """All of it, made when it is first wanted: a partial sync does without."""
+        if self._ruleset is None:
+            nat = dict(self.shared["nat"])
+            for port in self.ports.values():
+                nat.update(port.chains)
+            self._ruleset = RuleSet({**self.shared, "nat": nat})
+        return self._ruleset
 
 
 class _Port:
@@ -116,14 +136,14 @@ class Compiler:
         self._snapshot: Snapshot | None = None
         self._ports: dict[PortKey, _Port] = {}
         self._alike = True  # whether no port depends on the node
-        self._nodes: dict[int, RuleSet] = {}  # by the identity of a key: hashing a whole configuration costs more
+        self._nodes: dict[int, ProxyRules] = {}  # by the identity of a key: hashing a whole configuration costs more
         self._lines: dict[tuple[str, str], Chain] = {}  # shared chains as they were made last, by table and name
         self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: a config, and what is common
         self._known: dict[ProxyConfig, ProxyConfig] = {}
         self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
 
-    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> RuleSet:
-        """As the function `compile`. Raises InputError."""
+    def compile(self, snapshot: Snapshot, config: ProxyConfig) -> ProxyRules:
+        """The rules of one node, one object for all nodes for which they are the same. Raises InputError."""
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
         key = self._key(config)
@@ -139,8 +159,11 @@ class Compiler:
             if known is None or not known.holds(port, endpoints):
                 known = _Port(port, endpoints)
             self._ports[port.key] = known
+        was_large = self._snapshot is not None and self._snapshot.large
         self._snapshot, self._alike = snapshot, all(port.alike for port in self._ports.values())
-        self._nodes = {}
+        same = len(before) == len(self._ports) and all(map(is_, before.values(), self._ports.values()))
+        if not same or snapshot.large is not was_large:
+            self._nodes = {}
 
     def _key(self, config: ProxyConfig) -> ProxyConfig:
         """What the rules depend on, as one object for all nodes for which it is the same."""
@@ -155,11 +178,15 @@ class Compiler:
         values = config.local(), config.masquerade_all, large, counted, node_ip
         return self._port_configs.setdefault(values, PortConfig(*values))
 
-    def _node_rules(self, large: bool, config: ProxyConfig) -> RuleSet:
+    def _node_rules(self, large: bool, config: ProxyConfig) -> ProxyRules:
         usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
-        ports = [each.rules(config, by_node if each.port.source_ranges else usual) for each in self._ports.values()]
+        by_key = {
+            key: each.rules(config, by_node if each.port.source_ranges else usual) for key, each in self._ports.items()
+        }
+        ports = [*by_key.values()]
         mangle = {**_base_chains("mangle"), names.CANARY: Chain(names.CANARY)}
-        return RuleSet({"mangle": mangle, "filter": self._filter(ports, config), "nat": self._nat(ports, config)})
+        shared = {"mangle": mangle, "filter": self._filter(ports, config), "nat": self._nat(ports, config)}
+        return ProxyRules(shared, by_key)
 
     def _filter(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
         services = [line for port in ports for line in port.filter_services]
@@ -192,10 +219,7 @@ class Compiler:
             Chain(names.MARK_MASQ, "", (rule("nat", names.MARK_MASQ, SetMark(mark, mark)),)),
             Chain(names.POSTROUTING, "", (unmarked, clear, masquerade)),
         )
-        chains = {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
-        for port in ports:
-            chains.update(port.chains)
-        return chains
+        return {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
 
     def _chain(self, table: str, name: str, lines: list[Rule]) -> Chain:
         """A chain that all ports share. A line that stands where it stood before is that rule, and a chain whose lines

@@ -8,29 +8,27 @@ syncs happen.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
 from emu.kube.proxy.iptables import names
+from emu.kube.proxy.iptables.compile import ProxyRules
 
-SHARED = frozenset(
-    (
-        names.SERVICES,
-        names.EXTERNAL_SERVICES,
-        names.NODE_PORTS,
-        names.POSTROUTING,
-        names.MARK_MASQ,
-        names.FORWARD,
-        names.PROXY_FIREWALL,
-        names.FIREWALL,
-    )
-)
 PER_SERVICE = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
 
 
-def full(current: RuleSet, new: RuleSet, *, keep_stale: bool = False) -> RuleSet:
+class Restored(NamedTuple):
+    """What is in force after a restore, and the chains left in it that are no longer in use."""
+
+    ruleset: RuleSet
+    stale: frozenset[str] = frozenset()
+
+
+def full(current: RuleSet, new: ProxyRules, *, keep_stale: bool = False) -> Restored:
     """Every chain of `new`, and its jumps in front of what the built-in chains hold, where they are missing."""
     result: dict[str, Mapping[str, Chain]] = dict(current.tables)
-    for table, theirs in new.tables.items():
+    stale: set[str] = set()
+    for table, theirs in new.ruleset.tables.items():
         ours = current.tables.get(table)
         if ours is None:
             result[table] = theirs
@@ -38,40 +36,73 @@ def full(current: RuleSet, new: RuleSet, *, keep_stale: bool = False) -> RuleSet
         both = {**ours, **{name: chain for name, chain in theirs.items() if not chain.policy}}
         for name in BUILT_IN[table]:
             both[name] = _with_jumps(ours[name], theirs[name])
-        result[table] = both if keep_stale else _without_stale(both, theirs)
-    return RuleSet(result)
+        stale |= _not_in_use(both, theirs)
+        result[table] = both
+    return _finish(result, stale, keep_stale)
 
 
-def partial(current: RuleSet, old: RuleSet, new: RuleSet, *, keep_stale: bool = False) -> RuleSet | None:
-    """`current` with what differs between two compilations. None: the restore fails, since a chain is not there that
-    a rule jumps to (another program deleted it)."""
-    result: dict[str, Mapping[str, Chain]] = dict(current.tables)
-    for table, theirs in new.tables.items():
-        ours, mine = current.tables.get(table, {}), old.tables.get(table, {})
-        written = {
-            name: chain
-            for name, chain in theirs.items()
-            if not chain.policy and (name in SHARED or mine.get(name) is not chain)
-        }
-        both = {**ours, **written}
-        for chain in written.values():
+def partial(current: RuleSet, old: ProxyRules, new: ProxyRules, *, keep_stale: bool = False) -> Restored | None:
+    """`current`, to which other programs may have done anything, with what differs between two compilations. None: the
+    restore fails, since a chain is not there that a rule jumps to (another program deleted it)."""
+    result, written = _written(current, old, new)
+    for table, chains in written.items():
+        both = result[table]
+        for chain in chains.values():
             if any(rule.jump and rule.jump not in both for rule in chain.rules):
                 return None
-        result[table] = both if keep_stale else _without_stale(both, theirs)
-    return RuleSet(result)
+    return _finish(result, _not_in_use(result["nat"], new.ruleset.tables["nat"]), keep_stale)
+
+
+def follow(last: Restored, old: ProxyRules, new: ProxyRules, *, keep_stale: bool = False) -> Restored:
+    """As `partial`, where what is in force is what the last sync left: it costs what differs, not what is there."""
+    result, _ = _written(last.ruleset, old, new)
+    stale = {*last.stale}
+    for key, port in old.ports.items():
+        if new.ports.get(key) is not port:
+            stale |= port.chains.keys()
+    for key, port in new.ports.items():
+        if old.ports.get(key) is not port:
+            stale -= port.chains.keys()
+    return _finish(result, stale, keep_stale)
+
+
+Tables = dict[str, Mapping[str, Chain]]
+
+
+def _written(current: RuleSet, old: ProxyRules, new: ProxyRules) -> tuple[Tables, dict[str, dict[str, Chain]]]:
+    """The tables after the chains of a partial sync were written, and these chains."""
+    written = {
+        table: {name: chain for name, chain in chains.items() if not chain.policy}
+        for table, chains in new.shared.items()
+    }
+    for key, port in new.ports.items():
+        before = old.ports.get(key)
+        if before is not port:
+            known = {} if before is None else before.chains
+            written["nat"].update((name, chain) for name, chain in port.chains.items() if known.get(name) is not chain)
+    tables: Tables = dict(current.tables)
+    for table, chains in written.items():
+        tables[table] = {**current.tables.get(table, {}), **chains}
+    return tables, written
+
+
+def _not_in_use(there: Mapping[str, Chain], wanted: Mapping[str, Chain]) -> set[str]:
+    """The chains of Services and endpoints that no rule set wants any more."""
+    return {name for name in there.keys() - wanted.keys() if name.startswith(PER_SERVICE)}
+
+
+def _finish(tables: Tables, stale: set[str], keep_stale: bool) -> Restored:
+    if keep_stale or not stale:
+        return Restored(RuleSet(tables), frozenset(stale))
+    tables["nat"] = nat = dict(tables["nat"])
+    for name in stale:
+        nat.pop(name, None)
+    return Restored(RuleSet(tables))
 
 
 def intact(current: RuleSet) -> bool:
     """Whether the canary chains are there: without them the tables were flushed."""
     return all(current.chain(table, names.CANARY) is not None for table in ("mangle", "nat", "filter"))
-
-
-def _without_stale(both: dict[str, Chain], wanted: Mapping[str, Chain]) -> dict[str, Chain]:
-    """Without the chains of Services and endpoints that are no longer in use."""
-    for name in both.keys() - wanted.keys():
-        if name.startswith(PER_SERVICE):
-            del both[name]
-    return both
 
 
 def _with_jumps(ours: Chain, theirs: Chain) -> Chain:

@@ -1,0 +1,122 @@
+"""One frame as one interface saw it: its bytes, its time, its place, what was decided about it.
+
+A view into the log of a capture, made when it is asked for. Must not know how frames are selected or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from emu import craft
+from emu.capture import pcapng
+from emu.capture.interface import Interface
+from emu.capture.tap import (
+    DIRECTION,
+    FLOW_SHIFT,
+    IN,
+    INTERFACE,
+    INTERFACE_SHIFT,
+    OUT,
+    PKT_TYPE,
+    PKT_TYPE_SHIFT,
+    TIME,
+    Log,
+)
+from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST
+
+_RECEPTION = {
+    HOST: pcapng.UNICAST,
+    BROADCAST: pcapng.BROADCAST,
+    MULTICAST: pcapng.MULTICAST,
+    OTHERHOST: pcapng.PROMISCUOUS,
+}
+
+
+def _epb_flags(shape: int) -> int:
+    """The pcapng flags of a code's low bits: direction, and for received frames what the device took them for."""
+    direction = shape & DIRECTION
+    if direction == IN:
+        return pcapng.INBOUND | _RECEPTION.get(shape >> PKT_TYPE_SHIFT & PKT_TYPE, 0)
+    return pcapng.OUTBOUND if direction == OUT else 0
+
+
+LOW = (1 << INTERFACE_SHIFT) - 1
+DIRECTIONS = ("in", "out", "drop")
+EPB_FLAGS = tuple(_epb_flags(shape) for shape in range(LOW + 1))
+
+# What the story of a flow states about one of its frames, a line such as "step (3) of ...", or None.
+Story = Callable[["Captured"], str | None]
+
+
+class Source(Protocol):
+    """The capture that a frame is in: where its bytes and its words are."""
+
+    @property
+    def log(self) -> Log: ...
+    @property
+    def interfaces(self) -> Sequence[Interface]: ...
+    def comment_of(self, captured: Captured) -> str: ...
+    def line_of(self, captured: Captured) -> str: ...
+
+
+class Captured:
+    """One frame as one interface saw it. `hop` counts the frames of its flow from 1; `number` all frames from 0.
+
+    `time_ns` is virtual, `data` all bytes from Ethernet on; `trail` is what happened since the tap before.
+    """
+
+    __slots__ = ("_capture", "code", "data", "hop", "number", "time_ns", "trail")
+
+    def __init__(self, capture: Source, number: int) -> None:
+        log = capture.log
+        at = log.positions[number]
+        self._capture, self.number, self.hop = capture, number, log.hops[number]
+        self.data: bytes = log.entries[at]
+        self.time_ns: int = log.entries[at + TIME]
+        self.code: int = log.codes[number]
+        self.trail = tuple(log.trail(number))
+
+    @property
+    def flow(self) -> int:
+        return self.code >> FLOW_SHIFT
+
+    @property
+    def direction(self) -> str:
+        """`in`, `out` or `drop`."""
+        return DIRECTIONS[self.code & DIRECTION]
+
+    @property
+    def place(self) -> Interface:
+        return self._capture.interfaces[self.code >> INTERFACE_SHIFT & INTERFACE]
+
+    @property
+    def interface(self) -> str:
+        """The interface's name, `node-1/cbr0`."""
+        return self.place.name
+
+    @property
+    def way(self) -> str:
+        """The direction as ladders show it: `in-other` is in, for another's MAC (as a bridge port takes it)."""
+        foreign = self.code & LOW == OTHERHOST << PKT_TYPE_SHIFT | IN
+        return "in-other" if foreign else self.direction
+
+    @property
+    def flags(self) -> int:
+        """epb_flags, see `pcapng`."""
+        return EPB_FLAGS[self.code & LOW]
+
+    def comment(self) -> str:
+        """Sentence, facts, step of the story, flow/hop."""
+        return self._capture.comment_of(self)
+
+    def line(self) -> str:
+        """`p1:eth0 out [p1>cbr0] 10.244.1.11>10.96.0.10 ttl64 DF TCP 40001>80 [S] ...`."""
+        return self._capture.line_of(self)
+
+    def packet(self) -> Any:
+        """The frame as a Scapy packet."""
+        return craft.dissect(self.data)
+
+    def __repr__(self) -> str:
+        return f"<{self.flow}/{self.hop} {self.time_ns}ns {self.line()}>"

@@ -1,0 +1,102 @@
+"""A capture's frames as files: pcapng with comments and names, or one classic pcap for each interface.
+
+Must not know how frames are selected.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from emu.capture import captured, pcap, pcapng
+from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
+from emu.capture.comment import Comments, flow_hop
+from emu.capture.interface import Interface
+from emu.capture.tap import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, TIME
+
+
+class Source(captured.Source, Protocol):
+    """A capture as it is written: besides its frames the names of addresses, the flows' stories and the comments."""
+
+    @property
+    def names(self) -> Mapping[int, list[str]]: ...
+    @property
+    def stories(self) -> Mapping[int, Story]: ...
+    @property
+    def comments(self) -> Comments: ...
+
+
+def write(
+    source: Source,
+    path: str | os.PathLike[str],
+    chosen: Sequence[int],
+    shown: Sequence[Interface],
+    names: Mapping[int, list[str]],
+    *,
+    force: bool,
+) -> None:
+    """Write the chosen frames (by number) as pcapng, with these interfaces and names; `force` replaces a file that emu
+    did not write. Raises InputError."""
+    with pcapng.create(path, force=force) as writer:
+        numbers = {
+            each.number: writer.interface(each.name, each.description, each.mac, each.addresses) for each in shown
+        }
+        writer.names(names)
+        writer.write_packets(_packets(source, chosen, numbers))
+
+
+def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence[int], *, force: bool) -> list[Path]:
+    """Write the chosen frames, one .pcap an interface, and give the paths; `force` replaces files that are there. Raises
+    InputError."""
+    entries, positions, codes = source.log.entries, source.log.positions, source.log.codes
+    apart: dict[int, list[tuple[int, bytes]]] = {}
+    for number in chosen:
+        at = positions[number]
+        packets = apart.setdefault(codes[number] >> INTERFACE_SHIFT & INTERFACE, [])
+        packets.append((entries[at + TIME], entries[at]))
+    paths = []
+    for number in sorted(apart):
+        path = Path(folder) / f"{source.interfaces[number].name.replace('/', '.')}.pcap"
+        with pcap.create(path, force=force) as writer:
+            writer.write_packets(apart[number])
+        paths.append(path)
+    return paths
+
+
+def names_in(source: Source, chosen: Sequence[int]) -> dict[int, list[str]]:
+    """The names of the addresses in these frames, in the order of `names`."""
+    entries, positions = source.log.entries, source.log.positions
+    pairs, asked = set(), set()
+    for number in chosen:
+        data = entries[positions[number]]
+        if data[12:14] == b"\x08\x00":
+            pairs.add(data[26:34])
+        elif data[12:14] == b"\x08\x06":
+            asked.add(data[28:32] + data[38:42])
+    seen = {int.from_bytes(pair[at : at + 4], "big") for pair in pairs | asked for at in (0, 4)}
+    return {addr: names for addr, names in source.names.items() if addr in seen}
+
+
+def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> Iterator[pcapng.Packet]:
+    log, stories, body = source.log, source.stories, source.comments.body
+    entries, positions, codes, hops = log.entries, log.positions, log.codes, log.hops
+    for number in chosen:
+        at, code = positions[number], codes[number]
+        data = entries[at]
+        begin = positions[number - 1] + RECORD if number else 0
+        words = body(code, data, entries[begin:at])[1]
+        flow = code >> FLOW_SHIFT
+        ending = flow_hop(flow, hops[number])
+        story = stories.get(flow) if stories else None
+        stated = story(Captured(source, number)) if story is not None else None
+        if stated:
+            ending = b"\n" + stated.encode() + ending
+        yield (
+            numbers[code >> INTERFACE_SHIFT & INTERFACE],
+            entries[at + TIME],
+            data,
+            EPB_FLAGS[code & LOW],
+            (words, ending),
+        )

@@ -1,1 +1,0 @@
-"""An example of a pod network in one folder: a .conflist, what it needs of a node, and a node agent of its own."""
