@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import ICMP, ICMP_QUERY, IP_OFFSET, Frame
+from emu.wire.frame import ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, Frame
 from emu.wire.ipv4 import stamp
 
 ECHO_REPLY, DEST_UNREACH, REDIRECT, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 5, 8, 11, 12
@@ -15,6 +15,7 @@ ERRORS = frozenset((DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAME
 NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED = range(5)
 PKT_FILTERED = 13
 REDIRECT_HOST = 1
+HEADERS = IP_HLEN + 8  # what an IPv4 message has beside its data
 
 # errors by type and code: as sentences put them, and as iptables' --reject-with and expectations name them
 ERROR_WORDS = {

@@ -7,12 +7,13 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import IP_DF, IP_OFFSET, TCP, Frame
+from emu.wire.frame import IP_DF, IP_HLEN, IP_OFFSET, TCP, Frame
 from emu.wire.ipv4 import stamp
 
 # the header's flags (RFC 9293 section 3.1, RFC 3168)
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 HLEN = 20
+HEADERS = IP_HLEN + HLEN  # what an IPv4 segment has beside its data, without options
 MSS, MSS_LENGTH = 2, 4
 # a header's options where timestamps are all there is (RFC 7323 appendix A)
 TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"

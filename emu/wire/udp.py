@@ -6,9 +6,10 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import UDP, Frame
+from emu.wire.frame import IP_HLEN, UDP, Frame
 from emu.wire.ipv4 import stamp
 
+HEADERS = IP_HLEN + 8  # what an IPv4 datagram has beside its data
 _HEADER = Struct("!HHHH")
 
 

@@ -56,7 +56,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
     error = wire.build(
-        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, MAX_PACKET - 28),
+        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, MAX_PACKET - wire.HEADERS),
         ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=TOS_INTERNETCONTROL,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip

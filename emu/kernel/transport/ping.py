@@ -57,7 +57,7 @@ class PingSocket:
         if net.ipv4.addr_type(to) == "BROADCAST":
             raise SocketError(errno.EACCES)
         device = net.ipv4.out_device(route)
-        fits = len(data) + 28 <= (route.mtu or device.mtu)
+        fits = len(data) + wire.HEADERS <= (route.mtu or device.mtu)
         whole = fits and self.dont_fragment and not route.mtu_locked
         if not fits and self.forbid_fragments:
             raise SocketError(errno.EMSGSIZE)

@@ -86,7 +86,7 @@ class Tcp:
 
     def mss(self, route: Route) -> int:
         """What we announce: the route's MTU (before any DNAT) less 40."""
-        return min(self.mtu(route), MAX_PACKET) - 40
+        return min(self.mtu(route), MAX_PACKET) - wire.HEADERS
 
     def can_gso(self, socket: TcpSocket) -> bool:
         """Does a burst go down the stack as one packet, which the last device cuts? Everywhere but on lo (sk_can_gso)."""

@@ -103,7 +103,7 @@ class UdpSocket:
             self.port = self._udp.ports.bind(0, 0, self)
         device = net.ipv4.out_device(route)
         # larger than the link: cut in pieces, which may not forbid cutting (ip_append_data)
-        fits = len(data) + 28 <= (route.mtu or device.mtu)
+        fits = len(data) + wire.HEADERS <= (route.mtu or device.mtu)
         frame = wire.build(
             self._udp.template, source, dst, self.port, dport, data,
             ident=net.ipv4.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,

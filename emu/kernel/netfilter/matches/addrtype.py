@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches
+from emu.wire.addr import LIMITED_BROADCAST
 from emu.wire.frame import Frame
 
 TYPES = (
@@ -81,7 +82,7 @@ def _limited(limit: str, frame: Frame, state: HookState) -> Callable[[int], str]
 
     def addr_type(addr: int) -> str:
         kind = family.addr_type(addr)
-        if kind not in ("LOCAL", "BROADCAST") or addr in (0, 0xFFFFFFFF):
+        if kind not in ("LOCAL", "BROADCAST") or addr in (0, LIMITED_BROADCAST):
             return kind if kind in ("BROADCAST", "MULTICAST") else "UNICAST"
         route = family.local_route(addr)
         return kind if route is not None and route.device is device else "UNICAST"
