@@ -99,7 +99,7 @@ class Lab:
                 raise InputError(f"{rule!r} is no rule", expected="-A CHAIN ...", file="iptables")
             if words[0] == "-N":
                 words = [f":{words[1]}", "-", "[0:0]"]
-            net.tables.restore(f"*{table}\n{' '.join(words)}\nCOMMIT\n", noflush=True, file="iptables")
+            net.ipv4.tables.restore(f"*{table}\n{' '.join(words)}\nCOMMIT\n", noflush=True, file="iptables")
 
     def run(self, seconds: float) -> None:
         """Let virtual time pass."""

@@ -26,6 +26,8 @@ DOORS = {
 }
 DATA = {"importlib.resources", "importlib.metadata"}  # they read data, they import nothing
 HOST_READS = re.compile(r"(^|\.)((date|datetime)\.(now|utcnow|today)|uuid[14]|urandom|getrandom)$")
+BUFFERS = {"buf", "quote"}
+READERS = [path for path in EMU if path.startswith(("emu/kernel/", "emu/testing/", "emu/kube/", "emu/lab.py"))]
 WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")
 CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "reverse"}
 EMPTY_WORDS = {"Manager", "Helper", "Helpers", "Util", "Utils", "Handler", "Info", "Base"}
@@ -96,6 +98,19 @@ def writes_to_frames(path: str, module: ast.Module) -> list[str]:
                 if isinstance(target, ast.Attribute) and target.attr == "buf" and ast.unparse(target.value) != "self":
                     found.add(target.lineno)
     return [f"{path}:{line}: writes into a live frame" for line in sorted(found)]
+
+
+def reads_of_frames(path: str, module: ast.Module) -> list[str]:
+    """Places in a frame's bytes, spelled where no header is known: a subscript of a `.buf` (or of a local name for it),
+    `unpack_from` on one. Names of `wire/` for such places are `ETH_HLEN`, `tcp.head` and its readers."""
+    found: set[int] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Subscript) and is_buf(node.value, BUFFERS):
+            found.add(node.lineno)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("unpack_from"):
+            if any(is_buf(arg, BUFFERS) for arg in node.args):
+                found.add(node.lineno)
+    return [f"{path}:{line}: spells a place in a frame's bytes; wire/ has the readers" for line in sorted(found)]
 
 
 def leaves(target: ast.expr) -> Iterator[ast.expr]:
@@ -170,6 +185,7 @@ RULES: tuple[tuple[Callable[[str, ast.Module], list[str]], list[str]], ...] = (
     (wrong_doors, EMU),
     (host_reads, EMU),
     (writes_to_frames, [path for path in EMU if path not in WRITERS]),
+    (reads_of_frames, READERS),
     (star_imports, EMU),
     (empty_words, EMU),
     (prints, EMU),
@@ -202,6 +218,23 @@ def test_the_rules_hold_in_every_file(rule: Callable[[str, ast.Module], list[str
 )
 def test_the_frame_rule_itself(source: str, wrong: bool) -> None:
     assert bool(writes_to_frames("emu/kernel/net/x.py", ast.parse(source))) is wrong
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("frame.buf[22]", True),
+        ("frame.buf[16] << 8 | frame.buf[17]", True),
+        ("int.from_bytes(quoted.buf[l4 + 4 : l4 + 8])", True),
+        ("def f(frame):\n    buf = frame.buf\n    return buf[frame.l4 + 13]", True),
+        ("unpack_from('!H', frame.buf, 12)", True),
+        ("head(frame.buf, frame.l4)", False),
+        ("len(frame.buf) + 512", False),
+        ("frame.tot_len", False),
+    ],
+)
+def test_the_offset_rule_itself(source: str, wrong: bool) -> None:
+    assert bool(reads_of_frames("emu/kernel/net/x.py", ast.parse(source))) is wrong
 
 
 @pytest.mark.parametrize(

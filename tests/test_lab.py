@@ -30,7 +30,7 @@ def test_names_and_macs_are_given() -> None:
     macs = [device.mac for pair in ends for device in pair]
     assert len(set(macs)) == 4
     assert all(mac[0] & 3 == 2 for mac in macs), "locally administered, unicast"
-    assert [str(address) for address in one.addresses] == ["127.0.0.1/8", "10.0.0.1/24"]
+    assert [str(address) for address in one.ipv4.addresses] == ["127.0.0.1/8", "10.0.0.1/24"]
 
 
 def test_ports_of_a_bridge_have_no_address() -> None:
@@ -78,7 +78,7 @@ def test_chains_of_ones_own() -> None:
     lab = Lab()
     router = lab.router("router")
     lab.iptables(router, "-t nat -N KUBE-SVC", "-t nat -A PREROUTING -j KUBE-SVC", "-t nat -A KUBE-SVC -j RETURN")
-    assert ":KUBE-SVC - [0:0]" in router.tables.save()
+    assert ":KUBE-SVC - [0:0]" in router.ipv4.tables.save()
     with pytest.raises(InputError, match="already"):
         lab.host("router")
 

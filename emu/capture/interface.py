@@ -53,7 +53,7 @@ class Interface:
         master: Any = device.master
         if master is not None:
             self.bridge = master.bridge.name
-        addresses = getattr(device.net, "addresses", ())
+        addresses = () if device.net is None else device.net.ipv4.addresses
         found = tuple((each.addr, mask(each.length)) for each in addresses if each.device is device)
         self.addresses = found or self.addresses
 

@@ -16,18 +16,18 @@ from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
 from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, neighbour, reject
+from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route, parse_route
 from emu.kernel.net.fib_rules import IpRule, parse_rule
-from emu.kernel.net.netns import Address, Netns
+from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
 from emu.kernel.netfilter.nat import Nat
-from emu.kernel.netfilter.table import Tables
 from emu.kernel.transport.sockets import Sockets
 from emu.wire import icmp as wire_icmp
-from emu.wire.addr import decimal, ip4
+from emu.wire.addr import decimal, ip4, ip4_kind
 from emu.wire.addr import mac as to_mac
-from emu.wire.frame import ETH_P_ARP, ETH_P_IP, Frame
+from emu.wire.frame import AF_INET, ETH_P_ARP, ETH_P_IP, Frame
 
 
 def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None) -> Netns:
@@ -35,21 +35,30 @@ def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None =
     net = Netns(clock, name)
     net.packet_types[ETH_P_ARP] = arp.receive
     net.packet_types[ETH_P_IP] = ip_input.receive
-    net.solicit = partial(arp.solicit, net)
-    net.neighbour_failed = partial(_link_failure, net)
-    net.reject = partial(reject.reject, net)
-    net.fragment = partial(fragment.fragment, net)
-    net.pieces = partial(fragment.pieces, net)
-    reassembly = fragment.Reassembly(net)
-    net.defragment = reassembly.add
-    net.reassembly = reassembly
+    net.join(inet(net))
     for key, value in (sysctls or {}).items():
         net.sysctl[key] = value
-    net.tables = Tables(net.hooks)
     net.sockets = Sockets(net)
     lo = net.attach(Loopback(clock))
-    net.add_address(lo, ip4("127.0.0.1"), 8, "host")
+    net.ipv4.add_address(lo, ip4("127.0.0.1"), 8, "host")
     return net
+
+
+def inet(net: Netns) -> Family:
+    """IPv4: the family, and each of its operations."""
+    reassembly = fragment.Reassembly(net)
+    ops = Ops(
+        constructor=partial(arp.constructor, net),
+        solicit=partial(arp.solicit, net),
+        error_report=partial(_link_failure, net),
+        reject=partial(reject.reject, net),
+        fragment=partial(fragment.fragment, net),
+        pieces=partial(fragment.pieces, net),
+        defragment=reassembly.add,
+        conf=net.sysctl.conf,
+        kind_of=ip4_kind,
+    )
+    return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly)
 
 
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
@@ -62,18 +71,18 @@ def netfilter(net: Netns) -> None:
     """Connection tracking and NAT on: what loading rules that need them does. Idempotent."""
     if net.conntrack is not None:
         return
-    net.hooks.register(PRE_ROUTING, PRI_DEFRAG, net.reassembly.hook)
-    net.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.reassembly.hook)
-    net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.hooks)
+    net.ipv4.hooks.register(PRE_ROUTING, PRI_DEFRAG, net.ipv4.reassembly.hook)
+    net.ipv4.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.ipv4.reassembly.hook)
+    net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.ipv4.hooks)
     net.conntrack.enable()
-    net.nat = Nat(net.hooks, net.tables, net.nat_listeners)
+    net.nat = Nat(net.ipv4.hooks, net.ipv4.tables, net.nat_listeners)
     net.nat.enable()
 
 
 def iptables_restore(net: Netns, text: str, file: str | None = None) -> None:
     """`iptables-restore` of a whole text, with conntrack and NAT switched on. Raises InputError with the line."""
     netfilter(net)
-    net.tables.restore(text, file=file)
+    net.ipv4.tables.restore(text, file=file)
 
 
 def veth(
@@ -107,31 +116,31 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
     width = decimal(length) if slash else 32
     if width is None or width > 32:
         raise InputError(f"{cidr!r} is not an address with a prefix length", expected="such as 10.244.1.1/24")
-    return net.add_address(link, ip4(host), width)
+    return net.ipv4.add_address(link, ip4(host), width)
 
 
 def route(net: Netns, text: str) -> Route:
     """`ip route add TEXT`. Raises InputError: unreadable, unknown device, gateway not on a link, or there already."""
     new = parse_route(text, net.device)
     if new.kind == "unicast" and new.gateway and not new.onlink:
-        way = net.fib.main.lookup(new.gateway) if new.device is None else _onlink(net, new)
+        way = net.ipv4.fib.main.lookup(new.gateway) if new.device is None else _onlink(net, new)
         if way is None or way.gateway or way.device is None:
             raise InputError(
                 f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet"
             )
         if new.device is None:
             new = parse_route(f"{text} dev {way.device.name}", net.device)
-    net.fib.add(new)
+    net.ipv4.fib.add(new)
     return new
 
 
 def rule(net: Netns, text: str) -> IpRule:
     """`ip rule add TEXT`. Without a priority it goes before the rules that people added until now. Raises InputError."""
-    new = parse_rule(text, net.fib.rules)
-    net.fib.add_rule(new)
+    new = parse_rule(text, net.ipv4.fib.rules)
+    net.ipv4.fib.add_rule(new)
     return new
 
 
 def _onlink(net: Netns, new: Route) -> Route | None:
-    found = net.fib.lookup(new.gateway, oif=new.device)
+    found = net.ipv4.fib.lookup(new.gateway, oif=new.device)
     return found if found is not None and found.kind == "unicast" and not found.gateway else None

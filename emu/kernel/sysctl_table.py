@@ -61,7 +61,7 @@ def _seconds(variable: str, treatment: Treatment, default: int) -> Sysctl:
 TABLE: tuple[Sysctl, ...] = (
     # one a namespace
     Sysctl("net.ipv4.ip_forward", used("kernel/sysctl", "kube/cni/links"), 0, "bool", INT, FORWARDING),
-    Sysctl("net.ipv4.ip_default_ttl", used("kernel/net/netns"), 64, "hops", (1, 255)),
+    Sysctl("net.ipv4.ip_default_ttl", used("kernel/boot"), 64, "hops", (1, 255)),
     Sysctl("net.ipv4.ip_local_port_range", used("kernel/transport/ports"), (32768, 60999), "port", (1, 65535)),
     Sysctl("net.ipv4.ip_local_reserved_ports", NotModelled("the choice of a client's port"), "", "ports"),
     Sysctl("net.ipv4.ip_unprivileged_port_start", WithoutEffect("every process of emu is root's"), 1024, "port", PORT),
@@ -369,7 +369,7 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("drop_gratuitous_arp", NotModelled("neighbours learnt from gratuitous ARP"), 0, OR, "bool"),
     _conf("drop_unicast_in_l2_multicast", NotModelled("unicast packets in multicast frames", SENT), 0, OR, "bool"),
     _conf("force_igmp_version", IGMP, 0, MAX),
-    _conf("forwarding", used("kernel/net/netns", "kernel/sysctl"), 0, OWN, "bool"),
+    _conf("forwarding", used("kernel/net/family", "kernel/sysctl"), 0, OWN, "bool"),
     _conf("igmpv2_unsolicited_report_interval", IGMP, 10000, OWN, "ms"),
     _conf("igmpv3_unsolicited_report_interval", IGMP, 1000, OWN, "ms"),
     _conf("ignore_routes_with_linkdown", NotModelled("routes by a link without carrier", ANY), 0, OR, "bool"),
@@ -379,8 +379,8 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("promote_secondaries", NotModelled("the addresses that stay when the first one goes"), 0, OR, "bool"),
     _conf("proxy_arp", used("kernel/net/arp"), 0, OR, "bool"),
     _conf("proxy_arp_pvlan", NotModelled("ARP that a device answers for its own link", ANY), 0, OR, "bool"),
-    _conf("route_localnet", used("kernel/net/netns"), 0, OR, "bool"),
-    _conf("rp_filter", used("kernel/net/netns"), 0, MAX),
+    _conf("route_localnet", used("kernel/net/family"), 0, OR, "bool"),
+    _conf("rp_filter", used("kernel/net/family"), 0, MAX),
     _conf("secure_redirects", used("kernel/net/route"), 1, OR, "bool"),
     _conf("send_redirects", used("kernel/net/route"), 1, OR, "bool"),
     _conf("shared_media", used("kernel/net/route"), 1, OR, "bool"),

@@ -25,7 +25,7 @@ _UNITS = ((100_000, 1, ""), (10_000_000, 1000, "K"), (10_000_000_000, 1_000_000,
 @views.add("counters")
 def counters(net: Netns) -> Report:
     """The rules with their counters, as `iptables -vnL` lists them. Data: as `emu show rules`, and references."""
-    tables, lines = net.tables, []
+    tables, lines = net.ipv4.tables, []
     data: dict[str, Any] = {}
     for table in BUILT_IN:
         chains = tables.ruleset.tables.get(table)

@@ -78,8 +78,8 @@ def _nodes(where: list[str], total: int) -> str:
 
 
 def _rules(net: Netns, rules: Items, endpoints: Items) -> None:
-    counters = net.tables.counters
-    for rule in net.tables.ruleset.rules():
+    counters = net.ipv4.tables.counters
+    for rule in net.ipv4.tables.ruleset.rules():
         packets = counters.get(rule, (0, 0))[0]
         _add(rules, ("rule", rule.table, str(rule)), f"{rule.table} {rule}", net.name, packets)
         if isinstance(rule.target, Dnat):
@@ -89,7 +89,7 @@ def _rules(net: Netns, rules: Items, endpoints: Items) -> None:
 
 
 def _routes(net: Netns, routes: Items, taken: dict[Route, int]) -> None:
-    for number, table in net.fib.tables.items():
+    for number, table in net.ipv4.fib.tables.items():
         for route in table if number != LOCAL_TABLE else ():
             _add(routes, ("route", net.name, str(number), route.text()), route.text(), net.name, taken.get(route, 0))
 

@@ -5,6 +5,8 @@ What leaves is kept, and every next hop answers ARP. Must not know rules or pack
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from emu.clock import Clock
 from emu.kernel.link.device import Device
 from emu.kernel.net.neighbour import REACHABLE
@@ -30,4 +32,4 @@ class Edge(Device):
 
 def answer_arp(net: Netns) -> None:
     """Let every next hop of the namespace be known at once."""
-    net.solicit = lambda neighbour, waiting: neighbour.update(FAR_MAC, REACHABLE)
+    net.ipv4.ops = replace(net.ipv4.ops, solicit=lambda entry, waiting: entry.update(FAR_MAC, REACHABLE))

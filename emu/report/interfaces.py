@@ -19,7 +19,7 @@ def interfaces(net: Netns) -> Report:
             "mtu": device.mtu,
             "mac": mac_text(device.mac),
             "master": device.master.bridge.name if device.master is not None else None,
-            "addresses": [str(each) for each in net.addresses if each.device is device],
+            "addresses": [str(each) for each in net.ipv4.addresses if each.device is device],
         }
         for device in net.devices.values()
     ]

@@ -70,20 +70,20 @@ class Node:
             net.attach(Edge(net.clock, name, address, mtu, sent))
         answer_arp(net)
         for device, addr, length, scope in self.addresses:
-            net.add_address(net.device(device), addr, length, scope)
+            net.ipv4.add_address(net.device(device), addr, length, scope)
         if self.routes:
-            for old in list(net.fib.main):
-                net.fib.remove(old)
+            for old in list(net.ipv4.fib.main):
+                net.ipv4.fib.remove(old)
         for entry in (*self.routes, *self.extra):
             _add_route(net, _route(entry, net))
         if self.policy is not None:
-            for rule in net.fib.rules:
-                net.fib.remove_rule(rule)
+            for rule in net.ipv4.fib.rules:
+                net.ipv4.fib.remove_rule(rule)
             for rule in self.policy:
-                net.fib.add_rule(rule)
+                net.ipv4.fib.add_rule(rule)
         boot.netfilter(net)
-        net.tables.replace(self.ruleset)
-        net.tables.ipsets = self.ipsets()
+        net.ipv4.tables.replace(self.ruleset)
+        net.ipv4.tables.ipsets = self.ipsets()
         net.tracing = True
         return net, sent
 
@@ -206,12 +206,12 @@ def _route(item: Item, net: Netns) -> Route:
 
 def _add_route(net: Netns, route: Route) -> None:
     """Add a route, unless an address has brought it along."""
-    same = [r for r in net.fib.table(route.table) if (r.prefix, r.metric) == (route.prefix, route.metric)]
+    same = [r for r in net.ipv4.fib.table(route.table) if (r.prefix, r.metric) == (route.prefix, route.metric)]
     if route.table == LOCAL_TABLE and same:
         return
     for old in same:
-        net.fib.remove(old)
-    net.fib.add(route)
+        net.ipv4.fib.remove(old)
+    net.ipv4.fib.add(route)
 
 
 def _rule(item: Item) -> IpRule:

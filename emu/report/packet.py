@@ -227,8 +227,8 @@ def complete(node: Node, probe: Probe) -> Probe:
     InputError."""
     net, _sent = node.build()
     device = probe.device
-    if not device and not net.is_local(probe.src):
-        route = net.fib.lookup(probe.src)
+    if not device and not net.ipv4.is_local(probe.src):
+        route = net.ipv4.fib.lookup(probe.src)
         if route is None or not isinstance(route.device, Edge):
             raise InputError(f"no route leads to {ip4_text(probe.src)}", expected="--in-iface NAME, or --routes FILE")
         device = route.device.name
@@ -238,7 +238,7 @@ def complete(node: Node, probe: Probe) -> Probe:
             node.link(device)
             node.assume(f"there is an interface {device}")
             net, _sent = node.build()
-        way = net.fib.lookup(probe.src)
+        way = net.ipv4.fib.lookup(probe.src)
         if way is None or way.device is not net.device(device):
             if not node.routes_given:
                 node.extra.append(Item({"dst": ip4_text(probe.src), "dev": device, "scope": "link"}))

@@ -167,7 +167,7 @@ class _Walk:
         self.arrived: list[Frame] = []
         net.drop_listeners.append(lambda frame, fact: self.dropped.append((frame, fact.reason)))
         for proto in range(256):
-            net.protocols[proto] = lambda frame, here: self.arrived.append(frame)
+            net.ipv4.protocols[proto] = lambda frame, here: self.arrived.append(frame)
 
     def there(self, flags: int, seq: int, ack: int) -> Trace:
         probe = self.probe
@@ -206,7 +206,7 @@ class _Walk:
     def _judge(self, trace: Trace) -> None:
         frame = trace.frame
         trace.trail = list(frame.trail or ())
-        trace.counted = {rule: counter[0] for rule, counter in self.net.tables.counters.items()}
+        trace.counted = {rule: counter[0] for rule, counter in self.net.ipv4.tables.counters.items()}
         out = next((port for port, each in self.sent if each is frame), None)
         reason = next((why for each, why in self.dropped if each is frame), "")
         if out is not None:

@@ -17,9 +17,9 @@ from emu.wire.addr import ip4, ip4_text
 def routes(net: Netns) -> Report:
     """The routes, as `ip route show table all` lists them. The main table is first; other lines name their table."""
     data, lines = [], []
-    for number in sorted(net.fib.tables, key=lambda each: (each != MAIN_TABLE, each)):
+    for number in sorted(net.ipv4.fib.tables, key=lambda each: (each != MAIN_TABLE, each)):
         name = TABLE_NAMES.get(number, str(number))
-        for route in net.fib.tables[number]:
+        for route in net.ipv4.fib.tables[number]:
             data.append(
                 {
                     "table": name,

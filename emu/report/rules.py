@@ -10,7 +10,7 @@ from emu.report import Report, views
 @views.add("rules")
 def rules(net: Netns) -> Report:
     """The iptables rules, as iptables-save prints them. Data: tables, chains with policy, rules with counters."""
-    tables = net.tables
+    tables = net.ipv4.tables
     data = {
         table: {
             chain.name: {

@@ -59,7 +59,7 @@ class Snapshot:
                 device.mac,
                 device.mtu,
                 device.up,
-                tuple((each.addr, each.length, each.scope) for each in net.addresses if each.device is device),
+                tuple((each.addr, each.length, each.scope) for each in net.ipv4.addresses if each.device is device),
             )
             for device in net.devices.values()
             if device.master is None  # a port's frames are seen where the bridge hands them up
@@ -71,12 +71,12 @@ class Snapshot:
             net.name,
             net.clock.now,
             links,
-            tuple(route for table in net.fib.tables.values() for route in table),
-            net.fib.rules,
+            tuple(route for table in net.ipv4.fib.tables.values() for route in table),
+            net.ipv4.fib.rules,
             {name: net.sysctl[name] for name in usual if net.sysctl[name] != usual[name]},
-            net.tables.ruleset,
-            _sets(net.tables.ipsets),
-            _copy(net.tables.memory),
+            net.ipv4.tables.ruleset,
+            _sets(net.ipv4.tables.ipsets),
+            _copy(net.ipv4.tables.memory),
         )
 
     def build(self) -> tuple[Netns, Sent]:
@@ -91,22 +91,22 @@ class Snapshot:
         for name in _in_order(self.sysctls):
             net.sysctl[name] = self.sysctls[name]
         answer_arp(net)
-        known = {(each.device.name, each.addr) for each in net.addresses}
+        known = {(each.device.name, each.addr) for each in net.ipv4.addresses}
         for link in self.links:
             for addr, length, scope in link.addresses:
                 if (link.name, addr) not in known:
-                    net.add_address(net.device(link.name), addr, length, scope)
+                    net.ipv4.add_address(net.device(link.name), addr, length, scope)
         self._route(net)
         boot.netfilter(net)
-        net.tables.replace(self.ruleset)
-        net.tables.ipsets = _sets(self.ipsets)
-        net.tables.memory.update(_copy(self.memory))
+        net.ipv4.tables.replace(self.ruleset)
+        net.ipv4.tables.ipsets = _sets(self.ipsets)
+        net.ipv4.tables.memory.update(_copy(self.memory))
         net.tracing = True
         return net, sent
 
     def _route(self, net: Netns) -> None:
         """The snapshot's routes and rules, in place of those that came with the addresses."""
-        fib = net.fib
+        fib = net.ipv4.fib
         for table in list(fib.tables.values()):
             for old in list(table):
                 fib.remove(old)

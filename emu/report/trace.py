@@ -170,7 +170,7 @@ def _endpoints(client: Netns, node: Netns | None, before: Snapshot | None, flow:
         return Report([], "")
     device = ""
     if client is not node:
-        towards = node.fib.lookup(source)
+        towards = node.ipv4.fib.lookup(source)
         if towards is None or towards.device is None:
             return Report([], "")
         device = towards.device.name

@@ -20,7 +20,8 @@ from emu.kube.flow.flow import Flow
 from emu.report.ladder import ladder
 from emu.wire import icmp, ipv4, tcp, udp
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.frame import ICMP, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.identity import unchanged
 
 
 class Bench(Protocol):
@@ -65,20 +66,7 @@ def _broken(what: str, frames: Iterable[Captured]) -> NoReturn:
 
 def identity(flow: int, frame: Frame) -> Hashable:
     """What no hop rewrites: two frames with equal identities are one packet, seen twice (NAT and TTL aside)."""
-    buf, l4 = frame.buf, frame.l4
-    end = 14 + frame.ip_length
-    first = not frame.frag & IP_OFFSET
-    if first and frame.proto == TCP:
-        rest = bytes(buf[l4 + 4 : l4 + 16] + buf[l4 + 20 : end])
-    elif first and frame.proto == UDP:
-        rest = bytes(buf[l4 + 4 : l4 + 6] + buf[l4 + 8 : end])
-    elif first and frame.proto == ICMP:
-        # the quote of an error is translated on its way, an echo's payload is not
-        query = frame.dport >> 8 in ICMP_QUERY
-        rest = bytes(buf[l4 : l4 + 2] + (buf[l4 + 6 : end] if query else b""))
-    else:
-        rest = bytes(buf[l4:end])
-    return flow, frame.proto, frame.ip_id, frame.frag, rest
+    return flow, frame.proto, frame.ip_id, frame.frag, unchanged(frame)
 
 
 class Packet:
@@ -131,7 +119,7 @@ def _is_error(frame: Frame) -> bool:
 def waiting(net: Netns) -> int:
     """Packets that sit in a namespace: in neighbours' queues, and as pieces of datagrams that are not whole yet."""
     queued = sum(len(neighbour.queue) for neighbour in net.neighbours)
-    return queued + sum(len(queue.parts) for queue in net.reassembly.queues.values())
+    return queued + sum(family.reassembly.waiting for family in net.families.values())
 
 
 def one_outcome(where: Where) -> None:
@@ -217,12 +205,12 @@ def _flow_is_identity(frames: list[Captured]) -> None:
         if net.nat is not None:
             return
         if captured.direction == "out":
-            if net.addr_type(frame.dst) in ("BROADCAST", "MULTICAST"):
+            if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST"):
                 return  # every receiver may answer
-            if net.is_local(frame.src) and not _is_error(frame):
+            if net.ipv4.is_local(frame.src) and not _is_error(frame):
                 asked.add(_ends(frame))
                 sent.add(identity(captured.flow, frame))
-        elif net.is_local(frame.dst) and identity(captured.flow, frame) not in sent:
+        elif net.ipv4.is_local(frame.dst) and identity(captured.flow, frame) not in sent:
             # what it sent itself and gets by a hairpin is a question to it, and no answer
             ends = _ends(frame)
             if _is_error(frame):
@@ -241,7 +229,7 @@ def endpoint_kept(where: Where) -> None:
         device = last.place.device
         if first.direction != "out" or last.direction != "in" or device is None or _is_error(born):
             continue
-        if born.frag & IP_OFFSET or not device.net.is_local(arrived.dst):
+        if born.frag & IP_OFFSET or not device.net.ipv4.is_local(arrived.dst):
             continue
         key = first.place.owner, first.flow, _ends(born)
         end = last.place.owner, arrived.dst, arrived.dport

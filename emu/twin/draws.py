@@ -25,7 +25,7 @@ _FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: where ports above 1023 are lo
 def statistic(net: Netns, counted: Counters) -> list[int]:
     """The draws of a namespace's "statistic", from what each rule counted in this flow."""
     values: list[int] = []
-    for table, chains in net.tables.ruleset.tables.items():
+    for table, chains in net.ipv4.tables.ruleset.tables.items():
         for chain in chains.values():
             values += _walks(chain, table, counted)
     return values
@@ -100,7 +100,7 @@ def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
         operation, spa, tpa = arp[7], arp[14:18], arp[24:28]
         longest_ns = net.sysctl.neigh_ns(each.device, "proxy_delay")
         if operation == 1 and each.way == "in" and each.data[:6] == BROADCAST and longest_ns:
-            if not net.is_local(int.from_bytes(tpa)):
+            if not net.ipv4.is_local(int.from_bytes(tpa)):
                 # one that is not answered before the flow is over waits as long as can be
                 asked.setdefault((each.device, tpa, spa), []).append(len(waits))
                 waits.append(longest_ns - 1)

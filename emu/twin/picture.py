@@ -14,7 +14,8 @@ from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
-from emu.wire.addr import ip4_text, mac_text
+from emu.wire.addr import ip4_text, is_loopback, mac_text
+from emu.wire.frame import AF_INET
 
 USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
 
@@ -66,23 +67,23 @@ def take(net: Netns) -> Picture:
             picture.ports += [
                 Port(port.device.name, device.name, port.hairpin, port.isolated) for port in reversed(device.ports)
             ]
-        for neighbour in device.neigh.values():
+        for neighbour in device.neigh[AF_INET].values():
             if neighbour.state == "PERMANENT":
                 where = f"{ip4_text(neighbour.addr)} lladdr {mac_text(neighbour.lladdr)} dev {device.name}"
                 picture.neighbours.append(f"{where} nud permanent")
-    for address in net.addresses:
-        if address.device.name != "lo" or address.addr >> 24 != 127:
+    for address in net.ipv4.addresses:
+        if address.device.name != "lo" or not is_loopback(address.addr):
             picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
-    for table in net.fib.tables.values():
+    for table in net.ipv4.fib.tables.values():
         # the kernel's own come with the addresses
         picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != "kernel"]
-    picture.rules = [_rule(each) for each in net.fib.rules if (each.priority, each.table) not in USUAL_RULES]
+    picture.rules = [_rule(each) for each in net.ipv4.fib.rules if (each.priority, each.table) not in USUAL_RULES]
     for name in net.sysctl:
         if name.startswith("net.ipv6."):
             continue  # IPv6 is off on the kernel's side, for nobody here speaks it
         value = net.sysctl[name]
         picture.sysctls[name] = "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    picture.iptables = net.tables.save()
+    picture.iptables = net.ipv4.tables.save()
     return picture
 
 

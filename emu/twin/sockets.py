@@ -18,7 +18,8 @@ from typing import Any
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.netns import Address, Netns
+from emu.kernel.net.family import Address
+from emu.kernel.net.netns import Netns
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ping import EchoReply
 from emu.twin.loop import Loop
@@ -367,16 +368,14 @@ class RealSockets:
             link = emulated.device(device) if device else next(d for d in emulated.devices.values() if not d.noarp)
             data = packet
             if not isinstance(packet, bytes):
-                data = craft.build(packet, emulated.select_addr(link, 0), link.mac, emulated.default_ttl)
+                data = craft.build(packet, emulated.ipv4.select_addr(link, 0), link.mac, emulated.ipv4.default_ttl)
             with net.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
                 raw.bind((link.name, 0))
                 raw.send(data)
             return
-        route, source, failed = ip_output.route_output(emulated, ip4(dst))
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        _route, source = ip_output.route_socket(emulated, ip4(dst))
         given = craft.source(packet)
-        data = craft.build(packet, ip4(given) if given else source, bytes(6), emulated.default_ttl)
+        data = craft.build(packet, ip4(given) if given else source, bytes(6), emulated.ipv4.default_ttl)
         with net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
             raw.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -399,7 +398,7 @@ class RealNet:
 
     @property
     def addresses(self) -> list[Address]:
-        return self.emulated.addresses
+        return self.emulated.ipv4.addresses
 
     def socket(self, family: int, kind: int, proto: int = 0) -> socket.socket:
         """A new socket of this namespace. Raises SocketError."""

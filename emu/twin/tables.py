@@ -66,11 +66,10 @@ def _kernel_neighbours(space: Space) -> Iterator[str]:
 
 
 def _neighbours(net: Netns) -> Iterator[str]:
-    for device in net.devices.values():
-        for each in device.neigh.values():
-            if each.state not in _UNSEEN:
-                lladdr = mac_text(each.lladdr) if each.state in VALID else ""
-                yield _neighbour(ip4_text(each.addr), device.name, lladdr, each.state)
+    for each in net.neighbours:
+        if each.state not in _UNSEEN:
+            lladdr = mac_text(each.lladdr) if each.state in VALID else ""
+            yield _neighbour(ip4_text(each.addr), each.device.name, lladdr, each.state)
 
 
 def _neighbour(addr: str, device: str, lladdr: str, state: str) -> str:
@@ -115,7 +114,7 @@ _KINDS = {
 
 
 def _routes(net: Netns) -> Iterator[str]:
-    for table in net.fib.tables.values():
+    for table in net.ipv4.fib.tables.values():
         for each in table:
             dst = "default" if each.prefix.length == 0 else str(each.prefix).removesuffix("/32")
             yield _route(
@@ -148,11 +147,11 @@ def aged(net: Netns) -> set[str]:
     """The neighbours that were confirmed so long ago that each kernel has another mind of them: REACHABLE ends at a
     moment between half and one and a half times base_reachable_time, drawn, and seen by a timer that runs late."""
     found = set()
-    for device in net.devices.values():
-        shortest_ns = net.sysctl.neigh(device.name, "base_reachable_time_ms") * 400_000
-        for each in device.neigh.values():
-            if each.state in AGEING and net.clock.now - each.confirmed_ns > shortest_ns:
-                found.add(_neighbour(ip4_text(each.addr), device.name, mac_text(each.lladdr), "").rstrip())
+    for each in net.neighbours:
+        device = each.device.name
+        shortest_ns = net.sysctl.neigh(device, "base_reachable_time_ms") * 400_000
+        if each.state in AGEING and net.clock.now - each.confirmed_ns > shortest_ns:
+            found.add(_neighbour(ip4_text(each.addr), device, mac_text(each.lladdr), "").rstrip())
     return found
 
 

@@ -108,10 +108,10 @@ class Twin:
         self.sights.drop()
         done = FlowReport(name)
         for net, space in self.mirror.spaces.items():
-            text = net.tables.save()
+            text = net.ipv4.tables.save()
             if text or self.mirror.pictures[net].iptables:
                 kernel = space.run("iptables-save", "-c")
-                self.counters[net] = tables.counters(kernel), tables.counters(net.tables.save(counters=True))
+                self.counters[net] = tables.counters(kernel), tables.counters(net.ipv4.tables.save(counters=True))
                 stripped = [line.partition("] ")[2] if line.startswith("[") else line for line in tables.rules(kernel)]
                 difference = compare.sequences("rules", space.name, stripped, tables.rules(text))
                 done.differences += [difference] if difference is not None else []
@@ -209,7 +209,7 @@ class Twin:
     def _counted(self, reached: dict[Netns, tables.Counters]) -> Iterator[Difference]:
         for net, kernel in reached.items():
             old, before = self.counters[net]
-            emu = tables.counters(net.tables.save(counters=True))
+            emu = tables.counters(net.ipv4.tables.save(counters=True))
             theirs, ours = tables.counted(old, kernel), tables.counted(before, emu)
             if theirs != ours:  # what a timer sent after `_learn` had looked counts, as its frames do
                 kernel = tables.counters(self.mirror.spaces[net].run("iptables-save", "-c"))

@@ -54,16 +54,48 @@ def mac_text(addr: bytes) -> str:
     return addr.hex(":")
 
 
-def mask(length: int) -> int:
+def addr_text(addr: int, width: int = 32) -> str:
+    """An address of `width` bits as text."""
+    return ip4_text(addr) if width == 32 else f"{addr:#x}"
+
+
+def mask(length: int, width: int = 32) -> int:
     """The netmask of a prefix length, as an int."""
-    return (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF
+    return (1 << width) - (1 << width - length)
+
+
+# IPv4's special addresses (RFC 1122 section 3.2.1.3, RFC 5735)
+LIMITED_BROADCAST = 0xFFFFFFFF
+
+
+def is_multicast(addr: int) -> bool:
+    """224.0.0.0/4."""
+    return addr >> 28 == 14
+
+
+def is_loopback(addr: int) -> bool:
+    """127.0.0.0/8."""
+    return addr >> 24 == 127
+
+
+def multicast_mac(addr: int) -> bytes:
+    """The MAC of an IPv4 group (RFC 1112 section 6.4)."""
+    return b"\x01\0\x5e" + (addr & 0x7FFFFF).to_bytes(3, "big")
+
+
+def ip4_kind(addr: int) -> str:
+    """MULTICAST or BROADCAST, where an IPv4 address is that by itself; else ""."""
+    if addr >> 28 == 14:
+        return "MULTICAST"
+    return "BROADCAST" if addr in (0, LIMITED_BROADCAST) else ""
 
 
 class Prefix(NamedTuple):
-    """An IPv4 prefix: network address (host bits zero) and length 0 to 32."""
+    """A prefix: network address (host bits zero), length, and the bits of an address (32: IPv4)."""
 
     net: int
     length: int
+    width: int = 32
 
     @classmethod
     def parse(cls, text: str, *, strict: bool = False) -> Prefix:
@@ -81,15 +113,17 @@ class Prefix(NamedTuple):
         return cls(net, width)
 
     def __contains__(self, addr: object) -> bool:
-        return isinstance(addr, int) and addr & mask(self.length) == self.net
+        return isinstance(addr, int) and addr & mask(self.length, self.width) == self.net
 
     def overlaps(self, other: Prefix) -> bool:
-        short = min(self.length, other.length)
-        return self.net & mask(short) == other.net & mask(short)
+        if self.width != other.width:
+            return False
+        netmask = mask(min(self.length, other.length), self.width)
+        return self.net & netmask == other.net & netmask
 
     @property
     def broadcast(self) -> int:
-        return self.net | ~mask(self.length) & 0xFFFFFFFF
+        return self.net | (1 << self.width - self.length) - 1
 
     def __str__(self) -> str:
-        return f"{ip4_text(self.net)}/{self.length}"
+        return f"{addr_text(self.net, self.width)}/{self.length}"

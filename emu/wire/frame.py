@@ -15,12 +15,9 @@ from emu.wire.addr import ZERO_MAC
 ETH_HLEN = 14
 IP_HLEN = 20
 ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806
+AF_INET = 2
 ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
-
-# frag_max_size of what was whole already when a namespace's IP got it from its bridge, and of a datagram whose own
-# socket lets it be cut in spite of its DF (skb->ignore_df, IP_PMTUDISC_WANT)
-FORGOTTEN, IGNORE_DF = -1, -2
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
 HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
@@ -29,7 +26,8 @@ HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 class Frame:
     """One frame on its way. Addresses are ints, MACs 6 bytes.
 
-    `proto` is the IP protocol, or -1 where there is no IPv4 packet that could be read.
+    `family` is AF_INET, or 0 where there is no packet that could be read; then `proto`, the IP protocol, is -1.
+    `tot_len` is the packet's length by its header, `ttl` its time to live.
     `sport`/`dport` are the ports of TCP, UDP and SCTP; for ICMP the echo id (0 without one) and
     `type << 8 | code`; 0 for other protocols and for fragments after the first.
     `frag` is the fragment word (MF and offset), 0 for a whole datagram.
@@ -40,7 +38,8 @@ class Frame:
     `route` is the kernel's dst entry; `valid`: headers were checked or born right.
     `trail` collects what happens to the frame until a tap drains it (None: nobody is looking).
     `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
-    `frag_max_size`: of a reassembled datagram, its largest fragment (-1: forgotten). `cause`: what the frame was made
+    `frag_max_size`: of a reassembled datagram, its largest fragment, else 0. `ignore_df`: it may be cut in spite of its
+    DF, because its socket wants it so, or because a bridge made it whole. `cause`: what the frame was made
     of: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
     `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device is to do the rest;
     `gso_size`: and to cut the payload into segments of so many bytes (0: it is one).
@@ -48,8 +47,8 @@ class Frame:
 
     __slots__ = (
         "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
-        "ethertype", "flow", "frag", "frag_max_size", "gso_size", "indev", "l4", "mark", "outdev", "partial", "physin",
-        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "trail", "valid",
+        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "outdev", "partial", "physin",
+        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid",
     )  # fmt: skip
 
     def __init__(self, buf: bytearray, flow: int = 0, trail: list[Any] | None = None) -> None:
@@ -59,10 +58,11 @@ class Frame:
         self.dmac = self.smac = ZERO_MAC
         self.ethertype = ETH_P_IP
         self.proto = -1
+        self.family = self.tot_len = self.ttl = 0
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
         self.br_smac = ZERO_MAC
-        self.bridged_dnat = self.valid = self.burst = self.partial = False
+        self.bridged_dnat = self.ignore_df = self.valid = self.burst = self.partial = False
         # opaque companions: their classes live on higher floors
         self.indev: Any = None
         self.outdev: Any = None
@@ -89,11 +89,13 @@ class Frame:
         else:
             self.dmac, self.smac, self.ethertype = ZERO_MAC, ZERO_MAC, 0
         self.proto, self.l4, self.frag = -1, 0, 0
+        self.family = self.tot_len = self.ttl = 0
         self.src = self.dst = self.sport = self.dport = 0
         if self.ethertype != ETH_P_IP or len(buf) < ETH_HLEN + IP_HLEN or buf[14] >> 4 != 4:
             return
         l4 = self.l4 = ETH_HLEN + (buf[14] & 15) * 4
-        self.proto = buf[23]
+        self.family, self.ttl, self.proto = AF_INET, buf[22], buf[23]
+        self.tot_len = buf[16] << 8 | buf[17]
         self.frag = (buf[20] << 8 | buf[21]) & (IP_MF | IP_OFFSET)
         self.src = int.from_bytes(buf[26:30], "big")
         self.dst = int.from_bytes(buf[30:34], "big")
@@ -117,20 +119,11 @@ class Frame:
         return new
 
     @property
-    def ip_length(self) -> int:
-        """The IPv4 total length field, bytes."""
-        return self.buf[16] << 8 | self.buf[17]
-
-    @property
     def largest(self) -> int:
         """The longest IPv4 packet that comes of the frame when it is cut (skb_gso_network_seglen), bytes."""
         if not self.gso_size:
             return len(self.buf) - ETH_HLEN
         return self.l4 - ETH_HLEN + (self.buf[self.l4 + 12] >> 4) * 4 + self.gso_size
-
-    @property
-    def ttl(self) -> int:
-        return self.buf[22]
 
     @property
     def tos(self) -> int:
@@ -139,6 +132,16 @@ class Frame:
     @property
     def ip_id(self) -> int:
         return self.buf[18] << 8 | self.buf[19]
+
+    @property
+    def frag_word(self) -> int:
+        """DF, MF and the offset, as the header has them."""
+        return self.buf[20] << 8 | self.buf[21]
+
+    @property
+    def payload(self) -> bytes:
+        """What follows the IP header, without padding."""
+        return bytes(self.buf[self.l4 : ETH_HLEN + self.tot_len])
 
     @property
     def df(self) -> bool:

@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import ICMP, ICMP_QUERY, Frame
+from emu.wire.frame import ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, Frame
 from emu.wire.ipv4 import stamp
 
 ECHO_REPLY, DEST_UNREACH, REDIRECT, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 5, 8, 11, 12
@@ -15,6 +15,7 @@ ERRORS = frozenset((DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAME
 NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED = range(5)
 PKT_FILTERED = 13
 REDIRECT_HOST = 1
+HEADERS = IP_HLEN + 8  # what an IPv4 message has beside its data
 
 # errors by type and code: as sentences put them, and as iptables' --reject-with and expectations name them
 ERROR_WORDS = {
@@ -63,5 +64,27 @@ def build(
 
 def checksum_ok(frame: Frame) -> bool:
     """Is there a whole header, and does its checksum hold?"""
-    end = 14 + frame.ip_length
+    end = 14 + frame.tot_len
     return end >= frame.l4 + 8 and ones_sum(frame.buf[frame.l4 : end]) == 0
+
+
+def second_word(frame: Frame) -> int:
+    """The second header word: id and sequence number, next-hop MTU or gateway."""
+    return int.from_bytes(frame.buf[frame.l4 + 4 : frame.l4 + 8], "big")
+
+
+def sequence(frame: Frame) -> int:
+    """The sequence number of an echo."""
+    return frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7]
+
+
+def body(frame: Frame) -> bytes:
+    """What follows the two header words: an echo's data, an error's quote."""
+    return bytes(frame.buf[frame.l4 + 8 : 14 + frame.tot_len])
+
+
+def type_code(frame: Frame) -> tuple[int, int] | None:
+    """Type and code; None where there are none (a later fragment, a packet that is too short)."""
+    if frame.frag & IP_OFFSET or len(frame.buf) < frame.l4 + 2:
+        return None
+    return frame.buf[frame.l4], frame.buf[frame.l4 + 1]

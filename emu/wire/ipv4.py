@@ -8,8 +8,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any
 
-from emu.wire.checksum import ones_sum
-from emu.wire.frame import ETH_HLEN, IP_HLEN, Frame
+from emu.wire.checksum import checksum, ones_sum
+from emu.wire.frame import AF_INET, ETH_HLEN, IP_HLEN, Frame
 
 _HEADER = Struct("!BBHHHBBHII")
 
@@ -40,7 +40,8 @@ def stamp(
     check = header_checksum(0x4500 | tos, length, ident, frag, ttl << 8 | proto, src, dst)
     _HEADER.pack_into(buf, ETH_HLEN, 0x45, tos, length, ident, frag, ttl, proto, check, src, dst)
     frame = Frame(buf, flow, trail)
-    frame.proto, frame.l4, frame.valid = proto, ETH_HLEN + IP_HLEN, True
+    frame.family, frame.proto, frame.l4, frame.valid = AF_INET, proto, ETH_HLEN + IP_HLEN, True
+    frame.tot_len, frame.ttl = length, ttl
     frame.src, frame.dst = src, dst
     return frame
 
@@ -66,3 +67,14 @@ def check(frame: Frame) -> str | None:
     if length < ihl:
         return "IP_INHDR"
     return None
+
+
+def datagram(frame: Frame, payload: bytes, word: int) -> bytearray:
+    """A frame with the header of `frame`, another payload and fragment word, and a right header checksum."""
+    buf = frame.buf[: frame.l4] + payload
+    length = len(buf) - 14
+    buf[16:18] = length.to_bytes(2, "big")
+    buf[20:22] = word.to_bytes(2, "big")
+    buf[24:26] = b"\0\0"
+    buf[24:26] = checksum(buf[14 : frame.l4]).to_bytes(2, "big")
+    return buf

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from emu.wire.checksum import adjust, checksum, crc32c, pseudo_sum
 from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, Frame
+from emu.wire.tcp import MSS, MSS_LENGTH, option_at
 
 
 def set_ethernet(frame: Frame, header: bytes, dmac: bytes, smac: bytes) -> None:
@@ -30,7 +31,7 @@ def set_smac(frame: Frame, smac: bytes) -> None:
 def decrease_ttl(frame: Frame) -> None:
     """ip_decrease_ttl (include/net/ip.h): TTL minus one, header checksum plus 0x0100 with end-around carry."""
     buf = frame.buf
-    buf[22] -= 1
+    buf[22] = frame.ttl = frame.ttl - 1
     check = (buf[24] << 8 | buf[25]) + 0x0100
     if check >= 0xFFFF:
         check -= 0xFFFF
@@ -115,7 +116,7 @@ def _set_other_port(frame: Frame, old: int, new: int, offset: int) -> None:
         buf[l4 + offset + 1] = new & 255
         # RFC 9260 section 6.8: CRC32c over the whole packet, its own field zero, least significant byte first
         buf[l4 + 8 : l4 + 12] = bytes(4)
-        buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.ip_length])).to_bytes(4, "little")
+        buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.tot_len])).to_bytes(4, "little")
     else:
         frame.reparse()
 
@@ -166,5 +167,36 @@ def set_ttl(frame: Frame, ttl: int) -> None:
     """New time to live, 0 to 255, with the header checksum."""
     buf = frame.buf
     check = adjust(buf[24] << 8 | buf[25], buf[22] << 8 | buf[23], ttl << 8 | buf[23])
-    buf[22] = ttl
+    buf[22] = frame.ttl = ttl
     buf[24], buf[25] = check >> 8, check & 255
+
+
+def set_mss(frame: Frame, old: int, new: int) -> None:
+    """Another value in the option that `mss_of` reads."""
+    at = option_at(frame, MSS) + 2
+    buf, place = frame.buf, frame.l4 + 16
+    check = buf[place] << 8 | buf[place + 1]
+    if (at - frame.l4) % 2:  # an odd place: each byte weighs in the other half of its word
+        check = adjust(check, old >> 8, new >> 8)
+        check = adjust(check, (old & 255) << 8, (new & 255) << 8)
+    else:
+        check = adjust(check, old, new)
+    whole = bytearray(buf[place : at + 2])
+    whole[0:2] = check.to_bytes(2, "big")
+    whole[-2:] = new.to_bytes(2, "big")
+    set_payload(frame, place, bytes(whole))
+
+
+def insert_mss(frame: Frame, mss: int) -> None:
+    """A maximum segment size right after the fixed header; both lengths and both checksums follow."""
+    buf, l4 = frame.buf, frame.l4
+    segment = bytearray(buf[l4 : l4 + 20]) + bytes((MSS, MSS_LENGTH)) + mss.to_bytes(2, "big") + buf[l4 + 20 :]
+    segment[12] += 0x10
+    segment[16:18] = b"\0\0"
+    pseudo = bytes(buf[26:34]) + bytes((0, TCP)) + len(segment).to_bytes(2, "big")
+    segment[16:18] = checksum(pseudo + bytes(segment)).to_bytes(2, "big")
+    head = bytearray(buf[14:l4])
+    head[2:4] = (len(head) + len(segment)).to_bytes(2, "big")
+    head[10:12] = b"\0\0"
+    head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
+    replace(frame, buf[:14] + head + segment)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import IP_DF, TCP, Frame
+from emu.wire.frame import IP_DF, IP_HLEN, IP_OFFSET, TCP, Frame
 from emu.wire.ipv4 import stamp
 
 # the header's flags (RFC 9293 section 3.1, RFC 3168)
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
-
+HLEN = 20
+HEADERS = IP_HLEN + HLEN  # what an IPv4 segment has beside its data, without options
+MSS, MSS_LENGTH = 2, 4
+# a header's options where timestamps are all there is (RFC 7323 appendix A)
+TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
+# at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window
+head = Struct(">4xIIBBH").unpack_from
 _HEADER = Struct("!HHIIHHHH")
 
 
@@ -55,9 +62,65 @@ def build(
 def checksum_ok(frame: Frame) -> bool:
     """Is there a whole header, and does its checksum hold?"""
     buf, l4 = frame.buf, frame.l4
-    end = 14 + frame.ip_length
+    end = 14 + frame.tot_len
     if end < l4 + 20 or not 20 <= (buf[l4 + 12] >> 4) * 4 <= end - l4:
         return False
     src, dst = frame.src, frame.dst
     pseudo = (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + TCP + end - l4
     return (ones_sum(buf[l4:end]) + pseudo) % 0xFFFF == 0
+
+
+def flags_of(frame: Frame) -> int:
+    """The flags; -1 where the packet ends before them."""
+    at = frame.l4 + 13
+    return frame.buf[at] if at < len(frame.buf) else -1
+
+
+def sequence(frame: Frame) -> int:
+    """The sequence number: of a quote, too, which has no more of the header."""
+    return int.from_bytes(frame.buf[frame.l4 + 4 : frame.l4 + 8], "big")
+
+
+def header_length(frame: Frame) -> int:
+    """The header with its options, bytes; 0 where the packet is too short for one."""
+    buf, l4 = frame.buf, frame.l4
+    return (buf[l4 + 12] >> 4) * 4 if len(buf) >= l4 + HLEN else 0
+
+
+def options(buf: bytearray, l4: int, length: int) -> Iterator[tuple[int, bytes]]:
+    """The options of a header of `length` bytes at `l4`: kind and value, without padding, up to the first broken one."""
+    at, stop = l4 + HLEN, l4 + length
+    while at < stop and buf[at]:
+        if buf[at] == 1:
+            at += 1
+            continue
+        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
+            return
+        yield buf[at], bytes(buf[at + 2 : at + buf[at + 1]])
+        at += buf[at + 1]
+
+
+def option_at(frame: Frame, kind: int) -> int:
+    """Where an option of the TCP header begins in the buffer; -1 if it is not there."""
+    buf, l4 = frame.buf, frame.l4
+    if frame.proto != TCP or frame.frag & IP_OFFSET or len(buf) < l4 + 20:
+        return -1
+    at, end = l4 + 20, min(l4 + (buf[l4 + 12] >> 4) * 4, len(buf))
+    while at < end:
+        if buf[at] == kind:
+            return at
+        if buf[at] < 2:
+            at += 1
+        elif at + 1 < end:
+            at += max(buf[at + 1], 1)
+        else:
+            break
+    return -1
+
+
+def mss_of(frame: Frame) -> int | None:
+    """The maximum segment size that a segment announces; None if it does not."""
+    at = option_at(frame, MSS)
+    if at < 0 or at + MSS_LENGTH > len(frame.buf) or frame.buf[at + 1] != MSS_LENGTH:
+        return None
+    return frame.buf[at + 2] << 8 | frame.buf[at + 3]

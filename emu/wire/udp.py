@@ -6,9 +6,10 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import UDP, Frame
+from emu.wire.frame import IP_HLEN, UDP, Frame
 from emu.wire.ipv4 import stamp
 
+HEADERS = IP_HLEN + 8  # what an IPv4 datagram has beside its data
 _HEADER = Struct("!HHHH")
 
 
@@ -52,10 +53,16 @@ def checksum_ok(frame: Frame) -> bool:
     """Does the datagram's checksum (if it has one) hold, over a length that the packet really has?"""
     buf, l4 = frame.buf, frame.l4
     length = buf[l4 + 4] << 8 | buf[l4 + 5] if len(buf) >= l4 + 8 else 0
-    if length < 8 or l4 + length > 14 + frame.ip_length:
+    if length < 8 or l4 + length > 14 + frame.tot_len:
         return False
     if not (buf[l4 + 6] or buf[l4 + 7]):
         return True
     src, dst = frame.src, frame.dst
     pseudo = (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + UDP + length
     return (ones_sum(buf[l4 : l4 + length]) + pseudo) % 0xFFFF == 0
+
+
+def payload(frame: Frame) -> bytes:
+    """The data, as long as the datagram's own header has it."""
+    buf, l4 = frame.buf, frame.l4
+    return bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])

@@ -191,7 +191,7 @@ def test_a_match(name: str) -> None:
     net = node()
     specs = set()
     for (table, chain), (proto, number) in product(places(), PROTOS.items()):
-        state = net.hooks.states[CHAINS.index(chain)]
+        state = net.ipv4.hooks.states[CHAINS.index(chain)]
         for part in spellings(kind, Where(table, chain, number)):
             assert isinstance(part, Match)
             spec = part.spec()
@@ -220,7 +220,7 @@ def test_a_target(name: str) -> None:
     specs = set()
     for (table, chain), proto in product(places(kind), ("", "tcp")):
         net = node()
-        state = net.hooks.states[CHAINS.index(chain)]
+        state = net.ipv4.hooks.states[CHAINS.index(chain)]
         for part in spellings(kind, Where(table, chain, PROTOS[proto])):
             assert isinstance(part, Target)
             spec = part.spec()

@@ -47,10 +47,17 @@ def state(node: Node) -> list[str]:
     """What an agent can change on a node, as text."""
     net = node.net
     sysctls = [f"{key} {net.sysctl.number(key)}" for key in ("net.ipv4.ip_forward", "net.ipv4.conf.all.route_localnet")]
-    routes = [f"{route.text()} table {route.table}" for table in net.fib.tables.values() for route in table]
+    routes = [f"{route.text()} table {route.table}" for table in net.ipv4.fib.tables.values() for route in table]
     devices = [f"{each.name} {each.up} {each.mtu}" for each in net.devices.values()]
     neighbours = [f"{each.addr} {each.state}" for each in net.neighbours]
-    return [*net.tables.save().splitlines(), *routes, *devices, *map(str, net.addresses), *neighbours, *sysctls]
+    return [
+        *net.ipv4.tables.save().splitlines(),
+        *routes,
+        *devices,
+        *map(str, net.ipv4.addresses),
+        *neighbours,
+        *sysctls,
+    ]
 
 
 # -- networks ---------------------------------------------------------------------------------------------------------
@@ -111,15 +118,15 @@ def test_an_unknown_network_is_bad_input_that_names_the_known_ones(load: Any) ->
 def test_an_underlay_has_only_the_routes_that_are_asked_for(name: str) -> None:
     made = cluster(underlay=name).underlay
     prefix, node = Prefix.parse("198.18.7.0/24"), made.address_of(1)
-    assert not made.router.fib.main.of(prefix)
+    assert not made.router.ipv4.fib.main.of(prefix)
     made.route(prefix, node)
-    assert [route.gateway for route in made.router.fib.main.of(prefix)] == [node]
-    before = [route.text() for route in made.router.fib.main]
+    assert [route.gateway for route in made.router.ipv4.fib.main.of(prefix)] == [node]
+    before = [route.text() for route in made.router.ipv4.fib.main]
     made.advertise({prefix.net + 1: node})
     made.advertise({prefix.net + 2: made.address_of(0)})
     assert [*made.advertised] == [prefix.net + 2]
     made.advertise({})
-    assert [route.text() for route in made.router.fib.main] == before
+    assert [route.text() for route in made.router.ipv4.fib.main] == before
 
 
 # -- agents -----------------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def state(cluster: Cluster) -> dict[str, Any]:
     assert cluster.capture is not None
     return {
         "objects": [msgspec.json.encode(each) for each in cluster.store],
-        "rules": [node.net.tables.save() for node in cluster.nodes.values()],
+        "rules": [node.net.ipv4.tables.save() for node in cluster.nodes.values()],
         "pods": [(name, each.uid, each.ip, each.node.name) for name, each in cluster.pods.items()],
         "frames": [(each.time_ns, each.interface, each.data) for each in cluster.capture.frames()],
         "now": cluster.clock.now,

@@ -225,9 +225,9 @@ spec: {type: ExternalName, externalName: www.example.org}
 """
     made = Cluster(3, load_text(PODS + text).objects, capture=False)
     for node in made.nodes.values():
-        assert "headless" not in node.net.tables.save() and "elsewhere" not in node.net.tables.save()
+        assert "headless" not in node.net.ipv4.tables.save() and "elsewhere" not in node.net.ipv4.tables.save()
         assert not [
-            name for name in node.net.tables.ruleset.tables["nat"] if name.startswith("KUBE-S") and "-" in name[7:]
+            name for name in node.net.ipv4.tables.ruleset.tables["nat"] if name.startswith("KUBE-S") and "-" in name[7:]
         ]
 
 
@@ -235,7 +235,7 @@ spec: {type: ExternalName, externalName: www.example.org}
 def test_a_balancer_that_is_a_proxy_has_no_rules_and_no_route(mode: str, led: bool) -> None:
     text = service("cluster", 1).replace("203.0.113.101", f"203.0.113.101, ipMode: {mode}")
     made = Cluster(3, load_text(PODS + text).objects, capture=False)
-    assert ("203.0.113.101" in made.nodes["node-1"].net.tables.save()) is led
+    assert ("203.0.113.101" in made.nodes["node-1"].net.ipv4.tables.save()) is led
     flow = made.tcp("external", "203.0.113.101:80", timeout_s=5)
     assert flow.delivered is led
 

@@ -313,7 +313,7 @@ def test_the_same_events_give_the_same_frames() -> None:
 def test_proxies_look_after_their_rules() -> None:
     cluster = build()
     cluster.wait(1)
-    tables = cluster.nodes["node-1"].net.tables
+    tables = cluster.nodes["node-1"].net.ipv4.tables
     saved = tables.save()
     tables.restore("*nat\nCOMMIT\n*filter\nCOMMIT\n*mangle\nCOMMIT\n")
     assert cluster.tcp("default/client", IP, timeout_s=1).outcome.word != "delivered"

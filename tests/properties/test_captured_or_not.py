@@ -69,7 +69,7 @@ def test_a_drawn_scenario(drawn: SmallScenario) -> None:
 def test_an_outcome_names_what_decided(capture: bool) -> None:
     cluster = Cluster(2, manifests(PODS).objects, capture=capture)
     rule = "-A FORWARD -d 10.244.2.200/32 -j DROP"
-    cluster.nodes["node-1"].net.tables.restore(f"*filter\n{rule}\nCOMMIT\n", noflush=True)
+    cluster.nodes["node-1"].net.ipv4.tables.restore(f"*filter\n{rule}\nCOMMIT\n", noflush=True)
     dropped = cluster.udp("default/client", "10.244.2.200:9").outcome
     assert (dropped.word, dropped.detail, dropped.place, dropped.by) == (
         "dropped",

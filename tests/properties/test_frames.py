@@ -35,7 +35,21 @@ from emu.wire.rewrite import (
 
 WORD, LONG, BYTE = st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.integers(0, 255)
 DATA = st.binary(max_size=60)
-CACHED = ("dmac", "smac", "ethertype", "proto", "frag", "src", "dst", "sport", "dport", "l4")
+CACHED = (
+    "dmac",
+    "smac",
+    "ethertype",
+    "family",
+    "proto",
+    "tot_len",
+    "ttl",
+    "frag",
+    "src",
+    "dst",
+    "sport",
+    "dport",
+    "l4",
+)
 CHECK_AT = {wire.UDP: 6, wire.TCP: 16, wire.ICMP: 2}
 
 

@@ -13,7 +13,7 @@ from emu.kernel.net.neighbour import Neighbour
 from emu.testing.strategies import examples
 from emu.wire import arp
 from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4, ip4_text
-from emu.wire.frame import ETH_P_ARP, Frame
+from emu.wire.frame import AF_INET, ETH_P_ARP, Frame
 from sinks import Sink
 
 OWN_MAC, OWN = b"\2\0\0\0\0\1", ip4("10.0.0.1")
@@ -66,7 +66,7 @@ class Neighbours(RuleBasedStateMachine):
         self.failed = 0
 
     def entry(self, peer: int) -> Neighbour | None:
-        found: Neighbour | None = self.eth0.neigh.get(peer)
+        found: Neighbour | None = self.eth0.neigh[AF_INET].get(peer)
         return found
 
     def state(self, peer: int) -> str:
@@ -205,6 +205,6 @@ def test_frames_that_wait_keep_their_bytes() -> None:
     """The queue holds whole packets, larger than one would guess; each is told apart by its number."""
     machine = Neighbours()
     machine.send(PEERS[0], 3)
-    assert [Frame.parse(frame.buf).dst for frame in machine.eth0.neigh[PEERS[0]].queue] == [PEERS[0]] * 3
+    assert [Frame.parse(frame.buf).dst for frame in machine.eth0.neigh[AF_INET][PEERS[0]].queue] == [PEERS[0]] * 3
     machine.answer(PEERS[0], MACS[0])
     machine.only_the_unresolved_wait()

@@ -38,5 +38,5 @@ def test_the_longest_prefix_wins(lengths, target):
         lab.cable(router, f"192.168.{number}.1/24", lab.host(f"next-{number}"), f"192.168.{number}.2/24")
         route(router, f"{net} via 192.168.{number}.2")
     longest = max((net for net in nets if target in net), key=lambda net: net.prefixlen, default=None)
-    taken = router.fib.lookup(int(ip_address(target)))
+    taken = router.ipv4.fib.lookup(int(ip_address(target)))
     assert taken is None if longest is None else str(ip_address(taken.gateway)) == f"192.168.{nets.index(longest)}.2"

@@ -79,7 +79,7 @@ def test_counters_are_laid_out_as_iptables_lays_them_out(scenario: Path) -> None
     counted = sum(
         rule["packets"] for chains in report.data.values() for chain in chains.values() for rule in chain["rules"]
     )
-    assert counted == sum(counter[0] for counter in net.tables.counters.values()) > 0
+    assert counted == sum(counter[0] for counter in net.ipv4.tables.counters.values()) > 0
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ def cluster(affinity: str = "None", rules: str = "", sysctl: tuple[str, int] | N
     """Two nodes, three pods behind a Service; `rules` are added on the client's node."""
     made = Cluster(2, load_text(MANIFESTS.replace("AFFINITY", f"sessionAffinity: {affinity}")).objects)
     net = made.nodes["node-1"].net
-    net.tables.ipsets = parse_ipset("create seen hash:ip,port\n")
+    net.ipv4.tables.ipsets = parse_ipset("create seen hash:ip,port\n")
     if rules:
-        net.tables.restore(rules, noflush=True)
+        net.ipv4.tables.restore(rules, noflush=True)
     if sysctl is not None:
         net.sysctl[sysctl[0]] = sysctl[1]
     return made
@@ -64,12 +64,12 @@ def test_a_redirect_to_the_node_itself() -> None:
     made = cluster()
     node = made.nodes["node-1"].net
     # before kube-proxy's rules, as a sidecar's would be
-    node.tables.restore(rules + "", noflush=True)
-    text = node.tables.save().splitlines()
+    node.ipv4.tables.restore(rules + "", noflush=True)
+    text = node.ipv4.tables.save().splitlines()
     own = next(line for line in text if "REDIRECT" in line)
     text.remove(own)
     first = next(n for n, line in enumerate(text) if line.startswith("-A PREROUTING"))
-    node.tables.restore("\n".join([*text[:first], own, *text[first:]]) + "\n")
+    node.ipv4.tables.restore("\n".join([*text[:first], own, *text[first:]]) + "\n")
     (only,) = chances(made, CLIENT, "svc/web:80")
     assert (only["to"], only["probability"], only["chains"]) == ("10.244.1.1:9999", 1.0, ["PREROUTING"])
 
@@ -126,8 +126,8 @@ def state(made: Cluster) -> dict[str, Any]:
     return {
         name: (
             {view: show(net).data for view, show in views.items()},
-            deepcopy(list(net.tables.memory.values())),
-            net.tables.ipsets.save(),
+            deepcopy(list(net.ipv4.tables.memory.values())),
+            net.ipv4.tables.ipsets.save(),
             made.clock.now,
         )
         for name, net in made.namespaces.items()
@@ -193,5 +193,5 @@ def test_a_copy_is_its_namespace() -> None:
     assert [{key: each[key] for key in rows} for each in views["interfaces"](copy).data] == here
     assert {name: copy.sysctl[name] for name in copy.sysctl} == {name: net.sysctl[name] for name in copy.sysctl}
     assert copy.clock.now == net.clock.now
-    assert list(copy.tables.memory.values()) == list(net.tables.memory.values())
+    assert list(copy.ipv4.tables.memory.values()) == list(net.ipv4.tables.memory.values())
     assert views["conntrack"](copy).data == []

@@ -84,11 +84,11 @@ class Real:
             run(self.net, "ip", "addr", "add", f"{ip4_text(addr)}/{length}", "dev", device)
         emulated, _sent = node.build()
         run(self.net, "ip", "route", "flush", "table", "main")
-        for number, table in emulated.fib.tables.items():
+        for number, table in emulated.ipv4.fib.tables.items():
             for route in sorted(table, key=lambda each: each.gateway) if number != 255 else ():
                 text = route.text() if route.onlink or not route.gateway else f"{route.text()} onlink"
                 run(self.net, "ip", "route", "add", *text.split(), "table", str(number))
-        for rule in emulated.fib.rules:
+        for rule in emulated.ipv4.fib.rules:
             if rule.priority not in (0, 32766, 32767):
                 asked = ["priority", str(rule.priority), "from", str(rule.src), "to", str(rule.dst)]
                 asked += ["fwmark", f"{rule.mark}/{rule.mask}"] if rule.mask else []
@@ -150,7 +150,7 @@ def own(frame: Frame, probe: Probe) -> bool:
 def told(frame: Frame) -> tuple[int, int, int, bytes]:
     """What rules may change beside addresses: TOS, TTL, length, and TCP's options."""
     end = frame.l4 + (frame.buf[frame.l4 + 12] >> 4) * 4 if frame.proto == TCP else 0
-    return frame.buf[15], frame.buf[22], frame.ip_length, bytes(frame.buf[frame.l4 + 20 : end])
+    return frame.buf[15], frame.buf[22], frame.tot_len, bytes(frame.buf[frame.l4 + 20 : end])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -51,7 +51,7 @@ cluster:
 def test_what_arrives_has_an_effect() -> None:
     cluster = build(load_text(HEAD + "seed: 7\ncluster: {nodes: 3, sysctls: {net.ipv4.ip_default_ttl: 99}}\n"))
     assert (list(cluster.nodes), cluster.seed) == (["node-1", "node-2", "node-3"], 7)
-    assert cluster.nodes["node-2"].net.default_ttl == 99
+    assert cluster.nodes["node-2"].net.ipv4.default_ttl == 99
 
 
 def test_files_lie_beside_the_scenario(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ class EmuWorld:
     def flush(self) -> None:
         for net in self.nets.values():
             net.flush_neighbours()
-            net.exceptions.clear()
+            net.ipv4.exceptions.clear()
             if net.conntrack is not None:
                 net.conntrack.flush()
             for device in net.devices.values():
@@ -201,7 +201,7 @@ class EmuWorld:
 
     def delete_route(self, namespace: str, route: str) -> None:
         """`route` is the prefix, as `ip route` prints it."""
-        fib = self.nets[namespace].fib
+        fib = self.nets[namespace].ipv4.fib
         fib.remove(next(each for each in fib.main if each.text().split()[0] == route))
 
     def table(self, namespace: str, what: str) -> list[str]:
@@ -215,13 +215,13 @@ class EmuWorld:
                 for each in net.neighbours
             ]
         if what == "route":
-            return [each.text() for each in net.fib.main]
+            return [each.text() for each in net.ipv4.fib.main]
         if what.startswith("route get "):
             return route_get(net, ip4(what.removeprefix("route get ")))
         if what == "rule":
-            return [rule.text() for rule in net.fib.rules]
+            return [rule.text() for rule in net.ipv4.fib.rules]
         if what == "rules":
-            return [line for line in net.tables.save().splitlines() if not line.startswith("#")]
+            return [line for line in net.ipv4.tables.save().splitlines() if not line.startswith("#")]
         bridge = net.device(what.removeprefix("fdb "))
         assert isinstance(bridge, Bridge)
         learned = [(mac_text(each.mac), each.port) for each in bridge.learned()]

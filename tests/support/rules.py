@@ -13,7 +13,7 @@ from emu.kernel.netfilter.save import parse_restore
 from emu.kernel.netfilter.table import RuleSet, Tables
 from emu.wire.addr import ip4
 from emu.wire.checksum import checksum
-from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.frame import AF_INET, ICMP, TCP, UDP, Frame
 
 HOOKS = {name: number for number, name in enumerate(HOOK_NAMES)}
 
@@ -28,7 +28,7 @@ class EmptyTable:
     """A connection table in which no tuple is taken."""
 
     def __init__(self) -> None:
-        self.by_source: dict[tuple[int, int, int], list[Conn]] = {}
+        self.by_source: dict[tuple[int, int, int, int], list[Conn]] = {}
 
     def taken(self, reply: Tuple5, ignored: Conn) -> bool:
         return False
@@ -45,11 +45,12 @@ class FakeNetns:
     name: str = "test"
     local: frozenset[int] = frozenset()
     shown: dict[str, int] = field(default_factory=dict)
+    number: int = AF_INET
     reroutes: bool = True
     rerouted: int = 0
 
     def __post_init__(self) -> None:
-        self.hooks = Hooks(self)
+        self.hooks = Hooks(self, self)
         self.tables = Tables(self.hooks)
 
     def random(self, purpose: str) -> Draws:
@@ -64,6 +65,12 @@ class FakeNetns:
 
     def select_addr(self, device: Any, towards: int) -> int:
         return self.shown.get(device.name, 0)
+
+    def route(self, dst: int, src: int = 0, mark: int = 0, iif: str = "") -> None:
+        return None
+
+    def local_route(self, addr: int) -> None:
+        return None
 
     def reroute(self, frame: Frame) -> bool:
         self.rerouted += 1

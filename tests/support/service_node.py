@@ -99,23 +99,23 @@ class ServiceNode:
             self._ports += 1
         frame = packet(src, dst, PROTOCOLS[protocol], sport or self._ports, dport, flags=flags)
         if indev is None:
-            assert net.reroute(frame)
-            verdict = net.hooks.run(LOCAL_OUT, frame)
+            assert net.ipv4.reroute(frame)
+            verdict = net.ipv4.hooks.run(LOCAL_OUT, frame)
         else:
             frame.indev = devices[indev]
-            verdict = net.hooks.run(PRE_ROUTING, frame)
-            if verdict is None and not net.is_local(frame.dst):
+            verdict = net.ipv4.hooks.run(PRE_ROUTING, frame)
+            if verdict is None and not net.ipv4.is_local(frame.dst):
                 frame.outdev = self._way(frame)
-                verdict = net.hooks.run(FORWARD, frame)
-        if verdict is None and (indev is None or not net.is_local(frame.dst)):
+                verdict = net.ipv4.hooks.run(FORWARD, frame)
+        if verdict is None and (indev is None or not net.ipv4.is_local(frame.dst)):
             frame.indev, frame.outdev = None, self._way(frame)
-            verdict = net.hooks.run(POST_ROUTING, frame)
-        if verdict is None and net.is_local(frame.dst):
+            verdict = net.ipv4.hooks.run(POST_ROUTING, frame)
+        if verdict is None and net.ipv4.is_local(frame.dst):
             frame.indev, frame.outdev = devices["lo"] if indev is None else devices[indev], None
-            verdict = net.hooks.run(LOCAL_IN, frame)
+            verdict = net.ipv4.hooks.run(LOCAL_IN, frame)
         return verdict, frame
 
     def _way(self, frame: Frame) -> object:
-        found = self.net.fib.lookup(frame.dst)
+        found = self.net.ipv4.fib.lookup(frame.dst)
         assert found is not None
         return self.net.devices["lo"] if found.kind == "local" else found.device

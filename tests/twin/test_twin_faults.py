@@ -52,7 +52,7 @@ def test_a_missing_arp(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def knowing(net: Any, neighbour: Any, waiting: Any) -> None:
         peer = getattr(neighbour.device, "peer", None)
-        if peer is None or peer.net is None or not peer.net.is_local(neighbour.addr):
+        if peer is None or peer.net is None or not peer.net.ipv4.is_local(neighbour.addr):
             real(net, neighbour, waiting)
         else:
             neighbour.update(peer.mac, REACHABLE)

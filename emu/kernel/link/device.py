@@ -77,7 +77,7 @@ class Device:
         self.netem: Netem | None = None
         self.master: Any = None
         self.net: Any = None
-        self.neigh: dict[int, Any] = {}
+        self.neigh: dict[int, dict[int, Any]] = {}  # by address family (AF_*), then by address
         self.drop: Callable[[Device, Frame, str], None] = ignore_drop
 
     @property
@@ -110,6 +110,14 @@ class Device:
     def xmit(self, frame: Frame) -> None:
         """Hand a frame to the medium, past the queue: the driver's part, and where the transmit tap sits."""
         raise NotImplementedError(f"a {self.kind} has no medium")
+
+    def forget_neighbours(self, *, permanent: bool = True) -> None:
+        """Drop the neighbour entries of all families; without `permanent` those that were set by hand stay."""
+        for entries in self.neigh.values():
+            for entry in list(entries.values()):
+                if permanent or entry.state != "PERMANENT":
+                    entry.forget()
+                    del entries[entry.addr]
 
     def without_offload(self, frame: Frame) -> None:
         """validate_xmit_skb: do in software what this device does not do."""

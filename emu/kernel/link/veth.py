@@ -40,7 +40,7 @@ class Veth(Device):
         # skb_scrub_packet and eth_type_trans, in place: this runs once for each cable that a frame crosses
         frame.mark = frame.ctinfo = frame.ctdir = frame.frag_max_size = 0
         frame.ct = frame.route = frame.outdev = frame.physin = frame.physout = frame.sock = None
-        frame.bridged_dnat = False
+        frame.bridged_dnat = frame.ignore_df = False
         dmac = frame.dmac
         if dmac == peer.mac:
             frame.pkt_type = HOST

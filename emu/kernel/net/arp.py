@@ -15,11 +15,24 @@ from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import Neighbour
 from emu.trail import Answered, Asked
 from emu.wire import arp as wire
-from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
-from emu.wire.frame import HOST, OTHERHOST, Frame
+from emu.wire.addr import BROADCAST_MAC, LIMITED_BROADCAST, ZERO_MAC, is_loopback, is_multicast, multicast_mac
+from emu.wire.frame import AF_INET, ETH_P_IP, HOST, OTHERHOST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
+
+
+def constructor(net: Netns, entry: Neighbour) -> None:
+    """arp_constructor: groups and broadcasts have a MAC without a question."""
+    addr = entry.addr
+    if entry.device.noarp:
+        entry.lladdr, entry.state = ZERO_MAC, nud.NOARP
+    elif is_multicast(addr):
+        entry.lladdr, entry.state = multicast_mac(addr), nud.NOARP
+    else:
+        route = net.ipv4.local_route(addr)
+        if addr == LIMITED_BROADCAST or (route is not None and route.kind == "broadcast"):
+            entry.lladdr, entry.state = BROADCAST_MAC, nud.NOARP
 
 
 def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
@@ -27,10 +40,10 @@ def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
     packet's source if that is ours, else one of the device's."""
     device = neigh.device
     source = 0
-    if waiting is not None and waiting.ethertype == 0x0800 and net.addr_type(waiting.src) == "LOCAL":
+    if waiting is not None and waiting.ethertype == ETH_P_IP and net.ipv4.addr_type(waiting.src) == "LOCAL":
         source = waiting.src
     if not source:
-        source = net.select_addr(device, neigh.addr, "link")
+        source = net.ipv4.select_addr(device, neigh.addr, "link")
     unicast = neigh.state == nud.PROBE and neigh.probes <= net.sysctl.neigh(device.name, "ucast_solicit")
     if waiting is not None:
         flow, reason = waiting.flow, Asked(neigh.addr, device.name, waiting.dst)
@@ -62,7 +75,7 @@ def send(
 
 def announce(net: Netns, device: Device) -> None:
     """What arp_notify sends when a link comes up: for each address a question for itself (inetdev_send_gratuitous_arp)."""
-    for address in net.addresses:
+    for address in net.ipv4.addresses:
         if address.device is device:
             reason = Asked(address.addr, device.name, why="announce")
             send(net, device, "arp_request", BROADCAST_MAC, address.addr, ZERO_MAC, address.addr, 0, reason)
@@ -78,7 +91,7 @@ def receive(frame: Frame, device: Device) -> None:
     if packet is None or packet.op not in (wire.REQUEST, wire.REPLY):
         drop(net, frame, "ARP_PROTO")
         return
-    if packet.tpa >> 28 == 14 or (packet.tpa >> 24 == 127 and not net.route_localnet[device.ifindex]):
+    if is_multicast(packet.tpa) or (is_loopback(packet.tpa) and not net.ipv4.route_localnet[device.ifindex]):
         drop(net, frame, "IP_INADDRERRORS")
         return
     net.delivered += 1
@@ -91,10 +104,10 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
     """Answer what is ours to answer. True: done with this packet; False: go on and learn from it as anybody may."""
     if packet.spa == 0:
         # duplicate address detection (RFC 2131): answered, nothing learned
-        if net.addr_type(packet.tpa) == "LOCAL" and not _ignored(net, device, packet):
+        if net.ipv4.addr_type(packet.tpa) == "LOCAL" and not _ignored(net, device, packet):
             _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
-    route = net.fib.lookup(packet.tpa, packet.spa, 0, device.name)
+    route = net.ipv4.fib.lookup(packet.tpa, packet.spa, 0, device.name)
     if route is None:
         return False
     if route.kind == "local":
@@ -102,7 +115,7 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
             _neighbour_solicits(net, device, packet)
             _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
-    if net.forwards[device.ifindex] and route.kind == "unicast":
+    if net.ipv4.forwards[device.ifindex] and route.kind == "unicast":
         proxied = net.sysctl.conf(device.name, "proxy_arp") and route.device is not device
         if proxied:
             _neighbour_solicits(net, device, packet)
@@ -122,7 +135,7 @@ def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
     level = net.sysctl.conf(device.name, "arp_ignore")
     if level == 0:
         return False
-    own = [address for address in net.addresses if address.device is device]
+    own = [address for address in net.ipv4.addresses if address.device is device]
     if level == 1:
         return all(address.addr != packet.tpa for address in own)
     if level == 2:
@@ -132,7 +145,7 @@ def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
 
 def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> None:
     """neigh_event_ns: who asks us is a neighbour, so far unproven."""
-    nud.lookup(net, device, packet.spa).update(packet.sha, nud.STALE)
+    nud.lookup(net.ipv4, device, packet.spa).update(packet.sha, nud.STALE)
 
 
 def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: Answered) -> None:
@@ -141,7 +154,7 @@ def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: A
 
 def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
     """Update an entry that exists. A request of somebody else makes none, but moves a known address."""
-    entry: Neighbour | None = device.neigh.get(packet.spa)
+    entry: Neighbour | None = device.neigh[AF_INET].get(packet.spa)
     if entry is None:
         return
     gratuitous = packet.spa == packet.tpa

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.bridge import Okfn, Port
-from emu.kernel.net import ip_input, ip_output
+from emu.kernel.net import ip_input
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
-from emu.kernel.netfilter.hooks import FORWARD, POST_ROUTING, PRE_ROUTING, STOLEN
+from emu.kernel.netfilter.hooks import FORWARD, POST_ROUTING, PRE_ROUTING
 from emu.wire import ipv4
 from emu.wire.frame import ETH_P_IP, HOST, Frame
 from emu.wire.rewrite import set_dmac, set_smac
@@ -49,11 +49,8 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
     frame.physin, frame.physout = port.device, None
     frame.indev, frame.outdev = bridge, None
     dst = frame.dst
-    if net.hooks.fns[PRE_ROUTING]:
-        verdict = net.hooks.run(PRE_ROUTING, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                ip_output.refuse(net, frame, verdict, PRE_ROUTING)
+    if net.ipv4.fns[PRE_ROUTING]:
+        if net.ipv4.nf_hook(PRE_ROUTING, frame):
             return
         if frame.dst != dst:
             _after_dnat(net, frame, port, okfn)
@@ -70,7 +67,7 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
             drop(net, frame, reason, route)
             return
         frame.route = route
-        neighbour = neighbour_lookup(net, bridge, route.gateway or frame.dst)
+        neighbour = neighbour_lookup(net.ipv4, bridge, route.gateway or frame.dst)
         if neighbour.header is not None:
             set_dmac(frame, neighbour.lladdr)
             okfn(frame)
@@ -116,12 +113,8 @@ def forward(frame: Frame, port: Port | None, okfn: Okfn) -> None:
         return
     frame.physout = port.device
     frame.indev = frame.outdev = bridge
-    if net.hooks.fns[FORWARD]:
-        verdict = net.hooks.run(FORWARD, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                ip_output.refuse(net, frame, verdict, FORWARD)
-            return
+    if net.ipv4.fns[FORWARD] and net.ipv4.nf_hook(FORWARD, frame):
+        return
     okfn(frame)
 
 
@@ -134,17 +127,13 @@ def post_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
         okfn(frame)
         return
     frame.indev, frame.outdev = None, bridge
-    if net.hooks.fns[POST_ROUTING]:
-        verdict = net.hooks.run(POST_ROUTING, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                ip_output.refuse(net, frame, verdict, POST_ROUTING)
-            return
+    if net.ipv4.fns[POST_ROUTING] and net.ipv4.nf_hook(POST_ROUTING, frame):
+        return
     size = frame.largest
     if size <= port.device.mtu and not 0 < frame.frag_max_size < size:
         okfn(frame)
-    elif (frame.df and not frame.frag_max_size) or frame.frag_max_size > bridge.mtu:
+    elif (frame.df and not frame.frag_max_size and not frame.ignore_df) or frame.frag_max_size > bridge.mtu:
         drop(net, frame, "PKT_TOO_BIG")
     else:
-        for piece in net.pieces(frame, bridge.mtu):
+        for piece in net.ipv4.ops.pieces(frame, bridge.mtu):
             okfn(piece)

@@ -12,7 +12,7 @@ from typing import Any
 
 from emu.errors import InputError
 from emu.kernel.net.fib_rules import DEFAULT_TABLE, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
-from emu.wire.addr import Prefix, ip4, ip4_text, mask
+from emu.wire.addr import Prefix, addr_text, ip4, ip4_kind, mask
 
 # RTN_* that end a lookup without a way out, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
 FAILING = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
@@ -44,10 +44,11 @@ class Route:
 
     def text(self) -> str:
         """As `ip route show` prints it."""
-        prefix = "default" if self.prefix.length == 0 else str(self.prefix).removesuffix("/32")
+        width = self.prefix.width
+        prefix = "default" if self.prefix.length == 0 else str(self.prefix).removesuffix(f"/{width}")
         words = [prefix] if self.kind == "unicast" else [self.kind, prefix]
         if self.gateway:
-            words += ["via", ip4_text(self.gateway)]
+            words += ["via", addr_text(self.gateway, width)]
         if self.device is not None:
             words += ["dev", self.device.name]
         if self.proto != "boot":
@@ -55,7 +56,7 @@ class Route:
         if self.scope != "global":
             words += ["scope", self.scope]
         if self.prefsrc:
-            words += ["src", ip4_text(self.prefsrc)]
+            words += ["src", addr_text(self.prefsrc, width)]
         if self.metric:
             words += ["metric", str(self.metric)]
         if self.mtu:
@@ -70,9 +71,10 @@ class Route:
 class FibTable:
     """The routes of one table. `lookup` costs one dict look-up for each prefix length in use."""
 
-    __slots__ = ("_changed", "_routes", "levels")
+    __slots__ = ("_changed", "_routes", "_width", "levels")
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], width: int = 32) -> None:
+        self._width = width
         self._routes: dict[Prefix, list[Route]] = {}
         self._changed = changed  # told when a prefix length comes or goes
         self.levels: list[tuple[int, dict[int, Route]]] = []
@@ -93,7 +95,7 @@ class FibTable:
         self._put(route.prefix, same)
 
     def _put(self, prefix: Prefix, routes: list[Route]) -> None:
-        netmask = mask(prefix.length)
+        netmask = mask(prefix.length, prefix.width)
         level = next((each for wanted, each in self.levels if wanted == netmask), None)
         if level is None:
             level = {}
@@ -124,7 +126,7 @@ class FibTable:
         """As `lookup`, of routes out of one device: others of the prefix, and longer ones, do not hide it."""
         for netmask, routes in self.levels:
             if dst & netmask in routes:
-                for route in self._routes[Prefix(dst & netmask, netmask.bit_count())]:
+                for route in self._routes[Prefix(dst & netmask, netmask.bit_count(), self._width)]:
                     if route.device in (oif, None):
                         return route
         return None
@@ -139,11 +141,15 @@ class FibTable:
 
 
 class Fib:
-    """The tables and rules of one namespace. `own` holds the local addresses that have a route of their own (/32)."""
+    """The tables and rules of one family. `own` holds the local addresses that have a route of their own (all `width` bits).
 
-    __slots__ = ("_levels", "_rules", "_throws", "local", "main", "own", "tables")
+    `kind_of(addr)` gives MULTICAST or BROADCAST for what an address is by itself, else "".
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_levels", "_rules", "_throws", "kind_of", "local", "main", "own", "tables", "width")
+
+    def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
+        self.width, self.kind_of = width, kind_of
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
         self._throws = 0
@@ -176,13 +182,13 @@ class Fib:
 
     def table(self, number: int) -> FibTable:
         if number not in self.tables:
-            self.tables[number] = FibTable(self._compile)
+            self.tables[number] = FibTable(self._compile, self.width)
         return self.tables[number]
 
     def add(self, route: Route) -> None:
         """Raises InputError if the route's prefix and metric are taken in its table."""
         self.table(route.table).add(route)
-        if route.kind == "local" and route.prefix.length == 32:
+        if route.kind == "local" and route.prefix.length == self.width:
             self.own.add(route.prefix.net)
         elif route.kind == "throw":
             self._throws += 1
@@ -190,7 +196,7 @@ class Fib:
 
     def remove(self, route: Route) -> None:
         self.table(route.table).remove(route)
-        if route.kind == "local" and route.prefix.length == 32:
+        if route.kind == "local" and route.prefix.length == self.width:
             # another table, or metric, may have the address too
             if not any(each.kind == "local" for table in self.tables.values() for each in table.of(route.prefix)):
                 self.own.discard(route.prefix.net)
@@ -225,10 +231,9 @@ class Fib:
 
     def addr_type(self, addr: int) -> str:
         """inet_addr_type: what the local table says of an address, in upper case as `-m addrtype` spells it."""
-        if addr >> 28 == 14:
-            return "MULTICAST"
-        if addr in (0, 0xFFFFFFFF):
-            return "BROADCAST"
+        kind = self.kind_of(addr)
+        if kind:
+            return kind
         route = self.local.lookup(addr)
         if route is not None:
             return route.kind.upper()

@@ -15,8 +15,8 @@ from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.hooks import STOLEN, HookState, Verdict
 from emu.wire import icmp as wire_icmp
-from emu.wire.checksum import checksum
-from emu.wire.frame import IGNORE_DF, IP_DF, IP_MF, IP_OFFSET, Frame
+from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, Frame
+from emu.wire.ipv4 import datagram
 from emu.wire.rewrite import replace
 
 if TYPE_CHECKING:
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
 MAX_DATAGRAM = 65535
 
 
-def fragment(net: Netns, frame: Frame, route: Route) -> None:
-    """ip_fragment and ip_do_fragment: send in pieces, or say that DF forbids it."""
+def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> None:
+    """ip_fragment and ip_do_fragment: send in pieces, or report that DF forbids it. Pieces of a program's own call
+    (`interruptible`) go one by one, and each as far as it comes before the next."""
     mtu = route.mtu or frame.outdev.mtu
     largest = frame.frag_max_size
     if frame.largest <= (min(mtu, largest) if largest > 0 else mtu):
         ip_output.finish(frame, route)
         return
-    if frame.df and largest != IGNORE_DF and (not largest or largest > mtu):
+    if frame.df and not frame.ignore_df and (not largest or largest > mtu):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
         return
-    interruptible, net.interruptible = net.interruptible, False
     for piece in pieces(net, frame, mtu):
         ip_output.finish(piece, route)
         if interruptible:
-            # a call's own pieces go one by one, and each as far as it comes before the next
             net.clock.drain()
 
 
@@ -50,14 +49,14 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
     In those it came in, if they fit; else all but the last of equal size. A piece may be cut again, except where all
     of the largest forbade it (IPSKB_FRAG_PMTU).
     """
-    header, largest = frame.l4 - 14, frame.frag_max_size
+    header, largest = frame.l4 - ETH_HLEN, frame.frag_max_size
     if 0 < largest < mtu:
         mtu = largest
-    payload = bytes(frame.buf[frame.l4 : 14 + frame.ip_length])
+    payload = frame.payload
     step = (mtu - header) & ~7
     if len(payload) + header <= mtu or step < 8:
         return [frame]
-    word = frame.buf[20] << 8 | frame.buf[21]
+    word = frame.frag_word
     first, last_more = word & IP_OFFSET, word & IP_MF
     came: tuple[int, ...] = frame.cause or ()
     if came and max(came) <= mtu - header and not any(size & 7 for size in came[:-1]) and sum(came) == len(payload):
@@ -73,23 +72,12 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
         piece = frame.clone()
         if made and piece.trail is not None:
             piece.trail.clear()
-        replace(piece, _datagram(frame, part, flags | more | (first + start // 8)))
-        piece.frag_max_size, piece.cause = 0, None
+        replace(piece, datagram(frame, part, flags | more | (first + start // 8)))
+        piece.frag_max_size, piece.ignore_df, piece.cause = 0, False, None
         made.append(piece)
         start += size
     net.copied += len(made) - 1
     return made
-
-
-def _datagram(frame: Frame, payload: bytes, word: int) -> bytearray:
-    """A frame with the header of `frame`, another payload and fragment word, and a right header checksum."""
-    buf = frame.buf[: frame.l4] + payload
-    length = len(buf) - 14
-    buf[16:18] = length.to_bytes(2, "big")
-    buf[20:22] = word.to_bytes(2, "big")
-    buf[24:26] = b"\0\0"
-    buf[24:26] = checksum(buf[14 : frame.l4]).to_bytes(2, "big")
-    return buf
 
 
 class _Queue:
@@ -136,6 +124,10 @@ class Reassembly:
         self.net = net
         self.queues: dict[tuple[int, ...], _Queue] = {}
 
+    @property
+    def waiting(self) -> int:
+        return sum(len(queue.parts) for queue in self.queues.values())
+
     def hook(self, frame: Frame, state: HookState) -> Verdict:
         """nf_defrag_ipv4: conntrack wants whole datagrams. Those of a bridge's ports are kept apart."""
         if not frame.frag:
@@ -152,9 +144,9 @@ class Reassembly:
             wait_ns = self.net.sysctl.number("net.ipv4.ipfrag_time") * SECOND
             timer = self.net.clock.call_later(wait_ns, lambda: self._expire(key))
             queue = self.queues[key] = _Queue(timer)
-        header = frame.l4 - 14
+        header = frame.l4 - ETH_HLEN
         start = (frame.frag & IP_OFFSET) * 8
-        end = start + frame.ip_length - header
+        end = start + frame.tot_len - header
         if frame.frag & IP_MF:
             end &= ~7
             broken = end > queue.length and queue.last_in
@@ -182,14 +174,14 @@ class Reassembly:
     def _whole(self, key: tuple[int, ...], queue: _Queue, last: Frame) -> Frame | None:
         """ip_frag_reasm: the last piece that came carries the datagram on, under the first one's header."""
         first = queue.parts[0][0]
-        if first.l4 - 14 + queue.length > MAX_DATAGRAM:
+        if first.l4 - ETH_HLEN + queue.length > MAX_DATAGRAM:
             self._kill(key)
             return None
         queue.timer.cancel()
         del self.queues[key]
         parts = [queue.parts[start] for start in sorted(queue.parts)]
-        payload = b"".join(bytes(part.buf[part.l4 : part.l4 + size]) for part, size in parts)
-        whole = _datagram(first, payload, IP_DF if queue.max_df_size == queue.max_size else 0)
+        payload = b"".join(part.payload[:size] for part, size in parts)
+        whole = datagram(first, payload, IP_DF if queue.max_df_size == queue.max_size else 0)
         self.net.absorbed += len(parts) - 1
         replace(last, whole)
         last.frag_max_size = max(queue.max_size, queue.max_df_size)

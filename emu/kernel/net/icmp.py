@@ -1,7 +1,7 @@
 """ICMP: errors sent and heard, echo answered (net/ipv4/icmp.c, RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
 
 Must not know who caused an error beyond the packet itself, nor sockets: errors for local flows go to
-`net.icmp_errors[proto]`.
+`net.ipv4.icmp_errors[proto]`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from emu.clock import MS
 from emu.kernel.net import ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.net.peer import peer
 from emu.kernel.netfilter.conn import attach
 from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
+from emu.wire import quote
+from emu.wire.addr import is_multicast
 from emu.wire.frame import BROADCAST, ICMP, IP_OFFSET, MULTICAST, Frame
 
 if TYPE_CHECKING:
@@ -38,30 +39,25 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         return
     source, destination = frame.dst, frame.src
     cause: Route | None = frame.route
-    if net.addr_type(source) in ("BROADCAST", "MULTICAST") or destination == 0 or destination >> 28 == 14:
+    if net.ipv4.addr_type(source) in ("BROADCAST", "MULTICAST") or destination == 0 or is_multicast(destination):
         return
     if frame.proto == ICMP and (frame.dport >> 8) not in (wire.ECHO, wire.ECHO_REPLY, 13, 14, 15, 16, 17, 18):
         return
     # the address the packet was for, if that is ours; else that of the way back
-    if cause is not None and cause.kind == "local" and net.is_local(source):
+    if cause is not None and cause.kind == "local" and net.ipv4.is_local(source):
         saddr = source
     else:
         saddr = 0
-    route = net.fib.lookup(destination, saddr, 0)
+    route = net.ipv4.lookup_output(destination, saddr)
     if route is None or route.kind not in ("unicast", "local"):
         return
-    if net.exceptions:
-        route = net.exceptions.output(route, destination)
     if not _allowed(net, destination, kind, code, route):
         return
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
-    quote_max = MAX_PACKET - 28
-    end = min(14 + frame.ip_length, len(frame.buf))
-    quote = bytes(frame.buf[14 : min(end, 14 + quote_max)])
     error = wire.build(
-        craft.template("icmp_error"), saddr, destination, kind, code, info, quote,
-        ident=net.idents.next(destination, saddr, ICMP), frag=0, ttl=net.default_ttl, tos=TOS_INTERNETCONTROL,
+        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, MAX_PACKET - wire.HEADERS),
+        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=TOS_INTERNETCONTROL,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip
     net.born += 1
@@ -80,7 +76,7 @@ def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route) -
     interval_ns = net.sysctl.number("net.ipv4.icmp_ratelimit") * MS
     if not interval_ns:
         return True
-    return peer(net, destination).allows(net.clock.now, interval_ns)
+    return net.ipv4.peers[destination].allows(net.clock.now, interval_ns)
 
 
 def receive(frame: Frame, net: Netns) -> None:
@@ -94,7 +90,7 @@ def receive(frame: Frame, net: Netns) -> None:
     elif kind in wire.ERRORS:
         _error(frame, net)
     elif kind == wire.ECHO_REPLY:
-        handler = net.icmp_errors.get(ICMP)
+        handler = net.ipv4.icmp_errors.get(ICMP)
         net.delivered += 1
         if handler is not None:
             handler(frame, net, kind, 0, 0)
@@ -108,25 +104,22 @@ def _echo(frame: Frame, net: Netns) -> None:
     if number("net.ipv4.icmp_echo_ignore_all"):
         drop(net, frame, "ICMP_ECHO_IGNORED")
         return
-    to_all = net.addr_type(frame.dst) in ("BROADCAST", "MULTICAST")
+    to_all = net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST")
     if to_all and number("net.ipv4.icmp_echo_ignore_broadcasts"):
         drop(net, frame, "ICMP_ECHO_IGNORED")
         return
     net.delivered += 1
     for listener in net.delivery_listeners:
         listener(frame, Delivered(net.name, "ICMP echo"))
-    buf, l4 = frame.buf, frame.l4
     source = 0 if to_all else frame.dst
-    route = net.fib.lookup(frame.src, source, 0)
+    route = net.ipv4.lookup_output(frame.src, source)
     if route is None or route.kind not in ("unicast", "local"):
         return
-    if net.exceptions:
-        route = net.exceptions.output(route, frame.src)
     source = source or ip_output.source_address(net, route, frame.src)
     reply = wire.build(
         craft.template("echo_reply"), source, frame.src, wire.ECHO_REPLY, 0,
-        int.from_bytes(buf[l4 + 4 : l4 + 8], "big"), bytes(buf[l4 + 8 : 14 + frame.ip_length]),
-        ident=net.idents.next(frame.src, source, ICMP), frag=0, ttl=net.default_ttl, tos=frame.tos,
+        wire.second_word(frame), wire.body(frame),
+        ident=net.ipv4.idents.next(frame.src, source, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos,
         flow=frame.flow, trail=[ECHO_ANSWER] if net.tracing else None,
     )  # fmt: skip
     net.born += 1
@@ -137,19 +130,10 @@ def _echo(frame: Frame, net: Netns) -> None:
 def _error(frame: Frame, net: Netns) -> None:
     """icmp_unreach and its like: tell the protocol of the quoted packet. A quote too short to name a flow is no use."""
     net.delivered += 1
-    quoted = quote_of(frame)
+    quoted = quote.packet_of(frame)
     if quoted is None:
         return
     quoted.cause = frame
-    handler = net.icmp_errors.get(quoted.proto)
+    handler = net.ipv4.icmp_errors.get(quoted.proto)
     if handler is not None:
-        buf, l4 = frame.buf, frame.l4
-        handler(quoted, net, frame.dport >> 8, frame.dport & 255, int.from_bytes(buf[l4 + 4 : l4 + 8], "big"))
-
-
-def quote_of(frame: Frame) -> Frame | None:
-    """The packet that an ICMP error quotes, as a frame of its own; None if it is no IPv4 header and 8 bytes."""
-    quote = Frame.parse(bytes(12) + b"\x08\x00" + frame.buf[frame.l4 + 8 : 14 + frame.ip_length], frame.flow)
-    if quote.proto < 0 or len(quote.buf) < quote.l4 + 8:
-        return None
-    return quote
+        handler(quoted, net, frame.dport >> 8, frame.dport & 255, wire.second_word(frame))

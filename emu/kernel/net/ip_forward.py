@@ -8,16 +8,16 @@ from emu.kernel.net import icmp, ip_output
 from emu.kernel.net import route as learned
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.netfilter.hooks import FORWARD, STOLEN
+from emu.kernel.netfilter.hooks import FORWARD
 from emu.wire import icmp as wire
-from emu.wire.addr import Prefix
+from emu.wire.addr import LIMITED_BROADCAST, Prefix
 from emu.wire.frame import HOST, Frame
 from emu.wire.rewrite import decrease_ttl
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-EVERYBODY, GROUPS = Prefix(0xFFFFFFFF, 32), Prefix(0xE0000000, 4)
+EVERYBODY, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
 def forward(net: Netns, frame: Frame, route: Route) -> None:
@@ -25,19 +25,20 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     if frame.pkt_type != HOST:
         drop(net, frame, "OTHERHOST")
         return
-    buf = frame.buf
-    if buf[22] <= 1:
+    if frame.ttl <= 1:
         icmp.send(net, frame, wire.TIME_EXCEEDED, 0)
         drop(net, frame, "IP_INHDR")
         return
-    if net.exceptions:
-        route = frame.route = net.exceptions.input(route, frame.dst)
+    family = net.ipv4
+    if family.exceptions:
+        route = frame.route = family.exceptions.input(route, frame.dst)
     device = route.device
     mtu = route.mtu or device.mtu
     if (
-        len(buf) - 14 > mtu
-        and buf[20] & 0x40
+        frame.tot_len > mtu
+        and frame.df
         and frame.largest > mtu
+        and not frame.ignore_df
         and (not frame.frag_max_size or frame.frag_max_size > mtu)
     ):
         icmp.send(net, frame, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu)
@@ -47,10 +48,6 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     if device is frame.indev and learned.redirects(net, frame.src, frame.dst, route):
         icmp.send(net, frame, wire.REDIRECT, wire.REDIRECT_HOST, route.gateway or frame.dst)
     frame.outdev = device
-    if net.hooks.fns[FORWARD]:
-        verdict = net.hooks.run(FORWARD, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                ip_output.refuse(net, frame, verdict, FORWARD)
-            return
+    if family.fns[FORWARD] and family.nf_hook(FORWARD, frame):
+        return
     ip_output.output(net, frame, route)

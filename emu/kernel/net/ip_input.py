@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, ip_forward, ip_output
+from emu.kernel.net import icmp, ip_forward
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.net.peer import peer
 from emu.kernel.net.route import TICK_NS
-from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING, STOLEN
+from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
 from emu.wire import ipv4
-from emu.wire.frame import FORGOTTEN, OTHERHOST, Frame
+from emu.wire.addr import LIMITED_BROADCAST
+from emu.wire.frame import OTHERHOST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -39,17 +39,18 @@ def receive(frame: Frame, device: Device) -> None:
             return
     frame.outdev = None
     # with physin set the packet passed PREROUTING at the bridge's port (br_netfilter's ip_sabotage_in)
-    if net.hooks.fns[PRE_ROUTING] and frame.physin is None:
+    family = net.ipv4
+    if family.fns[PRE_ROUTING] and frame.physin is None:
         dst = frame.dst
-        verdict = net.hooks.run(PRE_ROUTING, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                ip_output.refuse(net, frame, verdict, PRE_ROUTING)
+        if family.nf_hook(PRE_ROUTING, frame):
             return
         if frame.dst != dst:
             frame.route = None
     elif frame.frag_max_size:
-        frame.frag_max_size = FORGOTTEN  # IP begins with a clean control block: what br_netfilter noted there is lost
+        frame.frag_max_size, frame.ignore_df = (
+            0,
+            True,
+        )  # IP begins with a clean control block: what br_netfilter noted there is lost
     finish(net, frame, device)
 
 
@@ -63,16 +64,16 @@ def finish(net: Netns, frame: Frame, device: Device) -> None:
             return
         frame.route = route
     if route is None:
-        if net.forwards[device.ifindex]:
+        if net.ipv4.forwards[device.ifindex]:
             _error(net, frame, wire_icmp.NET_UNREACH)
-        drop(net, frame, "IP_OUTNOROUTES" if net.forwards[device.ifindex] else "IP_INNOROUTES")
+        drop(net, frame, "IP_OUTNOROUTES" if net.ipv4.forwards[device.ifindex] else "IP_INNOROUTES")
     elif route.kind == "unicast":
         ip_forward.forward(net, frame, route)
     elif route.kind in ("local", "broadcast"):
         deliver(net, frame, route)
     else:
         code = UNREACHABLE_CODES.get(route.kind)
-        if code is not None and net.forwards[device.ifindex]:
+        if code is not None and net.ipv4.forwards[device.ifindex]:
             _error(net, frame, code)
         drop(net, frame, "IP_INNOROUTES", route)
 
@@ -81,7 +82,7 @@ def _error(net: Netns, frame: Frame, code: int) -> None:
     """ip_error: tell the sender that there is no way, not too often."""
     number = net.sysctl.number
     cost_ns, burst_ns = number("net.ipv4.route.error_cost") * TICK_NS, number("net.ipv4.route.error_burst") * TICK_NS
-    if peer(net, frame.src).error(net.clock.now, cost_ns, burst_ns):
+    if net.ipv4.peers[frame.src].error(net.clock.now, cost_ns, burst_ns):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, code)
 
 
@@ -90,34 +91,36 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
 
     Martians are dropped, and so is a packet from an address of this namespace itself (fib_validate_source).
     """
-    src, dst = frame.src, frame.dst
-    route = net.fib.lookup(dst, src, frame.mark, device.name)
+    src, dst, family = frame.src, frame.dst, net.ipv4
+    route = family.fib.lookup(dst, src, frame.mark, device.name)
     first, to, loopback = src >> 24, dst >> 24, device.noarp
     if not (0 < first < 224 and 0 < to < 224 and first != 127 != to):
-        if 224 <= first < 240 or src == 0xFFFFFFFF:
+        if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
-        if first == 0 and not (src == 0 and (dst == 0xFFFFFFFF or (route is not None and route.kind == "broadcast"))):
+        if first == 0 and not (
+            src == 0 and (dst == LIMITED_BROADCAST or (route is not None and route.kind == "broadcast"))
+        ):
             return "IP_INVALID_SOURCE", None
         if to == 0:
             return "IP_INVALID_DEST", None
-        if (first == 127 or to == 127) and not loopback and not net.route_localnet[device.ifindex]:
+        if (first == 127 or to == 127) and not loopback and not family.route_localnet[device.ifindex]:
             return "IP_LOCALNET", None
-        if dst == 0xFFFFFFFF:
+        if dst == LIMITED_BROADCAST:
             return "", BROADCAST_IN
         if 224 <= to < 240:
             return "", MULTICAST_IN
     ifindex = device.ifindex
     if not loopback:
-        if src in net.fib.own and not net.sysctl.conf(device.name, "accept_local"):
+        if src in family.fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
-        filtered = net.rp_filter[ifindex]
+        filtered = family.rp_filter[ifindex]
         if filtered and src:
             mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
             way_on = route.device.name if route is not None and route.kind == "unicast" else ""
-            back = net.fib.lookup(src, dst, mark, way_on)
+            back = family.fib.lookup(src, dst, mark, way_on)
             if back is None or (filtered == 1 and back.device is not device):
                 return "IP_RPFILTER", back
-    if route is not None and route.kind == "unicast" and not net.forwards[ifindex]:
+    if route is not None and route.kind == "unicast" and not family.forwards[ifindex]:
         return "IP_INADDRERRORS", route
     return "", route
 
@@ -128,19 +131,16 @@ MULTICAST_IN = Route(prefix=ip_forward.GROUPS, kind="multicast")
 
 def deliver(net: Netns, frame: Frame, route: Route) -> None:
     """ip_local_deliver: INPUT, then the protocol."""
+    family = net.ipv4
     if frame.frag:
-        whole = net.defragment(frame)
+        whole = family.ops.defragment(frame)
         if whole is None:
             return
         frame = whole
     frame.outdev = None
-    if net.hooks.fns[LOCAL_IN]:
-        verdict = net.hooks.run(LOCAL_IN, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                ip_output.refuse(net, frame, verdict, LOCAL_IN)
-            return
-    protocol = net.protocols.get(frame.proto)
+    if family.fns[LOCAL_IN] and family.nf_hook(LOCAL_IN, frame):
+        return
+    protocol = family.protocols.get(frame.proto)
     if protocol is None:
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PROT_UNREACH)
         drop(net, frame, "IP_NOPROTO")

@@ -5,22 +5,23 @@ Must not know sockets; what is too long goes to `fragment.py`.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from emu.kernel.net.drop import drop
+from emu.errors import SocketError
+from emu.kernel.net.family import REFUSED
 from emu.kernel.net.fib import FAILING, Route
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
-from emu.kernel.netfilter.hooks import LOCAL_OUT, POST_ROUTING, STOLEN, Drop, Reject
-from emu.wire.addr import ZERO_MAC
-from emu.wire.frame import Frame
+from emu.kernel.netfilter.hooks import LOCAL_OUT, POST_ROUTING
+from emu.wire.addr import LIMITED_BROADCAST, ZERO_MAC, is_loopback
+from emu.wire.frame import AF_INET, Frame
 from emu.wire.rewrite import set_ethernet
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 LO_HEADER = bytes(12) + b"\x08\x00"
-EVERYBODY = 0xFFFFFFFF
 
 
 def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None) -> tuple[Route | None, int, str]:
@@ -29,21 +30,37 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
     Gives (route, source, ""), or (None, 0, errno name): ENETUNREACH without a route, EHOSTUNREACH, EACCES or EINVAL
     by a failing route, EINVAL for a source that is not ours.
     """
-    if src and not net.is_local(src):
+    family = net.ipv4
+    if src and not family.is_local(src):
         return None, 0, "EINVAL"
-    route = net.fib.lookup(dst, src, mark, "", oif)
+    route = family.lookup_output(dst, src, mark, oif)
     if route is None:
         return None, 0, "ENETUNREACH"
     if route.kind in FAILING:
         return None, 0, FAILING[route.kind]
-    if net.exceptions:
-        route = net.exceptions.output(route, dst)
-    if dst == EVERYBODY:
+    if dst == LIMITED_BROADCAST:
         # __mkroute_output: to everybody on the link, not by a gateway
         return replace(route, kind="broadcast", gateway=0), src or source_address(net, route, dst), ""
-    if src >> 24 == 127 and route.kind != "local" and not net.route_localnet[route.device.ifindex]:
+    if is_loopback(src) and route.kind != "local" and not family.route_localnet[route.device.ifindex]:
         return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
+
+
+def route_socket(net: Netns, dst: int, src: int = 0) -> tuple[Route, int]:
+    """The route and source address for a socket's call. Raises SocketError as `route_output` names it."""
+    route, source, failed = route_output(net, dst, src)
+    if route is None:
+        raise SocketError(getattr(errno, failed))
+    return route, source
+
+
+def send(net: Netns, frame: Frame, *, interruptible: bool = True) -> None:
+    """A socket's call sends a packet: it returns when everything that this set off on veths and lo has arrived.
+    Raises SocketError EPERM."""
+    failed = local_out(net, frame, interruptible=interruptible)
+    net.clock.drain()
+    if failed:
+        raise SocketError(getattr(errno, failed))
 
 
 def source_address(net: Netns, route: Route, dst: int) -> int:
@@ -52,40 +69,36 @@ def source_address(net: Netns, route: Route, dst: int) -> int:
         return route.prefsrc
     if route.kind == "local":
         return dst
-    return net.select_addr(route.device, route.gateway or dst, "link" if route.scope == "link" else "global")
+    return net.ipv4.select_addr(route.device, route.gateway or dst, "link" if route.scope == "link" else "global")
 
 
-def local_out(net: Netns, frame: Frame) -> str:
-    """ip_local_out: OUTPUT, then on the way; `frame.route` is set. Gives "" or the errno name for the sender (EPERM)."""
+def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
+    """ip_local_out: OUTPUT, then on the way; `frame.route` is set. Gives "" or the errno name for the sender (EPERM).
+
+    `interruptible`: a call of a program sends it, and pieces of it go one by one, each as far as it comes."""
     route: Route = frame.route
     frame.indev = None
-    frame.outdev = net.devices["lo"] if route.kind == "local" else route.device
-    if net.hooks.fns[LOCAL_OUT]:
-        verdict = net.hooks.run(LOCAL_OUT, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                refuse(net, frame, verdict, LOCAL_OUT)
-                return "EPERM"
-            return ""
+    family = net.ipv4
+    frame.outdev = family.out_device(route)
+    if family.fns[LOCAL_OUT]:
+        ended = family.nf_hook(LOCAL_OUT, frame)
+        if ended:
+            return ended if ended == REFUSED else ""
         route = frame.route
-    output(net, frame, route)
+    output(net, frame, route, interruptible)
     return ""
 
 
-def output(net: Netns, frame: Frame, route: Route) -> None:
-    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.route` too."""
+def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> None:
+    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the device that it leaves by."""
     trail = frame.trail
     if trail is not None:
         trail.append(route)
-    device = frame.outdev = net.devices["lo"] if route.kind == "local" else route.device
-    if net.hooks.fns[POST_ROUTING]:
-        verdict = net.hooks.run(POST_ROUTING, frame)
-        if verdict is not None:
-            if verdict is not STOLEN:
-                refuse(net, frame, verdict, POST_ROUTING)
-            return
-    if len(frame.buf) - 14 > (route.mtu or device.mtu) or frame.frag_max_size:
-        net.fragment(frame, route)
+    family = net.ipv4
+    if family.fns[POST_ROUTING] and family.nf_hook(POST_ROUTING, frame):
+        return
+    if frame.tot_len > (route.mtu or frame.outdev.mtu) or frame.frag_max_size:
+        family.ops.fragment(frame, route, interruptible)
     else:
         finish(frame, route)
 
@@ -98,9 +111,9 @@ def finish(frame: Frame, route: Route) -> None:
         device.transmit(frame)
         return
     nexthop = route.gateway or frame.dst
-    neighbour = device.neigh.get(nexthop)
+    neighbour = device.neigh[AF_INET].get(nexthop)
     if neighbour is None:
-        neighbour = neighbour_lookup(device.net, device, nexthop)
+        neighbour = neighbour_lookup(device.net.ipv4, device, nexthop)
     header = neighbour.header
     sock = frame.sock
     if sock is not None and sock.confirm_neighbour:
@@ -111,12 +124,3 @@ def finish(frame: Frame, route: Route) -> None:
         device.transmit(frame)
     else:
         neighbour.output(frame)
-
-
-def refuse(net: Netns, frame: Frame, verdict: Any, hook: int) -> None:
-    """A hook said no: carry out a Reject, then drop."""
-    if isinstance(verdict, Reject):
-        net.reject(frame, verdict.with_, hook)
-        drop(net, frame, "NETFILTER_DROP", verdict.by)
-    elif isinstance(verdict, Drop):
-        drop(net, frame, verdict.reason, verdict.by)

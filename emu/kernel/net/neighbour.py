@@ -1,6 +1,6 @@
 """Neighbours: NUD states, packets that wait for an answer, probes (net/core/neighbour.c, RFC 4861 section 7.3.2).
 
-An entry is resolved by `solicit`, which `arp.py` injects; what it writes in front of a packet is a
+An entry is resolved by its family's `solicit`; what it writes in front of a packet is a
 ready Ethernet header. `header` is set only while the entry is valid without a further thought
 (connected, and used once), so that the hot path is one test. Must not know ARP's format.
 """
@@ -8,17 +8,14 @@ ready Ethernet header. `header` is set only while the entry is valid without a f
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
 from emu.clock import SECOND, Timer
 from emu.kernel.link.device import Device
+from emu.kernel.net.family import Family
 from emu.trail import Waited
-from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4_text, mac_text
-from emu.wire.frame import ETH_P_IP, Frame
+from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
+from emu.wire.frame import Frame
 from emu.wire.rewrite import set_ethernet
-
-if TYPE_CHECKING:
-    from emu.kernel.net.netns import Netns
 
 NONE, INCOMPLETE, REACHABLE, STALE, DELAY = "NONE", "INCOMPLETE", "REACHABLE", "STALE", "DELAY"
 PROBE, FAILED, NOARP, PERMANENT = "PROBE", "FAILED", "NOARP", "PERMANENT"
@@ -29,8 +26,6 @@ VALID = frozenset((PERMANENT, NOARP, REACHABLE, PROBE, STALE, DELAY))
 
 SENDABLE = CONNECTED | {DELAY, PROBE}
 
-IP_TYPE = ETH_P_IP.to_bytes(2, "big")
-
 
 class Neighbour:
     """One address on one link. `lladdr` is 6 bytes; times are virtual ns.
@@ -39,13 +34,14 @@ class Neighbour:
     """
 
     __slots__ = (
-        "_timer", "addr", "confirmed_ns", "device", "header", "hh", "lladdr", "net", "probes", "queue",
+        "_timer", "addr", "confirmed_ns", "device", "family", "header", "hh", "lladdr", "net", "probes", "queue",
         "queued_bytes", "reachable_ns", "state", "updated_ns", "used_ns", "waited",
     )  # fmt: skip
 
-    def __init__(self, net: Netns, device: Device, addr: int) -> None:
+    def __init__(self, family: Family, device: Device, addr: int) -> None:
+        net = family.net
         now = net.clock.now
-        self.net, self.device, self.addr = net, device, addr
+        self.family, self.net, self.device, self.addr = family, net, device, addr
         self.state = NONE
         self.lladdr = ZERO_MAC
         # hh: the whole header, once an entry was used; header: the same while it may be used unseen
@@ -55,7 +51,7 @@ class Neighbour:
         self.queued_bytes = self.probes = 0
         self.confirmed_ns = now - SECOND * 3600
         self.used_ns = self.updated_ns = now
-        self.reachable_ns = _reachable_ns(net, device)
+        self.reachable_ns = _reachable_ns(family, device)
         self.waited = Waited(addr, device.name)
         self._timer: Timer | None = None
 
@@ -66,7 +62,7 @@ class Neighbour:
         if not self.event_send(frame):
             return
         if self.hh is None:
-            self.hh = self.lladdr + self.device.mac + IP_TYPE
+            self.hh = self.lladdr + self.device.mac + self.family.type_bytes
             if self.state in CONNECTED:
                 self.header = self.hh
         set_ethernet(frame, self.hh, self.lladdr, self.device.mac)
@@ -89,7 +85,7 @@ class Neighbour:
             if not tries:
                 self._set(FAILED)
                 if frame is not None:
-                    net.neighbour_failed(frame, self)
+                    self.family.ops.error_report(frame, self)
                 return False
             self.probes = net.sysctl.neigh(self.device.name, "ucast_solicit")
             self._set(INCOMPLETE)
@@ -120,7 +116,7 @@ class Neighbour:
         self.probes += 1
         due_ns = self.net.clock.now + self.net.sysctl.neigh_ns(self.device.name, "retrans_time_ms")
         self._arm(due_ns)
-        self.net.solicit(self, self.queue[-1] if self.queue else None)
+        self.family.ops.solicit(self, self.queue[-1] if self.queue else None)
 
     # -- hearing --------------------------------------------------------------------------------
 
@@ -143,7 +139,7 @@ class Neighbour:
         if changed:
             self.lladdr = lladdr
             if self.hh is not None:
-                self.hh = lladdr + self.device.mac + IP_TYPE
+                self.hh = lladdr + self.device.mac + self.family.type_bytes
             if state not in CONNECTED:
                 self.confirmed_ns = now - 2 * self.reachable_ns
         if state == old:
@@ -232,7 +228,7 @@ class Neighbour:
         queue, self.queue, self.queued_bytes = self.queue, deque(), 0
         for frame in queue:
             _released(frame)
-            self.net.neighbour_failed(frame, self)
+            self.family.ops.error_report(frame, self)
 
     def text(self) -> str:
         """As `ip neigh` prints it."""
@@ -245,11 +241,12 @@ class Neighbour:
         return f"<neighbour {self.addr:#x} {self.device.name} {self.state}>"
 
 
-def _reachable_ns(net: Netns, device: Device) -> int:
+def _reachable_ns(family: Family, device: Device) -> int:
     """neigh_rand_reach_time: drawn once for all neighbours of a device, as neigh_parms has it."""
-    for other in device.neigh.values():
+    for other in device.neigh[family.number].values():
         known: int = other.reachable_ns
         return known
+    net = family.net
     base = net.sysctl.neigh(device.name, "base_reachable_time_ms") * 1_000_000
     return base // 2 + net.clock.random(f"neighbour/{net.name}/{device.name}").randrange(base) if base else 0
 
@@ -260,20 +257,11 @@ def _released(frame: Frame) -> None:
         frame.sock.waiting -= 1
 
 
-def lookup(net: Netns, device: Device, addr: int) -> Neighbour:
-    """The entry of an address on a device, made if there is none (__neigh_lookup with creat; arp_constructor)."""
-    entry: Any = device.neigh.get(addr)
-    if entry is not None:
-        return entry  # type: ignore[no-any-return]  # a device's table is opaque on the link floor
-    neighbour = Neighbour(net, device, addr)
-    if device.noarp:
-        neighbour.lladdr, neighbour.state = ZERO_MAC, NOARP
-    elif addr >> 28 == 14:
-        neighbour.lladdr = bytes((1, 0, 0x5E)) + (addr & 0x7FFFFF).to_bytes(3, "big")
-        neighbour.state = NOARP
-    else:
-        route = net.fib.local.lookup(addr)
-        if addr == 0xFFFFFFFF or (route is not None and route.kind == "broadcast"):
-            neighbour.lladdr, neighbour.state = BROADCAST_MAC, NOARP
-    device.neigh[addr] = neighbour
-    return neighbour
+def lookup(family: Family, device: Device, addr: int) -> Neighbour:
+    """The entry of an address on a device, made if there is none (__neigh_lookup with creat)."""
+    entries = device.neigh[family.number]
+    entry: Neighbour | None = entries.get(addr)
+    if entry is None:
+        entry = entries[addr] = Neighbour(family, device, addr)
+        family.ops.constructor(entry)
+    return entry

@@ -1,21 +1,19 @@
-"""What is remembered of one remote address, whoever it is: how often it was told of errors (net/ipv4/inetpeer.c).
+"""What is remembered of one remote address: how many errors it was sent (net/ipv4/inetpeer.c).
 
-ICMP's token bucket, a router's errors and its redirects share the time of the last telling. Must not know what is told.
+ICMP's token bucket, a router's errors and its redirects share the time of the last message. Must not know which message
+it was, nor namespaces.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from emu.kernel.net.netns import Netns
+from emu.clock import Clock
 
 BURST = 6  # XRLIM_BURST_FACTOR
 NEVER_NS = -60_000_000_000
 
 
 class Peer:
-    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` when it was last looked at, `redirects` told in a row."""
+    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` when it was last looked at, `redirects` sent in a row."""
 
     __slots__ = ("last_ns", "redirects", "tokens_ns")
 
@@ -54,9 +52,16 @@ class Peer:
         return True
 
 
-def peer(net: Netns, addr: int) -> Peer:
-    """inet_getpeer: the entry of an address, made when first asked for."""
-    found = net.peers.get(addr)
-    if found is None:
-        found = net.peers[addr] = Peer(net.clock.now)
-    return found
+class Peers(dict[int, Peer]):
+    """The remote addresses of one family in one namespace."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def __missing__(self, addr: int) -> Peer:
+        """inet_getpeer: the entry is made when it is first asked for."""
+        found = self[addr] = Peer(self._clock.now)
+        return found

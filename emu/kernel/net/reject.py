@@ -14,7 +14,7 @@ from emu.kernel.netfilter.conn import attach
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire_tcp
-from emu.wire.frame import IP_OFFSET, TCP, Frame
+from emu.wire.frame import ETH_HLEN, IP_OFFSET, TCP, Frame
 from emu.wire.rewrite import set_ethernet
 from emu.wire.tcp import ACK, FIN, RST, SYN
 
@@ -36,26 +36,26 @@ def reject(net: Netns, frame: Frame, with_: str, hook: int) -> None:
 
 def _reset(net: Netns, frame: Frame) -> None:
     """nf_send_reset: never to a RST, never to what is broken."""
-    buf, l4 = frame.buf, frame.l4
-    if frame.proto != TCP or frame.frag & IP_OFFSET or len(buf) < l4 + 20 or buf[l4 + 13] & RST:
+    if frame.proto != TCP or frame.frag & IP_OFFSET or not wire_tcp.header_length(frame):
+        return
+    theirs, acked, offset, flags, _window = wire_tcp.head(frame.buf, frame.l4)
+    if flags & RST:
         return
     if not frame.valid and not wire_tcp.checksum_ok(frame):
         return
-    route = net.fib.lookup(frame.src, 0, frame.mark)
+    route = net.ipv4.fib.lookup(frame.src, 0, frame.mark)
     if route is None or route.kind not in ("unicast", "local"):
         return
-    flags = buf[l4 + 13]
-    theirs, acked = int.from_bytes(buf[l4 + 4 : l4 + 8], "big"), int.from_bytes(buf[l4 + 8 : l4 + 12], "big")
-    length = 14 + frame.ip_length - l4 - (buf[l4 + 12] >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
+    length = ETH_HLEN + frame.tot_len - frame.l4 - (offset >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
     answer = wire_tcp.build(
         craft.template("tcp"), frame.dst, frame.src, frame.dport, frame.sport,
         seq=acked if flags & ACK else 0, ack=0 if flags & ACK else (theirs + length) & 0xFFFFFFFF,
         flags=RST if flags & ACK else RST | ACK, window=0, options=b"", payload=b"", ident=0,
-        ttl=net.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,
+        ttl=net.ipv4.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,
     )  # fmt: skip
     net.born += 1
     if frame.physin is not None:
-        header = frame.smac + frame.dmac + b"\x08\x00"
+        header = frame.smac + frame.dmac + net.ipv4.type_bytes
         set_ethernet(answer, header, frame.smac, frame.dmac)
         frame.physin.transmit(answer)
         return

@@ -32,7 +32,7 @@ def route_get(net: Netns, dst: int, src: int = 0, mark: int = 0) -> list[str]:
         words += ["from", ip4_text(src)]
     if taken.gateway:
         words += ["via", ip4_text(taken.gateway)]
-    words += ["dev", "lo" if taken.kind == "local" else taken.device.name]
+    words += ["dev", net.ipv4.out_device(taken).name]
     if taken.table not in (MAIN_TABLE, LOCAL_TABLE):
         words += ["table", TABLE_NAMES.get(taken.table, str(taken.table))]
     if not src:
@@ -40,8 +40,8 @@ def route_get(net: Netns, dst: int, src: int = 0, mark: int = 0) -> list[str]:
     if mark:
         words += ["mark", f"{mark:#x}"]
     cache = ["cache", "<local>"] if taken.kind == "local" else ["cache"]
-    route = net.fib.lookup(dst, src, mark)
-    entry = net.exceptions.find(route, dst) if route is not None else None
+    route = net.ipv4.fib.lookup(dst, src, mark)
+    entry = net.ipv4.exceptions.find(route, dst) if route is not None else None
     if entry is not None:
         if entry.gateway:
             cache.append("<redirected>")

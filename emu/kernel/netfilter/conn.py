@@ -11,7 +11,7 @@ from typing import Protocol
 
 from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
-from emu.wire.frame import ICMP, Frame
+from emu.wire.frame import AF_INET, ICMP, Frame
 
 Tuple5 = tuple[int, int, int, int, int]
 
@@ -44,7 +44,7 @@ def inverse(t: Tuple5) -> Tuple5 | None:
 class ConnTable(Protocol):
     """The table that a connection belongs to (the kernel's ct->ct_net), as NAT asks for it."""
 
-    by_source: dict[tuple[int, int, int], list[Conn]]
+    by_source: dict[tuple[int, int, int, int], list[Conn]]
 
     def taken(self, reply: Tuple5, ignored: Conn) -> bool: ...
 
@@ -54,7 +54,7 @@ class ConnTable(Protocol):
 class Conn:
     """One connection of one namespace, in `table`.
 
-    `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
+    `family` (AF_*) is that of its addresses. `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
     duration before. `packets`/`bytes` count per direction while net.netfilter.nf_conntrack_acct is on.
     `nat[direction * 2 + manip]` is what NAT writes into that half, `nat` is None without NAT; with it,
     `nat_flows[manip]` is the flow whose rewriting was last reported.
@@ -62,13 +62,16 @@ class Conn:
     """
 
     __slots__ = (
-        "bytes", "created_ns", "expires_ns", "mark", "masq_ifindex", "master", "nat", "nat_flows", "number",
+        "bytes", "created_ns", "expires_ns", "family", "mark", "masq_ifindex", "master", "nat", "nat_flows", "number",
         "orig", "packets", "reply", "status", "stream_ns", "table", "tcp",
     )  # fmt: skip
     nat_flows: list[int]
 
-    def __init__(self, table: ConnTable, number: int, orig: Tuple5, reply: Tuple5, created_ns: int) -> None:
+    def __init__(
+        self, table: ConnTable, number: int, orig: Tuple5, reply: Tuple5, created_ns: int, family: int = AF_INET
+    ) -> None:
         self.table = table
+        self.family = family
         self.number = number
         self.orig = orig
         self.reply = reply

@@ -7,6 +7,7 @@ counts as gone and is removed when met. Must not know NAT's rules, devices or ro
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -31,7 +32,7 @@ from emu.kernel.netfilter.conn import (
     Tuple5,
     inverse,
 )
-from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES, quoted_tuple, sound
+from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES
 from emu.kernel.netfilter.conntrack_tcp import tcp_packet
 from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT
 from emu.kernel.netfilter.hooks import (
@@ -47,10 +48,12 @@ from emu.kernel.netfilter.hooks import (
     Verdict,
 )
 from emu.trail import Tracked
+from emu.wire import quote
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.frame import AF_INET, ICMP, TCP, UDP, Frame
 from emu.wire.icmp import ERRORS
 from emu.wire.proto import GRE, ICMPV6, PROTOCOL_NAMES, UDPLITE, WITH_PORTS
+from emu.wire.sound import sound
 
 STREAM_AFTER_NS = 2 * SECOND
 NETFILTER_DROP = "NETFILTER_DROP"
@@ -89,10 +92,11 @@ class Conntrack:
         self.net_name = net_name
         self.clock = clock
         self.stat = Stat()
-        self.by_source: dict[tuple[int, int, int], list[Conn]] = {}
+        self.by_source: dict[tuple[int, int, int, int], list[Conn]] = {}
         self._sysctl = sysctl
         self._hooks = hooks
-        self._table: dict[Tuple5, tuple[Conn, int]] = {}
+        # by address family: numbers of one family's addresses mean nothing in another
+        self._tables: defaultdict[int, dict[Tuple5, tuple[Conn, int]]] = defaultdict(dict)
         self._conns: dict[int, Conn] = {}
         self._made = 0
         self._sweep_at = 4096
@@ -139,7 +143,7 @@ class Conntrack:
             or not (frame.valid or self._sound(frame, state))
         ):
             return self._odd(frame, state)
-        found = self._table.get((proto, frame.src, frame.dst, frame.sport, frame.dport))
+        found = self._tables[frame.family].get((proto, frame.src, frame.dst, frame.sport, frame.dport))
         if found is None:
             return self._open(frame)
         conn, direction = found
@@ -172,7 +176,7 @@ class Conntrack:
             frame.ctinfo = IP_CT_RELATED if status & EXPECTED else IP_CT_NEW
         if self.acct:
             conn.packets[direction] += 1
-            conn.bytes[direction] += frame.ip_length
+            conn.bytes[direction] += frame.tot_len
         return None
 
     def _sound(self, frame: Frame, state: HookState) -> bool:
@@ -210,7 +214,7 @@ class Conntrack:
             self.stat.drop += 1
             return Drop(NETFILTER_DROP, "nf_conntrack: table full")
         self._made += 1
-        conn = Conn(self, self._made, orig, reply, self.clock.now)
+        conn = Conn(self, self._made, orig, reply, self.clock.now, frame.family)
         if self._l4_packet(conn, frame, DIR_ORIGINAL):
             return self._refuse(frame)
         frame.ct = conn
@@ -218,7 +222,7 @@ class Conntrack:
         frame.ctinfo = IP_CT_NEW
         if self.acct:
             conn.packets[0] += 1
-            conn.bytes[0] += frame.ip_length
+            conn.bytes[0] += frame.tot_len
         trail = frame.trail
         if trail is not None:
             trail.append(Tracked(conn, "NEW", True))
@@ -235,9 +239,9 @@ class Conntrack:
             return self._refuse(frame)
         if frame.dport >> 8 > NR_ICMP_TYPES:
             return self._refuse(frame)
-        quoted = quoted_tuple(frame)
+        quoted = quote.tuple_of(frame)
         wanted = inverse(quoted) if quoted is not None else None
-        found = self._live(wanted) if wanted is not None else None
+        found = self._live(frame.family, wanted) if wanted is not None else None
         # the error must go to where the quoted packet came from
         if found is None or found[0].tuple_of(found[1])[2] != frame.dst:
             return self._refuse(frame)
@@ -260,7 +264,7 @@ class Conntrack:
             return None
         if conn.status & DYING:
             return Drop(NETFILTER_DROP, conn)
-        other = self._live(conn.orig) or self._live(conn.reply)
+        other = self._live(conn.family, conn.orig) or self._live(conn.family, conn.reply)
         if other is not None:
             winner = other[0]
             if winner.orig == conn.orig and winner.reply == conn.reply:
@@ -273,20 +277,21 @@ class Conntrack:
             return Drop(NETFILTER_DROP, conn)
         conn.expires_ns += self.clock.now
         conn.status |= CONFIRMED
-        self._table[conn.orig] = conn, 0
-        self._table[conn.reply] = conn, 1
+        table = self._tables[conn.family]
+        table[conn.orig] = conn, 0
+        table[conn.reply] = conn, 1
         self._conns[conn.number] = conn
         if conn.status & SRC_NAT:
             # the kernel does this when the address is chosen; here a packet that was dropped since would not be noticed
-            self.by_source.setdefault((conn.orig[0], conn.orig[1], conn.orig[3]), []).append(conn)
+            self.by_source.setdefault((conn.family, conn.orig[0], conn.orig[1], conn.orig[3]), []).append(conn)
         self.stat.insert += 1
         if len(self._conns) > self._sweep_at:
             self.sweep()
             self._sweep_at = max(4096, 2 * len(self._conns))
         return None
 
-    def _live(self, wanted: Tuple5) -> tuple[Conn, int] | None:
-        found = self._table.get(wanted)
+    def _live(self, family: int, wanted: Tuple5) -> tuple[Conn, int] | None:
+        found = self._tables[family].get(wanted)
         if found is not None and found[0].expires_ns <= self.clock.now:
             self.kill(found[0])
             return None
@@ -294,19 +299,20 @@ class Conntrack:
 
     def taken(self, reply: Tuple5, ignored: Conn) -> bool:
         """nf_conntrack_tuple_taken: a live connection other than `ignored` owns the tuple."""
-        found = self._live(reply)
+        found = self._live(ignored.family, reply)
         return found is not None and found[0] is not ignored and found[0].orig != ignored.orig
 
-    def find(self, wanted: Tuple5) -> Conn | None:
+    def find(self, wanted: Tuple5, family: int = AF_INET) -> Conn | None:
         """The live connection that owns this tuple, in either direction."""
-        found = self._live(wanted)
+        found = self._live(family, wanted)
         return None if found is None else found[0]
 
     def kill(self, conn: Conn) -> None:
         """Remove a connection now; frames that carry it keep it."""
         if self._conns.pop(conn.number, None) is not None:
-            del self._table[conn.orig]
-            del self._table[conn.reply]
+            table = self._tables[conn.family]
+            del table[conn.orig]
+            del table[conn.reply]
             self._forget_source(conn)
             self.stat.delete += 1
         conn.status |= DYING
@@ -314,7 +320,7 @@ class Conntrack:
     def _forget_source(self, conn: Conn) -> None:
         if not conn.status & SRC_NAT:
             return
-        source = conn.orig[0], conn.orig[1], conn.orig[3]
+        source = conn.family, conn.orig[0], conn.orig[1], conn.orig[3]
         same = self.by_source[source]
         same.remove(conn)
         if not same:

@@ -7,7 +7,6 @@ what an endpoint does.
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import NamedTuple, Protocol
 
 from emu.clock import Clock
@@ -43,7 +42,6 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     SS,
     SYN,
     SYNACK,
-    TIMESTAMP_ONLY,
     TW,
     UNACK,
     UNACKNOWLEDGED,
@@ -55,9 +53,10 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     options,
 )
 from emu.trail import Tracked
-from emu.wire.frame import Frame
+from emu.wire.frame import ETH_HLEN, Frame
 from emu.wire.tcp import ACK as TH_ACK
 from emu.wire.tcp import FIN as TH_FIN
+from emu.wire.tcp import HLEN, TIMESTAMP_ONLY, head
 from emu.wire.tcp import PSH as TH_PSH
 from emu.wire.tcp import RST as TH_RST
 from emu.wire.tcp import SYN as TH_SYN
@@ -117,18 +116,16 @@ class Step(NamedTuple):
 
 CHECK, SKIP = 5, 6  # beside the verdicts
 
-_head = Struct(">IIBBH").unpack_from
-
 
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
     conn: Conn, frame: Frame, direction: int, tracker: Tracker
 ) -> int:
     """Judge a segment and move the connection: ACCEPT, INVALID or REPEAT (the entry is removed: look up again)."""
     buf, l4 = frame.buf, frame.l4
-    stop = 14 + (buf[16] << 8 | buf[17])
-    if stop < l4 + 20 or len(buf) < stop:
+    stop = ETH_HLEN + frame.tot_len
+    if stop < l4 + HLEN or len(buf) < stop:
         return INVALID
-    seq, ack, offset, flags, win = _head(buf, l4 + 4)
+    seq, ack, offset, flags, win = head(buf, l4)
     header = offset >> 4 << 2
     index = _INDEX[flags & 63]
     length = stop - l4 - header
@@ -142,7 +139,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             index == ACK
             and status & ASSURED
             and tcp.state == ES
-            and (header == 20 or (header == 32 and buf[l4 + 20 : l4 + 24] == TIMESTAMP_ONLY))
+            and (header == 20 or (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN)))
             and next_in_order(tcp, direction, seq, ack, end, win, length)
         ):
             timeouts = tracker.tcp_timeouts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from emu.wire import tcp as wire
 from emu.wire.tcp import ACK as TH_ACK
 from emu.wire.tcp import RST as TH_RST
 from emu.wire.tcp import SYN as TH_SYN
@@ -34,7 +35,6 @@ MAX_WSCALE = 14
 ACCEPT, INVALID, REPEAT = range(3)
 IGNORE = 4
 MASK, HALF = 0xFFFFFFFF, 0x80000000
-TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
 
 
 class TcpHeader(NamedTuple):
@@ -220,42 +220,26 @@ def options(side: Side, th: TcpHeader) -> None:
     """Window scale and SACK-permitted of a SYN (tcp_options)."""
     if th.length == 20:
         return
-    buf = th.buf
     side.scale = 0
     side.flags &= BE_LIBERAL
-    at, stop = th.l4 + 20, th.l4 + th.length
-    while at < stop and buf[at]:
-        if buf[at] == 1:
-            at += 1
-            continue
-        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
-            return
-        if buf[at] == 4 and buf[at + 1] == 2:
+    for kind, value in wire.options(th.buf, th.l4, th.length):
+        if kind == 4 and not value:
             side.flags |= SACK_PERM
-        elif buf[at] == 3 and buf[at + 1] == 3:
-            side.scale = min(buf[at + 2], MAX_WSCALE)
+        elif kind == 3 and len(value) == 1:
+            side.scale = min(value[0], MAX_WSCALE)
             side.flags |= WINDOW_SCALE
-        at += buf[at + 1]
 
 
 def _sack(th: TcpHeader) -> int:
     """The highest right edge of the SACK blocks, or the acknowledgement if that is higher (tcp_sack)."""
-    buf, sack = th.buf, th.ack
-    at, stop = th.l4 + 20, th.l4 + th.length
-    if th.length == 32 and buf[at : at + 4] == TIMESTAMP_ONLY:
+    sack = th.ack
+    if th.length == 32 and th.buf.startswith(wire.TIMESTAMP_ONLY, th.l4 + wire.HLEN):
         return sack
-    while at < stop and buf[at]:
-        if buf[at] == 1:
-            at += 1
-            continue
-        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
-            return sack
-        size = buf[at + 1]
-        if buf[at] == 5 and size >= 10 and (size - 2) % 8 == 0:
-            for edge_at in range(at + 6, at + size, 8):
-                edge = int.from_bytes(buf[edge_at : edge_at + 4], "big")
+    for kind, value in wire.options(th.buf, th.l4, th.length):
+        if kind == 5 and len(value) >= 8 and len(value) % 8 == 0:
+            for at in range(4, len(value), 8):
+                edge = int.from_bytes(value[at : at + 4], "big")
                 if (sack - edge) & HALF:
                     sack = edge
             return sack
-        at += size
     return sack

@@ -21,15 +21,51 @@ PRI_DEFRAG, PRI_RAW, PRI_CONNTRACK, PRI_MANGLE = -400, -300, -200, -150
 PRI_DSTNAT, PRI_FILTER, PRI_SECURITY, PRI_SRCNAT, PRI_CONFIRM = -100, 0, 50, 100, 2**31 - 1
 
 
-class Netns(Protocol):
-    """What netfilter may ask of the namespace that it runs in; met by `kernel/net/netns.py`."""
+class Route(Protocol):
+    """What rules read of a route (net/fib.py)."""
 
-    name: str
-    clock: Clock
+    @property
+    def kind(self) -> str: ...
+    @property
+    def device(self) -> Any: ...
+    @property
+    def mtu(self) -> int: ...
+
+
+class Netns(Protocol):
+    """What netfilter may ask of the namespace that it runs in; met by `net/netns.py`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def clock(self) -> Clock: ...
 
     def random(self, purpose: str) -> Draws:
         """The namespace's own random source of one purpose."""
         ...
+
+
+class Memory(Protocol):
+    """What matches and targets find beside the rules (netfilter/table.py)."""
+
+    @property
+    def memory(self) -> dict[Any, Any]:
+        """What matches remember between packets, by match."""
+        ...
+
+    @property
+    def ipsets(self) -> Any:
+        """The sets that rules may ask (ipset.IpSets, which knows matches)."""
+        ...
+
+
+class Family(Protocol):
+    """What netfilter may ask of the address family whose hooks it is in; met by `net/family.py`."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def tables(self) -> Memory: ...
 
     def addr_type(self, addr: int) -> str:
         """LOCAL, BROADCAST, MULTICAST, UNICAST, BLACKHOLE, UNREACHABLE ... as `fib` knows it (RTN_*)."""
@@ -43,18 +79,25 @@ class Netns(Protocol):
         """ip_route_me_harder: route a local packet anew after OUTPUT changed it; False drops it."""
         ...
 
+    def route(self, dst: int, src: int = 0, mark: int = 0, iif: str = "") -> Route | None:
+        """fib_lookup: the route to an address; None without one."""
+        ...
+
+    def local_route(self, addr: int) -> Route | None:
+        """The local table's route, whatever its kind."""
+        ...
+
 
 class HookState:
-    """Where a hook function runs: the hook's number and the namespace. One object a hook, made once.
+    """Where a hook function runs: the hook's number, the namespace and the address family. One object a hook, made once.
 
     The devices are the frame's own `indev` and `outdev` (None where the kernel passes NULL).
     """
 
-    __slots__ = ("hook", "net")
+    __slots__ = ("family", "hook", "net")
 
-    def __init__(self, hook: int, net: Any) -> None:
-        self.hook = hook
-        self.net: Netns = net
+    def __init__(self, hook: int, net: Netns, family: Family) -> None:
+        self.hook, self.net, self.family = hook, net, family
 
 
 class Drop:
@@ -99,15 +142,15 @@ HookFn = Callable[[Frame, HookState], Verdict]
 
 
 class Hooks:
-    """The hook functions of one namespace (or one bridge). `fns[hook]` is the tuple that the walk runs."""
+    """The hook functions of one address family in one namespace. `fns[hook]` is the tuple that the walk runs."""
 
     __slots__ = ("_entries", "_rewire", "fns", "states")
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: Netns, family: Family) -> None:
         self._entries: tuple[list[tuple[int, int, HookFn]], ...] = ([], [], [], [], [])
         self._rewire: Callable[[], None] | None = None
         self.fns: list[tuple[HookFn, ...]] = [(), (), (), (), ()]
-        self.states = tuple(HookState(hook, net) for hook in range(5))
+        self.states = tuple(HookState(hook, net, family) for hook in range(5))
 
     def register(self, hook: int, priority: int, fn: HookFn) -> None:
         """Add `fn`; equal priorities run in the order of registration."""

@@ -23,7 +23,6 @@ from emu.kernel.netfilter.conn import (
     Manip,
     inverse,
 )
-from emu.kernel.netfilter.conntrack_icmp import sound
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
     LOCAL_OUT,
@@ -45,9 +44,10 @@ from emu.kernel.netfilter.nat_ports import (
     unique_tuple,
 )
 from emu.trail import Natted
-from emu.wire.checksum import adjust
-from emu.wire.frame import ICMP, ICMP_QUERY, TCP, UDP, Frame
-from emu.wire.rewrite import set_destination, set_payload, set_source
+from emu.wire import quote
+from emu.wire.frame import ICMP, Frame
+from emu.wire.rewrite import set_destination, set_source
+from emu.wire.sound import sound
 
 _DONE = (SRC_NAT_DONE, DST_NAT_DONE)
 _STATUS = (SRC_NAT, DST_NAT)
@@ -100,7 +100,7 @@ def masquerade(frame: Frame, state: HookState, span: NatRange = NatRange()) -> V
         return None
     route = frame.route
     nexthop = (route.gateway if route is not None else 0) or frame.dst
-    addr = state.net.select_addr(frame.outdev, nexthop)
+    addr = state.family.select_addr(frame.outdev, nexthop)
     if not addr:
         return Drop(_NETFILTER_DROP, "MASQUERADE: the outgoing device has no address")
     conn.masq_ifindex = frame.outdev.ifindex
@@ -209,7 +209,7 @@ class Nat:
         if frame.dst != old:
             if hook == PRE_ROUTING:
                 frame.route = None
-            elif hook == LOCAL_OUT and not state.net.reroute(frame):
+            elif hook == LOCAL_OUT and not state.family.reroute(frame):
                 return Drop(_NETFILTER_DROP, conn)
         return None
 
@@ -244,7 +244,7 @@ def _translate_error(frame: Frame, conn: Conn, manip: int) -> Verdict:
         return Drop(_NETFILTER_DROP, conn)
     # the quoted packet went the other way: what it was before translation, its half mirrored
     addr, _, fact = half
-    _rewrite_quote(frame, addr, conn.tuple_of(1 - direction), 1 - manip)
+    quote.rewrite(frame, addr, conn.tuple_of(1 - direction), 1 - manip)
     if manip == MANIP_SRC:
         set_source(frame, addr, frame.sport)
     else:
@@ -253,50 +253,3 @@ def _translate_error(frame: Frame, conn: Conn, manip: int) -> Verdict:
     if trail is not None:
         trail.append(fact)
     return None
-
-
-def _rewrite_quote(frame: Frame, addr: int, sent: tuple[int, int, int, int, int], manip: int) -> None:
-    """Write one half of `sent` into the packet that an ICMP error quotes, mending its checksums and the error's."""
-    buf = frame.buf
-    at = frame.l4 + 8
-    l4 = at + (buf[at] & 15) * 4
-    quote = bytearray(buf[at:])
-    head = l4 - at
-    field = 12 if manip == MANIP_SRC else 16
-    old = int.from_bytes(quote[field : field + 4], "big")
-    quote[field : field + 4] = addr.to_bytes(4, "big")
-    _mend(quote, 10, old, addr)
-    proto = quote[9]
-    if proto == ICMP:
-        if quote[head] in ICMP_QUERY:
-            _put(quote, head + 4, sent[3], head + 2)
-    else:
-        port_at, port = (head, sent[3]) if manip == MANIP_SRC else (head + 2, sent[4])
-        check_at = {TCP: head + 16, UDP: head + 6}.get(proto, -1)
-        short = len(quote) < (head + 20 if proto == TCP else head + 8)
-        if short or (proto == UDP and quote[check_at : check_at + 2] == b"\0\0"):
-            check_at = -1
-        if check_at >= 0:
-            _mend(quote, check_at, old, addr)
-        if proto in (TCP, UDP) or port:
-            _put(quote, port_at, port, check_at)
-        if proto == UDP and check_at >= 0 and quote[check_at : check_at + 2] == b"\0\0":
-            quote[check_at] = quote[check_at + 1] = 0xFF
-    check = buf[frame.l4 + 2] << 8 | buf[frame.l4 + 3]
-    for word in range(0, len(quote) - 1, 2):
-        new_word, old_word = quote[word : word + 2], buf[at + word : at + word + 2]
-        if new_word != old_word:
-            check = adjust(check, int.from_bytes(old_word, "big"), int.from_bytes(new_word, "big"))
-    set_payload(frame, frame.l4 + 2, check.to_bytes(2, "big") + bytes(buf[frame.l4 + 4 : at]) + bytes(quote))
-
-
-def _put(data: bytearray, at: int, word: int, check_at: int) -> None:
-    """Write a 16-bit field; `check_at` (-1: none) is the checksum that covers it."""
-    if check_at >= 0:
-        _mend(data, check_at, data[at] << 8 | data[at + 1], word)
-    data[at : at + 2] = word.to_bytes(2, "big")
-
-
-def _mend(data: bytearray, at: int, old: int, new: int) -> None:
-    check = adjust(data[at] << 8 | data[at + 1], old, new)
-    data[at : at + 2] = check.to_bytes(2, "big")

@@ -179,13 +179,12 @@ def walker(
                         if not test(frame, state):
                             break
                     else:
-                        buf = frame.buf
                         counter = counters.get(rule)
                         if counter is None:
-                            counters[rule] = [1, buf[16] << 8 | buf[17]]
+                            counters[rule] = [1, frame.tot_len]
                         else:
                             counter[0] += 1
-                            counter[1] += buf[16] << 8 | buf[17]
+                            counter[1] += frame.tot_len
                         if trail is not None:
                             trail.append(rule)
                         if op == accept:
@@ -238,12 +237,12 @@ def _rerouting(walk: HookFn) -> HookFn:
     """ipt_mangle_out: a packet whose mark, addresses or TOS the rules changed is routed anew."""
 
     def mangle_out(frame: Frame, state: HookState) -> Verdict:
-        mark, src, dst, tos = frame.mark, frame.src, frame.dst, frame.buf[15]
+        mark, src, dst, tos = frame.mark, frame.src, frame.dst, frame.tos
         verdict = walk(frame, state)
         if verdict.__class__ is Drop or verdict.__class__ is Reject:
             return verdict
-        if frame.mark != mark or frame.dst != dst or frame.src != src or frame.buf[15] != tos:
-            if not state.net.reroute(frame):
+        if frame.mark != mark or frame.dst != dst or frame.src != src or frame.tos != tos:
+            if not state.family.reroute(frame):
                 return Drop("NETFILTER_DROP")
         return verdict
 

@@ -15,7 +15,7 @@ from emu.kernel.transport.inet import IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.addr import ip4
-from emu.wire.frame import ICMP, IGNORE_DF, IP_DF, Frame
+from emu.wire.frame import ICMP, IP_DF, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -53,32 +53,25 @@ class PingSocket:
     def send(self, dst: str | int, seq: int = 1, data: bytes = DATA) -> None:
         """One echo request. Raises SocketError ENETUNREACH, EPERM, EMSGSIZE (with `forbid_fragments`) ..."""
         net, to = self.net, ip4(dst)
-        route, source, failed = ip_output.route_output(net, to, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
-        if net.addr_type(to) == "BROADCAST":
+        route, source = ip_output.route_socket(net, to, self.addr)
+        if net.ipv4.addr_type(to) == "BROADCAST":
             raise SocketError(errno.EACCES)
-        device = net.devices["lo"] if route.kind == "local" else route.device
-        fits = len(data) + 28 <= (route.mtu or device.mtu)
+        device = net.ipv4.out_device(route)
+        fits = len(data) + wire.HEADERS <= (route.mtu or device.mtu)
         whole = fits and self.dont_fragment and not route.mtu_locked
         if not fits and self.forbid_fragments:
             raise SocketError(errno.EMSGSIZE)
         frame = wire.build(
             self._ping.template, source, to, wire.ECHO, 0, self.ident << 16 | seq & 0xFFFF, data,
-            ident=0 if self.forbid_fragments else net.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
-            ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ident=0 if self.forbid_fragments else net.ipv4.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
+            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
         self.sent[seq] = net.clock.now
-        if net.hooks.fns[LOCAL_OUT] and not self.forbid_fragments:
-            frame.frag_max_size = IGNORE_DF  # DNAT may send it to a smaller link
-        net.interruptible = True
-        failed = ip_output.local_out(net, frame)
-        net.interruptible = False
-        net.clock.drain()
-        if failed:
-            raise SocketError(getattr(errno, failed))
+        if net.ipv4.fns[LOCAL_OUT] and not self.forbid_fragments:
+            frame.ignore_df = True  # DNAT may send it to a smaller link
+        ip_output.send(net, frame)
 
     def close(self) -> None:
         self._ping.sockets.pop(self.ident, None)
@@ -112,12 +105,10 @@ class Ping:
         if socket is None:
             return
         if kind == wire.ECHO_REPLY:
-            seq = frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7]
+            seq = wire.sequence(frame)
             sent_ns = socket.sent.get(seq, net.clock.now)
             socket.replies.append(EchoReply(seq, frame.src, frame.ttl, net.clock.now - sent_ns))
         else:
-            socket.errors.append(
-                IcmpError(kind, code, info, frame.dst, frame.buf[frame.l4 + 6] << 8 | frame.buf[frame.l4 + 7])
-            )
+            socket.errors.append(IcmpError(kind, code, info, frame.dst, wire.sequence(frame)))
         if socket.on_readable is not None:
             socket.on_readable()

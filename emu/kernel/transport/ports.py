@@ -33,7 +33,7 @@ class Ports:
 
     def bind(self, addr: int, port: int, socket: Any, *, sharing: Any = None) -> int:
         """Bind; port 0 takes an ephemeral one. Gives the port. Raises SocketError EADDRNOTAVAIL or EADDRINUSE."""
-        if addr and self.net.addr_type(addr) not in ("LOCAL", "BROADCAST", "MULTICAST"):
+        if addr and self.net.ipv4.addr_type(addr) not in ("LOCAL", "BROADCAST", "MULTICAST"):
             raise SocketError(errno.EADDRNOTAVAIL)
         if not port:
             port = self.ephemeral(addr)

@@ -36,8 +36,10 @@ class Sockets:
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.udp_table, self.tcp_table, self.ping_table = Udp(net), Tcp(net), Ping(net)
-        net.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
-        net.icmp_errors.update({UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive})
+        net.ipv4.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
+        net.ipv4.icmp_errors.update(
+            {UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive}
+        )
 
     def udp(self, flow: int = 0) -> UdpSocket:
         return UdpSocket(self.udp_table, flow)
@@ -72,7 +74,7 @@ class Sockets:
             if link is None:
                 raise SocketError(errno.ENODEV)
             if not isinstance(packet, bytes | bytearray):
-                data = craft.build(packet, net.select_addr(link, 0), link.mac, net.default_ttl)
+                data = craft.build(packet, net.ipv4.select_addr(link, 0), link.mac, net.ipv4.default_ttl)
             _check_frame(link, data)
             frame = Frame.parse(data, flow, trail)
             if not layer2:
@@ -81,19 +83,14 @@ class Sockets:
             link.transmit(frame)
         else:
             given = craft.source(packet)
-            route, source, failed = ip_output.route_output(net, ip4(dst))
-            if route is None:
-                raise SocketError(getattr(errno, failed))
+            route, source = ip_output.route_socket(net, ip4(dst))
             frame = Frame.parse(
-                craft.build(packet, ip4(given) if given else source, bytes(6), net.default_ttl), flow, trail
+                craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl), flow, trail
             )
             frame.ethertype = ETH_P_IP
             net.born += 1
             frame.route = route
-            failed = ip_output.local_out(net, frame)
-            if failed:
-                net.clock.drain()
-                raise SocketError(getattr(errno, failed))
+            ip_output.send(net, frame, interruptible=False)
         net.clock.drain()
         return frame
 

@@ -30,7 +30,7 @@ from emu.kernel.transport.tcp_sock import Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND, State
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
-from emu.wire.tcp import ACK, SYN
+from emu.wire.tcp import ACK, HEADERS, SYN
 
 __all__ = ["TcpConfig", "TcpEndpoint"]
 
@@ -132,7 +132,7 @@ class TcpEndpoint:
     def on_pmtu(self, mtu: int, now_ns: int) -> list[Segment]:
         """The path takes only `mtu` bytes (ICMP fragmentation needed): smaller segments, and the too large ones again at once."""
         tp = self._tp
-        mss = min(mtu, MAX_PACKET) - 40
+        mss = min(mtu, MAX_PACKET) - HEADERS
         if tp.state == "CLOSE" or tp.mini or mss >= tp.path_mss:
             return []
         tp.path_mss = mss
@@ -154,7 +154,7 @@ class TcpEndpoint:
     def sync_mss(self, mtu: int) -> None:
         """tcp_sync_mss: the route's MTU, learned or forgotten by others than this connection, holds from the next segment on."""
         tp = self._tp
-        mss = min(mtu, MAX_PACKET) - 40
+        mss = min(mtu, MAX_PACKET) - HEADERS
         if mss != tp.path_mss and tp.state != "CLOSE" and not tp.mini:
             tp.path_mss = mss
             sync_mss(tp)

@@ -86,7 +86,7 @@ class Tcp:
 
     def mss(self, route: Route) -> int:
         """What we announce: the route's MTU (before any DNAT) less 40."""
-        return min(self.mtu(route), MAX_PACKET) - 40
+        return min(self.mtu(route), MAX_PACKET) - wire.HEADERS
 
     def can_gso(self, socket: TcpSocket) -> bool:
         """Does a burst go down the stack as one packet, which the last device cuts? Everywhere but on lo (sk_can_gso)."""
@@ -95,7 +95,7 @@ class Tcp:
         return route is not None and route.kind != "local"
 
     def mtu(self, route: Route) -> int:
-        device = self.net.devices["lo"] if route.kind == "local" else route.device
+        device = self.net.ipv4.out_device(route)
         mtu: int = route.mtu or device.mtu
         return mtu
 
@@ -121,7 +121,7 @@ class Tcp:
         frame = wire.build(
             self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
             window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=net.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
+            ttl=net.ipv4.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
             frag=IP_DF if whole else 0,
         )  # fmt: skip
         net.born += 1
@@ -138,7 +138,7 @@ class Tcp:
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "TCP_CSUM")
             return
-        segment = parse_segment(frame.buf[frame.l4 : 14 + frame.ip_length])
+        segment = parse_segment(frame.payload)
         segment.burst, segment.gso_size = frame.burst, frame.gso_size
         if frame.indev is not None and frame.indev.kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
@@ -212,8 +212,7 @@ class Tcp:
         if kind != wire_icmp.REDIRECT:
             socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         endpoint, now = socket.endpoint, net.clock.now
-        l4 = quoted.l4
-        seq = int.from_bytes(quoted.buf[l4 + 4 : l4 + 8], "big")
+        seq = wire.sequence(quoted)
         segments: list[Segment] = []
         if is_frag_needed(kind, code):
             if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:

@@ -125,9 +125,7 @@ class TcpSocket:
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
         dst, dport = ip4(remote[0]), remote[1]
-        route, source, failed = ip_output.route_output(net, dst, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        route, source = ip_output.route_socket(net, dst, self.addr)
         if not self.port:
             self.port = tcp.ports.ephemeral(source, lambda port: (source, port, dst, dport) not in tcp.connections)
             tcp.ports.bound.setdefault(self.port, []).append((source, self))
@@ -352,7 +350,7 @@ class TcpSocket:
 
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.net.exceptions:
+        if self._learned or self.net.ipv4.exceptions:
             assert self.remote is not None
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr)
             if route is not None:

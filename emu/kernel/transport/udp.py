@@ -24,7 +24,7 @@ from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
-from emu.wire.frame import IGNORE_DF, IP_DF, UDP, Frame
+from emu.wire.frame import IP_DF, UDP, Frame
 from emu.wire.rewrite import leave_checksum
 
 if TYPE_CHECKING:
@@ -70,9 +70,7 @@ class UdpSocket:
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
         dst, dport = ip4(remote[0]), remote[1]
-        route, source, failed = ip_output.route_output(self.net, dst, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        route, source = ip_output.route_socket(self.net, dst, self.addr)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:
@@ -98,33 +96,26 @@ class UdpSocket:
         self._raise_pending()
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
-        route, source, failed = ip_output.route_output(net, dst, self.addr)
-        if route is None:
-            raise SocketError(getattr(errno, failed))
+        route, source = ip_output.route_socket(net, dst, self.addr)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:
             self.port = self._udp.ports.bind(0, 0, self)
-        device = net.devices["lo"] if route.kind == "local" else route.device
+        device = net.ipv4.out_device(route)
         # larger than the link: cut in pieces, which may not forbid cutting (ip_append_data)
-        fits = len(data) + 28 <= (route.mtu or device.mtu)
+        fits = len(data) + wire.HEADERS <= (route.mtu or device.mtu)
         frame = wire.build(
             self._udp.template, source, dst, self.port, dport, data,
-            ident=net.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
-            ttl=self.ttl or net.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ident=net.ipv4.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
+            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
         if fits and device.offload:
             leave_checksum(frame)
-        if net.hooks.fns[LOCAL_OUT]:
-            frame.frag_max_size = IGNORE_DF  # DNAT may send it to a smaller link
-        net.interruptible = True
-        failed = ip_output.local_out(net, frame)
-        net.interruptible = False
-        net.clock.drain()
-        if failed:
-            raise SocketError(getattr(errno, failed))
+        if net.ipv4.fns[LOCAL_OUT]:
+            frame.ignore_df = True  # DNAT may send it to a smaller link
+        ip_output.send(net, frame)
         return len(data)
 
     def recvfrom(self) -> tuple[bytes, tuple[str, int]]:
@@ -177,8 +168,7 @@ class Udp:
                 icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
                 drop(net, frame, "NO_SOCKET")
                 return
-        l4, buf = frame.l4, frame.buf
-        data = bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])
+        data = wire.payload(frame)
         if socket.inbox_bytes + len(data) > self.rcvbuf:
             drop(net, frame, "SOCKET_RCVBUFF")
             return

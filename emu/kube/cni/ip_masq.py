@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from hashlib import sha512
 
 from emu.kernel import boot
-from emu.kernel.net.netns import Address, Netns
+from emu.kernel.net.family import Address
+from emu.kernel.net.netns import Netns
 from emu.kube.cni.spec import IP
 from emu.wire.addr import ip4_text
 
@@ -38,19 +39,20 @@ def masquerade_rules(network: str, container_id: str, ips: Iterable[IP]) -> str:
 def set_up(node: Netns, rules: str) -> None:
     """Append the rules to the node's nat table, conntrack and NAT switched on."""
     boot.netfilter(node)
-    node.tables.restore(rules, noflush=True)
+    node.ipv4.tables.restore(rules, noflush=True)
 
 
 def tear_down(node: Netns, network: str, container_id: str, addresses: Iterable[Address]) -> None:
     """Delete the jumps of `addresses`, and the chain once no rule jumps to it. What is gone already is no error."""
     chain = chain_name(network, container_id)
-    ruleset = node.tables.ruleset
-    if ruleset.chain("nat", chain) is None:
+    ruleset = node.ipv4.tables.ruleset
+    postrouting = ruleset.chain("nat", "POSTROUTING")
+    if ruleset.chain("nat", chain) is None or postrouting is None:
         return
     sources = tuple(f"-s {ip4_text(address.addr)}/32 " for address in addresses)
-    jumps = [rule for rule in ruleset.chain("nat", "POSTROUTING").rules if rule.jump == chain]
+    jumps = [rule for rule in postrouting.rules if rule.jump == chain]
     going = [rule for rule in jumps if rule.spec.startswith(sources)]
     lines = [f"-D POSTROUTING {rule.number}" for rule in reversed(going)] + [f"-F {chain}"]
     if len(going) == len(jumps):
         lines.append(f"-X {chain}")
-    node.tables.restore("\n".join(["*nat", *lines, "COMMIT", ""]), noflush=True)
+    node.ipv4.tables.restore("\n".join(["*nat", *lines, "COMMIT", ""]), noflush=True)

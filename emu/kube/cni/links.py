@@ -13,7 +13,8 @@ from emu.kernel.link.bridge import Bridge, FdbEntry, Port
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.net import arp
-from emu.kernel.net.netns import Address, Netns
+from emu.kernel.net.family import Address
+from emu.kernel.net.netns import Netns
 from emu.kube.cni.spec import IP, Attachment, CniError, Host, Result, Route, failure
 from emu.wire.addr import ZERO_MAC, Prefix, ip4_text, mac, mac_text
 
@@ -107,7 +108,7 @@ def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
     link = netns.devices.get(name)
     if link is None:
         return None
-    addresses = [each for each in netns.addresses if each.device is link]
+    addresses = [each for each in netns.ipv4.addresses if each.device is link]
     peer = link.peer if isinstance(link, Veth) else None
     for each in (link, peer):
         if each is not None and each.net is not None:
@@ -167,12 +168,12 @@ def _add_route(netns: Netns, name: str, route: Route, gateway: str) -> None:
 def ensure_address(host: Host, bridge: Bridge, cidr: str, force: bool) -> None:
     """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`."""
     netns = host.netns
-    for address in [each for each in netns.addresses if each.device is bridge]:
+    for address in [each for each in netns.ipv4.addresses if each.device is bridge]:
         if str(address) == cidr:
             return
         if not force:
             raise failure(f'"{bridge.name}" already has an IP address different from {cidr}')
-        netns.remove_address(address)
+        netns.ipv4.remove_address(address)
     boot.address(netns, bridge, cidr)
     pin_mac(host, bridge)
 
@@ -188,18 +189,18 @@ def check_addresses(netns: Netns, name: str, ips: tuple[IP, ...]) -> None:
     link = netns.devices.get(name)
     if link is None:
         raise failure(f"Cannot find container link {name}")
-    own = {str(address): address for address in netns.addresses if address.device is link}
+    own = {str(address): address for address in netns.ipv4.addresses if address.device is link}
     for ip in ips:
         address = own.get(ip.address)
         if address is None:
             raise failure(f"Failed to match addr {ip.address} on interface {name}")
-        if all(route.prefix != address.prefix for route in netns.fib.main):
+        if all(route.prefix != address.prefix for route in netns.ipv4.fib.main):
             raise failure(f"Failed to find Gateway {ip.gateway} for interface {name}")
 
 
 def check_routes(netns: Netns, routes: tuple[Route, ...]) -> None:
     """ValidateExpectedRoute: each route of a result is there, by destination and, if it names one, gateway."""
-    there = {(route.prefix, ip4_text(route.gateway)) for route in netns.fib.main}
+    there = {(route.prefix, ip4_text(route.gateway)) for route in netns.ipv4.fib.main}
     prefixes = {prefix for prefix, _ in there}
     for route in routes:
         prefix = Prefix.parse(route.dst)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from emu import craft
 from emu.clock import SECOND
 from emu.errors import InputError, SocketError
-from emu.kernel.net.netns import Address
+from emu.kernel.net.family import Address
 from emu.kernel.transport.icmp_errors import meaning
 from emu.kernel.transport.udp import UdpSocket
 from emu.kube.dns.resolv_conf import ResolvConf

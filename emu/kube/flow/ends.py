@@ -181,7 +181,7 @@ def _address(places: Places, name: str) -> int:
     if name in places.nodes:
         return places.nodes[name].ip
     net = places.namespaces[name]
-    return next(address.addr for address in net.addresses if address.device.name != "lo")
+    return next(address.addr for address in net.ipv4.addresses if address.device.name != "lo")
 
 
 def _services(places: Places, rest: str, port: str, protocol: str, ref: str) -> list[Target]:

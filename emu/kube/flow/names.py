@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from emu.kernel.net.netns import Address, Netns
+from emu.kernel.net.family import Address
+from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Service
 from emu.kube.api.meta import Object
 from emu.kube.front_ends import outer_addresses

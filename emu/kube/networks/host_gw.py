@@ -61,7 +61,7 @@ class HostGw(Agent[tuple[Peer, ...], Link, Routes]):
         return before if before == peers else peers
 
     def facts(self, node: Node) -> Link:
-        own = next(each for each in node.net.addresses if each.addr == node.ip)
+        own = next(each for each in node.net.ipv4.addresses if each.addr == node.ip)
         return Link(node.name, own.device.name, own.prefix)
 
     def compile(self, view: tuple[Peer, ...], facts: Link) -> Routes:
@@ -90,8 +90,8 @@ class HostGw(Agent[tuple[Peer, ...], Link, Routes]):
 
 def _remove(node: Node, prefix: Prefix) -> None:
     """`ip route del`, if there is such a route without a metric."""
-    for route in [each for each in node.net.fib.main.of(prefix) if not each.metric]:
-        node.net.fib.remove(route)
+    for route in [each for each in node.net.ipv4.fib.main.of(prefix) if not each.metric]:
+        node.net.ipv4.fib.remove(route)
 
 
 def _ip(peer: Peer) -> int:

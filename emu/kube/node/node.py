@@ -73,7 +73,7 @@ class Node:
 
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""
-        tables = self.net.tables
+        tables = self.net.ipv4.tables
         if tables.ruleset.tables:
             tables.restore(text, noflush=True)
         else:

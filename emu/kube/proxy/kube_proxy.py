@@ -76,7 +76,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
         config = self._configs[node.name]
         if config.node_port_addresses:
-            addresses = tuple(ip4_text(each.addr) for each in node.net.addresses)
+            addresses = tuple(ip4_text(each.addr) for each in node.net.ipv4.addresses)
             if addresses != config.node_addresses:
                 config = self._configs[node.name] = replace(config, node_addresses=addresses)
         return config

@@ -111,8 +111,8 @@ class Underlay(ABC):
         del self.advertised[addr]
         prefix = Prefix(addr, 32)
         for net in (self.router, self.external):
-            for route in [*net.fib.main.of(prefix)]:
-                net.fib.remove(route)
+            for route in [*net.ipv4.fib.main.of(prefix)]:
+                net.ipv4.fib.remove(route)
 
 
 underlays: Shelf[Callable[[Clock, int, Sysctls], Underlay]] = Shelf("underlay", "emu.kube.underlay")

@@ -62,6 +62,7 @@ def test_a_border_forgets_what_the_kernel_scrubs() -> None:
         "physout",
         "sock",
         "frag_max_size",
+        "ignore_df",
         "bridged_dnat",
     )
     for name in forgotten:

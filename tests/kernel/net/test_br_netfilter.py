@@ -32,7 +32,7 @@ class Node:
         self.walked: list[tuple[str, ...]] = []
         self.verdict: dict[str, Any] = {}
         for hook in range(5):
-            self.node.hooks.register(hook, -5, self.note)
+            self.node.ipv4.hooks.register(hook, -5, self.note)
 
     def note(self, frame: Frame, state: Any) -> Any:
         devices = (frame.indev, frame.outdev, frame.physin, frame.physout)

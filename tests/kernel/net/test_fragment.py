@@ -34,14 +34,14 @@ def test_any_order_makes_the_same_datagram_and_leaves_as_it_came(size: int, eigh
     whole = None
     for part in data.draw(st.permutations(parts)):
         assert whole is None
-        whole = net.defragment(part)
+        whole = net.ipv4.ops.defragment(part)
     assert whole is not None
     assert IP(bytes(whole.buf[14:]))[UDP].len == size + 8
-    assert whole.frag_max_size == max(part.ip_length for part in frames(size, eighths * 8))
-    assert [bytes(each.buf) for each in net.pieces(whole, 1500)] == [
+    assert whole.frag_max_size == max(part.tot_len for part in frames(size, eighths * 8))
+    assert [bytes(each.buf) for each in net.ipv4.ops.pieces(whole, 1500)] == [
         bytes(each.buf) for each in frames(size, eighths * 8)
     ]
-    assert not net.reassembly.queues
+    assert not net.ipv4.reassembly.waiting
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_any_order_makes_the_same_datagram_and_leaves_as_it_came(size: int, eigh
 def test_twice_and_never(order: tuple[int, ...], reasons: dict[str, int]) -> None:
     net = namespace()
     clock = net.clock
-    made = [net.defragment(frames(3000, 1480)[number]) for number in order]
+    made = [net.ipv4.ops.defragment(frames(3000, 1480)[number]) for number in order]
     clock.run_until(31 * 10**9)
     assert (made[-1] is not None) is (2 in order)
     assert dict(net.drops) == reasons
@@ -66,9 +66,9 @@ def test_an_overlap_ends_the_datagram() -> None:
     overlapping = Frame.parse(bytes(second.buf))
     overlapping.frag -= 1
     for part in (first, overlapping, third):
-        assert net.defragment(part) is None
+        assert net.ipv4.ops.defragment(part) is None
     assert net.drops["NOT_SPECIFIED"] == 2
-    assert len(net.reassembly.queues) == 1  # the third begins anew
+    assert net.ipv4.reassembly.waiting == 1  # the third begins anew
 
 
 @settings(max_examples=40, deadline=None)

@@ -40,7 +40,7 @@ def test_a_path_mtu_holds_for_one_destination_and_ten_minutes(net: Netns) -> Non
     assert route_get(net, FAR)[1] == "cache expires 0sec mtu 1400"
     net.clock.run_until(601 * SECOND)
     assert route_get(net, FAR)[1] == "cache"
-    assert not net.exceptions
+    assert not net.ipv4.exceptions
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_believed(net: Netns, told: tuple[int, ...], said: str) -> None:
 def test_a_device_takes_what_was_learned_along(net: Netns) -> None:
     update_pmtu(net, FAR, 0, 1400)
     net.set_link("eth0", up=False)
-    assert not net.exceptions
+    assert not net.ipv4.exceptions
     assert route_get(net, FAR) == ["RTNETLINK answers: Network is unreachable"]
 
 
@@ -96,7 +96,7 @@ def test_a_router_without_a_route_pays_twice() -> None:
 def test_rules_are_read_and_shown_as_ip_rule_does(net: Netns, text: str, shown: str) -> None:
     assert boot.rule(net, text).text() == shown
     with pytest.raises(InputError, match="File exists"):
-        parse_rule(shown.split(":")[1] + f" priority {shown.split(':', maxsplit=1)[0]}", net.fib.rules)
+        parse_rule(shown.split(":")[1] + f" priority {shown.split(':', maxsplit=1)[0]}", net.ipv4.fib.rules)
 
 
 def test_later_rules_go_first(net: Netns) -> None:

@@ -150,7 +150,7 @@ def test_pieces_are_put_together_in_any_order(order: tuple[int, ...]) -> None:
 def test_a_datagram_that_stays_in_pieces_is_given_up_after_thirty_seconds() -> None:
     bench = Bench()
     piece = IP(src=HERE, dst=THERE, id=7, proto=17, flags="MF") / bytes(80)
-    bench.router.tables.restore("*raw\n-A PREROUTING -j CT --notrack\nCOMMIT\n")
+    bench.router.ipv4.tables.restore("*raw\n-A PREROUTING -j CT --notrack\nCOMMIT\n")
     bench.host.sockets.send_packet(piece, 1)
     bench.lab.run(29.9)
     assert sum(map(invariants.waiting, bench.lab.namespaces.values())) == 1

@@ -10,11 +10,11 @@ from scapy.packet import Packet
 from emu.clock import SECOND, Clock
 from emu.kernel.netfilter.conn import ASSURED, IP_CT_UNTRACKED, SEEN_REPLY, Conn, attach, inverse
 from emu.kernel.netfilter.conntrack import Conntrack, render
-from emu.kernel.netfilter.hooks import LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Drop, Hooks
+from emu.kernel.netfilter.hooks import LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Drop
 from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import ip4
 from emu.wire.frame import Frame
-from rules import ct_state
+from rules import FakeNetns, ct_state
 
 A, B, R = "10.0.0.1", "10.0.0.2", "10.0.0.254"
 
@@ -26,7 +26,7 @@ class Net:
         self.name = "n"
         self.clock = Clock()
         self.sysctl = Sysctls({f"net.netfilter.nf_conntrack_{name}": value for name, value in sysctls.items()})
-        self.hooks = Hooks(self)
+        self.hooks = FakeNetns(self.clock, self.name).hooks
         self.ct = Conntrack("n", self.clock, self.sysctl, self.hooks)
         self.ct.enable()
 
@@ -243,7 +243,7 @@ def test_delete_flush_and_acct() -> None:
 
 
 def test_what_is_not_enabled_costs_nothing() -> None:
-    hooks = Hooks(None)
+    hooks = FakeNetns().hooks
     Conntrack("n", Clock(), Sysctls(), hooks)
     assert not any(hooks.fns)
 

@@ -6,15 +6,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from emu.clock import SECOND, Clock, Draws
+from emu.clock import SECOND, Clock
 from emu.kernel.netfilter.conn import CONFIRMED, DYING, Conn
 from emu.kernel.netfilter.conntrack import Conntrack
-from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING, HookFn, Hooks, HookState, Verdict
+from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING, HookFn, HookState, Verdict
 from emu.kernel.netfilter.nat import Nat, setup
 from emu.kernel.netfilter.nat_ports import MANIP_DST, MANIP_SRC, NatRange
 from emu.kernel.sysctl import Sysctls
 from emu.wire.frame import ICMP, UDP, Frame
-from rules import ct_state
+from rules import FakeNetns, ct_state
 
 HOSTS, SERVICE, POD, NODE = (0x0A000001, 0x0A000002), 0x0A600001, 0x0A000064, 0xC0A80001
 PORTS = (100, 101)
@@ -44,14 +44,11 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.name = "n"
         self.clock = Clock(seed=3)
-        self.hooks = Hooks(self)
+        self.hooks = FakeNetns(self.clock, "n").hooks
         self.conntrack = Conntrack("n", self.clock, Sysctls(), self.hooks)
         self.conntrack.enable()
         Nat(self.hooks, self).enable()
         self.seen: dict[Conn, int] = {}  # deadlines as last set by a packet
-
-    def random(self, purpose: str) -> Draws:
-        return self.clock.random(f"{purpose}/{self.name}")
 
     def nat_chain(self, hook: int) -> HookFn | None:
         return {PRE_ROUTING: self.dnat, POST_ROUTING: self.snat}.get(hook)

@@ -18,10 +18,10 @@ from emu.kernel.netfilter import conntrack_tcp
 from emu.kernel.netfilter.conn import ASSURED, Conn
 from emu.kernel.netfilter.conntrack import Conntrack, render
 from emu.kernel.netfilter.conntrack_tcp_window import NAMES
-from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING, Hooks
+from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING
 from emu.kernel.sysctl import Sysctls
 from emu.wire.frame import TCP, Frame
-from rules import ct_state
+from rules import FakeNetns, ct_state
 
 CLIENT, SERVER = (0x0A000001, 40001), (0x0A000002, 80)
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16}
@@ -34,7 +34,7 @@ class Wire:
 
     def __init__(self, **sysctls: int) -> None:
         self.clock = Clock()
-        self.hooks = Hooks(self)
+        self.hooks = FakeNetns(self.clock, "n").hooks
         sysctl = Sysctls({f"net.netfilter.nf_conntrack_{name}": value for name, value in sysctls.items()})
         self.ct = Conntrack("n", self.clock, sysctl, self.hooks)
         self.ct.enable()

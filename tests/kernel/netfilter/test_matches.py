@@ -320,7 +320,7 @@ def test_address_types_may_be_asked_of_one_device_only() -> None:
         ("lo", "--limit-iface-in", False),
         ("lo", "", True),
     ):
-        net.tables.restore(f"*filter\n-A FORWARD -m addrtype --dst-type LOCAL {limit} -j DROP\nCOMMIT\n")
+        net.ipv4.tables.restore(f"*filter\n-A FORWARD -m addrtype --dst-type LOCAL {limit} -j DROP\nCOMMIT\n")
         frame = packet(dst="192.0.2.1")
         frame.indev = net.devices[device]
-        assert isinstance(net.hooks.run(FORWARD, frame), Drop) is wanted
+        assert isinstance(net.ipv4.hooks.run(FORWARD, frame), Drop) is wanted

@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from emu.clock import Clock, Draws
+from emu.clock import Clock
 from emu.kernel.netfilter.conn import attach, inverse
 from emu.kernel.netfilter.conntrack import Conntrack, render
 from emu.kernel.netfilter.hooks import (
@@ -21,7 +21,6 @@ from emu.kernel.netfilter.hooks import (
     PRE_ROUTING,
     Drop,
     HookFn,
-    Hooks,
     HookState,
     Verdict,
 )
@@ -30,6 +29,7 @@ from emu.kernel.netfilter.nat_ports import MANIP_DST, MANIP_SRC, PROTO_RANDOM_FU
 from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import Frame
+from rules import FakeNetns
 
 CLIENT, VIP, POD, NODE, ROUTER = "10.244.1.11", "10.96.0.10", "10.244.2.13", "192.168.50.11", "192.168.50.1"
 
@@ -53,19 +53,16 @@ class Route:
     gateway = ip4(ROUTER)
 
 
-class Net:
+class Net(FakeNetns):
     """A node with NAT rules given as functions, and whatever the hooks ask of a namespace."""
 
     def __init__(self, **rules: HookFn) -> None:
-        self.name = "node"
-        self.clock = Clock(seed=1)
-        self.hooks = Hooks(self)
+        super().__init__(Clock(seed=1), "node")
         self.conntrack = Conntrack("node", self.clock, Sysctls(), self.hooks)
         self.conntrack.enable()
         names = {"prerouting": 0, "input": 1, "output": 3, "postrouting": 4}
         self.rules = {names[name]: rule for name, rule in rules.items()}
         self.walks = 0
-        self.rerouted = 0
         self.asked: list[tuple[str, int]] = []
         self.nat = Nat(self.hooks, self)
         self.nat.enable()
@@ -74,9 +71,6 @@ class Net:
     def nat_chain(self, hook: int) -> HookFn | None:
         self.walks += 1
         return self.rules.get(hook)
-
-    def random(self, purpose: str) -> Draws:
-        return self.clock.random(f"{purpose}/{self.name}")
 
     def select_addr(self, device: Any, towards: int) -> int:
         self.asked.append((device.name, towards))
@@ -92,14 +86,14 @@ class Net:
         frame.route = Route()
         return frame
 
-    def run(self, packet: Packet | Frame, *hooks: int) -> Frame:
+    def pass_hooks(self, packet: Packet | Frame, *hooks: int) -> Frame:
         frame = packet if isinstance(packet, Frame) else self.frame(packet)
         for hook in hooks:
             assert self.hooks.run(hook, frame) is None
         return frame
 
     def forward(self, packet: Packet) -> Packet:
-        return seen(self.run(packet, PRE_ROUTING, POST_ROUTING))
+        return seen(self.pass_hooks(packet, PRE_ROUTING, POST_ROUTING))
 
 
 def seen(frame: Frame) -> Packet:
@@ -153,13 +147,13 @@ def ends(packet: Packet) -> tuple[str, int, str, int]:
 
 def test_there_and_back_through_both_halves() -> None:
     net = Net(prerouting=dnat(), postrouting=snat())
-    there = net.run(tcp(), PRE_ROUTING)
+    there = net.pass_hooks(tcp(), PRE_ROUTING)
     assert (there.dst, there.dport, there.src, there.route) == (ip4(POD), 8080, ip4(CLIENT), None)
-    net.run(there, POST_ROUTING)
+    net.pass_hooks(there, POST_ROUTING)
     assert ends(seen(there)) == (NODE, 40001, POD, 8080)
-    back = net.run(tcp(8080, 40001, POD, NODE, "SA"), PRE_ROUTING)
+    back = net.pass_hooks(tcp(8080, 40001, POD, NODE, "SA"), PRE_ROUTING)
     assert (back.src, back.dst) == (ip4(POD), ip4(CLIENT))  # the halves are separate in time
-    net.run(back, POST_ROUTING)
+    net.pass_hooks(back, POST_ROUTING)
     assert ends(seen(back)) == (VIP, 80, CLIENT, 40001)
     assert [fact.kind for fact in there.trail or () if hasattr(fact, "kind")] == ["DNAT", "SNAT"]
     assert [fact.kind for fact in back.trail or () if hasattr(fact, "kind")] == ["un-SNAT", "un-DNAT"]
@@ -188,9 +182,9 @@ def test_the_line_of_a_translated_connection() -> None:
 
 def test_local_out_is_routed_anew_and_input_undoes_the_source() -> None:
     net = Net(output=dnat(), postrouting=masq)
-    out = net.run(udp(src=NODE), LOCAL_OUT, POST_ROUTING)
+    out = net.pass_hooks(udp(src=NODE), LOCAL_OUT, POST_ROUTING)
     assert ends(seen(out)) == (NODE, 40053, POD, 8080) and net.rerouted == 1
-    answer = net.run(udp(8080, 40053, POD, NODE), PRE_ROUTING, LOCAL_IN)
+    answer = net.pass_hooks(udp(8080, 40053, POD, NODE), PRE_ROUTING, LOCAL_IN)
     assert ends(seen(answer)) == (VIP, 53, NODE, 40053)
 
 
@@ -235,7 +229,7 @@ def test_ports_of_a_range_and_random_ones() -> None:
     net = Net(postrouting=snat(ports=(5000, 5001)))
     taken = [net.forward(udp(40000 + n, dst=POD)).sport for n in range(2)]
     assert sorted(taken) == [5000, 5001]
-    third = net.run(udp(40002, dst=POD), PRE_ROUTING)
+    third = net.pass_hooks(udp(40002, dst=POD), PRE_ROUTING)
     assert isinstance(net.hooks.run(POST_ROUTING, third), Drop)  # none left: the clash shows at confirmation
     fully = Net(postrouting=snat(flags=PROTO_RANDOM_FULLY))
     assert fully.forward(udp(dst=POD)).sport != 40053
@@ -289,16 +283,16 @@ def test_errors_about_answers_reach_the_server() -> None:
 
 def test_an_error_made_here_takes_the_services_address() -> None:
     net = Net(prerouting=dnat())
-    there = net.run(udp(), PRE_ROUTING, POST_ROUTING)
+    there = net.pass_hooks(udp(), PRE_ROUTING, POST_ROUTING)
     error = net.frame(IP(src=NODE, dst=CLIENT) / ICMP(type=11) / bytes(there.buf[14:]))
     attach(error, there)
-    net.run(error, LOCAL_OUT, POST_ROUTING)
+    net.pass_hooks(error, LOCAL_OUT, POST_ROUTING)
     assert (error.src, error.dst) == (ip4(VIP), ip4(CLIENT)) and seen(error)[IPerror].dst == VIP
 
 
 def test_redirects_need_a_decided_and_untranslated_connection() -> None:
     net = Net(prerouting=dnat())
-    plain = net.run(udp(dst=POD), PRE_ROUTING)
+    plain = net.pass_hooks(udp(dst=POD), PRE_ROUTING)
 
     def redirect(cause: Frame) -> Verdict:
         frame = net.frame(IP(src=NODE, dst=CLIENT) / ICMP(type=5) / bytes(cause.buf[14:]))
@@ -306,17 +300,17 @@ def test_redirects_need_a_decided_and_untranslated_connection() -> None:
         return net.hooks.run(LOCAL_OUT, frame)
 
     assert isinstance(redirect(plain), Drop)  # the source half is still open
-    net.run(plain, POST_ROUTING)
+    net.pass_hooks(plain, POST_ROUTING)
     assert redirect(plain) is None
-    assert isinstance(redirect(net.run(udp(), PRE_ROUTING, POST_ROUTING)), Drop)
+    assert isinstance(redirect(net.pass_hooks(udp(), PRE_ROUTING, POST_ROUTING)), Drop)
 
 
 def test_a_broken_error_is_not_translated() -> None:
     net = Net(prerouting=dnat())
-    there = net.run(udp(), PRE_ROUTING, POST_ROUTING)
+    there = net.pass_hooks(udp(), PRE_ROUTING, POST_ROUTING)
     error = net.frame(IP(src=NODE, dst=CLIENT) / ICMP(type=11, chksum=1) / bytes(there.buf[14:]))
     attach(error, there)
-    net.run(error, LOCAL_OUT)
+    net.pass_hooks(error, LOCAL_OUT)
     assert isinstance(net.hooks.run(POST_ROUTING, error), Drop)
 
 
@@ -327,10 +321,10 @@ def test_a_verdict_of_the_chain_stands() -> None:
 
 def test_a_half_is_decided_once_and_a_confirmed_connection_never() -> None:
     net = Net()
-    frame = net.run(udp(dst=POD), PRE_ROUTING)
+    frame = net.pass_hooks(udp(dst=POD), PRE_ROUTING)
     state = net.hooks.states[PRE_ROUTING]
     assert isinstance(setup(frame, state, MANIP_DST, NatRange.of(ip4(VIP))), Drop)
-    net.run(frame, POST_ROUTING)
+    net.pass_hooks(frame, POST_ROUTING)
     assert setup(frame, state, MANIP_SRC, NatRange.of(ip4(NODE))) is None
     assert frame.ct.reply == inverse(frame.ct.orig)
 
@@ -352,10 +346,10 @@ def test_there_and_back_is_identity(
         upper = layer(sport=sport, dport=dport, **({"flags": flags} if layer is TCP else {}))
         return IP(src=ip4_text(src), dst=ip4_text(dst)) / upper / data
 
-    there = net.run(packet(client, sport, vip, dport, "S"), PRE_ROUTING, POST_ROUTING)
+    there = net.pass_hooks(packet(client, sport, vip, dport, "S"), PRE_ROUTING, POST_ROUTING)
     seen(there)
     assert (there.src, there.dst, there.dport) == (node, pod, port)
-    back = net.run(packet(pod, port, node, there.sport, "SA"), PRE_ROUTING, POST_ROUTING)
+    back = net.pass_hooks(packet(pod, port, node, there.sport, "SA"), PRE_ROUTING, POST_ROUTING)
     seen(back)
     # as if nobody had been between: the very bytes that the Service itself would have sent
     assert back.buf[14:] == bytes(packet(vip, dport, client, sport, "SA"))

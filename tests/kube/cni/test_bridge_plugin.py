@@ -61,7 +61,7 @@ class Machine:
 
 
 def nat(machine: Machine) -> list[str]:
-    return [line for line in machine.node.tables.save().splitlines() if line.startswith(("-A", ":CNI"))]
+    return [line for line in machine.node.ipv4.tables.save().splitlines() if line.startswith(("-A", ":CNI"))]
 
 
 def test_what_is_there_after_add() -> None:
@@ -85,11 +85,11 @@ def test_what_is_there_after_add() -> None:
         "routes": [{"dst": "0.0.0.0/0"}],
     }
     assert all(device.mac[0] & 3 == 2 for device in (eth0, eth0.peer, machine.bridge))
-    assert [route.text() for route in pod.fib.main] == [
+    assert [route.text() for route in pod.ipv4.fib.main] == [
         "default via 10.244.1.1 dev eth0",
         "10.244.1.0/24 dev eth0 proto kernel scope link src 10.244.1.2",
     ]
-    assert [route.text() for route in node.fib.main] == [
+    assert [route.text() for route in node.ipv4.fib.main] == [
         "10.244.1.0/24 dev cni0 proto kernel scope link src 10.244.1.1"
     ]
     assert node.sysctl.number("net.ipv4.ip_forward") == 1
@@ -139,7 +139,7 @@ def test_del_takes_the_pair_and_the_address_and_leaves_the_bridge() -> None:
     assert attachment.netns is not None
     assert list(attachment.netns.devices) == ["lo"]
     assert len(machine.bridge.ports) == 1
-    assert [str(each) for each in machine.node.addresses] == ["127.0.0.1/8", "10.244.1.1/24"]
+    assert [str(each) for each in machine.node.ipv4.addresses] == ["127.0.0.1/8", "10.244.1.1/24"]
     machine.runtime.delete(machine.network, attachment)
     # round robin: .2 is free, and not the next
     assert machine.add()[1].ips[0].address == "10.244.1.4/24"
@@ -174,7 +174,7 @@ def test_layer_2_only() -> None:
     assert result.ips == ()
     assert attachment.netns is not None
     assert attachment.netns.device("eth0").up
-    assert [str(each) for each in machine.node.addresses] == ["127.0.0.1/8"]
+    assert [str(each) for each in machine.node.ipv4.addresses] == ["127.0.0.1/8"]
     machine.runtime.check(machine.network, attachment)
 
 
@@ -193,7 +193,7 @@ def test_is_default_gateway_adds_the_route() -> None:
     attachment, result = machine.add()
     assert result.routes == (Route("0.0.0.0/0", "10.244.1.1"),)
     assert attachment.netns is not None
-    assert next(iter(attachment.netns.fib.main)).text() == "default via 10.244.1.1 dev eth0"
+    assert next(iter(attachment.netns.ipv4.fib.main)).text() == "default via 10.244.1.1 dev eth0"
     assert machine.node.sysctl.number("net.ipv4.ip_forward") == 1
 
 
@@ -250,7 +250,7 @@ def test_another_address_on_the_bridge() -> None:
     forced = Machine(forceAddress=True)
     boot.address(forced.node, boot.bridge(forced.node, "cni0", "02:00:00:00:00:01"), "10.9.0.1/24")
     _, result = forced.add()
-    assert [str(each) for each in forced.node.addresses] == ["127.0.0.1/8", "10.244.1.1/24"]
+    assert [str(each) for each in forced.node.ipv4.addresses] == ["127.0.0.1/8", "10.244.1.1/24"]
     # somebody set that bridge's address
     assert result.interfaces[0].mac == "02:00:00:00:00:01"
 
@@ -336,13 +336,13 @@ def test_check_finds_what_is_missing() -> None:
         return caught.value.msg.removeprefix('plugin type="bridge" failed (check): ')
 
     def without_address(machine: Machine, pod: Any) -> None:
-        pod.remove_address(next(each for each in pod.addresses if each.device.name == "eth0"))
+        pod.ipv4.remove_address(next(each for each in pod.ipv4.addresses if each.device.name == "eth0"))
 
     def without_route(machine: Machine, pod: Any) -> None:
-        pod.fib.remove(next(iter(pod.fib.main)))
+        pod.ipv4.fib.remove(next(iter(pod.ipv4.fib.main)))
 
     def without_subnet(machine: Machine, pod: Any) -> None:
-        pod.fib.remove(list(pod.fib.main)[1])
+        pod.ipv4.fib.remove(list(pod.ipv4.fib.main)[1])
 
     def other_mac(machine: Machine, pod: Any) -> None:
         pod.device("eth0").mac = b"\2\0\0\0\0\1"

@@ -201,7 +201,7 @@ def test_a_sandbox_gets_lo_too() -> None:
     result = runtime.set_up(DBNET, attachment, CAPABILITIES)
     assert result.interfaces[2].name == "eth0"
     assert attachment.netns.device("lo").up
-    assert attachment.netns.addr_type(0x7F000001) == "LOCAL"
+    assert attachment.netns.ipv4.addr_type(0x7F000001) == "LOCAL"
     assert runtime.cache["cni-loopback", "c0ffee", "lo"].result == {
         "cniVersion": "0.3.1",
         "interfaces": [{"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": "/var/run/netns/blue"}],

@@ -45,12 +45,12 @@ def everything(cluster: Cluster) -> Iterator[tuple[int, str]]:
         (ip4(each.spec.cluster_ip), name) for each, name in services if each.spec.cluster_ip not in ("", "None")
     )
     for node in cluster.nodes.values():
-        for address in node.net.addresses:
+        for address in node.net.ipv4.addresses:
             if address.device.name != "lo":
                 yield address.addr, node.name if address.addr == node.ip else f"{node.name}/{address.device.name}"
     yield from ((pod.ip, pod.name) for pod in cluster.pods.values() if not pod.host_network)
     for name, net in cluster.underlay.namespaces.items():
-        for address in net.addresses:
+        for address in net.ipv4.addresses:
             if address.device.name != "lo":
                 yield address.addr, name if name == "external" else f"{name}/{address.device.name}"
     for service, name in services:
@@ -92,7 +92,7 @@ def test_the_names_are_those_of_what_is_there(underlay: str) -> None:
     cluster.delete("Service", "prod", "same")
     changed()
     assert shown[ip4("198.51.100.1")] == ["svc/same.prod"], "it keeps the last name"
-    cluster.nodes["node-2"].net.add_address(cluster.nodes["node-2"].net.device("eth0"), ip4("10.9.9.9"), 32)
+    cluster.nodes["node-2"].net.ipv4.add_address(cluster.nodes["node-2"].net.device("eth0"), ip4("10.9.9.9"), 32)
     cluster.settle()
     changed()
     assert shown[ip4("10.9.9.9")] == ["node-2/eth0"]

@@ -19,7 +19,7 @@ def built(underlay: str, network: str = "bridge") -> Cluster:
 
 
 def routes(cluster: Cluster, node: str) -> list[str]:
-    return [each.text() for each in cluster.nodes[node].net.fib.main if each.gateway and each.prefix.length]
+    return [each.text() for each in cluster.nodes[node].net.ipv4.fib.main if each.gateway and each.prefix.length]
 
 
 @pytest.mark.parametrize("network", ["bridge", "flat", '{"name": "own", "plugins": [{"type": "bridge"}]}'])
@@ -38,7 +38,7 @@ def test_nodes_on_one_link_route_to_each_other(network: str) -> None:
 def test_nodes_on_links_of_their_own_leave_it_to_the_router() -> None:
     cluster = built("routed")
     assert routes(cluster, "node-1") == []
-    assert [each.gateway for each in cluster.underlay.router.fib.main.of(Prefix.parse("10.244.3.0/24"))] == [
+    assert [each.gateway for each in cluster.underlay.router.ipv4.fib.main.of(Prefix.parse("10.244.3.0/24"))] == [
         cluster.nodes["node-3"].ip
     ]
 
@@ -79,6 +79,6 @@ def test_a_route_that_is_in_the_way_is_replaced() -> None:
 
 def test_a_change_that_concerns_no_route_makes_none_anew() -> None:
     cluster = built("switched")
-    before = [*cluster.nodes["node-1"].net.fib.main]
+    before = [*cluster.nodes["node-1"].net.ipv4.fib.main]
     cluster.cordon("node-2")
-    assert [*map(id, cluster.nodes["node-1"].net.fib.main)] == [*map(id, before)]
+    assert [*map(id, cluster.nodes["node-1"].net.ipv4.fib.main)] == [*map(id, before)]

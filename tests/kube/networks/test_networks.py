@@ -58,7 +58,7 @@ def ping(source: Netns, target: str) -> int:
 
 
 def routes(net: Netns) -> list[str]:
-    return [route.text() for route in net.fib.main]
+    return [route.text() for route in net.ipv4.fib.main]
 
 
 def test_bridge() -> None:
@@ -114,7 +114,7 @@ def test_flat_hands_out_the_nodes_own_addresses_only() -> None:
             }
         ]
     ]
-    assert [str(each) for each in two.pods[0].addresses] == ["127.0.0.1/8", "10.244.2.2/16"]
+    assert [str(each) for each in two.pods[0].ipv4.addresses] == ["127.0.0.1/8", "10.244.2.2/16"]
 
 
 def test_hairpin_and_mtu_are_the_clusters_choice() -> None:
@@ -134,7 +134,7 @@ def test_preparing_twice_changes_nothing() -> None:
 def test_ip_masq_agent() -> None:
     net = boot.namespace(Clock(), "node")
     boot.iptables_restore(net, load_network("bridge", FIRST, PODS).rules)
-    said = [line for line in net.tables.save().splitlines() if line.startswith("-A")]
+    said = [line for line in net.ipv4.tables.save().splitlines() if line.startswith("-A")]
     local = '-m comment --comment "ip-masq-agent: local traffic is not subject to MASQUERADE" -j RETURN'
     jump = "ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain"
     last = "outbound traffic is subject to MASQUERADE (must be last in chain)"

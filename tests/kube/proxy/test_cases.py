@@ -118,7 +118,7 @@ class NodeWalker:
 
     def first_packet(self, flow: dict[str, Any]) -> tuple[Verdict, Frame, bool, bool]:
         node, src, dst = self.net_of, flow["src_ip"], flow["dst_ip"]
-        if flow["from"] == "lb-vip-on-node" and not node.net.is_local(ip4(src)):
+        if flow["from"] == "lb-vip-on-node" and not node.net.ipv4.is_local(ip4(src)):
             address(node.net, "lo", f"{src}/32")
         indev = None if flow["from"] in LOCALLY else flow.get("in_iface", "cbr0" if flow["from"] == "pod" else "eth0")
         flags, sport = SYN, 0

@@ -78,18 +78,18 @@ def test_syncs_keep_their_distance(node: ServiceNode) -> None:
 
 
 def test_a_partial_sync_writes_only_what_changed(node: ServiceNode) -> None:
-    before = node.net.tables.ruleset
+    before = node.net.ipv4.tables.ruleset
     node.update([*service("web", "10.96.0.10", "10.0.1.2"), *DB])
-    after = node.net.tables.ruleset
+    after = node.net.ipv4.tables.ruleset
     assert after.chain("nat", SVC_DB) is before.chain("nat", SVC_DB)
     assert after.chain("nat", SVC_WEB) is not before.chain("nat", SVC_WEB)
-    assert "10.0.1.1" not in node.net.tables.save()
+    assert "10.0.1.1" not in node.net.ipv4.tables.save()
     assert len(after.tables["nat"]) == len(before.tables["nat"])
 
 
 def tampered(node: ServiceNode, *gone: str) -> None:
     """Somebody empties chains of the nat table by hand."""
-    tables = node.net.tables
+    tables = node.net.ipv4.tables
     nat = {name: Chain(name) if name in gone else chain for name, chain in tables.ruleset.tables["nat"].items()}
     tables.replace(RuleSet({**tables.ruleset.tables, "nat": nat}))
 
@@ -118,10 +118,10 @@ def test_shared_chains_are_written_by_every_sync(node: ServiceNode) -> None:
     "others", ["", "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 1 -j ACCEPT\nCOMMIT\n"]
 )
 def test_flushed_tables_are_found_by_the_canary(node: ServiceNode, others: str) -> None:
-    saved = node.net.tables.save()
-    node.net.tables.replace(RuleSet({}))
+    saved = node.net.ipv4.tables.save()
+    node.net.ipv4.tables.replace(RuleSet({}))
     if others:
-        node.net.tables.restore(others)
+        node.net.ipv4.tables.restore(others)
     node.clock.run_until(40 * SECOND)
     assert reached(node) == "10.96.0.10"
     node.runner.resync(node)
@@ -129,15 +129,17 @@ def test_flushed_tables_are_found_by_the_canary(node: ServiceNode, others: str) 
     assert node.proxier.full_syncs == 2
     assert reached(node) == "10.0.1.1"
     if others:  # kube-proxy's jumps are in front of what was there
-        rules = [rule.spec for rule in node.net.tables.ruleset.chain("nat", "PREROUTING").rules]
+        chain = node.net.ipv4.tables.ruleset.chain("nat", "PREROUTING")
+        assert chain is not None
+        rules = [rule.spec for rule in chain.rules]
         assert [rule.rpartition(" ")[2] for rule in rules] == ["KUBE-SERVICES", "ACCEPT"]
     else:
-        assert node.net.tables.save() == saved
+        assert node.net.ipv4.tables.save() == saved
 
 
 def test_a_partial_sync_that_fails_is_followed_by_a_full_one(node: ServiceNode) -> None:
     """The rules of a chain that is gone cannot be jumped to: iptables-restore refuses them all."""
-    tables = node.net.tables
+    tables = node.net.ipv4.tables
     nat = {name: chain for name, chain in tables.ruleset.tables["nat"].items() if name not in (SVC_DB, names.SERVICES)}
     nat["PREROUTING"], nat["OUTPUT"] = Chain("PREROUTING", "ACCEPT"), Chain("OUTPUT", "ACCEPT")
     tables.replace(RuleSet({**tables.ruleset.tables, "nat": nat}))
@@ -192,10 +194,10 @@ def test_in_a_large_cluster_stale_chains_stay_for_a_while() -> None:
     made.update([*WEB, *big])
     made.clock.run_until(10 * SECOND)
     made.update([*service("web", "10.96.0.10", "10.0.1.2"), *big])
-    saved = made.net.tables.save()
+    saved = made.net.ipv4.tables.save()
     assert "--to-destination 10.0.1.1:8080" in saved
     assert reached(made) == "10.0.1.2"
     made.clock.run_until(41 * SECOND)
     made.update([*service("web", "10.96.0.10", "10.0.1.3"), *big])
-    saved = made.net.tables.save()
+    saved = made.net.ipv4.tables.save()
     assert "10.0.1.1:" not in saved and "10.0.1.2:" not in saved

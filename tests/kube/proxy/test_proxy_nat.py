@@ -44,7 +44,7 @@ def node(affinity: str = "None") -> Netns:
     services = [each for each in objects if isinstance(each, Service)]
     slices = [each for each in objects if isinstance(each, EndpointSlice)]
     config = iptables.ProxyConfig(node_name="node-1", cluster_cidr="10.244.0.0/16")
-    net.tables.replace(iptables.compile(services, slices, config))
+    net.ipv4.tables.replace(iptables.compile(services, slices, config))
     return net
 
 
@@ -57,7 +57,7 @@ def through(net: Netns, frame: Frame) -> Frame:
             frame.outdev = device
         if hook == POST_ROUTING:
             frame.indev = None
-        assert net.hooks.run(hook, frame) is None
+        assert net.ipv4.hooks.run(hook, frame) is None
     return frame
 
 

@@ -37,7 +37,7 @@ def service(name: str, port: int, more: str = "") -> str:
 
 def distinct(cluster: Cluster) -> list[int]:
     """How many different chain maps the nodes hold, table by table."""
-    return [len({id(n.net.tables.ruleset.tables[table]) for n in cluster.nodes.values()}) for table in TABLES]
+    return [len({id(n.net.ipv4.tables.ruleset.tables[table]) for n in cluster.nodes.values()}) for table in TABLES]
 
 
 @pytest.mark.parametrize("network", ["bridge", "flat", OWN], ids=["bridge", "flat", "a conflist, no rules"])
@@ -54,7 +54,7 @@ def test_nodes_that_agree_share_their_tables_at_the_start_and_after_changes(netw
     cluster.apply(load_text(service("more", 30081)).objects[0])
     assert distinct(cluster) == [1, 1, 1]
     assert all(now > then for now, then in zip((p.syncs for p in proxiers(cluster)), before, strict=True))
-    assert "30081" in cluster.nodes["node-4"].net.tables.save()
+    assert "30081" in cluster.nodes["node-4"].net.ipv4.tables.save()
 
 
 def test_nodes_that_differ_share_what_they_agree_on() -> None:
@@ -62,7 +62,7 @@ def test_nodes_that_differ_share_what_they_agree_on() -> None:
     text = WEB + "---" + service("web", 30080) + "---" + service("local", 30081, "externalTrafficPolicy: Local")
     cluster = Cluster(ClusterConfig.of(4), load_text(text).objects, capture=False)
     assert distinct(cluster)[0] > 1
-    nats = [node.net.tables.ruleset.tables["nat"] for node in cluster.nodes.values()]
+    nats = [node.net.ipv4.tables.ruleset.tables["nat"] for node in cluster.nodes.values()]
     ours = {id(chain) for chain in nats[0].values()}
     shared = [sum(id(chain) in ours for chain in nat.values()) / len(nat) for nat in nats[1:]]
     assert min(shared) > 0.3

@@ -75,7 +75,7 @@ T = TypeVar("T")
 
 def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
     """What is remembered in this namespace under `key`, made when first asked for."""
-    kept = cast(Any, state.net).tables.memory
+    kept = state.family.tables.memory
     found = kept.get(key)
     if found is None:
         found = kept[key] = make()

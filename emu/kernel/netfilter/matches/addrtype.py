@@ -5,12 +5,13 @@ Asks the namespace; must not know routing tables beyond that (the limits to one 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches
+from emu.wire.addr import LIMITED_BROADCAST
 from emu.wire.frame import Frame
 
 TYPES = (
@@ -55,14 +56,14 @@ class Addrtype(Match):
         return cls(src, dst, limit)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        addr_type = _limited(self.limit, frame, state) if self.limit else state.net.addr_type
+        addr_type = _limited(self.limit, frame, state) if self.limit else state.family.addr_type
         if self.src is not None and (addr_type(frame.src) in self.src[0]) is self.src[1]:
             return False
         return self.dst is None or (addr_type(frame.dst) in self.dst[0]) is not self.dst[1]
 
     def tests(self) -> tuple[Test, ...]:
         if self.src is None and self.dst == (frozenset(("LOCAL",)), False) and not self.limit:
-            return (lambda frame, state: state.net.addr_type(frame.dst) == "LOCAL",)
+            return (lambda frame, state: state.family.addr_type(frame.dst) == "LOCAL",)
         return (self.matches,)
 
     def spec(self) -> str:
@@ -74,16 +75,16 @@ class Addrtype(Match):
         return " ".join([*words, self.limit]).strip()
 
 
-def _limited(limit: str, frame: Frame, state: HookState) -> Any:
+def _limited(limit: str, frame: Frame, state: HookState) -> Callable[[int], str]:
     """inet_dev_addr_type: only the local table is asked, and its answer counts only for the one device."""
     device = frame.indev if limit == "--limit-iface-in" else frame.outdev
-    net = cast(Any, state.net)
+    family = state.family
 
     def addr_type(addr: int) -> str:
-        kind: str = net.addr_type(addr)
-        if kind not in ("LOCAL", "BROADCAST") or addr in (0, 0xFFFFFFFF):
+        kind = family.addr_type(addr)
+        if kind not in ("LOCAL", "BROADCAST") or addr in (0, LIMITED_BROADCAST):
             return kind if kind in ("BROADCAST", "MULTICAST") else "UNICAST"
-        route = net.fib.local.lookup(addr)
+        route = family.local_route(addr)
         return kind if route is not None and route.device is device else "UNICAST"
 
     return addr_type

@@ -58,7 +58,7 @@ class Dscp(Match):
         return cls(dscp_class(text) if "class" in option.name else number(text, "DSCP", 0, 63), option.negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        return (frame.buf[15] >> 2 == self.value) is not self.negated
+        return (frame.tos >> 2 == self.value) is not self.negated
 
     def spec(self) -> str:
         return f"{'! ' if self.negated else ''}--dscp 0x{self.value:02x}"

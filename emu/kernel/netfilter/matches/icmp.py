@@ -11,7 +11,8 @@ from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, number, ports
 from emu.kernel.netfilter.matches.names import ICMP_TYPES
-from emu.wire.frame import ICMP, IP_OFFSET, Frame
+from emu.wire.frame import ICMP, Frame
+from emu.wire.icmp import type_code
 
 ANY = 0xFF
 
@@ -43,9 +44,10 @@ class Icmp(Match):
         return cls(value, 0, 255, option.negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        if frame.frag & IP_OFFSET or len(frame.buf) < frame.l4 + 2:
+        found = type_code(frame)
+        if found is None:
             return False
-        kind, code = frame.buf[frame.l4], frame.buf[frame.l4 + 1]
+        kind, code = found
         fits = self.type == ANY or (kind == self.type and self.low <= code <= self.high)
         return fits is not self.negated
 

@@ -32,7 +32,7 @@ class Length(Match):
         return cls(low, high, option.negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        return (self.low <= frame.ip_length <= self.high) is not self.negated
+        return (self.low <= frame.tot_len <= self.high) is not self.negated
 
     def spec(self) -> str:
         text = str(self.low) if self.low == self.high else f"{self.low}:{self.high}"

@@ -32,7 +32,7 @@ class Nfacct(Match):
     def matches(self, frame: Frame, state: HookState) -> bool:
         counter: list[int] = memory(state, _new, "nfacct", self.name)
         counter[0] += 1
-        counter[1] += frame.ip_length
+        counter[1] += frame.tot_len
         return True
 
     def spec(self) -> str:

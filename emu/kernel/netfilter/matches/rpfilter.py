@@ -6,15 +6,14 @@ Asks the namespace's routes. Must not drop anything: the rule does, mostly with 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches
+from emu.wire.addr import LIMITED_BROADCAST, is_multicast
 from emu.wire.frame import Frame
 
 _FLAGS = ("--loose", "--validmark", "--accept-local", "--invert")
-_EVERYBODY = 0xFFFFFFFF
 
 
 @matches.add("rpfilter")
@@ -40,10 +39,10 @@ class Rpfilter(Match):
         device, src, dst = frame.indev, frame.src, frame.dst
         if device.noarp and device.kind == "loopback":
             return True
-        if not src >> 24 and (dst == _EVERYBODY or dst >> 8 == 0xE00000):
+        if not src >> 24 and (dst == LIMITED_BROADCAST or dst >> 8 == 0xE00000):
             return True
-        here = 0 if dst >> 28 == 14 or dst == _EVERYBODY or not dst >> 24 else dst
-        route = cast(Any, state.net).fib.lookup(src, here, frame.mark if self.validmark else 0, "lo")
+        here = 0 if is_multicast(dst) or dst == LIMITED_BROADCAST or not dst >> 24 else dst
+        route = state.family.route(src, here, frame.mark if self.validmark else 0, "lo")
         if route is None or not (route.kind == "unicast" or (route.kind == "local" and self.accept_local)):
             return False
         return route.device is device or self.loose

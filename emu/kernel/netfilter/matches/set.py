@@ -6,7 +6,6 @@ The sets are the namespace's (`Tables.ipsets`); counters of elements are not mod
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
 
 from emu.errors import InputError, Undecided
 from emu.kernel.netfilter.hooks import HookState
@@ -46,9 +45,9 @@ class Set(Match):
         return cls(name, flags_of(flags), option.negated, "--return-nomatch" in given)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        net = cast(Any, state.net)
+        sets = state.family.tables.ipsets
         try:
-            found, nomatch = net.tables.ipsets.test(self.name, frame, self.flags, net.clock.now)
+            found, nomatch = sets.test(self.name, frame, self.flags, state.net.clock.now)
         except KeyError as error:
             raise Undecided(f"there is no set {error.args[0]!r}") from None
         return (nomatch if self.return_nomatch else found) is not self.negated

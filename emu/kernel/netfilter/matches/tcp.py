@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, ports
-from emu.kernel.netfilter.matches.tcpmss import option_at
 from emu.wire.frame import IP_OFFSET, TCP, Frame
-from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, URG
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flags_of, option_at
 
 FLAGS = {"FIN": FIN, "SYN": SYN, "RST": RST, "PSH": PSH, "ACK": ACK, "URG": URG}
 _SYN_MASK = 1 | 2 | 4 | 16
@@ -65,8 +64,8 @@ class Tcp(Match):
         mask, wanted, negated = self.flags
 
         def test(frame: Frame, state: HookState) -> bool:
-            at = frame.l4 + 13
-            return at < len(frame.buf) and (frame.buf[at] & mask == wanted) is not negated
+            flags = flags_of(frame)
+            return flags >= 0 and (flags & mask == wanted) is not negated
 
         return (*found, test)
 

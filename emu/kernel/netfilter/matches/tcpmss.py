@@ -10,27 +10,8 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, number, ports
-from emu.wire.frame import IP_OFFSET, TCP, Frame
-
-MSS, MSS_LENGTH = 2, 4
-
-
-def option_at(frame: Frame, kind: int) -> int:
-    """Where an option of the TCP header begins in the buffer; -1 if it is not there."""
-    buf, l4 = frame.buf, frame.l4
-    if frame.proto != TCP or frame.frag & IP_OFFSET or len(buf) < l4 + 20:
-        return -1
-    at, end = l4 + 20, min(l4 + (buf[l4 + 12] >> 4) * 4, len(buf))
-    while at < end:
-        if buf[at] == kind:
-            return at
-        if buf[at] < 2:
-            at += 1
-        elif at + 1 < end:
-            at += max(buf[at + 1], 1)
-        else:
-            break
-    return -1
+from emu.wire.frame import TCP, Frame
+from emu.wire.tcp import mss_of
 
 
 @matches.add("tcpmss")
@@ -53,10 +34,9 @@ class Tcpmss(Match):
         return cls(low, high, option.negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        at = option_at(frame, MSS)
-        if at < 0 or at + MSS_LENGTH > len(frame.buf) or frame.buf[at + 1] != MSS_LENGTH:
+        mss = mss_of(frame)
+        if mss is None:
             return self.negated
-        mss = frame.buf[at + 2] << 8 | frame.buf[at + 3]
         return (self.low <= mss <= self.high) is not self.negated
 
     def spec(self) -> str:

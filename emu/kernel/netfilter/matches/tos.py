@@ -29,7 +29,7 @@ class Tos(Match):
         return cls(*tos_value(given["--tos"].words[0]), given["--tos"].negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        return (frame.buf[15] & self.mask == self.value) is not self.negated
+        return (frame.tos & self.mask == self.value) is not self.negated
 
     def spec(self) -> str:
         return f"{'! ' if self.negated else ''}--tos 0x{self.value:02x}/0x{self.mask:02x}"

@@ -33,7 +33,7 @@ class Ttl(Match):
         return cls(option.name[-2:], number(option.words[0], "TTL", 0, 255), option.negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        ttl = frame.buf[22]
+        ttl = frame.ttl
         if self.how == "eq":
             return (ttl == self.value) is not self.negated
         return ttl < self.value if self.how == "lt" else ttl > self.value

@@ -32,8 +32,8 @@ class Dscp(Target):
         return cls(dscp_class(text) if option.name.endswith("class") else number(text, "DSCP", 0, 63))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        tos = frame.buf[15] & 3 | self.value << 2
-        if tos != frame.buf[15]:
+        tos = frame.tos & 3 | self.value << 2
+        if tos != frame.tos:
             set_tos(frame, tos)
         return CONTINUE
 
@@ -64,8 +64,8 @@ class Tos(Target):
         return cls(bits, bits if option.name == "--or-tos" else 0)
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        tos = frame.buf[15] & ~self.mask & 0xFF ^ self.value
-        if tos != frame.buf[15]:
+        tos = frame.tos & ~self.mask & 0xFF ^ self.value
+        if tos != frame.tos:
             set_tos(frame, tos)
         return CONTINUE
 
@@ -93,7 +93,7 @@ class Ttl(Target):
         return cls(how, number(option.words[0], "TTL", 0 if how == "set" else 1, 255))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        old = frame.buf[22]
+        old = frame.ttl
         new = {"set": self.value, "dec": max(old - self.value, 0), "inc": min(old + self.value, 255)}[self.how]
         if new != old:
             set_ttl(frame, new)

@@ -34,7 +34,7 @@ class Redirect(Target):
         return cls(NatRange(0, 0, low, high, bits | PROTO_SPECIFIED))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        addr = LOOPBACK if state.hook == LOCAL_OUT else state.net.select_addr(frame.indev, 0)
+        addr = LOOPBACK if state.hook == LOCAL_OUT else state.family.select_addr(frame.indev, 0)
         if not addr:
             return Drop("NETFILTER_DROP")
         mine = self.range

@@ -5,8 +5,6 @@ Must not decide a packet's fate.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from emu.errors import InputError, Undecided
 from emu.kernel.netfilter import ipset
 from emu.kernel.netfilter.hooks import HookState
@@ -36,15 +34,14 @@ class Set(Target):
         return cls(asked[0][2:5], name, flags_of(flags), "--exist" in given, timeout)
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        net = cast(Any, state.net)
-        sets: ipset.IpSets = net.tables.ipsets
+        sets: ipset.IpSets = state.family.tables.ipsets
         found = sets.get(self.name)
         if found is None:
             raise Undecided(f"there is no set {self.name!r}")
         values = None if found.kind == "list:set" else ipset.values_of(found, frame, self.flags)
         if values is None:
             return CONTINUE
-        now, text = net.clock.now, ipset.element_text(found, values)
+        now, text = state.net.clock.now, ipset.element_text(found, values)
         there = found.find(values, now) is not None
         if self.what == "del":
             ipset.remove(found, text)

@@ -5,18 +5,17 @@ Never raises it; a SYN without the option gets one of at most 536. Must not touc
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import Drop, HookState
 from emu.kernel.netfilter.matches import number
-from emu.kernel.netfilter.matches.tcpmss import MSS, MSS_LENGTH, option_at
 from emu.kernel.netfilter.targets import CONTINUE, Options, Outcome, Target, Where, targets
-from emu.wire.checksum import adjust, checksum
-from emu.wire.frame import IP_OFFSET, TCP, Frame
-from emu.wire.rewrite import replace, set_payload
+from emu.wire.frame import ETH_HLEN, IP_OFFSET, TCP, Frame
+from emu.wire.rewrite import insert_mss, set_mss
+from emu.wire.tcp import HLEN, MSS, MSS_LENGTH, header_length, mss_of, option_at
 
-HEADERS, DEFAULT_MSS = 40, 536
+HEADERS, DEFAULT_MSS, MAX_HEADER = 40, 536, 60
 
 
 @targets.add("TCPMSS")
@@ -43,26 +42,24 @@ class Tcpmss(Target):
         return cls(0)
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        buf, l4 = frame.buf, frame.l4
         if frame.proto != TCP or frame.frag & IP_OFFSET:
             return CONTINUE
-        header = (buf[l4 + 12] >> 4) * 4 if len(buf) >= l4 + 20 else 0
-        end = 14 + frame.ip_length
-        if header < 20 or end - l4 < header:
+        header = header_length(frame)
+        length = ETH_HLEN + frame.tot_len - frame.l4
+        if header < HLEN or length < header:
             return Drop("NETFILTER_DROP")
         wanted = self.mss
         if not wanted:
             wanted = min(_mtu(frame.route, 0xFFFF), _way_back(frame, state)) - HEADERS
             if wanted <= 0:
                 return Drop("NETFILTER_DROP")
-        at = option_at(frame, MSS)
-        if at >= 0 and at + MSS_LENGTH <= l4 + header and buf[at + 1] == MSS_LENGTH:
-            old = buf[at + 2] << 8 | buf[at + 3]
+        old = mss_of(frame)
+        if old is not None and option_at(frame, MSS) + MSS_LENGTH <= frame.l4 + header:
             if old > wanted:
-                _write(frame, at + 2, old, wanted)
+                set_mss(frame, old, wanted)
             return CONTINUE
-        if end - l4 == header and header < 60:
-            _insert(frame, min(wanted, DEFAULT_MSS))
+        if length == header and header < MAX_HEADER:
+            insert_mss(frame, min(wanted, DEFAULT_MSS))
         return CONTINUE
 
     def spec(self) -> str:
@@ -77,33 +74,4 @@ def _mtu(route: Any, otherwise: int) -> int:
 
 def _way_back(frame: Frame, state: HookState) -> int:
     """tcpmss_reverse_mtu: the MTU of the route to where the segment came from."""
-    return _mtu(cast(Any, state.net).fib.lookup(frame.src), 0xFFFF)
-
-
-def _write(frame: Frame, at: int, old: int, new: int) -> None:
-    buf, place = frame.buf, frame.l4 + 16
-    check = buf[place] << 8 | buf[place + 1]
-    if (at - frame.l4) % 2:  # an odd place: each byte weighs in the other half of its word
-        check = adjust(check, old >> 8, new >> 8)
-        check = adjust(check, (old & 255) << 8, (new & 255) << 8)
-    else:
-        check = adjust(check, old, new)
-    whole = bytearray(buf[place : at + 2])
-    whole[0:2] = check.to_bytes(2, "big")
-    whole[-2:] = new.to_bytes(2, "big")
-    set_payload(frame, place, bytes(whole))
-
-
-def _insert(frame: Frame, mss: int) -> None:
-    """The option right after the fixed header; both lengths and both checksums follow."""
-    buf, l4 = frame.buf, frame.l4
-    segment = bytearray(buf[l4 : l4 + 20]) + bytes((MSS, MSS_LENGTH)) + mss.to_bytes(2, "big") + buf[l4 + 20 :]
-    segment[12] += 0x10
-    segment[16:18] = b"\0\0"
-    pseudo = bytes(buf[26:34]) + bytes((0, TCP)) + len(segment).to_bytes(2, "big")
-    segment[16:18] = checksum(pseudo + bytes(segment)).to_bytes(2, "big")
-    head = bytearray(buf[14:l4])
-    head[2:4] = (len(head) + len(segment)).to_bytes(2, "big")
-    head[10:12] = b"\0\0"
-    head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
-    replace(frame, buf[:14] + head + segment)
+    return _mtu(state.family.route(frame.src), 0xFFFF)

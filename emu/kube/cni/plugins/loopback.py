@@ -23,7 +23,7 @@ class LoopbackPlugin:
         if config.get("prevResult"):
             return Result.from_json(config["prevResult"])
         lo = netns.device("lo")
-        ips = tuple(IP(str(address), interface=0) for address in netns.addresses if address.device is lo)
+        ips = tuple(IP(str(address), interface=0) for address in netns.ipv4.addresses if address.device is lo)
         return Result((Interface("lo", mac_text(lo.mac), sandbox=attachment.sandbox),), ips)
 
     def check(self, config: Config, attachment: Attachment) -> None:

@@ -53,7 +53,7 @@ class Iptables(Mode[ProxyRules]):
         return self._compiler.compile(snapshot, config)
 
     def apply(self, net: Netns, rules: ProxyRules, *, full: bool, keep_stale: bool) -> bool:
-        tables, before = net.tables, self._applied.get(net, NOTHING)
+        tables, before = net.ipv4.tables, self._applied.get(net, NOTHING)
         current = tables.ruleset
         ours = before.restored is not None and current is before.restored.ruleset
         if ours and not full and rules is before.rules:
@@ -70,7 +70,7 @@ class Iptables(Mode[ProxyRules]):
         return True
 
     def intact(self, net: Netns) -> bool:
-        return restore.intact(net.tables.ruleset)
+        return restore.intact(net.ipv4.tables.ruleset)
 
 
 def _restore(step: _Restore) -> _Applied | None:

@@ -1,0 +1,110 @@
+"""What a namespace learned about single destinations: path MTUs and better gateways, each an exception to one route (struct
+fib_nh_exception, net/ipv4/route.c).
+
+`fib` stays as it was written, and while there are no exceptions the walk does not look here. Must not know who learns, nor
+namespaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from emu.clock import Clock
+from emu.kernel.link.device import Device
+from emu.kernel.net.fib import Route
+from emu.wire.addr import ip4_text
+
+
+@dataclass(slots=True)
+class RouteException:
+    """fib_nh_exception: what holds for packets to `dst` by `route` until `expires_ns`. `pmtu`, `gateway`: 0 for not known.
+
+    `locked`: the path takes less than `min_pmtu`, so that packets to it may be cut.
+    """
+
+    route: Route
+    dst: int
+    expires_ns: int
+    pmtu: int = 0
+    gateway: int = 0
+    locked: bool = False
+    _output: Route | None = None
+    _input: Route | None = None
+
+    def change(self, expires_ns: int, *, pmtu: int = 0, gateway: int = 0, locked: bool = False) -> None:
+        """update_or_create_fnhe: what is 0 stays as it was."""
+        self.expires_ns = expires_ns
+        self.gateway = gateway or self.gateway
+        if pmtu:
+            self.pmtu, self.locked = pmtu, locked
+        self._output = self._input = None
+
+    @property
+    def mtu(self) -> int:
+        """ipv4_mtu: what a packet to `dst` may have, by what is known."""
+        most: int = self.route.mtu or self.route.device.mtu
+        return min(self.pmtu, most) if self.pmtu else most
+
+    @property
+    def output(self) -> Route:
+        """The route as a local packet takes it."""
+        if self._output is None:
+            self._output = replace(
+                self.input,
+                mtu=self.mtu if self.pmtu else self.route.mtu,
+                mtu_locked=self.locked,
+                cached=f"{'<redirected> ' if self.gateway else ''}for {ip4_text(self.dst)}",
+            )
+        return self._output
+
+    @property
+    def input(self) -> Route:
+        """The route as a packet that is forwarded takes it: the gateway counts, the MTU does not (ip_forward_use_pmtu)."""
+        if self._input is None:
+            route = self.route
+            if self.gateway:
+                route = replace(route, gateway=self.gateway, cached=f"<redirected> for {ip4_text(self.dst)}")
+            self._input = route
+        return self._input
+
+
+class RouteExceptions(dict[tuple[Route, int], RouteException]):
+    """The exceptions of one namespace, by route and destination."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def find(self, route: Route, dst: int) -> RouteException | None:
+        """find_exception: what is known of `dst`, unless it has expired."""
+        entry = self.get((route, dst))
+        if entry is not None and self._clock.now > entry.expires_ns:
+            del self[route, dst]
+            return None
+        return entry
+
+    def output(self, route: Route, dst: int) -> Route:
+        """The route of a local packet to `dst`."""
+        entry = self.find(route, dst)
+        return route if entry is None else entry.output
+
+    def input(self, route: Route, dst: int) -> Route:
+        """The route of a packet to be forwarded to `dst`."""
+        entry = self.find(route, dst)
+        return route if entry is None else entry.input
+
+    def learn(
+        self, route: Route, dst: int, lasting_ns: int, *, pmtu: int = 0, gateway: int = 0, locked: bool = False
+    ) -> None:
+        """Note something about `dst` that holds for `lasting_ns` from now on."""
+        entry = self.find(route, dst)
+        if entry is None:
+            entry = self[route, dst] = RouteException(route, dst, 0)
+        entry.change(self._clock.now + lasting_ns, pmtu=pmtu, gateway=gateway, locked=locked)
+
+    def remove_device(self, device: Device) -> None:
+        """Forget what was learned about routes out of a device that goes away."""
+        for key in [key for key in self if key[0].device is device]:
+            del self[key]
