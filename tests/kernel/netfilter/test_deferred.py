@@ -16,8 +16,8 @@ DROPS = ACCEPTS.replace("-p tcp -j ACCEPT", "-p tcp -j DROP")
 
 def tables() -> Tables:
     net = boot.namespace(Clock(), "node")
-    net.tables.replace(parse_restore(ACCEPTS))
-    found: Tables = net.tables
+    net.ipv4.tables.replace(parse_restore(ACCEPTS))
+    found: Tables = net.ipv4.tables
     return found
 
 
