@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from emu.capture.summary import Name, Summary, between, phrase
+from emu.capture.summary import Name, between, phrase
 from emu.capture.tap import DROP, OUT
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
@@ -32,6 +32,7 @@ from emu.trail import (
     Waited,
 )
 from emu.wire.addr import BROADCAST_MAC, ip4_text, mac_text
+from emu.wire.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,8 +246,8 @@ class Cluster:
             self.clock.run(until=lambda: not self.under_way)
         self.addresses.update()
 
-    def names(self) -> dict[int, list[str]]:
-        """Every address that has a name: pods, nodes, Services, the outside."""
+    def names(self) -> dict[tuple[int, int], list[str]]:
+        """Every address, as (family, address), that has a name: pods, nodes, Services, the outside."""
         return self.addresses.current()
 
     # -- finding --------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from scapy.packet import Packet
 
 from emu import trail
 from emu.capture.comment import facts, sentence
-from emu.capture.summary import read
 from emu.capture.tap import DROP, IN, OUT
 from emu.capture.words import WORDS, View
 from emu.clock import Clock
@@ -22,6 +21,7 @@ from emu.kernel.net.fib import Route, parse_route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4, ip4_text
+from emu.wire.summary import read
 
 A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 CLIENT, SERVICE, WEB, GATEWAY = (ip4(text) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from emu.clock import Clock, Draws
@@ -93,12 +94,12 @@ class Netns:
             listener(device)
         self._device_listeners.append(listener)
 
-    def on_address(self, listener: Callable[[Address], None]) -> None:
-        """Call `listener` for each address that is there, and for each that is added later."""
-        for family in self.families.values():
+    def on_address(self, listener: Callable[[int, Address], None]) -> None:
+        """Call `listener` with the family (AF_*) and address of each that is there, and of each that is added later."""
+        for number, family in self.families.items():
             for address in family.addresses:
-                listener(address)
-            family.address_listeners.append(listener)
+                listener(number, address)
+            family.address_listeners.append(partial(listener, number))
 
     def detach(self, device: Device) -> None:
         """Take a device out: its addresses, routes, neighbours and bridge port go with it."""
