@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NoReturn
 
 from emu.errors import InputError
-from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches
+from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches, unsigned
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
@@ -216,7 +216,7 @@ class _Draft:
     def _change(self, command: str, name: str, words: list[str], line: int) -> None:
         rules = self.rules[name]
         position = 1
-        number = decimal(words[0]) if command != "-A" and words else None
+        number = unsigned(words[0]) if command != "-A" and words else None
         if number is not None:
             del words[0]
             position = number

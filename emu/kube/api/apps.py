@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from emu.kube.api.core import PodTemplateSpec
 from emu.kube.api.meta import ApiStruct, LabelSelector, Object, Problem
+from emu.wire.addr import decimal
 
 Count = Annotated[int, Meta(ge=0)]
 
@@ -64,7 +65,7 @@ class Deployment(Object, frozen=True, kw_only=True):
         rolling = self.spec.strategy.rolling_update
         for field, value in (("maxSurge", rolling.max_surge), ("maxUnavailable", rolling.max_unavailable)):
             digits = value.removesuffix("%") if isinstance(value, str) else str(value)
-            if not (digits.isascii() and digits.isdigit()) or (isinstance(value, str) and not value.endswith("%")):
+            if decimal(digits) is None or (isinstance(value, str) and not value.endswith("%")):
                 path = ("spec", "strategy", "rollingUpdate", field)
                 yield Problem(path, f'"{value}" is neither a number nor a percentage', 'such as 1 or "25%"')
 
