@@ -12,9 +12,8 @@ from typing import Any, Protocol
 
 from emu.capture.summary import Name
 from emu.capture.tap import DIRECTION, FLOW_SHIFT, IN, INTERFACE, INTERFACE_SHIFT, PKT_TYPE, PKT_TYPE_SHIFT, SHAPE
-from emu.capture.words import UNKNOWN, WORDS, View, natted_fact, walk_fact
-from emu.kernel.netfilter.ruleset import BUILT_IN, Rule
-from emu.trail import Natted
+from emu.capture.words import UNKNOWN, View, natted_fact, walk_fact, word_of
+from emu.trail import AnyRule, Natted
 from emu.wire.addr import ip4_text
 from emu.wire.captured import alike, family, macs
 from emu.wire.frame import AF_INET, OTHERHOST
@@ -102,7 +101,7 @@ class Comments:
 
 def sentence(view: View) -> str:
     """What the entries of the highest rank say; without any, what the bytes show."""
-    words = [(WORDS.get(entry.__class__, UNKNOWN), entry) for entry in view.trail]
+    words = [(word_of(entry), entry) for entry in view.trail]
     rank = max((word.rank for word, _ in words), default=0)
     sentences: list[str] = []
     for word, entry in words:
@@ -115,7 +114,7 @@ def sentence(view: View) -> str:
 def facts(view: View) -> list[str]:
     """One line a fact, in the order in which things happened; what the rules of one walk did is one group."""
     lines: list[str] = []
-    walk: list[Rule] = []
+    walk: list[AnyRule] = []
 
     def end_walk(outcome: str = "") -> None:
         if walk:
@@ -123,9 +122,8 @@ def facts(view: View) -> list[str]:
             walk.clear()
 
     for entry in view.trail:
-        if isinstance(entry, Rule):
-            base = entry.chain in BUILT_IN.get(entry.table, ())
-            if walk and (entry.table != walk[0].table or (base and entry.chain != walk[0].chain)):
+        if isinstance(entry, AnyRule):
+            if walk and (entry.table != walk[0].table or (entry.based and entry.chain != walk[0].chain)):
                 end_walk()
             walk.append(entry)
         elif isinstance(entry, Natted):
@@ -137,7 +135,7 @@ def facts(view: View) -> list[str]:
                 lines.append(f"nat: {text}")
         else:
             end_walk()
-            text = WORDS.get(entry.__class__, UNKNOWN).fact(entry, view)
+            text = word_of(entry).fact(entry, view)
             if text and text not in lines:
                 lines.append(text)
     end_walk()
