@@ -99,8 +99,11 @@ def coalesced(tail: Segment, segment: Segment) -> bool:
 def options_bytes(segment: Segment) -> bytes:
     """The options in Linux's order and padding; a multiple of 4 bytes, at most 40."""
     ts, sack, mss, wscale = segment.ts, segment.sack, segment.mss, segment.wscale
-    if ts is None and not sack and mss is None:
-        return b""
+    if mss is None and not sack:
+        if ts is None:
+            return b""
+        if wscale is None and not segment.sack_ok:
+            return TIMESTAMP_ONLY + struct.pack("!II", *ts)
     out = b""
     if mss is not None:
         out = struct.pack("!BBH", _MSS, 4, mss)
