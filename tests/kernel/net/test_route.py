@@ -136,6 +136,7 @@ def test_a_change_counts_at_once_for_a_destination_that_was_asked_before(net: Ne
     fib.remove(nearer)
     assert fib.lookup(FAR) is default
     boot.route(net, "192.0.2.0/24 via 10.0.0.253 table 100")
+    assert fib.lookup(FAR) is default
     rule = boot.rule(net, "from 10.0.0.5 lookup 100")
     assert fib.lookup(FAR, ip4("10.0.0.5")) is fib.tables[100].lookup(FAR)
     assert fib.lookup(FAR, ip4("10.0.0.1")) is default
