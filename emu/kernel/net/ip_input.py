@@ -22,7 +22,7 @@ from emu.wire.frame import OTHERHOST, Frame
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-# the answers of ip_error (net/ipv4/route.c) to a packet that no route takes
+# the ICMP codes of ip_error (net/ipv4/route.c) for a packet without a route
 UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
 
 
@@ -50,12 +50,12 @@ def receive(frame: Frame, device: Device) -> None:
         frame.frag_max_size, frame.ignore_df = (
             0,
             True,
-        )  # IP begins with a clean control block: what br_netfilter noted there is lost
+        )  # ip_rcv clears the control block: what br_netfilter stored there is lost
     finish(net, frame, device)
 
 
 def finish(net: Netns, frame: Frame, device: Device) -> None:
-    """ip_rcv_finish: route, then deliver or forward. What came over lo has its route already."""
+    """ip_rcv_finish: route, then deliver or forward. A packet from lo has its route already."""
     route: Route | None = frame.route
     if route is None or not device.noarp:
         reason, route = route_input(net, frame, device)
@@ -79,7 +79,7 @@ def finish(net: Netns, frame: Frame, device: Device) -> None:
 
 
 def _error(net: Netns, frame: Frame, code: int) -> None:
-    """ip_error: tell the sender that there is no way, not too often."""
+    """ip_error: send the ICMP error for a packet without a route, within the rate limit."""
     number = net.sysctl.number
     cost_ns, burst_ns = number("net.ipv4.route.error_cost") * TICK_NS, number("net.ipv4.route.error_burst") * TICK_NS
     if net.ipv4.peers[frame.src].error(net.clock.now, cost_ns, burst_ns):
@@ -148,6 +148,6 @@ def deliver(net: Netns, frame: Frame, route: Route) -> None:
     protocol(frame, net)
 
 
-def told(net: Netns, to: str) -> Delivered:
-    """The fact that a packet reached its end, for whoever delivers to make once."""
+def delivered_fact(net: Netns, to: str) -> Delivered:
+    """The trail entry for packets that reach `to` (a socket or protocol); a receiver makes it once."""
     return Delivered(net.name, to)

@@ -1,6 +1,6 @@
-"""The names of addresses, for people who read captures: pods, nodes, Services, the outside.
+"""The names of addresses in captures: of pods, nodes, Services, the outside.
 
-Kept up to date by what changes: a change costs what concerns it, however large the cluster is. Must not know how a name
+Each change updates only the names that it concerns, however large the cluster is. Must not know how a name
 is shown.
 """
 
@@ -16,13 +16,13 @@ from emu.kube.api.meta import Object
 from emu.kube.front_ends import outer_addresses
 from emu.wire.addr import ip4
 
-# Whose name of an address is shown first: a Service's for its cluster IP, a node's, a pod's, that of the network between
-# nodes, of a host outside, of a Service for its addresses outside
+# Which name of an address is shown first: a Service's for its cluster IP, a node's, a pod's, the underlay's,
+# that of a host outside, a Service's for its addresses outside
 SERVICE, NODE, POD, UNDERLAY, OUTSIDE, FRONT_END = range(6)
 
 
 class _Claim(NamedTuple):
-    """An address has a name by its owner; `owner` and `number` count owners and claims."""
+    """One name of an address, from one owner; `owner` and `number` count owners and claims."""
 
     rank: int
     owner: int
@@ -31,8 +31,8 @@ class _Claim(NamedTuple):
 
 
 class AddressBook:
-    """`names` gives every address that has, or had, a name its names, the one to show first; `update` brings it up to
-    date. An address that nothing has any more keeps its last name: captures have frames of it."""
+    """`names` maps every address that has, or had, a name to its names, the first being the one to show; `update` brings it
+    up to date. An address that is no longer in use keeps its last name: captures hold frames with it."""
 
     def __init__(self) -> None:
         self.names: dict[int, list[str]] = {}
@@ -43,8 +43,8 @@ class AddressBook:
         self._count = 0
 
     def watch(self, net: Netns, name: str, rank: int) -> None:
-        """Name the addresses of a namespace, those that it will get too: the first of a node, pod or outer host as that
-        is called, others with their device (`node-1/cbr0`)."""
+        """Name the present and future addresses of a namespace: the first address of a node, pod or outside host has its
+        name, the others also name the device (`node-1/cbr0`)."""
 
         def added(address: Address) -> None:
             device = address.device.name
@@ -55,7 +55,7 @@ class AddressBook:
         net.on_address(added)
 
     def forget(self, name: str, rank: int) -> None:
-        """An owner is gone."""
+        """An owner was deleted."""
         for addr, claim in self._owned.pop((rank, name), ()):
             self._claims[addr].remove(claim)
             if not self._claims[addr]:
@@ -63,7 +63,7 @@ class AddressBook:
             self._changed[addr] = None
 
     def follow(self, old: Object | None, new: Object | None) -> None:
-        """A follower of the store: names the addresses of Services."""
+        """Called by the store for each change: names the addresses of Services."""
         was = list(_addresses(old)) if isinstance(old, Service) else []
         now = list(_addresses(new)) if isinstance(new, Service) else []
         if was != now:
@@ -75,7 +75,7 @@ class AddressBook:
     def _own(self, rank: int, owner: str, addr: int, name: str) -> None:
         owned = self._owned.setdefault((rank, owner), [])
         if any(known == addr for known, _claim in owned):
-            return  # it was taken away and came back with its link
+            return  # the address was removed, and added again with its link
         self._count += 1
         claim = _Claim(rank, self._owners.setdefault((rank, owner), self._count), self._count, name)
         owned.append((addr, claim))
@@ -83,14 +83,14 @@ class AddressBook:
         self._changed[addr] = None
 
     def update(self) -> None:
-        """Take what changed over into `names`."""
+        """Put the changes into `names`."""
         current = [(min(self._claims[addr]), addr) for addr in self._changed if addr in self._claims]
         self._changed.clear()
         for _first, addr in sorted(current):
             self.names[addr] = [claim.name for claim in sorted(self._claims[addr])]
 
     def current(self) -> dict[int, list[str]]:
-        """Every address that has a name now, with its names."""
+        """Every address that has a name now, with all its names."""
         ordered = sorted((min(claims), addr) for addr, claims in self._claims.items())
         return {addr: [claim.name for claim in sorted(self._claims[addr])] for _first, addr in ordered}
 

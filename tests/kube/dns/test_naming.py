@@ -186,7 +186,7 @@ def test_long_answers_go_over_tcp_to_the_service() -> None:
 """
     flow = cluster(many, dns=DnsConfig()).resolve_name("pod/client", "many")
     assert flow.resolved is not None and len(set(flow.resolved.addresses)) == 40
-    assert "TC" in [each.said for each in flow.resolved.asked]
+    assert "TC" in [each.result for each in flow.resolved.asked]
     assert any(packet.haslayer("TCP") for packet in flow.packets)
 
 

@@ -218,7 +218,7 @@ def test_what_getaddrinfo_returns(temper: Temper | None, eai: str) -> None:
 def test_a_long_answer_comes_whole_over_tcp() -> None:
     found = Bench(big).look_up("foo")
     assert len(found.addresses) == 40
-    assert [each.said for each in found.asked[:1]] == ["TC"]
+    assert [each.result for each in found.asked[:1]] == ["TC"]
 
 
 @pytest.mark.parametrize(
