@@ -1,7 +1,7 @@
 """The comment of a frame: a sentence, the facts, the step of its story, and its flow/hop number.
 
-Made only when a file is written or a comment is read. What does not change from frame to frame is made
-once and remembered by the trail's entries, the interface and the header fields that words read. Must
+A comment is made only when a file is written or a comment is read. Text that is the same for several frames is made
+once and cached by the trail's entries, the interface and the header fields that the words depend on. Must
 not know files.
 """
 
@@ -25,7 +25,7 @@ Names = Mapping[int, Sequence[str]]
 
 
 class Place(Protocol):
-    """What comments say of an interface: see `View`."""
+    """The fields of an interface that comments use: see `View`."""
 
     @property
     def owner(self) -> str: ...
@@ -37,12 +37,12 @@ class Place(Protocol):
     def bridge(self) -> str: ...
 
 
-# Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
+# The fields of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
 _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
 
 
 def key_of(data: bytes) -> Any:
-    """What of a frame its words depend on: two frames with the same key have the same words."""
+    """The bytes of a frame that its words depend on: two frames with the same key have the same words."""
     if data[12:15] == _PLAIN_IP and len(data) >= 42:
         proto = data[23]
         if proto == UDP:
@@ -58,7 +58,7 @@ def flow_hop(flow: int, hop: int) -> bytes:
 
 
 class Comments:
-    """Words for frames. `names` gives addresses their names, `places[n]` is interface number n."""
+    """Makes the words of frames. `names` maps addresses to their names, `places[n]` is interface number n."""
 
     def __init__(self, names: Names, places: Sequence[Place]) -> None:
         self.names: Names = {addr: tuple(each) for addr, each in names.items()}
@@ -67,7 +67,7 @@ class Comments:
         self._bodies: dict[Any, list[tuple[list[Any], tuple[str, bytes]]]] = {}
 
     def knows(self, names: Names) -> bool:
-        """Are these still the names that were used?"""
+        """Are these the names that the cached words use?"""
         mine = self.names
         return len(names) == len(mine) and all(tuple(each) == mine.get(addr) for addr, each in names.items())
 
@@ -80,7 +80,7 @@ class Comments:
         shape = code & SHAPE
         alike = self._bodies.get((shape, key_of(data)))
         if alike is not None:
-            # one to three, compared entry by entry: mostly the same objects
+            # the cached words for this key, usually one to three; their trails are compared entry by entry
             for known, body in alike:
                 if known == trail:
                     return body
@@ -108,7 +108,7 @@ class Comments:
 
 
 def sentence(view: View) -> str:
-    """What the entries of the highest rank say; without any, what the bytes show."""
+    """The sentences of the entries with the highest rank; without entries, a sentence from the bytes."""
     words = [(WORDS.get(entry.__class__, UNKNOWN), entry) for entry in view.trail]
     rank = max((word.rank for word, _ in words), default=0)
     sentences: list[str] = []
@@ -120,7 +120,7 @@ def sentence(view: View) -> str:
 
 
 def facts(view: View) -> list[str]:
-    """One line a fact, in the order in which things happened; what the rules of one walk did is one group."""
+    """One line for each fact, in the order of events; the rules of one walk are one group."""
     lines: list[str] = []
     walk: list[Rule] = []
 

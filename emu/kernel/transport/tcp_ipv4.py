@@ -199,7 +199,7 @@ class Tcp:
         child.output(segments)
 
     def _refuse(self, frame: Frame, segment: Segment) -> None:
-        """tcp_v4_send_reset: to whatever is not itself a reset."""
+        """tcp_v4_send_reset: answer any segment but a reset."""
         reset = reset_for(segment)
         if reset is not None:
             self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)

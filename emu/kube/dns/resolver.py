@@ -232,7 +232,7 @@ class _Stub:
                 except SocketError:
                     if not socket.errors:
                         raise
-                    socket.send(query)  # the error belongs to the question before: glibc sends both before it sees an error
+                    socket.send(query)  # the error is of the question before: glibc sends both first
             end_ns = self.net.clock.now + patience_ns
             while not questions.keys() <= found.keys():
                 if not self._wait(end_ns, lambda: bool(socket.inbox or socket.errors)):

@@ -49,7 +49,7 @@ def more(flow: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
         if end is not None and end.flow == before.number:
             end.flow = flow.number
     sock.flow = flow.number
-    if sock.state in ("CLOSE", "CLOSE_WAIT"):  # the peer has ended the connection: to send now brings an error, or no answer
+    if sock.state in ("CLOSE", "CLOSE_WAIT"):  # the peer has closed: a send gives an error, or no answer
         if sock.connected and send:
             sock.send(send)
             flow.wait(timeout_ns, lambda: sock.state == "CLOSE")

@@ -80,7 +80,7 @@ class Layer3:
 
 
 def layer3(conf: BridgeConf, ipam: Result) -> Layer3:
-    """calcGateways: the first address of a subnet is the gateway, if none is given; a default route, if it is asked for.
+    """calcGateways: the first address of a subnet is the gateway, if none is given; a default route with `isDefaultGateway`.
 
     Pure. A default route of the IPAM's without a gateway does not count as one, so that both are added, and clash.
     """
