@@ -132,11 +132,11 @@ class _Upstream:
         assert socket is not None
         while socket.inbox:
             try:
-                heard = craft.dns_parse(socket.recv())
+                message = craft.dns_parse(socket.recv())
             except (InputError, SocketError):
                 continue
-            if heard.response and heard.ident == self._ident:
-                self._finish(_relayed(heard))
+            if message.response and message.ident == self._ident:
+                self._finish(_relayed(message))
                 return
         self._try()
 
@@ -153,8 +153,10 @@ class _Upstream:
             self._socket.close()
 
 
-def _relayed(heard: Message) -> Answer:
-    return Answer(heard.rcode, heard.answers, heard.authorities, heard.extras, authoritative=heard.authoritative)
+def _relayed(message: Message) -> Answer:
+    return Answer(
+        message.rcode, message.answers, message.authorities, message.extras, authoritative=message.authoritative
+    )
 
 
 class _Datagrams(UdpServer):
@@ -162,7 +164,7 @@ class _Datagrams(UdpServer):
         super().__init__(net, port, lambda data: None)
         self._dns = server
 
-    def heard(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
+    def received(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
         self._dns.serve(data, flow, UDP_SIZE, lambda answer: self._answer_to(answer, peer, flow))
 
     def _answer_to(self, answer: bytes, peer: tuple[str, int], flow: int) -> None:
@@ -180,7 +182,7 @@ class _Stream:
         self._dns = server
         self._data = b""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         self._data += data
         while len(self._data) >= 2:
             size = int.from_bytes(self._data[:2], "big")

@@ -12,7 +12,7 @@ from emu.apps.serve import Connection, TcpServer, UdpServer
 class Echo:
     """The conversation: send every byte back."""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         connection.send(data)
 
     def ended(self, connection: Connection) -> None:

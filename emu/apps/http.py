@@ -29,7 +29,7 @@ class Http:
         self._name = name
         self._head = b""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         self._head += data
         if _HEAD_END.search(self._head):
             self._reply(connection)

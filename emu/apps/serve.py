@@ -19,7 +19,7 @@ from emu.kernel.transport.udp import UdpSocket
 class Conversation(Protocol):
     """How an app serves one connection."""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         """Bytes came."""
 
     def ended(self, connection: Connection) -> None:
@@ -68,7 +68,7 @@ class Connection:
                 self.socket.on_readable = None
                 self._conversation.ended(self)
                 return
-            self._conversation.heard(data, self)
+            self._conversation.received(data, self)
 
     def send(self, data: bytes) -> None:
         """Send; the connection ends if the peer has closed it."""
@@ -130,11 +130,11 @@ class UdpServer:
         while self.socket.inbox:
             flow = self.socket.inbox[0][3]
             try:
-                self.heard(*self.socket.recvfrom(), flow)
+                self.received(*self.socket.recvfrom(), flow)
             except SocketError:
                 continue  # a server would log the error and continue
 
-    def heard(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
+    def received(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
         """A datagram of a flow came. Raises SocketError."""
         answer = self._answer(data)
         if answer is not None:

@@ -12,7 +12,7 @@ from emu.apps.serve import Connection, TcpServer, UdpServer
 class Sink:
     """The conversation: read only."""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         """Send nothing."""
 
     def ended(self, connection: Connection) -> None:

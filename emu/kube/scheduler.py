@@ -31,8 +31,8 @@ class Scheduler:
         self._waiting: set[Key] = set()
         self._news = True
         for obj in store:
-            self._heard(None, obj)
-        self.close = store.follow(self._heard)
+            self._changed(None, obj)
+        self.close = store.follow(self._changed)
         """Stop watching the store."""
 
     def schedule(self) -> bool:
@@ -56,7 +56,7 @@ class Scheduler:
 
     # -- counts ---------------------------------------------------------------------------------
 
-    def _heard(self, old: Object | None, new: Object | None) -> None:
+    def _changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
         if isinstance(obj, Pod):
             self._pod(*(each if isinstance(each, Pod) else None for each in (old, new)))

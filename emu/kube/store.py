@@ -101,7 +101,7 @@ class Store:
         self._births: Counter[Key] = Counter()
         self._draws: Counter[str] = Counter()
         self._news: deque[tuple[Event, Object, Object | None]] = deque()
-        self._telling = False
+        self._notifying = False
 
     def apply(self, obj: O) -> O:
         """Apply a user's object: as `put`, but fields that the server has filled in (status, clusterIP ...) stay."""
@@ -139,7 +139,7 @@ class Store:
         stored = replace(obj, metadata=replace(obj.metadata, uid=uid, resource_version=str(self.version)))
         kind[key] = stored
         self._note(key, old, stored)
-        self._tell("ADDED" if old is None else "MODIFIED", stored, old)
+        self._notify("ADDED" if old is None else "MODIFIED", stored, old)
         return stored
 
     def delete(self, key: Key, grace_s: int | None = None) -> Object:
@@ -155,7 +155,7 @@ class Store:
         self.version += 1
         self._note(key, obj, None)
         del self._order[key]
-        self._tell("DELETED", obj, obj)
+        self._notify("DELETED", obj, obj)
         return obj
 
     def find(self, key: Key) -> Object | None:
@@ -284,18 +284,18 @@ class Store:
         self._draws[purpose] += 1
         return self._draws[purpose] - 1
 
-    def _tell(self, event: Event, obj: Object, old: Object | None) -> None:
+    def _notify(self, event: Event, obj: Object, old: Object | None) -> None:
         self._news.append((event, obj, old))
-        if self._telling:
+        if self._notifying:
             return
-        self._telling = True
+        self._notifying = True
         try:
             while self._news:
                 event, obj, old = self._news.popleft()
                 for callback in (*self._watchers.get(obj.kind.lower(), ()), *self._watchers.get("*", ())):
                     callback(event, obj, old)
         finally:
-            self._telling = False
+            self._notifying = False
             self._news.clear()
 
     def _uid(self, key: Key) -> str:

@@ -231,7 +231,7 @@ class RealTcp(_RealSocket):
 
 
 class RealUdp(_RealSocket):
-    """As `emu.kernel.transport.udp.UdpSocket`. A client (`flow` set) hears ICMP errors, as that one always does."""
+    """As `emu.kernel.transport.udp.UdpSocket`. A client (`flow` set) receives ICMP errors, as that socket always does."""
 
     def __init__(self, net: RealNet, flow: int) -> None:
         super().__init__(net, net.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -318,10 +318,10 @@ class RealPing(_RealSocket):
                 break
             except OSError:
                 continue
-            self._heard(packet)
+            self._received(packet)
         super().ready(events)
 
-    def _heard(self, packet: bytes) -> None:
+    def _received(self, packet: bytes) -> None:
         body = packet[(packet[0] & 15) * 4 :]
         kind, code, _sum, ident, seq = struct.unpack_from("!BBHHH", body)
         if kind == wire_icmp.ECHO_REPLY and ident == self.ident:

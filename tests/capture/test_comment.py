@@ -23,7 +23,7 @@ from emu.wire.frame import OTHERHOST
 from ladder_emu import EmuWorld
 from ladder_setup import Setup
 
-A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
+A, B, TO_ALL = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 CLIENT, SERVICE, WEB, GATEWAY = (ip4(text) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1"))
 NAMES = {
     CLIENT: ["default/client"],
@@ -33,7 +33,7 @@ NAMES = {
 }
 SYN = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.96.0.10") / TCP(sport=40001, dport=80, flags="S")
 PING = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.244.2.13") / ICMP(type=8, seq=1)
-WHO_HAS = Ether(src=A, dst=EVERYBODY) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
+WHO_HAS = Ether(src=A, dst=TO_ALL) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
 TTL = f"ttl {SYN[IP].ttl + 1} -> {SYN[IP].ttl}"
 DEVICES = {name: Device(Clock(), name) for name in ("eth0", "cbr0")}
 DEFAULT = parse_route("default via 192.168.50.1 dev eth0", DEVICES.__getitem__)

@@ -23,7 +23,7 @@ from emu.kernel.netfilter.ruleset import Rule
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4, ip4_text
 
-A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
+A, B, TO_ALL = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 CLIENT, SERVICE, WEB, GATEWAY = (ip4(text) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1"))
 NAMES = {
     CLIENT: ["default/client"],
@@ -34,7 +34,7 @@ NAMES = {
 CONN: Any = SimpleNamespace(number=5)
 SYN = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.96.0.10") / TCP(sport=40001, dport=80, flags="S")
 PING = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.244.2.13") / ICMP(type=8, seq=1)
-WHO_HAS = Ether(src=A, dst=EVERYBODY) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
+WHO_HAS = Ether(src=A, dst=TO_ALL) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
 DNAT = trail.Natted("DNAT", (SERVICE, 80), (WEB, 8080), CONN)
 UN_DNAT = trail.Natted("un-DNAT", (WEB, 8080), (SERVICE, 80), CONN)
 SNAT = trail.Natted("SNAT", (CLIENT, 40001), (ip4("192.168.50.11"), 40001), CONN)

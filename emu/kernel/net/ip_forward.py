@@ -17,7 +17,7 @@ from emu.wire.rewrite import decrease_ttl
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-EVERYBODY, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
+LIMITED_BROADCAST_NET, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
 def forward(net: Netns, frame: Frame, route: Route) -> None:

@@ -125,7 +125,7 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     return "", route
 
 
-BROADCAST_IN = Route(prefix=ip_forward.EVERYBODY, kind="broadcast")
+BROADCAST_IN = Route(prefix=ip_forward.LIMITED_BROADCAST_NET, kind="broadcast")
 MULTICAST_IN = Route(prefix=ip_forward.GROUPS, kind="multicast")
 
 

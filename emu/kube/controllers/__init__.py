@@ -59,9 +59,9 @@ class Queue:
         """Queue every object, as if it had just been added."""
         for obj in self._store:
             if not self.watches or obj.key.kind in self.watches:
-                self.heard(None, obj)
+                self.changed(None, obj)
 
-    def heard(self, old: Object | None, new: Object | None) -> None:
+    def changed(self, old: Object | None, new: Object | None) -> None:
         self.keys.update(self._concerned(self._store, old, new))
 
     def run(self) -> None:
@@ -92,17 +92,17 @@ class Controllers:
         } | {name: self._queue(part, seed) for name, part in _WORKLOADS.items()}
         self.slices = {name: self._queue(part, seed) for name, part in _SLICES.items()}
         self._by_kind: dict[str, list[Queue]] = {}
-        self.close = store.follow(self._heard)
+        self.close = store.follow(self._changed)
         """Stop watching the store."""
 
     def _queue(self, part: Any, seed: int) -> Queue:
         return Queue(self.store, part.WATCHES, part.concerned, partial(part.reconcile, self.store, seed))
 
-    def _heard(self, old: Object | None, new: Object | None) -> None:
+    def _changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
         assert obj is not None
         for queue in self._by_kind.get(obj.kind) or self._watching(obj.kind):
-            queue.heard(old, new)
+            queue.changed(old, new)
 
     def _watching(self, kind: str) -> list[Queue]:
         """The queues that watch a kind."""

@@ -1,1 +1,1 @@
-"""Cluster DNS: CoreDNS's answers, the stub resolver, and the set-up of both."""
+"""Cluster DNS: CoreDNS's answers, the stub resolver, and the set-up of both. Must not know flows."""

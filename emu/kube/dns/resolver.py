@@ -162,7 +162,7 @@ class _Stub:
             ident = self.random.randrange(1 << 16)
             questions[ident ^ 1 if ident in questions else ident] = Question(name, kind)
         sockets: dict[str, UdpSocket] = {}
-        error, heard = "ECONNREFUSED", False
+        error, any_reached = "ECONNREFUSED", False
         try:
             for _ in range(self.conf.number("attempts")):
                 for number, server in enumerate(self.servers):
@@ -172,9 +172,9 @@ class _Stub:
                     if not failed:
                         return _judge(messages)
                     reached = failed == TIMED_OUT or failed in UNUSABLE
-                    if reached or not heard:
+                    if reached or not any_reached:
                         error = failed
-                    heard = heard or reached
+                    any_reached = any_reached or reached
         finally:
             for socket in sockets.values():
                 socket.close()

@@ -62,12 +62,12 @@ def _talk(flow: Flow, sock: TcpClient, send: bytes, *, timeout_ns: int, close: b
     """Over an open connection: send, read the answer, close it or leave it open."""
     clock = flow.testbed.clock
     flow.outcome = DELIVERED
-    heard_ns = clock.now
+    read_ns = clock.now
     if send:
         flow.settle()
-        heard_ns = _converse(flow, sock, send, timeout_ns)
+        read_ns = _converse(flow, sock, send, timeout_ns)
     if close:
-        clock.run_until(max(clock.now, heard_ns + SETTLE_NS))
+        clock.run_until(max(clock.now, read_ns + SETTLE_NS))
         sock.close()
         flow.wait(timeout_ns, lambda: sock.state in ("CLOSE", "TIME_WAIT"))
     else:
@@ -89,14 +89,14 @@ def _converse(flow: Flow, sock: TcpClient, send: bytes, timeout_ns: int) -> int:
         return flow.testbed.clock.now
     answer = bytearray()
     clock = flow.testbed.clock
-    heard_ns, end_ns = clock.now, clock.now + timeout_ns
+    read_ns, end_ns = clock.now, clock.now + timeout_ns
 
     def ready() -> bool:
         endpoint = sock.endpoint
         return endpoint is None or bool(endpoint.readable) or endpoint.eof or endpoint.state == "CLOSE"
 
     while clock.now < end_ns and answer != send:
-        limit_ns = end_ns if send.startswith(answer) else min(end_ns, heard_ns + QUIET_NS)
+        limit_ns = end_ns if send.startswith(answer) else min(end_ns, read_ns + QUIET_NS)
         if not flow.wait(limit_ns - clock.now, ready):
             break
         try:
@@ -106,13 +106,13 @@ def _converse(flow: Flow, sock: TcpClient, send: bytes, timeout_ns: int) -> int:
         if not data:
             break
         answer += data
-        heard_ns = clock.now
+        read_ns = clock.now
     flow.received = bytes(answer)
     if sock.state == "CLOSE" and sock.error:
         flow.outcome = _failure(flow, sock)
     elif not answer and sock.endpoint is not None and not sock.endpoint.eof:
         flow.outcome = silence(flow.losses)
-    return heard_ns if len(answer) >= len(send) else clock.now
+    return read_ns if len(answer) >= len(send) else clock.now
 
 
 def _failure(flow: Flow, sock: TcpClient) -> Outcome:
