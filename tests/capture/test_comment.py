@@ -123,7 +123,7 @@ def test_an_interface_remembers_what_it_was() -> None:
     assert known.bridge == "cbr0"
     assert Interface(1, "default/client", "eth0", Device(clock, "eth0")).owner == "default/client"
     assert Interface(2, "node-1", "drop", None).description == "frames that node-1 dropped, each with the reason"
-    assert Interface(3, "node-1", "veth1", port, "as told").description == "as told"
+    assert Interface(3, "node-1", "veth1", port, "as given").description == "as given"
 
 
 def test_roles_are_short_and_differ() -> None:
@@ -168,9 +168,9 @@ def test_the_beginning_of_a_walk_to_a_service() -> None:
     capture.names = NAMES
     world.nets["p1"].sockets.tcp(1).connect(("10.96.0.10", 80))
     world.wait(SECOND)
-    told = [
+    made_lines = [
         f"{frame.place.owner}:{frame.place.device_name} {frame.way}: {frame.comment().splitlines()[0]}"
         for frame in capture.frames(flow=1)
     ]
     lines = STORY.splitlines()
-    assert told[: len(lines)] == lines
+    assert made_lines[: len(lines)] == lines

@@ -1,4 +1,4 @@
-"""A trail in words: a sentence for every kind of entry, facts in their order, the walks of rules told together."""
+"""A trail in words: a sentence for every kind of entry, facts in order, the rules of one walk together."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_what_nobody_knows_is_told_by_the_bytes() -> None:
 # -- sentences -----------------------------------------------------------------------------------
 
 ASK = trail.Asked(GATEWAY, "eth0", WEB)
-SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
+SENTENCES: list[tuple[str, Packet, tuple[Any, ...], str]] = [
     ("asks", WHO_HAS, (ASK,), "node-1 asks who has node-1/cbr0, the next hop of a packet to default/web-0 that waits"),
     (
         "asks for it",
@@ -286,17 +286,19 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("packet", "entries", "said"), [case[1:] for case in SAYS], ids=[case[0] for case in SAYS])
-def test_sentences(packet: Packet, entries: tuple[Any, ...], said: str) -> None:
-    assert sentence(view(packet, *entries)) == said
+@pytest.mark.parametrize(
+    ("packet", "entries", "sentence_text"), [case[1:] for case in SENTENCES], ids=[case[0] for case in SENTENCES]
+)
+def test_sentences(packet: Packet, entries: tuple[Any, ...], sentence_text: str) -> None:
+    assert sentence(view(packet, *entries)) == sentence_text
 
 
 def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
     """The walk of another chain before, or another translation, does not count."""
     walked, chose = rule("nat", "POSTROUTING", 1), rule("nat", "POSTROUTING", 2)
     returned = rule("nat", "KUBE-POSTROUTING", 1)
-    said = sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, walked, returned, chose, SNAT)).split("; ")
-    assert [text.split(" rewrite")[0] for text in said] == ["DNAT: kube-proxy's rules", "SNAT: a rule"]
+    sentence_text = sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, walked, returned, chose, SNAT)).split("; ")
+    assert [text.split(" rewrite")[0] for text in sentence_text] == ["DNAT: kube-proxy's rules", "SNAT: a rule"]
     assert "no rule is walked" in sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, SNAT)).split("; ")[1]
 
 
@@ -305,15 +307,15 @@ def test_an_owner_is_not_told_twice() -> None:
         sentence(view(SYN, owner="default/client"))
         == "default/client sends a connection request (SYN) to svc/web.default:80"
     )
-    for packet, said in (
+    for packet, sentence_text in (
         (PING, "default/web-0 receives ping number 1 from default/client"),
         (SYN, "svc/web.default receives a connection request (SYN) from default/client for port 80"),
     ):
-        assert sentence(view(packet, owner=said.split()[0], device="eth0", direction=IN)) == said
+        assert sentence(view(packet, owner=sentence_text.split()[0], device="eth0", direction=IN)) == sentence_text
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "sentence_text"),
     [
         ({"direction": OUT}, "node-1 sends"),
         ({"direction": OUT, "device": "veth1", "bridge": "cbr0"}, "cbr0's port veth1 sends"),
@@ -323,8 +325,8 @@ def test_an_owner_is_not_told_twice() -> None:
         ({"direction": DROP, "device": "drop"}, "node-1 drops"),
     ],
 )
-def test_an_empty_trail_is_told_by_bytes_and_place(changes: dict[str, Any], said: str) -> None:
-    assert sentence(view(PING, **changes)) == f"{said} ping number 1 from default/client to default/web-0"
+def test_an_empty_trail_is_told_by_bytes_and_place(changes: dict[str, Any], sentence_text: str) -> None:
+    assert sentence(view(PING, **changes)) == f"{sentence_text} ping number 1 from default/client to default/web-0"
 
 
 # -- facts ---------------------------------------------------------------------------------------
@@ -426,6 +428,8 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("packet", "entries", "told"), [case[1:] for case in FACTS], ids=[case[0] for case in FACTS])
-def test_facts(packet: Packet, entries: tuple[Any, ...], told: list[str]) -> None:
-    assert "\n".join(facts(view(packet, *entries))) == "\n".join(told)
+@pytest.mark.parametrize(
+    ("packet", "entries", "fact_lines"), [case[1:] for case in FACTS], ids=[case[0] for case in FACTS]
+)
+def test_facts(packet: Packet, entries: tuple[Any, ...], fact_lines: list[str]) -> None:
+    assert "\n".join(facts(view(packet, *entries))) == "\n".join(fact_lines)

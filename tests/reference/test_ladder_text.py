@@ -50,7 +50,7 @@ def test_lines_to_frames_and_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_taps_are_devices_and_directions_agree_with_macs(name: str) -> None:
-    """`in-other` is what came in for another's MAC, `in` what was ours, everybody's, or on lo."""
+    """`in-other` is a frame for another host's MAC, `in` one for this host, a broadcast or multicast, or on lo."""
     setup = Setup(name)
     known = {f"{port.namespace}:{port.device}" for port, _ in setup.devices()}
     for step in load(name):

@@ -130,7 +130,7 @@ def test_a_source_that_is_not_behind_its_interface_dies_by_rpfilter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "error_text"),
     [
         ({"routes": "{"}, "not JSON"),
         ({"routes": '{"dst": "default"}'}, "a list of objects"),
@@ -139,10 +139,10 @@ def test_a_source_that_is_not_behind_its_interface_dies_by_rpfilter() -> None:
         ({"policy": '[{"table": "mine"}]'}, "unknown routing table 'mine'"),
     ],
 )
-def test_bad_texts_have_one_message(given: dict[str, str], says: str) -> None:
+def test_bad_texts_have_one_message(given: dict[str, str], error_text: str) -> None:
     with pytest.raises(InputError) as caught:
         read_node("*filter\nCOMMIT\n", **given)  # type: ignore[arg-type]  # every value is a text
-    assert says in str(caught.value)
+    assert error_text in str(caught.value)
 
 
 def test_the_command_reads_the_files_of_a_dump(capsys: pytest.CaptureFixture[str]) -> None:
