@@ -116,7 +116,7 @@ class Neighbours(RuleBasedStateMachine):
         before = self.state(peer)
         self.bring(arp.REPLY, peer, mac, OWN, OWN_MAC, OWN_MAC)
         assert (before, self.state(peer)) in TOLD
-        self.updated(peer, before, mac)
+        self.told(peer, before, mac)
 
     @rule(peer=st.sampled_from(PEERS), mac=st.sampled_from(MACS))
     def question(self, peer: int, mac: bytes) -> None:
@@ -125,7 +125,7 @@ class Neighbours(RuleBasedStateMachine):
         after = self.state(peer)
         # the packets that waited go out at once: the first use of a STALE entry
         assert (before, after) in HEARD or (before, after) == (nud.INCOMPLETE, nud.DELAY)
-        self.updated(peer, before, mac)
+        self.told(peer, before, mac)
 
     @rule(peer=st.sampled_from(PEERS), mac=st.sampled_from(MACS))
     def somebody_elses_question(self, peer: int, mac: bytes) -> None:
@@ -134,7 +134,7 @@ class Neighbours(RuleBasedStateMachine):
         self.bring(arp.REQUEST, peer, mac, ip4("10.0.0.77"), ZERO_MAC, BROADCAST_MAC)
         assert (self.entry(peer) is None) is (before == NONE)
 
-    def updated(self, peer: int, before: str, mac: bytes) -> None:
+    def told(self, peer: int, before: str, mac: bytes) -> None:
         entry = self.entry(peer)
         if before == nud.INCOMPLETE:
             assert entry is not None
@@ -202,7 +202,7 @@ TestNeighbours.settings = examples(150, stateful_step_count=40)
 
 
 def test_frames_that_wait_keep_their_bytes() -> None:
-    """The queue holds whole packets, larger than one would guess; each has a number."""
+    """The queue holds whole packets, larger than one would guess; each is told apart by its number."""
     machine = Neighbours()
     machine.send(PEERS[0], 3)
     assert [Frame.parse(frame.buf).dst for frame in machine.eth0.neigh[AF_INET][PEERS[0]].queue] == [PEERS[0]] * 3
