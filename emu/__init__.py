@@ -1,7 +1,7 @@
-"""emu: a Kubernetes cluster network that fits in one Python process.
+"""emu: the network of a Kubernetes cluster in one Python process.
 
-The public page. A cluster from manifests or in code, a bench for the parts by themselves, scenarios and
-their runs. Names are imported when they are first used (PEP 562), so that `import emu` stays light.
+The public names: a cluster from manifests or in code, a bench without Kubernetes, scenarios and their runs. Names are
+imported when they are first used (PEP 562), so that `import emu` is fast. Must not import Scapy.
 """
 
 from __future__ import annotations

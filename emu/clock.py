@@ -1,6 +1,6 @@
 """Virtual time in integer nanoseconds, the backlog, the timers and the named random sources.
 
-The only owner of time and chance: nobody else imports `heapq`, `random` or `time`, and nobody
+The only owner of time and chance: no other module imports `heapq`, `random` or `time`, and none
 reads the wall clock. Two queues, as in Linux: the backlog (FIFO; only veth and lo put frames
 there; each frame takes `hop_ns`) and the timers, which advance only when the backlog is empty.
 Must not know what a device or a frame is.
@@ -23,14 +23,14 @@ SECOND = 1_000_000_000
 EPOCH_NS = 1_577_836_800 * SECOND
 # Timers of the kernel's wheel that are due this close together share a slot (4 ms and more), most likely
 SLOT_NS = MS
-# so many frames delivered while no timer may run are a circle (a stream of 100 MB over ten hops is 2 million)
+# so many frames delivered without a timer in between are a loop (a stream of 100 MB over ten hops is 2 million)
 DRAIN_LIMIT = 10_000_000
 
 
 class Timer:
-    """A call due at `due_ns`. `cancel` forgets it; a fired or cancelled timer is not `pending`.
+    """A call due at `due_ns`. `cancel` removes it; a fired or cancelled timer is not `pending`.
 
-    `wheel`: it is one of the kernel's timer wheel, where the last to enter a slot is the first to leave it."""
+    `wheel`: a timer of the kernel's timer wheel, where the timer that entered a slot last fires first."""
 
     __slots__ = ("due_ns", "order", "call", "background", "wheel", "clock")
 
@@ -51,7 +51,7 @@ class Timer:
         self.take()
 
     def take(self) -> Callable[[], None] | None:
-        """The call, which the timer forgets. Its clock counts the pending timers that are not in the background."""
+        """Give the call and end the timer. Its clock counts the pending timers that are not in the background."""
         call, self.call = self.call, None
         if call is not None and not self.background and self.clock is not None:
             self.clock.foreground -= 1
@@ -69,11 +69,11 @@ class Script(Protocol):
     """Answers in place of a random source's own draws. None leaves a draw to the source."""
 
     def number(self) -> int | None:
-        """The next integer, whatever is drawn (bits or a range)."""
+        """The next integer, for bits and for a range alike."""
         ...
 
     def below(self, threshold: int, bits: int) -> bool | None:
-        """Is a draw of `bits` bits below `threshold`? It is with probability `threshold / 2**bits`."""
+        """Is a draw of `bits` bits below `threshold`? The probability is `threshold / 2**bits`."""
         ...
 
 
@@ -94,7 +94,7 @@ class Values:
 
 class Draws:
     """The random source of one purpose. `script` (if any) answers first. The generator is made at the first draw, because
-    most sources of a large cluster are never drawn from."""
+    most sources of a large cluster have no draw."""
 
     __slots__ = ("_purpose", "_seed", "_source", "script")
 
@@ -174,16 +174,16 @@ class Clock:
         return self.call_at(self.now + delay_ns, call, background=background)
 
     def together(self, waiting: int) -> None:
-        """What joined the backlog since it held `waiting` frames arrives at one time: the copies of one frame travel side
-        by side, so that one receiver more does not delay the others."""
+        """The frames that joined the backlog since it held `waiting` frames arrive at one time: the copies of one frame
+        travel in parallel, so that a further receiver does not delay the others."""
         backlog = self.backlog
         if len(backlog) > waiting + 1:
             copies = [backlog.pop() for _ in range(len(backlog) - waiting)]
             backlog.append((_deliver, copies[::-1]))
 
     def drain(self) -> None:
-        """Deliver the backlog until it is empty. Timers wait. Raises InputError after `drain_limit` deliveries: what is
-        built sends frames round in a circle."""
+        """Deliver the backlog until it is empty. Timers wait. Raises InputError after `drain_limit` deliveries: the
+        topology has a loop."""
         backlog, hop_ns = self.backlog, self.hop_ns
         pop = backlog.popleft
         for _ in range(self.drain_limit):
@@ -200,7 +200,7 @@ class Clock:
             )
 
     def run_until(self, end_ns: int) -> None:
-        """Deliver everything due up to and including `end_ns`; then it is `end_ns` (or later, if work took longer)."""
+        """Deliver everything due up to and including `end_ns`; afterwards `now` is `end_ns` (or later, if a call took longer)."""
         self.drain()
         timers = self._timers
         while timers and timers[0][0] <= end_ns:
@@ -232,8 +232,8 @@ class Clock:
         self.drain()
 
     def _slot(self, timer: Timer, last_ns: int | None) -> list[Timer]:
-        """The wheel's timers that are due together with `timer` (and by `last_ns`), the last that was started first: a slot
-        is a list that is filled at its head, and all of it runs before anything that it sends arrives (expire_timers)."""
+        """The wheel's timers that fire together with `timer` (due by `last_ns`), the one started last first. A slot is a list
+        that is filled at its head, and all of it runs before anything that it sends arrives (expire_timers)."""
         timers, end_ns = self._timers, timer.due_ns + SLOT_NS
         if last_ns is not None:
             end_ns = min(end_ns, last_ns)

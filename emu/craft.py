@@ -1,9 +1,9 @@
-"""The one door to Scapy: templates out for the emulator, packets in from people, frames dissected for people.
+"""The one door to Scapy: it makes the emulator's templates, parses users' packets, and dissects frames for users.
 
 Each kind of frame that the emulator originates is composed here once, as a Scapy packet with every
-address set; its bytes are the template that `wire/` stamps instances from. Scapy is imported when
-the first frame is born (it costs 0.3 s). While it builds a packet it is `_sealed`: it has no resolver, no routing
-table, no ARP and no clock of this host. Must not know devices or namespaces.
+address set; its bytes are the template from which `wire/` makes frames. Scapy is imported when
+the first frame is made (it costs 0.3 s). While Scapy builds a packet it is `_sealed`: it cannot use the resolver, the
+routing table, ARP or the clock of this host. Must not know devices or namespaces.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Without:
 
 
 class _Route:
-    """A routing table without routes: no interface, the emulated sender's address, no gateway."""
+    """A routing table without routes: each look-up gives no interface, the emulated sender's address and no gateway."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -95,7 +95,7 @@ class _Route:
 
 
 class _Neighbour:
-    """Link addresses that no ARP asks for."""
+    """Link addresses without an ARP request."""
 
     def resolve(self, link: Any, packet: Any) -> str:
         return ZERO
@@ -107,7 +107,7 @@ def _no_resolver(name: Any, *rest: Any) -> NoReturn:
 
 @cache
 def _no_net(net: type) -> type:
-    """In the place of Scapy's Net: an address field makes one of a text that is no address, and asks the resolver."""
+    """In the place of Scapy's Net, which an address field makes from a text that is no address, and which asks the resolver."""
 
     def refuse(self: Any, first: Any, last: Any = None, scope: Any = None) -> NoReturn:
         if last is None and "/" not in str(first):
@@ -124,9 +124,9 @@ _lock = RLock()
 
 @contextmanager
 def _sealed(source: str = UNSPECIFIED) -> Iterator[None]:
-    """While the block runs, Scapy cannot ask this host: neither its resolver, its routes, its neighbours nor its clock.
+    """While the block runs, Scapy uses nothing of this host: neither its resolver, its routes, its neighbours nor its clock.
 
-    `source` is the address that a packet without one gets. The lock keeps threads from each other's replacements.
+    `source` is the source address of a packet without one. The lock keeps threads from each other's replacements.
     """
     from scapy import fields
     from scapy.config import conf
@@ -155,7 +155,7 @@ def expression(text: str) -> Any:
     """A Scapy packet from `IP(dst='10.96.0.10')/UDP(dport=53)/'payload'`, parsed and never evaluated.
 
     Allowed: layer names, keyword arguments that are literals or layers, strings or bytes as payload, and `/`. Addresses
-    are addresses (no name is resolved), and each field has one value. What this gives can be built. Raises InputError.
+    are addresses (no name is resolved), and each field has one value. The packet can be built. Raises InputError.
     """
     if len(text) > MAX_TEXT:
         raise InputError(f"a Scapy expression of {len(text):,} characters", expected=f"at most {MAX_TEXT:,}")
@@ -173,7 +173,7 @@ def expression(text: str) -> Any:
         why = "it has a surrogate, which is half a character"
     except (RecursionError, MemoryError):
         why = "it is nested too deeply"
-    except Exception as error:  # Scapy raises whatever joining its layers raises
+    except Exception as error:  # joining Scapy's layers may raise any exception
         why = _shown(str(error))
     raise InputError(f"cannot read the Scapy expression {_shown(repr(text))}: {why}", expected=_EXAMPLE)
 
@@ -214,7 +214,7 @@ def _layer(node: ast.expr) -> list[Any]:
         if keyword.arg not in names:
             what = f"{node.func.id} has no field {_shown(repr(keyword.arg))}"
             raise InputError(what, expected=", ".join(sorted(names)))
-        assert keyword.arg is not None  # no field is called None
+        assert keyword.arg is not None  # no field has the name None
         try:
             values[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
@@ -250,7 +250,7 @@ def _unbuildable(what: str, error: Exception) -> InputError:
 
 
 def _check_texts(packet: Any, values: dict[str, Any]) -> None:
-    """Refuse a name that ARP would take as the bytes of an address of another protocol. Raises InputError."""
+    """Refuse a name that Scapy's ARP would read as the bytes of another protocol's address. Raises InputError."""
     from scapy.fields import IPField, StrFixedLenField
 
     for name, value in values.items():
@@ -263,8 +263,8 @@ def _check_texts(packet: Any, values: dict[str, Any]) -> None:
 
 
 def _check_fields(packet: Any) -> None:
-    """Refuse what Scapy would take and a frame cannot hold: several values for one field, names for addresses, and
-    values that Scapy draws anew each time. Raises InputError."""
+    """Refuse what Scapy accepts and a frame cannot hold: several values for one field, names for addresses, and
+    values that Scapy draws for each packet. Raises InputError."""
     from scapy.packet import NoPayload
     from scapy.volatile import VolatileValue
 
@@ -285,7 +285,7 @@ def _check_value(packet: Any, name: str, value: Any) -> None:
     field = packet.get_field(name)
     while isinstance(field, ConditionalField | Emph):
         field = field.fld
-    if isinstance(field, MultipleTypeField):  # its type depends on other fields
+    if isinstance(field, MultipleTypeField):  # the field's type depends on other fields
         field = field._find_fld_pkt(packet)
     parts = value if isinstance(value, list | tuple) else (value,)
     for part in parts:
@@ -301,7 +301,7 @@ def _check_value(packet: Any, name: str, value: Any) -> None:
 
 
 def _addressed(packet: Any, source: str = UNSPECIFIED, mac: str = ZERO) -> Any:
-    """Fill in every address and time that Scapy would ask this host for, in all layers."""
+    """Fill in every address and time that Scapy would read from this host, in all layers."""
     layers = _layers()
     link: dict[str, Any] = {"src": mac, "dst": ZERO}
     times: dict[str, Any] = {"ts_ori": 0, "ts_rx": 0, "ts_tx": 0}  # Scapy's default is the time of its import
@@ -345,10 +345,10 @@ def _named(packet: Any, field: str) -> str | None:
 
 
 def build(packet: Any, source: int, mac: bytes, ttl: int = 64) -> bytes:
-    """A user's packet as a whole Ethernet frame: what it leaves out is filled by the emulated namespace.
+    """A user's packet as a whole Ethernet frame; the emulated namespace fills in the fields that are not set.
 
-    `source` is the address its route chose, `mac` that of the device it leaves by. Raises InputError for what Scapy
-    cannot build, for several packets in one, and for more than the longest IPv4 packet.
+    `source` is the source address of its route, `mac` that of its outgoing device. Raises InputError for what Scapy
+    cannot build, for several packets in one, and for a packet longer than IPv4 allows.
     """
     layers = _layers()
     sender, link = ip4_text(source), mac.hex(":")
@@ -381,13 +381,13 @@ def dissect(data: bytes) -> Packet:
 
 
 def dns_query(question: Question, ident: int) -> bytes:
-    """The bytes of a query as a stub resolver sends it: recursion desired, no EDNS."""
+    """The bytes of a stub resolver's query: recursion desired, no EDNS."""
     return _dns_bytes(Message(ident, question))
 
 
 def dns_answer(query: Message, answer: Answer, limit: int = 65535) -> bytes:
-    """The bytes of a server's answer, at most `limit`: with compressed names where they do not fit in full, and with
-    records left out at the end and TC set where even that is too long (RFC 2181 section 9)."""
+    """The bytes of a server's answer, at most `limit`. Names are compressed if the message is too long without; if it is
+    still too long, records at the end are left out and TC is set (RFC 2181 section 9)."""
     message = Message(
         query.ident, query.question, True, answer.rcode, answer.answers, answer.authorities, answer.extras,
         authoritative=answer.authoritative, recursion_desired=query.recursion_desired,
@@ -412,7 +412,7 @@ def dns_answer(query: Message, answer: Answer, limit: int = 65535) -> bytes:
 
 
 def dns_parse(data: bytes) -> Message:
-    """A DNS message's bytes read. Raises InputError for bytes that are none."""
+    """A DNS message from its bytes. Raises InputError for bytes that are no DNS message."""
     from scapy.layers.dns import DNS
 
     try:
@@ -474,7 +474,7 @@ def _dns_record(layer: Any) -> Record:
         numbers = (layer.serial, layer.refresh, layer.retry, layer.expire, layer.minimum)
         data = " ".join([_text(layer.mname), _text(layer.rname), *map(str, numbers)])
     elif "rdata" not in {field.name for field in layer.fields_desc}:
-        data = ""  # OPT and others of a form of their own
+        data = ""  # OPT and other records whose form differs
     else:
         parts = layer.rdata if isinstance(layer.rdata, list) else [layer.rdata]
         data = " ".join(map(_text, parts))

@@ -14,7 +14,7 @@ SHOWN = 200  # characters of one word of the input that a message shows
 
 
 def shortened(text: str, most: int = SHOWN) -> str:
-    """A text with its long words cut in the middle, and at most `most` characters in all."""
+    """A text with its long words cut in the middle; `most` is the most characters in all."""
     if len(text) <= SHOWN:
         return text
     cut = re.sub(rf"\S{{{SHOWN},}}", lambda word: f"{word[0][: SHOWN - 60]}...{word[0][-40:]}", text)
@@ -48,7 +48,7 @@ class InputError(EmuError):
         super().__init__(what)
 
     def at(self, *, file: str | None = None, line: int | None = None, path: str | None = None) -> InputError:
-        """The same error with the places filled in that were still unknown."""
+        """The same error with the unknown places filled in."""
         return type(self)(
             self.what,
             file=self.file or file,
@@ -67,13 +67,13 @@ class InputError(EmuError):
 
 
 class Undecided(EmuError):
-    """A construct that emu does not model was met; nobody can say what a kernel would do (exit 3)."""
+    """The input has a construct that emu does not model, so that the kernel's behaviour is unknown (exit 3)."""
 
     exit_status = 3
 
 
 class SocketError(EmuError, OSError):
-    """A socket call failed, as the kernel says it: `.errno` and `.name` ("EADDRINUSE")."""
+    """A socket call failed with the kernel's errno: `.errno` and `.name` ("EADDRINUSE")."""
 
     exit_status = 1
 

@@ -1,6 +1,6 @@
-"""A bench for the parts by themselves: hosts, routers, bridges and cables without Kubernetes.
+"""A bench without Kubernetes: hosts, routers, bridges and cables.
 
-Names, MACs and interface names are chosen where none is given; everything made is captured. For
+Names, MACs and interface names that are not given are chosen; all interfaces are captured. It is for
 property tests of NAT and routes, and for trying one rule. Must not know clusters.
 """
 
@@ -19,7 +19,7 @@ from emu.kernel.sysctl import report
 
 
 class Lab:
-    """A clock, the namespaces made on it, and a capture of all their interfaces (`capture=False`: none)."""
+    """A clock, its namespaces, and a capture of all their interfaces (`capture=False`: none)."""
 
     gone = Tally()  # none of a lab's namespaces ends
 
@@ -40,7 +40,7 @@ class Lab:
         return net
 
     def router(self, name: str, **sysctls: int | str) -> Netns:
-        """A host that forwards, with connection tracking and NAT on."""
+        """A host that forwards packets, with connection tracking and NAT on."""
         net = self.host(name, net__ipv4__ip_forward=1, **sysctls)
         boot.netfilter(net)
         return net
@@ -67,7 +67,7 @@ class Lab:
     ) -> tuple[Device, Device]:
         """A cable between two hosts or bridges, an address at each end ("" for none, and on a bridge's port).
 
-        `default` gives `one` a default route by `other`. Raises InputError.
+        `default` gives `one` a default route via `other`. Raises InputError.
         """
         one_net, other_net = (end.net if isinstance(end, Bridge) else end for end in (one, other))
         ends = boot.veth(one_net, self._name(one_net), other_net, self._name(other_net), self._mac(), self._mac(), mtu)
@@ -88,7 +88,7 @@ class Lab:
         return bridge
 
     def iptables(self, net: Netns, *rules: str) -> None:
-        """Rules as `iptables` takes them: `-t nat -A PREROUTING ...` (default table filter). Raises InputError."""
+        """Append rules written as for `iptables`: `-t nat -A PREROUTING ...` (default table filter). Raises InputError."""
         boot.netfilter(net)
         for rule in rules:
             words = rule.split()
@@ -109,10 +109,10 @@ class Lab:
 
     @property
     def warnings(self) -> list[str]:
-        """The sysctls that are set and not modelled, a sentence each."""
+        """The sysctls that are set but not modelled, one sentence each."""
         found = [(name, each) for name, net in self.namespaces.items() for each in net.sysctl.not_modelled()]
         return [f"{name}: {report(variable, value)}" for name, (variable, value, _) in found]
 
     def frames(self, interface: str | None = None) -> list[Any]:
-        """What was captured, in time order (`capture.Captured`); of one interface ("router/eth0") if asked for."""
+        """The captured frames in time order (`capture.Captured`), of all interfaces or of one ("router/eth0")."""
         return [] if self.capture is None else self.capture.frames(interface=interface)

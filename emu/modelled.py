@@ -1,7 +1,7 @@
-"""How emu treats what people can set: it is used, it has no effect on packets, or it is not modelled.
+"""How emu treats each setting: it is used, it has no effect on packets, or it is not modelled.
 
-Every sysctl, field of a Kubernetes object, kube-proxy option and CNI key is declared with one of these words, and what
-stands for a thing that is not modelled, or for a name that nothing knows, is reported as a `Finding`.
+Every sysctl, field of a Kubernetes object, kube-proxy option and CNI key is declared with one of these words. A setting
+that is not modelled, or that no one knows, is reported as a `Finding`.
 Must not know any of the things that are declared.
 """
 
@@ -19,27 +19,27 @@ class Used(NamedTuple):
 
 
 class WithoutEffect(NamedTuple):
-    """No packet differs by it; `why` is the reason in a few words."""
+    """The setting changes no packet; `why` is the reason in a few words."""
 
     why: str
 
 
 class Fate(NamedTuple):
-    """The flows whose outcome may be another one: of these kinds (tcp, udp, ping, send ...; () means any), and which ended
-    with one of these outcomes (() means any)."""
+    """The flows whose outcome may differ: flows of these kinds (tcp, udp, ping, send ...; () means any) that ended with one
+    of these outcomes (() means any)."""
 
     kinds: tuple[str, ...] = ()
     outcomes: tuple[str, ...] = ()
 
     def concerns(self, kind: str, outcome: str) -> bool:
-        """Whether a flow of this kind that ended so is one of them."""
+        """Whether a flow of this kind with this outcome is one of them."""
         return (not self.kinds or kind in self.kinds) and (not self.outcomes or outcome in self.outcomes)
 
 
 class NotModelled(NamedTuple):
-    """`what` would differ on Linux or in Kubernetes. Without `fate` that is frames, times or choices; with `fate` it is the
-    outcome of flows, which is then undecided. `defaults` are values that change nothing; a value that only repeats the
-    field `same_as` beside it changes nothing either."""
+    """`what` would differ on Linux or in Kubernetes. Without `fate` frames, times or choices may differ; with `fate` the
+    outcome of flows may, which is then undecided. `defaults` are values that change nothing; a value equal to the
+    field `same_as` of the same object changes nothing either."""
 
     what: str
     fate: Fate | None = None
@@ -67,7 +67,7 @@ def used(*readers: str) -> Used:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, or "". Capitals do not count."""
+    """The known word nearest to a misspelt one, or "". Case does not count."""
     by_lower = {each.lower(): each for each in known}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return by_lower[near[0]] if near else ""

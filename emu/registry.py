@@ -1,4 +1,4 @@
-"""Names to parts: `@add` puts a class or function on a shelf, `load` imports every file of a folder.
+"""The registry of parts by name: `@add` puts a class or function on a shelf, `load` imports every file of a folder.
 
 The only code that walks folders, so that a new match, plugin, app or report is one file dropped
 into its folder. Must not know what the parts do.
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Shelf(Generic[T], Mapping[str, T]):
-    """The parts of one kind, by name. The folders, and folders in them, are imported at the first look."""
+    """The parts of one kind, by name. The folders, and folders in them, are imported at the first look-up."""
 
     def __init__(self, kind: str, *packages: str) -> None:
         self.kind = kind
@@ -26,7 +26,7 @@ class Shelf(Generic[T], Mapping[str, T]):
         self._parts: dict[str, T] = {}
 
     def add(self, *names: str) -> Callable[[T], T]:
-        """Decorator: put the part on the shelf under each of `names`."""
+        """Decorator: register the part under each of `names`."""
 
         def put(part: T) -> T:
             for name in names:

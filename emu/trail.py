@@ -1,7 +1,7 @@
-"""What happened to a frame, as plain frozen values that its trail collects and captures put in words.
+"""What happened to a frame, as plain frozen values. A frame's trail collects them; captures turn them into text.
 
 The walk formats nothing: it appends objects that already exist (a Rule, a Route, a Conn's NAT fact) or
-one of these. Words are made in `capture/comment.py`. Must not know who looks.
+one of these. `capture/comment.py` makes the text. Must not know who reads a trail.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Natted:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """conntrack made an entry (`new`) or tells the state a packet moved it to."""
+    """conntrack made an entry (`new`), or a packet changed an entry's state to `state`."""
 
     conn: Any
     state: str
@@ -93,13 +93,13 @@ class Dropped:
 
     @property
     def place(self) -> str:
-        """`node-1/cbr0`, for people."""
+        """`node-1/cbr0`, as it is shown."""
         return f"{self.netns}/{self.device}" if self.device else self.netns
 
 
 @dataclass(frozen=True, slots=True)
 class Bridged:
-    """The bridge forwarded to a port it knew (`port`), flooded (`flooded`), or handed the frame up (`up`)."""
+    """The bridge forwarded to a known port (`port`), flooded (`flooded`), or passed the frame up (`up`)."""
 
     bridge: str
     port: str | None = None
@@ -109,7 +109,7 @@ class Bridged:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The bridge saw a MAC for the first time, or behind another port than before."""
+    """The bridge learned a MAC: it is new, or behind another port than before."""
 
     bridge: str
     port: str
@@ -118,7 +118,7 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """A packet waited for a neighbour (`addr` on `device`) to resolve."""
+    """A packet waits until a neighbour (`addr` on `device`) is resolved."""
 
     addr: int
     device: str
@@ -126,7 +126,7 @@ class Waited:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Why an ARP request went out: `addr` is wanted on `device`, for a packet to `dst` (0: a probe, an announcement)."""
+    """Why an ARP request was sent: it resolves `addr` on `device`, for a packet to `dst` (0: a probe, an announcement)."""
 
     addr: int
     device: str
@@ -136,7 +136,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Why an ARP reply went out: `addr` is `local`, or proxied for the route behind `device`."""
+    """Why an ARP reply was sent: `addr` is `local`, or proxied for the route behind `device`."""
 
     addr: int
     device: str
@@ -145,7 +145,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Born:
-    """A local packet: who made it (`socket`, `icmp`, `reset`, `user`), in words ready for people."""
+    """A local packet: who made it (`socket`, `icmp`, `reset`, `user`), as text ready to be shown."""
 
     what: str
 
@@ -160,6 +160,6 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A plain sentence for people, from whoever knows more than the walk (a story's step, an impairment)."""
+    """A plain sentence from code that knows more than the walk (a story's step, an impairment)."""
 
     text: str

@@ -74,12 +74,12 @@ def judged(terminalreporter: pytest.TerminalReporter) -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly which judge was missing, and how many tests went without it."""
+    """Report loudly which judge was missing, and how many tests went without it."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
     for words in (NO_TSHARK, NO_KERNEL):
         count = sum(words in reason for reason in skipped)
         if count:
             terminalreporter.write_sep("#", f"{words} ({count} tests)", red=True, bold=True)
-    told = judged(terminalreporter)
-    if told:
-        terminalreporter.write_line(told, bold=True)
+    counted = judged(terminalreporter)
+    if counted:
+        terminalreporter.write_line(counted, bold=True)

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING and tests/README tell a contributor to type is typed, in a copy of the tree, and changes no golden."""
+"""The commands of CONTRIBUTING and tests/README are run in a copy of the tree, and change no golden."""
 
 from __future__ import annotations
 

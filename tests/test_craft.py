@@ -176,7 +176,7 @@ def test_nothing_is_evaluated(text: str, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "error_text"),
     [
         ("IP(dst=", "cannot read the Scapy expression"),
         ("", "cannot read the Scapy expression"),
@@ -189,13 +189,13 @@ def test_nothing_is_evaluated(text: str, tmp_path: Any) -> None:
         ("x = 1", "cannot read"),
     ],
 )
-def test_bad_expressions_say_what_is_wrong(text: str, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_bad_expressions_say_what_is_wrong(text: str, error_text: str) -> None:
+    with pytest.raises(InputError, match=error_text):
         craft.expression(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "error_text"),
     [
         ("IP(dst='localhost')", "'localhost' is not an address"),
         ("IP(src='localhost')", "names are not resolved"),
@@ -229,8 +229,8 @@ def test_bad_expressions_say_what_is_wrong(text: str, says: str) -> None:
     ],
     ids=lambda text: text[:40],
 )
-def test_what_the_host_or_a_frame_cannot_hold_is_refused(text: str, says: str, sealed: None) -> None:
-    with pytest.raises(InputError, match=says) as error:
+def test_what_the_host_or_a_frame_cannot_hold_is_refused(text: str, error_text: str, sealed: None) -> None:
+    with pytest.raises(InputError, match=error_text) as error:
         craft.expression(text)
     assert len(str(error.value)) < 700
 

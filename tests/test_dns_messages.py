@@ -34,17 +34,22 @@ def test_a_query_is_what_a_stub_resolver_sends() -> None:
 @pytest.mark.parametrize("section", ["answers", "authorities", "extras"])
 def test_every_record_comes_back(section: str, limit: int) -> None:
     for records in (ONE_OF_EACH, *((each,) for each in ONE_OF_EACH)):
-        heard = craft.dns_parse(craft.dns_answer(QUERY, Answer(**{section: records}), limit))  # type: ignore[arg-type]  # by name
-        assert getattr(heard, section) == records
-        assert (heard.ident, heard.question, heard.response, heard.truncated) == (0x1234, QUERY.question, True, False)
+        parsed = craft.dns_parse(craft.dns_answer(QUERY, Answer(**{section: records}), limit))  # type: ignore[arg-type]  # by name
+        assert getattr(parsed, section) == records
+        assert (parsed.ident, parsed.question, parsed.response, parsed.truncated) == (
+            0x1234,
+            QUERY.question,
+            True,
+            False,
+        )
 
 
 @pytest.mark.parametrize("rcode", ["NOERROR", "SERVFAIL", "NXDOMAIN", "REFUSED"])
 @pytest.mark.parametrize("authoritative", [True, False])
 def test_the_head_of_an_answer(rcode: str, authoritative: bool) -> None:
-    heard = craft.dns_parse(craft.dns_answer(QUERY, Answer(rcode, authoritative=authoritative)))
-    assert (heard.rcode, heard.authoritative, heard.recursion_available) == (rcode, authoritative, not authoritative)
-    assert heard.recursion_desired
+    parsed = craft.dns_parse(craft.dns_answer(QUERY, Answer(rcode, authoritative=authoritative)))
+    assert (parsed.rcode, parsed.authoritative, parsed.recursion_available) == (rcode, authoritative, not authoritative)
+    assert parsed.recursion_desired
 
 
 @settings(max_examples=40, deadline=None)
@@ -53,13 +58,13 @@ def test_an_answer_never_grows_past_its_limit(count: int, extras: int, limit: in
     answers = tuple(Record(NAME, "A", 30, f"10.0.0.{index}") for index in range(count))
     more = tuple(Record(f"x{index}.{NAME}", "A", 30, "10.0.1.1") for index in range(extras))
     data = craft.dns_answer(QUERY, Answer(answers=answers, extras=more), limit)
-    heard = craft.dns_parse(data)
+    parsed = craft.dns_parse(data)
     assert len(data) <= limit
-    assert heard.answers == answers[: len(heard.answers)]
-    assert heard.truncated is (len(heard.answers) + len(heard.extras) < count + extras)
-    if heard.truncated:  # one more would not have fitted
+    assert parsed.answers == answers[: len(parsed.answers)]
+    assert parsed.truncated is (len(parsed.answers) + len(parsed.extras) < count + extras)
+    if parsed.truncated:  # one more would not have fitted
         assert len(data) + 16 + 20 > limit
-        assert not heard.extras or heard.answers == answers
+        assert not parsed.extras or parsed.answers == answers
 
 
 def test_names_are_compressed_only_where_space_is_short() -> None:
@@ -78,10 +83,10 @@ def test_what_is_no_message(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_odd_bytes_are_read_or_refused(data: bytes) -> None:
     try:
-        heard = craft.dns_parse(data)
+        parsed = craft.dns_parse(data)
     except InputError:
         return
-    assert heard.ident == int.from_bytes(data[:2], "big")
+    assert parsed.ident == int.from_bytes(data[:2], "big")
 
 
 @pytest.mark.parametrize(("kind", "number"), [("A", 1), ("SRV", 33), ("TYPE65", 65)])

@@ -1,4 +1,4 @@
-"""The bench for the parts by themselves: what is given where nobody cares, and what is refused."""
+"""The bench without Kubernetes: its defaults, and the input that it refuses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_sysctls_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "says"),
+    ("rule", "error_text"),
     [
         ("-A NOWHERE -j ACCEPT", "no chain 'NOWHERE'"),
         ("-t naat -A INPUT -j ACCEPT", "unknown table 'naat'"),
@@ -68,9 +68,9 @@ def test_sysctls_by_name() -> None:
         ("-t", "is no rule"),
     ],
 )
-def test_rules_that_cannot_be(rule: str, says: str) -> None:
+def test_rules_that_cannot_be(rule: str, error_text: str) -> None:
     lab = Lab()
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=error_text):
         lab.iptables(lab.router("router"), rule)
 
 

@@ -1,8 +1,9 @@
-"""How fast the emulator is, beside what it is compared to, in one run on one machine.
+"""How fast the emulator is, beside other ways to process a packet, in one run on one machine.
 
-Each line of a round is measured in turn, in CPU time, round after round; the best and the median are shown, and
-ratios within a round: machines are noisy, ratios less so. Nothing here is a test. The flows: a warm UDP echo and
-a warm TCP flow through a Service to a pod on another node, two network interfaces a hop, ten taps a direction.
+All lines are measured in turn, in CPU time, in several rounds. The best and the median are shown, and
+ratios within a round: these depend less on other work on the machine. Nothing here is a test. The flows: a warm UDP
+echo and a warm TCP flow through a Service to a pod on another node, two network interfaces for each hop, ten taps for
+each direction.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Echo:
 
 
 class Talk:
-    """A warm TCP flow: `run(n)` connects n times, sends one byte, takes it back, closes."""
+    """A warm TCP flow: `run(n)` connects n times, sends one byte, receives it back, closes."""
 
     def __init__(self, *, capture: bool) -> None:
         self.cluster = Cluster(2, load_text(MANIFESTS).objects, capture=capture)
@@ -105,14 +106,14 @@ class Talk:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """CPU time of this process (user and system): other people's work on the machine does not count."""
+    """CPU time of this process (user and system): other work on the machine does not count."""
     started = time.process_time()
     call()
     return time.process_time() - started
 
 
 def scapy_hop(data: bytes) -> bytes:
-    """What a hop costs that thinks in Scapy packets: dissect, route (TTL, MACs), build."""
+    """The cost of a hop with Scapy packets: dissect, route (TTL, MACs), build."""
     packet = craft.dissect(data)
     packet.dst, packet.src = "02:42:c0:a8:34:0c", "02:aa:00:00:00:12"
     ip = packet.payload
@@ -122,7 +123,7 @@ def scapy_hop(data: bytes) -> bytes:
 
 
 def dpkt_hop(data: bytes) -> bytes:
-    """The same with dpkt."""
+    """The cost of a hop with dpkt."""
     ether = dpkt.ethernet.Ethernet(data)
     ether.dst, ether.src = b"\x02\x42\xc0\xa8\x34\x0c", b"\x02\xaa\x00\x00\x00\x12"
     ether.data.ttl -= 1
@@ -131,7 +132,7 @@ def dpkt_hop(data: bytes) -> bytes:
 
 
 def bytes_hop(data: bytes) -> bytes:
-    """The least that a hop can cost in Python: MACs, TTL and checksum (RFC 1624) in a bytearray."""
+    """The least cost of a hop in Python: MACs, TTL and checksum (RFC 1624) in a bytearray."""
     buf = bytearray(data)
     buf[0:12] = b"\x02\x42\xc0\xa8\x34\x0c\x02\xaa\x00\x00\x00\x12"
     buf[22] -= 1

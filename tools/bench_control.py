@@ -1,8 +1,8 @@
-"""What one change costs as a cluster grows: real pods, each size in a process of its own, so that memory is its own.
+"""The cost of one change as a cluster grows: real pods; each size runs in a process of its own, so that memory is its own.
 
-30 pods a node, 2 Services a node with 15 endpoints each. A change is measured until the cluster has settled; what it
-costs must concern what it changes, so the ratio to the smallest size is what counts. CPU time (user + system), as wall
-clock says little on a busy machine. Nothing here is a test.
+Each node has 30 pods and 2 Services with 15 endpoints each. A change is measured until the cluster has settled. Its
+cost must not depend on the cluster's size: the result is the ratio to the smallest size. CPU time (user + system) is
+measured, as wall-clock time depends on other work on the machine. Nothing here is a test.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def deployment(number: int, replicas: int = ENDPOINTS) -> Deployment:
 
 
 def objects(nodes: int) -> list[Object]:
-    """The workloads of a cluster of so many nodes, and a Service for each."""
+    """The workloads of a cluster with so many nodes, and a Service for each."""
     return [make(number) for number in range(SERVICES * nodes) for make in (deployment, service)]
 
 
@@ -74,7 +74,7 @@ def memory_mib() -> float:
 
 
 def measure(nodes: int) -> dict[str, list[float]]:
-    """What one size costs: `build` in ms and MiB, each change and a flow in ms, as they came."""
+    """The costs of one size: `build` in ms and MiB, each change and a flow in ms, in the order of measurement."""
     wanted = objects(nodes)
     cluster: Cluster
     started = time.process_time()
@@ -97,7 +97,7 @@ def measure(nodes: int) -> dict[str, list[float]]:
         "a new Service": [],
     }
     for turn in range(CHANGES):
-        number = 2 + turn  # Services that neither end of the flow is behind
+        number = 2 + turn  # Services without either end of the flow as endpoint
         gone = next(pod for pod in cluster.store.list(Pod) if pod.metadata.labels["app"] == f"s{number}")
         changes: dict[str, Callable[[], object]] = {
             "delete a pod": partial(cluster.delete, "pod", "default", gone.name),

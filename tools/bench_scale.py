@@ -1,6 +1,6 @@
-"""How cost grows with Services, nodes and objects: each size in a process of its own, so that memory is its own.
+"""How cost grows with Services, nodes and objects: each size runs in a process of its own, so that memory is its own.
 
-A packet's way through N Services must cost what it costs through ten; building must stay within the
+A packet's walk with N Services must cost the same as with ten; building must stay within the
 design's bounds. Nothing here is a test.
 """
 
@@ -26,7 +26,7 @@ PACKETS = 500
 
 
 def objects(services: int, endpoints: int) -> list[Object]:
-    """A client, and Services whose slices name addresses that nobody has: only rules are wanted."""
+    """A client, and Services whose slices name addresses that no pod has: only rules are needed."""
     found: list[Object] = [
         Pod(
             metadata=ObjectMeta(name="client", namespace="default"),
@@ -53,7 +53,7 @@ def objects(services: int, endpoints: int) -> list[Object]:
 
 
 def measure(services: int, endpoints: int, nodes: int) -> dict[str, float]:
-    """Build time, memory, and the cost of a connection's first packet (SYN to a Service, and what it sets off)."""
+    """Build time, memory, and the cost of a connection's first packet (a SYN to a Service, and all frames that follow)."""
     wanted = objects(services, endpoints)
     started = time.perf_counter()
     cluster = Cluster(ClusterConfig.of(nodes), wanted, capture=False)
@@ -80,7 +80,7 @@ def _timed(call: object) -> float:
 
 
 def loading(count: int) -> None:
-    """Small objects as YAML beside PyYAML's C loader alone, and as JSON."""
+    """Small objects loaded as YAML, by PyYAML's C loader alone for comparison, and as JSON."""
     small = [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{i}"}, "spec": {"containers": [{"name": "app"}]}}
         for i in range(count)

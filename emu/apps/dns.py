@@ -1,7 +1,7 @@
 """dns, also called coredns: a DNS server (RFC 1035) over UDP and TCP.
 
-What is asked goes to `authority`; what that leaves to others (or to be completed) goes to `upstreams` in turn, twice
-each with 2 s of patience, then SERVFAIL; without upstreams REFUSED. Addresses are shuffled in each answer, as
+`authority` answers a question first. What it does not answer, or not completely, is forwarded to the `upstreams` in turn,
+twice each with a time limit of 2 s, then SERVFAIL; without upstreams REFUSED. Addresses are shuffled in each answer, as
 CoreDNS's loadbalance does. Must not know what the names stand for.
 """
 
@@ -25,7 +25,7 @@ Done = Callable[[Answer], None]
 
 
 class DnsServer:
-    """The server: one of these a port. `authority` and `upstreams` may be set while it runs."""
+    """The server, one for each port. `authority` and `upstreams` may be set while it runs."""
 
     def __init__(self, net: Host, port: int, protocol: str, name: str) -> None:
         self.net = net
@@ -45,7 +45,7 @@ class DnsServer:
         self._server.stop()
 
     def serve(self, data: bytes, flow: int, limit: int, send: Callable[[bytes], None]) -> None:
-        """Answer one query by `send`, now or when others have answered. What is no query is passed over."""
+        """Answer one query by `send`, now or when upstreams have answered. Bytes that are no query are ignored."""
         try:
             query = craft.dns_parse(data)
         except InputError:
@@ -55,7 +55,7 @@ class DnsServer:
         self.ask(query.question, flow, lambda answer: send(craft.dns_answer(query, self._shuffled(answer), limit)))
 
     def ask(self, question: Question, flow: int, done: Done) -> None:
-        """Tell `done` the answer to a question: our own, completed by upstream, or all upstream's."""
+        """Call `done` with the answer to a question: our own, one that upstream completed, or upstream's."""
         answer = self.authority(question)
         if answer is not None and not answer.chase:
             done(answer)
@@ -92,7 +92,7 @@ class DnsServer:
 
 
 class _Upstream:
-    """One question on its way through the upstreams."""
+    """One question that is forwarded to the upstreams in turn."""
 
     def __init__(self, server: DnsServer, question: Question, flow: int, done: Done) -> None:
         self._server, self._question, self._flow, self._done = server, question, flow, done
@@ -113,7 +113,7 @@ class _Upstream:
         self._tried += 1
         self._ident = server.random.randrange(1 << 16)
         self._socket = socket = server.net.sockets.udp(self._flow)
-        # a datagram only says that there is one: it is read when nobody is on the way
+        # a datagram only wakes the app: it is read later, outside the packet's walk
         socket.on_readable = lambda: self._wait(0)
         self._wait(READ_TIMEOUT_NS)
         try:
@@ -132,11 +132,11 @@ class _Upstream:
         assert socket is not None
         while socket.inbox:
             try:
-                heard = craft.dns_parse(socket.recv())
+                message = craft.dns_parse(socket.recv())
             except (InputError, SocketError):
                 continue
-            if heard.response and heard.ident == self._ident:
-                self._finish(_relayed(heard))
+            if message.response and message.ident == self._ident:
+                self._finish(_relayed(message))
                 return
         self._try()
 
@@ -153,8 +153,10 @@ class _Upstream:
             self._socket.close()
 
 
-def _relayed(heard: Message) -> Answer:
-    return Answer(heard.rcode, heard.answers, heard.authorities, heard.extras, authoritative=heard.authoritative)
+def _relayed(message: Message) -> Answer:
+    return Answer(
+        message.rcode, message.answers, message.authorities, message.extras, authoritative=message.authoritative
+    )
 
 
 class _Datagrams(UdpServer):
@@ -162,7 +164,7 @@ class _Datagrams(UdpServer):
         super().__init__(net, port, lambda data: None)
         self._dns = server
 
-    def heard(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
+    def received(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
         self._dns.serve(data, flow, UDP_SIZE, lambda answer: self._answer_to(answer, peer, flow))
 
     def _answer_to(self, answer: bytes, peer: tuple[str, int], flow: int) -> None:
@@ -170,17 +172,17 @@ class _Datagrams(UdpServer):
             try:
                 self.send(answer, peer, flow)
             except SocketError:
-                return  # nobody hears it
+                return  # the client gets no answer
 
 
 class _Stream:
-    """The conversation over TCP: each message after its length (RFC 1035 4.2.2)."""
+    """The conversation over TCP: each message follows its length (RFC 1035 4.2.2)."""
 
     def __init__(self, server: DnsServer) -> None:
         self._dns = server
         self._data = b""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         self._data += data
         while len(self._data) >= 2:
             size = int.from_bytes(self._data[:2], "big")

@@ -1,6 +1,6 @@
-"""echo: sends back what it gets (RFC 862); on TCP until the peer closes, then it closes too.
+"""echo: sends back what it receives (RFC 862); on TCP until the peer closes, then it closes too.
 
-Must not know who asks.
+Must not know who its clients are.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from emu.apps.serve import Connection, TcpServer, UdpServer
 
 
 class Echo:
-    """The conversation: every byte goes back."""
+    """The conversation: send every byte back."""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         connection.send(data)
 
     def ended(self, connection: Connection) -> None:

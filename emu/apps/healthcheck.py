@@ -1,7 +1,7 @@
 """healthcheck: kube-proxy's answer on a health check node port, 200 where a Service has local endpoints, else 503.
 
 A process of the node, not of a pod: no annotation chooses it. Source: pkg/proxy/healthcheck/service_health.go. Must
-not know rules or objects: it is told what to say.
+not know rules or objects: kube-proxy gives it the reports.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Report = tuple[str, str, int]  # namespace and name of the Service, its local re
 
 
 def answer(report: Report) -> bytes:
-    """The whole response; no date, so that the same run gives the same bytes."""
+    """The whole response without a date, so that the same run gives the same bytes."""
     namespace, name, count = report
     body = (
         f'{{\n\t"service": {{\n\t\t"namespace": "{namespace}",\n\t\t"name": "{name}"\n\t}},\n'
@@ -34,7 +34,7 @@ def answer(report: Report) -> bytes:
 
 
 class _Check(Http):
-    """The conversation: whatever is asked for, the answer is the report as it is then."""
+    """The conversation: every request is answered with the present report."""
 
     def __init__(self, servers: HealthCheck, port: int) -> None:
         super().__init__("kube-proxy")
@@ -46,7 +46,7 @@ class _Check(Http):
 
 
 class HealthCheck:
-    """The servers of one node. `errors` has the errno names of ports that something else has."""
+    """The servers of one node. `errors` has the errno names of ports that are taken."""
 
     def __init__(self, net: Host) -> None:
         self._net = net
@@ -55,7 +55,7 @@ class HealthCheck:
         self.errors: dict[int, str] = {}
 
     def serve(self, reports: Mapping[int, Report]) -> None:
-        """Answer on exactly these ports from now on."""
+        """Listen on exactly these ports from now on."""
         for port in [port for port in self._servers if port not in reports]:
             self._servers.pop(port).stop()
         self.reports = dict(reports)

@@ -1,6 +1,6 @@
-"""http: answers one request with a line that says which pod answered, and closes (HTTP/1.0, RFC 1945).
+"""http: answers one request with a line that names the pod, and closes (HTTP/1.0, RFC 1945).
 
-The request's head is read to its empty line; a body is not looked at. Must not know what is asked for.
+The request's head is read to its empty line; a body is not read. Must not know what a request means.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 def response(status: str, body: bytes, *, head_only: bool = False) -> bytes:
-    """A whole answer; no date, so that the same run gives the same bytes."""
+    """A whole answer without a date, so that the same run gives the same bytes."""
     head = f"HTTP/1.0 {status}\r\nServer: emu\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + (b"" if head_only else body)
 
 
 class Http:
-    """The conversation: collect a head, answer, close."""
+    """The conversation: read the request's head, answer, close."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._head = b""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         self._head += data
         if _HEAD_END.search(self._head):
             self._reply(connection)
@@ -37,7 +37,7 @@ class Http:
             self._refuse(connection)
 
     def ended(self, connection: Connection) -> None:
-        """Half a request is a bad one; no request at all needs no answer."""
+        """The peer ended: an incomplete request is answered with an error, no request with nothing."""
         if self._head:
             self._refuse(connection)
         else:

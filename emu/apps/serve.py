@@ -1,7 +1,7 @@
-"""How apps serve: a TCP server that hands each connection's bytes on, a UDP server that hands on datagrams.
+"""The servers that apps are built on: a TCP server with one conversation for each connection, and a UDP server.
 
-Both act later than they are woken, and never more than once for one wake-up. Not an app itself: apps
-are the functions handed in. Must not know what is served.
+Both act later than they are woken, and once for each wake-up. An app passes in its conversation, or its function
+for datagrams. Must not know what is served.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from emu.kernel.transport.udp import UdpSocket
 
 
 class Conversation(Protocol):
-    """What an app makes of one connection."""
+    """How an app serves one connection."""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         """Bytes came."""
 
     def ended(self, connection: Connection) -> None:
-        """The peer sends no more."""
+        """The peer has ended its side."""
 
 
 class _Wakes:
-    """Turns any number of wake-ups into one piece of work, `APP_DELAY_NS` later."""
+    """Turns any number of wake-ups into one call, `APP_DELAY_NS` later."""
 
     __slots__ = ("_net", "_planned", "_work")
 
@@ -45,7 +45,7 @@ class _Wakes:
 
 
 class Connection:
-    """A connection of a server, with its conversation. `closed`: neither side is heard any more."""
+    """A connection of a server, with its conversation. `closed`: nothing is read or sent any more."""
 
     __slots__ = ("_conversation", "_server", "closed", "peer", "socket")
 
@@ -56,7 +56,7 @@ class Connection:
         socket.on_readable = _Wakes(socket.net, self.work)
 
     def work(self) -> None:
-        """Read all there is and hand it on."""
+        """Read all data and pass it to the conversation."""
         while not self.closed:
             try:
                 data = self.socket.recv()
@@ -68,10 +68,10 @@ class Connection:
                 self.socket.on_readable = None
                 self._conversation.ended(self)
                 return
-            self._conversation.heard(data, self)
+            self._conversation.received(data, self)
 
     def send(self, data: bytes) -> None:
-        """Send; a peer that is gone ends the connection."""
+        """Send; the connection ends if the peer has closed it."""
         if not self.closed:
             try:
                 self.socket.send(data)
@@ -91,7 +91,7 @@ class TcpServer:
 
     def __init__(self, net: Host, port: int, converse: Callable[[], Conversation]) -> None:
         self._converse = converse
-        self.connections: dict[Connection, None] = {}  # in the order of their coming
+        self.connections: dict[Connection, None] = {}  # in the order in which they were accepted
         self.socket = net.sockets.tcp()
         self.socket.bind(("0.0.0.0", port))
         self.socket.listen()
@@ -105,7 +105,7 @@ class TcpServer:
                 return
             connection = Connection(self, socket, self._converse())
             self.connections[connection] = None
-            connection.work()  # what came with the handshake woke nobody
+            connection.work()  # data that came with the handshake caused no wake-up
 
     def stop(self) -> None:
         self.socket.on_readable = None
@@ -130,11 +130,11 @@ class UdpServer:
         while self.socket.inbox:
             flow = self.socket.inbox[0][3]
             try:
-                self.heard(*self.socket.recvfrom(), flow)
+                self.received(*self.socket.recvfrom(), flow)
             except SocketError:
-                continue  # as a server does that logs an error and goes on
+                continue  # a server would log the error and continue
 
-    def heard(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
+    def received(self, data: bytes, peer: tuple[str, int], flow: int) -> None:
         """A datagram of a flow came. Raises SocketError."""
         answer = self._answer(data)
         if answer is not None:

@@ -1,6 +1,6 @@
-"""sink, also called silent: takes whatever comes and never answers; closes when the peer does.
+"""sink, also called silent: reads all data and never answers; closes when the peer does.
 
-Must not know who talks to it.
+Must not know who its clients are.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from emu.apps.serve import Connection, TcpServer, UdpServer
 
 
 class Sink:
-    """The conversation: listen only."""
+    """The conversation: read only."""
 
-    def heard(self, data: bytes, connection: Connection) -> None:
-        """Nothing to say."""
+    def received(self, data: bytes, connection: Connection) -> None:
+        """Send nothing."""
 
     def ended(self, connection: Connection) -> None:
         connection.close()

@@ -1,4 +1,4 @@
-"""What people see of the walks: taps on interfaces, the words of a frame's trail, and capture files.
+"""Captures: taps on interfaces, a frame's trail as text, and capture files.
 
-Knows frames and trails; must not know scenarios, reports or who asked for a capture.
+Knows frames and trails; must not know scenarios, reports or who uses a capture.
 """

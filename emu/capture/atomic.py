@@ -1,8 +1,8 @@
-"""Files that are whole or not there: written beside their name, put in place by one rename.
+"""Atomic files: a file is written under a temporary name and put in place by one rename.
 
-Whoever reads the folder meanwhile sees the old file or the new one, never a half. A file that is replaced keeps its
-mode and owner; a device, a FIFO and a descriptor are written to as they are. What an earlier process left half-written
-is removed by the next one that writes there. Must not know what is written.
+A reader sees the old file or the new one, never a part of it. A file that is replaced keeps its
+mode and owner; a device, a FIFO and a descriptor are written to directly. A temporary file that an earlier process left
+is removed by the next process that writes there. Must not know what is written.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import BinaryIO
 
 from emu.errors import EmuError, InputError
 
-if sys.platform != "win32":  # there, what others left is not removed
+if sys.platform != "win32":  # there are no locks there, and no file is removed that another process left
     import fcntl
 
 STDOUT, MAX_LINKS, MAX_NAME = 1, 40, 200
 _FDS = re.compile(rf"/proc/{os.getpid()}(/task/\d+)?/fd|/dev/fd")
-# What this process has begun and not finished.
+# The temporary files of this process.
 _unfinished: set[Path] = set()
 
 Own = Callable[[Path], bool]
@@ -47,10 +47,10 @@ def descriptor(path: str | os.PathLike[str]) -> int | None:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str], own: Own = lambda path: False) -> Iterator[BinaryIO]:
-    """A binary file to write to; renamed to `path` when the block ends well, removed when it raises.
+    """A binary file to write to; renamed to `path` when the block ends without an error, removed when it raises.
 
-    `-` is standard output, which cannot be taken back. A link is followed; missing folders are made. A regular file
-    that is there is replaced if it is empty or `own(path)` holds.
+    `-` is standard output, where written bytes stay. A link is followed; missing folders are made. An existing regular
+    file is replaced if it is empty or `own(path)` holds.
     Raises InputError when the file cannot be made or written, BrokenPipeError when the reader of a pipe is gone.
     """
     try:
@@ -109,7 +109,7 @@ def _opened(path: str | os.PathLike[str], own: Own) -> Iterator[BinaryIO]:
         with os.fdopen(os.dup(held), "wb") as file:
             yield file
         if there is not None:
-            with suppress(PermissionError):  # only root gives files away
+            with suppress(PermissionError):  # only root can change a file's owner
                 os.chown(part, there.st_uid, there.st_gid)
             part.chmod(stat.S_IMODE(there.st_mode))
         part.replace(target)
@@ -117,8 +117,8 @@ def _opened(path: str | os.PathLike[str], own: Own) -> Iterator[BinaryIO]:
 
 @contextmanager
 def beginning(goal: Path, *, mode: int = 0o666, folder: bool = False) -> Iterator[tuple[Path, int]]:
-    """A new file (or folder) beside `goal`, and its descriptor, locked as long as this process lives. It is removed when
-    the block ends, if it is still there; so is what earlier processes left for the same goal. Raises OSError."""
+    """A new temporary file (or folder) beside `goal`, and its descriptor, locked while this process runs. When the block
+    ends, it is removed if it still exists; so are those that earlier processes left for the same goal. Raises OSError."""
     name = os.fsdecode(os.fsencode(goal.name)[:MAX_NAME])
     _remove_left(goal.parent, re.compile(rf"\.{re.escape(name)}\.\d+\.part"))
     part = goal.with_name(f".{name}.{os.getpid()}.part")
@@ -128,14 +128,14 @@ def beginning(goal: Path, *, mode: int = 0o666, folder: bool = False) -> Iterato
         held = _begin(part, mode, folder)
         yield part, held
     finally:
-        if held >= 0:  # else the name belongs to another thread
+        if held >= 0:  # otherwise the name belongs to another thread
             _remove(part)
             os.close(held)
         _unfinished.discard(part)
 
 
 def remove_unfinished() -> None:
-    """Remove what this process has begun and not finished: for an end that no block sees."""
+    """Remove the temporary files of this process: for an exit that runs no block's end."""
     while _unfinished:
         _remove(_unfinished.pop())
 
@@ -151,13 +151,13 @@ def _begin(part: Path, mode: int, folder: bool) -> int:
             os.close(held)
             raise BlockingIOError(11, "another run is writing there")
         with suppress(FileNotFoundError):
-            if os.path.samestat(part.stat(), os.fstat(held)):  # else taken for left behind before it was locked
+            if os.path.samestat(part.stat(), os.fstat(held)):  # else another process removed it
                 return held
         os.close(held)
 
 
 def _remove_left(folder: Path, name: re.Pattern[str]) -> None:
-    """Remove what processes that are gone had begun: a lock ends with its process, by whatever signal."""
+    """Remove temporary files of processes that have ended: a lock ends with its process, by any signal."""
     if sys.platform == "win32" or not folder.is_dir():
         return
     for path in [each for each in folder.iterdir() if name.fullmatch(each.name)]:

@@ -1,4 +1,4 @@
-"""A capture: taps on the interfaces of a whole cluster, their frames selected, put in words and written to files.
+"""A capture: taps on the interfaces of a whole cluster; it selects frames, makes their text and writes them to files.
 
 Frames are kept in the order of time. A frame's `flow/hop` number is the same in text, comments and
 files: the n-th captured frame of its flow, dropped ones included. Must not know Kubernetes, scenarios
@@ -44,7 +44,7 @@ BACKGROUND = 0
 
 
 class Capture:
-    """Everything that the attached interfaces saw.
+    """All frames at the attached interfaces.
 
     `names` maps addresses, as (family, address), to their names, the one to show first; `stories` flows to what
     states their steps; `comments` makes the words.
@@ -66,7 +66,7 @@ class Capture:
 
     def attach(self, device: Device, owner: str, description: str = "") -> Interface:
         """Tap a device of `owner` (a namespace's display name); the order of calls is the order of interfaces in files.
-        Its namespace's frames carry trails from now on. A second device of the same name there (a pod that came back)
+        Its namespace's frames have trails from now on. A second device of the same name there (a pod that was made again)
         is another interface, the second incarnation."""
         interface = self._add(owner, device.name, device, description)
         device.tap = self.log.tap(interface.number)
@@ -75,15 +75,15 @@ class Capture:
         return interface
 
     def attach_drops(self, net: Netns, owner: str = "") -> Interface:
-        """Capture what a namespace drops, on the pseudo-interface `OWNER/drop`."""
+        """Capture the frames that a namespace drops, on the pseudo-interface `OWNER/drop`."""
         interface = self._add(owner or net.name, "drop", None, "")
         net.drop_listeners.append(self.log.drop_tap(interface.number))
         net.tracing = True
         return interface
 
     def attach_namespace(self, net: Netns, name: str = "", descriptions: dict[str, str] | None = None) -> None:
-        """Tap every device of a namespace, those that it will get too, and what it drops. Interfaces are called
-        `NAME/DEVICE`; `descriptions` go by device."""
+        """Tap every present and future device of a namespace, and its drops. Interfaces are called
+        `NAME/DEVICE`; `descriptions` are by device name."""
         owner = name or net.name
         words = descriptions or {}
 
@@ -98,20 +98,20 @@ class Capture:
         return interface
 
     def mark(self) -> int:
-        """The number of the next frame: `since` and `until` of a selection. Looks at the devices and names again."""
+        """The number of the next frame, for `since` and `until` of a selection. Reads the devices and names again."""
         self._refresh(self.interfaces)
         self._roles = roles(self.interfaces)
         return self.log.index()
 
     def _refresh(self, interfaces: Iterable[Interface]) -> None:
-        """Look at these devices again, and forget words that were made with other names."""
+        """Read these devices again, and clear words that were made with other names."""
         for interface in interfaces:
             interface.refresh()
         if not self.comments.knows(self.names):
             self.comments = Comments(self.names, self.interfaces)
 
     def _look(self) -> None:
-        """A mark where that is plainly due: words for one frame cost no look at everything."""
+        """Call `mark` if the capture has new interfaces or names, so that the words of one frame do not cost a look at all."""
         if self._seen != (len(self.interfaces), len(self.names)):
             self._seen = len(self.interfaces), len(self.names)
             self.mark()
@@ -131,8 +131,8 @@ class Capture:
     ) -> list[Captured]:
         """The frames of a selection in the order of time. Interfaces may be globs (`default/client/*`).
 
-        `background` adds frames of no flow (default: only when no flow is named). `since` and `until` are marks.
-        Raises InputError for an interface that is not there.
+        `background` adds frames without a flow (default: only when no flow is named). `since` and `until` are marks.
+        Raises InputError for an unknown interface.
         """
         chosen = self._select(_one_or_many(flow, flows), _one_or_many(interface, interfaces), background, since, until)
         return [Captured(self, number) for number in chosen]
@@ -145,7 +145,7 @@ class Capture:
         since: int,
         until: int | None,
     ) -> Sequence[int]:
-        """The numbers of the frames that are wanted, ascending."""
+        """The numbers of the selected frames, ascending."""
         log = self.log
         end = log.index()
         if until is not None:
@@ -167,7 +167,7 @@ class Capture:
         return chosen
 
     def find(self, patterns: Iterable[str]) -> list[Interface]:
-        """The interfaces that the names or globs mean, in order. Raises InputError for one that means none."""
+        """The interfaces that match the names or globs, in order. Raises InputError for a glob without a match."""
         found: dict[int, Interface] = {}
         for pattern in patterns:
             matching = [each for each in self.interfaces if each.name == pattern or fnmatchcase(each.name, pattern)]
@@ -180,7 +180,7 @@ class Capture:
     # -- words -----------------------------------------------------------------------------------
 
     def story(self, flow: int) -> Story | None:
-        """What states the steps of a flow."""
+        """Set the function that gives the lines of a flow's story."""
         return self.stories.get(flow)
 
     def comment_of(self, captured: Captured) -> str:
@@ -233,9 +233,9 @@ class Capture:
     ) -> int:
         """Write a selection (as `frames`) as pcapng, with names and comments; gives the number of frames.
 
-        Without a selection by flow or interface the file has every interface, else those with frames in it, and those
-        asked for; names go the same way. `force` replaces a file that emu did not write. Raises InputError: no such
-        interface, the file cannot be made.
+        Without a selection by flow or interface the file has all interfaces and names; else the interfaces that are
+        selected or have frames in it, and the names of the addresses in its frames. `force` replaces a file that emu did
+        not write. Raises InputError: no such interface, the file cannot be made.
         """
         by_flow, by_name = _one_or_many(flow, flows), _one_or_many(interface, interfaces)
         chosen = self._select(by_flow, by_name, background, since, until)
@@ -257,8 +257,8 @@ class Capture:
         until: int | None = None,
         force: bool = False,
     ) -> list[Path]:
-        """One classic .pcap for each interface with frames: `node-1.cbr0.pcap`. Comments, names and directions are
-        lost. `force` replaces files that are there. Gives the paths. Raises InputError."""
+        """Write one classic .pcap for each interface with frames: `node-1.cbr0.pcap`. The format has no comments, names and
+        directions. `force` replaces existing files. Gives the paths. Raises InputError."""
         chosen = self._select(_one_or_many(flow, flows), None, background, since, until)
         return files.write_split(self, folder, chosen, force=force)
 

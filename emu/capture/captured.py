@@ -1,6 +1,6 @@
-"""One frame as one interface saw it: its bytes, its time, its place, what was decided about it.
+"""One captured frame: its bytes, time and interface, and the decisions about it.
 
-A view into the log of a capture, made when it is asked for. Must not know how frames are selected or written.
+A view into the log of a capture, made when it is read. Must not know how frames are selected or written.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ LOW = (1 << INTERFACE_SHIFT) - 1
 DIRECTIONS = ("in", "out", "drop")
 EPB_FLAGS = tuple(_epb_flags(shape) for shape in range(LOW + 1))
 
-# What the story of a flow states about one of its frames, a line such as "step (3) of ...", or None.
+# The line of a flow's story for one of its frames, such as "step (3) of ...", or None.
 Story = Callable[["Captured"], str | None]
 
 
 class Source(Protocol):
-    """The capture that a frame is in: where its bytes and its words are."""
+    """The capture that a frame is in: it has the bytes and the words."""
 
     @property
     def log(self) -> Log: ...
@@ -61,9 +61,9 @@ class Source(Protocol):
 
 
 class Captured:
-    """One frame as one interface saw it. `hop` counts the frames of its flow from 1; `number` all frames from 0.
+    """One frame at one interface. `hop` counts the frames of its flow from 1; `number` counts all frames from 0.
 
-    `time_ns` is virtual, `data` all bytes from Ethernet on; `trail` is what happened since the tap before.
+    `time_ns` is virtual, `data` has all bytes from Ethernet on; `trail` has the entries since the tap before.
     """
 
     __slots__ = ("_capture", "code", "data", "hop", "number", "time_ns", "trail")
@@ -97,7 +97,7 @@ class Captured:
 
     @property
     def way(self) -> str:
-        """The direction as ladders show it: `in-other` is in, for another's MAC (as a bridge port takes it)."""
+        """The direction as ladders show it: `in-other` is in, for another host's MAC (as on a bridge port)."""
         foreign = self.code & LOW == OTHERHOST << PKT_TYPE_SHIFT | IN
         return "in-other" if foreign else self.direction
 

@@ -1,7 +1,7 @@
 """The comment of a frame: a sentence, the facts, the step of its story, and its flow/hop number.
 
-Made only when a file is written or a comment is read. What does not change from frame to frame is made
-once and remembered by the trail's entries, the interface and the header fields that words read. Must
+A comment is made only when a file is written or a comment is read. Text that is the same for several frames is made
+once and cached by the trail's entries, the interface and the header fields that the words depend on. Must
 not know files.
 """
 
@@ -24,7 +24,7 @@ Names = Mapping[tuple[int, int], Sequence[str]]  # by (family, address)
 
 
 class Place(Protocol):
-    """What comments say of an interface: see `View`."""
+    """The fields of an interface that comments use: see `View`."""
 
     @property
     def owner(self) -> str: ...
@@ -52,7 +52,7 @@ class Comments:
         self._bodies: dict[Any, list[tuple[list[Any], tuple[str, bytes]]]] = {}
 
     def knows(self, names: Names) -> bool:
-        """Are these still the names that were used?"""
+        """Are these the names that the cached words use?"""
         mine = self.names
         return len(names) == len(mine) and all(tuple(each) == mine.get(key) for key, each in names.items())
 
@@ -100,7 +100,7 @@ class Comments:
 
 
 def sentence(view: View) -> str:
-    """What the entries of the highest rank say; without any, what the bytes show."""
+    """The sentences of the entries with the highest rank; without entries, a sentence from the bytes."""
     words = [(word_of(entry), entry) for entry in view.trail]
     rank = max((word.rank for word, _ in words), default=0)
     sentences: list[str] = []
@@ -112,7 +112,7 @@ def sentence(view: View) -> str:
 
 
 def facts(view: View) -> list[str]:
-    """One line a fact, in the order in which things happened; what the rules of one walk did is one group."""
+    """One line for each fact, in the order of events; the rules of one walk are one group."""
     lines: list[str] = []
     walk: list[AnyRule] = []
 

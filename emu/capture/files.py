@@ -1,4 +1,4 @@
-"""A capture's frames as files: pcapng with comments and names, or one classic pcap for each interface.
+"""Writes a capture's frames to files: pcapng with comments and names, or one classic pcap for each interface.
 
 Must not know how frames are selected.
 """
@@ -19,7 +19,7 @@ from emu.wire.captured import addresses
 
 
 class Source(captured.Source, Protocol):
-    """A capture as it is written: besides its frames the names of addresses, the flows' stories and the comments."""
+    """What is written of a capture: its frames, the names of addresses, the flows' stories and the comments."""
 
     @property
     def names(self) -> Mapping[tuple[int, int], list[str]]: ...
@@ -49,7 +49,7 @@ def write(
 
 
 def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence[int], *, force: bool) -> list[Path]:
-    """Write the chosen frames, one .pcap an interface, and give the paths; `force` replaces files that are there. Raises
+    """Write the chosen frames, one .pcap for each interface, and give the paths; `force` replaces existing files. Raises
     InputError."""
     entries, positions, codes = source.log.entries, source.log.positions, source.log.codes
     apart: dict[int, list[tuple[int, bytes]]] = {}

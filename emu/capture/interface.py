@@ -1,6 +1,6 @@
-"""An interface as captures know it: its name and number, and what is known of the device behind it.
+"""An interface of a capture: its name and number, and the facts about its device.
 
-Remembers what a device was (a bridge's port, its addresses) after it is gone. Must not know frames.
+Keeps the facts about a device (a bridge's port, its addresses) after it is deleted. Must not know frames.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Interface:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look at the device again; what it no longer has is kept."""
+        """Read the device again; facts that no longer hold are kept."""
         device = self.device
         if device is None:
             return
@@ -64,7 +64,7 @@ class Interface:
 
     @property
     def name(self) -> str:
-        """As files show it: `node-1/cbr0`, and from the second incarnation on `default/web-0/eth0#2`."""
+        """The name in files: `node-1/cbr0`, and from the second incarnation on `default/web-0/eth0#2`."""
         return self.path + self._ordinal
 
     @property
@@ -78,12 +78,12 @@ class Interface:
 
     @property
     def long(self) -> str:
-        """Where two have the same short name: `node-1.cbr0`."""
+        """The name to use when two interfaces have the same short name: `node-1.cbr0`."""
         return f"{self.owner}.{self.device_name}{self._ordinal}"
 
     @property
     def description(self) -> str:
-        """As given, else from what the device is."""
+        """The given description, else one from the kind of device."""
         if self.described:
             return self.described
         if self.device is None:
@@ -97,9 +97,9 @@ class Interface:
 
 
 def roles(interfaces: Iterable[Interface]) -> dict[bytes, str]:
-    """MACs by short names: `client` for its eth0, `cbr0` for a bridge, `node-1.cbr0` where two are called alike.
+    """The short name of each MAC: `client` for its eth0, `cbr0` for a bridge, `node-1.cbr0` where two names are equal.
 
-    A bridge's MAC may be a port's too: the bridge has it.
+    A bridge's MAC may be a port's too: then it has the bridge's name.
     """
     owners: dict[bytes, Interface] = {}
     for interface in sorted(interfaces, key=lambda each: each.kind != "bridge"):

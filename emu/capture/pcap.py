@@ -1,6 +1,6 @@
-"""The classic pcap writer, nanosecond form: one interface a file, for tools that read nothing else.
+"""The classic pcap writer with nanoseconds: one interface for each file, for tools that read no other format.
 
-Comments, names, directions and interface names are lost: the caller reports it. Deterministic and
+The format has no comments, names, directions and interface names: the caller reports it. Deterministic and
 all-or-nothing like `pcapng`. Must not know frames, trails or interfaces.
 """
 
@@ -21,7 +21,7 @@ _record = Struct("<IIII").pack
 
 
 class Writer:
-    """Frames of one interface, written to `file` as they come."""
+    """Writes frames of one interface to `file`."""
 
     def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:
         self.epoch_ns = epoch_ns
@@ -29,7 +29,7 @@ class Writer:
         file.write(pack("<IHHiIII", NANOSECOND_MAGIC, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_ETHERNET))
 
     def packet(self, time_ns: int, data: bytes | bytearray) -> None:
-        """Write one frame, `time_ns` being virtual."""
+        """Write one frame; `time_ns` is virtual."""
         self.write_packets(((time_ns, data),))
 
     def write_packets(self, packets: Iterable[tuple[int, bytes | bytearray]]) -> None:
@@ -43,15 +43,15 @@ class Writer:
         self._file.write(buffer)
 
     def flush(self) -> None:
-        """Hand everything to the reader at the other end of a pipe."""
+        """Flush everything to the reader of a pipe."""
         self._file.flush()
 
 
 @contextmanager
 def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS, force: bool = False) -> Iterator[Writer]:
-    """A `Writer` on a file that appears, whole, when the block ends well; `-` is standard output.
+    """A `Writer` on a file that appears, whole, when the block ends without an error; `-` is standard output.
 
-    The format does not name who wrote a file: without `force` only an empty one is replaced. Raises InputError.
+    The format does not name the application that wrote a file: without `force` only an empty file is replaced. Raises InputError.
     """
     with whole_file(path, lambda there: force) as file:
         yield Writer(file, epoch_ns=epoch_ns)

@@ -1,7 +1,7 @@
 """The pcapng writer: named interfaces, nanoseconds, direction flags, a comment on every frame, names for addresses.
 
 Written by hand because no Python library writes names, descriptions and nanoseconds. Little-endian, one section,
-one link type and one snap length (tcpdump reads only such files), nothing of this host in it: the same frames give
+one link type and one snap length (tcpdump reads only such files), and no data of this host: the same frames give
 the same bytes. Format: draft-ietf-opsawg-pcapng. Must not know frames, trails or what a comment means.
 """
 
@@ -28,7 +28,7 @@ HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", f"emu {VERSION}"
 INBOUND, OUTBOUND = 1, 2
 UNICAST, MULTICAST, BROADCAST, PROMISCUOUS = (kind << 2 for kind in (1, 2, 3, 4))
 
-# A frame's comment. A pair of UTF-8 bytes is one comment, of a part that many frames share and a part of its own.
+# A frame's comment: a text, or two parts in UTF-8, the first of which many frames share.
 Comment = str | bytes | tuple[bytes, bytes] | None
 # One captured frame: interface, virtual time in ns, the bytes, epb_flags (0: none), comment.
 Packet = tuple[int, int, bytes | bytearray, int, Comment]
@@ -43,9 +43,9 @@ _CHUNK = 1 << 20
 
 
 class Writer:
-    """One section, written to `file` as it comes; interfaces and names go before the packets that need them.
+    """Writes one section to `file`; interfaces and names come before the packets that need them.
 
-    Packets wait in memory until a mebibyte is full or `flush` is called; `create` does so at its end.
+    Packets are buffered until a mebibyte is full or `flush` is called; `create` calls it at its end.
     """
 
     def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:
@@ -65,7 +65,7 @@ class Writer:
     def interface(
         self, name: str, description: str = "", mac: bytes | None = None, addresses: Sequence[tuple[int, int]] = ()
     ) -> int:
-        """Announce an interface; gives its number. `addresses` are IPv4 (address, netmask) ints."""
+        """Write an interface description block; gives the interface's number. `addresses` are IPv4 (address, netmask) ints."""
         body = pack("<HHI", LINKTYPE_ETHERNET, 0, SNAP_LENGTH) + _option(_IF_NAME, name.encode())
         if description:
             body += _option(_IF_DESCRIPTION, description.encode())
@@ -81,7 +81,7 @@ class Writer:
         """Write a name resolution block: (family, address) to its names, the first being the one that is shown. A family
         without a record type here is left out.
 
-        Wireshark shows the last name of a record, so they are written backwards.
+        Wireshark shows the last name of a record, so they are written in reverse order.
         """
         body = b""
         for (family, address), texts in names.items():
@@ -98,7 +98,7 @@ class Writer:
         self.write_packets(((interface, time_ns, data, flags, comment),))
 
     def write_packets(self, packets: Iterable[Packet]) -> None:
-        """Write many frames: the quick way. Each is a `Packet`, interfaces as `interface` numbered them."""
+        """Write many frames, faster than one by one. Each is a `Packet` with an interface number from `interface`."""
         buffer, epoch_ns, known, packers, interfaces = (
             self._buffer,
             self.epoch_ns,
@@ -137,7 +137,7 @@ class Writer:
                 buffer.clear()
 
     def flush(self) -> None:
-        """Hand everything to the file."""
+        """Write the buffer to the file."""
         self._file.write(self._buffer)
         self._buffer.clear()
         self._file.flush()
@@ -156,13 +156,13 @@ class Writer:
         return packer
 
     def _end(self, flags: int, odd: int) -> bytes:
-        """Padding, flags and the end of the options, behind a comment whose length is `odd` modulo 4."""
+        """Padding, flags and the end of the options, after a comment whose length is `odd` modulo 4."""
         option = _option(_EPB_FLAGS, pack("<I", flags)) if flags else b""
         end = self._ends[flags << 2 | odd] = bytes(-odd % 4) + option + _END
         return end
 
     def _encode(self, flags: int, comment: str | bytes | None) -> bytes:
-        """The options of a packet block, remembered."""
+        """The options of a packet block, cached."""
         options = b""
         if comment is not None:
             options += _option(_OPT_COMMENT, comment.encode() if isinstance(comment, str) else comment)
@@ -179,7 +179,7 @@ class Writer:
 
 @contextmanager
 def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS, force: bool = False) -> Iterator[Writer]:
-    """A `Writer` on a file that appears, whole, when the block ends well; `-` is standard output.
+    """A `Writer` on a file that appears, whole, when the block ends without an error; `-` is standard output.
 
     Without `force` only a file that is empty or `is_own` is replaced. Raises InputError.
     """
@@ -209,13 +209,13 @@ def is_own(path: Path) -> bool:
 
 
 _SECTION, _ORDER = pack("<I", 0x0A0D0D0A), pack("<I", 0x1A2B3C4D)
-_HEAD = 4096  # bytes in which a section header of ours ends
+_HEAD = 4096  # a section header that emu wrote fits into so many bytes
 _OWN = re.compile(rb"emu [\w.+-]+")
 _END = bytes(4)
 
 
 def _option(code: int, value: bytes) -> bytes:
-    """An option (and a name record, which has the same form), padded to 32 bits; cut at a character where too long."""
+    """An option (or a name record, which has the same form), padded to 32 bits; a text that is too long is cut at a character."""
     if len(value) > 0xFFFF:
         value = value[:0xFFFF].decode(errors="ignore").encode()
     return pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)

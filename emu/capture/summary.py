@@ -22,14 +22,14 @@ Role = Callable[[bytes], str]
 FLAG_LETTERS = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"), (ECE, "E"), (CWR, "C"))
 PROTOCOLS = {proto: PROTOCOL_NAMES[proto].upper() for proto in (ICMP, GRE, *WITH_PORTS)} | {4: "IPIP"}
 ICMP_WORDS = ERROR_WORDS | {(5, 0): "redirect", (5, 1): "redirect"}
-NEAR = 1 << 24  # so far may a sequence number be from the first one of its connection
+NEAR = 1 << 24  # the largest distance of a sequence number from the initial one of its connection
 
 
 # -- for a sentence ------------------------------------------------------------------------------
 
 
 def phrase(seen: Summary, name: Name = ip4_text) -> str:
-    """What the frame is, as the middle of a sentence: `a connection request (SYN)`."""
+    """A phrase that names the frame, for a sentence: `a connection request (SYN)`."""
     if seen.kind == "ARP":
         return _arp_phrase(seen, name)
     if seen.kind != "IPv4":
@@ -61,7 +61,7 @@ def _arp_phrase(seen: Summary, name: Name) -> str:
 
 def _tcp_phrase(seen: Summary) -> str:
     flags = seen.flags
-    if not flags:  # an error may quote so little that they are cut off
+    if not flags:  # the quote of an error may be too short to have them
         return "a TCP segment"
     data = f"{_count(seen.size)} of data" if seen.size else ""
     if flags & RST:
@@ -86,18 +86,18 @@ def _icmp_phrase(seen: Summary, name: Name) -> str:
 
 
 def endpoint(addr: int, port: int, seen: Summary, name: Name = ip4_text) -> str:
-    """`web.default (10.96.0.10:80)`; the bare address, with its port where the protocol has one, if it has no name."""
+    """`web.default (10.96.0.10:80)`; without a name the address alone, with its port if the protocol has ports."""
     known, text = name(addr), ip4_text(addr)
     full = f"{text}:{port}" if seen.has_ports else text
     return full if known == text else f"{known} ({full})"
 
 
 def between(seen: Summary, name: Name = ip4_text) -> str:
-    """` from A to B:PORT` by names, "" where the frame is no IPv4."""
+    """` from A to B:PORT` with names; "" if the frame is no IPv4."""
     if seen.kind != "IPv4":
         return ""
     port = f":{seen.dport}" if seen.has_ports else ""
-    # an error's own phrase ends with the ends of the packet that it is about
+    # an error's phrase already has the ends of the packet that it quotes
     comma = "," if seen.quote else ""
     return f"{comma} from {name(seen.src)} to {name(seen.dst)}{port}"
 
@@ -108,7 +108,7 @@ def between(seen: Summary, name: Name = ip4_text) -> str:
 def line(data: bytes, role: Role = mac_text, firsts: Sequence[int] = ()) -> str:
     """`[p1>cbr0] 10.244.1.11>10.96.0.10 ttl64 DF TCP 40001>80 [S] seq=0 win=64240 len=0 <mss=1460,...>`.
 
-    `firsts` are initial sequence numbers: numbers that follow one of them closely are counted from it.
+    `firsts` are initial sequence numbers: a sequence number shortly after one of them is counted from it.
     """
     seen = read(data)
     dmac, smac = macs(data)
@@ -155,7 +155,7 @@ def _tcp_line(seen: Summary, firsts: Sequence[int]) -> str:
 
 
 def _relative(number: int, firsts: Sequence[int]) -> int:
-    """A sequence number counted from the nearest initial one below it; itself, where none is near."""
+    """A sequence number relative to the nearest initial one below it; unchanged if none is near."""
     distance = min((number - first & 0xFFFFFFFF for first in firsts), default=NEAR)
     return distance if distance < NEAR else number
 

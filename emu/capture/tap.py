@@ -1,7 +1,7 @@
-"""Taps: what an interface sees is copied at once into one flat log, and read in order later.
+"""Taps: each frame at an interface is copied at once into one flat log, which is read in order later.
 
-The log is a list that the garbage collector finds nothing to follow in but shared facts: for each
-frame its trail's entries, then its bytes, the time, its flow and a code. Nothing is counted or formatted while
+The log is one flat list, so that the garbage collector has few objects to visit: for each frame the
+entries of its trail, then its bytes, the time, its flow and a code. Nothing is counted or formatted while
 packets walk: `Log.index` does that afterwards. Must not know words, files or names.
 """
 
@@ -17,7 +17,7 @@ from emu.wire.frame import Frame
 
 IN, OUT, DROP = 0, 1, 2
 
-# What of the log is one frame's, behind its trail: bytes, time, flow, shape (the low bits of its code).
+# The items of one frame in the log, after its trail: bytes, time, flow, shape (the low bits of its code).
 TIME, FLOW, SHAPE_AT, RECORD = 1, 2, 3, 4
 # A frame's code: flow << 28 | interface << 5 | pkt_type << 2 | direction
 DIRECTION, PKT_TYPE_SHIFT, PKT_TYPE, INTERFACE_SHIFT, INTERFACE, FLOW_SHIFT = 3, 2, 7, 5, 0x7FFFFF, 28
@@ -28,9 +28,9 @@ DropTap = Callable[[Frame, Any], None]
 
 
 class Log:
-    """Everything that was tapped, in the order of time. Frames are numbered from 0 in that order.
+    """All tapped frames in the order of time. Frames are numbered from 0 in that order.
 
-    After `index`: `positions[n]` is where frame n's bytes lie in `entries`, `codes[n]` its code, `hops[n]` its number
+    After `index`: `positions[n]` is the index of frame n's bytes in `entries`, `codes[n]` its code, `hops[n]` its number
     within its flow, from 1; `flows` lists the frames of each flow.
     """
 
@@ -45,7 +45,7 @@ class Log:
     def tap(self, interface: int) -> Tap:
         """The tap of interface number `interface`. It copies the frame's bytes and drains its trail."""
         clock, extend, base = self.clock, self.entries.extend, interface << INTERFACE_SHIFT
-        # shared numbers: a tap makes none of its own
+        # shared numbers: a tap makes no number objects
         received = tuple(base | pkt_type << PKT_TYPE_SHIFT | IN for pkt_type in range(PKT_TYPE + 1))
         sent = base | OUT
 
@@ -59,7 +59,7 @@ class Log:
         return tap
 
     def drop_tap(self, interface: int) -> DropTap:
-        """The drop tap of a namespace: frames that died, on the pseudo-interface `interface`."""
+        """The drop tap of a namespace: dropped frames, on the pseudo-interface `interface`."""
         extend, code = self.entries.extend, interface << INTERFACE_SHIFT | DROP
 
         def drop_tap(frame: Frame, _fact: Any) -> None:
@@ -71,7 +71,7 @@ class Log:
         return drop_tap
 
     def index(self) -> int:
-        """Number what came since the last call; gives how many frames there are."""
+        """Number the frames since the last call; gives how many frames there are in all."""
         entries, positions, codes, hops, flows = self.entries, self.positions, self.codes, self.hops, self.flows
         start = positions[-1] + RECORD if positions else 0
         number = len(positions)
@@ -90,6 +90,6 @@ class Log:
         return number
 
     def trail(self, number: int) -> list[Any]:
-        """What happened to frame `number` since the tap before. It must be indexed."""
+        """The trail of frame `number` since the tap before. The frame must be indexed."""
         positions = self.positions
         return self.entries[positions[number - 1] + RECORD if number else 0 : positions[number]]

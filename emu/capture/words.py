@@ -37,7 +37,7 @@ from emu.wire.summary import Summary
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A frame as one interface saw it. `owner` is the namespace, `bridge` the bridge that `device` is a port of, or "".
+    """A frame at one interface. `owner` is the namespace, `bridge` the bridge that `device` is a port of, or "".
 
     `kind` is the device's, `direction` a tap's; `foreign`: it came in for another's MAC. `name` gives the name of an
     address, or the address as text. `dmac` is the destination, 6 bytes.
@@ -63,7 +63,7 @@ class View:
 
     @property
     def between(self) -> str:
-        """From whom to whom; the owner, as sender or receiver, is not named twice."""
+        """The ends of the packet; the owner, as sender or receiver, is not named twice."""
         packet, name = self.packet, self.name
         if packet.kind != "IPv4" or packet.quote or packet.src == packet.dst:
             return between(packet, name)
@@ -74,24 +74,24 @@ class View:
         return between(packet, name)
 
     def where(self, half: tuple[int, int]) -> str:
-        """An (address, port) of NAT as text; the port only where it is one."""
+        """An (address, port) of NAT as text; without the port if it is 0."""
         return f"{ip4_text(half[0])}:{half[1]}" if self.packet.has_ports and half[1] else ip4_text(half[0])
 
     def called(self, half: tuple[int, int]) -> str:
-        """The same with its name, where it has one."""
+        """The same with the address's name, if it has one."""
         known, text = self.name(half[0]), self.where(half)
         return text if known == ip4_text(half[0]) else f"{known} ({text})"
 
 
-Say = Callable[[Any, View], str]
+Text = Callable[[Any, View], str]
 
 
 class Word(NamedTuple):
-    """Of the entries in a trail those of the highest `rank` give the sentence. "" from `fact`: nothing to add."""
+    """How one type of entry is shown. The entries of the highest `rank` in a trail give the sentence; "" from `fact`: no fact."""
 
     rank: int
-    sentence: Say
-    fact: Say
+    sentence: Text
+    fact: Text
 
 
 def _nothing(entry: Any, view: View) -> str:
@@ -100,7 +100,7 @@ def _nothing(entry: Any, view: View) -> str:
 
 # -- ends ----------------------------------------------------------------------------------------
 
-# the kernel's drop reasons (include/net/dropreason-core.h) as sentences; others are shown as they are
+# the kernel's drop reasons (include/net/dropreason-core.h) as sentences; others are shown by their names
 REASONS = {
     "NETFILTER_DROP": "a rule drops it",
     "NEIGH_FAILED": "no host answers ARP for the next hop",
@@ -132,7 +132,7 @@ REASONS = {
 
 
 def decided_by(by: Any, *, lines: bool = False) -> str:
-    """What made a decision, in a line: a rule (`lines`: and where its file says it), a policy, a route, a neighbour, a
+    """What decided, as one line: a rule (`lines`: with its line in the file), a policy, a route, a neighbour, a
     connection."""
     if isinstance(by, AnyRule):
         line = f", line {by.line}" if lines else ""
@@ -204,7 +204,7 @@ def _waited_fact(entry: Waited, view: View) -> str:
 # -- NAT and connections -------------------------------------------------------------------------
 
 
-# whose chains they are, by the beginning of their names
+# the owners of chains, by the beginning of the chains' names
 OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin"}
 
 
@@ -287,14 +287,14 @@ def _policy_fact(entry: Policy, view: View) -> str:
 def walk_fact(rules: list[AnyRule], outcome: str = "") -> list[str]:
     """The facts of one walk over a base chain: the chains it went through and what the last rule did (or `outcome`).
 
-    Jumps into chains where nothing matched are left out; a rule that only changed something gets a line of its own.
+    Jumps into chains without a match are left out; a rule that changes the packet and continues has a line of its own.
     """
     base = rules[0].chain
     shown = [rule for rule, then in zip(rules, [*rules[1:], None], strict=True) if _counts(rule, then)]
     if not shown:
         return [f"{rules[0].table} {base}: {', '.join(rule.jump for rule in rules)}: no rule there matches"]
     last = shown[-1]
-    # the call stack at the last rule: a chain that only returned is not on the way to it
+    # the call stack at the last rule: a chain that returned is not on it
     path: list[str] = []
     for rule in rules:
         while path and path[-1] != rule.chain:
@@ -374,7 +374,7 @@ def _bridged_sentence(entry: Bridged, view: View) -> str:
         why = f"it is a {_group(view)}" if grouped else f"its FDB has no entry for {mac_text(view.dmac)}"
         return f"{entry.bridge} floods {view.phrase} to {ports}, because {why}"
     if any(each.__class__ is Bridged and each.flooded for each in view.trail):
-        return ""  # the sentence of the flood is enough
+        return ""  # the sentence about the flood is enough
     return f"{entry.bridge} finds the destination MAC in its FDB, and sends {view.phrase}{view.between} out of {entry.port}"
 
 
@@ -432,7 +432,7 @@ def word_of(entry: Any) -> Word:
 
 
 def plain(view: View) -> str:
-    """A sentence from the bytes and the interface alone: nothing was decided since the tap before."""
+    """A sentence from the bytes and the interface alone, for a frame without entries since the tap before."""
     what = f"{view.phrase}{view.between}"
     if view.direction == DROP:
         return f"{view.owner} drops {what}"

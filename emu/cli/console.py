@@ -129,7 +129,7 @@ def dump(data: object, form: Form) -> str:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr, on a terminal only; gives `tell(done, of, what)`."""
+    """A bar on stderr, on a terminal only; gives `update(done, of, what)`."""
     if not sys.stderr.isatty():
         yield lambda done, of, what: None
         return

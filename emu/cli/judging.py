@@ -20,8 +20,8 @@ def judge_files(files: Sequence[Path], form: Form = Form.text) -> int:
     status, data = 0, []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
-        with progress(title) as tell:
-            report = judge(scenario, tell)
+        with progress(title) as update:
+            report = judge(scenario, update)
         if form is Form.text:
             out(report.text().rstrip("\n"))
         else:

@@ -107,12 +107,12 @@ def _read(files: Sequence[Path], write: str) -> list[Scenario]:
 def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, force: bool) -> Run:
     from emu.scenario.run import run
 
-    with progress(title) as tell:
+    with progress(title) as update:
         done = run(
             scenario,
             None if write else folder,
             split="interface" if split == "interface" else "flow",
-            progress=tell,
+            progress=update,
             force=force,
         )
         if write and done.cluster.capture is not None:

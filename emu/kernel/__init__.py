@@ -1,1 +1,1 @@
-"""What Linux does, one namespace at a time. A file bears the kernel's name where one exists."""
+"""The Linux kernel's network, one namespace at a time. Files have the kernel's names where it has one. Must not know Kubernetes."""

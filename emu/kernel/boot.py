@@ -1,6 +1,6 @@
-"""A namespace assembled in the open: what the kernel would have wired before the first packet.
+"""A namespace assembled: everything that the kernel sets up before the first packet.
 
-Read this page to see who knows whom: the walk's functions meet here, by the kernel's own names. Must
+This file shows which function calls which: the walk's functions are registered here, by the kernel's own names. Must
 not know Kubernetes.
 """
 
@@ -31,7 +31,7 @@ from emu.wire.frame import AF_INET, ETH_P_ARP, ETH_P_IP, Frame
 
 
 def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None) -> Netns:
-    """A new namespace: lo up with 127.0.0.1/8, ARP and IPv4 spoken, sockets, no rules. Raises InputError (sysctls)."""
+    """A new namespace: lo up with 127.0.0.1/8, ARP and IPv4, sockets, no rules. Raises InputError (sysctls)."""
     net = Netns(clock, name)
     net.packet_types[ETH_P_ARP] = arp.receive
     net.packet_types[ETH_P_IP] = ip_input.receive
@@ -62,13 +62,13 @@ def inet(net: Netns) -> Family:
 
 
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
-    """arp_error_report: nobody has that address; tell whoever sent the packet."""
+    """arp_error_report: no host answered for the address; send the packet's sender an ICMP error."""
     icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
     net.drop(frame, "NEIGH_FAILED", entry, entry.device)
 
 
 def netfilter(net: Netns) -> None:
-    """Connection tracking and NAT on: what loading rules that need them does. Idempotent."""
+    """Switch connection tracking and NAT on, as loading rules that need them does. Idempotent."""
     if net.conntrack is not None:
         return
     net.ipv4.hooks.register(PRE_ROUTING, PRI_DEFRAG, net.ipv4.reassembly.hook)
@@ -102,7 +102,7 @@ def veth(
 
 
 def bridge(net: Netns, name: str, mac: str | bytes, mtu: int = 1500, ageing_s: int = 300) -> Bridge:
-    """A bridge with a set address. br_netfilter joins its hooks (and heeds the sysctl)."""
+    """A bridge with a fixed MAC. br_netfilter registers at its hooks (and obeys its sysctl)."""
     device = Bridge(net.clock, name, to_mac(mac), mtu, ageing_s * SECOND)
     net.attach(device)
     br_netfilter.install(net)
@@ -110,7 +110,7 @@ def bridge(net: Netns, name: str, mac: str | bytes, mtu: int = 1500, ageing_s: i
 
 
 def address(net: Netns, device: str | Device, cidr: str) -> Address:
-    """`ip addr add CIDR dev DEVICE`, with the routes that come along. Raises InputError."""
+    """`ip addr add CIDR dev DEVICE`, with the routes that the kernel adds. Raises InputError."""
     link = net.device(device) if isinstance(device, str) else device
     host, slash, length = cidr.partition("/")
     width = decimal(length) if slash else 32
@@ -120,7 +120,7 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
 
 
 def route(net: Netns, text: str) -> Route:
-    """`ip route add TEXT`. Raises InputError: unreadable, unknown device, gateway not on a link, or there already."""
+    """`ip route add TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a link, or it exists."""
     new = parse_route(text, net.device)
     if new.kind == "unicast" and new.gateway and not new.onlink:
         way = net.ipv4.fib.main.lookup(new.gateway) if new.device is None else _onlink(net, new)
@@ -135,7 +135,7 @@ def route(net: Netns, text: str) -> Route:
 
 
 def rule(net: Netns, text: str) -> IpRule:
-    """`ip rule add TEXT`. Without a priority it goes before the rules that people added until now. Raises InputError."""
+    """`ip rule add TEXT`. Without a priority it comes before the rules that were added until now. Raises InputError."""
     new = parse_rule(text, net.ipv4.fib.rules)
     net.ipv4.fib.add_rule(new)
     return new

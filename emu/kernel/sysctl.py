@@ -155,7 +155,7 @@ class Sysctls:
                 if device not in self._settled and concrete not in own:
                     self._values[concrete] = value
                     changed.append(concrete)
-        self._tell(changed)
+        self._notify(changed)
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -246,9 +246,9 @@ class Sysctls:
         for word in ("all", "default", *self._own):
             changed[f"net.ipv4.conf.{word}.forwarding"] = value
         self._values.update(changed)
-        self._tell(list(changed))
+        self._notify(list(changed))
 
-    def _tell(self, names: list[str]) -> None:
+    def _notify(self, names: list[str]) -> None:
         for listener in self._listeners:
             for name in names:
                 listener(name)

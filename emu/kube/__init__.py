@@ -1,1 +1,1 @@
-"""What Kubernetes does: objects, controllers, kube-proxy, CNI, kubelet, and the cluster that joins them."""
+"""Kubernetes: objects, controllers, kube-proxy, CNI, kubelet, and the cluster that joins them. Must not know scenarios."""

@@ -1,7 +1,7 @@
-"""What a node agent is: a program that runs on every node, follows objects, and changes its own node by them.
+"""The interface of a node agent: a program that runs on every node, watches objects, and changes its own node by them.
 
-`compile` is pure: the objects known now and the facts of one node in, a value out. `apply` puts the value in force on
-that node and is the only part that changes it. kube-proxy is an agent; flanneld, felix or a policy engine are others.
+`compile` is pure: it makes a value from the present objects and the facts of one node. `apply` puts the value in force on
+that node and is the only method that changes it. kube-proxy is an agent; flanneld, felix or a policy engine are others.
 An agent is found by its name in `agents`. Must not know any agent, or when agents run (`agents.py`).
 """
 
@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 
 
 class Node(Protocol):
-    """What an agent sees of the node that it runs on: `ip` is its InternalIP, `net` its root namespace."""
+    """The node that an agent runs on: `ip` is its InternalIP, `net` its root namespace."""
 
     name: str
     ip: int
@@ -34,20 +34,20 @@ class Node(Protocol):
 
 
 class Objects:
-    """The objects of some kinds as they were at one moment."""
+    """The objects of some kinds at one time."""
 
     def __init__(self, by_kind: Mapping[type[Object], Iterable[Object]]) -> None:
         self._by_kind = {kind: [*objects] for kind, objects in by_kind.items()}
 
     def list(self, kind: type[O]) -> list[O]:
-        """The objects of a kind that the agent watches, in the order of their birth. Raises KeyError for another."""
+        """The objects of a kind that the agent watches, in the order of creation. Raises KeyError for another kind."""
         found: list[Any] = self._by_kind[kind]
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a cluster is configured with, as far as agents read it: one value for each type of configuration."""
+    """The part of a cluster's configuration that agents read: one value for each type of configuration."""
 
     pod_subnet: Prefix
     parts: tuple[object, ...] = ()
@@ -60,8 +60,8 @@ class Settings:
 class Agent(ABC, Generic[View, Facts, Value]):
     """One program for all nodes of a cluster: one object of the class, so that nodes share what they have in common.
 
-    `watches`: the kinds it follows. `min_period_ns` lies between two runs on a node; `resync_period_ns` (0: never) is
-    how often it asks whether its work is `intact`; `max_period_ns` (0: none) after the last run it runs anyway.
+    `watches` are the kinds that it watches. `min_period_ns` is the least time between two runs on a node;
+    `resync_period_ns` (0: never) the time between checks of `intact`; `max_period_ns` (0: none) the most time without a run.
     """
 
     watches: ClassVar[tuple[type[Object], ...]] = ()
@@ -70,31 +70,31 @@ class Agent(ABC, Generic[View, Facts, Value]):
     max_period_ns: int = 0
 
     def __init__(self, settings: Settings) -> None:
-        """Raises InputError when the agent's own settings do not fit together."""
+        """Raises InputError when the agent's own settings contradict each other."""
         self.settings = settings
 
     def start(self, node: Node) -> None:  # most agents do nothing when they start
-        """What the program does to a node before it has read any object."""
+        """Change a node at the program's start, before it has read any object."""
 
     @abstractmethod
     def view(self, objects: Objects, before: View | None) -> View:
-        """What the agent takes from the objects, made once for all nodes. Pure. `before` is the last view, whose parts
-        that did not change may be used again. Raises InputError."""
+        """The agent's view of the objects, made once for all nodes. Pure. `before` is the last view, whose unchanged parts
+        may be used again. Raises InputError."""
 
     @abstractmethod
     def facts(self, node: Node) -> Facts:
-        """What the agent reads on the node itself. Changes nothing."""
+        """The facts that the agent reads on the node itself. Changes nothing."""
 
     @abstractmethod
     def compile(self, view: View, facts: Facts) -> Value:
-        """What is to be in force on a node. Pure. Raises InputError."""
+        """The value that is to be in force on a node. Pure. Raises InputError."""
 
     @abstractmethod
     def apply(self, node: Node, value: Value) -> bool:
-        """Put `value` in force on a node. Idempotent. False: it failed, and is tried again after the resync period."""
+        """Put `value` in force on a node. Idempotent. False: it failed; the agent tries again after the resync period."""
 
     def intact(self, node: Node) -> bool:
-        """Whether what was applied is still there. False: the agent runs again."""
+        """Is the applied value still in force? False: the agent runs again."""
         return True
 
 

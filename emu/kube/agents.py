@@ -18,13 +18,13 @@ LONG_AGO_NS = -3600 * SECOND * 24
 
 
 class News:
-    """Changes on their way to one reader: `react` runs `delay_ns` after the first that it has not seen yet."""
+    """A watch of one reader: `react` runs `delay_ns` after the first change that it has not seen."""
 
     def __init__(self, clock: Clock, delay_ns: int, pending: set[Any], react: Callable[[], None]) -> None:
         self._clock, self._delay_ns, self._pending, self._react = clock, delay_ns, pending, react
 
     def changed(self, *_: object) -> None:
-        """A watch reports a change."""
+        """A watched object has changed."""
         if self not in self._pending:
             self._pending.add(self)
             self._clock.call_later(self._delay_ns, self._arrive)
@@ -35,14 +35,14 @@ class News:
 
 
 class Slots:
-    """Calls in virtual time, one timer for all that are due at the same moment: most nodes of a cluster run together."""
+    """Calls in virtual time, one timer for all calls that are due at one time: most nodes of a cluster run together."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._calls: dict[int, list[Callable[[], None]]] = {}
 
     def call_at(self, due_ns: int, call: Callable[[], None]) -> None:
-        """Call `call()` at `due_ns` (now, if that is past), after those that were planned for that moment before."""
+        """Call `call()` at `due_ns` (now, if that is past), after the calls that were planned for that time before."""
         if due_ns < self.clock.now:
             due_ns = self.clock.now
         calls = self._calls.get(due_ns)
@@ -71,7 +71,7 @@ class Runner:
         self._plan(self._last_ns + self._agent.min_period_ns)
 
     def resync(self, node: Node) -> None:
-        """What happens every resync period: is the work still there, and is a run due anyway?"""
+        """The check of every resync period: run if what was applied is gone, or if the longest pause is over."""
         longest_ns = self._agent.max_period_ns
         if not self._agent.intact(node) or (longest_ns and self._clock.now - self._last_ns >= longest_ns):
             self.request()
@@ -99,11 +99,11 @@ class _Program:
         self.nodes = [*nodes]
         slots = Slots(clock)
         self.runners = [Runner(slots, agent, partial(self._run, node), pending) for node in self.nodes]
-        self._objects: Objects | None = None  # what the agent knows, until a run makes a view of it
+        self._objects: Objects | None = None  # the objects that the agent watches, until a run makes a view of them
         self._view: Any = None
 
     def start(self, delay_ns: int, pending: set[Any]) -> None:
-        """The first run on every node, at once; then the watches begin."""
+        """Run on every node at once; then begin to watch."""
         self._read()
         for node, runner in zip(self.nodes, self.runners, strict=True):
             self.agent.start(node)
@@ -138,7 +138,7 @@ class _Program:
 
 
 class Agents(Mapping[str, Agent[Any, Any, Any]]):
-    """The agents of a cluster by name. `pending` gets what has yet to happen, and loses it when it has."""
+    """The agents of a cluster by name. `pending` holds the runs and watches that are due."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Agents(Mapping[str, Agent[Any, Any, Any]]):
         nodes: Iterable[Node],
         pending: set[Any],
     ) -> None:
-        """Raises InputError: an agent is not known, or its settings do not fit."""
+        """Raises InputError for an unknown agent, and for settings that contradict each other."""
         nodes = [*nodes]
         self._pending = pending
         self._programs = {
@@ -157,7 +157,7 @@ class Agents(Mapping[str, Agent[Any, Any, Any]]):
         }
 
     def start(self, watch_ns: int) -> None:
-        """Every agent runs on every node, in no time; then each follows changes `watch_ns` later. Raises InputError."""
+        """Run every agent on every node, in no virtual time; afterwards each sees a change `watch_ns` later. Raises InputError."""
         for program in self._programs.values():
             program.start(watch_ns, self._pending)
 

@@ -1,7 +1,7 @@
-"""The cluster, assembled: underlay, nodes, objects, and the loop that makes one follow from the other.
+"""The cluster, assembled: underlay, nodes, objects, and the control loops.
 
-One readable page: `Cluster(config, objects)` boots everything, `apply`/`delete`/`scale`/`drain` change objects
-and `settle` lets time pass until all of it has followed (`loops.py`); `tcp`, `udp`, `ping` and `send` run flows.
+`Cluster(config, objects)` boots everything, `apply`/`delete`/`scale`/`drain` change objects and `settle` lets
+time pass until the control loops are done (`loops.py`); `tcp`, `udp`, `ping` and `send` run flows.
 Must not know scenarios or files.
 """
 
@@ -50,13 +50,13 @@ from emu.trail import Delivered, Dropped, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 
-EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # what the outside answers
+EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # the apps of the outside
 O = TypeVar("O", bound=Object)
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the collector of cycles: nothing that is built is garbage, and looking through it takes as long again."""
+    """Switch Python's collector of cycles off during the build: nothing is garbage, and a scan takes as long as the build."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -69,8 +69,8 @@ def _uncollected() -> Iterator[None]:
 class Cluster:
     """A running cluster. Raises InputError for anything wrong in the config or the objects, before the clock starts.
 
-    `nodes` and `pods` (by "namespace/name") are what runs, `namespaces` every network namespace by display name,
-    `warnings` what one should know.
+    `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name,
+    `warnings` what is not modelled, a sentence each.
     """
 
     @_uncollected()
@@ -103,7 +103,7 @@ class Cluster:
         self.warnings: list[str] = []
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
-        self.under_way: set[Any] = set()  # what has yet to happen: the cluster has settled when it is empty
+        self.under_way: set[Any] = set()  # the work that is due: the cluster has settled when this is empty
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
         self.underlay = underlays[config.underlay](self.clock, len(nodes), {})
@@ -194,14 +194,14 @@ class Cluster:
         self.dns.configure(app)
 
     def act(self) -> None:
-        """Let controllers, scheduler and kubelets follow what changed."""
+        """Run controllers, scheduler and kubelets on the changes."""
         self.loops.act()
 
     # -- objects --------------------------------------------------------------------------------
 
     def apply(self, obj: O, *, settle: bool = True) -> O:
-        """Create or change an object and let the cluster follow. Without `settle` it follows as time passes.
-        Raises InputError for a node that is not there: none joins a running cluster."""
+        """Create or change an object and let the cluster settle. Without `settle` it settles as time passes.
+        Raises InputError for a new node: none joins a running cluster."""
         if isinstance(obj, core.Node) and obj.name not in self.nodes:
             raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
         stored = self.store.apply(obj)
@@ -210,8 +210,8 @@ class Cluster:
         return stored
 
     def delete(self, kind: str, namespace: str, name: str, *, grace_s: int | None = None, settle: bool = True) -> None:
-        """Delete an object and let the cluster follow: settled, a pod is gone. `grace_s` None is the pod's own grace
-        period, 0 ends it at once. Raises InputError when the object is not there."""
+        """Delete an object and let the cluster settle; then a pod is gone. `grace_s` None is the pod's own grace
+        period, 0 ends it at once. Raises InputError when there is no such object."""
         self.store.delete(Key(kind_named(kind), namespace, name), grace_s)
         self._follow(settle)
 
@@ -221,8 +221,8 @@ class Cluster:
         self._follow(settle)
 
     def drain(self, name: str, *, settle: bool = True) -> list[str]:
-        """`kubectl drain --ignore-daemonsets --force`: cordon a node and delete its pods but those of DaemonSets;
-        which these were. Raises InputError."""
+        """`kubectl drain --ignore-daemonsets --force`: cordon a node and delete its pods, except those of DaemonSets;
+        gives the deleted pods. Raises InputError."""
         self.cordon(name, settle=False)
         gone = []
         for pod in self.store.list(core.Pod):
@@ -249,7 +249,7 @@ class Cluster:
         self.addresses.update()
 
     def settle(self) -> None:
-        """Let time pass until everything has followed: slices and rules are up to date, deleted pods are gone."""
+        """Let time pass until the control loops are done: slices and rules are up to date, deleted pods are gone."""
         self.act()
         self.clock.drain()
         if self.under_way:
@@ -277,7 +277,7 @@ class Cluster:
         return target.netns(self, ref)
 
     def resolve(self, ref: str, protocol: str = "TCP") -> Target:
-        """What a target reference means (the first, where a glob means several). Raises InputError."""
+        """The target of a reference (the first, where a glob matches several). Raises InputError."""
         return target.targets(self, ref, protocol)[0]
 
     # -- flows ----------------------------------------------------------------------------------
@@ -309,14 +309,14 @@ class Cluster:
         name: str = "",
     ) -> Flow:
         """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port.
-        Without `close` the connection stays open, for `more`."""
+        Without `close` the connection stays open; `more` uses it again."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
         return self._run(made, self._named(partial(streams.tcp, send=send, port=port, close=close)), timeout_s)
 
     def more(
         self, before: Flow, send: bytes = b"", *, close: bool = True, timeout_s: float = 10, name: str = ""
     ) -> Flow:
-        """A flow over the connection that an earlier one left open. Raises InputError when it left none."""
+        """A flow over the connection that an earlier flow left open. Raises InputError when it left none."""
         if before.socket is None:
             raise InputError(f"{before.name!r} left no connection open", expected="a tcp flow that does not close")
         made = Flow(self, len(self.flows) + 1, "tcp", name or before.name, before.source, before.target, before.client)
@@ -361,7 +361,7 @@ class Cluster:
     def send(
         self, source: str, packet: Any, *, device: str | None = None, timeout_s: float = 5, name: str = ""
     ) -> Flow:
-        """Any Scapy packet (or an expression as text, or bytes of a frame) out of a namespace."""
+        """Send any Scapy packet (or an expression as text, or bytes of a frame) from a namespace."""
         if isinstance(packet, str):
             packet = craft.expression(packet)
         dst = None if isinstance(packet, bytes) else craft.destination(packet)
@@ -370,7 +370,7 @@ class Cluster:
         return self._run(made, partial(packets.packet, what=packet, device=device), timeout_s, answered=False)
 
     def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
-        """Look a name up as `source` does, for A and AAAA or the given types; see the flow's `resolved`."""
+        """Look a name up from `source`, for A and AAAA or the given types; the result is the flow's `resolved`."""
         made = self._flow("lookup", source, Target(0, 0, name, name), "", "")
         return self._run(made, partial(lookup.lookup, files=self.dns, name=name, kinds=kinds), 0)
 
@@ -378,7 +378,7 @@ class Cluster:
         return partial(lookup.named, files=self.dns, talk=talk)
 
     def _run(self, made: Flow, talk: Talk, timeout_s: float, *, answered: bool = True) -> Flow:
-        """Have a flow talk. `answered`: its client's socket learns what becomes of it."""
+        """Run a flow. `answered`: its client's socket can see the outcome."""
         made.started_ns = self.clock.now
         talk(made, timeout_ns=int(timeout_s * SECOND))
         made.ended_ns = self.clock.now
@@ -400,9 +400,9 @@ class Cluster:
         mtu: int | None = None,
         lose: Iterable[int] = (),
     ) -> None:
-        """Change the cable of a node (`node-1`) or pod (`default/web`): both ends of the veth pair at `device`.
+        """Change the link of a node (`node-1`) or pod (`default/web`): both ends of the veth pair at `device`.
 
-        `loss` is a probability for each direction; `lose` numbers the frames to lose on the way out of `where`.
+        `loss` is a probability for each direction; `lose` numbers the frames to lose among those that `where` sends.
         """
         net = self.namespaces[where] if where in self.namespaces else self.netns(where)
         near = net.device(device)

@@ -1,6 +1,6 @@
-"""The addresses by which the outside reaches a Service, and the node that each is routed to.
+"""The addresses at which the outside reaches a Service, and the node that each is routed to.
 
-Facts of the objects and of the nodes' addresses. Must not know routes or kube-proxy.
+It reads objects and the nodes' addresses. Must not know routes or kube-proxy.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from emu.wire.addr import ip4
 
 
 def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes: Mapping[str, Node]) -> dict[int, int]:
-    """External IPs and load balancer VIPs, each with the address of the node that the outside reaches it by.
+    """External IPs and load balancer VIPs, each with the address of the node that the outside routes it to.
 
-    That is the first node; for a VIP of a Service of externalTrafficPolicy Local the first with a ready endpoint, as a
-    balancer finds by the health check port. `ipMode: Proxy` is an address of the balancer's own: not led anywhere.
+    That is the first node; for a VIP of a Service of externalTrafficPolicy Local the first node with a ready endpoint,
+    as a balancer finds out at the health check port. With `ipMode: Proxy` the VIP is the balancer's own: no route.
     """
     seen = [each for each in services if each.spec.type != "ExternalName" and (_vips(each) or each.spec.external_ips)]
     if not seen:
@@ -41,17 +41,17 @@ def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes:
 
 
 def reached_from_outside(service: core.Service) -> tuple[bool]:
-    """Whether the outside has an address for a Service, as an index's word."""
+    """A key of an index: whether the outside has an address for a Service."""
     return (service.spec.type != "ExternalName" and bool(_vips(service) or service.spec.external_ips),)
 
 
 def service_of(found: EndpointSlice) -> tuple[tuple[str, str]]:
-    """The namespace and name of a slice's Service, as an index's word."""
+    """A key of an index: the namespace and name of a slice's Service."""
     return ((found.namespace, found.service_name),)
 
 
 def outer_addresses(service: core.Service) -> list[str]:
-    """The addresses by which the outside may know a Service: external IPs, and the balancer's."""
+    """The addresses of a Service for the outside: external IPs, and the balancer's."""
     ingress = [each.ip for each in service.status.load_balancer.ingress]
     return [text for text in (*service.spec.external_ips, *ingress) if text and ":" not in text]
 

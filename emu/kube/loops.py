@@ -1,7 +1,7 @@
-"""The control loops in virtual time: who hears of a change when, and what has not settled yet.
+"""The control loops in virtual time: when each sees a change, and what work is still due.
 
-Workload controllers, scheduler and kubelets act at once; EndpointSlices follow `watch_ns` (and the batch period, for
-changes of pods) later; node agents, such as kube-proxy, run by themselves (`agents.py`). Deleted pods stay for their
+Workload controllers, scheduler and kubelets act at once; the EndpointSlice controller acts `watch_ns` (for changes of
+pods also the batch period) later; node agents, such as kube-proxy, run by `agents.py`. Deleted pods stay for their
 grace period. Must not know flows, or what an agent does.
 """
 
@@ -29,13 +29,13 @@ from emu.kube.store import Store
 from emu.kube.underlay.underlay import Underlay
 from emu.wire.addr import Prefix
 
-ROUNDS = 200  # more passes than any chain of owners needs
+ROUNDS = 200  # more passes than the longest chain of owners needs
 OF_SLICES = frozenset(("Pod", "Service", "Node", "Endpoints", "EndpointSlice"))
 OF_FRONT_ENDS = (core.Service, core.Node, EndpointSlice)
 
 
 class Parts(Protocol):
-    """The parts of a cluster that the loops keep going. `under_way` is theirs and the kubelets'."""
+    """The parts of a cluster that the loops run. `under_way` holds the work that is due, of loops and kubelets."""
 
     @property
     def clock(self) -> Clock: ...
@@ -60,9 +60,9 @@ class Parts(Protocol):
 
 
 class Loops:
-    """`start` brings everything up at once; afterwards `act` follows each change, and time does the rest.
+    """`start` starts everything at once; afterwards `act` is called after each change, and timers run the rest.
 
-    `under_way` holds whatever has yet to happen: the cluster has settled when it is empty.
+    `under_way` holds the work that is due: the cluster has settled when it is empty.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -82,14 +82,14 @@ class Loops:
         self._timers: dict[str, Timer] = {}
         self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
         self.scheduler = Scheduler(self.store)
-        self.synced = 0  # pods that a kubelet had to look at, in all
-        self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet looked
+        self.synced = 0  # how many times a kubelet checked a pod
+        self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet ran
         self.look_at_all_pods()
         self.store.follow(self._pod_changed)
         self.store.graceful = self._graceful
 
     def start(self) -> None:
-        """Everything at once, in no time; then the watches begin. Raises InputError."""
+        """Start everything at once, in no virtual time; then begin to watch. Raises InputError."""
         self.act(slices=True)
         self._advertise()
         outside = News(self.clock, self.timing.watch_ns, self.under_way, self._advertise)
@@ -100,8 +100,8 @@ class Loops:
         self.store.watch("*", self._changed)
 
     def act(self, *, slices: bool = False) -> None:
-        """What happens at once: controllers, scheduler, kubelets, in turns until nothing changes. Each looks only at what
-        concerns it."""
+        """Run controllers, scheduler and kubelets in turns until nothing changes. Each reads only the objects that a change
+        concerns."""
         store = self.store
         for _ in range(ROUNDS):
             before = store.version
@@ -112,7 +112,7 @@ class Loops:
                 break
 
     def _sync_kubelets(self) -> None:
-        """The kubelets of the nodes whose pods changed, in the order of nodes."""
+        """Run the kubelets of the nodes whose pods changed, in the order of nodes."""
         changed, self._changed_pods = self._changed_pods, {}
         kubelets = self.kubelets
         for node in sorted((name for name in changed if name in kubelets), key=lambda name: kubelets[name].node.index):
@@ -131,11 +131,11 @@ class Loops:
                 self._changed_pods.setdefault(pod.spec.node_name, set()).add(pod.key)
 
     def look_at_all_pods(self) -> None:
-        """Have every kubelet look at all of its pods."""
+        """Make every kubelet check all of its pods."""
         for pod in self.store.list(core.Pod):
             self._pod_changed(None, pod)
 
-    # -- news -----------------------------------------------------------------------------------
+    # -- delayed work ---------------------------------------------------------------------------
 
     def _changed(self, event: str, obj: Object, old: Object | None) -> None:
         kind, watch_ns = obj.kind, self.timing.watch_ns
@@ -144,7 +144,7 @@ class Loops:
             self._soon("slices", watch_ns + batch_ns)
 
     def _soon(self, who: str, delay_ns: int) -> None:
-        """Have a loop look, or look earlier than it would have."""
+        """Run a loop after `delay_ns`, unless it is due earlier already."""
         due_ns, planned = self.clock.now + delay_ns, self._timers.get(who)
         if planned is not None:
             if planned.due_ns <= due_ns:
@@ -162,7 +162,7 @@ class Loops:
         self.controllers.reconcile_slices()
 
     def _advertise(self) -> None:
-        """The routers outside learn which node each address of a Service is reached by."""
+        """Set the outside's routes: each address of a Service is routed to its node."""
         services = self.store.index(core.Service, reached_from_outside).of(True)
         slices = self.store.index(EndpointSlice, service_of)
         theirs = [each for service in services for each in slices.of(service.key[1:])]
@@ -171,8 +171,8 @@ class Loops:
     # -- deletion -------------------------------------------------------------------------------
 
     def _graceful(self, obj: Object, grace_s: int | None) -> Object | None:
-        """What the API server does when a pod on a node is to be deleted: it notes until when, and the kubelet ends it.
-        None: it goes at once."""
+        """The API server's part in deleting a pod on a node: it sets the time of deletion, and the kubelet ends the pod.
+        None: the pod is removed at once."""
         if not isinstance(obj, core.Pod) or not obj.spec.node_name or obj.finished:
             return None
         if self.store.find(Key("node", "", obj.spec.node_name)) is None or obj.spec.node_name not in self.parts.nodes:
@@ -180,7 +180,7 @@ class Loops:
         if grace_s is None:
             default_s = obj.spec.termination_grace_period_seconds
             grace_s = 30 if default_s is None else default_s
-        if obj.terminating:  # a later request can only make it shorter
+        if obj.terminating:  # a later request can only shorten the grace period
             before_s = obj.metadata.deletion_grace_period_seconds
             if before_s is None or grace_s >= before_s:
                 return obj

@@ -1,6 +1,6 @@
-"""What a cluster is to be: its configuration, and the plan of nodes and subnets that follows from it.
+"""A cluster's configuration, and the nodes and subnets that follow from it.
 
-Everything that can be wrong about addresses is found here, before anything is booted. Must not know
+Errors in addresses are found here, before anything is booted. Must not know
 namespaces, or how nodes are made.
 """
 
@@ -36,8 +36,8 @@ class NodeConfig:
 class ClusterConfig:
     """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
 
-    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node. `findings` are what
-    was asked for beside it and is not modelled.
+    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node. `findings` are the
+    settings of the scenario that are not modelled.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
@@ -59,7 +59,7 @@ class ClusterConfig:
 
 
 def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Prefix) -> list[core.Node]:
-    """The Node objects: the manifests' own, or the config's; each with a pod CIDR. Raises InputError."""
+    """The Node objects, from the manifests or else from the config; each with a pod CIDR. Raises InputError."""
     if declared:
         wanted = declared
     else:
@@ -90,8 +90,7 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
 
 
 def _free_cidrs(subnet: Prefix, taken: list[Prefix]) -> Iterator[Prefix]:
-    """The pod subnet's /24s that no node asked for; the first is left out while there are others, for looks:
-    node-1 gets 10.244.1.0/24."""
+    """The pod subnet's /24s that no node names; the first is used last, so that node-1 gets 10.244.1.0/24."""
     size = max(24, subnet.length)
     for number in range(1 if subnet.length < 24 else 0, 1 << (size - subnet.length)):
         cidr = Prefix(subnet.net + (number << (32 - size)), size)
@@ -100,9 +99,9 @@ def _free_cidrs(subnet: Prefix, taken: list[Prefix]) -> Iterator[Prefix]:
 
 
 def pod_cidrs(nodes: Sequence[tuple[str, str]], pod_subnet: Prefix, *, declared: bool = False) -> list[Prefix]:
-    """The pod CIDRs of the nodes, given as (name, CIDR or ""), that have one. Raises InputError for a second node of a
-    name and for a CIDR that lies outside the pod subnet or overlaps another node's. Its path is below `cluster`, or names
-    the Node object where the nodes are `declared` by manifests."""
+    """The pod CIDRs of those nodes, given as (name, CIDR or ""), that have one. Raises InputError for two nodes of one
+    name and for a CIDR that lies outside the pod subnet or overlaps another node's. The error's path is below `cluster`, or
+    names the Node object where manifests declare the nodes (`declared`)."""
     if not nodes:
         raise InputError("a cluster needs a node", path="cluster.nodes", expected="a number, or a list of nodes")
     taken: list[tuple[str, Prefix]] = []
@@ -131,7 +130,7 @@ def pod_cidrs(nodes: Sequence[tuple[str, str]], pod_subnet: Prefix, *, declared:
 
 
 def subnets(pod_subnet: str, service_subnet: str) -> tuple[Prefix, Prefix]:
-    """The two subnets of a cluster. Raises InputError, with its path below `cluster`, where they are none or overlap."""
+    """The two subnets of a cluster. Raises InputError, with a path below `cluster`, if one is no subnet or they overlap."""
     found = _subnet(pod_subnet, "cluster.podSubnet"), _subnet(service_subnet, "cluster.serviceSubnet")
     check_subnets(*found, [])
     return found
@@ -149,7 +148,7 @@ def _subnet(text: str, path: str) -> Prefix:
 
 
 def check_subnets(pod_subnet: Prefix, service_subnet: Prefix, underlay: list[Prefix]) -> None:
-    """Pods, Services and the underlay must not share addresses. Raises InputError."""
+    """Check that pods, Services and the underlay share no addresses. Raises InputError."""
     mine = [("cluster.podSubnet", pod_subnet), ("cluster.serviceSubnet", service_subnet)]
     if pod_subnet.overlaps(service_subnet):
         what = f"serviceSubnet {service_subnet} overlaps podSubnet {pod_subnet}"

@@ -1,6 +1,6 @@
-"""Which node a pod goes to: what it demands, then spread. No scores by chance: the same input, the same nodes.
+"""The scheduler: a pod goes to a node that meets its demands, then pods are spread. It draws nothing at random.
 
-Respected: nodeName, nodeSelector, unschedulable nodes, hostPorts, a node's allocatable pods where it states them.
+It uses nodeName, nodeSelector, unschedulable nodes, hostPorts, and a node's allocatable pods where the node states them.
 Taints, affinity and resource requests are not modelled. Must not know controllers or the kubelet.
 """
 
@@ -21,7 +21,7 @@ _ANY = ("", "0.0.0.0")
 
 
 class Scheduler:
-    """Binds the pods of one store. What is on each node is counted as pods come and go."""
+    """Binds the pods of one store. The pods on each node are counted as they change."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -31,12 +31,12 @@ class Scheduler:
         self._waiting: set[Key] = set()
         self._news = True
         for obj in store:
-            self._heard(None, obj)
-        self.close = store.follow(self._heard)
-        """Follow the store no longer."""
+            self._changed(None, obj)
+        self.close = store.follow(self._changed)
+        """Stop watching the store."""
 
     def schedule(self) -> bool:
-        """Bind every pod that has no node; state on the others why they wait. Returns whether anything changed.
+        """Bind every pod that has no node; a pod that fits no node gets the reason in its status. Returns whether anything changed.
 
         A pod goes to the fitting node with the fewest pods of its own controller, then the fewest pods, then the
         first in the order of nodes.
@@ -54,9 +54,9 @@ class Scheduler:
                 _bind(self.store, pod, best.name)
         return self.store.version != before
 
-    # -- books ----------------------------------------------------------------------------------
+    # -- counts ---------------------------------------------------------------------------------
 
-    def _heard(self, old: Object | None, new: Object | None) -> None:
+    def _changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
         if isinstance(obj, Pod):
             self._pod(*(each if isinstance(each, Pod) else None for each in (old, new)))
@@ -88,7 +88,7 @@ class Scheduler:
         return self._places.setdefault(name, _Place(name))
 
     def _moved(self, place: _Place, change: Callable[[], None]) -> None:
-        """Change a place, and keep the crowd in order. Only nodes that are there are in it."""
+        """Change a place, and keep the crowd in order. It holds only nodes that exist."""
         if place.node is not None:
             del self._crowd[bisect_left(self._crowd, (place.pods, place.index), key=_POSITION)]
         change()
@@ -97,7 +97,7 @@ class Scheduler:
 
 
 class _Taken(NamedTuple):
-    """What a pod takes of a node."""
+    """What a pod uses of a node."""
 
     node: str
     owner: str
@@ -111,7 +111,7 @@ def _takes(pod: Pod | None) -> _Taken | None:
 
 
 class _Place:
-    """A node by name, and what is on it. `node` None: there is no such node now."""
+    """A node by name, with its pods. `node` None: there is no such node now."""
 
     def __init__(self, name: str) -> None:
         self.name, self.index = name, 0
@@ -136,7 +136,7 @@ class _Place:
             _tally(self.host_ports, port, sign)
 
     def refuses(self, pod: Pod, ports: list[HostPort]) -> str | None:
-        """Why the pod cannot go here, in the scheduler's words; None when it can."""
+        """Why the pod cannot run here, in the scheduler's words; None when it can."""
         assert self.node is not None
         if self.node.spec.unschedulable:
             return "node(s) were unschedulable"
@@ -161,7 +161,7 @@ Crowd = list[tuple[int, int, _Place]]
 
 
 def _choose(pod: Pod, ports: list[HostPort], crowd: Crowd) -> tuple[_Place | None, Counter[str]]:
-    """The best place, or none and why. The first place without a pod of the same controller ends the search."""
+    """The best place, or None with the reasons. The first place without a pod of the same controller ends the search."""
     owner = _owner(pod)
     best: _Place | None = None
     least = 0
@@ -192,7 +192,7 @@ def _host_ports(pod: Pod) -> Iterator[HostPort]:
 
 
 def _conflict(a: HostPort, b: HostPort) -> bool:
-    """Same protocol and port, and the same address or one that means all."""
+    """Same protocol and port, and the same address or one that stands for all addresses."""
     return a[1:] == b[1:] and (a[0] in _ANY or b[0] in _ANY or a[0] == b[0])
 
 

@@ -1,8 +1,8 @@
-"""The objects by key, indexes of them, and who watches them: the API server's part that matters here.
+"""The store: the objects by key, indexes, and watches, as in the API server.
 
-Objects are immutable; the store replaces them, stamps uid and resourceVersion, and calls the watchers
-at once and in a fixed order. An index answers a question about one kind (a node's pods, an owner's dependants)
-without a look at all of it. Must not know what any kind means.
+Objects are immutable; the store replaces them, sets uid and resourceVersion, and calls the watchers
+at once and in a fixed order. An index finds objects of one kind (a node's pods, an owner's dependants)
+without a scan of all. Must not know what any kind means.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def labels_of(obj: Object) -> Iterable[Label]:
 
 
 class Index(Generic[O]):
-    """The objects of one kind by words that `words_of` finds in each, such as its node. The store keeps it up to date."""
+    """The objects of one kind by the words that `words_of` gives for each, such as its node. The store keeps it up to date."""
 
     __slots__ = ("_members", "_objects", "_order", "words_of")
 
@@ -43,7 +43,7 @@ class Index(Generic[O]):
         self._members: dict[Hashable, dict[Key, None]] = {}
 
     def of(self, word: Hashable) -> list[O]:
-        """The objects that have a word, in the order of their birth."""
+        """The objects that have a word, in the order of creation."""
         objects: Mapping[Key, Any] = self._objects
         return [objects[key] for key in self.keys(word)]
 
@@ -65,7 +65,7 @@ class Index(Generic[O]):
         return iter(self._members)
 
     def note(self, key: Key, old: O | None, new: O | None) -> None:
-        """An object has come, changed or gone."""
+        """An object was added, changed or deleted."""
         before = self.words_of(old) if old is not None else ()
         after = self.words_of(new) if new is not None else ()
         if before == after:
@@ -82,7 +82,8 @@ class Index(Generic[O]):
 class Store:
     """`version` grows by one with every change. Lists keep the order in which objects were first added.
 
-    `graceful(obj, grace_s)` says what an object to be deleted becomes instead, for now; None: nothing, it goes.
+    `graceful(obj, grace_s)` gives the state of an object that is deleted later (a terminating pod); None: it is removed at
+    once.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -100,16 +101,16 @@ class Store:
         self._births: Counter[Key] = Counter()
         self._draws: Counter[str] = Counter()
         self._news: deque[tuple[Event, Object, Object | None]] = deque()
-        self._telling = False
+        self._notifying = False
 
     def apply(self, obj: O) -> O:
-        """What a user applies: as `put`, but what the server had filled in (status, clusterIP ...) stays."""
+        """Apply a user's object: as `put`, but fields that the server has filled in (status, clusterIP ...) stay."""
         obj = _placed(obj)
         old = self.find(obj.key)
         return self.put(obj if old is None or type(old) is not type(obj) else obj.inherit(old))
 
     def put(self, obj: O) -> O:
-        """Add or replace an object as given (namespace `default` if none); returns it as stored. No change, no event."""
+        """Add or replace an object (namespace `default` if it has none); returns the stored one. No change, no event."""
         obj = _placed(obj)
         key = obj.key
         if not key.name:
@@ -127,7 +128,7 @@ class Store:
         else:
             uid = obj.metadata.uid or old.metadata.uid
             gone = old.metadata.deletion_timestamp
-            if gone is not None and obj.metadata.deletion_timestamp is None:  # nobody takes a deletion back
+            if gone is not None and obj.metadata.deletion_timestamp is None:  # a deletion is never taken back
                 grace_s = old.metadata.deletion_grace_period_seconds
                 meta = replace(obj.metadata, deletion_timestamp=gone, deletion_grace_period_seconds=grace_s)
                 obj = replace(obj, metadata=meta)
@@ -138,12 +139,12 @@ class Store:
         stored = replace(obj, metadata=replace(obj.metadata, uid=uid, resource_version=str(self.version)))
         kind[key] = stored
         self._note(key, old, stored)
-        self._tell("ADDED" if old is None else "MODIFIED", stored, old)
+        self._notify("ADDED" if old is None else "MODIFIED", stored, old)
         return stored
 
     def delete(self, key: Key, grace_s: int | None = None) -> Object:
-        """Take an object away; at once, unless `graceful` keeps it (never with a `grace_s` of 0). Raises InputError
-        when it is not there."""
+        """Delete an object; at once, unless `graceful` delays it (never with a `grace_s` of 0). Raises InputError
+        when there is no such object."""
         obj = self.find(key)
         if obj is None:
             raise InputError(f"there is no {key}", expected=self._nearby(key))
@@ -154,11 +155,11 @@ class Store:
         self.version += 1
         self._note(key, obj, None)
         del self._order[key]
-        self._tell("DELETED", obj, obj)
+        self._notify("DELETED", obj, obj)
         return obj
 
     def find(self, key: Key) -> Object | None:
-        """The object of a key, or None."""
+        """The object with a key, or None."""
         return self._objects.get(key.kind, {}).get(key)
 
     @overload
@@ -170,7 +171,7 @@ class Store:
         return self.find(Key(_word(kind), namespace, name))
 
     def found(self, kind: type[O], keys: Iterable[Key]) -> Sequence[O]:
-        """The objects of a kind that these keys name and that are there, in the order of their birth."""
+        """The objects of a kind that these keys name and that exist, in the order of creation."""
         word = _word(kind)
         objects: Mapping[Key, Any] = self._objects.get(word, {})
         return [objects[key] for key in self.in_order(key for key in keys if key.kind == word)]
@@ -189,7 +190,7 @@ class Store:
         namespace: str | None = None,
         selector: LabelSelector | Mapping[str, str] | None = None,
     ) -> Any:
-        """The objects of a kind in the order of their birth, of one namespace and with certain labels if asked for."""
+        """The objects of a kind in the order of creation; if given, only those of a namespace or with these labels."""
         wanted = selector.match_labels if isinstance(selector, LabelSelector) else selector
         found: Iterable[Object]
         if namespace is not None and wanted:
@@ -205,7 +206,7 @@ class Store:
         return [*found]
 
     def _fewest(self, kind: type[Object] | str, namespace: str, wanted: Mapping[str, str]) -> Objects:
-        """The objects that have one of the labels: that which the fewest have."""
+        """The objects that have one of the labels, namely the label that the fewest objects have."""
         index = self.index(kind, labels_of)
         return index.of(min(((namespace, *pair) for pair in wanted.items()), key=index.count))
 
@@ -214,7 +215,7 @@ class Store:
     @overload
     def index(self, kind: type[Object] | str, words_of: Callable[[Object], Iterable[Hashable]]) -> Index[Object]: ...
     def index(self, kind: type[Object] | str, words_of: Callable[[Any], Iterable[Hashable]]) -> Index[Any]:
-        """The objects of a kind by what `words_of` finds in each; made at the first call, then kept up to date.
+        """The index of a kind by the words that `words_of` gives; made at the first call, then kept up to date.
         `words_of` depends on the object alone, and gives equal words in equal order for equal objects."""
         found = self._index_of.get((kind, words_of))
         if found is None:
@@ -229,7 +230,7 @@ class Store:
         return found
 
     def in_order(self, keys: Iterable[Key]) -> Keys:
-        """Those of the keys that are there: kind by kind, each in the order of birth, as `__iter__` gives them."""
+        """The keys that exist among these, in the order of `__iter__`: by kind, then by creation."""
         return sorted((key for key in keys if key in self._order), key=self.position)
 
     def position(self, key: Key) -> tuple[int, int]:
@@ -238,12 +239,12 @@ class Store:
 
     @property
     def kinds(self) -> Iterable[str]:
-        """The kinds that were ever here, in lower case, in the order of their first objects."""
+        """All kinds that ever had an object, in lower case, in the order of their first objects."""
         return self._kinds
 
     def follow(self, callback: Follower) -> Callable[[], None]:
-        """Call `callback(old, new)` within each change, before any watcher hears of it; returns what ends that. `old` is
-        None for what is added, `new` for what is deleted. A follower keeps books; it changes nothing in the store."""
+        """Call `callback(old, new)` within each change, before any watcher is called; returns a function that ends that. `old` is
+        None for an added object, `new` for a deleted one. A callback keeps counts; it changes nothing in the store."""
         self._followers.append(callback)
         return lambda: self._followers.remove(callback) if callback in self._followers else None
 
@@ -262,10 +263,10 @@ class Store:
         return sum(map(len, self._objects.values()))
 
     def watch(self, kind: type[Object] | str, callback: Watcher, *, existing: bool = False) -> Callable[[], None]:
-        """Call `callback(event, obj, old)` on every change of a kind ("*": of all); returns what ends the watch.
+        """Call `callback(event, obj, old)` on every change of a kind ("*": of all); returns a function that ends the watch.
 
-        `old` is None for ADDED and the last state for DELETED. Changes made by a callback are told after
-        the present one, so all watchers see the same order. `existing` tells what is there already as ADDED.
+        `old` is None for ADDED and the last state for DELETED. Changes made by a callback are reported after
+        the present one, so all watchers see the same order. `existing`: objects that exist already are reported as ADDED.
         """
         watchers = self._watchers.setdefault("*" if kind == "*" else _word(kind), [])
         watchers.append(callback)
@@ -275,30 +276,30 @@ class Store:
         return lambda: watchers.remove(callback) if callback in watchers else None
 
     def gone(self, key: Key) -> bool:
-        """Whether an object was here once and is no longer."""
+        """Whether an object existed and was deleted."""
         return key in self._births and self.find(key) is None
 
     def draw(self, purpose: str) -> int:
-        """0, 1, 2 ... a counter of its own for each purpose (names that are never used twice)."""
+        """0, 1, 2 ... one counter for each purpose, for names that are used only once."""
         self._draws[purpose] += 1
         return self._draws[purpose] - 1
 
-    def _tell(self, event: Event, obj: Object, old: Object | None) -> None:
+    def _notify(self, event: Event, obj: Object, old: Object | None) -> None:
         self._news.append((event, obj, old))
-        if self._telling:
+        if self._notifying:
             return
-        self._telling = True
+        self._notifying = True
         try:
             while self._news:
                 event, obj, old = self._news.popleft()
                 for callback in (*self._watchers.get(obj.kind.lower(), ()), *self._watchers.get("*", ())):
                     callback(event, obj, old)
         finally:
-            self._telling = False
+            self._notifying = False
             self._news.clear()
 
     def _uid(self, key: Key) -> str:
-        """A uid that depends on the key and its birth only, so that other objects do not shift it."""
+        """A uid that depends on the key and its number of creations only, so that other objects do not change it."""
         digest = sha256("\0".join((str(self.seed), *key, str(self._births[key]))).encode()).digest()
         return str(UUID(bytes=digest[:16], version=4))
 

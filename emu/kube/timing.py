@@ -1,4 +1,4 @@
-"""How long news takes in a cluster, in virtual time. Must not know who waits for it."""
+"""The delays of a cluster's control loops, in virtual time. Must not know the loops."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from emu.clock import MS
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long news takes. `watch_ns`: from a change to those who watch it. `endpoint_updates_batch_ns`: how long the
-    EndpointSlice controller waits for further changes of pods (--endpointslice-updates-batch-period, 0 by default).
+    """`watch_ns`: from a change until its watchers see it. `endpoint_updates_batch_ns`: how long the EndpointSlice
+    controller waits for further changes of pods (--endpointslice-updates-batch-period, 0 by default).
     """
 
     watch_ns: int = 5 * MS

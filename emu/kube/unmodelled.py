@@ -1,7 +1,7 @@
-"""What a cluster was given that is not modelled: reported once each, and the flows whose outcome depends on it.
+"""The settings of a cluster that are not modelled: each is reported once, and flows that depend on one are undecided.
 
-The declarations are elsewhere (`kernel/sysctl_table.py`, `api/fields.py`, `api/kinds.py`, `cni/keys.py`); here they are
-held against one cluster. Must not know files, or how flows are run.
+The declarations are elsewhere (`kernel/sysctl_table.py`, `api/fields.py`, `api/kinds.py`, `cni/keys.py`); here one
+cluster is compared with them. Must not know files, or how flows are run.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ LOOPBACK = 127
 _VARIABLES = frozenset(row.name.rpartition(".")[2] for row in TABLE if isinstance(row.treatment, NotModelled))
 
 Reason = tuple[str, str, str]
-"""An undecided outcome's detail, place and by."""
+"""The detail, place and `by` of an undecided outcome."""
 
 
 class Unmodelled:
-    """`warnings` gets a sentence for each thing that is not modelled, each once.
+    """`warnings` holds one sentence for each setting that is not modelled.
 
-    `nodes` and `pods` are those that run now, by name and by "namespace/name".
+    `nodes` (by name) and `pods` (by "namespace/name") are those that run now.
     """
 
     def __init__(
@@ -50,22 +50,22 @@ class Unmodelled:
         self._by_ip: dict[int, Node] = {}
         self._in_force: dict[Key, NetworkPolicy] = {}
         store.watch(NetworkPolicy, self._policy, existing=True)
-        self._sysctls: dict[str, list[tuple[str, NotModelled]]] = {}  # by namespace: what decides fates
+        self._sysctls: dict[str, list[tuple[str, NotModelled]]] = {}  # by namespace: the settings that decide outcomes
 
     # -- reports --------------------------------------------------------------------------------
 
     def given(self, config: ClusterConfig, objects: Iterable[Object]) -> None:
-        """What the cluster is made of, before anything runs."""
+        """Check the cluster's configuration and objects, before anything runs."""
         for finding in config.findings:
             self._warn(finding)
         for name, value in (config.sysctls or {}).items():
             try:
                 text = report(name, value)
-            except InputError:  # a wrong name or value stops the boot, with its place
+            except InputError:  # a wrong name or value ends the boot with its own error
                 continue
             if text:
                 self._warn(Finding("", "cluster.sysctls", text))
-        if isinstance(objects, Objects):  # the loader has looked at them, and knows their places
+        if isinstance(objects, Objects):  # the loader has checked them, and knows their places
             for finding in objects.findings:
                 self._warn(finding)
             return
@@ -73,24 +73,24 @@ class Unmodelled:
             self.applied(obj)
 
     def applied(self, obj: Object) -> None:
-        """An object that a user made."""
+        """Check an object that a user made."""
         if not isinstance(obj, Other):
             for remark in remarks_of(obj):
                 self._warn(Finding("", str(obj.key), remark.what))
 
     def network(self, config: NetworkConfigList, name: str) -> None:
-        """The pod network's configuration; `name` is a file's, or a built-in network's."""
+        """Check the pod network's configuration; `name` is a file's, or a built-in network's."""
         place = name if name.endswith((".conflist", ".conf", ".json")) else ""
         for about, what in cni_remarks(config):
             self._warn(Finding(place, about, what))
 
     def watch(self, name: str, net: Netns) -> None:
-        """A namespace joins: report what is set in it, now and later, that is not modelled."""
+        """A namespace joins: report its sysctls that are set, now or later, and not modelled."""
         net.sysctl.on_change(partial(self._written, name, net))
         self._look(name, net)
 
     def forget(self, name: str) -> None:
-        """A namespace is gone."""
+        """A namespace was deleted."""
         self._sysctls.pop(name, None)
 
     def _written(self, name: str, net: Netns, variable: str) -> None:
@@ -116,7 +116,7 @@ class Unmodelled:
             self._seen.add(key)
             self.warnings.append(str(finding))
 
-    # -- fates ----------------------------------------------------------------------------------
+    # -- outcomes -------------------------------------------------------------------------------
 
     def judge(self, flow: Flow) -> None:
         """Make the outcome of a flow `undecided` where it depends on what is not modelled."""
@@ -131,7 +131,7 @@ class Unmodelled:
                 return
 
     def _receivers(self, flow: Flow) -> list[str]:
-        """The namespaces but the client's own that a packet of the flow came to, or died in."""
+        """The namespaces, without the client's, that a packet of the flow reached or was dropped in."""
         names = [name for name, _ in flow.arrivals] + [loss.netns for loss in flow.losses]
         if not flow.arrivals:
             there = (f"{key.namespace}/{key.name}" for key in self.store.index(Pod, _address_of).keys(flow.target.addr))
@@ -155,11 +155,11 @@ class Unmodelled:
             yield from self._selected(policies, "Egress", flow.source, source)
         for name in receivers:
             pod = self.pods.get(name)
-            if pod is not None and flow.client is not pod.node.net:  # a pod's own node may always come to it
+            if pod is not None and flow.client is not pod.node.net:  # the pod's own node may always reach it
                 yield from self._selected(policies, "Ingress", name, pod)
 
     def _at_home(self, flow: Flow, source: Sandbox, receivers: list[str]) -> bool:
-        """Whether the flow stays where no policy reaches: in the pod itself, or between it and its own node."""
+        """Whether no policy applies to the flow: it stays in the pod itself, or between the pod and its own node."""
         if flow.target.addr >> 24 == LOOPBACK or flow.target.addr == source.ip:
             return True
         if receivers:
@@ -169,7 +169,7 @@ class Unmodelled:
     def _selected(
         self, policies: list[NetworkPolicy], direction: Direction, name: str, sandbox: Sandbox
     ) -> Iterator[Reason]:
-        """The first policy that isolates a pod in a direction, unless one of them allows everything."""
+        """The first policy that isolates a pod in a direction, unless a policy allows everything."""
         pod = self.store.get(Pod, sandbox.namespace, sandbox.pod)
         if pod is None or sandbox.host_network:
             return
@@ -218,7 +218,7 @@ class Unmodelled:
         way |= {self.pods[name].node.name for name in way if name in self.pods}
         direct = any(pod.ip == flow.target.addr for pod in self.pods.values()) or flow.source in self.pods
         if not direct or self._node_at(flow.target.addr) is not None:
-            way |= set(self.nodes)  # a Service may send the flow by any node
+            way |= set(self.nodes)  # a Service may send the flow through any node
         for name, rows in self._sysctls.items():
             if name not in way and (name in self.pods or name in self.nodes):
                 continue

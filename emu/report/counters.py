@@ -48,7 +48,7 @@ def counters(net: Netns) -> Report:
     return Report(data, "\n".join(lines).rstrip())
 
 
-def short(count: int) -> str:
+def abbreviated(count: int) -> str:
     """A count as iptables abbreviates it: 99999, 100K, 12M."""
     for limit, unit, letter in _UNITS:
         if count < limit:
@@ -62,7 +62,7 @@ def _row(rule: Rule, packets: int, octets: int) -> str:
     proto = "all" if not basics.proto else PROTOCOL_NAMES.get(basics.proto, str(basics.proto))
     target = "" if rule.target is None else rule.target.spec().split(maxsplit=2)[1]
     fields = [
-        f"{short(packets):>5} {short(octets):>5} {target:<10} {'!' * basics.proto_negated + proto:<4} --  ",
+        f"{abbreviated(packets):>5} {abbreviated(octets):>5} {target:<10} {'!' * basics.proto_negated + proto:<4} --  ",
         f"{_device(basics.indev):<6} {_device(basics.outdev):<6} ",
         f"{_address(basics.src):<19}  {_address(basics.dst):<19}",
     ]

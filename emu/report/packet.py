@@ -56,7 +56,7 @@ def trace(node: Node, probe: Probe, detail: Detail = "detailed") -> Traced:
         "assumed": list(node.assumed),
         "outcomes": [_outcome(group) for group in groups],
     }
-    entered = f"in by {probe.device}" if probe.device else "from the node itself"
+    entered = f"in on {probe.device}" if probe.device else "from the node itself"
     lines = [f"{data['protocol']} {data['source']} -> {data['destination']}, {probe.state}, {entered}", "", "outcomes:"]
     lines += [f"{group.probability:8.4%}  {ending(group.first.there)}" for group in groups]
     if total < 1 - 1e-6:
@@ -100,7 +100,7 @@ def ending(trace: Trace) -> str:
     if trace.word == LEAVES:
         route = _route(trace)
         hop = f" to the next hop {ip4_text(route.gateway)}" if route is not None and route.gateway else ""
-        return f"{text} by {trace.device}{hop}"
+        return f"{text} out of {trace.device}{hop}"
     if trace.word == DELIVERED:
         return f"{text} on the node itself"
     by = decided_by(trace.by, lines=True)
@@ -205,7 +205,7 @@ def _outcome(group: Group) -> dict[str, Any]:
     back = group.first.back
     return {
         "probability": round(group.probability, _PLACES),
-        "told": ending(group.first.there),
+        "summary": ending(group.first.there),
         "there": _way(group.first.there),
         "back": _way(back) if back is not None else None,
     }
@@ -229,9 +229,9 @@ def complete(node: Node, probe: Probe) -> Probe:
     if not device and not net.ipv4.is_local(probe.src):
         route = net.ipv4.fib.lookup(probe.src)
         if route is None or not isinstance(route.device, Edge):
-            raise InputError(f"no route leads to {ip4_text(probe.src)}", expected="--in-iface NAME, or --routes FILE")
+            raise InputError(f"no route to {ip4_text(probe.src)}", expected="--in-iface NAME, or --routes FILE")
         device = route.device.name
-        node.assume(f"the packet comes in by {device}: a route leads there to {ip4_text(probe.src)}")
+        node.assume(f"the packet comes in on {device}: the route to {ip4_text(probe.src)} is out of it")
     if device:
         if device not in node.links:
             node.link(device)
@@ -241,5 +241,5 @@ def complete(node: Node, probe: Probe) -> Probe:
         if way is None or way.device is not net.device(device):
             if not node.routes_given:
                 node.extra.append(Item({"dst": ip4_text(probe.src), "dev": device, "scope": "link"}))
-                node.assume(f"{ip4_text(probe.src)} is behind {device}: no route says so")
+                node.assume(f"{ip4_text(probe.src)} is behind {device}: there is no such route")
     return replace(probe, device=device)

@@ -2,7 +2,7 @@
 
 Each try sends the packet through a namespace of its own (a `Site` builds it): raw, conntrack, mangle, nat, routes, filter,
 and the answer back. Nothing is drawn: at each match both answers are followed, and the probabilities multiplied. The only
-engine for that: `emu trace --rules` and the endpoints of `emu trace -f` both ask it. Must not know how outcomes are shown.
+engine for that: `emu trace --rules` and the endpoints of `emu trace -f` both use it. Must not know how outcomes are shown.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Probe:
 
 
 class Sender:
-    """The socket of a local packet, as far as rules and neighbours ask."""
+    """The socket of a local packet, with the fields that rules and neighbours read."""
 
     __slots__ = ("confirm_neighbour", "gid", "uid", "waiting")
 

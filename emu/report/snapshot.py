@@ -66,7 +66,7 @@ class Snapshot:
                 tuple((each.addr, each.length, each.scope) for each in net.ipv4.addresses if each.device is device),
             )
             for device in net.devices.values()
-            if device.master is None  # a port's frames are seen where the bridge hands them up
+            if device.master is None  # a port's frames are seen where the bridge passes them up
         )
         usual = boot.namespace(Clock(), net.name).sysctl
         for link in links:

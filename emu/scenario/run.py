@@ -88,13 +88,13 @@ def _do(result: Run, number: int, step: Step) -> StepResult:
     cluster = result.cluster
     done = StepResult(number + 1, step.name, step.action)
     place = Place(result.scenario, number, step)
-    doing = Doing(place, done, cluster, Ends(cluster), result.left_open, partial(_tell_story, cluster))
+    doing = Doing(place, done, cluster, Ends(cluster), result.left_open, partial(_narrate, cluster))
     with place.at():
         actions[step.action]().run(step.part, doing)
     return done
 
 
-def _tell_story(cluster: Cluster, flow: Flow, step: Step) -> None:
+def _narrate(cluster: Cluster, flow: Flow, step: Step) -> None:
     """Sentences for the comments of the flow's frames."""
     if cluster.capture is not None and step.story:
         cluster.capture.stories[flow.number] = teller(step.story)

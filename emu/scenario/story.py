@@ -16,7 +16,7 @@ def teller(story: str | tuple[StoryLine, ...]) -> Teller:
     if isinstance(story, str):
         return lambda captured: story
 
-    def tell(captured: Captured) -> str | None:
+    def lines_of(captured: Captured) -> str | None:
         found = [
             line.says
             for line in story
@@ -26,4 +26,4 @@ def teller(story: str | tuple[StoryLine, ...]) -> Teller:
         ]
         return "\n".join(found) or None
 
-    return tell
+    return lines_of

@@ -1,6 +1,6 @@
-"""For people's own property tests: Hypothesis strategies, invariants by name, fixtures.
+"""For users' own property tests: Hypothesis strategies, invariants by name, fixtures.
 
 `emu.testing.strategies` draws addresses, frames, topologies, traffic and small clusters; `emu.testing.invariants`
-holds a `Lab`, a `Cluster` or a `Flow` to what every network must keep; `emu.testing.plugin` is the pytest plugin.
-Needs Hypothesis and pytest, which emu itself does not: nothing outside this folder imports it.
+checks a `Lab`, a `Cluster` or a `Flow` by the invariants of every network; `emu.testing.plugin` is the pytest plugin.
+It needs Hypothesis and pytest, which emu itself must not know: nothing outside this folder imports it.
 """

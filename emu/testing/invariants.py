@@ -1,7 +1,7 @@
-"""What every network keeps, as named callables over a `Lab`, a `Cluster` or a `Flow`.
+"""The invariants of every network, as named functions over a `Lab`, a `Cluster` or a `Flow`.
 
-Each returns nothing when it holds and raises AssertionError when it does not, with the road that the frames in
-question took, one ladder line each. They judge what was captured (a `Lab` or `Cluster` with `capture=True`) and
+Each returns nothing when it holds and raises AssertionError when it does not, with the path of the frames in
+question, one ladder line each. They read captured frames (of a `Lab` or `Cluster` with `capture=True`) and
 the namespaces' counters; they send nothing. Must not know strategies or pytest.
 """
 
@@ -41,7 +41,7 @@ _L4_CHECKS = {TCP: tcp.checksum_ok, UDP: udp.checksum_ok, ICMP: icmp.checksum_ok
 
 
 def frames_of(where: Where) -> list[Captured]:
-    """Everything captured, in time order; of a flow, what it caused."""
+    """All captured frames in time order; for a flow, those that it caused."""
     if isinstance(where, Flow):
         return where.frames
     if where.capture is None:
@@ -50,12 +50,12 @@ def frames_of(where: Where) -> list[Captured]:
 
 
 def namespaces_of(where: Where) -> Mapping[str, Netns]:
-    """Every namespace by name; for a flow, those of its cluster."""
+    """All namespaces by name; for a flow, those of its cluster."""
     return where.testbed.namespaces if isinstance(where, Flow) else where.namespaces
 
 
 def road(frames: Iterable[Captured]) -> str:
-    """The ladder of some frames, as it is shown when an invariant does not hold."""
+    """The ladder of some frames, for the message of an invariant that does not hold."""
     return ladder(frames).text
 
 
@@ -63,16 +63,16 @@ def _broken(what: str, frames: Iterable[Captured]) -> NoReturn:
     raise AssertionError(f"{what}\n{road(frames)}")
 
 
-# -- packets: the same one as each interface saw it ------------------------------------------------
+# -- packets: one packet at all interfaces that captured it ----------------------------------------
 
 
 def identity(flow: int, frame: Frame) -> Hashable:
-    """What no hop rewrites: two frames with equal identities are one packet, seen twice (NAT and TTL aside)."""
+    """The bytes that no hop rewrites: two frames with equal identities are one packet (NAT and TTL do not count)."""
     return flow, frame.proto, frame.ip_id, frame.frag, unchanged(frame)
 
 
 class Packet:
-    """One IPv4 packet on its way: `seen` pairs each capture with its fields, in time order."""
+    """One IPv4 packet: `seen` pairs each captured frame with its fields, in time order."""
 
     __slots__ = ("seen",)
 
@@ -95,7 +95,7 @@ def packets(frames: Iterable[Captured]) -> list[Packet]:
 
 
 def _ends(frame: Frame) -> Tuple5:
-    """The tuple; an echo's id stands on both sides."""
+    """The tuple; for an echo both ports are the id."""
     if frame.proto == ICMP:
         return ICMP, frame.src, frame.dst, frame.sport, frame.sport
     return frame.proto, frame.src, frame.dst, frame.sport, frame.dport
@@ -146,7 +146,7 @@ def one_outcome(where: Where) -> None:
 
 
 def ttl_falls(where: Where) -> None:
-    """A packet's TTL falls by one in each namespace that routes it, and by nothing on cables and bridges."""
+    """A packet's TTL falls by one in each namespace that routes it, and stays the same on cables and bridges."""
     for packet in packets(frames_of(where)):
         came: dict[str, tuple[int, Interface, bool]] = {}
         sent: dict[int, int] = {}
@@ -169,23 +169,23 @@ def ttl_falls(where: Where) -> None:
 
 
 def _routed(entry: Interface, left: Captured) -> bool:
-    """Did a packet that came in at `entry` take a route to get out? Pieces but the first carry no trail."""
+    """Was a packet that came in at `entry` routed? Only the first fragment has a trail."""
     bridge = _bridge_of(entry)
     one_bridge = bridge and bridge in (_bridge_of(left.place), left.place.device_name)
     return not one_bridge or any(isinstance(each, Route) for each in left.trail)
 
 
 def _bridge_of(place: Interface) -> str:
-    """The bridge that an interface is, or was, a port of."""
+    """The bridge of which an interface is, or was, a port."""
     port = place.device.master if place.device is not None else None
     return place.bridge if port is None else str(port.bridge.name)
 
 
 def nat_is_identity(where: Where) -> None:
-    """The sender of a flow sees the peer that it asked: answers come from there, and errors quote what was sent.
+    """The client of a flow sees its target: answers come from the target's address, and errors quote sent packets.
 
-    Of flows with a number (a socket's `flow`); 0, the background, has no beginner. Judged where the beginner's own
-    interface shows what its sockets see: not on nodes and routers, which translate before their interfaces.
+    Only flows with a number (a socket's `flow`) have a client; 0 is the background. Judged where the client's
+    interface shows the addresses that its sockets see: not on nodes and routers, which translate before their interfaces.
     """
     flows: dict[int, list[Captured]] = {}
     for captured in frames_of(where):
@@ -216,7 +216,7 @@ def _flow_is_identity(frames: list[Captured]) -> None:
                 asked.add(_ends(frame))
                 sent.add(identity(captured.flow, frame))
         elif net.ipv4.is_local(frame.dst) and identity(captured.flow, frame) not in sent:
-            # what it sent itself and gets by a hairpin is a question to it, and no answer
+            # its own packet that comes back by a hairpin is a request to it, and no answer
             ends = _ends(frame)
             if _is_error(frame):
                 quote = Frame.parse(captured.data[:14] + captured.data[frame.l4 + 8 :])
@@ -227,7 +227,7 @@ def _flow_is_identity(frames: list[Captured]) -> None:
 
 
 def endpoint_kept(where: Where) -> None:
-    """All packets of one connection arrive at one endpoint (while conntrack remembers it)."""
+    """All packets of one connection arrive at one endpoint (while conntrack has its entry)."""
     ends: dict[tuple[str, int, Tuple5], dict[tuple[str, int, int], list[Captured]]] = {}
     for packet in packets(frames_of(where)):
         (first, born), (last, arrived) = packet.seen[0], packet.seen[-1]
@@ -246,7 +246,7 @@ def endpoint_kept(where: Where) -> None:
 
 
 def checksums_hold(where: Where) -> None:
-    """Every captured packet has right checksums, those of the packet that an ICMP error quotes included."""
+    """Every captured packet has right checksums, and so has every packet that an ICMP error quotes."""
     for captured in frames_of(where):
         frame = Frame.parse(captured.data)
         if frame.proto < 0 or captured.direction == "drop":
@@ -280,7 +280,7 @@ INVARIANTS: dict[str, Callable[[Any], None]] = {
 
 
 def hold(where: Where, *names: str) -> None:
-    """Hold a lab, cluster or flow to the named invariants (all of them, if none is named)."""
+    """Check a lab, cluster or flow by the named invariants (by all of them, if none is named)."""
     for name in names or INVARIANTS:
         INVARIANTS[name](where)
 
@@ -295,7 +295,7 @@ def broken(where: Where) -> Iterator[tuple[str, str]]:
 
 
 def hops(where: Where, source: str, target: str) -> list[int]:
-    """How many times each packet that went from namespace `source` to `target` was routed: its TTL's fall."""
+    """How many times each packet from namespace `source` to `target` was routed: by how much its TTL fell."""
     falls = []
     for packet in packets(frames_of(where)):
         (first, born), (last, arrived) = packet.seen[0], packet.seen[-1]

@@ -29,7 +29,7 @@ def _made(request: pytest.FixtureRequest) -> list[Any]:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Lab:
-    """A bench of its own for this test; `@pytest.mark.parametrize("lab", [SEED], indirect=True)` seeds it."""
+    """A new `Lab` for this test; `@pytest.mark.parametrize("lab", [SEED], indirect=True)` sets its seed."""
     from emu.lab import Lab
 
     bench = Lab(getattr(request, "param", 0))
@@ -39,7 +39,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 
 @pytest.fixture
 def cluster_factory(request: pytest.FixtureRequest) -> ClusterFactory:
-    """Clusters for this test: `cluster_factory(config or number of nodes, objects, seed=0)`, all captured."""
+    """Makes captured clusters for this test: `cluster_factory(config or number of nodes, objects, seed=0)`."""
     from emu.kube.cluster import Cluster
 
     made = _made(request)
@@ -54,7 +54,7 @@ def cluster_factory(request: pytest.FixtureRequest) -> ClusterFactory:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-    """Show the walk of everything that the failed test's fixtures made."""
+    """Add the walk of the failed test's labs and clusters to its report."""
     outcome = yield
     report = outcome.get_result()
     if report.when == "call" and report.failed:
@@ -65,7 +65,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def walked(bench: Any) -> str:
-    """What was captured, hop by hop with its decisions; the last `MAX_LINES` lines."""
+    """The captured frames, hop by hop with their decisions; the last `MAX_LINES` lines."""
     from emu.report.walk import walk
 
     lines = walk(bench.capture.frames()).text.splitlines() if bench.capture is not None else []

@@ -1,7 +1,7 @@
 """Hypothesis strategy: whole small scenarios, a cluster and a few flows, for tests that run a cluster twice.
 
-What is drawn is a frozen value that prints itself; `text` is the scenario file, which `emu run` and `emu twin` take. No
-link is impaired, nothing is random but what named sources draw. Must not know who judges.
+A drawn scenario is a frozen value whose repr is a Python expression; `text` is the scenario file, for `emu run` and
+`emu twin`. No link is impaired; only named sources draw. Must not know who judges.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 WEB, ECHO, CLOSED, NODE_PORT = 8080, 7, 99, 30000
-# What every pod runs. A Service's port 80 goes to the web server, 7 to the echo.
+# The apps of every pod. A Service's port 80 is the web server's, 7 the echo's.
 APPS = f"http@{WEB},echo@{ECHO},echo@{ECHO}/udp"
 SIZES = (0, 1, 8, 100, 1000)
 DATAGRAMS = (*SIZES, 1372, 1373, 1472, 1473, 3000, 6000)
@@ -34,7 +34,7 @@ NO_NEIGHBOUR = ("10.244.1.99", "10.244.2.99", "203.0.113.99")
 
 @dataclass(frozen=True)
 class SmallPod:
-    """Pod `p<number>` on node `node` (counted from 1), one of the Service of its `group`."""
+    """Pod `p<number>` on node `node` (counted from 1), behind the Service of its `group`."""
 
     node: int
     group: int
@@ -42,7 +42,7 @@ class SmallPod:
 
 @dataclass(frozen=True)
 class SmallService:
-    """Service `s<group>` before the pods of its group: the types and fields of a Service's spec."""
+    """Service `s<group>` with the pods of its group as endpoints: the types and fields of a Service's spec."""
 
     kind: str = "ClusterIP"
     external_policy: str = "Cluster"
@@ -52,7 +52,7 @@ class SmallService:
 
 @dataclass(frozen=True)
 class SmallFlow:
-    """One step. `to` is an endpoint as scenarios write it; `size` is what is sent, -1 a web request."""
+    """One step. `to` is an endpoint as scenarios write it; `size` is the number of bytes sent, -1 for a web request."""
 
     kind: str
     source: str
@@ -74,7 +74,7 @@ class SmallFlow:
 
 @dataclass(frozen=True)
 class SmallLink:
-    """The link of a pod or node: `kind` is pod or node, `mtu` is set at both ends."""
+    """A change of a pod's or node's link: `kind` is pod or node, `mtu` is set at both ends."""
 
     kind: str
     name: str
@@ -83,7 +83,7 @@ class SmallLink:
 
 @dataclass(frozen=True)
 class SmallScenario:
-    """A cluster and the flows in it; `links` are changed before them."""
+    """A cluster and its flows; `links` are changed before the flows."""
 
     nodes: int
     pods: tuple[SmallPod, ...]
@@ -147,7 +147,7 @@ def small_flows(draw: st.DrawFn, nodes: int, pods: int, services: tuple[SmallSer
     """A flow of such a cluster: to pods, nodes, the outside, Services and node ports, open and closed; sometimes to
     an address that no host has."""
     ends = _ends(nodes, pods)
-    # the outside has no route to cluster IPs, and most of what is worth a look begins at a pod
+    # the outside has no route to cluster IPs, and most interesting flows begin at a pod
     source = draw(st.sampled_from(ends[:pods] * 3 + ends))
     kind = draw(st.sampled_from(("tcp", "tcp", "udp", "ping")))
     where = draw(st.sampled_from(("end", "end", "service", "service", "node-port", "absent")))
@@ -159,8 +159,8 @@ def small_flows(draw: st.DrawFn, nodes: int, pods: int, services: tuple[SmallSer
     web = kind == "tcp" and draw(st.booleans())
     timeout_s = 1.5
     if where == "absent":
-        # A neighbour is given up after three seconds: just when TCP sends its third SYN. Which is first depends on
-        # the kernel's timer wheel, whose slots are 32 ms wide there, so that TCP is not sent to an address that no host has.
+        # A neighbour entry fails after three seconds, when TCP sends its third SYN. The kernel's timer wheel, with slots
+        # of 32 ms there, decides which is first, so that no TCP flow goes to an address that no host has.
         nowhere = NO_ROUTE if kind == "tcp" else NO_ROUTE + NO_NEIGHBOUR
         to, port, timeout_s = draw(st.sampled_from(nowhere)), ECHO, 4.0
     elif where == "service":
@@ -202,7 +202,7 @@ def small_scenarios(
     for _ in range(draw(st.integers(1, max_pods))):
         group = draw(st.integers(0, max(0, len(services) - 1)))
         if sum(each.group == group for each in pods) >= 3:
-            group = len(services)  # no Service's
+            group = len(services)  # no Service has it
         pods.append(SmallPod(draw(st.integers(1, nodes)), group))
     sysctls = draw(st.lists(st.sampled_from(SYSCTLS), unique=True, max_size=2))
     linked = [
@@ -213,7 +213,7 @@ def small_scenarios(
     flows = tuple(draw(st.lists(small_flows(nodes, len(pods), services), min_size=1, max_size=max_flows)))
     network = draw(st.sampled_from(("bridge", "flat")))
     if network == "flat":
-        # Proxies wait up to 0.8 s each before they answer. Who gives up must not do so just when the answer comes.
+        # Proxies wait up to 0.8 s each before they answer. A client must not give up at the time of the answer.
         flows = tuple(replace(flow, timeout_s=flow.timeout_s + PROXIED_S) for flow in flows)
     return SmallScenario(
         nodes,

@@ -1,6 +1,6 @@
 """Hypothesis strategies: addresses, packets, wild bytes, topologies with their traffic, and small clusters.
 
-What is drawn are plain frozen values that print themselves (a failing example can be pasted back); `build` makes a
+The drawn values are frozen, and their repr is a Python expression (a failing example can be pasted into a test); `build` makes a
 `Lab` of a topology. `examples(n)` is the settings profile: `n` examples, more by EMU_EXAMPLES. Must not know invariants.
 """
 
@@ -32,8 +32,8 @@ PROTOCOLS = ("udp", "ping", "tcp")
 
 
 def examples(number: int, **rest: Any) -> settings:
-    """Settings for a property: `number` examples, always the same ones; EMU_EXAMPLES=10 makes it ten times as many, new
-    ones each time, EMU_EXAMPLES=0.1 a tenth, always the same ones."""
+    """Settings for a property: `number` examples, the same in each run. EMU_EXAMPLES=10 gives ten times as many, other ones
+    in each run; EMU_EXAMPLES=0.1 gives a tenth, the same in each run."""
     factor = float(os.environ.get("EMU_EXAMPLES") or 1)
     return settings(
         max_examples=max(1, int(number * factor)),
@@ -94,7 +94,7 @@ def frames(
     options: bool = True,
 ) -> bytes:
     """Bytes of well-formed IPv4 frames, checksums right: UDP, TCP, ICMP or another protocol; with `options` also IP
-    options. Not made by the builders of `wire`, so that these can be held to them."""
+    options. They are not made by the builders of `wire`, so that tests can compare these with them."""
     proto = draw(st.sampled_from((UDP, UDP, TCP, TCP, ICMP, 47, 132)))
     ip_options = draw(st.sampled_from((b"", b"", b"", b"\x01\x01\x01\x00", b"\x94\x04\0\0"))) if options else b""
     source, target = draw(src), draw(dst)
@@ -146,7 +146,7 @@ def arps(draw: st.DrawFn, addrs: st.SearchStrategy[int], dmac: st.SearchStrategy
 
 
 def _header_mended(data: bytes) -> bytes:
-    """The frame with a right IP header checksum, if it has a header: what was broken behind it gets further."""
+    """The frame with a right IP header checksum, if it has a header, so that errors behind the header are reached."""
     end = 14 + (data[14] & 15) * 4 if len(data) > 34 else 0
     if end < 34 or len(data) < end:
         return data
@@ -156,10 +156,10 @@ def _header_mended(data: bytes) -> bytes:
 
 @st.composite
 def wild(draw: st.DrawFn, frame: st.SearchStrategy[bytes]) -> bytes:
-    """A frame with a few bytes changed, cut short, or padded; often with its header checksum mended. 14 bytes or more."""
+    """A frame with a few bytes changed, cut short, or padded; often with a corrected header checksum. 14 bytes or more."""
     data = bytearray(draw(frame))
     for _ in range(draw(st.integers(0, 3))):
-        # most changes hit headers: what follows them is not read
+        # most changes are in headers: the bytes after them are not read
         at = draw(st.integers(12, min(len(data), 60) - 1))
         data[at] = draw(st.one_of(st.integers(0, 255), st.sampled_from((0, 0x45, 0x4F, 0x41, 0x20, 0xFF))))
     if draw(st.integers(0, 3)) == 0:
@@ -174,7 +174,7 @@ def wild(draw: st.DrawFn, frame: st.SearchStrategy[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class Spot:
-    """A host: at which router it is, and whether on the router's bridge (else on a cable of its own)."""
+    """A host: its router, and whether it is on the router's bridge (else on a cable of its own)."""
 
     router: int
     bridged: bool
@@ -182,8 +182,8 @@ class Spot:
 
 @dataclass(frozen=True)
 class Topology:
-    """A chain of `routers`, each with a bridge; hosts at their `spots`. `nat`: routers that masquerade what they
-    route; `call_iptables`: bridged packets walk the rules; `mtus` of the links between routers; `loss` on them."""
+    """A chain of `routers`, each with a bridge; hosts at their `spots`. `nat`: routers masquerade the packets that they
+    route; `call_iptables`: bridged packets walk the rules; `mtus` and `loss` are those of the links between routers."""
 
     routers: int
     spots: tuple[Spot, ...]
@@ -198,14 +198,14 @@ class Topology:
         return f"10.{spot.router}.0.{host + 2}" if spot.bridged else f"10.{spot.router}.{host + 1}.2"
 
     def routed(self, one: int, other: int) -> int:
-        """How many routers a packet crosses on its way from one host to another."""
+        """The number of routers between two hosts."""
         a, b = self.spots[one], self.spots[other]
         if a.router == b.router:
             return 0 if one == other or (a.bridged and b.bridged) else 1
         return abs(a.router - b.router) + 1
 
     def build(self, seed: int = 0, *, capture: bool = True) -> Network:
-        """Lay the cables. Every host runs an echo on UDP and TCP port 7."""
+        """Build a `Lab`. Every host runs an echo on UDP and TCP port 7."""
         lab = Lab(seed, capture=capture)
         routers, bridges = [], []
         for number in range(self.routers):
@@ -240,7 +240,7 @@ class Topology:
 
 @dataclass(frozen=True)
 class Traffic:
-    """One flow: host `source` asks `target` (a host's number, or an address as text) by udp, ping or tcp."""
+    """One flow: host `source` sends to `target` (a host's number, or an address as text) by udp, ping or tcp."""
 
     source: int
     target: int | str
@@ -252,7 +252,7 @@ class Traffic:
 
 @dataclass
 class Network:
-    """A topology as it runs."""
+    """A topology that runs."""
 
     topology: Topology
     lab: Lab
@@ -261,7 +261,7 @@ class Network:
     bridges: list[Bridge]
 
     def send(self, traffic: Traffic, flow: int) -> None:
-        """Begin a flow; `lab.run` carries it through. What a socket refuses at once is no frame, and no error here."""
+        """Start a flow; `lab.run` runs it. A socket's error at once is ignored: it sends no frame."""
         sockets = self.hosts[traffic.source].sockets
         target = traffic.target if isinstance(traffic.target, str) else self.topology.address(traffic.target)
         try:
@@ -281,7 +281,7 @@ class Network:
 
 
 def _ask(lab: Lab, socket: Any, remote: tuple[str, int], data: bytes) -> None:
-    """Connect, send, read what there is and close, woken by the socket."""
+    """Connect, send, read the data that has come and close, each when the socket wakes."""
 
     def woken() -> None:
         lab.clock.call_later(1000, act)
@@ -338,7 +338,7 @@ def topologies(
 
 
 def traffic(topology: Topology, *, absent: bool = True) -> st.SearchStrategy[Traffic]:
-    """Flows between a topology's hosts; with `absent` also to addresses, ports and with TTLs that reach no host."""
+    """Flows between a topology's hosts; with `absent` also to addresses and ports, and with TTLs, that reach no host."""
     hosts = st.integers(0, len(topology.spots) - 1)
     target: st.SearchStrategy[int | str] = hosts
     ttls, asked = st.just(64), st.just(ECHO_PORT)

@@ -1,6 +1,6 @@
-"""The twin: a scenario's cluster made again on this machine's own kernel, run beside the emulator and compared.
+"""The twin: a scenario's cluster built on this machine's own kernel, run beside the emulator and compared.
 
-`judge(scenario)` is the whole of it; see `emu.twin.twin`. It needs root on Linux and says what is missing otherwise.
+`judge(scenario)` does it all; see `emu.twin.twin`. It needs root on Linux, and reports what is missing otherwise. Must not know views.
 """
 
 from emu.twin.judge import judge, main

@@ -1,6 +1,6 @@
-"""A cluster whose flows and changes happen on both sides: the kernel's first, then, with its draws, the emulator's.
+"""A cluster whose flows and changes run on both sides: in the kernel first, then, with its draws, in the emulator.
 
-It is a `Cluster`, so that the scenario's own runner drives it. Must not know how the sides are compared.
+It is a `Cluster`, so that the scenario's runner drives it. Must not know how the sides are compared.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow, Talk
 from emu.twin.twin import Twin
 
-# A kernel's timers are never early, and late by what the timer wheel's levels and a busy machine make of them: a client
-# there waits that much longer, so that what is due just when it gives up comes first on both sides
+# A kernel's timers are never early, and late by the timer wheel's granularity and the machine's load. A client on the
+# kernel's side waits that much longer, so that an event that is due when it gives up comes first on both sides.
 LATE = 1.065
-SEND_S = 0.02  # how long a user's own packet is watched: no socket reports what becomes of it
+SEND_S = 0.02  # how long the frames of a user's own packet are collected: no socket reports its outcome
 
 
 class TwinCluster(Cluster):
-    """A cluster whose flows and changes happen in the kernel, too, once `twin` is set."""
+    """A cluster whose flows and changes run in the kernel, too, once `twin` is set."""
 
     twin: Twin | None = None
 

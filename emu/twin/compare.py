@@ -1,6 +1,6 @@
-"""Two sides' lines held against each other: frames per interface, then their order within a namespace, then tables.
+"""Compares the lines of both sides: the frames of each interface, then their order within a namespace, then tables.
 
-Whatever is not the same is a difference; nothing is smoothed here. Must not know kernels or sockets.
+Every unequal line is a difference; nothing is tolerated here. Must not know kernels or sockets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ANSWER = re.compile(r"\[\S+>(\S+)\] ARP (\S+) is-at ")
 
 
 class Sight(NamedTuple):
-    """One frame at one interface (`node-1/cbr0`) of a namespace, told in a line."""
+    """One frame at one interface (`node-1/cbr0`) of a namespace, as a line of text."""
 
     owner: str
     interface: str
@@ -29,8 +29,8 @@ class Sight(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What differs: `what` is frames, order, neighbours, fdb, conntrack, counters, routes, rules or result; `where` the
-    interface or namespace; `kernel` and `emu` the whole sequences, `at` the place of the first that differ."""
+    """One difference: `what` is frames, order, neighbours, fdb, conntrack, counters, routes, rules or result; `where` the
+    interface or namespace; `kernel` and `emu` the whole sequences, `at` the index of the first lines that differ."""
 
     what: str
     where: str
@@ -40,14 +40,14 @@ class Difference(NamedTuple):
 
     @property
     def pair(self) -> tuple[str, str]:
-        """The first lines that differ, the kernel's and the emulator's."""
+        """The first two lines that differ, the kernel's and the emulator's."""
         nothing = "(nothing more)"
         kernel = self.kernel[self.at] if self.at < len(self.kernel) else nothing
         return kernel, self.emu[self.at] if self.at < len(self.emu) else nothing
 
 
 def frames(kernel: Sequence[Sight], emu: Sequence[Sight]) -> list[Difference]:
-    """The differences of a flow's frames, that which came first on the kernel's road first."""
+    """The differences of a flow's frames, sorted by the kernel's order of frames."""
     theirs, ours = _by(kernel, _interface), _by(emu, _interface)
     found: list[tuple[int, Difference]] = []
     for interface in sorted({*theirs, *ours}):
@@ -58,7 +58,7 @@ def frames(kernel: Sequence[Sight], emu: Sequence[Sight]) -> list[Difference]:
             found.append((places[difference.at] if difference.at < len(places) else len(kernel), difference))
     if found:
         return [difference for _, difference in sorted(found, key=lambda each: each[0])]
-    # every interface is right by itself; within a namespace one capture saw them all, so their order counts, too
+    # each interface is equal by itself; within a namespace one capture saw all frames, so that their order counts, too
     theirs, ours = _by(kernel, _owner), _by(emu, _owner)
     orders = [
         sequences("order", name, _road(theirs.get(name, [])), _road(ours.get(name, [])))
@@ -86,7 +86,7 @@ def tables(
     emu: Mapping[str, Sequence[str]],
     alike: Callable[[str, str], bool],
 ) -> list[Difference]:
-    """The differences of a namespace's tables: sets, of which only what one side lacks is told."""
+    """The differences of a namespace's tables, which are sets: only lines that one side lacks are reported."""
     found = []
     for what in sorted({*kernel, *emu}):
         want, have = list(kernel.get(what, ())), list(emu.get(what, ()))
@@ -120,8 +120,8 @@ def _by(sights: Sequence[Sight], key: Callable[[Sight], tuple[str, str]]) -> dic
 
 
 def background(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:
-    """Each line, and whether a timer at a moment of its own sent it: a neighbour's unicast probe, or the answer to one
-    (an is-at whose last who-has, by asker and address, was a probe)."""
+    """Each line, and whether a timer at a random time caused it: a neighbour's unicast probe, or the reply to one
+    (an is-at whose last who-has, by sender and address, was a probe)."""
     probing: dict[tuple[str, str], bool] = {}
     for line in lines:
         aside = False

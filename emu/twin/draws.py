@@ -1,7 +1,7 @@
-"""What the kernel drew in a flow, as the values that the emulator's named random sources must give to draw the same.
+"""The kernel's random choices in a flow, as the values that the emulator's named random sources must give.
 
-A statistic match's draws follow from the rules' counters, an ephemeral port from the socket, a remapped port from the
-connection, a proxy's delay from the times of ARP frames. Must not know how sides are compared.
+The draws of a statistic match follow from the rules' counters, an ephemeral port from the socket, a port chosen by NAT
+from the conntrack entry, a proxy's delay from the times of ARP frames. Must not know how sides are compared.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from emu.wire.summary import read
 
 HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
 _TUPLES = re.compile(r"\bsport=(\d+) dport=(\d+)\b.*?\bsport=(\d+) dport=(\d+)\b")
-_FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: where ports above 1023 are looked for
+_FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: the range of ports above 1023
 
 
 def statistic(net: Netns, counted: Counters) -> list[int]:
-    """The draws of a namespace's "statistic", from what each rule counted in this flow."""
+    """The draws of a namespace's "statistic" source, from each rule's counters in this flow."""
     values: list[int] = []
     for table, chains in net.ipv4.tables.ruleset.tables.items():
         for chain in chains.values():
@@ -35,8 +35,8 @@ def statistic(net: Netns, counted: Counters) -> list[int]:
 
 
 def _walks(chain: Chain, table: str, counted: Counters) -> Iterator[int]:
-    """Each walk through a chain: a draw at every statistic rule until one hits. Several walks in one flow are told in
-    the order of the rules that they took, which nobody can see otherwise."""
+    """The draws of each walk through a chain: one at every statistic rule until one matches. Counters do not show the order
+    of several walks in one flow: they are listed in the order of the rules that matched."""
     missed = 0
     negated: list[bool] = []
     for rule in chain.rules:
@@ -49,15 +49,15 @@ def _walks(chain: Chain, table: str, counted: Counters) -> Iterator[int]:
             missed += 1
             negated.append(match.negated)
         elif missed:
-            # the rule that takes what all others left
+            # the last rule matches the packets that no other rule matched
             for _ in range(hits):
                 yield from (HIT if miss else MISS for miss in negated)
             return
 
 
 def nat(before: set[str], after: list[str]) -> list[int]:
-    """The draws of a namespace's "nat": where the search for a free port began, for each new connection that got another
-    one."""
+    """The draws of a namespace's "nat" source: the start of the search for a free port, for each new connection whose port
+    NAT changed."""
     values = []
     for line in after:
         match = _TUPLES.search(line)
@@ -69,7 +69,7 @@ def nat(before: set[str], after: list[str]) -> list[int]:
 
 
 def connections(lines: list[str]) -> set[str]:
-    """The tuples of conntrack's entries, without what changes while they live."""
+    """The tuples of conntrack's entries, without the fields that change while an entry exists."""
     return {_tuples(line) for line in lines}
 
 
@@ -86,13 +86,13 @@ def reachable(clock: Clock, net: Netns, times_ms: Mapping[str, int]) -> None:
 
 
 def ports(clock: Clock, net: Netns, protocol: str, numbers: list[int]) -> None:
-    """The ephemeral ports that sockets got, in their order."""
+    """The ephemeral ports of the sockets, in order."""
     low, _high = net.sysctl.numbers("net.ipv4.ip_local_port_range")
     clock.script(f"ports/{net.name}/{protocol}", Values([number - low for number in numbers]))
 
 
 def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
-    """How long a proxy kept those waiting who asked for somebody else's address (proxy_delay): from request to answer."""
+    """The delays of proxied ARP replies (proxy_delay): from the request to the reply."""
     asked: dict[tuple[str, int, int], list[int]] = {}
     waits: list[int] = []
     begun: dict[int, int] = {}

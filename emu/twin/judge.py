@@ -1,4 +1,4 @@
-"""A scenario judged: run on both sides, with the report of what differs. Must not know how the sides are compared."""
+"""Runs a scenario on both sides and reports the differences. Must not know how the sides are compared."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from emu.twin.twin import Twin
 
 @contextmanager
 def one_cpu() -> Iterator[None]:
-    """On one CPU all of an exchange happens in one order. Twins side by side take different ones; others on it wait, for
-    a program that is late by a tick finds that the kernel's timers acted before it."""
+    """Bind this process to one CPU, where all events have one order. Parallel twins use different CPUs, or wait for one:
+    when a program is a tick late, the kernel's timers fire before it."""
     before, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
     os.sched_setaffinity(0, {sorted(before)[os.getpid() % len(before)]})
     os.setpriority(os.PRIO_PROCESS, 0, -20)
@@ -37,7 +37,7 @@ def one_cpu() -> Iterator[None]:
 def judge(
     scenario: Scenario | str | os.PathLike[str], progress: Callable[[int, int, str], None] | None = None
 ) -> Report:
-    """Run a scenario on both sides and compare. Raises InputError, and TwinError with what is missing here."""
+    """Run a scenario on both sides and compare. Raises InputError, and TwinError that names what is missing here."""
     lost = missing()
     if lost:
         raise TwinError(lost)

@@ -1,8 +1,8 @@
-"""The kernel side's clock: timers and sockets of one thread, in the emulator's order of things.
+"""The clock of the kernel's side: timers and sockets of one thread, in the emulator's order of events.
 
-It has the calls of `emu.clock.Clock`, so that apps and flows run on it unchanged. `now` is the time that the plan says:
-a timer that fires late fires at the time it was due, so that a busy machine does not change the order of calls. Must
-not know what a socket says.
+It has the methods of `emu.clock.Clock`, so that apps and flows run on it unchanged. `now` is planned time: in a timer
+that fires late, `now` is the time at which it was due, so that a busy machine does not change the order of calls. Must
+not know what a socket sends.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Protocol
 
 from emu.clock import MS, Timer
 
-POLL_NS = 2 * MS  # how long a wait goes on without asking `until` again
-# Programs act before a tick of the kernel's own timers is over (1 to 10 ms), whatever sleeping takes: what is due so
-# soon is not waited for. An ACK that is delayed by one tick else comes before the answer now and then.
+POLL_NS = 2 * MS  # the longest wait between two calls of `until`
+# Programs act within a tick of the kernel's own timers (1 to 10 ms), and a sleep takes longer: a timer that is due so
+# soon fires at once. Otherwise an ACK that is delayed by one tick is sometimes sent before the answer.
 SOON_NS = MS // 4
 READY = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLOUT | select.EPOLLET
 
 
 class Drawn(random.Random):
-    """Chance for the programs on this side. What was drawn is kept, for the emulator to draw the same."""
+    """The random source of the programs on this side. Its draws are kept, so that the emulator draws the same."""
 
     def __init__(self) -> None:
         self.values: list[int] = []
@@ -42,15 +42,15 @@ class Drawn(random.Random):
 
 
 class Watched(Protocol):
-    """A socket that the loop looks at."""
+    """A socket that the loop watches."""
 
     def fileno(self) -> int: ...
     def ready(self, events: int) -> None:
-        """Something came (epoll's bits), told once each time."""
+        """epoll reports events for the socket (their bits)."""
 
 
 class Loop:
-    """`now` in ns since the start. `idle()` is called often: frames must be taken out of the rings."""
+    """`now` is in ns since the start. `idle()` is called often: it takes frames out of the rings."""
 
     def __init__(self, idle: Callable[[], None]) -> None:
         self.idle = idle
@@ -74,10 +74,10 @@ class Loop:
         return self.call_at(self.now + delay_ns, call, background=background)
 
     def drain(self) -> None:
-        """Nothing waits: veths deliver inside the sender's system call."""
+        """Does nothing: veths deliver inside the sender's system call."""
 
     def run_until(self, end_ns: int) -> None:
-        """Let everything happen up to `end_ns`."""
+        """Run everything that is due up to `end_ns`."""
         self._look()
         while self.now < end_ns:
             self._turn(end_ns)
@@ -85,7 +85,7 @@ class Loop:
             self._fire()
 
     def run(self, limit_ns: int, until: Callable[[], bool]) -> None:
-        """Run until `until()` holds or `limit_ns` is reached."""
+        """Run until `until()` holds or `now` is `limit_ns`."""
         self._look()
         while not until() and self.now < limit_ns:
             self._turn(min(limit_ns, max(self._real(), self.now) + POLL_NS))
@@ -100,16 +100,16 @@ class Loop:
         self._epoll.register(watched.fileno(), READY)
 
     def forget(self, watched: Watched) -> None:
-        """Before it is closed."""
+        """Stop watching a socket; called before it is closed."""
         if self._watched.pop(watched.fileno(), None) is not None:
             self._epoll.unregister(watched.fileno())
 
     def catch_up(self) -> None:
-        """It is as late as the host's clock says (after work that took real time)."""
+        """Set `now` by the host's clock, after work that took real time."""
         self.run_until(max(self.now, self._real()))
 
     def take_drawn(self) -> dict[str, list[int]]:
-        """What was drawn since the last call, by purpose."""
+        """The draws since the last call, by purpose."""
         found = {purpose: source.values[:] for purpose, source in self._random.items() if source.values}
         for source in self._random.values():
             source.values.clear()
@@ -122,13 +122,13 @@ class Loop:
         return time.monotonic_ns() - self._begin
 
     def _turn(self, limit_ns: int) -> None:
-        """One event: a socket's, the next timer's, or that it is `limit_ns`."""
+        """Wait for one event: of a socket, of the next timer, or the end at `limit_ns`."""
         due_ns = min(self._timers[0].due_ns, limit_ns) if self._timers else limit_ns
         left_ns = due_ns - self._real()
         if left_ns < SOON_NS and self._timers and self._timers[0].due_ns <= due_ns:
-            self._fire()  # whoever comes here has just looked
+            self._fire()  # the caller has just checked the sockets
             return
-        # epoll counts in milliseconds: the rest is slept
+        # epoll's time limit is in milliseconds: the rest is slept
         if self._look(max(0, left_ns // MS - 1) / 1000, due_ns):
             return
         left_ns = due_ns - self._real()
@@ -146,7 +146,7 @@ class Loop:
         self.idle()
         if not events:
             return False
-        if due_ns is not None:  # else the call just made caused it, however late it is seen
+        if due_ns is not None:  # otherwise the last call caused the event, even if it is seen late
             self.now = max(self.now, min(self._real(), due_ns))
         for number, bits in events:
             watched = self._watched.get(number)

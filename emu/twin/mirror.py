@@ -1,6 +1,6 @@
-"""The emulated namespaces made again in this machine's kernel, and kept alike: `sync` carries over what changed.
+"""Builds the emulated namespaces in this machine's kernel, and keeps them equal: `sync` applies each change.
 
-The kernel gets what the emulator built, as `picture.py` reads it. Must not know flows or captures.
+It configures the kernel from the pictures that `picture.py` makes. Must not know flows or captures.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from emu.twin.picture import Link, Picture, take
 from emu.twin.space import Space, TwinError, check_name
 
 SIOCETHTOOL = 0x8946
-# Offloads leave checksums and sizes to a device that a veth does not have: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
+# With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
 OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
-# What the kernel remembers of earlier connections changes the next ones, and the emulator has no such memory.
+# The kernel's cache of TCP metrics changes later connections; the emulator has no such cache.
 OVERRIDES = {"net.ipv4.tcp_no_metrics_save": "1"}
 LINK_UP_S = 5.0
 _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
 
 class Mirror:
-    """`spaces` maps each emulated namespace to its twin. `unset` lists sysctls that this kernel does not let us set."""
+    """`spaces` maps each emulated namespace to its twin. `unset` lists sysctls that cannot be set on this kernel."""
 
     def __init__(self) -> None:
         self.spaces: dict[Netns, Space] = {}
@@ -40,8 +40,8 @@ class Mirror:
         self.unset: dict[str, str] = {}
 
     def sync(self, namespaces: Mapping[str, Netns]) -> tuple[list[Netns], list[Netns]]:
-        """Make the kernel's side like the emulator's; gives the namespaces that came and those that will go (by
-        `remove`). Raises TwinError, Undecided, and InputError for a device's name that Linux refuses."""
+        """Make the kernel's side equal to the emulator's; gives the new namespaces and those that the caller is to `remove`.
+        Raises TwinError, Undecided, and InputError for a device's name that Linux refuses."""
         wanted = {net: take(net) for net in namespaces.values()}
         for picture in wanted.values():
             for name in picture.links:
@@ -73,11 +73,11 @@ class Mirror:
         return come, gone
 
     def behind(self, namespaces: Mapping[str, Netns]) -> bool:
-        """Has the emulator's side changed since the last `sync`? Raises Undecided."""
+        """Has the emulator's configuration changed since the last `sync`? Raises Undecided."""
         return {net: take(net) for net in namespaces.values()} != self.pictures
 
     def remove(self, net: Netns) -> None:
-        """Let a namespace go that the emulator has no more."""
+        """Delete a namespace that the emulator has deleted."""
         self.spaces.pop(net).close()
         del self.pictures[net]
 
@@ -87,7 +87,7 @@ class Mirror:
         self.spaces.clear()
 
     def flush(self) -> None:
-        """Forget neighbours, learned addresses, route exceptions and connections, everywhere."""
+        """Flush neighbours, learned MACs, route exceptions and connections in all namespaces."""
         for net, space in self.spaces.items():
             space.ip([["neigh", "flush", "all"], ["route", "flush", "cache"]], tolerant=True)
             for link in self.pictures[net].links.values():
@@ -100,7 +100,7 @@ class Mirror:
     def _begin(space: Space) -> None:
         with space.inside():
             for key in ("all", "default"):
-                with suppress(FileNotFoundError):  # a kernel without IPv6 is as good
+                with suppress(FileNotFoundError):  # a kernel without IPv6 has nothing to flush
                     Path(f"/proc/sys/net/ipv6/conf/{key}/disable_ipv6").write_text("1")
 
     # -- links ----------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class Mirror:
     @staticmethod
     def _unplug(space: Space, old: Mapping[str, Link], new: Iterable[str]) -> None:
         kept = set(new)
-        # of a pair the first end that goes takes the other along
+        # to delete one end of a veth pair deletes the other, too
         gone = [["link", "del", "dev", name] for name in old if name not in kept and name != "lo"]
         space.ip(gone, tolerant=True)
 
@@ -138,7 +138,7 @@ class Mirror:
         for name, link in new.links.items():
             before = old.links.get(name)
             if before is not None and name != "lo":
-                if link.mtu != before.mtu and link.kind != "bridge":  # a bridge follows its ports, unless it is set
+                if link.mtu != before.mtu and link.kind != "bridge":  # a bridge takes it from its ports
                     lines.append(["link", "set", "dev", name, "mtu", str(link.mtu)])
                 lines += [["link", "set", "dev", name, "address", link.mac]] if link.mac != before.mac else []
             if link.promisc != (before is not None and before.promisc):
@@ -172,12 +172,12 @@ class Mirror:
                 for command in OFFLOADS:
                     value = ctypes.create_string_buffer(struct.pack("II", command, 0))
                     request = struct.pack("16sP", name.encode(), ctypes.addressof(value))
-                    with suppress(OSError):  # a bridge has not all of them
+                    with suppress(OSError):  # a bridge does not have all of them
                         fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
     def _sysctls(self, space: Space, values: Mapping[str, str]) -> None:
         with space.inside():
-            for _ in range(3):  # writing one may change others (ip_forward does)
+            for _ in range(3):  # to write one may change others (ip_forward does)
                 wrote = False
                 for name, text in {**values, **OVERRIDES}.items():
                     path = Path("/proc/sys") / sysctl_path(name)
@@ -192,7 +192,7 @@ class Mirror:
 
     @staticmethod
     def _await_links(space: Space, picture: Picture) -> None:
-        """Wait for carriers and ports: the kernel brings them up in a worker, and takes its time with those that went."""
+        """Wait for carriers and ports: the kernel brings them up, and removes deleted ones, in a worker."""
         want = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
         want = {name for name in want if _far_up(picture.links[name], picture)}
         used = {port.bridge for port in picture.ports}
@@ -211,7 +211,7 @@ class Mirror:
 
     @staticmethod
     def _lose(space: Space, old: Picture, new: Picture) -> None:
-        """Chosen frames are lost where netem would lose them: before the tap (nftables' egress hook counts them)."""
+        """Drop the chosen frames where netem would: before the tap (nftables' egress hook counts frames)."""
         for name, link in new.links.items():
             before = old.links[name].lose if name in old.links else ()
             if link.lose == before:
@@ -236,10 +236,10 @@ class Mirror:
     def _routes(space: Space, old: Picture, new: Picture) -> None:
         space.ip([["rule", "del", *each.split(" ")] for each in old.rules if each not in new.rules])
         space.ip([["rule", "add", *each.split(" ")] for each in new.rules if each not in old.rules])
-        # a link that went down took its routes along
+        # the kernel removes the routes of a link that goes down
         space.ip([["route", "del", *each.split(" ")] for each in old.routes if each not in new.routes], tolerant=True)
         add = [["route", "add", *each.split(" ")] for each in new.routes if each not in old.routes]
-        add.sort(key=lambda words: "via" in words)  # gateways must be on a link already
+        add.sort(key=lambda words: "via" in words)  # gateways must be on a link first
         space.ip(add)
         gone = [each for each in old.neighbours if each not in new.neighbours]
         space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone])
@@ -247,7 +247,7 @@ class Mirror:
 
 
 def sysctl_path(name: str) -> str:
-    """Where a sysctl lies under /proc/sys: a device's name may hold dots."""
+    """The path of a sysctl under /proc/sys: a device's name may hold dots."""
     words = name.split(".")
     if words[:2] == ["net", "ipv4"] and words[2:3] in (["conf"], ["neigh"]):
         words = [*words[:3], ".".join(words[3:-1]), words[-1]]
@@ -284,5 +284,5 @@ def _ready(link: Mapping[str, object]) -> bool:
 
 
 def _empty(text: str) -> str:
-    """The text that takes everything away which `text` put there."""
+    """The iptables-restore text that removes everything that `text` added."""
     return "".join(f"{line}\nCOMMIT\n" for line in text.splitlines() if line.startswith("*"))

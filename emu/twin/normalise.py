@@ -1,15 +1,15 @@
-"""A frame's bytes as one line of text in which nothing is left that a kernel draws at random.
+"""Writes a frame as one line of text, without the values that a kernel draws at random.
 
-Both sides' frames go through it, each side through a `Normaliser` of its own, in the order in which they were seen.
-Made relative, and why:
+Each side has a `Normaliser` of its own, which gets that side's frames in the order of capture.
+These values are normalised:
 - initial sequence numbers (a keyed hash of addresses, ports and time): sequence and acknowledgement numbers count from
   the nearest one seen, so that they survive NAT;
-- IP identification: a TCP socket's own counter starts at random, others' are hashed counters: 0, `r+n` or x;
+- IP identification (a TCP socket's counter starts at random, others are hashed): 0, `r+n` or x;
 - TCP timestamps (a clock with a random offset): only their presence is shown;
 - checksums: right or wrong (they cover the random numbers);
-- checksums on lo: not read, as Linux leaves them to a device, and lo is none.
-Ports, echo identifiers and MACs are shown as they are: the emulator draws what the kernel drew, and the kernel's devices
-have the emulator's MACs. A subclass may spell these parts otherwise (the ladders of the tests do). Plain struct code, an
+- checksums on lo: not read, as Linux does not fill them in there.
+Ports, echo identifiers and MACs are not normalised: the emulator repeats the kernel's draws, and the kernel's devices
+have the emulator's MACs. A subclass may write these parts differently (the tests' ladders do). Plain struct code, as an
 independent judge: it must not use emu's own parsers.
 """
 
@@ -26,11 +26,11 @@ UNREACHABLE = {
 FLAGS = ((0x01, "F"), (0x02, "S"), (0x04, "R"), (0x08, "P"), (0x10, "A"), (0x20, "U"), (0x40, "E"), (0x80, "W"))
 OPTIONS = {2: "mss", 3: "wscale"}
 SYN, ACK = 0x02, 0x10
-NEAR = 1 << 28  # no sequence number of a run is further from its initial one
+NEAR = 1 << 28  # the largest distance of a sequence number from its connection's initial one
 
 
 def checksum(data: bytes) -> int:
-    """RFC 1071, from scratch: 0 over data that contains its own correct checksum."""
+    """The RFC 1071 checksum: 0 over data that contains its own correct checksum."""
     if len(data) % 2:
         data += b"\0"
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -44,7 +44,7 @@ def address(data: bytes) -> str:
 
 
 class Normaliser:
-    """`roles` maps MACs to the names of their owners. Feed it the frames of one side, in the order of their arrival."""
+    """`roles` maps MACs to the names of their owners. It gets the frames of one side, in the order of capture."""
 
     unreachable = UNREACHABLE
     redirects = True  # ICMP redirects are spelled out
@@ -57,8 +57,8 @@ class Normaliser:
         self._unsummed = False
 
     def render(self, data: bytes, *, length: int = 0, loopback: bool = False) -> str:
-        """One Ethernet frame as a line. `length` is the frame's, where `data` holds less: then its checksum is not looked
-        at, and of its payload only what there is."""
+        """One Ethernet frame as a line. `length` is the frame's length if `data` is cut short: then the checksum is not
+        verified, and only the part of the payload in `data` is read."""
         self._unsummed = loopback or length > len(data)
         data = data.ljust(length, b"\0")
         kind = struct.unpack_from("!H", data, 12)[0]
@@ -69,7 +69,7 @@ class Normaliser:
             return f"{pair} {self._ipv4(data[14:])}"
         return f"{pair} ethertype {kind:#06x} {self._contents(data[14:])}"
 
-    # -- what a subclass may spell otherwise ----------------------------------------------------
+    # -- what a subclass may write differently --------------------------------------------------
 
     def _role(self, mac: bytes) -> str:
         return self.roles.get(mac) or mac.hex(":")
@@ -78,22 +78,22 @@ class Normaliser:
         return str(port)
 
     def _wanted(self, tha: bytes) -> str:
-        """The target's MAC of a question: it names a MAC only where an entry is probed."""
+        """The target's MAC of a request: only the probe of an entry names one."""
         return "" if tha == ZERO else f" for {self._role(tha)}"
 
     def _contents(self, data: bytes) -> str:
-        """A length, and enough of the contents that no two payloads of a run look alike."""
+        """The length and enough of the contents to distinguish all payloads of a run."""
         return f"len={len(data)}" + (f" data={zlib.crc32(data):08x}" if data else "")
 
     def _piece(self, payload: bytes, first: bool) -> str:
-        """A fragment's contents. Its checksum covers random numbers, so the L4 header of the first is left out."""
+        """A fragment's contents, for the first without the L4 header, whose checksum covers random numbers."""
         return f"size={len(payload)} {self._contents(payload[8:] if first else payload)}"
 
     def _echo(self, ident: int, seq: int, data: bytes, size: int, quoted: bool) -> str:
         return f"id={ident} seq={seq} " + (f"len={size}" if quoted else self._contents(data))
 
     def _wrong(self, pseudo: bytes, payload: bytes, at: int) -> str:
-        """A wrong checksum; it stands at `at` of the payload."""
+        """A wrong checksum; `at` is its offset in the payload."""
         return " bad-checksum"
 
     def _sack(self, value: bytes) -> str:
@@ -112,7 +112,7 @@ class Normaliser:
     # -- the same for all -----------------------------------------------------------------------
 
     def _symbol(self, kind: str, value: int | bytes) -> str:
-        """`frag1`: the first that was seen. The same value is the same symbol."""
+        """A symbol such as `frag1`, numbered in the order of appearance. The same value has the same symbol."""
         known = self._symbols.get((kind, value))
         if known is None:
             known = f"{kind}{sum(1 for each, _ in self._symbols if each == kind) + 1}"
@@ -138,7 +138,7 @@ class Normaliser:
         if checksum(packet[:ihl]):
             odd += " bad-ip-checksum"
         if not quoted and len(packet) != total:
-            odd += f" length({len(packet)}B, header says {total})"
+            odd += f" length({len(packet)}B, header has {total})"
         begin = f"{address(source)}>{address(target)} ttl{ttl}"
         df = " DF" if fragment & 0x4000 else ""
         if fragment & 0x3FFF:
@@ -150,7 +150,7 @@ class Normaliser:
             pseudo = source + target + struct.pack("!BBH", 0, proto, len(payload))
             if checksum(pseudo + payload) and not (proto == 17 and payload[6:8] == b"\0\0"):
                 odd += self._wrong(pseudo, payload, 16 if proto == 6 else 6)
-        size = total - ihl  # a quote holds less than the packet had
+        size = total - ihl  # a quote is shorter than the packet
         ident = "x" if ip_id else "0"
         if proto == 6 and len(payload) >= (8 if quoted else 20):
             text, ident = self._tcp(payload, ip_id, size, quoted)
@@ -187,7 +187,7 @@ class Normaliser:
         return f"ICMP {self._other_icmp(kind, code, payload[4:8])}{quote}{odd}"
 
     def _tcp(self, payload: bytes, ip_id: int, size: int, quoted: bool) -> tuple[str, str]:
-        """The segment's text and its IP ID's."""
+        """The segment's text, and the text of its IP ID."""
         sport, dport, seq = struct.unpack_from("!HHI", payload)
         if len(payload) < 20:
             return f"TCP {self._port(sport)}>{self._port(dport)} seq={self._sequence(seq)}", "q"
@@ -196,7 +196,7 @@ class Normaliser:
         known = seq in self._isns
         if flags & SYN and not quoted and not known:
             self._isns.append(seq)
-        # a SYN that a rule rejected is seen in the quote only: near another connection's beginning it is by chance
+        # a SYN that a rule rejected is only seen in the quote: it may be near another connection's number by chance
         alone = bool(flags & SYN) and quoted and not known
         isn = None if alone else self._nearest(seq)
         shown_seq = self._symbol("seq", seq) if alone else self._sequence(seq)
@@ -217,7 +217,7 @@ class Normaliser:
         return text, f"r+{(ip_id - first) & 0xFFFF}"
 
     def _nearest(self, seq: int) -> int | None:
-        """The initial sequence number that `seq` counts from: the last one at or below it."""
+        """The initial sequence number that `seq` is counted from: the nearest at or below it."""
         below = [(seq - isn & 0xFFFFFFFF, isn) for isn in self._isns]
         distance, isn = min(below, default=(1 << 32, 0))
         return isn if distance < NEAR else None

@@ -1,6 +1,6 @@
-"""What the emulator says it built, as plain values: one picture a namespace, with which a kernel can be given the same.
+"""The emulated namespaces as plain values, one picture for each: a kernel is configured from them.
 
-Pictures are compared to find what changed. Must not know the host.
+Two pictures are compared to find what changed. Must not know the host.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
 
 
 class Link(NamedTuple):
-    """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` in 1/100 s; `lose`
-    numbers the frames to lose on the way out, 0 for the next."""
+    """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` is in 1/100 s; `lose`
+    numbers the sent frames to lose, 0 for the next."""
 
     name: str
     kind: str
@@ -36,7 +36,7 @@ class Link(NamedTuple):
 
 
 class Port(NamedTuple):
-    """A bridge's port, as `ip link set ... type bridge_slave` sees it."""
+    """A bridge's port, with the settings of `ip link set ... type bridge_slave`."""
 
     device: str
     bridge: str
@@ -46,7 +46,7 @@ class Port(NamedTuple):
 
 @dataclass(slots=True)
 class Picture:
-    """One namespace. Texts are as `ip` takes them; `ports` stand in the order of their coming."""
+    """One namespace. Texts are arguments of `ip`; `ports` are in the order in which they joined."""
 
     links: dict[str, Link] = field(default_factory=dict)
     ports: list[Port] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Picture:
 
 
 def take(net: Netns) -> Picture:
-    """The picture of a namespace. Raises Undecided for what the twin cannot make."""
+    """The picture of a namespace. Raises Undecided for a device that the twin cannot build."""
     picture = Picture()
     for device in net.devices.values():
         picture.links[device.name] = _link(net, device)
@@ -75,12 +75,12 @@ def take(net: Netns) -> Picture:
         if address.device.name != "lo" or not is_loopback(address.addr):
             picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
     for table in net.ipv4.fib.tables.values():
-        # the kernel's own come with the addresses
+        # the kernel adds its own routes with the addresses
         picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != "kernel"]
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules if (each.priority, each.table) not in USUAL_RULES]
     for name in net.sysctl:
         if name.startswith("net.ipv6."):
-            continue  # IPv6 is off on the kernel's side, for nobody here speaks it
+            continue  # IPv6 is off on the kernel's side, as emu has none
         value = net.sysctl[name]
         picture.sysctls[name] = "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
     picture.iptables = net.ipv4.tables.save()
@@ -88,7 +88,7 @@ def take(net: Netns) -> Picture:
 
 
 def _link(net: Netns, device: Device) -> Link:
-    if not device.carrier and not isinstance(device, Bridge):  # a bridge has none without ports, on both sides
+    if not device.carrier and not isinstance(device, Bridge):  # a bridge without ports has no carrier, on both sides
         raise Undecided(f"{net.name}: the cable of {device.name} is pulled, which a veth pair cannot do at both ends")
     netem = device.netem
     lose: tuple[int, ...] = ()

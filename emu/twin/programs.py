@@ -1,6 +1,6 @@
-"""What runs on the kernel's side: the apps of the emulated cluster's containers and of the outside, by the same code.
+"""The programs on the kernel's side: the apps of the emulated cluster's containers and of the outside, by the same code.
 
-Must not know what they say to each other.
+Must not know what they send to each other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OUTSIDE = "external"
 
 
 class Emulated(Protocol):
-    """The cluster whose programs these are."""
+    """The emulated cluster that the programs belong to."""
 
     @property
     def nodes(self) -> Mapping[str, Node]: ...
@@ -39,7 +39,7 @@ class Emulated(Protocol):
 
 
 class Program(NamedTuple):
-    """What a pod (or the outside) runs: in the place of which namespace, called what, and its apps."""
+    """The programs of a pod (or of the outside): the emulated namespace, the name, and the apps."""
 
     net: Netns
     name: str
@@ -47,14 +47,14 @@ class Program(NamedTuple):
 
 
 class Programs:
-    """`sync` starts and stops. `notes` receives what could not listen."""
+    """`sync` starts and stops programs. `notes` gets a sentence for each program that cannot listen."""
 
     def __init__(self, cluster: Emulated, nets: Mapping[Netns, RealNet], notes: list[str]) -> None:
         self.cluster, self.nets, self.notes = cluster, nets, notes
         self._running: dict[str, list[Running]] = {}
 
     def sync(self) -> None:
-        """Run what the emulated cluster runs now."""
+        """Run the programs that the emulated cluster runs now."""
         wanted = dict(self._wanted())
         for name in [name for name in self._running if name not in wanted]:
             for running in self._running.pop(name):
@@ -64,7 +64,7 @@ class Programs:
                 self._running[key] = list(self._start(program))
 
     def _wanted(self) -> Iterator[tuple[str, Program]]:
-        """Every program, by a name that a pod which comes back does not share with its former self."""
+        """Every program by a key; a pod that is made again has another key than before."""
         yield OUTSIDE, Program(self.cluster.underlay.external, OUTSIDE, self._outside())
         for node in self.cluster.nodes.values():
             for name, sandbox in node.sandboxes.items():

@@ -1,4 +1,4 @@
-"""What the comparison came to: text for people, plain values for machines, and an exit status.
+"""The result of a comparison: as text, as plain values, and as an exit status.
 
 Must not know how anything was compared.
 """
@@ -19,7 +19,7 @@ EQUAL, DIFFERENT, UNDECIDED = 0, 1, 3
 
 @dataclass(slots=True)
 class FlowReport:
-    """One flow (or one change of the cluster): how many frames both sides were held to, and where they differ."""
+    """One flow (or one change of the cluster): how many frames were compared, and where the sides differ."""
 
     name: str
     frames: int = 0
@@ -29,7 +29,8 @@ class FlowReport:
 
 @dataclass(slots=True)
 class Report:
-    """A scenario's. `undecided` says why the rest could not be judged, "" if all was; `notes` what one should know."""
+    """The result of a scenario. `undecided` is the reason why the rest could not be judged, "" if all was; `notes` are
+    sentences for the user."""
 
     scenario: str
     kernel: str
@@ -49,19 +50,19 @@ class Report:
 
     @property
     def first(self) -> tuple[FlowReport, Difference] | None:
-        """The first difference; whatever came after it may follow from it."""
+        """The first difference; later ones may follow from it."""
         return next(self.differences, None)
 
     @property
     def exit_status(self) -> int:
-        """0 equal, 1 different, 3 undecided. A flow without a frame (an OUTPUT rule drops it) was judged all the same: by
-        what the client's socket said, tables and counters."""
+        """0 equal, 1 different, 3 undecided. A flow without a frame (an OUTPUT rule drops it) is judged too: by the
+        client's socket, tables and counters."""
         if self.first is not None:
             return DIFFERENT
         return UNDECIDED if self.undecided or not self.flows else EQUAL
 
     def text(self) -> str:
-        """For people: the first difference with both sides side by side, and how many more there are."""
+        """The report as text: the first difference with both sides side by side, and how many more there are."""
         lines = [f"{self.scenario}: {len(self.flows)} flows, {self.frames} frames held against Linux {self.kernel}"]
         first = self.first
         if first is None:
@@ -79,7 +80,7 @@ class Report:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), ""])
 
     def data(self) -> dict[str, Any]:
-        """For machines: the same, with every difference."""
+        """The report as plain values, with every difference."""
         return {
             "scenario": self.scenario,
             "kernel": self.kernel,
@@ -109,7 +110,7 @@ class Report:
 
 
 def side_by_side(difference: Difference, around: int = 6) -> list[str]:
-    """Both sequences from a little before the first difference to a little after it."""
+    """Both sequences around the first difference."""
     begin = max(0, difference.at - around)
     lines = [f"    ... {begin} before, the same on both sides"] if begin else []
     pairs = list(zip_longest(difference.kernel, difference.emu))

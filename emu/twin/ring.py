@@ -1,7 +1,7 @@
-"""Every frame at every interface of one namespace, copied by the kernel at the moment it is seen (PACKET_RX_RING).
+"""Every frame at every interface of one namespace; the kernel copies it at the time of capture (PACKET_RX_RING).
 
-A plain `recv()` would hand out clones that share their bytes with the frame, and show what was rewritten later. The
-interfaces are not made promiscuous: a bridge behaves otherwise then. Must not know what a frame means.
+A plain `recv()` would return clones that share their bytes with the frame, and show later rewriting. The
+interfaces are not promiscuous: that would change a bridge's behaviour. Must not know what a frame means.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from emu.twin.space import Space, TwinError
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, TPACKET_V2 = 263, 5, 6, 10, 1
 ETH_P_ALL = 3
 BLOCK, BLOCKS = 1 << 16, 64
-HEADROOM = 128  # at least what tpacket2_hdr, sockaddr_ll and the gap before the frame take
+HEADROOM = 128  # at least the size of tpacket2_hdr, sockaddr_ll and the gap before the frame
 DIRECTIONS = {0: "in", 1: "in", 2: "in", 3: "in-other", 4: "out"}  # if_packet.h, pkt_type
 
 
 class Seen(NamedTuple):
-    """One frame at one interface: when (ns of the host's clock), in which namespace, where, which way."""
+    """One frame at one interface: time (ns of the host's clock), namespace, device, direction."""
 
     at_ns: int
     space: str
@@ -32,8 +32,8 @@ class Seen(NamedTuple):
 
 
 class Ring:
-    """`snap` is how many bytes of a frame are kept: all of what fits the links, but not of what is longer (on lo, or put
-    together from pieces). Raises TwinError when frames came faster than they were taken."""
+    """`snap` is how many bytes of a frame are kept: all, unless the frame is longer than the links allow (on lo, or
+    reassembled). Raises TwinError when the ring overflows."""
 
     def __init__(self, space: Space, largest: int = 1514) -> None:
         self.space = space
@@ -49,7 +49,7 @@ class Ring:
         self.names: dict[int, str] = {}
 
     def take(self) -> list[Seen]:
-        """What came since the last call, in the kernel's order."""
+        """The frames since the last call, in the kernel's order."""
         found = []
         while True:
             at = self.next * self.slot
@@ -58,7 +58,7 @@ class Ring:
                 break
             ifindex, _, kind = struct.unpack_from("iHB", self.memory, at + 32 + 4)
             name = self.names.get(ifindex) or self._name(ifindex)
-            # what leaves by lo comes in by lo: as with libpcap, once is enough
+            # a frame on lo is captured once, when it is received, as in libpcap
             if not (name == "lo" and kind == 4):
                 data = self.memory[at + mac : at + mac + min(size, self.snap)]
                 at_ns = seconds * 1_000_000_000 + nanoseconds

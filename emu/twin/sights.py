@@ -1,4 +1,4 @@
-"""The frames of both sides: taken out of the kernel's rings and the emulator's capture, as lines that can be compared.
+"""The frames of both sides, read from the kernel's rings and from the emulator's capture, as lines that can be compared.
 
 Must not know flows or tables.
 """
@@ -16,8 +16,8 @@ from emu.twin.space import Space
 
 
 class Sights:
-    """What the interfaces of both sides saw. `seen` are the kernel's frames since the last look; `largest` counts the
-    bytes of the largest frame."""
+    """The frames at the interfaces of both sides. `seen` are the kernel's frames since the last `take`; `largest` is the
+    length of the largest frame, bytes."""
 
     def __init__(self, capture: Capture, largest: int) -> None:
         self.capture, self.largest = capture, largest
@@ -27,7 +27,7 @@ class Sights:
         self._mark = self._snap = 0
 
     def watch(self, net: Netns, space: Space) -> None:
-        """A namespace is there on the kernel's side."""
+        """A namespace was made on the kernel's side."""
         self.rings[net] = Ring(space, self.largest)
         self._snap = self.rings[net].snap
 
@@ -35,7 +35,7 @@ class Sights:
         self.rings.pop(net).close()
 
     def learn_roles(self) -> None:
-        """Look at the devices again: a bridge's MAC may have changed."""
+        """Read the devices again: a bridge's MAC may have changed."""
         self.capture.mark()
         for side in (self.theirs, self.ours):
             side.roles.update(roles(self.capture.interfaces))
@@ -46,13 +46,13 @@ class Sights:
             self.seen += ring.take()
 
     def drop(self) -> None:
-        """Frames count from here."""
+        """Ignore all frames until now."""
         self.take()
         self.seen.clear()
         self._mark = self.capture.mark()
 
     def both(self) -> tuple[list[Sight], list[Sight]]:
-        """The kernel's frames and the emulator's since the last time, in the order seen."""
+        """The kernel's frames and the emulator's since the last call, in the order of capture."""
         self.take()
         end = self.capture.mark()
         kernel, emulated = self._kernel(), self._emulated(end)
@@ -61,7 +61,7 @@ class Sights:
 
     def _kernel(self) -> list[Sight]:
         names = {(each.owner, each.device_name): each.name for each in self.capture.interfaces}
-        # a frame that is handed up keeps its old time: within a namespace the ring's order rules
+        # a frame that is passed up keeps its old time: within a namespace the ring's order counts
         latest: dict[str, int] = {}
         ordered = []
         for number, seen in enumerate(self.seen):
@@ -79,7 +79,7 @@ class Sights:
         sights = []
         for captured in self.capture.frames(since=self._mark, until=end):
             if captured.code & 3 != DROP:
-                data = captured.data[: self._snap]  # as much as the rings keep
+                data = captured.data[: self._snap]  # the bytes that the rings keep
                 loopback = captured.place.kind == "loopback"
                 line = self.ours.render(data, length=len(captured.data), loopback=loopback)
                 sights.append(Sight(captured.place.owner, captured.interface, captured.way, line))

@@ -1,6 +1,6 @@
-"""Real sockets in a real namespace, with the calls of the emulator's: apps and flows run on them unchanged.
+"""Real sockets in a real namespace, with the methods of the emulator's: apps and flows run on them unchanged.
 
-A socket is opened inside its namespace; whatever is called on it afterwards happens there. Must not know who uses it.
+A socket is opened inside its namespace; all later calls on it happen there. Must not know apps or flows.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def _text(endpoint: Endpoint) -> tuple[str, int]:
     return (ip4_text(host) if isinstance(host, int) else host), port
 
 
-class _Real:
-    """What all kinds share: a nonblocking socket that the loop watches."""
+class _RealSocket:
+    """The part that all kinds share: a nonblocking socket that the loop watches."""
 
     def __init__(self, net: RealNet, real: socket.socket) -> None:
         self.net, self.real = net, real
@@ -76,7 +76,7 @@ class _Real:
 
     @property
     def ephemeral(self) -> bool:
-        """Did the kernel choose the port?"""
+        """Whether the kernel chose the port."""
         return bool(self.port) and not self.chosen
 
     def _named(self) -> None:
@@ -96,14 +96,14 @@ class _Real:
             self.release()
 
     def release(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if self in self.net.open:
             self.net.open.discard(self)
             self.net.clock.forget(self)
             self.real.close()
 
 
-class RealTcp(_Real):
+class RealTcp(_RealSocket):
     """As `emu.kernel.transport.tcp_socket.TcpSocket`."""
 
     def __init__(self, net: RealNet, real: socket.socket | None = None, peer: tuple[str, int] = ("", 0)) -> None:
@@ -116,8 +116,8 @@ class RealTcp(_Real):
         self._call(self.real.listen, backlog)
 
     def connect(self, remote: Endpoint) -> None:
-        """Connect, and ask at once how it went, as a client with a time limit does. An ICMP error that came inside the
-        call is a soft one to Linux (the call owns the socket, tcp_v4_err), and would be forgotten for a second SYN."""
+        """Connect, and read SO_ERROR at once, as a client with a time limit does. An ICMP error that comes inside the
+        call is a soft error to Linux (the call owns the socket, tcp_v4_err); without the read a second SYN would clear it."""
         self.peer = _text(remote)
         failed = self.real.connect_ex(self.peer)
         self._named()
@@ -145,7 +145,7 @@ class RealTcp(_Real):
 
     @property
     def state(self) -> str:
-        """As `ss` names it; after `close` the kernel's list is asked."""
+        """The state as `ss` names it; after `close` it is read from the kernel's list."""
         if self.error and not self.closed:
             return "CLOSE"
         if self in self.net.open:
@@ -154,8 +154,8 @@ class RealTcp(_Real):
         return self._listed()
 
     def _listed(self) -> str:
-        """What the kernel says of a connection that no descriptor leads to: /proc/net/tcp takes it milliseconds, and
-        an app would be that much late."""
+        """The state of a connection without a descriptor, from sock_diag: to read /proc/net/tcp takes milliseconds, and
+        would delay an app."""
         ends = struct.pack("!HHI12xI12x", self.port, self.peer[1], self.addr, ip4(self.peer[0] or "0.0.0.0"))
         asked = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends + DIAG_ANY
         head = struct.pack("=IHHII", 16 + len(asked), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 1, 0)
@@ -171,7 +171,7 @@ class RealTcp(_Real):
 
     @property
     def endpoint(self) -> RealTcp | None:
-        """What a flow asks the endpoint is answered here."""
+        """The endpoint that flows read; this object has its fields."""
         return self if self.peer[1] else None
 
     @property
@@ -232,8 +232,8 @@ class RealTcp(_Real):
         self.release()
 
 
-class RealUdp(_Real):
-    """As `emu.kernel.transport.udp.UdpSocket`. A client (`flow` set) hears ICMP errors, as that one always does."""
+class RealUdp(_RealSocket):
+    """As `emu.kernel.transport.udp.UdpSocket`. A client (`flow` set) receives ICMP errors, as that socket always does."""
 
     def __init__(self, net: RealNet, flow: int) -> None:
         super().__init__(net, net.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -295,8 +295,8 @@ class RealUdp(_Real):
         return data, (ip4_text(src), sport)
 
 
-class RealPing(_Real):
-    """As `emu.kernel.transport.ping.PingSocket`: a raw socket, as the tool's."""
+class RealPing(_RealSocket):
+    """As `emu.kernel.transport.ping.PingSocket`: a raw socket, as in the tool `ping`."""
 
     def __init__(self, net: RealNet, ident: int) -> None:
         super().__init__(net, net.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
@@ -320,10 +320,10 @@ class RealPing(_Real):
                 break
             except OSError:
                 continue
-            self._heard(packet)
+            self._received(packet)
         super().ready(events)
 
-    def _heard(self, packet: bytes) -> None:
+    def _received(self, packet: bytes) -> None:
         seen = read_ip(packet)
         if seen.sport == wire_icmp.ECHO_REPLY and seen.ident == self.ident:
             rtt_ns = self.net.clock.now - self._sent_ns.get(seen.seq, self.net.clock.now)
@@ -335,11 +335,11 @@ class RealPing(_Real):
 
 
 class RealSockets:
-    """As `emu.kernel.transport.sockets.Sockets`. `opened` lists what was opened."""
+    """As `emu.kernel.transport.sockets.Sockets`. `opened` lists all sockets."""
 
     def __init__(self, net: RealNet) -> None:
         self._net = net
-        self.opened: list[_Real] = []
+        self.opened: list[_RealSocket] = []
 
     def udp(self, flow: int = 0) -> RealUdp:
         socket = RealUdp(self._net, flow)
@@ -360,7 +360,7 @@ class RealSockets:
         return source
 
     def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> None:
-        """A user's own packet. What it leaves out is filled in from the emulated namespace, as the emulator does."""
+        """Send a user's own packet. Fields that are not set are filled in from the emulated namespace, as in the emulator."""
         net, emulated = self._net, self._net.emulated
         dst = None if isinstance(packet, bytes) else craft.destination(packet)
         if isinstance(packet, bytes) or craft.is_layer2(packet) or dst is None:
@@ -385,13 +385,13 @@ class RealSockets:
 
 
 class RealNet:
-    """A namespace as apps and flows see one (`emu.apps.Host`, `emu.kube.dns.resolver.Client`): sockets and a clock.
+    """A namespace with the interface of `emu.apps.Host` and `emu.kube.dns.resolver.Client`: sockets and a clock.
     `emulated` is the namespace that it mirrors."""
 
     def __init__(self, emulated: Netns, space: Space, loop: Loop) -> None:
         self.emulated, self.space, self.clock = emulated, space, loop
         self.name = emulated.name
-        self.open: set[_Real] = set()
+        self.open: set[_RealSocket] = set()
         self.sockets = RealSockets(self)
         self.diag = self.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
 
@@ -405,7 +405,7 @@ class RealNet:
             return socket.socket(family, kind, proto)
 
     def close(self) -> None:
-        """Every socket goes, without a word to its peer: nobody looks any more."""
+        """Abort every socket: nothing that follows is compared."""
         for each in list(self.open):
             if isinstance(each, RealTcp):
                 with suppress(OSError):

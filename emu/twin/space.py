@@ -1,8 +1,8 @@
 """Namespaces of this machine's kernel, and commands in them.
 
-A namespace has no name: it lives as long as this process holds its descriptor, so that nothing can leave one behind,
-be it an error, a signal or `kill -9`. The host's own network is not entered and not changed: a command is a list of
-words, and a name out of a file is one word whatever is in it. Must not know what is built in a namespace.
+A namespace has no name: it exists as long as this process holds its descriptor, so that no error, signal or
+`kill -9` leaves one behind. The host's own network is not entered and not changed: a command is a list of
+words, and a name from a file is one word with any characters. Must not know what is built in a namespace.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from emu.errors import EmuError, InputError
 CLONE_NEWNET = 0x40000000
 TOOLS = ("ip", "bridge", "iptables-restore", "iptables-save", "conntrack")
 _SELF = "/proc/thread-self/ns/net"
-# Words that `ip -batch` takes for one word as they are: no blank, quote, backslash or `#`.
+# Words that `ip -batch` reads as one word: no blank, quote, backslash or `#`.
 _PLAIN = re.compile(r"[\w.:/@,+=%-]+", re.ASCII)
 _REFUSED = frozenset(b"/:\0 \t\n\v\f\r\xa0")  # the last one is white space to the kernel's isspace
 MAX_NAME = 15  # IFNAMSIZ without its zero byte
 
 
 class TwinError(EmuError):
-    """The kernel's side cannot be built or asked: what is missing, or what a tool printed (exit 3)."""
+    """The kernel's side cannot be built or read: the message names what is missing, or has a tool's output (exit 3)."""
 
     exit_status = 3
 
@@ -39,7 +39,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def missing() -> str:
-    """Why this machine's kernel cannot be asked; "" if it can."""
+    """Why this machine's kernel cannot be used; "" if it can."""
     if sys.platform != "linux":
         return f"the twin needs Linux, this is {sys.platform}"
     if os.geteuid() != 0:
@@ -57,7 +57,7 @@ def missing() -> str:
 
 
 class Space:
-    """One network namespace, IPv6 off and lo up. By `path` other processes' tools reach it while it is open."""
+    """One network namespace, IPv6 off and lo up. Other processes' tools reach it at `path` while it is open."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -75,7 +75,7 @@ class Space:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """This thread is in the namespace for a while. What is opened there stays there."""
+        """While the block runs, this thread is in the namespace. Sockets that are opened there stay there."""
         home = os.open(_SELF, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _enter(self.fd)
@@ -87,7 +87,7 @@ class Space:
             os.close(home)
 
     def run(self, *command: str, text: str = "") -> str:
-        """Run a tool in the namespace; its output. Raises TwinError with its complaint."""
+        """Run a tool in the namespace; gives its output. Raises TwinError with its error message."""
         with self.inside():
             done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -96,8 +96,8 @@ class Space:
         return done.stdout
 
     def ip(self, commands: Sequence[Sequence[str]], *, tolerant: bool = False) -> None:
-        """`ip` commands, each a list of words; those of plain words go in one batch, in order. `tolerant`: those that
-        fail are left out. Raises TwinError."""
+        """Run `ip` commands, each a list of words; commands of plain words run in one batch, in order. `tolerant`: a command
+        that fails is skipped. Raises TwinError."""
         batch: list[str] = []
         for words in commands:
             if all(_PLAIN.fullmatch(word) for word in words):
@@ -119,7 +119,7 @@ class Space:
             raise TwinError(f"{self.name}: ip {' '.join(words)}: {done.stderr.strip()}\n{text}")
 
     def close(self) -> None:
-        """Let go of it; with the last descriptor (sockets hold it, too) the kernel takes it down."""
+        """Close the descriptor; the kernel deletes the namespace with the last one (sockets hold it, too)."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -1,6 +1,6 @@
-"""What both sides hold when a flow is over, as comparable lines: neighbours, learned MACs, connections, rules' counters.
+"""The tables of both sides at a flow's end, as comparable lines: neighbours, learned MACs, connections, rules' counters.
 
-The kernel is asked by its ordinary tools. Must not know frames.
+The kernel's tables are read by its ordinary tools. Must not know frames.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Counters = dict[tuple[str, str, int], tuple[int, int]]  # table, chain, number -
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
-# Entries that the kernel makes for itself and never asks about
+# Entries that the kernel makes by itself and never resolves
 _UNSEEN = ("NOARP", "NONE")
 _TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
 
 
 def kernel_tables(space: Space, net: Netns) -> Tables:
-    """What the kernel holds in one namespace. `net` says what is worth asking for."""
+    """The kernel's tables of one namespace. The emulated `net` decides which are read."""
     tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(_kernel_routes(space))}
     if any(isinstance(device, Bridge) for device in net.devices.values()):
         tables["fdb"] = sorted(_kernel_fdb(space))
@@ -43,7 +43,7 @@ def kernel_connections(space: Space) -> list[str]:
 
 
 def emulated_tables(net: Netns) -> Tables:
-    """The same of the emulator."""
+    """The emulator's tables of one namespace."""
     tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(_routes(net))}
     bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
     if bridges:
@@ -77,7 +77,7 @@ def _neighbour(addr: str, device: str, lladdr: str, state: str) -> str:
 
 
 def reachable_ms(space: Space) -> dict[str, int]:
-    """How long each device's neighbours stay REACHABLE: the kernel draws it for a device, and again every 300 s."""
+    """How long each device's neighbours stay REACHABLE: the kernel draws it for each device, and again every 300 s."""
     found, device = {}, ""
     words = iter(space.run("ip", "ntable", "show", "name", "arp_cache").split())
     for word in words:
@@ -135,7 +135,7 @@ def _route(table: str, kind: str, dst: str, via: str, dev: str, src: str, metric
 
 
 def _connection(line: str) -> str:
-    """One entry; the seconds move to the end, and who holds it at the moment is left out."""
+    """One entry; the seconds are moved to the end, and the use count is left out."""
     head = _HEAD.match(line.strip())
     if head is None:
         return line
@@ -144,8 +144,8 @@ def _connection(line: str) -> str:
 
 
 def aged(net: Netns) -> set[str]:
-    """The neighbours that were confirmed so long ago that each kernel has another mind of them: REACHABLE ends at a
-    moment between half and one and a half times base_reachable_time, drawn, and seen by a timer that runs late."""
+    """The neighbours whose state may differ, because they were confirmed long ago: REACHABLE ends after a random time between
+    half and one and a half times base_reachable_time, and a timer that runs late notices it."""
     found = set()
     for each in net.neighbours:
         device = each.device.name
@@ -156,14 +156,14 @@ def aged(net: Netns) -> set[str]:
 
 
 def ageing_alike(one: str, other: str, old: set[str]) -> bool:
-    """The same neighbour, of those that are `old`, in two states of ageing."""
+    """Are these lines the same `old` neighbour in two states of ageing?"""
     first, _, left = one.rpartition(" ")
     second, _, right = other.rpartition(" ")
     return first == second and first in old and left in AGEING and right in AGEING
 
 
 def seconds_alike(one: str, other: str) -> bool:
-    """Equal but for a second: the kernel's run took real time, and what is left is rounded down."""
+    """Equal to within one second: the kernel's run took real time, and the seconds left are rounded down."""
     first, _, left = one.rpartition(" seconds=")
     second, _, right = other.rpartition(" seconds=")
     return bool(first) and first == second and abs(int(left) - int(right)) <= 1
@@ -173,7 +173,7 @@ def seconds_alike(one: str, other: str) -> bool:
 
 
 def rules(text: str) -> list[str]:
-    """An iptables-save's text without what is not rules: comments and chains' counters."""
+    """An iptables-save's text without comments and chains' counters."""
     return [re.sub(r" \[\d+:\d+\]$", "", line) for line in text.splitlines() if line and not line.startswith("#")]
 
 
@@ -192,7 +192,7 @@ def counters(text: str) -> Counters:
 
 
 def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:
-    """What came on top."""
+    """The increase of each counter."""
     grown: Counters = {}
     for key, (packets, size) in after.items():
         old_packets, old_size = before.get(key, (0, 0))

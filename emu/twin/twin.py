@@ -1,6 +1,6 @@
-"""A scenario run twice: each flow first by the kernel's sockets, then, with what the kernel drew, by the emulator's.
+"""A scenario run twice: each flow first by the kernel's sockets, then, with the kernel's draws, by the emulator's.
 
-Builds the kernel's side, keeps both in step, and holds each flow's frames, tables and counters against each other.
+Builds the kernel's side, keeps both sides equal in time, and compares each flow's frames, tables and counters.
 Must not know how frames are written or tables read.
 """
 
@@ -23,12 +23,12 @@ from emu.twin.report import FlowReport, Report
 from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
 
-# A client cannot distinguish a reset from a rejection, nor a drop from silence: the frames show it
+# A client cannot distinguish a reset from a rejection, nor a drop from a timeout: the frames show it
 CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
 
 
 class Emulated(programs.Emulated, Protocol):
-    """The emulated side: a cluster that captures."""
+    """The emulated side: a cluster with a capture."""
 
     @property
     def clock(self) -> Clock: ...
@@ -41,7 +41,7 @@ class Emulated(programs.Emulated, Protocol):
 
 
 class RealTestbed:
-    """What the kernel's side of a flow runs on (`emu.kube.flow.testbed.Testbed`). Frames and facts come from elsewhere."""
+    """The kernel's side for flows (`emu.kube.flow.testbed.Testbed`). It has no capture, and reports nothing to flows."""
 
     capture = None
     gone = Tally()
@@ -71,7 +71,7 @@ class Twin:
     # -- building -------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Build the kernel's side; both begin cold."""
+        """Build the kernel's side; both sides start with empty caches."""
         self._sync()
         self.mirror.flush()
         for net in self.cluster.namespaces.values():
@@ -84,8 +84,8 @@ class Twin:
         self._start_over("setup")
 
     def change(self, name: str) -> None:
-        """Carry over what a change of the emulated cluster did. Frames of it are not compared: the emulator's plugins
-        and the tools here do the same in other steps; what they left is."""
+        """Apply a change of the emulated cluster to the kernel's side. Its frames are not compared, as the emulator's plugins
+        and the tools here take different steps; the resulting tables are."""
         self._sync()
         self._start_over(name)
 
@@ -103,7 +103,7 @@ class Twin:
         self.sights.learn_roles()
 
     def _start_over(self, name: str) -> None:
-        """Tables must be alike now; frames count from here."""
+        """Compare the tables now, and ignore all frames until now."""
         self.loop.catch_up()
         self._align()
         self.sights.drop()
@@ -130,7 +130,7 @@ class Twin:
     # -- time and frames ------------------------------------------------------------------------
 
     def _align(self) -> None:
-        """Let the side that is behind wait for the other."""
+        """Let time pass on the side that is behind."""
         clock, loop = self.cluster.clock, self.loop
         if not self.offset_ns:
             self.offset_ns = clock.now - loop.now
@@ -138,7 +138,7 @@ class Twin:
         clock.run_until(max(clock.now, loop.now + self.offset_ns))
 
     def prepare(self) -> None:
-        """Before a flow: the same time on both sides, and whatever timers changed in the emulated cluster carried over.
+        """Before a flow: bring both sides to one time, and apply the changes that timers made in the emulated cluster.
         Raises Undecided."""
         self.loop.catch_up()
         self._align()
@@ -152,8 +152,8 @@ class Twin:
     def flow(
         self, made: Flow, real: Callable[[Flow], object], emulated: Callable[[], Flow], *, answered: bool = True
     ) -> Flow:
-        """The flow `made` on both sides, by `real` and `emulated`. Without `answered` the client's socket does not learn
-        its outcome, and it is not compared."""
+        """Run the flow `made` on both sides, by `real` and `emulated`. Without `answered` the client's socket cannot see the
+        outcome, and it is not compared."""
         net = next(net for each, net in self.nets.items() if each is made.client)
         for each in self.nets.values():
             each.sockets.opened.clear()
@@ -187,7 +187,7 @@ class Twin:
         return draws.connections(tables.kernel_connections(self.mirror.spaces[net]))
 
     def _learn(self, before: dict[Netns, set[str]]) -> dict[Netns, tables.Counters]:
-        """Hand the emulator what the kernel and the programs on its side drew; gives where the kernel's counters are."""
+        """Give the emulator the draws of the kernel and of the programs on its side; returns the kernel's counters."""
         clock = self.cluster.clock
         for purpose, values in self.loop.take_drawn().items():
             clock.script(purpose, Values(values))
@@ -212,7 +212,7 @@ class Twin:
             old, before = self.counters[net]
             emu = tables.counters(net.ipv4.tables.save(counters=True))
             theirs, ours = tables.counted(old, kernel), tables.counted(before, emu)
-            if theirs != ours:  # what a timer sent after `_learn` had looked counts, as its frames do
+            if theirs != ours:  # counters that a timer changed after `_learn` count, as its frames do
                 kernel = tables.counters(self.mirror.spaces[net].run("iptables-save", "-c"))
                 theirs = tables.counted(old, kernel)
             self.counters[net] = kernel, emu

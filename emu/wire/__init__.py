@@ -1,1 +1,1 @@
-"""Bytes: addresses, checksums, header fields, and the live frame. Knows no device, no time, no kernel."""
+"""Bytes: addresses, checksums, header fields, and the live frame. Must not know devices, time or the kernel."""

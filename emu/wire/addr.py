@@ -1,6 +1,6 @@
-"""Addresses as the hot path holds them: IPv4 as an int in host order, MACs as 6 bytes.
+"""Addresses in the form of the hot path: IPv4 as an int in host order, MACs as 6 bytes.
 
-Text is for people and for input. Must not know frames.
+Text is for output and input. Must not know frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.I)
 
 
 def decimal(text: str) -> int | None:
-    """A number of 1 to 20 ASCII digits; None for any other text (other scripts' digits, superscripts)."""
+    """A number of 1 to 20 ASCII digits; None for any other text (digits of other scripts, superscripts)."""
     return int(text) if len(text) <= 20 and text.isascii() and text.isdigit() else None
 
 
@@ -84,7 +84,7 @@ def multicast_mac(addr: int) -> bytes:
 
 
 def ip4_kind(addr: int) -> str:
-    """MULTICAST or BROADCAST, where an IPv4 address is that by itself; else ""."""
+    """MULTICAST or BROADCAST for an IPv4 address that is one without regard to any subnet; else ""."""
     if addr >> 28 == 14:
         return "MULTICAST"
     return "BROADCAST" if addr in (0, LIMITED_BROADCAST) else ""

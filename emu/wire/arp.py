@@ -1,6 +1,6 @@
-"""ARP for IPv4 over Ethernet (RFC 826): frames stamped from a template, and their fields read.
+"""ARP for IPv4 over Ethernet (RFC 826): frames made from a template, and their fields read.
 
-Must not know who asks or why.
+Must not know why a frame is sent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Arp(NamedTuple):
 def build(
     template: bytes, dmac: bytes, smac: bytes, spa: int, tha: bytes, tpa: int, flow: int, trail: list[Any] | None
 ) -> Frame:
-    """A request or reply (the template says which) from `smac`, which is also the sender's address."""
+    """A request or reply, as the template is, from `smac`, which is also the sender's hardware address."""
     buf = bytearray(template)
     _ETHER.pack_into(buf, 0, dmac, smac)
     _BODY.pack_into(buf, 22, smac, spa, tha, tpa)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 
 def ones_sum(data: bytes | bytearray | memoryview) -> int:
-    """The folded ones-complement sum of `data` (odd length: padded with a zero), 0 to 65534 (0 stands for 65535 too)."""
+    """The folded ones-complement sum of `data` (odd length: padded with a zero), 0 to 65534 (65535 is given as 0)."""
     total = int.from_bytes(data, "big")
     return (total << 8 if len(data) & 1 else total) % 0xFFFF
 
 
 def checksum(data: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """RFC 1071 checksum of data that is not all zero; `start` is a sum to add, as of a pseudo header."""
+    """RFC 1071 checksum of data that is not all zero; `start` is a sum to add, such as that of a pseudo header."""
     total = (ones_sum(data) + start) % 0xFFFF
     return 0xFFFF - total if total else 0
 

@@ -1,4 +1,4 @@
-"""DNS messages as values (RFC 1035, 2782): what is asked, what is answered; names absolute, data as zone files write it.
+"""DNS messages as values (RFC 1035, 2782): questions and answers; names are absolute, data is written as in zone files.
 
 Bytes are made and read by Scapy, see `craft.dns_query`, `dns_answer` and `dns_parse`. Must not know zones or sockets.
 """
@@ -15,14 +15,14 @@ RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 
 
 class Question(NamedTuple):
-    """`name` ends with its dot; `kind` is A, SRV ... or TYPE65 for a type without a name here (RFC 3597)."""
+    """`name` ends with a dot; `kind` is A, SRV ... or TYPE65 for a type that has no name here (RFC 3597)."""
 
     name: str
     kind: str
 
 
 class Record(NamedTuple):
-    """`data` as a zone file writes it: `10.96.0.10`, `0 50 80 web.default.svc.cluster.local.`"""
+    """`data` as in a zone file: `10.96.0.10`, `0 50 80 web.default.svc.cluster.local.`"""
 
     name: str
     kind: str
@@ -31,7 +31,7 @@ class Record(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a server answers. `chase` is the name (of a CNAME, at the end of `answers`) that others must complete."""
+    """A server's answer. `chase` is the target of the last CNAME in `answers`, which other servers must resolve; "" for none."""
 
     rcode: str = "NOERROR"
     answers: tuple[Record, ...] = ()
@@ -67,5 +67,5 @@ def type_name(number: int) -> str:
 
 
 def absolute(name: str) -> str:
-    """The name with its last dot."""
+    """The name with a dot at its end."""
     return name if name.endswith(".") else f"{name}."

@@ -1,9 +1,9 @@
-"""The live frame: one bytearray, cached offsets and addresses, and sk_buff's companions.
+"""The live frame: one bytearray, cached offsets and addresses, and the fields of sk_buff that go with it.
 
 `buf` always begins with 14 bytes of Ethernet header (zero while a local packet has none yet);
 IPv4 begins at 14, its payload at `l4`. The cached fields equal the bytes at all times: only
-`wire/rewrite.py` changes either. One owner: whoever hands a frame to a second receiver clones it.
-Must not know devices, namespaces or Scapy; the companions are opaque here.
+`wire/rewrite.py` changes either. A frame has one owner: code that passes it to a second receiver clones it.
+Must not know devices, namespaces or Scapy; the fields of sk_buff are opaque here.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
 class Frame:
     """One frame on its way. Addresses are ints, MACs 6 bytes.
 
-    `family` is AF_INET, or 0 where there is no packet that could be read; then `proto`, the IP protocol, is -1.
+    `family` is AF_INET, or 0 where the frame holds no valid packet; then `proto`, the IP protocol, is -1.
     `tot_len` is the packet's length by its header, `ttl` its time to live.
     `sport`/`dport` are the ports of TCP, UDP and SCTP; for ICMP the echo id (0 without one) and
-    `type << 8 | code`; 0 for other protocols and for fragments after the first.
+    `type << 8 | code`; both are 0 for other protocols and for fragments after the first.
     `frag` is the fragment word (MF and offset), 0 for a whole datagram.
-    `indev`/`outdev` are the devices as a hook sees them, `physin`/`physout` the bridge ports
-    (set means: br_netfilter holds this frame, the kernel's nf_bridge_info).
+    `indev`/`outdev` are the devices that a hook sees, `physin`/`physout` the bridge ports
+    (the kernel's nf_bridge_info; set while br_netfilter passes this frame to hooks).
     `ct`/`ctdir`/`ctinfo`: the connection, 0 original or 1 reply, and the kernel's ctinfo number.
-    `bridged_dnat` and `br_smac` (its source MAC until then): br_netfilter sent the frame the slow way after a DNAT.
-    `route` is the kernel's dst entry; `valid`: headers were checked or born right.
-    `trail` collects what happens to the frame until a tap drains it (None: nobody is looking).
-    `flow` numbers the flow that caused the frame (0: background). `sock` made it, if local.
-    `frag_max_size`: of a reassembled datagram, its largest fragment, else 0. `ignore_df`: it may be cut in spite of its
-    DF, because its socket wants it so, or because a bridge made it whole. `cause`: what the frame was made
-    of: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
-    `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device is to do the rest;
-    `gso_size`: and to cut the payload into segments of so many bytes (0: it is one).
+    `bridged_dnat` and `br_smac` (its source MAC until then): br_netfilter sent the frame on the slow path after a DNAT.
+    `route` is the kernel's dst entry; `valid`: the headers were checked, or emu built them.
+    `trail` collects what happens to the frame until a tap drains it (None: no one captures).
+    `flow` numbers the flow that caused the frame (0: background). `sock` is the local socket that sent it.
+    `frag_max_size`: the largest fragment of a reassembled datagram, else 0. `ignore_df`: it may be fragmented in spite of
+    its DF, because its socket asks for that, or because a bridge reassembled it. `cause`: what the frame was made
+    from: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
+    `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
+    `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut).
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Frame:
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
         self.br_smac = ZERO_MAC
         self.bridged_dnat = self.ignore_df = self.valid = self.burst = self.partial = False
-        # opaque companions: their classes live on higher floors
+        # opaque here: their classes are on higher floors
         self.indev: Any = None
         self.outdev: Any = None
         self.physin: Any = None
@@ -75,7 +75,7 @@ class Frame:
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:
-        """A frame from captured or injected bytes; never raises. Without a whole Ethernet header its MACs are zero."""
+        """A frame from captured or injected bytes; raises nothing. Without a whole Ethernet header its MACs are zero."""
         frame = cls(bytearray(data), flow, trail)
         frame.reparse()
         return frame
@@ -110,7 +110,7 @@ class Frame:
             self.dport = buf[l4] << 8 | buf[l4 + 1]
 
     def clone(self) -> Frame:
-        """A copy with its own buffer and trail (skb_copy): what was not drained yet is told of both."""
+        """A copy with its own buffer and trail (skb_copy): both have the trail's entries that no tap has drained yet."""
         new = Frame.__new__(Frame)
         for name in Frame.__slots__:
             setattr(new, name, getattr(self, name))
@@ -120,7 +120,7 @@ class Frame:
 
     @property
     def largest(self) -> int:
-        """The longest IPv4 packet that comes of the frame when it is cut (skb_gso_network_seglen), bytes."""
+        """The longest IPv4 packet, bytes, among the segments that the frame is cut into (skb_gso_network_seglen)."""
         if not self.gso_size:
             return len(self.buf) - ETH_HLEN
         return self.l4 - ETH_HLEN + (self.buf[self.l4 + 12] >> 4) * 4 + self.gso_size
@@ -135,12 +135,12 @@ class Frame:
 
     @property
     def frag_word(self) -> int:
-        """DF, MF and the offset, as the header has them."""
+        """DF, MF and the offset, as in the header."""
         return self.buf[20] << 8 | self.buf[21]
 
     @property
     def payload(self) -> bytes:
-        """What follows the IP header, without padding."""
+        """The bytes after the IP header, without padding."""
         return bytes(self.buf[self.l4 : ETH_HLEN + self.tot_len])
 
     @property

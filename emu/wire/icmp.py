@@ -1,4 +1,4 @@
-"""ICMP messages stamped from templates (RFC 792). Must not know when one is due."""
+"""ICMP messages made from templates (RFC 792). Must not know when one is sent."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ERRORS = frozenset((DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAME
 NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED = range(5)
 PKT_FILTERED = 13
 REDIRECT_HOST = 1
-HEADERS = IP_HLEN + 8  # what an IPv4 message has beside its data
+HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with an ICMP message, without the message's data
 
-# errors by type and code: as sentences put them, and as iptables' --reject-with and expectations name them
+# errors by type and code: the words of sentences, and the names in iptables' --reject-with and in expectations
 ERROR_WORDS = {
     (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
     (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
@@ -79,12 +79,12 @@ def sequence(frame: Frame) -> int:
 
 
 def body(frame: Frame) -> bytes:
-    """What follows the two header words: an echo's data, an error's quote."""
+    """The bytes after the two header words: an echo's data, an error's quote."""
     return bytes(frame.buf[frame.l4 + 8 : 14 + frame.tot_len])
 
 
 def type_code(frame: Frame) -> tuple[int, int] | None:
-    """Type and code; None where there are none (a later fragment, a packet that is too short)."""
+    """Type and code; None in a later fragment and in a packet that is too short."""
     if frame.frag & IP_OFFSET or len(frame.buf) < frame.l4 + 2:
         return None
     return frame.buf[frame.l4], frame.buf[frame.l4 + 1]

@@ -1,4 +1,4 @@
-"""Which bytes of a packet no hop rewrites, so that two sights of one packet can be held together.
+"""The bytes of a packet that no hop rewrites: they show that two captured frames are one packet.
 
 Must not know captures.
 """
@@ -18,7 +18,7 @@ def unchanged(frame: Frame) -> bytes:
     elif first and frame.proto == UDP:
         rest = bytes(buf[l4 + 4 : l4 + 6] + buf[l4 + 8 : end])
     elif first and frame.proto == ICMP:
-        # the quote of an error is translated on its way, an echo's payload is not
+        # NAT rewrites the quote of an error, but not an echo's payload
         query = frame.dport >> 8 in ICMP_QUERY
         rest = bytes(buf[l4 : l4 + 2] + (buf[l4 + 6 : end] if query else b""))
     else:

@@ -1,4 +1,4 @@
-"""The IPv4 header as numbers: its checksum, its checks, its fragments (RFC 791, RFC 1122).
+"""The IPv4 header: its checksum, the checks on input, fragments (RFC 791, RFC 1122).
 
 Must not know what the payload means.
 """
@@ -35,7 +35,7 @@ def stamp(
     flow: int,
     trail: list[Any] | None,
 ) -> Frame:
-    """Write a 20-byte header in front of the transport's bytes, which lie in `buf` from 34 on; the frame of it all."""
+    """Write a 20-byte header in front of the transport's bytes, which begin at `buf[34]`; gives the frame."""
     length = len(buf) - ETH_HLEN
     check = header_checksum(0x4500 | tos, length, ident, frag, ttl << 8 | proto, src, dst)
     _HEADER.pack_into(buf, ETH_HLEN, 0x45, tos, length, ident, frag, ttl, proto, check, src, dst)
@@ -47,9 +47,9 @@ def stamp(
 
 
 def check(frame: Frame) -> str | None:
-    """The kernel's reason to drop a received packet, None if its header holds (ip_rcv_core).
+    """The kernel's reason to drop a received packet, None if its header is valid (ip_rcv_core).
 
-    The frame's bytes beyond the total length (padding) are not looked at.
+    The frame's bytes beyond the total length (padding) are not read.
     """
     buf = frame.buf
     if len(buf) < ETH_HLEN + 20:
@@ -70,7 +70,7 @@ def check(frame: Frame) -> str | None:
 
 
 def datagram(frame: Frame, payload: bytes, word: int) -> bytearray:
-    """A frame with the header of `frame`, another payload and fragment word, and a right header checksum."""
+    """A frame with the header of `frame`, another payload and fragment word, and a new header checksum."""
     buf = frame.buf[: frame.l4] + payload
     length = len(buf) - 14
     buf[16:18] = length.to_bytes(2, "big")

@@ -1,4 +1,4 @@
-"""What a network card does for its host: the rest of a checksum, and cutting a large TCP segment (net/core/gso.c).
+"""The offloads of a network card: completing a checksum, and cutting a large TCP segment (net/core/gso.c).
 
 Must not know devices.
 """
@@ -12,7 +12,7 @@ from emu.wire.tcp import FIN, PSH
 
 
 def segments(frame: Frame) -> list[Frame]:
-    """The packets that `frame` (partial, perhaps larger than any link) is on a wire, checksums done (tcp_gso_segment)."""
+    """The packets that a device sends for `frame` (partial, perhaps larger than any link), checksums done (tcp_gso_segment)."""
     size, l4 = frame.gso_size, frame.l4
     if not size:
         complete_checksum(frame)
@@ -31,7 +31,7 @@ def segments(frame: Frame) -> list[Frame]:
         buf[l4 + 4 : l4 + 8] = ((seq + start) & 0xFFFFFFFF).to_bytes(4, "big")
         if start + size < len(payload):
             buf[l4 + 13] &= ~(FIN | PSH)
-        piece = frame.clone()  # what happened to the whole is told of each
+        piece = frame.clone()  # each segment has the trail of the whole
         replace(piece, buf)
         piece.gso_size, piece.burst = 0, True
         complete_checksum(piece)

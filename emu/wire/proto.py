@@ -1,6 +1,6 @@
 """IP protocols by number and by name (IANA's registry, in the spelling that iptables-save prints).
 
-A short literal table on purpose: the host's /etc/protocols differs from machine to machine. Must not know headers.
+A short literal table on purpose: /etc/protocols differs from host to host. Must not know headers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The packet that an ICMP error quotes: cut, read, and rewritten by NAT (RFC 792, RFC 5508).
+"""The packet that an ICMP error quotes: how it is cut, read and rewritten by NAT (RFC 792, RFC 5508).
 
-Must not know connections or who sends errors.
+Must not know connections, or why an error is sent.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ SOURCE, DESTINATION = 0, 1  # the half that NAT rewrites (MANIP_SRC, MANIP_DST)
 
 
 def cut(frame: Frame, most: int) -> bytes:
-    """What an error about `frame` quotes: its IP packet, at most `most` bytes."""
+    """The quote in an error about `frame`: its IP packet, at most `most` bytes."""
     return bytes(frame.buf[ETH_HLEN : ETH_HLEN + min(frame.tot_len, most)])
 
 
 def packet_of(frame: Frame) -> Frame | None:
-    """The packet that an error quotes, as a frame of its own; None if it is no IPv4 header and 8 bytes."""
+    """The packet that an error quotes, as a frame; None if the quote is shorter than an IPv4 header and 8 bytes."""
     quote = Frame.parse(bytes(12) + b"\x08\x00" + body(frame), frame.flow)
     if quote.proto < 0 or len(quote.buf) < quote.l4 + 8:
         return None
@@ -51,7 +51,7 @@ def tuple_of(frame: Frame) -> tuple[int, int, int, int, int] | None:
 
 
 def rewrite(frame: Frame, addr: int, sent: tuple[int, int, int, int, int], manip: int) -> None:
-    """Write one half of `sent` into the packet that an ICMP error quotes, mending its checksums and the error's."""
+    """Write one half of `sent` into the packet that an ICMP error quotes, and adjust its checksums and the error's."""
     buf = frame.buf
     at = frame.l4 + 8
     l4 = at + (buf[at] & 15) * 4

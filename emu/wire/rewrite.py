@@ -1,5 +1,5 @@
-"""The only code that writes into a live frame: headers changed in place, cached fields kept equal,
-checksums adjusted and not computed anew (RFC 1624).
+"""The only code that writes into a live frame. It changes headers in place, keeps the cached fields equal to them, and
+adjusts checksums instead of computing them again (RFC 1624).
 
 Must not know why a field changes.
 """
@@ -12,7 +12,7 @@ from emu.wire.tcp import MSS, MSS_LENGTH, option_at
 
 
 def set_ethernet(frame: Frame, header: bytes, dmac: bytes, smac: bytes) -> None:
-    """Put a ready 14-byte Ethernet header (its addresses given again for the cache) in front."""
+    """Write a ready 14-byte Ethernet header; `dmac` and `smac` are its addresses, for the cached fields."""
     frame.buf[0:14] = header
     frame.dmac = dmac
     frame.smac = smac
@@ -63,7 +63,7 @@ def set_destination(frame: Frame, addr: int, port: int) -> None:
 
 
 def _set_address(buf: bytearray, at: int, old: int, new: int) -> int:
-    """Write an address of the IPv4 header and mend its checksum; what that adds to the sum of the pseudo header."""
+    """Write an address of the IPv4 header and adjust its checksum; gives what that adds to the sum of the pseudo header."""
     change = new + 0xFFFFFFFF - old
     total = (0xFFFF - (buf[24] << 8 | buf[25]) + change) % 0xFFFF
     check = 0xFFFF - total if total else 0
@@ -74,10 +74,10 @@ def _set_address(buf: bytearray, at: int, old: int, new: int) -> int:
 
 
 def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> None:
-    """Write a port (at `offset` in the transport header; the id of ICMP) and mend the transport checksum.
+    """Write a port (at `offset` in the transport header; the id of ICMP) and adjust the transport checksum.
 
-    `change` is what the address added to the ones-complement sum of the pseudo header. RFC 1624 equation 3, all
-    terms folded at once: a sum of 0xFFFF stands for zero, as no term here is all zero.
+    `change` is what the address added to the ones-complement sum of the pseudo header. RFC 1624 equation 3, with all
+    terms folded at once: a sum of 0xFFFF is zero, as no term here is all zero.
     """
     buf, l4, proto = frame.buf, frame.l4, frame.proto
     if proto == TCP:
@@ -88,11 +88,11 @@ def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> Non
         _set_other_port(frame, old, new, offset)
         return
     if len(buf) < at + 2:
-        frame.reparse()  # no place to write the port: the cache takes back what the bytes have
+        frame.reparse()  # the packet ends before the checksum: nothing is written, the cached fields are read again
         return
     check = buf[at] << 8 | buf[at + 1]
     if frame.partial:
-        # only the pseudo header is in the sum yet, and not inverted
+        # the checksum field holds the sum of the pseudo header only, not inverted
         check = (check + change) % 0xFFFF or 0xFFFF
         buf[at] = check >> 8
         buf[at + 1] = check & 255
@@ -126,7 +126,7 @@ def _set_other_port(frame: Frame, old: int, new: int, offset: int) -> None:
 
 
 def leave_checksum(frame: Frame) -> None:
-    """CHECKSUM_PARTIAL: leave the transport checksum of a local TCP or UDP packet to a device."""
+    """CHECKSUM_PARTIAL: leave the transport checksum of a local TCP or UDP packet for a device."""
     buf, l4 = frame.buf, frame.l4
     at = l4 + (16 if frame.proto == TCP else 6)
     total = pseudo_sum(frame.src, frame.dst, frame.proto, len(buf) - l4) % 0xFFFF or 0xFFFF
@@ -135,7 +135,7 @@ def leave_checksum(frame: Frame) -> None:
 
 
 def complete_checksum(frame: Frame) -> None:
-    """skb_checksum_help: do what was left to a device."""
+    """skb_checksum_help: compute the checksum that was left for a device."""
     buf, l4 = frame.buf, frame.l4
     at = l4 + (16 if frame.proto == TCP else 6)
     buf[at : at + 2] = b"\0\0"
@@ -145,22 +145,22 @@ def complete_checksum(frame: Frame) -> None:
 
 
 def set_payload(frame: Frame, start: int, data: bytes) -> None:
-    """Overwrite bytes from `start` on (an ICMP error's quote, say) and read the cached fields anew.
+    """Overwrite bytes from `start` on (an ICMP error's quote, for example) and read the cached fields again.
 
-    The caller gives final bytes, checksums included.
+    The bytes are final, checksums included.
     """
     frame.buf[start : start + len(data)] = data
     frame.reparse()
 
 
 def replace(frame: Frame, data: bytes | bytearray) -> None:
-    """Give the frame other bytes altogether (reassembly, decapsulation) and read the cached fields anew."""
+    """Replace all bytes of the frame (reassembly, decapsulation) and read the cached fields again."""
     frame.buf = bytearray(data)
     frame.reparse()
 
 
 def set_tos(frame: Frame, tos: int) -> None:
-    """New type of service (DSCP and ECN), 0 to 255, with the header checksum."""
+    """Write the type of service (DSCP and ECN), 0 to 255, and adjust the header checksum."""
     buf = frame.buf
     check = adjust(buf[24] << 8 | buf[25], buf[14] << 8 | buf[15], buf[14] << 8 | tos)
     buf[15] = tos
@@ -168,7 +168,7 @@ def set_tos(frame: Frame, tos: int) -> None:
 
 
 def set_ttl(frame: Frame, ttl: int) -> None:
-    """New time to live, 0 to 255, with the header checksum."""
+    """Write the time to live, 0 to 255, and adjust the header checksum."""
     buf = frame.buf
     check = adjust(buf[24] << 8 | buf[25], buf[22] << 8 | buf[23], ttl << 8 | buf[23])
     buf[22] = frame.ttl = ttl
@@ -176,11 +176,11 @@ def set_ttl(frame: Frame, ttl: int) -> None:
 
 
 def set_mss(frame: Frame, old: int, new: int) -> None:
-    """Another value in the option that `mss_of` reads."""
+    """Write another value into the option that `mss_of` reads."""
     at = option_at(frame, MSS) + 2
     buf, place = frame.buf, frame.l4 + 16
     check = buf[place] << 8 | buf[place + 1]
-    if (at - frame.l4) % 2:  # an odd place: each byte weighs in the other half of its word
+    if (at - frame.l4) % 2:  # at an odd offset each byte counts in the other half of its word
         check = adjust(check, old >> 8, new >> 8)
         check = adjust(check, (old & 255) << 8, (new & 255) << 8)
     else:
@@ -192,7 +192,7 @@ def set_mss(frame: Frame, old: int, new: int) -> None:
 
 
 def insert_mss(frame: Frame, mss: int) -> None:
-    """A maximum segment size right after the fixed header; both lengths and both checksums follow."""
+    """Insert an MSS option right after the fixed header; adjust both lengths and both checksums."""
     buf, l4 = frame.buf, frame.l4
     segment = bytearray(buf[l4 : l4 + 20]) + bytes((MSS, MSS_LENGTH)) + mss.to_bytes(2, "big") + buf[l4 + 20 :]
     segment[12] += 0x10

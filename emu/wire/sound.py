@@ -1,4 +1,4 @@
-"""Whether a transport header can be believed: the lengths and checksums that conntrack looks at before it tracks (nf_checksum).
+"""Whether a transport header is valid: the lengths and checksums that conntrack verifies before it tracks (nf_checksum).
 
 Must not know connections.
 """
@@ -10,7 +10,7 @@ from emu.wire.frame import ETH_HLEN, ICMP, TCP, UDP, Frame
 
 
 def sound(frame: Frame) -> bool:
-    """Lengths and the transport checksum hold (TCP, UDP, ICMP; others are not looked into)."""
+    """Are the lengths and the transport checksum right (TCP, UDP, ICMP; other protocols are not checked)?"""
     buf, l4, proto = frame.buf, frame.l4, frame.proto
     stop = ETH_HLEN + frame.tot_len
     length = stop - l4

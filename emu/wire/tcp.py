@@ -1,4 +1,4 @@
-"""TCP segments stamped from a template (RFC 9293 section 3.1). Must not know connections."""
+"""TCP segments made from a template (RFC 9293 section 3.1). Must not know connections."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from emu.wire.ipv4 import stamp
 # the header's flags (RFC 9293 section 3.1, RFC 3168)
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 HLEN = 20
-HEADERS = IP_HLEN + HLEN  # what an IPv4 segment has beside its data, without options
+HEADERS = IP_HLEN + HLEN  # bytes of an IPv4 packet with a segment, without options and data
 MSS, MSS_LENGTH = 2, 4
-# a header's options where timestamps are all there is (RFC 7323 appendix A)
+# the options of a header that has timestamps only (RFC 7323 appendix A)
 TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
 # at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window
 head = Struct(">4xIIBBH").unpack_from
@@ -77,7 +77,7 @@ def flags_of(frame: Frame) -> int:
 
 
 def sequence(frame: Frame) -> int:
-    """The sequence number: of a quote, too, which has no more of the header."""
+    """The sequence number; the quote of an ICMP error has it too, and no more of the header."""
     return int.from_bytes(frame.buf[frame.l4 + 4 : frame.l4 + 8], "big")
 
 
@@ -88,7 +88,7 @@ def header_length(frame: Frame) -> int:
 
 
 def options(buf: bytearray, l4: int, length: int) -> Iterator[tuple[int, bytes]]:
-    """The options of a header of `length` bytes at `l4`: kind and value, without padding, up to the first broken one."""
+    """The options of a header of `length` bytes at `l4`: kind and value, without padding, up to the first invalid one."""
     at, stop = l4 + HLEN, l4 + length
     while at < stop:
         kind = buf[at]
@@ -105,7 +105,7 @@ def options(buf: bytearray, l4: int, length: int) -> Iterator[tuple[int, bytes]]
 
 
 def option_at(frame: Frame, kind: int) -> int:
-    """Where an option of the TCP header begins in the buffer; -1 if it is not there."""
+    """The offset of an option of the TCP header in the buffer; -1 without that option."""
     buf, l4 = frame.buf, frame.l4
     if frame.proto != TCP or frame.frag & IP_OFFSET or len(buf) < l4 + 20:
         return -1
@@ -123,7 +123,7 @@ def option_at(frame: Frame, kind: int) -> int:
 
 
 def mss_of(frame: Frame) -> int | None:
-    """The maximum segment size that a segment announces; None if it does not."""
+    """The value of a segment's MSS option; None without one."""
     at = option_at(frame, MSS)
     if at < 0 or at + MSS_LENGTH > len(frame.buf) or frame.buf[at + 1] != MSS_LENGTH:
         return None

@@ -1,4 +1,4 @@
-"""UDP datagrams stamped from a template (RFC 768). Must not know sockets."""
+"""UDP datagrams made from a template (RFC 768). Must not know sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from emu.wire.checksum import ones_sum
 from emu.wire.frame import IP_HLEN, UDP, Frame
 from emu.wire.ipv4 import stamp
 
-HEADERS = IP_HLEN + 8  # what an IPv4 datagram has beside its data
+HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with a datagram, without its data
 _HEADER = Struct("!HHHH")
 
 
@@ -50,7 +50,7 @@ def build(
 
 
 def checksum_ok(frame: Frame) -> bool:
-    """Does the datagram's checksum (if it has one) hold, over a length that the packet really has?"""
+    """Is the datagram's checksum right (if it has one), and its length no more than the packet's?"""
     buf, l4 = frame.buf, frame.l4
     length = buf[l4 + 4] << 8 | buf[l4 + 5] if len(buf) >= l4 + 8 else 0
     if length < 8 or l4 + length > 14 + frame.tot_len:
@@ -63,6 +63,6 @@ def checksum_ok(frame: Frame) -> bool:
 
 
 def payload(frame: Frame) -> bytes:
-    """The data, as long as the datagram's own header has it."""
+    """The data, with the length from the datagram's own header."""
     buf, l4 = frame.buf, frame.l4
     return bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])

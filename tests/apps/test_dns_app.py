@@ -16,7 +16,7 @@ KNOWN = {"here.": HERE, "alias.": ALIAS, "many.": MANY}
 
 
 class Bench:
-    """A client, a server, and an upstream that is silent until told otherwise."""
+    """A client, a server, and an upstream that is silent until a test sets its answer."""
 
     def __init__(self, protocol: str = "UDP") -> None:
         self.lab = Lab()
@@ -43,17 +43,22 @@ class Bench:
 
 
 def test_what_it_knows() -> None:
-    heard = Bench().ask("here.")
-    assert heard is not None
-    assert (heard.ident, heard.rcode, heard.answers, heard.authoritative) == (99, "NOERROR", HERE.answers, True)
+    response = Bench().ask("here.")
+    assert response is not None
+    assert (response.ident, response.rcode, response.answers, response.authoritative) == (
+        99,
+        "NOERROR",
+        HERE.answers,
+        True,
+    )
 
 
 def test_what_others_know_is_asked_of_them_in_the_same_flow() -> None:
     bench = Bench()
     there = Record("there.", "A", 30, "203.0.113.10")
     bench.upstream_says(Answer(answers=(there,), authoritative=False))
-    heard = bench.ask("there.")
-    assert heard is not None and (heard.answers, heard.authoritative, heard.recursion_available) == (
+    response = bench.ask("there.")
+    assert response is not None and (response.answers, response.authoritative, response.recursion_available) == (
         (there,),
         False,
         True,
@@ -67,8 +72,8 @@ def test_what_others_know_is_asked_of_them_in_the_same_flow() -> None:
 def test_an_error_of_upstream_is_handed_on() -> None:
     bench = Bench()
     bench.upstream_says(Answer("NXDOMAIN", authoritative=False))
-    heard = bench.ask("there.")
-    assert heard is not None and heard.rcode == "NXDOMAIN"
+    response = bench.ask("there.")
+    assert response is not None and response.rcode == "NXDOMAIN"
 
 
 def test_a_silent_upstream_is_asked_twice() -> None:
@@ -79,23 +84,23 @@ def test_a_silent_upstream_is_asked_twice() -> None:
     bench = Bench()
     silent = bench.upstream.sockets.udp()
     silent.bind(("0.0.0.0", PORT))
-    heard = bench.ask("there.", seconds=4.1)
-    assert heard is not None and heard.rcode == "SERVFAIL"
+    response = bench.ask("there.", seconds=4.1)
+    assert response is not None and response.rcode == "SERVFAIL"
     questions = [craft.dns_parse(data).question for data, *_ in silent.inbox]
     assert questions == [Question("there.", "A")] * 2
     assert bench.lab.clock.now < 5 * SECOND
 
 
 def test_an_upstream_that_refuses_costs_no_time() -> None:
-    heard = Bench().ask("there.", seconds=0.1)  # nobody listens: ICMP says so
-    assert heard is not None and heard.rcode == "SERVFAIL"
+    response = Bench().ask("there.", seconds=0.1)  # no socket listens: an ICMP error
+    assert response is not None and response.rcode == "SERVFAIL"
 
 
 def test_without_upstreams_others_are_refused() -> None:
     bench = Bench()
     bench.server.upstreams = ()
-    heard = bench.ask("there.")
-    assert heard is not None and heard.rcode == "REFUSED"
+    response = bench.ask("there.")
+    assert response is not None and response.rcode == "REFUSED"
 
 
 def test_addresses_are_shuffled_and_long_answers_truncated() -> None:
@@ -117,12 +122,12 @@ def test_tcp_takes_several_questions_and_any_length() -> None:
         socket.send(part)
         bench.lab.run(0.1)
     stream = socket.recv()
-    heard = []
+    response = []
     while stream:
         size = int.from_bytes(stream[:2], "big")
-        heard.append(craft.dns_parse(stream[2 : 2 + size]))
+        response.append(craft.dns_parse(stream[2 : 2 + size]))
         stream = stream[2 + size :]
-    assert [(each.ident, each.truncated, len(each.answers)) for each in heard] == [(0, False, 40), (1, False, 1)]
+    assert [(each.ident, each.truncated, len(each.answers)) for each in response] == [(0, False, 40), (1, False, 1)]
 
 
 def test_what_is_no_query_gets_no_answer() -> None:

@@ -1,4 +1,4 @@
-"""Captures: what taps keep, how frames are numbered and chosen, and files that tshark reads back as they were told."""
+"""Captures: what taps keep, how frames are numbered and chosen, and files that tshark reads back as they were written."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def talk(made: EmuWorld, target: str = "10.96.0.10", port: int = 80, flow: int =
 
 @pytest.fixture(scope="module")
 def service() -> Capture:
-    """One connection to a Service in flow 1, one UDP datagram to nobody in flow 2, a ping in no flow."""
+    """One connection to a Service in flow 1, one UDP datagram to an absent host in flow 2, a ping in no flow."""
     made, capture = world()
     talk(made)
     stray = made.nets["p1"].sockets.udp(2)
@@ -303,10 +303,10 @@ def test_stories_speak_of_their_flow_only(service: Capture) -> None:
     service.stories[1] = story
     assert service.story(1) is story
     try:
-        told = [each.comment().splitlines() for each in service.frames()]
+        rows = [each.comment().splitlines() for each in service.frames()]
     finally:
         del service.stories[1]
-    with_step = [lines[-2:] for lines in told if "step (1): the packet leaves by eth0" in lines]
+    with_step = [lines[-2:] for lines in rows if "step (1): the packet leaves by eth0" in lines]
     assert len(with_step) == len(service.frames(flow=1, interface="p1/eth0"))
     assert with_step[0] == ["step (1): the packet leaves by eth0", "flow/hop 1/1"]
 
@@ -338,12 +338,12 @@ def test_the_whole_capture_has_every_interface_and_every_frame(
     assert "Strict time order:   True" in info
     for interface in service.interfaces:
         assert f"Name = {interface.name}" in info
-    told = tshark.read(path, "frame.interface_name", "frame.comment", "frame.packet_flags_direction")
+    rows = tshark.read(path, "frame.interface_name", "frame.comment", "frame.packet_flags_direction")
     directions = {"in": "0x00000001", "out": "0x00000002"}
-    assert [(each["frame.interface_name"], each["frame.comment"]) for each in told] == [
+    assert [(each["frame.interface_name"], each["frame.comment"]) for each in rows] == [
         ([each.interface], [each.comment()]) for each in service.frames()
     ]
-    assert [each["frame.packet_flags_direction"] for each in told] == [
+    assert [each["frame.packet_flags_direction"] for each in rows] == [
         [directions[each.direction]] if each.direction in directions else [] for each in service.frames()
     ]
 

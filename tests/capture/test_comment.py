@@ -25,7 +25,7 @@ from emu.wire.summary import read
 from ladder_emu import EmuWorld
 from ladder_setup import Setup
 
-A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
+A, B, TO_ALL = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 CLIENT, SERVICE, WEB, GATEWAY = (
     (AF_INET, ip4(text)) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1")
 )
@@ -37,7 +37,7 @@ NAMES = {
 }
 SYN = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.96.0.10") / TCP(sport=40001, dport=80, flags="S")
 PING = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.244.2.13") / ICMP(type=8, seq=1)
-WHO_HAS = Ether(src=A, dst=EVERYBODY) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
+WHO_HAS = Ether(src=A, dst=TO_ALL) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
 TTL = f"ttl {SYN[IP].ttl + 1} -> {SYN[IP].ttl}"
 DEVICES = {name: Device(Clock(), name) for name in ("eth0", "cbr0")}
 DEFAULT = parse_route("default via 192.168.50.1 dev eth0", DEVICES.__getitem__)
@@ -137,7 +137,7 @@ def test_an_interface_remembers_what_it_was() -> None:
     assert known.bridge == "cbr0"
     assert Interface(1, "default/client", "eth0", Device(clock, "eth0")).owner == "default/client"
     assert Interface(2, "node-1", "drop", None).description == "frames that node-1 dropped, each with the reason"
-    assert Interface(3, "node-1", "veth1", port, "as told").description == "as told"
+    assert Interface(3, "node-1", "veth1", port, "as given").description == "as given"
 
 
 def test_roles_are_short_and_differ() -> None:
@@ -182,9 +182,9 @@ def test_the_beginning_of_a_walk_to_a_service() -> None:
     capture.names = NAMES
     world.nets["p1"].sockets.tcp(1).connect(("10.96.0.10", 80))
     world.wait(SECOND)
-    told = [
+    made_lines = [
         f"{frame.place.owner}:{frame.place.device_name} {frame.way}: {frame.comment().splitlines()[0]}"
         for frame in capture.frames(flow=1)
     ]
     lines = STORY.splitlines()
-    assert told[: len(lines)] == lines
+    assert made_lines[: len(lines)] == lines

@@ -163,10 +163,10 @@ def test_analysis_keeps_interfaces_apart(tshark: Tshark, tmp_path: Path) -> None
         once, twice = writer.interface("once"), writer.interface("twice")
         for time_ns, interface in enumerate((once, twice, twice)):
             writer.packet(interface, time_ns * 1_000_000_000, segment, 0, "a segment")
-    said = tshark.analysis(path)
-    assert list(said) == ["twice"]
-    assert "retransmission" in said["twice"][0]
-    assert said["twice"][0].startswith("#3: ")
+    analysis = tshark.analysis(path)
+    assert list(analysis) == ["twice"]
+    assert "retransmission" in analysis["twice"][0]
+    assert analysis["twice"][0].startswith("#3: ")
 
 
 DATA = st.binary(min_size=14, max_size=100)

@@ -13,7 +13,7 @@ from emu.capture.summary import between, line, phrase
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.summary import read
 
-A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
+A, B, TO_ALL = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 ROLES = {bytes.fromhex("020000000001"): "p1", bytes.fromhex("020000000002"): "cbr0", b"\xff" * 6: "bcast"}
 NAMES = {ip4("10.0.0.1"): "default/client", ip4("10.96.0.10"): "svc/web.default"}
 ETHER = Ether(src=A, dst=B)
@@ -32,7 +32,7 @@ def name(addr: int) -> str:
 
 CASES: list[tuple[Packet, str, str]] = [
     (
-        Ether(src=A, dst=EVERYBODY) / ARP(op=1, hwsrc=A, psrc="10.0.0.1", pdst="10.0.0.9"),
+        Ether(src=A, dst=TO_ALL) / ARP(op=1, hwsrc=A, psrc="10.0.0.1", pdst="10.0.0.9"),
         "[p1>bcast] ARP who-has 10.0.0.9 tell 10.0.0.1 (p1)",
         "the ARP request who has 10.0.0.9 (from default/client)",
     ),
@@ -42,12 +42,12 @@ CASES: list[tuple[Packet, str, str]] = [
         "the ARP reply that gives the MAC of 10.0.0.9",
     ),
     (
-        Ether(src=A, dst=EVERYBODY) / ARP(op=1, hwsrc=A, psrc="10.0.0.1", pdst="10.0.0.1"),
+        Ether(src=A, dst=TO_ALL) / ARP(op=1, hwsrc=A, psrc="10.0.0.1", pdst="10.0.0.1"),
         "[p1>bcast] ARP who-has 10.0.0.1 tell 10.0.0.1 (p1)",
         "the announcement of default/client (gratuitous ARP)",
     ),
     (
-        Ether(src=A, dst=EVERYBODY) / ARP(op=1, hwsrc=A, psrc="0.0.0.0", pdst="10.0.0.1"),
+        Ether(src=A, dst=TO_ALL) / ARP(op=1, hwsrc=A, psrc="0.0.0.0", pdst="10.0.0.1"),
         "[p1>bcast] ARP who-has 10.0.0.1 tell 0.0.0.0 (p1)",
         "the ARP probe whether default/client is taken",
     ),

@@ -21,7 +21,7 @@ SEGMENT = bytes.fromhex(
 
 @pytest.fixture
 def profiled(tshark: Tshark, tmp_path: Path) -> Tshark:
-    """Wireshark's programs with the profile put where its README says."""
+    """Wireshark's programs with the profile in the folder that its README names."""
     shutil.copytree(PROFILE, tmp_path / ".config" / "wireshark" / "profiles" / "emu")
     return Tshark(tmp_path)
 

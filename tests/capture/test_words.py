@@ -1,4 +1,4 @@
-"""A trail in words: a sentence for every kind of entry, facts in their order, the walks of rules told together."""
+"""A trail in words: a sentence for every kind of entry, facts in order, the rules of one walk together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.summary import read
 
-A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
+A, B, TO_ALL = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 CLIENT, SERVICE, WEB, GATEWAY = (ip4(text) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1"))
 NAMES = {
     CLIENT: ["default/client"],
@@ -34,7 +34,7 @@ NAMES = {
 CONN: Any = SimpleNamespace(number=5)
 SYN = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.96.0.10") / TCP(sport=40001, dport=80, flags="S")
 PING = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.244.2.13") / ICMP(type=8, seq=1)
-WHO_HAS = Ether(src=A, dst=EVERYBODY) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
+WHO_HAS = Ether(src=A, dst=TO_ALL) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
 DNAT = trail.Natted("DNAT", (SERVICE, 80), (WEB, 8080), CONN)
 UN_DNAT = trail.Natted("un-DNAT", (WEB, 8080), (SERVICE, 80), CONN)
 SNAT = trail.Natted("SNAT", (CLIENT, 40001), (ip4("192.168.50.11"), 40001), CONN)
@@ -130,7 +130,7 @@ def test_what_nobody_knows_is_told_by_the_bytes() -> None:
 # -- sentences -----------------------------------------------------------------------------------
 
 ASK = trail.Asked(GATEWAY, "eth0", WEB)
-SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
+SENTENCES: list[tuple[str, Packet, tuple[Any, ...], str]] = [
     ("asks", WHO_HAS, (ASK,), "node-1 asks who has node-1/cbr0, the next hop of a packet to default/web-0 that waits"),
     (
         "asks for it",
@@ -286,17 +286,19 @@ SAYS: list[tuple[str, Packet, tuple[Any, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("packet", "entries", "said"), [case[1:] for case in SAYS], ids=[case[0] for case in SAYS])
-def test_sentences(packet: Packet, entries: tuple[Any, ...], said: str) -> None:
-    assert sentence(view(packet, *entries)) == said
+@pytest.mark.parametrize(
+    ("packet", "entries", "sentence_text"), [case[1:] for case in SENTENCES], ids=[case[0] for case in SENTENCES]
+)
+def test_sentences(packet: Packet, entries: tuple[Any, ...], sentence_text: str) -> None:
+    assert sentence(view(packet, *entries)) == sentence_text
 
 
 def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
     """The walk of another chain before, or another translation, does not count."""
     walked, chose = rule("nat", "POSTROUTING", 1), rule("nat", "POSTROUTING", 2)
     returned = rule("nat", "KUBE-POSTROUTING", 1)
-    said = sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, walked, returned, chose, SNAT)).split("; ")
-    assert [text.split(" rewrite")[0] for text in said] == ["DNAT: kube-proxy's rules", "SNAT: a rule"]
+    sentence_text = sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, walked, returned, chose, SNAT)).split("; ")
+    assert [text.split(" rewrite")[0] for text in sentence_text] == ["DNAT: kube-proxy's rules", "SNAT: a rule"]
     assert "no rule is walked" in sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, SNAT)).split("; ")[1]
 
 
@@ -305,15 +307,15 @@ def test_an_owner_is_not_told_twice() -> None:
         sentence(view(SYN, owner="default/client"))
         == "default/client sends a connection request (SYN) to svc/web.default:80"
     )
-    for packet, said in (
+    for packet, sentence_text in (
         (PING, "default/web-0 receives ping number 1 from default/client"),
         (SYN, "svc/web.default receives a connection request (SYN) from default/client for port 80"),
     ):
-        assert sentence(view(packet, owner=said.split()[0], device="eth0", direction=IN)) == said
+        assert sentence(view(packet, owner=sentence_text.split()[0], device="eth0", direction=IN)) == sentence_text
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "sentence_text"),
     [
         ({"direction": OUT}, "node-1 sends"),
         ({"direction": OUT, "device": "veth1", "bridge": "cbr0"}, "cbr0's port veth1 sends"),
@@ -323,8 +325,8 @@ def test_an_owner_is_not_told_twice() -> None:
         ({"direction": DROP, "device": "drop"}, "node-1 drops"),
     ],
 )
-def test_an_empty_trail_is_told_by_bytes_and_place(changes: dict[str, Any], said: str) -> None:
-    assert sentence(view(PING, **changes)) == f"{said} ping number 1 from default/client to default/web-0"
+def test_an_empty_trail_is_told_by_bytes_and_place(changes: dict[str, Any], sentence_text: str) -> None:
+    assert sentence(view(PING, **changes)) == f"{sentence_text} ping number 1 from default/client to default/web-0"
 
 
 # -- facts ---------------------------------------------------------------------------------------

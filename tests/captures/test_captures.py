@@ -27,8 +27,8 @@ SYN_ACK_AGAIN = "Connection establish acknowledge (SYN+ACK): server port"
 SAME_PORTS = "A new tcp session is started with the same ports as an earlier session in this trace"
 # each SYN that the endpoint gets anew opens another connection there, with a sequence number of its own
 ANOTHER_NUMBER = {"Previous segment(s) not captured"}
-# What Wireshark's TCP analysis of one interface says, and the story explains: by scenario, the part of a file's name
-# that is about it, and the beginnings of what it says.
+# The entries of Wireshark's TCP analysis of one interface that the story explains: by scenario, a part of the file's name,
+# and the beginnings of the entries.
 EXPLAINED = {
     "hairpin-off": ("", {RETRANSMISSION, SYN_AGAIN}),
     "service-same-node-nf0": ("", {RETRANSMISSION, SYN_AGAIN, SYN_ACK_AGAIN, SAME_PORTS, *ANOTHER_NUMBER}),
@@ -73,9 +73,9 @@ def test_wireshark_finds_nothing_wrong(name: str, tshark: Tshark) -> None:
 def test_tcp_analysis_says_what_the_story_explains(name: str, tshark: Tshark) -> None:
     part, explained = EXPLAINED.get(name, ("", set[str]()))
     whole = [path for path in captures(name) if ".client." not in path.name]  # the client's own frames are in both
-    for file, said in each(tshark.analysis, whole).items():
+    for file, entries in each(tshark.analysis, whole).items():
         # what died is no conversation: a namespace's drops show pieces of several
-        wires = {interface: lines for interface, lines in said.items() if not interface.endswith("/drop")}
+        wires = {interface: lines for interface, lines in entries.items() if not interface.endswith("/drop")}
         messages = [line.partition(": ")[2] for lines in wires.values() for line in lines]
         assert [each for each in messages if not each.startswith(tuple(explained))] == [], file
         if explained and (part in file or file == "all.pcapng"):
@@ -89,7 +89,7 @@ def test_pods_nodes_and_services_have_names(name: str, tshark: Tshark) -> None:
     path = CAPTURES / name / "all.pcapng"
     ends = tshark.read(path, "ip.src_host", "ip.dst_host", where="ip", options=["-N", "dn"])
     unnamed = {host for frame in ends for hosts in frame.values() for host in hosts if re.fullmatch(r"[\d.]+", host)}
-    # nobody has these two: they are what absent-address asks for
+    # no host has these two: absent-address looks for them
     assert {host for host in unnamed if not host.startswith("127.")} <= NOBODY.get(name, set())
 
 
@@ -112,8 +112,8 @@ def test_the_index_has_every_story_and_its_description() -> None:
     text = INDEX.read_text(encoding="utf-8")
     assert {heading for heading, *_ in rows()} == set(NAMES)
     assert sorted(re.findall(r"^## (.*)$", text, re.M)) == NAMES
-    told = " ".join(text.split())
-    assert [name for name in NAMES if " ".join(_description(name).split()) not in told] == []
+    index_text = " ".join(text.split())
+    assert [name for name in NAMES if " ".join(_description(name).split()) not in index_text] == []
     assert text.count("\n| `") == len(rows())
 
 

@@ -230,8 +230,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> str:
-    """What was said on stderr: one line, and nothing on stdout."""
+def stderr_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The text on stderr: one line, and nothing on stdout."""
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -249,7 +249,7 @@ def test_one_message_with_its_place_and_nothing_written(
     (folder / "my.own.conflist").write_text("plugins: []")
     before = sorted(folder.iterdir())
     assert main(["run", "story.yaml", "-o", "out"]) == 2
-    assert told(capsys) == message
+    assert stderr_line(capsys) == message
     assert sorted(folder.iterdir()) == before
 
 
@@ -287,7 +287,7 @@ def test_a_wrong_command(arguments: list[str], message: str, folder: Path, capsy
     (folder / "web.yaml").write_text(MANIFEST)
     (folder / "broken.rules").write_text("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --frobnicate -j DROP\nCOMMIT\n")
     assert main(arguments) == 2
-    assert told(capsys).startswith(message)
+    assert stderr_line(capsys).startswith(message)
     assert not (folder / "captures").exists()
 
 
@@ -296,5 +296,5 @@ def test_a_folder_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFix
     (folder / "web.yaml").write_text(MANIFEST)
     (folder / "out").write_text("a file stands here")
     assert main(["run", "story.yaml", "-o", "out"]) == 2
-    assert "cannot be written: " in told(capsys)
+    assert "cannot be written: " in stderr_line(capsys)
     assert (folder / "out").read_text() == "a file stands here"

@@ -74,11 +74,11 @@ STEPS = {
 @pytest.mark.parametrize("command", ["run", "validate"])
 @pytest.mark.parametrize("case", STEPS)
 def test_steps(case: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    step, says = STEPS[case]
+    step, error_text = STEPS[case]
     path = tmp_path / "story.yaml"
     path.write_text(scenario(step))
     line = wrong([command, str(path), *(["-o", str(tmp_path / "out")] if command == "run" else [])], capsys)
-    assert re.search(r"story.yaml:6: steps\[0\]\." + says, line), line
+    assert re.search(r"story.yaml:6: steps\[0\]\." + error_text, line), line
     assert len(line) < 1200
     assert not (tmp_path / "out").exists()
 

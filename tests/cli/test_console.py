@@ -36,6 +36,6 @@ def test_a_bar_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setenv("TERM", "xterm-256color")
-        with progress("story") as tell:
-            tell(1, 2, "asking")
+        with progress("story") as update:
+            update(1, 2, "asking")
         assert ("story" in stream.getvalue()) is shown

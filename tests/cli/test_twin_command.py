@@ -1,4 +1,4 @@
-"""`emu twin`: the report's forms, exit statuses, and what is said where there is no kernel to ask."""
+"""`emu twin`: the report's forms, exit statuses, and the message where no kernel can judge."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class TestJudged:
         other = tmp_path / "other.yaml"
         other.write_text(scenario('- udp: {from: default/client, to: "svc/web:53", send: hello}'))
         assert main(["twin", story, str(other), "-o", "json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert [each["result"] for each in told] == ["equal", "equal"]
-        assert all(each["frames"] for each in told)
+        results = json.loads(capsys.readouterr().out)
+        assert [each["result"] for each in results] == ["equal", "equal"]
+        assert all(each["frames"] for each in results)
 
 
 def test_bad_input_is_told_before_anything_is_judged(story: str, tmp_path: Path, capsys: Capsys) -> None:

@@ -176,7 +176,7 @@ def node() -> Any:
 
 
 def decided(ask: Callable[[], Any]) -> Any:
-    """The answer, or `Undecided` where a part says that nobody can know (the walk ends such a packet)."""
+    """The answer, or `Undecided` where a part cannot know it (the walk ends such a packet)."""
     try:
         return ask()
     except Undecided:
@@ -257,7 +257,7 @@ def attachment() -> Attachment:
 
 @pytest.mark.parametrize("name", sorted(plugins))
 def test_a_cni_plugin(name: str) -> None:
-    """ADD gives a result that every version can say (or refuses with a CNI error), CHECK holds after it, DEL is
+    """ADD gives a result that every version can express (or refuses with a CNI error), CHECK holds after it, DEL is
     idempotent and leaves neither devices nor rules for the container behind."""
     plugin = plugins[name]()
     config = {**CONFIG, "type": name}
@@ -268,9 +268,9 @@ def test_a_cni_plugin(name: str) -> None:
     try:
         result = plugin.add(config, there)
     except CniError as error:
-        said = error.to_json()
+        failure = error.to_json()
     else:
-        said = {"code": 1, "msg": "none"}
+        failure = {"code": 1, "msg": "none"}
         assert isinstance(result, Result)
         for version in ("0.2.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"):
             if version != "0.2.0" or result.ips:
@@ -279,8 +279,8 @@ def test_a_cni_plugin(name: str) -> None:
         assert Result.from_json(again).to_json("1.0.0") == again
         plugin.check({**config, "prevResult": again}, there)
         plugin.delete({**config, "prevResult": again}, there)
-    assert said["code"]
-    assert said["msg"]
+    assert failure["code"]
+    assert failure["msg"]
     plugin.delete(config, there)
     plugin.delete(config, there)
     assert sorted(pod.devices) == devices

@@ -102,12 +102,12 @@ def test_an_action_is_in_the_schema_and_in_the_messages(name: str) -> None:
 @pytest.mark.parametrize("value", ["[[[]]]", "{surprise: 1}", "-1", "{}", '""', "[{a: {b: c}}]"])
 def test_an_action_refuses_what_it_cannot_read(name: str, value: str) -> None:
     """Never anything but bad input with the step's place, before or while it runs."""
-    said = ""
+    message = ""
     try:
         run(load_text(scenario(f"- {name}: {value}"), "story.yaml"))
     except InputError as error:
-        said = str(error)
-    assert said.startswith("story.yaml:6: steps[0]") or (not said and value not in ("[[[]]]", "-1")), said
+        message = str(error)
+    assert message.startswith("story.yaml:6: steps[0]") or (not message and value not in ("[[[]]]", "-1")), message
 
 
 @pytest.mark.parametrize("name", sorted(actions))

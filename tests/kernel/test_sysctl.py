@@ -78,12 +78,12 @@ def test_refused(s: Sysctls, name: str, value: str | int, part: str) -> None:
 
 
 def test_forwarding_is_one_switch(s: Sysctls) -> None:
-    told: list[str] = []
-    s.on_change(told.append)
+    notified: list[str] = []
+    s.on_change(notified.append)
     s["net.ipv4.conf.all.forwarding"] = 1
     assert s["net.ipv4.ip_forward"] == s["net.ipv4.conf.eth0.forwarding"] == s["net.ipv4.conf.default.forwarding"] == 1
     assert s["net.ipv4.conf.all.accept_redirects"] == 0 and s["net.ipv4.conf.eth0.accept_redirects"] == 1
-    assert {"net.ipv4.ip_forward", "net.ipv4.conf.eth0.forwarding"} <= set(told)
+    assert {"net.ipv4.ip_forward", "net.ipv4.conf.eth0.forwarding"} <= set(notified)
     s["net.ipv4.conf.all.accept_redirects"] = 1
     s["net.ipv4.ip_forward"] = 1  # no change, so redirects stay
     assert s["net.ipv4.conf.all.accept_redirects"] == 1

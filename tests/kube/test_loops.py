@@ -91,7 +91,7 @@ def test_a_cluster_starts_settled_and_in_no_time() -> None:
 
 @pytest.mark.parametrize("batch_ms", [0, 400])
 def test_news_takes_its_way(batch_ms: int) -> None:
-    """Pod, slice, proxy: each hears of the one before a little later, the controller after its batch period."""
+    """Pod, slice, proxy: each sees the change before it a little later, the controller after its batch period."""
     cluster = build(timing=Timing(watch_ns=5 * MS, endpoint_updates_batch_ns=batch_ms * MS))
     cluster.wait(10)
     start_ns = cluster.clock.now
@@ -129,12 +129,14 @@ def test_a_deleted_pod_serves_its_grace_period_out() -> None:
     assert reached(cluster) == {name for name in web(cluster) if name != gone}
     answer = cluster.more(open_flow, b"two", close=False)
     assert (answer.received, answer.at) == (b"two", gone)
-    assert cluster.tcp("default/client", f"{gone}:8080").delivered  # nobody sends it new work, but it takes it
+    assert cluster.tcp(
+        "default/client", f"{gone}:8080"
+    ).delivered  # no rule sends it new connections, but it accepts them
     cluster.clock.run_until(started_ns + 20 * SECOND - 1)
     assert gone in cluster.pods
     cluster.clock.run_until(started_ns + 21 * SECOND)
     assert gone not in cluster.pods and cluster.store.get(Pod, *gone.split("/")) is None
-    assert answer.socket is not None and answer.socket.state == "CLOSE_WAIT"  # it said good-bye
+    assert answer.socket is not None and answer.socket.state == "CLOSE_WAIT"  # it has closed
     assert set(old) - set(web(cluster)) == {gone}
 
 

@@ -184,16 +184,16 @@ def test_a_selector_finds_what_a_look_at_each_would(steps: list[tuple[str, str, 
 
 def test_a_follower_hears_of_each_change_before_the_watchers() -> None:
     store = Store()
-    heard: list[tuple[str, bool, bool]] = []
-    store.watch(Pod, lambda event, obj, old: heard.append((event, True, old is not None)))
-    end = store.follow(lambda old, new: heard.append(("follower", old is not None, new is not None)))
+    events: list[tuple[str, bool, bool]] = []
+    store.watch(Pod, lambda event, obj, old: events.append((event, True, old is not None)))
+    end = store.follow(lambda old, new: events.append(("follower", old is not None, new is not None)))
     store.put(pod("a"))
     store.put(pod("a", x="y"))
     store.put(pod("a", x="y"))
     store.delete(Key("pod", "default", "a"))
     end()
     store.put(pod("b"))
-    assert heard == [
+    assert events == [
         ("follower", False, True),
         ("ADDED", True, False),
         ("follower", True, True),

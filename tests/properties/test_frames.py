@@ -66,7 +66,7 @@ def recomputed(data: bytes) -> bytes:
         return made
     upper = made[l4:at] + b"\0\0" + made[at + 2 :]
     if not any(upper):
-        return made  # of all zeros: 0 and 0xFFFF are the same sum, and mending cannot tell them apart (RFC 1624)
+        return made  # of all zeros: 0 and 0xFFFF are the same sum, and an incremental update cannot distinguish them (RFC 1624)
     value = sum_of(upper) if proto == wire.ICMP else in4_chksum(proto, IP(data[14:l4]), upper)
     whole: bytes = made[:at] + (value or 0xFFFF * (proto == wire.UDP)).to_bytes(2, "big") + made[at + 2 :]
     return whole

@@ -88,12 +88,12 @@ def test_datagrams_there_and_back(
         except SocketError:
             continue
         talking.connect((SERVICE, dport))
-        heard: set[int] = set()
+        received: set[int] = set()
         for _ in range(times):
             talking.send(data)
             for number, socket in enumerate(listening):
                 while socket.inbox:
-                    heard.add(number)
+                    received.add(number)
                     socket.flow = flow
                     socket.sendto(*socket.recvfrom())
             lab.run(0.01)
@@ -103,7 +103,7 @@ def test_datagrams_there_and_back(
                 assert lab.namespaces["router"].drops.total()
                 break
             assert talking.recv() == data
-        assert len(heard) <= 1, "a connection keeps its endpoint"
+        assert len(received) <= 1, "a connection keeps its endpoint"
     invariants.hold(lab)
 
 
@@ -140,7 +140,7 @@ def test_streams_there_and_back(servers: int, source: str, flows: list[tuple[int
 @given(st.integers(1, 3), ports(), st.sampled_from(sorted(ROUTE)))
 @examples(40)
 def test_an_error_comes_back_in_the_senders_terms(servers: int, dport: int, source: str) -> None:
-    """Nobody listens: the port-unreachable that the server sends quotes, for the client, what the client sent."""
+    """No socket listens: the server's port-unreachable quotes, for the client, the packet that the client sent."""
     lab, asking, _serving = bench(1, servers, source, False)
     talking = asking[0].sockets.udp(1)
     talking.connect((SERVICE, dport))

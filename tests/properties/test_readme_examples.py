@@ -25,7 +25,7 @@ def test_nat_there_and_back_is_identity(asked, real, data):
     talking.connect(("10.9.9.9", asked))
     talking.send(data)
     listening.sendto(*listening.recvfrom())
-    assert talking.recv() == data  # connected: it hears 10.9.9.9 and nobody else
+    assert talking.recv() == data  # connected: it receives from 10.9.9.9 only
 
 
 @given(st.sets(st.integers(1, 24)), st.ip_addresses(v=4, network="10.0.0.0/8"))

@@ -50,7 +50,7 @@ def test_lines_to_frames_and_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_taps_are_devices_and_directions_agree_with_macs(name: str) -> None:
-    """`in-other` is what came in for another's MAC, `in` what was ours, everybody's, or on lo."""
+    """`in-other` is a frame for another host's MAC, `in` one for this host, a broadcast or multicast, or on lo."""
     setup = Setup(name)
     known = {f"{port.namespace}:{port.device}" for port, _ in setup.devices()}
     for step in load(name):
@@ -114,7 +114,7 @@ class TestNormaliser:
         frame = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="1.0.0.1", dst="1.0.0.2", chksum=1)
         assert "bad-ip-checksum" in Ladder(self.roles).render(bytes(frame))
         good = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="1.0.0.1", dst="1.0.0.2") / UDP()
-        assert "length(30B, header says 28)" in Ladder(self.roles).render(bytes(good) + b"\0\0")
+        assert "length(30B, header has 28)" in Ladder(self.roles).render(bytes(good) + b"\0\0")
 
     def test_symbols_by_first_appearance(self) -> None:
         normalise = Ladder(self.roles, known_ports=[40001])

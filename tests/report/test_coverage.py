@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emu.cli import main
-from emu.report.counters import counters, short
+from emu.report.counters import abbreviated, counters
 from emu.report.coverage import coverage, never
 from emu.scenario.run import run
 from emu.scenario.script import load
@@ -85,5 +85,5 @@ def test_counters_are_laid_out_as_iptables_lays_them_out(scenario: Path) -> None
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0"), (99_999, "99999"), (100_000, "100K"), (9_999_400, "9999K"), (12_000_000, "12M")]
 )
-def test_big_counts_are_short(count: int, text: str) -> None:
-    assert short(count) == text
+def test_big_counts_are_abbreviated(count: int, text: str) -> None:
+    assert abbreviated(count) == text

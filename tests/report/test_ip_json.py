@@ -45,7 +45,7 @@ def build(**given: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "entry", "says"),
+    ("name", "entry", "error_text"),
     [
         ("routes", {"dst": "10.244.1.3", "dev": "eth0", "flags": None}, "[0].flags: null is no list of texts"),
         ("routes", {"dst": "default", "gateway": "10.1.1.1", "dev": "eth0", "metric": "x"}, "[0].metric: 'x' is no number"),
@@ -71,10 +71,10 @@ def build(**given: Any) -> None:
         ("policy", {"priority": 1, "src": "10.0.0.0", "srclen": "wide"}, "[0].srclen: 'wide' is no number"),
     ],
 )  # fmt: skip
-def test_wrong_values(name: str, entry: dict[str, Any], says: str) -> None:
+def test_wrong_values(name: str, entry: dict[str, Any], error_text: str) -> None:
     with pytest.raises(InputError) as error:
         build(**{name: [entry]})
-    assert str(error.value).startswith(f"{name}.json: {says}"), str(error.value)
+    assert str(error.value).startswith(f"{name}.json: {error_text}"), str(error.value)
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "data/iptables-dumps").glob("*.json")), ids=str)

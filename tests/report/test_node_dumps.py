@@ -55,12 +55,12 @@ def test_a_dump_comes_back_as_it_was(name: str) -> None:
 def test_all_endpoints_are_followed_with_their_probability() -> None:
     node = read("kind").node()
     traced = trace(node, PROBE)
-    told = [(each["probability"], each["told"]) for each in traced.report.data["outcomes"]]
-    assert [round(p, 4) for p, _text in told] == [0.3333] * 3
+    found = [(each["probability"], each["summary"]) for each in traced.report.data["outcomes"]]
+    assert [round(p, 4) for p, _text in found] == [0.3333] * 3
     # the hairpin is masqueraded with the address that its own interface shows
-    assert told[0][1].startswith("leaves to 10.244.1.2:8080 from 10.244.1.1:")
-    assert told[1][1] == "leaves to 10.244.1.3:8080 by veth1e3f5a7b"
-    assert told[2][1] == "leaves to 10.244.0.9:8080 by eth0 to the next hop 172.18.0.3"
+    assert found[0][1].startswith("leaves to 10.244.1.2:8080 from 10.244.1.1:")
+    assert found[1][1] == "leaves to 10.244.1.3:8080 out of veth1e3f5a7b"
+    assert found[2][1] == "leaves to 10.244.0.9:8080 out of eth0 to the next hop 172.18.0.3"
     third = traced.report.data["outcomes"][2]
     assert third["back"]["outInterface"] == "veth0a2b4c6d" and third["back"]["source"] == "10.96.20.20:80"
     rules = [each for each in third["there"]["decisions"] if "rule" in each]
@@ -69,7 +69,7 @@ def test_all_endpoints_are_followed_with_their_probability() -> None:
     assert "nat KUBE-SVC-QKX4QX54UKWK6JIY rule 4" in traced.report.text
 
 
-def test_details_differ_in_what_they_tell() -> None:
+def test_details_differ_in_what_they_print() -> None:
     dump = read("kind")
     texts = {detail: trace(dump.node(), PROBE, detail).report.text for detail in ("minimal", "summary", "detailed")}
     assert texts["minimal"].count("\n") < 8
@@ -105,13 +105,13 @@ def test_what_is_not_modelled_is_undecided_with_its_line(
     shown = capsys.readouterr()
     (outcome,) = json.loads(shown.out)["outcomes"]
     assert outcome["there"]["outcome"] == "undecided" and outcome["there"]["line"] == line
-    assert why in outcome["told"]
+    assert why in outcome["summary"]
     assert f"{rules}:6: -m bpf is not modelled" in shown.err and "assumed: " in shown.err
     assert main(words) == 3
     assert f"line {line}" in capsys.readouterr().out
 
 
-def test_a_packet_that_passes_such_a_rule_by_is_decided(tmp_path: Path) -> None:
+def test_a_packet_that_passes_such_a_rule_is_decided(tmp_path: Path) -> None:
     rules = tmp_path / "iptables-save.txt"
     rules.write_text(UNKNOWN)
     assert (
@@ -130,7 +130,7 @@ def test_a_source_that_is_not_behind_its_interface_dies_by_rpfilter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "error_text"),
     [
         ({"routes": "{"}, "not JSON"),
         ({"routes": '{"dst": "default"}'}, "a list of objects"),
@@ -139,10 +139,10 @@ def test_a_source_that_is_not_behind_its_interface_dies_by_rpfilter() -> None:
         ({"policy": '[{"table": "mine"}]'}, "unknown routing table 'mine'"),
     ],
 )
-def test_bad_texts_have_one_message(given: dict[str, str], says: str) -> None:
+def test_bad_texts_have_one_message(given: dict[str, str], error_text: str) -> None:
     with pytest.raises(InputError) as caught:
         read_node("*filter\nCOMMIT\n", **given)  # type: ignore[arg-type]  # every value is a text
-    assert says in str(caught.value)
+    assert error_text in str(caught.value)
 
 
 def test_the_command_reads_the_files_of_a_dump(capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,7 +147,7 @@ def own(frame: Frame, probe: Probe) -> bool:
     return frame.proto == probe.proto and not (probe.proto == TCP and frame.buf[frame.l4 + 13] & 4)
 
 
-def told(frame: Frame) -> tuple[int, int, int, bytes]:
+def result_of(frame: Frame) -> tuple[int, int, int, bytes]:
     """What rules may change beside addresses: TOS, TTL, length, and TCP's options."""
     end = frame.l4 + (frame.buf[frame.l4 + 12] >> 4) * 4 if frame.proto == TCP else 0
     return frame.buf[15], frame.buf[22], frame.tot_len, bytes(frame.buf[frame.l4 + 20 : end])
@@ -180,7 +180,7 @@ def test_a_node_decides_as_the_kernel_with_its_rules_does(name: str, linux: Linu
             seen = frame.src, frame.dst, 0 if frame.proto == ICMP else frame.dport
             assert (device, *seen) == (outcome.there.device, src, dst, dport), probe
             if probe.device:  # of its own packets the kernel chooses options and identifiers itself
-                assert told(frame) == told(outcome.there.frame), probe
+                assert result_of(frame) == result_of(outcome.there.frame), probe
             forwarded += 1
         else:
             assert not out, probe

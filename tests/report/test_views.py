@@ -1,4 +1,4 @@
-"""Views of a namespace: text in the words of the kernel's own tools, data that says the same."""
+"""Views of a namespace: text in the words of the kernel's own tools, and data with the same values."""
 
 from __future__ import annotations
 

@@ -74,19 +74,19 @@ NODES = "---\n{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {podCIDR: 
 
 
 @pytest.mark.parametrize(
-    ("cidr", "told"),
+    ("cidr", "message"),
     [
         ("10.9.0.0/24", "podCIDR 10.9.0.0/24 lies outside podSubnet 10.244.0.0/16 (expected a part of 10.244.0.0/16)"),
         ("10.244.1.128/25", "podCIDR 10.244.1.128/25 of b overlaps 10.244.1.0/24 of a (expected subnets that do not overlap)"),
         ("10.244.2.1/24", '"10.244.2.1/24" has host bits set (expected 10.244.2.0/24)'),
     ],
 )  # fmt: skip
-def test_a_declared_node_has_the_rules_of_a_configured_one(cidr: str, told: str) -> None:
+def test_a_declared_node_has_the_rules_of_a_configured_one(cidr: str, message: str) -> None:
     """One check for both, and the place of the Node object."""
     with pytest.raises(InputError) as wrong:
         build(load_text(HEAD + NODES.replace("WANTED", cidr), "story.yaml"))
-    assert str(wrong.value) == f"story.yaml:6: node/b spec.podCIDR: {told}"
+    assert str(wrong.value) == f"story.yaml:6: node/b spec.podCIDR: {message}"
     nodes = f"cluster: {{nodes: [{{name: a, podCIDR: 10.244.1.0/24}}, {{name: b, podCIDR: {cidr}}}]}}\n"
     with pytest.raises(InputError) as wrong:
         load_text(HEAD + nodes, "story.yaml")
-    assert str(wrong.value) == f"story.yaml:3: cluster.nodes[1].podCIDR: {told}"
+    assert str(wrong.value) == f"story.yaml:3: cluster.nodes[1].podCIDR: {message}"

@@ -1,4 +1,4 @@
-"""The gallery: every scenario holds what it expects, tells every line of its story, and shows what its story is about."""
+"""The gallery: each scenario meets its expectations, each line of its story is in a comment, and the frames show the story."""
 
 from __future__ import annotations
 
@@ -87,15 +87,15 @@ def test_every_flow_expects_something_and_the_scenario_says_what_it_is_about(nam
 def test_every_line_of_the_story_is_told_by_some_frame(name: str) -> None:
     result = ran(name)
     silent: set[StoryLine] = set()
-    told: set[StoryLine] = set()
+    shown: set[StoryLine] = set()
     for done, step in zip(result.steps, result.scenario.spec.steps, strict=True):
         lines = () if isinstance(step.story, str) else step.story
         for line in lines:
-            tell = teller((line,))
-            seen = any(tell(frame) for each in done.flows for frame in each.flow.frames)
-            (told if seen else silent).add(line)
-    assert silent - told == set()
-    assert told
+            text_of = teller((line,))
+            seen = any(text_of(frame) for each in done.flows for frame in each.flow.frames)
+            (shown if seen else silent).add(line)
+    assert silent - shown == set()
+    assert shown
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -1,7 +1,7 @@
 """The applications of the seven ladders: one function a kind of step, and the scenarios as tables of steps.
 
 One program owns all sockets, as in the measurement: between two calls nothing else runs, and it waits 2 ms ("settle")
-where the ladders' README says so. Each function tells its calls in the ladder's words. Who runs the network is behind
+where the ladders' README states it. Each function notes its calls in the ladder's words. Who runs the network is behind
 `World`: the emulator (`ladder_emu`) or this machine's kernel (`ladder_kernel`).
 """
 
@@ -73,12 +73,12 @@ class World(Protocol):
 
 
 class Drive:
-    """A run of one scenario: the world, the sockets that outlive a step, and the calls told since the step began."""
+    """A run of one scenario: the world, the sockets that outlive a step, and the calls noted since the step began."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.calls: list[str] = []
-        self.tell = self.calls.append
+        self.note = self.calls.append
         self.listeners: dict[str, Socket] = {}
         self.receivers: dict[str, Socket] = {}
         self.left_open: list[tuple[Socket, Socket]] = []
@@ -111,9 +111,9 @@ def named(error: OSError) -> str:
 def ping(drive: Drive, client: str, target: str, count: int = 1, interval_ns: int = SECOND) -> None:
     """The ordinary tool."""
     flags = "" if interval_ns == SECOND else f"-i {interval_ns / SECOND:g} "
-    drive.tell(f"{client} ping -n -c {count} -W 1 {flags}{target}")
+    drive.note(f"{client} ping -n -c {count} -W 1 {flags}{target}")
     for line in drive.world.ping(client, target, count, interval_ns):
-        drive.tell(f"ping: {line}")
+        drive.note(f"ping: {line}")
     drive.settle()
 
 
@@ -128,26 +128,26 @@ def tcp(
     timeout_ns: int = 5 * SECOND,
 ) -> None:
     """Request and response; without a `server` only the attempt to connect."""
-    drive.tell(f"{client} connect({target[0]}:{target[1]}) from :{port}")
+    drive.note(f"{client} connect({target[0]}:{target[1]}) from :{port}")
     socket = drive.world.tcp(client)
     socket.bind(("0.0.0.0", port))
     try:
         socket.connect(target, timeout_ns)
     except OSError as error:
-        drive.tell(f"{client} connect -> {'ETIMEDOUT(app)' if isinstance(error, TimeoutError) else named(error)}")
+        drive.note(f"{client} connect -> {'ETIMEDOUT(app)' if isinstance(error, TimeoutError) else named(error)}")
         socket.close()
         drive.settle()
         return
-    drive.tell(f"{client} connect -> ok, local {socket.getsockname()[0]}")
+    drive.note(f"{client} connect -> ok, local {socket.getsockname()[0]}")
     drive.settle()
     accepted, peer = drive.listeners[server].accept()
-    drive.tell(f"{server} accept <- {peer[0]}:{peer[1]}")
+    drive.note(f"{server} accept <- {peer[0]}:{peer[1]}")
     socket.send(b"GET /\n")
     drive.settle()
     accepted.recv(65536, 0)
     accepted.send(b"OK\n")
     drive.settle()
-    drive.tell(f"{client} got {len(socket.recv(65536, 0))} bytes")
+    drive.note(f"{client} got {len(socket.recv(65536, 0))} bytes")
     drive.settle()
     drive.left_open.append((socket, accepted))
     if not leave_open:
@@ -166,21 +166,21 @@ def close(drive: Drive) -> None:
 
 def udp(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
     """Four bytes there and four back, without waiting, by sockets that are not connected."""
-    drive.tell(f"{client} sendto {target[0]}:{target[1]}")
+    drive.note(f"{client} sendto {target[0]}:{target[1]}")
     socket = drive.udp_client(client, port)
     socket.sendto(b"ping", target)
     receiver = drive.receivers[server]
     data, peer = receiver.recvfrom(65536)
-    drive.tell(f"{server} recvfrom {peer[0]}:{peer[1]} ({len(data)} bytes)")
+    drive.note(f"{server} recvfrom {peer[0]}:{peer[1]} ({len(data)} bytes)")
     receiver.sendto(b"pong", peer)
     _, peer = socket.recvfrom(65536)
-    drive.tell(f"{client} recvfrom {peer[0]}:{peer[1]}")
+    drive.note(f"{client} recvfrom {peer[0]}:{peer[1]}")
     socket.close()
     drive.settle()
 
 
 def udp_connected(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """As `udp`, by a connected client, which hears nothing: it waits 300 ms."""
+    """As `udp`, by a connected client, which receives nothing: it waits 300 ms."""
     socket = drive.udp_client(client, port)
     socket.connect(target, 0)
     socket.send(b"ping")
@@ -190,7 +190,7 @@ def udp_connected(drive: Drive, client: str, target: Address, port: int, server:
     try:
         socket.recv(65536, 300 * MS)
     except TimeoutError:
-        drive.tell(f"{client} recv -> timed out")
+        drive.note(f"{client} recv -> timed out")
     socket.close()
     drive.settle()
 
@@ -206,7 +206,7 @@ def udp_refused(drive: Drive, client: str, target: Address, port: int) -> None:
         doing = "udp recv"
         socket.recv(65536, 0)
     except OSError as error:
-        drive.tell(f"{client} {doing} -> [Errno {error.errno}] {error.strerror}")
+        drive.note(f"{client} {doing} -> [Errno {error.errno}] {error.strerror}")
     socket.close()
     drive.settle()
 

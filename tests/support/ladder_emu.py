@@ -139,10 +139,10 @@ class EmuWorld:
         def tap(frame: Any, direction: int) -> None:
             data = bytes(frame.buf)
             if direction == OUT:
-                said = "out"
+                way = "out"
             else:
-                said = "in" if data[0] & 1 or data[:6] == mac else "in-other"
-            seen.append(Seen(place, said, data))
+                way = "in" if data[0] & 1 or data[:6] == mac else "in-other"
+            seen.append(Seen(place, way, data))
 
         return tap
 

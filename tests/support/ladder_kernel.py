@@ -227,7 +227,7 @@ class KernelWorld:
 
     def ping(self, namespace: str, target: str, count: int, interval_ns: int) -> list[str]:
         """As the tool does it, over a raw socket: many a machine has no `ping`."""
-        ident, told, got = random.randrange(1, 0x10000), [], 0
+        ident, replies, got = random.randrange(1, 0x10000), [], 0
         with self.inside(namespace):
             raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         begin = time.monotonic()
@@ -241,12 +241,12 @@ class KernelWorld:
                     packet, (source, _) = raw.recvfrom(65536)
                     if packet[20:22] == b"\0\0" and packet[24:28] == struct.pack("!HH", ident, seq):
                         break
-                told.append(f"{len(packet) - 20} bytes from {source}: icmp_seq={seq} ttl={packet[8]} time=X")
+                replies.append(f"{len(packet) - 20} bytes from {source}: icmp_seq={seq} ttl={packet[8]} time=X")
                 got += 1
         raw.close()
         lost = f"{100 - 100 * got // count}% packet loss"
         return [
-            *told,
+            *replies,
             f"--- {target} ping statistics ---",
             f"{count} packets transmitted, {got} received, {lost}, time X",
         ]

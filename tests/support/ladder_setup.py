@@ -50,7 +50,7 @@ class Setup:
         return roles
 
     def routes(self, namespace: str) -> list[str]:
-        """The routes that somebody added: the kernel's own come with the addresses."""
+        """The routes that were added: the kernel's own come with the addresses."""
         routes: list[str] = self.namespaces[namespace].get("routes", [])
         return [route for route in routes if "proto kernel" not in route]
 

@@ -29,10 +29,10 @@ def udp_sizes(drive: Drive, client: str, target: Address, port: int, server: str
     socket = drive.udp_client(client, port)
     socket.sendto(b"x" * size, target)
     data, peer = drive.receivers[server].recvfrom(65536)
-    drive.tell(f"{server} got {len(data)} from {peer[0]}:{peer[1]}")
+    drive.note(f"{server} got {len(data)} from {peer[0]}:{peer[1]}")
     drive.receivers[server].sendto(b"y" * size, peer)
     data, peer = socket.recvfrom(65536)
-    drive.tell(f"{client} got {len(data)} from {peer[0]}:{peer[1]}")
+    drive.note(f"{client} got {len(data)} from {peer[0]}:{peer[1]}")
     socket.close()
     drive.settle()
 
@@ -69,19 +69,19 @@ def tcp_unread(drive: Drive, client: str, target: Address, port: int, server: st
     try:
         accepted.send(b"more")
     except OSError as error:
-        drive.tell(f"{server} send -> {named(error)}")
+        drive.note(f"{server} send -> {named(error)}")
     accepted.close()
     drive.settle()
 
 
 def tcp_server_closes(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """The server says something and closes; the client reads to the end and closes."""
+    """The server sends some bytes and closes; the client reads to the end and closes."""
     socket, accepted = opened(drive, client, target, port, server)
     accepted.send(b"bye")
     drive.settle()
     accepted.close()
     drive.settle()
-    drive.tell(f"{client} got {socket.recv(100, 0)!r}, {socket.recv(100, 0)!r}")
+    drive.note(f"{client} got {socket.recv(100, 0)!r}, {socket.recv(100, 0)!r}")
     socket.close()
     drive.world.wait(100 * MS)
 
@@ -112,7 +112,7 @@ def tcp_large(drive: Drive, client: str, target: Address, port: int, server: str
     socket, accepted = opened(drive, client, target, port, server)
     socket.send(b"z" * size)
     drive.settle()
-    drive.tell(f"{server} got {len(accepted.recv(65536, 0))}")
+    drive.note(f"{server} got {len(accepted.recv(65536, 0))}")
     socket.close()
     drive.settle()
     accepted.recv(10, 0)
@@ -137,15 +137,15 @@ def tcp_after_flush(
     (accepted if server_first else socket).send(b"again")
     drive.settle()
     try:
-        drive.tell(f"got {(socket if server_first else accepted).recv(100, 0)!r}")
+        drive.note(f"got {(socket if server_first else accepted).recv(100, 0)!r}")
     except OSError as error:
-        drive.tell(f"recv -> {named(error)}")
+        drive.note(f"recv -> {named(error)}")
     drive.world.wait(wait_ns)
     drive.left_open.append((socket, accepted))
 
 
 def tcp_queue(drive: Drive, client: str, target: Address, port: int, server: str) -> None:
-    """listen(0) and nobody accepts: the first connection fits, the second's SYN is ignored."""
+    """listen(0) and no accept: the first connection fits, the second's SYN is ignored."""
     listener = drive.world.tcp(server)
     listener.bind(("0.0.0.0", target[1]))
     listener.listen(0)
@@ -154,9 +154,9 @@ def tcp_queue(drive: Drive, client: str, target: Address, port: int, server: str
         socket.bind(("0.0.0.0", port + number))
         try:
             socket.connect(target, 1500 * MS)
-            drive.tell(f"{client} connect -> ok")
+            drive.note(f"{client} connect -> ok")
         except OSError as error:
-            drive.tell(f"{client} connect -> {named(error)}")
+            drive.note(f"{client} connect -> {named(error)}")
         drive.settle()
     for socket in (listener, *sockets):
         socket.close()
@@ -171,7 +171,7 @@ def tcp_server_large(drive: Drive, client: str, target: Address, port: int, serv
     accepted.recv(100, 0)
     accepted.send(b"z" * size)
     drive.settle()
-    drive.tell(f"{client} got {len(socket.recv(65536, 0))}")
+    drive.note(f"{client} got {len(socket.recv(65536, 0))}")
     socket.close()
     drive.settle()
     accepted.close()
@@ -185,13 +185,13 @@ def udp_too_large(drive: Drive, client: str, target: Address, port: int, sizes: 
     for size in sizes:
         try:
             socket.send(b"x" * size)
-            drive.tell(f"{client} sent {size}")
+            drive.note(f"{client} sent {size}")
             drive.settle()
             socket.recv(65536, MS)
         except TimeoutError:
-            drive.tell(f"{client} hears nothing")
+            drive.note(f"{client} hears nothing")
         except OSError as error:
-            drive.tell(f"{client} {size} -> {named(error)}")
+            drive.note(f"{client} {size} -> {named(error)}")
     socket.close()
     drive.settle()
 
@@ -199,7 +199,7 @@ def udp_too_large(drive: Drive, client: str, target: Address, port: int, sizes: 
 def ping_large(drive: Drive, client: str, target: str, sizes: Sequence[int], *, whole: bool = False) -> None:
     """Echo requests of several sizes, one after the other."""
     for size in sizes:
-        drive.tell(f"{client} ping {size}: {drive.world.ping_large(client, target, size, whole=whole)}")
+        drive.note(f"{client} ping {size}: {drive.world.ping_large(client, target, size, whole=whole)}")
         drive.settle()
 
 
@@ -223,7 +223,7 @@ def pieces(
     drive.world.wait(wait_ns)
     for server, receiver in drive.receivers.items():
         try:
-            drive.tell(f"{server} got {len(receiver.recv(65536, MS))}")
+            drive.note(f"{server} got {len(receiver.recv(65536, MS))}")
         except TimeoutError:
             continue
 
@@ -278,7 +278,7 @@ class Case(NamedTuple):
         return setup
 
     def tables(self) -> list[tuple[str, str]]:
-        """What is printed after each step: everybody's neighbours, and conntrack where there are rules."""
+        """The tables printed after each step: neighbours of all namespaces, and conntrack where there are rules."""
         namespaces = self.setup().namespaces
         tracked = [(name, "conntrack") for name, made in namespaces.items() if "iptables_save" in made]
         return [*tracked, *((name, "neigh") for name in namespaces), *self.also]

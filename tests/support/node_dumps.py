@@ -26,8 +26,8 @@ PATHS = {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*
 NAMES = sorted(PATHS)
 # packets for a dump that brings none of its own
 DRAWN = int(40 * float(os.environ.get("EMU_EXAMPLES") or 1))
-STRANGER = "198.51.100.9"  # RFC 5737: somebody outside
-UNNAMED = "198.18"  # RFC 2544: hosts that no rule has heard of
+STRANGER = "198.51.100.9"  # RFC 5737: a host outside
+UNNAMED = "198.18"  # RFC 2544: hosts that no rule names
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def read(name: str) -> Dump:
 
 
 def drawn(dump: Dump) -> tuple[Probe, ...]:
-    """Packets that a dump's rules have an opinion on: every address and port that they name, from whom and by which
-    interfaces they name, and from somebody outside; always the same ones. Who sends from where stays so."""
+    """Packets for a dump's rules: to every address and port that they name, from the sources and on the interfaces that they
+    name, and from a host outside; the same in each run. A sender keeps its interface."""
     random = Random(dump.name)
     rules = [line for line in dump.rules.splitlines() if line.startswith("-A")]
     targets: dict[str, None] = {}
@@ -95,7 +95,7 @@ def drawn(dump: Dump) -> tuple[Probe, ...]:
     devices.pop("lo", None)
     sources.update(dict.fromkeys(_host(target) for target in targets))
     behind = {source: random.choice(list(devices)) for source in sources}
-    for place, device in enumerate(devices):  # and somebody behind each interface, whom no rule knows by address
+    for place, device in enumerate(devices):  # and a host behind each interface whose address no rule names
         host = f"{UNNAMED}.{place}.9"
         behind[host] = device
         sources[host] = targets[f"{host}:80/tcp"] = targets[f"{host}/icmp"] = None
@@ -106,7 +106,7 @@ def drawn(dump: Dump) -> tuple[Probe, ...]:
         try:
             probes.append(complete(node, probe))
         except InputError:
-            continue  # nothing leads there
+            continue  # no route to it
     return tuple(probes)
 
 

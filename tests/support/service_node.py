@@ -61,7 +61,7 @@ class ServiceNode:
         assert self.view is not None
         return self.agent.apply(self, self.agent.compile(self.view, self.config))
 
-    def hear(self, objects: Iterable[Object]) -> None:
+    def learn(self, objects: Iterable[Object]) -> None:
         """What kube-proxy knows from now on, without waiting for what follows from it."""
         found = list(objects)
         first = self.view is None
@@ -77,7 +77,7 @@ class ServiceNode:
     def update(self, objects: Iterable[Object]) -> None:
         """What is there from now on; the proxy has synced when this returns."""
         first = self.view is None
-        self.hear(objects)
+        self.learn(objects)
         if not first:
             self.clock.run_until(self.clock.now + self.config.min_sync_period_ns)
 
@@ -93,7 +93,7 @@ class ServiceNode:
         flags: int = SYN,
     ) -> tuple[Verdict, Frame]:
         """A packet through every hook on its way; `indev` None: a process of the node sends it. Its source port is
-        one that nobody has used, if none is said."""
+        a new one, if none is given."""
         net, devices = self.net, self.net.devices
         if not sport:
             self._ports += 1

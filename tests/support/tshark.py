@@ -1,6 +1,6 @@
 """Wireshark as the judge of captures: fields of frames, what is wrong with a file, TCP analysis per interface.
 
-Runs with an empty home, so nobody's preferences count, and with every checksum verified. Get it from the
+Runs with an empty home, so that no user's preferences count, and with every checksum verified. Get it from the
 `tshark` fixture, which skips (or fails, with EMU_REQUIRE_TSHARK=1) where tshark is missing.
 """
 
@@ -88,13 +88,13 @@ class Tshark:
         return found
 
     def analysis(self, path: Path) -> dict[str, list[str]]:
-        """Wireshark's TCP analysis of each interface by itself: interface name -> "#frame: what it says", in order.
+        """Wireshark's TCP analysis of each interface by itself: interface name -> "#frame: its text", in order.
 
-        Interfaces about which it says nothing are absent. Frame numbers are those of the whole file.
+        Interfaces without an entry are absent. Frame numbers are those of the whole file.
         """
         apart = self.home / f"{path.stem}.apart.pcapng"
         apart.write_bytes(interfaces_apart(path.read_bytes()))
-        said: defaultdict[str, list[str]] = defaultdict(list)
+        entries: defaultdict[str, list[str]] = defaultdict(list)
         frames = self.read(
             apart,
             *("frame.number", "frame.interface_name", "_ws.expert.message"),
@@ -102,11 +102,11 @@ class Tshark:
             prefs=[pref.replace("TRUE", "FALSE") for pref in CHECKSUMS],
         )
         for frame in frames:
-            said[frame["frame.interface_name"][0]] += [
+            entries[frame["frame.interface_name"][0]] += [
                 f"#{frame['frame.number'][0]}: {message}" for message in frame["_ws.expert.message"]
             ]
         apart.unlink()
-        return dict(said)
+        return dict(entries)
 
 
 def blocks(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -1,7 +1,7 @@
 """The twin for tests: whether this machine can, and scenarios as small texts.
 
-A test that needs the twin says `needs_twin`; it is skipped, loudly, where there is no kernel to ask. What is held by
-`agrees` is counted, and told at the end of the run.
+A test that needs the twin has the mark `needs_twin`; it is skipped, loudly, where no kernel can judge. What is held by
+`agrees` is counted, and reported at the end of the run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""emu.testing for people: the plugin's fixtures, the walk that it prints, and invariants that say no."""
+"""emu.testing for users: the plugin's fixtures, the walk that it prints, and invariants that fail."""
 
 from __future__ import annotations
 

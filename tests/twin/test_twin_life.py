@@ -1,4 +1,4 @@
-"""The twin leaves nothing behind, whatever ends it; two at once do not meet; what is missing is said plainly."""
+"""The twin leaves nothing behind after any end; two twins at once do not meet; missing tools are reported by name."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def namespaces_of(pid: int) -> set[str]:
 
 
 def held() -> set[str]:
-    """Those that anybody on this machine is in or holds, or that bear a name."""
+    """The namespaces that any process of this machine is in or holds, or that have a name."""
     found = set()
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
@@ -106,9 +106,9 @@ class TestSideBySide:
         before = host()
         twins = [start(path), start(path)]
         for twin in twins:
-            told, complaint = twin.communicate(timeout=60)
-            assert twin.returncode == 0, told + complaint
-            assert json.loads(told)["result"] == "equal"
+            printed, complaint = twin.communicate(timeout=60)
+            assert twin.returncode == 0, printed + complaint
+            assert json.loads(printed)["result"] == "equal"
         assert host() == before
 
     def test_after_an_error_the_host_is_as_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

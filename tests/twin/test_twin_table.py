@@ -89,7 +89,7 @@ spec:
   selector: {app: web}
   ports: [{port: 53, targetPort: 53, protocol: UDP, nodePort: 30053}]
 """
-# Pods that go at once: nobody wants to see the kernel wait for their grace period
+# Pods that end at once, so that the kernel's side does not wait for their grace period
 BRIEF = MANY.replace("spec: {containers", "spec: {terminationGracePeriodSeconds: 0, containers")
 
 
@@ -104,7 +104,7 @@ ROWS: dict[str, dict[str, str]] = {
     "tcp-sink": {"steps": tcp("default/sink:9", timeout="2500ms"), "more": SINK},
     "udp-fragments": {"steps": udp("default/echo:7", send="y" * 4000), "more": ECHO},
     "udp-fragments-same-node": {"steps": udp("default/web:53", send="y" * 4000), "node": "node-1"},
-    # by lo the datagram would fit; DNAT leads it to a link where it must be cut, and its socket lets it be
+    # the datagram would fit lo; DNAT sends it to a link where it must be cut, and its socket allows that
     "udp-cut-behind-nodeport": {
         "steps": udp("node/node-1:30053", send="y" * 3000, frm="node/node-1"),
         "more": NODEPORT_UDP,
@@ -234,7 +234,7 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/client", size=1400, frm="external"),
         "more": ECHO,
     },
-    # the node's bridge has no port, so the network leads the datagram in a circle; a redirect tells the socket nothing
+    # the node's bridge has no port, so that the datagram is routed in a circle; a redirect does not change the socket
     "redirect-is-no-error": {
         "steps": udp("10.244.1.99:7", send="r" * 3000, frm="node/node-2", connected="false", timeout="1s"),
         "cluster": "{nodes: 3, underlay: switched}",
@@ -265,7 +265,7 @@ ROWS: dict[str, dict[str, str]] = {
         + tcp("default/echo:7", send="v" * 4000, frm="default/echo"),
         "more": ECHO,
     },
-    # more than an initial window; the network loses what each row says after a warm-up
+    # more than an initial window; the network loses each row's frames after a warm-up
     "stream": {"steps": tcp("default/echo:7", send="v" * 20000), "more": ECHO},
     **{
         f"stream-{name}-lost": {

@@ -1,1 +1,1 @@
-"""L2: devices, cables and bridges. Knows no IP."""
+"""L2: devices, cables and bridges. Must not know IP."""

@@ -20,7 +20,7 @@ from emu.wire.frame import HOST, Frame
 
 AGEING_NS = 300 * SECOND
 ETH_HEADER_AND_VLAN = 18
-# a MAC that comes in by another port so often in so short a time goes round in a loop
+# a MAC that comes in on another port so often in so short a time is in a loop
 LOOP_MOVES, LOOP_NS = 1000, 100 * MS
 LINK_LOCAL = bytes.fromhex("0180c20000")
 
@@ -49,7 +49,7 @@ class BridgeHooks:
 class FdbEntry:
     """Where a MAC was last seen. `port` None: the bridge's own. `static` entries do not age or move.
 
-    `moves` counts, from `moves_ns` on, how often it came in by a port that is not the entry's.
+    `moves` counts, from `moves_ns` on, how often it came in on a port that is not the entry's.
     """
 
     __slots__ = ("mac", "moves", "moves_ns", "port", "static", "updated_ns")
@@ -133,7 +133,7 @@ class Port:
         bridge.pass_up(frame)
 
     def _moved(self, entry: FdbEntry, now: int) -> None:
-        """A known MAC came in by another port, or an address of the bridge's own from outside. Raises InputError."""
+        """A known MAC came in on another port, or a MAC of the bridge came in from outside. Raises InputError."""
         if now - entry.moves_ns > LOOP_NS:
             entry.moves, entry.moves_ns = 0, now
         entry.moves += 1
@@ -254,7 +254,7 @@ class Bridge(Device):
         return self.name if self.net is None else f"{self.net.name}/{self.name}"
 
     def adjust_mtu(self) -> None:
-        """As no MTU was set by hand, it is the smallest of the ports' (br_mtu_auto_adjust)."""
+        """Without an MTU of its own, the bridge has the smallest of its ports' (br_mtu_auto_adjust)."""
         self.mtu = min((port.device.mtu for port in self.ports), default=1500)
 
     def port(self, name: str) -> Port:
@@ -310,7 +310,7 @@ class Bridge(Device):
         self.clock.together(waiting)
 
     def xmit(self, frame: Frame) -> None:
-        """A frame of the namespace's own stack leaves by the bridge interface (br_dev_xmit)."""
+        """Transmit a frame of the namespace's own stack on the bridge interface (br_dev_xmit)."""
         if frame.partial and not self.offload:
             self.without_offload(frame)
             return

@@ -18,7 +18,7 @@ LOST = Note("lost on the link (netem loss)")
 
 
 class Outlet(Protocol):
-    """What the discipline asks of the device that it sits on: its clock and names, its medium and its drop door."""
+    """What the discipline uses of its device: its clock and names, its medium and its drop door."""
 
     clock: Clock
     name: str

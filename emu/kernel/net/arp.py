@@ -1,6 +1,6 @@
-"""ARP: who asks, who answers, who learns (net/ipv4/arp.c, RFC 826, RFC 5227 for probes and announcements).
+"""ARP: requests, replies, and the entries that both update (net/ipv4/arp.c, RFC 826, RFC 5227 for probes and announcements).
 
-Must not know routing's tables beyond one look-up, or what waits for the answer.
+Must not know routing's tables beyond one look-up, or what waits for the reply.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def constructor(net: Netns, entry: Neighbour) -> None:
-    """arp_constructor: groups and broadcasts have a MAC without a question."""
+    """arp_constructor: multicast and broadcast addresses have a MAC without a request."""
     addr = entry.addr
     if entry.device.noarp:
         entry.lladdr, entry.state = ZERO_MAC, nud.NOARP
@@ -36,8 +36,8 @@ def constructor(net: Netns, entry: Neighbour) -> None:
 
 
 def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
-    """arp_solicit: unicast while an address is on probe, else broadcast. The asker's address is the waiting
-    packet's source if that is ours, else one of the device's."""
+    """arp_solicit: unicast while an entry is in PROBE, else broadcast. The sender's address is the waiting
+    packet's source if that is local, else an address of the device."""
     device = neigh.device
     source = 0
     if waiting is not None and waiting.ethertype == ETH_P_IP and net.ipv4.addr_type(waiting.src) == "LOCAL":
@@ -74,7 +74,7 @@ def send(
 
 
 def announce(net: Netns, device: Device) -> None:
-    """What arp_notify sends when a link comes up: for each address a question for itself (inetdev_send_gratuitous_arp)."""
+    """What arp_notify sends when a link comes up: a request for each of its own addresses (inetdev_send_gratuitous_arp)."""
     for address in net.ipv4.addresses:
         if address.device is device:
             reason = Asked(address.addr, device.name, why="announce")
@@ -101,7 +101,7 @@ def receive(frame: Frame, device: Device) -> None:
 
 
 def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool:
-    """Answer what is ours to answer. True: done with this packet; False: go on and learn from it as anybody may."""
+    """Reply to a request for a local or proxied address. True: the packet is done with; False: the caller updates an entry by it."""
     if packet.spa == 0:
         # duplicate address detection (RFC 2131): answered, nothing learned
         if net.ipv4.addr_type(packet.tpa) == "LOCAL" and not _ignored(net, device, packet):
@@ -144,7 +144,7 @@ def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
 
 
 def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> None:
-    """neigh_event_ns: who asks us is a neighbour, so far unproven."""
+    """neigh_event_ns: the sender of a request for us gets an entry, STALE until it is confirmed."""
     nud.lookup(net.ipv4, device, packet.spa).update(packet.sha, nud.STALE)
 
 
@@ -153,7 +153,7 @@ def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: A
 
 
 def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
-    """Update an entry that exists. A request of somebody else makes none, but moves a known address."""
+    """Update an existing entry. A request for another host creates no entry, but changes the MAC of a known one."""
     entry: Neighbour | None = device.neigh[AF_INET].get(packet.spa)
     if entry is None:
         return

@@ -1,8 +1,8 @@
 """br_netfilter: bridged IPv4 packets walk iptables (net/bridge/br_netfilter_hooks.c).
 
-Rules see the bridge as the input and output device; physdev sees the ports. A DNAT whose endpoint is
-behind the same bridge stays bridged: with a proven neighbour only the destination MAC changes (fast
-path), else the packet goes through the bridge interface's neighbour first (slow path). On while
+Rules see the bridge as the input and output device; physdev sees the ports. After a DNAT to an endpoint
+behind the same bridge the packet stays bridged: with a connected neighbour entry only the destination MAC changes
+(fast path), else the packet is sent through the bridge interface's neighbour first (slow path). On while
 `net.bridge.bridge-nf-call-iptables` is 1. Must not know rules.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def install(net: Netns) -> None:
-    """Join the bridge's hooks of a namespace."""
+    """Register at the bridge hooks of a namespace."""
     hooks = net.bridge_hooks
     hooks.pre_routing = pre_routing
     hooks.local_in = local_in
@@ -59,7 +59,7 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
 
 
 def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
-    """br_nf_pre_routing_finish: where does the new destination live?"""
+    """br_nf_pre_routing_finish: is the new destination behind this bridge?"""
     bridge = port.bridge
     reason, route = ip_input.route_input(net, frame, bridge)
     if route is not None and route.kind == "unicast" and route.device is bridge:
@@ -85,7 +85,7 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
 
 
 def dev_xmit(frame: Frame) -> None:
-    """br_nf_dev_xmit: a bridged DNAT comes back from the neighbour; it goes on at the port it came in by."""
+    """br_nf_dev_xmit: the neighbour has resolved the new destination; the packet continues at the port that it came in on."""
     frame.bridged_dnat = False
     frame.cause = None  # the bridge's own transmission made one buffer of the fragments (skb_linearize)
     set_smac(frame, frame.br_smac)
@@ -94,7 +94,7 @@ def dev_xmit(frame: Frame) -> None:
 
 
 def local_in(frame: Frame, port: Port | None, okfn: Okfn) -> None:
-    """br_nf_local_in: a copy that only promiscuity hands up belongs to no connection."""
+    """br_nf_local_in: a copy that only promiscuous mode passes up belongs to no connection."""
     if frame.ct is not None and frame.pkt_type != HOST and not frame.dmac[0] & 1:
         frame.ct, frame.ctinfo, frame.ctdir = None, 0, 0
     okfn(frame)
@@ -116,7 +116,7 @@ def forward(frame: Frame, port: Port | None, okfn: Okfn) -> None:
 
 
 def post_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
-    """br_nf_post_routing: only what FORWARD has seen; routed packets had theirs."""
+    """br_nf_post_routing: only for packets that FORWARD has seen; routed packets have passed POSTROUTING already."""
     assert port is not None
     bridge = port.bridge
     net: Netns = bridge.net

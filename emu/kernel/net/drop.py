@@ -2,7 +2,7 @@
 
 Each packet that a namespace originates or copies ends exactly once: delivered, dropped with one of the
 kernel's reasons (include/net/dropreason-core.h, without SKB_DROP_REASON_), or absorbed (a flood's copy
-that is meant for another host). Must not know why.
+for another host). Must not know why a packet is dropped.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from emu.kernel.link.device import Device
 from emu.trail import Dropped
 from emu.wire.frame import Frame
 
-# copies that a flood brings to bystanders end here, uncounted among the drops
+# a flooded copy at a host that it is not for: absorbed, not counted as a drop
 ABSORBED = frozenset(("OTHERHOST",))
 
 DropListener = Callable[[Frame, Dropped], None]
 
 
 class Netns(Protocol):
-    """What a drop needs of its namespace. `drop_listeners` are called with each dropped frame and the fact."""
+    """What a drop reads of its namespace. `drop_listeners` are called with each dropped frame and its `Dropped` entry."""
 
     name: str
     absorbed: int
@@ -31,7 +31,7 @@ class Netns(Protocol):
 
 
 def drop(net: Netns, frame: Frame, reason: str, by: Any = None, device: Device | None = None) -> None:
-    """End a frame in `net`. `by` is the rule, route or entry that decided; `device` where it was (else its indev)."""
+    """End a frame in `net`. `by` is the rule, route or entry that decided; `device` is where the frame was (default: its indev)."""
     if reason in ABSORBED:
         net.absorbed += 1
         return
@@ -47,5 +47,5 @@ def drop(net: Netns, frame: Frame, reason: str, by: Any = None, device: Device |
 
 
 def device_drop(device: Device, frame: Frame, reason: str) -> None:
-    """The drop door of a namespace's devices."""
+    """How the devices of a namespace drop frames."""
     drop(device.net, frame, reason, None, device)

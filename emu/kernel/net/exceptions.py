@@ -1,7 +1,7 @@
-"""What a namespace learned about single destinations: path MTUs and better gateways, each an exception to one route (struct
+"""Route exceptions: the path MTU or the better gateway of a single destination, each belonging to one route (struct
 fib_nh_exception, net/ipv4/route.c).
 
-`fib` stays as it was written, and while there are no exceptions the walk does not look here. Must not know who learns, nor
+The routes of `fib` do not change; while there are no exceptions the walk does not look here. Must not know ICMP, nor
 namespaces.
 """
 
@@ -17,9 +17,9 @@ from emu.wire.addr import ip4_text
 
 @dataclass(slots=True)
 class RouteException:
-    """fib_nh_exception: what holds for packets to `dst` by `route` until `expires_ns`. `pmtu`, `gateway`: 0 for not known.
+    """fib_nh_exception: what holds for packets to `dst` on `route` until `expires_ns`. `pmtu`, `gateway`: 0 for not known.
 
-    `locked`: the path takes less than `min_pmtu`, so that packets to it may be cut.
+    `locked`: the path MTU is below `min_pmtu`, so that packets to it may be fragmented.
     """
 
     route: Route
@@ -32,7 +32,7 @@ class RouteException:
     _input: Route | None = None
 
     def change(self, expires_ns: int, *, pmtu: int = 0, gateway: int = 0, locked: bool = False) -> None:
-        """update_or_create_fnhe: what is 0 stays as it was."""
+        """update_or_create_fnhe: an argument of 0 changes nothing."""
         self.expires_ns = expires_ns
         self.gateway = gateway or self.gateway
         if pmtu:
@@ -41,7 +41,7 @@ class RouteException:
 
     @property
     def mtu(self) -> int:
-        """ipv4_mtu: what a packet to `dst` may have, by what is known."""
+        """ipv4_mtu: the largest packet to `dst`, bytes, by this exception."""
         most: int = self.route.mtu or self.route.device.mtu
         return min(self.pmtu, most) if self.pmtu else most
 
@@ -78,7 +78,7 @@ class RouteExceptions(dict[tuple[Route, int], RouteException]):
         self._clock = clock
 
     def find(self, route: Route, dst: int) -> RouteException | None:
-        """find_exception: what is known of `dst`, unless it has expired."""
+        """find_exception: the exception of `dst`, unless it has expired."""
         entry = self.get((route, dst))
         if entry is not None and self._clock.now > entry.expires_ns:
             del self[route, dst]
@@ -98,13 +98,13 @@ class RouteExceptions(dict[tuple[Route, int], RouteException]):
     def learn(
         self, route: Route, dst: int, lasting_ns: int, *, pmtu: int = 0, gateway: int = 0, locked: bool = False
     ) -> None:
-        """Note something about `dst` that holds for `lasting_ns` from now on."""
+        """Store an exception of `dst` that holds for `lasting_ns` from now on."""
         entry = self.find(route, dst)
         if entry is None:
             entry = self[route, dst] = RouteException(route, dst, 0)
         entry.change(self._clock.now + lasting_ns, pmtu=pmtu, gateway=gateway, locked=locked)
 
     def remove_device(self, device: Device) -> None:
-        """Forget what was learned about routes out of a device that goes away."""
+        """Remove the exceptions of routes out of a device that is removed."""
         for key in [key for key in self if key[0].device is device]:
             del self[key]

@@ -1,4 +1,4 @@
-"""What a namespace has once for each address family: routes, hooks, tables, addresses, and what is done in its own way.
+"""What a namespace has once for each address family: routes, hooks, tables, addresses, and the family's operations.
 
 The operations are given when a family is made (`boot.py`); there is none that does nothing. IPv4 and IPv6 share this file and
 differ in their operations, as struct neigh_ops and struct nf_ipv6_ops do. Must not know a header, a socket or the walk.
@@ -24,12 +24,12 @@ from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import Prefix, addr_text, is_loopback, mask
 from emu.wire.frame import Frame
 
-# what `nf_hook` gives: go on, the frame belongs to a hook function, the frame was dropped
+# what `nf_hook` returns: continue, the frame belongs to a hook function, the frame was dropped
 ACCEPTED, KEPT, REFUSED = "", "STOLEN", "EPERM"
 
 
 class Namespace(Protocol):
-    """What a family asks of the namespace that it belongs to; met by `netns.py`."""
+    """What a family reads of the namespace that it belongs to; implemented by `netns.py`."""
 
     @property
     def name(self) -> str: ...
@@ -58,14 +58,15 @@ class Reassembly(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """What each family does in its own way. A neighbour entry is opaque here: its class knows namespaces.
+    """The operations in which families differ. A neighbour entry is opaque here: its class knows namespaces.
 
-    `constructor(entry)` sets the state of an entry that needs no answer (neigh_table.constructor); `solicit(entry,
-    waiting)` asks for its link-layer address, for the sake of the packet that waits (None: a probe); `error_report(frame,
-    entry)` ends a packet that waited in vain; `reject(frame, with, hook)` sends what a REJECT rule wants; `fragment(frame,
-    route, interruptible)` sends in pieces (interruptible: each as far as it comes before the next), `pieces(frame, size)`
-    makes them; `defragment(frame)` gives the whole datagram, or None while parts are missing. `conf(device, variable)` reads a sysctl of a device;
-    `kind_of(addr)` is MULTICAST, BROADCAST or "".
+    `constructor(entry)` sets the state of an entry that needs no request (neigh_table.constructor); `solicit(entry,
+    waiting)` sends a request for its link-layer address, `waiting` being the packet that needs it (None: a probe);
+    `error_report(frame, entry)` ends a waiting packet when resolution failed; `reject(frame, with, hook)` sends the answer
+    of a REJECT rule; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
+    travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
+    datagram, or None while fragments are missing. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
+    is MULTICAST, BROADCAST or "".
     """
 
     constructor: Callable[[Any], None]
@@ -147,7 +148,7 @@ class Family:
         net.sysctl.on_change(self._cache)
 
     def _cache(self, name: str) -> None:
-        """Keep what the walk reads for each packet; `name` is the sysctl that changed, "" for all."""
+        """Cache the sysctls that the walk reads for each packet; `name` is the one that changed, "" for all."""
         if name.startswith(f"net.{self.name}.conf."):
             device = self.net.devices.get(name.split(".")[3])
             for each in [device] if device is not None else self.net.devices.values():
@@ -165,7 +166,7 @@ class Family:
     # -- netfilter ------------------------------------------------------------------------------
 
     def nf_hook(self, hook: int, frame: Frame) -> str:
-        """NF_HOOK: run a hook and do what its verdict says. Gives ACCEPTED (empty: go on), KEPT or REFUSED."""
+        """NF_HOOK: run a hook and carry out its verdict. Gives ACCEPTED (empty: continue), KEPT or REFUSED."""
         state = self.states[hook]
         for fn in self.fns[hook]:  # the loop of Hooks.run, without its call: each packet of each hop passes here
             verdict = fn(frame, state)
@@ -184,12 +185,12 @@ class Family:
     # -- routes ---------------------------------------------------------------------------------
 
     def out_device(self, route: Route) -> Device:
-        """The device that a local packet leaves by: lo for the namespace's own addresses."""
+        """The outgoing device of a local packet: lo for the namespace's own addresses."""
         device: Device = self.net.devices["lo"] if route.kind == "local" else route.device
         return device
 
     def lookup_output(self, dst: int, src: int = 0, mark: int = 0, oif: Any = None) -> Route | None:
-        """The route of a local packet, with what was learned about its destination; None without one."""
+        """The route of a local packet, with the exception for its destination if there is one; None without a route."""
         route = self.fib.lookup(dst, src, mark, "", oif)
         return self.exceptions.output(route, dst) if route is not None and self.exceptions else route
 
@@ -198,14 +199,14 @@ class Family:
         return self.fib.lookup(dst, src, mark, iif)
 
     def local_route(self, addr: int) -> Route | None:
-        """The route of the local table, whatever its kind."""
+        """The route of the local table, of any kind."""
         return self.fib.local.lookup(addr)
 
     def addr_type(self, addr: int) -> str:
         return self.fib.addr_type(addr)
 
     def is_local(self, addr: int) -> bool:
-        """Is this one of the namespace's own addresses (the loopback net included)?"""
+        """Is this one of the namespace's own addresses (127.0.0.0/8 included)?"""
         if addr in self.fib.own:
             return True
         route = self.fib.local.lookup(addr)
@@ -275,7 +276,7 @@ class Family:
                 self.fib.remove(route)
 
     def select_addr(self, device: Device | None, towards: int, scope: str = "global") -> int:
-        """inet_select_addr: an address of the device, preferably in the subnet of `towards`; else any other's; 0 for none."""
+        """inet_select_addr: an address of the device, preferably in the subnet of `towards`; else of any device; 0 for none."""
         first = 0
         for address in self.addresses:
             if address.device is device and not address.secondary and (address.scope != "host" or scope == "host"):
@@ -292,18 +293,18 @@ class Family:
     # -- devices --------------------------------------------------------------------------------
 
     def remove_device(self, device: Device) -> None:
-        """Forget the routes out of a device, and what was learned about them."""
+        """Remove the routes out of a device, and their exceptions."""
         self.fib.remove_device(device)
         self.exceptions.remove_device(device)
 
     def detach(self, device: Device) -> None:
-        """A device goes: its addresses and routes, too."""
+        """A device is removed, with its addresses and routes."""
         for address in [each for each in self.addresses if each.device is device]:
             self.remove_address(address)
         self.remove_device(device)
 
     def came_up(self, device: Device) -> None:
-        """The connected routes of a device that is up again (routes that people added do not come back, as in Linux)."""
+        """Add the connected routes of a device that is up again (routes that users added do not come back, as in Linux)."""
         for address in [each for each in self.addresses if each.device is device]:
             self.remove_address(address)
             self.add_address(device, address.addr, address.length, address.scope)

@@ -14,7 +14,7 @@ from emu.errors import InputError
 from emu.kernel.net.fib_rules import DEFAULT_TABLE, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.wire.addr import Prefix, addr_text, ip4, ip4_kind, mask
 
-# RTN_* that end a lookup without a way out, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
+# RTN_* that end a lookup without a device, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
 FAILING = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
 KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")
 MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
@@ -22,11 +22,11 @@ MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One route. `device` is the link it leaves by (None where `kind` has none); addresses are ints, 0 for none.
+    """One route. `device` is the outgoing device (None where `kind` has none); addresses are ints, 0 for none.
 
-    `kind` is RTN_* in lower case, `mtu` 0 or the bytes it allows. As a trail entry it says: this route was taken.
-    `cached` is not empty for a route as one destination has it (route.py): what was learned, in words; `mtu_locked`
-    says that a packet to it may be cut all the same.
+    `kind` is RTN_* in lower case, `mtu` 0 or the largest packet, bytes. As a trail entry it means: this route was taken.
+    `cached` is not empty for a route with an exception for one destination (route.py): the exception as text;
+    `mtu_locked`: packets to it may be fragmented in spite of DF.
     """
 
     prefix: Prefix
@@ -77,8 +77,8 @@ class FibTable:
     def __init__(self, changed: Callable[[], None], forget: Callable[[], None], width: int = 32) -> None:
         self._width = width
         self._routes: dict[Prefix, list[Route]] = {}
-        self._changed = changed  # called when a prefix length comes or goes
-        self._forget = forget  # called when a route does
+        self._changed = changed  # called when a prefix length comes into use or out of use
+        self._forget = forget  # called when a route is added or removed
         self.levels: list[tuple[int, dict[int, Route]]] = []
 
     def add(self, route: Route) -> None:
@@ -118,7 +118,7 @@ class FibTable:
         return self._routes.get(prefix, [])
 
     def lookup(self, dst: int) -> Route | None:
-        """The longest match, whatever its kind; None if no route matches."""
+        """The longest match of any kind; None if no route matches."""
         for netmask, routes in self.levels:
             route = routes.get(dst & netmask)
             if route is not None:
@@ -126,7 +126,7 @@ class FibTable:
         return None
 
     def lookup_out(self, dst: int, oif: Any) -> Route | None:
-        """As `lookup`, of routes out of one device: others of the prefix, and longer ones, do not hide it."""
+        """As `lookup`, but only routes out of one device count."""
         for netmask, routes in self.levels:
             if dst & netmask in routes:
                 for route in self._routes[Prefix(dst & netmask, netmask.bit_count(), self._width)]:
@@ -144,10 +144,10 @@ class FibTable:
 
 
 class Fib:
-    """The tables and rules of one family. `own` holds the local addresses that have a route of their own (all `width` bits).
+    """The tables and rules of one family. `own` holds the local addresses that have a host route (`width` bits).
 
-    `kind_of(addr)` gives MULTICAST or BROADCAST for what an address is by itself, else "". `known[dst]` is what `lookup`
-    found for a destination, while with the usual rules nothing else counts; any change empties it.
+    `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
+    `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it.
     """
 
     __slots__ = ("_levels", "_rules", "_throws", "kind_of", "known", "local", "main", "own", "tables", "width")
@@ -159,7 +159,7 @@ class Fib:
         self.known: dict[int, Route] = {}
         self._throws = 0
         self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
-        # with the usual rules: the levels of local, main and default, one after the other; else None
+        # with the default rules: the prefix lengths of local, main and default, in that order; else None
         self._levels: list[tuple[int, dict[int, Route]]] | None = []
         self.local, self.main = self.table(LOCAL_TABLE), self.table(MAIN_TABLE)
         self.table(DEFAULT_TABLE)
@@ -203,7 +203,7 @@ class Fib:
     def remove(self, route: Route) -> None:
         self.table(route.table).remove(route)
         if route.kind == "local" and route.prefix.length == self.width:
-            # another table, or metric, may have the address too
+            # another table or metric may hold the address too
             if not any(each.kind == "local" for table in self.tables.values() for each in table.of(route.prefix)):
                 self.own.discard(route.prefix.net)
         elif route.kind == "throw":
@@ -211,7 +211,7 @@ class Fib:
             self._compile()
 
     def remove_device(self, device: Any) -> None:
-        """Forget every route that leaves by a device (fib_sync_down_dev). Its addresses stay local until they go."""
+        """Remove every route out of a device (fib_sync_down_dev). Its addresses stay local until they are removed."""
         for table in self.tables.values():
             for route in [each for each in table if each.device is device and each.kind != "local"]:
                 self.remove(route)
@@ -242,7 +242,7 @@ class Fib:
         return None
 
     def addr_type(self, addr: int) -> str:
-        """inet_addr_type: what the local table says of an address, in upper case as `-m addrtype` spells it."""
+        """inet_addr_type: the type of an address by the local table, in upper case as `-m addrtype` spells it."""
         kind = self.kind_of(addr)
         if kind:
             return kind

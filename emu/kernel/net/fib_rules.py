@@ -57,8 +57,8 @@ def _prefix_text(prefix: Prefix) -> str:
 
 def parse_rule(text: str, others: Sequence[IpRule]) -> IpRule:
     """A rule from `ip rule add` text: `[not] [from PREFIX] [to PREFIX] [fwmark MARK[/MASK]] [iif NAME] [priority N]
-    lookup TABLE`. Without a priority it is one less than the first rule's behind the local table (fib_default_rule_pref).
-    Raises InputError, also when such a rule is there."""
+    lookup TABLE`. The default priority is one less than that of the first rule after the local table's (fib_default_rule_pref).
+    Raises InputError, also for a rule that exists already."""
     words = text.split()
     invert = words[:1] == ["not"]
     if invert:

@@ -1,8 +1,8 @@
-"""Fragments: cut at the exit, put together at conntrack's door or at the end (net/ipv4/ip_output.c, ip_fragment.c,
+"""Fragments: made on output, reassembled for conntrack or for local delivery (net/ipv4/ip_output.c, ip_fragment.c,
 inet_fragment.c).
 
-RFC 791 section 3.2. A whole datagram remembers the largest fragment it came in (`frag_max_size`) and leaves in no
-larger ones; if they fit, in the very ones it came in (`Frame.cause`). Must not know what a datagram carries.
+RFC 791 section 3.2. A reassembled datagram keeps the size of its largest fragment (`frag_max_size`) and is sent in no
+larger ones; if they fit the link, in fragments of the same sizes (`Frame.cause`). Must not know what a datagram carries.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MAX_DATAGRAM = 65535
 
 
 def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> None:
-    """ip_fragment and ip_do_fragment: send in pieces, or report that DF forbids it. Pieces of a program's own call
-    (`interruptible`) go one by one, and each as far as it comes before the next."""
+    """ip_fragment and ip_do_fragment: send fragments, or report that DF forbids it. In a system call of a program
+    (`interruptible`) each fragment travels before the next is sent."""
     mtu = route.mtu or frame.outdev.mtu
     largest = frame.frag_max_size
     if frame.largest <= (min(mtu, largest) if largest > 0 else mtu):
@@ -46,8 +46,8 @@ def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> Non
 def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
     """The fragments of a datagram for links of `mtu` bytes, in order; the frame itself where none is needed.
 
-    In those it came in, if they fit; else all but the last of equal size. A piece may be cut again, except where all
-    of the largest forbade it (IPSKB_FRAG_PMTU).
+    In the sizes of the fragments that it was reassembled from, if they fit; else all but the last of equal size. A
+    fragment may be fragmented again, unless all of the largest had DF set (IPSKB_FRAG_PMTU).
     """
     header, largest = frame.l4 - ETH_HLEN, frame.frag_max_size
     if 0 < largest < mtu:
@@ -81,7 +81,7 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
 
 
 class _Queue:
-    """struct ipq: the parts by offset, the runs that came one behind the other, and how long the whole is, as far as known."""
+    """struct ipq: the fragments by offset, the runs that came in order, and the length of the whole if known."""
 
     __slots__ = ("last_in", "length", "max_df_size", "max_size", "meat", "parts", "runs", "timer")
 
@@ -129,15 +129,15 @@ class Reassembly:
         return sum(len(queue.parts) for queue in self.queues.values())
 
     def hook(self, frame: Frame, state: HookState) -> Verdict:
-        """nf_defrag_ipv4: conntrack wants whole datagrams. Those of a bridge's ports are kept apart."""
+        """nf_defrag_ipv4: conntrack needs whole datagrams. Fragments from a bridge's ports have a queue of their own."""
         if not frame.frag:
             return None
-        # the last piece carries the whole datagram on; the others wait inside
+        # the fragment that came last becomes the whole datagram; the others wait in it
         user = state.hook + 1 if frame.physin is None else -1
         return None if self.add(frame, user) is not None else STOLEN
 
     def add(self, frame: Frame, user: int = 0) -> Frame | None:
-        """ip_defrag: the frame made whole, or None while pieces are missing."""
+        """ip_defrag: the whole datagram, or None while fragments are missing."""
         key = (frame.src, frame.dst, frame.proto, frame.ip_id, user)
         queue = self.queues.get(key)
         if queue is None:
@@ -172,7 +172,7 @@ class Reassembly:
         return self._whole(key, queue, frame) if queue.complete else None
 
     def _whole(self, key: tuple[int, ...], queue: _Queue, last: Frame) -> Frame | None:
-        """ip_frag_reasm: the last piece that came carries the datagram on, under the first one's header."""
+        """ip_frag_reasm: the fragment that came last becomes the datagram, with the header of the first."""
         first = queue.parts[0][0]
         if first.l4 - ETH_HLEN + queue.length > MAX_DATAGRAM:
             self._kill(key)
@@ -189,7 +189,7 @@ class Reassembly:
         return last
 
     def _kill(self, key: tuple[int, ...], frame: Frame | None = None) -> None:
-        """inet_frag_kill: nothing sound can come of it any more."""
+        """inet_frag_kill: the fragments contradict each other, so that all are dropped."""
         queue = self.queues.pop(key)
         queue.timer.cancel()
         for part, _ in queue.parts.values():
@@ -198,7 +198,7 @@ class Reassembly:
             drop(self.net, frame, "NOT_SPECIFIED")
 
     def _expire(self, key: tuple[int, ...]) -> None:
-        """ip_expire: the first piece is quoted back, if it came. Who only tracks connections tells only of packets for
+        """ip_expire: an ICMP error quotes the first fragment, if that came. Conntrack's queue sends one only for packets to
         the host itself."""
         queue, user = self.queues.pop(key), key[4]
         if 0 in queue.parts:

@@ -1,4 +1,4 @@
-"""ICMP: errors sent and heard, echo answered (net/ipv4/icmp.c, RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
+"""ICMP: errors sent and received, echo requests answered (net/ipv4/icmp.c, RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
 
 Must not know who caused an error beyond the packet itself, nor sockets: errors for local flows go to
 `net.ipv4.icmp_errors[proto]`.
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 TOS_INTERNETCONTROL = 0xC0
-MAX_PACKET = 576  # RFC 1812 4.3.2.3: an error is at most so long
+MAX_PACKET = 576  # RFC 1812 4.3.2.3: the longest error
 ECHO_ANSWER = Born("the answer to an echo request")
 _BORN = {key: Born(f"ICMP error: {words}") for key, words in wire.ERROR_WORDS.items()}
 _OTHER = Born("ICMP error")
 
 
 def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
-    """icmp_send: an error about a packet that stays the caller's to drop. Nothing is sent about broadcasts, later
-    fragments, other ICMP errors, or too often."""
+    """icmp_send: an error about a packet; the caller still drops that packet. No error is sent about broadcasts, later
+    fragments and other ICMP errors, or above the rate limit."""
     if frame.proto < 0 or frame.frag & IP_OFFSET:
         return
     if frame.pkt_type in (BROADCAST, MULTICAST) or frame.dmac[0] & 1:
@@ -43,7 +43,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         return
     if frame.proto == ICMP and (frame.dport >> 8) not in (wire.ECHO, wire.ECHO_REPLY, 13, 14, 15, 16, 17, 18):
         return
-    # the address the packet was for, if that is ours; else that of the way back
+    # the packet's destination, if it is a local address; else the source address of the route back
     if cause is not None and cause.kind == "local" and net.ipv4.is_local(source):
         saddr = source
     else:
@@ -128,7 +128,7 @@ def _echo(frame: Frame, net: Netns) -> None:
 
 
 def _error(frame: Frame, net: Netns) -> None:
-    """icmp_unreach and its like: tell the protocol of the quoted packet. A quote too short to name a flow is no use."""
+    """icmp_unreach and its like: pass the error to the protocol of the quoted packet, unless the quote is too short to name a flow."""
     net.delivered += 1
     quoted = quote.packet_of(frame)
     if quoted is None:

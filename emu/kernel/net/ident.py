@@ -9,7 +9,7 @@ from emu.clock import Clock
 
 
 class IpIdents:
-    """One counter for each (destination, source, protocol), starting at random; never 0."""
+    """One counter for each (destination, source, protocol); it starts at random and is never 0."""
 
     __slots__ = ("_counters", "_random")
 

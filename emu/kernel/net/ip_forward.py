@@ -17,11 +17,11 @@ from emu.wire.rewrite import decrease_ttl
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-EVERYBODY, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
+LIMITED_BROADCAST_NET, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
 def forward(net: Netns, frame: Frame, route: Route) -> None:
-    """ip_forward: a packet that came in for somebody else goes on by `route`."""
+    """ip_forward: forward a packet for another host along `route`."""
     if frame.pkt_type != HOST:
         drop(net, frame, "OTHERHOST")
         return

@@ -22,7 +22,7 @@ from emu.wire.frame import OTHERHOST, Frame
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-# the answers of ip_error (net/ipv4/route.c) to a packet that no route takes
+# the ICMP codes of ip_error (net/ipv4/route.c) for a packet without a route
 UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
 # the first octets of addresses that need no further look: not 0, loopback, multicast or above
 UNICAST = frozenset(range(1, 224)) - {127}
@@ -52,7 +52,7 @@ def receive(frame: Frame, device: Device) -> None:
         frame.frag_max_size, frame.ignore_df = (
             0,
             True,
-        )  # IP begins with a clean control block: what br_netfilter noted there is lost
+        )  # ip_rcv clears the control block: what br_netfilter stored there is lost
     # ip_rcv_finish: route, then deliver or forward
     route: Route | None = frame.route
     if route is None or not device.noarp:  # what came over lo has its route already
@@ -80,7 +80,7 @@ def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> N
 
 
 def _error(net: Netns, frame: Frame, code: int) -> None:
-    """ip_error: report to the sender that there is no way, not too often."""
+    """ip_error: send the ICMP error for a packet without a route, within the rate limit."""
     number = net.sysctl.number
     cost_ns, burst_ns = number("net.ipv4.route.error_cost") * TICK_NS, number("net.ipv4.route.error_burst") * TICK_NS
     if net.ipv4.peers[frame.src].error(net.clock.now, cost_ns, burst_ns):
@@ -127,7 +127,7 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     return "", route
 
 
-BROADCAST_IN = Route(prefix=ip_forward.EVERYBODY, kind="broadcast")
+BROADCAST_IN = Route(prefix=ip_forward.LIMITED_BROADCAST_NET, kind="broadcast")
 MULTICAST_IN = Route(prefix=ip_forward.GROUPS, kind="multicast")
 
 
@@ -150,6 +150,6 @@ def deliver(net: Netns, frame: Frame, route: Route) -> None:
     protocol(frame, net)
 
 
-def told(net: Netns, to: str) -> Delivered:
-    """The fact that a packet reached its end, for whoever delivers to make once."""
+def delivered_fact(net: Netns, to: str) -> Delivered:
+    """The trail entry for packets that reach `to` (a socket or protocol); a receiver makes it once."""
     return Delivered(net.name, to)

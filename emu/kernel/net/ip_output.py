@@ -1,6 +1,6 @@
-"""IPv4 on the way out: local packets, source addresses, POSTROUTING, the next hop (net/ipv4/ip_output.c, route.c).
+"""IPv4 output: local packets, source addresses, POSTROUTING, the next hop (net/ipv4/ip_output.c, route.c).
 
-Must not know sockets; what is too long goes to `fragment.py`.
+Must not know sockets; `fragment.py` cuts packets that are too long.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
     """ip_route_output_key: the route and source address of a local packet, or why there is none.
 
     Gives (route, source, ""), or (None, 0, errno name): ENETUNREACH without a route, EHOSTUNREACH, EACCES or EINVAL
-    by a failing route, EINVAL for a source that is not ours.
+    by the kind of the route, EINVAL for a source that is not local.
     """
     family = net.ipv4
     if src and not family.is_local(src):
@@ -39,7 +39,7 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
     if route.kind in FAILING:
         return None, 0, FAILING[route.kind]
     if dst == LIMITED_BROADCAST:
-        # __mkroute_output: to everybody on the link, not by a gateway
+        # __mkroute_output: a broadcast is sent on the link, not to a gateway
         return replace(route, kind="broadcast", gateway=0), src or source_address(net, route, dst), ""
     if is_loopback(src) and route.kind != "local" and not family.route_localnet[route.device.ifindex]:
         return None, 0, "EINVAL"
@@ -47,7 +47,7 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
 
 
 def route_socket(net: Netns, dst: int, src: int = 0) -> tuple[Route, int]:
-    """The route and source address for a socket's call. Raises SocketError as `route_output` names it."""
+    """The route and source address for a socket's call. Raises SocketError with the errno of `route_output`."""
     route, source, failed = route_output(net, dst, src)
     if route is None:
         raise SocketError(getattr(errno, failed))
@@ -55,7 +55,7 @@ def route_socket(net: Netns, dst: int, src: int = 0) -> tuple[Route, int]:
 
 
 def send(net: Netns, frame: Frame, *, interruptible: bool = True) -> None:
-    """A socket's call sends a packet: it returns when everything that this set off on veths and lo has arrived.
+    """A socket's call sends a packet; the call returns when everything that follows from it on veths and lo has arrived.
     Raises SocketError EPERM."""
     failed = local_out(net, frame, interruptible=interruptible)
     net.clock.drain()
@@ -64,7 +64,7 @@ def send(net: Netns, frame: Frame, *, interruptible: bool = True) -> None:
 
 
 def source_address(net: Netns, route: Route, dst: int) -> int:
-    """The address that a local packet on this route comes from (RFC 1122 3.3.4.3; fib_result_prefsrc)."""
+    """The source address of a local packet on this route (RFC 1122 3.3.4.3; fib_result_prefsrc)."""
     if route.prefsrc:
         return route.prefsrc
     if route.kind == "local":
@@ -73,9 +73,9 @@ def source_address(net: Netns, route: Route, dst: int) -> int:
 
 
 def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
-    """ip_local_out: OUTPUT, then on the way; `frame.route` is set. Gives "" or the errno name for the sender (EPERM).
+    """ip_local_out: OUTPUT, then ip_output; `frame.route` is set. Gives "" or the errno name for the sender (EPERM).
 
-    `interruptible`: a call of a program sends it, and pieces of it go one by one, each as far as it comes."""
+    `interruptible`: a system call sends it; each fragment of it travels before the next is sent."""
     route: Route = frame.route
     frame.indev = None
     family = net.ipv4
@@ -90,7 +90,7 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
 
 
 def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> None:
-    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the device that it leaves by."""
+    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the outgoing device."""
     trail = frame.trail
     if trail is not None:
         trail.append(route)
@@ -104,7 +104,7 @@ def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) 
 
 
 def finish(frame: Frame, route: Route) -> None:
-    """ip_finish_output2: the neighbour's header in front, and out."""
+    """ip_finish_output2: put the neighbour's Ethernet header in front and transmit."""
     device = frame.outdev
     if device.noarp:
         set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)

@@ -1,7 +1,7 @@
-"""Neighbours: NUD states, packets that wait for an answer, probes (net/core/neighbour.c, RFC 4861 section 7.3.2).
+"""Neighbours: NUD states, packets that wait for resolution, probes (net/core/neighbour.c, RFC 4861 section 7.3.2).
 
-An entry is resolved by its family's `solicit`; what it writes in front of a packet is a
-ready Ethernet header. `header` is set only while the entry is valid without a further thought
+An entry is resolved by its family's `solicit`; it holds a ready Ethernet header for its packets.
+`header` is set only while the entry can be used without a check of its state
 (connected, and used once), so that the hot path is one test. Must not know ARP's format.
 """
 
@@ -44,7 +44,7 @@ class Neighbour:
         self.family, self.net, self.device, self.addr = family, net, device, addr
         self.state = NONE
         self.lladdr = ZERO_MAC
-        # hh: the whole header, once an entry was used; header: the same while it may be used unseen
+        # hh: the whole header, once an entry was used; header: the same, while no check of the state is needed
         self.hh: bytes | None = None
         self.header: bytes | None = None
         self.queue: deque[Frame] = deque()
@@ -58,7 +58,7 @@ class Neighbour:
     # -- sending --------------------------------------------------------------------------------
 
     def output(self, frame: Frame) -> None:
-        """neigh_resolve_output: send now, or queue while the answer is out."""
+        """neigh_resolve_output: send now, or queue while a request is unanswered."""
         if self.state in SENDABLE:
             self.used_ns = self.net.clock.now
         elif not self.event_send(frame):
@@ -71,7 +71,7 @@ class Neighbour:
         self.device.transmit(frame)
 
     def event_send(self, frame: Frame | None) -> bool:
-        """neigh_event_send: may a packet go out at once? If not, it was queued (or dropped: the entry is FAILED)."""
+        """neigh_event_send: may a packet be sent at once? If not, it was queued (or dropped: the entry is FAILED)."""
         state, net = self.state, self.net
         now = self.used_ns = net.clock.now
         if state in SENDABLE:
@@ -95,7 +95,7 @@ class Neighbour:
         if frame is not None:
             self._enqueue(frame)
         if first:
-            # the first question goes out only when the packet is in the queue: its source is the question's source
+            # the first request is sent only when the packet is in the queue: its source is the request's source
             self._solicit()
         return False
 
@@ -120,10 +120,10 @@ class Neighbour:
         self._arm(due_ns)
         self.family.ops.solicit(self, self.queue[-1] if self.queue else None)
 
-    # -- hearing --------------------------------------------------------------------------------
+    # -- updates --------------------------------------------------------------------------------
 
     def update(self, lladdr: bytes, state: str, *, override: bool = True) -> None:
-        """neigh_update: somebody told the address (an answer, a question of its owner, an administrator)."""
+        """neigh_update: the link-layer address came from a reply, from a request of its owner, or from an administrator."""
         now, old = self.net.clock.now, self.state
         if old in (PERMANENT, NOARP) and state not in (PERMANENT, NOARP):
             return
@@ -134,7 +134,7 @@ class Neighbour:
             if changed and not override:
                 return
             if not changed and state == STALE:
-                # a known address told again is no news: the entry stays as good as it was
+                # the same address again changes nothing: the entry keeps its state
                 state = old
         if state != old or changed:
             self.updated_ns = now
@@ -162,11 +162,11 @@ class Neighbour:
             self.output(frame)
 
     def confirm(self) -> None:
-        """neigh_confirm: traffic proves that the neighbour hears us (TCP's forward progress)."""
+        """neigh_confirm: traffic proves that the neighbour receives our packets (TCP's forward progress)."""
         self.confirmed_ns = self.used_ns = self.net.clock.now
 
     def forget(self) -> None:
-        """The entry goes: whoever waits for it is dropped."""
+        """The entry is removed: packets that wait for it are dropped."""
         self._disarm()
         queue, self.queue = self.queue, deque()
         for frame in queue:
@@ -223,7 +223,7 @@ class Neighbour:
                 self._solicit()
 
     def _fail(self) -> None:
-        """neigh_invalidate: every waiting packet gets its host unreachable."""
+        """neigh_invalidate: every waiting packet is answered with host unreachable."""
         self._set(FAILED)
         self.updated_ns = self.net.clock.now
         self._disarm()

@@ -1,7 +1,7 @@
 """One network namespace: its devices, its address families, neighbours and counters.
 
 What exists once for each address family (routes, hooks, addresses) is a `Family`. The walk lives beside it (`ip_input`,
-`ip_forward`, `ip_output`, `arp`). Must not know sockets' insides, Kubernetes or captures.
+`ip_forward`, `ip_output`, `arp`). Must not know how sockets work, Kubernetes or captures.
 """
 
 from __future__ import annotations
@@ -54,14 +54,13 @@ class Netns:
         self.sockets: Any = None
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
-        # who is called when a device joins, an address is added, a frame is dropped, a packet reaches a socket or
-        # protocol, and NAT begins to rewrite a flow's packets; registered by `on_device` and `on_address`, and by
-        # appending to the others
+        # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
+        # reaches a socket or protocol, or NAT begins to rewrite a flow's packets (append to these lists)
         self._device_listeners: list[Callable[[Device], object]] = []
         self.drop_listeners: list[DropListener] = []
         self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
         self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
-        # whether frames born here carry a trail; the flow that locally caused frames belong to
+        # whether frames that originate here carry a trail
         self.tracing = False
         self._next_ifindex = 1
         self._draws: dict[str, Draws] = {}
@@ -69,7 +68,7 @@ class Netns:
         self.sysctl.on_change(self._cache_sysctl)
 
     def _cache_sysctl(self, name: str) -> None:
-        """Keep what bridges read for each packet; `name` is the sysctl that changed, "" for all."""
+        """Cache the sysctls that bridges read for each packet; `name` is the one that changed, "" for all."""
         self.bridge_nf_call_iptables = bool(self.sysctl["net.bridge.bridge-nf-call-iptables"])
 
     def tally(self) -> Tally:
@@ -80,7 +79,7 @@ class Netns:
         return Tally(self.born + self.copied, ended, waiting)
 
     def join(self, family: Family) -> Family:
-        """Give the namespace an address family. Raises InputError if it has that one, or a device."""
+        """Add an address family. Raises InputError if the namespace has that family, or already has a device."""
         if family.number in self.families or self.devices:
             raise InputError(f"{self.name}: {family.name} cannot join now", expected="each family once, before devices")
         self.families[family.number] = family
@@ -108,7 +107,7 @@ class Netns:
         return device
 
     def on_device(self, listener: Callable[[Device], object]) -> None:
-        """Call `listener` for each device that is there, and for each that joins later."""
+        """Call `listener` for each device now and for each that joins later."""
         for device in self.devices.values():
             listener(device)
         self._device_listeners.append(listener)
@@ -121,7 +120,7 @@ class Netns:
             family.address_listeners.append(partial(listener, number))
 
     def detach(self, device: Device) -> None:
-        """Take a device out: its addresses, routes, neighbours and bridge port go with it."""
+        """Remove a device with its addresses, routes, neighbours and bridge port."""
         for family in self.families.values():
             family.detach(device)
         if device.master is not None:
@@ -140,7 +139,7 @@ class Netns:
             ) from None
 
     def random(self, purpose: str) -> Draws:
-        """The namespace's own random source of one purpose: no other namespace's draws shift it."""
+        """The namespace's own random source for one purpose: draws of other namespaces do not change it."""
         source = self._draws.get(purpose)
         if source is None:
             source = self._draws[purpose] = self.clock.random(f"{purpose}/{self.name}")
@@ -150,7 +149,7 @@ class Netns:
         """End a frame here (see drop.py)."""
         drop(self, frame, reason, by, device)
 
-    # -- for people ------------------------------------------------------------------------------
+    # -- what tools show and change --------------------------------------------------------------
 
     @property
     def addresses(self) -> list[Address]:
@@ -165,13 +164,13 @@ class Netns:
                 yield from entries.values()
 
     def flush_neighbours(self) -> None:
-        """`ip neigh flush all`: forget everything that is not permanent."""
+        """`ip neigh flush all`: remove every entry that is not permanent."""
         for device in self.devices.values():
             device.forget_neighbours(permanent=False)
 
     def set_link(self, name: str, *, up: bool) -> None:
-        """`ip link set NAME up|down`. Down: routes out of the device are gone, neighbours forgotten; up: connected
-        routes come back (routes that people added do not, as in Linux)."""
+        """`ip link set NAME up|down`. Down removes routes out of the device and its neighbours; up adds the connected
+        routes again (routes that users added do not come back, as in Linux)."""
         device = self.device(name)
         if device.up == up:
             return
@@ -187,7 +186,7 @@ class Netns:
             device.forget_neighbours()
 
     def set_carrier(self, name: str, *, on: bool) -> None:
-        """The cable of a device is pulled or plugged. Routes stay; neighbours go with the carrier (arp_evict_nocarrier)."""
+        """The carrier of a device is lost or back. Routes stay; neighbours are removed with the carrier (arp_evict_nocarrier)."""
         device = self.device(name)
         device.carrier = on
         if not on and self.sysctl.conf(name, "arp_evict_nocarrier"):

@@ -1,7 +1,7 @@
-"""What is remembered of one remote address: how many errors it was sent (net/ipv4/inetpeer.c).
+"""Rate limits for each remote address that ICMP errors are sent to (net/ipv4/inetpeer.c).
 
-ICMP's token bucket, a router's errors and its redirects share the time of the last message. Must not know which message
-it was, nor namespaces.
+ICMP's token bucket, a router's errors and its redirects share the time of the last message. Must not know the messages,
+nor namespaces.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ NEVER_NS = -60_000_000_000
 
 
 class Peer:
-    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` when it was last looked at, `redirects` sent in a row."""
+    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` the time of its last update, `redirects` sent in a row."""
 
     __slots__ = ("last_ns", "redirects", "tokens_ns")
 
@@ -22,7 +22,7 @@ class Peer:
         self.tokens_ns = self.redirects = 0
 
     def allows(self, now_ns: int, interval_ns: int) -> bool:
-        """inet_peer_xrlim_allow: six at once, then one in each interval."""
+        """inet_peer_xrlim_allow: a burst of six, then one in each interval."""
         tokens = min(self.tokens_ns + now_ns - self.last_ns, BURST * interval_ns)
         self.last_ns = now_ns
         allowed = tokens >= interval_ns
@@ -30,7 +30,7 @@ class Peer:
         return allowed
 
     def error(self, now_ns: int, cost_ns: int, burst_ns: int) -> bool:
-        """ip_error: a router's own limit for packets without a route, from the same bucket, before ICMP's."""
+        """ip_error: a router's own limit for packets without a route; the same bucket, checked before ICMP's limit."""
         self.tokens_ns = min(self.tokens_ns + now_ns - self.last_ns, burst_ns)
         self.last_ns = now_ns
         if self.tokens_ns < cost_ns:
@@ -39,7 +39,8 @@ class Peer:
         return True
 
     def redirect(self, now_ns: int, number: int, load_ns: int, silence_ns: int) -> bool:
-        """ip_rt_send_redirect: is it time for another? At most `number`, ever more slowly, until it was silent for a while."""
+        """ip_rt_send_redirect: may another redirect be sent? At most `number`, each after twice the pause, until the peer was
+        silent for a while."""
         if now_ns > self.last_ns + silence_ns:
             self.tokens_ns = self.redirects = 0
         if self.redirects >= number:
@@ -62,6 +63,6 @@ class Peers(dict[int, Peer]):
         self._clock = clock
 
     def __missing__(self, addr: int) -> Peer:
-        """inet_getpeer: the entry is made when it is first asked for."""
+        """inet_getpeer: the entry of an address, made at the first call."""
         found = self[addr] = Peer(self._clock.now)
         return found

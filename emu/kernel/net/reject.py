@@ -1,7 +1,7 @@
 """The answers of iptables' REJECT (net/ipv4/netfilter/nf_reject_ipv4.c): an ICMP error or a TCP reset.
 
-The target decides, this sends. A bridged packet's reset goes straight back out of the port it came
-from, under the addresses of the one it was for. Must not know rules.
+The target decides, this module sends. The reset for a bridged packet is sent out of the port that the packet came in
+on, with the destination's addresses as its source. Must not know rules.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from emu.wire.tcp import ACK, FIN, RST, SYN
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-# `icmp-port-unreachable` ... to the code
+# the ICMP code of `icmp-port-unreachable` ...
 CODES = {f"icmp-{name}": code for (kind, code), name in wire_icmp.ERROR_NAMES.items() if kind == wire_icmp.DEST_UNREACH}
 RESET = Born("the RST of a REJECT rule")
 
 
 def reject(net: Netns, frame: Frame, with_: str, hook: int) -> None:
-    """Answer `frame` as `--reject-with` says."""
+    """Answer `frame` with the packet that `--reject-with` names."""
     if with_ == "tcp-reset":
         _reset(net, frame)
     else:
@@ -35,7 +35,7 @@ def reject(net: Netns, frame: Frame, with_: str, hook: int) -> None:
 
 
 def _reset(net: Netns, frame: Frame) -> None:
-    """nf_send_reset: never to a RST, never to what is broken."""
+    """nf_send_reset: a RST is never answered, nor a segment with a wrong checksum."""
     if frame.proto != TCP or frame.frag & IP_OFFSET or not wire_tcp.header_length(frame):
         return
     theirs, acked, offset, flags, _window = wire_tcp.head(frame.buf, frame.l4)

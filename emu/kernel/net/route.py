@@ -1,6 +1,6 @@
-"""What errors teach about single destinations: path MTUs and better gateways (net/ipv4/route.c, RFC 1191, RFC 792).
+"""Path MTUs and redirects: what ICMP errors change in the routes of single destinations (net/ipv4/route.c, RFC 1191, RFC 792).
 
-When to send others a redirect to a better gateway is here, too. Must not know sockets.
+Also decides when a router sends a redirect. Must not know sockets.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from emu.wire.icmp import DEST_UNREACH, FRAG_NEEDED, REDIRECT
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-GC_TIMEOUT_NS = 300 * SECOND  # ip_rt_gc_timeout: how long a redirect is believed
+GC_TIMEOUT_NS = 300 * SECOND  # ip_rt_gc_timeout: how long a redirect holds
 TICK_NS = SECOND // 250
-REDIRECT_CODES = range(4)  # for a network or a host, with or without a TOS
+REDIRECT_CODES = range(4)  # redirect codes: network or host, with or without a TOS
 
 
-def heed(net: Netns, quoted: Frame, kind: int, code: int, info: int) -> None:
-    """What an ICMP error (`quoted.cause`) tells about the road of a local packet: a smaller MTU, or a better gateway.
+def update_from_error(net: Netns, quoted: Frame, kind: int, code: int, info: int) -> None:
+    """ipv4_update_pmtu and ipv4_redirect: apply an ICMP error (`quoted.cause`) to the route of the quoted packet.
 
-    `info` is the error's second word.
+    The error holds a smaller path MTU or a better gateway; `info` is its second word.
     """
     if kind == DEST_UNREACH and code == FRAG_NEEDED:
         if net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:
             update_pmtu(net, quoted.dst, quoted.src, info & 0xFFFF)
     elif kind == REDIRECT and code in REDIRECT_CODES:
-        told_by = quoted.cause
-        _do_redirect(net, quoted.dst, quoted.src, info, told_by.src, told_by.indev)
+        error = quoted.cause
+        _do_redirect(net, quoted.dst, quoted.src, info, error.src, error.indev)
 
 
 def update_pmtu(net: Netns, dst: int, src: int, mtu: int) -> None:
-    """__ip_rt_update_pmtu: the path to `dst` takes packets of `mtu` bytes."""
+    """__ip_rt_update_pmtu: the path MTU to `dst` is `mtu` bytes."""
     route = net.ipv4.fib.lookup(dst, src)
     if route is None or route.kind != "unicast" or not mtu:
         return
@@ -57,7 +57,7 @@ def update_pmtu(net: Netns, dst: int, src: int, mtu: int) -> None:
 
 
 def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Device) -> None:
-    """__ip_do_redirect: believed only from the gateway in use, about an address on the link."""
+    """__ip_do_redirect: accepted only from the gateway in use, and for a new gateway on the link."""
     route = net.ipv4.fib.lookup(dst, src)
     if route is None or route.kind != "unicast" or net.ipv4.exceptions.output(route, dst).gateway != old:
         return
@@ -77,14 +77,14 @@ def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Dev
     if neighbour.state in VALID:
         net.ipv4.exceptions.learn(route, dst, GC_TIMEOUT_NS, gateway=new)
     else:
-        # a gateway that nobody has met is asked for first; the next redirect is believed
+        # a gateway without a valid neighbour entry is resolved first; the next redirect is accepted
         neighbour.event_send(None)
 
 
 def redirects(net: Netns, src: int, dst: int, route: Route) -> bool:
-    """Is `src` to be told that `route`, by the link that its packet came from, is the shorter way to `dst`?
+    """Is a redirect sent to `src`, because `route` to `dst` goes out of the device that its packet came in on?
 
-    Only a neighbour on that link is told (__mkroute_input), and not too often (ip_rt_send_redirect).
+    Only to a neighbour on that link (__mkroute_input), and within the rate limit (ip_rt_send_redirect).
     """
     device: Device = route.device
     conf, number = net.sysctl.conf, net.sysctl.number

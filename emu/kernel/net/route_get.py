@@ -1,6 +1,6 @@
 """`ip route get`: the route of a local packet to one destination, exceptions included, as the tool prints it.
 
-For people; the walk does not come here.
+Used by `emu show routes --get`; the walk must not know it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Rules, connections and NAT: knows no device class and no routing table."""
+"""Rules, connections and NAT. Must not know a device's class or a routing table."""

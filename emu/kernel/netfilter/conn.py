@@ -42,7 +42,7 @@ def inverse(t: Tuple5) -> Tuple5 | None:
 
 
 class ConnTable(Protocol):
-    """The table that a connection belongs to (the kernel's ct->ct_net), as NAT asks for it."""
+    """The table that a connection belongs to (the kernel's ct->ct_net), as NAT uses it."""
 
     by_source: dict[tuple[int, int, int, int], list[Conn]]
 

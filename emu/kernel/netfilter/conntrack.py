@@ -65,7 +65,7 @@ _L4_NAMES = {proto: PROTOCOL_NAMES[proto] for proto in (ICMP, GRE, UDPLITE, *WIT
 
 
 class Sysctl(Protocol):
-    """What conntrack asks of the namespace's sysctls."""
+    """What conntrack reads of the namespace's sysctls."""
 
     def number(self, name: str) -> int: ...
 

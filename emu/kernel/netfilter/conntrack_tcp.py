@@ -94,7 +94,7 @@ _INDEX = tuple(_VALID.get(flags & ~TH_PSH, -1) for flags in range(64))
 
 
 class Tracker(Protocol):
-    """What TCP asks of the connection table: the clock, the sysctls, and the end of a connection."""
+    """What TCP uses of the connection table: the clock, the sysctls, and the end of a connection."""
 
     clock: Clock
     tcp_timeouts: tuple[int, ...]

@@ -33,7 +33,7 @@ class Route(Protocol):
 
 
 class Netns(Protocol):
-    """What netfilter may ask of the namespace that it runs in; met by `net/netns.py`."""
+    """What netfilter may use of the namespace that it runs in; implemented by `net/netns.py`."""
 
     @property
     def name(self) -> str: ...
@@ -55,12 +55,12 @@ class Memory(Protocol):
 
     @property
     def ipsets(self) -> Any:
-        """The sets that rules may ask (ipset.IpSets, which knows matches)."""
+        """The sets that rules may look up (ipset.IpSets, which knows matches)."""
         ...
 
 
 class Family(Protocol):
-    """What netfilter may ask of the address family whose hooks it is in; met by `net/family.py`."""
+    """What netfilter may use of the address family whose hooks it is in; implemented by `net/family.py`."""
 
     @property
     def number(self) -> int: ...
@@ -134,7 +134,7 @@ class _Word:
         return self.name
 
 
-STOLEN = _Word("STOLEN")  # the hook function keeps the frame and goes on with it later
+STOLEN = _Word("STOLEN")  # the hook function keeps the frame and continues with it later
 STOP = _Word("STOP")  # accept, and skip the rest of this hook
 
 Verdict = Drop | Reject | _Word | None
@@ -186,7 +186,7 @@ class Hooks:
         return self.run(state.hook, frame)
 
     def run(self, hook: int, frame: Frame) -> Verdict:
-        """Run a hook. None: go on. STOLEN: the hook function owns the frame now. Drop or Reject: the caller acts."""
+        """Run a hook. None: continue. STOLEN: the hook function owns the frame now. Drop or Reject: the caller acts."""
         state = self.states[hook]
         for fn in self.fns[hook]:
             verdict = fn(frame, state)

@@ -1,4 +1,4 @@
-"""Sets of addresses, ports and names that `-m set` and `-j SET` ask: the text of `ipset save` in, look-ups out.
+"""Sets of addresses, ports and names that `-m set` and `-j SET` look up: the text of `ipset save` in, look-ups out.
 
 A set's type gives the parts of an element (`hash:ip,port`: an address and a port); a rule's flags give for each part
 whether it is the packet's source or destination. The most specific net decides, `nomatch` elements included. Text is

@@ -60,7 +60,7 @@ NatListener = Callable[[Frame, Natted], None]
 
 
 class NatTables(Protocol):
-    """What `Nat` asks of the namespace's rule tables."""
+    """What `Nat` uses of the namespace's rule tables."""
 
     def nat_chain(self, hook: int) -> HookFn | None:
         """The walk of the nat table's base chain at `hook`; None if it has none."""
@@ -158,7 +158,7 @@ def _rewrite(frame: Frame, half: Manip, manip: int) -> None:
 
 
 class Nat:
-    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is asked for each packet that needs a choice.
+    """The NAT hooks of one namespace. `tables.nat_chain(hook)` is called for each packet that needs a choice.
 
     `listeners` are called with the first packet of each flow that a half of a connection rewrites in the direction of
     its opener, and the fact.
@@ -197,7 +197,7 @@ class Nat:
         if half is None:
             return None
         if hook == POST_ROUTING and not frame.ctdir and conn.masq_ifindex and conn.masq_ifindex != frame.outdev.ifindex:
-            # nf_nat_oif_changed: the masqueraded connection would leave another way
+            # nf_nat_oif_changed: the masqueraded connection has another outgoing device now
             conn.table.kill(conn)
             return Drop(_NETFILTER_DROP, conn)
         old = frame.dst

@@ -2,7 +2,7 @@
 
 Rules are shared values (`ruleset.py`), compiled once a chain (`lookup.py`); counters and what matches remember
 (`memory`) are the namespace's own and sparse. Filter, mangle and raw stand at the hooks; the nat table does not: NAT
-asks `nat_chain` for the first packet of a connection. Must not know devices, routing or sockets (ip_tables.c).
+calls `nat_chain` for the first packet of a connection. Must not know devices, routing or sockets (ip_tables.c).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "secur
 class Tables:
     """`hooks` is the namespace's. `ruleset` is what is in force, `counters[rule]` is [packets, bytes] (absent: zero).
 
-    `memory` is what matches keep from packet to packet (see `matches.memory`), `ipsets` the sets that rules may ask.
+    `memory` is what matches keep from packet to packet (see `matches.memory`), `ipsets` the sets that rules may look up.
     """
 
     __slots__ = ("_hooks", "_nat", "_places", "_registered", "_stale", "counters", "ipsets", "memory", "ruleset")

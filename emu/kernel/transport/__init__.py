@@ -1,1 +1,1 @@
-"""L4 of one namespace: sockets, UDP, ping, TCP."""
+"""L4 of one namespace: sockets, UDP, ping, TCP. Must not know apps or Kubernetes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.route import heed
+from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.inet import IcmpError
 from emu.trail import Born
@@ -101,7 +101,7 @@ class Ping:
         """An echo reply, or an error whose quote (`frame`) is one of our requests."""
         socket = self.sockets.get(frame.sport)
         if kind != wire.ECHO_REPLY:
-            heed(net, frame, kind, code, info)
+            update_from_error(net, frame, kind, code, info)
         if socket is None:
             return
         if kind == wire.ECHO_REPLY:

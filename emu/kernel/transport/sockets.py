@@ -59,7 +59,7 @@ class Sockets:
         """Send any Scapy packet, or bytes of a whole Ethernet frame. What the packet leaves out is filled by this
         namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl.
 
-        A packet with an Ethernet layer (or ARP) leaves by `device` (default: the first that is not lo) as it is.
+        A packet with an Ethernet layer (or ARP) is sent unchanged out of `device` (default: the first that is not lo).
         Raises SocketError ENETUNREACH ..., for a frame EINVAL (no whole Ethernet header), EMSGSIZE (longer than the
         device takes) and ENETDOWN; InputError for an unknown device.
         """

@@ -92,7 +92,7 @@ class TcpEndpoint:
     # What the network brings.
 
     def on_segment(self, segment: Segment, now_ns: int) -> list[Segment]:
-        """A segment of this connection arrived (also in TIME_WAIT; ask `reusable_isn` first for a SYN there)."""
+        """A segment of this connection arrived (also in TIME_WAIT; call `reusable_isn` first for a SYN there)."""
         tp = self._tp
         receive(tp, segment, now_ns)
         return _taken(tp)
@@ -226,7 +226,7 @@ class TcpEndpoint:
         return _taken(tp)
 
     def shutdown(self, now_ns: int) -> list[Segment]:
-        """shutdown(SHUT_WR): FIN after what is queued; reading goes on."""
+        """shutdown(SHUT_WR): FIN after the queued data; reading is still possible."""
         if not self._tp.mini:
             self._shutdown(now_ns)
         return _taken(self._tp)

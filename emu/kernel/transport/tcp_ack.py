@@ -1,6 +1,6 @@
 """The sender's side of an incoming segment: what its ACK, window and SACK report, and the round-trip time.
 
-After RFC 9293 section 3.10.7.4 (fifth check), RFC 6298, and Linux's tcp_ack. Knows no payload.
+After RFC 9293 section 3.10.7.4 (fifth check), RFC 6298, and Linux's tcp_ack. Must not know payloads.
 """
 
 from __future__ import annotations

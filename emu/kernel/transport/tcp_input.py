@@ -1,7 +1,7 @@
 """One segment arrives: the checks of RFC 9293 section 3.10.7 in Linux's order, state by state.
 
 The states of a full socket are here; requests (SYN_RECV of a listener) and TIME_WAIT are in tcp_minisocks.
-Sequence numbers are unwrapped at the door. Knows no frames, no clock.
+Sequence numbers are unwrapped on arrival. Must not know frames or the clock.
 """
 
 from __future__ import annotations

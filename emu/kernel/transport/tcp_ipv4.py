@@ -12,8 +12,8 @@ from emu import craft
 from emu.kernel.net import ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.net.ip_input import told
-from emu.kernel.net.route import heed
+from emu.kernel.net.ip_input import delivered_fact
+from emu.kernel.net.route import update_from_error
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.inet import IcmpError
 from emu.kernel.transport.ports import Ports
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
 
-RESET = Born("the kernel resets: nobody wants this segment")
+RESET = Born("the kernel resets: no socket takes this segment")
 
 
 class Tcp:
@@ -47,7 +47,7 @@ class Tcp:
         self._random = net.clock.random(f"tcp/{net.name}")
         self._secret = b""
         self.template = craft.template("tcp")
-        self.fact = told(net, "a TCP socket")
+        self.fact = delivered_fact(net, "a TCP socket")
         self._config: TcpConfig | None = None
         net.sysctl.on_change(self._forget_config)
 
@@ -200,7 +200,7 @@ class Tcp:
         child.output(segments)
 
     def _refuse(self, frame: Frame, segment: Segment) -> None:
-        """tcp_v4_send_reset: to whatever is not itself a reset."""
+        """tcp_v4_send_reset: answer any segment but a reset."""
         reset = reset_for(segment)
         if reset is not None:
             self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
@@ -220,7 +220,7 @@ class Tcp:
                 socket.mtu_reduced(info & 0xFFFF)
         elif kind == wire_icmp.REDIRECT:
             if endpoint.sent(seq):
-                heed(net, quoted, kind, code, info)
+                update_from_error(net, quoted, kind, code, info)
         else:
             found = meaning(kind, code)
             if found is None:

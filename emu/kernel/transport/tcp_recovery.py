@@ -1,6 +1,6 @@
 """What is lost, and how fast to repair it: SACK scoreboard, RACK (RFC 8985), PRR (RFC 6937), Reno (RFC 5681), undo.
 
-After Linux's tcp_input.c and tcp_recovery.c. Without SACK, duplicate ACKs count (RFC 6582). Knows no segments, only
+After Linux's tcp_input.c and tcp_recovery.c. Without SACK, duplicate ACKs count (RFC 6582). Must not know segments, only
 what an ACK reported.
 """
 

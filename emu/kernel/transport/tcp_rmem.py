@@ -1,7 +1,7 @@
 """What received bytes cost their receiver: the buffers that the sender's kernel made for them, and which of those join.
 
 After Linux's skb->truesize, skb_segment, __skb_linearize, skb_try_coalesce and skb_condense; sizes as `ss -m` showed
-them on veth and lo. Knows no sequence numbers and no windows.
+them on veth and lo. Must not know sequence numbers or windows.
 """
 
 from __future__ import annotations

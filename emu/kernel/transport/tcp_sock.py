@@ -1,7 +1,7 @@
 """What one TCP connection knows: settings, the queues, the numbers. The state that input, output and timers share.
 
 Names are Linux's (struct tcp_sock, inet_connection_sock) where one exists; times are ns, sequence numbers grow
-without wrapping. Knows no frames, no clock, and decides nothing: see tcp_input, tcp_ack, tcp_output, tcp_timer.
+without wrapping. Must not know frames or the clock, and decides nothing: see tcp_input, tcp_ack, tcp_output, tcp_timer.
 """
 
 from __future__ import annotations

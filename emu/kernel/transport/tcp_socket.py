@@ -36,7 +36,7 @@ SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a s
 
 
 class TcpTable(Protocol):
-    """What a socket asks of its namespace's TCP: ports, the connections by (local, port, remote, port), and the way out."""
+    """What a socket uses of its namespace's TCP: ports, the connections by (local, port, remote, port), and the way out."""
 
     net: Netns
     ports: Ports
@@ -207,7 +207,7 @@ class TcpSocket:
         self.net.clock.drain()
 
     def shutdown(self) -> None:
-        """Send FIN, go on reading (SHUT_WR)."""
+        """Send FIN and keep reading (SHUT_WR)."""
         self.output(self._live().shutdown(self.net.clock.now))
         self.net.clock.drain()
 

@@ -1,7 +1,7 @@
 """The receive window: how it opens, grows with what arrives, and follows the receive buffer.
 
 After Linux's tcp_select_initial_window, tcp_select_window, tcp_grow_window and tcp_rcv_space_adjust, checked against the
-window fields a kernel sent. A window once announced is never taken back. Knows no segments of ours.
+window fields a kernel sent. A window once announced is never taken back. Must not know sent segments.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def init_buffer_space(tp: TcpSock, now_ns: int) -> None:
 
 
 def offered_window(tp: TcpSock) -> int:
-    """What could be announced now, in bytes (__tcp_select_window); 0 when the room is too small to be worth saying."""
+    """What could be announced now, in bytes (__tcp_select_window); 0 when the room is too small to announce."""
     mss = tp.rcv_mss
     allowed = tp.full_space
     free = tp.space

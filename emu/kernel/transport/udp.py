@@ -14,8 +14,8 @@ from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
-from emu.kernel.net.ip_input import told
-from emu.kernel.net.route import heed
+from emu.kernel.net.ip_input import delivered_fact
+from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.inet import Endpoint, IcmpError
@@ -155,7 +155,7 @@ class Udp:
         self.ports = Ports(net, family, "udp")
         self.connected: dict[tuple[int, int, int, int], UdpSocket] = {}
         self.template = craft.template("udp")
-        self.fact = told(net, "a UDP socket")
+        self.fact = delivered_fact(net, "a UDP socket")
         self.rcvbuf = net.sysctl.number("net.core.rmem_default")
 
     def receive(self, frame: Frame, net: Netns) -> None:
@@ -189,14 +189,14 @@ class Udp:
             socket = self.ports.lookup(quoted.src, quoted.sport)
             if socket is None:
                 return
-        heed(net, quoted, kind, code, info)
+        update_from_error(net, quoted, kind, code, info)
         if kind == wire_icmp.REDIRECT:
             return  # the routes' business, no error
         socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
-        told_errno = meaning(kind, code)
+        converted = meaning(kind, code)
         # a connected socket gets the error of a packet too large: it might send less (udp_err)
-        fatal = told_errno is not None and (told_errno[1] or (is_frag_needed(kind, code) and socket.dont_fragment))
-        if told_errno is not None and fatal and socket.remote is not None:
-            socket.pending = told_errno[0]
+        fatal = converted is not None and (converted[1] or (is_frag_needed(kind, code) and socket.dont_fragment))
+        if converted is not None and fatal and socket.remote is not None:
+            socket.pending = converted[0]
         if socket.on_readable is not None:
             socket.on_readable()

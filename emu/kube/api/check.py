@@ -1,6 +1,6 @@
 """A manifest's plain value held against the declared fields: what is not modelled, and what nothing knows.
 
-The struct types say which fields are used, `fields.py` which are passed over. Must not know files.
+The struct types declare which fields are used, `fields.py` which are ignored. Must not know files.
 """
 
 from __future__ import annotations

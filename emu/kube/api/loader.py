@@ -1,6 +1,6 @@
 """Manifests to objects: files, folders and texts in, typed objects out, mistakes with file, line and path.
 
-Values are converted in one go by msgspec; only when that fails are the marks asked for the line.
+msgspec converts all values at once; only when that fails are YAML's marks read for the line.
 Must not know what the objects are for.
 """
 
@@ -119,7 +119,7 @@ def convert(
 ) -> list[Object]:
     """One manifest's plain value, as objects (several for a List; `Other` for kinds without effect).
 
-    `document` and `at` say where the value stands, for the message; `notes` gets the findings. Raises InputError.
+    `document` and `at` are the value's place, for the message; `notes` gets the findings. Raises InputError.
     """
     return [obj for obj, _ in _objects(value, at, document, namespace, Objects() if notes is None else notes)]
 
@@ -226,7 +226,7 @@ def _explain(message: str, type_: type[Object], value: Any, at: Path, document: 
     path: list[str | int] = []
     met = value
     for name, index, any_key in _STEP.findall(place.removeprefix("`key` in ").strip("`").removeprefix("$")):
-        if any_key:  # msgspec does not say which entry of a mapping: the first that cannot be right
+        if any_key:  # msgspec does not name the entry of a mapping: take the first that is wrong
             step: str | int = next((k for k, v in met.items() if not isinstance(v, str)), "")
         else:
             step = int(index) if index else name

@@ -146,7 +146,7 @@ class Object(ApiStruct, frozen=True, kw_only=True):
         return self.metadata.namespace
 
     def problems(self) -> Iterator[Problem]:
-        """What the API server would refuse that the types do not say already."""
+        """The values that the API server would refuse and that the types allow."""
         return iter(())
 
     def inherit(self: O, old: O) -> O:

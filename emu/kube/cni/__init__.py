@@ -1,1 +1,1 @@
-"""Container networks: the CNI specification's plugins, their runtime, and the networks that come along."""
+"""Container networks: the CNI specification's plugins and their runtime. Must not know Kubernetes objects."""

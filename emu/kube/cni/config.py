@@ -137,7 +137,7 @@ def _flag(given: Mapping[str, Any], key: str) -> bool:
 
 
 def _version(given: Mapping[str, Any]) -> str:
-    """The highest version named that we speak; `cniVersion` alone counts as it stands, and its absence is 0.1.0."""
+    """The highest version in the configuration that emu supports; `cniVersion` alone is used unchanged, without it 0.1.0."""
     alone = _text(given, "cniVersion")
     several = given.get("cniVersions")
     if several is None:

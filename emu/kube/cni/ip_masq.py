@@ -1,6 +1,6 @@
 """`ipMasq`: what a container sends out of its subnet leaves with the node's address (plugins' pkg/ip, iptables backend).
 
-The rules are text (`masquerade_rules`); applying them is a second step. Must not know which plugin asks.
+The rules are text (`masquerade_rules`); applying them is a second step. Must not know which plugin uses them.
 """
 
 from __future__ import annotations

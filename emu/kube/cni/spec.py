@@ -54,11 +54,11 @@ def failure(msg: str) -> CniError:
     return CniError(INTERNAL, msg)
 
 
-class _Part(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+class _CniType(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A piece of a result. JSON omits what is empty."""
 
 
-class Interface(_Part, frozen=True):
+class Interface(_CniType, frozen=True):
     """A device: `mac` as text, `mtu` in bytes (0: not given), `sandbox` the namespace's path, "" on the host."""
 
     name: str
@@ -69,7 +69,7 @@ class Interface(_Part, frozen=True):
     pci_id: str = msgspec.field(default="", name="pciID")
 
 
-class IP(_Part, frozen=True):
+class IP(_CniType, frozen=True):
     """An address with its prefix length ("10.244.1.2/24"), the gateway, and the index of its interface."""
 
     address: str
@@ -85,7 +85,7 @@ class IP(_Part, frozen=True):
         return Prefix.parse(self.address)
 
 
-class Route(_Part, frozen=True):
+class Route(_CniType, frozen=True):
     """A route of the container. Without `gw` the gateway of the addresses is meant."""
 
     dst: str
@@ -107,7 +107,7 @@ class Route(_Part, frozen=True):
         )
 
 
-class Dns(_Part, frozen=True):
+class Dns(_CniType, frozen=True):
     """Name servers and what belongs to them."""
 
     nameservers: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ class Dns(_Part, frozen=True):
     options: tuple[str, ...] = ()
 
 
-class Result(_Part, frozen=True):
+class Result(_CniType, frozen=True):
     """What ADD leaves behind. JSON in any version's form comes from `to_json`."""
 
     interfaces: tuple[Interface, ...] = ()

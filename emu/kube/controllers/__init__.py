@@ -1,8 +1,8 @@
-"""The controllers: from what is declared to what follows from it, one file each, each a function of the store and of keys.
+"""The controllers, one file each. They change the store's objects until these follow the declared ones.
 
-`concerned(store, old, new)` gives the keys that a change concerns, `reconcile(store, ..., keys)` looks at these objects
-and changes what differs; one that nothing concerns is not looked at. Passes are repeated until nothing changes. Pods
-are bound by the scheduler and brought up by the kubelet between passes. Must not know either, nor any packet.
+`concerned(store, old, new)` gives the keys that a change concerns; `reconcile(store, ..., keys)` reads these objects
+and changes what differs. No other object is read. Passes are repeated until nothing changes. Between passes the
+scheduler binds pods and the kubelet starts them. Must not know either, nor any packet.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ Concerned = Callable[[Store, Object | None, Object | None], Iterable[Key]]
 
 
 class Queue:
-    """The keys that one controller has to look at: a key is there once, however often it was concerned.
+    """The work queue of one controller: a key is in it once, however many changes concern it.
 
-    `looked_at` counts the keys that were handed out, in all.
+    `looked_at` counts the keys that were taken out, in all.
     """
 
     def __init__(
         self, store: Store, watches: Collection[str], concerned: Concerned, reconcile: Callable[[Collection[Key]], None]
     ) -> None:
-        """`watches` are the kinds whose changes may concern it, in lower case; none means all."""
+        """`watches` are the kinds whose changes may concern the controller, in lower case; empty: all kinds."""
         self.keys: set[Key] = set()
         self.looked_at = 0
         self.watches = watches
@@ -56,16 +56,16 @@ class Queue:
         self.add_all()
 
     def add_all(self) -> None:
-        """As if every object had just come."""
+        """Queue every object, as if it had just been added."""
         for obj in self._store:
             if not self.watches or obj.key.kind in self.watches:
-                self.heard(None, obj)
+                self.changed(None, obj)
 
-    def heard(self, old: Object | None, new: Object | None) -> None:
+    def changed(self, old: Object | None, new: Object | None) -> None:
         self.keys.update(self._concerned(self._store, old, new))
 
     def run(self) -> None:
-        """Look at them; where that fails, they stay. Raises InputError."""
+        """Reconcile the queued keys; if that fails, they stay queued. Raises InputError."""
         if not self.keys:
             return
         keys, self.keys = self.keys, set()
@@ -78,9 +78,9 @@ class Queue:
 
 
 class Controllers:
-    """The controllers of one store, each with its queue. They have not looked at anything yet.
+    """The controllers of one store, each with its queue. They have reconciled nothing yet.
 
-    The seed decides pod suffixes, Service addresses and node ports, each by the object's own name.
+    The seed decides pod suffixes, Service addresses and node ports, each together with the object's own name.
     """
 
     def __init__(self, store: Store, seed: int = 0, *, service_subnet: Prefix = SERVICE_SUBNET) -> None:
@@ -92,17 +92,17 @@ class Controllers:
         } | {name: self._queue(part, seed) for name, part in _WORKLOADS.items()}
         self.slices = {name: self._queue(part, seed) for name, part in _SLICES.items()}
         self._by_kind: dict[str, list[Queue]] = {}
-        self.close = store.follow(self._heard)
-        """Follow the store no longer."""
+        self.close = store.follow(self._changed)
+        """Stop watching the store."""
 
     def _queue(self, part: Any, seed: int) -> Queue:
         return Queue(self.store, part.WATCHES, part.concerned, partial(part.reconcile, self.store, seed))
 
-    def _heard(self, old: Object | None, new: Object | None) -> None:
+    def _changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
         assert obj is not None
         for queue in self._by_kind.get(obj.kind) or self._watching(obj.kind):
-            queue.heard(old, new)
+            queue.changed(old, new)
 
     def _watching(self, kind: str) -> list[Queue]:
         """The queues that watch a kind."""
@@ -115,18 +115,18 @@ class Controllers:
 
     @property
     def looked_at(self) -> Counter[str]:
-        """How many objects each controller has looked at until now."""
+        """How many objects each controller has reconciled until now."""
         return Counter({name: queue.looked_at for name, queue in (self.queues | self.slices).items()})
 
     def look_at_all(self) -> None:
-        """Have every controller look at all of its objects in the next pass."""
+        """Make every controller reconcile all of its objects in the next pass."""
         for queue in (*self.queues.values(), *self.slices.values()):
             queue.add_all()
 
     def reconcile(self, *, slices: bool = True) -> bool:
         """One pass of every controller; returns whether anything changed. Raises InputError for impossible addresses.
 
-        Without `slices` the EndpointSlices are left as they are.
+        Without `slices` the EndpointSlices stay unchanged.
         """
         before = self.store.version
         for queue in self.queues.values():

@@ -21,7 +21,7 @@ WATCHES = ("daemonset", "pod", "node")
 
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
-    """The DaemonSet that changed, or whose pod did; all of them where a node came, went or has other labels."""
+    """The DaemonSet that changed, or whose pod did; all DaemonSets if a node came, went or has other labels."""
     for obj in pods.ends(old, new):
         if isinstance(obj, DaemonSet):
             yield obj.key
@@ -32,7 +32,7 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
-    """Make a pod where one is missing, delete those that are too many; renew outdated ones one at a time."""
+    """Create missing pods, delete superfluous ones, and replace outdated ones one at a time."""
     owned = store.index(Pod, pods.controller_of)
     found = [(each, owned.of(each.metadata.uid)) for each in store.found(DaemonSet, keys)]
     nodes = store.list(Node) if found else []
@@ -62,7 +62,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
 
 
 def _renew(store: Store, ds: DaemonSet, mine: dict[str, Pod], revision: str) -> None:
-    """Delete one outdated pod, when no other pod is missing (maxUnavailable 1)."""
+    """Delete one outdated pod if no other pod is missing (maxUnavailable 1)."""
     if ds.spec.update_strategy.type == "OnDelete":
         return
     outdated = [n for n, p in mine.items() if p.metadata.labels.get(_REVISION) != revision]

@@ -1,4 +1,4 @@
-"""Deployment: one ReplicaSet a pod template, and the way from the old to the new (pkg/controller/deployment).
+"""Deployment: one ReplicaSet for each pod template, and the rolling update from old to new (pkg/controller/deployment).
 
 Progress of a rolling update is counted in ready pods; there are no deadlines. Must not know pods.
 """
@@ -20,7 +20,7 @@ WATCHES = ("deployment", "replicaset")
 
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
-    """The Deployment that changed, or whose ReplicaSet did, and those that select a ReplicaSet that none controls."""
+    """The Deployment that changed, or whose ReplicaSet did, and those that select a ReplicaSet without a controller."""
     for obj in pods.ends(old, new):
         if isinstance(obj, Deployment):
             yield obj.key
@@ -30,7 +30,7 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
-    """Bring these Deployments one step forward. Names come from the template, so the seed does not matter."""
+    """Take the next step of these Deployments. Names come from the template, so the seed has no effect."""
     owned = store.index(ReplicaSet, pods.controller_of)
     found = [
         (each, owned.of(each.metadata.uid), pods.orphans(store, ReplicaSet, each))
@@ -92,7 +92,7 @@ def _roll(store: Store, deployment: Deployment, new: ReplicaSet, old: list[Repli
         return
     least = wanted - unavailable
     spare = total - least - (new.spec.replicas - new.status.ready_replicas)
-    for rs in old:  # those that are not ready are no loss
+    for rs in old:  # to delete a pod that is not ready costs no availability
         sick = min(spare, rs.spec.replicas - rs.status.ready_replicas)
         if sick > 0:
             _scale(store, rs, rs.spec.replicas - sick)
@@ -105,7 +105,7 @@ def _roll(store: Store, deployment: Deployment, new: ReplicaSet, old: list[Repli
 
 
 def _allowed(deployment: Deployment) -> tuple[int, int]:
-    """maxSurge (rounded up) and maxUnavailable (down) as numbers of pods; not both may be none."""
+    """maxSurge (rounded up) and maxUnavailable (rounded down) as numbers of pods; at least one is positive."""
     rolling, wanted = deployment.spec.strategy.rolling_update, deployment.spec.replicas
     surge, unavailable = (
         value if isinstance(value, int) else (int(value.removesuffix("%")) * wanted + up) // 100

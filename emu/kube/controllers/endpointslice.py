@@ -1,6 +1,6 @@
 """EndpointSlices of Services with a selector (kubernetes staging/src/k8s.io/endpointslice).
 
-Every matching pod with an address and not finished is an endpoint, terminating ones too; named target ports are
+Every matching pod that has an address and is not finished is an endpoint, terminating ones too; named target ports are
 looked up pod by pod, so one Service may have slices with different ports. Must not know who reads slices.
 """
 
@@ -31,8 +31,8 @@ WATCHES = ("service", "pod", "node", "endpointslice")
 
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
-    """The Services whose slices may change with an object: those that select a pod, or one on a node that came, went or
-    moved to another zone; the Service itself, and the Service of a slice of ours."""
+    """The Services whose slices may change with an object: those that select the pod, or a pod on the node that came, went
+    or changed its zone; the Service itself; and the Service of a slice of this controller."""
     for obj in ends(old, new):
         if isinstance(obj, Pod):
             yield from _selecting(store, obj)
@@ -91,7 +91,7 @@ def _wanted(store: Store, service: Service) -> Wanted:
 
 
 def _resolve(port: ServicePort, pod: Pod) -> EndpointSlicePort | None:
-    """The port of this pod that a Service port means; None when the pod has no port of that name and protocol."""
+    """The target port of a Service port on this pod; None when the pod has no port of that name and protocol."""
     target = port.port if port.target_port is None else port.target_port
     if isinstance(target, str):
         named = (p.container_port for p in pod.spec.ports if p.name == target and p.protocol == port.protocol)

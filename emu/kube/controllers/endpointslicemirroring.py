@@ -1,6 +1,6 @@
-"""Endpoints objects that a user wrote for a Service without a selector, mirrored to EndpointSlices.
+"""Mirrors the Endpoints that a user wrote for a Service without a selector to EndpointSlices.
 
-As pkg/controller/endpointslicemirroring. Must not know pods.
+Source: pkg/controller/endpointslicemirroring. Must not know pods.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WATCHES = ("endpoints", "service", "endpointslice")
 
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
-    """The Endpoints that changed, that bear the name of a Service that did, or that a slice of ours mirrors."""
+    """The Endpoints that changed, that have the name of a changed Service, or that a slice of this controller mirrors."""
     for obj in ends(old, new):
         if isinstance(obj, Endpoints | Service):
             yield Key("endpoints", obj.namespace, obj.name)
@@ -34,7 +34,8 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 
 def reconcile(store: Store, seed: int, keys: Collection[Key]) -> None:
-    """Bring the mirrored slices of these up to date; those of Endpoints that are no longer there, or mirrored, go."""
+    """Bring the mirrored slices of these Endpoints up to date; slices of Endpoints that are deleted, or no longer mirrored,
+    are deleted."""
     index = store.index(EndpointSlice, service_of)
     found = [each for key in keys for each in index.keys((MANAGER, key.namespace, key.name))]
     slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)

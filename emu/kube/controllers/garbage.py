@@ -1,7 +1,7 @@
-"""What goes when something else goes: owned objects, a namespace's content, a deleted node's pods.
+"""Garbage collection: deletes objects whose owners, namespace or node were deleted.
 
-Only what was once in the store can be missed: an object that names an unknown owner stays.
-Must not know what the kinds do.
+Only an object that was in the store counts as deleted: an object that names an unknown owner stays.
+Must not know what the kinds mean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from emu.kube.store import Store
 
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
-    """What a change may orphan: the object itself, and, where it came, went or has another uid, what depends on it."""
+    """The objects that a change may orphan: the object itself, and its dependants if it came, went or has another uid."""
     if new is not None:
         yield new.key
     if old is None or new is None or old.metadata.uid != new.metadata.uid:
@@ -25,9 +25,9 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 
 def reconcile(store: Store, keys: Iterable[Key]) -> None:
-    """Delete what is orphaned of these, and what that orphans (a Deployment takes its ReplicaSets, these their pods).
+    """Delete the orphaned objects among these, then their dependants (a Deployment's ReplicaSets, and their pods).
 
-    In turns, each in the order of the store: what comes later in that order goes in the same turn.
+    In rounds, each in the order of the store: a dependant later in that order is deleted in the same round.
     """
     while keys:
         turn, following = store.in_order(keys), set[Key]()
@@ -43,7 +43,7 @@ def reconcile(store: Store, keys: Iterable[Key]) -> None:
             left = store.find(key)
             if left is obj:
                 continue
-            # a pod that terminates is looked at again, and stays
+            # a pod that is terminating is checked again, and stays
             more = set(_dependants(store, obj, gone=True)) if left is None else {key}
             later = {each for each in store.in_order(more) if store.position(each) > here}
             following |= more - later

@@ -1,6 +1,6 @@
-"""Names that Kubernetes draws by chance, drawn here by hash: the same input gives the same names.
+"""Names that Kubernetes draws at random, here made by hash: the same input gives the same names.
 
-Must not know which objects bear them.
+Must not know which objects have these names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from emu.kube.api.meta import Key
 from emu.kube.store import Store
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-"""No vowels, and nothing that looks like one, so that no words come out (apimachinery, util/rand)."""
+"""Letters without vowels or digits that look like vowels, so that they make no words (apimachinery, util/rand)."""
 _LONGEST_STEM = 58
 
 
@@ -32,12 +32,12 @@ def suffix(text: str, length: int) -> str:
 
 
 def template_hash(template: PodTemplateSpec) -> str:
-    """Ten letters that change when the pod template does (in what we read of it)."""
+    """Ten letters that change when the pod template does (only fields that emu reads count)."""
     return suffix(msgspec.json.encode(template, order="deterministic").decode(), 10)
 
 
 def generate(store: Store, kind: str, namespace: str, stem: str, seed: int) -> str:
-    """A new name from a generateName such as `web-7d9f8-`: the stem, cut to 58, and five letters. Never one used before."""
+    """A new name from a generateName such as `web-7d9f8-`: the stem, cut to 58, and five letters. No name is used twice."""
     stem = stem[:_LONGEST_STEM]
     while True:
         draw = store.draw(f"{kind}/{namespace}/{stem}")

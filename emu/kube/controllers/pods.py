@@ -1,6 +1,6 @@
-"""What the workload controllers share: objects by their controller, pods from templates, adoption.
+"""Code that the workload controllers share: objects by their controller, pods from templates, adoption.
 
-Must not know any one workload.
+Must not know any single kind of workload.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ O = TypeVar("O", bound=Object)
 Selecting = Deployment | ReplicaSet
 
 
-# -- what indexes are made by ---------------------------------------------------------------------
+# -- keys of indexes ------------------------------------------------------------------------------
 
 
 def controller_of(obj: Object) -> tuple[str]:
-    """The uid of the object that controls this one; "" for none."""
+    """The uid of the object's controller; "" for none."""
     for owner in obj.metadata.owner_references:
         if owner.controller:
             return (owner.uid,)
@@ -38,7 +38,7 @@ def node_of(pod: Pod) -> tuple[str]:
 
 
 def orphan_labels(obj: Object) -> Iterable[Label]:
-    """The labels of an object that none controls."""
+    """The labels of an object without a controller."""
     return () if controller_of(obj)[0] else labels_of(obj)
 
 
@@ -48,11 +48,11 @@ def selector_of(owner: Selecting) -> tuple[Label]:
     return ((owner.namespace, *pair),)
 
 
-# -- who is concerned -----------------------------------------------------------------------------
+# -- what a change concerns -----------------------------------------------------------------------
 
 
 def ends(old: Object | None, new: Object | None) -> tuple[Object, ...]:
-    """What a change is looked at by: both states where labels or owners differ, else the new one alone."""
+    """The states by which a change is matched: both if labels or owners differ, else the new one alone."""
     if old is None or new is None:
         return tuple(each for each in (new, old) if each is not None)
     before, after = old.metadata, new.metadata
@@ -68,7 +68,7 @@ def controllers(store: Store, kind: type[O], obj: Object) -> Iterable[Key]:
 
 
 def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]:
-    """The objects of `kind` whose selector matches an object that none controls."""
+    """The objects of `kind` whose selector matches an object without a controller."""
     if controller_of(obj)[0]:
         return
     index = store.index(kind, selector_of)
@@ -78,11 +78,11 @@ def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]
                 yield owner.key
 
 
-# -- what they do ---------------------------------------------------------------------------------
+# -- actions --------------------------------------------------------------------------------------
 
 
 def orphans(store: Store, kind: type[O], owner: Selecting) -> list[O]:
-    """The objects of a kind that none controls and that the selector of `owner` matches, in order of birth."""
+    """The objects of a kind without a controller that match the selector of `owner`, in order of creation."""
     selector = owner.spec.selector
     if selector.match_labels:
         index = store.index(kind, orphan_labels)
@@ -96,8 +96,8 @@ def orphans(store: Store, kind: type[O], owner: Selecting) -> list[O]:
 def adopt(
     store: Store, owner: Object, selector: LabelSelector, owned: list[O], orphans: list[O], taken: set[Key]
 ) -> list[O]:
-    """What `owner` controls once those that no longer match are released and matching orphans taken in, but for those
-    that are `taken`, which others of this pass took in."""
+    """The objects of `owner` after it has released those that no longer match and adopted matching orphans, except the
+    `taken` ones, which other owners adopted in this pass."""
     kept = []
     for obj in owned:
         if selector.matches(obj.metadata.labels):
@@ -114,14 +114,14 @@ def adopt(
 
 
 def active(pods: list[Pod]) -> list[Pod]:
-    """Without those that are finished or on their way out."""
+    """The pods that are neither finished nor terminating."""
     return [p for p in pods if not p.terminating and not p.finished]
 
 
 def create(
     store: Store, owner: Object, template: PodTemplateSpec, name: str, labels: dict[str, str], **spec: Any
 ) -> Pod:
-    """A new pod of `owner` from a template, with more labels and changes to its spec."""
+    """A new pod of `owner` from a template, with additional labels and changes to its spec."""
     meta = ObjectMeta(
         name=name,
         namespace=owner.namespace,

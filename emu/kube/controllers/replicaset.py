@@ -1,4 +1,4 @@
-"""ReplicaSet: keep so many pods of a template (kubernetes pkg/controller/replicaset).
+"""ReplicaSet: keep a number of pods of one template (kubernetes pkg/controller/replicaset).
 
 Must not know Deployments.
 """
@@ -22,7 +22,7 @@ WATCHES = ("replicaset", "pod")
 
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
-    """The ReplicaSet that changed, or whose pod did, and those that select a pod that none controls."""
+    """The ReplicaSet that changed, or whose pod did, and those that select a pod without a controller."""
     for obj in pods.ends(old, new):
         if isinstance(obj, ReplicaSet):
             yield obj.key
@@ -32,7 +32,7 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
-    """Make and delete pods until these ReplicaSets have their number; note in the status how many are ready."""
+    """Create and delete pods until these ReplicaSets have their number; write into the status how many are ready."""
     owned = store.index(Pod, pods.controller_of)
     # all of them as they are before the first one acts
     found = [
@@ -66,9 +66,9 @@ def _kin(store: Store, rs: ReplicaSet) -> list[Pod]:
 
 
 def _first_to_go(mine: list[Pod], crowd: Counter[str]) -> list[Pod]:
-    """The documented order of scaling down: unbound, pending, not ready, cheap, crowded on one node, young.
+    """The documented order of scaling down: unbound, pending, not ready, low deletion cost, many on one node, young.
 
-    `crowd` counts related pods by node: those of all ReplicaSets of one Deployment.
+    `crowd` counts related pods by node: the pods of all ReplicaSets of one Deployment.
     """
     age = {p.key: -i for i, p in enumerate(mine)}
 

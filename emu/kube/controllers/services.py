@@ -1,7 +1,7 @@
 """Service addresses: cluster IPs from the service subnet, node ports from 30000 to 32767.
 
-Explicit ones are kept for those who asked; the others are drawn by hash of the Service's name from the upper band, so
-that a new Service does not shift its neighbours (KEP-3070, KEP-3668 leave the lower band to explicit ones too).
+Explicit ones are kept; the others are chosen by hash of the Service's name from the upper band, so that a new
+Service does not change the addresses of others (KEP-3070, KEP-3668: the lower band is for explicit ones).
 Must not know rules or packets.
 """
 
@@ -29,7 +29,7 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 
 def reconcile(store: Store, seed: int, subnet: Prefix, keys: Iterable[Key]) -> None:
-    """Give these Services what they lack. Raises InputError: out of range, taken, or nothing left."""
+    """Give these Services the addresses and node ports that they lack. Raises InputError: out of range, taken, or none left."""
     addresses, ports = store.index(Service, addresses_of), store.index(Service, node_ports_of)
     found = store.found(Service, keys)
     if not all(_in_order(service, addresses, ports, subnet) for service in found):
@@ -42,7 +42,7 @@ def reconcile(store: Store, seed: int, subnet: Prefix, keys: Iterable[Key]) -> N
 
 
 def addresses_of(service: Service) -> list[int]:
-    """The cluster IP that a Service has, as an index's word: none while it has no IPv4 one."""
+    """A key of an index: the cluster IP of a Service, none if it has no IPv4 one."""
     text = _address(service.spec)
     if text in ("", "None") or service.spec.type == "ExternalName":
         return []
@@ -53,12 +53,12 @@ def addresses_of(service: Service) -> list[int]:
 
 
 def node_ports_of(service: Service) -> list[int]:
-    """Every node port that a Service has."""
+    """A key of an index: every node port of a Service."""
     return [port for _, port in _node_ports(service.spec) if port]
 
 
 def _in_order(service: Service, addresses: Index[Service], ports: Index[Service], subnet: Prefix) -> bool:
-    """Whether what a Service has is in range, and its alone."""
+    """Whether the addresses and node ports of a Service are in range and taken by no other."""
     try:
         _reserve_address(service, {}, subnet)
         _reserve_ports(service, {})
@@ -70,7 +70,7 @@ def _in_order(service: Service, addresses: Index[Service], ports: Index[Service]
 
 
 def _reserve_all(store: Store, subnet: Prefix) -> None:
-    """Give all Services what they have, the oldest first. Raises InputError for the first that cannot have it."""
+    """Allocate the addresses and node ports of all Services, the oldest first. Raises InputError for the first conflict."""
     addresses: dict[int, Key] = {}
     ports: dict[int, Key] = {}
     for service in store.list(Service):
@@ -118,7 +118,7 @@ def _reserve_ports(service: Service, taken: dict[int, Key]) -> None:
 
 
 def _draw(taken: Container[int], first: int, last: int, static: int, text: str) -> int | None:
-    """A free number of first..last by hash of a text: from above the lowest `static` ones while there are any."""
+    """A free number of first..last by hash of a text; the lowest `static` numbers are used only when all others are taken."""
     for low, high in ((first + static, last), (first, first + static - 1)):
         size = high - low + 1
         start = names.number(text) % size if size > 0 else 0
@@ -150,7 +150,7 @@ def _with_address(service: Service, taken: Container[int], seed: int, subnet: Pr
 def _with_ports(key: Key, spec: ServiceSpec, taken: Container[int], seed: int) -> ServiceSpec:
     if spec.type not in ("NodePort", "LoadBalancer"):
         return spec
-    own: set[int] = set()  # drawn here, and not in the store yet
+    own: set[int] = set()  # allocated here, and not in the store yet
     check = spec.health_check_node_port
     if spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local" and not check:
         spec = replace(spec, health_check_node_port=_node_port(key, taken, own, seed, "health"))
@@ -161,7 +161,7 @@ def _with_ports(key: Key, spec: ServiceSpec, taken: Container[int], seed: int) -
     ports: list[ServicePort] = []
     for p in spec.ports:
         if not p.node_port:
-            # the same port over TCP and UDP gets one number, as the API server has it
+            # the same port over TCP and UDP gets one number, as in the API server
             twin = next((q.node_port for q in ports if q.port == p.port and q.protocol != p.protocol), 0)
             p = replace(p, node_port=twin or _node_port(key, taken, own, seed, f"{p.name}/{p.port}"))
         ports.append(p)
@@ -177,7 +177,7 @@ def _node_port(key: Key, taken: Container[int], own: set[int], seed: int, text: 
 
 
 class _Either:
-    """What is in one of two."""
+    """Membership in either of two containers."""
 
     def __init__(self, one: Container[int], other: Container[int]) -> None:
         self.one, self.other = one, other

@@ -1,4 +1,4 @@
-"""Endpoints packed into EndpointSlices: at most 100 a slice, one family a set of ports, as few changes as can be.
+"""Packs endpoints into EndpointSlices: at most 100 in a slice, slices by set of ports, with as few changes as possible.
 
 Shared by the controller and the mirror. Must not know where the endpoints come from.
 """
@@ -32,7 +32,7 @@ def pack(
     wanted: Wanted,
     seed: int,
 ) -> None:
-    """Make the slices of a Service hold what is wanted. An endpoint stays in its slice; no endpoint, one empty slice."""
+    """Update the slices of a Service to hold these endpoints. An endpoint stays in its slice; no endpoint: one empty slice."""
     labels = labels | {SERVICE_NAME: owner.name, MANAGED_BY: manager}
     wanted = {family: endpoints for family, endpoints in wanted.items() if endpoints} or {("IPv4", ()): []}
     by_family: dict[Family, list[EndpointSlice]] = defaultdict(list)
@@ -82,7 +82,7 @@ def _pack_family(
 
 
 def _identity(endpoint: Endpoint) -> tuple[str, ...]:
-    """What makes it the same endpoint: the pod, and its addresses."""
+    """The identity of an endpoint: the pod, and its addresses."""
     return (endpoint.target_ref.uid if endpoint.target_ref is not None else "", *endpoint.addresses)
 
 

@@ -30,7 +30,7 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
-    """Bring these StatefulSets one step forward. Names are ordinals, so the seed does not matter."""
+    """Take the next step of these StatefulSets. Names end with ordinals, so the seed has no effect."""
     owned = store.index(Pod, pods.controller_of)
     for sts, own in [(each, owned.of(each.metadata.uid)) for each in store.found(StatefulSet, keys)]:
         mine = {_ordinal(sts, p): p for p in own}

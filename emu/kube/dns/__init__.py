@@ -1,1 +1,1 @@
-"""Cluster DNS: what CoreDNS answers, how a resolver asks, and how both are set up."""
+"""Cluster DNS: CoreDNS's answers, the stub resolver, and the set-up of both. Must not know flows."""

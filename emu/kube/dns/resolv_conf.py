@@ -1,6 +1,6 @@
-"""/etc/resolv.conf of a pod, as its dnsPolicy and dnsConfig have the kubelet write it.
+"""/etc/resolv.conf of a pod, as the kubelet writes it by dnsPolicy and dnsConfig.
 
-Source: kubernetes pkg/kubelet/network/dns. Must not know what is asked with it.
+Source: kubernetes pkg/kubelet/network/dns. Must not know the resolver that reads it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ResolvConf:
     options: tuple[str, ...] = ()
 
     def number(self, option: str) -> int:
-        """The value of ndots, timeout (seconds) or attempts, within what glibc allows."""
+        """The value of ndots, timeout (seconds) or attempts, within glibc's limits."""
         value, highest = LIMITS[option]
         for each in self.options:
             name, _, text = each.partition(":")
@@ -51,7 +51,7 @@ class ResolvConf:
 
 
 def of_pod(pod: Pod, node: ResolvConf, cluster_dns: str, domain: str) -> ResolvConf:
-    """What the kubelet writes into a pod; `node` is the node's own file. Raises InputError for an unknown dnsPolicy."""
+    """The file that the kubelet writes into a pod; `node` is the node's own file. Raises InputError for an unknown dnsPolicy."""
     policy, config = pod.spec.dns_policy, pod.spec.dns_config
     if policy not in POLICIES:
         raise InputError(f"pod {pod.namespace}/{pod.name} has no dnsPolicy {policy!r}", expected=", ".join(POLICIES))
@@ -78,7 +78,7 @@ def _once(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _fitting(searches: tuple[str, ...]) -> tuple[str, ...]:
-    """As many as a resolver takes: 32 of them, 2048 characters with the spaces between."""
+    """The search domains that a resolver uses: at most 32, and 2048 characters with the spaces between."""
     kept: list[str] = []
     for each in searches[:MAX_SEARCHES]:
         if len(" ".join((*kept, each))) > MAX_SEARCH_CHARACTERS:

@@ -1,6 +1,6 @@
-"""A name looked up as glibc does: search list and ndots, A and AAAA from one port, patience, TCP for long answers.
+"""The stub resolver, as in glibc: search list and ndots, A and AAAA from one port, timeouts, TCP for long answers.
 
-Over real sockets of the asking namespace, so every frame belongs to the flow that wants to know. Sources: glibc
+It uses real sockets of the client's namespace, so every frame belongs to the flow that needs the name. Sources: glibc
 resolv/res_query.c, res_send.c; sysdeps/posix/getaddrinfo.c. Must not know clusters.
 """
 
@@ -22,17 +22,17 @@ from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import PORT, Message, Question, Record, absolute
 
 BOTH = ("A", "AAAA")
-LOOPBACK = "127.0.0.1"  # whom glibc asks where no nameserver is named
+LOOPBACK = "127.0.0.1"  # the server that glibc uses if no nameserver is configured
 LONGEST_NAME, LONGEST_LABEL = 254, 63
 TIMED_OUT, NO_DATA, NO_NAME, TRUNCATED = "ETIMEDOUT", "NODATA", "NXDOMAIN", "TC"
-UNUSABLE = ("SERVFAIL", "NOTIMP", "REFUSED", "FORMERR")  # the next server may know better
+UNUSABLE = ("SERVFAIL", "NOTIMP", "REFUSED", "FORMERR")  # the next server is tried
 # what getaddrinfo returns
 EAI = {NO_DATA: "EAI_NODATA", NO_NAME: "EAI_NONAME"}
 EAI_AGAIN = "EAI_AGAIN"
 
 
 class Client(Protocol):
-    """The namespace that wants to know: its clock, its sockets (as `emu.kernel.transport.sockets`) and its addresses."""
+    """The client's namespace: its clock, its sockets (as `emu.kernel.transport.sockets`) and its addresses."""
 
     @property
     def name(self) -> str: ...
@@ -46,21 +46,21 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One question to one server. `said`: the records' data, or NXDOMAIN, NODATA, SERVFAIL, TC, ETIMEDOUT ..."""
+    """One question to one server. `result`: the records' data, or NXDOMAIN, NODATA, SERVFAIL, TC, ETIMEDOUT ..."""
 
     name: str
     kind: str
     server: str
-    said: str
+    result: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} @{self.server}: {self.said}"
+        return f"{self.kind} {self.name} @{self.server}: {self.result}"
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What came of a look-up. `addresses` in the order in which an application tries them; `records` all of the last
-    answers; `error` "" or NXDOMAIN, NODATA, SERVFAIL, ETIMEDOUT, ECONNREFUSED ...; `asked` every question."""
+    """The result of a look-up. `addresses` are in the order in which an application tries them; `records` are those of the
+    last answers; `error` is "" or NXDOMAIN, NODATA, SERVFAIL, ETIMEDOUT, ECONNREFUSED ...; `asked` has every question."""
 
     name: str
     addresses: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class Lookup:
 
 
 def candidates(name: str, conf: ResolvConf) -> Iterator[tuple[str, bool]]:
-    """The absolute names that are tried for a name, in order, and whether each is the name as it stands."""
+    """The absolute names that are tried for a name, in order; True marks the name without a search domain."""
     if name.endswith("."):
         yield name, True
         return
@@ -118,7 +118,7 @@ def look_up(net: Client, conf: ResolvConf, name: str, *, flow: int = 0, kinds: t
 
 
 class _Stub:
-    """One look-up under way."""
+    """One running look-up."""
 
     def __init__(self, net: Client, conf: ResolvConf, flow: int, kinds: tuple[str, ...]) -> None:
         self.net, self.conf, self.flow = net, conf, flow
@@ -126,16 +126,16 @@ class _Stub:
         self.servers = conf.nameservers or (LOOPBACK,)
         self.random = net.clock.random(f"resolver/{net.name}")
         self.asked: list[Asked] = []
-        # how questions go out: together, one after the other, or each by a port of its own
+        # how questions are sent: together, one after the other, or each from a port of its own
         self.apart = 2 if conf.has("single-request-reopen") else 1 if conf.has("single-request") else 0
         self.over_tcp = conf.has("use-vc")
 
     # -- names --------------------------------------------------------------------------------
 
     def search(self, name: str) -> tuple[tuple[Record, ...], str]:
-        """__res_context_search: the records, or the error that stands for a failed search."""
-        first_said = last = ""
-        said: set[str] = set()
+        """__res_context_search: the records, or the error of the whole search."""
+        as_is_error = last = ""
+        errors: set[str] = set()
         stop = False
         for candidate, as_it_is in candidates(name, self.conf):
             if stop and not as_it_is:
@@ -144,17 +144,17 @@ class _Stub:
             if not error:
                 return records, ""
             if as_it_is:
-                first_said = first_said or (error if not said else "")
+                as_is_error = as_is_error or (error if not errors else "")
             elif error not in (NO_NAME, NO_DATA, "SERVFAIL"):
                 if error not in (TIMED_OUT, *UNUSABLE):
                     return (), error  # no server can be reached: no further name is tried
                 stop = True
-            said.add(error)
+            errors.add(error)
             last = error
-        return (), first_said or next((each for each in (NO_DATA, "SERVFAIL") if each in said), last)
+        return (), as_is_error or next((each for each in (NO_DATA, "SERVFAIL") if each in errors), last)
 
     def query(self, name: str) -> tuple[tuple[Record, ...], str]:
-        """__res_context_send: every server in turn, as often as `attempts` states."""
+        """__res_context_send: every server in turn, `attempts` times."""
         if len(name) > LONGEST_NAME or any(len(label) > LONGEST_LABEL for label in name.split(".")):
             return (), NO_NAME
         questions: dict[int, Question] = {}
@@ -162,7 +162,7 @@ class _Stub:
             ident = self.random.randrange(1 << 16)
             questions[ident ^ 1 if ident in questions else ident] = Question(name, kind)
         sockets: dict[str, UdpSocket] = {}
-        error, heard = "ECONNREFUSED", False
+        error, any_reached = "ECONNREFUSED", False
         try:
             for _ in range(self.conf.number("attempts")):
                 for number, server in enumerate(self.servers):
@@ -172,9 +172,9 @@ class _Stub:
                     if not failed:
                         return _judge(messages)
                     reached = failed == TIMED_OUT or failed in UNUSABLE
-                    if reached or not heard:
+                    if reached or not any_reached:
                         error = failed
-                    heard = heard or reached
+                    any_reached = any_reached or reached
         finally:
             for socket in sockets.values():
                 socket.close()
@@ -185,7 +185,7 @@ class _Stub:
     def _ask(
         self, server: str, questions: dict[int, Question], sockets: dict[str, UdpSocket], patience_ns: int
     ) -> tuple[list[Message], str]:
-        """Ask one server everything once: the answers, or what went wrong."""
+        """Send all questions to one server once: the answers, or the error."""
         found: dict[int, Message] = {}
         ask = self._stream if self.over_tcp else self._datagrams
         rounds = [{ident: each} for ident, each in questions.items()] if self.apart else [questions]
@@ -195,7 +195,7 @@ class _Stub:
                 sockets.pop(server).close()
             failed = failed or ask(server, each, sockets, patience_ns, found)
         self.asked += [
-            Asked(each.name, each.kind, server, _said(found[ident]) if ident in found else failed)
+            Asked(each.name, each.kind, server, _result(found[ident]) if ident in found else failed)
             for ident, each in questions.items()
         ]
         if failed == TRUNCATED:
@@ -205,10 +205,10 @@ class _Stub:
             finally:
                 self.over_tcp = self.conf.has("use-vc")
         if failed == TIMED_OUT and found:
-            if self.apart < 2:  # it answers one of two: perhaps it cannot have both from one port
+            if self.apart < 2:  # it answered one of two: perhaps it cannot handle two questions from one port
                 self.apart += 1
                 return self._ask(server, questions, sockets, patience_ns)
-            failed = ""  # then this one must do
+            failed = ""  # the one answer is used
         return list(found.values()), failed or next((m.rcode for m in found.values() if m.rcode in UNUSABLE), "")
 
     def _datagrams(
@@ -219,7 +219,7 @@ class _Stub:
         patience_ns: int,
         found: dict[int, Message],
     ) -> str:
-        """send_dg. A socket that timed out is used again, one with an error is not."""
+        """send_dg. A socket that timed out is used again, a socket with an error is not."""
         socket = sockets.get(server)
         try:
             if socket is None:
@@ -232,7 +232,7 @@ class _Stub:
                 except SocketError:
                     if not socket.errors:
                         raise
-                    socket.send(query)  # the error is the one before's: glibc has sent both before it hears of it
+                    socket.send(query)  # the error is of the question before: glibc sends both first
             end_ns = self.net.clock.now + patience_ns
             while not questions.keys() <= found.keys():
                 if not self._wait(end_ns, lambda: bool(socket.inbox or socket.errors)):
@@ -305,7 +305,7 @@ def _parsed(data: bytes) -> Message | None:
     return message if message.response else None
 
 
-def _said(message: Message) -> str:
+def _result(message: Message) -> str:
     if message.truncated:
         return TRUNCATED
     if message.rcode != "NOERROR":
@@ -314,7 +314,7 @@ def _said(message: Message) -> str:
 
 
 def _judge(messages: list[Message]) -> tuple[tuple[Record, ...], str]:
-    """What the answers to all questions about one name come to."""
+    """The records of all answers about one name, or the error that they amount to."""
     records: dict[Record, None] = {}
     for message in messages:
         asked = message.question
@@ -326,8 +326,8 @@ def _judge(messages: list[Message]) -> tuple[tuple[Record, ...], str]:
 
 
 def _sorted(net: Client, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """RFC 6724's order as far as IPv4 has one in glibc: those of the source's own subnet first, the nearest of them
-    before the others (rule 9); else as answered (rule 10)."""
+    """RFC 6724's order as glibc applies it to IPv4: addresses in the source's own subnet first, by the length of the common
+    prefix (rule 9); else in the order of the answer (rule 10)."""
     lengths = {each.addr: each.prefix.length for each in net.addresses}
 
     def nearness(text: str) -> int:

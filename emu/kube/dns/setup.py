@@ -1,6 +1,6 @@
 """DNS in a cluster: CoreDNS and the outside's resolver set up, and each namespace's resolv.conf and hosts file.
 
-Must not know how names are answered (`zone.py`) or asked for (`resolver.py`).
+Must not know how names are answered (`zone.py`) or looked up (`resolver.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOCALHOST = "127.0.0.1"
 
 
 class RunningPod(Protocol):
-    """A running pod, as far as its files of /etc go."""
+    """What the files in a running pod's /etc depend on."""
 
     @property
     def namespace(self) -> str: ...
@@ -35,10 +35,10 @@ class RunningPod(Protocol):
 
 
 class ClusterDns:
-    """The names of one cluster, and who answers for them. `pods` are the running ones by "namespace/name".
+    """The names of one cluster, and the servers that answer for them. `pods` are the running ones by "namespace/name".
 
-    `config` None: no DNS is built in, and nothing outside answers names; a user's own CoreDNS pods (`emu/app: dns@53`)
-    answer for the cluster all the same. `start` runs the outside's resolver.
+    `config` None: no DNS is built in, and no server outside answers; a user's own CoreDNS pods (`emu/app: dns@53`)
+    still answer for the cluster. `start` runs the outside's resolver.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class ClusterDns:
         return bool(self.upstreams)
 
     def beside_resolver(self, apps: Iterable[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
-        """Those of the outside's other apps (name, port, protocol) that want another port than its resolver."""
+        """Those of the outside's other apps (name, port, protocol) that do not use the resolver's port."""
         return [each for each in apps if not (self.built_in and each[1] == PORT)]
 
     def with_coredns(self, objects: Iterable[Object]) -> list[Object]:
-        """The objects, and before them what is missing of CoreDNS, if it is wanted."""
+        """The objects, and before them those objects of CoreDNS that they lack, if DNS is built in."""
         given = list(objects)
         if not self.built_in:
             return given
@@ -84,13 +84,13 @@ class ClusterDns:
         return [*(each for each in manifests(self._default) if each.key not in known), *given]
 
     def configure(self, app: Any) -> None:
-        """An app was started in a pod: a DNS server answers for the cluster, and asks the node's nameservers else."""
+        """An app was started in a pod: a DNS server answers for the cluster, and forwards other names to the node's nameservers."""
         if isinstance(app, DnsServer):
             app.authority, app.upstreams = self.directory.answer, self.upstreams
 
     @property
     def cluster_dns(self) -> str:
-        """The kubelets' clusterDNS: kube-dns's own address, or the one that kubeadm would give it."""
+        """The kubelets' clusterDNS: kube-dns's own address, or the address that kubeadm would give it."""
         service = self.store.get(Service, "kube-system", "kube-dns")
         own = service.spec.cluster_ip if service is not None else ""
         return own if own not in ("", "None") else self._default
@@ -105,7 +105,7 @@ class ClusterDns:
         return node if pod is None else of_pod(pod, node, self.cluster_dns, self.config.domain)
 
     def hosts(self, display: str) -> dict[str, str]:
-        """/etc/hosts of the same: addresses by name."""
+        """/etc/hosts of a pod ("ns/name"), a node or the outside: addresses by name."""
         found, pod = {"localhost": LOCALHOST}, self._pod(display)
         if pod is not None and not pod.spec.host_network:
             host = pod.spec.hostname or pod.name

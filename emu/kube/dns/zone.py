@@ -1,6 +1,6 @@
-"""The cluster's names as CoreDNS's kubernetes plugin answers them, from Services, EndpointSlices and Namespaces.
+"""The cluster's zone as CoreDNS's kubernetes plugin answers it, from Services, EndpointSlices and Namespaces.
 
-`Directory` reads a store and answers questions in the zone and in in-addr.arpa, None for what others must answer
+`Directory` reads a store and answers questions in the zone and in in-addr.arpa, None for questions to other servers
 (kubeadm's Corefile: pods insecure, ttl 30, fallthrough in-addr.arpa). Sources: the DNS-based service discovery
 specification 1.1.0, CoreDNS plugin/kubernetes and plugin/backend_lookup.go. Must not know packets.
 """
@@ -25,7 +25,7 @@ from emu.wire.dns import Answer, Question, Record, absolute
 DOMAIN, TTL_S = "cluster.local", 30
 VERSION, VERSION_TTL_S = "1.1.0", 28800
 REVERSE = ".in-addr.arpa."
-NO_PORT = -1  # of a Service or slice without ports: it has addresses, but no SRV records
+NO_PORT = -1  # the port of a Service or slice without ports: it has addresses, but no SRV records
 LONGEST_CHAIN = 8
 BORN_WITH = ("default", "kube-system", "kube-public", "kube-node-lease")
 NXDOMAIN = Answer("NXDOMAIN")
@@ -33,8 +33,8 @@ NXDOMAIN = Answer("NXDOMAIN")
 
 @dataclass(frozen=True, slots=True)
 class DnsConfig:
-    """A cluster with DNS. `upstream` is what the resolver of the outside world knows: addresses by name (one address
-    or several), or another name; all other names do not exist there."""
+    """A cluster with DNS. `upstream` has the names that the resolver of the outside knows: for each name one address,
+    several, or another name; all other names do not exist there."""
 
     domain: str = DOMAIN
     ttl_s: int = TTL_S
@@ -62,7 +62,7 @@ class _Endpoint(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What a name stands for: an address (or, of an ExternalName, a name) and port, and the name of its own."""
+    """One target of a name: an address (for an ExternalName, a name) and port, and the target's own name."""
 
     host: str
     port: int
@@ -70,7 +70,7 @@ class _Found(NamedTuple):
 
 
 class Zone:
-    """The names of a set of objects. `serial` is what the SOA shows; `answer` is what one asks for."""
+    """The names of a set of objects. `serial` is the SOA's serial; `answer` answers a question."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Zone:
     # -- answers ----------------------------------------------------------------------------------
 
     def answer(self, question: Question) -> Answer | None:
-        """What CoreDNS answers; None where the question is not for this zone (or falls through it)."""
+        """CoreDNS's answer; None where the question is not for this zone (or falls through it)."""
         name = question.name.lower()
         if name.endswith(REVERSE):
             return self._pointer(question, name)
@@ -147,7 +147,7 @@ class Zone:
         return Answer()
 
     def _records(self, labels: list[str]) -> list[_Found] | None:
-        """What the labels before the zone stand for: [] exists without addresses (NODATA), None does not exist."""
+        """The targets of the labels before the zone: [] for a name without addresses (NODATA), None for no such name."""
         if labels in ([], ["svc"], ["pod"]):
             return []
         *rest, namespace, section = ["", *labels]
@@ -164,7 +164,7 @@ class Zone:
         return self._service(name, namespace, deeper)
 
     def _pod(self, name: str, namespace: str) -> list[_Found] | None:
-        """`pods insecure`: any name that spells an address is that address, in use or not."""
+        """`pods insecure`: a name that spells an address has that address, in use or not."""
         ip = name.replace("-", ".") if name.count("-") == 3 and "--" not in name else name.replace("-", ":")
         return [_Found(ip, 0, f"{name}.{namespace}.pod.{self.origin}")] if is_address(ip) else None
 
@@ -195,7 +195,7 @@ class Zone:
         return Record(name, kind, self.ttl_s, data)
 
     def _addresses(self, question: Question, found: list[_Found], chain: tuple[Record, ...] = ()) -> Answer:
-        """A and AAAA: addresses once each, a CNAME with the records of its target."""
+        """A and AAAA: each address once; a CNAME with the records of its target."""
         records: list[Record] = []
         for each in found:
             if is_address(each.host):
@@ -218,7 +218,7 @@ class Zone:
         return Answer(answers=tuple(dict.fromkeys(records)))
 
     def _srv(self, question: Question, found: list[_Found]) -> Answer:
-        """Equal weights that make 100 together; the targets' addresses come along."""
+        """SRV: equal weights that add up to 100; the targets' addresses as additional records."""
         inside = [each for each in found if is_address(each.host)]
         weight = max(1, 100 // len(inside)) if inside else 0
         records: dict[Record, None] = {}
@@ -258,7 +258,7 @@ def _kind(ip: str) -> str:
 
 
 def _matching(ports: Iterable[_Port], name: str, protocol: str) -> list[int]:
-    """The numbers of the ports that a pair of SRV labels means; "" means any."""
+    """The numbers of the ports that match a pair of SRV labels; "" matches any."""
     return [
         each.number
         for each in ports
@@ -274,7 +274,7 @@ def _cluster_ips(service: Service) -> list[str]:
 
 
 class Directory:
-    """The zone of what is in a store now. `serial()` gives the SOA's serial, a time of the last change."""
+    """The zone of the present objects of a store. `serial()` gives the SOA's serial, the time of the last change."""
 
     def __init__(self, store: Store, config: DnsConfig, serial: Callable[[], int] = lambda: 0) -> None:
         self.store, self.config, self._serial = store, config, serial
@@ -304,7 +304,7 @@ class Directory:
 
 
 def outside(config: DnsConfig) -> Callable[[Question], Answer | None]:
-    """The resolver of the outside world, which knows the table `upstream` and nothing else. Raises InputError."""
+    """The resolver of the outside, which answers from the table `upstream` only. Raises InputError."""
     table: dict[str, tuple[str, ...]] = {}
     for name, value in config.upstream.items():
         texts = (value,) if isinstance(value, str) else tuple(value)

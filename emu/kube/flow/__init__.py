@@ -1,1 +1,1 @@
-"""Flows: who talks to whom, by which name, and what became of it."""
+"""Flows: their ends, the names of addresses, one file for each kind of flow, and outcomes. Must not know scenarios."""

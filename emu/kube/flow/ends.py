@@ -1,8 +1,8 @@
-"""Names that people give to ends of a flow, resolved to addresses: pods, nodes, Services, the outside.
+"""References to the ends of a flow, resolved to addresses: pods, nodes, Services, the outside.
 
 Endpoints are written `ns/pod`, `pod/NAME`, `node/NAME`, `svc/NAME[.NS]:port`, `external[/NAME]`, or an address;
-a port follows after a colon, by number or by name. Globs match pods. `http://NAME[:port]` and `name:NAME[:port]` are
-names that the client itself looks up. Must not know flows.
+a port follows after a colon, as number or name. Globs match pods. `http://NAME[:port]` and `name:NAME[:port]` are
+DNS names that the client looks up. Must not know flows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"(?=.{1,254}\Z)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.
 
 
 class Places(Protocol):
-    """Where flows begin and end: nodes, running pods ("namespace/name") and namespaces by name, and the objects."""
+    """The ends that flows can have: nodes, running pods ("namespace/name") and namespaces by name, and the objects."""
 
     @property
     def nodes(self) -> Mapping[str, Node]: ...
@@ -43,7 +43,7 @@ class Places(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a flow goes: an address, a port (0: none given) and the name people used. `host` is a DNS name that the
+    """The target of a flow: an address, a port (0: none given) and the reference. `host` is a DNS name that the
     client looks up first; until then `addr` is 0."""
 
     addr: int
@@ -68,17 +68,17 @@ def _glob(text: str) -> bool:
 
 
 def _matching(known: Mapping[str, object], text: str) -> list[str]:
-    """The names that a name or a glob means. An exact name costs one look-up, however many there are."""
+    """The names that a name or a glob matches. An exact name costs one look-up, however many names there are."""
     if not _glob(text):
         return [text] if text in known else []
     return [name for name in known if fnmatchcase(name, text)]
 
 
 def pods_of(places: Places, ref: str) -> list[str]:
-    """The names ("ns/pod") of the running pods that `ns/pod`, `pod/NAME` or a glob of them means. Raises InputError."""
+    """The names ("ns/pod") of the running pods that `ns/pod`, `pod/NAME` or a glob of them matches. Raises InputError."""
     kind, slash, rest = ref.partition("/")
     if not slash:
-        raise InputError(f"cannot tell what {ref!r} is", expected=FORMS)
+        raise InputError(f"unknown form of reference {ref!r}", expected=FORMS)
     if kind == "pod" and ref not in places.pods:
         found = _matching(places.pods, rest if "/" in rest else f"default/{rest}")
         found = found or ([] if "/" in rest else _in_any_namespace(places, rest))
@@ -102,7 +102,7 @@ def _name_of(pod: Pod) -> tuple[str]:
 
 
 def sources(places: Places, ref: str) -> list[str]:
-    """Every namespace (by display name) that a source reference means. Raises InputError."""
+    """Every namespace (by display name) that a source reference matches. Raises InputError."""
     if ref in places.namespaces:
         return [ref]
     kind, _, rest = ref.partition("/")
@@ -119,13 +119,13 @@ def sources(places: Places, ref: str) -> list[str]:
 
 
 def netns(places: Places, ref: str) -> Netns:
-    """The one namespace that a source reference means; the first where a glob means several. Raises InputError."""
+    """The namespace that a source reference matches; the first where a glob matches several. Raises InputError."""
     name = sources(places, ref)[0]
     return places.pods[name].net if name in places.pods else places.namespaces[name]
 
 
 def targets(places: Places, ref: str, protocol: str = "TCP") -> list[Target]:
-    """Every target a reference means: one, or several by globs (`svc/*:*`, `default/web-*:80`). Raises InputError."""
+    """Every target that a reference matches: one, or several by globs (`svc/*:*`, `default/web-*:80`). Raises InputError."""
     named = by_name(ref)
     if named is not None:
         return [named]
@@ -144,7 +144,7 @@ def targets(places: Places, ref: str, protocol: str = "TCP") -> list[Target]:
 
 
 def without_port(places: Places, ref: str) -> Target:
-    """The target of a protocol that has no ports: a Service is its cluster IP. Raises InputError."""
+    """The target for a protocol without ports: for a Service its cluster IP. Raises InputError."""
     if not ref.startswith("svc/") or ":" in ref:
         return targets(places, ref)[0]
     name, _, namespace = ref[4:].partition(".")
@@ -208,7 +208,7 @@ def _services(places: Places, rest: str, port: str, protocol: str, ref: str) -> 
 
 
 def _services_called(places: Places, rest: str) -> list[Service]:
-    """The Services that `NAME[.NAMESPACE]` means, both perhaps globs. Raises InputError."""
+    """The Services that match `NAME[.NAMESPACE]`; both may be globs. Raises InputError."""
     name, _, namespace = rest.partition(".")
     namespace = namespace or "default"
     if not _glob(rest):

@@ -1,7 +1,7 @@
-"""A flow: one client asks one target over real sockets, and what became of it.
+"""A flow: one client sends to one target over real sockets, and the flow's outcome.
 
-How each kind of flow talks stands in a file of its own beside this one. What happens to its packets is reported to the
-flow as it happens: arrivals, drops, NAT. Must not know scenarios or files.
+Each kind of flow has a file of its own beside this one. Arrivals, drops and NAT of the flow's packets are reported to
+the flow when they happen. Must not know scenarios or files.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from emu.kube.flow.testbed import TcpClient, Testbed
 from emu.trail import Dropped, Natted
 from emu.wire.frame import Frame
 
-SETTLE_NS = 2 * MS  # what a client takes between two calls
+SETTLE_NS = 2 * MS  # a client's time between two calls
 Arrival = tuple[str, tuple[int, int, int, int]]
 
 
 class Talk(Protocol):
-    """What a flow does, once it is set up, for at most `timeout_ns`; it writes what became of it into the flow."""
+    """Runs a flow that is set up, for at most `timeout_ns`, and writes the outcome into it."""
 
     def __call__(self, flow: Flow, /, *, timeout_ns: int) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
 class Flow:
-    """One flow and its result. `number` is what its frames carry. `arrivals` has, for each socket that its packets
-    reached, the namespace and (addr, port, peer's addr, peer's port); `losses` what was dropped; `translations` what NAT
-    rewrote in the direction in which a connection was opened, in that order.
-    `socket` is the client's, where the connection was left open (see `tcp.more`).
+    """One flow and its result. Its frames have its `number`. `arrivals` has, for each socket that its packets
+    reached, the namespace and (addr, port, peer's addr, peer's port); `losses` has the drops; `translations` has the
+    rewritings by NAT in the direction in which a connection was opened, in order.
+    `socket` is the client's, if the connection was left open (see `tcp.more`).
     """
 
     testbed: Testbed = field(repr=False)
@@ -53,28 +53,28 @@ class Flow:
     arrivals: dict[Arrival, None] = field(default_factory=dict)
     translations: dict[Nat, None] = field(default_factory=dict)
     socket: TcpClient | None = field(default=None, repr=False)
-    before: Flow | None = field(default=None, repr=False)  # whose connection it goes on over
-    resolved: Lookup | None = None  # what came of the target's name, where it has one
-    look_up_frames: int = 0  # so many of its first frames are the look-up's
+    before: Flow | None = field(default=None, repr=False)  # the flow whose open connection this one uses
+    resolved: Lookup | None = None  # the look-up of the target's name, if it has one
+    look_up_frames: int = 0  # how many of its first frames belong to the look-up
 
     @property
     def frames(self) -> list[Any]:
-        """Every captured frame that the flow caused, in time order (`capture.Captured`)."""
+        """All captured frames that the flow caused, in time order (`capture.Captured`)."""
         return [] if self.testbed.capture is None else self.testbed.capture.frames(flow=self.number)
 
     @property
     def packets(self) -> list[Any]:
-        """The flow as Scapy packets, as tcpdump on the client's own interface would have them."""
+        """The flow as Scapy packets, as tcpdump on the client's interface captures them."""
         return [frame.packet() for frame in self.frames if frame.place.owner == self.source]
 
     @property
     def nat(self) -> str:
-        """`DNAT 10.96.0.10:80 -> 10.244.1.2:8080`; what follows after a semicolon."""
+        """`DNAT 10.96.0.10:80 -> 10.244.1.2:8080`; several are separated by semicolons."""
         return "; ".join(map(str, self.translations))
 
     @property
     def dnat(self) -> str:
-        """`10.96.0.10:80 -> 10.244.1.2:8080`, the first one; "" for none."""
+        """The first translation as `10.96.0.10:80 -> 10.244.1.2:8080`; "" for none."""
         return self._first("DNAT")
 
     @property
@@ -101,11 +101,11 @@ class Flow:
         self.losses.append(fact)
 
     def translated(self, fact: Natted) -> None:
-        """NAT rewrites packets of the flow from now on."""
+        """NAT began to rewrite packets of the flow."""
         self.translations[Nat(fact.kind, fact.before, fact.after)] = None
 
     def looked_up(self, found: Lookup) -> None:
-        """The target's name was looked up. What happened on that way is forgotten, unless it failed."""
+        """The target's name was looked up. Reports about the look-up's packets are deleted, unless it failed."""
         self.resolved, self.look_up_frames = found, len(self.frames)
         if found.error:
             loss = self.losses[-1] if self.losses and found.eai == EAI_AGAIN else None
@@ -121,12 +121,12 @@ class Flow:
     # -- time -----------------------------------------------------------------------------------
 
     def wait(self, timeout_ns: int, done: Callable[[], bool]) -> bool:
-        """Let time pass until `done()`, at most `timeout_ns`. Gives whether it is done."""
+        """Let time pass until `done()` holds, at most `timeout_ns`. Gives whether it holds."""
         clock = self.testbed.clock
         clock.run(clock.now + timeout_ns, done)
         return done()
 
     def settle(self) -> None:
-        """Let what is under way arrive."""
+        """Let the packets under way arrive."""
         clock = self.testbed.clock
         clock.run_until(clock.now + SETTLE_NS)

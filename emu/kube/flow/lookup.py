@@ -1,6 +1,6 @@
-"""A name looked up by a flow's client: its hosts file first, then DNS, over real sockets.
+"""A flow's client looks a name up: in its hosts file first, then by DNS, over real sockets.
 
-Must not know who answers names, or how clients are configured.
+Must not know DNS servers, or how clients are configured.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Protocol
 
 from emu.kube.dns.resolv_conf import ResolvConf
 from emu.kube.dns.resolver import BOTH, Lookup
-from emu.kube.dns.resolver import look_up as ask
+from emu.kube.dns.resolver import look_up as look_up_dns
 from emu.kube.flow.flow import Flow, Talk
 from emu.wire.addr import ip4
 
 
 class NameFiles(Protocol):
-    """The files of /etc by which a namespace (by display name) looks names up. Both raise InputError."""
+    """The files of /etc that a namespace (by display name) uses to look names up. Both raise InputError."""
 
     def resolv_conf(self, display: str) -> ResolvConf: ...
 
@@ -25,29 +25,29 @@ class NameFiles(Protocol):
 
 
 def lookup(flow: Flow, files: NameFiles, name: str, kinds: tuple[str, ...], *, timeout_ns: int) -> None:
-    """A flow that looks a name up. The client's resolv.conf states how long it waits, so that `timeout_ns` is not."""
+    """A flow that looks a name up. The client's resolv.conf sets the time limits; `timeout_ns` has no effect."""
     flow.looked_up(look_up(flow, files, name, kinds or BOTH))
 
 
 def named(flow: Flow, files: NameFiles, talk: Talk, *, timeout_ns: int) -> None:
-    """Look the name of the flow's target up, if it has one, and talk to it if it has an address."""
+    """Look the name of the flow's target up, if it has one, and run the flow if there is an address."""
     if resolve(flow, files):
         talk(flow, timeout_ns=timeout_ns)
 
 
 def look_up(flow: Flow, files: NameFiles, name: str, kinds: tuple[str, ...] = BOTH) -> Lookup:
-    """Look a name up as the flow's client does, for records of these kinds. No address is the error NODATA."""
+    """Look a name up from the flow's client, for records of these kinds. A name without address has the error NODATA."""
     known = files.hosts(flow.source).get(name.removesuffix(".").lower()) if "A" in kinds else None
     if known is not None:
         return Lookup(name, (known,))
-    found = ask(flow.client, files.resolv_conf(flow.source), name, flow=flow.number, kinds=kinds)
+    found = look_up_dns(flow.client, files.resolv_conf(flow.source), name, flow=flow.number, kinds=kinds)
     if not found.error and "A" in kinds and not found.addresses:
         return replace(found, error="NODATA")
     return found
 
 
 def resolve(flow: Flow, files: NameFiles) -> bool:
-    """Look up the name of the flow's target, if it has one. Gives whether there is an address to talk to."""
+    """Look up the name of the flow's target, if it has one. Gives whether the target has an address."""
     if not flow.target.host:
         return True
     found = look_up(flow, files, flow.target.host)

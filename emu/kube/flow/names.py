@@ -1,6 +1,6 @@
-"""The names of addresses, for people who read captures: pods, nodes, Services, the outside.
+"""The names of addresses in captures: of pods, nodes, Services, the outside.
 
-Kept up to date by what changes: a change costs what concerns it, however large the cluster is. Must not know how a name
+Each change updates only the names that it concerns, however large the cluster is. Must not know how a name
 is shown.
 """
 
@@ -17,8 +17,8 @@ from emu.kube.front_ends import outer_addresses
 from emu.wire.addr import ip4
 from emu.wire.frame import AF_INET
 
-# Whose name of an address is shown first: a Service's for its cluster IP, a node's, a pod's, that of the network between
-# nodes, of a host outside, of a Service for its addresses outside
+# Which name of an address is shown first: a Service's for its cluster IP, a node's, a pod's, the underlay's,
+# that of a host outside, a Service's for its addresses outside
 SERVICE, NODE, POD, UNDERLAY, OUTSIDE, FRONT_END = range(6)
 
 
@@ -26,7 +26,7 @@ Key = tuple[int, int]  # family (AF_*) and address
 
 
 class _Claim(NamedTuple):
-    """An address has a name by its owner; `owner` and `number` count owners and claims."""
+    """One name of an address, from one owner; `owner` and `number` count owners and claims."""
 
     rank: int
     owner: int
@@ -47,8 +47,8 @@ class AddressBook:
         self._count = 0
 
     def watch(self, net: Netns, name: str, rank: int) -> None:
-        """Name the addresses of a namespace, those that it will get too: the first of a node, pod or outer host as that
-        is called, others with their device (`node-1/cbr0`)."""
+        """Name the present and future addresses of a namespace: the first address of a node, pod or outside host has its
+        name, the others also name the device (`node-1/cbr0`)."""
 
         def added(family: int, address: Address) -> None:
             device = address.device.name
@@ -67,7 +67,7 @@ class AddressBook:
             self._changed[key] = None
 
     def follow(self, old: Object | None, new: Object | None) -> None:
-        """A follower of the store: names the addresses of Services."""
+        """Called by the store for each change: names the addresses of Services."""
         was = list(_addresses(old)) if isinstance(old, Service) else []
         now = list(_addresses(new)) if isinstance(new, Service) else []
         if was != now:

@@ -1,6 +1,6 @@
-"""What became of a flow: a closed set of words, the detail that goes with each, and what NAT did.
+"""The outcome of a flow: a closed set of words, each with its detail, and the rewritings by NAT.
 
-Read from what sockets and namespaces reported, never guessed from rules. Must not know how flows are run.
+It is read from the reports of sockets and namespaces, never guessed from rules. Must not know how flows are run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WORDS = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "und
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended: one of `WORDS`, and the ICMP code, drop reason or errno name; where, and by what."""
+    """One of `WORDS`, with the ICMP code, drop reason or errno name; the place, and what decided."""
 
     word: str
     detail: str = ""
@@ -36,7 +36,7 @@ DELIVERED, TIMEOUT = Outcome("delivered"), Outcome("timeout")
 
 
 class Nat(NamedTuple):
-    """One rewriting of a flow's request packets: `kind` DNAT or SNAT, addresses as (ip, port)."""
+    """One translation of a flow's request packets: `kind` DNAT or SNAT, addresses as (ip, port)."""
 
     kind: str
     before: tuple[int, int]
@@ -58,12 +58,12 @@ def address(half: tuple[int, int]) -> str:
 
 
 def failed(failure: SocketError) -> Outcome:
-    """A call of the client's own failed."""
+    """A call of the client failed."""
     return Outcome("error", failure.name)
 
 
 def rejected(errors: Sequence[IcmpError], losses: Sequence[Dropped]) -> Outcome | None:
-    """The last ICMP error that the client heard, by what its packet was dropped; None without an error."""
+    """The last ICMP error that the client received, with the drop that caused it; None without an error."""
     if not errors:
         return None
     last = errors[-1]
@@ -75,7 +75,7 @@ def rejected(errors: Sequence[IcmpError], losses: Sequence[Dropped]) -> Outcome 
 
 
 def silence(losses: Sequence[Dropped]) -> Outcome:
-    """There was no answer: a drop, or nothing that is known of. A rule that is not modelled leaves it open."""
+    """There was no answer: dropped, or timeout without a known drop. A rule that is not modelled makes it undecided."""
     unknown = next((loss for loss in losses if loss.reason == "UNDECIDED"), None)
     if unknown is not None:
         return Outcome("undecided", "", unknown.place, decided_by(unknown))
@@ -86,7 +86,7 @@ def silence(losses: Sequence[Dropped]) -> Outcome:
 
 
 def decided_by(loss: Dropped | None) -> str:
-    """What dropped a packet, as text: a rule as it is written; "" where nothing did."""
+    """What dropped a packet, as text, such as the rule in iptables-save form; "" if nothing is known."""
     if loss is None or loss.by is None:
         return ""
     by: Any = loss.by

@@ -1,4 +1,4 @@
-"""A user's own packet, sent as it is from a namespace. Must not know what is in it."""
+"""A user's own packet, sent unchanged from a namespace. Must not know what is in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emu.kube.flow.outcome import DELIVERED, failed, silence
 
 
 def packet(flow: Flow, what: Any, device: str | None, *, timeout_ns: int) -> None:
-    """Send a Scapy packet or the bytes of a frame; delivered if it reached a socket or protocol anywhere."""
+    """Send a Scapy packet or the bytes of a frame; delivered if it reached a socket or protocol of any namespace."""
     try:
         flow.client.sockets.send_packet(what, flow.number, device)
     except SocketError as failure:

@@ -1,4 +1,4 @@
-"""A ping: echo requests at an interval, as the tool of that name sends them. Must not know who answers."""
+"""A ping: echo requests at an interval, as the tool `ping` sends them. Must not know the target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emu.kube.flow.testbed import PingClient
 
 
 def ping(flow: Flow, *, count: int, interval_ns: int, size: int, timeout_ns: int, ttl: int) -> None:
-    """`count` echo requests of `size` bytes, one each `interval_ns`; delivered if any was answered."""
+    """Send `count` echo requests of `size` bytes, one each `interval_ns`; delivered if any was answered."""
     clock, target = flow.testbed.clock, flow.target
     sock: PingClient = flow.client.sockets.ping(flow.number)
     sock.ttl = ttl

@@ -1,4 +1,4 @@
-"""A TCP flow: connect, send, read the whole answer, close; or leave the connection open and go on over it later.
+"""A TCP flow: connect, send, read the whole answer, close; or leave the connection open for a later flow.
 
 Must not know what an answer means.
 """
@@ -13,11 +13,11 @@ from emu.kube.flow.flow import SETTLE_NS, Flow
 from emu.kube.flow.outcome import DELIVERED, Outcome, failed, rejected, silence
 from emu.kube.flow.testbed import TcpClient
 
-QUIET_NS = SECOND  # longer than a peer takes to send for the first time again what was lost
+QUIET_NS = SECOND  # longer than a peer's first retransmission timeout
 
 
 def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool) -> None:
-    """Connect, send, take the whole answer (see `_converse`), close."""
+    """Connect, send, read the whole answer (see `_converse`), close."""
     target = flow.target
     sock: TcpClient = flow.client.sockets.tcp(flow.number)
     try:
@@ -37,7 +37,7 @@ def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool) -> 
 
 
 def more(flow: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
-    """Go on over the connection that `flow.before` left open: all of its ends belong to `flow` from now on."""
+    """Use the connection that `flow.before` left open: the frames of both ends belong to `flow` from now on."""
     before = flow.before
     assert before is not None
     sock, before.socket = before.socket, None
@@ -49,7 +49,7 @@ def more(flow: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
         if end is not None and end.flow == before.number:
             end.flow = flow.number
     sock.flow = flow.number
-    if sock.state in ("CLOSE", "CLOSE_WAIT"):  # the peer has ended it: what one sends now brings an error, or nothing
+    if sock.state in ("CLOSE", "CLOSE_WAIT"):  # the peer has closed: a send gives an error, or no answer
         if sock.connected and send:
             sock.send(send)
             flow.wait(timeout_ns, lambda: sock.state == "CLOSE")
@@ -59,15 +59,15 @@ def more(flow: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
 
 
 def _talk(flow: Flow, sock: TcpClient, send: bytes, *, timeout_ns: int, close: bool) -> None:
-    """Over a connection that is there: send, read the answer, close it or leave it open."""
+    """Over an open connection: send, read the answer, close it or leave it open."""
     clock = flow.testbed.clock
     flow.outcome = DELIVERED
-    heard_ns = clock.now
+    read_ns = clock.now
     if send:
         flow.settle()
-        heard_ns = _converse(flow, sock, send, timeout_ns)
+        read_ns = _converse(flow, sock, send, timeout_ns)
     if close:
-        clock.run_until(max(clock.now, heard_ns + SETTLE_NS))
+        clock.run_until(max(clock.now, read_ns + SETTLE_NS))
         sock.close()
         flow.wait(timeout_ns, lambda: sock.state in ("CLOSE", "TIME_WAIT"))
     else:
@@ -78,9 +78,9 @@ def _talk(flow: Flow, sock: TcpClient, send: bytes, *, timeout_ns: int, close: b
 def _converse(flow: Flow, sock: TcpClient, send: bytes, timeout_ns: int) -> int:
     """Send, and read the whole answer. Gives the time at which its last byte was read.
 
-    A client that knows no protocol takes an answer as whole when its stream ends; when it is an echo, as long as what
-    was sent and equal to it; or when, with some of it here that is no part of an echo, nothing more has come for
-    `QUIET_NS`. It waits for `timeout_ns` in all.
+    The client knows no protocol. The answer is complete when the stream ends; when it equals the data that was sent (an
+    echo); or when data that is no echo has come, and then nothing more for `QUIET_NS`. The client waits for
+    `timeout_ns` in all.
     """
     try:
         sock.send(send)
@@ -89,14 +89,14 @@ def _converse(flow: Flow, sock: TcpClient, send: bytes, timeout_ns: int) -> int:
         return flow.testbed.clock.now
     answer = bytearray()
     clock = flow.testbed.clock
-    heard_ns, end_ns = clock.now, clock.now + timeout_ns
+    read_ns, end_ns = clock.now, clock.now + timeout_ns
 
     def ready() -> bool:
         endpoint = sock.endpoint
         return endpoint is None or bool(endpoint.readable) or endpoint.eof or endpoint.state == "CLOSE"
 
     while clock.now < end_ns and answer != send:
-        limit_ns = end_ns if send.startswith(answer) else min(end_ns, heard_ns + QUIET_NS)
+        limit_ns = end_ns if send.startswith(answer) else min(end_ns, read_ns + QUIET_NS)
         if not flow.wait(limit_ns - clock.now, ready):
             break
         try:
@@ -106,13 +106,13 @@ def _converse(flow: Flow, sock: TcpClient, send: bytes, timeout_ns: int) -> int:
         if not data:
             break
         answer += data
-        heard_ns = clock.now
+        read_ns = clock.now
     flow.received = bytes(answer)
     if sock.state == "CLOSE" and sock.error:
         flow.outcome = _failure(flow, sock)
     elif not answer and sock.endpoint is not None and not sock.endpoint.eof:
         flow.outcome = silence(flow.losses)
-    return heard_ns if len(answer) >= len(send) else clock.now
+    return read_ns if len(answer) >= len(send) else clock.now
 
 
 def _failure(flow: Flow, sock: TcpClient) -> Outcome:
@@ -120,7 +120,7 @@ def _failure(flow: Flow, sock: TcpClient) -> Outcome:
     if found is not None:
         return found
     if sock.error == errno.ECONNREFUSED:
-        flow.at = _where_refused(flow) or flow.at  # the RST arrived too, at the client
+        flow.at = _where_refused(flow) or flow.at  # the RST arrived at the client, too
         return Outcome("refused", "RST", flow.at)
     if sock.error == errno.ECONNRESET:
         return Outcome("refused", "RST", flow.at)

@@ -1,6 +1,6 @@
-"""What flows need of where they run: a clock, clients' namespaces with their sockets, and perhaps a capture.
+"""The interface that flows run on: a clock, clients' namespaces with their sockets, and perhaps a capture.
 
-A cluster has all of it on emulated namespaces; the twin has the same on real ones. Must not know who implements it.
+A cluster implements it with emulated namespaces, the twin with real ones. Must not know either.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class Time(Protocol):
     now: int
 
     def run_until(self, end_ns: int) -> None:
-        """Let everything happen that is due up to `end_ns`."""
+        """Run everything that is due up to `end_ns`."""
 
     def run(self, limit_ns: int, until: Callable[[], bool]) -> None:
-        """Run until `until()` holds or it is `limit_ns`."""
+        """Run until `until()` holds or `now` is `limit_ns`."""
 
 
 class Socket(Protocol):
-    """What all sockets of clients share. `errors` lists the ICMP errors heard."""
+    """What all sockets of clients share. `errors` lists the ICMP errors received."""
 
     @property
     def errors(self) -> list[IcmpError]: ...
@@ -48,7 +48,7 @@ class Ported(Socket, Protocol):
 
 
 class Stream(Protocol):
-    """A connection's receiving side. `readable` counts bytes; `eof`: the peer has ended and all is read."""
+    """A connection's receiving side. `readable` counts bytes; `eof`: the peer has sent FIN and all data is read."""
 
     @property
     def state(self) -> str: ...

@@ -1,4 +1,4 @@
-"""A UDP flow: one datagram, and its answer if one is expected. Must not know what is in it."""
+"""A UDP flow: one datagram, and its answer if one is expected. Must not know what the data means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emu.kube.flow.testbed import UdpClient
 
 
 def udp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, connected: bool, reply: bool) -> None:
-    """One datagram, from a connected socket or not, and with `reply` its answer."""
+    """Send one datagram, from a connected or unconnected socket; with `reply` wait for its answer."""
     target = flow.target
     sock: UdpClient = flow.client.sockets.udp(flow.number)
     try:

@@ -1,1 +1,1 @@
-"""Pod networks, one folder a network: its .conflist, what it needs of node and underlay, and its node agent, if any."""
+"""Pod networks, one folder each: the .conflist, the needs of node and underlay, the node agent if any. Must not know pods."""

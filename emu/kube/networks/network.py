@@ -61,7 +61,7 @@ class Network:
     """A node's pod network.
 
     `config` is for the CNI runtime; `rules` are iptables-restore text for the node ("" for none); `bridges` are made
-    before the first pod; `routes` are the prefixes that the underlay is asked to route to the node; `agents` are the
+    before the first pod; `routes` are the prefixes that the underlay routes to the node; `agents` are the
     names of the node agents that the network brings.
     """
 

@@ -1,7 +1,7 @@
-"""The kubelet of one node: pods that are bound here get a sandbox, an address by CNI, and their apps.
+"""The kubelet of one node: a pod that is bound to the node gets a sandbox, an address from CNI, and its apps.
 
-All containers of a pod share the sandbox's namespace; a port that two of them want goes to the first, and
-the pod is not Ready. A deleted pod serves on until its grace period ends. Must not know controllers or proxies.
+All containers of a pod share the sandbox's namespace; if two of them listen on one port, the first has it, and
+the pod is not Ready. A deleted pod serves until its grace period ends. Must not know controllers or proxies.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from emu.kube.store import Store
 from emu.wire.addr import decimal, ip4, ip4_text
 
 APP_ANNOTATION = "emu/app"
-# "false": the readiness probe fails; "at-once": the containers end when they are asked to
+# "false": the readiness probe fails; "at-once": the containers end at SIGTERM
 READY_ANNOTATION, TERMINATE_ANNOTATION = "emu/ready", "emu/terminate"
 WORDS = {READY_ANNOTATION: ("true", "false"), TERMINATE_ANNOTATION: ("at-once", "at-the-end")}
-SANDBOX_STOP_NS = 100 * MS  # from the last container's end to the network's
+SANDBOX_STOP_NS = 100 * MS  # from the last container's end to the removal of the network
 IFNAME = "eth0"
 Wanted = tuple[str, int, str]  # app, port, protocol
 
 
 class Dependencies(Protocol):
-    """What a kubelet works with besides its node. `pods` are the sandboxes of all nodes by "namespace/name",
-    `under_way` holds what has yet to happen before the cluster has settled."""
+    """What a kubelet uses besides its node. `pods` are the sandboxes of all nodes by "namespace/name",
+    `under_way` holds the work that is due before the cluster has settled."""
 
     clock: Clock
     store: Store
@@ -45,21 +45,21 @@ class Dependencies(Protocol):
     under_way: set[Any]
 
     def adopt(self, name: str, net: Netns) -> None:
-        """A pod's namespace is there: it is captured and watched."""
+        """A pod's namespace was made: capture and watch it."""
 
     def disown(self, name: str) -> None:
-        """A pod's namespace is gone."""
+        """A pod's namespace was deleted."""
 
     def started(self, app: Any) -> None:
-        """An app of a pod runs."""
+        """An app of a pod was started."""
 
     def act(self) -> None:
-        """Objects have changed: controllers, scheduler and kubelets act."""
+        """Objects have changed: run controllers, scheduler and kubelets."""
 
 
 def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
-    """Each container and the apps on its ports: `echo`, or what the annotation `emu/app: NAME@PORT[/udp]` chooses
-    (several with commas; a port that no container declares goes to the first container)."""
+    """Each container and the apps on its ports: `echo`, or the app that the annotation `emu/app: NAME@PORT[/udp]` names
+    (several with commas; a port that no container declares belongs to the first container)."""
     chosen: dict[tuple[int, str], str] = {}
     for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
         app, at, place = word.partition("@")
@@ -85,7 +85,7 @@ def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
 
 
 class Kubelet:
-    """`sync(changed)` makes the node run what the store holds for it, where that changed."""
+    """`sync(changed)` starts and stops pods on the node until it runs those that the store binds to it."""
 
     def __init__(self, deps: Dependencies, node: Node, network: Network) -> None:
         self.deps, self.node, self.network = deps, node, network
@@ -97,7 +97,7 @@ class Kubelet:
         self._ending: dict[str, Timer] = {}  # by uid
 
     def sync(self, changed: Collection[Key]) -> None:
-        """Of these pods, start what is new on the node and stop what is gone, each in the order of their birth. Raises
+        """Among these pods, start the new ones on the node and stop the deleted ones, in the order of creation. Raises
         InputError when the network refuses a pod."""
         here = (pod for pod in self.deps.store.found(Pod, changed) if pod.spec.node_name == self.node.name)
         wanted = {f"{pod.namespace}/{pod.name}": pod for pod in here if not pod.finished}
@@ -116,10 +116,10 @@ class Kubelet:
                 self._report(pod, self.node.sandboxes[name])
 
     def _terminate(self, pod: Pod) -> None:
-        """SIGTERM now, SIGKILL when the grace period ends; then the sandbox goes, and the pod's object.
+        """SIGTERM now, SIGKILL when the grace period ends; then the sandbox and the pod's object are deleted.
 
-        The apps are as servers that finish what they have begun: they serve until they are killed, unless the
-        annotation emu/terminate is at-once.
+        The apps serve until they are killed, as servers that drain their connections do, unless the annotation
+        emu/terminate is at-once.
         """
         uid, deps = pod.metadata.uid, self.deps
         at_once = pod.metadata.annotations.get(TERMINATE_ANNOTATION) == "at-once"
@@ -133,7 +133,7 @@ class Kubelet:
         self._ending[uid] = deps.clock.call_at(due_ns, partial(self._kill, pod.namespace, pod.name, uid))
 
     def _kill(self, namespace: str, name: str, uid: str) -> None:
-        """The containers are gone: their sockets close, and the pod is not ready any more."""
+        """The containers have ended: their sockets close, and the pod is not ready any more."""
         sandbox, pod = self.node.sandboxes.get(f"{namespace}/{name}"), self.deps.store.get(Pod, namespace, name)
         if sandbox is None or pod is None or sandbox.uid != uid:
             self._forget(uid)
@@ -143,7 +143,7 @@ class Kubelet:
         self.deps.clock.call_later(SANDBOX_STOP_NS, partial(self._remove, pod))
 
     def _remove(self, pod: Pod) -> None:
-        """The last of it: network and object."""
+        """Delete the pod's network and its object."""
         sandbox = self.node.sandboxes.get(f"{pod.namespace}/{pod.name}")
         self._forget(pod.metadata.uid)
         if sandbox is not None and sandbox.uid == pod.metadata.uid:

@@ -1,4 +1,4 @@
-"""A node and what runs on it: its root namespace and its pods' sandboxes.
+"""A node: its root namespace and its pods' sandboxes.
 
 Must not know the store or the other nodes.
 """
@@ -17,7 +17,7 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import Prefix
 
-# the kernel's defaults that a node's boot changes (kubelet and kube-proxy require them)
+# sysctls that a node's boot changes from the kernel's defaults (kubelet and kube-proxy require them)
 NODE_SYSCTLS: Mapping[str, int | str] = {
     "net.ipv4.ip_forward": 1,
     "net.bridge.bridge-nf-call-iptables": 1,
@@ -27,7 +27,7 @@ NODE_SYSCTLS: Mapping[str, int | str] = {
 
 @dataclass(slots=True, eq=False)
 class Container:
-    """A container of a pod: the apps it runs (one a port), or the errno names of ports it could not have."""
+    """A container of a pod: the apps that it runs (one for each port), and the errno names of the ports that it cannot bind."""
 
     name: str
     apps: list[Any] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Container:
 
 @dataclass(slots=True, eq=False)
 class Sandbox:
-    """A pod as its node runs it: one namespace that all its containers share, and what CNI answered.
+    """A pod as its node runs it: one namespace that all its containers share, and CNI's result.
 
     A pod of the host's network has the node's namespace and no CNI result. `ended`: its containers have stopped.
     """
@@ -61,7 +61,7 @@ class Sandbox:
 
 
 class Node:
-    """A node. `ip` is its address on the underlay, `pod_cidr` what its pods' addresses come from."""
+    """A node. `ip` is its address on the underlay, `pod_cidr` the range of its pods' addresses."""
 
     def __init__(
         self, clock: Clock, name: str, index: int, ip: int, pod_cidr: Prefix | None, sysctls: Mapping[str, int | str]

@@ -1,1 +1,1 @@
-"""kube-proxy: Services and EndpointSlices in, rules out. Compiling is pure; putting rules in force is another's line."""
+"""kube-proxy: makes rules from Services and EndpointSlices, and applies them. Must not know pods."""

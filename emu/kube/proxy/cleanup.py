@@ -1,6 +1,6 @@
 """Which conntrack entries kube-proxy deletes after a sync, and what its health checks count. Pure.
 
-UDP only: a client that keeps its port would go on to an endpoint that is gone; a TCP connection dies of itself.
+UDP only: a client that keeps its port would still reach a deleted endpoint; a TCP connection ends without that.
 Services without a serving endpoint are passed over, as in the version read (pkg/proxy/conntrack/cleanup.go,
 endpointschangetracker.go; a later one deletes for these too). Must not know how an entry is deleted.
 """

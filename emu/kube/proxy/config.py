@@ -16,7 +16,7 @@ DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNa
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """What marks a packet of a local pod: its source, or the device that it came in by ("veth+" is a prefix of names)."""
+    """What marks a packet of a local pod: its source, or the device that it came in on ("veth+" is a prefix of names)."""
 
     src: Prefix | None = None
     indev: str = ""

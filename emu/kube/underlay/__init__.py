@@ -1,1 +1,1 @@
-"""The network between the nodes, and the outside. One file a kind of underlay; none knows pods."""
+"""The network between the nodes, and the outside, one file for each kind. Must not know pods."""

@@ -1,7 +1,7 @@
 """What every underlay has: a router between the nodes' subnets, and the outside behind it.
 
 A kind of underlay is a file in this folder: it builds the cables between nodes and router. Routes of other prefixes
-are asked for by `route`, addresses of single hosts by `advertise`. Must not know pods, or what a node runs.
+are added by `route`, addresses of single hosts by `advertise`. Must not know pods, or what a node runs.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Place:
 class Doing(Generic[C]):
     """A step that is being run: its place, its result, the cluster, and what earlier steps left.
 
-    `left_open`: the last flows of each step, by its name. `tell`: gives a flow's frames the step's story.
+    `left_open`: the last flows of each step, by its name. `narrate` gives a flow's frames the step's story.
     """
 
     place: Place
@@ -73,7 +73,7 @@ class Doing(Generic[C]):
     cluster: C
     ends: Ends
     left_open: dict[str, list[Flow]]
-    tell: Callable[[Flow, Step], None]
+    narrate: Callable[[Flow, Step], None]
 
     @property
     def step(self) -> Step:
@@ -82,7 +82,7 @@ class Doing(Generic[C]):
     def finished(self, flow: Flow) -> None:
         """A flow of the step has ended: hold it against the expectation."""
         expect = self.step.expect
-        self.tell(flow, self.step)
+        self.narrate(flow, self.step)
         checked = Checked(0, ()) if expect is None else check(flow, expect)
         self.done.flows.append(FlowResult(flow, checked, expect.outcome if expect else ""))
 

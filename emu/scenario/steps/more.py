@@ -1,4 +1,4 @@
-"""`more`: go on over connections that an earlier step left open. Must not know how a connection is kept."""
+"""`more`: send over connections that an earlier step left open. Must not know how a connection is kept."""
 
 from __future__ import annotations
 

@@ -83,11 +83,11 @@ def test_a_large_segment_becomes_what_scapy_says(payload: bytes, size: int, addr
     made = [IP(bytes(each.buf[14:])) for each in segments(frame)]
     assert b"".join(bytes(each[TCP].payload) for each in made) == payload
     for number, each in enumerate(made):
-        told = (each.chksum, each[TCP].chksum, each.len)
+        sums = (each.chksum, each[TCP].chksum, each.len)
         again = each.copy()
         del again.chksum, again[TCP].chksum, again.len
         again = IP(bytes(again))
-        assert (again.chksum, again[TCP].chksum, again.len) == told
+        assert (again.chksum, again[TCP].chksum, again.len) == sums
         assert each.id == (65534 + number) % 65536
         assert each[TCP].seq == (2**32 - 50 + number * size) % 2**32
         assert str(each[TCP].flags) == ("PA" if number == len(made) - 1 else "A")

@@ -45,20 +45,20 @@ def test_a_path_mtu_holds_for_one_destination_and_ten_minutes(net: Netns) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("mtus", "shown"),
     [
         ((1400, 1300), "cache expires 600sec mtu 1300"),
         ((1300, 1400), "cache expires 600sec mtu 1300"),  # only ever smaller
         ((552,), "cache expires 600sec mtu 552"),
         ((551,), "cache expires 600sec mtu lock 552"),  # min_pmtu
         ((1501,), "cache"),  # larger than the link
-        ((0,), "cache"),  # RFC 1191's old routers tell nothing
+        ((0,), "cache"),  # routers older than RFC 1191 give no MTU
     ],
 )
-def test_what_is_believed(net: Netns, told: tuple[int, ...], said: str) -> None:
-    for mtu in told:
+def test_what_is_believed(net: Netns, mtus: tuple[int, ...], shown: str) -> None:
+    for mtu in mtus:
         update_pmtu(net, FAR, 0, mtu)
-    assert route_get(net, FAR)[1] == said
+    assert route_get(net, FAR)[1] == shown
 
 
 def test_a_device_takes_what_was_learned_along(net: Netns) -> None:
@@ -80,8 +80,8 @@ def test_redirects_come_ever_more_slowly_until_a_silence() -> None:
 
 def test_a_router_without_a_route_pays_twice() -> None:
     peer = Peer(0)
-    told = [peer.error(0, SECOND, 5 * SECOND) and peer.allows(0, SECOND) for _ in range(4)]
-    assert told == [True, True, False, False]  # the fifth second is spent on an error that ICMP's own limit keeps back
+    sent = [peer.error(0, SECOND, 5 * SECOND) and peer.allows(0, SECOND) for _ in range(4)]
+    assert sent == [True, True, False, False]  # the fifth second is spent on an error that ICMP's own limit keeps back
 
 
 @pytest.mark.parametrize(

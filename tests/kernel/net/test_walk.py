@@ -269,7 +269,7 @@ def test_what_a_socket_hears_of_its_own_routes(route: str, error: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "error_text"),
     [
         ("", "has no prefix"),
         ("10.0.0.0/8", "no way out"),
@@ -280,9 +280,9 @@ def test_what_a_socket_hears_of_its_own_routes(route: str, error: str) -> None:
         ("default via 10.0.0.9 metirc 5", "cannot read 'metirc'"),
     ],
 )
-def test_routes_that_cannot_be(text: str, says: str) -> None:
+def test_routes_that_cannot_be(text: str, error_text: str) -> None:
     bench = Bench()
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=error_text):
         boot.route(bench.router, text)
 
 

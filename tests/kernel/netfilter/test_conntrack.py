@@ -135,8 +135,8 @@ def test_icmp_errors_belong_to_what_they_quote(net: Net, kind: int, code: int) -
 @pytest.mark.parametrize(
     "packet",
     [
-        error(udp(1001)),  # quotes nobody's packet
-        error(udp(), dst="10.0.0.9"),  # goes to somebody else than the quoted packet's sender
+        error(udp(1001)),  # quotes a packet that was never sent
+        error(udp(), dst="10.0.0.9"),  # goes to another host than the quoted packet's sender
         IP(src=R, dst=A) / ICMP(type=3, code=3) / bytes(udp())[:20],  # quotes no ports
         IP(src=R, dst=A) / ICMP(type=42),
         IP(src=A, dst=B, frag=10) / UDP(),

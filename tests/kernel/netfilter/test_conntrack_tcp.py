@@ -157,7 +157,7 @@ def test_a_new_syn_after_time_wait_is_a_new_connection() -> None:
         (f"{OPEN} >SA", "INVALID"),
         (f"{OPEN} >S", "ESTABLISHED"),  # ignored
         (f"{OPEN} >A@+100000", "INVALID"),  # over the window
-        (f"{OPEN} >A^+1", "INVALID"),  # acknowledges what nobody sent
+        (f"{OPEN} >A^+1", "INVALID"),  # acknowledges data that was never sent
         (f"{OPEN} >A@-100", "ESTABLISHED"),  # a keepalive's kin
         (f"{OPEN} >A@-90000", "ESTABLISHED"),  # ignored
         (f"{OPEN} <R@-1", "INVALID"),  # before what the other side acknowledged
@@ -194,14 +194,14 @@ def test_the_line_after_a_clean_close() -> None:
 
 def test_the_trail_tells_of_moves_only() -> None:
     wire = Wire()
-    told: list[str] = []
+    states: list[str] = []
     for word in f"{OPEN} >PA:6 <A >FA".split():
         frame = wire.segment(word)
         frame.trail = []
         wire.hooks.run(PRE_ROUTING, frame)
         wire.hooks.run(POST_ROUTING, frame)
-        told.append(" ".join(fact.state for fact in frame.trail))
-    assert told == ["NEW", "SYN_RECV", "ESTABLISHED", "", "", "FIN_WAIT"]
+        states.append(" ".join(fact.state for fact in frame.trail))
+    assert states == ["NEW", "SYN_RECV", "ESTABLISHED", "", "", "FIN_WAIT"]
 
 
 WORDS = st.builds(

@@ -73,7 +73,7 @@ def test_known_matches_are_asked_before_unknown_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("text", "line", "error_text"),
     [
         ("create s hash:ip\ncreate s hash:ip", 2, "already there"),
         ("create s hash:ip,port\nadd s 10.0.0.1", 2, "not an element"),
@@ -83,7 +83,7 @@ def test_known_matches_are_asked_before_unknown_ones() -> None:
         ("create l list:set size 8\nadd l nobody", 2, "nobody"),
     ],
 )
-def test_bad_text_is_told_with_its_line(text: str, line: int, says: str) -> None:
+def test_bad_text_is_told_with_its_line(text: str, line: int, error_text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_ipset(text, "sets.txt")
-    assert caught.value.line == line and says in str(caught.value) and "sets.txt" in str(caught.value)
+    assert caught.value.line == line and error_text in str(caught.value) and "sets.txt" in str(caught.value)

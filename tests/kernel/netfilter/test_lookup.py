@@ -1,4 +1,4 @@
-"""A looked-up chain decides, tells and counts exactly as a scanned one, and does not grow with its length."""
+"""A looked-up chain decides, reports and counts exactly as a scanned one; its cost does not grow with its length."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def outcome(net: FakeNetns, rules: RuleSet, packets: list[Frame], compiled: Any)
     counters: dict[Any, list[int]] = {}
     chains = rules.tables["filter"]
     walk = walker("filter", chains["FORWARD"], chains, counters, compiled)
-    told: list[Any] = []
+    found: list[Any] = []
     for frame in packets:
         verdict = walk(frame, net.state("FORWARD"))
         if isinstance(verdict, Drop | Reject):
-            told.append((type(verdict), verdict.by))
-        told += [verdict is None, frame.trail, frame.mark]
-    return [*told, counters]
+            found.append((type(verdict), verdict.by))
+        found += [verdict is None, frame.trail, frame.mark]
+    return [*found, counters]
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,4 +1,4 @@
-"""What each match says of a packet; the tables say what xt_*.c say."""
+"""The answer of each match for a packet; the tables follow xt_*.c."""
 
 from __future__ import annotations
 

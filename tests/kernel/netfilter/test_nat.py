@@ -351,5 +351,5 @@ def test_there_and_back_is_identity(
     assert (there.src, there.dst, there.dport) == (node, pod, port)
     back = net.pass_hooks(packet(pod, port, node, there.sport, "SA"), PRE_ROUTING, POST_ROUTING)
     seen(back)
-    # as if nobody had been between: the very bytes that the Service itself would have sent
+    # as without NAT: the very bytes that the Service itself would have sent
     assert back.buf[14:] == bytes(packet(vip, dport, client, sport, "SA"))

@@ -48,7 +48,7 @@ def test_a_rule_is_spelled_as_iptables_save_spells_it(
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("text", "line", "error_text"),
     [
         ("*filter\n-A INPUT -j nope\nCOMMIT", 2, "'nope'"),
         ("*filter\n-A INPUT -j ACCEPT", 2, "COMMIT"),
@@ -78,11 +78,11 @@ def test_a_rule_is_spelled_as_iptables_save_spells_it(
         ("*filter\n-Q INPUT\nCOMMIT", 2, "cannot read"),
     ],
 )
-def test_wrong_text_is_refused_with_its_line(text: str, line: int, says: str) -> None:
+def test_wrong_text_is_refused_with_its_line(text: str, line: int, error_text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_restore(text, "rules.v4")
     assert (caught.value.file, caught.value.line) == ("rules.v4", line)
-    assert says in str(caught.value)
+    assert error_text in str(caught.value)
 
 
 def test_commands_change_chains_as_iptables_does() -> None:

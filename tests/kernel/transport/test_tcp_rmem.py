@@ -1,4 +1,4 @@
-"""What a receiver is charged: the numbers that `ss -m` showed on Linux 6.18, for a stream that nobody reads."""
+"""What a receiver is charged: the numbers that `ss -m` showed on Linux 6.18, for a stream that no program reads."""
 
 from __future__ import annotations
 

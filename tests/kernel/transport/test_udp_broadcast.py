@@ -1,4 +1,4 @@
-"""Broadcasts need SO_BROADCAST: without it the kernel says EACCES (udp_sendmsg, ip4_datagram_connect)."""
+"""Broadcasts need SO_BROADCAST: without it the call fails with EACCES (udp_sendmsg, ip4_datagram_connect)."""
 
 from __future__ import annotations
 

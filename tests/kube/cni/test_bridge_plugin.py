@@ -251,7 +251,7 @@ def test_another_address_on_the_bridge() -> None:
     boot.address(forced.node, boot.bridge(forced.node, "cni0", "02:00:00:00:00:01"), "10.9.0.1/24")
     _, result = forced.add()
     assert [str(each) for each in forced.node.ipv4.addresses] == ["127.0.0.1/8", "10.244.1.1/24"]
-    # somebody set that bridge's address
+    # that bridge's MAC was set by a user
     assert result.interfaces[0].mac == "02:00:00:00:00:01"
 
 

@@ -349,13 +349,13 @@ def test_an_ipam_that_fails_speaks_for_itself() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_result_survives_the_form_of_every_version(version: str) -> None:
-    said: Config = {
+    given: Config = {
         "interfaces": [{"name": "eth0", "mac": MAC, "sandbox": "/s"}],
         "ips": [{"address": "10.1.0.5/16", "gateway": "10.1.0.1", "interface": 0}],
         "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.0.1"}, {"dst": "10.9.0.0/16"}],
         "dns": {"nameservers": ["10.1.0.1"], "search": ["local"]},
     }
-    result = Result.from_json(said)
+    result = Result.from_json(given)
     back = Result.from_json(result.to_json(version))
     if version < "0.3":
         assert "interfaces" not in result.to_json(version)
@@ -379,7 +379,7 @@ PLUGIN = {"type": "bridge"}
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("given", "version"),
     [
         ({}, "0.1.0"),
         ({"cniVersion": "0.4.0"}, "0.4.0"),
@@ -387,12 +387,12 @@ PLUGIN = {"type": "bridge"}
         ({"cniVersion": "9.0.0", "cniVersions": ["0.3.1"]}, "0.3.1"),
     ],
 )
-def test_the_version_that_is_used(said: Config, version: str) -> None:
-    assert NetworkConfigList.from_json({"name": "n", "plugins": [PLUGIN], **said}).version == version
+def test_the_version_that_is_used(given: Config, version: str) -> None:
+    assert NetworkConfigList.from_json({"name": "n", "plugins": [PLUGIN], **given}).version == version
 
 
 @pytest.mark.parametrize(
-    ("said", "where", "text"),
+    ("given", "where", "text"),
     [
         ({}, "name", "no name"),
         ({"name": "-n"}, "name", "not a network's name"),
@@ -411,10 +411,10 @@ def test_the_version_that_is_used(said: Config, version: str) -> None:
         ({"plugins": [{"type": "a", "ipam": {"type": 1}}]}, "plugins[0].ipam", "no readable type"),
     ],
 )
-def test_what_is_wrong_with_a_list(said: Config, where: str, text: str) -> None:
-    base: dict[str, Any] = {"name": "n", "plugins": [PLUGIN]} if said else {"plugins": [PLUGIN]}
+def test_what_is_wrong_with_a_list(given: Config, where: str, text: str) -> None:
+    base: dict[str, Any] = {"name": "n", "plugins": [PLUGIN]} if given else {"plugins": [PLUGIN]}
     with pytest.raises(InputError) as caught:
-        NetworkConfigList.from_json({**base, **said})
+        NetworkConfigList.from_json({**base, **given})
     assert caught.value.path == where
     assert text in caught.value.what
 

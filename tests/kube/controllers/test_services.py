@@ -1,4 +1,4 @@
-"""Service addresses: inside the subnet, nobody's twice, the same every time."""
+"""Service addresses: inside the subnet, none given twice, the same in each run."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ def test_rolling_update_keeps_enough_pods_ready(plane: Plane) -> None:
 
 def test_a_rolling_update_that_never_gets_ready_stops(plane: Plane) -> None:
     plane.apply(workload("Deployment", replicas=4))
-    plane.kubelet = lambda: None  # type: ignore[method-assign]  # nobody starts pods any more
+    plane.kubelet = lambda: None  # type: ignore[method-assign]  # no pod is started any more
     plane.apply(workload("Deployment", replicas=4, image="b"))
     assert sorted((rs.spec.replicas, rs.status.ready_replicas) for rs in plane.store.list(ReplicaSet)) == [
         (2, 0),

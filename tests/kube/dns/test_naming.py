@@ -148,7 +148,7 @@ def test_a_cluster_without_dns_is_as_it_was() -> None:
 
 
 def test_without_dns_a_name_takes_its_time_and_fails() -> None:
-    """Nobody has the kubelets' 10.96.0.10: the way out ends at the first router, which says so for a while."""
+    """No Service has the kubelets' 10.96.0.10: the first router answers with errors, up to its rate limit."""
     flow = cluster(WEB).tcp("pod/client", "http://web")
     assert str(flow.outcome) == "error (ETIMEDOUT) at underlay/port1"
     assert 10 <= (flow.ended_ns - flow.started_ns) / SECOND <= 20
@@ -169,7 +169,7 @@ def test_a_users_own_coredns() -> None:
     assert made.dns.resolv_conf("default/client").nameservers == ("10.96.0.53",)
     assert made.tcp("pod/client", "http://web", b"hello").at == "default/web"
     flow = made.resolve_name("pod/client", "www.example.com.")
-    assert flow.outcome.detail == "REFUSED"  # it has nobody to ask
+    assert flow.outcome.detail == "REFUSED"  # it has no upstream
 
 
 def test_a_users_kube_dns_beside_the_built_in_one() -> None:
@@ -186,7 +186,7 @@ def test_long_answers_go_over_tcp_to_the_service() -> None:
 """
     flow = cluster(many, dns=DnsConfig()).resolve_name("pod/client", "many")
     assert flow.resolved is not None and len(set(flow.resolved.addresses)) == 40
-    assert "TC" in [each.said for each in flow.resolved.asked]
+    assert "TC" in [each.result for each in flow.resolved.asked]
     assert any(packet.haslayer("TCP") for packet in flow.packets)
 
 

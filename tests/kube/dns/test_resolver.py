@@ -218,7 +218,7 @@ def test_what_getaddrinfo_returns(temper: Temper | None, eai: str) -> None:
 def test_a_long_answer_comes_whole_over_tcp() -> None:
     found = Bench(big).look_up("foo")
     assert len(found.addresses) == 40
-    assert [each.said for each in found.asked[:1]] == ["TC"]
+    assert [each.result for each in found.asked[:1]] == ["TC"]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_timeout_and_attempts_are_the_files() -> None:
 
 def test_the_second_server_is_asked_where_the_first_is_silent() -> None:
     bench = Bench(knows)
-    conf = replace(POD, nameservers=("10.0.0.9", "10.0.0.2"))  # nobody has the first address
+    conf = replace(POD, nameservers=("10.0.0.9", "10.0.0.2"))  # no host has the first address
     found = bench.look_up("foo", conf)
     assert found.addresses == ("10.0.0.1",)
     assert [each.server for each in found.asked] == ["10.0.0.9"] * 2 + ["10.0.0.2"] * 2

@@ -25,12 +25,12 @@ spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 80}]}]}
 
 
 class Answer:
-    """Answers each piece that it hears with one text, and perhaps closes."""
+    """Answers each piece that it receives with one text, and perhaps closes."""
 
     def __init__(self, data: bytes, *, close: bool) -> None:
         self.data, self.close = data, close
 
-    def heard(self, data: bytes, connection: Connection) -> None:
+    def received(self, data: bytes, connection: Connection) -> None:
         connection.send(self.data)
         if self.close:
             connection.close()

@@ -92,7 +92,7 @@ def test_flat() -> None:
     behind = two.net.device("cbr0").mac
     # the node itself asked for c, from its own address
     assert {e.addr: e.lladdr for e in c.neighbours} == {ip4("10.244.1.2"): behind, ip4("10.244.2.1"): behind}
-    # what the bridge's own link would be asked for stays unanswered: nobody has it
+    # a request on the bridge's own link stays unanswered: no host has the address
     assert ping(a, "10.244.1.77") == 0
     # nothing on the wire can change the bridge's address
     before = cbr0.mac
@@ -134,11 +134,11 @@ def test_preparing_twice_changes_nothing() -> None:
 def test_ip_masq_agent() -> None:
     net = boot.namespace(Clock(), "node")
     boot.iptables_restore(net, load_network("bridge", FIRST, PODS).rules)
-    said = [line for line in net.ipv4.tables.save().splitlines() if line.startswith("-A")]
+    rules = [line for line in net.ipv4.tables.save().splitlines() if line.startswith("-A")]
     local = '-m comment --comment "ip-masq-agent: local traffic is not subject to MASQUERADE" -j RETURN'
     jump = "ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom IP-MASQ-AGENT chain"
     last = "outbound traffic is subject to MASQUERADE (must be last in chain)"
-    assert said == [
+    assert rules == [
         f'-A POSTROUTING -m comment --comment "ip-masq-agent: {jump}" -m addrtype ! --dst-type LOCAL -j IP-MASQ-AGENT',
         f"-A IP-MASQ-AGENT -d 169.254.0.0/16 {local}",
         f"-A IP-MASQ-AGENT -d 10.0.0.0/8 {local}",

@@ -38,20 +38,20 @@ DRAWS = 40
 MASQUERADED = 1 << 31
 
 
-def config(said: dict[str, Any], zone: str) -> ProxyConfig:
+def config(settings: dict[str, Any], zone: str) -> ProxyConfig:
     return ProxyConfig(
-        node_name=said["nodeName"],
-        node_ip=said["nodeIP"],
+        node_name=settings["nodeName"],
+        node_ip=settings["nodeIP"],
         zone=zone,
-        node_addresses=tuple(said["nodeIPs"]),
-        cluster_cidr=said["clusterCIDR"],
-        detect_local_mode=said["detectLocalMode"],
-        bridge_interface=said.get("bridgeInterface", ""),
-        masquerade_all=said["masqueradeAll"],
-        masquerade_bit=said["masqueradeBit"],
-        node_port_addresses=tuple(said["nodePortAddresses"]),
-        localhost_node_ports=said["localhostNodePorts"],
-        tcp_be_liberal=said.get("conntrackTCPBeLiberal", False),
+        node_addresses=tuple(settings["nodeIPs"]),
+        cluster_cidr=settings["clusterCIDR"],
+        detect_local_mode=settings["detectLocalMode"],
+        bridge_interface=settings.get("bridgeInterface", ""),
+        masquerade_all=settings["masqueradeAll"],
+        masquerade_bit=settings["masqueradeBit"],
+        node_port_addresses=tuple(settings["nodePortAddresses"]),
+        localhost_node_ports=settings["localhostNodePorts"],
+        tcp_be_liberal=settings.get("conntrackTCPBeLiberal", False),
     )
 
 
@@ -59,14 +59,16 @@ class Walker:
     """One node with kube-proxy's rules."""
 
     def __init__(self, case: dict[str, Any], objects: list[Object]) -> None:
-        said = case["kube_proxy"]
-        node = next((each for each in objects if each.kind == "Node" and each.metadata.name == said["nodeName"]), None)
+        settings = case["kube_proxy"]
+        node = next(
+            (each for each in objects if each.kind == "Node" and each.metadata.name == settings["nodeName"]), None
+        )
         zone = node.metadata.labels.get("topology.kubernetes.io/zone", "") if node is not None else ""
         services = [each for each in objects if isinstance(each, Service)]
         slices = [each for each in objects if isinstance(each, EndpointSlice)]
-        local = frozenset(ip4(ip) for ip in said["nodeIPs"] if ":" not in ip)
-        self.net = FakeNetns(local=local, shown={"eth0": ip4(said["nodeIP"]), "cbr0": ip4("10.180.0.254")})
-        self.net.tables.replace(iptables.compile(services, slices, config(said, zone)))
+        local = frozenset(ip4(ip) for ip in settings["nodeIPs"] if ":" not in ip)
+        self.net = FakeNetns(local=local, shown={"eth0": ip4(settings["nodeIP"]), "cbr0": ip4("10.180.0.254")})
+        self.net.tables.replace(iptables.compile(services, slices, config(settings, zone)))
 
     def first_packet(self, flow: dict[str, Any]) -> tuple[Verdict, Frame, bool, bool]:
         """The verdict, the frame as it is then, and whether it was DNATed and masqueraded."""
@@ -108,12 +110,12 @@ class NodeWalker:
     """A whole node, from step to step."""
 
     def __init__(self, case: dict[str, Any]) -> None:
-        said = case["kube_proxy"]
+        settings = case["kube_proxy"]
         nodes = [each for each in objects(case["objects"]) if each.kind == "Node"]
-        node = next((each for each in nodes if each.metadata.name == said["nodeName"]), None)
+        node = next((each for each in nodes if each.metadata.name == settings["nodeName"]), None)
         zone = node.metadata.labels.get("topology.kubernetes.io/zone", "") if node is not None else ""
-        sysctls = {"net.netfilter.nf_conntrack_tcp_be_liberal": 1} if said.get("conntrackTCPBeLiberal") else {}
-        self.net_of = ServiceNode(config(said, zone), [ip for ip in said["nodeIPs"] if ":" not in ip], sysctls)
+        sysctls = {"net.netfilter.nf_conntrack_tcp_be_liberal": 1} if settings.get("conntrackTCPBeLiberal") else {}
+        self.net_of = ServiceNode(config(settings, zone), [ip for ip in settings["nodeIPs"] if ":" not in ip], sysctls)
         self.net = self.net_of.net
 
     def first_packet(self, flow: dict[str, Any]) -> tuple[Verdict, Frame, bool, bool]:
@@ -171,8 +173,8 @@ def check(walker: Walker | NodeWalker, flow: dict[str, Any], seen: dict[str, set
             continue
         rules = [each for each in frame.trail or [] if isinstance(each, Rule)]
         accepted = verdict is None and bool(rules) and any(isinstance(each.target, Accept) for each in rules)
-        told = {Drop: "drop", Reject: "reject", type(None): "accept" if accepted else "none"}[type(verdict)]
-        assert (told, natted) == (expect["verdict"], False), where + str(rules)
+        verdict_word = {Drop: "drop", Reject: "reject", type(None): "accept" if accepted else "none"}[type(verdict)]
+        assert (verdict_word, natted) == (expect["verdict"], False), where + str(rules)
         assert masqueraded is expect["masquerade"], where
     if sticky:
         assert len(reached) == 1, where + "not sticky"

@@ -58,10 +58,10 @@ def test_there_are_rows() -> None:
     assert len(CHANGES["cases"]) == 15
 
 
-def endpoints(said: dict[str, list[str]]) -> dict[PortKey, tuple[Endpoint, ...]]:
+def endpoints(given: dict[str, list[str]]) -> dict[PortKey, tuple[Endpoint, ...]]:
     """A row's map, by way of the slices that make it: one a port."""
     slices = []
-    for name, each in said.items():
+    for name, each in given.items():
         place, _, port = name.partition(":")
         namespace_, _, service = place.partition("/")
         addresses = [text.partition(" ")[::2] for text in each]
@@ -83,11 +83,11 @@ def endpoints(said: dict[str, list[str]]) -> dict[PortKey, tuple[Endpoint, ...]]
 @pytest.mark.parametrize("case", CHANGES["cases"], ids=lambda case: case["name"])
 def test_endpoint_changes(case: dict[str, Any]) -> None:
     before, after = endpoints(case["before"]), endpoints(case["after"])
-    for said, made in ((case["before"], before), (case["after"], after)):
-        told = {
+    for given, made in ((case["before"], before), (case["after"], after)):
+        found = {
             f"{k.namespace}/{k.name}:{k.port}": [f"{e}{' local' * (e.node == HERE)}" for e in made[k]] for k in made
         }
-        assert told == said  # in the proxy's order: as text
+        assert found == given  # in the proxy's order: as text
     assert required(before, after) is case["conntrack_cleanup_required"]
     local = {f"{ns}/{name}": count for (ns, name), count in local_ready(after, HERE).items()}
     assert local == case["local_ready"]

@@ -64,7 +64,7 @@ def test_syncs_keep_their_distance(node: ServiceNode) -> None:
     clock, proxier = node.clock, node.proxier
     clock.run_until(10 * SECOND)
     for number in range(1, 6):  # five changes within 50 ms: one sync at once, one for the rest a second later
-        node.hear([*service("web", "10.96.0.10", f"10.0.1.{number}"), *DB])
+        node.learn([*service("web", "10.96.0.10", f"10.0.1.{number}"), *DB])
         clock.run_until(10 * SECOND + number * 10 * MS)
     assert proxier.syncs == 2
     assert reached(node) == "10.0.1.1"
@@ -88,7 +88,7 @@ def test_a_partial_sync_writes_only_what_changed(node: ServiceNode) -> None:
 
 
 def tampered(node: ServiceNode, *gone: str) -> None:
-    """Somebody empties chains of the nat table by hand."""
+    """Empties chains of the nat table, as a user might."""
     tables = node.net.ipv4.tables
     nat = {name: Chain(name) if name in gone else chain for name, chain in tables.ruleset.tables["nat"].items()}
     tables.replace(RuleSet({**tables.ruleset.tables, "nat": nat}))

@@ -1,4 +1,4 @@
-"""What a rule may ask of a packet: one file per `-m` word, found by the registry.
+"""The matches of rules: one file per `-m` word, found by the registry.
 
 A match is a frozen value. It lists the options that it reads (`options`), is built from them (`build`), answers
 `matches(frame, state)` and spells itself as iptables-save does (`spec`). What a match remembers from packet to
@@ -76,7 +76,7 @@ T = TypeVar("T")
 
 
 def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
-    """What is remembered in this namespace under `key`, made when first asked for."""
+    """What is stored in this namespace under `key`, made at the first call."""
     kept = state.family.tables.memory
     found = kept.get(key)
     if found is None:

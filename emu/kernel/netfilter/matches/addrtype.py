@@ -1,6 +1,7 @@
 """`-m addrtype`: what kind of address the source or destination is here (xt_addrtype.c).
 
-Asks the namespace; must not know routing tables beyond that (the limits to one device ask whose address it is).
+Reads address types from the namespace; must not know routing tables beyond that (the limits to one device look up whose
+address it is).
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Addrtype(Match):
 
 
 def _limited(limit: str, frame: Frame, state: HookState) -> Callable[[int], str]:
-    """inet_dev_addr_type: only the local table is asked, and its answer counts only for the one device."""
+    """inet_dev_addr_type: a look-up in the local table only, whose result counts only for the one device."""
     device = frame.indev if limit == "--limit-iface-in" else frame.outdev
     family = state.family
 

@@ -145,7 +145,7 @@ class Conntrack(Match):
     def _rest(self, frame: Frame, state: HookState) -> bool:
         conn = frame.ct
         if conn is None:
-            # the kernel asks no further once --ctstate held, and nothing else can hold
+            # the kernel checks nothing more once --ctstate held, and nothing else can hold
             return self.states is not None
         if self.direction and (self.direction == "REPLY") != (frame.ctdir == 1):
             return False

@@ -1,6 +1,6 @@
 """`-m mac`: the Ethernet source of a packet that came in from a device (xt_mac.c).
 
-Must not be asked in OUTPUT and POSTROUTING, where the source is not the sender's.
+Must not be used in OUTPUT and POSTROUTING, where the source is not the sender's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Names that rules may use for numbers: services, ICMP types. Facts of the IANA registries.
 
-Short literal tables on purpose: iptables asks the host's /etc/services, which differ. Must not know matches.
+Short literal tables on purpose: iptables reads the host's /etc/services, which differ. Must not know matches.
 """
 
 from __future__ import annotations

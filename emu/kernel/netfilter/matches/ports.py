@@ -1,4 +1,4 @@
-"""Port ranges, as tcp, udp and sctp ask for them (xt_tcpudp.c, xt_sctp.c).
+"""Port ranges, for the matches tcp, udp and sctp (xt_tcpudp.c, xt_sctp.c).
 
 No match by itself. Must not know protocols.
 """

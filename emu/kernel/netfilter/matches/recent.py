@@ -58,7 +58,7 @@ class RecentList:
 @matches.add("recent")
 @dataclass(frozen=True, slots=True)
 class Recent(Match):
-    """`what` is set, rcheck, update or remove. `seconds` and `hitcount` 0: not asked."""
+    """`what` is set, rcheck, update or remove. `seconds` and `hitcount` 0: not given."""
 
     options = {
         "--set": 0, "--rcheck": 0, "--update": 0, "--remove": 0, "--seconds": 1, "--reap": 0, "--hitcount": 1,

@@ -1,6 +1,6 @@
-"""`-m rpfilter`: would an answer to the packet leave by the device that it came in on (ipt_rpfilter.c).
+"""`-m rpfilter`: would an answer to the packet be sent out of the device that it came in on (ipt_rpfilter.c).
 
-Asks the namespace's routes. Must not drop anything: the rule does, mostly with `--invert`.
+Looks up the namespace's routes. Must not drop anything: the rule does, mostly with `--invert`.
 """
 
 from __future__ import annotations

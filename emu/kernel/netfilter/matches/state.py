@@ -1,6 +1,6 @@
 """`-m state`: the older spelling of `-m conntrack --ctstate`, without SNAT and DNAT (xt_state.c).
 
-Must not know anything that conntrack.py does not: it asks there.
+Must not know anything that conntrack.py does not: it uses that match.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a rule may do with a packet: one file per `-j` word, found by the registry.
 
-A target is a frozen value. `act(frame, state)` answers with data: CONTINUE (go on with the next rule), None
+A target is a frozen value. `act(frame, state)` answers with data: CONTINUE (with the next rule), None
 (accept), or a verdict of hooks.py; it sends nothing. ACCEPT, DROP, RETURN, REJECT and jumps carry no code: the walk
 knows them by their type. `spec` spells the target as iptables-save does. Must not know who walks the rules.
 """
@@ -46,7 +46,7 @@ class Target:
         raise NotImplementedError
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        """What the target does with a packet, and how the walk goes on."""
+        """What the target does with a packet, and how the walk continues."""
         raise NotImplementedError
 
     def spec(self) -> str:

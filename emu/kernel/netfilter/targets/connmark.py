@@ -1,4 +1,4 @@
-"""CONNMARK: change the connection's mark, or copy it to or from the packet's, and go on (xt_connmark.c).
+"""CONNMARK: change the connection's mark, or copy it to or from the packet's, and continue (xt_connmark.c).
 
 Does nothing to a packet without a connection. Must not decide a packet's fate.
 """

@@ -1,4 +1,4 @@
-"""DSCP, TOS and TTL: change one byte of the IP header, and go on (xt_DSCP.c, xt_HL.c).
+"""DSCP, TOS and TTL: change one byte of the IP header, and continue (xt_DSCP.c, xt_HL.c).
 
 A TTL that runs out drops the packet. Must not route: the mangle table's OUTPUT does, when the TOS changed.
 """

@@ -1,6 +1,6 @@
-"""LOG: write a line of the kernel log, and go on (xt_LOG.c).
+"""LOG: write a line of the kernel log, and continue (xt_LOG.c).
 
-The telling is a note on the packet's trail; there is no kernel log. Must not format anything in the walk.
+The rule only appears in the packet's trail; there is no kernel log. Must not format anything in the walk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MARK: change the packet's mark, and go on (xt_mark.c: mark = (mark & ~mask) ^ value).
+"""MARK: change the packet's mark, and continue (xt_mark.c: mark = (mark & ~mask) ^ value).
 
 Must not route again: the mangle table's OUTPUT does, when the mark changed.
 """

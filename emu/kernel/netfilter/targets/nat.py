@@ -1,6 +1,6 @@
 """DNAT and SNAT, and what REDIRECT, MASQUERADE and NETMAP share with them (xt_nat.c, libxt_nat.c).
 
-Each hands a range to `nat.setup`, which chooses, writes the reply tuple and gives the verdict.
+Each passes a range to `nat.setup`, which chooses, writes the reply tuple and gives the verdict.
 Must not know connections.
 """
 

@@ -1,6 +1,6 @@
-"""NFLOG: hand the packet to a listener in user space, and go on (xt_NFLOG.c).
+"""NFLOG: send the packet to a listener in user space, and continue (xt_NFLOG.c).
 
-Nobody listens: it is a note on the packet's trail. Must not format anything in the walk.
+No program listens: the rule only appears in the packet's trail. Must not format anything in the walk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CHECKSUM, TRACE and CLASSIFY: what changes nothing that a frame on a wire shows, and goes on.
+"""CHECKSUM, TRACE and CLASSIFY: they change nothing that a frame on a wire shows, and continue.
 
 Checksums are always full here; there is no kernel log and no queueing discipline. Must not change a packet.
 """

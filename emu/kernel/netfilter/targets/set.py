@@ -1,4 +1,4 @@
-"""SET: put the packet's addresses into an ipset, or take them out, and go on (xt_set.c).
+"""SET: put the packet's addresses into an ipset, or take them out, and continue (xt_set.c).
 
 Must not decide a packet's fate.
 """

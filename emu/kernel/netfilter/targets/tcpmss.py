@@ -1,4 +1,4 @@
-"""TCPMSS: lower the maximum segment size that a SYN announces, and go on (xt_TCPMSS.c).
+"""TCPMSS: lower the maximum segment size that a SYN announces, and continue (xt_TCPMSS.c).
 
 Never raises it; a SYN without the option gets one of at most 536. Must not touch other segments' data.
 """

@@ -1,1 +1,1 @@
-"""One file a CNI plugin; `spec.plugins` finds them. They know namespaces and their own keys, not pods or nodes."""
+"""The CNI plugins, one file each; `spec.plugins` finds them. Must not know pods or nodes, only namespaces and their own keys."""

@@ -1,7 +1,8 @@
 """`bridge`: a veth pair between a container and a bridge of the machine (plugins/main/bridge, v1.9).
 
-What comes out of the configuration and the addresses is computed first (`layer3`, `masquerade_rules`); the
-rest are the plugin's steps in its order, each one line. VLANs and nftables are not modelled: a configuration with them is undecided.
+Values that follow from the configuration and the addresses are computed first (`layer3`, `masquerade_rules`); then come
+the plugin's steps in its order, one line each. VLANs and nftables are not modelled: a configuration with them is
+undecided. Must not know pods or nodes.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Layer3:
 
 
 def layer3(conf: BridgeConf, ipam: Result) -> Layer3:
-    """calcGateways: the first address of a subnet is the gateway, if none is given; a default route, if it is asked for.
+    """calcGateways: the first address of a subnet is the gateway, if none is given; a default route with `isDefaultGateway`.
 
     Pure. A default route of the IPAM's without a gateway does not count as one, so that both are added, and clash.
     """

@@ -279,6 +279,6 @@ def _addr(text: str) -> int:
 
 
 def _requested(conf: _NetConf, attachment: Attachment) -> list[int]:
-    """Addresses that were asked for: by CNI_ARGS, `args.cni.ips` and the capability `ips`; their lengths do not count."""
+    """Addresses that were requested by CNI_ARGS, `args.cni.ips` and the capability `ips`; their lengths do not count."""
     texts = [*attachment.known_args("IP").values(), *conf.args.cni.ips, *conf.runtime_config.ips]
     return list(dict.fromkeys(_addr(text.partition("/")[0]) for text in texts))

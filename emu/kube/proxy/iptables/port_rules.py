@@ -1,6 +1,7 @@
 """The iptables rules of one service port: its own chains, and its lines in the chains that all ports share.
 
-One value for all nodes that agree on the port. Source: pkg/proxy/iptables/proxier.go, syncProxyRules.
+One value for all nodes whose rules for the port are equal. Source: pkg/proxy/iptables/proxier.go, syncProxyRules.
+Must not know nodes' tables.
 """
 
 from __future__ import annotations
