@@ -56,6 +56,8 @@ class HealthCheck:
 
     def serve(self, reports: Mapping[int, Report]) -> None:
         """Answer on exactly these ports from now on."""
+        if reports == self.reports and not self.errors:
+            return
         for port in [port for port in self._servers if port not in reports]:
             self._servers.pop(port).stop()
         self.reports = dict(reports)

@@ -8,7 +8,7 @@ An agent is found by its name in `agents`. Must not know any agent, or when agen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -92,6 +92,11 @@ class Agent(ABC, Generic[View, Facts, Value]):
     @abstractmethod
     def apply(self, node: Node, value: Value) -> bool:
         """Put `value` in force on a node. Idempotent. False: it failed, and is tried again after the resync period."""
+
+    def run(self, view: View, nodes: Sequence[Node]) -> Sequence[Node]:
+        """Compile and apply on each of `nodes`, which run at one moment; those where it failed. An agent whose nodes have
+        much in common does that once for all of them."""
+        return [node for node in nodes if not self.apply(node, self.compile(view, self.facts(node)))]
 
     def intact(self, node: Node) -> bool:
         """Whether what was applied is still there. False: the agent runs again."""

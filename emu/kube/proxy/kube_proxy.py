@@ -6,7 +6,7 @@ answered by a process of the node. Must not know when it runs, or how rules are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,10 +16,9 @@ from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
-from emu.kube.proxy.cleanup import CleanUp
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import modes
-from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Wanted
+from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Syncs, Wanted
 from emu.kube.proxy.services import Snapshot
 from emu.wire.addr import ip4_text
 
@@ -49,7 +48,8 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
                 path="cluster.kubeProxy.iptables.syncPeriod",
                 expected="a syncPeriod above 0 and not below minSyncPeriod",
             )
-        self.mode, self._clean_up = modes[self.config.mode](), CleanUp()
+        self.mode = modes[self.config.mode]()
+        self._syncs = Syncs(self.mode)
         self.proxiers: dict[str, Proxier] = {}
         self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
         self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
@@ -64,7 +64,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             cluster_cidr=base.cluster_cidr or str(self.settings.pod_subnet),
             tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
         )
-        proxier = self.proxiers[node.name] = Proxier(node.net, self.mode, self._clean_up, HealthCheck(node.net).serve)
+        proxier = self.proxiers[node.name] = Proxier(node.name, node.net, HealthCheck(node.net))
         proxier.start(config)
 
     def view(self, objects: Objects, before: View | None) -> View:
@@ -95,7 +95,22 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         return made
 
     def apply(self, node: Node, value: Wanted) -> bool:
-        return self.proxiers[node.name].sync(value)
+        return not self._syncs.sync([self.proxiers[node.name]], value, node.net.clock.now)
+
+    def run(self, view: View, nodes: Sequence[Node]) -> Sequence[Node]:
+        """Nodes whose kube-proxies stand alike and want the same are synced as one."""
+        teams: dict[tuple[int, str, int], tuple[Wanted, list[Node], list[Proxier]]] = {}
+        for node in nodes:
+            wanted, proxier = self.compile(view, self.facts(node)), self.proxiers[node.name]
+            key = id(proxier.state), wanted.config.zone, id(wanted.rules)
+            _, members, proxiers = teams.setdefault(key, (wanted, [], []))
+            members.append(node)
+            proxiers.append(proxier)
+        failed: list[Node] = []
+        for wanted, members, proxiers in teams.values():
+            names = {each.name for each in self._syncs.sync(proxiers, wanted, members[0].net.clock.now)}
+            failed += (node for node in members if names and node.name in names)
+        return failed
 
     def intact(self, node: Node) -> bool:
-        return self.proxiers[node.name].intact()
+        return self.proxiers[node.name].intact(self.mode)

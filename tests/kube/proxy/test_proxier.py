@@ -100,7 +100,7 @@ def test_what_somebody_broke_is_mended_by_a_full_sync(node: ServiceNode) -> None
     node.update([*service("web", "10.96.0.10", "10.0.1.2"), *DB])
     assert reached(node, "10.96.0.20") == "10.96.0.20"
     node.clock.run_until(node.clock.now + FULL_SYNC_NS + SECOND)
-    node.runner.resync(node)
+    node.rounds.resync()
     node.clock.run_until(node.clock.now + SECOND)
     assert node.proxier.full_syncs == 2
     assert reached(node, "10.96.0.20") == "10.0.2.1"
@@ -124,7 +124,7 @@ def test_flushed_tables_are_found_by_the_canary(node: ServiceNode, others: str) 
         node.net.ipv4.tables.restore(others)
     node.clock.run_until(40 * SECOND)
     assert reached(node) == "10.96.0.10"
-    node.runner.resync(node)
+    node.rounds.resync()
     node.clock.run_until(41 * SECOND)
     assert node.proxier.full_syncs == 2
     assert reached(node) == "10.0.1.1"

@@ -8,6 +8,7 @@ syncs happen.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
@@ -105,7 +106,9 @@ def intact(current: RuleSet) -> bool:
     return all(current.chain(table, names.CANARY) is not None for table in ("mangle", "nat", "filter"))
 
 
+@lru_cache(maxsize=64)
 def _with_jumps(ours: Chain, theirs: Chain) -> Chain:
+    """One object for all nodes that have both."""
     if not theirs.rules:
         return ours
     there = {rule.spec for rule in ours.rules}
