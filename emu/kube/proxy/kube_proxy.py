@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import is_
 from typing import NamedTuple
 
 from emu.apps.healthcheck import HealthCheck
@@ -24,10 +25,11 @@ from emu.wire.addr import ip4_text
 
 
 class View(NamedTuple):
-    """What all kube-proxies know: service ports and endpoints, and the zone of each node that has one."""
+    """What all kube-proxies know: service ports and endpoints, and the zone of each node that has one, of `nodes`."""
 
     snapshot: Snapshot
     zones: Mapping[str, str]
+    nodes: list[NodeObject]
 
 
 @agents.add("kube-proxy")
@@ -70,7 +72,10 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
     def view(self, objects: Objects, before: View | None) -> View:
         after = None if before is None else before.snapshot
         snapshot = Snapshot.of(objects.list(Service), objects.list(EndpointSlice), after=after)
-        return View(snapshot, {each.name: each.zone for each in objects.list(NodeObject) if each.zone})
+        nodes = objects.list(NodeObject)
+        if before is not None and len(nodes) == len(before.nodes) and all(map(is_, nodes, before.nodes)):
+            return View(snapshot, before.zones, before.nodes)
+        return View(snapshot, {each.name: each.zone for each in nodes if each.zone}, nodes)
 
     def facts(self, node: Node) -> ProxyConfig:
         """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
