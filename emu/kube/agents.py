@@ -36,7 +36,9 @@ class News:
 
 class Rounds:
     """When an agent runs on which of its nodes. Nodes that ran at one moment, and are due at one moment, stay together:
-    `run(nodes)` runs the agent on them and returns those where it failed. `pending` holds each moment that is due."""
+    `run(nodes)` runs the agent on them and returns those where it failed. `pending` holds each moment that is due.
+
+    No list of nodes is ever changed, so that an agent knows by identity one that it has had before."""
 
     def __init__(
         self,
@@ -73,16 +75,15 @@ class Rounds:
     def run_all(self) -> None:
         """Run on all nodes that no run is planned for, now."""
         idle, self._idle = self._idle, {}
-        self._run_on([node for nodes in idle.values() for node in nodes])
+        for nodes in idle.values():
+            self._run_on(nodes)
 
     def _plan(self, due_ns: int, nodes: list[Node]) -> None:
         due_ns = max(due_ns, self._clock.now)
-        waiting = self._due.get(due_ns)
-        if waiting is None:
-            waiting = self._due[due_ns] = []
+        if due_ns not in self._due:
             self._pending.add((self, due_ns))
             self._clock.call_at(due_ns, partial(self._arrive, due_ns))
-        waiting += nodes
+        _join(self._due, due_ns, nodes)
 
     def _arrive(self, due_ns: int) -> None:
         self._pending.discard((self, due_ns))
@@ -95,10 +96,15 @@ class Rounds:
             failed = self._run(nodes)
         finally:
             again, done = _parted(nodes, {node.name for node in failed}) if failed else ([], nodes)
-            self._idle.setdefault(now, []).extend(done)
+            _join(self._idle, now, done)
             if again:
                 self._plan(now + self._agent.resync_period_ns, again)
         self._clock.drain()
+
+
+def _join(groups: dict[int, list[Node]], moment_ns: int, nodes: list[Node]) -> None:
+    there = groups.get(moment_ns)
+    groups[moment_ns] = there + nodes if there else nodes
 
 
 def _parted(nodes: Iterable[Node], names: set[str]) -> tuple[list[Node], list[Node]]:

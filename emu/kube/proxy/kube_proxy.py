@@ -19,7 +19,7 @@ from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import modes
-from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Syncs, Wanted
+from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Syncs, Team, Wanted
 from emu.kube.proxy.services import Snapshot
 from emu.wire.addr import ip4_text
 
@@ -30,6 +30,14 @@ class View(NamedTuple):
     snapshot: Snapshot
     zones: Mapping[str, str]
     nodes: list[NodeObject]
+
+
+class _Known(NamedTuple):
+    """The teams of nodes that ran together, while their zones were these."""
+
+    nodes: Sequence[Node]
+    zones: Mapping[str, str]
+    teams: list[Team]
 
 
 @agents.add("kube-proxy")
@@ -52,6 +60,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             )
         self.mode = modes[self.config.mode]()
         self._syncs = Syncs(self.mode)
+        self._known: _Known | None = None
         self.proxiers: dict[str, Proxier] = {}
         self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
         self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
@@ -100,22 +109,40 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         return made
 
     def apply(self, node: Node, value: Wanted) -> bool:
-        return not self._syncs.sync([self.proxiers[node.name]], value, node.net.clock.now)
+        self._known = None
+        team = Team()
+        team.add(node, self.proxiers[node.name])
+        return not self._syncs.sync(team, value)
 
     def run(self, view: View, nodes: Sequence[Node]) -> Sequence[Node]:
-        """Nodes whose kube-proxies stand alike and want the same are synced as one."""
-        teams: dict[tuple[int, str, int], tuple[Wanted, list[Node], list[Proxier]]] = {}
-        for node in nodes:
-            wanted, proxier = self.compile(view, self.facts(node)), self.proxiers[node.name]
-            key = id(proxier.state), wanted.config.zone, id(wanted.rules)
-            _, members, proxiers = teams.setdefault(key, (wanted, [], []))
-            members.append(node)
-            proxiers.append(proxier)
-        failed: list[Node] = []
-        for wanted, members, proxiers in teams.values():
-            names = {each.name for each in self._syncs.sync(proxiers, wanted, members[0].net.clock.now)}
-            failed += (node for node in members if names and node.name in names)
+        """Nodes whose kube-proxies stand alike and want the same are synced as one. As long as that stays so, no node is
+        looked at to find out."""
+        known, self._known = self._known, None
+        alike = self.mode.alike(view.snapshot) and not self.config.node_port_addresses
+        if known is not None and alike and known.nodes is nodes and known.zones is view.zones:
+            teams = [(team, self._wanted(view, team.nodes[0])) for team in known.teams]
+        else:
+            teams = self._teams(view, nodes)
+        failed = [node for team, wanted in teams for node in self._syncs.sync(team, wanted)]
+        if alike and all(team.together for team, _ in teams):
+            self._known = _Known(nodes, view.zones, [team for team, _ in teams])
         return failed
 
+    def _wanted(self, view: View, node: Node) -> Wanted:
+        return self.compile(view, self.facts(node))
+
+    def _teams(self, view: View, nodes: Sequence[Node]) -> list[tuple[Team, Wanted]]:
+        found: dict[tuple[int, str, int], tuple[Team, Wanted]] = {}
+        for node in nodes:
+            wanted, proxier = self._wanted(view, node), self.proxiers[node.name]
+            key = id(proxier.state), wanted.config.zone, id(wanted.rules)
+            if key not in found:
+                found[key] = Team(), wanted
+            found[key][0].add(node, proxier)
+        return [*found.values()]
+
     def intact(self, node: Node) -> bool:
-        return self.proxiers[node.name].intact(self.mode)
+        if self.proxiers[node.name].intact(self.mode):
+            return True
+        self._known = None
+        return False

@@ -25,6 +25,10 @@ class Mode(ABC, Generic[Rules]):
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> Rules:
         """The rules of one node. Pure. Raises InputError."""
 
+    def alike(self, snapshot: Snapshot) -> bool:
+        """Whether a node's name and zone make no difference: nodes that had the same rules have the same again."""
+        return False
+
     @abstractmethod
     def apply(self, nets: Sequence[Netns], before: Any, rules: Rules, *, full: bool, keep_stale: bool) -> Sequence[Any]:
         """Put rules in force in namespaces where the last `apply` left `before` (None: there was none): all of them

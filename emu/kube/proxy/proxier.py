@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from emu.clock import SECOND
 from emu.kernel.net.netns import Netns
+from emu.kube.agent import Node
 from emu.kube.proxy.cleanup import CleanUp, EndpointsMap, by_node, local_ready
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import Mode
@@ -84,6 +85,21 @@ class Proxier:
         return False
 
 
+class Team:
+    """Nodes whose kube-proxies stand alike and want the same. `together`: whether they still did after the last sync."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.proxiers: list[Proxier] = []
+        self.nets: list[Netns] = []
+        self.together = True
+
+    def add(self, node: Node, proxier: Proxier) -> None:
+        self.nodes.append(node)
+        self.proxiers.append(proxier)
+        self.nets.append(node.net)
+
+
 class Syncs:
     """The syncs of all nodes of a cluster, in one mode."""
 
@@ -93,46 +109,41 @@ class Syncs:
         self._states: dict[State, State] = {}  # after syncs of this snapshot
         self._endpoints: Mapping[str, EndpointsMap] = {}  # by node, those that health checks count
 
-    def sync(self, proxiers: Sequence[Proxier], wanted: Wanted, now: int) -> list[Proxier]:
-        """Put `wanted` in force (syncProxyRules) on nodes whose kube-proxies stand alike. Returns those whose restore
-        failed: their next sync is full."""
+    def sync(self, team: Team, wanted: Wanted) -> list[Node]:
+        """Put `wanted` in force (syncProxyRules) on a team's nodes. Returns those where the restore failed: the next sync
+        there is full."""
         snapshot, config, rules = wanted
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
-        before = proxiers[0].state
+        before, now = team.proxiers[0].state, team.nets[0].clock.now
         other_zone = before.zone is not None and before.zone != config.zone
         full = before.needs_full or other_zone or now - before.last_full_ns > FULL_SYNC_NS
         # a large cluster's stale chains are looked for less often
         keep_stale = snapshot.large and now - before.last_cleaned_ns <= config.sync_period_ns
-        nets = [each.net for each in proxiers]
-        left = self._mode.apply(nets, before.applied, rules, full=full, keep_stale=keep_stale)
+        left = self._mode.apply(team.nets, before.applied, rules, full=full, keep_stale=keep_stale)
         tried = before._replace(zone=config.zone, last_cleaned_ns=before.last_cleaned_ns if keep_stale else now)
         done = tried._replace(synced=snapshot, last_full_ns=now if full else before.last_full_ns, needs_full=False)
-        failed = self._note(proxiers, left, tried._replace(needs_full=True), done, full)
-        synced = [each for each in proxiers if each not in failed] if failed else proxiers
+        synced, failed = self._note(team, left, tried._replace(needs_full=True), done)
+        for proxier in synced:
+            proxier.syncs += 1
+            proxier.full_syncs += full
         self._clean(synced, before.synced, snapshot)
         self._report_health(synced, snapshot)
         return failed
 
-    def _note(
-        self, proxiers: Sequence[Proxier], left: Sequence[Any], tried: State, done: State, full: bool
-    ) -> list[Proxier]:
-        """Where each stands now: `tried`, or `done` with what is in force there. Returns those that failed."""
-        failed = []
-        after, applied = done, None
-        for proxier, here in zip(proxiers, left, strict=True):
-            if here is None:
-                proxier.state = tried
-                failed.append(proxier)
-                continue
-            if here is not applied:
-                applied = here
-                after = done._replace(applied=applied)
-                after = self._states.setdefault(after, after)
-            proxier.state = after
-            proxier.syncs += 1
-            proxier.full_syncs += full
-        return failed
+    def _note(self, team: Team, left: Sequence[Any], tried: State, done: State) -> tuple[list[Proxier], list[Node]]:
+        """Where each stands now: `tried`, or `done` with what is in force there. Returns those that synced, and the
+        nodes of those that failed."""
+        after = {id(applied): (applied, done._replace(applied=applied)) for applied in left}
+        states = {number: self._states.setdefault(state, state) for number, (_, state) in after.items()}
+        states[id(None)] = tried
+        team.together = len(after) == 1 and left[0] is not None
+        for proxier, applied in zip(team.proxiers, left, strict=True):
+            proxier.state = states[id(applied)]
+        if None not in left:
+            return team.proxiers, []
+        synced = [proxier for proxier, applied in zip(team.proxiers, left, strict=True) if applied is not None]
+        return synced, [node for node, applied in zip(team.nodes, left, strict=True) if applied is None]
 
     def _turn_to(self, snapshot: Snapshot) -> None:
         self._snapshot, self._states = snapshot, {}

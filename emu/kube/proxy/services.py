@@ -323,7 +323,7 @@ def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort],
     by_key.update((port.key, port) for port in fresh)
     for key in gone - {port.key for port in fresh}:
         del by_key[key]
-    if by_key.keys() != after.by_key.keys():
+    if any(port.key not in after.by_key for port in fresh):
         by_key = {key: by_key[key] for key in sorted(by_key)}
     return by_key, gone | {port.key for port in fresh}
 

@@ -213,23 +213,31 @@ class Compiler:
             )
         return found
 
+    def alike(self, snapshot: Snapshot) -> bool:
+        """Whether no port's rules depend on the node."""
+        if snapshot is not self._snapshot:
+            self._turn_to(snapshot)
+        return not self._unlike
+
     def _turn_to(self, snapshot: Snapshot) -> None:
         before = self._snapshot
         keys: Iterable[PortKey] = snapshot.by_key.keys() | self._ports.keys()
         if before is not None and before.moment is snapshot.changed.since:
             keys = snapshot.changed.ports
-        ports, changed = self._ports, set()
+        ports, changed, same_keys = self._ports, set(), before is not None
         for key in keys:
             port, known = snapshot.by_key.get(key), ports.get(key)
             if port is None:
                 ports.pop(key, None)
                 changed.add(key)
+                same_keys = False
             elif known is None or not known.holds(port, snapshot.of_port(port)):
                 ports[key] = _Port(port, snapshot.of_port(port))
                 changed.add(key)
+                same_keys = same_keys and known is not None
         self._snapshot = snapshot
         if changed or before is None or snapshot.large is not before.large:
-            if before is None or snapshot.by_key.keys() != before.by_key.keys():
+            if not same_keys:
                 self._ports = {key: ports[key] for key in snapshot.by_key}
             unlike = {*self._unlike, *(key for key in changed if key in ports and not ports[key].alike)}
             self._to_check = changed | unlike
@@ -275,7 +283,7 @@ class Compiler:
             by_key = {key: port.rules(config, configs) for key, port in there.items()}
             return ProxyRules(_fixed_chains(config, by_key), by_key)
         checked = {key: there[key].rules(config, configs) for key in self._to_check if key in there}
-        if before.ports.keys() == there.keys():
+        if all((key in there) == (key in before.ports) for key in self._to_check):
             by_key = {**before.ports, **checked}
         else:
             by_key = {key: checked.get(key) or before.ports[key] for key in there}

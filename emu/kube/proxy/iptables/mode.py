@@ -43,6 +43,7 @@ class Iptables(Mode[ProxyRules]):
     def __init__(self) -> None:
         self._compiler = Compiler()
         self._snapshot: Snapshot | None = None
+        self._intact: RuleSet | None = None  # the last one that was found to be
         # for the nodes that sync this snapshot
         self._restored: dict[_Restore, _Applied | None] = {}
         self._left: dict[ProxyRules, list[_Applied]] = {}
@@ -52,6 +53,9 @@ class Iptables(Mode[ProxyRules]):
             self._snapshot = snapshot
             self._restored, self._left = {}, {}
         return self._compiler.compile(snapshot, config)
+
+    def alike(self, snapshot: Snapshot) -> bool:
+        return self._compiler.alike(snapshot)
 
     def apply(
         self, nets: Sequence[Netns], before: _Applied | None, rules: ProxyRules, *, full: bool, keep_stale: bool
@@ -94,7 +98,12 @@ class Iptables(Mode[ProxyRules]):
         return made
 
     def intact(self, net: Netns) -> bool:
-        return restore.intact(net.ipv4.tables.ruleset)
+        ruleset = net.ipv4.tables.ruleset
+        if ruleset is not self._intact:  # most nodes have the same
+            if not restore.intact(ruleset):
+                return False
+            self._intact = ruleset
+        return True
 
 
 def _restore(step: _Restore) -> _Applied | None:
