@@ -226,7 +226,8 @@ class Cluster:
     def cordon(self, name: str, *, unschedulable: bool = True, settle: bool = True) -> None:
         """`kubectl cordon`, or with `unschedulable` False `uncordon`. Raises InputError."""
         obj = self.store.get(core.Node, "", self.node(name).name)
-        assert obj is not None
+        if obj is None:
+            raise InputError(f"node {name!r} was deleted", expected="a node that the cluster still has")
         self.store.put(change(obj, spec=change(obj.spec, unschedulable=unschedulable)))
         self._follow(settle)
 
