@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -243,3 +244,30 @@ def test_a_change_is_looked_at_by_those_that_it_concerns(change: Callable[[Clust
 
     few = cost(4)
     assert few and cost(16) == few
+
+
+def test_a_warm_flow_calls_no_more_functions_in_a_larger_cluster() -> None:
+    def cost(nodes: int) -> int:
+        cluster = large(nodes)
+        client, server = [*cluster.pods][:2]
+
+        def flow() -> None:
+            assert cluster.tcp(client, f"{server}:8080", b"x").delivered
+
+        flow()
+        calls = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            flow()
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    few = cost(4)
+    assert few > 100 and cost(32) == few
