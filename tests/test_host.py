@@ -6,7 +6,6 @@ No socket can be made, no name resolved, no route looked up, and nothing sent by
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -24,9 +23,9 @@ from emu.scenario.gallery import stories, story
 from emu.scenario.run import run
 from emu.testing.strategies import examples
 from host import HostAskedError, forbid
+from pages import CONSOLE, PYTHON, commands, reader_folder
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
 
 
 @pytest.fixture
@@ -67,34 +66,25 @@ sys.exit(main())
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A reader's folder: the files of the README, and the manifests that it copies."""
-    for language, block in BLOCKS:
-        named = re.match(r"# file: (\S+)\n", block)
-        if language == "yaml" and named:
-            (tmp_path / named[1]).write_text(block, encoding="utf-8")
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
-    (tmp_path / "microservices-demo.yaml").symlink_to(ROOT / "tests/data/manifests/microservices-demo.yaml")
-    return tmp_path
+    return reader_folder(tmp_path)
 
 
-@pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "python"])
+@pytest.mark.parametrize("text", PYTHON)
 def test_the_python_of_the_readme(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, forbidden: None) -> None:
     monkeypatch.chdir(folder)
     exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize(
-    "text", [text for language, text in BLOCKS if language == "console" and text.startswith("$ emu ")]
-)
+@pytest.mark.parametrize("text", CONSOLE)
 def test_the_consoles_of_the_readme(text: str, folder: Path) -> None:
-    command = text.splitlines()[0].removeprefix("$ ")
     (folder / "banned.py").write_text(_BANNED, encoding="utf-8")
-    done = subprocess.run(
-        ["bash", "-c", f"emu() {{ '{sys.executable}' banned.py \"$@\"; }}; {command}"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "HostAskedError" not in done.stderr, done.stderr[-2000:]
-    assert done.returncode in (0, 1, 2, 3), done.stderr
+    for command, _ in commands(text):
+        done = subprocess.run(
+            ["bash", "-c", f"emu() {{ '{sys.executable}' banned.py \"$@\"; }}; {command}"],
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "HostAskedError" not in done.stderr, done.stderr[-2000:]
+        assert done.returncode in (0, 1, 2, 3), done.stderr
 
 
 PODS = """

@@ -7,31 +7,20 @@ below it first (`...`: anything from here on).
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from emu.scenario import gallery
+from pages import CONSOLE, PYTHON, commands, reader_folder
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-PAGES = ("README.md", "emu/testing/README.md")
-BLOCKS = [block for page in PAGES for block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a reader's: the gallery's files, and those of the README."""
-    path = tmp_path_factory.mktemp("readme")
-    gallery.copy(path / "gallery")
-    for language, text in BLOCKS:
-        named = re.match(r"# file: (\S+)\n", text)
-        if language == "yaml" and named:
-            (path / named[1]).write_text(text, encoding="utf-8")
-    return path
+    return reader_folder(tmp_path_factory.mktemp("readme"))
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -42,13 +31,12 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "console"])
+@pytest.mark.parametrize("text", CONSOLE)
 def test_console(text: str, folder: Path) -> None:
-    *before, (command, wanted) = re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", text, re.M)
+    *before, (command, expected) = commands(text)
     for each, _ in before:
         assert shell(each, folder).returncode == 0
     run = shell(command, folder)
-    expected = wanted.splitlines()
     printed = (run.stdout + run.stderr).splitlines()
     for line, want in zip(printed, expected, strict=False):
         if want == "...":
@@ -57,7 +45,7 @@ def test_console(text: str, folder: Path) -> None:
     assert len(printed) >= len([line for line in expected if line != "..."])
 
 
-@pytest.mark.parametrize("text", [text for language, text in BLOCKS if language == "python"])
+@pytest.mark.parametrize("text", PYTHON)
 def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
