@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 from emu.kube.api.apps import Deployment, DeploymentSpec
@@ -111,7 +113,9 @@ class Size:
     def __init__(self, nodes: int) -> None:
         self.nodes, self.rows = nodes, Rows()
         command = [sys.executable, __file__, "--one", str(nodes)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # the package that stands beside this file, whichever is installed
+        here = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=here)
 
     def step(self) -> None:
         """Raises RuntimeError when the process ended."""

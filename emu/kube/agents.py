@@ -69,7 +69,9 @@ class Rounds:
             if longest_ns and now - last_ns >= longest_ns:
                 damaged = {node.name for node in nodes}
             if damaged:
-                wanting, self._idle[last_ns] = _parted(nodes, damaged)
+                del self._idle[last_ns]
+                wanting, others = _parted(nodes, damaged)
+                _join(self._idle, last_ns, others)
                 self._plan(last_ns + agent.min_period_ns, wanting)
 
     def run_all(self) -> None:
@@ -80,7 +82,7 @@ class Rounds:
 
     def _plan(self, due_ns: int, nodes: list[Node]) -> None:
         due_ns = max(due_ns, self._clock.now)
-        if due_ns not in self._due:
+        if nodes and due_ns not in self._due:
             self._pending.add((self, due_ns))
             self._clock.call_at(due_ns, partial(self._arrive, due_ns))
         _join(self._due, due_ns, nodes)
@@ -97,14 +99,14 @@ class Rounds:
         finally:
             again, done = _parted(nodes, {node.name for node in failed}) if failed else ([], nodes)
             _join(self._idle, now, done)
-            if again:
-                self._plan(now + self._agent.resync_period_ns, again)
+            self._plan(now + self._agent.resync_period_ns, again)
         self._clock.drain()
 
 
 def _join(groups: dict[int, list[Node]], moment_ns: int, nodes: list[Node]) -> None:
-    there = groups.get(moment_ns)
-    groups[moment_ns] = there + nodes if there else nodes
+    if nodes:
+        there = groups.get(moment_ns)
+        groups[moment_ns] = there + nodes if there else nodes
 
 
 def _parted(nodes: Iterable[Node], names: set[str]) -> tuple[list[Node], list[Node]]:

@@ -254,8 +254,10 @@ class Cluster:
     # -- finding --------------------------------------------------------------------------------
 
     def node(self, name: str) -> Node:
-        """Raises InputError."""
-        target.sources(self, f"node/{name}")
+        """The node of exactly this name. Raises InputError."""
+        if name not in self.nodes:
+            found = target.sources(self, f"node/{name}")  # raises InputError with the nearest name
+            raise InputError(f"{name!r} is not the name of one node", expected=" or ".join(found))
         return self.nodes[name]
 
     def pod(self, name: str) -> Sandbox:

@@ -327,6 +327,8 @@ def test_proxies_look_after_their_rules() -> None:
 def test_what_cannot_be_drained() -> None:
     with pytest.raises(InputError, match="no node is called 'node-9'"):
         build().drain("node-9")
+    with pytest.raises(InputError, match="not the name of one node"):
+        build().drain("node-*")
 
 
 @pytest.mark.parametrize("change", [Cluster.drain, Cluster.cordon, partial(Cluster.cordon, unschedulable=False)])
