@@ -56,6 +56,19 @@ class _KubeProxy(KubeProxy):
     run = Agent.run
 
 
+class _NodeByNode(KubeProxy):
+    run = Agent.run
+
+
+def node_by_node_cluster(*arguments: Any, **keywords: Any) -> Cluster:
+    """As `Cluster(...)`, with kube-proxies that sync one by one after the first sync."""
+    made = Cluster(*arguments, **keywords)
+    proxy = made.loops.agents["kube-proxy"]
+    assert isinstance(proxy, KubeProxy)
+    proxy.__class__ = _NodeByNode
+    return made
+
+
 def full_pass_cluster(*arguments: Any, **keywords: Any) -> Cluster:
     """As `Cluster(...)`."""
     with pytest.MonkeyPatch.context() as patch:

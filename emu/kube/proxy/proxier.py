@@ -31,7 +31,10 @@ class Health(NamedTuple):
 
 
 class HealthServer(Protocol):
-    """What answers on a node's health check ports."""
+    """What answers on a node's health check ports, with `reports`."""
+
+    @property
+    def reports(self) -> Mapping[int, tuple[str, str, int]]: ...
 
     def serve(self, reports: Mapping[int, Health]) -> None:
         """Answer on exactly these ports from now on."""
