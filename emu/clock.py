@@ -146,7 +146,7 @@ class Clock:
         self.drain_limit = drain_limit
         self.backlog: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.enqueue = self.backlog.append
-        self._timers: list[Timer] = []
+        self._timers: list[tuple[int, int, Timer]] = []  # a heap, by time and then by age
         self._order = 0
         self.foreground = 0
         self._random: dict[str, Draws] = {}
@@ -167,7 +167,7 @@ class Clock:
         self._order += 1
         timer = Timer(max(due_ns, self.now), self._order, call, background, wheel, self)
         self.foreground += not background
-        heapq.heappush(self._timers, timer)
+        heapq.heappush(self._timers, (timer.due_ns, timer.order, timer))
         return timer
 
     def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
@@ -203,8 +203,8 @@ class Clock:
         """Deliver everything due up to and including `end_ns`; then it is `end_ns` (or later, if work took longer)."""
         self.drain()
         timers = self._timers
-        while timers and timers[0].due_ns <= end_ns:
-            self._fire(heapq.heappop(timers), end_ns)
+        while timers and timers[0][0] <= end_ns:
+            self._fire(heapq.heappop(timers)[2], end_ns)
         self.now = max(self.now, end_ns)
 
     def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
@@ -212,13 +212,14 @@ class Clock:
         self.drain()
         timers = self._timers
         while timers and not (until is not None and until()):
-            if timers[0].call is not None:
-                if limit_ns is not None and timers[0].due_ns > limit_ns:
+            due_ns, _order, timer = timers[0]
+            if timer.call is not None:
+                if limit_ns is not None and due_ns > limit_ns:
                     self.now = max(self.now, limit_ns)
                     return
                 if until is None and not self.foreground:
                     return
-            self._fire(heapq.heappop(timers), limit_ns)
+            self._fire(heapq.heappop(timers)[2], limit_ns)
 
     def _fire(self, timer: Timer, last_ns: int | None) -> None:
         if timer.call is None:
@@ -237,11 +238,14 @@ class Clock:
         if last_ns is not None:
             end_ns = min(end_ns, last_ns)
         slot: list[Timer] = [timer]
-        others: list[Timer] = []
-        while timers and timers[0].due_ns <= end_ns:
-            each = heapq.heappop(timers)
-            (slot if each.wheel else others).append(each)
-        for each in others:
-            heapq.heappush(timers, each)
+        others: list[tuple[int, int, Timer]] = []
+        while timers and timers[0][0] <= end_ns:
+            entry = heapq.heappop(timers)
+            if entry[2].wheel:
+                slot.append(entry[2])
+            else:
+                others.append(entry)
+        for entry in others:
+            heapq.heappush(timers, entry)
         slot.sort(key=lambda each: -each.order)
         return slot

@@ -14,6 +14,8 @@ import pytest
 
 from linux import missing
 
+pytestmark = pytest.mark.slow  # commands in processes of their own
+
 ROOT = Path(__file__).parent.parent
 COMMANDS = re.findall(r"^\$ (.+)$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M)
 COMMANDS += re.findall(r"`(tools/\S+ [^`]*-k[^`]*)`", (ROOT / "tests/README.md").read_text(encoding="utf-8"))

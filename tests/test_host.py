@@ -75,6 +75,7 @@ def test_the_python_of_the_readme(text: str, folder: Path, monkeypatch: pytest.M
     exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CONSOLE)
 def test_the_consoles_of_the_readme(text: str, folder: Path) -> None:
     (folder / "banned.py").write_text(_BANNED, encoding="utf-8")
@@ -148,4 +149,4 @@ def test_drawn_sends(cluster: emu.Cluster, monkeypatch: pytest.MonkeyPatch) -> N
         met["sent"] += 1
 
     send()
-    assert min(met.values()) > 50, met
+    assert min(met.values()) * 10 > sum(met.values()), met

@@ -31,6 +31,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CONSOLE)
 def test_console(text: str, folder: Path) -> None:
     *before, (command, expected) = commands(text)
@@ -51,6 +52,7 @@ def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
 
 
+@pytest.mark.slow
 def test_the_reference_scenario_runs(folder: Path) -> None:
     run = shell("emu run reference.yaml", folder)
     assert run.returncode == 0, run.stdout + run.stderr

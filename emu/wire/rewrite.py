@@ -32,11 +32,15 @@ def decrease_ttl(frame: Frame) -> None:
     """ip_decrease_ttl (include/net/ip.h): TTL minus one, header checksum plus 0x0100 with end-around carry."""
     buf = frame.buf
     buf[22] = frame.ttl = frame.ttl - 1
-    check = (buf[24] << 8 | buf[25]) + 0x0100
-    if check >= 0xFFFF:
-        check -= 0xFFFF
-    buf[24] = check >> 8
-    buf[25] = check & 255
+    high = buf[24]
+    if high < 0xFE:
+        buf[24] = high + 1
+    else:
+        check = (high << 8 | buf[25]) + 0x0100
+        if check >= 0xFFFF:
+            check -= 0xFFFF
+        buf[24] = check >> 8
+        buf[25] = check & 255
 
 
 def set_source(frame: Frame, addr: int, port: int) -> None:

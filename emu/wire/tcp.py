@@ -90,14 +90,18 @@ def header_length(frame: Frame) -> int:
 def options(buf: bytearray, l4: int, length: int) -> Iterator[tuple[int, bytes]]:
     """The options of a header of `length` bytes at `l4`: kind and value, without padding, up to the first broken one."""
     at, stop = l4 + HLEN, l4 + length
-    while at < stop and buf[at]:
-        if buf[at] == 1:
+    while at < stop:
+        kind = buf[at]
+        if kind == 1:
             at += 1
             continue
-        if at + 2 > stop or buf[at + 1] < 2 or at + buf[at + 1] > stop:
+        start = at + 2
+        if not kind or start > stop:
             return
-        yield buf[at], bytes(buf[at + 2 : at + buf[at + 1]])
         at += buf[at + 1]
+        if at < start or at > stop:
+            return
+        yield kind, bytes(buf[start:at])
 
 
 def option_at(frame: Frame, kind: int) -> int:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # commands in processes of their own
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = re.findall(
     r"^```\w+\n# file: (emu/kube/networks/hostroutes/\S+)\n(.*?)^```$",

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # commands in processes of their own
+
 ROOT = Path(__file__).parents[2]
 UNCORDON = '''"""`uncordon`: let the scheduler use nodes again, as `kubectl uncordon` does. Must not know the scheduler."""
 

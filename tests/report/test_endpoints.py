@@ -162,6 +162,7 @@ COMMIT
     ),
     st.sampled_from(("None", "ClientIP")),
 )
+@pytest.mark.slow
 def test_the_cluster_never_notices(asked: list[tuple[str, str, str]], affinity: str) -> None:
     """A cluster whose flows are traced and one whose flows are only sent: the same state, and the same frames."""
     traced, plain = cluster(affinity, MEMORY), cluster(affinity, MEMORY)

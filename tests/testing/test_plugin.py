@@ -12,6 +12,8 @@ from emu.lab import Lab
 from emu.testing import invariants
 from emu.testing.strategies import Spot, Topology, Traffic
 
+pytestmark = pytest.mark.slow  # commands in processes of their own
+
 FAILING = """
 def test_a_lab(lab):
     one, other = lab.host("one"), lab.host("other")

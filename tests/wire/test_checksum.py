@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from emu.testing.strategies import examples
 from emu.wire.checksum import adjust, checksum, crc32c, ones_sum, pseudo_sum
+from emu.wire.frame import Frame
+from emu.wire.rewrite import decrease_ttl
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,19 @@ def test_an_adjusted_checksum_is_the_whole_one(data: bytes, new: int, draw: st.D
 def test_the_pseudo_header(src: int, dst: int, proto: int, length: int) -> None:
     header = struct.pack("!IIBBH", src, dst, 0, proto, length)
     assert pseudo_sum(src, dst, proto, length) % 0xFFFF == slow_sum(header) % 0xFFFF
+
+
+@pytest.mark.parametrize("total", [0x0000, 0x00FF, 0xFD00, 0xFDFF, 0xFE00, 0xFEFE, 0xFEFF, 0xFF00, 0xFFFE])
+def test_a_decreased_ttl_carries_round(total: int) -> None:
+    """Each checksum that ip_decrease_ttl treats on its own: what it adds is 0x0100, and 0xFFFF stands for zero."""
+    buf = bytearray(34)
+    buf[12:15], buf[22] = b"\x08\x00\x45", 64
+    rest = (0xFFFF - total - sum(struct.unpack("!10H", buf[14:34]))) % 0xFFFF
+    buf[18:20] = rest.to_bytes(2, "big")  # the identification: what makes the checksum `total`
+    buf[24:26] = total.to_bytes(2, "big")
+    frame = Frame.parse(buf)
+    assert ones_sum(frame.buf[14:34]) == 0
+    decrease_ttl(frame)
+    assert (frame.ttl, frame.buf[22]) == (63, 63)
+    assert ones_sum(frame.buf[14:34]) == 0
+    assert frame.buf[24:26] != b"\xff\xff"

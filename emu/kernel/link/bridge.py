@@ -42,8 +42,8 @@ class BridgeHooks:
         self.local_in: BridgeHook | None = None
         self.forward: BridgeHook | None = None
         self.post_routing: BridgeHook | None = None
-        # br_dev_xmit asks first: True when the frame went another way (the slow path of a bridged DNAT)
-        self.dev_xmit: Callable[[Frame], bool] | None = None
+        # br_dev_xmit gives it the frames of a bridged DNAT, which go another way (its slow path)
+        self.dev_xmit: Callable[[Frame], None] | None = None
 
 
 class FdbEntry:
@@ -317,13 +317,13 @@ class Bridge(Device):
         tap = self.tap
         if tap is not None:
             tap(frame, OUT)
-        divert = self.hooks.dev_xmit
-        if divert is not None and divert(frame):
+        if frame.bridged_dnat and self.hooks.dev_xmit is not None:
+            self.hooks.dev_xmit(frame)
             return
         dmac = frame.dmac
         if not dmac[0] & 1:
             entry = self.fdb.get(dmac)
-            if entry is not None and self._fresh(entry):
+            if entry is not None and (entry.static or self.clock.now - entry.updated_ns <= self.ageing_ns):
                 # a local entry is a port's, or the bridge's own, which is behind no port
                 port = entry.port or next((each for each in self.ports if each.device.mac == dmac), None)
                 if port is not None and dmac != self.mac:
@@ -332,6 +332,3 @@ class Bridge(Device):
                     self.drop(self, frame, "NO_TX_TARGET")
                 return
         self.flood(frame, None)
-
-    def _fresh(self, entry: FdbEntry) -> bool:
-        return entry.static or self.clock.now - entry.updated_ns <= self.ageing_ns

@@ -84,16 +84,13 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
     okfn(frame)
 
 
-def dev_xmit(frame: Frame) -> bool:
+def dev_xmit(frame: Frame) -> None:
     """br_nf_dev_xmit: a bridged DNAT comes back from the neighbour; it goes on at the port it came in by."""
-    if not frame.bridged_dnat:
-        return False
     frame.bridged_dnat = False
     frame.cause = None  # the bridge's own transmission made one buffer of the fragments (skb_linearize)
     set_smac(frame, frame.br_smac)
     port: Port = frame.physin.master
     port.finish(frame)
-    return True
 
 
 def local_in(frame: Frame, port: Port | None, okfn: Okfn) -> None:

@@ -7,7 +7,7 @@ differ in their operations, as struct neigh_ops and struct nf_ipv6_ops do. Must 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from emu.clock import Clock, Draws
@@ -89,10 +89,14 @@ class Address:
     scope: str = "global"
     secondary: bool = False
     width: int = 32
+    netmask: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "netmask", mask(self.length, self.width))
 
     @property
     def prefix(self) -> Prefix:
-        return Prefix(self.addr & mask(self.length, self.width), self.length, self.width)
+        return Prefix(self.addr & self.netmask, self.length, self.width)
 
     def __str__(self) -> str:
         return f"{addr_text(self.addr, self.width)}/{self.length}"
@@ -108,7 +112,7 @@ class Family:
 
     __slots__ = (
         "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "name",
-        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "tables", "ttl", "type_bytes", "width",
+        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "states", "tables", "ttl", "type_bytes", "width",
     )  # fmt: skip
 
     def __init__(
@@ -129,7 +133,7 @@ class Family:
         self.address_listeners: list[Callable[[Address], None]] = []
         self.fib = Fib(width, ops.kind_of)
         self.hooks = Hooks(net, self)
-        self.fns = self.hooks.fns
+        self.fns, self.states = self.hooks.fns, self.hooks.states
         self.tables = Tables(self.hooks)
         self.exceptions = RouteExceptions(net.clock)
         self.peers = Peers(net.clock)
@@ -162,7 +166,7 @@ class Family:
 
     def nf_hook(self, hook: int, frame: Frame) -> str:
         """NF_HOOK: run a hook and do what its verdict says. Gives ACCEPTED (empty: go on), KEPT or REFUSED."""
-        state = self.hooks.states[hook]
+        state = self.states[hook]
         for fn in self.fns[hook]:  # the loop of Hooks.run, without its call: each packet of each hop passes here
             verdict = fn(frame, state)
             if verdict is not None:
@@ -275,7 +279,7 @@ class Family:
         first = 0
         for address in self.addresses:
             if address.device is device and not address.secondary and (address.scope != "host" or scope == "host"):
-                if not towards or towards in address.prefix:
+                if not towards or not (towards ^ address.addr) & address.netmask:  # on the same subnet
                     return address.addr
                 first = first or address.addr
         if first:

@@ -17,6 +17,7 @@ from emu.wire.addr import Prefix, addr_text, ip4, ip4_kind, mask
 # RTN_* that end a lookup without a way out, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
 FAILING = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
 KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")
+MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +72,13 @@ class Route:
 class FibTable:
     """The routes of one table. `lookup` costs one dict look-up for each prefix length in use."""
 
-    __slots__ = ("_changed", "_routes", "_width", "levels")
+    __slots__ = ("_changed", "_forget", "_routes", "_width", "levels")
 
-    def __init__(self, changed: Callable[[], None], width: int = 32) -> None:
+    def __init__(self, changed: Callable[[], None], forget: Callable[[], None], width: int = 32) -> None:
         self._width = width
         self._routes: dict[Prefix, list[Route]] = {}
-        self._changed = changed  # told when a prefix length comes or goes
+        self._changed = changed  # called when a prefix length comes or goes
+        self._forget = forget  # called when a route does
         self.levels: list[tuple[int, dict[int, Route]]] = []
 
     def add(self, route: Route) -> None:
@@ -95,6 +97,7 @@ class FibTable:
         self._put(route.prefix, same)
 
     def _put(self, prefix: Prefix, routes: list[Route]) -> None:
+        self._forget()
         netmask = mask(prefix.length, prefix.width)
         level = next((each for wanted, each in self.levels if wanted == netmask), None)
         if level is None:
@@ -143,15 +146,17 @@ class FibTable:
 class Fib:
     """The tables and rules of one family. `own` holds the local addresses that have a route of their own (all `width` bits).
 
-    `kind_of(addr)` gives MULTICAST or BROADCAST for what an address is by itself, else "".
+    `kind_of(addr)` gives MULTICAST or BROADCAST for what an address is by itself, else "". `known[dst]` is what `lookup`
+    found for a destination, while with the usual rules nothing else counts; any change empties it.
     """
 
-    __slots__ = ("_levels", "_rules", "_throws", "kind_of", "local", "main", "own", "tables", "width")
+    __slots__ = ("_levels", "_rules", "_throws", "kind_of", "known", "local", "main", "own", "tables", "width")
 
     def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
         self.width, self.kind_of = width, kind_of
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
+        self.known: dict[int, Route] = {}
         self._throws = 0
         self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
         # with the usual rules: the levels of local, main and default, one after the other; else None
@@ -174,6 +179,7 @@ class Fib:
         self._compile()
 
     def _compile(self) -> None:
+        self.known.clear()
         if self._throws or not all(rule.always for rule in self._rules):
             self._levels = None
             return
@@ -182,7 +188,7 @@ class Fib:
 
     def table(self, number: int) -> FibTable:
         if number not in self.tables:
-            self.tables[number] = FibTable(self._compile, self.width)
+            self.tables[number] = FibTable(self._compile, self.known.clear, self.width)
         return self.tables[number]
 
     def add(self, route: Route) -> None:
@@ -216,9 +222,15 @@ class Fib:
         `oif` restricts to routes out of one device, as SO_BINDTODEVICE does.
         """
         if self._levels is not None and oif is None:
+            route = self.known.get(dst)
+            if route is not None:
+                return route
             for netmask, routes in self._levels:
                 route = routes.get(dst & netmask)
                 if route is not None:
+                    if len(self.known) >= MOST_KNOWN:
+                        self.known.clear()
+                    self.known[dst] = route
                     return route
             return None
         for rule in self._rules:

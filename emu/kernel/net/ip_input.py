@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # the answers of ip_error (net/ipv4/route.c) to a packet that no route takes
 UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
+# the first octets of addresses that need no further look: not 0, loopback, multicast or above
+UNICAST = frozenset(range(1, 224)) - {127}
 
 
 def receive(frame: Frame, device: Device) -> None:
@@ -51,35 +53,34 @@ def receive(frame: Frame, device: Device) -> None:
             0,
             True,
         )  # IP begins with a clean control block: what br_netfilter noted there is lost
-    finish(net, frame, device)
-
-
-def finish(net: Netns, frame: Frame, device: Device) -> None:
-    """ip_rcv_finish: route, then deliver or forward. What came over lo has its route already."""
+    # ip_rcv_finish: route, then deliver or forward
     route: Route | None = frame.route
-    if route is None or not device.noarp:
+    if route is None or not device.noarp:  # what came over lo has its route already
         reason, route = route_input(net, frame, device)
         if reason:
             drop(net, frame, reason, route)
             return
         frame.route = route
-    if route is None:
-        if net.ipv4.forwards[device.ifindex]:
-            _error(net, frame, wire_icmp.NET_UNREACH)
-        drop(net, frame, "IP_OUTNOROUTES" if net.ipv4.forwards[device.ifindex] else "IP_INNOROUTES")
-    elif route.kind == "unicast":
+    kind = "" if route is None else route.kind
+    if route is not None and kind == "unicast":
         ip_forward.forward(net, frame, route)
-    elif route.kind in ("local", "broadcast"):
+    elif route is not None and kind in ("local", "broadcast"):
         deliver(net, frame, route)
     else:
-        code = UNREACHABLE_CODES.get(route.kind)
-        if code is not None and net.ipv4.forwards[device.ifindex]:
-            _error(net, frame, code)
-        drop(net, frame, "IP_INNOROUTES", route)
+        no_route(net, frame, device, route)
+
+
+def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> None:
+    """ip_error: no route, or one that ends here."""
+    forwards = net.ipv4.forwards[device.ifindex]
+    code = wire_icmp.NET_UNREACH if route is None else UNREACHABLE_CODES.get(route.kind)
+    if code is not None and forwards:
+        _error(net, frame, code)
+    drop(net, frame, "IP_OUTNOROUTES" if route is None and forwards else "IP_INNOROUTES", route)
 
 
 def _error(net: Netns, frame: Frame, code: int) -> None:
-    """ip_error: tell the sender that there is no way, not too often."""
+    """ip_error: report to the sender that there is no way, not too often."""
     number = net.sysctl.number
     cost_ns, burst_ns = number("net.ipv4.route.error_cost") * TICK_NS, number("net.ipv4.route.error_burst") * TICK_NS
     if net.ipv4.peers[frame.src].error(net.clock.now, cost_ns, burst_ns):
@@ -92,9 +93,10 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     Martians are dropped, and so is a packet from an address of this namespace itself (fib_validate_source).
     """
     src, dst, family = frame.src, frame.dst, net.ipv4
-    route = family.fib.lookup(dst, src, frame.mark, device.name)
+    fib = family.fib
+    route = fib.known.get(dst) or fib.lookup(dst, src, frame.mark, device.name)
     first, to, loopback = src >> 24, dst >> 24, device.noarp
-    if not (0 < first < 224 and 0 < to < 224 and first != 127 != to):
+    if first not in UNICAST or to not in UNICAST:
         if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
         if first == 0 and not (
@@ -111,13 +113,13 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
             return "", MULTICAST_IN
     ifindex = device.ifindex
     if not loopback:
-        if src in family.fib.own and not net.sysctl.conf(device.name, "accept_local"):
+        if src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
         filtered = family.rp_filter[ifindex]
         if filtered and src:
             mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
             way_on = route.device.name if route is not None and route.kind == "unicast" else ""
-            back = family.fib.lookup(src, dst, mark, way_on)
+            back = fib.lookup(src, dst, mark, way_on)
             if back is None or (filtered == 1 and back.device is not device):
                 return "IP_RPFILTER", back
     if route is not None and route.kind == "unicast" and not family.forwards[ifindex]:

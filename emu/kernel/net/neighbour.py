@@ -59,7 +59,9 @@ class Neighbour:
 
     def output(self, frame: Frame) -> None:
         """neigh_resolve_output: send now, or queue while the answer is out."""
-        if not self.event_send(frame):
+        if self.state in SENDABLE:
+            self.used_ns = self.net.clock.now
+        elif not self.event_send(frame):
             return
         if self.hh is None:
             self.hh = self.lladdr + self.device.mac + self.family.type_bytes

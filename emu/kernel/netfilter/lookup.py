@@ -24,8 +24,8 @@ from emu.kernel.netfilter.targets.verdicts import Drop as DropTarget
 from emu.kernel.netfilter.unknown import UnknownMatch
 from emu.wire.frame import Frame
 
-# what a matched rule does; the argument of each in brackets
-COUNT, ACCEPT, DECIDE, RETURN, JUMP, GOTO, ACT = range(7)  # - - [verdict] - [chain] [chain] [Target.act]
+# what a matched rule does; the argument of each in brackets. From JUMP on it goes to another chain.
+COUNT, ACCEPT, DECIDE, RETURN, ACT, JUMP, GOTO = range(7)  # - - [verdict] - [Target.act] [chain] [chain]
 
 WORTH = 8
 

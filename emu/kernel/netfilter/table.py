@@ -27,7 +27,7 @@ from emu.kernel.netfilter.hooks import (
     Verdict,
 )  # fmt: skip
 from emu.kernel.netfilter.ipset import IpSets
-from emu.kernel.netfilter.lookup import ACCEPT, ACT, COUNT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
+from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
 from emu.kernel.netfilter.save import parse_restore, save
 from emu.kernel.netfilter.targets import CONTINUE
@@ -156,6 +156,20 @@ def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:
     return next((each for each in chain.rules if each.matches is rule.matches and each.target is rule.target), None)
 
 
+class _Programs(dict[str, Program | Index]):
+    """The chains that one walk jumps to, each compiled at its first call."""
+
+    __slots__ = ("_chains", "_compiled")
+
+    def __init__(self, chains: ChainMap, compiled: Callable[[Chain], Program | Index]) -> None:
+        super().__init__()
+        self._chains, self._compiled = chains, compiled
+
+    def __missing__(self, name: str) -> Program | Index:
+        found = self[name] = self._compiled(self._chains[name])
+        return found
+
+
 def walker(
     table: str,
     base: Chain,
@@ -171,7 +185,8 @@ def walker(
     policy = Policy(table, base.name, base.policy)
     end = Drop("NETFILTER_DROP", policy) if base.policy == "DROP" else None
     start = compiled(base)
-    count, accept, decide, leave, jump, act = COUNT, ACCEPT, DECIDE, RETURN, JUMP, ACT
+    programs = _Programs(chains, compiled)
+    accept, decide, leave, jump, act = ACCEPT, DECIDE, RETURN, JUMP, ACT
 
     def walk(frame: Frame, state: HookState) -> Verdict:
         trail = frame.trail
@@ -195,6 +210,15 @@ def walker(
                             counter[1] += frame.tot_len
                         if trail is not None:
                             trail.append(rule)
+                        if op >= jump:
+                            # a jump comes back to where it left, a goto to where its own chain was called
+                            if op == jump:
+                                stack.append(rules)
+                            node = programs[argument]
+                            while isinstance(node, Index):
+                                node = node.find(frame)
+                            rules = iter(node)
+                            break
                         if op == accept:
                             return None
                         if op == act:
@@ -206,21 +230,13 @@ def walker(
                         if op == decide:
                             decided: Drop | Reject = argument
                             return decided
-                        if op == count:
-                            continue
                         if op == leave:
+                            rules = iter(())
                             break
-                        # a jump comes back to where it left, a goto to where its own chain was called
-                        if op == jump:
-                            stack.append(rules)
-                        node = compiled(chains[argument])
-                        while isinstance(node, Index):
-                            node = node.find(frame)
-                        stack.append(iter(node))
+                else:
+                    if not stack:
                         break
-                if not stack:
-                    break
-                rules = stack.pop()
+                    rules = stack.pop()
         except Undecided as why:  # a part of the rule, or a set, that is not modelled
             return _undecided(frame, rule, why)
         if end is not None and trail is not None:

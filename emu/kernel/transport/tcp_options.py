@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
-from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, TIMESTAMP_ONLY
 
 MAX_WSCALE: Final = 14
 TS_LENGTH: Final = 12  # the timestamps option with its two nops
@@ -99,8 +99,11 @@ def coalesced(tail: Segment, segment: Segment) -> bool:
 def options_bytes(segment: Segment) -> bytes:
     """The options in Linux's order and padding; a multiple of 4 bytes, at most 40."""
     ts, sack, mss, wscale = segment.ts, segment.sack, segment.mss, segment.wscale
-    if ts is None and not sack and mss is None:
-        return b""
+    if mss is None and not sack:
+        if ts is None:
+            return b""
+        if wscale is None and not segment.sack_ok:
+            return TIMESTAMP_ONLY + struct.pack("!II", *ts)
     out = b""
     if mss is not None:
         out = struct.pack("!BBH", _MSS, 4, mss)
@@ -122,6 +125,8 @@ def parse_options(data: bytes) -> Options:
     """What `data` (the bytes after the 20-byte header) has. A malformed option ends the parsing, as in Linux."""
     if not data:
         return NO_OPTIONS
+    if len(data) == TS_LENGTH and data.startswith(TIMESTAMP_ONLY):  # tcp_parse_aligned_timestamp
+        return Options(ts=struct.unpack_from("!II", data, 4))
     mss: int | None = None
     wscale: int | None = None
     ts: tuple[int, int] | None = None

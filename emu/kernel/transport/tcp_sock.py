@@ -96,6 +96,24 @@ class Early:
 class TcpSock:
     """The variables of one connection. `out` collects the segments to send until the caller takes them."""
 
+    __slots__ = (
+        "ack_now", "ack_pushed", "ack_pushed2", "ack_scheduled", "advmss", "ato_ns", "backoff", "ca_state", "config",
+        "copied_seq", "cwnd", "cwnd_count", "cwnd_limited", "cwnd_usage_seq", "delack_at", "dsack", "error",
+        "fackets_high", "fin_received", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
+        "lost_out", "lrcvtime", "lsndtime", "max_packets_out", "max_window", "mdev_max_ns", "mdev_ns", "min_rtt_ns",
+        "mini", "mss_cache", "mss_clamp", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
+        "prior_ssthresh", "probes_out", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_end_seq",
+        "rack_mstamp", "rack_rtt_ns", "rcv_cut", "rcv_gso_size", "rcv_mss", "rcv_nxt", "rcv_rtt_ns", "rcv_rtt_seq",
+        "rcv_rtt_time", "rcv_ssthresh", "rcv_tstamp", "rcv_wnd", "rcv_wscale", "rcv_wup", "rcvbuf", "rcvq_seq",
+        "rcvq_space", "rcvq_time", "receive_offset", "receive_queue", "receive_shutdown", "reordering_seen",
+        "retrans_out", "retrans_stamp", "retransmits", "rmem_alloc", "rto_ns", "rtt_seq", "rttvar_ns", "rtx_queue",
+        "sack_blocks", "sack_ok", "sacked_out", "scaling_ratio", "send_shutdown", "snd_nxt", "snd_sml", "snd_una",
+        "snd_wl1", "snd_wnd", "snd_wscale", "soft_error", "srtt_ns", "ssthresh", "state", "tlp_high_seq",
+        "tlp_retrans", "total_retrans", "total_rto", "ts_offset", "ts_ok", "ts_recent", "ts_recent_stamp",
+        "undo_marker", "undo_retrans", "window_clamp", "write_queue", "write_seq", "wscale_ok", "xmit_at",
+        "xmit_timer",
+    )  # fmt: skip
+
     def __init__(self, config: TcpConfig, mss: int, iss: int, now_ns: int, ts_offset: int, nodelay: bool) -> None:
         self.config = config
         self.state: State = "CLOSE"
@@ -243,8 +261,12 @@ class TcpSock:
 
     @property
     def deadline(self) -> int | None:
-        due = [at for at in (self.xmit_at, self.delack_at, self.linger_at) if at is not None]
-        return min(due) if due else None
+        due, delack_at, linger_at = self.xmit_at, self.delack_at, self.linger_at
+        if delack_at is not None and (due is None or delack_at < due):
+            due = delack_at
+        if linger_at is not None and (due is None or linger_at < due):
+            due = linger_at
+        return due
 
     @property
     def in_pingpong(self) -> bool:

@@ -266,7 +266,8 @@ class TcpSocket:
 
     def on_segment(self, segment: Segment) -> None:
         """A segment of this connection came."""
-        endpoint = self._live()
+        endpoint = self.endpoint
+        assert endpoint is not None
         before, readable, eof = endpoint.state, endpoint.readable, endpoint.eof
         self._sync_mss(endpoint)
         segments = endpoint.on_segment(segment, self.net.clock.now)
@@ -290,7 +291,8 @@ class TcpSocket:
 
     def output(self, segments: list[Segment]) -> None:
         """Send the endpoint's segments, set its timer, and release its ports when it is closed."""
-        endpoint = self._live()
+        endpoint = self.endpoint
+        assert endpoint is not None
         if len(segments) > 1:
             self._emit_bursts(segments)
         elif segments:
@@ -386,8 +388,9 @@ class TcpSocket:
             ident = 0
         else:
             ident, self.ident = self.ident, (self.ident + count) & 0xFFFF
-        born, end = SENT, (segment.seq + segment.length) & 0xFFFFFFFF
-        if segment.length:
+        born, length = SENT, segment.length
+        if length:
+            end = (segment.seq + length) & 0xFFFFFFFF
             if self._sent_to is not None and (self._sent_to - end) & 0xFFFFFFFF < 1 << 31:
                 born = AGAIN
             else:

@@ -93,7 +93,8 @@ class UdpSocket:
 
     def _send(self, data: bytes, dst: int, dport: int) -> int:
         net = self.net
-        self._raise_pending()
+        if self.pending:
+            self._raise_pending()
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
         route, source = ip_output.route_socket(net, dst, self.addr)
@@ -120,7 +121,8 @@ class UdpSocket:
 
     def recvfrom(self) -> tuple[bytes, tuple[str, int]]:
         """The next datagram and where it came from. Raises SocketError EAGAIN, or the pending error."""
-        self._raise_pending()
+        if self.pending:
+            self._raise_pending()
         if not self.inbox:
             raise SocketError(errno.EAGAIN)
         data, src, sport, _flow = self.inbox.popleft()
@@ -131,9 +133,8 @@ class UdpSocket:
         return self.recvfrom()[0]
 
     def _raise_pending(self) -> None:
-        if self.pending:
-            number, self.pending = self.pending, 0
-            raise SocketError(number)
+        number, self.pending = self.pending, 0
+        raise SocketError(number)
 
     def close(self) -> None:
         if not self.closed:

@@ -61,6 +61,7 @@ def test_a_loop_is_named(pairs: list[tuple[str, str]], members: set[str], sender
     assert lab.clock.now < 100_000 * US
 
 
+@pytest.mark.slow
 def test_a_tree_of_bridges_is_none_however_much_it_floods() -> None:
     lab = cables(("a", "b"), ("b", "c"), ("b", "d"))
     for _ in range(3000):

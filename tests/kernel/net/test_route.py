@@ -7,6 +7,7 @@ import pytest
 from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel import boot
+from emu.kernel.net.fib import MOST_KNOWN
 from emu.kernel.net.fib_rules import IpRule, parse_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.peer import Peer
@@ -123,3 +124,29 @@ def test_bad_rules(net: Netns, text: str) -> None:
 )
 def test_what_rules_hold_for(rule: IpRule, packet: tuple[int, int, int, str], holds: bool) -> None:
     assert rule.matches(*packet) is holds
+
+
+def test_a_change_counts_at_once_for_a_destination_that_was_asked_before(net: Netns) -> None:
+    fib = net.ipv4.fib
+    default = fib.lookup(FAR)
+    assert default is not None
+    assert fib.lookup(FAR) is default
+    nearer = boot.route(net, "192.0.2.0/24 via 10.0.0.253")
+    assert fib.lookup(FAR) is nearer
+    fib.remove(nearer)
+    assert fib.lookup(FAR) is default
+    boot.route(net, "192.0.2.0/24 via 10.0.0.253 table 100")
+    assert fib.lookup(FAR) is default
+    rule = boot.rule(net, "from 10.0.0.5 lookup 100")
+    assert fib.lookup(FAR, ip4("10.0.0.5")) is fib.tables[100].lookup(FAR)
+    assert fib.lookup(FAR, ip4("10.0.0.1")) is default
+    assert not fib.known, "the walk looks here first, and the source counts now"
+    fib.remove_rule(rule)
+    assert fib.lookup(FAR, ip4("10.0.0.5")) is default
+
+
+def test_a_scan_of_many_destinations_does_not_fill_the_memory(net: Netns) -> None:
+    fib = net.ipv4.fib
+    for dst in range(FAR, FAR + 3 * MOST_KNOWN):
+        assert fib.lookup(dst) is fib.lookup(FAR)
+        assert len(fib.known) <= MOST_KNOWN

@@ -11,6 +11,8 @@ from emu.kube.proxy.config import ProxyConfig
 from emu.wire.addr import ip4_text
 from service_node import ServiceNode
 
+pytestmark = pytest.mark.slow
+
 CONNECTIONS = 10_000
 # The 99.9 % quantiles of the chi-square distribution, by degrees of freedom.
 CRITICAL = {1: 10.828, 2: 13.816, 4: 18.467, 6: 22.458}
