@@ -150,6 +150,16 @@ def test_a_partial_sync_that_fails_is_followed_by_a_full_one(node: ServiceNode) 
     assert (reached(node), reached(node, "10.96.0.20")) == ("10.0.1.2", "10.0.2.1")
 
 
+def test_a_partial_sync_into_flushed_tables_finds_the_built_in_chains(node: ServiceNode) -> None:
+    """It does not fail where no chain of a Service is jumped to; it makes no jumps from the built-in chains either."""
+    node.update([])
+    node.net.ipv4.tables.replace(RuleSet({}))
+    node.update(service("web", "10.96.0.10"))
+    saved = node.net.ipv4.tables.save()
+    assert node.proxier.full_syncs == 1
+    assert ":PREROUTING ACCEPT" in saved and "-A PREROUTING" not in saved and "-A KUBE-SERVICES" in saved
+
+
 def test_a_new_zone_makes_the_next_sync_full(node: ServiceNode) -> None:
     node.config = ProxyConfig(node_name="test-node", cluster_cidr="10.0.0.0/8", zone="b")
     node.update([*WEB, *DB])

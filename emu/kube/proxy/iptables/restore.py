@@ -81,7 +81,9 @@ def _written(current: RuleSet, old: ProxyRules, new: ProxyRules) -> tuple[Tables
             written["nat"].update((name, chain) for name, chain in chains.items() if known.get(name) is not chain)
     tables: Tables = {table: dict(chains) for table, chains in current.tables.items()}
     for table, chains in written.items():
-        tables.setdefault(table, {}).update(chains)
+        if table not in tables:  # the kernel makes a table with all its built-in chains
+            tables[table] = {name: Chain(name, "ACCEPT") for name in BUILT_IN[table]}
+        tables[table].update(chains)
     return tables, written
 
 
