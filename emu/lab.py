@@ -14,12 +14,14 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
-from emu.kernel.net.netns import Netns
+from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.sysctl import report
 
 
 class Lab:
     """A clock, the namespaces made on it, and a capture of all their interfaces (`capture=False`: none)."""
+
+    gone = Tally()  # none of a lab's namespaces ends
 
     def __init__(self, seed: int = 0, *, capture: bool = True) -> None:
         self.clock = Clock(seed)

@@ -26,7 +26,13 @@ DOORS = {
 }
 DATA = {"importlib.resources", "importlib.metadata"}  # they read data, they import nothing
 HOST_READS = re.compile(r"(^|\.)((date|datetime)\.(now|utcnow|today)|uuid[14]|urandom|getrandom)$")
+# Names of a frame's bytes: of a live one, and of one that was captured (those two by numbers and slices, reports are
+# subscripted by words)
 BUFFERS = {"buf", "quote"}
+CAPTURED = {"data", "packet", "payload", "arp", "frame"}
+# an independent judge of emu's own parsers, as its heading states
+JUDGES = ("emu/twin/normalise.py",)
+SIGHTS = [path for path in EMU if path.startswith(("emu/capture/", "emu/report/", "emu/twin/")) and path not in JUDGES]
 READERS = [path for path in EMU if path.startswith(("emu/kernel/", "emu/testing/", "emu/kube/", "emu/lab.py"))]
 WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")
 CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "reverse"}
@@ -113,6 +119,25 @@ def reads_of_frames(path: str, module: ast.Module) -> list[str]:
     return [f"{path}:{line}: spells a place in a frame's bytes; wire/ has the readers" for line in sorted(found)]
 
 
+def reads_of_captured(path: str, module: ast.Module) -> list[str]:
+    """The same for captured bytes: a place that is a number, or a slice between such, of `data`, `packet` ..., also by an
+    attribute of that name; `unpack_from` at a number in one."""
+    found: set[int] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Subscript) and names_bytes(node.value):
+            if any(isinstance(each, ast.Constant) and isinstance(each.value, int) for each in ast.walk(node.slice)):
+                found.add(node.lineno)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("unpack_from"):
+            if any(names_bytes(arg) for arg in node.args):
+                found.add(node.lineno)
+    return [f"{path}:{line}: spells a place in captured bytes; wire/ has the readers" for line in sorted(found)]
+
+
+def names_bytes(node: ast.expr) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name in CAPTURED | BUFFERS
+
+
 def leaves(target: ast.expr) -> Iterator[ast.expr]:
     if isinstance(target, ast.Tuple | ast.List):
         for element in target.elts:
@@ -185,7 +210,8 @@ RULES: tuple[tuple[Callable[[str, ast.Module], list[str]], list[str]], ...] = (
     (wrong_doors, EMU),
     (host_reads, EMU),
     (writes_to_frames, [path for path in EMU if path not in WRITERS]),
-    (reads_of_frames, READERS),
+    (reads_of_frames, [*READERS, *SIGHTS]),
+    (reads_of_captured, SIGHTS),
     (star_imports, EMU),
     (empty_words, EMU),
     (prints, EMU),
@@ -235,6 +261,29 @@ def test_the_frame_rule_itself(source: str, wrong: bool) -> None:
 )
 def test_the_offset_rule_itself(source: str, wrong: bool) -> None:
     assert bool(reads_of_frames("emu/kernel/net/x.py", ast.parse(source))) is wrong
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("captured.data[12:14] == b'x'", True),
+        ("data[23]", True),
+        ("packet[(packet[0] & 15) * 4 :]", True),
+        ("unpack_from('!H', data, 12)", True),
+        ("frame[start : start + 4]", True),
+        ("report.data['outcome']", False),
+        ("data[: self.snap]", False),
+        ("macs(captured.data)", False),
+    ],
+)
+def test_the_rule_of_captured_bytes_itself(source: str, wrong: bool) -> None:
+    assert bool(reads_of_captured("emu/capture/x.py", ast.parse(source))) is wrong
+
+
+def test_a_judge_states_that_it_is_one() -> None:
+    for path in JUDGES:
+        assert "must not use emu's own parsers" in " ".join((ast.get_docstring(tree(path)) or "").split())
+        assert not [name for _, name in imported(tree(path)) if name.startswith("emu")]
 
 
 @pytest.mark.parametrize(

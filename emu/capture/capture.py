@@ -19,7 +19,7 @@ from emu.capture import files
 from emu.capture.captured import Captured, Story
 from emu.capture.comment import Comments
 from emu.capture.interface import Interface, roles
-from emu.capture.summary import line, read
+from emu.capture.summary import line
 from emu.capture.tap import (
     DROP,
     FLOW_SHIFT,
@@ -33,7 +33,8 @@ from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.wire.addr import mac_text
-from emu.wire.frame import TCP
+from emu.wire.captured import is_tcp
+from emu.wire.summary import read
 from emu.wire.tcp import ACK, SYN
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ BACKGROUND = 0
 class Capture:
     """Everything that the attached interfaces saw.
 
-    `names` maps addresses to their names, the one to show first; `stories` flows to what
+    `names` maps addresses, as (family, address), to their names, the one to show first; `stories` flows to what
     states their steps; `comments` makes the words.
     """
 
@@ -53,7 +54,7 @@ class Capture:
         self.clock = clock
         self.log = Log(clock)
         self.interfaces: list[Interface] = []
-        self.names: dict[int, list[str]] = {}
+        self.names: dict[tuple[int, int], list[str]] = {}
         self.stories: dict[int, Story] = {}
         self.comments = Comments({}, self.interfaces)
         self._firsts: dict[int, tuple[int, list[int]]] = {}
@@ -206,7 +207,7 @@ class Capture:
             entries, positions = self.log.entries, self.log.positions
             for number in frames[known:]:
                 data = entries[positions[number]]
-                if len(data) >= 54 and data[12:14] == b"\x08\x00" and data[23] == TCP:
+                if is_tcp(data):
                     seen = read(data)
                     if seen.flags & SYN and seen.seq not in firsts:
                         firsts.append(seen.seq)

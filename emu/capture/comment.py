@@ -8,20 +8,19 @@ not know files.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from struct import Struct
 from typing import Any, Protocol
 
-from emu.capture.summary import read
+from emu.capture.summary import Name
 from emu.capture.tap import DIRECTION, FLOW_SHIFT, IN, INTERFACE, INTERFACE_SHIFT, PKT_TYPE, PKT_TYPE_SHIFT, SHAPE
-from emu.capture.words import UNKNOWN, WORDS, View, natted_fact, walk_fact
-from emu.kernel.netfilter.ruleset import BUILT_IN, Rule
-from emu.trail import Natted
+from emu.capture.words import UNKNOWN, View, natted_fact, walk_fact, word_of
+from emu.trail import AnyRule, Natted
 from emu.wire.addr import ip4_text
-from emu.wire.frame import OTHERHOST, TCP, UDP
+from emu.wire.captured import alike, family, macs
+from emu.wire.frame import AF_INET, OTHERHOST
+from emu.wire.summary import read
 
 REMEMBERED = 1 << 16
-_PLAIN_IP = b"\x08\x00\x45"
-Names = Mapping[int, Sequence[str]]
+Names = Mapping[tuple[int, int], Sequence[str]]  # by (family, address)
 
 
 class Place(Protocol):
@@ -37,51 +36,44 @@ class Place(Protocol):
     def bridge(self) -> str: ...
 
 
-# Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
-_HEADER = Struct("!HI10xH2xI2xQI").unpack_from
-
-
-def key_of(data: bytes) -> Any:
-    """What of a frame its words depend on: two frames with the same key have the same words."""
-    if data[12:15] == _PLAIN_IP and len(data) >= 42:
-        proto = data[23]
-        if proto == UDP:
-            return _HEADER(data)
-        if proto == TCP and len(data) >= 54:
-            return _HEADER(data), data[46], data[47]
-    return data
-
-
 def flow_hop(flow: int, hop: int) -> bytes:
     """The last line of a comment, UTF-8."""
     return b"\nflow/hop %d/%d" % (flow, hop) if flow else b"\nflow/hop 0/%d (background)" % hop
 
 
 class Comments:
-    """Words for frames. `names` gives addresses their names, `places[n]` is interface number n."""
+    """Words for frames. `names` gives addresses, by (family, address), their names, `places[n]` is interface number n."""
 
     def __init__(self, names: Names, places: Sequence[Place]) -> None:
-        self.names: Names = {addr: tuple(each) for addr, each in names.items()}
-        self._first = {addr: each[0] for addr, each in self.names.items() if each}
+        self.names: Names = {key: tuple(each) for key, each in names.items()}
+        self._first = {key: each[0] for key, each in self.names.items() if each}
+        self._namers: dict[int, Name] = {}
         self._places = places
         self._bodies: dict[Any, list[tuple[list[Any], tuple[str, bytes]]]] = {}
 
     def knows(self, names: Names) -> bool:
         """Are these still the names that were used?"""
         mine = self.names
-        return len(names) == len(mine) and all(tuple(each) == mine.get(addr) for addr, each in names.items())
+        return len(names) == len(mine) and all(tuple(each) == mine.get(key) for key, each in names.items())
 
-    def name(self, addr: int) -> str:
+    def name(self, addr: int, family: int = AF_INET) -> str:
         """The first name of an address, else its text."""
-        return self._first.get(addr) or ip4_text(addr)
+        return self._first.get((family, addr)) or ip4_text(addr)
+
+    def _namer(self, family: int) -> Name:
+        """The names of one family's addresses: what a frame's entries know of an address is its number."""
+        namer = self._namers.get(family)
+        if namer is None:
+            namer = self._namers[family] = lambda addr: self.name(addr, family)
+        return namer
 
     def body(self, code: int, data: bytes, trail: list[Any]) -> tuple[str, bytes]:
         """Sentence and facts of a frame, as text and in UTF-8; the same objects for frames with the same words."""
         shape = code & SHAPE
-        alike = self._bodies.get((shape, key_of(data)))
-        if alike is not None:
+        known_bodies = self._bodies.get((shape, alike(data)))
+        if known_bodies is not None:
             # one to three, compared entry by entry: mostly the same objects
-            for known, body in alike:
+            for known, body in known_bodies:
                 if known == trail:
                     return body
         view = self.view(shape, data, trail)
@@ -89,7 +81,7 @@ class Comments:
         body = text, text.encode()
         if len(self._bodies) >= REMEMBERED:
             self._bodies.clear()
-        self._bodies.setdefault((shape, key_of(data)), []).append((list(trail), body))
+        self._bodies.setdefault((shape, alike(data)), []).append((list(trail), body))
         return body
 
     def comment(self, code: int, hop: int, data: bytes, trail: list[Any], story: str | None = None) -> str:
@@ -102,14 +94,14 @@ class Comments:
         direction = shape & DIRECTION
         foreign = direction == IN and shape >> PKT_TYPE_SHIFT & PKT_TYPE == OTHERHOST
         return View(
-            place.owner, place.device_name, place.kind, place.bridge, direction, foreign, data[:6], read(data),
-            tuple(trail), self.name,
+            place.owner, place.device_name, place.kind, place.bridge, direction, foreign, macs(data)[0], read(data),
+            tuple(trail), self._namer(family(data)),
         )  # fmt: skip
 
 
 def sentence(view: View) -> str:
     """What the entries of the highest rank say; without any, what the bytes show."""
-    words = [(WORDS.get(entry.__class__, UNKNOWN), entry) for entry in view.trail]
+    words = [(word_of(entry), entry) for entry in view.trail]
     rank = max((word.rank for word, _ in words), default=0)
     sentences: list[str] = []
     for word, entry in words:
@@ -122,7 +114,7 @@ def sentence(view: View) -> str:
 def facts(view: View) -> list[str]:
     """One line a fact, in the order in which things happened; what the rules of one walk did is one group."""
     lines: list[str] = []
-    walk: list[Rule] = []
+    walk: list[AnyRule] = []
 
     def end_walk(outcome: str = "") -> None:
         if walk:
@@ -130,9 +122,8 @@ def facts(view: View) -> list[str]:
             walk.clear()
 
     for entry in view.trail:
-        if isinstance(entry, Rule):
-            base = entry.chain in BUILT_IN.get(entry.table, ())
-            if walk and (entry.table != walk[0].table or (base and entry.chain != walk[0].chain)):
+        if isinstance(entry, AnyRule):
+            if walk and (entry.table != walk[0].table or (entry.based and entry.chain != walk[0].chain)):
                 end_walk()
             walk.append(entry)
         elif isinstance(entry, Natted):
@@ -144,7 +135,7 @@ def facts(view: View) -> list[str]:
                 lines.append(f"nat: {text}")
         else:
             end_walk()
-            text = WORDS.get(entry.__class__, UNKNOWN).fact(entry, view)
+            text = word_of(entry).fact(entry, view)
             if text and text not in lines:
                 lines.append(text)
     end_walk()

@@ -15,13 +15,14 @@ from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
 from emu.capture.comment import Comments, flow_hop
 from emu.capture.interface import Interface
 from emu.capture.tap import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, TIME
+from emu.wire.captured import addresses
 
 
 class Source(captured.Source, Protocol):
     """A capture as it is written: besides its frames the names of addresses, the flows' stories and the comments."""
 
     @property
-    def names(self) -> Mapping[int, list[str]]: ...
+    def names(self) -> Mapping[tuple[int, int], list[str]]: ...
     @property
     def stories(self) -> Mapping[int, Story]: ...
     @property
@@ -33,7 +34,7 @@ def write(
     path: str | os.PathLike[str],
     chosen: Sequence[int],
     shown: Sequence[Interface],
-    names: Mapping[int, list[str]],
+    names: Mapping[tuple[int, int], list[str]],
     *,
     force: bool,
 ) -> None:
@@ -65,18 +66,11 @@ def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence
     return paths
 
 
-def names_in(source: Source, chosen: Sequence[int]) -> dict[int, list[str]]:
+def names_in(source: Source, chosen: Sequence[int]) -> dict[tuple[int, int], list[str]]:
     """The names of the addresses in these frames, in the order of `names`."""
     entries, positions = source.log.entries, source.log.positions
-    pairs, asked = set(), set()
-    for number in chosen:
-        data = entries[positions[number]]
-        if data[12:14] == b"\x08\x00":
-            pairs.add(data[26:34])
-        elif data[12:14] == b"\x08\x06":
-            asked.add(data[28:32] + data[38:42])
-    seen = {int.from_bytes(pair[at : at + 4], "big") for pair in pairs | asked for at in (0, 4)}
-    return {addr: names for addr, names in source.names.items() if addr in seen}
+    seen = addresses(entries[positions[number]] for number in chosen)
+    return {key: names for key, names in source.names.items() if key in seen}
 
 
 def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> Iterator[pcapng.Packet]:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from emu.capture.atomic import whole_file
 from emu.clock import EPOCH_NS
 from emu.version import VERSION
+from emu.wire.frame import AF_INET
 
 SNAP_LENGTH = 262_144
 LINKTYPE_ETHERNET = 1
@@ -76,14 +77,15 @@ class Writer:
         self._interfaces += 1
         return self._interfaces - 1
 
-    def names(self, names: Mapping[int, Sequence[str]]) -> None:
-        """Write a name resolution block: IPv4 address to its names, the first being the one that is shown.
+    def names(self, names: Mapping[tuple[int, int], Sequence[str]]) -> None:
+        """Write a name resolution block: (family, address) to its names, the first being the one that is shown. A family
+        without a record type here is left out.
 
         Wireshark shows the last name of a record, so they are written backwards.
         """
         body = b""
-        for address, texts in names.items():
-            if texts:
+        for (family, address), texts in names.items():
+            if texts and family == AF_INET:
                 value = address.to_bytes(4, "big") + b"".join(text.encode() + b"\0" for text in reversed(texts))
                 body += _option(_NRB_IPV4, value)
         if body:

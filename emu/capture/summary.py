@@ -1,18 +1,19 @@
-"""A captured frame's bytes, read for people: the fields that words are made of, and one line of text.
+"""A captured frame in words: the middle of a sentence, and one line of text.
 
-Reads bytes only, so that a frame without a trail has words too; odd bytes give less, never an
-error. Must not know trails, interfaces or why the frame was sent.
+Made of the frame's fields only, so that a frame without a trail has words too. Must not know where a header's fields
+are, trails, interfaces or why the frame was sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 from emu.wire.addr import ip4_text, mac_text
-from emu.wire.frame import ETH_P_ARP, ETH_P_IP, ICMP, IP_DF, IP_MF, IP_OFFSET, TCP, UDP
-from emu.wire.icmp import ERROR_WORDS, ERRORS
+from emu.wire.captured import macs
+from emu.wire.frame import ICMP, IP_DF, IP_MF, IP_OFFSET, TCP, UDP
+from emu.wire.icmp import ERROR_WORDS
 from emu.wire.proto import GRE, PROTOCOL_NAMES, WITH_PORTS
+from emu.wire.summary import Summary, options, read, read_ip
 from emu.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 
 Name = Callable[[int], str]
@@ -22,97 +23,6 @@ FLAG_LETTERS = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG
 PROTOCOLS = {proto: PROTOCOL_NAMES[proto].upper() for proto in (ICMP, GRE, *WITH_PORTS)} | {4: "IPIP"}
 ICMP_WORDS = ERROR_WORDS | {(5, 0): "redirect", (5, 1): "redirect"}
 NEAR = 1 << 24  # so far may a sequence number be from the first one of its connection
-
-
-class Summary(NamedTuple):
-    """`kind` is ARP, IPv4 or other. For ARP `src`/`dst` are sender's and target's address, `flags` the operation.
-
-    `size` counts the payload of TCP and UDP, of ICMP what follows its 8 bytes, else of IP. `frag` is the fragment word
-    with DF; `sport`/`dport` of ICMP are type and code, `ident`/`seq` an echo's.
-    """
-
-    kind: str
-    ethertype: int = 0
-    src: int = 0
-    dst: int = 0
-    proto: int = -1
-    ttl: int = 0
-    tos: int = 0
-    ip_id: int = 0
-    frag: int = 0
-    sport: int = 0
-    dport: int = 0
-    flags: int = 0
-    size: int = 0
-    seq: int = 0
-    ack: int = 0
-    window: int = 0
-    ident: int = 0
-    options: bytes = b""
-    quote: bytes = b""
-
-    @property
-    def fragment(self) -> bool:
-        """A piece of a datagram, the first included."""
-        return bool(self.frag & (IP_MF | IP_OFFSET))
-
-    @property
-    def has_ports(self) -> bool:
-        return self.proto in WITH_PORTS and not self.frag & IP_OFFSET
-
-    @property
-    def offset(self) -> int:
-        return (self.frag & IP_OFFSET) * 8
-
-
-def read(data: bytes) -> Summary:
-    """The summary of an Ethernet frame."""
-    ethertype = int.from_bytes(data[12:14], "big")
-    if ethertype == ETH_P_ARP and len(data) >= 42:
-        word = int.from_bytes
-        src, dst = word(data[28:32], "big"), word(data[38:42], "big")
-        return Summary("ARP", ethertype, src, dst, flags=word(data[20:22], "big"))
-    if ethertype == ETH_P_IP:
-        return read_ip(data[14:], ethertype)
-    return Summary("other", ethertype, size=max(len(data) - 14, 0))
-
-
-def read_ip(packet: bytes, ethertype: int = ETH_P_IP) -> Summary:
-    """The summary of an IPv4 packet, which may be cut short (as an ICMP error quotes it)."""
-    word = int.from_bytes
-    if len(packet) < 20 or packet[0] >> 4 != 4:
-        return Summary("other", ethertype, size=len(packet))
-    l4 = (packet[0] & 15) * 4
-    proto, frag = packet[9], word(packet[6:8], "big")
-    size = max(word(packet[2:4], "big") - l4, 0)
-    fields: dict[str, Any] = {}
-    head = packet[l4:]
-    if not frag & IP_OFFSET and len(head) >= 8:
-        if proto in WITH_PORTS:
-            fields = {"sport": word(head[:2], "big"), "dport": word(head[2:4], "big")}
-        if proto == UDP:
-            size -= 8
-        elif proto == TCP:
-            fields["seq"] = word(head[4:8], "big")
-            if len(head) >= 20:
-                header = (head[12] >> 4) * 4
-                size = max(size - header, 0)
-                fields |= {"ack": word(head[8:12], "big"), "flags": head[13], "window": word(head[14:16], "big")}
-                fields["options"] = head[20:header]
-        elif proto == ICMP:
-            size -= 8
-            fields = {
-                "sport": head[0],
-                "dport": head[1],
-                "ident": word(head[4:6], "big"),
-                "seq": word(head[6:8], "big"),
-            }
-            if head[0] in ERRORS:
-                fields["quote"] = head[8:]
-    return Summary(
-        "IPv4", ethertype, word(packet[12:16], "big"), word(packet[16:20], "big"), proto, packet[8], packet[1],
-        word(packet[4:6], "big"), frag, size=size, **fields,
-    )  # fmt: skip
 
 
 # -- for a sentence ------------------------------------------------------------------------------
@@ -201,11 +111,12 @@ def line(data: bytes, role: Role = mac_text, firsts: Sequence[int] = ()) -> str:
     `firsts` are initial sequence numbers: numbers that follow one of them closely are counted from it.
     """
     seen = read(data)
-    pair = f"[{role(data[6:12])}>{role(data[:6])}]"
+    dmac, smac = macs(data)
+    pair = f"[{role(smac)}>{role(dmac)}]"
     if seen.kind == "ARP":
         if seen.flags == 2:
-            return f"{pair} ARP {ip4_text(seen.src)} is-at {role(data[22:28])} -> {ip4_text(seen.dst)}"
-        return f"{pair} ARP who-has {ip4_text(seen.dst)} tell {ip4_text(seen.src)} ({role(data[22:28])})"
+            return f"{pair} ARP {ip4_text(seen.src)} is-at {role(seen.sha)} -> {ip4_text(seen.dst)}"
+        return f"{pair} ARP who-has {ip4_text(seen.dst)} tell {ip4_text(seen.src)} ({role(seen.sha)})"
     if seen.kind == "other":
         return f"{pair} ethertype {seen.ethertype:#06x} len={seen.size}"
     return f"{pair} {ip_line(seen, firsts)}"
@@ -251,19 +162,14 @@ def _relative(number: int, firsts: Sequence[int]) -> int:
 
 def _options(data: bytes) -> list[str]:
     names: list[str] = []
-    at = 0
-    while at < len(data):
-        kind = data[at]
+    for kind, length, raw in options(data):
         if kind < 2:
             names.append(("eol", "nop")[kind])
-            at += 1
             continue
-        length = data[at + 1] if at + 1 < len(data) else 0
         if length < 2:
             return [*names, f"broken({kind})"]
-        value = int.from_bytes(data[at + 2 : at + length], "big")
+        value = int.from_bytes(raw, "big")
         names.append({2: f"mss={value}", 3: f"wscale={value}", 4: "sackOK", 5: "sack", 8: "TS"}.get(kind, f"opt{kind}"))
-        at += length
     return names
 
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from emu.capture.summary import Name, Summary, between, phrase
+from emu.capture.summary import Name, between, phrase
 from emu.capture.tap import DROP, OUT
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.neighbour import Neighbour
 from emu.kernel.netfilter.conn import Conn
-from emu.kernel.netfilter.ruleset import BUILT_IN, Rule
 from emu.trail import (
     Answered,
+    AnyRule,
     Asked,
     Born,
     Bridged,
@@ -32,6 +32,7 @@ from emu.trail import (
     Waited,
 )
 from emu.wire.addr import BROADCAST_MAC, ip4_text, mac_text
+from emu.wire.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ REASONS = {
 def decided_by(by: Any, *, lines: bool = False) -> str:
     """What made a decision, in a line: a rule (`lines`: and where its file says it), a policy, a route, a neighbour, a
     connection."""
-    if isinstance(by, Rule):
+    if isinstance(by, AnyRule):
         line = f", line {by.line}" if lines else ""
         return f"{by.table} {by.chain} rule {by.number}{line}: {by}"
     if isinstance(by, Policy):
@@ -149,9 +150,9 @@ def decided_by(by: Any, *, lines: bool = False) -> str:
 
 def _dropped_sentence(entry: Dropped, view: View) -> str:
     why = REASONS.get(entry.reason, entry.reason)
-    if isinstance(entry.by, Rule) and entry.reason != "UNDECIDED":
+    if isinstance(entry.by, AnyRule) and entry.reason != "UNDECIDED":
         why = f'a rule drops it: "{entry.by.comment}"' if entry.by.comment else "a rule drops it"
-        if "-j REJECT" in entry.by.spec:
+        if entry.by.rejects:
             why = why.replace("drops", "rejects", 1)
     elif isinstance(entry.by, Policy):
         why = "no rule accepts it"
@@ -207,15 +208,15 @@ def _waited_fact(entry: Waited, view: View) -> str:
 OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin"}
 
 
-def _decider(entry: Natted, view: View) -> Rule | None:
+def _decider(entry: Natted, view: View) -> AnyRule | None:
     """The nat rule that chose this translation; None when the connection had it already."""
-    last: Rule | None = None
+    last: AnyRule | None = None
     for each in view.trail:
         if each is entry:
             break
         if isinstance(each, Natted):
             last = None
-        elif isinstance(each, Rule) and each.table == "nat":
+        elif isinstance(each, AnyRule) and each.table == "nat":
             last = each
     return last
 
@@ -271,7 +272,7 @@ def _tracked_fact(entry: Tracked, view: View) -> str:
 # -- rules ---------------------------------------------------------------------------------------
 
 
-def _rule_sentence(entry: Rule, view: View) -> str:
+def _rule_sentence(entry: AnyRule, view: View) -> str:
     return plain(view) + ", and no rule stops it"
 
 
@@ -283,7 +284,7 @@ def _policy_fact(entry: Policy, view: View) -> str:
     return f"{entry.table} {entry.chain}: policy {entry.verdict}"
 
 
-def walk_fact(rules: list[Rule], outcome: str = "") -> list[str]:
+def walk_fact(rules: list[AnyRule], outcome: str = "") -> list[str]:
     """The facts of one walk over a base chain: the chains it went through and what the last rule did (or `outcome`).
 
     Jumps into chains where nothing matched are left out; a rule that only changed something gets a line of its own.
@@ -303,7 +304,7 @@ def walk_fact(rules: list[Rule], outcome: str = "") -> list[str]:
             break
         if rule.jump:
             path.append(rule.jump)
-    if len(path) > 1 and path[0] in BUILT_IN.get(last.table, ()):
+    if len(path) > 1 and any(rule.based for rule in rules if rule.chain == path[0]):
         del path[0]
     chains = " -> ".join(path)
     facts = [f"{rule.table} {rule.chain} rule {rule.number}: {_act(rule)}" for rule in shown[:-1] if not rule.jump]
@@ -312,12 +313,12 @@ def walk_fact(rules: list[Rule], outcome: str = "") -> list[str]:
     return [*facts, f"{last.table} {chains} rule {last.number}: {_act(last)}"]
 
 
-def _counts(rule: Rule, then: Rule | None) -> bool:
+def _counts(rule: AnyRule, then: AnyRule | None) -> bool:
     return not rule.jump or (then is not None and then.chain == rule.jump)
 
 
-def _act(rule: Rule) -> str:
-    return "counted" if rule.target is None else rule.target.spec().removeprefix("-j ")
+def _act(rule: AnyRule) -> str:
+    return rule.act or "counted"
 
 
 # -- routes, bridges, tunnels, ends --------------------------------------------------------------
@@ -352,7 +353,7 @@ def _born_sentence(entry: Born, view: View) -> str:
 
 
 def _born_fact(entry: Born, view: View) -> str:
-    decided = any(WORDS.get(each.__class__, UNKNOWN).rank > _BORN for each in view.trail)
+    decided = any(word_of(each).rank > _BORN for each in view.trail)
     return f"born here: {entry.what}" if decided else ""
 
 
@@ -417,9 +418,17 @@ WORDS: Mapping[type, Word] = {
     Tracked: Word(20, _tracked_sentence, _tracked_fact),
     Note: Word(15, _note, _note),
     Delivered: Word(12, _delivered_sentence, _delivered_fact),
-    Rule: Word(10, _rule_sentence, _nothing),
+    AnyRule: Word(10, _rule_sentence, _nothing),
 }
 UNKNOWN = Word(5, lambda entry, view: plain(view), lambda entry, view: str(entry))
+
+
+def word_of(entry: Any) -> Word:
+    """The words of an entry; rules of all modes share theirs."""
+    word = WORDS.get(entry.__class__)
+    if word is None:
+        word = WORDS[AnyRule] if isinstance(entry, AnyRule) else UNKNOWN
+    return word
 
 
 def plain(view: View) -> str:

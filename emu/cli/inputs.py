@@ -18,10 +18,12 @@ def cluster_of(
     files: Sequence[Path], *, namespace: str = "default", nodes: int = 2, network: str = "bridge"
 ) -> Cluster:
     """A settled cluster of the files' objects. A scenario's own `cluster` counts, and its steps are run. Raises InputError."""
+    from emu.kube.api.core import Pod
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
     from emu.scenario.build import config
     from emu.scenario.kinds import ClusterPart
+    from emu.scenario.lint import waiting, without_endpoints
     from emu.scenario.run import run
     from emu.scenario.script import is_scenario, load
 
@@ -30,18 +32,20 @@ def cluster_of(
     if len(files) == 1 and files[0].is_file():
         first = next(read(files[0]), None)
         if first is not None and is_scenario(first):
-            return _noted(run(load(files[0])).cluster)
+            done = run(load(files[0]))
+            return _noted(done.cluster, done.notes)
     documents = list(chain.from_iterable(read(path) for path in files))
     for document in documents:
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
     loaded = load_documents(documents, namespace=namespace)
-    return _noted(Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects))
+    cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects)
+    return _noted(cluster, [*without_endpoints(loaded), *cluster.warnings, *waiting(cluster.store.list(Pod))])
 
 
-def _noted(cluster: Cluster) -> Cluster:
-    """The cluster, its warnings noted."""
-    for text in cluster.warnings:
+def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:
+    """The cluster, what is to be known of it noted."""
+    for text in notes:
         note(text)
     return cluster
 

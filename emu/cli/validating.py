@@ -42,9 +42,10 @@ def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
+    from emu.kube.api.core import Pod
     from emu.kube.api.loader import load_documents, read
     from emu.scenario.build import build
-    from emu.scenario.lint import warnings, without_endpoints
+    from emu.scenario.lint import waiting, warnings, without_endpoints
     from emu.scenario.run import check_endpoints
     from emu.scenario.script import is_scenario, load
 
@@ -59,7 +60,8 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     check_endpoints(scenario, cluster)
     count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}
     odd = [text if PLACED.match(text) else f"{path}: {text}" for text in cluster.warnings]
-    odd = without_endpoints(scenario.loaded) + odd
+    stay = [f"{path}: {text}" for text in waiting(cluster.store.list(Pod))]
+    odd = [*without_endpoints(scenario.loaded), *odd, *stay]
     return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, odd
 
 

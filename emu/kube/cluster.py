@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, reduce
 from typing import Any, TypeVar
 
 from emu import craft
@@ -21,7 +21,7 @@ from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth
-from emu.kernel.net.netns import Netns
+from emu.kernel.net.netns import Netns, Tally
 from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
@@ -98,6 +98,7 @@ class Cluster:
         self.pods: dict[str, Sandbox] = {}
         self.nodes: dict[str, Node] = {}
         self.namespaces: dict[str, Netns] = {}
+        self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
@@ -149,6 +150,8 @@ class Cluster:
     def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
         flow/names.py); drops, arrivals and NAT are reported to flows."""
+        if name in self.namespaces:  # a pod of that name ends on another node
+            self._leaving.append(self.namespaces[name])
         self.namespaces[name] = net
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
@@ -175,9 +178,16 @@ class Cluster:
 
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""
-        self.namespaces.pop(name, None)
+        net = self.namespaces.pop(name, None)
+        if net is not None:
+            self._leaving.append(net)
         self.unmodelled.forget(name)
         self.addresses.forget(name, POD)
+
+    @property
+    def gone(self) -> Tally:
+        """The packets of namespaces that are gone."""
+        return reduce(Tally.plus, (net.tally() for net in self._leaving), self._gone)
 
     def started(self, app: Any) -> None:
         """An app of a pod runs: if it is a DNS server, it answers for the cluster."""
@@ -245,10 +255,11 @@ class Cluster:
         self.clock.drain()
         if self.under_way:
             self.clock.run(until=lambda: not self.under_way)
+        self._gone, self._leaving = self.gone, []  # nothing is on its way to them any more
         self.addresses.update()
 
-    def names(self) -> dict[int, list[str]]:
-        """Every address that has a name: pods, nodes, Services, the outside."""
+    def names(self) -> dict[tuple[int, int], list[str]]:
+        """Every address, as (family, address), that has a name: pods, nodes, Services, the outside."""
         return self.addresses.current()
 
     # -- finding --------------------------------------------------------------------------------

@@ -13,13 +13,12 @@ from typing import Any, Literal
 from emu.capture.words import decided_by
 from emu.errors import InputError
 from emu.kernel.net.fib import Route
-from emu.kernel.netfilter.ruleset import Rule
 from emu.report import Report
 from emu.report.edge import Edge
 from emu.report.ip_json import Item
 from emu.report.node import Node
 from emu.report.replay import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
-from emu.trail import Dropped, Natted, Note, Policy, Tracked
+from emu.trail import AnyRule, Dropped, Natted, Note, Policy, Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.proto import PROTOCOL_NAMES
 
@@ -150,8 +149,8 @@ def in_order(trail: Sequence[Any]) -> list[Any]:
 
 def _entry_text(entry: Any, detail: Detail) -> str:
     match entry:
-        case Rule():
-            if detail == "summary" and entry.target is None:
+        case AnyRule():
+            if detail == "summary" and not entry.act:
                 return ""
             return f"{entry.table} {entry.chain} rule {entry.number}, line {entry.line}: {entry}"
         case Policy():
@@ -169,7 +168,7 @@ def _entry_text(entry: Any, detail: Detail) -> str:
 
 def _entry(entry: Any) -> dict[str, Any] | None:
     match entry:
-        case Rule():
+        case AnyRule():
             place = {"table": entry.table, "chain": entry.chain, "number": entry.number, "line": entry.line}
             return {"rule": str(entry), **place}
         case Policy():
@@ -197,7 +196,7 @@ def _way(trace: Trace) -> dict[str, Any]:
         "source": _end(src, sport),
         "destination": _end(dst, dport),
         "by": decided_by(trace.by, lines=True),
-        "line": trace.by.line if isinstance(trace.by, Rule) else None,
+        "line": trace.by.line if isinstance(trace.by, AnyRule) else None,
         "decisions": [found for entry in in_order(trace.trail) if (found := _entry(entry)) is not None],
     }
 

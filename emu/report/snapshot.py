@@ -18,7 +18,10 @@ from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
-from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.matches import Match
+from emu.kernel.netfilter.matches.physdev import Physdev
+from emu.kernel.netfilter.ruleset import Chain, RuleSet
+from emu.kernel.netfilter.unknown import UnknownMatch
 from emu.kernel.sysctl_table import Value
 from emu.report.edge import Edge, Sent, answer_arp
 
@@ -38,7 +41,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a copy is built from. Rules and routes are immutable and shared; `ipsets` and `memory` are copied."""
+    """What a copy is built from. Rules and routes are immutable and shared; `ipsets` and `memory` are copied. A copy has no
+    bridge ports, so that a rule that asks for one (`-m physdev`) is undecided there."""
 
     name: str
     now_ns: int
@@ -74,7 +78,7 @@ class Snapshot:
             tuple(route for table in net.ipv4.fib.tables.values() for route in table),
             net.ipv4.fib.rules,
             {name: net.sysctl[name] for name in usual if net.sysctl[name] != usual[name]},
-            net.ipv4.tables.ruleset,
+            _portless(net.ipv4.tables.ruleset) if len(links) < len(net.devices) else net.ipv4.tables.ruleset,
             _sets(net.ipv4.tables.ipsets),
             _copy(net.ipv4.tables.memory),
         )
@@ -117,6 +121,23 @@ class Snapshot:
             fib.remove_rule(rule)
         for rule in self.policy:
             fib.add_rule(rule)
+
+
+def _portless(ruleset: RuleSet) -> RuleSet:
+    """The rules, those of `-m physdev` undecided."""
+    asks = [rule for rule in ruleset.rules() if any(isinstance(each, Physdev) for each in rule.matches)]
+    tables = {name: dict(chains) for name, chains in ruleset.tables.items()}
+    for table, name in {(rule.table, rule.chain) for rule in asks}:
+        chain = tables[table][name]
+        rules = tuple(replace(rule, matches=tuple(map(_unknown, rule.matches))) for rule in chain.rules)
+        tables[table][name] = Chain(name, chain.policy, rules)
+    return RuleSet(tables) if asks else ruleset
+
+
+def _unknown(match: Match) -> Match:
+    if not isinstance(match, Physdev):
+        return match
+    return UnknownMatch("physdev", tuple(match.spec().split()), "the endpoints are worked out without bridge ports")
 
 
 def _copy(memory: Mapping[Any, Any]) -> dict[Any, Any]:

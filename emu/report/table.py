@@ -67,10 +67,11 @@ def _rows(run: Run, step: StepResult) -> list[dict[str, Any]]:
 
 
 def summary(run: Run) -> str:
-    """One sentence: how many checks, and whether they held."""
-    if not run.checks:
+    """One sentence: how many checks, and whether they held. It agrees with the exit status: undecided comes first."""
+    undecided, failed = len(run.undecided), len(run.failures)
+    if not run.checks and not undecided:
         return "nothing was checked: no step has an `expect`, and no flow was addressed to a pod or a node"
-    failed = len(run.failures)
     flows = sum(1 for _ in run.flows)
-    held = "all held" if not failed else f"{failed} failed"
+    found = [f"{undecided} undecided"] if undecided else []
+    held = ", ".join([*found, f"{failed} failed"] if failed else found) or "all held"
     return f"{run.scenario.name}: {flows} flow{'s' * (flows != 1)}, {run.checks} check{'s' * (run.checks != 1)}, {held}"

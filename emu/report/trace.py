@@ -21,12 +21,12 @@ from emu.report.replay import Probe
 from emu.report.snapshot import Snapshot
 from emu.report.walk import walk
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ETH_P_IP, ICMP, TCP, UDP
+from emu.wire.captured import carried, is_ipv4
+from emu.wire.frame import ICMP, TCP, UDP
 
 CONTENTS = b"emu trace"
 CLIENT_PORT, LOOPBACK = 40000, 127
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
-_IP_TYPE = ETH_P_IP.to_bytes(2, "big")
 
 
 class Sends(Places, Protocol):
@@ -108,7 +108,7 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
 
 
 def _is_packet(frame: Captured) -> bool:
-    return frame.data[12:14] == _IP_TYPE
+    return is_ipv4(frame.data)
 
 
 def _parts(flow: Flow) -> tuple[list[Captured], list[Captured]]:
@@ -142,13 +142,8 @@ def _first_time(frames: Iterable[Captured]) -> Iterator[Captured]:
 
 def _born(frames: list[Captured], came: int) -> int:
     """Where the answer that came begins: the first packet with what no hop rewrites in it."""
-    answer = _carries(frames[came].data)
-    return next(n for n, frame in enumerate(frames) if _is_packet(frame) and _carries(frame.data) == answer)
-
-
-def _carries(data: bytes) -> bytes:
-    """IP id, protocol, and what follows addresses, ports and checksums: an id of 0 alone does not distinguish packets."""
-    return data[18:20] + data[23:24] + data[38:50] + data[54:]
+    answer = carried(frames[came].data)
+    return next(n for n, frame in enumerate(frames) if _is_packet(frame) and carried(frame.data) == answer)
 
 
 def _ends(cluster: Places, source: str) -> tuple[Netns, Netns | None]:

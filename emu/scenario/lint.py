@@ -1,11 +1,12 @@
-"""What is allowed and probably not meant: Services without endpoints, ports that no container declares.
+"""What is allowed and probably not meant: Services without endpoints, ports that no container declares, pods that wait.
 
-Looks at objects as written, before any controller: pods are those of workloads' templates. Must not know clusters.
+Looks at objects as written, before any controller (pods are those of workloads' templates); only `waiting` looks at what
+the scheduler made of them. Must not know clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
@@ -37,6 +38,17 @@ def without_endpoints(loaded: Loaded) -> list[str]:
         if isinstance(obj, Service):
             found += [_placed(loaded, obj, text) for text in _service(obj, templates)]
     return found
+
+
+def waiting(pods: Iterable[Pod]) -> list[str]:
+    """One sentence for each pod that has no node, with the scheduler's reason."""
+    return [
+        f"{pod.key}: stays Pending: {condition.message}"
+        for pod in pods
+        if not pod.spec.node_name
+        for condition in pod.status.conditions
+        if condition.type == "PodScheduled" and condition.status == "False"
+    ]
 
 
 def _placed(loaded: Loaded, obj: Object, text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 from emu.capture.capture import Capture, Captured
 from emu.capture.interface import Interface
 from emu.kernel.net.fib import Route
-from emu.kernel.net.netns import Netns
+from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.netfilter.conn import Tuple5
 from emu.kube.flow.flow import Flow
 from emu.report.ladder import ladder
@@ -25,10 +25,12 @@ from emu.wire.identity import unchanged
 
 
 class Bench(Protocol):
-    """A `Lab` or a `Cluster`: its namespaces by name, and what was captured."""
+    """A `Lab` or a `Cluster`: its namespaces by name, the packets of those that are gone, and what was captured."""
 
     @property
     def namespaces(self) -> Mapping[str, Netns]: ...
+    @property
+    def gone(self) -> Tally: ...
     @property
     def capture(self) -> Capture | None: ...
 
@@ -118,24 +120,27 @@ def _is_error(frame: Frame) -> bool:
 
 def waiting(net: Netns) -> int:
     """Packets that sit in a namespace: in neighbours' queues, and as pieces of datagrams that are not whole yet."""
-    queued = sum(len(neighbour.queue) for neighbour in net.neighbours)
-    return queued + sum(family.reassembly.waiting for family in net.families.values())
+    return net.tally().waiting
 
 
 def one_outcome(where: Where) -> None:
     """Every packet ends in exactly one outcome: born + copied = delivered + absorbed + dropped + waiting.
 
-    Summed over all namespaces, at a moment when nothing is on a cable (after `lab.run` or a flow).
+    Summed over all namespaces, those that are gone too, at a moment when nothing is on a cable (after `lab.run` or a
+    flow).
     """
-    nets = namespaces_of(where).values()
-    entered = sum(net.born + net.copied for net in nets)
-    left = sum(net.delivered + net.absorbed + net.drops.total() + waiting(net) for net in nets)
+    bench = where.testbed if isinstance(where, Flow) else where
+    nets = bench.namespaces.values()
+    tallies = [bench.gone, *(net.tally() for net in nets)]
+    entered = sum(each.entered for each in tallies)
+    left = sum(each.ended + each.waiting for each in tallies)
     if entered != left:
         lines = "\n".join(
             f"{net.name}: born {net.born} copied {net.copied} delivered {net.delivered} absorbed {net.absorbed} "
             f"waiting {waiting(net)} drops {dict(net.drops)}"
             for net in nets
         )
+        lines += f"\ngone: {bench.gone}"
         frames = frames_of(where) if isinstance(where, Flow) or where.capture is not None else []
         _broken(f"{entered} packets came into being, {left} ended\n{lines}", frames)
 

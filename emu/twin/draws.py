@@ -15,8 +15,11 @@ from emu.kernel.netfilter.matches.statistic import Statistic
 from emu.kernel.netfilter.ruleset import Chain
 from emu.twin.ring import Seen
 from emu.twin.tables import Counters
+from emu.wire.addr import BROADCAST_MAC
+from emu.wire.arp import REPLY, REQUEST
+from emu.wire.captured import macs
+from emu.wire.summary import read
 
-BROADCAST = b"\xff" * 6
 HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
 _TUPLES = re.compile(r"\bsport=(\d+) dport=(\d+)\b.*?\bsport=(\d+) dport=(\d+)\b")
 _FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: where ports above 1023 are looked for
@@ -90,22 +93,22 @@ def ports(clock: Clock, net: Netns, protocol: str, numbers: list[int]) -> None:
 
 def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
     """How long a proxy kept those waiting who asked for somebody else's address (proxy_delay): from request to answer."""
-    asked: dict[tuple[str, bytes, bytes], list[int]] = {}
+    asked: dict[tuple[str, int, int], list[int]] = {}
     waits: list[int] = []
     begun: dict[int, int] = {}
     for each in seen:
-        arp = each.data[14:42]
-        if each.data[12:14] != b"\x08\x06" or len(arp) < 28 or not net.sysctl.conf(each.device, "proxy_arp"):
+        arp = read(each.data)
+        if arp.kind != "ARP" or not net.sysctl.conf(each.device, "proxy_arp"):
             continue
-        operation, spa, tpa = arp[7], arp[14:18], arp[24:28]
+        spa, tpa = arp.src, arp.dst
         longest_ns = net.sysctl.neigh_ns(each.device, "proxy_delay")
-        if operation == 1 and each.way == "in" and each.data[:6] == BROADCAST and longest_ns:
-            if not net.ipv4.is_local(int.from_bytes(tpa)):
+        if arp.flags == REQUEST and each.way == "in" and macs(each.data)[0] == BROADCAST_MAC and longest_ns:
+            if not net.ipv4.is_local(tpa):
                 # one that is not answered before the flow is over waits as long as can be
                 asked.setdefault((each.device, tpa, spa), []).append(len(waits))
                 waits.append(longest_ns - 1)
                 begun[len(waits) - 1] = each.at_ns
-        elif operation == 2 and each.way == "out" and asked.get((each.device, spa, tpa)):
+        elif arp.flags == REPLY and each.way == "out" and asked.get((each.device, spa, tpa)):
             number = asked[each.device, spa, tpa].pop(0)
             waits[number] = min(max(each.at_ns - begun[number], 0), longest_ns - 1)
     clock.script(f"proxy_delay/{net.name}", Values(waits))

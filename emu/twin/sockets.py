@@ -24,9 +24,12 @@ from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ping import EchoReply
 from emu.twin.loop import Loop
 from emu.twin.space import Space
+from emu.wire import captured
 from emu.wire import icmp as wire_icmp
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.checksum import checksum
+from emu.wire.frame import ICMP
+from emu.wire.summary import read_ip
 
 IP_RECVERR, IP_HDRINCL, SO_EE_ORIGIN_ICMP = 11, 3, 2
 STATES = (
@@ -39,7 +42,6 @@ UNREACHABLE = {errno.ENETUNREACH: 0, errno.EHOSTUNREACH: 1}  # the ICMP codes th
 LARGE = 1 << 22
 # linux/sock_diag.h, linux/inet_diag.h: one connection by its ends, on any device, whatever its cookie
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, DIAG_ANY = 4, 20, 1, bytes(4) + b"\xff" * 8
-RAW_QUOTE = 20 + 8
 
 
 def _text(endpoint: Endpoint) -> tuple[str, int]:
@@ -322,17 +324,14 @@ class RealPing(_Real):
         super().ready(events)
 
     def _heard(self, packet: bytes) -> None:
-        body = packet[(packet[0] & 15) * 4 :]
-        kind, code, _sum, ident, seq = struct.unpack_from("!BBHHH", body)
-        if kind == wire_icmp.ECHO_REPLY and ident == self.ident:
-            rtt_ns = self.net.clock.now - self._sent_ns.get(seq, self.net.clock.now)
-            self.replies.append(EchoReply(seq, int.from_bytes(packet[12:16]), packet[8], rtt_ns))
-        elif kind in (3, 11, 12) and len(body) >= 8 + RAW_QUOTE:
-            quote = body[8:]
-            asked = struct.unpack_from("!BBHHH", quote, (quote[0] & 15) * 4)
-            if quote[9] == 1 and asked[0] == 8 and asked[3] == self.ident:
-                dst = int.from_bytes(quote[16:20])
-                self.errors.append(IcmpError(kind, code, seq, dst, asked[4]))
+        seen = read_ip(packet)
+        if seen.sport == wire_icmp.ECHO_REPLY and seen.ident == self.ident:
+            rtt_ns = self.net.clock.now - self._sent_ns.get(seen.seq, self.net.clock.now)
+            self.replies.append(EchoReply(seen.seq, seen.src, seen.ttl, rtt_ns))
+        elif seen.sport in (wire_icmp.DEST_UNREACH, wire_icmp.TIME_EXCEEDED, wire_icmp.PARAMETER_PROBLEM):
+            asked = read_ip(seen.quote)
+            if asked.proto == ICMP and asked.sport == wire_icmp.ECHO and asked.ident == self.ident:
+                self.errors.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.seq))
 
 
 class RealSockets:
@@ -380,7 +379,7 @@ class RealSockets:
             raw.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             try:
-                raw.sendto(data[14:], (dst, 0))
+                raw.sendto(captured.packet(data), (dst, 0))
             except OSError as error:
                 raise SocketError(error.errno or errno.EIO) from None
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from emu.capture.capture import Capture
 from emu.clock import Clock, Values
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.net.netns import Netns
+from emu.kernel.net.netns import Netns, Tally
 from emu.kube.flow.flow import Flow
 from emu.twin import compare, draws, programs, tables
 from emu.twin.compare import Difference
@@ -44,6 +44,7 @@ class RealTestbed:
     """What the kernel's side of a flow runs on (`emu.kube.flow.testbed.Testbed`). Frames and facts come from elsewhere."""
 
     capture = None
+    gone = Tally()
 
     def __init__(self, clock: Loop) -> None:
         self.clock = clock

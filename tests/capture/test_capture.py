@@ -21,7 +21,7 @@ from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.trail import Born, Bridged
 from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4, mac
-from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, Frame
+from emu.wire.frame import AF_INET, BROADCAST, HOST, MULTICAST, OTHERHOST, Frame
 from ladder_emu import EmuWorld
 from ladder_setup import Setup
 
@@ -72,7 +72,7 @@ def world(name: str = "s03_clusterip_remote") -> tuple[EmuWorld, Capture]:
     capture = Capture(made.clock)
     for owner, net in made.nets.items():
         capture.attach_namespace(net, owner)
-    capture.names = {ip4(addr): [text] for addr, text in NAMES.items()}
+    capture.names = {(AF_INET, ip4(addr)): [text] for addr, text in NAMES.items()}
     return made, capture
 
 
@@ -314,13 +314,13 @@ def test_stories_speak_of_their_flow_only(service: Capture) -> None:
 def test_names_may_change_between_files(service: Capture, tmp_path: Path, tshark: Tshark) -> None:
     first = service.frames(flow=1)[0]
     assert first.comment().startswith("p1 asks who has n1/cbr0, the next hop of a packet to svc/web.default")
-    before = service.names[ip4("10.244.1.1")]
-    service.names[ip4("10.244.1.1")] = ["gateway"]
+    before = service.names[AF_INET, ip4("10.244.1.1")]
+    service.names[AF_INET, ip4("10.244.1.1")] = ["gateway"]
     try:
         service.mark()
         assert first.comment().startswith("p1 asks who has gateway, the next hop of")
     finally:
-        service.names[ip4("10.244.1.1")] = before
+        service.names[AF_INET, ip4("10.244.1.1")] = before
         service.mark()
 
 

@@ -10,21 +10,25 @@ from scapy.packet import Raw
 
 from emu import trail
 from emu.capture.capture import Capture
-from emu.capture.comment import Comments, key_of
+from emu.capture.comment import Comments
 from emu.capture.interface import Interface, roles
-from emu.capture.summary import between, phrase, read
+from emu.capture.summary import between, phrase
 from emu.capture.tap import IN, INTERFACE_SHIFT, OUT, PKT_TYPE_SHIFT
 from emu.clock import SECOND, Clock
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.net.fib import parse_route
 from emu.wire.addr import ip4, mac
-from emu.wire.frame import OTHERHOST
+from emu.wire.captured import alike
+from emu.wire.frame import AF_INET, OTHERHOST
+from emu.wire.summary import read
 from ladder_emu import EmuWorld
 from ladder_setup import Setup
 
 A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
-CLIENT, SERVICE, WEB, GATEWAY = (ip4(text) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1"))
+CLIENT, SERVICE, WEB, GATEWAY = (
+    (AF_INET, ip4(text)) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1")
+)
 NAMES = {
     CLIENT: ["default/client"],
     SERVICE: ["svc/web.default", "web"],
@@ -38,6 +42,16 @@ TTL = f"ttl {SYN[IP].ttl + 1} -> {SYN[IP].ttl}"
 DEVICES = {name: Device(Clock(), name) for name in ("eth0", "cbr0")}
 DEFAULT = parse_route("default via 192.168.50.1 dev eth0", DEVICES.__getitem__)
 ON_LINK = parse_route("10.244.1.0/24 dev cbr0", DEVICES.__getitem__)
+
+
+def test_names_of_another_family_are_not_shown() -> None:
+    """An address of another family that is the same number."""
+    other = {(10, CLIENT[1]): ["six"], (10, WEB[1]): ["six"]}
+    places = [Interface(0, "node-1", "eth0", None)]
+    assert Comments({**other, **NAMES}, places).body(OUT, bytes(PING), []) == Comments(NAMES, places).body(
+        OUT, bytes(PING), []
+    )
+    assert "six" not in Comments(other, places).body(OUT, bytes(PING), [])[0]
 
 
 # -- what is remembered --------------------------------------------------------------------------
@@ -83,9 +97,9 @@ def test_equal_facts_are_told_alike_and_new_ones_anew() -> None:
     st.dictionaries(st.integers(0, 60), st.integers(0, 255), max_size=6),
 )
 def test_frames_with_one_key_are_told_alike(data: bytes, changes: dict[int, int]) -> None:
-    """Two frames that `key_of` holds equal differ in nothing that words read."""
+    """Two frames that `alike` holds equal differ in nothing that words read."""
     changed = bytes(changes.get(at, byte) for at, byte in enumerate(data))
-    if key_of(changed) == key_of(data):
+    if alike(changed) == alike(data):
         one, other = read(data), read(changed)
         assert phrase(one) + between(one) == phrase(other) + between(other)
         assert (one.ttl, data[:6]) == (other.ttl, changed[:6])
@@ -104,8 +118,8 @@ def test_names_are_compared_whole() -> None:
     words = comments()
     assert words.knows(dict(NAMES))
     assert not words.knows({**NAMES, WEB: ["default/web-1"]})
-    assert not words.knows({**NAMES, 1: ["x"]})
-    assert not words.knows({**{addr: each for addr, each in NAMES.items() if addr != WEB}, 1: ["x"]})
+    assert not words.knows({**NAMES, (AF_INET, 1): ["x"]})
+    assert not words.knows({**{addr: each for addr, each in NAMES.items() if addr != WEB}, (AF_INET, 1): ["x"]})
 
 
 # -- interfaces ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from emu.capture.pcapng import BROADCAST, INBOUND, OUTBOUND, PROMISCUOUS, UNICAS
 from emu.errors import InputError
 from emu.version import VERSION
 from emu.wire.addr import BROADCAST_MAC, ip4, mac
+from emu.wire.frame import AF_INET
 from tshark import blocks
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ COMMENT = "The pod asks for its gateway's address → ARP.\narp who-has 10.244.1
 def story(writer: Writer) -> None:
     port = writer.interface("node-1/veth1a2b", "the node's end of default/client's cable", MAC_A)
     pod = writer.interface("default/client/eth0", mac=MAC_B, addresses=[(ip4("10.244.1.2"), ip4("255.255.255.0"))])
-    writer.names({ip4("10.244.1.2"): ["client.default.pod", "client"], ip4("10.244.2.3"): ["web-0.default.pod"]})
+    writer.names(
+        {
+            (AF_INET, ip4("10.244.1.2")): ["client.default.pod", "client"],
+            (AF_INET, ip4("10.244.2.3")): ["web-0.default.pod"],
+        }
+    )
     writer.packet(pod, 1, ARP, OUTBOUND, COMMENT)
     writer.write_packets(
         [

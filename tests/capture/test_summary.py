@@ -9,8 +9,9 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
-from emu.capture.summary import between, line, phrase, read
+from emu.capture.summary import between, line, phrase
 from emu.wire.addr import ip4, ip4_text
+from emu.wire.summary import read
 
 A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 ROLES = {bytes.fromhex("020000000001"): "p1", bytes.fromhex("020000000002"): "cbr0", b"\xff" * 6: "bcast"}

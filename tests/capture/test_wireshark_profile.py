@@ -9,6 +9,7 @@ import pytest
 
 from emu.capture import pcapng
 from emu.wire.addr import ip4
+from emu.wire.frame import AF_INET
 from tshark import CHECKSUMS, Tshark
 
 PROFILE = Path(__file__).parents[2] / "captures" / "wireshark-profile"
@@ -30,7 +31,7 @@ def capture(tmp_path: Path) -> Path:
     path = tmp_path / "two.pcapng"
     with pcapng.create(path) as writer:
         client, drop = writer.interface("default/client/eth0"), writer.interface("node-1/drop")
-        writer.names({ip4("10.244.1.2"): ["client.default.pod"]})
+        writer.names({(AF_INET, ip4("10.244.1.2")): ["client.default.pod"]})
         writer.packet(client, 0, SEGMENT, pcapng.OUTBOUND, "the client speaks\nsecond line")
         writer.packet(drop, 1_000, SEGMENT, 0, "dropped")
     return path

@@ -13,15 +13,15 @@ from scapy.packet import Packet
 
 from emu import trail
 from emu.capture.comment import facts, sentence
-from emu.capture.summary import read
 from emu.capture.tap import DROP, IN, OUT
-from emu.capture.words import WORDS, View
+from emu.capture.words import WORDS, View, decided_by, word_of
 from emu.clock import Clock
 from emu.kernel.link.device import Device
 from emu.kernel.net.fib import Route, parse_route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4, ip4_text
+from emu.wire.summary import read
 
 A, B, EVERYBODY = "02:00:00:00:00:01", "02:00:00:00:00:02", "ff:ff:ff:ff:ff:ff"
 CLIENT, SERVICE, WEB, GATEWAY = (ip4(text) for text in ("10.244.1.11", "10.96.0.10", "10.244.2.13", "10.244.1.1"))
@@ -118,7 +118,7 @@ def view(packet: Packet, *entries: Any, direction: int = OUT, **changes: Any) ->
 
 def test_every_kind_of_entry_has_its_words() -> None:
     kinds = {kind for kind in vars(trail).values() if dataclasses.is_dataclass(kind)}
-    assert kinds | {Rule, Route} == set(WORDS)
+    assert kinds | {trail.AnyRule, Route} == set(WORDS)
 
 
 def test_what_nobody_knows_is_told_by_the_bytes() -> None:
@@ -429,3 +429,24 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
 @pytest.mark.parametrize(("packet", "entries", "told"), [case[1:] for case in FACTS], ids=[case[0] for case in FACTS])
 def test_facts(packet: Packet, entries: tuple[Any, ...], told: list[str]) -> None:
     assert "\n".join(facts(view(packet, *entries))) == "\n".join(told)
+
+
+class Verdict(trail.AnyRule):
+    """A rule of another mode than iptables."""
+
+    table, chain, number, line = "inet proxy", "filter-input", 3, 12
+    comment, spec, act, jump, based, rejects = "no", "ip daddr 10.96.0.10 reject", "reject", "", True, True
+
+    def __str__(self) -> str:
+        return self.spec
+
+
+def test_a_rule_of_another_mode_has_the_same_words() -> None:
+    entry = Verdict()
+    assert decided_by(entry, lines=True) == "inet proxy filter-input rule 3, line 12: ip daddr 10.96.0.10 reject"
+    seen = view(PING, entry)
+    assert word_of(entry) is WORDS[trail.AnyRule]
+    assert facts(seen) == ["inet proxy filter-input rule 3: reject"]
+    assert sentence(seen).endswith(", and no rule stops it")
+    dropped = trail.Dropped("NETFILTER_DROP", "n1", "eth0", entry)
+    assert sentence(view(PING, dropped)).endswith('a rule rejects it: "no"')

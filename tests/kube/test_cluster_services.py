@@ -311,6 +311,6 @@ def test_a_node_in_another_zone_syncs_fully() -> None:
 
 
 def test_outer_addresses_have_the_services_name(cluster: Cluster) -> None:
-    known = {ip4_text(address): each for address, each in cluster.names().items()}
+    known = {ip4_text(address): each for (_family, address), each in cluster.names().items()}
     assert known["203.0.113.101"] == known["198.51.100.1"] == ["svc/cluster.default"]
     assert known["203.0.113.10"] == ["external"]

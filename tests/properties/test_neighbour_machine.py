@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from emu.clock import MS, SECOND, Clock
+from emu.clock import MS, SECOND, SLOT_NS, Clock
 from emu.kernel import boot
 from emu.kernel.net import neighbour as nud
 from emu.kernel.net.neighbour import Neighbour
@@ -144,8 +144,14 @@ class Neighbours(RuleBasedStateMachine):
     @rule(ms=st.sampled_from((1, 500, 999, 1000, 1001, 2500, 5001, 31_000, 50_000)))
     def wait(self, ms: int) -> None:
         before = {peer: self.state(peer) for peer in PEERS}
-        self.clock.run_until(self.clock.now + ms * MS)
+        end_ns = self.clock.now + ms * MS
+        self.clock.run_until(end_ns)
         self.look()
+        failed_ns = {
+            peer: self.broadcasts[peer][2] + SECOND for peer in PEERS if before[peer] == nud.INCOMPLETE
+            if len(self.broadcasts[peer]) == 3
+        }  # fmt: skip
+        due_ns = [each for each in failed_ns.values() if each <= end_ns]
         for peer, state in before.items():
             after = self.state(peer)
             assert after in later(state), ip4_text(peer)
@@ -154,7 +160,10 @@ class Neighbours(RuleBasedStateMachine):
                 assert [(at - times[0]) // SECOND for at in times] == [0, 1, 2]
                 entry = self.entry(peer)
                 assert entry is not None
-                assert entry.updated_ns == times[0] + 3 * SECOND
+                # timers of one slot of the kernel's wheel run together, before anything that they send arrives
+                slot = [each for each in due_ns if abs(each - failed_ns[peer]) <= SLOT_NS]
+                assert entry.updated_ns == max(slot)
+                assert times[0] + 3 * SECOND <= entry.updated_ns <= times[0] + 3 * (SECOND + SLOT_NS)
                 self.failed += len(self.waiting[peer])
                 self.waiting[peer].clear()
             if state == nud.REACHABLE and ms >= 50_000:
@@ -208,3 +217,23 @@ def test_frames_that_wait_keep_their_bytes() -> None:
     assert [Frame.parse(frame.buf).dst for frame in machine.eth0.neigh[AF_INET][PEERS[0]].queue] == [PEERS[0]] * 3
     machine.answer(PEERS[0], MACS[0])
     machine.only_the_unresolved_wait()
+
+
+def test_neighbours_that_fail_at_one_time_do_not_delay_each_other() -> None:
+    """Both timers are of one jiffy; the first one's error travels after both."""
+    machine = Neighbours()
+    for peer in PEERS:
+        machine.send(peer, 2)
+    machine.wait(5001)
+    assert [machine.eth0.neigh[AF_INET][peer].updated_ns for peer in PEERS] == [3 * SECOND] * 2
+    machine.one_error_for_each_that_waited_in_vain()
+    machine.every_packet_ends_once()
+
+
+def test_neighbours_in_one_slot_of_the_wheel_fail_together() -> None:
+    machine = Neighbours()
+    machine.send(PEERS[0], 1)
+    machine.wait(1)
+    machine.send(PEERS[1], 1)
+    machine.wait(5001)
+    assert [machine.eth0.neigh[AF_INET][peer].updated_ns for peer in PEERS] == [3 * SECOND + MS] * 2

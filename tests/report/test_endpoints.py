@@ -196,3 +196,20 @@ def test_a_copy_is_its_namespace() -> None:
     assert copy.clock.now == net.clock.now
     assert list(copy.ipv4.tables.memory.values()) == list(net.ipv4.tables.memory.values())
     assert views["conntrack"](copy).data == []
+
+
+def test_a_rule_that_asks_for_a_bridge_port_is_undecided() -> None:
+    """The copy that endpoints are worked out in has no ports."""
+    made = cluster()
+    node = made.nodes["node-1"].net
+    text = node.ipv4.tables.save().splitlines()
+    own = "-A PREROUTING -d 10.96.0.10/32 -p tcp -m physdev --physdev-in veth+ -j DNAT --to-destination 10.9.9.9"
+    first = next(n for n, line in enumerate(text) if line.startswith("-A PREROUTING"))
+    node.ipv4.tables.restore("\n".join([*text[:first], own, *text[first:]]) + "\n")
+    traced = trace(made, CLIENT, "svc/web:80")
+    (only,) = traced.report.data["endpoints"]
+    rule = "nat PREROUTING rule 1: -A PREROUTING -d 10.96.0.10/32 -p tcp -m physdev --physdev-in veth+ -j DNAT"
+    assert (only["probability"], only["undecided"].startswith(rule)) == (1.0, True)
+    assert f"undecided by {rule}" in traced.report.text
+    # the rules of the namespace itself stay as they are
+    assert "UnknownMatch" not in repr([each.matches for each in node.ipv4.tables.ruleset.rules()])

@@ -256,3 +256,10 @@ def test_the_gallery_is_written_to_be_changed(tmp_path: Path) -> None:
     assert (tmp_path / "here" / "pod-to-service.yaml").read_text(encoding="utf-8") == "mine"
     gallery.copy(tmp_path / "here", force=True)
     assert (tmp_path / "here" / "pod-to-service.yaml").read_text(encoding="utf-8") != "mine"
+
+
+def test_no_time_limit_is_a_timers() -> None:
+    """A SYN is sent again after whole seconds. A client that gives up at that very time is before the kernel's timer,
+    which is late by a tick, and after the emulator's: the twin would differ by chance."""
+    limits = [text for name in STEPS for text in re.findall(r"\btimeout: *(\w+)", story(name).read_text())]
+    assert limits and not [text for text in limits if re.fullmatch(r"\d+s|\d+000ms", text)]

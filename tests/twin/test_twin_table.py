@@ -101,7 +101,7 @@ ROWS: dict[str, dict[str, str]] = {
     "udp-service": {"steps": udp("svc/web:53") + udp("svc/web:53", connected="false")},
     "udp-closed": {"steps": udp("default/web:99") + udp("default/web:99", connected="false")},
     "udp-noreply": {"steps": udp("default/sink:9", reply="false"), "more": SINK},
-    "tcp-sink": {"steps": tcp("default/sink:9", timeout="2s"), "more": SINK},
+    "tcp-sink": {"steps": tcp("default/sink:9", timeout="2500ms"), "more": SINK},
     "udp-fragments": {"steps": udp("default/echo:7", send="y" * 4000), "more": ECHO},
     "udp-fragments-same-node": {"steps": udp("default/web:53", send="y" * 4000), "node": "node-1"},
     # by lo the datagram would fit; DNAT leads it to a link where it must be cut, and its socket lets it be

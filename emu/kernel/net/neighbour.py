@@ -182,7 +182,7 @@ class Neighbour:
 
     def _arm(self, due_ns: int) -> None:
         self._disarm()
-        self._timer = self.net.clock.call_at(due_ns, self._expire, background=self.state != INCOMPLETE)
+        self._timer = self.net.clock.call_at(due_ns, self._expire, background=self.state != INCOMPLETE, wheel=True)
 
     def _disarm(self) -> None:
         if self._timer is not None:

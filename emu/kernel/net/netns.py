@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from emu.clock import Clock, Draws
 from emu.errors import InputError
@@ -19,6 +20,18 @@ from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
 from emu.trail import Delivered, Natted
 from emu.wire.frame import AF_INET, Frame
+
+
+class Tally(NamedTuple):
+    """Packets of a namespace: that came into being there, that ended there, and that wait (in neighbours' queues, as pieces
+    of datagrams that are not whole yet)."""
+
+    entered: int = 0
+    ended: int = 0
+    waiting: int = 0
+
+    def plus(self, other: Tally) -> Tally:
+        return Tally(self.entered + other.entered, self.ended + other.ended, self.waiting + other.waiting)
 
 
 class Netns:
@@ -59,6 +72,13 @@ class Netns:
         """Keep what bridges read for each packet; `name` is the sysctl that changed, "" for all."""
         self.bridge_nf_call_iptables = bool(self.sysctl["net.bridge.bridge-nf-call-iptables"])
 
+    def tally(self) -> Tally:
+        """The packets by now."""
+        waiting = sum(len(neighbour.queue) for neighbour in self.neighbours)
+        waiting += sum(family.reassembly.waiting for family in self.families.values())
+        ended = self.delivered + self.absorbed + self.drops.total()
+        return Tally(self.born + self.copied, ended, waiting)
+
     def join(self, family: Family) -> Family:
         """Give the namespace an address family. Raises InputError if it has that one, or a device."""
         if family.number in self.families or self.devices:
@@ -93,12 +113,12 @@ class Netns:
             listener(device)
         self._device_listeners.append(listener)
 
-    def on_address(self, listener: Callable[[Address], None]) -> None:
-        """Call `listener` for each address that is there, and for each that is added later."""
-        for family in self.families.values():
+    def on_address(self, listener: Callable[[int, Address], None]) -> None:
+        """Call `listener` with the family (AF_*) and address of each that is there, and of each that is added later."""
+        for number, family in self.families.items():
             for address in family.addresses:
-                listener(address)
-            family.address_listeners.append(listener)
+                listener(number, address)
+            family.address_listeners.append(partial(listener, number))
 
     def detach(self, device: Device) -> None:
         """Take a device out: its addresses, routes, neighbours and bridge port go with it."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from emu.kernel.netfilter.matches import Match, matches
 from emu.kernel.netfilter.targets import Goto, Jump, Target
+from emu.trail import AnyRule
 
 # the built-in chains in the order of iptables-save; the tables in its order too
 BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -38,7 +39,7 @@ def match_name(kind: type[Match]) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rule:
+class Rule(AnyRule):
     """One rule at its place: `number` counts from 1 in its chain, `line` is its line in a file (0: no file).
 
     Compared by identity: two rules that read alike count apart. `target` None only counts.
@@ -65,6 +66,19 @@ class Rule:
         if self.target is not None:
             words.append(self.target.spec())
         return " ".join(words)
+
+    @property
+    def act(self) -> str:
+        """The target as iptables-save writes it, without `-j`."""
+        return "" if self.target is None else self.target.spec().removeprefix("-j ")
+
+    @property
+    def based(self) -> bool:
+        return self.chain in BUILT_IN.get(self.table, ())
+
+    @property
+    def rejects(self) -> bool:
+        return "-j REJECT" in self.spec
 
     @property
     def jump(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NoReturn
 
 from emu.errors import InputError
-from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches
+from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches, unsigned
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
@@ -125,6 +125,13 @@ def split(line: str) -> list[str]:
     return words
 
 
+def check(ruleset: RuleSet) -> None:
+    """Refuse rules made as values as the kernel refuses a text's: jumps in a circle, too deep, to no chain, and targets
+    where they may not stand. Raises InputError."""
+    for table in ruleset.tables:
+        _Draft(table, ruleset.tables, parse_rules, JUMP_STACK).check()
+
+
 class _Draft:
     """A table being read: chains by name, each a policy and a list of rules (not yet numbered)."""
 
@@ -216,7 +223,7 @@ class _Draft:
     def _change(self, command: str, name: str, words: list[str], line: int) -> None:
         rules = self.rules[name]
         position = 1
-        number = decimal(words[0]) if command != "-A" and words else None
+        number = unsigned(words[0]) if command != "-A" and words else None
         if number is not None:
             del words[0]
             position = number
@@ -246,7 +253,7 @@ class _Draft:
 
     def chains_done(self) -> dict[str, Chain]:
         """The chains, checked. One that was not changed is the chain that was there before. Raises InputError."""
-        self._check()
+        self.check()
         done = {}
         for name, rules in self.rules.items():
             old = self.before.get(name)
@@ -254,7 +261,7 @@ class _Draft:
             done[name] = old if same and old is not None else Chain(name, self.policies[name], tuple(rules))
         return done
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Jumps have a chain, no circle and no more depth than the kernel takes; targets stand where they may, through
         jumps too."""
         for rules in self.rules.values():

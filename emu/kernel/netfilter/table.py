@@ -29,7 +29,7 @@ from emu.kernel.netfilter.hooks import (
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
-from emu.kernel.netfilter.save import parse_restore, save
+from emu.kernel.netfilter.save import check, parse_restore, save
 from emu.kernel.netfilter.targets import CONTINUE
 from emu.kernel.netfilter.unknown import REASON as UNDECIDED
 from emu.trail import Note, Policy
@@ -62,7 +62,11 @@ class Tables:
             self.replace(ruleset)
 
     def replace(self, ruleset: RuleSet) -> None:
-        """Put other rules in force at once. A rule that stays, perhaps at another number, keeps its counters."""
+        """Put other rules in force at once. A rule that stays, perhaps at another number, keeps its counters.
+
+        The jumps are not looked at: this is for rules that a text gave, which were checked when it was read, and for
+        kube-proxy's, whose chains are at most five deep by the way they are compiled. Others go by `restore`.
+        """
         self.ruleset = ruleset
         if self.counters:
             self._keep_counters()
@@ -99,12 +103,13 @@ class Tables:
             self._nat[hook] = fn
 
     def restore(self, text: str | RuleSet, noflush: bool = False, file: str | None = None) -> None:
-        """iptables-restore: tables that the text names are emptied first, unless `noflush`. Raises InputError, and
-        then nothing is changed."""
+        """iptables-restore: tables that the text names are emptied first, unless `noflush`. Rules that come as a value, and
+        what a merge makes of them, are checked like a text's. Raises InputError, and then nothing is changed."""
         if isinstance(text, RuleSet):
             given = text
-            kept = RuleSet({**self.ruleset.tables, **given.tables})
-            self.replace(self.ruleset.merge(given) if noflush else kept)
+            kept = self.ruleset.merge(given) if noflush else RuleSet({**self.ruleset.tables, **given.tables})
+            check(kept)
+            self.replace(kept)
         else:
             self.replace(parse_restore(text, file, onto=self.ruleset, noflush=noflush))
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 from emu.errors import SocketError
 
 if TYPE_CHECKING:
+    from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
 
 
 class Ports:
-    """Bound sockets of one protocol in one namespace: `bound[port]` lists (address or 0, socket)."""
+    """Bound sockets of one protocol and address family in one namespace: `bound[port]` lists (address or 0, socket)."""
 
-    __slots__ = ("_random", "bound", "net")
+    __slots__ = ("_random", "bound", "family", "net")
 
-    def __init__(self, net: Netns, protocol: str) -> None:
-        self.net = net
+    def __init__(self, net: Netns, family: Family, protocol: str) -> None:
+        self.net, self.family = net, family
         self.bound: dict[int, list[tuple[int, Any]]] = {}
         self._random = net.clock.random(f"ports/{net.name}/{protocol}")
 
@@ -33,7 +34,7 @@ class Ports:
 
     def bind(self, addr: int, port: int, socket: Any, *, sharing: Any = None) -> int:
         """Bind; port 0 takes an ephemeral one. Gives the port. Raises SocketError EADDRNOTAVAIL or EADDRINUSE."""
-        if addr and self.net.ipv4.addr_type(addr) not in ("LOCAL", "BROADCAST", "MULTICAST"):
+        if addr and self.family.addr_type(addr) not in ("LOCAL", "BROADCAST", "MULTICAST"):
             raise SocketError(errno.EADDRNOTAVAIL)
         if not port:
             port = self.ephemeral(addr)

@@ -29,19 +29,20 @@ from emu.wire.rewrite import leave_checksum
 from emu.wire.tcp import ACK, RST, SYN
 
 if TYPE_CHECKING:
+    from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
 
 RESET = Born("the kernel resets: nobody wants this segment")
 
 
 class Tcp:
-    """TCP of one namespace: connections by (local, port, remote, port), listeners by port."""
+    """TCP of one address family in one namespace: connections by (local, port, remote, port), listeners by port."""
 
     __slots__ = ("_config", "connections", "fact", "net", "ports", "_random", "_secret", "template")
 
-    def __init__(self, net: Netns) -> None:
+    def __init__(self, net: Netns, family: Family) -> None:
         self.net = net
-        self.ports = Ports(net, "tcp")
+        self.ports = Ports(net, family, "tcp")
         self.connections: dict[Key, TcpSocket] = {}
         self._random = net.clock.random(f"tcp/{net.name}")
         self._secret = b""

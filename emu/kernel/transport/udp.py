@@ -28,6 +28,7 @@ from emu.wire.frame import IP_DF, UDP, Frame
 from emu.wire.rewrite import leave_checksum
 
 if TYPE_CHECKING:
+    from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
 
 MAX_PAYLOAD = 65507
@@ -145,13 +146,13 @@ class UdpSocket:
 
 
 class Udp:
-    """UDP of one namespace."""
+    """UDP of one address family in one namespace."""
 
     __slots__ = ("connected", "fact", "net", "ports", "rcvbuf", "template")
 
-    def __init__(self, net: Netns) -> None:
+    def __init__(self, net: Netns, family: Family) -> None:
         self.net = net
-        self.ports = Ports(net, "udp")
+        self.ports = Ports(net, family, "udp")
         self.connected: dict[tuple[int, int, int, int], UdpSocket] = {}
         self.template = craft.template("udp")
         self.fact = told(net, "a UDP socket")

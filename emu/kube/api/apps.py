@@ -5,6 +5,7 @@ Must not know what controllers make of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from emu.kube.api.core import PodTemplateSpec
 from emu.kube.api.meta import ApiStruct, LabelSelector, Object, Problem
 
 Count = Annotated[int, Meta(ge=0)]
+_PERCENTAGE = re.compile("[0-9]{1,9}%")  # no other script's digits, no more than a number holds
 
 
 def _template_problems(selector: LabelSelector, template: PodTemplateSpec) -> Iterator[Problem]:
@@ -63,8 +65,7 @@ class Deployment(Object, frozen=True, kw_only=True):
         yield from _template_problems(self.spec.selector, self.spec.template)
         rolling = self.spec.strategy.rolling_update
         for field, value in (("maxSurge", rolling.max_surge), ("maxUnavailable", rolling.max_unavailable)):
-            digits = value.removesuffix("%") if isinstance(value, str) else str(value)
-            if not (digits.isascii() and digits.isdigit()) or (isinstance(value, str) and not value.endswith("%")):
+            if not (_PERCENTAGE.fullmatch(value) if isinstance(value, str) else value >= 0):
                 path = ("spec", "strategy", "rollingUpdate", field)
                 yield Problem(path, f'"{value}" is neither a number nor a percentage', 'such as 1 or "25%"')
 

@@ -13,6 +13,7 @@ from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
+from emu.wire.addr import decimal
 
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -87,4 +88,5 @@ def _first_to_go(mine: list[Pod], crowd: Counter[str]) -> list[Pod]:
 def _cost(pod: Pod) -> int:
     """The pod-deletion-cost annotation; 0 when absent or no number, as in Kubernetes."""
     text = pod.metadata.annotations.get(_DELETION_COST, "0")
-    return int(text) if text.removeprefix("-").isdecimal() else 0
+    cost = decimal(text.removeprefix("-")) or 0
+    return -cost if text.startswith("-") else cost

@@ -12,6 +12,7 @@ from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
+from emu.wire.addr import decimal
 
 _REVISION = "controller-revision-hash"
 
@@ -41,7 +42,8 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
 
 def _ordinal(sts: StatefulSet, pod: Pod) -> int:
     tail = pod.name.removeprefix(f"{sts.name}-")
-    return int(tail) if tail.isdecimal() else -1
+    ordinal = decimal(tail)
+    return -1 if ordinal is None else ordinal
 
 
 def _step(store: Store, sts: StatefulSet, mine: dict[int, Pod]) -> None:

@@ -15,10 +15,14 @@ from emu.kube.api.core import Service
 from emu.kube.api.meta import Object
 from emu.kube.front_ends import outer_addresses
 from emu.wire.addr import ip4
+from emu.wire.frame import AF_INET
 
 # Whose name of an address is shown first: a Service's for its cluster IP, a node's, a pod's, that of the network between
 # nodes, of a host outside, of a Service for its addresses outside
 SERVICE, NODE, POD, UNDERLAY, OUTSIDE, FRONT_END = range(6)
+
+
+Key = tuple[int, int]  # family (AF_*) and address
 
 
 class _Claim(NamedTuple):
@@ -31,36 +35,36 @@ class _Claim(NamedTuple):
 
 
 class AddressBook:
-    """`names` gives every address that has, or had, a name its names, the one to show first; `update` brings it up to
-    date. An address that nothing has any more keeps its last name: captures have frames of it."""
+    """`names` gives every address, as (family, address), that has, or had, a name its names, the one to show first;
+    `update` brings it up to date. An address that nothing has any more keeps its last name: captures have frames of it."""
 
     def __init__(self) -> None:
-        self.names: dict[int, list[str]] = {}
-        self._claims: dict[int, list[_Claim]] = {}
+        self.names: dict[Key, list[str]] = {}
+        self._claims: dict[Key, list[_Claim]] = {}
         self._owners: dict[tuple[int, str], int] = {}
-        self._owned: dict[tuple[int, str], list[tuple[int, _Claim]]] = {}
-        self._changed: dict[int, None] = {}
+        self._owned: dict[tuple[int, str], list[tuple[Key, _Claim]]] = {}
+        self._changed: dict[Key, None] = {}
         self._count = 0
 
     def watch(self, net: Netns, name: str, rank: int) -> None:
         """Name the addresses of a namespace, those that it will get too: the first of a node, pod or outer host as that
         is called, others with their device (`node-1/cbr0`)."""
 
-        def added(address: Address) -> None:
+        def added(family: int, address: Address) -> None:
             device = address.device.name
             if device != "lo":
                 plain = rank != UNDERLAY and not self._owned.get((rank, name))
-                self._own(rank, name, address.addr, name if plain else f"{name}/{device}")
+                self._own(rank, name, (family, address.addr), name if plain else f"{name}/{device}")
 
         net.on_address(added)
 
     def forget(self, name: str, rank: int) -> None:
         """An owner is gone."""
-        for addr, claim in self._owned.pop((rank, name), ()):
-            self._claims[addr].remove(claim)
-            if not self._claims[addr]:
-                del self._claims[addr]
-            self._changed[addr] = None
+        for key, claim in self._owned.pop((rank, name), ()):
+            self._claims[key].remove(claim)
+            if not self._claims[key]:
+                del self._claims[key]
+            self._changed[key] = None
 
     def follow(self, old: Object | None, new: Object | None) -> None:
         """A follower of the store: names the addresses of Services."""
@@ -69,36 +73,36 @@ class AddressBook:
         if was != now:
             for rank, name, _addr in was:
                 self.forget(name, rank)
-            for rank, name, addr in now:
-                self._own(rank, name, addr, name)
+            for rank, name, key in now:
+                self._own(rank, name, key, name)
 
-    def _own(self, rank: int, owner: str, addr: int, name: str) -> None:
+    def _own(self, rank: int, owner: str, key: Key, name: str) -> None:
         owned = self._owned.setdefault((rank, owner), [])
-        if any(known == addr for known, _claim in owned):
+        if any(known == key for known, _claim in owned):
             return  # it was taken away and came back with its link
         self._count += 1
         claim = _Claim(rank, self._owners.setdefault((rank, owner), self._count), self._count, name)
-        owned.append((addr, claim))
-        self._claims.setdefault(addr, []).append(claim)
-        self._changed[addr] = None
+        owned.append((key, claim))
+        self._claims.setdefault(key, []).append(claim)
+        self._changed[key] = None
 
     def update(self) -> None:
         """Take what changed over into `names`."""
-        current = [(min(self._claims[addr]), addr) for addr in self._changed if addr in self._claims]
+        current = [(min(self._claims[key]), key) for key in self._changed if key in self._claims]
         self._changed.clear()
-        for _first, addr in sorted(current):
-            self.names[addr] = [claim.name for claim in sorted(self._claims[addr])]
+        for _first, key in sorted(current):
+            self.names[key] = [claim.name for claim in sorted(self._claims[key])]
 
-    def current(self) -> dict[int, list[str]]:
+    def current(self) -> dict[Key, list[str]]:
         """Every address that has a name now, with its names."""
-        ordered = sorted((min(claims), addr) for addr, claims in self._claims.items())
-        return {addr: [claim.name for claim in sorted(self._claims[addr])] for _first, addr in ordered}
+        ordered = sorted((min(claims), key) for key, claims in self._claims.items())
+        return {key: [claim.name for claim in sorted(self._claims[key])] for _first, key in ordered}
 
 
-def _addresses(service: Service) -> Iterator[tuple[int, str, int]]:
+def _addresses(service: Service) -> Iterator[tuple[int, str, Key]]:
     """A Service's addresses: rank, name, address."""
     name = f"svc/{service.metadata.name}.{service.metadata.namespace}"
     if service.spec.cluster_ip not in ("", "None"):
-        yield SERVICE, name, ip4(service.spec.cluster_ip)
+        yield SERVICE, name, (AF_INET, ip4(service.spec.cluster_ip))
     for text in outer_addresses(service):
-        yield FRONT_END, name, ip4(text)
+        yield FRONT_END, name, (AF_INET, ip4(text))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from emu.capture.capture import Capture
-from emu.kernel.net.netns import Netns
+from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ping import EchoReply
 
@@ -95,11 +95,14 @@ class PingClient(Socket, Protocol):
 
 
 class Testbed(Protocol):
-    """What flows run on. `namespaces` are the emulated ones by display name, without any where there are none."""
+    """What flows run on. `namespaces` are the emulated ones by display name, without any where there are none; `gone` counts
+    the packets of those that were there before."""
 
     @property
     def clock(self) -> Time: ...
     @property
     def namespaces(self) -> Mapping[str, Netns]: ...
+    @property
+    def gone(self) -> Tally: ...
     @property
     def capture(self) -> Capture | None: ...

@@ -15,14 +15,15 @@ from typing import NamedTuple, Protocol, TypeVar
 from emu.kernel.netfilter.conn import Tuple5
 from emu.kube.proxy.services import Endpoint, PortKey, Snapshot
 from emu.wire.addr import ip4
-from emu.wire.frame import UDP
+from emu.wire.frame import AF_INET, UDP
 
 EndpointsMap = Mapping[PortKey, tuple[Endpoint, ...]]
 
 
 class Entry(Protocol):
-    """A connection: the tuple of its first packet, and that of the answer."""
+    """A connection: its address family, the tuple of its first packet, and that of the answer."""
 
+    family: int
     orig: Tuple5
     reply: Tuple5
 
@@ -70,10 +71,10 @@ def required(before: EndpointsMap, after: EndpointsMap, keys: Iterable[PortKey] 
 
 
 class Serving(NamedTuple):
-    """The (address, port) of each serving endpoint behind a UDP front-end: by (address, port), and by NodePort."""
+    """The (family, address, port) of each serving endpoint behind a UDP front-end: by the same three, and by NodePort."""
 
-    by_address: dict[tuple[int, int], set[tuple[int, int]]]
-    by_node_port: dict[int, set[tuple[int, int]]]
+    by_address: dict[tuple[int, int, int], set[tuple[int, int, int]]]
+    by_node_port: dict[int, set[tuple[int, int, int]]]
 
 
 def serving(state: Snapshot) -> Serving:
@@ -85,11 +86,11 @@ def serving(state: Snapshot) -> Serving:
     for port in state.ports:
         if port.key.protocol != "UDP":
             continue
-        endpoints = {(ip4(each.ip), each.port) for each in state.of_port(port) if each.serving}
+        endpoints = {(AF_INET, ip4(each.ip), each.port) for each in state.of_port(port) if each.serving}
         if not endpoints:
             continue
         for ip in (port.cluster_ip, *port.external_ips, *port.vips):
-            found.by_address[ip4(ip), port.port] = endpoints
+            found.by_address[AF_INET, ip4(ip), port.port] = endpoints
         if port.node_port:
             found.by_node_port[port.node_port] = endpoints
     return found
@@ -105,8 +106,8 @@ def stale(serving: Serving, entries: Iterable[E]) -> list[E]:
         proto, _src, dst, _sport, dport = entry.orig
         if proto != UDP:
             continue
-        answer = entry.reply[1], entry.reply[3]
-        for serving_here in (by_address.get((dst, dport)), by_node_port.get(dport)):
+        answer = entry.family, entry.reply[1], entry.reply[3]
+        for serving_here in (by_address.get((entry.family, dst, dport)), by_node_port.get(dport)):
             if serving_here is not None and answer not in serving_here:
                 found.append(entry)
                 break

@@ -31,6 +31,7 @@ from emu.kernel.netfilter.hooks import (
     HookState,
     Reject,
 )
+from emu.kernel.transport.ports import Ports
 from emu.wire.addr import Prefix
 from emu.wire.frame import AF_INET, UDP, Frame
 
@@ -190,3 +191,18 @@ def test_operations_are_replaced_in_the_open() -> None:
     entry = neighbour.lookup(family, net.devices["lo"], 9)
     entry.output(frame(AF_TOY))
     assert asked == [entry] and [name for name, *_ in toy.asked] == ["constructor"]
+
+
+def test_a_port_that_is_bound_in_one_family_is_free_in_another() -> None:
+    net, toy, _, _ = host()
+    inet, other = Ports(net, net.ipv4, "udp"), Ports(net, toy, "udp-toy")
+    assert inet.bind(ADDR, 80, "four") == other.bind(ADDR, 80, "toy") == 80
+    assert (inet.lookup(ADDR, 80), other.lookup(ADDR, 80)) == ("four", "toy")
+
+
+def test_listeners_of_addresses_learn_the_family() -> None:
+    net, toy, _, device = host()
+    seen: list[tuple[int, int]] = []
+    net.on_address(lambda family, address: seen.append((family, address.addr)))
+    toy.add_address(device, ADDR + 1, 48)
+    assert seen == [(AF_INET, ADDR), (AF_TOY, ADDR), (AF_TOY, ADDR + 1)]

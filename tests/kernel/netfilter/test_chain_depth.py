@@ -7,6 +7,7 @@ import pytest
 from emu.errors import InputError
 from emu.kernel.netfilter.dump import parse_dump
 from emu.kernel.netfilter.hooks import Drop
+from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore, save
 from rules import FakeNetns, packet
 
@@ -69,3 +70,20 @@ def test_a_dump_of_the_old_iptables_may_be_deeper_and_is_walked(depth: int) -> N
     with pytest.raises(InputError, match="the jumps go in a circle") as caught:
         parse_dump(deep(depth, circle=True))
     assert len(str(caught.value)) < 500
+
+
+def test_rules_as_values_are_checked_too() -> None:
+    """A merge may close a circle that neither side has; then nothing is changed."""
+    net = FakeNetns()
+    head = "*filter\n:a - [0:0]\n:b - [0:0]\n"
+    ours = parse_restore(head + "-A a -j b\n-A FORWARD -j a\nCOMMIT\n").tables["filter"]
+    theirs = parse_restore(head + "-A b -j a\nCOMMIT\n").tables["filter"]
+    net.tables.restore(RuleSet({"filter": ours}))
+    with pytest.raises(InputError, match="the jumps go in a circle: FORWARD -> a -> b -> a"):
+        net.tables.restore(RuleSet({"filter": {**ours, "b": theirs["b"]}}))
+    with pytest.raises(InputError, match="the jumps go in a circle: FORWARD -> a -> b -> a"):
+        net.tables.restore(RuleSet({"filter": {**theirs, "a": ours["a"]}}), noflush=True)
+    with pytest.raises(InputError, match="chains deep"):
+        net.tables.restore(parse_dump(deep(40)), noflush=True)
+    assert net.tables.ruleset.tables["filter"]["b"].rules == ()
+    assert net.run("FORWARD", packet()) is None

@@ -174,6 +174,7 @@ def test_namespaces() -> None:
         (DEPLOYMENT.replace("{matchLabels: {app: web}}", "{}"), "f.yaml:5: spec.selector: an empty selector would select every pod (expected matchLabels)"),
         (DEPLOYMENT + "  replicas: -1\n", "f.yaml:10: spec.replicas: -1 is out of range (expected >= 0)"),
         (DEPLOYMENT + "  strategy: {rollingUpdate: {maxSurge: '5'}}\n", 'f.yaml:10: spec.strategy.rollingUpdate.maxSurge: "5" is neither a number nor a percentage (expected such as 1 or "25%")'),
+        (DEPLOYMENT + "  strategy: {rollingUpdate: {maxSurge: '²%'}}\n", 'f.yaml:10: spec.strategy.rollingUpdate.maxSurge: "²%" is neither a number nor a percentage (expected such as 1 or "25%")'),
         (SERVICE + "---\n" + SERVICE, "f.yaml:8: service/web is declared twice, first at line 1"),
     ],
 )  # fmt: skip

@@ -12,6 +12,7 @@ from emu.kube.api.meta import replace
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.front_ends import outer_addresses
 from emu.wire.addr import ip4
+from emu.wire.frame import AF_INET
 
 OBJECTS = """\
 apiVersion: apps/v1
@@ -57,10 +58,10 @@ def everything(cluster: Cluster) -> Iterator[tuple[int, str]]:
         yield from ((ip4(text), name) for text in outer_addresses(service))
 
 
-def looked_over(cluster: Cluster) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
+def looked_over(cluster: Cluster) -> dict[tuple[int, int], list[str]]:
+    found: dict[tuple[int, int], list[str]] = {}
     for addr, name in everything(cluster):
-        found.setdefault(addr, []).append(name)
+        found.setdefault((AF_INET, addr), []).append(name)
     return found
 
 
@@ -70,7 +71,7 @@ def test_the_names_are_those_of_what_is_there(underlay: str) -> None:
     assert cluster.capture is not None
     shown = cluster.capture.names
     assert shown == cluster.names() == looked_over(cluster) and list(shown) == list(looked_over(cluster))
-    assert shown[ip4("192.168.51.11" if underlay == "routed" else "192.168.50.11")][0] == "node-1"
+    assert shown[AF_INET, ip4("192.168.51.11" if underlay == "routed" else "192.168.50.11")][0] == "node-1"
 
     def changed() -> None:
         """What is there has its names; what has gone keeps the last."""
@@ -88,11 +89,13 @@ def test_the_names_are_those_of_what_is_there(underlay: str) -> None:
     assert web is not None
     cluster.apply(replace(web, spec=replace(web.spec, external_ips=("198.51.100.7",))))
     changed()
-    assert shown[ip4("198.51.100.1")] == ["svc/same.prod"] and shown[ip4("198.51.100.7")] == ["svc/web.default"]
+    assert shown[AF_INET, ip4("198.51.100.1")] == ["svc/same.prod"] and shown[AF_INET, ip4("198.51.100.7")] == [
+        "svc/web.default"
+    ]
     cluster.delete("Service", "prod", "same")
     changed()
-    assert shown[ip4("198.51.100.1")] == ["svc/same.prod"], "it keeps the last name"
+    assert shown[AF_INET, ip4("198.51.100.1")] == ["svc/same.prod"], "it keeps the last name"
     cluster.nodes["node-2"].net.ipv4.add_address(cluster.nodes["node-2"].net.device("eth0"), ip4("10.9.9.9"), 32)
     cluster.settle()
     changed()
-    assert shown[ip4("10.9.9.9")] == ["node-2/eth0"]
+    assert shown[AF_INET, ip4("10.9.9.9")] == ["node-2/eth0"]

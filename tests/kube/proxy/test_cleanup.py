@@ -22,6 +22,7 @@ DATA = Path(__file__).parents[2] / "data" / "kube-proxy"
 CLEANUP = yaml.safe_load((DATA / "conntrack_cleanup.yaml").read_text())["cases"]
 CHANGES = yaml.safe_load((DATA / "endpoint_changes.yaml").read_text())
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+AF_INET6 = 10
 CLIENT, HERE = ip4("10.9.9.9"), "here"
 
 
@@ -119,3 +120,15 @@ def test_nothing_is_looked_for_when_no_endpoint_changed() -> None:
     entries = [entry(row, number) for number, row in enumerate(case["entries"])]
     assert CleanUp().stale(state, again, entries) == []
     assert len(CleanUp().stale(None, state, entries)) == 14
+
+
+def test_an_entry_of_another_family_is_not_stale() -> None:
+    """Its addresses are the same numbers."""
+    case = CLEANUP[0]
+    entries = [entry(row, number) for number, row in enumerate(case["entries"])]
+    served = serving(snapshot(case["objects"]))
+    by_address = [each for each in stale(served, entries) if each.orig[4] not in served.by_node_port]
+    assert by_address
+    for each in by_address:
+        each.family = AF_INET6
+    assert not {each.number for each in by_address} & {each.number for each in stale(served, entries)}

@@ -8,12 +8,14 @@ Must not know chains, targets or who walks them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.registry import Shelf
+from emu.wire.addr import decimal
 from emu.wire.frame import Frame
 
 Test = Callable[[Frame, HookState], bool]
@@ -82,15 +84,26 @@ def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
     return cast(T, found)
 
 
+_UNSIGNED = re.compile(r"\+?(?:0[xX](?P<hex>[0-9a-fA-F]{1,16})|(?P<octal>0[0-7]{0,22})|(?P<decimal>[1-9][0-9]{0,19}))")
+_BASES = {"hex": 16, "octal": 8, "decimal": 10}
+
+
+def unsigned(text: str) -> int | None:
+    """A number as iptables and ipset read nearly all of theirs (strtoul with base 0): 0x16, octal 020, or 10; None for any
+    other text."""
+    found = _UNSIGNED.fullmatch(text)
+    return None if found is None or found.lastgroup is None else int(found[found.lastgroup], _BASES[found.lastgroup])
+
+
+def tens(text: str) -> int | None:
+    """A number as the few read theirs that know no other base: 010 is ten, and 0x10 is none."""
+    return decimal(text.removeprefix("+"))
+
+
 def number(text: str, what: str, low: int = 0, high: int = 0xFFFFFFFF) -> int:
-    """A decimal or 0x number within bounds. Raises InputError."""
-    try:
-        value = int(text) if text.isdigit() else int(text, 0)
-    except ValueError:
-        value = -1
-    if not text.isascii() or "_" in text:  # digits to Python only
-        value = -1
-    if not low <= value <= high:
+    """A number (`unsigned`) within bounds. Raises InputError."""
+    value = unsigned(text)
+    if value is None or not low <= value <= high:
         raise InputError(f"{text!r} is not a {what}", expected=f"a number from {low} to {high}")
     return value
 

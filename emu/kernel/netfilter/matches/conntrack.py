@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, DST_NAT, EXPECTED, IP_CT_UNTRACKED, SEEN_REPLY, SRC_NAT, Conn
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number
+from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, tens
 from emu.kernel.netfilter.matches.ip import Address, parse_address, protocol
 from emu.kernel.netfilter.matches.ports import port
 from emu.wire.addr import ip4_text, mask
@@ -189,7 +189,7 @@ def _address(given: Given, direction: int, place: int) -> _Field:
 
 def _port(given: Given, direction: int, place: int) -> _Field:
     first, colon, last = given.words[0].partition(":")
-    low = port(first) if first or not colon else 0
-    high = (port(last) if last else 0xFFFF) if colon else low
+    low = port(first, tens) if first or not colon else 0
+    high = (port(last, tens) if last else 0xFFFF) if colon else low
     number(str(high), "port", low, 0xFFFF)
     return _Field(given.name, direction, place, low, high, 0xFFFF, given.negated)

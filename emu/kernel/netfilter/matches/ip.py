@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where
-from emu.wire.addr import decimal, ip4, ip4_text, mask
+from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, unsigned
+from emu.wire.addr import ip4, ip4_text, mask
 from emu.wire.frame import IP_OFFSET, Frame
 from emu.wire.proto import PROTOCOL_NAMES, PROTOCOLS
 
@@ -40,7 +40,7 @@ def parse_address(text: str, negated: bool = False) -> Address:
         host = "0.0.0.0"
     if not slash:
         length = ALL_ONES
-    elif (width := decimal(bits)) is not None:
+    elif (width := unsigned(bits)) is not None:
         if width > 32:
             raise InputError(f"{text!r} is not an address", expected="a prefix length of 0 to 32")
         length = mask(width)
@@ -159,7 +159,7 @@ def protocol(text: str) -> int:
     """A protocol's number from its name or number; `all` is 0. Raises InputError."""
     if text.lower() in PROTOCOLS:
         return PROTOCOLS[text.lower()]
-    number = decimal(text)
+    number = unsigned(text)
     if number is not None and number <= 255:
         return number
     raise InputError(f"unknown protocol {text!r}", expected="a number from 0 to 255, or " + ", ".join(PROTOCOLS))

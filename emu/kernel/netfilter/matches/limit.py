@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import Match, Options, Where, matches, memory, number
+from emu.kernel.netfilter.matches import Match, Options, Where, matches, memory, number, tens
 from emu.wire.frame import Frame
 
 UNITS_S = {"day": 86400, "hour": 3600, "min": 60, "sec": 1}
@@ -39,7 +39,10 @@ class Limit(Match):
         if slash and not units:
             raise InputError(f"bad rate {text!r}", expected="N/sec, N/min, N/hour or N/day")
         name = units[0] if slash else "sec"
-        count = number(rate, "rate", 1, UNITS_S[name] * _SCALE)
+        count = tens(rate) or 0
+        most = UNITS_S[name] * _SCALE
+        if not 1 <= count <= most:
+            raise InputError(f"{rate!r} is not a rate", expected=f"a number from 1 to {most}")
         burst = number(given["--limit-burst"].words[0], "burst", 1, 10000) if "--limit-burst" in given else _BURST
         return cls(*_canonical(count, name), burst)
 

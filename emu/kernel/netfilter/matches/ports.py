@@ -5,14 +5,14 @@ No match by itself. Must not know protocols.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Self
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where
+from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, unsigned
 from emu.kernel.netfilter.matches.names import SERVICES
-from emu.wire.addr import decimal
 from emu.wire.frame import IP_OFFSET, Frame
 from emu.wire.proto import PROTOCOL_NAMES
 
@@ -35,11 +35,11 @@ class Ports(NamedTuple):
         return f"{'! ' if self.negated else ''}{option} {text}"
 
 
-def port(text: str) -> int:
-    """A port by number or by name. Raises InputError."""
+def port(text: str, read: Callable[[str], int | None] = unsigned) -> int:
+    """A port by number or by name; `read` reads the number. Raises InputError."""
     if text in SERVICES:
         return SERVICES[text]
-    number = decimal(text)
+    number = read(text)
     if number is not None and number <= 0xFFFF:
         return number
     raise InputError(f"{text!r} is not a port", expected="a number from 0 to 65535, or a well-known name")

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import quote
+from emu.kernel.netfilter.matches import quote, unsigned
 from emu.kernel.netfilter.targets import CONTINUE, Options, Outcome, Target, Where, targets
 from emu.trail import Note
-from emu.wire.addr import decimal
 from emu.wire.frame import Frame
 
 LEVELS = ("emerg", "alert", "crit", "error", "warning", "notice", "info", "debug")
@@ -53,7 +52,7 @@ class Log(Target):
 
 
 def _level(text: str) -> int:
-    number = decimal(text)
+    number = unsigned(text)
     if number is not None and number < len(LEVELS):
         return number
     if text.lower() in LEVELS:

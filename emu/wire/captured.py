@@ -1,0 +1,69 @@
+"""Places in captured bytes: a whole Ethernet frame that no namespace holds any more.
+
+For those who look at many frames and want one thing of each; `summary` has all fields of one. Must not know captures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import Any
+
+from emu.wire.frame import AF_INET, TCP, UDP
+
+_IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
+# Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
+_HEADER = Struct("!HI10xH2xI2xQI").unpack_from
+
+
+def macs(data: bytes) -> tuple[bytes, bytes]:
+    """Destination and source, 6 bytes each."""
+    return data[:6], data[6:12]
+
+
+def packet(data: bytes) -> bytes:
+    """What follows the Ethernet header."""
+    return data[14:]
+
+
+def is_ipv4(data: bytes) -> bool:
+    return data[12:14] == _IP_TYPE
+
+
+def family(data: bytes) -> int:
+    """The address family of the addresses in a frame: AF_INET of IPv4 and of ARP; 0: it has none."""
+    return AF_INET if data[12:14] in (_IP_TYPE, _ARP_TYPE) else 0
+
+
+def is_tcp(data: bytes) -> bool:
+    """Is it IPv4 and TCP, and long enough for a segment's header?"""
+    return len(data) >= 54 and data[12:14] == _IP_TYPE and data[23] == TCP
+
+
+def alike(data: bytes) -> Any:
+    """A key of what words depend on: frames with the same key differ in identification, checksums and numbers that no
+    word states."""
+    if data[12:15] == _PLAIN_IP and len(data) >= 42:
+        proto = data[23]
+        if proto == UDP:
+            return _HEADER(data)
+        if proto == TCP and len(data) >= 54:
+            return _HEADER(data), data[46], data[47]
+    return data
+
+
+def addresses(frames: Iterable[bytes]) -> set[tuple[int, int]]:
+    """The addresses in these frames (IPv4's ends, ARP's sender and target) as (family, address)."""
+    pairs = set()
+    for data in frames:
+        if data[12:14] == _IP_TYPE:
+            pairs.add(data[26:34])
+        elif data[12:14] == _ARP_TYPE:
+            pairs.add(data[28:32] + data[38:42])
+    return {(AF_INET, int.from_bytes(pair[at : at + 4], "big")) for pair in pairs for at in (0, 4)}
+
+
+def carried(data: bytes) -> bytes:
+    """What of an IPv4 packet no hop rewrites: id, protocol, and what follows addresses, ports and checksums (an id of 0
+    alone does not distinguish packets)."""
+    return data[18:20] + data[23:24] + data[38:50] + data[54:]
