@@ -1,20 +1,23 @@
 """The cost of one change as a cluster grows: real pods; each size runs in a process of its own, so that memory is its own.
 
-Each node has 30 pods and 2 Services with 15 endpoints each. A change is measured until the cluster has settled. Its
-cost must not depend on the cluster's size: the result is the ratio to the smallest size. CPU time (user + system) is
-measured, as wall-clock time depends on other work on the machine. Nothing here is a test.
+30 pods a node, 2 Services a node with 15 endpoints each. A change is measured until the cluster has settled; what it
+costs must concern what it changes, so the ratio to the smallest size is what counts. CPU time (user + system), since wall
+clock means little on a busy machine; the sizes take turns, so that a busy moment meets them all, and medians are
+compared. Nothing here is a test.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 from emu.kube.api.apps import Deployment, DeploymentSpec
@@ -34,7 +37,7 @@ from emu.kube.cluster import Cluster, ClusterConfig
 SIZES = (10, 100, 1_000)
 SERVICES, ENDPOINTS = 2, 15  # Services a node, endpoints a Service
 POD_SUBNET = "10.128.0.0/9"  # room for a /24 a node
-CHANGES, FLOWS, WARM = 7, 60, 5
+TURNS, FLOWS, WARM = 15, 20, 5  # rounds of changes, flows measured in each, and before these
 # the most that the largest size may cost, as a multiple of the smallest
 LIMITS = {"delete a pod": 10.0, "scale by one": 10.0, "apply a Service": 10.0, "warm flow": 1.2}
 MEMORY_MIB = 1536
@@ -73,31 +76,23 @@ def memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(nodes: int) -> dict[str, list[float]]:
-    """The costs of one size: `build` in ms and MiB, each change and a flow in ms, in the order of measurement."""
+Rows = dict[str, list[float]]
+
+
+def measure(nodes: int) -> Iterator[Rows]:
+    """What one size costs: first to build it, then each turn's changes and flows. CPU time in ms, memory in MiB."""
     wanted = objects(nodes)
-    cluster: Cluster
     started = time.process_time()
     cluster = Cluster(ClusterConfig.of(nodes, pod_subnet=POD_SUBNET), wanted)
-    rows: dict[str, list[float]] = {"build": [(time.process_time() - started) * 1e3], "MiB built": [memory_mib()]}
+    build = (time.process_time() - started) * 1e3
 
     def flow() -> None:
         assert cluster.tcp(client, f"{server}:8080", b"x").delivered
 
     client, server = list(cluster.pods)[:2]
-    rows["first flow"] = [cost_ms(flow)]
-    for _ in range(WARM):
-        flow()
-    rows["warm flow"] = [cost_ms(flow) for _ in range(FLOWS)]
-    rows |= {
-        "delete a pod": [],
-        "scale by one": [],
-        "apply a Service": [],
-        "apply it unchanged": [],
-        "a new Service": [],
-    }
-    for turn in range(CHANGES):
-        number = 2 + turn  # Services without either end of the flow as endpoint
+    yield {"build": [build], "MiB built": [memory_mib()], "first flow": [cost_ms(flow)]}
+    for turn in range(TURNS):
+        number = 2 + turn  # Services that neither end of the flow is behind
         gone = next(pod for pod in cluster.store.list(Pod) if pod.metadata.labels["app"] == f"s{number}")
         changes: dict[str, Callable[[], object]] = {
             "delete a pod": partial(cluster.delete, "pod", "default", gone.name),
@@ -106,10 +101,35 @@ def measure(nodes: int) -> dict[str, list[float]]:
             "apply it unchanged": partial(cluster.apply, service(number, 81)),
             "a new Service": partial(cluster.apply, service(SERVICES * nodes + turn)),
         }
-        for name, change in changes.items():
-            rows.setdefault(name, []).append(cost_ms(change))
-    rows["MiB after the changes"] = [memory_mib()]
-    return rows
+        rows = {name: [cost_ms(change)] for name, change in changes.items()}
+        for _ in range(WARM):
+            flow()
+        yield rows | {"warm flow": [cost_ms(flow) for _ in range(FLOWS)], "MiB after the changes": [memory_mib()]}
+
+
+class Size:
+    """A process that measures one size, a step each time that it is asked to."""
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes, self.rows = nodes, Rows()
+        command = [sys.executable, __file__, "--one", str(nodes)]
+        # the package that stands beside this file, whichever is installed
+        here = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=here)
+
+    def step(self) -> None:
+        """Raises RuntimeError when the process ended."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process of {self.nodes} nodes ended with status {self._process.wait()}")
+        for name, values in json.loads(line).items():
+            self.rows.setdefault(name, []).extend(values)
+
+    def end(self) -> None:
+        """No more steps."""
+        self._process.communicate()
 
 
 def main() -> None:
@@ -118,18 +138,25 @@ def main() -> None:
     parser.add_argument("--one", type=int, metavar="NODES", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one)))
+        steps = measure(options.one)
+        for _ in sys.stdin:
+            print(json.dumps(next(steps)), flush=True)
         return
+    sizes = [Size(nodes) for nodes in options.sizes]
+    for size in sizes:  # built one after another, and then in turns
+        size.step()
+    for _ in range(TURNS):
+        for size in sizes:
+            size.step()
     first: dict[str, float] = {}
     print(f"{'nodes':>6}  {'CPU time (ms), or MiB':24}{'median':>10}{'best':>10}{'ratio':>8}  limit")
-    for nodes in options.sizes:
-        command = [sys.executable, __file__, "--one", str(nodes)]
-        rows = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        for name, values in rows.items():
+    for size in sizes:
+        size.end()
+        for name, values in size.rows.items():
             middle = median(values)
             ratio = middle / first.setdefault(name, middle)
             limit = f"{LIMITS[name]:g}" if name in LIMITS else f"{MEMORY_MIB} MiB" if name.startswith("MiB") else ""
-            print(f"{nodes:>6}  {name:24}{middle:>10.2f}{min(values):>10.2f}{ratio:>8.2f}  {limit}", flush=True)
+            print(f"{size.nodes:>6}  {name:24}{middle:>10.2f}{min(values):>10.2f}{ratio:>8.2f}  {limit}")
 
 
 if __name__ == "__main__":

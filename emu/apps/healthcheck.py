@@ -55,7 +55,9 @@ class HealthCheck:
         self.errors: dict[int, str] = {}
 
     def serve(self, reports: Mapping[int, Report]) -> None:
-        """Listen on exactly these ports from now on."""
+        """Answer on exactly these ports from now on."""
+        if reports == self.reports and not self.errors:
+            return
         for port in [port for port in self._servers if port not in reports]:
             self._servers.pop(port).stop()
         self.reports = dict(reports)

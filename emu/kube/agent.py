@@ -8,7 +8,7 @@ An agent is found by its name in `agents`. Must not know any agent, or when agen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -60,11 +60,13 @@ class Settings:
 class Agent(ABC, Generic[View, Facts, Value]):
     """One program for all nodes of a cluster: one object of the class, so that nodes share what they have in common.
 
-    `watches` are the kinds that it watches. `min_period_ns` is the least time between two runs on a node;
+    `watches` are the kinds that it watches. `delay_ns` is the time in which it collects further changes, from the first that
+    its watch brings. `min_period_ns` is the least time between two runs on a node;
     `resync_period_ns` (0: never) the time between checks of `intact`; `max_period_ns` (0: none) the most time without a run.
     """
 
     watches: ClassVar[tuple[type[Object], ...]] = ()
+    delay_ns: int = 0
     min_period_ns: int = 0
     resync_period_ns: int = 0
     max_period_ns: int = 0
@@ -92,6 +94,11 @@ class Agent(ABC, Generic[View, Facts, Value]):
     @abstractmethod
     def apply(self, node: Node, value: Value) -> bool:
         """Put `value` in force on a node. Idempotent. False: it failed; the agent tries again after the resync period."""
+
+    def run(self, view: View, nodes: Sequence[Node]) -> Sequence[Node]:
+        """Compile and apply on each of `nodes`, which run at one moment; those where it failed. An agent whose nodes have
+        much in common does that once for all of them."""
+        return [node for node in nodes if not self.apply(node, self.compile(view, self.facts(node)))]
 
     def intact(self, node: Node) -> bool:
         """Is the applied value still in force? False: the agent runs again."""

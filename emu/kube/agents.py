@@ -6,7 +6,7 @@ its last run there. Source of the periods: pkg/proxy/runner of Kubernetes. Must 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,59 +34,87 @@ class News:
         self._react()
 
 
-class Slots:
-    """Calls in virtual time, one timer for all calls that are due at one time: most nodes of a cluster run together."""
+class Rounds:
+    """When an agent runs on which of its nodes. Nodes that ran at one moment, and are due at one moment, stay together:
+    `run(nodes)` runs the agent on them and returns those where it failed. `pending` holds each moment that is due.
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self._calls: dict[int, list[Callable[[], None]]] = {}
+    No list of nodes is ever changed, so that an agent knows by identity one that it has had before."""
 
-    def call_at(self, due_ns: int, call: Callable[[], None]) -> None:
-        """Call `call()` at `due_ns` (now, if that is past), after the calls that were planned for that time before."""
-        if due_ns < self.clock.now:
-            due_ns = self.clock.now
-        calls = self._calls.get(due_ns)
-        if calls is None:
-            calls = self._calls[due_ns] = []
-            self.clock.call_at(due_ns, partial(self._run, due_ns))
-        calls.append(call)
-
-    def _run(self, due_ns: int) -> None:
-        drain = self.clock.drain
-        for call in self._calls.pop(due_ns):
-            call()
-            drain()
-
-
-class Runner:
-    """When an agent runs on one node. `run()` returns False when it failed; `pending` holds the runner while a run is due."""
-
-    def __init__(self, slots: Slots, agent: Agent[Any, Any, Any], run: Callable[[], bool], pending: set[Any]) -> None:
-        self._slots, self._clock, self._agent = slots, slots.clock, agent
-        self._run, self._pending = run, pending
-        self._last_ns = LONG_AGO_NS
+    def __init__(
+        self,
+        clock: Clock,
+        agent: Agent[Any, Any, Any],
+        nodes: Iterable[Node],
+        run: Callable[[Sequence[Node]], Sequence[Node]],
+        pending: set[Any],
+    ) -> None:
+        self._clock, self._agent, self._run, self._pending = clock, agent, run, pending
+        self._idle: dict[int, list[Node]] = {LONG_AGO_NS: [*nodes]}  # by the moment of their last run
+        self._due: dict[int, list[Node]] = {}  # by the moment of their next one
 
     def request(self) -> None:
-        """Run as soon as the minimum period allows."""
-        self._plan(self._last_ns + self._agent.min_period_ns)
+        """Run on every node as soon as the minimum period allows."""
+        idle, self._idle = self._idle, {}
+        for last_ns, nodes in idle.items():
+            self._plan(last_ns + self._agent.min_period_ns, nodes)
 
-    def resync(self, node: Node) -> None:
-        """The check of every resync period: run if what was applied is gone, or if the longest pause is over."""
-        longest_ns = self._agent.max_period_ns
-        if not self._agent.intact(node) or (longest_ns and self._clock.now - self._last_ns >= longest_ns):
-            self.request()
+    def resync(self) -> None:
+        """What happens every resync period: is the work still there on each node, and is a run due anyway?"""
+        now, agent, longest_ns = self._clock.now, self._agent, self._agent.max_period_ns
+        for nodes in self._due.values():  # their run is due anyway, but how much it does may depend on the answer
+            for node in nodes:
+                agent.intact(node)
+        for last_ns, nodes in [*self._idle.items()]:
+            damaged = {node.name for node in nodes if not agent.intact(node)}
+            if longest_ns and now - last_ns >= longest_ns:
+                damaged = {node.name for node in nodes}
+            if damaged:
+                del self._idle[last_ns]
+                wanting, others = _parted(nodes, damaged)
+                _join(self._idle, last_ns, others)
+                self._plan(last_ns + agent.min_period_ns, wanting)
 
-    def run(self) -> None:
-        """Run now."""
-        self._pending.discard(self)
-        self._last_ns = self._clock.now
-        if not self._run():
-            self._plan(self._last_ns + self._agent.resync_period_ns)
+    def run_all(self) -> None:
+        """Run on all nodes that no run is planned for, now."""
+        idle, self._idle = self._idle, {}
+        for nodes in idle.values():
+            self._run_on(nodes)
 
-    def _plan(self, due_ns: int) -> None:
-        if self not in self._pending:
-            self._pending.add(self)
-            self._slots.call_at(due_ns, self.run)
+    def _plan(self, due_ns: int, nodes: list[Node]) -> None:
+        due_ns = max(due_ns, self._clock.now)
+        if nodes and due_ns not in self._due:
+            self._pending.add((self, due_ns))
+            self._clock.call_at(due_ns, partial(self._arrive, due_ns))
+        _join(self._due, due_ns, nodes)
+
+    def _arrive(self, due_ns: int) -> None:
+        self._pending.discard((self, due_ns))
+        self._run_on(self._due.pop(due_ns))
+
+    def _run_on(self, nodes: list[Node]) -> None:
+        now = self._clock.now
+        failed: Sequence[Node] = ()
+        try:
+            failed = self._run(nodes)
+        finally:
+            again, done = _parted(nodes, {node.name for node in failed}) if failed else ([], nodes)
+            _join(self._idle, now, done)
+            self._plan(now + self._agent.resync_period_ns, again)
+        self._clock.drain()
+
+
+def _join(groups: dict[int, list[Node]], moment_ns: int, nodes: list[Node]) -> None:
+    if nodes:
+        there = groups.get(moment_ns)
+        groups[moment_ns] = there + nodes if there else nodes
+
+
+def _parted(nodes: Iterable[Node], names: set[str]) -> tuple[list[Node], list[Node]]:
+    """The nodes of these names, and the others."""
+    parts: tuple[list[Node], list[Node]] = [], []
+    for node in nodes:
+        parts[node.name not in names].append(node)
+    return parts
 
 
 class _Program:
@@ -97,18 +125,17 @@ class _Program:
     ) -> None:
         self.agent, self.clock, self.store = agent, clock, store
         self.nodes = [*nodes]
-        slots = Slots(clock)
-        self.runners = [Runner(slots, agent, partial(self._run, node), pending) for node in self.nodes]
-        self._objects: Objects | None = None  # the objects that the agent watches, until a run makes a view of them
+        self.rounds = Rounds(clock, agent, self.nodes, self._run, pending)
+        self._objects: Objects | None = None  # what the agent knows, until a run makes a view of it
         self._view: Any = None
 
     def start(self, delay_ns: int, pending: set[Any]) -> None:
         """Run on every node at once; then begin to watch."""
         self._read()
-        for node, runner in zip(self.nodes, self.runners, strict=True):
+        for node in self.nodes:
             self.agent.start(node)
-            runner.run()
-        news = News(self.clock, delay_ns, pending, self._changed)
+        self.rounds.run_all()
+        news = News(self.clock, delay_ns + self.agent.delay_ns, pending, self._changed)
         for kind in self.agent.watches:
             self.store.watch(kind, news.changed)
         self._resync_later()
@@ -118,22 +145,20 @@ class _Program:
 
     def _changed(self) -> None:
         self._read()
-        for runner in self.runners:
-            runner.request()
+        self.rounds.request()
 
-    def _run(self, node: Node) -> bool:
+    def _run(self, nodes: Sequence[Node]) -> Sequence[Node]:
         agent = self.agent
         if self._objects is not None:
             self._view, self._objects = agent.view(self._objects, self._view), None
-        return agent.apply(node, agent.compile(self._view, agent.facts(node)))
+        return agent.run(self._view, nodes)
 
     def _resync_later(self) -> None:
         if self.agent.resync_period_ns:
             self.clock.call_later(self.agent.resync_period_ns, self._resync, background=True)
 
     def _resync(self) -> None:
-        for node, runner in zip(self.nodes, self.runners, strict=True):
-            runner.resync(node)
+        self.rounds.resync()
         self._resync_later()
 
 
@@ -157,7 +182,8 @@ class Agents(Mapping[str, Agent[Any, Any, Any]]):
         }
 
     def start(self, watch_ns: int) -> None:
-        """Run every agent on every node, in no virtual time; afterwards each sees a change `watch_ns` later. Raises InputError."""
+        """Run every agent on every node, in no virtual time; afterwards a change reaches each `watch_ns` and the agent's own delay
+        later. Raises InputError."""
         for program in self._programs.values():
             program.start(watch_ns, self._pending)
 

@@ -236,7 +236,8 @@ class Cluster:
     def cordon(self, name: str, *, unschedulable: bool = True, settle: bool = True) -> None:
         """`kubectl cordon`, or with `unschedulable` False `uncordon`. Raises InputError."""
         obj = self.store.get(core.Node, "", self.node(name).name)
-        assert obj is not None
+        if obj is None:
+            raise InputError(f"node {name!r} was deleted", expected="a node that the cluster still has")
         self.store.put(change(obj, spec=change(obj.spec, unschedulable=unschedulable)))
         self._follow(settle)
 
@@ -264,8 +265,10 @@ class Cluster:
     # -- finding --------------------------------------------------------------------------------
 
     def node(self, name: str) -> Node:
-        """Raises InputError."""
-        target.sources(self, f"node/{name}")
+        """The node of exactly this name. Raises InputError."""
+        if name not in self.nodes:
+            found = target.sources(self, f"node/{name}")  # raises InputError with the nearest name
+            raise InputError(f"{name!r} is not the name of one node", expected=" or ".join(found))
         return self.nodes[name]
 
     def pod(self, name: str) -> Sandbox:

@@ -32,6 +32,8 @@ class Recorder(Agent[tuple[str, ...], str, tuple[str, ...]]):
         self.runs: list[tuple[int, str, int]] = []
         self.views = 0
         self.works = self.whole = True
+        self.fails_on: set[str] = set()  # only there
+        self.refuses = False
 
     def view(self, objects: Objects, before: tuple[str, ...] | None) -> tuple[str, ...]:
         self.views += 1
@@ -43,12 +45,14 @@ class Recorder(Agent[tuple[str, ...], str, tuple[str, ...]]):
         return node.name
 
     def compile(self, view: tuple[str, ...], facts: str) -> tuple[str, ...]:
+        if self.refuses:
+            raise InputError("these objects cannot be")
         return (facts, *view)
 
     def apply(self, node: Node, value: tuple[str, ...]) -> bool:
         assert value[0] == node.name
         self.runs.append((node.net.clock.now, node.name, len(value) - 1))
-        return self.works
+        return self.works and node.name not in self.fails_on
 
     def intact(self, node: Node) -> bool:
         return self.whole
@@ -84,6 +88,23 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     shelf.add("recorder")(Recorder)
     monkeypatch.setattr("emu.kube.agents.agents", shelf)
     return World()
+
+
+class Patient(Recorder):
+    delay_ns = 20 * MS
+
+
+def test_an_agent_collects_changes_for_its_own_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf: Shelf[type[Recorder]] = Shelf("node agent")
+    shelf.add("recorder")(Patient)
+    monkeypatch.setattr("emu.kube.agents.agents", shelf)
+    world = World()
+    world.clock.run_until(world.start_ns + 10 * SECOND)
+    world.add("one")
+    world.clock.run_until(world.clock.now + 15 * MS)
+    world.add("two")
+    at_ns = 10 * SECOND + 25 * MS
+    assert world.runs(at_ns) == [(at_ns, "node-1", 2), (at_ns, "node-2", 2)]
 
 
 def test_an_agent_starts_at_once_on_every_node(world: World) -> None:
@@ -125,6 +146,38 @@ def test_a_run_that_failed_is_tried_again_after_the_resync_period(world: World) 
     world.agent.works = True
     assert [at for at, *_ in world.runs(40 * SECOND)] == [at_ns + 30 * SECOND] * 2
     assert not world.pending
+
+
+def test_a_node_where_it_failed_goes_its_own_way_until_all_run_together_again(world: World) -> None:
+    world.clock.run_until(world.start_ns + 2 * SECOND)
+    world.agent.fails_on = {"node-2"}
+    world.add("a")
+    first, later = 2 * SECOND + 5 * MS, 10 * SECOND + 5 * MS
+    assert world.runs(3 * SECOND) == [(first, "node-1", 1), (first, "node-2", 1)]
+    world.agent.fails_on = set()
+    world.clock.run_until(world.start_ns + 10 * SECOND)
+    world.add("b")
+    assert world.runs(31 * SECOND) == [(later, "node-1", 2)]
+    assert world.runs(40 * SECOND) == [(first + 30 * SECOND, "node-2", 2)]
+    world.add("c")
+    at_ns = 40 * SECOND + 5 * MS
+    assert sorted(world.runs(50 * SECOND)) == [(at_ns, "node-1", 3), (at_ns, "node-2", 3)]
+    world.clock.run_until(world.start_ns + 60 * SECOND)
+    assert not world.pending
+
+
+def test_objects_that_are_refused_leave_nothing_pending(world: World) -> None:
+    world.clock.run_until(world.start_ns + 2 * SECOND)
+    world.agent.refuses = True
+    world.add("a")
+    with pytest.raises(InputError, match="cannot be"):
+        world.runs(3 * SECOND)
+    assert not world.pending
+    world.agent.refuses = False
+    world.clock.run_until(world.start_ns + 4 * SECOND)
+    world.add("b")
+    at_ns = 4 * SECOND + 5 * MS
+    assert world.runs(6 * SECOND) == [(at_ns, "node-1", 2), (at_ns, "node-2", 2)]
 
 
 def test_what_was_damaged_is_applied_again(world: World) -> None:

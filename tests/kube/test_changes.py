@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from agents_of import proxiers
 from emu.errors import InputError
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
 from emu.kube.api.core import Node, Pod
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Object, replace
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.controllers import Controllers
 from emu.kube.scheduler import Scheduler
-from full_pass import full_pass_cluster
+from full_pass import full_pass_cluster, node_by_node_cluster
 
 LABELS = ("app: a", "app: b", "app: a, tier: x", "tier: x")
 KINDS = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
@@ -47,6 +50,9 @@ SERVICE_SPECS = (
     "clusterIP: 10.96.0.9",
     "externalIPs: [203.0.113.77]",
     "type: ClusterIP",
+    "internalTrafficPolicy: Local",
+    "type: NodePort, externalTrafficPolicy: Local",
+    "type: LoadBalancer, externalTrafficPolicy: Local",
 )
 ANNOTATIONS = ("", '"emu/ready": "false"', '"emu/terminate": "at-once"')
 Step = tuple[str, int, int, int, bool]
@@ -78,7 +84,7 @@ def apply_workload(cluster: Cluster, a: int, b: int, c: int) -> None:
 
 def apply_service(cluster: Cluster, a: int, b: int, c: int) -> None:
     selector = ("", *LABELS)[b % 5]
-    spec = SERVICE_SPECS[c % 5] + (f", selector: {{{selector}}}" if selector else "")
+    spec = SERVICE_SPECS[c % len(SERVICE_SPECS)] + (f", selector: {{{selector}}}" if selector else "")
     cluster.apply(read(SERVICE.format(name=a % 3, spec=spec, port=80 + b % 2)), settle=False)
 
 
@@ -136,6 +142,25 @@ def cordon(cluster: Cluster, a: int, b: int, c: int) -> None:
     cluster.cordon(pick(cluster.store.list(Node), a).name, unschedulable=bool(b % 2), settle=False)
 
 
+def add_rules(cluster: Cluster, a: int, b: int, c: int) -> None:
+    """Another program adds a rule on a node."""
+    tables = cluster.nodes[f"node-{1 + a % 3}"].net.ipv4.tables
+    tables.restore(f"*filter\n-A FORWARD -p tcp -m tcp --dport {b} -j DROP\nCOMMIT\n", noflush=True)
+
+
+def break_rules(cluster: Cluster, a: int, b: int, c: int) -> None:
+    """Another program flushes a node's tables, or deletes the chains of Services."""
+    tables = cluster.nodes[f"node-{1 + a % 3}"].net.ipv4.tables
+    nat = tables.ruleset.tables.get("nat", {})
+    if b % 2 or not nat:
+        tables.replace(RuleSet({}))
+        return
+    kept = {name: chain for name, chain in nat.items() if not name.startswith("KUBE-S")}
+    tables.replace(
+        RuleSet({**tables.ruleset.tables, "nat": kept | {name: Chain(name, "ACCEPT") for name in BUILT_IN["nat"]}})
+    )
+
+
 def wait(cluster: Cluster, a: int, b: int, c: int) -> None:
     cluster.wait((0.004, 0.5, 3, 40)[a % 4])
 
@@ -144,12 +169,17 @@ STEPS: dict[str, Callable[[Cluster, int, int, int], None]] = {
     each.__name__: each
     for each in (
         apply_workload, apply_service, apply_pod, apply_endpoints, delete, scale, change_pod, change_node, delete_node,
-        drain, cordon, wait,
+        drain, cordon, add_rules, wait,
     )
 }  # fmt: skip
 NUMBERS = st.integers(0, 20)
 # workloads and deletions more often: most of the others change what these make
 WORDS = st.sampled_from([*STEPS, "apply_workload", "apply_workload", "delete", "scale", "change_pod"])
+
+# what a look at every chain would mend and a partial sync leaves
+RULE_WORDS = st.sampled_from(
+    ["break_rules", "add_rules", "apply_service", "scale", "delete", "change_pod", "change_node", "wait"]
+)
 
 
 def state(cluster: Cluster) -> dict[str, Any]:
@@ -157,6 +187,8 @@ def state(cluster: Cluster) -> dict[str, Any]:
     assert cluster.capture is not None
     return {
         "objects": [msgspec.json.encode(each) for each in cluster.store],
+        "syncs": [(each.syncs, each.full_syncs) for each in proxiers(cluster)],
+        "health checks": [each.serves_health and each.health.reports for each in proxiers(cluster)],
         "rules": [node.net.ipv4.tables.save() for node in cluster.nodes.values()],
         "pods": [(name, each.uid, each.ip, each.node.name) for name, each in cluster.pods.items()],
         "frames": [(each.time_ns, each.interface, each.data) for each in cluster.capture.frames()],
@@ -167,7 +199,7 @@ def state(cluster: Cluster) -> dict[str, Any]:
 def play(cluster: Cluster, step: Step) -> str:
     word, a, b, c, settled = step
     try:
-        STEPS[word](cluster, a, b, c)
+        {**STEPS, "break_rules": break_rules}[word](cluster, a, b, c)
         if settled:
             cluster.settle()
     except InputError as error:
@@ -200,6 +232,17 @@ def test_following_changes_gives_what_full_passes_give(steps: list[Step]) -> Non
         assert state(one) == state(other)
         if step[-1] and not word:
             settled_is_settled(one)
+
+
+@settings(deadline=None, max_examples=15, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(st.lists(st.tuples(RULE_WORDS, NUMBERS, NUMBERS, NUMBERS, st.booleans()), min_size=1, max_size=10))
+def test_nodes_that_sync_as_one_end_as_those_that_sync_one_by_one(steps: list[Step]) -> None:
+    start = [read(SERVICE.format(name=n, spec=f"{spec}, selector: {{app: a}}", port=80)) for n, spec in enumerate(SERVICE_SPECS[-3:])]  # fmt: skip
+    start.append(read(WORKLOAD.format(kind="Deployment", name=0, replicas="replicas: 2", labels="app: a", annotations="", spec=POD_SPECS[1], image=0)))  # fmt: skip
+    one, other = (make(ClusterConfig.of(3), start) for make in (Cluster, node_by_node_cluster))
+    for step in [*steps, ("wait", 3, 0, 0, True), ("wait", 3, 0, 0, True)]:
+        assert play(other, step) == play(one, step)
+        assert state(one) == state(other)
 
 
 def large(nodes: int) -> Cluster:
@@ -243,3 +286,30 @@ def test_a_change_is_looked_at_by_those_that_it_concerns(change: Callable[[Clust
 
     few = cost(4)
     assert few and cost(16) == few
+
+
+def test_a_warm_flow_calls_no_more_functions_in_a_larger_cluster() -> None:
+    def cost(nodes: int) -> int:
+        cluster = large(nodes)
+        client, server = [*cluster.pods][:2]
+
+        def flow() -> None:
+            assert cluster.tcp(client, f"{server}:8080", b"x").delivered
+
+        flow()
+        calls = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            flow()
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    few = cost(4)
+    assert few > 100 and cost(32) == few

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -328,6 +329,30 @@ def test_proxies_look_after_their_rules() -> None:
 def test_what_cannot_be_drained() -> None:
     with pytest.raises(InputError, match="no node is called 'node-9'"):
         build().drain("node-9")
+    with pytest.raises(InputError, match="not the name of one node"):
+        build().drain("node-*")
+
+
+@pytest.mark.parametrize("change", [Cluster.drain, Cluster.cordon, partial(Cluster.cordon, unschedulable=False)])
+def test_a_node_that_was_deleted_is_neither_cordoned_nor_drained(change: Callable[..., object]) -> None:
+    cluster = build()
+    cluster.delete("node", "", "node-2")
+    with pytest.raises(InputError, match="node 'node-2' was deleted"):
+        change(cluster, "node-2")
+
+
+def test_a_kubelet_stops_its_own_pod_and_not_the_one_of_the_same_name_on_another_node() -> None:
+    """A StatefulSet makes its pod again before the kubelet of the old one has looked."""
+    cluster = build(2, kind="StatefulSet", replicas=1)
+    old = cluster.pods["default/web-0"]
+    assert old.node.name == "node-2"
+    cluster.cordon("node-2")
+    cluster.delete("pod", "default", "web-0", grace_s=0)
+    new = cluster.pods["default/web-0"]
+    assert new.node.name == "node-1" and new.uid != old.uid
+    assert [*old.node.sandboxes] == []
+    assert cluster.namespaces["default/web-0"] is new.net
+    assert reached(cluster) == {"default/web-0"}
 
 
 def test_no_node_joins_a_running_cluster() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emu.kube import loops
-from emu.kube.agent import Objects
+from emu.kube.agent import Agent, Objects
 from emu.kube.cluster import Cluster
 from emu.kube.controllers import Controllers
 from emu.kube.loops import Loops
@@ -48,10 +48,25 @@ class _Compiler(Compiler):
 
 
 class _KubeProxy(KubeProxy):
-    """Reads all objects each time."""
+    """Reads all objects each time, and syncs node by node."""
 
     def view(self, objects: Objects, before: View | None) -> View:
         return super().view(objects, None)
+
+    run = Agent.run
+
+
+class _NodeByNode(KubeProxy):
+    run = Agent.run
+
+
+def node_by_node_cluster(*arguments: Any, **keywords: Any) -> Cluster:
+    """As `Cluster(...)`, with kube-proxies that sync one by one after the first sync."""
+    made = Cluster(*arguments, **keywords)
+    proxy = made.loops.agents["kube-proxy"]
+    assert isinstance(proxy, KubeProxy)
+    proxy.__class__ = _NodeByNode
+    return made
 
 
 def full_pass_cluster(*arguments: Any, **keywords: Any) -> Cluster:

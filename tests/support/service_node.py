@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from emu.clock import Clock
 from emu.kernel.boot import address, namespace, netfilter, route, veth
 from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Verdict
+from emu.kube.agent import Node as AgentNode
 from emu.kube.agent import Objects, Settings
-from emu.kube.agents import Runner, Slots
+from emu.kube.agents import Rounds
 from emu.kube.api.core import Node, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Object
@@ -50,16 +51,17 @@ class ServiceNode:
         self.view: View | None = None
         self.config = config
         self.agent = KubeProxy(Settings(Prefix.parse("10.0.0.0/8"), (config,)))
-        self.runner = Runner(Slots(self.clock), self.agent, self._run, set())
+        self.rounds = Rounds(self.clock, self.agent, [self], self._run, set())
         self._ports = 20000
 
     @property
     def proxier(self) -> Proxier:
         return self.agent.proxiers[self.name]
 
-    def _run(self) -> bool:
+    def _run(self, nodes: Sequence[AgentNode]) -> Sequence[AgentNode]:
         assert self.view is not None
-        return self.agent.apply(self, self.agent.compile(self.view, self.config))
+        done = self.agent.apply(self, self.agent.compile(self.view, self.config))
+        return [] if done else nodes
 
     def learn(self, objects: Iterable[Object]) -> None:
         """What kube-proxy knows from now on, without waiting for what follows from it."""
@@ -70,9 +72,9 @@ class ServiceNode:
         self.view = self.agent.view(Objects(by_kind), self.view)
         if first:
             self.agent.start(self)
-            self.runner.run()
+            self.rounds.run_all()
         else:
-            self.runner.request()
+            self.rounds.request()
 
     def update(self, objects: Iterable[Object]) -> None:
         """What is there from now on; the proxy has synced when this returns."""

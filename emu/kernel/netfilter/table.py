@@ -68,17 +68,25 @@ class Tables:
         kube-proxy's, whose chains are at most five deep by the way they are compiled. Others go by `restore`.
         """
         self.ruleset = ruleset
+        if self.counters:
+            self._keep_counters()
+        before, self._places = self._places, _places(ruleset)
+        same = self._places == before
+        if same and self._stale:
+            return  # the walks that are made before the next packet are those of the rules in force then
+        self._stale = True
+        self._hooks.defer(_hooks(before) if same else (), self._wire)
+        if not same:
+            self._hooks.wake()
+
+    def _keep_counters(self) -> None:
+        """A rule that stays keeps what it counted."""
         for rule in list(self.counters):
-            now = _same(ruleset, rule)
+            now = _same(self.ruleset, rule)
             if now is not rule:
                 counter = self.counters.pop(rule)
                 if now is not None:
                     self.counters[now] = counter
-        before, self._places = self._places, _places(ruleset)
-        self._stale, same = True, self._places == before
-        self._hooks.defer(_hooks(before) if same else (), self._wire)
-        if not same:
-            self._hooks.wake()
 
     def _wire(self) -> None:
         """Put the walks over the base chains where they belong."""

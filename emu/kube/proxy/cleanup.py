@@ -39,14 +39,18 @@ class CleanUp:
         self._required: dict[Snapshot | None, bool] = {}
         self._serving: Serving | None = None
 
-    def stale(self, old: Snapshot | None, new: Snapshot, entries: Iterable[E]) -> list[E]:
-        """The entries that a sync from `old` (None: the first one) to `new` leaves stale."""
+    def needed(self, old: Snapshot | None, new: Snapshot) -> bool:
+        """Whether a sync from `old` (None: the first one) to `new` looks for stale entries at all."""
         if new is not self._new:
             self._new, self._required, self._serving = new, {}, None
         if old not in self._required:
             keys = new.changed.ports if old is not None and old.moment is new.changed.since else None
             self._required[old] = required({} if old is None else old.endpoints, new.endpoints, keys)
-        if not self._required[old]:
+        return self._required[old]
+
+    def stale(self, old: Snapshot | None, new: Snapshot, entries: Iterable[E]) -> list[E]:
+        """The entries that a sync from `old` (None: the first one) to `new` leaves stale."""
+        if not self.needed(old, new):
             return []
         if self._serving is None:
             self._serving = serving(new)
@@ -107,6 +111,16 @@ def stale(serving: Serving, entries: Iterable[E]) -> list[E]:
             if serving_here is not None and answer not in serving_here:
                 found.append(entry)
                 break
+    return found
+
+
+def by_node(endpoints: EndpointsMap) -> dict[str, dict[PortKey, tuple[Endpoint, ...]]]:
+    """The endpoints on each node."""
+    found: dict[str, dict[PortKey, tuple[Endpoint, ...]]] = defaultdict(dict)
+    for key, each in endpoints.items():
+        for endpoint in each:
+            here = found[endpoint.node]
+            here[key] = (*here.get(key, ()), endpoint)
     return found
 
 

@@ -6,8 +6,9 @@ answered by a process of the node. Must not know when it runs, or how rules are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import is_
 from typing import NamedTuple
 
 from emu.apps.healthcheck import HealthCheck
@@ -16,19 +17,27 @@ from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
-from emu.kube.proxy.cleanup import CleanUp
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import modes
-from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Wanted
+from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Syncs, Team, Wanted
 from emu.kube.proxy.services import Snapshot
 from emu.wire.addr import ip4_text
 
 
 class View(NamedTuple):
-    """What all kube-proxies know: service ports and endpoints, and the zone of each node that has one."""
+    """What all kube-proxies know: service ports and endpoints, and the zone of each node that has one, of `nodes`."""
 
     snapshot: Snapshot
     zones: Mapping[str, str]
+    nodes: list[NodeObject]
+
+
+class _Known(NamedTuple):
+    """The teams of nodes that ran together, while their zones were these."""
+
+    nodes: Sequence[Node]
+    zones: Mapping[str, str]
+    teams: list[Team]
 
 
 @agents.add("kube-proxy")
@@ -49,7 +58,9 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
                 path="cluster.kubeProxy.iptables.syncPeriod",
                 expected="a syncPeriod above 0 and not below minSyncPeriod",
             )
-        self.mode, self._clean_up = modes[self.config.mode](), CleanUp()
+        self.mode = modes[self.config.mode]()
+        self._syncs = Syncs(self.mode)
+        self._known: _Known | None = None
         self.proxiers: dict[str, Proxier] = {}
         self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
         self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
@@ -64,13 +75,16 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             cluster_cidr=base.cluster_cidr or str(self.settings.pod_subnet),
             tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
         )
-        proxier = self.proxiers[node.name] = Proxier(node.net, self.mode, self._clean_up, HealthCheck(node.net).serve)
+        proxier = self.proxiers[node.name] = Proxier(node.name, node.net, HealthCheck(node.net))
         proxier.start(config)
 
     def view(self, objects: Objects, before: View | None) -> View:
         after = None if before is None else before.snapshot
         snapshot = Snapshot.of(objects.list(Service), objects.list(EndpointSlice), after=after)
-        return View(snapshot, {each.name: each.zone for each in objects.list(NodeObject) if each.zone})
+        nodes = objects.list(NodeObject)
+        if before is not None and len(nodes) == len(before.nodes) and all(map(is_, nodes, before.nodes)):
+            return View(snapshot, before.zones, before.nodes)
+        return View(snapshot, {each.name: each.zone for each in nodes if each.zone}, nodes)
 
     def facts(self, node: Node) -> ProxyConfig:
         """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
@@ -95,7 +109,40 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         return made
 
     def apply(self, node: Node, value: Wanted) -> bool:
-        return self.proxiers[node.name].sync(value)
+        self._known = None
+        team = Team()
+        team.add(node, self.proxiers[node.name])
+        return not self._syncs.sync(team, value)
+
+    def run(self, view: View, nodes: Sequence[Node]) -> Sequence[Node]:
+        """Nodes whose kube-proxies stand alike and want the same are synced as one. As long as that stays so, no node is
+        looked at to find out."""
+        known, self._known = self._known, None
+        alike = self.mode.alike(view.snapshot) and not self.config.node_port_addresses
+        if known is not None and alike and known.nodes is nodes and known.zones is view.zones:
+            teams = [(team, self._wanted(view, team.nodes[0])) for team in known.teams]
+        else:
+            teams = self._teams(view, nodes)
+        failed = [node for team, wanted in teams for node in self._syncs.sync(team, wanted)]
+        if alike and all(team.together for team, _ in teams):
+            self._known = _Known(nodes, view.zones, [team for team, _ in teams])
+        return failed
+
+    def _wanted(self, view: View, node: Node) -> Wanted:
+        return self.compile(view, self.facts(node))
+
+    def _teams(self, view: View, nodes: Sequence[Node]) -> list[tuple[Team, Wanted]]:
+        found: dict[tuple[int, str, int], tuple[Team, Wanted]] = {}
+        for node in nodes:
+            wanted, proxier = self._wanted(view, node), self.proxiers[node.name]
+            key = id(proxier.state), wanted.config.zone, id(wanted.rules)
+            if key not in found:
+                found[key] = Team(), wanted
+            found[key][0].add(node, proxier)
+        return [*found.values()]
 
     def intact(self, node: Node) -> bool:
-        return self.proxiers[node.name].intact()
+        if self.proxiers[node.name].intact(self.mode):
+            return True
+        self._known = None
+        return False

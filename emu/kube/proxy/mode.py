@@ -7,7 +7,7 @@ KubeProxyConfiguration. Must not know when kube-proxy syncs, or which mode a clu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from emu.kernel.net.netns import Netns
@@ -25,10 +25,15 @@ class Mode(ABC, Generic[Rules]):
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> Rules:
         """The rules of one node. Pure. Raises InputError."""
 
+    def alike(self, snapshot: Snapshot) -> bool:
+        """Whether a node's name and zone make no difference: nodes that had the same rules have the same again."""
+        return False
+
     @abstractmethod
-    def apply(self, net: Netns, rules: Rules, *, full: bool, keep_stale: bool) -> bool:
-        """Put rules in force: all of them (`full`), or what changed since this object's last `apply` to `net`. With
-        `keep_stale` chains that are no longer in use may stay. False: it failed, and nothing changed."""
+    def apply(self, nets: Sequence[Netns], before: Any, rules: Rules, *, full: bool, keep_stale: bool) -> Sequence[Any]:
+        """Put rules in force in namespaces where the last `apply` left `before` (None: there was none): all of them
+        (`full`), or what changed since. With `keep_stale` chains that are no longer in use may stay. What it left in each
+        namespace, one object where that is the same; None: it failed there, and nothing changed."""
 
     @abstractmethod
     def intact(self, net: Netns) -> bool:

@@ -1,18 +1,19 @@
-"""The kube-proxy of one node: how much of the rules a sync writes, and what it does beside the rules.
+"""The kube-proxies of nodes: how much of the rules a sync writes, and what it does beside the rules.
 
 The first sync is full, and so is one after an hour, after the tables were flushed, after a failed one, and when the
-node's zone changed. Source: pkg/proxy/iptables/proxier.go, syncProxyRules. Must not know when syncs happen, the store,
-the other nodes, or any mode.
+node's zone changed. Kube-proxies that stand alike sync as one. Source: pkg/proxy/iptables/proxier.go, syncProxyRules.
+Must not know when syncs happen, the store, or any mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from emu.clock import SECOND
 from emu.kernel.net.netns import Netns
-from emu.kube.proxy.cleanup import CleanUp, local_ready
+from emu.kube.agent import Node
+from emu.kube.proxy.cleanup import CleanUp, EndpointsMap, by_node, local_ready
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import Mode
 from emu.kube.proxy.services import Snapshot
@@ -29,6 +30,16 @@ class Health(NamedTuple):
     local_endpoints: int
 
 
+class HealthServer(Protocol):
+    """What answers on a node's health check ports, with `reports`."""
+
+    @property
+    def reports(self) -> Mapping[int, tuple[str, str, int]]: ...
+
+    def serve(self, reports: Mapping[int, Health]) -> None:
+        """Answer on exactly these ports from now on."""
+
+
 class Wanted(NamedTuple):
     """What is to be in force on a node (`rules` are the mode's), and what it was made of."""
 
@@ -37,73 +48,125 @@ class Wanted(NamedTuple):
     rules: Any
 
 
-class Proxier:
-    """`mode` and `clean_up` are shared by all nodes; `serve_health` gets, after each sync, what to answer on which port.
+class State(NamedTuple):
+    """Where a kube-proxy stands: one object for all nodes where it is the same.
 
-    `syncs` and `full_syncs` count those that did not fail; `synced` is what is in force.
+    `applied`: what the mode left in force. `synced`: the snapshot that this was made of. `zone`: the node's at the last
+    sync; None before the first one.
     """
 
-    def __init__(
-        self, net: Netns, mode: Mode[Any], clean_up: CleanUp, serve_health: Callable[[dict[int, Health]], None]
-    ) -> None:
-        self.net, self.clock = net, net.clock
-        self._mode, self._clean_up = mode, clean_up
-        self.synced: Snapshot | None = None
+    applied: Any = None
+    synced: Snapshot | None = None
+    zone: str | None = None
+    needs_full: bool = True
+    last_full_ns: int = -FULL_SYNC_NS
+    last_cleaned_ns: int = -FULL_SYNC_NS
+
+
+START = State()
+
+
+class Proxier:
+    """What belongs to the kube-proxy of one node. `syncs` and `full_syncs` count those that did not fail."""
+
+    def __init__(self, name: str, net: Netns, health: HealthServer) -> None:
+        self.name, self.net, self.health = name, net, health
+        self.state = START
+        self.serves_health = False
         self.syncs = self.full_syncs = 0
-        self._serve_health = serve_health
-        self._config: ProxyConfig | None = None
-        self._needs_full, self._serves_health = True, False
-        self._last_full_ns = self._last_cleaned_ns = -FULL_SYNC_NS
 
     def start(self, config: ProxyConfig) -> None:
         """The sysctl that NodePorts on localhost need."""
         if config.loopback_node_ports():
             self.net.sysctl[ROUTE_LOCALNET] = 1
 
-    def intact(self) -> bool:
+    def intact(self, mode: Mode[Any]) -> bool:
         """Whether the rules are still there. If not, the next sync is full."""
-        if self._mode.intact(self.net):
+        if mode.intact(self.net):
             return True
-        self._needs_full = True
+        self.state = self.state._replace(needs_full=True)
         return False
 
-    def sync(self, wanted: Wanted) -> bool:
-        """Put `wanted` in force (syncProxyRules). False: the restore failed, and the next sync is full."""
-        snapshot, config, _ = wanted
-        now = self.clock.now
-        if self._config is not None and self._config.zone != config.zone:
-            self._needs_full = True
-        full = self._needs_full or now - self._last_full_ns > FULL_SYNC_NS
-        self._config = config
-        if not self._put_in_force(wanted, full):
-            self._needs_full = True
-            return False
-        self.syncs += 1
-        if full:
-            self.full_syncs += 1
-            self._needs_full, self._last_full_ns = False, now
-        conntrack = self.net.conntrack
-        for entry in self._clean_up.stale(self.synced, snapshot, conntrack):
-            conntrack.kill(entry)
-        self.synced = snapshot
-        self._report_health(snapshot, config)
-        return True
 
-    def _put_in_force(self, wanted: Wanted, full: bool) -> bool:
-        """False when the restore failed."""
+class Team:
+    """Nodes whose kube-proxies stand alike and want the same. `together`: whether they still did after the last sync."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.proxiers: list[Proxier] = []
+        self.nets: list[Netns] = []
+        self.together = True
+
+    def add(self, node: Node, proxier: Proxier) -> None:
+        self.nodes.append(node)
+        self.proxiers.append(proxier)
+        self.nets.append(node.net)
+
+
+class Syncs:
+    """The syncs of all nodes of a cluster, in one mode."""
+
+    def __init__(self, mode: Mode[Any]) -> None:
+        self._mode, self._clean_up = mode, CleanUp()
+        self._snapshot: Snapshot | None = None
+        self._states: dict[State, State] = {}  # after syncs of this snapshot
+        self._endpoints: Mapping[str, EndpointsMap] = {}  # by node, those that health checks count
+
+    def sync(self, team: Team, wanted: Wanted) -> list[Node]:
+        """Put `wanted` in force (syncProxyRules) on a team's nodes. Returns those where the restore failed: the next sync
+        there is full."""
+        snapshot, config, rules = wanted
+        if snapshot is not self._snapshot:
+            self._turn_to(snapshot)
+        before, now = team.proxiers[0].state, team.nets[0].clock.now
+        other_zone = before.zone is not None and before.zone != config.zone
+        full = before.needs_full or other_zone or now - before.last_full_ns > FULL_SYNC_NS
         # a large cluster's stale chains are looked for less often
-        now, period_ns = self.clock.now, wanted.config.sync_period_ns
-        keep_stale = wanted.snapshot.large and now - self._last_cleaned_ns <= period_ns
-        if not keep_stale:
-            self._last_cleaned_ns = now
-        return self._mode.apply(self.net, wanted.rules, full=full, keep_stale=keep_stale)
+        keep_stale = snapshot.large and now - before.last_cleaned_ns <= config.sync_period_ns
+        left = self._mode.apply(team.nets, before.applied, rules, full=full, keep_stale=keep_stale)
+        tried = before._replace(zone=config.zone, last_cleaned_ns=before.last_cleaned_ns if keep_stale else now)
+        done = tried._replace(synced=snapshot, last_full_ns=now if full else before.last_full_ns, needs_full=False)
+        synced, failed = self._note(team, left, tried._replace(needs_full=True), done)
+        for proxier in synced:
+            proxier.syncs += 1
+            proxier.full_syncs += full
+        self._clean(synced, before.synced, snapshot)
+        self._report_health(synced, snapshot)
+        return failed
 
-    def _report_health(self, snapshot: Snapshot, config: ProxyConfig) -> None:
+    def _note(self, team: Team, left: Sequence[Any], tried: State, done: State) -> tuple[list[Proxier], list[Node]]:
+        """Where each stands now: `tried`, or `done` with what is in force there. Returns those that synced, and the
+        nodes of those that failed."""
+        after = {id(applied): (applied, done._replace(applied=applied)) for applied in left}
+        states = {number: self._states.setdefault(state, state) for number, (_, state) in after.items()}
+        states[id(None)] = tried
+        team.together = len(after) == 1 and left[0] is not None
+        for proxier, applied in zip(team.proxiers, left, strict=True):
+            proxier.state = states[id(applied)]
+        if None not in left:
+            return team.proxiers, []
+        synced = [proxier for proxier, applied in zip(team.proxiers, left, strict=True) if applied is not None]
+        return synced, [node for node, applied in zip(team.nodes, left, strict=True) if applied is None]
+
+    def _turn_to(self, snapshot: Snapshot) -> None:
+        self._snapshot, self._states = snapshot, {}
+        asked = {*snapshot.health_checks.values()}
+        found = {key: each for key, each in snapshot.endpoints.items() if key[:2] in asked} if asked else {}
+        self._endpoints = by_node(found)
+
+    def _clean(self, proxiers: Sequence[Proxier], before: Snapshot | None, snapshot: Snapshot) -> None:
+        """Delete the conntrack entries that the sync left stale."""
+        if self._clean_up.needed(before, snapshot):
+            for proxier in proxiers:
+                conntrack = proxier.net.conntrack
+                for entry in self._clean_up.stale(before, snapshot, conntrack):
+                    conntrack.kill(entry)
+
+    def _report_health(self, proxiers: Sequence[Proxier], snapshot: Snapshot) -> None:
         services = snapshot.health_checks
-        if not services and not self._serves_health:
-            return
-        self._serves_health = bool(services)
-        asked = {*services.values()}
-        endpoints = {key: each for key, each in snapshot.endpoints.items() if key[:2] in asked}
-        counts = local_ready(endpoints, config.node_name)
-        self._serve_health({port: Health(*service, counts.get(service, 0)) for port, service in services.items()})
+        for proxier in proxiers:
+            if services or proxier.serves_health:
+                proxier.serves_health = bool(services)
+                counts = local_ready(self._endpoints.get(proxier.name, {}), proxier.name)
+                reports = {port: Health(*service, counts.get(service, 0)) for port, service in services.items()}
+                proxier.health.serve(reports)

@@ -151,6 +151,10 @@ def endpoints_of(each: EndpointSlice) -> tuple[tuple[PortKey, tuple[Endpoint, ..
     )
 
 
+def _part(each: EndpointSlice) -> _Part:
+    return _Part((each.metadata.namespace or "default", each.service_name or ""), endpoints_of(each))
+
+
 def _endpoint(one: SliceEndpoint, port: int) -> Endpoint:
     conditions, hints = one.conditions, one.hints
     return Endpoint(
@@ -230,11 +234,18 @@ def same_everywhere(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> bool:
     )
 
 
+class _Part(NamedTuple):
+    """What one slice has of a Service (namespace, name)."""
+
+    service: tuple[str, str]
+    endpoints: tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]
+
+
 class _Read(NamedTuple):
     """What was read of the objects, by object: an object that is still there need not be read again."""
 
     services: dict[int, tuple[Service, tuple[ServicePort, ...]]]
-    slices: dict[int, tuple[EndpointSlice, tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]]]
+    slices: dict[int, tuple[EndpointSlice, _Part]]
 
 
 class Changed(NamedTuple):
@@ -268,7 +279,7 @@ class Snapshot:
         if after is None:
             after = NOTHING
         known, seen = after.read
-        read = _Read(_each(services, known, ports_of), _each(slices, seen, endpoints_of))
+        read = _Read(_each(services, known, ports_of), _each(slices, seen, _part))
         by_key, new_ports = _ports(after, read)
         endpoints, new_endpoints = _endpoints(after, read)
         health_checks = after.health_checks
@@ -291,11 +302,14 @@ NOTHING = Snapshot({}, {}, False, {}, _Read({}, {}), Changed(None, frozenset()))
 
 
 def _each(objects: Iterable[O], known: dict[int, tuple[O, T]], read: Callable[[O], T]) -> dict[int, tuple[O, T]]:
-    """What is read of each object, by its identity, in their order. Where all are known no line runs for each."""
+    """What is read of each object, by its identity, in their order. No line runs for each of those that are known."""
     found = [*objects]
-    if known.keys() == set(map(id, found)):
+    numbers = [*map(id, found)]
+    if known.keys() == {*numbers}:
         return known
-    return {id(each): known.get(id(each)) or (each, read(each)) for each in found}
+    fresh = {number: (each, read(each)) for number, each in zip(numbers, found, strict=True) if number not in known}
+    both = {**known, **fresh}
+    return dict(zip(numbers, map(both.__getitem__, numbers), strict=True))
 
 
 def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
@@ -309,7 +323,7 @@ def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort],
     by_key.update((port.key, port) for port in fresh)
     for key in gone - {port.key for port in fresh}:
         del by_key[key]
-    if by_key.keys() != after.by_key.keys():
+    if any(port.key not in after.by_key for port in fresh):
         by_key = {key: by_key[key] for key in sorted(by_key)}
     return by_key, gone | {port.key for port in fresh}
 
@@ -317,16 +331,15 @@ def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort],
 def _endpoints(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, tuple[Endpoint, ...]], set[PortKey]]:
     """The endpoints by port, and for which of them they changed, came or went."""
     now, before = read.slices, after.read.slices
-    keys = {key for each in now.keys() - before.keys() for key, _ in now[each][1]}
-    keys |= {key for each in before.keys() - now.keys() for key, _ in before[each][1]}
+    keys = {key for each in now.keys() - before.keys() for key, _ in now[each][1].endpoints}
+    keys |= {key for each in before.keys() - now.keys() for key, _ in before[each][1].endpoints}
     if not keys:
         return after.endpoints, keys
     services = {key[:2] for key in keys}
     parts: dict[PortKey, list[tuple[Endpoint, ...]]] = {}
-    for _, found in now.values():
-        if found and found[0][0][:2] in services:  # all ports of a slice are of one Service
-            for key, part in found:
-                parts.setdefault(key, []).append(part)
+    for one in [one for _, one in now.values() if one.service in services]:
+        for key, part in one.endpoints:
+            parts.setdefault(key, []).append(part)
     endpoints = dict(after.endpoints)
     for key in keys:
         if key in parts:

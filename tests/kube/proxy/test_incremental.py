@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from hypothesis import given, settings
@@ -131,3 +132,40 @@ def test_what_did_not_change_is_taken_over() -> None:
     assert after.of_port(second) != before.of_port(second)
     changed = Snapshot.of([services[0], service(1, SPECS[2])], slices, after=before)
     assert changed.ports[0] is first and changed.ports[1] is not second
+
+
+def test_source_ranges_part_the_nodes_inside_from_those_outside() -> None:
+    """A node in a source range reaches a load balancer's address that it has itself; which node it is does not matter."""
+    (made,) = convert(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "s0"},
+            "spec": {
+                "type": "LoadBalancer",
+                "clusterIP": "10.96.0.1",
+                "loadBalancerSourceRanges": ["192.0.2.0/30", "198.51.100.0/24"],
+                "ports": [{"name": "web", "port": 80, "nodePort": 30080}],
+            },
+            "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
+        }
+    )
+    assert isinstance(made, Service)
+    snapshot, compiler = Snapshot.of([made], [endpoint_slice(0, 0, ENDPOINTS[:1])]), Compiler()
+    rules = [compiler.compile(snapshot, ProxyConfig(node_name=f"n{n}", node_ip=f"192.0.2.{n}")) for n in range(1, 9)]
+    assert [each is rules[0] for each in rules] == [True] * 3 + [False] * 5
+    assert len({id(each) for each in rules}) == 2
+    inside, outside = save(rules[0].ruleset), save(rules[7].ruleset)
+    assert {*inside.splitlines()} - {*outside.splitlines()} and "203.0.113.1/32 -m comment" in inside
+
+
+def test_configurations_of_the_past_are_forgotten() -> None:
+    compiler, snapshot = Compiler(), None
+    for number in range(20):
+        snapshot = Snapshot.of([service(number % 3, SPECS[1])], [], after=snapshot)
+        for name in ("n1", "n2"):
+            compiler.compile(
+                snapshot, ProxyConfig(node_name=name, zone=f"z{number}", cluster_cidr=f"10.{number}.0.0/16")
+            )
+    kept = [each for each in gc.get_objects() if isinstance(each, ProxyConfig) and each.zone.startswith("z")]
+    assert 2 <= len(kept) <= 4

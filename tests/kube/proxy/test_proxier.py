@@ -100,7 +100,7 @@ def test_what_somebody_broke_is_mended_by_a_full_sync(node: ServiceNode) -> None
     node.update([*service("web", "10.96.0.10", "10.0.1.2"), *DB])
     assert reached(node, "10.96.0.20") == "10.96.0.20"
     node.clock.run_until(node.clock.now + FULL_SYNC_NS + SECOND)
-    node.runner.resync(node)
+    node.rounds.resync()
     node.clock.run_until(node.clock.now + SECOND)
     assert node.proxier.full_syncs == 2
     assert reached(node, "10.96.0.20") == "10.0.2.1"
@@ -124,7 +124,7 @@ def test_flushed_tables_are_found_by_the_canary(node: ServiceNode, others: str) 
         node.net.ipv4.tables.restore(others)
     node.clock.run_until(40 * SECOND)
     assert reached(node) == "10.96.0.10"
-    node.runner.resync(node)
+    node.rounds.resync()
     node.clock.run_until(41 * SECOND)
     assert node.proxier.full_syncs == 2
     assert reached(node) == "10.0.1.1"
@@ -148,6 +148,16 @@ def test_a_partial_sync_that_fails_is_followed_by_a_full_one(node: ServiceNode) 
     node.clock.run_until(node.clock.now + 30 * SECOND)
     assert (node.proxier.syncs, node.proxier.full_syncs) == (2, 2)
     assert (reached(node), reached(node, "10.96.0.20")) == ("10.0.1.2", "10.0.2.1")
+
+
+def test_a_partial_sync_into_flushed_tables_finds_the_built_in_chains(node: ServiceNode) -> None:
+    """It does not fail where no chain of a Service is jumped to; it makes no jumps from the built-in chains either."""
+    node.update([])
+    node.net.ipv4.tables.replace(RuleSet({}))
+    node.update(service("web", "10.96.0.10"))
+    saved = node.net.ipv4.tables.save()
+    assert node.proxier.full_syncs == 1
+    assert ":PREROUTING ACCEPT" in saved and "-A PREROUTING" not in saved and "-A KUBE-SERVICES" in saved
 
 
 def test_a_new_zone_makes_the_next_sync_full(node: ServiceNode) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from agents_of import proxiers
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
+from emu.kube.proxy.iptables import restore
+from emu.kube.proxy.iptables.mode import Iptables
 
 TABLES = ("nat", "filter", "mangle")
 WEB = """
@@ -66,3 +72,71 @@ def test_nodes_that_differ_share_what_they_agree_on() -> None:
     ours = {id(chain) for chain in nats[0].values()}
     shared = [sum(id(chain) in ours for chain in nat.values()) / len(nat) for nat in nats[1:]]
     assert min(shared) > 0.3
+
+
+def on(cluster: Cluster, app: str) -> set[str]:
+    return {sandbox.node.name for name, sandbox in cluster.pods.items() if f"/{app}" in name}
+
+
+@pytest.mark.parametrize(
+    "more", ["externalTrafficPolicy: Local", "internalTrafficPolicy: Local"], ids=["external", "internal"]
+)
+def test_nodes_that_choose_the_same_endpoints_share_their_tables(more: str) -> None:
+    """With policy Local each node that has an endpoint differs from all others; those without one agree. The rules that
+    only differed in what is gone are one again."""
+    text = WEB + "---" + service("web", 30080) + "---" + service("local", 30081, more)
+    cluster = Cluster(ClusterConfig.of(8), load_text(text).objects, capture=False)
+    here = on(cluster, "web")
+    assert len(here) == 3 and distinct(cluster)[0] == 4
+    cluster.scale("deployment", "default", "web", 2)
+    assert len(on(cluster, "web")) == 2 and distinct(cluster)[0] == 3
+    cluster.scale("deployment", "default", "web", 6)
+    assert len(on(cluster, "web")) == 6 and distinct(cluster)[0] == 7
+    cluster.apply(load_text(service("local", 30081)).objects[0])
+    assert distinct(cluster) == [1, 1, 1]
+    assert all(state is proxiers(cluster)[0].state for state in (each.state for each in proxiers(cluster)))
+
+
+def test_a_node_with_rules_of_its_own_syncs_alone_and_the_others_together() -> None:
+    objects = load_text(WEB + "---" + service("web", 30080)).objects
+    cluster = Cluster(ClusterConfig.of(4), objects, capture=False)
+    own = "-A FORWARD -p tcp -m tcp --dport 7 -j DROP"
+    cluster.nodes["node-2"].net.ipv4.tables.restore(f"*filter\n{own}\nCOMMIT\n", noflush=True)
+    cluster.nodes["node-3"].net.ipv4.tables.restore("*nat\nCOMMIT\n*filter\nCOMMIT\n*mangle\nCOMMIT\n")
+    cluster.apply(load_text(service("more", 30081)).objects[0])
+    saved = [node.net.ipv4.tables.save() for node in cluster.nodes.values()]
+    assert saved[0] == saved[3] != saved[1] and own in saved[1]
+    assert saved[1].replace(f"{own}\n", "") == saved[0]
+    cluster.wait(32)  # the canary of the third node is gone: it is written anew
+    assert [each.full_syncs for each in proxiers(cluster)] == [1, 1, 2, 1]
+    assert cluster.nodes["node-3"].net.ipv4.tables.save().count("30081") == saved[0].count("30081")
+    cluster.scale("deployment", "default", "web", 4)
+    tables = [node.net.ipv4.tables.ruleset.tables["nat"] for node in cluster.nodes.values()]
+    assert tables[0] is tables[3] and own in cluster.nodes["node-2"].net.ipv4.tables.save()
+
+
+def test_a_sync_of_nodes_that_agree_is_one_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling, a restore and the look for stale entries are done once, not once a node."""
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            counts[name] += 1
+            return function(*arguments, **keywords)
+
+        return call
+
+    monkeypatch.setattr(Iptables, "compile", counted("compile", Iptables.compile))
+    monkeypatch.setattr(Iptables, "apply", counted("apply", Iptables.apply))
+    monkeypatch.setattr(restore, "follow", counted("follow", restore.follow))
+
+    def cost(nodes: int) -> Counter[str]:
+        cluster = Cluster(ClusterConfig.of(nodes), load_text(WEB + "---" + service("web", 30080)).objects)
+        counts.clear()
+        cluster.scale("deployment", "default", "web", 4)
+        cluster.delete("pod", *next(name for name in cluster.pods if "/web" in name).split("/"))
+        return Counter(counts)
+
+    few = cost(3)
+    assert few["follow"] == few["apply"] == few["compile"] >= 3
+    assert cost(12) == few

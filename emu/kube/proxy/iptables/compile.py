@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import cache
 from itertools import chain, zip_longest
 from operator import attrgetter
-from typing import NamedTuple
 
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
@@ -39,6 +39,7 @@ from emu.kube.proxy.iptables.port_rules import (
     rule,
 )
 from emu.kube.proxy.services import Chosen, Endpoint, PortKey, ServicePort, Snapshot, choose, same_everywhere
+from emu.wire.addr import Prefix, ip4
 
 __all__ = ["Compiler", "ProxyConfig", "ProxyRules", "compile"]
 
@@ -87,12 +88,22 @@ def compile(  # the design's word: a proxy compiles objects into rules
 
 
 class ProxyRules:
-    """The rules of one node: by table the chains that all ports share (with the built-in ones), and by port its own."""
+    """The rules of one node: by table the chains that all ports share (with the built-in ones), and by port its own.
 
-    __slots__ = ("_ruleset", "ports", "shared")
+    `changed` are the ports that differ from the rules whose `moment` is `since`.
+    """
 
-    def __init__(self, shared: Mapping[str, Mapping[str, Chain]], ports: Mapping[PortKey, PortRules]) -> None:
+    __slots__ = ("_ruleset", "changed", "moment", "ports", "shared", "since")
+
+    def __init__(
+        self,
+        shared: Mapping[str, Mapping[str, Chain]],
+        ports: Mapping[PortKey, PortRules],
+        since: object = None,
+        changed: Iterable[PortKey] = (),
+    ) -> None:
         self.shared, self.ports = shared, ports
+        self.moment, self.since, self.changed = object(), since, changed
         self._ruleset: RuleSet | None = None
 
     @property
@@ -105,37 +116,64 @@ class ProxyRules:
             self._ruleset = RuleSet({**self.shared, "nat": nat})
         return self._ruleset
 
+    def differing(self, old: ProxyRules) -> Iterable[PortKey]:
+        """The ports whose rules are not those of `old`, in order."""
+        if self.since is old.moment:
+            return self.changed
+        keys = old.ports.keys() | self.ports.keys()
+        return sorted(key for key in keys if old.ports.get(key) is not self.ports.get(key))
+
 
 class _Port:
     """A service port with its endpoints, and the rules made of them so far."""
 
-    __slots__ = ("alike", "endpoints", "made", "port")
+    __slots__ = ("_by_node", "_made", "_names", "_ranges", "_zones", "alike", "endpoints", "port")
 
     def __init__(self, port: ServicePort, endpoints: tuple[Endpoint, ...]) -> None:
         self.port, self.endpoints = port, endpoints
         self.alike = same_everywhere(port, endpoints)
-        self.made: dict[tuple[Chosen | None, PortConfig], PortRules] = {}
+        self._ranges = [Prefix.parse(text) for text in port.source_ranges]
+        # the nodes and zones that endpoints name: all others choose alike
+        self._names = {name for each in endpoints for name in (each.node, *each.node_hints)}
+        self._zones = {zone for each in endpoints for zone in each.zone_hints}
+        self._by_node: dict[tuple[str, str, PortConfig], PortRules] = {}
+        self._made: dict[tuple[Chosen, PortConfig], PortRules] = {}
 
     def holds(self, port: ServicePort, endpoints: tuple[Endpoint, ...]) -> bool:
         """Whether this is a port with these endpoints still. Identity first: it is the usual case, and cheap."""
         return (self.port is port or self.port == port) and (self.endpoints is endpoints or self.endpoints == endpoints)
 
-    def rules(self, config: ProxyConfig, of_port: PortConfig) -> PortRules:
-        key: tuple[Chosen | None, PortConfig] = None, of_port
+    def in_ranges(self, node_ip: str) -> bool:
+        """Whether the node is itself a source that the Service's load balancer accepts."""
+        return bool(self._ranges and node_ip) and any(ip4(node_ip) in prefix for prefix in self._ranges)
+
+    def rules(self, config: ProxyConfig, configs: tuple[PortConfig, PortConfig]) -> PortRules:
+        """One object for all nodes that choose the same. `configs`: for nodes outside and inside of the source ranges."""
+        of_port = configs[self.in_ranges(config.node_ip)]
+        node, zone = "", ""
         if not self.alike:
-            key = choose(self.port, self.endpoints, config.node_name, config.zone), of_port
-        found = self.made.get(key)
+            node = config.node_name if config.node_name in self._names else ""
+            zone = config.zone if config.zone in self._zones else ""
+        found = self._by_node.get((node, zone, of_port))
         if found is None:
-            chosen = key[0] or choose(self.port, self.endpoints, config.node_name, config.zone)
-            found = self.made[key] = port_rules(self.port, chosen, of_port)
+            chosen = choose(self.port, self.endpoints, node, zone)
+            found = self._made.get((chosen, of_port))
+            if found is None:
+                found = self._made[chosen, of_port] = port_rules(self.port, chosen, of_port)
+            self._by_node[node, zone, of_port] = found
         return found
 
 
-class Before(NamedTuple):
-    """The rules of the last snapshot by the identity of a key, and the ports that changed since."""
-
-    nodes: Mapping[int, ProxyRules]
-    changed: AbstractSet[PortKey]
+# the chains that all ports write lines for: table, name, and which lines of a port
+SHARED = (
+    ("filter", names.SERVICES, "filter_services"),
+    ("filter", names.EXTERNAL_SERVICES, "filter_external"),
+    ("filter", names.NODE_PORTS, "filter_node_ports"),
+    ("filter", names.PROXY_FIREWALL, "filter_firewall"),
+    ("nat", names.SERVICES, "nat_services"),
+    ("nat", names.NODE_PORTS, "nat_node_ports"),
+)
+NO_PORT = PortRules()
 
 
 class Compiler:
@@ -144,131 +182,177 @@ class Compiler:
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
         self._ports: dict[PortKey, _Port] = {}
-        self._alike = True  # whether no port depends on the node
-        self._nodes: dict[int, ProxyRules] = {}  # by the identity of a key: hashing a whole configuration costs more
-        self._before = Before({}, frozenset())
-        # shared chains as they were made last, by table and name, with the lines that they were made of
-        self._lines: dict[tuple[str, str], tuple[list[Rule], Chain]] = {}
-        self._keys: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}  # by identity: a config, and what is common
-        self._known: dict[ProxyConfig, ProxyConfig] = {}
-        self._port_configs: dict[tuple[Local | None, bool, bool, bool, str], PortConfig] = {}
+        self._unlike: dict[PortKey, _Port] = {}  # those whose rules depend on the node
+        # by the identity of what a configuration has in common with others, and of the rules of unlike ports
+        self._nodes: dict[tuple[int, ...], ProxyRules] = {}
+        self._latest: dict[int, ProxyRules] = {}  # the last ones made for this snapshot, by the first of these
+        self._before: dict[int, ProxyRules] = {}  # and for the snapshot before
+        self._to_check: AbstractSet[PortKey] = frozenset()  # where the rules may differ from those
+        # by identity: a configuration, and what is common. Those of the last snapshot, and of the one before
+        self._common: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}
+        self._was_common: dict[int, tuple[ProxyConfig, ProxyConfig]] = {}
+        self._known: dict[ProxyConfig, ProxyConfig] = {}  # what is common, by its value
+        self._for_ports: dict[int, tuple[PortConfig, PortConfig]] = {}  # by identity of what is common
+        self._one: dict[tuple[Local | None, bool, bool, bool, bool], PortConfig] = {}
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> ProxyRules:
         """The rules of one node, one object for all nodes for which they are the same. Raises InputError."""
         if snapshot is not self._snapshot:
             self._turn_to(snapshot)
-        key = self._key(config)
-        found = self._nodes.get(id(key))
+        common = self._without_node(config)
+        if not self._unlike:
+            key: tuple[int, ...] = (id(common),)
+        else:
+            configs = self._port_configs(common)
+            key = id(common), *(id(port.rules(config, configs)) for port in self._unlike.values())
+        found = self._nodes.get(key)
         if found is None:
-            before = self._before.nodes.get(id(key))
-            found = self._nodes[id(key)] = self._node_rules(snapshot.large, config, before)
+            before = self._latest.get(id(common)) or self._before.get(id(common))
+            found = self._nodes[key] = self._latest[id(common)] = self._node_rules(
+                config, self._port_configs(common), before
+            )
         return found
+
+    def alike(self, snapshot: Snapshot) -> bool:
+        """Whether no port's rules depend on the node."""
+        if snapshot is not self._snapshot:
+            self._turn_to(snapshot)
+        return not self._unlike
 
     def _turn_to(self, snapshot: Snapshot) -> None:
         before = self._snapshot
         keys: Iterable[PortKey] = snapshot.by_key.keys() | self._ports.keys()
         if before is not None and before.moment is snapshot.changed.since:
             keys = snapshot.changed.ports
-        ports, changed = self._ports, set()
+        ports, changed, same_keys = self._ports, set(), before is not None
         for key in keys:
             port, known = snapshot.by_key.get(key), ports.get(key)
             if port is None:
                 ports.pop(key, None)
                 changed.add(key)
+                same_keys = False
             elif known is None or not known.holds(port, snapshot.of_port(port)):
                 ports[key] = _Port(port, snapshot.of_port(port))
                 changed.add(key)
+                same_keys = same_keys and known is not None
         self._snapshot = snapshot
         if changed or before is None or snapshot.large is not before.large:
-            self._ports = {key: ports[key] for key in snapshot.by_key}
-            self._alike = all(port.alike for port in self._ports.values())
+            if not same_keys:
+                self._ports = {key: ports[key] for key in snapshot.by_key}
+            unlike = {*self._unlike, *(key for key in changed if key in ports and not ports[key].alike)}
+            self._to_check = changed | unlike
+            self._unlike = {key: ports[key] for key in sorted(unlike) if key in ports and not ports[key].alike}
             same_form = before is not None and snapshot.large is before.large
-            self._before = Before(self._nodes if same_form else {}, changed)
-            self._nodes = {}
+            self._before = self._latest if same_form else {}
+            self._nodes, self._latest = {}, {}
+            self._was_common, self._common, self._for_ports = self._common, {}, {}
+            alive = {id(common): common for _, common in self._was_common.values()}
+            self._known = {common: common for common in alive.values()}
 
-    def _key(self, config: ProxyConfig) -> ProxyConfig:
-        """What the rules depend on, as one object for all nodes for which it is the same."""
-        known = self._keys.get(id(config))
-        if known is None:
-            common = _without_node(config)
-            known = self._keys[id(config)] = config, self._known.setdefault(common, common)
-        return known[1] if self._alike else known[0]
+    def _without_node(self, config: ProxyConfig) -> ProxyConfig:
+        """What the rules depend on, but for unlike ports, as one object for all nodes for which it is the same."""
+        found = self._common.get(id(config))
+        if found is None:
+            found = self._was_common.get(id(config))
+            if found is None:
+                common = _without_node(config)
+                found = config, self._known.setdefault(common, common)
+            self._common[id(config)] = found
+        return found[1]
 
-    def _port_config(self, config: ProxyConfig, large: bool, node_ip: str) -> PortConfig:
-        counted = config.nfacct and config.loopback_node_ports()
-        values = config.local(), config.masquerade_all, large, counted, node_ip
-        return self._port_configs.setdefault(values, PortConfig(*values))
+    def _port_configs(self, common: ProxyConfig) -> tuple[PortConfig, PortConfig]:
+        """What port rules depend on, for nodes outside and inside of a Service's source ranges."""
+        found = self._for_ports.get(id(common))
+        if found is None:
+            assert self._snapshot is not None
+            counted = common.nfacct and common.loopback_node_ports()
+            local, large = common.local(), self._snapshot.large
+            outside, inside = ((local, common.masquerade_all, large, counted, within) for within in (False, True))
+            found = self._port_config(outside), self._port_config(inside)
+            self._for_ports[id(common)] = found
+        return found
 
-    def _node_rules(self, large: bool, config: ProxyConfig, before: ProxyRules | None) -> ProxyRules:
-        usual, by_node = self._port_config(config, large, ""), self._port_config(config, large, config.node_ip)
-        old = {} if before is None else before.ports
-        changed = self._ports.keys() if before is None else self._before.changed
-        by_key = {
-            key: each.rules(config, by_node if each.port.source_ranges else usual) if key in changed else old[key]
-            for key, each in self._ports.items()
-        }
-        ports = [*by_key.values()]
-        mangle = {**_base_chains("mangle"), names.CANARY: Chain(names.CANARY)}
-        shared = {"mangle": mangle, "filter": self._filter(ports, config), "nat": self._nat(ports, config)}
-        return ProxyRules(shared, by_key)
+    def _port_config(self, values: tuple[Local | None, bool, bool, bool, bool]) -> PortConfig:
+        return self._one.setdefault(values, PortConfig(*values))
 
-    def _filter(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-        services = _lines(ports, "filter_services")
-        external = _lines(ports, "filter_external")
-        node_ports = _lines(ports, "filter_node_ports")
-        firewall = _lines(ports, "filter_firewall")
-        chains = (
-            Chain(names.CANARY),
-            self._chain("filter", names.SERVICES, services),
-            self._chain("filter", names.EXTERNAL_SERVICES, external),
-            self._chain("filter", names.NODE_PORTS, node_ports),
-            self._chain("filter", names.PROXY_FIREWALL, firewall),
-            Chain(names.FORWARD, "", tuple(_forward(config))),
-            Chain(names.FIREWALL, "", tuple(_firewall(config))),
-        )
-        return {**_base_chains("filter"), **{chain.name: chain for chain in chains}}
-
-    def _nat(self, ports: list[PortRules], config: ProxyConfig) -> dict[str, Chain]:
-        services = _lines(ports, "nat_services") + _node_ports_last(config)
-        node_ports = _lines(ports, "nat_node_ports")
-        mark = config.mark
-        unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
-        clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
-        comment = Comment("kubernetes service traffic requiring SNAT")
-        masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
-        shared = (
-            Chain(names.CANARY),
-            self._chain("nat", names.SERVICES, services),
-            self._chain("nat", names.NODE_PORTS, node_ports),
-            Chain(names.MARK_MASQ, "", (rule("nat", names.MARK_MASQ, SetMark(mark, mark)),)),
-            Chain(names.POSTROUTING, "", (unmarked, clear, masquerade)),
-        )
-        return {**_base_chains("nat"), **{chain.name: chain for chain in shared}}
-
-    def _chain(self, table: str, name: str, lines: list[Rule]) -> Chain:
-        """A chain that all ports share. A line that stands where it stood before is that rule, and a chain whose lines
-        all do is that chain: numbering 1,000 lines anew costs more than finding them."""
-        old, before = self._lines.get((table, name), ([], None))
-        if before is not None and lines == old:  # of the very same rules: they compare by identity
-            return before
-        known = () if before is None else before.rules
-        rules = tuple(
-            there if was is line or (there is not None and _same(there, line)) else line
-            for there, was, line in zip_longest(known[: len(lines)], old[: len(lines)], lines)
-        )
-        made = Chain(name, "", rules) if before is None or rules != known else before
-        self._lines[table, name] = lines, made
-        return made
+    def _node_rules(
+        self, config: ProxyConfig, configs: tuple[PortConfig, PortConfig], before: ProxyRules | None
+    ) -> ProxyRules:
+        there = self._ports
+        if before is None:
+            by_key = {key: port.rules(config, configs) for key, port in there.items()}
+            return ProxyRules(_fixed_chains(config, by_key), by_key)
+        checked = {key: there[key].rules(config, configs) for key in self._to_check if key in there}
+        if all((key in there) == (key in before.ports) for key in self._to_check):
+            by_key = {**before.ports, **checked}
+        else:
+            by_key = {key: checked.get(key) or before.ports[key] for key in there}
+        old = before.ports
+        changed = sorted(key for key in self._to_check if old.get(key) is not by_key.get(key))
+        shared = {table: dict(chains) for table, chains in before.shared.items()}
+        for table, name, lines in SHARED:
+            if not all(_read_alike(old.get(key, NO_PORT), by_key.get(key, NO_PORT), lines) for key in changed):
+                shared[table][name] = _shared_chain(table, name, lines, config, by_key, before.shared[table][name])
+        return ProxyRules(shared, by_key, before.moment, changed)
 
 
-def _lines(ports: list[PortRules], name: str) -> list[Rule]:
-    """The lines of all ports for one shared chain."""
-    return [*chain.from_iterable(map(attrgetter(name), ports))]
+def _read_alike(old: PortRules, new: PortRules, lines: str) -> bool:
+    """Whether two ports have the same lines for a shared chain."""
+    mine, theirs = getattr(old, lines), getattr(new, lines)
+    return len(mine) == len(theirs) and all(map(_same, mine, theirs))
 
 
 def _same(known: Rule, line: Rule) -> bool:
     """Whether two rules of a chain read alike, wherever they stand."""
-    return (known.matches is line.matches or known.matches == line.matches) and known.target == line.target
+    return (known.matches is line.matches or known.matches == line.matches) and (
+        known.target is line.target or known.target == line.target
+    )
+
+
+def _shared_chain(
+    table: str,
+    name: str,
+    lines: str,
+    config: ProxyConfig,
+    ports: Mapping[PortKey, PortRules],
+    before: Chain | None = None,
+) -> Chain:
+    """A chain that all ports write lines for. A line that stands where it stood before is that rule."""
+    rules: list[Rule] = [*chain.from_iterable(map(attrgetter(lines), ports.values()))]
+    if (table, name) == ("nat", names.SERVICES):
+        rules += _node_ports_last(config)
+    known = () if before is None else before.rules
+    kept = (
+        there if there is not None and _same(there, line) else line
+        for there, line in zip_longest(known[: len(rules)], rules)
+    )
+    return Chain(name, "", tuple(kept))
+
+
+def _fixed_chains(config: ProxyConfig, ports: Mapping[PortKey, PortRules]) -> dict[str, dict[str, Chain]]:
+    """The chains that all ports share, by table."""
+    mark = config.mark
+    unmarked = rule("nat", names.POSTROUTING, Return(), Mark(mark, mark, True))
+    clear = rule("nat", names.POSTROUTING, SetMark(mark, 0))
+    comment = Comment("kubernetes service traffic requiring SNAT")
+    masquerade = rule("nat", names.POSTROUTING, Masquerade(NatRange(flags=PROTO_RANDOM_FULLY)), comment)
+    own = {
+        "mangle": (),
+        "filter": (
+            Chain(names.FORWARD, "", tuple(_forward(config))),
+            Chain(names.FIREWALL, "", tuple(_firewall(config))),
+        ),
+        "nat": (
+            Chain(names.MARK_MASQ, "", (rule("nat", names.MARK_MASQ, SetMark(mark, mark)),)),
+            Chain(names.POSTROUTING, "", (unmarked, clear, masquerade)),
+        ),
+    }
+    found: dict[str, dict[str, Chain]] = {}
+    for table, chains in own.items():
+        shared = (_shared_chain(table, name, lines, config, ports) for where, name, lines in SHARED if where == table)
+        both = (Chain(names.CANARY), *shared, *chains)
+        found[table] = {**_base_chains(table), **{each.name: each for each in both}}
+    return found
 
 
 def _without_node(config: ProxyConfig) -> ProxyConfig:
@@ -283,6 +367,7 @@ def _without_node(config: ProxyConfig) -> ProxyConfig:
     )
 
 
+@cache  # one object for all rules
 def _base_chains(table: str) -> dict[str, Chain]:
     """Every built-in chain of a table, with kube-proxy's jumps."""
     chains = {}

@@ -5,6 +5,7 @@ Must not know how rules are compiled, or what a full and a partial restore write
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from emu.kernel.net.netns import Netns
@@ -18,24 +19,23 @@ from emu.kube.proxy.services import Snapshot
 
 
 class _Applied(NamedTuple):
-    """What kube-proxy wrote last on a node, and what was in force after that; None: it has written nothing yet."""
+    """What kube-proxy wrote last on a node, and what was in force after that."""
 
     rules: ProxyRules
-    restored: Restored | None
+    restored: Restored
 
 
 class _Restore(NamedTuple):
     """All that the result of a restore depends on."""
 
     current: RuleSet
-    before: _Applied
+    before: _Applied | None
     rules: ProxyRules
     full: bool
     keep_stale: bool
 
 
-EMPTY = RuleSet({})
-NOTHING = _Applied(ProxyRules({"nat": {}}, {}), None)
+EMPTY, NO_RULES = RuleSet({}), ProxyRules({"nat": {}}, {})
 
 
 @modes.add("iptables")
@@ -43,42 +43,75 @@ class Iptables(Mode[ProxyRules]):
     def __init__(self) -> None:
         self._compiler = Compiler()
         self._snapshot: Snapshot | None = None
-        self._applied: dict[Netns, _Applied] = {}
-        self._restored: dict[_Restore, _Applied | None] = {}  # for the nodes that sync this snapshot
+        self._intact: RuleSet | None = None  # the last one that was found to be
+        # for the nodes that sync this snapshot
+        self._restored: dict[_Restore, _Applied | None] = {}
+        self._left: dict[ProxyRules, list[_Applied]] = {}
 
     def compile(self, snapshot: Snapshot, config: ProxyConfig) -> ProxyRules:
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
-            self._restored.clear()
+            self._restored, self._left = {}, {}
         return self._compiler.compile(snapshot, config)
 
-    def apply(self, net: Netns, rules: ProxyRules, *, full: bool, keep_stale: bool) -> bool:
-        tables, before = net.ipv4.tables, self._applied.get(net, NOTHING)
-        current = tables.ruleset
-        ours = before.restored is not None and current is before.restored.ruleset
-        if ours and not full and rules is before.rules:
-            return True
-        # two nodes without rules hold two empty rule sets: for a restore they are one
-        step = _Restore(current if current.tables else EMPTY, before, rules, full, keep_stale)
-        made = self._restored.get(step, NOTHING)
-        if made is NOTHING:
-            made = self._restored[step] = _restore(step)
-        if made is None or made.restored is None:
-            return False
-        tables.replace(made.restored.ruleset)
-        self._applied[net] = made
-        return True
+    def alike(self, snapshot: Snapshot) -> bool:
+        return self._compiler.alike(snapshot)
+
+    def apply(
+        self, nets: Sequence[Netns], before: _Applied | None, rules: ProxyRules, *, full: bool, keep_stale: bool
+    ) -> list[_Applied | None]:
+        left: list[_Applied | None] = []
+        made: dict[RuleSet, _Applied | None] = {}  # by what is in force
+        for net in nets:
+            tables = net.ipv4.tables
+            current = tables.ruleset
+            if current not in made:
+                made[current] = self._restore(_Restore(current, before, rules, full, keep_stale))
+            found = made[current]
+            if found is not None and found.restored.ruleset is not current:
+                tables.replace(found.restored.ruleset)
+            left.append(found)
+        return left
+
+    def _restore(self, step: _Restore) -> _Applied | None:
+        """What a restore leaves, made once. None: it fails."""
+        current, before = step.current, step.before
+        if before is not None and current is before.restored.ruleset and not step.full and step.rules is before.rules:
+            return before
+        if not current.tables:  # two nodes without rules hold two empty rule sets: for a restore they are one
+            step = step._replace(current=EMPTY)
+        if step not in self._restored:
+            made = _restore(step)
+            self._restored[step] = None if made is None else self._one(made)
+        return self._restored[step]
+
+    def _one(self, made: _Applied) -> _Applied:
+        """One object for all nodes where the same is in force, whatever was there before."""
+        known = self._left.setdefault(made.rules, [])
+        for each in known:
+            if (
+                each.restored.stale == made.restored.stale
+                and each.restored.ruleset.tables == made.restored.ruleset.tables
+            ):
+                return each
+        known.append(made)
+        return made
 
     def intact(self, net: Netns) -> bool:
-        return restore.intact(net.ipv4.tables.ruleset)
+        ruleset = net.ipv4.tables.ruleset
+        if ruleset is not self._intact:  # most nodes have the same
+            if not restore.intact(ruleset):
+                return False
+            self._intact = ruleset
+        return True
 
 
 def _restore(step: _Restore) -> _Applied | None:
-    """None: the restore fails."""
-    current, (old, last), rules, whole, keep_stale = step
+    current, before, rules, whole, keep_stale = step
     if whole:
         return _Applied(rules, restore.full(current, rules, keep_stale=keep_stale))
-    if last is not None and last.ruleset is current:
-        return _Applied(rules, restore.follow(last, old, rules, keep_stale=keep_stale))
+    if before is not None and before.restored.ruleset is current:
+        return _Applied(rules, restore.follow(before.restored, before.rules, rules, keep_stale=keep_stale))
+    old = NO_RULES if before is None else before.rules
     made = restore.partial(current, old, rules, keep_stale=keep_stale)
     return None if made is None else _Applied(rules, made)

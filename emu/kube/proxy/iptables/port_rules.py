@@ -48,7 +48,7 @@ class PortConfig:
     masquerade_all: bool
     large: bool
     localhost_counter: bool
-    node_ip: str
+    in_ranges: bool  # the node is itself a source that the load balancer accepts
 
 
 @dataclass(slots=True)
@@ -220,7 +220,7 @@ class _Writer:
         for prefix in ranges:
             source = Address(prefix.net, mask(prefix.length)) if prefix.length else None
             chain.add(Jump(self.ext), Ip(src=source), comment)
-        if self.config.node_ip and any(ip4(self.config.node_ip) in prefix for prefix in ranges):
+        if self.config.in_ranges:
             # the node reaches a VIP that it holds itself with the VIP as source
             for ip in port.vips:
                 chain.add(Jump(self.ext), Ip(src=host(ip)), comment)

@@ -8,6 +8,7 @@ syncs happen.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
@@ -26,18 +27,17 @@ class Restored(NamedTuple):
 
 def full(current: RuleSet, new: ProxyRules, *, keep_stale: bool = False) -> Restored:
     """Every chain of `new`, and its jumps in front of what the built-in chains hold, where they are missing."""
-    result: dict[str, Mapping[str, Chain]] = dict(current.tables)
+    result: Tables = {table: dict(chains) for table, chains in current.tables.items()}
     stale: set[str] = set()
     for table, theirs in new.ruleset.tables.items():
-        ours = current.tables.get(table)
-        if ours is None:
-            result[table] = theirs
+        if table not in result:
+            result[table] = dict(theirs)
             continue
-        both = {**ours, **{name: chain for name, chain in theirs.items() if not chain.policy}}
+        ours, both = current.tables[table], result[table]
+        both.update((name, chain) for name, chain in theirs.items() if not chain.policy)
         for name in BUILT_IN[table]:
             both[name] = _with_jumps(ours[name], theirs[name])
         stale |= _not_in_use(both, theirs)
-        result[table] = both
     return _finish(result, stale, keep_stale)
 
 
@@ -57,16 +57,15 @@ def follow(last: Restored, old: ProxyRules, new: ProxyRules, *, keep_stale: bool
     """As `partial`, where what is in force is what the last sync left: it costs what differs, not what is there."""
     result, _ = _written(last.ruleset, old, new)
     stale = {*last.stale}
-    for key, port in old.ports.items():
-        if new.ports.get(key) is not port:
-            stale |= port.chains.keys()
-    for key, port in new.ports.items():
-        if old.ports.get(key) is not port:
-            stale -= port.chains.keys()
+    differing = new.differing(old)
+    for key in differing:
+        stale |= old.ports[key].chains.keys() if key in old.ports else set()
+    for key in differing:
+        stale -= new.ports[key].chains.keys() if key in new.ports else set()
     return _finish(result, stale, keep_stale)
 
 
-Tables = dict[str, Mapping[str, Chain]]
+Tables = dict[str, dict[str, Chain]]  # of its own: nothing else holds these
 
 
 def _written(current: RuleSet, old: ProxyRules, new: ProxyRules) -> tuple[Tables, dict[str, dict[str, Chain]]]:
@@ -75,14 +74,16 @@ def _written(current: RuleSet, old: ProxyRules, new: ProxyRules) -> tuple[Tables
         table: {name: chain for name, chain in chains.items() if not chain.policy}
         for table, chains in new.shared.items()
     }
-    for key, port in new.ports.items():
-        before = old.ports.get(key)
-        if before is not port:
-            known = {} if before is None else before.chains
-            written["nat"].update((name, chain) for name, chain in port.chains.items() if known.get(name) is not chain)
-    tables: Tables = dict(current.tables)
+    for key in new.differing(old):
+        if key in new.ports:
+            known = old.ports[key].chains if key in old.ports else {}
+            chains = new.ports[key].chains
+            written["nat"].update((name, chain) for name, chain in chains.items() if known.get(name) is not chain)
+    tables: Tables = {table: dict(chains) for table, chains in current.tables.items()}
     for table, chains in written.items():
-        tables[table] = {**current.tables.get(table, {}), **chains}
+        if table not in tables:  # the kernel makes a table with all its built-in chains
+            tables[table] = {name: Chain(name, "ACCEPT") for name in BUILT_IN[table]}
+        tables[table].update(chains)
     return tables, written
 
 
@@ -94,9 +95,8 @@ def _not_in_use(there: Mapping[str, Chain], wanted: Mapping[str, Chain]) -> set[
 def _finish(tables: Tables, stale: set[str], keep_stale: bool) -> Restored:
     if keep_stale or not stale:
         return Restored(RuleSet(tables), frozenset(stale))
-    tables["nat"] = nat = dict(tables["nat"])
     for name in stale:
-        nat.pop(name, None)
+        tables["nat"].pop(name, None)
     return Restored(RuleSet(tables))
 
 
@@ -105,7 +105,9 @@ def intact(current: RuleSet) -> bool:
     return all(current.chain(table, names.CANARY) is not None for table in ("mangle", "nat", "filter"))
 
 
+@lru_cache(maxsize=64)
 def _with_jumps(ours: Chain, theirs: Chain) -> Chain:
+    """One object for all nodes that have both."""
     if not theirs.rules:
         return ours
     there = {rule.spec for rule in ours.rules}
