@@ -73,6 +73,12 @@ def test_a_command_works_as_written(command: str, copy: Path) -> None:
     assert after == before
 
 
+def test_the_quick_tests_take_a_part_too(copy: Path) -> None:
+    done = type_in(copy, "tools/test --quick tests/wire -n 0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
 def test_an_unknown_golden_is_refused_with_the_usage(copy: Path) -> None:
     done = type_in(copy, "tools/golden wlaks")
     assert done.returncode == 2
