@@ -17,6 +17,7 @@ from emu.twin.twin import Twin
 # A kernel's timers are never early, and late by the timer wheel's granularity and the machine's load. A client on the
 # kernel's side waits that much longer, so that an event that is due when it gives up comes first on both sides.
 LATE = 1.065
+LOOK_UP = "counters do not show which question drew which endpoint of the DNS Service"
 SEND_S = 0.02  # how long the frames of a user's own packet are collected: no socket reports its outcome
 
 
@@ -28,6 +29,9 @@ class TwinCluster(Cluster):
     def _run(self, made: Flow, talk: Talk, timeout_s: float, *, answered: bool = True) -> Flow:
         emulated = partial(super()._run, made, talk, timeout_s, answered=answered)
         if self.twin is None or self.twin.report.undecided:
+            return emulated()
+        if made.target.host:
+            self.twin.report.undecided = f"{made.target.name} is looked up: {LOOK_UP}"
             return emulated()
         try:
             self.twin.prepare()

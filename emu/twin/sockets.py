@@ -288,6 +288,13 @@ class RealUdp(_RealSocket):
                 continue
             self.inbox.append((data, ip4(host), port, 0))
 
+    def recv(self) -> bytes:
+        """As the emulator's: a pending error is raised first."""
+        if self.pending:
+            number, self.pending = self.pending, 0
+            raise SocketError(number)
+        return self.recvfrom()[0]
+
     def recvfrom(self) -> tuple[bytes, tuple[str, int]]:
         if not self.inbox:
             raise SocketError(errno.EAGAIN)
