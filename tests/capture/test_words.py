@@ -121,7 +121,7 @@ def test_every_kind_of_entry_has_its_words() -> None:
     assert kinds | {trail.AnyRule, Route} == set(WORDS)
 
 
-def test_what_nobody_knows_is_told_by_the_bytes() -> None:
+def test_what_has_no_name_is_shown_by_its_bytes() -> None:
     seen = view(PING, "something new")
     assert sentence(seen) == "node-1 sends ping number 1 from default/client to default/web-0"
     assert facts(seen) == ["something new"]
@@ -293,7 +293,7 @@ def test_sentences(packet: Packet, entries: tuple[Any, ...], sentence_text: str)
     assert sentence(view(packet, *entries)) == sentence_text
 
 
-def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
+def test_a_translation_names_the_rule_that_chose_it() -> None:
     """The walk of another chain before, or another translation, does not count."""
     walked, chose = rule("nat", "POSTROUTING", 1), rule("nat", "POSTROUTING", 2)
     returned = rule("nat", "KUBE-POSTROUTING", 1)
@@ -302,7 +302,7 @@ def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
     assert "no rule is walked" in sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, SNAT)).split("; ")[1]
 
 
-def test_an_owner_is_not_told_twice() -> None:
+def test_an_owner_is_not_named_twice() -> None:
     assert (
         sentence(view(SYN, owner="default/client"))
         == "default/client sends a connection request (SYN) to svc/web.default:80"
@@ -325,7 +325,7 @@ def test_an_owner_is_not_told_twice() -> None:
         ({"direction": DROP, "device": "drop"}, "node-1 drops"),
     ],
 )
-def test_an_empty_trail_is_told_by_bytes_and_place(changes: dict[str, Any], sentence_text: str) -> None:
+def test_an_empty_trail_is_shown_by_bytes_and_place(changes: dict[str, Any], sentence_text: str) -> None:
     assert sentence(view(PING, **changes)) == f"{sentence_text} ping number 1 from default/client to default/web-0"
 
 
@@ -428,9 +428,11 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("packet", "entries", "told"), [case[1:] for case in FACTS], ids=[case[0] for case in FACTS])
-def test_facts(packet: Packet, entries: tuple[Any, ...], told: list[str]) -> None:
-    assert "\n".join(facts(view(packet, *entries))) == "\n".join(told)
+@pytest.mark.parametrize(
+    ("packet", "entries", "expected"), [case[1:] for case in FACTS], ids=[case[0] for case in FACTS]
+)
+def test_facts(packet: Packet, entries: tuple[Any, ...], expected: list[str]) -> None:
+    assert "\n".join(facts(view(packet, *entries))) == "\n".join(expected)
 
 
 class Verdict(trail.AnyRule):
