@@ -26,7 +26,7 @@ from emu.kernel.transport.tcp_output import (
     sync_mss,
     transmit_syn,
 )
-from emu.kernel.transport.tcp_sock import Skb, TcpConfig, TcpSock
+from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND, State
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
@@ -97,9 +97,9 @@ class TcpEndpoint:
         receive(tp, segment, now_ns)
         return _taken(tp)
 
-    def on_deadline(self, now_ns: int) -> list[Segment]:
-        """`deadline` has come (or passed). Called earlier, nothing happens."""
-        expire(self._tp, now_ns)
+    def on_deadline(self, now_ns: int, which: Deadline | None = None) -> list[Segment]:
+        """`deadline` has come (or passed), or one of `deadlines`. Called earlier, nothing happens."""
+        expire(self._tp, now_ns, which)
         return _taken(self._tp)
 
     def on_icmp_error(
@@ -274,6 +274,12 @@ class TcpEndpoint:
     def deadline(self) -> int | None:
         """When the earliest timer runs out (ns), or None."""
         return self._tp.deadline
+
+    @property
+    def deadlines(self) -> tuple[int | None, int | None, int | None]:
+        """When each timer runs out (ns), or None: "transmit", "ack" and "linger", as the kernel has three timers."""
+        tp = self._tp
+        return tp.xmit_at, tp.delack_at, tp.linger_at
 
     @property
     def error(self) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from emu.clock import Timer
@@ -25,6 +26,7 @@ from emu.kernel.transport.tcp_options import (
     coalesced,
     joined,
 )
+from emu.kernel.transport.tcp_sock import Deadline
 from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 Key = tuple[int, int, int, int]
 # connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
 CONNECTED, BOUND = 0, 1
+_DEADLINES: tuple[Deadline, ...] = ("transmit", "ack", "linger")
+_NEVER = (None, None, None)
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
 
@@ -80,7 +84,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
+        "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
         "ident", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
@@ -100,7 +104,8 @@ class TcpSocket:
         self.ident = 0
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # segments that wait for a neighbour
-        self._timer: Timer | None = None
+        self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
+        self._timers: list[Timer | None] = [None, None, None]
         self._owned = False  # inside send()
         self._backlog: deque[Segment] = deque()  # what came meanwhile
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
@@ -305,25 +310,35 @@ class TcpSocket:
                 self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        deadline = endpoint.deadline
-        timer = self._timer
-        if timer is not None and timer.pending:
-            if timer.due_ns == deadline:
-                return
-            timer.cancel()
+        if endpoint.deadlines != self._deadlines:
+            self._arm(endpoint)
         if endpoint.state == "CLOSE":
-            self._timer = None
             self._unhash()
-        elif deadline is not None:
-            self._timer = self.net.clock.call_at(
-                deadline, self._on_deadline, background=endpoint.time_waiting, wheel=True
-            )
 
-    def _on_deadline(self) -> None:
+    def _arm(self, endpoint: TcpEndpoint) -> None:
+        """Move the timers whose deadlines have changed."""
+        deadlines, timers = endpoint.deadlines, self._timers
+        for index, due_ns in enumerate(deadlines):
+            if due_ns != self._deadlines[index]:
+                timer = timers[index]
+                if due_ns is None:
+                    if timer is not None:
+                        timer.cancel()
+                    continue
+                timers[index] = self.net.clock.mod_timer(
+                    timer,
+                    due_ns,
+                    partial(self._on_deadline, _DEADLINES[index]),
+                    background=_DEADLINES[index] == "linger",
+                    pinned=endpoint.state == "SYN_RECV",  # a request's timer
+                )
+        self._deadlines = deadlines
+
+    def _on_deadline(self, which: Deadline) -> None:
         endpoint = self._live()
         before = endpoint.state
         self._sync_mss(endpoint)
-        segments = endpoint.on_deadline(self.net.clock.now)
+        segments = endpoint.on_deadline(self.net.clock.now, which)
         if self.waiting:
             # skb_still_in_host_queue: what has not left the host is not sent again, though the timer backs off
             segments = [segment for segment in segments if not segment.length]
@@ -365,8 +380,9 @@ class TcpSocket:
 
     def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            if timer is not None:
+                timer.cancel()
         self._unhash()
 
     def _unhash(self) -> None:
