@@ -80,11 +80,12 @@ class TcpSocket:
     """A stream socket: fresh, listening (`backlog` set) or connected (`endpoint` set).
 
     `flow` marks what it sends. `on_readable()` is called when data, an end, an error or a connection came, or
-    a connect finished: schedule, do not act. `errors` lists the ICMP errors received.
+    a connect finished: schedule, do not act. `errors` lists the ICMP errors received. `blocking`: the program waits inside
+    connect(), see there.
     """
 
     __slots__ = (
-        "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
+        "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
         "ident", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
@@ -99,14 +100,14 @@ class TcpSocket:
         self.pending = 0
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
-        self._nodelay = self.closed = self.confirm_neighbour = False
+        self._nodelay = self.closed = self.confirm_neighbour = self.blocking = False
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # segments that wait for a neighbour
         self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
         self._timers: list[Timer | None] = [None, None, None]
-        self._owned = False  # inside send()
+        self._owned = False  # inside connect() or send()
         self._backlog: deque[Segment] = deque()  # what came meanwhile
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
         self._learned = False  # the segment size follows a route exception
@@ -127,7 +128,11 @@ class TcpSocket:
         self.backlog = min(backlog, self.net.sysctl.number("net.core.somaxconn"))
 
     def connect(self, remote: Endpoint) -> None:
-        """Send the SYN; `connected` or `error` show the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ..."""
+        """Send the SYN; `connected` or `error` show the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ...
+
+        An ICMP error that comes while the call owns the socket is a soft error (tcp_v4_err). A program that waits with poll
+        or reads SO_ERROR learns of it at once and gives up. One that is `blocking` waits for the next SYN and its error.
+        """
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
@@ -154,8 +159,12 @@ class TcpSocket:
             ts_offset=tcp.timestamp_offset(source, dst),
             nodelay=self.nodelay,
         )
+        self._owned = True
         self.output(segments)
-        net.clock.drain()
+        self._release()
+        if not self.blocking:
+            self.endpoint.take_soft_error()
+            self.output([])
 
     def accept(self) -> TcpSocket:
         """The next established connection. Raises SocketError EAGAIN, EINVAL when not listening."""
@@ -265,6 +274,12 @@ class TcpSocket:
             raise SocketError(number)
 
     # -- the endpoint and its network ---------------------------------------------------------------------
+
+    def icmp_error(self, number: int, seq: int, *, revert: bool, abort: bool) -> None:
+        """An ICMP error that quotes the segment `seq` of this connection, as an errno."""
+        endpoint = self._live()
+        now = self.net.clock.now
+        self.output(endpoint.on_icmp_error(number, now, seq=seq, revert=revert, abort=abort, owned=self._owned))
 
     def take(self, segment: Segment) -> None:
         """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog)."""
