@@ -167,9 +167,7 @@ TABLE: tuple[Sysctl, ...] = (
     ),
     Sysctl("net.ipv4.tcp_app_win", NotModelled("the advertised window"), 31, "shift", (0, 31)),
     Sysctl("net.ipv4.tcp_autocorking", NotModelled("the size of segments"), 1, "bool", U8),
-    Sysctl(
-        "net.ipv4.tcp_backlog_ack_defer", NotModelled("how many ACKs answer what waited for a call"), 1, "bool", BOOL
-    ),
+    Sysctl("net.ipv4.tcp_backlog_ack_defer", used("kernel/transport/tcp_config"), 1, "bool", BOOL),
     Sysctl("net.ipv4.tcp_base_mss", PROBING, 1024, "bytes"),
     Sysctl("net.ipv4.tcp_challenge_ack_limit", NotModelled("the limit of challenge ACKs"), 2147483647, "count"),
     Sysctl("net.ipv4.tcp_child_ehash_entries", TABLE_SIZE, 0, "count", (0, 2**24)),
