@@ -362,7 +362,7 @@ class TcpSocket:
             self._arm(endpoint)
         if self._rest and not self._owned and not endpoint.full and not self._woken:
             self._woken = True
-            self.net.clock.call_at(self.net.clock.now, self._writable)
+            self.net.clock.wake(self._writable)
         if endpoint.state == "CLOSE":
             if self._ending is not None:
                 self.closed, self._ending = True, None
