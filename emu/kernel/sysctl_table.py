@@ -274,7 +274,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl(
         "net.bridge.bridge-nf-call-arptables", WithoutEffect("there are no arptables rules"), 1, "bool", INT, SWITCH
     ),
-    Sysctl("net.bridge.bridge-nf-call-ip6tables", IPV6, 1, "bool", INT, SWITCH),
+    Sysctl("net.bridge.bridge-nf-call-ip6tables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-iptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl(
         "net.bridge.bridge-nf-filter-pppoe-tagged",

@@ -159,6 +159,11 @@ def replace(frame: Frame, data: bytes | bytearray) -> None:
     frame.reparse()
 
 
+def trim(frame: Frame, end: int) -> None:
+    """pskb_trim_rcsum: remove the bytes of the frame from `end` on (the padding of a short Ethernet frame, for example)."""
+    del frame.buf[end:]
+
+
 def set_tos(frame: Frame, tos: int) -> None:
     """Write the type of service (DSCP and ECN), 0 to 255, and adjust the header checksum."""
     buf = frame.buf

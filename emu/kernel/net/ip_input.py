@@ -17,7 +17,8 @@ from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
 from emu.wire import ipv4
 from emu.wire.addr import LIMITED_BROADCAST
-from emu.wire.frame import OTHERHOST, Frame
+from emu.wire.frame import ETH_HLEN, OTHERHOST, Frame
+from emu.wire.rewrite import trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -39,6 +40,7 @@ def receive(frame: Frame, device: Device) -> None:
         if reason is not None:
             drop(net, frame, reason)
             return
+        trim(frame, ETH_HLEN + frame.tot_len)
     frame.outdev = None
     # with physin set the packet passed PREROUTING at the bridge's port (br_netfilter's ip_sabotage_in)
     family = net.ipv4
