@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # the ICMP codes of ip_error (net/ipv4/route.c) for a packet without a route
 UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
-# the first octets of addresses that need no further look: not 0, loopback, multicast or above
+# the first octets of addresses that need no further look: not that of 0.0.0.0, loopback, multicast or above
 UNICAST = frozenset(range(1, 224)) - {127}
 
 
@@ -101,15 +101,13 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     if first not in UNICAST or to not in UNICAST:
         if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
-        if first == 0 and not (
-            src == 0 and (dst == LIMITED_BROADCAST or (route is not None and route.kind == "broadcast"))
-        ):
+        if not src and dst not in (0, LIMITED_BROADCAST):
             return "IP_INVALID_SOURCE", None
-        if to == 0:
+        if not dst and src:
             return "IP_INVALID_DEST", None
         if (first == 127 or to == 127) and not loopback and not family.route_localnet[device.ifindex]:
             return "IP_LOCALNET", None
-        if dst == LIMITED_BROADCAST:
+        if dst in (0, LIMITED_BROADCAST):
             return "", BROADCAST_IN
         if 224 <= to < 240:
             return "", MULTICAST_IN
