@@ -187,7 +187,7 @@ class Udp:
         socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if socket is None:
             socket = self.ports.lookup(quoted.src, quoted.sport)
-            if socket is None:
+            if socket is None or (socket.remote is not None and socket.remote != (quoted.dst, quoted.dport)):
                 return
         update_from_error(net, quoted, kind, code, info)
         if kind == wire_icmp.REDIRECT:
