@@ -23,7 +23,7 @@ from emu.wire.frame import BROADCAST, ICMP, IP_OFFSET, MULTICAST, Frame
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-TOS_INTERNETCONTROL = 0xC0
+PREC_INTERNETCONTROL, TOS_MASK = 0xC0, 0x1E  # an error's precedence, and what it keeps of the packet's TOS
 MAX_PACKET = 576  # RFC 1812 4.3.2.3: the longest error
 ECHO_ANSWER = Born("the answer to an echo request")
 _BORN = {key: Born(f"ICMP error: {words}") for key, words in wire.ERROR_WORDS.items()}
@@ -56,8 +56,8 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
     error = wire.build(
-        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, MAX_PACKET - wire.HEADERS),
-        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=TOS_INTERNETCONTROL,
+        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, room),
+        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos & TOS_MASK | PREC_INTERNETCONTROL,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip
     net.born += 1
