@@ -28,7 +28,6 @@ LOST_TCP = Fate(kinds=("tcp",), outcomes=("dropped", "timeout"))
 ERRORS = Fate(outcomes=("rejected",))
 
 # Reasons that several rows share
-EARLY_DEMUX = WithoutEffect("it is a short cut to the same socket")
 IGMP = WithoutEffect("no socket of emu joins a multicast group")
 IPV6 = WithoutEffect("it concerns IPv6 packets, and emu has none")
 KEEPALIVE = WithoutEffect("no socket of emu sets SO_KEEPALIVE")
@@ -89,7 +88,7 @@ TABLE: tuple[Sysctl, ...] = (
         BOOL,
     ),
     Sysctl("net.ipv4.ip_dynaddr", NotModelled("a source address that changes while a client connects"), 0, "level", U8),
-    Sysctl("net.ipv4.ip_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.ip_early_demux", used("kernel/net/fragment"), 1, "bool", U8),
     Sysctl("net.ipv4.fwmark_reflect", NotModelled("the mark of RSTs and ICMP errors"), 0, "bool", U8),
     Sysctl("net.ipv4.ping_group_range", WithoutEffect("every process of emu is root's"), (1, 0), "gid", NATURAL),
     Sysctl("net.ipv4.icmp_echo_ignore_all", used("kernel/net/icmp"), 0, "bool", BOOL),
@@ -164,7 +163,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_challenge_ack_limit", NotModelled("the limit of challenge ACKs"), 2147483647, "count"),
     Sysctl("net.ipv4.tcp_congestion_control", WithoutEffect("reno is the only congestion control"), "reno", "name"),
     Sysctl("net.ipv4.tcp_dsack", NotModelled("duplicate SACK blocks"), 1, "bool", U8),
-    Sysctl("net.ipv4.tcp_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.tcp_early_demux", used("kernel/net/fragment"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_early_retrans", NotModelled("tail loss probes"), 3, "level", (0, 4)),
     Sysctl("net.ipv4.tcp_ecn", NotModelled("ECN (the flags of SYNs, the ECN bits of IP)"), 2, "choice", (0, 5)),
     Sysctl("net.ipv4.tcp_ecn_fallback", NotModelled("ECN (the flags of SYNs, the ECN bits of IP)"), 1, "bool", BOOL),
@@ -241,7 +240,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_tw_reuse_delay", NotModelled("a client's port that is in TIME_WAIT"), 1000, "ms", (1, 60000)),
     Sysctl("net.ipv4.tcp_window_scaling", used("kernel/transport/tcp_config"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_wmem", used("kernel/transport/tcp_config"), (4096, 16384, 4194304), "bytes", (1, 2**31 - 1)),
-    Sysctl("net.ipv4.udp_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.udp_early_demux", WithoutEffect("it is a short cut to the same socket"), 1, "bool", U8),
     Sysctl(
         "net.ipv4.udp_rmem_min",
         WithoutEffect("it counts only when the host is short of memory"),
