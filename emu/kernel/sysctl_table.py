@@ -354,7 +354,7 @@ TABLE: tuple[Sysctl, ...] = (
     # one a device, and `all` and `default`
     _conf("accept_local", used("kernel/net/ip_input"), 0, OR, "bool"),
     _conf("accept_redirects", used("kernel/net/route"), 1, REDIRECTS, "bool"),
-    _conf("accept_source_route", NotModelled("packets with a source route", SENT), 1, AND, "bool"),
+    _conf("accept_source_route", used("kernel/net/ip_input"), 1, AND, "bool"),
     _conf("arp_accept", NotModelled("neighbours learnt from gratuitous ARP"), 0, MAX),
     _conf("arp_announce", NotModelled("the sender's address in ARP requests"), 0, MAX),
     _conf("arp_evict_nocarrier", used("kernel/net/netns"), 1, AND, "bool"),

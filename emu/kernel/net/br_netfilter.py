@@ -53,7 +53,7 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
             drop(net, frame, reason)
             return
         trim(frame, ETH_HLEN + frame.tot_len)
-    frame.physin, frame.physout = port.device, None
+    frame.physin, frame.physout, frame.options = port.device, None, None
     frame.indev, frame.outdev = bridge, None
     dst = frame.dst
     if net.ipv4.fns[PRE_ROUTING]:

@@ -18,7 +18,7 @@ from emu.kernel.netfilter.hooks import PRE_ROUTING, STOLEN, HookState, Verdict
 from emu.wire import icmp as wire_icmp
 from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, TCP, Frame
 from emu.wire.ipv4 import datagram
-from emu.wire.rewrite import replace
+from emu.wire.rewrite import replace, set_options
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -67,17 +67,20 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
         sizes = tuple(min(step, len(payload) - start) for start in range(0, len(payload), step))
         flags = word & IP_DF if largest > 0 else 0
     made: list[Frame] = []
-    start = 0
+    start, head = 0, frame
     for size in sizes:
         part = payload[start : start + size]
         more = IP_MF if start + size < len(payload) else last_more
         piece = frame.clone()
         if made and piece.trail is not None:
             piece.trail.clear()
-        replace(piece, datagram(frame, part, flags | more | (first + start // 8)))
+        replace(piece, datagram(head, part, flags | more | (first + start // 8)))
         piece.frag_max_size, piece.ignore_df, piece.cause = 0, False, None
         made.append(piece)
         start += size
+        if frame.options is not None and head is frame and not first:
+            head = frame.clone()
+            set_options(head, later_fragment(frame.option_bytes), frame.dst)
     net.copied += len(made) - 1
     return made
 
@@ -199,6 +202,7 @@ class Reassembly:
         replace(last, whole)
         last.frag_max_size = max(queue.max_size, queue.max_df_size)
         last.cause = tuple(size for _, size in parts)
+        last.options = first.options
         return last
 
     def _kill(self, key: tuple[int, ...], frame: Frame | None = None) -> None:
