@@ -49,6 +49,9 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
         drop(net, frame, "PKT_TOO_BIG")
         return
     decrease_ttl(frame)
+    trail = frame.trail
+    if trail is not None:
+        trail.append(route)
     if (
         device is frame.indev
         and (options is None or options.srr < 0)
