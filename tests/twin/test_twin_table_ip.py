@@ -70,7 +70,7 @@ spec: {clusterIP: 10.96.0.20, selector: {app: none}, ports: [{name: t, port: 80}
         + send("IP(dst='0.0.1.2')/UDP(sport=44, dport=99)/'abc'")
         + send("IP(dst='0.255.255.255')/ICMP(id=5)"),
     },
-    "igmp-to-a-pod": {"steps": send("IP(dst='10.244.2.2', proto=2)/Raw(b'\\\\x11\\\\x64\\\\xee\\\\x9b\\\\x00\\\\x00\\\\x00\\\\x00')")},
+    "igmp-to-a-pod": {"steps": send("IP(dst='10.244.2.2', proto=2)/b'\\\\x11\\\\x64\\\\xee\\\\x9b\\\\x00\\\\x00\\\\x00\\\\x00'")},
     "path-mtu-without-socket": {
         "steps": NARROW
         + send(f"IP(dst='10.244.2.2', flags='DF')/ICMP(id=7)/'{BIG}'")
