@@ -18,7 +18,7 @@ from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire import quote
 from emu.wire.addr import is_multicast
-from emu.wire.frame import BROADCAST, ICMP, IP_HLEN, IP_OFFSET, MULTICAST, Frame
+from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, MULTICAST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -30,6 +30,7 @@ TIMESTAMP_ANSWER = Born("the answer to a timestamp request")
 DISCARDED = "ICMP, which discards it"
 _ANSWERS = (wire.ECHO, wire.TIMESTAMP)
 _TO_ALL = (*_ANSWERS, wire.ADDRESS, wire.ADDRESS_REPLY)  # what may be sent to a broadcast address
+_NO_TYPE = (-1, 0)
 _BORN = {key: Born(f"ICMP error: {words}") for key, words in wire.ERROR_WORDS.items()}
 _OTHER = Born("ICMP error")
 
@@ -45,7 +46,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     cause: Route | None = frame.route
     if net.ipv4.addr_type(source) in ("BROADCAST", "MULTICAST") or destination == 0 or is_multicast(destination):
         return
-    if frame.proto == ICMP and (frame.dport >> 8) not in (wire.ECHO, wire.ECHO_REPLY, 13, 14, 15, 16, 17, 18):
+    if frame.proto == ICMP and (wire.type_code(frame) or _NO_TYPE)[0] not in ICMP_QUERY:
         return
     options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
     if options is None and frame.options is not None:
@@ -104,10 +105,10 @@ def receive(frame: Frame, net: Netns) -> None:
         drop(net, frame, "UNHANDLED_PROTO")
         return
     to_all = net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST")
-    if to_all and kind not in _TO_ALL:
+    if to_all and (
+        kind not in _TO_ALL or (kind in _ANSWERS and net.sysctl.number("net.ipv4.icmp_echo_ignore_broadcasts"))
+    ):
         drop(net, frame, "INVALID_PROTO")
-    elif to_all and kind in _ANSWERS and net.sysctl.number("net.ipv4.icmp_echo_ignore_broadcasts"):
-        drop(net, frame, "ICMP_ECHO_IGNORED")
     elif kind == wire.ECHO:
         _echo(frame, net)
     elif kind == wire.TIMESTAMP:
