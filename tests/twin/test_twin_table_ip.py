@@ -95,6 +95,11 @@ spec: {clusterIP: 10.96.0.20, selector: {app: none}, ports: [{name: t, port: 80}
         + send(f"IP(dst='10.96.0.10', {RECORD_ROUTE})/UDP(sport=45, dport=53)/'abc'")
         + send(f"IP(dst='10.244.1.1', {RECORD_ROUTE})/ICMP(id=6)"),
     },
+    "accepted-with-options": {
+        "steps": send(f"IP(dst='10.244.2.2', {RECORD_ROUTE})/TCP(sport=44, dport=8080, flags='S')")
+        + send(f"IP(dst='10.96.0.10', {RECORD_ROUTE})/TCP(sport=45, dport=80, flags='S')")
+        + send(f"IP(dst='10.244.2.2', {BROKEN})/TCP(sport=46, dport=8080, flags='S')"),
+    },
     "record-route-same-node": {
         "steps": send(f"IP(dst='10.244.1.3', {RECORD_ROUTE})/UDP(sport=44, dport=99)/'abc'")
         + send(f"IP(dst='10.96.0.10', {RECORD_ROUTE})/UDP(sport=45, dport=53)/'abc'"),

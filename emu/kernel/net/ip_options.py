@@ -7,7 +7,7 @@ old one, which the quote of an ICMP error shows. Must not know what sends an err
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from emu.clock import EPOCH_NS, MS
@@ -285,7 +285,8 @@ def _echo_source_route(frame: Frame, options: IpOptions, made: IpOptions) -> Non
 
 
 def insert(net: Netns, frame: Frame, options: IpOptions, source: int, destination: int) -> None:
-    """ip_options_build: the options of a packet of this host from `source`, finally to `destination`."""
+    """ip_options_build: put a copy of the options into a packet of this host from `source`, finally to `destination`."""
+    options = replace(options, data=bytearray(options.data))
     data = options.data
     if options.srr >= 0:
         _put(data, options.srr + data[options.srr + 1] - 4, destination.to_bytes(4, "big"))

@@ -13,6 +13,7 @@ from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_input import delivered_fact
+from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import update_from_error
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.inet import IcmpError
@@ -117,11 +118,15 @@ class Tcp:
         """Stamp a segment and send it. No route any more: the segment is lost, the timers know.
 
         `cause` is the packet that a reset answers (ip_send_unicast_reply): the reset has its DSCP and its IP options."""
-        net, options, to = self.net, None, dst
+        net, to = self.net, dst
+        options: IpOptions | None = None
         if cause is not None and cause.options is not None:
             options = ip_options.echo(net, cause, cause.options)
             if options is None:
                 return
+        elif sock is not None:
+            options = sock.ip_options
+        if options is not None:
             to = options.nexthop or dst
         route, _source, failed = ip_output.route_output(net, to, src)
         if route is None or failed:
@@ -137,7 +142,7 @@ class Tcp:
         if options is not None:
             ip_options.insert(net, frame, options, src, dst)
             if to != dst:  # the segment's checksum is for the last address of the source route
-                set_options(frame, bytes(options.data), to, summed=True)
+                set_options(frame, frame.option_bytes, to, summed=True)
         net.born += 1
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
         if segment.gso_size or (
@@ -203,6 +208,8 @@ class Tcp:
             listener,
         )
         child.ident = self.draw_ident()
+        if frame.options is not None:
+            child.ip_options = ip_options.echo(self.net, frame, frame.options)
         child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(
