@@ -127,7 +127,7 @@ REASONS = {
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
     "UNHANDLED_PROTO": "its Ethernet type is not served here",
     "ICMP_ECHO_IGNORED": "echo requests are ignored here",
-    "UNDECIDED": "a rule uses what emu does not model, so that a kernel's decision is not known",
+    "UNDECIDED": "a rule or a route uses what emu does not model, so that a kernel's decision is not known",
 }
 
 
@@ -140,7 +140,7 @@ def decided_by(by: Any, *, lines: bool = False) -> str:
     if isinstance(by, Policy):
         return f"the policy {by.verdict} of {by.table} {by.chain}"
     if isinstance(by, Route):
-        return f"route {by.text()}"
+        return by.why or f"route {by.text()}"
     if isinstance(by, Neighbour):
         return f"neighbour {ip4_text(by.addr)} dev {by.device.name}"
     if isinstance(by, Conn):

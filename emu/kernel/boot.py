@@ -7,6 +7,7 @@ not know Kubernetes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from emu.clock import SECOND, Clock
@@ -17,8 +18,9 @@ from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
 from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, neighbour, reject
 from emu.kernel.net.family import Address, Family, Ops
-from emu.kernel.net.fib import Route, parse_route
-from emu.kernel.net.fib_rules import IpRule, parse_rule
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
@@ -57,6 +59,7 @@ def inet(net: Netns) -> Family:
         defragment=reassembly.add,
         conf=net.sysctl.conf,
         kind_of=ip4_kind,
+        resolves=partial(neighbour.resolves, AF_INET),
     )
     return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly)
 
@@ -122,14 +125,10 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
 def route(net: Netns, text: str) -> Route:
     """`ip route add TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a link, or it exists."""
     new = parse_route(text, net.device)
-    if new.kind == "unicast" and new.gateway and not new.onlink:
-        way = net.ipv4.fib.main.lookup(new.gateway) if new.device is None else _onlink(net, new)
-        if way is None or way.gateway or way.device is None:
-            raise InputError(
-                f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet"
-            )
-        if new.device is None:
-            new = parse_route(f"{text} dev {way.device.name}", net.device)
+    if new.hops:
+        new = with_hops(new, [_reached(net, hop, text) for hop in new.hops])
+    elif new.kind == "unicast":
+        new = _reached(net, new, text)
     net.ipv4.fib.add(new)
     return new
 
@@ -141,6 +140,16 @@ def rule(net: Netns, text: str) -> IpRule:
     return new
 
 
-def _onlink(net: Netns, new: Route) -> Route | None:
-    found = net.ipv4.fib.lookup(new.gateway, oif=new.device)
-    return found if found is not None and found.kind == "unicast" and not found.gateway else None
+def _reached(net: Netns, hop: Route, text: str) -> Route:
+    """fib_check_nh: a next hop with its device. Raises InputError if its gateway is not on a link."""
+    if not hop.gateway:
+        return hop
+    if hop.onlink:
+        wrong = hop.device is None or net.ipv4.addr_type(hop.gateway) != "UNICAST"
+        way = hop
+    else:
+        found = net.ipv4.fib.gateway_route(hop.gateway, hop.table, hop.device)
+        wrong, way = found is None, found or hop
+    if wrong:
+        raise InputError(f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet")
+    return replace(hop, device=hop.device or way.device)

@@ -135,13 +135,11 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.ipfrag_low_thresh", NotModelled("the memory for fragments that wait"), 3145728, "bytes", NATURAL),
     Sysctl("net.ipv4.ipfrag_max_dist", NotModelled("the distance of fragments of one datagram"), 64, "count", NATURAL),
     Sysctl("net.ipv4.ipfrag_time", used("kernel/net/fragment"), 30, "s"),
+    Sysctl("net.ipv4.fib_multipath_hash_fields", used("kernel/net/multipath"), 7, "bits", (1, 255)),
     Sysctl(
-        "net.ipv4.fib_multipath_hash_fields", NotModelled("the choice among several next hops"), 7, "bits", (1, 255)
+        "net.ipv4.fib_multipath_hash_policy", used("kernel/net/ip_input", "kernel/net/multipath"), 0, "choice", (0, 3)
     ),
-    Sysctl(
-        "net.ipv4.fib_multipath_hash_policy", NotModelled("the choice among several next hops"), 0, "choice", (0, 3)
-    ),
-    Sysctl("net.ipv4.fib_multipath_use_neigh", NotModelled("the choice among several next hops"), 0, "bool", BOOL),
+    Sysctl("net.ipv4.fib_multipath_use_neigh", used("kernel/net/multipath"), 0, "bool", BOOL),
     Sysctl(
         "net.ipv4.fib_notify_on_flag_change", WithoutEffect("it notifies of routes in hardware"), 0, "choice", (0, 2)
     ),
@@ -424,11 +422,11 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("forwarding", used("kernel/net/family", "kernel/sysctl"), 0, OWN, "bool"),
     _conf("igmpv2_unsolicited_report_interval", IGMP, 10000, OWN, "ms"),
     _conf("igmpv3_unsolicited_report_interval", IGMP, 1000, OWN, "ms"),
-    _conf("ignore_routes_with_linkdown", NotModelled("routes by a link without carrier", ANY), 0, OR, "bool"),
+    _conf("ignore_routes_with_linkdown", used("kernel/net/family"), 0, OR, "bool"),
     _conf("log_martians", WithoutEffect("it writes log messages"), 0, OR, "bool"),
     _conf("mc_forwarding", WithoutEffect("only a multicast routing daemon sets it"), 0, AND, "bool"),
     _conf("medium_id", NotModelled("which device answers ARP for another", ANY), 0, OWN, "id"),
-    _conf("promote_secondaries", NotModelled("the addresses that stay when the first one goes"), 0, OR, "bool"),
+    _conf("promote_secondaries", used("kernel/net/family"), 0, OR, "bool"),
     _conf("proxy_arp", used("kernel/net/arp"), 0, OR, "bool"),
     _conf("proxy_arp_pvlan", NotModelled("ARP that a device answers for its own link", ANY), 0, OR, "bool"),
     _conf("route_localnet", used("kernel/net/family"), 0, OR, "bool"),

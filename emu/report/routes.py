@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.route_get import route_get
@@ -31,10 +32,31 @@ def routes(net: Netns) -> Report:
                     "scope": route.scope,
                     "prefsrc": ip4_text(route.prefsrc) if route.prefsrc else None,
                     "metric": route.metric,
+                    **_more(route),
                 }
             )
-            lines.append(route.text() + ("" if number == MAIN_TABLE else f" table {name}"))
+            first, *hops = route.text().split(" nexthop ")
+            lines.append(first + ("" if number == MAIN_TABLE else f" table {name}") + _state(route))
+            lines += [f"\tnexthop {text}{_state(hop)}" for text, hop in zip(hops, route.hops, strict=True)]
     return Report(data, "\n".join(lines))
+
+
+def _more(route: Route) -> dict[str, Any]:
+    """What few routes have."""
+    more: dict[str, Any] = {"tos": f"{route.tos:#04x}"} if route.tos else {}
+    if route.hops:
+        more["nexthops"] = [
+            {"gateway": ip4_text(hop.gateway) if hop.gateway else None, "dev": hop.device.name, "weight": hop.weight}
+            for hop in route.hops
+        ]
+        more |= {"gateway": None, "dev": None}
+    return more
+
+
+def _state(route: Route) -> str:
+    """` linkdown` for a way over a device without carrier."""
+    down = not route.hops and route.kind != "local" and route.device is not None and not route.device.carrier
+    return " linkdown" if down and not route.linkdown else ""
 
 
 def route_to(net: Netns, destination: str, source: str = "", mark: int = 0) -> Report:

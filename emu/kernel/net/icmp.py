@@ -48,7 +48,8 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         saddr = source
     else:
         saddr = 0
-    route = net.ipv4.lookup_output(destination, saddr)
+    flow = ip_output.flow(net, ICMP, 0, kind << 8 | code, TOS_INTERNETCONTROL)
+    route = net.ipv4.lookup_output(destination, saddr, flow=flow)
     if route is None or route.kind not in ("unicast", "local"):
         return
     if not _allowed(net, destination, kind, code, route):
@@ -112,7 +113,7 @@ def _echo(frame: Frame, net: Netns) -> None:
     for listener in net.delivery_listeners:
         listener(frame, Delivered(net.name, "ICMP echo"))
     source = 0 if to_all else frame.dst
-    route = net.ipv4.lookup_output(frame.src, source)
+    route = net.ipv4.lookup_output(frame.src, source, flow=ip_output.flow(net, ICMP, tos=frame.tos))
     if route is None or route.kind not in ("unicast", "local"):
         return
     source = source or ip_output.source_address(net, route, frame.src)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
 from emu.kernel.net.family import REFUSED
-from emu.kernel.net.fib import FAILING, Route
+from emu.kernel.net.fib import ENDING, Route
+from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import LOCAL_OUT, POST_ROUTING
 from emu.wire.addr import LIMITED_BROADCAST, ZERO_MAC, is_loopback
@@ -24,20 +25,27 @@ if TYPE_CHECKING:
 LO_HEADER = bytes(12) + b"\x08\x00"
 
 
-def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None) -> tuple[Route | None, int, str]:
+def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
+    """What rules and routes ask about a packet, where there is a rule or route that asks."""
+    return Flow(tos, proto, sport, dport, uid) if net.ipv4.fib.asks_flow else NO_FLOW
+
+
+def route_output(
+    net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None, flow: Flow = NO_FLOW
+) -> tuple[Route | None, int, str]:
     """ip_route_output_key: the route and source address of a local packet, or why there is none.
 
     Gives (route, source, ""), or (None, 0, errno name): ENETUNREACH without a route, EHOSTUNREACH, EACCES or EINVAL
-    by the kind of the route, EINVAL for a source that is not local.
+    by the kind of the route, EINVAL for a source that is not local, UNDECIDED if emu does not know.
     """
     family = net.ipv4
     if src and not family.is_local(src):
         return None, 0, "EINVAL"
-    route = family.lookup_output(dst, src, mark, oif)
+    route = family.lookup_output(dst, src, mark, oif, flow)
     if route is None:
         return None, 0, "ENETUNREACH"
-    if route.kind in FAILING:
-        return None, 0, FAILING[route.kind]
+    if route.kind in ENDING:
+        return None, 0, ENDING[route.kind]
     if dst == LIMITED_BROADCAST:
         # __mkroute_output: a broadcast is sent on the link, not to a gateway
         return replace(route, kind="broadcast", gateway=0), src or source_address(net, route, dst), ""
@@ -46,11 +54,12 @@ def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = N
     return route, src or source_address(net, route, dst), ""
 
 
-def route_socket(net: Netns, dst: int, src: int = 0) -> tuple[Route, int]:
-    """The route and source address for a socket's call. Raises SocketError with the errno of `route_output`."""
-    route, source, failed = route_output(net, dst, src)
+def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tuple[Route, int]:
+    """The route and source address for a socket's call. Raises SocketError with the errno of `route_output` (EOPNOTSUPP
+    where emu cannot decide)."""
+    route, source, failed = route_output(net, dst, src, flow=flow)
     if route is None:
-        raise SocketError(getattr(errno, failed))
+        raise SocketError(getattr(errno, failed, errno.EOPNOTSUPP))
     return route, source
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from emu.clock import SECOND, Timer
 from emu.kernel.link.device import Device
 from emu.kernel.net.family import Family
+from emu.kernel.net.fib import Route
 from emu.trail import Waited
 from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 from emu.wire.frame import Frame
@@ -267,3 +268,9 @@ def lookup(family: Family, device: Device, addr: int) -> Neighbour:
         entry = entries[addr] = Neighbour(family, device, addr)
         family.ops.constructor(entry)
     return entry
+
+
+def resolves(number: int, hop: Route) -> bool:
+    """fib_good_nh: is the next hop's entry valid, or is there none? `number` is AF_*."""
+    entry = hop.device.neigh[number].get(hop.gateway)
+    return entry is None or entry.state in VALID

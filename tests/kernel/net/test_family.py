@@ -59,7 +59,7 @@ class Toy:
         return Ops(
             constructor=note("constructor"), solicit=note("solicit"), error_report=note("error_report"),
             reject=note("reject"), fragment=note("fragment"), pieces=lambda frame, size: [frame], defragment=self.add,
-            conf=lambda device, variable: 0, kind_of=lambda addr: "",
+            conf=lambda device, variable: 0, kind_of=lambda addr: "", resolves=lambda hop: True,
         )  # fmt: skip
 
     def family(self, net: Netns) -> Family:
