@@ -109,7 +109,7 @@ TO_9 = {"priority": 9, "table": "9"}
 )  # fmt: skip
 def test_what_a_rule_states_counts(probe: Probe, rule: dict[str, Any], end: str) -> None:
     routes = [WAY, SECOND | {"table": "9", "metric": 0}]
-    last = {"priority": 40000, "src": "all", "table": "default"}
+    last: dict[str, Any] = {"priority": 40000, "src": "all", "table": "default"}
     assert found(probe, routes, [*rules(TO_9 | rule), last]) == {end: 1.0}
 
 
