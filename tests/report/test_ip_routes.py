@@ -14,10 +14,24 @@ from emu.report.replay import Probe, outcomes
 from emu.wire.addr import ip4
 from emu.wire.frame import ICMP, TCP, UDP
 
-LINK = {"dst": "10.0.0.0/24", "dev": "eth0", "protocol": "kernel", "scope": "link", "prefsrc": "10.0.0.2", "flags": []}
-OTHER = {"dst": "10.0.1.0/24", "dev": "eth1", "protocol": "kernel", "scope": "link", "prefsrc": "10.0.1.2", "flags": []}
-WAY = {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "flags": []}
-SECOND = {"dst": "default", "gateway": "10.0.1.1", "dev": "eth1", "metric": 9, "flags": []}
+LINK: dict[str, Any] = {
+    "dst": "10.0.0.0/24",
+    "dev": "eth0",
+    "protocol": "kernel",
+    "scope": "link",
+    "prefsrc": "10.0.0.2",
+    "flags": [],
+}
+OTHER: dict[str, Any] = {
+    "dst": "10.0.1.0/24",
+    "dev": "eth1",
+    "protocol": "kernel",
+    "scope": "link",
+    "prefsrc": "10.0.1.2",
+    "flags": [],
+}
+WAY: dict[str, Any] = {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "flags": []}
+SECOND: dict[str, Any] = {"dst": "default", "gateway": "10.0.1.1", "dev": "eth1", "metric": 9, "flags": []}
 OURS = Probe(TCP, ip4("10.0.0.2"), ip4("192.0.2.9"), 40000, 443)
 THEIRS = replace(OURS, src=ip4("10.0.0.77"), device="eth0")
 EAST, WEST = {"gateway": "10.0.0.1", "dev": "eth0", "weight": 1}, {"gateway": "10.0.1.1", "dev": "eth1", "weight": 3}
@@ -64,7 +78,7 @@ def test_what_a_route_states_counts(route: dict[str, Any], end: str) -> None:
 
 
 def rules(*more: dict[str, Any]) -> list[dict[str, Any]]:
-    first = {"priority": 0, "src": "all", "table": "local"}
+    first: dict[str, Any] = {"priority": 0, "src": "all", "table": "local"}
     return [first, *({"src": "all"} | each for each in more), {"priority": 32766, "src": "all", "table": "main"}]
 
 
@@ -110,7 +124,7 @@ TO_9 = {"priority": 9, "table": "9"}
 def test_what_a_rule_states_counts(probe: Probe, rule: dict[str, Any], end: str) -> None:
     routes = [WAY, SECOND | {"table": "9", "metric": 0}]
     last: dict[str, Any] = {"priority": 40000, "src": "all", "table": "default"}
-    assert found(probe, routes, [*rules(TO_9 | rule), last]) == {end: 1.0}
+    assert found(probe, routes, rules(TO_9 | rule) + [last]) == {end: 1.0}
 
 
 @pytest.mark.parametrize(

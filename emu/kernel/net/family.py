@@ -25,8 +25,8 @@ from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import Prefix, addr_text, is_loopback, mask
 from emu.wire.frame import Frame
 
-# what `nf_hook` returns: continue, the frame belongs to a hook function, the frame was dropped
-ACCEPTED, KEPT, REFUSED = "", "STOLEN", "EPERM"
+# what `nf_hook` returns, if no errno: continue, the frame belongs to a hook function
+ACCEPTED, KEPT = "", "STOLEN"
 
 
 class Namespace(Protocol):
@@ -180,7 +180,7 @@ class Family:
     # -- netfilter ------------------------------------------------------------------------------
 
     def nf_hook(self, hook: int, frame: Frame) -> str:
-        """NF_HOOK: run a hook and carry out its verdict. Gives ACCEPTED (empty: continue), KEPT or REFUSED."""
+        """NF_HOOK: run a hook and carry out its verdict. Gives ACCEPTED (empty: continue), KEPT, or for a frame that was dropped the errno name of its sender."""
         state = self.states[hook]
         for fn in self.fns[hook]:  # the loop of Hooks.run, without its call: each packet of each hop passes here
             verdict = fn(frame, state)
@@ -194,7 +194,7 @@ class Family:
         if isinstance(verdict, Reject):
             self.ops.reject(frame, verdict.with_, hook)
         self.net.drop(frame, getattr(verdict, "reason", "NETFILTER_DROP"), getattr(verdict, "by", None))
-        return REFUSED
+        return getattr(verdict, "error", "EPERM")
 
     # -- routes ---------------------------------------------------------------------------------
 
@@ -239,18 +239,20 @@ class Family:
         route = self.fib.local.lookup(addr)
         return route is not None and route.kind == "local"
 
-    def reroute(self, frame: Frame) -> bool:
-        """ip_route_me_harder: a local packet's route after OUTPUT changed it. False drops it."""
+    def reroute(self, frame: Frame) -> str:
+        """ip_route_me_harder: a local packet's route after OUTPUT changed it. The errno name of a failure drops it."""
         source = frame.src if self.is_local(frame.src) else 0
         flow = Flow(frame.tos, uid=getattr(frame.sock, "uid", 0)) if self.fib.asks_flow else NO_FLOW
         route = self.lookup_output(frame.dst, source, frame.mark, None, flow)
-        if route is None or route.kind not in ("unicast", "local", "broadcast"):
-            return False
+        if route is None:
+            return "ENETUNREACH"
+        if route.kind not in ("unicast", "local", "broadcast"):
+            return ENDING.get(route.kind, "EINVAL")
         if is_loopback(frame.src) and route.kind != "local" and not self.route_localnet[route.device.ifindex]:
-            return False  # __mkroute_output: a loopback source stays on lo
+            return "EINVAL"  # __mkroute_output: a loopback source stays on lo
         frame.route = route
         frame.outdev = self.out_device(route)
-        return True
+        return ""
 
     # -- addresses ------------------------------------------------------------------------------
 

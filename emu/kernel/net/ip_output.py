@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
-from emu.kernel.net.family import REFUSED
+from emu.kernel.net.family import KEPT
 from emu.kernel.net.fib import ENDING, Route
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
@@ -65,11 +65,11 @@ def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tu
 
 def send(net: Netns, frame: Frame, *, interruptible: bool = True) -> None:
     """A socket's call sends a packet; the call returns when everything that follows from it on veths and lo has arrived.
-    Raises SocketError EPERM."""
+    Raises SocketError: EPERM for what a rule drops, or the errno of the route that rules or NAT gave it."""
     failed = local_out(net, frame, interruptible=interruptible)
     net.clock.drain()
     if failed:
-        raise SocketError(getattr(errno, failed))
+        raise SocketError(getattr(errno, failed, errno.EOPNOTSUPP))
 
 
 def source_address(net: Netns, route: Route, dst: int) -> int:
@@ -82,7 +82,7 @@ def source_address(net: Netns, route: Route, dst: int) -> int:
 
 
 def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
-    """ip_local_out: OUTPUT, then ip_output; `frame.route` is set. Gives "" or the errno name for the sender (EPERM).
+    """ip_local_out: OUTPUT, then ip_output; `frame.route` is set. Gives "" or the errno name for the sender.
 
     `interruptible`: a system call sends it; each fragment of it travels before the next is sent."""
     route: Route = frame.route
@@ -95,24 +95,27 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
     if family.fns[LOCAL_OUT]:
         ended = family.nf_hook(LOCAL_OUT, frame)
         if ended:
-            return ended if ended == REFUSED else ""
+            return "" if ended == KEPT else ended
         if frame.route is not route:
             route = frame.route
             if trail is not None:
                 trail.append(route)
-    output(net, frame, route, interruptible)
-    return ""
+    return output(net, frame, route, interruptible)
 
 
-def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> None:
-    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the outgoing device."""
+def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> str:
+    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the outgoing device. Gives
+    "" or the errno name for a local sender."""
     family = net.ipv4
-    if family.fns[POST_ROUTING] and family.nf_hook(POST_ROUTING, frame):
-        return
+    if family.fns[POST_ROUTING]:
+        ended = family.nf_hook(POST_ROUTING, frame)
+        if ended:
+            return "" if ended == KEPT else ended
     if frame.tot_len > (route.mtu or frame.outdev.mtu) or frame.frag_max_size:
         family.ops.fragment(frame, route, interruptible)
     else:
         finish(frame, route)
+    return ""
 
 
 def finish(frame: Frame, route: Route) -> None:

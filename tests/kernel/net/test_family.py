@@ -17,7 +17,7 @@ from emu.kernel import boot
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.net import neighbour
-from emu.kernel.net.family import KEPT, REFUSED, Family, Ops
+from emu.kernel.net.family import KEPT, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.hooks import (
@@ -177,8 +177,8 @@ def test_a_hook_accepts_keeps_or_refuses() -> None:
     packet = frame(AF_TOY)
     assert family.nf_hook(PRE_ROUTING, packet) == "", "STOP accepts, and skips the rest"
     assert family.nf_hook(LOCAL_IN, packet) == KEPT and not net.drops
-    assert family.nf_hook(FORWARD, packet) == REFUSED and net.drops == {"PKT_TOO_BIG": 1}
-    assert family.nf_hook(POST_ROUTING, packet) == REFUSED
+    assert family.nf_hook(FORWARD, packet) == "EPERM" and net.drops == {"PKT_TOO_BIG": 1}
+    assert family.nf_hook(POST_ROUTING, packet) == "EPERM"
     assert toy.asked == [("reject", packet, "toy-unreachable", POST_ROUTING)]
     assert net.drops == {"PKT_TOO_BIG": 1, "NETFILTER_DROP": 1}
     assert seen == [], "the other family's hooks were not run"
