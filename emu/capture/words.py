@@ -104,6 +104,8 @@ def _nothing(entry: Any, view: View) -> str:
 REASONS = {
     "NETFILTER_DROP": "a rule drops it",
     "NEIGH_FAILED": "no host answers ARP for the next hop",
+    "NEIGH_CREATEFAIL": "the machine's table of neighbours is full",
+    "QUEUE_PURGE": "the queue that it waited in was emptied",
     "NEIGH_QUEUEFULL": "too many packets wait for ARP",
     "NO_SOCKET": "no socket is open for it",
     "IP_OUTNOROUTES": "there is no route to its destination",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from emu.clock import SECOND, Clock
+from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
@@ -21,6 +21,7 @@ from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
+from emu.kernel.net.neigh_table import Limits, NeighTable
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
@@ -32,12 +33,16 @@ from emu.wire.addr import mac as to_mac
 from emu.wire.frame import AF_INET, ETH_P_ARP, ETH_P_IP, Frame
 
 
-def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None) -> Netns:
-    """A new namespace: lo up with 127.0.0.1/8, ARP and IPv4, sockets, no rules. Raises InputError (sysctls)."""
+def namespace(
+    clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None, machine: Netns | None = None
+) -> Netns:
+    """A new namespace: lo up with 127.0.0.1/8, ARP and IPv4, sockets, no rules. Raises InputError (sysctls).
+
+    `machine` is the first namespace of the machine that it is on, whose table of neighbours it shares (None: its own)."""
     net = Netns(clock, name)
     net.packet_types[ETH_P_ARP] = arp.receive
     net.packet_types[ETH_P_IP] = ip_input.receive
-    net.join(inet(net))
+    net.join(inet(net, machine))
     for key, value in (sysctls or {}).items():
         net.sysctl[key] = value
     net.sockets = Sockets(net)
@@ -46,8 +51,8 @@ def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None =
     return net
 
 
-def inet(net: Netns) -> Family:
-    """IPv4: the family, and each of its operations."""
+def inet(net: Netns, machine: Netns | None = None) -> Family:
+    """IPv4: the family, and each of its operations. `machine` as in `namespace`."""
     reassembly = fragment.Reassembly(net)
     ops = Ops(
         constructor=partial(arp.constructor, net),
@@ -60,8 +65,20 @@ def inet(net: Netns) -> Family:
         conf=net.sysctl.conf,
         kind_of=ip4_kind,
         resolves=partial(neighbour.resolves, AF_INET),
+        came_up=partial(arp.came_up, net),
     )
-    return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly)
+    table = NeighTable(net.clock, partial(_neigh_limits, net)) if machine is None else machine.ipv4.neighbours
+    return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly, table)
+
+
+def _neigh_limits(net: Netns) -> Limits:
+    number = net.sysctl.number
+    return Limits(
+        number("net.ipv4.neigh.default.gc_thresh1"),
+        number("net.ipv4.neigh.default.gc_thresh2"),
+        number("net.ipv4.neigh.default.gc_thresh3"),
+        number("net.ipv4.neigh.default.base_reachable_time_ms") * MS // 2,
+    )
 
 
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:

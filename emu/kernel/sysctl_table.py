@@ -398,10 +398,12 @@ TABLE: tuple[Sysctl, ...] = (
     _seconds("tcp_timeout_unacknowledged", used("kernel/netfilter/conntrack"), 300),
     _seconds("udp_timeout", used("kernel/netfilter/conntrack"), 30),
     _seconds("udp_timeout_stream", used("kernel/netfilter/conntrack"), 120),
-    Sysctl("net.ipv4.neigh.default.gc_interval", NotModelled("the limit of neighbour entries"), 30, "s", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh1", NotModelled("the limit of neighbour entries"), 128, "count", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh2", NotModelled("the limit of neighbour entries"), 512, "count", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh3", NotModelled("the limit of neighbour entries"), 1024, "count", NATURAL),
+    Sysctl(
+        "net.ipv4.neigh.default.gc_interval", WithoutEffect("the kernel does not read it any more"), 30, "s", NATURAL
+    ),
+    Sysctl("net.ipv4.neigh.default.gc_thresh1", used("kernel/boot"), 128, "count", NATURAL),
+    Sysctl("net.ipv4.neigh.default.gc_thresh2", used("kernel/boot"), 512, "count", NATURAL),
+    Sysctl("net.ipv4.neigh.default.gc_thresh3", used("kernel/boot"), 1024, "count", NATURAL),
     # one a device, and `all` and `default`
     _conf("accept_local", used("kernel/net/ip_input"), 0, OR, "bool"),
     _conf("accept_redirects", used("kernel/net/route"), 1, REDIRECTS, "bool"),
@@ -411,7 +413,7 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("arp_evict_nocarrier", used("kernel/net/netns"), 1, AND, "bool"),
     _conf("arp_filter", NotModelled("which device answers ARP", ANY), 0, OR, "bool"),
     _conf("arp_ignore", used("kernel/net/arp"), 0, MAX),
-    _conf("arp_notify", used("kube/cni/links"), 0, MAX),
+    _conf("arp_notify", used("kernel/net/arp"), 0, MAX),
     _conf("bc_forwarding", NotModelled("directed broadcasts that a router forwards", SENT), 0, AND, "bool"),
     _conf("bootp_relay", NotModelled("packets from 0.0.0.0/8 that a router forwards", SENT), 0, AND, "bool"),
     _conf("disable_policy", IPSEC, 0, OR, "bool"),
@@ -446,7 +448,7 @@ TABLE: tuple[Sysctl, ...] = (
     _neigh("app_solicit", used("kernel/net/neighbour"), 0, "count"),
     _neigh("base_reachable_time_ms", used("kernel/net/neighbour"), 30000, "ms"),
     _neigh("delay_first_probe_time", used("kernel/net/neighbour"), 5, "s"),
-    _neigh("gc_stale_time", NotModelled("when an unused neighbour is forgotten"), 60, "s"),
+    _neigh("gc_stale_time", used("kernel/net/neighbour"), 60, "s"),
     _neigh(
         "interval_probe_time_ms",
         WithoutEffect("only managed neighbours are probed so, and there are none"),

@@ -18,6 +18,7 @@ from emu.kernel.net.fib import ENDING, Fib, Route
 from emu.kernel.net.fib_rules import LOCAL_TABLE, NO_FLOW, Flow
 from emu.kernel.net.ident import IpIdents
 from emu.kernel.net.multipath import Multipath
+from emu.kernel.net.neigh_table import NeighTable
 from emu.kernel.net.peer import Peers
 from emu.kernel.netfilter.hooks import STOLEN, STOP, Hooks, HookState, Reject, Verdict
 from emu.kernel.netfilter.table import Tables
@@ -68,6 +69,7 @@ class Ops:
     travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
     datagram, or None while fragments are missing. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
     is MULTICAST, BROADCAST or ""; `resolves(route)`: is its next hop not known to be absent (fib_good_nh)?
+    `came_up(device)` announces its addresses, where that is asked for.
     """
 
     constructor: Callable[[Any], None]
@@ -80,6 +82,7 @@ class Ops:
     conf: Callable[[str, str], int]
     kind_of: Callable[[int], str]
     resolves: Callable[[Route], bool]
+    came_up: Callable[[Device], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,11 +113,11 @@ class Family:
 
     `name` is its word in sysctls ("ipv4"), `ttl` the sysctl of its default TTL or hop limit. `protocols[proto](frame, net)`
     receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them: transport puts them
-    there. The values by ifindex are sysctls that the walk reads for each packet.
+    there. `neighbours` is the table of the whole machine. The values by ifindex are sysctls that the walk reads for each packet.
     """
 
     __slots__ = (
-        "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "multipath", "name",
+        "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "multipath", "name", "neighbours",
         "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "states", "tables", "ttl", "type_bytes", "width",
     )  # fmt: skip
 
@@ -128,9 +131,10 @@ class Family:
         ttl: str,
         ops: Ops,
         reassembly: Reassembly,
+        neighbours: NeighTable,
     ) -> None:
         self.net, self.number, self.ethertype, self.width = net, number, ethertype, width
-        self.name, self.ttl, self.ops, self.reassembly = name, ttl, ops, reassembly
+        self.name, self.ttl, self.ops, self.reassembly, self.neighbours = name, ttl, ops, reassembly, neighbours
         self.type_bytes = ethertype.to_bytes(2, "big")
         self.addresses: list[Address] = []
         self.address_listeners: list[Callable[[Address], None]] = []
@@ -352,11 +356,13 @@ class Family:
         self.remove_device(device)
 
     def came_up(self, device: Device) -> None:
-        """Add the connected routes of a device that is up again (routes that users added do not come back, as in Linux)."""
+        """Add the connected routes of a device that is up again (routes that users added do not come back, as in Linux), and
+        announce its addresses."""
         for address in [each for each in self.addresses if each.device is device]:
             for route in self._kernel_routes(address):
                 self.fib.append(route)
         self.fib.revive(device)
+        self.ops.came_up(device)
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self.net.name}>"

@@ -129,6 +129,9 @@ def finish(frame: Frame, route: Route) -> None:
     neighbour = device.neigh[AF_INET].get(nexthop)
     if neighbour is None:
         neighbour = neighbour_lookup(device.net.ipv4, device, nexthop)
+        if neighbour is None:
+            device.net.drop(frame, "NEIGH_CREATEFAIL", None, device)
+            return
     header = neighbour.header
     sock = frame.sock
     if sock is not None and sock.confirm_neighbour:

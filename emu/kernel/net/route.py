@@ -79,6 +79,8 @@ def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Dev
     elif net.ipv4.addr_type(new) != "UNICAST":
         return
     neighbour = neighbour_lookup(net.ipv4, route.device, new)
+    if neighbour is None:
+        return
     if neighbour.state in VALID:
         net.ipv4.exceptions.learn(route, dst, GC_TIMEOUT_NS, gateway=new)
     else:

@@ -60,10 +60,12 @@ class Toy:
             constructor=note("constructor"), solicit=note("solicit"), error_report=note("error_report"),
             reject=note("reject"), fragment=note("fragment"), pieces=lambda frame, size: [frame], defragment=self.add,
             conf=lambda device, variable: 0, kind_of=lambda addr: "", resolves=lambda hop: True,
+            came_up=lambda device: None,
         )  # fmt: skip
 
     def family(self, net: Netns) -> Family:
-        return Family(net, AF_TOY, ETH_P_TOY, WIDTH, "toy", "net.ipv4.ip_default_ttl", self.ops(), self)
+        table = net.ipv4.neighbours
+        return Family(net, AF_TOY, ETH_P_TOY, WIDTH, "toy", "net.ipv4.ip_default_ttl", self.ops(), self, table)
 
 
 def host() -> tuple[Netns, Family, Toy, Device]:
@@ -128,6 +130,7 @@ def test_a_device_that_goes_takes_the_addresses_of_all_families() -> None:
 def test_neighbours_of_one_number_are_two_entries() -> None:
     net, family, toy, device = host()
     ours, theirs = neighbour.lookup(net.ipv4, device, ADDR), neighbour.lookup(family, device, ADDR)
+    assert ours is not None and theirs is not None
     assert ours is not theirs and list(net.neighbours) == [ours, theirs]
     assert neighbour.lookup(family, device, ADDR) is theirs
     assert toy.asked == [("constructor", theirs)]
@@ -189,6 +192,7 @@ def test_operations_are_replaced_in_the_open() -> None:
     asked: list[Any] = []
     family.ops = replace(family.ops, solicit=lambda entry, waiting: asked.append(entry))
     entry = neighbour.lookup(family, net.devices["lo"], 9)
+    assert entry is not None
     entry.output(frame(AF_TOY))
     assert asked == [entry] and [name for name, *_ in toy.asked] == ["constructor"]
 
