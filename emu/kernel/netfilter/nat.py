@@ -209,8 +209,8 @@ class Nat:
         if frame.dst != old:
             if hook == PRE_ROUTING:
                 frame.route = None
-            elif hook == LOCAL_OUT and not state.family.reroute(frame):
-                return Drop(_NETFILTER_DROP, conn)
+            elif hook == LOCAL_OUT and (error := state.family.reroute(frame)):
+                return Drop(_NETFILTER_DROP, conn, error)
         return None
 
     def _choose(self, frame: Frame, state: HookState, conn: Conn, manip: int) -> Verdict:

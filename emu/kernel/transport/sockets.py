@@ -24,6 +24,7 @@ from emu.wire.rewrite import set_smac
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
+RAW_PROTO = 255  # IPPROTO_RAW: what rules see of a packet that is sent whole
 RAW = Born("a user's own packet")
 _VLAN_TYPE, _VLAN_HLEN = b"\x81\x00", 4
 
@@ -84,7 +85,7 @@ class Sockets:
             link.transmit(frame)
         else:
             given = craft.source(packet)
-            route, source = ip_output.route_socket(net, ip4(dst))
+            route, source = ip_output.route_socket(net, ip4(dst), flow=ip_output.flow(net, RAW_PROTO))
             frame = Frame.parse(
                 craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl), flow, trail
             )
