@@ -17,7 +17,8 @@ from emu.kernel.net.fib import KINDS, Route
 from emu.kernel.net.fib_rules import ANY, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
-from emu.kernel.netfilter.ipset import IpSets, parse_ipset
+from emu.kernel.netfilter.ipset import IpSets
+from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.report.edge import Edge, Sent, answer_arp
