@@ -157,14 +157,17 @@ def test_a_text_is_taken_where_ipset_restore_takes_it(text: str, taken: bool) ->
 
 def test_the_real_ipset_takes_the_same_texts(linux: Linux) -> None:
     netns = linux.namespace("sets")
-    for text, taken in RESTORED:
+    for number, (text, taken) in enumerate(RESTORED):
+        if "list:set" in text:  # the kernel frees the members of a list a while later
+            netns = linux.namespace(f"sets{number}")
         try:
             linux.run(netns, "ipset", "restore", stdin=f"{text}\n")
         except AssertionError:
             assert not taken, text
         else:
             assert taken, text
-        linux.run(netns, "ipset", "destroy")
+        if "list:set" not in text:
+            linux.run(netns, "ipset", "destroy")
 
 
 def test_an_address_without_a_mac_takes_that_of_the_first_packet() -> None:
