@@ -18,7 +18,8 @@ from emu.kernel.net.fib_rules import LOCAL_TABLE, IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ctnetlink import create
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
-from emu.kernel.netfilter.ipset import IpSets, parse_ipset
+from emu.kernel.netfilter.ipset import IpSets
+from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
 from emu.pasted.connections import Connection
