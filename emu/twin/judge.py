@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from emu.errors import EmuError, Undecided
@@ -14,6 +14,7 @@ from emu.kube.cluster import Cluster
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
+from emu.twin import settings
 from emu.twin.cluster import TwinCluster
 from emu.twin.report import Report
 from emu.twin.space import TwinError, missing
@@ -35,9 +36,14 @@ def one_cpu() -> Iterator[None]:
 
 
 def judge(
-    scenario: Scenario | str | os.PathLike[str], progress: Callable[[int, int, str], None] | None = None
+    scenario: Scenario | str | os.PathLike[str],
+    progress: Callable[[int, int, str], None] | None = None,
+    *,
+    without: Collection[str] = (),
 ) -> Report:
-    """Run a scenario on both sides and compare. Raises InputError, and TwinError that names what is missing here."""
+    """Run a scenario on both sides and compare. `without` names settings of the kernel's side that are left out
+    (`settings.py`). Raises InputError, and TwinError that names what is missing here."""
+    settings.check(without)
     lost = missing()
     if lost:
         raise TwinError(lost)
@@ -50,7 +56,7 @@ def judge(
         def made(script: Scenario) -> Cluster:
             spec = script.spec
             cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
-            twin = Twin(cluster, report)
+            twin = Twin(cluster, report, without)
             twins.append(twin)
             try:
                 twin.begin()

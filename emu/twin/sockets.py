@@ -123,7 +123,8 @@ class RealTcp(_RealSocket):
         self._named()
         if failed not in (0, errno.EINPROGRESS):
             raise SocketError(failed)
-        self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        if self.net.asks_at_once:
+            self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         if self.error:
             self.abort()
 
@@ -393,11 +394,11 @@ class RealSockets:
 
 class RealNet:
     """A namespace with the interface of `emu.apps.Host` and `emu.kube.dns.resolver.Client`: sockets and a clock.
-    `emulated` is the namespace that it mirrors."""
+    `emulated` is the namespace that it mirrors; `asks_at_once`: TCP clients read SO_ERROR right after connect()."""
 
-    def __init__(self, emulated: Netns, space: Space, loop: Loop) -> None:
+    def __init__(self, emulated: Netns, space: Space, loop: Loop, *, asks_at_once: bool = True) -> None:
         self.emulated, self.space, self.clock = emulated, space, loop
-        self.name = emulated.name
+        self.name, self.asks_at_once = emulated.name, asks_at_once
         self.open: set[_RealSocket] = set()
         self.sockets = RealSockets(self)
         self.diag = self.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)

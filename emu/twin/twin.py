@@ -6,7 +6,7 @@ Must not know how frames are written or tables read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 from emu.capture.capture import Capture
@@ -14,7 +14,7 @@ from emu.clock import Clock, Values
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.netns import Netns, Tally
 from emu.kube.flow.flow import Flow
-from emu.twin import compare, draws, programs, tables
+from emu.twin import compare, draws, programs, sysctls, tables
 from emu.twin.compare import Difference
 from emu.twin.loop import Loop
 from emu.twin.mirror import Mirror
@@ -22,6 +22,7 @@ from emu.twin.programs import Programs
 from emu.twin.report import FlowReport, Report
 from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
+from emu.twin.space import Space
 
 # A client cannot distinguish a reset from a rejection, nor a drop from a timeout: the frames show it
 CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
@@ -52,12 +53,12 @@ class RealTestbed:
 
 
 class Twin:
-    """Both sides of one cluster. `report` grows with each flow."""
+    """Both sides of one cluster. `report` grows with each flow. `without` names the settings that are left out."""
 
-    def __init__(self, cluster: Emulated, report: Report) -> None:
+    def __init__(self, cluster: Emulated, report: Report, without: Collection[str] = ()) -> None:
         assert cluster.capture is not None
         self.cluster, self.report = cluster, report
-        self.mirror = Mirror()
+        self.mirror = Mirror(without)
         self.nets: dict[Netns, RealNet] = {}
         self.real: dict[int, Flow] = {}  # the kernel's side of each flow, by number
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
@@ -94,13 +95,16 @@ class Twin:
         for net in come:
             space = self.mirror.spaces[net]
             self.sights.watch(net, space)
-            self.nets[net] = RealNet(net, space, self.loop)
+            self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
         self.programs.sync()
         for net in gone:
             self.nets.pop(net).close()
             self.sights.forget(net)
             self.mirror.remove(net)
         self.sights.learn_roles()
+        for unset in self.mirror.unset.values():
+            # the first namespace's own variables are the cluster's business only where a scenario sets them
+            self.report.leave_out(str(unset), unset.matters)
 
     def _start_over(self, name: str) -> None:
         """Compare the tables now, and ignore all frames until now."""
@@ -116,9 +120,18 @@ class Twin:
                 stripped = [line.partition("] ")[2] if line.startswith("[") else line for line in tables.rules(kernel)]
                 difference = compare.sequences("rules", space.name, stripped, tables.rules(text))
                 done.differences += [difference] if difference is not None else []
+            done.differences += self._built(net, space)
         done.differences += self._tables()
         if done.differences:
             self.report.flows.append(done)
+
+    def _built(self, net: Netns, space: Space) -> Iterator[Difference]:
+        """The devices, addresses and sysctls of a namespace, as the kernel has them, beside the emulator's."""
+        kernel, emu = sysctls.differences(space, net, self.mirror.apart(space))
+        theirs, ours = tables.kernel_setup(space), tables.emulated_setup(net)
+        yield from compare.tables(
+            space.name, {**theirs, "sysctls": kernel}, {**ours, "sysctls": emu}, lambda one, other: False
+        )
 
     def close(self) -> None:
         for net in self.nets.values():
