@@ -24,8 +24,8 @@ from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
 from emu.twin.space import Space
 
-# A client cannot distinguish a reset from a rejection, nor a drop from a timeout: the frames show it
-CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
+# A client cannot distinguish a drop from a timeout: the frames and the drop monitor show it
+CLASSES = {"dropped": "timeout", "undecided": "timeout"}
 
 
 class Emulated(programs.Emulated, Protocol):
@@ -246,7 +246,7 @@ class Twin:
 def _shown(flow: Flow) -> list[str]:
     outcome = flow.outcome
     word = CLASSES.get(outcome.word, outcome.word)
-    lines = [f"{word} {outcome.detail}" if word == "error" else word]
+    lines = [f"{word} {outcome.detail}" if word in ("error", "rejected") else word]
     if flow.received:
         lines.append(f"received {flow.received!r}")
     if flow.kind == "ping":
