@@ -16,9 +16,11 @@ from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
 from emu.twin import settings
 from emu.twin.cluster import TwinCluster
-from emu.twin.report import Report
+from emu.twin.cni import FOLDER, absent
+from emu.twin.report import FlowReport, Report
 from emu.twin.space import TwinError, missing
 from emu.twin.twin import Twin
+from emu.twin.wiring import Pod, compared
 
 
 @contextmanager
@@ -40,9 +42,10 @@ def judge(
     progress: Callable[[int, int, str], None] | None = None,
     *,
     without: Collection[str] = (),
+    wiring: bool = False,
 ) -> Report:
     """Run a scenario on both sides and compare. `without` names settings of the kernel's side that are left out
-    (`settings.py`). Raises InputError, and TwinError that names what is missing here."""
+    (`settings.py`). With `wiring` the real CNI plugins wire each node's first pods, too (`wiring.py`). Raises InputError, and TwinError that names what is missing here."""
     settings.check(without)
     lost = missing()
     if lost:
@@ -59,6 +62,8 @@ def judge(
             twin = Twin(cluster, report, without)
             twins.append(twin)
             try:
+                if wiring:
+                    _wire(cluster, report)
                 twin.begin()
                 cluster.twin = twin
             except Undecided as reason:
@@ -72,6 +77,24 @@ def judge(
             for twin in twins:
                 twin.close()
     return report
+
+
+def _wire(cluster: Cluster, report: Report) -> None:
+    """Compare the wiring of each node's pods with that of the real plugins."""
+    for kubelet in cluster.kubelets:
+        node, network = kubelet.node, kubelet.network
+        lost = absent(network.config)
+        if lost:
+            report.leave_out(f"the wiring of {node.name}: there is no {', '.join(lost)} in {FOLDER}", False)
+            continue
+        pods = [
+            Pod(each.name, each.net, each.uid.replace("-", ""), each.result)
+            for each in node.sandboxes.values()
+            if not each.host_network
+        ]
+        done = FlowReport(f"wiring of {node.name}", differences=compared(node.name, node.net, network, pods))
+        if done.differences:
+            report.flows.append(done)
 
 
 def main(path: str, output: str = "text") -> int:

@@ -31,7 +31,7 @@ _TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
 
 def kernel_tables(space: Space, net: Netns) -> Tables:
     """The kernel's tables of one namespace. The emulated `net` decides which are read."""
-    tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(_kernel_routes(space))}
+    tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(kernel_routes(space))}
     if any(isinstance(device, Bridge) for device in net.devices.values()):
         tables["fdb"] = sorted(_kernel_fdb(space))
     if net.conntrack is not None:
@@ -109,7 +109,7 @@ def kernel_connections(space: Space) -> list[str]:
 
 def emulated_tables(net: Netns) -> Tables:
     """The emulator's tables of one namespace."""
-    tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(_routes(net))}
+    tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(emulated_routes(net))}
     bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
     if bridges:
         tables["fdb"] = sorted(
@@ -159,7 +159,7 @@ def _kernel_fdb(space: Space) -> Iterator[str]:
             yield f"{each['mac']} behind {each['ifname']} of {each['master']}"
 
 
-def _kernel_routes(space: Space) -> Iterator[str]:
+def kernel_routes(space: Space) -> Iterator[str]:
     for each in json.loads(space.run("ip", "-4", "-j", "-N", "route", "show", "table", "all") or "[]"):
         if "cache" in each.get("flags", ()):
             continue
@@ -178,7 +178,7 @@ _KINDS = {
 }  # fmt: skip  # RTN_*
 
 
-def _routes(net: Netns) -> Iterator[str]:
+def emulated_routes(net: Netns) -> Iterator[str]:
     for table in net.ipv4.fib.tables.values():
         for each in table:
             dst = "default" if each.prefix.length == 0 else str(each.prefix).removesuffix("/32")

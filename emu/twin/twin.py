@@ -16,6 +16,7 @@ from emu.kernel.net.netns import Netns, Tally
 from emu.kube.flow.flow import Flow
 from emu.twin import compare, draws, programs, sysctls, tables
 from emu.twin.compare import Difference
+from emu.twin.drops import Drops
 from emu.twin.loop import Loop
 from emu.twin.mirror import Mirror
 from emu.twin.programs import Programs
@@ -63,7 +64,10 @@ class Twin:
         self.real: dict[int, Flow] = {}  # the kernel's side of each flow, by number
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
         self.sights = Sights(cluster.capture, max((each.mtu for each in links), default=1500) + 14)
-        self.loop = Loop(self.sights.take)
+        self.drops = Drops()
+        if self.drops.why_not:
+            report.leave_out(f"the reasons of drops: this kernel offers no drop monitor ({self.drops.why_not})", False)
+        self.loop = Loop(self._look)
         self.testbed = RealTestbed(self.loop)
         self.programs = Programs(cluster, self.nets, report.notes)
         self.offset_ns = 0
@@ -95,11 +99,13 @@ class Twin:
         for net in come:
             space = self.mirror.spaces[net]
             self.sights.watch(net, space)
+            self.drops.watch(net, space)
             self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
         self.programs.sync()
         for net in gone:
             self.nets.pop(net).close()
             self.sights.forget(net)
+            self.drops.forget(net)
             self.mirror.remove(net)
         self.sights.learn_roles()
         for unset in self.mirror.unset.values():
@@ -111,6 +117,7 @@ class Twin:
         self.loop.catch_up()
         self._align()
         self.sights.drop()
+        self.drops.drop()
         done = FlowReport(name)
         for net, space in self.mirror.spaces.items():
             text = net.ipv4.tables.save()
@@ -137,8 +144,13 @@ class Twin:
         for net in self.nets.values():
             net.close()
         self.sights.close()
+        self.drops.close()
         self.loop.close()
         self.mirror.close()
+
+    def _look(self) -> None:
+        self.sights.take()
+        self.drops.take()
 
     # -- time and frames ------------------------------------------------------------------------
 
@@ -188,6 +200,7 @@ class Twin:
             difference = compare.sequences("result", net.name, _shown(theirs), _shown(result))
             done.differences += [difference] if difference is not None else []
         done.differences += self._tables()
+        done.differences += self.drops.differences()
         done.differences += self._counted(reached)
         for socket in net.sockets.opened:
             if isinstance(socket, RealTcp) and socket.state == "CLOSE":
