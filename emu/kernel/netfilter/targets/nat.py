@@ -23,7 +23,7 @@ from emu.kernel.netfilter.nat_ports import (
 from emu.kernel.netfilter.targets import Given, Options, Outcome, Target, Where, targets
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import Frame
-from emu.wire.proto import WITH_PORTS
+from emu.wire.proto import UDPLITE, WITH_PORTS
 
 FLAG_WORDS = {"--random": PROTO_RANDOM, "--random-fully": PROTO_RANDOM_FULLY, "--persistent": PERSISTENT}
 
@@ -42,7 +42,7 @@ def spell_flags(value: int) -> str:
 
 def parse_ports(text: str, where: Where) -> tuple[int, int]:
     """`P` or `P-Q`. Raises InputError."""
-    if where.proto not in WITH_PORTS or where.proto_negated:
+    if where.proto not in WITH_PORTS or where.proto == UDPLITE or where.proto_negated:
         raise InputError("a NAT to ports needs a protocol with ports", expected="-p tcp, udp, sctp or dccp")
     if "/" in text:
         raise InputError(f"shifted port ranges are not modelled: {text!r}", expected="PORT or PORT-PORT")
