@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import IP_HLEN, UDP, Frame
+from emu.wire.frame import ETH_HLEN, IP_HLEN, UDP, Frame
 from emu.wire.ipv4 import stamp
 
 HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with a datagram, without its data
@@ -60,6 +60,11 @@ def checksum_ok(frame: Frame) -> bool:
     src, dst = frame.src, frame.dst
     pseudo = (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + UDP + length
     return (ones_sum(buf[l4 : l4 + length]) + pseudo) % 0xFFFF == 0
+
+
+def stop(frame: Frame) -> int:
+    """Where the datagram ends by its own length, in bytes from the beginning of the IP header."""
+    return frame.l4 - ETH_HLEN + (frame.buf[frame.l4 + 4] << 8 | frame.buf[frame.l4 + 5])
 
 
 def payload(frame: Frame) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from odd_packets import udp, udplite
 from twin_rows import C, send
 from twins import agrees, needs_twin, scenario
 
@@ -67,6 +68,12 @@ ROWS: dict[str, dict[str, str]] = {
         + send(f"IP(dst='{EXTERNAL}', proto=47)/{raw('00000800')}")
     },
     "udplite-without-checksum": {"steps": send(f"IP(dst='{EXTERNAL}', proto=136)/{raw('05dc07d00008000061626364')}")},
+    "udplite-to-a-pod": {
+        "steps": send(f"IP(dst='{WEB}', proto=136)/{raw(udplite(CLIENT, WEB, (1500, 99), b'data', proto=136).hex())}")
+        + send(f"IP(dst='{WEB}', proto=136)/{raw(udplite(CLIENT, WEB, (1500, 99), b'data', 9, proto=136).hex())}")
+        + send(f"IP(dst='{WEB}', proto=136)/{raw(udplite(CLIENT, WEB, (1500, 99), b'data', proto=17).hex())}")
+        + send(f"IP(dst='{WEB}', proto=136)/{raw(udplite(CLIENT, WEB, (1500, 99), b'data', 30, proto=136).hex())}")
+    },
     "dccp-masqueraded": {
         "steps": send(f"IP(dst='{EXTERNAL}', proto=33)/{raw('05dc07d0050000006162636465666768')}") * 2
     },
@@ -74,6 +81,10 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": send(f"IP(dst='{EXTERNAL}')/{PLAIN_UDP}, len=11, chksum=0)/'abcdef'")
         + send(f"IP(dst='{EXTERNAL}')/{PLAIN_UDP}, len=11)/'abcdef'")
         + send(f"IP(dst='{EXTERNAL}')/{PLAIN_UDP}, len=11, chksum=77)/'abcdef'")
+    },
+    "udp-shorter-closed-port": {
+        "steps": send(f"IP(dst='{WEB}', proto=17)/{raw(udp(CLIENT, WEB, (44, 99), b'abcdef', 11, 'part').hex())}")
+        + send(f"IP(dst='{WEB}', proto=17)/{raw(udp(CLIENT, WEB, (44, 99), b'abcdef', 11, 'none').hex())}")
     },
     "udp-longer-than-ip": {"steps": send(f"IP(dst='{EXTERNAL}')/{PLAIN_UDP}, len=19, chksum=0)/'abcdef'")},
     "udp-length-0": {"steps": send(f"IP(dst='{EXTERNAL}')/{PLAIN_UDP}, len=0, chksum=0)/'abcdef'")},

@@ -30,9 +30,9 @@ _BORN = {key: Born(f"ICMP error: {words}") for key, words in wire.ERROR_WORDS.it
 _OTHER = Born("ICMP error")
 
 
-def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
+def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0, *, most: int = MAX_PACKET) -> None:
     """icmp_send: an error about a packet; the caller still drops that packet. No error is sent about broadcasts, later
-    fragments and other ICMP errors, or above the rate limit."""
+    fragments and other ICMP errors, or above the rate limit. It quotes at most `most` bytes of the packet."""
     if frame.proto < 0 or frame.frag & IP_OFFSET:
         return
     if frame.pkt_type in (BROADCAST, MULTICAST) or frame.dmac[0] & 1:
@@ -56,7 +56,8 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
     error = wire.build(
-        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, MAX_PACKET - wire.HEADERS),
+        craft.template("icmp_error"), saddr, destination, kind, code, info,
+        quote.cut(frame, min(most, MAX_PACKET - wire.HEADERS)),
         ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=TOS_INTERNETCONTROL,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip

@@ -167,7 +167,8 @@ class Udp:
         if socket is None:
             socket = self.ports.lookup(frame.dst, frame.dport)
             if socket is None or (socket.remote is not None and socket.remote != (frame.src, frame.sport)):
-                icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
+                # what follows the datagram in its packet is cut off before
+                icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH, most=wire.stop(frame))
                 drop(net, frame, "NO_SOCKET")
                 return
         data = wire.payload(frame)
