@@ -107,7 +107,7 @@ class TcpSocket:
         self.ident = 0
         self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
-        self.waiting = 0  # segments that wait for a neighbour
+        self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
         self._timers: list[Timer | None] = [None, None, None]
         self._owned = False  # inside connect(), send() or recv()
