@@ -51,7 +51,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
     if options is None and frame.options is not None:
         return
-    if options is not None and options.nexthop:
+    if options is not None:
         destination = options.nexthop
     # the packet's destination, if it is a local address; else the source address of the route back
     if cause is not None and cause.kind == "local" and net.ipv4.is_local(source):
@@ -155,7 +155,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
     if options is None and frame.options is not None:
         return
-    destination = frame.src if options is None or not options.nexthop else options.nexthop
+    destination = frame.src if options is None else options.nexthop
     source = 0 if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST") else frame.dst
     route = net.ipv4.lookup_output(destination, source)
     if route is None or route.kind not in ("unicast", "local"):

@@ -62,6 +62,9 @@ def receive(frame: Frame, device: Device) -> None:
     if route is None or not device.noarp:  # what came over lo has its route already
         reason, route = route_input(net, frame, device)
         if reason:
+            if reason == "IP_INADDRERRORS" and frame.l4 != ETH_HLEN + IP_HLEN:
+                frame.route = None
+                reason = receive_options(net, frame, device) or reason
             drop(net, frame, reason, route)
             return
         frame.route = route
@@ -104,7 +107,7 @@ def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) 
         return ""
     if kind == "unicast":
         icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
-    if kind != "local":
+    if kind != "local" or (device.noarp and net.ipv4.is_local(frame.src)):  # what this host sends itself goes no further
         return "NOT_SPECIFIED"
     data, srr = options.data, options.srr
     for pointer in range(data[srr + 2], data[srr + 1] + 1, 4):

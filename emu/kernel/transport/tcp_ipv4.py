@@ -127,7 +127,7 @@ class Tcp:
         elif sock is not None:
             options = sock.ip_options
         if options is not None:
-            to = options.nexthop or dst
+            to = options.nexthop
         route, _source, failed = ip_output.route_output(net, to, src)
         if route is None or failed:
             return
