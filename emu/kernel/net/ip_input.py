@@ -107,7 +107,9 @@ def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) 
         return ""
     if kind == "unicast":
         icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
-    if kind != "local" or (device.noarp and net.ipv4.is_local(frame.src)):  # what this host sends itself goes no further
+    if kind != "local" or (
+        device.noarp and net.ipv4.is_local(frame.src)
+    ):  # what this host sends itself goes no further
         return "NOT_SPECIFIED"
     data, srr = options.data, options.srr
     for pointer in range(data[srr + 2], data[srr + 1] + 1, 4):

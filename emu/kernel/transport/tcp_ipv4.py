@@ -113,12 +113,11 @@ class Tcp:
         flow: int,
         born: Born,
         sock: TcpSocket | None = None,
-        cause: Frame | None = None,
     ) -> None:
         """Stamp a segment and send it. No route any more: the segment is lost, the timers know.
 
-        `cause` is the packet that a reset answers (ip_send_unicast_reply): the reset has its DSCP and its IP options."""
-        net, to = self.net, dst
+        A reset has the DSCP and the IP options of the packet that it answers (ip_send_unicast_reply)."""
+        net, to, cause = self.net, dst, segment.cause
         options: IpOptions | None = None
         if cause is not None and cause.options is not None:
             options = ip_options.echo(net, cause, cause.options)
@@ -159,6 +158,8 @@ class Tcp:
             return
         segment = parse_segment(frame.payload)
         segment.burst, segment.gso_size = frame.burst, frame.gso_size
+        if frame.options is not None or frame.tos & DSCP_MASK:
+            segment.cause = frame
         if frame.indev is not None and frame.indev.kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
         socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
@@ -223,7 +224,7 @@ class Tcp:
         """tcp_v4_send_reset: answer any segment but a reset."""
         reset = reset_for(segment)
         if reset is not None:
-            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET, cause=frame)
+            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
 
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """tcp_v4_err: an ICMP error about one of our segments."""
