@@ -69,7 +69,7 @@ def test_rules(linux: Linux, node: str) -> None:
         linux.run(node, "ip", "rule", "add", *line.split())
     text = linux.run(node, "ip", "rule")
     kernels = [" ".join(re.sub(r" \[\w+\]| proto \w+", "", line).split()) for line in text.splitlines()]
-    rules = [read_rule(each, Known()) for each in read(linux.run(node, "ip", "-j", "rule"), "rules")]
+    rules = [read_rule(each, Known()) for each in read(linux.run(node, "ip", "-j", "rule"), "rules", "rule")]
     assert [rule.text() for rule in rules] == kernels
     assert not any(rule.unknown or rule.unknown_in for rule in rules)
 
@@ -77,7 +77,7 @@ def test_rules(linux: Linux, node: str) -> None:
 def test_selectors_that_emu_does_not_know(linux: Linux, node: str) -> None:
     for line in ("tun_id 7 lookup 100 pref 45", "to 1.1.1.9 nat 2.2.2.2 pref 48", "l3mdev pref 49"):
         linux.run(node, "ip", "rule", "add", *line.split())
-    items = read(linux.run(node, "ip", "-j", "rule"), "rules")[1:4]
+    items = read(linux.run(node, "ip", "-j", "rule"), "rules", "rule")[1:4]
     rules = [read_rule(each, Known()) for each in items]
     assert [(rule.unknown_in, rule.unknown) for rule in rules] == [("tun_id 7", ""), ("", "masquerade"), ("l3mdev", "")]
     assert read_rule(items[2], Known(vrfs=False)).text() == "49: from all nop"
@@ -89,7 +89,9 @@ def test_routes(linux: Linux, node: str) -> None:
     text = linux.run(node, "ip", "-4", "route", "show", "table", "all").replace("\n\t", " ")
     kernels = [" ".join(re.sub(r" table \w+", "", line).split()) for line in text.splitlines()]
     items = [
-        each for each in read(linux.run(node, "ip", "-j", "route", "show", "table", "all"), "routes") if is_ip4(each)
+        each
+        for each in read(linux.run(node, "ip", "-j", "route", "show", "table", "all"), "routes", "route")
+        if is_ip4(each)
     ]
     routes = [with_devices(read_route(each), lambda name: SimpleNamespace(name=name)) for each in items]
     assert [route.text() for route in routes] == kernels
@@ -100,7 +102,7 @@ def test_routes_that_emu_does_not_model(linux: Linux, node: str) -> None:
     for line in STRANGE.strip().splitlines():
         linux.run(node, "ip", "route", "add", *line.split())
     found = [each for each in json.loads(linux.run(node, "ip", "-j", "route")) if each["dst"].startswith("10.2")]
-    routes = [read_route(each) for each in read(json.dumps(found), "routes")]
+    routes = [read_route(each) for each in read(json.dumps(found), "routes", "route")]
     assert [(route.kind, {hop.kind for hop in route.hops}) for route in routes] == [
         (UNDECIDED, set()),
         ("unicast", {UNDECIDED}),
