@@ -9,6 +9,8 @@ from scapy.layers.l2 import Ether
 from emu.clock import MS, SECOND, Clock
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
+from emu.lab import Lab
+from emu.wire.addr import BROADCAST_MAC
 from emu.wire.frame import ICMP, Frame
 from sinks import Sink
 
@@ -133,3 +135,26 @@ def test_one_sender_is_held_by_its_own_limit() -> None:
             if entry.state == "INCOMPLETE":
                 entry.update(PEER, "REACHABLE")
     assert sum(frame.proto == ICMP for _, frame in host.eth0.sent) == 6
+
+
+def test_a_bridge_forgets_strangers_whose_time_is_over() -> None:
+    lab = Lab(capture=False)
+    client, switch = lab.host("client"), lab.host("switch")
+    bridge = lab.bridge(switch)
+    lab.cable(client, "10.0.0.1/24", bridge, "")
+    eth0 = client.device("eth0")
+
+    def flood(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            client.born += 1
+            source = b"\2\1" + number.to_bytes(4, "big")
+            eth0.transmit(Frame.parse(BROADCAST_MAC + source + b"\x88\xb5" + bytes(46)))
+            lab.clock.drain()
+
+    flood(0, 500)
+    lab.run(200)
+    flood(0, 5)  # seen again
+    lab.run(101)
+    flood(1000, 1)
+    assert len([each for each in bridge.fdb.values() if not each.static]) == 6
+    assert len(list(bridge.learned())) == 6
