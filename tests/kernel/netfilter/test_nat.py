@@ -13,7 +13,8 @@ from scapy.packet import Packet
 
 from emu.clock import Clock
 from emu.kernel.netfilter.conn import attach, inverse
-from emu.kernel.netfilter.conntrack import Conntrack, render
+from emu.kernel.netfilter.conntrack import Conntrack
+from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
     LOCAL_OUT,
