@@ -103,6 +103,8 @@ class Port:
         fdb, now = bridge.fdb, bridge.clock.now
         entry = fdb.get(frame.smac)
         if entry is None:
+            if now > bridge.cleaned_ns + bridge.ageing_ns:
+                bridge.clean()
             fdb[frame.smac] = FdbEntry(frame.smac, self, now)
             self._learned(frame)
         elif not entry.static:
@@ -214,7 +216,7 @@ class Port:
 class Bridge(Device):
     """A bridge. `ports` newest first (the order of a flood); `fdb` maps a MAC to its entry."""
 
-    __slots__ = ("_flood_facts", "ageing_ns", "fdb", "hooks", "ports", "up_fact")
+    __slots__ = ("_flood_facts", "ageing_ns", "cleaned_ns", "fdb", "hooks", "ports", "up_fact")
 
     def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500, ageing_ns: int = AGEING_NS) -> None:
         super().__init__(clock, name, mac, mtu, kind="bridge")
@@ -222,6 +224,7 @@ class Bridge(Device):
         self.ports: list[Port] = []
         self.fdb: dict[bytes, FdbEntry] = {mac: FdbEntry(mac, None, 0, static=True)}
         self.ageing_ns = ageing_ns
+        self.cleaned_ns = clock.now
         self.up_fact = Bridged(name, up=True)
         self._flood_facts: dict[int, Bridged] = {}
 
@@ -267,6 +270,12 @@ class Bridge(Device):
     def flush(self) -> None:
         """Forget every learned address."""
         self.fdb = {mac: entry for mac, entry in self.fdb.items() if entry.static}
+
+    def clean(self) -> None:
+        """br_fdb_cleanup: free what is past its age. Nothing is found by it any more, so that only memory differs."""
+        self.cleaned_ns = now = self.clock.now
+        for mac in [m for m, each in self.fdb.items() if not each.static and now - each.updated_ns > self.ageing_ns]:
+            del self.fdb[mac]
 
     def learned(self) -> Iterator[FdbEntry]:
         """The live learned entries, as `bridge fdb show` lists them."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emu import craft
 from emu.clock import MS
+from emu.kernel.link.device import Device
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
@@ -63,7 +64,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     route = net.ipv4.lookup_output(destination, saddr, flow=flow)
     if route is None or route.kind not in ("unicast", "local"):
         return
-    if not _allowed(net, destination, kind, code, route):
+    if not _allowed(net, destination, kind, code, route, frame.indev):
         return
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
@@ -85,16 +86,21 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     ip_output.local_out(net, error)
 
 
-def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route) -> bool:
-    """icmpv4_xrlim_allow: a token bucket for each destination, for the kinds that the rate mask names."""
+def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, indev: Device | None) -> bool:
+    """icmpv4_global_allow and icmpv4_xrlim_allow: for the kinds that the rate mask names, a bucket of the whole namespace, then
+    one of each destination. What came in on lo is not limited, what goes to it by the namespace's bucket alone."""
     if kind == wire.DEST_UNREACH and code == wire.FRAG_NEEDED:
         return True
-    if route.kind == "local" or not 1 << kind & net.sysctl.number("net.ipv4.icmp_ratemask"):
+    number, peers = net.sysctl.number, net.ipv4.peers
+    if not 1 << kind & number("net.ipv4.icmp_ratemask") or (indev is not None and indev.noarp):
         return True
-    interval_ns = net.sysctl.number("net.ipv4.icmp_ratelimit") * MS
-    if not interval_ns:
-        return True
-    return net.ipv4.peers[destination].allows(net.clock.now, interval_ns)
+    if not peers.bucket.allows(net.clock.now, number("net.ipv4.icmp_msgs_per_sec"), number("net.ipv4.icmp_msgs_burst")):
+        return False
+    interval_ns = number("net.ipv4.icmp_ratelimit") * MS
+    if route.kind != "local" and interval_ns and not peers[destination].allows(net.clock.now, interval_ns):
+        return False
+    peers.bucket.consume(net.random("icmp_global").randrange(3))
+    return True
 
 
 def receive(frame: Frame, net: Netns) -> None:
@@ -162,7 +168,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     route = net.ipv4.lookup_output(destination, source, flow=ip_output.flow(net, ICMP, tos=frame.tos))
     if route is None or route.kind not in ("unicast", "local"):
         return
-    if not _allowed(net, destination, kind, code, route):
+    if not _allowed(net, destination, kind, code, route, None):
         return
     source = source or ip_output.source_address(net, route, frame.src)
     reply = wire.build(
