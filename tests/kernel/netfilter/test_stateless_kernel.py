@@ -10,7 +10,7 @@ import sys
 import time
 
 from emu.clock import EPOCH_NS, SECOND, Clock
-from emu.kernel.netfilter.dump import parse_dump, unknown
+from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4
 from emu.wire.checksum import checksum
 from emu.wire.frame import ICMP, SCTP, TCP, UDP, Frame
@@ -172,8 +172,7 @@ def both(linux: Linux, text: str, packets: list[bytes], clock: Clock | None = No
     ]
     theirs = [line for line in theirs if line.startswith("[")]
     net = FakeNetns(clock=clock or Clock(), local=frozenset((ip4("127.0.0.1"),)))
-    ruleset = parse_dump(text)
-    assert not unknown(ruleset)
+    ruleset = parse_restore(text)
     net.tables.replace(ruleset)
     assert [emus(net, each) for each in packets] == json.loads(seen)
     assert [line for line in net.tables.save(counters=True).splitlines() if line.startswith("[")] == theirs
