@@ -291,8 +291,9 @@ def _rerouting(walk: HookFn) -> HookFn:
         if verdict.__class__ is Drop or verdict.__class__ is Reject:
             return verdict
         if frame.mark != mark or frame.dst != dst or frame.src != src or frame.tos != tos:
-            if not state.family.reroute(frame):
-                return Drop("NETFILTER_DROP")
+            error = state.family.reroute(frame)
+            if error:
+                return Drop("NETFILTER_DROP", None, error)
         return verdict
 
     return mangle_out

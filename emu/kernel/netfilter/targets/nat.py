@@ -26,7 +26,7 @@ from emu.kernel.netfilter.nat_ports import (
 from emu.kernel.netfilter.targets import Given, Options, Outcome, Target, Where, targets
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import ICMP, Frame
-from emu.wire.proto import WITH_PORTS
+from emu.wire.proto import UDPLITE, WITH_PORTS
 
 FLAG_WORDS = {"--random": PROTO_RANDOM, "--random-fully": PROTO_RANDOM_FULLY, "--persistent": PERSISTENT}
 
@@ -45,7 +45,8 @@ def spell_flags(value: int) -> str:
 
 def parse_ports(text: str, where: Where) -> tuple[int, int, int]:
     """`P`, `P-Q` or `P-Q/BASE` as lowest, highest and base (0: none). A name stands alone or as the base. Raises InputError."""
-    if where.proto not in WITH_PORTS and where.proto != ICMP:
+    ported = where.proto in WITH_PORTS and where.proto != UDPLITE
+    if where.proto_negated or not (ported or where.proto == ICMP):
         raise InputError("a NAT to ports needs a protocol with ports", expected="-p tcp, udp, sctp, dccp or icmp")
     span, slash, base_text = text.partition("/")
     first, dash, last = span.partition("-")
