@@ -112,13 +112,14 @@ class Family:
     """One address family of one namespace. `number` is AF_*, `ethertype` ETH_P_*, `width` the bits of an address.
 
     `name` is its word in sysctls ("ipv4"), `ttl` the sysctl of its default TTL or hop limit. `protocols[proto](frame, net)`
-    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them: transport puts them
-    there. `neighbours` is the table of the whole machine. The values by ifindex are sysctls that the walk reads for each packet.
+    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them; `socket_lookups[proto](dst,
+    dport, src, sport)` finds the socket of a packet: transport puts them there. `neighbours` is the table of the whole
+    machine. The values by ifindex are sysctls that the walk reads for each packet.
     """
 
     __slots__ = (
         "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "multipath", "name", "neighbours",
-        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "states", "tables", "ttl", "type_bytes", "width",
+        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "socket_lookups", "states", "tables", "ttl", "type_bytes", "width",
     )  # fmt: skip
 
     def __init__(
@@ -148,6 +149,7 @@ class Family:
         self.idents = IpIdents(net.clock, net.name)
         self.protocols: dict[int, Callable[[Frame, Any], None]] = {}
         self.icmp_errors: dict[int, Callable[[Frame, Any, int, int, int], None]] = {}
+        self.socket_lookups: dict[int, Callable[[int, int, int, int], Any]] = {}
         self.rp_filter: dict[int, int] = {}
         self.route_localnet: dict[int, bool] = {}
         self.forwards: dict[int, bool] = {}
@@ -235,6 +237,11 @@ class Family:
 
     def addr_type(self, addr: int) -> str:
         return self.fib.addr_type(addr)
+
+    def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
+        """The socket that takes a packet with these addresses and ports; None without one."""
+        lookup = self.socket_lookups.get(proto)
+        return None if lookup is None else lookup(dst, dport, src, sport)
 
     def is_local(self, addr: int) -> bool:
         """Is this one of the namespace's own addresses (127.0.0.0/8 included)?"""

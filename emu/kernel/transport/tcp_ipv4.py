@@ -192,6 +192,13 @@ class Tcp:
         self._deliver(frame)
         socket.take(segment)
 
+    def lookup(self, dst: int, dport: int, src: int, sport: int) -> TcpSocket | None:
+        """__inet_lookup: the connection, else who listens at the address or at all of them."""
+        found = self.connections.get((dst, dport, src, sport))
+        if found is None:
+            found = self.ports.lookup(dst, dport)
+        return found if found is None or found.remote is not None or found.backlog is not None else None
+
     def _deliver(self, frame: Frame) -> None:
         net = self.net
         net.delivered += 1

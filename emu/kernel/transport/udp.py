@@ -185,6 +185,13 @@ class Udp:
         if socket.on_readable is not None:
             socket.on_readable()
 
+    def lookup(self, dst: int, dport: int, src: int, sport: int) -> UdpSocket | None:
+        """__udp4_lib_lookup: the connected socket, else who is bound to the address or to all of them."""
+        found = self.connected.get((dst, dport, src, sport))
+        if found is None:
+            found = self.ports.lookup(dst, dport)
+        return found if found is None or found.remote in (None, (src, sport)) else None
+
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """udp_err: fatal errors reach connected sockets; every error is noted with the socket, a redirect is none."""
         socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
