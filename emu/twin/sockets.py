@@ -121,7 +121,7 @@ class RealTcp(_RealSocket):
 
     def __init__(self, net: RealNet, real: socket.socket | None = None, peer: tuple[str, int] = ("", 0)) -> None:
         self.peer, self.error, self._pending, self._rest, self._closing = peer, 0, 0, b"", False
-        self._opening = False
+        self._opening = self.blocking = False
         super().__init__(net, real or net.socket(socket.AF_INET, socket.SOCK_STREAM))
         if real is not None:
             self._named()
@@ -130,8 +130,8 @@ class RealTcp(_RealSocket):
         self._call(self.real.listen, backlog)
 
     def connect(self, remote: Endpoint) -> None:
-        """Connect, and read SO_ERROR at once, as a client with a time limit does. An ICMP error that comes inside the
-        call is a soft error to Linux (the call owns the socket, tcp_v4_err); without the read a second SYN would clear it."""
+        """Connect, and read SO_ERROR at once, as a client with a time limit does, unless the client is `blocking`. An ICMP
+        error that comes inside the call is a soft error to Linux (the call owns the socket, tcp_v4_err), and SO_ERROR gives it."""
         self.peer = _text(remote)
         # the queue of errors distinguishes an ICMP error from a RST, which has the same errno
         self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
@@ -141,7 +141,7 @@ class RealTcp(_RealSocket):
             raise SocketError(failed)
         self._opening = True
         self._opened()
-        if self.net.asks_at_once:
+        if self.net.asks_at_once and not self.blocking:
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         if self.error:
             self.abort()
@@ -168,6 +168,7 @@ class RealTcp(_RealSocket):
     def ready(self, events: int) -> None:
         if self.state != "LISTEN":
             self._opened()
+        if self.state != "LISTEN" and not (self.blocking and self.state == "SYN_SENT"):
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             self._push()
         super().ready(events)

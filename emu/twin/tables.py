@@ -15,7 +15,7 @@ from emu.kernel.link.device import Device
 from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
-from emu.kernel.netfilter.conntrack import render
+from emu.kernel.netfilter.conntrack_list import render
 from emu.twin.space import Space
 from emu.wire.addr import ip4_text, mac_text
 

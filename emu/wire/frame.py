@@ -14,9 +14,9 @@ from emu.wire.addr import ZERO_MAC
 
 ETH_HLEN = 14
 IP_HLEN = 20
-ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806
+ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 AF_INET = 2
-ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
+ICMP, IGMP, TCP, UDP, GRE, SCTP, UDPLITE = 1, 2, 6, 17, 47, 132, 136
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
@@ -28,8 +28,8 @@ class Frame:
 
     `family` is AF_INET, or 0 where the frame holds no valid packet; then `proto`, the IP protocol, is -1.
     `tot_len` is the packet's length by its header, `ttl` its time to live.
-    `sport`/`dport` are the ports of TCP, UDP and SCTP; for ICMP the echo id (0 without one) and
-    `type << 8 | code`; both are 0 for other protocols and for fragments after the first.
+    `sport`/`dport` are the ports of TCP, UDP, UDP-Lite and SCTP; for ICMP the echo id (0 without one) and
+    `type << 8 | code`; for GRE of PPTP 0 and the call id; both are 0 for other protocols and for fragments after the first.
     `frag` is the fragment word (MF and offset), 0 for a whole datagram.
     `indev`/`outdev` are the devices that a hook sees, `physin`/`physout` the bridge ports
     (the kernel's nf_bridge_info; set while br_netfilter passes this frame to hooks).
@@ -40,14 +40,15 @@ class Frame:
     `flow` numbers the flow that caused the frame (0: background). `sock` is the local socket that sent it.
     `frag_max_size`: the largest fragment of a reassembled datagram, else 0. `ignore_df`: it may be fragmented in spite of
     its DF, because its socket asks for that, or because a bridge reassembled it. `cause`: what the frame was made
-    from: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
+    from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
+    without options, and where a bridge has the frame). `burst`: cut from a larger buffer (GSO).
     `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
     `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut).
     """
 
     __slots__ = (
         "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
-        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "outdev", "partial", "physin",
+        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "partial", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid",
     )  # fmt: skip
 
@@ -72,6 +73,7 @@ class Frame:
         self.route: Any = None
         self.sock: Any = None
         self.cause: Any = None
+        self.options: Any = None
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:
@@ -101,13 +103,15 @@ class Frame:
         self.dst = int.from_bytes(buf[30:34], "big")
         if self.frag & IP_OFFSET:
             return
-        if self.proto in (TCP, UDP, SCTP) and len(buf) >= l4 + 4:
+        if self.proto in PORTS and len(buf) >= l4 + 4:
             self.sport = buf[l4] << 8 | buf[l4 + 1]
             self.dport = buf[l4 + 2] << 8 | buf[l4 + 3]
         elif self.proto == ICMP and len(buf) >= l4 + 8:
             if buf[l4] in ICMP_QUERY:
                 self.sport = buf[l4 + 4] << 8 | buf[l4 + 5]
             self.dport = buf[l4] << 8 | buf[l4 + 1]
+        elif self.proto == GRE and len(buf) >= l4 + 8 and buf[l4 + 1] & 7 == 1 and buf[l4 + 2 : l4 + 4] == GRE_PPP:
+            self.dport = buf[l4 + 6] << 8 | buf[l4 + 7]
 
     def clone(self) -> Frame:
         """A copy with its own buffer and trail (skb_copy): both have the trail's entries that no tap has drained yet."""
@@ -144,9 +148,17 @@ class Frame:
         return bytes(self.buf[self.l4 : ETH_HLEN + self.tot_len])
 
     @property
+    def option_bytes(self) -> bytes:
+        """The IP options; empty without any."""
+        return bytes(self.buf[ETH_HLEN + IP_HLEN : self.l4])
+
+    @property
     def df(self) -> bool:
         return bool(self.buf[20] & 0x40)
 
 
 # ICMP types with an identifier: echo, timestamp, information, address mask (nf_conntrack_proto_icmp.c)
 ICMP_QUERY = frozenset((0, 8, 13, 14, 15, 16, 17, 18))
+# the protocols that connection tracking knows by ports, which are their first two words (DCCP is none of them)
+PORTS = frozenset((TCP, UDP, SCTP, UDPLITE))
+GRE_PPP = b"\x88\x0b"  # what version 1 of GRE carries

@@ -8,24 +8,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, ip_forward
+from emu.kernel.net import icmp, ip_forward, ip_options, multipath
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib import ENDING, NO_NETWORK, UNDECIDED, Route
+from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
-from emu.wire import ipv4
+from emu.wire import ipv4, quote
 from emu.wire.addr import LIMITED_BROADCAST
-from emu.wire.frame import OTHERHOST, Frame
+from emu.wire.frame import ETH_HLEN, HOST, ICMP, IP_HLEN, OTHERHOST, SCTP, TCP, UDP, Frame
+from emu.wire.rewrite import set_options, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 # the ICMP codes of ip_error (net/ipv4/route.c) for a packet without a route
-UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
-# the first octets of addresses that need no further look: not 0, loopback, multicast or above
+UNREACHABLE_CODES = {
+    "unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED, NO_NETWORK: wire_icmp.NET_UNREACH,
+}  # fmt: skip
+PORTED = frozenset((TCP, UDP, SCTP))
+# the first octets of addresses that need no further look: not that of 0.0.0.0, loopback, multicast or above
 UNICAST = frozenset(range(1, 224)) - {127}
+DESTINATION_AT = 16  # the offset of the destination in the IP header
 
 
 def receive(frame: Frame, device: Device) -> None:
@@ -39,7 +46,8 @@ def receive(frame: Frame, device: Device) -> None:
         if reason is not None:
             drop(net, frame, reason)
             return
-    frame.outdev = None
+        trim(frame, ETH_HLEN + frame.tot_len)
+    frame.outdev = frame.options = None
     # with physin set the packet passed PREROUTING at the bridge's port (br_netfilter's ip_sabotage_in)
     family = net.ipv4
     if family.fns[PRE_ROUTING] and frame.physin is None:
@@ -61,6 +69,12 @@ def receive(frame: Frame, device: Device) -> None:
             drop(net, frame, reason, route)
             return
         frame.route = route
+    if frame.l4 != ETH_HLEN + IP_HLEN:
+        reason = receive_options(net, frame, device)
+        if reason:
+            drop(net, frame, reason, route)
+            return
+        route = frame.route
     kind = "" if route is None else route.kind
     if route is not None and kind == "unicast":
         ip_forward.forward(net, frame, route)
@@ -70,9 +84,56 @@ def receive(frame: Frame, device: Device) -> None:
         no_route(net, frame, device, route)
 
 
+def receive_options(net: Netns, frame: Frame, device: Device) -> str:
+    """ip_rcv_options: read the options of a packet whose route is known; a drop reason ("" if there is none)."""
+    options, wrong = ip_options.compile(net, frame, device, frame.route)
+    frame.options = options
+    if wrong:
+        icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, wrong << 24)
+        return "IP_INHDR"
+    if options.srr < 0:
+        return ""
+    if not net.sysctl.conf(device.name, "accept_source_route"):
+        return "NOT_SPECIFIED"
+    return _source_route(net, frame, device, options)
+
+
+def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) -> str:
+    """ip_options_rcv_srr: the packet is for the next address of its source route that is not this host's. A drop reason, ""
+    if there is none."""
+    kind = "" if frame.route is None else frame.route.kind
+    if frame.pkt_type != HOST:
+        return "NOT_SPECIFIED"
+    if kind == "unicast" and not options.strict:
+        return ""
+    if kind == "unicast":
+        icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
+    if kind != "local":
+        return "NOT_SPECIFIED"
+    data, srr = options.data, options.srr
+    for pointer in range(data[srr + 2], data[srr + 1] + 1, 4):
+        if pointer + 3 > data[srr + 1]:
+            icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, IP_HLEN + srr + 2 << 24)
+            return "NOT_SPECIFIED"
+        here, nexthop = frame.dst, int.from_bytes(data[srr + pointer - 1 : srr + pointer + 3], "big")
+        set_options(frame, bytes(data), nexthop)
+        reason, frame.route = route_input(net, frame, device)
+        if reason or frame.route is None or frame.route.kind not in ("unicast", "local"):
+            return "NOT_SPECIFIED"
+        options.changed = True
+        if frame.route.kind == "unicast":
+            options.nexthop = nexthop
+            set_options(frame, bytes(data), here)
+            break
+    return ""
+
+
 def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> None:
     """ip_error: no route, or one that ends here."""
     forwards = net.ipv4.forwards[device.ifindex]
+    if route is not None and route.kind == UNDECIDED:
+        drop(net, frame, "UNDECIDED", route)
+        return
     code = wire_icmp.NET_UNREACH if route is None else UNREACHABLE_CODES.get(route.kind)
     if code is not None and forwards:
         _error(net, frame, code)
@@ -94,20 +155,20 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     """
     src, dst, family = frame.src, frame.dst, net.ipv4
     fib = family.fib
-    route = fib.known.get(dst) or fib.lookup(dst, src, frame.mark, device.name)
+    route = fib.known.get(dst) or fib.lookup(
+        dst, src, frame.mark, device.name, None, flow_of(frame) if fib.asks_flow else NO_FLOW
+    )
     first, to, loopback = src >> 24, dst >> 24, device.noarp
     if first not in UNICAST or to not in UNICAST:
         if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
-        if first == 0 and not (
-            src == 0 and (dst == LIMITED_BROADCAST or (route is not None and route.kind == "broadcast"))
-        ):
+        if not src and dst not in (0, LIMITED_BROADCAST):
             return "IP_INVALID_SOURCE", None
-        if to == 0:
+        if not dst and src:
             return "IP_INVALID_DEST", None
         if (first == 127 or to == 127) and not loopback and not family.route_localnet[device.ifindex]:
             return "IP_LOCALNET", None
-        if dst == LIMITED_BROADCAST:
+        if dst in (0, LIMITED_BROADCAST):
             return "", BROADCAST_IN
         if 224 <= to < 240:
             return "", MULTICAST_IN
@@ -119,12 +180,37 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
         if filtered and src:
             mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
             way_on = route.device.name if route is not None and route.kind == "unicast" else ""
-            back = fib.lookup(src, dst, mark, way_on)
-            if back is None or (filtered == 1 and back.device is not device):
+            back = fib.lookup(src, dst, mark, way_on, None, _back(frame) if fib.asks_flow else NO_FLOW)
+            if back is None or back.kind in ENDING or (filtered == 1 and not back.uses(device)):
                 return "IP_RPFILTER", back
-    if route is not None and route.kind == "unicast" and not family.forwards[ifindex]:
-        return "IP_INADDRERRORS", route
+    if route is not None and route.kind == "unicast":
+        if not family.forwards[ifindex]:
+            return "IP_INADDRERRORS", route
+        if route.hops:
+            route = _choose(net, frame, route)
     return "", route
+
+
+def flow_of(frame: Frame) -> Flow:
+    """What rules and routes ask about a packet that came in (fib4_rules_early_flow_dissect): a fragment has no ports."""
+    if frame.frag or frame.proto not in PORTED:
+        return Flow(frame.tos, frame.proto)
+    return Flow(frame.tos, frame.proto, frame.sport, frame.dport)
+
+
+def _back(frame: Frame) -> Flow:
+    """The same for the way back to its source (fib_validate_source)."""
+    flow = flow_of(frame)
+    return flow._replace(sport=flow.dport, dport=flow.sport)
+
+
+def _choose(net: Netns, frame: Frame, route: Route) -> Route:
+    """ip_mkroute_input: one of several next hops. An ICMP error goes the way of the packet that it quotes."""
+    src, dst, flow = frame.src, frame.dst, flow_of(frame)
+    quoted = quote.packet_of(frame) if frame.proto == ICMP and frame.dport >> 8 in wire_icmp.ERRORS else None
+    if quoted is not None and net.sysctl.number("net.ipv4.fib_multipath_hash_policy") == multipath.L3:
+        src, dst = quoted.src, quoted.dst
+    return net.ipv4.multipath.choose(route, src, dst, flow, local=False)
 
 
 BROADCAST_IN = Route(prefix=ip_forward.LIMITED_BROADCAST_NET, kind="broadcast")
