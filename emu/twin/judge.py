@@ -14,6 +14,7 @@ from emu.kube.cluster import Cluster
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
+from emu.scenario.steps.link import Link
 from emu.twin.cluster import TwinCluster
 from emu.twin.report import Report
 from emu.twin.space import TwinError, missing
@@ -50,7 +51,7 @@ def judge(
         def made(script: Scenario) -> Cluster:
             spec = script.spec
             cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
-            twin = Twin(cluster, report)
+            twin = Twin(cluster, report, [(str(cluster.netns(where).name), "eth0") for where in _pulled(script)])
             twins.append(twin)
             try:
                 twin.begin()
@@ -66,6 +67,13 @@ def judge(
             for twin in twins:
                 twin.close()
     return report
+
+
+def _pulled(scenario: Scenario) -> Iterator[str]:
+    """The nodes and pods whose links a step takes down or up."""
+    for step in scenario.steps:
+        if isinstance(step.part, Link) and step.part.down is not None:
+            yield step.part.node or step.part.pod
 
 
 def main(path: str, output: str = "text") -> int:

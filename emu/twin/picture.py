@@ -5,6 +5,7 @@ Two pictures are compared to find what changed. Must not know the host.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
 
 class Link(NamedTuple):
     """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` is in 1/100 s; `lose`
-    numbers the sent frames to lose, 0 for the next."""
+    numbers the sent frames to lose, 0 for the next; without `carrier` its cable is pulled."""
 
     name: str
     kind: str
@@ -33,6 +34,7 @@ class Link(NamedTuple):
     ageing_cs: int = 0
     promisc: bool = False
     lose: tuple[int, ...] = ()
+    carrier: bool = True
 
 
 class Port(NamedTuple):
@@ -58,9 +60,10 @@ class Picture:
     iptables: str = ""
 
 
-def take(net: Netns) -> Picture:
-    """The picture of a namespace. Raises Undecided for a device that the twin cannot build."""
-    picture = Picture()
+def take(net: Netns, known: Mapping[str, str] | None = None) -> Picture:
+    """The picture of a namespace. `known`: its sysctls, if they have been read. Raises Undecided for a device that the twin
+    cannot build."""
+    picture = Picture(sysctls=dict(sysctls(net) if known is None else known))
     for device in net.devices.values():
         picture.links[device.name] = _link(net, device)
         if isinstance(device, Bridge):
@@ -78,18 +81,21 @@ def take(net: Netns) -> Picture:
         # the kernel adds its own routes with the addresses
         picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != "kernel"]
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules if (each.priority, each.table) not in USUAL_RULES]
-    for name in net.sysctl:
-        if name.startswith("net.ipv6."):
-            continue  # IPv6 is off on the kernel's side, as emu has none
-        value = net.sysctl[name]
-        picture.sysctls[name] = "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
     picture.iptables = net.ipv4.tables.save()
     return picture
 
 
+def sysctls(net: Netns) -> dict[str, str]:
+    """Every sysctl as text, but IPv6's: that is off on the kernel's side, as emu has none."""
+    found = {}
+    for name in net.sysctl:
+        if not name.startswith("net.ipv6."):
+            value = net.sysctl[name]
+            found[name] = "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return found
+
+
 def _link(net: Netns, device: Device) -> Link:
-    if not device.carrier and not isinstance(device, Bridge):  # a bridge without ports has no carrier, on both sides
-        raise Undecided(f"{net.name}: the cable of {device.name} is pulled, which a veth pair cannot do at both ends")
     netem = device.netem
     lose: tuple[int, ...] = ()
     if netem is not None:
@@ -97,6 +103,7 @@ def _link(net: Netns, device: Device) -> Link:
             raise Undecided(f"{net.name}: {device.name} has a delay or random loss, which are not compared")
         lose = tuple(sorted(number - netem.count for number in netem.lose if number >= netem.count))
     mac, peer, ageing_cs = mac_text(device.mac), None, 0
+    carrier = device.carrier or isinstance(device, Bridge)  # a bridge without ports has none, on both sides
     if isinstance(device, Veth):
         if device.peer is None or device.peer.net is None:
             raise Undecided(f"{net.name}: {device.name} has no other end")
@@ -105,7 +112,7 @@ def _link(net: Netns, device: Device) -> Link:
         ageing_cs = device.ageing_ns // 10_000_000
     elif device.kind != "loopback":
         raise Undecided(f"{net.name}: the twin makes no {device.kind} ({device.name})")
-    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose)
+    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose, carrier)
 
 
 def _rule(rule: IpRule) -> str:

@@ -25,6 +25,10 @@ class Sights:
         self.seen: list[Seen] = []
         self.theirs, self.ours = Normaliser({}), Normaliser({})
         self._mark = self._snap = 0
+        self._known: set[tuple[str, str]] = set()  # interfaces by namespace and device
+        self._ours_from: dict[
+            str, int
+        ] = {}  # by interface that came since `both`: the emulator's first frame that counts
 
     def watch(self, net: Netns, space: Space) -> None:
         """A namespace was made on the kernel's side."""
@@ -32,13 +36,27 @@ class Sights:
         self._snap = self.rings[net].snap
 
     def forget(self, net: Netns) -> None:
+        """The namespace is gone; its frames until now stay."""
+        self.take()
         self.rings.pop(net).close()
+        self._known = {place for place in self._known if place[0] != net.name}
 
     def learn_roles(self) -> None:
         """Read the devices again: a bridge's MAC may have changed."""
         self.capture.mark()
         for side in (self.theirs, self.ours):
             side.roles.update(roles(self.capture.interfaces))
+
+    def wired(self, mark: int) -> None:
+        """Interfaces that have come since this was called last are compared from here on, in the emulator's capture from
+        `mark` on: the frames that they send while they are made are not."""
+        new = {(each.owner, each.device_name): each.name for each in self.capture.interfaces}
+        come = {place: name for place, name in new.items() if place not in self._known}
+        self._known.update(come)
+        if come:
+            self.take()
+            self.seen = [seen for seen in self.seen if (seen.space, seen.device) not in come]
+            self._ours_from.update(dict.fromkeys(come.values(), mark))
 
     def take(self) -> None:
         """Empty the rings."""
@@ -57,6 +75,7 @@ class Sights:
         end = self.capture.mark()
         kernel, emulated = self._kernel(), self._emulated(end)
         self.seen, self._mark = [], end
+        self._ours_from.clear()
         return kernel, emulated
 
     def _kernel(self) -> list[Sight]:
@@ -78,7 +97,8 @@ class Sights:
     def _emulated(self, end: int) -> list[Sight]:
         sights = []
         for captured in self.capture.frames(since=self._mark, until=end):
-            if captured.code & 3 != DROP:
+            late = captured.number >= self._ours_from.get(captured.interface, 0)
+            if captured.code & 3 != DROP and late:
                 data = captured.data[: self._snap]  # the bytes that the rings keep
                 loopback = captured.place.kind == "loopback"
                 line = self.ours.render(data, length=len(captured.data), loopback=loopback)

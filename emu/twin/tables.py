@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.conn import Tuple5
 from emu.kernel.netfilter.conntrack import render
 from emu.twin.space import Space
-from emu.wire.addr import ip4_text, mac_text
+from emu.wire.addr import ip4, ip4_text, mac_text
+from emu.wire.frame import AF_INET, UDP
 
 Tables = dict[str, list[str]]  # what -> lines
 Counters = dict[tuple[str, str, int], tuple[int, int]]  # table, chain, number -> packets, bytes
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
+_ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes by itself and never resolves
@@ -40,6 +44,24 @@ def kernel_tables(space: Space, net: Netns) -> Tables:
 def kernel_connections(space: Space) -> list[str]:
     """The lines of `conntrack -L`."""
     return space.run("conntrack", "-L", "-o", "extended").splitlines()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A connection as `emu.kube.proxy.cleanup.Entry`: protocol, addresses and ports of its first packet, and of the answer."""
+
+    family: int
+    orig: Tuple5
+    reply: Tuple5
+
+
+def udp_entries(lines: Iterable[str]) -> Iterator[Entry]:
+    """The UDP connections among the lines of `conntrack -L`."""
+    for line in lines:
+        ends = _ENDS.findall(line)
+        if len(ends) == 2 and " udp " in line:
+            orig, reply = ((UDP, ip4(src), ip4(dst), int(sport), int(dport)) for src, dst, sport, dport in ends)
+            yield Entry(AF_INET, orig, reply)
 
 
 def emulated_tables(net: Netns) -> Tables:
