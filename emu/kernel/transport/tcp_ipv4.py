@@ -26,7 +26,7 @@ from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire.frame import IP_DF, Frame
 from emu.wire.rewrite import leave_checksum
-from emu.wire.tcp import ACK, RST, SYN
+from emu.wire.tcp import ACK, FIN, RST, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
@@ -157,7 +157,7 @@ class Tcp:
                 self._refuse(frame, segment)
                 drop(net, frame, "NO_SOCKET")
                 return
-            if segment.flags & (SYN | ACK | RST) != SYN:
+            if segment.flags & (SYN | ACK | RST | FIN) != SYN:
                 if segment.flags & ACK and not segment.flags & RST:
                     self._refuse(frame, segment)
                 drop(net, frame, "TCP_FLAGS")
@@ -212,9 +212,7 @@ class Tcp:
             return
         if kind != wire_icmp.REDIRECT:
             socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
-        endpoint, now = socket.endpoint, net.clock.now
-        seq = wire.sequence(quoted)
-        segments: list[Segment] = []
+        endpoint, seq = socket.endpoint, wire.sequence(quoted)
         if is_frag_needed(kind, code):
             if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:
                 socket.mtu_reduced(info & 0xFFFF)
@@ -225,7 +223,7 @@ class Tcp:
             found = meaning(kind, code)
             if found is None:
                 return
-            segments = endpoint.on_icmp_error(found[0], now, seq=seq)
-        socket.output(segments)
+            unreachable = kind == wire_icmp.DEST_UNREACH and code in (wire_icmp.NET_UNREACH, wire_icmp.HOST_UNREACH)
+            socket.icmp_error(found[0], seq, revert=unreachable, abort=unreachable or kind != wire_icmp.DEST_UNREACH)
         if socket.on_readable is not None:
             socket.on_readable()
