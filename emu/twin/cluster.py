@@ -18,9 +18,6 @@ from emu.kube.proxy.kube_proxy import KubeProxy
 from emu.twin.changes import Moment, Synced, foresee
 from emu.twin.twin import Twin
 
-# A kernel's timers are never early, and late by the timer wheel's granularity and the machine's load. A client on the
-# kernel's side waits that much longer, so that an event that is due when it gives up comes first on both sides.
-LATE = 1.065
 SEND_S = 0.02  # how long the frames of a user's own packet are collected: no socket reports its outcome
 AHEAD_NS = 300 * SECOND  # how far the control loops are foreseen: longer than a flow takes
 O = TypeVar("O", bound=Object)
@@ -45,7 +42,7 @@ class TwinCluster(Cluster):
         twin = self._judged()
         if twin is None:
             return emulated()
-        timeout_ns = int((SEND_S if made.kind == "send" else timeout_s * LATE) * SECOND)
+        timeout_ns = int((SEND_S if made.kind == "send" else timeout_s) * SECOND)
         real, ran = partial(talk, timeout_ns=timeout_ns), list[Flow]()
 
         def once() -> Flow:
@@ -53,13 +50,13 @@ class TwinCluster(Cluster):
             return ran[0]
 
         def both() -> None:
-            self._prepare(twin)
-            twin.flow(made, real, once, answered=answered, foreseen=self._foreseen())
+            twin.prepare()
+            twin.flow(made, real, once, answered=answered)
 
         self._try(both)
         return ran[0] if ran else emulated()
 
-    def _foreseen(self) -> Sequence[Moment]:
+    def foreseen(self) -> Sequence[Moment]:
         """What the control loops are going to do."""
         twin = self.twin
         if twin is None or not self.under_way:
@@ -110,7 +107,7 @@ class TwinCluster(Cluster):
 
         def kernel() -> None:
             if twin is not None:
-                with twin.expecting(self._foreseen()):
+                with twin.together():
                     twin.loop.run_until(max(twin.loop.now, end_ns - twin.offset_ns))
 
         self._try(kernel)
@@ -139,11 +136,6 @@ class TwinCluster(Cluster):
     def _ready(self) -> None:
         twin = self._judged()
         if twin is not None:
-            self._prepare(twin)
-
-    def _prepare(self, twin: Twin) -> None:
-        """Bring both sides to one time; what the control loops do until then, happens on both."""
-        with twin.expecting(self._foreseen()):
             twin.prepare()
 
     def _carry_over(self, name: str, moments: Sequence[Moment]) -> None:

@@ -425,7 +425,10 @@ class RealNet:
                 continue
             asked = read_ip(seen.quote)
             for each in {*self.open, *self.sockets.opened} if asked.proto == TCP else ():
-                if isinstance(each, RealTcp) and (each.port, each.peer) == (asked.sport, (ip4_text(asked.dst), asked.dport)):
+                if isinstance(each, RealTcp) and (each.port, each.peer) == (
+                    asked.sport,
+                    (ip4_text(asked.dst), asked.dport),
+                ):
                     each.received.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.dport))
 
     @property
