@@ -64,7 +64,7 @@ class Loop:
 
     def __init__(self, idle: Callable[[], None]) -> None:
         self.idle = idle
-        self.now = 0
+        self.now = self._late_ns = 0
         self._begin = time.monotonic_ns()
         self._timers: list[Timer] = []
         self._order = 0
@@ -117,6 +117,11 @@ class Loop:
     def catch_up(self) -> None:
         """Set `now` by the host's clock, after work that took real time."""
         self.run_until(max(self.now, self._real()))
+
+    def take_late(self) -> int:
+        """By how much (ns) a program was later than planned at most, since the last call."""
+        late_ns, self._late_ns = self._late_ns, 0
+        return late_ns
 
     def take_drawn(self) -> dict[str, list[int]]:
         """The draws since the last call, by purpose."""
@@ -176,6 +181,8 @@ class Loop:
             watched = self._watched.get(number)
             if watched is not None:
                 watched.ready(bits)
+        if due_ns is not None:
+            self._late_ns = max(self._late_ns, self._real() - self.now)
         return True
 
     def _fire(self) -> None:
@@ -184,4 +191,5 @@ class Loop:
         if call is not None:
             self.now = max(self.now, timer.due_ns)
             call()
+            self._late_ns = max(self._late_ns, self._real() - self.now)
             self._look(0, self.now)

@@ -13,6 +13,7 @@ from emu.twin.compare import Sight
 from emu.twin.normalise import Normaliser
 from emu.twin.ring import Ring, Seen
 from emu.twin.space import Space
+from emu.wire.frame import TCP, UDP
 
 
 class Sights:
@@ -91,7 +92,7 @@ class Sights:
         for _, _, seen in ordered:
             line = self.theirs.render(seen.data, length=seen.length, loopback=seen.device == "lo")
             name = names.get((seen.space, seen.device), f"{seen.space}/{seen.device}")
-            sights.append(Sight(seen.space, name, seen.way, line))
+            sights.append(Sight(seen.space, name, seen.way, line, seen.at_ns, talk(seen.data)))
         return sights
 
     def _emulated(self, end: int) -> list[Sight]:
@@ -102,9 +103,29 @@ class Sights:
                 data = captured.data[: self._snap]  # the bytes that the rings keep
                 loopback = captured.place.kind == "loopback"
                 line = self.ours.render(data, length=len(captured.data), loopback=loopback)
-                sights.append(Sight(captured.place.owner, captured.interface, captured.way, line))
+                sights.append(
+                    Sight(captured.place.owner, captured.interface, captured.way, line, captured.time_ns, talk(data))
+                )
         return sights
 
     def close(self) -> None:
         for ring in self.rings.values():
             ring.close()
+
+
+def talk(data: bytes) -> object:
+    """The conversation of a frame: who talks to whom, in either direction, and by what."""
+    kind = data[12:14]
+    if kind == b"\x08\x06":
+        return kind, frozenset((data[28:32], data[38:42]))
+    if kind != b"\x08\x00" or len(data) < 38:
+        return kind
+    at = 14 + (data[14] & 15) * 4
+    ports = (
+        (data[at : at + 2], data[at + 2 : at + 4])
+        if data[23] in (TCP, UDP)
+        else (data[at : at + 1], data[at + 4 : at + 6])
+    )
+    if data[23] not in (TCP, UDP):
+        return data[23], frozenset((data[26:30], data[30:34])), ports
+    return data[23], frozenset(((data[26:30], ports[0]), (data[30:34], ports[1])))

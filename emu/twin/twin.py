@@ -20,9 +20,9 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.flow.flow import Flow
 from emu.kube.proxy.cleanup import Serving, stale
-from emu.twin import compare, draws, programs, tables
+from emu.twin import compare, draws, programs, tables, times
 from emu.twin.changes import Moment, Synced, Watch
-from emu.twin.compare import Difference
+from emu.twin.compare import Difference, Sight
 from emu.twin.loop import PERIOD_TICKS, Loop
 from emu.twin.mirror import Mirror
 from emu.twin.programs import Programs
@@ -173,7 +173,7 @@ class Twin:
         if done.differences or done.frames:
             self.report.flows.append(done)
 
-    def _frames(self, done: FlowReport) -> None:
+    def _frames(self, done: FlowReport) -> tuple[list[Sight], list[Sight]]:
         """Compare the frames until now. Where they differ, more time passes on both sides before that is a difference: the
         kernel's timers are late, so that what one timer sends may be just before the end on one side, and after it on the
         other."""
@@ -185,6 +185,7 @@ class Twin:
             kernel, emu = [*kernel, *later], [*emu, *too]
             done.differences = compare.frames(kernel, emu)
         done.frames = len(kernel)
+        return kernel, emu
 
     def _linger(self) -> None:
         """Let so much time pass on both sides that what was about to happen has happened."""
@@ -276,19 +277,27 @@ class Twin:
         theirs.before = self.real[made.before.number] if made.before is not None else None
         self.real[made.number] = theirs
         with self.together():
+            self.loop.catch_up()
+            self.cluster.clock.run_until(self.loop.now + self.offset_ns)
+            self.loop.take_late()
             real(theirs)
+            late_ns = self.loop.take_late()
             self._learn()
             result = emulated()
-        self._judge(result, theirs if answered else None)
+        self._judge(result, theirs if answered else None, late_ns)
         for socket in net.sockets.opened:
             if isinstance(socket, RealTcp) and socket.state == "CLOSE":
                 socket.release()
         return result
 
-    def _judge(self, result: Flow, theirs: Flow | None) -> None:
+    def _judge(self, result: Flow, theirs: Flow | None, late_ns: int) -> None:
         done = FlowReport(result.name)
         self.report.flows.append(done)
-        self._frames(done)
+        kernel, emu = self._frames(done)
+        done.late_ns = late_ns
+        if not done.differences and late_ns <= times.BUSY_NS:
+            done.differences += times.differences(kernel, emu, late_ns)
+            done.times = times.judged(emu)
         if theirs is not None:
             difference = compare.sequences("result", theirs.client.name, _shown(theirs), _shown(result))
             done.differences += [difference] if difference is not None else []
