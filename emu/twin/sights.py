@@ -26,7 +26,7 @@ class Sights:
         self.seen: list[Seen] = []
         self.theirs, self.ours = Normaliser({}), Normaliser({})
         self._mark = self._snap = 0
-        self._known: set[tuple[str, str]] = set()  # interfaces by namespace and device
+        self._known = 0  # how many interfaces have been there
         self._ours_from: dict[
             str, int
         ] = {}  # by interface that came since `both`: the emulator's first frame that counts
@@ -40,7 +40,6 @@ class Sights:
         """The namespace is gone; its frames until now stay."""
         self.take()
         self.rings.pop(net).close()
-        self._known = {place for place in self._known if place[0] != net.name}
 
     def learn_roles(self) -> None:
         """Read the devices again: a bridge's MAC may have changed."""
@@ -51,13 +50,13 @@ class Sights:
     def wired(self, mark: int) -> None:
         """Interfaces that have come since this was called last are compared from here on, in the emulator's capture from
         `mark` on: the frames that they send while they are made are not."""
-        new = {(each.owner, each.device_name): each.name for each in self.capture.interfaces}
-        come = {place: name for place, name in new.items() if place not in self._known}
-        self._known.update(come)
+        come = self.capture.interfaces[self._known :]
+        self._known = len(self.capture.interfaces)
         if come:
             self.take()
-            self.seen = [seen for seen in self.seen if (seen.space, seen.device) not in come]
-            self._ours_from.update(dict.fromkeys(come.values(), mark))
+            places = {(each.owner, each.device_name) for each in come}
+            self.seen = [seen for seen in self.seen if (seen.space, seen.device) not in places]
+            self._ours_from.update((each.name, mark) for each in come)
 
     def take(self) -> None:
         """Empty the rings."""
