@@ -214,10 +214,12 @@ def counters(text: str) -> Counters:
 
 
 def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:
-    """The increase of each counter."""
+    """The increase of each counter. A rule that counts less than before is another one, which counts from 0."""
     grown: Counters = {}
     for key, (packets, size) in after.items():
         old_packets, old_size = before.get(key, (0, 0))
+        if packets < old_packets:
+            old_packets = old_size = 0
         if packets != old_packets:
             grown[key] = packets - old_packets, size - old_size
     return grown

@@ -23,9 +23,10 @@ BUSY_NS = 50 * MS  # a machine that was later than this is not judged
 
 
 class Gap(NamedTuple):
-    """A frame at an interface, and the time since the frame before of its conversation."""
+    """A frame at an interface, when it was seen, and the time since the frame before of its conversation."""
 
     line: str
+    at_ns: int
     ns: int
 
 
@@ -35,13 +36,14 @@ def tolerance(gap_ns: int, late_ns: int) -> int:
     return slot_ns + TICK_NS + SLACK_NS + late_ns
 
 
-def differences(kernel: Sequence[Sight], emu: Sequence[Sight], late_ns: int) -> list[Difference]:
-    """The first gap of each interface that differs by more than the tolerance. The frames are equal."""
+def differences(kernel: Sequence[Sight], emu: Sequence[Sight], late_ns: int, end_ns: int) -> list[Difference]:
+    """The first gap of each interface that differs by more than the tolerance, until `end_ns` of the emulator. The frames are
+    equal."""
     theirs, ours = _gaps(kernel), _gaps(emu)
     found = []
     for interface, gaps in theirs.items():
         for at, (one, other) in enumerate(zip(gaps, ours.get(interface, []), strict=True)):
-            if max(one.ns, other.ns) > SHORTEST_NS:
+            if max(one.ns, other.ns) > SHORTEST_NS and other.at_ns <= end_ns:
                 if abs(one.ns - other.ns) > tolerance(max(one.ns, other.ns), late_ns):
                     lines = (
                         tuple(f"{each.ns / MS:10.3f} ms {each.line}" for each in side[: at + 1])
@@ -52,9 +54,9 @@ def differences(kernel: Sequence[Sight], emu: Sequence[Sight], late_ns: int) -> 
     return found
 
 
-def judged(kernel: Sequence[Sight]) -> int:
+def judged(emu: Sequence[Sight], end_ns: int) -> int:
     """How many gaps of these frames are a timer's."""
-    return sum(gap.ns > SHORTEST_NS for gaps in _gaps(kernel).values() for gap in gaps)
+    return sum(gap.ns > SHORTEST_NS and gap.at_ns <= end_ns for gaps in _gaps(emu).values() for gap in gaps)
 
 
 def _gaps(sights: Sequence[Sight]) -> dict[str, list[Gap]]:
@@ -68,5 +70,5 @@ def _since(sights: Sequence[Sight]) -> Iterator[Gap]:
     before: dict[object, int] = {}
     for sight, (aside, _line) in zip(sights, background([each.text for each in sights]), strict=True):
         if not aside:
-            yield Gap(sight.text, sight.at_ns - before.get(sight.talk, sight.at_ns))
+            yield Gap(sight.text, sight.at_ns, sight.at_ns - before.get(sight.talk, sight.at_ns))
             before[sight.talk] = sight.at_ns

@@ -36,6 +36,8 @@ from emu.wire.addr import ip4_text
 # A client cannot distinguish a reset from a rejection, nor a drop from a timeout: the frames show it
 CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
 
+QUIET_NS = 40 * MS  # between two readings of counters
+TRIES = 5  # readings, until no packet comes in between
 LINGER_NS = 300 * MS  # a timer that is set up to 16 s ahead fires up to 256 ms late
 
 
@@ -168,8 +170,8 @@ class Twin:
         done = FlowReport(name)
         self._frames(done)
         self.ruled.update(net for net, picture in self.mirror.pictures.items() if picture.iptables)
+        self._tables_and_counters(done)
         done.differences += self._rules()
-        done.differences += self._tables()
         if done.differences or done.frames:
             self.report.flows.append(done)
 
@@ -195,16 +197,39 @@ class Twin:
 
     def _rules(self) -> Iterator[Difference]:
         """The rules of the namespaces where they have changed. Counting begins anew there."""
-        for net in [each for each in self.ruled if each in self.mirror.spaces]:
-            space, text = self.mirror.spaces[net], net.ipv4.tables.save()
-            kernel = space.run("iptables-save", "-c")
-            self.counters[net] = tables.counters(kernel), tables.counters(net.ipv4.tables.save(counters=True))
-            self.rulesets[net] = net.ipv4.tables.ruleset
-            stripped = [line.partition("] ")[2] if line.startswith("[") else line for line in tables.rules(kernel)]
-            difference = compare.sequences("rules", space.name, stripped, tables.rules(text))
+        changed = [each for each in self.ruled if each in self.mirror.spaces]
+        for net in changed:
+            kernel, emu = (
+                tables.rules(self.mirror.spaces[net].run("iptables-save")),
+                tables.rules(net.ipv4.tables.save()),
+            )
+            difference = compare.sequences("rules", net.name, kernel, emu)
             if difference is not None:
                 yield difference
+        if changed:
+            self._count_anew(changed)
         self.ruled.clear()
+
+    def _count_anew(self, nets: Sequence[Netns]) -> None:
+        """Read the counters of both sides at one time: none changes on one side only until they are read again."""
+        for _ in range(TRIES):
+            before = {net: self._counters(net) for net in nets}
+            with self.together():
+                self.loop.catch_up()
+                self.loop.run_until(self.loop.now + QUIET_NS)
+            after = {net: self._counters(net) for net in nets}
+            self.counters.update(after)
+            self.rulesets.update((net, net.ipv4.tables.ruleset) for net in nets)
+            grown = (
+                [tables.counted(one, other) for one, other in zip(before[net], after[net], strict=True)] for net in nets
+            )
+            if all(kernel == emu for kernel, emu in grown):
+                return
+
+    def _counters(self, net: Netns) -> tuple[tables.Counters, tables.Counters]:
+        """Each rule's counters, the kernel's and the emulator's."""
+        kernel = tables.counters(self.mirror.spaces[net].run("iptables-save", "-c"))
+        return kernel, tables.counters(net.ipv4.tables.save(counters=True))
 
     def close(self) -> None:
         for net in self.nets.values():
@@ -281,23 +306,25 @@ class Twin:
             self.cluster.clock.run_until(self.loop.now + self.offset_ns)
             self.loop.take_late()
             real(theirs)
-            late_ns = self.loop.take_late()
+            late_ns, end_ns = self.loop.take_late(), self.loop.now + self.offset_ns
             self._learn()
             result = emulated()
-        self._judge(result, theirs if answered else None, late_ns)
+        self._judge(result, theirs if answered else None, late_ns, end_ns)
         for socket in net.sockets.opened:
             if isinstance(socket, RealTcp) and socket.state == "CLOSE":
                 socket.release()
         return result
 
-    def _judge(self, result: Flow, theirs: Flow | None, late_ns: int) -> None:
+    def _judge(self, result: Flow, theirs: Flow | None, late_ns: int, end_ns: int) -> None:
+        """Compare all of a flow. Times are judged while the flow ran, until `end_ns`: then the kernel's side had to wait for the
+        emulator, and acted late."""
         done = FlowReport(result.name)
         self.report.flows.append(done)
         kernel, emu = self._frames(done)
         done.late_ns = late_ns
         if not done.differences and late_ns <= times.BUSY_NS:
-            done.differences += times.differences(kernel, emu, late_ns)
-            done.times = times.judged(emu)
+            done.differences += times.differences(kernel, emu, late_ns, end_ns)
+            done.times = times.judged(emu, end_ns)
         if theirs is not None:
             difference = compare.sequences("result", theirs.client.name, _shown(theirs), _shown(result))
             done.differences += [difference] if difference is not None else []
@@ -350,11 +377,9 @@ class Twin:
 
     def _counted(self) -> Iterator[Difference]:
         for net in [each for each in self.counters if each not in self.ruled and each in self.mirror.spaces]:
-            kernel = tables.counters(self.mirror.spaces[net].run("iptables-save", "-c"))
-            emu = tables.counters(net.ipv4.tables.save(counters=True))
-            old, before = self.counters[net]
-            theirs, ours = tables.counted(old, kernel), tables.counted(before, emu)
-            difference = compare.sequences("counters", net.name, _counter_lines(theirs), _counter_lines(ours))
+            pairs = zip(self.counters[net], self._counters(net), strict=True)
+            theirs, ours = (_counter_lines(tables.counted(old, now)) for old, now in pairs)
+            difference = compare.sequences("counters", net.name, theirs, ours)
             if difference is not None:
                 yield difference
 
