@@ -15,9 +15,9 @@ from emu.kernel.net import ip_input
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import FORWARD, POST_ROUTING, PRE_ROUTING
-from emu.wire import ipv4
-from emu.wire.frame import ETH_P_IP, HOST, Frame
-from emu.wire.rewrite import set_dmac, set_smac
+from emu.wire import ipv4, ipv6
+from emu.wire.frame import ETH_HLEN, ETH_P_IP, ETH_P_IPV6, HOST, Frame
+from emu.wire.rewrite import set_dmac, set_smac, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -38,6 +38,12 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
     assert port is not None
     bridge = port.bridge
     net: Netns = bridge.net
+    if frame.ethertype == ETH_P_IPV6 and net.bridge_nf_call_ip6tables:
+        end = ipv6.end(frame.buf)
+        if not end:
+            drop(net, frame, "IP_INHDR")
+            return
+        trim(frame, end)
     if frame.ethertype != ETH_P_IP or not net.bridge_nf_call_iptables:
         okfn(frame)
         return
@@ -46,7 +52,8 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
         if reason is not None:
             drop(net, frame, reason)
             return
-    frame.physin, frame.physout = port.device, None
+        trim(frame, ETH_HLEN + frame.tot_len)
+    frame.physin, frame.physout, frame.options = port.device, None, None
     frame.indev, frame.outdev = bridge, None
     dst = frame.dst
     if net.ipv4.fns[PRE_ROUTING]:

@@ -70,6 +70,7 @@ class Netns:
     def _cache_sysctl(self, name: str) -> None:
         """Cache the sysctls that bridges read for each packet; `name` is the one that changed, "" for all."""
         self.bridge_nf_call_iptables = bool(self.sysctl["net.bridge.bridge-nf-call-iptables"])
+        self.bridge_nf_call_ip6tables = bool(self.sysctl["net.bridge.bridge-nf-call-ip6tables"])
 
     def tally(self) -> Tally:
         """The packets by now."""

@@ -16,6 +16,7 @@ from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
+from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
@@ -86,7 +87,7 @@ class TcpSocket:
 
     __slots__ = (
         "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
-        "ident", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
+        "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
     def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
@@ -103,6 +104,7 @@ class TcpSocket:
         self._nodelay = self.closed = self.confirm_neighbour = self.blocking = False
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
+        self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # segments that wait for a neighbour
         self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
@@ -372,7 +374,7 @@ class TcpSocket:
         route, _source, _failed = ip_output.route_output(self.net, dst, self.addr)
         if route is not None:
             self._learned = bool(route.cached)
-            self.output(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
+            self.output(self._live().on_pmtu(self._mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
@@ -386,12 +388,17 @@ class TcpSocket:
 
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.net.ipv4.exceptions:
+        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions:
             assert self.remote is not None
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr)
             if route is not None:
                 self._learned = bool(route.cached)
-                endpoint.sync_mss(self._tcp.mtu(route))
+                endpoint.sync_mss(self._mtu(route))
+
+    def _mtu(self, route: Route) -> int:
+        """The route's MTU, less the IP options that each packet has (icsk_ext_hdr_len), bytes."""
+        options = self.ip_options
+        return self._tcp.mtu(route) - (0 if options is None else len(options.data))
 
     def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
