@@ -122,7 +122,7 @@ REASONS = {
     "QDISC_DROP": "the link lost it",
     "DEV_READY": "the interface is down",
     "BRIDGE_INGRESS_STP_STATE": "the bridge port does not forward yet",
-    "NO_TX_TARGET": "the bridge may not send it out of the port that it came in by (hairpin mode is off)",
+    "NO_TX_TARGET": "no port of the bridge may send it (the one that it came in by may not, while hairpin mode is off)",
     "SOCKET_RCVBUFF": "the socket's buffer is full",
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
     "UNHANDLED_PROTO": "its Ethernet type is not served here",

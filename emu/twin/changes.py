@@ -21,8 +21,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.node.node import Node
 from emu.kube.proxy.cleanup import CleanUp, Serving, serving
 from emu.kube.proxy.services import Snapshot
-from emu.twin import picture
-from emu.twin.picture import Picture
+from emu.twin.picture import Picture, take
 
 Synced = tuple[int, Snapshot | None]
 
@@ -61,7 +60,6 @@ class Watch:
     def __init__(self, cluster: Watched, programs: Callable[[], frozenset[str]]) -> None:
         self._cluster, self._programs = cluster, programs
         self._clean_up = CleanUp()
-        self._sysctls: dict[Netns, tuple[tuple[str, ...], dict[str, str]]] = {}  # with the devices at that time
         self._running: frozenset[str] = frozenset()
         self._pictures: dict[Netns, Picture] = {}
         self._synced: dict[str, Synced] = {}
@@ -69,7 +67,7 @@ class Watch:
     def look(self) -> Moment | None:
         """None if nothing has changed. Raises Undecided for what the twin cannot build."""
         running, namespaces = self._programs(), dict(self._cluster.namespaces)
-        pictures = {net: picture.take(net, self._sysctls_of(net)) for net in namespaces.values()}
+        pictures = {net: take(net) for net in namespaces.values()}
         stale = dict(self._stale())
         if running == self._running and pictures == self._pictures and not stale:
             return None
@@ -77,15 +75,6 @@ class Watch:
         capture = self._cluster.capture
         mark = capture.mark() if capture is not None else 0
         return Moment(self._cluster.clock.now, mark, running, namespaces, pictures, stale)
-
-    def _sysctls_of(self, net: Netns) -> dict[str, str]:
-        """The sysctls, read again only when one or the devices have changed: there are hundreds."""
-        devices, known = tuple(net.devices), self._sysctls.get(net)
-        if known is None:
-            net.sysctl.on_change(lambda _name: self._sysctls.update({net: ((), {})}))
-        if known is None or known[0] != devices:
-            known = self._sysctls[net] = devices, picture.sysctls(net)
-        return known[1]
 
     def _stale(self) -> list[tuple[Netns, Serving]]:
         found = []

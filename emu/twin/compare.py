@@ -93,9 +93,10 @@ def tables(
     found = []
     for what in sorted({*kernel, *emu}):
         want, have = list(kernel.get(what, ())), list(emu.get(what, ()))
-        for line in [line for line in want if line in have]:
-            want.remove(line)
-            have.remove(line)
+        for line in list(want):
+            if line in have:
+                want.remove(line)
+                have.remove(line)
         for line in list(want):
             other = next((each for each in have if alike(line, each)), None)
             if other is not None:

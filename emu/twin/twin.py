@@ -6,7 +6,7 @@ Must not know how frames are written or tables read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -20,9 +20,10 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.flow.flow import Flow
 from emu.kube.proxy.cleanup import Serving, stale
-from emu.twin import compare, draws, programs, tables, times
+from emu.twin import compare, draws, programs, sysctls, tables, times
 from emu.twin.changes import Moment, Synced, Watch
 from emu.twin.compare import Difference, Sight
+from emu.twin.drops import Drops
 from emu.twin.loop import PERIOD_TICKS, Loop
 from emu.twin.mirror import Mirror
 from emu.twin.programs import Programs
@@ -33,8 +34,8 @@ from emu.twin.space import Space
 from emu.twin.traces import Traces
 from emu.wire.addr import ip4_text
 
-# A client cannot distinguish a reset from a rejection, nor a drop from a timeout: the frames show it
-CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
+# A client cannot distinguish a drop from a timeout: the frames and the drop monitor show it
+CLASSES = {"dropped": "timeout", "undecided": "timeout"}
 
 QUIET_NS = 40 * MS  # between two readings of counters
 TRIES = 5  # readings, until no packet comes in between
@@ -71,17 +72,27 @@ class RealTestbed:
 
 
 class Twin:
-    """Both sides of one cluster. `report` grows with each flow. `pullable`: as for `Mirror`."""
+    """Both sides of one cluster. `report` grows with each flow. `without` names the settings that are left out; `pullable`: as
+    for `Mirror`."""
 
-    def __init__(self, cluster: Emulated, report: Report, pullable: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        cluster: Emulated,
+        report: Report,
+        without: Collection[str] = (),
+        pullable: Iterable[tuple[str, str]] = (),
+    ) -> None:
         assert cluster.capture is not None
         self.cluster, self.report = cluster, report
-        self.mirror = Mirror(pullable)
+        self.mirror = Mirror(without, pullable)
         self.nets: dict[Netns, RealNet] = {}
         self.real: dict[int, Flow] = {}  # the kernel's side of each flow, by number
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
         self.sights = Sights(cluster.capture, max((each.mtu for each in links), default=1500) + 14)
-        self.loop = Loop(self.sights.take)
+        self.drops = Drops()
+        if self.drops.why_not:
+            report.leave_out(f"the reasons of drops: this kernel offers no drop monitor ({self.drops.why_not})", False)
+        self.loop = Loop(self._look)
         self.testbed = RealTestbed(self.loop)
         self.programs = Programs(cluster, self.nets, report.notes)
         self.watch = Watch(cluster, self.programs.running)
@@ -109,6 +120,8 @@ class Twin:
         self._match_ticks()
         self._align()
         self.sights.drop()
+        self.drops.take()
+        self.drops.drop()
         self._judge_change("setup")
 
     def _follow(self) -> bool:
@@ -133,11 +146,13 @@ class Twin:
             if net in self.traces:
                 self.traces.pop(net).close()
             self.sights.forget(net)
+            self.drops.forget(net)
             self.mirror.remove(net)
         for net in come:
             space = self.mirror.spaces[net]
             self.sights.watch(net, space)
-            self.nets[net] = RealNet(net, space, self.loop)
+            self.drops.watch(net, space)
+            self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
             if net.conntrack is not None:
                 self.traces[net] = Traces(space)
         self.sights.learn_roles()
@@ -145,6 +160,9 @@ class Twin:
         for net, serving in moment.stale.items():
             self._forget_stale(self.mirror.spaces[net], serving)
         self.programs.start(moment.programs)
+        for unset in self.mirror.unset.values():
+            # the first namespace's own variables are the cluster's business only where a scenario sets them
+            self.report.leave_out(str(unset), unset.matters)
 
     @staticmethod
     def _forget_stale(space: Space, serving: Serving) -> None:
@@ -170,8 +188,10 @@ class Twin:
         done = FlowReport(name)
         self._frames(done)
         self.ruled.update(net for net, picture in self.mirror.pictures.items() if picture.iptables)
-        self._tables_and_counters(done)
+        self._tables_and_counters(done, dropped=False)
         done.differences += self._rules()
+        for net, space in self.mirror.spaces.items():
+            done.differences += self._built(net, space)
         if done.differences or done.frames:
             self.report.flows.append(done)
 
@@ -188,6 +208,14 @@ class Twin:
             done.differences = compare.frames(kernel, emu)
         done.frames = len(kernel)
         return kernel, emu
+
+    def _built(self, net: Netns, space: Space) -> Iterator[Difference]:
+        """The devices, addresses and sysctls of a namespace, as the kernel has them, beside the emulator's."""
+        kernel, emu = sysctls.differences(space, net, self.mirror.apart(space))
+        theirs, ours = tables.kernel_setup(space), tables.emulated_setup(net)
+        yield from compare.tables(
+            space.name, {**theirs, "sysctls": kernel}, {**ours, "sysctls": emu}, lambda one, other: False
+        )
 
     def _linger(self) -> None:
         """Let so much time pass on both sides that what was about to happen has happened."""
@@ -237,8 +265,13 @@ class Twin:
         for trace in self.traces.values():
             trace.close()
         self.sights.close()
+        self.drops.close()
         self.loop.close()
         self.mirror.close()
+
+    def _look(self) -> None:
+        self.sights.take()
+        self.drops.take()
 
     # -- time and frames ------------------------------------------------------------------------
 
@@ -331,13 +364,14 @@ class Twin:
         self._tables_and_counters(done)
         done.differences += self._rules()
 
-    def _tables_and_counters(self, done: FlowReport) -> None:
-        """Compare what is left. A timer may change it on one side a little earlier: what differs is read again later."""
+    def _tables_and_counters(self, done: FlowReport, *, dropped: bool = True) -> None:
+        """Compare what is left, also what was `dropped`. A timer may change it on one side a little earlier: what differs is read again later."""
         # rules that were written meanwhile, perhaps as they were before, count from then on
         self.ruled.update(net for net in self.counters if net.ipv4.tables.ruleset is not self.rulesets[net])
         for last in (False, False, True):
-            found = [*self._tables(), *self._counted()]
+            found = [*self._tables(), *(self.drops.differences() if dropped else ()), *self._counted()]
             if last or not found:
+                self.drops.drop()
                 done.differences += found
                 odd = {each.where for each in found if each.what == "counters"}
                 self.ruled.update(net for net in self.counters if net.name in odd)  # and counting begins anew
@@ -396,7 +430,7 @@ class Twin:
 def _shown(flow: Flow) -> list[str]:
     outcome = flow.outcome
     word = CLASSES.get(outcome.word, outcome.word)
-    lines = [f"{word} {outcome.detail}" if word == "error" else word]
+    lines = [f"{word} {outcome.detail}" if word in ("error", "rejected") else word]
     if flow.received:
         lines.append(f"received {flow.received!r}")
     if flow.kind == "ping":

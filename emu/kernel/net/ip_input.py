@@ -130,7 +130,7 @@ def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> N
     code = wire_icmp.NET_UNREACH if route is None else UNREACHABLE_CODES.get(route.kind)
     if code is not None and forwards:
         _error(net, frame, code)
-    drop(net, frame, "IP_OUTNOROUTES" if route is None and forwards else "IP_INNOROUTES", route)
+    drop(net, frame, "IP_INNOROUTES" if forwards else "IP_INADDRERRORS", route)
 
 
 def _error(net: Netns, frame: Frame, code: int) -> None:
