@@ -126,7 +126,7 @@ class RealTcp(_RealSocket):
 
     def __init__(self, net: RealNet, real: socket.socket | None = None, peer: tuple[str, int] = ("", 0)) -> None:
         self.peer, self.error, self._pending, self._rest, self._closing = peer, 0, 0, b"", False
-        self.blocking = self._opening = False
+        self._opening = self.blocking = False
         super().__init__(net, real or net.socket(socket.AF_INET, socket.SOCK_STREAM))
         if real is not None:
             self._named()
@@ -146,7 +146,7 @@ class RealTcp(_RealSocket):
             raise SocketError(failed)
         self._opening = True
         self._opened()
-        if not self.blocking and self.net.asks_at_once:
+        if self.net.asks_at_once and not self.blocking:
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         if self.error:
             self.abort()
@@ -175,8 +175,9 @@ class RealTcp(_RealSocket):
         return self.received
 
     def ready(self, events: int) -> None:
-        if self.state != "LISTEN" and not (self.blocking and self.state == "SYN_SENT"):
+        if self.state != "LISTEN":
             self._opened()
+        if self.state != "LISTEN" and not (self.blocking and self.state == "SYN_SENT"):
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             self._push()
         super().ready(events)

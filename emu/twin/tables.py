@@ -17,7 +17,7 @@ from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import Tuple5
-from emu.kernel.netfilter.conntrack import render
+from emu.kernel.netfilter.conntrack_list import render
 from emu.twin.space import Space
 from emu.wire.addr import ip4, ip4_text, mac_text
 from emu.wire.frame import AF_INET, UDP

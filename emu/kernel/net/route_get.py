@@ -11,19 +11,21 @@ from emu.clock import SECOND
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib_rules import LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES
 from emu.wire.addr import ip4_text
+from emu.wire.frame import UDP
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 ERRORS = {
     "ENETUNREACH": "Network is unreachable", "EHOSTUNREACH": "No route to host", "EACCES": "Permission denied",
-    "EINVAL": "Invalid argument",
+    "EINVAL": "Invalid argument", "UNDECIDED": "not known: a rule or route is not modelled",
 }  # fmt: skip
 
 
 def route_get(net: Netns, dst: int, src: int = 0, mark: int = 0) -> list[str]:
     """The lines of `ip route get DST [from SRC] [mark MARK]`, not indented; where there is no route, the tool's error."""
-    taken, source, failed = ip_output.route_output(net, dst, src, mark)
+    flow = ip_output.flow(net, UDP)  # what the tool asks about
+    taken, source, failed = ip_output.route_output(net, dst, src, mark, flow=flow)
     if taken is None:
         return [f"RTNETLINK answers: {ERRORS[failed]}"]
     words = ["local"] if taken.kind == "local" else []
@@ -40,7 +42,9 @@ def route_get(net: Netns, dst: int, src: int = 0, mark: int = 0) -> list[str]:
     if mark:
         words += ["mark", f"{mark:#x}"]
     cache = ["cache", "<local>"] if taken.kind == "local" else ["cache"]
-    route = net.ipv4.fib.lookup(dst, src, mark)
+    route = net.ipv4.fib.lookup(dst, src, mark, flow=flow)
+    if route is not None and route.hops:
+        route = net.ipv4.multipath.choose(route, src, dst, flow, local=True)
     entry = net.ipv4.exceptions.find(route, dst) if route is not None else None
     if entry is not None:
         if entry.gateway:
