@@ -88,7 +88,7 @@ def take(net: Netns) -> Picture:
 
 
 def _link(net: Netns, device: Device) -> Link:
-    if not device.carrier and not isinstance(device, Bridge):  # a bridge without ports has no carrier, on both sides
+    if isinstance(device, Veth) and not device.plugged:
         raise Undecided(f"{net.name}: the cable of {device.name} is pulled, which a veth pair cannot do at both ends")
     netem = device.netem
     lose: tuple[int, ...] = ()

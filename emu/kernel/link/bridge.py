@@ -73,6 +73,26 @@ class Port:
         self.fact = Bridged(bridge.name, port=device.name)
         self.finish: Okfn = self.handle_frame_finish
 
+    def carrier_check(self) -> None:
+        """br_port_carrier_check: does the port forward? It does while it, its cable and its bridge are up."""
+        device = self.device
+        forwarding = device.up and device.carrier and self.bridge.up
+        if forwarding is not self.forwarding:
+            self.set_state(forwarding)
+
+    def set_state(self, forwarding: bool) -> None:
+        """br_stp_enable_port and br_stp_disable_port: a port that forwards no more forgets what was learned behind it."""
+        self.forwarding = forwarding
+        if not forwarding:
+            self.forget()
+        self.bridge.select_state()
+
+    def forget(self) -> None:
+        """br_fdb_delete_by_port: delete what was learned behind this port."""
+        fdb = self.bridge.fdb
+        for mac in [mac for mac, entry in fdb.items() if entry.port is self]:
+            del fdb[mac]
+
     def handle_frame(self, frame: Frame, device: Device) -> None:
         """The port's rx_handler (br_handle_frame)."""
         bridge = self.bridge
@@ -218,6 +238,7 @@ class Bridge(Device):
 
     def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500, ageing_ns: int = AGEING_NS) -> None:
         super().__init__(clock, name, mac, mtu, kind="bridge")
+        self.carrier = False  # until a port forwards
         self.hooks = BridgeHooks()
         self.ports: list[Port] = []
         self.fdb: dict[bytes, FdbEntry] = {mac: FdbEntry(mac, None, 0, static=True)}
@@ -235,6 +256,7 @@ class Bridge(Device):
         self.ports.insert(0, port)
         self.fdb[device.mac] = FdbEntry(device.mac, None, 0, static=True)
         device.master, device.rx_handler = port, port.handle_frame
+        self.select_state()
         return port
 
     def remove_port(self, device: Device) -> None:
@@ -245,8 +267,18 @@ class Bridge(Device):
         # the bridge or another port may have the same address (fdb_delete_local)
         if device.mac != self.mac and all(each.device.mac != device.mac for each in self.ports):
             self.fdb.pop(device.mac, None)
-        for mac in [mac for mac, entry in self.fdb.items() if entry.port is port]:
-            del self.fdb[mac]
+        port.forget()
+        self.select_state()
+
+    def select_state(self) -> None:
+        """br_port_state_selection: the bridge has a carrier while a port forwards."""
+        forwarding = any(port.forwarding for port in self.ports)
+        if forwarding is self.carrier:
+            return
+        if self.net is None:
+            self.carrier = forwarding
+        else:
+            self.net.carrier_changed(self, on=forwarding)
 
     @property
     def place(self) -> str:

@@ -35,13 +35,12 @@ def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool) -> Bridge:
     if found is None:
         address = random_mac(host.netns.clock, f"mac/{host.netns.name}")
         found = boot.bridge(host.netns, name, address, mtu or 1500)
-        found.carrier = False  # until it has a port
         host.disk.setdefault(_FLOATING, set()).add(name)
     if not isinstance(found, Bridge):
         raise failure(f'failed to create bridge "{name}": "{name}" already exists but is not a bridge')
     if promisc and not found.promisc:
         found.set_promisc(True)
-    found.up = True
+    host.netns.set_link(name, up=True)
     return found
 
 
@@ -57,8 +56,6 @@ def ports_changed(host: Host, bridge: Bridge) -> None:
         if all(port.device.mac != old for port in bridge.ports):
             bridge.fdb.pop(old, None)
     bridge.adjust_mtu()
-    if bridge.carrier != bool(bridge.ports):  # br_port_state_selection: the last port takes the carrier along
-        host.netns.set_carrier(bridge.name, on=bool(bridge.ports))
     # fdb_delete_local: an address that a port took away stays, if it is the bridge's own too
     if bridge.mac not in bridge.fdb:
         bridge.fdb[bridge.mac] = FdbEntry(bridge.mac, None, bridge.clock.now, static=True)
@@ -77,7 +74,7 @@ def make_veth(attachment: Attachment, netns: Netns, mtu: int, address: str) -> t
         raise failure(f"failed to find a unique veth name for {name}")
     inside = _mac(address) if address else random_mac(clock, f"mac/{netns.name}")
     link, far = boot.veth(netns, name, host, peer, inside, random_mac(clock, f"mac/{host.name}"), mtu or 1500)
-    link.up = False
+    link.up = False  # the far end keeps its carrier here: its port forwards when `wait_forwarding` returns
     return link, far
 
 
@@ -100,7 +97,7 @@ def wait_forwarding(port: Port) -> None:
     """Wait until the port forwards. The work that makes it do so runs behind what is in flight, such as the
     announcement of a link that came up, which is why that one is lost here (linkwatch, br_port_carrier_check)."""
     port.bridge.clock.drain()
-    port.forwarding = True
+    port.carrier_check()
 
 
 def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
