@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib import FAILING, Route
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
 from emu.trail import Delivered
@@ -120,7 +120,11 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
             mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
             way_on = route.device.name if route is not None and route.kind == "unicast" else ""
             back = fib.lookup(src, dst, mark, way_on)
-            if back is None or (filtered == 1 and back.device is not device):
+            if back is None or back.kind in FAILING:
+                return "IP_RPFILTER", back
+            if back.kind not in ("unicast", "local"):
+                return "IP_INVALID_SOURCE", back
+            if filtered == 1 and back.device is not device:
                 return "IP_RPFILTER", back
     if route is not None and route.kind == "unicast" and not family.forwards[ifindex]:
         return "IP_INADDRERRORS", route
