@@ -271,10 +271,8 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.core.wmem_default", NotModelled("the send buffer of UDP sockets"), 212992, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.core.wmem_max", WithoutEffect("no socket of emu sets SO_SNDBUF"), 4194304, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.unix.max_dgram_qlen", WithoutEffect("unix sockets send no packets"), 10, "count"),
-    Sysctl(
-        "net.bridge.bridge-nf-call-arptables", WithoutEffect("there are no arptables rules"), 1, "bool", INT, SWITCH
-    ),
-    Sysctl("net.bridge.bridge-nf-call-ip6tables", IPV6, 1, "bool", INT, SWITCH),
+    Sysctl("net.bridge.bridge-nf-call-arptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
+    Sysctl("net.bridge.bridge-nf-call-ip6tables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-iptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl(
         "net.bridge.bridge-nf-filter-pppoe-tagged",

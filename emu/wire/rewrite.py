@@ -159,6 +159,15 @@ def replace(frame: Frame, data: bytes | bytearray) -> None:
     frame.reparse()
 
 
+def untag(frame: Frame) -> int:
+    """Remove the outermost VLAN tag, with its EtherType (skb_vlan_untag); gives the tag's VLAN, 0 to 4095."""
+    buf = frame.buf
+    vlan = (buf[14] << 8 | buf[15]) & 0xFFF
+    del buf[12:16]
+    frame.reparse()
+    return vlan
+
+
 def set_tos(frame: Frame, tos: int) -> None:
     """Write the type of service (DSCP and ECN), 0 to 255, and adjust the header checksum."""
     buf = frame.buf

@@ -3,7 +3,7 @@
 Rules see the bridge as the input and output device; physdev sees the ports. After a DNAT to an endpoint
 behind the same bridge the packet stays bridged: with a connected neighbour entry only the destination MAC changes
 (fast path), else the packet is sent through the bridge interface's neighbour first (slow path). On while
-`net.bridge.bridge-nf-call-iptables` is 1. Must not know rules.
+`net.bridge.bridge-nf-call-iptables` is 1; its two siblings switch the look at IPv6 and ARP headers on. Must not know rules.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from emu.kernel.net import ip_input
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import FORWARD, POST_ROUTING, PRE_ROUTING
-from emu.wire import ipv4
-from emu.wire.frame import ETH_P_IP, HOST, Frame
+from emu.wire import ipv4, ipv6
+from emu.wire.frame import ETH_HLEN, ETH_P_ARP, ETH_P_IP, HOST, Frame
+from emu.wire.ipv6 import ETH_P_IPV6
 from emu.wire.rewrite import set_dmac, set_smac
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
+
+ARP_HLEN = 8  # the fixed part of an ARP header, bytes
 
 
 def install(net: Netns) -> None:
@@ -38,14 +41,18 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
     assert port is not None
     bridge = port.bridge
     net: Netns = bridge.net
-    if frame.ethertype != ETH_P_IP or not net.bridge_nf_call_iptables:
+    if frame.ethertype != ETH_P_IP:
+        if frame.ethertype == ETH_P_IPV6 and net.bridge_nf_call_ip6tables and ipv6.check(frame) is not None:
+            drop(net, frame, "IP_INHDR")
+            return
         okfn(frame)
         return
-    if not frame.valid:
-        reason = ipv4.check(frame)
-        if reason is not None:
-            drop(net, frame, reason)
-            return
+    if not net.bridge_nf_call_iptables:
+        okfn(frame)
+        return
+    if not frame.valid and ipv4.check(frame) is not None:
+        drop(net, frame, "IP_INHDR")
+        return
     frame.physin, frame.physout = port.device, None
     frame.indev, frame.outdev = bridge, None
     dst = frame.dst
@@ -101,12 +108,15 @@ def local_in(frame: Frame, port: Port | None, okfn: Okfn) -> None:
 
 
 def forward(frame: Frame, port: Port | None, okfn: Okfn) -> None:
-    """br_nf_forward_ip."""
+    """br_nf_forward: IPv4 packets that PREROUTING has seen; ARP without a whole fixed header is dropped."""
     assert port is not None
     bridge = port.bridge
     net: Netns = bridge.net
     if frame.physin is None or frame.ethertype != ETH_P_IP:
-        okfn(frame)
+        if frame.ethertype == ETH_P_ARP and len(frame.buf) < ETH_HLEN + ARP_HLEN and net.bridge_nf_call_arptables:
+            drop(net, frame, "PKT_TOO_SMALL")
+        else:
+            okfn(frame)
         return
     frame.physout = port.device
     frame.indev = frame.outdev = bridge

@@ -71,6 +71,8 @@ class Netns:
     def _cache_sysctl(self, name: str) -> None:
         """Cache the sysctls that bridges read for each packet; `name` is the one that changed, "" for all."""
         self.bridge_nf_call_iptables = bool(self.sysctl["net.bridge.bridge-nf-call-iptables"])
+        self.bridge_nf_call_ip6tables = bool(self.sysctl["net.bridge.bridge-nf-call-ip6tables"])
+        self.bridge_nf_call_arptables = bool(self.sysctl["net.bridge.bridge-nf-call-arptables"])
 
     def tally(self) -> Tally:
         """The packets by now."""

@@ -106,12 +106,12 @@ def test_without_a_forwarding_hairpin_a_packet_to_oneself_ends_at_the_port() -> 
     assert len(node.node.conntrack) == 0
 
 
-@pytest.mark.parametrize(("at", "reason"), [(24, "IP_CSUM"), (14, "IP_INHDR")])
-def test_bad_headers_die_at_the_port(at: int, reason: str) -> None:
+@pytest.mark.parametrize("at", [24, 14])
+def test_bad_headers_die_at_the_port(at: int) -> None:
     node = Node()
     assert node.ping("10.0.0.3")
     (sent,) = [frame.data for frame in node.seen("p1/eth0") if frame.direction == "out"]
     broken = bytearray(sent)
     broken[at] ^= 0x20
     node.p1.sockets.send_packet(bytes(broken))
-    assert node.node.drops == {reason: 1}
+    assert node.node.drops == {"IP_INHDR": 1}
