@@ -64,7 +64,7 @@ class Policy:
 class Natted:
     """NAT rewrote one half: `kind` is DNAT or SNAT, un-DNAT or un-SNAT; addresses as (ip, port) ints.
 
-    `conn` is the connection, whose number comments show. Made once per connection, direction and half.
+    `conn` is the connection, whose name comments show. Made once per connection, direction and half.
     """
 
     kind: str
@@ -73,9 +73,12 @@ class Natted:
     conn: Any
 
 
+DESTROYED = "destroyed"  # what the end of a connection's entry is called, as a state of it
+
+
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """conntrack made an entry (`new`), or a packet changed an entry's state to `state`."""
+    """conntrack made an entry (`new`), or a packet changed an entry's state to `state`; DESTROYED: it ended the entry."""
 
     conn: Any
     state: str

@@ -50,7 +50,7 @@ craft.destination(IP())  # imports every layer: as a module, Scapy may do as it 
 @pytest.mark.parametrize("kind", sorted(craft.TEMPLATES))
 def test_every_template_is_built_without_this_host(kind: str, sealed: None) -> None:
     data = craft.template(kind)
-    assert data[:12] in (bytes(12), b"\xff" * 6 + bytes(6)), "all addresses are zero, or everybody"
+    assert data[:12] in (bytes(12), b"\xff" * 6 + bytes(6)), "all addresses are zero, or broadcast"
     packet = craft.dissect(data)
     if data[12:14] == b"\x08\0":
         assert (packet[IP].src, packet[IP].dst, packet[IP].ihl, packet[IP].id) == ("0.0.0.0", "0.0.0.0", 5, 0)
@@ -104,7 +104,7 @@ def test_what_a_user_leaves_out_is_filled(packet: Packet, expected: dict[str, An
     assert inner is None or (inner.src, inner.dst) == ("10.0.0.2", "10.0.0.8")
 
 
-def test_arp_is_for_everybody(sealed: None) -> None:
+def test_arp_is_a_broadcast(sealed: None) -> None:
     made = craft.dissect(craft.build(ARP(pdst="10.0.0.9"), SOURCE, MAC))
     assert (made.dst, made.type, made[ARP].psrc, made[ARP].hwsrc) == (
         "ff:ff:ff:ff:ff:ff", 0x0806, "10.0.0.2", "02:00:00:00:00:01",
@@ -189,7 +189,7 @@ def test_nothing_is_evaluated(text: str, tmp_path: Any) -> None:
         ("x = 1", "cannot read"),
     ],
 )
-def test_bad_expressions_say_what_is_wrong(text: str, error_text: str) -> None:
+def test_bad_expressions_report_what_is_wrong(text: str, error_text: str) -> None:
     with pytest.raises(InputError, match=error_text):
         craft.expression(text)
 

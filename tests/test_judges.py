@@ -24,6 +24,6 @@ def test_namespaces_are_gone_afterwards(linux: Linux) -> None:
     assert full not in run("ip", "netns", "list")
 
 
-def test_a_complaint_is_told(linux: Linux) -> None:
+def test_a_complaint_is_reported(linux: Linux) -> None:
     with pytest.raises(AssertionError, match="Cannot find device"):
         linux.run(linux.namespace("one"), "ip", "link", "set", "nothing", "up")

@@ -7,6 +7,7 @@ below it first (`...`: anything from here on).
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,9 +48,12 @@ def test_console(text: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", PYTHON)
-def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)
     exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.findall(r"^ *print\(.*\)  # (.*)$", text, re.MULTILINE)  # what a line prints stands behind it
+    assert [line for line in shown if line not in printed] == []
 
 
 @pytest.mark.slow

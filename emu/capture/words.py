@@ -144,7 +144,7 @@ def decided_by(by: Any, *, lines: bool = False) -> str:
     if isinstance(by, Neighbour):
         return f"neighbour {ip4_text(by.addr)} dev {by.device.name}"
     if isinstance(by, Conn):
-        return f"ct #{by.number}"
+        return f"ct {by.name}"
     return "" if by is None else str(by)
 
 
@@ -224,7 +224,7 @@ def _decider(entry: Natted, view: View) -> AnyRule | None:
 def _natted_sentence(entry: Natted, view: View) -> str:
     before, after = view.called(entry.before), view.called(entry.after)
     rule = _decider(entry, view)
-    known = f"(connection #{getattr(entry.conn, 'number', '?')} has it already, no rule is walked)"
+    known = f"(connection {getattr(entry.conn, 'name', '?')} has it already, no rule is walked)"
     if entry.kind == "un-DNAT":
         return f"un-DNAT: the reply's source {before} becomes {after}, the address that the client asked {known}"
     if entry.kind == "un-SNAT":
@@ -242,14 +242,14 @@ def _natted_sentence(entry: Natted, view: View) -> str:
 
 
 def natted_fact(entry: Natted, view: View) -> str:
-    """The half that changed and the connection: `dst 10.96.0.10:80 -> 10.244.2.5:8080, ct NEW #5`."""
+    """The half that changed and the connection: `dst 10.96.0.10:80 -> 10.244.2.5:8080, ct NEW node-1#5`."""
     half = "dst" if entry.kind in ("DNAT", "un-SNAT") else "src"
     return f"{half} {view.where(entry.before)} -> {view.where(entry.after)}, ct {_conn(entry.conn, view)}"
 
 
 def _conn(conn: Any, view: View) -> str:
     new = any(each.__class__ is Tracked and each.new and each.conn is conn for each in view.trail)
-    return f"{'NEW ' if new else ''}#{getattr(conn, 'number', '?')}"
+    return f"{'NEW ' if new else ''}{getattr(conn, 'name', '?')}"
 
 
 def _tracked_sentence(entry: Tracked, view: View) -> str:
@@ -264,9 +264,9 @@ def _tracked_fact(entry: Tracked, view: View) -> str:
     if entry.conn is None:
         return f"ct {entry.state}"
     if not entry.new:
-        return f"ct #{entry.conn.number} is {entry.state}"
+        return f"ct {entry.conn.name} is {entry.state}"
     shown = any(each.__class__ is Natted and each.conn is entry.conn for each in view.trail)
-    return "" if shown else f"ct NEW #{entry.conn.number}"
+    return "" if shown else f"ct NEW {entry.conn.name}"
 
 
 # -- rules ---------------------------------------------------------------------------------------
@@ -344,7 +344,8 @@ def _born_sentence(entry: Born, view: View) -> str:
         text = f"{view.owner} sends {view.phrase}{view.between}"
     else:
         text = f"{view.owner}: {entry.what}, {view.phrase}{view.between}"
-    route = next((each for each in view.trail if each.__class__ is Route), None)
+    # the last one: OUTPUT may have changed the destination, and with it the route
+    route = next((each for each in reversed(view.trail) if each.__class__ is Route), None)
     if route is None or route.kind != "unicast":
         return text
     if route.gateway:

@@ -20,6 +20,7 @@ BY_NAME: dict[str, Sysctl] = {row.name: row for row in TABLE}
 _OTHER_IN_ALL = {"net.ipv4.conf.all.accept_source_route": 0}  # devinet's ipv4_devconf, not ipv4_devconf_dflt
 _ALIASES = {"net.nf_conntrack_max": "net.netfilter.nf_conntrack_max"}
 _CHOICES = {"net.ipv4.tcp_congestion_control": ("reno",)}
+_PORTS = re.compile(r"(\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*)?")
 _SCOPED = re.compile(r"(net\.ipv[46]\.(?:conf|neigh))\.(.+)\.([^.]+)")
 
 
@@ -79,6 +80,8 @@ def _read(row: Sysctl, name: str, value: Value) -> Value:
         text = str(value).strip()
         if choices is not None and text not in choices:
             raise InputError(f"{name} cannot be {text!r}", expected=" or ".join(choices))
+        if row.unit == "ports" and not _PORTS.fullmatch(text):
+            raise InputError(f"{name} cannot be {text!r}", expected="ports and ranges of ports: 8080,30000-32767")
         return text
     words = value.split() if isinstance(value, str) else value if isinstance(value, tuple) else (value,)
     count = len(row.default) if isinstance(row.default, tuple) else 1

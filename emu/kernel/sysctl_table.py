@@ -31,6 +31,13 @@ ERRORS = Fate(outcomes=("rejected",))
 EARLY_DEMUX = WithoutEffect("it is a short cut to the same socket")
 IGMP = WithoutEffect("no socket of emu joins a multicast group")
 IPV6 = WithoutEffect("it concerns IPv6 packets, and emu has none")
+IPSEC = WithoutEffect("there is no IPsec")
+VRF = WithoutEffect("there are no VRFs")
+PLB = WithoutEffect("only DCTCP reads it, and it is not modelled")
+TABLE_SIZE = WithoutEffect("it changes how fast sockets are found")
+PROBING = WithoutEffect("only tcp_mtu_probing makes Linux read it")
+COMPRESSED = NotModelled("how many ACKs report a gap")
+ECN = NotModelled("ECN (the flags of SYNs, the ECN bits of IP)")
 KEEPALIVE = WithoutEffect("no socket of emu sets SO_KEEPALIVE")
 
 
@@ -63,7 +70,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.ip_forward", used("kernel/sysctl", "kube/cni/links"), 0, "bool", INT, FORWARDING),
     Sysctl("net.ipv4.ip_default_ttl", used("kernel/boot"), 64, "hops", (1, 255)),
     Sysctl("net.ipv4.ip_local_port_range", used("kernel/transport/ports"), (32768, 60999), "port", (1, 65535)),
-    Sysctl("net.ipv4.ip_local_reserved_ports", NotModelled("the choice of a client's port"), "", "ports"),
+    Sysctl("net.ipv4.ip_local_reserved_ports", used("kernel/transport/ports"), "", "ports"),
     Sysctl("net.ipv4.ip_unprivileged_port_start", WithoutEffect("every process of emu is root's"), 1024, "port", PORT),
     Sysctl("net.ipv4.ip_nonlocal_bind", NotModelled("bind to an address that is not local"), 0, "bool", U8),
     Sysctl("net.ipv4.ip_autobind_reuse", NotModelled("the choice of a client's port"), 0, "bool", BOOL),
@@ -160,15 +167,26 @@ TABLE: tuple[Sysctl, ...] = (
     ),
     Sysctl("net.ipv4.tcp_app_win", NotModelled("the advertised window"), 31, "shift", (0, 31)),
     Sysctl("net.ipv4.tcp_autocorking", NotModelled("the size of segments"), 1, "bool", U8),
-    Sysctl("net.ipv4.tcp_base_mss", WithoutEffect("only tcp_mtu_probing makes Linux read it"), 1024, "bytes"),
+    Sysctl(
+        "net.ipv4.tcp_backlog_ack_defer", NotModelled("how many ACKs answer what waited for a call"), 1, "bool", BOOL
+    ),
+    Sysctl("net.ipv4.tcp_base_mss", PROBING, 1024, "bytes"),
     Sysctl("net.ipv4.tcp_challenge_ack_limit", NotModelled("the limit of challenge ACKs"), 2147483647, "count"),
+    Sysctl("net.ipv4.tcp_child_ehash_entries", TABLE_SIZE, 0, "count", (0, 2**24)),
+    Sysctl("net.ipv4.tcp_comp_sack_delay_ns", COMPRESSED, 1000000, "ns", NATURAL),
+    Sysctl("net.ipv4.tcp_comp_sack_nr", COMPRESSED, 44, "count", U8),
+    Sysctl("net.ipv4.tcp_comp_sack_slack_ns", COMPRESSED, 100000, "ns", NATURAL),
     Sysctl("net.ipv4.tcp_congestion_control", WithoutEffect("reno is the only congestion control"), "reno", "name"),
     Sysctl("net.ipv4.tcp_dsack", NotModelled("duplicate SACK blocks"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_early_demux", EARLY_DEMUX, 1, "bool", U8),
     Sysctl("net.ipv4.tcp_early_retrans", NotModelled("tail loss probes"), 3, "level", (0, 4)),
-    Sysctl("net.ipv4.tcp_ecn", NotModelled("ECN (the flags of SYNs, the ECN bits of IP)"), 2, "choice", (0, 5)),
-    Sysctl("net.ipv4.tcp_ecn_fallback", NotModelled("ECN (the flags of SYNs, the ECN bits of IP)"), 1, "bool", BOOL),
+    Sysctl("net.ipv4.tcp_ecn", ECN, 2, "choice", (0, 5)),
+    Sysctl("net.ipv4.tcp_ecn_fallback", ECN, 1, "bool", BOOL),
+    Sysctl("net.ipv4.tcp_ecn_option", ECN, 2, "choice", (0, 2)),
+    Sysctl("net.ipv4.tcp_ecn_option_beacon", ECN, 3, "count", (0, 3)),
+    Sysctl("net.ipv4.tcp_fack", WithoutEffect("Linux ignores it since 4.15"), 0, "bool", U8),
     Sysctl("net.ipv4.tcp_fastopen", NotModelled("TCP Fast Open"), 1, "bits"),
+    Sysctl("net.ipv4.tcp_fastopen_blackhole_timeout_sec", NotModelled("TCP Fast Open"), 0, "s", NATURAL),
     Sysctl("net.ipv4.tcp_fin_timeout", used("kernel/transport/tcp_config"), 60, "s"),
     Sysctl("net.ipv4.tcp_frto", NotModelled("recovery after a timeout (F-RTO)"), 2, "level", U8),
     Sysctl("net.ipv4.tcp_fwmark_accept", NotModelled("the mark of accepted connections"), 0, "bool", U8),
@@ -176,6 +194,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_keepalive_intvl", KEEPALIVE, 75, "s"),
     Sysctl("net.ipv4.tcp_keepalive_probes", KEEPALIVE, 9, "count", U8),
     Sysctl("net.ipv4.tcp_keepalive_time", KEEPALIVE, 7200, "s"),
+    Sysctl("net.ipv4.tcp_l3mdev_accept", VRF, 0, "bool", BOOL),
     Sysctl(
         "net.ipv4.tcp_limit_output_bytes",
         NotModelled("the bytes of a socket that wait in the device"),
@@ -187,8 +206,12 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_max_syn_backlog", NotModelled("the limit of half-open connections"), 2048, "count"),
     Sysctl("net.ipv4.tcp_max_tw_buckets", NotModelled("the limit of connections in TIME_WAIT"), 131072, "count"),
     Sysctl("net.ipv4.tcp_mem", NotModelled("the limit of TCP's memory"), (287898, 383867, 575796), "pages", NATURAL),
+    Sysctl("net.ipv4.tcp_migrate_req", WithoutEffect("no two listeners of emu share a port"), 0, "bool", BOOL),
+    Sysctl("net.ipv4.tcp_min_rtt_wlen", NotModelled("how long the least round-trip time counts"), 300, "s", (0, 86400)),
     Sysctl("net.ipv4.tcp_min_snd_mss", NotModelled("the least MSS to send by"), 48, "bytes", (48, 65535)),
+    Sysctl("net.ipv4.tcp_min_tso_segs", used("kernel/transport/tcp_config"), 2, "count", (1, 255)),
     Sysctl("net.ipv4.tcp_moderate_rcvbuf", used("kernel/transport/tcp_config"), 1, "bool", U8),
+    Sysctl("net.ipv4.tcp_mtu_probe_floor", PROBING, 48, "bytes", (48, 65535)),
     Sysctl("net.ipv4.tcp_mtu_probing", NotModelled("path MTU probing", LOST_TCP), 0, "level", U8),
     Sysctl("net.ipv4.tcp_no_metrics_save", WithoutEffect("emu keeps no metrics of ended connections"), 0, "bool", U8),
     Sysctl(
@@ -212,7 +235,16 @@ TABLE: tuple[Sysctl, ...] = (
         "count",
         U8,
     ),
+    Sysctl("net.ipv4.tcp_pacing_ca_ratio", used("kernel/transport/tcp_config"), 120, "%", (0, 1000)),
+    Sysctl("net.ipv4.tcp_pacing_ss_ratio", used("kernel/transport/tcp_config"), 200, "%", (0, 1000)),
     Sysctl("net.ipv4.tcp_pingpong_thresh", NotModelled("when ACKs are delayed"), 1, "count", (1, 255)),
+    Sysctl("net.ipv4.tcp_plb_cong_thresh", PLB, 128, "of 256", (0, 256)),
+    Sysctl("net.ipv4.tcp_plb_enabled", PLB, 0, "bool", BOOL),
+    Sysctl("net.ipv4.tcp_plb_idle_rehash_rounds", PLB, 3, "count", (0, 31)),
+    Sysctl("net.ipv4.tcp_plb_rehash_rounds", PLB, 12, "count", (0, 31)),
+    Sysctl("net.ipv4.tcp_plb_suspend_rto_sec", PLB, 60, "s", U8),
+    Sysctl("net.ipv4.tcp_probe_interval", PROBING, 600, "s", U32),
+    Sysctl("net.ipv4.tcp_probe_threshold", PROBING, 8, "bytes"),
     Sysctl("net.ipv4.tcp_recovery", NotModelled("loss detection (RACK)"), 1, "bits", U8),
     Sysctl("net.ipv4.tcp_reflect_tos", NotModelled("the TOS of accepted connections"), 0, "bool", BOOL),
     Sysctl("net.ipv4.tcp_reordering", NotModelled("when a segment counts as lost"), 3, "count"),
@@ -220,7 +252,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_retries1", NotModelled("when a timeout makes TCP look up its route again"), 3, "count", U8),
     Sysctl("net.ipv4.tcp_retries2", used("kernel/transport/tcp_config"), 15, "count", U8),
     Sysctl("net.ipv4.tcp_rfc1337", NotModelled("a RST for a connection in TIME_WAIT", SENT), 0, "bool", U8),
-    Sysctl("net.ipv4.tcp_rmem", used("kernel/transport/tcp_config"), (4096, 131072, 6291456), "bytes", (1, 2**31 - 1)),
+    Sysctl("net.ipv4.tcp_rmem", used("kernel/transport/tcp_config"), (4096, 131072, 33554432), "bytes", (1, 2**31 - 1)),
     Sysctl(
         "net.ipv4.tcp_rto_max_ms", NotModelled("the time before a segment is sent again"), 120000, "ms", (1000, 120000)
     ),
@@ -237,11 +269,22 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_syncookies", NotModelled("SYN cookies"), 1, "level", U8),
     Sysctl("net.ipv4.tcp_thin_linear_timeouts", NotModelled("the time before a segment is sent again"), 0, "bool", U8),
     Sysctl("net.ipv4.tcp_timestamps", used("kernel/transport/tcp_config"), 1, "level", U8),
+    Sysctl("net.ipv4.tcp_tso_rtt_log", used("kernel/transport/tcp_config"), 9, "shift", U8),
+    Sysctl("net.ipv4.tcp_tso_win_divisor", used("kernel/transport/tcp_config"), 3, "divisor", U8),
     Sysctl("net.ipv4.tcp_tw_reuse", NotModelled("a client's port that is in TIME_WAIT"), 2, "level", (0, 2)),
     Sysctl("net.ipv4.tcp_tw_reuse_delay", NotModelled("a client's port that is in TIME_WAIT"), 1000, "ms", (1, 60000)),
     Sysctl("net.ipv4.tcp_window_scaling", used("kernel/transport/tcp_config"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_wmem", used("kernel/transport/tcp_config"), (4096, 16384, 4194304), "bytes", (1, 2**31 - 1)),
+    Sysctl(
+        "net.ipv4.tcp_workaround_signed_windows",
+        NotModelled("the window that a peer without window scaling gets"),
+        0,
+        "bool",
+        U8,
+    ),
+    Sysctl("net.ipv4.udp_child_hash_entries", TABLE_SIZE, 0, "count", (0, 2**16)),
     Sysctl("net.ipv4.udp_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.udp_l3mdev_accept", VRF, 0, "bool", BOOL),
     Sysctl(
         "net.ipv4.udp_rmem_min",
         WithoutEffect("it counts only when the host is short of memory"),
@@ -265,11 +308,20 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl(
         "net.core.netdev_max_backlog", NotModelled("the limit of packets that wait for a CPU"), 1000, "count", NATURAL
     ),
+    Sysctl("net.core.optmem_max", WithoutEffect("no socket of emu sends control messages"), 131072, "bytes", NATURAL),
     Sysctl("net.core.rmem_default", used("kernel/transport/udp"), 212992, "bytes", (2304, 2**31 - 1)),
     Sysctl("net.core.rmem_max", used("kernel/transport/tcp_config"), 4194304, "bytes", (2304, 2**31 - 1)),
     Sysctl("net.core.somaxconn", used("kernel/transport/tcp_socket"), 4096, "count", NATURAL),
+    Sysctl("net.core.tstamp_allow_data", WithoutEffect("it is about a program's time stamps"), 1, "bool", BOOL),
+    Sysctl(
+        "net.core.txrehash", WithoutEffect("it is about IPv6 flow labels and the queues of a device"), 1, "bool", BOOL
+    ),
     Sysctl("net.core.wmem_default", NotModelled("the send buffer of UDP sockets"), 212992, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.core.wmem_max", WithoutEffect("no socket of emu sets SO_SNDBUF"), 4194304, "bytes", (4608, 2**31 - 1)),
+    Sysctl("net.core.xfrm_acq_expires", IPSEC, 30, "s", U32),
+    Sysctl("net.core.xfrm_aevent_etime", IPSEC, 10, "100 ms", U32),
+    Sysctl("net.core.xfrm_aevent_rseqth", IPSEC, 2, "count", U32),
+    Sysctl("net.core.xfrm_larval_drop", IPSEC, 1, "bool"),
     Sysctl("net.unix.max_dgram_qlen", WithoutEffect("unix sockets send no packets"), 10, "count"),
     Sysctl("net.bridge.bridge-nf-call-arptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-ip6tables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
@@ -362,8 +414,8 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("arp_notify", used("kube/cni/links"), 0, MAX),
     _conf("bc_forwarding", NotModelled("directed broadcasts that a router forwards", SENT), 0, AND, "bool"),
     _conf("bootp_relay", NotModelled("packets from 0.0.0.0/8 that a router forwards", SENT), 0, AND, "bool"),
-    _conf("disable_policy", WithoutEffect("there is no IPsec"), 0, OR, "bool"),
-    _conf("disable_xfrm", WithoutEffect("there is no IPsec"), 0, OWN, "bool"),
+    _conf("disable_policy", IPSEC, 0, OR, "bool"),
+    _conf("disable_xfrm", IPSEC, 0, OWN, "bool"),
     _conf("drop_gratuitous_arp", NotModelled("neighbours learnt from gratuitous ARP"), 0, OR, "bool"),
     _conf("drop_unicast_in_l2_multicast", NotModelled("unicast packets in multicast frames", SENT), 0, OR, "bool"),
     _conf("force_igmp_version", IGMP, 0, MAX),

@@ -6,7 +6,7 @@ shows every rule. Must not know how packets walk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -122,7 +122,7 @@ def _trace_lines(trace: Trace, flow: str, hop: int, detail: Detail) -> list[str]
     lines = [
         f"  {flow}{hop} {trace.entered + ' in' if trace.entered else 'from here'}: {_end(src, sport)} -> {_end(dst, dport)}"
     ]
-    for entry in in_order(trace.trail):
+    for entry in trace.trail:
         text = _entry_text(entry, detail)
         if text:
             lines.append(f"    {text}")
@@ -134,17 +134,6 @@ def _trace_lines(trace: Trace, flow: str, hop: int, detail: Detail) -> list[str]
     else:
         lines.append(f"  {flow}{hop + 1} {ending(trace)}")
     return lines
-
-
-def in_order(trail: Sequence[Any]) -> list[Any]:
-    """The trail with the route where it was decided: before FORWARD, though it is noted behind it."""
-    entries = list(trail)
-    route = next((entry for entry in entries if isinstance(entry, Route)), None)
-    first = next((n for n, entry in enumerate(entries) if getattr(entry, "chain", "") == "FORWARD"), None)
-    if route is not None and first is not None and first < entries.index(route):
-        entries.remove(route)
-        entries.insert(first, route)
-    return entries
 
 
 def _entry_text(entry: Any, detail: Detail) -> str:
@@ -197,7 +186,7 @@ def _way(trace: Trace) -> dict[str, Any]:
         "destination": _end(dst, dport),
         "by": decided_by(trace.by, lines=True),
         "line": trace.by.line if isinstance(trace.by, AnyRule) else None,
-        "decisions": [found for entry in in_order(trace.trail) if (found := _entry(entry)) is not None],
+        "decisions": [found for entry in trace.trail if (found := _entry(entry)) is not None],
     }
 
 

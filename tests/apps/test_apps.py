@@ -128,7 +128,7 @@ def test_http_answers_once_and_closes(cable: tuple[Netns, Netns], pieces: list[b
     assert socket.recv() == b""
 
 
-def test_http_says_the_length_of_its_body(cable: tuple[Netns, Netns]) -> None:
+def test_http_states_the_length_of_its_body(cable: tuple[Netns, Netns]) -> None:
     client, server = cable
     start("http", server, 80)
     socket = connect(client, 80)
@@ -152,7 +152,7 @@ def test_half_a_request_is_refused_when_the_client_ends(cable: tuple[Netns, Netn
 
 
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])
-def test_sink_takes_all_and_says_nothing(cable: tuple[Netns, Netns], protocol: str) -> None:
+def test_sink_takes_all_and_answers_nothing(cable: tuple[Netns, Netns], protocol: str) -> None:
     client, server = cable
     start("silent", server, 9, protocol)
     socket = client.sockets.udp() if protocol == "UDP" else client.sockets.tcp()

@@ -29,7 +29,7 @@ class Bench:
         self.server.authority = lambda question: KNOWN.get(question.name)
         self.server.upstreams = (UPSTREAM,)
 
-    def upstream_says(self, answer: Answer) -> None:
+    def upstream_answers(self, answer: Answer) -> None:
         running = start("dns", self.upstream, PORT, "UDP")
         assert isinstance(running, DnsServer)
         running.authority = lambda question: answer
@@ -56,7 +56,7 @@ def test_what_it_knows() -> None:
 def test_what_others_know_is_asked_of_them_in_the_same_flow() -> None:
     bench = Bench()
     there = Record("there.", "A", 30, "203.0.113.10")
-    bench.upstream_says(Answer(answers=(there,), authoritative=False))
+    bench.upstream_answers(Answer(answers=(there,), authoritative=False))
     response = bench.ask("there.")
     assert response is not None and (response.answers, response.authoritative, response.recursion_available) == (
         (there,),
@@ -71,7 +71,7 @@ def test_what_others_know_is_asked_of_them_in_the_same_flow() -> None:
 
 def test_an_error_of_upstream_is_handed_on() -> None:
     bench = Bench()
-    bench.upstream_says(Answer("NXDOMAIN", authoritative=False))
+    bench.upstream_answers(Answer("NXDOMAIN", authoritative=False))
     response = bench.ask("there.")
     assert response is not None and response.rcode == "NXDOMAIN"
 

@@ -113,7 +113,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         (b"\x0a\x0d\x0d\x0a\xff\xff\xff\x7f\x4d\x3c\x2b\x1a" + b"\xff" * 40, False),
     ],
 )
-def test_a_file_of_somebody_else_is_not_replaced(there: bytes, replaced: bool, tmp_path: Path) -> None:
+def test_a_file_of_another_owner_is_not_replaced(there: bytes, replaced: bool, tmp_path: Path) -> None:
     path = tmp_path / "file.pcapng"
     path.write_bytes(there)
     for create in (pcapng.create, pcap.create):

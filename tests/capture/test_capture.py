@@ -100,7 +100,7 @@ def service() -> Capture:
     made, capture = world()
     talk(made)
     stray = made.nets["p1"].sockets.udp(2)
-    stray.sendto(b"anybody?", ("10.244.2.13", 9))
+    stray.sendto(b"question", ("10.244.2.13", 9))
     made.wait(SECOND)
     made.nets["p1"].sockets.ping().send("10.244.2.13", 1)
     made.wait(30 * SECOND)
@@ -164,7 +164,7 @@ def reception(dmac: bytes, own_mac: bytes) -> int:
     return pcapng.MULTICAST if dmac[0] & 1 else pcapng.PROMISCUOUS
 
 
-def test_reception_is_what_the_interface_s_own_mac_says(service: Capture) -> None:
+def test_reception_follows_the_interface_s_own_mac(service: Capture) -> None:
     """A tap takes the kernel's pkt_type; here it is judged by the bytes and the interface's address."""
     for each in service.frames():
         if each.direction == "in":
@@ -268,7 +268,7 @@ def test_a_frame_gives_its_scapy_packet(service: Capture) -> None:
     assert bytes(asked.packet()) == asked.data
 
 
-def test_lines_tell_roles_and_relative_numbers(service: Capture) -> None:
+def test_lines_show_roles_and_relative_numbers(service: Capture) -> None:
     lines = [each.line() for each in service.frames(flow=1, interface="p1/eth0")]
     assert lines[:3] == [
         "p1:eth0 out [p1>bcast] ARP who-has 10.244.1.1 tell 10.244.1.11 (p1)",

@@ -82,7 +82,7 @@ def test_alike_frames_share_their_words() -> None:
         assert words.body(1 << 28 | OUT, first, [DEFAULT]) is not words.body(code, data, entries)
 
 
-def test_equal_facts_are_told_alike_and_new_ones_anew() -> None:
+def test_equal_facts_have_equal_words_and_new_ones_have_new_words() -> None:
     words = comments()
     first, equal, other = (trail.Dropped("NO_SOCKET", netns, "eth0") for netns in ("a", "a", "b"))
     assert words.body(OUT, bytes(SYN), [first]) is words.body(OUT, bytes(SYN), [equal])
@@ -96,7 +96,7 @@ def test_equal_facts_are_told_alike_and_new_ones_anew() -> None:
     ),
     st.dictionaries(st.integers(0, 60), st.integers(0, 255), max_size=6),
 )
-def test_frames_with_one_key_are_told_alike(data: bytes, changes: dict[int, int]) -> None:
+def test_frames_with_one_key_have_equal_comments(data: bytes, changes: dict[int, int]) -> None:
     """Two frames that `alike` holds equal differ in nothing that words read."""
     changed = bytes(changes.get(at, byte) for at, byte in enumerate(data))
     if alike(changed) == alike(data):

@@ -145,7 +145,7 @@ def test_lines_and_phrases(packet: Packet, text: str, words: str) -> None:
         ),
     )
 )
-def test_odd_bytes_are_told_somehow(data: bytes) -> None:
+def test_odd_bytes_have_a_summary(data: bytes) -> None:
     seen = read(data)
     assert phrase(seen)
     assert line(data).startswith("[")

@@ -57,7 +57,7 @@ def test_wireshark_knows_every_setting(profiled: Tshark) -> None:
     assert {key: current.get(key, "unknown").strip() for key in wanted} == wanted
 
 
-def test_the_columns_say_where_and_why(profiled: Tshark, capture: Path) -> None:
+def test_the_columns_show_where_and_why(profiled: Tshark, capture: Path) -> None:
     first, *_, last = profiled.run("tshark", "-C", "emu", "-r", capture).splitlines()
     for words in ("default/client/eth0", "Outbound", "client.default.pod", "the client speaks"):
         assert words in first

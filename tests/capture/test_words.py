@@ -31,7 +31,7 @@ NAMES = {
     WEB: ["default/web-0"],
     GATEWAY: ["node-1/cbr0"],
 }
-CONN: Any = SimpleNamespace(number=5)
+CONN: Any = SimpleNamespace(name="node-1#5")
 SYN = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.96.0.10") / TCP(sport=40001, dport=80, flags="S")
 PING = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.244.2.13") / ICMP(type=8, seq=1)
 WHO_HAS = Ether(src=A, dst=TO_ALL) / ARP(op=1, psrc="10.244.1.11", pdst="10.244.1.1")
@@ -121,7 +121,7 @@ def test_every_kind_of_entry_has_its_words() -> None:
     assert kinds | {trail.AnyRule, Route} == set(WORDS)
 
 
-def test_what_nobody_knows_is_told_by_the_bytes() -> None:
+def test_what_has_no_name_is_shown_by_its_bytes() -> None:
     seen = view(PING, "something new")
     assert sentence(seen) == "node-1 sends ping number 1 from default/client to default/web-0"
     assert facts(seen) == ["something new"]
@@ -199,7 +199,7 @@ SENTENCES: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (DNAT,),
         (
             "DNAT: the destination svc/web.default (10.96.0.10:80) becomes default/web-0 (10.244.2.13:8080) "
-            "(connection #5 has it already, no rule is walked)"
+            "(connection node-1#5 has it already, no rule is walked)"
         ),
     ),
     (
@@ -208,7 +208,7 @@ SENTENCES: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (DEFAULT, UN_DNAT),
         (
             "un-DNAT: the reply's source default/web-0 (10.244.2.13:8080) becomes svc/web.default (10.96.0.10:80), "
-            "the address that the client asked (connection #5 has it already, no rule is walked)"
+            "the address that the client asked (connection node-1#5 has it already, no rule is walked)"
         ),
     ),
     (
@@ -226,7 +226,7 @@ SENTENCES: list[tuple[str, Packet, tuple[Any, ...], str]] = [
         (UN_SNAT,),
         (
             "un-SNAT: the reply's destination 192.168.50.11:40001 becomes default/client (10.244.1.11:40001), "
-            "the original source (connection #5 has it already, no rule is walked)"
+            "the original source (connection node-1#5 has it already, no rule is walked)"
         ),
     ),
     (
@@ -293,7 +293,7 @@ def test_sentences(packet: Packet, entries: tuple[Any, ...], sentence_text: str)
     assert sentence(view(packet, *entries)) == sentence_text
 
 
-def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
+def test_a_translation_names_the_rule_that_chose_it() -> None:
     """The walk of another chain before, or another translation, does not count."""
     walked, chose = rule("nat", "POSTROUTING", 1), rule("nat", "POSTROUTING", 2)
     returned = rule("nat", "KUBE-POSTROUTING", 1)
@@ -302,7 +302,7 @@ def test_a_translation_is_told_of_the_rule_that_chose_it() -> None:
     assert "no rule is walked" in sentence(view(SYN, *NAT_WALK, DNAT, DEFAULT, SNAT)).split("; ")[1]
 
 
-def test_an_owner_is_not_told_twice() -> None:
+def test_an_owner_is_not_named_twice() -> None:
     assert (
         sentence(view(SYN, owner="default/client"))
         == "default/client sends a connection request (SYN) to svc/web.default:80"
@@ -325,7 +325,7 @@ def test_an_owner_is_not_told_twice() -> None:
         ({"direction": DROP, "device": "drop"}, "node-1 drops"),
     ],
 )
-def test_an_empty_trail_is_told_by_bytes_and_place(changes: dict[str, Any], sentence_text: str) -> None:
+def test_an_empty_trail_is_shown_by_bytes_and_place(changes: dict[str, Any], sentence_text: str) -> None:
     assert sentence(view(PING, **changes)) == f"{sentence_text} ping number 1 from default/client to default/web-0"
 
 
@@ -338,7 +338,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         SYN,
         (NEW, *NAT_WALK, DNAT, trail.Bridged("cbr0", up=True)),
         [
-            ("nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-SEP-Y: dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW #5"),
+            ("nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-SEP-Y: dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW node-1#5"),
             "nat KUBE-MARK-MASQ rule 1: MARK --set-xmark 0x4000/0x4000",
             "rule 1 of KUBE-SEP-Y: -p tcp -m tcp -j DNAT --to-destination 10.244.2.13:8080",
             "bridge cbr0: handed up",
@@ -348,19 +348,19 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         "forwarded, accepted, masqueraded",
         SYN,
         (
+            DEFAULT,
             rule("filter", "FORWARD", 1),
             rule("filter", "KUBE-FORWARD", 1),
-            DEFAULT,
             rule("nat", "POSTROUTING", 1),
             rule("nat", "POSTROUTING", 2),
             SNAT,
             trail.Waited(ip4("192.168.50.1"), "eth0"),
         ),
         [
-            "filter KUBE-FORWARD rule 1: ACCEPT",
             "route default via 192.168.50.1 dev eth0",
             TTL,
-            "nat POSTROUTING: src 10.244.1.11:40001 -> 192.168.50.11:40001, ct #5",
+            "filter KUBE-FORWARD rule 1: ACCEPT",
+            "nat POSTROUTING: src 10.244.1.11:40001 -> 192.168.50.11:40001, ct node-1#5",
             "rule 2 of POSTROUTING: -o eth0 -j MASQUERADE",
             "waited for ARP: 192.168.50.1 dev eth0",
         ],
@@ -368,11 +368,11 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
     (
         "nothing matched",
         PING,
-        (rule("filter", "FORWARD", 1), rule("filter", "FORWARD", 2), DEFAULT, rule("nat", "POSTROUTING", 1)),
+        (DEFAULT, rule("filter", "FORWARD", 1), rule("filter", "FORWARD", 2), rule("nat", "POSTROUTING", 1)),
         [
-            "filter FORWARD: KUBE-FORWARD, KUBE-SERVICES: no rule there matches",
             "route default via 192.168.50.1 dev eth0",
             f"ttl {PING[IP].ttl + 1} -> {PING[IP].ttl}",
+            "filter FORWARD: KUBE-FORWARD, KUBE-SERVICES: no rule there matches",
             "nat POSTROUTING: KUBE-POSTROUTING: no rule there matches",
         ],
     ),
@@ -392,23 +392,24 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         "born here, no ttl changed",
         PING,
         (trail.Born("a ping"), DEFAULT, trail.Tracked(CONN, "ESTABLISHED")),
-        ["route default via 192.168.50.1 dev eth0", "ct #5 is ESTABLISHED"],
+        ["route default via 192.168.50.1 dev eth0", "ct node-1#5 is ESTABLISHED"],
     ),
     (
         "a node's own packet to a Service",
         SYN,
-        (trail.Born("a socket sends"), NEW, DNAT, DEFAULT),
+        (trail.Born("a socket sends"), DEFAULT, NEW, DNAT, ON_LINK),
         [
             "born here: a socket sends",
-            "nat: dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW #5",
             "route default via 192.168.50.1 dev eth0",
+            "nat: dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW node-1#5",
+            "route 10.244.1.0/24 dev cbr0 scope link",
         ],
     ),
     (
         "an ICMP query's id is no port",
         PING,
         (trail.Natted("SNAT", (CLIENT, 77), (GATEWAY, 78), CONN),),
-        ["nat: src 10.244.1.11 -> 10.244.1.1, ct #5"],
+        ["nat: src 10.244.1.11 -> 10.244.1.1, ct node-1#5"],
     ),
     (
         "flooded",
@@ -422,15 +423,23 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         (dataclasses.replace(DEFAULT, table=100),),
         ["route default via 192.168.50.1 dev eth0 table 100", f"ttl {PING[IP].ttl + 1} -> {PING[IP].ttl}"],
     ),
+    (
+        "a reset, the only answer, ends the entry",
+        SYN,
+        (trail.Tracked(CONN, trail.DESTROYED),),
+        ["ct node-1#5 is destroyed"],
+    ),
     ("invalid", PING, (trail.Tracked(None, "INVALID"),), ["ct INVALID"]),
     ("note", PING, (trail.Note("and so on"),), ["and so on"]),
     ("delivered", PING, (trail.Delivered("node-1", "a socket"),), ["delivered to a socket"]),
 ]
 
 
-@pytest.mark.parametrize(("packet", "entries", "told"), [case[1:] for case in FACTS], ids=[case[0] for case in FACTS])
-def test_facts(packet: Packet, entries: tuple[Any, ...], told: list[str]) -> None:
-    assert "\n".join(facts(view(packet, *entries))) == "\n".join(told)
+@pytest.mark.parametrize(
+    ("packet", "entries", "expected"), [case[1:] for case in FACTS], ids=[case[0] for case in FACTS]
+)
+def test_facts(packet: Packet, entries: tuple[Any, ...], expected: list[str]) -> None:
+    assert "\n".join(facts(view(packet, *entries))) == "\n".join(expected)
 
 
 class Verdict(trail.AnyRule):

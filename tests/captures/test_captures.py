@@ -1,5 +1,5 @@
 """The committed captures: made anew they are the same bytes, Wireshark finds nothing wrong with any of them, and their
-index tells the truth. Where this fails after a change that was meant: `tools/golden captures`, look at the difference, commit.
+index is true. Where this fails after a change that was meant: `tools/golden captures`, look at the difference, commit.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def test_wireshark_finds_nothing_wrong(name: str, tshark: Tshark) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tcp_analysis_says_what_the_story_explains(name: str, tshark: Tshark) -> None:
+def test_tcp_analysis_finds_what_the_story_explains(name: str, tshark: Tshark) -> None:
     part, explained = EXPLAINED.get(name, ("", set[str]()))
     whole = [path for path in captures(name) if ".client." not in path.name]  # the client's own frames are in both
     for file, entries in each(tshark.analysis, whole).items():
@@ -90,10 +90,10 @@ def test_pods_nodes_and_services_have_names(name: str, tshark: Tshark) -> None:
     ends = tshark.read(path, "ip.src_host", "ip.dst_host", where="ip", options=["-N", "dn"])
     unnamed = {host for frame in ends for hosts in frame.values() for host in hosts if re.fullmatch(r"[\d.]+", host)}
     # no host has these two: absent-address looks for them
-    assert {host for host in unnamed if not host.startswith("127.")} <= NOBODY.get(name, set())
+    assert {host for host in unnamed if not host.startswith("127.")} <= ABSENT.get(name, set())
 
 
-NOBODY = {"absent-address": {"10.244.1.99", "10.244.2.99", "10.244.77.1"}}
+ABSENT = {"absent-address": {"10.244.1.99", "10.244.2.99", "10.244.77.1"}}
 
 
 def rows() -> list[tuple[str, str, str, str]]:
@@ -122,7 +122,7 @@ def _description(name: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "file", "where", "frames"), rows(), ids=lambda value: None)
-def test_the_index_leads_to_the_frames_that_it_says(
+def test_the_index_names_the_frames_that_are_there(
     name: str, file: str, where: str, frames: str, tshark: Tshark
 ) -> None:
     met = [frame["frame.number"][0] for frame in tshark.read(CAPTURES / name / file, "frame.number", where=where)]

@@ -24,7 +24,7 @@ STEPS = """\
   expect: {outcome: delivered, at: default/web}
 """
 SCENARIO = head("story", STEPS, "web.yaml")
-MANIFEST = f"{MANIFESTS}---\n{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: nobody}}}}\n"
+MANIFEST = f"{MANIFESTS}---\n{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: robot}}}}\n"
 
 Capsys = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def test_walks_before_the_table(capsys: Capsys) -> None:
     assert second.startswith("1/1 default/client/eth0 ")
 
 
-def test_split_by_interface_says_what_is_lost(capsys: Capsys, folder: Path) -> None:
+def test_split_by_interface_reports_what_is_lost(capsys: Capsys, folder: Path) -> None:
     assert main(["run", "story.yaml", "-o", "out", "--split", "interface"]) == 0
     assert "classic pcap files hold no comments" in capsys.readouterr().err
     assert (folder / "out" / "story" / "default.client.eth0.pcap").exists()
@@ -192,7 +192,7 @@ def test_validate_counts_and_warns(capsys: Capsys, folder: Path) -> None:
     warning = "service/web: targetPort 81 of port 80 is declared by no container: it will refuse"
     assert captured.err == f"note: web.yaml:8: {warning}\n" * 2
     assert "2 Pod, 1 Service, 1 steps" in captured.out
-    assert "serviceaccount/nobody" in captured.out
+    assert "serviceaccount/robot" in captured.out
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ class TestJudged:
         assert all(each["frames"] for each in results)
 
 
-def test_bad_input_is_told_before_anything_is_judged(story: str, tmp_path: Path, capsys: Capsys) -> None:
+def test_bad_input_is_reported_before_anything_is_judged(story: str, tmp_path: Path, capsys: Capsys) -> None:
     assert main(["twin", story, str(tmp_path / "none.yaml")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -57,7 +57,7 @@ def source_of(part: Any) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS)
-def test_a_part_lies_in_its_folder_and_says_what_it_is(kind: str, name: str) -> None:
+def test_a_part_lies_in_its_folder_and_states_what_it_is(kind: str, name: str) -> None:
     shelf, folder = SHELVES[kind]
     part = shelf[name]
     path = source_of(part)

@@ -24,7 +24,9 @@ def test_no_name_twice() -> None:
     ("name", "value"),
     [
         ("net.ipv4.ip_forward", 0),
-        ("net.ipv4.tcp_rmem", (4096, 131072, 6291456)),
+        ("net.ipv4.tcp_rmem", (4096, 131072, 33554432)),  # 32 MiB at most since 6.16 (tcp_init)
+        ("net.ipv4.tcp_comp_sack_nr", 44),
+        ("net.core.txrehash", 1),
         ("net.ipv4.tcp_congestion_control", "reno"),
         ("net.ipv4.conf.all.accept_source_route", 0),
         ("net.ipv4.conf.default.accept_source_route", 1),
@@ -70,6 +72,7 @@ def test_written_and_read(s: Sysctls, name: str, written: str | int, read: objec
         ("net.ipv4.tcp_rmem", 4096, "3 numbers"),
         ("net.ipv4.conf.eth0.arp_announce", "x", "a number"),
         ("net.ipv4.tcp_congestion_control", "foo", "reno"),
+        ("net.ipv4.ip_local_reserved_ports", "30000-x", "ranges of ports"),
     ],
 )
 def test_refused(s: Sysctls, name: str, value: str | int, part: str) -> None:

@@ -55,9 +55,9 @@ SERVICES = (
     service("cluster", 1)
     + service("etp", 2, "externalTrafficPolicy: Local")
     + service("itp", 3, "internalTrafficPolicy: Local")
-    + service("nobody", 4, app="nothing")
+    + service("none", 4, app="nothing")
 )
-NUMBERS = {"cluster": 1, "etp": 2, "itp": 3, "nobody": 4}
+NUMBERS = {"cluster": 1, "etp": 2, "itp": 3, "none": 4}
 
 
 @pytest.fixture(scope="module", params=["routed", "switched"])
@@ -118,7 +118,7 @@ TABLE: list[tuple[str, str, str, set[str], bool]] = [
 
 def case_id(value: object) -> str:
     """The same in every process: a set's own text depends on the hash seed."""
-    return ",".join(sorted(value)) or "nobody" if isinstance(value, set) else str(value)
+    return ",".join(sorted(value)) or "none" if isinstance(value, set) else str(value)
 
 
 def ends(flow: Flow) -> str:
@@ -155,7 +155,7 @@ def test_front_ends(
     ],
 )
 def test_without_endpoints_every_front_end_refuses(cluster: Cluster, source: str, kind: str, outcome: str) -> None:
-    flow = cluster.tcp(source, front("nobody", kind), timeout_s=2)
+    flow = cluster.tcp(source, front("none", kind), timeout_s=2)
     assert str(flow.outcome).partition(" at ")[0] == outcome
 
 
@@ -172,7 +172,7 @@ def test_udp_takes_the_same_ways(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(("node", "status", "count"), [("node-1", 200, 1), ("node-2", 200, 1), ("node-3", 503, 0)])
-def test_health_check_ports_tell_of_local_endpoints(cluster: Cluster, node: str, status: int, count: int) -> None:
+def test_health_check_ports_count_local_endpoints(cluster: Cluster, node: str, status: int, count: int) -> None:
     found = cluster.store.get(Service, "default", "etp")
     assert found is not None
     port = found.spec.health_check_node_port

@@ -364,7 +364,7 @@ def test_no_node_joins_a_running_cluster() -> None:
 
 
 @pytest.mark.parametrize(("annotation", "word"), [("emu/ready", "no"), ("emu/terminate", "now")])
-def test_unknown_words_in_annotations_are_told(annotation: str, word: str) -> None:
+def test_unknown_words_in_annotations_are_reported(annotation: str, word: str) -> None:
     with pytest.raises(InputError) as wrong:
         build(annotations=f'"{annotation}": "{word}"')
     assert f"cannot read '{word}'" in str(wrong.value) and annotation in str(wrong.value)

@@ -182,7 +182,7 @@ def test_a_selector_finds_what_a_look_at_each_would(steps: list[tuple[str, str, 
             assert found == [each for each in store.list(Pod) if selects(selector, each.metadata.labels)]
 
 
-def test_a_follower_hears_of_each_change_before_the_watchers() -> None:
+def test_a_follower_gets_each_change_before_the_watchers() -> None:
     store = Store()
     events: list[tuple[str, bool, bool]] = []
     store.watch(Pod, lambda event, obj, old: events.append((event, True, old is not None)))

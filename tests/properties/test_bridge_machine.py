@@ -130,18 +130,18 @@ class Bridging(RuleBasedStateMachine):
 
     def expect(self, dmac: bytes, ingress: Port | None) -> tuple[list[Port], bool]:
         """The naive bridge: the ports that send the frame, newest first, and whether it is handed up."""
-        everybody = [port for port in reversed(self.ports) if self.may_leave(port, ingress)]
+        all_ports = [port for port in reversed(self.ports) if self.may_leave(port, ingress)]
         if dmac[0] & 1:
-            return everybody, ingress is not None
+            return all_ports, ingress is not None
         promisc = self.bridge.promisc and ingress is not None
         if self.own(dmac):
             if ingress is not None:
                 return [], True
             # of the namespace's own: to the port with that address, and nowhere for the bridge's (br_dev_xmit)
             owner = next((port for port in reversed(self.ports) if port.device.mac == dmac), None)
-            return [owner] if owner in everybody and dmac != OWN and owner is not None else [], False
+            return [owner] if owner in all_ports and dmac != OWN and owner is not None else [], False
         port = self.known(dmac)
-        return (everybody if port is None else [p for p in [port] if self.may_leave(p, ingress)]), promisc
+        return (all_ports if port is None else [p for p in [port] if self.may_leave(p, ingress)]), promisc
 
     def judge(self, data: bytes, ports: list[Port], up: bool) -> None:
         sent = [(port, frame) for port in self.ports for frame in sink(port).take()]

@@ -53,7 +53,7 @@ def test_random_flows(small: SmallCluster, flows: list[tuple[str, str, str]]) ->
 
 
 @pytest.mark.parametrize("underlay", ["routed", "switched"])
-def test_nat_is_identity_for_whoever_asks_the_service(underlay: str) -> None:
+def test_nat_is_identity_for_every_client_of_the_service(underlay: str) -> None:
     small = SmallCluster(2, 3, underlay, hairpin=True)
     cluster = run(small, [(kind, source, "svc/web:80") for kind in ("tcp", "udp") for source in SOURCES[:3]])
     assert all(flow.delivered for flow in cluster.flows.values())

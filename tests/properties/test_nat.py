@@ -144,7 +144,7 @@ def test_an_error_comes_back_in_the_senders_terms(servers: int, dport: int, sour
     lab, asking, _serving = bench(1, servers, source, False)
     talking = asking[0].sockets.udp(1)
     talking.connect((SERVICE, dport))
-    talking.send(b"anybody?")
+    talking.send(b"question")
     lab.run(0.1)
     assert [(e.kind, e.code, ip4_text(e.dst), e.dport) for e in talking.errors] == [(3, 3, SERVICE, dport)]
     invariants.hold(lab)

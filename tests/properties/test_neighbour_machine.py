@@ -25,11 +25,11 @@ SEND = {
     (NONE, nud.INCOMPLETE), (nud.FAILED, nud.INCOMPLETE), (nud.STALE, nud.DELAY),
     *((state, state) for state in (nud.INCOMPLETE, nud.REACHABLE, nud.DELAY, nud.PROBE)),
 }  # fmt: skip
-TOLD = {  # an answer for us: proof; one too late for the lock time changes nothing
+ANSWERED = {  # an answer for us: proof; one too late for the lock time changes nothing
     (NONE, NONE), *((state, nud.REACHABLE) for state in (nud.INCOMPLETE, nud.REACHABLE, nud.STALE, nud.DELAY, nud.PROBE, nud.FAILED)),
     *((state, state) for state in (nud.REACHABLE, nud.STALE, nud.DELAY, nud.PROBE)),
 }  # fmt: skip
-HEARD = {  # a question of theirs: an address without proof
+ASKED = {  # a question of theirs: an address without proof
     *((state, nud.STALE) for state in (NONE, nud.INCOMPLETE, nud.REACHABLE, nud.STALE, nud.DELAY, nud.PROBE, nud.FAILED)),
     *((state, state) for state in (nud.REACHABLE, nud.DELAY, nud.PROBE)),
 }  # fmt: skip
@@ -115,8 +115,8 @@ class Neighbours(RuleBasedStateMachine):
     def answer(self, peer: int, mac: bytes) -> None:
         before = self.state(peer)
         self.bring(arp.REPLY, peer, mac, OWN, OWN_MAC, OWN_MAC)
-        assert (before, self.state(peer)) in TOLD
-        self.told(peer, before, mac)
+        assert (before, self.state(peer)) in ANSWERED
+        self.learned(peer, before, mac)
 
     @rule(peer=st.sampled_from(PEERS), mac=st.sampled_from(MACS))
     def question(self, peer: int, mac: bytes) -> None:
@@ -124,22 +124,22 @@ class Neighbours(RuleBasedStateMachine):
         self.bring(arp.REQUEST, peer, mac, OWN, ZERO_MAC, BROADCAST_MAC)
         after = self.state(peer)
         # the packets that waited go out at once: the first use of a STALE entry
-        assert (before, after) in HEARD or (before, after) == (nud.INCOMPLETE, nud.DELAY)
-        self.told(peer, before, mac)
+        assert (before, after) in ASKED or (before, after) == (nud.INCOMPLETE, nud.DELAY)
+        self.learned(peer, before, mac)
 
     @rule(peer=st.sampled_from(PEERS), mac=st.sampled_from(MACS))
-    def somebody_elses_question(self, peer: int, mac: bytes) -> None:
+    def question_of_another(self, peer: int, mac: bytes) -> None:
         """Makes no entry; may move one that is there."""
         before = self.state(peer)
         self.bring(arp.REQUEST, peer, mac, ip4("10.0.0.77"), ZERO_MAC, BROADCAST_MAC)
         assert (self.entry(peer) is None) is (before == NONE)
 
-    def told(self, peer: int, before: str, mac: bytes) -> None:
+    def learned(self, peer: int, before: str, mac: bytes) -> None:
         entry = self.entry(peer)
         if before == nud.INCOMPLETE:
             assert entry is not None
             assert entry.lladdr == mac
-            assert not self.waiting[peer], "whoever waited was sent"
+            assert not self.waiting[peer], "what waited was sent"
 
     @rule(ms=st.sampled_from((1, 500, 999, 1000, 1001, 2500, 5001, 31_000, 50_000)))
     def wait(self, ms: int) -> None:
@@ -211,7 +211,7 @@ TestNeighbours.settings = examples(150, stateful_step_count=40)
 
 
 def test_frames_that_wait_keep_their_bytes() -> None:
-    """The queue holds whole packets, larger than one would guess; each is told apart by its number."""
+    """The queue holds whole packets, larger than one would guess; each is known by its number."""
     machine = Neighbours()
     machine.send(PEERS[0], 3)
     assert [Frame.parse(frame.buf).dst for frame in machine.eth0.neigh[AF_INET][PEERS[0]].queue] == [PEERS[0]] * 3

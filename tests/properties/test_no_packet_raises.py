@@ -123,7 +123,7 @@ def test_any_pieces_of_datagrams(sent: list[tuple[int, bytes]], rules: bool) -> 
 
 @given(st.lists(st.tuples(st.integers(0, 30), ANY), min_size=1, max_size=4))
 @examples(60)
-def test_what_was_captured_can_be_told(sent: list[tuple[int, bytes]]) -> None:
+def test_what_was_captured_can_be_put_into_words(sent: list[tuple[int, bytes]]) -> None:
     made = network(capture=True)
     inject(made, sent)
     for captured in made.lab.frames():

@@ -140,7 +140,7 @@ def test_a_routes_text_is_the_route(prefix: Prefix, kind: str, gateway: int, mtu
     assert [getattr(again, name) for name in names] == [getattr(route, name) for name in names], ip4_text(prefix.net)
 
 
-def test_an_address_is_own_as_long_as_one_route_says_so() -> None:
+def test_an_address_is_own_as_long_as_one_route_makes_it_so() -> None:
     fib = Fib()
     routes = [Route(Prefix(1, 32), "local", metric=metric, table=LOCAL_TABLE) for metric in (0, 1)]
     for route in routes:

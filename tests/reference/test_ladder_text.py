@@ -79,7 +79,7 @@ def test_cables_by_name() -> None:
     assert setup.routes("n1") == ["default via 192.168.50.1 dev eth0", "10.244.2.0/24 via 192.168.50.12 dev eth0"]
 
 
-def test_a_line_nobody_understands_is_an_error() -> None:
+def test_a_line_of_no_known_form_is_an_error() -> None:
     with pytest.raises(ValueError, match="line 2"):
         parse("## a step\n  what is this\n")
 
@@ -92,7 +92,7 @@ def test_probes_and_their_answers_are_background() -> None:
     assert split_background([asked, answer, probed, answer]) == ([asked, answer], [probed, answer])
 
 
-def test_background_of_the_ladders_is_where_somebody_waited_for_five_seconds() -> None:
+def test_background_of_the_ladders_is_where_a_step_waited_for_five_seconds() -> None:
     for name in NAMES:
         for step in load(name):
             background = [line for lines in per_tap(step.frames).values() for line in split_background(lines)[1]]
@@ -106,7 +106,7 @@ class TestNormaliser:
         frame = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(src="1.0.0.1", dst="1.0.0.2", id=7) / layer
         return Ladder(self.roles).render(bytes(frame))
 
-    def test_wrong_checksums_and_lengths_are_told(self) -> None:
+    def test_wrong_checksums_and_lengths_are_marked(self) -> None:
         assert "bad-checksum" in self.render(UDP(sport=1, dport=2, chksum=1))
         assert "bad-checksum" in self.render(TCP(sport=1, dport=2, chksum=1))
         assert "bad-checksum" in self.render(ICMP(chksum=1))

@@ -63,7 +63,7 @@ def test_what_was_never_used_is_named(scenario: Path) -> None:
     assert any(text.endswith("scope link src 192.168.51.11") for text in never(report, "routes"))
 
 
-def test_the_command_tells_it(scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_it(scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--coverage", "-o", str(tmp_path / "out"), str(scenario)]) == 0
     shown = capsys.readouterr().out
     assert "endpoints: 1 of 2 used; never:" in shown and "rules: " in shown and "routes: " in shown

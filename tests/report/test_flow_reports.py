@@ -85,7 +85,7 @@ def test_the_walk_of_a_ping_next_door() -> None:
     assert named(text) == re.sub(r" +", " ", WALK)
 
 
-def test_a_walk_tells_what_was_decided() -> None:
+def test_a_walk_shows_what_was_decided() -> None:
     (result,) = done().steps[0].flows
     report = walk(result.flow.frames)
     assert [each["hop"] for each in report.data] == list(range(1, len(result.flow.frames) + 1))

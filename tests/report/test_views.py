@@ -50,7 +50,7 @@ def test_rules_as_data_count() -> None:
 
 
 @pytest.mark.twin
-def test_the_real_iptables_takes_our_rules_and_says_the_same(linux: Linux) -> None:
+def test_the_real_iptables_takes_our_rules_and_prints_the_same(linux: Linux) -> None:
     text = views["rules"](net()).text
     space = linux.namespace("views")
     linux.run(space, "iptables-restore", stdin=text + "\n")

@@ -52,7 +52,7 @@ def test_rules_follow_as_time_passes() -> None:
     steps = """\
 - scale: {deployment/web: 0}
   settle: false
-- name: nobody knows yet
+- name: not known yet
   tcp: {from: default/client, to: "svc/web:80", send: hello, timeout: 4ms}
   expect: {outcome: delivered, at: default/web-*}
 - wait: 2s
@@ -67,7 +67,7 @@ def test_rules_follow_as_time_passes() -> None:
     assert run(load_text(scenario(steps))).failures == []
 
 
-def test_a_new_service_is_refused_until_the_proxy_hears_of_its_endpoints_again() -> None:
+def test_a_new_service_is_refused_until_the_proxy_has_its_endpoints_again() -> None:
     """The proxy syncs at once for the Service, and for its slice only when the minimum period is over."""
     steps = """\
 - apply:
@@ -143,7 +143,7 @@ def test_an_open_connection_goes_on_to_a_pod_that_is_drained() -> None:
     assert len({step.flows[0].flow.number for step in done.steps if step.action in ("tcp", "more")}) == 4
 
 
-@pytest.mark.parametrize("more", ["{of: nobody}", "{of: closed}"])
+@pytest.mark.parametrize("more", ["{of: absent}", "{of: closed}"])
 def test_only_what_is_open_goes_on(more: str) -> None:
     steps = f'- name: closed\n  tcp: {{from: default/client, to: "svc/web:80"}}\n- more: {more}\n'
     with pytest.raises(InputError) as wrong:

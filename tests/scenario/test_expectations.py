@@ -26,14 +26,14 @@ STEPS = """\
 - tcp: {from: default/client, to: "default/web:81"}
 - udp: {from: default/client, to: "10.96.0.11:53", send: x}
 """
-NOBODY = """\
+ALONE = """\
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: nobody}
+metadata: {name: alone}
 spec: {clusterIP: 10.96.0.11, selector: {app: none}, ports: [{port: 53, protocol: UDP}]}
 """
-SCENARIO = scenario("small", STEPS) + NOBODY
+SCENARIO = scenario("small", STEPS) + ALONE
 
 
 @cache
@@ -67,17 +67,17 @@ def flow(number: int) -> Flow:
         ),
     ],
 )
-def test_what_differs_is_said_in_words(number: int, expect: Expect, checks: int, failures: list[str]) -> None:
+def test_what_differs_is_put_into_words(number: int, expect: Expect, checks: int, failures: list[str]) -> None:
     found = check(flow(number), expect)
     assert (found.checks, list(found.failures)) == (checks, failures)
 
 
-def test_a_failed_outcome_says_why() -> None:
+def test_a_failed_outcome_shows_why() -> None:
     (failure,) = check(flow(4), Expect()).failures
     assert failure.startswith("outcome is rejected, expected delivered (port-unreachable, at node-1/")
 
 
-def test_nat_is_told_once_each() -> None:
+def test_nat_is_shown_once_each() -> None:
     assert list(map(str, flow(0).translations)) == ["DNAT 10.96.0.10:80 -> 10.244.2.2:8080"]
     assert not flow(1).translations
 

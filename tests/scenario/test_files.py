@@ -59,7 +59,7 @@ def test_a_users_files_stay(folder: Path) -> None:
     assert set(contents(folder)) - set(before) == {LIST, ALL, "01-one.pcapng", "01-one.client.pcapng"}
 
 
-def test_what_an_earlier_run_wrote_and_somebody_changed_stays(folder: Path) -> None:
+def test_what_an_earlier_run_wrote_and_a_user_changed_stays(folder: Path) -> None:
     run(scenario("one"), folder.parent, split="interface")
     changed = folder / "node-1.cbr0.pcap"
     changed.write_bytes(b"node-1.cbr0.pcap")

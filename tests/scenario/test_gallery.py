@@ -75,7 +75,7 @@ def test_a_scenario_holds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_every_flow_expects_something_and_the_scenario_says_what_it_is_about(name: str) -> None:
+def test_every_flow_expects_something_and_the_scenario_states_what_it_is_about(name: str) -> None:
     spec = ran(name).scenario.spec
     assert spec.metadata.name == name
     assert len(spec.metadata.description) > 80
@@ -84,7 +84,7 @@ def test_every_flow_expects_something_and_the_scenario_says_what_it_is_about(nam
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_every_line_of_the_story_is_told_by_some_frame(name: str) -> None:
+def test_every_line_of_the_story_is_shown_by_some_frame(name: str) -> None:
     result = ran(name)
     silent: set[StoryLine] = set()
     shown: set[StoryLine] = set()
@@ -126,7 +126,7 @@ def test_public_manifests_are_unchanged(manifest: str) -> None:
 # -- what each story is about ----------------------------------------------------------------------
 
 
-def test_localhost_never_leaves_lo_and_the_second_container_is_told_why_it_cannot_start() -> None:
+def test_localhost_never_leaves_lo_and_the_reason_why_the_second_container_cannot_start_is_shown() -> None:
     assert {each.interface for each in frames("containers-localhost")} == {"default/pair/lo"}
     assert frames("containers-localhost", 2) == []
     (note,) = ran("containers-localhost").notes
@@ -160,7 +160,7 @@ def test_across_nodes_the_pod_asks_for_its_gateway() -> None:
     assert ["who-has 10.244.1.1 " in each.line() for each in asked] == [True]
 
 
-def test_in_a_flat_subnet_nobody_but_the_node_answers() -> None:
+def test_in_a_flat_subnet_only_the_node_answers() -> None:
     found = frames("flat-pod-subnet")
     (asked,) = at(found, "default/client/eth0", "who-has 10.244.2.2 ")
     (answer,) = at(found, "node-1/cbr0", "10.244.2.2 is-at node-1.cbr0")
@@ -203,7 +203,7 @@ def test_a_node_speaks_from_the_address_of_the_way_out() -> None:
     assert at(frames("node-and-pod", 4), "node-2/eth0", "10.244.1.2>192.168.52.12")
 
 
-def test_outside_nobody_sees_a_pod_address() -> None:
+def test_no_pod_address_is_seen_outside() -> None:
     outside = [each for flow in (1, 2) for each in at(frames("pod-to-internet", flow), "external/eth0", "")]
     assert outside
     assert not [each for each in outside if "10.244." in each.line()]
@@ -223,7 +223,7 @@ def test_what_is_lost_is_sent_again() -> None:
     assert _sent_twice(syn_lost, lambda line: " out " in line and "[S]" in line) == 1_000_000_000
 
 
-def test_nobody_home_takes_three_questions_or_none() -> None:
+def test_an_absent_address_takes_three_questions_or_none() -> None:
     (own, other, none) = (frames("absent-address", flow) for flow in (1, 2, 3))
     assert len(at(own, "default/client/eth0", "out [client>bcast] ARP who-has 10.244.1.99")) == 3
     assert len(at(other, "node-2/cbr0", "out [node-2.cbr0>bcast] ARP who-has 10.244.2.99")) == 3

@@ -112,7 +112,7 @@ def test_what_goes_wrong_on_the_way_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_end_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+def test_a_wrong_end_is_reported_before_anything_is_sent(tmp_path: Path) -> None:
     built = []
 
     def build(script: object) -> object:

@@ -249,8 +249,8 @@ CASES: dict[str, Case] = {
     "no_route": Case(
         ROUTED,
         (
-            step("to a network nobody has", ping, to("p1", "10.244.7.7"), cold=True),
-            step("tcp to a network nobody has", tcp, to("p1", ("10.244.7.7", 80), 40001, timeout_ns=1500 * MS)),
+            step("to a network that has no route", ping, to("p1", "10.244.7.7"), cold=True),
+            step("tcp to a network that has no route", tcp, to("p1", ("10.244.7.7", 80), 40001, timeout_ns=1500 * MS)),
             step("to the router itself", ping, to("p1", "192.168.51.1")),
             step("to the router's far address", ping, to("p1", "192.168.52.1")),
             step("closed port of the router", tcp, to("p1", ("192.168.52.1", 81), 40002)),

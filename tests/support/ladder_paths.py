@@ -105,7 +105,7 @@ PATHS: dict[str, Case] = {
     "redirects": Case(
         REMOTE,
         (
-            step("a router that does not heed", ping, to("n2", P1, count=12, interval_ns=100 * MS), cold=True),
+            step("a router that ignores redirects", ping, to("n2", P1, count=12, interval_ns=100 * MS), cold=True),
             step("the other way round", ping, to("p1", N2, count=2, interval_ns=200 * MS)),
         ),
         routes={
@@ -125,13 +125,13 @@ PATHS: dict[str, Case] = {
             "n2": ["default via 192.168.50.11 dev eth0"],
         },
     ),
-    "redirects_heeded": Case(
+    "redirects_taken": Case(
         REMOTE,
         (
             step("ping", ping, to("n2", P1, count=4, interval_ns=200 * MS), cold=True),
             step("tcp", tcp, to("n2", (P1, 81), 40001)),
             step("another pod: the gateway is known", ping, to("n2", P2, count=2, interval_ns=200 * MS)),
-            step("a forwarded packet heeds it", ping, to("p3", P2)),
+            step("a forwarded packet follows it", ping, to("p3", P2)),
         ),
         routes={
             "n2": ["10.244.1.0/24 via 192.168.50.1 dev eth0"],

@@ -27,6 +27,8 @@ class Device:
 class EmptyTable:
     """A connection table in which no tuple is taken."""
 
+    net_name = "node"
+
     def __init__(self) -> None:
         self.by_source: dict[tuple[int, int, int, int], list[Conn]] = {}
 

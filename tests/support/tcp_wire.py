@@ -11,7 +11,9 @@ from emu.kernel.transport.tcp_options import Segment, options_bytes, reset_for
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 MS = 1_000_000
-DET = TcpConfig(timestamps=False)
+# as the namespaces of the ladders had it when they were recorded: Linux's maximum before 6.16
+RECORDED_RMEM = (4096, 131072, 6291456)
+DET = TcpConfig(timestamps=False, rmem=RECORDED_RMEM)
 CLIENT_ISS, SERVER_ISS = 0xFFFFFFFD, 0x12345678  # one of them wraps soon
 
 

@@ -51,7 +51,7 @@ def lab_with_traffic() -> Lab:
 
 
 @pytest.mark.parametrize(
-    ("name", "at", "says"),
+    ("name", "at", "text"),
     [
         ("ttl_falls", 22, "TTL"),
         ("checksums_hold", 24, "IP_CSUM at"),
@@ -59,7 +59,7 @@ def lab_with_traffic() -> Lab:
         ("nat_is_identity", 35, "h0 is answered"),
     ],
 )
-def test_an_invariant_sees_a_changed_byte(name: str, at: int, says: str) -> None:
+def test_an_invariant_sees_a_changed_byte(name: str, at: int, text: str) -> None:
     """A frame of the log is falsified: one byte that no hop may write."""
     lab = lab_with_traffic()
     invariants.hold(lab)
@@ -71,7 +71,7 @@ def test_an_invariant_sees_a_changed_byte(name: str, at: int, says: str) -> None
     if name == "ttl_falls":
         data[24] += 1 if data[at] < 62 else -1  # a right checksum, so that it is read as a packet
     log.entries[log.positions[last]] = bytes(data)
-    with pytest.raises(AssertionError, match=says) as failure:
+    with pytest.raises(AssertionError, match=text) as failure:
         invariants.INVARIANTS[name](lab)
     assert "10.1.2.2>10.0.0.2" in str(failure.value), "with the road"
 

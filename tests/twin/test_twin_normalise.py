@@ -31,7 +31,7 @@ def test_a_quote_with_a_wrong_number_is_not_taken_for_the_right_one() -> None:
     assert right != wrong
 
 
-def test_a_syn_that_only_a_quote_shows_is_told_by_no_chance_distance() -> None:
+def test_a_syn_that_only_a_quote_shows_has_no_relative_number() -> None:
     """Near another connection's beginning or far from it, the words are the same."""
     near, far = lines(syn(5000), rejected(6000))[1], lines(syn(5000), rejected(5000 + (1 << 30)))[1]
     assert near == far

@@ -39,7 +39,7 @@ OBJECTS = "".join(
     + [SERVICE.format(name="cluster", number=1, app="web", more="")]
     + [SERVICE.format(name="etp", number=2, app="web", more="externalTrafficPolicy: Local")]
     + [SERVICE.format(name="itp", number=3, app="web", more="internalTrafficPolicy: Local")]
-    + [SERVICE.format(name="nobody", number=4, app="none", more="")]
+    + [SERVICE.format(name="none", number=4, app="none", more="")]
     + [SERVICE.format(name="sticky", number=5, app="web", more="sessionAffinity: ClientIP")]
     + [SERVICE.format(name="ranged", number=6, app="web", more="loadBalancerSourceRanges: [10.9.0.0/16]")]
 )
@@ -67,7 +67,7 @@ ROWS = {
     "internal policy local, none there": tcp(N3, "svc/itp:80", ", timeout: 500ms"),
     "internal policy local": tcp(N1, "svc/itp:80") + tcp(C, "svc/itp:80", ", timeout: 500ms"),
     "hairpin": tcp("default/web-1", "svc/cluster:80") * 4,
-    "rejected": tcp(C, "svc/nobody:80") + tcp(OUT, "node/node-1:30084") + tcp(OUT, "203.0.113.104:80"),
+    "rejected": tcp(C, "svc/none:80") + tcp(OUT, "node/node-1:30084") + tcp(OUT, "203.0.113.104:80"),
     "affinity": tcp(C, "svc/sticky:80") * 3 + tcp(C, "203.0.113.105:80"),
     "source ranges": tcp(OUT, "203.0.113.106:80", ", timeout: 500ms") + tcp(OUT, "node/node-1:30086"),
 }

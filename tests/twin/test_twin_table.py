@@ -106,8 +106,8 @@ ROWS: dict[str, dict[str, str]] = {
     "send-arp": {"steps": send("ARP(op='who-has', pdst='10.244.1.1')")},
     "send-spoof": {"steps": send("IP(src='1.2.3.4', dst='10.244.2.2')/UDP(sport=44, dport=53)/'abc'")},
     "send-ether": {"steps": send("Ether(dst='02:00:00:00:00:99')/IP(src='10.244.1.2', dst='10.244.2.2')/ICMP(id=5)")},
-    "nobody-same-subnet": {"steps": ping("10.244.1.99") + tcp("10.244.1.98:80", timeout="5s")},
-    "nobody-other-node": {"steps": ping("10.244.2.99")},
+    "absent-same-subnet": {"steps": ping("10.244.1.99") + tcp("10.244.1.98:80", timeout="5s")},
+    "absent-other-node": {"steps": ping("10.244.2.99")},
     "unreachable-service": {"steps": ping("10.96.0.10") + ping("10.96.9.9")},
     "localhost": {
         "steps": tcp("127.0.0.1:8080", frm="default/web")
@@ -158,7 +158,7 @@ ROWS: dict[str, dict[str, str]] = {
         "cluster": "{nodes: 2, network: flat}",
         "more": ECHO,
     },
-    "to-everybody": {"steps": send("IP(dst='255.255.255.255')/UDP(sport=5, dport=53)/'x'")},
+    "to-all-hosts": {"steps": send("IP(dst='255.255.255.255')/UDP(sport=5, dport=53)/'x'")},
     "last-port-of-a-bridge": {
         "steps": ping("default/echo")
         + "- delete: pod/echo\n"

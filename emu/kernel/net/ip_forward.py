@@ -45,6 +45,9 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
         drop(net, frame, "PKT_TOO_BIG")
         return
     decrease_ttl(frame)
+    trail = frame.trail
+    if trail is not None:
+        trail.append(route)
     if device is frame.indev and learned.redirects(net, frame.src, frame.dst, route):
         icmp.send(net, frame, wire.REDIRECT, wire.REDIRECT_HOST, route.gateway or frame.dst)
     frame.outdev = device

@@ -80,20 +80,23 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
     frame.indev = None
     family = net.ipv4
     frame.outdev = family.out_device(route)
+    trail = frame.trail
+    if trail is not None:
+        trail.append(route)
     if family.fns[LOCAL_OUT]:
         ended = family.nf_hook(LOCAL_OUT, frame)
         if ended:
             return ended if ended == REFUSED else ""
-        route = frame.route
+        if frame.route is not route:
+            route = frame.route
+            if trail is not None:
+                trail.append(route)
     output(net, frame, route, interruptible)
     return ""
 
 
 def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> None:
     """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the outgoing device."""
-    trail = frame.trail
-    if trail is not None:
-        trail.append(route)
     family = net.ipv4
     if family.fns[POST_ROUTING] and family.nf_hook(POST_ROUTING, frame):
         return

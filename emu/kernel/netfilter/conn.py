@@ -42,8 +42,9 @@ def inverse(t: Tuple5) -> Tuple5 | None:
 
 
 class ConnTable(Protocol):
-    """The table that a connection belongs to (the kernel's ct->ct_net), as NAT uses it."""
+    """The table that a connection belongs to (the kernel's ct->ct_net), as NAT and words use it."""
 
+    net_name: str
     by_source: dict[tuple[int, int, int, int], list[Conn]]
 
     def taken(self, reply: Tuple5, ignored: Conn) -> bool: ...
@@ -82,6 +83,11 @@ class Conn:
         self.nat: list[Manip | None] | None = None
         self.packets = [0, 0]
         self.bytes = [0, 0]
+
+    @property
+    def name(self) -> str:
+        """`node-1#3`: the namespace, and the connection's number there."""
+        return f"{self.table.net_name}#{self.number}"
 
     @property
     def proto(self) -> int:

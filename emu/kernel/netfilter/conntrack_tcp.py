@@ -52,7 +52,7 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     next_in_order,
     options,
 )
-from emu.trail import Tracked
+from emu.trail import DESTROYED, Tracked
 from emu.wire.frame import ETH_HLEN, Frame
 from emu.wire.tcp import ACK as TH_ACK
 from emu.wire.tcp import FIN as TH_FIN
@@ -170,6 +170,8 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             _shrink(conn, tcp, direction, index, tracker)
             return INVALID
     elif action != SKIP:
+        if action == REPEAT and frame.trail is not None:
+            frame.trail.append(Tracked(conn, DESTROYED))
         return action
 
     tcp.last_index = index
@@ -181,7 +183,8 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             sides[direction].flags |= CLOSE_INIT
         trail = frame.trail
         if trail is not None and status & CONFIRMED:
-            trail.append(Tracked(conn, NAMES[new]))
+            alone = index == RST and not status & SEEN_REPLY
+            trail.append(Tracked(conn, DESTROYED if alone else NAMES[new]))
     timeouts = tracker.tcp_timeouts
     timeout_ns = timeouts[new]
     if tcp.retrans >= tracker.tcp_max_retrans and timeout_ns > timeouts[RETRANS]:

@@ -6,6 +6,8 @@ Must not know what travels.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
@@ -13,6 +15,13 @@ from emu.errors import SocketError
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
+
+
+@lru_cache(maxsize=64)
+def _ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """`8080,9000-9010` of ip_local_reserved_ports as (first, last)."""
+    ranges = [word.partition("-") for word in text.split(",") if word]
+    return tuple((int(first), int(last or first)) for first, _, last in ranges)
 
 
 class Ports:
@@ -32,26 +41,36 @@ class Ports:
             for other, socket in self.bound.get(port, ())
         )
 
-    def bind(self, addr: int, port: int, socket: Any, *, sharing: Any = None) -> int:
-        """Bind; port 0 takes an ephemeral one. Gives the port. Raises SocketError EADDRNOTAVAIL or EADDRINUSE."""
+    def bind(self, addr: int, port: int, socket: Any, *, sharing: Any = None, parity: int | None = None) -> int:
+        """Bind; port 0 takes an ephemeral one of `parity`. Gives the port. Raises SocketError EADDRNOTAVAIL or EADDRINUSE."""
         if addr and self.family.addr_type(addr) not in ("LOCAL", "BROADCAST", "MULTICAST"):
             raise SocketError(errno.EADDRNOTAVAIL)
         if not port:
-            port = self.ephemeral(addr)
+            port = self.ephemeral(addr, parity=parity)
         elif not self.free(addr, port, sharing=sharing):
             raise SocketError(errno.EADDRINUSE)
         self.bound.setdefault(port, []).append((addr, socket))
         return port
 
-    def ephemeral(self, addr: int, usable: Any = None) -> int:
-        """A free port of ip_local_port_range, from a random start. Raises SocketError EADDRNOTAVAIL when all are taken."""
+    def ephemeral(self, addr: int, usable: Callable[[int], bool] | None = None, *, parity: int | None = None) -> int:
+        """A free port of ip_local_port_range, from a random start. `parity`: first those at an even (0) or odd (1) distance
+        from the range's first, and the others when all of them are taken. Raises SocketError EADDRNOTAVAIL when all are."""
         low, high = self.net.sysctl.numbers("net.ipv4.ip_local_port_range")
+        reserved = _ranges(str(self.net.sysctl["net.ipv4.ip_local_reserved_ports"]))
         count = high - low + 1
+        if parity is not None and count > 1:
+            count &= ~1  # the last port of a range with an odd count is never taken (__inet_hash_connect)
         start = self._random.randrange(count)
-        for step in range(count):
-            port = low + (start + step) % count
-            if usable(port) if usable is not None else self.free(addr, port):
-                return port
+        passes = (
+            ((start, 1),) if parity is None or count == 1 else ((start & ~1 | parity, 2), (start & ~1 | 1 - parity, 2))
+        )
+        for first, step in passes:
+            for distance in range(0, count, step):
+                port = low + (first + distance) % count
+                if any(bottom <= port <= top for bottom, top in reserved):
+                    continue
+                if usable(port) if usable is not None else self.free(addr, port):
+                    return port
         raise SocketError(errno.EADDRNOTAVAIL)
 
     def rebind(self, old: int, new: int, port: int, socket: Any) -> None:

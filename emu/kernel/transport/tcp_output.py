@@ -253,7 +253,10 @@ def _should_defer(tp: TcpSock, skb: Skb, most: int, mss: int, now_ns: int) -> bo
     if limit >= most * mss or (skb is not tp.write_queue[-1] and limit >= len(skb.data)):
         return False
     divisor = tp.config.tso_win_divisor
-    if limit >= min(tp.snd_wnd, tp.cwnd * mss) // divisor:
+    if divisor:
+        if limit >= min(tp.snd_wnd, tp.cwnd * mss) // divisor:
+            return False
+    elif limit > 3 * mss:
         return False
     return now_ns - tp.rtx_queue[0].sent_ns < tp.srtt_ns >> 1
 
@@ -273,17 +276,18 @@ def _split_point(tp: TcpSock, skb: Skb, mss: int, quota: int, nagle: int) -> int
 def _tso_segs(tp: TcpSock, mss: int) -> int:
     """How many segments one buffer may hold: about a millisecond's worth, at least two; on a short way any number.
 
-    Of Linux's tcp_tso_autosize and tcp_update_pacing_rate, with the sysctls' defaults.
+    Of Linux's tcp_tso_autosize and tcp_update_pacing_rate.
     """
     if not tp.srtt_ns:
         return GSO_MAX // mss
-    ratio = 200 if tp.cwnd < tp.ssthresh >> 1 else 120
+    config = tp.config
+    ratio = config.pacing_ratios[tp.cwnd >= tp.ssthresh >> 1]
     rate = mss * max(tp.cwnd, len(tp.rtx_queue)) * ratio * 10_000_000 // tp.srtt_ns  # bytes a second
     size = rate >> 10
-    halvings = tp.min_rtt_ns // 1000 >> 9
+    halvings = tp.min_rtt_ns // 1000 >> config.tso_rtt_log if config.tso_rtt_log else 32
     if tp.min_rtt_ns and halvings < 32:
         size += 65536 >> halvings
-    return max(min(size, GSO_MAX) // mss, 2)
+    return max(min(size, GSO_MAX) // mss, config.min_tso_segs)
 
 
 def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) -> bool:

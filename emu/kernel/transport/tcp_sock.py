@@ -43,7 +43,7 @@ class TcpConfig:
     timestamps: bool = True
     sack: bool = True
     window_scaling: bool = True
-    rmem: tuple[int, int, int] = (4096, 131072, 6291456)
+    rmem: tuple[int, int, int] = (4096, 131072, 33554432)
     wmem: tuple[int, int, int] = (4096, 16384, 4194304)
     rmem_max: int = 4194304
     syn_linear_timeouts: int = 4
@@ -62,6 +62,9 @@ class TcpConfig:
     moderate_rcvbuf: bool = True
     invalid_ratelimit_ns: int = 500 * MS
     tso_win_divisor: int = 3
+    tso_rtt_log: int = 9
+    min_tso_segs: int = 2
+    pacing_ratios: tuple[int, int] = (200, 120)  # %, in slow start and later
 
 
 class Skb:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 Key = tuple[int, int, int, int]
+# connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
+CONNECTED, BOUND = 0, 1
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
 
@@ -111,12 +113,12 @@ class TcpSocket:
         if self.port:
             raise SocketError(errno.EINVAL)
         self.addr = ip4(local[0])
-        self.port = self._tcp.ports.bind(self.addr, local[1], self)
+        self.port = self._tcp.ports.bind(self.addr, local[1], self, parity=BOUND)
 
     def listen(self, backlog: int = 4096) -> None:
         """Accept connections; the queue holds one more than `backlog` (capped by somaxconn)."""
         if not self.port:
-            self.port = self._tcp.ports.bind(self.addr, 0, self)
+            self.port = self._tcp.ports.bind(self.addr, 0, self, parity=BOUND)
         self.backlog = min(backlog, self.net.sysctl.number("net.core.somaxconn"))
 
     def connect(self, remote: Endpoint) -> None:
@@ -127,7 +129,9 @@ class TcpSocket:
         dst, dport = ip4(remote[0]), remote[1]
         route, source = ip_output.route_socket(net, dst, self.addr)
         if not self.port:
-            self.port = tcp.ports.ephemeral(source, lambda port: (source, port, dst, dport) not in tcp.connections)
+            self.port = tcp.ports.ephemeral(
+                source, lambda port: (source, port, dst, dport) not in tcp.connections, parity=CONNECTED
+            )
             tcp.ports.bound.setdefault(self.port, []).append((source, self))
         elif not self.addr:
             tcp.ports.rebind(0, source, self.port, self)

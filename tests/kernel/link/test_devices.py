@@ -148,7 +148,7 @@ def test_netem_loses_named_frames(lose: frozenset[int]) -> None:
     assert cable.lost == [("near", "QDISC_DROP")] * len(lose)
 
 
-def test_netem_loses_by_chance_and_the_seed_says_which() -> None:
+def test_netem_loses_by_chance_and_the_seed_decides_which() -> None:
     def survivors() -> list[int]:
         cable = Cable()
         cable.near.netem = Netem(loss=0.3)

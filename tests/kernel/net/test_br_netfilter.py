@@ -75,7 +75,7 @@ def test_a_routed_ping_passes_prerouting_once(call_iptables: int, physin: str) -
 
 
 @pytest.mark.parametrize("hook", ["PREROUTING", "FORWARD", "POSTROUTING"])
-def test_a_bridged_packet_dies_where_a_rule_says(hook: str) -> None:
+def test_a_bridged_packet_is_dropped_where_a_rule_drops_it(hook: str) -> None:
     node = Node()
     node.verdict[hook] = Drop("NETFILTER_DROP", "rule")
     assert not node.ping("10.0.0.3")

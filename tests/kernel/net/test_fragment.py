@@ -73,7 +73,7 @@ def test_an_overlap_ends_the_datagram() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.binary(min_size=1, max_size=5000), st.integers(400, 1460), st.integers(0, 2**32 - 1), st.integers(1, 65535))
-def test_a_large_segment_becomes_what_scapy_says(payload: bytes, size: int, addr: int, port: int) -> None:
+def test_a_large_segment_becomes_what_scapy_builds(payload: bytes, size: int, addr: int, port: int) -> None:
     head = IP(src="10.0.0.1", dst="10.0.0.2", id=65534, flags="DF")
     frame = Frame.parse(bytes(ETHER / head / TCP(sport=1, dport=2, seq=2**32 - 50, flags="PA") / payload))
     leave_checksum(frame)

@@ -73,7 +73,7 @@ def test_errors(route: str, packet: Packet, error: tuple[int, int] | None, sourc
     assert message.id, "an error has an IP id"
 
 
-def test_nobody_there_costs_three_questions_and_three_seconds() -> None:
+def test_an_absent_neighbour_costs_three_questions_and_three_seconds() -> None:
     bench = Bench()
     came = bench.send(datagram("10.1.0.99"), seconds=2.9)
     assert came == []
@@ -254,7 +254,7 @@ def test_reverse_path_filter(mode: int, back: str, dropped: bool) -> None:
         ("throw 10.9.0.0/16", ""),
     ],
 )  # fmt: skip
-def test_what_a_socket_hears_of_its_own_routes(route: str, error: str) -> None:
+def test_the_error_that_a_socket_gets_for_its_own_route(route: str, error: str) -> None:
     bench = Bench()
     boot.route(bench.host, route)
     socket = bench.host.sockets.udp()

@@ -258,7 +258,7 @@ def test_attach(net: Net) -> None:
     assert (again.ctdir, again.ctinfo) == (0, 1)
 
 
-def test_the_trail_tells_of_a_connection_once(net: Net) -> None:
+def test_the_trail_names_a_connection_once(net: Net) -> None:
     trail: list[object] = []
     net.hooks.run(PRE_ROUTING, net.frame(udp(), trail=trail))
     assert len(trail) == 1 and trail[0].new and trail[0].conn.number == 1  # type: ignore[attr-defined]  # Tracked

@@ -192,7 +192,7 @@ def test_the_line_after_a_clean_close() -> None:
     )
 
 
-def test_the_trail_tells_of_moves_only() -> None:
+def test_the_trail_has_moves_only() -> None:
     wire = Wire()
     states: list[str] = []
     for word in f"{OPEN} >PA:6 <A >FA".split():

@@ -80,10 +80,10 @@ def test_known_matches_are_asked_before_unknown_ones() -> None:
         ("create s hash:ip\n\nadd s 10.0.0", 3, "10.0.0"),
         ("create s hash:ip\nadd s 10.0.0.0/8", 2, "too many"),
         ("drop s", 1, "create NAME TYPE"),
-        ("create l list:set size 8\nadd l nobody", 2, "nobody"),
+        ("create l list:set size 8\nadd l absent", 2, "absent"),
     ],
 )
-def test_bad_text_is_told_with_its_line(text: str, line: int, error_text: str) -> None:
+def test_bad_text_is_refused_with_its_line(text: str, line: int, error_text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_ipset(text, "sets.txt")
     assert caught.value.line == line and error_text in str(caught.value) and "sets.txt" in str(caught.value)

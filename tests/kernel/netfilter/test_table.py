@@ -55,7 +55,7 @@ def test_a_policy_decides_at_the_end_and_after_a_return() -> None:
     assert names(frame.trail or []) == ["-A FORWARD -j ACCEPT"]  # ACCEPT by policy would be noise
 
 
-def test_reject_says_what_to_answer_and_which_rule() -> None:
+def test_reject_states_what_to_answer_and_which_rule() -> None:
     net = FakeNetns()
     net.tables.replace(ruleset("filter", "-A OUTPUT -p tcp -j REJECT --reject-with tcp-reset", "-A OUTPUT -j REJECT"))
     for proto, word, number in ((6, "tcp-reset", 1), (17, "icmp-port-unreachable", 2)):

@@ -153,7 +153,7 @@ def test_nat_targets_ask_for_a_range_and_end_the_chain(
     assert len(frame.trail or []) == 1
 
 
-def test_without_an_address_to_show_nat_drops_and_says_by_what() -> None:
+def test_without_an_address_to_show_nat_drops_and_names_the_rule() -> None:
     net = FakeNetns()
     net.tables.replace(ruleset("nat", "-A PREROUTING -j REDIRECT"))
     walk = net.tables.nat_chain(0)

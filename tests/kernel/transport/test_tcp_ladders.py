@@ -8,7 +8,7 @@ import pytest
 
 from emu.kernel.transport.tcp import TcpConfig
 from emu.kernel.transport.tcp_states import State
-from tcp_wire import MS, Wire, flag_letters
+from tcp_wire import MS, RECORDED_RMEM, Wire, flag_letters
 
 SYN_OPTIONS = "020405b4" + "01010402" + "01030307"
 
@@ -91,7 +91,7 @@ def test_closed_port() -> None:
 
 
 def test_default_profile_has_timestamps() -> None:
-    wire = Wire(config=TcpConfig())
+    wire = Wire(config=TcpConfig(rmem=RECORDED_RMEM))
     converse(wire)
     syn, syn_ack, ack = wire.log[:3]
     assert "win=64240" in syn
@@ -201,7 +201,7 @@ def fields(wire: Wire, start: int) -> list[int]:
 
 
 def test_windows_with_timestamps() -> None:
-    wire = Wire(config=TcpConfig())
+    wire = Wire(config=TcpConfig(rmem=RECORDED_RMEM))
     wire.connect()
     wire.wait(5)
     wire.send("c", wire.client.write(b"x" * 30000, wire.now))
@@ -229,7 +229,7 @@ def test_windows_after_reading() -> None:
 
 def test_conversation_with_timestamps() -> None:
     """Three requests of 300 bytes and answers of 500, 2 ms apart, as a kernel sent them."""
-    wire = Wire(config=TcpConfig())
+    wire = Wire(config=TcpConfig(rmem=RECORDED_RMEM))
     wire.connect()
     wire.wait(2)
     assert wire.server is not None
@@ -252,3 +252,25 @@ def test_conversation_with_timestamps() -> None:
         "s [PA] seq=1001 ack=901 win=503 len=500",
         "c [A] seq=901 ack=1501 win=501 len=0",
     ]
+
+
+def test_windows_of_a_request_with_the_buffers_of_linux_6_18() -> None:
+    """One GET of 26 bytes as tcpdump saw it on Linux 6.18 (tcp_rmem 4096 131072 33554432): scale 10, windows 63 and 64."""
+    wire = Wire(config=TcpConfig(), mss=1460)
+    wire.connect()
+    wire.wait(1)
+    wire.send("c", wire.client.write(bytes(74), wire.now))
+    assert wire.server is not None
+    _, out = wire.server.read(100, wire.now)
+    wire.send("s", [*out, *wire.server.write(bytes(185), wire.now)])
+    _, out = wire.client.read(185, wire.now)
+    wire.send("c", out)
+    wire.send("s", wire.server.write(bytes(26), wire.now))
+    _, out = wire.client.read(26, wire.now)
+    wire.send("c", out)
+    wire.send("s", wire.server.close(wire.now))
+    wire.send("c", wire.client.close(wire.now))
+    assert [line.split(" len=")[0].partition("win=")[2] for line in wire.log] == [
+        *("64240", "65160", "63", "63", "64", "64", "63", "64", "63", "64", "63", "64")
+    ]
+    assert wire.log[0].endswith("0103030a") and wire.log[1].endswith("0103030a")

@@ -353,7 +353,7 @@ def test_data_written_while_connecting_goes_with_the_handshake() -> None:
     assert sent[-1].flags == PSH | ACK
 
 
-def test_progress_is_told_once() -> None:
+def test_progress_is_reported_once() -> None:
     wire, client, _ = connected()
     assert client.progress
     client.progress = False

@@ -91,6 +91,6 @@ def test_acks_that_wait_for_a_call_to_end_become_one() -> None:
     assert (tail.ack, tail.window) == (2000, 500)
 
 
-def test_bursts_of_one_call_are_told_apart() -> None:
+def test_bursts_of_one_call_are_kept_apart() -> None:
     sizes = [Segment(at * 10, 0, ACK | (PSH if at in (2, 5) else 0), 1, bytes(10), burst=True) for at in range(6)]
     assert [len(run) for run in bursts(sizes)] == [3, 3]

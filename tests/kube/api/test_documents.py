@@ -49,7 +49,7 @@ def test_empty_documents_are_left_out_and_lines_count_from_one() -> None:
     [
         ("a: 1\nb: [", "f.yaml:3: broken YAML: did not find expected node content while parsing a flow node"),
         ("a: 1\nb: 2\na: 3", 'f.yaml:3: the key "a" is there twice'),
-        ("a: *nobody", "f.yaml:1: broken YAML: alias of an anchor that is not there"),
+        ("a: *absent", "f.yaml:1: broken YAML: alias of an anchor that is not there"),
         ("\na: &a [*a]", "f.yaml:2: an alias refers to what it is part of"),
         ("a: !!python/object:os.system {}", "f.yaml:1: unknown tag !!python/object:os.system"),
         ("a: !int {}", "f.yaml:1: unknown tag !int"),

@@ -297,7 +297,7 @@ def test_what_a_plugin_refuses_before_it_works(kind: str, config: Config, code: 
 def test_every_plugin_keeps_the_specifications_word(kind: str) -> None:
     """What a file dropped into the folder must do, whatever it is for: ADD, CHECK, DEL twice, DEL without a namespace."""
     ipam = {"type": "host-local", "subnet": "10.0.0.0/24"}
-    config: Config = {"name": "n", "cniVersion": "1.0.0", "type": kind, "ipam": ipam, "aKeyOfNobody": {"x": [1]}}
+    config: Config = {"name": "n", "cniVersion": "1.0.0", "type": kind, "ipam": ipam, "anUnknownKey": {"x": [1]}}
     attachment = machine()
     with pytest.raises(CniError) as caught:
         invoke.add(kind, {**config, "cniVersion": "0.9.9"}, attachment)
@@ -364,7 +364,7 @@ def test_a_result_survives_the_form_of_every_version(version: str) -> None:
     assert back == result
 
 
-def test_what_only_1_1_can_say() -> None:
+def test_what_only_1_1_has() -> None:
     result = Result.from_json(
         {"interfaces": [{"name": "e", "mtu": 9, "pciID": "p"}], "routes": [{"dst": "0/0", "mtu": 9}]}
     )

@@ -56,7 +56,7 @@ def test_the_gateway_is_passed_over_and_addresses_go_round() -> None:
     assert add(config, at, "g") == ["10.244.1.5/29"]
 
 
-def test_a_range_of_its_own_begins_where_it_says() -> None:
+def test_a_range_of_its_own_begins_where_it_is_set() -> None:
     ranges = [[{"subnet": "10.1.0.0/16", "rangeStart": "10.1.2.10", "rangeEnd": "10.1.2.11", "gateway": "10.1.0.9"}]]
     config, at = conf(ranges=ranges), machine()
     assert [add(config, at, each) for each in "ab"] == [["10.1.2.10/16"], ["10.1.2.11/16"]]
@@ -124,7 +124,7 @@ def test_networks_and_directories_do_not_share() -> None:
     [
         ("10.0.0.1", "requested ip 10.0.0.1 is subnet's gateway", "10.0.0.8/24"),
         ("10.0.0.7", "IP address 10.0.0.7 is not available in range set 10.0.0.1-10.0.0.254", "10.0.0.8/24"),
-        # .8 was taken from the range before anybody saw that .5.7 is in none, and was given back
+        # .8 was taken from the range before it was seen that .5.7 is in none, and was given back
         ("10.5.0.7", "failed to allocate all requested IPs: 10.5.0.7", "10.0.0.9/24"),
         ("10.5", "invalid IP address: 10.5", "10.0.0.8/24"),
     ],
@@ -187,7 +187,7 @@ def test_ranges_that_are_refused(ipam: Config, text: str) -> None:
     assert caught.value.code == 999
 
 
-def test_what_is_not_modelled_says_so() -> None:
+def test_what_is_not_modelled_is_refused() -> None:
     for ipam in ({"subnet": "fd00::/64"}, {"subnet": "10.0.0.0/24", "resolvConf": "/etc/resolv.conf"}):
         with pytest.raises(Undecided):
             add(conf(**ipam), machine(), "a")
@@ -215,7 +215,7 @@ def test_from_wherever_it_starts_every_address_comes_once(last: int | None) -> N
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=40))
-def test_nobody_ever_has_anothers_address(calls: list[tuple[bool, int]]) -> None:
+def test_no_container_ever_has_anothers_address(calls: list[tuple[bool, int]]) -> None:
     config, at = conf(subnet="10.0.0.0/29"), machine()
     held: dict[int, str] = {}
     for adding, who in calls:

@@ -113,7 +113,7 @@ def test_the_same_seed_asks_the_same_questions(story: Run, tmp_path: Path) -> No
     assert (again.folder / "all.pcapng").read_bytes() == (story.folder / "all.pcapng").read_bytes()
 
 
-def test_reports_tell_what_was_looked_up(story: Run) -> None:
+def test_reports_show_what_was_looked_up(story: Run) -> None:
     data = [flow_data(each) for each in story.flows]
     assert data[4]["resolved"]["error"] == "NXDOMAIN"
     assert data[5]["resolved"]["canonical"] == "www.example.com."
@@ -228,7 +228,7 @@ def test_any_type() -> None:
     assert flow.resolved.records[0].data == "0 100 53 kube-dns.kube-system.svc.cluster.local."
 
 
-def test_a_drop_on_the_way_to_dns_is_told() -> None:
+def test_a_drop_on_the_way_to_dns_is_reported() -> None:
     made = cluster(dns=DnsConfig())
     made.ping("pod/client", "external")  # the gateway's MAC is known
     made.link("default/client", loss=1)

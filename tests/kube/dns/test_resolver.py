@@ -68,7 +68,7 @@ def knows(message: Message, stream: bool) -> bytes | None:
     return craft.dns_answer(message, Answer(answers=records))
 
 
-def says(rcode: str) -> Temper:
+def answers(rcode: str) -> Temper:
     return lambda message, stream: craft.dns_answer(message, Answer(rcode))
 
 
@@ -154,15 +154,15 @@ EVERYWHERE = [f"foo.{suffix}." for suffix in SEARCH] + ["foo."]
             "",
         ),
         (knows, "nope", pairs(*((0, "udp", i, each.replace("foo", "nope")) for i, each in enumerate(EVERYWHERE))), "NXDOMAIN"),
-        (says("NOERROR"), "foo", pairs(*((0, "udp", i, each) for i, each in enumerate(EVERYWHERE))), "NODATA"),
+        (answers("NOERROR"), "foo", pairs(*((0, "udp", i, each) for i, each in enumerate(EVERYWHERE))), "NODATA"),
         (
-            says("SERVFAIL"),
+            answers("SERVFAIL"),
             "foo",
             pairs(*((0, "udp", i, each) for i, each in enumerate(EVERYWHERE) for _ in range(2))),
             "SERVFAIL",
         ),
         (
-            says("REFUSED"),
+            answers("REFUSED"),
             "foo",
             pairs((0, "udp", 0, FOO), (0, "udp", 0, FOO), (0, "udp", 1, "foo."), (0, "udp", 1, "foo.")),
             "REFUSED",
@@ -182,7 +182,7 @@ EVERYWHERE = [f"foo.{suffix}." for suffix in SEARCH] + ["foo."]
         (big, "foo", pairs((0, "udp", 0, FOO), (0, "tcp", 1, FOO)), ""),
         (None, "foo", pairs((0, "udp", 0, FOO), (0, "udp", 1, FOO)), "ECONNREFUSED"),
     ],
-    ids=["known", "absolute", "one more", "nobody's", "nodata", "servfail", "refused", "silent", "only A", "big", "no server"],
+    ids=["known", "absolute", "one more", "unknown", "nodata", "servfail", "refused", "silent", "only A", "big", "no server"],
 )  # fmt: skip
 def test_questions(temper: Temper | None, name: str, log: list[tuple[int, str, int, str, str]], error: str) -> None:
     bench = Bench(temper)
@@ -194,7 +194,7 @@ def test_questions(temper: Temper | None, name: str, log: list[tuple[int, str, i
     assert bench.lab.clock.now // SECOND == ended_s
 
 
-def test_what_a_look_up_tells() -> None:
+def test_what_a_look_up_reports() -> None:
     found = Bench(knows).look_up("b.other")
     assert found.addresses == ("10.0.0.1",)
     assert found.canonical == "b.other.svc.cluster.local."
@@ -209,7 +209,12 @@ def test_what_a_look_up_tells() -> None:
 
 @pytest.mark.parametrize(
     ("temper", "eai"),
-    [(knows, "EAI_NONAME"), (says("NOERROR"), "EAI_NODATA"), (says("SERVFAIL"), "EAI_AGAIN"), (None, "EAI_AGAIN")],
+    [
+        (knows, "EAI_NONAME"),
+        (answers("NOERROR"), "EAI_NODATA"),
+        (answers("SERVFAIL"), "EAI_AGAIN"),
+        (None, "EAI_AGAIN"),
+    ],
 )
 def test_what_getaddrinfo_returns(temper: Temper | None, eai: str) -> None:
     assert Bench(temper).look_up("nope").eai == eai

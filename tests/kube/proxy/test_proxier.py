@@ -94,7 +94,7 @@ def tampered(node: ServiceNode, *gone: str) -> None:
     tables.replace(RuleSet({**tables.ruleset.tables, "nat": nat}))
 
 
-def test_what_somebody_broke_is_mended_by_a_full_sync(node: ServiceNode) -> None:
+def test_what_was_broken_from_outside_is_mended_by_a_full_sync(node: ServiceNode) -> None:
     """A partial sync leaves the chains of Services that did not change; one after an hour is full."""
     tampered(node, SVC_DB)
     node.update([*service("web", "10.96.0.10", "10.0.1.2"), *DB])

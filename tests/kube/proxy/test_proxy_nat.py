@@ -89,7 +89,7 @@ def test_every_endpoint_gets_its_share() -> None:
     assert all(430 < count < 570 for count in got.values())
 
 
-def test_a_pod_that_gets_itself_is_masqueraded_and_nobody_else() -> None:
+def test_a_pod_that_gets_itself_is_masqueraded_and_no_other_pod_is() -> None:
     net = node()
     for port in range(2000, 2060):
         frame = through(net, packet("10.244.1.5", "10.96.0.10", sport=port, dport=80))
