@@ -27,6 +27,8 @@ LINK_LOCAL = bytes.fromhex("0180c20000")
 Okfn = Callable[[Frame], None]
 # A bridge hook either calls okfn(frame), now or later, or ends the frame; it answers nothing.
 BridgeHook = Callable[[Frame, "Port | None", Okfn], None]
+# As a bridge hook, for frames that are handed up; True: the bridge is promiscuous, and forwards or floods the frame as well.
+LocalIn = Callable[[Frame, bool, Okfn], None]
 
 
 class BridgeHooks:
@@ -39,7 +41,7 @@ class BridgeHooks:
 
     def __init__(self) -> None:
         self.pre_routing: BridgeHook | None = None
-        self.local_in: BridgeHook | None = None
+        self.local_in: LocalIn | None = None
         self.forward: BridgeHook | None = None
         self.post_routing: BridgeHook | None = None
         # br_dev_xmit gives it the frames of a bridged DNAT, which go another way (its slow path)
@@ -138,11 +140,11 @@ class Port:
             entry = fdb.get(dmac)
             if entry is not None and (entry.static or now - entry.updated_ns <= bridge.ageing_ns):
                 if entry.port is None:
-                    bridge.pass_up(frame)
+                    bridge.pass_up(frame, promisc=False)
                     return
                 if bridge.promisc:
                     entry.port.forward(bridge.copy(frame), self)
-                    bridge.pass_up(frame)
+                    bridge.pass_up(frame, promisc=True)
                 else:
                     entry.port.forward(frame, self)
                 return
@@ -150,7 +152,7 @@ class Port:
                 bridge.flood(frame, self)
                 return
         bridge.flood(bridge.copy(frame), self)
-        bridge.pass_up(frame)
+        bridge.pass_up(frame, promisc=bridge.promisc)
 
     def _moved(self, entry: FdbEntry, now: int) -> None:
         """A known MAC came in on another port, or a MAC of the bridge came in from outside. Raises InputError."""
@@ -312,13 +314,14 @@ class Bridge(Device):
             self.net.copied += 1
         return frame.clone()
 
-    def pass_up(self, frame: Frame) -> None:
-        """To the namespace's own stack, as a frame received on the bridge interface (br_pass_frame_up)."""
+    def pass_up(self, frame: Frame, *, promisc: bool) -> None:
+        """To the namespace's own stack, as a frame received on the bridge interface (br_pass_frame_up). `promisc`: the frame
+        is not the bridge's own alone, and the bridge is promiscuous."""
         if frame.trail is not None:
             frame.trail.append(self.up_fact)
         hook = self.hooks.local_in
         if hook is not None:
-            hook(frame, None, self.receive)
+            hook(frame, promisc, self.receive)
         else:
             self.receive(frame)
 

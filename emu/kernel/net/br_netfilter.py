@@ -14,7 +14,7 @@ from emu.kernel.link.bridge import Okfn, Port
 from emu.kernel.net import ip_input
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
-from emu.kernel.netfilter.hooks import FORWARD, POST_ROUTING, PRE_ROUTING
+from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, POST_ROUTING, PRE_ROUTING
 from emu.wire import ipv4, ipv6
 from emu.wire.frame import ETH_HLEN, ETH_P_ARP, ETH_P_IP, HOST, Frame
 from emu.wire.ipv6 import ETH_P_IPV6
@@ -88,6 +88,7 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
         return
     set_dmac(frame, bridge.mac)
     frame.pkt_type = HOST
+    frame.route = route
     okfn(frame)
 
 
@@ -100,10 +101,16 @@ def dev_xmit(frame: Frame) -> None:
     port.finish(frame)
 
 
-def local_in(frame: Frame, port: Port | None, okfn: Okfn) -> None:
-    """br_nf_local_in: a copy that only promiscuous mode passes up belongs to no connection."""
-    if frame.ct is not None and frame.pkt_type != HOST and not frame.dmac[0] & 1:
-        frame.ct, frame.ctinfo, frame.ctdir = None, 0, 0
+def local_in(frame: Frame, promisc: bool, okfn: Okfn) -> None:
+    """br_nf_local_in: what a promiscuous bridge hands up besides forwarding it belongs to no connection. Else the new connection
+    of a broadcast or multicast packet is confirmed here, as its copies may be on their way."""
+    conn = frame.ct
+    if conn is not None:
+        if promisc:
+            frame.ct, frame.ctinfo, frame.ctdir = None, 0, 0
+        elif frame.pkt_type != HOST:
+            net: Netns = frame.indev.net
+            net.conntrack.confirm(frame, net.ipv4.states[LOCAL_IN])
     okfn(frame)
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 LIMITED_BROADCAST_NET, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
-def forward(net: Netns, frame: Frame, route: Route) -> None:
-    """ip_forward: forward a packet for another host along `route`."""
+def forward(net: Netns, frame: Frame, route: Route, *, redirect: bool = True) -> None:
+    """ip_forward: forward a packet for another host along `route`. `redirect`: its sender may be redirected, for the route was
+    looked up by ip_rcv (a flag that br_netfilter's look-up sets is wiped there)."""
     if frame.pkt_type != HOST:
         drop(net, frame, "OTHERHOST")
         return
@@ -48,7 +49,7 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     trail = frame.trail
     if trail is not None:
         trail.append(route)
-    if device is frame.indev and learned.redirects(net, frame.src, frame.dst, route):
+    if redirect and device is frame.indev and learned.redirects(net, frame.src, frame.dst, route):
         icmp.send(net, frame, wire.REDIRECT, wire.REDIRECT_HOST, route.gateway or frame.dst)
     frame.outdev = device
     if family.fns[FORWARD] and family.nf_hook(FORWARD, frame):

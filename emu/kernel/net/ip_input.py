@@ -53,9 +53,10 @@ def receive(frame: Frame, device: Device) -> None:
             0,
             True,
         )  # ip_rcv clears the control block: what br_netfilter stored there is lost
-    # ip_rcv_finish: route, then deliver or forward
+    # ip_rcv_finish: route, then deliver or forward. What came over lo, or was rewritten at a bridge's port, has its route already
     route: Route | None = frame.route
-    if route is None or not device.noarp:  # what came over lo has its route already
+    unrouted = route is None
+    if unrouted:
         reason, route = route_input(net, frame, device)
         if reason:
             drop(net, frame, reason, route)
@@ -63,7 +64,7 @@ def receive(frame: Frame, device: Device) -> None:
         frame.route = route
     kind = "" if route is None else route.kind
     if route is not None and kind == "unicast":
-        ip_forward.forward(net, frame, route)
+        ip_forward.forward(net, frame, route, redirect=unrouted)
     elif route is not None and kind in ("local", "broadcast"):
         deliver(net, frame, route)
     else:
