@@ -272,6 +272,18 @@ class Bridge(Device):
         port.forget()
         self.select_state()
 
+    def set_mac(self, mac: bytes) -> None:
+        """Give the bridge another address (br_stp_change_bridge_id): a local entry of its own, and neighbours are forgotten."""
+        old, self.mac = self.mac, mac
+        if old == mac:
+            return
+        if all(port.device.mac != old for port in self.ports):
+            self.fdb.pop(old, None)
+        known = self.fdb.get(mac)
+        if known is None or not known.static:
+            self.fdb[mac] = FdbEntry(mac, None, self.clock.now, static=True)
+        self.forget_neighbours()
+
     def select_state(self) -> None:
         """br_port_state_selection: the bridge has a carrier while a port forwards."""
         forwarding = any(port.forwarding for port in self.ports)

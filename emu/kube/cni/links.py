@@ -9,7 +9,7 @@ from __future__ import annotations
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.link.bridge import Bridge, FdbEntry, Port
+from emu.kernel.link.bridge import Bridge, Port
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.net import arp
@@ -44,21 +44,17 @@ def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool) -> Bridge:
     return found
 
 
-def pin_mac(host: Host, bridge: Bridge) -> None:
-    """Set the bridge's address to what it is, so that it stays when ports come and go."""
+def pin_mac(host: Host, bridge: Bridge, address: bytes) -> None:
+    """Set the bridge's address, so that it stays when ports come and go."""
     host.disk.get(_FLOATING, set()).discard(bridge.name)
+    bridge.set_mac(address)
 
 
 def ports_changed(host: Host, bridge: Bridge) -> None:
     """br_stp_recalculate_bridge_id and br_mtu_auto_adjust: without a set address a bridge bears its lowest port's."""
     if bridge.name in host.disk.get(_FLOATING, ()):
-        old, bridge.mac = bridge.mac, min((port.device.mac for port in bridge.ports), default=ZERO_MAC)
-        if all(port.device.mac != old for port in bridge.ports):
-            bridge.fdb.pop(old, None)
+        bridge.set_mac(min((port.device.mac for port in bridge.ports), default=ZERO_MAC))
     bridge.adjust_mtu()
-    # fdb_delete_local: an address that a port took away stays, if it is the bridge's own too
-    if bridge.mac not in bridge.fdb:
-        bridge.fdb[bridge.mac] = FdbEntry(bridge.mac, None, bridge.clock.now, static=True)
 
 
 def make_veth(attachment: Attachment, netns: Netns, mtu: int, address: str) -> tuple[Veth, Veth]:
@@ -162,8 +158,9 @@ def _add_route(netns: Netns, name: str, route: Route, gateway: str) -> None:
         raise failure(f"failed to add route '{route} via {gateway or '<nil>'} dev {name}': {why}") from None
 
 
-def ensure_address(host: Host, bridge: Bridge, cidr: str, force: bool) -> None:
-    """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`."""
+def ensure_address(host: Host, bridge: Bridge, cidr: str, fetched: bytes, *, force: bool) -> None:
+    """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`. A bridge that gets the address
+    keeps `fetched`, the MAC that the plugin saw before a port came: the bridge's own of its creation, as a rule."""
     netns = host.netns
     for address in [each for each in netns.ipv4.addresses if each.device is bridge]:
         if str(address) == cidr:
@@ -172,7 +169,7 @@ def ensure_address(host: Host, bridge: Bridge, cidr: str, force: bool) -> None:
             raise failure(f'"{bridge.name}" already has an IP address different from {cidr}')
         netns.ipv4.remove_address(address)
     boot.address(netns, bridge, cidr)
-    pin_mac(host, bridge)
+    pin_mac(host, bridge, fetched)
 
 
 def enable_forwarding(netns: Netns) -> None:
