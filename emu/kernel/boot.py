@@ -15,7 +15,7 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
-from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, neighbour, reject
+from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, multicast, neighbour, reject
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route, parse_route
 from emu.kernel.net.fib_rules import IpRule, parse_rule
@@ -55,6 +55,7 @@ def inet(net: Netns) -> Family:
         fragment=partial(fragment.fragment, net),
         pieces=partial(fragment.pieces, net),
         defragment=reassembly.add,
+        to_many=partial(multicast.route, net),
         conf=net.sysctl.conf,
         kind_of=ip4_kind,
     )

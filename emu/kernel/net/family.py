@@ -65,7 +65,8 @@ class Ops:
     `error_report(frame, entry)` ends a waiting packet when resolution failed; `reject(frame, with, hook)` sends the answer
     of a REJECT rule; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
     travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
-    datagram, or None while fragments are missing. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
+    datagram, or None while fragments are missing. `to_many(dst, src, mark)` is the route of a local packet to a group or a
+    broadcast address. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
     is MULTICAST, BROADCAST or "".
     """
 
@@ -76,6 +77,7 @@ class Ops:
     fragment: Callable[[Frame, Route, bool], None]
     pieces: Callable[[Frame, int], list[Frame]]
     defragment: Callable[[Frame], Frame | None]
+    to_many: Callable[[int, int, int], Route | None]
     conf: Callable[[str, str], int]
     kind_of: Callable[[int], str]
 
@@ -215,11 +217,13 @@ class Family:
     def reroute(self, frame: Frame) -> bool:
         """ip_route_me_harder: a local packet's route after OUTPUT changed it. False drops it."""
         source = frame.src if self.is_local(frame.src) else 0
-        route = self.lookup_output(frame.dst, source, frame.mark)
-        if route is None or route.kind not in ("unicast", "local", "broadcast"):
+        look_up = self.ops.to_many if self.ops.kind_of(frame.dst) else self.lookup_output
+        route = look_up(frame.dst, source, frame.mark)
+        if route is None or route.kind not in ("unicast", "local", "broadcast", "multicast"):
             return False
-        if is_loopback(frame.src) and route.kind != "local" and not self.route_localnet[route.device.ifindex]:
-            return False  # __mkroute_output: a loopback source stays on lo
+        if is_loopback(frame.src) and route.kind != "local" and not route.device.noarp:
+            if not self.route_localnet[route.device.ifindex]:
+                return False  # __mkroute_output: a loopback source stays on lo
         frame.route = route
         frame.outdev = self.out_device(route)
         return True

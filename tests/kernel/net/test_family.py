@@ -59,7 +59,7 @@ class Toy:
         return Ops(
             constructor=note("constructor"), solicit=note("solicit"), error_report=note("error_report"),
             reject=note("reject"), fragment=note("fragment"), pieces=lambda frame, size: [frame], defragment=self.add,
-            conf=lambda device, variable: 0, kind_of=lambda addr: "",
+            to_many=lambda dst, src, mark: None, conf=lambda device, variable: 0, kind_of=lambda addr: "",
         )  # fmt: skip
 
     def family(self, net: Netns) -> Family:

@@ -23,7 +23,7 @@ from emu.wire.addr import ip4, mac
 from linux import Linux
 
 SENDER, BRIDGE, PLAIN, OTHER = (f"02:00:00:00:00:{number}" for number in ("99", "bb", "aa", "0b"))
-EVERYBODY, GROUP, STRANGER = "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:00:77"
+ALL, GROUP, STRANGER = "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "02:00:00:00:00:77"
 NO_ARP, NO_IP6, NO_IP = ("net.bridge.bridge-nf-call-arptables=0",), ("net.bridge.bridge-nf-call-ip6tables=0",), (
     "net.bridge.bridge-nf-call-iptables=0",
 )  # fmt: skip
@@ -48,7 +48,7 @@ def to(address: str, dst: str, *tags: Any) -> Any:
 
 
 ECHO, SYN, CLOSED = ICMP(id=1), TCP(sport=9999, dport=7, flags="S"), TCP(sport=9998, dport=8, flags="S")
-DATA, NOBODY = UDP(sport=9999, dport=7) / "hi", UDP(sport=9998, dport=8) / "hi"
+DATA, CLOSED_PORT = UDP(sport=9999, dport=7) / "hi", UDP(sport=9998, dport=8) / "hi"
 ONE, TWO = "10.0.1.1", "10.0.2.1"
 SHORT_TAG = Ether(dst=PLAIN, src=SENDER, type=0x8100) / Raw(b"\0\0\x08\0")
 BAD6 = Raw(bytes([0x50]) + bytes(45))
@@ -60,18 +60,18 @@ BAD_HOPS6 = Raw(bytes([0x60]) + bytes(3) + b"\0\x08\0\x40" + bytes(32) + b"\x3b\
 ROWS = {
     # TCP takes only what came for the device's own MAC; UDP and ICMP do not ask
     "SYN": Row(to(TWO, PLAIN) / SYN, answer="SA", link="eth1"),
-    "SYN by broadcast": Row(to(TWO, EVERYBODY) / SYN, link="eth1"),
+    "SYN by broadcast": Row(to(TWO, ALL) / SYN, link="eth1"),
     "SYN by multicast": Row(to(TWO, GROUP) / SYN, link="eth1"),
-    "SYN to a closed port by broadcast": Row(to(TWO, EVERYBODY) / CLOSED, link="eth1"),
-    "SYN by broadcast over a bridge": Row(to(ONE, EVERYBODY) / SYN, flooded=True),
+    "SYN to a closed port by broadcast": Row(to(TWO, ALL) / CLOSED, link="eth1"),
+    "SYN by broadcast over a bridge": Row(to(ONE, ALL) / SYN, flooded=True),
     "SYN by multicast over a bridge": Row(to(ONE, GROUP) / SYN, flooded=True),
     "SYN to a closed port by multicast over a bridge": Row(to(ONE, GROUP) / CLOSED, flooded=True),
-    "UDP by broadcast": Row(to(TWO, EVERYBODY) / DATA, answer="udp", link="eth1"),
+    "UDP by broadcast": Row(to(TWO, ALL) / DATA, answer="udp", link="eth1"),
     "UDP by multicast": Row(to(TWO, GROUP) / DATA, answer="udp", link="eth1"),
-    "UDP to a closed port": Row(to(TWO, PLAIN) / NOBODY, answer="icmp3", link="eth1"),
-    "UDP to a closed port by broadcast": Row(to(TWO, EVERYBODY) / NOBODY, link="eth1"),
-    "UDP by broadcast over a bridge": Row(to(ONE, EVERYBODY) / DATA, flooded=True, answer="udp"),
-    "echo by broadcast": Row(to(TWO, EVERYBODY) / ECHO, answer="icmp0", link="eth1"),
+    "UDP to a closed port": Row(to(TWO, PLAIN) / CLOSED_PORT, answer="icmp3", link="eth1"),
+    "UDP to a closed port by broadcast": Row(to(TWO, ALL) / CLOSED_PORT, link="eth1"),
+    "UDP by broadcast over a bridge": Row(to(ONE, ALL) / DATA, flooded=True, answer="udp"),
+    "echo by broadcast": Row(to(TWO, ALL) / ECHO, answer="icmp0", link="eth1"),
     # tags: VLAN 0 is a priority only, other VLANs have no device here
     "priority tag": Row(to(TWO, PLAIN, Dot1Q(vlan=0, prio=5)) / ECHO, answer="icmp0", link="eth1"),
     "priority tag of 802.1ad": Row(to(TWO, PLAIN, Dot1AD(vlan=0)) / ECHO, answer="icmp0", link="eth1"),
@@ -85,21 +85,21 @@ ROWS = {
     "priority tag over a bridge": Row(to("10.0.1.3", STRANGER, Dot1Q(vlan=0, prio=5)) / ECHO, flooded=True),
     "VLAN 5 over a bridge": Row(to("10.0.1.3", STRANGER, Dot1Q(vlan=5)) / ECHO, flooded=True),
     "ARP in a priority tag": Row(
-        Ether(dst=EVERYBODY, src=SENDER) / Dot1Q(vlan=0) / ARP(hwsrc=SENDER, psrc="10.0.2.2", pdst=TWO),
+        Ether(dst=ALL, src=SENDER) / Dot1Q(vlan=0) / ARP(hwsrc=SENDER, psrc="10.0.2.2", pdst=TWO),
         answer="arp",
         link="eth1",
     ),
     "ARP in VLAN 5": Row(
-        Ether(dst=EVERYBODY, src=SENDER) / Dot1Q(vlan=5) / ARP(hwsrc=SENDER, psrc="10.0.2.2", pdst=TWO), link="eth1"
+        Ether(dst=ALL, src=SENDER) / Dot1Q(vlan=5) / ARP(hwsrc=SENDER, psrc="10.0.2.2", pdst=TWO), link="eth1"
     ),
     # br_netfilter looks at the headers of what a bridge forwards
-    "ARP of 6 bytes": Row(Ether(dst=EVERYBODY, src=SENDER, type=0x0806) / Raw(b"\0\1\x86\xdd\x08\4")),
+    "ARP of 6 bytes": Row(Ether(dst=ALL, src=SENDER, type=0x0806) / Raw(b"\0\1\x86\xdd\x08\4")),
     "ARP of 6 bytes, no arptables": Row(
-        Ether(dst=EVERYBODY, src=SENDER, type=0x0806) / Raw(b"\0\1\x86\xdd\x08\4"), flooded=True, sysctls=NO_ARP
+        Ether(dst=ALL, src=SENDER, type=0x0806) / Raw(b"\0\1\x86\xdd\x08\4"), flooded=True, sysctls=NO_ARP
     ),
-    "ARP of 8 bytes": Row(Ether(dst=EVERYBODY, src=SENDER, type=0x0806) / Raw(b"\0\1\x08\0\6\4\0\1"), flooded=True),
+    "ARP of 8 bytes": Row(Ether(dst=ALL, src=SENDER, type=0x0806) / Raw(b"\0\1\x08\0\6\4\0\1"), flooded=True),
     "ARP of 6 bytes, no iptables": Row(
-        Ether(dst=EVERYBODY, src=SENDER, type=0x0806) / Raw(b"\0\1\x86\xdd\x08\4"), sysctls=NO_IP
+        Ether(dst=ALL, src=SENDER, type=0x0806) / Raw(b"\0\1\x86\xdd\x08\4"), sysctls=NO_IP
     ),
     "IPv6 of 0 bytes": Row(Ether(dst=STRANGER, src=SENDER, type=0x86DD)),
     "IPv6 of 20 bytes": Row(Ether(dst=STRANGER, src=SENDER, type=0x86DD) / Raw(b"\x60" + bytes(19))),
