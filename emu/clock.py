@@ -21,8 +21,10 @@ MS = 1_000_000
 SECOND = 1_000_000_000
 # Virtual time starts at 0; as a date that is 2020-01-01T00:00:00Z, so that Wireshark shows sane dates.
 EPOCH_NS = 1_577_836_800 * SECOND
-# Timers of the kernel's wheel that are due this close together share a slot (4 ms and more), most likely
-SLOT_NS = MS
+TICK_NS = 4 * MS  # HZ=250
+# The levels of the kernel's timer wheel: each has 64 slots, each slot is 8 times as wide as one of the level before.
+LEVELS, SLOTS, WIDER = 9, 64, 3
+PINNED = LEVELS  # the rank of a slot in the wheel of pinned timers, which fire before the others
 # so many frames delivered without a timer in between are a loop (a stream of 100 MB over ten hops is 2 million)
 DRAIN_LIMIT = 10_000_000
 
@@ -30,9 +32,9 @@ DRAIN_LIMIT = 10_000_000
 class Timer:
     """A call due at `due_ns`. `cancel` removes it; a fired or cancelled timer is not `pending`.
 
-    `wheel`: a timer of the kernel's timer wheel, where the timer that entered a slot last fires first."""
+    `rank`: the level of the kernel's timer wheel in which it waits, PINNED more for a pinned one; -1 outside of the wheel."""
 
-    __slots__ = ("due_ns", "order", "call", "background", "wheel", "clock")
+    __slots__ = ("due_ns", "order", "call", "background", "rank", "clock")
 
     def __init__(
         self,
@@ -40,10 +42,10 @@ class Timer:
         order: int,
         call: Callable[[], None],
         background: bool,
-        wheel: bool = False,
+        rank: int = -1,
         clock: Clock | None = None,
     ) -> None:
-        self.due_ns, self.order, self.background, self.wheel = due_ns, order, background, wheel
+        self.due_ns, self.order, self.background, self.rank = due_ns, order, background, rank
         self.call: Callable[[], None] | None = call
         self.clock = clock
 
@@ -131,6 +133,23 @@ class Draws:
         return self._own().randbytes(count)
 
 
+def wheel_slot(now_ns: int, due_ns: int) -> tuple[int, int]:
+    """When a timer of the kernel that is armed now and is due at `due_ns` fires (ns), and the level where it waits.
+
+    Never early, and late by up to two ticks (8 ms) if it is due within 252 ms, by 36 ms within 2 s, by 260 ms within 16 s:
+    ticks are whole, and a slot ends after each timer in it was due (calc_wheel_index in kernel/time/timer.c).
+    """
+    ticks = now_ns // TICK_NS
+    wait = -(-(due_ns - now_ns) // TICK_NS)
+    if wait <= 0:
+        return (ticks + 1) * TICK_NS, 0
+    level = 0
+    while level < LEVELS - 1 and wait > SLOTS - 1 << WIDER * level:
+        level += 1
+    shift = WIDER * level
+    return ((ticks + wait >> shift) + 1 << shift) * TICK_NS, level
+
+
 def _deliver(copies: list[tuple[Callable[[Any], None], Any]]) -> None:
     for receive, frame in copies:
         receive(frame)
@@ -163,11 +182,36 @@ class Clock:
         self.random(purpose).script = script
 
     def call_at(self, due_ns: int, call: Callable[[], None], *, background: bool = False, wheel: bool = False) -> Timer:
-        """Call `call()` at `due_ns` (now, if that is past). A background timer does not keep `run` going."""
+        """Call `call()` at `due_ns` (now, if that is past). A background timer does not keep `run` going. `wheel`: a timer of
+        the kernel's timer wheel, which fires at the tick where its slot ends."""
+        if wheel:
+            return self.mod_timer(None, due_ns, call, background=background)
+        return self._start(max(due_ns, self.now), call, background, -1)
+
+    def mod_timer(
+        self,
+        timer: Timer | None,
+        due_ns: int,
+        call: Callable[[], None],
+        *,
+        background: bool = False,
+        pinned: bool = False,
+    ) -> Timer:
+        """mod_timer: a timer of the kernel's wheel that is due at `due_ns`, in place of `timer`. One that is pending in the same
+        slot keeps its place there. `pinned` timers of a tick fire before the others (TIMER_PINNED)."""
+        fires_ns, level = wheel_slot(self.now, due_ns)
+        rank = level + PINNED if pinned else level
+        if timer is not None and timer.call is not None:
+            if timer.due_ns == fires_ns and timer.rank == rank:
+                return timer
+            timer.take()
+        return self._start(fires_ns, call, background, rank)
+
+    def _start(self, due_ns: int, call: Callable[[], None], background: bool, rank: int) -> Timer:
         self._order += 1
-        timer = Timer(max(due_ns, self.now), self._order, call, background, wheel, self)
+        timer = Timer(due_ns, self._order, call, background, rank, self)
         self.foreground += not background
-        heapq.heappush(self._timers, (timer.due_ns, timer.order, timer))
+        heapq.heappush(self._timers, (due_ns, self._order, timer))
         return timer
 
     def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
@@ -204,7 +248,7 @@ class Clock:
         self.drain()
         timers = self._timers
         while timers and timers[0][0] <= end_ns:
-            self._fire(heapq.heappop(timers)[2], end_ns)
+            self._fire(heapq.heappop(timers)[2])
         self.now = max(self.now, end_ns)
 
     def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
@@ -219,33 +263,33 @@ class Clock:
                     return
                 if until is None and not self.foreground:
                     return
-            self._fire(heapq.heappop(timers)[2], limit_ns)
+            self._fire(heapq.heappop(timers)[2])
 
-    def _fire(self, timer: Timer, last_ns: int | None) -> None:
+    def _fire(self, timer: Timer) -> None:
         if timer.call is None:
             return
-        for each in self._slot(timer, last_ns) if timer.wheel else (timer,):
+        for each in self._tick(timer) if timer.rank >= 0 else (timer,):
             call = each.take()
             if call is not None:
                 self.now = max(self.now, each.due_ns)
                 call()
         self.drain()
 
-    def _slot(self, timer: Timer, last_ns: int | None) -> list[Timer]:
-        """The wheel's timers that fire together with `timer` (due by `last_ns`), the one started last first. A slot is a list
-        that is filled at its head, and all of it runs before anything that it sends arrives (expire_timers)."""
-        timers, end_ns = self._timers, timer.due_ns + SLOT_NS
-        if last_ns is not None:
-            end_ns = min(end_ns, last_ns)
-        slot: list[Timer] = [timer]
+    def _tick(self, timer: Timer) -> list[Timer]:
+        """The wheel's timers that fire at one tick: pinned ones, then the wider slots; in a slot the one that entered it last,
+        for a slot is a list that is filled at its head. All of them run before anything that they send arrives
+        (run_timer_softirq, expire_timers)."""
+        timers, due_ns = self._timers, timer.due_ns
+        tick = [timer]
         others: list[tuple[int, int, Timer]] = []
-        while timers and timers[0][0] <= end_ns:
+        while timers and timers[0][0] == due_ns:
             entry = heapq.heappop(timers)
-            if entry[2].wheel:
-                slot.append(entry[2])
+            if entry[2].rank >= 0:
+                tick.append(entry[2])
             else:
                 others.append(entry)
         for entry in others:
             heapq.heappush(timers, entry)
-        slot.sort(key=lambda each: -each.order)
-        return slot
+        if len(tick) > 1:
+            tick.sort(key=lambda each: (-each.rank, -each.order))
+        return tick

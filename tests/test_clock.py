@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
-from emu.clock import MS, SLOT_NS, US, Clock, Timer, Values
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emu.clock import MS, SECOND, TICK_NS, US, Clock, Timer, Values, wheel_slot
 
 
 class Log:
@@ -49,32 +54,92 @@ def test_a_run_ends_when_only_background_timers_are_left() -> None:
     assert log.seen == ["background", "foreground", "background", "again"]
 
 
-def test_the_last_to_enter_a_slot_leaves_it_first_and_what_it_sends_comes_after_the_slot() -> None:
+@pytest.mark.parametrize(
+    ("now_ms", "wait_ms", "fires_ms", "level"),
+    [
+        (0, 0, 4, 0),  # no timer fires before the next tick
+        (3, -1, 4, 0),
+        (0, 0.000001, 8, 0),  # a tick more than it waits: the present one has begun
+        (3.999, 40, 44, 0),
+        (4, 40, 48, 0),
+        (0, 252, 256, 0),
+        (0, 252.001, 288, 1),
+        (0, 1000, 1024, 1),
+        (20, 1000, 1024, 1),  # 1.004 s: the phase decides
+        (24, 1000, 1056, 1),
+        (1024, 1000, 2048, 1),
+        (0, 2016, 2048, 1),
+        (0, 2017, 2048, 2),
+        (1, 5000, 5120, 2),
+        (0, 60_000, 61_440, 3),
+    ],
+)
+def test_slots_of_the_wheel(now_ms: float, wait_ms: float, fires_ms: int, level: int) -> None:
+    now_ns = round(now_ms * MS)
+    assert wheel_slot(now_ns, now_ns + round(wait_ms * MS)) == (fires_ms * MS, level)
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**12))
+def test_a_timer_of_the_wheel_is_never_early_and_late_by_a_slot(now_ns: int, wait_ns: int) -> None:
+    fires_ns, level = wheel_slot(now_ns, now_ns + wait_ns)
+    assert 0 < fires_ns - now_ns - wait_ns <= (TICK_NS << 3 * level) + TICK_NS
+    assert fires_ns % (TICK_NS << 3 * level) == 0
+
+
+def test_syns_of_a_client_that_nobody_answers() -> None:
+    """Six clients of a kernel, seen by tcpdump: the first SYN comes again after 1.000 to 1.036 s, the next after 1.024 s each."""
+    for start_ns in range(0, 40 * MS, MS // 3):
+        times = [start_ns]
+        for _ in range(4):
+            times.append(wheel_slot(times[-1], times[-1] + SECOND)[0])
+        first_ns, *others_ns = (after - before for before, after in pairwise(times))
+        assert SECOND < first_ns <= SECOND + 36 * MS and others_ns == [1024 * MS] * 3
+
+
+def test_the_last_to_enter_a_slot_leaves_it_first_and_what_it_sends_comes_after_the_tick() -> None:
     log = Log()
-    log.at(MS, "syn", wheel=True, sends=True)
-    log.at(MS + SLOT_NS // 2, "program")
-    log.at(MS + SLOT_NS, "syn-ack", wheel=True, sends=True)
-    log.at(MS + SLOT_NS + 1, "later", wheel=True)
-    log.clock.run_until(5 * MS)
-    assert log.seen == ["syn-ack", "syn", "syn-ack arrives", "syn arrives", "program", "later"]
+    log.at(0, "next tick", wheel=True)
+    log.at(40 * MS, "syn", wheel=True, sends=True)
+    log.at(39 * MS, "syn-ack", wheel=True, sends=True)
+    log.at(44 * MS + 1, "program")
+    log.at(41 * MS, "later", wheel=True)
+    log.clock.run_until(50 * MS)
+    assert log.seen == ["next tick", "syn-ack", "syn", "syn-ack arrives", "syn arrives", "program", "later"]
 
 
-def test_a_slot_ends_where_the_run_does() -> None:
-    for run in (lambda clock, end: clock.run_until(end), lambda clock, end: clock.run(limit_ns=end)):
-        log = Log()
-        log.at(MS, "in time", wheel=True)
-        log.at(MS + 10, "too late", wheel=True)
-        run(log.clock, MS + 5)
-        assert log.seen == ["in time"]
-        assert log.clock.now == MS + 5
+def test_wider_slots_fire_before_narrower_ones_of_the_tick_and_pinned_ones_first() -> None:
+    log = Log()
+    log.at(1000 * MS, "32 ms wide", wheel=True)
+    log.clock.mod_timer(None, 1000 * MS, lambda: log.seen.append("pinned"), pinned=True)
+    log.clock.run_until(1019 * MS)
+    log.at(1019 * MS, "4 ms wide", wheel=True, sends=True)
+    assert log.clock.now == 1019 * MS
+    log.clock.run_until(1020 * MS)
+    assert log.seen == ["4 ms wide", "4 ms wide arrives"]  # due at once: the next tick, which is not the others'
+    log.at(1020 * MS, "4 ms wide again", wheel=True)
+    log.clock.run_until(1024 * MS)
+    assert log.seen[2:] == ["pinned", "32 ms wide", "4 ms wide again"]
 
 
-def test_a_cancelled_timer_opens_no_slot() -> None:
+def test_a_timer_that_stays_in_its_slot_keeps_its_place() -> None:
+    log = Log()
+    clock = log.clock
+    first = clock.mod_timer(None, 1000 * MS, lambda: log.seen.append("first"))
+    clock.mod_timer(None, 1000 * MS, lambda: log.seen.append("second"))
+    assert clock.mod_timer(first, 1010 * MS, lambda: log.seen.append("moved")) is first
+    moved = clock.mod_timer(first, 1030 * MS, lambda: log.seen.append("moved"))
+    assert moved is not first and not first.pending and clock.foreground == 2
+    clock.run()
+    assert log.seen == ["second", "moved"]
+    assert clock.mod_timer(moved, clock.now, lambda: log.seen.append("again")).pending
+
+
+def test_a_cancelled_timer_opens_no_tick() -> None:
     log = Log()
     log.at(MS, "cancelled", wheel=True).cancel()
     log.at(MS + 10, "program")
     log.at(MS + 20, "wheel", wheel=True)
-    log.clock.run_until(5 * MS)
+    log.clock.run_until(10 * MS)
     assert log.seen == ["program", "wheel"]
 
 

@@ -127,6 +127,7 @@ REASONS = {
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
     "UNHANDLED_PROTO": "its Ethernet type is not served here",
     "ICMP_ECHO_IGNORED": "echo requests are ignored here",
+    "INVALID_PROTO": "ICMP to a broadcast address is not answered here",
     "UNDECIDED": "a rule uses what emu does not model, so that a kernel's decision is not known",
 }
 

@@ -15,7 +15,7 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
-from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, multicast, neighbour, reject
+from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, ip_options, multicast, neighbour, reject
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route, parse_route
 from emu.kernel.net.fib_rules import IpRule, parse_rule
@@ -27,7 +27,7 @@ from emu.kernel.transport.sockets import Sockets
 from emu.wire import icmp as wire_icmp
 from emu.wire.addr import decimal, ip4, ip4_kind
 from emu.wire.addr import mac as to_mac
-from emu.wire.frame import AF_INET, ETH_P_ARP, ETH_P_IP, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_ARP, ETH_P_IP, IP_HLEN, Frame
 
 
 def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None) -> Netns:
@@ -63,8 +63,14 @@ def inet(net: Netns) -> Family:
 
 
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
-    """arp_error_report: no host answered for the address; send the packet's sender an ICMP error."""
-    icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
+    """arp_error_report and ipv4_link_failure: no host answered for the address; send the packet's sender an ICMP error.
+
+    The packet's options are read once more: they have this host's address and time twice."""
+    wrong = 0
+    if frame.l4 != ETH_HLEN + IP_HLEN:
+        frame.options, wrong = ip_options.compile(net, frame, entry.device, frame.route)
+    if not wrong:
+        icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
     net.drop(frame, "NEIGH_FAILED", entry, entry.device)
 
 

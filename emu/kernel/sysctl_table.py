@@ -28,7 +28,6 @@ LOST_TCP = Fate(kinds=("tcp",), outcomes=("dropped", "timeout"))
 ERRORS = Fate(outcomes=("rejected",))
 
 # Reasons that several rows share
-EARLY_DEMUX = WithoutEffect("it is a short cut to the same socket")
 IGMP = WithoutEffect("no socket of emu joins a multicast group")
 IPV6 = WithoutEffect("it concerns IPv6 packets, and emu has none")
 IPSEC = WithoutEffect("there is no IPsec")
@@ -96,7 +95,7 @@ TABLE: tuple[Sysctl, ...] = (
         BOOL,
     ),
     Sysctl("net.ipv4.ip_dynaddr", NotModelled("a source address that changes while a client connects"), 0, "level", U8),
-    Sysctl("net.ipv4.ip_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.ip_early_demux", used("kernel/net/fragment"), 1, "bool", U8),
     Sysctl("net.ipv4.fwmark_reflect", NotModelled("the mark of RSTs and ICMP errors"), 0, "bool", U8),
     Sysctl("net.ipv4.ping_group_range", WithoutEffect("every process of emu is root's"), (1, 0), "gid", NATURAL),
     Sysctl("net.ipv4.icmp_echo_ignore_all", used("kernel/net/icmp"), 0, "bool", BOOL),
@@ -178,7 +177,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_comp_sack_slack_ns", COMPRESSED, 100000, "ns", NATURAL),
     Sysctl("net.ipv4.tcp_congestion_control", WithoutEffect("reno is the only congestion control"), "reno", "name"),
     Sysctl("net.ipv4.tcp_dsack", NotModelled("duplicate SACK blocks"), 1, "bool", U8),
-    Sysctl("net.ipv4.tcp_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.tcp_early_demux", used("kernel/net/fragment"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_early_retrans", NotModelled("tail loss probes"), 3, "level", (0, 4)),
     Sysctl("net.ipv4.tcp_ecn", ECN, 2, "choice", (0, 5)),
     Sysctl("net.ipv4.tcp_ecn_fallback", ECN, 1, "bool", BOOL),
@@ -283,7 +282,7 @@ TABLE: tuple[Sysctl, ...] = (
         U8,
     ),
     Sysctl("net.ipv4.udp_child_hash_entries", TABLE_SIZE, 0, "count", (0, 2**16)),
-    Sysctl("net.ipv4.udp_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.udp_early_demux", WithoutEffect("it is a short cut to the same socket"), 1, "bool", U8),
     Sysctl("net.ipv4.udp_l3mdev_accept", VRF, 0, "bool", BOOL),
     Sysctl(
         "net.ipv4.udp_rmem_min",
@@ -405,7 +404,7 @@ TABLE: tuple[Sysctl, ...] = (
     # one a device, and `all` and `default`
     _conf("accept_local", used("kernel/net/ip_input"), 0, OR, "bool"),
     _conf("accept_redirects", used("kernel/net/route"), 1, REDIRECTS, "bool"),
-    _conf("accept_source_route", NotModelled("packets with a source route", SENT), 1, AND, "bool"),
+    _conf("accept_source_route", used("kernel/net/ip_input"), 1, AND, "bool"),
     _conf("arp_accept", NotModelled("neighbours learnt from gratuitous ARP"), 0, MAX),
     _conf("arp_announce", NotModelled("the sender's address in ARP requests"), 0, MAX),
     _conf("arp_evict_nocarrier", used("kernel/net/netns"), 1, AND, "bool"),

@@ -308,13 +308,16 @@ class Cluster:
         *,
         port: int = 0,
         close: bool = True,
+        blocking: bool = False,
         timeout_s: float = 10,
         name: str = "",
     ) -> Flow:
         """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port.
-        Without `close` the connection stays open; `more` uses it again."""
+        Without `close` the connection stays open; `more` uses it again. A `blocking` client waits inside connect(): it tries
+        once more after an ICMP error that comes at once."""
         made = self._ported(self._flow("tcp", source, to, "TCP", name))
-        return self._run(made, self._named(partial(streams.tcp, send=send, port=port, close=close)), timeout_s)
+        talk = partial(streams.tcp, send=send, port=port, close=close, blocking=blocking)
+        return self._run(made, self._named(talk), timeout_s)
 
     def more(
         self, before: Flow, send: bytes = b"", *, close: bool = True, timeout_s: float = 10, name: str = ""

@@ -1,4 +1,4 @@
-"""One real node from the output of its own commands: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
+"""One real node from the output of its own commands: iptables-save, ipset save, `ip route`, `addr`, `rule`, `neigh`, conntrack.
 
 A namespace is built anew for each packet that is sent, so that none meets the connections of another. What the texts leave
 open is assumed, and listed (`assumed`). Must not know packets or their outcomes.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from emu.clock import Clock
 from emu.errors import InputError
@@ -16,10 +16,14 @@ from emu.kernel import boot
 from emu.kernel.net.fib import KINDS, Route
 from emu.kernel.net.fib_rules import ANY, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.ctnetlink import create
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
 from emu.kernel.netfilter.ipset import IpSets, parse_ipset
 from emu.kernel.netfilter.matches.ip import Ip
-from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
+from emu.pasted.connections import Connection
+from emu.pasted.connections import connections as pasted_connections
+from emu.pasted.rules import rules as iptables_save
 from emu.report.edge import Edge, Sent, answer_arp
 from emu.report.ip_json import HIGHEST, Item, read
 from emu.wire.addr import Prefix, ip4, ip4_text, mac
@@ -47,6 +51,9 @@ class Node:
     sysctls: dict[str, int | str] = field(default_factory=dict)
     routes_given: bool = False
     assumed: list[str] = field(default_factory=list)
+    neighbours: list[Item] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def unknown(self) -> list[Unknown]:
@@ -68,7 +75,7 @@ class Node:
         sent: Sent = []
         for name, (address, mtu) in self.links.items():
             net.attach(Edge(net.clock, name, address, mtu, sent))
-        answer_arp(net)
+        answer_arp(net, self.failed)
         for device, addr, length, scope in self.addresses:
             net.ipv4.add_address(net.device(device), addr, length, scope)
         if self.routes:
@@ -84,8 +91,19 @@ class Node:
         boot.netfilter(net)
         net.ipv4.tables.replace(self.ruleset)
         net.ipv4.tables.ipsets = self.ipsets()
+        for each in self.connections:
+            assert net.conntrack is not None
+            create(net.conntrack, each.orig, each.reply, seconds=each.seconds, state=each.state, replied=each.replied,
+                   assured=each.assured, mark=each.mark)  # fmt: skip
         net.tracing = True
         return net, sent
+
+    @property
+    def failed(self) -> frozenset[tuple[str, int]]:
+        """The neighbours that did not answer ARP when the text was taken: (device, address)."""
+        return frozenset(
+            (each.text("dev"), each.address("dst")) for each in self.neighbours if "FAILED" in each.words("state")
+        )
 
     def assume(self, text: str) -> None:
         if text not in self.assumed:
@@ -99,23 +117,34 @@ def read_node(
     routes: str = "",
     addresses: str = "",
     policy: str = "",
+    neighbours: str = "",
+    connections: str = "",
     files: Mapping[str, str] | None = None,
     sysctls: Mapping[str, int | str] | None = None,
 ) -> Node:
     """A node from the texts of its commands. `files` names them for messages, by the same words. Raises InputError."""
     named = files or {}
-    node = Node(parse_dump(rules, named.get("rules")), ipset, sysctls=dict(sysctls or {}))
+    ruleset, notes = pasted_rules(rules, named.get("rules"))
+    node = Node(ruleset, ipset, sysctls=dict(sysctls or {}), notes=notes)
     parse_ipset(ipset, named.get("ipset"))
-    for link in read(addresses, named.get("addresses", "ip -j addr")):
+    for link in read(addresses, named.get("addresses", "ip -j addr"), "addr"):
         _add_link(node, link)
     node.routes_given = bool(routes.strip())
-    node.routes = [each for each in read(routes, named.get("routes", "ip -j route")) if _is_ip4(each)]
+    node.routes = [each for each in read(routes, named.get("routes", "ip -j route"), "route") if _is_ip4(each)]
     for route in node.routes:
         if route.items("nexthops"):
             node.assume(f"the first of several next hops is taken for {route.text('dst')}")
         node.link(_fields(route)[2])
+    node.neighbours = [
+        each
+        for each in read(neighbours, named.get("neighbours", "ip -j neigh"), "neigh")
+        if ":" not in each.text("dst")
+    ]
+    for neighbour in node.neighbours:
+        node.link(neighbour.text("dev"))
+    node.connections = [each for each in pasted_connections(connections, named.get("connections")) if not each.zone]
     if policy:
-        node.policy = [_rule(each) for each in read(policy, named.get("policy", "ip -j rule"))]
+        node.policy = [_rule(each) for each in read(policy, named.get("policy", "ip -j rule"), "rule")]
     for rule in node.ruleset.rules():
         for match in rule.matches:
             if isinstance(match, Ip):
@@ -124,6 +153,34 @@ def read_node(
                         node.link(device[0])
     _guess(node)
     return node
+
+
+def pasted_rules(text: str, file: str | None = None) -> tuple[RuleSet, list[str]]:
+    """The rules of a pasted text, their lines those of the text, and what is to be noted. Raises InputError."""
+    pasted = iptables_save(text, file)
+    try:
+        ruleset = parse_dump(pasted.text, file)
+    except InputError as error:
+        raise replaced(error, pasted.numbers) from None
+    if pasted.numbers == tuple(range(1, len(pasted.numbers) + 1)):
+        return ruleset, list(pasted.notes)
+
+    def placed(rule: Rule) -> Rule:
+        return replace(rule, line=pasted.numbers[rule.line - 1])
+
+    tables = {
+        name: {
+            chain.name: Chain(chain.name, chain.policy, tuple(map(placed, chain.rules))) for chain in chains.values()
+        }
+        for name, chains in ruleset.tables.items()
+    }
+    return RuleSet(tables), list(pasted.notes)
+
+
+def replaced(error: InputError, numbers: tuple[int, ...]) -> InputError:
+    """An error about a line of the text that was made, with the line of the pasted one."""
+    line = numbers[error.line - 1] or None if error.line is not None and error.line <= len(numbers) else error.line
+    return InputError(error.what, file=error.file, line=line, path=error.path, expected=error.expected)
 
 
 def _guess(node: Node) -> None:

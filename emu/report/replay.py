@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from emu import craft
+from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel.net import ip_output
 from emu.kernel.net.netns import Netns
@@ -26,6 +27,7 @@ STATES = ("new", "established")
 LEAVES, DELIVERED, REJECTED, DROPPED, UNDECIDED, ERROR = (
     "leaves", "delivered", "rejected", "dropped", "undecided", "error",
 )  # fmt: skip
+UNANSWERED_NS = 4 * SECOND  # a neighbour that does not answer has failed by then, by the sysctls' defaults
 MSS = b"\x02\x04\x05\xb4"
 HEADER = NEAR_MAC + FAR_MAC + b"\x08\x00"
 
@@ -92,11 +94,13 @@ class Trace:
 
 @dataclass
 class Outcome:
-    """One possible outcome with its probability: the packet's trace, and the answer's (None where none is sent)."""
+    """One possible outcome with its probability: the packet's trace, and the answer's (None where none is sent, or where
+    it takes another way: `past` is why)."""
 
     probability: float
     there: Trace
     back: Trace | None = None
+    past: str = ""
 
 
 class Branches:
@@ -200,6 +204,8 @@ class _Walk:
             frame.route = route
             ip_output.local_out(net, frame)
         net.clock.drain()
+        if not (self.sent or self.dropped or self.arrived):  # it waits for a neighbour
+            net.clock.run_until(net.clock.now + UNANSWERED_NS)
         self._judge(trace)
         return trace
 

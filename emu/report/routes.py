@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.route_get import route_get
@@ -20,21 +21,30 @@ def routes(net: Netns) -> Report:
     for number in sorted(net.ipv4.fib.tables, key=lambda each: (each != MAIN_TABLE, each)):
         name = TABLE_NAMES.get(number, str(number))
         for route in net.ipv4.fib.tables[number]:
-            data.append(
-                {
-                    "table": name,
-                    "type": route.kind,
-                    "dst": "default" if not route.prefix.length else str(route.prefix),
-                    "gateway": ip4_text(route.gateway) if route.gateway else None,
-                    "dev": route.device.name if route.device is not None else None,
-                    "protocol": route.proto,
-                    "scope": route.scope,
-                    "prefsrc": ip4_text(route.prefsrc) if route.prefsrc else None,
-                    "metric": route.metric,
-                }
-            )
+            data.append(_as_ip_prints(route, name))
             lines.append(route.text() + ("" if number == MAIN_TABLE else f" table {name}"))
     return Report(data, "\n".join(lines))
+
+
+def _as_ip_prints(route: Route, table: str) -> dict[str, Any]:
+    """A route as `ip -j route` prints it: what does not apply is no key."""
+    found: dict[str, Any] = {} if route.kind == "unicast" else {"type": route.kind}
+    found["dst"] = "default" if not route.prefix.length else str(route.prefix).removesuffix("/32")
+    if route.gateway:
+        found["gateway"] = ip4_text(route.gateway)
+    if route.device is not None:
+        found["dev"] = route.device.name
+    if table != TABLE_NAMES[MAIN_TABLE]:
+        found["table"] = table
+    found["protocol"] = route.proto
+    if route.scope != "global":
+        found["scope"] = route.scope
+    if route.prefsrc:
+        found["prefsrc"] = ip4_text(route.prefsrc)
+    if route.metric:
+        found["metric"] = route.metric
+    found["flags"] = ["onlink"] if route.onlink else []
+    return found | ({"metrics": [{"mtu": route.mtu}]} if route.mtu else {})
 
 
 def route_to(net: Netns, destination: str, source: str = "", mark: int = 0) -> Report:

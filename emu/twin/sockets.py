@@ -108,6 +108,7 @@ class RealTcp(_RealSocket):
 
     def __init__(self, net: RealNet, real: socket.socket | None = None, peer: tuple[str, int] = ("", 0)) -> None:
         self.peer, self.error, self._pending, self._rest, self._closing = peer, 0, 0, b"", False
+        self.blocking = False
         super().__init__(net, real or net.socket(socket.AF_INET, socket.SOCK_STREAM))
         if real is not None:
             self._named()
@@ -116,14 +117,15 @@ class RealTcp(_RealSocket):
         self._call(self.real.listen, backlog)
 
     def connect(self, remote: Endpoint) -> None:
-        """Connect, and read SO_ERROR at once, as a client with a time limit does. An ICMP error that comes inside the
-        call is a soft error to Linux (the call owns the socket, tcp_v4_err); without the read a second SYN would clear it."""
+        """Connect, and read SO_ERROR at once, as a client with a time limit does, unless the client is `blocking`. An ICMP
+        error that comes inside the call is a soft error to Linux (the call owns the socket, tcp_v4_err), and SO_ERROR gives it."""
         self.peer = _text(remote)
         failed = self.real.connect_ex(self.peer)
         self._named()
         if failed not in (0, errno.EINPROGRESS):
             raise SocketError(failed)
-        self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        if not self.blocking:
+            self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         if self.error:
             self.abort()
 
@@ -138,7 +140,7 @@ class RealTcp(_RealSocket):
                 self.errors.append(IcmpError(3, UNREACHABLE[number], 0, ip4(self.peer[0]), self.peer[1]))
 
     def ready(self, events: int) -> None:
-        if self.state != "LISTEN":
+        if self.state != "LISTEN" and not (self.blocking and self.state == "SYN_SENT"):
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             self._push()
         super().ready(events)

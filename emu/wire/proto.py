@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from emu.wire.frame import SCTP, TCP, UDP
 
-DCCP, GRE, ICMPV6, UDPLITE = 33, 47, 58, 136
+DCCP, GRE, ESP, AH, ICMPV6, UDPLITE = 33, 47, 50, 51, 58, 136
 # the protocols whose first two words are the ports
 WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP))
 

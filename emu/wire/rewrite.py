@@ -168,6 +168,37 @@ def untag(frame: Frame) -> int:
     return vlan
 
 
+def trim(frame: Frame, end: int) -> None:
+    """pskb_trim_rcsum: remove the bytes of the frame from `end` on (the padding of a short Ethernet frame, for example)."""
+    del frame.buf[end:]
+
+
+def set_options(frame: Frame, options: bytes, destination: int, *, summed: bool = False) -> None:
+    """Write the IP options, of the same length as before, and the destination; `summed`: with the header's checksum."""
+    buf, l4 = frame.buf, frame.l4
+    buf[30:l4] = destination.to_bytes(4, "big") + options
+    frame.dst = destination
+    if summed:
+        _sum_header(frame)
+
+
+def insert_options(frame: Frame, options: bytes) -> None:
+    """Insert IP options (a multiple of 4 bytes) into a header that has none."""
+    buf = frame.buf
+    buf[34:34] = options
+    frame.l4 += len(options)
+    frame.tot_len += len(options)
+    buf[14] += len(options) // 4
+    buf[16:18] = frame.tot_len.to_bytes(2, "big")
+    _sum_header(frame)
+
+
+def _sum_header(frame: Frame) -> None:
+    buf = frame.buf
+    buf[24:26] = b"\0\0"
+    buf[24:26] = checksum(buf[14 : frame.l4]).to_bytes(2, "big")
+
+
 def set_tos(frame: Frame, tos: int) -> None:
     """Write the type of service (DSCP and ECN), 0 to 255, and adjust the header checksum."""
     buf = frame.buf

@@ -49,6 +49,12 @@ def build(
     return frame
 
 
+def without_checksum(frame: Frame) -> bool:
+    """Has the datagram no checksum (a field of 0)?"""
+    buf, at = frame.buf, frame.l4 + 6
+    return len(buf) >= at + 2 and not buf[at] | buf[at + 1]
+
+
 def checksum_ok(frame: Frame) -> bool:
     """Is the datagram's checksum right (if it has one), and its length no more than the packet's?"""
     buf, l4 = frame.buf, frame.l4
@@ -64,5 +70,10 @@ def checksum_ok(frame: Frame) -> bool:
 
 def payload(frame: Frame) -> bytes:
     """The data, with the length from the datagram's own header."""
+    return bytes(frame.buf[frame.l4 + 8 : end(frame)])
+
+
+def end(frame: Frame) -> int:
+    """The offset in the frame where the datagram ends by its own header."""
     buf, l4 = frame.buf, frame.l4
-    return bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])
+    return l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])

@@ -189,8 +189,8 @@ def test_a_copy_is_its_namespace() -> None:
     copy, _sent = Snapshot.of(net).build()
     for view in ("rules", "routes"):
         assert views[view](copy).text == views[view](net).text
-    rows = ("name", "state", "mtu", "mac", "addresses")
-    here = [{key: each[key] for key in rows} for each in views["interfaces"](net).data if not each["master"]]
+    rows = ("ifname", "operstate", "mtu", "address", "addr_info")
+    here = [{key: each[key] for key in rows} for each in views["interfaces"](net).data if "master" not in each]
     assert [{key: each[key] for key in rows} for each in views["interfaces"](copy).data] == here
     assert {name: copy.sysctl[name] for name in copy.sysctl} == {name: net.sysctl[name] for name in copy.sysctl}
     assert copy.clock.now == net.clock.now

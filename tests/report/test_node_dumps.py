@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def test_every_packet_of_a_dump_has_outcomes_that_sum_to_one(name: str) -> None:
 def test_a_dump_comes_back_as_it_was(name: str) -> None:
     text = read(name).rules
     rules = [line for line in text.splitlines() if line.startswith("-A")]
+    # one text was edited by hand: REJECT without the option that iptables-save always writes
+    rules = [re.sub("-j REJECT$", "-j REJECT --reject-with icmp-port-unreachable", line) for line in rules]
     assert sorted(line for line in save(parse_restore(text)).splitlines() if line.startswith("-A")) == sorted(rules)
 
 

@@ -16,9 +16,8 @@ from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, POST_ROUTING, PRE_ROUTING
 from emu.wire import ipv4, ipv6
-from emu.wire.frame import ETH_HLEN, ETH_P_ARP, ETH_P_IP, HOST, Frame
-from emu.wire.ipv6 import ETH_P_IPV6
-from emu.wire.rewrite import set_dmac, set_smac
+from emu.wire.frame import ETH_HLEN, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, HOST, Frame
+from emu.wire.rewrite import set_dmac, set_smac, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -42,18 +41,23 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
     bridge = port.bridge
     net: Netns = bridge.net
     if frame.ethertype != ETH_P_IP:
-        if frame.ethertype == ETH_P_IPV6 and net.bridge_nf_call_ip6tables and ipv6.check(frame) is not None:
-            drop(net, frame, "IP_INHDR")
-            return
+        if frame.ethertype == ETH_P_IPV6 and net.bridge_nf_call_ip6tables:
+            end = ipv6.end(frame.buf)
+            if not end:
+                drop(net, frame, "IP_INHDR")
+                return
+            trim(frame, end)
         okfn(frame)
         return
     if not net.bridge_nf_call_iptables:
         okfn(frame)
         return
-    if not frame.valid and ipv4.check(frame) is not None:
-        drop(net, frame, "IP_INHDR")
-        return
-    frame.physin, frame.physout = port.device, None
+    if not frame.valid:
+        if ipv4.check(frame) is not None:
+            drop(net, frame, "IP_INHDR")
+            return
+        trim(frame, ETH_HLEN + frame.tot_len)
+    frame.physin, frame.physout, frame.options = port.device, None, None
     frame.indev, frame.outdev = bridge, None
     dst = frame.dst
     if net.ipv4.fns[PRE_ROUTING]:

@@ -13,16 +13,18 @@ from emu.clock import SECOND, Timer
 from emu.kernel.net import icmp, ip_input, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.netfilter.hooks import STOLEN, HookState, Verdict
+from emu.kernel.net.ip_options import later_fragment
+from emu.kernel.netfilter.hooks import PRE_ROUTING, STOLEN, HookState, Verdict
 from emu.wire import icmp as wire_icmp
-from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, Frame
+from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, TCP, Frame
 from emu.wire.ipv4 import datagram
-from emu.wire.rewrite import replace
+from emu.wire.rewrite import replace, set_options
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 MAX_DATAGRAM = 65535
+TCP_HLEN = 20
 
 
 def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> None:
@@ -65,17 +67,20 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
         sizes = tuple(min(step, len(payload) - start) for start in range(0, len(payload), step))
         flags = word & IP_DF if largest > 0 else 0
     made: list[Frame] = []
-    start = 0
+    start, head = 0, frame
     for size in sizes:
         part = payload[start : start + size]
         more = IP_MF if start + size < len(payload) else last_more
         piece = frame.clone()
         if made and piece.trail is not None:
             piece.trail.clear()
-        replace(piece, datagram(frame, part, flags | more | (first + start // 8)))
+        replace(piece, datagram(head, part, flags | more | (first + start // 8)))
         piece.frag_max_size, piece.ignore_df, piece.cause = 0, False, None
         made.append(piece)
         start += size
+        if frame.options is not None and head is frame and not first:
+            head = frame.clone()
+            set_options(head, later_fragment(frame.option_bytes), frame.dst)
     net.copied += len(made) - 1
     return made
 
@@ -134,7 +139,18 @@ class Reassembly:
             return None
         # the fragment that came last becomes the whole datagram; the others wait in it
         user = state.hook + 1 if frame.physin is None else -1
-        return None if self.add(frame, user) is not None else STOLEN
+        whole = self.add(frame, user)
+        if whole is None:
+            return STOLEN
+        if whole.proto == TCP and user == PRE_ROUTING + 1 and whole.cause[0] < TCP_HLEN and self._early_demux():
+            whole.cause = None
+        return None
+
+    def _early_demux(self) -> bool:
+        """Does tcp_v4_early_demux look at what comes in? It needs the whole TCP header in the first piece, and moves it there:
+        the pieces do not have the sizes any more in which they came."""
+        number = self.net.sysctl.number
+        return bool(number("net.ipv4.ip_early_demux") and number("net.ipv4.tcp_early_demux"))
 
     def add(self, frame: Frame, user: int = 0) -> Frame | None:
         """ip_defrag: the whole datagram, or None while fragments are missing."""
@@ -186,6 +202,7 @@ class Reassembly:
         replace(last, whole)
         last.frag_max_size = max(queue.max_size, queue.max_df_size)
         last.cause = tuple(size for _, size in parts)
+        last.options = first.options
         return last
 
     def _kill(self, key: tuple[int, ...], frame: Frame | None = None) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, ip_forward
+from emu.kernel.net import icmp, ip_forward, ip_options
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import FAILING, Route
+from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import is_member
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
@@ -18,18 +19,20 @@ from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
 from emu.wire import ipv4
 from emu.wire.addr import LIMITED_BROADCAST, is_loopback, is_multicast
-from emu.wire.frame import OTHERHOST, Frame
+from emu.wire.frame import ETH_HLEN, HOST, IP_HLEN, OTHERHOST, Frame
+from emu.wire.rewrite import set_options, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 # the ICMP codes of ip_error (net/ipv4/route.c) for a packet without a route
 UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
-# the first octets of addresses that need no further look: not 0, loopback, multicast or above
+# the first octets of addresses that need no further look: not that of 0.0.0.0, loopback, multicast or above
 UNICAST = frozenset(range(1, 224)) - {127}
 LOCAL_KINDS = frozenset(("local", "broadcast", "multicast"))
 LINK_LOCAL_GROUPS = 0xE00000  # 224.0.0.0/24
 IGMP = 2  # IPPROTO_IGMP
+DESTINATION_AT = 16  # the offset of the destination in the IP header
 
 
 def receive(frame: Frame, device: Device) -> None:
@@ -43,7 +46,8 @@ def receive(frame: Frame, device: Device) -> None:
         if reason is not None:
             drop(net, frame, reason)
             return
-    frame.outdev = None
+        trim(frame, ETH_HLEN + frame.tot_len)
+    frame.outdev = frame.options = None
     # with physin set the packet passed PREROUTING at the bridge's port (br_netfilter's ip_sabotage_in)
     family = net.ipv4
     if family.fns[PRE_ROUTING] and frame.physin is None:
@@ -66,6 +70,12 @@ def receive(frame: Frame, device: Device) -> None:
             drop(net, frame, reason, route)
             return
         frame.route = route
+    if frame.l4 != ETH_HLEN + IP_HLEN:
+        reason = receive_options(net, frame, device)
+        if reason:
+            drop(net, frame, reason, route)
+            return
+        route = frame.route
     kind = "" if route is None else route.kind
     if route is not None and kind == "unicast":
         ip_forward.forward(net, frame, route, redirect=unrouted)
@@ -73,6 +83,50 @@ def receive(frame: Frame, device: Device) -> None:
         deliver(net, frame, route)
     else:
         no_route(net, frame, device, route)
+
+
+def receive_options(net: Netns, frame: Frame, device: Device) -> str:
+    """ip_rcv_options: read the options of a packet whose route is known; a drop reason ("" if there is none)."""
+    options, wrong = ip_options.compile(net, frame, device, frame.route)
+    frame.options = options
+    if wrong:
+        icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, wrong << 24)
+        return "IP_INHDR"
+    if options.srr < 0:
+        return ""
+    if not net.sysctl.conf(device.name, "accept_source_route"):
+        return "NOT_SPECIFIED"
+    return _source_route(net, frame, device, options)
+
+
+def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) -> str:
+    """ip_options_rcv_srr: the packet is for the next address of its source route that is not this host's. A drop reason, ""
+    if there is none."""
+    kind = "" if frame.route is None else frame.route.kind
+    if frame.pkt_type != HOST:
+        return "NOT_SPECIFIED"
+    if kind == "unicast" and not options.strict:
+        return ""
+    if kind == "unicast":
+        icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
+    if kind != "local":
+        return "NOT_SPECIFIED"
+    data, srr = options.data, options.srr
+    for pointer in range(data[srr + 2], data[srr + 1] + 1, 4):
+        if pointer + 3 > data[srr + 1]:
+            icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, IP_HLEN + srr + 2 << 24)
+            return "NOT_SPECIFIED"
+        here, nexthop = frame.dst, int.from_bytes(data[srr + pointer - 1 : srr + pointer + 3], "big")
+        set_options(frame, bytes(data), nexthop)
+        reason, frame.route = route_input(net, frame, device)
+        if reason or frame.route is None or frame.route.kind not in ("unicast", "local"):
+            return "NOT_SPECIFIED"
+        options.changed = True
+        if frame.route.kind == "unicast":
+            options.nexthop = nexthop
+            set_options(frame, bytes(data), here)
+            break
+    return ""
 
 
 def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> None:
@@ -106,15 +160,13 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
             return _route_to_group(net, frame, device)
         if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
-        if first == 0 and not (
-            src == 0 and (dst == LIMITED_BROADCAST or (route is not None and route.kind == "broadcast"))
-        ):
+        if not src and dst not in (0, LIMITED_BROADCAST):
             return "IP_INVALID_SOURCE", None
-        if to == 0:
+        if not dst and src:
             return "IP_INVALID_DEST", None
         if (first == 127 or to == 127) and not loopback and not family.route_localnet[device.ifindex]:
             return "IP_LOCALNET", None
-        if dst == LIMITED_BROADCAST:
+        if dst in (0, LIMITED_BROADCAST):
             return "", BROADCAST_IN
     ifindex = device.ifindex
     if not loopback:

@@ -64,7 +64,7 @@ def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Dev
     conf = net.sysctl.conf
     if new == old or not conf(device.name, "accept_redirects"):
         return
-    if is_multicast(new) or not new >> 24 or new == LIMITED_BROADCAST:
+    if is_multicast(new) or not new or new == LIMITED_BROADCAST:
         return
     if not conf(device.name, "shared_media"):
         if not _on_link(net, device, new, old):

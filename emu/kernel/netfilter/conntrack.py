@@ -275,20 +275,37 @@ class Conntrack:
             self.stat.insert_failed += 1
             self.stat.drop += 1
             return Drop(NETFILTER_DROP, conn)
+        self._enter(conn)
+        if conn.status & SRC_NAT:
+            # the kernel does this when the address is chosen; here a packet that was dropped since would not be noticed
+            self.note_source(conn)
+        if len(self._conns) > self._sweep_at:
+            self.sweep()
+            self._sweep_at = max(4096, 2 * len(self._conns))
+        return None
+
+    def insert(self, orig: Tuple5, reply: Tuple5, timeout_ns: int, family: int = AF_INET) -> Conn | None:
+        """Enter a confirmed connection that no packet opened; None if one of its tuples is another's."""
+        if self._live(family, orig) or self._live(family, reply):
+            return None
+        self._made += 1
+        conn = Conn(self, self._made, orig, reply, self.clock.now, family)
+        conn.expires_ns = timeout_ns
+        self._enter(conn)
+        return conn
+
+    def _enter(self, conn: Conn) -> None:
         conn.expires_ns += self.clock.now
         conn.status |= CONFIRMED
         table = self._tables[conn.family]
         table[conn.orig] = conn, 0
         table[conn.reply] = conn, 1
         self._conns[conn.number] = conn
-        if conn.status & SRC_NAT:
-            # the kernel does this when the address is chosen; here a packet that was dropped since would not be noticed
-            self.by_source.setdefault((conn.family, conn.orig[0], conn.orig[1], conn.orig[3]), []).append(conn)
         self.stat.insert += 1
-        if len(self._conns) > self._sweep_at:
-            self.sweep()
-            self._sweep_at = max(4096, 2 * len(self._conns))
-        return None
+
+    def note_source(self, conn: Conn) -> None:
+        """Remember a source-translated connection by its source, for NAT's next choices."""
+        self.by_source.setdefault((conn.family, conn.orig[0], conn.orig[1], conn.orig[3]), []).append(conn)
 
     def _live(self, family: int, wanted: Tuple5) -> tuple[Conn, int] | None:
         found = self._tables[family].get(wanted)

@@ -99,9 +99,14 @@ class Ping:
 
     def receive(self, frame: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """An echo reply, or an error whose quote (`frame`) is one of our requests."""
-        socket = self.sockets.get(frame.sport)
         if kind != wire.ECHO_REPLY:
-            update_from_error(net, frame, kind, code, info)
+            quoted = frame.dport >> 8
+            # icmp_err: about an echo reply of the kernel; else raw_err, in which any raw socket of ICMP takes part
+            if quoted == wire.ECHO_REPLY or self.sockets:
+                update_from_error(net, frame, kind, code, info)
+            if quoted != wire.ECHO:
+                return
+        socket = self.sockets.get(frame.sport)
         if socket is None:
             return
         if kind == wire.ECHO_REPLY:

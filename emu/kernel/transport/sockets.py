@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, ip_output
+from emu.kernel.net import icmp, igmp, ip_output
 from emu.kernel.transport.ping import Ping, PingSocket
 from emu.kernel.transport.tcp_ipv4 import Tcp
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
 from emu.wire.addr import ip4
-from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, TCP, UDP, Frame
+from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, IGMP, TCP, UDP, Frame
 from emu.wire.rewrite import set_smac
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Sockets:
         self.net = net
         self.udp_table, self.tcp_table, self.ping_table = Udp(net, net.ipv4), Tcp(net, net.ipv4), Ping(net)
         net.ipv4.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
+        net.ipv4.protocols[IGMP] = igmp.receive
         net.ipv4.icmp_errors.update(
             {UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive}
         )

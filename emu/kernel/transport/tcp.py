@@ -8,8 +8,6 @@ Must not know frames, addresses, ports or a clock.
 
 from __future__ import annotations
 
-import errno as _errno
-
 from emu.kernel.transport import tcp_recovery, tcp_retransmit
 from emu.kernel.transport.tcp_input import receive, take_syn
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, reusable, syn_ack
@@ -26,7 +24,7 @@ from emu.kernel.transport.tcp_output import (
     sync_mss,
     transmit_syn,
 )
-from emu.kernel.transport.tcp_sock import Skb, TcpConfig, TcpSock
+from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND, State
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
@@ -35,7 +33,6 @@ from emu.wire.tcp import ACK, HEADERS, SYN
 __all__ = ["TcpConfig", "TcpEndpoint"]
 
 MAX_PACKET = 65535
-_UNREACHABLE = (_errno.ENETUNREACH, _errno.EHOSTUNREACH)
 
 
 class TcpEndpoint:
@@ -97,19 +94,27 @@ class TcpEndpoint:
         receive(tp, segment, now_ns)
         return _taken(tp)
 
-    def on_deadline(self, now_ns: int) -> list[Segment]:
-        """`deadline` has come (or passed). Called earlier, nothing happens."""
-        expire(self._tp, now_ns)
+    def on_deadline(self, now_ns: int, which: Deadline | None = None) -> list[Segment]:
+        """`deadline` has come (or passed), or one of `deadlines`. Called earlier, nothing happens."""
+        expire(self._tp, now_ns, which)
         return _taken(self._tp)
 
     def on_icmp_error(
-        self, errno: int, now_ns: int, *, seq: int | None = None, revert: bool | None = None
+        self,
+        errno: int,
+        now_ns: int,
+        *,
+        seq: int | None = None,
+        revert: bool = True,
+        abort: bool = True,
+        owned: bool = False,
     ) -> list[Segment]:
         """An ICMP error that quotes a segment of ours (`seq`: the quoted sequence number; out of the window it is ignored).
 
-        While connecting it fails the connect with `errno`. Later it is remembered as the reason should the retransmissions
-        give up, and a net or host unreachable (`revert`; None: judged by `errno`) takes one backoff back and may
-        retransmit at once (RFC 6069). A standing connection survives errors that are fatal to other sockets (RFC 5927).
+        While connecting it fails the connect with `errno`, unless a call owns the socket (`owned`): then, and later, it is
+        remembered as the reason should the retransmissions give up. A net or host unreachable (`revert`) takes one backoff
+        back and may retransmit at once (RFC 6069). A standing connection survives errors that are fatal to other sockets
+        (RFC 5927); a listener's request ends by some (`abort`, tcp_req_err).
         """
         tp = self._tp
         if tp.state == "CLOSE" or (tp.mini and tp.state != "SYN_RECV"):
@@ -117,17 +122,23 @@ class TcpEndpoint:
         if seq is not None and not self.sent(seq):
             return []
         if tp.mini:
-            tp.done("abort", errno)
+            if abort:
+                tp.done("abort", errno)
             return []
-        if errno in _UNREACHABLE if revert is None else revert:
-            if seq is None or seq == tp.wire(tp.snd_una):
-                revert_backoff(tp, now_ns)
-        if tp.state in ("SYN_SENT", "SYN_RECV"):
+        if revert and not owned and (seq is None or seq == tp.wire(tp.snd_una)):
+            revert_backoff(tp, now_ns)
+        if tp.state in ("SYN_SENT", "SYN_RECV") and not owned:
             tp.out.clear()
             tp.done("abort", errno)
         else:
             tp.soft_error = errno
         return _taken(tp)
+
+    def take_soft_error(self) -> None:
+        """The program polls or reads SO_ERROR while it connects: it learns of a soft error, and gives up."""
+        tp = self._tp
+        if tp.soft_error is not None and tp.state == "SYN_SENT":
+            tp.done("abort", tp.soft_error)
 
     def on_pmtu(self, mtu: int, now_ns: int) -> list[Segment]:
         """The path takes only `mtu` bytes (ICMP fragmentation needed): smaller segments, and the too large ones again at once."""
@@ -274,6 +285,12 @@ class TcpEndpoint:
     def deadline(self) -> int | None:
         """When the earliest timer runs out (ns), or None."""
         return self._tp.deadline
+
+    @property
+    def deadlines(self) -> tuple[int | None, int | None, int | None]:
+        """When each timer runs out (ns), or None: "transmit", "ack" and "linger", as the kernel has three timers."""
+        tp = self._tp
+        return tp.xmit_at, tp.delack_at, tp.linger_at
 
     @property
     def error(self) -> int | None:

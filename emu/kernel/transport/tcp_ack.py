@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 from emu.kernel.transport import tcp_recovery as recovery
 from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_output import rearm_rto, schedule_loss_probe, sync_mss, timestamp
-from emu.kernel.transport.tcp_sock import MS, TcpSock
+from emu.kernel.transport.tcp_sock import MS, TcpSock, in_ticks
 from emu.wire.tcp import SYN
 
 ACCEPTED: Final = "accepted"
@@ -44,7 +44,7 @@ def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
             tp.rtt_seq = tp.snd_nxt
             tp.mdev_max_ns = floor
     tp.min_rtt_ns = min(tp.min_rtt_ns or rtt_ns, rtt_ns)
-    tp.rto_ns = tp.srtt_ns + tp.rttvar_ns
+    tp.rto_ns = in_ticks(tp.srtt_ns + tp.rttvar_ns)
     tp.backoff = 0
 
 

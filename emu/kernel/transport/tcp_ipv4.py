@@ -9,10 +9,11 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from emu import craft
-from emu.kernel.net import ip_output
+from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_input import delivered_fact
+from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import update_from_error
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.inet import IcmpError
@@ -25,13 +26,14 @@ from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire.frame import HOST, IP_DF, Frame
-from emu.wire.rewrite import leave_checksum
-from emu.wire.tcp import ACK, RST, SYN
+from emu.wire.rewrite import leave_checksum, set_options
+from emu.wire.tcp import ACK, FIN, RST, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
 
+DSCP_MASK = 0xFC  # the TOS byte without ECN
 RESET = Born("the kernel resets: no socket takes this segment")
 
 
@@ -111,10 +113,22 @@ class Tcp:
         flow: int,
         born: Born,
         sock: TcpSocket | None = None,
+        cause: Frame | None = None,
     ) -> None:
-        """Stamp a segment and send it. No route any more: the segment is lost, the timers know."""
-        net = self.net
-        route, _source, failed = ip_output.route_output(net, dst, src)
+        """Stamp a segment and send it. No route any more: the segment is lost, the timers know.
+
+        `cause` is the packet that a reset answers (ip_send_unicast_reply): the reset has its DSCP and its IP options."""
+        net, to = self.net, dst
+        options: IpOptions | None = None
+        if cause is not None and cause.options is not None:
+            options = ip_options.echo(net, cause, cause.options)
+            if options is None:
+                return
+        elif sock is not None:
+            options = sock.ip_options
+        if options is not None:
+            to = options.nexthop or dst
+        route, _source, failed = ip_output.route_output(net, to, src)
         if route is None or failed:
             return
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
@@ -122,9 +136,13 @@ class Tcp:
         frame = wire.build(
             self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
             window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=net.ipv4.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
-            frag=IP_DF if whole else 0,
+            ttl=net.ipv4.default_ttl, tos=0 if cause is None else cause.tos & DSCP_MASK, flow=flow,
+            trail=[born] if net.tracing else None, frag=IP_DF if whole else 0,
         )  # fmt: skip
+        if options is not None:
+            ip_options.insert(net, frame, options, src, dst)
+            if to != dst:  # the segment's checksum is for the last address of the source route
+                set_options(frame, frame.option_bytes, to, summed=True)
         net.born += 1
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
         if segment.gso_size or (
@@ -160,7 +178,7 @@ class Tcp:
                 self._refuse(frame, segment)
                 drop(net, frame, "NO_SOCKET")
                 return
-            if segment.flags & (SYN | ACK | RST) != SYN:
+            if segment.flags & (SYN | ACK | RST | FIN) != SYN:
                 if segment.flags & ACK and not segment.flags & RST:
                     self._refuse(frame, segment)
                 drop(net, frame, "TCP_FLAGS")
@@ -193,6 +211,8 @@ class Tcp:
             listener,
         )
         child.ident = self.draw_ident()
+        if frame.options is not None:
+            child.ip_options = ip_options.echo(self.net, frame, frame.options)
         child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(
@@ -206,7 +226,7 @@ class Tcp:
         """tcp_v4_send_reset: answer any segment but a reset."""
         reset = reset_for(segment)
         if reset is not None:
-            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
+            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET, cause=frame)
 
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """tcp_v4_err: an ICMP error about one of our segments."""
@@ -215,9 +235,7 @@ class Tcp:
             return
         if kind != wire_icmp.REDIRECT:
             socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
-        endpoint, now = socket.endpoint, net.clock.now
-        seq = wire.sequence(quoted)
-        segments: list[Segment] = []
+        endpoint, seq = socket.endpoint, wire.sequence(quoted)
         if is_frag_needed(kind, code):
             if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:
                 socket.mtu_reduced(info & 0xFFFF)
@@ -228,7 +246,7 @@ class Tcp:
             found = meaning(kind, code)
             if found is None:
                 return
-            segments = endpoint.on_icmp_error(found[0], now, seq=seq)
-        socket.output(segments)
+            unreachable = kind == wire_icmp.DEST_UNREACH and code in (wire_icmp.NET_UNREACH, wire_icmp.HOST_UNREACH)
+            socket.icmp_error(found[0], seq, revert=unreachable, abort=unreachable or kind != wire_icmp.DEST_UNREACH)
         if socket.on_readable is not None:
             socket.on_readable()

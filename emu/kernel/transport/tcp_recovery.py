@@ -9,7 +9,7 @@ from __future__ import annotations
 from emu.kernel.transport.seqnum import expand
 from emu.kernel.transport.tcp_output import rearm_rto
 from emu.kernel.transport.tcp_retransmit import retransmit
-from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, REORDERING, Skb, TcpSock
+from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, REORDERING, TIMEOUT_MIN_NS, Skb, TcpSock
 from emu.wire.tcp import PSH
 
 
@@ -109,7 +109,7 @@ def rack_detect_loss(tp: TcpSock, now_ns: int) -> bool:
         else:
             wait = max(wait, left)
     if wait:
-        tp.start_xmit_timer("reordering", now_ns + wait)
+        tp.start_xmit_timer("reordering", now_ns + wait + TIMEOUT_MIN_NS)
     return lost
 
 

@@ -33,7 +33,13 @@ REORDERING: Final = 3
 GSO_MAX: Final = 65536 - 1 - 320
 
 Timer: TypeAlias = Literal["", "retransmit", "tail loss probe", "reordering", "zero window probe"]
+Deadline: TypeAlias = Literal["transmit", "ack", "linger"]
 Recovery: TypeAlias = Literal["open", "disorder", "recovery", "loss"]
+
+
+def in_ticks(delay_ns: int) -> int:
+    """A timeout as Linux keeps it: whole ticks (usecs_to_jiffies)."""
+    return -(-delay_ns // TICK_NS) * TICK_NS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
+from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.transport.inet import Endpoint, IcmpError
@@ -26,6 +28,7 @@ from emu.kernel.transport.tcp_options import (
     coalesced,
     joined,
 )
+from emu.kernel.transport.tcp_sock import Deadline
 from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
 
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 Key = tuple[int, int, int, int]
 # connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
 CONNECTED, BOUND = 0, 1
+_DEADLINES: tuple[Deadline, ...] = ("transmit", "ack", "linger")
+_NEVER = (None, None, None)
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
 
@@ -77,12 +82,13 @@ class TcpSocket:
     """A stream socket: fresh, listening (`backlog` set) or connected (`endpoint` set).
 
     `flow` marks what it sends. `on_readable()` is called when data, an end, an error or a connection came, or
-    a connect finished: schedule, do not act. `errors` lists the ICMP errors received.
+    a connect finished: schedule, do not act. `errors` lists the ICMP errors received. `blocking`: the program waits inside
+    connect(), see there.
     """
 
     __slots__ = (
-        "_backlog", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timer", "accepted", "addr", "backlog", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
-        "ident", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
+        "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
+        "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
     def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
@@ -96,13 +102,15 @@ class TcpSocket:
         self.pending = 0
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
-        self._nodelay = self.closed = self.confirm_neighbour = False
+        self._nodelay = self.closed = self.confirm_neighbour = self.blocking = False
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
+        self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # segments that wait for a neighbour
-        self._timer: Timer | None = None
-        self._owned = False  # inside send()
+        self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
+        self._timers: list[Timer | None] = [None, None, None]
+        self._owned = False  # inside connect() or send()
         self._backlog: deque[Segment] = deque()  # what came meanwhile
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
         self._learned = False  # the segment size follows a route exception
@@ -123,7 +131,11 @@ class TcpSocket:
         self.backlog = min(backlog, self.net.sysctl.number("net.core.somaxconn"))
 
     def connect(self, remote: Endpoint) -> None:
-        """Send the SYN; `connected` or `error` show the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ..."""
+        """Send the SYN; `connected` or `error` show the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ...
+
+        An ICMP error that comes while the call owns the socket is a soft error (tcp_v4_err). A program that waits with poll
+        or reads SO_ERROR learns of it at once and gives up. One that is `blocking` waits for the next SYN and its error.
+        """
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
@@ -152,8 +164,12 @@ class TcpSocket:
             ts_offset=tcp.timestamp_offset(source, dst),
             nodelay=self.nodelay,
         )
+        self._owned = True
         self.output(segments)
-        net.clock.drain()
+        self._release()
+        if not self.blocking:
+            self.endpoint.take_soft_error()
+            self.output([])
 
     def accept(self) -> TcpSocket:
         """The next established connection. Raises SocketError EAGAIN, EINVAL when not listening."""
@@ -264,6 +280,12 @@ class TcpSocket:
 
     # -- the endpoint and its network ---------------------------------------------------------------------
 
+    def icmp_error(self, number: int, seq: int, *, revert: bool, abort: bool) -> None:
+        """An ICMP error that quotes the segment `seq` of this connection, as an errno."""
+        endpoint = self._live()
+        now = self.net.clock.now
+        self.output(endpoint.on_icmp_error(number, now, seq=seq, revert=revert, abort=abort, owned=self._owned))
+
     def take(self, segment: Segment) -> None:
         """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog)."""
         if not self._owned:
@@ -308,25 +330,35 @@ class TcpSocket:
                 self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        deadline = endpoint.deadline
-        timer = self._timer
-        if timer is not None and timer.pending:
-            if timer.due_ns == deadline:
-                return
-            timer.cancel()
+        if endpoint.deadlines != self._deadlines:
+            self._arm(endpoint)
         if endpoint.state == "CLOSE":
-            self._timer = None
             self._unhash()
-        elif deadline is not None:
-            self._timer = self.net.clock.call_at(
-                deadline, self._on_deadline, background=endpoint.time_waiting, wheel=True
-            )
 
-    def _on_deadline(self) -> None:
+    def _arm(self, endpoint: TcpEndpoint) -> None:
+        """Move the timers whose deadlines have changed."""
+        deadlines, timers = endpoint.deadlines, self._timers
+        for index, due_ns in enumerate(deadlines):
+            if due_ns != self._deadlines[index]:
+                timer = timers[index]
+                if due_ns is None:
+                    if timer is not None:
+                        timer.cancel()
+                    continue
+                timers[index] = self.net.clock.mod_timer(
+                    timer,
+                    due_ns,
+                    partial(self._on_deadline, _DEADLINES[index]),
+                    background=_DEADLINES[index] == "linger",
+                    pinned=endpoint.state == "SYN_RECV",  # a request's timer
+                )
+        self._deadlines = deadlines
+
+    def _on_deadline(self, which: Deadline) -> None:
         endpoint = self._live()
         before = endpoint.state
         self._sync_mss(endpoint)
-        segments = endpoint.on_deadline(self.net.clock.now)
+        segments = endpoint.on_deadline(self.net.clock.now, which)
         if self.waiting:
             # skb_still_in_host_queue: what has not left the host is not sent again, though the timer backs off
             segments = [segment for segment in segments if not segment.length]
@@ -345,7 +377,7 @@ class TcpSocket:
         route, _source, _failed = ip_output.route_output(self.net, dst, self.addr)
         if route is not None:
             self._learned = bool(route.cached)
-            self.output(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
+            self.output(self._live().on_pmtu(self._mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
@@ -359,17 +391,23 @@ class TcpSocket:
 
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.net.ipv4.exceptions:
+        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions:
             assert self.remote is not None
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr)
             if route is not None:
                 self._learned = bool(route.cached)
-                endpoint.sync_mss(self._tcp.mtu(route))
+                endpoint.sync_mss(self._mtu(route))
+
+    def _mtu(self, route: Route) -> int:
+        """The route's MTU, less the IP options that each packet has (icsk_ext_hdr_len), bytes."""
+        options = self.ip_options
+        return self._tcp.mtu(route) - (0 if options is None else len(options.data))
 
     def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            if timer is not None:
+                timer.cancel()
         self._unhash()
 
     def _unhash(self) -> None:

@@ -1,7 +1,7 @@
 """What a TCP connection does when time has passed: retransmission, probes, delayed ACK, FIN_WAIT2 and TIME_WAIT.
 
-After RFC 6298 section 5, RFC 8985 section 7, RFC 9293 section 3.8 and Linux's tcp_timer.c. Exact times: the kernel's
-timer wheel rounds up, we do not.
+After RFC 6298 section 5, RFC 8985 section 7, RFC 9293 section 3.8 and Linux's tcp_timer.c. Times here are exact: the
+clock's timer wheel rounds them up.
 Must not know the clock's timers: times are arguments.
 """
 
@@ -19,14 +19,14 @@ from emu.kernel.transport.tcp_output import (
     write_xmit,
 )
 from emu.kernel.transport.tcp_retransmit import retransmit, write_wakeup
-from emu.kernel.transport.tcp_sock import ATO_MIN_NS, TcpSock
+from emu.kernel.transport.tcp_sock import ATO_MIN_NS, Deadline, TcpSock, in_ticks
 
 
-def expire(tp: TcpSock, now_ns: int) -> None:
-    """Run every timer that is due."""
-    if tp.delack_at is not None and tp.delack_at <= now_ns:
+def expire(tp: TcpSock, now_ns: int, which: Deadline | None) -> None:
+    """Run every timer that is due, or only one of them."""
+    if which in (None, "ack") and tp.delack_at is not None and tp.delack_at <= now_ns:
         _delayed_ack(tp, now_ns)
-    if tp.xmit_at is not None and tp.xmit_at <= now_ns:
+    if which in (None, "transmit") and tp.xmit_at is not None and tp.xmit_at <= now_ns:
         what = tp.xmit_timer
         tp.stop_xmit_timer()
         if tp.mini:
@@ -39,7 +39,7 @@ def expire(tp: TcpSock, now_ns: int) -> None:
             _reordering(tp, now_ns)
         else:
             _zero_window_probe(tp, now_ns)
-    if tp.linger_at is not None and tp.linger_at <= now_ns:
+    if which in (None, "linger") and tp.linger_at is not None and tp.linger_at <= now_ns:
         tp.done("timeout")
 
 
@@ -166,7 +166,7 @@ def revert_backoff(tp: TcpSock, now_ns: int) -> None:
     if not tp.retransmits or not tp.backoff or not tp.rtx_queue:
         return
     tp.backoff -= 1
-    base = tp.srtt_ns + tp.rttvar_ns if tp.srtt_ns else tp.config.timeout_init_ns
+    base = in_ticks(tp.srtt_ns + tp.rttvar_ns) if tp.srtt_ns else tp.config.timeout_init_ns
     tp.rto_ns = min(base << tp.backoff, tp.config.rto_max_ns)
     due = tp.rtx_queue[0].sent_ns + tp.rto_ns
     if due > now_ns:

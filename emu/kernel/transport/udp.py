@@ -26,7 +26,7 @@ from emu.wire import icmp as wire_icmp
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import IP_DF, UDP, Frame
-from emu.wire.rewrite import leave_checksum
+from emu.wire.rewrite import leave_checksum, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
@@ -171,6 +171,7 @@ class Udp:
                 if frame.route.kind in TO_MANY:  # __udp4_lib_mcast_deliver: consumed, which is no drop
                     net.absorbed += 1
                     return
+                trim(frame, wire.end(frame))
                 icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
                 drop(net, frame, "NO_SOCKET")
                 return
@@ -191,7 +192,7 @@ class Udp:
         socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if socket is None:
             socket = self.ports.lookup(quoted.src, quoted.sport)
-            if socket is None:
+            if socket is None or (socket.remote is not None and socket.remote != (quoted.dst, quoted.dport)):
                 return
         update_from_error(net, quoted, kind, code, info)
         if kind == wire_icmp.REDIRECT:

@@ -16,10 +16,11 @@ from emu.kube.flow.testbed import TcpClient
 QUIET_NS = SECOND  # longer than a peer's first retransmission timeout
 
 
-def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool) -> None:
-    """Connect, send, read the whole answer (see `_converse`), close."""
+def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool, blocking: bool) -> None:
+    """Connect, send, read the whole answer (see `_converse`), close. `blocking`: the client waits inside connect()."""
     target = flow.target
     sock: TcpClient = flow.client.sockets.tcp(flow.number)
+    sock.blocking = blocking
     try:
         if port:
             sock.bind(("0.0.0.0", port))

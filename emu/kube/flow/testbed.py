@@ -62,6 +62,7 @@ class TcpClient(Ported, Protocol):
     """As `emu.kernel.transport.tcp_socket.TcpSocket`."""
 
     flow: int
+    blocking: bool
 
     @property
     def connected(self) -> bool: ...

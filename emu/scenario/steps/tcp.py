@@ -12,6 +12,14 @@ from emu.scenario.flows import TCP_TIMEOUT_S, FlowAction, seconds
 from emu.scenario.kinds import Duration, Part, Source
 from emu.scenario.steps import Doing, actions
 
+Blocking = Annotated[
+    bool,
+    Meta(
+        description="the client waits inside connect(): after an ICMP error that comes at once it sends a second SYN and fails "
+        "by the error of that; a client that waits with poll or epoll (curl, Go, Python with a time limit) fails at once"
+    ),
+]
+
 
 class Tcp(Part, frozen=True):
     """Connect, send, read the answer, close. Without `close` the connection stays open, for a step `more`."""
@@ -21,6 +29,7 @@ class Tcp(Part, frozen=True):
     send: str = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     close: bool = True
+    blocking: Blocking = False
     timeout: Duration | None = None
 
 
@@ -28,7 +37,16 @@ class Connects(Protocol):
     """The verb of the cluster that this action uses."""
 
     def tcp(
-        self, source: str, to: str | Target, send: bytes, *, port: int, close: bool, timeout_s: float, name: str
+        self,
+        source: str,
+        to: str | Target,
+        send: bytes,
+        *,
+        port: int,
+        close: bool,
+        blocking: bool,
+        timeout_s: float,
+        name: str,
     ) -> Flow: ...
 
 
@@ -40,5 +58,13 @@ class TcpAction(FlowAction[Tcp, Connects]):
 
     def send(self, part: Tcp, doing: Doing[Connects], source: str, target: Target) -> Flow:
         timeout_s = seconds(part.timeout, TCP_TIMEOUT_S)
-        data, name = part.send.encode(), doing.step.name
-        return doing.cluster.tcp(source, target, data, port=part.port, close=part.close, timeout_s=timeout_s, name=name)
+        return doing.cluster.tcp(
+            source,
+            target,
+            part.send.encode(),
+            port=part.port,
+            close=part.close,
+            blocking=part.blocking,
+            timeout_s=timeout_s,
+            name=doing.step.name,
+        )

@@ -1,6 +1,6 @@
 """Loss, probes, resets and closes: what a 6.18 kernel sent in the same situation (veth, offloads off, reno), times to the ms.
 
-Exact times here; the kernel's timer wheel rounds them up by at most 4 ms and 6.5 %.
+Exact times here, of timeouts in whole ticks; the kernel's timer wheel rounds them up (tests/test_clock.py).
 """
 
 from __future__ import annotations
@@ -106,10 +106,10 @@ def test_tail_loss_probe_then_doubling_timeouts() -> None:
     assert wire.sent(start) == [
         (0, "c [PA] seq=11 ack=1 win=502 len=200"),
         (200, "c [PA] seq=11 ack=1 win=502 len=200"),
-        (400, "c [PA] seq=11 ack=1 win=502 len=200"),
-        (800, "c [PA] seq=11 ack=1 win=502 len=200"),
-        (1600, "c [PA] seq=11 ack=1 win=502 len=200"),
-        (1600, "s [A] seq=1 ack=211 win=501 len=0"),
+        (404, "c [PA] seq=11 ack=1 win=502 len=200"),  # the timeout is 51 whole ticks, doubled from then on
+        (812, "c [PA] seq=11 ack=1 win=502 len=200"),
+        (1628, "c [PA] seq=11 ack=1 win=502 len=200"),
+        (1628, "s [A] seq=1 ack=211 win=501 len=0"),
     ]
 
 
@@ -147,8 +147,8 @@ def test_fin_lost() -> None:
     wire.wait(1000)
     wire.send("s", server.close(wire.now))
     assert wire.sent(start) == [
-        *((at, "c [FA] seq=6 ack=1 win=502 len=0") for at in (0, 200, 400, 800, 1600)),
-        (1640, "s [A] seq=1 ack=7 win=502 len=0"),
+        *((at, "c [FA] seq=6 ack=1 win=502 len=0") for at in (0, 200, 404, 812, 1628)),
+        (1668, "s [A] seq=1 ack=7 win=502 len=0"),
         (1900, "s [FA] seq=1 ack=7 win=502 len=0"),
         (1900, "c [A] seq=7 ack=2 win=502 len=0"),
     ]
