@@ -275,12 +275,19 @@ def validate(
 @app.command()
 def twin(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.")],
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SETTING", help="Leave out a setting of the kernel's side: see FIDELITY.md."),
+    ] = None,
+    wiring: Annotated[
+        bool, typer.Option("--wiring", help="The CNI plugins in /usr/lib/cni wire the pods, too, and are compared.")
+    ] = False,
     form: OutputForm = Form.text,
 ) -> int:
     """Run scenarios on this machine's kernel, too, and compare frame by frame (root on Linux). Exit 1: they differ."""
     from emu.cli.judging import judge_files
 
-    return judge_files(files, form)
+    return judge_files(files, form, without or (), wiring=wiring)
 
 
 @app.command()

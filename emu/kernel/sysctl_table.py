@@ -134,13 +134,11 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.ipfrag_low_thresh", NotModelled("the memory for fragments that wait"), 3145728, "bytes", NATURAL),
     Sysctl("net.ipv4.ipfrag_max_dist", NotModelled("the distance of fragments of one datagram"), 64, "count", NATURAL),
     Sysctl("net.ipv4.ipfrag_time", used("kernel/net/fragment"), 30, "s"),
+    Sysctl("net.ipv4.fib_multipath_hash_fields", used("kernel/net/multipath"), 7, "bits", (1, 255)),
     Sysctl(
-        "net.ipv4.fib_multipath_hash_fields", NotModelled("the choice among several next hops"), 7, "bits", (1, 255)
+        "net.ipv4.fib_multipath_hash_policy", used("kernel/net/ip_input", "kernel/net/multipath"), 0, "choice", (0, 3)
     ),
-    Sysctl(
-        "net.ipv4.fib_multipath_hash_policy", NotModelled("the choice among several next hops"), 0, "choice", (0, 3)
-    ),
-    Sysctl("net.ipv4.fib_multipath_use_neigh", NotModelled("the choice among several next hops"), 0, "bool", BOOL),
+    Sysctl("net.ipv4.fib_multipath_use_neigh", used("kernel/net/multipath"), 0, "bool", BOOL),
     Sysctl(
         "net.ipv4.fib_notify_on_flag_change", WithoutEffect("it notifies of routes in hardware"), 0, "choice", (0, 2)
     ),
@@ -377,14 +375,14 @@ TABLE: tuple[Sysctl, ...] = (
     _seconds("gre_timeout", used("kernel/netfilter/conntrack"), 30),
     _seconds("gre_timeout_stream", used("kernel/netfilter/conntrack"), 180),
     _seconds("icmp_timeout", used("kernel/netfilter/conntrack"), 30),
-    _seconds("sctp_timeout_closed", NotModelled("how long SCTP entries live"), 10),
-    _seconds("sctp_timeout_cookie_echoed", NotModelled("how long SCTP entries live"), 3),
-    _seconds("sctp_timeout_cookie_wait", NotModelled("how long SCTP entries live"), 3),
-    _seconds("sctp_timeout_established", NotModelled("how long SCTP entries live"), 210),
-    _seconds("sctp_timeout_heartbeat_sent", NotModelled("how long SCTP entries live"), 30),
-    _seconds("sctp_timeout_shutdown_ack_sent", NotModelled("how long SCTP entries live"), 3),
-    _seconds("sctp_timeout_shutdown_recd", NotModelled("how long SCTP entries live"), 3),
-    _seconds("sctp_timeout_shutdown_sent", NotModelled("how long SCTP entries live"), 3),
+    _seconds("sctp_timeout_closed", used("kernel/netfilter/conntrack"), 10),
+    _seconds("sctp_timeout_cookie_echoed", used("kernel/netfilter/conntrack"), 3),
+    _seconds("sctp_timeout_cookie_wait", used("kernel/netfilter/conntrack"), 3),
+    _seconds("sctp_timeout_established", used("kernel/netfilter/conntrack"), 210),
+    _seconds("sctp_timeout_heartbeat_sent", used("kernel/netfilter/conntrack"), 30),
+    _seconds("sctp_timeout_shutdown_ack_sent", used("kernel/netfilter/conntrack"), 3),
+    _seconds("sctp_timeout_shutdown_recd", used("kernel/netfilter/conntrack"), 3),
+    _seconds("sctp_timeout_shutdown_sent", used("kernel/netfilter/conntrack"), 3),
     _seconds("tcp_timeout_close", used("kernel/netfilter/conntrack"), 10),
     _seconds("tcp_timeout_close_wait", used("kernel/netfilter/conntrack"), 60),
     _seconds("tcp_timeout_established", used("kernel/netfilter/conntrack"), 432000),
@@ -397,10 +395,12 @@ TABLE: tuple[Sysctl, ...] = (
     _seconds("tcp_timeout_unacknowledged", used("kernel/netfilter/conntrack"), 300),
     _seconds("udp_timeout", used("kernel/netfilter/conntrack"), 30),
     _seconds("udp_timeout_stream", used("kernel/netfilter/conntrack"), 120),
-    Sysctl("net.ipv4.neigh.default.gc_interval", NotModelled("the limit of neighbour entries"), 30, "s", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh1", NotModelled("the limit of neighbour entries"), 128, "count", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh2", NotModelled("the limit of neighbour entries"), 512, "count", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh3", NotModelled("the limit of neighbour entries"), 1024, "count", NATURAL),
+    Sysctl(
+        "net.ipv4.neigh.default.gc_interval", WithoutEffect("the kernel does not read it any more"), 30, "s", NATURAL
+    ),
+    Sysctl("net.ipv4.neigh.default.gc_thresh1", used("kernel/boot"), 128, "count", NATURAL),
+    Sysctl("net.ipv4.neigh.default.gc_thresh2", used("kernel/boot"), 512, "count", NATURAL),
+    Sysctl("net.ipv4.neigh.default.gc_thresh3", used("kernel/boot"), 1024, "count", NATURAL),
     # one a device, and `all` and `default`
     _conf("accept_local", used("kernel/net/ip_input"), 0, OR, "bool"),
     _conf("accept_redirects", used("kernel/net/route"), 1, REDIRECTS, "bool"),
@@ -410,7 +410,7 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("arp_evict_nocarrier", used("kernel/net/netns"), 1, AND, "bool"),
     _conf("arp_filter", NotModelled("which device answers ARP", ANY), 0, OR, "bool"),
     _conf("arp_ignore", used("kernel/net/arp"), 0, MAX),
-    _conf("arp_notify", used("kube/cni/links"), 0, MAX),
+    _conf("arp_notify", used("kernel/net/arp"), 0, MAX),
     _conf("bc_forwarding", NotModelled("directed broadcasts that a router forwards", SENT), 0, AND, "bool"),
     _conf("bootp_relay", NotModelled("packets from 0.0.0.0/8 that a router forwards", SENT), 0, AND, "bool"),
     _conf("disable_policy", IPSEC, 0, OR, "bool"),
@@ -421,11 +421,11 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("forwarding", used("kernel/net/family", "kernel/sysctl"), 0, OWN, "bool"),
     _conf("igmpv2_unsolicited_report_interval", IGMP, 10000, OWN, "ms"),
     _conf("igmpv3_unsolicited_report_interval", IGMP, 1000, OWN, "ms"),
-    _conf("ignore_routes_with_linkdown", NotModelled("routes by a link without carrier", ANY), 0, OR, "bool"),
+    _conf("ignore_routes_with_linkdown", used("kernel/net/family"), 0, OR, "bool"),
     _conf("log_martians", WithoutEffect("it writes log messages"), 0, OR, "bool"),
     _conf("mc_forwarding", WithoutEffect("only a multicast routing daemon sets it"), 0, AND, "bool"),
     _conf("medium_id", NotModelled("which device answers ARP for another", ANY), 0, OWN, "id"),
-    _conf("promote_secondaries", NotModelled("the addresses that stay when the first one goes"), 0, OR, "bool"),
+    _conf("promote_secondaries", used("kernel/net/family"), 0, OR, "bool"),
     _conf("proxy_arp", used("kernel/net/arp"), 0, OR, "bool"),
     _conf("proxy_arp_pvlan", NotModelled("ARP that a device answers for its own link", ANY), 0, OR, "bool"),
     _conf("route_localnet", used("kernel/net/family"), 0, OR, "bool"),
@@ -445,7 +445,7 @@ TABLE: tuple[Sysctl, ...] = (
     _neigh("app_solicit", used("kernel/net/neighbour"), 0, "count"),
     _neigh("base_reachable_time_ms", used("kernel/net/neighbour"), 30000, "ms"),
     _neigh("delay_first_probe_time", used("kernel/net/neighbour"), 5, "s"),
-    _neigh("gc_stale_time", NotModelled("when an unused neighbour is forgotten"), 60, "s"),
+    _neigh("gc_stale_time", used("kernel/net/neighbour"), 60, "s"),
     _neigh(
         "interval_probe_time_ms",
         WithoutEffect("only managed neighbours are probed so, and there are none"),

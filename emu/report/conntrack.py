@@ -6,7 +6,7 @@ from typing import Any
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import ASSURED, SEEN_REPLY, Conn
-from emu.kernel.netfilter.conntrack import render
+from emu.kernel.netfilter.conntrack_list import render
 from emu.report import Report, views
 from emu.wire.addr import ip4_text
 
@@ -22,7 +22,7 @@ def _data(conn: Conn) -> dict[str, Any]:
     return {
         "number": conn.number,
         "protocol": conn.proto,
-        "state": conn.tcp.name if conn.tcp is not None else None,
+        "state": conn.state or None,
         "original": _tuple(conn, 0),
         "reply": _tuple(conn, 1),
         "natted": conn.natted,

@@ -13,23 +13,24 @@ from dataclasses import dataclass, field, replace
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.net.fib import KINDS, Route
-from emu.kernel.net.fib_rules import ANY, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE, IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ctnetlink import create
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
-from emu.kernel.netfilter.ipset import IpSets, parse_ipset
+from emu.kernel.netfilter.ipset import IpSets
+from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
 from emu.pasted.connections import Connection
 from emu.pasted.connections import connections as pasted_connections
 from emu.pasted.rules import rules as iptables_save
 from emu.report.edge import Edge, Sent, answer_arp
-from emu.report.ip_json import HIGHEST, Item, read
-from emu.wire.addr import Prefix, ip4, ip4_text, mac
+from emu.report.ip_json import Item, read
+from emu.report.ip_routes import Known, devices, is_ip4, read_route, read_rule, with_devices
+from emu.wire.addr import ip4, ip4_text, mac
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
-WITHOUT_DEVICE = ("blackhole", "unreachable", "prohibit", "throw")
 MAX_MTU = 0x7FFFFFFF
 SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where no text states the node's address
 UPLINK = "eth0"
@@ -82,7 +83,11 @@ class Node:
             for old in list(net.ipv4.fib.main):
                 net.ipv4.fib.remove(old)
         for entry in (*self.routes, *self.extra):
-            _add_route(net, _route(entry, net))
+            route = with_devices(read_route(entry), net.device)
+            for hop in route.hops or (route,):
+                if hop.linkdown and hop.device is not None:
+                    hop.device.carrier = False
+            _add_route(net, route)
         if self.policy is not None:
             for rule in net.ipv4.fib.rules:
                 net.ipv4.fib.remove_rule(rule)
@@ -127,14 +132,14 @@ def read_node(
     ruleset, notes = pasted_rules(rules, named.get("rules"))
     node = Node(ruleset, ipset, sysctls=dict(sysctls or {}), notes=notes)
     parse_ipset(ipset, named.get("ipset"))
-    for link in read(addresses, named.get("addresses", "ip -j addr"), "addr"):
+    links = read(addresses, named.get("addresses", "ip -j addr"), "addr")
+    for link in links:
         _add_link(node, link)
     node.routes_given = bool(routes.strip())
-    node.routes = [each for each in read(routes, named.get("routes", "ip -j route"), "route") if _is_ip4(each)]
+    node.routes = [each for each in read(routes, named.get("routes", "ip -j route"), "route") if is_ip4(each)]
     for route in node.routes:
-        if route.items("nexthops"):
-            node.assume(f"the first of several next hops is taken for {route.text('dst')}")
-        node.link(_fields(route)[2])
+        for name in devices(read_route(route)):
+            node.link(name)
     node.neighbours = [
         each
         for each in read(neighbours, named.get("neighbours", "ip -j neigh"), "neigh")
@@ -144,7 +149,11 @@ def read_node(
         node.link(neighbour.text("dev"))
     node.connections = [each for each in pasted_connections(connections, named.get("connections")) if not each.zone]
     if policy:
-        node.policy = [_rule(each) for each in read(policy, named.get("policy", "ip -j rule"), "rule")]
+        known = Known(
+            vrfs=not links or any(link.has("master") for link in links),
+            groups=any(link.text("group", "default") != "default" for link in links),
+        )
+        node.policy = [read_rule(each, known) for each in read(policy, named.get("policy", "ip -j rule"), "rule")]
     for rule in node.ruleset.rules():
         for match in rule.matches:
             if isinstance(match, Ip):
@@ -187,7 +196,8 @@ def _guess(node: Node) -> None:
     """Fill in what routes and rules need: addresses from `src` of routes, else one of the documentation."""
     if not node.addresses:
         for route in node.routes:
-            device, source = _fields(route)[2], route.address("prefsrc") if route.has("prefsrc") else 0
+            device = next(iter(devices(read_route(route))), "")
+            source = route.address("prefsrc") if route.has("prefsrc") else 0
             if not source or device in ("", "lo") or any(a == source for _d, a, _l, _s in node.addresses):
                 continue
             prefix = route.prefix("dst")
@@ -217,70 +227,10 @@ def _add_link(node: Node, link: Item) -> None:
             node.addresses.append((name, each.address("local"), length, each.text("scope", "global")))
 
 
-def _is_ip4(route: Item) -> bool:
-    return ":" not in route.text("dst", ":") and route.text("type", "unicast") in KINDS
-
-
-def _table(item: Item, default: str) -> int:
-    named = {text: number for number, text in TABLE_NAMES.items()}
-    text = item.values.get("table", default)
-    if isinstance(text, str) and text in named:
-        return named[text]
-    try:
-        return item.number("table")
-    except InputError:
-        what = f"unknown routing table {item.values['table']!r}"
-        raise item.error("table", what, "main, local, default or a number") from None
-
-
-def _fields(route: Item) -> tuple[Prefix, str, str, int, int, str, int, int, str, int, bool]:
-    """What a Route is made of, in its order, the device by its name ("": none). Raises InputError."""
-    hop = next(iter(route.items("nexthops")), route)
-    kind, device = route.text("type", "unicast"), hop.text("dev", "")
-    if not device and kind not in WITHOUT_DEVICE:
-        raise hop.error("dev", f"is missing from a {kind} route", "a device's name")
-    metrics = next(iter(route.items("metrics")), Item({}))
-    return (
-        route.prefix("dst"),
-        kind,
-        device,
-        hop.address("gateway") if hop.has("gateway") else 0,
-        route.address("prefsrc") if route.has("prefsrc") else 0,
-        route.text("scope", "global" if hop.has("gateway") else "link"),
-        route.number("metric"),
-        metrics.number("mtu"),
-        route.text("protocol", "boot"),
-        _table(route, TABLE_NAMES[MAIN_TABLE]),
-        "onlink" in hop.words("flags"),
-    )
-
-
-def _route(item: Item, net: Netns) -> Route:
-    prefix, kind, name, gateway, prefsrc, scope, metric, mtu, proto, table, onlink = _fields(item)
-    device = net.device(name) if name else None
-    return Route(prefix, kind, device, gateway, prefsrc, scope, metric, mtu, proto, table, onlink)
-
-
 def _add_route(net: Netns, route: Route) -> None:
     """Add a route, unless an address has brought it along."""
-    same = [r for r in net.ipv4.fib.table(route.table) if (r.prefix, r.metric) == (route.prefix, route.metric)]
+    fib = net.ipv4.fib
+    same = [r for r in fib.table(route.table).of(route.prefix) if (r.tos, r.metric) == (route.tos, route.metric)]
     if route.table == LOCAL_TABLE and same:
         return
-    for old in same:
-        net.ipv4.fib.remove(old)
-    net.ipv4.fib.add(route)
-
-
-def _rule(item: Item) -> IpRule:
-    def prefix(key: str) -> Prefix:
-        return ANY if item.text(key, "all") == "all" else item.prefix(key, f"{key}len")
-
-    return IpRule(
-        item.number("priority"),
-        _table(item, "main"),
-        prefix("src"),
-        prefix("dst"),
-        item.number("fwmark"),
-        item.number("fwmask", HIGHEST if item.has("fwmark") else 0),
-        item.text("iif", ""),
-    )
+    fib.append(route)

@@ -112,7 +112,9 @@ def _groups(found: Iterable[Outcome]) -> list[Group]:
     for outcome in found:
         trace = outcome.there
         back = outcome.back.word if outcome.back is not None else ""
-        key = trace.word, trace.detail, trace.device, trace.ended, trace.by, back
+        route = _route(trace) if trace.word == LEAVES else None
+        next_hop = route.gateway if route is not None else 0
+        key = trace.word, trace.detail, trace.device, next_hop, trace.ended, trace.by, back
         group = groups.get(key)
         if group is None:
             groups[key] = Group(outcome.probability, outcome)

@@ -1,4 +1,5 @@
-"""What may become of one packet: it is sent once for each way in which the `statistic` matches on its path may answer.
+"""What may become of one packet: it is sent once for each way in which the `statistic` matches on its path, and routes with
+several next hops, may decide.
 
 Each try sends the packet through a namespace of its own (a `Site` builds it): raw, conntrack, mangle, nat, routes, filter,
 and the answer back. Nothing is drawn: at each match both answers are followed, and the probabilities multiplied. The only
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from emu import craft
 from emu.clock import SECOND
 from emu.errors import InputError
-from emu.kernel.net import ip_output
+from emu.kernel.net import ip_output, multipath
 from emu.kernel.net.netns import Netns
 from emu.report.edge import FAR_MAC, NEAR_MAC, Sent
 from emu.wire import icmp, tcp, udp
@@ -149,6 +150,7 @@ def outcomes(site: Site, probe: Probe, *, answer: bool = True) -> Iterator[Outco
 def _send(site: Site, probe: Probe, branches: Branches, answer: bool) -> Outcome:
     net, sent = site.build()
     net.random("statistic").script = branches
+    net.random(multipath.PURPOSE).script = branches
     walk = _Walk(net, sent, probe)
     first = walk.there(SYN, 1, 0)
     if probe.state == "new":
@@ -197,9 +199,12 @@ class _Walk:
             net.device(device).receive(frame)
         else:
             frame.sock = sock
-            route, _source, error = ip_output.route_output(net, frame.dst, frame.src, frame.mark)
+            ports = (0, 0) if frame.proto == ICMP else (frame.sport, frame.dport)
+            flow = ip_output.flow(net, frame.proto, *ports, frame.tos, sock.uid)
+            route, _source, error = ip_output.route_output(net, frame.dst, frame.src, frame.mark, flow=flow)
             if route is None:
-                trace.word, trace.detail = ERROR, error
+                trace.word, trace.detail = (UNDECIDED, "") if error == "UNDECIDED" else (ERROR, error)
+                trace.by = net.ipv4.lookup_output(frame.dst, frame.src, frame.mark, None, flow)
                 return trace
             frame.route = route
             ip_output.local_out(net, frame)

@@ -22,7 +22,9 @@ def routes(net: Netns) -> Report:
         name = TABLE_NAMES.get(number, str(number))
         for route in net.ipv4.fib.tables[number]:
             data.append(_as_ip_prints(route, name))
-            lines.append(route.text() + ("" if number == MAIN_TABLE else f" table {name}"))
+            first, *hops = route.text().split(" nexthop ")
+            lines.append(first + ("" if number == MAIN_TABLE else f" table {name}") + _state(route))
+            lines += [f"\tnexthop {text}{_state(hop)}" for text, hop in zip(hops, route.hops, strict=True)]
     return Report(data, "\n".join(lines))
 
 
@@ -30,10 +32,10 @@ def _as_ip_prints(route: Route, table: str) -> dict[str, Any]:
     """A route as `ip -j route` prints it: what does not apply is no key."""
     found: dict[str, Any] = {} if route.kind == "unicast" else {"type": route.kind}
     found["dst"] = "default" if not route.prefix.length else str(route.prefix).removesuffix("/32")
-    if route.gateway:
-        found["gateway"] = ip4_text(route.gateway)
-    if route.device is not None:
-        found["dev"] = route.device.name
+    if route.tos:
+        found["tos"] = f"{route.tos:#04x}"
+    if not route.hops:
+        found |= _way(route)
     if table != TABLE_NAMES[MAIN_TABLE]:
         found["table"] = table
     found["protocol"] = route.proto
@@ -43,8 +45,26 @@ def _as_ip_prints(route: Route, table: str) -> dict[str, Any]:
         found["prefsrc"] = ip4_text(route.prefsrc)
     if route.metric:
         found["metric"] = route.metric
-    found["flags"] = ["onlink"] if route.onlink else []
-    return found | ({"metrics": [{"mtu": route.mtu}]} if route.mtu else {})
+    found["flags"] = _flags(route)
+    found |= {"metrics": [{"mtu": route.mtu}]} if route.mtu else {}
+    if route.hops:
+        found["nexthops"] = [{**_way(hop), "weight": hop.weight, "flags": _flags(hop)} for hop in route.hops]
+    return found
+
+
+def _way(route: Route) -> dict[str, Any]:
+    found = {"gateway": ip4_text(route.gateway)} if route.gateway else {}
+    return found | ({"dev": route.device.name} if route.device is not None else {})
+
+
+def _flags(route: Route) -> list[str]:
+    return [*(["onlink"] if route.onlink else []), *(["linkdown"] if route.linkdown or _state(route) else [])]
+
+
+def _state(route: Route) -> str:
+    """` linkdown` for a way over a device without carrier."""
+    down = not route.hops and route.kind != "local" and route.device is not None and not route.device.carrier
+    return " linkdown" if down and not route.linkdown else ""
 
 
 def route_to(net: Netns, destination: str, source: str = "", mark: int = 0) -> Report:

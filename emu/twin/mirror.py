@@ -13,31 +13,37 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from emu.errors import InputError, Undecided
+from emu.errors import Undecided
 from emu.kernel.net.netns import Netns
+from emu.twin import sysctls
 from emu.twin.picture import Link, Picture, take
+from emu.twin.settings import SYSCTLS
 from emu.twin.space import Space, TwinError, check_name
+from emu.twin.sysctls import Unset
 
 SIOCETHTOOL = 0x8946
 # With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
 OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
-# The kernel's cache of TCP metrics changes later connections; the emulator has no such cache.
-OVERRIDES = {"net.ipv4.tcp_no_metrics_save": "1"}
+AGEING_CS = 30000  # a bridge's own default
 LINK_UP_S = 5.0
 _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
 
 class Mirror:
-    """`spaces` maps each emulated namespace to its twin. `unset` lists sysctls that cannot be set on this kernel."""
+    """`spaces` maps each emulated namespace to its twin. `unset` has the sysctls that could not be set on this kernel, by
+    namespace and name.
+    `without` names the settings that are left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: Collection[str] = ()) -> None:
         self.spaces: dict[Netns, Space] = {}
         self.pictures: dict[Netns, Picture] = {}
-        self.unset: dict[str, str] = {}
+        self.unset: dict[tuple[str, str], Unset] = {}
+        self.without = frozenset(without)
+        self._rich = sysctls.plenty()
 
     def sync(self, namespaces: Mapping[str, Netns]) -> tuple[list[Netns], list[Netns]]:
         """Make the kernel's side equal to the emulator's; gives the new namespaces and those that the caller is to `remove`.
@@ -96,8 +102,9 @@ class Mirror:
             if self.pictures[net].iptables:
                 space.run("conntrack", "-F")
 
-    @staticmethod
-    def _begin(space: Space) -> None:
+    def _begin(self, space: Space) -> None:
+        if "ipv6" in self.without:
+            return
         with space.inside():
             for key in ("all", "default"):
                 with suppress(FileNotFoundError):  # a kernel without IPv6 has nothing to flush
@@ -121,8 +128,9 @@ class Mirror:
                     continue
                 made = ["link", "add", "name", link.name, *f"mtu {link.mtu} address {link.mac} type".split()]
                 if link.kind == "bridge":
-                    text = f"bridge mcast_snooping 0 stp_state 0 forward_delay 0 ageing_time {link.ageing_cs}"
-                    lines.append([*made, *text.split()])
+                    quiet = [] if "snooping" in self.without else ["mcast_snooping", "0"]
+                    ageing = [] if link.ageing_cs == AGEING_CS else ["ageing_time", str(link.ageing_cs)]
+                    lines.append([*made, "bridge", *quiet, *ageing])
                 elif link.peer is not None:
                     far, name = link.peer
                     other = wanted[far].links[name]
@@ -154,7 +162,8 @@ class Mirror:
         free = known.keys() - {p.device for p in new.ports} & new.links.keys()
         lines += [["link", "set", "dev", name, "nomaster"] for name in free]
         space.ip(lines)
-        self._offloads(space, fresh)
+        if "offloads" not in self.without:
+            self._offloads(space, fresh)
         gone = [["addr", "del", *_until(each, "scope")] for each in old.addresses if each not in new.addresses]
         space.ip(gone, tolerant=True)
         space.ip([["addr", "add", *each.split(" ")] for each in new.addresses if each not in old.addresses])
@@ -163,7 +172,19 @@ class Mirror:
             if link.up != (name in old.links and old.links[name].up):
                 ups.append(["link", "set", "dev", name, "up" if link.up else "down"])
         space.ip(ups)
-        self._sysctls(space, new.sysctls)
+        for each in sysctls.write(space, {**new.sysctls, **self.beside(new)}):
+            self.unset[each.space, each.name] = each
+
+    def apart(self, space: Space) -> set[str]:
+        """The sysctls that are not to be compared in a namespace: what could not be set, and what the settings set."""
+        names = {name for where, name in self.unset if where == space.name}
+        return names | {name for each, (name, _) in SYSCTLS.items() if each not in self.without}
+
+    def beside(self, picture: Picture) -> dict[str, str]:
+        """The sysctls that are set though no scenario asks for it: the settings', and the defaults that this machine's memory
+        bounds."""
+        values = {name: value for each, (name, value) in SYSCTLS.items() if each not in self.without}
+        return values if self._rich else {**values, **picture.bounded}
 
     @staticmethod
     def _offloads(space: Space, names: Iterable[str]) -> None:
@@ -174,21 +195,6 @@ class Mirror:
                     request = struct.pack("16sP", name.encode(), ctypes.addressof(value))
                     with suppress(OSError):  # a bridge does not have all of them
                         fcntl.ioctl(any_socket, SIOCETHTOOL, request)
-
-    def _sysctls(self, space: Space, values: Mapping[str, str]) -> None:
-        with space.inside():
-            for _ in range(3):  # to write one may change others (ip_forward does)
-                wrote = False
-                for name, text in {**values, **OVERRIDES}.items():
-                    path = Path("/proc/sys") / sysctl_path(name)
-                    try:
-                        if path.read_text().rstrip("\n") != text and f"{space.name} {name}" not in self.unset:
-                            path.write_text(text)
-                            wrote = True
-                    except OSError as error:
-                        self.unset[f"{space.name} {name}"] = error.strerror or str(error)
-                if not wrote:
-                    break
 
     @staticmethod
     def _await_links(space: Space, picture: Picture) -> None:
@@ -244,16 +250,6 @@ class Mirror:
         gone = [each for each in old.neighbours if each not in new.neighbours]
         space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone])
         space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
-
-
-def sysctl_path(name: str) -> str:
-    """The path of a sysctl under /proc/sys: a device's name may hold dots."""
-    words = name.split(".")
-    if words[:2] == ["net", "ipv4"] and words[2:3] in (["conf"], ["neigh"]):
-        words = [*words[:3], ".".join(words[3:-1]), words[-1]]
-    if any(word in ("", ".", "..") or "/" in word or "\0" in word for word in words):
-        raise InputError(f"{name!r} is not a sysctl", expected="words with dots between them")
-    return "/".join(words)
 
 
 def _until(text: str, word: str) -> list[str]:

@@ -11,7 +11,7 @@ import socket
 import struct
 import termios
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -47,6 +47,19 @@ NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, DIAG_ANY = 4, 20, 1, byte
 def _text(endpoint: Endpoint) -> tuple[str, int]:
     host, port = endpoint
     return (ip4_text(host) if isinstance(host, int) else host), port
+
+
+def _queued(real: socket.socket) -> Iterator[tuple[int, IcmpError]]:
+    """The ICMP errors in a socket's queue (IP_RECVERR), each with its errno; they leave the queue."""
+    while True:
+        try:
+            _data, ancillary, _flags, peer = real.recvmsg(65535, 512, socket.MSG_ERRQUEUE)
+        except OSError:
+            return
+        for _level, _kind, value in ancillary:
+            number, origin, kind, code, _pad, info, _rest = struct.unpack_from("=IBBBBII", value)
+            if origin == SO_EE_ORIGIN_ICMP:
+                yield number, IcmpError(kind, code, info, ip4(peer[0]), peer[1])
 
 
 class _RealSocket:
@@ -108,7 +121,7 @@ class RealTcp(_RealSocket):
 
     def __init__(self, net: RealNet, real: socket.socket | None = None, peer: tuple[str, int] = ("", 0)) -> None:
         self.peer, self.error, self._pending, self._rest, self._closing = peer, 0, 0, b"", False
-        self.blocking = False
+        self._opening = self.blocking = False
         super().__init__(net, real or net.socket(socket.AF_INET, socket.SOCK_STREAM))
         if real is not None:
             self._named()
@@ -120,11 +133,15 @@ class RealTcp(_RealSocket):
         """Connect, and read SO_ERROR at once, as a client with a time limit does, unless the client is `blocking`. An ICMP
         error that comes inside the call is a soft error to Linux (the call owns the socket, tcp_v4_err), and SO_ERROR gives it."""
         self.peer = _text(remote)
+        # the queue of errors distinguishes an ICMP error from a RST, which has the same errno
+        self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         failed = self.real.connect_ex(self.peer)
         self._named()
         if failed not in (0, errno.EINPROGRESS):
             raise SocketError(failed)
-        if not self.blocking:
+        self._opening = True
+        self._opened()
+        if self.net.asks_at_once and not self.blocking:
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         if self.error:
             self.abort()
@@ -133,13 +150,24 @@ class RealTcp(_RealSocket):
         real, peer = self._call(self.real.accept)
         return RealTcp(self.net, real, peer)
 
+    def _opened(self) -> None:
+        """Read the errors of the handshake. A connection that stands takes none: it survives them (RFC 5927)."""
+        if self._opening:
+            self.errors += [icmp for _number, icmp in _queued(self.real)]
+            if self.state != "SYN_SENT":
+                self._opening = False
+                if self in self.net.open:
+                    self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 0)
+
     def _fail(self, number: int) -> None:
         if number and not self.error:
             self.error = self._pending = number
-            if number in UNREACHABLE:
+            if number in UNREACHABLE and not self.errors:
                 self.errors.append(IcmpError(3, UNREACHABLE[number], 0, ip4(self.peer[0]), self.peer[1]))
 
     def ready(self, events: int) -> None:
+        if self.state != "LISTEN":
+            self._opened()
         if self.state != "LISTEN" and not (self.blocking and self.state == "SYN_SENT"):
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             self._push()
@@ -270,16 +298,9 @@ class RealUdp(_RealSocket):
         super().ready(events)
 
     def _take(self) -> None:
-        while True:
-            try:
-                data, ancillary, _flags, peer = self.real.recvmsg(65535, 512, socket.MSG_ERRQUEUE)
-            except OSError:
-                break
-            for _level, _kind, value in ancillary:
-                number, origin, kind, code, _pad, info, _data = struct.unpack_from("=IBBBBII", value)
-                if origin == SO_EE_ORIGIN_ICMP:
-                    self.pending = number
-                    self.errors.append(IcmpError(kind, code, info, ip4(peer[0]), peer[1]))
+        for number, icmp in _queued(self.real):
+            self.pending = number
+            self.errors.append(icmp)
         while True:
             try:
                 data, (host, port) = self.real.recvfrom(65535)
@@ -395,11 +416,11 @@ class RealSockets:
 
 class RealNet:
     """A namespace with the interface of `emu.apps.Host` and `emu.kube.dns.resolver.Client`: sockets and a clock.
-    `emulated` is the namespace that it mirrors."""
+    `emulated` is the namespace that it mirrors; `asks_at_once`: TCP clients read SO_ERROR right after connect()."""
 
-    def __init__(self, emulated: Netns, space: Space, loop: Loop) -> None:
+    def __init__(self, emulated: Netns, space: Space, loop: Loop, *, asks_at_once: bool = True) -> None:
         self.emulated, self.space, self.clock = emulated, space, loop
-        self.name = emulated.name
+        self.name, self.asks_at_once = emulated.name, asks_at_once
         self.open: set[_RealSocket] = set()
         self.sockets = RealSockets(self)
         self.diag = self.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)

@@ -6,7 +6,7 @@ Must not know how frames are written or tables read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 from emu.capture.capture import Capture
@@ -14,17 +14,19 @@ from emu.clock import Clock, Values
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.net.netns import Netns, Tally
 from emu.kube.flow.flow import Flow
-from emu.twin import compare, draws, programs, tables
+from emu.twin import compare, draws, programs, sysctls, tables
 from emu.twin.compare import Difference
+from emu.twin.drops import Drops
 from emu.twin.loop import Loop
 from emu.twin.mirror import Mirror
 from emu.twin.programs import Programs
 from emu.twin.report import FlowReport, Report
 from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
+from emu.twin.space import Space
 
-# A client cannot distinguish a reset from a rejection, nor a drop from a timeout: the frames show it
-CLASSES = {"rejected": "refused", "dropped": "timeout", "undecided": "timeout"}
+# A client cannot distinguish a drop from a timeout: the frames and the drop monitor show it
+CLASSES = {"dropped": "timeout", "undecided": "timeout"}
 
 
 class Emulated(programs.Emulated, Protocol):
@@ -52,17 +54,20 @@ class RealTestbed:
 
 
 class Twin:
-    """Both sides of one cluster. `report` grows with each flow."""
+    """Both sides of one cluster. `report` grows with each flow. `without` names the settings that are left out."""
 
-    def __init__(self, cluster: Emulated, report: Report) -> None:
+    def __init__(self, cluster: Emulated, report: Report, without: Collection[str] = ()) -> None:
         assert cluster.capture is not None
         self.cluster, self.report = cluster, report
-        self.mirror = Mirror()
+        self.mirror = Mirror(without)
         self.nets: dict[Netns, RealNet] = {}
         self.real: dict[int, Flow] = {}  # the kernel's side of each flow, by number
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
         self.sights = Sights(cluster.capture, max((each.mtu for each in links), default=1500) + 14)
-        self.loop = Loop(self.sights.take)
+        self.drops = Drops()
+        if self.drops.why_not:
+            report.leave_out(f"the reasons of drops: this kernel offers no drop monitor ({self.drops.why_not})", False)
+        self.loop = Loop(self._look)
         self.testbed = RealTestbed(self.loop)
         self.programs = Programs(cluster, self.nets, report.notes)
         self.offset_ns = 0
@@ -94,19 +99,25 @@ class Twin:
         for net in come:
             space = self.mirror.spaces[net]
             self.sights.watch(net, space)
-            self.nets[net] = RealNet(net, space, self.loop)
+            self.drops.watch(net, space)
+            self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
         self.programs.sync()
         for net in gone:
             self.nets.pop(net).close()
             self.sights.forget(net)
+            self.drops.forget(net)
             self.mirror.remove(net)
         self.sights.learn_roles()
+        for unset in self.mirror.unset.values():
+            # the first namespace's own variables are the cluster's business only where a scenario sets them
+            self.report.leave_out(str(unset), unset.matters)
 
     def _start_over(self, name: str) -> None:
         """Compare the tables now, and ignore all frames until now."""
         self.loop.catch_up()
         self._align()
         self.sights.drop()
+        self.drops.drop()
         done = FlowReport(name)
         for net, space in self.mirror.spaces.items():
             text = net.ipv4.tables.save()
@@ -116,16 +127,30 @@ class Twin:
                 stripped = [line.partition("] ")[2] if line.startswith("[") else line for line in tables.rules(kernel)]
                 difference = compare.sequences("rules", space.name, stripped, tables.rules(text))
                 done.differences += [difference] if difference is not None else []
+            done.differences += self._built(net, space)
         done.differences += self._tables()
         if done.differences:
             self.report.flows.append(done)
+
+    def _built(self, net: Netns, space: Space) -> Iterator[Difference]:
+        """The devices, addresses and sysctls of a namespace, as the kernel has them, beside the emulator's."""
+        kernel, emu = sysctls.differences(space, net, self.mirror.apart(space))
+        theirs, ours = tables.kernel_setup(space), tables.emulated_setup(net)
+        yield from compare.tables(
+            space.name, {**theirs, "sysctls": kernel}, {**ours, "sysctls": emu}, lambda one, other: False
+        )
 
     def close(self) -> None:
         for net in self.nets.values():
             net.close()
         self.sights.close()
+        self.drops.close()
         self.loop.close()
         self.mirror.close()
+
+    def _look(self) -> None:
+        self.sights.take()
+        self.drops.take()
 
     # -- time and frames ------------------------------------------------------------------------
 
@@ -175,6 +200,7 @@ class Twin:
             difference = compare.sequences("result", net.name, _shown(theirs), _shown(result))
             done.differences += [difference] if difference is not None else []
         done.differences += self._tables()
+        done.differences += self.drops.differences()
         done.differences += self._counted(reached)
         for socket in net.sockets.opened:
             if isinstance(socket, RealTcp) and socket.state == "CLOSE":
@@ -233,7 +259,7 @@ class Twin:
 def _shown(flow: Flow) -> list[str]:
     outcome = flow.outcome
     word = CLASSES.get(outcome.word, outcome.word)
-    lines = [f"{word} {outcome.detail}" if word == "error" else word]
+    lines = [f"{word} {outcome.detail}" if word in ("error", "rejected") else word]
     if flow.received:
         lines.append(f"received {flow.received!r}")
     if flow.kind == "ping":

@@ -16,7 +16,7 @@ ETH_HLEN = 14
 IP_HLEN = 20
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 AF_INET = 2
-ICMP, IGMP, TCP, UDP, SCTP = 1, 2, 6, 17, 132
+ICMP, IGMP, TCP, UDP, GRE, SCTP, UDPLITE = 1, 2, 6, 17, 47, 132, 136
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
@@ -28,8 +28,8 @@ class Frame:
 
     `family` is AF_INET, or 0 where the frame holds no valid packet; then `proto`, the IP protocol, is -1.
     `tot_len` is the packet's length by its header, `ttl` its time to live.
-    `sport`/`dport` are the ports of TCP, UDP and SCTP; for ICMP the echo id (0 without one) and
-    `type << 8 | code`; both are 0 for other protocols and for fragments after the first.
+    `sport`/`dport` are the ports of TCP, UDP, UDP-Lite and SCTP; for ICMP the echo id (0 without one) and
+    `type << 8 | code`; for GRE of PPTP 0 and the call id; both are 0 for other protocols and for fragments after the first.
     `frag` is the fragment word (MF and offset), 0 for a whole datagram.
     `indev`/`outdev` are the devices that a hook sees, `physin`/`physout` the bridge ports
     (the kernel's nf_bridge_info; set while br_netfilter passes this frame to hooks).
@@ -103,13 +103,15 @@ class Frame:
         self.dst = int.from_bytes(buf[30:34], "big")
         if self.frag & IP_OFFSET:
             return
-        if self.proto in (TCP, UDP, SCTP) and len(buf) >= l4 + 4:
+        if self.proto in PORTS and len(buf) >= l4 + 4:
             self.sport = buf[l4] << 8 | buf[l4 + 1]
             self.dport = buf[l4 + 2] << 8 | buf[l4 + 3]
         elif self.proto == ICMP and len(buf) >= l4 + 8:
             if buf[l4] in ICMP_QUERY:
                 self.sport = buf[l4 + 4] << 8 | buf[l4 + 5]
             self.dport = buf[l4] << 8 | buf[l4 + 1]
+        elif self.proto == GRE and len(buf) >= l4 + 8 and buf[l4 + 1] & 7 == 1 and buf[l4 + 2 : l4 + 4] == GRE_PPP:
+            self.dport = buf[l4 + 6] << 8 | buf[l4 + 7]
 
     def clone(self) -> Frame:
         """A copy with its own buffer and trail (skb_copy): both have the trail's entries that no tap has drained yet."""
@@ -157,3 +159,6 @@ class Frame:
 
 # ICMP types with an identifier: echo, timestamp, information, address mask (nf_conntrack_proto_icmp.c)
 ICMP_QUERY = frozenset((0, 8, 13, 14, 15, 16, 17, 18))
+# the protocols that connection tracking knows by ports, which are their first two words (DCCP is none of them)
+PORTS = frozenset((TCP, UDP, SCTP, UDPLITE))
+GRE_PPP = b"\x88\x0b"  # what version 1 of GRE carries

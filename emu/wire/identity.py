@@ -5,7 +5,7 @@ Must not know captures.
 
 from __future__ import annotations
 
-from emu.wire.frame import ETH_HLEN, ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.frame import ETH_HLEN, ICMP, ICMP_QUERY, IP_OFFSET, SCTP, TCP, UDP, UDPLITE, Frame
 
 
 def unchanged(frame: Frame) -> bytes:
@@ -15,8 +15,10 @@ def unchanged(frame: Frame) -> bytes:
     first = not frame.frag & IP_OFFSET
     if first and frame.proto == TCP:
         rest = bytes(buf[l4 + 4 : l4 + 16] + buf[l4 + 20 : end])
-    elif first and frame.proto == UDP:
+    elif first and frame.proto in (UDP, UDPLITE):
         rest = bytes(buf[l4 + 4 : l4 + 6] + buf[l4 + 8 : end])
+    elif first and frame.proto == SCTP:
+        rest = bytes(buf[l4 + 4 : l4 + 8] + buf[l4 + 12 : end])
     elif first and frame.proto == ICMP:
         # NAT rewrites the quote of an error, but not an echo's payload
         query = frame.dport >> 8 in ICMP_QUERY

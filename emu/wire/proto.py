@@ -5,11 +5,12 @@ A short literal table on purpose: /etc/protocols differs from host to host. Must
 
 from __future__ import annotations
 
+from emu.wire import frame
 from emu.wire.frame import SCTP, TCP, UDP
 
-DCCP, GRE, ESP, AH, ICMPV6, UDPLITE = 33, 47, 50, 51, 58, 136
+DCCP, GRE, ESP, AH, ICMPV6, UDPLITE = 33, frame.GRE, 50, 51, 58, frame.UDPLITE
 # the protocols whose first two words are the ports
-WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP))
+WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP, UDPLITE))
 
 PROTOCOLS: dict[str, int] = {
     "all": 0, "icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41,

@@ -5,10 +5,10 @@ Must not know connections, or why an error is sent.
 
 from __future__ import annotations
 
+from emu.wire import sctp
 from emu.wire.checksum import adjust
-from emu.wire.frame import ETH_HLEN, ICMP, ICMP_QUERY, IP_OFFSET, TCP, UDP, Frame
+from emu.wire.frame import ETH_HLEN, GRE, GRE_PPP, ICMP, ICMP_QUERY, IP_OFFSET, PORTS, SCTP, TCP, UDP, UDPLITE, Frame
 from emu.wire.icmp import body
-from emu.wire.proto import WITH_PORTS
 from emu.wire.rewrite import set_payload
 
 SOURCE, DESTINATION = 0, 1  # the half that NAT rewrites (MANIP_SRC, MANIP_DST)
@@ -38,7 +38,7 @@ def tuple_of(frame: Frame) -> tuple[int, int, int, int, int] | None:
     if (buf[at + 6] << 8 | buf[at + 7]) & IP_OFFSET:
         return None
     src, dst = int.from_bytes(buf[at + 12 : at + 16], "big"), int.from_bytes(buf[at + 16 : at + 20], "big")
-    if proto in WITH_PORTS:
+    if proto in PORTS:
         if len(buf) < l4 + 4:
             return None
         return proto, src, dst, buf[l4] << 8 | buf[l4 + 1], buf[l4 + 2] << 8 | buf[l4 + 3]
@@ -47,6 +47,8 @@ def tuple_of(frame: Frame) -> tuple[int, int, int, int, int] | None:
             return None
         ident = buf[l4 + 4] << 8 | buf[l4 + 5] if buf[l4] in ICMP_QUERY else 0
         return proto, src, dst, ident, buf[l4] << 8 | buf[l4 + 1]
+    if proto == GRE and len(buf) >= l4 + 8 and buf[l4 + 1] & 7 == 1:
+        return (proto, src, dst, 0, buf[l4 + 6] << 8 | buf[l4 + 7]) if buf[l4 + 2 : l4 + 4] == GRE_PPP else None
     return proto, src, dst, 0, 0
 
 
@@ -67,15 +69,18 @@ def rewrite(frame: Frame, addr: int, sent: tuple[int, int, int, int, int], manip
             _put(quote, head + 4, sent[3], head + 2)
     else:
         port_at, port = (head, sent[3]) if manip == SOURCE else (head + 2, sent[4])
-        check_at = {TCP: head + 16, UDP: head + 6}.get(proto, -1)
+        check_at = {TCP: head + 16, UDP: head + 6, UDPLITE: head + 6}.get(proto, -1)
         short = len(quote) < (head + 20 if proto == TCP else head + 8)
         if short or (proto == UDP and quote[check_at : check_at + 2] == b"\0\0"):
             check_at = -1
         if check_at >= 0:
             _mend(quote, check_at, old, addr)
-        if proto in (TCP, UDP) or port:
+        if proto in PORTS:
             _put(quote, port_at, port, check_at)
-        if proto == UDP and check_at >= 0 and quote[check_at : check_at + 2] == b"\0\0":
+        if proto == SCTP and len(quote) >= head + sctp.HLEN:
+            # over what is quoted, even where that is not the whole packet
+            quote[head + 8 : head + sctp.HLEN] = sctp.checksum_of(bytes(quote[head:]))
+        if proto in (UDP, UDPLITE) and check_at >= 0 and quote[check_at : check_at + 2] == b"\0\0":
             quote[check_at] = quote[check_at + 1] = 0xFF
     check = buf[frame.l4 + 2] << 8 | buf[frame.l4 + 3]
     for word in range(0, len(quote) - 1, 2):

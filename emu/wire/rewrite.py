@@ -6,8 +6,9 @@ Must not know why a field changes.
 
 from __future__ import annotations
 
-from emu.wire.checksum import adjust, checksum, crc32c, pseudo_sum
-from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, Frame
+from emu.wire import sctp, udplite
+from emu.wire.checksum import adjust, checksum, pseudo_sum
+from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, UDPLITE, Frame
 from emu.wire.tcp import MSS, MSS_LENGTH, option_at
 
 
@@ -85,7 +86,7 @@ def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> Non
     elif proto == UDP:
         at = l4 + 6
     else:
-        _set_other_port(frame, old, new, offset)
+        _set_other_port(frame, change, old, new, offset)
         return
     if len(buf) < at + 2:
         frame.reparse()  # the packet ends before the checksum: nothing is written, the cached fields are read again
@@ -108,19 +109,20 @@ def _set_port(frame: Frame, change: int, old: int, new: int, offset: int) -> Non
     buf[at + 1] = new & 255
 
 
-def _set_other_port(frame: Frame, old: int, new: int, offset: int) -> None:
+def _set_other_port(frame: Frame, change: int, old: int, new: int, offset: int) -> None:
     buf, l4, proto = frame.buf, frame.l4, frame.proto
     if proto == ICMP and len(buf) >= l4 + 8:
         if old != new:
             check = adjust(buf[l4 + 2] << 8 | buf[l4 + 3], old, new)
             buf[l4 + 2], buf[l4 + 3] = check >> 8, check & 255
             buf[l4 + 4], buf[l4 + 5] = new >> 8, new & 255
-    elif proto == SCTP and len(buf) >= l4 + 12:
-        buf[l4 + offset] = new >> 8
-        buf[l4 + offset + 1] = new & 255
-        # RFC 9260 section 6.8: CRC32c over the whole packet, its own field zero, least significant byte first
-        buf[l4 + 8 : l4 + 12] = bytes(4)
-        buf[l4 + 8 : l4 + 12] = crc32c(bytes(buf[l4 : 14 + frame.tot_len])).to_bytes(4, "little")
+    elif proto == SCTP and len(buf) >= l4 + sctp.HLEN:
+        buf[l4 + offset : l4 + offset + 2] = new.to_bytes(2, "big")
+        buf[l4 + 8 : l4 + sctp.HLEN] = sctp.checksum_of(frame.payload)
+    elif proto == UDPLITE and len(buf) >= l4 + udplite.HLEN:
+        total = (0xFFFF - (buf[l4 + 6] << 8 | buf[l4 + 7]) + change + new + 0xFFFF - old) % 0xFFFF
+        buf[l4 + 6 : l4 + 8] = (0xFFFF - total).to_bytes(2, "big")  # never 0: UDP-Lite must have a checksum
+        buf[l4 + offset : l4 + offset + 2] = new.to_bytes(2, "big")
     else:
         frame.reparse()
 

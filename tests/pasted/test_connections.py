@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emu.errors import InputError
-from emu.kernel.netfilter.conntrack import render
+from emu.kernel.netfilter.conntrack_list import render
 from emu.pasted.connections import connections
 from emu.report.node import read_node
 from emu.report.packet import trace

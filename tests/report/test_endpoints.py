@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emu.kernel.netfilter.ipset import parse_ipset
+from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow

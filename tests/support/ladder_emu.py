@@ -19,7 +19,7 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import OUT, Device
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.route_get import route_get
-from emu.kernel.netfilter.conntrack import render
+from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.wire.addr import ip4, ip4_text, mac_text
 from ladder_drive import Address, Seen

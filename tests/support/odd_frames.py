@@ -101,9 +101,11 @@ class Setup:
 
 
 def know(net: Netns, device: str, entries: Mapping[str, bytes]) -> None:
-    """Permanent neighbour entries, so that nobody sends ARP."""
+    """Permanent neighbour entries, so that no host sends ARP."""
     for addr, lladdr in entries.items():
-        lookup(net.ipv4, net.device(device), ip4(addr)).update(lladdr, "PERMANENT")
+        entry = lookup(net.ipv4, net.device(device), ip4(addr))
+        assert entry is not None
+        entry.update(lladdr, "PERMANENT")
 
 
 class Case(NamedTuple):

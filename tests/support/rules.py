@@ -48,7 +48,7 @@ class FakeNetns:
     local: frozenset[int] = frozenset()
     shown: dict[str, int] = field(default_factory=dict)
     number: int = AF_INET
-    reroutes: bool = True
+    unroutable: str = ""
     rerouted: int = 0
 
     def __post_init__(self) -> None:
@@ -74,9 +74,9 @@ class FakeNetns:
     def local_route(self, addr: int) -> None:
         return None
 
-    def reroute(self, frame: Frame) -> bool:
+    def reroute(self, frame: Frame) -> str:
         self.rerouted += 1
-        return self.reroutes
+        return self.unroutable
 
     def state(self, hook: str) -> HookState:
         return self.hooks.states[HOOKS[hook]]

@@ -338,10 +338,13 @@ class Bridge(Device):
             self.receive(frame)
 
     def flood(self, frame: Frame, ingress: Port | None) -> None:
-        """To every other port, newest first; each but the last gets a copy (br_flood)."""
+        """To every other port, newest first; each but the last gets a copy (br_flood). Without a port to send it out of, a
+        frame is dropped, unless it was a copy of one that is handed up."""
         targets = [port for port in self.ports if port.should_deliver(ingress)]
         if not targets:
-            if self.net is not None:
+            if ingress is None or not (frame.dmac[0] & 1 or self.promisc):
+                self.drop(self, frame, "NO_TX_TARGET")
+            elif self.net is not None:
                 self.net.absorbed += 1
             return
         if frame.trail is not None:

@@ -114,9 +114,12 @@ class Device:
         """Hand a frame to the medium, past the queue: the driver's part, and where the transmit tap sits."""
         raise NotImplementedError(f"a {self.kind} has no medium")
 
-    def forget_neighbours(self, *, permanent: bool = True) -> None:
-        """Drop the neighbour entries of all families; without `permanent` those that were set by hand stay."""
-        for entries in self.neigh.values():
+    def forget_neighbours(self, family: int = 0, *, permanent: bool = True) -> None:
+        """Drop the neighbour entries of one family (AF_*) or all (0), and what waits for them (neigh_flush_dev); without
+        `permanent` those that were set by hand stay."""
+        for number, entries in self.neigh.items():
+            if family and number != family:
+                continue
             for entry in list(entries.values()):
                 if permanent or entry.state != "PERMANENT":
                     entry.forget()

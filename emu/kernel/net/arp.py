@@ -17,7 +17,7 @@ from emu.kernel.net.neighbour import Neighbour
 from emu.trail import Answered, Asked
 from emu.wire import arp as wire
 from emu.wire.addr import BROADCAST_MAC, LIMITED_BROADCAST, ZERO_MAC, is_loopback, is_multicast, multicast_mac
-from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_IP, HOST, OTHERHOST, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_IP, HOST, IP_HLEN, OTHERHOST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -74,9 +74,12 @@ def send(
     device.transmit(wire.build(craft.template(kind), dmac, device.mac, spa, tha, tpa, flow, trail))
 
 
-def announce(net: Netns, device: Device) -> None:
-    """What arp_notify sends when a link comes up: a request for each of its own addresses (inetdev_send_gratuitous_arp)."""
-    for address in net.ipv4.addresses:
+def came_up(net: Netns, device: Device) -> None:
+    """inetdev_event: with arp_notify, a link that came up announces each of its addresses (inetdev_send_gratuitous_arp)."""
+    if not net.sysctl.conf(device.name, "arp_notify"):
+        return
+    # first addresses of subnets come before further ones in a device's list (__inet_insert_ifa)
+    for address in sorted(net.ipv4.addresses, key=lambda each: each.secondary):
         if address.device is device:
             reason = Asked(address.addr, device.name, why="announce")
             send(net, device, "arp_request", BROADCAST_MAC, address.addr, ZERO_MAC, address.addr, 0, reason)
@@ -111,20 +114,21 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
         if net.ipv4.addr_type(packet.tpa) == "LOCAL" and not _ignored(net, device, packet):
             _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
-    asked = Frame(bytearray())  # a packet from the sender to the target, for the input route
-    asked.src, asked.dst = packet.spa, packet.tpa
+    asked = Frame(bytearray(ETH_HLEN + IP_HLEN))  # a packet from the sender to the target, for the input route
+    asked.src, asked.dst, asked.proto = packet.spa, packet.tpa, 0
     reason, route = ip_input.route_input(net, asked, device)
     if reason or route is None:
         return False  # a sender that cannot be right is not answered (fib_validate_source)
     if route.kind == "local":
         if not _ignored(net, device, packet):
-            _neighbour_solicits(net, device, packet)
-            _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
+            if _neighbour_solicits(net, device, packet):
+                _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
     if net.ipv4.forwards[device.ifindex] and route.kind == "unicast":
         proxied = net.sysctl.conf(device.name, "proxy_arp") and route.device is not device
         if proxied:
-            _neighbour_solicits(net, device, packet)
+            if not _neighbour_solicits(net, device, packet):
+                return True
             fact = Answered(packet.tpa, route.device.name, proxy=True)
             delay_ns = net.sysctl.neigh_ns(device.name, "proxy_delay")
             if frame.pkt_type == HOST or not delay_ns:
@@ -149,9 +153,13 @@ def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
     return level == 8
 
 
-def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> None:
-    """neigh_event_ns: the sender of a request for us gets an entry, STALE until it is confirmed."""
-    nud.lookup(net.ipv4, device, packet.spa).update(packet.sha, nud.STALE)
+def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> bool:
+    """neigh_event_ns: the sender of a request for us gets an entry, STALE until it is confirmed. False: the table is full,
+    and the request is not answered."""
+    entry = nud.lookup(net.ipv4, device, packet.spa)
+    if entry is not None:
+        entry.update(packet.sha, nud.STALE)
+    return entry is not None
 
 
 def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: Answered) -> None:

@@ -79,6 +79,9 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
             return
         frame.route = route
         neighbour = neighbour_lookup(net.ipv4, bridge, route.gateway or frame.dst)
+        if neighbour is None:
+            drop(net, frame, "NEIGH_CREATEFAIL", route)
+            return
         if neighbour.header is not None:
             set_dmac(frame, neighbour.lladdr)
             okfn(frame)

@@ -58,7 +58,9 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         saddr = source
     else:
         saddr = 0
-    route = net.ipv4.lookup_output(destination, saddr)
+    tos = frame.tos & TOS_MASK | PREC_INTERNETCONTROL
+    flow = ip_output.flow(net, ICMP, 0, kind << 8 | code, tos)
+    route = net.ipv4.lookup_output(destination, saddr, flow=flow)
     if route is None or route.kind not in ("unicast", "local"):
         return
     if not _allowed(net, destination, kind, code, route):
@@ -71,7 +73,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         return
     error = wire.build(
         craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, room),
-        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos & TOS_MASK | PREC_INTERNETCONTROL,
+        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=tos,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip
     if options is not None:
@@ -157,7 +159,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
         return
     destination = frame.src if options is None or not options.nexthop else options.nexthop
     source = 0 if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST") else frame.dst
-    route = net.ipv4.lookup_output(destination, source)
+    route = net.ipv4.lookup_output(destination, source, flow=ip_output.flow(net, ICMP, tos=frame.tos))
     if route is None or route.kind not in ("unicast", "local"):
         return
     if not _allowed(net, destination, kind, code, route):

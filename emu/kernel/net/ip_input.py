@@ -8,25 +8,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, ip_forward, ip_options
+from emu.kernel.net import icmp, ip_forward, ip_options, multipath
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import FAILING, Route
+from emu.kernel.net.fib import ENDING, NO_NETWORK, UNDECIDED, Route
+from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import is_member
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
-from emu.wire import ipv4
+from emu.wire import ipv4, quote
 from emu.wire.addr import LIMITED_BROADCAST, is_loopback, is_multicast
-from emu.wire.frame import ETH_HLEN, HOST, IP_HLEN, OTHERHOST, Frame
+from emu.wire.frame import ETH_HLEN, HOST, ICMP, IP_HLEN, OTHERHOST, SCTP, TCP, UDP, Frame
 from emu.wire.rewrite import set_options, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 # the ICMP codes of ip_error (net/ipv4/route.c) for a packet without a route
-UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
+UNREACHABLE_CODES = {
+    "unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED, NO_NETWORK: wire_icmp.NET_UNREACH,
+}  # fmt: skip
+PORTED = frozenset((TCP, UDP, SCTP))
 # the first octets of addresses that need no further look: not that of 0.0.0.0, loopback, multicast or above
 UNICAST = frozenset(range(1, 224)) - {127}
 LOCAL_KINDS = frozenset(("local", "broadcast", "multicast"))
@@ -132,10 +136,13 @@ def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) 
 def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> None:
     """ip_error: no route, or one that ends here."""
     forwards = net.ipv4.forwards[device.ifindex]
+    if route is not None and route.kind == UNDECIDED:
+        drop(net, frame, "UNDECIDED", route)
+        return
     code = wire_icmp.NET_UNREACH if route is None else UNREACHABLE_CODES.get(route.kind)
     if code is not None and forwards:
         _error(net, frame, code)
-    drop(net, frame, "IP_OUTNOROUTES" if route is None and forwards else "IP_INNOROUTES", route)
+    drop(net, frame, "IP_INNOROUTES" if forwards else "IP_INADDRERRORS", route)
 
 
 def _error(net: Netns, frame: Frame, code: int) -> None:
@@ -153,7 +160,9 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     """
     src, dst, family = frame.src, frame.dst, net.ipv4
     fib = family.fib
-    route = fib.known.get(dst) or fib.lookup(dst, src, frame.mark, device.name)
+    route = fib.known.get(dst) or fib.lookup(
+        dst, src, frame.mark, device.name, None, flow_of(frame) if fib.asks_flow else NO_FLOW
+    )
     first, to, loopback = src >> 24, dst >> 24, device.noarp
     if first not in UNICAST or to not in UNICAST:
         if 224 <= to < 240:
@@ -177,21 +186,25 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
             reason, back = _way_back(net, frame, dst, device, way_on)
             if reason:
                 return reason, back
-    if route is not None and route.kind == "unicast" and not family.forwards[ifindex]:
-        return "IP_INADDRERRORS", route
+    if route is not None and route.kind == "unicast":
+        if not family.forwards[ifindex]:
+            return "IP_INADDRERRORS", route
+        if route.hops:
+            route = _choose(net, frame, route)
     return "", route
 
 
 def _way_back(net: Netns, frame: Frame, dst: int, device: Device, way_on: str) -> tuple[str, Route | None]:
     """__fib_validate_source with rp_filter: would an answer to the source leave by this device (strict), or at all (loose)?"""
+    fib = net.ipv4.fib
     mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
-    back = net.ipv4.fib.lookup(frame.src, dst, mark, way_on)
-    if back is None or back.kind in FAILING:
+    back = fib.lookup(frame.src, dst, mark, way_on, None, _back(frame) if fib.asks_flow else NO_FLOW)
+    if back is None or back.kind in ENDING:
         return "IP_RPFILTER", back
     if back.kind not in ("unicast", "local"):
         return "IP_INVALID_SOURCE", back
     strict = net.ipv4.rp_filter[device.ifindex] == 1
-    return ("IP_RPFILTER" if strict and back.device is not device else ""), back
+    return ("IP_RPFILTER" if strict and not back.uses(device) else ""), back
 
 
 def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | None]:
@@ -214,6 +227,28 @@ def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Rout
             if reason:
                 return reason, back
     return "", MULTICAST_IN
+
+
+def flow_of(frame: Frame) -> Flow:
+    """What rules and routes ask about a packet that came in (fib4_rules_early_flow_dissect): a fragment has no ports."""
+    if frame.frag or frame.proto not in PORTED:
+        return Flow(frame.tos, frame.proto)
+    return Flow(frame.tos, frame.proto, frame.sport, frame.dport)
+
+
+def _back(frame: Frame) -> Flow:
+    """The same for the way back to its source (fib_validate_source)."""
+    flow = flow_of(frame)
+    return flow._replace(sport=flow.dport, dport=flow.sport)
+
+
+def _choose(net: Netns, frame: Frame, route: Route) -> Route:
+    """ip_mkroute_input: one of several next hops. An ICMP error goes the way of the packet that it quotes."""
+    src, dst, flow = frame.src, frame.dst, flow_of(frame)
+    quoted = quote.packet_of(frame) if frame.proto == ICMP and frame.dport >> 8 in wire_icmp.ERRORS else None
+    if quoted is not None and net.sysctl.number("net.ipv4.fib_multipath_hash_policy") == multipath.L3:
+        src, dst = quoted.src, quoted.dst
+    return net.ipv4.multipath.choose(route, src, dst, flow, local=False)
 
 
 BROADCAST_IN = Route(prefix=ip_forward.LIMITED_BROADCAST_NET, kind="broadcast")

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import FAILING, Route
+from emu.kernel.net.fib import ENDING, Route
+from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.wire.addr import Prefix, ip4, ip4_kind
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def is_member(device: Device, group: int) -> bool:
     return group == ALL_HOSTS and device.up
 
 
-def route(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None) -> Route | None:
+def route(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None, flow: Flow = NO_FLOW) -> Route | None:
     """The route of a local packet to a group or to 255.255.255.255 (ip_route_output_key_hash_rcu, __mkroute_output).
 
     The device of a bound source sends it, else that of the route. It goes to no gateway, unless a route of the groups' own
@@ -38,8 +39,8 @@ def route(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None) ->
     if link is not None:
         source = src or family.select_addr(link, 0, "link")
         return Route(Prefix(dst, 32), kind, link, prefsrc=source, scope="link")
-    found = family.fib.lookup(dst, src, mark)
-    if found is None or found.kind in FAILING:
+    found = family.lookup_output(dst, src, mark, None, flow)
+    if found is None or found.kind in ENDING:
         return found
     if kind == "multicast" and found.prefix.length >= GROUPS_LENGTH:
         return replace(found, kind=kind)

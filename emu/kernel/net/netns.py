@@ -167,9 +167,17 @@ class Netns:
                 yield from entries.values()
 
     def flush_neighbours(self) -> None:
-        """`ip neigh flush all`: remove every entry that is not permanent."""
-        for device in self.devices.values():
-            device.forget_neighbours(permanent=False)
+        """`ip neigh flush all`: delete every entry that a request made."""
+        for entry in list(self.neighbours):
+            if entry.state not in ("PERMANENT", "NOARP"):
+                entry.delete()
+
+    def delete_neighbour(self, device: str, addr: int, family: int = AF_INET) -> None:
+        """`ip neigh del ADDR dev DEVICE`. Raises InputError if there is no such entry."""
+        entry = self.device(device).neigh[family].get(addr)
+        if entry is None:
+            raise InputError(f"{self.name} has no such neighbour on {device}", expected="one of `emu show neigh`")
+        entry.delete()
 
     def set_link(self, name: str, *, up: bool) -> None:
         """`ip link set NAME up|down`. Down removes routes out of the device and its neighbours; up adds the connected

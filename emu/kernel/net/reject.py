@@ -65,7 +65,7 @@ def _reset(net: Netns, frame: Frame) -> None:
         return
     if not _summed(frame):
         return
-    route = net.ipv4.fib.lookup(frame.src, 0, frame.mark)
+    route = net.ipv4.lookup_output(frame.src, 0, frame.mark)
     if route is None or route.kind not in ("unicast", "local"):
         return
     length = ETH_HLEN + frame.tot_len - frame.l4 - (offset >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)

@@ -1,7 +1,7 @@
 """A tracked connection: two tuples, status bits, a deadline. NAT is a reply tuple that is not the inverse.
 
 A tuple is `(proto, src, dst, sport, dport)` of ints, as `Frame` caches them: for ICMP queries `sport` is
-the id and `dport` is `type << 8 | code`; for protocols without ports both are 0. Must not know hooks,
+the id and `dport` is `type << 8 | code`; for GRE of PPTP they are keys; for protocols without ports both are 0. Must not know hooks,
 rules or how a protocol moves its state (include/net/netfilter/nf_conntrack.h).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from emu.kernel.netfilter.conntrack_sctp_state import SctpState
 from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
 from emu.wire.frame import AF_INET, ICMP, Frame
@@ -64,7 +65,7 @@ class Conn:
 
     __slots__ = (
         "bytes", "created_ns", "expires_ns", "family", "mark", "masq_ifindex", "master", "nat", "nat_flows", "number",
-        "orig", "packets", "reply", "status", "stream_ns", "table", "tcp",
+        "orig", "packets", "reply", "sctp", "status", "stream_ns", "table", "tcp",
     )  # fmt: skip
     nat_flows: list[int]
 
@@ -80,6 +81,7 @@ class Conn:
         self.status = self.expires_ns = self.mark = self.masq_ifindex = self.stream_ns = 0
         self.master: Conn | None = None
         self.tcp: TcpState | None = None
+        self.sctp: SctpState | None = None
         self.nat: list[Manip | None] | None = None
         self.packets = [0, 0]
         self.bytes = [0, 0]
@@ -88,6 +90,12 @@ class Conn:
     def name(self) -> str:
         """`node-1#3`: the namespace, and the connection's number there."""
         return f"{self.table.net_name}#{self.number}"
+
+    @property
+    def state(self) -> str:
+        """The name of TCP's or SCTP's state; "" for other protocols."""
+        of = self.tcp or self.sctp
+        return of.name if of is not None else ""
 
     @property
     def proto(self) -> int:

@@ -33,6 +33,7 @@ from emu.kernel.netfilter.conn import (
     inverse,
 )
 from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES
+from emu.kernel.netfilter.conntrack_sctp import sctp_packet
 from emu.kernel.netfilter.conntrack_tcp import tcp_packet
 from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT
 from emu.kernel.netfilter.hooks import (
@@ -49,11 +50,9 @@ from emu.kernel.netfilter.hooks import (
 )
 from emu.trail import Tracked
 from emu.wire import quote
-from emu.wire.addr import ip4_text
-from emu.wire.frame import AF_INET, ICMP, TCP, UDP, Frame
+from emu.wire.frame import AF_INET, GRE, ICMP, SCTP, TCP, UDP, UDPLITE, Frame
 from emu.wire.icmp import ERRORS
-from emu.wire.proto import GRE, ICMPV6, PROTOCOL_NAMES, UDPLITE, WITH_PORTS
-from emu.wire.sound import sound
+from emu.wire.sound import checksum_right, well_formed
 
 STREAM_AFTER_NS = 2 * SECOND
 NETFILTER_DROP = "NETFILTER_DROP"
@@ -61,7 +60,10 @@ _TCP_TIMEOUTS = (
     "syn_sent", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close",
     "syn_sent", "max_retrans", "unacknowledged",
 )  # fmt: skip
-_L4_NAMES = {proto: PROTOCOL_NAMES[proto] for proto in (ICMP, GRE, UDPLITE, *WITH_PORTS)} | {ICMPV6: "icmpv6"}
+_SCTP_TIMEOUTS = (
+    "closed", "closed", "cookie_wait", "cookie_echoed", "established", "shutdown_sent", "shutdown_recd",
+    "shutdown_ack_sent", "heartbeat_sent",
+)  # fmt: skip
 
 
 class Sysctl(Protocol):
@@ -113,6 +115,7 @@ class Conntrack:
             return self._sysctl.number(f"net.netfilter.nf_conntrack_{variable}")
 
         self.tcp_timeouts = tuple(get(f"tcp_timeout_{state}") * SECOND for state in _TCP_TIMEOUTS)
+        self.sctp_timeouts = tuple(get(f"sctp_timeout_{state}") * SECOND for state in _SCTP_TIMEOUTS)
         self.tcp_loose, self.tcp_be_liberal = get("tcp_loose"), get("tcp_be_liberal")
         self.tcp_max_retrans, self.tcp_ignore_invalid_rst = get("tcp_max_retrans"), get("tcp_ignore_invalid_rst")
         self.udp_ns, self.udp_stream_ns = get("udp_timeout") * SECOND, get("udp_timeout_stream") * SECOND
@@ -180,13 +183,18 @@ class Conntrack:
         return None
 
     def _sound(self, frame: Frame, state: HookState) -> bool:
-        return state.hook != PRE_ROUTING or not self.checksum or sound(frame)
+        """The lengths are right, and on the way in, unless net.netfilter.nf_conntrack_checksum is 0, the checksum too."""
+        if not well_formed(frame):
+            return False
+        return state.hook != PRE_ROUTING or not self.checksum or checksum_right(frame)
 
     def _l4_packet(self, conn: Conn, frame: Frame, direction: int) -> int:
         """The protocol's part: state and deadline. Verdicts as `conntrack_tcp`'s. `track` does a known UDP flow itself."""
         proto = conn.orig[0]
         if proto == TCP:
             return tcp_packet(conn, frame, direction, self)
+        if proto == SCTP:
+            return sctp_packet(conn, frame, direction, self)
         if proto == ICMP:
             if not conn.status & CONFIRMED and frame.dport >> 8 not in ICMP_OPENS:
                 return INVALID
@@ -194,10 +202,10 @@ class Conntrack:
         elif proto == UDP:
             timeout_ns = self.udp_ns
             conn.stream_ns = self.clock.now + STREAM_AFTER_NS
-        elif proto == GRE:
-            timeout_ns = self.gre_ns
+        elif proto in (GRE, UDPLITE):
+            timeout_ns = self.gre_ns if proto == GRE else self.udp_ns
             if conn.status & SEEN_REPLY:
-                timeout_ns = self.gre_stream_ns
+                timeout_ns = self.gre_stream_ns if proto == GRE else self.udp_stream_ns
                 conn.status |= ASSURED
         else:
             timeout_ns = self.generic_ns
@@ -381,34 +389,3 @@ class Conntrack:
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def render(conn: Conn, now_ns: int) -> str:
-    """The line of `conntrack -L -o extended`: seconds left are rounded down."""
-    proto = conn.orig[0]
-    left = max(conn.expires_ns - (now_ns if conn.status & CONFIRMED else 0), 0) // SECOND
-    words = [f"{'ipv4':<8} 2 {_L4_NAMES.get(proto, 'unknown'):<8} {proto} {left}"]
-    if conn.tcp is not None:
-        words.append(conn.tcp.name)
-    words += _tuple_words(conn, 0)
-    if not conn.status & SEEN_REPLY:
-        words.append("[UNREPLIED]")
-    words += _tuple_words(conn, 1)
-    if conn.status & ASSURED:
-        words.append("[ASSURED]")
-    words.append(f"mark={conn.mark} use=1")
-    return " ".join(words)
-
-
-def _tuple_words(conn: Conn, direction: int) -> list[str]:
-    proto, src, dst, sport, dport = conn.tuple_of(direction)
-    words = [f"src={ip4_text(src)} dst={ip4_text(dst)}"]
-    if proto == ICMP:
-        words.append(f"type={dport >> 8} code={dport & 255} id={sport}")
-    elif proto == GRE:
-        words.append("srckey=0x0 dstkey=0x0")
-    elif proto in _L4_NAMES:
-        words.append(f"sport={sport} dport={dport}")
-    if conn.packets[0] or conn.packets[1]:
-        words.append(f"packets={conn.packets[direction]} bytes={conn.bytes[direction]}")
-    return words

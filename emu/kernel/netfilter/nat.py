@@ -45,7 +45,8 @@ from emu.kernel.netfilter.nat_ports import (
 )
 from emu.trail import Natted
 from emu.wire import quote
-from emu.wire.frame import ICMP, Frame
+from emu.wire.frame import GRE, ICMP, Frame
+from emu.wire.gre import translatable
 from emu.wire.rewrite import set_destination, set_source
 from emu.wire.sound import sound
 
@@ -196,6 +197,8 @@ class Nat:
         half = conn.nat[frame.ctdir * 2 + manip]
         if half is None:
             return None
+        if frame.proto == GRE and not translatable(frame, manip == MANIP_DST):
+            return Drop(_NETFILTER_DROP, conn)
         if hook == POST_ROUTING and not frame.ctdir and conn.masq_ifindex and conn.masq_ifindex != frame.outdev.ifindex:
             # nf_nat_oif_changed: the masqueraded connection has another outgoing device now
             conn.table.kill(conn)
@@ -209,8 +212,8 @@ class Nat:
         if frame.dst != old:
             if hook == PRE_ROUTING:
                 frame.route = None
-            elif hook == LOCAL_OUT and not state.family.reroute(frame):
-                return Drop(_NETFILTER_DROP, conn)
+            elif hook == LOCAL_OUT and (error := state.family.reroute(frame)):
+                return Drop(_NETFILTER_DROP, conn, error)
         return None
 
     def _choose(self, frame: Frame, state: HookState, conn: Conn, manip: int) -> Verdict:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from emu.kernel.netfilter.conn import Conn, Tuple5, inverse
-from emu.wire.frame import ICMP
-from emu.wire.proto import WITH_PORTS
+from emu.wire.frame import ICMP, PORTS
 
 MANIP_SRC, MANIP_DST = 0, 1
 
@@ -58,7 +57,7 @@ def _with_port(t: Tuple5, manip: int, port: int) -> Tuple5:
 
 
 def _port_fits(t: Tuple5, manip: int, span: NatRange) -> bool:
-    if t[0] == ICMP or t[0] in WITH_PORTS:
+    if t[0] == ICMP or t[0] in PORTS:
         return span.min_port <= _port(t, manip) <= span.max_port
     return True
 
@@ -128,7 +127,7 @@ def _best_address(t: Tuple5, conn: Conn, manip: int, span: NatRange) -> Tuple5:
 def _free_port(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draws) -> Tuple5:
     """nf_nat_l4proto_unique_tuple."""
     proto = t[0]
-    if proto != ICMP and proto not in WITH_PORTS:
+    if proto != ICMP and proto not in PORTS:
         return t
     port = _port(t, manip)
     if span.flags & PROTO_SPECIFIED:

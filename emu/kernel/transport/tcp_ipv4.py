@@ -25,7 +25,7 @@ from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
-from emu.wire.frame import HOST, IP_DF, Frame
+from emu.wire.frame import HOST, IP_DF, TCP, Frame
 from emu.wire.rewrite import leave_checksum, set_options
 from emu.wire.tcp import ACK, FIN, RST, SYN
 
@@ -94,7 +94,8 @@ class Tcp:
     def can_gso(self, socket: TcpSocket) -> bool:
         """Does a burst go down the stack as one packet, which the last device cuts? Everywhere but on lo (sk_can_gso)."""
         assert socket.remote is not None
-        route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr)
+        way = ip_output.flow(self.net, TCP, socket.port, socket.remote[1])
+        route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr, flow=way)
         return route is not None and route.kind != "local"
 
     def mtu(self, route: Route) -> int:
@@ -128,7 +129,8 @@ class Tcp:
             options = sock.ip_options
         if options is not None:
             to = options.nexthop or dst
-        route, _source, failed = ip_output.route_output(net, to, src)
+        way = ip_output.flow(net, TCP, sport, dport)
+        route, _source, failed = ip_output.route_output(net, to, src, flow=way)
         if route is None or failed:
             return
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
@@ -200,7 +202,8 @@ class Tcp:
 
     def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
         """A SYN for a listener: a connection in SYN_RECV, of the SYN's flow."""
-        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst)
+        way = ip_output.flow(self.net, TCP, frame.dport, frame.sport)
+        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst, flow=way)
         if route is None:
             return
         child = TcpSocket(self, frame.flow)

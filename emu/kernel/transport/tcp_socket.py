@@ -31,6 +31,7 @@ from emu.kernel.transport.tcp_options import (
 from emu.kernel.transport.tcp_sock import Deadline
 from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
+from emu.wire.frame import TCP
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -140,7 +141,7 @@ class TcpSocket:
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
         dst, dport = ip4(remote[0]), remote[1]
-        route, source = ip_output.route_socket(net, dst, self.addr)
+        route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
         if route.kind in TO_MANY:
             raise SocketError(errno.ENETUNREACH)
         if not self.port:
@@ -374,7 +375,8 @@ class TcpSocket:
         assert self.remote is not None
         dst = self.remote[0]
         update_pmtu(self.net, dst, self.addr, mtu)
-        route, _source, _failed = ip_output.route_output(self.net, dst, self.addr)
+        way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
+        route, _source, _failed = ip_output.route_output(self.net, dst, self.addr, flow=way)
         if route is not None:
             self._learned = bool(route.cached)
             self.output(self._live().on_pmtu(self._mtu(route), self.net.clock.now))
@@ -393,7 +395,8 @@ class TcpSocket:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
         if self._learned or self.ip_options is not None or self.net.ipv4.exceptions:
             assert self.remote is not None
-            route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr)
+            way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
+            route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr, flow=way)
             if route is not None:
                 self._learned = bool(route.cached)
                 endpoint.sync_mss(self._mtu(route))

@@ -72,7 +72,8 @@ class UdpSocket:
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
         dst, dport = ip4(remote[0]), remote[1]
-        route, source = ip_output.route_socket(self.net, dst, self.addr)
+        flow = ip_output.flow(self.net, UDP, self.port, dport)
+        route, source = ip_output.route_socket(self.net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:
@@ -99,7 +100,8 @@ class UdpSocket:
             self._raise_pending()
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
-        route, source = ip_output.route_socket(net, dst, self.addr)
+        flow = ip_output.flow(net, UDP, self.port, dport)
+        route, source = ip_output.route_socket(net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:

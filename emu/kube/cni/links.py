@@ -12,7 +12,6 @@ from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge, Port
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
-from emu.kernel.net import arp
 from emu.kernel.net.family import Address
 from emu.kernel.net.netns import Netns
 from emu.kube.cni.spec import IP, Attachment, CniError, Host, Result, Route, failure
@@ -115,12 +114,10 @@ def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
 
 def configure(netns: Netns, name: str, result: Result) -> None:
     """ConfigureIface: addresses, link up (and the announcement that arp_notify asks for), routes."""
-    link = _link(netns, name)
+    _link(netns, name)
     for ip in result.ips:
         _claim(netns, name, ip, result)
     netns.set_link(name, up=True)
-    if netns.sysctl.conf(name, "arp_notify"):
-        arp.announce(netns, link)
     gateway = next((ip.gateway for ip in result.ips if ip.gateway), "")
     for route in result.routes:
         _add_route(netns, name, route, route.gw or gateway)

@@ -168,7 +168,7 @@ class Kubelet:
         if pod.spec.host_network:
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, node.ip)
         else:
-            net = boot.namespace(deps.clock, name)
+            net = boot.namespace(deps.clock, name, machine=node.net)
             deps.adopt(name, net)
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0)
             try:

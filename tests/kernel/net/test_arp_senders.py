@@ -112,7 +112,9 @@ def test_who_is_answered(name: str) -> None:
         key, _, value = each.partition("=")
         owner.sysctl[f"net.ipv4.conf.eth0.{key}"] = int(value)
     if row.known:
-        lookup(owner.ipv4, eth0, ip4(row.sender)).update(bytes.fromhex(OLD.replace(":", "")), "STALE")
+        entry = lookup(owner.ipv4, eth0, ip4(row.sender))
+        assert entry is not None
+        entry.update(bytes.fromhex(OLD.replace(":", "")), "STALE")
         lab.run(2)
     lab.clock.run_until(lab.clock.now + SECOND)
     asker.sockets.send_packet(frame(row), device=near.name)

@@ -146,7 +146,9 @@ def test_what_becomes_of_it(name: str) -> None:
     boot.address(machine, bridge, "10.0.1.1/24")
     boot.address(machine, plain, "10.0.2.1/24")
     for device, address in ((bridge, "10.0.1.2"), (plain, "10.0.2.2")):
-        lookup(machine.ipv4, device, ip4(address)).update(mac(SENDER), "PERMANENT")
+        entry = lookup(machine.ipv4, device, ip4(address))
+        assert entry is not None
+        entry.update(mac(SENDER), "PERMANENT")
     for each in row.sysctls:
         key, _, value = each.partition("=")
         machine.sysctl[key] = int(value)

@@ -9,7 +9,8 @@ from scapy.packet import Packet
 
 from emu.clock import SECOND, Clock
 from emu.kernel.netfilter.conn import ASSURED, IP_CT_UNTRACKED, SEEN_REPLY, Conn, attach, inverse
-from emu.kernel.netfilter.conntrack import Conntrack, render
+from emu.kernel.netfilter.conntrack import Conntrack
+from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.netfilter.hooks import LOCAL_IN, LOCAL_OUT, POST_ROUTING, PRE_ROUTING, Drop
 from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import ip4
@@ -154,8 +155,6 @@ def test_invalid(net: Net, packet: Packet) -> None:
     "packet",
     [
         IP(src=A, dst=B) / UDP(sport=1, dport=2, chksum=1) / b"x",
-        IP(src=A, dst=B) / UDP(sport=1, dport=2, len=7) / b"x",
-        IP(src=A, dst=B) / UDP(sport=1, dport=2, len=700) / b"x",
         IP(src=A, dst=B) / ICMP(type=8, chksum=1),
         IP(src=A, dst=B) / TCP(flags="S", chksum=1),
     ],
@@ -168,6 +167,29 @@ def test_checksums_are_verified_at_prerouting(packet: Packet) -> None:
     assert ct_state(local) == "NEW"
     net.sysctl["net.netfilter.nf_conntrack_checksum"] = 0
     assert ct_state(net.send(packet, valid=False)) == "NEW"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        IP(src=A, dst=B) / UDP(sport=1, dport=2, len=0) / b"x",
+        IP(src=A, dst=B) / UDP(sport=1, dport=2, len=7) / b"x",
+        IP(src=A, dst=B) / UDP(sport=1, dport=2, len=700) / b"x",
+        IP(src=A, dst=B, proto=17) / b"1234567",
+        IP(src=A, dst=B, proto=1) / b"\x08\x00\xf7\xff",
+        IP(src=A, dst=B, proto=136) / bytes((0, 1, 0, 2, 0, 8, 0, 0)),  # UDP-Lite must have a checksum
+        IP(src=A, dst=B, proto=136) / bytes((0, 1, 0, 2, 0, 7, 1, 1)),
+        IP(src=A, dst=B, proto=47) / bytes((0x30, 1, 8, 0, 0, 0, 0, 7)),  # version 1 without PPP
+        IP(src=A, dst=B, proto=132) / bytes(11),
+    ],
+)
+def test_lengths_are_verified_everywhere(packet: Packet) -> None:
+    net = Net()
+    net.sysctl["net.netfilter.nf_conntrack_checksum"] = 0
+    assert ct_state(net.send(packet, valid=False)) == "INVALID"
+    local = net.frame(packet, valid=False)
+    net.hooks.run(LOCAL_OUT, local)
+    assert ct_state(local) == "INVALID"
 
 
 @pytest.mark.parametrize("packet", [udp(), ping(), IP(src=A, dst=B) / TCP(flags="S"), udp() / b"odd"])

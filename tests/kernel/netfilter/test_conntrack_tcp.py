@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from emu.clock import SECOND, Clock
 from emu.kernel.netfilter import conntrack_tcp
 from emu.kernel.netfilter.conn import ASSURED, Conn
-from emu.kernel.netfilter.conntrack import Conntrack, render
+from emu.kernel.netfilter.conntrack import Conntrack
+from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.netfilter.conntrack_tcp_window import NAMES
 from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING
 from emu.kernel.sysctl import Sysctls

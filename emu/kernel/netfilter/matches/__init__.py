@@ -13,12 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from emu.errors import InputError
-from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter.hooks import HookState, Memory
 from emu.registry import Shelf
 from emu.wire.addr import decimal
 from emu.wire.frame import Frame
 
 Test = Callable[[Frame, HookState], bool]
+
+
+class HotDrop(Exception):
+    """The packet is too broken for the question (xt_action_param's hotdrop): the walk drops it, whatever the rule asks."""
 
 
 class Given(NamedTuple):
@@ -64,6 +68,10 @@ class Match:
     def spec(self) -> str:
         """The options in iptables-save's order and spelling, without `-m NAME`."""
         raise NotImplementedError
+
+    def checkentry(self, tables: Memory) -> None:
+        """Refuse, as the kernel does, a rule that a namespace cannot have, such as one about a set that is not there. Raises
+        InputError."""
 
     def tests(self) -> tuple[Test, ...]:
         """What a compiled rule calls, in order; all must hold."""

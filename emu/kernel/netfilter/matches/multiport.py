@@ -11,9 +11,7 @@ from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, ports
 from emu.wire.frame import IP_OFFSET, Frame
-from emu.wire.proto import UDPLITE, WITH_PORTS
-
-_PROTOCOLS = WITH_PORTS | {UDPLITE}
+from emu.wire.proto import WITH_PORTS
 
 
 @matches.add("multiport")
@@ -29,7 +27,7 @@ class Multiport(Match):
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Multiport:
-        if where.proto not in _PROTOCOLS or where.proto_negated:
+        if where.proto not in WITH_PORTS or where.proto_negated:
             raise InputError("-m multiport needs a protocol with ports", expected="-p tcp, udp, udplite, sctp or dccp")
         if len(given) != 1:
             raise InputError("-m multiport needs one list", expected="--sports, --dports or --ports")

@@ -35,7 +35,7 @@ def _spell_flags(value: int) -> str:
 @matches.add("tcp")
 @dataclass(frozen=True, slots=True)
 class Tcp(Match):
-    """`flags` is (mask, set, negated) or None, `option` (kind, negated) or None."""
+    """`flags` is (mask, set, negated) or None, `option` (kind, negated) or None. `other`: see `ports.foreign`."""
 
     options = {**ports.OPTIONS, "--tcp-flags": 2, "--syn": 0, "--tcp-option": 1}
     aliases = ports.ALIASES
@@ -43,19 +43,21 @@ class Tcp(Match):
     dport: ports.Ports | None
     flags: tuple[int, int, bool] | None
     option: tuple[int, bool] | None = None
+    other: bool = False
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Tcp:
-        ports.demand(TCP, where)
+        other = ports.foreign(TCP, where, native=bool(given) and "--tcp-option" not in given)
         flags, syn = given.get("--tcp-flags"), given.get("--syn")
         if flags and syn:
             raise InputError("--syn and --tcp-flags exclude each other", expected="one of them")
         asked = given.get("--tcp-option")
         option = None if asked is None else (number(asked.words[0], "TCP option", 1, 255), asked.negated)
-        return cls(ports.parse(given.get("--sport")), ports.parse(given.get("--dport")), _wanted(flags, syn), option)
+        sport, dport = ports.parse(given.get("--sport")), ports.parse(given.get("--dport"))
+        return cls(sport, dport, _wanted(flags, syn), option, other)
 
     def tests(self) -> tuple[Test, ...]:
-        found = ports.tests(self.sport, self.dport)
+        found = ports.tests(self.sport, self.dport, self.other)
         if self.option is not None:
             kind, absent = self.option
             found = (*found, lambda frame, state: (option_at(frame, kind) >= 0) is not absent)
@@ -65,7 +67,7 @@ class Tcp(Match):
 
         def test(frame: Frame, state: HookState) -> bool:
             flags = flags_of(frame)
-            return flags >= 0 and (flags & mask == wanted) is not negated
+            return flags >= 0 and not frame.frag & IP_OFFSET and (flags & mask == wanted) is not negated
 
         return (*found, test)
 
