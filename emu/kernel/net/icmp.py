@@ -19,7 +19,7 @@ from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire import quote
 from emu.wire.addr import is_multicast
-from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, MULTICAST, Frame
+from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -41,7 +41,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     fragments and other ICMP errors, or above the rate limit. It has the packet's IP options."""
     if frame.proto < 0 or frame.frag & IP_OFFSET:
         return
-    if frame.pkt_type in (BROADCAST, MULTICAST) or frame.dmac[0] & 1:
+    if frame.pkt_type in (BROADCAST, MULTICAST, LOOPBACK) or frame.dmac[0] & 1:
         return
     source, destination = frame.dst, frame.src
     cause: Route | None = frame.route

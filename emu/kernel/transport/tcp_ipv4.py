@@ -25,7 +25,7 @@ from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
-from emu.wire.frame import IP_DF, TCP, Frame
+from emu.wire.frame import HOST, IP_DF, TCP, Frame
 from emu.wire.rewrite import leave_checksum, set_options
 from emu.wire.tcp import ACK, FIN, RST, SYN
 
@@ -154,7 +154,10 @@ class Tcp:
         ip_output.local_out(net, frame)
 
     def receive(self, frame: Frame, net: Netns) -> None:
-        """tcp_v4_rcv."""
+        """tcp_v4_rcv. What came by a broadcast or multicast MAC is discarded in silence."""
+        if frame.pkt_type != HOST:
+            drop(net, frame, "NOT_SPECIFIED")
+            return
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "TCP_CSUM")
             return
