@@ -83,6 +83,7 @@ class Node:
                 net.ipv4.fib.add_rule(rule)
         boot.netfilter(net)
         net.ipv4.tables.replace(self.ruleset)
+        net.ipv4.tables.load()
         net.ipv4.tables.ipsets = self.ipsets()
         net.tracing = True
         return net, sent

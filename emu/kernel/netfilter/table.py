@@ -112,6 +112,14 @@ class Tables:
             self.replace(kept)
         else:
             self.replace(parse_restore(text, file, onto=self.ruleset, noflush=noflush))
+        self.load()
+
+    def load(self) -> None:
+        """Set the sysctls that rules in force need, as their kernel modules do when a rule is loaded."""
+        for rule in self.ruleset.rules():
+            for match in rule.matches:
+                for name, value in match.sysctls.items():
+                    self._hooks.states[0].net.sysctl[name] = value
 
     def save(self, counters: bool = False) -> str:
         """The text of iptables-save (`-c` with `counters`), without its lines of comment."""

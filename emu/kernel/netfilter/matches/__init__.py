@@ -52,6 +52,7 @@ class Match:
     aliases: ClassVar[Mapping[str, str]] = {}
     not_negated: ClassVar[frozenset[str]] = frozenset()
     pure: ClassVar[bool] = True
+    sysctls: ClassVar[Mapping[str, int]] = {}  # what a rule with it sets when it is loaded
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Match:
