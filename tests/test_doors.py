@@ -30,8 +30,8 @@ HOST_READS = re.compile(r"(^|\.)((date|datetime)\.(now|utcnow|today)|uuid[14]|ur
 # subscripted by words)
 BUFFERS = {"buf", "quote"}
 CAPTURED = {"data", "packet", "payload", "arp", "frame"}
-# an independent judge of emu's own parsers, as its heading states
-JUDGES = ("emu/twin/normalise.py",)
+# independent judges of emu's own parsers, which read what the kernel captured and reported without them
+JUDGES = tuple(f"emu/twin/{name}.py" for name in ("normalise", "sights", "ring", "traces", "drops", "btf"))
 SIGHTS = [path for path in EMU if path.startswith(("emu/capture/", "emu/report/", "emu/twin/")) and path not in JUDGES]
 READERS = [path for path in EMU if path.startswith(("emu/kernel/", "emu/testing/", "emu/kube/", "emu/lab.py"))]
 WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")

@@ -1,6 +1,7 @@
 """The packets that each side dropped, with their reasons, as lines that can be compared.
 
-The kernel's are from its drop monitor, the emulator's from the listeners of its namespaces. Must not know flows.
+The kernel's are from its drop monitor, the emulator's from the listeners of its namespaces. Must not know flows, and
+must not use emu's own parsers.
 """
 
 from __future__ import annotations
@@ -80,19 +81,17 @@ class Drops:
                 self._theirs[net].append(_line(each.reason, each.protocol, each.packet))
 
     def drop(self) -> None:
-        """Ignore all until now."""
-        self.take()
+        """Ignore all that has been read."""
         self._theirs.clear()
         self._ours.clear()
 
     def differences(self) -> Iterator[Difference]:
-        """Of each namespace, since the last call or `drop`."""
+        """Of each namespace, since `drop`."""
         self.take()
         if self._monitor is not None:
             for net in self._spaces.values():
                 kernel, emu = _kept(self._theirs[net]), _kept(self._ours[net])
                 yield from tables(net.name, {"drops": kernel}, {"drops": emu}, lambda one, other: False)
-        self.drop()
 
     def close(self) -> None:
         if self._monitor is not None:

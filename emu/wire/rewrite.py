@@ -161,6 +161,15 @@ def replace(frame: Frame, data: bytes | bytearray) -> None:
     frame.reparse()
 
 
+def untag(frame: Frame) -> int:
+    """Remove the outermost VLAN tag, with its EtherType (skb_vlan_untag); gives the tag's VLAN, 0 to 4095."""
+    buf = frame.buf
+    vlan = (buf[14] << 8 | buf[15]) & 0xFFF
+    del buf[12:16]
+    frame.reparse()
+    return vlan
+
+
 def trim(frame: Frame, end: int) -> None:
     """pskb_trim_rcsum: remove the bytes of the frame from `end` on (the padding of a short Ethernet frame, for example)."""
     del frame.buf[end:]

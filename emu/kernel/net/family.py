@@ -67,7 +67,8 @@ class Ops:
     `error_report(frame, entry)` ends a waiting packet when resolution failed; `reject(frame, with, hook)` sends the answer
     of a REJECT rule; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
     travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
-    datagram, or None while fragments are missing. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
+    datagram, or None while fragments are missing. `to_many(dst, src, mark, oif, flow)` is the route of a local packet to a
+    group or a broadcast address. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
     is MULTICAST, BROADCAST or ""; `resolves(route)`: is its next hop not known to be absent (fib_good_nh)?
     `came_up(device)` announces its addresses, where that is asked for.
     """
@@ -79,6 +80,7 @@ class Ops:
     fragment: Callable[[Frame, Route, bool], None]
     pieces: Callable[[Frame, int], list[Frame]]
     defragment: Callable[[Frame], Frame | None]
+    to_many: Callable[[int, int, int, Any, Flow], Route | None]
     conf: Callable[[str, str], int]
     kind_of: Callable[[int], str]
     resolves: Callable[[Route], bool]
@@ -254,13 +256,15 @@ class Family:
         """ip_route_me_harder: a local packet's route after OUTPUT changed it. The errno name of a failure drops it."""
         source = frame.src if self.is_local(frame.src) else 0
         flow = Flow(frame.tos, uid=getattr(frame.sock, "uid", 0)) if self.fib.asks_flow else NO_FLOW
-        route = self.lookup_output(frame.dst, source, frame.mark, None, flow)
+        look_up = self.ops.to_many if self.ops.kind_of(frame.dst) else self.lookup_output
+        route = look_up(frame.dst, source, frame.mark, None, flow)
         if route is None:
             return "ENETUNREACH"
-        if route.kind not in ("unicast", "local", "broadcast"):
+        if route.kind not in ("unicast", "local", "broadcast", "multicast"):
             return ENDING.get(route.kind, "EINVAL")
-        if is_loopback(frame.src) and route.kind != "local" and not self.route_localnet[route.device.ifindex]:
-            return "EINVAL"  # __mkroute_output: a loopback source stays on lo
+        if is_loopback(frame.src) and route.kind != "local" and not route.device.noarp:
+            if not self.route_localnet[route.device.ifindex]:
+                return "EINVAL"  # __mkroute_output: a loopback source stays on lo
         frame.route = route
         frame.outdev = self.out_device(route)
         return ""
