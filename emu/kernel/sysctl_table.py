@@ -453,9 +453,10 @@ TABLE: tuple[Sysctl, ...] = (
     _neigh("ucast_solicit", used("kernel/net/arp", "kernel/net/neighbour"), 3, "count"),
     _neigh(
         "unres_qlen",
-        NotModelled("the limit of packets that wait for a neighbour (unres_qlen_bytes is read)"),
+        WithoutEffect("it is unres_qlen_bytes, counted in packets"),
         101,
         "count",
+        (0, (2**31 - 1) // 2090),
     ),
     _neigh("unres_qlen_bytes", used("kernel/net/neighbour"), 212992, "bytes"),
 )

@@ -107,7 +107,9 @@ def test_a_cookie_without_timestamps_keeps_no_options() -> None:
     assert server.listener.accept().state == "ESTABLISHED"
 
 
-@pytest.mark.parametrize(("later_s", "wrong", "taken"), [(0, 0, True), (59, 0, True), (125, 0, False), (0, 1000, False)])
+@pytest.mark.parametrize(
+    ("later_s", "wrong", "taken"), [(0, 0, True), (59, 0, True), (125, 0, False), (0, 1000, False)]
+)
 def test_what_is_no_cookie_is_reset(later_s: int, wrong: int, taken: bool) -> None:
     server = Server(0, tcp_syncookies=2)
     ((packet, answer),) = server.syn(1)
