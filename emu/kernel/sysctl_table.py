@@ -309,9 +309,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.core.xfrm_aevent_rseqth", IPSEC, 2, "count", U32),
     Sysctl("net.core.xfrm_larval_drop", IPSEC, 1, "bool"),
     Sysctl("net.unix.max_dgram_qlen", WithoutEffect("unix sockets send no packets"), 10, "count"),
-    Sysctl(
-        "net.bridge.bridge-nf-call-arptables", WithoutEffect("there are no arptables rules"), 1, "bool", INT, SWITCH
-    ),
+    Sysctl("net.bridge.bridge-nf-call-arptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-ip6tables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-iptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl(

@@ -19,7 +19,7 @@ from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire import quote
 from emu.wire.addr import is_multicast
-from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, MULTICAST, Frame
+from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -41,7 +41,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     fragments and other ICMP errors, or above the rate limit. It has the packet's IP options."""
     if frame.proto < 0 or frame.frag & IP_OFFSET:
         return
-    if frame.pkt_type in (BROADCAST, MULTICAST) or frame.dmac[0] & 1:
+    if frame.pkt_type in (BROADCAST, MULTICAST, LOOPBACK) or frame.dmac[0] & 1:
         return
     source, destination = frame.dst, frame.src
     cause: Route | None = frame.route
@@ -52,7 +52,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
     if options is None and frame.options is not None:
         return
-    if options is not None and options.nexthop:
+    if options is not None:
         destination = options.nexthop
     # the packet's destination, if it is a local address; else the source address of the route back
     if cause is not None and cause.kind == "local" and net.ipv4.is_local(source):
@@ -163,7 +163,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
     if options is None and frame.options is not None:
         return
-    destination = frame.src if options is None or not options.nexthop else options.nexthop
+    destination = frame.src if options is None else options.nexthop
     source = 0 if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST") else frame.dst
     route = net.ipv4.lookup_output(destination, source, flow=ip_output.flow(net, ICMP, tos=frame.tos))
     if route is None or route.kind not in ("unicast", "local"):
