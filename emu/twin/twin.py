@@ -119,6 +119,7 @@ class Twin:
         self.sights.drop()
         self.drops.drop()
         done = FlowReport(name)
+        done.differences += self._tables()  # first: to read the rest takes time, which ages them
         for net, space in self.mirror.spaces.items():
             text = net.ipv4.tables.save()
             if text or self.mirror.pictures[net].iptables:
@@ -128,7 +129,6 @@ class Twin:
                 difference = compare.sequences("rules", space.name, stripped, tables.rules(text))
                 done.differences += [difference] if difference is not None else []
             done.differences += self._built(net, space)
-        done.differences += self._tables()
         if done.differences:
             self.report.flows.append(done)
 

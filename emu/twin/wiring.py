@@ -68,7 +68,16 @@ def _prepare(host: Space, node: Netns, network: Network) -> None:
     for bridge in network.bridges:
         host.ip(
             [
-                ["link", "add", "name", bridge.name, "address", mac_text(node.device(bridge.name).mac), "type", "bridge"],
+                [
+                    "link",
+                    "add",
+                    "name",
+                    bridge.name,
+                    "address",
+                    mac_text(node.device(bridge.name).mac),
+                    "type",
+                    "bridge",
+                ],
                 ["addr", "add", bridge.address, "dev", bridge.name],
                 ["link", "set", "dev", bridge.name, "up"],
             ]
