@@ -83,19 +83,17 @@ class Drops:
                 self._theirs[net].append(_line(each.reason, _summary(each.protocol, each.packet)))
 
     def drop(self) -> None:
-        """Ignore all until now."""
-        self.take()
+        """Ignore all that has been read."""
         self._theirs.clear()
         self._ours.clear()
 
     def differences(self) -> Iterator[Difference]:
-        """Of each namespace, since the last call or `drop`."""
+        """Of each namespace, since `drop`."""
         self.take()
         if self._monitor is not None:
             for net in self._spaces.values():
                 kernel, emu = _kept(self._theirs[net]), _kept(self._ours[net])
                 yield from tables(net.name, {"drops": kernel}, {"drops": emu}, lambda one, other: False)
-        self.drop()
 
     def close(self) -> None:
         if self._monitor is not None:

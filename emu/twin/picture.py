@@ -24,7 +24,7 @@ USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
 
 class Link(NamedTuple):
     """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` is in 1/100 s; `lose`
-    numbers the sent frames to lose, 0 for the next."""
+    numbers the sent frames to lose, 0 for the next; without `carrier` its cable is pulled."""
 
     name: str
     kind: str
@@ -35,6 +35,7 @@ class Link(NamedTuple):
     ageing_cs: int = 0
     promisc: bool = False
     lose: tuple[int, ...] = ()
+    carrier: bool = True
 
 
 class Port(NamedTuple):
@@ -96,8 +97,6 @@ def _port(port: BridgePort, bridge: Bridge) -> Port:
 
 
 def _link(net: Netns, device: Device) -> Link:
-    if not device.carrier and not isinstance(device, Bridge):  # a bridge without ports has no carrier, on both sides
-        raise Undecided(f"{net.name}: the cable of {device.name} is pulled, which a veth pair cannot do at both ends")
     netem = device.netem
     lose: tuple[int, ...] = ()
     if netem is not None:
@@ -105,6 +104,7 @@ def _link(net: Netns, device: Device) -> Link:
             raise Undecided(f"{net.name}: {device.name} has a delay or random loss, which are not compared")
         lose = tuple(sorted(number - netem.count for number in netem.lose if number >= netem.count))
     mac, peer, ageing_cs = mac_text(device.mac), None, 0
+    carrier = not isinstance(device, Veth) or device.plugged  # what else takes a carrier, the kernel does by itself
     if isinstance(device, Veth):
         if device.peer is None or device.peer.net is None:
             raise Undecided(f"{net.name}: {device.name} has no other end")
@@ -113,7 +113,7 @@ def _link(net: Netns, device: Device) -> Link:
         ageing_cs = device.ageing_ns // 10_000_000
     elif device.kind != "loopback":
         raise Undecided(f"{net.name}: the twin makes no {device.kind} ({device.name})")
-    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose)
+    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose, carrier)
 
 
 def _rule(rule: IpRule) -> str:
