@@ -25,7 +25,6 @@ U32, U8, BOOL, NATURAL, PORT = (0, 2**32 - 1), (0, 255), (0, 1), (0, 2**31 - 1),
 ANY = Fate()
 SENT = Fate(kinds=("send",))  # only packets that people write themselves
 LOST_TCP = Fate(kinds=("tcp",), outcomes=("dropped", "timeout"))
-ERRORS = Fate(outcomes=("rejected",))
 
 # Reasons that several rows share
 IGMP = WithoutEffect("no socket of emu joins a multicast group")
@@ -111,28 +110,18 @@ TABLE: tuple[Sysctl, ...] = (
         "net.ipv4.icmp_errors_use_inbound_ifaddr", NotModelled("the source address of ICMP errors"), 0, "bool", BOOL
     ),
     Sysctl("net.ipv4.icmp_ignore_bogus_error_responses", WithoutEffect("it silences log messages"), 1, "bool", BOOL),
-    Sysctl(
-        "net.ipv4.icmp_msgs_per_sec",
-        NotModelled("the limit of ICMP messages of a whole namespace", ERRORS),
-        1000,
-        "count",
-        NATURAL,
-    ),
-    Sysctl(
-        "net.ipv4.icmp_msgs_burst",
-        NotModelled("the limit of ICMP messages of a whole namespace", ERRORS),
-        50,
-        "count",
-        NATURAL,
-    ),
+    Sysctl("net.ipv4.icmp_msgs_per_sec", used("kernel/net/icmp"), 1000, "count", NATURAL),
+    Sysctl("net.ipv4.icmp_msgs_burst", used("kernel/net/icmp"), 50, "count", NATURAL),
     Sysctl("net.ipv4.icmp_ratelimit", used("kernel/net/icmp"), 1000, "ms", NATURAL),
     Sysctl("net.ipv4.icmp_ratemask", used("kernel/net/icmp"), 6168, "bits"),
     Sysctl("net.ipv4.igmp_link_local_mcast_reports", IGMP, 1, "bool", U8),
     Sysctl("net.ipv4.igmp_max_memberships", IGMP, 20, "count"),
     Sysctl("net.ipv4.igmp_qrv", IGMP, 2, "count", (1, 2**31 - 1)),
-    Sysctl("net.ipv4.ipfrag_high_thresh", NotModelled("the memory for fragments that wait"), 4194304, "bytes", NATURAL),
-    Sysctl("net.ipv4.ipfrag_low_thresh", NotModelled("the memory for fragments that wait"), 3145728, "bytes", NATURAL),
-    Sysctl("net.ipv4.ipfrag_max_dist", NotModelled("the distance of fragments of one datagram"), 64, "count", NATURAL),
+    Sysctl("net.ipv4.ipfrag_high_thresh", used("kernel/net/fragment"), 4194304, "bytes", NATURAL),
+    Sysctl(
+        "net.ipv4.ipfrag_low_thresh", WithoutEffect("the kernel does not read it since 4.17"), 3145728, "bytes", NATURAL
+    ),
+    Sysctl("net.ipv4.ipfrag_max_dist", used("kernel/net/fragment"), 64, "count", NATURAL),
     Sysctl("net.ipv4.ipfrag_time", used("kernel/net/fragment"), 30, "s"),
     Sysctl("net.ipv4.fib_multipath_hash_fields", used("kernel/net/multipath"), 7, "bits", (1, 255)),
     Sysctl(
@@ -320,9 +309,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.core.xfrm_aevent_rseqth", IPSEC, 2, "count", U32),
     Sysctl("net.core.xfrm_larval_drop", IPSEC, 1, "bool"),
     Sysctl("net.unix.max_dgram_qlen", WithoutEffect("unix sockets send no packets"), 10, "count"),
-    Sysctl(
-        "net.bridge.bridge-nf-call-arptables", WithoutEffect("there are no arptables rules"), 1, "bool", INT, SWITCH
-    ),
+    Sysctl("net.bridge.bridge-nf-call-arptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-ip6tables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-iptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl(

@@ -104,7 +104,7 @@ def _link(net: Netns, device: Device) -> Link:
             raise Undecided(f"{net.name}: {device.name} has a delay or random loss, which are not compared")
         lose = tuple(sorted(number - netem.count for number in netem.lose if number >= netem.count))
     mac, peer, ageing_cs = mac_text(device.mac), None, 0
-    carrier = device.carrier or isinstance(device, Bridge)  # a bridge without ports has none, on both sides
+    carrier = not isinstance(device, Veth) or device.plugged  # what else takes a carrier, the kernel does by itself
     if isinstance(device, Veth):
         if device.peer is None or device.peer.net is None:
             raise Undecided(f"{net.name}: {device.name} has no other end")

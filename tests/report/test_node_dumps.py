@@ -109,7 +109,7 @@ def test_what_is_not_modelled_is_undecided_with_its_line(
     (outcome,) = json.loads(shown.out)["outcomes"]
     assert outcome["there"]["outcome"] == "undecided" and outcome["there"]["line"] == line
     assert why in outcome["summary"]
-    assert f"{rules}:6: -m bpf is not modelled" in shown.err and "assumed: " in shown.err
+    assert f"{rules}:6: -m bpf: BPF programs are not run;" in shown.err and "assumed: " in shown.err
     assert main(words) == 3
     assert f"line {line}" in capsys.readouterr().out
 
@@ -175,4 +175,4 @@ def test_validate_names_what_is_not_modelled(tmp_path: Path, capsys: pytest.Capt
     rules = tmp_path / "node.rules"
     rules.write_text(UNKNOWN)
     assert main(["validate", str(rules)]) == 0
-    assert f"{rules}:10: -j TPROXY is not modelled" in capsys.readouterr().err
+    assert f"{rules}:10: -j TPROXY TPROXY cannot be used in table filter" in capsys.readouterr().err

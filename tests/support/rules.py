@@ -74,6 +74,9 @@ class FakeNetns:
     def local_route(self, addr: int) -> None:
         return None
 
+    def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> None:
+        return None
+
     def reroute(self, frame: Frame) -> str:
         self.rerouted += 1
         return self.unroutable

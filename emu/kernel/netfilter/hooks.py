@@ -87,6 +87,11 @@ class Family(Protocol):
         """The local table's route, whatever its kind."""
         ...
 
+    def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
+        """The socket that takes a packet with these addresses and ports; None without one. Its `addr` is 0 where it is bound
+        to no address, its `remote` None where it is not connected."""
+        ...
+
 
 class HookState:
     """Where a hook function runs: the hook's number, the namespace and the address family. One object a hook, made once.

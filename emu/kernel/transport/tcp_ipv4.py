@@ -25,7 +25,7 @@ from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
-from emu.wire.frame import IP_DF, TCP, Frame
+from emu.wire.frame import HOST, IP_DF, TCP, Frame
 from emu.wire.rewrite import leave_checksum, set_options
 from emu.wire.tcp import ACK, FIN, RST, SYN
 
@@ -114,12 +114,11 @@ class Tcp:
         flow: int,
         born: Born,
         sock: TcpSocket | None = None,
-        cause: Frame | None = None,
     ) -> None:
         """Stamp a segment and send it. No route any more: the segment is lost, the timers know.
 
-        `cause` is the packet that a reset answers (ip_send_unicast_reply): the reset has its DSCP and its IP options."""
-        net, to = self.net, dst
+        A reset has the DSCP and the IP options of the packet that it answers (ip_send_unicast_reply)."""
+        net, to, cause = self.net, dst, segment.cause
         options: IpOptions | None = None
         if cause is not None and cause.options is not None:
             options = ip_options.echo(net, cause, cause.options)
@@ -128,7 +127,7 @@ class Tcp:
         elif sock is not None:
             options = sock.ip_options
         if options is not None:
-            to = options.nexthop or dst
+            to = options.nexthop
         way = ip_output.flow(net, TCP, sport, dport)
         route, _source, failed = ip_output.route_output(net, to, src, flow=way)
         if route is None or failed:
@@ -155,12 +154,17 @@ class Tcp:
         ip_output.local_out(net, frame)
 
     def receive(self, frame: Frame, net: Netns) -> None:
-        """tcp_v4_rcv."""
+        """tcp_v4_rcv. What came by a broadcast or multicast MAC is discarded in silence."""
+        if frame.pkt_type != HOST:
+            drop(net, frame, "NOT_SPECIFIED")
+            return
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "TCP_CSUM")
             return
         segment = parse_segment(frame.payload)
         segment.burst, segment.gso_size = frame.burst, frame.gso_size
+        if frame.options is not None or frame.tos & DSCP_MASK:
+            segment.cause = frame
         if frame.indev is not None and frame.indev.kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
         socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
@@ -190,6 +194,13 @@ class Tcp:
             return
         self._deliver(frame)
         socket.take(segment)
+
+    def lookup(self, dst: int, dport: int, src: int, sport: int) -> TcpSocket | None:
+        """__inet_lookup: the connection, else who listens at the address or at all of them."""
+        found = self.connections.get((dst, dport, src, sport))
+        if found is None:
+            found = self.ports.lookup(dst, dport)
+        return found if found is None or found.remote is not None or found.backlog is not None else None
 
     def _deliver(self, frame: Frame) -> None:
         net = self.net
@@ -226,7 +237,7 @@ class Tcp:
         """tcp_v4_send_reset: answer any segment but a reset."""
         reset = reset_for(segment)
         if reset is not None:
-            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET, cause=frame)
+            self.transmit(reset, frame.dst, frame.dport, frame.src, frame.sport, 0, frame.flow, RESET)
 
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """tcp_v4_err: an ICMP error about one of our segments."""

@@ -17,6 +17,7 @@ from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_options import IpOptions
+from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
@@ -141,6 +142,8 @@ class TcpSocket:
             raise SocketError(errno.EISCONN)
         dst, dport = ip4(remote[0]), remote[1]
         route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
+        if route.kind in TO_MANY:
+            raise SocketError(errno.ENETUNREACH)
         if not self.port:
             self.port = tcp.ports.ephemeral(
                 source, lambda port: (source, port, dst, dport) not in tcp.connections, parity=CONNECTED

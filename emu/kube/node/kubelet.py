@@ -107,7 +107,9 @@ class Kubelet:
             pod, sandbox = wanted.get(name), self.node.sandboxes[name]
             if pod is None and not sandbox.ended:
                 self._leave(sandbox)
-            elif pod is None and sandbox.uid not in self._leaving or pod is not None and pod.metadata.uid != sandbox.uid:
+            elif (pod is None and sandbox.uid not in self._leaving) or (
+                pod is not None and pod.metadata.uid != sandbox.uid
+            ):
                 self._stop(sandbox)
         for name, pod in wanted.items():
             if name not in self.node.sandboxes:

@@ -106,7 +106,8 @@ def _test(ports: Ports, field: str) -> Test:
 
 
 def _bytes_test(ports: Ports, offset: int) -> Test:
-    """Two bytes at the place of a port, whatever the protocol has there; a packet that ends before them does not fit."""
+    """Two bytes at the place of a port, whatever the protocol has there, in a later fragment too; a packet that ends before
+    them does not fit."""
     low, high, negated = ports
 
     def test(frame: Frame, state: HookState) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, ports
-from emu.wire.frame import IP_OFFSET, TCP, Frame
+from emu.wire.frame import TCP, Frame
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flags_of, option_at
 
 FLAGS = {"FIN": FIN, "SYN": SYN, "RST": RST, "PSH": PSH, "ACK": ACK, "URG": URG}
@@ -67,12 +67,12 @@ class Tcp(Match):
 
         def test(frame: Frame, state: HookState) -> bool:
             flags = flags_of(frame)
-            return flags >= 0 and not frame.frag & IP_OFFSET and (flags & mask == wanted) is not negated
+            return flags >= 0 and (flags & mask == wanted) is not negated
 
         return (*found, test)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        return not frame.frag & IP_OFFSET and all(test(frame, state) for test in self.tests())
+        return all(test(frame, state) for test in self.tests())
 
     def spec(self) -> str:
         words = [p.spell(o) for o, p in (("--sport", self.sport), ("--dport", self.dport)) if p is not None]
