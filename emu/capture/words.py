@@ -104,6 +104,7 @@ def _nothing(entry: Any, view: View) -> str:
 REASONS = {
     "NETFILTER_DROP": "a rule drops it",
     "NEIGH_FAILED": "no host answers ARP for the next hop",
+    "FRAG_TOO_FAR": "too many fragments of other datagrams came between it and the next one",
     "NEIGH_CREATEFAIL": "the machine's table of neighbours is full",
     "QUEUE_PURGE": "the queue that it waited in was emptied",
     "NEIGH_QUEUEFULL": "too many packets wait for ARP",

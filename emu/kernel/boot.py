@@ -16,7 +16,7 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
-from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, ip_options, neighbour, reject
+from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, ip_options, multicast, neighbour, reject
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
@@ -62,6 +62,7 @@ def inet(net: Netns, machine: Netns | None = None) -> Family:
         fragment=partial(fragment.fragment, net),
         pieces=partial(fragment.pieces, net),
         defragment=reassembly.add,
+        to_many=partial(multicast.route, net),
         conf=net.sysctl.conf,
         kind_of=ip4_kind,
         resolves=partial(neighbour.resolves, AF_INET),

@@ -25,7 +25,6 @@ U32, U8, BOOL, NATURAL, PORT = (0, 2**32 - 1), (0, 255), (0, 1), (0, 2**31 - 1),
 ANY = Fate()
 SENT = Fate(kinds=("send",))  # only packets that people write themselves
 LOST_TCP = Fate(kinds=("tcp",), outcomes=("dropped", "timeout"))
-ERRORS = Fate(outcomes=("rejected",))
 
 # Reasons that several rows share
 IGMP = WithoutEffect("no socket of emu joins a multicast group")
@@ -111,28 +110,18 @@ TABLE: tuple[Sysctl, ...] = (
         "net.ipv4.icmp_errors_use_inbound_ifaddr", NotModelled("the source address of ICMP errors"), 0, "bool", BOOL
     ),
     Sysctl("net.ipv4.icmp_ignore_bogus_error_responses", WithoutEffect("it silences log messages"), 1, "bool", BOOL),
-    Sysctl(
-        "net.ipv4.icmp_msgs_per_sec",
-        NotModelled("the limit of ICMP messages of a whole namespace", ERRORS),
-        1000,
-        "count",
-        NATURAL,
-    ),
-    Sysctl(
-        "net.ipv4.icmp_msgs_burst",
-        NotModelled("the limit of ICMP messages of a whole namespace", ERRORS),
-        50,
-        "count",
-        NATURAL,
-    ),
+    Sysctl("net.ipv4.icmp_msgs_per_sec", used("kernel/net/icmp"), 1000, "count", NATURAL),
+    Sysctl("net.ipv4.icmp_msgs_burst", used("kernel/net/icmp"), 50, "count", NATURAL),
     Sysctl("net.ipv4.icmp_ratelimit", used("kernel/net/icmp"), 1000, "ms", NATURAL),
     Sysctl("net.ipv4.icmp_ratemask", used("kernel/net/icmp"), 6168, "bits"),
     Sysctl("net.ipv4.igmp_link_local_mcast_reports", IGMP, 1, "bool", U8),
     Sysctl("net.ipv4.igmp_max_memberships", IGMP, 20, "count"),
     Sysctl("net.ipv4.igmp_qrv", IGMP, 2, "count", (1, 2**31 - 1)),
-    Sysctl("net.ipv4.ipfrag_high_thresh", NotModelled("the memory for fragments that wait"), 4194304, "bytes", NATURAL),
-    Sysctl("net.ipv4.ipfrag_low_thresh", NotModelled("the memory for fragments that wait"), 3145728, "bytes", NATURAL),
-    Sysctl("net.ipv4.ipfrag_max_dist", NotModelled("the distance of fragments of one datagram"), 64, "count", NATURAL),
+    Sysctl("net.ipv4.ipfrag_high_thresh", used("kernel/net/fragment"), 4194304, "bytes", NATURAL),
+    Sysctl(
+        "net.ipv4.ipfrag_low_thresh", WithoutEffect("the kernel does not read it since 4.17"), 3145728, "bytes", NATURAL
+    ),
+    Sysctl("net.ipv4.ipfrag_max_dist", used("kernel/net/fragment"), 64, "count", NATURAL),
     Sysctl("net.ipv4.ipfrag_time", used("kernel/net/fragment"), 30, "s"),
     Sysctl("net.ipv4.fib_multipath_hash_fields", used("kernel/net/multipath"), 7, "bits", (1, 255)),
     Sysctl(
@@ -198,7 +187,7 @@ TABLE: tuple[Sysctl, ...] = (
     ),
     Sysctl("net.ipv4.tcp_max_orphans", NotModelled("the limit of connections without a process"), 131072, "count"),
     Sysctl("net.ipv4.tcp_max_reordering", NotModelled("when a segment counts as lost"), 300, "count"),
-    Sysctl("net.ipv4.tcp_max_syn_backlog", NotModelled("the limit of half-open connections"), 2048, "count"),
+    Sysctl("net.ipv4.tcp_max_syn_backlog", used("kernel/transport/tcp_ipv4"), 2048, "count"),
     Sysctl("net.ipv4.tcp_max_tw_buckets", NotModelled("the limit of connections in TIME_WAIT"), 131072, "count"),
     Sysctl("net.ipv4.tcp_mem", NotModelled("the limit of TCP's memory"), (287898, 383867, 575796), "pages", NATURAL),
     Sysctl("net.ipv4.tcp_migrate_req", WithoutEffect("no two listeners of emu share a port"), 0, "bool", BOOL),
@@ -261,7 +250,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_syn_linear_timeouts", used("kernel/transport/tcp_config"), 4, "count", (0, 127)),
     Sysctl("net.ipv4.tcp_syn_retries", used("kernel/transport/tcp_config"), 6, "count", (1, 127)),
     Sysctl("net.ipv4.tcp_synack_retries", used("kernel/transport/tcp_config"), 5, "count", U8),
-    Sysctl("net.ipv4.tcp_syncookies", NotModelled("SYN cookies"), 1, "level", U8),
+    Sysctl("net.ipv4.tcp_syncookies", used("kernel/transport/tcp_ipv4"), 1, "level", U8),
     Sysctl("net.ipv4.tcp_thin_linear_timeouts", NotModelled("the time before a segment is sent again"), 0, "bool", U8),
     Sysctl("net.ipv4.tcp_timestamps", used("kernel/transport/tcp_config"), 1, "level", U8),
     Sysctl("net.ipv4.tcp_tso_rtt_log", used("kernel/transport/tcp_config"), 9, "shift", U8),
@@ -318,9 +307,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.core.xfrm_aevent_rseqth", IPSEC, 2, "count", U32),
     Sysctl("net.core.xfrm_larval_drop", IPSEC, 1, "bool"),
     Sysctl("net.unix.max_dgram_qlen", WithoutEffect("unix sockets send no packets"), 10, "count"),
-    Sysctl(
-        "net.bridge.bridge-nf-call-arptables", WithoutEffect("there are no arptables rules"), 1, "bool", INT, SWITCH
-    ),
+    Sysctl("net.bridge.bridge-nf-call-arptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-ip6tables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-iptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl(
@@ -462,9 +449,10 @@ TABLE: tuple[Sysctl, ...] = (
     _neigh("ucast_solicit", used("kernel/net/arp", "kernel/net/neighbour"), 3, "count"),
     _neigh(
         "unres_qlen",
-        NotModelled("the limit of packets that wait for a neighbour (unres_qlen_bytes is read)"),
+        WithoutEffect("it is unres_qlen_bytes, counted in packets"),
         101,
         "count",
+        (0, (2**31 - 1) // 2090),
     ),
     _neigh("unres_qlen_bytes", used("kernel/net/neighbour"), 212992, "bytes"),
 )

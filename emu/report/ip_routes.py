@@ -17,18 +17,19 @@ from emu.kernel.net.iproute import protocol, tos, with_hops
 from emu.report.ip_json import Item
 from emu.wire.addr import Prefix
 
+VRF_TABLE = "[l3mdev-table]"  # how the plain text names it
 WITHOUT_DEVICE = (*FAILING, "throw")
 # keys of a route that are read, and those that change no packet's way
 _ROUTE_KEYS = frozenset((
     "dst", "type", "dev", "gateway", "via", "prefsrc", "scope", "metric", "metrics", "protocol", "table", "flags",
     "tos", "nexthops", "encap", "nhid", "flow", "pref", "cache", "expires", "users", "age", "used", "ts", "tsage",
-    "error", "ttl-propagate", "ttl_propogate",
+    "error", "realms", "ttl-propagate", "ttl_propogate",
 ))  # fmt: skip
 _RULE_KEYS = frozenset((
     "priority", "src", "srclen", "dst", "dstlen", "tos", "fwmark", "fwmask", "iif", "iif_detached", "oif",
     "oif_detached", "uid_start", "uid_end", "ipproto", "sport", "sport_start", "sport_end", "dport", "dport_start",
     "dport_end", "table", "suppress_prefixlen", "suppress_ifgroup", "goto", "unresolved", "nop", "action", "not",
-    "l3mdev", "tun_id", "protocol", "flow_from", "flow_to",
+    "l3mdev", "tun_id", "protocol", "realms", "flow_from", "flow_to",
 ))  # fmt: skip
 
 
@@ -141,7 +142,7 @@ def read_rule(item: Item, known: Known) -> IpRule:
             given[f"{key}s"] = item.number(start), item.number(end)
     given |= _action(item, known, unknown)
     inbound = [f"tun_id {item.number('tun_id')}"] if item.has("tun_id") else []
-    if item.has("l3mdev"):
+    if item.has("l3mdev") or item.values.get("table") == VRF_TABLE:
         if known.vrfs:
             inbound.append("l3mdev")
         else:
@@ -166,7 +167,7 @@ def _action(item: Item, known: Known, unknown: list[str]) -> dict[str, Any]:
         group = None
     length = item.number("suppress_prefixlen") if item.has("suppress_prefixlen") else -1
     return {
-        "table": _table(item, "main"),
+        "table": 0 if item.values.get("table") == VRF_TABLE else _table(item, "main"),
         "suppress_length": length,
         "suppress_group": -1 if group is None else 0 if group == "default" else item.number("suppress_ifgroup"),
     }

@@ -20,6 +20,7 @@ from emu.kernel.netfilter.ctnetlink import create
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.ipset_text import parse_ipset
+from emu.kernel.netfilter.matches import FROM_DUMPS
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
 from emu.pasted.connections import Connection
@@ -95,6 +96,8 @@ class Node:
                 net.ipv4.fib.add_rule(rule)
         boot.netfilter(net)
         net.ipv4.tables.replace(self.ruleset)
+        net.ipv4.tables.memory[FROM_DUMPS] = True
+        net.ipv4.tables.load()
         net.ipv4.tables.ipsets = self.ipsets()
         for each in self.connections:
             assert net.conntrack is not None

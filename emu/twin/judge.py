@@ -14,6 +14,7 @@ from emu.kube.cluster import Cluster
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
+from emu.scenario.steps.link import Link
 from emu.twin import settings
 from emu.twin.cluster import TwinCluster
 from emu.twin.cni import FOLDER, absent
@@ -59,7 +60,8 @@ def judge(
         def made(script: Scenario) -> Cluster:
             spec = script.spec
             cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
-            twin = Twin(cluster, report, without)
+            pullable = [(str(cluster.netns(where).name), "eth0") for where in _pulled(script)]
+            twin = Twin(cluster, report, without, pullable)
             twins.append(twin)
             try:
                 if wiring:
@@ -77,6 +79,13 @@ def judge(
             for twin in twins:
                 twin.close()
     return report
+
+
+def _pulled(scenario: Scenario) -> Iterator[str]:
+    """The nodes and pods whose links a step takes down or up."""
+    for step in scenario.steps:
+        if isinstance(step.part, Link) and step.part.down is not None:
+            yield step.part.node or step.part.pod
 
 
 def _wire(cluster: Cluster, report: Report) -> None:

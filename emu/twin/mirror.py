@@ -20,12 +20,13 @@ from pathlib import Path
 from emu.errors import Undecided
 from emu.kernel.net.netns import Netns
 from emu.twin import sysctls
+from emu.twin.cable import Cable
 from emu.twin.picture import Link, Picture, take
 from emu.twin.settings import SYSCTLS
 from emu.twin.space import Space, TwinError, check_name
 from emu.twin.sysctls import Unset
 
-SIOCETHTOOL = 0x8946
+SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8946, 0x8913, 0x8914, 1
 # With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
 OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
 AGEING_CS = 30000  # a bridge's own default
@@ -35,20 +36,25 @@ _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
 class Mirror:
     """`spaces` maps each emulated namespace to its twin. `unset` has the sysctls that could not be set on this kernel, by
-    namespace and name.
-    `without` names the settings that are left out."""
+    namespace and name. `without` names the settings that are left out. `pullable` are the devices whose cables may be
+    pulled later, as (namespace's name, device)."""
 
-    def __init__(self, without: Collection[str] = ()) -> None:
+    def __init__(self, without: Collection[str] = (), pullable: Iterable[tuple[str, str]] = ()) -> None:
+        self.pullable = frozenset(pullable)
+        self.cables: dict[tuple[Netns, str], Cable] = {}  # by either end
         self.spaces: dict[Netns, Space] = {}
         self.pictures: dict[Netns, Picture] = {}
         self.unset: dict[tuple[str, str], Unset] = {}
         self.without = frozenset(without)
         self._rich = sysctls.plenty()
 
-    def sync(self, namespaces: Mapping[str, Netns]) -> tuple[list[Netns], list[Netns]]:
-        """Make the kernel's side equal to the emulator's; gives the new namespaces and those that the caller is to `remove`.
-        Raises TwinError, Undecided, and InputError for a device's name that Linux refuses."""
-        wanted = {net: take(net) for net in namespaces.values()}
+    def sync(
+        self, namespaces: Mapping[str, Netns], pictures: Mapping[Netns, Picture] | None = None
+    ) -> tuple[list[Netns], list[Netns]]:
+        """Make the kernel's side equal to the emulator's, as it is now or as `pictures` show it; gives the new namespaces and
+        those that the caller is to `remove`. Raises TwinError, Undecided, and InputError for a device's name that Linux
+        refuses."""
+        wanted = {net: take(net) for net in namespaces.values()} if pictures is None else dict(pictures)
         for picture in wanted.values():
             for name in picture.links:
                 check_name(name)
@@ -67,9 +73,10 @@ class Mirror:
         self._plug(wanted, old)
         for net in changed:
             self._links(self.spaces[net], old[net], wanted[net])
+            self._pull(net, old[net], wanted[net])
         if any(wanted[net].links != old[net].links or wanted[net].ports != old[net].ports for net in changed):
             for net in changed:
-                self._await_links(self.spaces[net], wanted[net])
+                self._await_links(self.spaces[net], wanted[net], wanted)
         for net in changed:
             self._lose(self.spaces[net], old[net], wanted[net])
             self._routes(self.spaces[net], old[net], wanted[net])
@@ -90,7 +97,10 @@ class Mirror:
     def close(self) -> None:
         for space in self.spaces.values():
             space.close()
+        for cable in self.cables.values():
+            cable.close()
         self.spaces.clear()
+        self.cables.clear()
 
     def flush(self) -> None:
         """Flush neighbours, learned MACs, route exceptions and connections in all namespaces."""
@@ -115,6 +125,7 @@ class Mirror:
     @staticmethod
     def _unplug(space: Space, old: Mapping[str, Link], new: Iterable[str]) -> None:
         kept = set(new)
+        _take_down(space, [name for name in old if name not in kept and name != "lo"])
         # to delete one end of a veth pair deletes the other, too
         gone = [["link", "del", "dev", name] for name in old if name not in kept and name != "lo"]
         space.ip(gone, tolerant=True)
@@ -136,9 +147,31 @@ class Mirror:
                     other = wanted[far].links[name]
                     done.add((far, name))
                     peer = ["peer", "name", name, *f"mtu {other.mtu} address {other.mac}".split()]
+                    if {(net.name, link.name), (far.name, name)} & self.pullable:
+                        self._lay((net, link), (far, other))
+                        continue
                     place = [] if far is net else ["netns", self.spaces[far].path]
                     lines.append([*made, "veth", *peer, *place])
             self.spaces[net].ip(lines)
+
+    def _lay(self, *ends: tuple[Netns, Link]) -> None:
+        """Connect two devices by a cable that can be pulled."""
+        cable = Cable(" and ".join(f"{net.name}/{link.name}" for net, link in ends))
+        self._begin(cable.space)
+        for end, (net, link) in enumerate(ends):
+            made = ["link", "add", "name", link.name, *f"mtu {link.mtu} address {link.mac} type veth peer".split()]
+            self.spaces[net].ip([[*made, *cable.words(end)]])
+            self.cables[net, link.name] = cable
+        cable.complete(self._offloads)
+
+    def _pull(self, net: Netns, old: Picture, new: Picture) -> None:
+        """Pull the cables whose devices lose their carrier, and plug in those whose devices have it again."""
+        for name, link in new.links.items():
+            if link.carrier != (name not in old.links or old.links[name].carrier):
+                cable = self.cables.get((net, name))
+                if cable is None:
+                    raise Undecided(f"{net.name}: the cable of {name} is pulled, which was not known when it was laid")
+                cable.set(on=link.carrier)
 
     def _links(self, space: Space, old: Picture, new: Picture) -> None:
         lines: list[list[str]] = []
@@ -197,21 +230,25 @@ class Mirror:
                         fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
     @staticmethod
-    def _await_links(space: Space, picture: Picture) -> None:
+    def _await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture]) -> None:
         """Wait for carriers and ports: the kernel brings them up, and removes deleted ones, in a worker."""
-        want = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
-        want = {name for name in want if _far_up(picture.links[name], picture)}
+        plugged = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
+        want = {name for name in plugged if picture.links[name].carrier and _far_up(picture.links[name], pictures)}
+        pulled = {name for name in plugged if not picture.links[name].carrier}
         used = {port.bridge for port in picture.ports}
         alone = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in used}
         deadline = time.monotonic() + LINK_UP_S
         while True:
             found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
             ready = {each["ifname"] for each in found if _ready(each)}
-            if want <= ready and not any(each["ifname"] in alone and each["operstate"] == "UP" for each in found):
+            ready |= {each["ifname"] for each in found if each["ifname"] in pulled and each["operstate"] != "UP"}
+            if want | pulled <= ready and not any(
+                each["ifname"] in alone and each["operstate"] == "UP" for each in found
+            ):
                 return
             if time.monotonic() > deadline:
                 raise TwinError(
-                    f"{space.name}: carriers do not follow: {', '.join(sorted(want - ready) or sorted(alone))}"
+                    f"{space.name}: carriers do not follow: {', '.join(sorted((want | pulled) - ready) or sorted(alone))}"
                 )
             time.sleep(0.01)
 
@@ -252,6 +289,18 @@ class Mirror:
         space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
 
 
+def _take_down(space: Space, names: Iterable[str]) -> None:
+    """Take devices down without a tool's delay: nothing that is due soon may pass them any more."""
+    with space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for name in names:
+            request = bytearray(struct.pack("16sh", name.encode(errors="surrogateescape"), 0).ljust(40, b"\0"))
+            with suppress(OSError):  # gone with its other end
+                fcntl.ioctl(any_socket, SIOCGIFFLAGS, request)
+                (flags,) = struct.unpack_from("H", request, 16)
+                struct.pack_into("H", request, 16, flags & ~IFF_UP)
+                fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
+
+
 def _until(text: str, word: str) -> list[str]:
     """The words of a text before one of them. Names have no white space (`check_name`), so that each is one word."""
     words = text.split(" ")
@@ -267,10 +316,10 @@ def _dev(text: str) -> str:
     return words[words.index("dev") + 1]
 
 
-def _far_up(link: Link, picture: Picture) -> bool:
+def _far_up(link: Link, pictures: Mapping[Netns, Picture]) -> bool:
     assert link.peer is not None
     far, name = link.peer
-    return far.device(name).up
+    return pictures[far].links[name].up
 
 
 def _ready(link: Mapping[str, object]) -> bool:

@@ -19,10 +19,13 @@ EQUAL, DIFFERENT, UNDECIDED = 0, 1, 3
 
 @dataclass(slots=True)
 class FlowReport:
-    """One flow (or one change of the cluster): how many frames were compared, and where the sides differ."""
+    """One flow (or one change of the cluster): how many frames were compared, of how many the time, by how much the programs on
+    the kernel's side were late at most, and where the sides differ."""
 
     name: str
     frames: int = 0
+    times: int = 0
+    late_ns: int = 0
     probes: int = 0
     differences: list[Difference] = field(default_factory=list)
 

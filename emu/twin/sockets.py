@@ -29,7 +29,7 @@ from emu.wire import captured
 from emu.wire import icmp as wire_icmp
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.checksum import checksum
-from emu.wire.frame import ICMP
+from emu.wire.frame import ICMP, TCP
 from emu.wire.summary import read_ip
 
 IP_RECVERR, IP_HDRINCL, SO_EE_ORIGIN_ICMP = 11, 3, 2
@@ -39,8 +39,8 @@ STATES = (
 )  # fmt: skip  # include/net/tcp_states.h
 OPENING = ("CLOSE", "LISTEN", "SYN_SENT", "SYN_RECV")
 ENDED = ("CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT", "CLOSE")
-UNREACHABLE = {errno.ENETUNREACH: 0, errno.EHOSTUNREACH: 1}  # the ICMP codes that give a socket these errors
 LARGE = 1 << 22
+ERRORS = (wire_icmp.DEST_UNREACH, wire_icmp.TIME_EXCEEDED, wire_icmp.PARAMETER_PROBLEM)
 # linux/sock_diag.h, linux/inet_diag.h: one connection by its ends, on any device, whatever its cookie
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, DIAG_ANY = 4, 20, 1, bytes(4) + b"\xff" * 8
 
@@ -69,12 +69,17 @@ class _RealSocket:
     def __init__(self, net: RealNet, real: socket.socket) -> None:
         self.net, self.real = net, real
         self.addr = self.port = self.flow = 0
-        self.errors: list[IcmpError] = []
+        self.received: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
         self.closed = self.chosen = False
         real.setblocking(False)
         net.open.add(self)
         net.clock.watch(self)
+
+    @property
+    def errors(self) -> list[IcmpError]:
+        """The ICMP errors received."""
+        return self.received
 
     def fileno(self) -> int:
         return self.real.fileno()
@@ -154,7 +159,7 @@ class RealTcp(_RealSocket):
     def _opened(self) -> None:
         """Read the errors of the handshake. A connection that stands takes none: it survives them (RFC 5927)."""
         if self._opening:
-            self.errors += [icmp for _number, icmp in _queued(self.real)]
+            self.received += [icmp for _number, icmp in _queued(self.real)]
             if self.state != "SYN_SENT":
                 self._opening = False
                 if self in self.net.open:
@@ -163,8 +168,12 @@ class RealTcp(_RealSocket):
     def _fail(self, number: int) -> None:
         if number and not self.error:
             self.error = self._pending = number
-            if number in UNREACHABLE and not self.errors:
-                self.errors.append(IcmpError(3, UNREACHABLE[number], 0, ip4(self.peer[0]), self.peer[1]))
+
+    @property
+    def errors(self) -> list[IcmpError]:
+        """The ICMP errors received, also those that the kernel keeps to itself, as soft errors of a connection."""
+        self.net.take_icmp()
+        return self.received
 
     def ready(self, events: int) -> None:
         if self.state != "LISTEN":
@@ -296,13 +305,15 @@ class RealUdp(_RealSocket):
             self._take()
 
     def ready(self, events: int) -> None:
+        """epoll also reports that a datagram may be sent, which wakes no program."""
         self._take()
-        super().ready(events)
+        if self.inbox or self.pending:
+            super().ready(events)
 
     def _take(self) -> None:
         for number, icmp in _queued(self.real):
             self.pending = number
-            self.errors.append(icmp)
+            self.received.append(icmp)
         while True:
             try:
                 data, (host, port) = self.real.recvfrom(65535)
@@ -360,10 +371,10 @@ class RealPing(_RealSocket):
         if seen.sport == wire_icmp.ECHO_REPLY and seen.ident == self.ident:
             rtt_ns = self.net.clock.now - self._sent_ns.get(seen.seq, self.net.clock.now)
             self.replies.append(EchoReply(seen.seq, seen.src, seen.ttl, rtt_ns))
-        elif seen.sport in (wire_icmp.DEST_UNREACH, wire_icmp.TIME_EXCEEDED, wire_icmp.PARAMETER_PROBLEM):
+        elif seen.sport in ERRORS:
             asked = read_ip(seen.quote)
             if asked.proto == ICMP and asked.sport == wire_icmp.ECHO and asked.ident == self.ident:
-                self.errors.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.seq))
+                self.received.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.seq))
 
 
 class RealSockets:
@@ -426,6 +437,24 @@ class RealNet:
         self.open: set[_RealSocket] = set()
         self.sockets = RealSockets(self)
         self.diag = self.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
+        self.icmp = self.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
+
+    def take_icmp(self) -> None:
+        """Give the ICMP errors that came to this namespace to the TCP sockets whose packets they quote."""
+        while True:
+            try:
+                seen = read_ip(self.icmp.recv(65535))
+            except BlockingIOError:
+                return
+            if seen.sport not in ERRORS:
+                continue
+            asked = read_ip(seen.quote)
+            for each in {*self.open, *self.sockets.opened} if asked.proto == TCP else ():
+                if isinstance(each, RealTcp) and (each.port, each.peer) == (
+                    asked.sport,
+                    (ip4_text(asked.dst), asked.dport),
+                ):
+                    each.received.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.dport))
 
     @property
     def addresses(self) -> list[Address]:
@@ -444,3 +473,4 @@ class RealNet:
                     each.abort()
             each.release()
         self.diag.close()
+        self.icmp.close()

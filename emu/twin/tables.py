@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from emu.kernel.link.bridge import Bridge
@@ -15,13 +16,16 @@ from emu.kernel.link.device import Device
 from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.conn import Tuple5
 from emu.kernel.netfilter.conntrack_list import render
 from emu.twin.space import Space
-from emu.wire.addr import ip4_text, mac_text
+from emu.wire.addr import ip4, ip4_text, mac_text
+from emu.wire.frame import AF_INET, UDP
 
 Tables = dict[str, list[str]]  # what -> lines
 Counters = dict[tuple[str, str, int], tuple[int, int]]  # table, chain, number -> packets, bytes
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
+_ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes by itself and never resolves
@@ -105,6 +109,24 @@ def _kernel_addresses(space: Space) -> Iterator[str]:
 def kernel_connections(space: Space) -> list[str]:
     """The lines of `conntrack -L`."""
     return space.run("conntrack", "-L", "-o", "extended").splitlines()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A connection as `emu.kube.proxy.cleanup.Entry`: protocol, addresses and ports of its first packet, and of the answer."""
+
+    family: int
+    orig: Tuple5
+    reply: Tuple5
+
+
+def udp_entries(lines: Iterable[str]) -> Iterator[Entry]:
+    """The UDP connections among the lines of `conntrack -L`."""
+    for line in lines:
+        ends = _ENDS.findall(line)
+        if len(ends) == 2 and " udp " in line:
+            orig, reply = ((UDP, ip4(src), ip4(dst), int(sport), int(dport)) for src, dst, sport, dport in ends)
+            yield Entry(AF_INET, orig, reply)
 
 
 def emulated_tables(net: Netns) -> Tables:
@@ -257,10 +279,12 @@ def counters(text: str) -> Counters:
 
 
 def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:
-    """The increase of each counter."""
+    """The increase of each counter. A rule that counts less than before is another one, which counts from 0."""
     grown: Counters = {}
     for key, (packets, size) in after.items():
         old_packets, old_size = before.get(key, (0, 0))
+        if packets < old_packets:
+            old_packets = old_size = 0
         if packets != old_packets:
             grown[key] = packets - old_packets, size - old_size
     return grown

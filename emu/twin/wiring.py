@@ -23,6 +23,7 @@ from emu.twin import compare, sysctls, tables
 from emu.twin.cni import LOOPBACK, Binaries
 from emu.twin.compare import Difference
 from emu.twin.space import Space
+from emu.wire.addr import mac_text
 
 _ZERO = "00:00:00:00:00:00"
 Sides = Mapping[str, Sequence[str]]
@@ -42,7 +43,7 @@ def compared(name: str, node: Netns, network: Network, pods: Sequence[Pod]) -> l
     with ExitStack() as stack:
         disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emu-cni-")))
         host = _space(stack, name)
-        _prepare(host, network)
+        _prepare(host, node, network)
         binaries, results, spaces = Binaries(host, disk), [], []
         for pod in pods:
             space = _space(stack, pod.name)
@@ -62,12 +63,21 @@ def _space(stack: ExitStack, name: str) -> Space:
     return space
 
 
-def _prepare(host: Space, network: Network) -> None:
-    """What the node does itself, and no plugin."""
+def _prepare(host: Space, node: Netns, network: Network) -> None:
+    """What the node does itself, and no plugin: a bridge of its own bears the MAC that the node gave it."""
     for bridge in network.bridges:
         host.ip(
             [
-                ["link", "add", "name", bridge.name, "type", "bridge"],
+                [
+                    "link",
+                    "add",
+                    "name",
+                    bridge.name,
+                    "address",
+                    mac_text(node.device(bridge.name).mac),
+                    "type",
+                    "bridge",
+                ],
                 ["addr", "add", bridge.address, "dev", bridge.name],
                 ["link", "set", "dev", bridge.name, "up"],
             ]

@@ -20,7 +20,7 @@ ICMP, IGMP, TCP, UDP, GRE, SCTP, UDPLITE = 1, 2, 6, 17, 47, 132, 136
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
-HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
+HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING, LOOPBACK = range(6)
 
 
 class Frame:

@@ -5,7 +5,7 @@ A reader gives None where the packet ends before the place. Must not know protoc
 
 from __future__ import annotations
 
-from emu.wire.frame import ETH_HLEN, IP_OFFSET, Frame
+from emu.wire.frame import ETH_HLEN, Frame
 
 
 def end(frame: Frame) -> int:
@@ -14,11 +14,16 @@ def end(frame: Frame) -> int:
 
 
 def transport_word(frame: Frame, offset: int) -> int | None:
-    """Two bytes at `offset` of the transport header; a fragment after the first has none."""
+    """Two bytes at `offset` behind the IP header, of a later fragment too."""
     at = frame.l4 + offset
-    if frame.frag & IP_OFFSET or at + 2 > end(frame):
+    if at + 2 > end(frame):
         return None
     return int.from_bytes(frame.buf[at : at + 2], "big")
+
+
+def transport_bytes(frame: Frame) -> bytes:
+    """The packet from its transport header on."""
+    return bytes(frame.buf[frame.l4 : end(frame)])
 
 
 def packet_bytes(frame: Frame) -> bytes:

@@ -152,7 +152,6 @@ def test_a_default_of_its_own() -> None:
         ("net.ipv4.tcp_abort_on_overflow", "tcp", "timeout", True),
         ("net.ipv4.tcp_abort_on_overflow", "tcp", "delivered", False),
         ("net.ipv4.tcp_abort_on_overflow", "udp", "timeout", False),
-        ("net.ipv4.icmp_msgs_per_sec", "udp", "rejected", True),
         ("net.ipv4.conf.eth0.bc_forwarding", "send", "delivered", True),
         ("net.ipv4.conf.eth0.bc_forwarding", "udp", "delivered", False),
     ],

@@ -211,6 +211,9 @@ SOURCE_ROUTED = {
     "loose, behind a gateway": (ROUTER, source_route(LSRR, "10.8.0.1")),
     "strict, of the router": (ROUTER, source_route(SSRR, SERVER)),
     "strict, of another host": (SERVER, source_route(SSRR, "10.0.2.9")),
+    "strict, of another host, used up at the router": (SERVER, source_route(SSRR, ROUTER, pointer=8)),
+    "strict, of another host, used up at 0.0.0.0": (SERVER, source_route(SSRR, "0.0.0.0", pointer=8)),
+    "loose, used up at 127.0.0.1": (ROUTER, source_route(LSRR, SERVER, "127.0.0.1", pointer=12)),
     "strict, behind a gateway": (ROUTER, source_route(SSRR, "10.8.0.1")),
     "loose, with record route": (ROUTER, source_route(LSRR, SERVER) + record_route(2)),
     "loose, with timestamp and address": (ROUTER, source_route(LSRR, SERVER) + timestamp(1, 20)),
@@ -395,6 +398,9 @@ def errors() -> dict[str, list[bytes]]:
             udp(ROUTER, data=b"z" * 900, options=record_route(9))
         ],
         "port unreachable of a long datagram": [udp(ROUTER, data=b"z" * 900)],
+        "timestamp that overflows at a host that does not forward": [
+            udp("10.8.0.1", options=timestamp(0, 8, 9, overflow=14))
+        ],
         "port unreachable of a long datagram behind a narrow link": [udp(data=b"z" * 400)],
     }
 

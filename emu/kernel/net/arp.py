@@ -1,6 +1,6 @@
 """ARP: requests, replies, and the entries that both update (net/ipv4/arp.c, RFC 826, RFC 5227 for probes and announcements).
 
-Must not know routing's tables beyond one look-up, or what waits for the reply.
+Who is answered is the input route's to decide, with its checks of the sender. Must not know routing's tables, or what waits for the reply.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from emu import craft
 from emu.kernel.link.device import Device
+from emu.kernel.net import ip_input
 from emu.kernel.net import neighbour as nud
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import Neighbour
 from emu.trail import Answered, Asked
 from emu.wire import arp as wire
 from emu.wire.addr import BROADCAST_MAC, LIMITED_BROADCAST, ZERO_MAC, is_loopback, is_multicast, multicast_mac
-from emu.wire.frame import AF_INET, ETH_P_IP, HOST, OTHERHOST, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_IP, HOST, IP_HLEN, OTHERHOST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -90,6 +91,9 @@ def receive(frame: Frame, device: Device) -> None:
     if frame.pkt_type == OTHERHOST or device.noarp:
         drop(net, frame, "OTHERHOST")
         return
+    if len(frame.buf) < ETH_HLEN + wire.HLEN:
+        drop(net, frame, "PKT_TOO_SMALL")
+        return
     packet = wire.parse(frame)
     if packet is None or packet.op not in (wire.REQUEST, wire.REPLY):
         drop(net, frame, "ARP_PROTO")
@@ -110,9 +114,11 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
         if net.ipv4.addr_type(packet.tpa) == "LOCAL" and not _ignored(net, device, packet):
             _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
-    route = net.ipv4.fib.lookup(packet.tpa, packet.spa, 0, device.name)
-    if route is None:
-        return False
+    asked = Frame(bytearray(ETH_HLEN + IP_HLEN))  # a packet from the sender to the target, for the input route
+    asked.src, asked.dst, asked.proto = packet.spa, packet.tpa, 0
+    reason, route = ip_input.route_input(net, asked, device)
+    if reason or route is None:
+        return False  # a sender that cannot be right is not answered (fib_validate_source)
     if route.kind == "local":
         if not _ignored(net, device, packet):
             if _neighbour_solicits(net, device, packet):
@@ -123,13 +129,13 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
         if proxied:
             if not _neighbour_solicits(net, device, packet):
                 return True
-            reason = Answered(packet.tpa, route.device.name, proxy=True)
+            fact = Answered(packet.tpa, route.device.name, proxy=True)
             delay_ns = net.sysctl.neigh_ns(device.name, "proxy_delay")
             if frame.pkt_type == HOST or not delay_ns:
-                _reply(net, frame, device, packet, reason)
+                _reply(net, frame, device, packet, fact)
             else:
                 draw = net.clock.random(f"proxy_delay/{net.name}").randrange(delay_ns)
-                net.clock.call_later(draw, partial(_reply, net, frame, device, packet, reason))
+                net.clock.call_later(draw, partial(_reply, net, frame, device, packet, fact))
             return True
     return False
 
@@ -165,8 +171,15 @@ def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
     entry: Neighbour | None = device.neigh[AF_INET].get(packet.spa)
     if entry is None:
         return
-    gratuitous = packet.spa == packet.tpa
+    gratuitous = _is_gratuitous(net, packet)
     lock_ns = net.sysctl.neigh_ns(device.name, "locktime")
     override = net.clock.now > entry.updated_ns + lock_ns or gratuitous
     reachable = packet.op == wire.REPLY and frame.pkt_type == HOST
     entry.update(packet.sha, nud.REACHABLE if reachable else nud.STALE, override=override)
+
+
+def _is_gratuitous(net: Netns, packet: wire.Arp) -> bool:
+    """arp_is_garp: the sender announces a unicast address of its own; in a reply the target's MAC is the sender's, too."""
+    if packet.spa != packet.tpa or (packet.op == wire.REPLY and packet.tha != packet.sha):
+        return False
+    return net.ipv4.addr_type(packet.spa) == "UNICAST"

@@ -67,7 +67,8 @@ class Ops:
     `error_report(frame, entry)` ends a waiting packet when resolution failed; `reject(frame, with, hook)` sends the answer
     of a REJECT rule; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
     travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
-    datagram, or None while fragments are missing. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
+    datagram, or None while fragments are missing. `to_many(dst, src, mark, oif, flow)` is the route of a local packet to a
+    group or a broadcast address. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
     is MULTICAST, BROADCAST or ""; `resolves(route)`: is its next hop not known to be absent (fib_good_nh)?
     `came_up(device)` announces its addresses, where that is asked for.
     """
@@ -79,6 +80,7 @@ class Ops:
     fragment: Callable[[Frame, Route, bool], None]
     pieces: Callable[[Frame, int], list[Frame]]
     defragment: Callable[[Frame], Frame | None]
+    to_many: Callable[[int, int, int, Any, Flow], Route | None]
     conf: Callable[[str, str], int]
     kind_of: Callable[[int], str]
     resolves: Callable[[Route], bool]
@@ -112,13 +114,14 @@ class Family:
     """One address family of one namespace. `number` is AF_*, `ethertype` ETH_P_*, `width` the bits of an address.
 
     `name` is its word in sysctls ("ipv4"), `ttl` the sysctl of its default TTL or hop limit. `protocols[proto](frame, net)`
-    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them: transport puts them
-    there. `neighbours` is the table of the whole machine. The values by ifindex are sysctls that the walk reads for each packet.
+    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them; `socket_lookups[proto](dst,
+    dport, src, sport)` finds the socket of a packet: transport puts them there. `neighbours` is the table of the whole
+    machine. The values by ifindex are sysctls that the walk reads for each packet.
     """
 
     __slots__ = (
         "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "multipath", "name", "neighbours",
-        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "states", "tables", "ttl", "type_bytes", "width",
+        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "socket_lookups", "states", "tables", "ttl", "type_bytes", "width",
     )  # fmt: skip
 
     def __init__(
@@ -148,6 +151,7 @@ class Family:
         self.idents = IpIdents(net.clock, net.name)
         self.protocols: dict[int, Callable[[Frame, Any], None]] = {}
         self.icmp_errors: dict[int, Callable[[Frame, Any, int, int, int], None]] = {}
+        self.socket_lookups: dict[int, Callable[[int, int, int, int], Any]] = {}
         self.rp_filter: dict[int, int] = {}
         self.route_localnet: dict[int, bool] = {}
         self.forwards: dict[int, bool] = {}
@@ -236,6 +240,11 @@ class Family:
     def addr_type(self, addr: int) -> str:
         return self.fib.addr_type(addr)
 
+    def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
+        """The socket that takes a packet with these addresses and ports; None without one."""
+        lookup = self.socket_lookups.get(proto)
+        return None if lookup is None else lookup(dst, dport, src, sport)
+
     def is_local(self, addr: int) -> bool:
         """Is this one of the namespace's own addresses (127.0.0.0/8 included)?"""
         if addr in self.fib.own:
@@ -247,13 +256,15 @@ class Family:
         """ip_route_me_harder: a local packet's route after OUTPUT changed it. The errno name of a failure drops it."""
         source = frame.src if self.is_local(frame.src) else 0
         flow = Flow(frame.tos, uid=getattr(frame.sock, "uid", 0)) if self.fib.asks_flow else NO_FLOW
-        route = self.lookup_output(frame.dst, source, frame.mark, None, flow)
+        look_up = self.ops.to_many if self.ops.kind_of(frame.dst) else self.lookup_output
+        route = look_up(frame.dst, source, frame.mark, None, flow)
         if route is None:
             return "ENETUNREACH"
-        if route.kind not in ("unicast", "local", "broadcast"):
+        if route.kind not in ("unicast", "local", "broadcast", "multicast"):
             return ENDING.get(route.kind, "EINVAL")
-        if is_loopback(frame.src) and route.kind != "local" and not self.route_localnet[route.device.ifindex]:
-            return "EINVAL"  # __mkroute_output: a loopback source stays on lo
+        if is_loopback(frame.src) and route.kind != "local" and not route.device.noarp:
+            if not self.route_localnet[route.device.ifindex]:
+                return "EINVAL"  # __mkroute_output: a loopback source stays on lo
         frame.route = route
         frame.outdev = self.out_device(route)
         return ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emu import craft
 from emu.clock import MS
+from emu.kernel.link.device import Device
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
@@ -18,7 +19,7 @@ from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire import quote
 from emu.wire.addr import is_multicast
-from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, MULTICAST, Frame
+from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -40,7 +41,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     fragments and other ICMP errors, or above the rate limit. It has the packet's IP options."""
     if frame.proto < 0 or frame.frag & IP_OFFSET:
         return
-    if frame.pkt_type in (BROADCAST, MULTICAST) or frame.dmac[0] & 1:
+    if frame.pkt_type in (BROADCAST, MULTICAST, LOOPBACK) or frame.dmac[0] & 1:
         return
     source, destination = frame.dst, frame.src
     cause: Route | None = frame.route
@@ -51,7 +52,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
     if options is None and frame.options is not None:
         return
-    if options is not None and options.nexthop:
+    if options is not None:
         destination = options.nexthop
     # the packet's destination, if it is a local address; else the source address of the route back
     if cause is not None and cause.kind == "local" and net.ipv4.is_local(source):
@@ -63,7 +64,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     route = net.ipv4.lookup_output(destination, saddr, flow=flow)
     if route is None or route.kind not in ("unicast", "local"):
         return
-    if not _allowed(net, destination, kind, code, route):
+    if not _allowed(net, destination, kind, code, route, frame.indev):
         return
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
@@ -85,16 +86,21 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     ip_output.local_out(net, error)
 
 
-def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route) -> bool:
-    """icmpv4_xrlim_allow: a token bucket for each destination, for the kinds that the rate mask names."""
+def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, indev: Device | None) -> bool:
+    """icmpv4_global_allow and icmpv4_xrlim_allow: for the kinds that the rate mask names, a bucket of the whole namespace, then
+    one of each destination. What came in on lo is not limited, what goes to it by the namespace's bucket alone."""
     if kind == wire.DEST_UNREACH and code == wire.FRAG_NEEDED:
         return True
-    if route.kind == "local" or not 1 << kind & net.sysctl.number("net.ipv4.icmp_ratemask"):
+    number, peers = net.sysctl.number, net.ipv4.peers
+    if not 1 << kind & number("net.ipv4.icmp_ratemask") or (indev is not None and indev.noarp):
         return True
-    interval_ns = net.sysctl.number("net.ipv4.icmp_ratelimit") * MS
-    if not interval_ns:
-        return True
-    return net.ipv4.peers[destination].allows(net.clock.now, interval_ns)
+    if not peers.bucket.allows(net.clock.now, number("net.ipv4.icmp_msgs_per_sec"), number("net.ipv4.icmp_msgs_burst")):
+        return False
+    interval_ns = number("net.ipv4.icmp_ratelimit") * MS
+    if route.kind != "local" and interval_ns and not peers[destination].allows(net.clock.now, interval_ns):
+        return False
+    peers.bucket.consume(net.random("icmp_global").randrange(3))
+    return True
 
 
 def receive(frame: Frame, net: Netns) -> None:
@@ -157,12 +163,12 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
     if options is None and frame.options is not None:
         return
-    destination = frame.src if options is None or not options.nexthop else options.nexthop
+    destination = frame.src if options is None else options.nexthop
     source = 0 if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST") else frame.dst
     route = net.ipv4.lookup_output(destination, source, flow=ip_output.flow(net, ICMP, tos=frame.tos))
     if route is None or route.kind not in ("unicast", "local"):
         return
-    if not _allowed(net, destination, kind, code, route):
+    if not _allowed(net, destination, kind, code, route, None):
         return
     source = source or ip_output.source_address(net, route, frame.src)
     reply = wire.build(

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 LIMITED_BROADCAST_NET, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
-def forward(net: Netns, frame: Frame, route: Route) -> None:
-    """ip_forward: forward a packet for another host along `route`."""
+def forward(net: Netns, frame: Frame, route: Route, *, redirect: bool = True) -> None:
+    """ip_forward: forward a packet for another host along `route`. `redirect`: its sender may be redirected, for the route was
+    looked up by ip_rcv (a flag that br_netfilter's look-up sets is wiped there)."""
     if frame.pkt_type != HOST:
         drop(net, frame, "OTHERHOST")
         return
@@ -53,7 +54,8 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     if trail is not None:
         trail.append(route)
     if (
-        device is frame.indev
+        redirect
+        and device is frame.indev
         and (options is None or options.srr < 0)
         and learned.redirects(net, frame.src, frame.dst, route)
     ):

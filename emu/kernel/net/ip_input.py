@@ -13,12 +13,13 @@ from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import ENDING, NO_NETWORK, UNDECIDED, Route
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.kernel.net.ip_options import IpOptions
+from emu.kernel.net.multicast import is_member
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
 from emu.wire import ipv4, quote
-from emu.wire.addr import LIMITED_BROADCAST
+from emu.wire.addr import LIMITED_BROADCAST, is_loopback, is_multicast
 from emu.wire.frame import ETH_HLEN, HOST, ICMP, IP_HLEN, OTHERHOST, SCTP, TCP, UDP, Frame
 from emu.wire.rewrite import set_options, trim
 
@@ -32,6 +33,9 @@ UNREACHABLE_CODES = {
 PORTED = frozenset((TCP, UDP, SCTP))
 # the first octets of addresses that need no further look: not that of 0.0.0.0, loopback, multicast or above
 UNICAST = frozenset(range(1, 224)) - {127}
+LOCAL_KINDS = frozenset(("local", "broadcast", "multicast"))
+LINK_LOCAL_GROUPS = 0xE00000  # 224.0.0.0/24
+IGMP = 2  # IPPROTO_IGMP
 DESTINATION_AT = 16  # the offset of the destination in the IP header
 
 
@@ -61,11 +65,15 @@ def receive(frame: Frame, device: Device) -> None:
             0,
             True,
         )  # ip_rcv clears the control block: what br_netfilter stored there is lost
-    # ip_rcv_finish: route, then deliver or forward
+    # ip_rcv_finish: route, then deliver or forward. What came over lo, or was rewritten at a bridge's port, has its route already
     route: Route | None = frame.route
-    if route is None or not device.noarp:  # what came over lo has its route already
+    unrouted = route is None
+    if unrouted:
         reason, route = route_input(net, frame, device)
         if reason:
+            if reason == "IP_INADDRERRORS" and frame.l4 != ETH_HLEN + IP_HLEN:
+                frame.route = None
+                reason = receive_options(net, frame, device) or reason
             drop(net, frame, reason, route)
             return
         frame.route = route
@@ -77,8 +85,8 @@ def receive(frame: Frame, device: Device) -> None:
         route = frame.route
     kind = "" if route is None else route.kind
     if route is not None and kind == "unicast":
-        ip_forward.forward(net, frame, route)
-    elif route is not None and kind in ("local", "broadcast"):
+        ip_forward.forward(net, frame, route, redirect=unrouted)
+    elif route is not None and kind in LOCAL_KINDS:
         deliver(net, frame, route)
     else:
         no_route(net, frame, device, route)
@@ -108,7 +116,9 @@ def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) 
         return ""
     if kind == "unicast":
         icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
-    if kind != "local":
+    if kind != "local" or (
+        device.noarp and net.ipv4.is_local(frame.src)
+    ):  # what this host sends itself goes no further
         return "NOT_SPECIFIED"
     data, srr = options.data, options.srr
     for pointer in range(data[srr + 2], data[srr + 1] + 1, 4):
@@ -160,6 +170,8 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     )
     first, to, loopback = src >> 24, dst >> 24, device.noarp
     if first not in UNICAST or to not in UNICAST:
+        if 224 <= to < 240:
+            return _route_to_group(net, frame, device)
         if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
         if not src and dst not in (0, LIMITED_BROADCAST):
@@ -170,25 +182,56 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
             return "IP_LOCALNET", None
         if dst in (0, LIMITED_BROADCAST):
             return "", BROADCAST_IN
-        if 224 <= to < 240:
-            return "", MULTICAST_IN
     ifindex = device.ifindex
     if not loopback:
         if src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
-        filtered = family.rp_filter[ifindex]
-        if filtered and src:
-            mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
+        if src and family.rp_filter[ifindex]:
             way_on = route.device.name if route is not None and route.kind == "unicast" else ""
-            back = fib.lookup(src, dst, mark, way_on, None, _back(frame) if fib.asks_flow else NO_FLOW)
-            if back is None or back.kind in ENDING or (filtered == 1 and not back.uses(device)):
-                return "IP_RPFILTER", back
+            reason, back = _way_back(net, frame, dst, device, way_on)
+            if reason:
+                return reason, back
     if route is not None and route.kind == "unicast":
         if not family.forwards[ifindex]:
             return "IP_INADDRERRORS", route
         if route.hops:
             route = _choose(net, frame, route)
     return "", route
+
+
+def _way_back(net: Netns, frame: Frame, dst: int, device: Device, way_on: str) -> tuple[str, Route | None]:
+    """__fib_validate_source with rp_filter: would an answer to the source leave by this device (strict), or at all (loose)?"""
+    fib = net.ipv4.fib
+    mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
+    back = fib.lookup(frame.src, dst, mark, way_on, None, _back(frame) if fib.asks_flow else NO_FLOW)
+    if back is None or back.kind in ENDING:
+        return "IP_RPFILTER", back
+    if back.kind not in ("unicast", "local"):
+        return "IP_INVALID_SOURCE", back
+    strict = net.ipv4.rp_filter[device.ifindex] == 1
+    return ("IP_RPFILTER" if strict and not back.uses(device) else ""), back
+
+
+def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | None]:
+    """ip_route_input_mc: only a group that the host is in on this link is its own; nothing is forwarded (mc_forwarding is off)."""
+    src, family = frame.src, net.ipv4
+    if not is_member(device, frame.dst):
+        return "NOT_SPECIFIED", MULTICAST_IN
+    if is_multicast(src) or src == LIMITED_BROADCAST:
+        return "IP_INVALID_SOURCE", None
+    if is_loopback(src) and not device.noarp and not family.route_localnet[device.ifindex]:
+        return "IP_LOCALNET", None
+    if src == 0:
+        link_local = frame.dst >> 8 == LINK_LOCAL_GROUPS or frame.proto == IGMP
+        return ("", MULTICAST_IN) if link_local else ("IP_INVALID_SOURCE", None)
+    if not device.noarp:
+        if src in family.fib.own and not net.sysctl.conf(device.name, "accept_local"):
+            return "IP_LOCAL_SOURCE", None
+        if family.rp_filter[device.ifindex]:
+            reason, back = _way_back(net, frame, 0, device, "")
+            if reason:
+                return reason, back
+    return "", MULTICAST_IN
 
 
 def flow_of(frame: Frame) -> Flow:

@@ -218,9 +218,9 @@ def forward(net: Netns, frame: Frame, route: Route, options: IpOptions) -> None:
 
 
 def echo(net: Netns, frame: Frame, options: IpOptions) -> IpOptions | None:
-    """ip_options_echo: the options of an answer to `frame`; its `nexthop` is where a source route sends the answer first
-    (0: to the sender). None if none can be made, so that there is no answer."""
-    made = IpOptions(bytearray())
+    """ip_options_echo: the options of an answer to `frame`; its `nexthop` is where the answer goes first, the sender or a
+    hop of a source route. None if no answer can be made."""
+    made = IpOptions(bytearray(), nexthop=frame.src)
     data = options.data
     if options.rr >= 0:
         pointer, length = data[options.rr + 2], data[options.rr + 1]
@@ -240,7 +240,7 @@ def echo(net: Netns, frame: Frame, options: IpOptions) -> IpOptions | None:
     if options.cipso >= 0:
         made.data += data[options.cipso : options.cipso + data[options.cipso + 1]]
     made.data += bytes(-len(made.data) % 4)
-    return made
+    return made if made.nexthop else None  # Linux sends an answer to 0.0.0.0 to itself
 
 
 def _echo_timestamp(net: Netns, option: bytearray, options: IpOptions, made: IpOptions) -> bool:

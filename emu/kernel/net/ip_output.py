@@ -6,17 +6,18 @@ Must not know sockets; `fragment.py` cuts packets that are too long.
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
+from emu.kernel.net import multicast
 from emu.kernel.net.family import KEPT
 from emu.kernel.net.fib import ENDING, Route
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.multicast import FIRST_GROUP, TO_MANY, is_member
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import LOCAL_OUT, POST_ROUTING
-from emu.wire.addr import LIMITED_BROADCAST, ZERO_MAC, is_loopback
-from emu.wire.frame import AF_INET, Frame
+from emu.wire.addr import ZERO_MAC, ip4_kind, is_loopback
+from emu.wire.frame import AF_INET, LOOPBACK, Frame
 from emu.wire.rewrite import set_ethernet
 
 if TYPE_CHECKING:
@@ -41,16 +42,17 @@ def route_output(
     family = net.ipv4
     if src and not family.is_local(src):
         return None, 0, "EINVAL"
-    route = family.lookup_output(dst, src, mark, oif, flow)
+    if dst >= FIRST_GROUP and ip4_kind(dst):
+        route = multicast.route(net, dst, src, mark, oif, flow)
+    else:
+        route = family.lookup_output(dst, src, mark, oif, flow)
     if route is None:
         return None, 0, "ENETUNREACH"
     if route.kind in ENDING:
         return None, 0, ENDING[route.kind]
-    if dst == LIMITED_BROADCAST:
-        # __mkroute_output: a broadcast is sent on the link, not to a gateway
-        return replace(route, kind="broadcast", gateway=0), src or source_address(net, route, dst), ""
-    if is_loopback(src) and route.kind != "local" and not family.route_localnet[route.device.ifindex]:
-        return None, 0, "EINVAL"
+    if is_loopback(src) and route.kind != "local" and not route.device.noarp:
+        if not family.route_localnet[route.device.ifindex]:
+            return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
 
 
@@ -100,6 +102,22 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
             route = frame.route
             if trail is not None:
                 trail.append(route)
+    return (mc_output if route.kind in TO_MANY else output)(net, frame, route, interruptible)
+
+
+def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> str:
+    """ip_mc_output: the host receives its own broadcasts, and what it sends to a group that it is in. The copy crosses
+    POSTROUTING, and comes in on the outgoing device; taps do not see it (dev_loopback_xmit). Gives what `output` gives."""
+    family, device = net.ipv4, frame.outdev
+    if not device.noarp and (route.kind == "broadcast" or is_member(device, frame.dst)):
+        net.copied += 1
+        copy = frame.clone()
+        if not family.fns[POST_ROUTING] or not family.nf_hook(POST_ROUTING, copy):
+            copy.indev, copy.pkt_type, copy.sock = device, LOOPBACK, None
+            net.clock.enqueue((device.deliver, copy))
+        if route.kind == "multicast" and not frame.ttl:
+            net.drop(frame, "NOT_SPECIFIED", route)  # a TTL of 0 does not leave the host
+            return ""
     return output(net, frame, route, interruptible)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from emu.wire.frame import ETH_HLEN, TCP, Frame
+from emu.wire import tcp
+from emu.wire.frame import TCP, Frame
 
 SK_BUFF: Final = 256
 SHARED: Final = 320  # skb_shared_info, behind the data
@@ -29,10 +30,6 @@ def datagram(length: int) -> int:
 
 def truesize(frame: Frame) -> int:
     """The truesize of a packet. TCP's payload lies in pages behind a small head."""
-    if frame.proto == TCP:
-        return SHORT + len(frame.buf) - frame.l4 - (frame.buf[frame.l4 + 12] >> 4) * 4 if _whole(frame) else SHORT
-    return datagram(max(frame.tot_len, len(frame.buf) - ETH_HLEN))
-
-
-def _whole(frame: Frame) -> bool:
-    return not frame.frag and len(frame.buf) >= frame.l4 + 20
+    if frame.proto == TCP and not frame.frag:
+        return SHORT + max(len(frame.buf) - frame.l4 - (tcp.header_length(frame) or len(frame.buf)), 0)
+    return datagram(frame.tot_len)

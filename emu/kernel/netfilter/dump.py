@@ -16,7 +16,7 @@ from emu.kernel.netfilter.matches import Match, matches
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.ip import Ip
 from emu.kernel.netfilter.rule_reader import parse_rules
-from emu.kernel.netfilter.ruleset import Rule, RuleSet
+from emu.kernel.netfilter.ruleset import Rule, RuleSet, match_name
 from emu.kernel.netfilter.save import parse_restore
 from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
 from emu.kernel.netfilter.unknown import UnknownMatch, UnknownTarget
@@ -50,6 +50,9 @@ def unknown(ruleset: RuleSet) -> list[Unknown]:
                 found.append(Unknown(rule, f"-m {part.name} {part.why}"))
             elif isinstance(part, UnknownTarget):
                 found.append(Unknown(rule, f"-j {part.name} {part.why}"))
+            elif part is not None and part.undecided:
+                word = f"-m {match_name(type(part))}" if isinstance(part, Match) else f"-j {part.spec().split()[1]}"
+                found.append(Unknown(rule, f"{word}: {part.undecided}"))
     return found
 
 

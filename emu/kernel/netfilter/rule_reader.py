@@ -47,7 +47,9 @@ class _RuleReader:
 
     def _option(self, word: str, negated: bool, queue: list[str]) -> None:
         basic = ip.ALIASES.get(word, word)
-        if basic in ip.OPTIONS:
+        if word == "--proto" and any(word in kind.options for kind, _ in self.loaded):
+            self._extension(word, negated, queue)  # short for --protocol, but a match has an option of this very name
+        elif basic in ip.OPTIONS:
             _take(self.basics, basic, negated, ip.OPTIONS[basic], queue)
         elif word in ("-m", "--match"):
             self._load(_argument(word, queue), negated)
@@ -63,7 +65,7 @@ class _RuleReader:
                     raise InputError(f"{name} cannot be used in table {self.table}", expected=self.target.tables[0])
             else:
                 self.jump = Jump(name)
-        elif word in ("-c", "--set-counters"):
+        elif word in ("-c", "--set-counters") and not negated:
             self._counters(_argument(word, queue), queue)
         elif word == "-4":
             return
@@ -105,7 +107,8 @@ class _RuleReader:
             if name:
                 if negated and name in kind.not_negated:
                     raise InputError(f"! cannot stand before {name}")
-                _take(given, name, negated, kind.options[name], queue)
+                key = f"{name} {len(given)}" if name in kind.repeated and name in given else name
+                _take(given, name, negated, kind.options[name], queue, key)
                 return
         # -p tcp --dport 80 loads tcp by itself
         proto = self.basics.get("-p")
@@ -168,8 +171,10 @@ def _argument(option: str, queue: list[str]) -> str:
     return queue.pop()
 
 
-def _take(into: dict[str, Given], name: str, negated: bool, count: int, queue: list[str]) -> None:
-    if name in into:
+def _take(
+    into: dict[str, Given], name: str, negated: bool, count: int, queue: list[str], key: str | None = None
+) -> None:
+    if (key or name) in into:
         raise InputError(f"{name} twice in one rule", expected="once")
     words: list[str] = []
     for _ in range(count):
@@ -177,7 +182,7 @@ def _take(into: dict[str, Given], name: str, negated: bool, count: int, queue: l
             # the old place of the exclamation mark; iptables refuses it too
             raise InputError(f"! after {name}", expected=f"! {name}")
         words.append(_argument(name, queue))
-    into[name] = Given(name, negated, tuple(words))
+    into[key or name] = Given(name, negated, tuple(words))
 
 
 def _spelled(word: str, kind: type[Match] | type[Target]) -> str:

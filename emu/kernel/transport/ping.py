@@ -11,7 +11,7 @@ from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
-from emu.kernel.transport.inet import IcmpError
+from emu.kernel.transport.inet import MULTICAST_TTL, IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.addr import ip4
@@ -64,7 +64,7 @@ class PingSocket:
         frame = wire.build(
             self._ping.template, source, to, wire.ECHO, 0, self.ident << 16 | seq & 0xFFFF, data,
             ident=0 if self.forbid_fragments else net.ipv4.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
-            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ttl=MULTICAST_TTL if route.kind == "multicast" else self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route

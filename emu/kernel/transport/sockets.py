@@ -39,6 +39,7 @@ class Sockets:
         self.net = net
         self.udp_table, self.tcp_table, self.ping_table = Udp(net, net.ipv4), Tcp(net, net.ipv4), Ping(net)
         net.ipv4.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
+        net.ipv4.socket_lookups.update({UDP: self.udp_table.lookup, TCP: self.tcp_table.lookup})
         net.ipv4.protocols[IGMP] = igmp.receive
         net.ipv4.protocols[UDPLITE] = udplite.receive
         net.ipv4.icmp_errors.update(

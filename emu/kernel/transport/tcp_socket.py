@@ -17,6 +17,7 @@ from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_options import IpOptions
+from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
@@ -87,7 +88,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deadlines", "_deferred", "_ending", "_learned", "_owned", "_rest", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
+        "_backlog", "_deadlines", "_deferred", "_ending", "_learned", "_owned", "_rest", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
@@ -97,6 +98,8 @@ class TcpSocket:
         self.remote: tuple[int, int] | None = None
         self.endpoint: TcpEndpoint | None = None
         self.backlog: int | None = None
+        self.half_open = 0  # a listener's requests
+        self.overflowed_ns: int | None = None  # when a listener last answered with a cookie
         self.accepted: deque[TcpSocket] = deque()
         self.listener: TcpSocket | None = None
         self.pending = 0
@@ -144,6 +147,8 @@ class TcpSocket:
             raise SocketError(errno.EISCONN)
         dst, dport = ip4(remote[0]), remote[1]
         route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
+        if route.kind in TO_MANY:
+            raise SocketError(errno.ENETUNREACH)
         if not self.port:
             self.port = tcp.ports.ephemeral(
                 source, lambda port: (source, port, dst, dport) not in tcp.connections, parity=CONNECTED
@@ -345,6 +350,7 @@ class TcpSocket:
     def _established(self) -> None:
         listener, self.listener = self.listener, None
         if listener is not None:
+            listener.half_open -= 1
             listener.accepted.append(self)
             if listener.on_readable is not None:
                 listener.on_readable()
@@ -452,6 +458,9 @@ class TcpSocket:
         self._unhash()
 
     def _unhash(self) -> None:
+        if self.listener is not None and self.listener.backlog is not None:
+            self.listener.half_open -= 1
+            self.listener = None
         if self.remote is not None:
             self._tcp.connections.pop((self.addr, self.port, *self.remote), None)
         self._tcp.ports.release(self.port, self)

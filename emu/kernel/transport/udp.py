@@ -15,10 +15,11 @@ from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.ip_input import delivered_fact
+from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
-from emu.kernel.transport.inet import Endpoint, IcmpError
+from emu.kernel.transport.inet import MULTICAST_TTL, Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
@@ -121,7 +122,7 @@ class UdpSocket:
         frame = wire.build(
             self._udp.template, source, dst, self.port, dport, data,
             ident=net.ipv4.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
-            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ttl=MULTICAST_TTL if route.kind == "multicast" else self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route, frame.sock = route, self
@@ -179,6 +180,9 @@ class Udp:
         if socket is None:
             socket = self.ports.lookup(frame.dst, frame.dport)
             if socket is None or (socket.remote is not None and socket.remote != (frame.src, frame.sport)):
+                if frame.route.kind in TO_MANY:  # __udp4_lib_mcast_deliver: consumed, which is no drop
+                    net.absorbed += 1
+                    return
                 trim(frame, wire.end(frame))
                 icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
                 drop(net, frame, "NO_SOCKET")
@@ -194,6 +198,13 @@ class Udp:
             listener(frame, self.fact)
         if socket.on_readable is not None:
             socket.on_readable()
+
+    def lookup(self, dst: int, dport: int, src: int, sport: int) -> UdpSocket | None:
+        """__udp4_lib_lookup: the connected socket, else who is bound to the address or to all of them."""
+        found = self.connected.get((dst, dport, src, sport))
+        if found is None:
+            found = self.ports.lookup(dst, dport)
+        return found if found is None or found.remote in (None, (src, sport)) else None
 
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """udp_err: fatal errors reach connected sockets; every error is noted with the socket, a redirect is none."""

@@ -59,8 +59,8 @@ class Toy:
         return Ops(
             constructor=note("constructor"), solicit=note("solicit"), error_report=note("error_report"),
             reject=note("reject"), fragment=note("fragment"), pieces=lambda frame, size: [frame], defragment=self.add,
-            conf=lambda device, variable: 0, kind_of=lambda addr: "", resolves=lambda hop: True,
-            came_up=lambda device: None,
+            to_many=lambda dst, src, mark, oif, flow: None, conf=lambda device, variable: 0, kind_of=lambda addr: "",
+            resolves=lambda hop: True, came_up=lambda device: None,
         )  # fmt: skip
 
     def family(self, net: Netns) -> Family:

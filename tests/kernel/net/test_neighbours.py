@@ -20,7 +20,7 @@ ABSENT = "10.0.0.9"
 
 
 class Host:
-    """A namespace with one link into a sink, and a socket that hears of errors."""
+    """A namespace with one link into a sink, and a socket that notes errors."""
 
     def __init__(self, **sysctls: int) -> None:
         self.clock = Clock()
@@ -46,7 +46,7 @@ class Host:
 
 
 @pytest.mark.parametrize(
-    ("event", "heard", "reason"),
+    ("event", "answered", "reason"),
     [
         ("delete", True, "NEIGH_FAILED"),
         ("flush", True, "NEIGH_FAILED"),
@@ -55,7 +55,7 @@ class Host:
         ("down", False, "QUEUE_PURGE"),
     ],
 )
-def test_a_waiting_sender_hears_only_of_a_deletion(event: str, heard: bool, reason: str) -> None:
+def test_a_waiting_sender_learns_only_of_a_deletion(event: str, answered: bool, reason: str) -> None:
     """`ip neigh del` and `flush` answer with host unreachable; a link that goes takes what waits along in silence."""
     host = Host()
     host.socket.send(b"x")
@@ -73,7 +73,7 @@ def test_a_waiting_sender_hears_only_of_a_deletion(event: str, heard: bool, reas
     host.clock.drain()
     assert host.states() == []
     assert host.net.drops == {reason: 1}
-    assert [(each.kind, each.code) for each in host.socket.errors] == ([(3, 1)] if heard else [])
+    assert [(each.kind, each.code) for each in host.socket.errors] == ([(3, 1)] if answered else [])
     before = len(host.asked())
     host.clock.run_until(host.clock.now + 5 * 10**9)
     assert len(host.asked()) == before, "nothing more is asked"

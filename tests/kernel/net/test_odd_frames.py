@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import resources
 
 import pytest
 
@@ -19,6 +20,8 @@ def answers(setup: str) -> dict[str, list[str]]:
 
 
 def test_every_case_was_recorded() -> None:
+    page = resources.files("emu.twin").joinpath("FIDELITY.md").read_text()
+    assert f"| {len(RECORDED)} frames or groups |" in page
     assert [each.case for each in RECORDED] == [case for _, group in by_setup(list(cases())) for case in group]
 
 

@@ -48,7 +48,10 @@ def test_a_stream_is_the_kernels(path: Path, tmp_path: Path) -> None:
         for _ in range(2):
             cluster.ping("default/client", "default/web")
         number = int(impaired[3])
-        cluster.link(impaired[1], **{impaired[2]: [number] if impaired[2] == "lose" else number})
+        if impaired[2] == "lose":
+            cluster.link(impaired[1], lose=[number])
+        else:
+            cluster.link(impaired[1], mtu=number)
     flow = cluster.tcp("default/client", "default/web:7", b"s" * int(size), timeout_s=9 if impaired else 1.5)
     first: dict[str, int] = {}
     lines = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, ports
-from emu.wire.frame import IP_OFFSET, TCP, Frame
+from emu.wire.frame import TCP, Frame
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flags_of, option_at
 
 FLAGS = {"FIN": FIN, "SYN": SYN, "RST": RST, "PSH": PSH, "ACK": ACK, "URG": URG}
@@ -60,19 +60,19 @@ class Tcp(Match):
         found = ports.tests(self.sport, self.dport, self.other)
         if self.option is not None:
             kind, absent = self.option
-            found = (*found, lambda frame, state: (option_at(frame, kind) >= 0) is not absent)
+            found = (ports.whole, *found, lambda frame, state: (option_at(frame, kind) >= 0) is not absent)
         if self.flags is None:
-            return found
+            return found or (ports.whole,)
         mask, wanted, negated = self.flags
 
         def test(frame: Frame, state: HookState) -> bool:
             flags = flags_of(frame)
-            return flags >= 0 and not frame.frag & IP_OFFSET and (flags & mask == wanted) is not negated
+            return flags >= 0 and (flags & mask == wanted) is not negated
 
         return (*found, test)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        return not frame.frag & IP_OFFSET and all(test(frame, state) for test in self.tests())
+        return all(test(frame, state) for test in self.tests())
 
     def spec(self) -> str:
         words = [p.spell(o) for o, p in (("--sport", self.sport), ("--dport", self.dport)) if p is not None]

@@ -39,6 +39,9 @@ class Target:
     aliases: ClassVar[Mapping[str, str]] = {}
     tables: ClassVar[tuple[str, ...]] = ()
     chains: ClassVar[tuple[str, ...]] = ()
+    undecided: ClassVar[str] = (
+        ""  # why a packet that comes here may have no decided fate (from a node's dumps, it has none)
+    )
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Target:
