@@ -47,6 +47,7 @@ class FakeNetns:
     clock: Clock = field(default_factory=Clock)
     name: str = "test"
     local: frozenset[int] = frozenset()
+    sysctl: dict[str, int] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     number: int = AF_INET
     unroutable: str = ""
