@@ -40,7 +40,7 @@ ASIDE = {
 
 
 # The client's `ping` has a raw socket, which takes a copy; the answer itself finds no ping socket (ping_rcv)
-_ECHO_REPLY = re.compile(r"NO_SOCKET .* ICMP 0/0$")
+_ECHO_REPLY = re.compile(r"NO_SOCKET .* ICMP 0/\d+$")
 _ODD = (_ECHO_REPLY, _FOR_ALL, _SEGMENT)
 
 
