@@ -10,6 +10,7 @@ import pytest
 
 from linux import Linux
 from linux import missing as linux_missing
+from peer_suites import NO_SUITES
 from tshark import Tshark, available
 from twins import AGAIN, JUDGED
 
@@ -76,7 +77,7 @@ def judged(terminalreporter: pytest.TerminalReporter) -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Report loudly which judge was missing, and how many tests went without it."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for words in (NO_TSHARK, NO_KERNEL):
+    for words in (NO_TSHARK, NO_KERNEL, NO_SUITES):
         count = sum(words in reason for reason in skipped)
         if count:
             terminalreporter.write_sep("#", f"{words} ({count} tests)", red=True, bold=True)

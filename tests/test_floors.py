@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     "wire | clock | trail | errors | version | registry | modelled | craft | kernel.sysctl kernel.sysctl_table | kube.api",
-    "kernel.link | kernel.netfilter | kube.timing",
+    "kernel.link | kernel.netfilter | kube.timing | pasted",
     "kernel.net",
     "kernel.transport",
     "kernel.boot | kube.store | kube.agent | apps",

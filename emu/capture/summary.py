@@ -21,6 +21,10 @@ Role = Callable[[bytes], str]
 
 FLAG_LETTERS = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"), (ECE, "E"), (CWR, "C"))
 PROTOCOLS = {proto: PROTOCOL_NAMES[proto].upper() for proto in (ICMP, GRE, *WITH_PORTS)} | {4: "IPIP"}
+ICMP_QUERIES = {
+    13: "timestamp-request", 14: "timestamp-reply", 15: "information-request", 16: "information-reply",
+    17: "address-mask-request", 18: "address-mask-reply",
+}  # fmt: skip
 ICMP_WORDS = ERROR_WORDS | {(5, 0): "redirect", (5, 1): "redirect"}
 NEAR = 1 << 24  # the largest distance of a sequence number from the initial one of its connection
 
@@ -76,6 +80,8 @@ def _tcp_phrase(seen: Summary) -> str:
 def _icmp_phrase(seen: Summary, name: Name) -> str:
     if seen.sport in (0, 8):
         return f"ping number {seen.seq}" if seen.sport == 8 else f"the answer to ping number {seen.seq}"
+    if seen.sport in ICMP_QUERIES:
+        return f"the ICMP {ICMP_QUERIES[seen.sport].replace('-', ' ')}"
     words = ICMP_WORDS.get((seen.sport, seen.dport), f"ICMP type {seen.sport} code {seen.dport}")
     if not seen.quote:
         return words
@@ -176,6 +182,8 @@ def _options(data: bytes) -> list[str]:
 def _icmp_line(seen: Summary, firsts: Sequence[int]) -> str:
     if seen.sport in (0, 8):
         return f"echo-{'request' if seen.sport else 'reply'} id={seen.ident} seq={seen.seq} len={seen.size}"
+    if seen.sport in ICMP_QUERIES:
+        return f"{ICMP_QUERIES[seen.sport]} id={seen.ident} seq={seen.seq}"
     words = ICMP_WORDS.get((seen.sport, seen.dport), f"type={seen.sport} code={seen.dport}")
     mtu = f" mtu={seen.seq}" if (seen.sport, seen.dport) == (3, 4) else ""
     return f"{words}{mtu} quote({len(seen.quote)}B){{{ip_line(read_ip(seen.quote), firsts)}}}" if seen.quote else words

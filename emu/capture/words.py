@@ -104,6 +104,9 @@ def _nothing(entry: Any, view: View) -> str:
 REASONS = {
     "NETFILTER_DROP": "a rule drops it",
     "NEIGH_FAILED": "no host answers ARP for the next hop",
+    "FRAG_TOO_FAR": "too many fragments of other datagrams came between it and the next one",
+    "NEIGH_CREATEFAIL": "the machine's table of neighbours is full",
+    "QUEUE_PURGE": "the queue that it waited in was emptied",
     "NEIGH_QUEUEFULL": "too many packets wait for ARP",
     "NO_SOCKET": "no socket is open for it",
     "IP_OUTNOROUTES": "there is no route to its destination",
@@ -122,12 +125,13 @@ REASONS = {
     "QDISC_DROP": "the link lost it",
     "DEV_READY": "the interface is down",
     "BRIDGE_INGRESS_STP_STATE": "the bridge port does not forward yet",
-    "NO_TX_TARGET": "the bridge may not send it out of the port that it came in by (hairpin mode is off)",
+    "NO_TX_TARGET": "no port of the bridge may send it (the one that it came in by may not, while hairpin mode is off)",
     "SOCKET_RCVBUFF": "the socket's buffer is full",
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
     "UNHANDLED_PROTO": "its Ethernet type is not served here",
     "ICMP_ECHO_IGNORED": "echo requests are ignored here",
-    "UNDECIDED": "a rule uses what emu does not model, so that a kernel's decision is not known",
+    "INVALID_PROTO": "ICMP to a broadcast address is not answered here",
+    "UNDECIDED": "a rule or a route uses what emu does not model, so that a kernel's decision is not known",
 }
 
 
@@ -140,7 +144,7 @@ def decided_by(by: Any, *, lines: bool = False) -> str:
     if isinstance(by, Policy):
         return f"the policy {by.verdict} of {by.table} {by.chain}"
     if isinstance(by, Route):
-        return f"route {by.text()}"
+        return by.why or f"route {by.text()}"
     if isinstance(by, Neighbour):
         return f"neighbour {ip4_text(by.addr)} dev {by.device.name}"
     if isinstance(by, Conn):

@@ -188,11 +188,15 @@ def trace(
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
-    rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save.")] = None,
+    rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save, -S or -nvL.")] = None,
     ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
-    routes: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j route show table all`.")] = None,
-    addresses: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j addr`.")] = None,
-    ip_rules: Annotated[Path | None, typer.Option(help="With --rules: its `ip -j rule`.")] = None,
+    routes: Annotated[
+        Path | None, typer.Option(help="With --rules: its `ip route show table all`, as text or -j.")
+    ] = None,
+    addresses: Annotated[Path | None, typer.Option(help="With --rules: its `ip addr`, as text or -j.")] = None,
+    ip_rules: Annotated[Path | None, typer.Option(help="With --rules: its `ip rule`, as text or -j.")] = None,
+    neighbours: Annotated[Path | None, typer.Option(help="With --rules: its `ip neigh`, as text or -j.")] = None,
+    conntrack: Annotated[Path | None, typer.Option(help="With --rules: its `conntrack -L`.")] = None,
     in_iface: Annotated[str, typer.Option(help="With --rules: the interface where the packet comes in.")] = "",
     state: Annotated[State, typer.Option(help="With --rules: the first packet, or a later one.")] = State.new,
     mark: Annotated[str, typer.Option(help="With --rules: the packet's mark.")] = "0",
@@ -206,7 +210,8 @@ def trace(
 
         target = f"{destination}/{protocol.value}" if protocol is not None and "/" not in destination else destination
         return trace_dump(
-            rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules, device=in_iface,
+            rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules,
+            neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of, qualified
@@ -270,12 +275,19 @@ def validate(
 @app.command()
 def twin(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.")],
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SETTING", help="Leave out a setting of the kernel's side: see FIDELITY.md."),
+    ] = None,
+    wiring: Annotated[
+        bool, typer.Option("--wiring", help="The CNI plugins in /usr/lib/cni wire the pods, too, and are compared.")
+    ] = False,
     form: OutputForm = Form.text,
 ) -> int:
     """Run scenarios on this machine's kernel, too, and compare frame by frame (root on Linux). Exit 1: they differ."""
     from emu.cli.judging import judge_files
 
-    return judge_files(files, form)
+    return judge_files(files, form, without or (), wiring=wiring)
 
 
 @app.command()

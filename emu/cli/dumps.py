@@ -26,6 +26,8 @@ def trace_dump(
     routes: Path | None = None,
     addresses: Path | None = None,
     policy: Path | None = None,
+    neighbours: Path | None = None,
+    connections: Path | None = None,
     device: str = "",
     state: str = "new",
     mark: str = "0",
@@ -40,13 +42,16 @@ def trace_dump(
     from emu.report.node import read_node
     from emu.report.packet import trace
 
-    given = {"rules": rules, "ipset": ipset, "routes": routes, "addresses": addresses, "policy": policy}
+    given = {"rules": rules, "ipset": ipset, "routes": routes, "addresses": addresses, "policy": policy,
+             "neighbours": neighbours, "connections": connections}  # fmt: skip
     files = {name: str(path) for name, path in given.items() if path is not None}
     texts = {name: read_text(path) for name, path in given.items() if path is not None}
     settings = _sysctls(sysctls or [])
     node = read_node(texts.pop("rules"), **texts, files=files, sysctls=settings)
     probe = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)
     traced = trace(node, probe, detail)  # type: ignore[arg-type]  # the option parser takes the three words only
+    for text in node.notes:
+        note(f"{rules}: {text}")
     for text in node.assumed:
         note(f"assumed: {text}")
     undecided = _note_sysctls(settings, probe.proto) or traced.undecided

@@ -32,12 +32,14 @@ def validate_files(files: Sequence[Path]) -> tuple[Report, list[str]]:
 
 
 def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
-    from emu.kernel.netfilter.dump import parse_dump, unknown
+    from emu.kernel.netfilter.dump import unknown
     from emu.kube.api.documents import read_text
+    from emu.report.node import pasted_rules
 
-    ruleset = parse_dump(read_text(path), str(path))
+    ruleset, notes = pasted_rules(read_text(path), str(path))
     count = {"tables": len(ruleset.tables), "rules": sum(1 for _ in ruleset.rules())}
-    odd = [f"{path}:{each.rule.line}: {each.why}: what comes to this rule is undecided" for each in unknown(ruleset)]
+    odd = [f"{path}: {text}" for text in notes]
+    odd += [f"{path}:{each.rule.line}: {each.why}: what comes to this rule is undecided" for each in unknown(ruleset)]
     return {"kind": "iptables-save", "objects": count, "ignored": []}, odd
 
 

@@ -7,18 +7,21 @@ not know Kubernetes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
-from emu.clock import SECOND, Clock
+from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
-from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, neighbour, reject
+from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, ip_options, multicast, neighbour, reject
 from emu.kernel.net.family import Address, Family, Ops
-from emu.kernel.net.fib import Route, parse_route
-from emu.kernel.net.fib_rules import IpRule, parse_rule
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
+from emu.kernel.net.neigh_table import Limits, NeighTable
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
@@ -27,15 +30,19 @@ from emu.kernel.transport.sockets import Sockets
 from emu.wire import icmp as wire_icmp
 from emu.wire.addr import decimal, ip4, ip4_kind
 from emu.wire.addr import mac as to_mac
-from emu.wire.frame import AF_INET, ETH_P_ARP, ETH_P_IP, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_ARP, ETH_P_IP, IP_HLEN, Frame
 
 
-def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None) -> Netns:
-    """A new namespace: lo up with 127.0.0.1/8, ARP and IPv4, sockets, no rules. Raises InputError (sysctls)."""
+def namespace(
+    clock: Clock, name: str, sysctls: Mapping[str, int | str] | None = None, machine: Netns | None = None
+) -> Netns:
+    """A new namespace: lo up with 127.0.0.1/8, ARP and IPv4, sockets, no rules. Raises InputError (sysctls).
+
+    `machine` is the first namespace of the machine that it is on, whose table of neighbours it shares (None: its own)."""
     net = Netns(clock, name)
     net.packet_types[ETH_P_ARP] = arp.receive
     net.packet_types[ETH_P_IP] = ip_input.receive
-    net.join(inet(net))
+    net.join(inet(net, machine))
     for key, value in (sysctls or {}).items():
         net.sysctl[key] = value
     net.sockets = Sockets(net)
@@ -44,8 +51,8 @@ def namespace(clock: Clock, name: str, sysctls: Mapping[str, int | str] | None =
     return net
 
 
-def inet(net: Netns) -> Family:
-    """IPv4: the family, and each of its operations."""
+def inet(net: Netns, machine: Netns | None = None) -> Family:
+    """IPv4: the family, and each of its operations. `machine` as in `namespace`."""
     reassembly = fragment.Reassembly(net)
     ops = Ops(
         constructor=partial(arp.constructor, net),
@@ -55,15 +62,35 @@ def inet(net: Netns) -> Family:
         fragment=partial(fragment.fragment, net),
         pieces=partial(fragment.pieces, net),
         defragment=reassembly.add,
+        to_many=partial(multicast.route, net),
         conf=net.sysctl.conf,
         kind_of=ip4_kind,
+        resolves=partial(neighbour.resolves, AF_INET),
+        came_up=partial(arp.came_up, net),
     )
-    return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly)
+    table = NeighTable(net.clock, partial(_neigh_limits, net)) if machine is None else machine.ipv4.neighbours
+    return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly, table)
+
+
+def _neigh_limits(net: Netns) -> Limits:
+    number = net.sysctl.number
+    return Limits(
+        number("net.ipv4.neigh.default.gc_thresh1"),
+        number("net.ipv4.neigh.default.gc_thresh2"),
+        number("net.ipv4.neigh.default.gc_thresh3"),
+        number("net.ipv4.neigh.default.base_reachable_time_ms") * MS // 2,
+    )
 
 
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
-    """arp_error_report: no host answered for the address; send the packet's sender an ICMP error."""
-    icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
+    """arp_error_report and ipv4_link_failure: no host answered for the address; send the packet's sender an ICMP error.
+
+    The packet's options are read once more: they have this host's address and time twice."""
+    wrong = 0
+    if frame.l4 != ETH_HLEN + IP_HLEN:
+        frame.options, wrong = ip_options.compile(net, frame, entry.device, frame.route)
+    if not wrong:
+        icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.HOST_UNREACH)
     net.drop(frame, "NEIGH_FAILED", entry, entry.device)
 
 
@@ -122,14 +149,10 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
 def route(net: Netns, text: str) -> Route:
     """`ip route add TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a link, or it exists."""
     new = parse_route(text, net.device)
-    if new.kind == "unicast" and new.gateway and not new.onlink:
-        way = net.ipv4.fib.main.lookup(new.gateway) if new.device is None else _onlink(net, new)
-        if way is None or way.gateway or way.device is None:
-            raise InputError(
-                f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet"
-            )
-        if new.device is None:
-            new = parse_route(f"{text} dev {way.device.name}", net.device)
+    if new.hops:
+        new = with_hops(new, [_reached(net, hop, text) for hop in new.hops])
+    elif new.kind == "unicast":
+        new = _reached(net, new, text)
     net.ipv4.fib.add(new)
     return new
 
@@ -141,6 +164,16 @@ def rule(net: Netns, text: str) -> IpRule:
     return new
 
 
-def _onlink(net: Netns, new: Route) -> Route | None:
-    found = net.ipv4.fib.lookup(new.gateway, oif=new.device)
-    return found if found is not None and found.kind == "unicast" and not found.gateway else None
+def _reached(net: Netns, hop: Route, text: str) -> Route:
+    """fib_check_nh: a next hop with its device. Raises InputError if its gateway is not on a link."""
+    if not hop.gateway:
+        return hop
+    if hop.onlink:
+        wrong = hop.device is None or net.ipv4.addr_type(hop.gateway) != "UNICAST"
+        way = hop
+    else:
+        found = net.ipv4.fib.gateway_route(hop.gateway, hop.table, hop.device)
+        wrong, way = found is None, found or hop
+    if wrong:
+        raise InputError(f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet")
+    return replace(hop, device=hop.device or way.device)

@@ -17,7 +17,14 @@ from emu.modelled import Fate, NotModelled
 Listener = Callable[[str], None]
 
 BY_NAME: dict[str, Sysctl] = {row.name: row for row in TABLE}
-_OTHER_IN_ALL = {"net.ipv4.conf.all.accept_source_route": 0}  # devinet's ipv4_devconf, not ipv4_devconf_dflt
+# What begins otherwise than `default`: devinet's ipv4_devconf and addrconf's ipv6_devconf, and lo (inetdev_event, ipv6_add_dev)
+_OTHER: dict[str, Value] = {
+    "net.ipv4.conf.all.accept_source_route": 0,
+    "net.ipv6.conf.all.accept_dad": 0,
+    "net.ipv4.conf.lo.disable_policy": 1,
+    "net.ipv4.conf.lo.disable_xfrm": 1,
+    "net.ipv6.conf.lo.accept_dad": -1,
+}
 _ALIASES = {"net.nf_conntrack_max": "net.netfilter.nf_conntrack_max"}
 _CHOICES = {"net.ipv4.tcp_congestion_control": ("reno",)}
 _PORTS = re.compile(r"(\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*)?")
@@ -64,7 +71,7 @@ def fate_of(name: str) -> Fate | None:
 
 
 def _default(name: str, row: Sysctl) -> Value:
-    return _DEFAULTS.get(name, row.default)
+    return _DEFAULTS.get(name, _OTHER.get(name, row.default))
 
 
 def _canonical(name: str) -> str:
@@ -108,7 +115,7 @@ def _defaults() -> Iterator[tuple[str, Value]]:
             continue
         for word in ("default",) if ".neigh." in name else ("all", "default"):
             concrete = name.replace("*", word)
-            yield concrete, _OTHER_IN_ALL.get(concrete, row.default)
+            yield concrete, _OTHER.get(concrete, row.default)
 
 
 _DEFAULTS = dict(_defaults())
@@ -136,7 +143,7 @@ class Sysctls:
         value = self._values.get(name)
         if value is None:
             value = _DEFAULTS.get(name)
-        return self._known(name).default if value is None else value
+        return _default(name, self._known(name)) if value is None else value
 
     def __setitem__(self, name: str, value: Value) -> None:
         name = _canonical(name)
@@ -236,6 +243,10 @@ class Sysctls:
             row = _row(name)
             if isinstance(row.treatment, NotModelled) and value != _default(name, row):
                 yield name, value, row.treatment
+
+    def written(self) -> Iterator[tuple[str, Value]]:
+        """What was written, or changed along with that: name and value, which may be the default again."""
+        yield from self._values.items()
 
     def on_change(self, listener: Listener) -> None:
         """Call `listener(name)` after each write, with the concrete name; also for names that changed along."""

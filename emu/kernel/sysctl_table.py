@@ -25,10 +25,8 @@ U32, U8, BOOL, NATURAL, PORT = (0, 2**32 - 1), (0, 255), (0, 1), (0, 2**31 - 1),
 ANY = Fate()
 SENT = Fate(kinds=("send",))  # only packets that people write themselves
 LOST_TCP = Fate(kinds=("tcp",), outcomes=("dropped", "timeout"))
-ERRORS = Fate(outcomes=("rejected",))
 
 # Reasons that several rows share
-EARLY_DEMUX = WithoutEffect("it is a short cut to the same socket")
 IGMP = WithoutEffect("no socket of emu joins a multicast group")
 IPV6 = WithoutEffect("it concerns IPv6 packets, and emu has none")
 IPSEC = WithoutEffect("there is no IPsec")
@@ -96,7 +94,7 @@ TABLE: tuple[Sysctl, ...] = (
         BOOL,
     ),
     Sysctl("net.ipv4.ip_dynaddr", NotModelled("a source address that changes while a client connects"), 0, "level", U8),
-    Sysctl("net.ipv4.ip_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.ip_early_demux", used("kernel/net/fragment"), 1, "bool", U8),
     Sysctl("net.ipv4.fwmark_reflect", NotModelled("the mark of RSTs and ICMP errors"), 0, "bool", U8),
     Sysctl("net.ipv4.ping_group_range", WithoutEffect("every process of emu is root's"), (1, 0), "gid", NATURAL),
     Sysctl("net.ipv4.icmp_echo_ignore_all", used("kernel/net/icmp"), 0, "bool", BOOL),
@@ -112,36 +110,24 @@ TABLE: tuple[Sysctl, ...] = (
         "net.ipv4.icmp_errors_use_inbound_ifaddr", NotModelled("the source address of ICMP errors"), 0, "bool", BOOL
     ),
     Sysctl("net.ipv4.icmp_ignore_bogus_error_responses", WithoutEffect("it silences log messages"), 1, "bool", BOOL),
-    Sysctl(
-        "net.ipv4.icmp_msgs_per_sec",
-        NotModelled("the limit of ICMP messages of a whole namespace", ERRORS),
-        1000,
-        "count",
-        NATURAL,
-    ),
-    Sysctl(
-        "net.ipv4.icmp_msgs_burst",
-        NotModelled("the limit of ICMP messages of a whole namespace", ERRORS),
-        50,
-        "count",
-        NATURAL,
-    ),
+    Sysctl("net.ipv4.icmp_msgs_per_sec", used("kernel/net/icmp"), 1000, "count", NATURAL),
+    Sysctl("net.ipv4.icmp_msgs_burst", used("kernel/net/icmp"), 50, "count", NATURAL),
     Sysctl("net.ipv4.icmp_ratelimit", used("kernel/net/icmp"), 1000, "ms", NATURAL),
     Sysctl("net.ipv4.icmp_ratemask", used("kernel/net/icmp"), 6168, "bits"),
     Sysctl("net.ipv4.igmp_link_local_mcast_reports", IGMP, 1, "bool", U8),
     Sysctl("net.ipv4.igmp_max_memberships", IGMP, 20, "count"),
     Sysctl("net.ipv4.igmp_qrv", IGMP, 2, "count", (1, 2**31 - 1)),
-    Sysctl("net.ipv4.ipfrag_high_thresh", NotModelled("the memory for fragments that wait"), 4194304, "bytes", NATURAL),
-    Sysctl("net.ipv4.ipfrag_low_thresh", NotModelled("the memory for fragments that wait"), 3145728, "bytes", NATURAL),
-    Sysctl("net.ipv4.ipfrag_max_dist", NotModelled("the distance of fragments of one datagram"), 64, "count", NATURAL),
+    Sysctl("net.ipv4.ipfrag_high_thresh", used("kernel/net/fragment"), 4194304, "bytes", NATURAL),
+    Sysctl(
+        "net.ipv4.ipfrag_low_thresh", WithoutEffect("the kernel does not read it since 4.17"), 3145728, "bytes", NATURAL
+    ),
+    Sysctl("net.ipv4.ipfrag_max_dist", used("kernel/net/fragment"), 64, "count", NATURAL),
     Sysctl("net.ipv4.ipfrag_time", used("kernel/net/fragment"), 30, "s"),
+    Sysctl("net.ipv4.fib_multipath_hash_fields", used("kernel/net/multipath"), 7, "bits", (1, 255)),
     Sysctl(
-        "net.ipv4.fib_multipath_hash_fields", NotModelled("the choice among several next hops"), 7, "bits", (1, 255)
+        "net.ipv4.fib_multipath_hash_policy", used("kernel/net/ip_input", "kernel/net/multipath"), 0, "choice", (0, 3)
     ),
-    Sysctl(
-        "net.ipv4.fib_multipath_hash_policy", NotModelled("the choice among several next hops"), 0, "choice", (0, 3)
-    ),
-    Sysctl("net.ipv4.fib_multipath_use_neigh", NotModelled("the choice among several next hops"), 0, "bool", BOOL),
+    Sysctl("net.ipv4.fib_multipath_use_neigh", used("kernel/net/multipath"), 0, "bool", BOOL),
     Sysctl(
         "net.ipv4.fib_notify_on_flag_change", WithoutEffect("it notifies of routes in hardware"), 0, "choice", (0, 2)
     ),
@@ -178,7 +164,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_comp_sack_slack_ns", COMPRESSED, 100000, "ns", NATURAL),
     Sysctl("net.ipv4.tcp_congestion_control", WithoutEffect("reno is the only congestion control"), "reno", "name"),
     Sysctl("net.ipv4.tcp_dsack", NotModelled("duplicate SACK blocks"), 1, "bool", U8),
-    Sysctl("net.ipv4.tcp_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.tcp_early_demux", used("kernel/net/fragment"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_early_retrans", NotModelled("tail loss probes"), 3, "level", (0, 4)),
     Sysctl("net.ipv4.tcp_ecn", ECN, 2, "choice", (0, 5)),
     Sysctl("net.ipv4.tcp_ecn_fallback", ECN, 1, "bool", BOOL),
@@ -283,7 +269,7 @@ TABLE: tuple[Sysctl, ...] = (
         U8,
     ),
     Sysctl("net.ipv4.udp_child_hash_entries", TABLE_SIZE, 0, "count", (0, 2**16)),
-    Sysctl("net.ipv4.udp_early_demux", EARLY_DEMUX, 1, "bool", U8),
+    Sysctl("net.ipv4.udp_early_demux", WithoutEffect("it is a short cut to the same socket"), 1, "bool", U8),
     Sysctl("net.ipv4.udp_l3mdev_accept", VRF, 0, "bool", BOOL),
     Sysctl(
         "net.ipv4.udp_rmem_min",
@@ -323,10 +309,8 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.core.xfrm_aevent_rseqth", IPSEC, 2, "count", U32),
     Sysctl("net.core.xfrm_larval_drop", IPSEC, 1, "bool"),
     Sysctl("net.unix.max_dgram_qlen", WithoutEffect("unix sockets send no packets"), 10, "count"),
-    Sysctl(
-        "net.bridge.bridge-nf-call-arptables", WithoutEffect("there are no arptables rules"), 1, "bool", INT, SWITCH
-    ),
-    Sysctl("net.bridge.bridge-nf-call-ip6tables", IPV6, 1, "bool", INT, SWITCH),
+    Sysctl("net.bridge.bridge-nf-call-arptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
+    Sysctl("net.bridge.bridge-nf-call-ip6tables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl("net.bridge.bridge-nf-call-iptables", used("kernel/net/netns"), 1, "bool", INT, SWITCH),
     Sysctl(
         "net.bridge.bridge-nf-filter-pppoe-tagged",
@@ -400,20 +384,22 @@ TABLE: tuple[Sysctl, ...] = (
     _seconds("tcp_timeout_unacknowledged", used("kernel/netfilter/conntrack"), 300),
     _seconds("udp_timeout", used("kernel/netfilter/conntrack"), 30),
     _seconds("udp_timeout_stream", used("kernel/netfilter/conntrack"), 120),
-    Sysctl("net.ipv4.neigh.default.gc_interval", NotModelled("the limit of neighbour entries"), 30, "s", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh1", NotModelled("the limit of neighbour entries"), 128, "count", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh2", NotModelled("the limit of neighbour entries"), 512, "count", NATURAL),
-    Sysctl("net.ipv4.neigh.default.gc_thresh3", NotModelled("the limit of neighbour entries"), 1024, "count", NATURAL),
+    Sysctl(
+        "net.ipv4.neigh.default.gc_interval", WithoutEffect("the kernel does not read it any more"), 30, "s", NATURAL
+    ),
+    Sysctl("net.ipv4.neigh.default.gc_thresh1", used("kernel/boot"), 128, "count", NATURAL),
+    Sysctl("net.ipv4.neigh.default.gc_thresh2", used("kernel/boot"), 512, "count", NATURAL),
+    Sysctl("net.ipv4.neigh.default.gc_thresh3", used("kernel/boot"), 1024, "count", NATURAL),
     # one a device, and `all` and `default`
     _conf("accept_local", used("kernel/net/ip_input"), 0, OR, "bool"),
     _conf("accept_redirects", used("kernel/net/route"), 1, REDIRECTS, "bool"),
-    _conf("accept_source_route", NotModelled("packets with a source route", SENT), 1, AND, "bool"),
+    _conf("accept_source_route", used("kernel/net/ip_input"), 1, AND, "bool"),
     _conf("arp_accept", NotModelled("neighbours learnt from gratuitous ARP"), 0, MAX),
     _conf("arp_announce", NotModelled("the sender's address in ARP requests"), 0, MAX),
     _conf("arp_evict_nocarrier", used("kernel/net/netns"), 1, AND, "bool"),
     _conf("arp_filter", NotModelled("which device answers ARP", ANY), 0, OR, "bool"),
     _conf("arp_ignore", used("kernel/net/arp"), 0, MAX),
-    _conf("arp_notify", used("kube/cni/links"), 0, MAX),
+    _conf("arp_notify", used("kernel/net/arp"), 0, MAX),
     _conf("bc_forwarding", NotModelled("directed broadcasts that a router forwards", SENT), 0, AND, "bool"),
     _conf("bootp_relay", NotModelled("packets from 0.0.0.0/8 that a router forwards", SENT), 0, AND, "bool"),
     _conf("disable_policy", IPSEC, 0, OR, "bool"),
@@ -424,11 +410,11 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("forwarding", used("kernel/net/family", "kernel/sysctl"), 0, OWN, "bool"),
     _conf("igmpv2_unsolicited_report_interval", IGMP, 10000, OWN, "ms"),
     _conf("igmpv3_unsolicited_report_interval", IGMP, 1000, OWN, "ms"),
-    _conf("ignore_routes_with_linkdown", NotModelled("routes by a link without carrier", ANY), 0, OR, "bool"),
+    _conf("ignore_routes_with_linkdown", used("kernel/net/family"), 0, OR, "bool"),
     _conf("log_martians", WithoutEffect("it writes log messages"), 0, OR, "bool"),
     _conf("mc_forwarding", WithoutEffect("only a multicast routing daemon sets it"), 0, AND, "bool"),
     _conf("medium_id", NotModelled("which device answers ARP for another", ANY), 0, OWN, "id"),
-    _conf("promote_secondaries", NotModelled("the addresses that stay when the first one goes"), 0, OR, "bool"),
+    _conf("promote_secondaries", used("kernel/net/family"), 0, OR, "bool"),
     _conf("proxy_arp", used("kernel/net/arp"), 0, OR, "bool"),
     _conf("proxy_arp_pvlan", NotModelled("ARP that a device answers for its own link", ANY), 0, OR, "bool"),
     _conf("route_localnet", used("kernel/net/family"), 0, OR, "bool"),
@@ -448,7 +434,7 @@ TABLE: tuple[Sysctl, ...] = (
     _neigh("app_solicit", used("kernel/net/neighbour"), 0, "count"),
     _neigh("base_reachable_time_ms", used("kernel/net/neighbour"), 30000, "ms"),
     _neigh("delay_first_probe_time", used("kernel/net/neighbour"), 5, "s"),
-    _neigh("gc_stale_time", NotModelled("when an unused neighbour is forgotten"), 60, "s"),
+    _neigh("gc_stale_time", used("kernel/net/neighbour"), 60, "s"),
     _neigh(
         "interval_probe_time_ms",
         WithoutEffect("only managed neighbours are probed so, and there are none"),

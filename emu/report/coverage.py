@@ -91,7 +91,8 @@ def _rules(net: Netns, rules: Items, endpoints: Items) -> None:
 def _routes(net: Netns, routes: Items, taken: dict[Route, int]) -> None:
     for number, table in net.ipv4.fib.tables.items():
         for route in table if number != LOCAL_TABLE else ():
-            _add(routes, ("route", net.name, str(number), route.text()), route.text(), net.name, taken.get(route, 0))
+            count = sum(taken.get(each, 0) for each in (route, *route.hops))
+            _add(routes, ("route", net.name, str(number), route.text()), route.text(), net.name, count)
 
 
 def _add(items: Items, key: tuple[str, ...], what: str, where: str, count: int) -> None:

@@ -5,11 +5,12 @@ What leaves is kept, and every next hop answers ARP. Must not know rules or pack
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from emu.clock import Clock
 from emu.kernel.link.device import Device
-from emu.kernel.net.neighbour import REACHABLE
+from emu.kernel.net.neighbour import REACHABLE, Neighbour
 from emu.kernel.net.netns import Netns
 from emu.wire.frame import Frame
 
@@ -30,6 +31,11 @@ class Edge(Device):
         self.sent.append((self, frame))
 
 
-def answer_arp(net: Netns) -> None:
-    """Let every next hop of the namespace be known at once."""
-    net.ipv4.ops = replace(net.ipv4.ops, solicit=lambda entry, waiting: entry.update(FAR_MAC, REACHABLE))
+def answer_arp(net: Netns, failed: Container[tuple[str, int]] = ()) -> None:
+    """Let every next hop of the namespace be known at once; those of `failed` (device, address) do not answer."""
+
+    def solicit(entry: Neighbour, waiting: object) -> None:
+        if (entry.device.name, entry.addr) not in failed:
+            entry.update(FAR_MAC, REACHABLE)
+
+    net.ipv4.ops = replace(net.ipv4.ops, solicit=solicit)

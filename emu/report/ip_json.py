@@ -1,4 +1,4 @@
-"""What `ip -j` prints, read value by value: one that is not as `ip` prints it is an InputError with file and path.
+"""What `ip -j` prints (or `ip` as text, see `pasted`), read value by value: one that is not as `ip` prints it is an InputError with file and path.
 
 A null value is a value, not a missing one. Must not know what is made of the values.
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from emu.errors import InputError
+from emu.pasted.ip_text import objects
+from emu.pasted.lines import blocks
 from emu.wire.addr import Prefix, ip4
 
 HIGHEST = 0xFFFFFFFF
@@ -83,16 +85,30 @@ class Item:
         return self.error(key, error.what, error.expected or "")
 
 
-def read(text: str, file: str) -> list[Item]:
-    """The objects of what `ip -j` printed; empty ones (those of other families) are left out. Raises InputError."""
+def read(text: str, file: str, kind: str) -> list[Item]:
+    """The objects of what `ip -j` printed, or of what `ip` printed as text; empty ones (those of other families) are left
+    out. `kind`: route, rule, addr or neigh. Raises InputError."""
     if not text.strip():
         return []
+    if not text.lstrip().startswith(("[", "{", '"')):
+        shown = json_of(text)
+        if shown is None:
+            return _items(objects(kind, text, file), file, "")
+        text = shown
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         raise InputError("not JSON", file=file, line=line, expected="what `ip -j` prints") from None
     return [each for each in _items(found, file, "") if each.values]
+
+
+def json_of(text: str) -> str | None:
+    """The JSON behind a shell's prompt, or None."""
+    for block in blocks(text):
+        if block.lines and block.lines[0].text.lstrip().startswith(("[", "{")):
+            return "\n".join(line.text for line in block.lines)
+    return None
 
 
 def _items(value: Any, file: str | None, path: str) -> list[Item]:

@@ -1,4 +1,4 @@
-"""One real node from the output of its own commands: iptables-save, ipset save, `ip -j route`, `ip -j addr`, `ip -j rule`.
+"""One real node from the output of its own commands: iptables-save, ipset save, `ip route`, `addr`, `rule`, `neigh`, conntrack.
 
 A namespace is built anew for each packet that is sent, so that none meets the connections of another. What the texts leave
 open is assumed, and listed (`assumed`). Must not know packets or their outcomes.
@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.net.fib import KINDS, Route
-from emu.kernel.net.fib_rules import ANY, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
+from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE, IpRule
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.ctnetlink import create
 from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
-from emu.kernel.netfilter.ipset import IpSets, parse_ipset
+from emu.kernel.netfilter.ipset import IpSets
+from emu.kernel.netfilter.ipset_text import parse_ipset
+from emu.kernel.netfilter.matches import FROM_DUMPS
 from emu.kernel.netfilter.matches.ip import Ip
-from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
+from emu.pasted.connections import Connection
+from emu.pasted.connections import connections as pasted_connections
+from emu.pasted.rules import rules as iptables_save
 from emu.report.edge import Edge, Sent, answer_arp
-from emu.report.ip_json import HIGHEST, Item, read
-from emu.wire.addr import Prefix, ip4, ip4_text, mac
+from emu.report.ip_json import Item, read
+from emu.report.ip_routes import Known, devices, is_ip4, read_route, read_rule, with_devices
+from emu.wire.addr import ip4, ip4_text, mac
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
-WITHOUT_DEVICE = ("blackhole", "unreachable", "prohibit", "throw")
 MAX_MTU = 0x7FFFFFFF
 SPARE, SPARE_LENGTH, SPARE_GATEWAY = "192.0.2.1", 24, "192.0.2.254"  # RFC 5737: where no text states the node's address
 UPLINK = "eth0"
@@ -47,6 +53,9 @@ class Node:
     sysctls: dict[str, int | str] = field(default_factory=dict)
     routes_given: bool = False
     assumed: list[str] = field(default_factory=list)
+    neighbours: list[Item] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def unknown(self) -> list[Unknown]:
@@ -68,14 +77,18 @@ class Node:
         sent: Sent = []
         for name, (address, mtu) in self.links.items():
             net.attach(Edge(net.clock, name, address, mtu, sent))
-        answer_arp(net)
+        answer_arp(net, self.failed)
         for device, addr, length, scope in self.addresses:
             net.ipv4.add_address(net.device(device), addr, length, scope)
         if self.routes:
             for old in list(net.ipv4.fib.main):
                 net.ipv4.fib.remove(old)
         for entry in (*self.routes, *self.extra):
-            _add_route(net, _route(entry, net))
+            route = with_devices(read_route(entry), net.device)
+            for hop in route.hops or (route,):
+                if hop.linkdown and hop.device is not None:
+                    hop.device.carrier = False
+            _add_route(net, route)
         if self.policy is not None:
             for rule in net.ipv4.fib.rules:
                 net.ipv4.fib.remove_rule(rule)
@@ -84,9 +97,21 @@ class Node:
         boot.netfilter(net)
         net.ipv4.tables.replace(self.ruleset)
         net.ipv4.tables.load()
+        net.ipv4.tables.memory[FROM_DUMPS] = True
         net.ipv4.tables.ipsets = self.ipsets()
+        for each in self.connections:
+            assert net.conntrack is not None
+            create(net.conntrack, each.orig, each.reply, seconds=each.seconds, state=each.state, replied=each.replied,
+                   assured=each.assured, mark=each.mark)  # fmt: skip
         net.tracing = True
         return net, sent
+
+    @property
+    def failed(self) -> frozenset[tuple[str, int]]:
+        """The neighbours that did not answer ARP when the text was taken: (device, address)."""
+        return frozenset(
+            (each.text("dev"), each.address("dst")) for each in self.neighbours if "FAILED" in each.words("state")
+        )
 
     def assume(self, text: str) -> None:
         if text not in self.assumed:
@@ -100,23 +125,38 @@ def read_node(
     routes: str = "",
     addresses: str = "",
     policy: str = "",
+    neighbours: str = "",
+    connections: str = "",
     files: Mapping[str, str] | None = None,
     sysctls: Mapping[str, int | str] | None = None,
 ) -> Node:
     """A node from the texts of its commands. `files` names them for messages, by the same words. Raises InputError."""
     named = files or {}
-    node = Node(parse_dump(rules, named.get("rules")), ipset, sysctls=dict(sysctls or {}))
+    ruleset, notes = pasted_rules(rules, named.get("rules"))
+    node = Node(ruleset, ipset, sysctls=dict(sysctls or {}), notes=notes)
     parse_ipset(ipset, named.get("ipset"))
-    for link in read(addresses, named.get("addresses", "ip -j addr")):
+    links = read(addresses, named.get("addresses", "ip -j addr"), "addr")
+    for link in links:
         _add_link(node, link)
     node.routes_given = bool(routes.strip())
-    node.routes = [each for each in read(routes, named.get("routes", "ip -j route")) if _is_ip4(each)]
+    node.routes = [each for each in read(routes, named.get("routes", "ip -j route"), "route") if is_ip4(each)]
     for route in node.routes:
-        if route.items("nexthops"):
-            node.assume(f"the first of several next hops is taken for {route.text('dst')}")
-        node.link(_fields(route)[2])
+        for name in devices(read_route(route)):
+            node.link(name)
+    node.neighbours = [
+        each
+        for each in read(neighbours, named.get("neighbours", "ip -j neigh"), "neigh")
+        if ":" not in each.text("dst")
+    ]
+    for neighbour in node.neighbours:
+        node.link(neighbour.text("dev"))
+    node.connections = [each for each in pasted_connections(connections, named.get("connections")) if not each.zone]
     if policy:
-        node.policy = [_rule(each) for each in read(policy, named.get("policy", "ip -j rule"))]
+        known = Known(
+            vrfs=not links or any(link.has("master") for link in links),
+            groups=any(link.text("group", "default") != "default" for link in links),
+        )
+        node.policy = [read_rule(each, known) for each in read(policy, named.get("policy", "ip -j rule"), "rule")]
     for rule in node.ruleset.rules():
         for match in rule.matches:
             if isinstance(match, Ip):
@@ -127,11 +167,40 @@ def read_node(
     return node
 
 
+def pasted_rules(text: str, file: str | None = None) -> tuple[RuleSet, list[str]]:
+    """The rules of a pasted text, their lines those of the text, and what is to be noted. Raises InputError."""
+    pasted = iptables_save(text, file)
+    try:
+        ruleset = parse_dump(pasted.text, file)
+    except InputError as error:
+        raise replaced(error, pasted.numbers) from None
+    if pasted.numbers == tuple(range(1, len(pasted.numbers) + 1)):
+        return ruleset, list(pasted.notes)
+
+    def placed(rule: Rule) -> Rule:
+        return replace(rule, line=pasted.numbers[rule.line - 1])
+
+    tables = {
+        name: {
+            chain.name: Chain(chain.name, chain.policy, tuple(map(placed, chain.rules))) for chain in chains.values()
+        }
+        for name, chains in ruleset.tables.items()
+    }
+    return RuleSet(tables), list(pasted.notes)
+
+
+def replaced(error: InputError, numbers: tuple[int, ...]) -> InputError:
+    """An error about a line of the text that was made, with the line of the pasted one."""
+    line = numbers[error.line - 1] or None if error.line is not None and error.line <= len(numbers) else error.line
+    return InputError(error.what, file=error.file, line=line, path=error.path, expected=error.expected)
+
+
 def _guess(node: Node) -> None:
     """Fill in what routes and rules need: addresses from `src` of routes, else one of the documentation."""
     if not node.addresses:
         for route in node.routes:
-            device, source = _fields(route)[2], route.address("prefsrc") if route.has("prefsrc") else 0
+            device = next(iter(devices(read_route(route))), "")
+            source = route.address("prefsrc") if route.has("prefsrc") else 0
             if not source or device in ("", "lo") or any(a == source for _d, a, _l, _s in node.addresses):
                 continue
             prefix = route.prefix("dst")
@@ -161,70 +230,10 @@ def _add_link(node: Node, link: Item) -> None:
             node.addresses.append((name, each.address("local"), length, each.text("scope", "global")))
 
 
-def _is_ip4(route: Item) -> bool:
-    return ":" not in route.text("dst", ":") and route.text("type", "unicast") in KINDS
-
-
-def _table(item: Item, default: str) -> int:
-    named = {text: number for number, text in TABLE_NAMES.items()}
-    text = item.values.get("table", default)
-    if isinstance(text, str) and text in named:
-        return named[text]
-    try:
-        return item.number("table")
-    except InputError:
-        what = f"unknown routing table {item.values['table']!r}"
-        raise item.error("table", what, "main, local, default or a number") from None
-
-
-def _fields(route: Item) -> tuple[Prefix, str, str, int, int, str, int, int, str, int, bool]:
-    """What a Route is made of, in its order, the device by its name ("": none). Raises InputError."""
-    hop = next(iter(route.items("nexthops")), route)
-    kind, device = route.text("type", "unicast"), hop.text("dev", "")
-    if not device and kind not in WITHOUT_DEVICE:
-        raise hop.error("dev", f"is missing from a {kind} route", "a device's name")
-    metrics = next(iter(route.items("metrics")), Item({}))
-    return (
-        route.prefix("dst"),
-        kind,
-        device,
-        hop.address("gateway") if hop.has("gateway") else 0,
-        route.address("prefsrc") if route.has("prefsrc") else 0,
-        route.text("scope", "global" if hop.has("gateway") else "link"),
-        route.number("metric"),
-        metrics.number("mtu"),
-        route.text("protocol", "boot"),
-        _table(route, TABLE_NAMES[MAIN_TABLE]),
-        "onlink" in hop.words("flags"),
-    )
-
-
-def _route(item: Item, net: Netns) -> Route:
-    prefix, kind, name, gateway, prefsrc, scope, metric, mtu, proto, table, onlink = _fields(item)
-    device = net.device(name) if name else None
-    return Route(prefix, kind, device, gateway, prefsrc, scope, metric, mtu, proto, table, onlink)
-
-
 def _add_route(net: Netns, route: Route) -> None:
     """Add a route, unless an address has brought it along."""
-    same = [r for r in net.ipv4.fib.table(route.table) if (r.prefix, r.metric) == (route.prefix, route.metric)]
+    fib = net.ipv4.fib
+    same = [r for r in fib.table(route.table).of(route.prefix) if (r.tos, r.metric) == (route.tos, route.metric)]
     if route.table == LOCAL_TABLE and same:
         return
-    for old in same:
-        net.ipv4.fib.remove(old)
-    net.ipv4.fib.add(route)
-
-
-def _rule(item: Item) -> IpRule:
-    def prefix(key: str) -> Prefix:
-        return ANY if item.text(key, "all") == "all" else item.prefix(key, f"{key}len")
-
-    return IpRule(
-        item.number("priority"),
-        _table(item, "main"),
-        prefix("src"),
-        prefix("dst"),
-        item.number("fwmark"),
-        item.number("fwmask", HIGHEST if item.has("fwmark") else 0),
-        item.text("iif", ""),
-    )
+    fib.append(route)

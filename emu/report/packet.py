@@ -13,7 +13,7 @@ from typing import Any, Literal
 from emu.capture.words import decided_by
 from emu.errors import InputError
 from emu.kernel.net.fib import Route
-from emu.report import Report
+from emu.report import Report, balancers
 from emu.report.edge import Edge
 from emu.report.ip_json import Item
 from emu.report.node import Node
@@ -45,7 +45,7 @@ class Traced:
 def trace(node: Node, probe: Probe, detail: Detail = "detailed") -> Traced:
     """Every possible outcome of the packet, and the way of its answer. Raises InputError."""
     probe = complete(node, probe)
-    groups = _groups(outcomes(node, probe))
+    groups = _groups(_judged(node, outcome) for outcome in outcomes(node, probe))
     total = sum(group.probability for group in groups)
     data: dict[str, Any] = {
         "protocol": PROTOCOL_NAMES[probe.proto],
@@ -71,9 +71,39 @@ def trace(node: Node, probe: Probe, detail: Detail = "detailed") -> Traced:
             lines += [f"  (as outcome 1 for {same} lines)"] * (same > 2) + there[same if same > 2 else 0 :]
             shown = shown or there
             back = group.first.back
+            if group.first.past:
+                lines += ["  back:", f"  -> {group.first.past}"]
             if back is not None:
                 lines += ["  back:", *_trace_lines(back, f"{number}/", 3, detail), f"  {'-> ' + ending(back)}"]
     return Traced(Report(data, "\n".join(lines)), any(g.first.there.word == UNDECIDED for g in groups))
+
+
+def _judged(node: Node, outcome: Outcome) -> Outcome:
+    """The outcome with what the texts show of a packet that other programs than the rules decide about, and of an answer
+    that takes another way."""
+    there = outcome.there
+    doubt = balancers.doubt(node, there)
+    if doubt:
+        there.word, there.detail, there.by = UNDECIDED, "", None
+        there.trail.append(Note(doubt))
+        return replace(outcome, back=None)
+    past = _past(node, there) if outcome.back is not None else ""
+    return replace(outcome, back=None, past=past) if past else outcome
+
+
+def _past(node: Node, there: Trace) -> str:
+    """Why the answer does not come by this node: its receiver is where the packet went, and is not the node itself."""
+    if there.word != LEAVES or not there.entered:
+        return ""
+    net, _sent = node.build()
+    source, _port, target, _port_of_target = there.ended
+    route = None if net.ipv4.is_local(source) else net.ipv4.fib.lookup(source)
+    if route is None or route.device is None or route.device.name != there.device:
+        return ""
+    text = f"the answer does not come by this node: {ip4_text(source)} is not masqueraded, and lies out of {there.device}, too"
+    if there.began[2:] == there.ended[2:]:
+        return text
+    return f"{text}; it comes from {_end(target, there.ended[3])}, which the client did not ask: the connection fails"
 
 
 def _groups(found: Iterable[Outcome]) -> list[Group]:
@@ -82,7 +112,9 @@ def _groups(found: Iterable[Outcome]) -> list[Group]:
     for outcome in found:
         trace = outcome.there
         back = outcome.back.word if outcome.back is not None else ""
-        key = trace.word, trace.detail, trace.device, trace.ended, trace.by, back
+        route = _route(trace) if trace.word == LEAVES else None
+        next_hop = route.gateway if route is not None else 0
+        key = trace.word, trace.detail, trace.device, next_hop, trace.ended, trace.by, back
         group = groups.get(key)
         if group is None:
             groups[key] = Group(outcome.probability, outcome)
@@ -197,6 +229,7 @@ def _outcome(group: Group) -> dict[str, Any]:
         "summary": ending(group.first.there),
         "there": _way(group.first.there),
         "back": _way(back) if back is not None else None,
+        **({"past": group.first.past} if group.first.past else {}),
     }
 
 

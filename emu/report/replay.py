@@ -1,4 +1,5 @@
-"""What may become of one packet: it is sent once for each way in which the `statistic` matches on its path may answer.
+"""What may become of one packet: it is sent once for each way in which the `statistic` matches on its path, and routes with
+several next hops, may decide.
 
 Each try sends the packet through a namespace of its own (a `Site` builds it): raw, conntrack, mangle, nat, routes, filter,
 and the answer back. Nothing is drawn: at each match both answers are followed, and the probabilities multiplied. The only
@@ -12,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from emu import craft
+from emu.clock import SECOND
 from emu.errors import InputError
-from emu.kernel.net import ip_output
+from emu.kernel.net import ip_output, multipath
 from emu.kernel.net.netns import Netns
 from emu.report.edge import FAR_MAC, NEAR_MAC, Sent
 from emu.wire import icmp, tcp, udp
@@ -26,6 +28,7 @@ STATES = ("new", "established")
 LEAVES, DELIVERED, REJECTED, DROPPED, UNDECIDED, ERROR = (
     "leaves", "delivered", "rejected", "dropped", "undecided", "error",
 )  # fmt: skip
+UNANSWERED_NS = 4 * SECOND  # a neighbour that does not answer has failed by then, by the sysctls' defaults
 MSS = b"\x02\x04\x05\xb4"
 HEADER = NEAR_MAC + FAR_MAC + b"\x08\x00"
 
@@ -92,11 +95,13 @@ class Trace:
 
 @dataclass
 class Outcome:
-    """One possible outcome with its probability: the packet's trace, and the answer's (None where none is sent)."""
+    """One possible outcome with its probability: the packet's trace, and the answer's (None where none is sent, or where
+    it takes another way: `past` is why)."""
 
     probability: float
     there: Trace
     back: Trace | None = None
+    past: str = ""
 
 
 class Branches:
@@ -145,6 +150,7 @@ def outcomes(site: Site, probe: Probe, *, answer: bool = True) -> Iterator[Outco
 def _send(site: Site, probe: Probe, branches: Branches, answer: bool) -> Outcome:
     net, sent = site.build()
     net.random("statistic").script = branches
+    net.random(multipath.PURPOSE).script = branches
     walk = _Walk(net, sent, probe)
     first = walk.there(SYN, 1, 0)
     if probe.state == "new":
@@ -193,13 +199,18 @@ class _Walk:
             net.device(device).receive(frame)
         else:
             frame.sock = sock
-            route, _source, error = ip_output.route_output(net, frame.dst, frame.src, frame.mark)
+            ports = (0, 0) if frame.proto == ICMP else (frame.sport, frame.dport)
+            flow = ip_output.flow(net, frame.proto, *ports, frame.tos, sock.uid)
+            route, _source, error = ip_output.route_output(net, frame.dst, frame.src, frame.mark, flow=flow)
             if route is None:
-                trace.word, trace.detail = ERROR, error
+                trace.word, trace.detail = (UNDECIDED, "") if error == "UNDECIDED" else (ERROR, error)
+                trace.by = net.ipv4.lookup_output(frame.dst, frame.src, frame.mark, None, flow)
                 return trace
             frame.route = route
             ip_output.local_out(net, frame)
         net.clock.drain()
+        if not (self.sent or self.dropped or self.arrived):  # it waits for a neighbour
+            net.clock.run_until(net.clock.now + UNANSWERED_NS)
         self._judge(trace)
         return trace
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.route_get import route_get
@@ -20,21 +21,50 @@ def routes(net: Netns) -> Report:
     for number in sorted(net.ipv4.fib.tables, key=lambda each: (each != MAIN_TABLE, each)):
         name = TABLE_NAMES.get(number, str(number))
         for route in net.ipv4.fib.tables[number]:
-            data.append(
-                {
-                    "table": name,
-                    "type": route.kind,
-                    "dst": "default" if not route.prefix.length else str(route.prefix),
-                    "gateway": ip4_text(route.gateway) if route.gateway else None,
-                    "dev": route.device.name if route.device is not None else None,
-                    "protocol": route.proto,
-                    "scope": route.scope,
-                    "prefsrc": ip4_text(route.prefsrc) if route.prefsrc else None,
-                    "metric": route.metric,
-                }
-            )
-            lines.append(route.text() + ("" if number == MAIN_TABLE else f" table {name}"))
+            data.append(_as_ip_prints(route, name))
+            first, *hops = route.text().split(" nexthop ")
+            lines.append(first + ("" if number == MAIN_TABLE else f" table {name}") + _state(route))
+            lines += [f"\tnexthop {text}{_state(hop)}" for text, hop in zip(hops, route.hops, strict=True)]
     return Report(data, "\n".join(lines))
+
+
+def _as_ip_prints(route: Route, table: str) -> dict[str, Any]:
+    """A route as `ip -j route` prints it: what does not apply is no key."""
+    found: dict[str, Any] = {} if route.kind == "unicast" else {"type": route.kind}
+    found["dst"] = "default" if not route.prefix.length else str(route.prefix).removesuffix("/32")
+    if route.tos:
+        found["tos"] = f"{route.tos:#04x}"
+    if not route.hops:
+        found |= _way(route)
+    if table != TABLE_NAMES[MAIN_TABLE]:
+        found["table"] = table
+    found["protocol"] = route.proto
+    if route.scope != "global":
+        found["scope"] = route.scope
+    if route.prefsrc:
+        found["prefsrc"] = ip4_text(route.prefsrc)
+    if route.metric:
+        found["metric"] = route.metric
+    found["flags"] = _flags(route)
+    found |= {"metrics": [{"mtu": route.mtu}]} if route.mtu else {}
+    if route.hops:
+        found["nexthops"] = [{**_way(hop), "weight": hop.weight, "flags": _flags(hop)} for hop in route.hops]
+    return found
+
+
+def _way(route: Route) -> dict[str, Any]:
+    found = {"gateway": ip4_text(route.gateway)} if route.gateway else {}
+    return found | ({"dev": route.device.name} if route.device is not None else {})
+
+
+def _flags(route: Route) -> list[str]:
+    return [*(["onlink"] if route.onlink else []), *(["linkdown"] if route.linkdown or _state(route) else [])]
+
+
+def _state(route: Route) -> str:
+    """` linkdown` for a way over a device without carrier."""
+    down = not route.hops and route.kind != "local" and route.device is not None and not route.device.carrier
+    return " linkdown" if down and not route.linkdown else ""
 
 
 def route_to(net: Netns, destination: str, source: str = "", mark: int = 0) -> Report:

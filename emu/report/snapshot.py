@@ -115,12 +115,17 @@ class Snapshot:
             for old in list(table):
                 fib.remove(old)
         for route in self.routes:
-            device = None if route.device is None else net.device(route.device.name)
-            fib.add(replace(route, device=device))
+            fib.append(_moved(route, net))
         for rule in fib.rules:
             fib.remove_rule(rule)
         for rule in self.policy:
             fib.add_rule(rule)
+
+
+def _moved(route: Route, net: Netns) -> Route:
+    """The route out of the devices of the same names."""
+    device = None if route.device is None else net.device(route.device.name)
+    return replace(route, device=device, hops=tuple(_moved(hop, net) for hop in route.hops))
 
 
 def _portless(ruleset: RuleSet) -> RuleSet:

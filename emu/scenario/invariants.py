@@ -125,22 +125,34 @@ def nodes_reach_pods(talk: Talk, places: Places) -> tuple[bool, str]:
 
 
 def own_address_is_seen(talk: Talk, places: Places) -> tuple[bool, str]:
-    """The address on the pod's own eth0 is the source that others see, and the destination that it is reached by."""
+    """The address on the pod's own eth0 is the source that others see, and the destination that it is reached by.
+
+    Only packets that still go where they were sent count: to a NodePort, others of the flow pass the node translated. A
+    source that is not the pod's own is the sender's wish, and nothing to be kept."""
     seen = False
     first = talk.first
-    if talk.source_kind == POD:
-        own = places.pods[first.namespace].ip
+    if talk.source_kind == POD and first.src[0] == places.pods[first.namespace].ip:
+        own = first.src[0]
         for packet in talk.received():
+            if not _goes_to(packet, first.dst):
+                continue
             seen = True
             if packet.src[0] != own:
                 return True, f"{first.namespace} is {ip4_text(own)}, but {talk.target} sees {ip4_text(packet.src[0])}"
     if talk.target_kind == POD:
         own = places.pods[talk.target].ip
         for packet in talk.answered():
+            if not _goes_to(packet, first.src):
+                continue
             seen = True
             if packet.src[0] != own:
                 return True, f"{talk.target} is {ip4_text(own)}, but {first.namespace} sees {ip4_text(packet.src[0])}"
     return seen, ""
+
+
+def _goes_to(packet: Packet, end: Half) -> bool:
+    """Is that its destination? The id of an echo is the sender's, which NAT may change."""
+    return packet.dst[0] == end[0] if packet.proto == ICMP else packet.dst == end
 
 
 INVARIANTS: dict[str, Callable[[Talk, Places], tuple[bool, str]]] = {

@@ -16,12 +16,15 @@ _ANSWER = re.compile(r"\[\S+>(\S+)\] ARP (\S+) is-at ")
 
 
 class Sight(NamedTuple):
-    """One frame at one interface (`node-1/cbr0`) of a namespace, as a line of text."""
+    """One frame at one interface (`node-1/cbr0`) of a namespace, as a line of text. `at_ns` is its time on its side's clock,
+    `talk` the conversation that it belongs to."""
 
     owner: str
     interface: str
     way: str
     line: str
+    at_ns: int = 0
+    talk: object = None
 
     @property
     def text(self) -> str:
@@ -90,9 +93,10 @@ def tables(
     found = []
     for what in sorted({*kernel, *emu}):
         want, have = list(kernel.get(what, ())), list(emu.get(what, ()))
-        for line in [line for line in want if line in have]:
-            want.remove(line)
-            have.remove(line)
+        for line in list(want):
+            if line in have:
+                want.remove(line)
+                have.remove(line)
         for line in list(want):
             other = next((each for each in have if alike(line, each)), None)
             if other is not None:

@@ -1,80 +1,58 @@
 """The kernel's random choices in a flow, as the values that the emulator's named random sources must give.
 
-The draws of a statistic match follow from the rules' counters, an ephemeral port from the socket, a port chosen by NAT
-from the conntrack entry, a proxy's delay from the times of ARP frames. Must not know how sides are compared.
+The draws of a statistic match follow from the rules that the kernel traces, an ephemeral port from the socket, a port chosen
+by NAT from conntrack's events, a proxy's delay from the times of ARP frames. Must not know how sides are compared.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from emu.clock import Clock, Values
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.matches.statistic import Statistic
-from emu.kernel.netfilter.ruleset import Chain
+from emu.kernel.netfilter.ruleset import Chain, RuleSet
 from emu.twin.ring import Seen
-from emu.twin.tables import Counters
+from emu.twin.traces import Opened, Walked
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.arp import REPLY, REQUEST
 from emu.wire.captured import macs
 from emu.wire.summary import read
 
 HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
-_TUPLES = re.compile(r"\bsport=(\d+) dport=(\d+)\b.*?\bsport=(\d+) dport=(\d+)\b")
 _FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: the range of ports above 1023
 
 
-def statistic(net: Netns, counted: Counters) -> list[int]:
-    """The draws of a namespace's "statistic" source, from each rule's counters in this flow."""
+def statistic(rules: RuleSet, walked: Iterable[Walked]) -> list[int]:
+    """The draws of a namespace's "statistic" source, in order: one at every statistic rule of a chain until one matches."""
     values: list[int] = []
-    for table, chains in net.ipv4.tables.ruleset.tables.items():
-        for chain in chains.values():
-            values += _walks(chain, table, counted)
+    known: dict[tuple[str, str], list[tuple[int, bool]]] = {}
+    for table, name, number in walked:
+        if (table, name) not in known:
+            chain = rules.chain(table, name)
+            known[table, name] = [] if chain is None else _chances(chain)
+        for place, negated in known[table, name]:
+            if number and place > number:
+                break
+            values.append(HIT if negated is not (place == number) else MISS)
     return values
 
 
-def _walks(chain: Chain, table: str, counted: Counters) -> Iterator[int]:
-    """The draws of each walk through a chain: one at every statistic rule until one matches. Counters do not show the order
-    of several walks in one flow: they are listed in the order of the rules that matched."""
-    missed = 0
-    negated: list[bool] = []
-    for rule in chain.rules:
-        match = next((each for each in rule.matches if isinstance(each, Statistic) and each.mode == "random"), None)
-        hits = counted.get((table, chain.name, rule.number), (0, 0))[0]
-        if match is not None:
-            for _ in range(hits):
-                yield from (HIT if miss else MISS for miss in negated)
-                yield MISS if match.negated else HIT
-            missed += 1
-            negated.append(match.negated)
-        elif missed:
-            # the last rule matches the packets that no other rule matched
-            for _ in range(hits):
-                yield from (HIT if miss else MISS for miss in negated)
-            return
+def _chances(chain: Chain) -> list[tuple[int, bool]]:
+    """The number of each rule that matches by chance, and whether it is negated."""
+    return [
+        (rule.number, match.negated)
+        for rule in chain.rules
+        for match in rule.matches
+        if isinstance(match, Statistic) and match.mode == "random"
+    ]
 
 
-def nat(before: set[str], after: list[str]) -> list[int]:
+def nat(opened: Iterable[Opened]) -> list[int]:
     """The draws of a namespace's "nat" source: the start of the search for a free port, for each new connection whose port
-    NAT changed."""
-    values = []
-    for line in after:
-        match = _TUPLES.search(line)
-        if match is not None and _tuples(line) not in before:
-            sport, answered = int(match[1]), int(match[4])
-            if sport != answered and answered >= _FIRST_FREE:
-                values.append(answered - _FIRST_FREE)
-    return values
-
-
-def connections(lines: list[str]) -> set[str]:
-    """The tuples of conntrack's entries, without the fields that change while an entry exists."""
-    return {_tuples(line) for line in lines}
-
-
-def _tuples(line: str) -> str:
-    return " ".join(re.findall(r"\b(?:src|dst|sport|dport|id)=\S+", line))
+    NAT changed, in order."""
+    found = [(each.orig[2], each.reply[3]) for each in opened]
+    return [answered - _FIRST_FREE for sport, answered in found if sport != answered >= _FIRST_FREE]
 
 
 def reachable(clock: Clock, net: Netns, times_ms: Mapping[str, int]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from emu.errors import EmuError, Undecided
@@ -14,10 +14,14 @@ from emu.kube.cluster import Cluster
 from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
+from emu.scenario.steps.link import Link
+from emu.twin import settings
 from emu.twin.cluster import TwinCluster
-from emu.twin.report import Report
+from emu.twin.cni import FOLDER, absent
+from emu.twin.report import FlowReport, Report
 from emu.twin.space import TwinError, missing
 from emu.twin.twin import Twin
+from emu.twin.wiring import Pod, compared
 
 
 @contextmanager
@@ -35,9 +39,15 @@ def one_cpu() -> Iterator[None]:
 
 
 def judge(
-    scenario: Scenario | str | os.PathLike[str], progress: Callable[[int, int, str], None] | None = None
+    scenario: Scenario | str | os.PathLike[str],
+    progress: Callable[[int, int, str], None] | None = None,
+    *,
+    without: Collection[str] = (),
+    wiring: bool = False,
 ) -> Report:
-    """Run a scenario on both sides and compare. Raises InputError, and TwinError that names what is missing here."""
+    """Run a scenario on both sides and compare. `without` names settings of the kernel's side that are left out
+    (`settings.py`). With `wiring` the real CNI plugins wire each node's first pods, too (`wiring.py`). Raises InputError, and TwinError that names what is missing here."""
+    settings.check(without)
     lost = missing()
     if lost:
         raise TwinError(lost)
@@ -50,9 +60,12 @@ def judge(
         def made(script: Scenario) -> Cluster:
             spec = script.spec
             cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
-            twin = Twin(cluster, report)
+            pullable = [(str(cluster.netns(where).name), "eth0") for where in _pulled(script)]
+            twin = Twin(cluster, report, without, pullable)
             twins.append(twin)
             try:
+                if wiring:
+                    _wire(cluster, report)
                 twin.begin()
                 cluster.twin = twin
             except Undecided as reason:
@@ -66,6 +79,31 @@ def judge(
             for twin in twins:
                 twin.close()
     return report
+
+
+def _pulled(scenario: Scenario) -> Iterator[str]:
+    """The nodes and pods whose links a step takes down or up."""
+    for step in scenario.steps:
+        if isinstance(step.part, Link) and step.part.down is not None:
+            yield step.part.node or step.part.pod
+
+
+def _wire(cluster: Cluster, report: Report) -> None:
+    """Compare the wiring of each node's pods with that of the real plugins."""
+    for kubelet in cluster.kubelets:
+        node, network = kubelet.node, kubelet.network
+        lost = absent(network.config)
+        if lost:
+            report.leave_out(f"the wiring of {node.name}: there is no {', '.join(lost)} in {FOLDER}", False)
+            continue
+        pods = [
+            Pod(each.name, each.net, each.uid.replace("-", ""), each.result)
+            for each in node.sandboxes.values()
+            if not each.host_network
+        ]
+        done = FlowReport(f"wiring of {node.name}", differences=compared(node.name, node.net, network, pods))
+        if done.differences:
+            report.flows.append(done)
 
 
 def main(path: str, output: str = "text") -> int:

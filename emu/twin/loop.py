@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import heapq
 import random
+import re
 import select
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
-from emu.clock import MS, Timer
+from emu.clock import MS, TICK_NS, Timer
 
+TIMERS = Path("/proc/timer_list")
+PERIOD_TICKS = 1 << 12  # 16 s: slots of the timer wheel up to this width begin at the same time on both sides
 POLL_NS = 2 * MS  # the longest wait between two calls of `until`
 # Programs act within a tick of the kernel's own timers (1 to 10 ms), and a sleep takes longer: a timer that is due so
 # soon fires at once. Otherwise an ACK that is delayed by one tick is sometimes sent before the answer.
 SOON_NS = MS // 4
+# When /proc/timer_list was written, the jiffies then, and when the next tick was due
+_SHOWN = (
+    re.compile(r"^now at (\d+) nsecs", re.M),
+    re.compile(r"^jiffies: (\d+)", re.M),
+    re.compile(r"tick_nohz_handler, S:01\n # expires at (\d+)-"),
+)
 READY = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLOUT | select.EPOLLET
 
 
@@ -54,7 +64,7 @@ class Loop:
 
     def __init__(self, idle: Callable[[], None]) -> None:
         self.idle = idle
-        self.now = 0
+        self.now = self._late_ns = 0
         self._begin = time.monotonic_ns()
         self._timers: list[Timer] = []
         self._order = 0
@@ -108,6 +118,11 @@ class Loop:
         """Set `now` by the host's clock, after work that took real time."""
         self.run_until(max(self.now, self._real()))
 
+    def take_late(self) -> int:
+        """By how much (ns) a program was later than planned at most, since the last call."""
+        late_ns, self._late_ns = self._late_ns, 0
+        return late_ns
+
     def take_drawn(self) -> dict[str, list[int]]:
         """The draws since the last call, by purpose."""
         found = {purpose: source.values[:] for purpose, source in self._random.items() if source.values}
@@ -117,6 +132,20 @@ class Loop:
 
     def close(self) -> None:
         self._epoll.close()
+
+    def phase(self) -> int:
+        """What is to be added to `now` (ns, below PERIOD_TICKS ticks), so that ticks and the timer wheel's slots begin when the
+        kernel's do: as jiffies count them. 0 where the kernel does not show its timers."""
+        found: list[int] = []
+        for _ in range(5):  # jiffies that are read just before a tick is counted are one too few
+            try:
+                text = TIMERS.read_text()
+            except OSError:
+                return 0
+            now_ns, ticks, due_ns = (int(match[1]) for match in (each.search(text) for each in _SHOWN) if match)
+            since_ns = (now_ns - due_ns) % TICK_NS
+            found.append((ticks * TICK_NS + since_ns - now_ns) % (PERIOD_TICKS * TICK_NS))
+        return (max(found, key=found.count) + self._begin) % (PERIOD_TICKS * TICK_NS)
 
     def _real(self) -> int:
         return time.monotonic_ns() - self._begin
@@ -152,6 +181,8 @@ class Loop:
             watched = self._watched.get(number)
             if watched is not None:
                 watched.ready(bits)
+        if due_ns is not None:
+            self._late_ns = max(self._late_ns, self._real() - self.now)
         return True
 
     def _fire(self) -> None:
@@ -160,4 +191,5 @@ class Loop:
         if call is not None:
             self.now = max(self.now, timer.due_ns)
             call()
+            self._late_ns = max(self._late_ns, self._real() - self.now)
             self._look(0, self.now)

@@ -13,36 +13,48 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from emu.errors import InputError, Undecided
+from emu.errors import Undecided
 from emu.kernel.net.netns import Netns
+from emu.twin import sysctls
+from emu.twin.cable import Cable
 from emu.twin.picture import Link, Picture, take
+from emu.twin.settings import SYSCTLS
 from emu.twin.space import Space, TwinError, check_name
+from emu.twin.sysctls import Unset
 
-SIOCETHTOOL = 0x8946
+SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8946, 0x8913, 0x8914, 1
 # With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
 OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
-# The kernel's cache of TCP metrics changes later connections; the emulator has no such cache.
-OVERRIDES = {"net.ipv4.tcp_no_metrics_save": "1"}
+AGEING_CS = 30000  # a bridge's own default
 LINK_UP_S = 5.0
 _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
 
 class Mirror:
-    """`spaces` maps each emulated namespace to its twin. `unset` lists sysctls that cannot be set on this kernel."""
+    """`spaces` maps each emulated namespace to its twin. `unset` has the sysctls that could not be set on this kernel, by
+    namespace and name. `without` names the settings that are left out. `pullable` are the devices whose cables may be
+    pulled later, as (namespace's name, device)."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: Collection[str] = (), pullable: Iterable[tuple[str, str]] = ()) -> None:
+        self.pullable = frozenset(pullable)
+        self.cables: dict[tuple[Netns, str], Cable] = {}  # by either end
         self.spaces: dict[Netns, Space] = {}
         self.pictures: dict[Netns, Picture] = {}
-        self.unset: dict[str, str] = {}
+        self.unset: dict[tuple[str, str], Unset] = {}
+        self.without = frozenset(without)
+        self._rich = sysctls.plenty()
 
-    def sync(self, namespaces: Mapping[str, Netns]) -> tuple[list[Netns], list[Netns]]:
-        """Make the kernel's side equal to the emulator's; gives the new namespaces and those that the caller is to `remove`.
-        Raises TwinError, Undecided, and InputError for a device's name that Linux refuses."""
-        wanted = {net: take(net) for net in namespaces.values()}
+    def sync(
+        self, namespaces: Mapping[str, Netns], pictures: Mapping[Netns, Picture] | None = None
+    ) -> tuple[list[Netns], list[Netns]]:
+        """Make the kernel's side equal to the emulator's, as it is now or as `pictures` show it; gives the new namespaces and
+        those that the caller is to `remove`. Raises TwinError, Undecided, and InputError for a device's name that Linux
+        refuses."""
+        wanted = {net: take(net) for net in namespaces.values()} if pictures is None else dict(pictures)
         for picture in wanted.values():
             for name in picture.links:
                 check_name(name)
@@ -61,9 +73,10 @@ class Mirror:
         self._plug(wanted, old)
         for net in changed:
             self._links(self.spaces[net], old[net], wanted[net])
+            self._pull(net, old[net], wanted[net])
         if any(wanted[net].links != old[net].links or wanted[net].ports != old[net].ports for net in changed):
             for net in changed:
-                self._await_links(self.spaces[net], wanted[net])
+                self._await_links(self.spaces[net], wanted[net], wanted)
         for net in changed:
             self._lose(self.spaces[net], old[net], wanted[net])
             self._routes(self.spaces[net], old[net], wanted[net])
@@ -84,7 +97,10 @@ class Mirror:
     def close(self) -> None:
         for space in self.spaces.values():
             space.close()
+        for cable in self.cables.values():
+            cable.close()
         self.spaces.clear()
+        self.cables.clear()
 
     def flush(self) -> None:
         """Flush neighbours, learned MACs, route exceptions and connections in all namespaces."""
@@ -96,8 +112,9 @@ class Mirror:
             if self.pictures[net].iptables:
                 space.run("conntrack", "-F")
 
-    @staticmethod
-    def _begin(space: Space) -> None:
+    def _begin(self, space: Space) -> None:
+        if "ipv6" in self.without:
+            return
         with space.inside():
             for key in ("all", "default"):
                 with suppress(FileNotFoundError):  # a kernel without IPv6 has nothing to flush
@@ -108,6 +125,7 @@ class Mirror:
     @staticmethod
     def _unplug(space: Space, old: Mapping[str, Link], new: Iterable[str]) -> None:
         kept = set(new)
+        _take_down(space, [name for name in old if name not in kept and name != "lo"])
         # to delete one end of a veth pair deletes the other, too
         gone = [["link", "del", "dev", name] for name in old if name not in kept and name != "lo"]
         space.ip(gone, tolerant=True)
@@ -121,16 +139,39 @@ class Mirror:
                     continue
                 made = ["link", "add", "name", link.name, *f"mtu {link.mtu} address {link.mac} type".split()]
                 if link.kind == "bridge":
-                    text = f"bridge mcast_snooping 0 stp_state 0 forward_delay 0 ageing_time {link.ageing_cs}"
-                    lines.append([*made, *text.split()])
+                    quiet = [] if "snooping" in self.without else ["mcast_snooping", "0"]
+                    ageing = [] if link.ageing_cs == AGEING_CS else ["ageing_time", str(link.ageing_cs)]
+                    lines.append([*made, "bridge", *quiet, *ageing])
                 elif link.peer is not None:
                     far, name = link.peer
                     other = wanted[far].links[name]
                     done.add((far, name))
                     peer = ["peer", "name", name, *f"mtu {other.mtu} address {other.mac}".split()]
+                    if {(net.name, link.name), (far.name, name)} & self.pullable:
+                        self._lay((net, link), (far, other))
+                        continue
                     place = [] if far is net else ["netns", self.spaces[far].path]
                     lines.append([*made, "veth", *peer, *place])
             self.spaces[net].ip(lines)
+
+    def _lay(self, *ends: tuple[Netns, Link]) -> None:
+        """Connect two devices by a cable that can be pulled."""
+        cable = Cable(" and ".join(f"{net.name}/{link.name}" for net, link in ends))
+        self._begin(cable.space)
+        for end, (net, link) in enumerate(ends):
+            made = ["link", "add", "name", link.name, *f"mtu {link.mtu} address {link.mac} type veth peer".split()]
+            self.spaces[net].ip([[*made, *cable.words(end)]])
+            self.cables[net, link.name] = cable
+        cable.complete(self._offloads)
+
+    def _pull(self, net: Netns, old: Picture, new: Picture) -> None:
+        """Pull the cables whose devices lose their carrier, and plug in those whose devices have it again."""
+        for name, link in new.links.items():
+            if link.carrier != (name not in old.links or old.links[name].carrier):
+                cable = self.cables.get((net, name))
+                if cable is None:
+                    raise Undecided(f"{net.name}: the cable of {name} is pulled, which was not known when it was laid")
+                cable.set(on=link.carrier)
 
     def _links(self, space: Space, old: Picture, new: Picture) -> None:
         lines: list[list[str]] = []
@@ -154,7 +195,8 @@ class Mirror:
         free = known.keys() - {p.device for p in new.ports} & new.links.keys()
         lines += [["link", "set", "dev", name, "nomaster"] for name in free]
         space.ip(lines)
-        self._offloads(space, fresh)
+        if "offloads" not in self.without:
+            self._offloads(space, fresh)
         gone = [["addr", "del", *_until(each, "scope")] for each in old.addresses if each not in new.addresses]
         space.ip(gone, tolerant=True)
         space.ip([["addr", "add", *each.split(" ")] for each in new.addresses if each not in old.addresses])
@@ -163,7 +205,19 @@ class Mirror:
             if link.up != (name in old.links and old.links[name].up):
                 ups.append(["link", "set", "dev", name, "up" if link.up else "down"])
         space.ip(ups)
-        self._sysctls(space, new.sysctls)
+        for each in sysctls.write(space, {**new.sysctls, **self.beside(new)}):
+            self.unset[each.space, each.name] = each
+
+    def apart(self, space: Space) -> set[str]:
+        """The sysctls that are not to be compared in a namespace: what could not be set, and what the settings set."""
+        names = {name for where, name in self.unset if where == space.name}
+        return names | {name for each, (name, _) in SYSCTLS.items() if each not in self.without}
+
+    def beside(self, picture: Picture) -> dict[str, str]:
+        """The sysctls that are set though no scenario asks for it: the settings', and the defaults that this machine's memory
+        bounds."""
+        values = {name: value for each, (name, value) in SYSCTLS.items() if each not in self.without}
+        return values if self._rich else {**values, **picture.bounded}
 
     @staticmethod
     def _offloads(space: Space, names: Iterable[str]) -> None:
@@ -175,37 +229,26 @@ class Mirror:
                     with suppress(OSError):  # a bridge does not have all of them
                         fcntl.ioctl(any_socket, SIOCETHTOOL, request)
 
-    def _sysctls(self, space: Space, values: Mapping[str, str]) -> None:
-        with space.inside():
-            for _ in range(3):  # to write one may change others (ip_forward does)
-                wrote = False
-                for name, text in {**values, **OVERRIDES}.items():
-                    path = Path("/proc/sys") / sysctl_path(name)
-                    try:
-                        if path.read_text().rstrip("\n") != text and f"{space.name} {name}" not in self.unset:
-                            path.write_text(text)
-                            wrote = True
-                    except OSError as error:
-                        self.unset[f"{space.name} {name}"] = error.strerror or str(error)
-                if not wrote:
-                    break
-
     @staticmethod
-    def _await_links(space: Space, picture: Picture) -> None:
+    def _await_links(space: Space, picture: Picture, pictures: Mapping[Netns, Picture]) -> None:
         """Wait for carriers and ports: the kernel brings them up, and removes deleted ones, in a worker."""
-        want = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
-        want = {name for name in want if _far_up(picture.links[name], picture)}
+        plugged = {name for name, link in picture.links.items() if link.up and link.kind == "veth"}
+        want = {name for name in plugged if picture.links[name].carrier and _far_up(picture.links[name], pictures)}
+        pulled = {name for name in plugged if not picture.links[name].carrier}
         used = {port.bridge for port in picture.ports}
         alone = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in used}
         deadline = time.monotonic() + LINK_UP_S
         while True:
             found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
             ready = {each["ifname"] for each in found if _ready(each)}
-            if want <= ready and not any(each["ifname"] in alone and each["operstate"] == "UP" for each in found):
+            ready |= {each["ifname"] for each in found if each["ifname"] in pulled and each["operstate"] != "UP"}
+            if want | pulled <= ready and not any(
+                each["ifname"] in alone and each["operstate"] == "UP" for each in found
+            ):
                 return
             if time.monotonic() > deadline:
                 raise TwinError(
-                    f"{space.name}: carriers do not follow: {', '.join(sorted(want - ready) or sorted(alone))}"
+                    f"{space.name}: carriers do not follow: {', '.join(sorted((want | pulled) - ready) or sorted(alone))}"
                 )
             time.sleep(0.01)
 
@@ -246,14 +289,16 @@ class Mirror:
         space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
 
 
-def sysctl_path(name: str) -> str:
-    """The path of a sysctl under /proc/sys: a device's name may hold dots."""
-    words = name.split(".")
-    if words[:2] == ["net", "ipv4"] and words[2:3] in (["conf"], ["neigh"]):
-        words = [*words[:3], ".".join(words[3:-1]), words[-1]]
-    if any(word in ("", ".", "..") or "/" in word or "\0" in word for word in words):
-        raise InputError(f"{name!r} is not a sysctl", expected="words with dots between them")
-    return "/".join(words)
+def _take_down(space: Space, names: Iterable[str]) -> None:
+    """Take devices down without a tool's delay: nothing that is due soon may pass them any more."""
+    with space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for name in names:
+            request = bytearray(struct.pack("16sh", name.encode(errors="surrogateescape"), 0).ljust(40, b"\0"))
+            with suppress(OSError):  # gone with its other end
+                fcntl.ioctl(any_socket, SIOCGIFFLAGS, request)
+                (flags,) = struct.unpack_from("H", request, 16)
+                struct.pack_into("H", request, 16, flags & ~IFF_UP)
+                fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
 
 
 def _until(text: str, word: str) -> list[str]:
@@ -271,10 +316,10 @@ def _dev(text: str) -> str:
     return words[words.index("dev") + 1]
 
 
-def _far_up(link: Link, picture: Picture) -> bool:
+def _far_up(link: Link, pictures: Mapping[Netns, Picture]) -> bool:
     assert link.peer is not None
     far, name = link.peer
-    return far.device(name).up
+    return pictures[far].links[name].up
 
 
 def _ready(link: Mapping[str, object]) -> bool:

@@ -4,7 +4,8 @@ Each side has a `Normaliser` of its own, which gets that side's frames in the or
 These values are normalised:
 - initial sequence numbers (a keyed hash of addresses, ports and time): sequence and acknowledgement numbers count from
   the nearest one seen, so that they survive NAT;
-- IP identification (a TCP socket's counter starts at random, others are hashed): 0, `r+n` or x;
+- IP identification (a TCP socket's counter starts at random, others are hashed): 0, `r+n` or x; of a quoted packet
+  whether it is that of a packet that was seen before;
 - TCP timestamps (a clock with a random offset): only their presence is shown;
 - checksums: right or wrong (they cover the random numbers);
 - checksums on lo: not read, as Linux does not fill them in there.
@@ -24,8 +25,11 @@ UNREACHABLE = {
     0: "net", 1: "host", 2: "protocol", 3: "port", 9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited",
 }  # fmt: skip
 FLAGS = ((0x01, "F"), (0x02, "S"), (0x04, "R"), (0x08, "P"), (0x10, "A"), (0x20, "U"), (0x40, "E"), (0x80, "W"))
+VLAN = {0x8100: "VLAN", 0x88A8: "service VLAN"}
 OPTIONS = {2: "mss", 3: "wscale"}
 SYN, ACK = 0x02, 0x10
+TIMESTAMP = 68
+WRAPPED = 0xFFF8  # after this one or a later one, an IP ID of 0 is the counter's next
 NEAR = 1 << 28  # the largest distance of a sequence number from its connection's initial one
 
 
@@ -48,11 +52,14 @@ class Normaliser:
 
     unreachable = UNREACHABLE
     redirects = True  # ICMP redirects are spelled out
+    reads_quotes = True  # the transport checksum in a quote is verified, where the quote is whole
 
     def __init__(self, roles: Mapping[bytes, str]) -> None:
         self.roles = {**roles, BROADCAST: "bcast", ZERO: "zero"}
         self._isns: list[int] = []
         self._first_ip_id: dict[int, int] = {}
+        self._last_ip_id: dict[int, int] = {}
+        self._seen_ids: set[tuple[int, int, int]] = set()  # of whole packets: identification, protocol, length
         self._symbols: dict[tuple[str, int | bytes], str] = {}
         self._unsummed = False
 
@@ -63,6 +70,11 @@ class Normaliser:
         data = data.ljust(length, b"\0")
         kind = struct.unpack_from("!H", data, 12)[0]
         pair = f"[{self._role(data[6:12])}>{self._role(data[:6])}]"
+        while kind in VLAN and len(data) >= 18:
+            (tci,) = struct.unpack_from("!H", data, 14)
+            pair += f" {VLAN[kind]} {tci & 0xFFF}" + (f" priority {tci >> 12:#x}" if tci >> 12 else "")
+            data = data[:12] + data[16:]
+            kind = struct.unpack_from("!H", data, 12)[0]
         if kind == 0x0806 and len(data) >= 42:
             return f"{pair} {self._arp(data[14:])}"
         if kind == 0x0800 and len(data) >= 34:
@@ -85,12 +97,67 @@ class Normaliser:
         """The length and enough of the contents to distinguish all payloads of a run."""
         return f"len={len(data)}" + (f" data={zlib.crc32(data):08x}" if data else "")
 
-    def _piece(self, payload: bytes, first: bool) -> str:
-        """A fragment's contents, for the first without the L4 header, whose checksum covers random numbers."""
-        return f"size={len(payload)} {self._contents(payload[8:] if first else payload)}"
+    def _piece(self, proto: int, payload: bytes, first: bool) -> str:
+        """A fragment's contents. The first of TCP begins with random numbers, and its checksum covers them."""
+        if first and proto == 6 and len(payload) >= 20:
+            return f"size={len(payload)} {self._tcp(payload, 0, len(payload), False)[0]}"
+        begin = ""
+        if first and proto == 17 and len(payload) >= 8:
+            sport, dport, length, summed = struct.unpack_from("!HHHH", payload)
+            begin = f"UDP {self._port(sport)}>{self._port(dport)} udp-length={length} checksum={summed:#06x} "
+        elif first and proto == 1 and len(payload) >= 8:
+            begin = f"ICMP {payload[:2].hex()} checksum={payload[2:4].hex()} rest={payload[4:8].hex()} "
+        return f"size={len(payload)} {begin}{self._contents(payload[8:] if begin else payload)}"
+
+    def _quoted(self, data: bytes, size: int) -> str:
+        """What an error quotes behind a transport header; `size` is the packet's own."""
+        return f"len={size} quoted {self._contents(data)}"
+
+    def _summed(self, payload: bytes) -> str:
+        """A UDP header without a checksum, which is right."""
+        return " no-checksum" if payload[6:8] == b"\0\0" else ""
+
+    def _quoted_id(self, ip_id: int, proto: int, total: int) -> str:
+        if not ip_id:
+            return "0"
+        return "seen" if (ip_id, proto, total) in self._seen_ids else "x"
+
+    def _ip_options(self, data: bytes) -> str:
+        """IP options by their contents; the times in a timestamp option are the machine's."""
+        texts = []
+        at = 0
+        while at < len(data):
+            kind = data[at]
+            if kind in (0, 1):
+                texts.append(("eol", "nop")[kind])
+                at += 1
+                continue
+            length = data[at + 1] if at + 1 < len(data) else 0
+            if length < 2 or at + length > len(data):
+                return f" options=[{' '.join([*texts, f'broken {data[at:].hex()}'])}]"
+            texts.append(self._ip_option(kind, data[at + 2 : at + length]))
+            at += length
+        return f" options=[{' '.join(texts)}]" if texts else ""
+
+    @staticmethod
+    def _ip_option(kind: int, value: bytes) -> str:
+        if kind != TIMESTAMP or len(value) < 2:
+            return f"{kind}={value.hex()}"
+        step = 8 if value[1] & 15 else 4  # with addresses, or times alone
+        filled = min(max(0, value[0] - 5), len(value) - 2)
+        entries = [value[at : at + step] for at in range(2, len(value), step)]
+        shown = [
+            entry[:4].hex()
+            if step == 8 and entry[:4] != bytes(4)
+            else "time"
+            if (number + 1) * step <= filled
+            else "empty"
+            for number, entry in enumerate(entries)
+        ]
+        return f"{kind}=pointer {value[0]} flags {value[1]:#04x} {'/'.join(shown)}"
 
     def _echo(self, ident: int, seq: int, data: bytes, size: int, quoted: bool) -> str:
-        return f"id={ident} seq={seq} " + (f"len={size}" if quoted else self._contents(data))
+        return f"id={ident} seq={seq} " + (self._quoted(data, size) if quoted else self._contents(data))
 
     def _wrong(self, pseudo: bytes, payload: bytes, at: int) -> str:
         """A wrong checksum; `at` is its offset in the payload."""
@@ -134,37 +201,45 @@ class Normaliser:
         ihl = (version_ihl & 15) * 4
         source, target = packet[12:16], packet[16:20]
         payload = packet[ihl:total]
-        odd = "" if version_ihl == 0x45 else f" ihl={ihl}"
+        odd = "" if version_ihl == 0x45 else f" ihl={ihl}{self._ip_options(packet[20:ihl])}"
         if checksum(packet[:ihl]):
             odd += " bad-ip-checksum"
         if not quoted and len(packet) != total:
             odd += f" length({len(packet)}B, header has {total})"
         begin = f"{address(source)}>{address(target)} ttl{ttl}"
         df = " DF" if fragment & 0x4000 else ""
+        tos_text = f" tos={tos:#04x}" if tos else ""
         if fragment & 0x3FFF:
             more = "+" if fragment & 0x2000 else ""
             place = f"fragment offset={(fragment & 0x1FFF) * 8}{more} proto={proto}"
-            piece = self._piece(payload, fragment & 0x1FFF == 0)
-            return f"{begin} id={self._symbol('frag', ip_id)}{df} {place} {piece}{odd}"
-        if not quoted and proto in (6, 17) and not self._unsummed:
-            pseudo = source + target + struct.pack("!BBH", 0, proto, len(payload))
-            if checksum(pseudo + payload) and not (proto == 17 and payload[6:8] == b"\0\0"):
-                odd += self._wrong(pseudo, payload, 16 if proto == 6 else 6)
+            piece = self._piece(proto, payload, fragment & 0x1FFF == 0)
+            return f"{begin} id={self._symbol('frag', ip_id)}{df}{tos_text} {place} {piece}{odd}"
         size = total - ihl  # a quote is shorter than the packet
+        if len(payload) == size and not self._unsummed and (self.reads_quotes or not quoted):
+            if proto in (6, 17):
+                pseudo = source + target + struct.pack("!BBH", 0, proto, len(payload))
+                if proto == 17 and payload[6:8] == b"\0\0":
+                    odd += self._summed(payload)
+                elif checksum(pseudo + payload):
+                    odd += self._wrong(pseudo, payload, 16 if proto == 6 else 6)
+            elif quoted and proto == 1 and checksum(payload):
+                odd += " bad-checksum"
         ident = "x" if ip_id else "0"
         if proto == 6 and len(payload) >= (8 if quoted else 20):
             text, ident = self._tcp(payload, ip_id, size, quoted)
         elif proto == 17 and len(payload) >= 8:
             sport, dport, length = struct.unpack_from("!HHH", payload)
             text = f"UDP {self._port(sport)}>{self._port(dport)} "
-            text += f"len={length - 8}" if quoted else self._contents(payload[8:])
+            text += self._quoted(payload[8:], length - 8) if quoted else self._contents(payload[8:])
             text += "" if length == size else f" udp-length={length}"
         elif proto == 1 and len(payload) >= 8:
             text = self._icmp(payload, size, quoted)
         else:
             text = f"proto={proto} size={size} {self._contents(payload)}"
-        ident = "q" if quoted else ident
-        tos_text = f" tos={tos:#04x}" if tos else ""
+        if quoted:
+            ident = self._quoted_id(ip_id, proto, total)
+        else:
+            self._seen_ids.add((ip_id, proto, total))
         return f"{begin} id={ident}{df}{tos_text} {text}{odd}"
 
     def _icmp(self, payload: bytes, size: int, quoted: bool) -> str:
@@ -202,17 +277,18 @@ class Normaliser:
         shown_seq = self._symbol("seq", seq) if alone else self._sequence(seq)
         names = "".join(letter for bit, letter in FLAGS if flags & bit)
         shown_ack = self._sequence(ack) if flags & ACK else str(ack)
-        data = f"len={size - header}" if quoted else self._contents(payload[header:])
+        data = self._quoted(payload[header:], size - header) if quoted else self._contents(payload[header:])
         ports = f"{self._port(sport)}>{self._port(dport)}"
         text = f"TCP {ports} [{names}] seq={shown_seq} ack={shown_ack} win={window} {data}"
         if header > 20:
             text += f" <{','.join(self._options(payload[20:header]))}>"
         if struct.unpack_from("!H", payload, 18)[0]:
             text += " urgent"
-        if ip_id == 0:
-            return text, "0"
         if isn is None or quoted:
-            return text, "x"
+            return text, "x" if ip_id else "0"
+        if ip_id == 0 and self._last_ip_id.get(isn, 0) < WRAPPED:
+            return text, "0"
+        self._last_ip_id[isn] = ip_id
         first = self._first_ip_id.setdefault(isn, ip_id)
         return text, f"r+{(ip_id - first) & 0xFFFF}"
 

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from emu.errors import Undecided
 from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.bridge import Port as BridgePort
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
+from emu.twin.sysctls import MEMORY, text
 from emu.wire.addr import ip4_text, is_loopback, mac_text
 from emu.wire.frame import AF_INET
 
@@ -22,7 +24,7 @@ USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
 
 class Link(NamedTuple):
     """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` is in 1/100 s; `lose`
-    numbers the sent frames to lose, 0 for the next."""
+    numbers the sent frames to lose, 0 for the next; without `carrier` its cable is pulled."""
 
     name: str
     kind: str
@@ -33,6 +35,7 @@ class Link(NamedTuple):
     ageing_cs: int = 0
     promisc: bool = False
     lose: tuple[int, ...] = ()
+    carrier: bool = True
 
 
 class Port(NamedTuple):
@@ -46,7 +49,9 @@ class Port(NamedTuple):
 
 @dataclass(slots=True)
 class Picture:
-    """One namespace. Texts are arguments of `ip`; `ports` are in the order in which they joined."""
+    """One namespace. Texts are arguments of `ip`. `ports` are in the order of their devices, and join in it: the
+    emulator's own order of a bridge's ports is not read. `sysctls` holds what was written, and no default; `bounded` the
+    values of those that a machine's memory bounds."""
 
     links: dict[str, Link] = field(default_factory=dict)
     ports: list[Port] = field(default_factory=list)
@@ -55,17 +60,19 @@ class Picture:
     rules: list[str] = field(default_factory=list)
     neighbours: list[str] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
+    bounded: dict[str, str] = field(default_factory=dict)
     iptables: str = ""
 
 
 def take(net: Netns) -> Picture:
     """The picture of a namespace. Raises Undecided for a device that the twin cannot build."""
     picture = Picture()
+    order = {name: number for number, name in enumerate(net.devices)}
     for device in net.devices.values():
         picture.links[device.name] = _link(net, device)
         if isinstance(device, Bridge):
             picture.ports += [
-                Port(port.device.name, device.name, port.hairpin, port.isolated) for port in reversed(device.ports)
+                _port(port, device) for port in sorted(device.ports, key=lambda port: order[port.device.name])
             ]
         for neighbour in device.neigh[AF_INET].values():
             if neighbour.state == "PERMANENT":
@@ -78,18 +85,18 @@ def take(net: Netns) -> Picture:
         # the kernel adds its own routes with the addresses
         picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != "kernel"]
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules if (each.priority, each.table) not in USUAL_RULES]
-    for name in net.sysctl:
-        if name.startswith("net.ipv6."):
-            continue  # IPv6 is off on the kernel's side, as emu has none
-        value = net.sysctl[name]
-        picture.sysctls[name] = "\t".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    # IPv6 is off on the kernel's side, as emu has none
+    picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
+    picture.bounded = {name: text(net.sysctl[name]) for name in MEMORY}
     picture.iptables = net.ipv4.tables.save()
     return picture
 
 
+def _port(port: BridgePort, bridge: Bridge) -> Port:
+    return Port(port.device.name, bridge.name, port.hairpin, port.isolated)
+
+
 def _link(net: Netns, device: Device) -> Link:
-    if not device.carrier and not isinstance(device, Bridge):  # a bridge without ports has no carrier, on both sides
-        raise Undecided(f"{net.name}: the cable of {device.name} is pulled, which a veth pair cannot do at both ends")
     netem = device.netem
     lose: tuple[int, ...] = ()
     if netem is not None:
@@ -97,6 +104,7 @@ def _link(net: Netns, device: Device) -> Link:
             raise Undecided(f"{net.name}: {device.name} has a delay or random loss, which are not compared")
         lose = tuple(sorted(number - netem.count for number in netem.lose if number >= netem.count))
     mac, peer, ageing_cs = mac_text(device.mac), None, 0
+    carrier = not isinstance(device, Veth) or device.plugged  # what else takes a carrier, the kernel does by itself
     if isinstance(device, Veth):
         if device.peer is None or device.peer.net is None:
             raise Undecided(f"{net.name}: {device.name} has no other end")
@@ -105,7 +113,7 @@ def _link(net: Netns, device: Device) -> Link:
         ageing_cs = device.ageing_ns // 10_000_000
     elif device.kind != "loopback":
         raise Undecided(f"{net.name}: the twin makes no {device.kind} ({device.name})")
-    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose)
+    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose, carrier)
 
 
 def _rule(rule: IpRule) -> str:

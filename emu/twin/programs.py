@@ -5,7 +5,7 @@ Must not know what they send to each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from emu.apps import Running, apps
@@ -47,20 +47,31 @@ class Program(NamedTuple):
 
 
 class Programs:
-    """`sync` starts and stops programs. `notes` gets a sentence for each program that cannot listen."""
+    """`stop` and `start` follow the programs of the emulated cluster. `notes` gets a sentence for each program that cannot
+    listen."""
 
     def __init__(self, cluster: Emulated, nets: Mapping[Netns, RealNet], notes: list[str]) -> None:
         self.cluster, self.nets, self.notes = cluster, nets, notes
+        self._known: dict[str, Program] = {}
         self._running: dict[str, list[Running]] = {}
 
-    def sync(self) -> None:
-        """Run the programs that the emulated cluster runs now."""
+    def running(self) -> frozenset[str]:
+        """The keys of the programs that the emulated cluster runs now."""
         wanted = dict(self._wanted())
+        for key, program in wanted.items():
+            self._known.setdefault(key, program)
+        return frozenset(wanted)
+
+    def stop(self, wanted: Collection[str]) -> None:
+        """End the programs that are not wanted: as when a process ends, its sockets close."""
         for name in [name for name in self._running if name not in wanted]:
             for running in self._running.pop(name):
                 running.stop()
-        for key, program in wanted.items():
-            if key not in self._running:
+
+    def start(self, wanted: Collection[str]) -> None:
+        """Start those that do not run yet, in the order in which they became known."""
+        for key, program in self._known.items():
+            if key in wanted and key not in self._running:
                 self._running[key] = list(self._start(program))
 
     def _wanted(self) -> Iterator[tuple[str, Program]]:
@@ -68,6 +79,8 @@ class Programs:
         yield OUTSIDE, Program(self.cluster.underlay.external, OUTSIDE, self._outside())
         for node in self.cluster.nodes.values():
             for name, sandbox in node.sandboxes.items():
+                if sandbox.ended:
+                    continue
                 pod = self.cluster.store.get(core.Pod, sandbox.namespace, sandbox.pod)
                 chosen = [app for _container, some in apps_of(pod) for app in some] if pod is not None else []
                 yield f"{name} {sandbox.uid}", Program(sandbox.net, name, chosen)

@@ -8,34 +8,45 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.twin.compare import Difference
 
-__all__ = ["Difference", "FlowReport", "Report"]
+__all__ = ["Difference", "FlowReport", "Report", "Unjudged"]
 
 EQUAL, DIFFERENT, UNDECIDED = 0, 1, 3
 
 
 @dataclass(slots=True)
 class FlowReport:
-    """One flow (or one change of the cluster): how many frames were compared, and where the sides differ."""
+    """One flow (or one change of the cluster): how many frames were compared, of how many the time, by how much the programs on
+    the kernel's side were late at most, and where the sides differ."""
 
     name: str
     frames: int = 0
+    times: int = 0
+    late_ns: int = 0
     probes: int = 0
     differences: list[Difference] = field(default_factory=list)
 
 
+class Unjudged(NamedTuple):
+    """What could not be set or read on the kernel's side. `matters`: flows may be equal or different because of it."""
+
+    what: str
+    matters: bool
+
+
 @dataclass(slots=True)
 class Report:
-    """The result of a scenario. `undecided` is the reason why the rest could not be judged, "" if all was; `notes` are
-    sentences for the user."""
+    """The result of a scenario. `undecided` is the reason why the rest could not be judged, "" if all was; `unjudged` is what
+    could not be set or read on the kernel's side; `notes` are sentences for the user."""
 
     scenario: str
     kernel: str
     flows: list[FlowReport] = field(default_factory=list)
     undecided: str = ""
+    unjudged: list[Unjudged] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -53,10 +64,18 @@ class Report:
         """The first difference; later ones may follow from it."""
         return next(self.differences, None)
 
+    def leave_out(self, what: str, matters: bool) -> None:
+        """Note once what is not judged."""
+        each = Unjudged(what, matters)
+        if each not in self.unjudged:
+            self.unjudged.append(each)
+
     @property
     def exit_status(self) -> int:
-        """0 equal, 1 different, 3 undecided. A flow without a frame (an OUTPUT rule drops it) is judged too: by the
+        """0 equal, 1 different, 3 undecided: also where the sides differ, if a part that was not judged matters. A flow without a frame (an OUTPUT rule drops it) is judged too: by the
         client's socket, tables and counters."""
+        if any(each.matters for each in self.unjudged):
+            return UNDECIDED
         if self.first is not None:
             return DIFFERENT
         return UNDECIDED if self.undecided or not self.flows else EQUAL
@@ -66,15 +85,23 @@ class Report:
         lines = [f"{self.scenario}: {len(self.flows)} flows, {self.frames} frames held against Linux {self.kernel}"]
         first = self.first
         if first is None:
-            lines.append("equal" if self.flows else "nothing was compared")
+            lines.append(
+                ("equal" if self.exit_status == EQUAL else "no difference") if self.flows else "nothing was compared"
+            )
         else:
             flow, difference = first
             every = list(self.differences)
-            lines += ["different", "", f"{flow.name}: {difference.what} at {difference.where}"]
+            lines += [
+                "different" if self.exit_status == DIFFERENT else "undecided, and different",
+                "",
+                f"{flow.name}: {difference.what} at {difference.where}",
+            ]
             lines += side_by_side(difference)
             if len(every) > 1:
                 lines += ["", f"{len(every) - 1} more places differ, perhaps because of it:"]
                 lines += [f"  {other.name}: {more.what} at {more.where}" for other, more in every[1:12]]
+        for each in self.unjudged:
+            lines.append(f"not judged{', and flows may depend on it' if each.matters else ''}: {each.what}")
         if self.undecided:
             lines.append(f"undecided: {self.undecided}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes), ""])
@@ -87,6 +114,7 @@ class Report:
             "result": {EQUAL: "equal", DIFFERENT: "different", UNDECIDED: "undecided"}[self.exit_status],
             "frames": self.frames,
             "undecided": self.undecided,
+            "not_judged": [{"what": each.what, "matters": each.matters} for each in self.unjudged],
             "notes": self.notes,
             "flows": [
                 {

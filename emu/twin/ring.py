@@ -20,6 +20,11 @@ HEADROOM = 128  # at least the size of tpacket2_hdr, sockaddr_ll and the gap bef
 DIRECTIONS = {0: "in", 1: "in", 2: "in", 3: "in-other", 4: "out"}  # if_packet.h, pkt_type
 
 
+# linux/if_packet.h: tpacket2_hdr, and the bits of its status
+_HEAD = struct.Struct("IIIHHIIHH")
+VLAN_VALID, VLAN_TPID_VALID, ETH_P_8021Q = 1 << 4, 1 << 6, 0x8100
+
+
 class Seen(NamedTuple):
     """One frame at one interface: time (ns of the host's clock), namespace, device, direction."""
 
@@ -53,7 +58,7 @@ class Ring:
         found = []
         while True:
             at = self.next * self.slot
-            status, length, size, mac, _, seconds, nanoseconds = struct.unpack_from("IIIHHII", self.memory, at)
+            status, length, size, mac, _, seconds, nanoseconds, tci, tpid = _HEAD.unpack_from(self.memory, at)
             if not status & 1:
                 break
             ifindex, _, kind = struct.unpack_from("iHB", self.memory, at + 32 + 4)
@@ -61,6 +66,9 @@ class Ring:
             # a frame on lo is captured once, when it is received, as in libpcap
             if not (name == "lo" and kind == 4):
                 data = self.memory[at + mac : at + mac + min(size, self.snap)]
+                if status & VLAN_VALID:  # the kernel takes a received frame's tag off, and keeps it beside the frame
+                    tag = struct.pack("!HH", tpid if status & VLAN_TPID_VALID else ETH_P_8021Q, tci)
+                    data, length = (data[:12] + tag + data[12:])[: self.snap], length + len(tag)
                 at_ns = seconds * 1_000_000_000 + nanoseconds
                 found.append(Seen(at_ns, self.space.name, name, DIRECTIONS.get(kind, "in"), data, length))
             struct.pack_into("I", self.memory, at, 0)

@@ -13,6 +13,7 @@ from emu.twin.compare import Sight
 from emu.twin.normalise import Normaliser
 from emu.twin.ring import Ring, Seen
 from emu.twin.space import Space
+from emu.wire.frame import TCP, UDP
 
 
 class Sights:
@@ -25,6 +26,10 @@ class Sights:
         self.seen: list[Seen] = []
         self.theirs, self.ours = Normaliser({}), Normaliser({})
         self._mark = self._snap = 0
+        self._known = 0  # how many interfaces have been there
+        self._ours_from: dict[
+            str, int
+        ] = {}  # by interface that came since `both`: the emulator's first frame that counts
 
     def watch(self, net: Netns, space: Space) -> None:
         """A namespace was made on the kernel's side."""
@@ -32,6 +37,8 @@ class Sights:
         self._snap = self.rings[net].snap
 
     def forget(self, net: Netns) -> None:
+        """The namespace is gone; its frames until now stay."""
+        self.take()
         self.rings.pop(net).close()
 
     def learn_roles(self) -> None:
@@ -39,6 +46,17 @@ class Sights:
         self.capture.mark()
         for side in (self.theirs, self.ours):
             side.roles.update(roles(self.capture.interfaces))
+
+    def wired(self, mark: int) -> None:
+        """Interfaces that have come since this was called last are compared from here on, in the emulator's capture from
+        `mark` on: the frames that they send while they are made are not."""
+        come = self.capture.interfaces[self._known :]
+        self._known = len(self.capture.interfaces)
+        if come:
+            self.take()
+            places = {(each.owner, each.device_name) for each in come}
+            self.seen = [seen for seen in self.seen if (seen.space, seen.device) not in places]
+            self._ours_from.update((each.name, mark) for each in come)
 
     def take(self) -> None:
         """Empty the rings."""
@@ -57,6 +75,7 @@ class Sights:
         end = self.capture.mark()
         kernel, emulated = self._kernel(), self._emulated(end)
         self.seen, self._mark = [], end
+        self._ours_from.clear()
         return kernel, emulated
 
     def _kernel(self) -> list[Sight]:
@@ -72,19 +91,40 @@ class Sights:
         for _, _, seen in ordered:
             line = self.theirs.render(seen.data, length=seen.length, loopback=seen.device == "lo")
             name = names.get((seen.space, seen.device), f"{seen.space}/{seen.device}")
-            sights.append(Sight(seen.space, name, seen.way, line))
+            sights.append(Sight(seen.space, name, seen.way, line, seen.at_ns, talk(seen.data)))
         return sights
 
     def _emulated(self, end: int) -> list[Sight]:
         sights = []
         for captured in self.capture.frames(since=self._mark, until=end):
-            if captured.code & 3 != DROP:
+            late = captured.number >= self._ours_from.get(captured.interface, 0)
+            if captured.code & 3 != DROP and late:
                 data = captured.data[: self._snap]  # the bytes that the rings keep
                 loopback = captured.place.kind == "loopback"
                 line = self.ours.render(data, length=len(captured.data), loopback=loopback)
-                sights.append(Sight(captured.place.owner, captured.interface, captured.way, line))
+                sights.append(
+                    Sight(captured.place.owner, captured.interface, captured.way, line, captured.time_ns, talk(data))
+                )
         return sights
 
     def close(self) -> None:
         for ring in self.rings.values():
             ring.close()
+
+
+def talk(data: bytes) -> object:
+    """The conversation of a frame: who talks to whom, in either direction, and by what."""
+    kind = data[12:14]
+    if kind == b"\x08\x06":
+        return kind, frozenset((data[28:32], data[38:42]))
+    if kind != b"\x08\x00" or len(data) < 38:
+        return kind
+    at = 14 + (data[14] & 15) * 4
+    ports = (
+        (data[at : at + 2], data[at + 2 : at + 4])
+        if data[23] in (TCP, UDP)
+        else (data[at : at + 1], data[at + 4 : at + 6])
+    )
+    if data[23] not in (TCP, UDP):
+        return data[23], frozenset((data[26:30], data[30:34])), ports
+    return data[23], frozenset(((data[26:30], ports[0]), (data[30:34], ports[1])))

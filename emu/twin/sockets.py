@@ -11,7 +11,7 @@ import socket
 import struct
 import termios
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -28,7 +28,7 @@ from emu.wire import captured
 from emu.wire import icmp as wire_icmp
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.checksum import checksum
-from emu.wire.frame import ICMP
+from emu.wire.frame import ICMP, TCP
 from emu.wire.summary import read_ip
 
 IP_RECVERR, IP_HDRINCL, SO_EE_ORIGIN_ICMP = 11, 3, 2
@@ -38,8 +38,8 @@ STATES = (
 )  # fmt: skip  # include/net/tcp_states.h
 OPENING = ("CLOSE", "LISTEN", "SYN_SENT", "SYN_RECV")
 ENDED = ("CLOSE_WAIT", "LAST_ACK", "CLOSING", "TIME_WAIT", "CLOSE")
-UNREACHABLE = {errno.ENETUNREACH: 0, errno.EHOSTUNREACH: 1}  # the ICMP codes that give a socket these errors
 LARGE = 1 << 22
+ERRORS = (wire_icmp.DEST_UNREACH, wire_icmp.TIME_EXCEEDED, wire_icmp.PARAMETER_PROBLEM)
 # linux/sock_diag.h, linux/inet_diag.h: one connection by its ends, on any device, whatever its cookie
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, DIAG_ANY = 4, 20, 1, bytes(4) + b"\xff" * 8
 
@@ -49,18 +49,36 @@ def _text(endpoint: Endpoint) -> tuple[str, int]:
     return (ip4_text(host) if isinstance(host, int) else host), port
 
 
+def _queued(real: socket.socket) -> Iterator[tuple[int, IcmpError]]:
+    """The ICMP errors in a socket's queue (IP_RECVERR), each with its errno; they leave the queue."""
+    while True:
+        try:
+            _data, ancillary, _flags, peer = real.recvmsg(65535, 512, socket.MSG_ERRQUEUE)
+        except OSError:
+            return
+        for _level, _kind, value in ancillary:
+            number, origin, kind, code, _pad, info, _rest = struct.unpack_from("=IBBBBII", value)
+            if origin == SO_EE_ORIGIN_ICMP:
+                yield number, IcmpError(kind, code, info, ip4(peer[0]), peer[1])
+
+
 class _RealSocket:
     """The part that all kinds share: a nonblocking socket that the loop watches."""
 
     def __init__(self, net: RealNet, real: socket.socket) -> None:
         self.net, self.real = net, real
         self.addr = self.port = self.flow = 0
-        self.errors: list[IcmpError] = []
+        self.received: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
         self.closed = self.chosen = False
         real.setblocking(False)
         net.open.add(self)
         net.clock.watch(self)
+
+    @property
+    def errors(self) -> list[IcmpError]:
+        """The ICMP errors received."""
+        return self.received
 
     def fileno(self) -> int:
         return self.real.fileno()
@@ -108,7 +126,7 @@ class RealTcp(_RealSocket):
 
     def __init__(self, net: RealNet, real: socket.socket | None = None, peer: tuple[str, int] = ("", 0)) -> None:
         self.peer, self.error, self._pending, self._rest, self._closing = peer, 0, 0, b"", False
-        self.blocking = False
+        self._opening = self.blocking = False
         super().__init__(net, real or net.socket(socket.AF_INET, socket.SOCK_STREAM))
         if real is not None:
             self._named()
@@ -120,11 +138,15 @@ class RealTcp(_RealSocket):
         """Connect, and read SO_ERROR at once, as a client with a time limit does, unless the client is `blocking`. An ICMP
         error that comes inside the call is a soft error to Linux (the call owns the socket, tcp_v4_err), and SO_ERROR gives it."""
         self.peer = _text(remote)
+        # the queue of errors distinguishes an ICMP error from a RST, which has the same errno
+        self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         failed = self.real.connect_ex(self.peer)
         self._named()
         if failed not in (0, errno.EINPROGRESS):
             raise SocketError(failed)
-        if not self.blocking:
+        self._opening = True
+        self._opened()
+        if self.net.asks_at_once and not self.blocking:
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         if self.error:
             self.abort()
@@ -133,13 +155,28 @@ class RealTcp(_RealSocket):
         real, peer = self._call(self.real.accept)
         return RealTcp(self.net, real, peer)
 
+    def _opened(self) -> None:
+        """Read the errors of the handshake. A connection that stands takes none: it survives them (RFC 5927)."""
+        if self._opening:
+            self.received += [icmp for _number, icmp in _queued(self.real)]
+            if self.state != "SYN_SENT":
+                self._opening = False
+                if self in self.net.open:
+                    self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 0)
+
     def _fail(self, number: int) -> None:
         if number and not self.error:
             self.error = self._pending = number
-            if number in UNREACHABLE:
-                self.errors.append(IcmpError(3, UNREACHABLE[number], 0, ip4(self.peer[0]), self.peer[1]))
+
+    @property
+    def errors(self) -> list[IcmpError]:
+        """The ICMP errors received, also those that the kernel keeps to itself, as soft errors of a connection."""
+        self.net.take_icmp()
+        return self.received
 
     def ready(self, events: int) -> None:
+        if self.state != "LISTEN":
+            self._opened()
         if self.state != "LISTEN" and not (self.blocking and self.state == "SYN_SENT"):
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             self._push()
@@ -266,20 +303,15 @@ class RealUdp(_RealSocket):
             self._take()
 
     def ready(self, events: int) -> None:
+        """epoll also reports that a datagram may be sent, which wakes nobody."""
         self._take()
-        super().ready(events)
+        if self.inbox or self.pending:
+            super().ready(events)
 
     def _take(self) -> None:
-        while True:
-            try:
-                data, ancillary, _flags, peer = self.real.recvmsg(65535, 512, socket.MSG_ERRQUEUE)
-            except OSError:
-                break
-            for _level, _kind, value in ancillary:
-                number, origin, kind, code, _pad, info, _data = struct.unpack_from("=IBBBBII", value)
-                if origin == SO_EE_ORIGIN_ICMP:
-                    self.pending = number
-                    self.errors.append(IcmpError(kind, code, info, ip4(peer[0]), peer[1]))
+        for number, icmp in _queued(self.real):
+            self.pending = number
+            self.received.append(icmp)
         while True:
             try:
                 data, (host, port) = self.real.recvfrom(65535)
@@ -337,10 +369,10 @@ class RealPing(_RealSocket):
         if seen.sport == wire_icmp.ECHO_REPLY and seen.ident == self.ident:
             rtt_ns = self.net.clock.now - self._sent_ns.get(seen.seq, self.net.clock.now)
             self.replies.append(EchoReply(seen.seq, seen.src, seen.ttl, rtt_ns))
-        elif seen.sport in (wire_icmp.DEST_UNREACH, wire_icmp.TIME_EXCEEDED, wire_icmp.PARAMETER_PROBLEM):
+        elif seen.sport in ERRORS:
             asked = read_ip(seen.quote)
             if asked.proto == ICMP and asked.sport == wire_icmp.ECHO and asked.ident == self.ident:
-                self.errors.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.seq))
+                self.received.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.seq))
 
 
 class RealSockets:
@@ -395,14 +427,32 @@ class RealSockets:
 
 class RealNet:
     """A namespace with the interface of `emu.apps.Host` and `emu.kube.dns.resolver.Client`: sockets and a clock.
-    `emulated` is the namespace that it mirrors."""
+    `emulated` is the namespace that it mirrors; `asks_at_once`: TCP clients read SO_ERROR right after connect()."""
 
-    def __init__(self, emulated: Netns, space: Space, loop: Loop) -> None:
+    def __init__(self, emulated: Netns, space: Space, loop: Loop, *, asks_at_once: bool = True) -> None:
         self.emulated, self.space, self.clock = emulated, space, loop
-        self.name = emulated.name
+        self.name, self.asks_at_once = emulated.name, asks_at_once
         self.open: set[_RealSocket] = set()
         self.sockets = RealSockets(self)
         self.diag = self.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
+        self.icmp = self.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
+
+    def take_icmp(self) -> None:
+        """Give the ICMP errors that came to this namespace to the TCP sockets whose packets they quote."""
+        while True:
+            try:
+                seen = read_ip(self.icmp.recv(65535))
+            except BlockingIOError:
+                return
+            if seen.sport not in ERRORS:
+                continue
+            asked = read_ip(seen.quote)
+            for each in {*self.open, *self.sockets.opened} if asked.proto == TCP else ():
+                if isinstance(each, RealTcp) and (each.port, each.peer) == (
+                    asked.sport,
+                    (ip4_text(asked.dst), asked.dport),
+                ):
+                    each.received.append(IcmpError(seen.sport, seen.dport, seen.seq, asked.dst, asked.dport))
 
     @property
     def addresses(self) -> list[Address]:
@@ -421,3 +471,4 @@ class RealNet:
                     each.abort()
             each.release()
         self.diag.close()
+        self.icmp.close()

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.device import Device
 from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.conn import Tuple5
 from emu.kernel.netfilter.conntrack_list import render
 from emu.twin.space import Space
-from emu.wire.addr import ip4_text, mac_text
+from emu.wire.addr import ip4, ip4_text, mac_text
+from emu.wire.frame import AF_INET, UDP
 
 Tables = dict[str, list[str]]  # what -> lines
 Counters = dict[tuple[str, str, int], tuple[int, int]]  # table, chain, number -> packets, bytes
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
+_ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes by itself and never resolves
@@ -29,7 +35,7 @@ _TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
 
 def kernel_tables(space: Space, net: Netns) -> Tables:
     """The kernel's tables of one namespace. The emulated `net` decides which are read."""
-    tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(_kernel_routes(space))}
+    tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(kernel_routes(space))}
     if any(isinstance(device, Bridge) for device in net.devices.values()):
         tables["fdb"] = sorted(_kernel_fdb(space))
     if net.conntrack is not None:
@@ -37,14 +43,95 @@ def kernel_tables(space: Space, net: Netns) -> Tables:
     return tables
 
 
+def kernel_setup(space: Space) -> Tables:
+    """What the kernel's side was built as: its devices and addresses. They are compared after each change, not after each
+    flow."""
+    found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
+    numbers = {each["ifname"]: each for each in found}
+    return {
+        "links": sorted(_kernel_link(each) for each in numbers.values()),
+        "addresses": sorted(_kernel_addresses(space)),
+    }
+
+
+def emulated_setup(net: Netns) -> Tables:
+    """The emulator's devices and addresses."""
+    addresses = [
+        f"{each} dev {each.device.name} scope {each.scope}" for each in net.ipv4.addresses if each.device.name != "lo"
+    ]
+    return {"links": sorted(_link(net, each) for each in net.devices.values()), "addresses": sorted(addresses)}
+
+
+def _kernel_link(each: dict[str, Any]) -> str:
+    details = each.get("linkinfo", {})
+    kind = "loopback" if each["link_type"] == "loopback" else details.get("info_kind", each["link_type"])
+    flags = each["flags"]
+    words = [f"{each['ifname']} {kind} mtu {each['mtu']} address {each['address']}"]
+    words += [word for flag, word in (("UP", "up"), ("LOWER_UP", "carrier"), ("PROMISC", "promisc")) if flag in flags]
+    if kind == "bridge":
+        words.append(f"ageing {details['info_data']['ageing_time']}")
+    if "master" in each:
+        port = details["info_slave_data"]
+        words.append(f"master {each['master']}")
+        words += [word for word in ("hairpin", "isolated") if port.get(word)]
+    return " ".join(words)
+
+
+def _link(net: Netns, device: Device) -> str:
+    words = [f"{device.name} {device.kind} mtu {device.mtu} address {mac_text(device.mac)}"]
+    flags = (device.up, "up"), (device.up and _carrier(device), "carrier"), (device.promisc, "promisc")
+    words += [word for on, word in flags if on]
+    if isinstance(device, Bridge):
+        words.append(f"ageing {device.ageing_ns // 10_000_000}")
+    for bridge in net.devices.values():
+        for port in bridge.ports if isinstance(bridge, Bridge) else ():
+            if port.device is device:
+                words.append(f"master {bridge.name}")
+                words += [word for on, word in ((port.hairpin, "hairpin"), (port.isolated, "isolated")) if on]
+    return " ".join(words)
+
+
+def _carrier(device: Device) -> bool:
+    """A bridge has carrier while a port that is up has it (br_port_carrier_check)."""
+    if isinstance(device, Bridge):
+        return any(port.device.up and _carrier(port.device) for port in device.ports)
+    peer = getattr(device, "peer", None)
+    return device.carrier and (peer is None or peer.up)
+
+
+def _kernel_addresses(space: Space) -> Iterator[str]:
+    for link in json.loads(space.run("ip", "-4", "-j", "addr", "show") or "[]"):
+        for each in link["addr_info"]:
+            if link["ifname"] != "lo":
+                yield f"{each['local']}/{each['prefixlen']} dev {link['ifname']} scope {each['scope']}"
+
+
 def kernel_connections(space: Space) -> list[str]:
     """The lines of `conntrack -L`."""
     return space.run("conntrack", "-L", "-o", "extended").splitlines()
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A connection as `emu.kube.proxy.cleanup.Entry`: protocol, addresses and ports of its first packet, and of the answer."""
+
+    family: int
+    orig: Tuple5
+    reply: Tuple5
+
+
+def udp_entries(lines: Iterable[str]) -> Iterator[Entry]:
+    """The UDP connections among the lines of `conntrack -L`."""
+    for line in lines:
+        ends = _ENDS.findall(line)
+        if len(ends) == 2 and " udp " in line:
+            orig, reply = ((UDP, ip4(src), ip4(dst), int(sport), int(dport)) for src, dst, sport, dport in ends)
+            yield Entry(AF_INET, orig, reply)
+
+
 def emulated_tables(net: Netns) -> Tables:
     """The emulator's tables of one namespace."""
-    tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(_routes(net))}
+    tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(emulated_routes(net))}
     bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
     if bridges:
         tables["fdb"] = sorted(
@@ -94,7 +181,7 @@ def _kernel_fdb(space: Space) -> Iterator[str]:
             yield f"{each['mac']} behind {each['ifname']} of {each['master']}"
 
 
-def _kernel_routes(space: Space) -> Iterator[str]:
+def kernel_routes(space: Space) -> Iterator[str]:
     for each in json.loads(space.run("ip", "-4", "-j", "-N", "route", "show", "table", "all") or "[]"):
         if "cache" in each.get("flags", ()):
             continue
@@ -113,7 +200,7 @@ _KINDS = {
 }  # fmt: skip  # RTN_*
 
 
-def _routes(net: Netns) -> Iterator[str]:
+def emulated_routes(net: Netns) -> Iterator[str]:
     for table in net.ipv4.fib.tables.values():
         for each in table:
             dst = "default" if each.prefix.length == 0 else str(each.prefix).removesuffix("/32")
@@ -192,10 +279,12 @@ def counters(text: str) -> Counters:
 
 
 def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:
-    """The increase of each counter."""
+    """The increase of each counter. A rule that counts less than before is another one, which counts from 0."""
     grown: Counters = {}
     for key, (packets, size) in after.items():
         old_packets, old_size = before.get(key, (0, 0))
+        if packets < old_packets:
+            old_packets = old_size = 0
         if packets != old_packets:
             grown[key] = packets - old_packets, size - old_size
     return grown

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from emu.wire.frame import ETH_HLEN, ETH_P_ARP, Frame
 
+HLEN = 28  # bytes, for IPv4 over Ethernet
 REQUEST, REPLY = 1, 2
+HARDWARE = (1, 6)  # ARPHRD_ETHER, ARPHRD_IEEE802: a device of either takes both (arp_process)
 _ETHER = Struct("!6s6s")
 _BODY = Struct("!6sI6sI")
 _WHOLE = Struct("!HHBBH6sI6sI")
@@ -41,10 +43,10 @@ def build(
 
 
 def parse(frame: Frame) -> Arp | None:
-    """The fields, or None if it is not ARP for IPv4 over Ethernet."""
-    if len(frame.buf) < ETH_HLEN + 28:
+    """The fields, or None if it is not ARP for IPv4 over Ethernet or IEEE 802 (hardware types 1 and 6)."""
+    if len(frame.buf) < ETH_HLEN + HLEN:
         return None
     htype, ptype, hlen, plen, op, sha, spa, tha, tpa = _WHOLE.unpack_from(frame.buf, ETH_HLEN)
-    if (htype, ptype, hlen, plen) != (1, 0x0800, 6, 4):
+    if htype not in HARDWARE or (ptype, hlen, plen) != (0x0800, 6, 4):
         return None
     return Arp(op, sha, spa, tha, tpa)

@@ -14,13 +14,13 @@ from emu.wire.addr import ZERO_MAC
 
 ETH_HLEN = 14
 IP_HLEN = 20
-ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806
+ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
 AF_INET = 2
-ICMP, TCP, UDP, GRE, SCTP, UDPLITE = 1, 6, 17, 47, 132, 136
+ICMP, IGMP, TCP, UDP, GRE, SCTP, UDPLITE = 1, 2, 6, 17, 47, 132, 136
 IP_MF, IP_DF, IP_OFFSET = 0x2000, 0x4000, 0x1FFF
 
 # sk_buff's pkt_type (include/uapi/linux/if_packet.h)
-HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING = range(5)
+HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING, LOOPBACK = range(6)
 
 
 class Frame:
@@ -40,14 +40,15 @@ class Frame:
     `flow` numbers the flow that caused the frame (0: background). `sock` is the local socket that sent it.
     `frag_max_size`: the largest fragment of a reassembled datagram, else 0. `ignore_df`: it may be fragmented in spite of
     its DF, because its socket asks for that, or because a bridge reassembled it. `cause`: what the frame was made
-    from: the sizes of the fragments, or the ICMP error that quotes it. `burst`: cut from a larger buffer (GSO).
+    from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
+    without options, and where a bridge has the frame). `burst`: cut from a larger buffer (GSO).
     `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
     `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut).
     """
 
     __slots__ = (
         "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
-        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "outdev", "partial", "physin",
+        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "partial", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid",
     )  # fmt: skip
 
@@ -72,6 +73,7 @@ class Frame:
         self.route: Any = None
         self.sock: Any = None
         self.cause: Any = None
+        self.options: Any = None
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:
@@ -144,6 +146,11 @@ class Frame:
     def payload(self) -> bytes:
         """The bytes after the IP header, without padding."""
         return bytes(self.buf[self.l4 : ETH_HLEN + self.tot_len])
+
+    @property
+    def option_bytes(self) -> bytes:
+        """The IP options; empty without any."""
+        return bytes(self.buf[ETH_HLEN + IP_HLEN : self.l4])
 
     @property
     def df(self) -> bool:

@@ -10,9 +10,10 @@ from emu.wire.frame import ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, Frame
 from emu.wire.ipv4 import stamp
 
 ECHO_REPLY, DEST_UNREACH, REDIRECT, ECHO, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 5, 8, 11, 12
-SOURCE_QUENCH = 4
+SOURCE_QUENCH, TIMESTAMP, TIMESTAMP_REPLY, ADDRESS, ADDRESS_REPLY = 4, 13, 14, 17, 18
+NR_ICMP_TYPES = 18
 ERRORS = frozenset((DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM))
-NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED = range(5)
+NET_UNREACH, HOST_UNREACH, PROT_UNREACH, PORT_UNREACH, FRAG_NEEDED, SR_FAILED = range(6)
 PKT_FILTERED = 13
 REDIRECT_HOST = 1
 HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with an ICMP message, without the message's data
@@ -20,13 +21,13 @@ HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with an ICMP message, without t
 # errors by type and code: the words of sentences, and the names in iptables' --reject-with and in expectations
 ERROR_WORDS = {
     (3, 0): "network unreachable", (3, 1): "host unreachable", (3, 2): "protocol unreachable",
-    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 9): "network prohibited",
+    (3, 3): "port unreachable", (3, 4): "fragmentation needed", (3, 5): "source route failed", (3, 9): "network prohibited",
     (3, 10): "host prohibited", (3, 13): "administratively prohibited", (5, 1): "redirect to another gateway",
     (11, 0): "time to live exceeded", (11, 1): "reassembly time exceeded", (12, 0): "parameter problem",
 }  # fmt: skip
 ERROR_NAMES = {
     (3, 0): "net-unreachable", (3, 1): "host-unreachable", (3, 2): "proto-unreachable", (3, 3): "port-unreachable",
-    (3, 4): "frag-needed", (3, 9): "net-prohibited", (3, 10): "host-prohibited", (3, 13): "admin-prohibited",
+    (3, 4): "frag-needed", (3, 5): "source-route-failed", (3, 9): "net-prohibited", (3, 10): "host-prohibited", (3, 13): "admin-prohibited",
     (11, 0): "ttl-exceeded", (11, 1): "reassembly-timeout", (12, 0): "parameter-problem",
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from emu.wire import sctp, udplite
 from emu.wire.checksum import adjust, checksum, pseudo_sum
 from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, UDPLITE, Frame
-from emu.wire.tcp import MSS, MSS_LENGTH, option_at
+from emu.wire.tcp import HLEN, MSS, MSS_LENGTH, NOP, option_at
 
 
 def set_ethernet(frame: Frame, header: bytes, dmac: bytes, smac: bytes) -> None:
@@ -161,6 +161,46 @@ def replace(frame: Frame, data: bytes | bytearray) -> None:
     frame.reparse()
 
 
+def untag(frame: Frame) -> int:
+    """Remove the outermost VLAN tag, with its EtherType (skb_vlan_untag); gives the tag's VLAN, 0 to 4095."""
+    buf = frame.buf
+    vlan = (buf[14] << 8 | buf[15]) & 0xFFF
+    del buf[12:16]
+    frame.reparse()
+    return vlan
+
+
+def trim(frame: Frame, end: int) -> None:
+    """pskb_trim_rcsum: remove the bytes of the frame from `end` on (the padding of a short Ethernet frame, for example)."""
+    del frame.buf[end:]
+
+
+def set_options(frame: Frame, options: bytes, destination: int, *, summed: bool = False) -> None:
+    """Write the IP options, of the same length as before, and the destination; `summed`: with the header's checksum."""
+    buf, l4 = frame.buf, frame.l4
+    buf[30:l4] = destination.to_bytes(4, "big") + options
+    frame.dst = destination
+    if summed:
+        _sum_header(frame)
+
+
+def insert_options(frame: Frame, options: bytes) -> None:
+    """Insert IP options (a multiple of 4 bytes) into a header that has none."""
+    buf = frame.buf
+    buf[34:34] = options
+    frame.l4 += len(options)
+    frame.tot_len += len(options)
+    buf[14] += len(options) // 4
+    buf[16:18] = frame.tot_len.to_bytes(2, "big")
+    _sum_header(frame)
+
+
+def _sum_header(frame: Frame) -> None:
+    buf = frame.buf
+    buf[24:26] = b"\0\0"
+    buf[24:26] = checksum(buf[14 : frame.l4]).to_bytes(2, "big")
+
+
 def set_tos(frame: Frame, tos: int) -> None:
     """Write the type of service (DSCP and ECN), 0 to 255, and adjust the header checksum."""
     buf = frame.buf
@@ -206,3 +246,32 @@ def insert_mss(frame: Frame, mss: int) -> None:
     head[10:12] = b"\0\0"
     head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
     replace(frame, buf[:14] + head + segment)
+
+
+def strip_options(frame: Frame, kinds: frozenset[int]) -> None:
+    """Write NOPs over the TCP options of these kinds, up to the first that is longer than the header."""
+    buf, l4 = frame.buf, frame.l4
+    at, stop = l4 + HLEN, l4 + (buf[l4 + 12] >> 4) * 4
+    check = buf[l4 + 16] << 8 | buf[l4 + 17]
+    while at < stop - 1:
+        length = buf[at + 1] if buf[at] > 1 and buf[at + 1] else 1
+        if at + length > stop:
+            break
+        if buf[at] in kinds:
+            for place in range(at, at + length):
+                shift = 0 if (place - l4) % 2 else 8
+                check = adjust(check, buf[place] << shift, NOP << shift)
+                buf[place] = NOP
+        at += length
+    if not frame.partial:
+        buf[l4 + 16], buf[l4 + 17] = check >> 8, check & 255
+
+
+def clear_tcp_flags(frame: Frame, flags: int) -> None:
+    """Clear bits of the TCP header's flags."""
+    buf, at = frame.buf, frame.l4 + 13
+    old, check = buf[at], buf[at + 3] << 8 | buf[at + 4]
+    buf[at] = old & ~flags & 0xFF
+    if not frame.partial:
+        check = adjust(check, old, buf[at])
+        buf[at + 3], buf[at + 4] = check >> 8, check & 255

@@ -14,7 +14,7 @@ from emu.wire.ipv4 import stamp
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 HLEN = 20
 HEADERS = IP_HLEN + HLEN  # bytes of an IPv4 packet with a segment, without options and data
-MSS, MSS_LENGTH = 2, 4
+NOP, MSS, MSS_LENGTH = 1, 2, 4
 # the options of a header that has timestamps only (RFC 7323 appendix A)
 TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
 # at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window

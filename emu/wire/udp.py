@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import ETH_HLEN, IP_HLEN, UDP, Frame
+from emu.wire.frame import IP_HLEN, UDP, Frame
 from emu.wire.ipv4 import stamp
 
 HEADERS = IP_HLEN + 8  # bytes of an IPv4 packet with a datagram, without its data
@@ -49,6 +49,12 @@ def build(
     return frame
 
 
+def without_checksum(frame: Frame) -> bool:
+    """Has the datagram no checksum (a field of 0)?"""
+    buf, at = frame.buf, frame.l4 + 6
+    return len(buf) >= at + 2 and not buf[at] | buf[at + 1]
+
+
 def checksum_ok(frame: Frame) -> bool:
     """Is the datagram's checksum right (if it has one), and its length no more than the packet's?"""
     buf, l4 = frame.buf, frame.l4
@@ -62,12 +68,12 @@ def checksum_ok(frame: Frame) -> bool:
     return (ones_sum(buf[l4 : l4 + length]) + pseudo) % 0xFFFF == 0
 
 
-def stop(frame: Frame) -> int:
-    """Where the datagram ends by its own length, in bytes from the beginning of the IP header."""
-    return frame.l4 - ETH_HLEN + (frame.buf[frame.l4 + 4] << 8 | frame.buf[frame.l4 + 5])
-
-
 def payload(frame: Frame) -> bytes:
     """The data, with the length from the datagram's own header."""
+    return bytes(frame.buf[frame.l4 + 8 : end(frame)])
+
+
+def end(frame: Frame) -> int:
+    """The offset in the frame where the datagram ends by its own header."""
     buf, l4 = frame.buf, frame.l4
-    return bytes(buf[l4 + 8 : l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])])
+    return l4 + (buf[l4 + 4] << 8 | buf[l4 + 5])

@@ -17,7 +17,7 @@ from emu.capture.tap import IN, INTERFACE_SHIFT, OUT, PKT_TYPE_SHIFT
 from emu.clock import SECOND, Clock
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import parse_route
+from emu.kernel.net.iproute import parse_route
 from emu.wire.addr import ip4, mac
 from emu.wire.captured import alike
 from emu.wire.frame import AF_INET, OTHERHOST

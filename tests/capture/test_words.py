@@ -17,7 +17,8 @@ from emu.capture.tap import DROP, IN, OUT
 from emu.capture.words import WORDS, View, decided_by, word_of
 from emu.clock import Clock
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import Route, parse_route
+from emu.kernel.net.fib import Route
+from emu.kernel.net.iproute import parse_route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.kernel.netfilter.save import parse_restore
 from emu.wire.addr import ip4, ip4_text

@@ -75,19 +75,33 @@ class Bridging(RuleBasedStateMachine):
     def unplug(self, at: int) -> None:
         port = self.ports.pop(at % len(self.ports))
         self.net.detach(port.device)
-        self.seen = {mac: seen for mac, seen in self.seen.items() if seen.port is not port}
+        self.forget(port)
 
     @precondition(lambda self: self.ports)
-    @rule(at=st.integers(0, 3), flag=st.sampled_from(("hairpin", "isolated", "forwarding")))
+    @rule(at=st.integers(0, 3), flag=st.sampled_from(("hairpin", "isolated")))
     def turn(self, at: int, flag: str) -> None:
         port = self.ports[at % len(self.ports)]
         setattr(port, flag, not getattr(port, flag))
 
+    def forget(self, port: Port) -> None:
+        self.seen = {mac: seen for mac, seen in self.seen.items() if seen.port is not port}
+
+    @precondition(lambda self: self.ports)
+    @rule(at=st.integers(0, 3))
+    def state(self, at: int) -> None:
+        port = self.ports[at % len(self.ports)]
+        port.set_state(not port.forwarding)
+        if not port.forwarding:
+            self.forget(port)
+
     @precondition(lambda self: self.ports)
     @rule(at=st.integers(0, 3))
     def link(self, at: int) -> None:
-        device = self.ports[at % len(self.ports)].device
-        device.up = not device.up
+        port = self.ports[at % len(self.ports)]
+        self.net.set_link(port.device.name, up=not port.device.up)
+        assert port.forwarding is port.device.up
+        if not port.device.up:
+            self.forget(port)
 
     @rule(on=st.booleans())
     def promisc(self, on: bool) -> None:
@@ -164,6 +178,10 @@ class Bridging(RuleBasedStateMachine):
     def the_fdb_lists_what_was_seen(self) -> None:
         listed = {entry.mac: entry.port for entry in self.bridge.learned()}
         assert listed == {mac: seen.port for mac, seen in self.seen.items() if self.known(mac)}
+
+    @invariant()
+    def a_bridge_has_a_carrier_while_a_port_forwards(self) -> None:
+        assert self.bridge.carrier is any(port.forwarding for port in self.ports)
 
     @invariant()
     def own_addresses_stay(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from emu.clock import MS, SECOND, SLOT_NS, Clock
+from emu.clock import MS, SECOND, Clock, wheel_slot
 from emu.kernel import boot
 from emu.kernel.net import neighbour as nud
 from emu.kernel.net.neighbour import Neighbour
@@ -147,11 +147,6 @@ class Neighbours(RuleBasedStateMachine):
         end_ns = self.clock.now + ms * MS
         self.clock.run_until(end_ns)
         self.look()
-        failed_ns = {
-            peer: self.broadcasts[peer][2] + SECOND for peer in PEERS if before[peer] == nud.INCOMPLETE
-            if len(self.broadcasts[peer]) == 3
-        }  # fmt: skip
-        due_ns = [each for each in failed_ns.values() if each <= end_ns]
         for peer, state in before.items():
             after = self.state(peer)
             assert after in later(state), ip4_text(peer)
@@ -160,10 +155,8 @@ class Neighbours(RuleBasedStateMachine):
                 assert [(at - times[0]) // SECOND for at in times] == [0, 1, 2]
                 entry = self.entry(peer)
                 assert entry is not None
-                # timers of one slot of the kernel's wheel run together, before anything that they send arrives
-                slot = [each for each in due_ns if abs(each - failed_ns[peer]) <= SLOT_NS]
-                assert entry.updated_ns == max(slot)
-                assert times[0] + 3 * SECOND <= entry.updated_ns <= times[0] + 3 * (SECOND + SLOT_NS)
+                # each timer fires at the tick of the kernel's wheel where its slot ends
+                assert entry.updated_ns == wheel_slot(times[2], times[2] + SECOND)[0]
                 self.failed += len(self.waiting[peer])
                 self.waiting[peer].clear()
             if state == nud.REACHABLE and ms >= 50_000:

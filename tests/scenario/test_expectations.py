@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from emu.kube.flow.flow import Flow
+from emu.scenario.build import build
 from emu.scenario.expectations import check
 from emu.scenario.files import LIST
 from emu.scenario.invariants import INVARIANTS, judge, talks
@@ -146,3 +147,50 @@ def test_a_run_can_write_its_files(tmp_path: Path) -> None:
     done = run(load_text(SCENARIO), tmp_path)
     assert done.folder == tmp_path / "small"
     assert done.files == sorted(path for path in done.folder.iterdir() if path.name != LIST)
+
+
+NODE_PORT = """\
+---
+apiVersion: v1
+kind: Service
+metadata: {name: np}
+spec: {type: NodePort, clusterIP: 10.96.0.78, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 31000}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "judged"),
+    [
+        # the packet reaches the node as it was sent; what the node then makes of it is the Service's doing
+        ('- tcp: {from: default/client, to: "node/node-1:31000", send: hi}\n', 1),
+        ('- tcp: {from: default/client, to: "node/node-2:31000", send: hi}\n', 1),
+        # a source of its own is what the user wrote
+        (
+            "- send: {from: default/client, scapy: \"IP(src='10.244.1.9', dst='10.244.2.2')/UDP(sport=4, dport=53)\"}\n",
+            0,
+        ),
+        ("- send: {from: default/client, scapy: \"IP(dst='10.244.2.2')/UDP(sport=4, dport=53)\"}\n", 1),
+    ],
+)
+def test_an_address_that_a_service_or_the_user_changed_is_no_failure(steps: str, judged: int) -> None:
+    done = run(load_text(scenario("own", steps) + NODE_PORT))
+    assert [verdict.failures for verdict in done.invariants] == [(), (), ()]
+    assert done.invariants[2].flows == judged
+    assert done.exit_status == 0
+
+
+@pytest.mark.parametrize("node", ["node-1", "node-2"])
+@pytest.mark.parametrize("kind", ["tcp", "ping"])
+def test_a_pod_that_is_masqueraded_on_the_way_to_a_pod_is_found(node: str, kind: str) -> None:
+    cluster = build(load_text(SCENARIO))
+    rule = "-A POSTROUTING -s 10.244.1.2 -d 10.244.2.2 -j MASQUERADE"
+    cluster.nodes[node].net.ipv4.tables.restore(f"*nat\n{rule}\nCOMMIT\n", noflush=True)
+    sent = (
+        cluster.ping("default/client", "default/web")
+        if kind == "ping"
+        else cluster.tcp("default/client", "default/web:8080", b"x")
+    )
+    failures = judge(cluster, [sent])[2].failures
+    assert len(failures) == 1
+    assert failures[0].startswith(("tcp", "ping"))
+    assert "default/client is 10.244.1.2, but default/web sees " in failures[0]

@@ -19,6 +19,7 @@ class Ladder(Normaliser):
 
     unreachable = {0: "net", 1: "host", 2: "protocol", 3: "port", 9: "net-prohibited", 10: "host-prohibited"}
     redirects = False
+    reads_quotes = False
 
     def __init__(self, roles: Mapping[bytes, str], known_ports: Iterable[int] = ()) -> None:
         super().__init__(roles)
@@ -38,8 +39,20 @@ class Ladder(Normaliser):
     def _contents(self, data: bytes) -> str:
         return f"len={len(data)}"
 
-    def _piece(self, payload: bytes, first: bool) -> str:
+    def _piece(self, proto: int, payload: bytes, first: bool) -> str:
         return self._contents(payload)
+
+    def _quoted(self, data: bytes, size: int) -> str:
+        return f"len={size}"
+
+    def _quoted_id(self, ip_id: int, proto: int, total: int) -> str:
+        return "q"
+
+    def _summed(self, payload: bytes) -> str:
+        return ""
+
+    def _ip_options(self, data: bytes) -> str:
+        return ""
 
     def _echo(self, ident: int, seq: int, data: bytes, size: int, quoted: bool) -> str:
         return f"{self._symbol('echo', ident)} seq={seq} data={size}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 COMMANDS = ("ip", "iptables", "conntrack")
@@ -44,6 +46,18 @@ class Linux:
     def run(self, namespace: str, *command: str, stdin: str = "") -> str:
         """Run a command in a namespace; its stdout. Raises AssertionError with its complaint."""
         return run("ip", "netns", "exec", namespace, *command, stdin=stdin)
+
+    @contextmanager
+    def program(self, namespace: str, *command: str) -> Iterator[None]:
+        """A program in a namespace while the block runs. It prints a line when it is ready."""
+        whole = ("ip", "netns", "exec", namespace, *command)
+        with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline(), f"{' '.join(whole)} did not begin"
+                yield
+            finally:
+                process.kill()
 
     def close(self) -> None:
         while self._made:

@@ -25,6 +25,7 @@ FOLDERS = [DATA, *(Path(each) for each in os.environ.get("EMU_DUMPS", "").split(
 PATHS = {path.stem: path for folder in FOLDERS for path in sorted(folder.glob("*.rules"))}
 NAMES = sorted(PATHS)
 # packets for a dump that brings none of its own
+MEMBERS = [f"198.19.0.{number}" for number in range(1, 9)]  # RFC 2544: hosts that are in sets
 DRAWN = int(40 * float(os.environ.get("EMU_EXAMPLES") or 1))
 STRANGER = "198.51.100.9"  # RFC 5737: a host outside
 UNNAMED = "198.18"  # RFC 2544: hosts that no rule names
@@ -43,8 +44,15 @@ class Dump:
     probes: tuple[Probe, ...]
 
     def node(self) -> Node:
+        # a redirect for each packet would be counted, and the kernel limits their rate
+        quiet = {f"net.ipv4.conf.{name}.send_redirects": 0 for name in ("all", "default")}
         node = read_node(
-            self.rules, ipset=self.ipset, routes=self.routes, policy=self.ip_rules, addresses=self.addresses
+            self.rules,
+            ipset=self.ipset,
+            routes=self.routes,
+            policy=self.ip_rules,
+            addresses=self.addresses,
+            sysctls=quiet,
         )
         for probe in self.probes:  # interfaces and routes that only a packet probes for
             complete(node, probe)
@@ -66,12 +74,26 @@ def read(name: str) -> Dump:
         name,
         text("rules"),
         text("routes.json"),
-        text("ipset"),
+        text("ipset") or drawn_sets(name, text("rules")),
         text("ip-rules.json"),
         text("addresses.json"),
         tuple(probes),
     )
     return dump if probes else replace(dump, probes=drawn(dump))
+
+
+def drawn_sets(name: str, rules: str) -> str:
+    """The sets that the rules name, with members drawn from a few hosts: for dumps that come without their sets."""
+    random = Random(f"{name} sets")
+    lines: list[str] = []
+    for each, flags in sorted(set(re.findall(r"--(?:match|add|del)-set (\S+) (\S+)", rules))):
+        if each in {line.split()[1] for line in lines}:
+            continue
+        ported = "," in flags
+        lines.append(f"create {each} {'hash:ip,port' if ported else 'hash:net'}")
+        members = random.sample(MEMBERS, random.randint(1, len(MEMBERS) - 1))
+        lines += [f"add {each} {member}{',tcp:80' if ported else ''}" for member in sorted(members)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def drawn(dump: Dump) -> tuple[Probe, ...]:
@@ -92,6 +114,9 @@ def drawn(dump: Dump) -> tuple[Probe, ...]:
                 targets[f"{host}{number}/{proto}"] = None
         sources.update(dict.fromkeys(_hosts(re.findall(r" -s (\S+)", line))))
         devices.update(dict.fromkeys(name.replace("+", "0") for name in re.findall(r" -i (\S+)", line)))
+    if dump.ipset and not (DATA / f"{dump.name}.ipset").exists():
+        sources.update(dict.fromkeys(MEMBERS))
+        targets.update(dict.fromkeys(f"{member}:80/tcp" for member in MEMBERS))
     devices.pop("lo", None)
     sources.update(dict.fromkeys(_host(target) for target in targets))
     behind = {source: random.choice(list(devices)) for source in sources}

@@ -99,7 +99,9 @@ class EmuRouter:
             device, _far = boot.veth(self.net, name, self._hosts[side], "eth0", MACS[name], FAR[name])
             boot.address(self.net, name, HOSTS[name][0][:-1] + "1/24")
             for host in HOSTS[name]:
-                lookup(self.net.ipv4, device, ip4(host)).update(FAR[name], "PERMANENT")
+                entry = lookup(self.net.ipv4, device, ip4(host))
+                assert entry is not None
+                entry.update(FAR[name], "PERMANENT")
         boot.iptables_restore(self.net, rules)
         self._seen = 0
 

@@ -49,7 +49,7 @@ class FakeNetns:
     sysctl: dict[str, int] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     number: int = AF_INET
-    reroutes: bool = True
+    unroutable: str = ""
     rerouted: int = 0
 
     def __post_init__(self) -> None:
@@ -75,9 +75,12 @@ class FakeNetns:
     def local_route(self, addr: int) -> None:
         return None
 
-    def reroute(self, frame: Frame) -> bool:
+    def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> None:
+        return None
+
+    def reroute(self, frame: Frame) -> str:
         self.rerouted += 1
-        return self.reroutes
+        return self.unroutable
 
     def state(self, hook: str) -> HookState:
         return self.hooks.states[HOOKS[hook]]

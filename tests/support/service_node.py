@@ -101,7 +101,7 @@ class ServiceNode:
             self._ports += 1
         frame = packet(src, dst, PROTOCOLS[protocol], sport or self._ports, dport, flags=flags)
         if indev is None:
-            assert net.ipv4.reroute(frame)
+            assert not net.ipv4.reroute(frame)
             verdict = net.ipv4.hooks.run(LOCAL_OUT, frame)
         else:
             frame.indev = devices[indev]

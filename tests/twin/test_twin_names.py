@@ -16,8 +16,8 @@ from emu.errors import InputError
 from emu.scenario.script import load
 from emu.testing.strategies import examples
 from emu.twin import judge
-from emu.twin.mirror import sysctl_path
 from emu.twin.space import Space, check_name
+from emu.twin.sysctls import sysctl_path
 from twins import needs_twin, scenario
 
 T = TypeVar("T", bound=Callable[..., None])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scapy.layers.inet import ICMP, IP, TCP
-from scapy.layers.l2 import Ether
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption, IPOption_RR, fragment
+from scapy.layers.l2 import Dot1Q, Ether
 
 from emu.twin.normalise import Normaliser
 
@@ -36,3 +36,83 @@ def test_a_syn_that_only_a_quote_shows_has_no_relative_number() -> None:
     near, far = lines(syn(5000), rejected(6000))[1], lines(syn(5000), rejected(5000 + (1 << 30)))[1]
     assert near == far
     assert "[S] seq=seq1 " in near
+
+
+def udp(**fields: object) -> IP:
+    return IP(src="10.0.0.1", dst="10.0.0.2", id=7) / UDP(sport=4000, dport=53, **fields) / b"payload"
+
+
+def quote(packet: IP, **changes: object) -> IP:
+    """An error that quotes a packet whose header has other fields."""
+    quoted = IP(bytes(packet))
+    for name, value in changes.items():
+        setattr(quoted, name, value)
+    return IP(src="10.0.0.2", dst="10.0.0.1", id=9) / ICMP(type=3, code=3) / quoted
+
+
+def test_a_udp_checksum_of_zero_is_no_right_one() -> None:
+    right, none, wrong = (line.partition(" id=")[2] for line in lines(udp(), udp(chksum=0), udp(chksum=5)))
+    assert none == f"{right} no-checksum"
+    assert wrong == f"{right} bad-checksum"
+
+
+def test_a_quote_is_read_to_its_end() -> None:
+    other = IP(src="10.0.0.1", dst="10.0.0.2", id=7) / UDP(sport=4000, dport=53) / b"pa?load"
+    assert lines(quote(udp()))[0] != lines(quote(other))[0]
+
+
+def test_a_quoted_checksum_is_verified() -> None:
+    assert "bad-checksum" in lines(quote(udp(chksum=5)))[0]
+    assert "bad-checksum" not in lines(quote(udp()))[0]
+    quoted = IP(src="1.0.0.1", dst="1.0.0.2") / ICMP(type=8, id=3, chksum=5) / b"x"
+    assert "bad-checksum" in lines(IP(src="1.0.0.2", dst="1.0.0.1") / ICMP(type=3, code=1) / quoted)[0]
+
+
+def test_a_quoted_identification_is_of_a_packet_that_was_seen() -> None:
+    _, same, other, none = lines(udp(), quote(udp()), quote(udp(), id=8), quote(udp(), id=0))
+    assert "{10.0.0.1>10.0.0.2 ttl64 id=seen " in same
+    assert "{10.0.0.1>10.0.0.2 ttl64 id=x " in other
+    assert "{10.0.0.1>10.0.0.2 ttl64 id=0 " in none
+
+
+def test_fragments_show_tos_ports_and_checksum() -> None:
+    def piece(sport: int = 5, tos: int = 0) -> str:
+        whole = IP(src="10.0.0.1", dst="10.0.0.2", id=7, tos=tos) / UDP(sport=sport, dport=53) / bytes(3000)
+        return lines(fragment(whole, 1480)[0])[0]
+
+    assert "UDP 5>53 udp-length=3008 checksum=0x" in piece()
+    assert " tos=0x08 fragment offset=0+" in piece(tos=8)
+    assert piece() != piece(sport=6)
+
+
+def test_the_first_fragment_of_tcp_counts_its_numbers() -> None:
+    segment = syn(5000) / bytes(3000)
+    assert lines(fragment(segment, 1480)[0]) == lines(fragment(syn(9000) / bytes(3000), 1480)[0])
+
+
+def test_options_are_read_by_content() -> None:
+    def options(*each: IPOption) -> str:
+        return lines(IP(src="10.0.0.1", dst="10.0.0.2", options=list(each)) / UDP())[0]
+
+    empty, filled = IPOption_RR(pointer=4, routers=["0.0.0.0"]), IPOption_RR(pointer=8, routers=["10.0.0.9"])
+    assert "options=[7=0400000000 eol]" in options(empty)
+    assert "options=[7=080a000009 eol]" in options(filled)
+    assert options(IPOption(b"\x44\x0c\x05\x00" + bytes(8))).endswith("options=[68=pointer 5 flags 0x00 empty/empty]")
+    late, early = (options(IPOption(b"\x44\x08\x09\x00" + time)) for time in (b"\0\1\2\3", b"\3\2\1\0"))
+    assert late == early
+    assert Normaliser({})._ip_options(b"\x07\x20\x04\x00") == " options=[broken 07200400]"
+
+
+def test_a_counter_that_wraps_is_no_constant() -> None:
+    def numbered(ip_id: int, flags: str, seq: int) -> IP:
+        return IP(src="10.0.0.1", dst="10.0.0.2", id=ip_id) / TCP(sport=4000, dport=80, flags=flags, seq=seq)
+
+    begin, wrapped, after = lines(numbered(0xFFFF, "S", 99), numbered(0, "A", 100), numbered(1, "A", 100))
+    assert [line.split()[3] for line in (begin, wrapped, after)] == ["id=r+0", "id=r+1", "id=r+2"]
+    _, constant = lines(numbered(9, "S", 99), numbered(0, "A", 100))
+    assert constant.split()[3] == "id=0"
+
+
+def test_a_tag_is_shown() -> None:
+    frame = bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / Dot1Q(vlan=7, prio=2) / udp())
+    assert "] VLAN 7 priority 0x4 10.0.0.1>10.0.0.2" in Normaliser({}).render(frame)

@@ -27,6 +27,8 @@ LINK_LOCAL = bytes.fromhex("0180c20000")
 Okfn = Callable[[Frame], None]
 # A bridge hook either calls okfn(frame), now or later, or ends the frame; it answers nothing.
 BridgeHook = Callable[[Frame, "Port | None", Okfn], None]
+# As a bridge hook, for frames that are handed up; True: the bridge is promiscuous, and forwards or floods the frame as well.
+LocalIn = Callable[[Frame, bool, Okfn], None]
 
 
 class BridgeHooks:
@@ -39,7 +41,7 @@ class BridgeHooks:
 
     def __init__(self) -> None:
         self.pre_routing: BridgeHook | None = None
-        self.local_in: BridgeHook | None = None
+        self.local_in: LocalIn | None = None
         self.forward: BridgeHook | None = None
         self.post_routing: BridgeHook | None = None
         # br_dev_xmit gives it the frames of a bridged DNAT, which go another way (its slow path)
@@ -73,6 +75,26 @@ class Port:
         self.fact = Bridged(bridge.name, port=device.name)
         self.finish: Okfn = self.handle_frame_finish
 
+    def carrier_check(self) -> None:
+        """br_port_carrier_check: does the port forward? It does while it, its cable and its bridge are up."""
+        device = self.device
+        forwarding = device.up and device.carrier and self.bridge.up
+        if forwarding is not self.forwarding:
+            self.set_state(forwarding)
+
+    def set_state(self, forwarding: bool) -> None:
+        """br_stp_enable_port and br_stp_disable_port: a port that forwards no more forgets what was learned behind it."""
+        self.forwarding = forwarding
+        if not forwarding:
+            self.forget()
+        self.bridge.select_state()
+
+    def forget(self) -> None:
+        """br_fdb_delete_by_port: delete what was learned behind this port."""
+        fdb = self.bridge.fdb
+        for mac in [mac for mac, entry in fdb.items() if entry.port is self]:
+            del fdb[mac]
+
     def handle_frame(self, frame: Frame, device: Device) -> None:
         """The port's rx_handler (br_handle_frame)."""
         bridge = self.bridge
@@ -103,6 +125,8 @@ class Port:
         fdb, now = bridge.fdb, bridge.clock.now
         entry = fdb.get(frame.smac)
         if entry is None:
+            if now > bridge.cleaned_ns + bridge.ageing_ns:
+                bridge.clean()
             fdb[frame.smac] = FdbEntry(frame.smac, self, now)
             self._learned(frame)
         elif not entry.static:
@@ -118,11 +142,11 @@ class Port:
             entry = fdb.get(dmac)
             if entry is not None and (entry.static or now - entry.updated_ns <= bridge.ageing_ns):
                 if entry.port is None:
-                    bridge.pass_up(frame)
+                    bridge.pass_up(frame, promisc=False)
                     return
                 if bridge.promisc:
                     entry.port.forward(bridge.copy(frame), self)
-                    bridge.pass_up(frame)
+                    bridge.pass_up(frame, promisc=True)
                 else:
                     entry.port.forward(frame, self)
                 return
@@ -130,7 +154,7 @@ class Port:
                 bridge.flood(frame, self)
                 return
         bridge.flood(bridge.copy(frame), self)
-        bridge.pass_up(frame)
+        bridge.pass_up(frame, promisc=bridge.promisc)
 
     def _moved(self, entry: FdbEntry, now: int) -> None:
         """A known MAC came in on another port, or a MAC of the bridge came in from outside. Raises InputError."""
@@ -214,14 +238,16 @@ class Port:
 class Bridge(Device):
     """A bridge. `ports` newest first (the order of a flood); `fdb` maps a MAC to its entry."""
 
-    __slots__ = ("_flood_facts", "ageing_ns", "fdb", "hooks", "ports", "up_fact")
+    __slots__ = ("_flood_facts", "ageing_ns", "cleaned_ns", "fdb", "hooks", "ports", "up_fact")
 
     def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500, ageing_ns: int = AGEING_NS) -> None:
         super().__init__(clock, name, mac, mtu, kind="bridge")
+        self.carrier = False  # until a port forwards
         self.hooks = BridgeHooks()
         self.ports: list[Port] = []
         self.fdb: dict[bytes, FdbEntry] = {mac: FdbEntry(mac, None, 0, static=True)}
         self.ageing_ns = ageing_ns
+        self.cleaned_ns = clock.now
         self.up_fact = Bridged(name, up=True)
         self._flood_facts: dict[int, Bridged] = {}
 
@@ -235,6 +261,7 @@ class Bridge(Device):
         self.ports.insert(0, port)
         self.fdb[device.mac] = FdbEntry(device.mac, None, 0, static=True)
         device.master, device.rx_handler = port, port.handle_frame
+        self.select_state()
         return port
 
     def remove_port(self, device: Device) -> None:
@@ -245,8 +272,30 @@ class Bridge(Device):
         # the bridge or another port may have the same address (fdb_delete_local)
         if device.mac != self.mac and all(each.device.mac != device.mac for each in self.ports):
             self.fdb.pop(device.mac, None)
-        for mac in [mac for mac, entry in self.fdb.items() if entry.port is port]:
-            del self.fdb[mac]
+        port.forget()
+        self.select_state()
+
+    def set_mac(self, mac: bytes) -> None:
+        """Give the bridge another address (br_stp_change_bridge_id): a local entry of its own, and neighbours are forgotten."""
+        old, self.mac = self.mac, mac
+        if old == mac:
+            return
+        if all(port.device.mac != old for port in self.ports):
+            self.fdb.pop(old, None)
+        known = self.fdb.get(mac)
+        if known is None or not known.static:
+            self.fdb[mac] = FdbEntry(mac, None, self.clock.now, static=True)
+        self.forget_neighbours()
+
+    def select_state(self) -> None:
+        """br_port_state_selection: the bridge has a carrier while a port forwards."""
+        forwarding = any(port.forwarding for port in self.ports)
+        if forwarding is self.carrier:
+            return
+        if self.net is None:
+            self.carrier = forwarding
+        else:
+            self.net.carrier_changed(self, on=forwarding)
 
     @property
     def place(self) -> str:
@@ -268,6 +317,12 @@ class Bridge(Device):
         """Forget every learned address."""
         self.fdb = {mac: entry for mac, entry in self.fdb.items() if entry.static}
 
+    def clean(self) -> None:
+        """br_fdb_cleanup: free what is past its age. Nothing is found by it any more, so that only memory differs."""
+        self.cleaned_ns = now = self.clock.now
+        for mac in [m for m, each in self.fdb.items() if not each.static and now - each.updated_ns > self.ageing_ns]:
+            del self.fdb[mac]
+
     def learned(self) -> Iterator[FdbEntry]:
         """The live learned entries, as `bridge fdb show` lists them."""
         for entry in self.fdb.values():
@@ -280,21 +335,25 @@ class Bridge(Device):
             self.net.copied += 1
         return frame.clone()
 
-    def pass_up(self, frame: Frame) -> None:
-        """To the namespace's own stack, as a frame received on the bridge interface (br_pass_frame_up)."""
+    def pass_up(self, frame: Frame, *, promisc: bool) -> None:
+        """To the namespace's own stack, as a frame received on the bridge interface (br_pass_frame_up). `promisc`: the frame
+        is not the bridge's own alone, and the bridge is promiscuous."""
         if frame.trail is not None:
             frame.trail.append(self.up_fact)
         hook = self.hooks.local_in
         if hook is not None:
-            hook(frame, None, self.receive)
+            hook(frame, promisc, self.receive)
         else:
             self.receive(frame)
 
     def flood(self, frame: Frame, ingress: Port | None) -> None:
-        """To every other port, newest first; each but the last gets a copy (br_flood)."""
+        """To every other port, newest first; each but the last gets a copy (br_flood). Without a port to send it out of, a
+        frame is dropped, unless it was a copy of one that is handed up."""
         targets = [port for port in self.ports if port.should_deliver(ingress)]
         if not targets:
-            if self.net is not None:
+            if ingress is None or not (frame.dmac[0] & 1 or self.promisc):
+                self.drop(self, frame, "NO_TX_TARGET")
+            elif self.net is not None:
                 self.net.absorbed += 1
             return
         if frame.trail is not None:

@@ -14,10 +14,13 @@ from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.netem import Netem
 from emu.wire.addr import ZERO_MAC
-from emu.wire.frame import ETH_HLEN, Frame
+from emu.wire.frame import ETH_HLEN, OTHERHOST, Frame
 from emu.wire.offload import segments
+from emu.wire.rewrite import untag
 
 IN, OUT = 0, 1
+ETH_P_TAGS = (0x8100, 0x88A8)  # 802.1Q, 802.1ad
+TAG_NEEDS = 6  # bytes behind the Ethernet header: a tag, and two bytes of what follows (skb_vlan_untag)
 
 Tap = Callable[[Frame, int], None]
 RxHandler = Callable[[Frame, "Device"], None]
@@ -111,9 +114,12 @@ class Device:
         """Hand a frame to the medium, past the queue: the driver's part, and where the transmit tap sits."""
         raise NotImplementedError(f"a {self.kind} has no medium")
 
-    def forget_neighbours(self, *, permanent: bool = True) -> None:
-        """Drop the neighbour entries of all families; without `permanent` those that were set by hand stay."""
-        for entries in self.neigh.values():
+    def forget_neighbours(self, family: int = 0, *, permanent: bool = True) -> None:
+        """Drop the neighbour entries of one family (AF_*) or all (0), and what waits for them (neigh_flush_dev); without
+        `permanent` those that were set by hand stay."""
+        for number, entries in self.neigh.items():
+            if family and number != family:
+                continue
             for entry in list(entries.values()):
                 if permanent or entry.state != "PERMANENT":
                     entry.forget()
@@ -139,10 +145,26 @@ class Device:
         if handler is not None:
             handler(frame, self)
         else:
-            self.drop(self, frame, "UNHANDLED_PROTO")
+            self._deliver_tagged(frame)
 
     def deliver(self, frame: Frame) -> None:
         """To the protocols of the namespace, past the rx_handler."""
+        handler = self.packet_types.get(frame.ethertype)
+        if handler is not None:
+            handler(frame, self)
+        else:
+            self._deliver_tagged(frame)
+
+    def _deliver_tagged(self, frame: Frame) -> None:
+        """No protocol has this EtherType. Priority tags (VLAN 0) are stripped; what has the tag of a VLAN that this device
+        has no device for is for another host (__netif_receive_skb_core)."""
+        while frame.ethertype in ETH_P_TAGS:
+            if len(frame.buf) < ETH_HLEN + TAG_NEEDS:
+                self.drop(self, frame, "NOT_SPECIFIED")
+                return
+            if untag(frame):
+                frame.pkt_type = OTHERHOST
+                break
         handler = self.packet_types.get(frame.ethertype)
         if handler is not None:
             handler(frame, self)

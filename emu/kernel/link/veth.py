@@ -15,13 +15,20 @@ ETH_HEADER_AND_VLAN = 18
 
 
 class Veth(Device):
-    """One end of a pair; `peer` is the other."""
+    """One end of a pair; `peer` is the other. `plugged` False: the cable that the pair stands for is pulled at this end."""
 
-    __slots__ = ("peer",)
+    __slots__ = ("peer", "plugged")
 
     def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500) -> None:
         super().__init__(clock, name, mac, mtu, kind="veth")
         self.peer: Veth | None = None
+        self.plugged = True
+
+    @property
+    def has_carrier(self) -> bool:
+        """Both ends are up, and the cable is in at both."""
+        peer = self.peer
+        return self.plugged and self.up and peer is not None and peer.up and peer.plugged
 
     def xmit(self, frame: Frame) -> None:
         if frame.partial and not self.offload:

@@ -1,6 +1,6 @@
 """ARP: requests, replies, and the entries that both update (net/ipv4/arp.c, RFC 826, RFC 5227 for probes and announcements).
 
-Must not know routing's tables beyond one look-up, or what waits for the reply.
+Who is answered is the input route's to decide, with its checks of the sender. Must not know routing's tables, or what waits for the reply.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from emu import craft
 from emu.kernel.link.device import Device
+from emu.kernel.net import ip_input
 from emu.kernel.net import neighbour as nud
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import Neighbour
 from emu.trail import Answered, Asked
 from emu.wire import arp as wire
 from emu.wire.addr import BROADCAST_MAC, LIMITED_BROADCAST, ZERO_MAC, is_loopback, is_multicast, multicast_mac
-from emu.wire.frame import AF_INET, ETH_P_IP, HOST, OTHERHOST, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_IP, HOST, IP_HLEN, OTHERHOST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -73,9 +74,12 @@ def send(
     device.transmit(wire.build(craft.template(kind), dmac, device.mac, spa, tha, tpa, flow, trail))
 
 
-def announce(net: Netns, device: Device) -> None:
-    """What arp_notify sends when a link comes up: a request for each of its own addresses (inetdev_send_gratuitous_arp)."""
-    for address in net.ipv4.addresses:
+def came_up(net: Netns, device: Device) -> None:
+    """inetdev_event: with arp_notify, a link that came up announces each of its addresses (inetdev_send_gratuitous_arp)."""
+    if not net.sysctl.conf(device.name, "arp_notify"):
+        return
+    # first addresses of subnets come before further ones in a device's list (__inet_insert_ifa)
+    for address in sorted(net.ipv4.addresses, key=lambda each: each.secondary):
         if address.device is device:
             reason = Asked(address.addr, device.name, why="announce")
             send(net, device, "arp_request", BROADCAST_MAC, address.addr, ZERO_MAC, address.addr, 0, reason)
@@ -86,6 +90,9 @@ def receive(frame: Frame, device: Device) -> None:
     net: Netns = device.net
     if frame.pkt_type == OTHERHOST or device.noarp:
         drop(net, frame, "OTHERHOST")
+        return
+    if len(frame.buf) < ETH_HLEN + wire.HLEN:
+        drop(net, frame, "PKT_TOO_SMALL")
         return
     packet = wire.parse(frame)
     if packet is None or packet.op not in (wire.REQUEST, wire.REPLY):
@@ -107,25 +114,28 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
         if net.ipv4.addr_type(packet.tpa) == "LOCAL" and not _ignored(net, device, packet):
             _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
-    route = net.ipv4.fib.lookup(packet.tpa, packet.spa, 0, device.name)
-    if route is None:
-        return False
+    asked = Frame(bytearray(ETH_HLEN + IP_HLEN))  # a packet from the sender to the target, for the input route
+    asked.src, asked.dst, asked.proto = packet.spa, packet.tpa, 0
+    reason, route = ip_input.route_input(net, asked, device)
+    if reason or route is None:
+        return False  # a sender that cannot be right is not answered (fib_validate_source)
     if route.kind == "local":
         if not _ignored(net, device, packet):
-            _neighbour_solicits(net, device, packet)
-            _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
+            if _neighbour_solicits(net, device, packet):
+                _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
     if net.ipv4.forwards[device.ifindex] and route.kind == "unicast":
         proxied = net.sysctl.conf(device.name, "proxy_arp") and route.device is not device
         if proxied:
-            _neighbour_solicits(net, device, packet)
-            reason = Answered(packet.tpa, route.device.name, proxy=True)
+            if not _neighbour_solicits(net, device, packet):
+                return True
+            fact = Answered(packet.tpa, route.device.name, proxy=True)
             delay_ns = net.sysctl.neigh_ns(device.name, "proxy_delay")
             if frame.pkt_type == HOST or not delay_ns:
-                _reply(net, frame, device, packet, reason)
+                _reply(net, frame, device, packet, fact)
             else:
                 draw = net.clock.random(f"proxy_delay/{net.name}").randrange(delay_ns)
-                net.clock.call_later(draw, partial(_reply, net, frame, device, packet, reason))
+                net.clock.call_later(draw, partial(_reply, net, frame, device, packet, fact))
             return True
     return False
 
@@ -143,9 +153,13 @@ def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
     return level == 8
 
 
-def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> None:
-    """neigh_event_ns: the sender of a request for us gets an entry, STALE until it is confirmed."""
-    nud.lookup(net.ipv4, device, packet.spa).update(packet.sha, nud.STALE)
+def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> bool:
+    """neigh_event_ns: the sender of a request for us gets an entry, STALE until it is confirmed. False: the table is full,
+    and the request is not answered."""
+    entry = nud.lookup(net.ipv4, device, packet.spa)
+    if entry is not None:
+        entry.update(packet.sha, nud.STALE)
+    return entry is not None
 
 
 def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: Answered) -> None:
@@ -157,8 +171,15 @@ def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
     entry: Neighbour | None = device.neigh[AF_INET].get(packet.spa)
     if entry is None:
         return
-    gratuitous = packet.spa == packet.tpa
+    gratuitous = _is_gratuitous(net, packet)
     lock_ns = net.sysctl.neigh_ns(device.name, "locktime")
     override = net.clock.now > entry.updated_ns + lock_ns or gratuitous
     reachable = packet.op == wire.REPLY and frame.pkt_type == HOST
     entry.update(packet.sha, nud.REACHABLE if reachable else nud.STALE, override=override)
+
+
+def _is_gratuitous(net: Netns, packet: wire.Arp) -> bool:
+    """arp_is_garp: the sender announces a unicast address of its own; in a reply the target's MAC is the sender's, too."""
+    if packet.spa != packet.tpa or (packet.op == wire.REPLY and packet.tha != packet.sha):
+        return False
+    return net.ipv4.addr_type(packet.spa) == "UNICAST"

@@ -3,7 +3,7 @@
 Rules see the bridge as the input and output device; physdev sees the ports. After a DNAT to an endpoint
 behind the same bridge the packet stays bridged: with a connected neighbour entry only the destination MAC changes
 (fast path), else the packet is sent through the bridge interface's neighbour first (slow path). On while
-`net.bridge.bridge-nf-call-iptables` is 1. Must not know rules.
+`net.bridge.bridge-nf-call-iptables` is 1; its two siblings switch the look at IPv6 and ARP headers on. Must not know rules.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from emu.kernel.link.bridge import Okfn, Port
 from emu.kernel.net import ip_input
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
-from emu.kernel.netfilter.hooks import FORWARD, POST_ROUTING, PRE_ROUTING
-from emu.wire import ipv4
-from emu.wire.frame import ETH_P_IP, HOST, Frame
-from emu.wire.rewrite import set_dmac, set_smac
+from emu.kernel.netfilter.hooks import FORWARD, LOCAL_IN, POST_ROUTING, PRE_ROUTING
+from emu.wire import ipv4, ipv6
+from emu.wire.frame import ETH_HLEN, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, HOST, Frame
+from emu.wire.rewrite import set_dmac, set_smac, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
+
+ARP_HLEN = 8  # the fixed part of an ARP header, bytes
 
 
 def install(net: Netns) -> None:
@@ -38,15 +40,24 @@ def pre_routing(frame: Frame, port: Port | None, okfn: Okfn) -> None:
     assert port is not None
     bridge = port.bridge
     net: Netns = bridge.net
-    if frame.ethertype != ETH_P_IP or not net.bridge_nf_call_iptables:
+    if frame.ethertype != ETH_P_IP:
+        if frame.ethertype == ETH_P_IPV6 and net.bridge_nf_call_ip6tables:
+            end = ipv6.end(frame.buf)
+            if not end:
+                drop(net, frame, "IP_INHDR")
+                return
+            trim(frame, end)
+        okfn(frame)
+        return
+    if not net.bridge_nf_call_iptables:
         okfn(frame)
         return
     if not frame.valid:
-        reason = ipv4.check(frame)
-        if reason is not None:
-            drop(net, frame, reason)
+        if ipv4.check(frame) is not None:
+            drop(net, frame, "IP_INHDR")
             return
-    frame.physin, frame.physout = port.device, None
+        trim(frame, ETH_HLEN + frame.tot_len)
+    frame.physin, frame.physout, frame.options = port.device, None, None
     frame.indev, frame.outdev = bridge, None
     dst = frame.dst
     if net.ipv4.fns[PRE_ROUTING]:
@@ -68,6 +79,9 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
             return
         frame.route = route
         neighbour = neighbour_lookup(net.ipv4, bridge, route.gateway or frame.dst)
+        if neighbour is None:
+            drop(net, frame, "NEIGH_CREATEFAIL", route)
+            return
         if neighbour.header is not None:
             set_dmac(frame, neighbour.lladdr)
             okfn(frame)
@@ -81,6 +95,7 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
         return
     set_dmac(frame, bridge.mac)
     frame.pkt_type = HOST
+    frame.route = route
     okfn(frame)
 
 
@@ -93,20 +108,29 @@ def dev_xmit(frame: Frame) -> None:
     port.finish(frame)
 
 
-def local_in(frame: Frame, port: Port | None, okfn: Okfn) -> None:
-    """br_nf_local_in: a copy that only promiscuous mode passes up belongs to no connection."""
-    if frame.ct is not None and frame.pkt_type != HOST and not frame.dmac[0] & 1:
-        frame.ct, frame.ctinfo, frame.ctdir = None, 0, 0
+def local_in(frame: Frame, promisc: bool, okfn: Okfn) -> None:
+    """br_nf_local_in: what a promiscuous bridge hands up besides forwarding it belongs to no connection. Else the new connection
+    of a broadcast or multicast packet is confirmed here, as its copies may be on their way."""
+    conn = frame.ct
+    if conn is not None:
+        if promisc:
+            frame.ct, frame.ctinfo, frame.ctdir = None, 0, 0
+        elif frame.pkt_type != HOST:
+            net: Netns = frame.indev.net
+            net.conntrack.confirm(frame, net.ipv4.states[LOCAL_IN])
     okfn(frame)
 
 
 def forward(frame: Frame, port: Port | None, okfn: Okfn) -> None:
-    """br_nf_forward_ip."""
+    """br_nf_forward: IPv4 packets that PREROUTING has seen; ARP without a whole fixed header is dropped."""
     assert port is not None
     bridge = port.bridge
     net: Netns = bridge.net
     if frame.physin is None or frame.ethertype != ETH_P_IP:
-        okfn(frame)
+        if frame.ethertype == ETH_P_ARP and len(frame.buf) < ETH_HLEN + ARP_HLEN and net.bridge_nf_call_arptables:
+            drop(net, frame, "PKT_TOO_SMALL")
+        else:
+            okfn(frame)
         return
     frame.physout = port.device
     frame.indev = frame.outdev = bridge

@@ -7,16 +7,18 @@ differ in their operations, as struct neigh_ops and struct nf_ipv6_ops do. Must 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.net.exceptions import RouteExceptions
-from emu.kernel.net.fib import Fib, Route
-from emu.kernel.net.fib_rules import LOCAL_TABLE
+from emu.kernel.net.fib import ENDING, Fib, Route
+from emu.kernel.net.fib_rules import LOCAL_TABLE, NO_FLOW, Flow
 from emu.kernel.net.ident import IpIdents
+from emu.kernel.net.multipath import Multipath
+from emu.kernel.net.neigh_table import NeighTable
 from emu.kernel.net.peer import Peers
 from emu.kernel.netfilter.hooks import STOLEN, STOP, Hooks, HookState, Reject, Verdict
 from emu.kernel.netfilter.table import Tables
@@ -24,8 +26,8 @@ from emu.kernel.sysctl import Sysctls
 from emu.wire.addr import Prefix, addr_text, is_loopback, mask
 from emu.wire.frame import Frame
 
-# what `nf_hook` returns: continue, the frame belongs to a hook function, the frame was dropped
-ACCEPTED, KEPT, REFUSED = "", "STOLEN", "EPERM"
+# what `nf_hook` returns, if no errno: continue, the frame belongs to a hook function
+ACCEPTED, KEPT = "", "STOLEN"
 
 
 class Namespace(Protocol):
@@ -65,8 +67,10 @@ class Ops:
     `error_report(frame, entry)` ends a waiting packet when resolution failed; `reject(frame, with, hook)` sends the answer
     of a REJECT rule; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
     travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
-    datagram, or None while fragments are missing. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
-    is MULTICAST, BROADCAST or "".
+    datagram, or None while fragments are missing. `to_many(dst, src, mark, oif, flow)` is the route of a local packet to a
+    group or a broadcast address. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
+    is MULTICAST, BROADCAST or ""; `resolves(route)`: is its next hop not known to be absent (fib_good_nh)?
+    `came_up(device)` announces its addresses, where that is asked for.
     """
 
     constructor: Callable[[Any], None]
@@ -76,8 +80,11 @@ class Ops:
     fragment: Callable[[Frame, Route, bool], None]
     pieces: Callable[[Frame, int], list[Frame]]
     defragment: Callable[[Frame], Frame | None]
+    to_many: Callable[[int, int, int, Any, Flow], Route | None]
     conf: Callable[[str, str], int]
     kind_of: Callable[[int], str]
+    resolves: Callable[[Route], bool]
+    came_up: Callable[[Device], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,13 +114,14 @@ class Family:
     """One address family of one namespace. `number` is AF_*, `ethertype` ETH_P_*, `width` the bits of an address.
 
     `name` is its word in sysctls ("ipv4"), `ttl` the sysctl of its default TTL or hop limit. `protocols[proto](frame, net)`
-    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them: transport puts them
-    there. The values by ifindex are sysctls that the walk reads for each packet.
+    receives local packets; `icmp_errors[proto](quoted, net, type, code, info)` errors about them; `socket_lookups[proto](dst,
+    dport, src, sport)` finds the socket of a packet: transport puts them there. `neighbours` is the table of the whole
+    machine. The values by ifindex are sysctls that the walk reads for each packet.
     """
 
     __slots__ = (
-        "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "name",
-        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "states", "tables", "ttl", "type_bytes", "width",
+        "address_listeners", "addresses", "default_ttl", "ethertype", "exceptions", "fib", "fns", "forwards", "hooks", "icmp_errors", "idents", "multipath", "name", "neighbours",
+        "net", "number", "ops", "peers", "protocols", "reassembly", "route_localnet", "rp_filter", "socket_lookups", "states", "tables", "ttl", "type_bytes", "width",
     )  # fmt: skip
 
     def __init__(
@@ -126,9 +134,10 @@ class Family:
         ttl: str,
         ops: Ops,
         reassembly: Reassembly,
+        neighbours: NeighTable,
     ) -> None:
         self.net, self.number, self.ethertype, self.width = net, number, ethertype, width
-        self.name, self.ttl, self.ops, self.reassembly = name, ttl, ops, reassembly
+        self.name, self.ttl, self.ops, self.reassembly, self.neighbours = name, ttl, ops, reassembly, neighbours
         self.type_bytes = ethertype.to_bytes(2, "big")
         self.addresses: list[Address] = []
         self.address_listeners: list[Callable[[Address], None]] = []
@@ -136,11 +145,13 @@ class Family:
         self.hooks = Hooks(net, self)
         self.fns, self.states = self.hooks.fns, self.hooks.states
         self.tables = Tables(self.hooks)
+        self.multipath = Multipath(net, ops.resolves, self._address_towards, self._skips)
         self.exceptions = RouteExceptions(net.clock)
         self.peers = Peers(net.clock)
         self.idents = IpIdents(net.clock, net.name)
         self.protocols: dict[int, Callable[[Frame, Any], None]] = {}
         self.icmp_errors: dict[int, Callable[[Frame, Any, int, int, int], None]] = {}
+        self.socket_lookups: dict[int, Callable[[int, int, int, int], Any]] = {}
         self.rp_filter: dict[int, int] = {}
         self.route_localnet: dict[int, bool] = {}
         self.forwards: dict[int, bool] = {}
@@ -149,6 +160,8 @@ class Family:
 
     def _cache(self, name: str) -> None:
         """Cache the sysctls that the walk reads for each packet; `name` is the one that changed, "" for all."""
+        if name.endswith(".ignore_routes_with_linkdown"):
+            self._cache_carriers()
         if name.startswith(f"net.{self.name}.conf."):
             device = self.net.devices.get(name.split(".")[3])
             for each in [device] if device is not None else self.net.devices.values():
@@ -162,11 +175,20 @@ class Family:
         self.rp_filter[ifindex] = conf(device.name, "rp_filter")
         self.route_localnet[ifindex] = bool(conf(device.name, "route_localnet"))
         self.forwards[ifindex] = bool(conf(device.name, "forwarding"))
+        if self._skips(device):
+            self.fib.skip_without_carrier(self._skips)
+
+    def _cache_carriers(self) -> None:
+        self.fib.skip_without_carrier(self._skips if any(map(self._skips, self.net.devices.values())) else None)
+
+    def _skips(self, device: Device) -> bool:
+        """Are routes of the device left out while it has no carrier?"""
+        return bool(self.ops.conf(device.name, "ignore_routes_with_linkdown"))
 
     # -- netfilter ------------------------------------------------------------------------------
 
     def nf_hook(self, hook: int, frame: Frame) -> str:
-        """NF_HOOK: run a hook and carry out its verdict. Gives ACCEPTED (empty: continue), KEPT or REFUSED."""
+        """NF_HOOK: run a hook and carry out its verdict. Gives ACCEPTED (empty: continue), KEPT, or for a frame that was dropped the errno name of its sender."""
         state = self.states[hook]
         for fn in self.fns[hook]:  # the loop of Hooks.run, without its call: each packet of each hop passes here
             verdict = fn(frame, state)
@@ -180,7 +202,7 @@ class Family:
         if isinstance(verdict, Reject):
             self.ops.reject(frame, verdict.with_, hook)
         self.net.drop(frame, getattr(verdict, "reason", "NETFILTER_DROP"), getattr(verdict, "by", None))
-        return REFUSED
+        return getattr(verdict, "error", "EPERM")
 
     # -- routes ---------------------------------------------------------------------------------
 
@@ -189,14 +211,27 @@ class Family:
         device: Device = self.net.devices["lo"] if route.kind == "local" else route.device
         return device
 
-    def lookup_output(self, dst: int, src: int = 0, mark: int = 0, oif: Any = None) -> Route | None:
+    def lookup_output(
+        self, dst: int, src: int = 0, mark: int = 0, oif: Any = None, flow: Flow = NO_FLOW
+    ) -> Route | None:
         """The route of a local packet, with the exception for its destination if there is one; None without a route."""
-        route = self.fib.lookup(dst, src, mark, "", oif)
-        return self.exceptions.output(route, dst) if route is not None and self.exceptions else route
+        route = self.fib.lookup(dst, src, mark, "", oif, flow)
+        if oif is not None and (route is None or route.kind in ENDING):
+            # ip_route_output_key_hash_rcu: what a bound socket finds no route for is taken to be on the link
+            route = Route(Prefix(dst, self.width, self.width), "unicast", oif, scope="link")
+        if route is None:
+            return None
+        if route.hops:
+            route = self.multipath.choose(route, src, dst, flow, local=True)
+        return self.exceptions.output(route, dst) if self.exceptions else route
 
     def route(self, dst: int, src: int = 0, mark: int = 0, iif: str = "") -> Route | None:
         """fib_lookup, for rules."""
         return self.fib.lookup(dst, src, mark, iif)
+
+    def _address_towards(self, hop: Route) -> int:
+        """fib_info_update_nhc_saddr: the address that packets from here have on a next hop."""
+        return self.select_addr(hop.device, hop.gateway, "link" if hop.scope == "link" else "global")
 
     def local_route(self, addr: int) -> Route | None:
         """The route of the local table, of any kind."""
@@ -205,6 +240,11 @@ class Family:
     def addr_type(self, addr: int) -> str:
         return self.fib.addr_type(addr)
 
+    def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
+        """The socket that takes a packet with these addresses and ports; None without one."""
+        lookup = self.socket_lookups.get(proto)
+        return None if lookup is None else lookup(dst, dport, src, sport)
+
     def is_local(self, addr: int) -> bool:
         """Is this one of the namespace's own addresses (127.0.0.0/8 included)?"""
         if addr in self.fib.own:
@@ -212,17 +252,22 @@ class Family:
         route = self.fib.local.lookup(addr)
         return route is not None and route.kind == "local"
 
-    def reroute(self, frame: Frame) -> bool:
-        """ip_route_me_harder: a local packet's route after OUTPUT changed it. False drops it."""
+    def reroute(self, frame: Frame) -> str:
+        """ip_route_me_harder: a local packet's route after OUTPUT changed it. The errno name of a failure drops it."""
         source = frame.src if self.is_local(frame.src) else 0
-        route = self.lookup_output(frame.dst, source, frame.mark)
-        if route is None or route.kind not in ("unicast", "local", "broadcast"):
-            return False
-        if is_loopback(frame.src) and route.kind != "local" and not self.route_localnet[route.device.ifindex]:
-            return False  # __mkroute_output: a loopback source stays on lo
+        flow = Flow(frame.tos, uid=getattr(frame.sock, "uid", 0)) if self.fib.asks_flow else NO_FLOW
+        look_up = self.ops.to_many if self.ops.kind_of(frame.dst) else self.lookup_output
+        route = look_up(frame.dst, source, frame.mark, None, flow)
+        if route is None:
+            return "ENETUNREACH"
+        if route.kind not in ("unicast", "local", "broadcast", "multicast"):
+            return ENDING.get(route.kind, "EINVAL")
+        if is_loopback(frame.src) and route.kind != "local" and not route.device.noarp:
+            if not self.route_localnet[route.device.ifindex]:
+                return "EINVAL"  # __mkroute_output: a loopback source stays on lo
         frame.route = route
         frame.outdev = self.out_device(route)
-        return True
+        return ""
 
     # -- addresses ------------------------------------------------------------------------------
 
@@ -241,39 +286,57 @@ class Family:
         for listener in self.address_listeners:
             listener(address)
         self.net.sysctl.settle_device(device.name)
-        kernel: dict[str, Any] = {"device": device, "prefsrc": addr, "proto": "kernel"}
-        if self.fib.local.lookup(addr) is None or self._local_route(addr) is None:
-            self.fib.add(Route(Prefix(addr, width, width), "local", scope="host", table=LOCAL_TABLE, **kernel))
-        if secondary or not device.up:
-            return address
-        if device.kind == "loopback" and length < width:
-            self.fib.add(Route(prefix, "local", scope="host", table=LOCAL_TABLE, **kernel))
-        elif length < width:
-            self.fib.add(Route(prefix, scope="link", **kernel))
-        if length < width - 1:
-            to_all = Prefix(prefix.broadcast, width, width)
-            if self._exact_local(to_all.net) is None:
-                self.fib.add(Route(to_all, "broadcast", scope="link", table=LOCAL_TABLE, **kernel))
+        for route in self._kernel_routes(address):
+            self.fib.append(route)
         return address
 
-    def _exact_local(self, addr: int) -> Route | None:
-        route = self.fib.local.lookup(addr)
-        return route if route is not None and route.prefix.length == self.width else None
+    def _kernel_routes(self, address: Address) -> list[Route]:
+        """fib_add_ifaddr: the routes that come with an address. The source of a secondary one's is its primary address."""
+        device, length, width, prefix = address.device, address.length, address.width, address.prefix
+        source = address.addr
+        if address.secondary:
+            source = next(each.addr for each in self._subnet(device, prefix) if not each.secondary)
+        kernel: dict[str, Any] = {"device": device, "prefsrc": source, "proto": "kernel"}
+        routes = [Route(Prefix(address.addr, width, width), "local", scope="host", table=LOCAL_TABLE, **kernel)]
+        if address.secondary or not device.up:
+            return routes
+        if device.kind == "loopback" and length < width:
+            routes.append(Route(prefix, "local", scope="host", table=LOCAL_TABLE, **kernel))
+        elif length < width:
+            routes.append(Route(prefix, scope="link", **kernel))
+        if length < width - 1:
+            to_all = Prefix(prefix.broadcast, width, width)
+            routes.append(Route(to_all, "broadcast", scope="link", table=LOCAL_TABLE, **kernel))
+        return routes
 
-    def _local_route(self, addr: int) -> Route | None:
-        route = self._exact_local(addr)
-        return route if route is not None and route.kind == "local" else None
+    def _subnet(self, device: Device, prefix: Prefix) -> list[Address]:
+        return [each for each in self.addresses if each.device is device and each.prefix == prefix]
 
     def remove_address(self, address: Address) -> None:
-        """Remove an address and the routes that came with it."""
-        self.addresses.remove(address)
-        for table in self.fib.tables.values():
-            for route in [
-                each
-                for each in table
-                if each.proto == "kernel" and each.prefsrc == address.addr and each.device is address.device
-            ]:
-                self.fib.remove(route)
+        """Remove an address and the routes that came with it (__inet_del_ifa). Further addresses of the subnet go with the
+        first one, or the next becomes the first (`promote_secondaries`). With a device's last address all its routes and
+        neighbours go."""
+        device, gone, promoted = address.device, [address], None
+        if not address.secondary:
+            others = [each for each in self._subnet(device, address.prefix) if each.secondary]
+            if others and self.ops.conf(device.name, "promote_secondaries"):
+                promoted = others[0]
+            gone += others
+        came = [route for each in gone for route in self._kernel_routes(each)]
+        self.addresses = [each for each in self.addresses if each not in gone]
+        for route in came:
+            self.fib.withdraw(route)
+        if promoted is not None:
+            for each in gone[1:]:
+                self.addresses.append(replace(each, secondary=each is not promoted))
+                for route in self._kernel_routes(self.addresses[-1]):
+                    self.fib.append(route)
+        for each in [each for each in self.addresses if each.device is device]:
+            for route in self._kernel_routes(each):
+                self.fib.append(route)  # what another address has, too
+        if all(each.device is not device for each in self.addresses):
+            self.remove_device(device)
+            device.forget_neighbours(self.number)
 
     def select_addr(self, device: Device | None, towards: int, scope: str = "global") -> int:
         """inet_select_addr: an address of the device, preferably in the subnet of `towards`; else of any device; 0 for none."""
@@ -299,15 +362,18 @@ class Family:
 
     def detach(self, device: Device) -> None:
         """A device is removed, with its addresses and routes."""
-        for address in [each for each in self.addresses if each.device is device]:
-            self.remove_address(address)
+        while first := next((each for each in self.addresses if each.device is device), None):
+            self.remove_address(first)
         self.remove_device(device)
 
     def came_up(self, device: Device) -> None:
-        """Add the connected routes of a device that is up again (routes that users added do not come back, as in Linux)."""
+        """Add the connected routes of a device that is up again (routes that users added do not come back, as in Linux), and
+        announce its addresses."""
         for address in [each for each in self.addresses if each.device is device]:
-            self.remove_address(address)
-            self.add_address(device, address.addr, address.length, address.scope)
+            for route in self._kernel_routes(address):
+                self.fib.append(route)
+        self.fib.revive(device)
+        self.ops.came_up(device)
 
     def __repr__(self) -> str:
         return f"<{self.name} of {self.net.name}>"

@@ -7,16 +7,32 @@ default. Must not know frames or neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from emu.errors import InputError
-from emu.kernel.net.fib_rules import DEFAULT_TABLE, LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
-from emu.wire.addr import Prefix, addr_text, ip4, ip4_kind, mask
+from emu.kernel.net.fib_rules import (
+    ANY,
+    DEFAULT_TABLE,
+    GOTO,
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    NO_FLOW,
+    NOP,
+    TOS_MASK,
+    VERDICTS,
+    Flow,
+    IpRule,
+)
+from emu.wire.addr import Prefix, addr_text, ip4_kind, mask
 
 # RTN_* that end a lookup without a device, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
 FAILING = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
 KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")
+# what a lookup may also give: a rule's `unreachable`, and what emu cannot decide. Neither is in a table that people make
+NO_NETWORK, UNDECIDED = "no_network", "undecided"
+ENDING = FAILING | {NO_NETWORK: "ENETUNREACH", UNDECIDED: "UNDECIDED"}
+SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
 
 
@@ -26,7 +42,10 @@ class Route:
 
     `kind` is RTN_* in lower case, `mtu` 0 or the largest packet, bytes. As a trail entry it means: this route was taken.
     `cached` is not empty for a route with an exception for one destination (route.py): the exception as text;
-    `mtu_locked`: packets to it may be fragmented in spite of DF.
+    `mtu_locked`: packets to it may be fragmented in spite of DF. `tos` is compared with the packet's, 0 with none.
+    A route with several next hops has each in `hops`, as a route of its own with a `weight`; its own device and gateway
+    are those of the first. `dead`: not used, for its device is down. `why` is not empty where no route was found but a
+    reason: which rule ended the lookup, or what is not modelled.
     """
 
     prefix: Prefix
@@ -42,16 +61,30 @@ class Route:
     onlink: bool = False
     cached: str = ""
     mtu_locked: bool = False
+    tos: int = 0
+    hops: tuple[Route, ...] = ()
+    weight: int = 0
+    dead: bool = False
+    linkdown: bool = False
+    why: str = ""
+
+    def uses(self, device: Any) -> bool:
+        """Is it a next hop's device (fib_info_nh_uses_dev)?"""
+        return self.device is device or any(hop.device is device for hop in self.hops)
 
     def text(self) -> str:
-        """As `ip route show` prints it."""
+        """As `ip route show` prints it, several next hops on one line as `ip route add` takes them."""
+        if self.why:
+            return self.why
         width = self.prefix.width
         prefix = "default" if self.prefix.length == 0 else str(self.prefix).removesuffix(f"/{width}")
         words = [prefix] if self.kind == "unicast" else [self.kind, prefix]
-        if self.gateway:
-            words += ["via", addr_text(self.gateway, width)]
-        if self.device is not None:
-            words += ["dev", self.device.name]
+        if self.tos:
+            words += ["tos", f"{self.tos:#04x}"]
+        if self.weight:
+            words.append("nexthop")
+        if not self.hops:
+            words += self._way()
         if self.proto != "boot":
             words += ["proto", self.proto]
         if self.scope != "global":
@@ -62,11 +95,27 @@ class Route:
             words += ["metric", str(self.metric)]
         if self.mtu:
             words += ["mtu", str(self.mtu)]
-        if self.onlink:
-            words.append("onlink")
+        if not self.hops:
+            words += self._state()
+        for hop in self.hops:
+            words += ["nexthop", *hop._way(), *hop._state()]
         if self.cached:
             words += ["cache", self.cached]
         return " ".join(words)
+
+    def _way(self) -> list[str]:
+        words = ["via", addr_text(self.gateway, self.prefix.width)] if self.gateway else []
+        if self.device is not None:
+            words += ["dev", self.device.name]
+        return [*words, "weight", str(self.weight)] if self.weight else words
+
+    def _state(self) -> list[str]:
+        return [word for word in ("dead", "linkdown", "onlink") if getattr(self, word)]
+
+
+def refusal(kind: str, why: str) -> Route:
+    """What a lookup gives in place of a route: `kind` is one of ENDING."""
+    return Route(ANY, kind, why=why)
 
 
 class FibTable:
@@ -81,12 +130,14 @@ class FibTable:
         self._forget = forget  # called when a route is added or removed
         self.levels: list[tuple[int, dict[int, Route]]] = []
 
-    def add(self, route: Route) -> None:
-        """Add a route; the lowest metric of a prefix wins. Raises InputError if prefix and metric are taken."""
+    def add(self, route: Route, *, append: bool = False) -> None:
+        """Add a route; of one prefix a TOS goes before none, then the lowest metric, then the oldest. Raises InputError if
+        prefix, TOS and metric are taken; with `append` only if the same route is there (fib_table_insert)."""
         same = self._routes.get(route.prefix, [])
-        if any(old.metric == route.metric for old in same):
+        taken = [old for old in same if (old.tos, old.metric) == (route.tos, route.metric)]
+        if any(not append or _alike(old, route) for old in taken):
             raise InputError(f"route {route.text()}: File exists", expected="another prefix or metric")
-        same = self._routes[route.prefix] = sorted([*same, route], key=lambda each: each.metric)
+        same = self._routes[route.prefix] = sorted([*same, route], key=lambda each: (-each.tos, each.metric))
         self._put(route.prefix, same)
 
     def remove(self, route: Route) -> None:
@@ -95,6 +146,12 @@ class FibTable:
         if not same:
             del self._routes[route.prefix]
         self._put(route.prefix, same)
+
+    def replace(self, old: Route, new: Route) -> None:
+        """Put a route of the same prefix, TOS and metric in the place of another."""
+        same = self._routes[old.prefix]
+        same[same.index(old)] = new
+        self._put(old.prefix, same)
 
     def _put(self, prefix: Prefix, routes: list[Route]) -> None:
         self._forget()
@@ -114,24 +171,36 @@ class FibTable:
                 self._changed()
 
     def of(self, prefix: Prefix) -> list[Route]:
-        """The routes of one prefix, the lowest metric first."""
+        """The routes of one prefix, in the order in which they are tried."""
         return self._routes.get(prefix, [])
 
     def lookup(self, dst: int) -> Route | None:
-        """The longest match of any kind; None if no route matches."""
+        """The longest match of any kind, whatever its TOS and state; None if no route matches."""
         for netmask, routes in self.levels:
             route = routes.get(dst & netmask)
             if route is not None:
                 return route
         return None
 
-    def lookup_out(self, dst: int, oif: Any) -> Route | None:
-        """As `lookup`, but only routes out of one device count."""
+    def find(
+        self, dst: int, tos: int = 0, oif: Any = None, skips: Callable[[Any], bool] | None = None, scope: int = 0
+    ) -> Route | None:
+        """fib_table_lookup: the longest match that can be used; None if there is none.
+
+        With `oif` only routes out of one device count. `skips(device)`: are its routes left out while it has no carrier?
+        A `scope` above 0 leaves out routes of a wider one, as the look-up of a gateway does.
+        """
         for netmask, routes in self.levels:
-            if dst & netmask in routes:
-                for route in self._routes[Prefix(dst & netmask, netmask.bit_count(), self._width)]:
-                    if route.device in (oif, None):
-                        return route
+            if dst & netmask not in routes:
+                continue
+            for route in self._routes[Prefix(dst & netmask, netmask.bit_count(), self._width)]:
+                if (route.tos and route.tos != tos & TOS_MASK) or SCOPES.get(route.scope, 0) < scope:
+                    continue
+                if route.device is None and not route.hops:
+                    return route
+                for hop in route.hops or (route,):
+                    if usable(hop, skips) and (oif is None or hop.device is oif):
+                        return hop if oif is not None else route
         return None
 
     def __iter__(self) -> Iterator[Route]:
@@ -143,21 +212,46 @@ class FibTable:
         return sum(len(routes) for routes in self._routes.values())
 
 
+def _alike(one: Route, other: Route) -> bool:
+    """The same type, scope and next hops?"""
+    names = ("kind", "scope", "prefsrc", "proto", "mtu", "device", "gateway", "onlink")
+    if any(getattr(one, name) != getattr(other, name) for name in names) or len(one.hops) != len(other.hops):
+        return False
+    return all(_alike(a, b) and a.weight == b.weight for a, b in zip(one.hops, other.hops, strict=True))
+
+
+def usable(hop: Route, skips: Callable[[Any], bool] | None) -> bool:
+    """fib_lookup_good_nhc: may this next hop be taken? `skips` as in `FibTable.find`."""
+    if hop.dead:
+        return False
+    if skips is None or hop.kind == "local":
+        return True
+    return not ((hop.linkdown or not hop.device.carrier) and skips(hop.device))
+
+
 class Fib:
     """The tables and rules of one family. `own` holds the local addresses that have a host route (`width` bits).
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
     `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it.
+    `asks_flow`: rules or routes compare more of a packet than addresses, mark and device, or there is a choice of next hops.
     """
 
-    __slots__ = ("_levels", "_rules", "_throws", "kind_of", "known", "local", "main", "own", "tables", "width")
+    __slots__ = (
+        "_levels", "_particular", "_rules", "_several", "_skips", "asks_flow", "kind_of", "known", "local", "main", "own", "tables",
+        "width",
+    )  # fmt: skip
 
     def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
         self.width, self.kind_of = width, kind_of
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
         self.known: dict[int, Route] = {}
-        self._throws = 0
+        # the routes that not every packet to their prefix takes (throw, with a TOS, dead), and those with several next hops
+        self._particular: set[Route] = set()
+        self._several: set[Route] = set()
+        self._skips: Callable[[Any], bool] | None = None
+        self.asks_flow = False
         self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
         # with the default rules: the prefix lengths of local, main and default, in that order; else None
         self._levels: list[tuple[int, dict[int, Route]]] | None = []
@@ -178,9 +272,16 @@ class Fib:
         self._rules.remove(rule)
         self._compile()
 
+    def skip_without_carrier(self, skips: Callable[[Any], bool] | None) -> None:
+        """Leave out routes of devices without a carrier for which `skips(device)` holds; None: of no device."""
+        self._skips = skips
+        self._compile()
+
     def _compile(self) -> None:
         self.known.clear()
-        if self._throws or not all(rule.always for rule in self._rules):
+        self.asks_flow = bool(self._several) or any(each.asks_flow for each in self._rules)
+        self.asks_flow = self.asks_flow or any(each.tos for each in self._particular)
+        if self._particular or self._skips is not None or not all(rule.always for rule in self._rules):
             self._levels = None
             return
         tables = [self.tables[rule.table] for rule in self._rules if rule.table in self.tables]
@@ -191,35 +292,76 @@ class Fib:
             self.tables[number] = FibTable(self._compile, self.known.clear, self.width)
         return self.tables[number]
 
-    def add(self, route: Route) -> None:
-        """Raises InputError if the route's prefix and metric are taken in its table."""
-        self.table(route.table).add(route)
+    def add(self, route: Route, *, append: bool = False) -> None:
+        """Raises InputError if the route's prefix, TOS and metric are taken in its table; with `append` only for a route
+        that is there."""
+        self.table(route.table).add(route, append=append)
         if route.kind == "local" and route.prefix.length == self.width:
             self.own.add(route.prefix.net)
-        elif route.kind == "throw":
-            self._throws += 1
-            self._compile()
+        self._consider(route)
 
     def remove(self, route: Route) -> None:
         self.table(route.table).remove(route)
         if route.kind == "local" and route.prefix.length == self.width:
-            # another table or metric may hold the address too
+            # another table, metric or device may hold the address too
             if not any(each.kind == "local" for table in self.tables.values() for each in table.of(route.prefix)):
                 self.own.discard(route.prefix.net)
-        elif route.kind == "throw":
-            self._throws -= 1
+        self._ignore(route)
+
+    def append(self, route: Route) -> None:
+        """fib_magic: add a route of the kernel's own behind others of its prefix, unless it is there."""
+        if not any(_alike(old, route) for old in self.table(route.table).of(route.prefix)):
+            self.add(route, append=True)
+
+    def withdraw(self, route: Route) -> None:
+        """fib_magic: remove a route of the kernel's own, if it is there."""
+        for old in [each for each in self.table(route.table).of(route.prefix) if _alike(each, route)]:
+            self.remove(old)
+
+    def _consider(self, route: Route) -> None:
+        if route.hops:
+            self._several.add(route)
+        if route.kind == "throw" or route.tos or route.dead or (route.hops and all(hop.dead for hop in route.hops)):
+            self._particular.add(route)
+        if route.hops or route in self._particular:
+            self._compile()
+
+    def _ignore(self, route: Route) -> None:
+        if route.hops or route in self._particular:
+            self._several.discard(route)
+            self._particular.discard(route)
             self._compile()
 
     def remove_device(self, device: Any) -> None:
-        """Remove every route out of a device (fib_sync_down_dev). Its addresses stay local until they are removed."""
+        """Remove every route out of a device (fib_sync_down_dev). Its addresses stay local until they are removed. A route
+        with next hops elsewhere stays, and those out of the device are dead."""
         for table in self.tables.values():
-            for route in [each for each in table if each.device is device and each.kind != "local"]:
-                self.remove(route)
+            for route in [each for each in table if each.uses(device) and each.kind != "local"]:
+                self._change(table, route, device, dead=True)
 
-    def lookup(self, dst: int, src: int = 0, mark: int = 0, iif: str = "", oif: Any = None) -> Route | None:
+    def revive(self, device: Any) -> None:
+        """fib_sync_up: the next hops out of a device that is up again are used again."""
+        for table in self.tables.values():
+            for route in [each for each in table if each.hops and each.uses(device)]:
+                self._change(table, route, device, dead=False)
+
+    def _change(self, table: FibTable, route: Route, device: Any, *, dead: bool) -> None:
+        hops = tuple(replace(hop, dead=dead) if hop.device is device else hop for hop in route.hops)
+        if all(hop.dead for hop in hops):
+            self.remove(route)
+            return
+        new = replace(route, hops=hops)
+        table.replace(route, new)
+        self._ignore(route)
+        self._consider(new)
+
+    def lookup(
+        self, dst: int, src: int = 0, mark: int = 0, iif: str = "", oif: Any = None, flow: Flow = NO_FLOW
+    ) -> Route | None:
         """fib_lookup: the route of the first rule whose table has one; None is "Network is unreachable".
 
-        `oif` restricts to routes out of one device, as SO_BINDTODEVICE does.
+        `oif` restricts to routes out of one device, as SO_BINDTODEVICE does. `flow` counts while `asks_flow`. A route may
+        have several next hops (`hops`); `multipath.py` chooses.
         """
         if self._levels is not None and oif is None:
             route = self.known.get(dst)
@@ -233,13 +375,41 @@ class Fib:
                     self.known[dst] = route
                     return route
             return None
-        for rule in self._rules:
-            if rule.table in self.tables and rule.matches(dst, src, mark, iif):
-                table = self.tables[rule.table]
-                route = table.lookup(dst) if oif is None else table.lookup_out(dst, oif)
-                if route is not None and route.kind != "throw":
-                    return route
+        return self._by_rules(dst, src, mark, iif, oif, flow)
+
+    def _by_rules(self, dst: int, src: int, mark: int, iif: str, oif: Any, flow: Flow, scope: int = 0) -> Route | None:
+        """fib_rules_lookup."""
+        at, rules = 0, self._rules
+        while at < len(rules):
+            rule = rules[at]
+            at += 1
+            held = rule.matches(dst, src, mark, iif, "" if oif is None else oif.name, flow)
+            if held is None:
+                what = " ".join(each for each in (rule.unknown_in, rule.unknown) if each)
+                return refusal(UNDECIDED, f"rule {rule.text()}: {what} is not modelled")
+            if not held or rule.action == NOP:
+                continue
+            if rule.action == GOTO:
+                at = next((number for number, each in enumerate(rules) if each.priority == rule.target), at)
+                continue
+            if rule.action in VERDICTS:
+                return refusal(NO_NETWORK if rule.action == "unreachable" else rule.action, f"rule {rule.text()}")
+            table = self.tables.get(rule.table)
+            route = None if table is None else table.find(dst, flow.tos, oif, self._skips, scope)
+            if route is not None and route.kind != "throw" and not _suppressed(rule, route):
+                return route
         return None
+
+    def gateway_route(self, gateway: int, table: int, oif: Any = None) -> Route | None:
+        """fib_check_nh_v4_gw: the route that a gateway of a route in `table` is reached by, None if it is on no link.
+
+        First the table itself, if it is not main, then all rules; routes of global scope do not count."""
+        scope, found = SCOPES["link"], None
+        if table != MAIN_TABLE and table in self.tables:
+            found = self.tables[table].find(gateway, 0, oif, None, scope)
+        if found is None or found.kind in FAILING:
+            found = self._by_rules(gateway, 0, 0, "", oif, NO_FLOW, scope)
+        return found if found is not None and found.kind in ("unicast", "local") else None
 
     def addr_type(self, addr: int) -> str:
         """inet_addr_type: the type of an address by the local table, in upper case as `-m addrtype` spells it."""
@@ -253,39 +423,9 @@ class Fib:
         return "UNICAST" if route is None or route.kind == "unicast" else route.kind.upper()
 
 
-def parse_route(text: str, device_by_name: Any) -> Route:
-    """A route from `ip route` text: `[KIND] PREFIX [via IP] [dev NAME] [proto P] [scope S] [src IP] [metric N] [mtu N]
-    [table N] [onlink]`. `device_by_name(name)` gives the device. Raises InputError."""
-    words = text.split()
-    kind = words.pop(0) if words and words[0] in KINDS else "unicast"
-    if not words:
-        raise InputError(f"route {text!r} has no prefix", expected="default or a CIDR")
-    prefix = Prefix.parse(words.pop(0))
-    values: dict[str, str] = {}
-    onlink = False
-    while words:
-        key = words.pop(0)
-        if key == "onlink":
-            onlink = True
-        elif key in ("via", "dev", "proto", "scope", "src", "metric", "mtu", "table") and words:
-            values[key] = words.pop(0)
-        else:
-            raise InputError(f"route {text!r}: cannot read {key!r}", expected="via, dev, src, scope, metric, mtu ...")
-    device = device_by_name(values["dev"]) if "dev" in values else None
-    if kind == "unicast" and device is None and "via" not in values:
-        raise InputError(f"route {text!r} has no way out", expected="via ADDRESS or dev NAME")
-    named = {name: number for number, name in TABLE_NAMES.items()}
-    table = values.get("table", "main")
-    return Route(
-        prefix,
-        kind,
-        device,
-        ip4(values["via"]) if "via" in values else 0,
-        ip4(values["src"]) if "src" in values else 0,
-        values.get("scope", "link" if kind == "unicast" and "via" not in values else "global"),
-        int(values.get("metric", 0)),
-        int(values.get("mtu", 0)),
-        values.get("proto", "boot"),
-        named[table] if table in named else int(table),
-        onlink,
-    )
+def _suppressed(rule: IpRule, route: Route) -> bool:
+    """fib4_rule_suppress: does the rule take no such route? Every device is of the group 0; a route that ends a lookup is
+    always taken (rules do not suppress errors)."""
+    if route.kind in FAILING:
+        return False
+    return route.prefix.length <= rule.suppress_length or (rule.suppress_group == 0 and route.device is not None)

@@ -13,16 +13,20 @@ from emu.clock import SECOND, Timer
 from emu.kernel.net import icmp, ip_input, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
-from emu.kernel.netfilter.hooks import STOLEN, HookState, Verdict
+from emu.kernel.net.ip_options import later_fragment
+from emu.kernel.net.truesize import truesize
+from emu.kernel.netfilter.hooks import PRE_ROUTING, STOLEN, HookState, Verdict
 from emu.wire import icmp as wire_icmp
-from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, Frame
+from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, TCP, Frame
 from emu.wire.ipv4 import datagram
-from emu.wire.rewrite import replace
+from emu.wire.rewrite import replace, set_options
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 MAX_DATAGRAM = 65535
+QUEUE_SIZE = 200  # sizeof(struct ipq)
+TCP_HLEN = 20
 
 
 def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> None:
@@ -65,27 +69,32 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
         sizes = tuple(min(step, len(payload) - start) for start in range(0, len(payload), step))
         flags = word & IP_DF if largest > 0 else 0
     made: list[Frame] = []
-    start = 0
+    start, head = 0, frame
     for size in sizes:
         part = payload[start : start + size]
         more = IP_MF if start + size < len(payload) else last_more
         piece = frame.clone()
         if made and piece.trail is not None:
             piece.trail.clear()
-        replace(piece, datagram(frame, part, flags | more | (first + start // 8)))
+        replace(piece, datagram(head, part, flags | more | (first + start // 8)))
         piece.frag_max_size, piece.ignore_df, piece.cause = 0, False, None
         made.append(piece)
         start += size
+        if frame.options is not None and head is frame and not first:
+            head = frame.clone()
+            set_options(head, later_fragment(frame.option_bytes), frame.dst)
     net.copied += len(made) - 1
     return made
 
 
 class _Queue:
-    """struct ipq: the fragments by offset, the runs that came in order, and the length of the whole if known."""
+    """struct ipq: the fragments by offset, the runs that came in order, and the length of the whole if known. `size` is what
+    is charged for it, bytes; `number` that of its last fragment among those of its source."""
 
-    __slots__ = ("last_in", "length", "max_df_size", "max_size", "meat", "parts", "runs", "timer")
+    __slots__ = ("last_in", "length", "max_df_size", "max_size", "meat", "number", "parts", "runs", "size", "timer")
 
     def __init__(self, timer: Timer) -> None:
+        self.size, self.number = QUEUE_SIZE, 0
         self.parts: dict[int, tuple[Frame, int]] = {}
         self.runs: list[list[int]] = []
         self.length = self.meat = self.max_size = self.max_df_size = 0
@@ -116,12 +125,13 @@ class _Queue:
 
 
 class Reassembly:
-    """The datagrams of one namespace that are not whole yet."""
+    """The datagrams of one namespace that are not whole yet. `memory` is what is charged for them, bytes of truesize."""
 
-    __slots__ = ("net", "queues")
+    __slots__ = ("memory", "net", "queues")
 
     def __init__(self, net: Netns) -> None:
         self.net = net
+        self.memory = 0
         self.queues: dict[tuple[int, ...], _Queue] = {}
 
     @property
@@ -134,16 +144,30 @@ class Reassembly:
             return None
         # the fragment that came last becomes the whole datagram; the others wait in it
         user = state.hook + 1 if frame.physin is None else -1
-        return None if self.add(frame, user) is not None else STOLEN
+        whole = self.add(frame, user)
+        if whole is None:
+            return STOLEN
+        if whole.proto == TCP and user == PRE_ROUTING + 1 and whole.cause[0] < TCP_HLEN and self._early_demux():
+            whole.cause = None
+        return None
+
+    def _early_demux(self) -> bool:
+        """Does tcp_v4_early_demux look at what comes in? It needs the whole TCP header in the first piece, and moves it there:
+        the pieces do not have the sizes any more in which they came."""
+        number = self.net.sysctl.number
+        return bool(number("net.ipv4.ip_early_demux") and number("net.ipv4.tcp_early_demux"))
 
     def add(self, frame: Frame, user: int = 0) -> Frame | None:
         """ip_defrag: the whole datagram, or None while fragments are missing."""
         key = (frame.src, frame.dst, frame.proto, frame.ip_id, user)
         queue = self.queues.get(key)
         if queue is None:
-            wait_ns = self.net.sysctl.number("net.ipv4.ipfrag_time") * SECOND
-            timer = self.net.clock.call_later(wait_ns, lambda: self._expire(key))
-            queue = self.queues[key] = _Queue(timer)
+            if self.memory > self.net.sysctl.number("net.ipv4.ipfrag_high_thresh"):
+                drop(self.net, frame, "NOT_SPECIFIED")  # inet_frag_alloc: no memory for another datagram
+                return None
+            queue = self.queues[key] = self._queue(key)
+        elif self._too_far(queue, frame.src):
+            queue = self._again(key, queue)
         header = frame.l4 - ETH_HLEN
         start = (frame.frag & IP_OFFSET) * 8
         end = start + frame.tot_len - header
@@ -165,11 +189,47 @@ class Reassembly:
             self._kill(key, frame)  # RFC 5722's rule, which Linux took over for IPv4
             return None
         queue.parts[start] = (frame, end - start)
+        queue.size += truesize(frame)
+        self.memory += truesize(frame)
         queue.meat += end - start
         queue.max_size = max(queue.max_size, end - start + header)
         if frame.df:
             queue.max_df_size = max(queue.max_df_size, end - start + header)
         return self._whole(key, queue, frame) if queue.complete else None
+
+    def _queue(self, key: tuple[int, ...]) -> _Queue:
+        """ip_find: an empty queue, charged, with the time in which it must be whole."""
+        wait_ns = self.net.sysctl.number("net.ipv4.ipfrag_time") * SECOND
+        queue = _Queue(self.net.clock.call_later(wait_ns, lambda: self._expire(key)))
+        self.memory += queue.size
+        self._too_far(queue, key[0])
+        return queue
+
+    def _too_far(self, queue: _Queue, source: int) -> bool:
+        """ip_frag_too_far: have more than ipfrag_max_dist fragments of other datagrams come from the source since the last one
+        of this? Then IP's number of the datagram may have come round."""
+        most = self.net.sysctl.number("net.ipv4.ipfrag_max_dist")
+        if not most:
+            return False
+        peer = self.net.ipv4.peers[source]
+        peer.fragments += 1
+        before, queue.number = queue.number, peer.fragments
+        return bool(queue.parts) and queue.number - before > most
+
+    def _again(self, key: tuple[int, ...], queue: _Queue) -> _Queue:
+        """ip_frag_reinit: what came is dropped, and the datagram begins anew."""
+        number = queue.number
+        for part, _ in self._forget(key).parts.values():
+            drop(self.net, part, "FRAG_TOO_FAR")
+        self.queues[key] = new = self._queue(key)
+        new.number = self.net.ipv4.peers[key[0]].fragments = number
+        return new
+
+    def _forget(self, key: tuple[int, ...]) -> _Queue:
+        queue = self.queues.pop(key)
+        queue.timer.cancel()
+        self.memory -= queue.size
+        return queue
 
     def _whole(self, key: tuple[int, ...], queue: _Queue, last: Frame) -> Frame | None:
         """ip_frag_reasm: the fragment that came last becomes the datagram, with the header of the first."""
@@ -177,8 +237,7 @@ class Reassembly:
         if first.l4 - ETH_HLEN + queue.length > MAX_DATAGRAM:
             self._kill(key)
             return None
-        queue.timer.cancel()
-        del self.queues[key]
+        self._forget(key)
         parts = [queue.parts[start] for start in sorted(queue.parts)]
         payload = b"".join(part.payload[:size] for part, size in parts)
         whole = datagram(first, payload, IP_DF if queue.max_df_size == queue.max_size else 0)
@@ -186,13 +245,12 @@ class Reassembly:
         replace(last, whole)
         last.frag_max_size = max(queue.max_size, queue.max_df_size)
         last.cause = tuple(size for _, size in parts)
+        last.options = first.options
         return last
 
     def _kill(self, key: tuple[int, ...], frame: Frame | None = None) -> None:
         """inet_frag_kill: the fragments contradict each other, so that all are dropped."""
-        queue = self.queues.pop(key)
-        queue.timer.cancel()
-        for part, _ in queue.parts.values():
+        for part, _ in self._forget(key).parts.values():
             drop(self.net, part, "NOT_SPECIFIED")
         if frame is not None:
             drop(self.net, frame, "NOT_SPECIFIED")
@@ -200,7 +258,7 @@ class Reassembly:
     def _expire(self, key: tuple[int, ...]) -> None:
         """ip_expire: an ICMP error quotes the first fragment, if that came. Conntrack's queue sends one only for packets to
         the host itself."""
-        queue, user = self.queues.pop(key), key[4]
+        queue, user = self._forget(key), key[4]
         if 0 in queue.parts:
             first = queue.parts[0][0]
             if user and first.indev is not None:

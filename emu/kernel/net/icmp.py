@@ -1,4 +1,4 @@
-"""ICMP: errors sent and received, echo requests answered (net/ipv4/icmp.c, RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
+"""ICMP: errors sent and received, echo and timestamp requests answered (net/ipv4/icmp.c, RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3).
 
 Must not know who caused an error beyond the packet itself, nor sockets: errors for local flows go to
 `net.ipv4.icmp_errors[proto]`.
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from emu import craft
 from emu.clock import MS
-from emu.kernel.net import ip_output
+from emu.kernel.link.device import Device
+from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.conn import attach
@@ -18,49 +19,66 @@ from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
 from emu.wire import quote
 from emu.wire.addr import is_multicast
-from emu.wire.frame import BROADCAST, ICMP, IP_OFFSET, MULTICAST, Frame
+from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-TOS_INTERNETCONTROL = 0xC0
+PREC_INTERNETCONTROL, TOS_MASK = 0xC0, 0x1E  # an error's precedence, and what it keeps of the packet's TOS
 MAX_PACKET = 576  # RFC 1812 4.3.2.3: the longest error
 ECHO_ANSWER = Born("the answer to an echo request")
+TIMESTAMP_ANSWER = Born("the answer to a timestamp request")
+DISCARDED = "ICMP, which discards it"
+_ANSWERS = (wire.ECHO, wire.TIMESTAMP)
+_TO_ALL = (*_ANSWERS, wire.ADDRESS, wire.ADDRESS_REPLY)  # what may be sent to a broadcast address
+_NO_TYPE = (-1, 0)
 _BORN = {key: Born(f"ICMP error: {words}") for key, words in wire.ERROR_WORDS.items()}
 _OTHER = Born("ICMP error")
 
 
-def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0, *, most: int = MAX_PACKET) -> None:
+def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     """icmp_send: an error about a packet; the caller still drops that packet. No error is sent about broadcasts, later
-    fragments and other ICMP errors, or above the rate limit. It quotes at most `most` bytes of the packet."""
+    fragments and other ICMP errors, or above the rate limit. It has the packet's IP options."""
     if frame.proto < 0 or frame.frag & IP_OFFSET:
         return
-    if frame.pkt_type in (BROADCAST, MULTICAST) or frame.dmac[0] & 1:
+    if frame.pkt_type in (BROADCAST, MULTICAST, LOOPBACK) or frame.dmac[0] & 1:
         return
     source, destination = frame.dst, frame.src
     cause: Route | None = frame.route
     if net.ipv4.addr_type(source) in ("BROADCAST", "MULTICAST") or destination == 0 or is_multicast(destination):
         return
-    if frame.proto == ICMP and (frame.dport >> 8) not in (wire.ECHO, wire.ECHO_REPLY, 13, 14, 15, 16, 17, 18):
+    if frame.proto == ICMP and (wire.type_code(frame) or _NO_TYPE)[0] not in ICMP_QUERY:
         return
+    options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
+    if options is None and frame.options is not None:
+        return
+    if options is not None:
+        destination = options.nexthop
     # the packet's destination, if it is a local address; else the source address of the route back
     if cause is not None and cause.kind == "local" and net.ipv4.is_local(source):
         saddr = source
     else:
         saddr = 0
-    route = net.ipv4.lookup_output(destination, saddr)
+    tos = frame.tos & TOS_MASK | PREC_INTERNETCONTROL
+    flow = ip_output.flow(net, ICMP, 0, kind << 8 | code, tos)
+    route = net.ipv4.lookup_output(destination, saddr, flow=flow)
     if route is None or route.kind not in ("unicast", "local"):
         return
-    if not _allowed(net, destination, kind, code, route):
+    if not _allowed(net, destination, kind, code, route, frame.indev):
         return
     if not saddr:
         saddr = ip_output.source_address(net, route, destination)
+    room = min(route.mtu or net.ipv4.out_device(route).mtu, MAX_PACKET) - wire.HEADERS
+    room -= 0 if options is None else len(options.data)
+    if room <= IP_HLEN:
+        return
     error = wire.build(
-        craft.template("icmp_error"), saddr, destination, kind, code, info,
-        quote.cut(frame, min(most, MAX_PACKET - wire.HEADERS)),
-        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=TOS_INTERNETCONTROL,
+        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, room),
+        ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=tos,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip
+    if options is not None:
+        ip_options.insert(net, error, options, saddr, frame.src)
     net.born += 1
     error.route = route
     if frame.ct is not None:
@@ -68,16 +86,21 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0, *, most:
     ip_output.local_out(net, error)
 
 
-def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route) -> bool:
-    """icmpv4_xrlim_allow: a token bucket for each destination, for the kinds that the rate mask names."""
+def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, indev: Device | None) -> bool:
+    """icmpv4_global_allow and icmpv4_xrlim_allow: for the kinds that the rate mask names, a bucket of the whole namespace, then
+    one of each destination. What came in on lo is not limited, what goes to it by the namespace's bucket alone."""
     if kind == wire.DEST_UNREACH and code == wire.FRAG_NEEDED:
         return True
-    if route.kind == "local" or not 1 << kind & net.sysctl.number("net.ipv4.icmp_ratemask"):
+    number, peers = net.sysctl.number, net.ipv4.peers
+    if not 1 << kind & number("net.ipv4.icmp_ratemask") or (indev is not None and indev.noarp):
         return True
-    interval_ns = net.sysctl.number("net.ipv4.icmp_ratelimit") * MS
-    if not interval_ns:
-        return True
-    return net.ipv4.peers[destination].allows(net.clock.now, interval_ns)
+    if not peers.bucket.allows(net.clock.now, number("net.ipv4.icmp_msgs_per_sec"), number("net.ipv4.icmp_msgs_burst")):
+        return False
+    interval_ns = number("net.ipv4.icmp_ratelimit") * MS
+    if route.kind != "local" and interval_ns and not peers[destination].allows(net.clock.now, interval_ns):
+        return False
+    peers.bucket.consume(net.random("icmp_global").randrange(3))
+    return True
 
 
 def receive(frame: Frame, net: Netns) -> None:
@@ -86,8 +109,18 @@ def receive(frame: Frame, net: Netns) -> None:
         drop(net, frame, "ICMP_CSUM")
         return
     kind = frame.dport >> 8
-    if kind == wire.ECHO:
+    if kind > wire.NR_ICMP_TYPES:
+        drop(net, frame, "UNHANDLED_PROTO")
+        return
+    to_all = net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST")
+    if to_all and (
+        kind not in _TO_ALL or (kind in _ANSWERS and net.sysctl.number("net.ipv4.icmp_echo_ignore_broadcasts"))
+    ):
+        drop(net, frame, "INVALID_PROTO")
+    elif kind == wire.ECHO:
         _echo(frame, net)
+    elif kind == wire.TIMESTAMP:
+        _timestamp(frame, net)
     elif kind in wire.ERRORS:
         _error(frame, net)
     elif kind == wire.ECHO_REPLY:
@@ -96,33 +129,55 @@ def receive(frame: Frame, net: Netns) -> None:
         if handler is not None:
             handler(frame, net, kind, 0, 0)
     else:
-        drop(net, frame, "UNHANDLED_PROTO")
+        _delivered(frame, net, DISCARDED)
+
+
+def _delivered(frame: Frame, net: Netns, to: str) -> None:
+    net.delivered += 1
+    for listener in net.delivery_listeners:
+        listener(frame, Delivered(net.name, to))
 
 
 def _echo(frame: Frame, net: Netns) -> None:
-    """icmp_echo and icmp_reply: same payload, id and sequence; the request's TOS; a new IP id and no DF."""
-    number = net.sysctl.number
-    if number("net.ipv4.icmp_echo_ignore_all"):
+    """icmp_echo: the answer has the request's code, data, id and sequence number."""
+    if net.sysctl.number("net.ipv4.icmp_echo_ignore_all"):
         drop(net, frame, "ICMP_ECHO_IGNORED")
         return
-    to_all = net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST")
-    if to_all and number("net.ipv4.icmp_echo_ignore_broadcasts"):
-        drop(net, frame, "ICMP_ECHO_IGNORED")
+    _delivered(frame, net, "ICMP echo")
+    _reply(frame, net, wire.ECHO_REPLY, frame.dport & 255, wire.body(frame), ECHO_ANSWER)
+
+
+def _timestamp(frame: Frame, net: Netns) -> None:
+    """icmp_timestamp (RFC 792; RFC 1122 section 3.2.2.8): the request's own time, and twice the present, ms since midnight."""
+    asked = wire.body(frame)[:4]
+    if len(asked) < 4:
+        drop(net, frame, "PKT_TOO_SMALL")
         return
-    net.delivered += 1
-    for listener in net.delivery_listeners:
-        listener(frame, Delivered(net.name, "ICMP echo"))
-    source = 0 if to_all else frame.dst
-    route = net.ipv4.lookup_output(frame.src, source)
+    _delivered(frame, net, "ICMP timestamp")
+    now = ip_options.time_of_day(net).to_bytes(4, "big")
+    _reply(frame, net, wire.TIMESTAMP_REPLY, 0, asked + now + now, TIMESTAMP_ANSWER)
+
+
+def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Born) -> None:
+    """icmp_reply: an answer with the request's id, sequence number, TOS and IP options; a new IP id and no DF."""
+    options = None if frame.options is None else ip_options.echo(net, frame, frame.options)
+    if options is None and frame.options is not None:
+        return
+    destination = frame.src if options is None else options.nexthop
+    source = 0 if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST") else frame.dst
+    route = net.ipv4.lookup_output(destination, source, flow=ip_output.flow(net, ICMP, tos=frame.tos))
     if route is None or route.kind not in ("unicast", "local"):
+        return
+    if not _allowed(net, destination, kind, code, route, None):
         return
     source = source or ip_output.source_address(net, route, frame.src)
     reply = wire.build(
-        craft.template("echo_reply"), source, frame.src, wire.ECHO_REPLY, 0,
-        wire.second_word(frame), wire.body(frame),
-        ident=net.ipv4.idents.next(frame.src, source, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos,
-        flow=frame.flow, trail=[ECHO_ANSWER] if net.tracing else None,
+        craft.template("echo_reply"), source, destination, kind, code, wire.second_word(frame), data,
+        ident=net.ipv4.idents.next(destination, source, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos,
+        flow=frame.flow, trail=[born] if net.tracing else None,
     )  # fmt: skip
+    if options is not None:
+        ip_options.insert(net, reply, options, source, frame.src)
     net.born += 1
     reply.route = route
     ip_output.local_out(net, reply)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.kernel.net import icmp, ip_output
+from emu.kernel.net import icmp, ip_options, ip_output
 from emu.kernel.net import route as learned
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 LIMITED_BROADCAST_NET, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
-def forward(net: Netns, frame: Frame, route: Route) -> None:
-    """ip_forward: forward a packet for another host along `route`."""
+def forward(net: Netns, frame: Frame, route: Route, *, redirect: bool = True) -> None:
+    """ip_forward: forward a packet for another host along `route`. `redirect`: its sender may be redirected, for the route was
+    looked up by ip_rcv (a flag that br_netfilter's look-up sets is wiped there)."""
     if frame.pkt_type != HOST:
         drop(net, frame, "OTHERHOST")
         return
@@ -32,7 +33,11 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     family = net.ipv4
     if family.exceptions:
         route = frame.route = family.exceptions.input(route, frame.dst)
-    device = route.device
+    device, options = route.device, frame.options
+    if options is not None and options.strict and route.gateway:
+        icmp.send(net, frame, wire.DEST_UNREACH, wire.SR_FAILED)
+        drop(net, frame, "NOT_SPECIFIED")
+        return
     mtu = route.mtu or device.mtu
     if (
         frame.tot_len > mtu
@@ -48,9 +53,16 @@ def forward(net: Netns, frame: Frame, route: Route) -> None:
     trail = frame.trail
     if trail is not None:
         trail.append(route)
-    if device is frame.indev and learned.redirects(net, frame.src, frame.dst, route):
+    if (
+        redirect
+        and device is frame.indev
+        and (options is None or options.srr < 0)
+        and learned.redirects(net, frame.src, frame.dst, route)
+    ):
         icmp.send(net, frame, wire.REDIRECT, wire.REDIRECT_HOST, route.gateway or frame.dst)
     frame.outdev = device
     if family.fns[FORWARD] and family.nf_hook(FORWARD, frame):
         return
+    if options is not None:
+        ip_options.forward(net, frame, route, options)
     ip_output.output(net, frame, route)

@@ -8,24 +8,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, ip_forward
+from emu.kernel.net import icmp, ip_forward, ip_options, multipath
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib import ENDING, NO_NETWORK, UNDECIDED, Route
+from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.ip_options import IpOptions
+from emu.kernel.net.multicast import is_member
 from emu.kernel.net.route import TICK_NS
 from emu.kernel.netfilter.hooks import LOCAL_IN, PRE_ROUTING
 from emu.trail import Delivered
 from emu.wire import icmp as wire_icmp
-from emu.wire import ipv4
-from emu.wire.addr import LIMITED_BROADCAST
-from emu.wire.frame import OTHERHOST, Frame
+from emu.wire import ipv4, quote
+from emu.wire.addr import LIMITED_BROADCAST, is_loopback, is_multicast
+from emu.wire.frame import ETH_HLEN, HOST, ICMP, IP_HLEN, OTHERHOST, SCTP, TCP, UDP, Frame
+from emu.wire.rewrite import set_options, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 # the ICMP codes of ip_error (net/ipv4/route.c) for a packet without a route
-UNREACHABLE_CODES = {"unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED}
-# the first octets of addresses that need no further look: not 0, loopback, multicast or above
+UNREACHABLE_CODES = {
+    "unreachable": wire_icmp.HOST_UNREACH, "prohibit": wire_icmp.PKT_FILTERED, NO_NETWORK: wire_icmp.NET_UNREACH,
+}  # fmt: skip
+PORTED = frozenset((TCP, UDP, SCTP))
+# the first octets of addresses that need no further look: not that of 0.0.0.0, loopback, multicast or above
 UNICAST = frozenset(range(1, 224)) - {127}
+LOCAL_KINDS = frozenset(("local", "broadcast", "multicast"))
+LINK_LOCAL_GROUPS = 0xE00000  # 224.0.0.0/24
+IGMP = 2  # IPPROTO_IGMP
+DESTINATION_AT = 16  # the offset of the destination in the IP header
 
 
 def receive(frame: Frame, device: Device) -> None:
@@ -39,7 +50,8 @@ def receive(frame: Frame, device: Device) -> None:
         if reason is not None:
             drop(net, frame, reason)
             return
-    frame.outdev = None
+        trim(frame, ETH_HLEN + frame.tot_len)
+    frame.outdev = frame.options = None
     # with physin set the packet passed PREROUTING at the bridge's port (br_netfilter's ip_sabotage_in)
     family = net.ipv4
     if family.fns[PRE_ROUTING] and frame.physin is None:
@@ -53,30 +65,89 @@ def receive(frame: Frame, device: Device) -> None:
             0,
             True,
         )  # ip_rcv clears the control block: what br_netfilter stored there is lost
-    # ip_rcv_finish: route, then deliver or forward
+    # ip_rcv_finish: route, then deliver or forward. What came over lo, or was rewritten at a bridge's port, has its route already
     route: Route | None = frame.route
-    if route is None or not device.noarp:  # what came over lo has its route already
+    unrouted = route is None
+    if unrouted:
         reason, route = route_input(net, frame, device)
         if reason:
+            if reason == "IP_INADDRERRORS" and frame.l4 != ETH_HLEN + IP_HLEN:
+                frame.route = None
+                reason = receive_options(net, frame, device) or reason
             drop(net, frame, reason, route)
             return
         frame.route = route
+    if frame.l4 != ETH_HLEN + IP_HLEN:
+        reason = receive_options(net, frame, device)
+        if reason:
+            drop(net, frame, reason, route)
+            return
+        route = frame.route
     kind = "" if route is None else route.kind
     if route is not None and kind == "unicast":
-        ip_forward.forward(net, frame, route)
-    elif route is not None and kind in ("local", "broadcast"):
+        ip_forward.forward(net, frame, route, redirect=unrouted)
+    elif route is not None and kind in LOCAL_KINDS:
         deliver(net, frame, route)
     else:
         no_route(net, frame, device, route)
 
 
+def receive_options(net: Netns, frame: Frame, device: Device) -> str:
+    """ip_rcv_options: read the options of a packet whose route is known; a drop reason ("" if there is none)."""
+    options, wrong = ip_options.compile(net, frame, device, frame.route)
+    frame.options = options
+    if wrong:
+        icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, wrong << 24)
+        return "IP_INHDR"
+    if options.srr < 0:
+        return ""
+    if not net.sysctl.conf(device.name, "accept_source_route"):
+        return "NOT_SPECIFIED"
+    return _source_route(net, frame, device, options)
+
+
+def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) -> str:
+    """ip_options_rcv_srr: the packet is for the next address of its source route that is not this host's. A drop reason, ""
+    if there is none."""
+    kind = "" if frame.route is None else frame.route.kind
+    if frame.pkt_type != HOST:
+        return "NOT_SPECIFIED"
+    if kind == "unicast" and not options.strict:
+        return ""
+    if kind == "unicast":
+        icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
+    if kind != "local" or (
+        device.noarp and net.ipv4.is_local(frame.src)
+    ):  # what this host sends itself goes no further
+        return "NOT_SPECIFIED"
+    data, srr = options.data, options.srr
+    for pointer in range(data[srr + 2], data[srr + 1] + 1, 4):
+        if pointer + 3 > data[srr + 1]:
+            icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, IP_HLEN + srr + 2 << 24)
+            return "NOT_SPECIFIED"
+        here, nexthop = frame.dst, int.from_bytes(data[srr + pointer - 1 : srr + pointer + 3], "big")
+        set_options(frame, bytes(data), nexthop)
+        reason, frame.route = route_input(net, frame, device)
+        if reason or frame.route is None or frame.route.kind not in ("unicast", "local"):
+            return "NOT_SPECIFIED"
+        options.changed = True
+        if frame.route.kind == "unicast":
+            options.nexthop = nexthop
+            set_options(frame, bytes(data), here)
+            break
+    return ""
+
+
 def no_route(net: Netns, frame: Frame, device: Device, route: Route | None) -> None:
     """ip_error: no route, or one that ends here."""
     forwards = net.ipv4.forwards[device.ifindex]
+    if route is not None and route.kind == UNDECIDED:
+        drop(net, frame, "UNDECIDED", route)
+        return
     code = wire_icmp.NET_UNREACH if route is None else UNREACHABLE_CODES.get(route.kind)
     if code is not None and forwards:
         _error(net, frame, code)
-    drop(net, frame, "IP_OUTNOROUTES" if route is None and forwards else "IP_INNOROUTES", route)
+    drop(net, frame, "IP_INNOROUTES" if forwards else "IP_INADDRERRORS", route)
 
 
 def _error(net: Netns, frame: Frame, code: int) -> None:
@@ -94,37 +165,95 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     """
     src, dst, family = frame.src, frame.dst, net.ipv4
     fib = family.fib
-    route = fib.known.get(dst) or fib.lookup(dst, src, frame.mark, device.name)
+    route = fib.known.get(dst) or fib.lookup(
+        dst, src, frame.mark, device.name, None, flow_of(frame) if fib.asks_flow else NO_FLOW
+    )
     first, to, loopback = src >> 24, dst >> 24, device.noarp
     if first not in UNICAST or to not in UNICAST:
+        if 224 <= to < 240:
+            return _route_to_group(net, frame, device)
         if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
-        if first == 0 and not (
-            src == 0 and (dst == LIMITED_BROADCAST or (route is not None and route.kind == "broadcast"))
-        ):
+        if not src and dst not in (0, LIMITED_BROADCAST):
             return "IP_INVALID_SOURCE", None
-        if to == 0:
+        if not dst and src:
             return "IP_INVALID_DEST", None
         if (first == 127 or to == 127) and not loopback and not family.route_localnet[device.ifindex]:
             return "IP_LOCALNET", None
-        if dst == LIMITED_BROADCAST:
+        if dst in (0, LIMITED_BROADCAST):
             return "", BROADCAST_IN
-        if 224 <= to < 240:
-            return "", MULTICAST_IN
     ifindex = device.ifindex
     if not loopback:
         if src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
-        filtered = family.rp_filter[ifindex]
-        if filtered and src:
-            mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
+        if src and family.rp_filter[ifindex]:
             way_on = route.device.name if route is not None and route.kind == "unicast" else ""
-            back = fib.lookup(src, dst, mark, way_on)
-            if back is None or (filtered == 1 and back.device is not device):
-                return "IP_RPFILTER", back
-    if route is not None and route.kind == "unicast" and not family.forwards[ifindex]:
-        return "IP_INADDRERRORS", route
+            reason, back = _way_back(net, frame, dst, device, way_on)
+            if reason:
+                return reason, back
+    if route is not None and route.kind == "unicast":
+        if not family.forwards[ifindex]:
+            return "IP_INADDRERRORS", route
+        if route.hops:
+            route = _choose(net, frame, route)
     return "", route
+
+
+def _way_back(net: Netns, frame: Frame, dst: int, device: Device, way_on: str) -> tuple[str, Route | None]:
+    """__fib_validate_source with rp_filter: would an answer to the source leave by this device (strict), or at all (loose)?"""
+    fib = net.ipv4.fib
+    mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
+    back = fib.lookup(frame.src, dst, mark, way_on, None, _back(frame) if fib.asks_flow else NO_FLOW)
+    if back is None or back.kind in ENDING:
+        return "IP_RPFILTER", back
+    if back.kind not in ("unicast", "local"):
+        return "IP_INVALID_SOURCE", back
+    strict = net.ipv4.rp_filter[device.ifindex] == 1
+    return ("IP_RPFILTER" if strict and not back.uses(device) else ""), back
+
+
+def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | None]:
+    """ip_route_input_mc: only a group that the host is in on this link is its own; nothing is forwarded (mc_forwarding is off)."""
+    src, family = frame.src, net.ipv4
+    if not is_member(device, frame.dst):
+        return "NOT_SPECIFIED", MULTICAST_IN
+    if is_multicast(src) or src == LIMITED_BROADCAST:
+        return "IP_INVALID_SOURCE", None
+    if is_loopback(src) and not device.noarp and not family.route_localnet[device.ifindex]:
+        return "IP_LOCALNET", None
+    if src == 0:
+        link_local = frame.dst >> 8 == LINK_LOCAL_GROUPS or frame.proto == IGMP
+        return ("", MULTICAST_IN) if link_local else ("IP_INVALID_SOURCE", None)
+    if not device.noarp:
+        if src in family.fib.own and not net.sysctl.conf(device.name, "accept_local"):
+            return "IP_LOCAL_SOURCE", None
+        if family.rp_filter[device.ifindex]:
+            reason, back = _way_back(net, frame, 0, device, "")
+            if reason:
+                return reason, back
+    return "", MULTICAST_IN
+
+
+def flow_of(frame: Frame) -> Flow:
+    """What rules and routes ask about a packet that came in (fib4_rules_early_flow_dissect): a fragment has no ports."""
+    if frame.frag or frame.proto not in PORTED:
+        return Flow(frame.tos, frame.proto)
+    return Flow(frame.tos, frame.proto, frame.sport, frame.dport)
+
+
+def _back(frame: Frame) -> Flow:
+    """The same for the way back to its source (fib_validate_source)."""
+    flow = flow_of(frame)
+    return flow._replace(sport=flow.dport, dport=flow.sport)
+
+
+def _choose(net: Netns, frame: Frame, route: Route) -> Route:
+    """ip_mkroute_input: one of several next hops. An ICMP error goes the way of the packet that it quotes."""
+    src, dst, flow = frame.src, frame.dst, flow_of(frame)
+    quoted = quote.packet_of(frame) if frame.proto == ICMP and frame.dport >> 8 in wire_icmp.ERRORS else None
+    if quoted is not None and net.sysctl.number("net.ipv4.fib_multipath_hash_policy") == multipath.L3:
+        src, dst = quoted.src, quoted.dst
+    return net.ipv4.multipath.choose(route, src, dst, flow, local=False)
 
 
 BROADCAST_IN = Route(prefix=ip_forward.LIMITED_BROADCAST_NET, kind="broadcast")

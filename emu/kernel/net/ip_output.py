@@ -6,16 +6,18 @@ Must not know sockets; `fragment.py` cuts packets that are too long.
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
-from emu.kernel.net.family import REFUSED
-from emu.kernel.net.fib import FAILING, Route
+from emu.kernel.net import multicast
+from emu.kernel.net.family import KEPT
+from emu.kernel.net.fib import ENDING, Route
+from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.multicast import FIRST_GROUP, TO_MANY, is_member
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import LOCAL_OUT, POST_ROUTING
-from emu.wire.addr import LIMITED_BROADCAST, ZERO_MAC, is_loopback
-from emu.wire.frame import AF_INET, Frame
+from emu.wire.addr import ZERO_MAC, ip4_kind, is_loopback
+from emu.wire.frame import AF_INET, LOOPBACK, Frame
 from emu.wire.rewrite import set_ethernet
 
 if TYPE_CHECKING:
@@ -24,43 +26,52 @@ if TYPE_CHECKING:
 LO_HEADER = bytes(12) + b"\x08\x00"
 
 
-def route_output(net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None) -> tuple[Route | None, int, str]:
+def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
+    """What rules and routes ask about a packet, where there is a rule or route that asks."""
+    return Flow(tos, proto, sport, dport, uid) if net.ipv4.fib.asks_flow else NO_FLOW
+
+
+def route_output(
+    net: Netns, dst: int, src: int = 0, mark: int = 0, oif: Any = None, flow: Flow = NO_FLOW
+) -> tuple[Route | None, int, str]:
     """ip_route_output_key: the route and source address of a local packet, or why there is none.
 
     Gives (route, source, ""), or (None, 0, errno name): ENETUNREACH without a route, EHOSTUNREACH, EACCES or EINVAL
-    by the kind of the route, EINVAL for a source that is not local.
+    by the kind of the route, EINVAL for a source that is not local, UNDECIDED if emu does not know.
     """
     family = net.ipv4
     if src and not family.is_local(src):
         return None, 0, "EINVAL"
-    route = family.lookup_output(dst, src, mark, oif)
+    if dst >= FIRST_GROUP and ip4_kind(dst):
+        route = multicast.route(net, dst, src, mark, oif, flow)
+    else:
+        route = family.lookup_output(dst, src, mark, oif, flow)
     if route is None:
         return None, 0, "ENETUNREACH"
-    if route.kind in FAILING:
-        return None, 0, FAILING[route.kind]
-    if dst == LIMITED_BROADCAST:
-        # __mkroute_output: a broadcast is sent on the link, not to a gateway
-        return replace(route, kind="broadcast", gateway=0), src or source_address(net, route, dst), ""
-    if is_loopback(src) and route.kind != "local" and not family.route_localnet[route.device.ifindex]:
-        return None, 0, "EINVAL"
+    if route.kind in ENDING:
+        return None, 0, ENDING[route.kind]
+    if is_loopback(src) and route.kind != "local" and not route.device.noarp:
+        if not family.route_localnet[route.device.ifindex]:
+            return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
 
 
-def route_socket(net: Netns, dst: int, src: int = 0) -> tuple[Route, int]:
-    """The route and source address for a socket's call. Raises SocketError with the errno of `route_output`."""
-    route, source, failed = route_output(net, dst, src)
+def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tuple[Route, int]:
+    """The route and source address for a socket's call. Raises SocketError with the errno of `route_output` (EOPNOTSUPP
+    where emu cannot decide)."""
+    route, source, failed = route_output(net, dst, src, flow=flow)
     if route is None:
-        raise SocketError(getattr(errno, failed))
+        raise SocketError(getattr(errno, failed, errno.EOPNOTSUPP))
     return route, source
 
 
 def send(net: Netns, frame: Frame, *, interruptible: bool = True) -> None:
     """A socket's call sends a packet; the call returns when everything that follows from it on veths and lo has arrived.
-    Raises SocketError EPERM."""
+    Raises SocketError: EPERM for what a rule drops, or the errno of the route that rules or NAT gave it."""
     failed = local_out(net, frame, interruptible=interruptible)
     net.clock.drain()
     if failed:
-        raise SocketError(getattr(errno, failed))
+        raise SocketError(getattr(errno, failed, errno.EOPNOTSUPP))
 
 
 def source_address(net: Netns, route: Route, dst: int) -> int:
@@ -73,7 +84,7 @@ def source_address(net: Netns, route: Route, dst: int) -> int:
 
 
 def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
-    """ip_local_out: OUTPUT, then ip_output; `frame.route` is set. Gives "" or the errno name for the sender (EPERM).
+    """ip_local_out: OUTPUT, then ip_output; `frame.route` is set. Gives "" or the errno name for the sender.
 
     `interruptible`: a system call sends it; each fragment of it travels before the next is sent."""
     route: Route = frame.route
@@ -86,24 +97,43 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
     if family.fns[LOCAL_OUT]:
         ended = family.nf_hook(LOCAL_OUT, frame)
         if ended:
-            return ended if ended == REFUSED else ""
+            return "" if ended == KEPT else ended
         if frame.route is not route:
             route = frame.route
             if trail is not None:
                 trail.append(route)
-    output(net, frame, route, interruptible)
-    return ""
+    return (mc_output if route.kind in TO_MANY else output)(net, frame, route, interruptible)
 
 
-def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> None:
-    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the outgoing device."""
+def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> str:
+    """ip_mc_output: the host receives its own broadcasts, and what it sends to a group that it is in. The copy crosses
+    POSTROUTING, and comes in on the outgoing device; taps do not see it (dev_loopback_xmit). Gives what `output` gives."""
+    family, device = net.ipv4, frame.outdev
+    if not device.noarp and (route.kind == "broadcast" or is_member(device, frame.dst)):
+        net.copied += 1
+        copy = frame.clone()
+        if not family.fns[POST_ROUTING] or not family.nf_hook(POST_ROUTING, copy):
+            copy.indev, copy.pkt_type, copy.sock = device, LOOPBACK, None
+            net.clock.enqueue((device.deliver, copy))
+        if route.kind == "multicast" and not frame.ttl:
+            net.drop(frame, "NOT_SPECIFIED", route)  # a TTL of 0 does not leave the host
+            return ""
+    return output(net, frame, route, interruptible)
+
+
+def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) -> str:
+    """ip_output: POSTROUTING, then the link. `route` is where the packet goes, `frame.outdev` the outgoing device. Gives
+    "" or the errno name for a local sender."""
     family = net.ipv4
-    if family.fns[POST_ROUTING] and family.nf_hook(POST_ROUTING, frame):
-        return
+    if family.fns[POST_ROUTING]:
+        ended = family.nf_hook(POST_ROUTING, frame)
+        if ended:
+            return "" if ended == KEPT else ended
     if frame.tot_len > (route.mtu or frame.outdev.mtu) or frame.frag_max_size:
         family.ops.fragment(frame, route, interruptible)
     else:
         finish(frame, route)
+    return ""
 
 
 def finish(frame: Frame, route: Route) -> None:
@@ -117,6 +147,9 @@ def finish(frame: Frame, route: Route) -> None:
     neighbour = device.neigh[AF_INET].get(nexthop)
     if neighbour is None:
         neighbour = neighbour_lookup(device.net.ipv4, device, nexthop)
+        if neighbour is None:
+            device.net.drop(frame, "NEIGH_CREATEFAIL", None, device)
+            return
     header = neighbour.header
     sock = frame.sock
     if sock is not None and sock.confirm_neighbour:

@@ -12,6 +12,8 @@ from collections import deque
 from emu.clock import SECOND, Timer
 from emu.kernel.link.device import Device
 from emu.kernel.net.family import Family
+from emu.kernel.net.fib import Route
+from emu.kernel.net.truesize import truesize
 from emu.trail import Waited
 from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 from emu.wire.frame import Frame
@@ -25,6 +27,7 @@ CONNECTED = frozenset((PERMANENT, NOARP, REACHABLE))
 VALID = frozenset((PERMANENT, NOARP, REACHABLE, PROBE, STALE, DELAY))
 
 SENDABLE = CONNECTED | {DELAY, PROBE}
+TIMED = frozenset((INCOMPLETE, REACHABLE, DELAY, PROBE))  # NUD_IN_TIMER
 
 
 class Neighbour:
@@ -101,10 +104,10 @@ class Neighbour:
 
     def _enqueue(self, frame: Frame) -> None:
         limit = self.net.sysctl.neigh(self.device.name, "unres_qlen_bytes")
-        size = len(frame.buf) + 512  # skb->truesize is more than the bytes
+        size = truesize(frame)
         while self.queue and self.queued_bytes + size > limit:
             old = self.queue.popleft()
-            self.queued_bytes -= len(old.buf) + 512
+            self.queued_bytes -= truesize(old)
             _released(old)
             self.net.drop(old, "NEIGH_QUEUEFULL", self)
         self.queue.append(frame)
@@ -166,17 +169,50 @@ class Neighbour:
         self.confirmed_ns = self.used_ns = self.net.clock.now
 
     def forget(self) -> None:
-        """The entry is removed: packets that wait for it are dropped."""
+        """neigh_flush_dev: the entry goes with its link, and packets that wait for it without a word to their senders."""
         self._disarm()
-        queue, self.queue = self.queue, deque()
+        queue, self.queue, self.queued_bytes = self.queue, deque(), 0
         for frame in queue:
             _released(frame)
-            self.net.drop(frame, "NEIGH_FAILED", self, self.device)
+            self.net.drop(frame, "QUEUE_PURGE", self, self.device)
         self.state, self.header = FAILED, None
+        self.family.neighbours.discard(self)
+
+    def delete(self) -> None:
+        """neigh_delete (`ip neigh del`): senders of packets that wait are answered with host unreachable."""
+        if self.state in (INCOMPLETE, PROBE):
+            self._fail()
+        self.remove()
+
+    def remove(self) -> None:
+        """neigh_remove_one: the entry is no longer found."""
+        self.forget()
+        self.device.neigh[self.family.number].pop(self.addr, None)
+
+    # -- what the table's collection asks -----------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Does no timer hold the entry?"""
+        return self.state not in TIMED
+
+    @property
+    def useless(self) -> bool:
+        return self.state in (FAILED, NOARP) or self.family.ops.kind_of(self.addr) == "MULTICAST"
+
+    def stale(self, now_ns: int) -> bool:
+        """neigh_periodic_work: may it go, unused for gc_stale_time or FAILED?"""
+        if self.state == PERMANENT:
+            return False
+        self.used_ns = max(self.used_ns, self.confirmed_ns)
+        keep_ns = self.net.sysctl.neigh_ns(self.device.name, "gc_stale_time")
+        return self.state == FAILED or now_ns >= self.used_ns + keep_ns
 
     # -- time -----------------------------------------------------------------------------------
 
     def _set(self, state: str) -> None:
+        if state == PERMANENT:
+            self.family.neighbours.discard(self)  # exempt_from_gc
         self.state = state
         self.header = self.hh if state in CONNECTED else None
 
@@ -259,11 +295,21 @@ def _released(frame: Frame) -> None:
         frame.sock.waiting -= 1
 
 
-def lookup(family: Family, device: Device, addr: int) -> Neighbour:
-    """The entry of an address on a device, made if there is none (__neigh_lookup with creat)."""
+def lookup(family: Family, device: Device, addr: int) -> Neighbour | None:
+    """The entry of an address on a device, made if there is none (__neigh_lookup with creat); None if the machine's table is
+    full."""
     entries = device.neigh[family.number]
     entry: Neighbour | None = entries.get(addr)
     if entry is None:
-        entry = entries[addr] = Neighbour(family, device, addr)
+        entry = Neighbour(family, device, addr)
+        if not family.neighbours.admit(entry):
+            return None
+        entries[addr] = entry
         family.ops.constructor(entry)
     return entry
+
+
+def resolves(number: int, hop: Route) -> bool:
+    """fib_good_nh: is the next hop's entry valid, or is there none? `number` is AF_*."""
+    entry = hop.device.neigh[number].get(hop.gateway)
+    return entry is None or entry.state in VALID

@@ -15,6 +15,7 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
+from emu.kernel.link.veth import Veth
 from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
@@ -70,6 +71,8 @@ class Netns:
     def _cache_sysctl(self, name: str) -> None:
         """Cache the sysctls that bridges read for each packet; `name` is the one that changed, "" for all."""
         self.bridge_nf_call_iptables = bool(self.sysctl["net.bridge.bridge-nf-call-iptables"])
+        self.bridge_nf_call_ip6tables = bool(self.sysctl["net.bridge.bridge-nf-call-ip6tables"])
+        self.bridge_nf_call_arptables = bool(self.sysctl["net.bridge.bridge-nf-call-arptables"])
 
     def tally(self) -> Tally:
         """The packets by now."""
@@ -164,9 +167,17 @@ class Netns:
                 yield from entries.values()
 
     def flush_neighbours(self) -> None:
-        """`ip neigh flush all`: remove every entry that is not permanent."""
-        for device in self.devices.values():
-            device.forget_neighbours(permanent=False)
+        """`ip neigh flush all`: delete every entry that a request made."""
+        for entry in list(self.neighbours):
+            if entry.state not in ("PERMANENT", "NOARP"):
+                entry.delete()
+
+    def delete_neighbour(self, device: str, addr: int, family: int = AF_INET) -> None:
+        """`ip neigh del ADDR dev DEVICE`. Raises InputError if there is no such entry."""
+        entry = self.device(device).neigh[family].get(addr)
+        if entry is None:
+            raise InputError(f"{self.name} has no such neighbour on {device}", expected="one of `emu show neigh`")
+        entry.delete()
 
     def set_link(self, name: str, *, up: bool) -> None:
         """`ip link set NAME up|down`. Down removes routes out of the device and its neighbours; up adds the connected
@@ -184,13 +195,40 @@ class Netns:
                 family.remove_device(device)
         if not up:
             device.forget_neighbours()
+        if isinstance(device, Veth):
+            _follow(device)
+        elif isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
+            for port in device.ports:
+                port.carrier_check()
+        if device.master is not None:
+            device.master.carrier_check()
 
     def set_carrier(self, name: str, *, on: bool) -> None:
-        """The carrier of a device is lost or back. Routes stay; neighbours are removed with the carrier (arp_evict_nocarrier)."""
+        """Plug the cable of a device in, or pull it out. Routes stay; neighbours are removed with the carrier."""
         device = self.device(name)
+        if isinstance(device, Veth):
+            device.plugged = on
+            _follow(device)
+        else:
+            self.carrier_changed(device, on=on)
+
+    def carrier_changed(self, device: Device, *, on: bool) -> None:
+        """netif_carrier_on and netif_carrier_off: neighbours go with the carrier (arp_evict_nocarrier), and so does what the
+        bridge of a port has learned behind it."""
+        if device.carrier == on:
+            return
         device.carrier = on
-        if not on and self.sysctl.conf(name, "arp_evict_nocarrier"):
+        if not on and self.sysctl.conf(device.name, "arp_evict_nocarrier"):
             device.forget_neighbours(permanent=False)
+        if device.master is not None:
+            device.master.carrier_check()
 
     def __repr__(self) -> str:
         return f"<netns {self.name}>"
+
+
+def _follow(device: Veth) -> None:
+    """veth_open and veth_close: both ends of a pair have a carrier while both are up."""
+    for end in (device, device.peer):
+        if end is not None and end.net is not None:
+            end.net.carrier_changed(end, on=end.has_carrier)

@@ -1,4 +1,5 @@
-"""Rate limits for each remote address that ICMP errors are sent to (net/ipv4/inetpeer.c).
+"""Rate limits of ICMP errors: for each remote address that they are sent to (net/ipv4/inetpeer.c), and for a whole namespace
+(icmp_global_allow of net/ipv4/icmp.c).
 
 ICMP's token bucket, a router's errors and its redirects share the time of the last message. Must not know the messages,
 nor namespaces.
@@ -6,20 +7,22 @@ nor namespaces.
 
 from __future__ import annotations
 
-from emu.clock import Clock
+from emu.clock import SECOND, Clock
 
 BURST = 6  # XRLIM_BURST_FACTOR
 NEVER_NS = -60_000_000_000
+HZ = 250
 
 
 class Peer:
-    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` the time of its last update, `redirects` sent in a row."""
+    """struct inet_peer: `tokens_ns` of the bucket, `last_ns` the time of its last update, `redirects` sent in a row; how many
+    `fragments` came from it."""
 
-    __slots__ = ("last_ns", "redirects", "tokens_ns")
+    __slots__ = ("fragments", "last_ns", "redirects", "tokens_ns")
 
     def __init__(self, now_ns: int) -> None:
         self.last_ns = now_ns + NEVER_NS
-        self.tokens_ns = self.redirects = 0
+        self.tokens_ns = self.redirects = self.fragments = 0
 
     def allows(self, now_ns: int, interval_ns: int) -> bool:
         """inet_peer_xrlim_allow: a burst of six, then one in each interval."""
@@ -53,14 +56,40 @@ class Peer:
         return True
 
 
-class Peers(dict[int, Peer]):
-    """The remote addresses of one family in one namespace."""
+class Bucket:
+    """icmp_global: the messages that a namespace may still send. A message costs 0, 1 or 2, drawn by the caller."""
 
-    __slots__ = ("_clock",)
+    __slots__ = ("_credit", "_stamp")
+
+    def __init__(self) -> None:
+        self._credit, self._stamp = 0, -HZ
+
+    def allows(self, now_ns: int, per_second: int, burst: int) -> bool:
+        """icmp_global_allow: refilled when it is empty, and not before 20 ms have passed."""
+        if self._credit > 0:
+            return True
+        now = now_ns * HZ // SECOND
+        passed = min(now - self._stamp, HZ)
+        more = per_second * passed // HZ
+        if passed < HZ // 50 or not more:
+            return False
+        self._stamp = now
+        self._credit = min(self._credit + more, burst)
+        return True
+
+    def consume(self, cost: int) -> None:
+        self._credit -= cost
+
+
+class Peers(dict[int, Peer]):
+    """The remote addresses of one family in one namespace, and the bucket of the namespace."""
+
+    __slots__ = ("_clock", "bucket")
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
+        self.bucket = Bucket()
 
     def __missing__(self, addr: int) -> Peer:
         """inet_getpeer: the entry of an address, made at the first call."""

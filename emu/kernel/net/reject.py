@@ -14,7 +14,10 @@ from emu.kernel.netfilter.conn import attach
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire_tcp
-from emu.wire.frame import ETH_HLEN, IP_OFFSET, TCP, Frame
+from emu.wire import udp as wire_udp
+from emu.wire.checksum import ones_sum, pseudo_sum
+from emu.wire.frame import ETH_HLEN, IP_OFFSET, SCTP, TCP, UDP, Frame
+from emu.wire.proto import AH, DCCP, ESP, GRE, UDPLITE
 from emu.wire.rewrite import set_ethernet
 from emu.wire.tcp import ACK, FIN, RST, SYN
 
@@ -23,15 +26,34 @@ if TYPE_CHECKING:
 
 # the ICMP code of `icmp-port-unreachable` ...
 CODES = {f"icmp-{name}": code for (kind, code), name in wire_icmp.ERROR_NAMES.items() if kind == wire_icmp.DEST_UNREACH}
+UNSUMMED = frozenset((DCCP, GRE, ESP, AH, SCTP, UDPLITE))  # protocols with another check, or with one of a part
 RESET = Born("the RST of a REJECT rule")
 
 
 def reject(net: Netns, frame: Frame, with_: str, hook: int) -> None:
-    """Answer `frame` with the packet that `--reject-with` names."""
+    """Answer `frame` with the packet that `--reject-with` names, unless a checksum is wrong."""
     if with_ == "tcp-reset":
         _reset(net, frame)
-    else:
+    elif not frame.frag & IP_OFFSET and (_unsummed(frame) or _summed(frame)):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, CODES[with_])
+
+
+def _unsummed(frame: Frame) -> bool:
+    """nf_reject_verify_csum: has the packet no checksum over all that follows the IP header?"""
+    return frame.proto in UNSUMMED or (frame.proto == UDP and wire_udp.without_checksum(frame))
+
+
+def _summed(frame: Frame) -> bool:
+    """nf_ip_checksum. It adds up the IP header, too: its sum is right but where IP options were filled in on input."""
+    if frame.partial:
+        return True
+    if frame.options is not None and frame.options.changed:
+        return False
+    if frame.valid:
+        return True
+    payload, proto = frame.payload, frame.proto
+    pseudo = pseudo_sum(frame.src, frame.dst, proto, len(payload)) if proto in (TCP, UDP) else 0
+    return (ones_sum(payload) + pseudo) % 0xFFFF == 0
 
 
 def _reset(net: Netns, frame: Frame) -> None:
@@ -41,9 +63,9 @@ def _reset(net: Netns, frame: Frame) -> None:
     theirs, acked, offset, flags, _window = wire_tcp.head(frame.buf, frame.l4)
     if flags & RST:
         return
-    if not frame.valid and not wire_tcp.checksum_ok(frame):
+    if not _summed(frame):
         return
-    route = net.ipv4.fib.lookup(frame.src, 0, frame.mark)
+    route = net.ipv4.lookup_output(frame.src, 0, frame.mark)
     if route is None or route.kind not in ("unicast", "local"):
         return
     length = ETH_HLEN + frame.tot_len - frame.l4 - (offset >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)

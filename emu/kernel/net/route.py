@@ -11,6 +11,7 @@ from emu.clock import SECOND
 from emu.kernel.link.device import Device
 from emu.kernel.net.exceptions import RouteException
 from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_rules import NO_FLOW
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.wire.addr import LIMITED_BROADCAST, is_multicast
@@ -43,7 +44,8 @@ def update_pmtu(net: Netns, dst: int, src: int, mtu: int) -> None:
     route = net.ipv4.fib.lookup(dst, src)
     if route is None or route.kind != "unicast" or not mtu:
         return
-    entry = net.ipv4.exceptions.find(route, dst) or RouteException(route, dst, 0)
+    first = route.hops[0] if route.hops else route
+    entry = net.ipv4.exceptions.find(first, dst) or RouteException(first, dst, 0)
     if entry.locked or entry.mtu < mtu:
         return
     lowest = net.sysctl.number("net.ipv4.route.min_pmtu")
@@ -53,18 +55,21 @@ def update_pmtu(net: Netns, dst: int, src: int, mtu: int) -> None:
     lasting_ns = net.sysctl.number("net.ipv4.route.mtu_expires") * SECOND
     if entry.pmtu == mtu and not locked and net.clock.now < entry.expires_ns - lasting_ns // 2:
         return
-    net.ipv4.exceptions.learn(route, dst, lasting_ns, pmtu=mtu, locked=locked)
+    for hop in route.hops or (route,):
+        net.ipv4.exceptions.learn(hop, dst, lasting_ns, pmtu=mtu, locked=locked)
 
 
 def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Device) -> None:
     """__ip_do_redirect: accepted only from the gateway in use, and for a new gateway on the link."""
     route = net.ipv4.fib.lookup(dst, src)
+    if route is not None and route.hops:
+        route = net.ipv4.multipath.choose(route, src, dst, NO_FLOW, local=True)
     if route is None or route.kind != "unicast" or net.ipv4.exceptions.output(route, dst).gateway != old:
         return
     conf = net.sysctl.conf
     if new == old or not conf(device.name, "accept_redirects"):
         return
-    if is_multicast(new) or not new >> 24 or new == LIMITED_BROADCAST:
+    if is_multicast(new) or not new or new == LIMITED_BROADCAST:
         return
     if not conf(device.name, "shared_media"):
         if not _on_link(net, device, new, old):
@@ -74,6 +79,8 @@ def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Dev
     elif net.ipv4.addr_type(new) != "UNICAST":
         return
     neighbour = neighbour_lookup(net.ipv4, route.device, new)
+    if neighbour is None:
+        return
     if neighbour.state in VALID:
         net.ipv4.exceptions.learn(route, dst, GC_TIMEOUT_NS, gateway=new)
     else:
@@ -91,7 +98,7 @@ def redirects(net: Netns, src: int, dst: int, route: Route) -> bool:
     if not conf(device.name, "send_redirects"):
         return False
     back = net.ipv4.fib.lookup(src, dst)
-    if back is None or back.device is not device or back.gateway:
+    if back is None or not back.uses(device) or back.gateway:
         return False
     if not conf(device.name, "shared_media") and not _on_link(net, device, src, route.gateway):
         return False
@@ -114,5 +121,8 @@ def _on_link(net: Netns, device: Device, one: int, other: int) -> bool:
 def _is_gateway(net: Netns, addr: int, device: Device) -> bool:
     """ip_fib_check_default: is it the gateway of a route already?"""
     return any(
-        route.gateway == addr and route.device is device for table in net.ipv4.fib.tables.values() for route in table
+        hop.gateway == addr and hop.device is device
+        for table in net.ipv4.fib.tables.values()
+        for route in table
+        for hop in route.hops or (route,)
     )

@@ -310,20 +310,37 @@ class Conntrack:
             self.stat.insert_failed += 1
             self.stat.drop += 1
             return Drop(NETFILTER_DROP, conn)
-        conn.expires_ns += self.clock.now
-        conn.status |= CONFIRMED
-        self._split = self._split or zone[0] != zone[1]
-        for direction, key in enumerate(_keys(conn)):
-            self._tables[key][conn.tuple_of(direction)] = conn, direction
-        self._conns[conn.number] = conn
+        self._enter(conn)
         if conn.status & SRC_NAT:
             # the kernel does this when the address is chosen; here a packet that was dropped since would not be noticed
-            self.by_source.setdefault(source_key(conn, conn.orig), []).append(conn)
-        self.stat.insert += 1
+            self.note_source(conn)
         if len(self._conns) > self._sweep_at:
             self.sweep()
             self._sweep_at = max(4096, 2 * len(self._conns))
         return None
+
+    def insert(self, orig: Tuple5, reply: Tuple5, timeout_ns: int, family: int = AF_INET) -> Conn | None:
+        """Enter a confirmed connection that no packet opened; None if one of its tuples is another's."""
+        if self._live(family, orig) or self._live(family, reply):
+            return None
+        self._made += 1
+        conn = Conn(self, self._made, orig, reply, self.clock.now, family)
+        conn.expires_ns = timeout_ns
+        self._enter(conn)
+        return conn
+
+    def _enter(self, conn: Conn) -> None:
+        conn.expires_ns += self.clock.now
+        conn.status |= CONFIRMED
+        self._split = self._split or conn.zone[0] != conn.zone[1]
+        for direction, key in enumerate(_keys(conn)):
+            self._tables[key][conn.tuple_of(direction)] = conn, direction
+        self._conns[conn.number] = conn
+        self.stat.insert += 1
+
+    def note_source(self, conn: Conn) -> None:
+        """Remember a source-translated connection by its source, for NAT's next choices."""
+        self.by_source.setdefault(source_key(conn, conn.orig), []).append(conn)
 
     def _live(self, family: int, wanted: Tuple5, zone: Zone = DEFAULT_ZONE) -> tuple[Conn, int] | None:
         """The live connection that owns a tuple in the zone that `zone` names for that direction of it."""

@@ -15,12 +15,14 @@ from emu.errors import InputError
 from emu.kernel.netfilter.matches import Match, matches
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.ip import Ip
-from emu.kernel.netfilter.ruleset import Rule, RuleSet
-from emu.kernel.netfilter.save import parse_restore, parse_rules
+from emu.kernel.netfilter.rule_reader import parse_rules
+from emu.kernel.netfilter.ruleset import Rule, RuleSet, match_name
+from emu.kernel.netfilter.save import parse_restore
 from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
 from emu.kernel.netfilter.unknown import UnknownMatch, UnknownTarget
 
 NOT_MODELLED = "is not modelled"
+_MATCH, _TARGET = ("-m", "--match"), ("-j", "--jump", "-g", "--goto")
 
 
 class Unknown(NamedTuple):
@@ -48,11 +50,14 @@ def unknown(ruleset: RuleSet) -> list[Unknown]:
                 found.append(Unknown(rule, f"-m {part.name} {part.why}"))
             elif isinstance(part, UnknownTarget):
                 found.append(Unknown(rule, f"-j {part.name} {part.why}"))
+            elif part is not None and part.undecided:
+                word = f"-m {match_name(type(part))}" if isinstance(part, Match) else f"-j {part.spec().split()[1]}"
+                found.append(Unknown(rule, f"{word}: {part.undecided}"))
     return found
 
 
 def read_rules(words: list[str], table: str, chain: str, line: int, chains: Container[str]) -> list[Rule]:
-    """`save.parse_rules`, with unknown parts in place of errors about matches and targets."""
+    """`parse_rules`, with unknown parts in place of errors about matches and targets."""
     try:
         made = parse_rules(list(words), table, chain, line, chains)
     except InputError:
@@ -71,6 +76,8 @@ def _checked(rule: Rule, chains: Container[str]) -> Rule:
 def _in_parts(words: list[str], table: str, chain: str, line: int, chains: Container[str]) -> Rule:
     """The rule read part by part: iptables-save writes the basics first, then each match, then the target."""
     basics, *parts = _parts(words)
+    if sum(part[0] in _TARGET for part in parts) > 1:
+        raise InputError("two targets in one rule", expected="one")
     read = parse_rules(list(basics), table, chain, line, chains)
     if len(read) != 1:
         raise InputError("several addresses in one rule", expected="what iptables-save writes")
@@ -78,13 +85,15 @@ def _in_parts(words: list[str], table: str, chain: str, line: int, chains: Conta
     target: Target | None = None
     for part in parts:
         name = part[1] if len(part) > 1 else ""
+        if not name:
+            raise InputError(f"{part[0]} needs a name after it")
         try:
             rule = _checked(parse_rules([*basics, *part], table, chain, line, chains)[0], chains)
         except InputError as error:
-            if part[0] in ("-m", "--match"):
+            if part[0] in _MATCH:
                 why = NOT_MODELLED if name not in matches else error.what
                 found.append(UnknownMatch(name, tuple(part[2:]), why))
-            elif part[0] in ("-j", "--jump") and name not in chains:
+            elif part[0] in _TARGET[:2] and name not in chains:
                 why = NOT_MODELLED if name not in targets else error.what
                 target = UnknownTarget(name, tuple(part[2:]), why)
             else:
@@ -101,7 +110,7 @@ def _parts(words: list[str]) -> list[list[str]]:
     parts: list[list[str]] = [[]]
     texts = False
     for word in words:
-        if not texts and word in ("-m", "--match", "-j", "--jump", "-g", "--goto"):
+        if not texts and word in (*_MATCH, *_TARGET):
             parts.append([])
         parts[-1].append(word)
         texts = word in ("--comment", "--log-prefix", "--nflog-prefix", "--string")

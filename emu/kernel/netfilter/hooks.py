@@ -83,8 +83,8 @@ class Family(Protocol):
         """inet_select_addr: the address that `device` shows a peer at `towards`; 0 if it has none."""
         ...
 
-    def reroute(self, frame: Frame) -> bool:
-        """ip_route_me_harder: route a local packet anew after OUTPUT changed it; False drops it."""
+    def reroute(self, frame: Frame) -> str:
+        """ip_route_me_harder: route a local packet anew after OUTPUT changed it; the errno name of a failure drops it."""
         ...
 
     def route(self, dst: int, src: int = 0, mark: int = 0, iif: str = "") -> Route | None:
@@ -93,6 +93,11 @@ class Family(Protocol):
 
     def local_route(self, addr: int) -> Route | None:
         """The local table's route, whatever its kind."""
+        ...
+
+    def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> Any:
+        """The socket that takes a packet with these addresses and ports; None without one. Its `addr` is 0 where it is bound
+        to no address, its `remote` None where it is not connected."""
         ...
 
 
@@ -109,12 +114,13 @@ class HookState:
 
 
 class Drop:
-    """Drop the packet. `reason` is the kernel's drop reason; `by` the rule, policy or entry that decided."""
+    """Drop the packet. `reason` is the kernel's drop reason; `by` the rule, policy or entry that decided; `error` the errno
+    name that a local sender gets (NF_DROP_ERR)."""
 
-    __slots__ = ("reason", "by")
+    __slots__ = ("by", "error", "reason")
 
-    def __init__(self, reason: str, by: Any = None) -> None:
-        self.reason, self.by = reason, by
+    def __init__(self, reason: str, by: Any = None, error: str = "EPERM") -> None:
+        self.reason, self.by, self.error = reason, by, error
 
     def __repr__(self) -> str:
         return f"Drop({self.reason!r})"

@@ -21,7 +21,6 @@ from emu.kernel.netfilter.targets import Goto, Jump
 from emu.kernel.netfilter.targets.reject import Reject as RejectTarget
 from emu.kernel.netfilter.targets.verdicts import Accept, Return
 from emu.kernel.netfilter.targets.verdicts import Drop as DropTarget
-from emu.kernel.netfilter.unknown import UnknownMatch
 from emu.wire.frame import Frame
 
 # what a matched rule does; the argument of each in brackets. From JUMP on it goes to another chain.
@@ -136,7 +135,7 @@ def _entry(rule: Rule) -> Entry:
 
 def _in_order(rule: Rule) -> tuple[Match, ...]:
     """The matches in the order of evaluation: what is not modelled after all that can refuse the packet without a side effect."""
-    if not any(isinstance(match, UnknownMatch) for match in rule.matches):
+    if not any(match.late() for match in rule.matches):
         return rule.matches
     return (*(m for m in rule.matches if m.pure), *(m for m in rule.matches if not m.pure))
 

@@ -86,7 +86,7 @@ def setup(frame: Frame, state: HookState, manip: int, span: NatRange) -> Verdict
         if new != now and reply is not None:
             conn.reply = reply
             conn.status |= _STATUS[manip]
-            _prepare(conn, manip)
+            prepare(conn, manip)
     conn.status |= _DONE[manip]
     return None
 
@@ -115,7 +115,7 @@ def null_binding(frame: Frame, state: HookState, manip: int) -> Verdict:
     return setup(frame, state, manip, NatRange(addr, addr, flags=MAP_IPS))
 
 
-def _prepare(conn: Conn, manip: int) -> None:
+def prepare(conn: Conn, manip: int) -> None:
     """Work out once what each direction's packets get, and the facts of it."""
     orig, reply = conn.orig, conn.reply
     icmp = orig[0] == ICMP
@@ -212,8 +212,8 @@ class Nat:
         if frame.dst != old:
             if hook == PRE_ROUTING:
                 frame.route = None
-            elif hook == LOCAL_OUT and not state.family.reroute(frame):
-                return Drop(_NETFILTER_DROP, conn)
+            elif hook == LOCAL_OUT and (error := state.family.reroute(frame)):
+                return Drop(_NETFILTER_DROP, conn, error)
         return None
 
     def _choose(self, frame: Frame, state: HookState, conn: Conn, manip: int) -> Verdict:

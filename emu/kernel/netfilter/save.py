@@ -10,12 +10,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import NoReturn
 
 from emu.errors import InputError
-from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches, unsigned
-from emu.kernel.netfilter.matches.comment import Comment
+from emu.kernel.netfilter.matches import unsigned
+from emu.kernel.netfilter.rule_reader import parse_rules
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
-from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
-from emu.wire.addr import decimal
-from emu.wire.proto import PROTOCOL_NAMES
+from emu.kernel.netfilter.targets import targets
 
 MAX_CHAIN_NAME = 28
 JUMP_STACK = 16  # NFT_JUMP_STACK_SIZE: a chain that is 16 jumps below its base chain is refused
@@ -48,8 +46,8 @@ def parse_restore(
     draft: _Draft | None = None
     number = 0
     try:
-        for number, raw in enumerate(text.splitlines(), 1):
-            line = raw.strip()
+        for number, raw in enumerate(text.split("\n"), 1):
+            line = _line(raw)
             if not line or line.startswith("#"):
                 continue
             if line.startswith("*"):
@@ -93,13 +91,26 @@ def save(ruleset: RuleSet, counters: Mapping[Rule, Sequence[int]] | None = None)
     return "\n".join(lines) + "\n" if lines else ""
 
 
+def _line(raw: str) -> str:
+    """A line as iptables-restore reads it: a C string, which ends at a NUL. Raises InputError."""
+    if "\r" in raw:
+        raise InputError("a carriage return stands in the line", expected="lines that end with a line feed alone")
+    text, nul, _rest = raw.partition("\0")
+    if nul and not text:
+        raise InputError("the line begins with a NUL", expected="text")
+    return (text + nul).strip(" \t")
+
+
 def split(line: str) -> list[str]:
     """A line's words: blanks separate, double quotes hold together, a backslash inside quotes takes the next
-    character as it is (add_param_to_argv in xshared.c). Raises InputError."""
+    character as it is (add_param_to_argv in xshared.c). Quotes that do not end hold the line's end too. A NUL ends all."""
     words: list[str] = []
     word: list[str] = []
     quoted = escaped = open_word = False
     for char in line:
+        if char == "\0":
+            quoted = False
+            break
         if quoted:
             if escaped:
                 word.append(char)
@@ -119,7 +130,7 @@ def split(line: str) -> list[str]:
         else:
             word.append(char)
     if quoted:
-        raise InputError("the quotes do not end", expected='"')
+        word.append("\n")
     if word or open_word:
         words.append("".join(word))
     return words
@@ -153,9 +164,7 @@ class _Draft:
         if line.startswith(":"):
             self._declare(split(line[1:]))
             return
-        words = split(line)
-        if words[0].startswith("[") and words[0].endswith("]"):
-            _counters(words.pop(0))
+        words = split(_after_counters(line))
         command = _COMMANDS.get(words[0], words[0]) if words else ""
         name = words[1] if len(words) > 1 else ""
         rest = words[2:]
@@ -174,14 +183,12 @@ class _Draft:
         elif command in ("-A", "-I", "-D", "-R"):
             self._change(command, self._known(name), rest, number)
         else:
-            raise InputError(f"cannot read {words[0]!r}", expected=":CHAIN, -A, -I, -D, -R, -N, -F, -X, -P or COMMIT")
+            raise InputError(f"cannot read {command!r}", expected=":CHAIN, -A, -I, -D, -R, -N, -F, -X, -P or COMMIT")
 
     def _declare(self, words: list[str]) -> None:
         if len(words) < 2:
             raise InputError("a chain's line is too short", expected=":CHAIN POLICY [PACKETS:BYTES]")
         name, policy = words[:2]
-        if len(words) > 2:
-            _counters(words[2])
         if name in BUILT_IN[self.table]:
             if policy != "-":
                 self._policy(name, policy)
@@ -319,158 +326,11 @@ def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:
     raise InputError(what, line=rule.line or None, expected=expected)
 
 
-def _counters(text: str) -> None:
-    packets, colon, octets = text.strip("[]").partition(":")
-    if not colon or decimal(packets) is None or decimal(octets) is None:
-        raise InputError(f"{text!r} are not counters", expected="[PACKETS:BYTES]")
-
-
-def parse_rules(words: list[str], table: str, chain: str, line: int = 0, chains: Container[str] = ()) -> list[Rule]:
-    """A rule from the words after `-A CHAIN`; several, if it lists several addresses. `chains`: what it may jump to.
-    Raises InputError."""
-    return _RuleReader(table, chain, line, chains).read(words)
-
-
-class _RuleReader:
-    """The words of one rule, sorted to the parts that read them."""
-
-    def __init__(self, table: str, chain: str, line: int, chains: Container[str]) -> None:
-        self.table, self.chain, self.line, self.chains = table, chain, line, chains
-        self.basics: dict[str, Given] = {}
-        self.loaded: list[tuple[type[Match], dict[str, Given]]] = []
-        self.target: type[Target] | None = None
-        self.target_options: dict[str, Given] = {}
-        self.jump: Target | None = None
-
-    def read(self, words: list[str]) -> list[Rule]:
-        queue = list(reversed(words))
-        while queue:
-            word = queue.pop()
-            negated = word == "!"
-            if negated:
-                word = queue.pop() if queue else ""
-            self._option(word, negated, queue)
-        return self._rules()
-
-    def _option(self, word: str, negated: bool, queue: list[str]) -> None:
-        basic = ip.ALIASES.get(word, word)
-        if basic in ip.OPTIONS:
-            _take(self.basics, basic, negated, ip.OPTIONS[basic], queue)
-        elif word in ("-m", "--match"):
-            self._load(_argument(word, queue), negated)
-        elif word in ("-j", "--jump", "-g", "--goto"):
-            if self.target is not None or self.jump is not None or negated:
-                raise InputError(f"{word} a second time or negated", expected="one target")
-            name = _argument(word, queue)
-            if word in ("-g", "--goto"):
-                self.jump = Goto(name)
-            elif name in targets:
-                self.target = targets[name]
-                if self.target.tables and self.table not in self.target.tables:
-                    raise InputError(f"{name} cannot be used in table {self.table}", expected=self.target.tables[0])
-            else:
-                self.jump = Jump(name)
-        elif word in ("-c", "--set-counters"):
-            _counters(f"{_argument(word, queue)}:{_argument(word, queue)}")
-        elif word == "-4":
-            return
-        else:
-            self._extension(word, negated, queue)
-
-    def _load(self, name: str, negated: bool) -> dict[str, Given]:
-        if negated:
-            raise InputError("! cannot stand before -m", expected="! before an option")
-        kind = matches[name]
-        for loaded, given in self.loaded:
-            # a second -m of the same name begins anew, but tcp, udp and the like are one to iptables
-            if loaded is kind and name in PROTOCOL_NAMES.values():
-                return given
-        self.loaded.append((kind, {}))
-        return self.loaded[-1][1]
-
-    def _extension(self, word: str, negated: bool, queue: list[str]) -> None:
-        if not word.startswith("--"):
-            raise InputError(f"cannot read {word!r}", expected="an option")
-        if self.target is not None:
-            name = _spelled(word, self.target)
-            if name:
-                if negated:
-                    raise InputError(f"! cannot stand before {name}")
-                _take(self.target_options, name, False, self.target.options[name], queue)
-                return
-        for kind, given in reversed(self.loaded):
-            name = _spelled(word, kind)
-            if name:
-                if negated and name in kind.not_negated:
-                    raise InputError(f"! cannot stand before {name}")
-                _take(given, name, negated, kind.options[name], queue)
-                return
-        # -p tcp --dport 80 loads tcp by itself
-        proto = self.basics.get("-p")
-        implied = PROTOCOL_NAMES.get(ip.protocol(proto.words[0]), "") if proto is not None else ""
-        if implied in matches and all(kind is not matches[implied] for kind, _ in self.loaded):
-            kind = matches[implied]
-            if _spelled(word, kind):
-                self.loaded.append((kind, {}))
-                self._extension(word, negated, queue)
-                return
-        if isinstance(self.jump, Jump) and self.jump.chain not in self.chains:
-            targets[self.jump.chain]  # neither a chain nor a target: raises
-        raise InputError(f"unknown option {word!r}", expected="an option of the matches and the target before it")
-
-    def _rules(self) -> list[Rule]:
-        where = Where(self.table, self.chain)
-        sources, destinations = (_several(self.basics.get(option)) for option in ("-s", "-d"))
-        rules = []
-        for source in sources:
-            for destination in destinations:
-                given = dict(self.basics)
-                if source is not None:
-                    given["-s"] = source
-                if destination is not None:
-                    given["-d"] = destination
-                basics = ip.build(given, where)
-                where = Where(self.table, self.chain, basics.proto, basics.proto_negated)
-                parts = tuple(kind.build(options, where) for kind, options in self.loaded)
-                target = self.jump if self.target is None else self.target.build(self.target_options, where)
-                comment = next((part.text for part in parts if isinstance(part, Comment)), "")
-                first = () if basics == ip.Ip() else (basics,)
-                rules.append(Rule(self.table, self.chain, 0, (*first, *parts), target, comment, self.line))
-        return rules
-
-
-def _several(given: Given | None) -> list[Given | None]:
-    if given is None:
-        return [None]
-    texts = given.words[0].split(",")
-    if given.negated and len(texts) > 1:
-        raise InputError(f"! {given.name} with several addresses", expected="one address")
-    return [Given(given.name, given.negated, (text,)) for text in texts]
-
-
-def _argument(option: str, queue: list[str]) -> str:
-    if not queue:
-        raise InputError(f"{option} needs a word after it")
-    return queue.pop()
-
-
-def _take(into: dict[str, Given], name: str, negated: bool, count: int, queue: list[str]) -> None:
-    if name in into:
-        raise InputError(f"{name} twice in one rule", expected="once")
-    words: list[str] = []
-    for _ in range(count):
-        if not words and queue and queue[-1] == "!":
-            # the old place of the exclamation mark; iptables refuses it too
-            raise InputError(f"! after {name}", expected=f"! {name}")
-        words.append(_argument(name, queue))
-    into[name] = Given(name, negated, tuple(words))
-
-
-def _spelled(word: str, kind: type[Match] | type[Target]) -> str:
-    """The option's full name, if `kind` has it: exact, an old name, or an unambiguous beginning. Else ""."""
-    if word in kind.options:
-        return word
-    if word in kind.aliases:
-        return kind.aliases[word]
-    fitting = {kind.aliases.get(name, name) for name in (*kind.options, *kind.aliases) if name.startswith(word)}
-    return fitting.pop() if len(fitting) == 1 else ""
+def _after_counters(line: str) -> str:
+    """A rule's line without the `[PACKETS:BYTES]` before it, which are not read: only -c would. Raises InputError."""
+    if not line.startswith("["):
+        return line
+    counters, bracket, rest = line.partition("]")
+    if not bracket or ":" not in counters:
+        raise InputError(f"{line!r} does not begin with counters", expected="[PACKETS:BYTES]")
+    return rest

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from emu.errors import Undecided
+from emu.errors import InputError, Undecided
 from emu.kernel.netfilter.hooks import (
     HOOK_NAMES,
     LOCAL_OUT,
@@ -28,6 +28,7 @@ from emu.kernel.netfilter.hooks import (
 )  # fmt: skip
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
+from emu.kernel.netfilter.matches import HotDrop, Match
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
 from emu.kernel.netfilter.save import check, parse_restore, save
 from emu.kernel.netfilter.targets import CONTINUE
@@ -109,17 +110,36 @@ class Tables:
             given = text
             kept = self.ruleset.merge(given) if noflush else RuleSet({**self.ruleset.tables, **given.tables})
             check(kept)
-            self.replace(kept)
         else:
-            self.replace(parse_restore(text, file, onto=self.ruleset, noflush=noflush))
-        self.load()
+            kept = parse_restore(text, file, onto=self.ruleset, noflush=noflush)
+        self._checkentry(kept, file)
+        self.replace(kept)
+
+    def _checkentry(self, ruleset: RuleSet, file: str | None) -> None:
+        """Ask the parts of all rules in chains that are new here. Raises InputError."""
+        for table, chains in ruleset.tables.items():
+            before = self.ruleset.tables.get(table, {})
+            for chain in chains.values():
+                if before.get(chain.name) is not chain:
+                    for rule in chain.rules:
+                        try:
+                            for match in rule.matches:
+                                match.checkentry(self)
+                                self._set(match)
+                            if rule.target is not None:
+                                rule.target.checkentry(self)
+                        except InputError as error:
+                            raise error.at(file=file, line=rule.line or None) from None
 
     def load(self) -> None:
-        """Set the sysctls that rules in force need, as their kernel modules do when a rule is loaded."""
+        """Set the sysctls that rules in force need, as their kernel modules do when a rule is loaded; `restore` does so."""
         for rule in self.ruleset.rules():
             for match in rule.matches:
-                for name, value in match.sysctls.items():
-                    self._hooks.states[0].net.sysctl[name] = value
+                self._set(match)
+
+    def _set(self, match: Match) -> None:
+        for name, value in match.sysctls.items():
+            self._hooks.states[0].net.sysctl[name] = value
 
     def save(self, counters: bool = False) -> str:
         """The text of iptables-save (`-c` with `counters`), without its lines of comment."""
@@ -250,8 +270,8 @@ def walker(
                     if not stack:
                         break
                     rules = stack.pop()
-        except Undecided as why:  # a part of the rule, or a set, that is not modelled
-            return _undecided(frame, rule, why)
+        except (Undecided, HotDrop) as why:
+            return _unanswered(frame, rule, why)
         if end is not None and trail is not None:
             trail.append(policy)
         return end
@@ -264,7 +284,10 @@ def _by(rule: Rule, drop: Drop) -> Drop:
     return drop if drop.by is not None else Drop(drop.reason, rule)
 
 
-def _undecided(frame: Frame, rule: Rule, why: Undecided) -> Drop:
+def _unanswered(frame: Frame, rule: Rule, why: Undecided | HotDrop) -> Drop:
+    """What becomes of a packet when a part of a rule, or a set, is not modelled; or when it is too broken to be asked."""
+    if isinstance(why, HotDrop):
+        return Drop("NETFILTER_DROP", rule)
     if frame.trail is not None:
         frame.trail.append(Note(str(why)))
     return Drop(UNDECIDED, rule)
@@ -279,8 +302,9 @@ def _rerouting(walk: HookFn) -> HookFn:
         if verdict.__class__ is Drop or verdict.__class__ is Reject:
             return verdict
         if frame.mark != mark or frame.dst != dst or frame.src != src or frame.tos != tos:
-            if not state.family.reroute(frame):
-                return Drop("NETFILTER_DROP")
+            error = state.family.reroute(frame)
+            if error:
+                return Drop("NETFILTER_DROP", None, error)
         return verdict
 
     return mangle_out

@@ -22,6 +22,7 @@ class UnknownMatch(Match):
     """`words` are the options as the dump has them; `why` names what is not modelled."""
 
     pure = False
+    undecided = "is not modelled"
     name: str
     words: tuple[str, ...]
     why: str

@@ -1,4 +1,4 @@
-"""What sockets of all protocols share: the address that they take, and the ICMP errors that they keep.
+"""What sockets of all protocols share: the address that they take, the TTL of what they send to groups, and the ICMP errors that they keep.
 
 Must not know a protocol.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MULTICAST_TTL = 1  # IP_MULTICAST_TTL as a socket is made
 Endpoint = tuple[str | int, int]  # address (text or int) and port
 
 

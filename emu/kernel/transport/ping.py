@@ -11,7 +11,7 @@ from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
-from emu.kernel.transport.inet import IcmpError
+from emu.kernel.transport.inet import MULTICAST_TTL, IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.addr import ip4
@@ -53,7 +53,7 @@ class PingSocket:
     def send(self, dst: str | int, seq: int = 1, data: bytes = DATA) -> None:
         """One echo request. Raises SocketError ENETUNREACH, EPERM, EMSGSIZE (with `forbid_fragments`) ..."""
         net, to = self.net, ip4(dst)
-        route, source = ip_output.route_socket(net, to, self.addr)
+        route, source = ip_output.route_socket(net, to, self.addr, ip_output.flow(net, ICMP))
         if net.ipv4.addr_type(to) == "BROADCAST":
             raise SocketError(errno.EACCES)
         device = net.ipv4.out_device(route)
@@ -64,7 +64,7 @@ class PingSocket:
         frame = wire.build(
             self._ping.template, source, to, wire.ECHO, 0, self.ident << 16 | seq & 0xFFFF, data,
             ident=0 if self.forbid_fragments else net.ipv4.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
-            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ttl=MULTICAST_TTL if route.kind == "multicast" else self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
@@ -99,9 +99,14 @@ class Ping:
 
     def receive(self, frame: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """An echo reply, or an error whose quote (`frame`) is one of our requests."""
-        socket = self.sockets.get(frame.sport)
         if kind != wire.ECHO_REPLY:
-            update_from_error(net, frame, kind, code, info)
+            quoted = frame.dport >> 8
+            # icmp_err: about an echo reply of the kernel; else raw_err, in which any raw socket of ICMP takes part
+            if quoted == wire.ECHO_REPLY or self.sockets:
+                update_from_error(net, frame, kind, code, info)
+            if quoted != wire.ECHO:
+                return
+        socket = self.sockets.get(frame.sport)
         if socket is None:
             return
         if kind == wire.ECHO_REPLY:

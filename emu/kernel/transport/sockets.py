@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.link.device import Device
-from emu.kernel.net import icmp, ip_output
+from emu.kernel.net import icmp, igmp, ip_output
 from emu.kernel.transport import udplite
 from emu.kernel.transport.ping import Ping, PingSocket
 from emu.kernel.transport.tcp_ipv4 import Tcp
@@ -19,12 +19,13 @@ from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
 from emu.wire.addr import ip4
-from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, TCP, UDP, UDPLITE, Frame
+from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, IGMP, TCP, UDP, UDPLITE, Frame
 from emu.wire.rewrite import set_smac
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
+RAW_PROTO = 255  # IPPROTO_RAW: what rules see of a packet that is sent whole
 RAW = Born("a user's own packet")
 _VLAN_TYPE, _VLAN_HLEN = b"\x81\x00", 4
 
@@ -38,6 +39,8 @@ class Sockets:
         self.net = net
         self.udp_table, self.tcp_table, self.ping_table = Udp(net, net.ipv4), Tcp(net, net.ipv4), Ping(net)
         net.ipv4.protocols.update({UDP: self.udp_table.receive, TCP: self.tcp_table.receive, ICMP: icmp.receive})
+        net.ipv4.socket_lookups.update({UDP: self.udp_table.lookup, TCP: self.tcp_table.lookup})
+        net.ipv4.protocols[IGMP] = igmp.receive
         net.ipv4.protocols[UDPLITE] = udplite.receive
         net.ipv4.icmp_errors.update(
             {UDP: self.udp_table.error, TCP: self.tcp_table.error, ICMP: self.ping_table.receive}
@@ -85,7 +88,7 @@ class Sockets:
             link.transmit(frame)
         else:
             given = craft.source(packet)
-            route, source = ip_output.route_socket(net, ip4(dst))
+            route, source = ip_output.route_socket(net, ip4(dst), flow=ip_output.flow(net, RAW_PROTO))
             frame = Frame.parse(
                 craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl), flow, trail
             )

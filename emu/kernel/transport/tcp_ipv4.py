@@ -9,10 +9,11 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from emu import craft
-from emu.kernel.net import ip_output
+from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_input import delivered_fact
+from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import update_from_error
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.inet import IcmpError
@@ -24,14 +25,15 @@ from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
-from emu.wire.frame import IP_DF, Frame
-from emu.wire.rewrite import leave_checksum
+from emu.wire.frame import HOST, IP_DF, TCP, Frame
+from emu.wire.rewrite import leave_checksum, set_options
 from emu.wire.tcp import ACK, FIN, RST, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
 
+DSCP_MASK = 0xFC  # the TOS byte without ECN
 RESET = Born("the kernel resets: no socket takes this segment")
 
 
@@ -92,7 +94,8 @@ class Tcp:
     def can_gso(self, socket: TcpSocket) -> bool:
         """Does a burst go down the stack as one packet, which the last device cuts? Everywhere but on lo (sk_can_gso)."""
         assert socket.remote is not None
-        route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr)
+        way = ip_output.flow(self.net, TCP, socket.port, socket.remote[1])
+        route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr, flow=way)
         return route is not None and route.kind != "local"
 
     def mtu(self, route: Route) -> int:
@@ -112,9 +115,21 @@ class Tcp:
         born: Born,
         sock: TcpSocket | None = None,
     ) -> None:
-        """Stamp a segment and send it. No route any more: the segment is lost, the timers know."""
-        net = self.net
-        route, _source, failed = ip_output.route_output(net, dst, src)
+        """Stamp a segment and send it. No route any more: the segment is lost, the timers know.
+
+        A reset has the DSCP and the IP options of the packet that it answers (ip_send_unicast_reply)."""
+        net, to, cause = self.net, dst, segment.cause
+        options: IpOptions | None = None
+        if cause is not None and cause.options is not None:
+            options = ip_options.echo(net, cause, cause.options)
+            if options is None:
+                return
+        elif sock is not None:
+            options = sock.ip_options
+        if options is not None:
+            to = options.nexthop
+        way = ip_output.flow(net, TCP, sport, dport)
+        route, _source, failed = ip_output.route_output(net, to, src, flow=way)
         if route is None or failed:
             return
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
@@ -122,9 +137,13 @@ class Tcp:
         frame = wire.build(
             self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
             window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=net.ipv4.default_ttl, tos=0, flow=flow, trail=[born] if net.tracing else None,
-            frag=IP_DF if whole else 0,
+            ttl=net.ipv4.default_ttl, tos=0 if cause is None else cause.tos & DSCP_MASK, flow=flow,
+            trail=[born] if net.tracing else None, frag=IP_DF if whole else 0,
         )  # fmt: skip
+        if options is not None:
+            ip_options.insert(net, frame, options, src, dst)
+            if to != dst:  # the segment's checksum is for the last address of the source route
+                set_options(frame, frame.option_bytes, to, summed=True)
         net.born += 1
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
         if segment.gso_size or (
@@ -135,12 +154,17 @@ class Tcp:
         ip_output.local_out(net, frame)
 
     def receive(self, frame: Frame, net: Netns) -> None:
-        """tcp_v4_rcv."""
+        """tcp_v4_rcv. What came by a broadcast or multicast MAC is discarded in silence."""
+        if frame.pkt_type != HOST:
+            drop(net, frame, "NOT_SPECIFIED")
+            return
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "TCP_CSUM")
             return
         segment = parse_segment(frame.payload)
         segment.burst, segment.gso_size = frame.burst, frame.gso_size
+        if frame.options is not None or frame.tos & DSCP_MASK:
+            segment.cause = frame
         if frame.indev is not None and frame.indev.kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
         socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
@@ -171,6 +195,13 @@ class Tcp:
         self._deliver(frame)
         socket.take(segment)
 
+    def lookup(self, dst: int, dport: int, src: int, sport: int) -> TcpSocket | None:
+        """__inet_lookup: the connection, else who listens at the address or at all of them."""
+        found = self.connections.get((dst, dport, src, sport))
+        if found is None:
+            found = self.ports.lookup(dst, dport)
+        return found if found is None or found.remote is not None or found.backlog is not None else None
+
     def _deliver(self, frame: Frame) -> None:
         net = self.net
         net.delivered += 1
@@ -179,7 +210,8 @@ class Tcp:
 
     def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
         """A SYN for a listener: a connection in SYN_RECV, of the SYN's flow."""
-        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst)
+        way = ip_output.flow(self.net, TCP, frame.dport, frame.sport)
+        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst, flow=way)
         if route is None:
             return
         child = TcpSocket(self, frame.flow)
@@ -190,6 +222,8 @@ class Tcp:
             listener,
         )
         child.ident = self.draw_ident()
+        if frame.options is not None:
+            child.ip_options = ip_options.echo(self.net, frame, frame.options)
         child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
         key = frame.dst, frame.dport, frame.src, frame.sport
         child.endpoint, segments = TcpEndpoint.accept(

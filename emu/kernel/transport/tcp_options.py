@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
+from emu.wire.frame import Frame
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, TIMESTAMP_ONLY
 
 MAX_WSCALE: Final = 14
@@ -25,6 +26,7 @@ class Segment:
 
     `burst`: cut from what the sender had in one buffer (GSO), which a receiver's accounts show; `gso_size`: still that
     buffer, to be cut by a device into so many bytes each. `stateless`: Linux answers without a full socket (request, TIME_WAIT, reset), and so with IP ID 0.
+    `cause`: the packet that the segment is in, or that a reset answers, where its TOS or IP options count.
     """
 
     seq: int
@@ -40,6 +42,7 @@ class Segment:
     stateless: bool = False
     burst: bool = False
     gso_size: int = 0
+    cause: Frame | None = None
 
     @property
     def length(self) -> int:
@@ -175,5 +178,5 @@ def reset_for(segment: Segment) -> Segment | None:
     if segment.flags & RST:
         return None
     if segment.flags & ACK:
-        return Segment(segment.ack, 0, RST, 0, stateless=True)
-    return Segment(0, (segment.seq + segment.length) & MASK, RST | ACK, 0, stateless=True)
+        return Segment(segment.ack, 0, RST, 0, stateless=True, cause=segment.cause)
+    return Segment(0, (segment.seq + segment.length) & MASK, RST | ACK, 0, stateless=True, cause=segment.cause)

@@ -16,6 +16,8 @@ from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
+from emu.kernel.net.ip_options import IpOptions
+from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
@@ -29,6 +31,7 @@ from emu.kernel.transport.tcp_options import (
 from emu.kernel.transport.tcp_sock import Deadline
 from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
+from emu.wire.frame import TCP
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -86,7 +89,7 @@ class TcpSocket:
 
     __slots__ = (
         "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
-        "ident", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
+        "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
     def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
@@ -103,6 +106,7 @@ class TcpSocket:
         self._nodelay = self.closed = self.confirm_neighbour = self.blocking = False
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
+        self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # segments that wait for a neighbour
         self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
@@ -137,7 +141,9 @@ class TcpSocket:
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
         dst, dport = ip4(remote[0]), remote[1]
-        route, source = ip_output.route_socket(net, dst, self.addr)
+        route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
+        if route.kind in TO_MANY:
+            raise SocketError(errno.ENETUNREACH)
         if not self.port:
             self.port = tcp.ports.ephemeral(
                 source, lambda port: (source, port, dst, dport) not in tcp.connections, parity=CONNECTED
@@ -369,10 +375,11 @@ class TcpSocket:
         assert self.remote is not None
         dst = self.remote[0]
         update_pmtu(self.net, dst, self.addr, mtu)
-        route, _source, _failed = ip_output.route_output(self.net, dst, self.addr)
+        way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
+        route, _source, _failed = ip_output.route_output(self.net, dst, self.addr, flow=way)
         if route is not None:
             self._learned = bool(route.cached)
-            self.output(self._live().on_pmtu(self._tcp.mtu(route), self.net.clock.now))
+            self.output(self._live().on_pmtu(self._mtu(route), self.net.clock.now))
 
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
@@ -386,12 +393,18 @@ class TcpSocket:
 
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.net.ipv4.exceptions:
+        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions:
             assert self.remote is not None
-            route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr)
+            way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
+            route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr, flow=way)
             if route is not None:
                 self._learned = bool(route.cached)
-                endpoint.sync_mss(self._tcp.mtu(route))
+                endpoint.sync_mss(self._mtu(route))
+
+    def _mtu(self, route: Route) -> int:
+        """The route's MTU, less the IP options that each packet has (icsk_ext_hdr_len), bytes."""
+        options = self.ip_options
+        return self._tcp.mtu(route) - (0 if options is None else len(options.data))
 
     def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""

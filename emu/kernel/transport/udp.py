@@ -15,17 +15,18 @@ from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.ip_input import delivered_fact
+from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
-from emu.kernel.transport.inet import Endpoint, IcmpError
+from emu.kernel.transport.inet import MULTICAST_TTL, Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import IP_DF, UDP, Frame
-from emu.wire.rewrite import leave_checksum
+from emu.wire.rewrite import leave_checksum, trim
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
@@ -71,7 +72,8 @@ class UdpSocket:
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
         dst, dport = ip4(remote[0]), remote[1]
-        route, source = ip_output.route_socket(self.net, dst, self.addr)
+        flow = ip_output.flow(self.net, UDP, self.port, dport)
+        route, source = ip_output.route_socket(self.net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:
@@ -98,7 +100,8 @@ class UdpSocket:
             self._raise_pending()
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
-        route, source = ip_output.route_socket(net, dst, self.addr)
+        flow = ip_output.flow(net, UDP, self.port, dport)
+        route, source = ip_output.route_socket(net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
             raise SocketError(errno.EACCES)
         if not self.port:
@@ -109,7 +112,7 @@ class UdpSocket:
         frame = wire.build(
             self._udp.template, source, dst, self.port, dport, data,
             ident=net.ipv4.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
-            ttl=self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
+            ttl=MULTICAST_TTL if route.kind == "multicast" else self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
         frame.route = route
@@ -167,8 +170,11 @@ class Udp:
         if socket is None:
             socket = self.ports.lookup(frame.dst, frame.dport)
             if socket is None or (socket.remote is not None and socket.remote != (frame.src, frame.sport)):
-                # what follows the datagram in its packet is cut off before
-                icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH, most=wire.stop(frame))
+                if frame.route.kind in TO_MANY:  # __udp4_lib_mcast_deliver: consumed, which is no drop
+                    net.absorbed += 1
+                    return
+                trim(frame, wire.end(frame))
+                icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PORT_UNREACH)
                 drop(net, frame, "NO_SOCKET")
                 return
         data = wire.payload(frame)
@@ -183,12 +189,19 @@ class Udp:
         if socket.on_readable is not None:
             socket.on_readable()
 
+    def lookup(self, dst: int, dport: int, src: int, sport: int) -> UdpSocket | None:
+        """__udp4_lib_lookup: the connected socket, else who is bound to the address or to all of them."""
+        found = self.connected.get((dst, dport, src, sport))
+        if found is None:
+            found = self.ports.lookup(dst, dport)
+        return found if found is None or found.remote in (None, (src, sport)) else None
+
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """udp_err: fatal errors reach connected sockets; every error is noted with the socket, a redirect is none."""
         socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if socket is None:
             socket = self.ports.lookup(quoted.src, quoted.sport)
-            if socket is None:
+            if socket is None or (socket.remote is not None and socket.remote != (quoted.dst, quoted.dport)):
                 return
         update_from_error(net, quoted, kind, code, info)
         if kind == wire_icmp.REDIRECT:

@@ -6,11 +6,11 @@ Only the fields that shape packets, with the API server's defaults. Must not kno
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
+from emu.kube.api.addresses import is_address, read_plain
 from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -252,6 +252,9 @@ class ServiceSpec(ApiStruct, frozen=True):
     ip_families: tuple[Family, ...] = ()
     ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"] | None = None
 
+    def __post_init__(self) -> None:
+        read_plain(self, "cluster_ip", "cluster_ips", "external_ips", "load_balancer_ip", "load_balancer_source_ranges")
+
     @property
     def headless(self) -> bool:
         return self.cluster_ip == "None"
@@ -261,6 +264,9 @@ class LoadBalancerIngress(ApiStruct, frozen=True):
     ip: str = ""
     hostname: str = ""
     ip_mode: Literal["VIP", "Proxy"] | None = None
+
+    def __post_init__(self) -> None:
+        read_plain(self, "ip")
 
 
 class LoadBalancerStatus(ApiStruct, frozen=True):
@@ -354,19 +360,13 @@ class Service(Object, frozen=True, kw_only=True):
         return replace(service, spec=spec)
 
 
-def is_address(text: str) -> bool:
-    """Whether `text` is an IPv4 or IPv6 address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 class EndpointAddress(ApiStruct, frozen=True):
     ip: str
     hostname: str = ""
     node_name: str | None = None
+
+    def __post_init__(self) -> None:
+        read_plain(self, "ip")
 
 
 class EndpointPort(ApiStruct, frozen=True):

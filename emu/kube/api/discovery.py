@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from emu.kube.api.core import PortOrZero, Protocol, is_address
+from emu.kube.api.addresses import is_address, read_plain
+from emu.kube.api.core import PortOrZero, Protocol
 from emu.kube.api.meta import ApiStruct, Object, Problem
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -51,6 +52,9 @@ class Endpoint(ApiStruct, frozen=True):
     zone: str | None = None
     target_ref: ObjectReference | None = None
     hints: EndpointHints | None = None
+
+    def __post_init__(self) -> None:
+        read_plain(self, "addresses")
 
 
 class EndpointSlicePort(ApiStruct, frozen=True):

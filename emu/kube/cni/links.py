@@ -9,10 +9,9 @@ from __future__ import annotations
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.link.bridge import Bridge, FdbEntry, Port
+from emu.kernel.link.bridge import Bridge, Port
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
-from emu.kernel.net import arp
 from emu.kernel.net.family import Address
 from emu.kernel.net.netns import Netns
 from emu.kube.cni.spec import IP, Attachment, CniError, Host, Result, Route, failure
@@ -35,33 +34,26 @@ def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool) -> Bridge:
     if found is None:
         address = random_mac(host.netns.clock, f"mac/{host.netns.name}")
         found = boot.bridge(host.netns, name, address, mtu or 1500)
-        found.carrier = False  # until it has a port
         host.disk.setdefault(_FLOATING, set()).add(name)
     if not isinstance(found, Bridge):
         raise failure(f'failed to create bridge "{name}": "{name}" already exists but is not a bridge')
     if promisc and not found.promisc:
         found.set_promisc(True)
-    found.up = True
+    host.netns.set_link(name, up=True)
     return found
 
 
-def pin_mac(host: Host, bridge: Bridge) -> None:
-    """Set the bridge's address to what it is, so that it stays when ports come and go."""
+def pin_mac(host: Host, bridge: Bridge, address: bytes) -> None:
+    """Set the bridge's address, so that it stays when ports come and go."""
     host.disk.get(_FLOATING, set()).discard(bridge.name)
+    bridge.set_mac(address)
 
 
 def ports_changed(host: Host, bridge: Bridge) -> None:
     """br_stp_recalculate_bridge_id and br_mtu_auto_adjust: without a set address a bridge bears its lowest port's."""
     if bridge.name in host.disk.get(_FLOATING, ()):
-        old, bridge.mac = bridge.mac, min((port.device.mac for port in bridge.ports), default=ZERO_MAC)
-        if all(port.device.mac != old for port in bridge.ports):
-            bridge.fdb.pop(old, None)
+        bridge.set_mac(min((port.device.mac for port in bridge.ports), default=ZERO_MAC))
     bridge.adjust_mtu()
-    if bridge.carrier != bool(bridge.ports):  # br_port_state_selection: the last port takes the carrier along
-        host.netns.set_carrier(bridge.name, on=bool(bridge.ports))
-    # fdb_delete_local: an address that a port took away stays, if it is the bridge's own too
-    if bridge.mac not in bridge.fdb:
-        bridge.fdb[bridge.mac] = FdbEntry(bridge.mac, None, bridge.clock.now, static=True)
 
 
 def make_veth(attachment: Attachment, netns: Netns, mtu: int, address: str) -> tuple[Veth, Veth]:
@@ -77,7 +69,7 @@ def make_veth(attachment: Attachment, netns: Netns, mtu: int, address: str) -> t
         raise failure(f"failed to find a unique veth name for {name}")
     inside = _mac(address) if address else random_mac(clock, f"mac/{netns.name}")
     link, far = boot.veth(netns, name, host, peer, inside, random_mac(clock, f"mac/{host.name}"), mtu or 1500)
-    link.up = False
+    link.up = False  # the far end keeps its carrier here: its port forwards when `wait_forwarding` returns
     return link, far
 
 
@@ -100,7 +92,7 @@ def wait_forwarding(port: Port) -> None:
     """Wait until the port forwards. The work that makes it do so runs behind what is in flight, such as the
     announcement of a link that came up, which is why that one is lost here (linkwatch, br_port_carrier_check)."""
     port.bridge.clock.drain()
-    port.forwarding = True
+    port.carrier_check()
 
 
 def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
@@ -122,12 +114,10 @@ def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
 
 def configure(netns: Netns, name: str, result: Result) -> None:
     """ConfigureIface: addresses, link up (and the announcement that arp_notify asks for), routes."""
-    link = _link(netns, name)
+    _link(netns, name)
     for ip in result.ips:
         _claim(netns, name, ip, result)
     netns.set_link(name, up=True)
-    if netns.sysctl.conf(name, "arp_notify"):
-        arp.announce(netns, link)
     gateway = next((ip.gateway for ip in result.ips if ip.gateway), "")
     for route in result.routes:
         _add_route(netns, name, route, route.gw or gateway)
@@ -165,8 +155,9 @@ def _add_route(netns: Netns, name: str, route: Route, gateway: str) -> None:
         raise failure(f"failed to add route '{route} via {gateway or '<nil>'} dev {name}': {why}") from None
 
 
-def ensure_address(host: Host, bridge: Bridge, cidr: str, force: bool) -> None:
-    """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`."""
+def ensure_address(host: Host, bridge: Bridge, cidr: str, fetched: bytes, *, force: bool) -> None:
+    """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`. A bridge that gets the address
+    keeps `fetched`, the MAC that the plugin saw before a port came: the bridge's own of its creation, as a rule."""
     netns = host.netns
     for address in [each for each in netns.ipv4.addresses if each.device is bridge]:
         if str(address) == cidr:
@@ -175,7 +166,7 @@ def ensure_address(host: Host, bridge: Bridge, cidr: str, force: bool) -> None:
             raise failure(f'"{bridge.name}" already has an IP address different from {cidr}')
         netns.ipv4.remove_address(address)
     boot.address(netns, bridge, cidr)
-    pin_mac(host, bridge)
+    pin_mac(host, bridge, fetched)
 
 
 def enable_forwarding(netns: Netns) -> None:

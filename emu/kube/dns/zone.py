@@ -14,7 +14,8 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from emu.errors import InputError
-from emu.kube.api.core import Namespace, Pod, Service, is_address
+from emu.kube.api.addresses import is_address
+from emu.kube.api.core import Namespace, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import Object

@@ -75,7 +75,7 @@ class Network:
         """Do to the node what no plugin of the list does. Idempotent."""
         for each in self.bridges:
             bridge = links.ensure_bridge(host, each.name, 0, promisc=False)
-            links.ensure_address(host, bridge, each.address, force=False)
+            links.ensure_address(host, bridge, each.address, bridge.mac, force=False)
             links.enable_forwarding(host.netns)
             for variable, value in each.sysctls.items():
                 host.netns.sysctl[f"net.ipv4.conf.{each.name}.{variable}"] = value

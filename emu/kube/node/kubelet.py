@@ -95,6 +95,7 @@ class Kubelet:
         if network.rules:
             node.add_rules(network.rules)
         self._ending: dict[str, Timer] = {}  # by uid
+        self._leaving: set[str] = set()  # uids of pods without an object
 
     def sync(self, changed: Collection[Key]) -> None:
         """Among these pods, start the new ones on the node and stop the deleted ones, in the order of creation. Raises
@@ -104,7 +105,11 @@ class Kubelet:
         names = {f"{key.namespace}/{key.name}" for key in changed}
         for name in [each for each in self.node.sandboxes if each in names]:
             pod, sandbox = wanted.get(name), self.node.sandboxes[name]
-            if pod is None or pod.metadata.uid != sandbox.uid:
+            if pod is None and not sandbox.ended:
+                self._leave(sandbox)
+            elif (pod is None and sandbox.uid not in self._leaving) or (
+                pod is not None and pod.metadata.uid != sandbox.uid
+            ):
                 self._stop(sandbox)
         for name, pod in wanted.items():
             if name not in self.node.sandboxes:
@@ -150,8 +155,20 @@ class Kubelet:
             self.deps.store.delete(pod.key, 0)
             self.deps.act()
 
+    def _leave(self, sandbox: Sandbox) -> None:
+        """The pod's object was deleted at once: the containers are killed now, and then the sandbox is deleted."""
+        self._end(sandbox)
+        self._leaving.add(sandbox.uid)
+        self.deps.under_way.add(sandbox.uid)
+        self.deps.clock.call_later(SANDBOX_STOP_NS, partial(self._left, sandbox))
+
+    def _left(self, sandbox: Sandbox) -> None:
+        if self.node.sandboxes.get(sandbox.name) is sandbox:
+            self._stop(sandbox)
+
     def _forget(self, uid: str) -> None:
         self._ending.pop(uid, None)
+        self._leaving.discard(uid)
         self.deps.under_way.discard(uid)
 
     def _attachment(self, sandbox: Sandbox) -> Attachment:
@@ -168,7 +185,7 @@ class Kubelet:
         if pod.spec.host_network:
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, node.ip)
         else:
-            net = boot.namespace(deps.clock, name)
+            net = boot.namespace(deps.clock, name, machine=node.net)
             deps.adopt(name, net)
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0)
             try:

@@ -23,9 +23,12 @@ EndpointsMap = Mapping[PortKey, tuple[Endpoint, ...]]
 class Entry(Protocol):
     """A connection: its address family, the tuple of its first packet, and that of the answer."""
 
-    family: int
-    orig: Tuple5
-    reply: Tuple5
+    @property
+    def family(self) -> int: ...
+    @property
+    def orig(self) -> Tuple5: ...
+    @property
+    def reply(self) -> Tuple5: ...
 
 
 E = TypeVar("E", bound=Entry)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import NamedTuple, TypeVar
 
-from emu.errors import InputError
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import Endpoint as SliceEndpoint
 from emu.kube.api.discovery import EndpointSlice
@@ -158,7 +156,7 @@ def _part(each: EndpointSlice) -> _Part:
 def _endpoint(one: SliceEndpoint, port: int) -> Endpoint:
     conditions, hints = one.conditions, one.hints
     return Endpoint(
-        _plain(one.addresses[0]),
+        one.addresses[0],
         port,
         one.node_name or "",
         conditions.ready is not False,
@@ -353,18 +351,9 @@ def _is_ipv4(text: str) -> bool:
     return bool(text) and ":" not in text and text != "None"
 
 
-def _plain(text: str) -> str:
-    """An address without leading zeros, which Kubernetes reads as decimal. Raises InputError."""
-    try:
-        return str(IPv4Address(".".join(str(int(octet)) for octet in text.split("."))))
-    except ValueError:
-        raise InputError(f"{text!r} is not an IPv4 address", expected="four decimal octets") from None
-
-
 def _source_range(text: str) -> str:
     """An IPv4 source range, trimmed and without host bits; "" for other families. Raises InputError."""
     text = text.strip()
     if ":" in text:
         return ""
-    host, slash, length = text.partition("/")
-    return str(Prefix.parse(f"{_plain(host)}{slash}{length}"))
+    return str(Prefix.parse(text))

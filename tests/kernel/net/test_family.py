@@ -17,7 +17,7 @@ from emu.kernel import boot
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.net import neighbour
-from emu.kernel.net.family import KEPT, REFUSED, Family, Ops
+from emu.kernel.net.family import KEPT, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.hooks import (
@@ -59,11 +59,13 @@ class Toy:
         return Ops(
             constructor=note("constructor"), solicit=note("solicit"), error_report=note("error_report"),
             reject=note("reject"), fragment=note("fragment"), pieces=lambda frame, size: [frame], defragment=self.add,
-            conf=lambda device, variable: 0, kind_of=lambda addr: "",
+            to_many=lambda dst, src, mark, oif, flow: None, conf=lambda device, variable: 0, kind_of=lambda addr: "",
+            resolves=lambda hop: True, came_up=lambda device: None,
         )  # fmt: skip
 
     def family(self, net: Netns) -> Family:
-        return Family(net, AF_TOY, ETH_P_TOY, WIDTH, "toy", "net.ipv4.ip_default_ttl", self.ops(), self)
+        table = net.ipv4.neighbours
+        return Family(net, AF_TOY, ETH_P_TOY, WIDTH, "toy", "net.ipv4.ip_default_ttl", self.ops(), self, table)
 
 
 def host() -> tuple[Netns, Family, Toy, Device]:
@@ -128,6 +130,7 @@ def test_a_device_that_goes_takes_the_addresses_of_all_families() -> None:
 def test_neighbours_of_one_number_are_two_entries() -> None:
     net, family, toy, device = host()
     ours, theirs = neighbour.lookup(net.ipv4, device, ADDR), neighbour.lookup(family, device, ADDR)
+    assert ours is not None and theirs is not None
     assert ours is not theirs and list(net.neighbours) == [ours, theirs]
     assert neighbour.lookup(family, device, ADDR) is theirs
     assert toy.asked == [("constructor", theirs)]
@@ -177,8 +180,8 @@ def test_a_hook_accepts_keeps_or_refuses() -> None:
     packet = frame(AF_TOY)
     assert family.nf_hook(PRE_ROUTING, packet) == "", "STOP accepts, and skips the rest"
     assert family.nf_hook(LOCAL_IN, packet) == KEPT and not net.drops
-    assert family.nf_hook(FORWARD, packet) == REFUSED and net.drops == {"PKT_TOO_BIG": 1}
-    assert family.nf_hook(POST_ROUTING, packet) == REFUSED
+    assert family.nf_hook(FORWARD, packet) == "EPERM" and net.drops == {"PKT_TOO_BIG": 1}
+    assert family.nf_hook(POST_ROUTING, packet) == "EPERM"
     assert toy.asked == [("reject", packet, "toy-unreachable", POST_ROUTING)]
     assert net.drops == {"PKT_TOO_BIG": 1, "NETFILTER_DROP": 1}
     assert seen == [], "the other family's hooks were not run"
@@ -189,6 +192,7 @@ def test_operations_are_replaced_in_the_open() -> None:
     asked: list[Any] = []
     family.ops = replace(family.ops, solicit=lambda entry, waiting: asked.append(entry))
     entry = neighbour.lookup(family, net.devices["lo"], 9)
+    assert entry is not None
     entry.output(frame(AF_TOY))
     assert asked == [entry] and [name for name, *_ in toy.asked] == ["constructor"]
 

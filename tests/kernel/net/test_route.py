@@ -8,7 +8,8 @@ from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.net.fib import MOST_KNOWN
-from emu.kernel.net.fib_rules import IpRule, parse_rule
+from emu.kernel.net.fib_rules import Flow, IpRule
+from emu.kernel.net.iproute import parse_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.peer import Peer
 from emu.kernel.net.route import update_pmtu
@@ -91,6 +92,17 @@ def test_a_router_without_a_route_pays_twice() -> None:
         ("to 10.0.0.0/8 table main pref 512", "512: from all to 10.0.0.0/8 lookup main"),
         ("fwmark 0x80/0x80 lookup 2 priority 1024", "1024: from all fwmark 0x80/0x80 lookup 2"),
         ("fwmark 1 lookup 2", "32765: from all fwmark 0x1 lookup 2"),
+        ("from 10.0.0.5", "32765: from 10.0.0.5 lookup main"),
+        ("fwmark 0 lookup 9", "32765: from all lookup 9"),
+        ("fwmark 0/0xff lookup 9", "32765: from all fwmark 0/0xff lookup 9"),
+        ("lookup main suppress_prefixlength 0 pref 9", "9: from all lookup main suppress_prefixlength 0"),
+        ("suppress_ifgroup default pref 9", "9: from all lookup main suppress_ifgroup default"),
+        (
+            "uidrange 1-1 ipproto udp dport 53 oif eth0 nop",
+            "32765: from all oif eth0 uidrange 1-1 ipproto udp dport 53 nop",
+        ),
+        ("tos 10 sport 5-6 goto 40000", "32765: from all tos 0x10 sport 5-6 goto 40000"),
+        ("to 192.0.2.1 prohibit", "32765: from all to 192.0.2.1 prohibit"),
         ("not from 10.244.0.0/16 iif eth0 lookup 7", "32765: not from 10.244.0.0/16 iif eth0 lookup 7"),
     ],
 )
@@ -105,7 +117,7 @@ def test_later_rules_go_first(net: Netns) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["from 10.0.0.1", "lookup", "fwmark x lookup 1", "oif eth0 lookup 1", "from x lookup 1"]
+    "text", ["", "lookup", "fwmark x lookup 1", "oof eth0 lookup 1", "from x lookup 1", "goto 5 pref 6"]
 )
 def test_bad_rules(net: Netns, text: str) -> None:
     with pytest.raises(InputError):
@@ -120,9 +132,24 @@ def test_bad_rules(net: Netns, text: str) -> None:
         (IpRule(1, 1, mark=1, mask=3), (FAR, 0, 5, ""), True),
         (IpRule(1, 1, mark=1, mask=3, invert=True), (FAR, 0, 5, ""), False),
         (IpRule(1, 1, invert=True), (FAR, 0, 0, ""), False),
+        (IpRule(1, 1, mark=0x11, mask=0xF), (FAR, 0, 0x21, ""), True),  # bits outside of the mask do not count
+        (IpRule(1, 1, oif="eth1"), (FAR, 0, 0, "", "eth1"), True),
+        (IpRule(1, 1, oif="eth1"), (FAR, 0, 0, ""), False),
+        (IpRule(1, 1, tos=0x10), (FAR, 0, 0, "", "", Flow(tos=0xB0)), True),  # three bits of the byte are compared
+        (IpRule(1, 1, tos=0x10), (FAR, 0, 0, "", "", Flow(tos=0xB8)), False),
+        (IpRule(1, 1, proto=6), (FAR, 0, 0, "", "", Flow(proto=6)), True),
+        (IpRule(1, 1, proto=6), (FAR, 0, 0, "", "", Flow(proto=17)), False),
+        (IpRule(1, 1, sports=(5, 9)), (FAR, 0, 0, "", "", Flow(sport=9)), True),
+        (IpRule(1, 1, dports=(5, 9)), (FAR, 0, 0, "", "", Flow(sport=9)), False),
+        (IpRule(1, 1, uids=(0, 0)), (FAR, 0, 0, "eth0"), True),  # a packet of no socket is root's
+        (IpRule(1, 1, uids=(1, 9), invert=True), (FAR, 0, 0, "", "", Flow(uid=9)), False),
+        (IpRule(1, 1, unknown="x"), (FAR, 0, 0, ""), None),
+        (IpRule(1, 1, iif="eth0", unknown="x", invert=True), (FAR, 0, 0, ""), True),  # decided without it
+        (IpRule(1, 1, unknown_in="l3mdev"), (FAR, 0, 0, ""), False),
+        (IpRule(1, 1, unknown_in="l3mdev"), (FAR, 0, 0, "eth0"), None),
     ],
 )
-def test_what_rules_hold_for(rule: IpRule, packet: tuple[int, int, int, str], holds: bool) -> None:
+def test_what_rules_hold_for(rule: IpRule, packet: tuple[int, int, int, str], holds: bool | None) -> None:
     assert rule.matches(*packet) is holds
 
 

@@ -219,7 +219,7 @@ def test_reject_with_a_reset(flags: str, expected: tuple[str, int, int] | None) 
         (IP(src=HERE, dst="127.0.0.1") / UDP(), "IP_LOCALNET"),
         (IP(src=HERE, dst="0.0.0.0") / UDP(), "IP_INVALID_DEST"),
         (IP(src="10.1.0.1", dst=THERE) / UDP(), "IP_LOCAL_SOURCE"),
-        (IP(src=HERE, dst="10.9.9.9") / UDP(), "IP_OUTNOROUTES"),
+        (IP(src=HERE, dst="10.9.9.9") / UDP(), "IP_INNOROUTES"),
     ],
 )
 def test_what_a_router_drops_at_its_door(packet: Packet, reason: str) -> None:

@@ -77,9 +77,9 @@ class Net(FakeNetns):
         self.asked.append((device.name, towards))
         return ip4(NODE)
 
-    def reroute(self, frame: Frame) -> bool:
+    def reroute(self, frame: Frame) -> str:
         self.rerouted += 1
-        return True
+        return ""
 
     def frame(self, packet: Packet) -> Frame:
         frame = Frame.parse(bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / packet), trail=[])

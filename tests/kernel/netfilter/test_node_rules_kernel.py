@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from emu.kernel.netfilter.dump import parse_dump, unknown
-from emu.kernel.netfilter.ipset import parse_ipset
+from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kernel.netfilter.save import save
 from emu.wire.addr import ip4
 from linux import Linux
@@ -36,6 +36,14 @@ create sources hash:ip,port,net family inet hashsize 1024 maxelem 65536
 add sources 127.0.0.4,udp:1500,127.0.0.0/31
 create devices hash:net,iface family inet hashsize 1024 maxelem 65536
 add devices 127.0.0.0/29,lo
+create shadowed hash:net,iface family inet hashsize 1024 maxelem 65536
+add shadowed 127.0.0.0/8,lo
+add shadowed 127.0.0.4/31,other
+add shadowed 127.0.0.8/30,oth+
+create bits hash:ip family inet hashsize 1024 maxelem 65536 bitmask 255.255.255.250
+add bits 127.0.0.2
+create cut hash:ip,port family inet hashsize 1024 maxelem 65536 netmask 30
+add cut 127.0.0.4,udp:1500
 create numbers bitmap:port range 1000-3500
 add numbers 1500
 add numbers 3500
@@ -70,6 +78,9 @@ RULES = """\
 -A OUTPUT -m set --match-set sources dst,dst,src
 -A OUTPUT -m set --match-set devices dst,dst
 -A OUTPUT -m set --match-set devices dst,src
+-A OUTPUT -m set --match-set shadowed dst,dst
+-A OUTPUT -m set --match-set bits dst
+-A OUTPUT -m set --match-set cut dst,dst
 -A OUTPUT -m set --match-set numbers dst
 -A OUTPUT -m set --match-set numbers src
 -A OUTPUT -m set --match-set flat dst

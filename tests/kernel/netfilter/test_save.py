@@ -8,9 +8,12 @@ import pytest
 import yaml
 
 from emu.errors import InputError
+from emu.kernel.netfilter.dump import parse_dump
+from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore, save, split
 from linux import Linux
+from rules import FakeNetns
 
 DATA = Path(__file__).parents[2] / "data" / "iptables"
 SAVED = sorted(DATA.glob("*.rules"))
@@ -57,17 +60,32 @@ def test_a_rule_is_spelled_as_iptables_save_spells_it(
         ("-A INPUT -j ACCEPT", 1, "outside a table"),
         ("*filter\n:abc\nCOMMIT", 2, ":CHAIN POLICY"),
         ("*filter\n:INPUT QUEUE [0:0]\nCOMMIT", 2, "ACCEPT or DROP"),
-        ("*filter\n:INPUT ACCEPT [0]\nCOMMIT", 2, "[PACKETS:BYTES]"),
+        ("*filter\n[1] -A INPUT -j ACCEPT\nCOMMIT", 2, "[PACKETS:BYTES]"),
+        ("*filter\n[1:2 -A INPUT -j ACCEPT\nCOMMIT", 2, "[PACKETS:BYTES]"),
+        ("*filter\n-A INPUT -j ACCEPT\r\nCOMMIT", 2, "carriage return"),
+        ("*filter\n\0-A INPUT -j ACCEPT\nCOMMIT", 2, "NUL"),
         ("*filter\n\n# words\n-A nochain -j ACCEPT\nCOMMIT", 4, "no chain 'nochain'"),
         ("*filter\n-A INPUT -p tcp -m tcp --dport 99999 -j ACCEPT\nCOMMIT", 2, "'99999' is not a port"),
         ("*filter\n-A INPUT -j MASQUERADE\nCOMMIT", 2, "table filter"),
         ("*nat\n-A PREROUTING -j MASQUERADE\nCOMMIT", 2, "PREROUTING"),
         ("*nat\n:a - [0:0]\n-A a -j MASQUERADE\n-A PREROUTING -j a\nCOMMIT", 3, "cannot be reached from PREROUTING"),
         ("*filter\n:a -\n:b -\n-A a -j b\n-A b -j a\n-A INPUT -j a\nCOMMIT", 5, "circle"),
-        ('*filter\n-A INPUT -m comment --comment "x -j ACCEPT\nCOMMIT', 2, "quotes"),
         ("*filter\n-A INPUT -m statistik\nCOMMIT", 2, "'statistic'?"),
         ("*filter\n-A INPUT -m mark --mark x\nCOMMIT", 2, "'x' is not a mark"),
-        ("*filter\n-A INPUT -s 10.0.0\nCOMMIT", 2, "not an IPv4 address"),
+        ("*filter\n-A INPUT -s 10.0.0.1.2\nCOMMIT", 2, "not an IPv4 address"),
+        ("*filter\n-A INPUT -s 10..1\nCOMMIT", 2, "not an IPv4 address"),
+        ("*filter\n-A INPUT -s 10.0.0.1/255.255\nCOMMIT", 2, "not a netmask"),
+        ("*nat\n-A PREROUTING -j DNAT --to-destination 10.1\nCOMMIT", 2, "not an IPv4 address"),
+        ("*nat\n-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1:20-ssh\nCOMMIT", 2, "a name stands alone"),
+        ("*nat\n-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1:20/10\nCOMMIT", 2, "shifts no range"),
+        ("*nat\n-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1:20-30/0\nCOMMIT", 2, "1 to 65535"),
+        ("*nat\n-A PREROUTING -p tcp -j REDIRECT --to-ports 1-5/3\nCOMMIT", 2, "cannot be shifted"),
+        ("*filter\n-A INPUT -p icmp --icmp-type echo-re\nCOMMIT", 2, "echo-reply or echo-request"),
+        ("*filter\n-A INPUT -p sctp --chunk-types all INIT:T\nCOMMIT", 2, "not a flag"),
+        ("*filter\n-A INPUT -p sctp --chunk-types most INIT\nCOMMIT", 2, "all, any, only"),
+        ("*filter\n-A INPUT ! -p tcp -m tcp\nCOMMIT", 2, "needs the protocol"),
+        ("*filter\n-A INPUT ! -p tcp --tcp-option 5\nCOMMIT", 2, "needs the protocol"),
+        ("*mangle\n-A OUTPUT -m owner --uid-owner 5 --suppl-groups\nCOMMIT", 2, "--gid-owner"),
         ("*filter\n-A INPUT -s 10.0.0.0/33\nCOMMIT", 2, "0 to 32"),
         ("*filter\n-A INPUT -i\nCOMMIT", 2, "needs a word"),
         ("*filter\n-A INPUT -d ! 10.0.0.1\nCOMMIT", 2, "! -d"),
@@ -83,6 +101,45 @@ def test_wrong_text_is_refused_with_its_line(text: str, line: int, error_text: s
         parse_restore(text, "rules.v4")
     assert (caught.value.file, caught.value.line) == ("rules.v4", line)
     assert error_text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("[1:] -A INPUT -j ACCEPT", "-j ACCEPT"),
+        ("[x:y]-A INPUT -j ACCEPT", "-j ACCEPT"),
+        ("[ 1:2:3 ] -A INPUT -j ACCEPT", "-j ACCEPT"),
+        (":INPUT ACCEPT [0]\n-A INPUT -j ACCEPT", "-j ACCEPT"),
+        (":INPUT ACCEPT junk\n-A INPUT -j ACCEPT", "-j ACCEPT"),
+        ('-A INPUT -m comment --comment "no end -j DROP', '-m comment --comment "no end -j DROP\n"'),
+        ('-A INPUT -m comment --comment "a\0b" -j DROP', "-m comment --comment a"),
+        ("-A INPUT -j ACCEPT\0 -j nothing", "-j ACCEPT"),
+        ("-A INPUT -m comment --comment \x0b\u2028 -j ACCEPT", '-m comment --comment "\x0b\u2028" -j ACCEPT'),
+    ],
+)
+def test_odd_text_is_taken_as_iptables_restore_takes_it(line: str, rule: str) -> None:
+    """Counters are not read; a line is a C string, ended by a line feed or a NUL."""
+    rules = parse_restore(f"*filter\n{line}\nCOMMIT\n").tables["filter"]["INPUT"].rules
+    assert [each.spec for each in rules] == [rule]
+
+
+def test_a_rule_about_a_set_that_is_not_there_is_refused(linux: Linux) -> None:
+    """A namespace's own restore and the real one; the text by itself is right."""
+    text = "*filter\n-A INPUT -m set --match-set gone src -j DROP\nCOMMIT\n"
+    assert save(parse_restore(text)).count("gone") == 1
+    tables = FakeNetns().tables
+    with pytest.raises(InputError, match="no set 'gone'") as caught:
+        tables.restore(text, file="rules.v4")
+    assert (caught.value.file, caught.value.line) == ("rules.v4", 2)
+    with pytest.raises(InputError, match="no set 'gone'"):
+        tables.restore("*filter\n-A INPUT -j SET --add-set gone src\nCOMMIT\n")
+    netns = linux.namespace("sets")
+    with pytest.raises(AssertionError, match="Set gone doesn't exist"):
+        linux.run(netns, "iptables-restore", stdin=text)
+    tables.ipsets.update(parse_ipset("create gone hash:ip\n"))
+    linux.run(netns, "ipset", "create", "gone", "hash:ip")
+    tables.restore(text)
+    linux.run(netns, "iptables-restore", stdin=text)
 
 
 def test_commands_change_chains_as_iptables_does() -> None:
@@ -158,3 +215,20 @@ def test_a_real_kernel_spells_every_rule_so(linux: Linux) -> None:
             lines.setdefault(table, []).append(f":c{number} - [0:0]\n-A c{number} {given}\n")
     given = "".join(f"*{table}\n:foo - [0:0]\n{''.join(rules)}COMMIT\n" for table, rules in lines.items())
     assert kernels_own(linux, given) == save(parse_restore(given))
+
+
+@pytest.mark.parametrize(
+    ("rule", "error"),
+    [
+        ("-j X -j RETURN", "two targets"),
+        ("-m gone --word -j ACCEPT -g X", "two targets"),
+        ("-j -j X", "two targets"),
+        ("-m gone --word -j", "needs a name"),
+        ("-j ACCEPT\r", "carriage return"),
+    ],
+)
+def test_a_dump_too_is_refused_where_the_text_is_broken(rule: str, error: str) -> None:
+    """What is not modelled is kept in a dump; what iptables-restore cannot read is not a dump."""
+    with pytest.raises(InputError, match=error) as caught:
+        parse_dump(f"*filter\n:X - [0:0]\n-A FORWARD {rule}\nCOMMIT\n")
+    assert caught.value.line == 3

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from emu.errors import InputError
-from emu.kernel.netfilter.save import parse_rules
+from emu.kernel.netfilter.rule_reader import parse_rules
 from odd_packets import CLIENT, SERVER, ip, udp
 from router_pair import FILTER, EmuRouter, Router, alike, kernel_judges, kernel_router, verdict
 

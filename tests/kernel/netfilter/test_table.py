@@ -141,8 +141,10 @@ def test_mangle_output_routes_again_what_it_changed() -> None:
     assert net.run("OUTPUT", packet(mark=5)) is None
     assert isinstance(net.run("OUTPUT", packet(proto=1)), Drop)
     assert net.rerouted == 1
-    net.reroutes = False
-    assert isinstance(net.run("OUTPUT", packet()), Drop)
+    net.unroutable = "EINVAL"
+    refused = net.run("OUTPUT", packet())
+    assert isinstance(refused, Drop)
+    assert refused.error == "EINVAL"
 
 
 def test_merge_keeps_each_sides_order() -> None:

@@ -146,28 +146,6 @@ def test_del_takes_the_pair_and_the_address_and_leaves_the_bridge() -> None:
     assert machine.ping(neighbour, "10.244.1.1")
 
 
-def test_the_bridges_mac_is_its_first_ports_and_stays() -> None:
-    """br_stp_recalculate_bridge_id takes the lowest port's while none is set; the plugin then sets what is there."""
-    machine = Machine()
-    attachment, result = machine.add()
-    first = machine.bridge.mac
-    assert mac_text(first) == result.interfaces[1].mac == result.interfaces[0].mac
-    others = [machine.add()[0] for _ in range(5)]
-    machine.runtime.delete(machine.network, attachment)
-    assert machine.bridge.mac == first
-    assert machine.ping(others[0], "10.244.1.1")
-
-
-def test_without_a_gateway_the_bridges_mac_changes_with_its_ports() -> None:
-    machine = Machine(isGateway=False, ipam={})
-    attachments = [machine.add()[0] for _ in range(4)]
-    macs = [port.device.mac for port in machine.bridge.ports]
-    assert machine.bridge.mac == min(macs)
-    for attachment in attachments:
-        machine.runtime.delete(machine.network, attachment)
-    assert machine.bridge.mac == bytes(6)
-
-
 def test_layer_2_only() -> None:
     machine = Machine(isGateway=False, ipam={})
     attachment, result = machine.add()

@@ -13,12 +13,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from emu.errors import InputError
-from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter.hooks import HookState, Memory
 from emu.registry import Shelf
 from emu.wire.addr import decimal
 from emu.wire.frame import Frame
 
 Test = Callable[[Frame, HookState], bool]
+
+
+class HotDrop(Exception):
+    """The packet is too broken for the question (xt_action_param's hotdrop): the walk drops it, whatever the rule asks."""
 
 
 class Given(NamedTuple):
@@ -51,8 +55,12 @@ class Match:
     options: ClassVar[Mapping[str, int]] = {}  # option -> how many words follow it
     aliases: ClassVar[Mapping[str, str]] = {}
     not_negated: ClassVar[frozenset[str]] = frozenset()
+    repeated: ClassVar[frozenset[str]] = frozenset()  # may stand several times; `build` gets them in their order
     pure: ClassVar[bool] = True
     sysctls: ClassVar[Mapping[str, int]] = {}  # what a rule with it sets when it is loaded
+    undecided: ClassVar[str] = (
+        ""  # why a packet that comes here may have no decided fate (from a node's dumps, it has none)
+    )
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Match:
@@ -65,6 +73,14 @@ class Match:
     def spec(self) -> str:
         """The options in iptables-save's order and spelling, without `-m NAME`."""
         raise NotImplementedError
+
+    def checkentry(self, tables: Memory) -> None:
+        """Refuse, as the kernel does, a rule that a namespace cannot have, such as one about a set that is not there. Raises
+        InputError."""
+
+    def late(self) -> bool:
+        """Whether it may have no answer, so that it is asked after the pure ones, which may spare the question."""
+        return bool(self.undecided)
 
     def tests(self) -> tuple[Test, ...]:
         """What a compiled rule calls, in order; all must hold."""
@@ -83,6 +99,14 @@ def memory(state: HookState, make: Callable[[], T], *key: Any) -> T:
     if found is None:
         found = kept[key] = make()
     return cast(T, found)
+
+
+FROM_DUMPS = "from dumps"  # the key in `Tables.memory` of a namespace that was read from a node's dumps
+
+
+def from_dumps(state: HookState) -> bool:
+    """Whether the namespace was read from a node's dumps: what they do not hold (a date, sockets, programs) is not known."""
+    return FROM_DUMPS in state.family.tables.memory
 
 
 _UNSIGNED = re.compile(r"\+?(?:0[xX](?P<hex>[0-9a-fA-F]{1,16})|(?P<octal>0[0-7]{0,22})|(?P<decimal>[1-9][0-9]{0,19}))")

@@ -34,14 +34,15 @@ class Icmp(Match):
         if "--icmp-type" not in given:
             raise InputError("-m icmp has no option", expected="--icmp-type TYPE[/CODE]")
         option = given["--icmp-type"]
-        kind, slash, code = option.words[0].partition("/")
-        if kind in ICMP_TYPES and not slash:
-            return cls(*ICMP_TYPES[kind], option.negated)
-        value = number(kind, "ICMP type", 0, 255)
-        if slash:
-            low = high = number(code, "ICMP code", 0, 255)
-            return cls(value, low, high, option.negated)
-        return cls(value, 0, 255, option.negated)
+        text = option.words[0]
+        named = [name for name in ICMP_TYPES if name.lower().startswith(text.lower())]
+        if len(named) > 1:
+            raise InputError(f"{text!r} is not one ICMP type", expected=" or ".join(named))
+        if named:
+            return cls(*ICMP_TYPES[named[0]], option.negated)
+        kind, slash, code = text.partition("/")
+        value, _last = _span(kind, "ICMP type")
+        return cls(value, *(_span(code, "ICMP code") if slash else (0, 255)), option.negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
         found = type_code(frame)
@@ -52,7 +53,15 @@ class Icmp(Match):
         return fits is not self.negated
 
     def spec(self) -> str:
-        text = "any" if self.type == ANY else str(self.type)
-        if self.low == self.high:
+        every = (self.low, self.high) == (0, 255)
+        text = "any" if self.type == ANY and every else str(self.type)
+        if not every:
             text += f"/{self.low}"
         return f"{'! ' if self.negated else ''}--icmp-type {text}"
+
+
+def _span(text: str, what: str) -> tuple[int, int]:
+    """`N` or `N:M`. Raises InputError."""
+    first, colon, last = text.partition(":")
+    low = number(first, what, 0, 255)
+    return low, number(last, what, 0, 255) if colon else low

@@ -7,6 +7,7 @@ Must not know hooks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from emu.errors import InputError
@@ -33,20 +34,49 @@ class Address:
         return f"{'! ' if self.negated else ''}{option} {ip4_text(self.addr)}/{text}"
 
 
-def parse_address(text: str, negated: bool = False) -> Address:
-    """`A`, `A/LEN` or `A/MASK`. Raises InputError."""
+def octets(text: str) -> int:
+    """An address as rules have it: one to four octets, each read like any number, and zeros after them, so that 10.1 is
+    10.1.0.0 (xtables_numeric_to_ipaddr). Raises InputError."""
+    parts = [unsigned(part) for part in text.split(".")]
+    if len(parts) > 4 or any(part is None or part > 255 for part in parts):
+        return ip4(text)
+    return int.from_bytes(bytes(part or 0 for part in parts).ljust(4, b"\0"), "big")
+
+
+def inet_aton(text: str) -> int:
+    """An address as the C library has it: the last of up to four numbers fills what is left, so that 10.1 is 10.0.0.1.
+    Raises InputError."""
+    parts = [unsigned(part) for part in text.split(".")]
+    if len(parts) > 4 or any(part is None or part > 255 for part in parts[:-1]):
+        return ip4(text)
+    last, places = parts[-1], 5 - len(parts)
+    if last is None or last >> 8 * places:
+        return ip4(text)
+    return int.from_bytes(bytes(part or 0 for part in parts[:-1]) + last.to_bytes(places, "big"), "big")
+
+
+def _host(text: str) -> int:
+    """`octets`, and what it cannot read as the C library does."""
+    try:
+        return octets(text)
+    except InputError:
+        return inet_aton(text)
+
+
+def parse_address(text: str, negated: bool = False, read: Callable[[str], int] = _host) -> Address:
+    """`A`, `A/LEN` or `A/MASK`; `read` reads the address. Raises InputError."""
     host, slash, bits = text.partition("/")
-    if host == "0" and slash:
-        host = "0.0.0.0"
     if not slash:
         length = ALL_ONES
     elif (width := unsigned(bits)) is not None:
         if width > 32:
             raise InputError(f"{text!r} is not an address", expected="a prefix length of 0 to 32")
         length = mask(width)
+    elif bits.count(".") == 3:
+        length = octets(bits)
     else:
-        length = ip4(bits)
-    return Address(ip4(host) & length, length, negated)
+        raise InputError(f"{bits!r} is not a netmask", expected="a prefix length of 0 to 32, or four octets")
+    return Address(read(host) & length, length, negated)
 
 
 @dataclass(frozen=True, slots=True)

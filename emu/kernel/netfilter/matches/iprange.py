@@ -1,4 +1,4 @@
-"""`-m iprange`: addresses between two, both included (xt_iprange.c).
+"""`-m iprange`: addresses between two, both included; none where the first is the higher (xt_iprange.c).
 
 Must not know prefixes: `-s` and `-d` do.
 """
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Where, matches
-from emu.wire.addr import ip4, ip4_text
+from emu.kernel.netfilter.matches.ip import octets
+from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
 
 Span = tuple[int, int, bool]  # first, last, negated
@@ -20,10 +21,7 @@ def _span(given: Given | None) -> Span | None:
     if given is None:
         return None
     low, dash, high = given.words[0].partition("-")
-    first, last = ip4(low), ip4(high if dash else low)
-    if first > last:
-        raise InputError(f"{given.words[0]!r} is not a range of addresses", expected="the lower address first")
-    return first, last, given.negated
+    return octets(low), octets(high if dash else low), given.negated
 
 
 @matches.add("iprange")

@@ -1,6 +1,7 @@
 """`-m owner`: who sent a local packet, by its socket's user and group (xt_owner.c).
 
-A socket without `uid` and `gid` is root's. Must not know processes or names of users: root's is the only one it reads.
+A socket without `uid` and `gid` is root's, and it has no supplementary groups: `--suppl-groups` finds none. Must not know
+processes or names of users: root's is the only one it reads.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ def _spell(option: str, span: Span) -> str:
 class Owner(Match):
     """`exists`: None, or whether `--socket-exists` is negated. A packet without a socket fits negated questions alone."""
 
-    options = {"--uid-owner": 1, "--gid-owner": 1, "--socket-exists": 0}
+    options = {"--uid-owner": 1, "--gid-owner": 1, "--socket-exists": 0, "--suppl-groups": 0}
+    not_negated = frozenset(("--suppl-groups",))
     exists: bool | None
     uid: Span | None
     gid: Span | None
+    suppl_groups: bool = False
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Owner:
@@ -44,11 +47,16 @@ class Owner(Match):
             raise InputError("-m owner has no option", expected="--uid-owner, --gid-owner or --socket-exists")
         if where.chain in ("PREROUTING", "INPUT", "FORWARD"):
             raise InputError(f"-m owner cannot be used in {where.chain}", expected="OUTPUT or POSTROUTING")
+        suppl_groups = "--suppl-groups" in given
+        order = list(given)
+        if suppl_groups and "--gid-owner" not in order[: order.index("--suppl-groups")]:
+            raise InputError("--suppl-groups has no group to look for", expected="--gid-owner before it")
         exists = given.get("--socket-exists")
         return cls(
             None if exists is None else exists.negated,
             _span(given.get("--uid-owner"), "user id"),
             _span(given.get("--gid-owner"), "group id"),
+            suppl_groups,
         )
 
     def matches(self, frame: Frame, state: HookState) -> bool:
@@ -65,4 +73,4 @@ class Owner(Match):
     def spec(self) -> str:
         words = [] if self.exists is None else [f"{'! ' if self.exists else ''}--socket-exists"]
         words += [_spell(o, span) for o, span in (("--uid-owner", self.uid), ("--gid-owner", self.gid)) if span]
-        return " ".join(words)
+        return " ".join([*words, "--suppl-groups"] if self.suppl_groups else words)

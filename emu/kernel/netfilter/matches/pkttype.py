@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches
-from emu.wire.frame import BROADCAST, HOST, MULTICAST, Frame
+from emu.wire.addr import ip4_kind
+from emu.wire.frame import BROADCAST, HOST, LOOPBACK, MULTICAST, Frame
 
 TYPES = {"unicast": HOST, "broadcast": BROADCAST, "multicast": MULTICAST}
 
@@ -32,7 +33,10 @@ class Pkttype(Match):
         return cls(option.words[0], option.negated)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        return (frame.pkt_type == TYPES[self.type]) is not self.negated
+        found = frame.pkt_type
+        if found == LOOPBACK:  # the host's copy of its own packet
+            found = MULTICAST if ip4_kind(frame.dst) == "MULTICAST" else BROADCAST
+        return (found == TYPES[self.type]) is not self.negated
 
     def spec(self) -> str:
         return f"{'! ' if self.negated else ''}--pkt-type {self.type}"

@@ -15,6 +15,7 @@ from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, uns
 from emu.kernel.netfilter.matches.names import SERVICES
 from emu.wire.frame import IP_OFFSET, Frame
 from emu.wire.proto import PROTOCOL_NAMES
+from emu.wire.transport import transport_word
 
 OPTIONS = {"--sport": 1, "--dport": 1}
 ALIASES = {"--source-port": "--sport", "--destination-port": "--dport"}
@@ -45,8 +46,9 @@ def port(text: str, read: Callable[[str], int | None] = unsigned) -> int:
     raise InputError(f"{text!r} is not a port", expected="a number from 0 to 65535, or a well-known name")
 
 
-def parse(given: Given | None) -> Ports | None:
-    """`P`, `P:Q`, `:Q` or `P:`; None where every port fits, as iptables-save would leave it out. Raises InputError."""
+def parse(given: Given | None, native: bool = True) -> Ports | None:
+    """`P`, `P:Q`, `:Q` or `P:`. `native`: rewritten as nf_tables' own expressions are, which leave out what every port fits
+    (None). Raises InputError."""
     if given is None:
         return None
     text = given.words[0]
@@ -55,11 +57,9 @@ def parse(given: Given | None) -> Ports | None:
     high = (port(last) if last else 0xFFFF) if colon else low
     if low > high:
         raise InputError(f"{text!r} is not a range of ports", expected="the lower port first")
-    if (low, high) == (0, 0xFFFF):
-        if given.negated:
-            raise InputError(f"the rule would never match: ! {given.name} {text}", expected="fewer ports")
+    if native and (low, high) == (0, 0xFFFF) and not given.negated:
         return None
-    if given.negated and low == 0 and high:  # iptables-nft turns this one round
+    if native and given.negated and low == 0 and 0 < high < 0xFFFF:  # iptables-nft turns this one round
         return Ports(high + 1, 0xFFFF, False)
     return Ports(low, high, given.negated)
 
@@ -71,9 +71,20 @@ def demand(proto: int, where: Where) -> None:
         raise InputError(f"-m {name} needs the protocol", expected=f"-p {name}")
 
 
-def tests(sport: Ports | None, dport: Ports | None) -> tuple[Test, ...]:
-    """Ports of a packet that has them: never of a fragment after the first."""
+def foreign(proto: int, where: Where, native: bool) -> bool:
+    """Whether the rule is `! -p PROTO`: nf_tables' own expressions (`native`) then read the bytes at the place of the ports
+    or flags in whatever other protocol comes. Raises InputError where they are not the protocol's and not `native`."""
+    if native and where.proto == proto and where.proto_negated:
+        return True
+    demand(proto, where)
+    return False
+
+
+def tests(sport: Ports | None, dport: Ports | None, other: bool) -> tuple[Test, ...]:
+    """Ports of a packet that has them: never of a fragment after the first. `other`: see `foreign`."""
     found: list[Test] = []
+    if other:
+        return tuple(_bytes_test(ports, at) for ports, at in ((dport, 2), (sport, 0)) if ports is not None)
     if dport is not None:
         found.append(_test(dport, "dport"))
     if sport is not None:
@@ -94,23 +105,36 @@ def _test(ports: Ports, field: str) -> Test:
     return lambda frame, state: (low <= frame.sport <= high) is not negated and not frame.frag & IP_OFFSET
 
 
+def _bytes_test(ports: Ports, offset: int) -> Test:
+    """Two bytes at the place of a port, whatever the protocol has there, in a later fragment too; a packet that ends before
+    them does not fit."""
+    low, high, negated = ports
+
+    def test(frame: Frame, state: HookState) -> bool:
+        value = transport_word(frame, offset)
+        return value is not None and (low <= value <= high) is not negated
+
+    return test
+
+
 @dataclass(frozen=True, slots=True)
 class PortMatch(Match):
-    """A match on the two ports of one protocol, and nothing else."""
+    """A match on the two ports of one protocol, and nothing else. `other`: see `foreign`."""
 
     protocol: ClassVar[int]
     options = OPTIONS
     aliases = ALIASES
     sport: Ports | None
     dport: Ports | None
+    other: bool = False
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Self:
-        demand(cls.protocol, where)
-        return cls(parse(given.get("--sport")), parse(given.get("--dport")))
+        other = foreign(cls.protocol, where, native=bool(given))
+        return cls(parse(given.get("--sport")), parse(given.get("--dport")), other)
 
     def tests(self) -> tuple[Test, ...]:
-        return tests(self.sport, self.dport)
+        return tests(self.sport, self.dport, self.other)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
         return all(test(frame, state) for test in self.tests())

@@ -13,7 +13,8 @@ from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, memory, number, quote
-from emu.wire.addr import ip4, ip4_text
+from emu.kernel.netfilter.matches.ip import inet_aton
+from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
 
 IP_LIST_TOT = 100
@@ -99,7 +100,7 @@ class Recent(Match):
             number(given["--hitcount"].words[0], "hit count", 1, MAX_STAMPS) if "--hitcount" in given else 0,
             "--rttl" in given,
             name,
-            ip4(given["--mask"].words[0]) if "--mask" in given else ALL_ONES,
+            inet_aton(given["--mask"].words[0]) if "--mask" in given else ALL_ONES,
             "--rdest" in given,
         )
 

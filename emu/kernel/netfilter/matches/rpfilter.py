@@ -39,9 +39,9 @@ class Rpfilter(Match):
         device, src, dst = frame.indev, frame.src, frame.dst
         if device.noarp and device.kind == "loopback":
             return True
-        if not src >> 24 and (dst == LIMITED_BROADCAST or dst >> 8 == 0xE00000):
+        if not src and (dst == LIMITED_BROADCAST or dst >> 8 == 0xE00000):
             return True
-        here = 0 if is_multicast(dst) or dst == LIMITED_BROADCAST or not dst >> 24 else dst
+        here = 0 if is_multicast(dst) or dst == LIMITED_BROADCAST or not dst else dst
         route = state.family.route(src, here, frame.mark if self.validmark else 0, "lo")
         if route is None or not (route.kind == "unicast" or (route.kind == "local" and self.accept_local)):
             return False

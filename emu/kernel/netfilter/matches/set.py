@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emu.errors import InputError, Undecided
-from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter.hooks import HookState, Memory
 from emu.kernel.netfilter.matches import Match, Options, Where, matches
 from emu.wire.frame import Frame
 
@@ -21,6 +21,12 @@ def flags_of(text: str) -> tuple[str, ...]:
     if len(words) > MAX_FLAGS or any(word not in ("src", "dst") for word in words):
         raise InputError(f"{text!r} are not a set's flags", expected="src and dst, up to six, with commas between")
     return words
+
+
+def demand(name: str, tables: Memory) -> None:
+    """Raise InputError unless the namespace has the set."""
+    if name not in tables.ipsets:
+        raise InputError(f"there is no set {name!r}", expected=f"ipset create {name} before the rule")
 
 
 @matches.add("set")
@@ -43,6 +49,9 @@ class Set(Match):
         option = given["--match-set"]
         name, flags = option.words
         return cls(name, flags_of(flags), option.negated, "--return-nomatch" in given)
+
+    def checkentry(self, tables: Memory) -> None:
+        demand(self.name, tables)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
         sets = state.family.tables.ipsets

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, ports
-from emu.wire.frame import IP_OFFSET, TCP, Frame
+from emu.wire.frame import TCP, Frame
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, flags_of, option_at
 
 FLAGS = {"FIN": FIN, "SYN": SYN, "RST": RST, "PSH": PSH, "ACK": ACK, "URG": URG}
@@ -35,7 +35,7 @@ def _spell_flags(value: int) -> str:
 @matches.add("tcp")
 @dataclass(frozen=True, slots=True)
 class Tcp(Match):
-    """`flags` is (mask, set, negated) or None, `option` (kind, negated) or None."""
+    """`flags` is (mask, set, negated) or None, `option` (kind, negated) or None. `other`: see `ports.foreign`."""
 
     options = {**ports.OPTIONS, "--tcp-flags": 2, "--syn": 0, "--tcp-option": 1}
     aliases = ports.ALIASES
@@ -43,19 +43,21 @@ class Tcp(Match):
     dport: ports.Ports | None
     flags: tuple[int, int, bool] | None
     option: tuple[int, bool] | None = None
+    other: bool = False
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Tcp:
-        ports.demand(TCP, where)
+        other = ports.foreign(TCP, where, native=bool(given) and "--tcp-option" not in given)
         flags, syn = given.get("--tcp-flags"), given.get("--syn")
         if flags and syn:
             raise InputError("--syn and --tcp-flags exclude each other", expected="one of them")
         asked = given.get("--tcp-option")
         option = None if asked is None else (number(asked.words[0], "TCP option", 1, 255), asked.negated)
-        return cls(ports.parse(given.get("--sport")), ports.parse(given.get("--dport")), _wanted(flags, syn), option)
+        sport, dport = ports.parse(given.get("--sport")), ports.parse(given.get("--dport"))
+        return cls(sport, dport, _wanted(flags, syn), option, other)
 
     def tests(self) -> tuple[Test, ...]:
-        found = ports.tests(self.sport, self.dport)
+        found = ports.tests(self.sport, self.dport, self.other)
         if self.option is not None:
             kind, absent = self.option
             found = (*found, lambda frame, state: (option_at(frame, kind) >= 0) is not absent)
@@ -70,7 +72,7 @@ class Tcp(Match):
         return (*found, test)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
-        return not frame.frag & IP_OFFSET and all(test(frame, state) for test in self.tests())
+        return all(test(frame, state) for test in self.tests())
 
     def spec(self) -> str:
         words = [p.spell(o) for o, p in (("--sport", self.sport), ("--dport", self.dport)) if p is not None]

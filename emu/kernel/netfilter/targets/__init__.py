@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from emu.kernel.netfilter.hooks import HookState, Verdict
+from emu.kernel.netfilter.hooks import HookState, Memory, Verdict
 from emu.kernel.netfilter.matches import Given, Options, Where
 from emu.registry import Shelf
 from emu.wire.frame import Frame
@@ -39,11 +39,18 @@ class Target:
     aliases: ClassVar[Mapping[str, str]] = {}
     tables: ClassVar[tuple[str, ...]] = ()
     chains: ClassVar[tuple[str, ...]] = ()
+    undecided: ClassVar[str] = (
+        ""  # why a packet that comes here may have no decided fate (from a node's dumps, it has none)
+    )
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Target:
         """From the options that were given. Raises InputError."""
         raise NotImplementedError
+
+    def checkentry(self, tables: Memory) -> None:
+        """Refuse, as the kernel does, a rule that a namespace cannot have, such as one about a set that is not there. Raises
+        InputError."""
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
         """What the target does with a packet, and how the walk continues."""

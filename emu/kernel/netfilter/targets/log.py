@@ -16,6 +16,7 @@ LEVELS = ("emerg", "alert", "crit", "error", "warning", "notice", "info", "debug
 _ALIASES = {"panic": 0, "err": 3, "warn": 4}
 _EXTRAS = ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid", "--log-macdecode")
 _WARNING = 4
+_PREFIX = 29  # bytes; the rest is cut off
 
 
 @targets.add("LOG")
@@ -32,8 +33,9 @@ class Log(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Log:
         prefix = given["--log-prefix"].words[0] if "--log-prefix" in given else ""
-        if len(prefix) > 29:
-            raise InputError(f"the prefix {prefix!r} is too long", expected="at most 29 characters")
+        if "\n" in prefix:
+            raise InputError(f"{prefix!r} is not a prefix", expected="text without a line's end")
+        prefix = prefix.encode()[:_PREFIX].decode(errors="ignore")
         level = _level(given["--log-level"].words[0]) if "--log-level" in given else _WARNING
         return cls(prefix, level, tuple(word for word in _EXTRAS if word in given))
 

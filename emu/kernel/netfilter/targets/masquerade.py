@@ -10,7 +10,7 @@ from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.nat import masquerade
 from emu.kernel.netfilter.nat_ports import PROTO_RANDOM, PROTO_RANDOM_FULLY, PROTO_SPECIFIED, NatRange
 from emu.kernel.netfilter.targets import Options, Outcome, Target, Where, targets
-from emu.kernel.netfilter.targets.nat import parse_ports, spell_ports
+from emu.kernel.netfilter.targets.nat import spell_ports, unshifted
 from emu.wire.frame import Frame
 
 
@@ -31,7 +31,7 @@ class Masquerade(Target):
         bits = (PROTO_RANDOM if "--random" in given else 0) | (PROTO_RANDOM_FULLY if "--random-fully" in given else 0)
         if "--to-ports" not in given:
             return cls(NatRange(0, 0, 0, 0, bits))
-        low, high = parse_ports(given["--to-ports"].words[0], where)
+        low, high = unshifted(given["--to-ports"].words[0], where)
         return cls(NatRange(0, 0, low, high, bits | PROTO_SPECIFIED))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:

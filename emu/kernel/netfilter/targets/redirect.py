@@ -9,7 +9,7 @@ from emu.kernel.netfilter.hooks import LOCAL_OUT, Drop, HookState
 from emu.kernel.netfilter.nat import setup
 from emu.kernel.netfilter.nat_ports import MANIP_DST, MAP_IPS, PROTO_RANDOM, PROTO_SPECIFIED, NatRange
 from emu.kernel.netfilter.targets import Options, Outcome, Target, Where, targets
-from emu.kernel.netfilter.targets.nat import parse_ports, spell_ports
+from emu.kernel.netfilter.targets.nat import spell_ports, unshifted
 from emu.wire.frame import Frame
 
 LOOPBACK = 0x7F000001
@@ -30,7 +30,7 @@ class Redirect(Target):
         bits = PROTO_RANDOM if "--random" in given else 0
         if "--to-ports" not in given:
             return cls(NatRange(0, 0, 0, 0, bits))
-        low, high = parse_ports(given["--to-ports"].words[0], where)
+        low, high = unshifted(given["--to-ports"].words[0], where)
         return cls(NatRange(0, 0, low, high, bits | PROTO_SPECIFIED))
 
     def act(self, frame: Frame, state: HookState) -> Outcome:

@@ -5,11 +5,13 @@ Must not decide a packet's fate.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from emu.errors import InputError, Undecided
-from emu.kernel.netfilter import ipset
-from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter import ipset, ipset_text
+from emu.kernel.netfilter.hooks import HookState, Memory
 from emu.kernel.netfilter.matches import number
-from emu.kernel.netfilter.matches.set import flags_of
+from emu.kernel.netfilter.matches.set import demand, flags_of
 from emu.kernel.netfilter.targets import CONTINUE, Options, Outcome, Target, Where, targets
 from emu.wire.frame import Frame
 
@@ -33,6 +35,9 @@ class Set(Target):
         timeout = number(given["--timeout"].words[0], "timeout") if "--timeout" in given else None
         return cls(asked[0][2:5], name, flags_of(flags), "--exist" in given, timeout)
 
+    def checkentry(self, tables: Memory) -> None:
+        demand(self.name, tables)
+
     def act(self, frame: Frame, state: HookState) -> Outcome:
         sets: ipset.IpSets = state.family.tables.ipsets
         found = sets.get(self.name)
@@ -44,10 +49,11 @@ class Set(Target):
         now, text = state.net.clock.now, ipset.element_text(found, values)
         there = found.find(values, now) is not None
         if self.what == "del":
-            ipset.remove(found, text)
+            ipset_text.remove(found, text)
         elif self.exist or not there:
             timeout = [] if self.timeout_s is None or found.timeout_s is None else ["timeout", str(self.timeout_s)]
-            ipset.add(sets, self.name, text, timeout, now)
+            with suppress(InputError):  # a full set, or an address that is no element of its type: the packet goes on
+                ipset_text.add(sets, self.name, text, timeout, now, exist=True)
         return CONTINUE
 
     def spec(self) -> str:

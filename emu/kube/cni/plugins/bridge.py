@@ -122,24 +122,33 @@ class BridgePlugin:
             raise failure("cannot use IPAM when DisableContainerInterface flag is set")
         address = _mac(conf, attachment)
         bridge = links.ensure_bridge(host, conf.bridge, conf.mtu, conf.promisc_mode)
+        fetched = bridge.mac
         netns = links.open_netns(attachment)
         inside, outside = links.make_veth(attachment, netns, conf.mtu, address)
         port = links.enslave(host, bridge, outside, hairpin=conf.hairpin_mode, isolated=conf.port_isolation)
         interfaces = _interfaces(attachment, bridge, outside, inside)
         result = Result(interfaces, dns=conf.dns)
         if conf.ipam.type:
-            result = self._layer3(conf, config, attachment, netns, bridge, result)
+            result = self._layer3(conf, config, attachment, netns, bridge, fetched, result)
         else:
             inside.up = not conf.disable_container_interface
         if inside.up:
             links.wait_forwarding(port)
-        # the bridge's address may have changed with its first port
+        # the bridge's address may have changed with its first port, or with its own address
         return msgspec.structs.replace(result, interfaces=_interfaces(attachment, bridge, outside, inside))
 
     def _layer3(
-        self, conf: BridgeConf, config: Config, attachment: Attachment, netns: Netns, bridge: Bridge, result: Result
+        self,
+        conf: BridgeConf,
+        config: Config,
+        attachment: Attachment,
+        netns: Netns,
+        bridge: Bridge,
+        fetched: bytes,
+        result: Result,
     ) -> Result:
-        """Addresses, on both sides. When something fails after the IPAM gave them, they go back."""
+        """Addresses, on both sides. When something fails after the IPAM gave them, they go back. `fetched` is the MAC that
+        the bridge had before the container's port came."""
         host = attachment.host
         ipam = invoke.add(conf.ipam.type, config, attachment)
         try:
@@ -152,7 +161,7 @@ class BridgePlugin:
             links.configure(netns, attachment.ifname, result)
             for gateway in wiring.gateways:
                 try:
-                    links.ensure_address(host, bridge, gateway, conf.force_address)
+                    links.ensure_address(host, bridge, gateway, fetched, force=conf.force_address)
                 except CniError as error:
                     raise failure(f"failed to set bridge addr: {error.msg}") from None
                 links.enable_forwarding(host.netns)

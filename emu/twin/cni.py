@@ -1,0 +1,102 @@
+"""The real CNI plugins of this machine wire the kernel's pods: `Binaries` runs a network's list, as libcni does.
+
+Debian's `containernetworking-plugins` has them in /usr/lib/cni. What the emulator's own plugins wired is not asked: the
+configuration is. Must not know pods or clusters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emu.kube.cni.config import NetworkConfigList
+from emu.twin.space import Space, TwinError
+
+FOLDER = Path("/usr/lib/cni")
+LOOPBACK = NetworkConfigList("cni-loopback", "0.3.1", ({"type": "loopback"},))
+
+
+def absent(network: NetworkConfigList) -> list[str]:
+    """The plugins that a network needs and this machine has not."""
+    kinds = {"loopback"}
+    for plugin in network.plugins:
+        ipam = plugin.get("ipam") or {}
+        kinds |= {plugin["type"], *([ipam["type"]] if ipam.get("type") else [])}
+    return sorted(kind for kind in kinds if not (FOLDER / kind).is_file())
+
+
+class Binaries:
+    """The plugins, on one machine: `disk` is the folder in which they keep what they keep on a node's disk."""
+
+    def __init__(self, host: Space, disk: Path) -> None:
+        self.host, self.disk = host, disk
+
+    def add(
+        self,
+        network: NetworkConfigList,
+        container: Space,
+        container_id: str,
+        ifname: str = "eth0",
+        args: str = "",
+    ) -> dict[str, Any]:
+        """ADD by every plugin in order; gives the last result as JSON. Raises TwinError with the plugin's own message."""
+        result: dict[str, Any] = {}
+        for plugin in network.plugins:
+            result = self._run("ADD", network, plugin, result, container, container_id, ifname, args)
+        return result
+
+    def delete(
+        self,
+        network: NetworkConfigList,
+        container: Space,
+        container_id: str,
+        result: Mapping[str, Any],
+        ifname: str = "eth0",
+    ) -> None:
+        """DEL by every plugin in reverse. Raises TwinError."""
+        for plugin in reversed(network.plugins):
+            self._run("DEL", network, plugin, result, container, container_id, ifname, "")
+
+    def _run(
+        self,
+        command: str,
+        network: NetworkConfigList,
+        plugin: Mapping[str, Any],
+        previous: Mapping[str, Any],
+        container: Space,
+        container_id: str,
+        ifname: str,
+        args: str,
+    ) -> dict[str, Any]:
+        config = {**plugin, "name": network.name, "cniVersion": network.version}
+        if previous:
+            config["prevResult"] = dict(previous)
+        ipam = plugin.get("ipam") or {}
+        if ipam.get("type") == "host-local":
+            config["ipam"] = {**ipam, "dataDir": str(self.disk)}
+        words = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container_id,
+            "CNI_NETNS": container.path,
+            "CNI_IFNAME": ifname,
+            "CNI_PATH": str(FOLDER),
+            "PATH": os.environ.get("PATH", ""),
+            **({"CNI_ARGS": args} if args else {}),
+        }
+        with self.host.inside():
+            done = subprocess.run(
+                [FOLDER / plugin["type"]],
+                input=json.dumps(config),
+                capture_output=True,
+                text=True,
+                check=False,
+                env=words,
+            )
+        if done.returncode:
+            raise TwinError(f"{self.host.name}: {plugin['type']} {command}: {(done.stdout or done.stderr).strip()}")
+        found: dict[str, Any] = json.loads(done.stdout or "{}")
+        return found
