@@ -86,7 +86,7 @@ def test_a_timer_of_the_wheel_is_never_early_and_late_by_a_slot(now_ns: int, wai
     assert fires_ns % (TICK_NS << 3 * level) == 0
 
 
-def test_syns_of_a_client_that_nobody_answers() -> None:
+def test_syns_of_a_client_without_an_answer() -> None:
     """Six clients of a kernel, seen by tcpdump: the first SYN comes again after 1.000 to 1.036 s, the next after 1.024 s each."""
     for start_ns in range(0, 40 * MS, MS // 3):
         times = [start_ns]

@@ -303,7 +303,7 @@ class RealUdp(_RealSocket):
             self._take()
 
     def ready(self, events: int) -> None:
-        """epoll also reports that a datagram may be sent, which wakes nobody."""
+        """epoll also reports that a datagram may be sent, which wakes no program."""
         self._take()
         if self.inbox or self.pending:
             super().ready(events)

@@ -97,7 +97,7 @@ NUMBERS = [
     "nth",
 ]
 WORDS = ["in", "none", "bm", "random", *NUMBERS, "80,81", "8/0", "LOCAL", "02:00:00:00:00:01", "unicast", "SYN", "SYN,ACK SYN", "name", "DATA", "1:2",
-         "10.0.0.1-10.0.0.9", "10.0.0.0/24", "10.0.0.1:80", "icmp-port-unreachable", "ESTABLISHED", "set1", "src", "tcp", "0&0xff=1:2"]  # fmt: skip
+         "10.0.0.1-10.0.0.9", "10.0.0.0/24", "10.0.0.1:80", "icmp-port-unreachable", "ESTABLISHED", "set1", "src", "tcp", "0&0xff=1:2", "packets", "both"]  # fmt: skip
 FEW, TRIES = 3, 300  # spellings of each set of options, and how many are tried for them
 PROTOS = {"": 0, "tcp": TCP, "udp": UDP, "icmp": ICMP, "sctp": 132}
 WHOLE = {

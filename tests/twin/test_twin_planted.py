@@ -267,11 +267,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault("net/fragment: order", "the last fragment goes first", around("emu.kernel.net.fragment.pieces", fragment.pieces, reversed_pieces), twin("fragments"), "offset="),
     Fault("net/fragment: TOS", "later fragments have another TOS", around("emu.kernel.net.fragment.pieces", fragment.pieces, other_tos), twin("fragments"), "tos=0x10"),
     Fault("net/route: redirects", "no redirects", put("emu.kernel.net.ip_forward.learned.redirects", lambda *arguments: False), twin("circle"), "redirect"),
-    Fault("net/route: path MTU", "a host heeds no frag-needed", put("emu.kernel.net.route.update_pmtu", nothing), twin("narrow"), "frames at"),
+    Fault("net/route: path MTU", "a host ignores frag-needed", put("emu.kernel.net.route.update_pmtu", nothing), twin("narrow"), "frames at"),
     Fault("net/ident", "every IP identification is 0", put("emu.kernel.net.ident.IpIdents.next", lambda *arguments: 0), twin("across"), "id=0"),
     Fault("net/reject", "REJECT sends another code", item(CODES, "icmp-port-unreachable", 1), twin("refused"), "host-unreachable"),
     Fault("net/ip_input: reasons", "another reason for a packet without a route", around("emu.kernel.net.ip_input.drop", drop.drop, other_reason), twin("outside"), "drops at underlay"),
-    Fault("net/ip_input: source checks", "rp_filter is not heeded", around("emu.kernel.net.family.Family.cache_device", Family.cache_device, unfiltered), twin("spoofed"), "IP_RPFILTER"),
+    Fault("net/ip_input: source checks", "rp_filter is ignored", around("emu.kernel.net.family.Family.cache_device", Family.cache_device, unfiltered), twin("spoofed"), "IP_RPFILTER"),
     Fault("net/ip_output", "a node's packets bear another of its addresses", around("emu.kernel.net.ip_output.source_address", ip_output.source_address, wrong_source), twin("ttl"), "frames at"),
     Fault("net/br_netfilter", "bridged frames pass no iptables", put("emu.kernel.net.br_netfilter.install", nothing), twin("same node"), "frames at"),
     # links

@@ -28,7 +28,7 @@ from emu.kernel.netfilter.hooks import (
 )  # fmt: skip
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
-from emu.kernel.netfilter.matches import HotDrop, Match
+from emu.kernel.netfilter.matches import HotDrop
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
 from emu.kernel.netfilter.save import check, parse_restore, save
 from emu.kernel.netfilter.targets import CONTINUE
@@ -39,6 +39,15 @@ from emu.wire.frame import Frame
 __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
 
 PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
+
+
+def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
+    """The rules of chains that were not there."""
+    for table, chains in ruleset.tables.items():
+        known = {} if before is None else before.tables.get(table, {})
+        for chain in chains.values():
+            if known.get(chain.name) is not chain:
+                yield from chain.rules
 
 
 class Tables:
@@ -112,34 +121,29 @@ class Tables:
             check(kept)
         else:
             kept = parse_restore(text, file, onto=self.ruleset, noflush=noflush)
+        before = self.ruleset
         self._checkentry(kept, file)
         self.replace(kept)
+        self.load(before)
 
     def _checkentry(self, ruleset: RuleSet, file: str | None) -> None:
         """Ask the parts of all rules in chains that are new here. Raises InputError."""
-        for table, chains in ruleset.tables.items():
-            before = self.ruleset.tables.get(table, {})
-            for chain in chains.values():
-                if before.get(chain.name) is not chain:
-                    for rule in chain.rules:
-                        try:
-                            for match in rule.matches:
-                                match.checkentry(self)
-                                self._set(match)
-                            if rule.target is not None:
-                                rule.target.checkentry(self)
-                        except InputError as error:
-                            raise error.at(file=file, line=rule.line or None) from None
+        for rule in _new_rules(ruleset, self.ruleset):
+            try:
+                for match in rule.matches:
+                    match.checkentry(self)
+                if rule.target is not None:
+                    rule.target.checkentry(self)
+            except InputError as error:
+                raise error.at(file=file, line=rule.line or None) from None
 
-    def load(self) -> None:
-        """Set the sysctls that rules in force need, as their kernel modules do when a rule is loaded; `restore` does so."""
-        for rule in self.ruleset.rules():
+    def load(self, before: RuleSet | None = None) -> None:
+        """Set the sysctls that rules in force need, as their kernel modules do when a rule is loaded. `before`: rules whose
+        chains were loaded then."""
+        for rule in _new_rules(self.ruleset, before):
             for match in rule.matches:
-                self._set(match)
-
-    def _set(self, match: Match) -> None:
-        for name, value in match.sysctls.items():
-            self._hooks.states[0].net.sysctl[name] = value
+                for name, value in match.sysctls.items():
+                    self._hooks.states[0].net.sysctl[name] = value
 
     def save(self, counters: bool = False) -> str:
         """The text of iptables-save (`-c` with `counters`), without its lines of comment."""
