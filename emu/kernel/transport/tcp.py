@@ -86,6 +86,16 @@ class TcpEndpoint:
         tp.start_xmit_timer("retransmit", now_ns + config.timeout_init_ns)
         return cls(tp), _taken(tp)
 
+    @classmethod
+    def of_cookie(
+        cls, config: TcpConfig, mss: int, iss: int, syn: Segment, now_ns: int, ts_offset: int, *, nodelay: bool
+    ) -> TcpEndpoint:
+        """cookie_v4_check: the endpoint of a request that was not kept, made again for the segment that answers its cookie;
+        when the SYN-ACK was sent is not known."""
+        endpoint, _ = cls.accept(config, mss, iss, syn, now_ns, ts_offset, nodelay=nodelay)
+        endpoint._tp.lsndtime = -1
+        return endpoint
+
     # What the network brings.
 
     def on_segment(self, segment: Segment, now_ns: int) -> list[Segment]:

@@ -88,7 +88,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
+        "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
     )  # fmt: skip
 
@@ -98,6 +98,8 @@ class TcpSocket:
         self.remote: tuple[int, int] | None = None
         self.endpoint: TcpEndpoint | None = None
         self.backlog: int | None = None
+        self.half_open = 0  # a listener's requests
+        self.overflowed_ns: int | None = None  # when a listener last answered with a cookie
         self.accepted: deque[TcpSocket] = deque()
         self.listener: TcpSocket | None = None
         self.pending = 0
@@ -315,6 +317,7 @@ class TcpSocket:
     def _established(self) -> None:
         listener, self.listener = self.listener, None
         if listener is not None:
+            listener.half_open -= 1
             listener.accepted.append(self)
             if listener.on_readable is not None:
                 listener.on_readable()
@@ -414,6 +417,9 @@ class TcpSocket:
         self._unhash()
 
     def _unhash(self) -> None:
+        if self.listener is not None and self.listener.backlog is not None:
+            self.listener.half_open -= 1
+            self.listener = None
         if self.remote is not None:
             self._tcp.connections.pop((self.addr, self.port, *self.remote), None)
         self._tcp.ports.release(self.port, self)
