@@ -1,4 +1,5 @@
-"""`-m helper`: packets of a connection that a conntrack helper expected (xt_helper.c).
+"""`-m helper`: packets of a connection that a conntrack helper expected (xt_helper.c). The file has not its name, which is
+a word that names of emu do without.
 
 No helper is modelled (see `targets/ct.py`), so that no connection has a master and none matches. Must not know what
 helpers read.
