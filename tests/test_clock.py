@@ -143,6 +143,24 @@ def test_a_cancelled_timer_opens_no_tick() -> None:
     assert log.seen == ["program", "wheel"]
 
 
+def test_a_woken_program_runs_when_all_has_arrived_and_before_any_timer() -> None:
+    log = Log()
+    clock = log.clock
+
+    def program() -> None:
+        log.seen.append("program")
+        clock.enqueue((log.seen.append, "sent"))
+        clock.wake(lambda: log.seen.append("another"))
+        clock.drain()  # inside a call no other program runs
+        log.seen.append("call ends")
+
+    clock.call_at(0, lambda: log.seen.append("timer"))
+    clock.enqueue((lambda _: clock.wake(program), None))
+    clock.enqueue((log.seen.append, "frame"))
+    clock.run()
+    assert log.seen == ["frame", "program", "sent", "call ends", "another", "timer"]
+
+
 def test_copies_of_one_frame_arrive_at_one_time_and_others_one_hop_apart() -> None:
     clock, seen = Clock(), list[tuple[int, str]]()
 

@@ -153,9 +153,7 @@ TABLE: tuple[Sysctl, ...] = (
     ),
     Sysctl("net.ipv4.tcp_app_win", NotModelled("the advertised window"), 31, "shift", (0, 31)),
     Sysctl("net.ipv4.tcp_autocorking", NotModelled("the size of segments"), 1, "bool", U8),
-    Sysctl(
-        "net.ipv4.tcp_backlog_ack_defer", NotModelled("how many ACKs answer what waited for a call"), 1, "bool", BOOL
-    ),
+    Sysctl("net.ipv4.tcp_backlog_ack_defer", used("kernel/transport/tcp_config"), 1, "bool", BOOL),
     Sysctl("net.ipv4.tcp_base_mss", PROBING, 1024, "bytes"),
     Sysctl("net.ipv4.tcp_challenge_ack_limit", NotModelled("the limit of challenge ACKs"), 2147483647, "count"),
     Sysctl("net.ipv4.tcp_child_ehash_entries", TABLE_SIZE, 0, "count", (0, 2**24)),
@@ -302,7 +300,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl(
         "net.core.txrehash", WithoutEffect("it is about IPv6 flow labels and the queues of a device"), 1, "bool", BOOL
     ),
-    Sysctl("net.core.wmem_default", NotModelled("the send buffer of UDP sockets"), 212992, "bytes", (4608, 2**31 - 1)),
+    Sysctl("net.core.wmem_default", used("kernel/transport/udp"), 212992, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.core.wmem_max", WithoutEffect("no socket of emu sets SO_SNDBUF"), 4194304, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.core.xfrm_acq_expires", IPSEC, 30, "s", U32),
     Sysctl("net.core.xfrm_aevent_etime", IPSEC, 10, "100 ms", U32),
