@@ -1,5 +1,4 @@
-"""`-m helper`: packets of a connection that a conntrack helper expected (xt_helper.c). The file has not its name, which is
-a word that names of emu do without.
+"""`-m helper`: packets of a connection that a conntrack helper expected (xt_helper.c).
 
 No helper is modelled (see `targets/ct.py`), so that no connection has a master and none matches. Must not know what
 helpers read.
