@@ -1,6 +1,7 @@
 """The layout of the running kernel's structures, read from its own type information (BTF, `/sys/kernel/btf/vmlinux`).
 
-Offsets of members and the names of an enum, for a program that reads kernel memory. Must not know what is read there.
+Offsets of members and the names of an enum, for a program that reads kernel memory. Must not know what is read there,
+and must not use emu's own parsers.
 """
 
 from __future__ import annotations

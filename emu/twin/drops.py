@@ -1,6 +1,7 @@
 """The packets that each side dropped, with their reasons, as lines that can be compared.
 
-The kernel's are from its drop monitor, the emulator's from the listeners of its namespaces. Must not know flows.
+The kernel's are from its drop monitor, the emulator's from the listeners of its namespaces. Must not know flows, and
+must not use emu's own parsers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every frame at every interface of one namespace; the kernel copies it at the time of capture (PACKET_RX_RING).
 
 A plain `recv()` would return clones that share their bytes with the frame, and show later rewriting. The
-interfaces are not promiscuous: that would change a bridge's behaviour. Must not know what a frame means.
+interfaces are not promiscuous: that would change a bridge's behaviour. Must not know what a frame means, and must not use emu's own parsers.
 """
 
 from __future__ import annotations

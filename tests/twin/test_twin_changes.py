@@ -165,7 +165,12 @@ ROWS: dict[str, str] = {
         + hi("svc/s:80")
     ),
     "a link goes down with an open connection": text(
-        chat("default/e:7") + "- link: {node: node-2, down: true}\n" + more("lost", timeout="2s") + "- link: {node: node-2, down: false}\n" + "- wait: 3s\n" + hi("default/e:7")
+        chat("default/e:7") + "- link: {node: node-2, down: true}\n" + more("lost", timeout="2s") + ping("default/e")
+    ),
+    "a connection outlives a pulled cable": text(
+        chat("default/e:7")
+        + "- link: {node: node-2, down: true}\n- wait: 1s\n- link: {node: node-2, down: false}\n"
+        + more("still", close="true")
     ),
     "a pod's link goes down, and up": text(
         ping("default/e")
@@ -191,3 +196,38 @@ ROWS: dict[str, str] = {
 @pytest.mark.parametrize("name", ROWS)
 def test_the_kernel_agrees(name: str) -> None:
     agrees(ROWS[name], "changes")
+
+
+# -- names, and draws that leave no entry --------------------------------------------------------
+
+DNS = SERVICE.format(name="s", ip="10.96.0.77", app="e", more="") + ENDPOINT
+CLOSED = ENDPOINT.replace("containerPort: 7}", "containerPort: 70}") + SERVICE.format(
+    name="c", ip="10.96.7.7", app="e", more=""
+)
+DRAWN: dict[str, str] = {
+    "a name of the cluster": text(
+        tcp("name:s:80", send="hi") + udp("name:s.default.svc.cluster.local:80"), DNS, "{nodes: 2, dns: true}"
+    ),
+    "a name that is not there": text(tcp("name:nosuch:80", send="hi"), DNS, "{nodes: 2, dns: true}"),
+    "a name that an upstream knows": text(
+        tcp("http://www.example.com:80"), DNS, "{nodes: 2, dns: {upstream: {www.example.com: 203.0.113.10}}}"
+    ),
+    "refused behind MASQUERADE --random-fully": text(
+        hi("svc/c:80", frm="node/node-1")
+        + hi("node/node-1:30080", frm="external")
+        + udp("svc/c:80", frm="node/node-1"),
+        CLOSED,
+    ),
+    # the node does not forward: behind DNAT a SYN is dropped without an entry, and each draws its endpoint again
+    "an endpoint drawn again with each SYN": text(
+        hi("svc/d:80", timeout="3500ms"),
+        of(4),
+        "{nodes: 2, sysctls: {net.ipv4.ip_forward: 0}}",
+    ),
+    "several connections of one client": text(hi("svc/d:80") * 4 + hi("node/node-2:30080", frm="external") * 2, of(3)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_emulator_repeats_the_draws(name: str) -> None:
+    agrees(DRAWN[name], "changes")
