@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_changes import ENDPOINT, NEAR, SERVICE, SLOW, chat, hi, more, of, text
+from twin_changes import ENDPOINT, NEAR, SERVICE, SLOW, S, chat, hi, more, of, text
 from twin_rows import ping, tcp, udp
 from twins import agrees, needs_twin
 
