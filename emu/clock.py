@@ -166,6 +166,7 @@ class Clock:
         self.backlog: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.enqueue = self.backlog.append
         self._timers: list[tuple[int, int, Timer]] = []  # a heap, by time and then by age
+        self._woken: deque[Callable[[], None]] = deque()
         self._order = 0
         self.foreground = 0
         self._random: dict[str, Draws] = {}
@@ -217,6 +218,11 @@ class Clock:
     def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
         return self.call_at(self.now + delay_ns, call, background=background)
 
+    def wake(self, call: Callable[[], None]) -> None:
+        """Call `call()` when all that is under way has arrived, before any timer: a program wakes and runs. Programs run one
+        after the other, none inside another's call."""
+        self._woken.append(call)
+
     def together(self, waiting: int) -> None:
         """The frames that joined the backlog since it held `waiting` frames arrive at one time: the copies of one frame
         travel in parallel, so that a further receiver does not delay the others."""
@@ -243,9 +249,15 @@ class Clock:
                 expected="links without a circle",
             )
 
+    def _settle(self) -> None:
+        self.drain()
+        while self._woken:
+            self._woken.popleft()()
+            self.drain()
+
     def run_until(self, end_ns: int) -> None:
         """Deliver everything due up to and including `end_ns`; afterwards `now` is `end_ns` (or later, if a call took longer)."""
-        self.drain()
+        self._settle()
         timers = self._timers
         while timers and timers[0][0] <= end_ns:
             self._fire(heapq.heappop(timers)[2])
@@ -253,7 +265,7 @@ class Clock:
 
     def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
         """Run until `until()` holds, or only background timers are left, or `limit_ns` is reached."""
-        self.drain()
+        self._settle()
         timers = self._timers
         while timers and not (until is not None and until()):
             due_ns, _order, timer = timers[0]
@@ -273,7 +285,7 @@ class Clock:
             if call is not None:
                 self.now = max(self.now, each.due_ns)
                 call()
-        self.drain()
+        self._settle()
 
     def _tick(self, timer: Timer) -> list[Timer]:
         """The wheel's timers that fire at one tick: pinned ones, then the wider slots; in a slot the one that entered it last,

@@ -86,7 +86,7 @@ def test_a_timer_of_the_wheel_is_never_early_and_late_by_a_slot(now_ns: int, wai
     assert fires_ns % (TICK_NS << 3 * level) == 0
 
 
-def test_syns_of_a_client_that_nobody_answers() -> None:
+def test_syns_of_a_client_without_an_answer() -> None:
     """Six clients of a kernel, seen by tcpdump: the first SYN comes again after 1.000 to 1.036 s, the next after 1.024 s each."""
     for start_ns in range(0, 40 * MS, MS // 3):
         times = [start_ns]
@@ -141,6 +141,24 @@ def test_a_cancelled_timer_opens_no_tick() -> None:
     log.at(MS + 20, "wheel", wheel=True)
     log.clock.run_until(10 * MS)
     assert log.seen == ["program", "wheel"]
+
+
+def test_a_woken_program_runs_when_all_has_arrived_and_before_any_timer() -> None:
+    log = Log()
+    clock = log.clock
+
+    def program() -> None:
+        log.seen.append("program")
+        clock.enqueue((log.seen.append, "sent"))
+        clock.wake(lambda: log.seen.append("another"))
+        clock.drain()  # inside a call no other program runs
+        log.seen.append("call ends")
+
+    clock.call_at(0, lambda: log.seen.append("timer"))
+    clock.enqueue((lambda _: clock.wake(program), None))
+    clock.enqueue((log.seen.append, "frame"))
+    clock.run()
+    assert log.seen == ["frame", "program", "sent", "call ends", "another", "timer"]
 
 
 def test_copies_of_one_frame_arrive_at_one_time_and_others_one_hop_apart() -> None:

@@ -30,9 +30,14 @@ HOST_READS = re.compile(r"(^|\.)((date|datetime)\.(now|utcnow|today)|uuid[14]|ur
 # subscripted by words)
 BUFFERS = {"buf", "quote"}
 CAPTURED = {"data", "packet", "payload", "arp", "frame"}
-# an independent judge of emu's own parsers, as its heading states
+# an independent judge of emu's own parsers, as its heading states; and what reads the kernel's rings, reports and structures
 JUDGES = ("emu/twin/normalise.py",)
-SIGHTS = [path for path in EMU if path.startswith(("emu/capture/", "emu/report/", "emu/twin/")) and path not in JUDGES]
+KERNEL_READERS = tuple(f"emu/twin/{name}.py" for name in ("sights", "ring", "traces", "drops", "btf"))
+SIGHTS = [
+    path
+    for path in EMU
+    if path.startswith(("emu/capture/", "emu/report/", "emu/twin/")) and path not in (*JUDGES, *KERNEL_READERS)
+]
 READERS = [path for path in EMU if path.startswith(("emu/kernel/", "emu/testing/", "emu/kube/", "emu/lab.py"))]
 WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")
 CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "reverse"}

@@ -119,6 +119,8 @@ def _defaults() -> Iterator[tuple[str, Value]]:
 
 
 _DEFAULTS = dict(_defaults())
+# proc_unres_qlen: the older name of a limit, in packets of SKB_TRUESIZE(ETH_FRAME_LEN)
+_PACKETS, _PACKET_BYTES = ".unres_qlen", 2090
 _DEVICE_ROWS = tuple(row for row in TABLE if "*" in row.name)
 
 
@@ -140,6 +142,9 @@ class Sysctls:
 
     def __getitem__(self, name: str) -> Value:
         name = _canonical(name)
+        if name.endswith(_PACKETS):
+            self._known(name)
+            return self.number(f"{name}_bytes") // _PACKET_BYTES
         value = self._values.get(name)
         if value is None:
             value = _DEFAULTS.get(name)
@@ -149,6 +154,11 @@ class Sysctls:
         name = _canonical(name)
         row = self._known(name)
         value = _read(row, name, value)
+        if name.endswith(_PACKETS):
+            assert isinstance(value, int)
+            self[f"{name}_bytes"] = value * _PACKET_BYTES
+            self._notify([name])
+            return
         if row.rule == FORWARDING or name == "net.ipv4.conf.all.forwarding":
             assert isinstance(value, int)
             self._forward(value)

@@ -153,9 +153,7 @@ TABLE: tuple[Sysctl, ...] = (
     ),
     Sysctl("net.ipv4.tcp_app_win", NotModelled("the advertised window"), 31, "shift", (0, 31)),
     Sysctl("net.ipv4.tcp_autocorking", NotModelled("the size of segments"), 1, "bool", U8),
-    Sysctl(
-        "net.ipv4.tcp_backlog_ack_defer", NotModelled("how many ACKs answer what waited for a call"), 1, "bool", BOOL
-    ),
+    Sysctl("net.ipv4.tcp_backlog_ack_defer", used("kernel/transport/tcp_config"), 1, "bool", BOOL),
     Sysctl("net.ipv4.tcp_base_mss", PROBING, 1024, "bytes"),
     Sysctl("net.ipv4.tcp_challenge_ack_limit", NotModelled("the limit of challenge ACKs"), 2147483647, "count"),
     Sysctl("net.ipv4.tcp_child_ehash_entries", TABLE_SIZE, 0, "count", (0, 2**24)),
@@ -189,7 +187,7 @@ TABLE: tuple[Sysctl, ...] = (
     ),
     Sysctl("net.ipv4.tcp_max_orphans", NotModelled("the limit of connections without a process"), 131072, "count"),
     Sysctl("net.ipv4.tcp_max_reordering", NotModelled("when a segment counts as lost"), 300, "count"),
-    Sysctl("net.ipv4.tcp_max_syn_backlog", NotModelled("the limit of half-open connections"), 2048, "count"),
+    Sysctl("net.ipv4.tcp_max_syn_backlog", used("kernel/transport/tcp_ipv4"), 2048, "count"),
     Sysctl("net.ipv4.tcp_max_tw_buckets", NotModelled("the limit of connections in TIME_WAIT"), 131072, "count"),
     Sysctl("net.ipv4.tcp_mem", NotModelled("the limit of TCP's memory"), (287898, 383867, 575796), "pages", NATURAL),
     Sysctl("net.ipv4.tcp_migrate_req", WithoutEffect("no two listeners of emu share a port"), 0, "bool", BOOL),
@@ -252,7 +250,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_syn_linear_timeouts", used("kernel/transport/tcp_config"), 4, "count", (0, 127)),
     Sysctl("net.ipv4.tcp_syn_retries", used("kernel/transport/tcp_config"), 6, "count", (1, 127)),
     Sysctl("net.ipv4.tcp_synack_retries", used("kernel/transport/tcp_config"), 5, "count", U8),
-    Sysctl("net.ipv4.tcp_syncookies", NotModelled("SYN cookies"), 1, "level", U8),
+    Sysctl("net.ipv4.tcp_syncookies", used("kernel/transport/tcp_ipv4"), 1, "level", U8),
     Sysctl("net.ipv4.tcp_thin_linear_timeouts", NotModelled("the time before a segment is sent again"), 0, "bool", U8),
     Sysctl("net.ipv4.tcp_timestamps", used("kernel/transport/tcp_config"), 1, "level", U8),
     Sysctl("net.ipv4.tcp_tso_rtt_log", used("kernel/transport/tcp_config"), 9, "shift", U8),
@@ -302,7 +300,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl(
         "net.core.txrehash", WithoutEffect("it is about IPv6 flow labels and the queues of a device"), 1, "bool", BOOL
     ),
-    Sysctl("net.core.wmem_default", NotModelled("the send buffer of UDP sockets"), 212992, "bytes", (4608, 2**31 - 1)),
+    Sysctl("net.core.wmem_default", used("kernel/transport/udp"), 212992, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.core.wmem_max", WithoutEffect("no socket of emu sets SO_SNDBUF"), 4194304, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.core.xfrm_acq_expires", IPSEC, 30, "s", U32),
     Sysctl("net.core.xfrm_aevent_etime", IPSEC, 10, "100 ms", U32),
@@ -451,9 +449,10 @@ TABLE: tuple[Sysctl, ...] = (
     _neigh("ucast_solicit", used("kernel/net/arp", "kernel/net/neighbour"), 3, "count"),
     _neigh(
         "unres_qlen",
-        NotModelled("the limit of packets that wait for a neighbour (unres_qlen_bytes is read)"),
+        WithoutEffect("it is unres_qlen_bytes, counted in packets"),
         101,
         "count",
+        (0, (2**31 - 1) // 2090),
     ),
     _neigh("unres_qlen_bytes", used("kernel/net/neighbour"), 212992, "bytes"),
 )

@@ -155,6 +155,8 @@ class Cluster:
         self.namespaces[name] = net
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
+        if self.config.offloads:
+            net.on_device(_switch_offloads_on)
         if self.capture is not None:
             self.capture.attach_namespace(net, name)
         net.drop_listeners.append(self._dropped)
@@ -431,3 +433,8 @@ class Cluster:
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]
+
+
+def _switch_offloads_on(device: Device) -> None:
+    """TX checksum, SG, TSO and GSO, as every veth and bridge of Linux has them; lo needs none."""
+    device.offload = device.kind != "loopback"

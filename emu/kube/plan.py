@@ -37,7 +37,8 @@ class ClusterConfig:
     """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
 
     `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node. `findings` are the
-    settings of the scenario that are not modelled.
+    settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
+    default, so that veths and bridges carry large segments and unfinished checksums.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
@@ -48,6 +49,7 @@ class ClusterConfig:
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     sysctls: Mapping[str, int | str] | None = None
     hairpin: bool = False
+    offloads: bool = False
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
     findings: tuple[Finding, ...] = ()

@@ -88,9 +88,10 @@ def lines(text: str) -> list[Line]:
 
 
 def plain(text: str) -> bool:
-    """Is every line as a command wrote it: no colours, entities or typographic quotes?"""
+    """Is every line as a command wrote it: no colours, entities, typographic quotes or carriage returns?"""
     return (
-        not _COLOUR.search(text)
+        "\r" not in text
+        and not _COLOUR.search(text)
         and text.translate(_TYPOGRAPHIC) == text
         and not re.search(r"&(?:quot|gt|lt|amp|#\d+);", text)
     )

@@ -97,6 +97,7 @@ class Node:
         boot.netfilter(net)
         net.ipv4.tables.replace(self.ruleset)
         net.ipv4.tables.memory[FROM_DUMPS] = True
+        net.ipv4.tables.load()
         net.ipv4.tables.ipsets = self.ipsets()
         for each in self.connections:
             assert net.conntrack is not None

@@ -39,6 +39,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         proxy=proxy(part.kube_proxy, part.pod_subnet),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
+        offloads=part.offloads,
         dns=dns(part.dns),
         timing=Timing(endpoint_updates_batch_ns=_ns(part.endpoint_updates_batch_period, "endpointUpdatesBatchPeriod")),
     )

@@ -98,6 +98,15 @@ class DnsPart(Part, frozen=True):
     upstream: dict[str, str | tuple[str, ...]] = {}
 
 
+Offloads = Annotated[
+    bool,
+    Meta(
+        description="devices have the offloads that Linux switches on by default: veths and bridges carry TCP segments of up to "
+        "64 kB, and checksums that are not finished; without them each frame is one that a cable could carry"
+    ),
+]
+
+
 class ClusterPart(Part, frozen=True):
     """`network` is a built-in network's name or the path of a .conflist beside the scenario.
     `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
@@ -108,6 +117,7 @@ class ClusterPart(Part, frozen=True):
     pod_subnet: str = "10.244.0.0/16"
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
+    offloads: Offloads = False
     dns: bool | DnsPart = False
     kube_proxy: KubeProxyPart = KubeProxyPart()
     endpoint_updates_batch_period: Duration = 0.0

@@ -1,6 +1,7 @@
 """The layout of the running kernel's structures, read from its own type information (BTF, `/sys/kernel/btf/vmlinux`).
 
-Offsets of members and the names of an enum, for a program that reads kernel memory. Must not know what is read there.
+Offsets of members and the names of an enum, for a program that reads kernel memory. Must not know what is read there,
+and must not use emu's own parsers.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _HEAD = struct.Struct("=III")
 class Layout:
     """The types of one kernel. Each method raises LookupError for a name that the kernel has not."""
 
-    def __init__(self, data: bytes) -> None:
-        header, type_at, type_length, string_at = struct.unpack_from("=IIII", data, 4)
-        self._data, self._strings = data, header + string_at
+    def __init__(self, blob: bytes) -> None:
+        header, type_at, type_length, string_at = struct.unpack_from("=IIII", blob, 4)
+        self._blob, self._strings = blob, header + string_at
         self._at = [0]
         self._named: dict[tuple[int, int], int] = {}
         at, end = header + type_at, header + type_at + type_length
         while at < end:
-            name, word, _ = _HEAD.unpack_from(data, at)
+            name, word, _ = _HEAD.unpack_from(blob, at)
             kind, count = word >> 24 & 31, word & 0xFFFF
             if kind in (STRUCT, ENUM) and name and count:
                 self._named[kind, name] = len(self._at)
@@ -46,16 +47,16 @@ class Layout:
     def values(self, enum: str) -> dict[int, str]:
         """The names of an enum's values."""
         at = self._at[self._number(ENUM, enum)]
-        count = struct.unpack_from("=I", self._data, at + 4)[0] & 0xFFFF
-        pairs = (struct.unpack_from("=Ii", self._data, at + 12 + 8 * index) for index in range(count))
+        count = struct.unpack_from("=I", self._blob, at + 4)[0] & 0xFFFF
+        pairs = (struct.unpack_from("=Ii", self._blob, at + 12 + 8 * index) for index in range(count))
         return {value: self._text(name) for name, value in pairs}
 
     def _text(self, offset: int) -> str:
         begin = self._strings + offset
-        return self._data[begin : self._data.index(b"\0", begin)].decode()
+        return self._blob[begin : self._blob.index(b"\0", begin)].decode()
 
     def _number(self, kind: int, name: str) -> int:
-        at = self._data.find(f"\0{name}\0".encode(), self._strings) + 1 - self._strings
+        at = self._blob.find(f"\0{name}\0".encode(), self._strings) + 1 - self._strings
         number = self._named.get((kind, at))
         if number is None:
             raise LookupError(f"the kernel has no type {name}")
@@ -64,14 +65,14 @@ class Layout:
     def _members(self, number: int) -> Iterator[tuple[str, int, int]]:
         """Of a structure: each member's name, its offset in bytes, and the number of its type."""
         at = self._at[number]
-        _name, word, inner = _HEAD.unpack_from(self._data, at)
+        _name, word, inner = _HEAD.unpack_from(self._blob, at)
         while word >> 24 & 31 == TYPEDEF:
             at = self._at[inner]
-            _name, word, inner = _HEAD.unpack_from(self._data, at)
+            _name, word, inner = _HEAD.unpack_from(self._blob, at)
         if word >> 24 & 31 not in (STRUCT, UNION):
             return
         for index in range(word & 0xFFFF):
-            name, inner, bits = _HEAD.unpack_from(self._data, at + 12 + 12 * index)
+            name, inner, bits = _HEAD.unpack_from(self._blob, at + 12 + 12 * index)
             yield self._text(name), (bits & 0xFFFFFF if word >> 31 else bits) // 8, inner
 
     def _member(self, number: int, member: str) -> tuple[int, int]:

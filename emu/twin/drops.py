@@ -1,6 +1,7 @@
 """The packets that each side dropped, with their reasons, as lines that can be compared.
 
-The kernel's are from its drop monitor, the emulator's from the listeners of its namespaces. Must not know flows.
+The kernel's are from its drop monitor, the emulator's from the listeners of its namespaces. Must not know flows, and
+must not use emu's own parsers.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from emu.kernel.net.netns import Netns
 from emu.trail import Dropped
 from emu.twin.compare import Difference, tables
 from emu.twin.drop_monitor import DropMonitor, NoMonitor
-from emu.twin.normalise import address
 from emu.twin.space import Space
-from emu.wire.frame import ETH_P_IP, Frame
+from emu.wire.addr import ip4_text
+from emu.wire.frame import ETH_P_IP, ICMP, Frame
+from emu.wire.summary import Summary, read, read_ip
 
 # With ports: TCP, UDP, UDP-Lite, SCTP
 # A connection that does not take a segment shows that by its answer; the emulator notes no drop
+# A datagram for all that no socket takes is freed without a reason (__udp4_lib_mcast_deliver)
+_FOR_ALL = re.compile(r"NO_SOCKET \S+>(255\.255\.255\.255|22[4-9]\.|23\d\.)")
 _SEGMENT = re.compile(r"TCP_(?!CSUM |FLAGS |LISTEN_OVERFLOW )")
-_ICMP = 1
 _PORTED = {6: "TCP", 17: "UDP", 132: "SCTP", 136: "UDP-Lite"}
 # The twin loses frames by number with nftables, where netem does on a real path
 LOST = {"QDISC_DROP": "NETFILTER_DROP"}
@@ -38,6 +41,7 @@ ASIDE = {
 
 # The client's `ping` has a raw socket, which takes a copy; the answer itself finds no ping socket (ping_rcv)
 _ECHO_REPLY = re.compile(r"NO_SOCKET .* ICMP 0/0$")
+_ODD = (_ECHO_REPLY, _FOR_ALL, _SEGMENT)
 
 
 class Drops:
@@ -62,7 +66,7 @@ class Drops:
             device = net.devices.get(fact.device)
             lossy = device is not None and device.netem is not None
             reason = LOST.get(fact.reason, fact.reason) if lossy else fact.reason
-            self._ours[net].append(_line(reason, int.from_bytes(frame.buf[12:14]), bytes(frame.buf[14:])))
+            self._ours[net].append(_line(reason, read(bytes(frame.buf))))
 
         net.drop_listeners.append(listener)
 
@@ -77,7 +81,7 @@ class Drops:
         for each in self._monitor.take() if self._monitor is not None else ():
             net = self._spaces.get(each.space)
             if net is not None:
-                self._theirs[net].append(_line(each.reason, each.protocol, each.packet))
+                self._theirs[net].append(_line(each.reason, _summary(each.protocol, each.packet)))
 
     def drop(self) -> None:
         """Ignore all that has been read."""
@@ -97,21 +101,21 @@ class Drops:
             self._monitor.close()
 
 
+def _summary(ether_type: int, packet: bytes) -> Summary:
+    return read_ip(packet) if ether_type == ETH_P_IP else Summary("other", ether_type)
+
+
 def _kept(lines: list[str]) -> list[str]:
     return sorted(
-        line for line in lines if not (line.startswith(tuple(ASIDE)) or _ECHO_REPLY.match(line) or _SEGMENT.match(line))
+        line for line in lines if not line.startswith(tuple(ASIDE)) and not any(each.match(line) for each in _ODD)
     )
 
 
-def _line(reason: str, ether_type: int, packet: bytes) -> str:
-    if ether_type != ETH_P_IP or len(packet) < 20:
-        return f"{reason} ethertype {ether_type:#06x}"
-    header, protocol = (packet[0] & 15) * 4, packet[9]
-    text = f"{reason} {address(packet[12:16])}>{address(packet[16:20])} ttl{packet[8]}"
-    first = int.from_bytes(packet[6:8]) & 0x1FFF == 0
-    if protocol in _PORTED and first and len(packet) >= header + 4:
-        ports = int.from_bytes(packet[header : header + 2]), int.from_bytes(packet[header + 2 : header + 4])
-        return f"{text} {_PORTED[protocol]} {ports[0]}>{ports[1]}"
-    if protocol == _ICMP and first and len(packet) > header:
-        return f"{text} ICMP {packet[header]}/{packet[header + 1]}"
-    return f"{text} protocol {protocol}"
+def _line(reason: str, seen: Summary) -> str:
+    if seen.kind != "IPv4":
+        return f"{reason} ethertype {seen.ethertype:#06x}"
+    text = f"{reason} {ip4_text(seen.src)}>{ip4_text(seen.dst)} ttl{seen.ttl}"
+    name = _PORTED.get(seen.proto)
+    if name and seen.sport | seen.dport:
+        return f"{text} {name} {seen.sport}>{seen.dport}"
+    return f"{text} ICMP {seen.sport}/{seen.dport}" if seen.proto == ICMP else f"{text} protocol {seen.proto}"

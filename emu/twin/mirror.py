@@ -196,7 +196,7 @@ class Mirror:
         lines += [["link", "set", "dev", name, "nomaster"] for name in free]
         space.ip(lines)
         if "offloads" not in self.without:
-            self._offloads(space, fresh)
+            self._offloads(space, [name for name in fresh if not new.links[name].offloads])
         gone = [["addr", "del", *_until(each, "scope")] for each in old.addresses if each not in new.addresses]
         space.ip(gone, tolerant=True)
         space.ip([["addr", "add", *each.split(" ")] for each in new.addresses if each not in old.addresses])

@@ -24,7 +24,8 @@ USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
 
 class Link(NamedTuple):
     """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` is in 1/100 s; `lose`
-    numbers the sent frames to lose, 0 for the next; without `carrier` its cable is pulled."""
+    numbers the sent frames to lose, 0 for the next; without `carrier` its cable is pulled; `offloads` stay as Linux has them
+    by default."""
 
     name: str
     kind: str
@@ -36,6 +37,7 @@ class Link(NamedTuple):
     promisc: bool = False
     lose: tuple[int, ...] = ()
     carrier: bool = True
+    offloads: bool = False
 
 
 class Port(NamedTuple):
@@ -113,7 +115,9 @@ def _link(net: Netns, device: Device) -> Link:
         ageing_cs = device.ageing_ns // 10_000_000
     elif device.kind != "loopback":
         raise Undecided(f"{net.name}: the twin makes no {device.kind} ({device.name})")
-    return Link(device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose, carrier)
+    return Link(
+        device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose, carrier, device.offload
+    )  # fmt: skip
 
 
 def _rule(rule: IpRule) -> str:

@@ -1,7 +1,7 @@
 """Every frame at every interface of one namespace; the kernel copies it at the time of capture (PACKET_RX_RING).
 
 A plain `recv()` would return clones that share their bytes with the frame, and show later rewriting. The
-interfaces are not promiscuous: that would change a bridge's behaviour. Must not know what a frame means.
+interfaces are not promiscuous: that would change a bridge's behaviour. Must not know what a frame means, and must not use emu's own parsers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import struct
 from typing import NamedTuple
 
 from emu.twin.space import Space, TwinError
+from emu.wire.captured import tagged
 
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, TPACKET_V2 = 263, 5, 6, 10, 1
 ETH_P_ALL = 3
@@ -22,7 +23,7 @@ DIRECTIONS = {0: "in", 1: "in", 2: "in", 3: "in-other", 4: "out"}  # if_packet.h
 
 # linux/if_packet.h: tpacket2_hdr, and the bits of its status
 _HEAD = struct.Struct("IIIHHIIHH")
-VLAN_VALID, VLAN_TPID_VALID, ETH_P_8021Q = 1 << 4, 1 << 6, 0x8100
+VLAN_VALID, VLAN_TPID_VALID, ETH_P_8021Q, VLAN_HLEN = 1 << 4, 1 << 6, 0x8100, 4
 
 
 class Seen(NamedTuple):
@@ -67,8 +68,8 @@ class Ring:
             if not (name == "lo" and kind == 4):
                 data = self.memory[at + mac : at + mac + min(size, self.snap)]
                 if status & VLAN_VALID:  # the kernel takes a received frame's tag off, and keeps it beside the frame
-                    tag = struct.pack("!HH", tpid if status & VLAN_TPID_VALID else ETH_P_8021Q, tci)
-                    data, length = (data[:12] + tag + data[12:])[: self.snap], length + len(tag)
+                    data = tagged(data, tpid if status & VLAN_TPID_VALID else ETH_P_8021Q, tci)[: self.snap]
+                    length += VLAN_HLEN
                 at_ns = seconds * 1_000_000_000 + nanoseconds
                 found.append(Seen(at_ns, self.space.name, name, DIRECTIONS.get(kind, "in"), data, length))
             struct.pack_into("I", self.memory, at, 0)

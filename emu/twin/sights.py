@@ -1,6 +1,6 @@
 """The frames of both sides, read from the kernel's rings and from the emulator's capture, as lines that can be compared.
 
-Must not know flows or tables.
+Must not know flows or tables, and must not use emu's own parsers: they are judged.
 """
 
 from __future__ import annotations

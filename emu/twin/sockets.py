@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import select
 import socket
 import struct
 import termios
@@ -179,7 +180,8 @@ class RealTcp(_RealSocket):
             self._opened()
         if self.state != "LISTEN" and not (self.blocking and self.state == "SYN_SENT"):
             self._fail(self.real.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-            self._push()
+            if events & select.EPOLLOUT:
+                self._push()
         super().ready(events)
 
     @property
@@ -303,7 +305,7 @@ class RealUdp(_RealSocket):
             self._take()
 
     def ready(self, events: int) -> None:
-        """epoll also reports that a datagram may be sent, which wakes nobody."""
+        """epoll also reports that a datagram may be sent, which wakes no program."""
         self._take()
         if self.inbox or self.pending:
             super().ready(events)

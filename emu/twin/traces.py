@@ -1,8 +1,8 @@
 """What the kernel itself reports of a namespace: the rules that first packets matched, and each new connection, in order.
 
 nftables traces the first packet of every connection (`meta nftrace`, which nftables' backend of iptables obeys), and conntrack
-sends an event for each entry that is confirmed. Neither changes a packet. Must not know what the reports are used for
-(linux/netfilter/nf_tables.h, nfnetlink_conntrack.h).
+sends an event for each entry that is confirmed. Neither changes a packet. Must not know what the reports are used for,
+and must not use emu's own parsers (linux/netfilter/nf_tables.h, nfnetlink_conntrack.h).
 """
 
 from __future__ import annotations

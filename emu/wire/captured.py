@@ -67,3 +67,8 @@ def carried(data: bytes) -> bytes:
     """What of an IPv4 packet no hop rewrites: id, protocol, and what follows addresses, ports and checksums (an id of 0
     alone does not distinguish packets)."""
     return data[18:20] + data[23:24] + data[38:50] + data[54:]
+
+
+def tagged(data: bytes, tpid: int, tci: int) -> bytes:
+    """A frame with a VLAN tag behind its addresses (IEEE 802.1Q): its protocol and its control information."""
+    return data[:12] + tpid.to_bytes(2, "big") + tci.to_bytes(2, "big") + data[12:]

@@ -111,7 +111,7 @@ def test_a_udp_answer_belongs_to_the_flow_that_asked(cable: tuple[Netns, Netns])
         ),
         ([b"HEAD /x HTTP/1.0\n\n"], b"HTTP/1.0 200 OK\r\n*Content-Length: 30\r\n\r\n"),
         ([b"what?\r\n\r\n"], b"HTTP/1.0 400 Bad Request\r\n*cannot read that\n"),
-        ([b"G" * 70000], b"HTTP/1.0 400 Bad Request\r\n*cannot read that\n"),
+        ([b"G" * 35000, b"G" * 35000], b"HTTP/1.0 400 Bad Request\r\n*cannot read that\n"),
     ],
 )
 def test_http_answers_once_and_closes(cable: tuple[Netns, Netns], pieces: list[bytes], answer: bytes) -> None:

@@ -147,3 +147,12 @@ def test_vlan_names_with_dots() -> None:
     s.add_device("eth0.100")
     s["net/ipv4/conf/eth0.100/rp_filter"] = 2
     assert s.conf("eth0.100", "rp_filter") == 2 == s["net.ipv4.conf.eth0.100.rp_filter"]
+
+
+def test_the_queue_of_a_neighbour_is_one_limit_with_two_names(s: Sysctls) -> None:
+    s.add_device("eth0")
+    assert s["net.ipv4.neigh.eth0.unres_qlen"] == 101
+    s["net.ipv4.neigh.eth0.unres_qlen"] = 5
+    assert s["net.ipv4.neigh.eth0.unres_qlen_bytes"] == 10450
+    s["net.ipv4.neigh.default.unres_qlen_bytes"] = 4000
+    assert (s["net.ipv4.neigh.default.unres_qlen"], s["net.ipv4.neigh.eth0.unres_qlen"]) == (1, 5)

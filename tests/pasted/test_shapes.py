@@ -186,7 +186,7 @@ def test_a_chain_that_is_not_shown_is_undecided() -> None:
     assert ends(text) == {"undecided": 1.0}
 
 
-@pytest.mark.parametrize("shape", ["iptables-save", "with counters", "indented", "CRLF"])
+@pytest.mark.parametrize("shape", ["iptables-save", "with counters", "indented"])
 def test_a_whole_text_comes_back_as_it_is(shape: str) -> None:
     assert rules(SHAPES[shape]).text == SHAPES[shape]
 

@@ -29,7 +29,7 @@ UNKNOWN = """\
 -A FORWARD -s 10.0.0.9/32 -m bpf --bytecode "1,6 0 0 0" -m comment --comment "-j X" -j DROP
 -A FORWARD -d 10.2.0.0/16 -p udp -m udp --dport 53 -j mine
 -A FORWARD -d 10.4.0.1/32 -m set --match-set gone dst -j DROP
--A FORWARD -d 10.5.0.1/32 -p tcp -m conntrack --ctexpire 1:5 -m tcp --dport 80 -j DROP
+-A FORWARD -d 10.5.0.1/32 -p tcp -m connlabel --label web -m tcp --dport 80 -j DROP
 -A mine -j TPROXY --on-port 15001 --on-ip 0.0.0.0 --tproxy-mark 0x539/0xffffffff
 COMMIT
 """
@@ -95,7 +95,7 @@ def test_a_later_packet_of_a_connection_walks_no_nat_rules() -> None:
         ("10.0.0.9", "10.9.9.9:80/tcp", 6, "-m bpf"),
         ("10.0.0.1", "10.2.0.1:53/udp", 10, "-j TPROXY"),
         ("10.0.0.1", "10.4.0.1:80/tcp", 8, "no set 'gone'"),
-        ("10.0.0.1", "10.5.0.1:80/tcp", 9, "--ctexpire"),
+        ("10.0.0.1", "10.5.0.1:80/tcp", 9, "-m connlabel"),
     ],
 )
 def test_what_is_not_modelled_is_undecided_with_its_line(

@@ -25,6 +25,7 @@ cluster:
   podSubnet: 10.1.0.0/16
   serviceSubnet: 10.2.0.0/16
   hairpin: true
+  offloads: true
   sysctls: {net.ipv4.ip_default_ttl: 99}
   kubeProxy:
     mode: iptables
@@ -39,7 +40,7 @@ cluster:
         ("a", "z1", "10.1.5.0/24"),
         ("b", "", ""),
     ]
-    assert (wanted.network, wanted.underlay, wanted.hairpin) == ("flat", "switched", True)
+    assert (wanted.network, wanted.underlay, wanted.hairpin, wanted.offloads) == ("flat", "switched", True, True)
     assert (wanted.pod_subnet, wanted.service_subnet) == ("10.1.0.0/16", "10.2.0.0/16")
     assert wanted.sysctls == {"net.ipv4.ip_default_ttl": 99}
     proxy = wanted.proxy

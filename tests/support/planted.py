@@ -148,7 +148,7 @@ def cluster_of(text: str) -> Cluster:
 
 
 def nodes() -> list[str]:
-    """The plan of a cluster's addresses: what a text says of it, and the routes that it needs."""
+    """The plan of a cluster's addresses: each node's address and pod CIDR, and the routes between them."""
     cluster = cluster_of(scenario(ping("default/web"), cluster="{nodes: 3, underlay: switched}"))
     wanted = {f"node-{n}": (f"192.168.50.{10 + n}", f"10.244.{n}.0/24") for n in (1, 2, 3)}
     plan = {

@@ -11,9 +11,10 @@ from emu.kernel.netfilter.conn import IP_CT_UNTRACKED, Conn, Tuple5
 from emu.kernel.netfilter.hooks import HOOK_NAMES, Hooks, HookState, Verdict
 from emu.kernel.netfilter.save import parse_restore
 from emu.kernel.netfilter.table import RuleSet, Tables
+from emu.wire import sctp
 from emu.wire.addr import ip4
 from emu.wire.checksum import checksum
-from emu.wire.frame import AF_INET, ICMP, TCP, UDP, Frame
+from emu.wire.frame import AF_INET, ICMP, SCTP, TCP, UDP, Frame
 
 HOOKS = {name: number for number, name in enumerate(HOOK_NAMES)}
 
@@ -46,6 +47,7 @@ class FakeNetns:
     clock: Clock = field(default_factory=Clock)
     name: str = "test"
     local: frozenset[int] = frozenset()
+    sysctl: dict[str, int] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
     number: int = AF_INET
     unroutable: str = ""
@@ -110,6 +112,9 @@ def packet(
         body = struct.pack("!BBHHH", dport >> 8, dport & 255, 0, sport, 1)
     elif proto == UDP:
         body = struct.pack("!HHHH", sport, dport, 8 + size, 0)
+    elif proto == SCTP:  # an INIT, which opens an association
+        body = struct.pack("!HHIIBBHIIHHI", sport, dport, 0, 0, sctp.INIT, 0, 20, 1, 65535, 1, 1, 1)
+        body = body[:8] + sctp.checksum_of(body) + body[12:]
     else:
         body = struct.pack("!HHII", sport, dport, 0, 0)
     body += bytes(size)

@@ -13,10 +13,11 @@ from emu.errors import InputError
 from emu.kernel.sysctl import Sysctls
 from emu.scenario.script import load_text
 from emu.twin import judge, sysctls
+from emu.twin.drops import ASIDE
 from emu.twin.settings import NAMES, SETTINGS, SYSCTLS
 from emu.twin.space import Space
 from emu.twin.sysctls import FIRST_NAMESPACE, MACHINE, MEMORY
-from twin_rows import ping, udp
+from twin_rows import ping, tcp, udp
 from twins import needs_twin, scenario
 
 DEVICE = "x0"
@@ -119,12 +120,32 @@ class TestNotJudged:
         assert "not judged: node-1: net.ipv4.neigh.default.gc_thresh1 cannot be set to '99'" in report.text()
 
 
+@pytest.mark.twin
+class TestWithout:
+    """What a setting is good for: without it, the two sides differ, in what the page names."""
+
+    pytestmark = needs_twin
+
+    @pytest.mark.parametrize(("name", "sign"), [("offloads", "bad-checksum"), ("ipv6", "ethertype 0x86dd")])
+    def test_it_shows(self, name: str, sign: str) -> None:
+        text = scenario(tcp("default/web:8080") + ping("default/web"), node="node-1", cluster="{nodes: 1}")
+        report = judge(load_text(text), without=[name])
+        assert report.exit_status == 1, report.text()
+        lines = [line for _, each in report.differences for line in each.kernel if line not in each.emu]
+        assert any(sign in line for line in lines), lines[:10]
+
+
 class TestSettings:
+    def test_the_page_prints_what_is_left_out_of_drops(self) -> None:
+        page = resources.files("emu.twin").joinpath("FIDELITY.md").read_text()
+        for reason, why in ASIDE.items():
+            assert f"| `{reason.strip()}` | {why} |" in page
+
     def test_the_page_prints_them(self) -> None:
         page = resources.files("emu.twin").joinpath("FIDELITY.md").read_text()
         for each in SETTINGS:
             assert f"| `{each.name}` | {each.what} | {each.why} |" in page
-        table = page.partition("## What is set")[2].partition("\n## ")[0]
+        table = page.partition("## What is set")[2].partition("\n`emu twin --without")[0]
         assert re.findall(r"^\| `(\S+)` \| .* \| .* \|$", table, re.M) == [*NAMES]
 
     def test_the_page_prints_what_depends_on_the_machine(self) -> None:

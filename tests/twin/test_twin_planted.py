@@ -26,9 +26,11 @@ from emu.kernel.netfilter.nat_ports import MANIP_DST
 from emu.kernel.netfilter.ruleset import Chain
 from emu.kernel.netfilter.targets.verdicts import Drop
 from emu.kernel.sysctl import BY_NAME, Sysctls
+from emu.kernel.sysctl_table import Value
 from emu.kernel.transport import tcp_config, tcp_data, tcp_output, tcp_sock, tcp_timer
 from emu.kernel.transport.tcp_options import Segment
 from emu.kube import plan
+from emu.kube.cni import links
 from emu.kube.flow import outcome
 from emu.kube.flow.outcome import Outcome
 from emu.kube.networks import host_gw
@@ -53,7 +55,7 @@ def item(table_: Any, key: object, value: object) -> Plant:
     return lambda patch: patch.setitem(table_, key, value)
 
 
-def default(name: str, value: int | str | tuple[int, ...]) -> Plant:
+def default(name: str, value: Value) -> Plant:
     """Another default of a sysctl."""
 
     def plant(patch: pytest.MonkeyPatch) -> None:
@@ -239,14 +241,14 @@ def one_less(real: Any, agent: Any, view: Any, facts: Any) -> Any:
     return made._replace(via=dict(list(made.via.items())[:-1]))
 
 
-def unremembered(mode: str, *rest: Any) -> Recent:
+def unremembered(*arguments: Any) -> Recent:
     """`--rcheck` of what was never set."""
-    return Recent(mode, *rest[:5], f"{rest[5]}-{mode}", *rest[6:])  # type: ignore[call-arg]  # the fields in order
+    made = Recent(*arguments)
+    return replace(made, name=f"{made.name}-{made.what}")
 
 
-def unset_hairpin(patch: pytest.MonkeyPatch) -> None:
-    real = Bridge.add_port
-    patch.setattr(Bridge, "add_port", lambda self, device, **named: real(self, device, **{**named, "hairpin": False}))
+def isolated(real: Any, *arguments: Any, **named: Any) -> Any:
+    return real(*arguments, **{**named, "isolated": True})
 
 
 def unannounced(real: Any, values: Sysctls, name: str, value: Any) -> None:
@@ -267,11 +269,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault("net/fragment: order", "the last fragment goes first", around("emu.kernel.net.fragment.pieces", fragment.pieces, reversed_pieces), twin("fragments"), "offset="),
     Fault("net/fragment: TOS", "later fragments have another TOS", around("emu.kernel.net.fragment.pieces", fragment.pieces, other_tos), twin("fragments"), "tos=0x10"),
     Fault("net/route: redirects", "no redirects", put("emu.kernel.net.ip_forward.learned.redirects", lambda *arguments: False), twin("circle"), "redirect"),
-    Fault("net/route: path MTU", "a host heeds no frag-needed", put("emu.kernel.net.route.update_pmtu", nothing), twin("narrow"), "frames at"),
+    Fault("net/route: path MTU", "a host takes no frag-needed", put("emu.kernel.net.route.update_pmtu", nothing), twin("narrow"), "frames at"),
     Fault("net/ident", "every IP identification is 0", put("emu.kernel.net.ident.IpIdents.next", lambda *arguments: 0), twin("across"), "id=0"),
     Fault("net/reject", "REJECT sends another code", item(CODES, "icmp-port-unreachable", 1), twin("refused"), "host-unreachable"),
     Fault("net/ip_input: reasons", "another reason for a packet without a route", around("emu.kernel.net.ip_input.drop", drop.drop, other_reason), twin("outside"), "drops at underlay"),
-    Fault("net/ip_input: source checks", "rp_filter is not heeded", around("emu.kernel.net.family.Family.cache_device", Family.cache_device, unfiltered), twin("spoofed"), "IP_RPFILTER"),
+    Fault("net/ip_input: source checks", "rp_filter is read as 0", around("emu.kernel.net.family.Family.cache_device", Family.cache_device, unfiltered), twin("spoofed"), "IP_RPFILTER"),
     Fault("net/ip_output", "a node's packets bear another of its addresses", around("emu.kernel.net.ip_output.source_address", ip_output.source_address, wrong_source), twin("ttl"), "frames at"),
     Fault("net/br_netfilter", "bridged frames pass no iptables", put("emu.kernel.net.br_netfilter.install", nothing), twin("same node"), "frames at"),
     # links
@@ -306,7 +308,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("kube/proxy: hairpin", "an endpoint's own traffic is not masqueraded", kept("_endpoint_chain", marks), proxy("hairpin_two_endpoints"), "masqueraded: False"),
     Fault("kube/proxy: refusal", "a Service without endpoints is dropped", put("emu.kube.proxy.iptables.port_rules.Reject", lambda kind: Drop()), proxy("no_endpoints_reject"), "case no_endpoints_reject"),
     Fault("kube/proxy: affinity", "a client's endpoint is not remembered", put("emu.kube.proxy.iptables.port_rules.Recent", unremembered), proxy("session_affinity_client_ip"), "not sticky"),
-    Fault("kube/cni: hairpin", "a port is not in hairpin mode", unset_hairpin, wiring, "hairpin"),
+    Fault("kube/cni: port", "a port is isolated", around("emu.kube.cni.links.enslave", links.enslave, isolated), wiring, "isolated"),
     Fault("kube/cni: gateway", "the bridge bears no address", put("emu.kube.cni.links.ensure_address", nothing), wiring, "wiring: addresses at node-1"),
     Fault("kube/cni: route", "a pod has no default route", put("emu.kube.cni.links._add_route", nothing), wiring, "wiring: routes at default/client"),
     Fault("kube/cni: arp_notify", "a pod is not to announce its address", around("emu.kernel.sysctl.Sysctls.__setitem__", Sysctls.__setitem__, unannounced), wiring, "eth0.arp_notify = 1"),

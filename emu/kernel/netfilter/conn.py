@@ -24,11 +24,16 @@ DIR_ORIGINAL = 0
 # enum ip_conntrack_status
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = (1 << bit for bit in range(6))
 SRC_NAT_DONE, DST_NAT_DONE, DYING = 1 << 7, 1 << 8, 1 << 9
+TEMPLATE = 1 << 11  # no connection: what the CT target asks for those that are made
 NAT_MASK, NAT_DONE_MASK = SRC_NAT | DST_NAT, SRC_NAT_DONE | DST_NAT_DONE
 
 # The answer to each ICMP query (nf_conntrack_proto_icmp.c, invmap); the queries that open a connection: ICMP_OPENS
 ICMP_INVERSE = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17}
 ICMP_OPENS = frozenset((8, 13, 15, 17))
+
+Zone = tuple[int, int]  # the ids for the original and the reply tuple, 0 to 65535
+DEFAULT_ZONE: Zone = (0, 0)
+ZONE_SHIFT = 8  # zone << 8 | address family: tuples of one mean nothing in another
 
 Manip = tuple[int, int, Natted]  # the new address and port of one half in one direction, and the fact of it
 
@@ -56,16 +61,17 @@ class ConnTable(Protocol):
 class Conn:
     """One connection of one namespace, in `table`.
 
-    `family` (AF_*) is that of its addresses. `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
-    duration before. `packets`/`bytes` count per direction while net.netfilter.nf_conntrack_acct is on.
+    `family` (AF_*) is that of its addresses, `zone` the ids of the zones that its tuples lie in (0: the default zone). `number` counts a namespace's connections from 1. `expires_ns` is a clock time once CONFIRMED, a
+    duration before. `packets`/`bytes` count per direction if
+    net.netfilter.nf_conntrack_acct was on when it began, else they are None. `helper` is the name of a conntrack helper.
     `nat[direction * 2 + manip]` is what NAT writes into that half, `nat` is None without NAT; with it,
     `nat_flows[manip]` is the flow whose rewriting was last reported.
     `master` is the connection whose expectation this one met (no helper is modelled: always None).
     """
 
     __slots__ = (
-        "bytes", "created_ns", "expires_ns", "family", "mark", "masq_ifindex", "master", "nat", "nat_flows", "number",
-        "orig", "packets", "reply", "sctp", "status", "stream_ns", "table", "tcp",
+        "bytes", "created_ns", "expires_ns", "family", "helper", "labels", "mark", "masq_ifindex", "master", "nat", "nat_flows", "number",
+        "orig", "packets", "reply", "sctp", "status", "stream_ns", "table", "tcp", "zone",
     )  # fmt: skip
     nat_flows: list[int]
 
@@ -83,8 +89,11 @@ class Conn:
         self.tcp: TcpState | None = None
         self.sctp: SctpState | None = None
         self.nat: list[Manip | None] | None = None
-        self.packets = [0, 0]
-        self.bytes = [0, 0]
+        self.packets: list[int] | None = None
+        self.bytes: list[int] | None = None
+        self.labels = 0
+        self.helper = ""
+        self.zone = DEFAULT_ZONE
 
     @property
     def name(self) -> str:
@@ -110,6 +119,47 @@ class Conn:
 
     def __repr__(self) -> str:
         return f"Conn(#{self.number} {self.orig} {self.reply} status={self.status:#x})"
+
+
+class NoTable:
+    """The table of a template: it holds nothing."""
+
+    net_name = ""
+
+    def __init__(self) -> None:
+        self.by_source: dict[tuple[int, int, int, int], list[Conn]] = {}
+
+    def taken(self, reply: Tuple5, ignored: Conn) -> bool:
+        return False
+
+    def kill(self, conn: Conn) -> None:
+        """There is nothing to remove."""
+
+
+class Template(Conn):
+    """What a CT rule asks for the connections that begin with its packets: a zone and a helper. A packet carries it from
+    table raw to connection tracking.
+
+    `marked`: directions whose zone is the packet's mark.
+    """
+
+    __slots__ = ("marked",)
+
+    def __init__(self, zone: Zone, marked: tuple[bool, bool], helper: str) -> None:
+        super().__init__(NoTable(), 0, (0, 0, 0, 0, 0), (0, 0, 0, 0, 0), 0)
+        self.status = TEMPLATE | CONFIRMED
+        self.zone, self.marked, self.helper = zone, marked, helper
+
+    def zone_of(self, frame: Frame) -> Zone:
+        """nf_ct_zone_tmpl: the zone for one packet."""
+        mark = frame.mark & 0xFFFF
+        first, second = (mark if by_mark else given for given, by_mark in zip(self.zone, self.marked, strict=True))
+        return first, second
+
+
+def source_key(conn: Conn, t: Tuple5) -> tuple[int, int, int, int]:
+    """Zone and family, protocol, address and port of a tuple's source: the key of `ConnTable.by_source`."""
+    return conn.zone[0] << ZONE_SHIFT | conn.family, t[0], t[1], t[3]
 
 
 def attach(frame: Frame, cause: Frame) -> None:

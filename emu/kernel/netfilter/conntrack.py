@@ -15,6 +15,7 @@ from emu.clock import SECOND, Clock
 from emu.kernel.netfilter.conn import (
     ASSURED,
     CONFIRMED,
+    DEFAULT_ZONE,
     DIR_ORIGINAL,
     DYING,
     EXPECTED,
@@ -26,11 +27,17 @@ from emu.kernel.netfilter.conn import (
     IP_CT_RELATED,
     IP_CT_RELATED_REPLY,
     IP_CT_UNTRACKED,
+    NAT_MASK,
     SEEN_REPLY,
     SRC_NAT,
+    TEMPLATE,
+    ZONE_SHIFT,
     Conn,
+    Template,
     Tuple5,
+    Zone,
     inverse,
+    source_key,
 )
 from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES
 from emu.kernel.netfilter.conntrack_sctp import sctp_packet
@@ -48,12 +55,13 @@ from emu.kernel.netfilter.hooks import (
     HookState,
     Verdict,
 )
-from emu.trail import Tracked
+from emu.trail import Note, Tracked
 from emu.wire import quote
 from emu.wire.frame import AF_INET, GRE, ICMP, SCTP, TCP, UDP, UDPLITE, Frame
 from emu.wire.icmp import ERRORS
 from emu.wire.sound import checksum_right, well_formed
 
+SPLITS = (0, 1 << 24, 2 << 24)  # beside zone and family: both directions in one zone, the original one, the reply one
 STREAM_AFTER_NS = 2 * SECOND
 NETFILTER_DROP = "NETFILTER_DROP"
 _TCP_TIMEOUTS = (
@@ -97,9 +105,11 @@ class Conntrack:
         self.by_source: dict[tuple[int, int, int, int], list[Conn]] = {}
         self._sysctl = sysctl
         self._hooks = hooks
-        # by address family: numbers of one family's addresses mean nothing in another
+        # by zone and address family: a tuple of one means nothing in another. Two connections whose directions lie in two
+        # zones may have one tuple, each in its own direction: each direction of such has a table of its own.
         self._tables: defaultdict[int, dict[Tuple5, tuple[Conn, int]]] = defaultdict(dict)
         self._conns: dict[int, Conn] = {}
+        self._split = False  # is there, or was there, a connection in two zones?
         self._made = 0
         self._sweep_at = 4096
         self.enabled = False
@@ -136,8 +146,12 @@ class Conntrack:
 
     def track(self, frame: Frame, state: HookState) -> Verdict:
         """nf_conntrack_in. Only PREROUTING verifies checksums, and only of frames not known good."""
+        template: Template | None = None
         if frame.ct is not None or frame.ctinfo == IP_CT_UNTRACKED:
-            return None
+            if frame.ct is None or not frame.ct.status & TEMPLATE:
+                return None
+            template = frame.ct
+            frame.ct, frame.ctinfo = None, 0
         proto = frame.proto
         if (
             (proto == ICMP and frame.dport >> 8 in ERRORS)
@@ -145,15 +159,21 @@ class Conntrack:
             or proto < 0
             or not (frame.valid or self._sound(frame, state))
         ):
-            return self._odd(frame, state)
-        found = self._tables[frame.family].get((proto, frame.src, frame.dst, frame.sport, frame.dport))
+            return self._odd(frame, state, template)
+        key = proto, frame.src, frame.dst, frame.sport, frame.dport
+        if template is None:
+            found = self._tables[frame.family].get(key)
+        else:
+            found = self._live(frame.family, key, template.zone_of(frame))
+        if found is None and self._split and template is None:
+            found = self._live(frame.family, key)
         if found is None:
-            return self._open(frame)
+            return self._open(frame, template)
         conn, direction = found
         now = self.clock.now
         if conn.expires_ns <= now:
             self.kill(conn)
-            return self._open(frame)
+            return self._open(frame, template)
         status = conn.status
         if proto == UDP:
             if status & SEEN_REPLY and now > conn.stream_ns:
@@ -166,7 +186,7 @@ class Conntrack:
                 tcp_packet(conn, frame, direction, self) if proto == TCP else self._l4_packet(conn, frame, direction)
             )
             if verdict:
-                return self._open(frame) if verdict == REPEAT else self._refuse(frame)
+                return self._open(frame, template) if verdict == REPEAT else self._refuse(frame)
         frame.ct = conn
         frame.ctdir = direction
         if direction:
@@ -177,7 +197,7 @@ class Conntrack:
             frame.ctinfo = IP_CT_ESTABLISHED
         else:
             frame.ctinfo = IP_CT_RELATED if status & EXPECTED else IP_CT_NEW
-        if self.acct:
+        if conn.packets is not None and conn.bytes is not None:
             conn.packets[direction] += 1
             conn.bytes[direction] += frame.tot_len
         return None
@@ -212,7 +232,7 @@ class Conntrack:
         conn.expires_ns = self.clock.now + timeout_ns if conn.status & CONFIRMED else timeout_ns
         return ACCEPT
 
-    def _open(self, frame: Frame) -> Verdict:
+    def _open(self, frame: Frame, template: Template | None = None) -> Verdict:
         """A packet of no known connection: make one (init_conntrack), unconfirmed."""
         orig = (frame.proto, frame.src, frame.dst, frame.sport, frame.dport)
         reply = inverse(orig)
@@ -223,20 +243,23 @@ class Conntrack:
             return Drop(NETFILTER_DROP, "nf_conntrack: table full")
         self._made += 1
         conn = Conn(self, self._made, orig, reply, self.clock.now, frame.family)
+        if template is not None:
+            conn.zone, conn.helper = template.zone_of(frame), template.helper
         if self._l4_packet(conn, frame, DIR_ORIGINAL):
             return self._refuse(frame)
         frame.ct = conn
         frame.ctdir = DIR_ORIGINAL
         frame.ctinfo = IP_CT_NEW
         if self.acct:
-            conn.packets[0] += 1
-            conn.bytes[0] += frame.tot_len
+            conn.packets, conn.bytes = [1, 0], [frame.tot_len, 0]
         trail = frame.trail
         if trail is not None:
             trail.append(Tracked(conn, "NEW", True))
+            if conn.helper:
+                trail.append(Note(f"helper {conn.helper} is not modelled: it expects no connection"))
         return None
 
-    def _odd(self, frame: Frame, state: HookState) -> Verdict:
+    def _odd(self, frame: Frame, state: HookState, template: Template | None) -> Verdict:
         """Fragments, errors, and what fails the checks."""
         if frame.proto < 0:
             return None
@@ -249,7 +272,8 @@ class Conntrack:
             return self._refuse(frame)
         quoted = quote.tuple_of(frame)
         wanted = inverse(quoted) if quoted is not None else None
-        found = self._live(frame.family, wanted) if wanted is not None else None
+        zone = DEFAULT_ZONE if template is None else template.zone_of(frame)
+        found = self._live(frame.family, wanted, zone) if wanted is not None else None
         # the error must go to where the quoted packet came from
         if found is None or found[0].tuple_of(found[1])[2] != frame.dst:
             return self._refuse(frame)
@@ -272,7 +296,10 @@ class Conntrack:
             return None
         if conn.status & DYING:
             return Drop(NETFILTER_DROP, conn)
-        other = self._live(conn.family, conn.orig) or self._live(conn.family, conn.reply)
+        zone = conn.zone
+        other = self._in_zone(zone[0], conn.family, conn.orig, zone) or self._in_zone(
+            zone[1], conn.family, conn.reply, zone
+        )
         if other is not None:
             winner = other[0]
             if winner.orig == conn.orig and winner.reply == conn.reply:
@@ -305,27 +332,42 @@ class Conntrack:
     def _enter(self, conn: Conn) -> None:
         conn.expires_ns += self.clock.now
         conn.status |= CONFIRMED
-        table = self._tables[conn.family]
-        table[conn.orig] = conn, 0
-        table[conn.reply] = conn, 1
+        self._split = self._split or conn.zone[0] != conn.zone[1]
+        for direction, key in enumerate(_keys(conn)):
+            self._tables[key][conn.tuple_of(direction)] = conn, direction
         self._conns[conn.number] = conn
         self.stat.insert += 1
 
     def note_source(self, conn: Conn) -> None:
         """Remember a source-translated connection by its source, for NAT's next choices."""
-        self.by_source.setdefault((conn.family, conn.orig[0], conn.orig[1], conn.orig[3]), []).append(conn)
+        self.by_source.setdefault(source_key(conn, conn.orig), []).append(conn)
 
-    def _live(self, family: int, wanted: Tuple5) -> tuple[Conn, int] | None:
-        found = self._tables[family].get(wanted)
-        if found is not None and found[0].expires_ns <= self.clock.now:
+    def _live(self, family: int, wanted: Tuple5, zone: Zone = DEFAULT_ZONE) -> tuple[Conn, int] | None:
+        """The live connection that owns a tuple in the zone that `zone` names for that direction of it."""
+        return self._in_zone(zone[0], family, wanted, zone) or (
+            self._in_zone(zone[1], family, wanted, zone) if zone[1] != zone[0] else None
+        )
+
+    def _in_zone(self, number: int, family: int, wanted: Tuple5, zone: Zone) -> tuple[Conn, int] | None:
+        """The same among the tuples that lie in one zone."""
+        for split in SPLITS if self._split else (0,):
+            found = self._tables[split | number << ZONE_SHIFT | family].get(wanted)
+            if found is None or found[0].zone[found[1]] != zone[found[1]]:
+                continue
+            if found[0].expires_ns > self.clock.now:
+                return found
             self.kill(found[0])
-            return None
-        return found
+        return None
 
     def taken(self, reply: Tuple5, ignored: Conn) -> bool:
         """nf_conntrack_tuple_taken: a live connection other than `ignored` owns the tuple."""
-        found = self._live(ignored.family, reply)
-        return found is not None and found[0] is not ignored and found[0].orig != ignored.orig
+        found = self._in_zone(ignored.zone[1], ignored.family, reply, ignored.zone)
+        if found is None or found[0] is ignored or found[0].orig == ignored.orig:
+            return False
+        other = found[0]
+        # nf_nat_used_tuple_new: the same connection seen from its other end (in another zone) is met when it is confirmed
+        reverse = other.orig == ignored.reply == reply and other.reply == ignored.orig
+        return not reverse or bool((other.status | ignored.status) & NAT_MASK)
 
     def find(self, wanted: Tuple5, family: int = AF_INET) -> Conn | None:
         """The live connection that owns this tuple, in either direction."""
@@ -335,9 +377,8 @@ class Conntrack:
     def kill(self, conn: Conn) -> None:
         """Remove a connection now; frames that carry it keep it."""
         if self._conns.pop(conn.number, None) is not None:
-            table = self._tables[conn.family]
-            del table[conn.orig]
-            del table[conn.reply]
+            for direction, key in enumerate(_keys(conn)):
+                del self._tables[key][conn.tuple_of(direction)]
             self._forget_source(conn)
             self.stat.delete += 1
         conn.status |= DYING
@@ -345,7 +386,7 @@ class Conntrack:
     def _forget_source(self, conn: Conn) -> None:
         if not conn.status & SRC_NAT:
             return
-        source = conn.family, conn.orig[0], conn.orig[1], conn.orig[3]
+        source = source_key(conn, conn.orig)
         same = self.by_source[source]
         same.remove(conn)
         if not same:
@@ -389,3 +430,9 @@ class Conntrack:
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _keys(conn: Conn) -> tuple[int, int]:
+    """The keys of the tables that hold the original and the reply tuple."""
+    first, second = (number << ZONE_SHIFT | conn.family for number in conn.zone)
+    return (first, second) if first == second else (SPLITS[1] | first, SPLITS[2] | second)

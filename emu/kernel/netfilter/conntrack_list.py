@@ -24,7 +24,12 @@ def render(conn: Conn, now_ns: int) -> str:
     words += _tuple_words(conn, 1)
     if conn.status & ASSURED:
         words.append("[ASSURED]")
-    words.append(f"mark={conn.mark} use=1")
+    words.append(f"mark={conn.mark}")
+    if conn.zone[0] and conn.zone[0] == conn.zone[1]:
+        words.append(f"zone={conn.zone[0]}")
+    if conn.helper:
+        words.append(f"helper={conn.helper}")
+    words.append("use=1")
     return " ".join(words)
 
 
@@ -37,6 +42,8 @@ def _tuple_words(conn: Conn, direction: int) -> list[str]:
         words.append(f"srckey=0x{sport:x} dstkey=0x{dport:x}")
     elif proto in _L4_NAMES:
         words.append(f"sport={sport} dport={dport}")
-    if conn.packets[0] or conn.packets[1]:
+    if conn.packets is not None and conn.bytes is not None:
         words.append(f"packets={conn.packets[direction]} bytes={conn.bytes[direction]}")
+    if conn.zone[direction] and conn.zone[0] != conn.zone[1]:
+        words.append(f"zone-{'reply' if direction else 'orig'}={conn.zone[direction]}")
     return words

@@ -32,6 +32,12 @@ class Route(Protocol):
     def mtu(self) -> int: ...
 
 
+class Settings(Protocol):
+    """What rules may do with the namespace's sysctls."""
+
+    def __setitem__(self, name: str, value: int, /) -> None: ...
+
+
 class Netns(Protocol):
     """What netfilter may use of the namespace that it runs in; implemented by `net/netns.py`."""
 
@@ -39,6 +45,8 @@ class Netns(Protocol):
     def name(self) -> str: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def sysctl(self) -> Settings: ...
 
     def random(self, purpose: str) -> Draws:
         """The namespace's own random source of one purpose."""

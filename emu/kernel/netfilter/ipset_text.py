@@ -15,13 +15,13 @@ from emu.errors import InputError
 from emu.kernel.netfilter.ipset import NEVER_ZERO, TYPES, WITH_PORTS, Element, IpSet, IpSets, Key
 from emu.kernel.netfilter.matches import number
 from emu.kernel.netfilter.matches.ip import ALL_ONES, inet_aton, protocol
+from emu.kernel.netfilter.matches.mac import octets_of
 from emu.kernel.netfilter.matches.names import ICMP_TYPES
 from emu.kernel.netfilter.matches.ports import port
 from emu.wire.addr import mask
 from emu.wire.frame import ICMP, TCP
 
 MAX_EXPANDED = 65536
-_HEX = frozenset("0123456789abcdefABCDEF")
 MAX_TIMEOUT_S = 2147483
 MAX_COMMENT = 255
 MAX_NAME, MAX_DEVICE = 31, 15
@@ -330,11 +330,7 @@ def _ports(text: str, named: bool) -> tuple[int, range]:
 
 
 def _mac(text: str) -> bytes:
-    """Six hexadecimal octets of one or two digits. Raises InputError."""
-    parts = text.split(":")
-    if len(parts) != 6 or not all(0 < len(part) < 3 and set(part) <= _HEX for part in parts):
-        raise InputError(f"{text!r} is not a MAC address", expected="six hexadecimal octets with colons")
-    address = bytes(int(part, 16) for part in parts)
+    address = octets_of(text)
     if not any(address):
         raise InputError(f"{text!r} cannot be in a set", expected="an address other than zero")
     return address

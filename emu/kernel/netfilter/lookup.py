@@ -21,7 +21,8 @@ from emu.kernel.netfilter.targets import Goto, Jump
 from emu.kernel.netfilter.targets.reject import Reject as RejectTarget
 from emu.kernel.netfilter.targets.verdicts import Accept, Return
 from emu.kernel.netfilter.targets.verdicts import Drop as DropTarget
-from emu.wire.frame import Frame
+from emu.wire.frame import IP_OFFSET, Frame
+from emu.wire.transport import transport_word
 
 # what a matched rule does; the argument of each in brackets. From JUMP on it goes to another chain.
 COUNT, ACCEPT, DECIDE, RETURN, ACT, JUMP, GOTO = range(7)  # - - [verdict] - [Target.act] [chain] [chain]
@@ -83,7 +84,8 @@ class ByPort(Index):
     __slots__ = ()
 
     def find(self, frame: Frame) -> Program | Index:
-        return self._get((frame.proto, frame.dport))
+        dport = frame.dport if not frame.frag & IP_OFFSET else transport_word(frame, 2)
+        return self._get((frame.proto, dport))
 
 
 _INDEX: dict[str, type[Index]] = {"dst": ByDestination, "port": ByPort}

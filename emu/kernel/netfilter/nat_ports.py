@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from emu.kernel.netfilter.conn import Conn, Tuple5, inverse
+from emu.kernel.netfilter.conn import Conn, Tuple5, inverse, source_key
 from emu.wire.frame import ICMP, PORTS
 
 MANIP_SRC, MANIP_DST = 0, 1
@@ -106,7 +106,7 @@ def unique_tuple(t: Tuple5, conn: Conn, manip: int, span: NatRange, random: Draw
 
 def _known_source(t: Tuple5, conn: Conn, span: NatRange) -> Tuple5 | None:
     """find_appropriate_src: the mapping that the same source has in another connection, newest first."""
-    for other in reversed(conn.table.by_source.get((conn.family, t[0], t[1], t[3]), ())):
+    for other in reversed(conn.table.by_source.get(source_key(conn, t), ())):
         mapped = inverse(other.reply)
         if mapped is not None:
             candidate = t[0], mapped[1], t[2], mapped[3], t[4]

@@ -65,7 +65,7 @@ class _RuleReader:
                     raise InputError(f"{name} cannot be used in table {self.table}", expected=self.target.tables[0])
             else:
                 self.jump = Jump(name)
-        elif word in ("-c", "--set-counters"):
+        elif word in ("-c", "--set-counters") and not negated:
             self._counters(_argument(word, queue), queue)
         elif word == "-4":
             return

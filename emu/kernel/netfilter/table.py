@@ -41,6 +41,15 @@ __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
 PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
 
 
+def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
+    """The rules of chains that were not there."""
+    for table, chains in ruleset.tables.items():
+        known = {} if before is None else before.tables.get(table, {})
+        for chain in chains.values():
+            if known.get(chain.name) is not chain:
+                yield from chain.rules
+
+
 class Tables:
     """`hooks` is the namespace's. `ruleset` is what is in force, `counters[rule]` is [packets, bytes] (absent: zero).
 
@@ -112,23 +121,29 @@ class Tables:
             check(kept)
         else:
             kept = parse_restore(text, file, onto=self.ruleset, noflush=noflush)
+        before = self.ruleset
         self._checkentry(kept, file)
         self.replace(kept)
+        self.load(before)
 
     def _checkentry(self, ruleset: RuleSet, file: str | None) -> None:
         """Ask the parts of all rules in chains that are new here. Raises InputError."""
-        for table, chains in ruleset.tables.items():
-            before = self.ruleset.tables.get(table, {})
-            for chain in chains.values():
-                if before.get(chain.name) is not chain:
-                    for rule in chain.rules:
-                        try:
-                            for match in rule.matches:
-                                match.checkentry(self)
-                            if rule.target is not None:
-                                rule.target.checkentry(self)
-                        except InputError as error:
-                            raise error.at(file=file, line=rule.line or None) from None
+        for rule in _new_rules(ruleset, self.ruleset):
+            try:
+                for match in rule.matches:
+                    match.checkentry(self)
+                if rule.target is not None:
+                    rule.target.checkentry(self)
+            except InputError as error:
+                raise error.at(file=file, line=rule.line or None) from None
+
+    def load(self, before: RuleSet | None = None) -> None:
+        """Set the sysctls that rules in force need, as their kernel modules do when a rule is loaded. `before`: rules whose
+        chains were loaded then."""
+        for rule in _new_rules(self.ruleset, before):
+            for match in rule.matches:
+                for name, value in match.sysctls.items():
+                    self._hooks.states[0].net.sysctl[name] = value
 
     def save(self, counters: bool = False) -> str:
         """The text of iptables-save (`-c` with `counters`), without its lines of comment."""

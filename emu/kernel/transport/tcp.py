@@ -24,6 +24,7 @@ from emu.kernel.transport.tcp_output import (
     sync_mss,
     transmit_syn,
 )
+from emu.kernel.transport.tcp_rmem import RxSkb
 from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND, State
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
@@ -42,10 +43,11 @@ class TcpEndpoint:
     `state`. Nothing here raises because of what arrives; calls that a socket would refuse give `error`.
     """
 
-    __slots__ = ("_tp",)
+    __slots__ = ("_tp", "taken")
 
     def __init__(self, tp: TcpSock) -> None:
         self._tp = tp
+        self.taken = 0  # bytes of the last `write`
 
     @classmethod
     def connect(
@@ -86,12 +88,43 @@ class TcpEndpoint:
         tp.start_xmit_timer("retransmit", now_ns + config.timeout_init_ns)
         return cls(tp), _taken(tp)
 
+    @classmethod
+    def of_cookie(
+        cls, config: TcpConfig, mss: int, iss: int, syn: Segment, now_ns: int, ts_offset: int, *, nodelay: bool
+    ) -> TcpEndpoint:
+        """cookie_v4_check: the endpoint of a request that was not kept, made again for the segment that answers its cookie;
+        when the SYN-ACK was sent is not known."""
+        endpoint, _ = cls.accept(config, mss, iss, syn, now_ns, ts_offset, nodelay=nodelay)
+        endpoint._tp.lsndtime = -1
+        return endpoint
+
     # What the network brings.
 
-    def on_segment(self, segment: Segment, now_ns: int) -> list[Segment]:
-        """A segment of this connection arrived (also in TIME_WAIT; call `reusable_isn` first for a SYN there)."""
+    def on_segment(self, segment: Segment, now_ns: int, *, waited: bool = False) -> list[Segment]:
+        """A segment of this connection arrived (also in TIME_WAIT; call `reusable_isn` first for a SYN there).
+
+        `waited`: it was announced by `wait`.
+        """
         tp = self._tp
+        tp.from_backlog = waited
         receive(tp, segment, now_ns)
+        tp.from_backlog = False
+        return _taken(tp)
+
+    def wait(self, segment: Segment) -> None:
+        """A segment came while a call owns the socket. It takes room in the receive buffer until `release`."""
+        skb = RxSkb(segment.payload, segment.burst, segment.gso_size)
+        skb.condense()
+        self._tp.backlog_bytes += skb.truesize
+
+    def release(self, now_ns: int) -> list[Segment]:
+        """The call ends, and what waited was taken: one ACK for all of it, if one is due (tcp_release_cb)."""
+        tp = self._tp
+        tp.backlog_bytes = 0
+        if tp.ack_deferred:
+            tp.ack_deferred = False
+            if tp.ack_scheduled:
+                send_ack(tp, now_ns)
         return _taken(tp)
 
     def on_deadline(self, now_ns: int, which: Deadline | None = None) -> list[Segment]:
@@ -178,7 +211,8 @@ class TcpEndpoint:
     # What the application does.
 
     def write(self, data: bytes, now_ns: int, *, more: bool = False) -> list[Segment]:
-        """send(2); `more` is MSG_MORE. All of `data` is taken (a caller that blocks looks at `unsent`).
+        """send(2); `more` is MSG_MORE. `taken` is how many bytes the send buffer had room for; when that is not all, `full`
+        lasts until a program may write again.
 
         While connecting it waits for the handshake. After the FIN or the end nothing is taken (`may_write` is False):
         the caller raises EPIPE or `error`.
@@ -186,9 +220,10 @@ class TcpEndpoint:
         tp = self._tp
         if data and self.may_write:
             if tp.state in MAY_SEND:
-                queue_data(tp, data, now_ns, more=more)
+                self.taken = queue_data(tp, data, now_ns, more=more)
             else:
                 queue_early(tp, data)
+                self.taken = len(data)
         return _taken(tp)
 
     def read(self, size: int, now_ns: int) -> tuple[bytes, list[Segment]]:
@@ -202,6 +237,8 @@ class TcpEndpoint:
             piece = skb.data[offset : offset + left]
             parts.append(piece)
             left -= len(piece)
+            tp.copied_seq += len(piece)
+            rcv_space_adjust(tp)
             if offset + len(piece) == len(skb.data):
                 tp.receive_queue.popleft()
                 tp.rmem_alloc -= skb.truesize
@@ -209,9 +246,6 @@ class TcpEndpoint:
             else:
                 tp.receive_offset = offset + len(piece)
         data = b"".join(parts)
-        if data:
-            tp.copied_seq += len(data)
-            rcv_space_adjust(tp, now_ns)
         if tp.state not in ("CLOSE", "TIME_WAIT") and not tp.mini:
             _cleanup_rbuf(tp, len(data), now_ns)
         return data, _taken(tp)
@@ -313,6 +347,11 @@ class TcpEndpoint:
     def may_write(self) -> bool:
         tp = self._tp
         return not tp.send_shutdown and not tp.mini and (tp.state in MAY_SEND or tp.state in ("SYN_SENT", "SYN_RECV"))
+
+    @property
+    def full(self) -> bool:
+        """A program found the send buffer full, and too little of it is free again (SOCK_NOSPACE)."""
+        return self._tp.no_space
 
     @property
     def unsent(self) -> int:

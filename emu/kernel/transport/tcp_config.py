@@ -25,6 +25,7 @@ def config_of(sysctl: Sysctls) -> TcpConfig:
         fin_timeout_ns=number("net.ipv4.tcp_fin_timeout") * SECOND,
         slow_start_after_idle=bool(number("net.ipv4.tcp_slow_start_after_idle")),
         moderate_rcvbuf=bool(number("net.ipv4.tcp_moderate_rcvbuf")),
+        backlog_ack_defer=bool(number("net.ipv4.tcp_backlog_ack_defer")),
         tso_win_divisor=number("net.ipv4.tcp_tso_win_divisor"),
         tso_rtt_log=number("net.ipv4.tcp_tso_rtt_log"),
         min_tso_segs=number("net.ipv4.tcp_min_tso_segs"),

@@ -62,6 +62,8 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
         tp.ack_scheduled = True
         return
     skb = RxSkb(payload, tp.rcv_cut, tp.rcv_gso_size)
+    if tp.from_backlog:
+        skb.condense()
     if seq > tp.rcv_nxt:
         measure_rcv_mss(tp, skb, pushed)
         tp.ack_scheduled = True
@@ -175,6 +177,9 @@ def ack_check(tp: TcpSock, now_ns: int) -> None:
         return
     second = tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss and (tp.rcv_nxt == tp.copied_seq or offered_window(tp) >= tp.rcv_wnd)
     if second or tp.ack_now or tp.ofo or (tp.quick and not tp.in_pingpong):
+        if tp.from_backlog and tp.config.backlog_ack_defer and (second or not tp.ofo):
+            tp.ack_deferred = True  # one ACK for all that waited
+            return
         send_ack(tp, now_ns)
     else:
         send_delayed_ack(tp, now_ns)

@@ -14,6 +14,7 @@ from emu.kernel.transport.tcp_data import ack_check, enter_quickack_mode, queue_
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn_ack, time_wait_segment
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, reset_for
 from emu.kernel.transport.tcp_output import push, send_ack, sync_mss, timestamp, transmit_syn
+from emu.kernel.transport.tcp_sndbuf import check_space, sndbuf_expand
 from emu.kernel.transport.tcp_sock import INIT_CWND, TcpSock
 from emu.kernel.transport.tcp_states import Event
 from emu.kernel.transport.tcp_window import init_buffer_space
@@ -22,6 +23,7 @@ from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 def receive(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     """Everything one segment causes; answers are on `tp.out` afterwards."""
+    tp.mstamp = now_ns
     tp.rcv_cut, tp.rcv_gso_size = segment.burst, segment.gso_size
     if tp.state == "CLOSE":
         _refuse(tp, segment)
@@ -131,6 +133,7 @@ def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event, *, ti
         tp.rcv_wnd = min(tp.rcv_wnd, 0xFFFF)
     sync_mss(tp)
     init_buffer_space(tp, now_ns)
+    sndbuf_expand(tp)
     # one SYN lost forgives Linux, whatever the timeout did to the window (RFC 5681 section 3.1, tcp_init_transfer)
     tp.cwnd = 1 if tp.total_retrans > 1 and timed_out and not _needless(tp, segment) else INIT_CWND
     tp.ca_state = "open"
@@ -259,6 +262,7 @@ def _synchronized(tp: TcpSock, segment: Segment, now_ns: int) -> None:
                 enter_time_wait(tp, now_ns)
                 return
     push(tp, now_ns)
+    check_space(tp)
     ack_check(tp, now_ns)
 
 

@@ -9,18 +9,21 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from emu import craft
+from emu.clock import MS
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_input import delivered_fact
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import update_from_error
+from emu.kernel.transport import syncookies
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
 from emu.kernel.transport.inet import IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_config import config_of
 from emu.kernel.transport.tcp_options import Segment, options_bytes, parse_segment, reset_for
+from emu.kernel.transport.tcp_sock import MSS_DEFAULT
 from emu.kernel.transport.tcp_socket import Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 DSCP_MASK = 0xFC  # the TOS byte without ECN
+SYN_ACK = Born("a listener answers without keeping the request (SYN cookie)")
 RESET = Born("the kernel resets: no socket takes this segment")
 
 
@@ -183,14 +187,17 @@ class Tcp:
                 return
             if segment.flags & (SYN | ACK | RST | FIN) != SYN:
                 if segment.flags & ACK and not segment.flags & RST:
+                    if self._answers_cookie(frame, segment, listener):
+                        return
                     self._refuse(frame, segment)
                 drop(net, frame, "TCP_FLAGS")
                 return
-            if len(listener.accepted) > listener.backlog:
+            cookie = isn is None and self._wants_cookie(listener)
+            if len(listener.accepted) > listener.backlog or (not cookie and isn is None and self._is_full(listener)):
                 drop(net, frame, "TCP_LISTEN_OVERFLOW")
                 return
             self._deliver(frame)
-            self._open(frame, segment, listener, isn)
+            self._open(frame, segment, listener, isn, cookie=cookie)
             return
         self._deliver(frame)
         socket.take(segment)
@@ -208,8 +215,23 @@ class Tcp:
         for listener in net.delivery_listeners:
             listener(frame, self.fact)
 
-    def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None) -> None:
-        """A SYN for a listener: a connection in SYN_RECV, of the SYN's flow."""
+    def _wants_cookie(self, listener: TcpSocket) -> bool:
+        """tcp_syn_flood_action: is a SYN answered without being kept?"""
+        cookies = self.net.sysctl.number("net.ipv4.tcp_syncookies")
+        return cookies == 2 or (cookies == 1 and listener.half_open > (listener.backlog or 0))
+
+    def _is_full(self, listener: TcpSocket) -> bool:
+        """tcp_conn_request: may no further request be kept? Without cookies a quarter of tcp_max_syn_backlog is for hosts that
+        are known, and none is."""
+        if listener.half_open > (listener.backlog or 0):
+            return True
+        if self.net.sysctl.number("net.ipv4.tcp_syncookies"):
+            return False
+        most = self.net.sysctl.number("net.ipv4.tcp_max_syn_backlog")
+        return most - listener.half_open < most >> 2
+
+    def _open(self, frame: Frame, syn: Segment, listener: TcpSocket, isn: int | None, *, cookie: bool) -> None:
+        """A SYN for a listener: a connection in SYN_RECV, of the SYN's flow. With `cookie` only its answer is sent."""
         way = ip_output.flow(self.net, TCP, frame.dport, frame.sport)
         route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst, flow=way)
         if route is None:
@@ -226,12 +248,70 @@ class Tcp:
             child.ip_options = ip_options.echo(self.net, frame, frame.options)
         child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
         key = frame.dst, frame.dport, frame.src, frame.sport
+        now, offset = self.net.clock.now, self.timestamp_offset(frame.dst, frame.src)
+        if cookie:
+            if syn.ts is None:
+                syn.wscale, syn.sack_ok = None, False  # there is no timestamp to keep them in
+            isn, _ = syncookies.sequence(self._hash, key, syn.seq, min(syn.mss or MSS_DEFAULT, self.mss(route)), now)
+            listener.overflowed_ns = now
         child.endpoint, segments = TcpEndpoint.accept(
-            self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, self.net.clock.now,
-            ts_offset=self.timestamp_offset(frame.dst, frame.src), nodelay=listener.nodelay,
+            self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, now,
+            ts_offset=offset, nodelay=listener.nodelay,
         )  # fmt: skip
+        if cookie:
+            (answer,) = segments
+            if answer.ts is not None:
+                kept = syncookies.stamp(now // MS, syn.wscale, answer.sack_ok)
+                answer.ts = (kept + offset & 0xFFFFFFFF, answer.ts[1])
+            self.transmit(answer, *key, 0, frame.flow, SYN_ACK, child)
+            return
+        listener.half_open += 1
         self.connections[child.addr, child.port, frame.src, frame.sport] = child
         child.output(segments)
+
+    def _answers_cookie(self, frame: Frame, segment: Segment, listener: TcpSocket) -> bool:
+        """cookie_v4_check: does the segment acknowledge a cookie of this listener? Then its connection is made, and takes it."""
+        now, config = self.net.clock.now, self.config()
+        since = listener.overflowed_ns
+        if not self.net.sysctl.number("net.ipv4.tcp_syncookies") or since is None:
+            return False
+        key, first = (frame.dst, frame.dport, frame.src, frame.sport), segment.seq - 1 & 0xFFFFFFFF
+        iss = segment.ack - 1 & 0xFFFFFFFF
+        mss = syncookies.segment_size(self._hash, key, first, iss, now)
+        if not mss or now > since + syncookies.MAX_AGE * syncookies.PERIOD_NS:
+            return False
+        offset = self.timestamp_offset(frame.dst, frame.src)
+        kept = syncookies.Kept(None, False)
+        if segment.ts is not None:
+            kept = syncookies.options(segment.ts[1] - offset)
+            if not config.timestamps or (kept.sack_ok and not config.sack):
+                return False
+            if kept.wscale is not None and not config.window_scaling:
+                return False
+        way = ip_output.flow(self.net, TCP, frame.dport, frame.sport)
+        route, _source, _failed = ip_output.route_output(self.net, frame.src, frame.dst, flow=way)
+        if route is None:
+            return False
+        if len(listener.accepted) > (listener.backlog or 0):
+            drop(self.net, frame, "TCP_LISTEN_OVERFLOW")
+            return True
+        ts = None if segment.ts is None else (segment.ts[0], 0)
+        syn = Segment(first, 0, SYN, segment.window, mss=mss, wscale=kept.wscale, sack_ok=kept.sack_ok, ts=ts)
+        child = TcpSocket(self, frame.flow)
+        child.addr, child.port, child.remote, child.listener = (
+            frame.dst,
+            frame.dport,
+            (frame.src, frame.sport),
+            listener,
+        )
+        child.ident = self.draw_ident()
+        child.nodelay, child.dont_fragment = listener.nodelay, listener.dont_fragment
+        child.endpoint = TcpEndpoint.of_cookie(config, self.mss(route), iss, syn, now, offset, nodelay=listener.nodelay)
+        listener.half_open += 1
+        self.connections[key] = child
+        self._deliver(frame)
+        child.take(segment)
+        return True
 
     def _refuse(self, frame: Frame, segment: Segment) -> None:
         """tcp_v4_send_reset: answer any segment but a reset."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from emu.kernel.transport.tcp_options import Segment
+from emu.kernel.transport.tcp_sndbuf import check_space, has_room
 from emu.kernel.transport.tcp_sock import (
     ATO_MIN_NS,
     DELACK_MAX_NS,
@@ -155,8 +156,11 @@ def send_delayed_ack(tp: TcpSock, now_ns: int) -> None:
 # The send queue.
 
 
-def queue_data(tp: TcpSock, data: bytes, now_ns: int, *, more: bool = False) -> None:
-    """write(2): append to the last unsent piece or start new ones; send on the way what fills up (tcp_sendmsg)."""
+def queue_data(tp: TcpSock, data: bytes, now_ns: int, *, more: bool = False) -> int:
+    """write(2): append to the last unsent piece or start new ones; send on the way what fills up (tcp_sendmsg).
+
+    Gives how many bytes were taken: all, unless the send buffer has no room for one piece more.
+    """
     nagle = NAGLE_OFF if tp.nodelay else NAGLE_ON
     if tp.config.slow_start_after_idle and not tp.rtx_queue:
         _restart_after_idle(tp, now_ns)
@@ -166,6 +170,12 @@ def queue_data(tp: TcpSock, data: bytes, now_ns: int, *, more: bool = False) -> 
         goal = max(min(GSO_MAX, max(tp.max_window >> 1, mss)) // mss * mss, mss)
         tail = tp.write_queue[-1] if tp.write_queue else None
         if tail is None or len(tail.data) >= goal or not isinstance(tail.data, bytearray):
+            if not has_room(tp):
+                tp.no_space = True
+                if at:
+                    _mark_push(tp, tp.write_queue[-1] if tp.write_queue else None)
+                    push_pending(tp, NAGLE_PUSH, now_ns)
+                break
             tail = Skb(tp.write_seq, bytearray())
             tp.write_queue.append(tail)
         piece = data[at : at + goal - len(tail.data)]
@@ -180,10 +190,11 @@ def queue_data(tp: TcpSock, data: bytes, now_ns: int, *, more: bool = False) -> 
             push_pending(tp, NAGLE_PUSH, now_ns)
         elif tail is tp.write_queue[0]:
             write_xmit(tp, current_mss(tp), NAGLE_PUSH, 1, now_ns)
-    if tp.write_queue:
+    if tp.write_queue and (at or not data):
         if not more or tp.write_seq > tp.pushed_seq + (tp.max_window >> 1):
             _mark_push(tp, tp.write_queue[-1])
         push_pending(tp, 2 * NAGLE_PUSH if more else nagle, now_ns)
+    return at
 
 
 def queue_early(tp: TcpSock, data: bytes) -> None:
@@ -196,9 +207,10 @@ def queue_early(tp: TcpSock, data: bytes) -> None:
     tp.write_seq += len(data)
 
 
-def _mark_push(tp: TcpSock, skb: Skb) -> None:
-    skb.flags |= PSH
-    tp.pushed_seq = tp.write_seq
+def _mark_push(tp: TcpSock, skb: Skb | None) -> None:
+    if skb is not None:
+        skb.flags |= PSH
+        tp.pushed_seq = tp.write_seq
 
 
 def _restart_after_idle(tp: TcpSock, now_ns: int) -> None:
@@ -244,12 +256,12 @@ def _nagle_holds(tp: TcpSock, partial: bool, nagle: int) -> bool:
     )
 
 
-def _should_defer(tp: TcpSock, skb: Skb, most: int, mss: int, now_ns: int) -> bool:
-    """Wait for the next ACK to send a larger burst (tcp_tso_should_defer)."""
-    if tp.ca_state in ("recovery", "loss") or not tp.rtx_queue or skb.flags & FIN or now_ns - tp.lsndtime > MS:
+def _should_defer(tp: TcpSock, skb: Skb, most: int, mss: int, now_ns: int) -> bool | None:
+    """Wait for the next ACK to send a larger burst (tcp_tso_should_defer)? None: yes, and not because of the congestion window."""
+    if tp.ca_state in ("recovery", "loss") or not tp.rtx_queue or now_ns - tp.lsndtime > MS:
         return False
-    in_flight = tp.in_flight
-    limit = min(tp.wnd_end - skb.seq, (tp.cwnd - in_flight) * mss)
+    send_win, cong_win = tp.wnd_end - skb.seq, (tp.cwnd - tp.in_flight) * mss
+    limit = min(send_win, cong_win)
     if limit >= most * mss or (skb is not tp.write_queue[-1] and limit >= len(skb.data)):
         return False
     divisor = tp.config.tso_win_divisor
@@ -258,7 +270,30 @@ def _should_defer(tp: TcpSock, skb: Skb, most: int, mss: int, now_ns: int) -> bo
             return False
     elif limit > 3 * mss:
         return False
-    return now_ns - tp.rtx_queue[0].sent_ns < tp.srtt_ns >> 1
+    if tp.rtx_queue[0].sent_ns + tp.srtt_ns - now_ns > min(tp.srtt_ns >> 1, MS):
+        return False  # the next ACK comes too late
+    if cong_win < send_win:
+        if cong_win <= len(skb.data):
+            return True
+    elif send_win <= len(skb.data):
+        return None
+    return False if skb.flags & FIN else None
+
+
+def _grow(tp: TcpSock, amount: int) -> None:
+    """Take up to `amount` bytes more into the first piece from the one behind it, for a larger burst (tcp_grow_skb)."""
+    queue = tp.write_queue
+    if amount <= 0 or len(queue) < 2:
+        return
+    skb, behind = queue[0], queue[1]
+    more = min(amount, len(behind.data))
+    if not more:
+        return
+    skb.data = skb.data + behind.data[:more]
+    behind.data, behind.seq = behind.data[more:], behind.seq + more
+    if not behind.data:
+        skb.flags |= behind.flags
+        del queue[1]
 
 
 def _split_point(tp: TcpSock, skb: Skb, mss: int, quota: int, nagle: int) -> int:
@@ -293,7 +328,9 @@ def _tso_segs(tp: TcpSock, mss: int) -> int:
 def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) -> bool:
     """Send from the queue as far as windows and Nagle allow; `push_one`: 1 one piece, 2 one as a tail loss probe."""
     sent = limited = False
+    tp.mstamp = now_ns
     queue = tp.write_queue
+    most = 0
     while queue:
         skb = queue[0]
         in_flight = tp.in_flight
@@ -303,6 +340,10 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
                 limited = True
                 break
             quota = 1
+        if len(skb.data) > mss or len(queue) > 1:
+            most = _tso_segs(tp, mss)
+            quota = min(quota, most)
+            _grow(tp, quota * mss - len(skb.data))
         size = len(skb.data)
         if (skb.seq + mss if size > mss else skb.end_seq) > tp.wnd_end:
             break
@@ -312,11 +353,11 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
             if held and nagle != NAGLE_PUSH:
                 break
         else:
-            most = _tso_segs(tp, mss)
-            if not push_one and _should_defer(tp, skb, most, mss, now_ns):
-                limited = True
+            defers = not push_one and _should_defer(tp, skb, most, mss, now_ns)
+            if defers is not False:
+                limited = bool(defers)
                 break
-            limit = max(_split_point(tp, skb, mss, min(quota, most), nagle), mss)
+            limit = max(_split_point(tp, skb, mss, quota, nagle), mss)
         if size > limit:
             queue.appendleft(split(skb, limit))
             queue[1] = skb
@@ -326,15 +367,15 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
         sent = True
         if push_one:
             break
-    if sent:
-        if tp.ca_state == "recovery":
-            tp.prr_out += 1
-        limited = limited or tp.in_flight >= tp.cwnd
+    limited = limited or tp.in_flight >= tp.cwnd
+    if sent and tp.ca_state == "recovery":
+        tp.prr_out += 1
+    if sent or limited:
         out = len(tp.rtx_queue)
         if tp.snd_una >= tp.cwnd_usage_seq or limited or (not tp.cwnd_limited and out > tp.max_packets_out):
             tp.cwnd_limited, tp.max_packets_out, tp.cwnd_usage_seq = limited, out, tp.snd_nxt
-        if push_one != 2:
-            schedule_loss_probe(tp, now_ns, advancing=False)
+    if sent and push_one != 2:
+        schedule_loss_probe(tp, now_ns, advancing=False)
     return sent
 
 
@@ -364,6 +405,7 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
     tp.rtx_queue.append(skb)
     if idle or tp.xmit_timer == "tail loss probe":
         rearm_rto(tp, now_ns)
+    check_space(tp)
 
 
 # Timers that sending and acknowledging (re)arm.

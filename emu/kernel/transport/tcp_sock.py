@@ -67,6 +67,7 @@ class TcpConfig:
     slow_start_after_idle: bool = True
     moderate_rcvbuf: bool = True
     invalid_ratelimit_ns: int = 500 * MS
+    backlog_ack_defer: bool = True
     tso_win_divisor: int = 3
     tso_rtt_log: int = 9
     min_tso_segs: int = 2
@@ -106,18 +107,18 @@ class TcpSock:
     """The variables of one connection. `out` collects the segments to send until the caller takes them."""
 
     __slots__ = (
-        "ack_now", "ack_pushed", "ack_pushed2", "ack_scheduled", "advmss", "ato_ns", "backoff", "ca_state", "config",
+        "ack_deferred", "ack_now", "ack_pushed", "ack_pushed2", "ack_scheduled", "advmss", "ato_ns", "backlog_bytes", "backoff", "ca_state", "config",
         "copied_seq", "cwnd", "cwnd_count", "cwnd_limited", "cwnd_usage_seq", "delack_at", "dsack", "error",
-        "fackets_high", "fin_received", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
+        "fackets_high", "fin_received", "from_backlog", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
         "lost_out", "lrcvtime", "lsndtime", "max_packets_out", "max_window", "mdev_max_ns", "mdev_ns", "min_rtt_ns",
-        "mini", "mss_cache", "mss_clamp", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
+        "mini", "mss_cache", "mss_clamp", "mstamp", "no_space", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
         "prior_ssthresh", "probes_out", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_end_seq",
         "rack_mstamp", "rack_rtt_ns", "rcv_cut", "rcv_gso_size", "rcv_mss", "rcv_nxt", "rcv_rtt_ns", "rcv_rtt_seq",
         "rcv_rtt_time", "rcv_ssthresh", "rcv_tstamp", "rcv_wnd", "rcv_wscale", "rcv_wup", "rcvbuf", "rcvq_seq",
         "rcvq_space", "rcvq_time", "receive_offset", "receive_queue", "receive_shutdown", "reordering_seen",
         "retrans_out", "retrans_stamp", "retransmits", "rmem_alloc", "rto_ns", "rtt_seq", "rttvar_ns", "rtx_queue",
         "sack_blocks", "sack_ok", "sacked_out", "scaling_ratio", "send_shutdown", "snd_nxt", "snd_sml", "snd_una",
-        "snd_wl1", "snd_wnd", "snd_wscale", "soft_error", "srtt_ns", "ssthresh", "state", "tlp_high_seq",
+        "snd_wl1", "snd_wnd", "snd_wscale", "sndbuf", "soft_error", "srtt_ns", "ssthresh", "state", "tlp_high_seq",
         "tlp_retrans", "total_retrans", "total_rto", "ts_offset", "ts_ok", "ts_recent", "ts_recent_stamp",
         "undo_marker", "undo_retrans", "window_clamp", "write_queue", "write_seq", "wscale_ok", "xmit_at",
         "xmit_timer",
@@ -156,8 +157,11 @@ class TcpSock:
         self.snd_wl1 = 0
         self.write_queue: deque[Skb] = deque()
         self.rtx_queue: deque[Skb] = deque()
+        self.sndbuf = config.wmem[1]
+        self.no_space = False  # a program found the send buffer full, and waits
         self.lsndtime = now_ns
         self.rcv_tstamp = now_ns
+        self.mstamp = now_ns  # when a segment last came, or leave was given to send (tcp_mstamp)
 
         # Round-trip time (RFC 6298 with Linux's floor under the variance).
         self.srtt_ns = 0
@@ -203,6 +207,8 @@ class TcpSock:
         self.ofo: list[Early] = []  # sorted by seq
         self.rcv_cut = False  # the segment that comes in was cut from a burst
         self.rcv_gso_size = 0  # or is one still, of segments of so many bytes
+        self.from_backlog = False  # it waited for the end of a call
+        self.backlog_bytes = 0  # what all that wait are charged (sk_backlog.len)
         self.sack_blocks: list[tuple[int, int]] = []  # newest first
         self.dsack: tuple[int, int] | None = None
         self.fin_received = False
@@ -217,6 +223,7 @@ class TcpSock:
         self.rcv_mss = MSS_DEFAULT
         self.last_seg_size = 0
         self.ack_scheduled = self.ack_now = False
+        self.ack_deferred = False  # until the call ends
         self.ack_pushed = self.ack_pushed2 = False
         self.quick = 0
         self.pingpong = 0
@@ -266,7 +273,7 @@ class TcpSock:
     @property
     def space(self) -> int:
         """The window that the free part of the receive buffer is worth."""
-        return self.win_from_space(self.rcvbuf - self.rmem_alloc)
+        return self.win_from_space(self.rcvbuf - self.backlog_bytes - self.rmem_alloc)
 
     @property
     def deadline(self) -> int | None:

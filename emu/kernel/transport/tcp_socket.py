@@ -88,8 +88,8 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deadlines", "_deferred", "_learned", "_owned", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow",
-        "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting",
+        "_backlog", "_deadlines", "_deferred", "_ending", "_learned", "_owned", "_rest", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
+        "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
     def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
@@ -98,6 +98,8 @@ class TcpSocket:
         self.remote: tuple[int, int] | None = None
         self.endpoint: TcpEndpoint | None = None
         self.backlog: int | None = None
+        self.half_open = 0  # a listener's requests
+        self.overflowed_ns: int | None = None  # when a listener last answered with a cookie
         self.accepted: deque[TcpSocket] = deque()
         self.listener: TcpSocket | None = None
         self.pending = 0
@@ -108,11 +110,14 @@ class TcpSocket:
         self.ident = 0
         self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
-        self.waiting = 0  # segments that wait for a neighbour
+        self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
         self._timers: list[Timer | None] = [None, None, None]
-        self._owned = False  # inside connect() or send()
+        self._owned = False  # inside connect(), send() or recv()
+        self._woken = False  # the program will soon write its rest
         self._backlog: deque[Segment] = deque()  # what came meanwhile
+        self._rest = b""  # what the program has to write when the send buffer has room again
+        self._ending: Callable[[], None] | None = None  # what it does after that
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
         self._learned = False  # the segment size follows a route exception
 
@@ -188,16 +193,38 @@ class TcpSocket:
         return self.endpoint
 
     def send(self, data: bytes) -> int:
-        """Queue bytes and send what may go. Raises SocketError: a pending error, EPIPE, ENOTCONN."""
+        """Write bytes. What the send buffer has no room for the program keeps, and writes when the socket is writable again
+        (EAGAIN and EPOLLOUT); it closes after that. Raises SocketError: a pending error, EPIPE, ENOTCONN."""
         endpoint = self._live()
         self._raise_pending()
         if endpoint.state not in ("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"):
             raise SocketError(errno.EPIPE)
-        self._sync_mss(endpoint)
-        self._owned = True
-        self.output(endpoint.write(data, self.net.clock.now))
-        self._release()
+        waits = bool(self._rest)
+        self._rest += data
+        if not waits:
+            self._write(endpoint)
         return len(data)
+
+    def _write(self, endpoint: TcpEndpoint) -> None:
+        """Write until all is written, or the send buffer is full."""
+        while True:
+            self._sync_mss(endpoint)
+            self._owned = True
+            self.output(endpoint.write(self._rest, self.net.clock.now))
+            self._rest = self._rest[endpoint.taken :]
+            self._release()
+            if not self._rest or endpoint.full or not endpoint.may_write:
+                break
+
+    def _writable(self) -> None:
+        """The send buffer has room again (EPOLLOUT)."""
+        self._woken = False
+        endpoint = self.endpoint
+        if endpoint is not None and self._rest and endpoint.may_write:
+            self._write(endpoint)
+        if not self._rest and self._ending is not None:
+            ending, self._ending = self._ending, None
+            ending()
 
     def recv(self, limit: int = 1 << 30) -> bytes:
         """Bytes that came, b"" at the end of the stream. Raises SocketError: a pending error, EAGAIN, ENOTCONN."""
@@ -207,14 +234,18 @@ class TcpSocket:
             if endpoint.eof or endpoint.state == "CLOSE":
                 return b""
             raise SocketError(errno.EAGAIN)
+        self._owned = True
         data, segments = endpoint.read(limit, self.net.clock.now)
         self.output(segments)
-        self.net.clock.drain()
+        self._release()
         return data
 
     def close(self) -> None:
         """Close in good order; unread data or a listener's waiting connections are reset."""
         if self.closed:
+            return
+        if self._rest:
+            self._ending = self.close
             return
         self.closed = True
         now = self.net.clock.now
@@ -232,6 +263,9 @@ class TcpSocket:
 
     def shutdown(self) -> None:
         """Send FIN and keep reading (SHUT_WR)."""
+        if self._rest:
+            self._ending = self.shutdown
+            return
         self.output(self._live().shutdown(self.net.clock.now))
         self.net.clock.drain()
 
@@ -292,15 +326,16 @@ class TcpSocket:
         if not self._owned:
             self.on_segment(segment)
         elif not self._backlog or not coalesced(self._backlog[-1], segment):
+            self._live().wait(segment)
             self._backlog.append(segment)
 
-    def on_segment(self, segment: Segment) -> None:
+    def on_segment(self, segment: Segment, *, waited: bool = False) -> None:
         """A segment of this connection came."""
         endpoint = self.endpoint
         assert endpoint is not None
         before, readable, eof = endpoint.state, endpoint.readable, endpoint.eof
         self._sync_mss(endpoint)
-        segments = endpoint.on_segment(segment, self.net.clock.now)
+        segments = endpoint.on_segment(segment, self.net.clock.now, waited=waited)
         if endpoint.progress:
             endpoint.progress = False
             self.confirm_neighbour = True
@@ -315,6 +350,7 @@ class TcpSocket:
     def _established(self) -> None:
         listener, self.listener = self.listener, None
         if listener is not None:
+            listener.half_open -= 1
             listener.accepted.append(self)
             if listener.on_readable is not None:
                 listener.on_readable()
@@ -333,7 +369,13 @@ class TcpSocket:
             self.pending, self.closed = endpoint.error, True
         if endpoint.deadlines != self._deadlines:
             self._arm(endpoint)
+        if self._rest and not self._owned and not endpoint.full and not self._woken:
+            self._woken = True
+            self.net.clock.wake(self._writable)
         if endpoint.state == "CLOSE":
+            if self._ending is not None:
+                self.closed, self._ending = True, None
+            self._rest = b""
             self._unhash()
 
     def _arm(self, endpoint: TcpEndpoint) -> None:
@@ -383,9 +425,11 @@ class TcpSocket:
 
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
+        endpoint = self._live()
         while self._backlog:
-            self.on_segment(self._backlog.popleft())
+            self.on_segment(self._backlog.popleft(), waited=True)
         self._owned = False
+        self.output(endpoint.release(self.net.clock.now))
         mtu, self._deferred = self._deferred, 0
         if mtu:
             self.mtu_reduced(mtu)
@@ -414,6 +458,9 @@ class TcpSocket:
         self._unhash()
 
     def _unhash(self) -> None:
+        if self.listener is not None and self.listener.backlog is not None:
+            self.listener.half_open -= 1
+            self.listener = None
         if self.remote is not None:
             self._tcp.connections.pop((self.addr, self.port, *self.remote), None)
         self._tcp.ports.release(self.port, self)

@@ -24,6 +24,7 @@ from emu.kernel.transport.tcp_sock import ATO_MIN_NS, Deadline, TcpSock, in_tick
 
 def expire(tp: TcpSock, now_ns: int, which: Deadline | None) -> None:
     """Run every timer that is due, or only one of them."""
+    tp.mstamp = now_ns
     if which in (None, "ack") and tp.delack_at is not None and tp.delack_at <= now_ns:
         _delayed_ack(tp, now_ns)
     if which in (None, "transmit") and tp.xmit_at is not None and tp.xmit_at <= now_ns:

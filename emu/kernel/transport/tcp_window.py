@@ -161,11 +161,15 @@ def measure_rcv_rtt(tp: TcpSock, now_ns: int) -> None:
     tp.rcv_rtt_time = now_ns
 
 
-def rcv_space_adjust(tp: TcpSock, now_ns: int) -> None:
-    """Grow the buffer when the application read more in a round trip than ever before (dynamic right-sizing)."""
-    if tp.rcv_rtt_ns == 0 or now_ns - tp.rcvq_time < tp.rcv_rtt_ns:
+def rcv_space_adjust(tp: TcpSock) -> None:
+    """Grow the buffer when the application read more in a round trip than ever before (dynamic right-sizing).
+
+    Called for each buffer that is read. What is still in the queue counts against what was read, and time is that of the
+    last segment: a program that reads several buffers at once is judged by the first (tcp_rcv_space_adjust).
+    """
+    if tp.rcv_rtt_ns == 0 or tp.mstamp - tp.rcvq_time < tp.rcv_rtt_ns:
         return
-    copied = tp.copied_seq - tp.rcvq_seq
+    copied = tp.copied_seq - tp.rcvq_seq - (tp.rcv_nxt - tp.copied_seq)
     if copied > tp.rcvq_space:
         old, tp.rcvq_space = tp.rcvq_space, copied
         if tp.config.moderate_rcvbuf:
@@ -175,4 +179,4 @@ def rcv_space_adjust(tp: TcpSock, now_ns: int) -> None:
             if rcvbuf > tp.rcvbuf:
                 tp.rcvbuf = rcvbuf
                 tp.window_clamp = tp.full_space
-    tp.rcvq_seq, tp.rcvq_time = tp.copied_seq, now_ns
+    tp.rcvq_seq, tp.rcvq_time = tp.copied_seq, tp.mstamp

@@ -40,12 +40,13 @@ class UdpSocket:
     """A datagram socket. Addresses are given as text or int and come back as text.
 
     `flow` marks what it sends; `on_readable()` is called (from the walk: schedule, do not act) when something came.
-    `errors` lists the ICMP errors received, fatal or not.
+    `errors` lists the ICMP errors received, fatal or not. `waiting` is the truesize of its datagrams that wait for a
+    neighbour, bytes.
     """
 
     __slots__ = (
-        "_udp", "addr", "broadcast", "closed", "dont_fragment", "errors", "flow", "inbox", "inbox_bytes", "net", "on_readable",
-        "pending", "port", "remote", "ttl",
+        "_udp", "addr", "broadcast", "closed", "confirm_neighbour", "dont_fragment", "errors", "flow", "inbox", "inbox_bytes", "net", "on_readable",
+        "pending", "port", "remote", "sndbuf", "ttl", "waiting",
     )  # fmt: skip
 
     def __init__(self, udp: Udp, flow: int = 0) -> None:
@@ -60,6 +61,9 @@ class UdpSocket:
         self.ttl = 0
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.broadcast = False  # SO_BROADCAST
+        self.sndbuf = self.net.sysctl.number("net.core.wmem_default")
+        self.waiting = 0
+        self.confirm_neighbour = False
         self.closed = False
 
     def bind(self, local: Endpoint) -> None:
@@ -85,7 +89,11 @@ class UdpSocket:
         self._udp.connected[source, self.port, dst, dport] = self
 
     def send(self, data: bytes) -> int:
-        """Raises SocketError: EDESTADDRREQ, a pending error, EPERM, EMSGSIZE, ENETUNREACH ..."""
+        """Raises SocketError: EDESTADDRREQ, a pending error, EPERM, EMSGSIZE, ENETUNREACH ...
+
+        EAGAIN: half of the send buffer waits for neighbours, so that a program that polls before it sends, with a time
+        limit for example, has to wait (sock_writeable).
+        """
         if self.remote is None:
             raise SocketError(errno.EDESTADDRREQ)
         return self._send(data, *self.remote)
@@ -98,6 +106,8 @@ class UdpSocket:
         net = self.net
         if self.pending:
             self._raise_pending()
+        if self.waiting >= self.sndbuf >> 1:
+            raise SocketError(errno.EAGAIN)
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
         flow = ip_output.flow(net, UDP, self.port, dport)
@@ -115,7 +125,7 @@ class UdpSocket:
             ttl=MULTICAST_TTL if route.kind == "multicast" else self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
         net.born += 1
-        frame.route = route
+        frame.route, frame.sock = route, self
         if fits and device.offload:
             leave_checksum(frame)
         if net.ipv4.fns[LOCAL_OUT]:

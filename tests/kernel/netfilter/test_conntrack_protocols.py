@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
 
 from odd_packets import CLIENT, OUTSIDE, SERVER, gre, icmp, ip, udp, udplite
-from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_router, verdict
-from twins import LOST
+from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_judges, kernel_router, verdict
 
 PPP, IP_IN_GRE = 0x880B, 0x0800
 THERE, BACK = (1500, 2000), (2000, 1500)
@@ -120,10 +118,7 @@ def drawn(draw: random.Random, side: str, ends: tuple[str, str]) -> tuple[int, b
     return 99, data
 
 
-@pytest.mark.twin
-@pytest.mark.skipif(
-    bool(LOST) and not os.environ.get("EMU_REQUIRE_TWIN"), reason=f"skipped: no real kernel to ask ({LOST})"
-)
+@kernel_judges
 @pytest.mark.parametrize("nat", [False, True])
 def test_the_kernel_judges_drawn_packets_alike(nat: bool) -> None:
     """The word that rules see, the entries, and what leaves, packet by packet; errors that quote what left among them."""

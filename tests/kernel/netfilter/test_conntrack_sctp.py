@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -22,8 +21,7 @@ from emu.wire.sctp import (
     SHUTDOWN_COMPLETE,
 )
 from odd_packets import CLIENT, OUTSIDE, SERVER, chunk, icmp, ip, sctp
-from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_router, verdict
-from twins import LOST
+from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_judges, kernel_router, verdict
 
 Chunk = tuple[int, int, int]  # type, flags, the tag that it asks for
 Sent = tuple[str, int, list[Chunk]]  # side, tag, chunks
@@ -127,10 +125,7 @@ def drawn(seed: int) -> list[Sent]:
     return sent
 
 
-@pytest.mark.twin
-@pytest.mark.skipif(
-    bool(LOST) and not os.environ.get("EMU_REQUIRE_TWIN"), reason=f"skipped: no real kernel to ask ({LOST})"
-)
+@kernel_judges
 @pytest.mark.parametrize("nat", [False, True])
 def test_the_kernel_judges_drawn_packets_alike(nat: bool) -> None:
     """The word that rules see, the entry, its state and its seconds, packet by packet."""

@@ -83,6 +83,13 @@ PLAIN: list[tuple[str, dict[str, Any], bool]] = [
     ("-p tcp -m tcp ! --dport 80", {"dport": 81}, True),
     ("-p tcp -m tcp --dport 0", {"frag": 5}, False),
     ("-p tcp -m tcp ! --dport 80", {"frag": 5}, False),
+    ("-p tcp -m tcp --dport 80", {"frag": 5}, True),  # nf_tables reads the bytes there as a port
+    ("-p udp -m udp --sport 39999", {"proto": 17, "frag": 5}, False),
+    ("-p tcp --syn", {"frag": 5}, True),
+    ("-p tcp -m tcp --tcp-option 2", {"frag": 5}, False),
+    ("! -p tcp -m tcp --dport 80", {"proto": 17}, True),
+    ("! -p tcp -m tcp --dport 81", {"proto": 47}, False),
+    ("! -p tcp -m tcp --dport 80", {}, False),
     ("-p tcp -m tcp", {"frag": 5}, False),
     ("-p tcp", {"frag": 5}, True),
     ("-p tcp -m tcp --dport 79:81 --sport 40000:", {}, True),

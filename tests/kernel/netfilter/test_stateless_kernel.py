@@ -40,7 +40,14 @@ for packet in json.load(sys.stdin):
 print(json.dumps(seen))
 """
 MATCHES = """
+-p tcp -m tcp
+-p tcp -m tcp --tcp-option 2
 -p tcp -m tcp --tcp-flags SYN,ACK SYN
+-p tcp -m tcp --dport 80
+-p tcp -m tcp ! --dport 80 --sport 1000:40000
+-p udp -m udp --dport 80
+-p udp -m udp ! --sport 80
+-p tcp -m multiport --dports 80,443
 ! -p tcp -m tcp --dport 80
 ! -p tcp -m tcp ! --dport 80:90
 ! -p tcp -m tcp --tcp-flags SYN,ACK SYN
@@ -144,8 +151,7 @@ def ipv4(chance: random.Random, ident: int) -> bytes:
         at = 16 if proto == TCP else 6
         pseudo = struct.pack("!IIBBH", src, dst, 0, proto, len(body))
         body = body[:at] + checksum(pseudo + body).to_bytes(2, "big") + body[at + 2 :]
-    # nf_tables' own expressions read a later fragment's bytes as ports (FIDELITY.md), so TCP and UDP have none here
-    frag = chance.choice((0, 0, 0, 0, 0, 0x2000, 0 if proto in (TCP, UDP) else 5))
+    frag = chance.choice((0, 0, 0, 0, 0, 0x2000, 5))  # nf_tables reads the ports of a later fragment, too
     head = struct.pack("!BBHHHBBHII", 0x45, chance.randrange(4), 20 + len(body), ident, frag, 64, proto, 0, src, dst)
     return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
 

@@ -29,6 +29,7 @@ class LossyWire:
     ends: list[TcpEndpoint | None] = field(default_factory=lambda: [None, None])
     got: list[bytearray] = field(default_factory=lambda: [bytearray(), bytearray()])
     begun: set[int] = field(default_factory=set)
+    written: list[int] = field(default_factory=lambda: [0, 0])
 
     def send(self, side: int, segments: list[Segment]) -> None:
         for segment in segments:
@@ -79,9 +80,9 @@ class LossyWire:
         assert end is not None
         if end.state in ("ESTABLISHED", "CLOSE_WAIT") and side not in self.begun:
             self.begun.add(side)
-            self.send(side, end.write(self.streams[side], self.now))
-            if side == 0:
-                self.send(side, end.shutdown(self.now))
+            self.write(side)
+        elif side in self.begun and not end.full and self.written[side] < len(self.streams[side]):
+            self.write(side)
         while end.readable:
             tp = end._tp
             assert end.readable == sum(len(skb.data) for skb in tp.receive_queue) - tp.receive_offset
@@ -91,6 +92,16 @@ class LossyWire:
         assert not end._tp.receive_queue
         if end.eof and end.state != "CLOSE":
             self.send(side, end.close(self.now))
+
+    def write(self, side: int) -> None:
+        """As much as the send buffer takes; the client's FIN after all of it."""
+        end = self.ends[side]
+        assert end is not None
+        out = end.write(self.streams[side][self.written[side] :], self.now)
+        self.written[side] += end.taken
+        self.send(side, out)
+        if side == 0 and self.written[side] == len(self.streams[side]):
+            self.send(side, end.shutdown(self.now))
 
 
 fates = st.lists(st.one_of(st.just("drop"), st.just("dup"), st.integers(1, 5000), st.just(50)), max_size=60).filter(

@@ -57,9 +57,9 @@ class Match:
     not_negated: ClassVar[frozenset[str]] = frozenset()
     repeated: ClassVar[frozenset[str]] = frozenset()  # may stand several times; `build` gets them in their order
     pure: ClassVar[bool] = True
-    undecided: ClassVar[str] = (
-        ""  # why a packet that comes here may have no decided fate (from a node's dumps, it has none)
-    )
+    # why a packet that comes here may have no decided fate (from a node's dumps, it has none)
+    undecided: ClassVar[str] = ""
+    sysctls: ClassVar[Mapping[str, int]] = {}  # what a rule with it sets when it is loaded
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Match:

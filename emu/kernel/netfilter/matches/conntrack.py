@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emu.clock import MS, SECOND
 from emu.errors import InputError
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, DST_NAT, EXPECTED, IP_CT_UNTRACKED, SEEN_REPLY, SRC_NAT, Conn
 from emu.kernel.netfilter.hooks import HookState
@@ -23,6 +24,8 @@ STATES = {
 }  # fmt: skip
 # nf_conntrack_common.h: status bits; NONE stands for no bit
 STATUSES = {"EXPECTED": EXPECTED, "SEEN_REPLY": SEEN_REPLY, "ASSURED": ASSURED, "CONFIRMED": CONFIRMED}
+JIFFY_NS = 4 * MS  # HZ=250
+MOST_S = 0xFFFFFFFF
 # (option, direction of the tuple, place in it: proto, src, dst, sport, dport)
 _ADDRESSES = (("--ctorigsrc", 0, 1), ("--ctorigdst", 0, 2), ("--ctreplsrc", 1, 1), ("--ctrepldst", 1, 2))
 _PORTS = (("--ctorigsrcport", 0, 3), ("--ctorigdstport", 0, 4), ("--ctreplsrcport", 1, 3), ("--ctrepldstport", 1, 4))
@@ -102,11 +105,11 @@ class _Field:
 class Conntrack(Match):
     """Every given condition must hold; only `--ctstate` can hold without a connection.
 
-    `states`, `status`, `proto`: (value, negated) or None. `direction`: "", "ORIGINAL" or "REPLY".
+    `states`, `status`, `proto`: (value, negated) or None. `expire`: (from, to, negated) in seconds, or None. `direction`: "", "ORIGINAL" or "REPLY".
     """
 
     options = {name: 1 for name, *_ in _ADDRESSES + _PORTS} | {
-        "--ctstate": 1, "--ctstatus": 1, "--ctproto": 1, "--ctdir": 1,
+        "--ctstate": 1, "--ctstatus": 1, "--ctproto": 1, "--ctdir": 1, "--ctexpire": 1,
     }  # fmt: skip
     not_negated = frozenset(("--ctdir",))
     states: tuple[int, bool] | None
@@ -115,6 +118,7 @@ class Conntrack(Match):
     ports: tuple[_Field, ...]
     status: tuple[int, bool] | None
     direction: str
+    expire: tuple[int, int, bool] | None = None
 
     @classmethod
     def build(cls, given: Options, where: Where) -> Conntrack:
@@ -126,16 +130,17 @@ class Conntrack(Match):
             raise InputError(f"unknown direction {direction!r}", expected="ORIGINAL or REPLY")
         return cls(
             _bits(given.get("--ctstate"), STATES, "state"),
-            None if proto is None else (protocol(proto.words[0]), proto.negated),
+            None if proto is None else _protocol(proto),
             tuple(_address(given[o], d, at) for o, d, at in _ADDRESSES if o in given),
             tuple(_port(given[o], d, at) for o, d, at in _PORTS if o in given),
             _bits(given.get("--ctstatus"), {"NONE": 0, **STATUSES}, "status"),
             direction,
+            _seconds(given.get("--ctexpire")),
         )
 
     def tests(self) -> tuple[Test, ...]:
         first = () if self.states is None else (state_test(*self.states),)
-        if self.proto or self.addresses or self.ports or self.status or self.direction:
+        if self.proto or self.addresses or self.ports or self.status or self.expire or self.direction:
             return (*first, self._rest)
         return first
 
@@ -156,6 +161,10 @@ class Conntrack(Match):
             found = bool(conn.status & wanted) if wanted else not conn.status & 15
             if found is negated:
                 return False
+        if self.expire is not None:
+            low, high, negated = self.expire
+            if (low <= _left_s(conn, state.net.clock.now) <= high) is negated:
+                return False
         return all(field.holds(conn) for field in self.addresses + self.ports)
 
     def spec(self) -> str:
@@ -164,10 +173,12 @@ class Conntrack(Match):
             words.append(_spell_bits("--ctstate", self.states, STATES))
         if self.proto is not None:
             words.append(f"{'! ' if self.proto[1] else ''}--ctproto {self.proto[0]}")
-        words += [field.spell() for field in self.addresses]
+        words += [field.spell() for field in self.addresses + self.ports]
         if self.status is not None:
             words.append(_spell_bits("--ctstatus", self.status, STATUSES))
-        words += [field.spell() for field in self.ports]
+        if self.expire is not None:
+            low, high, negated = self.expire
+            words.append(f"{'! ' if negated else ''}--ctexpire {low if low == high else f'{low}:{high}'}")
         if self.direction:
             words.append(f"--ctdir {self.direction}")
         return " ".join(words)
@@ -175,6 +186,30 @@ class Conntrack(Match):
 
 def _bits(given: Given | None, known: dict[str, int], what: str) -> tuple[int, bool] | None:
     return None if given is None else (parse_states(given.words[0], known, what), given.negated)
+
+
+def _protocol(given: Given) -> tuple[int, bool]:
+    value = protocol(given.words[0])
+    if not value:
+        raise InputError("--ctproto 0 is not a protocol", expected="a number from 1 to 255, or a name")
+    return value, given.negated
+
+
+def _seconds(given: Given | None) -> tuple[int, int, bool] | None:
+    """`N`, `N:M`, `:M` or `N:`."""
+    if given is None:
+        return None
+    first, colon, last = given.words[0].partition(":")
+    low = number(first, "number of seconds") if first or not colon else 0
+    high = (number(last, "number of seconds", low) if last else MOST_S) if colon else low
+    return low, high, given.negated
+
+
+def _left_s(conn: Conn, now_ns: int) -> int:
+    """nf_ct_expires: the seconds until the entry ends, rounded down from jiffies; 0 for one that is not confirmed."""
+    if not conn.status & CONFIRMED:
+        return 0
+    return max(conn.expires_ns // JIFFY_NS - now_ns // JIFFY_NS, 0) * JIFFY_NS // SECOND
 
 
 def _spell_bits(option: str, bits: tuple[int, bool], known: dict[str, int]) -> str:

@@ -81,28 +81,29 @@ def foreign(proto: int, where: Where, native: bool) -> bool:
 
 
 def tests(sport: Ports | None, dport: Ports | None, other: bool) -> tuple[Test, ...]:
-    """Ports of a packet that has them: never of a fragment after the first. `other`: see `foreign`."""
-    found: list[Test] = []
-    if other:
-        return tuple(_bytes_test(ports, at) for ports, at in ((dport, 2), (sport, 0)) if ports is not None)
-    if dport is not None:
-        found.append(_test(dport, "dport"))
-    if sport is not None:
-        found.append(_test(sport, "sport"))
-    return tuple(found) or (_whole,)
+    """The ports that were asked. `other`: see `foreign`. nf_tables reads the bytes at their place in a later fragment too,
+    which has no header (nft_payload_fast_eval)."""
+    given = [(ports, at) for ports, at in ((dport, 2), (sport, 0)) if ports is not None]
+    return tuple(_bytes_test(ports, at) if other else _test(ports, at) for ports, at in given)
 
 
-def _whole(frame: Frame, state: HookState) -> bool:
+def whole(frame: Frame, state: HookState) -> bool:
+    """Not a fragment after the first: what the matches ask that are no expressions of nf_tables."""
     return not frame.frag & IP_OFFSET
 
 
-def _test(ports: Ports, field: str) -> Test:
+def _test(ports: Ports, at: int) -> Test:
     low, high, negated = ports
-    if field == "dport" and low == high and not negated:
-        return lambda frame, state: frame.dport == low and not frame.frag & IP_OFFSET
-    if field == "dport":
-        return lambda frame, state: (low <= frame.dport <= high) is not negated and not frame.frag & IP_OFFSET
-    return lambda frame, state: (low <= frame.sport <= high) is not negated and not frame.frag & IP_OFFSET
+    late = _bytes_test(ports, at)
+    if at and low == high and not negated:
+        return lambda frame, state: late(frame, state) if frame.frag & IP_OFFSET else frame.dport == low
+    if at:
+        return lambda frame, state: (
+            late(frame, state) if frame.frag & IP_OFFSET else (low <= frame.dport <= high) is not negated
+        )
+    return lambda frame, state: (
+        late(frame, state) if frame.frag & IP_OFFSET else (low <= frame.sport <= high) is not negated
+    )
 
 
 def _bytes_test(ports: Ports, offset: int) -> Test:
@@ -134,7 +135,7 @@ class PortMatch(Match):
         return cls(parse(given.get("--sport")), parse(given.get("--dport")), other)
 
     def tests(self) -> tuple[Test, ...]:
-        return tests(self.sport, self.dport, self.other)
+        return tests(self.sport, self.dport, self.other) or (whole,)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
         return all(test(frame, state) for test in self.tests())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
-from emu.kernel.netfilter.matches import Match, Options, Where, matches, memory, number, quote
+from emu.kernel.netfilter.matches import Match, Options, Where, matches, memory, number
 from emu.kernel.netfilter.matches.ip import inet_aton
 from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
@@ -141,5 +141,5 @@ class Recent(Match):
             words.append(f"--hitcount {self.hitcount}")
         if self.rttl:
             words.append("--rttl")
-        words.append(f"--name {quote(self.name)} --mask {ip4_text(self.mask)}")
+        words.append(f"--name {self.name} --mask {ip4_text(self.mask)}")
         return " ".join([*words, "--rdest" if self.rdest else "--rsource"])

@@ -12,7 +12,8 @@ from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, HotDrop, Match, Options, Where, matches, ports
 from emu.wire.frame import IP_OFFSET, SCTP, Frame
-from emu.wire.sctp_chunks import chunks
+from emu.wire.sctp import HLEN, chunks
+from emu.wire.transport import end
 
 # name: type and its flags, the highest bit first (RFC 9260 and its companions, in the spelling of iptables)
 CHUNKS: dict[str, tuple[int, str]] = {
@@ -39,10 +40,11 @@ class Chunks(NamedTuple):
     def holds(self, frame: Frame) -> bool:
         """match_packet, before the exclamation mark. Raises HotDrop where the chunks cannot be read."""
         left = set(self.types)
-        for chunk in chunks(frame):
-            if chunk is None:
+        at = frame.l4 + HLEN
+        for kind, flags, length, at in chunks(frame):
+            if not length:
                 raise HotDrop
-            kind, flags = chunk
+            at += length + 3 & ~3
             fits = kind in self.types and self.fits(kind, flags)
             if self.how == "any" and fits:
                 return True
@@ -50,6 +52,8 @@ class Chunks(NamedTuple):
                 return False
             if fits:
                 left.discard(kind)
+        if at < end(frame) or at == frame.l4 + HLEN:  # what follows is no whole head, or there is no chunk at all
+            raise HotDrop
         return not left if self.how == "all" else self.how == "only"
 
     def spell(self) -> str:

@@ -60,9 +60,9 @@ class Tcp(Match):
         found = ports.tests(self.sport, self.dport, self.other)
         if self.option is not None:
             kind, absent = self.option
-            found = (*found, lambda frame, state: (option_at(frame, kind) >= 0) is not absent)
+            found = (ports.whole, *found, lambda frame, state: (option_at(frame, kind) >= 0) is not absent)
         if self.flags is None:
-            return found
+            return found or (ports.whole,)
         mask, wanted, negated = self.flags
 
         def test(frame: Frame, state: HookState) -> bool:

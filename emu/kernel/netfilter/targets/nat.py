@@ -46,7 +46,7 @@ def spell_flags(value: int) -> str:
 def parse_ports(text: str, where: Where) -> tuple[int, int, int]:
     """`P`, `P-Q` or `P-Q/BASE` as lowest, highest and base (0: none). A name stands alone or as the base. Raises InputError."""
     ported = where.proto in WITH_PORTS and where.proto != UDPLITE
-    if where.proto_negated or not (ported or where.proto == ICMP):
+    if not ported and where.proto != ICMP:
         raise InputError("a NAT to ports needs a protocol with ports", expected="-p tcp, udp, sctp, dccp or icmp")
     span, slash, base_text = text.partition("/")
     first, dash, last = span.partition("-")

@@ -33,11 +33,12 @@ class Reject(Target):
     @classmethod
     def build(cls, given: Options, where: Where) -> Reject:
         word = given["--reject-with"].words[0] if "--reject-with" in given else "icmp-port-unreachable"
-        if word not in _WORDS:
+        named = next((name for name in _WORDS if name.startswith(word.lower())), "")
+        if not word or not named:
             raise InputError(f"unknown answer {word!r} of REJECT", expected=", ".join(WITH))
-        if _WORDS[word] == "tcp-reset" and (where.proto != TCP or where.proto_negated):
+        if _WORDS[named] == "tcp-reset" and (where.proto != TCP or where.proto_negated):
             raise InputError("REJECT --reject-with tcp-reset needs the protocol", expected="-p tcp")
-        return cls(_WORDS[word])
+        return cls(_WORDS[named])
 
     def spec(self) -> str:
         return f"-j REJECT --reject-with {self.with_}"
