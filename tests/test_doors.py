@@ -41,6 +41,7 @@ SIGHTS = [
 READERS = [path for path in EMU if path.startswith(("emu/kernel/", "emu/testing/", "emu/kube/", "emu/lab.py"))]
 WRITERS = ("emu/wire/rewrite.py", "emu/wire/frame.py")
 CHANGING = {"append", "extend", "insert", "pop", "remove", "clear", "reverse"}
+MATCH_HELPER = "emu/kernel/netfilter/matches/helper.py"  # `-m helper` is the field's word, and a match's file bears it
 EMPTY_WORDS = {"Manager", "Helper", "Helpers", "Util", "Utils", "Handler", "Info", "Base"}
 # Words that a reader must decode; the field has better ones (states, reports, no one, the route is via ...). They stand in
 # no comment, docstring, text or name of emu, and in no page.
@@ -205,7 +206,8 @@ def is_buf(node: ast.expr, names: set[str]) -> bool:
 def empty_words(path: str, module: ast.Module) -> list[str]:
     """Classes and files named after nothing in the field."""
     names = [node.name for node in ast.walk(module) if isinstance(node, ast.ClassDef)]
-    names.append(Path(path).stem.title().replace("_", ""))
+    if path != MATCH_HELPER:
+        names.append(Path(path).stem.title().replace("_", ""))
     return [f"{path}: {name}" for name in names if EMPTY_WORDS & set(re.findall(r"[A-Z][a-z]+", name))]
 
 

@@ -130,6 +130,7 @@ REASONS = {
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
     "UNHANDLED_PROTO": "its Ethernet type is not served here",
     "ICMP_ECHO_IGNORED": "echo requests are ignored here",
+    "IPV6DISABLED": "IPv6 is off here",
     "INVALID_PROTO": "ICMP to a broadcast address is not answered here",
     "UNDECIDED": "a rule or a route uses what emu does not model, so that a kernel's decision is not known",
 }

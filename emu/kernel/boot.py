@@ -16,7 +16,18 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
-from emu.kernel.net import arp, br_netfilter, fragment, icmp, ip_input, ip_options, multicast, neighbour, reject
+from emu.kernel.net import (
+    arp,
+    br_netfilter,
+    fragment,
+    icmp,
+    ip6_input,
+    ip_input,
+    ip_options,
+    multicast,
+    neighbour,
+    reject,
+)
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
@@ -30,7 +41,7 @@ from emu.kernel.transport.sockets import Sockets
 from emu.wire import icmp as wire_icmp
 from emu.wire.addr import decimal, ip4, ip4_kind
 from emu.wire.addr import mac as to_mac
-from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_ARP, ETH_P_IP, IP_HLEN, Frame
+from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IP_HLEN, Frame
 
 
 def namespace(
@@ -42,6 +53,7 @@ def namespace(
     net = Netns(clock, name)
     net.packet_types[ETH_P_ARP] = arp.receive
     net.packet_types[ETH_P_IP] = ip_input.receive
+    net.packet_types[ETH_P_IPV6] = ip6_input.receive
     net.join(inet(net, machine))
     for key, value in (sysctls or {}).items():
         net.sysctl[key] = value

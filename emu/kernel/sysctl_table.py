@@ -346,7 +346,7 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.netfilter.nf_conntrack_events", WithoutEffect("it notifies processes"), 2, "choice", (0, 2)),
     Sysctl(
         "net.netfilter.nf_conntrack_expect_max",
-        WithoutEffect("no conntrack helper is modelled, and rules with -j CT --helper are undecided"),
+        WithoutEffect("no conntrack helper is modelled: nothing is expected, and comments note it"),
         4096,
         "count",
         (1, 2**31 - 1),

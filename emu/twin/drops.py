@@ -7,7 +7,7 @@ must not use emu's own parsers.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,21 +26,23 @@ from emu.wire.summary import Summary, read, read_ip
 _FOR_ALL = re.compile(r"NO_SOCKET \S+>(255\.255\.255\.255|22[4-9]\.|23\d\.)")
 _SEGMENT = re.compile(r"TCP_(?!CSUM |FLAGS |LISTEN_OVERFLOW )")
 _PORTED = {6: "TCP", 17: "UDP", 132: "SCTP", 136: "UDP-Lite"}
+NOT_SPECIFIED = "NOT_SPECIFIED "
 # The twin loses frames by number with nftables, where netem does on a real path
 LOST = {"QDISC_DROP": "NETFILTER_DROP"}
 # Not compared, by the beginning of a line, each with its reason
 ASIDE = {
-    "NOT_SPECIFIED ": "the kernel gives no reason, also where it has used the packet",
+    NOT_SPECIFIED: "the kernel gives no reason, also where it has used the packet; the emulator may give one",
     "OTHERHOST ": "a flooded copy that is for another host: the emulator absorbs it, and counts no drop",
     "QUEUE_PURGE ": "a program closes a socket (here also: a tool that has read a table), and its queue ends",
     "ICMP_ECHO_IGNORED ": "the emulator's own word: the kernel frees such a request without a reason",
     "UNHANDLED_PROTO ethertype 0x8100": "the kernel marks a tagged frame as another host's where no device takes its VLAN",
+    "UNHANDLED_PROTO ethertype 0x86dd": "IPv6 is off on the kernel's side, and the emulator has none",
     "ARP_PROTO ": "the emulator's own word: the kernel frees such a frame without a reason",
 }
 
 
 # The client's `ping` has a raw socket, which takes a copy; the answer itself finds no ping socket (ping_rcv)
-_ECHO_REPLY = re.compile(r"NO_SOCKET .* ICMP 0/0$")
+_ECHO_REPLY = re.compile(r"NO_SOCKET .* ICMP 0/\d+$")
 _ODD = (_ECHO_REPLY, _FOR_ALL, _SEGMENT)
 
 
@@ -93,7 +95,7 @@ class Drops:
         self.take()
         if self._monitor is not None:
             for net in self._spaces.values():
-                kernel, emu = _kept(self._theirs[net]), _kept(self._ours[net])
+                kernel, emu = _matched(self._theirs[net], self._ours[net])
                 yield from tables(net.name, {"drops": kernel}, {"drops": emu}, lambda one, other: False)
 
     def close(self) -> None:
@@ -103,6 +105,18 @@ class Drops:
 
 def _summary(ether_type: int, packet: bytes) -> Summary:
     return read_ip(packet) if ether_type == ETH_P_IP else Summary("other", ether_type)
+
+
+def _matched(theirs: list[str], ours: list[str]) -> tuple[list[str], list[str]]:
+    """The lines to compare. A packet that the kernel drops without a reason may have any in the emulator."""
+    unexplained = Counter(line.partition(" ")[2] for line in theirs if line.startswith(NOT_SPECIFIED))
+    kernel, emu = _kept(theirs), _kept(ours)
+    for line in [line for line in emu if line not in kernel]:
+        packet = line.partition(" ")[2]
+        if unexplained[packet]:
+            unexplained[packet] -= 1
+            emu.remove(line)
+    return kernel, emu
 
 
 def _kept(lines: list[str]) -> list[str]:

@@ -24,8 +24,8 @@ class Setting(NamedTuple):
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "offloads",
-        "TSO, GSO, GRO, scatter-gather and TX checksums are off on every veth and bridge",
-        "the devices of an emulated cluster have none: a kernel's carry large segments and unfinished checksums",
+        "TSO, GSO, GRO, scatter-gather and TX checksums are off on every veth and bridge, unless `cluster.offloads` is true",
+        "the devices of an emulated cluster have none by default: a kernel's carry large segments and unfinished checksums",
     ),
     Setting(
         "ipv6",
@@ -49,7 +49,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "so-error",
-        "a TCP client reads SO_ERROR right after `connect()`",
+        "a TCP client that is not `blocking` reads SO_ERROR right after `connect()`",
         "an ICMP error that comes inside the call is a soft error to Linux: a client that only waits sends a second SYN",
     ),
 )

@@ -33,6 +33,7 @@ from emu.wire.frame import ICMP, TCP
 from emu.wire.summary import read_ip
 
 IP_RECVERR, IP_HDRINCL, SO_EE_ORIGIN_ICMP = 11, 3, 2
+IP_MTU_DISCOVER, IP_PMTUDISC_OMIT = 10, 5
 STATES = (
     "", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT",
     "LAST_ACK", "LISTEN", "CLOSING", "SYN_RECV",
@@ -438,6 +439,8 @@ class RealNet:
         self.sockets = RealSockets(self)
         self.diag = self.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG)
         self.icmp = self.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
+        # raw_err: without this, the namespace would learn path MTUs from errors about packets that no program sent
+        self.icmp.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT)
 
     def take_icmp(self) -> None:
         """Give the ICMP errors that came to this namespace to the TCP sockets whose packets they quote."""

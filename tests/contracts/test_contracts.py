@@ -100,6 +100,11 @@ WORDS = ["in", "none", "bm", "random", *NUMBERS, "80,81", "8/0", "LOCAL", "02:00
          "10.0.0.1-10.0.0.9", "10.0.0.0/24", "10.0.0.1:80", "icmp-port-unreachable", "ESTABLISHED", "set1", "src", "tcp", "0&0xff=1:2", "packets", "both"]  # fmt: skip
 FEW, TRIES = 3, 300  # spellings of each set of options, and how many are tried for them
 PROTOS = {"": 0, "tcp": TCP, "udp": UDP, "icmp": ICMP, "sctp": 132}
+WHOLE = {
+    "--connbytes": "1:2",
+    "--connbytes-dir": "both",
+    "--connbytes-mode": "packets",
+}  # of a match that needs them all
 OWN = {"ah": 51, "esp": 50}  # matches that want a protocol of their own
 
 
@@ -125,14 +130,15 @@ def arguments(kind: type[Match] | type[Target], where: Where) -> dict[str, Seque
 
 
 def spellings(kind: type[Match] | type[Target], where: Where) -> Iterator[Match | Target]:
-    """Some of what can be built from none, one, two or, if nothing less will do, all of the options, with plain words for arguments."""
+    """Some of what can be built from none, one or two of the options, with plain words for arguments."""
     options = list(kind.options)
     sets: list[tuple[str, ...]] = [(), *((one,) for one in options)]
     sets += [(one, other) for one in options for other in options if one < other]
     words = arguments(kind, where)
-    if not any(built(kind, where, dict.fromkeys(names, word)) for names in sets for word in WORDS):
-        sets += [tuple(options)]  # it needs them all
     seen = set()
+    whole = built(kind, where, WHOLE) if WHOLE.keys() == kind.options.keys() else None
+    if whole is not None:
+        yield whole
     for names in sets:
         found = 0
         for chosen in islice(product(*(words[name] for name in names)), TRIES):

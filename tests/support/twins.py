@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from emu.scenario.script import load_text
+from emu.scenario.script import Scenario, load_text
 from emu.twin import judge
 from emu.twin.space import missing
 
@@ -31,7 +31,7 @@ JUDGED: Counter[str] = Counter()
 AGAIN = "again"
 
 
-def agrees(source: Path | str, kind: str) -> None:
+def agrees(source: Path | str | Scenario, kind: str) -> None:
     """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as.
 
     A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: who differs gets

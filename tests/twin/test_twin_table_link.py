@@ -61,6 +61,18 @@ ROWS: dict[str, dict[str, str]] = {
         "conflist": bridge(promiscMode=True),
         "node": "node-1",
     },
+    # a port without a carrier forgets what was learned there: the next frame is flooded
+    "port-without-carrier": {
+        "steps": ping("default/web") + "- link: {node: node-2, down: true}\n" + ping("default/web"),
+        "cluster": "{nodes: 3, underlay: switched}",
+    },
+    "bridge-without-carrier": {
+        "steps": ping("default/web", frm="node/node-1")
+        + "- link: {pod: default/web, down: true}\n"
+        + ping("default/web", frm="node/node-1")
+        + ping("default/web"),
+        "node": "node-1",
+    },
     # a frame that no port may send is a drop, unless the bridge itself takes it
     "flood-without-a-port": {
         "steps": send("Ether(dst='02:00:00:00:00:99')/IP(src='10.244.1.2', dst='10.244.1.99')/ICMP(id=5)")

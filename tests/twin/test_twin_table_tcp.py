@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_rows import GET, send, tcp
+from twin_rows import GET, np, send, tcp
 from twins import agrees, needs_twin, scenario
 
 pytestmark = needs_twin
@@ -29,6 +29,15 @@ ROWS: dict[str, dict[str, str]] = {
             send(f"IP(dst='10.244.2.2')/TCP(sport={4440 + index}, dport=8080, flags='{flags}')")
             for index, flags in enumerate(("SF", "SFP", "SFA", "F"))
         )
+    },
+    # whole seconds of patience: the second SYN goes after 1.000 to 1.036 s, the next after 1.024 s each
+    **{
+        f"{seconds}-seconds-of-patience": {
+            "steps": tcp("node/node-2:30080", timeout=f"{seconds}s"),
+            "more": np("externalTrafficPolicy: Local"),
+            "node": "node-1",
+        }
+        for seconds in (2, 3, 4, 5)
     },
     # the neighbour's timer and the SYN's are due at one tick: both run before the errors arrive
     "absent-behind-a-node": {"steps": tcp("10.244.2.99:80", timeout="5500ms")},

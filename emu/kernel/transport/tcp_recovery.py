@@ -34,8 +34,9 @@ def rack_advance(tp: TcpSock, skb: Skb, end_seq: int, now_ns: int) -> None:
     rtt = now_ns - skb.sent_ns
     if skb.ever_retrans and rtt < tp.min_rtt_ns:
         return  # acknowledged sooner than a round trip: it was the first copy
+    tp.rack_advanced, tp.rack_rtt_ns = True, rtt
     if (skb.sent_ns, end_seq) > (tp.rack_mstamp, tp.rack_end_seq):
-        tp.rack_mstamp, tp.rack_end_seq, tp.rack_rtt_ns = skb.sent_ns, end_seq, rtt
+        tp.rack_mstamp, tp.rack_end_seq = skb.sent_ns, end_seq
 
 
 def sack_tag(
@@ -202,7 +203,8 @@ def process(tp: TcpSock, acked: int, tagged: int, *, duplicate: bool, advanced: 
         grow_cwnd(tp, acked)
         return
     if tp.sack_ok:
-        lost = rack_detect_loss(tp, now_ns)
+        lost = tp.rack_advanced and rack_detect_loss(tp, now_ns)
+        tp.rack_advanced = False
     else:
         lost = _newreno_loss(tp, advanced)
     if lost and tp.ca_state in ("open", "disorder"):

@@ -112,7 +112,7 @@ class TcpSock:
         "fackets_high", "fin_received", "from_backlog", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
         "lost_out", "lrcvtime", "lsndtime", "max_packets_out", "max_window", "mdev_max_ns", "mdev_ns", "min_rtt_ns",
         "mini", "mss_cache", "mss_clamp", "mstamp", "no_space", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
-        "prior_ssthresh", "probes_out", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_end_seq",
+        "prior_ssthresh", "probes_out", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_advanced", "rack_end_seq",
         "rack_mstamp", "rack_rtt_ns", "rcv_cut", "rcv_gso_size", "rcv_mss", "rcv_nxt", "rcv_rtt_ns", "rcv_rtt_seq",
         "rcv_rtt_time", "rcv_ssthresh", "rcv_tstamp", "rcv_wnd", "rcv_wscale", "rcv_wup", "rcvbuf", "rcvq_seq",
         "rcvq_space", "rcvq_time", "receive_offset", "receive_queue", "receive_shutdown", "reordering_seen",
@@ -189,6 +189,7 @@ class TcpSock:
         self.undo_retrans = 0
         self.prior_ssthresh = 0
         self.rack_mstamp = self.rack_rtt_ns = 0
+        self.rack_advanced = False  # something was delivered since losses were last looked for
         self.rack_end_seq = iss
         self.reordering_seen = False
         self.fackets_high = iss  # highest sequence that was SACKed

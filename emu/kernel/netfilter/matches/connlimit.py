@@ -1,7 +1,8 @@
 """`-m connlimit`: how many connections a group of addresses has (xt_connlimit.c, nf_conncount.c).
 
 Each rule counts for itself in each namespace, connections whose packets came to it. Those that are gone, or are TCP's in
-TIME_WAIT or CLOSE, do not count. Must not look into the connection table.
+TIME_WAIT or CLOSE, do not count. The kernel looks at a group once a jiffy, so that it counts a connection again whose
+second packet comes within the same 4 ms; here it counts once. Must not look into the connection table.
 """
 
 from __future__ import annotations
