@@ -98,7 +98,7 @@ class Twin:
         self.watch = Watch(cluster, self.programs.running)
         self.traces: dict[Netns, Traces] = {}
         self.drawn: dict[Netns, list[int]] = {}  # at statistic rules, in this flow
-        self.changed = False  # since drops were compared
+        self.changed = False  # since the set-up
         self.ruled: set[Netns] = set()  # where rules have changed since they were compared
         self.offset_ns = 0
         self.rulesets: dict[Netns, RuleSet] = {}  # as the counters were read last
@@ -124,6 +124,7 @@ class Twin:
         self.drops.take()
         self.drops.drop()
         self._judge_change("setup")
+        self.changed = False
 
     def _follow(self) -> bool:
         """Apply what has changed in the emulated cluster by now; gives whether anything has. Raises Undecided."""
@@ -371,14 +372,13 @@ class Twin:
         # rules that were written meanwhile, perhaps as they were before, count from then on
         self.ruled.update(net for net in self.counters if net.ipv4.tables.ruleset is not self.rulesets[net])
         for last in (False, False, True):
-            # what a queue loses when its device goes, and a new device's first frames, have no order with tools
+            # after a change a timer's drops may be on either side of what is compared on one side only
             dropped = dropped and not self.changed
             found = [*self._tables(), *(self.drops.differences() if dropped else ()), *self._counted()]
             if last or not found:
                 if not dropped:
                     self.drops.take()
                 self.drops.drop()
-                self.changed = False
                 done.differences += found
                 odd = {each.where for each in found if each.what == "counters"}
                 self.ruled.update(net for net in self.counters if net.name in odd)  # and counting begins anew
