@@ -120,6 +120,36 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class Encapsulated:
+    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`."""
+
+    device: str
+    vni: int
+    src: int
+    dst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decapsulated:
+    """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`."""
+
+    device: str
+    vni: int
+    src: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoRemote:
+    """Why a tunnel's device sends a frame nowhere: its forwarding database has no remote for the MAC."""
+
+    device: str
+    mac: bytes
+
+    def __str__(self) -> str:
+        return f"fdb of {self.device}: no entry for {self.mac.hex(':')}, and none for all others"
+
+
+@dataclass(frozen=True, slots=True)
 class Waited:
     """A packet waits until a neighbour (`addr` on `device`) is resolved."""
 
