@@ -411,7 +411,9 @@ class Twin:
                 draws.ports(clock, each, protocol, ports)
         self.sights.take()
         for each, space in self.mirror.spaces.items():
-            draws.proxied(clock, each, [seen for seen in self.sights.seen if seen.space == space.name])
+            sights = [seen for seen in self.sights.seen if seen.space == space.name]
+            draws.proxied(clock, each, sights)
+            draws.tunnels(each, sights)
         for each, trace in self.traces.items():
             self._trace(each)
             each.random("statistic").script = Values(self.drawn.pop(each))

@@ -46,10 +46,18 @@ class FlowPorts:
 
     def port(self, frame: Frame, low: int, high: int) -> int:
         """From `low` up to, and without, `high`; from the namespace's ephemeral ports if that is none."""
-        if low >= high:
-            low, high = self._net.sysctl.numbers("net.ipv4.ip_local_port_range")
-        flow = key(frame), low, high
+        flow = self._flow(frame, low, high)
         port = self._ports.get(flow)
         if port is None:
+            _key, low, high = flow
             port = self._ports[flow] = low + self._net.random("flow_hash").randrange(high - low)
         return port
+
+    def learn(self, frame: Frame, low: int, high: int, port: int) -> None:
+        """The flow has this port, as a kernel was seen to choose."""
+        self._ports[self._flow(frame, low, high)] = port
+
+    def _flow(self, frame: Frame, low: int, high: int) -> tuple[Key, int, int]:
+        if low >= high:
+            low, high = self._net.sysctl.numbers("net.ipv4.ip_local_port_range")
+        return key(frame), low, high

@@ -191,6 +191,13 @@ class VxlanUdp:
             frame.pkt_type = OTHERHOST
         net.clock.enqueue((device.receive, frame))
 
+    def learn(self, frame: Frame) -> None:
+        """Take over the source port of an outer packet that a kernel sent for the flow in it."""
+        _reason, device = self._find(frame.buf, frame.l4 + wire.UDP_HLEN, len(frame.buf), frame.dport)
+        if device is not None:
+            inner = Frame.parse(wire.inner(frame, len(frame.buf)))
+            self._ports.learn(inner, device.config.port_min, device.config.port_max, frame.sport)
+
     def knows(self, quoted: Frame, port: int) -> bool:
         """vxlan_err_lookup: is the packet that an ICMP error quotes one of a device here?"""
         return self._find(quoted.buf, quoted.l4 + wire.UDP_HLEN, len(quoted.buf), port)[1] is not None
