@@ -139,17 +139,6 @@ class Decapsulated:
 
 
 @dataclass(frozen=True, slots=True)
-class NoRemote:
-    """Why a tunnel's device sends a frame nowhere: its forwarding database has no remote for the MAC."""
-
-    device: str
-    mac: bytes
-
-    def __str__(self) -> str:
-        return f"fdb of {self.device}: no entry for {self.mac.hex(':')}, and none for all others"
-
-
-@dataclass(frozen=True, slots=True)
 class Waited:
     """A packet waits until a neighbour (`addr` on `device`) is resolved."""
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from emu.capture.summary import Name, between, phrase
 from emu.capture.tap import DROP, OUT
+from emu.kernel.link.vxlan import NoRemote
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.neighbour import Neighbour
@@ -28,7 +29,6 @@ from emu.trail import (
     Encapsulated,
     Learned,
     Natted,
-    NoRemote,
     Note,
     Policy,
     Tracked,

@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
-from emu.trail import NoRemote
 from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 from emu.wire.frame import Frame
 from emu.wire.vxlan import HEADROOM
@@ -70,6 +69,16 @@ class VxlanConfig:
         words += [f"ageing {self.ageing_s}"] if self.ageing_s != 300 else []
         words += [] if self.localbypass else ["nolocalbypass"]
         return " ".join(words)
+
+
+class NoRemote(NamedTuple):
+    """What decided that a frame is sent nowhere: the forwarding database of a device has no remote for its MAC."""
+
+    device: str
+    mac: bytes
+
+    def __str__(self) -> str:
+        return f"fdb of {self.device}: no entry for {mac_text(self.mac)}, and none for all others"
 
 
 class VxlanEntry:
@@ -211,16 +220,16 @@ class Vxlan(Device):
         self.fdb[mac] = VxlanEntry(mac, remote, state, self.clock.now)
 
     def delete(self, mac: bytes, remote: Remote | None = None) -> None:
-        """`bridge fdb del`, of one remote or (None) of the whole entry. Raises InputError if there is none."""
+        """`bridge fdb del`, of one remote or (None) of the whole entry. A remote that the entry does not have is no error to
+        Linux. Raises InputError if there is no entry."""
         entry = self.find(mac)
-        if entry is None or (remote is not None and self._whole(remote) not in map(self._whole, entry.remotes)):
-            raise InputError(
-                f"{self.name} has no such fdb entry for {mac_text(mac)}", expected="an entry of the device"
-            )
-        if remote is None or len(entry.remotes) == 1:
-            del self.fdb[mac]
+        if entry is None:
+            raise InputError(f"{self.name} has no fdb entry for {mac_text(mac)}", expected="an entry of the device")
+        kept = [] if remote is None else [each for each in entry.remotes if self._whole(each) != self._whole(remote)]
+        if kept:
+            entry.remotes = kept
         else:
-            entry.remotes = [each for each in entry.remotes if self._whole(each) != self._whole(remote)]
+            del self.fdb[mac]
 
     def _whole(self, remote: Remote) -> Remote:
         """The remote with the port and VNI that it stands for."""

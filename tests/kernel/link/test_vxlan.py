@@ -134,7 +134,7 @@ def test_forwarding_database() -> None:
     for text, reason in (
         (f"add {MAC} dev vx0 dst 10.0.0.2", "has an fdb entry"),
         (f"replace {ALL} dev vx0 dst 10.0.0.2", "cannot be replaced"),
-        (f"del {MAC} dev vx0 dst 10.0.0.9", "no such fdb entry"),
+        ("del 02:00:00:00:09:0a dev vx0", "no fdb entry"),
         (f"append {MAC} dev eth0 dst 10.0.0.9", "is a veth"),
         (f"append {MAC} dev vx0", "no dst"),
         (f"append {MAC} dev vx0 dst 10.0.0.2 sticky", "not modelled"),
@@ -226,7 +226,7 @@ def test_comments_and_wireshark(tmp_path: Path, tshark: Tshark) -> None:
     }
 
 
-def test_a_frame_for_no_remote_says_why() -> None:
+def test_why_a_frame_has_no_remote() -> None:
     lab = emu.Lab()
     host = lab.host("a")
     device = lab.vxlan(host, "vx0", "id 7", "10.1.0.1/24")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
+from emu.errors import InputError
+from emu.kernel import boot
+from emu.lab import Lab
+from linux import Linux
 from router_pair import kernel_judges
 from vxlan_pair import BRIDGE, POD, TO_A, VA, VB, A, B, Case, Datagram, Send, Setup, emulated, kernel, same
 
@@ -15,7 +21,7 @@ FORGED = bytes((2, 0, 0, 0, 9, 9))
 ID, LOCAL = "id 7 dstport 8472 local 10.0.0.1 dev eth0", "id 7 dstport 8472 local 10.0.0.1"
 TO_C = "append 00:00:00:00:00:00 dev vx0 dst 10.0.0.3"
 FORTH, BACK = {"src": "10.1.0.7", "dst": "10.1.0.8"}, {"src": "10.1.0.8", "dst": "10.1.0.7"}  # of no host here
-STRANGER = "02:00:00:00:09:09"
+ALL, STRANGER = "00:00:00:00:00:00", "02:00:00:00:09:09"
 
 
 def mac(octets: bytes) -> str:
@@ -171,3 +177,55 @@ def test_the_kernel_sends_the_same(name: str) -> None:
     for case, ours, theirs in zip(cases, mine, its, strict=True):
         assert same(ours, theirs) or ours == theirs, case.label
     assert any(map(len, mine))
+
+
+# the words behind `bridge fdb`, one after another; each may be refused
+FDB = (
+    f"append {ALL} dev vx0 dst 10.0.0.2",
+    f"append {ALL} dev vx0 dst 10.0.0.3",
+    f"append {ALL} dev vx0 dst 10.0.0.3 port 8472",
+    f"append {ALL} dev vx0 dst 10.0.0.3 port 4789",
+    f"add {STRANGER} dev vx0 dst 10.0.0.2 static",
+    f"add {STRANGER} dev vx0 dst 10.0.0.3",
+    f"append {STRANGER} dev vx0 dst 10.0.0.3",
+    f"replace {STRANGER} dev vx0 dst 10.0.0.4 port 5000 vni 9 via eth0 dynamic",
+    f"replace {ALL} dev vx0 dst 10.0.0.4",
+    "append 01:00:5e:00:00:01 dev vx0 dst 10.0.0.2",
+    "append 01:00:5e:00:00:01 dev vx0 dst 10.0.0.3",
+    f"del {ALL} dev vx0 dst 10.0.0.9",
+    f"del {ALL} dev vx0 dst 10.0.0.3 port 4789",
+    f"del {ALL} dev vx0 dst 10.0.0.2",
+    f"del {STRANGER} dev vx0",
+    f"del {STRANGER} dev vx0",
+    f"replace {STRANGER} dev vx0 dst 10.0.0.5",
+    f"append {STRANGER} dev vx0 dst 10.0.0.5 dynamic",
+)
+
+
+@kernel_judges
+def test_the_forwarding_database_is_the_same(linux: Linux) -> None:
+    if shutil.which("bridge") is None:
+        pytest.skip("skipped: no bridge command here")
+    space = linux.namespace("fdb")
+    linux.run(space, *["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far"])
+    linux.run(space, *["ip", "link", "add", "vx0", "type", "vxlan"], *ID.replace("local 10.0.0.1 ", "").split())
+    lab = Lab()
+    host = lab.host("a")
+    lab.cable(host, "10.0.0.1/24", lab.host("b"), "")
+    device = lab.vxlan(host, "vx0", ID)
+    for line in FDB:
+        accepted = []
+        try:
+            boot.fdb(host, line)
+            accepted.append("emulator")
+        except InputError:
+            pass
+        try:
+            linux.run(space, "bridge", "fdb", *line.split())
+            accepted.append("kernel")
+        except AssertionError:
+            pass
+        assert accepted in ([], ["emulator", "kernel"]), line
+        shown = linux.run(space, *["bridge", "fdb", "show", "dev", "vx0"]).splitlines()
+        theirs = sorted(" ".join(word for word in each.split() if word != "self") for each in shown)
+        assert sorted(device.fdb_text(*each) for each in device.entries()) == theirs, line
