@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -24,7 +24,7 @@ VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 INCOMPATIBLE_VERSION, UNSUPPORTED_FIELD, UNKNOWN_CONTAINER, INVALID_ENV, IO_FAILURE, DECODING, INVALID_CONFIG = range(
     1, 8
 )
-INVALID_NETNS, TRY_AGAIN, INTERNAL = 8, 11, 999
+INVALID_NETNS, TRY_AGAIN, NOT_AVAILABLE, LIMITED_CONNECTIVITY, INTERNAL = 8, 11, 50, 51, 999
 
 Config = Mapping[str, Any]
 
@@ -138,7 +138,8 @@ class Result(_CniType, frozen=True):
             for key in ("mtu", "advmss", "priority", "table", "scope"):
                 route.pop(key, None)
         if version != "1.0.0":
-            made["ips"] = [{"version": "4", **each} for each in made.get("ips", ())]
+            for ip in made.get("ips", ()):
+                ip["version"] = "6" if ":" in ip["address"] else "4"
         return made
 
     def _old(self, version: str) -> dict[str, Any]:
@@ -161,12 +162,26 @@ class Result(_CniType, frozen=True):
         """A result in any version's form. Raises CniError (6)."""
         if "ip4" in given:
             old = given["ip4"]
+            if not isinstance(old, Mapping):
+                raise CniError(DECODING, "could not parse the result: ip4 is no object")
             ip = {"address": old.get("ip"), "gateway": old.get("gateway", "")}
             given = {"ips": [ip], "routes": old.get("routes", []), "dns": given.get("dns", {})}
         try:
             return msgspec.convert(given, cls)
         except msgspec.ValidationError as error:
             raise CniError(DECODING, f"could not parse the result: {error}") from None
+
+    @classmethod
+    def from_text(cls, text: bytes) -> Result:
+        """A result that was kept, in the form of the version that it names. Raises CniError (6)."""
+        try:
+            given = msgspec.json.decode(text, type=dict[str, Any])
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise CniError(DECODING, f"could not parse the result: {error}") from None
+        version = given.get("cniVersion") or VERSIONS[0]
+        if version not in VERSIONS:
+            raise CniError(DECODING, f'unsupported CNI result version "{version}"')
+        return cls.from_json(given)
 
 
 class Plugin(Protocol):
@@ -177,6 +192,20 @@ class Plugin(Protocol):
     def check(self, config: Config, attachment: Attachment) -> None: ...
 
     def delete(self, config: Config, attachment: Attachment) -> None: ...
+
+
+@runtime_checkable
+class Collecting(Protocol):
+    """A plugin that has GC, too. There is no attachment: `config` lists those that are valid."""
+
+    def gc(self, config: Config, host: Host) -> None: ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A plugin that has STATUS, too. CniError 50: not ready for an ADD; 51: what runs may have lost its network, too."""
+
+    def status(self, config: Config, host: Host) -> None: ...
 
 
 Plugins = Mapping[str, Callable[[], Plugin]]
@@ -219,7 +248,11 @@ class Attachment:
                 raise failure(f'ARGS: invalid pair "{pair}"')
             found[key] = value
         unknown = [key for key in found if key not in known and key != "IgnoreUnknown"]
-        if unknown and found.get("IgnoreUnknown", "").lower() not in ("1", "true"):
+        ignore = found.get("IgnoreUnknown", "0")
+        if ignore.lower() not in ("0", "1", "false", "true"):
+            what = f"boolean unmarshal error: invalid input {ignore}"
+            raise failure(f'ARGS: error parsing value of pair "IgnoreUnknown={ignore}": {what}')
+        if unknown and ignore.lower() not in ("1", "true"):
             raise failure("ARGS: unknown args [" + " ".join(f'"{key}={found[key]}"' for key in unknown) + "]")
         return {key: found[key] for key in known if found.get(key)}
 
@@ -238,9 +271,9 @@ def check_network_name(name: str) -> None:
 
 
 def check_container_id(container_id: str) -> None:
-    """Raises CniError (4)."""
+    """Raises CniError: 3 without one, 4 for one that may not be."""
     if not container_id:
-        raise CniError(INVALID_ENV, "missing containerID")
+        raise CniError(UNKNOWN_CONTAINER, "missing containerID")
     if not valid_name(container_id):
         raise CniError(INVALID_ENV, "invalid characters in containerID", container_id)
 
@@ -249,7 +282,7 @@ def check_ifname(name: str) -> None:
     """What the kernel takes for an interface's name (dev_valid_name). Raises CniError (4)."""
     if not name:
         raise CniError(INVALID_ENV, "interface name is empty")
-    if len(name) > 15:
+    if len(name.encode("utf-8", "replace")) > 15:
         raise CniError(INVALID_ENV, "interface name is too long", "interface name should be less than 16 characters")
     if name in (".", ".."):
         raise CniError(INVALID_ENV, "interface name is . or ..")
