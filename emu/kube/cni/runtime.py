@@ -87,7 +87,7 @@ class Runtime:
 
     def add(self, network: NetworkConfigList, attachment: Attachment, capability_args: Config = NOTHING) -> Result:
         """ADD by every plugin of the network in order. Raises CniError, and then DEL has been run on the whole list:
-        nothing is left, unless the attachment was there before, which stays as it is."""
+        nothing is left, unless that DEL failed, too, or the attachment was there before, which stays as it is."""
         key = _key(network, attachment)
         previous = NOTHING
         result = Result()
