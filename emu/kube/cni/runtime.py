@@ -100,7 +100,7 @@ class Runtime:
                     check_network_name(network.name)
                     check_ifname(attachment.ifname)
                     result = invoke.add(plugin["type"], config, attachment)
-                previous = result.to_json(network.version)
+                    previous = result.to_json(network.version)
         except EmuError:
             if key not in self.cache:
                 self._forget_failed(network, attachment, capability_args)

@@ -125,10 +125,13 @@ class Result(_CniType, frozen=True):
     dns: Dns = Dns()
 
     def to_json(self, version: str = VERSIONS[-1]) -> dict[str, Any]:
-        """The JSON object in the form of `version`; what that version has no key for is left out."""
+        """The JSON object in the form of `version`; what that version has no key for is left out. Before 1.0.0 `dns` is
+        there always. Raises CniError (999) where 0.1.0 and 0.2.0 have no form: without an address."""
         if VERSIONS.index(version) < VERSIONS.index("0.3.0"):
             return self._old(version)
         made: dict[str, Any] = {"cniVersion": version, **msgspec.json.decode(msgspec.json.encode(self))}
+        if not made.get("dns"):
+            made.pop("dns", None)
         if version == VERSIONS[-1]:
             return made
         for interface in made.get("interfaces", ()):
@@ -139,33 +142,38 @@ class Result(_CniType, frozen=True):
                 route.pop(key, None)
         if version != "1.0.0":
             for ip in made.get("ips", ()):
-                ip["version"] = "6" if ":" in ip["address"] else "4"
+                ip["version"] = "6" if _is6(ip["address"]) else "4"
+            made.setdefault("dns", {})
         return made
 
     def _old(self, version: str) -> dict[str, Any]:
-        """0.1.0 and 0.2.0: one address a family, no interfaces."""
+        """0.1.0 and 0.2.0: one address a family, with the routes of its family, no interfaces."""
         made: dict[str, Any] = {"cniVersion": version}
-        if self.ips:
-            made["ip4"] = {"ip": self.ips[0].address}
-            if self.ips[0].gateway:
-                made["ip4"]["gateway"] = self.ips[0].gateway
-            if self.routes:
-                made["ip4"]["routes"] = [
-                    {"dst": each.dst, "gw": each.gw} if each.gw else {"dst": each.dst} for each in self.routes
-                ]
-        if self.dns != Dns():
-            made["dns"] = msgspec.json.decode(msgspec.json.encode(self.dns))
-        return made
+        for key, six in (("ip4", False), ("ip6", True)):
+            ip = next((each for each in self.ips if _is6(each.address) is six), None)
+            if ip is None:
+                continue
+            routes = [
+                {"dst": each.dst, "gw": each.gw} if each.gw else {"dst": each.dst}
+                for each in self.routes
+                if _is6(each.dst) is six
+            ]
+            found = {"ip": ip.address, "gateway": ip.gateway, "routes": routes}
+            made[key] = {name: value for name, value in found.items() if value}
+        if len(made) == 1:
+            raise failure("cannot convert: no valid IP addresses")
+        return {**made, "dns": msgspec.json.decode(msgspec.json.encode(self.dns))}
 
     @classmethod
     def from_json(cls, given: Config) -> Result:
         """A result in any version's form. Raises CniError (6)."""
-        if "ip4" in given:
-            old = given["ip4"]
-            if not isinstance(old, Mapping):
-                raise CniError(DECODING, "could not parse the result: ip4 is no object")
-            ip = {"address": old.get("ip"), "gateway": old.get("gateway", "")}
-            given = {"ips": [ip], "routes": old.get("routes", []), "dns": given.get("dns", {})}
+        old = [given[key] for key in ("ip4", "ip6") if key in given]
+        if old:
+            if not all(isinstance(each, Mapping) and isinstance(each.get("routes", []), list) for each in old):
+                raise CniError(DECODING, "could not parse the result: ip4 and ip6 are objects")
+            ips = [{"address": each.get("ip"), "gateway": each.get("gateway", "")} for each in old]
+            routes = [route for each in old for route in each.get("routes", [])]
+            given = {"ips": ips, "routes": routes, "dns": given.get("dns", {})}
         try:
             return msgspec.convert(given, cls)
         except msgspec.ValidationError as error:
@@ -182,6 +190,11 @@ class Result(_CniType, frozen=True):
         if version not in VERSIONS:
             raise CniError(DECODING, f'unsupported CNI result version "{version}"')
         return cls.from_json(given)
+
+
+def _is6(text: str) -> bool:
+    """Whether an address or prefix is one of IPv6."""
+    return ":" in text
 
 
 class Plugin(Protocol):

@@ -116,6 +116,7 @@ def test_a_sandbox_gets_lo_too() -> None:
         "cniVersion": "0.3.1",
         "interfaces": [{"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": "/var/run/netns/blue"}],
         "ips": [{"version": "4", "address": "127.0.0.1/8", "interface": 0}],
+        "dns": {},
     }
     runtime.tear_down(DBNET, attachment)
     assert not attachment.netns.device("lo").up

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from cni_doubles import (
     CAPABILITIES,
     CONFIG,
     DBNET,
+    IPAM,
     MAC,
     MAPPINGS,
     Call,
@@ -40,6 +42,7 @@ from emu.kube.cni.runtime import Cached, Runtime
 from emu.kube.cni.spec import VERSIONS, CniError, Config, Result
 from emu.scenario import build
 from emu.scenario.kinds import ClusterPart
+from linux import Linux
 
 
 def c21_a_failed_add_is_followed_by_a_del(folder: Path) -> None:
@@ -145,9 +148,27 @@ def c27_a_chained_plugin_hands_on_the_result(folder: Path) -> None:
     before = Runtime().add(network(), at)
     assert invoke.add("loopback", {**CONFIG, "prevResult": before.to_json()}, at) == before
     assert Result().to_json() == {"cniVersion": "1.1.0"}
+    assert Result().to_json("1.0.0") == {"cniVersion": "1.0.0"}
+    assert Result().to_json("0.4.0") == {"cniVersion": "0.4.0", "dns": {}}
+    both = Result.from_json({
+        "ips": [{"address": "10.0.0.2/8"}, {"address": "fd00::2/64", "gateway": "fd00::1"}, {"address": "10.0.0.3/8"}],
+        "routes": [{"dst": "::/0"}, {"dst": "0.0.0.0/0", "gw": "10.0.0.1"}],
+    })  # fmt: skip
+    old = {
+        "cniVersion": "0.2.0",
+        "ip4": {"ip": "10.0.0.2/8", "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}]},
+        "ip6": {"ip": "fd00::2/64", "gateway": "fd00::1", "routes": [{"dst": "::/0"}]},
+        "dns": {},
+    }
+    assert both.to_json("0.2.0") == old
+    assert Result.from_json(old).to_json("0.2.0") == old
 
 
 def c28_results_come_in_the_configurations_version(folder: Path) -> None:
+    code, text = failed(
+        lambda: Runtime().add(replace(network(version="0.2.0"), plugins=({"type": "bridge"},)), machine())
+    )
+    assert (code, text) == (999, 'plugin type="bridge" failed (add): cannot convert: no valid IP addresses')
     assert VERSIONS == ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
     for version in VERSIONS:
         calls: list[Call] = []
@@ -330,3 +351,45 @@ def test_no_point_is_left_out() -> None:
 @pytest.mark.parametrize("point", CHECKLIST)
 def test_the_specification(point: str, tmp_path: Path) -> None:
     CHECKLIST[point](tmp_path)
+
+
+BEFORE_1_1 = VERSIONS[:-1]
+"""The versions of the real plugins' build."""
+
+
+@pytest.mark.parametrize("kind", ["bridge", "host-local", "bridge of layer 2"])
+@pytest.mark.parametrize("version", BEFORE_1_1)
+def test_the_real_plugin_prints_the_same(kind: str, version: str, linux: Linux, tmp_path: Path) -> None:
+    binary = Path("/usr/lib/cni") / kind.split(maxsplit=1)[0]
+    if not binary.is_file():
+        pytest.skip(f"skipped: no real kernel to ask (no CNI plugin {binary})")
+    config = {**CONFIG, "cniVersion": version, "ipam": {**IPAM, "dataDir": str(tmp_path)}}
+    if kind != binary.name:
+        del config["ipam"]
+    at = replace(machine(), args="", container_id="c1")
+    try:
+        mine = invoke.add(binary.name, config, at).to_json(version)
+    except CniError as error:
+        mine = error.to_json()
+    node, blue = linux.namespace("node"), linux.namespace("blue")
+    given = [f"CNI_PATH={binary.parent}", "CNI_COMMAND=ADD", "CNI_CONTAINERID=c1", "CNI_IFNAME=eth0"]
+    theirs = json.loads(
+        subprocess.run(
+            ["nsenter", f"--net=/run/netns/{node}", "env", *given, f"CNI_NETNS=/run/netns/{blue}", str(binary)],
+            input=json.dumps(config),
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+    )
+    # chance, and the names that the two sides gave
+    for result in (mine, theirs):
+        for interface in result.get("interfaces", ()):
+            interface.pop("mac")
+            interface["name"] = re.sub("^veth.*", "veth", interface["name"])
+            if "sandbox" in interface:
+                interface["sandbox"] = "blue"
+    # that build prints an empty `dns` from 1.0.0 on, too
+    if version == "1.0.0":
+        assert theirs.pop("dns") == {}
+    assert mine == theirs
