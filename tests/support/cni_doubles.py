@@ -99,9 +99,9 @@ class Failing(Passing):
 
 
 def machine(calls: list[Call] | None = None, more: Plugins | None = None) -> Attachment:
-    """An attachment of the container `blue` on a machine whose plugins are the real ones and `more`."""
+    """An attachment of the container `blue` on a machine with emu's plugins, stand-ins for tuning and portmap, and `more`."""
     clock = Clock(1)
-    there: Plugins = {"tuning": Tuning, "portmap": Passing, **plugins, **(more or {})}
+    there: Plugins = {**plugins, "tuning": Tuning, "portmap": Passing, **(more or {})}
     if calls is not None:
         there = {name: partial(Recorded, name, calls, make()) for name, make in there.items()}
     host = Host(boot.namespace(clock, "node"), there)

@@ -206,20 +206,24 @@ def test_what_a_plugin_refuses_before_it_works(kind: str, config: Config, code: 
 
 @pytest.mark.parametrize("kind", sorted(plugins))
 def test_every_plugin_keeps_the_specifications_word(kind: str) -> None:
-    """What a file dropped into the folder must do, whatever it is for: ADD, CHECK, DEL twice, DEL without a namespace."""
+    """What a file dropped into the folder must do, whatever it is for: ADD, CHECK, DEL twice, DEL without a namespace,
+    GC and STATUS."""
     ipam = {"type": "host-local", "subnet": "10.0.0.0/24"}
     config: Config = {"name": "n", "cniVersion": "1.0.0", "type": kind, "ipam": ipam, "anUnknownKey": {"x": [1]}}
-    attachment = machine()
+    attachment = machine(more=plugins)
     with pytest.raises(CniError) as caught:
         invoke.add(kind, {**config, "cniVersion": "0.9.9"}, attachment)
     assert caught.value.code == 1
     invoke.delete(kind, config, attachment)
     result = invoke.add(kind, config, attachment)
+    newest: Config = {**config, "cniVersion": "1.1.0", "cni.dev/valid-attachments": []}
+    invoke.status(kind, newest, attachment.host)
     final = {**config, "prevResult": result.to_json("1.0.0")}
     assert Result.from_json(final["prevResult"]) == result
     invoke.check(kind, final, attachment)
     for _ in range(2):
         invoke.delete(kind, final, attachment)
+    invoke.gc(kind, newest, attachment.host)
     invoke.delete(kind, final, replace(attachment, netns=None))
     invoke.delete(kind, config, replace(attachment, netns=None))
     with pytest.raises(CniError):
