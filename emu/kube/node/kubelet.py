@@ -172,8 +172,13 @@ class Kubelet:
         self.deps.under_way.discard(uid)
 
     def _attachment(self, sandbox: Sandbox) -> Attachment:
-        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={sandbox.namespace};K8S_POD_NAME={sandbox.pod};K8S_POD_UID={sandbox.uid}"
-        return Attachment(sandbox.uid.replace("-", ""), sandbox.net, IFNAME, self.host, args)
+        """As containerd makes it: the sandbox's own container has the attachment, the pod's name is in CNI_ARGS."""
+        container_id = sandbox.uid.replace("-", "")
+        args = (
+            f"IgnoreUnknown=1;K8S_POD_NAMESPACE={sandbox.namespace};K8S_POD_NAME={sandbox.pod};"
+            f"K8S_POD_INFRA_CONTAINER_ID={container_id};K8S_POD_UID={sandbox.uid}"
+        )
+        return Attachment(container_id, sandbox.net, IFNAME, self.host, args)
 
     def _start(self, name: str, pod: Pod) -> None:
         deps, node = self.deps, self.node
