@@ -58,7 +58,7 @@ def test_the_first_screen_is_what_a_run_shows(folder: Path) -> None:
         "seen = [(each, each.packet()) for each in run('shop.yaml').cluster.flows[1].frames]\n"
         "seen = [(each, packet) for each, packet in seen if packet.haslayer('TCP') and packet['TCP'].flags == 'S']\n"
         "for each, packet in seen: print(each.interface, packet['Ether'].dst, packet['IP'].ttl, packet['TCP'].dport)\n"
-        "print(seen[2][0].comment)"
+        "print(seen[2][0].comment())"
     )
     run = subprocess.run([sys.executable, "-c", script], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)  # fmt: skip
     assert run.returncode == 0, run.stderr
