@@ -8,7 +8,7 @@ Must not know scenarios or files.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -430,6 +430,11 @@ class Cluster:
                     frozenset(lose) if end is near else frozenset(),
                 )
                 end.netem = chosen if chosen.delay_ns or chosen.loss or chosen.lose else None
+
+    def configure(self, where: str, change: Callable[[Netns], None]) -> None:
+        """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
+        iptables, sysctl, ip or ipset. Raises InputError."""
+        change(self.netns(where))
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]
