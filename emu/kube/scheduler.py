@@ -8,16 +8,31 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from emu.kube.api.core import Condition, Node, Pod
+from emu.kube.api.core import Condition, Node, Pod, PodSpec
 from emu.kube.api.meta import Key, Object, replace, selects
 from emu.kube.store import Store
 
 HostPort = tuple[str, str, int]
 _ANY = ("", "0.0.0.0")
+
+
+def why_not(spec: PodSpec, node: Node) -> str | None:
+    """Why such pods cannot run on the node, whatever runs there, in the scheduler's words; None when they can."""
+    if node.spec.unschedulable:
+        return "node(s) were unschedulable"
+    if spec.node_selector and not selects(spec.node_selector, node.metadata.labels):
+        return "node(s) didn't match Pod's node affinity/selector"
+    return None
+
+
+def unschedulable(nodes: int, refusals: Mapping[str, int]) -> str:
+    """The message of a pod that fits none of so many nodes, with the number of nodes for each reason."""
+    reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in refusals.items()))
+    return f"0/{nodes} nodes are available: {reasons}." if nodes else "no nodes available to schedule pods"
 
 
 class Scheduler:
@@ -138,10 +153,9 @@ class _Place:
     def refuses(self, pod: Pod, ports: list[HostPort]) -> str | None:
         """Why the pod cannot run here, in the scheduler's words; None when it can."""
         assert self.node is not None
-        if self.node.spec.unschedulable:
-            return "node(s) were unschedulable"
-        if pod.spec.node_selector and not selects(pod.spec.node_selector, self.node.metadata.labels):
-            return "node(s) didn't match Pod's node affinity/selector"
+        why = why_not(pod.spec, self.node)
+        if why is not None:
+            return why
         if self.room is not None and self.pods >= self.room:
             return "Too many pods"
         if ports and any(_conflict(a, b) for a in ports for b in self.host_ports):
@@ -207,8 +221,7 @@ def _bind(store: Store, pod: Pod, node: str) -> None:
 
 
 def _wait(store: Store, pod: Pod, nodes: int, refusals: Counter[str]) -> None:
-    reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in refusals.items()))
-    message = f"0/{nodes} nodes are available: {reasons}." if nodes else "no nodes available to schedule pods"
+    message = unschedulable(nodes, refusals)
     condition = Condition(type="PodScheduled", status="False", reason="Unschedulable", message=message)
     status = replace(pod.status, phase="Pending", conditions=_condition(pod, condition))
     store.put(replace(pod, status=status))
