@@ -94,6 +94,10 @@ ROWS: dict[str, dict[str, str]] = {
         + step("sysctl", "node/node-1", set="{net.ipv4.ip_forward: 1}")
         + PINGS
     },
+    "no-forwarding-same-node": {
+        "steps": step("sysctl", "node/node-1", set="{net.ipv4.ip_forward: 0}") + HTTP + SERVICE,
+        "node": "node-1",
+    },
     "ttl-and-time-wait-of-a-pod": {
         "steps": step("sysctl", "pod/default/client", set="{net.ipv4.ip_default_ttl: 2, net.ipv4.tcp_timestamps: 0}") + FLOWS
     },
