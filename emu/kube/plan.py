@@ -29,11 +29,13 @@ _OLDER = {OS: "beta.kubernetes.io/os", ARCH: "beta.kubernetes.io/arch"}
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """One node; `pod_cidr` "" takes the next /24 of the pod subnet."""
+    """One node; `pod_cidr` "" takes the next /24 of the pod subnet. `labels` come beside those of its kubelet."""
 
     name: str
     zone: str = ""
     pod_cidr: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[core.Taint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,10 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
     else:
         wanted = [
             core.Node(
-                metadata=ObjectMeta(name=each.name, namespace="", labels={ZONE: each.zone} if each.zone else {}),
-                spec=core.NodeSpec(pod_cidr=each.pod_cidr),
+                metadata=ObjectMeta(
+                    name=each.name, namespace="", labels={**({ZONE: each.zone} if each.zone else {}), **each.labels}
+                ),
+                spec=core.NodeSpec(pod_cidr=each.pod_cidr, taints=each.taints),
             )
             for each in config.nodes
         ]

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from emu.kube.api.core import Node, Pod, PodSpec, Service, ServicePort
 from emu.kube.api.loader import Loaded
-from emu.kube.api.meta import Object, selects
+from emu.kube.api.meta import Object, replace, selects
+from emu.kube.controllers.daemonset import tolerations_of
 from emu.kube.scheduler import unschedulable, why_not
 
 _WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet)
@@ -59,7 +60,10 @@ def without_nodes(loaded: Loaded, nodes: Sequence[Node], *, pods: bool = False) 
     found = []
     for obj in loaded.objects:
         for template in _templates([obj]) if pods or isinstance(obj, DaemonSet) else ():
-            refusals = Counter(why_not(template.spec, node) for node in nodes)
+            spec = template.spec
+            if isinstance(obj, DaemonSet):
+                spec = replace(spec, tolerations=tolerations_of(spec))
+            refusals = Counter(why_not(spec, node) for node in nodes)
             if None not in refusals and not template.spec.node_name:
                 reasons = unschedulable(len(nodes), {str(why): count for why, count in refusals.items()})
                 fate = (
