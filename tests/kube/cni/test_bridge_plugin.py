@@ -153,7 +153,8 @@ def test_layer_2_only() -> None:
     assert attachment.netns is not None
     assert attachment.netns.device("eth0").up
     assert [str(each) for each in machine.node.ipv4.addresses] == ["127.0.0.1/8"]
-    machine.runtime.check(machine.network, attachment)
+    with pytest.raises(CniError, match="no plugin name provided"):  # the real plugin asks its IPAM in any case
+        machine.runtime.check(machine.network, attachment)
 
 
 def test_without_a_default_route_a_container_reaches_its_subnet_only() -> None:
@@ -311,7 +312,7 @@ def test_check_finds_what_is_missing() -> None:
         with pytest.raises(CniError) as caught:
             machine.runtime.check(machine.network, attachment)
         assert caught.value.code == 999
-        return caught.value.msg.removeprefix('plugin type="bridge" failed (check): ')
+        return caught.value.msg
 
     def without_address(machine: Machine, pod: Any) -> None:
         pod.ipv4.remove_address(next(each for each in pod.ipv4.addresses if each.device.name == "eth0"))

@@ -23,6 +23,7 @@ from emu.kube.cni.spec import (
     CniError,
     Config,
     Dns,
+    Host,
     Interface,
     Result,
     Route,
@@ -175,12 +176,12 @@ class BridgePlugin:
 
     def check(self, config: Config, attachment: Attachment) -> None:
         conf = _load(config)
+        netns = links.open_netns(attachment)
+        # always, so that the CHECK of a bridge without IPAM fails
+        invoke.check(conf.ipam.type, config, attachment)
         if not config.get("prevResult"):
             raise failure("Required prevResult missing")
-        if conf.ipam.type:
-            invoke.check(conf.ipam.type, config, attachment)
         result = Result.from_json(config["prevResult"])
-        netns = links.open_netns(attachment)
         by_name = {(each.name, bool(each.sandbox)): each for each in result.interfaces}
         known_bridge = by_name.get((conf.bridge, False))
         known_inside = by_name.get((attachment.ifname, True))
@@ -213,6 +214,12 @@ class BridgePlugin:
         # only what was still on the link is known here: without it the chain stays behind
         if conf.ip_masq and addresses:
             ip_masq.tear_down(attachment.host.netns, conf.name, attachment.container_id, addresses)
+
+    def status(self, config: Config, host: Host) -> None:
+        """Ready when its IPAM is."""
+        conf = _load(config)
+        if conf.ipam.type:
+            invoke.status(conf.ipam.type, config, host)
 
 
 def _load(config: Config) -> BridgeConf:
