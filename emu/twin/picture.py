@@ -51,7 +51,8 @@ class Port(NamedTuple):
 
 @dataclass(slots=True)
 class Picture:
-    """One namespace. Texts are arguments of `ip`. `ports` are in the order of their devices, and join in it: the
+    """One namespace. Texts are arguments of `ip`. `withdrawn` are routes that the kernel adds by itself with an address, and
+    that are not there. `ports` are in the order of their devices, and join in it: the
     emulator's own order of a bridge's ports is not read. `sysctls` holds what was written, and no default; `bounded` the
     values of those that a machine's memory bounds."""
 
@@ -64,6 +65,7 @@ class Picture:
     sysctls: dict[str, str] = field(default_factory=dict)
     bounded: dict[str, str] = field(default_factory=dict)
     iptables: str = ""
+    withdrawn: list[str] = field(default_factory=list)
 
 
 def take(net: Netns) -> Picture:
@@ -91,7 +93,19 @@ def take(net: Netns) -> Picture:
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
     picture.bounded = {name: text(net.sysctl[name]) for name in MEMORY}
     picture.iptables = net.ipv4.tables.save()
+    picture.withdrawn = _withdrawn(net)
     return picture
+
+
+def _withdrawn(net: Netns) -> list[str]:
+    """The connected routes that are not there, as plugins delete them."""
+    lost = []
+    for address in net.ipv4.addresses:
+        device, prefix = address.device, address.prefix
+        if device.up and device.kind != "loopback" and not address.secondary and address.length < address.width:
+            if not any(each.device is device and each.proto == "kernel" for each in net.ipv4.fib.main.of(prefix)):
+                lost.append(f"{prefix} dev {device.name} proto kernel table 254")
+    return lost
 
 
 def _port(port: BridgePort, bridge: Bridge) -> Port:
