@@ -77,7 +77,7 @@ def _mac(text: str) -> bytes:
     try:
         return mac(text)
     except InputError:
-        raise failure(f"address {text}: invalid MAC address") from None
+        raise failure(f"failed to make veth pair: address {text}: invalid MAC address") from None
 
 
 def enslave(host: Host, bridge: Bridge, device: Device, *, hairpin: bool, isolated: bool) -> Port:

@@ -1,71 +1,18 @@
 """The plugins beside the real ones: the same calls give the same results, errors, links, addresses, routes, rules and sysctls.
 
-The judge is Debian's containernetworking-plugins 1.1.1. Where the plugins' later releases print an error in other words,
-`WORDS` has both; where they do another thing, `OUTCOMES` has.
+The judge is Debian's containernetworking-plugins 1.1.1; `cni_cases` has what later releases do otherwise.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 
-from cni_pairs import Call, Do, Step, add, both, check, delete, then
-from emu.twin.cni import FOLDER
-from twins import needs_twin
+from cni_cases import ALL, HOST_LOCAL, ONE, TWO, compare, needs, on_pod1, static, with_args
+from cni_pairs import Call, Do, Step, add, check, delete, then
 
-PLUGINS = ("bridge", "host-device", "host-local", "ptp", "sbr", "static", "tuning")
-pytestmark = [
-    *needs_twin,
-    pytest.mark.skipif(
-        any(not (FOLDER / each).is_file() for each in PLUGINS),
-        reason=f"skipped: no CNI plugins in {FOLDER} (Debian: containernetworking-plugins)",
-    ),
-]
-# the words of the plugins' later releases, which emu has, as patterns, and those of 1.1.1
-WORDS = [
-    (r'container veth name \("(\S+)"\) peer provided \("\S+"\) already', r"container veth name provided (\1) already"),
-    (r"add route '\{Dst:\{IP:(\S+) Mask:(\S+)\} GW:[^}]*\}", r"add route '{\1 \2}"),
-    (r" MTU:0 AdvMSS:0 Priority:0 Table:<nil> Scope:<nil>\}", "}"),
-]
-
-OUTCOMES = {
-    # a DEL whose interface is gone has nothing to do
-    "DEL sbr: 999 Failed to get link eth0: Link not found": "DEL sbr: {}",
-}
-
-
-ALL = {"dst": "0.0.0.0/0"}
-HOST_LOCAL: dict[str, Any] = {
-    "type": "host-local",
-    "ranges": [[{"subnet": "10.244.1.0/24"}]],
-    "routes": [ALL],
-}
-
-
-def static(*addresses: str, routes: Any = (), **more: Any) -> dict[str, Any]:
-    """`ADDRESS` or `ADDRESS GATEWAY`, each one."""
-    pairs = [dict(zip(("address", "gateway"), each.split(), strict=False)) for each in addresses]
-    return {"type": "static", "addresses": pairs, "routes": list(routes), **more}
-
-
-ONE = static("10.1.0.5/24 10.1.0.1", routes=[ALL])
-TWO = static(
-    "10.1.0.5/24 10.1.0.1",
-    "10.2.0.5/24 10.2.0.1",
-    routes=[{"dst": "192.168.0.0/16", "gw": "10.2.0.1"}, ALL],
-)
-
-
-def with_args(text: str, kind: str = "static", chained: bool = False, **conf: Any) -> Call:
-    return Call("ADD", kind, conf, args=text, chained=chained)
-
-
-def on_pod1(call: Call) -> Call:
-    return Call(call.command, call.kind, call.conf, pod=1, chained=call.chained)
-
-
+pytestmark = needs("bridge", "host-device", "host-local", "ptp", "sbr", "static", "tuning")
 STATIC: dict[str, list[Step]] = {
     "one": [add("static", ipam=ONE)],
     "dns": [add("static", ipam=static("10.1.0.5/24", dns={"nameservers": ["10.0.0.2"], "domain": "a.example"}))],
@@ -440,14 +387,6 @@ TABLES = {"static": STATIC, "ptp": PTP, "tuning": TUNING, "host-device": HOST_DE
 CASES = [(kind, name, steps) for kind, table in TABLES.items() for name, steps in table.items()]
 
 
-def of_1_1_1(line: str) -> str:
-    """A line of emu's in the words of 1.1.1."""
-    for new, old in WORDS:
-        line = re.sub(new, old, line)
-    return line
-
-
 @pytest.mark.parametrize(("kind", "name", "steps"), CASES, ids=[f"{kind}-{name}" for kind, name, _ in CASES])
 def test_the_same_on_both_sides(kind: str, name: str, steps: list[Step]) -> None:
-    kernel, emulated = both(steps)
-    assert [of_1_1_1(line) for line in emulated] == [OUTCOMES.get(line, line) for line in kernel]
+    compare(steps)
