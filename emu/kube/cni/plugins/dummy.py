@@ -1,4 +1,4 @@
-"""`dummy`: a device in a container that leads nowhere, with addresses (plugins/main/dummy, v1.9).
+"""`dummy`: a device in a container with addresses and nothing behind it (plugins/main/dummy, v1.9).
 
 What a container sends out of it is gone; its addresses answer inside the container. Must not know pods or nodes.
 """
