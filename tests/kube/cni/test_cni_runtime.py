@@ -54,6 +54,7 @@ DBNET = NetworkConfigList.from_json(
 )
 MAC = "00:11:22:33:44:66"
 MAPPINGS = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
+CHAINED = {"portmap": "must be called as chained plugin"}
 CAPABILITIES: Config = {"mac": MAC, "portMappings": MAPPINGS}
 Call = tuple[str, str, Config]
 
@@ -295,10 +296,17 @@ def test_what_a_plugin_refuses_before_it_works(kind: str, config: Config, code: 
 
 @pytest.mark.parametrize("kind", sorted(plugins))
 def test_every_plugin_keeps_the_specifications_word(kind: str) -> None:
-    """What a file dropped into the folder must do, whatever it is for: ADD, CHECK, DEL twice, DEL without a namespace."""
+    """What a file dropped into the folder must do, whatever it is for: ADD, CHECK, DEL twice, DEL without a namespace.
+    A plugin that refuses to be the first of its list gets a result of one before it."""
     ipam = {"type": "host-local", "subnet": "10.0.0.0/24"}
     config: Config = {"name": "n", "cniVersion": "1.0.0", "type": kind, "ipam": ipam, "anUnknownKey": {"x": [1]}}
+    config = {**config, "runtimeConfig": {"portMappings": MAPPINGS}}
     attachment = machine()
+    if kind in CHAINED:
+        with pytest.raises(CniError) as refused:
+            invoke.add(kind, config, attachment)
+        assert refused.value.msg == CHAINED[kind]
+        config = {**config, "prevResult": {"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}}
     with pytest.raises(CniError) as caught:
         invoke.add(kind, {**config, "cniVersion": "0.9.9"}, attachment)
     assert caught.value.code == 1
