@@ -32,8 +32,10 @@ from emu.wire.proto import PROTOCOLS
 from twins import needs_twin
 
 BRIDGE, CIDR = "cni0", "10.244.1.1/24"
-_TOOL = re.compile(r"(: running \[|: json: |(?<=unable to setup DNAT): ).*", re.S)
-_VERSION = re.compile(r"failed to parse network configuration: .*", re.S)
+_HEAD = re.compile(
+    r"(.*(?:unable to setup DNAT|failed to parse network configuration|failed to load netconf)): .*", re.S
+)
+_TOOL = re.compile(r"(running \[|chain name ).*", re.S)
 
 
 def needs(plugin: str) -> list[Any]:
@@ -49,6 +51,7 @@ class Step(NamedTuple):
     config: Config
     container: int = 1
     previous: Iterable[Mapping[str, Any]] | None = ({"address": "10.244.1.2/24", "interface": 2},)
+    bridge: str | None = BRIDGE  # the first interface of the previous result; None: it has no interfaces
 
 
 class Seen(NamedTuple):
@@ -85,14 +88,16 @@ class Connection(NamedTuple):
 def _config(plugin: str, step: Step, sandbox: str) -> dict[str, Any]:
     config = {"cniVersion": "1.0.0", "name": "net", "type": plugin, **step.config}
     if step.previous is not None:
-        interfaces = [{"name": BRIDGE}, {"name": "vethX"}, {"name": "eth0", "sandbox": sandbox}]
+        interfaces = [{"name": step.bridge}, {"name": "vethX"}, {"name": "eth0", "sandbox": sandbox}]
+        interfaces = [] if step.bridge is None else interfaces
         config["prevResult"] = {"cniVersion": "1.0.0", "interfaces": interfaces, "ips": [*step.previous]}
     return config
 
 
 def _answer(code: int, msg: str) -> str:
     """An error, without the words of the tool or the library that found it."""
-    return f"{code} {_VERSION.sub('failed to parse network configuration', _TOOL.sub('', msg))}"
+    known = _HEAD.match(msg)
+    return f"{code} {known[1] if known is not None else _TOOL.sub('iptables', msg)}"
 
 
 def _ports(lines: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.rule_reader import parse_rules
 from emu.kernel.netfilter.ruleset import BUILT_IN
+from emu.kernel.netfilter.save import MAX_CHAIN_NAME
 
 Words = Sequence[str]
 """A rule as the words after `-A CHAIN`."""
@@ -34,8 +35,11 @@ class Table:
         return chain in self._rules
 
     def ensure(self, chain: str) -> None:
-        """`-N`, unless the chain is there."""
+        """`-N`, unless the chain is there. Raises InputError; the commands before it are run then."""
         if chain not in self._rules:
+            if len(chain) > MAX_CHAIN_NAME:
+                self.run()
+                raise InputError(f"chain name {chain!r} is too long", expected=f"at most {MAX_CHAIN_NAME} characters")
             self._rules[chain] = []
             self._commands.append(f"-N {chain}")
 
@@ -58,6 +62,15 @@ class Table:
             place = 0 if first else len(rules)
             rules[place:place] = specs
             self._commands.append(f"{'-I' if first else '-A'} {chain} {' '.join(map(_quoted, rule))}")
+
+    def delete(self, chain: str, rule: Words) -> None:
+        """`-D`, if the rule is there."""
+        rules = self._rules[chain]
+        for spec in self._specs(chain, rule):
+            if spec in rules:
+                place = rules.index(spec)
+                del rules[place]
+                self._commands.append(f"-D {chain} {place + 1}")
 
     def remove(self, chain: str, callers: Words) -> None:
         """Delete a chain, if it is there, and the rules of `callers` that jump to it."""

@@ -54,7 +54,7 @@ DBNET = NetworkConfigList.from_json(
 )
 MAC = "00:11:22:33:44:66"
 MAPPINGS = [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]
-CHAINED = {"portmap": "must be called as chained plugin"}
+CHAINED = {"portmap": "must be called as chained plugin", "firewall": "missing prevResult from earlier plugin"}
 CAPABILITIES: Config = {"mac": MAC, "portMappings": MAPPINGS}
 Call = tuple[str, str, Config]
 

@@ -17,7 +17,7 @@ from emu.kube.cni import invoke
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.cni.keys import remarks
 from emu.kube.cni.plugins.portmap import Mapping, PortMapConf, rules_of
-from emu.kube.cni.spec import IP, Attachment, Host
+from emu.kube.cni.spec import IP, Attachment, CniError, Host
 
 RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.244.1.2/24"}]}
 
@@ -52,6 +52,13 @@ def test_the_nftables_backend_is_not_modelled() -> None:
     node = machine(Clock(1))
     with pytest.raises(Undecided, match="nftables"):
         invoke.add("portmap", config((80, 80, "tcp"), backend="nftables"), attachment(node))
+    assert state(node) == ("", 0)
+
+
+def test_a_backend_that_no_one_knows() -> None:
+    node = machine(Clock(1))
+    with pytest.raises(CniError, match='failed to parse config: unrecognized backend "ipvs"'):
+        invoke.add("portmap", config((80, 80, "tcp"), backend="ipvs"), attachment(node))
     assert state(node) == ("", 0)
 
 

@@ -2,7 +2,7 @@
 
 It stands behind the plugin that gives the address. What the rules are follows from the configuration alone (`rules_of`);
 then come the plugin's steps in its order. It reserves no port: of two containers with one port the first one has it.
-IPv6 and the nftables backend are not modelled. Must not know pods.
+IPv6 and the nftables backend are not modelled. An ADD that fails leaves what v1.1 leaves. Must not know pods.
 """
 
 from __future__ import annotations
@@ -203,12 +203,14 @@ def _load(config: Config, attachment: Attachment, prefix: str = "") -> tuple[Por
     """The plugin's keys, the previous result, and the container's first IPv4 address in it. Raises CniError, or Undecided
     for a key that is not modelled."""
     conf: PortMapConf = read(config, PortMapConf, f"{prefix}failed to parse network configuration: ")
-    if conf.backend not in (None, "", "iptables"):
+    if conf.backend == "nftables":
         raise unmodelled("portmap", f"backend: {conf.backend}")
     if conf.mark_masq_bit is not None and conf.external_set_mark_chain is not None:
         raise failure(f"{prefix}Cannot specify externalSetMarkChain and markMasqBit")
     if not 0 <= (conf.mark_masq_bit or 0) <= 31:
         raise failure(f"{prefix}MasqMarkBit must be between 0 and 31")
+    if conf.backend not in (None, "iptables"):
+        raise failure(f'{prefix}unrecognized backend "{conf.backend}"')
     for each in conf.mappings:
         if each.container_port <= 0:
             raise failure(f"{prefix}Invalid container port number: {each.container_port}")
