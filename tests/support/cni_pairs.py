@@ -103,7 +103,9 @@ class _Side:
         self.line(f"{call.command} {call.kind}: {json.dumps(kept, sort_keys=True)}")
 
     def failed(self, call: Call, code: Any, msg: Any) -> None:
-        self.line(f"{call.command} {call.kind}: {code} {msg}")
+        # the emulator has no path of plugins: it names those that it has
+        text = re.sub(r'(failed to find plugin "[^"]*")(?: in path \[.*\]|: emu has .*)$', r"\1", str(msg))
+        self.line(f"{call.command} {call.kind}: {code} {text}")
 
     def _name(self, word: str, kind: str, drawn: bool) -> None:
         if drawn and word not in self.names:
@@ -163,7 +165,7 @@ class Kernel:
     def _text(self, text: str) -> str:
         for name, space in self.spaces.items():
             text = text.replace(space.path, f"/var/run/netns/{name}")
-        return text.replace(str(FOLDER), invoke.CNI_PATH)
+        return text
 
     def do(self, step: Do) -> None:
         words = step.command.split()

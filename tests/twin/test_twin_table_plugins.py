@@ -81,7 +81,8 @@ def test_the_real_plugins_wire_the_same(name: str, tmp_path: Path) -> None:
         if missing := absent(kubelet.network.config):
             pytest.skip(f"skipped: no CNI plugins {', '.join(missing)} (Debian: containernetworking-plugins)")
         pods = [
-            Pod(each.name, each.net, each.uid.replace("-", ""), each.result) for each in kubelet.node.sandboxes.values()
+            Pod(each.name, each.net, each.uid.replace("-", ""), each.result, each.capability_args)
+            for each in kubelet.node.sandboxes.values()
         ]
         assert pods
         assert compared(kubelet.node.name, kubelet.node.net, kubelet.network, pods) == []

@@ -108,7 +108,7 @@ def test_del_and_del_again() -> None:
     ("keys", "msg", "left"),
     [
         ({}, "dummy interface requires an IPAM configuration", ["lo"]),
-        ({"ipam": {"type": "nosuch"}}, 'failed to find plugin "nosuch" in path [/opt/cni/bin]', ["lo"]),
+        ({"ipam": {"type": "nosuch"}}, 'failed to find plugin "nosuch": emu has bridge, ', ["lo"]),
         # here the device stays, as the plugin has it
         ({"ipam": {"type": "static"}}, "IPAM plugin returned missing IP config", ["lo", "dummy0"]),
     ],
@@ -117,7 +117,7 @@ def test_a_failed_add(keys: dict[str, Any], msg: str, left: list[str]) -> None:
     machine = Machine()
     with pytest.raises(CniError) as failed:
         machine.add(**keys)
-    assert (failed.value.code, failed.value.msg) == (999, msg)
+    assert failed.value.code == 999 and failed.value.msg.startswith(msg)
     assert [*machine.pod.devices] == left
 
 
