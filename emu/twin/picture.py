@@ -86,8 +86,9 @@ def take(net: Netns) -> Picture:
         if address.device.name != "lo" or not is_loopback(address.addr):
             picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
     for table in net.ipv4.fib.tables.values():
-        # the kernel adds its own routes with the addresses
-        picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != "kernel"]
+        # the kernel adds its own routes with the addresses, to these tables
+        own = "kernel" if table in (net.ipv4.fib.local, net.ipv4.fib.main) else ""
+        picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != own]
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules if (each.priority, each.table) not in USUAL_RULES]
     # IPv6 is off on the kernel's side, as emu has none
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
