@@ -94,9 +94,12 @@ def take(net: Netns) -> Picture:
         if address.device.name != "lo" or not is_loopback(address.addr):
             picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
     for table in net.ipv4.fib.tables.values():
+        own = table in (net.ipv4.fib.local, net.ipv4.fib.main)
         for each in table:
-            # the kernel adds its own routes with the addresses
-            (picture.own if each.proto == "kernel" else picture.routes).append(f"{each.text()} table {each.table}")
+            # the kernel adds its own routes with the addresses, to these tables
+            (picture.own if own and each.proto == "kernel" else picture.routes).append(
+                f"{each.text()} table {each.table}"
+            )
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules]
     # IPv6 is off on the kernel's side, as emu has none
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}

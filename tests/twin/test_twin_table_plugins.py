@@ -22,13 +22,15 @@ def conflist(*plugins: dict[str, object]) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": "own", "plugins": plugins})
 
 
+IPAM = {
+    "type": "host-local",
+    "ranges": [[{"subnet": "{{.PodCIDR}}"}]],
+    "routes": [{"dst": "0.0.0.0/0"}],
+}
+
+
 def ptp(**keys: object) -> dict[str, object]:
-    ipam = {
-        "type": "host-local",
-        "ranges": [[{"subnet": "{{.PodCIDR}}"}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
-    }
-    return {"type": "ptp", "ipam": ipam, **keys}
+    return {"type": "ptp", "ipam": IPAM, **keys}
 
 
 ONE, TWO = "{nodes: 1, network: own.conflist}", "{nodes: 2, network: own.conflist}"
@@ -56,6 +58,14 @@ ROWS: dict[str, dict[str, str]] = {
         "node": "node-1",
     },
     "ptp-and-sbr": {"steps": FLOWS, "cluster": TWO, "conflist": conflist(ptp(), {"type": "sbr"})},
+    "bridge-and-sbr": {
+        "steps": FLOWS,
+        "cluster": TWO,
+        "conflist": conflist(
+            {"type": "bridge", "bridge": "cbr0", "isGateway": True, "ipam": IPAM},
+            {"type": "sbr"},
+        ),
+    },
 }
 
 
@@ -72,7 +82,9 @@ def test_the_kernel_agrees(name: str, tmp_path: Path) -> None:
     agrees(written(name, tmp_path), "table")
 
 
-@pytest.mark.parametrize("name", ["ptp-other-node", "ptp-masquerade", "ptp-narrow-and-tuned", "ptp-and-sbr"])
+@pytest.mark.parametrize(
+    "name", ["ptp-other-node", "ptp-masquerade", "ptp-narrow-and-tuned", "ptp-and-sbr", "bridge-and-sbr"]
+)
 def test_the_real_plugins_wire_the_same(name: str, tmp_path: Path) -> None:
     """Chains of plugins, for a cluster's own pods."""
     script = load(written(name, tmp_path))
