@@ -15,6 +15,7 @@ from emu.capture.capture import Capture
 from emu.clock import MS, TICK_NS, Clock, Values
 from emu.errors import Undecided
 from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
@@ -115,7 +116,7 @@ class Twin:
             if net.conntrack is not None:
                 net.conntrack.flush()
             for device in net.devices.values():
-                if isinstance(device, Bridge):
+                if isinstance(device, Bridge | Vxlan):
                     device.flush()
         self.loop.catch_up()
         self._match_ticks()
@@ -418,7 +419,9 @@ class Twin:
                 draws.ports(clock, each, protocol, ports)
         self.sights.take()
         for each, space in self.mirror.spaces.items():
-            draws.proxied(clock, each, [seen for seen in self.sights.seen if seen.space == space.name])
+            sights = [seen for seen in self.sights.seen if seen.space == space.name]
+            draws.proxied(clock, each, sights)
+            draws.tunnels(each, sights)
         for each, trace in self.traces.items():
             self._trace(each)
             each.random("statistic").script = Values(self.drawn.pop(each))
