@@ -16,7 +16,7 @@ FLOORS = (
     "kernel.link | kernel.netfilter | kube.timing | pasted",
     "kernel.net",
     "kernel.transport",
-    "kernel.boot | kube.store | kube.agent | apps",
+    "kernel.boot kernel.commands | kube.store | kube.agent | apps",
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",
     "kube.networks | lab",
     "kube.node | kube.plan",

@@ -18,12 +18,12 @@ def cluster_of(
     files: Sequence[Path], *, namespace: str = "default", nodes: int = 2, network: str = "bridge"
 ) -> Cluster:
     """A settled cluster of the files' objects. A scenario's own `cluster` counts, and its steps are run. Raises InputError."""
-    from emu.kube.api.core import Pod
+    from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
     from emu.scenario.build import config
     from emu.scenario.kinds import ClusterPart
-    from emu.scenario.lint import waiting, without_endpoints
+    from emu.scenario.lint import waiting, without_endpoints, without_nodes
     from emu.scenario.run import run
     from emu.scenario.script import is_scenario, load
 
@@ -40,7 +40,9 @@ def cluster_of(
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects)
-    return _noted(cluster, [*without_endpoints(loaded), *cluster.warnings, *waiting(cluster.store.list(Pod))])
+    store = cluster.store
+    stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
+    return _noted(cluster, [*without_endpoints(loaded), *cluster.warnings, *stay])
 
 
 def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:

@@ -44,25 +44,35 @@ def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
-    from emu.kube.api.core import Pod
+    from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
+    from emu.kube.plan import ClusterConfig, plan_nodes
     from emu.scenario.build import build
-    from emu.scenario.lint import waiting, warnings, without_endpoints
+    from emu.scenario.lint import waiting, warnings, without_endpoints, without_nodes
     from emu.scenario.run import check_endpoints
     from emu.scenario.script import is_scenario, load
+    from emu.wire.addr import Prefix
 
     found = list(read(path))
     if not found:
         raise InputError("is empty", file=str(path), expected="a scenario or manifests")
     if not is_scenario(found[0]):
         loaded = load_documents(found)
-        return {"kind": "manifests", "objects": _count(loaded), "ignored": loaded.ignored}, warnings(loaded)
+        settings = ClusterConfig()
+        declared = [each for each in loaded.objects if isinstance(each, Node)]
+        try:
+            nodes = plan_nodes(settings, declared, Prefix.parse(settings.pod_subnet))
+        except InputError as error:
+            raise error.at(file=str(path)) from None
+        odd = [*warnings(loaded), *without_nodes(loaded, nodes, pods=True)]
+        return {"kind": "manifests", "objects": _count(loaded), "ignored": loaded.ignored}, odd
     scenario = load(path)
     cluster = build(scenario)
     check_endpoints(scenario, cluster)
     count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}
     odd = [text if PLACED.match(text) else f"{path}: {text}" for text in cluster.warnings]
     stay = [f"{path}: {text}" for text in waiting(cluster.store.list(Pod))]
+    stay += without_nodes(scenario.loaded, cluster.store.list(Node))
     odd = [*without_endpoints(scenario.loaded), *odd, *stay]
     return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, odd
 

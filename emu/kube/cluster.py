@@ -8,7 +8,7 @@ Must not know scenarios or files.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
-from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, plan_nodes
+from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, labelled, plan_nodes
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import EXTERNAL_HOST, underlays
 from emu.kube.unmodelled import Unmodelled
@@ -204,8 +204,10 @@ class Cluster:
     def apply(self, obj: O, *, settle: bool = True) -> O:
         """Create or change an object and let the cluster settle. Without `settle` it settles as time passes.
         Raises InputError for a new node: none joins a running cluster."""
-        if isinstance(obj, core.Node) and obj.name not in self.nodes:
-            raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
+        if isinstance(obj, core.Node):
+            if obj.name not in self.nodes:
+                raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
+            obj = labelled(obj)
         stored = self.store.apply(obj)
         self.unmodelled.applied(obj)
         self._follow(settle)
@@ -430,6 +432,11 @@ class Cluster:
                     frozenset(lose) if end is near else frozenset(),
                 )
                 end.netem = chosen if chosen.delay_ns or chosen.loss or chosen.lose else None
+
+    def configure(self, where: str, change: Callable[[Netns], None]) -> None:
+        """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
+        iptables, sysctl, ip or ipset. Raises InputError."""
+        change(self.netns(where))
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]

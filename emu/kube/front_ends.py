@@ -17,7 +17,8 @@ def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes:
     """External IPs and load balancer VIPs, each with the address of the node that the outside routes it to.
 
     That is the first node; for a VIP of a Service of externalTrafficPolicy Local the first node with a ready endpoint,
-    as a balancer finds out at the health check port. With `ipMode: Proxy` the VIP is the balancer's own: no route.
+    as a balancer finds out at the health check port. With `ipMode: Proxy` the VIP is the balancer's own: no route. There is
+    none to what a node or a pod has as its own address either.
     """
     seen = [each for each in services if each.spec.type != "ExternalName" and (_vips(each) or each.spec.external_ips)]
     if not seen:
@@ -30,6 +31,7 @@ def front_ends(services: list[core.Service], slices: list[EndpointSlice], nodes:
             on = {each.node_name for each in found.endpoints if each.conditions.ready is not False}
             ready[service] = ready.get(service, set()) | on
     own = {address.addr for node in nodes.values() for address in node.net.ipv4.addresses}
+    own.update(each.ip for node in nodes.values() for each in node.sandboxes.values())
     first = next(iter(nodes.values())).ip
     led: dict[int, int] = {}
     for each in seen:

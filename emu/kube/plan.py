@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from emu.errors import InputError
 from emu.kube.api import core
@@ -21,15 +21,21 @@ from emu.modelled import Finding
 from emu.wire.addr import Prefix
 
 ZONE = "topology.kubernetes.io/zone"
+OS, ARCH, HOSTNAME = "kubernetes.io/os", "kubernetes.io/arch", "kubernetes.io/hostname"
+N = TypeVar("N", bound=core.Node)
+_MACHINE = {OS: "linux", ARCH: "amd64"}
+_OLDER = {OS: "beta.kubernetes.io/os", ARCH: "beta.kubernetes.io/arch"}
 
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """One node; `pod_cidr` "" takes the next /24 of the pod subnet."""
+    """One node; `pod_cidr` "" takes the next /24 of the pod subnet. `labels` come beside those of its kubelet."""
 
     name: str
     zone: str = ""
     pod_cidr: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[core.Taint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +66,26 @@ class ClusterConfig:
         return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
 
 
+def labelled(node: N) -> N:
+    """The node with the labels that its kubelet sets (os, arch, hostname), and with the older names that the node lifecycle
+    controller gives the first two. Labels that it has stay (kubelet_node_status.go, node_lifecycle_controller.go)."""
+    labels = {**_MACHINE, HOSTNAME: node.name, **node.metadata.labels}
+    labels = {**{older: labels[name] for name, older in _OLDER.items()}, **labels}
+    return change(node, metadata=change(node.metadata, labels=labels))
+
+
 def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Prefix) -> list[core.Node]:
-    """The Node objects, from the manifests or else from the config; each with a pod CIDR. Raises InputError."""
+    """The Node objects, from the manifests or else from the config; each with a pod CIDR and the labels of its kubelet.
+    Raises InputError."""
     if declared:
         wanted = declared
     else:
         wanted = [
             core.Node(
-                metadata=ObjectMeta(name=each.name, namespace="", labels={ZONE: each.zone} if each.zone else {}),
-                spec=core.NodeSpec(pod_cidr=each.pod_cidr),
+                metadata=ObjectMeta(
+                    name=each.name, namespace="", labels={**({ZONE: each.zone} if each.zone else {}), **each.labels}
+                ),
+                spec=core.NodeSpec(pod_cidr=each.pod_cidr, taints=each.taints),
             )
             for each in config.nodes
         ]
@@ -87,7 +104,7 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
                     expected="a subnet with a /24 for each node",
                 )
             node = change(node, spec=change(node.spec, pod_cidr=str(own)))
-        result.append(node)
+        result.append(labelled(node))
     return result
 
 

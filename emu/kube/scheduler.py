@@ -1,23 +1,42 @@
 """The scheduler: a pod goes to a node that meets its demands, then pods are spread. It draws nothing at random.
 
-It uses nodeName, nodeSelector, unschedulable nodes, hostPorts, and a node's allocatable pods where the node states them.
-Taints, affinity and resource requests are not modelled. Must not know controllers or the kubelet.
+It uses nodeName, taints and tolerations, nodeSelector, unschedulable nodes, hostPorts, and a node's allocatable pods where
+the node states them. Affinity and resource requests are not modelled. Must not know controllers or the kubelet.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from emu.kube.api.core import Condition, Node, Pod
+from emu.kube.api.core import Condition, Node, Pod, PodSpec, Taint, untolerated
 from emu.kube.api.meta import Key, Object, replace, selects
 from emu.kube.store import Store
 
 HostPort = tuple[str, str, int]
 _ANY = ("", "0.0.0.0")
+UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")  # of a node that is cordoned
+
+
+def why_not(spec: PodSpec, node: Node) -> str | None:
+    """Why such pods cannot run on the node, whatever runs there, in the scheduler's words; None when they can."""
+    if node.spec.unschedulable and any(untolerated(spec.tolerations, (UNSCHEDULABLE,), "NoSchedule")):
+        return "node(s) were unschedulable"
+    taint = next(untolerated(spec.tolerations, node.spec.taints, "NoSchedule", "NoExecute"), None)
+    if taint is not None:
+        return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
+    if spec.node_selector and not selects(spec.node_selector, node.metadata.labels):
+        return "node(s) didn't match Pod's node affinity/selector"
+    return None
+
+
+def unschedulable(nodes: int, refusals: Mapping[str, int]) -> str:
+    """The message of a pod that fits none of so many nodes, with the number of nodes for each reason."""
+    reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in refusals.items()))
+    return f"0/{nodes} nodes are available: {reasons}." if nodes else "no nodes available to schedule pods"
 
 
 class Scheduler:
@@ -38,8 +57,8 @@ class Scheduler:
     def schedule(self) -> bool:
         """Bind every pod that has no node; a pod that fits no node gets the reason in its status. Returns whether anything changed.
 
-        A pod goes to the fitting node with the fewest pods of its own controller, then the fewest pods, then the
-        first in the order of nodes.
+        A pod goes to the fitting node with the fewest taints of effect PreferNoSchedule that it does not tolerate, then the
+        fewest pods of its own controller, then the fewest pods, then the first in the order of nodes.
         """
         if not self._news or not self._waiting:
             return False
@@ -135,13 +154,18 @@ class _Place:
         for port in took.ports:
             _tally(self.host_ports, port, sign)
 
+    def disliked(self, pod: Pod) -> int:
+        """How many taints should keep the pod away, but need not."""
+        assert self.node is not None
+        taints = self.node.spec.taints
+        return sum(1 for _ in untolerated(pod.spec.tolerations, taints, "PreferNoSchedule")) if taints else 0
+
     def refuses(self, pod: Pod, ports: list[HostPort]) -> str | None:
         """Why the pod cannot run here, in the scheduler's words; None when it can."""
         assert self.node is not None
-        if self.node.spec.unschedulable:
-            return "node(s) were unschedulable"
-        if pod.spec.node_selector and not selects(pod.spec.node_selector, self.node.metadata.labels):
-            return "node(s) didn't match Pod's node affinity/selector"
+        why = why_not(pod.spec, self.node)
+        if why is not None:
+            return why
         if self.room is not None and self.pods >= self.room:
             return "Too many pods"
         if ports and any(_conflict(a, b) for a in ports for b in self.host_ports):
@@ -161,20 +185,21 @@ Crowd = list[tuple[int, int, _Place]]
 
 
 def _choose(pod: Pod, ports: list[HostPort], crowd: Crowd) -> tuple[_Place | None, Counter[str]]:
-    """The best place, or None with the reasons. The first place without a pod of the same controller ends the search."""
+    """The best place, or None with the reasons. The first place without a pod of the same controller, and without a taint that
+    it does not tolerate, ends the search."""
     owner = _owner(pod)
     best: _Place | None = None
-    least = 0
+    least = (0, 0)
     refusals: Counter[str] = Counter()
     for _, _, place in crowd:
         reason = place.refuses(pod, ports)
         if reason is not None:
             refusals[reason] += 1
             continue
-        kin = place.owners[owner]
-        if best is None or kin < least:
-            best, least = place, kin
-            if not kin:
+        cost = place.disliked(pod), place.owners[owner]
+        if best is None or cost < least:
+            best, least = place, cost
+            if cost == (0, 0):
                 break
     return best, refusals
 
@@ -207,8 +232,7 @@ def _bind(store: Store, pod: Pod, node: str) -> None:
 
 
 def _wait(store: Store, pod: Pod, nodes: int, refusals: Counter[str]) -> None:
-    reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in refusals.items()))
-    message = f"0/{nodes} nodes are available: {reasons}." if nodes else "no nodes available to schedule pods"
+    message = unschedulable(nodes, refusals)
     condition = Condition(type="PodScheduled", status="False", reason="Unschedulable", message=message)
     status = replace(pod.status, phase="Pending", conditions=_condition(pod, condition))
     store.put(replace(pod, status=status))

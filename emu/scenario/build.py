@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kernel.sysctl import report
+from emu.kube.api.core import Taint
 from emu.kube.api.documents import Document
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.dns.zone import DnsConfig
@@ -17,7 +18,7 @@ from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
 from emu.modelled import Finding
 from emu.scenario import kube_proxy
-from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, ScenarioPart
+from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, NodePart, ScenarioPart
 from emu.scenario.quantity import duration_ns
 from emu.scenario.script import Scenario, keys
 
@@ -29,7 +30,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
     if isinstance(part.nodes, int):
         nodes = tuple(NodeConfig(DEFAULT_NODES.format(number)) for number in range(1, part.nodes + 1))
     else:
-        nodes = tuple(NodeConfig(node.name, node.zone, node.pod_cidr) for node in part.nodes)
+        nodes = tuple(map(_node, part.nodes))
     return ClusterConfig(
         nodes=nodes,
         network=conflist or part.network,
@@ -43,6 +44,11 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         dns=dns(part.dns),
         timing=Timing(endpoint_updates_batch_ns=_ns(part.endpoint_updates_batch_period, "endpointUpdatesBatchPeriod")),
     )
+
+
+def _node(part: NodePart) -> NodeConfig:
+    taints = tuple(Taint(key=each.key, effect=each.effect, value=each.value) for each in part.taints)
+    return NodeConfig(part.name, part.zone, part.pod_cidr, part.labels, taints)
 
 
 def dns(part: bool | DnsPart) -> DnsConfig | None:

@@ -37,12 +37,22 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, 
     """Base of every part: unknown keys are errors."""
 
 
+class TaintPart(Part, frozen=True):
+    """A taint of a node, as a Node object has it."""
+
+    key: str
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    value: str = ""
+
+
 class NodePart(Part, frozen=True):
-    """One node; a pod CIDR of "" is the next /24 of podSubnet."""
+    """One node; a pod CIDR of "" is the next /24 of podSubnet. `labels` come beside those that its kubelet sets."""
 
     name: str
     zone: str = ""
     pod_cidr: str = field(default="", name="podCIDR")
+    labels: dict[str, str] = {}
+    taints: tuple[TaintPart, ...] = ()
 
 
 class ProxyIptables(Part, frozen=True):

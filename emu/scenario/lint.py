@@ -6,13 +6,16 @@ the scheduler made of them. Must not know clusters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
-from emu.kube.api.core import Pod, PodSpec, Service, ServicePort
+from emu.kube.api.core import Node, Pod, PodSpec, Service, ServicePort
 from emu.kube.api.loader import Loaded
-from emu.kube.api.meta import Object, selects
+from emu.kube.api.meta import Object, replace, selects
+from emu.kube.controllers.daemonset import tolerations_of
+from emu.kube.scheduler import unschedulable, why_not
 
 _WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet)
 
@@ -49,6 +52,29 @@ def waiting(pods: Iterable[Pod]) -> list[str]:
         for condition in pod.status.conditions
         if condition.type == "PodScheduled" and condition.status == "False"
     ]
+
+
+def without_nodes(loaded: Loaded, nodes: Sequence[Node], *, pods: bool = False) -> list[str]:
+    """One sentence for each DaemonSet whose pods fit no node, and with `pods` for all pods and workloads, with the scheduler's
+    reason: `pods` is for objects that no scheduler has seen."""
+    found = []
+    for obj in loaded.objects:
+        for template in _templates([obj]) if pods or isinstance(obj, DaemonSet) else ():
+            spec = template.spec
+            if isinstance(obj, DaemonSet):
+                spec = replace(spec, tolerations=tolerations_of(spec))
+            refusals = Counter(why_not(spec, node) for node in nodes)
+            if None not in refusals and not template.spec.node_name:
+                reasons = unschedulable(len(nodes), {str(why): count for why, count in refusals.items()})
+                fate = (
+                    "has no pods"
+                    if isinstance(obj, DaemonSet)
+                    else "stays Pending"
+                    if isinstance(obj, Pod)
+                    else "its pods stay Pending"
+                )
+                found.append(_placed(loaded, obj, f"{fate}: {reasons}"))
+    return found
 
 
 def _placed(loaded: Loaded, obj: Object, text: str) -> str:

@@ -10,14 +10,14 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from emu.kube.api.core import Pod
+from emu.kube.api.core import Node, Pod
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow
 from emu.scenario.ends import Ends
 from emu.scenario.files import Split, write
 from emu.scenario.invariants import Verdict, judge, together
 from emu.scenario.kinds import Step
-from emu.scenario.lint import waiting, without_endpoints
+from emu.scenario.lint import waiting, without_endpoints, without_nodes
 from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
 from emu.scenario.results import StepResult
 from emu.scenario.script import Scenario, load
@@ -59,7 +59,8 @@ def run(
     report(len(steps), len(steps), "writing")
     result.invariants = together(judged)
     result.notes += [*without_endpoints(scenario.loaded), *result.cluster.warnings]
-    result.notes += waiting(result.cluster.store.list(Pod))
+    store = result.cluster.store
+    result.notes += [*waiting(store.list(Pod)), *without_nodes(scenario.loaded, store.list(Node))]
     if out_dir is not None:
         write(result, out_dir, split=split, force=force)
     return result

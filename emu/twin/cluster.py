@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from emu.clock import SECOND
 from emu.errors import Undecided
+from emu.kernel.net.netns import Netns
 from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow, Talk
@@ -117,6 +118,11 @@ class TwinCluster(Cluster):
         self._try(self._ready)
         super().link(where, **changes)
         self._carry_over(f"link of {where}", ())
+
+    def configure(self, where: str, change: Callable[[Netns], None]) -> None:
+        self._try(self._ready)
+        super().configure(where, change)
+        self._carry_over(f"the configuration of {where}", ())
 
     # -- both sides -----------------------------------------------------------------------------
 

@@ -78,6 +78,8 @@ class Binaries:
         ipam = config.get("ipam") or {}
         if ipam.get("type") == "host-local":
             config["ipam"] = {**ipam, "dataDir": str(self.disk)}
+        if config["type"] == "tuning":
+            config["dataDir"] = str(self.disk / "tuning")
         words = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container_id,

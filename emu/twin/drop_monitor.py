@@ -205,6 +205,8 @@ class DropMonitor:
         return Dropped(space, self._names.get(reason, str(reason)), name, ether_type, data)
 
     def close(self) -> None:
+        self._producer.close()  # each holds a file of its own
+        self._consumer.close()
         for number in reversed(self._files):
             os.close(number)
         self._files.clear()

@@ -80,6 +80,7 @@ class Mirror:
         for net in changed:
             self._lose(self.spaces[net], old[net], wanted[net])
             self._routes(self.spaces[net], old[net], wanted[net])
+            self._sets(self.spaces[net], old[net].ipsets, wanted[net].ipsets)
             if wanted[net].iptables != old[net].iptables:
                 self.spaces[net].run("iptables-restore", text=wanted[net].iptables or _empty(old[net].iptables))
         self.pictures.update(wanted)
@@ -277,16 +278,38 @@ class Mirror:
 
     @staticmethod
     def _routes(space: Space, old: Picture, new: Picture) -> None:
+        # before others take their place; they come with a link that comes up, and go again
+        space.ip([["route", "del", *each.split(" ")] for each in new.withdrawn], tolerant=True)
         space.ip([["rule", "del", *each.split(" ")] for each in old.rules if each not in new.rules])
         space.ip([["rule", "add", *each.split(" ")] for each in new.rules if each not in old.rules])
         # the kernel removes the routes of a link that goes down
-        space.ip([["route", "del", *each.split(" ")] for each in old.routes if each not in new.routes], tolerant=True)
+        gone = [each for each in old.routes if each not in new.routes] + [
+            each for each in old.own if each not in new.own
+        ]
+        space.ip([["route", "del", *each.split(" ")] for each in gone], tolerant=True)
         add = [["route", "add", *each.split(" ")] for each in new.routes if each not in old.routes]
         add.sort(key=lambda words: "via" in words)  # gateways must be on a link first
         space.ip(add)
         gone = [each for each in old.neighbours if each not in new.neighbours]
         space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone])
         space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
+
+    # -- sets -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def _sets(space: Space, old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> None:
+        """Sets come before the rules that look them up. Lists hold other sets: the last made go first."""
+        if old == new:
+            return
+        if shutil.which("ipset") is None:
+            raise Undecided("to make sets the twin needs ipset, which is not here")
+        kept = {name for name in old if name in new and new[name][0] == old[name][0]}
+        text = [f"destroy {name}" for name in reversed([*old]) if name not in kept]
+        for name, lines in new.items():
+            if name in kept and lines == old[name]:
+                continue
+            text += [f"flush {name}", *lines[1:]] if name in kept else lines
+        space.run("ipset", "-exist", "restore", text="\n".join([*text, ""]))
 
 
 def _take_down(space: Space, names: Iterable[str]) -> None:

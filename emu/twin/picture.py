@@ -15,11 +15,16 @@ from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.ipset import IpSet, IpSets
 from emu.twin.sysctls import MEMORY, text
 from emu.wire.addr import ip4_text, is_loopback, mac_text
 from emu.wire.frame import AF_INET
 
-USUAL_RULES = ((0, 255), (32766, 254), (32767, 253))
+USUAL_RULES = (
+    "priority 0 from all lookup local",
+    "priority 32766 from all lookup main",
+    "priority 32767 from all lookup default",
+)
 
 
 class Link(NamedTuple):
@@ -51,7 +56,9 @@ class Port(NamedTuple):
 
 @dataclass(slots=True)
 class Picture:
-    """One namespace. Texts are arguments of `ip`. `ports` are in the order of their devices, and join in it: the
+    """One namespace. Texts are arguments of `ip`. `own` are the routes that the kernel adds by itself, `withdrawn` those that it adds
+    with an address and that are not there. `ipsets` has the lines of each set, as `ipset save` writes them. `ports` are in the
+    order of their devices, and join in it: the
     emulator's own order of a bridge's ports is not read. `sysctls` holds what was written, and no default; `bounded` the
     values of those that a machine's memory bounds."""
 
@@ -59,11 +66,14 @@ class Picture:
     ports: list[Port] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
     routes: list[str] = field(default_factory=list)
-    rules: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    rules: list[str] = field(default_factory=lambda: [*USUAL_RULES])
     neighbours: list[str] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
     bounded: dict[str, str] = field(default_factory=dict)
     iptables: str = ""
+    ipsets: dict[str, list[str]] = field(default_factory=dict)
+    withdrawn: list[str] = field(default_factory=list)
 
 
 def take(net: Netns) -> Picture:
@@ -84,14 +94,35 @@ def take(net: Netns) -> Picture:
         if address.device.name != "lo" or not is_loopback(address.addr):
             picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
     for table in net.ipv4.fib.tables.values():
-        # the kernel adds its own routes with the addresses
-        picture.routes += [f"{each.text()} table {each.table}" for each in table if each.proto != "kernel"]
-    picture.rules = [_rule(each) for each in net.ipv4.fib.rules if (each.priority, each.table) not in USUAL_RULES]
+        for each in table:
+            # the kernel adds its own routes with the addresses
+            (picture.own if each.proto == "kernel" else picture.routes).append(f"{each.text()} table {each.table}")
+    picture.rules = [_rule(each) for each in net.ipv4.fib.rules]
     # IPv6 is off on the kernel's side, as emu has none
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
     picture.bounded = {name: text(net.sysctl[name]) for name in MEMORY}
     picture.iptables = net.ipv4.tables.save()
+    picture.ipsets = {each.name: _set(net, each) for each in net.ipv4.tables.ipsets.values()}
+    picture.withdrawn = _withdrawn(net)
     return picture
+
+
+def _set(net: Netns, ipset: IpSet) -> list[str]:
+    if any(each.expires_ns for each in ipset.elements.values()):
+        raise Undecided(f"{net.name}: elements of set {ipset.name} have timeouts, which are not compared")
+    one = IpSets({ipset.name: ipset})
+    return [*dict.fromkeys(one.save().splitlines())]  # a range is one element, written once
+
+
+def _withdrawn(net: Netns) -> list[str]:
+    """The connected routes that are not there, as plugins delete them."""
+    lost = []
+    for address in net.ipv4.addresses:
+        device, prefix = address.device, address.prefix
+        if device.up and device.kind != "loopback" and not address.secondary and address.length < address.width:
+            if not any(each.device is device and each.proto == "kernel" for each in net.ipv4.fib.main.of(prefix)):
+                lost.append(f"{prefix} dev {device.name} proto kernel table 254")
+    return lost
 
 
 def _port(port: BridgePort, bridge: Bridge) -> Port:
@@ -121,11 +152,8 @@ def _link(net: Netns, device: Device) -> Link:
 
 
 def _rule(rule: IpRule) -> str:
-    words = [f"priority {rule.priority}", f"from {rule.src}" if rule.src.length else "from all"]
-    if rule.dst.length:
-        words.append(f"to {rule.dst}")
-    if rule.mask:
-        words.append(f"fwmark {rule.mark:#x}/{rule.mask:#x}")
-    if rule.iif:
-        words.append(f"iif {rule.iif}")
-    return " ".join([*words, f"lookup {rule.table}"])
+    if rule.unknown or rule.unknown_in:
+        raise Undecided(f"rule {rule.text()}: a part of it is not modelled")
+    number, _, words = rule.text().partition(": ")
+    words = words.replace(" ipproto ipproto-", " ipproto ")
+    return f"priority {number} {words}".replace("\t", " ")

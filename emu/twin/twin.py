@@ -142,7 +142,8 @@ class Twin:
         for net, new in moment.pictures.items():
             old = self.mirror.pictures.get(net)
             if old is not None and old.iptables != new.iptables:
-                self._trace(net)
+                if net in self.traces:
+                    self._trace(net)
                 self.ruled.add(net)
                 mapped[net] = tables.newly_mapped(old.iptables, new.iptables)
         come, gone = self.mirror.sync(moment.namespaces, moment.pictures)
@@ -158,8 +159,9 @@ class Twin:
             self.sights.watch(net, space)
             self.drops.watch(net, space)
             self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
-            if net.conntrack is not None:
-                self.traces[net] = Traces(space)
+        for net in self.nets:  # rules may switch connection tracking on later
+            if net.conntrack is not None and net not in self.traces:
+                self.traces[net] = Traces(self.mirror.spaces[net])
         self.sights.learn_roles()
         self.sights.wired(moment.mark)
         for net, serving in moment.stale.items():

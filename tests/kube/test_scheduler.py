@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emu.kube.api.core import Pod
+from emu.kube.api.core import Node, Pod
 from emu.kube.api.loader import load_text
+from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
 
@@ -108,3 +109,44 @@ def test_the_emptiest_fitting_node_wins(wanted: list[tuple[str, str]], nodes: in
         assert found[f"p{i}"] == best
         total[best] += 1
         kin[best, owner] += 1
+
+
+# -- labels of nodes ---------------------------------------------------------------------------
+
+MACHINE = {
+    "kubernetes.io/os": "linux",
+    "kubernetes.io/arch": "amd64",
+    "beta.kubernetes.io/os": "linux",
+    "beta.kubernetes.io/arch": "amd64",
+}
+
+
+def test_nodes_have_the_labels_of_their_kubelet() -> None:
+    config = ClusterConfig(nodes=(NodeConfig("a"), NodeConfig("b", zone="z")))
+    labels = {each.name: each.metadata.labels for each in Cluster(config).store.list(Node)}
+    assert labels == {
+        "a": {**MACHINE, "kubernetes.io/hostname": "a"},
+        "b": {**MACHINE, "kubernetes.io/hostname": "b", "topology.kubernetes.io/zone": "z"},
+    }
+
+
+def test_labels_of_declared_nodes_stay() -> None:
+    arm = node("arm").replace("labels: {", "labels: {kubernetes.io/arch: arm64, ")
+    cluster = Cluster(objects=load_text(node("n1") + arm).objects)
+    [_, found] = [each.metadata.labels for each in cluster.store.list(Node)]
+    assert found == {
+        **MACHINE,
+        "name": "arm",
+        "kubernetes.io/arch": "arm64",
+        "beta.kubernetes.io/arch": "arm64",
+        "kubernetes.io/hostname": "arm",
+    }
+    [again] = load_text(node("arm")).objects
+    cluster.apply(again)
+    assert cluster.store.list(Node)[1].metadata.labels["kubernetes.io/os"] == "linux"
+
+
+def test_a_pod_finds_a_node_by_its_labels() -> None:
+    selector = ", nodeSelector: {kubernetes.io/os: linux, kubernetes.io/hostname: node-2}"
+    cluster = Cluster(2, load_text(pod("a", selector)).objects)
+    assert cluster.pod("default/a").node.name == "node-2"

@@ -109,13 +109,3 @@ def test_a_wrong_window(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, emulated = difference.pair
     assert "win=64240" in kernel
     assert "win=64239" in emulated
-
-
-def test_a_look_up_is_undecided_and_no_fault() -> None:
-    """The draws of its questions leave no trace; before, it ended the twin with an error of its own."""
-    text = scenario('- tcp: {from: default/client, to: "name:web:80"}', cluster="{nodes: 2, dns: true}")
-    report = judge(
-        load_text(text.replace("clusterIP: 10.96.0.10\n", "clusterIP: 10.96.0.20\n"))
-    )  # kube-dns has the tenth
-    assert "name:web:80 is looked up" in report.undecided
-    assert report.flows == []

@@ -190,7 +190,6 @@ ROWS: dict[str, dict[str, str]] = {
             ("syn", [0], 20000),
             ("syns", [0, 1], 2896),
             ("ack", [1], 20000),
-            ("data", [1, 2, 3], 2896),
         )
     },
     # two timers are due in one slot of the kernel's wheel: that of the SYN, and, started later, that of the SYN-ACK

@@ -73,10 +73,10 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
     """br_nf_pre_routing_finish: is the new destination behind this bridge?"""
     bridge = port.bridge
     reason, route = ip_input.route_input(net, frame, bridge)
-    if route is not None and route.kind == "unicast" and route.device is bridge:
-        if reason not in ("", "IP_INADDRERRORS"):
-            drop(net, frame, reason, route)
-            return
+    if reason and reason != "IP_INADDRERRORS":
+        drop(net, frame, reason, route)
+        return
+    if not reason and route is not None and route.kind == "unicast" and route.device is bridge:
         frame.route = route
         neighbour = neighbour_lookup(net.ipv4, bridge, route.gateway or frame.dst)
         if neighbour is None:
@@ -90,12 +90,10 @@ def _after_dnat(net: Netns, frame: Frame, port: Port, okfn: Okfn) -> None:
         frame.outdev = bridge
         neighbour.output(frame)
         return
-    if reason:
-        drop(net, frame, reason, route)
-        return
+    # a host that does not forward has an unreachable route, which the packet meets above the bridge (ip_error)
     set_dmac(frame, bridge.mac)
     frame.pkt_type = HOST
-    frame.route = route
+    frame.route = None if reason else route
     okfn(frame)
 
 

@@ -15,6 +15,7 @@ from emu.kernel.net.fib_rules import (
     ANY,
     FULL_MASK,
     GOTO,
+    LOCAL_TABLE,
     LOOKUP,
     MAIN_TABLE,
     NOP,
@@ -111,6 +112,24 @@ def parse_rule(text: str, others: Sequence[IpRule]) -> IpRule:
     `lookup TABLE [suppress_prefixlength N] [suppress_ifgroup N]`, `goto N`, `nop`, `unreachable`, `blackhole`, `prohibit`.
     Without an action it is `lookup main`, without a priority one less than that of the first rule after the local
     table's (fib_default_rule_pref)."""
+    given = _given(text)
+    if "priority" not in given:
+        later = [rule.priority for rule in others if rule.priority]
+        given["priority"] = max(min(later) - 1, 0) if later else 0
+    new = IpRule(**given)
+    if new.action == LOOKUP:
+        new = replace(new, table=new.table or MAIN_TABLE)
+    else:
+        new = replace(new, table=0, suppress_length=-1, suppress_group=-1)
+    if new.action == GOTO and new.target <= new.priority:
+        raise InputError(f"rule {text!r}: Backward goto not supported", expected=f"a priority above {new.priority}")
+    if new in others:
+        raise InputError(f"rule {text!r}: File exists", expected="a rule that is not there yet")
+    return new
+
+
+def _given(text: str) -> dict[str, Any]:
+    """The fields of a rule that its words state. Raises InputError."""
     words = text.split()
     given: dict[str, Any] = {}
     if words[:1] == ["not"]:
@@ -131,21 +150,53 @@ def parse_rule(text: str, others: Sequence[IpRule]) -> IpRule:
             given |= _READERS[key](words.pop(0))
         except InputError as error:
             raise InputError(f"rule {text!r}: {error.what}", expected=error.expected) from None
-    if not words and not given:
+    if not given:
         raise InputError(f"rule {text!r} is empty", expected="such as from 10.0.0.5 lookup 100")
-    if "priority" not in given:
-        later = [rule.priority for rule in others if rule.priority]
-        given["priority"] = max(min(later) - 1, 0) if later else 0
-    new = IpRule(**given)
-    if new.action == LOOKUP:
-        new = replace(new, table=new.table or MAIN_TABLE)
-    else:
-        new = replace(new, table=0, suppress_length=-1, suppress_group=-1)
-    if new.action == GOTO and new.target <= new.priority:
-        raise InputError(f"rule {text!r}: Backward goto not supported", expected=f"a priority above {new.priority}")
-    if new in others:
-        raise InputError(f"rule {text!r}: File exists", expected="a rule that is not there yet")
-    return new
+    return given
+
+
+def select_rule(text: str) -> Callable[[IpRule], bool]:
+    """Which rules `ip rule del TEXT` means: those that have what the text states, `not` apart, which the kernel does not
+    compare (rule_find in net/core/fib_rules.c). Raises InputError."""
+    given = _given(text)
+    given.pop("invert", None)
+    if not given:
+        raise InputError(f"rule {text!r} is empty", expected="such as from 10.0.0.5 lookup 100")
+    stated = {name: value for name, value in given.items() if value != ANY}
+    return lambda rule: all(getattr(rule, name) == value for name, value in stated.items())
+
+
+def select_route(text: str, device_by_name: Callable[[str], Any]) -> tuple[int, Prefix, Callable[[Route], bool]]:
+    """Which routes `ip route del TEXT` means: the number of the table, the prefix, and what else the text states; the TOS is
+    0 unless it is stated (fib_table_delete, fib_nh_match). Raises InputError, also for several next hops."""
+    words = text.split()
+    kind = words.pop(0) if words and words[0] in KINDS else ""
+    if not words or "nexthop" in words:
+        raise InputError(
+            f"route {text!r} has {'several next hops' if words else 'no prefix'}", expected="default or a CIDR"
+        )
+    prefix = Prefix.parse(words.pop(0))
+    values = _values(words, text, _WORDS)
+    place = LOCAL_TABLE if kind in ("local", "broadcast") else MAIN_TABLE
+    stated: dict[str, Any] = {"tos": tos(values.get("tos", values.get("dsfield", "0")))}
+    if kind:
+        stated["kind"] = kind
+    for word, field, read in (
+        ("dev", "device", device_by_name),
+        ("via", "gateway", ip4),
+        ("src", "prefsrc", ip4),
+        ("scope", "scope", str),
+        ("proto", "proto", str),
+        ("metric", "metric", number),
+        ("mtu", "mtu", number),
+    ):
+        if word in values:
+            stated[field] = read(values[word])
+    return (
+        table(values["table"]) if "table" in values else place,
+        prefix,
+        lambda route: all(getattr(route, name) == value for name, value in stated.items()),
+    )
 
 
 def _prefix(word: str) -> Prefix:

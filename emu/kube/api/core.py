@@ -5,7 +5,7 @@ Only the fields that shape packets, with the API server's defaults. Must not kno
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
@@ -18,6 +18,7 @@ PortOrZero = Annotated[int, Meta(ge=0, le=65535)]
 Protocol = Literal["TCP", "UDP", "SCTP"]
 TrafficPolicy = Literal["Cluster", "Local"]
 Family = Literal["IPv4", "IPv6"]
+TaintEffect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
 
 class NamespaceStatus(ApiStruct, frozen=True):
@@ -43,10 +44,40 @@ class NodeAddress(ApiStruct, frozen=True):
     address: str
 
 
+class Taint(ApiStruct, frozen=True):
+    key: str
+    effect: TaintEffect
+    value: str = ""
+
+
+class Toleration(ApiStruct, frozen=True):
+    """An empty key or effect fits every one; an empty operator is Equal."""
+
+    key: str = ""
+    operator: Literal["", "Exists", "Equal"] = ""
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Toleration.ToleratesTaint."""
+        if self.effect not in ("", taint.effect) or self.key not in ("", taint.key):
+            return False
+        return self.operator == "Exists" or self.value == taint.value
+
+
+def untolerated(tolerations: Iterable[Toleration], taints: Iterable[Taint], *effects: TaintEffect) -> Iterator[Taint]:
+    """The taints of these effects that none of the tolerations fits."""
+    given = tuple(tolerations)
+    for taint in taints:
+        if taint.effect in effects and not any(each.tolerates(taint) for each in given):
+            yield taint
+
+
 class NodeSpec(ApiStruct, frozen=True):
     pod_cidr: str = ""
     pod_cidrs: tuple[str, ...] = ()
     unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
 
 
 class NodeStatus(ApiStruct, frozen=True):
@@ -116,6 +147,7 @@ class PodSpec(ApiStruct, frozen=True):
     dns_config: PodDnsConfig | None = None
     termination_grace_period_seconds: int | None = 30
     host_aliases: tuple[HostAlias, ...] = ()
+    tolerations: tuple[Toleration, ...] = ()
 
     @property
     def ports(self) -> Iterator[ContainerPort]:
@@ -135,6 +167,11 @@ class PodSpec(ApiStruct, frozen=True):
     def problems(self, at: Path) -> Iterator[Problem]:
         if not self.containers:
             yield Problem((*at, "containers"), "a pod needs at least one container")
+        for i, toleration in enumerate(self.tolerations):
+            if not toleration.key and toleration.operator != "Exists":
+                yield Problem((*at, "tolerations", i, "operator"), "operator must be Exists when `key` is empty")
+            if toleration.value and toleration.operator == "Exists":
+                yield Problem((*at, "tolerations", i, "value"), "value must be empty when `operator` is Exists")
         names: set[str] = set()
         for field, containers in (("initContainers", self.init_containers), ("containers", self.containers)):
             for i, c in enumerate(containers):

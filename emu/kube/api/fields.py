@@ -37,6 +37,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     "Namespace": {"spec": "its finalizers delay a deletion only"},
     "NamespaceStatus": {"conditions": _REPORTED},
     "NodeSpec": {"configSource externalID providerID podPreemptionPolicy": "facts of the machine"},
+    "Taint": {"timeAdded": _BOOKKEEPING},
     "NodeStatus": {
         "capacity nodeInfo images volumesInUse volumesAttached daemonEndpoints phase config runtimeHandlers features "
         "declaredFeatures": "facts of the machine"
@@ -47,7 +48,6 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
         "resourceClaims ephemeralContainers evictionResponders": "it concerns processes and files of the containers",
         "resources overhead": "nodes have room for every pod",
         "priority priorityClassName preemptionPolicy": "no pod has to make room for another",
-        "tolerations": "there are no taints (a node's taints are reported)",
         "workloadRef schedulingGroup": "nodes have room for every pod",
     },
     "Container": {
@@ -86,7 +86,10 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
 _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {
     "NodeSpec": {
         "podCIDRs": NotModelled("podCIDR alone is read", same_as="podCIDR"),
-        "taints": NotModelled("pods are placed as if the node had no taints"),
+    },
+    "Toleration": {
+        # 300 is what the API server adds for nodes that are not ready
+        "tolerationSeconds": NotModelled("the pod stays on the node for ever", defaults=(300,)),
     },
     "PodSpec": {
         "affinity": NotModelled(_PLACEMENT),

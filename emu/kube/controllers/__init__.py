@@ -24,6 +24,7 @@ from emu.kube.controllers import (
     replicaset,
     services,
     statefulset,
+    tainteviction,
 )
 from emu.kube.store import Store
 from emu.wire.addr import Prefix
@@ -34,6 +35,7 @@ _WORKLOADS = {
     "replicaset": replicaset,
     "statefulset": statefulset,
     "daemonset": daemonset,
+    "tainteviction": tainteviction,
 }
 _SLICES = {"endpointslice": endpointslice, "endpointslicemirroring": endpointslicemirroring}
 Concerned = Callable[[Store, Object | None, Object | None], Iterable[Key]]

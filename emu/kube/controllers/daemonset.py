@@ -1,6 +1,7 @@
 """DaemonSet: one pod on every node that matches (pkg/controller/daemon).
 
-Unschedulable nodes are tolerated, as the controller's own toleration does; other taints are not modelled.
+Its pods tolerate what the controller adds to their tolerations: unschedulable nodes, nodes that are not ready or have little
+of a resource. A taint of effect NoSchedule keeps new pods away; those that run stay.
 Must not know the scheduler: the controller names the node.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from emu.kube.api.apps import DaemonSet, WorkloadStatus
-from emu.kube.api.core import Node, Pod
+from emu.kube.api.core import Node, Pod, PodSpec, Toleration, untolerated
 from emu.kube.api.meta import Key, Object, replace, selects
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
 
+_NO_EXECUTE = ("not-ready", "unreachable")
+_NO_SCHEDULE = ("disk-pressure", "memory-pressure", "pid-pressure", "unschedulable")
 _REVISION = "controller-revision-hash"
 
 
@@ -21,14 +24,26 @@ WATCHES = ("daemonset", "pod", "node")
 
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
-    """The DaemonSet that changed, or whose pod did; all DaemonSets if a node came, went or has other labels."""
+    """The DaemonSet that changed, or whose pod did; all DaemonSets if a node came, went or has other labels or taints."""
     for obj in pods.ends(old, new):
         if isinstance(obj, DaemonSet):
             yield obj.key
         elif isinstance(obj, Pod):
             yield from pods.controllers(store, DaemonSet, obj)
-    if isinstance(new or old, Node) and (old is None or new is None or old.metadata.labels != new.metadata.labels):
+    if isinstance(new or old, Node) and _traits(old) != _traits(new):
         yield from (each.key for each in store.list(DaemonSet))
+
+
+def _traits(node: Object | None) -> tuple[object, ...]:
+    return (node.metadata.labels, node.spec.taints) if isinstance(node, Node) else ()
+
+
+def tolerations_of(spec: PodSpec) -> tuple[Toleration, ...]:
+    """What the pods of a DaemonSet tolerate: their own, and what the controller adds (AddOrUpdateDaemonPodTolerations)."""
+    keys = [*_NO_SCHEDULE, *(("network-unavailable",) if spec.host_network else ())]
+    added = [("NoExecute", key) for key in _NO_EXECUTE] + [("NoSchedule", key) for key in keys]
+    own = [Toleration(key=f"node.kubernetes.io/{key}", operator="Exists", effect=effect) for effect, key in added]
+    return (*spec.tolerations, *(each for each in own if each not in spec.tolerations))
 
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
@@ -39,11 +54,16 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
     for ds, own in found:
         template = ds.spec.template
         revision = names.template_hash(template)
+        tolerations = tolerations_of(template.spec)
+        template = replace(template, spec=replace(template.spec, tolerations=tolerations))
         wanted = {
             n.name: None
             for n in nodes
-            if selects(template.spec.node_selector, n.metadata.labels) and template.spec.node_name in ("", n.name)
+            if selects(template.spec.node_selector, n.metadata.labels)
+            and template.spec.node_name in ("", n.name)
+            and not any(untolerated(tolerations, n.spec.taints, "NoExecute"))
         }
+        closed = {n.name for n in nodes if n.spec.taints and any(untolerated(tolerations, n.spec.taints, "NoSchedule"))}
         leaving = {pod.spec.node_name for pod in own if pod.terminating}
         mine: dict[str, Pod] = {}
         for pod in pods.active(own):
@@ -52,7 +72,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
             else:
                 store.delete(pod.key)
         for node in wanted:
-            if node not in mine and node not in leaving:  # one at a time on a node
+            if node not in mine and node not in leaving and node not in closed:  # one at a time on a node
                 name = names.generate(store, "pod", ds.namespace, f"{ds.name}-", seed)
                 mine[node] = pods.create(store, ds, template, name, {_REVISION: revision}, node_name=node)
         if not leaving:

@@ -58,8 +58,8 @@ class Dependencies(Protocol):
 
 
 def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
-    """Each container and the apps on its ports: `echo`, or the app that the annotation `emu/app: NAME@PORT[/udp]` names
-    (several with commas; a port that no container declares belongs to the first container)."""
+    """Each container that keeps running, sidecars first, and the apps on its ports: `echo`, or the app that the annotation
+    `emu/app: NAME@PORT[/udp]` names (several with commas; a port that no container declares belongs to the first container)."""
     chosen: dict[tuple[int, str], str] = {}
     for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
         app, at, place = word.partition("@")
@@ -72,14 +72,15 @@ def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
             )
         apps[app]  # an unknown app is an InputError with the nearest name
         chosen[int(port), protocol.upper() or "TCP"] = app
-    declared = {(port.container_port, port.protocol) for each in pod.spec.containers for port in each.ports}
-    for index, container in enumerate(pod.spec.containers):
+    declared = {(port.container_port, port.protocol) for port in pod.spec.ports}
+    sidecars = [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
+    for container in (*sidecars, *pod.spec.containers):
         wanted: list[Wanted] = []
-        for each in container.ports:
-            key = (each.container_port, str(each.protocol))
-            if each.protocol != "SCTP":
+        # several names for one port are one socket
+        for key in dict.fromkeys((each.container_port, str(each.protocol)) for each in container.ports):
+            if key[1] != "SCTP":
                 wanted.append((chosen.get(key, "echo"), *key))
-        if index == 0:
+        if container is pod.spec.containers[0]:
             wanted += [(app, *key) for key, app in chosen.items() if key not in declared]
         yield container, wanted
 
@@ -190,8 +191,13 @@ class Kubelet:
         self.deps.under_way.discard(uid)
 
     def _attachment(self, sandbox: Sandbox) -> Attachment:
-        args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={sandbox.namespace};K8S_POD_NAME={sandbox.pod};K8S_POD_UID={sandbox.uid}"
-        return Attachment(sandbox.uid.replace("-", ""), sandbox.net, IFNAME, self.host, args)
+        """As containerd makes it: the sandbox's own container has the attachment, the pod's name is in CNI_ARGS."""
+        container_id = sandbox.uid.replace("-", "")
+        args = (
+            f"IgnoreUnknown=1;K8S_POD_NAMESPACE={sandbox.namespace};K8S_POD_NAME={sandbox.pod};"
+            f"K8S_POD_INFRA_CONTAINER_ID={container_id};K8S_POD_UID={sandbox.uid}"
+        )
+        return Attachment(container_id, sandbox.net, IFNAME, self.host, args)
 
     def _capability_args(self, name: str, pod: Pod) -> dict[str, Any]:
         found, network = capability_args_of(pod), self.network.config

@@ -96,7 +96,11 @@ class Underlay(ABC):
 
     def advertise(self, addresses: Mapping[int, int]) -> None:
         """Route exactly these addresses to a node address each, by host routes of the router, as a BGP session of the
-        nodes would. For those of the outside's own subnet the outside gets a route to the router."""
+        nodes would. For those of the outside's own subnet the outside gets a route to the router. What a host of the underlay
+        has as its own address stays there."""
+        if addresses:
+            here = {each.addr for net in self.namespaces.values() for each in net.ipv4.addresses}
+            addresses = {addr: node for addr, node in addresses.items() if addr not in here}
         for addr, node in [*self.advertised.items()]:
             if addresses.get(addr) != node:
                 self._withdraw(addr)

@@ -137,8 +137,8 @@ def test_every_field_that_is_not_modelled_is_reported_at_every_place(kind: type[
             ["spec.podCIDRs is not modelled: podCIDR alone is read"],
         ),
         (
-            "kind: Node, spec: {taints: [{key: a, effect: NoSchedule}]}",
-            ["spec.taints is not modelled: pods are placed as if the node had no taints"],
+            "kind: Pod, spec: {tolerations: [{operator: Exists, tolerationSeconds: 300}, {operator: Exists, tolerationSeconds: 9}]}",
+            ["spec.tolerations[1].tolerationSeconds 9 is not modelled: the pod stays on the node for ever"],
         ),
         (
             "kind: Service, spec: {trafficDistribution: PreferClose}",

@@ -1,0 +1,131 @@
+"""Steps that set up the network of one node or pod, as an administrator there does: what they share.
+
+A step names its host by `node` or `pod`. Errors of a list get the place of its entry. Must not know which steps there are,
+or what a command means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Protocol, TypeVar
+
+from msgspec import Meta
+
+from emu.errors import InputError
+from emu.kernel.net.netns import Netns
+from emu.scenario.endpoints import endpoint
+from emu.scenario.ends import Ends
+from emu.scenario.kinds import Part
+from emu.scenario.steps import Action, Doing, Place
+
+Lines = Annotated[str | tuple[str, ...], Meta(description="one command, several as a list, or a text with one a line")]
+
+
+class Host(Part, frozen=True):
+    """The host that a step works on: a node, or a pod as NAMESPACE/NAME."""
+
+    node: str = ""
+    pod: str = ""
+
+    @property
+    def name(self) -> str:
+        """As messages write it."""
+        return self.node or self.pod
+
+    @property
+    def reference(self) -> str:
+        """As a source of a flow is written."""
+        return f"node/{self.node}" if self.node else self.pod if "/" in self.pod else f"pod/{self.pod}"
+
+
+class Configures(Protocol):
+    """The verb of the cluster that these actions use."""
+
+    def configure(self, where: str, change: Callable[[Netns], None]) -> None: ...
+
+
+H = TypeVar("H", bound=Host)
+C = TypeVar("C", bound=Configures)
+
+
+class HostAction(Action[H, C]):
+    """An action on the namespace of one host. It states what it did in `doing.done.change`."""
+
+    def check(self, part: H, place: Place) -> None:
+        if bool(part.node) == bool(part.pod):
+            raise InputError(
+                f"{place.step.action} belongs to a node or to a pod", expected="node: NAME or pod: NS/NAME"
+            )
+        with place.at("node" if part.node else "pod"):
+            found = endpoint(part.reference)
+            if any(letter in part.reference for letter in "*?[") or found.port or found.kind not in ("node", "pod"):
+                raise InputError(
+                    f'"{part.name}" is not one {"node" if part.node else "pod"}',
+                    expected="the name of a node" if part.node else "NAMESPACE/NAME",
+                )
+        self.check_change(part, place)
+
+    def resolve(self, part: H, place: Place, ends: Ends) -> None:
+        with place.at("node" if part.node else "pod"):
+            ends.senders(part.reference)
+
+    def run(self, part: H, doing: Doing[C]) -> None:
+        with doing.place.at("node" if part.node else "pod"):
+            doing.ends.senders(part.reference)
+        words = self.words(part)
+        doing.cluster.configure(part.reference, lambda net: self.change(part, net, doing.place))
+        doing.done.change = f"{doing.step.action} of {part.name}: {words}"
+
+    def check_change(self, part: H, place: Place) -> None:
+        """What can be known of the change without the host. Raises InputError."""
+        raise NotImplementedError
+
+    def change(self, part: H, net: Netns, place: Place) -> None:
+        """Change the host. Raises InputError."""
+        raise NotImplementedError
+
+    def words(self, part: H) -> str:
+        """What the change is, in a few words."""
+        raise NotImplementedError
+
+
+def lines(value: str | Sequence[str]) -> list[tuple[int, str]]:
+    """The commands of a key, each with its number from 0; empty lines and comments are none."""
+    found = enumerate(value.split("\n") if isinstance(value, str) else value)
+    return [(number, line.strip()) for number, line in found if line.strip() and line.strip()[0] != "#"]
+
+
+@contextmanager
+def text_at(place: Place, key: str) -> Iterator[None]:
+    """An InputError of the block gets the place of a key's text; the line that it names is one of the text."""
+    with place.at(key):
+        try:
+            yield
+        except InputError as error:
+            where = f"line {error.line} of the text: " if error.line else ""
+            raise InputError(where + error.what, expected=error.expected) from None
+
+
+def each_line(value: str | Sequence[str], place: Place, key: str, work: Callable[[str], None]) -> None:
+    """Do `work` with each command of a key. Raises InputError with the command's place."""
+    several = isinstance(value, str) and "\n" in value.strip()
+    for number, line in lines(value):
+        path: tuple[str | int, ...] = (key,) if isinstance(value, str) else (key, number)
+        with place.at(*path):
+            try:
+                work(line)
+            except InputError as error:
+                where = f"line {number + 1} of the text: " if several else ""
+                raise InputError(where + error.what, expected=error.expected) from None
+
+
+def counted(number: int, what: str) -> str:
+    """`1 rule`, `3 rules`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def shown(value: str | Sequence[str]) -> str:
+    """The commands of a key, the first of many."""
+    found = [line for _, line in lines(value)]
+    return found[0] + (f" and {len(found) - 1} more" if len(found) > 1 else "") if found else "nothing"
