@@ -33,9 +33,10 @@ from twins import needs_twin
 
 BRIDGE, CIDR = "cni0", "10.244.1.1/24"
 _HEAD = re.compile(
-    r"(.*(?:unable to setup DNAT|failed to parse network configuration|failed to load netconf)): .*", re.S
+    r"(.*(?:unable to setup DNAT|could not teardown ipv4 dnat|failed to parse network configuration|failed to load netconf)): .*",
+    re.S,
 )
-_TOOL = re.compile(r"(running \[|chain name ).*", re.S)
+_TOOL = re.compile(r"running (\[|iptables: ).*", re.S)
 
 
 def needs(plugin: str) -> list[Any]:

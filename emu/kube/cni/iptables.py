@@ -26,27 +26,27 @@ class Table:
 
     def __init__(self, node: Netns, name: str) -> None:
         self.node, self.name = node, name
-        chains = node.ipv4.tables.ruleset.tables.get(name, {})
-        self._rules: dict[str, list[str]] = {each: [] for each in BUILT_IN[name]}
-        self._rules |= {each: [rule.spec for rule in chain.rules] for each, chain in chains.items()}
+        self._before = node.ipv4.tables.ruleset.tables.get(name, {})
+        self._chains = {*BUILT_IN[name], *self._before}
+        self._rules: dict[str, list[str]] = {}  # of the chains that were looked at
         self._commands: list[str] = []
 
     def __contains__(self, chain: str) -> bool:
-        return chain in self._rules
+        return chain in self._chains
 
     def ensure(self, chain: str) -> None:
         """`-N`, unless the chain is there. Raises InputError; the commands before it are run then."""
-        if chain not in self._rules:
+        if chain not in self._chains:
             if len(chain) > MAX_CHAIN_NAME:
                 self.run()
                 raise InputError(f"chain name {chain!r} is too long", expected=f"at most {MAX_CHAIN_NAME} characters")
-            self._rules[chain] = []
+            self._chains.add(chain)
             self._commands.append(f"-N {chain}")
 
     def has(self, chain: str, rule: Words) -> bool:
         """`-C`: whether the rule is there; one that iptables does not take is not."""
         try:
-            return all(spec in self._rules[chain] for spec in self._specs(chain, rule))
+            return all(spec in self._in(chain) for spec in self._specs(chain, rule))
         except InputError:
             return False
 
@@ -57,7 +57,7 @@ class Table:
         except InputError:
             self.run()
             raise
-        rules = self._rules[chain]
+        rules = self._in(chain)
         if not all(spec in rules for spec in specs):
             place = 0 if first else len(rules)
             rules[place:place] = specs
@@ -65,7 +65,7 @@ class Table:
 
     def delete(self, chain: str, rule: Words) -> None:
         """`-D`, if the rule is there."""
-        rules = self._rules[chain]
+        rules = self._in(chain)
         for spec in self._specs(chain, rule):
             if spec in rules:
                 place = rules.index(spec)
@@ -74,29 +74,45 @@ class Table:
 
     def remove(self, chain: str, callers: Words) -> None:
         """Delete a chain, if it is there, and the rules of `callers` that jump to it."""
-        if chain not in self._rules:
+        if chain not in self._chains:
             return
-        for caller in callers:
-            rules = self._rules.get(caller, [])
+        for caller in filter(self._chains.__contains__, callers):
+            rules = self._in(caller)
             places = [place for place, spec in enumerate(rules) if spec.endswith(f"-j {chain}")]
             for place in reversed(places):
                 del rules[place]
                 self._commands.append(f"-D {caller} {place + 1}")
-        del self._rules[chain]
+        self._chains.discard(chain)
         self._commands += [f"-F {chain}", f"-X {chain}"]
 
     def run(self) -> None:
-        """Put the commands in force, conntrack and NAT switched on. The table is there then, without any command too."""
+        """Put the commands in force, conntrack and NAT switched on. The table is there then, without any command too.
+        Raises InputError for a command that the kernel refuses; those before it are in force then."""
         boot.netfilter(self.node)
         commands, self._commands = self._commands, []
         if commands or self.name not in self.node.ipv4.tables.ruleset.tables:
-            text = "\n".join([f"*{self.name}", *commands, "COMMIT", ""])
-            self.node.ipv4.tables.restore(text, noflush=True)
+            try:
+                self._restore(commands)
+            except InputError:
+                for command in commands:
+                    self._restore([command])
+                raise
+
+    def _restore(self, commands: Sequence[str]) -> None:
+        text = "\n".join([f"*{self.name}", *commands, "COMMIT", ""])
+        self.node.ipv4.tables.restore(text, noflush=True)
+
+    def _in(self, chain: str) -> list[str]:
+        """The rules of a chain, as they will be."""
+        if chain not in self._rules:
+            there = self._before.get(chain)
+            self._rules[chain] = [rule.spec for rule in there.rules] if there is not None else []
+        return self._rules[chain]
 
     def _specs(self, chain: str, rule: Words) -> list[str]:
-        made = parse_rules(list(rule), self.name, chain, chains=self._rules)
+        made = parse_rules(list(rule), self.name, chain, chains=self._chains)
         for each in made:
-            if each.jump and each.jump not in self._rules:
+            if each.jump and each.jump not in self._chains:
                 raise InputError(f"chain {each.jump!r} does not exist")
         return [each.spec for each in made]
 

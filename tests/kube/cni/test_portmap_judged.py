@@ -22,6 +22,12 @@ NODE_RULES = """*nat
 -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
 COMMIT
 """
+USER = """*nat
+:CNI-DN-a4f1c0cea3480fe949fc9 - [0:0]
+:MINE - [0:0]
+-A MINE -j CNI-DN-a4f1c0cea3480fe949fc9
+COMMIT
+"""
 UDP_CLIENTS = (
     Connection("udp", "192.0.2.7", "10.244.1.1", 5353, 8053),
     Connection("udp", "192.0.2.7", "10.244.1.9", 5353, 8053),
@@ -119,6 +125,8 @@ ROWS = {
     "DEL alone": row(then("DEL", WEB)),
     "DEL without a result": row(add(WEB), Step("DEL", given(WEB), previous=None)),
     "DEL and ADD": row(add(WEB), add(DNS, container=2), then("DEL", WEB), add(WEB)),
+    "DEL of a chain that others use": row(add(WEB), then("DEL", WEB), before=USER),
+    "external chain in a circle": row(add(WEB, externalSetMarkChain="CNI-HOSTPORT-DNAT"), then("DEL", WEB)),
     "CHECK": row(add(WEB, DNS), then("CHECK", WEB, DNS)),
     "CHECK of another port": row(add(WEB), then("CHECK", to(81, 8080), WEB)),
     "CHECK of other conditions": row(add(WEB), then("CHECK", WEB, conditionsV4=["-d", "192.0.2.4"])),

@@ -99,7 +99,7 @@ KEYS = st.fixed_dictionaries(
 @settings(max_examples=150, deadline=None)
 @given(before=PORTS, ports=PORTS, keys=KEYS)
 def test_del_leaves_the_node_as_it_was(before: list[Any], ports: list[Any], keys: dict[str, Any]) -> None:
-    """Whatever ADD did, also one that failed half-way: DEL leaves what an ADD of the same keys and a DEL left before."""
+    """Whatever an ADD did, also one that failed half-way. Another container made what is common to all before."""
     node = machine(Clock(1))
     other, own = attachment(node, 2), attachment(node, 1)
 

@@ -76,9 +76,9 @@ class FirewallPlugin:
                 table.add(FORWARD, conf.admin_jump, first=True)
                 for rule in rules:
                     table.add(FORWARD, rule)
+                table.run()
             except InputError as error:
-                raise failure(str(error)) from None
-            table.run()
+                raise failure(f"running iptables: {error.what}") from None
         _close(conf, result, table)
         return result
 
@@ -91,9 +91,12 @@ class FirewallPlugin:
         if not rules:
             return
         table = Table(attachment.host.netns, "filter")
-        table.ensure(FORWARD)
-        table.ensure(conf.admin)
-        table.run()
+        try:
+            table.ensure(FORWARD)
+            table.ensure(conf.admin)
+            table.run()
+        except InputError as error:
+            raise failure(f"running iptables: {error.what}") from None
         for chain, rule in (("FORWARD", _JUMP), (FORWARD, conf.admin_jump)):
             if not table.has(chain, rule):
                 raise failure(f"expected {chain} rule [{' '.join(rule)}] not found")
@@ -126,7 +129,6 @@ def _close(conf: FirewallConf, result: Result, table: Table) -> None:
         raise failure("got empty bridge name")
     if any(":" not in ip.address for ip in result.ips):
         _isolate(table, bridge, conf.ingress_policy)
-        table.run()
 
 
 def _isolate(table: Table, bridge: str, policy: str) -> None:
@@ -142,8 +144,9 @@ def _isolate(table: Table, bridge: str, policy: str) -> None:
         table.add(STAGE_1, ["-j", "RETURN", *always])
         table.add(STAGE_2, ["-o", bridge, "-j", "DROP", *always], first=True)
         table.add(STAGE_2, ["-j", "RETURN", *always])
+        table.run()
     except InputError as error:
-        raise failure(str(error)) from None
+        raise failure(f"running iptables: {error.what}") from None
 
 
 def _known(conf: FirewallConf) -> None:

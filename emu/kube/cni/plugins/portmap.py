@@ -156,7 +156,10 @@ class PortMapPlugin:
         if conf.mappings:
             table = Table(attachment.host.netns, "nat")
             table.remove(_chain(conf, attachment.container_id), [DNAT])
-            table.run()
+            try:
+                table.run()
+            except InputError as error:
+                raise failure(f"could not teardown ipv4 dnat: {error.what}") from None
 
 
 def _forward(conf: PortMapConf, attachment: Attachment, ip: IP) -> None:
@@ -180,9 +183,9 @@ def _forward(conf: PortMapConf, attachment: Attachment, ip: IP) -> None:
             table.add(own.chain, rule)
         for rule in own.entries:
             table.add(DNAT, [*rule, "-j", own.chain])
+        table.run()
     except InputError as error:
-        raise failure(f"unable to setup DNAT: {error}") from None
-    table.run()
+        raise failure(f"unable to setup DNAT: {error.what}") from None
 
 
 def _route_localnet(node: Netns, ip: IP) -> None:
