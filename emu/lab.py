@@ -14,6 +14,7 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
+from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.sysctl import report
 
@@ -86,6 +87,16 @@ class Lab:
         if cidr:
             boot.address(net, bridge, cidr)
         return bridge
+
+    def vxlan(self, net: Netns, name: str, text: str, cidr: str = "", *fdb: str, mtu: int | None = None) -> Vxlan:
+        """`ip link add NAME type vxlan TEXT`, up, with an address if given, and each of `fdb` as for `bridge fdb`, without the
+        device: `append 00:00:00:00:00:00 dst 10.0.0.2`. Raises InputError."""
+        device = boot.vxlan(net, name, self._mac(), text, mtu)
+        for entry in fdb:
+            boot.fdb(net, f"{entry} dev {name}")
+        if cidr:
+            boot.address(net, device, cidr)
+        return device
 
     def iptables(self, net: Netns, *rules: str) -> None:
         """Append rules written as for `iptables`: `-t nat -A PREROUTING ...` (default table filter). Raises InputError."""

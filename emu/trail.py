@@ -120,6 +120,25 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class Encapsulated:
+    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`."""
+
+    device: str
+    vni: int
+    src: int
+    dst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decapsulated:
+    """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`."""
+
+    device: str
+    vni: int
+    src: int
+
+
+@dataclass(frozen=True, slots=True)
 class Waited:
     """A packet waits until a neighbour (`addr` on `device`) is resolved."""
 

@@ -47,6 +47,32 @@ def test_console(text: str, folder: Path) -> None:
     assert len(printed) >= len([line for line in expected if line != "..."])
 
 
+@pytest.mark.slow
+def test_the_first_screen_is_what_a_run_shows(folder: Path) -> None:
+    """The table of the SYN and the comment of its third frame, from the walk of the tour's first scenario."""
+    page = (ROOT / "README.md").read_text()
+    table = page.split("interface                              to MAC")[1].split("```")[0].strip().splitlines()[1:]
+    comment = page.split("This is the comment of the third frame:")[1].split("```")[1].strip().splitlines()
+    script = (
+        "from emu.scenario.run import run\n"
+        "seen = [(each, each.packet()) for each in run('shop.yaml').cluster.flows[1].frames]\n"
+        "seen = [(each, packet) for each, packet in seen if packet.haslayer('TCP') and packet['TCP'].flags == 'S']\n"
+        "for each, packet in seen: print(each.interface, packet['Ether'].dst, packet['IP'].ttl, packet['TCP'].dport)\n"
+        "print(seen[2][0].comment())"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    for shown, found in zip(table, lines, strict=False):
+        interface, mac, *_to, ttl, port = shown.replace("<- DNAT", "").split()
+        assert found.split()[1:] == [mac, ttl, port] and found.startswith(interface.partition("…")[0])
+    sentence, *facts = comment
+    assert (
+        re.fullmatch(re.escape(sentence).replace("…", r"[\w-]+"), lines[len(table)])
+        and facts == lines[len(table) + 1 :][: len(facts)]
+    )
+
+
 @pytest.mark.parametrize("text", PYTHON)
 def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from emu.capture.summary import Name, between, phrase
 from emu.capture.tap import DROP, OUT
+from emu.kernel.link.vxlan import NoRemote
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.neighbour import Neighbour
@@ -22,8 +23,10 @@ from emu.trail import (
     Asked,
     Born,
     Bridged,
+    Decapsulated,
     Delivered,
     Dropped,
+    Encapsulated,
     Learned,
     Natted,
     Note,
@@ -128,6 +131,12 @@ REASONS = {
     "NO_TX_TARGET": "no port of the bridge may send it (the one that it came in by may not, while hairpin mode is off)",
     "SOCKET_RCVBUFF": "the socket's buffer is full",
     "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
+    "VXLAN_VNI_NOT_FOUND": "no VXLAN device here has its network identifier (VNI)",
+    "VXLAN_INVALID_HDR": "its VXLAN header is wrong",
+    "VXLAN_ENTRY_EXISTS": "its source MAC is set to be behind another host",
+    "LOCAL_MAC": "its source MAC is that of the receiving device",
+    "MAC_INVALID_SOURCE": "its source MAC is no device's",
+    "IP_TUNNEL_ECN": "the outer packet met congestion, and the inner one does not know ECN",
     "UNHANDLED_PROTO": "its Ethernet type is not served here",
     "ICMP_ECHO_IGNORED": "echo requests are ignored here",
     "IPV6DISABLED": "IPv6 is off here",
@@ -161,6 +170,8 @@ def _dropped_sentence(entry: Dropped, view: View) -> str:
             why = why.replace("drops", "rejects", 1)
     elif isinstance(entry.by, Policy):
         why = "no rule accepts it"
+    elif isinstance(entry.by, NoRemote):
+        why = f"{entry.by.device} knows no host behind the MAC {mac_text(entry.by.mac)}"
     return f"{entry.place} drops {view.phrase}{view.between}: {why}"
 
 
@@ -398,6 +409,23 @@ def _learned_fact(entry: Learned, view: View) -> str:
     return f"bridge {entry.bridge}: learned that {mac_text(entry.mac)} is behind {entry.port}"
 
 
+def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
+    return f"{view.owner} sends a frame of {entry.device} in a UDP packet to {view.name(entry.dst)}: VXLAN network {entry.vni}"
+
+
+def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
+    return f"vxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+
+
+def _decapsulated_sentence(entry: Decapsulated, view: View) -> str:
+    source = view.name(entry.src)
+    return f"{entry.device} of {view.owner} takes {view.phrase}{view.between} out of the UDP packet from {source}: VXLAN network {entry.vni}"
+
+
+def _decapsulated_fact(entry: Decapsulated, view: View) -> str:
+    return f"vxlan {entry.device}: vni {entry.vni}, from {ip4_text(entry.src)}"
+
+
 def _delivered_sentence(entry: Delivered, view: View) -> str:
     return f"{entry.netns} delivers {view.phrase} to {entry.to}"
 
@@ -417,6 +445,8 @@ WORDS: Mapping[type, Word] = {
     Answered: Word(90, _answered_sentence, _answered_fact),
     Natted: Word(80, _natted_sentence, natted_fact),
     Born: Word(_BORN, _born_sentence, _born_fact),
+    Encapsulated: Word(55, _encapsulated_sentence, _encapsulated_fact),
+    Decapsulated: Word(45, _decapsulated_sentence, _decapsulated_fact),
     Route: Word(50, _route_sentence, _route_fact),
     Bridged: Word(40, _bridged_sentence, _bridged_fact),
     Learned: Word(4, lambda entry, view: plain(view), _learned_fact),

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.version import VERSION
 
@@ -288,6 +289,45 @@ def twin(
     from emu.cli.judging import judge_files
 
     return judge_files(files, form, without or (), wiring=wiring)
+
+
+@app.command()
+def cni(
+    command: Annotated[Command, typer.Argument(help="The command of the CNI specification.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "-c", "--config", metavar="FILE", help="A .conflist or .conf, or a folder such as /etc/cni/net.d."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="With a folder: the network's name; else its first file counts.")] = "",
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the machine is kept; without, it lasts for one command.")
+    ] = None,
+    container_id: Annotated[str, typer.Option(metavar="ID", help="CNI_CONTAINERID.")] = "",
+    netns: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="CNI_NETNS: the container's ID if not given; '' when it is gone."),
+    ] = None,
+    ifname: Annotated[str, typer.Option(metavar="NAME", help="CNI_IFNAME.")] = "eth0",
+    args: Annotated[str, typer.Option(metavar="K=V;K=V", help="CNI_ARGS.")] = "",
+    capability_args: Annotated[
+        str, typer.Option(metavar="JSON", help="What plugins get that declare the capability: an object.")
+    ] = "",
+    valid: Annotated[
+        list[str] | None, typer.Option(metavar="ID/IFNAME", help="With gc: an attachment that stays.")
+    ] = None,
+) -> int:
+    """Ask a network's CNI plugins on an emulated machine: the result, or the error (exit 1), as plugins print it."""
+    from emu.cli.cni import Asked, run
+
+    asked = Asked(container_id, netns, ifname, args, capability_args, name, valid or ())
+    status, text, remarks = run(command, config, state, asked)
+    for each in remarks:
+        note(each)
+    if text:
+        out(text)
+    return status
 
 
 @app.command()

@@ -11,11 +11,13 @@ from dataclasses import replace
 from functools import partial
 
 from emu.clock import MS, SECOND, Clock
-from emu.errors import InputError
+from emu.errors import InputError, SocketError
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
+from emu.kernel.link.vxlan import Vxlan
+from emu.kernel.link.vxlan_text import parse_fdb, parse_vxlan
 from emu.kernel.net import (
     arp,
     br_netfilter,
@@ -34,6 +36,7 @@ from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.neigh_table import Limits, NeighTable
 from emu.kernel.net.netns import Netns
+from emu.kernel.net.vxlan_udp import Knows, Receive, VxlanUdp
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.hooks import LOCAL_OUT, PRE_ROUTING, PRI_DEFRAG
 from emu.kernel.netfilter.nat import Nat
@@ -146,6 +149,45 @@ def bridge(net: Netns, name: str, mac: str | bytes, mtu: int = 1500, ageing_s: i
     net.attach(device)
     br_netfilter.install(net)
     return device
+
+
+def vxlan(net: Netns, name: str, mac: str | bytes, text: str, mtu: int | None = None) -> Vxlan:
+    """`ip link add NAME address MAC type vxlan TEXT`, and up. `mtu` None: the kernel's. Raises InputError: cannot be parsed,
+    a taken name, port or VNI."""
+    if net.vxlan is None:
+        net.vxlan = VxlanUdp(net, partial(_bind_tunnel, net), net.sockets.udp_table.end_encapsulation)
+    device = Vxlan(net.clock, name, to_mac(mac), parse_vxlan(text, net.device), mtu)
+    net.vxlan.check(device)
+    net.attach(device)
+    device.underlay = net.vxlan
+    try:
+        device.open()
+    except InputError:
+        net.detach(device)
+        raise
+    return device
+
+
+def _bind_tunnel(net: Netns, port: int, receive: Receive, knows: Knows) -> None:
+    """Open the UDP socket of a tunnel. Raises InputError: another socket has the port."""
+    try:
+        net.sockets.udp_table.encapsulate(port, receive, knows)
+    except SocketError:
+        raise InputError(f"{net.name}: a socket has UDP port {port}", expected="another dstport") from None
+
+
+def fdb(net: Netns, text: str) -> None:
+    """`bridge fdb TEXT` for a VXLAN device: `append 00:00:00:00:00:00 dev vxlan0 dst 10.0.0.2`. Raises InputError."""
+    entry = parse_fdb(text, net.device)
+    device = net.device(entry.device)
+    if not isinstance(device, Vxlan):
+        raise InputError(f"{net.name}: {entry.device} is a {device.kind}", expected="a vxlan device")
+    if entry.remote is None or entry.verb == "del":
+        device.delete(entry.mac, entry.remote)
+    else:
+        {"add": device.add, "append": device.append, "replace": device.replace}[entry.verb](
+            entry.mac, entry.remote, entry.state
+        )
 
 
 def address(net: Netns, device: str | Device, cidr: str) -> Address:

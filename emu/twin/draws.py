@@ -1,7 +1,8 @@
 """The kernel's random choices in a flow, as the values that the emulator's named random sources must give.
 
 The draws of a statistic match follow from the rules that the kernel traces, an ephemeral port from the socket, a port chosen
-by NAT from conntrack's events, a proxy's delay from the times of ARP frames. Must not know how sides are compared.
+by NAT from conntrack's events, a tunnel's source port from its outer packets, a proxy's delay from the times of ARP frames. Must
+not know how sides are compared.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from emu.twin.traces import Opened, Walked
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.arp import REPLY, REQUEST
 from emu.wire.captured import macs
+from emu.wire.frame import UDP, Frame
 from emu.wire.summary import read
 
 HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
@@ -67,6 +69,16 @@ def ports(clock: Clock, net: Netns, protocol: str, numbers: list[int]) -> None:
     """The ephemeral ports of the sockets, in order."""
     low, _high = net.sysctl.numbers("net.ipv4.ip_local_port_range")
     clock.script(f"ports/{net.name}/{protocol}", Values([number - low for number in numbers]))
+
+
+def tunnels(net: Netns, seen: Iterable[Seen]) -> None:
+    """The source ports of tunnels' outer packets, by the flows in them."""
+    if net.vxlan is None:
+        return
+    for each in seen:
+        packet = read(each.data)
+        if each.way == "out" and packet.proto == UDP and packet.has_ports and packet.dport in net.vxlan.devices:
+            net.vxlan.learn(Frame.parse(each.data))
 
 
 def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:

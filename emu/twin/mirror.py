@@ -110,6 +110,8 @@ class Mirror:
             for link in self.pictures[net].links.values():
                 if link.kind == "bridge":
                     space.ip([["link", "set", "dev", link.name, "type", "bridge", "fdb_flush"]])
+                elif link.kind == "vxlan":
+                    space.run("bridge", "fdb", "flush", "dev", link.name, "dynamic")
             if self.pictures[net].iptables:
                 space.run("conntrack", "-F")
 
@@ -133,6 +135,7 @@ class Mirror:
 
     def _plug(self, wanted: Mapping[Netns, Picture], old: Mapping[Netns, Picture]) -> None:
         done: set[tuple[Netns, str]] = set()
+        above: dict[Netns, list[list[str]]] = {}  # what may need a device that is made in this pass
         for net, picture in wanted.items():
             lines: list[list[str]] = []
             for link in picture.links.values():
@@ -143,6 +146,8 @@ class Mirror:
                     quiet = [] if "snooping" in self.without else ["mcast_snooping", "0"]
                     ageing = [] if link.ageing_cs == AGEING_CS else ["ageing_time", str(link.ageing_cs)]
                     lines.append([*made, "bridge", *quiet, *ageing])
+                elif link.kind == "vxlan":
+                    above.setdefault(net, []).append([*made, "vxlan", *link.words.split()])
                 elif link.peer is not None:
                     far, name = link.peer
                     other = wanted[far].links[name]
@@ -153,6 +158,8 @@ class Mirror:
                         continue
                     place = [] if far is net else ["netns", self.spaces[far].path]
                     lines.append([*made, "veth", *peer, *place])
+            self.spaces[net].ip(lines)
+        for net, lines in above.items():
             self.spaces[net].ip(lines)
 
     def _lay(self, *ends: tuple[Netns, Link]) -> None:
@@ -198,6 +205,10 @@ class Mirror:
         space.ip(lines)
         if "offloads" not in self.without:
             self._offloads(space, [name for name in fresh if not new.links[name].offloads])
+        for entry in [entry for entry in old.fdb if entry not in new.fdb and _dev(entry) in new.links]:
+            space.run("bridge", "fdb", "del", *entry.split(" "))
+        for entry in [entry for entry in new.fdb if entry not in old.fdb]:
+            space.run("bridge", "fdb", "append", *entry.split(" "))
         gone = [["addr", "del", *_until(each, "scope")] for each in old.addresses if each not in new.addresses]
         space.ip(gone, tolerant=True)
         space.ip([["addr", "add", *each.split(" ")] for each in new.addresses if each not in old.addresses])
@@ -278,6 +289,8 @@ class Mirror:
 
     @staticmethod
     def _routes(space: Space, old: Picture, new: Picture) -> None:
+        # before others take their place; they come with a link that comes up, and go again
+        space.ip([["route", "del", *each.split(" ")] for each in new.withdrawn], tolerant=True)
         space.ip([["rule", "del", *each.split(" ")] for each in old.rules if each not in new.rules])
         space.ip([["rule", "add", *each.split(" ")] for each in new.rules if each not in old.rules])
         # the kernel removes the routes of a link that goes down

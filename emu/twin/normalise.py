@@ -8,6 +8,7 @@ These values are normalised:
   whether it is that of a packet that was seen before;
 - TCP timestamps (a clock with a random offset): only their presence is shown;
 - checksums: right or wrong (they cover the random numbers);
+- the frame in a VXLAN packet: as any other;
 - checksums on lo: not read, as Linux does not fill them in there.
 Ports, echo identifiers and MACs are not normalised: the emulator repeats the kernel's draws, and the kernel's devices
 have the emulator's MACs. A subclass may write these parts differently (the tests' ladders do). Plain struct code, as an
@@ -29,6 +30,7 @@ VLAN = {0x8100: "VLAN", 0x88A8: "service VLAN"}
 OPTIONS = {2: "mss", 3: "wscale"}
 SYN, ACK = 0x02, 0x10
 TIMESTAMP = 68
+VXLAN_PORTS, VXLAN_FLAGS = (4789, 8472), b"\x08\0\0\0"
 WRAPPED = 0xFFF8  # after this one or a later one, an IP ID of 0 is the counter's next
 NEAR = 1 << 28  # the largest distance of a sequence number from its connection's initial one
 
@@ -67,7 +69,9 @@ class Normaliser:
         """One Ethernet frame as a line. `length` is the frame's length if `data` is cut short: then the checksum is not
         verified, and only the part of the payload in `data` is read."""
         self._unsummed = loopback or length > len(data)
-        data = data.ljust(length, b"\0")
+        return self._ethernet(data.ljust(length, b"\0"))
+
+    def _ethernet(self, data: bytes) -> str:
         kind = struct.unpack_from("!H", data, 12)[0]
         pair = f"[{self._role(data[6:12])}>{self._role(data[:6])}]"
         while kind in VLAN and len(data) >= 18:
@@ -230,7 +234,10 @@ class Normaliser:
         elif proto == 17 and len(payload) >= 8:
             sport, dport, length = struct.unpack_from("!HHH", payload)
             text = f"UDP {self._port(sport)}>{self._port(dport)} "
-            text += self._quoted(payload[8:], length - 8) if quoted else self._contents(payload[8:])
+            if not quoted and dport in VXLAN_PORTS and len(payload) >= 30 and payload[8:12] == VXLAN_FLAGS:
+                text += f"VXLAN {payload[12:16].hex()} {{{self._ethernet(payload[16:])}}}"
+            else:
+                text += self._quoted(payload[8:], length - 8) if quoted else self._contents(payload[8:])
             text += "" if length == size else f" udp-length={length}"
         elif proto == 1 and len(payload) >= 8:
             text = self._icmp(payload, size, quoted)

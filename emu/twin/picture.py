@@ -13,11 +13,12 @@ from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.bridge import Port as BridgePort
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
+from emu.kernel.link.vxlan import LEARNED, PERMANENT, Vxlan
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSet, IpSets
 from emu.twin.sysctls import MEMORY, text
-from emu.wire.addr import ip4_text, is_loopback, mac_text
+from emu.wire.addr import ZERO_MAC, ip4_text, is_loopback, mac_text
 from emu.wire.frame import AF_INET
 
 USUAL_RULES = (
@@ -30,7 +31,7 @@ USUAL_RULES = (
 class Link(NamedTuple):
     """A device. `peer` is the other end of a veth: its namespace and its name there; `ageing_cs` is in 1/100 s; `lose`
     numbers the sent frames to lose, 0 for the next; without `carrier` its cable is pulled; `offloads` stay as Linux has them
-    by default."""
+    by default; `words` are those behind `type vxlan`."""
 
     name: str
     kind: str
@@ -43,6 +44,7 @@ class Link(NamedTuple):
     lose: tuple[int, ...] = ()
     carrier: bool = True
     offloads: bool = False
+    words: str = ""
 
 
 class Port(NamedTuple):
@@ -56,10 +58,11 @@ class Port(NamedTuple):
 
 @dataclass(slots=True)
 class Picture:
-    """One namespace. Texts are arguments of `ip`. `own` are the routes that the kernel adds by itself. `ipsets` has the lines of
-    each set, as `ipset save` writes them. `ports` are in the order of their devices, and join in it: the
-    emulator's own order of a bridge's ports is not read. `sysctls` holds what was written, and no default; `bounded` the
-    values of those that a machine's memory bounds."""
+    """One namespace. Texts are arguments of `ip`, and `fdb`'s of `bridge fdb`: what was set by hand on VXLAN devices. `own` are
+    the routes that the kernel adds by itself, `withdrawn` those that it adds with an address and that are not there. `ipsets` has
+    the lines of each set, as `ipset save` writes them. `ports` are in the order of their devices, and join in it: the emulator's
+    own order of a bridge's ports is not read. `sysctls` holds what was written, and no default; `bounded` the values of those
+    that a machine's memory bounds."""
 
     links: dict[str, Link] = field(default_factory=dict)
     ports: list[Port] = field(default_factory=list)
@@ -68,10 +71,12 @@ class Picture:
     own: list[str] = field(default_factory=list)
     rules: list[str] = field(default_factory=lambda: [*USUAL_RULES])
     neighbours: list[str] = field(default_factory=list)
+    fdb: list[str] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
     bounded: dict[str, str] = field(default_factory=dict)
     iptables: str = ""
     ipsets: dict[str, list[str]] = field(default_factory=dict)
+    withdrawn: list[str] = field(default_factory=list)
 
 
 def take(net: Netns) -> Picture:
@@ -84,6 +89,8 @@ def take(net: Netns) -> Picture:
             picture.ports += [
                 _port(port, device) for port in sorted(device.ports, key=lambda port: order[port.device.name])
             ]
+        if isinstance(device, Vxlan):
+            picture.fdb += _fdb(device)
         for neighbour in device.neigh[AF_INET].values():
             if neighbour.state == "PERMANENT":
                 where = f"{ip4_text(neighbour.addr)} lladdr {mac_text(neighbour.lladdr)} dev {device.name}"
@@ -92,15 +99,19 @@ def take(net: Netns) -> Picture:
         if address.device.name != "lo" or not is_loopback(address.addr):
             picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
     for table in net.ipv4.fib.tables.values():
+        own = table in (net.ipv4.fib.local, net.ipv4.fib.main)
         for each in table:
-            # the kernel adds its own routes with the addresses
-            (picture.own if each.proto == "kernel" else picture.routes).append(f"{each.text()} table {each.table}")
+            # the kernel adds its own routes with the addresses, to these tables
+            (picture.own if own and each.proto == "kernel" else picture.routes).append(
+                f"{each.text()} table {each.table}"
+            )
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules]
     # IPv6 is off on the kernel's side, as emu has none
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
     picture.bounded = {name: text(net.sysctl[name]) for name in MEMORY}
     picture.iptables = net.ipv4.tables.save()
     picture.ipsets = {each.name: _set(net, each) for each in net.ipv4.tables.ipsets.values()}
+    picture.withdrawn = _withdrawn(net)
     return picture
 
 
@@ -111,8 +122,30 @@ def _set(net: Netns, ipset: IpSet) -> list[str]:
     return [*dict.fromkeys(one.save().splitlines())]  # a range is one element, written once
 
 
+def _withdrawn(net: Netns) -> list[str]:
+    """The connected routes that are not there, as plugins delete them."""
+    lost = []
+    for address in net.ipv4.addresses:
+        device, prefix = address.device, address.prefix
+        if device.up and device.kind != "loopback" and not address.secondary and address.length < address.width:
+            if not any(each.device is device and each.proto == "kernel" for each in net.ipv4.fib.main.of(prefix)):
+                lost.append(f"{prefix} dev {device.name} proto kernel table 254")
+    return lost
+
+
 def _port(port: BridgePort, bridge: Bridge) -> Port:
     return Port(port.device.name, bridge.name, port.hairpin, port.isolated)
+
+
+def _fdb(device: Vxlan) -> list[str]:
+    """The entries of a VXLAN device, in the order of their remotes. The kernel makes the one of `remote` itself."""
+    config = device.config
+    return [
+        f"{device.fdb_text(entry, remote)} dev {device.name}"
+        for entry, remote in device.entries()
+        if entry.state != LEARNED
+        and not (entry.mac == ZERO_MAC and entry.state == PERMANENT and remote.addr == config.remote)
+    ]
 
 
 def _link(net: Netns, device: Device) -> Link:
@@ -122,7 +155,7 @@ def _link(net: Netns, device: Device) -> Link:
         if netem.delay_ns or netem.jitter_ns or netem.loss:
             raise Undecided(f"{net.name}: {device.name} has a delay or random loss, which are not compared")
         lose = tuple(sorted(number - netem.count for number in netem.lose if number >= netem.count))
-    mac, peer, ageing_cs = mac_text(device.mac), None, 0
+    mac, peer, ageing_cs, words = mac_text(device.mac), None, 0, ""
     carrier = not isinstance(device, Veth) or device.plugged  # what else takes a carrier, the kernel does by itself
     if isinstance(device, Veth):
         if device.peer is None or device.peer.net is None:
@@ -130,10 +163,12 @@ def _link(net: Netns, device: Device) -> Link:
         peer = device.peer.net, device.peer.name
     elif isinstance(device, Bridge):
         ageing_cs = device.ageing_ns // 10_000_000
+    elif isinstance(device, Vxlan):
+        words = device.config.text()
     elif device.kind != "loopback":
         raise Undecided(f"{net.name}: the twin makes no {device.kind} ({device.name})")
     return Link(
-        device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose, carrier, device.offload
+        device.name, device.kind, mac, device.mtu, device.up, peer, ageing_cs, device.promisc, lose, carrier, device.offload, words
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class Setting(NamedTuple):
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "offloads",
-        "TSO, GSO, GRO, scatter-gather and TX checksums are off on every veth and bridge, unless `cluster.offloads` is true",
+        "TSO, GSO, GRO, scatter-gather and TX checksums are off on every veth and bridge, unless `cluster.offloads` is true, and on every VXLAN device",
         "the devices of an emulated cluster have none by default: a kernel's carry large segments and unfinished checksums",
     ),
     Setting(

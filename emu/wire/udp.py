@@ -27,21 +27,27 @@ def build(
     tos: int,
     flow: int,
     trail: list[Any] | None,
+    summed: bool = True,
 ) -> Frame:
-    """A datagram with right checksums and no Ethernet addresses yet. `frag`: 0x4000 sets DF."""
+    """A datagram with right checksums and no Ethernet addresses yet. `frag`: 0x4000 sets DF; not `summed`: its own checksum is 0."""
     buf = bytearray(template)
     length = 8 + len(payload)
     total = (
-        (src >> 16)
-        + (src & 0xFFFF)
-        + (dst >> 16)
-        + (dst & 0xFFFF)
-        + UDP
-        + 2 * length
-        + sport
-        + dport
-        + ones_sum(payload)
-    ) % 0xFFFF
+        0xFFFF
+        if not summed
+        else (
+            (src >> 16)
+            + (src & 0xFFFF)
+            + (dst >> 16)
+            + (dst & 0xFFFF)
+            + UDP
+            + 2 * length
+            + sport
+            + dport
+            + ones_sum(payload)
+        )
+        % 0xFFFF
+    )
     _HEADER.pack_into(buf, 34, sport, dport, length, 0xFFFF - total)
     buf += payload
     frame = stamp(buf, UDP, src, dst, ident=ident, frag=frag, ttl=ttl, tos=tos, flow=flow, trail=trail)

@@ -16,6 +16,7 @@ from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
+from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
@@ -38,7 +39,7 @@ class Tally(NamedTuple):
 class Netns:
     """A namespace. Families join by `join` (before devices), devices by `attach`; `ipv4` is the family of IPv4.
 
-    `conntrack`, `nat`, `sockets` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
+    `conntrack`, `nat`, `sockets`, `vxlan` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
     `absorbed` + dropped + waiting, summed over all namespaces.
     """
 
@@ -53,6 +54,7 @@ class Netns:
         self.conntrack: Any = None
         self.nat: Any = None
         self.sockets: Any = None
+        self.vxlan: Any = None  # what carries the frames of its VXLAN devices
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
@@ -128,6 +130,8 @@ class Netns:
             family.detach(device)
         if device.master is not None:
             device.master.bridge.remove_port(device)
+        if isinstance(device, Vxlan):
+            device.close()
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)
@@ -200,6 +204,8 @@ class Netns:
         elif isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
             for port in device.ports:
                 port.carrier_check()
+        elif isinstance(device, Vxlan):
+            (device.open if up else device.close)()
         if device.master is not None:
             device.master.carrier_check()
 

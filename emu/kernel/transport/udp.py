@@ -33,7 +33,21 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 MAX_PAYLOAD = 65507
+Receive = Callable[[Frame, int], None]
+Knows = Callable[[Frame, int], bool]
 SENT = Born("a socket sends a datagram")
+
+
+class EncapSocket:
+    """The kernel's own socket of a tunnel's port (udp_tunnel_sock_cfg): `receive(frame, port)` gets what comes in,
+    `knows(quoted, port)` is asked whether an ICMP error is about a packet of the tunnel."""
+
+    __slots__ = ("addr", "knows", "port", "receive", "remote")
+
+    def __init__(self, port: int, receive: Receive, knows: Knows) -> None:
+        self.port, self.receive, self.knows = port, receive, knows
+        self.addr = 0
+        self.remote: tuple[int, int] | None = None
 
 
 class UdpSocket:
@@ -161,12 +175,13 @@ class UdpSocket:
 class Udp:
     """UDP of one address family in one namespace."""
 
-    __slots__ = ("connected", "fact", "net", "ports", "rcvbuf", "template")
+    __slots__ = ("connected", "encaps", "fact", "net", "ports", "rcvbuf", "template")
 
     def __init__(self, net: Netns, family: Family) -> None:
         self.net = net
         self.ports = Ports(net, family, "udp")
         self.connected: dict[tuple[int, int, int, int], UdpSocket] = {}
+        self.encaps: dict[int, EncapSocket] = {}  # by port
         self.template = craft.template("udp")
         self.fact = delivered_fact(net, "a UDP socket")
         self.rcvbuf = net.sysctl.number("net.core.rmem_default")
@@ -179,6 +194,9 @@ class Udp:
         socket = self.connected.get((frame.dst, frame.dport, frame.src, frame.sport))
         if socket is None:
             socket = self.ports.lookup(frame.dst, frame.dport)
+            if socket.__class__ is EncapSocket:
+                socket.receive(frame, frame.dport)
+                return
             if socket is None or (socket.remote is not None and socket.remote != (frame.src, frame.sport)):
                 if frame.route.kind in TO_MANY:  # __udp4_lib_mcast_deliver: consumed, which is no drop
                     net.absorbed += 1
@@ -206,12 +224,28 @@ class Udp:
             found = self.ports.lookup(dst, dport)
         return found if found is None or found.remote in (None, (src, sport)) else None
 
+    def encapsulate(self, port: int, receive: Receive, knows: Knows) -> None:
+        """setup_udp_tunnel_sock: a tunnel receives on a port, at all addresses. Raises SocketError EADDRINUSE."""
+        socket = EncapSocket(port, receive, knows)
+        self.ports.bind(0, port, socket)
+        self.encaps[port] = socket
+
+    def end_encapsulation(self, port: int) -> None:
+        """udp_tunnel_sock_release."""
+        self.ports.release(port, self.encaps.pop(port))
+
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """udp_err: fatal errors reach connected sockets; every error is noted with the socket, a redirect is none."""
         socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if socket is None:
             socket = self.ports.lookup(quoted.src, quoted.sport)
-            if socket is None or (socket.remote is not None and socket.remote != (quoted.dst, quoted.dport)):
+            if socket is None or socket.__class__ is EncapSocket:
+                # __udp4_lib_err_encap: a tunnel sends from other ports than its own; only the route learns from its errors
+                tunnel = self.encaps.get(quoted.dport)
+                if tunnel is not None and tunnel.knows(quoted, quoted.dport):
+                    update_from_error(net, quoted, kind, code, info)
+                return
+            if socket.remote is not None and socket.remote != (quoted.dst, quoted.dport):
                 return
         update_from_error(net, quoted, kind, code, info)
         if kind == wire_icmp.REDIRECT:

@@ -25,6 +25,7 @@ COMMON: Keys = {
     "args": WithoutEffect("the plugin reads what it knows of it"),
 }
 """The keys that every plugin's object may have."""
+RESERVED = "cni.dev/"
 
 
 def remarks(config: NetworkConfigList) -> Iterator[tuple[str, str]]:
@@ -49,7 +50,9 @@ def _plugin(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _check(config: Mapping[str, Any], known: Keys, path: str) -> Iterator[str]:
     for key, value in config.items():
         row = known.get(key)
-        if row is None:
+        if key.startswith(RESERVED):
+            yield f'"{path}{key}" is a reserved key: the runtime sets it'
+        elif row is None:
             meant = nearest(key, known)
             yield f'unknown key "{path}{key}"' + (f' (expected "{meant}"?)' if meant else "")
         elif isinstance(row, NotModelled):

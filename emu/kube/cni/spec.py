@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -24,7 +24,7 @@ VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 INCOMPATIBLE_VERSION, UNSUPPORTED_FIELD, UNKNOWN_CONTAINER, INVALID_ENV, IO_FAILURE, DECODING, INVALID_CONFIG = range(
     1, 8
 )
-INVALID_NETNS, TRY_AGAIN, INTERNAL = 8, 11, 999
+INVALID_NETNS, TRY_AGAIN, NOT_AVAILABLE, LIMITED_CONNECTIVITY, INTERNAL = 8, 11, 50, 51, 999
 
 Config = Mapping[str, Any]
 
@@ -125,10 +125,13 @@ class Result(_CniType, frozen=True):
     dns: Dns = Dns()
 
     def to_json(self, version: str = VERSIONS[-1]) -> dict[str, Any]:
-        """The JSON object in the form of `version`; what that version has no key for is left out."""
+        """The JSON object in the form of `version`; what that version has no key for is left out. Before 1.0.0 `dns` is
+        there always. Raises CniError (999) where 0.1.0 and 0.2.0 have no form: without an address."""
         if VERSIONS.index(version) < VERSIONS.index("0.3.0"):
             return self._old(version)
         made: dict[str, Any] = {"cniVersion": version, **msgspec.json.decode(msgspec.json.encode(self))}
+        if not made.get("dns"):
+            made.pop("dns", None)
         if version == VERSIONS[-1]:
             return made
         for interface in made.get("interfaces", ()):
@@ -138,35 +141,60 @@ class Result(_CniType, frozen=True):
             for key in ("mtu", "advmss", "priority", "table", "scope"):
                 route.pop(key, None)
         if version != "1.0.0":
-            made["ips"] = [{"version": "4", **each} for each in made.get("ips", ())]
+            for ip in made.get("ips", ()):
+                ip["version"] = "6" if _is6(ip["address"]) else "4"
+            made.setdefault("dns", {})
         return made
 
     def _old(self, version: str) -> dict[str, Any]:
-        """0.1.0 and 0.2.0: one address a family, no interfaces."""
+        """0.1.0 and 0.2.0: one address a family, with the routes of its family, no interfaces."""
         made: dict[str, Any] = {"cniVersion": version}
-        if self.ips:
-            made["ip4"] = {"ip": self.ips[0].address}
-            if self.ips[0].gateway:
-                made["ip4"]["gateway"] = self.ips[0].gateway
-            if self.routes:
-                made["ip4"]["routes"] = [
-                    {"dst": each.dst, "gw": each.gw} if each.gw else {"dst": each.dst} for each in self.routes
-                ]
-        if self.dns != Dns():
-            made["dns"] = msgspec.json.decode(msgspec.json.encode(self.dns))
-        return made
+        for key, six in (("ip4", False), ("ip6", True)):
+            ip = next((each for each in self.ips if _is6(each.address) is six), None)
+            if ip is None:
+                continue
+            routes = [
+                {"dst": each.dst, "gw": each.gw} if each.gw else {"dst": each.dst}
+                for each in self.routes
+                if _is6(each.dst) is six
+            ]
+            found = {"ip": ip.address, "gateway": ip.gateway, "routes": routes}
+            made[key] = {name: value for name, value in found.items() if value}
+        if len(made) == 1:
+            raise failure("cannot convert: no valid IP addresses")
+        return {**made, "dns": msgspec.json.decode(msgspec.json.encode(self.dns))}
 
     @classmethod
     def from_json(cls, given: Config) -> Result:
         """A result in any version's form. Raises CniError (6)."""
-        if "ip4" in given:
-            old = given["ip4"]
-            ip = {"address": old.get("ip"), "gateway": old.get("gateway", "")}
-            given = {"ips": [ip], "routes": old.get("routes", []), "dns": given.get("dns", {})}
+        old = [given[key] for key in ("ip4", "ip6") if key in given]
+        if old:
+            if not all(isinstance(each, Mapping) and isinstance(each.get("routes", []), list) for each in old):
+                raise CniError(DECODING, "could not parse the result: ip4 and ip6 are objects")
+            ips = [{"address": each.get("ip"), "gateway": each.get("gateway", "")} for each in old]
+            routes = [route for each in old for route in each.get("routes", [])]
+            given = {"ips": ips, "routes": routes, "dns": given.get("dns", {})}
         try:
             return msgspec.convert(given, cls)
         except msgspec.ValidationError as error:
             raise CniError(DECODING, f"could not parse the result: {error}") from None
+
+    @classmethod
+    def from_text(cls, text: bytes) -> Result:
+        """A result that was kept, in the form of the version that it names. Raises CniError (6)."""
+        try:
+            given = msgspec.json.decode(text, type=dict[str, Any])
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise CniError(DECODING, f"could not parse the result: {error}") from None
+        version = given.get("cniVersion") or VERSIONS[0]
+        if version not in VERSIONS:
+            raise CniError(DECODING, f'unsupported CNI result version "{version}"')
+        return cls.from_json(given)
+
+
+def _is6(text: str) -> bool:
+    """Whether an address or prefix is one of IPv6."""
+    return ":" in text
 
 
 class Plugin(Protocol):
@@ -177,6 +205,20 @@ class Plugin(Protocol):
     def check(self, config: Config, attachment: Attachment) -> None: ...
 
     def delete(self, config: Config, attachment: Attachment) -> None: ...
+
+
+@runtime_checkable
+class Collecting(Protocol):
+    """A plugin that has GC, too. There is no attachment: `config` lists those that are valid."""
+
+    def gc(self, config: Config, host: Host) -> None: ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A plugin that has STATUS, too. CniError 50: not ready for an ADD; 51: what runs may have lost its network, too."""
+
+    def status(self, config: Config, host: Host) -> None: ...
 
 
 Plugins = Mapping[str, Callable[[], Plugin]]
@@ -219,7 +261,11 @@ class Attachment:
                 raise failure(f'ARGS: invalid pair "{pair}"')
             found[key] = value
         unknown = [key for key in found if key not in known and key != "IgnoreUnknown"]
-        if unknown and found.get("IgnoreUnknown", "").lower() not in ("1", "true"):
+        ignore = found.get("IgnoreUnknown", "0")
+        if ignore.lower() not in ("0", "1", "false", "true"):
+            what = f"boolean unmarshal error: invalid input {ignore}"
+            raise failure(f'ARGS: error parsing value of pair "IgnoreUnknown={ignore}": {what}')
+        if unknown and ignore.lower() not in ("1", "true"):
             raise failure("ARGS: unknown args [" + " ".join(f'"{key}={found[key]}"' for key in unknown) + "]")
         return {key: found[key] for key in known if found.get(key)}
 
@@ -238,9 +284,9 @@ def check_network_name(name: str) -> None:
 
 
 def check_container_id(container_id: str) -> None:
-    """Raises CniError (4)."""
+    """Raises CniError: 3 without one, 4 for one that may not be."""
     if not container_id:
-        raise CniError(INVALID_ENV, "missing containerID")
+        raise CniError(UNKNOWN_CONTAINER, "missing containerID")
     if not valid_name(container_id):
         raise CniError(INVALID_ENV, "invalid characters in containerID", container_id)
 
@@ -249,7 +295,7 @@ def check_ifname(name: str) -> None:
     """What the kernel takes for an interface's name (dev_valid_name). Raises CniError (4)."""
     if not name:
         raise CniError(INVALID_ENV, "interface name is empty")
-    if len(name) > 15:
+    if len(name.encode("utf-8", "replace")) > 15:
         raise CniError(INVALID_ENV, "interface name is too long", "interface name should be less than 16 characters")
     if name in (".", ".."):
         raise CniError(INVALID_ENV, "interface name is . or ..")
@@ -257,12 +303,13 @@ def check_ifname(name: str) -> None:
         raise CniError(INVALID_ENV, "interface name contains / or : or whitespace characters")
 
 
-def read(config: Config, shape: type[Any]) -> Any:
-    """The keys of `config` that `shape` (a msgspec Struct) names; others are left alone. Raises CniError (999)."""
+def read(config: Config, shape: type[Any], otherwise: str = "failed to load netconf: ") -> Any:
+    """The keys of `config` that `shape` (a msgspec Struct) names; others are left alone. Raises CniError (999), which
+    begins with `otherwise`."""
     try:
         return msgspec.convert(config, shape)
     except msgspec.ValidationError as error:
-        raise failure(f"failed to load netconf: {error}") from None
+        raise failure(f"{otherwise}{error}") from None
 
 
 def unmodelled(plugin: str, key: str) -> Undecided:

@@ -153,7 +153,8 @@ def test_layer_2_only() -> None:
     assert attachment.netns is not None
     assert attachment.netns.device("eth0").up
     assert [str(each) for each in machine.node.ipv4.addresses] == ["127.0.0.1/8"]
-    machine.runtime.check(machine.network, attachment)
+    with pytest.raises(CniError, match="no plugin name provided"):  # the real plugin asks its IPAM in any case
+        machine.runtime.check(machine.network, attachment)
 
 
 def test_without_a_default_route_a_container_reaches_its_subnet_only() -> None:
@@ -311,7 +312,7 @@ def test_check_finds_what_is_missing() -> None:
         with pytest.raises(CniError) as caught:
             machine.runtime.check(machine.network, attachment)
         assert caught.value.code == 999
-        return caught.value.msg.removeprefix('plugin type="bridge" failed (check): ')
+        return caught.value.msg
 
     def without_address(machine: Machine, pod: Any) -> None:
         pod.ipv4.remove_address(next(each for each in pod.ipv4.addresses if each.device.name == "eth0"))
@@ -340,8 +341,8 @@ def test_check_finds_what_is_missing() -> None:
     assert "02:00:00:00:00:01" in broken(other_mac)
     assert broken(without_master) == "CNI veth created for bridge cni0 was not found"
     assert broken(without_lease) == "host-local: Failed to find address added by container c0"
-    assert broken(lambda machine, pod: pod.detach(pod.device("eth0"))).startswith("CNI created interface in container")
-    assert broken(lambda machine, pod: machine.node.detach(machine.bridge)).startswith("CNI created bridge cni0")
+    assert broken(lambda machine, pod: pod.detach(pod.device("eth0"))) == "Interface name eth0 not found"
+    assert broken(lambda machine, pod: machine.node.detach(machine.bridge)) == "Interface name cni0 not found"
 
 
 def test_masquerade_rules_as_text() -> None:
