@@ -124,7 +124,7 @@ class Unmodelled:
         unsent = not flow.arrivals and not flow.losses and flow.resolved is None
         if outcome.word == "undecided" or (outcome.word == "error" and unsent):
             return
-        for reasons in (self._policies(flow), self._host_ports(flow), self._host_aliases(flow), self._fates(flow)):
+        for reasons in (self._policies(flow), self._host_aliases(flow), self._fates(flow)):
             reason = next(reasons, None)
             if reason is not None:
                 flow.outcome = Outcome("undecided", *reason)
@@ -190,17 +190,6 @@ class Unmodelled:
             self._by_ip = {node.ip: node for node in self.nodes.values()}
         return self._by_ip.get(addr)
 
-    def _host_ports(self, flow: Flow) -> Iterator[Reason]:
-        target, node = flow.target, self._node_at(flow.target.addr)
-        if node is None or not target.port:
-            return
-        protocol = flow.kind.upper()
-        for pod in self.store.index(Pod, _host_ports_of).of((target.port, protocol)):
-            name = f"{pod.namespace}/{pod.name}"
-            sandbox = node.sandboxes.get(name)
-            if sandbox is not None and not sandbox.host_network:
-                yield f"hostPort {target.port} of {name} is not modelled", node.name, f"pod/{name}"
-
     def _host_aliases(self, flow: Flow) -> Iterator[Reason]:
         sandbox = self.pods.get(flow.source)
         if flow.resolved is None or sandbox is None:
@@ -229,7 +218,3 @@ class Unmodelled:
 
 def _address_of(pod: Pod) -> tuple[int, ...]:
     return (ip4(pod.status.pod_ip),) if pod.status.pod_ip else ()
-
-
-def _host_ports_of(pod: Pod) -> tuple[tuple[int, str], ...]:
-    return tuple((port.host_port, str(port.protocol)) for port in pod.spec.ports if port.host_port)

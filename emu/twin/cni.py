@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emu.kube.cni.config import NetworkConfigList
+from emu.kube.cni.runtime import execution_config
 from emu.twin.space import Space, TwinError
 
 FOLDER = Path("/usr/lib/cni")
@@ -42,11 +43,13 @@ class Binaries:
         container_id: str,
         ifname: str = "eth0",
         args: str = "",
+        capability_args: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """ADD by every plugin in order; gives the last result as JSON. Raises TwinError with the plugin's own message."""
         result: dict[str, Any] = {}
         for plugin in network.plugins:
-            result = self._run("ADD", network, plugin, result, container, container_id, ifname, args)
+            config = execution_config(network, plugin, capability_args or {}, result)
+            result = self._run("ADD", config, container, container_id, ifname, args)
         return result
 
     def delete(
@@ -56,28 +59,27 @@ class Binaries:
         container_id: str,
         result: Mapping[str, Any],
         ifname: str = "eth0",
+        capability_args: Mapping[str, Any] | None = None,
     ) -> None:
         """DEL by every plugin in reverse. Raises TwinError."""
         for plugin in reversed(network.plugins):
-            self._run("DEL", network, plugin, result, container, container_id, ifname, "")
+            config = execution_config(network, plugin, capability_args or {}, result)
+            self._run("DEL", config, container, container_id, ifname, "")
 
     def _run(
         self,
         command: str,
-        network: NetworkConfigList,
-        plugin: Mapping[str, Any],
-        previous: Mapping[str, Any],
+        config: dict[str, Any],
         container: Space,
         container_id: str,
         ifname: str,
         args: str,
     ) -> dict[str, Any]:
-        config = {**plugin, "name": network.name, "cniVersion": network.version}
-        if previous:
-            config["prevResult"] = dict(previous)
-        ipam = plugin.get("ipam") or {}
+        ipam = config.get("ipam") or {}
         if ipam.get("type") == "host-local":
             config["ipam"] = {**ipam, "dataDir": str(self.disk)}
+        if config["type"] == "tuning":
+            config["dataDir"] = str(self.disk / "tuning")
         words = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container_id,
@@ -89,7 +91,7 @@ class Binaries:
         }
         with self.host.inside():
             done = subprocess.run(
-                [FOLDER / plugin["type"]],
+                [FOLDER / config["type"]],
                 input=json.dumps(config),
                 capture_output=True,
                 text=True,
@@ -97,6 +99,6 @@ class Binaries:
                 env=words,
             )
         if done.returncode:
-            raise TwinError(f"{self.host.name}: {plugin['type']} {command}: {(done.stdout or done.stderr).strip()}")
+            raise TwinError(f"{self.host.name}: {config['type']} {command}: {(done.stdout or done.stderr).strip()}")
         found: dict[str, Any] = json.loads(done.stdout or "{}")
         return found

@@ -97,7 +97,7 @@ def _wire(cluster: Cluster, report: Report) -> None:
             report.leave_out(f"the wiring of {node.name}: there is no {', '.join(lost)} in {FOLDER}", False)
             continue
         pods = [
-            Pod(each.name, each.net, each.uid.replace("-", ""), each.result)
+            Pod(each.name, each.net, each.uid.replace("-", ""), each.result, each.capability_args)
             for each in node.sandboxes.values()
             if not each.host_network
         ]

@@ -289,6 +289,8 @@ class Mirror:
 
     @staticmethod
     def _routes(space: Space, old: Picture, new: Picture) -> None:
+        # before others take their place; they come with a link that comes up, and go again
+        space.ip([["route", "del", *each.split(" ")] for each in new.withdrawn], tolerant=True)
         space.ip([["rule", "del", *each.split(" ")] for each in old.rules if each not in new.rules])
         space.ip([["rule", "add", *each.split(" ")] for each in new.rules if each not in old.rules])
         # the kernel removes the routes of a link that goes down

@@ -59,9 +59,10 @@ class Port(NamedTuple):
 @dataclass(slots=True)
 class Picture:
     """One namespace. Texts are arguments of `ip`, and `fdb`'s of `bridge fdb`: what was set by hand on VXLAN devices. `own` are
-    the routes that the kernel adds by itself. `ipsets` has the lines of each set, as `ipset save` writes them. `ports` are in
-    the order of their devices, and join in it: the emulator's own order of a bridge's ports is not read. `sysctls` holds what
-    was written, and no default; `bounded` the values of those that a machine's memory bounds."""
+    the routes that the kernel adds by itself, `withdrawn` those that it adds with an address and that are not there. `ipsets` has
+    the lines of each set, as `ipset save` writes them. `ports` are in the order of their devices, and join in it: the emulator's
+    own order of a bridge's ports is not read. `sysctls` holds what was written, and no default; `bounded` the values of those
+    that a machine's memory bounds."""
 
     links: dict[str, Link] = field(default_factory=dict)
     ports: list[Port] = field(default_factory=list)
@@ -75,6 +76,7 @@ class Picture:
     bounded: dict[str, str] = field(default_factory=dict)
     iptables: str = ""
     ipsets: dict[str, list[str]] = field(default_factory=dict)
+    withdrawn: list[str] = field(default_factory=list)
 
 
 def take(net: Netns) -> Picture:
@@ -97,15 +99,19 @@ def take(net: Netns) -> Picture:
         if address.device.name != "lo" or not is_loopback(address.addr):
             picture.addresses.append(f"{address} dev {address.device.name} scope {address.scope}")
     for table in net.ipv4.fib.tables.values():
+        own = table in (net.ipv4.fib.local, net.ipv4.fib.main)
         for each in table:
-            # the kernel adds its own routes with the addresses
-            (picture.own if each.proto == "kernel" else picture.routes).append(f"{each.text()} table {each.table}")
+            # the kernel adds its own routes with the addresses, to these tables
+            (picture.own if own and each.proto == "kernel" else picture.routes).append(
+                f"{each.text()} table {each.table}"
+            )
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules]
     # IPv6 is off on the kernel's side, as emu has none
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
     picture.bounded = {name: text(net.sysctl[name]) for name in MEMORY}
     picture.iptables = net.ipv4.tables.save()
     picture.ipsets = {each.name: _set(net, each) for each in net.ipv4.tables.ipsets.values()}
+    picture.withdrawn = _withdrawn(net)
     return picture
 
 
@@ -114,6 +120,17 @@ def _set(net: Netns, ipset: IpSet) -> list[str]:
         raise Undecided(f"{net.name}: elements of set {ipset.name} have timeouts, which are not compared")
     one = IpSets({ipset.name: ipset})
     return [*dict.fromkeys(one.save().splitlines())]  # a range is one element, written once
+
+
+def _withdrawn(net: Netns) -> list[str]:
+    """The connected routes that are not there, as plugins delete them."""
+    lost = []
+    for address in net.ipv4.addresses:
+        device, prefix = address.device, address.prefix
+        if device.up and device.kind != "loopback" and not address.secondary and address.length < address.width:
+            if not any(each.device is device and each.proto == "kernel" for each in net.ipv4.fib.main.of(prefix)):
+                lost.append(f"{prefix} dev {device.name} proto kernel table 254")
+    return lost
 
 
 def _port(port: BridgePort, bridge: Bridge) -> Port:

@@ -26,6 +26,7 @@ Tables = dict[str, list[str]]  # what -> lines
 Counters = dict[tuple[str, str, int], tuple[int, int]]  # table, chain, number -> packets, bytes
 _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
 _ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
+_MAPPED = re.compile(r"-A CNI-DN-\S+ .*-p udp -m udp --dport (\d+) -j DNAT ")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes by itself and never resolves
@@ -257,6 +258,14 @@ def seconds_alike(one: str, other: str) -> bool:
 
 
 # -- rules --------------------------------------------------------------------------------------
+
+
+def newly_mapped(before: str, after: str) -> set[int]:
+    """The UDP ports of a node that a container got by the change from one text of rules to the other: the portmap plugin
+    deletes their connections."""
+    new = set(after.splitlines()) - set(before.splitlines())
+    found = (_MAPPED.match(line) for line in new)
+    return {int(each[1]) for each in found if each is not None}
 
 
 def rules(text: str) -> list[str]:

@@ -20,7 +20,7 @@ from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.flow.flow import Flow
-from emu.kube.proxy.cleanup import Serving, stale
+from emu.kube.proxy.cleanup import stale
 from emu.twin import compare, draws, programs, sysctls, tables, times
 from emu.twin.changes import Moment, Synced, Watch
 from emu.twin.compare import Difference, Sight
@@ -139,12 +139,14 @@ class Twin:
         change, then connections are deleted, then programs start."""
         self.changed = True
         self.programs.stop(moment.programs)
+        mapped: dict[Netns, set[int]] = {}
         for net, new in moment.pictures.items():
             old = self.mirror.pictures.get(net)
             if old is not None and old.iptables != new.iptables:
                 if net in self.traces:
                     self._trace(net)
                 self.ruled.add(net)
+                mapped[net] = tables.newly_mapped(old.iptables, new.iptables)
         come, gone = self.mirror.sync(moment.namespaces, moment.pictures)
         for net in gone:
             self.nets.pop(net).close()
@@ -164,16 +166,20 @@ class Twin:
         self.sights.learn_roles()
         self.sights.wired(moment.mark)
         for net, serving in moment.stale.items():
-            self._forget_stale(self.mirror.spaces[net], serving)
+            self._forget(self.mirror.spaces[net], partial(stale, serving))
+        for net, ports in mapped.items():
+            if ports:
+                self._forget(self.mirror.spaces[net], partial(_towards, ports))
         self.programs.start(moment.programs)
         for unset in self.mirror.unset.values():
             # the first namespace's own variables are the cluster's business only where a scenario sets them
             self.report.leave_out(str(unset), unset.matters)
 
     @staticmethod
-    def _forget_stale(space: Space, serving: Serving) -> None:
-        """What kube-proxy does after a sync: look through the connections, and delete those that its rule calls stale."""
-        for entry in stale(serving, tables.udp_entries(tables.kernel_connections(space))):
+    def _forget(space: Space, chosen: Callable[[Iterator[tables.Entry]], Iterable[tables.Entry]]) -> None:
+        """What kube-proxy does after a sync, and portmap after an ADD: look through the connections of UDP, and delete
+        some."""
+        for entry in list(chosen(tables.udp_entries(tables.kernel_connections(space)))):
             _udp, src, dst, sport, dport = entry.orig
             ends = ["--src", ip4_text(src), "--dst", ip4_text(dst), "--sport", str(sport), "--dport", str(dport)]
             space.run("conntrack", "-D", "-p", "udp", *ends)
@@ -437,6 +443,10 @@ class Twin:
                 return tables.seconds_alike(one, other) or tables.ageing_alike(one, other, old)
 
             yield from compare.tables(space.name, kernel, emu, alike)
+
+
+def _towards(ports: Collection[int], entries: Iterable[tables.Entry]) -> Iterator[tables.Entry]:
+    return (entry for entry in entries if entry.orig[4] in ports)
 
 
 def _shown(flow: Flow) -> list[str]:

@@ -30,12 +30,13 @@ Sides = Mapping[str, Sequence[str]]
 
 
 class Pod(NamedTuple):
-    """A pod as the emulator wired it: its namespace, the container's id, and CNI's result."""
+    """A pod as the emulator wired it: its namespace, the container's id, CNI's result and capability arguments."""
 
     name: str
     net: Netns
     container_id: str
     result: Any
+    capability_args: Mapping[str, Any]
 
 
 def compared(name: str, node: Netns, network: Network, pods: Sequence[Pod]) -> list[Difference]:
@@ -48,7 +49,7 @@ def compared(name: str, node: Netns, network: Network, pods: Sequence[Pod]) -> l
         for pod in pods:
             space = _space(stack, pod.name)
             binaries.add(LOOPBACK, space, pod.container_id, "lo")
-            results.append(binaries.add(network.config, space, pod.container_id))
+            results.append(binaries.add(network.config, space, pod.container_id, capability_args=pod.capability_args))
             spaces.append(space)
         return list(_differences(host, node, network, pods, spaces, results))
 

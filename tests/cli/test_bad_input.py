@@ -87,14 +87,16 @@ CASES = {
         ('  tcp: {from: default/client, to: "svc/web:80", send: hello}\n', ""),
         (
             "story.yaml:8: steps[0]: a step without an action "
-            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link)"
+            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
+            "iptables, sysctl, route, rule, ipset)"
         ),
     ),
     "a step with two actions": (
         ("- name: ask\n", "- wait: 1s\n"),
         (
             "story.yaml:8: steps[0].wait: a step with tcp and wait "
-            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link)"
+            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
+            "iptables, sysctl, route, rule, ipset)"
         ),
     ),
     "an unknown pod": (

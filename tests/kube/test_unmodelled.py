@@ -131,22 +131,6 @@ def test_an_error_before_the_first_packet_stays_what_it_is() -> None:
     assert made.tcp("default/client", "default/web:80", port=81).outcome.detail == "EADDRINUSE"
 
 
-def test_a_host_port() -> None:
-    pod = """---
-apiVersion: v1
-kind: Pod
-metadata: {name: mapped}
-spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 80, hostPort: 8088}]}]}
-"""
-    made = cluster(pod)
-    text = "pod/mapped: spec.containers[0].ports[0].hostPort 8088 is not modelled: no plugin maps the node's port to the pod"
-    assert made.warnings == [f"line 25: {text}"]
-    flow = made.tcp("default/client", "node/node-2:8088")
-    assert str(flow.outcome) == "undecided (hostPort 8088 of default/mapped is not modelled) at node-2"
-    assert made.tcp("default/client", "node/node-1:8088").outcome.word == "refused"
-    assert made.udp("default/client", "node/node-2:8088").outcome.word == "rejected"
-
-
 def test_host_aliases() -> None:
     pod = """---
 apiVersion: v1

@@ -112,7 +112,9 @@ def wiring() -> list[str]:
     """How the real CNI plugins wire one pod otherwise."""
     cluster = cluster_of(scenario(ping("node/node-1"), cluster="{nodes: 1, hairpin: true}", pods=ONE))
     kubelet = cluster.kubelets[0]
-    pods = [Pod(each.name, each.net, "one", each.result) for each in kubelet.node.sandboxes.values()]
+    pods = [
+        Pod(each.name, each.net, "one", each.result, each.capability_args) for each in kubelet.node.sandboxes.values()
+    ]
     return [
         f"{each.what} at {each.where}: {each.kernel} | {each.emu}"
         for each in compared("node-1", kubelet.node.net, kubelet.network, pods)

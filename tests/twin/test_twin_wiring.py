@@ -22,6 +22,21 @@ from twin_rows import ping
 from twins import needs_twin, scenario
 
 PLUGINS = ("bridge", "host-local", "loopback")
+PORTS = """
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {nodeName: node-1, containers: [{name: c, ports: [{containerPort: 80, hostPort: 8080, hostIP: 192.168.51.11}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  nodeName: node-1
+  containers:
+  - {name: a, ports: [{containerPort: 80, hostPort: 80}, {containerPort: 53, hostPort: 53, protocol: UDP}]}
+  - {name: b, ports: [{containerPort: 81, hostPort: 81, protocol: TCP}, {containerPort: 9, hostPort: 9, protocol: SCTP}]}
+"""
 pytestmark = [
     *needs_twin,
     pytest.mark.skipif(
@@ -60,7 +75,8 @@ def wired(cluster: Cluster) -> list[Difference]:
     kubelet = cluster.kubelets[0]
     assert absent(kubelet.network.config) == []
     pods = [
-        Pod(each.name, each.net, each.uid.replace("-", ""), each.result) for each in kubelet.node.sandboxes.values()
+        Pod(each.name, each.net, each.uid.replace("-", ""), each.result, each.capability_args)
+        for each in kubelet.node.sandboxes.values()
     ]
     assert len(pods) == 2
     return compared(kubelet.node.name, kubelet.node.net, kubelet.network, pods)
@@ -75,6 +91,14 @@ def shown(differences: list[Difference]) -> list[str]:
 def test_a_network(name: str, hairpin: str) -> None:
     text = scenario(ping("default/web"), cluster=f"{{nodes: 1, network: {name}, hairpin: {hairpin}}}", node="node-1")
     assert shown(wired(cluster_of(text))) == []
+
+
+@pytest.mark.parametrize("name", sorted(networks))
+def test_host_ports(name: str) -> None:
+    text = scenario(ping("default/web"), cluster=f"{{nodes: 1, network: {name}}}", pods=PORTS)
+    cluster = cluster_of(text)
+    assert "--dport 53 -j DNAT" in cluster.nodes["node-1"].net.ipv4.tables.save()
+    assert shown(wired(cluster)) == []
 
 
 def own(plugin: dict[str, object], folder: Path) -> str:
@@ -107,4 +131,4 @@ def test_plugins_that_are_not_here_are_reported(monkeypatch: pytest.MonkeyPatch,
     assert lost == sorted(PLUGINS)
     report = judge(load_text(scenario(ping("default/web"), cluster="{nodes: 1}", node="node-1")), wiring=True)
     assert report.exit_status == 0, report.text()
-    assert "not judged: the wiring of node-1: there is no bridge, host-local, loopback" in report.text()
+    assert "not judged: the wiring of node-1: there is no bridge, host-local, loopback, portmap" in report.text()

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
-from emu.kube.api.core import PodSpec, PodTemplateSpec
 from emu.kube.api.documents import path_text
 from emu.kube.api.fields import ANNOTATIONS, FIELDS, IDLE_SYSCTLS
 from emu.kube.api.meta import ApiStruct, Object, Path, to_value
@@ -136,23 +135,3 @@ def whole_remarks(obj: Object) -> Iterator[Remark]:
     """What is not modelled of an object as a whole, or by several of its fields together."""
     if isinstance(obj, NetworkPolicy):
         yield Remark((), "kind NetworkPolicy is not modelled: a flow of a pod that it selects is undecided")
-    found = pod_spec(obj)
-    if found is None:
-        return
-    spec, at = found
-    for kind, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
-        for i, container in enumerate(containers):
-            for j, port in enumerate(container.ports):
-                if port.host_port and not spec.host_network:
-                    path = (*at, kind, i, "ports", j, "hostPort")
-                    what = "no plugin maps the node's port to the pod"
-                    yield Remark(path, f"{path_text(path)} {port.host_port} is not modelled: {what}")
-
-
-def pod_spec(obj: Object) -> tuple[PodSpec, Path] | None:
-    """The pod of an object, or of its template, and where it stands."""
-    spec = getattr(obj, "spec", None)
-    if isinstance(spec, PodSpec):
-        return spec, ("spec",)
-    template = getattr(spec, "template", None)
-    return (template.spec, ("spec", "template", "spec")) if isinstance(template, PodTemplateSpec) else None

@@ -152,11 +152,17 @@ class PodSpec(ApiStruct, frozen=True):
     @property
     def ports(self) -> Iterator[ContainerPort]:
         """The declared ports of every container, and of restartable init containers (sidecars)."""
+        for ports in self.ports_by_container:
+            yield from ports
+
+    @property
+    def ports_by_container(self) -> Iterator[tuple[ContainerPort, ...]]:
+        """The same, container by container."""
         for container in self.containers:
-            yield from container.ports
+            yield container.ports
         for container in self.init_containers:
             if container.restart_policy == "Always":
-                yield from container.ports
+                yield container.ports
 
     def problems(self, at: Path) -> Iterator[Problem]:
         if not self.containers:

@@ -17,9 +17,9 @@ from emu.wire.addr import ip4_text
 _CHAIN_LENGTH = 28
 
 
-def chain_name(network: str, container_id: str) -> str:
-    """`CNI-` and as much of the hash as a chain's name has room for."""
-    return ("CNI-" + sha512((network + container_id).encode()).hexdigest())[:_CHAIN_LENGTH]
+def chain_name(network: str, container_id: str, prefix: str = "CNI-") -> str:
+    """The prefix and as much of the hash as a chain's name has room for."""
+    return (prefix + sha512((network + container_id).encode()).hexdigest())[:_CHAIN_LENGTH]
 
 
 def masquerade_rules(network: str, container_id: str, ips: Iterable[IP]) -> str:

@@ -77,7 +77,7 @@ def _mac(text: str) -> bytes:
     try:
         return mac(text)
     except InputError:
-        raise failure(f"address {text}: invalid MAC address") from None
+        raise failure(f"failed to make veth pair: address {text}: invalid MAC address") from None
 
 
 def enslave(host: Host, bridge: Bridge, device: Device, *, hairpin: bool, isolated: bool) -> Port:
@@ -199,10 +199,11 @@ def check_routes(netns: Netns, routes: tuple[Route, ...]) -> None:
             raise failure(f"Expected Route {route} not found in routing table")
 
 
-def check_mac(what: str, device: Device, expected: str) -> None:
-    """A device has the address that the result gives it, if it gives one."""
+def check_mac(what: str, device: Device, expected: str, *, prefix: str = "") -> None:
+    """A device has the address that the result gives it, if it gives one. `prefix` begins the messages of some plugins."""
     if expected and mac_text(device.mac) != expected:
-        raise failure(f"Interface {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}")
+        words = f"Interface {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}"
+        raise failure(prefix + words)
 
 
 def open_netns(attachment: Attachment) -> Netns:

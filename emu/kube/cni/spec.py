@@ -303,12 +303,13 @@ def check_ifname(name: str) -> None:
         raise CniError(INVALID_ENV, "interface name contains / or : or whitespace characters")
 
 
-def read(config: Config, shape: type[Any]) -> Any:
-    """The keys of `config` that `shape` (a msgspec Struct) names; others are left alone. Raises CniError (999)."""
+def read(config: Config, shape: type[Any], otherwise: str = "failed to load netconf: ") -> Any:
+    """The keys of `config` that `shape` (a msgspec Struct) names; others are left alone. Raises CniError (999), which
+    begins with `otherwise`."""
     try:
         return msgspec.convert(config, shape)
     except msgspec.ValidationError as error:
-        raise failure(f"failed to load netconf: {error}") from None
+        raise failure(f"{otherwise}{error}") from None
 
 
 def unmodelled(plugin: str, key: str) -> Undecided:

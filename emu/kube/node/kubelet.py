@@ -85,6 +85,24 @@ def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
         yield container, wanted
 
 
+PORT_MAPPINGS = "portMappings"
+
+
+def capability_args_of(pod: Pod) -> dict[str, Any]:
+    """What the runtime gives the plugins for a pod: its hostPorts, in the order of the containers, each once in a container
+    (kubelet's MakePortMappings, containerd's toCNIPortMappings)."""
+    mappings: list[dict[str, Any]] = []
+    for ports in pod.spec.ports_by_container:
+        for each in dict.fromkeys((p.host_port, p.container_port, str(p.protocol), p.host_ip) for p in ports):
+            host_port, container_port, protocol, host_ip = each
+            if host_port:
+                bound = {"hostIP": host_ip} if host_ip else {}
+                mappings.append(
+                    {"hostPort": host_port, "containerPort": container_port, "protocol": protocol.lower(), **bound}
+                )
+    return {PORT_MAPPINGS: mappings} if mappings else {}
+
+
 class Kubelet:
     """`sync(changed)` starts and stops pods on the node until it runs those that the store binds to it."""
 
@@ -181,6 +199,16 @@ class Kubelet:
         )
         return Attachment(container_id, sandbox.net, IFNAME, self.host, args)
 
+    def _capability_args(self, name: str, pod: Pod) -> dict[str, Any]:
+        found, network = capability_args_of(pod), self.network.config
+        if found and not any((plugin.get("capabilities") or {}).get(PORT_MAPPINGS) for plugin in network.plugins):
+            ports = ", ".join(f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS])
+            self.deps.warnings.append(
+                f"pod {name}: hostPort {ports} has no effect: no plugin of network {network.name} has the capability "
+                f"{PORT_MAPPINGS}"
+            )
+        return found
+
     def _start(self, name: str, pod: Pod) -> None:
         deps, node = self.deps, self.node
         for annotation, words in WORDS.items():
@@ -194,8 +222,11 @@ class Kubelet:
             net = boot.namespace(deps.clock, name, machine=node.net)
             deps.adopt(name, net)
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0)
+            sandbox.capability_args = self._capability_args(name, pod)
             try:
-                sandbox.result = self.runtime.set_up(self.network.config, self._attachment(sandbox))
+                sandbox.result = self.runtime.set_up(
+                    self.network.config, self._attachment(sandbox), sandbox.capability_args
+                )
             except EmuError as error:
                 deps.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None

@@ -38,7 +38,8 @@ class Container:
 class Sandbox:
     """A pod as its node runs it: one namespace that all its containers share, and CNI's result.
 
-    A pod of the host's network has the node's namespace and no CNI result. `ended`: its containers have stopped.
+    A pod of the host's network has the node's namespace and no CNI result. `capability_args` are what CNI's runtime was given
+    for the pod. `ended`: its containers have stopped.
     """
 
     namespace: str
@@ -49,6 +50,7 @@ class Sandbox:
     ip: int
     containers: list[Container] = field(default_factory=list)
     result: Any = None
+    capability_args: Mapping[str, Any] = field(default_factory=dict)
     ended: bool = False
     name: str = field(init=False)  # "namespace/pod"
 

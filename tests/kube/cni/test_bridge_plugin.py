@@ -341,8 +341,8 @@ def test_check_finds_what_is_missing() -> None:
     assert "02:00:00:00:00:01" in broken(other_mac)
     assert broken(without_master) == "CNI veth created for bridge cni0 was not found"
     assert broken(without_lease) == "host-local: Failed to find address added by container c0"
-    assert broken(lambda machine, pod: pod.detach(pod.device("eth0"))).startswith("CNI created interface in container")
-    assert broken(lambda machine, pod: machine.node.detach(machine.bridge)).startswith("CNI created bridge cni0")
+    assert broken(lambda machine, pod: pod.detach(pod.device("eth0"))) == "Interface name eth0 not found"
+    assert broken(lambda machine, pod: machine.node.detach(machine.bridge)) == "Interface name cni0 not found"
 
 
 def test_masquerade_rules_as_text() -> None:

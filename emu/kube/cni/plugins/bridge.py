@@ -13,6 +13,7 @@ import msgspec
 
 from emu.errors import EmuError
 from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import invoke, ip_masq, links
@@ -165,6 +166,7 @@ class BridgePlugin:
                     links.ensure_address(host, bridge, gateway, fetched, force=conf.force_address)
                 except CniError as error:
                     raise failure(f"failed to set bridge addr: {error.msg}") from None
+            if wiring.gateways:
                 links.enable_forwarding(host.netns)
             if conf.ip_masq:
                 rules = ip_masq.masquerade_rules(conf.name, attachment.container_id, wiring.ips)
@@ -183,24 +185,19 @@ class BridgePlugin:
             raise failure("Required prevResult missing")
         result = Result.from_json(config["prevResult"])
         by_name = {(each.name, bool(each.sandbox)): each for each in result.interfaces}
-        known_bridge = by_name.get((conf.bridge, False))
+        bridge = _check_bridge(attachment.host.netns, conf, result)
         known_inside = by_name.get((attachment.ifname, True))
         if known_inside is None or known_inside.sandbox != attachment.sandbox:
-            got = known_inside.sandbox if known_inside is not None else ""
-            raise failure(f"Sandbox in prevResult {got} doesn't match configured netns: {attachment.sandbox}")
-        bridge = attachment.host.netns.devices.get(conf.bridge)
-        if known_bridge is None or not isinstance(bridge, Bridge):
-            raise failure(f"CNI created bridge {conf.bridge} in host namespace was not found")
-        links.check_mac("bridge", bridge, known_bridge.mac)
+            raise failure(f"Sandbox in prevResult  doesn't match configured netns: {attachment.sandbox}")
         inside = netns.devices.get(attachment.ifname)
+        if inside is None:
+            raise failure(f"Interface name {attachment.ifname} not found")
         if not isinstance(inside, Veth):
-            raise failure(f"CNI created interface in container {attachment.ifname} not found")
+            raise failure(f"Error: Container interface {attachment.ifname} not of type veth")
         links.check_mac("container", inside, known_inside.mac)
-        peer = inside.peer
-        known_outside = by_name.get((peer.name, False)) if peer is not None else None
-        if peer is None or known_outside is None or peer.master is None or peer.master.bridge is not bridge:
+        others = [each for each in result.interfaces if each.name not in (conf.bridge, attachment.ifname)]
+        if not any(_is_port_of(each, attachment.host.netns, bridge, inside) for each in others):
             raise failure(f"CNI veth created for bridge {conf.bridge} was not found")
-        links.check_mac("host veth", peer, known_outside.mac)
         links.check_addresses(netns, attachment.ifname, result.ips)
         links.check_routes(netns, result.routes)
 
@@ -233,6 +230,42 @@ def _load(config: Config) -> BridgeConf:
     if conf.is_default_gateway:
         conf.is_gateway = True
     return conf
+
+
+def _check_bridge(host: Netns, conf: BridgeConf, result: Result) -> Bridge:
+    """validateCniBrInterface: the bridge of the result is there as the configuration has it. Raises CniError."""
+    known = next((each for each in reversed(result.interfaces) if each.name == conf.bridge), None)
+    if known is None:
+        raise failure("Interface name missing ")
+    bridge = _on_host(known, host)
+    if not isinstance(bridge, Bridge):
+        raise failure(f"Interface {known.name} does not have link type of bridge")
+    if known.mac and known.mac != mac_text(bridge.mac):
+        raise failure(f"Bridge interface {known.name} Mac doesn't match: {known.mac}")
+    if bridge.promisc is not conf.promisc_mode:
+        wanted, found = str(conf.promisc_mode).lower(), str(bridge.promisc).lower()
+        words = f"configured Promisc Mode {wanted} doesn't match current state: {found} "
+        raise failure(f"Bridge interface {known.name} {words}")
+    return bridge
+
+
+def _is_port_of(known: Interface, host: Netns, bridge: Bridge, inside: Veth) -> bool:
+    """validateCniVethInterface: is it the bridge's port towards the container? Raises CniError if it is not as it was."""
+    device = _on_host(known, host)
+    if device is not inside.peer or device.master is None or device.master.bridge is not bridge:
+        return False
+    if known.mac and known.mac != mac_text(device.mac):
+        raise failure(f"Interface {known.name} Mac doesn't match: {known.mac} not found")
+    return True
+
+
+def _on_host(known: Interface, host: Netns) -> Device:
+    device = host.devices.get(known.name)
+    if device is None:
+        raise failure(f"Interface name {known.name} not found")
+    if known.sandbox:
+        raise failure(f"Interface {known.name} should not be in sandbox")
+    return device
 
 
 def _mac(conf: BridgeConf, attachment: Attachment) -> str:

@@ -1,0 +1,54 @@
+"""What `ip link set` changes of a device besides up and down: its address, MTU, promiscuous mode, name and namespace.
+
+The kernel refuses some values; that is an InputError whose `what` is the errno's text in lower case. Must not know who asks.
+"""
+
+from __future__ import annotations
+
+from emu.errors import InputError
+from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.device import Device
+from emu.kernel.link.veth import Veth
+from emu.kernel.net.netns import Netns
+from emu.wire.addr import ZERO_MAC
+
+MIN_MTU, MAX_MTU = 68, 65535  # ether_setup's ETH_MIN_MTU, and ETH_MAX_MTU of veths and bridges
+
+
+def set_mac(net: Netns, device: Device, mac: bytes) -> None:
+    """dev_set_mac_address: neighbours on the device are forgotten (neigh_changeaddr); with arp_notify it announces its
+    addresses (inetdev_event). Raises InputError for an address of a group, and for zeros."""
+    if mac == ZERO_MAC or mac[0] & 1:
+        raise InputError("cannot assign requested address", expected="the address of one device")
+    if isinstance(device, Bridge):
+        device.set_mac(mac)
+    else:
+        device.mac = mac
+        device.forget_neighbours()
+    if device.up:
+        for family in net.families.values():
+            family.ops.came_up(device)
+
+
+def set_mtu(device: Device, mtu: int) -> None:
+    """dev_validate_mtu: veths and bridges have bounds. Raises InputError. `mtu` in bytes."""
+    if isinstance(device, Veth | Bridge) and not MIN_MTU <= mtu <= MAX_MTU:
+        raise InputError("invalid argument", expected=f"an MTU of {MIN_MTU} to {MAX_MTU}")
+    device.set_mtu(mtu)
+
+
+def set_promisc(device: Device, *, on: bool) -> None:
+    """IFF_PROMISC: a flag, which counts once however often it is set."""
+    if device.promisc is not on:
+        device.set_promisc(on)
+
+
+def move(device: Device, source: Netns, target: Netns, name: str) -> None:
+    """dev_change_net_namespace and dev_change_name: the device goes down, loses its addresses, routes and sysctls, and is in
+    `target` as `name`, down. Raises InputError if the name is taken there, and then it stays as it was."""
+    if name in target.devices:
+        raise InputError("file exists", expected="a name that no device bears")
+    source.set_link(device.name, up=False)
+    source.detach(device)
+    device.name = name
+    target.attach(device)

@@ -1,0 +1,82 @@
+"""What the tables of CNI calls share: IPAM objects, calls in other forms, and how lines of emu's become those of 1.1.1.
+
+Where the plugins' later releases print an error in other words, `WORDS` has both; where they do another thing, `OUTCOMES`
+has. Must not know a plugin's keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from cni_pairs import Call, Step, both
+from emu.twin.cni import FOLDER
+from twins import needs_twin
+
+
+def needs(*plugins: str) -> list[pytest.MarkDecorator]:
+    """The marks of a test that asks these plugins."""
+    lost = any(not (FOLDER / each).is_file() for each in plugins)
+    reason = f"skipped: no CNI plugins in {FOLDER} (Debian: containernetworking-plugins)"
+    return [*needs_twin, pytest.mark.skipif(lost, reason=reason)]
+
+
+# the words of the plugins' later releases, which emu has, as patterns, and those of 1.1.1
+WORDS = [
+    (r'container veth name \("(\S+)"\) peer provided \("\S+"\) already', r"container veth name provided (\1) already"),
+    (r"add route '\{Dst:\{IP:(\S+) Mask:(\S+)\} GW:[^}]*\}", r"add route '{\1 \2}"),
+    # 1.1.1 prints the mask of a default route of its own as of an IPv6 address
+    (r"(\{0\.0\.0\.0 )00000000(\} via \S+ dev \S+: file exists)", r"\g<1>00000000000000000000ffff00000000\2"),
+    (r" MTU:0 AdvMSS:0 Priority:0 Table:<nil> Scope:<nil>\}", "}"),
+]
+
+OUTCOMES = {
+    # a DEL whose interface is gone has nothing to do
+    "DEL sbr: 999 Failed to get link eth0: Link not found": "DEL sbr: {}",
+}
+
+
+ALL = {"dst": "0.0.0.0/0"}
+HOST_LOCAL: dict[str, Any] = {
+    "type": "host-local",
+    "ranges": [[{"subnet": "10.244.1.0/24"}]],
+    "routes": [ALL],
+}
+
+
+def static(*addresses: str, routes: Any = (), **more: Any) -> dict[str, Any]:
+    """`ADDRESS` or `ADDRESS GATEWAY`, each one."""
+    pairs = [dict(zip(("address", "gateway"), each.split(), strict=False)) for each in addresses]
+    return {"type": "static", "addresses": pairs, "routes": list(routes), **more}
+
+
+ONE = static("10.1.0.5/24 10.1.0.1", routes=[ALL])
+TWO = static(
+    "10.1.0.5/24 10.1.0.1",
+    "10.2.0.5/24 10.2.0.1",
+    routes=[{"dst": "192.168.0.0/16", "gw": "10.2.0.1"}, ALL],
+)
+
+
+def with_args(text: str, kind: str = "static", chained: bool = False, **conf: Any) -> Call:
+    return Call("ADD", kind, conf, args=text, chained=chained)
+
+
+def on_pod1(call: Call) -> Call:
+    return Call(call.command, call.kind, call.conf, pod=1, chained=call.chained)
+
+
+def of_1_1_1(line: str) -> str:
+    """A line of emu's in the words of 1.1.1."""
+    for new, old in WORDS:
+        line = re.sub(new, old, line)
+    return line
+
+
+def compare(steps: Sequence[Step]) -> None:
+    """The real plugins and emu's print the same, and leave the same."""
+    kernel, emulated = both(steps)
+    assert [of_1_1_1(line) for line in emulated] == [OUTCOMES.get(line, line) for line in kernel]

@@ -1,0 +1,300 @@
+"""One sequence of CNI calls and `ip` commands on both sides: the real plugins in namespaces of the kernel, emu's in its own.
+
+Each side gives lines: what each call printed, and then what is there. Names and MACs of veths are drawn, so that they are
+replaced by `veth1`, `MAC1` ... in the order in which results name them. Must not know any plugin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from emu.clock import Clock
+from emu.errors import InputError
+from emu.kernel import boot
+from emu.kernel.net import link_change
+from emu.kernel.net.netns import Netns
+from emu.kube.cni import invoke
+from emu.kube.cni.spec import Attachment, CniError, Host
+from emu.twin import sysctls, tables
+from emu.twin.cni import FOLDER
+from emu.twin.space import Space
+from emu.wire.addr import ZERO_MAC, mac, mac_text
+
+SPACES = ("node", "pod0", "pod1")
+# the MACs that cases set begin so; others are drawn
+_OWN = "02:00:00:"
+_MAC = re.compile(r"\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a plugin. `chained`: it gets the last result of its pod; `netns` False: CNI_NETNS is empty."""
+
+    command: str
+    kind: str
+    conf: Mapping[str, Any]
+    pod: int = 0
+    ifname: str = "eth0"
+    args: str = ""
+    chained: bool = True
+    netns: bool = True
+    cid: str = ""
+
+
+@dataclass(frozen=True)
+class Do:
+    """A command of `ip` (without that word) in one of SPACES, or `sysctl NAME VALUE`."""
+
+    where: str
+    command: str
+
+
+Step = Call | Do
+
+
+def add(kind: str, chained: bool = False, **conf: Any) -> Call:
+    return Call("ADD", kind, conf, chained=chained)
+
+
+def then(kind: str, **conf: Any) -> Call:
+    """An ADD that gets the result before it."""
+    return add(kind, chained=True, **conf)
+
+
+def check(kind: str, **conf: Any) -> Call:
+    return Call("CHECK", kind, conf)
+
+
+def delete(kind: str, **conf: Any) -> Call:
+    return Call("DEL", kind, conf)
+
+
+@dataclass
+class _Side:
+    lines: list[str] = field(default_factory=list)
+    results: dict[int, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def config(self, call: Call) -> dict[str, Any]:
+        config = {"cniVersion": "1.0.0", "name": "net", "type": call.kind, **call.conf}
+        if call.chained and call.pod in self.results:
+            config["prevResult"] = self.results[call.pod]
+        return config
+
+    def got(self, call: Call, result: Mapping[str, Any]) -> None:
+        if call.command == "ADD":
+            self.results[call.pod] = result
+            for each in result.get("interfaces", ()):
+                self._name(each["name"], "veth", each["name"].startswith("veth"))
+                drawn = each.get("mac") and each["mac"] != mac_text(ZERO_MAC) and not each["mac"].startswith(_OWN)
+                self._name(each.get("mac", ""), "MAC", bool(drawn))
+        kept = {key: value for key, value in result.items() if value}
+        self.line(f"{call.command} {call.kind}: {json.dumps(kept, sort_keys=True)}")
+
+    def failed(self, call: Call, code: Any, msg: Any) -> None:
+        # the emulator has no path of plugins: it names those that it has
+        text = re.sub(r'(failed to find plugin "[^"]*")(?: in path \[.*\]|: emu has .*)$', r"\1", str(msg))
+        self.line(f"{call.command} {call.kind}: {code} {text}")
+
+    def _name(self, word: str, kind: str, drawn: bool) -> None:
+        if drawn and word not in self.names:
+            self.names[word] = f"{kind}{sum(each.startswith(kind) for each in self.names.values()) + 1}"
+
+    def line(self, text: str) -> None:
+        for word, name in self.names.items():
+            text = text.replace(word, name)
+        text = re.sub(r"\bveth[0-9a-f]{8}\b", "veth?", text)
+        self.lines.append(_MAC.sub(lambda found: found[0] if found[0].startswith(_OWN) else "MAC?", text))
+
+
+class Kernel:
+    """The real plugins."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.side = _Side()
+        self.disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emu-cni-")))
+        self.spaces = {name: Space(name) for name in SPACES}
+        for space in self.spaces.values():
+            stack.callback(space.close)
+            with space.inside():
+                for key in ("all", "default"):
+                    with suppress(OSError):
+                        Path(f"/proc/sys/net/ipv6/conf/{key}/disable_ipv6").write_text("1")
+            space.ip([["link", "set", "lo", "up"]])
+
+    def call(self, call: Call) -> None:
+        config = self.side.config(call)
+        ipam = config.get("ipam") or {}
+        if ipam.get("type") == "host-local":
+            config["ipam"] = {**ipam, "dataDir": str(self.disk)}
+        if call.kind == "tuning":
+            config["dataDir"] = str(self.disk / "tuning")
+        path = self.spaces[f"pod{call.pod}"].path
+        words = {
+            "CNI_COMMAND": call.command,
+            "CNI_CONTAINERID": call.cid or f"cid{call.pod}",
+            "CNI_NETNS": path if call.netns else "",
+            "CNI_IFNAME": call.ifname,
+            "CNI_ARGS": call.args,
+            "CNI_PATH": str(FOLDER),
+            "PATH": os.environ.get("PATH", ""),
+        }
+        with self.spaces["node"].inside():
+            done = subprocess.run(
+                [FOLDER / call.kind], input=json.dumps(config), capture_output=True, text=True, check=False, env=words
+            )
+        printed = json.loads(done.stdout or "{}")
+        if done.returncode:
+            self.side.failed(call, printed.get("code"), self._text(str(printed.get("msg"))))
+        else:
+            self.side.got(call, json.loads(self._text(json.dumps(printed))))
+        if call.command == "ADD" and not done.returncode:
+            self.side.results[call.pod] = printed
+
+    def _text(self, text: str) -> str:
+        for name, space in self.spaces.items():
+            text = text.replace(space.path, f"/var/run/netns/{name}")
+        return text
+
+    def do(self, step: Do) -> None:
+        words = step.command.split()
+        if words[0] == "sysctl":
+            sysctls.write(self.spaces[step.where], {words[1]: words[2]})
+        else:
+            self.spaces[step.where].ip([words])
+
+    def state(self) -> Iterator[tuple[str, list[str]]]:
+        for name, space in self.spaces.items():
+            for what, lines in tables.kernel_setup(space).items():
+                yield f"{name} {what}", lines
+            yield f"{name} routes", list(tables.kernel_routes(space))
+            yield f"{name} rules", _rules(space.run("ip", "rule", "show").splitlines())
+        yield "node iptables", _chains(self.spaces["node"].run("iptables-save", "-t", "nat"))
+
+
+class Emulated:
+    """emu's plugins."""
+
+    def __init__(self) -> None:
+        self.side = _Side()
+        clock = Clock(1)
+        self.spaces = {name: boot.namespace(clock, name) for name in SPACES}
+        self.host = Host(self.spaces["node"])
+
+    def call(self, call: Call) -> None:
+        config = msgspec.json.decode(msgspec.json.encode(self.side.config(call)))
+        pod = self.spaces[f"pod{call.pod}"] if call.netns else None
+        attachment = Attachment(call.cid or f"cid{call.pod}", pod, call.ifname, self.host, call.args)
+        result: Mapping[str, Any] = {}
+        try:
+            if call.command == "ADD":
+                result = invoke.add(call.kind, config, attachment).to_json(config["cniVersion"])
+            else:
+                {"CHECK": invoke.check, "DEL": invoke.delete}[call.command](call.kind, config, attachment)
+        except CniError as error:
+            self.side.failed(call, error.code, error.msg)
+        else:
+            self.side.got(call, json.loads(msgspec.json.encode(result)))
+
+    def do(self, step: Do) -> None:
+        _emulated(self.spaces[step.where], step.command.split())
+
+    def state(self) -> Iterator[tuple[str, list[str]]]:
+        for name, net in self.spaces.items():
+            for what, lines in tables.emulated_setup(net).items():
+                yield f"{name} {what}", lines
+            yield f"{name} routes", list(tables.emulated_routes(net))
+            yield f"{name} rules", _rules([each.text() for each in net.ipv4.fib.rules])
+        yield "node iptables", _chains(self.spaces["node"].ipv4.tables.save())
+
+
+def _emulated(net: Netns, words: list[str]) -> None:
+    """The commands that cases use, on an emulated namespace. Raises InputError."""
+    match words:
+        case ["link", "add", one, "address", first, "type", "veth", "peer", "name", other, "address", second]:
+            for each in boot.veth(net, one, net, other, first, second):
+                net.set_link(each.name, up=False)
+        case ["link", "add", name, "address", address, "type", "bridge"]:
+            boot.bridge(net, name, address)
+            net.set_link(name, up=False)
+        case ["link", "set", name, "master", bridge]:
+            net.device(bridge).add_port(net.device(name))  # type: ignore[attr-defined]
+        case ["link", "set", name, "address", address]:
+            link_change.set_mac(net, net.device(name), mac(address))
+        case ["link", "set", name, "mtu", mtu]:
+            link_change.set_mtu(net.device(name), int(mtu))
+        case ["link", "set", name, "promisc", switch]:
+            link_change.set_promisc(net.device(name), on=switch == "on")
+        case ["link", "set", name, ("up" | "down") as state]:
+            net.set_link(name, up=state == "up")
+        case ["link", "del", name]:
+            device = net.device(name)
+            for gone in (device, getattr(device, "peer", None)):
+                if gone is not None:
+                    gone.net.set_link(gone.name, up=False)
+                    gone.net.detach(gone)
+        case ["addr", "add", cidr, "dev", name]:
+            boot.address(net, name, cidr)
+        case ["addr", "del", cidr, "dev", name]:
+            net.ipv4.remove_address(
+                next(each for each in net.ipv4.addresses if str(each) == cidr and each.device.name == name)
+            )
+        case ["route", "add", *text]:
+            boot.route(net, " ".join(text))
+        case ["route", "del", text]:
+            net.ipv4.fib.remove(next(each for each in net.ipv4.fib.main if each.text().split()[0] == text))
+        case ["rule", "add", *text]:
+            boot.rule(net, " ".join(text))
+        case ["sysctl", name, value]:
+            net.sysctl[name] = value
+        case _:
+            raise InputError(f"this command is not known here: {' '.join(words)}")
+
+
+def _rules(lines: Sequence[str]) -> list[str]:
+    return [" ".join(line.split()) for line in lines]
+
+
+def _chains(text: str) -> list[str]:
+    """The rules that CNI plugins write, in order."""
+    return [line for line in tables.rules(text) if "CNI-" in line]
+
+
+def _all(side: _Side, state: Iterator[tuple[str, list[str]]]) -> None:
+    for what, lines in state:
+        before = len(side.lines)
+        for line in lines:
+            side.line(f"{what}: {line}")
+        if not what.endswith("iptables"):
+            side.lines[before:] = sorted(side.lines[before:])
+
+
+def both(steps: Sequence[Step]) -> tuple[list[str], list[str]]:
+    """What the real plugins left and what emu's left, as lines; sysctls in which the two sides differ among them."""
+    with ExitStack() as stack:
+        kernel, emulated = Kernel(stack), Emulated()
+        for step in steps:
+            for side in (kernel, emulated):
+                if isinstance(step, Call):
+                    side.call(step)
+                else:
+                    side.do(step)
+        _all(kernel.side, kernel.state())
+        _all(emulated.side, emulated.state())
+        for name in SPACES:
+            found, have = sysctls.differences(kernel.spaces[name], emulated.spaces[name])
+            for one, lines in ((kernel.side, found), (emulated.side, have)):
+                for line in lines:
+                    one.line(f"{name} sysctl: {line}")
+        return kernel.side.lines, emulated.side.lines
