@@ -67,7 +67,13 @@ TABLE: tuple[Sysctl, ...] = (
     # one a namespace
     Sysctl("net.ipv4.ip_forward", used("kernel/sysctl", "kube/cni/links"), 0, "bool", INT, FORWARDING),
     Sysctl("net.ipv4.ip_default_ttl", used("kernel/boot"), 64, "hops", (1, 255)),
-    Sysctl("net.ipv4.ip_local_port_range", used("kernel/transport/ports"), (32768, 60999), "port", (1, 65535)),
+    Sysctl(
+        "net.ipv4.ip_local_port_range",
+        used("kernel/transport/ports", "kernel/net/flow_hash"),
+        (32768, 60999),
+        "port",
+        (1, 65535),
+    ),
     Sysctl("net.ipv4.ip_local_reserved_ports", used("kernel/transport/ports"), "", "ports"),
     Sysctl("net.ipv4.ip_unprivileged_port_start", WithoutEffect("every process of emu is root's"), 1024, "port", PORT),
     Sysctl("net.ipv4.ip_nonlocal_bind", NotModelled("bind to an address that is not local"), 0, "bool", U8),

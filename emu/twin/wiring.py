@@ -120,8 +120,12 @@ def _devices(results: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def _names(pods: Sequence[Pod], results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Names for what a plugin draws: veths and MACs. A bridge's MAC has a name of its own if it is no port's."""
+    """Names for what a plugin draws: veths and MACs. A bridge without a MAC of its own bears that of its lowest port, by chance
+    of the draws: then its ports' MACs have one name."""
     names: dict[str, str] = {}
+    hosts = [each for result in results for each in result["interfaces"] if not each.get("sandbox")]
+    ports = {each["mac"] for each in hosts if each["name"].startswith("veth") and each.get("mac")}
+    shared = any(each.get("mac") in ports for each in hosts if not each["name"].startswith("veth"))
     for pod, result in zip(pods, results, strict=True):
         for each in result["interfaces"]:
             what = f"veth-of-{pod.name}" if each["name"].startswith("veth") else each["name"]
@@ -129,8 +133,7 @@ def _names(pods: Sequence[Pod], results: Sequence[Mapping[str, Any]]) -> dict[st
             if each.get("mac") not in (None, "", _ZERO):
                 inside = f"{each['name']}-of-{pod.name}" if each.get("sandbox") else what
                 key = each["mac"]
-                # the bridge comes first in a result: a port of the same MAC names both
-                names[key] = f"MAC({inside})"
+                names[key] = "MAC(a port)" if shared and key in ports else f"MAC({inside})"
             if each.get("sandbox"):
                 names[each["sandbox"]] = f"namespace-of-{pod.name}"
     return names

@@ -222,6 +222,7 @@ def test_the_kernel_does_the_same(linux: Linux) -> None:
         for net in (sender, machine):
             linux.run(net, "sysctl", "-qw", f"net.ipv6.conf.{each}.disable_ipv6=1")
     linux.run(machine, "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv4.ip_forward=1")
+    linux.run(machine, "sysctl", "-qw", "net.ipv4.tcp_synack_retries=0")  # no SYN-ACK again, a row or more later
     for command in (
         f"link add br0 address {BRIDGE} type bridge mcast_snooping 0 forward_delay 0",
         f"link add p0 type veth peer name eth0 address {SENDER} netns {sender}",
