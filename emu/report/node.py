@@ -72,11 +72,14 @@ class Node:
 
     def build(self) -> tuple[Netns, Sent]:
         """The node as a namespace without a past, and the list of what leaves it. Raises InputError."""
-        sysctls = {"net.ipv4.ip_forward": 1} | self.sysctls
+        own = {name for name in self.sysctls if any(f".{device}." in name for device in self.links)}
+        sysctls = {"net.ipv4.ip_forward": 1} | {name: self.sysctls[name] for name in self.sysctls if name not in own}
         net = boot.namespace(Clock(), "node", sysctls)
         sent: Sent = []
         for name, (address, mtu) in self.links.items():
             net.attach(Edge(net.clock, name, address, mtu, sent))
+        for name in sorted(own):  # an interface's, once it is there
+            net.sysctl[name] = self.sysctls[name]
         answer_arp(net, self.failed)
         for device, addr, length, scope in self.addresses:
             net.ipv4.add_address(net.device(device), addr, length, scope)

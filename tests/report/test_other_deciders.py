@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from emu.cli import main
+from emu.errors import InputError
 from emu.report.node import read_node
 from emu.report.packet import Traced, trace
 from emu.report.replay import Probe
@@ -83,6 +84,19 @@ def test_an_answer_that_does_not_come_back_is_not_drawn(
     (outcome,) = traced.report.data["outcomes"]
     assert (outcome["back"] is not None, past in outcome.get("past", "")) == (back, True)
     assert bool(past) == ("the connection fails" in traced.report.text)
+
+
+@pytest.mark.parametrize(("value", "outcome"), [(0, "leaves"), (1, "dropped"), (2, "leaves")])
+def test_a_sysctl_of_one_interface(value: int, outcome: str) -> None:
+    """rp_filter of eth0: the source's route is out of cbr0."""
+    node = read_node("*nat\nCOMMIT\n", routes=ROUTES, sysctls={"net.ipv4.conf.eth0.rp_filter": value})
+    traced = trace(node, Probe(TCP, ip4("10.244.1.2"), ip4("10.244.1.9"), 40000, 80, "eth0"))
+    assert [each["there"]["outcome"] for each in traced.report.data["outcomes"]] == [outcome]
+
+
+def test_a_sysctl_of_an_unknown_interface_is_refused() -> None:
+    with pytest.raises(InputError, match="eth9"):
+        read_node("*nat\nCOMMIT\n", routes=ROUTES, sysctls={"net.ipv4.conf.eth9.rp_filter": 1}).build()
 
 
 def test_a_neighbour_that_failed_does_not_answer() -> None:
