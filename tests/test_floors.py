@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     "wire | clock | trail | errors | version | registry | modelled | craft | kernel.sysctl kernel.sysctl_table | kube.api",
-    "kernel.link | kernel.netfilter | kube.timing | pasted",
-    "kernel.net",
+    "kernel.link | kernel.netfilter | kube.timing",
+    "kernel.net | pasted",
     "kernel.transport",
     "kernel.boot kernel.commands | kube.store | kube.agent | apps",
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",

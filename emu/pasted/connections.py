@@ -106,9 +106,16 @@ def _connection(entry: re.Match[str]) -> Connection:
         state or "",
         "[UNREPLIED]" not in rest,
         "[ASSURED]" in rest,
-        int(extra.get("mark", "0"), 0),
-        int(extra.get("zone", halves[0].get("zone", "0")), 0),
+        _value("mark", extra.get("mark", "0")),
+        _value("zone", extra.get("zone", halves[0].get("zone", "0"))),
     )
+
+
+def _value(key: str, text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise InputError(f"{key}={text} is no number", expected="a number") from None
 
 
 def _ends(proto: int, words: dict[str, str]) -> Ends:

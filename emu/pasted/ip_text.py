@@ -59,6 +59,10 @@ def objects(kind: str, text: str, file: str | None = None) -> Objects:
                 found += read[kind](block.lines)
     except InputError as error:
         raise error.at(file=file) from None
+    except (ValueError, IndexError):  # a word that is no number, or a line that ends too early
+        raise InputError(
+            f"a line is not what `ip {kind}` prints", file=file, expected=f"the text of `ip {kind}`, or its JSON"
+        ) from None
     return found
 
 

@@ -13,18 +13,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emu.errors import InputError
+from emu.kernel.netfilter.ruleset import BUILT_IN
 from emu.pasted import listing
 from emu.pasted.lines import Block, Line, blocks, filtered, options, plain
 
-# The built-in chains of each table, in the order of iptables-save.
-TABLES = {
-    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
-    "security": ("INPUT", "FORWARD", "OUTPUT"),
-    "raw": ("PREROUTING", "OUTPUT"),
-    "filter": ("INPUT", "FORWARD", "OUTPUT"),
-    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
-}
-BASES = {name for chains in TABLES.values() for name in chains}
+BASES = {name for chains in BUILT_IN.values() for name in chains}
 # Targets that only one table takes; the tool refuses them elsewhere (iptables-extensions(8)).
 ONLY = {
     **dict.fromkeys(("DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"), ("nat",)),
@@ -114,8 +107,8 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
     def table(self, name: str, number: int) -> Table:
-        if name not in TABLES:
-            raise InputError(f"there is no table {name!r}", line=number, expected=", ".join(TABLES))
+        if name not in BUILT_IN:
+            raise InputError(f"there is no table {name!r}", line=number, expected=", ".join(BUILT_IN))
         return self.tables.setdefault(name, Table())
 
     def note(self, text: str) -> None:
@@ -282,6 +275,11 @@ def _specs(shown: list[Line], given: str, draft: Draft) -> None:
         draft.note(f"line {number}: {text.strip()[:60]!r} is no rule, and is left out")
     for section in [rows] if given else _sections(rows):
         names = [given] if given else _candidates(section)
+        if not names:
+            number, text = section[0]
+            raise InputError(
+                f"no table has both the chain and the target of {text.strip()[:80]!r}", line=number, expected=WHAT
+            )
         name = "filter" if "filter" in names and len(names) > 1 else names[0]
         if not given and len(names) > 1 and set(names) != {"filter", "security"}:
             draft.note(
@@ -328,9 +326,9 @@ def _candidates(section: list[Line]) -> list[str]:
     """The tables that have all the built-in chains of the rules and take their targets."""
     chains = {chain for _kind_of, chain in (_kind(line.text) for line in section)} & BASES
     policies = {chain for kind, chain in (_kind(line.text) for line in section) if kind == "P"}
-    names = [name for name, built_in in TABLES.items() if chains <= set(built_in)]
-    if len(policies) > 1 and any(set(TABLES[name]) == policies for name in names):
-        names = [name for name in names if set(TABLES[name]) == policies]
+    names = [name for name, built_in in BUILT_IN.items() if chains <= set(built_in)]
+    if len(policies) > 1 and any(set(BUILT_IN[name]) == policies for name in names):
+        names = [name for name in names if set(BUILT_IN[name]) == policies]
     for line in section:
         found = re.search(r"(?:-j|--jump)\s+(\S+)", line.text)
         if found and found[1] in ONLY:
@@ -340,7 +338,7 @@ def _candidates(section: list[Line]) -> list[str]:
 
 def _listed(draft: Draft, given: str, number: int, chain: str, policy: str, rows: list[tuple[int, str]]) -> None:
     table = draft.table(given or "filter", number)
-    if not given and chain in BASES - set(TABLES["filter"]):
+    if not given and chain in BASES - set(BUILT_IN["filter"]):
         raise InputError(
             f"chain {chain} is not one of table filter's",
             line=number,
@@ -379,12 +377,15 @@ def _command(block: Block, draft: Draft) -> None:
             raise InputError(
                 "the command has a shell variable", line=block.number, expected="its value, or `iptables-save`"
             )
-        _change(draft.table(table, block.number), kept, block.number)
+        if kept:
+            _change(draft.table(table, block.number), kept, block.number)
 
 
 def _change(table: Table, words: list[str], number: int) -> None:
     kind, rest = words[0], words[1:]
     chain = rest[0] if rest else ""
+    if not chain and kind not in ("-F", "-X", "-Z"):
+        raise InputError(f"`iptables {kind}` names no chain", line=number, expected="its chain")
     spec = " ".join(rest[1:])
     if kind == "-A":
         table.chain(chain).append((number, spec))
@@ -441,7 +442,7 @@ def _written(draft: Draft) -> Pasted:
     absent_tables = [name for name in ("nat", "filter") if name not in draft.tables]
     if draft.tables and absent_tables:
         draft.note(f"the text does not show table {' or '.join(absent_tables)}, which is taken as empty")
-    for name, built_in in TABLES.items():
+    for name, built_in in BUILT_IN.items():
         table = draft.tables.get(name)
         if table is None:
             continue
