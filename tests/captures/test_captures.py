@@ -14,7 +14,6 @@ from typing import TypeVar
 import pytest
 
 import gallery_index
-
 from emu.scenario.gallery import stories, story
 from emu.scenario.run import run
 from gallery_index import CAPTURES, INDEX, index, metadata, rows
