@@ -12,6 +12,7 @@ from typing import Any
 
 from emu.clock import SECOND, Clock
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
+from emu.kube.api import core
 from emu.kube.store import Store
 
 LONG_AGO_NS = -3600 * SECOND * 24
@@ -129,11 +130,16 @@ class _Program:
         self._objects: Objects | None = None  # what the agent knows, until a run makes a view of it
         self._view: Any = None
 
+    def begin(self) -> None:
+        """Start the program on every node."""
+        for node in self.nodes:
+            own = self.store.get(core.Node, "", node.name)
+            assert own is not None
+            self.store.put(self.agent.start(node, own))
+
     def start(self, delay_ns: int, pending: set[Any]) -> None:
         """Run on every node at once; then begin to watch."""
         self._read()
-        for node in self.nodes:
-            self.agent.start(node)
         self.rounds.run_all()
         news = News(self.clock, delay_ns + self.agent.delay_ns, pending, self._changed)
         for kind in self.agent.watches:
@@ -180,6 +186,11 @@ class Agents(Mapping[str, Agent[Any, Any, Any]]):
         self._programs = {
             name: _Program(agents[name](settings), clock, store, nodes, pending) for name in dict.fromkeys(names)
         }
+
+    def begin(self) -> None:
+        """Start every program, before there are pods. Raises InputError."""
+        for program in self._programs.values():
+            program.begin()
 
     def start(self, watch_ns: int) -> None:
         """Run every agent on every node, in no virtual time; afterwards a change reaches each `watch_ns` and the agent's own delay

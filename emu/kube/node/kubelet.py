@@ -108,7 +108,7 @@ class Kubelet:
 
     def __init__(self, deps: Dependencies, node: Node, network: Network) -> None:
         self.deps, self.node, self.network = deps, node, network
-        self.host = Host(node.net)
+        self.host = Host(node.net, disk=node.disk)
         self.runtime = Runtime()
         network.prepare(self.host)
         if network.rules:

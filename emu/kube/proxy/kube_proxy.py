@@ -65,7 +65,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
         self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
 
-    def start(self, node: Node) -> None:
+    def start(self, node: Node, own: NodeObject) -> NodeObject:
         base = self.config
         config = self._configs[node.name] = replace(
             base,
@@ -77,6 +77,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         )
         proxier = self.proxiers[node.name] = Proxier(node.name, node.net, HealthCheck(node.net))
         proxier.start(config)
+        return own
 
     def view(self, objects: Objects, before: View | None) -> View:
         after = None if before is None else before.snapshot
