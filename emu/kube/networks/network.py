@@ -16,6 +16,7 @@ from emu.kube.cni import links
 from emu.kube.cni.config import NetworkConfigList, expand
 from emu.kube.cni.spec import Host
 from emu.kube.networks import host_gw
+from emu.kube.underlay.shape import Machine
 from emu.registry import Shelf
 from emu.wire.addr import Prefix, ip4_text
 
@@ -25,12 +26,14 @@ Words = Mapping[str, str | tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a network is made from, for one node. `mtu` is in bytes; `hairpin` is that of the bridge's ports."""
+    """What a network is made from, for one node. `mtu` is in bytes, that of the interface with the InternalIP; `hairpin` is that
+    of the bridge's ports; `machine` has the node's name and interfaces (None: a node without an underlay)."""
 
     pod_cidr: Prefix
     pod_subnet: Prefix
     mtu: int = 1500
     hairpin: bool = False
+    machine: Machine | None = None
 
     def words(self) -> Words:
         """What a template may name: containerd's words (PodCIDR, PodCIDRRanges, Routes), and those that ours need."""
@@ -84,13 +87,21 @@ class Network:
 networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks")
 
 
-def load_network(name: str, pod_cidr: Prefix, pod_subnet: Prefix, *, mtu: int = 1500, hairpin: bool = False) -> Network:
+def load_network(
+    name: str,
+    pod_cidr: Prefix,
+    pod_subnet: Prefix,
+    *,
+    mtu: int = 1500,
+    hairpin: bool = False,
+    machine: Machine | None = None,
+) -> Network:
     """A built-in network by `name`, or that of a .conflist (its path, or its text), for the node with `pod_cidr`.
 
     A .conflist brings no rules: `ipMasq` is its own business. Pods of other nodes are reached as by the built-in
     networks. Raises InputError: no such network or file, or the configuration is wrong.
     """
-    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin)
+    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin, machine)
     if name in networks:
         return networks[name](node)
     if name.lstrip().startswith("{"):
