@@ -252,7 +252,7 @@ _NONE = Lan("", Prefix(0, 0), 0)
 
 
 def _check_lans(lans: Iterable[Lan], plugs: dict[str, _Plug]) -> None:
-    """No two LANs share addresses: the router could not tell them apart."""
+    """No two LANs share addresses: the router has one way to an address."""
     ordered = sorted(lans, key=lambda lan: (lan.subnet.net, lan.subnet.length))
     for lan, after in pairwise(ordered):
         if lan.subnet.overlaps(after.subnet):
