@@ -74,6 +74,11 @@ class Report:
     def tries(self) -> int:
         return len(self.earlier) + 1
 
+    @property
+    def late_ns(self) -> int:
+        """By how much the programs on the kernel's side were late at most."""
+        return max((each.late_ns for each in self.flows), default=0)
+
     def as_earlier(self) -> Earlier:
         """This report, which has a difference, for the report of the next try."""
         assert self.first is not None
