@@ -130,7 +130,15 @@ class Cluster:
 
     def _network(self, node: Node) -> Network:
         assert node.pod_cidr is not None
-        network = load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
+        config, mtu = self.config, node.net.device("eth0").mtu
+        network = load_network(
+            config.network,
+            node.pod_cidr,
+            self.pod_subnet,
+            mtu=mtu,
+            hairpin=config.hairpin,
+            options=config.network_options,
+        )
         for prefix in network.routes:
             self.underlay.route(prefix, node.ip)
         return network

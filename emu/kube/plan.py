@@ -15,6 +15,7 @@ from emu.kube.api import core
 from emu.kube.api.meta import ObjectMeta, name_problem
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.zone import DnsConfig
+from emu.kube.networks.network import Options
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
 from emu.modelled import Finding
@@ -42,13 +43,14 @@ class NodeConfig:
 class ClusterConfig:
     """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
 
-    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node. `findings` are the
+    `network` names a built-in network or is the text of a CNI .conflist; `network_options` are its own. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
     default, so that veths and bridges carry large segments and unfinished checksums.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
     network: str = "bridge"
+    network_options: Options | None = None
     underlay: str = "routed"
     pod_subnet: str = "10.244.0.0/16"
     service_subnet: str = "10.96.0.0/12"

@@ -21,6 +21,7 @@ from emu.scenario import kube_proxy
 from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, NodePart, ScenarioPart
 from emu.scenario.quantity import duration_ns
 from emu.scenario.script import Scenario, keys
+from emu.scenario.shape import options_of
 
 DEFAULT_NODES = "node-{}"
 
@@ -34,6 +35,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
     return ClusterConfig(
         nodes=nodes,
         network=conflist or part.network,
+        network_options=options_of(part).get(part.network),
         underlay=part.underlay,
         pod_subnet=part.pod_subnet,
         service_subnet=part.service_subnet,
