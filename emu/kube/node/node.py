@@ -63,7 +63,8 @@ class Sandbox:
 
 
 class Node:
-    """A node. `ip` is its address on the underlay, `pod_cidr` the range of its pods' addresses."""
+    """A node. `ip` is its address on the underlay, `pod_cidr` the range of its pods' addresses, `disk` what CNI plugins and
+    agents keep on it."""
 
     def __init__(
         self, clock: Clock, name: str, index: int, ip: int, pod_cidr: Prefix | None, sysctls: Mapping[str, int | str]
@@ -72,6 +73,7 @@ class Node:
         self.net = boot.namespace(clock, name, {**NODE_SYSCTLS, **sysctls})
         boot.netfilter(self.net)
         self.sandboxes: dict[str, Sandbox] = {}
+        self.disk: dict[Any, Any] = {}
 
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""
