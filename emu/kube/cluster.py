@@ -149,6 +149,7 @@ class Cluster:
             self.pod_subnet,
             mtu=node.machine.nic.mtu,
             hairpin=self.config.hairpin,
+            options=self.config.network_options,
             machine=node.machine,
         )
         if self.config.configure_cloud_routes:

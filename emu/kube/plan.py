@@ -15,6 +15,7 @@ from emu.kube.api import core
 from emu.kube.api.meta import ObjectMeta, name_problem
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.zone import DnsConfig
+from emu.kube.networks.network import Options
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
 from emu.kube.underlay.shape import LanSettings, NicSettings
@@ -58,15 +59,16 @@ class ClusterConfig:
     """A cluster before anything runs in it; names as in kind's configuration, KubeProxyConfiguration, and the flags of
     kube-controller-manager (`node_cidr_mask_size`, `configure_cloud_routes`).
 
-    `network` names a built-in network or is the text of a CNI .conflist. `lans` are those of the underlay, `external` the hosts
-    outside. `routes` are further routes of the underlay's router, in ip route's words; a gateway may be a node's name.
-    `sysctls` are for every node. `findings` are the
+    `network` names a built-in network or is the text of a CNI .conflist; `network_options` are its own. `lans` are those of the
+    underlay, `external` the hosts outside. `routes` are further routes of the underlay's router, in ip route's words; a gateway
+    may be a node's name. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
     default, so that veths and bridges carry large segments and unfinished checksums.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
     network: str = "bridge"
+    network_options: Options | None = None
     underlay: str = "routed"
     lans: tuple[LanSettings, ...] = ()
     routes: tuple[str, ...] = ()

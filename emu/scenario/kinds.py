@@ -253,9 +253,34 @@ class Step(Part, frozen=True):
         return getattr(self, self.action)
 
 
+class Mistake(Part, frozen=True):
+    """A scenario that shows a mistake and its cure, in sentences for people who meet it.
+
+    `seen`: the symptom, as its users see it. `cause`: what was done, and the rule, route or table entry that decides, and
+    why. `find`: the command on a real node that shows it. `cure`: what mends it; later steps of the scenario do so and send
+    the same flow again, or the scenario that `curedIn` names does.
+    """
+
+    seen: str
+    cause: str
+    find: str
+    cure: str
+    cured_in: str = ""
+
+
+class Look(Part, frozen=True):
+    """Frames to look at: a file of the scenario's captures, a display filter of Wireshark, and what it shows."""
+
+    file: str
+    filter: str
+    see: str
+
+
 class Metadata(Part, frozen=True):
     name: str = ""
     description: str = ""
+    mistake: Mistake | None = None
+    look: tuple[Look, ...] = ()
 
 
 class ScenarioPart(Part, frozen=True):

@@ -13,6 +13,7 @@ import pytest
 
 from emu.errors import InputError
 from emu.kube.agent import Agent, Objects, Settings, agents
+from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.cni.spec import Host, plugins
@@ -137,9 +138,10 @@ def running(name: str) -> Iterator[tuple[Cluster, Agent[Any, Any, Any], Objects]
     settings = NodeSettings(CIDRS[0], PODS)
     network = next((each for each in sorted(networks) if name in networks[each](settings).agents), "bridge")
     for _, made in clusters(network):
-        agent = agents[name](Settings(PODS, (made.config.proxy,)))
+        agent = agents[name](Settings(PODS, (made.config.proxy, made.config.network_options)))
         for node in made.nodes.values():
-            agent.start(node)
+            own = made.store.get(NodeObject, "", node.name)
+            assert own is not None and agent.start(node, own) == own, "the object is as the program left it"
         yield made, agent, Objects({kind: made.store.list(kind) for kind in agent.watches})
 
 

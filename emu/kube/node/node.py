@@ -64,7 +64,8 @@ class Sandbox:
 
 
 class Node:
-    """A node. `machine` has its interfaces, `ip` is its InternalIP, `pod_cidr` the range of its pods' addresses."""
+    """A node. `machine` has its interfaces, `ip` is its InternalIP, `pod_cidr` the range of its pods' addresses, `disk` what CNI
+    plugins and agents keep on it."""
 
     def __init__(
         self, clock: Clock, index: int, machine: Machine, pod_cidr: Prefix | None, sysctls: Mapping[str, int | str]
@@ -73,6 +74,7 @@ class Node:
         self.net = boot.namespace(clock, machine.name, {**NODE_SYSCTLS, **sysctls})
         boot.netfilter(self.net)
         self.sandboxes: dict[str, Sandbox] = {}
+        self.disk: dict[Any, Any] = {}
 
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""
