@@ -145,6 +145,12 @@ ROWS: dict[str, dict[str, str]] = {
         "cluster": "{underlay: switched, podSubnet: 10.0.0.0/8, serviceSubnet: 172.16.0.0/16, nodes: 2, lans: [{name: a, subnet: 10.0.2.0/23}], external: [{name: client, lan: a, address: 10.0.3.7}]}",
         "svc": "172.16.0.10",
     },
+    # a node has two connected routes of one prefix: the older one wins
+    "pod-cidr-is-the-lan": {
+        "steps": ping("node/node-2", frm="node/node-1") + ping("default/web") + ping("node/node-1", frm="default/web")
+        + ping("node/node-2", frm="external/client"),
+        "cluster": "{underlay: switched, nodes: 3, lans: [{name: a, subnet: 10.244.2.0/24}], external: [{name: client, lan: a}]}",
+    },
 }  # fmt: skip
 
 
