@@ -29,7 +29,7 @@ _POD = ("K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_
 
 def host_name(namespace: str, pod: str) -> str:
     """The device on the host: `cali` and 11 digits of the pod's name's SHA-1 (VethNameForWorkload)."""
-    return f"cali{sha1(f'{namespace}.{pod}'.encode()).hexdigest()[:11]}"
+    return f"cali{sha1(f'{namespace}.{pod}'.encode(), usedforsecurity=False).hexdigest()[:11]}"
 
 
 class _ContainerSettings(msgspec.Struct):
@@ -115,7 +115,7 @@ def _host_name_of(attachment: Attachment) -> str:
 def _make_pair(netns: Netns, ifname: str, host: Netns, outside: str, mtu: int) -> Veth:
     """The pair, both ends down; the host's has its MAC."""
     address = links.random_mac(netns.clock, f"mac/{netns.name}")
-    inside, far = boot.veth(netns, ifname, host, outside, address, HOST_MAC, mtu or 1500)
+    inside, _far = boot.veth(netns, ifname, host, outside, address, HOST_MAC, mtu or 1500)
     netns.set_link(ifname, up=False)
     host.set_link(outside, up=False)
     return inside

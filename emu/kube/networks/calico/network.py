@@ -5,7 +5,7 @@ The underlay routes no pod: nodes tell each other their blocks. Must not know po
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from emu.errors import InputError
@@ -71,7 +71,7 @@ class CalicoOptions(Options, frozen=True):
 class CalicoNetwork(Network):
     """`pool` is the cluster's, made by the first node that comes."""
 
-    pool: IPPoolSpec = IPPoolSpec()
+    pool: IPPoolSpec = field(default_factory=IPPoolSpec)
 
     def prepare(self, host: Host) -> None:
         """The cluster's pool, if it is not there, and the address of the node's tunnel, out of a block that it claims for it

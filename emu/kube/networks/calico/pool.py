@@ -30,4 +30,4 @@ def tunnel_handle(kind: str, node: str) -> str:
 
 def tunnel_mac(node: str) -> bytes:
     """The MAC of a node's VXLAN device: "f" and the begin of the name's SHA-1 (felix/calc/vxlan_resolver.go)."""
-    return b"f" + sha1(node.encode()).digest()[:5]
+    return b"f" + sha1(node.encode(), usedforsecurity=False).digest()[:5]

@@ -7,7 +7,6 @@ Source: felix/rules of projectcalico/calico 1ed57381 (June 2025). Must not know 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
 from typing import NamedTuple
 
 from emu.kube.networks.calico.chains import PREFIX, Lines, Tables, comment, limited
@@ -232,7 +231,7 @@ def _dispatch(root: str, option: str, endpoint: str, names: Sequence[str]) -> di
     """To each device's own chain; devices that have the first letter after the common ones in common share a chain in between."""
     unknown = f"{comment('Unknown interface')} {_DROP}"
     ordered = sorted(names)
-    common = commonprefix(ordered)
+    common = _common(ordered)
     groups: dict[str, list[str]] = {}
     for name in ordered:
         groups.setdefault(name[: len(common) + 1], []).append(name)
@@ -246,6 +245,14 @@ def _dispatch(root: str, option: str, endpoint: str, names: Sequence[str]) -> di
             lines.append(f"{option} {start}+ {_goto(between)}")
             chains[between] = (*to, unknown)
     return {root: (*lines, unknown), **chains}
+
+
+def _common(names: Sequence[str]) -> str:
+    """What all of them begin with."""
+    if not names:
+        return ""
+    first, last = min(names), max(names)
+    return next((first[:at] for at, letter in enumerate(first) if letter != last[at : at + 1]), first)
 
 
 def _endpoint(prefix: str, profiles: Sequence[str], encapsulated: Lines, policies: Lines = ()) -> Lines:
