@@ -140,6 +140,19 @@ class Decapsulated:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """A cloud's network carried the packet: `who` did it, `between` which interfaces, by which `way`. Where it rewrote the
+    `half` ("source", "destination", "": none), `before` became `after`."""
+
+    who: str
+    between: str
+    way: str
+    half: str = ""
+    before: int = 0
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Waited:
     """A packet waits until a neighbour (`addr` on `device`) is resolved."""
 

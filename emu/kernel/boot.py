@@ -207,6 +207,14 @@ def fdb(net: Netns, text: str) -> None:
         )
 
 
+def neigh(net: Netns, device: str, addr: int, lladdr: bytes) -> None:
+    """`ip neigh replace ADDR lladdr LLADDR dev DEVICE nud permanent`. Raises InputError for an unknown device."""
+    entry = neighbour.lookup(net.ipv4, net.device(device), addr)
+    if entry is None:
+        raise InputError(f"{net.name}: the table of neighbours is full")
+    entry.update(lladdr, neighbour.PERMANENT)
+
+
 def address(net: Netns, device: str | Device, cidr: str) -> Address:
     """`ip addr add CIDR dev DEVICE`, with the routes that the kernel adds. Raises InputError."""
     link = net.device(device) if isinstance(device, str) else device

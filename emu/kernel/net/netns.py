@@ -57,6 +57,8 @@ class Netns:
         self.sockets: Any = None
         self.vxlan: Any = None  # what carries the frames of its VXLAN devices
         self.ipip: Any = None  # and the packets of its IPIP devices
+        # what other programs of the machine call without emulated packets, by the address that it listens on
+        self.programs: dict[str, Any] = {}
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
