@@ -117,8 +117,11 @@ class Cluster:
             self.adopt(name, net, OUTSIDE if name in self.underlay.hosts else UNDERLAY)
         for node in nodes:
             self._boot_node(node)
-        for text in router_routes(config, self.layout):
-            boot.route(self.underlay.router, text)
+        for number, text in enumerate(router_routes(config, self.layout)):
+            try:
+                boot.route(self.underlay.router, text)
+            except InputError as error:
+                raise error.at(path=f"cluster.routes[{number}]") from None
         outside = ip4_text(self.layout.hosts[EXTERNAL].ip)
         self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, outside)
         self.dns.start(self.underlay.external)

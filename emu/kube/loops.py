@@ -70,10 +70,10 @@ class Loops:
         self.store, self.clock = parts.store, parts.clock
         self.kubelets = {each.node.name: each for each in parts.kubelets}
         self.under_way = parts.under_way
-        networks = (kubelet.network for kubelet in parts.kubelets)
+        networks = [kubelet.network for kubelet in parts.kubelets]
         self.agents = Agents(
             ["kube-proxy", *(name for network in networks for name in network.agents)],
-            Settings(parts.pod_subnet, (parts.config.proxy, parts.config.network_options)),
+            Settings(parts.pod_subnet, (parts.config.proxy, parts.config.network_options), any(each.pods_outside for each in networks)),
             self.clock,
             self.store,
             parts.nodes.values(),
@@ -97,6 +97,11 @@ class Loops:
         for kind in OF_FRONT_ENDS:
             self.store.watch(kind, outside.changed)
         self.agents.start(self.timing.watch_ns)
+        while any([each.retry() for each in self.kubelets.values()]):  # an agent may have found more addresses
+            self.act(slices=True)
+            self.agents.run()
+        for each in self.kubelets.values():
+            each.report_waiting()
         self.clock.drain()
         self.store.watch("*", self._changed)
 

@@ -46,7 +46,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         pod_subnet=part.pod_subnet,
         node_cidr_mask_size=part.node_cidr_mask_size,
         service_subnet=part.service_subnet,
-        proxy=proxy(part.kube_proxy, part.pod_subnet),
+        proxy=proxy(part.kube_proxy),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
         offloads=part.offloads,
@@ -73,11 +73,11 @@ def dns(part: bool | DnsPart) -> DnsConfig | None:
     return DnsConfig(domain=part.domain, upstream=part.upstream)
 
 
-def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
-    """The configuration of every node's kube-proxy."""
+def proxy(part: KubeProxyPart) -> ProxyConfig:
+    """The configuration of every node's kube-proxy. Without a clusterCIDR it takes the cluster's pod subnet."""
     return ProxyConfig(
         mode=part.mode,
-        cluster_cidr=part.cluster_cidr or pod_subnet,
+        cluster_cidr=part.cluster_cidr,
         detect_local_mode=part.detect_local_mode,
         bridge_interface=part.detect_local.bridge_interface,
         interface_name_prefix=part.detect_local.interface_name_prefix,

@@ -86,7 +86,8 @@ class Network:
 
     `config` is for the CNI runtime; `rules` are iptables-restore text for the node ("" for none); `bridges` are made
     before the first pod; `routes` are the prefixes that the underlay routes to the node; `agents` are the
-    names of the node agents that the network brings.
+    names of the node agents that the network brings. `pods_outside`: pods have addresses of the underlay, and none of the
+    node's pod CIDR.
     """
 
     config: NetworkConfigList
@@ -94,6 +95,7 @@ class Network:
     bridges: tuple[NodeBridge, ...] = ()
     routes: tuple[Prefix, ...] = ()
     agents: tuple[str, ...] = ()
+    pods_outside: bool = False
 
     def prepare(self, host: Host) -> None:
         """Do to the node what no plugin of the list does. Idempotent."""

@@ -1,12 +1,14 @@
 """The kubelet of one node: a pod that is bound to the node gets a sandbox, an address from CNI, and its apps.
 
 All containers of a pod share the sandbox's namespace; if two of them listen on one port, the first has it, and
-the pod is not Ready. A deleted pod serves until its grace period ends. Must not know controllers or proxies.
+the pod is not Ready. A pod for which its node has no address left waits (ContainerCreating), and is tried again. A deleted
+pod serves until its grace period ends. Must not know controllers or proxies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,8 +20,9 @@ from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Condition, Container, Pod, PodIP
 from emu.kube.api.meta import Key, replace
+from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
-from emu.kube.cni.spec import Attachment, Host
+from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
@@ -30,6 +33,7 @@ APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end at SIGTERM
 READY_ANNOTATION, TERMINATE_ANNOTATION = "emu/ready", "emu/terminate"
 WORDS = {READY_ANNOTATION: ("true", "false"), TERMINATE_ANNOTATION: ("at-once", "at-the-end")}
+RETRY_NS = 10 * SECOND  # backOffPeriod: from a sync of a pod that failed to the next one
 SANDBOX_STOP_NS = 100 * MS  # from the last container's end to the removal of the network
 IFNAME = "eth0"
 Wanted = tuple[str, int, str]  # app, port, protocol
@@ -94,6 +98,18 @@ def capability_args_of(pod: Pod) -> dict[str, Any]:
     return {PORT_MAPPINGS: mappings} if mappings else {}
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A pod for which its node had no address: the namespace that is ready for it, the timer of the next try, and the last
+    error, which is reported when it was tried again without success."""
+
+    uid: str
+    net: Netns
+    timer: Timer | None = None
+    error: str = ""
+    reported: bool = False
+
+
 class Kubelet:
     """`sync(changed)` starts and stops pods on the node until it runs those that the store binds to it."""
 
@@ -101,11 +117,13 @@ class Kubelet:
         self.deps, self.node, self.network = deps, node, network
         self.host = Host(node.net, disk=node.disk)
         self.runtime = Runtime()
+        datastore.join(self.host, deps.store)
         network.prepare(self.host)
         if network.rules:
             node.add_rules(network.rules)
         self._ending: dict[str, Timer] = {}  # by uid
         self._leaving: set[str] = set()  # uids of pods without an object
+        self._waiting: dict[str, _Waiting] = {}  # pods that have no network yet, by name
 
     def sync(self, changed: Collection[Key]) -> None:
         """Among these pods, start the new ones on the node and stop the deleted ones, in the order of creation. Raises
@@ -113,6 +131,9 @@ class Kubelet:
         here = (pod for pod in self.deps.store.found(Pod, changed) if pod.spec.node_name == self.node.name)
         wanted = {f"{pod.namespace}/{pod.name}": pod for pod in here if not pod.finished}
         names = {f"{key.namespace}/{key.name}" for key in changed}
+        for name in [each for each in self._waiting if each in names]:
+            if name not in wanted or wanted[name].metadata.uid != self._waiting[name].uid:
+                self._give_up(name)
         for name in [each for each in self.node.sandboxes if each in names]:
             pod, sandbox = wanted.get(name), self.node.sandboxes[name]
             if pod is None and not sandbox.ended:
@@ -125,6 +146,9 @@ class Kubelet:
             if name not in self.node.sandboxes:
                 if not pod.terminating:
                     self._start(name, pod)
+                elif name in self._waiting:
+                    self._give_up(name)
+                    self.deps.store.delete(pod.key, 0)
             elif pod.terminating:
                 self._terminate(pod)
             elif pod.ready is not self._ready(pod, self.node.sandboxes[name]):
@@ -210,23 +234,86 @@ class Kubelet:
         if pod.spec.host_network:
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, node.ip)
         else:
-            net = boot.namespace(deps.clock, name, machine=node.net)
-            deps.adopt(name, net)
+            net = self._namespace(name)
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0)
             sandbox.capability_args = self._capability_args(name, pod)
             try:
                 sandbox.result = self.runtime.set_up(
                     self.network.config, self._attachment(sandbox), sandbox.capability_args
                 )
+            except NoAddressLeft as error:
+                self._wait(name, pod, net, error)
+                return
             except EmuError as error:
                 deps.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
             deps.clock.drain()
             sandbox.ip = ip4(sandbox.result.ips[0].address.partition("/")[0])
+        waits = self._waiting.pop(name, None)
+        if waits is not None:
+            if waits.timer is not None:
+                waits.timer.cancel()
+            deps.under_way.discard(sandbox.uid)
         node.sandboxes[name] = deps.pods[name] = sandbox
         for container, wanted in apps_of(pod):
             sandbox.containers.append(self._run(sandbox, container, wanted))
         self._report(pod, sandbox)
+
+    # -- pods without a network -------------------------------------------------------------------
+
+    def _namespace(self, name: str) -> Netns:
+        """A pod's namespace. The runtime makes another one for each try; here a pod that waits keeps its own."""
+        if name in self._waiting:
+            return self._waiting[name].net
+        net = boot.namespace(self.deps.clock, name, machine=self.node.net)
+        self.deps.adopt(name, net)
+        return net
+
+    def _wait(self, name: str, pod: Pod, net: Netns, error: NoAddressLeft) -> None:
+        """The pod stays ContainerCreating. The cluster settles when it has been tried a second time."""
+        deps, uid = self.deps, pod.metadata.uid
+        waits = self._waiting.get(name)
+        first = waits is None
+        if waits is None:
+            waits = self._waiting[name] = _Waiting(uid, net)
+            deps.under_way.add(uid)
+        waits.error = str(error)
+        if waits.timer is None:
+            again = partial(self._try_again, pod.key, waits)
+            waits.timer = deps.clock.call_later(RETRY_NS, again, background=not first)
+
+    def _try_again(self, key: Key, waits: _Waiting) -> None:
+        self.deps.under_way.discard(waits.uid)
+        waits.timer = None
+        if self._waiting.get(f"{key.namespace}/{key.name}") is waits:
+            self.sync((key,))
+            self.report_waiting()
+            self.deps.act()
+
+    def report_waiting(self) -> None:
+        """A warning for each pod that waits, once: kubelet's event FailedCreatePodSandBox."""
+        for name, waits in self._waiting.items():
+            if not waits.reported:
+                waits.reported = True
+                what = f"stays ContainerCreating on {self.node.name}: {waits.error}"
+                self.deps.warnings.append(f"pod {name}: {what}")
+
+    def retry(self) -> bool:
+        """Try the pods that wait once more, now; gives whether one of them started."""
+        before = [*self._waiting]
+        for name in before:
+            pod = self.deps.store.get(Pod, *name.split("/"))
+            if pod is not None:
+                self._start(name, pod)
+        return len(self._waiting) < len(before)
+
+    def _give_up(self, name: str) -> None:
+        """A pod that waits was deleted."""
+        waits = self._waiting.pop(name)
+        if waits.timer is not None:
+            waits.timer.cancel()
+        self.deps.under_way.discard(waits.uid)
+        self.deps.disown(name)
 
     @staticmethod
     def _ready(pod: Pod, sandbox: Sandbox) -> bool:
@@ -282,5 +369,7 @@ class Kubelet:
             del self.deps.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.tear_down(self.network.config, self._attachment(sandbox))
+            for device in [each for each in sandbox.net.devices if each != "lo"]:  # what no plugin deleted goes with the namespace
+                links.delete_veth(self.host, sandbox.net, device)
             if there is sandbox or (there is not None and there.host_network):
                 self.deps.disown(sandbox.name)

@@ -75,7 +75,7 @@ def lay_out(
     outside = [*given, *(each for each in hosts if each.name != EXTERNAL)]
     _check_names(nodes, outside)
     plugs = [*_nodes(kind, nodes, there, own)]
-    plugs += [*_outside(outside, there)]
+    plugs += [*_outside(outside, there, own)]
     _check_lans(there.values(), {plug.lan.name: plug for plug in reversed(plugs)})
     _give_addresses(plugs)
     _check_macs(plugs)
@@ -102,6 +102,10 @@ def _lans(settings: Sequence[LanSettings]) -> dict[str, Lan]:
         gateway = subnet.net + 1 if each.gateway is True else 0
         if isinstance(each.gateway, str):
             gateway = _host_in(each.gateway, subnet, f"{path}.gateway")
+        for other in found.values():
+            if subnet.overlaps(other.subnet):
+                what = f"{each.name} {subnet} overlaps {other.name} {other.subnet}"
+                raise InputError(what, path=f"{path}.subnet", expected="subnets that do not overlap")
         found[each.name] = Lan(each.name, subnet, gateway, each.mtu)
     return found
 
@@ -163,7 +167,7 @@ def _nodes(kind: Kind, nodes: Sequence[MachineSettings], lans: dict[str, Lan], o
                 if plug.lan.name not in own:
                     plug.address = kind.default_address(index, len(nodes))
             else:
-                plug.lan = _lan_of(plug, lans, kind.default_lan(index, len(nodes)))
+                plug.lan = _lan_of(plug, lans, own, kind.default_lan(index, len(nodes)))
             lans.setdefault(plug.lan.name, plug.lan)
             yield plug
 
@@ -175,7 +179,7 @@ def _usual(kind: Kind, index: int, nodes: int, number: int, lans: dict[str, Lan]
     return next((lan for name, lan in lans.items() if name in own), None) or kind.default_lan(index, nodes)
 
 
-def _outside(hosts: Sequence[MachineSettings], lans: dict[str, Lan]) -> Iterator[_Plug]:
+def _outside(hosts: Sequence[MachineSettings], lans: dict[str, Lan], own: set[str]) -> Iterator[_Plug]:
     for index, host in enumerate(hosts):
         for number, nic in enumerate(host.interfaces or (NicSettings(),)):
             path = f"{host.path}.interfaces[{number}]" if len(host.interfaces) > 1 else host.path
@@ -186,7 +190,7 @@ def _outside(hosts: Sequence[MachineSettings], lans: dict[str, Lan]) -> Iterator
                 link_mac(0xCC, serial | 1),
             )  # fmt: skip
             if nic.lan or plug.address:
-                plug.lan = _lan_of(plug, lans, None)
+                plug.lan = _lan_of(plug, lans, own, None)
             else:
                 part = OUTSIDE if host.name == EXTERNAL else _part_outside(index - 1, path)
                 plug.lan = Lan(f"{host.name}/{nic.name}", part, part.net + 1, switch=False)
@@ -218,11 +222,11 @@ def _written(nic: NicSettings, path: str) -> tuple[int, int]:
     return addr, int(length)
 
 
-def _lan_of(plug: _Plug, lans: dict[str, Lan], usual: Lan | None) -> Lan:
-    """The LAN that an interface names, or that its address lies in, or a cable of its own to the router. `usual` is where
-    a node would be that states none (None: a host outside)."""
+def _lan_of(plug: _Plug, lans: dict[str, Lan], own: set[str], usual: Lan | None) -> Lan:
+    """The LAN that an interface names, or that its address lies in, or a cable of its own to the router. `own` are the
+    scenario's LANs, `usual` is where a node would be without them (None: a host outside)."""
     nic, known = plug.settings, {name: lan for name, lan in lans.items() if lan.switch}
-    if usual is not None and usual.switch:
+    if usual is not None and usual.switch and not own:
         known.setdefault(usual.name, usual)
     if nic.lan:
         if nic.lan not in known:
@@ -296,7 +300,7 @@ def _free(plug: _Plug, taken: dict[tuple[str, int], str]) -> int:
         if (plug.lan.name, addr) not in taken:
             return addr
     what = f"{plug.lan.name} {subnet} has no free address for {plug.machine}"
-    raise InputError(what, path=plug.path, expected="a larger subnet")
+    raise InputError(what, path=plug.path.removesuffix(".addresses"), expected="a larger subnet")
 
 
 def _check_macs(plugs: list[_Plug]) -> None:
@@ -324,8 +328,9 @@ def _machine(settings: MachineSettings, plugs: list[_Plug], routers: set[int]) -
     names = [plug.settings.name for plug in plugs]
     for plug in plugs:
         if names.count(plug.settings.name) > 1:
+            again = [each for each in plugs if each.settings.name == plug.settings.name][1]
             what = f'two interfaces of {settings.name} are called "{plug.settings.name}"'
-            raise InputError(what, path=f"{plug.path}.name")
+            raise InputError(what, path=f"{again.path}.name")
     chosen = _default_route(settings, plugs)
     nics = []
     for plug in plugs:

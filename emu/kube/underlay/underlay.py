@@ -130,6 +130,10 @@ class Underlay(ABC):
         """Have the router send `prefix` to the node address `via`. Raises InputError when the prefix has a route."""
         boot.route(self.router, f"{prefix} via {ip4_text(via)}")
 
+    def ways(self, prefix: Prefix) -> list[int]:
+        """The node addresses that exactly this prefix is routed to."""
+        return [route.gateway for route in self.router.ipv4.fib.main.of(prefix)]
+
     def advertise(self, addresses: Mapping[int, int]) -> None:
         """Route exactly these addresses to a node address each, by host routes of the router, as a BGP session of the
         nodes would. A host outside whose own subnet has one gets a route to the router. What a host of the underlay
