@@ -44,7 +44,7 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, labelled, plan_nodes
 from emu.kube.store import Store
-from emu.kube.underlay.underlay import EXTERNAL_HOST, underlays
+from emu.kube.underlay.underlay import EXTERNAL_HOST, Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
 from emu.trail import Delivered, Dropped, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
@@ -445,6 +445,10 @@ class Cluster:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
         iptables, sysctl, ip or ipset. Raises InputError."""
         change(self.netns(where))
+
+    def reshape(self, change: Callable[[Underlay], None]) -> None:
+        """Let `change` change the network between the nodes, as who runs it does. Raises InputError."""
+        change(self.underlay)
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]

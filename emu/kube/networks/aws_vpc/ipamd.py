@@ -73,9 +73,9 @@ class Ipamd:
                 self._tear_down(eni)
         for each in wanted:
             there = next((eni for eni in self.instance.enis if eni.number == each.number), None)
-            eni = there or self._set_up(each.number)
-            if eni is not None:
-                self._fill(eni, each.slots)
+            there = there or self._set_up(each.number)
+            if there is not None:
+                self._fill(there, each.slots)
 
     def _fill(self, eni: Eni, slots: int) -> None:
         more = slots - self._slots(eni)

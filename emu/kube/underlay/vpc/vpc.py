@@ -70,7 +70,7 @@ class Vpc(Underlay):
             cloud.subnets[subnet.id] = subnet
 
     def _nat_gateway(self, forwarding: Sysctls) -> None:
-        """A host in the first subnet that forwards, with ports translated. No route leads to it as long as none is made."""
+        """A host in the first subnet that forwards, with ports translated. No route goes there as long as none is made."""
         net = self.namespace(NAT, forwarding)
         subnet = next(iter(self.cloud.subnets.values()))
         addr = subnet.take(subnet.cidr.net + NAT_HOST)
@@ -144,7 +144,9 @@ class Vpc(Underlay):
     def _eni(self, instance: Instance, number: int, port: Veth, link: Veth, addr: int) -> Eni:
         name = instance.net.name
         groups = [self.cloud.groups["nodes"]]
-        eni = Eni(f"eni-{name}-{link.name}", port.name, name, link.name, number, link.mac, instance.subnet, [addr], groups)
+        eni = Eni(
+            f"eni-{name}-{link.name}", port.name, name, link.name, number, link.mac, instance.subnet, [addr], groups
+        )
         self.cloud.join(eni)
         if not number:
             self._open(port)
@@ -160,7 +162,7 @@ class Vpc(Underlay):
     # -- routes ----------------------------------------------------------------------------------
 
     def route(self, prefix: Prefix, via: int) -> None:
-        """Every route table leads `prefix` to the interface with the address `via`; its source/destination check stays as it
+        """Every route table sends `prefix` to the interface with the address `via`; its source/destination check stays as it
         is. Raises InputError when the prefix has a route."""
         eni = self.cloud.owner(via)
         if eni is None:
@@ -176,7 +178,7 @@ class Vpc(Underlay):
         return [eni.primary for eni in enis if eni is not None]
 
     def advertise(self, addresses: Mapping[int, int]) -> None:
-        """Nothing: the internet gateway translates the public addresses of interfaces, and leads no other address into the VPC.
+        """Nothing: the internet gateway translates the public addresses of interfaces, and lets no other address into the VPC.
         What a load balancer of AWS does is not modelled."""
         self.advertised = dict(addresses)
 
@@ -198,6 +200,3 @@ class Vpc(Underlay):
             if carry.born:
                 net.born += 1
             net.device(carry.port).transmit(carry.frame)
-
-
-
