@@ -20,6 +20,7 @@ from emu.kube.cni import links
 from emu.kube.cni.config import NetworkConfigList, expand
 from emu.kube.cni.spec import Host
 from emu.kube.networks import host_gw
+from emu.kube.underlay.shape import Machine
 from emu.registry import Shelf
 from emu.wire.addr import Prefix, ip4_text
 
@@ -40,14 +41,16 @@ O = TypeVar("O", bound=Options)
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a network is made from, for one node. `mtu` is that of the node's link, bytes; `hairpin` is that of the bridge's
-    ports; `options` are those of the network, None for its defaults."""
+    """What a network is made from, for one node. `mtu` is in bytes, that of the interface with the InternalIP; `hairpin` is that
+    of the bridge's ports; `options` are those of the network, None for its defaults; `machine` has the node's name and
+    interfaces (None: a node without an underlay)."""
 
     pod_cidr: Prefix
     pod_subnet: Prefix
     mtu: int = 1500
     hairpin: bool = False
     options: Options | None = None
+    machine: Machine | None = None
 
     def of(self, kind: type[O]) -> O:
         """The network's options, of type `kind`."""
@@ -116,6 +119,7 @@ def load_network(
     mtu: int = 1500,
     hairpin: bool = False,
     options: Options | None = None,
+    machine: Machine | None = None,
 ) -> Network:
     """A built-in network by `name`, or that of a .conflist (its path, or its text), for the node with `pod_cidr`.
 
@@ -126,7 +130,7 @@ def load_network(
         if name not in network_options or not isinstance(options, network_options[name]):
             raise InputError(f"{type(options).__name__} are no options of network {name!r}")
         options.check(pod_subnet)
-    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin, options)
+    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin, options, machine)
     if name in networks:
         return networks[name](node)
     if name.lstrip().startswith("{"):

@@ -13,20 +13,21 @@ from functools import partial
 from typing import Any, Protocol
 
 from emu.apps import apps
+from emu.apps.words import chosen as words_of
 from emu.clock import MS, SECOND, Clock, Timer
 from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Condition, Container, Pod, PodIP
 from emu.kube.api.meta import Key, replace
-from emu.kube.cni import links
+from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
-from emu.wire.addr import decimal, ip4, ip4_text
+from emu.wire.addr import ip4, ip4_text
 
 APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end at SIGTERM
@@ -64,18 +65,8 @@ class Dependencies(Protocol):
 def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
     """Each container that keeps running, sidecars first, and the apps on its ports: `echo`, or the app that the annotation
     `emu/app: NAME@PORT[/udp]` names (several with commas; a port that no container declares belongs to the first container)."""
-    chosen: dict[tuple[int, str], str] = {}
-    for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
-        app, at, place = word.partition("@")
-        port, _, protocol = place.partition("/")
-        if not (at and decimal(port) is not None and protocol.upper() in ("", "TCP", "UDP")):
-            raise InputError(
-                f"cannot read {word!r}",
-                path=f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}",
-                expected="APP@PORT or APP@PORT/udp",
-            )
-        apps[app]  # an unknown app is an InputError with the nearest name
-        chosen[int(port), protocol.upper() or "TCP"] = app
+    words = (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))
+    chosen = words_of(filter(None, words), f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}")
     declared = {(port.container_port, port.protocol) for port in pod.spec.ports}
     sidecars = [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
     for container in (*sidecars, *pod.spec.containers):
@@ -126,6 +117,7 @@ class Kubelet:
         self.deps, self.node, self.network = deps, node, network
         self.host = Host(node.net, disk=node.disk)
         self.runtime = Runtime()
+        datastore.join(self.host, deps.store)
         network.prepare(self.host)
         if network.rules:
             node.add_rules(network.rules)

@@ -94,7 +94,9 @@ class VpcAction(Action[VpcPart, Reshapes]):
         with doing.place.at(part.on[0]):
             doing.cluster.reshape(partial(_change, part))
         mine = _KEYS[part.on[0]]
-        changed = [f"{key} {_shown(getattr(part, name))}" for key, name in mine.items() if getattr(part, name) is not None]
+        changed = [
+            f"{key} {_shown(getattr(part, name))}" for key, name in mine.items() if getattr(part, name) is not None
+        ]
         doing.done.change = f"vpc: {getattr(part, _FIELDS[part.on[0]])}: {', '.join(changed)}"
 
 
@@ -130,7 +132,8 @@ def _subnet(part: VpcPart, vpc: Vpc, subnet: Subnet) -> None:
         subnet.acl = vpc.cloud.acls[f"acl-{subnet.id}"] = NetworkAcl(f"acl-{subnet.id}", *rules)
     if part.routes is not None:
         table = vpc.cloud.tables[f"rtb-{subnet.id}"] = RouteTable(f"rtb-{subnet.id}")
-        table.put(vpc.cloud.cidr, LOCAL)
+        for cidr in vpc.cloud.cidrs:
+            table.put(cidr, LOCAL)
         for destination, target in part.routes.items():
             if target not in (INTERNET, NAT_ID):
                 target = _enis(vpc, target)[0].id
