@@ -78,7 +78,9 @@ def test_a_network_is_a_value_of_the_nodes_settings(name: str, cidr: Prefix) -> 
     settings = NodeSettings(cidr, PODS, mtu=1400, hairpin=True)
     made = networks[name](settings)
     assert made == networks[name](settings)
-    assert made != networks[name](NodeSettings(Prefix.parse("10.244.9.0/24"), PODS))
+    (conflist,) = Path(inspect.getsourcefile(networks[name]) or "").parent.glob("*.conflist")
+    if "PodCIDR" in conflist.read_text(encoding="utf-8"):  # another network's agent gives the node its part
+        assert made != networks[name](NodeSettings(Prefix.parse("10.244.9.0/24"), PODS))
     for plugin in made.config.plugins:
         assert plugin["type"] in plugins and plugin.get("ipam", {}).get("type", "host-local") in plugins
     assert all(agent in agents for agent in made.agents)

@@ -150,6 +150,7 @@ class PodSpec(ApiStruct, frozen=True):
     host_network: bool = False
     hostname: str = ""
     subdomain: str = ""
+    service_account_name: str = ""
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
     dns_policy: str = "ClusterFirst"
     dns_config: PodDnsConfig | None = None

@@ -43,7 +43,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
         "declaredFeatures": "facts of the machine"
     },
     "PodSpec": {
-        "volumes automountServiceAccountToken serviceAccountName serviceAccount imagePullSecrets hostPID hostIPC hostUsers "
+        "volumes automountServiceAccountToken serviceAccount imagePullSecrets hostPID hostIPC hostUsers "
         "shareProcessNamespace securityContext enableServiceLinks setHostnameAsFQDN hostnameOverride os runtimeClassName "
         "resourceClaims ephemeralContainers evictionResponders": "it concerns processes and files of the containers",
         "resources overhead": "nodes have room for every pod",

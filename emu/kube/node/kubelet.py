@@ -20,7 +20,7 @@ from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Condition, Container, Pod, PodIP
 from emu.kube.api.meta import Key, replace
-from emu.kube.cni import links
+from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
@@ -128,6 +128,7 @@ class Kubelet:
         self.deps, self.node, self.network = deps, node, network
         self.host = Host(node.net, disk=node.disk)
         self.runtime = Runtime()
+        datastore.join(self.host, deps.store)
         network.prepare(self.host)
         if network.rules:
             node.add_rules(network.rules)
