@@ -111,12 +111,12 @@ class Eni:
 
 
 class Cloud:
-    """One VPC. `enis` are the interfaces by their port; `private` maps public to private addresses, `public` the other way.
+    """One VPC, of one or more CIDRs. `enis` are the interfaces by their port; `private` maps public to private addresses, `public` the other way.
 
     `owner(addr)` is the interface that has an address of the VPC, whatever MAC a frame names."""
 
-    def __init__(self, cidr: Prefix) -> None:
-        self.cidr = cidr
+    def __init__(self, cidrs: list[Prefix]) -> None:
+        self.cidrs = cidrs
         self.subnets: dict[str, Subnet] = {}
         self.tables: dict[str, RouteTable] = {}
         self.acls: dict[str, NetworkAcl] = {}
