@@ -371,19 +371,27 @@ def _learned_fact(entry: Learned, view: View) -> str:
 
 
 def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"{view.owner} sends a packet of {entry.device} in an IP packet to {view.name(entry.dst)}: IP in IP"
     return f"{view.owner} sends a frame of {entry.device} in a UDP packet to {view.name(entry.dst)}: VXLAN network {entry.vni}"
 
 
 def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"ipip {entry.device}: {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
     return f"vxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
 
 
 def _decapsulated_sentence(entry: Decapsulated, view: View) -> str:
     source = view.name(entry.src)
+    if entry.vni is None:
+        return f"{entry.device} of {view.owner} takes {view.phrase}{view.between} out of the IP packet from {source}: IP in IP"
     return f"{entry.device} of {view.owner} takes {view.phrase}{view.between} out of the UDP packet from {source}: VXLAN network {entry.vni}"
 
 
 def _decapsulated_fact(entry: Decapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"ipip {entry.device}: from {ip4_text(entry.src)}"
     return f"vxlan {entry.device}: vni {entry.vni}, from {ip4_text(entry.src)}"
 
 

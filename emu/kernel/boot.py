@@ -14,6 +14,7 @@ from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError, SocketError
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import FALLBACK, Ipip, IpipConfig, parse_ipip
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
 from emu.kernel.link.vxlan import Vxlan
@@ -33,6 +34,7 @@ from emu.kernel.net import (
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.ipip import IpipTunnels
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.neigh_table import Limits, NeighTable
 from emu.kernel.net.netns import Netns
@@ -165,6 +167,21 @@ def vxlan(net: Netns, name: str, mac: str | bytes, text: str, mtu: int | None = 
     except InputError:
         net.detach(device)
         raise
+    return device
+
+
+def ipip(net: Netns, name: str, text: str = "", mtu: int | None = None) -> Ipip:
+    """`ip link add NAME type ipip TEXT`, and up. `tunl0` is the namespace's own, which has no words: it comes with the kernel's
+    module. `mtu` None: the kernel's. Raises InputError: cannot be parsed, a taken name, or ends that another device has."""
+    if name == FALLBACK and text:
+        raise InputError(f"{FALLBACK} takes no words", expected="another name")
+    config = IpipConfig(pmtudisc=False) if name == FALLBACK else parse_ipip(text, net.device)
+    if net.ipip is None:
+        net.ipip = IpipTunnels(net)
+    device = Ipip(net.clock, name, config, mtu)
+    net.ipip.check(device)
+    net.attach(device)
+    net.ipip.add(device)
     return device
 
 

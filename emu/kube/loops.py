@@ -84,7 +84,9 @@ class Loops:
             self.under_way,
         )
         self._timers: dict[str, Timer] = {}
-        self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
+        self.controllers = Controllers(
+            self.store, parts.seed, service_subnet=parts.service_subnet, clock=self.clock, act=self.act
+        )
         self.scheduler = Scheduler(self.store)
         self.synced = 0  # how many times a kubelet checked a pod
         self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet ran

@@ -53,12 +53,12 @@ class Device:
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
-    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses. `offload`: it takes packets
+    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses; `loopback`: it is lo. `offload`: it takes packets
     whose checksum or cutting is left to it, and as a virtual link leaves them as they are (`ethtool -K tx on tso on`).
     """
 
     __slots__ = (
-        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "mac", "master", "mtu", "name", "neigh", "net",
+        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "loopback", "mac", "master", "mtu", "name", "neigh", "net",
         "netem", "noarp", "offload", "packet_types", "rx_handler", "tap", "up",
     )  # fmt: skip
 
@@ -71,7 +71,7 @@ class Device:
         self.mtu = mtu
         self.ifindex = 0
         self.up = self.carrier = True
-        self.noarp = False
+        self.noarp = self.loopback = False
         self.offload = False
         self._promisc = 0
         self.tap: Tap | None = None

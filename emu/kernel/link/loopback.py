@@ -19,7 +19,7 @@ class Loopback(Device):
 
     def __init__(self, clock: Clock, name: str = "lo") -> None:
         super().__init__(clock, name, ZERO_MAC, LOOPBACK_MTU, kind="loopback")
-        self.noarp = True
+        self.noarp = self.loopback = True
 
     def xmit(self, frame: Frame) -> None:
         frame.pkt_type = HOST

@@ -50,7 +50,7 @@ def route_output(
         return None, 0, "ENETUNREACH"
     if route.kind in ENDING:
         return None, 0, ENDING[route.kind]
-    if is_loopback(src) and route.kind != "local" and not route.device.noarp:
+    if is_loopback(src) and route.kind != "local" and not route.device.loopback:
         if not family.route_localnet[route.device.ifindex]:
             return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
@@ -110,7 +110,7 @@ def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> st
     """ip_mc_output: the host receives its own broadcasts, and what it sends to a group that it is in. The copy crosses
     POSTROUTING, and comes in on the outgoing device; taps do not see it (dev_loopback_xmit). Gives what `output` gives."""
     family, device = net.ipv4, frame.outdev
-    if not device.noarp and (route.kind == "broadcast" or is_member(device, frame.dst)):
+    if not device.loopback and (route.kind == "broadcast" or is_member(device, frame.dst)):
         net.copied += 1
         copy = frame.clone()
         if not family.fns[POST_ROUTING] or not family.nf_hook(POST_ROUTING, copy):

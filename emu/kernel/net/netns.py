@@ -15,6 +15,7 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import Ipip
 from emu.kernel.link.veth import Veth
 from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.drop import DropListener, device_drop, drop
@@ -39,7 +40,7 @@ class Tally(NamedTuple):
 class Netns:
     """A namespace. Families join by `join` (before devices), devices by `attach`; `ipv4` is the family of IPv4.
 
-    `conntrack`, `nat`, `sockets`, `vxlan` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
+    `conntrack`, `nat`, `sockets`, `vxlan`, `ipip` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
     `absorbed` + dropped + waiting, summed over all namespaces.
     """
 
@@ -55,6 +56,7 @@ class Netns:
         self.nat: Any = None
         self.sockets: Any = None
         self.vxlan: Any = None  # what carries the frames of its VXLAN devices
+        self.ipip: Any = None  # and the packets of its IPIP devices
         # what other programs of the machine call without emulated packets, by the address that it listens on
         self.programs: dict[str, Any] = {}
         self.born = self.delivered = self.absorbed = self.copied = 0
@@ -134,6 +136,8 @@ class Netns:
             device.master.bridge.remove_port(device)
         if isinstance(device, Vxlan):
             device.close()
+        elif isinstance(device, Ipip):
+            self.ipip.forget(device)
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)
