@@ -12,7 +12,7 @@ from typing import Protocol
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
-from emu.kernel.link.stacked import Stacked, forward, is_busy, scrub
+from emu.kernel.link.stacked import MAX_MTU, MIN_MTU, Stacked, forward, is_busy, scrub
 from emu.trail import Note
 from emu.wire.addr import BROADCAST_MAC, ip4_text
 from emu.wire.frame import BROADCAST, ETH_HLEN, ETH_P_ARP, ETH_P_IP, HOST, MULTICAST, Frame
@@ -119,6 +119,8 @@ class Ipvlan(Stacked):
             lower = lower.lower
         if mode not in MODES:
             raise InputError("invalid argument", expected=", ".join(MODES))
+        if mtu is not None and not MIN_MTU <= mtu <= MAX_MTU:
+            raise InputError("invalid argument", expected=f"{MIN_MTU} to {MAX_MTU} bytes")
         super().__init__(clock, name, lower.mac, lower, mtu, "ipvlan")
         self.wanted = mode
         self.groups = {ALL_HOSTS}
@@ -139,6 +141,12 @@ class Ipvlan(Stacked):
         self.port.children.remove(self)
         if not self.port.children:
             self.lower.rx_handler = self.lower.l3_rcv = None
+
+    def set_mtu(self, mtu: int) -> None:
+        """It may be larger than the lower device's. Raises InputError."""
+        if not MIN_MTU <= mtu <= MAX_MTU:
+            raise InputError("invalid argument", expected=f"{MIN_MTU} to {MAX_MTU} bytes")
+        self.mtu = mtu
 
     def lower_mtu_changed(self) -> None:
         """ipvlan_adjust_mtu: it always has the lower device's."""

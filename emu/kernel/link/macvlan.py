@@ -66,7 +66,9 @@ class MacvlanPort:
             child.drop(child, frame, "DEV_READY")
         else:
             if frame.trail is not None:
-                frame.trail.append(child.fact)
+                frame.trail.append(
+                    Note(f"{child.name} (macvlan) takes what {lower.name} receives for {mac_text(child.mac)}")
+                )
             frame.pkt_type = HOST
             child.receive(frame)
 
@@ -87,7 +89,7 @@ class Macvlan(Stacked):
     """A child of `lower`; of another macvlan's lower device where it is stacked on one. `groups` are the multicast MACs that
     it takes. A passthru child bears the lower device's MAC."""
 
-    __slots__ = ("fact", "groups", "mode", "port")
+    __slots__ = ("groups", "mode", "port")
 
     def __init__(
         self, clock: Clock, name: str, lower: Device, mac: bytes, mode: str = BRIDGE, mtu: int | None = None
@@ -96,12 +98,13 @@ class Macvlan(Stacked):
             lower = lower.lower
         if mode not in MODES:
             raise InputError(f"macvlan mode {mode!r} is not modelled", expected=", ".join(MODES))
+        if mtu is not None and mtu > lower.mtu:
+            raise InputError("invalid argument", expected=f"at most {lower.mtu}, the MTU of {lower.name}")
         super().__init__(clock, name, lower.mac if mode == PASSTHRU else mac, lower, mtu, "macvlan")
         self.mode = mode
         self.groups = {ALL_HOSTS}
         known = next((each for each in lower.uppers if isinstance(each, Macvlan)), None)
         self.port: MacvlanPort = MacvlanPort(lower) if known is None else known.port
-        self.fact = Note(f"{name} (macvlan) takes what {lower.name} receives for {mac_text(self.mac)}")
 
     def stack(self) -> None:
         lower, port = self.lower, self.port
@@ -122,14 +125,13 @@ class Macvlan(Stacked):
 
     def check_open(self) -> None:
         if not self.port.passthru and self.port.is_taken(self.mac, self):
-            raise InputError("device or resource busy", expected="a MAC that no other child has")
+            raise InputError("address already in use", expected="a MAC that no other child has")
 
     def set_address(self, mac: bytes) -> None:
-        """macvlan_set_mac_address. Raises InputError. The fact of what it takes names the new one."""
+        """macvlan_set_mac_address. Raises InputError."""
         if self.up and not self.port.passthru and self.port.is_taken(mac, self):
             raise InputError("address already in use", expected="a MAC that no other child has")
         self.mac = mac
-        self.fact = Note(f"{self.name} (macvlan) takes what {self.lower.name} receives for {mac_text(mac)}")
 
     def lower_mac_changed(self, old: bytes) -> None:
         if self.port.passthru:

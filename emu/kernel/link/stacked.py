@@ -1,7 +1,6 @@
 """Devices on top of another one (vlan, macvlan, ipvlan): what they share, and the ways between the two (net/core/dev.c).
 
-The lower device may be in another namespace. A stacked device has a carrier while the lower one has, never a larger MTU,
-and goes with it. Must not know IP, or what a stacked device takes.
+The lower device may be in another namespace. A stacked device has a carrier while the lower one has, and goes with it. Must not know IP, or what a stacked device takes.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from emu.wire.addr import BROADCAST_MAC
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST, Frame
 
 ETH_HEADER_AND_VLAN = 18
-MIN_MTU = 68
+MIN_MTU, MAX_MTU = 68, 65535
 
 
 class Stacked(Device):
@@ -24,14 +23,13 @@ class Stacked(Device):
 
     def __init__(self, clock: Clock, name: str, mac: bytes, lower: Device, mtu: int | None, kind: str) -> None:
         if lower.loopback:
-            raise InputError("invalid argument", expected="an Ethernet device below")
-        if mtu is not None and mtu > lower.mtu:
-            raise InputError(self.mtu_error, expected=f"at most {lower.mtu}, the MTU of {lower.name}")
+            raise InputError(self.lo_error, expected="an Ethernet device below")
         super().__init__(clock, name, mac, lower.mtu if mtu is None else mtu, kind)
         self.lower = lower
         self.up, self.carrier, self.offload = False, lower.carrier, lower.offload
 
-    mtu_error = "invalid argument"
+    mtu_error = lo_error = "invalid argument"
+    min_mtu = MIN_MTU
 
     def stack(self) -> None:
         """Begin to use the lower device. Raises InputError."""
@@ -43,8 +41,8 @@ class Stacked(Device):
 
     def set_mtu(self, mtu: int) -> None:
         """Raises InputError for more than the lower device's."""
-        if not MIN_MTU <= mtu <= self.lower.mtu:
-            raise InputError(self.mtu_error, expected=f"{MIN_MTU} to {self.lower.mtu} bytes")
+        if not self.min_mtu <= mtu <= self.lower.mtu:
+            raise InputError(self.mtu_error, expected=f"{self.min_mtu} to {self.lower.mtu} bytes")
         super().set_mtu(mtu)
 
     def check_open(self) -> None:

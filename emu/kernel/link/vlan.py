@@ -20,8 +20,10 @@ LAST_VID = 4094
 class Vlan(Stacked):
     """VLAN `vid` (0 to 4094) of `lower`. `mac` None: the lower device's, which it then follows."""
 
-    __slots__ = ("_tagged", "_untagged", "vid")
+    __slots__ = ("vid",)
     mtu_error = "numerical result out of range"
+    lo_error = "operation not supported"
+    min_mtu = 0
 
     def __init__(
         self, clock: Clock, name: str, lower: Device, vid: int, mac: bytes | None = None, mtu: int | None = None
@@ -32,8 +34,6 @@ class Vlan(Stacked):
             raise InputError("invalid argument", expected=f"at most {lower.mtu}, the MTU of {lower.name}")
         super().__init__(clock, name, mac or lower.mac, lower, mtu, "vlan")
         self.vid = vid
-        self._tagged = Note(f"{name} tags the frame for VLAN {vid} (802.1Q) and sends it out of {lower.name}")
-        self._untagged = Note(f"the tag of VLAN {vid} (802.1Q) is taken off: the frame is for {name}")
 
     def stack(self) -> None:
         lower = self.lower
@@ -63,7 +63,7 @@ class Vlan(Stacked):
             self.drop(self, frame, "DEV_READY")
             return
         if frame.trail is not None:
-            frame.trail.append(self._untagged)
+            frame.trail.append(Note(f"{self.name} takes the frame, without the tag of VLAN {self.vid} (802.1Q)"))
         untag(frame)
         if frame.pkt_type == OTHERHOST and frame.dmac == self.mac:
             frame.pkt_type = HOST
@@ -78,6 +78,6 @@ class Vlan(Stacked):
         if tap is not None:
             tap(frame, OUT)
         if frame.trail is not None:
-            frame.trail.append(self._tagged)
+            frame.trail.append(Note(f"{self.name} puts the tag of VLAN {self.vid} (802.1Q) on the frame"))
         tag(frame, self.vid)
         self.lower.transmit(frame)
