@@ -68,6 +68,7 @@ class Reshapes(Protocol):
 @actions.add("vpc")
 class VpcAction(Action[VpcPart, Reshapes]):
     shape = VpcPart
+    underlay = "vpc"
     order = 118
     example = "- vpc: {interface: node-1/eth0, sourceDestCheck: false}"
 

@@ -157,8 +157,8 @@ def _pair(host: Netns, netns: Netns, inside: str, outside: str, mtu: int) -> tup
             if each is not None and each.net is not None:
                 each.net.set_link(each.name, up=False)
                 each.net.detach(each)
-    mac, far = (links.random_mac(netns.clock, f"mac/{each.name}") for each in (netns, host))
-    return boot.veth(netns, inside, host, outside, mac, far, mtu)
+    near_mac, far_mac = (links.random_mac(netns.clock, f"mac/{each.name}") for each in (netns, host))
+    return boot.veth(netns, inside, host, outside, near_mac, far_mac, mtu)
 
 
 def _container_side(netns: Netns, inside: Veth, outside: Veth, addr: int) -> None:

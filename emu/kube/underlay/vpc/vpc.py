@@ -85,7 +85,7 @@ class Vpc(Underlay):
                 what = f"the router of {lan.name} has the subnet's first address in a VPC"
                 raise InputError(what, path="cluster.lans", expected=ip4_text(lan.subnet.net + 1))
             zone = ZONES[number % len(ZONES)]
-            cloud.subnets[lan.name] = Subnet(lan.name, zone, lan.subnet, link_mac(0xEE, 1 + number), table, acl)
+            cloud.subnets[lan.name] = Subnet(lan.name, zone, lan.subnet, table, acl)
 
     def _switch(self, lan: Lan) -> None:
         """A VPC has no switches: a LAN is a subnet."""
@@ -96,7 +96,7 @@ class Vpc(Underlay):
         subnet = next(iter(self.cloud.subnets.values()))
         addr = subnet.take(subnet.cidr.broadcast - 1)
         port, eth0 = boot.veth(self.net, NAT, net, "eth0", link_mac(0xAA, 3), link_mac(0x42, 3), MTU)
-        self.cloud.join(Eni(NAT_ID, NAT, NAT, "eth0", 0, eth0.mac, subnet, [addr], None, source_dest_check=False))
+        self.cloud.join(Eni(NAT_ID, NAT, NAT, "eth0", 0, eth0.mac, port.mac, subnet, [addr], None, source_dest_check=False))
         self.cloud.publish(addr, self._public_net.net + NAT_HOST)
         boot.address(net, eth0, f"{ip4_text(addr)}/{subnet.cidr.length}")
         boot.route(net, f"default via {ip4_text(subnet.router)} dev eth0")
@@ -148,7 +148,9 @@ class Vpc(Underlay):
 
     def _join(self, net: Netns, port: Veth, link: Veth, number: int, subnet: Subnet, addr: int) -> Eni:
         name, groups = net.name, [self.cloud.groups[GROUP]]
-        eni = Eni(f"eni-{name}-{link.name}", port.name, name, link.name, number, link.mac, subnet, [addr], groups)
+        eni = Eni(
+            f"eni-{name}-{link.name}", port.name, name, link.name, number, link.mac, port.mac, subnet, [addr], groups
+        )
         self.cloud.join(eni)
         self._open(port)
         return eni
