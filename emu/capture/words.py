@@ -70,7 +70,7 @@ class View:
     def between(self) -> str:
         """The ends of the packet; the owner, as sender or receiver, is not named twice."""
         packet, name = self.packet, self.name
-        if packet.kind != "IPv4" or packet.quote or packet.src == packet.dst:
+        if packet.kind != "IPv4" or packet.quote or packet.carried or packet.src == packet.dst:
             return between(packet, name)
         if name(packet.src) == self.owner:
             return f" to {name(packet.dst)}" + (f":{packet.dport}" if packet.has_ports else "")
@@ -308,7 +308,7 @@ def _route_sentence(entry: Route, view: View) -> str:
 def _route_fact(entry: Route, view: View) -> str:
     known = entry.table == MAIN_TABLE or entry.kind != "unicast"
     text = f"route {entry.text()}" + ("" if known else f" table {TABLE_NAMES.get(entry.table, entry.table)}")
-    if view.has(Born) or entry.kind != "unicast":
+    if view.has(Born) or view.has(Encapsulated) or entry.kind != "unicast":  # a new header
         return text
     return f"{text}\nttl {view.packet.ttl + 1} -> {view.packet.ttl}"
 

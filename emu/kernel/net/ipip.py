@@ -21,13 +21,13 @@ from emu.trail import Decapsulated, Encapsulated
 from emu.wire import icmp as wire
 from emu.wire.frame import AF_INET, ETH_HLEN, HOST, IP_DF, IP_HLEN, Frame
 from emu.wire.ipv4 import stamp
+from emu.wire.proto import IPIP
 from emu.wire.rewrite import replace
 from emu.wire.vxlan import outer_tos
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-IPIP = 4  # IPPROTO_IPIP
 NO_LINK = bytes(12) + b"\x08\x00"  # the header of a frame of a device without a link layer
 FAILURES_LAST_NS = 30 * SECOND  # IPTUNNEL_ERR_TIMEO
 
