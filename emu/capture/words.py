@@ -106,7 +106,6 @@ def _nothing(entry: Any, view: View) -> str:
 # -- ends ----------------------------------------------------------------------------------------
 
 
-
 def decided_by(by: Any, *, lines: bool = False) -> str:
     """What decided, as one line: a rule (`lines`: with its line in the file), a policy, a route, a neighbour, a
     connection."""

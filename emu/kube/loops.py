@@ -73,7 +73,11 @@ class Loops:
         networks = [kubelet.network for kubelet in parts.kubelets]
         self.agents = Agents(
             ["kube-proxy", *(name for network in networks for name in network.agents)],
-            Settings(parts.pod_subnet, (parts.config.proxy, parts.config.network_options), any(each.pods_outside for each in networks)),
+            Settings(
+                parts.pod_subnet,
+                (parts.config.proxy, parts.config.network_options),
+                any(each.pods_outside for each in networks),
+            ),
             self.clock,
             self.store,
             parts.nodes.values(),

@@ -183,4 +183,6 @@ def test_what_cannot_be_is_one_error_with_its_line(keys: str, line: int, what: s
     with pytest.raises(InputError) as wrong:
         made(keys)
     text = str(wrong.value)
-    assert text == f"shape.yaml:{line}: {what}" or (what.endswith(": ") and text.startswith(f"shape.yaml:{line}: {what}"))
+    assert text == f"shape.yaml:{line}: {what}" or (
+        what.endswith(": ") and text.startswith(f"shape.yaml:{line}: {what}")
+    )

@@ -369,7 +369,9 @@ class Kubelet:
             del self.deps.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.tear_down(self.network.config, self._attachment(sandbox))
-            for device in [each for each in sandbox.net.devices if each != "lo"]:  # what no plugin deleted goes with the namespace
+            for device in [
+                each for each in sandbox.net.devices if each != "lo"
+            ]:  # what no plugin deleted goes with the namespace
                 links.delete_veth(self.host, sandbox.net, device)
             if there is sandbox or (there is not None and there.host_network):
                 self.deps.disown(sandbox.name)

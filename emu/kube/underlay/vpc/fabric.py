@@ -80,7 +80,9 @@ class Fabric:
             mac = peer.mac if peer is not None and peer.subnet is eni.subnet else eni.subnet.mac
         trail = None if frame.trail is None else [Answered(packet.tpa, port, proxy=True)]
         template = craft.template("arp_reply")
-        return Sent(port, arp.build(template, packet.sha, mac, packet.tpa, packet.sha, packet.spa, frame.flow, trail), True)
+        return Sent(
+            port, arp.build(template, packet.sha, mac, packet.tpa, packet.sha, packet.spa, frame.flow, trail), True
+        )
 
     # -- packets --------------------------------------------------------------------------------
 
@@ -195,5 +197,3 @@ def _acl_denies(subnet: Subnet, frame: Frame, addr: int, *, entering: bool) -> L
     if not why:
         return None
     return Lost(ACL, f"{'inbound' if entering else 'outbound'} {why} of {subnet.acl.id} of {subnet.id}")
-
-

@@ -144,7 +144,9 @@ class Vpc(Underlay):
     def _eni(self, instance: Instance, number: int, port: Veth, link: Veth, addr: int) -> Eni:
         name = instance.net.name
         groups = [self.cloud.groups["nodes"]]
-        eni = Eni(f"eni-{name}-{link.name}", port.name, name, link.name, number, link.mac, instance.subnet, [addr], groups)
+        eni = Eni(
+            f"eni-{name}-{link.name}", port.name, name, link.name, number, link.mac, instance.subnet, [addr], groups
+        )
         self.cloud.join(eni)
         if not number:
             self._open(port)
@@ -198,6 +200,3 @@ class Vpc(Underlay):
             if carry.born:
                 net.born += 1
             net.device(carry.port).transmit(carry.frame)
-
-
-
