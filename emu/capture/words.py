@@ -182,7 +182,7 @@ def _waited_fact(entry: Waited, view: View) -> str:
 
 
 # the owners of chains, by the beginning of the chains' names
-OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin"}
+OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin", "AWS-": "aws-node"}
 
 
 def _decider(entry: Natted, view: View) -> AnyRule | None:
@@ -420,6 +420,10 @@ def _note(entry: Note, view: View) -> str:
     return entry.text
 
 
+def _note_fact(entry: Note, view: View) -> str:
+    return entry.text if len(view.trail) > 1 else ""  # alone it is the sentence
+
+
 WORDS: Mapping[type, Word] = {
     Dropped: Word(100, _dropped_sentence, _dropped_fact),
     Policy: Word(95, _policy_sentence, _policy_fact),
@@ -435,7 +439,7 @@ WORDS: Mapping[type, Word] = {
     Learned: Word(4, lambda entry, view: plain(view), _learned_fact),
     Waited: Word(30, _waited_sentence, _waited_fact),
     Tracked: Word(20, _tracked_sentence, _tracked_fact),
-    Note: Word(15, _note, _note),
+    Note: Word(15, _note, _note_fact),
     Delivered: Word(12, _delivered_sentence, _delivered_fact),
     AnyRule: Word(10, _rule_sentence, _nothing),
 }

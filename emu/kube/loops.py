@@ -84,7 +84,9 @@ class Loops:
             self.under_way,
         )
         self._timers: dict[str, Timer] = {}
-        self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
+        self.controllers = Controllers(
+            self.store, parts.seed, service_subnet=parts.service_subnet, clock=self.clock, act=self.act
+        )
         self.scheduler = Scheduler(self.store)
         self.synced = 0  # how many times a kubelet checked a pod
         self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet ran
@@ -101,7 +103,7 @@ class Loops:
         for kind in OF_FRONT_ENDS:
             self.store.watch(kind, outside.changed)
         self.agents.start(self.timing.watch_ns)
-        while any([each.retry() for each in self.kubelets.values()]):  # an agent may have found more addresses
+        while sum(each.retry() for each in self.kubelets.values()):  # an agent may have found more addresses
             self.act(slices=True)
             self.agents.run()
         for each in self.kubelets.values():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from emu.apps import apps
 from emu.apps.words import chosen as words_of
@@ -24,6 +24,7 @@ from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
+from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
@@ -35,7 +36,12 @@ READY_ANNOTATION, TERMINATE_ANNOTATION = "emu/ready", "emu/terminate"
 WORDS = {READY_ANNOTATION: ("true", "false"), TERMINATE_ANNOTATION: ("at-once", "at-the-end")}
 RETRY_NS = 10 * SECOND  # backOffPeriod: from a sync of a pod that failed to the next one
 SANDBOX_STOP_NS = 100 * MS  # from the last container's end to the removal of the network
+RESTART_NS, MAX_RESTART_NS = (
+    10 * SECOND,
+    300 * SECOND,
+)  # a container that failed (pkg/kubelet/kubelet.go, MaxContainerBackOff)
 IFNAME = "eth0"
+Phase = Literal["Running", "Succeeded", "Failed"]
 Wanted = tuple[str, int, str]  # app, port, protocol
 
 
@@ -108,6 +114,11 @@ class _Waiting:
     timer: Timer | None = None
     error: str = ""
     reported: bool = False
+
+
+def _why_not_ready(ready: bool, phase: Phase) -> str:
+    ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
+    return "" if ready else ended.get(phase, "ContainersNotReady")
 
 
 class Kubelet:
@@ -255,9 +266,40 @@ class Kubelet:
                 waits.timer.cancel()
             deps.under_way.discard(sandbox.uid)
         node.sandboxes[name] = deps.pods[name] = sandbox
-        for container, wanted in apps_of(pod):
-            sandbox.containers.append(self._run(sandbox, container, wanted))
+        self._run_all(pod, sandbox)
         self._report(pod, sandbox)
+
+    def _run_all(self, pod: Pod, sandbox: Sandbox) -> None:
+        """Start the containers, and plan their end if the pod states one."""
+        sandbox.containers = [self._run(sandbox, container, wanted) for container, wanted in apps_of(pod)]
+        life = lifetime(pod)
+        if life is not None:
+            exits = partial(self._exit, pod.namespace, pod.name, sandbox, life.exit_code)
+            self.deps.clock.call_later(life.runs_ns, exits, background=True)
+
+    def _exit(self, namespace: str, name: str, sandbox: Sandbox, code: int) -> None:
+        """The containers have ended by themselves. If they failed and may run again, they do, after 10 s, doubled each time, up
+        to 5 min (CrashLoopBackOff); else the pod has ended."""
+        pod = self.deps.store.get(Pod, namespace, name)
+        if pod is None or pod.metadata.uid != sandbox.uid or sandbox.ended:
+            return
+        self._end(sandbox)
+        if code and pod.spec.restart_policy == "OnFailure" and not pod.terminating:
+            self._report(pod, sandbox)
+            delay_ns = min(RESTART_NS << sandbox.restarts, MAX_RESTART_NS)
+            sandbox.restarts += 1
+            self.deps.clock.call_later(delay_ns, partial(self._restart, namespace, name, sandbox), background=True)
+        else:
+            self._report(pod, sandbox, "Failed" if code else "Succeeded")
+        self.deps.act()
+
+    def _restart(self, namespace: str, name: str, sandbox: Sandbox) -> None:
+        pod = self.deps.store.get(Pod, namespace, name)
+        if pod is not None and self.node.sandboxes.get(sandbox.name) is sandbox and not pod.terminating:
+            sandbox.ended = False
+            self._run_all(pod, sandbox)
+            self._report(pod, sandbox)
+            self.deps.act()
 
     # -- pods without a network -------------------------------------------------------------------
 
@@ -320,20 +362,18 @@ class Kubelet:
         held = pod.metadata.annotations.get(READY_ANNOTATION) == "false"
         return not held and not sandbox.ended and all(not container.errors for container in sandbox.containers)
 
-    def _report(self, pod: Pod, sandbox: Sandbox) -> None:
+    def _report(self, pod: Pod, sandbox: Sandbox, phase: Phase = "Running") -> None:
         """Write the pod's status."""
         ready, node = self._ready(pod, sandbox), self.node
         status = replace(
             pod.status,
-            phase="Running",
+            phase=phase,
             pod_ip=ip4_text(sandbox.ip),
             pod_ips=(PodIP(ip=ip4_text(sandbox.ip)),),
             host_ip=ip4_text(node.ip),
             conditions=(
                 *(each for each in pod.status.conditions if each.type != "Ready"),
-                Condition(
-                    type="Ready", status="True" if ready else "False", reason="" if ready else "ContainersNotReady"
-                ),
+                Condition(type="Ready", status="True" if ready else "False", reason=_why_not_ready(ready, phase)),
             ),
         )
         self.deps.store.put(replace(pod, status=status))

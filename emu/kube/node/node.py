@@ -40,7 +40,7 @@ class Sandbox:
     """A pod as its node runs it: one namespace that all its containers share, and CNI's result.
 
     A pod of the host's network has the node's namespace and no CNI result. `capability_args` are what CNI's runtime was given
-    for the pod. `ended`: its containers have stopped.
+    for the pod. `ended`: its containers have stopped; `restarts`: how often they were started again.
     """
 
     namespace: str
@@ -53,6 +53,7 @@ class Sandbox:
     result: Any = None
     capability_args: Mapping[str, Any] = field(default_factory=dict)
     ended: bool = False
+    restarts: int = 0
     name: str = field(init=False)  # "namespace/pod"
 
     def __post_init__(self) -> None:
