@@ -121,12 +121,15 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Encapsulated:
-    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`."""
+    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`. The forwarding database
+    had `dst` behind `mac` (all zero: behind all others). `mtu` is that of the outer packet's way, bytes."""
 
     device: str
     vni: int
     src: int
     dst: int
+    mac: bytes
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from emu.twin.traces import Opened, Walked
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.arp import REPLY, REQUEST
 from emu.wire.captured import macs
-from emu.wire.frame import UDP, Frame
+from emu.wire.frame import ICMP, UDP, Frame
 from emu.wire.summary import read
 
 HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
@@ -51,10 +51,10 @@ def _chances(chain: Chain) -> list[tuple[int, bool]]:
 
 
 def nat(opened: Iterable[Opened]) -> list[int]:
-    """The draws of a namespace's "nat" source: the start of the search for a free port, for each new connection whose port
-    NAT changed, in order."""
-    found = [(each.orig[2], each.reply[3]) for each in opened]
-    return [answered - _FIRST_FREE for sport, answered in found if sport != answered >= _FIRST_FREE]
+    """The draws of a namespace's "nat" source: the start of the search for a free port, or a free id of ICMP, for each new
+    connection whose port or id NAT changed, in order."""
+    found = [(0 if each.proto == ICMP else _FIRST_FREE, each.orig[2], each.reply[3]) for each in opened]
+    return [answered - first for first, sport, answered in found if sport != answered >= first]
 
 
 def reachable(clock: Clock, net: Netns, times_ms: Mapping[str, int]) -> None:
