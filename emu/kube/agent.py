@@ -49,10 +49,12 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The part of a cluster's configuration that agents read: one value for each type of configuration."""
+    """The part of a cluster's configuration that agents read: one value for each type of configuration. `pods_outside`: pods
+    have addresses of the underlay, and none of the pod subnet."""
 
     pod_subnet: Prefix
     parts: tuple[object, ...] = ()
+    pods_outside: bool = False
 
     def of(self, kind: type[T]) -> T:
         """The value of type `kind`, or a new one with its defaults."""

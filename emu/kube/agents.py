@@ -146,6 +146,11 @@ class _Program:
             self.store.watch(kind, news.changed)
         self._resync_later()
 
+    def run(self) -> None:
+        """Run on every node now, unless a run is planned."""
+        self._read()
+        self.rounds.run_all()
+
     def _read(self) -> None:
         self._objects = Objects({kind: self.store.list(kind) for kind in self.agent.watches})
 
@@ -197,6 +202,11 @@ class Agents(Mapping[str, Agent[Any, Any, Any]]):
         later. Raises InputError."""
         for program in self._programs.values():
             program.start(watch_ns, self._pending)
+
+    def run(self) -> None:
+        """Run every agent on every node once more, in no virtual time. Raises InputError."""
+        for program in self._programs.values():
+            program.run()
 
     def __getitem__(self, name: str) -> Agent[Any, Any, Any]:
         return self._programs[name].agent

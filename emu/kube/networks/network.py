@@ -20,6 +20,7 @@ from emu.kube.cni import links
 from emu.kube.cni.config import NetworkConfigList, expand
 from emu.kube.cni.spec import Host
 from emu.kube.networks import host_gw
+from emu.kube.underlay.shape import Machine
 from emu.registry import Shelf
 from emu.wire.addr import Prefix, ip4_text
 
@@ -40,14 +41,16 @@ O = TypeVar("O", bound=Options)
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a network is made from, for one node. `mtu` is that of the node's link, bytes; `hairpin` is that of the bridge's
-    ports; `options` are those of the network, None for its defaults."""
+    """What a network is made from, for one node. `mtu` is in bytes, that of the interface with the InternalIP; `hairpin` is that
+    of the bridge's ports; `options` are those of the network, None for its defaults; `machine` has the node's name and
+    interfaces (None: a node without an underlay)."""
 
     pod_cidr: Prefix
     pod_subnet: Prefix
     mtu: int = 1500
     hairpin: bool = False
     options: Options | None = None
+    machine: Machine | None = None
 
     def of(self, kind: type[O]) -> O:
         """The network's options, of type `kind`."""
@@ -83,7 +86,8 @@ class Network:
 
     `config` is for the CNI runtime; `rules` are iptables-restore text for the node ("" for none); `bridges` are made
     before the first pod; `routes` are the prefixes that the underlay routes to the node; `agents` are the
-    names of the node agents that the network brings.
+    names of the node agents that the network brings. `pods_outside`: pods have addresses of the underlay, and none of the
+    node's pod CIDR.
     """
 
     config: NetworkConfigList
@@ -91,6 +95,7 @@ class Network:
     bridges: tuple[NodeBridge, ...] = ()
     routes: tuple[Prefix, ...] = ()
     agents: tuple[str, ...] = ()
+    pods_outside: bool = False
 
     def prepare(self, host: Host) -> None:
         """Do to the node what no plugin of the list does. Idempotent."""
@@ -104,6 +109,14 @@ class Network:
 
 networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks")
 network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks")
+network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks")
+
+
+def usual_underlay(network: str) -> str:
+    """The underlay of a cluster that names none: the network's own, or `routed`."""
+    if network not in network_underlays:
+        return "routed"
+    return network_underlays[network]
 
 
 def load_network(
@@ -114,6 +127,7 @@ def load_network(
     mtu: int = 1500,
     hairpin: bool = False,
     options: Options | None = None,
+    machine: Machine | None = None,
 ) -> Network:
     """A built-in network by `name`, or that of a .conflist (its path, or its text), for the node with `pod_cidr`.
 
@@ -124,7 +138,7 @@ def load_network(
         if name not in network_options or not isinstance(options, network_options[name]):
             raise InputError(f"{type(options).__name__} are no options of network {name!r}")
         options.check(pod_subnet)
-    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin, options)
+    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin, options, machine)
     if name in networks:
         return networks[name](node)
     if name.lstrip().startswith("{"):

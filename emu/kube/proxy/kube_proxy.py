@@ -72,7 +72,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             node_name=node.name,
             node_ip=ip4_text(node.ip),
             pod_cidr=str(node.pod_cidr or ""),
-            cluster_cidr=base.cluster_cidr or str(self.settings.pod_subnet),
+            cluster_cidr=base.cluster_cidr or ("" if self.settings.pods_outside else str(self.settings.pod_subnet)),
             tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
         )
         proxier = self.proxiers[node.name] = Proxier(node.name, node.net, HealthCheck(node.net))
