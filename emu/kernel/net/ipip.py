@@ -22,7 +22,6 @@ from emu.wire import icmp as wire
 from emu.wire import ipip
 from emu.wire.frame import AF_INET, HOST, IP_DF, IP_HLEN, Frame
 from emu.wire.ipv4 import stamp
-from emu.wire.proto import IPIP
 from emu.wire.rewrite import replace
 from emu.wire.vxlan import outer_tos
 
