@@ -136,7 +136,7 @@ def _gateway(frames: list[Captured], others: list[Captured], asked: list[Capture
     answers = [
         each.data[28:32]
         for each in asked
-        if each.interface == CLIENT and each.data[12:14] == ARP and each.data[22:28] == mac
+        if each.interface == CLIENT and each.data[12:14] == ARP and each.data[20:28] == b"\0\2" + mac
     ]
     if not answers:
         return f"{device}; no ARP"

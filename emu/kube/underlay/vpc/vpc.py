@@ -96,7 +96,9 @@ class Vpc(Underlay):
         subnet = next(iter(self.cloud.subnets.values()))
         addr = subnet.take(subnet.cidr.broadcast - 1)
         port, eth0 = boot.veth(self.net, NAT, net, "eth0", link_mac(0xAA, 3), link_mac(0x42, 3), MTU)
-        self.cloud.join(Eni(NAT_ID, NAT, NAT, "eth0", 0, eth0.mac, port.mac, subnet, [addr], None, source_dest_check=False))
+        self.cloud.join(
+            Eni(NAT_ID, NAT, NAT, "eth0", 0, eth0.mac, port.mac, subnet, [addr], None, source_dest_check=False)
+        )
         self.cloud.publish(addr, self._public_net.net + NAT_HOST)
         boot.address(net, eth0, f"{ip4_text(addr)}/{subnet.cidr.length}")
         boot.route(net, f"default via {ip4_text(subnet.router)} dev eth0")
