@@ -225,14 +225,15 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
     return net.ipv4.add_address(link, ip4(host), width)
 
 
-def route(net: Netns, text: str) -> Route:
-    """`ip route add TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a link, or it exists."""
+def route(net: Netns, text: str, *, prepend: bool = False) -> Route:
+    """`ip route add TEXT`, or `ip route prepend TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a
+    link, or it exists."""
     new = parse_route(text, net.device)
     if new.hops:
         new = with_hops(new, [_reached(net, hop, text) for hop in new.hops])
     elif new.kind == "unicast":
         new = _reached(net, new, text)
-    net.ipv4.fib.add(new)
+    net.ipv4.fib.add(new, prepend=prepend)
     return new
 
 

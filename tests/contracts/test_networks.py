@@ -17,7 +17,7 @@ from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.cni.spec import Host, plugins
-from emu.kube.networks.network import NodeSettings, load_network, networks
+from emu.kube.networks.network import NodeSettings, load_network, networks, usual_underlay
 from emu.kube.node.node import Node
 from emu.kube.proxy.mode import modes
 from emu.kube.underlay.underlay import underlays
@@ -112,6 +112,13 @@ def test_an_unknown_network_is_bad_input_that_names_the_known_ones(load: Any) ->
     with pytest.raises(InputError) as wrong:
         load("nowhere")
     assert all(name in str(wrong.value) for name in networks)
+
+
+@pytest.mark.parametrize("name", sorted(networks))
+def test_a_cluster_that_names_no_underlay_comes_up(name: str) -> None:
+    made = cluster(name, underlay="")
+    assert made.config.underlay == usual_underlay(name)
+    assert made.ping("default/a", "default/c", count=1).delivered
 
 
 # -- underlays --------------------------------------------------------------------------------------------------------

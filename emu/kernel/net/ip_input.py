@@ -65,6 +65,8 @@ def receive(frame: Frame, device: Device) -> None:
             0,
             True,
         )  # ip_rcv clears the control block: what br_netfilter stored there is lost
+    if device.l3_rcv is not None and device.l3_rcv(frame, device):
+        return
     # ip_rcv_finish: route, then deliver or forward. What came over lo, or was rewritten at a bridge's port, has its route already
     route: Route | None = frame.route
     unrouted = route is None
@@ -271,6 +273,12 @@ def deliver(net: Netns, frame: Frame, route: Route) -> None:
     frame.outdev = None
     if family.fns[LOCAL_IN] and family.nf_hook(LOCAL_IN, frame):
         return
+    deliver_finish(net, frame)
+
+
+def deliver_finish(net: Netns, frame: Frame) -> None:
+    """ip_local_deliver_finish: to the protocol."""
+    family = net.ipv4
     protocol = family.protocols.get(frame.proto)
     if protocol is None:
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PROT_UNREACH)

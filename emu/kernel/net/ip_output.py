@@ -23,7 +23,8 @@ from emu.wire.rewrite import set_ethernet
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-LO_HEADER = bytes(12) + b"\x08\x00"
+IP_TYPE = b"\x08\x00"
+LO_HEADER = bytes(12) + IP_TYPE
 
 
 def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
@@ -141,7 +142,11 @@ def finish(frame: Frame, route: Route) -> None:
     """ip_finish_output2: put the neighbour's Ethernet header in front and transmit."""
     device = frame.outdev
     if device.noarp:
-        set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)
+        if device.loopback:
+            set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)
+        else:  # arp_constructor: the next hop of a device without ARP has the device's own address
+            mac = device.mac
+            set_ethernet(frame, mac + mac + IP_TYPE, mac, mac)
         device.transmit(frame)
         return
     nexthop = route.gateway or frame.dst
