@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -49,8 +49,9 @@ class Difference(NamedTuple):
         return kernel, self.emu[self.at] if self.at < len(self.emu) else nothing
 
 
-def frames(kernel: Sequence[Sight], emu: Sequence[Sight]) -> list[Difference]:
-    """The differences of a flow's frames, sorted by the kernel's order of frames."""
+def frames(kernel: Sequence[Sight], emu: Sequence[Sight], apart: Collection[str] = ()) -> list[Difference]:
+    """The differences of a flow's frames, sorted by the kernel's order of frames. `apart` are namespaces that are no kernel's:
+    only the order at each of their interfaces counts."""
     theirs, ours = _by(kernel, _interface), _by(emu, _interface)
     found: list[tuple[int, Difference]] = []
     for interface in sorted({*theirs, *ours}):
@@ -65,7 +66,7 @@ def frames(kernel: Sequence[Sight], emu: Sequence[Sight]) -> list[Difference]:
     theirs, ours = _by(kernel, _owner), _by(emu, _owner)
     orders = [
         sequences("order", name, _road(theirs.get(name, [])), _road(ours.get(name, [])))
-        for name in sorted({*theirs, *ours})
+        for name in sorted({*theirs, *ours} - {*apart})
     ]
     return [each for each in orders if each is not None]
 

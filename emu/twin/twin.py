@@ -102,6 +102,7 @@ class Twin:
         self.testbed = RealTestbed(self.loop)
         # what stands between the nodes and is no kernel's
         self.ports = Ports(cluster.underlay, self.loop) if isinstance(cluster.underlay, Vpc) else None
+        self._apart = () if self.ports is None else (self.ports.net.name,)
         if self.ports is not None:
             report.leave_out("times: the VPC is a program here, and takes its time", False)
         self.programs = Programs(cluster, self.nets, report.notes)
@@ -225,12 +226,12 @@ class Twin:
         kernel's timers are late, so that what one timer sends may be just before the end on one side, and after it on the
         other."""
         kernel, emu = self.sights.both()
-        done.differences += compare.frames(kernel, emu)
+        done.differences += compare.frames(kernel, emu, self._apart)
         if done.differences:
             self._linger()
             later, too = self.sights.both()
             kernel, emu = [*kernel, *later], [*emu, *too]
-            done.differences = compare.frames(kernel, emu)
+            done.differences = compare.frames(kernel, emu, self._apart)
         done.frames = len(kernel)
         return kernel, emu
 
