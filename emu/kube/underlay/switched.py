@@ -17,7 +17,7 @@ class Switched(Underlay):
         self.switch = boot.bridge(self.net, "br0", link_mac(0xAA, 0))
         self.net.sysctl["net.bridge.bridge-nf-call-iptables"] = 0
         self.router = self.namespace("gateway", forwarding)
-        port, eth0 = boot.veth(self.net, "gw", self.router, "eth0", link_mac(0xAA, 1), link_mac(0x42, 1))
+        port, eth0 = boot.cable(self.net, "gw", self.router, "eth0", link_mac(0xAA, 1), link_mac(0x42, 1))
         self.switch.add_port(port)
         boot.address(self.router, eth0, f"{ip4_text(self.gateway_of(0))}/{self.subnet_of(0).length}")
 

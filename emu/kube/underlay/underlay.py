@@ -43,7 +43,7 @@ class Underlay(ABC):
         forwarding = {"net.ipv4.ip_forward": 1, **sysctls}
         self.build(sysctls, forwarding)
         self.external = self.namespace("external", sysctls)
-        boot.veth(self.router, "ext", self.external, "eth0", link_mac(0xCC, 1), link_mac(0xCC, 10))
+        boot.cable(self.router, "ext", self.external, "eth0", link_mac(0xCC, 1), link_mac(0xCC, 10))
         boot.address(self.router, "ext", f"{EXTERNAL_ROUTER}/24")
         boot.address(self.external, "eth0", f"{EXTERNAL_HOST}/24")
         boot.route(self.external, f"default via {EXTERNAL_ROUTER} dev eth0")
@@ -83,7 +83,7 @@ class Underlay(ABC):
 
     def connect(self, net: Netns, index: int) -> None:
         """Plug node `index` in: its eth0, its address, and its default route."""
-        port, eth0 = boot.veth(
+        port, eth0 = boot.cable(
             self.net, f"port{index + 1}", net, "eth0", link_mac(0xAA, 0x11 + index), link_mac(0x42, 0x0B + index)
         )
         boot.address(net, eth0, f"{ip4_text(self.address_of(index))}/{self.subnet_of(index).length}")
