@@ -74,7 +74,7 @@ def _once(
         def made(script: Scenario) -> Cluster:
             spec = script.spec
             cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
-            pullable = [(str(cluster.netns(where).name), "eth0") for where in _pulled(script)]
+            pullable = [(str(cluster.netns(where).name), device) for where, device in _pulled(script)]
             twin = Twin(cluster, report, without, pullable)
             twins.append(twin)
             try:
@@ -95,11 +95,11 @@ def _once(
     return report
 
 
-def _pulled(scenario: Scenario) -> Iterator[str]:
-    """The nodes and pods whose links a step takes down or up."""
+def _pulled(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """The nodes and pods whose links a step takes down or up, with the device."""
     for step in scenario.steps:
         if isinstance(step.part, Link) and step.part.down is not None:
-            yield step.part.node or step.part.pod
+            yield step.part.node or step.part.pod, step.part.device
 
 
 def _wire(cluster: Cluster, report: Report) -> None:

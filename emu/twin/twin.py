@@ -22,22 +22,23 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.flow.flow import Flow
 from emu.kube.proxy.cleanup import stale
+from emu.kube.underlay.underlay import Underlay
+from emu.kube.underlay.vpc.vpc import Vpc
 from emu.twin import compare, draws, programs, sysctls, tables, times
 from emu.twin.changes import Moment, Synced, Watch
 from emu.twin.compare import Difference, Sight
 from emu.twin.drops import Drops
+from emu.twin.fabric import Ports
 from emu.twin.loop import PERIOD_TICKS, Loop, urgent
 from emu.twin.mirror import Mirror
 from emu.twin.programs import Programs
 from emu.twin.report import FlowReport, Report
+from emu.twin.results import shown
 from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
 from emu.twin.space import Space
 from emu.twin.traces import Traces
 from emu.wire.addr import ip4_text
-
-# A client cannot distinguish a drop from a timeout: the frames and the drop monitor show it
-CLASSES = {"dropped": "timeout", "undecided": "timeout"}
 
 QUIET_NS = 40 * MS  # between two readings of counters
 TRIES = 5  # readings, until no packet comes in between
@@ -56,6 +57,8 @@ class Emulated(programs.Emulated, Protocol):
     def flows(self) -> Mapping[int, Flow]: ...
     @property
     def capture(self) -> Capture | None: ...
+    @property
+    def underlay(self) -> Underlay: ...
     @property
     def synced(self) -> Mapping[str, Synced]: ...
     def foreseen(self) -> Sequence[Moment]:
@@ -97,6 +100,10 @@ class Twin:
             report.leave_out(f"the reasons of drops: this kernel offers no drop monitor ({self.drops.why_not})", False)
         self.loop = Loop(self._look)
         self.testbed = RealTestbed(self.loop)
+        # what stands between the nodes and is no kernel's
+        self.ports = Ports(cluster.underlay, self.loop) if isinstance(cluster.underlay, Vpc) else None
+        if self.ports is not None:
+            report.leave_out("times: the VPC is a program here, and takes its time", False)
         self.programs = Programs(cluster, self.nets, report.notes)
         self.watch = Watch(cluster, self.programs.running)
         self.traces: dict[Netns, Traces] = {}
@@ -119,10 +126,8 @@ class Twin:
             for device in net.devices.values():
                 if isinstance(device, Bridge | Vxlan):
                     device.flush()
-                elif isinstance(device, Veth):
-                    device.cable = (
-                        False  # here the kernel's side has veth pairs for cables, and one kernel for all machines
-                    )
+                elif isinstance(device, Veth) and self.ports is None:
+                    device.cable = False  # the kernel's side has veth pairs for cables, and one kernel for all machines
         self.loop.catch_up()
         self._match_ticks()
         self._align()
@@ -166,8 +171,12 @@ class Twin:
         for net in come:
             space = self.mirror.spaces[net]
             self.sights.watch(net, space)
-            self.drops.watch(net, space)
+            if self.ports is None or net is not self.ports.net:
+                self.drops.watch(net, space)
             self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
+        if self.ports is not None:
+            links = moment.pictures[self.ports.net].links
+            self.ports.follow(self.mirror.spaces[self.ports.net], [name for name in links if name != "lo"])
         for net in self.nets:  # rules may switch connection tracking on later
             if net.conntrack is not None and net not in self.traces:
                 self.traces[net] = Traces(self.mirror.spaces[net])
@@ -285,6 +294,8 @@ class Twin:
             net.close()
         for trace in self.traces.values():
             trace.close()
+        if self.ports is not None:
+            self.ports.close()
         self.sights.close()
         self.drops.close()
         self.loop.close()
@@ -391,11 +402,11 @@ class Twin:
         self.report.flows.append(done)
         kernel, emu = self._frames(done)
         done.late_ns = late_ns
-        if not done.differences and late_ns <= times.BUSY_NS:
+        if not done.differences and late_ns <= times.BUSY_NS and self.ports is None:
             done.differences += times.differences(kernel, emu, late_ns, end_ns)
             done.times = times.judged(emu, end_ns)
         if theirs is not None:
-            difference = compare.sequences("result", theirs.client.name, _shown(theirs), _shown(result))
+            difference = compare.sequences("result", theirs.client.name, shown(theirs), shown(result))
             done.differences += [difference] if difference is not None else []
         self._tables_and_counters(done)
         done.differences += self._rules()
@@ -451,7 +462,7 @@ class Twin:
     def _counted(self) -> Iterator[Difference]:
         for net in [each for each in self.counters if each not in self.ruled and each in self.mirror.spaces]:
             pairs = zip(self.counters[net], self._counters(net), strict=True)
-            theirs, ours = (_counter_lines(tables.counted(old, now)) for old, now in pairs)
+            theirs, ours = (tables.counter_lines(tables.counted(old, now)) for old, now in pairs)
             difference = compare.sequences("counters", net.name, theirs, ours)
             if difference is not None:
                 yield difference
@@ -468,19 +479,3 @@ class Twin:
 
 def _towards(ports: Collection[int], entries: Iterable[tables.Entry]) -> Iterator[tables.Entry]:
     return (entry for entry in entries if entry.orig[4] in ports)
-
-
-def _shown(flow: Flow) -> list[str]:
-    outcome = flow.outcome
-    word = CLASSES.get(outcome.word, outcome.word)
-    lines = [f"{word} {outcome.detail}" if word in ("error", "rejected") else word]
-    if flow.received:
-        lines.append(f"received {flow.received!r}")
-    if flow.kind == "ping":
-        lines.append(f"{len(flow.rtt_ns)} replies")
-    return lines
-
-
-def _counter_lines(counted: tables.Counters) -> list[str]:
-    return [f"{table} {chain} rule {number}: {packets} packets, {size} bytes"
-            for (table, chain, number), (packets, size) in sorted(counted.items())]  # fmt: skip

@@ -43,7 +43,7 @@ class Frame:
     from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
     without options, and where a bridge has the frame). `burst`: cut from a larger buffer (GSO).
     `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
-    `confirms` (dst_pending_confirm): the sender has heard that its packets arrive, which neighbours on the way take as a proof.
+    `confirms` (dst_pending_confirm): the sender's packets are acknowledged, which confirms the neighbours on the way.
     `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut).
     """
 

@@ -238,7 +238,7 @@ def unfiltered(real: Any, family: Any, device: Any) -> None:
     family.rp_filter[device.ifindex] = 0
 
 
-def from_the_first(real: Any, subnet: Prefix, taken: list[Prefix]) -> Any:
+def from_the_first(real: Any, subnet: Prefix, taken: list[Prefix], size: int) -> Any:
     return (Prefix(subnet.net + (number << 8), 24) for number in range(256))
 
 
@@ -288,7 +288,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("link/bridge: flood", "the oldest port is first", around("emu.kernel.link.bridge.Bridge.add_port", Bridge.add_port, oldest_first), twin("same node"), "order at node-1"),
     Fault("link/bridge: learning", "no MAC is learned", around("emu.kernel.link.bridge.Port.handle_frame_finish", Port.handle_frame_finish, forgetting), twin("same node"), "fdb at node-1"),
     Fault("link/veth", "frames of the full MTU are too long", put("emu.kernel.link.veth.ETH_HEADER_AND_VLAN", 10), twin("fragments"), "frames at"),
-    Fault("link/veth: marks", "what the sender has heard does not cross to the node", around("emu.kernel.link.veth.Veth.xmit", Veth.xmit, unmarked), twin("kept open"), "probes at"),
+    Fault("link/veth: marks", "the mark of an acknowledged sender does not cross to the node", around("emu.kernel.link.veth.Veth.xmit", Veth.xmit, unmarked), twin("kept open"), "probes at"),
     # netfilter
     Fault("netfilter/nat_ports", "NAT chooses the next port", around("emu.kernel.netfilter.nat.unique_tuple", nat_ports.unique_tuple, next_port), twin("service"), ">8081 [S]"),
     Fault("netfilter/nat: quotes", "a quoted checksum is not mended", around("emu.wire.quote.rewrite", quote.rewrite, stale_quote), twin("outside"), "bad-checksum"),

@@ -16,10 +16,11 @@ LOOPBACK_MTU = 65536
 
 class Loopback(Device):
     __slots__ = ()
+    loopback = True
 
     def __init__(self, clock: Clock, name: str = "lo") -> None:
         super().__init__(clock, name, ZERO_MAC, LOOPBACK_MTU, kind="loopback")
-        self.noarp = True
+        self.noarp = self.loopback = True
 
     def xmit(self, frame: Frame) -> None:
         frame.pkt_type = HOST
