@@ -60,7 +60,7 @@ def _linktype(interface: Interface) -> int:
 def _stripped(packets: Iterable[pcapng.Packet], bare: set[int]) -> Iterator[pcapng.Packet]:
     """Without the Ethernet header that emu's frames have everywhere, for interfaces that have none."""
     for interface, time_ns, data, flags, comment in packets:
-        yield interface, time_ns, packet(data) if interface in bare else data, flags, comment
+        yield interface, time_ns, packet(bytes(data)) if interface in bare else data, flags, comment
 
 
 def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence[int], *, force: bool) -> list[Path]:

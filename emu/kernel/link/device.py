@@ -73,7 +73,7 @@ class Device:
         self.mtu = mtu
         self.ifindex = 0
         self.up = self.carrier = True
-        self.noarp = self.loopback = False
+        self.noarp = False
         self.offload = False
         self._promisc = 0
         self.tap: Tap | None = None

@@ -20,7 +20,7 @@ class Loopback(Device):
 
     def __init__(self, clock: Clock, name: str = "lo") -> None:
         super().__init__(clock, name, ZERO_MAC, LOOPBACK_MTU, kind="loopback")
-        self.noarp = self.loopback = True
+        self.noarp = True
 
     def xmit(self, frame: Frame) -> None:
         frame.pkt_type = HOST

@@ -83,7 +83,7 @@ class IpipTunnels:
         flow = ip_output.flow(net, IPIP, tos=tos)
         route, source, failed = ip_output.route_output(net, remote, config.local, 0, config.lower, flow)
         lower = None if route is None else net.ipv4.out_device(route)
-        if route is None or lower is device:
+        if route is None or lower is None or lower is device:
             drop(net, frame, "UNDECIDED" if failed == "UNDECIDED" else "NOT_SPECIFIED", route, device)
             return
         df = config.pmtudisc or (frame.df and not config.ignore_df)
