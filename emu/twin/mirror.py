@@ -216,6 +216,9 @@ class Mirror:
         for name, link in new.links.items():
             if link.up != (name in old.links and old.links[name].up):
                 ups.append(["link", "set", "dev", name, "up" if link.up else "down"])
+            elif name == "lo" and name not in old.links and any(_dev(each) == name for each in new.own):
+                # taken down again, as after a failed ADD: its local routes stay
+                ups += [["link", "set", "dev", name, state] for state in ("up", "down")]
         space.ip(ups)
         for each in sysctls.write(space, {**new.sysctls, **self.beside(new)}):
             self.unset[each.space, each.name] = each

@@ -43,11 +43,12 @@ class Frame:
     from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
     without options, and where a bridge has the frame). `burst`: cut from a larger buffer (GSO).
     `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
+    `confirms` (dst_pending_confirm): the sender's packets are acknowledged, which confirms the neighbours on the way.
     `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut).
     """
 
     __slots__ = (
-        "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
+        "br_smac", "bridged_dnat", "buf", "burst", "cause", "confirms", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
         "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "partial", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid",
     )  # fmt: skip
@@ -63,7 +64,7 @@ class Frame:
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
         self.br_smac = ZERO_MAC
-        self.bridged_dnat = self.ignore_df = self.valid = self.burst = self.partial = False
+        self.bridged_dnat = self.ignore_df = self.valid = self.burst = self.partial = self.confirms = False
         # opaque here: their classes are on higher floors
         self.indev: Any = None
         self.outdev: Any = None
