@@ -121,20 +121,21 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Encapsulated:
-    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`."""
+    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`. None: the packet is in an
+    IP packet (IPIP)."""
 
     device: str
-    vni: int
+    vni: int | None
     src: int
     dst: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decapsulated:
-    """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`."""
+    """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`. None: the packet was in an IP packet."""
 
     device: str
-    vni: int
+    vni: int | None
     src: int
 
 

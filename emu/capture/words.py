@@ -182,7 +182,7 @@ def _waited_fact(entry: Waited, view: View) -> str:
 
 
 # the owners of chains, by the beginning of the chains' names
-OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin"}
+OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin", "AWS-": "aws-node"}
 
 
 def _decider(entry: Natted, view: View) -> AnyRule | None:
@@ -371,19 +371,27 @@ def _learned_fact(entry: Learned, view: View) -> str:
 
 
 def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"{view.owner} sends a packet of {entry.device} in an IP packet to {view.name(entry.dst)}: IP in IP"
     return f"{view.owner} sends a frame of {entry.device} in a UDP packet to {view.name(entry.dst)}: VXLAN network {entry.vni}"
 
 
 def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"ipip {entry.device}: {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
     return f"vxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
 
 
 def _decapsulated_sentence(entry: Decapsulated, view: View) -> str:
     source = view.name(entry.src)
+    if entry.vni is None:
+        return f"{entry.device} of {view.owner} takes {view.phrase}{view.between} out of the IP packet from {source}: IP in IP"
     return f"{entry.device} of {view.owner} takes {view.phrase}{view.between} out of the UDP packet from {source}: VXLAN network {entry.vni}"
 
 
 def _decapsulated_fact(entry: Decapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"ipip {entry.device}: from {ip4_text(entry.src)}"
     return f"vxlan {entry.device}: vni {entry.vni}, from {ip4_text(entry.src)}"
 
 
@@ -412,6 +420,10 @@ def _note(entry: Note, view: View) -> str:
     return entry.text
 
 
+def _note_fact(entry: Note, view: View) -> str:
+    return entry.text if len(view.trail) > 1 else ""  # alone it is the sentence
+
+
 WORDS: Mapping[type, Word] = {
     Dropped: Word(100, _dropped_sentence, _dropped_fact),
     Policy: Word(95, _policy_sentence, _policy_fact),
@@ -427,7 +439,7 @@ WORDS: Mapping[type, Word] = {
     Learned: Word(4, lambda entry, view: plain(view), _learned_fact),
     Waited: Word(30, _waited_sentence, _waited_fact),
     Tracked: Word(20, _tracked_sentence, _tracked_fact),
-    Note: Word(15, _note, _note),
+    Note: Word(15, _note, _note_fact),
     Delivered: Word(12, _delivered_sentence, _delivered_fact),
     AnyRule: Word(10, _rule_sentence, _nothing),
 }

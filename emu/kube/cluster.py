@@ -48,7 +48,7 @@ from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_ro
 from emu.kube.store import Store
 from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
-from emu.kube.underlay.underlay import underlays
+from emu.kube.underlay.underlay import Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
 from emu.trail import Delivered, Dropped, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
@@ -467,6 +467,10 @@ class Cluster:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
         iptables, sysctl, ip or ipset. Raises InputError."""
         change(self.netns(where))
+
+    def reshape(self, change: Callable[[Underlay], None]) -> None:
+        """Let `change` change the network between the nodes, as who runs it does. Raises InputError."""
+        change(self.underlay)
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]

@@ -103,7 +103,7 @@ class Loops:
         for kind in OF_FRONT_ENDS:
             self.store.watch(kind, outside.changed)
         self.agents.start(self.timing.watch_ns)
-        while any([each.retry() for each in self.kubelets.values()]):  # an agent may have found more addresses
+        while sum(each.retry() for each in self.kubelets.values()):  # an agent may have found more addresses
             self.act(slices=True)
             self.agents.run()
         for each in self.kubelets.values():

@@ -15,7 +15,7 @@ from emu.kube.api import core
 from emu.kube.api.meta import ObjectMeta, name_problem
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.zone import DnsConfig
-from emu.kube.networks.network import Options
+from emu.kube.networks.network import Options, usual_underlay
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
 from emu.kube.underlay.shape import LanSettings, NicSettings
@@ -59,7 +59,8 @@ class ClusterConfig:
     """A cluster before anything runs in it; names as in kind's configuration, KubeProxyConfiguration, and the flags of
     kube-controller-manager (`node_cidr_mask_size`, `configure_cloud_routes`).
 
-    `network` names a built-in network or is the text of a CNI .conflist; `network_options` are its own. `lans` are those of the
+    `network` names a built-in network or is the text of a CNI .conflist; `network_options` are its own. No
+    `underlay` means the one that the network usually lies on. `lans` are those of the
     underlay, `external` the hosts outside. `routes` are further routes of the underlay's router, in ip route's words; a gateway
     may be a node's name. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
@@ -69,7 +70,7 @@ class ClusterConfig:
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
     network: str = "bridge"
     network_options: Options | None = None
-    underlay: str = "routed"
+    underlay: str = ""
     lans: tuple[LanSettings, ...] = ()
     routes: tuple[str, ...] = ()
     configure_cloud_routes: bool = True
@@ -84,6 +85,10 @@ class ClusterConfig:
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
     findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.underlay:
+            object.__setattr__(self, "underlay", usual_underlay(self.network))
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:

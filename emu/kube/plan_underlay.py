@@ -89,7 +89,7 @@ def notes(config: ClusterConfig, layout: Layout, nodes: Sequence[core.Node]) -> 
             what = f"{subnet} overlaps the LAN {lans[0].name} {lans[0].subnet}{more}: the longer prefix decides the way"
             yield Finding("", f"cluster.{key}", what)
     for node, machine in zip(nodes, layout.nodes, strict=True):
-        for text in machine.external_ips:
+        for text in () if underlays[config.underlay].translates else machine.external_ips:
             if not any(nic.address == ip4(text) for nic in machine.nics):
                 what = f"no interface has the ExternalIP {text}, and nothing translates it: no packet for it arrives"
                 yield Finding("", f"node/{node.name}", what)

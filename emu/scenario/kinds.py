@@ -171,14 +171,15 @@ Offloads = Annotated[
 
 
 class ClusterPart(Part, frozen=True):
-    """`network` is a built-in network's name or the path of a .conflist beside the scenario.
+    """`network` is a built-in network's name or the path of a .conflist beside the scenario. No `underlay`: the one that the
+    network usually lies on (vpc for aws-vpc, switched for kindnet, else routed).
     `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
-    underlay: UnderlayName = "routed"
+    underlay: UnderlayName | None = None
     lans: tuple[LanPart, ...] = ()
     routes: tuple[str, ...] = ()
     configure_cloud_routes: bool = True

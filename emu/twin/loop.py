@@ -68,6 +68,10 @@ class Drawn(random.Random):
         return value
 
 
+def _nothing() -> None:
+    """All cables are the kernel's own."""
+
+
 class Watched(Protocol):
     """A socket that the loop watches."""
 
@@ -77,10 +81,12 @@ class Watched(Protocol):
 
 
 class Loop:
-    """`now` is in ns since the start. `idle()` is called often: it takes frames out of the rings."""
+    """`now` is in ns since the start. `idle()` is called often: it takes frames out of the rings. `carry()` is called after each
+    call that may send: what a program carries between cables arrives inside the sender's call, as on a veth."""
 
     def __init__(self, idle: Callable[[], None]) -> None:
         self.idle = idle
+        self.carry: Callable[[], None] = _nothing
         self.now = self._late_ns = 0
         self._begin = time.monotonic_ns()
         self._timers: list[Timer] = []

@@ -17,7 +17,7 @@ from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.cni.spec import Host, plugins
-from emu.kube.networks.network import NodeSettings, load_network, networks
+from emu.kube.networks.network import NodeSettings, load_network, networks, usual_underlay
 from emu.kube.node.node import Node
 from emu.kube.proxy.mode import modes
 from emu.kube.underlay.underlay import underlays
@@ -114,6 +114,13 @@ def test_an_unknown_network_is_bad_input_that_names_the_known_ones(load: Any) ->
     assert all(name in str(wrong.value) for name in networks)
 
 
+@pytest.mark.parametrize("name", sorted(networks))
+def test_a_cluster_that_names_no_underlay_comes_up(name: str) -> None:
+    made = cluster(name, underlay="")
+    assert made.config.underlay == usual_underlay(name)
+    assert made.ping("default/a", "default/c", count=1).delivered
+
+
 # -- underlays --------------------------------------------------------------------------------------------------------
 
 
@@ -121,9 +128,9 @@ def test_an_unknown_network_is_bad_input_that_names_the_known_ones(load: Any) ->
 def test_an_underlay_has_only_the_routes_that_are_asked_for(name: str) -> None:
     made = cluster(underlay=name).underlay
     prefix, (other, node) = Prefix.parse("198.18.7.0/24"), [machine.ip for machine in made.layout.nodes]
-    assert not made.router.ipv4.fib.main.of(prefix)
+    assert not made.ways(prefix)
     made.route(prefix, node)
-    assert [route.gateway for route in made.router.ipv4.fib.main.of(prefix)] == [node]
+    assert made.ways(prefix) == [node]
     before = [route.text() for route in made.router.ipv4.fib.main]
     made.advertise({prefix.net + 1: node})
     made.advertise({prefix.net + 2: other})

@@ -255,6 +255,8 @@ class Bridge(Device):
     def add_port(self, device: Device, *, hairpin: bool = False, forwarding: bool = True) -> Port:
         """Enslave a device (br_add_if). Its own MAC becomes a local entry of the fdb. Raises InputError: lo, a bridge, or a
         port of a bridge already."""
+        if device.rx_handler is not None and device.master is None:  # netdev_rx_handler_register
+            raise InputError(f"{device.name} cannot be a port of {self.name}: another device has its frames")
         if device.kind in ("loopback", "bridge") or device.master is not None:
             why = f"is a port of {device.master.bridge.name}" if device.master is not None else f"is a {device.kind}"
             raise InputError(f"{device.name} cannot be a port of {self.name}: it {why}", expected="another device")

@@ -19,7 +19,8 @@ from emu.wire.offload import segments
 from emu.wire.rewrite import untag
 
 IN, OUT = 0, 1
-ETH_P_TAGS = (0x8100, 0x88A8)  # 802.1Q, 802.1ad
+ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
+ETH_P_TAGS = (ETH_P_8021Q, ETH_P_8021AD)
 TAG_NEEDS = 6  # bytes behind the Ethernet header: a tag, and two bytes of what follows (skb_vlan_untag)
 
 Tap = Callable[[Frame, int], None]
@@ -53,14 +54,15 @@ class Device:
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
-    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses. `offload`: it takes packets
+    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses; `loopback`: it is lo. `offload`: it takes packets
     whose checksum or cutting is left to it, and as a virtual link leaves them as they are (`ethtool -K tx on tso on`).
     """
 
     __slots__ = (
-        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "mac", "master", "mtu", "name", "neigh", "net",
-        "netem", "noarp", "offload", "packet_types", "rx_handler", "tap", "up",
+        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
+        "netem", "noarp", "offload", "packet_types", "rx_handler", "tap", "up", "uppers", "vlans",
     )  # fmt: skip
+    loopback = False  # IFF_LOOPBACK
 
     def __init__(self, clock: Clock, name: str, mac: bytes = ZERO_MAC, mtu: int = 1500, kind: str = "device") -> None:
         check_name(name)
@@ -79,6 +81,11 @@ class Device:
         self.packet_types: dict[int, RxHandler] = {}
         self.netem: Netem | None = None
         self.master: Any = None
+        self.l3_rcv: Callable[[Frame, Device], bool] | None = (
+            None  # l3mdev_ip_rcv: does another device take the packet?
+        )
+        self.uppers: list[Any] = []  # the devices that are stacked on this one (see stacked.py)
+        self.vlans: dict[int, RxHandler] | None = None  # who takes the frames of a VLAN (see vlan.py)
         self.net: Any = None
         self.neigh: dict[int, dict[int, Any]] = {}  # by address family (AF_*), then by address
         self.drop: Callable[[Device, Frame, str], None] = ignore_drop
@@ -141,6 +148,11 @@ class Device:
         tap = self.tap
         if tap is not None:
             tap(frame, IN)
+        if self.vlans is not None and frame.ethertype == ETH_P_8021Q and len(frame.buf) >= ETH_HLEN + TAG_NEEDS:
+            taken = self.vlans.get((frame.buf[14] << 8 | frame.buf[15]) & 0xFFF)
+            if taken is not None:  # vlan_do_receive comes before a bridge
+                taken(frame, self)
+                return
         handler = self.rx_handler or self.packet_types.get(frame.ethertype)
         if handler is not None:
             handler(frame, self)

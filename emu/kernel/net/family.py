@@ -264,7 +264,7 @@ class Family:
             return "ENETUNREACH"
         if route.kind not in ("unicast", "local", "broadcast", "multicast"):
             return ENDING.get(route.kind, "EINVAL")
-        if is_loopback(frame.src) and route.kind != "local" and not route.device.noarp:
+        if is_loopback(frame.src) and route.kind != "local" and not route.device.loopback:
             if not self.route_localnet[route.device.ifindex]:
                 return "EINVAL"  # __mkroute_output: a loopback source stays on lo
         frame.route = route

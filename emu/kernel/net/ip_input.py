@@ -65,6 +65,8 @@ def receive(frame: Frame, device: Device) -> None:
             0,
             True,
         )  # ip_rcv clears the control block: what br_netfilter stored there is lost
+    if device.l3_rcv is not None and device.l3_rcv(frame, device):
+        return
     # ip_rcv_finish: route, then deliver or forward. What came over lo, or was rewritten at a bridge's port, has its route already
     route: Route | None = frame.route
     unrouted = route is None
@@ -117,7 +119,7 @@ def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) 
     if kind == "unicast":
         icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
     if kind != "local" or (
-        device.noarp and net.ipv4.is_local(frame.src)
+        device.loopback and net.ipv4.is_local(frame.src)
     ):  # what this host sends itself goes no further
         return "NOT_SPECIFIED"
     data, srr = options.data, options.srr
@@ -168,7 +170,7 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     route = fib.known.get(dst) or fib.lookup(
         dst, src, frame.mark, device.name, None, flow_of(frame) if fib.asks_flow else NO_FLOW
     )
-    first, to, loopback = src >> 24, dst >> 24, device.noarp
+    first, to, loopback = src >> 24, dst >> 24, device.loopback
     if first not in UNICAST or to not in UNICAST:
         if 224 <= to < 240:
             return _route_to_group(net, frame, device)
@@ -219,12 +221,12 @@ def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Rout
         return "NOT_SPECIFIED", MULTICAST_IN
     if is_multicast(src) or src == LIMITED_BROADCAST:
         return "IP_INVALID_SOURCE", None
-    if is_loopback(src) and not device.noarp and not family.route_localnet[device.ifindex]:
+    if is_loopback(src) and not device.loopback and not family.route_localnet[device.ifindex]:
         return "IP_LOCALNET", None
     if src == 0:
         link_local = frame.dst >> 8 == LINK_LOCAL_GROUPS or frame.proto == IGMP
         return ("", MULTICAST_IN) if link_local else ("IP_INVALID_SOURCE", None)
-    if not device.noarp:
+    if not device.loopback:
         if src in family.fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
         if family.rp_filter[device.ifindex]:
@@ -271,6 +273,12 @@ def deliver(net: Netns, frame: Frame, route: Route) -> None:
     frame.outdev = None
     if family.fns[LOCAL_IN] and family.nf_hook(LOCAL_IN, frame):
         return
+    deliver_finish(net, frame)
+
+
+def deliver_finish(net: Netns, frame: Frame) -> None:
+    """ip_local_deliver_finish: to the protocol."""
+    family = net.ipv4
     protocol = family.protocols.get(frame.proto)
     if protocol is None:
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PROT_UNREACH)

@@ -23,7 +23,8 @@ from emu.wire.rewrite import set_ethernet
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-LO_HEADER = bytes(12) + b"\x08\x00"
+IP_TYPE = b"\x08\x00"
+LO_HEADER = bytes(12) + IP_TYPE
 
 
 def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
@@ -50,7 +51,7 @@ def route_output(
         return None, 0, "ENETUNREACH"
     if route.kind in ENDING:
         return None, 0, ENDING[route.kind]
-    if is_loopback(src) and route.kind != "local" and not route.device.noarp:
+    if is_loopback(src) and route.kind != "local" and not route.device.loopback:
         if not family.route_localnet[route.device.ifindex]:
             return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
@@ -110,7 +111,7 @@ def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> st
     """ip_mc_output: the host receives its own broadcasts, and what it sends to a group that it is in. The copy crosses
     POSTROUTING, and comes in on the outgoing device; taps do not see it (dev_loopback_xmit). Gives what `output` gives."""
     family, device = net.ipv4, frame.outdev
-    if not device.noarp and (route.kind == "broadcast" or is_member(device, frame.dst)):
+    if not device.loopback and (route.kind == "broadcast" or is_member(device, frame.dst)):
         net.copied += 1
         copy = frame.clone()
         if not family.fns[POST_ROUTING] or not family.nf_hook(POST_ROUTING, copy):
@@ -141,7 +142,11 @@ def finish(frame: Frame, route: Route) -> None:
     """ip_finish_output2: put the neighbour's Ethernet header in front and transmit."""
     device = frame.outdev
     if device.noarp:
-        set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)
+        if device.loopback:
+            set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)
+        else:  # arp_constructor: the next hop of a device without ARP has the device's own address
+            mac = device.mac
+            set_ethernet(frame, mac + mac + IP_TYPE, mac, mac)
         device.transmit(frame)
         return
     nexthop = route.gateway or frame.dst

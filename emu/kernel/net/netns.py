@@ -15,7 +15,10 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import Ipip
+from emu.kernel.link.stacked import Stacked
 from emu.kernel.link.veth import Veth
+from emu.kernel.link.vlan import Vlan
 from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
@@ -39,7 +42,7 @@ class Tally(NamedTuple):
 class Netns:
     """A namespace. Families join by `join` (before devices), devices by `attach`; `ipv4` is the family of IPv4.
 
-    `conntrack`, `nat`, `sockets`, `vxlan` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
+    `conntrack`, `nat`, `sockets`, `vxlan`, `ipip` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
     `absorbed` + dropped + waiting, summed over all namespaces.
     """
 
@@ -55,6 +58,7 @@ class Netns:
         self.nat: Any = None
         self.sockets: Any = None
         self.vxlan: Any = None  # what carries the frames of its VXLAN devices
+        self.ipip: Any = None  # and the packets of its IPIP devices
         # what other programs of the machine call without emulated packets, by the address that it listens on
         self.programs: dict[str, Any] = {}
         self.born = self.delivered = self.absorbed = self.copied = 0
@@ -134,6 +138,8 @@ class Netns:
             device.master.bridge.remove_port(device)
         if isinstance(device, Vxlan):
             device.close()
+        elif isinstance(device, Ipip):
+            self.ipip.forget(device)
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)
@@ -187,10 +193,12 @@ class Netns:
 
     def set_link(self, name: str, *, up: bool) -> None:
         """`ip link set NAME up|down`. Down removes routes out of the device and its neighbours; up adds the connected
-        routes again (routes that users added do not come back, as in Linux)."""
+        routes again (routes that users added do not come back, as in Linux). Raises InputError where the kernel refuses."""
         device = self.device(name)
         if device.up == up:
             return
+        if up and isinstance(device, Stacked):
+            device.check_open()
         device.up = up
         if not up and self.conntrack is not None:
             self.conntrack.delete(lambda conn: conn.masq_ifindex == device.ifindex)
@@ -210,6 +218,9 @@ class Netns:
             (device.open if up else device.close)()
         if device.master is not None:
             device.master.carrier_check()
+        for upper in list(device.uppers):
+            if isinstance(upper, Vlan) and upper.net is not None:  # vlan_device_event
+                upper.net.set_link(upper.name, up=up)
 
     def set_carrier(self, name: str, *, on: bool) -> None:
         """Plug the cable of a device in, or pull it out. Routes stay; neighbours are removed with the carrier."""
@@ -230,6 +241,9 @@ class Netns:
             device.forget_neighbours(permanent=False)
         if device.master is not None:
             device.master.carrier_check()
+        for upper in device.uppers:  # netif_stacked_transfer_operstate
+            if upper.net is not None:
+                upper.net.carrier_changed(upper, on=on)
 
     def __repr__(self) -> str:
         return f"<netns {self.name}>"

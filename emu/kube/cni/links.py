@@ -12,6 +12,7 @@ from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge, Port
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
+from emu.kernel.net import link_change
 from emu.kernel.net.family import Address
 from emu.kernel.net.netns import Netns
 from emu.kube.cni.spec import IP, Attachment, CniError, Host, Result, Route, failure
@@ -101,15 +102,17 @@ def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
     if link is None:
         return None
     addresses = [each for each in netns.ipv4.addresses if each.device is link]
-    peer = link.peer if isinstance(link, Veth) else None
-    for each in (link, peer):
-        if each is not None and each.net is not None:
-            each.up = False
-            bridge = each.master.bridge if each.master is not None else None
-            each.net.detach(each)
-            if bridge is not None:
-                ports_changed(host, bridge)
+    delete_device(host, link)
     return addresses
+
+
+def delete_device(host: Host, link: Device) -> None:
+    """`ip link del`: with the other end of a pair, and what is stacked on it."""
+    peer = link.peer if isinstance(link, Veth) else None
+    bridges = {each.master.bridge for each in (link, peer) if each is not None and each.master is not None}
+    link_change.delete(link)
+    for bridge in bridges:
+        ports_changed(host, bridge)
 
 
 def configure(netns: Netns, name: str, result: Result) -> None:
@@ -117,10 +120,18 @@ def configure(netns: Netns, name: str, result: Result) -> None:
     _link(netns, name)
     for ip in result.ips:
         _claim(netns, name, ip, result)
-    netns.set_link(name, up=True)
+    set_up(netns, name)
     gateway = next((ip.gateway for ip in result.ips if ip.gateway), "")
     for route in result.routes:
         _add_route(netns, name, route, route.gw or gateway)
+
+
+def set_up(netns: Netns, name: str) -> None:
+    """`ip link set NAME up`. Raises CniError."""
+    try:
+        netns.set_link(name, up=True)
+    except InputError as error:
+        raise failure(f'failed to set "{name}" UP: {error.what}') from None
 
 
 def _link(netns: Netns, name: str) -> Device:
@@ -149,7 +160,7 @@ def _add_route(netns: Netns, name: str, route: Route, gateway: str) -> None:
     words += ["table", str(route.table)] if route.table is not None else []
     words += ["scope", {253: "link", 254: "host"}.get(route.scope or 0, "global")]
     try:
-        boot.route(netns, " ".join(words))
+        boot.route(netns, " ".join(words), prepend=True)  # NLM_F_CREATE alone: before others of its prefix
     except InputError as error:
         why = "file exists" if "File exists" in error.what else "network is unreachable"
         raise failure(f"failed to add route '{route} via {gateway or '<nil>'} dev {name}': {why}") from None
@@ -199,10 +210,10 @@ def check_routes(netns: Netns, routes: tuple[Route, ...]) -> None:
             raise failure(f"Expected Route {route} not found in routing table")
 
 
-def check_mac(what: str, device: Device, expected: str, *, prefix: str = "") -> None:
+def check_mac(what: str, device: Device, expected: str, *, prefix: str = "", word: str = "Interface") -> None:
     """A device has the address that the result gives it, if it gives one. `prefix` begins the messages of some plugins."""
     if expected and mac_text(device.mac) != expected:
-        words = f"Interface {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}"
+        words = f"{word} {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}"
         raise failure(prefix + words)
 
 

@@ -109,6 +109,12 @@ class Network:
 
 networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks")
 network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks")
+network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks")
+
+
+def usual_underlay(network: str) -> str:
+    """The underlay of a cluster that names none: the network's own, or `routed`."""
+    return network_underlays.get(network, "routed")
 
 
 def load_network(

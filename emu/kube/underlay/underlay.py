@@ -36,6 +36,8 @@ class Underlay(ABC):
     net: Netns
     router: Netns
     switches: Netns
+    # does it translate a node's ExternalIP to the node's own address?
+    translates = False
 
     def __init__(self, clock: Clock, layout: Layout, sysctls: Sysctls) -> None:
         self.clock, self.layout = clock, layout

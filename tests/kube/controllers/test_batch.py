@@ -259,7 +259,7 @@ def test_a_time_zone_and_a_schedule_that_never_comes() -> None:
     "text", ["", "* * * *", "60 * * * *", "* 24 * * *", "a * * * *", "*/0 * * * *", "5-1 * * * *", "* * 0 * *"]
 )
 def test_what_is_no_schedule(text: str) -> None:
-    with pytest.raises(InputError, match="spec.schedule"):
+    with pytest.raises(InputError, match=r"spec\.schedule"):
         load_text(CRON.replace("*/2 * * * *", text).replace("MORE", "suspend: true"))
 
 

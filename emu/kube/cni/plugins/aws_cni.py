@@ -1,7 +1,7 @@
 """`aws-cni`: a routed veth pair with an address of the VPC (amazon-vpc-cni-k8s, cmd/routed-eni-cni-plugin).
 
 The address, and the table that its packets are routed by, come from ipamd, the machine's own daemon. The container has its
-address as a /32, a gateway that is nobody's address, and a permanent neighbour for it: the host's end. The host has a route
+address as a /32, a gateway whose address no host has, and a permanent neighbour for it: the host's end. The host has a route
 to the address, a rule that such packets take it, and where the address is of a secondary interface a rule that packets from
 it leave by that interface. Security groups of single pods (branch interfaces) are not modelled. Must not know pods or EC2.
 """
@@ -132,7 +132,7 @@ class AwsCniPlugin:
 
 def veth_name(prefix: str, namespace: str, pod: str) -> str:
     """GeneratePodHostVethName: the prefix and 11 hex digits of the SHA-1 of `namespace.pod`."""
-    digest = hashlib.sha1(f"{namespace}.{pod}".encode()).hexdigest()
+    digest = hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()
     return f"{prefix}{digest[:11]}"
 
 
@@ -157,8 +157,8 @@ def _pair(host: Netns, netns: Netns, inside: str, outside: str, mtu: int) -> tup
             if each is not None and each.net is not None:
                 each.net.set_link(each.name, up=False)
                 each.net.detach(each)
-    macs = (links.random_mac(netns.clock, f"mac/{each.name}") for each in (netns, host))
-    return boot.veth(netns, inside, host, outside, *macs, mtu=mtu)
+    near_mac, far_mac = (links.random_mac(netns.clock, f"mac/{each.name}") for each in (netns, host))
+    return boot.veth(netns, inside, host, outside, near_mac, far_mac, mtu)
 
 
 def _container_side(netns: Netns, inside: Veth, outside: Veth, addr: int) -> None:

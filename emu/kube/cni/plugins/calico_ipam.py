@@ -19,7 +19,7 @@ class CalicoIpam:
     """IPAM: the result has one address, a /32 without a gateway. CHECK finds nothing, as Calico's."""
 
     keys: Keys = {
-        "assign_ipv4": NotModelled("pods without IPv4", ("true",)),
+        "assign_ipv4": NotModelled("pods without IPv4", defaults=("true",)),
         "assign_ipv6": WithoutEffect("pods have no IPv6"),
         "ipv4_pools": NotModelled("which pool an address is from"),
         "ipv6_pools": WithoutEffect("pods have no IPv6"),

@@ -41,11 +41,12 @@ class AwsNode(Agent[None, tuple[Filled, ...], tuple[Filled, ...]]):
                 f"network aws-vpc: {node.name} is no instance of a VPC", path="cluster.underlay", expected="vpc"
             )
         if IPAMD not in node.net.programs:
-            primary = instance.primary
+            primary = instance.enis[0]
             node.net.device(primary.device).set_mtu(self.options.eni_mtu)
             address = ip4_text(primary.primary)
-            host_network.set_up(node.net, self.options, [instance.vpc_cidr], address, primary.device)
+            host_network.set_up(node.net, self.options, instance.vpc_cidrs, address, primary.device)
             ipamd = node.net.programs[IPAMD] = Ipamd(node.net, instance, self.options)
+            ipamd.take_over()
             ipamd.fill(pool.plan(ipamd.filled(), self.options))
         return own
 

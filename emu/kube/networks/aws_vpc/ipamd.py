@@ -70,12 +70,15 @@ class Ipamd:
         numbers = {each.number for each in wanted}
         for eni in self.instance.enis:
             if eni.number not in numbers:
-                self._tear_down(eni)
+                self.instance.detach(eni)
         for each in wanted:
             there = next((eni for eni in self.instance.enis if eni.number == each.number), None)
-            eni = there or self._set_up(each.number)
-            if eni is not None:
-                self._fill(eni, each.slots)
+            if there is None:
+                there = self.instance.attach(each.number)
+                if there is not None:
+                    self._wire(there)
+            if there is not None:
+                self._fill(there, each.slots)
 
     def _fill(self, eni: Eni, slots: int) -> None:
         more = slots - self._slots(eni)
@@ -90,25 +93,25 @@ class Ipamd:
                 free_addresses = [addr for addr in eni.addresses[1:] if addr not in busy]
                 self.instance.unassign(eni, free_addresses[more:], ())
 
-    def _set_up(self, number: int) -> Eni | None:
+    def take_over(self) -> None:
+        """The interfaces that are there when ipamd starts: it sets up all but the primary one."""
+        for eni in self.instance.enis[1:]:
+            self._wire(eni)
+
+    def _wire(self, eni: Eni) -> None:
         """setupENINetwork: the interface comes up, and is routed by a table of its own alone."""
-        eni = self.instance.attach(number)
-        if eni is None:
-            return None
-        net, table, subnet = self.net, number + 1, eni.subnet
+        net, table, subnet = self.net, eni.number + 1, eni.subnet
         device = net.device(eni.device)
         device.set_mtu(self.options.eni_mtu)
         net.set_link(eni.device, up=True)
+        for address in [each for each in net.ipv4.addresses if each.device is device]:
+            net.ipv4.remove_address(address)
         boot.address(net, device, f"{ip4_text(eni.primary)}/{subnet.cidr.length}")
         router = ip4_text(subnet.router)
         boot.route(net, f"{router} dev {eni.device} scope link table {table}")
         boot.route(net, f"default via {router} dev {eni.device} table {table}")
         for route in [each for each in net.ipv4.fib.main.of(subnet.cidr) if each.device is device]:
             net.ipv4.fib.remove(route)
-        return eni
-
-    def _tear_down(self, eni: Eni) -> None:
-        self.instance.detach(eni)
 
     def _slots(self, eni: Eni) -> int:
         return len(eni.prefixes) if self.options.prefix_delegation else len(eni.addresses) - 1

@@ -11,9 +11,11 @@ from pathlib import Path
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.networks.aws_vpc import agent
 from emu.kube.networks.aws_vpc.options import AwsOptions
-from emu.kube.networks.network import Network, NodeSettings, networks
+from emu.kube.networks.network import Network, NodeSettings, network_underlays, networks
 
 CONFLIST = Path(__file__).with_name("aws-vpc.conflist")
+
+network_underlays.add("aws-vpc")("vpc")
 
 
 @networks.add("aws-vpc")

@@ -75,7 +75,7 @@ def compiled(workloads: Sequence[Workload], tunnel: str, *, masquerades: bool) -
             "filter": "INPUT FORWARD OUTPUT",
         }.items()
     }
-    last = {
+    last: dict[str, dict[str, Lines]] = {
         # behind kube-proxy's, whose mark is gone by then: a tunnel's outer packet would have it too
         "nat": {"POSTROUTING": jumps["POSTROUTING"]},
         "filter": {

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from emu.kube.cni.config import NetworkConfigList
-from emu.kube.networks.network import Network, NodeSettings, networks
+from emu.kube.networks.network import Network, NodeSettings, network_underlays, networks
 
 CONFLIST = Path(__file__).with_name("kindnet.conflist")
+
+network_underlays.add("kindnet")("switched")
 
 
 @networks.add("kindnet")

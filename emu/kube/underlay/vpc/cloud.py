@@ -47,13 +47,12 @@ class RouteTable:
 
 @dataclass(eq=False)
 class Subnet:
-    """A subnet in one availability zone. `mac` is that of its router, which has the first address. `used` holds addresses
-    that interfaces have, `prefixes` the /28s."""
+    """A subnet in one availability zone. Its router has the first address. `used` holds addresses that interfaces have,
+    `prefixes` the /28s."""
 
     id: str
     zone: str
     cidr: Prefix
-    mac: bytes
     table: RouteTable
     acl: NetworkAcl
     used: set[int] = field(default_factory=set)
@@ -88,7 +87,8 @@ class Subnet:
 @dataclass(eq=False)
 class Eni:
     """A network interface. `port` is the VPC's end of its cable, `device` its name in the instance, `number` its device
-    number there. The first of `addresses` is the primary one. `groups` None: no security group guards it (a gateway's)."""
+    number there; `router` is the MAC of the subnet's router, as it meets it. The first of `addresses` is the primary one.
+    `groups` None: no security group guards it (a gateway's)."""
 
     id: str
     port: str
@@ -96,6 +96,7 @@ class Eni:
     device: str
     number: int
     mac: bytes
+    router: bytes
     subnet: Subnet
     addresses: list[int]
     groups: list[SecurityGroup] | None
@@ -111,12 +112,12 @@ class Eni:
 
 
 class Cloud:
-    """One VPC. `enis` are the interfaces by their port; `private` maps public to private addresses, `public` the other way.
+    """One VPC, of one or more CIDRs. `enis` are the interfaces by their port; `private` maps public to private addresses, `public` the other way.
 
     `owner(addr)` is the interface that has an address of the VPC, whatever MAC a frame names."""
 
-    def __init__(self, cidr: Prefix) -> None:
-        self.cidr = cidr
+    def __init__(self, cidrs: list[Prefix]) -> None:
+        self.cidrs = cidrs
         self.subnets: dict[str, Subnet] = {}
         self.tables: dict[str, RouteTable] = {}
         self.acls: dict[str, NetworkAcl] = {}

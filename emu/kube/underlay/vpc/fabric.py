@@ -17,7 +17,7 @@ from emu import craft
 from emu.kube.underlay.vpc import igw
 from emu.kube.underlay.vpc.cloud import INTERNET, LOCAL, Cloud, Eni, Subnet, VpcRoute
 from emu.kube.underlay.vpc.security_group import Tracked, key_of, untracked
-from emu.trail import Answered, Carried
+from emu.trail import Carried, Note
 from emu.wire import arp
 from emu.wire.addr import ip4_kind, ip4_text
 from emu.wire.frame import AF_INET, ETH_P_ARP, Frame
@@ -77,8 +77,8 @@ class Fabric:
             if eni.owns(packet.tpa):
                 return None
             peer = self.cloud.owner(packet.tpa)
-            mac = peer.mac if peer is not None and peer.subnet is eni.subnet else eni.subnet.mac
-        trail = None if frame.trail is None else [Answered(packet.tpa, port, proxy=True)]
+            mac = peer.mac if peer is not None and peer.subnet is eni.subnet else eni.router
+        trail = None if frame.trail is None else [Note(f"the VPC answers ARP for every address: {_whose(mac, eni)}")]
         template = craft.template("arp_reply")
         return Sent(
             port, arp.build(template, packet.sha, mac, packet.tpa, packet.sha, packet.spa, frame.flow, trail), True
@@ -104,7 +104,7 @@ class Fabric:
         return self._across(eni, found, frame, route.text() if route is not None else "")
 
     def _routed(self, eni: Eni, frame: Frame, route: VpcRoute | None) -> Eni | Lost | None:
-        """The interface that a route leads to; None is the internet gateway."""
+        """The interface that a route names; None is the internet gateway."""
         if route is None:
             return Lost(NO_ROUTE, f"{eni.subnet.table.id} has no route to {ip4_text(frame.dst)}")
         if route.target == INTERNET:
@@ -125,7 +125,7 @@ class Fabric:
             return lost
         if peer is None:
             return self._to_internet(eni, frame, way)
-        return self._to(peer, frame, peer.subnet.mac, f"{eni.id} to {peer.id}", way)
+        return self._to(peer, frame, peer.router, f"{eni.id} to {peer.id}", way)
 
     def _to(self, peer: Eni, frame: Frame, smac: bytes, between: str, way: str) -> Carry:
         lost = self._group_denies(peer, frame, sent=False)
@@ -164,7 +164,7 @@ class Fabric:
         igw.enter(frame, private)
         if frame.trail is not None:
             frame.trail.append(Carried("the internet gateway", peer.id, "1:1", "destination", public, private))
-        return self._to(peer, frame, peer.subnet.mac, f"the internet gateway to {peer.id}", "1:1")
+        return self._to(peer, frame, peer.router, f"the internet gateway to {peer.id}", "1:1")
 
     # -- security groups ------------------------------------------------------------------------
 
@@ -186,6 +186,12 @@ class Fabric:
         names = ", ".join(group.name for group in groups) or "none"
         way = "outbound" if sent else "inbound"
         return Lost(GROUP, f"no {way} rule of the security group {names} of {eni.id} allows it")
+
+
+def _whose(mac: bytes, eni: Eni | None) -> str:
+    if eni is None:
+        return "the MAC is the internet gateway's"
+    return "the MAC is the router's" if mac == eni.router else "the MAC is that of the interface that has it"
 
 
 def _checked(eni: Eni, why: str) -> Lost:

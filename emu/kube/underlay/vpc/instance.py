@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from emu.kernel.net.netns import Netns
@@ -21,22 +21,20 @@ class Ec2(Protocol):
 
     cloud: Cloud
 
-    def attach(self, instance: Instance, number: int, addr: int) -> Eni: ...
+    def add_interface(self, instance: Instance, number: int, subnet: Subnet, addr: int) -> Eni: ...
 
-    def detach(self, instance: Instance, eni: Eni) -> None: ...
+    def remove_interface(self, instance: Instance, eni: Eni) -> None: ...
 
 
 class Instance:
-    """One instance: `net` is its namespace, `primary` its first interface."""
+    """One instance: `net` is its namespace, `index` its number among the nodes."""
 
-    primary: Eni
-
-    def __init__(self, ec2: Ec2, net: Netns, index: int, subnet: Subnet) -> None:
-        self._ec2, self.net, self.index, self.subnet = ec2, net, index, subnet
+    def __init__(self, ec2: Ec2, net: Netns, index: int) -> None:
+        self._ec2, self.net, self.index = ec2, net, index
 
     @property
-    def vpc_cidr(self) -> Prefix:
-        return self._ec2.cloud.cidr
+    def vpc_cidrs(self) -> list[Prefix]:
+        return self._ec2.cloud.cidrs
 
     @property
     def enis(self) -> list[Eni]:
@@ -45,24 +43,29 @@ class Instance:
         return sorted(found, key=lambda eni: eni.number)
 
     def attach(self, number: int) -> Eni | None:
-        """CreateNetworkInterface and AttachNetworkInterface; None where the subnet has no address left."""
-        addr = next(self.subnet.free(self.subnet.cidr.net + SECONDARY), None)
-        return None if addr is None else self._ec2.attach(self, number, addr)
+        """CreateNetworkInterface and AttachNetworkInterface, in the subnet of the primary one; None where that has no
+        address left."""
+        subnet = self.enis[0].subnet
+        addr = next(_free(subnet), None)
+        return None if addr is None else self._ec2.add_interface(self, number, subnet, addr)
 
     def detach(self, eni: Eni) -> None:
-        self._ec2.detach(self, eni)
+        self._ec2.remove_interface(self, eni)
 
     def assign(self, eni: Eni, count: int) -> None:
         """AssignPrivateIpAddresses: up to `count` secondary addresses, as many as the subnet has."""
-        free = self.subnet.free(self.subnet.cidr.net + SECONDARY)
-        self._ec2.cloud.assign(eni, [addr for _, addr in zip(range(count), free, strict=False)])
+        self._ec2.cloud.assign(eni, [addr for _, addr in zip(range(count), _free(eni.subnet), strict=False)])
 
     def delegate(self, eni: Eni, count: int) -> None:
         """The same for /28 prefixes."""
         for _ in range(count):
-            prefix = self.subnet.free_prefix()
+            prefix = eni.subnet.free_prefix()
             if prefix is not None:
                 self._ec2.cloud.delegate(eni, prefix)
 
     def unassign(self, eni: Eni, addresses: Sequence[int], prefixes: Sequence[Prefix]) -> None:
         self._ec2.cloud.unassign(eni, [*addresses], [*prefixes])
+
+
+def _free(subnet: Subnet) -> Iterator[int]:
+    return subnet.free(min(subnet.cidr.net + SECONDARY, subnet.cidr.broadcast))

@@ -30,6 +30,9 @@ class AclRule:
         return f"{self.number} {'allow' if self.allows else 'deny'} {self.traffic} {self.peer}"
 
 
+DEFAULT = AclRule(100, True, Traffic(), Prefix(0, 0))
+
+
 @dataclass(eq=False)
 class NetworkAcl:
     """The one that comes with a VPC allows everything (rule 100)."""
@@ -45,9 +48,6 @@ class NetworkAcl:
             if addr in rule.peer and frame in rule.traffic:
                 return "" if rule.allows else f"rule {rule}"
         return "rule *"
-
-
-DEFAULT = AclRule(100, True, Traffic(), Prefix(0, 0))
 
 
 def parse_acl_rule(text: str) -> AclRule:

@@ -40,6 +40,9 @@ class GroupRule:
         return f"{self.traffic} {'group ' if isinstance(self.peer, str) else ''}{self.peer}"
 
 
+ALL = GroupRule(Traffic(), EVERYONE)
+
+
 @dataclass(eq=False)
 class SecurityGroup:
     """`ingress` and `egress` only allow; what no rule of any group of the interface allows is dropped."""
@@ -47,9 +50,6 @@ class SecurityGroup:
     name: str
     ingress: list[GroupRule] = field(default_factory=lambda: [ALL])
     egress: list[GroupRule] = field(default_factory=lambda: [ALL])
-
-
-ALL = GroupRule(Traffic(), EVERYONE)
 
 
 def parse_group_rule(text: str) -> GroupRule:

@@ -1,0 +1,7 @@
+"""The tables of CNI calls whose answers are recorded (tests/reference/recorded/cni.json). Must not know a plugin's keys."""
+
+from __future__ import annotations
+
+import cni_stacked_cases
+
+CASES = {**cni_stacked_cases.CASES}
