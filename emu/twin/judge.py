@@ -116,7 +116,9 @@ def _wire(cluster: Cluster, report: Report) -> None:
             for each in node.sandboxes.values()
             if not each.host_network
         ]
-        done = FlowReport(f"wiring of {node.name}", differences=compared(node.name, node.net, network, pods))
+        done = FlowReport(
+            f"wiring of {node.name}", differences=compared(node.name, node.net, network, pods, node.files)
+        )
         if done.differences:
             report.flows.append(done)
 

@@ -114,9 +114,7 @@ network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "em
 
 def usual_underlay(network: str) -> str:
     """The underlay of a cluster that names none: the network's own, or `routed`."""
-    if network not in network_underlays:
-        return "routed"
-    return network_underlays[network]
+    return network_underlays.get(network, "routed")
 
 
 def load_network(

@@ -207,7 +207,7 @@ def test_what_a_plugin_refuses_before_it_works(kind: str, config: Config, code: 
 
 
 # these want a device, or an interface of another plugin, or keep nothing: `test_plugins_kernel` has them beside the real ones
-ELSEWHERE = {"host-device", "sbr", "static", "tuning"}
+ELSEWHERE = {"calico", "calico-ipam", "host-device", "sbr", "static", "tuning"}
 
 
 @pytest.mark.parametrize("kind", sorted({*plugins} - ELSEWHERE))
