@@ -95,6 +95,7 @@ class _Side:
             self.results[call.pod] = result
             for each in result.get("interfaces", ()):
                 self._name(each["name"], "veth", each["name"].startswith("veth"))
+                self._name(each["name"], "bwp", each["name"].startswith("bwp"))
                 drawn = each.get("mac") and each["mac"] != mac_text(ZERO_MAC) and not each["mac"].startswith(_OWN)
                 self._name(each.get("mac", ""), "MAC", bool(drawn))
         kept = {key: value for key, value in result.items() if value}
@@ -179,6 +180,7 @@ class Kernel:
             yield f"{name} routes", list(tables.kernel_routes(space))
             yield f"{name} rules", _rules(space.run("ip", "rule", "show").splitlines())
         yield "node iptables", _chains(self.spaces["node"].run("iptables-save", "-t", "nat"))
+        yield "node qdiscs", list(tables.kernel_qdiscs(self.spaces["node"]))
 
 
 class Emulated:
@@ -215,6 +217,7 @@ class Emulated:
             yield f"{name} routes", list(tables.emulated_routes(net))
             yield f"{name} rules", _rules([each.text() for each in net.ipv4.fib.rules])
         yield "node iptables", _chains(self.spaces["node"].ipv4.tables.save())
+        yield "node qdiscs", list(tables.emulated_qdiscs(self.spaces["node"]))
 
 
 def _rules(lines: Sequence[str]) -> list[str]:
