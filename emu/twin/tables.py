@@ -166,6 +166,32 @@ def emulated_qdiscs(net: Netns) -> Iterator[str]:
             yield f"{device.name} ffff: redirects to {target.name if target.net is not None else '*'}"
 
 
+def kernel_vlans(space: Space) -> Iterator[str]:
+    """The VLANs of the ports of bridges with filtering, and of these bridges."""
+    links = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
+    filtering = {
+        each["ifname"] for each in links if each.get("linkinfo", {}).get("info_data", {}).get("vlan_filtering")
+    }
+    masters = {each["ifname"]: each.get("master", each["ifname"]) for each in links}
+    for each in json.loads(space.run("bridge", "-j", "vlan", "show") or "[]") if filtering else ():
+        if masters.get(each["ifname"]) in filtering:
+            for vlan in each["vlans"]:
+                for vid in range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1):
+                    yield " ".join([each["ifname"], "vlan", str(vid), *vlan.get("flags", ())])
+
+
+def emulated_vlans(net: Netns) -> Iterator[str]:
+    """The same of the emulator."""
+    for bridge in net.devices.values():
+        if isinstance(bridge, Bridge) and bridge.vlan_filtering:
+            for name, group in (
+                (bridge.name, bridge.vlan_group),
+                *((port.device.name, port.vlans) for port in bridge.ports),
+            ):
+                for line in group.lines():
+                    yield f"{name} vlan {line}"
+
+
 def emulated_tables(net: Netns) -> Tables:
     """The emulator's tables of one namespace."""
     tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(emulated_routes(net))}

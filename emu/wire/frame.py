@@ -43,13 +43,14 @@ class Frame:
     from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
     without options, and where a bridge has the frame). `burst`: cut from a larger buffer (GSO).
     `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
-    `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut).
+    `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut). `vlan`: the tag that a bridge with VLAN
+    filtering keeps beside the frame (None: no such bridge has it).
     """
 
     __slots__ = (
         "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
         "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "partial", "physin",
-        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid",
+        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid", "vlan",
     )  # fmt: skip
 
     def __init__(self, buf: bytearray, flow: int = 0, trail: list[Any] | None = None) -> None:
@@ -74,6 +75,7 @@ class Frame:
         self.sock: Any = None
         self.cause: Any = None
         self.options: Any = None
+        self.vlan: int | None = None
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:

@@ -24,7 +24,7 @@ _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 def bandwidth_of(annotations: Mapping[str, str]) -> dict[str, int]:
     """The value of the capability; empty without annotations. Rates are bits per second, bursts bits. Raises InputError."""
-    found = {}
+    found: dict[str, int] = {}
     for annotation, word in ((INGRESS, "ingress"), (EGRESS, "egress")):
         text = annotations.get(annotation)
         if text is not None:

@@ -247,10 +247,10 @@ def test_every_plugin_keeps_the_specifications_word(kind: str) -> None:
 
 def test_an_error_of_ours_leaves_nothing_either() -> None:
     bad = NetworkConfigList.from_json(
-        {"name": "n", "cniVersion": "1.0.0", "plugins": [{**DBNET.plugins[0], "vlan": 5}]}
+        {"name": "n", "cniVersion": "1.0.0", "plugins": [{**DBNET.plugins[0], "ipMasq": True, "ipMasqBackend": "nftables"}]}
     )
     attachment = machine()
-    with pytest.raises(Undecided, match="'vlan' is not modelled"):
+    with pytest.raises(Undecided, match="'ipMasqBackend: nftables' is not modelled"):
         Runtime().set_up(bad, attachment)
     assert list(attachment.host.netns.devices) == ["lo"]
 
