@@ -14,6 +14,7 @@ from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError, SocketError
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import FALLBACK, Ipip, IpipConfig, parse_ipip
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
 from emu.kernel.link.vxlan import Vxlan
@@ -33,6 +34,7 @@ from emu.kernel.net import (
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.ipip import IpipTunnels
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.neigh_table import Limits, NeighTable
 from emu.kernel.net.netns import Netns
@@ -168,6 +170,21 @@ def vxlan(net: Netns, name: str, mac: str | bytes, text: str, mtu: int | None = 
     return device
 
 
+def ipip(net: Netns, name: str, text: str = "", mtu: int | None = None) -> Ipip:
+    """`ip link add NAME type ipip TEXT`, and up. `tunl0` is the namespace's own, which has no words: it comes with the kernel's
+    module. `mtu` None: the kernel's. Raises InputError: cannot be parsed, a taken name, or ends that another device has."""
+    if name == FALLBACK and text:
+        raise InputError(f"{FALLBACK} takes no words", expected="another name")
+    config = IpipConfig(pmtudisc=False) if name == FALLBACK else parse_ipip(text, net.device)
+    if net.ipip is None:
+        net.ipip = IpipTunnels(net)
+    device = Ipip(net.clock, name, config, mtu)
+    net.ipip.check(device)
+    net.attach(device)
+    net.ipip.add(device)
+    return device
+
+
 def _bind_tunnel(net: Netns, port: int, receive: Receive, knows: Knows) -> None:
     """Open the UDP socket of a tunnel. Raises InputError: another socket has the port."""
     try:
@@ -188,6 +205,14 @@ def fdb(net: Netns, text: str) -> None:
         {"add": device.add, "append": device.append, "replace": device.replace}[entry.verb](
             entry.mac, entry.remote, entry.state
         )
+
+
+def neigh(net: Netns, device: str, addr: int, lladdr: bytes) -> None:
+    """`ip neigh replace ADDR lladdr LLADDR dev DEVICE nud permanent`. Raises InputError for an unknown device."""
+    entry = neighbour.lookup(net.ipv4, net.device(device), addr)
+    if entry is None:
+        raise InputError(f"{net.name}: the table of neighbours is full")
+    entry.update(lladdr, neighbour.PERMANENT)
 
 
 def address(net: Netns, device: str | Device, cidr: str) -> Address:

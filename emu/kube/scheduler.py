@@ -25,7 +25,8 @@ def why_not(spec: PodSpec, node: Node) -> str | None:
     """Why such pods cannot run on the node, whatever runs there, in the scheduler's words; None when they can."""
     if node.spec.unschedulable and any(untolerated(spec.tolerations, (UNSCHEDULABLE,), "NoSchedule")):
         return "node(s) were unschedulable"
-    taint = next(untolerated(spec.tolerations, node.spec.taints, "NoSchedule", "NoExecute"), None)
+    taints = node.spec.taints
+    taint = next(untolerated(spec.in_force, taints, "NoSchedule", "NoExecute"), None) if taints else None
     if taint is not None:
         return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
     if spec.node_selector and not selects(spec.node_selector, node.metadata.labels):

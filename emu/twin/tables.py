@@ -18,6 +18,7 @@ from emu.kernel.link.ifb import Ifb
 from emu.kernel.link.ipvlan import Ipvlan
 from emu.kernel.link.macvlan import Macvlan
 from emu.kernel.link.vlan import Vlan
+from emu.kernel.link.vxlan import LEARNED, Vxlan
 from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
@@ -43,7 +44,7 @@ _TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
 def kernel_tables(space: Space, net: Netns) -> Tables:
     """The kernel's tables of one namespace. The emulated `net` decides which are read."""
     tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(kernel_routes(space))}
-    if any(isinstance(device, Bridge) for device in net.devices.values()):
+    if any(isinstance(device, Bridge | Vxlan) for device in net.devices.values()):
         tables["fdb"] = sorted(_kernel_fdb(space))
     if net.conntrack is not None:
         tables["conntrack"] = sorted(_connection(line) for line in kernel_connections(space))
@@ -195,14 +196,8 @@ def emulated_vlans(net: Netns) -> Iterator[str]:
 def emulated_tables(net: Netns) -> Tables:
     """The emulator's tables of one namespace."""
     tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(emulated_routes(net))}
-    bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
-    if bridges:
-        tables["fdb"] = sorted(
-            f"{mac_text(entry.mac)} behind {entry.port.device.name} of {bridge.name}"
-            for bridge in bridges
-            for entry in bridge.learned()
-            if entry.port is not None
-        )
+    if any(isinstance(device, Bridge | Vxlan) for device in net.devices.values()):
+        tables["fdb"] = sorted(_fdb(net))
     if net.conntrack is not None:
         tables["conntrack"] = sorted(_connection(render(conn, net.clock.now)) for conn in net.conntrack)
     return tables
@@ -239,9 +234,30 @@ def reachable_ms(space: Space) -> dict[str, int]:
 
 
 def _kernel_fdb(space: Space) -> Iterator[str]:
-    for each in json.loads(space.run("bridge", "-j", "fdb", "show", "dynamic") or "[]"):
-        if each.get("master"):
+    """What bridges have learned, and all that VXLAN devices know."""
+    for each in json.loads(space.run("bridge", "-j", "fdb", "show") or "[]"):
+        state = each.get("state", "")
+        if each.get("dst"):
+            where = f"port {each.get('port', 0)} vni {each.get('vni', 0)} via {each.get('viaIf', '-')}"
+            yield f"{each['mac']} behind {each['dst']} of {each['ifname']} {where} {state or LEARNED}"
+        elif each.get("master") and state not in ("permanent", "static"):
             yield f"{each['mac']} behind {each['ifname']} of {each['master']}"
+
+
+def _fdb(net: Netns) -> Iterator[str]:
+    for device in net.devices.values():
+        if isinstance(device, Bridge):
+            for known in device.learned():
+                if known.port is not None:
+                    yield f"{mac_text(known.mac)} behind {known.port.device.name} of {device.name}"
+        elif isinstance(device, Vxlan):
+            config = device.config
+            for entry, remote in device.entries():
+                port = 0 if remote.port == config.dstport else remote.port
+                vni = 0 if remote.vni == config.vni else remote.vni
+                via = remote.device.name if remote.device is not None else "-"
+                where = f"port {port} vni {vni} via {via}"
+                yield f"{mac_text(entry.mac)} behind {ip4_text(remote.addr)} of {device.name} {where} {entry.state}"
 
 
 def kernel_routes(space: Space) -> Iterator[str]:

@@ -21,10 +21,13 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.flow.flow import Flow
 from emu.kube.proxy.cleanup import stale
+from emu.kube.underlay.underlay import Underlay
+from emu.kube.underlay.vpc.vpc import Vpc
 from emu.twin import compare, draws, programs, sysctls, tables, times
 from emu.twin.changes import Moment, Synced, Watch
 from emu.twin.compare import Difference, Sight
 from emu.twin.drops import Drops
+from emu.twin.fabric import Ports
 from emu.twin.loop import PERIOD_TICKS, Loop
 from emu.twin.mirror import Mirror
 from emu.twin.programs import Programs
@@ -54,6 +57,8 @@ class Emulated(programs.Emulated, Protocol):
     def flows(self) -> Mapping[int, Flow]: ...
     @property
     def capture(self) -> Capture | None: ...
+    @property
+    def underlay(self) -> Underlay: ...
     @property
     def synced(self) -> Mapping[str, Synced]: ...
     def foreseen(self) -> Sequence[Moment]:
@@ -95,6 +100,10 @@ class Twin:
             report.leave_out(f"the reasons of drops: this kernel offers no drop monitor ({self.drops.why_not})", False)
         self.loop = Loop(self._look)
         self.testbed = RealTestbed(self.loop)
+        # what stands between the nodes and is no kernel's
+        self.ports = Ports(cluster.underlay, self.loop) if isinstance(cluster.underlay, Vpc) else None
+        if self.ports is not None:
+            report.leave_out("times: the VPC is a program here, and takes its time", False)
         self.programs = Programs(cluster, self.nets, report.notes)
         self.watch = Watch(cluster, self.programs.running)
         self.traces: dict[Netns, Traces] = {}
@@ -158,8 +167,12 @@ class Twin:
         for net in come:
             space = self.mirror.spaces[net]
             self.sights.watch(net, space)
-            self.drops.watch(net, space)
+            if self.ports is None or net is not self.ports.net:
+                self.drops.watch(net, space)
             self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
+        if self.ports is not None:
+            links = moment.pictures[self.ports.net].links
+            self.ports.follow(self.mirror.spaces[self.ports.net], [name for name in links if name != "lo"])
         for net in self.nets:  # rules may switch connection tracking on later
             if net.conntrack is not None and net not in self.traces:
                 self.traces[net] = Traces(self.mirror.spaces[net])
@@ -276,6 +289,8 @@ class Twin:
             net.close()
         for trace in self.traces.values():
             trace.close()
+        if self.ports is not None:
+            self.ports.close()
         self.sights.close()
         self.drops.close()
         self.loop.close()
@@ -367,7 +382,7 @@ class Twin:
         self.report.flows.append(done)
         kernel, emu = self._frames(done)
         done.late_ns = late_ns
-        if not done.differences and late_ns <= times.BUSY_NS:
+        if not done.differences and late_ns <= times.BUSY_NS and self.ports is None:
             done.differences += times.differences(kernel, emu, late_ns, end_ns)
             done.times = times.judged(emu, end_ns)
         if theirs is not None:

@@ -232,7 +232,7 @@ def unfiltered(real: Any, family: Any, device: Any) -> None:
     family.rp_filter[device.ifindex] = 0
 
 
-def from_the_first(real: Any, subnet: Prefix, taken: list[Prefix]) -> Any:
+def from_the_first(real: Any, subnet: Prefix, taken: list[Prefix], size: int) -> Any:
     return (Prefix(subnet.net + (number << 8), 24) for number in range(256))
 
 

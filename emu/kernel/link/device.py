@@ -55,7 +55,7 @@ class Device:
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
-    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses. `offload`: it takes packets
+    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses; `loopback`: it is lo. `offload`: it takes packets
     whose checksum or cutting is left to it, and as a virtual link leaves them as they are (`ethtool -K tx on tso on`).
     """
 

@@ -101,6 +101,7 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
             return "" if ended == KEPT else ended
         if frame.route is not route:
             route = frame.route
+            frame.outdev = family.out_device(route)
             if trail is not None:
                 trail.append(route)
     return (mc_output if route.kind in TO_MANY else output)(net, frame, route, interruptible)

@@ -15,6 +15,7 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import Ipip
 from emu.kernel.link.stacked import Stacked
 from emu.kernel.link.veth import Veth
 from emu.kernel.link.vlan import Vlan
@@ -41,7 +42,7 @@ class Tally(NamedTuple):
 class Netns:
     """A namespace. Families join by `join` (before devices), devices by `attach`; `ipv4` is the family of IPv4.
 
-    `conntrack`, `nat`, `sockets`, `vxlan` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
+    `conntrack`, `nat`, `sockets`, `vxlan`, `ipip` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
     `absorbed` + dropped + waiting, summed over all namespaces.
     """
 
@@ -57,6 +58,9 @@ class Netns:
         self.nat: Any = None
         self.sockets: Any = None
         self.vxlan: Any = None  # what carries the frames of its VXLAN devices
+        self.ipip: Any = None  # and the packets of its IPIP devices
+        # what other programs of the machine call without emulated packets, by the address that it listens on
+        self.programs: dict[str, Any] = {}
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
@@ -134,6 +138,8 @@ class Netns:
             device.master.bridge.remove_port(device)
         if isinstance(device, Vxlan):
             device.close()
+        elif isinstance(device, Ipip):
+            self.ipip.forget(device)
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)

@@ -49,6 +49,10 @@ class CniError(EmuError):
         return f"{self.msg}; {self.details}" if self.details else self.msg
 
 
+class NoAddressLeft(CniError):
+    """The machine has no address for a container now; one that is given back makes the same ADD succeed."""
+
+
 def failure(msg: str) -> CniError:
     """A plugin's failure without a number of its own."""
     return CniError(INTERNAL, msg)

@@ -1,8 +1,8 @@
 """What a pod network is, and the networks that come along: one folder each, found by name.
 
 A network is a value for each node: the CNI configuration list, what the node needs beside it, the routes that it wants
-from the underlay, and the node agents that it brings. A user's .conflist makes one too, with the same template words.
-Must not know pods or the cluster's objects: it gets prefixes.
+from the underlay, and the node agents that it brings. A network may have options of its own. A user's .conflist makes
+a network too, with the same template words. Must not know pods or the cluster's objects: it gets prefixes.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from emu.errors import InputError
+from emu.kube.api.meta import field_name
 from emu.kube.cni import links
 from emu.kube.cni.config import NetworkConfigList, expand
 from emu.kube.cni.spec import Host
 from emu.kube.networks import host_gw
+from emu.kube.underlay.shape import Machine
 from emu.registry import Shelf
 from emu.wire.addr import Prefix, ip4_text
 
@@ -23,14 +28,33 @@ SUFFIXES = (".conflist", ".conf", ".json")
 Words = Mapping[str, str | tuple[str, ...]]
 
 
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename=field_name):
+    """Base of a network's own options: the key with the network's name in a scenario's `cluster`. Unknown keys are errors, and
+    each option has a default."""
+
+    def check(self, pod_subnet: Prefix) -> None:  # most options need no more than their types
+        """Raises InputError for options that fit neither each other nor the cluster, with a path below the options."""
+
+
+O = TypeVar("O", bound=Options)
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a network is made from, for one node. `mtu` is in bytes; `hairpin` is that of the bridge's ports."""
+    """What a network is made from, for one node. `mtu` is in bytes, that of the interface with the InternalIP; `hairpin` is that
+    of the bridge's ports; `options` are those of the network, None for its defaults; `machine` has the node's name and
+    interfaces (None: a node without an underlay)."""
 
     pod_cidr: Prefix
     pod_subnet: Prefix
     mtu: int = 1500
     hairpin: bool = False
+    options: Options | None = None
+    machine: Machine | None = None
+
+    def of(self, kind: type[O]) -> O:
+        """The network's options, of type `kind`."""
+        return self.options if isinstance(self.options, kind) else kind()
 
     def words(self) -> Words:
         """What a template may name: containerd's words (PodCIDR, PodCIDRRanges, Routes), and those that ours need."""
@@ -62,7 +86,8 @@ class Network:
 
     `config` is for the CNI runtime; `rules` are iptables-restore text for the node ("" for none); `bridges` are made
     before the first pod; `routes` are the prefixes that the underlay routes to the node; `agents` are the
-    names of the node agents that the network brings.
+    names of the node agents that the network brings. `pods_outside`: pods have addresses of the underlay, and none of the
+    node's pod CIDR.
     """
 
     config: NetworkConfigList
@@ -70,6 +95,7 @@ class Network:
     bridges: tuple[NodeBridge, ...] = ()
     routes: tuple[Prefix, ...] = ()
     agents: tuple[str, ...] = ()
+    pods_outside: bool = False
 
     def prepare(self, host: Host) -> None:
         """Do to the node what no plugin of the list does. Idempotent."""
@@ -82,15 +108,37 @@ class Network:
 
 
 networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks")
+network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks")
+network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks")
 
 
-def load_network(name: str, pod_cidr: Prefix, pod_subnet: Prefix, *, mtu: int = 1500, hairpin: bool = False) -> Network:
+def usual_underlay(network: str) -> str:
+    """The underlay of a cluster that names none: the network's own, or `routed`."""
+    if network not in network_underlays:
+        return "routed"
+    return network_underlays[network]
+
+
+def load_network(
+    name: str,
+    pod_cidr: Prefix,
+    pod_subnet: Prefix,
+    *,
+    mtu: int = 1500,
+    hairpin: bool = False,
+    options: Options | None = None,
+    machine: Machine | None = None,
+) -> Network:
     """A built-in network by `name`, or that of a .conflist (its path, or its text), for the node with `pod_cidr`.
 
     A .conflist brings no rules: `ipMasq` is its own business. Pods of other nodes are reached as by the built-in
-    networks. Raises InputError: no such network or file, or the configuration is wrong.
+    networks. Raises InputError: no such network or file, or the configuration is wrong, or the options are another network's.
     """
-    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin)
+    if options is not None:
+        if name not in network_options or not isinstance(options, network_options[name]):
+            raise InputError(f"{type(options).__name__} are no options of network {name!r}")
+        options.check(pod_subnet)
+    node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin, options, machine)
     if name in networks:
         return networks[name](node)
     if name.lstrip().startswith("{"):

@@ -16,10 +16,12 @@ MS_NS = 1_000_000
 
 
 class Link(Part, frozen=True):
-    """Changes to the link of a node or a pod. `lose` numbers the frames to lose on its way out (0 is the next one)."""
+    """Changes to the link of a node or a pod, that of eth0 if no `device` is named. `lose` numbers the frames to lose on its way
+    out (0 is the next one)."""
 
     node: str = ""
     pod: str = ""
+    device: str = "eth0"
     down: bool | None = None
     delay: Duration | None = None
     loss: str | float | None = None
@@ -34,6 +36,7 @@ class ChangesLinks(Protocol):
         self,
         where: str,
         *,
+        device: str,
         down: bool | None,
         delay_ms: float | None,
         loss: float | None,
@@ -63,6 +66,7 @@ class LinkAction(Action[Link, ChangesLinks]):
     def run(self, part: Link, doing: Doing[ChangesLinks]) -> None:
         doing.cluster.link(
             part.node or part.pod,
+            device=part.device,
             down=part.down,
             delay_ms=None if part.delay is None else duration_ns(part.delay) / MS_NS,
             loss=None if part.loss is None else share(part.loss),

@@ -1,0 +1,72 @@
+"""Calico's own objects, crd.projectcalico.org/v1: the pool of pods' addresses, and the blocks of it that nodes have claimed.
+
+No manifest brings them: the network `calico` makes the pool, its IPAM the blocks. Must not know how addresses are chosen.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from emu.kube.api.meta import ApiStruct, Object
+from emu.wire.addr import Prefix
+
+API_VERSION = "crd.projectcalico.org/v1"
+Encapsulation = Literal["Always", "CrossSubnet", "Never"]
+
+
+class IPPoolSpec(ApiStruct, frozen=True):
+    """CrossSubnet encapsulates between nodes of different subnets alone."""
+
+    cidr: str = ""
+    block_size: int = 26
+    ipip_mode: Encapsulation = "Never"
+    vxlan_mode: Encapsulation = "Never"
+    nat_outgoing: bool = False
+
+
+class IPPool(Object, frozen=True, kw_only=True):
+    namespaced: ClassVar[bool] = False
+    api_version: str = API_VERSION
+    kind: str = "IPPool"
+    spec: IPPoolSpec = IPPoolSpec()
+
+    @property
+    def prefix(self) -> Prefix:
+        return Prefix.parse(self.spec.cidr)
+
+
+class Allocation(ApiStruct, frozen=True):
+    """An address of a block, by its number in it, and whose it is."""
+
+    ordinal: int
+    handle: str
+
+
+class IPAMBlockSpec(ApiStruct, frozen=True):
+    """`affinity` is "host:NODE". `unallocated` are the numbers of free addresses, in the order in which they will be given."""
+
+    cidr: str = ""
+    affinity: str = ""
+    allocations: tuple[Allocation, ...] = ()
+    unallocated: tuple[int, ...] = ()
+
+
+class IPAMBlock(Object, frozen=True, kw_only=True):
+    namespaced: ClassVar[bool] = False
+    api_version: str = API_VERSION
+    kind: str = "IPAMBlock"
+    spec: IPAMBlockSpec = IPAMBlockSpec()
+
+    @property
+    def prefix(self) -> Prefix:
+        return Prefix.parse(self.spec.cidr)
+
+    @property
+    def node(self) -> str:
+        """The node that has claimed it."""
+        return self.spec.affinity.removeprefix("host:")
+
+    def address_of(self, handle: str) -> int:
+        """The first address of an owner, 0 if it has none here."""
+        found = next((each.ordinal for each in self.spec.allocations if each.handle == handle), None)
+        return 0 if found is None else self.prefix.net + found
