@@ -207,6 +207,8 @@ PARTS = (
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
 def test_the_readme_shows_every_key_of_a_clusters_shape(part: type[msgspec.Struct]) -> None:
     page = (Path(__file__).parents[2] / "README.md").read_text()
-    [block] = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if text.startswith("# file: reference.yaml")]
+    [block] = [
+        text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if text.startswith("# file: reference.yaml")
+    ]
     missing = [key for key in part.__struct_encode_fields__ if not re.search(rf"\b{key}:", block)]
     assert missing == []

@@ -211,6 +211,8 @@ class Netns:
                 family.remove_device(device)
         if not up:
             device.forget_neighbours()
+            if device.qdisc is not None:
+                device.qdisc.reset(device)
         if isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
             for port in device.ports:
                 port.carrier_check()
