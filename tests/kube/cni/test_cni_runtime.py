@@ -247,7 +247,11 @@ def test_every_plugin_keeps_the_specifications_word(kind: str) -> None:
 
 def test_an_error_of_ours_leaves_nothing_either() -> None:
     bad = NetworkConfigList.from_json(
-        {"name": "n", "cniVersion": "1.0.0", "plugins": [{**DBNET.plugins[0], "ipMasq": True, "ipMasqBackend": "nftables"}]}
+        {
+            "name": "n",
+            "cniVersion": "1.0.0",
+            "plugins": [{**DBNET.plugins[0], "ipMasq": True, "ipMasqBackend": "nftables"}],
+        }
     )
     attachment = machine()
     with pytest.raises(Undecided, match="'ipMasqBackend: nftables' is not modelled"):
