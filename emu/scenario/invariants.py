@@ -66,8 +66,8 @@ class Verdict:
 
 
 def packets_of(flow: Flow) -> Iterator[Packet]:
-    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments, drops, and the packets
-    of a tunnel that others travel in."""
+    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops, and without the
+    packets of tunnels that others travel in."""
     outer: set[tuple[Half, Half, int]] = set()
     for captured in flow.frames:
         if captured.direction == "drop" or captured.hop <= flow.look_up_frames:
@@ -135,18 +135,18 @@ def own_address_is_seen(talk: Talk, places: Places) -> tuple[bool, str]:
     """The address on the pod's own eth0 is the source that others see, and the destination that it is reached by.
 
     Only packets that still go where they were sent count: to a NodePort, others of the flow pass the node translated. A
-    source that is not the pod's own is the sender's wish, and nothing to be kept. Neither is the way to a node: flannel,
-    Calico and kindnet give the packet their own node's address there."""
+    source that is not the pod's own is the sender's wish, and nothing to be kept. A node may see the pod's node in its place:
+    flannel and kindnet masquerade what is not for pods."""
     seen = False
     first = talk.first
-    masquerades = {node.ip for node in places.nodes.values()} if talk.target_kind == NODE else set()
     if talk.source_kind == POD and first.src[0] == places.pods[first.namespace].ip:
         own = first.src[0]
+        also = places.pods[first.namespace].node.ip if talk.target_kind == NODE else own
         for packet in talk.received():
-            if not _goes_to(packet, first.dst) or packet.src[0] in masquerades:
+            if not _goes_to(packet, first.dst):
                 continue
             seen = True
-            if packet.src[0] != own:
+            if packet.src[0] not in (own, also):
                 return True, f"{first.namespace} is {ip4_text(own)}, but {talk.target} sees {ip4_text(packet.src[0])}"
     if talk.target_kind == POD:
         own = places.pods[talk.target].ip
