@@ -114,7 +114,9 @@ network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "em
 
 def usual_underlay(network: str) -> str:
     """The underlay of a cluster that names none: the network's own, or `routed`."""
-    return network_underlays[network] if network in network_underlays else "routed"
+    if network not in network_underlays:
+        return "routed"
+    return network_underlays[network]
 
 
 def load_network(

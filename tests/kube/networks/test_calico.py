@@ -188,6 +188,6 @@ def test_a_scenario_names_them_as_calico_does() -> None:
         head + "  calico: {cidr: 10.244.8.0/21, blockSize: 28, ipipMode: CrossSubnet, natOutgoing: false}\n"
     )
     assert found.spec.cluster.network == "calico"
-    with pytest.raises(InputError, match="line 8|:8"):
+    with pytest.raises(InputError, match=r":8: cluster"):
         load_scenario(head + "  calico:\n    vxlanMode: Sometimes\n")
     assert CalicoOptions().pool(PODS) == IPPoolSpec(cidr="10.244.0.0/16", vxlan_mode="CrossSubnet", nat_outgoing=True)
