@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from emu.capture.captured import Captured
 from emu.kube.flow.ends import Places
 from emu.kube.flow.flow import Flow
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ETH_P_IP, ICMP, Frame
+from emu.wire.frame import ETH_P_IP, ICMP, UDP, Frame
+from emu.wire.ipip import IPIP
 
 POD, NODE = "pod", "node"
 _ICMP_QUERIES = frozenset((0, 8, 13, 14, 15, 16, 17, 18))
@@ -65,12 +67,13 @@ class Verdict:
 
 
 def packets_of(flow: Flow) -> Iterator[Packet]:
-    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops."""
+    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops, and without the
+    outer packets of a tunnel that ends in the namespace."""
     for captured in flow.frames:
         if captured.direction == "drop" or captured.hop <= flow.look_up_frames:
             continue
         frame = Frame.parse(captured.data)
-        if frame.ethertype != ETH_P_IP or frame.proto < 0 or frame.frag & 0x1FFF:
+        if frame.ethertype != ETH_P_IP or frame.proto < 0 or frame.frag & 0x1FFF or _is_outer(captured, frame):
             continue
         if frame.proto == ICMP:
             if frame.dport >> 8 not in _ICMP_QUERIES:
@@ -80,6 +83,16 @@ def packets_of(flow: Flow) -> Iterator[Packet]:
             src, dst = (frame.src, frame.sport), (frame.dst, frame.dport)
         place = captured.place
         yield Packet(place.owner, place.device_name, captured.direction == "out", src, dst, frame.proto)
+
+
+def _is_outer(captured: Captured, frame: Frame) -> bool:
+    device = captured.place.device
+    net = None if device is None else device.net
+    if net is None:
+        return False
+    if frame.proto == UDP:
+        return net.vxlan is not None and frame.dport in net.vxlan.devices
+    return frame.proto == IPIP and net.ipip is not None
 
 
 def talks(places: Places, flows: Iterable[Flow]) -> Iterator[Talk]:

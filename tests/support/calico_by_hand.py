@@ -93,11 +93,11 @@ def wire(
     host.ip(
         [
             f"link add name eth0 address {own.mac} type veth peer name port netns {uplink.path}".split(),
-            "link set dev eth0 up".split(),
+            ["link", "set", "dev", "eth0", "up"],
             f"addr add {own.address} dev eth0".split(),
         ]
     )
-    uplink.ip(["link set dev port up".split()])
+    uplink.ip([["link", "set", "dev", "port", "up"]])
     host.ip([f"route add default via {own.gateway} dev eth0".split()])
     _sysctl(host, "net/ipv4/ip_forward", 1)
     given, spaces = addresses(pool, nodes, pods), dict[str, Space]()
@@ -114,7 +114,7 @@ def wire(
 def _space(stack: ExitStack, name: str) -> Space:
     space = Space(name)
     stack.callback(space.close)
-    space.ip(["link set dev lo up".split()])
+    space.ip([["link", "set", "dev", "lo", "up"]])
     for key in ("all", "default"):
         _sysctl(space, f"net/ipv6/conf/{key}/disable_ipv6", 1)
     return space
@@ -135,9 +135,9 @@ def _pod(stack: ExitStack, host: Space, pod: str, address: str, mtu: int) -> Spa
     host.ip([f"link set dev {outside} up".split()])
     space.ip(
         [
-            "link set dev eth0 up".split(),
-            "route add 169.254.1.1 dev eth0 scope link".split(),
-            "route add default via 169.254.1.1 dev eth0".split(),
+            ["link", "set", "dev", "eth0", "up"],
+            ["route", "add", "169.254.1.1", "dev", "eth0", "scope", "link"],
+            ["route", "add", "default", "via", "169.254.1.1", "dev", "eth0"],
             f"addr add {address}/32 dev eth0".split(),
         ]
     )
@@ -150,7 +150,7 @@ def _tunnel(host: Space, own: NodeFacts, nodes: Sequence[NodeFacts], given: Mapp
     host.ip(
         [
             f"{made} dev eth0 nolearning".split(),
-            "link set dev vxlan.calico mtu 1450 up".split(),
+            ["link", "set", "dev", "vxlan.calico", "mtu", "1450", "up"],
             f"addr add {given[own.name]}/32 dev vxlan.calico".split(),
         ]
     )
