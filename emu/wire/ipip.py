@@ -18,6 +18,6 @@ def length(frame: Frame) -> int:
     return len(frame.buf) - ETH_HLEN
 
 
-def inner(frame: Frame) -> bytes:
+def inner(frame: Frame) -> bytearray:
     """The frame of the packet that an outer packet carries, with a header that names IPv4 and no address."""
-    return _NO_LINK + bytes(frame.buf[frame.l4 : ETH_HLEN + frame.tot_len])
+    return bytearray(_NO_LINK) + frame.buf[frame.l4 : ETH_HLEN + frame.tot_len]
