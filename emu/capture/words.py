@@ -73,7 +73,7 @@ class View:
     def between(self) -> str:
         """The ends of the packet; the owner, as sender or receiver, is not named twice."""
         packet, name = self.packet, self.name
-        if packet.kind != "IPv4" or packet.quote or packet.src == packet.dst:
+        if packet.kind != "IPv4" or packet.quote or packet.carried or packet.src == packet.dst:
             return between(packet, name)
         if name(packet.src) == self.owner:
             return f" to {name(packet.dst)}" + (f":{packet.dport}" if packet.has_ports else "")

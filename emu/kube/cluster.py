@@ -179,7 +179,10 @@ class Cluster:
 
     def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
-        flow/names.py); drops, arrivals and NAT are reported to flows."""
+        flow/names.py); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
+        if self._dropped in net.drop_listeners:
+            self.namespaces[name] = net
+            return
         if name in self.namespaces:  # a pod of that name ends on another node
             self._leaving.append(self.namespaces[name])
         self.namespaces[name] = net
@@ -213,6 +216,10 @@ class Cluster:
         found = self.flows.get(frame.flow)
         if found is not None:
             found.carried(fact)
+
+    def set_aside(self, name: str) -> None:
+        """A pod's namespace is not there until it is adopted once more: its pod waits."""
+        self.namespaces.pop(name, None)
 
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""

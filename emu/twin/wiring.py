@@ -60,11 +60,16 @@ def compared(
 def _space(stack: ExitStack, name: str) -> Space:
     space = Space(name)
     stack.callback(space.close)
+    quiet(space)
+    return space
+
+
+def quiet(space: Space) -> None:
+    """Switch IPv6 off."""
     with space.inside():
         for key in ("all", "default"):
             with suppress(OSError):
                 Path(f"/proc/sys/net/ipv6/conf/{key}/disable_ipv6").write_text("1")
-    return space
 
 
 def _prepare(host: Space, node: Netns, network: Network) -> None:

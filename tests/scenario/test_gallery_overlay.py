@@ -35,7 +35,7 @@ def lines(name: str, flow: int, interface: str, part: str) -> list[str]:
 
 
 def test_the_underlay_sees_no_pod() -> None:
-    for flow in (1, 2, 3, 4):
+    for flow in (1, 2, 3, 4, 5):
         for port in ("underlay/port1", "underlay/port2"):
             seen = [read(each.data) for each in frames("flannel-vxlan", flow, port)]
             packets = [each for each in seen if each.kind == "IPv4"]
@@ -104,9 +104,9 @@ def test_every_pair_of_kindnet_answers_for_the_gateway_with_its_own_mac() -> Non
 def test_the_error_saves_the_connection_until_it_is_filtered() -> None:
     name = "vxlan-pod-mtu"
     assert not frames(name, 1, "node-1/drop")
-    assert lines(name, 2, "default/client/eth0", "ICMP fragmentation needed mtu=1450")
+    assert lines(name, 2, "default/other/eth0", "ICMP fragmentation needed mtu=1450")
     assert lines(name, 2, "node-1/drop", "len=1448")
-    assert not lines(name, 3, "default/other/eth0", "ICMP")
+    assert not lines(name, 3, "default/client/eth0", "ICMP")
     assert len(lines(name, 3, "node-1/drop", "len=1448")) > 2
     assert not frames(name, 4, "node-1/drop")
     longest = max(

@@ -8,7 +8,7 @@ a network too, with the same template words. Must not know pods or the cluster's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -108,15 +108,15 @@ class Network:
 
 
 networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks")
+# by the plugin that works with that network's agents only: a user's list that begins with it gets them
+network_plugins: Shelf[Callable[[NodeSettings], Network]] = Shelf("network of a plugin", "emu.kube.networks")
 network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks")
 network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks")
 
 
 def usual_underlay(network: str) -> str:
     """The underlay of a cluster that names none: the network's own, or `routed`."""
-    if network not in network_underlays:
-        return "routed"
-    return network_underlays[network]
+    return network_underlays.get(network, "routed")
 
 
 def load_network(
@@ -149,4 +149,7 @@ def load_network(
         raise InputError(
             f"no network is called {name!r}", expected=f"{', '.join(sorted(networks))}, or the path of a .conflist file"
         )
+    first = str(config.plugins[0]["type"])
+    if first in network_plugins:
+        return replace(network_plugins[first](node), config=config)
     return Network(config, routes=(pod_cidr,), agents=(host_gw.NAME,))

@@ -24,6 +24,7 @@ from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
+from emu.kube.node.bandwidth import BANDWIDTH, EGRESS, INGRESS, bandwidth_of
 from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
@@ -57,6 +58,9 @@ class Dependencies(Protocol):
 
     def adopt(self, name: str, net: Netns) -> None:
         """A pod's namespace was made: capture and watch it."""
+
+    def set_aside(self, name: str) -> None:
+        """A pod's namespace is deleted, until it is adopted once more."""
 
     def disown(self, name: str) -> None:
         """A pod's namespace was deleted."""
@@ -227,12 +231,26 @@ class Kubelet:
 
     def _capability_args(self, name: str, pod: Pod) -> dict[str, Any]:
         found, network = capability_args_of(pod), self.network.config
-        if found and not any((plugin.get("capabilities") or {}).get(PORT_MAPPINGS) for plugin in network.plugins):
-            ports = ", ".join(f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS])
-            self.deps.warnings.append(
-                f"pod {name}: hostPort {ports} has no effect: no plugin of network {network.name} has the capability "
-                f"{PORT_MAPPINGS}"
+        what = {}
+        if found:
+            what[PORT_MAPPINGS] = "hostPort " + ", ".join(
+                f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS]
             )
+        try:
+            limits = bandwidth_of(pod.metadata.annotations)
+        except InputError as error:
+            raise error.at(path=f"pod {name}") from None
+        if limits:
+            found[BANDWIDTH] = limits
+            what[BANDWIDTH] = "annotation " + ", ".join(
+                each for each in (INGRESS, EGRESS) if each in pod.metadata.annotations
+            )
+        for capability, words in what.items():
+            if not any((plugin.get("capabilities") or {}).get(capability) for plugin in network.plugins):
+                self.deps.warnings.append(
+                    f"pod {name}: {words} has no effect: no plugin of network {network.name} has the capability "
+                    f"{capability}"
+                )
         return found
 
     def _start(self, name: str, pod: Pod) -> None:
@@ -304,10 +322,9 @@ class Kubelet:
     # -- pods without a network -------------------------------------------------------------------
 
     def _namespace(self, name: str) -> Netns:
-        """A pod's namespace. The runtime makes another one for each try; here a pod that waits keeps its own."""
-        if name in self._waiting:
-            return self._waiting[name].net
-        net = boot.namespace(self.deps.clock, name, machine=self.node.net)
+        """A pod's namespace. The runtime makes another one for each try; here a pod that waits has the same again."""
+        waits = self._waiting.get(name)
+        net = boot.namespace(self.deps.clock, name, machine=self.node.net) if waits is None else waits.net
         self.deps.adopt(name, net)
         return net
 
@@ -320,6 +337,7 @@ class Kubelet:
             waits = self._waiting[name] = _Waiting(uid, net)
             deps.under_way.add(uid)
         waits.error = str(error)
+        deps.set_aside(name)
         if waits.timer is None:
             again = partial(self._try_again, pod.key, waits)
             waits.timer = deps.clock.call_later(RETRY_NS, again, background=not first)
