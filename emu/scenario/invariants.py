@@ -6,14 +6,14 @@ decide: what left the sender's namespace, what came into the receiver's. Must no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from emu.kube.flow.ends import Places
 from emu.kube.flow.flow import Flow
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ETH_P_IP, ICMP, Frame
+from emu.wire.frame import ETH_P_IP, ICMP, UDP, Frame
 
 POD, NODE = "pod", "node"
 _ICMP_QUERIES = frozenset((0, 8, 13, 14, 15, 16, 17, 18))
@@ -64,8 +64,9 @@ class Verdict:
         return not self.failures
 
 
-def packets_of(flow: Flow) -> Iterator[Packet]:
-    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops."""
+def packets_of(flow: Flow, tunnels: Container[int]) -> Iterator[Packet]:
+    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops, and without the
+    outer packets of `tunnels`, by their UDP ports."""
     for captured in flow.frames:
         if captured.direction == "drop" or captured.hop <= flow.look_up_frames:
             continue
@@ -76,6 +77,8 @@ def packets_of(flow: Flow) -> Iterator[Packet]:
             if frame.dport >> 8 not in _ICMP_QUERIES:
                 continue
             src, dst = (frame.src, frame.sport), (frame.dst, frame.sport)
+        elif frame.proto == UDP and frame.dport in tunnels:
+            continue
         else:
             src, dst = (frame.src, frame.sport), (frame.dst, frame.dport)
         place = captured.place
@@ -86,6 +89,7 @@ def talks(places: Places, flows: Iterable[Flow]) -> Iterator[Talk]:
     """The flows that the requirements apply to."""
     owners: dict[int, tuple[str, str]] = {node.ip: (name, NODE) for name, node in places.nodes.items()}
     kinds = dict.fromkeys(places.nodes, NODE)
+    tunnels = {port for node in places.nodes.values() if node.net.vxlan for port in node.net.vxlan.devices}
     for name, pod in places.pods.items():
         if pod.ip not in owners:  # a pod on the host's network has the node's address
             owners[pod.ip] = (name, POD)
@@ -93,7 +97,7 @@ def talks(places: Places, flows: Iterable[Flow]) -> Iterator[Talk]:
     for flow in flows:
         if flow.target.addr not in owners:
             continue  # a Service, or the outside: a node's own frames show it translated
-        packets = tuple(packets_of(flow))
+        packets = tuple(packets_of(flow, tunnels))
         first = next((p for p in packets if p.sent and p.device != "lo"), None)
         if first is None or first.namespace not in kinds or first.dst[0] not in owners:
             continue
@@ -128,16 +132,18 @@ def own_address_is_seen(talk: Talk, places: Places) -> tuple[bool, str]:
     """The address on the pod's own eth0 is the source that others see, and the destination that it is reached by.
 
     Only packets that still go where they were sent count: to a NodePort, others of the flow pass the node translated. A
-    source that is not the pod's own is the sender's wish, and nothing to be kept."""
+    source that is not the pod's own is the sender's wish, and nothing to be kept. A node may see the pod's node in its place:
+    flannel and kindnet masquerade what is not for pods."""
     seen = False
     first = talk.first
     if talk.source_kind == POD and first.src[0] == places.pods[first.namespace].ip:
         own = first.src[0]
+        also = places.pods[first.namespace].node.ip if talk.target_kind == NODE else own
         for packet in talk.received():
             if not _goes_to(packet, first.dst):
                 continue
             seen = True
-            if packet.src[0] != own:
+            if packet.src[0] not in (own, also):
                 return True, f"{first.namespace} is {ip4_text(own)}, but {talk.target} sees {ip4_text(packet.src[0])}"
     if talk.target_kind == POD:
         own = places.pods[talk.target].ip

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emu.kernel.link import tbf
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
+from emu.kernel.link.ifb import Ifb
 from emu.kernel.link.ipvlan import Ipvlan
 from emu.kernel.link.macvlan import Macvlan
 from emu.kernel.link.vlan import Vlan
@@ -141,6 +143,54 @@ def udp_entries(lines: Iterable[str]) -> Iterator[Entry]:
         if len(ends) == 2 and " udp " in line:
             orig, reply = ((UDP, ip4(src), ip4(dst), int(sport), int(dport)) for src, dst, sport, dport in ends)
             yield Entry(AF_INET, orig, reply)
+
+
+def kernel_qdiscs(space: Space) -> Iterator[str]:
+    """The token buckets and ingress filters of a namespace."""
+    for each in json.loads(space.run("tc", "-j", "qdisc", "show") or "[]"):
+        if each["kind"] == "tbf":
+            words = " ".join(f"{key} {each['options'][key]}" for key in ("rate", "burst", "lat"))
+            yield f"{each['dev']} {each['handle']} tbf {words}"
+        elif each["kind"] == "ingress":
+            found = space.run("tc", "filter", "show", "dev", each["dev"], "parent", "ffff:")
+            target = re.search(r"Egress Redirect to device (\S+?)\)", found)
+            yield f"{each['dev']} ffff: redirects to {target[1] if target is not None else 'nothing'}"
+
+
+def emulated_qdiscs(net: Netns) -> Iterator[str]:
+    """The same of the emulator."""
+    for device in net.devices.values():
+        if isinstance(device.qdisc, tbf.Tbf):
+            yield f"{device.name} 1: {tbf.text(device.qdisc)}"
+        target = getattr(device.ingress, "__self__", None)
+        if isinstance(target, Ifb):
+            yield f"{device.name} ffff: redirects to {target.name if target.net is not None else '*'}"
+
+
+def kernel_vlans(space: Space) -> Iterator[str]:
+    """The VLANs of the ports of bridges with filtering, and of these bridges."""
+    links = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
+    filtering = {
+        each["ifname"] for each in links if each.get("linkinfo", {}).get("info_data", {}).get("vlan_filtering")
+    }
+    masters = {each["ifname"]: each.get("master", each["ifname"]) for each in links}
+    for each in json.loads(space.run("bridge", "-j", "vlan", "show") or "[]") if filtering else ():
+        if masters.get(each["ifname"]) in filtering:
+            for vlan in each["vlans"]:
+                for vid in range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1):
+                    yield " ".join([each["ifname"], "vlan", str(vid), *vlan.get("flags", ())])
+
+
+def emulated_vlans(net: Netns) -> Iterator[str]:
+    """The same of the emulator."""
+    for bridge in net.devices.values():
+        if isinstance(bridge, Bridge) and bridge.vlan_filtering:
+            for name, group in (
+                (bridge.name, bridge.vlan_group),
+                *((port.device.name, port.vlans) for port in bridge.ports),
+            ):
+                for line in group.lines():
+                    yield f"{name} vlan {line}"
 
 
 def emulated_tables(net: Netns) -> Tables:
@@ -313,6 +363,11 @@ def counters(text: str) -> Counters:
             last = match[3]
             found[table, last, number] = int(match[1]), int(match[2])
     return found
+
+
+def counter_lines(counted: Counters) -> list[str]:
+    return [f"{table} {chain} rule {number}: {packets} packets, {size} bytes"
+            for (table, chain, number), (packets, size) in sorted(counted.items())]  # fmt: skip
 
 
 def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:

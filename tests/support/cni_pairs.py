@@ -26,7 +26,7 @@ from emu.kube.cni import invoke
 from emu.kube.cni.spec import Attachment, CniError, Host
 from emu.twin import sysctls, tables
 from emu.twin.cni import FOLDER
-from emu.twin.space import Space
+from emu.twin.space import Space, TwinError
 from emu.wire.addr import ZERO_MAC, mac_text
 
 SPACES = ("node", "pod0", "pod1")
@@ -95,6 +95,7 @@ class _Side:
             self.results[call.pod] = result
             for each in result.get("interfaces", ()):
                 self._name(each["name"], "veth", each["name"].startswith("veth"))
+                self._name(each["name"], "bwp", each["name"].startswith("bwp"))
                 drawn = each.get("mac") and each["mac"] != mac_text(ZERO_MAC) and not each["mac"].startswith(_OWN)
                 self._name(each.get("mac", ""), "MAC", bool(drawn))
         kept = {key: value for key, value in result.items() if value}
@@ -179,6 +180,9 @@ class Kernel:
             yield f"{name} routes", list(tables.kernel_routes(space))
             yield f"{name} rules", _rules(space.run("ip", "rule", "show").splitlines())
         yield "node iptables", _chains(self.spaces["node"].run("iptables-save", "-t", "nat"))
+        yield "node qdiscs", list(tables.kernel_qdiscs(self.spaces["node"]))
+        yield "node vlans", list(tables.kernel_vlans(self.spaces["node"]))
+        yield "node nftables", [each.strip() for each in _bridge_rules(self.spaces["node"])]
 
 
 class Emulated:
@@ -215,6 +219,19 @@ class Emulated:
             yield f"{name} routes", list(tables.emulated_routes(net))
             yield f"{name} rules", _rules([each.text() for each in net.ipv4.fib.rules])
         yield "node iptables", _chains(self.spaces["node"].ipv4.tables.save())
+        yield "node qdiscs", list(tables.emulated_qdiscs(self.spaces["node"]))
+        yield "node vlans", list(tables.emulated_vlans(self.spaces["node"]))
+        sources = self.spaces["node"].bridge_hooks.sources
+        yield "node nftables", [] if sources is None else list(sources.lines())
+
+
+def _bridge_rules(space: Space) -> list[str]:
+    """The table of `macspoofchk`; nothing where no rule was ever made."""
+    try:
+        listed = space.run("nft", "list", "table", "bridge", "nat")
+    except TwinError:
+        return []
+    return [line for line in listed.splitlines() if line.strip()]
 
 
 def _rules(lines: Sequence[str]) -> list[str]:
@@ -231,7 +248,7 @@ def _all(side: _Side, state: Iterator[tuple[str, list[str]]]) -> None:
         before = len(side.lines)
         for line in lines:
             side.line(f"{what}: {line}")
-        if not what.endswith("iptables"):
+        if not what.endswith(("iptables", "nftables")):
             side.lines[before:] = sorted(side.lines[before:])
 
 

@@ -16,8 +16,11 @@ from cni_recorded import CASES
 
 
 def main(path: str) -> None:
-    found = {name: kernel_alone(steps) for name, steps in CASES.items()}
-    Path(path).write_text(json.dumps({"kernel": platform.release(), "cases": found}, indent=1) + "\n")
+    """What is recorded already stays, if the case is still there."""
+    file = Path(path)
+    old = json.loads(file.read_text())["cases"] if file.exists() else {}
+    found = {name: old[name] if name in old else kernel_alone(steps) for name, steps in CASES.items()}
+    file.write_text(json.dumps({"kernel": platform.release(), "cases": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cni_bridge_cases
 import cni_stacked_cases
 
-CASES = {**cni_stacked_cases.CASES}
+CASES = {**cni_stacked_cases.CASES, **cni_bridge_cases.CASES}

@@ -29,9 +29,9 @@ def run(spaces: Spaces, where: str, words: Sequence[str]) -> None:
             net.set_link(name, up=False)
             _bridge_options(bridge, more)
         case ["link", "add", name, "address", address, "type", "dummy"]:
-            device = Dummy(net.clock, name, mac(address))
-            device.up = False
-            net.attach(device)
+            dummy = Dummy(net.clock, name, mac(address))
+            dummy.up = False
+            net.attach(dummy)
         case ["link", "add", "link", lower, "name", name, *more]:
             _stacked(spaces, net, net.device(lower), name, _pairs(more))
         case ["link", "set", name, "master", bridge]:
@@ -59,6 +59,15 @@ def run(spaces: Spaces, where: str, words: Sequence[str]) -> None:
             net.ipv4.fib.remove(next(each for each in net.ipv4.fib.main if each.text().split()[0] == text))
         case ["rule", "add", *text]:
             boot.rule(net, " ".join(text))
+        case ["bridge", "vlan", ("add" | "del") as verb, "dev", name, "vid", vid, *flags]:
+            device = net.device(name)
+            group = device.vlan_group if isinstance(device, Bridge) else device.master.vlans
+            if verb == "add":
+                group.add(int(vid), pvid="pvid" in flags, untagged="untagged" in flags)
+            else:
+                group.remove(int(vid))
+        case ["link", "set", name, "type", "bridge_slave", "isolated", "on"]:
+            net.device(name).master.isolated = True
         case ["sysctl", name, value]:
             net.sysctl[name] = value
         case _:
@@ -70,7 +79,9 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 
 def _bridge_options(bridge: Bridge, words: Sequence[str]) -> None:
-    if words:
+    if words == ["vlan_filtering", "1"]:
+        bridge.vlan_filtering = True
+    elif words:
         raise InputError(f"this option of a bridge is not known here: {' '.join(words)}")
 
 

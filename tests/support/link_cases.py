@@ -99,7 +99,7 @@ def ipvlan(mode: str, *, more: Sequence[str] = ()) -> Case:
     two = child(0, "iv0", f"ipvlan mode {mode}", address=False) + child(1, "iv1", f"ipvlan mode {mode}", address=False)
     from_lan = [Send("lan", "eth0", each.data.replace(P0, NODE).replace(P1, NODE)) for each in TO_P0]
     back = ["lan route add 10.0.0.5/32 via 10.0.0.1", "lan route add 10.0.0.6/32 via 10.0.0.1"] if mode != "l2" else []
-    talks = [
+    talks: list[Send | Datagram] = [
         Datagram("pod0", "10.0.0.6"),
         Datagram("pod0", "10.0.0.9"),
         Datagram("pod0", "10.0.0.1"),
@@ -150,6 +150,53 @@ def vlan(vid: int, *, other: int = 6) -> Case:
     )
 
 
+BR = mac("02:00:00:00:00:cc")
+TRUNK = [
+    *UP,
+    "node link add br0 address 02:00:00:00:00:cc type bridge vlan_filtering 1",
+    "node link add p0 address 02:00:00:00:03:00 type veth peer name eth0 address 02:00:00:00:01:00 netns pod0",
+    "node link add p1 address 02:00:00:00:03:01 type veth peer name eth0 address 02:00:00:00:01:01 netns pod1",
+    *(f"node link set {name} master br0" for name in ("eth0", "p0", "p1")),
+    *(f"node link set {name} up" for name in ("br0", "p0", "p1")),
+    "pod0 link set eth0 up",
+    "pod1 link set eth0 up",
+    "pod0 addr add 10.0.0.5/24 dev eth0",
+    "pod1 addr add 10.0.0.6/24 dev eth0",
+    "node addr add 10.0.0.1/24 dev br0",
+]
+
+
+def bridged(*commands: str) -> Case:
+    """pod0 and pod1 at access ports, lan behind a trunk. In every VLAN: known and unknown MACs, groups, the bridge's own."""
+    frames = [
+        Send("pod0", "eth0", arp(P0, "10.0.0.5", "10.0.0.6")),
+        Send("pod0", "eth0", arp(P0, "10.0.0.5", "10.0.0.1")),
+        Send("pod0", "eth0", echo(P0, P1, "10.0.0.5", "10.0.0.6")),
+        Send("pod0", "eth0", echo(P0, BR, "10.0.0.5", "10.0.0.1")),
+        Send("pod0", "eth0", echo(P0, NOBODY, "10.0.0.5", "10.0.0.77")),
+        Send("pod0", "eth0", echo(P0, LAN, "10.0.0.5", "10.0.0.9")),
+    ]
+    for vid in (0, 1, 5, 6):
+        frames += [
+            Send("pod0", "eth0", tagged(echo(P0, P1, "10.0.0.5", "10.0.0.6"), vid, priority=3)),
+            Send("lan", "eth0", tagged(arp(LAN, "10.0.0.9", "10.0.0.5"), vid)),
+            Send("lan", "eth0", tagged(echo(LAN, P0, "10.0.0.9", "10.0.0.5"), vid, priority=2)),
+            Send("lan", "eth0", tagged(echo(LAN, P1, "10.0.0.9", "10.0.0.6"), vid)),
+            Send("lan", "eth0", tagged(echo(LAN, BR, "10.0.0.9", "10.0.0.1"), vid)),
+            Send("lan", "eth0", tagged(echo(LAN, NOBODY, "10.0.0.9", "10.0.0.77"), vid)),
+        ]
+    frames += [
+        Send("lan", "eth0", echo(LAN, P0, "10.0.0.9", "10.0.0.5")),
+        Send("lan", "eth0", tagged(tagged(echo(LAN, P0, "10.0.0.9", "10.0.0.5"), 5), 5)),
+        Send("lan", "eth0", tagged(echo(LAN, P0, "10.0.0.9", "10.0.0.5"), 5, kind=b"\x88\xa8")),
+        Send("lan", "eth0", tagged(echo(P1, P0, "10.0.0.6", "10.0.0.5"), 6)),  # a MAC that another VLAN has
+        Send("node", "br0", echo(BR, P0, "10.0.0.1", "10.0.0.5")),
+        Send("node", "br0", arp(BR, "10.0.0.1", "10.0.0.6")),
+        Send("node", "br0", tagged(arp(BR, "10.0.0.1", "10.0.0.6"), 5)),
+    ]
+    return Case([*TRUNK, *commands], frames)
+
+
 MOVED_MAC = "02:00:00:00:02:02"
 CASES: dict[str, Case] = {
     "macvlan bridge": macvlan("bridge"),
@@ -190,6 +237,28 @@ CASES: dict[str, Case] = {
             Send("lan", "eth0", tagged(arp(LAN, "10.0.0.9", "10.0.0.5"), 6)),
             Send("lan", "eth0", arp(LAN, "192.168.0.9", "192.168.0.1")),
         ],
+    ),
+    "bridge vlans, as they are at first": bridged(),
+    "bridge vlans, access ports": bridged(
+        "node bridge vlan del dev p0 vid 1",
+        "node bridge vlan add dev p0 vid 5 pvid untagged",
+        "node bridge vlan del dev p1 vid 1",
+        "node bridge vlan add dev p1 vid 6 pvid untagged",
+        "node bridge vlan add dev eth0 vid 5",
+        "node bridge vlan add dev eth0 vid 6",
+    ),
+    "bridge vlans, one for both and the bridge": bridged(
+        "node bridge vlan add dev p0 vid 5 pvid untagged",
+        "node bridge vlan add dev p1 vid 5 pvid untagged",
+        "node bridge vlan add dev eth0 vid 5",
+        "node bridge vlan add dev br0 vid 5 self",
+    ),
+    "bridge vlans, tagged both ways": bridged(
+        "node bridge vlan add dev p0 vid 5",
+        "node bridge vlan add dev p1 vid 5 pvid",
+        "node bridge vlan add dev p1 vid 6 untagged",
+        "node bridge vlan del dev eth0 vid 1",
+        "node bridge vlan add dev eth0 vid 5",
     ),
     "vlan above a bridge": Case(
         [

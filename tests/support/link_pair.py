@@ -133,7 +133,7 @@ def kernel(case: Case) -> list[list[str]]:
                 words[at] = spaces[words[at]].path
             if words[0] == "sysctl":
                 spaces[where].run("sysctl", "-qw", f"{words[1]}={words[2]}")
-            elif words[0] == "bridge":
+            elif words[0] in ("bridge", "nft"):
                 spaces[where].run(*words)
             else:
                 spaces[where].ip([words])

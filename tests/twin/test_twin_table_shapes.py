@@ -35,6 +35,10 @@ INSIDE = """{underlay: switched, podSubnet: 10.7.128.0/17, nodeCIDRMaskSize: 26,
 LONG = udp("172.30.0.40:9", send="x" * 1800, frm="node/node-1")
 
 
+def host(where: str, command: str) -> str:
+    return f"- link: {{{where}, set: {command}}}\n"
+
+
 def storage(mtu: int = 1500, more: str = "") -> str:
     return STORAGE.replace("MTU", str(mtu)).replace(" MORE", more)
 
@@ -108,6 +112,41 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("172.30.0.40", frm="node/node-1") + ping("node/node-2", frm="node/node-1")
         + "- link: {node: node-1, device: eth1, down: false}\n" + ping("172.30.0.40", frm="node/node-1"),
         "cluster": storage(),
+    },
+    # the host sets its own end down: its routes go, and those that users added do not come back
+    "device-set-down": {
+        "steps": ping("default/web") + ping("node/node-2", frm="node/node-1") + host("node: node-1", "eth0 down")
+        + ping("node/node-2", frm="node/node-1") + ping("default/web") + ping("172.30.0.40", frm="node/node-1")
+        + host("node: node-1", "dev eth0 up") + ping("node/node-2", frm="node/node-1") + ping("external/client", frm="node/node-1")
+        + ping("external", frm="node/node-1") + ping("default/web"),
+        "cluster": storage(),
+    },
+    "bridge-set-down": {
+        "steps": ping("default/web") + host("node: node-1", "cbr0 down") + ping("default/web") + ping("default/client", frm="default/web")
+        + host("node: node-1", "cbr0 up") + ping("default/web"),
+        "cluster": "{nodes: 2}",
+    },
+    # with arp_notify, as CNI's bridge sets it, Linux announces the address before the bridge's port forwards again
+    "device-of-a-pod-set-down": {
+        "steps": ping("default/web") + "- sysctl: {pod: default/client, set: {net.ipv4.conf.eth0.arp_notify: 0}}\n" + host("pod: default/client", "eth0 down") + ping("default/web") + ping("default/client", frm="default/web")
+        + host("pod: default/client", "eth0 up") + ping("default/web") + ping("default/client", frm="default/web"),
+        "cluster": "{nodes: 2}",
+    },
+    "mtu-and-address-set": {
+        "steps": ping("default/web", size=1400) + host("node: node-2", "eth0 mtu 1200") + ping("default/web", size=1400)
+        + ping("default/client", frm="default/web", size=1400) + host("node: node-2", "eth0 address 02:00:00:00:00:99")
+        + ping("default/web") + ping("default/client", frm="default/web"),
+        "cluster": "{nodes: 2, underlay: switched}",
+    },
+    "mtu-of-a-pod-set": {
+        "steps": host("pod: default/client", "eth0 mtu 1000") + tcp("default/web:8080", send="x" * 1400)
+        + tcp("default/client:99", frm="default/web") + ping("default/web", size=1400) + ping("default/client", frm="default/web", size=1400),
+        "cluster": "{nodes: 2}",
+    },
+    "bridge-deleted": {
+        "steps": ping("default/web") + "- link: {node: node-1, del: cbr0}\n" + ping("default/web") + ping("default/client", frm="default/web", size=64)
+        + ping("node/node-2", frm="node/node-1"),
+        "cluster": "{nodes: 2}",
     },
     "route-missing-at-the-router": {
         "steps": ping("default/web") + ping("default/client", frm="default/web") + tcp("svc/web:80")

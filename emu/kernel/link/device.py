@@ -13,6 +13,7 @@ from typing import Any
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.netem import Netem
+from emu.kernel.link.tbf import Qdisc
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import ETH_HLEN, OTHERHOST, Frame
 from emu.wire.offload import segments
@@ -59,8 +60,8 @@ class Device:
     """
 
     __slots__ = (
-        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
-        "netem", "noarp", "offload", "packet_types", "rx_handler", "tap", "up", "uppers", "vlans",
+        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
+        "netem", "noarp", "offload", "packet_types", "qdisc", "rx_handler", "tap", "up", "uppers", "vlans",
     )  # fmt: skip
     loopback = False  # IFF_LOOPBACK
 
@@ -80,6 +81,8 @@ class Device:
         self.rx_handler: RxHandler | None = None
         self.packet_types: dict[int, RxHandler] = {}
         self.netem: Netem | None = None
+        self.qdisc: Qdisc | None = None  # the discipline at its way out, before netem
+        self.ingress: RxHandler | None = None  # the filter of the qdisc ffff:, which takes every frame that comes in
         self.master: Any = None
         self.l3_rcv: Callable[[Frame, Device], bool] | None = (
             None  # l3mdev_ip_rcv: does another device take the packet?
@@ -112,7 +115,16 @@ class Device:
             self.drop(self, frame, "QDISC_DROP")  # the noop qdisc of a link without carrier
         elif not frame.ethertype and len(frame.buf) < ETH_HLEN:  # a short one has no type
             self.drop(self, frame, "PKT_TOO_SMALL")
+        elif self.qdisc is not None:
+            self.qdisc.enqueue(frame, self)
         elif self.netem is not None:
+            self.netem.enqueue(frame, self)
+        else:
+            self.xmit(frame)
+
+    def leave(self, frame: Frame) -> None:
+        """Send a frame that its queueing discipline let go."""
+        if self.netem is not None:
             self.netem.enqueue(frame, self)
         else:
             self.xmit(frame)
@@ -148,6 +160,21 @@ class Device:
         tap = self.tap
         if tap is not None:
             tap(frame, IN)
+        if self.ingress is not None:
+            self.ingress(frame, self)
+            return
+        if self.vlans is not None:
+            self.classified(frame)
+            return
+        handler = self.rx_handler or self.packet_types.get(frame.ethertype)
+        if handler is not None:
+            handler(frame, self)
+        else:
+            self._deliver_tagged(frame)
+
+    def classified(self, frame: Frame) -> None:
+        """A frame that taps and the ingress filter have seen goes on: to the device of its VLAN, or as `receive` has it."""
+        frame.indev = self
         if self.vlans is not None and frame.ethertype == ETH_P_8021Q and len(frame.buf) >= ETH_HLEN + TAG_NEEDS:
             taken = self.vlans.get((frame.buf[14] << 8 | frame.buf[15]) & 0xFFF)
             if taken is not None:  # vlan_do_receive comes before a bridge

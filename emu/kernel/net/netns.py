@@ -202,6 +202,8 @@ class Netns:
         device.up = up
         if not up and self.conntrack is not None:
             self.conntrack.delete(lambda conn: conn.masq_ifindex == device.ifindex)
+        if isinstance(device, Veth):  # the driver is asked first, and then the protocols
+            _follow(device)
         for family in self.families.values():
             if up:
                 family.came_up(device)
@@ -209,9 +211,9 @@ class Netns:
                 family.remove_device(device)
         if not up:
             device.forget_neighbours()
-        if isinstance(device, Veth):
-            _follow(device)
-        elif isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
+            if device.qdisc is not None:
+                device.qdisc.reset(device)
+        if isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
             for port in device.ports:
                 port.carrier_check()
         elif isinstance(device, Vxlan):

@@ -6,6 +6,8 @@ Must not know configurations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
@@ -29,12 +31,13 @@ def random_mac(clock: Clock, purpose: str) -> bytes:
     return bytes(octets)
 
 
-def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool) -> Bridge:
-    """The bridge called `name`, made if it is not there. `mtu` 0: the kernel's."""
+def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool, *, vlan_filtering: bool = False) -> Bridge:
+    """The bridge called `name`, made if it is not there, with or without `vlan_filtering`. `mtu` 0: the kernel's."""
     found = host.netns.devices.get(name)
     if found is None:
         address = random_mac(host.netns.clock, f"mac/{host.netns.name}")
         found = boot.bridge(host.netns, name, address, mtu or 1500)
+        found.vlan_filtering = vlan_filtering
         host.disk.setdefault(_FLOATING, set()).add(name)
     if not isinstance(found, Bridge):
         raise failure(f'failed to create bridge "{name}": "{name}" already exists but is not a bridge')
@@ -57,9 +60,9 @@ def ports_changed(host: Host, bridge: Bridge) -> None:
     bridge.adjust_mtu()
 
 
-def make_veth(attachment: Attachment, netns: Netns, mtu: int, address: str) -> tuple[Veth, Veth]:
-    """A pair: IFNAME in the container, still down, and `veth` with 8 hex digits on the host, up."""
-    host, clock, name = attachment.host.netns, netns.clock, attachment.ifname
+def make_veth(host: Netns, netns: Netns, name: str, mtu: int, address: str) -> tuple[Veth, Veth]:
+    """A pair: `name` in the container `netns`, still down, and `veth` with 8 hex digits on the host, up."""
+    clock = netns.clock
     for _ in range(_TRIES):
         peer = f"veth{clock.random(f'veth/{host.name}').getrandbits(32):08x}"
         if name in netns.devices:
@@ -87,6 +90,20 @@ def enslave(host: Host, bridge: Bridge, device: Device, *, hairpin: bool, isolat
     port.isolated = isolated
     ports_changed(host, bridge)
     return port
+
+
+def set_vlans(port: Port, vlan: int, trunk: Sequence[int], *, keep_default: bool) -> None:
+    """The VLANs of a new port: `vlan` without a tag, those of `trunk` with one (without `vlan` VLAN 1 has none). 0 and an empty
+    one: as it is."""
+    if (vlan or trunk) and not keep_default:
+        for vid in list(port.vlans.vids):
+            port.vlans.remove(vid)
+    if vlan:
+        port.vlans.add(vlan, pvid=True, untagged=True)
+    for vid in trunk:
+        port.vlans.add(vid)
+    if trunk and not vlan:
+        port.vlans.add(1, pvid=True, untagged=True)
 
 
 def wait_forwarding(port: Port) -> None:
@@ -166,18 +183,20 @@ def _add_route(netns: Netns, name: str, route: Route, gateway: str) -> None:
         raise failure(f"failed to add route '{route} via {gateway or '<nil>'} dev {name}': {why}") from None
 
 
-def ensure_address(host: Host, bridge: Bridge, cidr: str, fetched: bytes, *, force: bool) -> None:
-    """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`. A bridge that gets the address
-    keeps `fetched`, the MAC that the plugin saw before a port came: the bridge's own of its creation, as a rule."""
+def ensure_address(host: Host, device: Device, cidr: str, fetched: bytes, *, force: bool) -> None:
+    """The one IPv4 address of a bridge, or of its VLAN's gateway, is `cidr`. Another one is an error, or goes, with `force`. A
+    bridge that gets the address keeps `fetched`, the MAC that the plugin saw before a port came: the bridge's own of its
+    creation, as a rule."""
     netns = host.netns
-    for address in [each for each in netns.ipv4.addresses if each.device is bridge]:
+    for address in [each for each in netns.ipv4.addresses if each.device is device]:
         if str(address) == cidr:
             return
         if not force:
-            raise failure(f'"{bridge.name}" already has an IP address different from {cidr}')
+            raise failure(f'"{device.name}" already has an IP address different from {cidr}')
         netns.ipv4.remove_address(address)
-    boot.address(netns, bridge, cidr)
-    pin_mac(host, bridge, fetched)
+    boot.address(netns, device, cidr)
+    if isinstance(device, Bridge):
+        pin_mac(host, device, fetched)
 
 
 def enable_forwarding(netns: Netns) -> None:

@@ -202,7 +202,8 @@ def _is6(text: str) -> bool:
 
 
 class Plugin(Protocol):
-    """A CNI plugin. `config` is the execution configuration (section 3 of the specification); failures are CniErrors."""
+    """A CNI plugin. `config` is the execution configuration (section 3 of the specification); failures are CniErrors. One that
+    does not know the oldest versions names its first as `since`."""
 
     def add(self, config: Config, attachment: Attachment) -> Result: ...
 
@@ -223,6 +224,18 @@ class Reporting(Protocol):
     """A plugin that has STATUS, too. CniError 50: not ready for an ADD; 51: what runs may have lost its network, too."""
 
     def status(self, config: Config, host: Host) -> None: ...
+
+
+@runtime_checkable
+class Recent(Protocol):
+    """A plugin that knows the versions from `since` on."""
+
+    since: str
+
+
+def versions_of(plugin: object) -> tuple[str, ...]:
+    """The versions of the specification that a plugin knows."""
+    return VERSIONS[VERSIONS.index(plugin.since) :] if isinstance(plugin, Recent) else VERSIONS
 
 
 Plugins = Mapping[str, Callable[[], Plugin]]

@@ -24,6 +24,7 @@ from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
+from emu.kube.node.bandwidth import BANDWIDTH, EGRESS, INGRESS, bandwidth_of
 from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
@@ -230,12 +231,26 @@ class Kubelet:
 
     def _capability_args(self, name: str, pod: Pod) -> dict[str, Any]:
         found, network = capability_args_of(pod), self.network.config
-        if found and not any((plugin.get("capabilities") or {}).get(PORT_MAPPINGS) for plugin in network.plugins):
-            ports = ", ".join(f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS])
-            self.deps.warnings.append(
-                f"pod {name}: hostPort {ports} has no effect: no plugin of network {network.name} has the capability "
-                f"{PORT_MAPPINGS}"
+        what = {}
+        if found:
+            what[PORT_MAPPINGS] = "hostPort " + ", ".join(
+                f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS]
             )
+        try:
+            limits = bandwidth_of(pod.metadata.annotations)
+        except InputError as error:
+            raise error.at(path=f"pod {name}") from None
+        if limits:
+            found[BANDWIDTH] = limits
+            what[BANDWIDTH] = "annotation " + ", ".join(
+                each for each in (INGRESS, EGRESS) if each in pod.metadata.annotations
+            )
+        for capability, words in what.items():
+            if not any((plugin.get("capabilities") or {}).get(capability) for plugin in network.plugins):
+                self.deps.warnings.append(
+                    f"pod {name}: {words} has no effect: no plugin of network {network.name} has the capability "
+                    f"{capability}"
+                )
         return found
 
     def _start(self, name: str, pod: Pod) -> None:

@@ -54,6 +54,7 @@ def rules_of(result: Result) -> list[list[str]]:
 class FirewallPlugin:
     """Rules in the filter table that accept what a container sends and the answers to it. The previous result is handed on."""
 
+    since = "0.4.0"
     keys: Keys = {
         **dict.fromkeys(
             (field.encode_name for field in msgspec.structs.fields(FirewallConf)), used("kube/cni/plugins/firewall")

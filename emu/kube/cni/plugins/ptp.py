@@ -60,7 +60,7 @@ class PtpPlugin:
         result = container.with_interfaces(ipam, (), 1)
         links.enable_forwarding(host)
         netns = links.open_netns(attachment)
-        inside, outside = links.make_veth(attachment, netns, conf.mtu, "")
+        inside, outside = links.make_veth(host, netns, attachment.ifname, conf.mtu, "")
         pair = (
             Interface(outside.name, mac_text(outside.mac)),
             Interface(inside.name, mac_text(inside.mac), sandbox=attachment.sandbox),
