@@ -120,9 +120,7 @@ def usual_underlay(network: str) -> str:
     if network not in networks:
         with suppress(InputError):
             network = _owner(_conflist(network, _ANY.words())) or network
-    if network not in network_underlays:
-        return "routed"
-    return network_underlays[network]
+    return network_underlays.get(network, "routed")
 
 
 def load_network(
@@ -172,6 +170,4 @@ def _conflist(name: str, words: Words) -> NetworkConfigList:
 def _owner(config: NetworkConfigList) -> str:
     """The network whose own plugin comes first in a list; "" for none."""
     first = str(config.plugins[0]["type"])
-    if first not in network_plugins:
-        return ""
-    return network_plugins[first]
+    return network_plugins.get(first, "")
