@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from emu.errors import InputError
 from emu.kube.underlay.vpc.network_acl import NetworkAcl
 from emu.kube.underlay.vpc.security_group import SecurityGroup
-from emu.wire.addr import Prefix, ip4_text
+from emu.wire.addr import Prefix, ip4_text, mask
 
 RESERVED = 4  # the network's own address, the router, the DNS server, and one for later; the last address, too
 LOCAL, INTERNET = "local", "igw"
@@ -35,13 +35,19 @@ class RouteTable:
 
     id: str
     routes: dict[Prefix, VpcRoute] = field(default_factory=dict)
+    _lengths: list[int] = field(default_factory=list)
 
     def put(self, destination: Prefix, target: str) -> None:
         self.routes[destination] = VpcRoute(destination, target, self.id)
+        self._lengths = sorted({each.length for each in self.routes}, reverse=True)
 
     def find(self, addr: int) -> VpcRoute | None:
-        found = [route for route in self.routes.values() if addr in route.destination]
-        return max(found, key=lambda route: route.destination.length, default=None)
+        """One dict look-up for each prefix length, however many routes there are."""
+        for length in self._lengths:
+            route = self.routes.get(Prefix(addr & mask(length), length))
+            if route is not None:
+                return route
+        return None
 
 
 @dataclass(eq=False)
@@ -141,6 +147,7 @@ class Cloud:
         self._owners: dict[int, Eni] = {}
         self._prefixes: dict[int, Eni] = {}
         self._macs: dict[bytes, Eni] = {}
+        self._ids: dict[str, Eni] = {}
         self._instances: dict[str, list[Eni]] = {}
 
     def of(self, instance: str) -> list[Eni]:
@@ -152,7 +159,7 @@ class Cloud:
 
     def eni(self, name: str) -> Eni | None:
         """The interface with this id."""
-        return next((eni for eni in self.enis.values() if eni.id == name), None)
+        return self._ids.get(name)
 
     def at_mac(self, subnet: Subnet, mac: bytes) -> Eni | None:
         """The interface of a subnet with this MAC."""
@@ -164,7 +171,7 @@ class Cloud:
         self.public[private], self.private[public] = public, private
 
     def join(self, eni: Eni) -> None:
-        self.enis[eni.port] = self._macs[eni.mac] = eni
+        self.enis[eni.port] = self._macs[eni.mac] = self._ids[eni.id] = eni
         self._instances.setdefault(eni.instance, []).append(eni)
         for addr in eni.addresses:
             self._owners[addr] = eni
@@ -173,7 +180,7 @@ class Cloud:
 
     def leave(self, eni: Eni) -> None:
         """The interface is deleted, and its addresses are free again."""
-        del self.enis[eni.port], self._macs[eni.mac]
+        del self.enis[eni.port], self._macs[eni.mac], self._ids[eni.id]
         self._instances[eni.instance].remove(eni)
         self.unassign(eni, eni.addresses[:], eni.prefixes[:])
 
