@@ -13,7 +13,7 @@ import msgspec
 
 from emu.errors import EmuError
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.link.device import Device
+from emu.kernel.link.device import IFNAMSIZ, Device
 from emu.kernel.link.source_check import SourceChecks
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
@@ -29,7 +29,6 @@ from emu.kube.cni.spec import (
     Interface,
     Result,
     Route,
-    check_ifname,
     failure,
     plugins,
     read,
@@ -293,11 +292,11 @@ def _vlan_gateway(conf: BridgeConf, host: Host, bridge: Bridge) -> Device:
     found = netns.devices.get(name)
     if found is not None:
         return found
-    try:
-        check_ifname(name)
-        inside, outside = links.make_veth(netns, netns, name, bridge.mtu, "")
-    except CniError as error:
-        raise failure(f'failed to create vlan interface: faild to create vlan gateway "{name}": {error.msg}') from None
+    if len(name) >= IFNAMSIZ:
+        raise failure(
+            f'failed to create vlan interface: failed to find interface "{name}": numerical result out of range'
+        )
+    inside, outside = links.make_veth(netns, netns, name, bridge.mtu, "")
     port = links.enslave(host, bridge, outside, hairpin=False, isolated=False)
     links.set_vlans(port, conf.vlan, (), keep_default=conf.preserve_default_vlan)
     netns.set_link(name, up=True)
