@@ -94,6 +94,11 @@ class Device:
         self.drop: Callable[[Device, Frame, str], None] = ignore_drop
 
     @property
+    def attached(self) -> bool:
+        """Is it in a namespace still?"""
+        return self.net is not None and self.net.devices.get(self.name) is self
+
+    @property
     def promisc(self) -> bool:
         return self._promisc > 0
 

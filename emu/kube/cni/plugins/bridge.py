@@ -7,6 +7,7 @@ nftables is not modelled: a configuration with it is undecided. Must not know po
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -19,6 +20,7 @@ from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import invoke, ip_masq, links
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import FORWARDING, Leaves, device
 from emu.kube.cni.spec import (
     IP,
     Attachment,
@@ -150,6 +152,21 @@ class BridgePlugin:
         ),
         "enabledad": WithoutEffect("it concerns IPv6 addresses"),
     }
+
+    def leaves(self, config: Config) -> Leaves:
+        name, vlan = re.escape(str(config.get("bridge") or "cni0")), config.get("vlan")
+        found = {**device(name, "the bridge stays"), **FORWARDING}
+        if vlan:
+            pair = r"veth[0-9a-f]{8}"
+            found |= {
+                **device(rf"{name}\.{vlan}", "the gateway of a VLAN stays"),
+                rf"(link|port|taken) {pair}( .*)?": "and its port",
+            }
+        if config.get("macspoofchk"):
+            found[r"nftables (table bridge nat \{|chain PREROUTING \{|type filter hook .*|\})"] = (
+                "the table stays, and its chain"
+            )
+        return found
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config)
