@@ -466,7 +466,7 @@ def test_pods_of_one_vlan_reach_each_other_and_their_gateway_alone() -> None:
     assert not machine.ping(other, "10.244.1.1")
 
 
-def test_another_source_mac_is_dropped_at_the_port_and_said() -> None:
+def test_another_source_mac_is_dropped_at_the_port_by_name() -> None:
     machine = Machine(macspoofchk=True)
     one, _ = machine.add()
     machine.add()
