@@ -35,9 +35,6 @@ STEPS = {
     "closed-port": "4",
     "guestbook": "124",
     "microservices-demo": "124",
-    "aws-pod-to-pod-same-node": "1234",
-    "aws-pod-to-pod-across-nodes": "123456",
-    "aws-pod-to-service": "1234",
 }
 STORIES = sorted(stories())
 
