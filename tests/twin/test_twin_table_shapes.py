@@ -35,6 +35,7 @@ INSIDE = """{underlay: switched, podSubnet: 10.7.128.0/17, nodeCIDRMaskSize: 26,
 LONG = udp("172.30.0.40:9", send="x" * 1800, frm="node/node-1")
 
 
+CLOUD = "{underlay: switched, nodes: 2, bridge: {hostGw: false} MORE}"
 JOB = """
 apiVersion: v1
 kind: Pod
@@ -204,6 +205,16 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/web", frm="external/client"),
         "cluster": "{underlay: switched, podSubnet: 10.0.0.0/8, serviceSubnet: 172.16.0.0/16, nodes: 2, lans: [{name: a, subnet: 10.0.2.0/23}], external: [{name: client, lan: a, address: 10.0.3.7}]}",
         "svc": "172.16.0.10",
+    },
+    # cloud routes alone, on one LAN: each packet to another node's pod goes by the router, which redirects its sender
+    "cloud-routes-on-one-lan": {
+        "steps": ping("default/web", count=2) + tcp("svc/web:80") + udp("svc/web:53") + ping("default/client", frm="default/web")
+        + ping("default/web", frm="node/node-1", count=2) + tcp("svc/web:80", frm="node/node-1"),
+        "cluster": CLOUD.replace("MORE", ""),
+    },
+    "cloud-route-missing-on-one-lan": {
+        "steps": ping("default/web") + ping("default/client", frm="default/web") + tcp("svc/web:80", timeout="500ms"),
+        "cluster": CLOUD.replace("MORE", ", configureCloudRoutes: false, routes: [10.244.2.0/24 via node-2]"),
     },
     # a client beside the nodes that sends to the pods itself: node-1 redirects it for those of node-2
     "client-with-a-route-to-the-pods": {
