@@ -92,9 +92,11 @@ class IpipTunnels:
             return
         if device.failures:
             self._report_failure(device, frame)
-        trail = frame.trail
+        fact, trail = self._fact(device.name, source, remote), frame.trail
         if trail is not None:
-            trail.append(self._fact(device.name, source, remote))
+            trail.append(fact)
+        for listener in net.tunnel_listeners:
+            listener(frame, fact)
         outer = stamp(
             ipip.wrapped(frame), ipip.IPIP, source, remote,
             ident=net.ipv4.idents.next(remote, source, ipip.IPIP), frag=IP_DF if df and not route.mtu_locked else 0,

@@ -109,9 +109,11 @@ class VxlanUdp:
             return
         df = config.df == "set" or (config.df == "inherit" and wire.inner_df(frame))
         ttl = wire.inner_ttl(frame) if config.ttl_inherit else config.ttl
-        trail = frame.trail
+        fact, trail = self._fact(device.name, vni, source, remote.addr, mac, most), frame.trail
         if trail is not None:
-            trail.append(self._fact(device.name, vni, source, remote.addr, mac, most))
+            trail.append(fact)
+        for listener in net.tunnel_listeners:
+            listener(frame, fact)
         outer = udp.build(
             self._template, source, remote.addr, sport, port, wire.header(vni) + frame.buf,
             ident=net.ipv4.idents.next(remote.addr, source, UDP), frag=IP_DF if df and not route.mtu_locked else 0,
