@@ -164,7 +164,7 @@ def emulated_qdiscs(net: Netns) -> Iterator[str]:
             yield f"{device.name} 1: {tbf.text(device.qdisc)}"
         target = getattr(device.ingress, "__self__", None)
         if isinstance(target, Ifb):
-            yield f"{device.name} ffff: redirects to {target.name if target.net is not None else '*'}"
+            yield f"{device.name} ffff: redirects to {target.name if target.attached else '*'}"
 
 
 def kernel_vlans(space: Space) -> Iterator[str]:

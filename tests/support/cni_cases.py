@@ -124,4 +124,7 @@ def recorded() -> dict[str, list[str]]:
 def compare_recorded(name: str, steps: Sequence[Step]) -> None:
     """emu's plugins print and leave what the real ones did when they were recorded."""
     theirs = [plain(SINCE.get((name, line), OUTCOMES.get(line, line))) for line in recorded()[name]]
-    assert [plain(of_1_1_1(line)) for line in emulated_alone(steps)] == theirs
+    ours = [plain(of_1_1_1(line)) for line in emulated_alone(steps)]
+    if name.startswith("bridge: vlan"):  # a bridge without a set address bears its lowest port's, and those are drawn
+        ours, theirs = (sorted(re.sub(r"MAC[\d?]", "MAC", line) for line in lines) for lines in (ours, theirs))
+    assert ours == theirs

@@ -13,7 +13,7 @@ from link_pair import Case, Datagram, Send
 
 NODE, LAN = mac("02:00:00:00:00:0a"), mac("02:00:00:00:00:0b")
 P0, P1 = mac("02:00:00:00:01:00"), mac("02:00:00:00:01:01")
-NOBODY = mac("02:00:00:00:09:09")
+UNKNOWN = mac("02:00:00:00:09:09")
 GROUP = mac("01:00:5e:01:02:03")
 ALL_HOSTS = mac("01:00:5e:00:00:01")
 UP = ("node link set eth0 up", "lan link set eth0 up")
@@ -61,7 +61,7 @@ TO_P0 = [
     Send("lan", "eth0", echo(LAN, P1, "10.0.0.9", "10.0.0.6")),
     Send("lan", "eth0", echo(LAN, NODE, "10.0.0.9", "10.0.0.1")),
     Send("lan", "eth0", echo(LAN, NODE, "10.0.0.9", "10.0.0.5")),
-    Send("lan", "eth0", echo(LAN, NOBODY, "10.0.0.9", "10.0.0.5")),
+    Send("lan", "eth0", echo(LAN, UNKNOWN, "10.0.0.9", "10.0.0.5")),
     Send("lan", "eth0", echo(LAN, BROADCAST_MAC, "10.0.0.9", "10.0.0.255")),
     Send("lan", "eth0", echo(LAN, GROUP, "10.0.0.9", "225.1.2.3")),
     Send("lan", "eth0", echo(LAN, ALL_HOSTS, "10.0.0.9", "224.0.0.1")),
@@ -81,7 +81,7 @@ def from_pods(name: str, *, own: bytes = P0, other: bytes = P1) -> list[Send]:
         Send("pod0", name, echo(own, other, "10.0.0.5", "10.0.0.6")),
         Send("pod0", name, echo(own, NODE, "10.0.0.5", "10.0.0.1")),
         Send("pod0", name, echo(own, LAN, "10.0.0.5", "10.0.0.9")),
-        Send("pod0", name, echo(own, NOBODY, "10.0.0.5", "10.0.0.9")),
+        Send("pod0", name, echo(own, UNKNOWN, "10.0.0.5", "10.0.0.9")),
         Send("pod0", name, echo(own, ALL_HOSTS, "10.0.0.5", "224.0.0.1")),
         Send("node", "eth0", echo(NODE, own, "10.0.0.1", "10.0.0.5")),
         Send("node", "eth0", arp(NODE, "10.0.0.1", "10.0.0.5")),
@@ -141,7 +141,7 @@ def vlan(vid: int, *, other: int = 6) -> Case:
             Send("lan", "eth0", tagged(echo(LAN, NODE, "192.168.0.9", "192.168.0.1"), other)),
             Send("lan", "eth0", tagged(tagged(here, vid), vid)),
             Send("lan", "eth0", tagged(here, vid, kind=b"\x88\xa8")),
-            Send("lan", "eth0", tagged(echo(LAN, NOBODY, "10.0.0.9", "10.0.0.5"), vid)),
+            Send("lan", "eth0", tagged(echo(LAN, UNKNOWN, "10.0.0.9", "10.0.0.5"), vid)),
             Send("pod0", f"eth0.{vid}", echo(NODE, LAN, "10.0.0.5", "10.0.0.9")),
             Send("pod0", f"eth0.{vid}", arp(NODE, "10.0.0.5", "10.0.0.9")),
             Send("pod0", f"eth0.{vid}", echo(NODE, LAN, "10.0.0.5", "10.0.0.9", 1400)),
@@ -173,7 +173,7 @@ def bridged(*commands: str) -> Case:
         Send("pod0", "eth0", arp(P0, "10.0.0.5", "10.0.0.1")),
         Send("pod0", "eth0", echo(P0, P1, "10.0.0.5", "10.0.0.6")),
         Send("pod0", "eth0", echo(P0, BR, "10.0.0.5", "10.0.0.1")),
-        Send("pod0", "eth0", echo(P0, NOBODY, "10.0.0.5", "10.0.0.77")),
+        Send("pod0", "eth0", echo(P0, UNKNOWN, "10.0.0.5", "10.0.0.77")),
         Send("pod0", "eth0", echo(P0, LAN, "10.0.0.5", "10.0.0.9")),
     ]
     for vid in (0, 1, 5, 6):
@@ -183,7 +183,7 @@ def bridged(*commands: str) -> Case:
             Send("lan", "eth0", tagged(echo(LAN, P0, "10.0.0.9", "10.0.0.5"), vid, priority=2)),
             Send("lan", "eth0", tagged(echo(LAN, P1, "10.0.0.9", "10.0.0.6"), vid)),
             Send("lan", "eth0", tagged(echo(LAN, BR, "10.0.0.9", "10.0.0.1"), vid)),
-            Send("lan", "eth0", tagged(echo(LAN, NOBODY, "10.0.0.9", "10.0.0.77"), vid)),
+            Send("lan", "eth0", tagged(echo(LAN, UNKNOWN, "10.0.0.9", "10.0.0.77"), vid)),
         ]
     frames += [
         Send("lan", "eth0", echo(LAN, P0, "10.0.0.9", "10.0.0.5")),

@@ -90,8 +90,8 @@ def emulated(case: Case) -> list[list[str]]:
         _send(spaces[act.space], act)
         lab.clock.drain()
         frames = lab.frames()
-        heard = [each for each in frames[seen:] if each.direction != "drop" and not each.interface.endswith("/lo")]
-        answers.append(sorted(f"{each.interface} {each.direction} {line(each.data)}" for each in heard))
+        seen_now = [each for each in frames[seen:] if each.direction != "drop" and not each.interface.endswith("/lo")]
+        answers.append(sorted(f"{each.interface} {each.direction} {line(each.data)}" for each in seen_now))
         seen = len(frames)
     return answers
 

@@ -35,6 +35,27 @@ INSIDE = """{underlay: switched, podSubnet: 10.7.128.0/17, nodeCIDRMaskSize: 26,
 LONG = udp("172.30.0.40:9", send="x" * 1800, frm="node/node-1")
 
 
+JOB = """
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {nodeName: node-1, containers: [{name: client}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: web}
+spec:
+  template:
+    metadata: {labels: {app: web}, annotations: {emu/app: "http@8080", emu/runs: 1s}}
+    spec: {restartPolicy: Never, nodeSelector: {kubernetes.io/hostname: node-2}, containers: [{name: web, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+
+
 def host(where: str, command: str) -> str:
     return f"- link: {{{where}, set: {command}}}\n"
 
@@ -165,7 +186,7 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": ping("default/web") + udp("default/web:53", timeout="500ms"),
         "cluster": ROUTED.replace(" MORE", ", prohibit 10.244.2.0/24"),
     },
-    # the node's own, longer route to its pods wins; on the LAN nobody answers for a pod
+    # the node's own, longer route to its pods wins; on the LAN no host answers for a pod
     "pods-inside-the-lan": {
         "steps": ping("default/web") + ping("default/client", frm="default/web") + tcp("svc/web:80") + ping("node/node-2")
         + ping("default/client", frm="external/client") + ping("external/client"),
@@ -183,6 +204,12 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/web", frm="external/client"),
         "cluster": "{underlay: switched, podSubnet: 10.0.0.0/8, serviceSubnet: 172.16.0.0/16, nodes: 2, lans: [{name: a, subnet: 10.0.2.0/23}], external: [{name: client, lan: a, address: 10.0.3.7}]}",
         "svc": "172.16.0.10",
+    },
+    # the pod of a Job ends: its network goes, and its Service refuses
+    "job-ends": {
+        "steps": tcp("svc/web:80") + "- wait: 1500ms\n" + tcp("svc/web:80") + ping("10.244.2.2"),
+        "cluster": "{nodes: 2}",
+        "pods": JOB,
     },
     # a node has two connected routes of one prefix: the older one wins
     "pod-cidr-is-the-lan": {

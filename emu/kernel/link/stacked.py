@@ -86,7 +86,7 @@ def type_of(device: Device, dmac: bytes) -> int:
 
 def forward(frame: Frame, device: Device, pkt_type: int | None = None) -> None:
     """dev_forward_skb: hand a frame to `device` as one that it received. One that is too long, or for a device that is down, is
-    dropped. `pkt_type` None: what its destination says."""
+    dropped. `pkt_type` None: that of its destination."""
     if not device.up:
         device.drop(device, frame, "DEV_READY")
         return

@@ -90,7 +90,6 @@ def delete(device: Device) -> None:
     if isinstance(device, Stacked):
         device.unstack()
     net.detach(device)
-    device.net = None
     peer = device.peer if isinstance(device, Veth) else None
-    if peer is not None and peer.net is not None and peer.name in peer.net.devices:
+    if peer is not None and peer.attached:
         delete(peer)

@@ -222,7 +222,7 @@ class Netns:
         if device.master is not None:
             device.master.carrier_check()
         for upper in list(device.uppers):
-            if isinstance(upper, Vlan) and upper.net is not None:  # vlan_device_event
+            if isinstance(upper, Vlan) and upper.attached:  # vlan_device_event
                 upper.net.set_link(upper.name, up=up)
 
     def set_carrier(self, name: str, *, on: bool) -> None:
@@ -245,7 +245,7 @@ class Netns:
         if device.master is not None:
             device.master.carrier_check()
         for upper in device.uppers:  # netif_stacked_transfer_operstate
-            if upper.net is not None:
+            if upper.attached:
                 upper.net.carrier_changed(upper, on=on)
 
     def __repr__(self) -> str:
@@ -255,5 +255,5 @@ class Netns:
 def _follow(device: Veth) -> None:
     """veth_open and veth_close: both ends of a pair have a carrier while both are up."""
     for end in (device, device.peer):
-        if end is not None and end.net is not None:
+        if end is not None and end.attached:
             end.net.carrier_changed(end, on=end.has_carrier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -225,6 +226,21 @@ def test_a_wrong_option_is_an_error_with_its_place(options: str, place: str) -> 
 def test_without_a_vpc_the_network_is_refused(underlay: str) -> None:
     with pytest.raises(InputError, match=r"node-1 is no instance of a VPC .*expected vpc"):
         Cluster(ClusterConfig.of(1, network="aws-vpc", underlay=underlay))
+
+
+def test_a_list_of_ones_own_with_the_plugin_has_the_network_behind_it(tmp_path: Path) -> None:
+    """10-aws.conflist as a node of EKS has it: ipamd runs, and the nodes are in a VPC."""
+    plugins = [
+        {"name": "aws-cni", "type": "aws-cni", "vethPrefix": "eni", "mtu": "1500", "pluginLogLevel": "DEBUG"},
+        {"name": "egress-cni", "type": "egress-cni", "mtu": "9001", "enabled": "false"},
+        {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
+    ]
+    path = tmp_path / "10-aws.conflist"
+    path.write_text(json.dumps({"cniVersion": "0.4.0", "name": "aws-cni", "plugins": plugins}))
+    made = Cluster(ClusterConfig.of(1, network=str(path)), load_text(pods("one")).objects)
+    assert made.config.underlay == "vpc" and made.warnings == []
+    pod = made.pods["default/one"].net
+    assert (pod.device("eth0").mtu, [str(each) for each in pod.ipv4.addresses][1]) == (1500, "10.0.0.100/32")
 
 
 # -- the pool ---------------------------------------------------------------------------------------------------------

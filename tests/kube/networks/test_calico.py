@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from scapy.layers.inet import ICMP, IP
 
 from emu.errors import InputError
 from emu.kernel import commands
@@ -163,6 +164,67 @@ def test_the_service_account_names_a_profile() -> None:
     assert "cali-pri-ksa.default.robot" in rules and "ksa.default.default" not in rules
 
 
+# -- IPIP, which no kernel judges here ---------------------------------------------------------------------------------
+
+
+def hops(flow: Any, *, way: str) -> list[tuple[str, list[str], list[int]]]:
+    """Where the echo requests of a flow are, going `way`: the sources and TTLs of all their IP headers, outer first."""
+    found = []
+    for each in flow.frames:
+        packet, seen = each.packet(), []
+        while packet is not None and packet.haslayer("IP"):
+            packet = packet["IP"]
+            seen.append((packet.src, packet.ttl))
+            last, packet = packet, packet.payload if packet.proto == 4 else None
+        if seen and each.direction == way and last.haslayer("ICMP") and last["ICMP"].type == 8:
+            found.append((each.interface, [src for src, _ in seen], [ttl for _, ttl in seen]))
+    return found
+
+
+def test_ipip_hop_by_hop() -> None:
+    made = cluster(pod("a"), pod("b", "node-2"), underlay="routed", ipip_mode="Always")
+    one, two = (made.pods[f"default/{name}"] for name in "ab")
+    source, node = ip4_text(one.ip), "192.168.51.11"
+    devices = [each.result.interfaces[0].name for each in (one, two)]
+    assert hops(made.ping("default/a", "default/b", count=1), way="out") == [
+        ("default/a/eth0", [source], [64]),
+        ("node-1/tunl0", [source], [63]),
+        ("node-1/eth0", [node, source], [63, 63]),  # the outer TTL is the inner one's
+        ("underlay/port2", [node, source], [62, 63]),
+        (f"node-2/{devices[1]}", [source], [62]),
+    ]
+
+
+def test_ipip_from_a_node_has_the_tunnels_address() -> None:
+    """Also where a Service's address made the kernel choose another: the rule for tunl0 masquerades it."""
+    made = cluster(pod("a"), pod("b", "node-2"), underlay="routed", ipip_mode="CrossSubnet")
+    net = made.nodes["node-1"].net
+    own = next(str(each).partition("/")[0] for each in net.ipv4.addresses if each.device.name == "tunl0")
+    assert hops(made.ping("node/node-1", "default/b", count=1), way="out")[0] == ("node-1/tunl0", [own], [64])
+    text = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {clusterIP: 10.96.0.9, selector: {app: b}, ports: [{port: 80}]}}"
+    labelled = load_text(pod("b", "node-2").replace("{name: b}", "{name: b, labels: {app: b}}")).objects[0]
+    made.apply(labelled)
+    made.apply(load_text(text).objects[0])
+    flow = made.tcp("node/node-1", "svc/s:80", b"x")
+    sources = {
+        each.packet()["IP"].src for each in flow.frames if each.interface == "node-1/tunl0" and each.direction == "out"
+    }
+    assert flow.delivered and sources == {own}
+
+
+def test_ipip_from_other_hosts_is_dropped() -> None:
+    made = cluster(pod("a"), ipip_mode="Always")
+    made.send(
+        "external", IP(dst="192.168.50.11") / IP(src="10.244.9.9", dst=ip4_text(made.pods["default/a"].ip)) / ICMP()
+    )
+    assert made.nodes["node-1"].net.drops["NETFILTER_DROP"] == 1
+
+
+def test_ipip_on_one_link_is_left_out_between_subnets_only() -> None:
+    made = cluster(pod("a"), pod("b", "node-2"), ipip_mode="CrossSubnet")
+    assert [len(sources) for _, sources, _ in hops(made.ping("default/a", "default/b", count=1), way="out")] == [1] * 4
+
+
 # -- options ----------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +250,6 @@ def test_a_scenario_names_them_as_calico_does() -> None:
         head + "  calico: {cidr: 10.244.8.0/21, blockSize: 28, ipipMode: CrossSubnet, natOutgoing: false}\n"
     )
     assert found.spec.cluster.network == "calico"
-    with pytest.raises(InputError, match=r"line 8|:8"):
+    with pytest.raises(InputError, match=r":8: cluster"):
         load_scenario(head + "  calico:\n    vxlanMode: Sometimes\n")
     assert CalicoOptions().pool(PODS) == IPPoolSpec(cidr="10.244.0.0/16", vxlan_mode="CrossSubnet", nat_outgoing=True)
