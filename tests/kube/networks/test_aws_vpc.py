@@ -282,7 +282,8 @@ def test_every_type_has_room_for_pods() -> None:
         ((Filled(0, 3, 3),), {"warm_eni_target": 0}, {0: 3, 1: 3}),
         ((Filled(0, 3, 1),), {"warm_eni_target": 2}, {0: 3, 1: 3, 2: 3}),
         ((Filled(0, 3, 3),), {"max_eni": 1}, {0: 3}),
-        # targets in addresses
+        # targets in addresses; 0 is none
+        ((Filled(0, 3, 1),), {"warm_ip_target": 0}, {0: 3, 1: 3}),
         ((Filled(0, 0),), {"warm_ip_target": 1}, {0: 1}),
         ((Filled(0, 1, 1),), {"warm_ip_target": 1}, {0: 2}),
         ((Filled(0, 3, 3),), {"warm_ip_target": 2}, {0: 3, 1: 2}),

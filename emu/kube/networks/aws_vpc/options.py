@@ -21,7 +21,7 @@ EXCLUDED = "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"
 @network_options.add("aws-vpc")
 class AwsOptions(Options, frozen=True):
     """`instanceType` decides how many interfaces and addresses a node can have. WARM_IP_TARGET and MINIMUM_IP_TARGET, where
-    one of them is set, take the place of WARM_ENI_TARGET."""
+    one of them is set (0: it is not), take the place of WARM_ENI_TARGET."""
 
     instance_type: str = "m5.large"
     external_snat: bool = field(default=False, name="AWS_VPC_K8S_CNI_EXTERNALSNAT")
@@ -30,8 +30,8 @@ class AwsOptions(Options, frozen=True):
     node_port_support: bool = field(default=True, name="AWS_VPC_CNI_NODE_PORT_SUPPORT")
     eni_mtu: Annotated[int, Meta(ge=576, le=9001)] = field(default=9001, name="AWS_VPC_ENI_MTU")
     warm_eni_target: Count = field(default=1, name="WARM_ENI_TARGET")
-    warm_ip_target: Count | None = field(default=None, name="WARM_IP_TARGET")
-    minimum_ip_target: Count | None = field(default=None, name="MINIMUM_IP_TARGET")
+    warm_ip_target: Count = field(default=0, name="WARM_IP_TARGET")
+    minimum_ip_target: Count = field(default=0, name="MINIMUM_IP_TARGET")
     warm_prefix_target: Count = field(default=1, name="WARM_PREFIX_TARGET")
     prefix_delegation: bool = field(default=False, name="ENABLE_PREFIX_DELEGATION")
     max_eni: Annotated[int, Meta(ge=1, le=15)] | None = field(default=None, name="MAX_ENI")
