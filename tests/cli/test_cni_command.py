@@ -78,7 +78,7 @@ def test_a_failed_add_leaves_what_the_plugin_leaves(cni: Shell) -> None:
     Path("two.conflist").write_text(json.dumps({**LIST, "plugins": [BRIDGE, {"type": "nosuch"}]}))
     error = cni("add", "--container-id", "a", status=1, config="two.conflist")
     assert error["msg"].startswith(
-        'plugin type="nosuch" failed (add): failed to find plugin "nosuch": emu has bridge, '
+        'plugin type="nosuch" failed (add): failed to find plugin "nosuch": emu has aws-cni, '
     )
     assert "already exists" in cni("add", "--container-id", "a", status=1)["msg"]
     assert cni("del", "--container-id", "a") is None
