@@ -122,12 +122,15 @@ class Learned:
 @dataclass(frozen=True, slots=True)
 class Encapsulated:
     """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`. None: the packet is in an
-    IP packet (IPIP)."""
+    IP packet (IPIP). The forwarding database had `dst` behind `mac` (all zero: behind all others). `mtu` is that of the outer
+    packet's way, bytes."""
 
     device: str
     vni: int | None
     src: int
     dst: int
+    mac: bytes = b""
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,11 @@ from emu.trail import (
     Tracked,
     Waited,
 )
-from emu.wire.addr import BROADCAST_MAC, ip4_text, mac_text
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4_text, mac_text
+from emu.wire.frame import ETH_HLEN
 from emu.wire.summary import Summary
+from emu.wire.vxlan import HEADROOM
+from emu.wire.vxlan import HLEN as VXLAN_HLEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class View:
     def between(self) -> str:
         """The ends of the packet; the owner, as sender or receiver, is not named twice."""
         packet, name = self.packet, self.name
-        if packet.kind != "IPv4" or packet.quote or packet.src == packet.dst:
+        if packet.kind != "IPv4" or packet.quote or packet.carried or packet.src == packet.dst:
             return between(packet, name)
         if name(packet.src) == self.owner:
             return f" to {name(packet.dst)}" + (f":{packet.dport}" if packet.has_ports else "")
@@ -308,8 +311,8 @@ def _route_sentence(entry: Route, view: View) -> str:
 def _route_fact(entry: Route, view: View) -> str:
     known = entry.table == MAIN_TABLE or entry.kind != "unicast"
     text = f"route {entry.text()}" + ("" if known else f" table {TABLE_NAMES.get(entry.table, entry.table)}")
-    if view.has(Born) or entry.kind != "unicast":
-        return text
+    if view.has(Born) or view.has(Encapsulated) or entry.kind != "unicast":
+        return text  # a host's own packet has not been routed before
     return f"{text}\nttl {view.packet.ttl + 1} -> {view.packet.ttl}"
 
 
@@ -376,10 +379,20 @@ def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
     return f"{view.owner} sends a frame of {entry.device} in a UDP packet to {view.name(entry.dst)}: VXLAN network {entry.vni}"
 
 
+def _sizes(entry: Encapsulated, packet: Summary) -> str:
+    """The lengths of both IP packets: around the inner one are Ethernet, VXLAN, UDP and IP. Nothing for a fragment."""
+    if packet.fragment:
+        return ""
+    inside = packet.size - VXLAN_HLEN - ETH_HLEN
+    return f"\nsize {inside} bytes of IP in {inside + HEADROOM}, mtu {entry.mtu}"
+
+
 def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
     if entry.vni is None:
         return f"ipip {entry.device}: {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
-    return f"vxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+    known = f"{mac_text(entry.mac)} dst" if entry.mac != ZERO_MAC else "no entry for its MAC, all others dst"
+    lines = f"fdb {entry.device}: {known} {ip4_text(entry.dst)}\nvxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+    return lines + _sizes(entry, view.packet)
 
 
 def _decapsulated_sentence(entry: Decapsulated, view: View) -> str:

@@ -145,6 +145,16 @@ def veth(
     return one, other
 
 
+def cable(
+    net: Netns, name: str, peer_net: Netns, peer_name: str, mac: str | bytes, peer_mac: str | bytes, mtu: int = 1500
+) -> tuple[Veth, Veth]:
+    """A cable between two machines: a veth pair that carries bytes alone, and nothing that a kernel notes beside them."""
+    ends = veth(net, name, peer_net, peer_name, mac, peer_mac, mtu)
+    for end in ends:
+        end.cable = True
+    return ends
+
+
 def bridge(net: Netns, name: str, mac: str | bytes, mtu: int = 1500, ageing_s: int = 300) -> Bridge:
     """A bridge with a fixed MAC. br_netfilter registers at its hooks (and obeys its sysctl)."""
     device = Bridge(net.clock, name, to_mac(mac), mtu, ageing_s * SECOND)

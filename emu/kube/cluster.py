@@ -50,7 +50,7 @@ from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
 from emu.kube.underlay.underlay import Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
-from emu.trail import Delivered, Dropped, Natted
+from emu.trail import Delivered, Dropped, Encapsulated, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 
@@ -179,7 +179,10 @@ class Cluster:
 
     def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
-        flow/names.py); drops, arrivals and NAT are reported to flows."""
+        flow/names.py); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
+        if self._dropped in net.drop_listeners:
+            self.namespaces[name] = net
+            return
         if name in self.namespaces:  # a pod of that name ends on another node
             self._leaving.append(self.namespaces[name])
         self.namespaces[name] = net
@@ -192,6 +195,7 @@ class Cluster:
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)
         net.nat_listeners.append(self._translated)
+        net.tunnel_listeners.append(self._carried)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)
@@ -207,6 +211,15 @@ class Cluster:
         found = self.flows.get(frame.flow)
         if found is not None:
             found.translated(fact)
+
+    def _carried(self, frame: Frame, fact: Encapsulated) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None:
+            found.carried(fact)
+
+    def set_aside(self, name: str) -> None:
+        """A pod's namespace is not there until it is adopted once more: its pod waits."""
+        self.namespaces.pop(name, None)
 
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""

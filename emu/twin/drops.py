@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from emu.kernel.net.netns import Netns
 from emu.trail import Dropped
@@ -46,15 +47,24 @@ _ECHO_REPLY = re.compile(r"NO_SOCKET .* ICMP 0/\d+$")
 _ODD = (_ECHO_REPLY, _FOR_ALL, _SEGMENT)
 
 
+class _Drop(NamedTuple):
+    """A dropped packet: the line that is compared, the device, and when (of the emulator's alone)."""
+
+    line: str
+    device: str
+    at_ns: int = 0
+
+
 class Drops:
     """`why_not` is the reason why the kernel's side cannot be watched, "" if it can."""
 
     def __init__(self) -> None:
         self.why_not = ""
+        self._made: dict[tuple[Netns, str], int] = {}  # devices that came later, and when
         self._monitor: DropMonitor | None = None
         self._spaces: dict[int, Netns] = {}
-        self._theirs: dict[Netns, list[str]] = defaultdict(list)
-        self._ours: dict[Netns, list[str]] = defaultdict(list)
+        self._theirs: dict[Netns, list[_Drop]] = defaultdict(list)
+        self._ours: dict[Netns, list[_Drop]] = defaultdict(list)
         try:
             self._monitor = DropMonitor()
         except NoMonitor as reason:
@@ -68,7 +78,7 @@ class Drops:
             device = net.devices.get(fact.device)
             lossy = device is not None and device.netem is not None
             reason = LOST.get(fact.reason, fact.reason) if lossy else fact.reason
-            self._ours[net].append(_line(reason, read(bytes(frame.buf))))
+            self._ours[net].append(_Drop(_line(reason, read(bytes(frame.buf))), fact.device, net.clock.now))
 
         net.drop_listeners.append(listener)
 
@@ -83,7 +93,16 @@ class Drops:
         for each in self._monitor.take() if self._monitor is not None else ():
             net = self._spaces.get(each.space)
             if net is not None:
-                self._theirs[net].append(_line(each.reason, _summary(each.protocol, each.packet)))
+                line = _line(each.reason, _summary(each.protocol, each.packet))
+                self._theirs[net].append(_Drop(line, each.device))
+
+    def wired(self, made: Mapping[Netns, Collection[str]], at_ns: int) -> None:
+        """These devices have been made, by `at_ns` of the emulator's clock: what they dropped until then is not compared. Nor
+        are the frames that they sent."""
+        self.take()
+        for net, names in made.items():
+            self._theirs[net] = [each for each in self._theirs[net] if each.device not in names]
+            self._made.update(((net, name), at_ns) for name in names)
 
     def drop(self) -> None:
         """Ignore all that has been read."""
@@ -94,9 +113,12 @@ class Drops:
         """Of each namespace, since `drop`."""
         self.take()
         if self._monitor is not None:
-            lost = Counter(line for lines in self._theirs.values() for line in lines if line.startswith(NOT_SPECIFIED))
+            every = [each.line for drops in self._theirs.values() for each in drops]
+            lost = Counter(line for line in every if line.startswith(NOT_SPECIFIED))
             for net in self._spaces.values():
-                kernel, emu = _matched(self._theirs[net], _without_too_long(self._ours[net], lost))
+                ours = [each.line for each in self._ours[net] if each.at_ns > self._made.get((net, each.device), -1)]
+                theirs = [each.line for each in self._theirs[net]]
+                kernel, emu = _matched(theirs, _without_too_long(ours, lost))
                 yield from tables(net.name, {"drops": kernel}, {"drops": emu}, lambda one, other: False)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
 from emu.scenario.steps.link import Link
-from emu.twin import settings
+from emu.twin import machines, settings
 from emu.twin.cluster import TwinCluster
 from emu.twin.cni import FOLDER, absent
 from emu.twin.report import DIFFERENT, Earlier, FlowReport, Report
@@ -80,6 +80,7 @@ def _once(
             try:
                 if wiring:
                     _wire(cluster, report)
+                    _wire_machines(script, cluster, report)
                 twin.begin()
                 cluster.twin = twin
             except Undecided as reason:
@@ -115,9 +116,18 @@ def _wire(cluster: Cluster, report: Report) -> None:
             for each in node.sandboxes.values()
             if not each.host_network
         ]
-        done = FlowReport(f"wiring of {node.name}", differences=compared(node.name, node.net, network, pods))
+        done = FlowReport(
+            f"wiring of {node.name}", differences=compared(node.name, node.net, network, pods, node.files)
+        )
         if done.differences:
             report.flows.append(done)
+
+
+def _wire_machines(scenario: Scenario, cluster: Cluster, report: Report) -> None:
+    """Compare the nodes' interfaces with what `ip` makes of the scenario's own words."""
+    found = machines.compared(scenario.document.value.get("cluster", {}), cluster.namespaces)
+    if found:
+        report.flows.append(FlowReport("interfaces of the nodes", differences=found))
 
 
 def main(path: str, output: str = "text") -> int:

@@ -143,6 +143,10 @@ class Loop:
         """Set `now` by the host's clock, after work that took real time."""
         self.run_until(max(self.now, self._real()))
 
+    def behind(self) -> int:
+        """By how much `now` is behind the host's clock (ns)."""
+        return self._real() - self.now
+
     def take_late(self) -> int:
         """By how much (ns) a program was later than planned at most, since the last call."""
         late_ns, self._late_ns = self._late_ns, 0

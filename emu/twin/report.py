@@ -20,7 +20,7 @@ EQUAL, DIFFERENT, UNDECIDED = 0, 1, 3
 
 @dataclass(slots=True)
 class FlowReport:
-    """One flow (or one change of the cluster): how many frames were compared, of how many the time, by how much the programs on
+    """One flow (or one change of the cluster): how many frames were compared, of how many the time, how many were probes of neighbours, by how much the programs on
     the kernel's side were late at most, and where the sides differ."""
 
     name: str

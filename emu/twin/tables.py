@@ -365,6 +365,11 @@ def counters(text: str) -> Counters:
     return found
 
 
+def counter_lines(counted: Counters) -> list[str]:
+    return [f"{table} {chain} rule {number}: {packets} packets, {size} bytes"
+            for (table, chain, number), (packets, size) in sorted(counted.items())]  # fmt: skip
+
+
 def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:
     """The increase of each counter. A rule that counts less than before is another one, which counts from 0."""
     grown: Counters = {}

@@ -107,6 +107,35 @@ def test_pods_of_a_network_reach_each_other_and_their_nodes(name: str) -> None:
     assert [True] * 4 in answers.values(), answers
 
 
+LATE = load_text(
+    "{apiVersion: v1, kind: Pod, metadata: {name: late}, spec: {nodeName: node-1, containers: [{name: c, ports: "
+    "[{containerPort: 80, hostPort: 8080}, {containerPort: 53, hostPort: 53, protocol: UDP}]}]}}"
+).objects[0]
+
+
+@pytest.mark.parametrize("name", sorted(networks))
+def test_a_pod_that_goes_leaves_its_node_as_it_was(name: str) -> None:
+    """Also one with hostPorts, and one that has talked: only what its node's first pod needs stays."""
+    for _, made in clusters(name):
+        first = made.nodes["node-1"]
+        made.apply(LATE)
+        made.delete("pod", "default", "late", grace_s=0)  # the chains of hostPorts are made once, with the first
+        before = {node.name: lasting(node) for node in made.nodes.values()}
+        disk = {key: repr(value) for key, value in first.disk.items() if key[0] != "host-local"}
+        made.apply(LATE)
+        made.ping("default/late", "default/c")
+        assert lasting(first) != before["node-1"]
+        made.delete("pod", "default", "late", grace_s=0)
+        assert {node.name: lasting(node) for node in made.nodes.values()} == before
+        assert disk == {key: repr(value) for key, value in first.disk.items() if key[0] != "host-local"}
+
+
+def lasting(node: Node) -> list[str]:
+    """The node's state without what flows make: neighbours are learned, and forgotten in their own time."""
+    learned = ("STALE", "REACHABLE", "DELAY", "PROBE", "FAILED", "INCOMPLETE")
+    return [line for line in state(node) if line.split()[-1:] != [] and line.split()[-1] not in learned]
+
+
 @pytest.mark.parametrize("load", [partial(load_network, pod_cidr=CIDRS[0], pod_subnet=PODS), networks.__getitem__])
 def test_an_unknown_network_is_bad_input_that_names_the_known_ones(load: Any) -> None:
     with pytest.raises(InputError) as wrong:

@@ -3,10 +3,15 @@ refused, each by one error with its line."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from emu.errors import InputError
 from emu.kube.cluster import Cluster
+from emu.scenario import kinds
 from emu.scenario.build import build
 from emu.scenario.script import load_text
 from emu.wire.addr import ip4_text, mac_text
@@ -186,3 +191,24 @@ def test_what_cannot_be_is_one_error_with_its_line(keys: str, line: int, what: s
     assert text == f"shape.yaml:{line}: {what}" or (
         what.endswith(": ") and text.startswith(f"shape.yaml:{line}: {what}")
     )
+
+
+PARTS = (
+    kinds.ClusterPart,
+    kinds.NodePart,
+    kinds.LanPart,
+    kinds.InterfacePart,
+    kinds.AddressPart,
+    kinds.ExternalPart,
+    kinds.TaintPart,
+)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+def test_the_readme_shows_every_key_of_a_clusters_shape(part: type[msgspec.Struct]) -> None:
+    page = (Path(__file__).parents[2] / "README.md").read_text()
+    [block] = [
+        text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if text.startswith("# file: reference.yaml")
+    ]
+    missing = [key for key in part.__struct_encode_fields__ if not re.search(rf"\b{key}:", block)]
+    assert missing == []

@@ -36,10 +36,12 @@ kind: Pod
 metadata: {name: far}
 spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 80}]}]}
 """
-CLIENT, NEAR, FAR, UPLINK = "default/client/eth0", "default/near/eth0", "default/far/eth0", "node-1/eth0"
+CLIENT, NEAR, FAR = (f"default/{pod}/eth0" for pod in ("client", "near", "far"))
+UPLINK, OUTSIDE = "node-1/eth0", "external/eth0"
 LONG = b"x" * 40_000  # more than one segment of any MTU
 LOWEST_BIT = 3  # the last three bits hold the gateway and the pods themselves: a mask of /29 or longer is read as /32
 IPV4, ARP = b"\x08\x00", b"\x08\x06"
+IS_AT = b"\x00\x02"
 VXLAN_VNI = 0x08  # the flag "this has a VNI" (RFC 7348)
 
 
@@ -81,7 +83,7 @@ def read(words: str) -> Facts:
         encapsulation=_encapsulation(frames),
         mtu=str(size),
         largest_between_nodes=str(max(int.from_bytes(each.data[16:18]) for each in _at(frames, UPLINK, "out"))),
-        source_outside=_owner(cluster, next(_segments(outside.frames, "external/eth0", "in"))["IP"].src),
+        source_outside=_source(cluster, outside.frames),
     )
 
 
@@ -136,7 +138,7 @@ def _gateway(frames: list[Captured], others: list[Captured], asked: list[Capture
     answers = [
         each.data[28:32]
         for each in asked
-        if each.interface == CLIENT and each.data[12:14] == ARP and each.data[22:28] == mac
+        if each.interface == CLIENT and each.data[12:14] == ARP and each.data[20:28] == IS_AT + mac
     ]
     if not answers:
         return f"{device}; no ARP"
@@ -159,9 +161,12 @@ def _encapsulation(frames: list[Captured]) -> str:
     return "none"
 
 
-def _owner(cluster: Cluster, address: str) -> str:
-    """Which namespace has the address."""
-    for name, net in cluster.namespaces.items():
-        if any(ip4_text(each.addr) == address for each in net.ipv4.addresses):
-            return name
-    return address
+def _source(cluster: Cluster, frames: list[Captured]) -> str:
+    """Whose address the packet has when it leaves the node, and what an internet gateway makes of it."""
+    left, came = (next(_segments(frames, place, way))["IP"].src for place, way in ((UPLINK, "out"), (OUTSIDE, "in")))
+    owner = next(
+        name
+        for name, net in cluster.namespaces.items()
+        if any(ip4_text(each.addr) == left for each in net.ipv4.addresses)
+    )
+    return owner if came == left else f"{owner}, as {came}"

@@ -35,6 +35,31 @@ INSIDE = """{underlay: switched, podSubnet: 10.7.128.0/17, nodeCIDRMaskSize: 26,
 LONG = udp("172.30.0.40:9", send="x" * 1800, frm="node/node-1")
 
 
+JOB = """
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {nodeName: node-1, containers: [{name: client}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: web}
+spec:
+  template:
+    metadata: {labels: {app: web}, annotations: {emu/app: "http@8080", emu/runs: 1s}}
+    spec: {restartPolicy: Never, nodeSelector: {kubernetes.io/hostname: node-2}, containers: [{name: web, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
+
+
+def host(where: str, command: str) -> str:
+    return f"- link: {{{where}, set: {command}}}\n"
+
+
 def storage(mtu: int = 1500, more: str = "") -> str:
     return STORAGE.replace("MTU", str(mtu)).replace(" MORE", more)
 
@@ -109,6 +134,41 @@ ROWS: dict[str, dict[str, str]] = {
         + "- link: {node: node-1, device: eth1, down: false}\n" + ping("172.30.0.40", frm="node/node-1"),
         "cluster": storage(),
     },
+    # the host sets its own end down: its routes go, and those that users added do not come back
+    "device-set-down": {
+        "steps": ping("default/web") + ping("node/node-2", frm="node/node-1") + host("node: node-1", "eth0 down")
+        + ping("node/node-2", frm="node/node-1") + ping("default/web") + ping("172.30.0.40", frm="node/node-1")
+        + host("node: node-1", "dev eth0 up") + ping("node/node-2", frm="node/node-1") + ping("external/client", frm="node/node-1")
+        + ping("external", frm="node/node-1") + ping("default/web"),
+        "cluster": storage(),
+    },
+    "bridge-set-down": {
+        "steps": ping("default/web") + host("node: node-1", "cbr0 down") + ping("default/web") + ping("default/client", frm="default/web")
+        + host("node: node-1", "cbr0 up") + ping("default/web"),
+        "cluster": "{nodes: 2}",
+    },
+    # with arp_notify, as CNI's bridge sets it, Linux announces the address before the bridge's port forwards again
+    "device-of-a-pod-set-down": {
+        "steps": ping("default/web") + "- sysctl: {pod: default/client, set: {net.ipv4.conf.eth0.arp_notify: 0}}\n" + host("pod: default/client", "eth0 down") + ping("default/web") + ping("default/client", frm="default/web")
+        + host("pod: default/client", "eth0 up") + ping("default/web") + ping("default/client", frm="default/web"),
+        "cluster": "{nodes: 2}",
+    },
+    "mtu-and-address-set": {
+        "steps": ping("default/web", size=1400) + host("node: node-2", "eth0 mtu 1200") + ping("default/web", size=1400)
+        + ping("default/client", frm="default/web", size=1400) + host("node: node-2", "eth0 address 02:00:00:00:00:99")
+        + ping("default/web") + ping("default/client", frm="default/web"),
+        "cluster": "{nodes: 2, underlay: switched}",
+    },
+    "mtu-of-a-pod-set": {
+        "steps": host("pod: default/client", "eth0 mtu 1000") + tcp("default/web:8080", send="x" * 1400)
+        + tcp("default/client:99", frm="default/web") + ping("default/web", size=1400) + ping("default/client", frm="default/web", size=1400),
+        "cluster": "{nodes: 2}",
+    },
+    "bridge-deleted": {
+        "steps": ping("default/web") + "- link: {node: node-1, del: cbr0}\n" + ping("default/web") + ping("default/client", frm="default/web", size=64)
+        + ping("node/node-2", frm="node/node-1"),
+        "cluster": "{nodes: 2}",
+    },
     "route-missing-at-the-router": {
         "steps": ping("default/web") + ping("default/client", frm="default/web") + tcp("svc/web:80")
         + ping("default/client", frm="node/node-2") + ping("default/web", frm="node/node-1") + ping("external"),
@@ -126,7 +186,7 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": ping("default/web") + udp("default/web:53", timeout="500ms"),
         "cluster": ROUTED.replace(" MORE", ", prohibit 10.244.2.0/24"),
     },
-    # the node's own, longer route to its pods wins; on the LAN nobody answers for a pod
+    # the node's own, longer route to its pods wins; on the LAN no host answers for a pod
     "pods-inside-the-lan": {
         "steps": ping("default/web") + ping("default/client", frm="default/web") + tcp("svc/web:80") + ping("node/node-2")
         + ping("default/client", frm="external/client") + ping("external/client"),
@@ -144,6 +204,12 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/web", frm="external/client"),
         "cluster": "{underlay: switched, podSubnet: 10.0.0.0/8, serviceSubnet: 172.16.0.0/16, nodes: 2, lans: [{name: a, subnet: 10.0.2.0/23}], external: [{name: client, lan: a, address: 10.0.3.7}]}",
         "svc": "172.16.0.10",
+    },
+    # the pod of a Job ends: its network goes, and its Service refuses
+    "job-ends": {
+        "steps": tcp("svc/web:80") + "- wait: 1500ms\n" + tcp("svc/web:80") + ping("10.244.2.2"),
+        "cluster": "{nodes: 2}",
+        "pods": JOB,
     },
     # a node has two connected routes of one prefix: the older one wins
     "pod-cidr-is-the-lan": {

@@ -160,6 +160,8 @@ def finish(frame: Frame, route: Route) -> None:
     sock = frame.sock
     if sock is not None and sock.confirm_neighbour:
         sock.confirm_neighbour = False
+        frame.confirms = True
+    if frame.confirms:  # also one that a container sent, as the mark stays (sock_confirm_neigh, skb_scrub_packet)
         neighbour.confirm()
     if header is not None:
         set_ethernet(frame, header, neighbour.lladdr, device.mac)

@@ -19,7 +19,8 @@ from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_tunnel import ecn_decapsulate
 from emu.trail import Decapsulated, Encapsulated
 from emu.wire import icmp as wire
-from emu.wire.frame import AF_INET, ETH_HLEN, HOST, IP_DF, IP_HLEN, Frame
+from emu.wire import ipip
+from emu.wire.frame import AF_INET, HOST, IP_DF, IP_HLEN, Frame
 from emu.wire.ipv4 import stamp
 from emu.wire.rewrite import replace
 from emu.wire.vxlan import outer_tos
@@ -27,8 +28,6 @@ from emu.wire.vxlan import outer_tos
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
-IPIP = 4  # IPPROTO_IPIP
-NO_LINK = bytes(12) + b"\x08\x00"  # the header of a frame of a device without a link layer
 FAILURES_LAST_NS = 30 * SECOND  # IPTUNNEL_ERR_TIMEO
 
 
@@ -41,8 +40,8 @@ class IpipTunnels:
         self._net = net
         self.devices: list[Ipip] = []
         self._facts: dict[tuple[str, int, int], Encapsulated] = {}
-        net.ipv4.protocols[IPIP] = self.receive
-        net.ipv4.icmp_errors[IPIP] = self.error
+        net.ipv4.protocols[ipip.IPIP] = self.receive
+        net.ipv4.icmp_errors[ipip.IPIP] = self.error
 
     def check(self, device: Ipip) -> None:
         """ip_tunnel_newlink: raises InputError if another device has the same ends."""
@@ -80,7 +79,7 @@ class IpipTunnels:
             drop(net, frame, "NOT_SPECIFIED", inner_route, device)
             return
         tos = frame.tos if config.tos == INHERIT else config.tos
-        flow = ip_output.flow(net, IPIP, tos=tos)
+        flow = ip_output.flow(net, ipip.IPIP, tos=tos)
         route, source, failed = ip_output.route_output(net, remote, config.local, 0, config.lower, flow)
         lower = None if route is None else net.ipv4.out_device(route)
         if route is None or lower is None or lower is device:
@@ -93,12 +92,14 @@ class IpipTunnels:
             return
         if device.failures:
             self._report_failure(device, frame)
-        trail = frame.trail
+        fact, trail = self._fact(device.name, source, remote), frame.trail
         if trail is not None:
-            trail.append(self._fact(device.name, source, remote))
+            trail.append(fact)
+        for listener in net.tunnel_listeners:
+            listener(frame, fact)
         outer = stamp(
-            bytearray(ETH_HLEN + IP_HLEN) + frame.buf[ETH_HLEN:], IPIP, source, remote,
-            ident=net.ipv4.idents.next(remote, source, IPIP), frag=IP_DF if df and not route.mtu_locked else 0,
+            ipip.wrapped(frame), ipip.IPIP, source, remote,
+            ident=net.ipv4.idents.next(remote, source, ipip.IPIP), frag=IP_DF if df and not route.mtu_locked else 0,
             ttl=config.ttl or frame.ttl, tos=outer_tos(tos, frame.tos), flow=frame.flow, trail=trail,
         )  # fmt: skip
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
@@ -110,13 +111,13 @@ class IpipTunnels:
         net = self._net
         if frame.route is not None:
             learned.update_pmtu(net, frame.dst, frame.src, mtu)
-        if not frame.df or len(frame.buf) - ETH_HLEN <= mtu:
+        if not frame.df or ipip.length(frame) <= mtu:
             return True
         icmp.send(net, frame, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu)
         return False
 
     def _report_failure(self, device: Ipip, frame: Frame) -> None:
-        """ipv4_link_failure: the tunnel's other end was reported unreachable; a packet's sender hears of it, and the packet is sent."""
+        """ipv4_link_failure: the tunnel's other end was reported unreachable; a packet's sender gets an error, and the packet is sent."""
         if self._net.clock.now < device.failed_ns + FAILURES_LAST_NS:
             device.failures -= 1
             icmp.send(self._net, frame, wire.DEST_UNREACH, wire.HOST_UNREACH)
@@ -139,8 +140,7 @@ class IpipTunnels:
             drop(net, frame, "NOT_SPECIFIED")
             return
         source, tos = frame.src, frame.tos
-        inner = frame.buf[frame.l4 : ETH_HLEN + frame.tot_len]
-        replace(frame, NO_LINK + inner)
+        replace(frame, ipip.inner(frame))
         frame.valid = False
         frame.ct = frame.route = frame.outdev = frame.physin = frame.physout = frame.options = None
         frame.ctinfo = frame.ctdir = frame.frag_max_size = 0
@@ -148,7 +148,7 @@ class IpipTunnels:
         trail = frame.trail
         if trail is not None:
             trail.append(Decapsulated(device.name, None, source))
-        if len(inner) < IP_HLEN or not ecn_decapsulate(frame, tos):
+        if ipip.length(frame) < IP_HLEN or not ecn_decapsulate(frame, tos):
             drop(net, frame, "NOT_SPECIFIED", None, device)
             return
         frame.pkt_type = HOST

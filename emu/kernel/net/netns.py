@@ -23,7 +23,7 @@ from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
-from emu.trail import Delivered, Natted
+from emu.trail import Delivered, Encapsulated, Natted
 from emu.wire.frame import AF_INET, Frame
 
 
@@ -64,11 +64,12 @@ class Netns:
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
-        # reaches a socket or protocol, or NAT begins to rewrite a flow's packets (append to these lists)
+        # reaches a socket or protocol, NAT begins to rewrite a flow's packets, or a tunnel carries one (append to these lists)
         self._device_listeners: list[Callable[[Device], object]] = []
         self.drop_listeners: list[DropListener] = []
         self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
         self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
+        self.tunnel_listeners: list[Callable[[Frame, Encapsulated], None]] = []
         # whether frames that originate here carry a trail
         self.tracing = False
         self._next_ifindex = 1
@@ -202,6 +203,8 @@ class Netns:
         device.up = up
         if not up and self.conntrack is not None:
             self.conntrack.delete(lambda conn: conn.masq_ifindex == device.ifindex)
+        if isinstance(device, Veth):  # the driver is asked first, and then the protocols
+            _follow(device)
         for family in self.families.values():
             if up:
                 family.came_up(device)
@@ -211,9 +214,7 @@ class Netns:
             device.forget_neighbours()
             if device.qdisc is not None:
                 device.qdisc.reset(device)
-        if isinstance(device, Veth):
-            _follow(device)
-        elif isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
+        if isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
             for port in device.ports:
                 port.carrier_check()
         elif isinstance(device, Vxlan):

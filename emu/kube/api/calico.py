@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from emu.kube.api.meta import ApiStruct, Object
-from emu.wire.addr import Prefix
 
 API_VERSION = "crd.projectcalico.org/v1"
 Encapsulation = Literal["Always", "CrossSubnet", "Never"]
@@ -29,10 +28,6 @@ class IPPool(Object, frozen=True, kw_only=True):
     api_version: str = API_VERSION
     kind: str = "IPPool"
     spec: IPPoolSpec = IPPoolSpec()
-
-    @property
-    def prefix(self) -> Prefix:
-        return Prefix.parse(self.spec.cidr)
 
 
 class Allocation(ApiStruct, frozen=True):
@@ -58,15 +53,6 @@ class IPAMBlock(Object, frozen=True, kw_only=True):
     spec: IPAMBlockSpec = IPAMBlockSpec()
 
     @property
-    def prefix(self) -> Prefix:
-        return Prefix.parse(self.spec.cidr)
-
-    @property
     def node(self) -> str:
         """The node that has claimed it."""
         return self.spec.affinity.removeprefix("host:")
-
-    def address_of(self, handle: str) -> int:
-        """The first address of an owner, 0 if it has none here."""
-        found = next((each.ordinal for each in self.spec.allocations if each.handle == handle), None)
-        return 0 if found is None else self.prefix.net + found

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from emu.kube.api.addresses import is_address, read_plain
-from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace
+from emu.kube.api.affinity import Affinity
+from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace, selects
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrZero = Annotated[int, Meta(ge=0, le=65535)]
@@ -157,6 +158,12 @@ class PodSpec(ApiStruct, frozen=True):
     termination_grace_period_seconds: int | None = 30
     host_aliases: tuple[HostAlias, ...] = ()
     tolerations: tuple[Toleration, ...] = ()
+    affinity: Affinity | None = None
+
+    def likes(self, node: Node) -> bool:
+        """Whether the node has what nodeSelector and the required node affinity ask for."""
+        labels, required = node.metadata.labels, self.affinity.required if self.affinity is not None else None
+        return selects(self.node_selector, labels) and (required is None or required.matches(labels, node.name))
 
     @property
     def in_force(self) -> tuple[Toleration, ...]:
@@ -185,6 +192,8 @@ class PodSpec(ApiStruct, frozen=True):
     def problems(self, at: Path) -> Iterator[Problem]:
         if not self.containers:
             yield Problem((*at, "containers"), "a pod needs at least one container")
+        if self.affinity is not None:
+            yield from self.affinity.problems((*at, "affinity"))
         for i, toleration in enumerate(self.tolerations):
             if not toleration.key and toleration.operator != "Exists":
                 yield Problem((*at, "tolerations", i, "operator"), "operator must be Exists when `key` is empty")

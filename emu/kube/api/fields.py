@@ -95,7 +95,6 @@ _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {
         "podCIDRs": NotModelled("podCIDR alone is read", same_as="podCIDR"),
     },
     "PodSpec": {
-        "affinity": NotModelled(_PLACEMENT),
         "hostAliases": NotModelled("the pod's /etc/hosts does not have them"),
         "topologySpreadConstraints": NotModelled(_PLACEMENT),
         "schedulerName": NotModelled(_PLACEMENT, defaults=("default-scheduler",)),
@@ -103,6 +102,8 @@ _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {
         "readinessGates": NotModelled("the pod is ready without them"),
         "activeDeadlineSeconds": NotModelled("the pod does not end"),
     },
+    "Affinity": {"podAffinity": NotModelled(_PLACEMENT), "podAntiAffinity": NotModelled(_PLACEMENT)},
+    "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": NotModelled(_PLACEMENT)},
     "ServiceSpec": {
         "trafficDistribution": NotModelled("every endpoint is as likely, near or far"),
         "loadBalancerIP": NotModelled("no load balancer is made; status.loadBalancer.ingress states what one gave"),

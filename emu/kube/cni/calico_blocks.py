@@ -8,6 +8,8 @@ Source: libcalico-go/lib/ipam of projectcalico/calico 1ed57381. Must not know pl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from emu.kube.api.calico import Allocation, IPAMBlock, IPAMBlockSpec, IPPool
 from emu.kube.api.meta import ObjectMeta, replace
 from emu.kube.cni.spec import failure
@@ -28,7 +30,7 @@ def assign(store: Store, pool: IPPool, node: str, handle: str) -> int:
     given = Allocation(ordinal=ordinal, handle=handle)
     spec = replace(block.spec, allocations=(*block.spec.allocations, given), unallocated=tuple(rest))
     store.put(replace(block, spec=spec))
-    return block.prefix.net + ordinal
+    return prefix_of(block).net + ordinal
 
 
 def release(store: Store, handle: str) -> None:
@@ -41,28 +43,41 @@ def release(store: Store, handle: str) -> None:
             store.put(replace(block, spec=replace(block.spec, allocations=kept, unallocated=free)))
 
 
-def address_of(store: Store, handle: str) -> int:
-    """The address of an owner, 0 if it has none."""
-    return next(filter(None, (block.address_of(handle) for block in store.list(IPAMBlock))), 0)
+def prefix_of(part: IPPool | IPAMBlock) -> Prefix:
+    """The addresses of a pool or a block."""
+    return Prefix.parse(part.spec.cidr)
+
+
+def address_of(blocks: Iterable[IPAMBlock], handle: str) -> int:
+    """The first address that an owner has in these blocks, 0 if it has none."""
+    return next(
+        (
+            prefix_of(block).net + each.ordinal
+            for block in blocks
+            for each in block.spec.allocations
+            if each.handle == handle
+        ),
+        0,
+    )
 
 
 def _blocks_of(store: Store, pool: IPPool, node: str) -> list[IPAMBlock]:
     """The node's blocks of a pool, in the order of their names, as the API server lists them."""
-    found = [each for each in store.list(IPAMBlock) if each.node == node and each.prefix.overlaps(pool.prefix)]
+    found = [each for each in store.list(IPAMBlock) if each.node == node and prefix_of(each).overlaps(prefix_of(pool))]
     return sorted(found, key=lambda each: each.name)
 
 
 def _claim(store: Store, pool: IPPool, node: str, claimed: int) -> IPAMBlock:
-    size = pool.spec.block_size
+    size, whole = pool.spec.block_size, prefix_of(pool)
     if claimed >= MOST_BLOCKS:
         raise failure(
             f"failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; node {node} has {claimed} blocks"
         )
     taken = {each.spec.cidr for each in store.list(IPAMBlock)}
-    number = 1 << (size - pool.prefix.length)
+    number = 1 << (size - whole.length)
     start = fnv1_32(node.encode()) % number
     for step in range(number):
-        prefix = Prefix(pool.prefix.net + ((start + step) % number << (32 - size)), size)
+        prefix = Prefix(whole.net + ((start + step) % number << (32 - size)), size)
         if str(prefix) not in taken:
             meta = ObjectMeta(name=str(prefix).replace(".", "-").replace("/", "-"))
             spec = IPAMBlockSpec(cidr=str(prefix), affinity=f"host:{node}", unallocated=tuple(range(1 << (32 - size))))

@@ -1,4 +1,4 @@
-"""The API server that a machine's plugins reach: where the kubeconfig on the machine's disk leads.
+"""The API server that a machine's plugins reach: the one that the kubeconfig on the machine's disk names.
 
 A machine that belongs to no cluster has a store of its own. Must not know which plugin asks.
 """

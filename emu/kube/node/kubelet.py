@@ -59,6 +59,9 @@ class Dependencies(Protocol):
     def adopt(self, name: str, net: Netns) -> None:
         """A pod's namespace was made: capture and watch it."""
 
+    def set_aside(self, name: str) -> None:
+        """A pod's namespace is deleted, until it is adopted once more."""
+
     def disown(self, name: str) -> None:
         """A pod's namespace was deleted."""
 
@@ -319,10 +322,9 @@ class Kubelet:
     # -- pods without a network -------------------------------------------------------------------
 
     def _namespace(self, name: str) -> Netns:
-        """A pod's namespace. The runtime makes another one for each try; here a pod that waits keeps its own."""
-        if name in self._waiting:
-            return self._waiting[name].net
-        net = boot.namespace(self.deps.clock, name, machine=self.node.net)
+        """A pod's namespace. The runtime makes another one for each try; here a pod that waits has the same again."""
+        waits = self._waiting.get(name)
+        net = boot.namespace(self.deps.clock, name, machine=self.node.net) if waits is None else waits.net
         self.deps.adopt(name, net)
         return net
 
@@ -335,6 +337,7 @@ class Kubelet:
             waits = self._waiting[name] = _Waiting(uid, net)
             deps.under_way.add(uid)
         waits.error = str(error)
+        deps.set_aside(name)
         if waits.timer is None:
             again = partial(self._try_again, pod.key, waits)
             waits.timer = deps.clock.call_later(RETRY_NS, again, background=not first)

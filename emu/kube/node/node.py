@@ -77,6 +77,11 @@ class Node:
         self.sandboxes: dict[str, Sandbox] = {}
         self.disk: dict[Any, Any] = {}
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts of agents on the node's disk, by path."""
+        return {key[1]: text for key, text in self.disk.items() if isinstance(key, tuple) and key[0] == "file"}
+
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""
         tables = self.net.ipv4.tables

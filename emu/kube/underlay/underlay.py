@@ -100,7 +100,7 @@ class Underlay(ABC):
         bridge = self.bridges[lan.name] = boot.bridge(self.switches, f"br{number}", link_mac(0xAA, serial), lan.mtu)
         self.switches.sysctl["net.bridge.bridge-nf-call-iptables"] = 0
         if lan.gateway:
-            port, leg = boot.veth(
+            port, leg = boot.cable(
                 self.switches, "gw" + (f"{number}" if number else ""), self.router, f"eth{number}",
                 link_mac(0xAA, serial | 1), link_mac(0x42, serial | 1), lan.mtu,
             )  # fmt: skip
@@ -116,7 +116,7 @@ class Underlay(ABC):
         """Lay a cable from a machine's new interface to its LAN. Raises InputError for a name that is taken."""
         lan = self.layout.lans[nic.lan]
         where = self.switches if lan.switch else self.router
-        port, device = boot.veth(where, nic.port, net, nic.name, nic.port_mac, nic.mac, lan.mtu)
+        port, device = boot.cable(where, nic.port, net, nic.name, nic.port_mac, nic.mac, lan.mtu)
         if nic.mtu != lan.mtu:
             device.set_mtu(nic.mtu)
         boot.address(net, device, nic.cidr)

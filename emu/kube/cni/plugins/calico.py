@@ -1,6 +1,6 @@
 """`calico`: a veth pair between a pod and its node, which routes and answers every ARP of the pod (cni-plugin of projectcalico/calico).
 
-The pod's gateway is 169.254.1.1, an address that nobody has. Policy is the node agent's. Must not know nodes or the IPAM's rules.
+The pod's gateway is 169.254.1.1, an address that no host has. Policy is the node agent's. Must not know nodes or the IPAM's rules.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class CalicoPlugin:
     keys: Keys = {
         "mtu": _HERE,
         "container_settings": {"allow_ip_forwarding": _HERE},
-        "policy": {"type": used("kube/networks/calico/agent")},
+        "policy": {"type": WithoutEffect("policy is the node agent's")},
         "kubernetes": {"kubeconfig": _DATASTORE, "k8s_api_root": _DATASTORE},
         **dict.fromkeys(("datastore_type", "etcd_endpoints", "nodename", "nodename_file_optional"), _DATASTORE),
         **dict.fromkeys(("log_level", "log_file_path"), WithoutEffect("it concerns no packet")),

@@ -16,7 +16,7 @@ from emu.kube.cni.keys import Keys
 from emu.kube.cni.leaves import Leaves, leaves_of
 from emu.kube.cni.spec import Attachment, CniError, Config, Host, Result, failure, plugins, read
 from emu.modelled import used
-from emu.wire.addr import Prefix
+from emu.wire.addr import Prefix, decimal
 
 _KEYS = ("FLANNEL_NETWORK", "FLANNEL_SUBNET", "FLANNEL_MTU", "FLANNEL_IPMASQ")
 
@@ -64,20 +64,19 @@ def _read_env(host: Host, path: str) -> SubnetEnv:
     if missing:
         raise failure(f"{path} is missing {', '.join(missing)}")
     network, subnet, mtu, masquerades = (found[key] for key in _KEYS)
-    try:
-        return SubnetEnv(Prefix.parse(network), Prefix.parse(subnet), int(mtu), masquerades == "true")
-    except InputError:
-        wrong = network if _prefix(network) is None else subnet
-        raise failure(f"invalid CIDR address: {wrong}") from None
-    except ValueError:
-        raise failure(f'strconv.ParseUint: parsing "{mtu}": invalid syntax') from None
+    bytes_ = decimal(mtu)
+    if bytes_ is None:
+        raise failure(f'strconv.ParseUint: parsing "{mtu}": invalid syntax')
+    return SubnetEnv(_cidr(network), _cidr(subnet), bytes_, masquerades == "true")
 
 
-def _prefix(text: str) -> Prefix | None:
+def _cidr(text: str) -> Prefix:
     try:
-        return Prefix.parse(text)
+        if "/" in text:
+            return Prefix.parse(text)
     except InputError:
-        return None
+        pass
+    raise failure(f"invalid CIDR address: {text}")
 
 
 def delegate_of(conf: FlannelConf, env: SubnetEnv) -> dict[str, Any]:

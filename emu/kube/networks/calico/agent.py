@@ -1,6 +1,7 @@
 """calico-node, the node agent: felix's rules, sets, tunnel and sysctls, and the routes to blocks (felix's or BIRD's).
 
-With VXLAN felix programs the routes (proto 80), else BIRD does (proto bird) with what the other nodes' BIRDs tell it. Must not know
+With VXLAN felix programs the routes (proto 80), else BIRD does (proto bird) with what it receives from the other nodes' BIRDs. What
+programs on a real node do beside is not here: BIRD's own packets, and the connections of a deleted pod, which felix deletes. Must not know
 how the plugin wires a pod.
 """
 
@@ -14,6 +15,7 @@ from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.calico import IPAMBlock, IPPool, IPPoolSpec
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.core import Pod
+from emu.kube.cni import calico_blocks
 from emu.kube.cni.plugins.calico import host_name
 from emu.kube.networks.calico import dataplane, pool, rules
 from emu.kube.networks.calico.dataplane import IpSetMembers, State, Tunnel, Vtep
@@ -71,9 +73,9 @@ class CalicoNode(Agent[View, Link, State]):
         for node in objects.list(NodeObject):
             if node.internal_ip:
                 own, handle = blocks.get(node.name, []), pool.tunnel_handle(kind, node.name)
-                address = next(filter(None, (block.address_of(handle) for block in own)), 0)
+                address = calico_blocks.address_of(own, handle)
                 peers.append(
-                    Peer(node.name, ip4(node.internal_ip), address, tuple(sorted(block.prefix for block in own)))
+                    Peer(node.name, ip4(node.internal_ip), address, tuple(sorted(map(calico_blocks.prefix_of, own))))
                 )
         workloads: dict[str, list[Workload]] = {}
         for pod in objects.list(Pod):

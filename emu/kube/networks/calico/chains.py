@@ -1,7 +1,7 @@
 """Chains as felix writes them: each rule with a comment `cali:HASH`, by which felix knows a rule that is its own.
 
 The hash of a rule is of the rule's words in felix's own spelling and of the hash of the rule before it, so that it names a place in a
-chain. Source: felix/generictables/rules.go, felix/iptables/renderer.go of projectcalico/calico 1ed57381. Must not know what rules say.
+chain. Source: felix/generictables/rules.go, felix/iptables/renderer.go of projectcalico/calico 1ed57381. Must not know what rules are for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pod network `calico`: its options, the pool that they make, and what calico-node does on a node before it knows any pod.
 
-The underlay routes no pod: nodes tell each other their blocks. Must not know pods.
+The underlay routes no pod: nodes route each other's blocks. Must not know pods.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emu.errors import InputError
-from emu.kube.api.calico import Encapsulation, IPPool, IPPoolSpec
+from emu.kube.api.calico import Encapsulation, IPAMBlock, IPPool, IPPoolSpec
 from emu.kube.api.meta import ObjectMeta
 from emu.kube.cni import calico_blocks
 from emu.kube.cni.config import NetworkConfigList
@@ -80,7 +80,7 @@ class CalicoNetwork(Network):
         found = store.get(IPPool, "", POOL) or store.put(IPPool(metadata=ObjectMeta(name=POOL), spec=self.pool))
         kind = pool.tunnel(found.spec)
         handle = pool.tunnel_handle(kind, node)
-        if kind and not calico_blocks.address_of(store, handle):
+        if kind and not calico_blocks.address_of(store.list(IPAMBlock), handle):
             calico_blocks.assign(store, found, node, handle)
 
 

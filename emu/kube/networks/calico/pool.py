@@ -1,4 +1,7 @@
-"""What follows from a pool's encapsulation: the tunnel that nodes need, what it costs, and whose address a node's end has. Pure."""
+"""What follows from a pool's encapsulation: the tunnel that nodes need, its MAC and its owner in the IPAM, the bytes that it costs.
+
+Pure. Must not know nodes or how a tunnel is made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pod network `flannel`: a bridge on each node, joined by flanneld as its net-conf.json says (Documentation/kube-flannel.yml).
+"""Pod network `flannel`: a bridge on each node, joined by flanneld after its net-conf.json (Documentation/kube-flannel.yml).
 
 It asks nothing of the underlay: flanneld's routes lead to the other nodes. Must not know pods, or what flanneld does.
 """

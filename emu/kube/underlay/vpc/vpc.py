@@ -61,7 +61,7 @@ class Vpc(Underlay):
         self.instances: dict[str, Instance] = {}
         self._subnets(lans)
         self.router = self.namespace("internet", forwarding)
-        port, link = boot.veth(self.net, IGW_PORT, self.router, "igw", link_mac(0xAA, 1), link_mac(0xCC, 2), MTU)
+        port, link = boot.cable(self.net, IGW_PORT, self.router, "igw", link_mac(0xAA, 1), link_mac(0xCC, 2), MTU)
         boot.address(self.router, link, f"{ip4_text(self._public_net.net + 1)}/{self._public_net.length}")
         self.fabric = Fabric(self.cloud, lambda: self.clock.now, link.mac, port.mac)
         self._open(port)
@@ -95,7 +95,7 @@ class Vpc(Underlay):
         net = self.namespace(NAT, forwarding)
         subnet = next(iter(self.cloud.subnets.values()))
         addr = subnet.take(subnet.cidr.broadcast - 1)
-        port, eth0 = boot.veth(self.net, NAT, net, "eth0", link_mac(0xAA, 3), link_mac(0x42, 3), MTU)
+        port, eth0 = boot.cable(self.net, NAT, net, "eth0", link_mac(0xAA, 3), link_mac(0x42, 3), MTU)
         self.cloud.join(
             Eni(NAT_ID, NAT, NAT, "eth0", 0, eth0.mac, port.mac, subnet, [addr], None, source_dest_check=False)
         )
@@ -128,9 +128,9 @@ class Vpc(Underlay):
         if not lan.switch:
             return super().attach(net, nic)
         subnet = self.cloud.subnets[nic.lan]
-        port, device = boot.veth(self.net, nic.port, net, nic.name, nic.port_mac, nic.mac, MTU)
+        port, device = boot.cable(self.net, nic.port, net, nic.name, nic.port_mac, nic.mac, MTU)
         device.set_mtu(nic.mtu)
-        number = sum(eni.instance == net.name for eni in self.cloud.enis.values())
+        number = len(self.cloud.of(net.name))
         self._join(net, port, device, number, subnet, subnet.take(nic.address))
         boot.address(net, device, nic.cidr)
         if nic.gateway:
@@ -141,7 +141,7 @@ class Vpc(Underlay):
         """A further interface, `eth<number>` of the instance, with this primary address. It has no public address, and its
         link is down: the instance sets it up."""
         serial, net = number << 16, instance.net
-        port, link = boot.veth(
+        port, link = boot.cable(
             self.net, f"port{instance.index + 1}.{number}", net, f"eth{number}",
             link_mac(0xAA, serial | 0x11 + instance.index), link_mac(0x42, serial | 0x0B + instance.index), MTU,
         )  # fmt: skip
