@@ -7,12 +7,12 @@ import pytest
 from emu.clock import Clock
 from emu.kernel import boot
 from emu.kube.cni import invoke
-from emu.kube.cni.spec import Attachment, Collecting, CniError, Config, Host, Reporting, Result, plugins
+from emu.kube.cni.spec import Attachment, CniError, Collecting, Config, Host, Reporting, Result, plugins
 
 # those whose STATUS is that of their IPAM; the second ones are ready without one, too
 ASKS = ("bridge", "dummy", "host-device", "ipvlan", "macvlan", "ptp", "vlan")
 MAY_HAVE_NONE = ("bridge", "host-device", "ipvlan", "macvlan")
-SILENT = ("bandwidth", "firewall", "host-local", "loopback", "portmap", "sbr", "static", "tuning")
+SILENT = ("bandwidth", "firewall", "host-local", "loopback", "portmap", "sbr", "static", "tuning", "vrf")
 CONFIG: Config = {"cniVersion": "1.1.0", "name": "net"}
 
 
