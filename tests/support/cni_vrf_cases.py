@@ -8,7 +8,7 @@ from cni_cases import HOST_LOCAL, TWO
 from cni_pairs import Call, Do, Step, add, check, delete, then
 
 BRIDGE: dict[str, Any] = {"isGateway": True, "ipam": HOST_LOCAL}
-RED = {"vrfname": "red"}
+RED: dict[str, Any] = {"vrfname": "red"}
 NET1 = Call("ADD", "bridge", {"bridge": "cni1", "isGateway": True, "ipam": {**HOST_LOCAL, "ranges": [[{"subnet": "10.7.0.0/24"}]]}}, ifname="net1", chained=False)  # fmt: skip
 
 
