@@ -103,7 +103,9 @@ def test_the_ladder_begins_at_zero_and_never_goes_back() -> None:
     assert times[0] == 0
     assert times == sorted(times)
     assert lines[0].split()[1] == "default/client:eth0"
-    assert len({line.index("[") for line in lines}) == 1  # whatever the names of interfaces, the packets are in one column
+    assert (
+        len({line.index("[") for line in lines}) == 1
+    )  # whatever the names of interfaces, the packets are in one column
 
 
 def test_the_table_of_a_run() -> None:
