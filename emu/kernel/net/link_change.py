@@ -12,6 +12,8 @@ from emu.kernel.link.ipvlan import Ipvlan
 from emu.kernel.link.macvlan import Macvlan
 from emu.kernel.link.stacked import Stacked
 from emu.kernel.link.veth import Veth
+from emu.kernel.link.vrf import Vrf
+from emu.kernel.net import vrf_links
 from emu.kernel.net.netns import Netns
 from emu.wire.addr import ZERO_MAC
 
@@ -86,6 +88,10 @@ def delete(device: Device) -> None:
     for upper in list(device.uppers):
         if upper.net is not None:
             delete(upper)
+    if isinstance(device, Vrf):
+        vrf_links.delete(net, device)
+        return
+    vrf_links.release(net, device)
     net.set_link(device.name, up=False)
     if isinstance(device, Stacked):
         device.unstack()
