@@ -127,6 +127,23 @@ def test_a_pod_that_is_gone_leaves_the_nodes_as_they_were(options: dict[str, Any
     assert blocks(made.store) == addresses
 
 
+@pytest.mark.parametrize(
+    "options", [{"vxlan_mode": "Never"}, {"vxlan_mode": "Always"}, {"ipip_mode": "Always"}], ids=str
+)
+def test_a_node_that_is_gone_is_forgotten_by_the_others(options: dict[str, Any]) -> None:
+    """Its routes, its tunnel's neighbour and entry, and its address in the sets."""
+    made = cluster(pod("a"), pod("b", "node-2"), nodes=3, **options)
+    node = made.nodes["node-1"]
+    there = [route for route in routes(node) if "blackhole" not in route]
+    made.delete("node", "", "node-2")
+    left = state(node)
+    with_pods = 0 if options == {"vxlan_mode": "Never"} else 1  # node-3 has no pod, and a block for its tunnel alone
+    assert len(there) == with_pods + 1 and len(routes(node)) == with_pods + 1  # one of them is the node's own block
+    assert "192.168.50.12" not in left["sets"] and "192.168.50.13" in left["sets"]
+    assert len(left["neighbours"]) == (1 if options == {"vxlan_mode": "Always"} else 0)
+    assert not any("192.168.50.12" in route for route in left["routes"])
+
+
 def test_a_pod_is_unknown_to_the_rules_until_calico_node_has_seen_it() -> None:
     """The plugin has wired it, and felix learns of it later: until then its packets are dropped."""
     made = cluster(pod("first"))
