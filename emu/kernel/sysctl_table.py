@@ -34,7 +34,6 @@ VRF = WithoutEffect("there are no VRFs")
 PLB = WithoutEffect("only DCTCP reads it, and it is not modelled")
 TABLE_SIZE = WithoutEffect("it changes how fast sockets are found")
 PROBING = WithoutEffect("only tcp_mtu_probing makes Linux read it")
-COMPRESSED = NotModelled("how many ACKs report a gap")
 ECN = NotModelled("ECN (the flags of SYNs, the ECN bits of IP)")
 KEEPALIVE = WithoutEffect("no socket of emu sets SO_KEEPALIVE")
 
@@ -163,9 +162,9 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_base_mss", PROBING, 1024, "bytes"),
     Sysctl("net.ipv4.tcp_challenge_ack_limit", NotModelled("the limit of challenge ACKs"), 2147483647, "count"),
     Sysctl("net.ipv4.tcp_child_ehash_entries", TABLE_SIZE, 0, "count", (0, 2**24)),
-    Sysctl("net.ipv4.tcp_comp_sack_delay_ns", COMPRESSED, 1000000, "ns", NATURAL),
-    Sysctl("net.ipv4.tcp_comp_sack_nr", COMPRESSED, 44, "count", U8),
-    Sysctl("net.ipv4.tcp_comp_sack_slack_ns", COMPRESSED, 100000, "ns", NATURAL),
+    Sysctl("net.ipv4.tcp_comp_sack_delay_ns", used("kernel/transport/tcp_config"), 1000000, "ns", NATURAL),
+    Sysctl("net.ipv4.tcp_comp_sack_nr", used("kernel/transport/tcp_config"), 44, "count", U8),
+    Sysctl("net.ipv4.tcp_comp_sack_slack_ns", used("kernel/transport/tcp_config"), 100000, "ns", NATURAL),
     Sysctl("net.ipv4.tcp_congestion_control", WithoutEffect("reno is the only congestion control"), "reno", "name"),
     Sysctl("net.ipv4.tcp_dsack", NotModelled("duplicate SACK blocks"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_early_demux", used("kernel/net/fragment"), 1, "bool", U8),

@@ -321,10 +321,10 @@ class TcpEndpoint:
         return self._tp.deadline
 
     @property
-    def deadlines(self) -> tuple[int | None, int | None, int | None]:
-        """When each timer runs out (ns), or None: "transmit", "ack" and "linger", as the kernel has three timers."""
+    def deadlines(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """When each timer runs out (ns), or None: "transmit", "ack" and "linger" of the timer wheel, then "compressed"."""
         tp = self._tp
-        return tp.xmit_at, tp.delack_at, tp.linger_at
+        return tp.xmit_at, tp.delack_at, tp.linger_at, tp.compressed_at
 
     @property
     def error(self) -> int | None:

@@ -103,6 +103,7 @@ def _ack_sent(tp: TcpSock) -> None:
             tp.quick -= used
     tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
     tp.delack_at = None
+    tp.compressed, tp.compressed_at = 0, None
 
 
 def transmit_syn(tp: TcpSock, now_ns: int) -> None:

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 Key = tuple[int, int, int, int]
 # connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
 CONNECTED, BOUND = 0, 1
-_DEADLINES: tuple[Deadline, ...] = ("transmit", "ack", "linger")
-_NEVER = (None, None, None)
+_DEADLINES: tuple[Deadline, ...] = ("transmit", "ack", "linger", "compressed")
+_NEVER = (None, None, None, None)
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
 
@@ -112,7 +112,7 @@ class TcpSocket:
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
-        self._timers: list[Timer | None] = [None, None, None]
+        self._timers: list[Timer | None] = [None, None, None, None]
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
         self._backlog: deque[Segment] = deque()  # what came meanwhile
@@ -145,7 +145,7 @@ class TcpSocket:
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
-        dst, dport = ip4(remote[0]), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
         route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
         if route.kind in TO_MANY:
             raise SocketError(errno.ENETUNREACH)
@@ -383,16 +383,19 @@ class TcpSocket:
         deadlines, timers = endpoint.deadlines, self._timers
         for index, due_ns in enumerate(deadlines):
             if due_ns != self._deadlines[index]:
-                timer = timers[index]
+                timer, what = timers[index], _DEADLINES[index]
+                if timer is not None and (due_ns is None or what == "compressed"):
+                    timer.cancel()
                 if due_ns is None:
-                    if timer is not None:
-                        timer.cancel()
+                    continue
+                if what == "compressed":  # a high-resolution timer
+                    timers[index] = self.net.clock.call_at(due_ns, partial(self._on_deadline, what))
                     continue
                 timers[index] = self.net.clock.mod_timer(
                     timer,
                     due_ns,
-                    partial(self._on_deadline, _DEADLINES[index]),
-                    background=_DEADLINES[index] == "linger",
+                    partial(self._on_deadline, what),
+                    background=what == "linger",
                     pinned=endpoint.state == "SYN_RECV",  # a request's timer
                 )
         self._deadlines = deadlines

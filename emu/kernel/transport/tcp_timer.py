@@ -40,6 +40,8 @@ def expire(tp: TcpSock, now_ns: int, which: Deadline | None) -> None:
             _reordering(tp, now_ns)
         else:
             _zero_window_probe(tp, now_ns)
+    if which in (None, "compressed") and tp.compressed_at is not None and tp.compressed_at <= now_ns:
+        send_ack(tp, now_ns)  # for all that waited (tcp_compressed_ack_kick)
     if which in (None, "linger") and tp.linger_at is not None and tp.linger_at <= now_ns:
         tp.done("timeout")
 
