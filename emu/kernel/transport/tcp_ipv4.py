@@ -133,9 +133,10 @@ class Tcp:
         if options is not None:
             to = options.nexthop
         way = ip_output.flow(net, TCP, sport, dport)
-        route, _source, failed = ip_output.route_output(net, to, src, flow=way)
+        route, source, failed = ip_output.route_output(net, to, src, flow=way)
         if route is None or failed:
             return
+        src = src or source  # what came to 0.0.0.0 is answered by the route's address
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
         whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
         frame = wire.build(
