@@ -52,7 +52,9 @@ def local(policy: str) -> str:
 
 def from_all(port: int) -> str:
     return "".join(
-        tcp(f"node/{node}:{port}", frm=frm, timeout="600ms") for node in ("node-1", "node-2") for frm in (C, N1, N2, OUT)
+        tcp(f"node/{node}:{port}", frm=frm, timeout="600ms")
+        for node in ("node-1", "node-2")
+        for frm in (C, N1, N2, OUT)
     )
 
 
@@ -62,7 +64,9 @@ kind: Pod
 metadata: {name: other, labels: {app: web}, annotations: {emu/app: "http@8080,echo@53/udp"}}
 spec: {nodeName: node-1, terminationGracePeriodSeconds: 0, containers: [{name: c}]}
 """
-STICKY = NODEPORT.replace("POLICY", "sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 3}}")
+STICKY = NODEPORT.replace(
+    "POLICY", "sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 3}}"
+)
 
 ROWS: dict[str, dict[str, str]] = {
     # addresses that are none

@@ -398,8 +398,6 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
     if len(skb.data) % mss or not skb.data:
         tp.snd_sml = skb.end_seq
     skb.sent_ns = now_ns
-    if len(skb.data) > mss:
-        skb.flags |= PSH
     while len(skb.data) > mss:
         tp.rtx_queue.append(split(skb, mss))
         skb.burst = True

@@ -91,8 +91,6 @@ def recut(tp: TcpSock) -> list[Skb]:
             continue
         whole.data = b"".join(bytes(skb.data) for skb in run)
         whole.flags = run[-1].flags
-        if len(whole.data) > mss:
-            whole.flags |= PSH  # a burst ends with PSH
         before, first = len(run), len(pieces)
         while len(whole.data) > mss:
             pieces.append(split(whole, mss))

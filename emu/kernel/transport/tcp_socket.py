@@ -115,7 +115,7 @@ class TcpSocket:
         self._timers: list[Timer | None] = [None, None, None, None]
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
-        self._backlog: deque[Segment] = deque()  # what came meanwhile
+        self._backlog: list[Segment] = []  # what came meanwhile
         self._rest = b""  # what the program has to write when the send buffer has room again
         self._ending: Callable[[], None] | None = None  # what it does after that
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
@@ -429,8 +429,10 @@ class TcpSocket:
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
         endpoint = self._live()
-        while self._backlog:
-            self.on_segment(self._backlog.popleft(), waited=True)
+        while self._backlog:  # nothing joins what is taken (__release_sock)
+            waiting, self._backlog = self._backlog, []
+            for segment in waiting:
+                self.on_segment(segment, waited=True)
         self._owned = False
         self.output(endpoint.release(self.net.clock.now))
         mtu, self._deferred = self._deferred, 0

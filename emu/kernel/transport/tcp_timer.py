@@ -141,7 +141,6 @@ def _reordering(tp: TcpSock, now_ns: int) -> None:
     if lost:
         if tp.ca_state in ("open", "disorder"):
             recovery.enter_recovery(tp)
-        if tp.ca_state == "recovery":
             recovery.reduce_cwnd(tp, 1, lost, False)
         recovery.retransmit_lost(tp, now_ns)
     if not tp.xmit_timer:
