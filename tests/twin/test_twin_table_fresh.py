@@ -58,6 +58,17 @@ def from_all(port: int) -> str:
     )
 
 
+CLIENT = "pod/default/client"
+
+
+def chat(frm: str) -> str:
+    return f'- name: chat\n  tcp: {{from: {frm}, to: "default/echo:7", send: hi, close: false}}\n'
+
+
+def more(send: str, timeout: str = "3s", close: str = "false") -> str:
+    return f"- more: {{of: chat, send: {send}, close: {close}, timeout: {timeout}}}\n"
+
+
 QUOTED = "IP(src='10.244.1.2',dst='10.244.2.2',ttl=62)/UDP(sport=4000,dport=53)/'hello'"
 OTHER = """apiVersion: v1
 kind: Pod
@@ -230,7 +241,7 @@ ROWS: dict[str, dict[str, str]] = {
     "a-connection-outlives-its-entry": {
         "cluster": conntrack(tcp_loose=0, tcp_timeout_established=2),
         "steps": '- name: chat\n  tcp: {from: default/client, to: "default/echo:7", send: a, close: false}\n'
-        + "- wait: 3s\n- more: {of: chat, send: b, timeout: 2s}\n",
+         "- wait: 3s\n- more: {of: chat, send: b, timeout: 2s}\n",
         "more": ECHO,
     },
     "rejects-of-each-kind": {
@@ -271,6 +282,34 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": tcp("default/web:8080", frm=N1) * 3 + udp("default/web:53", frm=N1) * 3,
     },
     # flows that do not get everything through
+    "a-client-whose-sends-fail": {
+        "steps": chat(C)
+        + route("default", where=CLIENT, verb="del_")
+        + more("again", "1500ms")
+        + route("default via 10.244.1.1", where=CLIENT)
+        + more("back")
+        + rules("-A OUTPUT -p tcp --tcp-flags PSH PSH -j DROP", where=CLIENT)
+        + more("dropped", "2s")
+        + rules("-F OUTPUT", where=CLIENT)
+        + more("x", close="true"),
+        "more": ECHO,
+    },
+    "a-server-whose-sends-fail": {
+        "steps": chat(C)
+        + route("default", where="pod/default/echo", verb="del_")
+        + more("again", "1500ms")
+        + route("default via 10.244.2.1", where="pod/default/echo")
+        + more("x", close="true"),
+        "more": ECHO,
+    },
+    "a-connection-is-rejected": {
+        "steps": chat(C) + rules("-I FORWARD -p tcp -j REJECT --reject-with tcp-reset") + more("again") + more("x"),
+        "more": ECHO,
+    },
+    "a-client-becomes-narrow": {
+        "steps": chat(C) + "- link: {pod: default/client, mtu: 800}\n" + more("y" * 3000) + more("z" * 300, close="true"),
+        "more": ECHO,
+    },
     "ends-are-dropped": {
         "steps": '- name: chat\n  tcp: {from: default/client, to: "default/echo:7", send: a, close: false}\n'
         + rules("-A FORWARD -p tcp --tcp-flags FIN FIN -j DROP")

@@ -240,7 +240,7 @@ def usable(hop: Route, skips: Callable[[Any], bool] | None) -> bool:
 class Fib:
     """The tables and rules of one family. `own` holds the addresses of devices (their local routes by the kernel).
 
-    `merged`: until the first change of its rules a namespace keeps local and main in one trie, and a look-up in either sees
+    `generation` counts the changes of routes and rules. `merged`: until the first change of its rules a namespace keeps local and main in one trie, and a look-up in either sees
     both (fib_trie_unmerge). `custom`: rules or local routes were added (fib4_has_custom_rules, fib_has_custom_local_routes).
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
@@ -249,7 +249,7 @@ class Fib:
     """
 
     __slots__ = (
-        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "kind_of", "known", "local", "main",
+        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "kind_of", "known", "local", "main",
         "merged", "own", "tables", "width",
     )  # fmt: skip
 
@@ -257,7 +257,7 @@ class Fib:
         self.width, self.kind_of = width, kind_of
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
-        self.merged, self.custom = True, False
+        self.merged, self.custom, self.generation = True, False, 0
         self.known: dict[int, Route] = {}
         # the routes that not every packet to their prefix takes (throw, with a TOS, dead), and those with several next hops
         self._particular: set[Route] = set()
@@ -294,7 +294,7 @@ class Fib:
         self._compile()
 
     def _compile(self) -> None:
-        self.known.clear()
+        self._forget()
         seen = [self.tables[number] for number in (LOCAL_TABLE, MAIN_TABLE)[: 1 + self.merged] if number in self.tables]
         self._together = [(*level, table) for table in seen for level in table.levels]
         self._together.sort(key=lambda each: -each[0])
@@ -309,9 +309,13 @@ class Fib:
             together = [(netmask, routes) for netmask, routes, _ in self._together]
             self._levels = [*together, *self.table(DEFAULT_TABLE).levels]
 
+    def _forget(self) -> None:
+        self.known.clear()
+        self.generation += 1
+
     def table(self, number: int) -> FibTable:
         if number not in self.tables:
-            self.tables[number] = FibTable(self._compile, self.known.clear, self.width)
+            self.tables[number] = FibTable(self._compile, self._forget, self.width)
         return self.tables[number]
 
     def add(self, route: Route, *, append: bool = False) -> None:

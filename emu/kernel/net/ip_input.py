@@ -5,6 +5,7 @@ Must not know protocols beyond their number.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.device import Device
@@ -186,7 +187,10 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     if route is None or route.kind in ENDING:
         return "", route
     out = None
-    if route.kind == "unicast":
+    if route.kind == "broadcast" and net.sysctl.conf(device.name, "bc_forwarding"):
+        route = replace(route, kind="unicast")  # a directed broadcast goes on, whatever `forwarding` says
+        out = route.device
+    elif route.kind == "unicast":
         if not family.forwards[ifindex]:
             return "IP_INADDRERRORS", route
         if route.hops:

@@ -56,6 +56,7 @@ class Netns:
         self.sockets: Any = None
         self.vxlan: Any = None  # what carries the frames of its VXLAN devices
         self.born = self.delivered = self.absorbed = self.copied = 0
+        self.mtus_set = 0  # how often the MTU of a device was changed
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
         # reaches a socket or protocol, or NAT begins to rewrite a flow's packets (append to these lists)

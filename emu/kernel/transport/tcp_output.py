@@ -328,7 +328,7 @@ def _tso_segs(tp: TcpSock, mss: int) -> int:
 
 def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) -> bool:
     """Send from the queue as far as windows and Nagle allow; `push_one`: 1 one piece, 2 one as a tail loss probe."""
-    sent = limited = False
+    sent = limited = tp.probing = False
     tp.mstamp = now_ns
     queue = tp.write_queue
     most = 0

@@ -115,7 +115,7 @@ class TcpSock:
         "fackets_high", "fin_received", "from_backlog", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
         "lost_out", "lrcvtime", "lsndtime", "max_packets_out", "max_window", "mdev_max_ns", "mdev_ns", "min_rtt_ns",
         "mini", "mss_cache", "mss_clamp", "mstamp", "no_space", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
-        "prior_ssthresh", "probes_out", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_advanced", "rack_end_seq",
+        "prior_ssthresh", "probes_out", "probing", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_advanced", "rack_end_seq",
         "rack_mstamp", "rack_rtt_ns", "rcv_cut", "rcv_gso_size", "rcv_mss", "rcv_nxt", "rcv_rtt_ns", "rcv_rtt_seq",
         "rcv_rtt_time", "rcv_ssthresh", "rcv_tstamp", "rcv_wnd", "rcv_wscale", "rcv_wup", "rcvbuf", "rcvq_seq",
         "rcvq_space", "rcvq_time", "receive_offset", "receive_queue", "receive_shutdown", "reordering_seen",
@@ -174,6 +174,7 @@ class TcpSock:
         self.rto_ns = config.timeout_init_ns
         self.backoff = self.retransmits = self.probes_out = self.total_rto = self.total_retrans = 0
         self.retrans_stamp = 0
+        self.probing = False  # what is sent now is a probe
 
         # Congestion: Reno, RACK, PRR.
         self.ca_state: Recovery = "open"

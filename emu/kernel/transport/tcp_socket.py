@@ -41,6 +41,8 @@ Key = tuple[int, int, int, int]
 CONNECTED, BOUND = 0, 1
 _DEADLINES: tuple[Deadline, ...] = ("transmit", "ack", "linger", "compressed")
 _NEVER = (None, None, None, None)
+NO_ROUTE = "EHOSTUNREACH"
+UNOPENED = frozenset(("SYN_SENT", "SYN_RECV"))  # a SYN counts as sent, wherever it goes
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
 
@@ -76,7 +78,7 @@ class TcpTable(Protocol):
         flow: int,
         born: Born,
         sock: TcpSocket | None = None,
-    ) -> None: ...
+    ) -> str: ...
 
 
 class TcpSocket:
@@ -88,7 +90,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deadlines", "_deferred", "_ending", "_learned", "_owned", "_rest", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
+        "_backlog", "_deadlines", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
@@ -113,6 +115,7 @@ class TcpSocket:
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
         self._timers: list[Timer | None] = [None, None, None, None]
+        self._seen = self._changes()  # those of routes and of links' MTUs that it knows of
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
         self._backlog: list[Segment] = []  # what came meanwhile
@@ -440,9 +443,14 @@ class TcpSocket:
             self.mtu_reduced(mtu)
         self.net.clock.drain()
 
+    def _changes(self) -> int:
+        net = self.net
+        return net.mtus_set + net.ipv4.fib.generation
+
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions:
+        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions or self._seen != self._changes():
+            self._seen = self._changes()
             assert self.remote is not None
             way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr, flow=way)
@@ -475,14 +483,16 @@ class TcpSocket:
         whole = self._tcp.can_gso(self)
         for burst in bursts(segments):
             if whole and len(burst) > 1:
-                self._emit(joined(burst), len(burst))
-            else:
-                for segment in burst:
-                    self._emit(segment)
+                if not self._emit(joined(burst), len(burst)):
+                    break
+            elif not all(map(self._emit, burst)):
+                break
             if self._owned:
                 self.net.clock.drain()
 
-    def _emit(self, segment: Segment, count: int = 1) -> None:
+    def _emit(self, segment: Segment, count: int = 1) -> bool:
+        """Send a segment. False: it is new, and did not leave the host, so that it waits as if it had not been sent yet
+        (tcp_write_xmit, which then sends no more)."""
         assert self.remote is not None
         if segment.stateless:
             ident = 0
@@ -495,4 +505,12 @@ class TcpSocket:
                 born = AGAIN
             else:
                 self._sent_to = end
-        self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, born, self)
+        failed = self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, born, self)
+        if failed:
+            if failed == NO_ROUTE and not segment.stateless:
+                self.ident = ident
+            if born is SENT and length and self._live().state not in UNOPENED:
+                self._sent_to = segment.seq
+                self._live().give_back(segment.seq, self.net.clock.now)
+                return False
+        return True

@@ -155,6 +155,7 @@ def _zero_window_probe(tp: TcpSock, now_ns: int) -> None:
         tp.done("timeout", tp.soft_error or errno.ETIMEDOUT)
         return
     write_wakeup(tp, now_ns)
+    tp.probing = True
     if tp.rtx_queue:
         return
     tp.backoff = min(tp.backoff + 1, config.retries2)
