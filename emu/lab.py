@@ -14,6 +14,7 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import Ipip
 from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.sysctl import report
@@ -94,6 +95,13 @@ class Lab:
         device = boot.vxlan(net, name, self._mac(), text, mtu)
         for entry in fdb:
             boot.fdb(net, f"{entry} dev {name}")
+        if cidr:
+            boot.address(net, device, cidr)
+        return device
+
+    def ipip(self, net: Netns, name: str, text: str = "", cidr: str = "", mtu: int | None = None) -> Ipip:
+        """`ip link add NAME type ipip TEXT`, up, with an address if given; `tunl0` has no words. Raises InputError."""
+        device = boot.ipip(net, name, text, mtu)
         if cidr:
             boot.address(net, device, cidr)
         return device

@@ -10,11 +10,12 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from emu.errors import InputError
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Shelf(Generic[T], Mapping[str, T]):
@@ -52,6 +53,15 @@ class Shelf(Generic[T], Mapping[str, T]):
                 f"no {self.kind} is called {name!r}",
                 expected=f"{near[0]!r}?" if near else ", ".join(sorted(self._parts)),
             ) from None
+
+    @overload
+    def get(self, name: str, /) -> T | None: ...
+    @overload
+    def get(self, name: str, default: T | D, /) -> T | D: ...
+    def get(self, name: str, default: object = None, /) -> object:
+        """The part, or the default: an unknown name is an error of `[]` alone, and no KeyError there."""
+        self.load()
+        return self._parts.get(name, default)
 
     def __contains__(self, name: object) -> bool:
         self.load()

@@ -121,21 +121,38 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Encapsulated:
-    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`."""
+    """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`. None: the packet is in an
+    IP packet (IPIP). The forwarding database had `dst` behind `mac` (all zero: behind all others). `mtu` is that of the outer
+    packet's way, bytes."""
 
     device: str
-    vni: int
+    vni: int | None
     src: int
     dst: int
+    mac: bytes = b""
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Decapsulated:
-    """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`."""
+    """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`. None: the packet was in an IP packet."""
 
     device: str
-    vni: int
+    vni: int | None
     src: int
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A cloud's network carried the packet: `who` did it, `between` which interfaces, by which `way`. Where it rewrote the
+    `half` ("source", "destination", "": none), `before` became `after`."""
+
+    who: str
+    between: str
+    way: str
+    half: str = ""
+    before: int = 0
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

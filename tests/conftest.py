@@ -12,7 +12,7 @@ from linux import Linux
 from linux import missing as linux_missing
 from peer_suites import NO_SUITES
 from tshark import Tshark, available
-from twins import AGAIN, JUDGED
+from twins import AGAIN, JUDGED, summary
 
 NO_TSHARK = "skipped: no tshark"
 NO_KERNEL = "skipped: no real kernel to ask"
@@ -55,23 +55,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _judged(record_property: Callable[[str, object], None]) -> Iterator[None]:
     """What the twin judged in a test goes with its report, to whichever process counts."""
     JUDGED.clear()
+    AGAIN.clear()
     yield
     if JUDGED:
         record_property("judged", dict(JUDGED))
+    if AGAIN:
+        record_property("again", list(AGAIN))
 
 
-def judged(terminalreporter: pytest.TerminalReporter) -> str:
-    """How many scenarios the kernel judged, in words; "" for none."""
+def judged(terminalreporter: pytest.TerminalReporter) -> list[str]:
+    """What the kernel judged in this run, as lines."""
     counts: Counter[str] = Counter()
+    again: list[str] = []
     for reports in terminalreporter.stats.values():
         for report in reports:
             if getattr(report, "when", "") == "teardown":
                 for name, value in report.user_properties:
                     counts.update(value if name == "judged" else {})
-    again = counts.pop(AGAIN, 0)
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
-    late = f"; {again} differed at first and not again" if again else ""
-    return f"the kernel judged {counts.total()} scenarios ({kinds}{late})" if counts else ""
+                    again += [f"{report.nodeid}: {each}" for each in (value if name == "again" else ())]
+    return summary(counts, again)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -81,6 +83,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         count = sum(words in reason for reason in skipped)
         if count:
             terminalreporter.write_sep("#", f"{words} ({count} tests)", red=True, bold=True)
-    counted = judged(terminalreporter)
-    if counted:
-        terminalreporter.write_line(counted, bold=True)
+    for line in judged(terminalreporter):
+        terminalreporter.write_line(line, bold=True)

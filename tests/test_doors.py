@@ -285,6 +285,19 @@ def test_the_pages_have_plain_words_and_every_exception_is_used() -> None:
     assert all(word in words((ROOT / path).read_text()) for path, word in KEPT_WORDS)
 
 
+def test_the_gallery_speaks_plainly() -> None:
+    """Its sentences are comments of frames; `says` is a key there."""
+    files = sorted((ROOT / "emu/scenario/gallery").glob("*.yaml"))
+    found = [
+        f"{path.name}:{number}: {word!r} is not plain"
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for word in words(line.replace("says: >-", ""))
+        if word in DECODING_WORDS
+    ]
+    assert len(files) > 17 and found == []
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [

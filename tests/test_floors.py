@@ -19,7 +19,7 @@ FLOORS = (
     "kernel.boot kernel.commands | kube.store | kube.agent | apps",
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",
     "kube.networks | lab",
-    "kube.node | kube.plan",
+    "kube.node | kube.plan kube.plan_underlay",
     "kube.front_ends",
     "kube.flow | kube.loops",
     "kube.unmodelled",

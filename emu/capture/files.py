@@ -6,7 +6,7 @@ Must not know how frames are selected.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,9 @@ from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
 from emu.capture.comment import Comments, flow_hop
 from emu.capture.interface import Interface
 from emu.capture.tap import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, TIME
-from emu.wire.captured import addresses
+from emu.wire.captured import addresses, packet
+
+WITHOUT_LINK = ("ipip",)  # kinds of devices whose packets have no link-layer header
 
 
 class Source(captured.Source, Protocol):
@@ -42,10 +44,23 @@ def write(
     did not write. Raises InputError."""
     with pcapng.create(path, force=force) as writer:
         numbers = {
-            each.number: writer.interface(each.name, each.description, each.mac, each.addresses) for each in shown
+            each.number: writer.interface(each.name, each.description, each.mac, each.addresses, _linktype(each))
+            for each in shown
         }
         writer.names(names)
-        writer.write_packets(_packets(source, chosen, numbers))
+        packets = _packets(source, chosen, numbers)
+        bare = {numbers[each.number] for each in shown if each.kind in WITHOUT_LINK}
+        writer.write_packets(_stripped(packets, bare) if bare else packets)
+
+
+def _linktype(interface: Interface) -> int:
+    return pcapng.LINKTYPE_RAW if interface.kind in WITHOUT_LINK else pcapng.LINKTYPE_ETHERNET
+
+
+def _stripped(packets: Iterable[pcapng.Packet], bare: set[int]) -> Iterator[pcapng.Packet]:
+    """Without the Ethernet header that emu's frames have everywhere, for interfaces that have none."""
+    for interface, time_ns, data, flags, comment in packets:
+        yield interface, time_ns, packet(bytes(data)) if interface in bare else data, flags, comment
 
 
 def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence[int], *, force: bool) -> list[Path]:
@@ -60,8 +75,9 @@ def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence
     paths = []
     for number in sorted(apart):
         path = Path(folder) / f"{source.interfaces[number].name.replace('/', '.')}.pcap"
-        with pcap.create(path, force=force) as writer:
-            writer.write_packets(apart[number])
+        with pcap.create(path, force=force, linktype=_linktype(source.interfaces[number])) as writer:
+            bare = source.interfaces[number].kind in WITHOUT_LINK
+            writer.write_packets([(at, packet(data)) for at, data in apart[number]] if bare else apart[number])
         paths.append(path)
     return paths
 

@@ -99,11 +99,16 @@ class Interface:
 def roles(interfaces: Iterable[Interface]) -> dict[bytes, str]:
     """The short name of each MAC: `client` for its eth0, `cbr0` for a bridge, `node-1.cbr0` where two names are equal.
 
-    A bridge's MAC may be a port's too: then it has the bridge's name.
+    A bridge's MAC may be a port's too: then it has the bridge's name. A MAC that several other devices share has none.
     """
+    interfaces = list(interfaces)
+    places: dict[bytes, set[str]] = {}
+    for interface in interfaces:
+        if interface.mac is not None and not interface.bridge and interface.kind != "bridge":
+            places.setdefault(interface.mac, set()).add(interface.path)
     owners: dict[bytes, Interface] = {}
     for interface in sorted(interfaces, key=lambda each: each.kind != "bridge"):
-        if interface.mac is not None:
+        if interface.mac is not None and len(places.get(interface.mac, ())) < 2:
             owners.setdefault(interface.mac, interface)
     times = Counter(interface.short for interface in owners.values())
     named = {

@@ -23,10 +23,10 @@ _record = Struct("<IIII").pack
 class Writer:
     """Writes frames of one interface to `file`."""
 
-    def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:
+    def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS, linktype: int = LINKTYPE_ETHERNET) -> None:
         self.epoch_ns = epoch_ns
         self._file = file
-        file.write(pack("<IHHiIII", NANOSECOND_MAGIC, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPE_ETHERNET))
+        file.write(pack("<IHHiIII", NANOSECOND_MAGIC, 2, 4, 0, 0, SNAP_LENGTH, linktype))
 
     def packet(self, time_ns: int, data: bytes | bytearray) -> None:
         """Write one frame; `time_ns` is virtual."""
@@ -48,10 +48,12 @@ class Writer:
 
 
 @contextmanager
-def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS, force: bool = False) -> Iterator[Writer]:
+def create(
+    path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS, force: bool = False, linktype: int = LINKTYPE_ETHERNET
+) -> Iterator[Writer]:
     """A `Writer` on a file that appears, whole, when the block ends without an error; `-` is standard output.
 
     The format does not name the application that wrote a file: without `force` only an empty file is replaced. Raises InputError.
     """
     with whole_file(path, lambda there: force) as file:
-        yield Writer(file, epoch_ns=epoch_ns)
+        yield Writer(file, epoch_ns=epoch_ns, linktype=linktype)

@@ -21,7 +21,7 @@ from emu.version import VERSION
 from emu.wire.frame import AF_INET
 
 SNAP_LENGTH = 262_144
-LINKTYPE_ETHERNET = 1
+LINKTYPE_ETHERNET, LINKTYPE_RAW = 1, 101  # RAW: the frames begin with an IP header
 HARDWARE, SYSTEM, APPLICATION = "virtual", "Linux, emulated", f"emu {VERSION}"
 
 # epb_flags (section 4.3.1): direction in bits 0-1, reception type in bits 2-4
@@ -63,10 +63,15 @@ class Writer:
         self._block(0x0A0D0D0A, body + _END)
 
     def interface(
-        self, name: str, description: str = "", mac: bytes | None = None, addresses: Sequence[tuple[int, int]] = ()
+        self,
+        name: str,
+        description: str = "",
+        mac: bytes | None = None,
+        addresses: Sequence[tuple[int, int]] = (),
+        linktype: int = LINKTYPE_ETHERNET,
     ) -> int:
         """Write an interface description block; gives the interface's number. `addresses` are IPv4 (address, netmask) ints."""
-        body = pack("<HHI", LINKTYPE_ETHERNET, 0, SNAP_LENGTH) + _option(_IF_NAME, name.encode())
+        body = pack("<HHI", linktype, 0, SNAP_LENGTH) + _option(_IF_NAME, name.encode())
         if description:
             body += _option(_IF_DESCRIPTION, description.encode())
         for address, netmask in addresses:

@@ -12,7 +12,7 @@ from emu.wire.addr import ip4_text, mac_text
 from emu.wire.captured import macs
 from emu.wire.frame import ICMP, IP_DF, IP_MF, IP_OFFSET, TCP, UDP
 from emu.wire.icmp import ERROR_WORDS
-from emu.wire.proto import GRE, PROTOCOL_NAMES, WITH_PORTS
+from emu.wire.proto import GRE, IPIP, PROTOCOL_NAMES, WITH_PORTS
 from emu.wire.summary import Summary, options, read, read_ip
 from emu.wire.tcp import ACK, CWR, ECE, FIN, PSH, RST, SYN, URG
 
@@ -20,7 +20,7 @@ Name = Callable[[int], str]
 Role = Callable[[bytes], str]
 
 FLAG_LETTERS = ((FIN, "F"), (SYN, "S"), (RST, "R"), (PSH, "P"), (ACK, "A"), (URG, "U"), (ECE, "E"), (CWR, "C"))
-PROTOCOLS = {proto: PROTOCOL_NAMES[proto].upper() for proto in (ICMP, GRE, *WITH_PORTS)} | {4: "IPIP"}
+PROTOCOLS = {proto: PROTOCOL_NAMES[proto].upper() for proto in (ICMP, GRE, *WITH_PORTS)} | {IPIP: "IPIP"}
 ICMP_QUERIES = {
     13: "timestamp-request", 14: "timestamp-reply", 15: "information-request", 16: "information-reply",
     17: "address-mask-request", 18: "address-mask-reply",
@@ -42,11 +42,23 @@ def phrase(seen: Summary, name: Name = ip4_text) -> str:
         return f"a fragment (bytes {seen.offset} and on) of a datagram"
     if seen.proto == TCP:
         return _tcp_phrase(seen)
+    inner = carried(seen)
+    if inner is not None:
+        tunnel = f"a packet of VXLAN network {seen.vni}" if seen.vni >= 0 else "an IP-in-IP packet"
+        return f"{tunnel} with {phrase(inner, name)}{between(inner, name)}"
     if seen.proto == UDP:
         return f"a datagram of {_count(seen.size)}"
     if seen.proto == ICMP:
         return _icmp_phrase(seen, name)
     return f"a packet of {PROTOCOLS.get(seen.proto, f'protocol {seen.proto}')}"
+
+
+def carried(seen: Summary) -> Summary | None:
+    """What a tunnel's packet has inside, if it has anything; of a tunnel in a tunnel the outer one counts."""
+    if not seen.carried:
+        return None
+    inner = read(seen.carried) if seen.vni >= 0 else read_ip(seen.carried)
+    return inner._replace(carried=b"")
 
 
 def _count(size: int) -> str:
@@ -103,8 +115,8 @@ def between(seen: Summary, name: Name = ip4_text) -> str:
     if seen.kind != "IPv4":
         return ""
     port = f":{seen.dport}" if seen.has_ports else ""
-    # an error's phrase already has the ends of the packet that it quotes
-    comma = "," if seen.quote else ""
+    # an error's or a tunnel's phrase already has the ends of the packet inside
+    comma = "," if seen.quote or seen.carried else ""
     return f"{comma} from {name(seen.src)} to {name(seen.dst)}{port}"
 
 
@@ -119,13 +131,17 @@ def line(data: bytes, role: Role = mac_text, firsts: Sequence[int] = ()) -> str:
     seen = read(data)
     dmac, smac = macs(data)
     pair = f"[{role(smac)}>{role(dmac)}]"
+    return f"{pair} {_line(seen, role, firsts)}"
+
+
+def _line(seen: Summary, role: Role, firsts: Sequence[int]) -> str:
     if seen.kind == "ARP":
         if seen.flags == 2:
-            return f"{pair} ARP {ip4_text(seen.src)} is-at {role(seen.sha)} -> {ip4_text(seen.dst)}"
-        return f"{pair} ARP who-has {ip4_text(seen.dst)} tell {ip4_text(seen.src)} ({role(seen.sha)})"
+            return f"ARP {ip4_text(seen.src)} is-at {role(seen.sha)} -> {ip4_text(seen.dst)}"
+        return f"ARP who-has {ip4_text(seen.dst)} tell {ip4_text(seen.src)} ({role(seen.sha)})"
     if seen.kind == "other":
-        return f"{pair} ethertype {seen.ethertype:#06x} len={seen.size}"
-    return f"{pair} {ip_line(seen, firsts)}"
+        return f"ethertype {seen.ethertype:#06x} len={seen.size}"
+    return ip_line(seen, firsts)
 
 
 def ip_line(seen: Summary, firsts: Sequence[int] = ()) -> str:
@@ -147,6 +163,10 @@ def ip_line(seen: Summary, firsts: Sequence[int] = ()) -> str:
         words.append(f"{PROTOCOLS[seen.proto]} {seen.sport}>{seen.dport} len={seen.size}")
     else:
         words.append(f"{PROTOCOLS.get(seen.proto, f'proto={seen.proto}')} len={seen.size}")
+    inner = carried(seen)
+    if inner is not None:
+        tunnel = f"VXLAN {seen.vni} " if seen.vni >= 0 else ""
+        words.append(f"{tunnel}{{{_line(inner, mac_text, firsts)}}}")
     return " ".join(words)
 
 

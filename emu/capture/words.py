@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from emu.capture.reasons import REASONS
 from emu.capture.summary import Name, between, phrase
 from emu.capture.tap import DROP, OUT
 from emu.kernel.link.vxlan import NoRemote
@@ -23,6 +24,7 @@ from emu.trail import (
     Asked,
     Born,
     Bridged,
+    Carried,
     Decapsulated,
     Delivered,
     Dropped,
@@ -34,8 +36,11 @@ from emu.trail import (
     Tracked,
     Waited,
 )
-from emu.wire.addr import BROADCAST_MAC, ip4_text, mac_text
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4_text, mac_text
+from emu.wire.frame import ETH_HLEN
 from emu.wire.summary import Summary
+from emu.wire.vxlan import HEADROOM
+from emu.wire.vxlan import HLEN as VXLAN_HLEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class View:
     def between(self) -> str:
         """The ends of the packet; the owner, as sender or receiver, is not named twice."""
         packet, name = self.packet, self.name
-        if packet.kind != "IPv4" or packet.quote or packet.src == packet.dst:
+        if packet.kind != "IPv4" or packet.quote or packet.carried or packet.src == packet.dst:
             return between(packet, name)
         if name(packet.src) == self.owner:
             return f" to {name(packet.dst)}" + (f":{packet.dport}" if packet.has_ports else "")
@@ -102,47 +107,6 @@ def _nothing(entry: Any, view: View) -> str:
 
 
 # -- ends ----------------------------------------------------------------------------------------
-
-# the kernel's drop reasons (include/net/dropreason-core.h) as sentences; others are shown by their names
-REASONS = {
-    "NETFILTER_DROP": "a rule drops it",
-    "NEIGH_FAILED": "no host answers ARP for the next hop",
-    "FRAG_TOO_FAR": "too many fragments of other datagrams came between it and the next one",
-    "NEIGH_CREATEFAIL": "the machine's table of neighbours is full",
-    "QUEUE_PURGE": "the queue that it waited in was emptied",
-    "NEIGH_QUEUEFULL": "too many packets wait for ARP",
-    "NO_SOCKET": "no socket is open for it",
-    "IP_OUTNOROUTES": "there is no route to its destination",
-    "IP_INNOROUTES": "there is no route to its destination",
-    "IP_INADDRERRORS": "it is for another host, and forwarding is off here",
-    "IP_INHDR": "its time to live is used up, or its header is wrong",
-    "IP_CSUM": "its IP header checksum is wrong",
-    "TCP_CSUM": "its TCP checksum is wrong",
-    "UDP_CSUM": "its UDP checksum is wrong",
-    "ICMP_CSUM": "its ICMP checksum is wrong",
-    "IP_RPFILTER": "the route back to its source uses another interface (rp_filter)",
-    "IP_LOCAL_SOURCE": "its source is an address of this namespace itself",
-    "IP_LOCALNET": "a loopback address came in from outside",
-    "IP_NOPROTO": "its IP protocol is not served here",
-    "PKT_TOO_BIG": "it is too long for the link",
-    "QDISC_DROP": "the link lost it",
-    "DEV_READY": "the interface is down",
-    "BRIDGE_INGRESS_STP_STATE": "the bridge port does not forward yet",
-    "NO_TX_TARGET": "no port of the bridge may send it (the one that it came in by may not, while hairpin mode is off)",
-    "SOCKET_RCVBUFF": "the socket's buffer is full",
-    "TCP_LISTEN_OVERFLOW": "the listener's queue is full",
-    "VXLAN_VNI_NOT_FOUND": "no VXLAN device here has its network identifier (VNI)",
-    "VXLAN_INVALID_HDR": "its VXLAN header is wrong",
-    "VXLAN_ENTRY_EXISTS": "its source MAC is set to be behind another host",
-    "LOCAL_MAC": "its source MAC is that of the receiving device",
-    "MAC_INVALID_SOURCE": "its source MAC is no device's",
-    "IP_TUNNEL_ECN": "the outer packet met congestion, and the inner one does not know ECN",
-    "UNHANDLED_PROTO": "its Ethernet type is not served here",
-    "ICMP_ECHO_IGNORED": "echo requests are ignored here",
-    "IPV6DISABLED": "IPv6 is off here",
-    "INVALID_PROTO": "ICMP to a broadcast address is not answered here",
-    "UNDECIDED": "a rule or a route uses what emu does not model, so that a kernel's decision is not known",
-}
 
 
 def decided_by(by: Any, *, lines: bool = False) -> str:
@@ -221,7 +185,7 @@ def _waited_fact(entry: Waited, view: View) -> str:
 
 
 # the owners of chains, by the beginning of the chains' names
-OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin"}
+OWNERS = {"KUBE-": "kube-proxy", "IP-MASQ": "ip-masq-agent", "CNI-": "the CNI plugin", "AWS-": "aws-node"}
 
 
 def _decider(entry: Natted, view: View) -> AnyRule | None:
@@ -347,8 +311,8 @@ def _route_sentence(entry: Route, view: View) -> str:
 def _route_fact(entry: Route, view: View) -> str:
     known = entry.table == MAIN_TABLE or entry.kind != "unicast"
     text = f"route {entry.text()}" + ("" if known else f" table {TABLE_NAMES.get(entry.table, entry.table)}")
-    if view.has(Born) or entry.kind != "unicast":
-        return text
+    if view.has(Born) or view.has(Encapsulated) or entry.kind != "unicast":
+        return text  # a host's own packet has not been routed before
     return f"{text}\nttl {view.packet.ttl + 1} -> {view.packet.ttl}"
 
 
@@ -410,20 +374,51 @@ def _learned_fact(entry: Learned, view: View) -> str:
 
 
 def _encapsulated_sentence(entry: Encapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"{view.owner} sends a packet of {entry.device} in an IP packet to {view.name(entry.dst)}: IP in IP"
     return f"{view.owner} sends a frame of {entry.device} in a UDP packet to {view.name(entry.dst)}: VXLAN network {entry.vni}"
 
 
+def _sizes(entry: Encapsulated, packet: Summary) -> str:
+    """The lengths of both IP packets: around the inner one are Ethernet, VXLAN, UDP and IP. Nothing for a fragment."""
+    if packet.fragment:
+        return ""
+    inside = packet.size - VXLAN_HLEN - ETH_HLEN
+    return f"\nsize {inside} bytes of IP in {inside + HEADROOM}, mtu {entry.mtu}"
+
+
 def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
-    return f"vxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+    if entry.vni is None:
+        return f"ipip {entry.device}: {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+    known = f"{mac_text(entry.mac)} dst" if entry.mac != ZERO_MAC else "no entry for its MAC, all others dst"
+    lines = f"fdb {entry.device}: {known} {ip4_text(entry.dst)}\nvxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+    return lines + _sizes(entry, view.packet)
 
 
 def _decapsulated_sentence(entry: Decapsulated, view: View) -> str:
     source = view.name(entry.src)
+    if entry.vni is None:
+        return f"{entry.device} of {view.owner} takes {view.phrase}{view.between} out of the IP packet from {source}: IP in IP"
     return f"{entry.device} of {view.owner} takes {view.phrase}{view.between} out of the UDP packet from {source}: VXLAN network {entry.vni}"
 
 
 def _decapsulated_fact(entry: Decapsulated, view: View) -> str:
+    if entry.vni is None:
+        return f"ipip {entry.device}: from {ip4_text(entry.src)}"
     return f"vxlan {entry.device}: vni {entry.vni}, from {ip4_text(entry.src)}"
+
+
+def _carried_sentence(entry: Carried, view: View) -> str:
+    if entry.half:
+        before, after = view.called((entry.before, 0)), view.called((entry.after, 0))
+        return f"{entry.who} rewrites the {entry.half} {before} to {after}, address for address; ports stay"
+    return f"{entry.who} carries {view.phrase}{view.between}: {entry.between}"
+
+
+def _carried_fact(entry: Carried, view: View) -> str:
+    if entry.half:
+        return f"{entry.who}: {ip4_text(entry.before)} -> {ip4_text(entry.after)}, {entry.between}"
+    return f"{entry.who}: {entry.between} ({entry.way}), TTL stays {view.packet.ttl}"
 
 
 def _delivered_sentence(entry: Delivered, view: View) -> str:
@@ -438,6 +433,10 @@ def _note(entry: Note, view: View) -> str:
     return entry.text
 
 
+def _note_fact(entry: Note, view: View) -> str:
+    return entry.text if len(view.trail) > 1 else ""  # alone it is the sentence
+
+
 WORDS: Mapping[type, Word] = {
     Dropped: Word(100, _dropped_sentence, _dropped_fact),
     Policy: Word(95, _policy_sentence, _policy_fact),
@@ -447,12 +446,13 @@ WORDS: Mapping[type, Word] = {
     Born: Word(_BORN, _born_sentence, _born_fact),
     Encapsulated: Word(55, _encapsulated_sentence, _encapsulated_fact),
     Decapsulated: Word(45, _decapsulated_sentence, _decapsulated_fact),
+    Carried: Word(52, _carried_sentence, _carried_fact),
     Route: Word(50, _route_sentence, _route_fact),
     Bridged: Word(40, _bridged_sentence, _bridged_fact),
     Learned: Word(4, lambda entry, view: plain(view), _learned_fact),
     Waited: Word(30, _waited_sentence, _waited_fact),
     Tracked: Word(20, _tracked_sentence, _tracked_fact),
-    Note: Word(15, _note, _note),
+    Note: Word(15, _note, _note_fact),
     Delivered: Word(12, _delivered_sentence, _delivered_fact),
     AnyRule: Word(10, _rule_sentence, _nothing),
 }

@@ -283,12 +283,15 @@ def twin(
     wiring: Annotated[
         bool, typer.Option("--wiring", help="The CNI plugins in /usr/lib/cni wire the pods, too, and are compared.")
     ] = False,
+    tries: Annotated[
+        int, typer.Option(min=1, metavar="N", help="What differs runs again, up to N times: a busy machine is late.")
+    ] = 2,
     form: OutputForm = Form.text,
 ) -> int:
     """Run scenarios on this machine's kernel, too, and compare frame by frame (root on Linux). Exit 1: they differ."""
     from emu.cli.judging import judge_files
 
-    return judge_files(files, form, without or (), wiring=wiring)
+    return judge_files(files, form, without or (), wiring=wiring, tries=tries)
 
 
 @app.command()

@@ -23,7 +23,7 @@ def cluster_of(
     from emu.kube.cluster import Cluster
     from emu.scenario.build import config
     from emu.scenario.kinds import ClusterPart
-    from emu.scenario.lint import waiting, without_endpoints, without_nodes
+    from emu.scenario.lint import meant, waiting, without_nodes
     from emu.scenario.run import run
     from emu.scenario.script import is_scenario, load
 
@@ -42,7 +42,7 @@ def cluster_of(
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects)
     store = cluster.store
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
-    return _noted(cluster, [*without_endpoints(loaded), *cluster.warnings, *stay])
+    return _noted(cluster, [*meant(loaded), *cluster.warnings, *stay])
 
 
 def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:

@@ -11,10 +11,10 @@ from emu.cli.console import Form, dump, note, out, progress
 
 
 def judge_files(
-    files: Sequence[Path], form: Form = Form.text, without: Sequence[str] = (), *, wiring: bool = False
+    files: Sequence[Path], form: Form = Form.text, without: Sequence[str] = (), *, wiring: bool = False, tries: int = 2
 ) -> int:
     """Judge scenario files; all are read before the first is run. `without` names settings to leave out; with
-    `wiring` the real CNI plugins wire the pods, too. Gives the worst exit status: 0 equal, 1 different, 3
+    `wiring` the real CNI plugins wire the pods, too; what differs runs up to `tries` times. Gives the worst exit status: 0 equal, 1 different, 3
     undecided. Raises InputError, and TwinError with what is missing here."""
     from emu.scenario.script import load
     from emu.twin import judge
@@ -24,7 +24,7 @@ def judge_files(
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
         with progress(title) as update:
-            report = judge(scenario, update, without=without, wiring=wiring)
+            report = judge(scenario, update, tries=tries, without=without, wiring=wiring)
         if form is Form.text:
             out(report.text().rstrip("\n"))
         else:

@@ -48,7 +48,7 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     from emu.kube.api.loader import load_documents, read
     from emu.kube.plan import ClusterConfig, plan_nodes
     from emu.scenario.build import build
-    from emu.scenario.lint import waiting, warnings, without_endpoints, without_nodes
+    from emu.scenario.lint import meant, waiting, warnings, without_nodes
     from emu.scenario.run import check_endpoints
     from emu.scenario.script import is_scenario, load
     from emu.wire.addr import Prefix
@@ -73,7 +73,7 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     odd = [text if PLACED.match(text) else f"{path}: {text}" for text in cluster.warnings]
     stay = [f"{path}: {text}" for text in waiting(cluster.store.list(Pod))]
     stay += without_nodes(scenario.loaded, cluster.store.list(Node))
-    odd = [*without_endpoints(scenario.loaded), *odd, *stay]
+    odd = [*meant(scenario.loaded), *odd, *stay]
     return {"kind": "scenario", "objects": count, "ignored": scenario.loaded.ignored}, odd
 
 

@@ -14,6 +14,7 @@ from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError, SocketError
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import FALLBACK, Ipip, IpipConfig, parse_ipip
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.link.veth import Veth, pair
 from emu.kernel.link.vxlan import Vxlan
@@ -33,6 +34,7 @@ from emu.kernel.net import (
 from emu.kernel.net.family import Address, Family, Ops
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.ipip import IpipTunnels
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.neigh_table import Limits, NeighTable
 from emu.kernel.net.netns import Netns
@@ -143,6 +145,16 @@ def veth(
     return one, other
 
 
+def cable(
+    net: Netns, name: str, peer_net: Netns, peer_name: str, mac: str | bytes, peer_mac: str | bytes, mtu: int = 1500
+) -> tuple[Veth, Veth]:
+    """A cable between two machines: a veth pair that carries bytes alone, and nothing that a kernel notes beside them."""
+    ends = veth(net, name, peer_net, peer_name, mac, peer_mac, mtu)
+    for end in ends:
+        end.cable = True
+    return ends
+
+
 def bridge(net: Netns, name: str, mac: str | bytes, mtu: int = 1500, ageing_s: int = 300) -> Bridge:
     """A bridge with a fixed MAC. br_netfilter registers at its hooks (and obeys its sysctl)."""
     device = Bridge(net.clock, name, to_mac(mac), mtu, ageing_s * SECOND)
@@ -168,6 +180,21 @@ def vxlan(net: Netns, name: str, mac: str | bytes, text: str, mtu: int | None = 
     return device
 
 
+def ipip(net: Netns, name: str, text: str = "", mtu: int | None = None) -> Ipip:
+    """`ip link add NAME type ipip TEXT`, and up. `tunl0` is the namespace's own, which has no words: it comes with the kernel's
+    module. `mtu` None: the kernel's. Raises InputError: cannot be parsed, a taken name, or ends that another device has."""
+    if name == FALLBACK and text:
+        raise InputError(f"{FALLBACK} takes no words", expected="another name")
+    config = IpipConfig(pmtudisc=False) if name == FALLBACK else parse_ipip(text, net.device)
+    if net.ipip is None:
+        net.ipip = IpipTunnels(net)
+    device = Ipip(net.clock, name, config, mtu)
+    net.ipip.check(device)
+    net.attach(device)
+    net.ipip.add(device)
+    return device
+
+
 def _bind_tunnel(net: Netns, port: int, receive: Receive, knows: Knows) -> None:
     """Open the UDP socket of a tunnel. Raises InputError: another socket has the port."""
     try:
@@ -190,6 +217,14 @@ def fdb(net: Netns, text: str) -> None:
         )
 
 
+def neigh(net: Netns, device: str, addr: int, lladdr: bytes) -> None:
+    """`ip neigh replace ADDR lladdr LLADDR dev DEVICE nud permanent`. Raises InputError for an unknown device."""
+    entry = neighbour.lookup(net.ipv4, net.device(device), addr)
+    if entry is None:
+        raise InputError(f"{net.name}: the table of neighbours is full")
+    entry.update(lladdr, neighbour.PERMANENT)
+
+
 def address(net: Netns, device: str | Device, cidr: str) -> Address:
     """`ip addr add CIDR dev DEVICE`, with the routes that the kernel adds. Raises InputError."""
     link = net.device(device) if isinstance(device, str) else device
@@ -200,14 +235,15 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
     return net.ipv4.add_address(link, ip4(host), width)
 
 
-def route(net: Netns, text: str) -> Route:
-    """`ip route add TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a link, or it exists."""
+def route(net: Netns, text: str, *, prepend: bool = False) -> Route:
+    """`ip route add TEXT`, or `ip route prepend TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a
+    link, or it exists."""
     new = parse_route(text, net.device)
     if new.hops:
         new = with_hops(new, [_reached(net, hop, text) for hop in new.hops])
     elif new.kind == "unicast":
         new = _reached(net, new, text)
-    net.ipv4.fib.add(new)
+    net.ipv4.fib.add(new, prepend=prepend)
     return new
 
 

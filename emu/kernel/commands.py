@@ -1,4 +1,5 @@
-"""What an administrator types on a host: `iptables`, `ipset`, `ip route` and `ip rule`, in their own words, on one namespace.
+"""What an administrator types on a host: `iptables`, `ipset`, `ip link`, `ip route` and `ip rule`, in their own words, on one
+namespace.
 
 A command changes rules, sets and routes as the tool and the kernel do; what they refuse is an InputError with the kernel's
 words, and then nothing is changed. Must not know who gives the command, or scenarios.
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from emu.errors import InputError
 from emu.kernel import boot
+from emu.kernel.net import link_change
 from emu.kernel.net.iproute import parse_route, parse_rule, select_route, select_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
@@ -21,6 +23,8 @@ from emu.kernel.netfilter.matches import quote, unsigned
 from emu.kernel.netfilter.rule_reader import parse_rules
 from emu.kernel.netfilter.ruleset import BUILT_IN
 from emu.kernel.netfilter.save import parse_restore, split
+from emu.wire.addr import decimal
+from emu.wire.addr import mac as to_mac
 
 Command = Callable[[Netns, str], None]
 
@@ -258,6 +262,88 @@ def rule_del(net: Netns, text: str) -> None:
     fib.remove_rule(found)
 
 
+# -- ip link -----------------------------------------------------------------------------------
+
+_SWITCHES = {"up": True, "down": False}
+_WITH_VALUE = ("mtu", "address", "promisc")
+
+
+class _LinkSet(NamedTuple):
+    """One `ip link set`: the device, and what is set, in the order written."""
+
+    device: str
+    changes: list[tuple[str, str]]
+
+
+def _link_set(text: str) -> _LinkSet:
+    words = text.split()
+    if words[:1] == ["dev"]:
+        del words[0]
+    if not words:
+        raise InputError(
+            "ip link set of which device?", expected="DEVICE up, down, mtu N, address MAC or promisc on|off"
+        )
+    device, rest, changes = words[0], iter(words[1:]), list[tuple[str, str]]()
+    for word in rest:
+        value = next(rest, "") if word in _WITH_VALUE else ""
+        if word not in (*_SWITCHES, *_WITH_VALUE):
+            raise InputError(
+                f"link {text!r}: cannot read {word!r}", expected="up, down, mtu N, address MAC or promisc on|off"
+            )
+        if word == "mtu" and decimal(value) is None:
+            raise InputError(f"link {text!r}: {value!r} is no MTU", expected="a number of bytes")
+        if word == "address":
+            to_mac(value)
+        if word == "promisc" and value not in ("on", "off"):
+            raise InputError(f"link {text!r}: promisc {value!r}", expected="on or off")
+        changes.append((word, value))
+    if not changes:
+        raise InputError(f"link {text!r}: nothing is set", expected="up, down, mtu N, address MAC or promisc on|off")
+    return _LinkSet(device, changes)
+
+
+def link_set(net: Netns, text: str) -> None:
+    """`ip link set TEXT`: `[dev] DEVICE`, then up, down, mtu N, address MAC, promisc on|off. Up and down come last, as
+    do_setlink has them. Raises InputError."""
+    found = _link_set(text)
+    device = net.device(found.device)
+    try:
+        for word, value in sorted(found.changes, key=lambda change: change[0] in _SWITCHES):
+            if word == "mtu":
+                link_change.set_mtu(device, int(value))
+            elif word == "address":
+                link_change.set_mac(net, device, to_mac(value))
+            elif word == "promisc":
+                link_change.set_promisc(device, on=value == "on")
+            else:
+                net.set_link(device.name, up=_SWITCHES[word])
+    except InputError as error:
+        raise InputError(f"link {text!r}: {error.what}", expected=error.expected) from None
+
+
+def link_del(net: Netns, text: str) -> None:
+    """`ip link del DEVICE`. Raises InputError."""
+    device = net.device(_deleted(text))
+    if device.kind == "loopback":
+        raise InputError(f"link {text!r}: operation not supported", expected="another device than lo")
+    link_change.delete(device)
+
+
+def _deleted(text: str) -> str:
+    words = text.split()
+    if words[:1] == ["dev"]:
+        del words[0]
+    if len(words) != 1:
+        raise InputError(f"ip link del of {text!r}", expected="the name of a device")
+    return words[0]
+
+
+def check_link(verb: str, text: str) -> None:
+    """What can be known of `ip link VERB TEXT` without the namespace. Raises InputError."""
+    _deleted(text) if verb == "del" else _link_set(text)
+
+
+LINK: Mapping[str, Command] = {"set": link_set, "del": link_del}
 ROUTE: Mapping[str, Command] = {"del": route_del, "replace": route_replace, "add": route_add}
 RULE: Mapping[str, Command] = {"del": rule_del, "add": rule_add}
 

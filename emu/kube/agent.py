@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from emu.kernel.net.netns import Netns
+from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.meta import Object
 from emu.registry import Shelf
 from emu.wire.addr import Prefix
@@ -25,12 +26,13 @@ Value = TypeVar("Value")
 
 
 class Node(Protocol):
-    """The node that an agent runs on: `ip` is its InternalIP, `net` its root namespace."""
+    """The node that an agent runs on: `ip` is its InternalIP, `net` its root namespace, `disk` what programs keep on it."""
 
     name: str
     ip: int
     pod_cidr: Prefix | None
     net: Netns
+    disk: dict[Any, Any]
 
 
 class Objects:
@@ -47,10 +49,12 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The part of a cluster's configuration that agents read: one value for each type of configuration."""
+    """The part of a cluster's configuration that agents read: one value for each type of configuration. `pods_outside`: pods
+    have addresses of the underlay, and none of the pod subnet."""
 
     pod_subnet: Prefix
     parts: tuple[object, ...] = ()
+    pods_outside: bool = False
 
     def of(self, kind: type[T]) -> T:
         """The value of type `kind`, or a new one with its defaults."""
@@ -75,8 +79,10 @@ class Agent(ABC, Generic[View, Facts, Value]):
         """Raises InputError when the agent's own settings contradict each other."""
         self.settings = settings
 
-    def start(self, node: Node) -> None:  # most agents do nothing when they start
-        """Change a node at the program's start, before it has read any object."""
+    def start(self, node: Node, own: NodeObject) -> NodeObject:
+        """The program starts on a node, before there are pods and before it has read any object: it may change the node, and
+        gives the node's object as it leaves that in the API. Idempotent. Raises InputError when it cannot run."""
+        return own
 
     @abstractmethod
     def view(self, objects: Objects, before: View | None) -> View:

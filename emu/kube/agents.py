@@ -12,6 +12,7 @@ from typing import Any
 
 from emu.clock import SECOND, Clock
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
+from emu.kube.api import core
 from emu.kube.store import Store
 
 LONG_AGO_NS = -3600 * SECOND * 24
@@ -129,16 +130,26 @@ class _Program:
         self._objects: Objects | None = None  # what the agent knows, until a run makes a view of it
         self._view: Any = None
 
+    def begin(self) -> None:
+        """Start the program on every node."""
+        for node in self.nodes:
+            own = self.store.get(core.Node, "", node.name)
+            assert own is not None
+            self.store.put(self.agent.start(node, own))
+
     def start(self, delay_ns: int, pending: set[Any]) -> None:
         """Run on every node at once; then begin to watch."""
         self._read()
-        for node in self.nodes:
-            self.agent.start(node)
         self.rounds.run_all()
         news = News(self.clock, delay_ns + self.agent.delay_ns, pending, self._changed)
         for kind in self.agent.watches:
             self.store.watch(kind, news.changed)
         self._resync_later()
+
+    def run(self) -> None:
+        """Run on every node now, unless a run is planned."""
+        self._read()
+        self.rounds.run_all()
 
     def _read(self) -> None:
         self._objects = Objects({kind: self.store.list(kind) for kind in self.agent.watches})
@@ -181,11 +192,21 @@ class Agents(Mapping[str, Agent[Any, Any, Any]]):
             name: _Program(agents[name](settings), clock, store, nodes, pending) for name in dict.fromkeys(names)
         }
 
+    def begin(self) -> None:
+        """Start every program, before there are pods. Raises InputError."""
+        for program in self._programs.values():
+            program.begin()
+
     def start(self, watch_ns: int) -> None:
         """Run every agent on every node, in no virtual time; afterwards a change reaches each `watch_ns` and the agent's own delay
         later. Raises InputError."""
         for program in self._programs.values():
             program.start(watch_ns, self._pending)
+
+    def run(self) -> None:
+        """Run every agent on every node once more, in no virtual time. Raises InputError."""
+        for program in self._programs.values():
+            program.run()
 
     def __getitem__(self, name: str) -> Agent[Any, Any, Any]:
         return self._programs[name].agent

@@ -18,6 +18,7 @@ from emu.apps import apps
 from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
+from emu.kernel import boot
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth
@@ -43,14 +44,16 @@ from emu.kube.networks.network import Network, load_network
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, labelled, plan_nodes
+from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
 from emu.kube.store import Store
-from emu.kube.underlay.underlay import EXTERNAL_HOST, underlays
+from emu.kube.underlay.layout import EXTERNAL
+from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
+from emu.kube.underlay.underlay import Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
-from emu.trail import Delivered, Dropped, Natted
+from emu.trail import Delivered, Dropped, Encapsulated, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 
-EXTERNAL_APPS = (("http", 80, "TCP"), ("echo", 7, "TCP"), ("echo", 53, "UDP"))  # the apps of the outside
 O = TypeVar("O", bound=Object)
 
 
@@ -104,18 +107,28 @@ class Cluster:
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[Any] = set()  # the work that is due: the cluster has settled when this is empty
+        check_subnets(self.pod_subnet, self.service_subnet)
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
-        self.underlay = underlays[config.underlay](self.clock, len(nodes), {})
-        check_subnets(self.pod_subnet, self.service_subnet, self.underlay.subnets(len(nodes)))
+        self.layout = plan_underlay(config, nodes)
+        self.unmodelled.findings(notes(config, self.layout, nodes))
+        self.underlay = underlays[config.underlay](self.clock, self.layout, {})
         for name, net in self.underlay.namespaces.items():
-            self.adopt(name, net, OUTSIDE if net is self.underlay.external else UNDERLAY)
+            self.adopt(name, net, OUTSIDE if name in self.underlay.hosts else UNDERLAY)
         for node in nodes:
             self._boot_node(node)
-        self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, EXTERNAL_HOST)
+        for number, text in enumerate(router_routes(config, self.layout)):
+            try:
+                boot.route(self.underlay.router, text)
+            except InputError as error:
+                raise error.at(path=f"cluster.routes[{number}]") from None
+        outside = ip4_text(self.layout.hosts[EXTERNAL].ip)
+        self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, outside)
         self.dns.start(self.underlay.external)
-        for app, port, protocol in self.dns.beside_resolver(EXTERNAL_APPS):
-            apps[app](self.underlay.external, port, protocol, "external")
+        self.outside_apps = outside_apps(config, self.dns.built_in)
+        for host, wanted in self.outside_apps.items():
+            for app, port, protocol in wanted:
+                apps[app](self.underlay.hosts[host], port, protocol, host)
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         for obj in self.dns.with_coredns(objects):
@@ -130,26 +143,46 @@ class Cluster:
 
     def _network(self, node: Node) -> Network:
         assert node.pod_cidr is not None
-        network = load_network(self.config.network, node.pod_cidr, self.pod_subnet, hairpin=self.config.hairpin)
-        for prefix in network.routes:
-            self.underlay.route(prefix, node.ip)
+        network = load_network(
+            self.config.network,
+            node.pod_cidr,
+            self.pod_subnet,
+            mtu=node.machine.nic.mtu,
+            hairpin=self.config.hairpin,
+            options=self.config.network_options,
+            machine=node.machine,
+        )
+        if self.config.configure_cloud_routes:
+            for prefix in network.routes:
+                self._cloud_route(prefix, node)
         return network
+
+    def _cloud_route(self, prefix: Prefix, node: Node) -> None:
+        """The underlay's route to a node's pods. One that the router cannot have is reported."""
+        try:
+            self.underlay.route(prefix, node.ip)
+        except InputError as error:
+            self.warnings.append(f"the underlay routes {prefix} to no node: {error.what}")
 
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)
-        ip = self.underlay.address_of(index)
-        address = core.NodeAddress(type="InternalIP", address=ip4_text(ip))
-        self.store.put(change(obj, status=change(obj.status, addresses=(address,))))
-        node = Node(
-            self.clock, obj.metadata.name, index, ip, Prefix.parse(obj.spec.pod_cidr), self.config.sysctls or {}
+        machine = self.layout.nodes[index]
+        addresses = (
+            core.NodeAddress(type=INTERNAL_IP, address=ip4_text(machine.ip)),
+            *(core.NodeAddress(type=EXTERNAL_IP, address=each) for each in machine.external_ips),
         )
+        self.store.put(change(obj, status=change(obj.status, addresses=addresses)))
+        node = Node(self.clock, index, machine, Prefix.parse(obj.spec.pod_cidr), self.config.sysctls or {})
         self.nodes[node.name] = node
         self.adopt(node.name, node.net, NODE)
         self.underlay.connect(node.net, index)
 
     def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
-        flow/names.py); drops, arrivals and NAT are reported to flows."""
+        flow/names.py); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
+        if self._dropped in net.drop_listeners:
+            self.namespaces[name] = net
+            return
         if name in self.namespaces:  # a pod of that name ends on another node
             self._leaving.append(self.namespaces[name])
         self.namespaces[name] = net
@@ -162,6 +195,7 @@ class Cluster:
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)
         net.nat_listeners.append(self._translated)
+        net.tunnel_listeners.append(self._carried)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)
@@ -177,6 +211,15 @@ class Cluster:
         found = self.flows.get(frame.flow)
         if found is not None:
             found.translated(fact)
+
+    def _carried(self, frame: Frame, fact: Encapsulated) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None:
+            found.carried(fact)
+
+    def set_aside(self, name: str) -> None:
+        """A pod's namespace is not there until it is adopted once more: its pod waits."""
+        self.namespaces.pop(name, None)
 
     def disown(self, name: str) -> None:
         """A pod's namespace is gone."""
@@ -437,6 +480,10 @@ class Cluster:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
         iptables, sysctl, ip or ipset. Raises InputError."""
         change(self.netns(where))
+
+    def reshape(self, change: Callable[[Underlay], None]) -> None:
+        """Let `change` change the network between the nodes, as who runs it does. Raises InputError."""
+        change(self.underlay)
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]

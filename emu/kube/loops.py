@@ -70,17 +70,23 @@ class Loops:
         self.store, self.clock = parts.store, parts.clock
         self.kubelets = {each.node.name: each for each in parts.kubelets}
         self.under_way = parts.under_way
-        networks = (kubelet.network for kubelet in parts.kubelets)
+        networks = [kubelet.network for kubelet in parts.kubelets]
         self.agents = Agents(
             ["kube-proxy", *(name for network in networks for name in network.agents)],
-            Settings(parts.pod_subnet, (parts.config.proxy,)),
+            Settings(
+                parts.pod_subnet,
+                (parts.config.proxy, parts.config.network_options),
+                any(each.pods_outside for each in networks),
+            ),
             self.clock,
             self.store,
             parts.nodes.values(),
             self.under_way,
         )
         self._timers: dict[str, Timer] = {}
-        self.controllers = Controllers(self.store, parts.seed, service_subnet=parts.service_subnet)
+        self.controllers = Controllers(
+            self.store, parts.seed, service_subnet=parts.service_subnet, clock=self.clock, act=self.act
+        )
         self.scheduler = Scheduler(self.store)
         self.synced = 0  # how many times a kubelet checked a pod
         self._changed_pods: dict[str, set[Key]] = {}  # by node, since its kubelet ran
@@ -90,12 +96,18 @@ class Loops:
 
     def start(self) -> None:
         """Start everything at once, in no virtual time; then begin to watch. Raises InputError."""
+        self.agents.begin()
         self.act(slices=True)
         self._advertise()
         outside = News(self.clock, self.timing.watch_ns, self.under_way, self._advertise)
         for kind in OF_FRONT_ENDS:
             self.store.watch(kind, outside.changed)
         self.agents.start(self.timing.watch_ns)
+        while sum(each.retry() for each in self.kubelets.values()):  # an agent may have found more addresses
+            self.act(slices=True)
+            self.agents.run()
+        for each in self.kubelets.values():
+            each.report_waiting()
         self.clock.drain()
         self.store.watch("*", self._changed)
 

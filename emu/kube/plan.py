@@ -15,12 +15,14 @@ from emu.kube.api import core
 from emu.kube.api.meta import ObjectMeta, name_problem
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.zone import DnsConfig
+from emu.kube.networks.network import Options, usual_underlay
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
+from emu.kube.underlay.shape import LanSettings, NicSettings
 from emu.modelled import Finding
 from emu.wire.addr import Prefix
 
-ZONE = "topology.kubernetes.io/zone"
+ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 OS, ARCH, HOSTNAME = "kubernetes.io/os", "kubernetes.io/arch", "kubernetes.io/hostname"
 N = TypeVar("N", bound=core.Node)
 _MACHINE = {OS: "linux", ARCH: "amd64"}
@@ -29,28 +31,52 @@ _OLDER = {OS: "beta.kubernetes.io/os", ARCH: "beta.kubernetes.io/arch"}
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """One node; `pod_cidr` "" takes the next /24 of the pod subnet. `labels` come beside those of its kubelet."""
+    """One node; `pod_cidr` "" takes the next part of the pod subnet. `labels` come beside those of its kubelet. Without
+    `interfaces` it has eth0 alone, with the InternalIP of `addresses` if these have one."""
 
     name: str
     zone: str = ""
     pod_cidr: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[core.Taint, ...] = ()
+    region: str = ""
+    addresses: tuple[core.NodeAddress, ...] = ()
+    interfaces: tuple[NicSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    """A host outside the cluster: its interface, and what listens on it, each as `APP@PORT` or `APP@PORT/udp`. `apps` None:
+    nothing, but on `external` what is always there."""
+
+    name: str
+    interface: NicSettings = field(default_factory=NicSettings)
+    apps: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """A cluster before anything runs in it; names as in kind's configuration and KubeProxyConfiguration.
+    """A cluster before anything runs in it; names as in kind's configuration, KubeProxyConfiguration, and the flags of
+    kube-controller-manager (`node_cidr_mask_size`, `configure_cloud_routes`).
 
-    `network` names a built-in network or is the text of a CNI .conflist. `sysctls` are for every node. `findings` are the
+    `network` names a built-in network or is the text of a CNI .conflist; `network_options` are its own. No
+    `underlay` means the one that the network usually lies on. `lans` are those of the
+    underlay, `external` the hosts outside. `routes` are further routes of the underlay's router, in ip route's words; a gateway
+    may be a node's name. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
     default, so that veths and bridges carry large segments and unfinished checksums.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
     network: str = "bridge"
-    underlay: str = "routed"
+    network_options: Options | None = None
+    underlay: str = ""
+    lans: tuple[LanSettings, ...] = ()
+    routes: tuple[str, ...] = ()
+    configure_cloud_routes: bool = True
+    external: tuple[HostConfig, ...] = ()
     pod_subnet: str = "10.244.0.0/16"
+    node_cidr_mask_size: int = 24
     service_subnet: str = "10.96.0.0/12"
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     sysctls: Mapping[str, int | str] | None = None
@@ -59,6 +85,10 @@ class ClusterConfig:
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
     findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.underlay:
+            object.__setattr__(self, "underlay", usual_underlay(self.network))
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
@@ -82,9 +112,7 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
     else:
         wanted = [
             core.Node(
-                metadata=ObjectMeta(
-                    name=each.name, namespace="", labels={**({ZONE: each.zone} if each.zone else {}), **each.labels}
-                ),
+                metadata=ObjectMeta(name=each.name, namespace="", labels={**_topology(each), **each.labels}),
                 spec=core.NodeSpec(pod_cidr=each.pod_cidr, taints=each.taints),
             )
             for each in config.nodes
@@ -92,7 +120,7 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
     taken = pod_cidrs(
         [(node.metadata.name, node.spec.pod_cidr) for node in wanted], pod_subnet, declared=bool(declared)
     )
-    free = _free_cidrs(pod_subnet, taken)
+    free = _free_cidrs(pod_subnet, taken, _mask_size(config.node_cidr_mask_size, pod_subnet))
     result = []
     for node in wanted:
         if not node.spec.pod_cidr:
@@ -101,17 +129,37 @@ def plan_nodes(config: ClusterConfig, declared: list[core.Node], pod_subnet: Pre
                 raise InputError(
                     f"the pod subnet {pod_subnet} has no room for node {node.metadata.name!r}",
                     path="cluster.podSubnet",
-                    expected="a subnet with a /24 for each node",
+                    expected=f"a subnet with a /{max(config.node_cidr_mask_size, pod_subnet.length)} for each node",
                 )
             node = change(node, spec=change(node.spec, pod_cidr=str(own)))
         result.append(labelled(node))
     return result
 
 
-def _free_cidrs(subnet: Prefix, taken: list[Prefix]) -> Iterator[Prefix]:
-    """The pod subnet's /24s that no node names; the first is used last, so that node-1 gets 10.244.1.0/24."""
-    size = max(24, subnet.length)
-    for number in range(1 if subnet.length < 24 else 0, 1 << (size - subnet.length)):
+def _topology(node: NodeConfig) -> dict[str, str]:
+    found = {ZONE: node.zone, REGION: node.region}
+    return {label: value for label, value in found.items() if value}
+
+
+def _mask_size(size: int, subnet: Prefix) -> int:
+    """The length of a node's pod CIDR. Raises InputError for what the node ipam controller refuses: it keeps a bit for each
+    of at most 65536 nodes (cidrset.NewCIDRSet). A pod subnet of less than a /24 is one node's, where no size is asked for."""
+    size = max(size, subnet.length) if size == 24 else size
+    path = "cluster.nodeCIDRMaskSize"
+    if size < subnet.length:
+        raise InputError(f"a /{size} does not fit into {subnet}", path=path, expected=f"{subnet.length} to 30")
+    if size - subnet.length > 16:
+        raise InputError(
+            f"the pod subnet {subnet} has more than 65536 parts of /{size}", path=path,
+            expected=f"up to {subnet.length + 16}",
+        )  # fmt: skip
+    return size
+
+
+def _free_cidrs(subnet: Prefix, taken: list[Prefix], size: int = 24) -> Iterator[Prefix]:
+    """The pod subnet's parts that no node names; the first is left out, so that node-1 gets 10.244.1.0/24: a control plane
+    has it."""
+    for number in range(1 if subnet.length < size else 0, 1 << (size - subnet.length)):
         cidr = Prefix(subnet.net + (number << (32 - size)), size)
         if not any(cidr.overlaps(each) for each in taken):
             yield cidr
@@ -151,7 +199,7 @@ def pod_cidrs(nodes: Sequence[tuple[str, str]], pod_subnet: Prefix, *, declared:
 def subnets(pod_subnet: str, service_subnet: str) -> tuple[Prefix, Prefix]:
     """The two subnets of a cluster. Raises InputError, with a path below `cluster`, if one is no subnet or they overlap."""
     found = _subnet(pod_subnet, "cluster.podSubnet"), _subnet(service_subnet, "cluster.serviceSubnet")
-    check_subnets(*found, [])
+    check_subnets(*found)
     return found
 
 
@@ -166,15 +214,8 @@ def _subnet(text: str, path: str) -> Prefix:
     return prefix
 
 
-def check_subnets(pod_subnet: Prefix, service_subnet: Prefix, underlay: list[Prefix]) -> None:
-    """Check that pods, Services and the underlay share no addresses. Raises InputError."""
-    mine = [("cluster.podSubnet", pod_subnet), ("cluster.serviceSubnet", service_subnet)]
+def check_subnets(pod_subnet: Prefix, service_subnet: Prefix) -> None:
+    """Check that pods and Services share no addresses. Raises InputError."""
     if pod_subnet.overlaps(service_subnet):
         what = f"serviceSubnet {service_subnet} overlaps podSubnet {pod_subnet}"
         raise InputError(what, path="cluster.serviceSubnet", expected="subnets that do not overlap")
-    for path, prefix in mine:
-        for other in underlay:
-            if prefix.overlaps(other):
-                raise InputError(
-                    f"{prefix} overlaps the underlay's {other}", path=path, expected="a subnet clear of it"
-                )

@@ -1,7 +1,7 @@
 """The scheduler: a pod goes to a node that meets its demands, then pods are spread. It draws nothing at random.
 
-It uses nodeName, taints and tolerations, nodeSelector, unschedulable nodes, hostPorts, and a node's allocatable pods where
-the node states them. Affinity and resource requests are not modelled. Must not know controllers or the kubelet.
+It uses nodeName, taints and tolerations, nodeSelector, required node affinity, unschedulable nodes, hostPorts, and a
+node's allocatable pods where the node states them. Affinity to pods and resource requests are not modelled. Must not know controllers or the kubelet.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from emu.kube.api.core import Condition, Node, Pod, PodSpec, Taint, untolerated
-from emu.kube.api.meta import Key, Object, replace, selects
+from emu.kube.api.meta import Key, Object, replace
 from emu.kube.store import Store
 
 HostPort = tuple[str, str, int]
@@ -25,10 +25,11 @@ def why_not(spec: PodSpec, node: Node) -> str | None:
     """Why such pods cannot run on the node, whatever runs there, in the scheduler's words; None when they can."""
     if node.spec.unschedulable and any(untolerated(spec.tolerations, (UNSCHEDULABLE,), "NoSchedule")):
         return "node(s) were unschedulable"
-    taint = next(untolerated(spec.tolerations, node.spec.taints, "NoSchedule", "NoExecute"), None)
+    taints = node.spec.taints
+    taint = next(untolerated(spec.in_force, taints, "NoSchedule", "NoExecute"), None) if taints else None
     if taint is not None:
         return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
-    if spec.node_selector and not selects(spec.node_selector, node.metadata.labels):
+    if not spec.likes(node):
         return "node(s) didn't match Pod's node affinity/selector"
     return None
 

@@ -72,6 +72,11 @@ class Unmodelled:
         for obj in objects:
             self.applied(obj)
 
+    def findings(self, found: Iterable[Finding]) -> None:
+        """Report what the assembly has found."""
+        for each in found:
+            self._warn(each)
+
     def applied(self, obj: Object) -> None:
         """Check an object that a user made."""
         if not isinstance(obj, Other):

@@ -1,38 +1,64 @@
-"""What a namespace's bridges have learned, as `bridge fdb show` lists it. Must not know IP."""
+"""Which MAC is where: what a namespace's bridges and VXLAN devices know, as `bridge fdb show` lists it. Must not know IP."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from emu.clock import SECOND
 from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.vxlan import LEARNED, Vxlan
 from emu.kernel.net.netns import Netns
 from emu.report import Report, views
-from emu.wire.addr import mac_text
+from emu.wire.addr import ip4_text, mac_text
+
+Line = tuple[dict[str, Any], str]
 
 
 @views.add("fdb")
 def fdb(net: Netns) -> Report:
-    """What the bridges have learned, as `bridge fdb show` lists it. Data: the age of learned entries, in seconds."""
-    data = []
-    lines = []
-    for bridge in net.devices.values():
-        if not isinstance(bridge, Bridge):
+    """The MACs that bridges and VXLAN devices know, as `bridge fdb show` lists them. Data: the age of learned entries, in seconds."""
+    lines: list[Line] = []
+    for device in net.devices.values():
+        if isinstance(device, Bridge):
+            lines += _ports(device)
+        elif isinstance(device, Vxlan):
+            lines += _remotes(device)
+    return Report([data for data, _ in lines], "\n".join(text for _, text in lines))
+
+
+def _ports(bridge: Bridge) -> Iterator[Line]:
+    learned = set(map(id, bridge.learned()))
+    for entry in bridge.fdb.values():
+        if not entry.static and id(entry) not in learned:
             continue
-        learned = set(map(id, bridge.learned()))
-        for entry in bridge.fdb.values():
-            if not entry.static and id(entry) not in learned:
-                continue
-            owner = next((port.device.name for port in bridge.ports if port.device.mac == entry.mac), bridge.name)
-            device = owner if entry.port is None else entry.port.device.name
-            age_s = None if entry.static else (net.clock.now - entry.updated_ns) // 1_000_000_000
-            data.append(
-                {
-                    "mac": mac_text(entry.mac),
-                    "dev": device,
-                    "master": bridge.name,
-                    "static": entry.static,
-                    "age_s": age_s,
-                }
-            )
-            lines.append(
-                f"{mac_text(entry.mac)} dev {device} master {bridge.name}{' permanent' if entry.static else ''}"
-            )
-    return Report(data, "\n".join(lines))
+        owner = next((port.device.name for port in bridge.ports if port.device.mac == entry.mac), bridge.name)
+        device = owner if entry.port is None else entry.port.device.name
+        age_s = None if entry.static else (bridge.clock.now - entry.updated_ns) // SECOND
+        data = {
+            "mac": mac_text(entry.mac),
+            "dev": device,
+            "master": bridge.name,
+            "static": entry.static,
+            "age_s": age_s,
+        }
+        yield data, f"{data['mac']} dev {device} master {bridge.name}{' permanent' if entry.static else ''}"
+
+
+def _remotes(device: Vxlan) -> Iterator[Line]:
+    """Each host behind a MAC is a line."""
+    for entry, remote in device.entries():
+        learned = entry.state == LEARNED
+        data = {
+            "mac": mac_text(entry.mac),
+            "dev": device.name,
+            "dst": ip4_text(remote.addr),
+            **({"port": remote.port} if remote.port not in (0, device.config.dstport) else {}),
+            **({"vni": remote.vni} if remote.vni not in (0, device.config.vni) else {}),
+            **({"via": remote.device.name} if remote.device is not None else {}),
+            "static": not learned,
+            "age_s": (device.clock.now - entry.updated_ns) // SECOND if learned else None,
+        }
+        words = [data["mac"], f"dev {device.name}"]
+        words += [f"{key} {data[key]}" for key in ("dst", "port", "vni", "via") if key in data]
+        yield data, " ".join(map(str, [*words, "self", *([] if learned else [entry.state])]))

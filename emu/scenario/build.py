@@ -10,17 +10,20 @@ from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kernel.sysctl import report
-from emu.kube.api.core import Taint
+from emu.kube.api.core import NodeAddress, Taint
 from emu.kube.api.documents import Document
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.dns.zone import DnsConfig
+from emu.kube.plan import HostConfig
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
+from emu.kube.underlay.shape import LanSettings, NicSettings
 from emu.modelled import Finding
 from emu.scenario import kube_proxy
-from emu.scenario.kinds import ClusterPart, DnsPart, KubeProxyPart, NodePart, ScenarioPart
+from emu.scenario.kinds import ClusterPart, DnsPart, ExternalPart, InterfacePart, KubeProxyPart, NodePart, ScenarioPart
 from emu.scenario.quantity import duration_ns
 from emu.scenario.script import Scenario, keys
+from emu.scenario.shape import options_of
 
 DEFAULT_NODES = "node-{}"
 
@@ -34,10 +37,16 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
     return ClusterConfig(
         nodes=nodes,
         network=conflist or part.network,
-        underlay=part.underlay,
+        network_options=options_of(part).get(part.network),
+        underlay=part.underlay or "",
+        lans=tuple(LanSettings(each.name, each.subnet, each.gateway, each.mtu) for each in part.lans),
+        routes=part.routes,
+        configure_cloud_routes=part.configure_cloud_routes,
+        external=tuple(HostConfig(each.name, _interface(each, "eth0"), each.apps) for each in part.external),
         pod_subnet=part.pod_subnet,
+        node_cidr_mask_size=part.node_cidr_mask_size,
         service_subnet=part.service_subnet,
-        proxy=proxy(part.kube_proxy, part.pod_subnet),
+        proxy=proxy(part.kube_proxy),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
         offloads=part.offloads,
@@ -48,7 +57,13 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
 
 def _node(part: NodePart) -> NodeConfig:
     taints = tuple(Taint(key=each.key, effect=each.effect, value=each.value) for each in part.taints)
-    return NodeConfig(part.name, part.zone, part.pod_cidr, part.labels, taints)
+    addresses = tuple(NodeAddress(type=each.type, address=each.address) for each in part.addresses)
+    interfaces = tuple(_interface(each, each.name) for each in part.interfaces)
+    return NodeConfig(part.name, part.zone, part.pod_cidr, part.labels, taints, part.region, addresses, interfaces)
+
+
+def _interface(part: InterfacePart | ExternalPart, name: str) -> NicSettings:
+    return NicSettings(name, part.lan, part.address, part.mac, part.mtu or 0, part.gateway)
 
 
 def dns(part: bool | DnsPart) -> DnsConfig | None:
@@ -58,11 +73,11 @@ def dns(part: bool | DnsPart) -> DnsConfig | None:
     return DnsConfig(domain=part.domain, upstream=part.upstream)
 
 
-def proxy(part: KubeProxyPart, pod_subnet: str) -> ProxyConfig:
-    """The configuration of every node's kube-proxy."""
+def proxy(part: KubeProxyPart) -> ProxyConfig:
+    """The configuration of every node's kube-proxy. Without a clusterCIDR it takes the cluster's pod subnet."""
     return ProxyConfig(
         mode=part.mode,
-        cluster_cidr=part.cluster_cidr or pod_subnet,
+        cluster_cidr=part.cluster_cidr,
         detect_local_mode=part.detect_local_mode,
         bridge_interface=part.detect_local.bridge_interface,
         interface_name_prefix=part.detect_local.interface_name_prefix,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from emu.kube.flow.ends import Places
 from emu.kube.flow.flow import Flow
+from emu.trail import Encapsulated
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ETH_P_IP, ICMP, Frame
 
@@ -65,7 +66,9 @@ class Verdict:
 
 
 def packets_of(flow: Flow) -> Iterator[Packet]:
-    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops."""
+    """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops, and without the
+    packets of tunnels that others travel in."""
+    outer: set[tuple[Half, Half, int]] = set()
     for captured in flow.frames:
         if captured.direction == "drop" or captured.hop <= flow.look_up_frames:
             continue
@@ -78,6 +81,10 @@ def packets_of(flow: Flow) -> Iterator[Packet]:
             src, dst = (frame.src, frame.sport), (frame.dst, frame.sport)
         else:
             src, dst = (frame.src, frame.sport), (frame.dst, frame.dport)
+        if any(entry.__class__ is Encapsulated for entry in captured.trail):
+            outer.add((src, dst, frame.proto))
+        if (src, dst, frame.proto) in outer:
+            continue
         place = captured.place
         yield Packet(place.owner, place.device_name, captured.direction == "out", src, dst, frame.proto)
 
@@ -128,16 +135,18 @@ def own_address_is_seen(talk: Talk, places: Places) -> tuple[bool, str]:
     """The address on the pod's own eth0 is the source that others see, and the destination that it is reached by.
 
     Only packets that still go where they were sent count: to a NodePort, others of the flow pass the node translated. A
-    source that is not the pod's own is the sender's wish, and nothing to be kept."""
+    source that is not the pod's own is the sender's wish, and nothing to be kept. A node may see the pod's node in its place:
+    flannel and kindnet masquerade what is not for pods."""
     seen = False
     first = talk.first
     if talk.source_kind == POD and first.src[0] == places.pods[first.namespace].ip:
         own = first.src[0]
+        also = places.pods[first.namespace].node.ip if talk.target_kind == NODE else own
         for packet in talk.received():
             if not _goes_to(packet, first.dst):
                 continue
             seen = True
-            if packet.src[0] != own:
+            if packet.src[0] not in (own, also):
                 return True, f"{first.namespace} is {ip4_text(own)}, but {talk.target} sees {ip4_text(packet.src[0])}"
     if talk.target_kind == POD:
         own = places.pods[talk.target].ip

@@ -45,14 +45,67 @@ class TaintPart(Part, frozen=True):
     value: str = ""
 
 
+Mtu = Annotated[int, Meta(ge=68, le=65521)]
+Gateway = Annotated[
+    str | bool | None,
+    Meta(description="an address; true: the LAN's gateway; false: no default route by this interface"),
+]
+
+
+class LanPart(Part, frozen=True):
+    """One LAN of the underlay: a switch. The router is on it with the address `gateway` (true: the subnet's first; false: it is
+    not on it)."""
+
+    name: str
+    subnet: str
+    gateway: str | bool = True
+    mtu: Mtu = 1500
+
+
+class InterfacePart(Part, frozen=True):
+    """One interface of a node: on a LAN (`lan`, or the one that its address lies in); with `underlay: routed` also on a cable of its own
+    to the router. An address of "" is the LAN's next free one. The first interface that can have it has the default route."""
+
+    name: str = "eth0"
+    lan: str = ""
+    address: str = ""
+    mac: str = ""
+    mtu: Mtu | None = None
+    gateway: Gateway = None
+
+
+class AddressPart(Part, frozen=True):
+    """An address as a Node's status has it. The InternalIP is that of an interface."""
+
+    type: Literal["InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS"]
+    address: str
+
+
 class NodePart(Part, frozen=True):
-    """One node; a pod CIDR of "" is the next /24 of podSubnet. `labels` come beside those that its kubelet sets."""
+    """One node; a pod CIDR of "" is the next part of podSubnet. `labels` come beside those that its kubelet sets. Without
+    `interfaces` it has eth0 alone."""
 
     name: str
     zone: str = ""
+    region: str = ""
     pod_cidr: str = field(default="", name="podCIDR")
     labels: dict[str, str] = {}
     taints: tuple[TaintPart, ...] = ()
+    addresses: tuple[AddressPart, ...] = ()
+    interfaces: tuple[InterfacePart, ...] = ()
+
+
+class ExternalPart(Part, frozen=True):
+    """A host outside the cluster: on a LAN, or behind the router by a cable of its own. `apps` listen there, each as APP@PORT or
+    APP@PORT/udp; other ports refuse. A host called `external` is there in any case."""
+
+    name: str
+    lan: str = ""
+    address: str = ""
+    mac: str = ""
+    mtu: Mtu | None = None
+    gateway: Gateway = None
+    apps: tuple[str, ...] | None = None
 
 
 class ProxyIptables(Part, frozen=True):
@@ -118,13 +171,21 @@ Offloads = Annotated[
 
 
 class ClusterPart(Part, frozen=True):
-    """`network` is a built-in network's name or the path of a .conflist beside the scenario.
+    """`network` is a built-in network's name or the path of a .conflist beside the scenario. No `underlay`: the one that the
+    network usually lies on (vpc for aws-vpc, switched for kindnet, else routed).
+    `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
+    the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
-    underlay: UnderlayName = "routed"
+    underlay: UnderlayName | None = None
+    lans: tuple[LanPart, ...] = ()
+    routes: tuple[str, ...] = ()
+    configure_cloud_routes: bool = True
+    external: tuple[ExternalPart, ...] = ()
     pod_subnet: str = "10.244.0.0/16"
+    node_cidr_mask_size: Annotated[int, Meta(ge=8, le=30)] = field(default=24, name="nodeCIDRMaskSize")
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
     offloads: Offloads = False
@@ -138,7 +199,8 @@ class Expect(Part, frozen=True):
     """The outcome that a flow must have. Texts are globs.
 
     `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
-    "none": it was not changed. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
+    "none": it was not changed. `tunnel`: what carried its packets, one way or the other: `vxlan 192.168.51.11 -> 192.168.52.12`, `ipip ...`;
+    "none": nothing did. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
     code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all.
     """
 
@@ -146,6 +208,7 @@ class Expect(Part, frozen=True):
     at: str = ""
     dnat: str = ""
     snat: str = ""
+    tunnel: str = ""
     reason: str = ""
     code: str = ""
     place: str = ""
@@ -193,9 +256,34 @@ class Step(Part, frozen=True):
         return getattr(self, self.action)
 
 
+class Mistake(Part, frozen=True):
+    """A scenario that shows a mistake and its cure, in sentences for people who meet it.
+
+    `seen`: the symptom, as its users see it. `cause`: what was done, and the rule, route or table entry that decides, and
+    why. `find`: the command on a real node that shows it. `cure`: what mends it; later steps of the scenario do so and send
+    the same flow again, or the scenario that `curedIn` names does.
+    """
+
+    seen: str
+    cause: str
+    find: str
+    cure: str
+    cured_in: str = ""
+
+
+class Look(Part, frozen=True):
+    """Frames to look at: a file of the scenario's captures, a display filter of Wireshark, and what it shows."""
+
+    file: str
+    filter: str
+    see: str
+
+
 class Metadata(Part, frozen=True):
     name: str = ""
     description: str = ""
+    mistake: Mistake | None = None
+    look: tuple[Look, ...] = ()
 
 
 class ScenarioPart(Part, frozen=True):

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
+from emu.clock import EPOCH_NS, SECOND
 from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
+from emu.kube.api.batch import CronJob, Job, ReplicationController
 from emu.kube.api.core import Node, Pod, PodSpec, Service, ServicePort
+from emu.kube.api.cron import parse
 from emu.kube.api.loader import Loaded
 from emu.kube.api.meta import Object, replace, selects
 from emu.kube.controllers.daemonset import tolerations_of
+from emu.kube.node.lifetime import RUNS_ANNOTATION
 from emu.kube.scheduler import unschedulable, why_not
 
-_WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet)
+_WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job)
 
 
 class Template(NamedTuple):
@@ -30,7 +36,29 @@ class Template(NamedTuple):
 
 def warnings(loaded: Loaded) -> list[str]:
     """One sentence a finding, with file and line; first what is not modelled or not known."""
-    return [*map(str, loaded.objects.findings), *without_endpoints(loaded)]
+    return [*map(str, loaded.objects.findings), *meant(loaded)]
+
+
+def meant(loaded: Loaded) -> list[str]:
+    """What of the objects is probably not as people think, one sentence each."""
+    return [*without_endpoints(loaded), *ends_of(loaded)]
+
+
+def ends_of(loaded: Loaded) -> list[str]:
+    """One sentence for each Job whose pods do not end, and for each CronJob when its first Job comes."""
+    found = []
+    for obj in loaded.objects:
+        if isinstance(obj, CronJob) and not obj.spec.suspend:
+            zone = ZoneInfo(obj.spec.time_zone) if obj.spec.time_zone else UTC
+            first = parse(obj.spec.schedule).after(EPOCH_NS // SECOND, zone)
+            after = "never" if first is None else f"{first - EPOCH_NS // SECOND} s after the start"
+            found.append(_placed(loaded, obj, f"its first Job starts {after}"))
+        template = obj.spec.template if isinstance(obj, Job) else None
+        template = obj.spec.job_template.spec.template if isinstance(obj, CronJob) else template
+        if template is not None and RUNS_ANNOTATION not in template.metadata.annotations:
+            what = f"its pods run on: no annotation {RUNS_ANNOTATION} on the template states when they end"
+            found.append(_placed(loaded, obj, what))
+    return found
 
 
 def without_endpoints(loaded: Loaded) -> list[str]:
@@ -89,6 +117,9 @@ def _templates(objects: list[Object]) -> Iterator[Template]:
             yield Template(obj.namespace, obj.metadata.labels, obj.spec)
         elif isinstance(obj, _WORKLOADS):
             yield Template(obj.namespace, obj.spec.template.metadata.labels, obj.spec.template.spec)
+        elif isinstance(obj, CronJob):
+            template = obj.spec.job_template.spec.template
+            yield Template(obj.namespace, template.metadata.labels, template.spec)
 
 
 def _service(service: Service, templates: list[Template]) -> Iterator[str]:

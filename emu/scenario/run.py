@@ -17,7 +17,7 @@ from emu.scenario.ends import Ends
 from emu.scenario.files import Split, write
 from emu.scenario.invariants import Verdict, judge, together
 from emu.scenario.kinds import Step
-from emu.scenario.lint import waiting, without_endpoints, without_nodes
+from emu.scenario.lint import meant, waiting, without_nodes
 from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
 from emu.scenario.results import StepResult
 from emu.scenario.script import Scenario, load
@@ -58,7 +58,7 @@ def run(
         judged.append(judge(result.cluster, [each.flow for each in done.flows]))
     report(len(steps), len(steps), "writing")
     result.invariants = together(judged)
-    result.notes += [*without_endpoints(scenario.loaded), *result.cluster.warnings]
+    result.notes += [*meant(scenario.loaded), *result.cluster.warnings]
     store = result.cluster.store
     result.notes += [*waiting(store.list(Pod)), *without_nodes(scenario.loaded, store.list(Node))]
     if out_dir is not None:

@@ -21,10 +21,10 @@ from emu.kube.api.meta import Object
 from emu.kube.plan import pod_cidrs, subnets
 from emu.scenario.endpoints import check_glob
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
-from emu.scenario.shape import scenario_type
+from emu.scenario.shape import options_of, scenario_type
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
-from emu.wire.addr import decimal
+from emu.wire.addr import Prefix, decimal
 
 API_VERSION, KIND = "emu/v1", "Scenario"
 # What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
@@ -103,7 +103,7 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
         raise first.error(
             f'"{name}" cannot name a folder', ("metadata", "name"), expected="letters, digits, '-', '_' and '.'"
         )
-    _check_subnets(spec.cluster, first)
+    _check_cluster(spec.cluster, first)
     conflist = _conflist(spec.cluster, first, folder)
     manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
     loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
@@ -159,14 +159,28 @@ def _conflist(cluster: ClusterPart, document: Document, folder: Path) -> str:
     return str(path)
 
 
-def _check_subnets(cluster: ClusterPart, document: Document) -> None:
-    """Subnets that are none, that overlap, or that lie outside another. Raises InputError."""
+def _check_cluster(cluster: ClusterPart, document: Document) -> None:
+    """Subnets that are none, that overlap, or that lie outside another, and options that do not fit. Raises InputError."""
     try:
         pods, _services = subnets(cluster.pod_subnet, cluster.service_subnet)
         if not isinstance(cluster.nodes, int):
             pod_cidrs([(node.name, node.pod_cidr) for node in cluster.nodes], pods)
+        _check_options(cluster, pods)
     except InputError as error:
         raise document.error(error.what, keys(error.path or "cluster"), expected=error.expected) from None
+
+
+def _check_options(cluster: ClusterPart, pods: Prefix) -> None:
+    """Options of another network than the cluster's, or that do not fit. Raises InputError."""
+    for name, options in options_of(cluster).items():
+        if name != cluster.network:
+            what = f'the network is "{cluster.network}"'
+            raise InputError(what, path=f"cluster.{name}", expected=f'options of "{name}" beside network: {name}')
+        try:
+            options.check(pods)
+        except InputError as error:
+            path = f"cluster.{name}.{error.path}" if error.path else f"cluster.{name}"
+            raise InputError(error.what, path=path, expected=error.expected) from None
 
 
 def keys(path: str) -> Keys:
@@ -199,7 +213,7 @@ def _check_expect(scenario: Scenario, number: int, expect: Expect) -> None:
     if needed and not getattr(expect, needed):
         what = f"expecting {expect.outcome} needs a {needed}"
         raise scenario.error(InputError(what, expected=f"{needed}: ..."), number, "expect")
-    for key in ("at", "dnat", "snat", "reason", "code", "place", "by", "received"):
+    for key in ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "received"):
         try:
             check_glob(getattr(expect, key) or "")
         except InputError as error:

@@ -16,6 +16,7 @@ from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow, Talk
 from emu.kube.proxy.kube_proxy import KubeProxy
+from emu.kube.underlay.underlay import Underlay
 from emu.twin.changes import Moment, Synced, foresee
 from emu.twin.twin import Twin
 
@@ -123,6 +124,11 @@ class TwinCluster(Cluster):
         self._try(self._ready)
         super().configure(where, change)
         self._carry_over(f"the configuration of {where}", ())
+
+    def reshape(self, change: Callable[[Underlay], None]) -> None:
+        self._try(self._ready)
+        super().reshape(change)
+        self._carry_over("the underlay", ())
 
     # -- both sides -----------------------------------------------------------------------------
 

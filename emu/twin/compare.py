@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Sight(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One difference: `what` is frames, order, neighbours, fdb, conntrack, counters, routes, rules or result; `where` the
+    """One difference: `what` is frames, probes, order, neighbours, fdb, conntrack, counters, routes, rules or result; `where` the
     interface or namespace; `kernel` and `emu` the whole sequences, `at` the index of the first lines that differ."""
 
     what: str
@@ -49,25 +49,32 @@ class Difference(NamedTuple):
         return kernel, self.emu[self.at] if self.at < len(self.emu) else nothing
 
 
-def frames(kernel: Sequence[Sight], emu: Sequence[Sight]) -> list[Difference]:
-    """The differences of a flow's frames, sorted by the kernel's order of frames."""
+def frames(kernel: Sequence[Sight], emu: Sequence[Sight], apart: Collection[str] = ()) -> list[Difference]:
+    """The differences of a flow's frames, sorted by the kernel's order of frames. `apart` are namespaces that are no kernel's:
+    only the order at each of their interfaces counts."""
     theirs, ours = _by(kernel, _interface), _by(emu, _interface)
     found: list[tuple[int, Difference]] = []
     for interface in sorted({*theirs, *ours}):
-        want, have = _road(theirs.get(interface, [])), _road(ours.get(interface, []))
-        difference = sequences("frames", interface, want, have)
-        if difference is not None:
-            places = [place for place, sight in enumerate(kernel) if sight.interface == interface]
-            found.append((places[difference.at] if difference.at < len(places) else len(kernel), difference))
+        for what, pick in (("frames", _road), ("probes", _beside)):
+            want, have = pick(theirs.get(interface, [])), pick(ours.get(interface, []))
+            difference = sequences(what, interface, want, have)
+            if difference is not None:
+                places = [place for place, sight in enumerate(kernel) if sight.interface == interface]
+                found.append((places[difference.at] if difference.at < len(places) else len(kernel), difference))
     if found:
         return [difference for _, difference in sorted(found, key=lambda each: each[0])]
     # each interface is equal by itself; within a namespace one capture saw all frames, so that their order counts, too
     theirs, ours = _by(kernel, _owner), _by(emu, _owner)
     orders = [
         sequences("order", name, _road(theirs.get(name, [])), _road(ours.get(name, [])))
-        for name in sorted({*theirs, *ours})
+        for name in sorted({*theirs, *ours} - {*apart})
     ]
     return [each for each in orders if each is not None]
+
+
+def probes(sights: Sequence[Sight]) -> int:
+    """How many of these frames are unicast probes of neighbours, or their answers."""
+    return sum(len(_beside(lines)) for lines in _by(sights, _interface).values())
 
 
 def sequences(
@@ -139,3 +146,7 @@ def background(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:
 
 def _road(lines: Sequence[str]) -> list[str]:
     return [line for aside, line in background(lines) if not aside]
+
+
+def _beside(lines: Sequence[str]) -> list[str]:
+    return [line for aside, line in background(lines) if aside]

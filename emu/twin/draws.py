@@ -18,11 +18,15 @@ from emu.twin.traces import Opened, Walked
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.arp import REPLY, REQUEST
 from emu.wire.captured import macs
-from emu.wire.frame import UDP, Frame
+from emu.wire.frame import ICMP, UDP, Frame
 from emu.wire.summary import read
 
 HIT, MISS = 0, (1 << 31) - 1  # below every probability, and above
-_FIRST_FREE = 1024  # nf_nat_l4proto_unique_tuple: the range of ports above 1023
+_LOWEST = (
+    (512, 1),
+    (1024, 600),
+    (65536, 1024),
+)  # nf_nat_l4proto_unique_tuple: ports below the first get one from the second on
 
 
 def statistic(rules: RuleSet, walked: Iterable[Walked]) -> list[int]:
@@ -53,8 +57,13 @@ def _chances(chain: Chain) -> list[tuple[int, bool]]:
 def nat(opened: Iterable[Opened]) -> list[int]:
     """The draws of a namespace's "nat" source: the start of the search for a free port, for each new connection whose port
     NAT changed, in order."""
-    found = [(each.orig[2], each.reply[3]) for each in opened]
-    return [answered - _FIRST_FREE for sport, answered in found if sport != answered >= _FIRST_FREE]
+    found = [(_lowest(each.proto, each.orig[2]), each.orig[2], each.reply[3]) for each in opened]
+    return [answered - lowest for lowest, sport, answered in found if sport != answered >= lowest]
+
+
+def _lowest(proto: int, sport: int) -> int:
+    """The first port, or id, of those that NAT may choose for this one."""
+    return 0 if proto == ICMP else next(lowest for end, lowest in _LOWEST if sport < end)
 
 
 def reachable(clock: Clock, net: Netns, times_ms: Mapping[str, int]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from emu.kernel.net.netns import Netns
 from emu.trail import Dropped
@@ -26,7 +27,7 @@ from emu.wire.summary import Summary, read, read_ip
 _FOR_ALL = re.compile(r"NO_SOCKET \S+>(255\.255\.255\.255|22[4-9]\.|23\d\.)")
 _SEGMENT = re.compile(r"TCP_(?!CSUM |FLAGS |LISTEN_OVERFLOW )")
 _PORTED = {6: "TCP", 17: "UDP", 132: "SCTP", 136: "UDP-Lite"}
-NOT_SPECIFIED = "NOT_SPECIFIED "
+NOT_SPECIFIED, TOO_BIG = "NOT_SPECIFIED ", "PKT_TOO_BIG "
 # The twin loses frames by number with nftables, where netem does on a real path
 LOST = {"QDISC_DROP": "NETFILTER_DROP"}
 # Not compared, by the beginning of a line, each with its reason
@@ -46,15 +47,24 @@ _ECHO_REPLY = re.compile(r"NO_SOCKET .* ICMP 0/\d+$")
 _ODD = (_ECHO_REPLY, _FOR_ALL, _SEGMENT)
 
 
+class _Drop(NamedTuple):
+    """A dropped packet: the line that is compared, the device, and when (of the emulator's alone)."""
+
+    line: str
+    device: str
+    at_ns: int = 0
+
+
 class Drops:
     """`why_not` is the reason why the kernel's side cannot be watched, "" if it can."""
 
     def __init__(self) -> None:
         self.why_not = ""
+        self._made: dict[tuple[Netns, str], int] = {}  # devices that came later, and when
         self._monitor: DropMonitor | None = None
         self._spaces: dict[int, Netns] = {}
-        self._theirs: dict[Netns, list[str]] = defaultdict(list)
-        self._ours: dict[Netns, list[str]] = defaultdict(list)
+        self._theirs: dict[Netns, list[_Drop]] = defaultdict(list)
+        self._ours: dict[Netns, list[_Drop]] = defaultdict(list)
         try:
             self._monitor = DropMonitor()
         except NoMonitor as reason:
@@ -68,7 +78,7 @@ class Drops:
             device = net.devices.get(fact.device)
             lossy = device is not None and device.netem is not None
             reason = LOST.get(fact.reason, fact.reason) if lossy else fact.reason
-            self._ours[net].append(_line(reason, read(bytes(frame.buf))))
+            self._ours[net].append(_Drop(_line(reason, read(bytes(frame.buf))), fact.device, net.clock.now))
 
         net.drop_listeners.append(listener)
 
@@ -83,7 +93,16 @@ class Drops:
         for each in self._monitor.take() if self._monitor is not None else ():
             net = self._spaces.get(each.space)
             if net is not None:
-                self._theirs[net].append(_line(each.reason, _summary(each.protocol, each.packet)))
+                line = _line(each.reason, _summary(each.protocol, each.packet))
+                self._theirs[net].append(_Drop(line, each.device))
+
+    def wired(self, made: Mapping[Netns, Collection[str]], at_ns: int) -> None:
+        """These devices have been made, by `at_ns` of the emulator's clock: what they dropped until then is not compared. Nor
+        are the frames that they sent."""
+        self.take()
+        for net, names in made.items():
+            self._theirs[net] = [each for each in self._theirs[net] if each.device not in names]
+            self._made.update(((net, name), at_ns) for name in names)
 
     def drop(self) -> None:
         """Ignore all that has been read."""
@@ -94,8 +113,12 @@ class Drops:
         """Of each namespace, since `drop`."""
         self.take()
         if self._monitor is not None:
+            every = [each.line for drops in self._theirs.values() for each in drops]
+            lost = Counter(line for line in every if line.startswith(NOT_SPECIFIED))
             for net in self._spaces.values():
-                kernel, emu = _matched(self._theirs[net], self._ours[net])
+                ours = [each.line for each in self._ours[net] if each.at_ns > self._made.get((net, each.device), -1)]
+                theirs = [each.line for each in self._theirs[net]]
+                kernel, emu = _matched(theirs, _without_too_long(ours, lost))
                 yield from tables(net.name, {"drops": kernel}, {"drops": emu}, lambda one, other: False)
 
     def close(self) -> None:
@@ -105,6 +128,18 @@ class Drops:
 
 def _summary(ether_type: int, packet: bytes) -> Summary:
     return read_ip(packet) if ether_type == ETH_P_IP else Summary("other", ether_type)
+
+
+def _without_too_long(ours: list[str], lost: Counter[str]) -> list[str]:
+    """The lines without what a veth did not take from its peer for its length: the kernel counts that at the receiver, as the
+    emulator does, but the packet is the sender's still, and freed without a reason (____dev_forward_skb)."""
+    kept = []
+    for line in ours:
+        if line.startswith(TOO_BIG) and lost[theirs := line.replace(TOO_BIG, NOT_SPECIFIED, 1)]:
+            lost[theirs] -= 1
+        else:
+            kept.append(line)
+    return kept
 
 
 def _matched(theirs: list[str], ours: list[str]) -> tuple[list[str], list[str]]:

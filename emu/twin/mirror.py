@@ -216,6 +216,9 @@ class Mirror:
         for name, link in new.links.items():
             if link.up != (name in old.links and old.links[name].up):
                 ups.append(["link", "set", "dev", name, "up" if link.up else "down"])
+            elif name == "lo" and name not in old.links and any(_dev(each) == name for each in new.own):
+                # taken down again, as after a failed ADD: its local routes stay
+                ups += [["link", "set", "dev", name, state] for state in ("up", "down")]
         space.ip(ups)
         for each in sysctls.write(space, {**new.sysctls, **self.beside(new)}):
             self.unset[each.space, each.name] = each
@@ -248,11 +251,12 @@ class Mirror:
         want = {name for name in plugged if picture.links[name].carrier and _far_up(picture.links[name], pictures)}
         pulled = {name for name in plugged if not picture.links[name].carrier}
         used = {port.bridge for port in picture.ports}
+        idle = {port.device for port in picture.ports if not picture.links[port.bridge].up}
         alone = {name for name, link in picture.links.items() if link.kind == "bridge" and name not in used}
         deadline = time.monotonic() + LINK_UP_S
         while True:
             found = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
-            ready = {each["ifname"] for each in found if _ready(each)}
+            ready = {each["ifname"] for each in found if _ready(each, each["ifname"] in idle)}
             ready |= {each["ifname"] for each in found if each["ifname"] in pulled and each["operstate"] != "UP"}
             if want | pulled <= ready and not any(
                 each["ifname"] in alone and each["operstate"] == "UP" for each in found
@@ -356,10 +360,11 @@ def _far_up(link: Link, pictures: Mapping[Netns, Picture]) -> bool:
     return pictures[far].links[name].up
 
 
-def _ready(link: Mapping[str, object]) -> bool:
+def _ready(link: Mapping[str, object], idle: bool) -> bool:
+    """The device has its carrier, and as a port it forwards, unless it is `idle`: its bridge is down."""
     info = link.get("linkinfo")
     state = info.get("info_slave_data", {}).get("state", "forwarding") if isinstance(info, dict) else "forwarding"
-    return link.get("operstate") == "UP" and state == "forwarding"
+    return link.get("operstate") == "UP" and (idle or state == "forwarding")
 
 
 def _empty(text: str) -> str:

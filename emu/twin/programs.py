@@ -12,7 +12,6 @@ from emu.apps import Running, apps
 from emu.apps.dns import DnsServer
 from emu.kernel.net.netns import Netns
 from emu.kube.api import core
-from emu.kube.cluster import EXTERNAL_APPS
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.dns.zone import outside
 from emu.kube.node.kubelet import Wanted, apps_of
@@ -36,6 +35,8 @@ class Emulated(Protocol):
     def dns(self) -> ClusterDns: ...
     @property
     def underlay(self) -> Underlay: ...
+    @property
+    def outside_apps(self) -> Mapping[str, list[Wanted]]: ...
 
 
 class Program(NamedTuple):
@@ -76,7 +77,8 @@ class Programs:
 
     def _wanted(self) -> Iterator[tuple[str, Program]]:
         """Every program by a key; a pod that is made again has another key than before."""
-        yield OUTSIDE, Program(self.cluster.underlay.external, OUTSIDE, self._outside())
+        for host, net in self.cluster.underlay.hosts.items():
+            yield host, Program(net, host, [*self.cluster.outside_apps[host], *self._resolver(host)])
         for node in self.cluster.nodes.values():
             for name, sandbox in node.sandboxes.items():
                 if sandbox.ended:
@@ -85,10 +87,8 @@ class Programs:
                 chosen = [app for _container, some in apps_of(pod) for app in some] if pod is not None else []
                 yield f"{name} {sandbox.uid}", Program(sandbox.net, name, chosen)
 
-    def _outside(self) -> list[Wanted]:
-        dns = self.cluster.dns
-        resolver = [("dns", PORT, "UDP"), ("dns", PORT, "TCP")] if dns.built_in else []
-        return [*dns.beside_resolver(EXTERNAL_APPS), *resolver]
+    def _resolver(self, host: str) -> list[Wanted]:
+        return [("dns", PORT, "UDP"), ("dns", PORT, "TCP")] if host == OUTSIDE and self.cluster.dns.built_in else []
 
     def _start(self, program: Program) -> Iterator[Running]:
         dns = self.cluster.dns

@@ -121,6 +121,7 @@ class _RealSocket:
             self.net.open.discard(self)
             self.net.clock.forget(self)
             self.real.close()
+            self.net.clock.carry()
 
 
 class RealTcp(_RealSocket):
@@ -143,6 +144,7 @@ class RealTcp(_RealSocket):
         # the queue of errors distinguishes an ICMP error from a RST, which has the same errno
         self.real.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         failed = self.real.connect_ex(self.peer)
+        self.net.clock.carry()
         self._named()
         if failed not in (0, errno.EINPROGRESS):
             raise SocketError(failed)
@@ -237,6 +239,7 @@ class RealTcp(_RealSocket):
         while self._rest:
             try:
                 self._rest = self._rest[self.real.send(self._rest) :]
+                self.net.clock.carry()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -250,6 +253,7 @@ class RealTcp(_RealSocket):
         if not self.readable:
             self._raise()
         data: bytes = self._call(self.real.recv, min(limit, LARGE))
+        self.net.clock.carry()
         return data
 
     def _raise(self) -> None:
@@ -259,6 +263,7 @@ class RealTcp(_RealSocket):
 
     def shutdown(self) -> None:
         self._call(self.real.shutdown, socket.SHUT_WR)
+        self.net.clock.carry()
 
     def close(self) -> None:
         if self.closed:
@@ -290,10 +295,14 @@ class RealUdp(_RealSocket):
         self._named()
 
     def send(self, data: bytes) -> int:
-        return self._sent(lambda: self.real.send(data))
+        sent = self._sent(lambda: self.real.send(data))
+        self.net.clock.carry()
+        return sent
 
     def sendto(self, data: bytes, remote: Endpoint) -> int:
-        return self._sent(lambda: self.real.sendto(data, _text(remote)))
+        sent = self._sent(lambda: self.real.sendto(data, _text(remote)))
+        self.net.clock.carry()
+        return sent
 
     def _sent(self, send: Callable[[], int]) -> int:
         try:
@@ -355,6 +364,7 @@ class RealPing(_RealSocket):
         summed = head[:2] + struct.pack("!H", checksum(head + data)) + head[4:]
         self._sent_ns[seq] = self.net.clock.now
         self._call(self.real.sendto, summed + data, _text((dst, 0)))
+        self.net.clock.carry()
 
     def ready(self, events: int) -> None:
         while True:

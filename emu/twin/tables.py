@@ -11,8 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emu.kernel.link import tbf
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
+from emu.kernel.link.ifb import Ifb
+from emu.kernel.link.ipvlan import Ipvlan
+from emu.kernel.link.macvlan import Macvlan
+from emu.kernel.link.vlan import Vlan
+from emu.kernel.link.vxlan import LEARNED, Vxlan
 from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.netns import Netns
@@ -28,6 +34,7 @@ _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
 _ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 _MAPPED = re.compile(r"-A CNI-DN-\S+ .*-p udp -m udp --dport (\d+) -j DNAT ")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
+STACKED = ("macvlan", "ipvlan", "vlan")
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes by itself and never resolves
 _UNSEEN = ("NOARP", "NONE")
@@ -37,7 +44,7 @@ _TABLE_NUMBERS = {name: str(number) for number, name in TABLE_NAMES.items()}
 def kernel_tables(space: Space, net: Netns) -> Tables:
     """The kernel's tables of one namespace. The emulated `net` decides which are read."""
     tables: Tables = {"neighbours": sorted(_kernel_neighbours(space)), "routes": sorted(kernel_routes(space))}
-    if any(isinstance(device, Bridge) for device in net.devices.values()):
+    if any(isinstance(device, Bridge | Vxlan) for device in net.devices.values()):
         tables["fdb"] = sorted(_kernel_fdb(space))
     if net.conntrack is not None:
         tables["conntrack"] = sorted(_connection(line) for line in kernel_connections(space))
@@ -69,8 +76,10 @@ def _kernel_link(each: dict[str, Any]) -> str:
     flags = each["flags"]
     words = [f"{each['ifname']} {kind} mtu {each['mtu']} address {each['address']}"]
     words += [word for flag, word in (("UP", "up"), ("LOWER_UP", "carrier"), ("PROMISC", "promisc")) if flag in flags]
+    data = details.get("info_data", {})
     if kind == "bridge":
-        words.append(f"ageing {details['info_data']['ageing_time']}")
+        words.append(f"ageing {data['ageing_time']}")
+    words += [f"{key} {data[key]}" for key in ("mode", "id") if kind in STACKED and key in data]
     if "master" in each:
         port = details["info_slave_data"]
         words.append(f"master {each['master']}")
@@ -84,6 +93,12 @@ def _link(net: Netns, device: Device) -> str:
     words += [word for on, word in flags if on]
     if isinstance(device, Bridge):
         words.append(f"ageing {device.ageing_ns // 10_000_000}")
+    elif isinstance(device, Macvlan):
+        words.append(f"mode {device.mode}")
+    elif isinstance(device, Ipvlan):
+        words.append(f"mode {device.port.mode}")
+    elif isinstance(device, Vlan):
+        words.append(f"id {device.vid}")
     for bridge in net.devices.values():
         for port in bridge.ports if isinstance(bridge, Bridge) else ():
             if port.device is device:
@@ -130,17 +145,59 @@ def udp_entries(lines: Iterable[str]) -> Iterator[Entry]:
             yield Entry(AF_INET, orig, reply)
 
 
+def kernel_qdiscs(space: Space) -> Iterator[str]:
+    """The token buckets and ingress filters of a namespace."""
+    for each in json.loads(space.run("tc", "-j", "qdisc", "show") or "[]"):
+        if each["kind"] == "tbf":
+            words = " ".join(f"{key} {each['options'][key]}" for key in ("rate", "burst", "lat"))
+            yield f"{each['dev']} {each['handle']} tbf {words}"
+        elif each["kind"] == "ingress":
+            found = space.run("tc", "filter", "show", "dev", each["dev"], "parent", "ffff:")
+            target = re.search(r"Egress Redirect to device (\S+?)\)", found)
+            yield f"{each['dev']} ffff: redirects to {target[1] if target is not None else 'nothing'}"
+
+
+def emulated_qdiscs(net: Netns) -> Iterator[str]:
+    """The same of the emulator."""
+    for device in net.devices.values():
+        if isinstance(device.qdisc, tbf.Tbf):
+            yield f"{device.name} 1: {tbf.text(device.qdisc)}"
+        target = getattr(device.ingress, "__self__", None)
+        if isinstance(target, Ifb):
+            yield f"{device.name} ffff: redirects to {target.name if target.attached else '*'}"
+
+
+def kernel_vlans(space: Space) -> Iterator[str]:
+    """The VLANs of the ports of bridges with filtering, and of these bridges."""
+    links = json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]")
+    filtering = {
+        each["ifname"] for each in links if each.get("linkinfo", {}).get("info_data", {}).get("vlan_filtering")
+    }
+    masters = {each["ifname"]: each.get("master", each["ifname"]) for each in links}
+    for each in json.loads(space.run("bridge", "-j", "vlan", "show") or "[]") if filtering else ():
+        if masters.get(each["ifname"]) in filtering:
+            for vlan in each["vlans"]:
+                for vid in range(vlan["vlan"], vlan.get("vlanEnd", vlan["vlan"]) + 1):
+                    yield " ".join([each["ifname"], "vlan", str(vid), *vlan.get("flags", ())])
+
+
+def emulated_vlans(net: Netns) -> Iterator[str]:
+    """The same of the emulator."""
+    for bridge in net.devices.values():
+        if isinstance(bridge, Bridge) and bridge.vlan_filtering:
+            for name, group in (
+                (bridge.name, bridge.vlan_group),
+                *((port.device.name, port.vlans) for port in bridge.ports),
+            ):
+                for line in group.lines():
+                    yield f"{name} vlan {line}"
+
+
 def emulated_tables(net: Netns) -> Tables:
     """The emulator's tables of one namespace."""
     tables: Tables = {"neighbours": sorted(_neighbours(net)), "routes": sorted(emulated_routes(net))}
-    bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
-    if bridges:
-        tables["fdb"] = sorted(
-            f"{mac_text(entry.mac)} behind {entry.port.device.name} of {bridge.name}"
-            for bridge in bridges
-            for entry in bridge.learned()
-            if entry.port is not None
-        )
+    if any(isinstance(device, Bridge | Vxlan) for device in net.devices.values()):
+        tables["fdb"] = sorted(_fdb(net))
     if net.conntrack is not None:
         tables["conntrack"] = sorted(_connection(render(conn, net.clock.now)) for conn in net.conntrack)
     return tables
@@ -177,9 +234,30 @@ def reachable_ms(space: Space) -> dict[str, int]:
 
 
 def _kernel_fdb(space: Space) -> Iterator[str]:
-    for each in json.loads(space.run("bridge", "-j", "fdb", "show", "dynamic") or "[]"):
-        if each.get("master"):
+    """What bridges have learned, and all that VXLAN devices know."""
+    for each in json.loads(space.run("bridge", "-j", "fdb", "show") or "[]"):
+        state = each.get("state", "")
+        if each.get("dst"):
+            where = f"port {each.get('port', 0)} vni {each.get('vni', 0)} via {each.get('viaIf', '-')}"
+            yield f"{each['mac']} behind {each['dst']} of {each['ifname']} {where} {state or LEARNED}"
+        elif each.get("master") and state not in ("permanent", "static"):
             yield f"{each['mac']} behind {each['ifname']} of {each['master']}"
+
+
+def _fdb(net: Netns) -> Iterator[str]:
+    for device in net.devices.values():
+        if isinstance(device, Bridge):
+            for known in device.learned():
+                if known.port is not None:
+                    yield f"{mac_text(known.mac)} behind {known.port.device.name} of {device.name}"
+        elif isinstance(device, Vxlan):
+            config = device.config
+            for entry, remote in device.entries():
+                port = 0 if remote.port == config.dstport else remote.port
+                vni = 0 if remote.vni == config.vni else remote.vni
+                via = remote.device.name if remote.device is not None else "-"
+                where = f"port {port} vni {vni} via {via}"
+                yield f"{mac_text(entry.mac)} behind {ip4_text(remote.addr)} of {device.name} {where} {entry.state}"
 
 
 def kernel_routes(space: Space) -> Iterator[str]:
@@ -285,6 +363,11 @@ def counters(text: str) -> Counters:
             last = match[3]
             found[table, last, number] = int(match[1]), int(match[2])
     return found
+
+
+def counter_lines(counted: Counters) -> list[str]:
+    return [f"{table} {chain} rule {number}: {packets} packets, {size} bytes"
+            for (table, chain, number), (packets, size) in sorted(counted.items())]  # fmt: skip
 
 
 def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Counters) -> Counters:

@@ -23,6 +23,7 @@ TRACE_TABLE, TRACE_CHAIN, TRACE_RULE_HANDLE, TRACE_TYPE = 1, 2, 3, 4
 TYPE_POLICY = 1
 BUFFER = 1 << 23  # bytes: the reports of one flow
 _ORDER = (("ip", 1), ("ip", 2), ("proto", 2), ("proto", 3))  # source, destination, their ports, as attributes
+_ICMP_ID = 4  # CTA_PROTO_ICMP_ID
 # Behind conntrack (-200), before the mangle and nat tables
 _TRACE = """table ip emu-trace {
   chain incoming { type filter hook prerouting priority -199; ct state new meta nftrace set 1; }
@@ -41,7 +42,7 @@ class Walked(NamedTuple):
 
 class Opened(NamedTuple):
     """A connection was confirmed: its protocol, and (source, destination, source port, destination port) of its first packet
-    and of the answer."""
+    and of the answer. ICMP's id stands for both ports."""
 
     proto: int
     orig: tuple[int, int, int, int]
@@ -128,7 +129,7 @@ def _text(data: bytes) -> str:
 
 
 def _opened(data: bytes) -> Opened | None:
-    """The entry, if its protocol has ports."""
+    """The entry, if its protocol has ports or is ICMP."""
     found = dict(_attributes(data))
     with suppress(KeyError):
         (proto,) = dict(_attributes(dict(_attributes(found[1]))[2]))[1]
@@ -139,5 +140,7 @@ def _opened(data: bytes) -> Opened | None:
 def _ends(data: bytes) -> tuple[int, int, int, int]:
     found = dict(_attributes(data))
     parts = {"ip": dict(_attributes(found[1])), "proto": dict(_attributes(found[2]))}
+    if _ICMP_ID in parts["proto"]:
+        parts["proto"] |= dict.fromkeys((2, 3), parts["proto"][_ICMP_ID])
     src, dst, sport, dport = (int.from_bytes(parts[part][number]) for part, number in _ORDER)
     return src, dst, sport, dport

@@ -15,31 +15,34 @@ from emu.capture.capture import Capture
 from emu.clock import MS, TICK_NS, Clock, Values
 from emu.errors import Undecided
 from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.veth import Veth
 from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.netns import Netns, Tally
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.flow.flow import Flow
 from emu.kube.proxy.cleanup import stale
+from emu.kube.underlay.underlay import Underlay
+from emu.kube.underlay.vpc.vpc import Vpc
 from emu.twin import compare, draws, programs, sysctls, tables, times
 from emu.twin.changes import Moment, Synced, Watch
 from emu.twin.compare import Difference, Sight
 from emu.twin.drops import Drops
-from emu.twin.loop import PERIOD_TICKS, Loop
+from emu.twin.fabric import Ports
+from emu.twin.loop import PERIOD_TICKS, Loop, urgent
 from emu.twin.mirror import Mirror
 from emu.twin.programs import Programs
 from emu.twin.report import FlowReport, Report
+from emu.twin.results import shown
 from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
 from emu.twin.space import Space
 from emu.twin.traces import Traces
 from emu.wire.addr import ip4_text
 
-# A client cannot distinguish a drop from a timeout: the frames and the drop monitor show it
-CLASSES = {"dropped": "timeout", "undecided": "timeout"}
-
 QUIET_NS = 40 * MS  # between two readings of counters
 TRIES = 5  # readings, until no packet comes in between
+AFTER_TICK_NS = MS // 10
 LINGER_NS = 300 * MS  # a timer that is set up to 16 s ahead fires up to 256 ms late
 
 
@@ -54,6 +57,8 @@ class Emulated(programs.Emulated, Protocol):
     def flows(self) -> Mapping[int, Flow]: ...
     @property
     def capture(self) -> Capture | None: ...
+    @property
+    def underlay(self) -> Underlay: ...
     @property
     def synced(self) -> Mapping[str, Synced]: ...
     def foreseen(self) -> Sequence[Moment]:
@@ -95,11 +100,15 @@ class Twin:
             report.leave_out(f"the reasons of drops: this kernel offers no drop monitor ({self.drops.why_not})", False)
         self.loop = Loop(self._look)
         self.testbed = RealTestbed(self.loop)
+        # what stands between the nodes and is no kernel's
+        self.ports = Ports(cluster.underlay, self.loop) if isinstance(cluster.underlay, Vpc) else None
+        self._apart = () if self.ports is None else (self.ports.net.name,)
+        if self.ports is not None:
+            report.leave_out("times: the VPC is a program here, and takes its time", False)
         self.programs = Programs(cluster, self.nets, report.notes)
         self.watch = Watch(cluster, self.programs.running)
         self.traces: dict[Netns, Traces] = {}
         self.drawn: dict[Netns, list[int]] = {}  # at statistic rules, in this flow
-        self.changed = False  # since the set-up
         self.ruled: set[Netns] = set()  # where rules have changed since they were compared
         self.offset_ns = 0
         self.rulesets: dict[Netns, RuleSet] = {}  # as the counters were read last
@@ -118,6 +127,8 @@ class Twin:
             for device in net.devices.values():
                 if isinstance(device, Bridge | Vxlan):
                     device.flush()
+                elif isinstance(device, Veth) and self.ports is None:
+                    device.cable = False  # the kernel's side has veth pairs for cables, and one kernel for all machines
         self.loop.catch_up()
         self._match_ticks()
         self._align()
@@ -125,7 +136,6 @@ class Twin:
         self.drops.take()
         self.drops.drop()
         self._judge_change("setup")
-        self.changed = False
 
     def _follow(self) -> bool:
         """Apply what has changed in the emulated cluster by now; gives whether anything has. Raises Undecided."""
@@ -137,9 +147,13 @@ class Twin:
     def _apply(self, moment: Moment) -> None:
         """Make the kernel's side as the emulated cluster is at that moment: programs end, then links, addresses and rules
         change, then connections are deleted, then programs start."""
-        self.changed = True
         self.programs.stop(moment.programs)
         mapped: dict[Netns, set[int]] = {}
+        made = {
+            net: new.links.keys() - self.mirror.pictures[net].links.keys()
+            for net, new in moment.pictures.items()
+            if net in self.mirror.pictures
+        }
         for net, new in moment.pictures.items():
             old = self.mirror.pictures.get(net)
             if old is not None and old.iptables != new.iptables:
@@ -158,13 +172,18 @@ class Twin:
         for net in come:
             space = self.mirror.spaces[net]
             self.sights.watch(net, space)
-            self.drops.watch(net, space)
+            if self.ports is None or net is not self.ports.net:
+                self.drops.watch(net, space)
             self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
+        if self.ports is not None:
+            links = moment.pictures[self.ports.net].links
+            self.ports.follow(self.mirror.spaces[self.ports.net], [name for name in links if name != "lo"])
         for net in self.nets:  # rules may switch connection tracking on later
             if net.conntrack is not None and net not in self.traces:
                 self.traces[net] = Traces(self.mirror.spaces[net])
         self.sights.learn_roles()
         self.sights.wired(moment.mark)
+        self.drops.wired(made, moment.at_ns)
         for net, serving in moment.stale.items():
             self._forget(self.mirror.spaces[net], partial(stale, serving))
         for net, ports in mapped.items():
@@ -200,7 +219,7 @@ class Twin:
         done = FlowReport(name)
         self._frames(done)
         self.ruled.update(net for net, picture in self.mirror.pictures.items() if picture.iptables)
-        self._tables_and_counters(done, dropped=False)
+        self._tables_and_counters(done)
         done.differences += self._rules()
         for net, space in self.mirror.spaces.items():
             done.differences += self._built(net, space)
@@ -212,13 +231,13 @@ class Twin:
         kernel's timers are late, so that what one timer sends may be just before the end on one side, and after it on the
         other."""
         kernel, emu = self.sights.both()
-        done.differences += compare.frames(kernel, emu)
+        done.differences += compare.frames(kernel, emu, self._apart)
         if done.differences:
             self._linger()
             later, too = self.sights.both()
             kernel, emu = [*kernel, *later], [*emu, *too]
-            done.differences = compare.frames(kernel, emu)
-        done.frames = len(kernel)
+            done.differences = compare.frames(kernel, emu, self._apart)
+        done.frames, done.probes = len(kernel), compare.probes(kernel)
         return kernel, emu
 
     def _built(self, net: Netns, space: Space) -> Iterator[Difference]:
@@ -276,6 +295,8 @@ class Twin:
             net.close()
         for trace in self.traces.values():
             trace.close()
+        if self.ports is not None:
+            self.ports.close()
         self.sights.close()
         self.drops.close()
         self.loop.close()
@@ -349,8 +370,9 @@ class Twin:
         with self.together():
             self.loop.catch_up()
             self.cluster.clock.run_until(self.loop.now + self.offset_ns)
-            self.loop.take_late()
-            real(theirs)
+            with urgent():
+                self._start()
+                real(theirs)
             late_ns, end_ns = self.loop.take_late(), self.loop.now + self.offset_ns
             self._learn()
             result = emulated()
@@ -360,6 +382,20 @@ class Twin:
                 socket.release()
         return result
 
+    def _start(self) -> None:
+        """Bring both sides to one time, right after a tick: what the programs do at once is then done before the next one, where
+        a program that is a little late would meet the timers."""
+        clock = self.cluster.clock
+        for _ in range(TRIES):  # the emulator takes a while to come to the kernel's time
+            self.loop.catch_up()
+            tick_ns = -(-(self.loop.now + self.offset_ns) // TICK_NS) * TICK_NS
+            clock.run_until(tick_ns)
+            self.loop.run_until(tick_ns - self.offset_ns + AFTER_TICK_NS)
+            clock.run_until(tick_ns + AFTER_TICK_NS)
+            if self.loop.behind() < TICK_NS // 4:
+                break
+        self.loop.take_late()
+
     def _judge(self, result: Flow, theirs: Flow | None, late_ns: int, end_ns: int) -> None:
         """Compare all of a flow. Times are judged while the flow ran, until `end_ns`: then the kernel's side had to wait for the
         emulator, and acted late."""
@@ -367,26 +403,23 @@ class Twin:
         self.report.flows.append(done)
         kernel, emu = self._frames(done)
         done.late_ns = late_ns
-        if not done.differences and late_ns <= times.BUSY_NS:
+        if not done.differences and late_ns <= times.BUSY_NS and self.ports is None:
             done.differences += times.differences(kernel, emu, late_ns, end_ns)
             done.times = times.judged(emu, end_ns)
         if theirs is not None:
-            difference = compare.sequences("result", theirs.client.name, _shown(theirs), _shown(result))
+            difference = compare.sequences("result", theirs.client.name, shown(theirs), shown(result))
             done.differences += [difference] if difference is not None else []
         self._tables_and_counters(done)
         done.differences += self._rules()
 
-    def _tables_and_counters(self, done: FlowReport, *, dropped: bool = True) -> None:
-        """Compare what is left, also what was `dropped`. A timer may change it on one side a little earlier: what differs is read again later."""
+    def _tables_and_counters(self, done: FlowReport) -> None:
+        """Compare what is left, and what was dropped. A timer may change it on one side a little earlier: what differs is read
+        again later."""
         # rules that were written meanwhile, perhaps as they were before, count from then on
         self.ruled.update(net for net in self.counters if net.ipv4.tables.ruleset is not self.rulesets[net])
         for last in (False, False, True):
-            # after a change a timer's drops may be on either side of what is compared on one side only
-            dropped = dropped and not self.changed
-            found = [*self._tables(), *(self.drops.differences() if dropped else ()), *self._counted()]
+            found = [*self._tables(), *self.drops.differences(), *self._counted()]
             if last or not found:
-                if not dropped:
-                    self.drops.take()
                 self.drops.drop()
                 done.differences += found
                 odd = {each.where for each in found if each.what == "counters"}
@@ -430,7 +463,7 @@ class Twin:
     def _counted(self) -> Iterator[Difference]:
         for net in [each for each in self.counters if each not in self.ruled and each in self.mirror.spaces]:
             pairs = zip(self.counters[net], self._counters(net), strict=True)
-            theirs, ours = (_counter_lines(tables.counted(old, now)) for old, now in pairs)
+            theirs, ours = (tables.counter_lines(tables.counted(old, now)) for old, now in pairs)
             difference = compare.sequences("counters", net.name, theirs, ours)
             if difference is not None:
                 yield difference
@@ -447,19 +480,3 @@ class Twin:
 
 def _towards(ports: Collection[int], entries: Iterable[tables.Entry]) -> Iterator[tables.Entry]:
     return (entry for entry in entries if entry.orig[4] in ports)
-
-
-def _shown(flow: Flow) -> list[str]:
-    outcome = flow.outcome
-    word = CLASSES.get(outcome.word, outcome.word)
-    lines = [f"{word} {outcome.detail}" if word in ("error", "rejected") else word]
-    if flow.received:
-        lines.append(f"received {flow.received!r}")
-    if flow.kind == "ping":
-        lines.append(f"{len(flow.rtt_ns)} replies")
-    return lines
-
-
-def _counter_lines(counted: tables.Counters) -> list[str]:
-    return [f"{table} {chain} rule {number}: {packets} packets, {size} bytes"
-            for (table, chain, number), (packets, size) in sorted(counted.items())]  # fmt: skip

@@ -39,13 +39,16 @@ class Pod(NamedTuple):
     capability_args: Mapping[str, Any]
 
 
-def compared(name: str, node: Netns, network: Network, pods: Sequence[Pod]) -> list[Difference]:
-    """Wire the pods of one node by the real plugins, in the order in which the emulator did, and compare. Raises TwinError."""
+def compared(
+    name: str, node: Netns, network: Network, pods: Sequence[Pod], files: Mapping[str, str] | None = None
+) -> list[Difference]:
+    """Wire the pods of one node by the real plugins, in the order in which the emulator did, and compare. `files` are the texts
+    that an agent left on the node's disk. Raises TwinError."""
     with ExitStack() as stack:
         disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emu-cni-")))
         host = _space(stack, name)
         _prepare(host, node, network)
-        binaries, results, spaces = Binaries(host, disk), [], []
+        binaries, results, spaces = Binaries(host, disk, files), [], []
         for pod in pods:
             space = _space(stack, pod.name)
             binaries.add(LOOPBACK, space, pod.container_id, "lo")
@@ -57,11 +60,16 @@ def compared(name: str, node: Netns, network: Network, pods: Sequence[Pod]) -> l
 def _space(stack: ExitStack, name: str) -> Space:
     space = Space(name)
     stack.callback(space.close)
+    quiet(space)
+    return space
+
+
+def quiet(space: Space) -> None:
+    """Switch IPv6 off."""
     with space.inside():
         for key in ("all", "default"):
             with suppress(OSError):
                 Path(f"/proc/sys/net/ipv6/conf/{key}/disable_ipv6").write_text("1")
-    return space
 
 
 def _prepare(host: Space, node: Netns, network: Network) -> None:

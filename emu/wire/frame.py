@@ -26,30 +26,32 @@ HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING, LOOPBACK = range(6)
 class Frame:
     """One frame on its way. Addresses are ints, MACs 6 bytes.
 
-    `family` is AF_INET, or 0 where the frame holds no valid packet; then `proto`, the IP protocol, is -1.
-    `tot_len` is the packet's length by its header, `ttl` its time to live.
-    `sport`/`dport` are the ports of TCP, UDP, UDP-Lite and SCTP; for ICMP the echo id (0 without one) and
-    `type << 8 | code`; for GRE of PPTP 0 and the call id; both are 0 for other protocols and for fragments after the first.
-    `frag` is the fragment word (MF and offset), 0 for a whole datagram.
-    `indev`/`outdev` are the devices that a hook sees, `physin`/`physout` the bridge ports
-    (the kernel's nf_bridge_info; set while br_netfilter passes this frame to hooks).
-    `ct`/`ctdir`/`ctinfo`: the connection, 0 original or 1 reply, and the kernel's ctinfo number.
-    `bridged_dnat` and `br_smac` (its source MAC until then): br_netfilter sent the frame on the slow path after a DNAT.
-    `route` is the kernel's dst entry; `valid`: the headers were checked, or emu built them.
-    `trail` collects what happens to the frame until a tap drains it (None: no one captures).
-    `flow` numbers the flow that caused the frame (0: background). `sock` is the local socket that sent it.
-    `frag_max_size`: the largest fragment of a reassembled datagram, else 0. `ignore_df`: it may be fragmented in spite of
-    its DF, because its socket asks for that, or because a bridge reassembled it. `cause`: what the frame was made
-    from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
-    without options, and where a bridge has the frame). `burst`: cut from a larger buffer (GSO).
-    `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
-    `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut).
+        `family` is AF_INET, or 0 where the frame holds no valid packet; then `proto`, the IP protocol, is -1.
+        `tot_len` is the packet's length by its header, `ttl` its time to live.
+        `sport`/`dport` are the ports of TCP, UDP, UDP-Lite and SCTP; for ICMP the echo id (0 without one) and
+        `type << 8 | code`; for GRE of PPTP 0 and the call id; both are 0 for other protocols and for fragments after the first.
+        `frag` is the fragment word (MF and offset), 0 for a whole datagram.
+        `indev`/`outdev` are the devices that a hook sees, `physin`/`physout` the bridge ports
+        (the kernel's nf_bridge_info; set while br_netfilter passes this frame to hooks).
+        `ct`/`ctdir`/`ctinfo`: the connection, 0 original or 1 reply, and the kernel's ctinfo number.
+        `bridged_dnat` and `br_smac` (its source MAC until then): br_netfilter sent the frame on the slow path after a DNAT.
+        `route` is the kernel's dst entry; `valid`: the headers were checked, or emu built them.
+        `trail` collects what happens to the frame until a tap drains it (None: no one captures).
+        `flow` numbers the flow that caused the frame (0: background). `sock` is the local socket that sent it.
+        `frag_max_size`: the largest fragment of a reassembled datagram, else 0. `ignore_df`: it may be fragmented in spite of
+        its DF, because its socket asks for that, or because a bridge reassembled it. `cause`: what the frame was made
+        from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
+        without options, and where a bridge has the frame). `burst`: cut from a larger buffer (GSO).
+        `partial` (CHECKSUM_PARTIAL): the transport checksum is the pseudo header's sum only, a device completes it;
+        `confirms` (dst_pending_confirm): the sender's packets are acknowledged, which confirms the neighbours on the way.
+    `gso_size`: a device cuts the payload into segments of so many bytes (0: no cut). `vlan`: the tag that a bridge with VLAN
+    filtering keeps beside the frame (None: no such bridge has it).
     """
 
     __slots__ = (
-        "br_smac", "bridged_dnat", "buf", "burst", "cause", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
+        "br_smac", "bridged_dnat", "buf", "burst", "cause", "confirms", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
         "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "partial", "physin",
-        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid",
+        "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid", "vlan",
     )  # fmt: skip
 
     def __init__(self, buf: bytearray, flow: int = 0, trail: list[Any] | None = None) -> None:
@@ -63,7 +65,7 @@ class Frame:
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
         self.br_smac = ZERO_MAC
-        self.bridged_dnat = self.ignore_df = self.valid = self.burst = self.partial = False
+        self.bridged_dnat = self.ignore_df = self.valid = self.burst = self.partial = self.confirms = False
         # opaque here: their classes are on higher floors
         self.indev: Any = None
         self.outdev: Any = None
@@ -74,6 +76,7 @@ class Frame:
         self.sock: Any = None
         self.cause: Any = None
         self.options: Any = None
+        self.vlan: int | None = None
 
     @classmethod
     def parse(cls, data: bytes | bytearray, flow: int = 0, trail: list[Any] | None = None) -> Frame:

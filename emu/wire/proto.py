@@ -8,7 +8,7 @@ from __future__ import annotations
 from emu.wire import frame
 from emu.wire.frame import SCTP, TCP, UDP
 
-DCCP, GRE, ESP, AH, ICMPV6, UDPLITE = 33, frame.GRE, 50, 51, 58, frame.UDPLITE
+IPIP, DCCP, GRE, ESP, AH, ICMPV6, UDPLITE = 4, 33, frame.GRE, 50, 51, 58, frame.UDPLITE  # IPIP: IPv4 in IPv4
 # the protocols whose first two words are the ports
 WITH_PORTS = frozenset((TCP, UDP, DCCP, SCTP, UDPLITE))
 

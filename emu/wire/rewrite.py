@@ -170,6 +170,12 @@ def untag(frame: Frame) -> int:
     return vlan
 
 
+def tag(frame: Frame, tci: int) -> None:
+    """Put a VLAN tag (802.1Q) behind the MACs (vlan_insert_tag); `tci` is priority, DEI and VLAN."""
+    frame.buf[12:12] = bytes((0x81, 0x00, tci >> 8, tci & 0xFF))
+    frame.reparse()
+
+
 def trim(frame: Frame, end: int) -> None:
     """pskb_trim_rcsum: remove the bytes of the frame from `end` on (the padding of a short Ethernet frame, for example)."""
     del frame.buf[end:]

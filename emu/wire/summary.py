@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from emu.wire import vxlan
 from emu.wire.frame import ETH_P_ARP, ETH_P_IP, ICMP, IP_MF, IP_OFFSET, TCP, UDP
 from emu.wire.icmp import ERRORS
-from emu.wire.proto import WITH_PORTS
+from emu.wire.proto import IPIP, WITH_PORTS
 
 
 class Summary(NamedTuple):
@@ -19,7 +20,8 @@ class Summary(NamedTuple):
     `sha`/`tha` their MACs.
 
     `size` counts the payload of TCP and UDP, of ICMP what follows its 8 bytes, else of IP. `frag` is the fragment word
-    with DF; `sport`/`dport` of ICMP are type and code, `ident`/`seq` an echo's.
+    with DF; `sport`/`dport` of ICMP are type and code, `ident`/`seq` an echo's. `carried` is what a tunnel's packet has inside: a
+    frame of the VXLAN network `vni`, or, with -1, an IP packet.
     """
 
     kind: str
@@ -41,6 +43,8 @@ class Summary(NamedTuple):
     ident: int = 0
     options: bytes = b""
     quote: bytes = b""
+    carried: bytes = b""
+    vni: int = -1
     sha: bytes = b""
     tha: bytes = b""
 
@@ -86,6 +90,8 @@ def read_ip(packet: bytes, ethertype: int = ETH_P_IP) -> Summary:
             fields = {"sport": word(head[:2], "big"), "dport": word(head[2:4], "big")}
         if proto == UDP:
             size -= 8
+            if fields["dport"] in vxlan.PORTS and len(head) >= 16 and head[8:12] == vxlan.header(0)[:4]:
+                fields |= {"carried": head[16:], "vni": word(head[12:15], "big")}
         elif proto == TCP:
             fields["seq"] = word(head[4:8], "big")
             if len(head) >= 20:
@@ -103,6 +109,8 @@ def read_ip(packet: bytes, ethertype: int = ETH_P_IP) -> Summary:
             }
             if head[0] in ERRORS:
                 fields["quote"] = head[8:]
+        elif proto == IPIP:
+            fields = {"carried": head}
     return Summary(
         "IPv4", ethertype, word(packet[12:16], "big"), word(packet[16:20], "big"), proto, packet[8], packet[1],
         word(packet[4:6], "big"), frag, size=size, **fields,

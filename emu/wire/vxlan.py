@@ -10,6 +10,7 @@ from emu.wire.frame import ETH_HLEN, ETH_P_IP, ETH_P_IPV6, IP_HLEN, Frame
 UDP_HLEN = 8
 HLEN = 8
 HEADROOM = IP_HLEN + UDP_HLEN + HLEN + ETH_HLEN  # what encapsulation adds to the inner packet, bytes (vxlan_headroom)
+PORTS = (4789, 8472)  # IANA's, and the kernel's, which is older
 MAX_VNI = (1 << 24) - 1
 HAS_VNI = 0x08000000  # the only flag that RFC 7348 knows: the header has a VNI
 _IPV6_HLEN = 40

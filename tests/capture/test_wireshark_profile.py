@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+from scapy.layers.vxlan import VXLAN
 
 from emu.capture import pcapng
 from emu.wire.addr import ip4
@@ -69,6 +72,15 @@ def test_a_segment_on_two_interfaces_is_no_retransmission(profiled: Tshark, tsha
     where = ("-Y", "tcp.analysis.retransmission", "-T", "fields", "-e", "frame.number")
     assert profiled.run("tshark", "-C", "emu", "-r", capture, *where) == ""
     assert tshark.run("tshark", "-r", capture, *where) == "2\n"
+
+
+def test_vxlan_is_opened_at_the_kernels_port(profiled: Tshark, tmp_path: Path) -> None:
+    path = tmp_path / "overlay.pcapng"
+    header = Ether() / IP(src="192.168.50.11", dst="192.168.50.12") / UDP(sport=50000, dport=8472) / VXLAN(vni=1)
+    with pcapng.create(path) as writer:
+        writer.packet(writer.interface("node-1/eth0"), 0, bytes(header) + SEGMENT, pcapng.OUTBOUND, "in a tunnel")
+    fields = ("-T", "fields", "-e", "vxlan.vni", "-e", "tcp.dstport")
+    assert profiled.run("tshark", "-C", "emu", "-r", path, *fields) == "1\t80\n"
 
 
 def test_checksums_are_verified(profiled: Tshark, capture: Path) -> None:

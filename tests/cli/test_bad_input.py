@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from emu.cli import main
+from emu.kube.networks.network import networks
 
 SCENARIO = """\
 apiVersion: emu/v1
@@ -180,7 +181,10 @@ CASES = {
     ),
     "an unknown network": (
         ("nodes: 1", "network: brigde"),
-        "story.yaml:5: cluster.network: no network is called 'brigde' (expected bridge, flat, or the path of a .conflist file)",
+        (
+            "story.yaml:5: cluster.network: no network is called 'brigde' "
+            f"(expected {', '.join(sorted(networks))}, or the path of a .conflist file)"
+        ),
     ),
     "an unknown sysctl": (
         ("nodes: 1", "sysctls: {net.ipv4.ip_forwrd: 1}"),

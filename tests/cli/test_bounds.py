@@ -17,18 +17,8 @@ from emu.kube.api import documents as documents_module
 from emu.kube.api.documents import documents, read_text
 from emu.scenario.quantity import duration_ns
 from emu.wire.addr import decimal
+from small import PODS
 
-PODS = """---
-apiVersion: v1
-kind: Pod
-metadata: {name: client}
-spec: {containers: [{name: app}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web}
-spec: {containers: [{name: app}]}
-"""
 LONG = "a" * 5000
 
 

@@ -10,20 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from small import PODS
+
 pytestmark = pytest.mark.slow  # commands in processes of their own
 
 ROOT = Path(__file__).parents[2]
-PODS = """---
-apiVersion: v1
-kind: Pod
-metadata: {name: client}
-spec: {containers: [{name: app}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web}
-spec: {containers: [{name: app}]}
-"""
 HEAD = "apiVersion: emu/v1\nkind: Scenario\nmetadata: {name: story}\ncluster: {nodes: 1}\nsteps:\n"
 STEP = "- ping: {from: default/client, to: default/web, count: 50, interval: 1ms}\n"
 # Runs `emu` and sends itself a signal when the second capture file is written, or while a module is imported.

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from emu.kube.networks.network import networks
+
 pytestmark = pytest.mark.slow  # commands in processes of their own
 
 ROOT = Path(__file__).parents[2]
@@ -87,15 +89,12 @@ def test_without_its_agent_the_network_reaches_no_other_node(home: Path) -> None
 
 def test_the_network_is_in_the_schema_and_in_messages(home: Path) -> None:
     schema = json.loads(run(home, "emu", "schema").stdout)
-    assert schema["$defs"]["ClusterPart"]["properties"]["network"]["anyOf"][0]["enum"] == [
-        "bridge",
-        "flat",
-        "hostroutes",
-    ]
+    known = sorted([*networks, "hostroutes"])
+    assert schema["$defs"]["ClusterPart"]["properties"]["network"]["anyOf"][0]["enum"] == known
     (home / "wrong.yaml").write_text(STORY.replace("NETWORK", "hostrotues") + PODS, encoding="utf-8")
     done = run(home, "emu", "run", "wrong.yaml")
     assert done.returncode == 2
-    assert "expected bridge, flat, hostroutes, or the path of a .conflist file" in " ".join(done.stderr.split())
+    assert f"expected {', '.join(known)}, or the path of a .conflist file" in " ".join(done.stderr.split())
 
 
 def test_the_contract_tests_run_on_it(home: Path) -> None:

@@ -11,8 +11,9 @@ from emu.kube.agents import Agents
 from emu.kube.api.core import Namespace
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.meta import ObjectMeta
-from emu.kube.node.node import Node as Machine
+from emu.kube.node.node import Node as RealNode
 from emu.kube.store import Store
+from emu.kube.underlay.shape import Machine
 from emu.registry import Shelf
 from emu.wire.addr import Prefix
 
@@ -61,7 +62,7 @@ class Recorder(Agent[tuple[str, ...], str, tuple[str, ...]]):
 class World:
     def __init__(self) -> None:
         self.clock = Clock()
-        self.nodes = [Machine(self.clock, f"node-{n}", n, n, None, {}) for n in (1, 2)]
+        self.nodes = [RealNode(self.clock, n, Machine(f"node-{n}", (), n), None, {}) for n in (1, 2)]
         self.clock.run_until(SECOND)
         self.store, self.pending = Store(), set[object]()
         made = Agents(["recorder", "recorder"], SETTINGS, self.clock, self.store, self.nodes, self.pending)

@@ -11,19 +11,7 @@ from emu.scenario import files
 from emu.scenario.files import ALL, LIST
 from emu.scenario.run import run
 from emu.scenario.script import Scenario, load_text
-
-PODS = """
----
-apiVersion: v1
-kind: Pod
-metadata: {name: client}
-spec: {containers: [{name: app}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web}
-spec: {containers: [{name: app}]}
-"""
+from small import PODS
 
 
 def scenario(*names: str) -> Scenario:

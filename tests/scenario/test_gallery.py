@@ -19,10 +19,11 @@ from emu.scenario.steps import sending
 from emu.scenario.story import teller
 
 DATA = Path(__file__).parents[1] / "data" / "manifests"
-# What the gallery must have, and which numbered steps of the usual description each scenario shows.
+# Which numbered steps of the usual description each story shows; the others show none.
 STEPS = {
-    "containers-localhost": "",
-    "same-port": "",
+    "aws-pod-to-pod-same-node": "1234",
+    "aws-pod-to-pod-across-nodes": "123456",
+    "aws-pod-to-service": "1234",
     "pod-to-pod-same-node": "1234",
     "pod-to-pod-across-nodes": "123456",
     "flat-pod-subnet": "123456",
@@ -31,15 +32,11 @@ STEPS = {
     "service-same-node-nf0": "124",
     "hairpin-off": "124",
     "hairpin-on": "124",
-    "node-and-pod": "",
-    "pod-to-internet": "",
-    "no-endpoints": "",
     "closed-port": "4",
-    "absent-address": "",
-    "lossy-link": "",
     "guestbook": "124",
     "microservices-demo": "124",
 }
+STORIES = sorted(stories())
 
 
 @cache
@@ -58,7 +55,7 @@ def at(found: list[Captured], interface: str, part: str) -> list[Captured]:
 
 
 def test_the_gallery_is_complete() -> None:
-    assert set(stories()) == set(STEPS)
+    assert set(STEPS) <= set(STORIES) and len(STORIES) > 17
 
 
 def test_an_unknown_story_is_an_input_error_with_the_nearest_name() -> None:
@@ -66,7 +63,7 @@ def test_an_unknown_story_is_an_input_error_with_the_nearest_name() -> None:
         story("pod-to-servise")
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", STORIES)
 def test_a_scenario_holds(name: str) -> None:
     result = ran(name)
     assert result.failures == []
@@ -74,7 +71,7 @@ def test_a_scenario_holds(name: str) -> None:
     assert result.exit_status == HELD
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", STORIES)
 def test_every_flow_expects_something_and_the_scenario_states_what_it_is_about(name: str) -> None:
     spec = ran(name).scenario.spec
     assert spec.metadata.name == name
@@ -83,7 +80,7 @@ def test_every_flow_expects_something_and_the_scenario_states_what_it_is_about(n
     assert all(step.name for step in spec.steps)
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", STORIES)
 def test_every_line_of_the_story_is_shown_by_some_frame(name: str) -> None:
     result = ran(name)
     silent: set[StoryLine] = set()
@@ -98,20 +95,20 @@ def test_every_line_of_the_story_is_shown_by_some_frame(name: str) -> None:
     assert shown
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", STORIES)
 def test_comments_name_the_numbered_steps(name: str) -> None:
     comments = [frame.comment() for each in ran(name).flows for frame in each.flow.frames]
-    assert set(re.findall(r"^story \((\d)\)", "\n".join(comments), re.M)) == set(STEPS[name])
+    assert set(re.findall(r"^story \((\d)\)", "\n".join(comments), re.M)) == set(STEPS.get(name, ""))
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", STORIES)
 def test_the_three_requirements_hold(name: str) -> None:
     assert [(each.name, each.failures) for each in ran(name).invariants if not each.held] == []
 
 
 def test_the_three_requirements_speak_of_something() -> None:
     spoken: dict[str, int] = {}
-    for name in STEPS:
+    for name in STORIES:
         for each in ran(name).invariants:
             spoken[each.name] = spoken.get(each.name, 0) + each.flows
     assert len(spoken) == 3
@@ -262,5 +259,5 @@ def test_the_gallery_is_written_to_be_changed(tmp_path: Path) -> None:
 def test_no_time_limit_is_a_timers() -> None:
     """A SYN is sent again after whole seconds. A client that gives up at that very time is before the kernel's timer,
     which is late by a tick, and after the emulator's: the twin would differ by chance."""
-    limits = [text for name in STEPS for text in re.findall(r"\btimeout: *(\w+)", story(name).read_text())]
+    limits = [text for name in STORIES for text in re.findall(r"\btimeout: *(\w+)", story(name).read_text())]
     assert limits and not [text for text in limits if re.fullmatch(r"\d+s|\d+000ms", text)]

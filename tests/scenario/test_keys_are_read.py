@@ -13,6 +13,7 @@ from msgspec import inspect
 
 import emu
 from emu.kube.dns.zone import DnsConfig
+from emu.kube.networks.network import network_options
 from emu.kube.plan import ClusterConfig, NodeConfig
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
@@ -42,6 +43,7 @@ def parts() -> Iterator[type[msgspec.Struct]]:
     """Every struct that a scenario file may hold."""
     todo: list[inspect.Type] = [inspect.type_info(kinds.ScenarioPart)]
     todo += [inspect.type_info(action.shape) for action in actions.values()]
+    todo += [inspect.type_info(options) for options in network_options.values()]
     seen: set[type] = set()
     while todo:
         at = todo.pop()

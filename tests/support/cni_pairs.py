@@ -19,17 +19,15 @@ from typing import Any
 
 import msgspec
 
+import ip_words
 from emu.clock import Clock
-from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.net import link_change
-from emu.kernel.net.netns import Netns
 from emu.kube.cni import invoke
 from emu.kube.cni.spec import Attachment, CniError, Host
 from emu.twin import sysctls, tables
 from emu.twin.cni import FOLDER
-from emu.twin.space import Space
-from emu.wire.addr import ZERO_MAC, mac, mac_text
+from emu.twin.space import Space, TwinError
+from emu.wire.addr import ZERO_MAC, mac_text
 
 SPACES = ("node", "pod0", "pod1")
 # the MACs that cases set begin so; others are drawn
@@ -97,6 +95,7 @@ class _Side:
             self.results[call.pod] = result
             for each in result.get("interfaces", ()):
                 self._name(each["name"], "veth", each["name"].startswith("veth"))
+                self._name(each["name"], "bwp", each["name"].startswith("bwp"))
                 drawn = each.get("mac") and each["mac"] != mac_text(ZERO_MAC) and not each["mac"].startswith(_OWN)
                 self._name(each.get("mac", ""), "MAC", bool(drawn))
         kept = {key: value for key, value in result.items() if value}
@@ -181,6 +180,9 @@ class Kernel:
             yield f"{name} routes", list(tables.kernel_routes(space))
             yield f"{name} rules", _rules(space.run("ip", "rule", "show").splitlines())
         yield "node iptables", _chains(self.spaces["node"].run("iptables-save", "-t", "nat"))
+        yield "node qdiscs", list(tables.kernel_qdiscs(self.spaces["node"]))
+        yield "node vlans", list(tables.kernel_vlans(self.spaces["node"]))
+        yield "node nftables", [each.strip() for each in _bridge_rules(self.spaces["node"])]
 
 
 class Emulated:
@@ -208,7 +210,7 @@ class Emulated:
             self.side.got(call, json.loads(msgspec.json.encode(result)))
 
     def do(self, step: Do) -> None:
-        _emulated(self.spaces[step.where], step.command.split())
+        ip_words.run(self.spaces, step.where, step.command.split())
 
     def state(self) -> Iterator[tuple[str, list[str]]]:
         for name, net in self.spaces.items():
@@ -217,49 +219,19 @@ class Emulated:
             yield f"{name} routes", list(tables.emulated_routes(net))
             yield f"{name} rules", _rules([each.text() for each in net.ipv4.fib.rules])
         yield "node iptables", _chains(self.spaces["node"].ipv4.tables.save())
+        yield "node qdiscs", list(tables.emulated_qdiscs(self.spaces["node"]))
+        yield "node vlans", list(tables.emulated_vlans(self.spaces["node"]))
+        sources = self.spaces["node"].bridge_hooks.sources
+        yield "node nftables", [] if sources is None else list(sources.lines())
 
 
-def _emulated(net: Netns, words: list[str]) -> None:
-    """The commands that cases use, on an emulated namespace. Raises InputError."""
-    match words:
-        case ["link", "add", one, "address", first, "type", "veth", "peer", "name", other, "address", second]:
-            for each in boot.veth(net, one, net, other, first, second):
-                net.set_link(each.name, up=False)
-        case ["link", "add", name, "address", address, "type", "bridge"]:
-            boot.bridge(net, name, address)
-            net.set_link(name, up=False)
-        case ["link", "set", name, "master", bridge]:
-            net.device(bridge).add_port(net.device(name))  # type: ignore[attr-defined]
-        case ["link", "set", name, "address", address]:
-            link_change.set_mac(net, net.device(name), mac(address))
-        case ["link", "set", name, "mtu", mtu]:
-            link_change.set_mtu(net.device(name), int(mtu))
-        case ["link", "set", name, "promisc", switch]:
-            link_change.set_promisc(net.device(name), on=switch == "on")
-        case ["link", "set", name, ("up" | "down") as state]:
-            net.set_link(name, up=state == "up")
-        case ["link", "del", name]:
-            device = net.device(name)
-            for gone in (device, getattr(device, "peer", None)):
-                if gone is not None:
-                    gone.net.set_link(gone.name, up=False)
-                    gone.net.detach(gone)
-        case ["addr", "add", cidr, "dev", name]:
-            boot.address(net, name, cidr)
-        case ["addr", "del", cidr, "dev", name]:
-            net.ipv4.remove_address(
-                next(each for each in net.ipv4.addresses if str(each) == cidr and each.device.name == name)
-            )
-        case ["route", "add", *text]:
-            boot.route(net, " ".join(text))
-        case ["route", "del", text]:
-            net.ipv4.fib.remove(next(each for each in net.ipv4.fib.main if each.text().split()[0] == text))
-        case ["rule", "add", *text]:
-            boot.rule(net, " ".join(text))
-        case ["sysctl", name, value]:
-            net.sysctl[name] = value
-        case _:
-            raise InputError(f"this command is not known here: {' '.join(words)}")
+def _bridge_rules(space: Space) -> list[str]:
+    """The table of `macspoofchk`; nothing where no rule was ever made."""
+    try:
+        listed = space.run("nft", "list", "table", "bridge", "nat")
+    except TwinError:
+        return []
+    return [line for line in listed.splitlines() if line.strip()]
 
 
 def _rules(lines: Sequence[str]) -> list[str]:
@@ -276,22 +248,37 @@ def _all(side: _Side, state: Iterator[tuple[str, list[str]]]) -> None:
         before = len(side.lines)
         for line in lines:
             side.line(f"{what}: {line}")
-        if not what.endswith("iptables"):
+        if not what.endswith(("iptables", "nftables")):
             side.lines[before:] = sorted(side.lines[before:])
+
+
+def _run(side: Kernel | Emulated, steps: Sequence[Step]) -> list[str]:
+    for step in steps:
+        if isinstance(step, Call):
+            side.call(step)
+        else:
+            side.do(step)
+    _all(side.side, side.state())
+    return side.side.lines
+
+
+def kernel_alone(steps: Sequence[Step]) -> list[str]:
+    """What the real plugins left, without sysctls."""
+    with ExitStack() as stack:
+        return _run(Kernel(stack), steps)
+
+
+def emulated_alone(steps: Sequence[Step]) -> list[str]:
+    """What emu's left, without sysctls."""
+    return _run(Emulated(), steps)
 
 
 def both(steps: Sequence[Step]) -> tuple[list[str], list[str]]:
     """What the real plugins left and what emu's left, as lines; sysctls in which the two sides differ among them."""
     with ExitStack() as stack:
         kernel, emulated = Kernel(stack), Emulated()
-        for step in steps:
-            for side in (kernel, emulated):
-                if isinstance(step, Call):
-                    side.call(step)
-                else:
-                    side.do(step)
-        _all(kernel.side, kernel.state())
-        _all(emulated.side, emulated.state())
+        _run(kernel, steps)
+        _run(emulated, steps)
         for name in SPACES:
             found, have = sysctls.differences(kernel.spaces[name], emulated.spaces[name])
             for one, lines in ((kernel.side, found), (emulated.side, have)):

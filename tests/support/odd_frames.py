@@ -10,7 +10,6 @@ the day that is the present, `stal` a wrong checksum that depends on such a time
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,21 +18,17 @@ from typing import NamedTuple
 
 from emu.clock import EPOCH_NS, MS
 from emu.kernel import boot
-from emu.kernel.net.neighbour import lookup
-from emu.kernel.net.netns import Netns
 from emu.lab import Lab
-from emu.twin.mirror import Mirror
 from emu.twin.normalise import checksum
-from emu.twin.ring import Ring
-from emu.wire.addr import ip4
 from emu.wire.frame import Frame
+from kernel_lab import kernel_lab, know
 
 FILE = Path(__file__).parent.parent / "reference/recorded/odd-frames.json"
 CLIENT, SERVER, POD, BRIDGE = (bytes((2, 0, 0, 0, 0, last)) for last in (0x0C, 0x5E, 0x0B, 0xBB))
 ROUTER0, ROUTER1, PORT1, PORT2 = (bytes((2, 0, 0, 0, 0, last)) for last in (0xA0, 0xA1, 0xB1, 0xB2))
 DAY_MS = 86_400_000
 NEAR_MS = 20_000  # a time of the day that is younger than this is the present
-PAUSE_S, QUIET_S = 0.001, 0.006
+QUIET_S = 0.006
 GAP_NS = 10 * MS  # between two cases, as in the kernel
 # no limit of ICMP errors, and no redirects
 SYSCTLS = {
@@ -100,14 +95,6 @@ class Setup:
         return lab
 
 
-def know(net: Netns, device: str, entries: Mapping[str, bytes]) -> None:
-    """Permanent neighbour entries, so that no host sends ARP."""
-    for addr, lladdr in entries.items():
-        entry = lookup(net.ipv4, net.device(device), ip4(addr))
-        assert entry is not None
-        entry.update(lladdr, "PERMANENT")
-
-
 class Case(NamedTuple):
     """Frames that the client sends in one go, and how long their answers take (s; 0: no timer is involved)."""
 
@@ -146,40 +133,14 @@ def emulated(setup: Setup, cases: list[Case]) -> Iterator[list[str]]:
 
 
 def kernel(setup: Setup, cases: list[Case], quiet_s: float = QUIET_S) -> Iterator[list[str]]:
-    """What this machine's kernel sends because of each case, in namespaces that are gone afterwards. An answer ends when
-    nothing came for `quiet_s`."""
-    lab, mirror = setup.build(), Mirror()
-    rings: list[Ring] = []
-    try:
-        mirror.sync(lab.namespaces)
-        rings = [Ring(space) for space in mirror.spaces.values()]
-        with mirror.spaces[lab.namespaces["client"]].inside():
-            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            raw.bind(("eth0", 0))
-        with raw:
-            take(rings, quiet_s)
-            for case in cases:
-                now_ms = time.time_ns() // MS % DAY_MS
-                for data in case.frames:
-                    raw.send(data)
-                yield lines(take(rings, quiet_s, case.wait_s), now_ms)
-    finally:
-        for ring in rings:
-            ring.close()
-        mirror.close()
-
-
-def take(rings: list[Ring], quiet_s: float, wait_s: float = 0) -> list[tuple[str, str, bytes]]:
-    """What is sent until no ring had anything new for `quiet_s`, at least `wait_s`."""
-    found = []
-    silent_at = time.monotonic() + wait_s + quiet_s
-    while time.monotonic() < silent_at:
-        time.sleep(PAUSE_S)
-        new = [seen for ring in rings for seen in ring.take()]
-        if new:
-            silent_at = max(silent_at, time.monotonic() + quiet_s)
-        found += [(seen.space, seen.device, seen.data) for seen in new if seen.way == "out"]
-    return found
+    """What this machine's kernel sends because of each case. An answer ends when nothing came for `quiet_s`."""
+    with kernel_lab(setup.build(), quiet_s) as there:
+        for case in cases:
+            now_ms = time.time_ns() // MS % DAY_MS
+            for data in case.frames:
+                there.send("client", "eth0", data)
+            sent = [(each.space, each.device, each.data) for each in there.take(case.wait_s) if each.way == "out"]
+            yield lines(sent, now_ms)
 
 
 def lines(seen: list[tuple[str, str, bytes]], now_ms: int) -> list[str]:

@@ -25,6 +25,7 @@ from emu.twin.space import Space
 from emu.twin.wiring import Pod, compared
 from emu.wire.frame import TCP
 from emu.wire.tcp import PSH, SYN
+from twin_changes import chat, more
 from twin_rows import ECHO, np, ping, send, tcp, udp
 from twins import scenario
 
@@ -55,6 +56,10 @@ SCENARIOS: dict[str, str] = {
     "outside": scenario(udp("external:9999", send="q" * 40) + ping("10.96.9.9")),
     "two endpoints": scenario(tcp("svc/two:80"), more=TWO),
     "narrow": scenario("- link: {node: node-2, mtu: 1300}\n" + udp("default/web:53", send="z" * 1400) * 2),
+    "changed": scenario("- link: {node: node-2, mtu: 1300}\n" + ping("10.96.9.9")),
+    "kept open": scenario(
+        chat("default/echo:7") + "- wait: 2s\n" + more("still") + "- wait: 6s\n" + more("end", close="true"), more=ECHO
+    ),
     "circle": scenario(
         udp("10.244.1.99:7", send="r", frm="node/node-2", connected="false", timeout="300ms"),
         cluster="{nodes: 2, underlay: switched}",

@@ -6,25 +6,19 @@ lines of `conntrack -L`, `got` what left. The hosts answer nothing: they have no
 
 from __future__ import annotations
 
-import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
-
-import pytest
+from typing import Protocol
 
 from emu.kernel import boot
-from emu.kernel.net.neighbour import lookup
 from emu.kernel.netfilter.conntrack_list import render
 from emu.lab import Lab
 from emu.twin.space import Space
-from emu.wire.addr import ip4
 from emu.wire.frame import Frame
-from twins import LOST
+from kernel_lab import know
 
-F = TypeVar("F", bound=Callable[..., object])
 STATES = ("INVALID", "NEW", "ESTABLISHED", "RELATED", "UNTRACKED")
 FILTER = "*filter\n" + "".join(f"-A FORWARD -m conntrack --ctstate {state}\n" for state in STATES) + "COMMIT\n"
 MASQUERADE = "*nat\n-A POSTROUTING -o eth1 -j MASQUERADE\nCOMMIT\n"
@@ -35,14 +29,6 @@ FAR = {"eth0": bytes((2, 0, 0, 0, 0, 0x11)), "eth1": bytes((2, 0, 0, 0, 0, 0x22)
 SENDER = bytes((2, 0, 0, 0, 0, 0x33))
 _SECONDS = re.compile(r"^(\S+ +2 \S+ +\d+) (\d+) ")
 _COUNTED = re.compile(r"\[(\d+):\d+\] -A FORWARD .*--ctstate (\S+)$")
-
-
-def kernel_judges(test: F) -> F:
-    """A mark for tests that ask the kernel: they are skipped, loudly, where none can be asked."""
-    skipped = bool(LOST) and not os.environ.get("EMU_REQUIRE_TWIN")
-    reason = f"skipped: no real kernel to ask ({LOST})"
-    marked: F = pytest.mark.twin(pytest.mark.skipif(skipped, reason=reason)(test))
-    return marked
 
 
 class Router(Protocol):
@@ -96,12 +82,9 @@ class EmuRouter:
         self.net = self.lab.host("router", net__ipv4__ip_forward=1)
         self._hosts = {side: self.lab.host(side) for side in DEVICES}
         for side, name in DEVICES.items():
-            device, _far = boot.veth(self.net, name, self._hosts[side], "eth0", MACS[name], FAR[name])
+            boot.veth(self.net, name, self._hosts[side], "eth0", MACS[name], FAR[name])
             boot.address(self.net, name, HOSTS[name][0][:-1] + "1/24")
-            for host in HOSTS[name]:
-                entry = lookup(self.net.ipv4, device, ip4(host))
-                assert entry is not None
-                entry.update(FAR[name], "PERMANENT")
+            know(self.net, name, dict.fromkeys(HOSTS[name], FAR[name]))
         boot.iptables_restore(self.net, rules)
         self._seen = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from emu.clock import Clock
 from emu.kernel.boot import address, namespace, netfilter, route, veth
@@ -12,7 +13,7 @@ from emu.kube.agent import Objects, Settings
 from emu.kube.agents import Rounds
 from emu.kube.api.core import Node, Service
 from emu.kube.api.discovery import EndpointSlice
-from emu.kube.api.meta import Object
+from emu.kube.api.meta import Object, ObjectMeta
 from emu.kube.node.node import NODE_SYSCTLS
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.kube_proxy import KubeProxy, View
@@ -38,6 +39,7 @@ class ServiceNode:
         self.clock = Clock(seed)
         self.name, self.ip = config.node_name, ip4(config.node_ip) if config.node_ip else 0
         self.pod_cidr: Prefix | None = None
+        self.disk: dict[Any, Any] = {}
         self.net = namespace(self.clock, "test-node", {**NODE_SYSCTLS, **(sysctls or {})})
         netfilter(self.net)
         wire = namespace(self.clock, "wire")
@@ -71,7 +73,7 @@ class ServiceNode:
         by_kind = {kind: [each for each in found if isinstance(each, kind)] for kind in kinds}
         self.view = self.agent.view(Objects(by_kind), self.view)
         if first:
-            self.agent.start(self)
+            self.agent.start(self, Node(metadata=ObjectMeta(name=self.name, namespace="")))
             self.rounds.run_all()
         else:
             self.rounds.request()

@@ -15,6 +15,19 @@ kind: Service
 metadata: {name: web}
 spec: {clusterIP: 10.96.0.10, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 """
+# the documents behind a scenario's first: two pods, on the nodes that the scheduler chooses
+PODS = """
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {containers: [{name: app}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec: {containers: [{name: app}]}
+"""
 
 
 def head(name: str, steps: str, manifests: str = "") -> str:

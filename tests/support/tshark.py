@@ -17,7 +17,9 @@ from struct import pack_into, unpack_from
 
 CHECKSUMS = ("ip.check_checksum:TRUE", "tcp.check_checksum:TRUE", "udp.check_checksum:TRUE")
 CHECKED = ("ip", "tcp", "udp", "icmp")
+IPIP = 4
 ERROR = 8388608  # Wireshark's PI_ERROR; bad checksums and malformed packets are of this severity
+DECODED = ["-d", "udp.port==8472,vxlan"]  # the kernel's port; Wireshark knows IANA's
 EPB, SHB = 6, 0x0A0D0D0A
 
 Fields = dict[str, list[str]]
@@ -44,11 +46,12 @@ class Tshark:
         return done.stdout
 
     def read(
-        self, path: Path, *fields: str, where: str = "", prefs: Sequence[str] = (), options: Sequence[str] = ()
+        self, path: Path, *fields: str, where: str = "", prefs: Sequence[str] = (), options: Sequence[str] = DECODED
     ) -> list[Fields]:
         """The named fields of each frame (all values of a field, as text; absent fields give []).
 
-        `where` is a display filter, `prefs` are `name:value`, `options` go to tshark (`-N`, `dn`).
+        `where` is a display filter, `prefs` are `name:value`, `options` go to tshark (`-N`, `dn`) in place of those that
+        open VXLAN.
         """
         arguments: list[str | Path] = ["-r", path, "-n", "-T", "json", *options]
         for pref in (*CHECKSUMS, *prefs):
@@ -99,6 +102,7 @@ class Tshark:
             apart,
             *("frame.number", "frame.interface_name", "_ws.expert.message"),
             where="tcp.analysis.flags",
+            options=["--disable-protocol", "vxlan"],
             prefs=[pref.replace("TRUE", "FALSE") for pref in CHECKSUMS],
         )
         for frame in frames:
@@ -119,7 +123,8 @@ def blocks(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def interfaces_apart(data: bytes) -> bytes:
-    """The same file with IPv4 addresses renumbered per interface, so that no two interfaces share a TCP connection.
+    """The same file with IPv4 addresses, also of IP in IP, renumbered per interface, so that no two interfaces share a TCP
+    connection.
 
     Comments are dropped with all other packet options (each would be an expert message); checksums do not hold.
     """
@@ -132,7 +137,7 @@ def interfaces_apart(data: bytes) -> bytes:
         interface, _, _, captured = unpack_from("<4I", data, at + 8)
         frame = bytearray(data[at + 28 : at + 28 + captured])
         if captured >= 34 and frame[12:14] == b"\x08\x00":
-            for place in (26, 30):
+            for place in (26, 30, 46, 50) if frame[23] == IPIP and captured >= 54 else (26, 30):
                 number = numbers.setdefault((interface, bytes(frame[place : place + 4])), len(numbers))
                 pack_into(">I", frame, place, 0x10000000 + number)
         body = data[at + 8 : at + 28] + frame + bytes(-captured % 4)

@@ -61,7 +61,7 @@ def chat(to: str, frm: str = C) -> str:
     return f'- name: chat\n  tcp: {{from: {frm}, to: "{to}", send: hi, close: false}}\n'
 
 
-def more(send: str, close: str = "false", timeout: str = "3s") -> str:
+def more(send: str, close: str = "false", timeout: str = "2500ms") -> str:
     return f"- more: {{of: chat, send: {send}, close: {close}, timeout: {timeout}}}\n"
 
 

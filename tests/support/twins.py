@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,25 +26,33 @@ needs_twin = [
     ),
 ]
 
-# How many scenarios the running test has had judged by now, by kind, and how many of them only a second try held
-# equal; conftest takes them to the test's report.
+# How many scenarios the running test has had judged by now, by kind, and what differed where a second try was needed;
+# conftest takes them to the test's report.
 JUDGED: Counter[str] = Counter()
-AGAIN = "again"
+AGAIN: list[str] = []
+TRIES = 2
 
 
 def agrees(source: Path | str | Scenario, kind: str) -> None:
     """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as.
 
     A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: who differs gets
-    a second chance. A difference of the emulator's is there each time.
+    a second chance. A difference of the emulator's is there each time. What differed at first is told at the end of the run.
     """
     scenario = load_text(source) if isinstance(source, str) else source
-    report = judge(scenario)
-    if report.exit_status == 1:
-        JUDGED[AGAIN] += 1
-        report = judge(scenario)
+    report = judge(scenario, tries=TRIES)
     JUDGED[kind] += 1
+    AGAIN.extend(str(each) for each in report.earlier)
     assert report.exit_status == 0, report.text()
+
+
+def summary(counts: Counter[str], again: Sequence[str]) -> list[str]:
+    """How many scenarios the kernel judged, by kind, and a line for each second try; empty if none was judged."""
+    if not counts:
+        return []
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items()))
+    end = f"{len(again)} differed at the first try:" if again else "all equal at the first try"
+    return [f"the kernel judged {counts.total()} scenarios ({kinds}); {end}", *(f"  {each}" for each in again)]
 
 
 PODS = """

@@ -8,25 +8,20 @@ source port is `p1`, `p2` ... by first appearance at a host. A dropped packet is
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from emu.errors import SocketError
 from emu.kernel import boot
-from emu.kernel.net.neighbour import lookup
-from emu.kernel.net.netns import Netns
 from emu.lab import Lab
 from emu.trail import Dropped
 from emu.twin.drop_monitor import DropMonitor, NoMonitor
-from emu.twin.mirror import Mirror
-from emu.twin.ring import Ring
-from emu.wire.addr import ip4
 from emu.wire.checksum import ones_sum
 from emu.wire.frame import Frame
+from kernel_lab import kernel_lab, know
 
 A, B, C = (bytes((2, 0, 0, 0, 0, last)) for last in (0xA0, 0xB0, 0xC0))
 VA, VB, VC = (bytes((2, 0, 0, 0, 1, last)) for last in (0xA0, 0xB0, 0xC0))
@@ -35,7 +30,7 @@ TO_B, TO_A = "append 00:00:00:00:00:00 dev vx0 dst 10.0.0.2", "append 00:00:00:0
 # what a socket that closes leaves behind, frames for others, what only the judge's own socket receives, and answers to pings
 # that no program sent
 NOT_COMPARED = ("QUEUE_PURGE", "NO_SOCKET", "OTHERHOST", "UNHANDLED_PROTO")
-PAUSE_S, QUIET_S = 0.001, 0.012
+QUIET_S = 0.012
 
 
 @dataclass(frozen=True)
@@ -82,14 +77,6 @@ class Setup:
         if self.rules:
             boot.iptables_restore(a, self.rules)
         return lab
-
-
-def know(net: Netns, device: str, entries: dict[str, bytes]) -> None:
-    """Permanent neighbour entries, so that no host sends ARP."""
-    for addr, lladdr in entries.items():
-        entry = lookup(net.ipv4, net.device(device), ip4(addr))
-        assert entry is not None
-        entry.update(lladdr, "PERMANENT")
 
 
 class Send(NamedTuple):
@@ -145,50 +132,29 @@ def emulated(setup: Setup, cases: list[Case]) -> Iterator[list[str]]:
 
 
 def kernel(setup: Setup, cases: list[Case]) -> Iterator[list[str]]:
-    """The same of this machine's kernel, in namespaces that are gone afterwards. Without a drop monitor, reasons are `?`."""
-    lab, mirror = setup.build(), Mirror()
-    rings: list[Ring] = []
-    raws: dict[tuple[str, str], socket.socket] = {}
-    monitor: DropMonitor | None = None
-    try:
-        mirror.sync(lab.namespaces)
-        rings = [Ring(space, 2048) for space in mirror.spaces.values()]
+    """The same of this machine's kernel. Without a drop monitor, reasons are `?`."""
+    with kernel_lab(setup.build(), QUIET_S, 2048) as there, ExitStack() as monitors:
+        monitor = None
         with suppress(NoMonitor):
-            monitor = DropMonitor()
-        numbers = {Path(space.path).stat().st_ino: net.name for net, space in mirror.spaces.items()}
-        take(rings)
+            monitor = monitors.enter_context(closing(DropMonitor()))
+        numbers = {Path(space.path).stat().st_ino: name for name, space in there.spaces.items()}
         for case in cases:
             if monitor is not None:
                 monitor.take()
             for act in case.acts:
-                space = mirror.spaces[lab.namespaces[act.net]]
                 if isinstance(act, Send):
-                    key = act.net, act.device
-                    if key not in raws:
-                        with space.inside():
-                            raws[key] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-                            raws[key].bind((act.device, 0))
-                    raws[key].send(act.data)
-                else:
-                    with (
-                        space.inside(),
-                        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket,
-                        suppress(OSError),
-                    ):
-                        any_socket.sendto(bytes(act.size), (act.dst, 9999))
-            seen = take(rings)
+                    there.send(act.net, act.device, act.data)
+                    continue
+                with (
+                    there.spaces[act.net].inside(),
+                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket,
+                    suppress(OSError),
+                ):
+                    any_socket.sendto(bytes(act.size), (act.dst, 9999))
+            seen = [(each.space, each.device, each.way.partition("-")[0], each.data) for each in there.take()]
             drops = [] if monitor is None else monitor.take()
-            yield lines(
-                seen, [(numbers[each.space], each.device, each.reason) for each in drops if each.space in numbers]
-            )
-    finally:
-        for ring in rings:
-            ring.close()
-        for raw in raws.values():
-            raw.close()
-        if monitor is not None:
-            monitor.close()
-        mirror.close()
+            known = [(numbers[each.space], each.device, each.reason) for each in drops if each.space in numbers]
+            yield lines(seen, known)
 
 
 def same(ours: list[str], theirs: list[str]) -> bool:
@@ -197,19 +163,6 @@ def same(ours: list[str], theirs: list[str]) -> bool:
         mine == its or (its.endswith(" drops NOT_SPECIFIED") and mine.startswith(its.removesuffix("NOT_SPECIFIED")))
         for mine, its in zip(ours, theirs, strict=True)
     )
-
-
-def take(rings: list[Ring]) -> list[tuple[str, str, str, bytes]]:
-    """What was seen until no ring had anything new for `QUIET_S`."""
-    found = []
-    silent_at = time.monotonic() + QUIET_S
-    while time.monotonic() < silent_at:
-        time.sleep(PAUSE_S)
-        new = [seen for ring in rings for seen in ring.take()]
-        if new:
-            silent_at = time.monotonic() + QUIET_S
-        found += [(seen.space, seen.device, seen.way.partition("-")[0], seen.data) for seen in new]
-    return found
 
 
 def lines(seen: list[tuple[str, str, str, bytes]], drops: list[tuple[str, str, str]]) -> list[str]:

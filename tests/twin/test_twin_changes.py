@@ -63,7 +63,7 @@ ROWS: dict[str, str] = {
         chat("svc/d:80") + "- drain: node-2\n" + more("still", close="true") + hi("svc/d:80"), of(1), "{nodes: 3}"
     ),
     "drain with a grace period": text(
-        chat("svc/d:80") + "- drain: node-2\n" + SETTLE_NOT + more("still") + hi("svc/d:80") + "- wait: 4s\n" + more("gone", close="true"),
+        chat("svc/d:80") + "- drain: node-2\n" + SETTLE_NOT + more("still") + hi("svc/d:80") + "- wait: 4s\n" + more("gone", close="true", timeout="2500ms"),
         of(1, grace=2),
     ),
     # scalings

@@ -18,7 +18,7 @@ from emu.twin.report import Report
 from emu.twin.twin import Twin
 from emu.wire.addr import ip4, ip4_text
 from twin_rows import ping, send, tcp, udp
-from twins import needs_twin, scenario
+from twins import AGAIN, JUDGED, needs_twin, scenario
 
 pytestmark = needs_twin
 STEPS = {
@@ -81,7 +81,9 @@ def test_the_overlay_is_the_kernels(name: str, words: str) -> None:
     steps = STEPS[name].replace("POD", "10.244.2.2")
     script = load_text(scenario(steps=steps, cluster="{nodes: 2}"))
     report, crossed = judged(script, words)
-    if report.exit_status:  # on a busy machine a program is late: a second chance, as all twins have
+    if report.exit_status == 1:  # on a busy machine a program is late: a second chance, as all twins have
+        AGAIN.append(str(report.as_earlier()))
         report, crossed = judged(script, words)
     assert not report.undecided and report.flows and crossed
     assert report.exit_status == 0, report.text()
+    JUDGED["overlays"] += 1

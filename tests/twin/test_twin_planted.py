@@ -14,6 +14,7 @@ import pytest
 from emu.clock import MS
 from emu.kernel import sysctl
 from emu.kernel.link.bridge import Bridge, Port
+from emu.kernel.link.veth import Veth
 from emu.kernel.net import arp, drop, fragment, ip_output
 from emu.kernel.net.family import Family
 from emu.kernel.net.neighbour import REACHABLE
@@ -38,7 +39,7 @@ from emu.kube.proxy.iptables import port_rules
 from emu.wire import icmp as wire_icmp
 from emu.wire import quote, rewrite, udp
 from emu.wire.addr import Prefix
-from emu.wire.frame import IP_DF, TCP
+from emu.wire.frame import IP_DF, TCP, Frame
 from emu.wire.tcp import PSH
 from planted import SCENARIOS, Fault, Plant, announced, defaults, delays, found, nodes, outcomes, proxy, twin, wiring
 from twins import needs_twin
@@ -69,6 +70,11 @@ def default(name: str, value: Value) -> Plant:
 def around(place: str, real: Callable[..., Any], change: Callable[..., Any]) -> Plant:
     """`change(real, *arguments)` in place of a function."""
     return put(place, lambda *arguments, **named: change(real, *arguments, **named))
+
+
+def unmarked(real: Callable[..., None], end: Veth, frame: Frame) -> None:
+    frame.confirms = False
+    real(end, frame)
 
 
 def nothing(*arguments: object, **named: object) -> None:
@@ -232,7 +238,7 @@ def unfiltered(real: Any, family: Any, device: Any) -> None:
     family.rp_filter[device.ifindex] = 0
 
 
-def from_the_first(real: Any, subnet: Prefix, taken: list[Prefix]) -> Any:
+def from_the_first(real: Any, subnet: Prefix, taken: list[Prefix], size: int) -> Any:
     return (Prefix(subnet.net + (number << 8), 24) for number in range(256))
 
 
@@ -273,6 +279,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("net/ident", "every IP identification is 0", put("emu.kernel.net.ident.IpIdents.next", lambda *arguments: 0), twin("across"), "id=0"),
     Fault("net/reject", "REJECT sends another code", item(CODES, "icmp-port-unreachable", 1), twin("refused"), "host-unreachable"),
     Fault("net/ip_input: reasons", "another reason for a packet without a route", around("emu.kernel.net.ip_input.drop", drop.drop, other_reason), twin("outside"), "drops at underlay"),
+    Fault("net/ip_input: reasons, later", "the same, after a change of a link", around("emu.kernel.net.ip_input.drop", drop.drop, other_reason), twin("changed"), "drops at underlay"),
+    Fault("net/neighbour: proof", "traffic does not confirm a neighbour", put("emu.kernel.net.neighbour.Neighbour.confirm", nothing), twin("kept open"), "probes at"),
     Fault("net/ip_input: source checks", "rp_filter is read as 0", around("emu.kernel.net.family.Family.cache_device", Family.cache_device, unfiltered), twin("spoofed"), "IP_RPFILTER"),
     Fault("net/ip_output", "a node's packets bear another of its addresses", around("emu.kernel.net.ip_output.source_address", ip_output.source_address, wrong_source), twin("ttl"), "frames at"),
     Fault("net/br_netfilter", "bridged frames pass no iptables", put("emu.kernel.net.br_netfilter.install", nothing), twin("same node"), "frames at"),
@@ -280,6 +288,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("link/bridge: flood", "the oldest port is first", around("emu.kernel.link.bridge.Bridge.add_port", Bridge.add_port, oldest_first), twin("same node"), "order at node-1"),
     Fault("link/bridge: learning", "no MAC is learned", around("emu.kernel.link.bridge.Port.handle_frame_finish", Port.handle_frame_finish, forgetting), twin("same node"), "fdb at node-1"),
     Fault("link/veth", "frames of the full MTU are too long", put("emu.kernel.link.veth.ETH_HEADER_AND_VLAN", 10), twin("fragments"), "frames at"),
+    Fault("link/veth: marks", "the mark of an acknowledged sender does not cross to the node", around("emu.kernel.link.veth.Veth.xmit", Veth.xmit, unmarked), twin("kept open"), "probes at"),
     # netfilter
     Fault("netfilter/nat_ports", "NAT chooses the next port", around("emu.kernel.netfilter.nat.unique_tuple", nat_ports.unique_tuple, next_port), twin("service"), ">8081 [S]"),
     Fault("netfilter/nat: quotes", "a quoted checksum is not mended", around("emu.wire.quote.rewrite", quote.rewrite, stale_quote), twin("outside"), "bad-checksum"),

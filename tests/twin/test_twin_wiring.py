@@ -79,7 +79,7 @@ def wired(cluster: Cluster) -> list[Difference]:
         for each in kubelet.node.sandboxes.values()
     ]
     assert len(pods) == 2
-    return compared(kubelet.node.name, kubelet.node.net, kubelet.network, pods)
+    return compared(kubelet.node.name, kubelet.node.net, kubelet.network, pods, kubelet.node.files)
 
 
 def shown(differences: list[Difference]) -> list[str]:

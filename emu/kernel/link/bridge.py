@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 
 from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
+from emu.kernel.link.bridge_vlan import VlanGroup, key, vid_of
 from emu.kernel.link.device import OUT, Device
+from emu.kernel.link.source_check import SourceChecks
 from emu.kernel.link.veth import Veth
 from emu.trail import Bridged, Learned
 from emu.wire.addr import ZERO_MAC
@@ -34,12 +36,14 @@ LocalIn = Callable[[Frame, bool, Okfn], None]
 class BridgeHooks:
     """The bridge's hook points of one namespace, at most one function each (NF_BR_*: br_netfilter is the only user).
 
-    `port` is the ingress port (None for frames of the bridge's own interface).
+    `port` is the ingress port (None for frames of the bridge's own interface). `sources`: the rules of nftables before
+    `pre_routing`, None without any.
     """
 
-    __slots__ = ("dev_xmit", "forward", "local_in", "post_routing", "pre_routing")
+    __slots__ = ("dev_xmit", "forward", "local_in", "post_routing", "pre_routing", "sources")
 
     def __init__(self) -> None:
+        self.sources: SourceChecks | None = None
         self.pre_routing: BridgeHook | None = None
         self.local_in: LocalIn | None = None
         self.forward: BridgeHook | None = None
@@ -51,13 +55,14 @@ class BridgeHooks:
 class FdbEntry:
     """Where a MAC was last seen. `port` None: the bridge's own. `static` entries do not age or move.
 
-    `moves` counts, from `moves_ns` on, how often it came in on a port that is not the entry's.
+    `moves` counts, from `moves_ns` on, how often it came in on a port that is not the entry's. `vid` is its VLAN, 0 without
+    filtering.
     """
 
-    __slots__ = ("mac", "moves", "moves_ns", "port", "static", "updated_ns")
+    __slots__ = ("mac", "moves", "moves_ns", "port", "static", "updated_ns", "vid")
 
-    def __init__(self, mac: bytes, port: Port | None, updated_ns: int, static: bool = False) -> None:
-        self.mac, self.port, self.updated_ns, self.static = mac, port, updated_ns, static
+    def __init__(self, mac: bytes, port: Port | None, updated_ns: int, static: bool = False, vid: int = 0) -> None:
+        self.mac, self.port, self.updated_ns, self.static, self.vid = mac, port, updated_ns, static, vid
         self.moves = self.moves_ns = 0
 
 
@@ -67,11 +72,12 @@ class Port:
     Raises InputError where frames go round in a loop of bridges: Linux without spanning tree forwards them for ever.
     """
 
-    __slots__ = ("bridge", "device", "fact", "finish", "forwarding", "hairpin", "isolated")
+    __slots__ = ("bridge", "device", "fact", "finish", "forwarding", "hairpin", "isolated", "vlans")
 
     def __init__(self, bridge: Bridge, device: Device, hairpin: bool, forwarding: bool) -> None:
         self.bridge, self.device = bridge, device
         self.hairpin, self.forwarding, self.isolated = hairpin, forwarding, False
+        self.vlans = VlanGroup()
         self.fact = Bridged(bridge.name, port=device.name)
         self.finish: Okfn = self.handle_frame_finish
 
@@ -113,7 +119,13 @@ class Port:
             else:
                 device.deliver(frame)
             return
-        hook = bridge.hooks.pre_routing
+        hooks = bridge.hooks
+        if hooks.sources is not None:
+            refusal = hooks.sources.refusal(frame, device.name)
+            if refusal is not None:
+                bridge.net.drop(frame, "NETFILTER_DROP", refusal, device)
+                return
+        hook = hooks.pre_routing
         if hook is not None:
             hook(frame, self, self.finish)
         else:
@@ -121,13 +133,19 @@ class Port:
 
     def handle_frame_finish(self, frame: Frame) -> None:
         """Learn, then forward, flood or hand up (br_handle_frame_finish)."""
-        bridge = self.bridge
+        bridge, vid, source = self.bridge, 0, frame.smac
         fdb, now = bridge.fdb, bridge.clock.now
-        entry = fdb.get(frame.smac)
+        if bridge.vlan_filtering:
+            vid = self.vlans.allowed_ingress(frame)
+            if not vid:
+                self.device.drop(self.device, frame, "NOT_SPECIFIED")
+                return
+            source = key(source, vid)
+        entry = fdb.get(source) if not vid else bridge.find(frame.smac, vid)
         if entry is None:
             if now > bridge.cleaned_ns + bridge.ageing_ns:
                 bridge.clean()
-            fdb[frame.smac] = FdbEntry(frame.smac, self, now)
+            fdb[source] = FdbEntry(frame.smac, self, now, vid=vid)
             self._learned(frame)
         elif not entry.static:
             if entry.port is not self:
@@ -139,13 +157,13 @@ class Port:
             self._moved(entry, now)
         dmac = frame.dmac
         if not dmac[0] & 1:
-            entry = fdb.get(dmac)
+            entry = fdb.get(dmac) if not vid else bridge.find(dmac, vid)
             if entry is not None and (entry.static or now - entry.updated_ns <= bridge.ageing_ns):
                 if entry.port is None:
                     bridge.pass_up(frame, promisc=False)
                     return
                 if bridge.promisc:
-                    if entry.port.should_deliver(self):  # else it is no drop: the bridge takes the frame
+                    if entry.port.should_deliver(self, vid):  # else it is no drop: the bridge takes the frame
                         entry.port.forward(bridge.copy(frame), self)
                     bridge.pass_up(frame, promisc=True)
                 else:
@@ -192,22 +210,25 @@ class Port:
         if frame.trail is not None:
             frame.trail.append(Learned(self.bridge.name, self.device.name, frame.smac))
 
-    def should_deliver(self, ingress: Port | None) -> bool:
-        """br_forward.c: not back out of the ingress port unless it is in hairpin mode."""
+    def should_deliver(self, ingress: Port | None, vid: int = 0) -> bool:
+        """br_forward.c: not back out of the ingress port unless it is in hairpin mode; only what is of a VLAN of the port."""
         return (
             self.forwarding
             and self.device.up
             and self.device.carrier
             and (ingress is not self or self.hairpin)
             and not (self.isolated and ingress is not None and ingress.isolated)
+            and (not vid or vid in self.vlans.vids)
         )
 
     def forward(self, frame: Frame, ingress: Port | None) -> None:
         """Send out of this port, across FORWARD (bridged frames only) and POST_ROUTING (__br_forward)."""
         device = self.device
-        if not self.should_deliver(ingress):
+        if not self.should_deliver(ingress, vid_of(frame)):
             device.drop(device, frame, "NO_TX_TARGET")
             return
+        if frame.vlan is not None:
+            self.vlans.handle(frame)
         trail = frame.trail
         if trail is not None:
             trail.append(self.fact)
@@ -239,7 +260,9 @@ class Port:
 class Bridge(Device):
     """A bridge. `ports` newest first (the order of a flood); `fdb` maps a MAC to its entry."""
 
-    __slots__ = ("_flood_facts", "ageing_ns", "cleaned_ns", "fdb", "hooks", "ports", "up_fact")
+    __slots__ = (
+        "_flood_facts", "ageing_ns", "cleaned_ns", "fdb", "hooks", "ports", "up_fact", "vlan_filtering", "vlan_group",
+    )  # fmt: skip
 
     def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500, ageing_ns: int = AGEING_NS) -> None:
         super().__init__(clock, name, mac, mtu, kind="bridge")
@@ -248,6 +271,8 @@ class Bridge(Device):
         self.ports: list[Port] = []
         self.fdb: dict[bytes, FdbEntry] = {mac: FdbEntry(mac, None, 0, static=True)}
         self.ageing_ns = ageing_ns
+        self.vlan_filtering = False
+        self.vlan_group = VlanGroup()  # of its own interface
         self.cleaned_ns = clock.now
         self.up_fact = Bridged(name, up=True)
         self._flood_facts: dict[int, Bridged] = {}
@@ -255,6 +280,8 @@ class Bridge(Device):
     def add_port(self, device: Device, *, hairpin: bool = False, forwarding: bool = True) -> Port:
         """Enslave a device (br_add_if). Its own MAC becomes a local entry of the fdb. Raises InputError: lo, a bridge, or a
         port of a bridge already."""
+        if device.rx_handler is not None and device.master is None:  # netdev_rx_handler_register
+            raise InputError(f"{device.name} cannot be a port of {self.name}: another device has its frames")
         if device.kind in ("loopback", "bridge") or device.master is not None:
             why = f"is a port of {device.master.bridge.name}" if device.master is not None else f"is a {device.kind}"
             raise InputError(f"{device.name} cannot be a port of {self.name}: it {why}", expected="another device")
@@ -307,6 +334,17 @@ class Bridge(Device):
         """Without an MTU of its own, the bridge has the smallest of its ports' (br_mtu_auto_adjust)."""
         self.mtu = min((port.device.mtu for port in self.ports), default=1500)
 
+    def find(self, mac: bytes, vid: int) -> FdbEntry | None:
+        """The entry of a MAC in a VLAN. A local one is in the VLANs of its port, or of the bridge's own interface."""
+        entry = self.fdb.get(key(mac, vid))
+        if entry is not None:
+            return entry
+        local = self.fdb.get(mac)
+        if local is None or not local.static:
+            return None
+        ours = mac == self.mac and vid in self.vlan_group.vids
+        return local if ours or any(each.device.mac == mac and vid in each.vlans.vids for each in self.ports) else None
+
     def port(self, name: str) -> Port:
         """The port of the device called `name`. Raises KeyError."""
         for port in self.ports:
@@ -339,6 +377,10 @@ class Bridge(Device):
     def pass_up(self, frame: Frame, *, promisc: bool) -> None:
         """To the namespace's own stack, as a frame received on the bridge interface (br_pass_frame_up). `promisc`: the frame
         is not the bridge's own alone, and the bridge is promiscuous."""
+        if frame.vlan is not None and not self.vlan_group.handle(frame) and not self.promisc:
+            self.drop(self, frame, "NOT_SPECIFIED")  # the bridge's own interface is not in the VLAN
+            return
+        frame.vlan = None
         if frame.trail is not None:
             frame.trail.append(self.up_fact)
         hook = self.hooks.local_in
@@ -350,7 +392,8 @@ class Bridge(Device):
     def flood(self, frame: Frame, ingress: Port | None) -> None:
         """To every other port, newest first; each but the last gets a copy (br_flood). Without a port to send it out of, a
         frame is dropped, unless it was a copy of one that is handed up."""
-        targets = [port for port in self.ports if port.should_deliver(ingress)]
+        vid = vid_of(frame)
+        targets = [port for port in self.ports if port.should_deliver(ingress, vid)]
         if not targets:
             if ingress is None or not (frame.dmac[0] & 1 or self.promisc):
                 self.drop(self, frame, "NO_TX_TARGET")
@@ -380,9 +423,14 @@ class Bridge(Device):
         if frame.bridged_dnat and self.hooks.dev_xmit is not None:
             self.hooks.dev_xmit(frame)
             return
-        dmac = frame.dmac
+        dmac, vid = frame.dmac, 0
+        if self.vlan_filtering:
+            vid = self.vlan_group.allowed_ingress(frame)
+            if not vid:
+                self.drop(self, frame, "NOT_SPECIFIED")
+                return
         if not dmac[0] & 1:
-            entry = self.fdb.get(dmac)
+            entry = self.fdb.get(dmac) if not vid else self.find(dmac, vid)
             if entry is not None and (entry.static or self.clock.now - entry.updated_ns <= self.ageing_ns):
                 # a local entry is a port's, or the bridge's own, which is behind no port
                 port = entry.port or next((each for each in self.ports if each.device.mac == dmac), None)

@@ -13,14 +13,16 @@ from typing import Any
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.netem import Netem
+from emu.kernel.link.tbf import Qdisc
 from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import ETH_HLEN, OTHERHOST, Frame
 from emu.wire.offload import segments
 from emu.wire.rewrite import untag
+from emu.wire.vlan import TAG_NEEDS, VID_MASK, tci_of
 
 IN, OUT = 0, 1
-ETH_P_TAGS = (0x8100, 0x88A8)  # 802.1Q, 802.1ad
-TAG_NEEDS = 6  # bytes behind the Ethernet header: a tag, and two bytes of what follows (skb_vlan_untag)
+ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
+ETH_P_TAGS = (ETH_P_8021Q, ETH_P_8021AD)
 
 Tap = Callable[[Frame, int], None]
 RxHandler = Callable[[Frame, "Device"], None]
@@ -53,14 +55,15 @@ class Device:
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
-    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses. `offload`: it takes packets
+    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses; `loopback`: it is lo. `offload`: it takes packets
     whose checksum or cutting is left to it, and as a virtual link leaves them as they are (`ethtool -K tx on tso on`).
     """
 
     __slots__ = (
-        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "kind", "mac", "master", "mtu", "name", "neigh", "net",
-        "netem", "noarp", "offload", "packet_types", "rx_handler", "tap", "up",
+        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
+        "netem", "noarp", "offload", "packet_types", "qdisc", "rx_handler", "tap", "up", "uppers", "vlans",
     )  # fmt: skip
+    loopback = False  # IFF_LOOPBACK
 
     def __init__(self, clock: Clock, name: str, mac: bytes = ZERO_MAC, mtu: int = 1500, kind: str = "device") -> None:
         check_name(name)
@@ -78,10 +81,22 @@ class Device:
         self.rx_handler: RxHandler | None = None
         self.packet_types: dict[int, RxHandler] = {}
         self.netem: Netem | None = None
+        self.qdisc: Qdisc | None = None  # the discipline at its way out, before netem
+        self.ingress: RxHandler | None = None  # the filter of the qdisc ffff:, which takes every frame that comes in
         self.master: Any = None
+        self.l3_rcv: Callable[[Frame, Device], bool] | None = (
+            None  # l3mdev_ip_rcv: does another device take the packet?
+        )
+        self.uppers: list[Any] = []  # the devices that are stacked on this one (see stacked.py)
+        self.vlans: dict[int, RxHandler] | None = None  # who takes the frames of a VLAN (see vlan.py)
         self.net: Any = None
         self.neigh: dict[int, dict[int, Any]] = {}  # by address family (AF_*), then by address
         self.drop: Callable[[Device, Frame, str], None] = ignore_drop
+
+    @property
+    def attached(self) -> bool:
+        """Is it in a namespace still?"""
+        return self.net is not None and self.net.devices.get(self.name) is self
 
     @property
     def promisc(self) -> bool:
@@ -107,7 +122,16 @@ class Device:
             self.drop(self, frame, "QDISC_DROP")  # the noop qdisc of a link without carrier
         elif not frame.ethertype and len(frame.buf) < ETH_HLEN:  # a short one has no type
             self.drop(self, frame, "PKT_TOO_SMALL")
+        elif self.qdisc is not None:
+            self.qdisc.enqueue(frame, self)
         elif self.netem is not None:
+            self.netem.enqueue(frame, self)
+        else:
+            self.xmit(frame)
+
+    def leave(self, frame: Frame) -> None:
+        """Send a frame that its queueing discipline let go."""
+        if self.netem is not None:
             self.netem.enqueue(frame, self)
         else:
             self.xmit(frame)
@@ -143,6 +167,26 @@ class Device:
         tap = self.tap
         if tap is not None:
             tap(frame, IN)
+        if self.ingress is not None:
+            self.ingress(frame, self)
+            return
+        if self.vlans is not None:
+            self.classified(frame)
+            return
+        handler = self.rx_handler or self.packet_types.get(frame.ethertype)
+        if handler is not None:
+            handler(frame, self)
+        else:
+            self._deliver_tagged(frame)
+
+    def classified(self, frame: Frame) -> None:
+        """A frame that taps and the ingress filter have seen goes on: to the device of its VLAN, or as `receive` has it."""
+        frame.indev = self
+        if self.vlans is not None and frame.ethertype == ETH_P_8021Q and len(frame.buf) >= ETH_HLEN + TAG_NEEDS:
+            taken = self.vlans.get(tci_of(frame) & VID_MASK)
+            if taken is not None:  # vlan_do_receive comes before a bridge
+                taken(frame, self)
+                return
         handler = self.rx_handler or self.packet_types.get(frame.ethertype)
         if handler is not None:
             handler(frame, self)

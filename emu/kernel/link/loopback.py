@@ -16,6 +16,7 @@ LOOPBACK_MTU = 65536
 
 class Loopback(Device):
     __slots__ = ()
+    loopback = True
 
     def __init__(self, clock: Clock, name: str = "lo") -> None:
         super().__init__(clock, name, ZERO_MAC, LOOPBACK_MTU, kind="loopback")

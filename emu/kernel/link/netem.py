@@ -27,6 +27,10 @@ class Outlet(Protocol):
 
     def xmit(self, frame: Frame) -> None: ...
 
+    def leave(self, frame: Frame) -> None:
+        """Send it, past the first queueing discipline."""
+        ...
+
 
 class Netem:
     """`delay_ns` for every frame plus up to `jitter_ns`; `loss` is a probability, 0.0 to 1.0.

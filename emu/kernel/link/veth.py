@@ -15,14 +15,15 @@ ETH_HEADER_AND_VLAN = 18
 
 
 class Veth(Device):
-    """One end of a pair; `peer` is the other. `plugged` False: the cable that the pair stands for is pulled at this end."""
+    """One end of a pair; `peer` is the other. `plugged` False: the cable that the pair stands for is pulled at this end.
+    `cable`: it stands for a cable between two machines, which carries bytes alone."""
 
-    __slots__ = ("peer", "plugged")
+    __slots__ = ("cable", "peer", "plugged")
 
     def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500) -> None:
         super().__init__(clock, name, mac, mtu, kind="veth")
         self.peer: Veth | None = None
-        self.plugged = True
+        self.plugged, self.cable = True, False
 
     @property
     def has_carrier(self) -> bool:
@@ -48,6 +49,8 @@ class Veth(Device):
         frame.mark = frame.ctinfo = frame.ctdir = frame.frag_max_size = 0
         frame.ct = frame.route = frame.outdev = frame.physin = frame.physout = frame.sock = None
         frame.bridged_dnat = frame.ignore_df = False
+        if self.cable:
+            frame.confirms = False
         dmac = frame.dmac
         if dmac == peer.mac:
             frame.pkt_type = HOST

@@ -96,7 +96,8 @@ class Underlay(Protocol):
 
     def open(self, device: Vxlan) -> None: ...
     def close(self, device: Vxlan) -> None: ...
-    def xmit_one(self, device: Vxlan, frame: Frame, remote: Remote) -> None: ...
+    def xmit_one(self, device: Vxlan, frame: Frame, remote: Remote, mac: bytes) -> None:
+        """`mac` is that of the entry which has the remote."""
 
 
 class Vxlan(Device):
@@ -162,8 +163,8 @@ class Vxlan(Device):
         first, *others = entry.remotes
         for remote in others:
             self.net.copied += 1
-            underlay.xmit_one(self, frame.clone(), remote)
-        underlay.xmit_one(self, frame, first)
+            underlay.xmit_one(self, frame.clone(), remote, entry.mac)
+        underlay.xmit_one(self, frame, first, entry.mac)
 
     def snoop(self, mac: bytes, source: int) -> str:
         """vxlan_snoop: learn that `mac` is behind the host `source`. A drop reason, "" for none."""

@@ -28,7 +28,7 @@ def constructor(net: Netns, entry: Neighbour) -> None:
     """arp_constructor: multicast and broadcast addresses have a MAC without a request."""
     addr = entry.addr
     if entry.device.noarp:
-        entry.lladdr, entry.state = ZERO_MAC, nud.NOARP
+        entry.lladdr, entry.state = entry.device.mac, nud.NOARP
     elif is_multicast(addr):
         entry.lladdr, entry.state = multicast_mac(addr), nud.NOARP
     else:

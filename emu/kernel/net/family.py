@@ -253,7 +253,9 @@ class Family:
         return route is not None and route.kind == "local"
 
     def reroute(self, frame: Frame) -> str:
-        """ip_route_me_harder: a local packet's route after OUTPUT changed it. The errno name of a failure drops it."""
+        """ip_route_me_harder: a local packet's route after OUTPUT changed it. The errno name of a failure drops it.
+
+        What is left of OUTPUT still sees the outgoing device of the old route (nf_hook_state)."""
         source = frame.src if self.is_local(frame.src) else 0
         flow = Flow(frame.tos, uid=getattr(frame.sock, "uid", 0)) if self.fib.asks_flow else NO_FLOW
         look_up = self.ops.to_many if self.ops.kind_of(frame.dst) else self.lookup_output
@@ -262,11 +264,10 @@ class Family:
             return "ENETUNREACH"
         if route.kind not in ("unicast", "local", "broadcast", "multicast"):
             return ENDING.get(route.kind, "EINVAL")
-        if is_loopback(frame.src) and route.kind != "local" and not route.device.noarp:
+        if is_loopback(frame.src) and route.kind != "local" and not route.device.loopback:
             if not self.route_localnet[route.device.ifindex]:
                 return "EINVAL"  # __mkroute_output: a loopback source stays on lo
         frame.route = route
-        frame.outdev = self.out_device(route)
         return ""
 
     # -- addresses ------------------------------------------------------------------------------

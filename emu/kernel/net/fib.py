@@ -130,14 +130,16 @@ class FibTable:
         self._forget = forget  # called when a route is added or removed
         self.levels: list[tuple[int, dict[int, Route]]] = []
 
-    def add(self, route: Route, *, append: bool = False) -> None:
+    def add(self, route: Route, *, append: bool = False, prepend: bool = False) -> None:
         """Add a route; of one prefix a TOS goes before none, then the lowest metric, then the oldest. Raises InputError if
-        prefix, TOS and metric are taken; with `append` only if the same route is there (fib_table_insert)."""
+        prefix, TOS and metric are taken; with `append` or `prepend` (before the others) only if the same route is there
+        (fib_table_insert)."""
         same = self._routes.get(route.prefix, [])
         taken = [old for old in same if (old.tos, old.metric) == (route.tos, route.metric)]
-        if any(not append or _alike(old, route) for old in taken):
+        if any(not (append or prepend) or _alike(old, route) for old in taken):
             raise InputError(f"route {route.text()}: File exists", expected="another prefix or metric")
-        same = self._routes[route.prefix] = sorted([*same, route], key=lambda each: (-each.tos, each.metric))
+        all_of_it = [route, *same] if prepend else [*same, route]
+        same = self._routes[route.prefix] = sorted(all_of_it, key=lambda each: (-each.tos, each.metric))
         self._put(route.prefix, same)
 
     def remove(self, route: Route) -> None:
@@ -318,10 +320,10 @@ class Fib:
             self.tables[number] = FibTable(self._compile, self._forget, self.width)
         return self.tables[number]
 
-    def add(self, route: Route, *, append: bool = False) -> None:
-        """Raises InputError if the route's prefix, TOS and metric are taken in its table; with `append` only for a route
-        that is there."""
-        self.table(route.table).add(route, append=append)
+    def add(self, route: Route, *, append: bool = False, prepend: bool = False) -> None:
+        """Raises InputError if the route's prefix, TOS and metric are taken in its table; with `append` or `prepend` only for
+        a route that is there."""
+        self.table(route.table).add(route, append=append, prepend=prepend)
         if route.kind == "local" and route.proto != "kernel":
             self.custom = True
         elif route.kind == "local" and route.prefix.length == self.width:

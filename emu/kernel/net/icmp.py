@@ -87,7 +87,7 @@ def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, i
     if kind == wire.DEST_UNREACH and code == wire.FRAG_NEEDED:
         return True
     number, peers = net.sysctl.number, net.ipv4.peers
-    if not 1 << kind & number("net.ipv4.icmp_ratemask") or (indev is not None and indev.noarp):
+    if not 1 << kind & number("net.ipv4.icmp_ratemask") or (indev is not None and indev.loopback):
         return True
     if not peers.bucket.allows(net.clock.now, number("net.ipv4.icmp_msgs_per_sec"), number("net.ipv4.icmp_msgs_burst")):
         return False

@@ -66,6 +66,8 @@ def receive(frame: Frame, device: Device) -> None:
             0,
             True,
         )  # ip_rcv clears the control block: what br_netfilter stored there is lost
+    if device.l3_rcv is not None and device.l3_rcv(frame, device):
+        return
     # ip_rcv_finish: route, then deliver or forward. What came over lo, or was rewritten at a bridge's port, has its route already
     route: Route | None = frame.route
     unrouted = route is None
@@ -118,7 +120,7 @@ def _source_route(net: Netns, frame: Frame, device: Device, options: IpOptions) 
     if kind == "unicast":
         icmp.send(net, frame, wire_icmp.PARAMETER_PROBLEM, 0, DESTINATION_AT << 24)
     if kind != "local" or (
-        device.noarp and net.ipv4.is_local(frame.src)
+        device.loopback and net.ipv4.is_local(frame.src)
     ):  # what this host sends itself goes no further
         return "NOT_SPECIFIED"
     data, srr = options.data, options.srr
@@ -179,7 +181,7 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
             return "IP_INVALID_SOURCE", None
         if not dst:
             return "IP_INVALID_DEST", None
-        if (first == 127 or to == 127) and not device.noarp and not family.route_localnet[ifindex]:
+        if (first == 127 or to == 127) and not device.loopback and not family.route_localnet[ifindex]:
             return "IP_LOCALNET", None
     route = fib.known.get(dst) or fib.lookup(
         dst, src, frame.mark, device.name, None, flow_of(frame) if fib.asks_flow else NO_FLOW
@@ -196,7 +198,7 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
         if route.hops:
             route = _choose(net, frame, route)
         out = route.device
-    if not device.noarp:
+    if not device.loopback:
         if out is device or fib.custom or family.rp_filter[ifindex]:
             reason, back = source_reason(net, frame, dst, device, out)
             if reason:
@@ -243,12 +245,12 @@ def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Rout
         return "NOT_SPECIFIED", MULTICAST_IN
     if is_multicast(src) or src == LIMITED_BROADCAST:
         return "IP_INVALID_SOURCE", None
-    if is_loopback(src) and not device.noarp and not family.route_localnet[device.ifindex]:
+    if is_loopback(src) and not device.loopback and not family.route_localnet[device.ifindex]:
         return "IP_LOCALNET", None
     if src == 0:
         link_local = frame.dst >> 8 == LINK_LOCAL_GROUPS or frame.proto == IGMP
         return ("", MULTICAST_IN) if link_local else ("IP_INVALID_SOURCE", None)
-    if not device.noarp:
+    if not device.loopback:
         reason, back = source_reason(net, frame, 0, device, None)
         if reason:
             return reason, back
@@ -292,6 +294,12 @@ def deliver(net: Netns, frame: Frame, route: Route) -> None:
     frame.outdev = None
     if family.fns[LOCAL_IN] and family.nf_hook(LOCAL_IN, frame):
         return
+    deliver_finish(net, frame)
+
+
+def deliver_finish(net: Netns, frame: Frame) -> None:
+    """ip_local_deliver_finish: to the protocol."""
+    family = net.ipv4
     protocol = family.protocols.get(frame.proto)
     if protocol is None:
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.PROT_UNREACH)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 LOCALHOST = 0x7F000001
-LO_HEADER = bytes(12) + b"\x08\x00"
+IP_TYPE = b"\x08\x00"
+LO_HEADER = bytes(12) + IP_TYPE
 
 
 def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
@@ -52,7 +53,7 @@ def route_output(
         return None, 0, "ENETUNREACH"
     if route.kind in ENDING:
         return None, 0, ENDING[route.kind]
-    if is_loopback(src) and route.kind != "local" and not route.device.noarp:
+    if is_loopback(src) and route.kind != "local" and not route.device.loopback:
         if not family.route_localnet[route.device.ifindex]:
             return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
@@ -107,6 +108,7 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
             return "" if ended == KEPT else ended
         if frame.route is not route:
             route = frame.route
+            frame.outdev = family.out_device(route)
             if trail is not None:
                 trail.append(route)
     return (mc_output if route.kind in TO_MANY else output)(net, frame, route, interruptible)
@@ -116,7 +118,7 @@ def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> st
     """ip_mc_output: the host receives its own broadcasts, and what it sends to a group that it is in. The copy crosses
     POSTROUTING, and comes in on the outgoing device; taps do not see it (dev_loopback_xmit). Gives what `output` gives."""
     family, device = net.ipv4, frame.outdev
-    if not device.noarp and (route.kind == "broadcast" or is_member(device, frame.dst)):
+    if not device.loopback and (route.kind == "broadcast" or is_member(device, frame.dst)):
         net.copied += 1
         copy = frame.clone()
         if not family.fns[POST_ROUTING] or not family.nf_hook(POST_ROUTING, copy):
@@ -147,7 +149,11 @@ def finish(frame: Frame, route: Route) -> None:
     """ip_finish_output2: put the neighbour's Ethernet header in front and transmit."""
     device = frame.outdev
     if device.noarp:
-        set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)
+        if device.loopback:
+            set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)
+        else:  # arp_constructor: the next hop of a device without ARP has the device's own address
+            mac = device.mac
+            set_ethernet(frame, mac + mac + IP_TYPE, mac, mac)
         device.transmit(frame)
         return
     nexthop = route.gateway or frame.dst
@@ -161,6 +167,8 @@ def finish(frame: Frame, route: Route) -> None:
     sock = frame.sock
     if sock is not None and sock.confirm_neighbour:
         sock.confirm_neighbour = False
+        frame.confirms = True
+    if frame.confirms:  # also one that a container sent, as the mark stays (sock_confirm_neigh, skb_scrub_packet)
         neighbour.confirm()
     if header is not None:
         set_ethernet(frame, header, neighbour.lladdr, device.mac)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.link.device import Device
+from emu.kernel.link.device import Device, check_name
+from emu.kernel.link.ipvlan import Ipvlan
+from emu.kernel.link.macvlan import Macvlan
+from emu.kernel.link.stacked import Stacked
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.wire.addr import ZERO_MAC
@@ -20,11 +23,18 @@ def set_mac(net: Netns, device: Device, mac: bytes) -> None:
     addresses (inetdev_event). Raises InputError for an address of a group, and for zeros."""
     if mac == ZERO_MAC or mac[0] & 1:
         raise InputError("cannot assign requested address", expected="the address of one device")
+    old = device.mac
     if isinstance(device, Bridge):
         device.set_mac(mac)
+    elif isinstance(device, Ipvlan):  # ipvlan_link_setup: it has no ndo_set_mac_address
+        raise InputError("operation not supported", expected="the address of the device below")
     else:
+        if isinstance(device, Macvlan):
+            device.set_address(mac)
         device.mac = mac
         device.forget_neighbours()
+    for upper in device.uppers:
+        upper.lower_mac_changed(old)
     if device.up:
         for family in net.families.values():
             family.ops.came_up(device)
@@ -35,6 +45,8 @@ def set_mtu(device: Device, mtu: int) -> None:
     if isinstance(device, Veth | Bridge) and not MIN_MTU <= mtu <= MAX_MTU:
         raise InputError("invalid argument", expected=f"an MTU of {MIN_MTU} to {MAX_MTU}")
     device.set_mtu(mtu)
+    for upper in device.uppers:
+        upper.lower_mtu_changed()
 
 
 def set_promisc(device: Device, *, on: bool) -> None:
@@ -52,3 +64,32 @@ def move(device: Device, source: Netns, target: Netns, name: str) -> None:
     source.detach(device)
     device.name = name
     target.attach(device)
+
+
+def rename(net: Netns, device: Device, name: str) -> None:
+    """dev_change_name of a device that is down and new, so that nothing knows its old name. Raises InputError."""
+    if name in net.devices:
+        raise InputError("file exists", expected="a name that no device bears")
+    check_name(name)
+    del net.devices[device.name]
+    net.sysctl.remove_device(device.name)
+    device.name = name
+    net.devices[name] = device
+    net.sysctl.add_device(name)
+    for family in net.families.values():
+        family.cache_device(device)
+
+
+def delete(device: Device) -> None:
+    """`ip link del`: a device goes, and with it the devices that are stacked on it, and the other end of a pair."""
+    net: Netns = device.net
+    for upper in list(device.uppers):
+        if upper.net is not None:
+            delete(upper)
+    net.set_link(device.name, up=False)
+    if isinstance(device, Stacked):
+        device.unstack()
+    net.detach(device)
+    peer = device.peer if isinstance(device, Veth) else None
+    if peer is not None and peer.attached:
+        delete(peer)

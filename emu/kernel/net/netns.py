@@ -15,12 +15,15 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge, BridgeHooks
 from emu.kernel.link.device import Device
+from emu.kernel.link.ipip import Ipip
+from emu.kernel.link.stacked import Stacked
 from emu.kernel.link.veth import Veth
+from emu.kernel.link.vlan import Vlan
 from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
-from emu.trail import Delivered, Natted
+from emu.trail import Delivered, Encapsulated, Natted
 from emu.wire.frame import AF_INET, Frame
 
 
@@ -39,7 +42,7 @@ class Tally(NamedTuple):
 class Netns:
     """A namespace. Families join by `join` (before devices), devices by `attach`; `ipv4` is the family of IPv4.
 
-    `conntrack`, `nat`, `sockets`, `vxlan` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
+    `conntrack`, `nat`, `sockets`, `vxlan`, `ipip` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
     `absorbed` + dropped + waiting, summed over all namespaces.
     """
 
@@ -55,15 +58,19 @@ class Netns:
         self.nat: Any = None
         self.sockets: Any = None
         self.vxlan: Any = None  # what carries the frames of its VXLAN devices
+        self.ipip: Any = None  # and the packets of its IPIP devices
+        # what other programs of the machine call without emulated packets, by the address that it listens on
+        self.programs: dict[str, Any] = {}
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.mtus_set = 0  # how often the MTU of a device was changed
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
-        # reaches a socket or protocol, or NAT begins to rewrite a flow's packets (append to these lists)
+        # reaches a socket or protocol, NAT begins to rewrite a flow's packets, or a tunnel carries one (append to these lists)
         self._device_listeners: list[Callable[[Device], object]] = []
         self.drop_listeners: list[DropListener] = []
         self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
         self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
+        self.tunnel_listeners: list[Callable[[Frame, Encapsulated], None]] = []
         # whether frames that originate here carry a trail
         self.tracing = False
         self._next_ifindex = 1
@@ -133,6 +140,8 @@ class Netns:
             device.master.bridge.remove_port(device)
         if isinstance(device, Vxlan):
             device.close()
+        elif isinstance(device, Ipip):
+            self.ipip.forget(device)
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)
@@ -186,13 +195,17 @@ class Netns:
 
     def set_link(self, name: str, *, up: bool) -> None:
         """`ip link set NAME up|down`. Down removes routes out of the device and its neighbours; up adds the connected
-        routes again (routes that users added do not come back, as in Linux)."""
+        routes again (routes that users added do not come back, as in Linux). Raises InputError where the kernel refuses."""
         device = self.device(name)
         if device.up == up:
             return
+        if up and isinstance(device, Stacked):
+            device.check_open()
         device.up = up
         if not up and self.conntrack is not None:
             self.conntrack.delete(lambda conn: conn.masq_ifindex == device.ifindex)
+        if isinstance(device, Veth):  # the driver is asked first, and then the protocols
+            _follow(device)
         for family in self.families.values():
             if up:
                 family.came_up(device)
@@ -200,15 +213,18 @@ class Netns:
                 family.remove_device(device)
         if not up:
             device.forget_neighbours()
-        if isinstance(device, Veth):
-            _follow(device)
-        elif isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
+            if device.qdisc is not None:
+                device.qdisc.reset(device)
+        if isinstance(device, Bridge):  # br_stp_enable_bridge, br_stp_disable_bridge
             for port in device.ports:
                 port.carrier_check()
         elif isinstance(device, Vxlan):
             (device.open if up else device.close)()
         if device.master is not None:
             device.master.carrier_check()
+        for upper in list(device.uppers):
+            if isinstance(upper, Vlan) and upper.attached:  # vlan_device_event
+                upper.net.set_link(upper.name, up=up)
 
     def set_carrier(self, name: str, *, on: bool) -> None:
         """Plug the cable of a device in, or pull it out. Routes stay; neighbours are removed with the carrier."""
@@ -229,6 +245,9 @@ class Netns:
             device.forget_neighbours(permanent=False)
         if device.master is not None:
             device.master.carrier_check()
+        for upper in device.uppers:  # netif_stacked_transfer_operstate
+            if upper.attached:
+                upper.net.carrier_changed(upper, on=on)
 
     def __repr__(self) -> str:
         return f"<netns {self.name}>"
@@ -237,5 +256,5 @@ class Netns:
 def _follow(device: Veth) -> None:
     """veth_open and veth_close: both ends of a pair have a carrier while both are up."""
     for end in (device, device.peer):
-        if end is not None and end.net is not None:
+        if end is not None and end.attached:
             end.net.carrier_changed(end, on=end.has_carrier)

@@ -45,7 +45,7 @@ class VxlanUdp:
         self.devices: dict[int, dict[int, Vxlan]] = {}
         self._ports = FlowPorts(net)
         self._template = craft.template("udp")
-        self._facts: dict[tuple[str, int, int, int], Encapsulated] = {}
+        self._facts: dict[tuple[str, int, int, int, bytes, int], Encapsulated] = {}
 
     # -- devices --------------------------------------------------------------------------------
 
@@ -79,8 +79,8 @@ class VxlanUdp:
 
     # -- out ------------------------------------------------------------------------------------
 
-    def xmit_one(self, device: Vxlan, frame: Frame, remote: Remote) -> None:
-        """vxlan_xmit_one: send the frame to one remote."""
+    def xmit_one(self, device: Vxlan, frame: Frame, remote: Remote, mac: bytes) -> None:
+        """vxlan_xmit_one: send the frame to one remote, that of the entry of `mac`."""
         net, config = self._net, device.config
         if wire.cut_short(frame):
             drop(net, frame, "PKT_TOO_SMALL", None, device)
@@ -109,9 +109,11 @@ class VxlanUdp:
             return
         df = config.df == "set" or (config.df == "inherit" and wire.inner_df(frame))
         ttl = wire.inner_ttl(frame) if config.ttl_inherit else config.ttl
-        trail = frame.trail
+        fact, trail = self._fact(device.name, vni, source, remote.addr, mac, most), frame.trail
         if trail is not None:
-            trail.append(self._fact(device.name, vni, source, remote.addr))
+            trail.append(fact)
+        for listener in net.tunnel_listeners:
+            listener(frame, fact)
         outer = udp.build(
             self._template, source, remote.addr, sport, port, wire.header(vni) + frame.buf,
             ident=net.ipv4.idents.next(remote.addr, source, UDP), frag=IP_DF if df and not route.mtu_locked else 0,
@@ -123,10 +125,10 @@ class VxlanUdp:
             leave_checksum(outer)
         ip_output.local_out(net, outer)
 
-    def _fact(self, device: str, vni: int, src: int, dst: int) -> Encapsulated:
-        known = self._facts.get((device, vni, src, dst))
+    def _fact(self, *key: *tuple[str, int, int, int, bytes, int]) -> Encapsulated:
+        known = self._facts.get(key)
         if known is None:
-            known = self._facts[device, vni, src, dst] = Encapsulated(device, vni, src, dst)
+            known = self._facts[key] = Encapsulated(*key)
         return known
 
     def _bypass(self, device: Vxlan, frame: Frame, port: int, vni: int) -> None:

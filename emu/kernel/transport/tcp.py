@@ -368,6 +368,11 @@ class TcpEndpoint:
         return self._tp.mss_cache
 
     @property
+    def mini(self) -> bool:
+        """A listener's request, or what is left of a closed connection: no full socket."""
+        return self._tp.mini
+
+    @property
     def time_waiting(self) -> bool:
         """Only a mini socket is left: its answers have IP ID 0, and a SYN may open a new connection in its place."""
         return self._tp.mini and self._tp.state in ("FIN_WAIT2", "TIME_WAIT")

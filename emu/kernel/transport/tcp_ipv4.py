@@ -328,7 +328,9 @@ class Tcp:
         if kind != wire_icmp.REDIRECT:
             socket.errors.append(IcmpError(kind, code, info, quoted.dst, quoted.dport))
         endpoint, seq = socket.endpoint, wire.sequence(quoted)
-        if is_frag_needed(kind, code):
+        if endpoint.mini and (kind == wire_icmp.REDIRECT or is_frag_needed(kind, code)):
+            pass  # a request or a closed connection has no route that could change (tcp_req_err)
+        elif is_frag_needed(kind, code):
             if endpoint.sent(seq) and net.sysctl.number("net.ipv4.ip_no_pmtu_disc") <= 1:
                 socket.mtu_reduced(info & 0xFFFF)
         elif kind == wire_icmp.REDIRECT:

@@ -61,6 +61,10 @@ class Deployment(Object, frozen=True, kw_only=True):
     spec: DeploymentSpec
     status: WorkloadStatus = WorkloadStatus()
 
+    @property
+    def selector(self) -> LabelSelector:
+        return self.spec.selector
+
     def problems(self) -> Iterator[Problem]:
         yield from _template_problems(self.spec.selector, self.spec.template)
         rolling = self.spec.strategy.rolling_update
@@ -81,6 +85,10 @@ class ReplicaSet(Object, frozen=True, kw_only=True):
     kind: str = "ReplicaSet"
     spec: ReplicaSetSpec
     status: WorkloadStatus = WorkloadStatus()
+
+    @property
+    def selector(self) -> LabelSelector:
+        return self.spec.selector
 
     def problems(self) -> Iterator[Problem]:
         return _template_problems(self.spec.selector, self.spec.template)

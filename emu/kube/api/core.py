@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from emu.kube.api.addresses import is_address, read_plain
-from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace
+from emu.kube.api.affinity import Affinity
+from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace, selects
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrZero = Annotated[int, Meta(ge=0, le=65535)]
@@ -57,6 +58,7 @@ class Toleration(ApiStruct, frozen=True):
     operator: Literal["", "Exists", "Equal"] = ""
     value: str = ""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    toleration_seconds: int | None = None
 
     def tolerates(self, taint: Taint) -> bool:
         """Toleration.ToleratesTaint."""
@@ -71,6 +73,13 @@ def untolerated(tolerations: Iterable[Toleration], taints: Iterable[Taint], *eff
     for taint in taints:
         if taint.effect in effects and not any(each.tolerates(taint) for each in given):
             yield taint
+
+
+# What the admission plugin DefaultTolerationSeconds adds to a pod, unless it tolerates these by itself
+_WAITS = tuple(
+    Toleration(key=f"node.kubernetes.io/{key}", operator="Exists", effect="NoExecute", toleration_seconds=300)
+    for key in ("not-ready", "unreachable")
+)
 
 
 class NodeSpec(ApiStruct, frozen=True):
@@ -142,12 +151,28 @@ class PodSpec(ApiStruct, frozen=True):
     host_network: bool = False
     hostname: str = ""
     subdomain: str = ""
+    service_account_name: str = ""
     restart_policy: Literal["Always", "OnFailure", "Never"] = "Always"
     dns_policy: str = "ClusterFirst"
     dns_config: PodDnsConfig | None = None
     termination_grace_period_seconds: int | None = 30
     host_aliases: tuple[HostAlias, ...] = ()
     tolerations: tuple[Toleration, ...] = ()
+    affinity: Affinity | None = None
+
+    def likes(self, node: Node) -> bool:
+        """Whether the node has what nodeSelector and the required node affinity ask for."""
+        labels, required = node.metadata.labels, self.affinity.required if self.affinity is not None else None
+        return selects(self.node_selector, labels) and (required is None or required.matches(labels, node.name))
+
+    @property
+    def in_force(self) -> tuple[Toleration, ...]:
+        """The tolerations, with those that the API server adds."""
+        own = self.tolerations
+        added = (
+            each for each in _WAITS if not any(t.key in ("", each.key) and t.effect in ("", "NoExecute") for t in own)
+        )
+        return (*own, *added)
 
     @property
     def ports(self) -> Iterator[ContainerPort]:
@@ -167,11 +192,16 @@ class PodSpec(ApiStruct, frozen=True):
     def problems(self, at: Path) -> Iterator[Problem]:
         if not self.containers:
             yield Problem((*at, "containers"), "a pod needs at least one container")
+        if self.affinity is not None:
+            yield from self.affinity.problems((*at, "affinity"))
         for i, toleration in enumerate(self.tolerations):
             if not toleration.key and toleration.operator != "Exists":
                 yield Problem((*at, "tolerations", i, "operator"), "operator must be Exists when `key` is empty")
             if toleration.value and toleration.operator == "Exists":
                 yield Problem((*at, "tolerations", i, "value"), "value must be empty when `operator` is Exists")
+            if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
+                path = (*at, "tolerations", i, "effect")
+                yield Problem(path, "effect must be 'NoExecute' when `tolerationSeconds` is set")
         names: set[str] = set()
         for field, containers in (("initContainers", self.init_containers), ("containers", self.containers)):
             for i, c in enumerate(containers):

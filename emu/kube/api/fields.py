@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from emu.modelled import NotModelled, Treatment, WithoutEffect
 
-ANNOTATIONS = ("emu/app", "emu/ready", "emu/terminate")
+ANNOTATIONS = ("emu/app", "emu/exit-code", "emu/ready", "emu/runs", "emu/terminate")
 """The annotations of emu's own."""
 
 IDLE_SYSCTLS = (
@@ -43,7 +43,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
         "declaredFeatures": "facts of the machine"
     },
     "PodSpec": {
-        "volumes automountServiceAccountToken serviceAccountName serviceAccount imagePullSecrets hostPID hostIPC hostUsers "
+        "volumes automountServiceAccountToken serviceAccount imagePullSecrets hostPID hostIPC hostUsers "
         "shareProcessNamespace securityContext enableServiceLinks setHostnameAsFQDN hostnameOverride os runtimeClassName "
         "resourceClaims ephemeralContainers evictionResponders": "it concerns processes and files of the containers",
         "resources overhead": "nodes have room for every pod",
@@ -80,6 +80,13 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
         "desiredNumberScheduled numberAvailable numberMisscheduled numberReady numberUnavailable "
         "updatedNumberScheduled": _REPORTED
     },
+    "JobSpec": {
+        "selector manualSelector": "a Job finds its pods by their owner",
+    },
+    "JobStatus": {
+        "startTime completionTime ready terminating uncountedTerminatedPods completedIndexes failedIndexes": _REPORTED
+    },
+    "CronJob": {"status": _REPORTED},
     "NetworkPolicy": {"status": _REPORTED},
 }
 
@@ -87,12 +94,7 @@ _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {
     "NodeSpec": {
         "podCIDRs": NotModelled("podCIDR alone is read", same_as="podCIDR"),
     },
-    "Toleration": {
-        # 300 is what the API server adds for nodes that are not ready
-        "tolerationSeconds": NotModelled("the pod stays on the node for ever", defaults=(300,)),
-    },
     "PodSpec": {
-        "affinity": NotModelled(_PLACEMENT),
         "hostAliases": NotModelled("the pod's /etc/hosts does not have them"),
         "topologySpreadConstraints": NotModelled(_PLACEMENT),
         "schedulerName": NotModelled(_PLACEMENT, defaults=("default-scheduler",)),
@@ -100,12 +102,26 @@ _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {
         "readinessGates": NotModelled("the pod is ready without them"),
         "activeDeadlineSeconds": NotModelled("the pod does not end"),
     },
+    "Affinity": {"podAffinity": NotModelled(_PLACEMENT), "podAntiAffinity": NotModelled(_PLACEMENT)},
+    "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": NotModelled(_PLACEMENT)},
     "ServiceSpec": {
         "trafficDistribution": NotModelled("every endpoint is as likely, near or far"),
         "loadBalancerIP": NotModelled("no load balancer is made; status.loadBalancer.ingress states what one gave"),
     },
     "DeploymentSpec": {"minReadySeconds": _ROLLOUT},
     "ReplicaSetSpec": {"minReadySeconds": _ROLLOUT},
+    "ReplicationControllerSpec": {"minReadySeconds": _ROLLOUT},
+    "JobSpec": {
+        "podFailurePolicy": NotModelled("every failed pod counts alike"),
+        "podReplacementPolicy": NotModelled("a terminating pod is replaced at once", defaults=("TerminatingOrFailed",)),
+        "backoffLimitPerIndex": NotModelled("all indexes have one backoffLimit"),
+        "maxFailedIndexes": NotModelled("all indexes have one backoffLimit"),
+        "successPolicy": NotModelled("a Job is complete when all of its completions are"),
+        "managedBy": NotModelled("the Job controller acts", defaults=("kubernetes.io/job-controller",)),
+    },
+    "CronJobSpec": {
+        "startingDeadlineSeconds": NotModelled("every Job starts in time"),
+    },
     "StatefulSetSpec": {"minReadySeconds": _ROLLOUT},
     "DaemonSetSpec": {"minReadySeconds": _ROLLOUT},
     "RollingUpdateStatefulSet": {"maxUnavailable": NotModelled("one pod at a time is renewed", defaults=(1,))},

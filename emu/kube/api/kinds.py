@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from emu.errors import InputError
 from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
+from emu.kube.api.batch import CronJob, Job, ReplicationController
 from emu.kube.api.core import Endpoints, Namespace, Node, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Object, Other
@@ -25,6 +26,9 @@ TYPES: tuple[type[Object], ...] = (
     ReplicaSet,
     StatefulSet,
     DaemonSet,
+    ReplicationController,
+    Job,
+    CronJob,
     EndpointSlice,
     NetworkPolicy,
 )
@@ -83,17 +87,14 @@ _NO_EFFECT = (
     "ValidatingWebhookConfiguration VolumeAttachment VolumeAttributesClass Workload"
 )
 _NOT_MODELLED = {
-    "CronJob": "its Jobs' pods do not run",
     "Eviction": "no pod is evicted",
     "EvictionRequest": "no pod is evicted",
     "HorizontalPodAutoscaler": "nothing scales by load",
     "Ingress": "no ingress controller runs",
-    "Job": "its pods do not run",
     "MutatingAdmissionPolicy": "objects stay as they are written",
     "MutatingAdmissionPolicyBinding": "objects stay as they are written",
     "MutatingWebhookConfiguration": "objects stay as they are written",
     "PodDisruptionBudget": "a drain does not wait for it",
-    "ReplicationController": "its pods do not run",
     "ResourceQuota": "pods over the quota run",
     "ServiceCIDR": "Services get addresses of serviceSubnet only",
 }
@@ -104,7 +105,12 @@ OTHER_KINDS: dict[str, Treatment] = {
 """The kinds of Kubernetes itself that have no type here."""
 _SHORT = {"ns": "namespace", "no": "node", "po": "pod", "svc": "service", "ep": "endpoints", "deploy": "deployment"}
 _SHORT |= {"rs": "replicaset", "sts": "statefulset", "ds": "daemonset", "endpointslices": "endpointslice"}
-_SHORT |= {"netpol": "networkpolicy", "networkpolicies": "networkpolicy"}
+_SHORT |= {
+    "rc": "replicationcontroller",
+    "cj": "cronjob",
+    "netpol": "networkpolicy",
+    "networkpolicies": "networkpolicy",
+}
 _WORDS: dict[str, str] = _SHORT | {t + s: t for t in map(str.lower, API_VERSION_OF) for s in ("", "s")}
 
 

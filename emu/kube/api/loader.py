@@ -129,6 +129,9 @@ def _objects(
 ) -> Iterator[tuple[Object, Path]]:
     if not isinstance(value, dict):
         raise _error(f"{_shown(value)} is not an object", at, document, "a mapping with apiVersion and kind")
+    if not at and _is_kustomization(value, document):
+        what = "a kustomization, which kubectl builds before a cluster gets objects"
+        raise _error(what, at, document, "the output of `kubectl kustomize FOLDER`")
     for field_ in ("apiVersion", "kind"):
         text = value.get(field_)
         if not isinstance(text, str) or not text:
@@ -156,6 +159,14 @@ def _objects(
         raise (_with_unknown(e, unknown, at, document) if unknown else e) from None
     _note(obj, [*found, *whole_remarks(obj)], at, document, notes)
     yield obj, at
+
+
+def _is_kustomization(value: dict[str, Any], document: Document | None) -> bool:
+    """By its kind, or, for a kustomization may lack that, by the file's name."""
+    if str(value.get("apiVersion", "")).startswith("kustomize.config.k8s.io/"):
+        return True
+    name = FilePath(document.file).name.lower() if document is not None and document.file else ""
+    return "kind" not in value and name in ("kustomization.yaml", "kustomization.yml", "kustomization")
 
 
 def _note(obj: Object, found: list[Remark], at: Path, document: Document | None, notes: Objects) -> None:

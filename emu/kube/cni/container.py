@@ -15,7 +15,7 @@ from emu.kernel.link.device import Device
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import links
 from emu.kube.cni.spec import Attachment, Config, Interface, Result, failure
-from emu.wire.addr import mac
+from emu.wire.addr import mac as to_mac
 
 
 class Ipam(msgspec.Struct):
@@ -46,25 +46,26 @@ def previous(config: Config, words: str = "Required prevResult missing") -> Resu
     return Result.from_json(config["prevResult"])
 
 
-def known_interface(result: Result, attachment: Attachment) -> Interface:
-    """The result's interface of that name in this container. Raises CniError."""
+def known_interface(result: Result, attachment: Attachment, word: str = "Sandbox") -> Interface:
+    """The result's interface of that name in this container. Raises CniError, whose message `word` begins."""
     for each in result.interfaces:
         if (each.name, each.sandbox) == (attachment.ifname, attachment.sandbox):
             return each
-    raise failure(f"Sandbox in prevResult  doesn't match configured netns: {attachment.sandbox}")
+    raise failure(f"{word} in prevResult  doesn't match configured netns: {attachment.sandbox}")
 
 
 def check_interface(
-    netns: Netns, known: Interface, kind: type[Device] = Device, words: str = "", *, prefix: str = ""
+    netns: Netns, known: Interface, kind: type[Device] = Device, words: str = "", *, prefix: str = "", mac: bool = True
 ) -> Device:
-    """The container's device, of `kind` (`words` for it) and with the MAC of the result. Raises CniError; `prefix` begins the
-    messages of some plugins."""
+    """The container's device, of `kind` (`words` for it) and with the MAC of the result (`mac` False: whatever it is). Raises
+    CniError; `prefix` begins the messages of some plugins."""
     device = netns.devices.get(known.name)
     if device is None:
         raise failure(f"{prefix}Container Interface name in prevResult: {known.name} not found")
     if not isinstance(device, kind):
         raise failure(f"Error: Container interface {known.name} not of type {words}")
-    links.check_mac("container", device, known.mac, prefix=prefix)
+    if mac:
+        links.check_mac("container", device, known.mac, prefix=prefix)
     return device
 
 
@@ -79,7 +80,7 @@ def link(netns: Netns, name: str, words: str) -> Device:
 def parse_mac(text: str, words: str = "") -> bytes:
     """A MAC as text. Raises CniError; `words` begin its message."""
     try:
-        return mac(text)
+        return to_mac(text)
     except InputError:
         raise failure(f"{words}address {text}: invalid MAC address") from None
 

@@ -28,6 +28,7 @@ from emu.kube.cni.spec import (
     check_ifname,
     check_network_name,
     failure,
+    versions_of,
 )  # fmt: skip
 
 ATTACHMENTS_KEY = "cni.dev/valid-attachments"
@@ -64,7 +65,7 @@ def gc(kind: str, config: Config, host: Host) -> None:
     """GC: the plugin removes what belongs to no attachment of `cni.dev/valid-attachments`. One without GC has nothing
     to do. Raises CniError: the plugin's, or 1 below version 1.1.0."""
     plugin = find(kind, host)
-    _check_config("GC", config)
+    _check_config("GC", config, plugin)
     if isinstance(plugin, Collecting):
         plugin.gc(config, host)
 
@@ -73,15 +74,14 @@ def status(kind: str, config: Config, host: Host) -> None:
     """STATUS: whether the plugin is ready for an ADD; one without STATUS is. Raises CniError: the plugin's (50, 51), or 1
     below version 1.1.0."""
     plugin = find(kind, host)
-    _check_config("STATUS", config)
+    _check_config("STATUS", config, plugin)
     if isinstance(plugin, Reporting):
         plugin.status(config, host)
 
 
 def version(kind: str, host: Host) -> dict[str, Any]:
     """VERSION: the plugin's own newest version and all it knows, whatever the configuration. Raises CniError (999)."""
-    find(kind, host)
-    return {"cniVersion": VERSIONS[-1], "supportedVersions": list(VERSIONS)}
+    return {"cniVersion": VERSIONS[-1], "supportedVersions": list(versions_of(find(kind, host)))}
 
 
 def _ready(command: str, kind: str, config: Config, attachment: Attachment) -> Plugin:
@@ -100,11 +100,11 @@ def _ready(command: str, kind: str, config: Config, attachment: Attachment) -> P
             missing.append(name)
     if missing:
         raise CniError(INVALID_ENV, f"required env variables [{','.join(missing)}] missing")
-    _check_config(command, config)
+    _check_config(command, config, plugin)
     return plugin
 
 
-def _check_config(command: str, config: Config) -> None:
+def _check_config(command: str, config: Config, plugin: Plugin) -> None:
     """Name and version of an execution configuration. Raises CniError (6, 7, 1)."""
     for key, what in (
         ("name", "error unmarshall network config"),
@@ -120,8 +120,9 @@ def _check_config(command: str, config: Config) -> None:
             raise CniError(INCOMPATIBLE_VERSION, f"config version does not allow {command}")
         if _numbers(given) > _numbers(VERSIONS[-1]):
             raise CniError(INCOMPATIBLE_VERSION, f"plugin version does not allow {command}")
-    if given not in VERSIONS:
-        known = " ".join(f'"{each}"' for each in VERSIONS)
+    supported = versions_of(plugin)
+    if given not in supported:
+        known = " ".join(f'"{each}"' for each in supported)
         details = f'config is "{given}", plugin supports [{known}]'
         raise CniError(INCOMPATIBLE_VERSION, "incompatible CNI versions", details)
 

@@ -6,12 +6,15 @@ Must not know configurations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge, Port
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
+from emu.kernel.net import link_change
 from emu.kernel.net.family import Address
 from emu.kernel.net.netns import Netns
 from emu.kube.cni.spec import IP, Attachment, CniError, Host, Result, Route, failure
@@ -28,12 +31,13 @@ def random_mac(clock: Clock, purpose: str) -> bytes:
     return bytes(octets)
 
 
-def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool) -> Bridge:
-    """The bridge called `name`, made if it is not there. `mtu` 0: the kernel's."""
+def ensure_bridge(host: Host, name: str, mtu: int, promisc: bool, *, vlan_filtering: bool = False) -> Bridge:
+    """The bridge called `name`, made if it is not there, with or without `vlan_filtering`. `mtu` 0: the kernel's."""
     found = host.netns.devices.get(name)
     if found is None:
         address = random_mac(host.netns.clock, f"mac/{host.netns.name}")
         found = boot.bridge(host.netns, name, address, mtu or 1500)
+        found.vlan_filtering = vlan_filtering
         host.disk.setdefault(_FLOATING, set()).add(name)
     if not isinstance(found, Bridge):
         raise failure(f'failed to create bridge "{name}": "{name}" already exists but is not a bridge')
@@ -56,9 +60,9 @@ def ports_changed(host: Host, bridge: Bridge) -> None:
     bridge.adjust_mtu()
 
 
-def make_veth(attachment: Attachment, netns: Netns, mtu: int, address: str) -> tuple[Veth, Veth]:
-    """A pair: IFNAME in the container, still down, and `veth` with 8 hex digits on the host, up."""
-    host, clock, name = attachment.host.netns, netns.clock, attachment.ifname
+def make_veth(host: Netns, netns: Netns, name: str, mtu: int, address: str) -> tuple[Veth, Veth]:
+    """A pair: `name` in the container `netns`, still down, and `veth` with 8 hex digits on the host, up."""
+    clock = netns.clock
     for _ in range(_TRIES):
         peer = f"veth{clock.random(f'veth/{host.name}').getrandbits(32):08x}"
         if name in netns.devices:
@@ -88,6 +92,20 @@ def enslave(host: Host, bridge: Bridge, device: Device, *, hairpin: bool, isolat
     return port
 
 
+def set_vlans(port: Port, vlan: int, trunk: Sequence[int], *, keep_default: bool) -> None:
+    """The VLANs of a new port: `vlan` without a tag, those of `trunk` with one (without `vlan` VLAN 1 has none). 0 and an empty
+    one: as it is."""
+    if (vlan or trunk) and not keep_default:
+        for vid in list(port.vlans.vids):
+            port.vlans.remove(vid)
+    if vlan:
+        port.vlans.add(vlan, pvid=True, untagged=True)
+    for vid in trunk:
+        port.vlans.add(vid)
+    if trunk and not vlan:
+        port.vlans.add(1, pvid=True, untagged=True)
+
+
 def wait_forwarding(port: Port) -> None:
     """Wait until the port forwards. The work that makes it do so runs behind what is in flight, such as the
     announcement of a link that came up, which is why that one is lost here (linkwatch, br_port_carrier_check)."""
@@ -101,15 +119,17 @@ def delete_veth(host: Host, netns: Netns, name: str) -> list[Address] | None:
     if link is None:
         return None
     addresses = [each for each in netns.ipv4.addresses if each.device is link]
-    peer = link.peer if isinstance(link, Veth) else None
-    for each in (link, peer):
-        if each is not None and each.net is not None:
-            each.up = False
-            bridge = each.master.bridge if each.master is not None else None
-            each.net.detach(each)
-            if bridge is not None:
-                ports_changed(host, bridge)
+    delete_device(host, link)
     return addresses
+
+
+def delete_device(host: Host, link: Device) -> None:
+    """`ip link del`: with the other end of a pair, and what is stacked on it."""
+    peer = link.peer if isinstance(link, Veth) else None
+    bridges = {each.master.bridge for each in (link, peer) if each is not None and each.master is not None}
+    link_change.delete(link)
+    for bridge in bridges:
+        ports_changed(host, bridge)
 
 
 def configure(netns: Netns, name: str, result: Result) -> None:
@@ -117,10 +137,18 @@ def configure(netns: Netns, name: str, result: Result) -> None:
     _link(netns, name)
     for ip in result.ips:
         _claim(netns, name, ip, result)
-    netns.set_link(name, up=True)
+    set_up(netns, name)
     gateway = next((ip.gateway for ip in result.ips if ip.gateway), "")
     for route in result.routes:
         _add_route(netns, name, route, route.gw or gateway)
+
+
+def set_up(netns: Netns, name: str) -> None:
+    """`ip link set NAME up`. Raises CniError."""
+    try:
+        netns.set_link(name, up=True)
+    except InputError as error:
+        raise failure(f'failed to set "{name}" UP: {error.what}') from None
 
 
 def _link(netns: Netns, name: str) -> Device:
@@ -149,24 +177,26 @@ def _add_route(netns: Netns, name: str, route: Route, gateway: str) -> None:
     words += ["table", str(route.table)] if route.table is not None else []
     words += ["scope", {253: "link", 254: "host"}.get(route.scope or 0, "global")]
     try:
-        boot.route(netns, " ".join(words))
+        boot.route(netns, " ".join(words), prepend=True)  # NLM_F_CREATE alone: before others of its prefix
     except InputError as error:
         why = "file exists" if "File exists" in error.what else "network is unreachable"
         raise failure(f"failed to add route '{route} via {gateway or '<nil>'} dev {name}': {why}") from None
 
 
-def ensure_address(host: Host, bridge: Bridge, cidr: str, fetched: bytes, *, force: bool) -> None:
-    """The bridge's one IPv4 address is `cidr`. Another one is an error, or goes, with `force`. A bridge that gets the address
-    keeps `fetched`, the MAC that the plugin saw before a port came: the bridge's own of its creation, as a rule."""
+def ensure_address(host: Host, device: Device, cidr: str, fetched: bytes, *, force: bool) -> None:
+    """The one IPv4 address of a bridge, or of its VLAN's gateway, is `cidr`. Another one is an error, or goes, with `force`. A
+    bridge that gets the address keeps `fetched`, the MAC that the plugin saw before a port came: the bridge's own of its
+    creation, as a rule."""
     netns = host.netns
-    for address in [each for each in netns.ipv4.addresses if each.device is bridge]:
+    for address in [each for each in netns.ipv4.addresses if each.device is device]:
         if str(address) == cidr:
             return
         if not force:
-            raise failure(f'"{bridge.name}" already has an IP address different from {cidr}')
+            raise failure(f'"{device.name}" already has an IP address different from {cidr}')
         netns.ipv4.remove_address(address)
-    boot.address(netns, bridge, cidr)
-    pin_mac(host, bridge, fetched)
+    boot.address(netns, device, cidr)
+    if isinstance(device, Bridge):
+        pin_mac(host, device, fetched)
 
 
 def enable_forwarding(netns: Netns) -> None:
@@ -199,10 +229,10 @@ def check_routes(netns: Netns, routes: tuple[Route, ...]) -> None:
             raise failure(f"Expected Route {route} not found in routing table")
 
 
-def check_mac(what: str, device: Device, expected: str, *, prefix: str = "") -> None:
+def check_mac(what: str, device: Device, expected: str, *, prefix: str = "", word: str = "Interface") -> None:
     """A device has the address that the result gives it, if it gives one. `prefix` begins the messages of some plugins."""
     if expected and mac_text(device.mac) != expected:
-        words = f"Interface {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}"
+        words = f"{word} {device.name} Mac {expected} doesn't match {what} Mac: {mac_text(device.mac)}"
         raise failure(prefix + words)
 
 

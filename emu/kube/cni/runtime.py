@@ -243,7 +243,7 @@ def _described(word: str, plugin: Config) -> Iterator[None]:
     except CniError as error:
         name = f' name="{plugin["name"]}"' if plugin.get("name") else ""
         text = f'plugin type="{plugin["type"]}"{name} failed ({word}): {error.msg}'
-        raise CniError(error.code, text, error.details) from None
+        raise type(error)(error.code, text, error.details) from None
 
 
 @contextmanager

@@ -49,6 +49,10 @@ class CniError(EmuError):
         return f"{self.msg}; {self.details}" if self.details else self.msg
 
 
+class NoAddressLeft(CniError):
+    """The machine has no address for a container now; one that is given back makes the same ADD succeed."""
+
+
 def failure(msg: str) -> CniError:
     """A plugin's failure without a number of its own."""
     return CniError(INTERNAL, msg)
@@ -198,7 +202,8 @@ def _is6(text: str) -> bool:
 
 
 class Plugin(Protocol):
-    """A CNI plugin. `config` is the execution configuration (section 3 of the specification); failures are CniErrors."""
+    """A CNI plugin. `config` is the execution configuration (section 3 of the specification); failures are CniErrors. One that
+    does not know the oldest versions names its first as `since`."""
 
     def add(self, config: Config, attachment: Attachment) -> Result: ...
 
@@ -219,6 +224,18 @@ class Reporting(Protocol):
     """A plugin that has STATUS, too. CniError 50: not ready for an ADD; 51: what runs may have lost its network, too."""
 
     def status(self, config: Config, host: Host) -> None: ...
+
+
+@runtime_checkable
+class Recent(Protocol):
+    """A plugin that knows the versions from `since` on."""
+
+    since: str
+
+
+def versions_of(plugin: object) -> tuple[str, ...]:
+    """The versions of the specification that a plugin knows."""
+    return VERSIONS[VERSIONS.index(plugin.since) :] if isinstance(plugin, Recent) else VERSIONS
 
 
 Plugins = Mapping[str, Callable[[], Plugin]]

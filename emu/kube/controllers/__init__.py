@@ -12,20 +12,26 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
+from emu.clock import Clock
 from emu.errors import InputError
 from emu.kube.api.apps import Deployment, ReplicaSet, StatefulSet
+from emu.kube.api.batch import ReplicationController
 from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import (
+    cronjob,
     daemonset,
     deployment,
     endpointslice,
     endpointslicemirroring,
     garbage,
+    job,
     replicaset,
+    replicationcontroller,
     services,
     statefulset,
     tainteviction,
 )
+from emu.kube.controllers.later import Later
 from emu.kube.store import Store
 from emu.wire.addr import Prefix
 
@@ -35,8 +41,9 @@ _WORKLOADS = {
     "replicaset": replicaset,
     "statefulset": statefulset,
     "daemonset": daemonset,
-    "tainteviction": tainteviction,
+    "replicationcontroller": replicationcontroller,
 }
+_TIMED = {"job": job, "cronjob": cronjob, "tainteviction": tainteviction}
 _SLICES = {"endpointslice": endpointslice, "endpointslicemirroring": endpointslicemirroring}
 Concerned = Callable[[Store, Object | None, Object | None], Iterable[Key]]
 
@@ -85,13 +92,23 @@ class Controllers:
     The seed decides pod suffixes, Service addresses and node ports, each together with the object's own name.
     """
 
-    def __init__(self, store: Store, seed: int = 0, *, service_subnet: Prefix = SERVICE_SUBNET) -> None:
+    def __init__(
+        self,
+        store: Store,
+        seed: int = 0,
+        *,
+        service_subnet: Prefix = SERVICE_SUBNET,
+        clock: Clock | None = None,
+        act: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`act` runs everything once a controller has waited for a time of the `clock`."""
         self.store = store
         address = partial(services.reconcile, store, seed, service_subnet)
         self.queues = {
             "garbage": Queue(store, (), garbage.concerned, partial(garbage.reconcile, store)),
             "services": Queue(store, services.WATCHES, services.concerned, address),
         } | {name: self._queue(part, seed) for name, part in _WORKLOADS.items()}
+        self.queues |= {name: self._timed(part, seed, Later(clock, act)) for name, part in _TIMED.items()}
         self.slices = {name: self._queue(part, seed) for name, part in _SLICES.items()}
         self._by_kind: dict[str, list[Queue]] = {}
         self.close = store.follow(self._changed)
@@ -99,6 +116,11 @@ class Controllers:
 
     def _queue(self, part: Any, seed: int) -> Queue:
         return Queue(self.store, part.WATCHES, part.concerned, partial(part.reconcile, self.store, seed))
+
+    def _timed(self, part: Any, seed: int, later: Later) -> Queue:
+        reconcile = partial(part.reconcile, self.store, seed, later=later)
+        queue = later.queue = Queue(self.store, part.WATCHES, part.concerned, reconcile)
+        return queue
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
@@ -148,8 +170,9 @@ def scale(store: Store, key: Key, replicas: int) -> Object:
     obj = store.find(key)
     if obj is None:
         raise InputError(f"there is no {key}")
-    if not isinstance(obj, (Deployment, ReplicaSet, StatefulSet)):
-        raise InputError(f"{key} cannot be scaled", expected="a deployment, replicaset or statefulset")
+    if not isinstance(obj, (Deployment, ReplicaSet, StatefulSet, ReplicationController)):
+        expected = "a deployment, replicaset, replicationcontroller or statefulset"
+        raise InputError(f"{key} cannot be scaled", expected=expected)
     if replicas < 0:
         raise InputError(f"{key} cannot have {replicas} replicas", expected="0 or more")
     return store.put(replace(obj, spec=replace(obj.spec, replicas=replicas)))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from emu.kube.api.apps import DaemonSet, WorkloadStatus
 from emu.kube.api.core import Node, Pod, PodSpec, Toleration, untolerated
-from emu.kube.api.meta import Key, Object, replace, selects
+from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names, pods
 from emu.kube.store import Store
 
@@ -59,7 +59,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
         wanted = {
             n.name: None
             for n in nodes
-            if selects(template.spec.node_selector, n.metadata.labels)
+            if template.spec.likes(n)
             and template.spec.node_name in ("", n.name)
             and not any(untolerated(tolerations, n.spec.taints, "NoExecute"))
         }

@@ -38,7 +38,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
     ]
     taken: set[Key] = set()
     for deployment, own, orphans in found:
-        sets = pods.adopt(store, deployment, deployment.spec.selector, own, orphans, taken)
+        sets = pods.adopt(store, deployment, deployment.selector, own, orphans, taken)
         name = f"{deployment.name}-{names.template_hash(deployment.spec.template)}"
         new = next((rs for rs in sets if rs.name == name or _template(rs) == deployment.spec.template), None)
         old = [rs for rs in sets if rs is not new]

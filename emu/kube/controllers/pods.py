@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from emu.kube.api.apps import Deployment, ReplicaSet
+from emu.kube.api.batch import ReplicationController
 from emu.kube.api.core import Pod, PodTemplateSpec
 from emu.kube.api.meta import Key, LabelSelector, Object, ObjectMeta, owned_by, replace
 from emu.kube.store import Label, Store, labels_of
 
 O = TypeVar("O", bound=Object)
-Selecting = Deployment | ReplicaSet
+Selecting = Deployment | ReplicaSet | ReplicationController
 
 
 # -- keys of indexes ------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ def orphan_labels(obj: Object) -> Iterable[Label]:
 
 def selector_of(owner: Selecting) -> tuple[Label]:
     """One pair of a selector, with the namespace; ("", "") for a selector without pairs."""
-    pair = next(iter(owner.spec.selector.match_labels.items()), ("", ""))
+    pair = next(iter(owner.selector.match_labels.items()), ("", ""))
     return ((owner.namespace, *pair),)
 
 
@@ -74,7 +75,7 @@ def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]
     index = store.index(kind, selector_of)
     for word in (*labels_of(obj), (obj.namespace, "", "")):
         for owner in index.of(word):
-            if owner.spec.selector.matches(obj.metadata.labels):
+            if owner.selector.matches(obj.metadata.labels):
                 yield owner.key
 
 
@@ -83,7 +84,7 @@ def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]
 
 def orphans(store: Store, kind: type[O], owner: Selecting) -> list[O]:
     """The objects of a kind without a controller that match the selector of `owner`, in order of creation."""
-    selector = owner.spec.selector
+    selector = owner.selector
     if selector.match_labels:
         index = store.index(kind, orphan_labels)
         words = ((owner.namespace, *pair) for pair in selector.match_labels.items())

@@ -6,9 +6,10 @@ Must not know Deployments.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from emu.kube.api.apps import ReplicaSet, WorkloadStatus
+from emu.kube.api.batch import ReplicationController
 from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import names, pods
@@ -33,15 +34,20 @@ def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
     """Create and delete pods until these ReplicaSets have their number; write into the status how many are ready."""
+    keep(store, seed, store.found(ReplicaSet, keys))
+
+
+def keep(store: Store, seed: int, owners: Sequence[ReplicaSet] | Sequence[ReplicationController]) -> None:
+    """The same for objects of either kind."""
     owned = store.index(Pod, pods.controller_of)
     # all of them as they are before the first one acts
     found = [
         (each, pods.active(owned.of(each.metadata.uid)), pods.active(pods.orphans(store, Pod, each)), _kin(store, each))
-        for each in store.found(ReplicaSet, keys)
+        for each in owners
     ]
     taken: set[Key] = set()
     for rs, own, orphans, kin in found:
-        mine = pods.adopt(store, rs, rs.spec.selector, own, orphans, taken)
+        mine = pods.adopt(store, rs, rs.selector, own, orphans, taken)
         surplus = len(mine) - rs.spec.replicas
         if surplus > 0:
             related = [*mine, *kin]
@@ -55,7 +61,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
         store.put(replace(rs, status=status))
 
 
-def _kin(store: Store, rs: ReplicaSet) -> list[Pod]:
+def _kin(store: Store, rs: ReplicaSet | ReplicationController) -> list[Pod]:
     """The active pods of the other ReplicaSets of its controller."""
     owner = rs.metadata.controller
     if owner is None:

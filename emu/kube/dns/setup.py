@@ -71,10 +71,6 @@ class ClusterDns:
     def built_in(self) -> bool:
         return bool(self.upstreams)
 
-    def beside_resolver(self, apps: Iterable[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
-        """Those of the outside's other apps (name, port, protocol) that do not use the resolver's port."""
-        return [each for each in apps if not (self.built_in and each[1] == PORT)]
-
     def with_coredns(self, objects: Iterable[Object]) -> list[Object]:
         """The objects, and before them those objects of CoreDNS that they lack, if DNS is built in."""
         given = list(objects)

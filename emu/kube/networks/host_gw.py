@@ -83,14 +83,16 @@ class HostGw(Agent[tuple[Peer, ...], Link, Routes]):
             for prefix, gateway in value.via.items():
                 if before is None or before.via.get(prefix) != gateway:
                     _remove(node, prefix)
+                    if any(not each.metric for each in node.net.ipv4.fib.main.of(prefix)):
+                        continue  # a LAN of the node is the peer's pod CIDR: the kernel has the route (EEXIST)
                     boot.route(node.net, f"{prefix} via {ip4_text(gateway)} dev {value.device}")
             self._applied[node.name] = value
         return True
 
 
 def _remove(node: Node, prefix: Prefix) -> None:
-    """`ip route del`, if there is such a route without a metric."""
-    for route in [each for each in node.net.ipv4.fib.main.of(prefix) if not each.metric]:
+    """`ip route del`, if there is such a route without a metric; the routes of the node's own addresses stay."""
+    for route in [each for each in node.net.ipv4.fib.main.of(prefix) if not each.metric and each.proto != "kernel"]:
         node.net.ipv4.fib.remove(route)
 
 

@@ -1,36 +1,48 @@
 """The kubelet of one node: a pod that is bound to the node gets a sandbox, an address from CNI, and its apps.
 
 All containers of a pod share the sandbox's namespace; if two of them listen on one port, the first has it, and
-the pod is not Ready. A deleted pod serves until its grace period ends. Must not know controllers or proxies.
+the pod is not Ready. A pod for which its node has no address left waits (ContainerCreating), and is tried again. A deleted
+pod serves until its grace period ends. Must not know controllers or proxies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from emu.apps import apps
+from emu.apps.words import chosen as words_of
 from emu.clock import MS, SECOND, Clock, Timer
 from emu.errors import EmuError, InputError, SocketError
 from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Condition, Container, Pod, PodIP
 from emu.kube.api.meta import Key, replace
+from emu.kube.cni import datastore, links
 from emu.kube.cni.runtime import Runtime
-from emu.kube.cni.spec import Attachment, Host
+from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
+from emu.kube.node.bandwidth import BANDWIDTH, EGRESS, INGRESS, bandwidth_of
+from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
-from emu.wire.addr import decimal, ip4, ip4_text
+from emu.wire.addr import ip4, ip4_text
 
 APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end at SIGTERM
 READY_ANNOTATION, TERMINATE_ANNOTATION = "emu/ready", "emu/terminate"
 WORDS = {READY_ANNOTATION: ("true", "false"), TERMINATE_ANNOTATION: ("at-once", "at-the-end")}
+RETRY_NS = 10 * SECOND  # backOffPeriod: from a sync of a pod that failed to the next one
 SANDBOX_STOP_NS = 100 * MS  # from the last container's end to the removal of the network
+RESTART_NS, MAX_RESTART_NS = (
+    10 * SECOND,
+    300 * SECOND,
+)  # a container that failed (pkg/kubelet/kubelet.go, MaxContainerBackOff)
 IFNAME = "eth0"
+Phase = Literal["Running", "Succeeded", "Failed"]
 Wanted = tuple[str, int, str]  # app, port, protocol
 
 
@@ -47,6 +59,9 @@ class Dependencies(Protocol):
     def adopt(self, name: str, net: Netns) -> None:
         """A pod's namespace was made: capture and watch it."""
 
+    def set_aside(self, name: str) -> None:
+        """A pod's namespace is deleted, until it is adopted once more."""
+
     def disown(self, name: str) -> None:
         """A pod's namespace was deleted."""
 
@@ -60,18 +75,8 @@ class Dependencies(Protocol):
 def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
     """Each container that keeps running, sidecars first, and the apps on its ports: `echo`, or the app that the annotation
     `emu/app: NAME@PORT[/udp]` names (several with commas; a port that no container declares belongs to the first container)."""
-    chosen: dict[tuple[int, str], str] = {}
-    for word in filter(None, (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))):
-        app, at, place = word.partition("@")
-        port, _, protocol = place.partition("/")
-        if not (at and decimal(port) is not None and protocol.upper() in ("", "TCP", "UDP")):
-            raise InputError(
-                f"cannot read {word!r}",
-                path=f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}",
-                expected="APP@PORT or APP@PORT/udp",
-            )
-        apps[app]  # an unknown app is an InputError with the nearest name
-        chosen[int(port), protocol.upper() or "TCP"] = app
+    words = (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))
+    chosen = words_of(filter(None, words), f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}")
     declared = {(port.container_port, port.protocol) for port in pod.spec.ports}
     sidecars = [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
     for container in (*sidecars, *pod.spec.containers):
@@ -103,18 +108,37 @@ def capability_args_of(pod: Pod) -> dict[str, Any]:
     return {PORT_MAPPINGS: mappings} if mappings else {}
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A pod for which its node had no address: the namespace that is ready for it, the timer of the next try, and the last
+    error, which is reported when it was tried again without success."""
+
+    uid: str
+    net: Netns
+    timer: Timer | None = None
+    error: str = ""
+    reported: bool = False
+
+
+def _why_not_ready(ready: bool, phase: Phase) -> str:
+    ended = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
+    return "" if ready else ended.get(phase, "ContainersNotReady")
+
+
 class Kubelet:
     """`sync(changed)` starts and stops pods on the node until it runs those that the store binds to it."""
 
     def __init__(self, deps: Dependencies, node: Node, network: Network) -> None:
         self.deps, self.node, self.network = deps, node, network
-        self.host = Host(node.net)
+        self.host = Host(node.net, disk=node.disk)
         self.runtime = Runtime()
+        datastore.join(self.host, deps.store)
         network.prepare(self.host)
         if network.rules:
             node.add_rules(network.rules)
         self._ending: dict[str, Timer] = {}  # by uid
         self._leaving: set[str] = set()  # uids of pods without an object
+        self._waiting: dict[str, _Waiting] = {}  # pods that have no network yet, by name
 
     def sync(self, changed: Collection[Key]) -> None:
         """Among these pods, start the new ones on the node and stop the deleted ones, in the order of creation. Raises
@@ -122,6 +146,9 @@ class Kubelet:
         here = (pod for pod in self.deps.store.found(Pod, changed) if pod.spec.node_name == self.node.name)
         wanted = {f"{pod.namespace}/{pod.name}": pod for pod in here if not pod.finished}
         names = {f"{key.namespace}/{key.name}" for key in changed}
+        for name in [each for each in self._waiting if each in names]:
+            if name not in wanted or wanted[name].metadata.uid != self._waiting[name].uid:
+                self._give_up(name)
         for name in [each for each in self.node.sandboxes if each in names]:
             pod, sandbox = wanted.get(name), self.node.sandboxes[name]
             if pod is None and not sandbox.ended:
@@ -134,6 +161,9 @@ class Kubelet:
             if name not in self.node.sandboxes:
                 if not pod.terminating:
                     self._start(name, pod)
+                elif name in self._waiting:
+                    self._give_up(name)
+                    self.deps.store.delete(pod.key, 0)
             elif pod.terminating:
                 self._terminate(pod)
             elif pod.ready is not self._ready(pod, self.node.sandboxes[name]):
@@ -201,12 +231,26 @@ class Kubelet:
 
     def _capability_args(self, name: str, pod: Pod) -> dict[str, Any]:
         found, network = capability_args_of(pod), self.network.config
-        if found and not any((plugin.get("capabilities") or {}).get(PORT_MAPPINGS) for plugin in network.plugins):
-            ports = ", ".join(f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS])
-            self.deps.warnings.append(
-                f"pod {name}: hostPort {ports} has no effect: no plugin of network {network.name} has the capability "
-                f"{PORT_MAPPINGS}"
+        what = {}
+        if found:
+            what[PORT_MAPPINGS] = "hostPort " + ", ".join(
+                f"{each['hostPort']}/{each['protocol']}" for each in found[PORT_MAPPINGS]
             )
+        try:
+            limits = bandwidth_of(pod.metadata.annotations)
+        except InputError as error:
+            raise error.at(path=f"pod {name}") from None
+        if limits:
+            found[BANDWIDTH] = limits
+            what[BANDWIDTH] = "annotation " + ", ".join(
+                each for each in (INGRESS, EGRESS) if each in pod.metadata.annotations
+            )
+        for capability, words in what.items():
+            if not any((plugin.get("capabilities") or {}).get(capability) for plugin in network.plugins):
+                self.deps.warnings.append(
+                    f"pod {name}: {words} has no effect: no plugin of network {network.name} has the capability "
+                    f"{capability}"
+                )
         return found
 
     def _start(self, name: str, pod: Pod) -> None:
@@ -219,43 +263,135 @@ class Kubelet:
         if pod.spec.host_network:
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, node.ip)
         else:
-            net = boot.namespace(deps.clock, name, machine=node.net)
-            deps.adopt(name, net)
+            net = self._namespace(name)
             sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0)
             sandbox.capability_args = self._capability_args(name, pod)
             try:
                 sandbox.result = self.runtime.set_up(
                     self.network.config, self._attachment(sandbox), sandbox.capability_args
                 )
+            except NoAddressLeft as error:
+                self._wait(name, pod, net, error)
+                return
             except EmuError as error:
                 deps.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
             deps.clock.drain()
             sandbox.ip = ip4(sandbox.result.ips[0].address.partition("/")[0])
+        waits = self._waiting.pop(name, None)
+        if waits is not None:
+            if waits.timer is not None:
+                waits.timer.cancel()
+            deps.under_way.discard(sandbox.uid)
         node.sandboxes[name] = deps.pods[name] = sandbox
-        for container, wanted in apps_of(pod):
-            sandbox.containers.append(self._run(sandbox, container, wanted))
+        self._run_all(pod, sandbox)
         self._report(pod, sandbox)
+
+    def _run_all(self, pod: Pod, sandbox: Sandbox) -> None:
+        """Start the containers, and plan their end if the pod states one."""
+        sandbox.containers = [self._run(sandbox, container, wanted) for container, wanted in apps_of(pod)]
+        life = lifetime(pod)
+        if life is not None:
+            exits = partial(self._exit, pod.namespace, pod.name, sandbox, life.exit_code)
+            self.deps.clock.call_later(life.runs_ns, exits, background=True)
+
+    def _exit(self, namespace: str, name: str, sandbox: Sandbox, code: int) -> None:
+        """The containers have ended by themselves. If they failed and may run again, they do, after 10 s, doubled each time, up
+        to 5 min (CrashLoopBackOff); else the pod has ended."""
+        pod = self.deps.store.get(Pod, namespace, name)
+        if pod is None or pod.metadata.uid != sandbox.uid or sandbox.ended:
+            return
+        self._end(sandbox)
+        if code and pod.spec.restart_policy == "OnFailure" and not pod.terminating:
+            self._report(pod, sandbox)
+            delay_ns = min(RESTART_NS << sandbox.restarts, MAX_RESTART_NS)
+            sandbox.restarts += 1
+            self.deps.clock.call_later(delay_ns, partial(self._restart, namespace, name, sandbox), background=True)
+        else:
+            self._report(pod, sandbox, "Failed" if code else "Succeeded")
+        self.deps.act()
+
+    def _restart(self, namespace: str, name: str, sandbox: Sandbox) -> None:
+        pod = self.deps.store.get(Pod, namespace, name)
+        if pod is not None and self.node.sandboxes.get(sandbox.name) is sandbox and not pod.terminating:
+            sandbox.ended = False
+            self._run_all(pod, sandbox)
+            self._report(pod, sandbox)
+            self.deps.act()
+
+    # -- pods without a network -------------------------------------------------------------------
+
+    def _namespace(self, name: str) -> Netns:
+        """A pod's namespace. The runtime makes another one for each try; here a pod that waits has the same again."""
+        waits = self._waiting.get(name)
+        net = boot.namespace(self.deps.clock, name, machine=self.node.net) if waits is None else waits.net
+        self.deps.adopt(name, net)
+        return net
+
+    def _wait(self, name: str, pod: Pod, net: Netns, error: NoAddressLeft) -> None:
+        """The pod stays ContainerCreating. The cluster settles when it has been tried a second time."""
+        deps, uid = self.deps, pod.metadata.uid
+        waits = self._waiting.get(name)
+        first = waits is None
+        if waits is None:
+            waits = self._waiting[name] = _Waiting(uid, net)
+            deps.under_way.add(uid)
+        waits.error = str(error)
+        deps.set_aside(name)
+        if waits.timer is None:
+            again = partial(self._try_again, pod.key, waits)
+            waits.timer = deps.clock.call_later(RETRY_NS, again, background=not first)
+
+    def _try_again(self, key: Key, waits: _Waiting) -> None:
+        self.deps.under_way.discard(waits.uid)
+        waits.timer = None
+        if self._waiting.get(f"{key.namespace}/{key.name}") is waits:
+            self.sync((key,))
+            self.report_waiting()
+            self.deps.act()
+
+    def report_waiting(self) -> None:
+        """A warning for each pod that waits, once: kubelet's event FailedCreatePodSandBox."""
+        for name, waits in self._waiting.items():
+            if not waits.reported:
+                waits.reported = True
+                what = f"stays ContainerCreating on {self.node.name}: {waits.error}"
+                self.deps.warnings.append(f"pod {name}: {what}")
+
+    def retry(self) -> bool:
+        """Try the pods that wait once more, now; gives whether one of them started."""
+        before = [*self._waiting]
+        for name in before:
+            pod = self.deps.store.get(Pod, *name.split("/"))
+            if pod is not None:
+                self._start(name, pod)
+        return len(self._waiting) < len(before)
+
+    def _give_up(self, name: str) -> None:
+        """A pod that waits was deleted."""
+        waits = self._waiting.pop(name)
+        if waits.timer is not None:
+            waits.timer.cancel()
+        self.deps.under_way.discard(waits.uid)
+        self.deps.disown(name)
 
     @staticmethod
     def _ready(pod: Pod, sandbox: Sandbox) -> bool:
         held = pod.metadata.annotations.get(READY_ANNOTATION) == "false"
         return not held and not sandbox.ended and all(not container.errors for container in sandbox.containers)
 
-    def _report(self, pod: Pod, sandbox: Sandbox) -> None:
+    def _report(self, pod: Pod, sandbox: Sandbox, phase: Phase = "Running") -> None:
         """Write the pod's status."""
         ready, node = self._ready(pod, sandbox), self.node
         status = replace(
             pod.status,
-            phase="Running",
+            phase=phase,
             pod_ip=ip4_text(sandbox.ip),
             pod_ips=(PodIP(ip=ip4_text(sandbox.ip)),),
             host_ip=ip4_text(node.ip),
             conditions=(
                 *(each for each in pod.status.conditions if each.type != "Ready"),
-                Condition(
-                    type="Ready", status="True" if ready else "False", reason="" if ready else "ContainersNotReady"
-                ),
+                Condition(type="Ready", status="True" if ready else "False", reason=_why_not_ready(ready, phase)),
             ),
         )
         self.deps.store.put(replace(pod, status=status))
@@ -291,5 +427,9 @@ class Kubelet:
             del self.deps.pods[sandbox.name]
         if not sandbox.host_network:
             self.runtime.tear_down(self.network.config, self._attachment(sandbox))
+            for device in [
+                each for each in sandbox.net.devices if each != "lo"
+            ]:  # what no plugin deleted goes with the namespace
+                links.delete_veth(self.host, sandbox.net, device)
             if there is sandbox or (there is not None and there.host_network):
                 self.deps.disown(sandbox.name)

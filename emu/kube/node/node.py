@@ -15,6 +15,7 @@ from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
+from emu.kube.underlay.shape import Machine
 from emu.wire.addr import Prefix
 
 # sysctls that a node's boot changes from the kernel's defaults (kubelet and kube-proxy require them)
@@ -39,7 +40,7 @@ class Sandbox:
     """A pod as its node runs it: one namespace that all its containers share, and CNI's result.
 
     A pod of the host's network has the node's namespace and no CNI result. `capability_args` are what CNI's runtime was given
-    for the pod. `ended`: its containers have stopped.
+    for the pod. `ended`: its containers have stopped; `restarts`: how often they were started again.
     """
 
     namespace: str
@@ -52,6 +53,7 @@ class Sandbox:
     result: Any = None
     capability_args: Mapping[str, Any] = field(default_factory=dict)
     ended: bool = False
+    restarts: int = 0
     name: str = field(init=False)  # "namespace/pod"
 
     def __post_init__(self) -> None:
@@ -63,15 +65,22 @@ class Sandbox:
 
 
 class Node:
-    """A node. `ip` is its address on the underlay, `pod_cidr` the range of its pods' addresses."""
+    """A node. `machine` has its interfaces, `ip` is its InternalIP, `pod_cidr` the range of its pods' addresses, `disk` what CNI
+    plugins and agents keep on it."""
 
     def __init__(
-        self, clock: Clock, name: str, index: int, ip: int, pod_cidr: Prefix | None, sysctls: Mapping[str, int | str]
+        self, clock: Clock, index: int, machine: Machine, pod_cidr: Prefix | None, sysctls: Mapping[str, int | str]
     ) -> None:
-        self.name, self.index, self.ip, self.pod_cidr = name, index, ip, pod_cidr
-        self.net = boot.namespace(clock, name, {**NODE_SYSCTLS, **sysctls})
+        self.name, self.index, self.machine, self.ip, self.pod_cidr = machine.name, index, machine, machine.ip, pod_cidr
+        self.net = boot.namespace(clock, machine.name, {**NODE_SYSCTLS, **sysctls})
         boot.netfilter(self.net)
         self.sandboxes: dict[str, Sandbox] = {}
+        self.disk: dict[Any, Any] = {}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts of agents on the node's disk, by path."""
+        return {key[1]: text for key, text in self.disk.items() if isinstance(key, tuple) and key[0] == "file"}
 
     def add_rules(self, text: str) -> None:
         """Append rules that are not kube-proxy's (`iptables-restore --noflush`). Raises InputError."""

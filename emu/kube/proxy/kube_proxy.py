@@ -65,18 +65,19 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes
         self._with_zone: dict[str, tuple[ProxyConfig | None, ProxyConfig]] = {}  # by node: without, and with its zone
 
-    def start(self, node: Node) -> None:
+    def start(self, node: Node, own: NodeObject) -> NodeObject:
         base = self.config
         config = self._configs[node.name] = replace(
             base,
             node_name=node.name,
             node_ip=ip4_text(node.ip),
             pod_cidr=str(node.pod_cidr or ""),
-            cluster_cidr=base.cluster_cidr or str(self.settings.pod_subnet),
+            cluster_cidr=base.cluster_cidr or ("" if self.settings.pods_outside else str(self.settings.pod_subnet)),
             tcp_be_liberal=base.tcp_be_liberal or bool(node.net.conntrack.tcp_be_liberal),
         )
         proxier = self.proxiers[node.name] = Proxier(node.name, node.net, HealthCheck(node.net))
         proxier.start(config)
+        return own
 
     def view(self, objects: Objects, before: View | None) -> View:
         after = None if before is None else before.snapshot

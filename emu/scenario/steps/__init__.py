@@ -93,11 +93,12 @@ class Action(Generic[P, C]):
     `shape` is that type as msgspec reads it. `order` is its place in lists (the default is behind all others).
     `sends`: it makes flows, so it may have an expectation. `changes`: it changes objects that the cluster follows, so it
     may have `settle`. `example`: YAML of steps, the last of which has the action, for a cluster of two nodes with a pod
-    `client` and a StatefulSet `web` that listens on port 80; the contract tests run it.
+    `client` and a StatefulSet `web` that listens on port 80; the contract tests run it, on the `underlay` that it needs.
     """
 
     shape: ClassVar[Any]
     example: ClassVar[str]
+    underlay: ClassVar[str] = "routed"
     order: ClassVar[int] = LAST
     sends: ClassVar[bool] = False
     changes: ClassVar[bool] = False

@@ -1,13 +1,18 @@
-"""`link`: the link of a node or a pod goes down, gets a delay, a loss or another MTU. Must not know devices."""
+"""`link`: the cable of a node or a pod is pulled, gets a delay, a loss or another MTU; or the host itself sets or deletes its
+devices, in the words of `ip link`. Must not know devices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Protocol
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from emu.errors import InputError
+from emu.kernel.commands import LINK, check_link
+from emu.kernel.net.netns import Netns
+from emu.scenario.hosts import Configures, Host, Lines, each_line, shown
 from emu.scenario.kinds import Duration, Part
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.steps import Action, Doing, Place, actions
@@ -16,24 +21,45 @@ MS_NS = 1_000_000
 
 
 class Link(Part, frozen=True):
-    """Changes to the link of a node or a pod. `lose` numbers the frames to lose on its way out (0 is the next one)."""
+    """Changes to the cable of a node or a pod, that of eth0 if no `device` is named: both ends of it. `lose` numbers the frames
+    to lose on its way out (0 is the next one). `set` and `del` are commands of the host itself, as `ip link` takes them (`eth0 down`):
+    they change its own end, and its routes go with a device that it sets down."""
 
     node: str = ""
     pod: str = ""
+    device: str = "eth0"
     down: bool | None = None
     delay: Duration | None = None
     loss: str | float | None = None
     mtu: Annotated[int, Meta(ge=68, le=65535)] | None = None
     lose: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    set: Lines = ()
+    gone: Lines = field(default=(), name="del")
+
+    @property
+    def reference(self) -> str:
+        """As a source of a flow is written."""
+        return Host(node=self.node, pod=self.pod).reference
+
+    @property
+    def cable(self) -> bool:
+        """The cable itself changes."""
+        return any(value is not None for value in (self.down, self.delay, self.loss, self.mtu)) or bool(self.lose)
+
+    @property
+    def verbs(self) -> list[tuple[str, str | tuple[str, ...]]]:
+        """The host's own commands by verb, in their order."""
+        return [("set", self.set), ("del", self.gone)]
 
 
-class ChangesLinks(Protocol):
-    """The verb of the cluster that this action uses."""
+class ChangesLinks(Configures, Protocol):
+    """The verbs of the cluster that this action uses."""
 
     def link(
         self,
         where: str,
         *,
+        device: str,
         down: bool | None,
         delay_ms: float | None,
         loss: float | None,
@@ -51,8 +77,10 @@ class LinkAction(Action[Link, ChangesLinks]):
     def check(self, part: Link, place: Place) -> None:
         if bool(part.node) == bool(part.pod):
             raise InputError("a link belongs to a node or to a pod", expected="node: NAME or pod: NS/NAME")
-        if part.down is None and part.delay is None and part.loss is None and part.mtu is None and not part.lose:
-            raise InputError("the link is not changed", expected="down, delay, loss, lose or mtu")
+        if not part.cable and not part.set and not part.gone:
+            raise InputError("the link is not changed", expected="down, delay, loss, lose, mtu, set or del")
+        for verb, value in part.verbs:
+            each_line(value, place, verb, partial(check_link, verb))
         if part.delay is not None:
             with place.at("delay"):
                 duration_ns(part.delay)
@@ -61,8 +89,19 @@ class LinkAction(Action[Link, ChangesLinks]):
                 share(part.loss)
 
     def run(self, part: Link, doing: Doing[ChangesLinks]) -> None:
+        words = self._cable(part, doing) if part.cable else []
+        for verb, value in part.verbs:
+            if value:
+                change = partial(_each, doing.place, verb, value)
+                doing.cluster.configure(part.reference, change)
+                words.append(f"{verb} {shown(value)}")
+        doing.done.change = f"link of {part.node or part.pod}: {', '.join(words)}"
+
+    @staticmethod
+    def _cable(part: Link, doing: Doing[ChangesLinks]) -> list[str]:
         doing.cluster.link(
             part.node or part.pod,
+            device=part.device,
             down=part.down,
             delay_ms=None if part.delay is None else duration_ns(part.delay) / MS_NS,
             loss=None if part.loss is None else share(part.loss),
@@ -74,5 +113,8 @@ class LinkAction(Action[Link, ChangesLinks]):
             for key in ("down", "delay", "loss", "mtu")
             if (value := getattr(part, key)) is not None
         ]
-        words += [f"lose {', '.join(map(str, part.lose))}"] if part.lose else []
-        doing.done.change = f"link of {part.node or part.pod}: {', '.join(words)}"
+        return words + ([f"lose {', '.join(map(str, part.lose))}"] if part.lose else [])
+
+
+def _each(place: Place, verb: str, value: str | tuple[str, ...], net: Netns) -> None:
+    each_line(value, place, verb, partial(LINK[verb], net))

@@ -13,8 +13,8 @@ from scapy.packet import Raw
 from emu.errors import InputError
 from emu.kernel import boot
 from emu.lab import Lab
+from kernel_lab import kernel_judges
 from linux import Linux
-from router_pair import kernel_judges
 from vxlan_pair import BRIDGE, POD, TO_A, VA, VB, A, B, Case, Datagram, Send, Setup, emulated, kernel, same
 
 FORGED = bytes((2, 0, 0, 0, 9, 9))

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
+from kernel_lab import kernel_judges
 from odd_packets import CLIENT, OUTSIDE, SERVER, gre, icmp, ip, udp, udplite
-from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_judges, kernel_router, verdict
+from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_router, verdict
 
 PPP, IP_IN_GRE = 0x880B, 0x0800
 THERE, BACK = (1500, 2000), (2000, 1500)

@@ -20,8 +20,9 @@ from emu.wire.sctp import (
     SHUTDOWN_ACK,
     SHUTDOWN_COMPLETE,
 )
+from kernel_lab import kernel_judges
 from odd_packets import CLIENT, OUTSIDE, SERVER, chunk, icmp, ip, sctp
-from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_judges, kernel_router, verdict
+from router_pair import FILTER, MASQUERADE, EmuRouter, alike, kernel_router, verdict
 
 Chunk = tuple[int, int, int]  # type, flags, the tag that it asks for
 Sent = tuple[str, int, list[Chunk]]  # side, tag, chunks

@@ -9,8 +9,9 @@ import pytest
 
 from emu.errors import InputError
 from emu.kernel.netfilter.rule_reader import parse_rules
+from kernel_lab import kernel_judges
 from odd_packets import CLIENT, SERVER, ip, udp
-from router_pair import FILTER, EmuRouter, Router, alike, kernel_judges, kernel_router, verdict
+from router_pair import FILTER, EmuRouter, Router, alike, kernel_router, verdict
 
 OTHER = "10.0.1.3"
 X = "-m hashlimit --hashlimit-name x"

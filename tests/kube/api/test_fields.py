@@ -21,7 +21,7 @@ from emu.kube.api.kinds import KINDS, OTHER_KINDS, TYPES
 from emu.kube.api.loader import load, load_text
 from emu.kube.api.meta import ApiStruct, Object
 from emu.kube.api.networking import NetworkPolicy
-from emu.kube.node import kubelet
+from emu.kube.node import kubelet, lifetime
 from emu.modelled import NotModelled, WithoutEffect
 from emu.scenario.gallery import stories
 from emu.scenario.script import load as load_scenario
@@ -137,8 +137,8 @@ def test_every_field_that_is_not_modelled_is_reported_at_every_place(kind: type[
             ["spec.podCIDRs is not modelled: podCIDR alone is read"],
         ),
         (
-            "kind: Pod, spec: {tolerations: [{operator: Exists, tolerationSeconds: 300}, {operator: Exists, tolerationSeconds: 9}]}",
-            ["spec.tolerations[1].tolerationSeconds 9 is not modelled: the pod stays on the node for ever"],
+            "kind: Pod, spec: {schedulingGates: [{name: a}], tolerations: [{operator: Exists, tolerationSeconds: 9}]}",
+            ["spec.schedulingGates is not modelled: the pod does not wait for them"],
         ),
         (
             "kind: Service, spec: {trafficDistribution: PreferClose}",
@@ -173,7 +173,7 @@ def test_remarks(written: str, found: list[str]) -> None:
             "apiVersion: networking.k8s.io/v1\nkind: Ingres\nmetadata: {name: a}\n",
             'f.yaml:2: ingres/a: unknown kind "Ingres" in networking.k8s.io/v1 (expected "Ingress"?)',
         ),
-        ("apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\n", "f.yaml:2: job/a: kind Job is not modelled: its pods do not run"),
+        ("apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\n", "f.yaml:2: poddisruptionbudget/a: kind PodDisruptionBudget is not modelled: a drain does not wait for it"),
         (
             "apiVersion: example.com/v1\nkind: Service\nmetadata: {name: a}\n",
             "f.yaml:2: service/a: kind Service of example.com/v1 is a custom resource, which is not modelled: nothing acts on it",
@@ -287,7 +287,8 @@ def test_objects_made_in_code_are_looked_at_too() -> None:
 
 
 def test_annotations_are_those_that_the_kubelet_reads() -> None:
-    assert set(ANNOTATIONS) == {kubelet.APP_ANNOTATION, kubelet.READY_ANNOTATION, kubelet.TERMINATE_ANNOTATION}
+    own = {kubelet.APP_ANNOTATION, kubelet.READY_ANNOTATION, kubelet.TERMINATE_ANNOTATION}
+    assert set(ANNOTATIONS) == {*own, lifetime.RUNS_ANNOTATION, lifetime.EXIT_ANNOTATION}
 
 
 def test_sysctls_that_a_pod_may_ask_for_in_silence_have_no_effect() -> None:

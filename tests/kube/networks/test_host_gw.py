@@ -11,7 +11,7 @@ from emu.kube.api.core import Node
 from emu.kube.api.meta import replace
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.networks.host_gw import HostGw
-from emu.wire.addr import Prefix
+from emu.wire.addr import Prefix, ip4
 
 
 def built(underlay: str, network: str = "bridge") -> Cluster:
@@ -70,7 +70,7 @@ def test_a_route_that_is_in_the_way_is_replaced() -> None:
     view = agent.view(Objects({Node: cluster.store.list(Node)}), None)
     value = agent.compile(view, link)
     assert {str(prefix) for prefix in value.via} == {"10.244.2.0/24", "10.244.3.0/24"}
-    assert agent.apply(node, value._replace(via={Prefix.parse("10.244.2.0/24"): cluster.underlay.gateway_of(0)}))
+    assert agent.apply(node, value._replace(via={Prefix.parse("10.244.2.0/24"): ip4("192.168.51.1")}))
     assert routes(cluster, "node-1") == [
         "10.244.2.0/24 via 192.168.51.1 dev eth0",
         "10.244.2.0/24 via 192.168.51.98 dev eth0 metric 7",

@@ -14,7 +14,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host
 from emu.kube.networks import host_gw, ip_masq_agent
-from emu.kube.networks.network import Network, load_network
+from emu.kube.networks.network import Network, load_network, networks
 from emu.wire.addr import Prefix, ip4
 
 PODS = Prefix.parse("10.244.0.0/16")
@@ -183,7 +183,7 @@ def test_a_users_own_list(tmp_path: Path) -> None:
 def test_networks_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no network is called 'brigde'") as caught:
         load_network("brigde", FIRST, PODS)
-    assert caught.value.expected == "bridge, flat, or the path of a .conflist file"
+    assert caught.value.expected == f"{', '.join(sorted(networks))}, or the path of a .conflist file"
     with pytest.raises(InputError, match="cannot read the network configuration"):
         load_network(str(tmp_path / "none.conflist"), FIRST, PODS)
     file = tmp_path / "bad.conflist"

@@ -37,7 +37,7 @@ class Rpfilter(Match):
 
     def _answered(self, frame: Frame, state: HookState) -> bool:
         device, src, dst = frame.indev, frame.src, frame.dst
-        if device.noarp and device.kind == "loopback":
+        if device.loopback:
             return True
         if not src and (dst == LIMITED_BROADCAST or dst >> 8 == 0xE00000):
             return True

@@ -1,23 +1,26 @@
 """`bridge`: a veth pair between a container and a bridge of the machine (plugins/main/bridge, v1.9).
 
-Values that follow from the configuration and the addresses are computed first (`layer3`, `masquerade_rules`); then come
-the plugin's steps in its order, one line each. VLANs and nftables are not modelled: a configuration with them is
-undecided. Must not know pods or nodes.
+Values that follow from the configuration and the addresses are computed first (`layer3`, `trunk_vlans`); then come the
+plugin's steps in its order, one line each. A VLAN's gateway is a veth pair of the machine, `BRIDGE.VLAN`. Masquerading by
+nftables is not modelled: a configuration with it is undecided. Must not know pods or nodes.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import msgspec
 
 from emu.errors import EmuError
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.link.device import Device
+from emu.kernel.link.device import IFNAMSIZ, Device
+from emu.kernel.link.source_check import SourceChecks
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import invoke, ip_masq, links
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import FORWARDING, Leaves, device
 from emu.kube.cni.spec import (
     IP,
     Attachment,
@@ -33,11 +36,19 @@ from emu.kube.cni.spec import (
     read,
     unmodelled,
 )  # fmt: skip
-from emu.modelled import NotModelled, WithoutEffect, used
+from emu.modelled import WithoutEffect, used
 from emu.wire.addr import Prefix, ip4_text, mac_text
 
 _DEFAULT = Prefix(0, 0)
-_UNMODELLED = ("vlan", "vlanTrunk", "preserveDefaultVlan", "macspoofchk")
+_LAST_VID = 4094
+
+
+class VlanTrunk(msgspec.Struct, rename={"min_id": "minID", "max_id": "maxID"}):
+    """VLANs of a trunk: `id` alone, from `minID` to `maxID`, or both."""
+
+    id: int | None = None
+    min_id: int | None = None
+    max_id: int | None = None
 
 
 class _Ipam(msgspec.Struct):
@@ -67,10 +78,38 @@ class BridgeConf(msgspec.Struct, rename="camel"):
     promisc_mode: bool = False
     port_isolation: bool = False
     disable_container_interface: bool = False
+    vlan: int = 0
+    vlan_trunk: list[VlanTrunk] | None = None
+    preserve_default_vlan: bool = False
+    macspoofchk: bool = False
     ipam: _Ipam = msgspec.field(default_factory=_Ipam)
     dns: Dns = Dns()
     args: _Args = msgspec.field(default_factory=_Args)
     runtime_config: _Mac = msgspec.field(default_factory=_Mac)
+
+
+def trunk_vlans(trunk: list[VlanTrunk] | None) -> list[int]:
+    """collectVlanTrunk: the VLANs in order. Raises CniError."""
+    found: set[int] = set()
+    for each in trunk or ():
+        low, high = each.min_id, each.max_id
+        if low is None and high is not None:
+            raise failure("minID and maxID should be configured simultaneously, minID is missing")
+        if low is not None and high is None:
+            raise failure("minID and maxID should be configured simultaneously, maxID is missing")
+        if low is not None and high is not None:
+            if not 0 < low <= _LAST_VID:
+                raise failure("incorrect trunk minID parameter")
+            if not 0 < high <= _LAST_VID:
+                raise failure("incorrect trunk maxID parameter")
+            if high < low:
+                raise failure("minID is greater than maxID in trunk parameter")
+            found |= {*range(low, high + 1)}
+        if each.id is not None:
+            if not 0 < each.id <= _LAST_VID:
+                raise failure("incorrect trunk id parameter")
+            found.add(each.id)
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -111,9 +150,23 @@ class BridgePlugin:
         **dict.fromkeys(
             (field.encode_name for field in msgspec.structs.fields(BridgeConf)), used("kube/cni/plugins/bridge")
         ),
-        **dict.fromkeys(_UNMODELLED, NotModelled("VLANs and the check of source MACs")),
         "enabledad": WithoutEffect("it concerns IPv6 addresses"),
     }
+
+    def leaves(self, config: Config) -> Leaves:
+        name, vlan = re.escape(str(config.get("bridge") or "cni0")), config.get("vlan")
+        found = {**device(name, "the bridge stays"), **FORWARDING}
+        if vlan:
+            pair = r"veth[0-9a-f]{8}"
+            found |= {
+                **device(rf"{name}\.{vlan}", "the gateway of a VLAN stays"),
+                rf"(link|port|taken) {pair}( .*)?": "and its port",
+            }
+        if config.get("macspoofchk"):
+            found[r"nftables (table bridge nat \{|chain PREROUTING \{|type filter hook .*|\})"] = (
+                "the table stays, and its chain"
+            )
+        return found
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config)
@@ -123,21 +176,31 @@ class BridgePlugin:
         if conf.ipam.type and conf.disable_container_interface:
             raise failure("cannot use IPAM when DisableContainerInterface flag is set")
         address = _mac(conf, attachment)
-        bridge = links.ensure_bridge(host, conf.bridge, conf.mtu, conf.promisc_mode)
+        filtering = bool(conf.vlan) or conf.vlan_trunk is not None
+        bridge = links.ensure_bridge(host, conf.bridge, conf.mtu, conf.promisc_mode, vlan_filtering=filtering)
         fetched = bridge.mac
         netns = links.open_netns(attachment)
-        inside, outside = links.make_veth(attachment, netns, conf.mtu, address)
+        inside, outside = links.make_veth(host.netns, netns, attachment.ifname, conf.mtu, address)
         port = links.enslave(host, bridge, outside, hairpin=conf.hairpin_mode, isolated=conf.port_isolation)
+        links.set_vlans(port, conf.vlan, trunk_vlans(conf.vlan_trunk), keep_default=conf.preserve_default_vlan)
         interfaces = _interfaces(attachment, bridge, outside, inside)
         result = Result(interfaces, dns=conf.dns)
-        if conf.ipam.type:
-            result = self._layer3(conf, config, attachment, netns, bridge, fetched, result)
-        else:
-            inside.up = not conf.disable_container_interface
+        if conf.macspoofchk:
+            _sources(host.netns).add(outside.name, inside.mac, _reference(attachment))
+        try:
+            if conf.ipam.type:
+                result = self._layer3(conf, config, attachment, netns, bridge, fetched, result)
+            elif not conf.disable_container_interface:
+                links.set_up(netns, inside.name)
+        except EmuError:
+            if conf.macspoofchk:
+                _sources(host.netns).remove(_reference(attachment))
+            raise
         if inside.up:
             links.wait_forwarding(port)
         # the bridge's address may have changed with its first port, or with its own address
-        return msgspec.structs.replace(result, interfaces=_interfaces(attachment, bridge, outside, inside))
+        interfaces = (*_interfaces(attachment, bridge, outside, inside), *result.interfaces[3:])
+        return msgspec.structs.replace(result, interfaces=interfaces)
 
     def _layer3(
         self,
@@ -162,10 +225,16 @@ class BridgePlugin:
             netns.sysctl[f"net.ipv4.conf.{attachment.ifname}.arp_notify"] = 1
             links.configure(netns, attachment.ifname, result)
             for gateway in wiring.gateways:
+                device: Device = bridge
+                if conf.vlan:
+                    device, interfaces = _vlan_gateway(conf, host, bridge), result.interfaces[:3]
+                    interfaces = (*interfaces, Interface(device.name, mac_text(device.mac)))
+                    result = msgspec.structs.replace(result, interfaces=interfaces)
                 try:
-                    links.ensure_address(host, bridge, gateway, fetched, force=conf.force_address)
+                    links.ensure_address(host, device, gateway, fetched, force=conf.force_address)
                 except CniError as error:
-                    raise failure(f"failed to set bridge addr: {error.msg}") from None
+                    place = "vlan interface for bridge with" if conf.vlan else "bridge"
+                    raise failure(f"failed to set {place} addr: {error.msg}") from None
             if wiring.gateways:
                 links.enable_forwarding(host.netns)
             if conf.ip_masq:
@@ -208,6 +277,8 @@ class BridgePlugin:
             addresses = links.delete_veth(attachment.host, netns, attachment.ifname)
         if conf.ipam.type:
             invoke.delete(conf.ipam.type, config, attachment)
+        if conf.macspoofchk and netns is not None:
+            _sources(attachment.host.netns).remove(_reference(attachment))
         # only what was still on the link is known here: without it the chain stays behind
         if conf.ip_masq and addresses:
             ip_masq.tear_down(attachment.host.netns, conf.name, attachment.container_id, addresses)
@@ -221,15 +292,44 @@ class BridgePlugin:
 
 def _load(config: Config) -> BridgeConf:
     """The plugin's keys. Raises CniError, or Undecided for a key that is not modelled."""
-    for key in _UNMODELLED:
-        if config.get(key):
-            raise unmodelled("bridge", key)
     conf: BridgeConf = read(config, BridgeConf)
+    if not 0 <= conf.vlan <= _LAST_VID:
+        raise failure(f"invalid VLAN ID {conf.vlan} (must be between 0 and {_LAST_VID})")
+    trunk_vlans(conf.vlan_trunk)
     if conf.ip_masq and conf.ip_masq_backend not in (None, "", "iptables"):
         raise unmodelled("bridge", f"ipMasqBackend: {conf.ip_masq_backend}")
     if conf.is_default_gateway:
         conf.is_gateway = True
     return conf
+
+
+def _vlan_gateway(conf: BridgeConf, host: Host, bridge: Bridge) -> Device:
+    """ensureVlanInterface: the end of a veth pair of the machine whose other end is a port in the VLAN. It stays for ever."""
+    netns, name = host.netns, f"{bridge.name}.{conf.vlan}"
+    found = netns.devices.get(name)
+    if found is not None:
+        return found
+    if len(name) >= IFNAMSIZ:
+        raise failure(
+            f'failed to create vlan interface: failed to find interface "{name}": numerical result out of range'
+        )
+    inside, outside = links.make_veth(netns, netns, name, bridge.mtu, "")
+    port = links.enslave(host, bridge, outside, hairpin=False, isolated=False)
+    links.set_vlans(port, conf.vlan, (), keep_default=conf.preserve_default_vlan)
+    netns.set_link(name, up=True)
+    links.wait_forwarding(port)
+    return inside
+
+
+def _sources(host: Netns) -> SourceChecks:
+    """The rules for source MACs of the machine's bridges."""
+    if host.bridge_hooks.sources is None:
+        host.bridge_hooks.sources = SourceChecks()
+    return host.bridge_hooks.sources
+
+
+def _reference(attachment: Attachment) -> str:
+    return f"{attachment.container_id}-{attachment.ifname}"
 
 
 def _check_bridge(host: Netns, conf: BridgeConf, result: Result) -> Bridge:

@@ -9,6 +9,7 @@ import msgspec
 
 from emu.errors import EmuError
 from emu.kernel.link.dummy import Dummy
+from emu.kernel.net import link_change
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import container, invoke, links
 from emu.kube.cni.container import Ipam
@@ -78,5 +79,4 @@ def _ipam(config: Config) -> str:
 
 
 def _remove(netns: Netns, name: str) -> None:
-    netns.set_link(name, up=False)
-    netns.detach(netns.device(name))
+    link_change.delete(netns.device(name))

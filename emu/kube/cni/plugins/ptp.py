@@ -15,6 +15,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.cni import container, invoke, ip_masq, links
 from emu.kube.cni.container import Ipam
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import FORWARDING, Leaves
 from emu.kube.cni.spec import IP, Attachment, Config, Dns, Interface, Result, failure, plugins, read, unmodelled
 from emu.modelled import used
 from emu.wire.addr import ip4_text, mac_text
@@ -44,6 +45,9 @@ class PtpPlugin:
         (field.encode_name for field in msgspec.structs.fields(PtpConf)), used("kube/cni/plugins/ptp")
     )
 
+    def leaves(self, config: Config) -> Leaves:
+        return FORWARDING
+
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config)
         kind = container.ipam_type(conf.ipam)
@@ -60,7 +64,7 @@ class PtpPlugin:
         result = container.with_interfaces(ipam, (), 1)
         links.enable_forwarding(host)
         netns = links.open_netns(attachment)
-        inside, outside = links.make_veth(attachment, netns, conf.mtu, "")
+        inside, outside = links.make_veth(host, netns, attachment.ifname, conf.mtu, "")
         pair = (
             Interface(outside.name, mac_text(outside.mac)),
             Interface(inside.name, mac_text(inside.mac), sandbox=attachment.sandbox),

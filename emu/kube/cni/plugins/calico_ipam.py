@@ -1,0 +1,44 @@
+"""`calico-ipam`: an address out of the cluster's pool, from a block that the machine's node has claimed (cni-plugin/pkg/ipamplugin).
+
+Must not know devices, or how blocks are chosen.
+"""
+
+from __future__ import annotations
+
+from emu.kube.api.calico import IPPool
+from emu.kube.cni import calico_blocks
+from emu.kube.cni.datastore import datastore
+from emu.kube.cni.keys import Keys
+from emu.kube.cni.spec import IP, Attachment, Config, Result, failure, plugins
+from emu.modelled import NotModelled, WithoutEffect
+from emu.wire.addr import ip4_text
+
+
+@plugins.add("calico-ipam")
+class CalicoIpam:
+    """IPAM: the result has one address, a /32 without a gateway. CHECK finds nothing, as Calico's."""
+
+    keys: Keys = {
+        "assign_ipv4": NotModelled("pods without IPv4", defaults=("true",)),
+        "assign_ipv6": WithoutEffect("pods have no IPv6"),
+        "ipv4_pools": NotModelled("which pool an address is from"),
+        "ipv6_pools": WithoutEffect("pods have no IPv6"),
+    }
+
+    def add(self, config: Config, attachment: Attachment) -> Result:
+        store, node = datastore(attachment.host), attachment.host.netns.name
+        pools = store.list(IPPool)
+        if not pools:
+            raise failure("failed to request IPv4 addresses: no configured Calico pools")
+        addr = calico_blocks.assign(store, pools[0], node, _handle(config, attachment))
+        return Result(ips=(IP(f"{ip4_text(addr)}/32"),))
+
+    def check(self, config: Config, attachment: Attachment) -> None:
+        """cmdDummyCheck: always content."""
+
+    def delete(self, config: Config, attachment: Attachment) -> None:
+        calico_blocks.release(datastore(attachment.host), _handle(config, attachment))
+
+
+def _handle(config: Config, attachment: Attachment) -> str:
+    return f"{config['name']}.{attachment.container_id}"

@@ -1,0 +1,163 @@
+"""calico-node, the node agent: felix's rules, sets, tunnel and sysctls, and the routes to blocks (felix's or BIRD's).
+
+With VXLAN felix programs the routes (proto 80), else BIRD does (proto bird) with what it receives from the other nodes' BIRDs. What
+programs on a real node do beside is not here: BIRD's own packets, and the connections of a deleted pod, which felix deletes. Must not know
+how the plugin wires a pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from emu.clock import SECOND
+from emu.kube.agent import Agent, Node, Objects, Settings, agents
+from emu.kube.api.calico import IPAMBlock, IPPool, IPPoolSpec
+from emu.kube.api.core import Node as NodeObject
+from emu.kube.api.core import Pod
+from emu.kube.cni import calico_blocks
+from emu.kube.cni.plugins.calico import host_name
+from emu.kube.networks.calico import dataplane, pool, rules
+from emu.kube.networks.calico.dataplane import IpSetMembers, State, Tunnel, Vtep
+from emu.kube.networks.calico.rules import Workload
+from emu.wire.addr import Prefix, ip4, ip4_text
+
+NAME = "calico-node"
+PERIOD_NS = 90 * SECOND  # RouteRefreshInterval; IptablesRefreshInterval is twice that
+
+
+class Peer(NamedTuple):
+    """A node: its InternalIP, the address of its tunnel (0: none), and the blocks that it has claimed."""
+
+    name: str
+    ip: int
+    tunnel: int
+    blocks: tuple[Prefix, ...]
+
+
+class View(NamedTuple):
+    """The cluster as calico-node sees it; `workloads` by node."""
+
+    pool: IPPoolSpec
+    peers: tuple[Peer, ...]
+    workloads: Mapping[str, tuple[Workload, ...]]
+
+
+class Link(NamedTuple):
+    """How a node is attached: the device with its InternalIP, its subnet and MTU, and the default gateway (0: none)."""
+
+    node: str
+    ip: int
+    device: str
+    subnet: Prefix
+    mtu: int
+    gateway: int
+
+
+@agents.add(NAME)
+class CalicoNode(Agent[View, Link, State]):
+    watches = (NodeObject, Pod, IPPool, IPAMBlock)
+    resync_period_ns = PERIOD_NS
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._applied: dict[str, State] = {}  # by node
+
+    def view(self, objects: Objects, before: View | None) -> View:
+        pools = objects.list(IPPool)
+        spec = pools[0].spec if pools else IPPoolSpec(cidr=str(self.settings.pod_subnet))
+        blocks: dict[str, list[IPAMBlock]] = {}
+        for block in objects.list(IPAMBlock):
+            blocks.setdefault(block.node, []).append(block)
+        kind, peers = pool.tunnel(spec), []
+        for node in objects.list(NodeObject):
+            if node.internal_ip:
+                own, handle = blocks.get(node.name, []), pool.tunnel_handle(kind, node.name)
+                address = calico_blocks.address_of(own, handle)
+                peers.append(
+                    Peer(node.name, ip4(node.internal_ip), address, tuple(sorted(map(calico_blocks.prefix_of, own))))
+                )
+        workloads: dict[str, list[Workload]] = {}
+        for pod in objects.list(Pod):
+            if pod.status.pod_ip and not pod.spec.host_network and not pod.finished:
+                workloads.setdefault(pod.spec.node_name, []).append(_workload(pod))
+        return View(spec, tuple(peers), {node: tuple(sorted(each)) for node, each in workloads.items()})
+
+    def facts(self, node: Node) -> Link:
+        own = next(each for each in node.net.ipv4.addresses if each.addr == node.ip)
+        default = next((route for route in node.net.ipv4.fib.main if not route.prefix.length), None)
+        gateway = default.gateway if default is not None else 0
+        return Link(node.name, node.ip, own.device.name, own.prefix, own.device.mtu, gateway)
+
+    def compile(self, view: View, facts: Link) -> State:
+        spec, kind, node = view.pool, pool.tunnel(view.pool), facts.node
+        own = next((each for each in view.peers if each.name == node), Peer(node, facts.ip, 0, ()))
+        others = [each for each in view.peers if each.name != node]
+        workloads = view.workloads.get(node, ())
+        return State(
+            tables=rules.compiled(workloads, kind, masquerades=spec.nat_outgoing),
+            sets=_sets(spec, kind, view.peers, others),
+            tunnel=_tunnel(kind, own, facts),
+            vteps=tuple(_vtep(each) for each in others if each.tunnel) if kind == pool.VXLAN else (),
+            routes=tuple(_routes(spec, kind, own, others, facts)),
+            devices=tuple(each.device for each in workloads),
+        )
+
+    def apply(self, node: Node, value: State) -> bool:
+        if self._applied.get(node.name) != value or not dataplane.in_place(node.net, value):
+            dataplane.apply(node.net, value)
+            self._applied[node.name] = value
+        return True
+
+    def intact(self, node: Node) -> bool:
+        value = self._applied.get(node.name)
+        rules_too = node.net.clock.now // PERIOD_NS % 2 == 0
+        return value is not None and dataplane.in_place(node.net, value, rules_too=rules_too)
+
+
+def _workload(pod: Pod) -> Workload:
+    """Its profiles are those of its namespace and of its service account."""
+    account = pod.spec.service_account_name or "default"
+    return Workload(host_name(pod.namespace, pod.name), (f"kns.{pod.namespace}", f"ksa.{pod.namespace}.{account}"))
+
+
+def _sets(spec: IPPoolSpec, kind: str, nodes: tuple[Peer, ...], others: list[Peer]) -> tuple[IpSetMembers, ...]:
+    pools = (spec.cidr,)
+    found = [
+        IpSetMembers(rules.MASQ_POOLS, pools if spec.nat_outgoing else ()),
+        IpSetMembers(rules.ALL_POOLS, pools),
+        IpSetMembers(rules.ALL_HOSTS, tuple(ip4_text(each.ip) for each in nodes)),
+    ]
+    if kind == pool.VXLAN:
+        found.append(IpSetMembers(rules.VXLAN_HOSTS, tuple(ip4_text(each.ip) for each in others if each.tunnel)))
+    return tuple(found)
+
+
+def _tunnel(kind: str, own: Peer, link: Link) -> Tunnel | None:
+    if not own.tunnel:
+        return None
+    mac = pool.tunnel_mac(own.name) if kind == pool.VXLAN else b""
+    return Tunnel(kind, own.tunnel, mac, own.ip, link.device, link.mtu - pool.OVERHEAD[kind])
+
+
+def _vtep(peer: Peer) -> Vtep:
+    return Vtep(peer.tunnel, pool.tunnel_mac(peer.name), peer.ip)
+
+
+def _routes(spec: IPPoolSpec, kind: str, own: Peer, others: list[Peer], link: Link) -> list[str]:
+    """As `ip route add` takes them: to the blocks of the others, and to nowhere for what has no pod in the node's own."""
+    proto = "80" if kind == pool.VXLAN else "bird"
+    found = [f"blackhole {block} proto {proto}" for block in own.blocks]
+    for peer in others:
+        on_link = peer.ip in link.subnet
+        via, device, flag = peer.ip, link.device, " onlink" if kind == pool.VXLAN else ""
+        if pool.mode(spec) == "Always" or (pool.mode(spec) == "CrossSubnet" and not on_link):
+            via, device, flag = (peer.tunnel if kind == pool.VXLAN else peer.ip), pool.DEVICE[kind], " onlink"
+            if not peer.tunnel or not own.tunnel:
+                continue
+        elif not on_link:  # BIRD: `gateway recursive`, by the default route
+            via = link.gateway
+            if not via:
+                continue
+        found += [f"{block} via {ip4_text(via)} dev {device} proto {proto}{flag}" for block in peer.blocks]
+    return found

@@ -1,0 +1,53 @@
+"""The gallery's mistakes: each has a flow that fails and states what to look at, and its cure delivers that very flow."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from emu.kube.flow.flow import Flow
+from emu.scenario.gallery import stories, story
+from emu.scenario.run import run
+from emu.scenario.script import load
+
+MISTAKES = sorted(name for name, path in stories().items() if load(path).spec.metadata.mistake is not None)
+
+
+@cache
+def flows(name: str) -> tuple[Flow, ...]:
+    return tuple(each.flow for each in run(story(name)).flows)
+
+
+def ends(flow: Flow) -> tuple[str, str]:
+    """Who asked whom, in the scenario's words."""
+    return flow.source, flow.target.name
+
+
+def test_there_are_mistakes_and_lessons() -> None:
+    assert 3 <= len(MISTAKES) < len(stories()) - 3
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_states_what_is_seen_why_and_where_to_look(name: str) -> None:
+    about = load(story(name)).spec.metadata
+    assert about.mistake is not None
+    stated = about.mistake
+    assert min(map(len, (stated.seen, stated.cause, stated.find, stated.cure))) > 25
+    assert "`" in stated.find  # a command
+    assert about.look
+    assert not stated.cured_in or stated.cured_in in stories()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_cure_delivers_what_the_mistake_lost(name: str) -> None:
+    stated = load(story(name)).spec.metadata.mistake
+    assert stated is not None
+    failed = [flow for flow in flows(name) if flow.outcome.word != "delivered"]
+    assert failed
+    if stated.cured_in:
+        assert all(flow.outcome.word == "delivered" for flow in flows(stated.cured_in))
+        assert {ends(flow) for flow in failed} <= {ends(flow) for flow in flows(stated.cured_in)}
+    else:
+        last = {ends(flow): flow.outcome.word for flow in flows(name)}  # the last one between two ends counts
+        assert set(last.values()) == {"delivered"}
