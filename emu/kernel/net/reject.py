@@ -49,7 +49,7 @@ def _summed(frame: Frame) -> bool:
         return True
     if frame.options is not None and frame.options.changed:
         return False
-    if frame.valid:
+    if frame.valid and not frame.frag:  # of a datagram's first piece the sum is wrong
         return True
     payload, proto = frame.payload, frame.proto
     pseudo = pseudo_sum(frame.src, frame.dst, proto, len(payload)) if proto in (TCP, UDP) else 0
