@@ -154,10 +154,6 @@ LABS: dict[str, tuple[str, str]] = {
         "host a\nhost b\ncable a e0 b e0\naddress a e0 10.9.0.0/31\naddress b e0 10.9.0.1/31\n",
         "ping a 10.9.0.1\nping b 10.9.0.0\n",
     ),
-    "a piece is rejected": (
-        ROUTER + BACK + "iptables r -A FORWARD -p udp -j REJECT --reject-with icmp-host-prohibited\n",
-        "udp a 10.2.0.2 9\nudp a 10.2.0.2 9 size=3000\n",
-    ),
     "a router with NAT": (
         ROUTER
         + BACK
