@@ -183,7 +183,7 @@ def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: A
 
 def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
     """Update an existing entry. A request for another host creates no entry, but changes the MAC of a known one. With
-    arp_accept an announcement or a reply that nobody asked for makes an entry, too."""
+    arp_accept an announcement or an unasked reply makes an entry, too."""
     entry: Neighbour | None = device.neigh[AF_INET].get(packet.spa)
     accept = net.sysctl.conf(device.name, "arp_accept")
     if entry is None and not accept:

@@ -239,11 +239,16 @@ def usable(hop: Route, skips: Callable[[Any], bool] | None) -> bool:
     return not ((hop.linkdown or not hop.device.carrier) and skips(hop.device))
 
 
+def _no_vrf(iif: str, oif: Any) -> int:
+    return 0
+
+
 class Fib:
     """The tables and rules of one family. `own` holds the addresses of devices (their local routes by the kernel).
 
-    `generation` counts the changes of routes and rules. `merged`: until the first change of its rules a namespace keeps local and main in one trie, and a look-up in either sees
-    both (fib_trie_unmerge). `custom`: rules or local routes were added (fib4_has_custom_rules, fib_has_custom_local_routes).
+    `generation` counts the changes of routes and rules. `merged`: until the first change of its rules a namespace keeps local
+    and main in one trie, and a look-up in either sees both (fib_trie_unmerge). `custom`: rules or local routes were added
+    (fib4_has_custom_rules, fib_has_custom_local_routes).
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
     `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it.
@@ -251,11 +256,12 @@ class Fib:
     """
 
     __slots__ = (
-        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "kind_of", "known", "local", "main",
+        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "kind_of", "known", "l3_table", "local", "main",
         "merged", "own", "tables", "width",
     )  # fmt: skip
 
     def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
+        self.l3_table: Callable[[str, Any], int] = _no_vrf  # the table of the VRF of a device, by name, or of `oif`
         self.width, self.kind_of = width, kind_of
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
@@ -333,8 +339,9 @@ class Fib:
     def remove(self, route: Route) -> None:
         self.table(route.table).remove(route)
         if route.kind == "local" and route.prefix.length == self.width:
-            # another device may hold the address too
-            if not any(each.kind == "local" and each.proto == "kernel" for each in self.local.of(route.prefix)):
+            # another device may hold the address too, or another table
+            held = (each for table in self.tables.values() for each in table.of(route.prefix))
+            if not any(each.kind == "local" and each.proto == "kernel" for each in held):
                 self.own.discard(route.prefix.net)
         self._ignore(route)
 
@@ -419,12 +426,16 @@ class Fib:
                 return refusal(UNDECIDED, f"rule {rule.text()}: {what} is not modelled")
             if not held or rule.action == NOP:
                 continue
+            number = self.l3_table(iif, oif) if rule.l3mdev else rule.table
+            if rule.l3mdev and not number:
+                continue
             if rule.action == GOTO:
                 at = next((number for number, each in enumerate(rules) if each.priority == rule.target), at)
                 continue
             if rule.action in VERDICTS:
                 return refusal(NO_NETWORK if rule.action == "unreachable" else rule.action, f"rule {rule.text()}")
-            route = self._find(rule.table, dst, flow.tos, oif, scope)
+            out = None if oif is not None and oif.kind == "vrf" else oif  # l3mdev_update_flow
+            route = self._find(number, dst, flow.tos, out, scope)
             if route is not None and route.kind != "throw" and not _suppressed(rule, route):
                 return route
         return None

@@ -60,7 +60,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     saddr = source if cause is not None and cause.kind == "local" else 0
     tos = frame.tos & TOS_MASK | PREC_INTERNETCONTROL
     flow = ip_output.flow(net, ICMP, 0, kind << 8 | code, tos)
-    route, saddr, _failed = ip_output.route_output(net, destination, saddr, flow=flow)
+    route, saddr, _failed = ip_output.route_output(net, destination, saddr, oif=vrf_of(frame), flow=flow)
     if route is None or not _allowed(net, destination, kind, code, route, frame.indev):
         return
     room = min(route.mtu or net.ipv4.out_device(route).mtu, MAX_PACKET) - wire.HEADERS
@@ -79,6 +79,15 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     if frame.ct is not None:
         attach(error, frame)
     ip_output.local_out(net, error)
+
+
+def vrf_of(frame: Frame) -> Device | None:
+    """l3mdev_master_ifindex: the VRF that a packet came in by; its answer leaves by the VRF's table."""
+    device = frame.indev
+    if device is None:
+        return None
+    found: Device | None = device if device.kind == "vrf" else device.l3_master
+    return found
 
 
 def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, indev: Device | None) -> bool:
@@ -162,7 +171,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     source = 0 if frame.route is not None and frame.route.kind in TO_MANY else frame.dst
     destination = ip_output.destination(destination, source)
     way = ip_output.flow(net, ICMP, tos=frame.tos)
-    route, source, _failed = ip_output.route_output(net, destination, source, flow=way)
+    route, source, _failed = ip_output.route_output(net, destination, source, oif=vrf_of(frame), flow=way)
     if route is None or not _allowed(net, destination, kind, code, route, None):
         return
     reply = wire.build(

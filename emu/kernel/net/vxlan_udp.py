@@ -121,6 +121,7 @@ class VxlanUdp:
         )  # fmt: skip
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
         outer.mark, outer.sock, outer.route = frame.mark, frame.sock, route
+        outer.burst, outer.confirms = frame.burst, frame.confirms  # it is the same buffer
         if config.udpcsum and lower.offload and outer.tot_len <= most:
             leave_checksum(outer)
         ip_output.local_out(net, outer)
