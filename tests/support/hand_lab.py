@@ -31,7 +31,7 @@ def summary(way: str, frame: bytes) -> str:
     """One frame as a line: its addresses, TTL, flags, and what it is; of an ICMP error what it quotes."""
     cast = "to all" if frame[0] & 1 else "to one"
     if frame[12:14] == b"\x08\x06":
-        verb = "asks for" if frame[21] == 1 else "tells"
+        verb = "asks for" if frame[21] == 1 else "answers"
         return f"{way} {cast} ARP {_text(frame[28:32])} {verb} {_text(frame[38:42])}"
     if frame[12:14] != b"\x08\x00":
         return f"{way} {cast} type {frame[12:14].hex()}"

@@ -190,7 +190,7 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
         return "", route
     out = None
     if route.kind == "broadcast" and net.sysctl.conf(device.name, "bc_forwarding"):
-        route = replace(route, kind="unicast")  # a directed broadcast goes on, whatever `forwarding` says
+        route = replace(route, kind="unicast")  # a directed broadcast goes on, also where `forwarding` is 0
         out = route.device
     elif route.kind == "unicast":
         if not family.forwards[ifindex]:

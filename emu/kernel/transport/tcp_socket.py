@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
@@ -22,6 +20,7 @@ from emu.kernel.net.route import update_pmtu
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
+from emu.kernel.transport.tcp_deadlines import Deadlines
 from emu.kernel.transport.tcp_options import (
     Segment,
     bursts,
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 Key = tuple[int, int, int, int]
 # connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
 CONNECTED, BOUND = 0, 1
-_DEADLINES: tuple[Deadline, ...] = ("transmit", "ack", "linger", "compressed")
-_NEVER = (None, None, None, None)
 NO_ROUTE = "EHOSTUNREACH"
 UNOPENED = frozenset(("SYN_SENT", "SYN_RECV"))  # a SYN counts as sent, wherever it goes
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
@@ -90,7 +87,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deadlines", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
+        "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
@@ -113,8 +110,7 @@ class TcpSocket:
         self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
-        self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
-        self._timers: list[Timer | None] = [None, None, None, None]
+        self._timers = Deadlines(self.net.clock, self._on_deadline)
         self._seen = self._changes()  # those of routes and of links' MTUs that it knows of
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
@@ -371,8 +367,8 @@ class TcpSocket:
                 self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        if endpoint.deadlines != self._deadlines:
-            self._arm(endpoint)
+        if endpoint.deadlines != self._timers.armed:
+            self._timers.follow(endpoint.deadlines, pinned=endpoint.state == "SYN_RECV")
         if self._rest and not self._owned and not endpoint.full and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)
@@ -381,28 +377,6 @@ class TcpSocket:
                 self.closed, self._ending = True, None
             self._rest = b""
             self._unhash()
-
-    def _arm(self, endpoint: TcpEndpoint) -> None:
-        """Move the timers whose deadlines have changed."""
-        deadlines, timers = endpoint.deadlines, self._timers
-        for index, due_ns in enumerate(deadlines):
-            if due_ns != self._deadlines[index]:
-                timer, what = timers[index], _DEADLINES[index]
-                if timer is not None and (due_ns is None or what == "compressed"):
-                    timer.cancel()
-                if due_ns is None:
-                    continue
-                if what == "compressed":  # a high-resolution timer
-                    timers[index] = self.net.clock.call_at(due_ns, partial(self._on_deadline, what))
-                    continue
-                timers[index] = self.net.clock.mod_timer(
-                    timer,
-                    due_ns,
-                    partial(self._on_deadline, what),
-                    background=what == "linger",
-                    pinned=endpoint.state == "SYN_RECV",  # a request's timer
-                )
-        self._deadlines = deadlines
 
     def _on_deadline(self, which: Deadline) -> None:
         endpoint = self._live()
@@ -466,9 +440,7 @@ class TcpSocket:
 
     def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
-        for timer in self._timers:
-            if timer is not None:
-                timer.cancel()
+        self._timers.cancel()
         self._unhash()
 
     def _unhash(self) -> None:
