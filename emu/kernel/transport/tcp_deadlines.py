@@ -1,6 +1,6 @@
 """The clock's timers of one TCP connection: three of the timer wheel, and the high-resolution one of compressed ACKs.
 
-What is due when, the endpoint says (`TcpEndpoint.deadlines`); what is to be done then, its socket. Must not know segments.
+What is due when stands in `TcpEndpoint.deadlines`; what is done then is its socket's to know. Must not know segments.
 """
 
 from __future__ import annotations
