@@ -101,7 +101,7 @@ class IpipTunnels:
             ttl=config.ttl or frame.ttl, tos=outer_tos(tos, frame.tos), flow=frame.flow, trail=trail,
         )  # fmt: skip
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
-        outer.mark, outer.sock, outer.route = frame.mark, frame.sock, route
+        outer.mark, outer.sock, outer.route, outer.confirms = frame.mark, frame.sock, route, frame.confirms
         ip_output.local_out(net, outer)
 
     def _fits(self, device: Ipip, frame: Frame, mtu: int) -> bool:

@@ -118,7 +118,7 @@ class VxlanUdp:
             ttl=ttl or net.ipv4.default_ttl, tos=wire.outer_tos(tos, inner), flow=frame.flow, trail=trail, summed=config.udpcsum,
         )  # fmt: skip
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
-        outer.mark, outer.sock, outer.route = frame.mark, frame.sock, route
+        outer.mark, outer.sock, outer.route, outer.confirms = frame.mark, frame.sock, route, frame.confirms
         if config.udpcsum and lower.offload and outer.tot_len <= most:
             leave_checksum(outer)
         ip_output.local_out(net, outer)
