@@ -50,7 +50,7 @@ from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
 from emu.kube.underlay.underlay import Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
-from emu.trail import Delivered, Dropped, Natted
+from emu.trail import Delivered, Dropped, Encapsulated, Natted
 from emu.wire.addr import Prefix, ip4, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 
@@ -195,6 +195,7 @@ class Cluster:
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)
         net.nat_listeners.append(self._translated)
+        net.tunnel_listeners.append(self._carried)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)
@@ -210,6 +211,11 @@ class Cluster:
         found = self.flows.get(frame.flow)
         if found is not None:
             found.translated(fact)
+
+    def _carried(self, frame: Frame, fact: Encapsulated) -> None:
+        found = self.flows.get(frame.flow)
+        if found is not None:
+            found.carried(fact)
 
     def set_aside(self, name: str) -> None:
         """A pod's namespace is not there until it is adopted once more: its pod waits."""

@@ -53,6 +53,9 @@ def check(flow: Flow, expect: Expect) -> Checked:
         if wanted:
             checks += 1
             failures += _check_nat(key, wanted, [each for each in flow.translations if each.kind == kind])
+    if expect.tunnel:
+        checks += 1
+        failures += _check_tunnel(expect.tunnel, [*flow.tunnels])
     return Checked(checks, tuple(failures))
 
 
@@ -64,6 +67,12 @@ def _check_nat(key: str, wanted: str, found: list[Nat]) -> list[str]:
         if fnmatchcase(text if ":" in wanted else text.partition(":")[0], wanted):
             return []
     return [f"{key} is {', '.join(address(each.after) for each in found) or NONE}, expected {_shown(wanted)}"]
+
+
+def _check_tunnel(wanted: str, found: list[str]) -> list[str]:
+    if not any(fnmatchcase(each, wanted) for each in found or [NONE]):
+        return [f"tunnel is {', '.join(found) or NONE}, expected {_shown(wanted)}"]
+    return []
 
 
 def _matches(key: str, found: str, wanted: str) -> bool:

@@ -6,14 +6,15 @@ decide: what left the sender's namespace, what came into the receiver's. Must no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from emu.kube.flow.ends import Places
 from emu.kube.flow.flow import Flow
+from emu.trail import Encapsulated
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ETH_P_IP, ICMP, UDP, Frame
+from emu.wire.frame import ETH_P_IP, ICMP, Frame
 
 POD, NODE = "pod", "node"
 _ICMP_QUERIES = frozenset((0, 8, 13, 14, 15, 16, 17, 18))
@@ -64,9 +65,10 @@ class Verdict:
         return not self.failures
 
 
-def packets_of(flow: Flow, tunnels: Container[int]) -> Iterator[Packet]:
+def packets_of(flow: Flow) -> Iterator[Packet]:
     """The flow's IPv4 packets on real interfaces: without its look-up, ICMP errors, later fragments and drops, and without the
-    outer packets of `tunnels`, by their UDP ports."""
+    packets of tunnels that others travel in."""
+    outer: set[tuple[Half, Half, int]] = set()
     for captured in flow.frames:
         if captured.direction == "drop" or captured.hop <= flow.look_up_frames:
             continue
@@ -77,10 +79,12 @@ def packets_of(flow: Flow, tunnels: Container[int]) -> Iterator[Packet]:
             if frame.dport >> 8 not in _ICMP_QUERIES:
                 continue
             src, dst = (frame.src, frame.sport), (frame.dst, frame.sport)
-        elif frame.proto == UDP and frame.dport in tunnels:
-            continue
         else:
             src, dst = (frame.src, frame.sport), (frame.dst, frame.dport)
+        if any(entry.__class__ is Encapsulated for entry in captured.trail):
+            outer.add((src, dst, frame.proto))
+        if (src, dst, frame.proto) in outer:
+            continue
         place = captured.place
         yield Packet(place.owner, place.device_name, captured.direction == "out", src, dst, frame.proto)
 
@@ -89,7 +93,6 @@ def talks(places: Places, flows: Iterable[Flow]) -> Iterator[Talk]:
     """The flows that the requirements apply to."""
     owners: dict[int, tuple[str, str]] = {node.ip: (name, NODE) for name, node in places.nodes.items()}
     kinds = dict.fromkeys(places.nodes, NODE)
-    tunnels = {port for node in places.nodes.values() if node.net.vxlan for port in node.net.vxlan.devices}
     for name, pod in places.pods.items():
         if pod.ip not in owners:  # a pod on the host's network has the node's address
             owners[pod.ip] = (name, POD)
@@ -97,7 +100,7 @@ def talks(places: Places, flows: Iterable[Flow]) -> Iterator[Talk]:
     for flow in flows:
         if flow.target.addr not in owners:
             continue  # a Service, or the outside: a node's own frames show it translated
-        packets = tuple(packets_of(flow, tunnels))
+        packets = tuple(packets_of(flow))
         first = next((p for p in packets if p.sent and p.device != "lo"), None)
         if first is None or first.namespace not in kinds or first.dst[0] not in owners:
             continue

@@ -199,7 +199,8 @@ class Expect(Part, frozen=True):
     """The outcome that a flow must have. Texts are globs.
 
     `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
-    "none": it was not changed. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
+    "none": it was not changed. `tunnel`: what carried its packets, one way or the other: `vxlan 192.168.51.11 -> 192.168.52.12`, `ipip ...`;
+    "none": nothing did. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
     code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all.
     """
 
@@ -207,6 +208,7 @@ class Expect(Part, frozen=True):
     at: str = ""
     dnat: str = ""
     snat: str = ""
+    tunnel: str = ""
     reason: str = ""
     code: str = ""
     place: str = ""

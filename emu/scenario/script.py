@@ -213,7 +213,7 @@ def _check_expect(scenario: Scenario, number: int, expect: Expect) -> None:
     if needed and not getattr(expect, needed):
         what = f"expecting {expect.outcome} needs a {needed}"
         raise scenario.error(InputError(what, expected=f"{needed}: ..."), number, "expect")
-    for key in ("at", "dnat", "snat", "reason", "code", "place", "by", "received"):
+    for key in ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "received"):
         try:
             check_glob(getattr(expect, key) or "")
         except InputError as error:

@@ -234,6 +234,8 @@ def endpoint_kept(where: Where) -> None:
         device = last.place.device
         if first.direction != "out" or last.direction != "in" or device is None or _is_error(born):
             continue
+        if device.net is None:  # its pod is gone
+            continue
         if born.frag & IP_OFFSET or not device.net.ipv4.is_local(arrived.dst):
             continue
         key = first.place.owner, first.flow, _ends(born)

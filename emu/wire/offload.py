@@ -37,3 +37,12 @@ def segments(frame: Frame) -> list[Frame]:
         complete_checksum(piece)
         made.append(piece)
     return made
+
+
+def wire_size(frame: Frame) -> int:
+    """qdisc_pkt_len_init: the bytes of a frame, those of each segment's headers among them."""
+    size = len(frame.buf)
+    if frame.gso_size:
+        head = frame.l4 + (frame.buf[frame.l4 + 12] >> 4) * 4
+        size += (-(-(size - head) // frame.gso_size) - 1) * head
+    return size

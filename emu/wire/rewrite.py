@@ -170,13 +170,6 @@ def untag(frame: Frame) -> int:
     return vlan
 
 
-def take_tag(frame: Frame) -> int:
-    """Remove the outermost VLAN tag, with its EtherType; gives priority, DEI and VLAN."""
-    tci = frame.buf[14] << 8 | frame.buf[15]
-    untag(frame)
-    return tci
-
-
 def tag(frame: Frame, tci: int) -> None:
     """Put a VLAN tag (802.1Q) behind the MACs (vlan_insert_tag); `tci` is priority, DEI and VLAN."""
     frame.buf[12:12] = bytes((0x81, 0x00, tci >> 8, tci & 0xFF))

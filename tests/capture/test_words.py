@@ -431,7 +431,8 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         ["ct node-1#5 is destroyed"],
     ),
     ("invalid", PING, (trail.Tracked(None, "INVALID"),), ["ct INVALID"]),
-    ("note", PING, (trail.Note("and so on"),), ["and so on"]),
+    ("note", PING, (trail.Note("and so on"), trail.Note("and on")), ["and so on", "and on"]),
+    ("a note alone is the sentence", PING, (trail.Note("and so on"),), []),
     ("delivered", PING, (trail.Delivered("node-1", "a socket"),), ["delivered to a socket"]),
 ]
 

@@ -73,6 +73,6 @@ def test_the_plugin_gets_it(tmp_path: Path) -> None:
     assert not [name for name, each in node.devices.items() if each.kind == "ifb" or each.qdisc is not None]
 
 
-def test_without_the_capability_it_is_said() -> None:
+def test_without_the_capability_there_is_a_warning() -> None:
     made = cluster("bridge", ingress="8M")
     assert any("kubernetes.io/ingress-bandwidth has no effect" in each for each in made.warnings)

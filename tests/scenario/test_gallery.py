@@ -21,6 +21,9 @@ from emu.scenario.story import teller
 DATA = Path(__file__).parents[1] / "data" / "manifests"
 # Which numbered steps of the usual description each story shows; the others show none.
 STEPS = {
+    "aws-pod-to-pod-same-node": "1234",
+    "aws-pod-to-pod-across-nodes": "123456",
+    "aws-pod-to-service": "1234",
     "pod-to-pod-same-node": "1234",
     "pod-to-pod-across-nodes": "123456",
     "flat-pod-subnet": "123456",

@@ -53,11 +53,12 @@ Pods = Mapping[str, Sequence[str]]  # by node, in the order in which they came
 
 def host_device(pod: str) -> str:
     """`cali` and 11 hex digits of SHA-1 of namespace.name."""
-    return "cali" + hashlib.sha1(pod.replace("/", ".").encode()).hexdigest()[:11]
+    return "cali" + hashlib.sha1(pod.replace("/", ".").encode(), usedforsecurity=False).hexdigest()[:11]
 
 
 def tunnel_mac(node: str) -> str:
-    return ":".join(f"{octet:02x}" for octet in b"f" + hashlib.sha1(node.encode()).digest()[:5])
+    digest = hashlib.sha1(node.encode(), usedforsecurity=False).digest()
+    return ":".join(f"{octet:02x}" for octet in b"f" + digest[:5])
 
 
 def blocks(pool: Pool, nodes: Sequence[NodeFacts]) -> dict[str, ipaddress.IPv4Network]:

@@ -13,7 +13,7 @@ from link_pair import Case, Datagram, Send
 
 NODE, LAN = mac("02:00:00:00:00:0a"), mac("02:00:00:00:00:0b")
 P0, P1 = mac("02:00:00:00:01:00"), mac("02:00:00:00:01:01")
-NOBODY = mac("02:00:00:00:09:09")
+UNKNOWN = mac("02:00:00:00:09:09")
 GROUP = mac("01:00:5e:01:02:03")
 ALL_HOSTS = mac("01:00:5e:00:00:01")
 UP = ("node link set eth0 up", "lan link set eth0 up")
@@ -61,7 +61,7 @@ TO_P0 = [
     Send("lan", "eth0", echo(LAN, P1, "10.0.0.9", "10.0.0.6")),
     Send("lan", "eth0", echo(LAN, NODE, "10.0.0.9", "10.0.0.1")),
     Send("lan", "eth0", echo(LAN, NODE, "10.0.0.9", "10.0.0.5")),
-    Send("lan", "eth0", echo(LAN, NOBODY, "10.0.0.9", "10.0.0.5")),
+    Send("lan", "eth0", echo(LAN, UNKNOWN, "10.0.0.9", "10.0.0.5")),
     Send("lan", "eth0", echo(LAN, BROADCAST_MAC, "10.0.0.9", "10.0.0.255")),
     Send("lan", "eth0", echo(LAN, GROUP, "10.0.0.9", "225.1.2.3")),
     Send("lan", "eth0", echo(LAN, ALL_HOSTS, "10.0.0.9", "224.0.0.1")),
@@ -81,7 +81,7 @@ def from_pods(name: str, *, own: bytes = P0, other: bytes = P1) -> list[Send]:
         Send("pod0", name, echo(own, other, "10.0.0.5", "10.0.0.6")),
         Send("pod0", name, echo(own, NODE, "10.0.0.5", "10.0.0.1")),
         Send("pod0", name, echo(own, LAN, "10.0.0.5", "10.0.0.9")),
-        Send("pod0", name, echo(own, NOBODY, "10.0.0.5", "10.0.0.9")),
+        Send("pod0", name, echo(own, UNKNOWN, "10.0.0.5", "10.0.0.9")),
         Send("pod0", name, echo(own, ALL_HOSTS, "10.0.0.5", "224.0.0.1")),
         Send("node", "eth0", echo(NODE, own, "10.0.0.1", "10.0.0.5")),
         Send("node", "eth0", arp(NODE, "10.0.0.1", "10.0.0.5")),
@@ -141,7 +141,7 @@ def vlan(vid: int, *, other: int = 6) -> Case:
             Send("lan", "eth0", tagged(echo(LAN, NODE, "192.168.0.9", "192.168.0.1"), other)),
             Send("lan", "eth0", tagged(tagged(here, vid), vid)),
             Send("lan", "eth0", tagged(here, vid, kind=b"\x88\xa8")),
-            Send("lan", "eth0", tagged(echo(LAN, NOBODY, "10.0.0.9", "10.0.0.5"), vid)),
+            Send("lan", "eth0", tagged(echo(LAN, UNKNOWN, "10.0.0.9", "10.0.0.5"), vid)),
             Send("pod0", f"eth0.{vid}", echo(NODE, LAN, "10.0.0.5", "10.0.0.9")),
             Send("pod0", f"eth0.{vid}", arp(NODE, "10.0.0.5", "10.0.0.9")),
             Send("pod0", f"eth0.{vid}", echo(NODE, LAN, "10.0.0.5", "10.0.0.9", 1400)),
@@ -173,7 +173,7 @@ def bridged(*commands: str) -> Case:
         Send("pod0", "eth0", arp(P0, "10.0.0.5", "10.0.0.1")),
         Send("pod0", "eth0", echo(P0, P1, "10.0.0.5", "10.0.0.6")),
         Send("pod0", "eth0", echo(P0, BR, "10.0.0.5", "10.0.0.1")),
-        Send("pod0", "eth0", echo(P0, NOBODY, "10.0.0.5", "10.0.0.77")),
+        Send("pod0", "eth0", echo(P0, UNKNOWN, "10.0.0.5", "10.0.0.77")),
         Send("pod0", "eth0", echo(P0, LAN, "10.0.0.5", "10.0.0.9")),
     ]
     for vid in (0, 1, 5, 6):
@@ -183,7 +183,7 @@ def bridged(*commands: str) -> Case:
             Send("lan", "eth0", tagged(echo(LAN, P0, "10.0.0.9", "10.0.0.5"), vid, priority=2)),
             Send("lan", "eth0", tagged(echo(LAN, P1, "10.0.0.9", "10.0.0.6"), vid)),
             Send("lan", "eth0", tagged(echo(LAN, BR, "10.0.0.9", "10.0.0.1"), vid)),
-            Send("lan", "eth0", tagged(echo(LAN, NOBODY, "10.0.0.9", "10.0.0.77"), vid)),
+            Send("lan", "eth0", tagged(echo(LAN, UNKNOWN, "10.0.0.9", "10.0.0.77"), vid)),
         ]
     frames += [
         Send("lan", "eth0", echo(LAN, P0, "10.0.0.9", "10.0.0.5")),
@@ -259,6 +259,48 @@ CASES: dict[str, Case] = {
         "node bridge vlan add dev p1 vid 6 untagged",
         "node bridge vlan del dev eth0 vid 1",
         "node bridge vlan add dev eth0 vid 5",
+    ),
+    "vrf": Case(
+        [
+            *UP,
+            "node link add p0 address 02:00:00:00:03:00 type veth peer name eth0 address 02:00:00:00:01:00 netns pod0",
+            "node link add p1 address 02:00:00:00:03:01 type veth peer name eth0 address 02:00:00:00:01:01 netns pod1",
+            *(f"node link set {name} up" for name in ("p0", "p1")),
+            "pod0 link set eth0 up",
+            "pod1 link set eth0 up",
+            "node addr add 192.168.0.1/24 dev eth0",
+            "node addr add 10.5.0.1/24 dev p0",
+            "node addr add 10.6.0.1/24 dev p1",
+            "pod0 addr add 10.5.0.5/24 dev eth0",
+            "pod1 addr add 10.6.0.6/24 dev eth0",
+            "pod0 route add default via 10.5.0.1",
+            "pod1 route add default via 10.6.0.1",
+            "lan addr add 192.168.0.9/24 dev eth0",
+            "lan route add default via 192.168.0.1",
+            "node sysctl net.ipv4.ip_forward 1",
+            "node link add red address 02:00:00:00:04:00 type vrf table 10",
+            "node link set red up",
+            "node link set p0 master red",
+            "node link set p1 master red",
+        ],
+        [
+            Datagram("pod0", "10.5.0.1"),
+            Datagram("pod0", "10.6.0.6"),
+            Datagram("pod0", "192.168.0.9"),
+            Datagram("pod0", "192.168.0.1"),
+            Datagram("lan", "10.5.0.5"),
+            Datagram("lan", "192.168.0.1"),
+            Datagram("lan", "10.5.0.1"),
+            Datagram("node", "192.168.0.9"),
+            Datagram("node", "10.5.0.5"),
+            Send("pod0", "eth0", echo(P0, mac("02:00:00:00:03:00"), "10.5.0.5", "10.5.0.1")),
+            Send("pod0", "eth0", echo(P0, mac("02:00:00:00:03:00"), "10.5.0.5", "10.6.0.1")),
+            Send("pod0", "eth0", echo(P0, mac("02:00:00:00:03:00"), "10.5.0.5", "10.6.0.6")),
+            Send("pod0", "eth0", echo(P0, mac("02:00:00:00:03:00"), "10.5.0.5", "10.6.0.6", ttl=1)),
+            Send("pod0", "eth0", echo(P0, mac("02:00:00:00:03:00"), "10.5.0.5", "10.9.0.9")),
+            Send("pod0", "eth0", arp(P0, "10.5.0.5", "10.6.0.1")),
+            Send("pod0", "eth0", arp(P0, "10.5.0.5", "192.168.0.1")),
+        ],
     ),
     "vlan above a bridge": Case(
         [

@@ -90,8 +90,8 @@ def emulated(case: Case) -> list[list[str]]:
         _send(spaces[act.space], act)
         lab.clock.drain()
         frames = lab.frames()
-        heard = [each for each in frames[seen:] if each.direction != "drop" and not each.interface.endswith("/lo")]
-        answers.append(sorted(f"{each.interface} {each.direction} {line(each.data)}" for each in heard))
+        seen_now = [each for each in frames[seen:] if each.direction != "drop" and not each.interface.endswith("/lo")]
+        answers.append(sorted(f"{each.interface} {each.direction} {line(each.data)}" for each in seen_now))
         seen = len(frames)
     return answers
 
@@ -140,6 +140,12 @@ def kernel(case: Case) -> list[list[str]]:
         rings = {name: Ring(space, 2048) for name, space in spaces.items()}
         for ring in rings.values():
             stack.callback(ring.close)
+        for command in case.commands:  # a VRF shows its packets to taps of its own alone
+            where, *words = command.split()
+            if "vrf" in words:
+                with spaces[where].inside():
+                    tap = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)))
+                tap.bind((words[2], 3))
         answers = []
         _gather(rings)
         for act in case.acts:

@@ -120,9 +120,11 @@ class Port:
                 device.deliver(frame)
             return
         hooks = bridge.hooks
-        if hooks.sources is not None and not hooks.sources.passes(frame, device.name):
-            device.drop(device, frame, "NETFILTER_DROP")
-            return
+        if hooks.sources is not None:
+            refusal = hooks.sources.refusal(frame, device.name)
+            if refusal is not None:
+                bridge.net.drop(frame, "NETFILTER_DROP", refusal, device)
+                return
         hook = hooks.pre_routing
         if hook is not None:
             hook(frame, self, self.finish)

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 from emu.errors import InputError
 from emu.wire.frame import ETH_HLEN, Frame
-from emu.wire.rewrite import tag, take_tag
+from emu.wire.rewrite import tag, untag
+from emu.wire.vlan import TAG_BYTES, VID_MASK, tci_of
 
 ETH_P_8021Q = 0x8100
-TAG_BYTES = 4
 DEFAULT_PVID, LAST_VID = 1, 4094
-VID_MASK = 0xFFF
 
 
 class VlanGroup:
@@ -50,7 +49,8 @@ class VlanGroup:
         """__allowed_ingress: take the frame's tag off, and give its VLAN; 0: the frame is dropped."""
         tci = 0
         if frame.ethertype == ETH_P_8021Q and len(frame.buf) >= ETH_HLEN + TAG_BYTES:
-            tci = take_tag(frame)
+            tci = tci_of(frame)
+            untag(frame)
         vid = tci & VID_MASK
         if not vid:
             vid = self.pvid

@@ -18,11 +18,11 @@ from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import ETH_HLEN, OTHERHOST, Frame
 from emu.wire.offload import segments
 from emu.wire.rewrite import untag
+from emu.wire.vlan import TAG_NEEDS, VID_MASK, tci_of
 
 IN, OUT = 0, 1
 ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 ETH_P_TAGS = (ETH_P_8021Q, ETH_P_8021AD)
-TAG_NEEDS = 6  # bytes behind the Ethernet header: a tag, and two bytes of what follows (skb_vlan_untag)
 
 Tap = Callable[[Frame, int], None]
 RxHandler = Callable[[Frame, "Device"], None]
@@ -60,7 +60,7 @@ class Device:
     """
 
     __slots__ = (
-        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
+        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_master", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
         "netem", "noarp", "offload", "packet_types", "qdisc", "rx_handler", "tap", "up", "uppers", "vlans",
     )  # fmt: skip
     loopback = False  # IFF_LOOPBACK
@@ -84,6 +84,7 @@ class Device:
         self.qdisc: Qdisc | None = None  # the discipline at its way out, before netem
         self.ingress: RxHandler | None = None  # the filter of the qdisc ffff:, which takes every frame that comes in
         self.master: Any = None
+        self.l3_master: Any = None  # the VRF that it is in
         self.l3_rcv: Callable[[Frame, Device], bool] | None = (
             None  # l3mdev_ip_rcv: does another device take the packet?
         )
@@ -92,6 +93,11 @@ class Device:
         self.net: Any = None
         self.neigh: dict[int, dict[int, Any]] = {}  # by address family (AF_*), then by address
         self.drop: Callable[[Device, Frame, str], None] = ignore_drop
+
+    @property
+    def attached(self) -> bool:
+        """Is it in a namespace still?"""
+        return self.net is not None and self.net.devices.get(self.name) is self
 
     @property
     def promisc(self) -> bool:
@@ -176,7 +182,7 @@ class Device:
         """A frame that taps and the ingress filter have seen goes on: to the device of its VLAN, or as `receive` has it."""
         frame.indev = self
         if self.vlans is not None and frame.ethertype == ETH_P_8021Q and len(frame.buf) >= ETH_HLEN + TAG_NEEDS:
-            taken = self.vlans.get((frame.buf[14] << 8 | frame.buf[15]) & 0xFFF)
+            taken = self.vlans.get(tci_of(frame) & VID_MASK)
             if taken is not None:  # vlan_do_receive comes before a bridge
                 taken(frame, self)
                 return

@@ -22,7 +22,7 @@ class Ifb(Device):
 
     def redirect(self, frame: Frame, device: Device) -> None:
         """tcf_mirred_act: a frame that came in on `device`."""
-        if self.net is None:  # the filter is there still, and this device is gone
+        if not self.attached:  # the filter is there still, and this device is gone
             device.drop(device, frame, "TC_INGRESS")
             return
         frame.indev = device
@@ -34,7 +34,7 @@ class Ifb(Device):
         if tap is not None:
             tap(frame, OUT)
         device: Device | None = frame.indev
-        if device is None or device.net is None:
+        if device is None or not device.attached:
             self.drop(self, frame, "NOT_SPECIFIED")
         else:
             device.classified(frame)

@@ -12,14 +12,14 @@ from typing import Protocol
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
-from emu.kernel.link.stacked import MAX_MTU, MIN_MTU, Stacked, forward, is_busy, scrub
+from emu.kernel.link.stacked import MAX_MTU, MIN_MTU, Stacked, forward, is_busy, place, scrub
 from emu.trail import Note
+from emu.wire import arp
 from emu.wire.addr import BROADCAST_MAC, ip4_text
 from emu.wire.frame import BROADCAST, ETH_HLEN, ETH_P_ARP, ETH_P_IP, HOST, MULTICAST, Frame
 
 L2, L3, L3S = "l2", "l3", "l3s"
 MODES = (L2, L3, L3S)
-_ARP_SENDER, _ARP_TARGET = ETH_HLEN + 14, ETH_HLEN + 24
 ALL_HOSTS = bytes.fromhex("01005e000001")
 
 
@@ -89,7 +89,7 @@ class IpvlanPort:
 
     def note(self, frame: Frame, child: Ipvlan) -> None:
         if frame.trail is not None:
-            frame.trail.append(Note(f"{child.name} (ipvlan) has {ip4_text(_address(frame, False))}"))
+            frame.trail.append(Note(f"{place(child)} (ipvlan) has {ip4_text(_address(frame, False))}"))
 
     def broadcast(self, frame: Frame, sender: Ipvlan | None) -> None:
         """ipvlan_process_multicast: a copy for each other child that listens."""
@@ -199,7 +199,7 @@ def _address(frame: Frame, source: bool) -> int:
     """ipvlan_get_L3_hdr and ipvlan_addr_lookup: the address that decides; 0 if the frame has none."""
     if frame.ethertype == ETH_P_IP:
         return frame.src if source else frame.dst
-    if frame.ethertype == ETH_P_ARP and len(frame.buf) >= _ARP_TARGET + 4:
-        at = _ARP_SENDER if source else _ARP_TARGET
-        return int.from_bytes(frame.buf[at : at + 4], "big")
+    if frame.ethertype == ETH_P_ARP and len(frame.buf) >= ETH_HLEN + arp.HLEN:
+        packet = arp.parse(frame)
+        return 0 if packet is None else packet.spa if source else packet.tpa
     return 0

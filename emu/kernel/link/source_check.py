@@ -7,10 +7,20 @@ chains that let one MAC pass. emu has no other rules of nftables at bridges. Mus
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from emu.trail import Note
 from emu.wire.addr import mac_text
 from emu.wire.frame import Frame
+
+
+class OneSource(NamedTuple):
+    """What decided that a frame does not come in: a chain lets one source MAC pass."""
+
+    chain: str
+    mac: bytes
+
+    def __str__(self) -> str:
+        return f"table bridge nat, chain {self.chain}-mac: only {mac_text(self.mac)} may send here"
 
 
 class SourceChecks:
@@ -31,17 +41,12 @@ class SourceChecks:
         self.rules = [rule for rule in self.rules if rule[1] != reference]
         self.chains.pop(reference, None)
 
-    def passes(self, frame: Frame, device: str) -> bool:
-        """May the frame come in on the port? If not, its trail gets to know why."""
+    def refusal(self, frame: Frame, device: str) -> OneSource | None:
+        """The rule that drops a frame which came in on the port; None: it may pass."""
         for name, reference in self.rules:
             if name == device and frame.smac != self.chains[reference]:
-                if frame.trail is not None:
-                    allowed = mac_text(self.chains[reference])
-                    frame.trail.append(
-                        Note(f"table bridge nat, chain {_chain(reference)}-mac: only {allowed} may send here")
-                    )
-                return False
-        return True
+                return OneSource(_chain(reference), self.chains[reference])
+        return None
 
     def lines(self) -> Iterator[str]:
         """As `nft list table bridge nat` prints it, without indentation. The table and PREROUTING stay when rules go."""

@@ -63,6 +63,11 @@ class Stacked(Device):
         return frame.clone()
 
 
+def place(device: Device) -> str:
+    """`node-1/eth0`, for people."""
+    return device.name if device.net is None else f"{device.net.name}/{device.name}"
+
+
 def is_busy(device: Device) -> bool:
     """netdev_is_rx_handler_busy: does something else take the frames of the device?"""
     return device.rx_handler is not None
@@ -86,7 +91,7 @@ def type_of(device: Device, dmac: bytes) -> int:
 
 def forward(frame: Frame, device: Device, pkt_type: int | None = None) -> None:
     """dev_forward_skb: hand a frame to `device` as one that it received. One that is too long, or for a device that is down, is
-    dropped. `pkt_type` None: what its destination says."""
+    dropped. `pkt_type` None: that of its destination."""
     if not device.up:
         device.drop(device, frame, "DEV_READY")
         return

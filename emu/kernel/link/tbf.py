@@ -15,7 +15,7 @@ from emu.errors import InputError
 from emu.kernel.link.netem import Outlet
 from emu.trail import Note
 from emu.wire.frame import Frame
-from emu.wire.offload import segments
+from emu.wire.offload import segments, wire_size
 
 TICK_NS = 64  # PSCHED_SHIFT
 TICKS_PER_US = 15.625  # 1000 / 64: what /proc/net/psched states
@@ -157,15 +157,6 @@ class Tbf:
             self.sent += 1
             self.t_c, self.tokens, self.peak_tokens = now, tokens, peak_tokens
             device.leave(frame)
-
-
-def wire_size(frame: Frame) -> int:
-    """qdisc_pkt_len_init: the bytes of a frame, those of each segment's headers among them."""
-    size = len(frame.buf)
-    if frame.gso_size:
-        head = frame.l4 + (frame.buf[frame.l4 + 12] >> 4) * 4
-        size += (-(-(size - head) // frame.gso_size) - 1) * head
-    return size
 
 
 def text(tbf: Tbf) -> str:

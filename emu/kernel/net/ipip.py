@@ -92,16 +92,19 @@ class IpipTunnels:
             return
         if device.failures:
             self._report_failure(device, frame)
-        trail = frame.trail
+        fact, trail = self._fact(device.name, source, remote), frame.trail
         if trail is not None:
-            trail.append(self._fact(device.name, source, remote))
+            trail.append(fact)
+        for listener in net.tunnel_listeners:
+            listener(frame, fact)
         outer = stamp(
             ipip.wrapped(frame), ipip.IPIP, source, remote,
             ident=net.ipv4.idents.next(remote, source, ipip.IPIP), frag=IP_DF if df and not route.mtu_locked else 0,
             ttl=config.ttl or frame.ttl, tos=outer_tos(tos, frame.tos), flow=frame.flow, trail=trail,
         )  # fmt: skip
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
-        outer.mark, outer.sock, outer.route, outer.confirms = frame.mark, frame.sock, route, frame.confirms
+        outer.mark, outer.sock, outer.route = frame.mark, frame.sock, route
+        outer.burst, outer.confirms = frame.burst, frame.confirms  # it is the same buffer
         ip_output.local_out(net, outer)
 
     def _fits(self, device: Ipip, frame: Frame, mtu: int) -> bool:

@@ -23,7 +23,7 @@ from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
-from emu.trail import Delivered, Natted
+from emu.trail import Delivered, Encapsulated, Natted
 from emu.wire.frame import AF_INET, Frame
 
 
@@ -64,11 +64,12 @@ class Netns:
         self.born = self.delivered = self.absorbed = self.copied = 0
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
-        # reaches a socket or protocol, or NAT begins to rewrite a flow's packets (append to these lists)
+        # reaches a socket or protocol, NAT begins to rewrite a flow's packets, or a tunnel carries one (append to these lists)
         self._device_listeners: list[Callable[[Device], object]] = []
         self.drop_listeners: list[DropListener] = []
         self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
         self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
+        self.tunnel_listeners: list[Callable[[Frame, Encapsulated], None]] = []
         # whether frames that originate here carry a trail
         self.tracing = False
         self._next_ifindex = 1
@@ -140,6 +141,9 @@ class Netns:
             device.close()
         elif isinstance(device, Ipip):
             self.ipip.forget(device)
+        elif isinstance(device, Bridge):  # br_dev_delete
+            for port in list(device.ports):
+                device.remove_port(port.device)
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)
@@ -221,7 +225,7 @@ class Netns:
         if device.master is not None:
             device.master.carrier_check()
         for upper in list(device.uppers):
-            if isinstance(upper, Vlan) and upper.net is not None:  # vlan_device_event
+            if isinstance(upper, Vlan) and upper.attached:  # vlan_device_event
                 upper.net.set_link(upper.name, up=up)
 
     def set_carrier(self, name: str, *, on: bool) -> None:
@@ -244,7 +248,7 @@ class Netns:
         if device.master is not None:
             device.master.carrier_check()
         for upper in device.uppers:  # netif_stacked_transfer_operstate
-            if upper.net is not None:
+            if upper.attached:
                 upper.net.carrier_changed(upper, on=on)
 
     def __repr__(self) -> str:
@@ -254,5 +258,5 @@ class Netns:
 def _follow(device: Veth) -> None:
     """veth_open and veth_close: both ends of a pair have a carrier while both are up."""
     for end in (device, device.peer):
-        if end is not None and end.net is not None:
+        if end is not None and end.attached:
             end.net.carrier_changed(end, on=end.has_carrier)

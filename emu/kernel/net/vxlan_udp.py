@@ -109,16 +109,19 @@ class VxlanUdp:
             return
         df = config.df == "set" or (config.df == "inherit" and wire.inner_df(frame))
         ttl = wire.inner_ttl(frame) if config.ttl_inherit else config.ttl
-        trail = frame.trail
+        fact, trail = self._fact(device.name, vni, source, remote.addr, mac, most), frame.trail
         if trail is not None:
-            trail.append(self._fact(device.name, vni, source, remote.addr, mac, most))
+            trail.append(fact)
+        for listener in net.tunnel_listeners:
+            listener(frame, fact)
         outer = udp.build(
             self._template, source, remote.addr, sport, port, wire.header(vni) + frame.buf,
             ident=net.ipv4.idents.next(remote.addr, source, UDP), frag=IP_DF if df and not route.mtu_locked else 0,
             ttl=ttl or net.ipv4.default_ttl, tos=wire.outer_tos(tos, inner), flow=frame.flow, trail=trail, summed=config.udpcsum,
         )  # fmt: skip
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
-        outer.mark, outer.sock, outer.route, outer.confirms = frame.mark, frame.sock, route, frame.confirms
+        outer.mark, outer.sock, outer.route = frame.mark, frame.sock, route
+        outer.burst, outer.confirms = frame.burst, frame.confirms  # it is the same buffer
         if config.udpcsum and lower.offload and outer.tot_len <= most:
             leave_checksum(outer)
         ip_output.local_out(net, outer)

@@ -340,6 +340,7 @@ class TcpSocket:
             endpoint.progress = False
             self.confirm_neighbour = True
         if before == "SYN_RECV" and endpoint.state in ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1"):
+            self.confirm_neighbour = True  # tcp_init_metrics
             self._established()
         self.output(segments)
         if self.on_readable is not None and (

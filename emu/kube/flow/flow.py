@@ -15,7 +15,8 @@ from emu.kube.dns.resolver import EAI_AGAIN, Client, Lookup
 from emu.kube.flow.ends import Target
 from emu.kube.flow.outcome import DELIVERED, TIMEOUT, Nat, Outcome, decided_by
 from emu.kube.flow.testbed import TcpClient, Testbed
-from emu.trail import Dropped, Natted
+from emu.trail import Dropped, Encapsulated, Natted
+from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
 
 SETTLE_NS = 2 * MS  # a client's time between two calls
@@ -32,7 +33,7 @@ class Talk(Protocol):
 class Flow:
     """One flow and its result. Its frames have its `number`. `arrivals` has, for each socket that its packets
     reached, the namespace and (addr, port, peer's addr, peer's port); `losses` has the drops; `translations` has the
-    rewritings by NAT in the direction in which a connection was opened, in order.
+    rewritings by NAT in the direction in which a connection was opened, in order; `tunnels` what carried its packets, both ways.
     `socket` is the client's, if the connection was left open (see `tcp.more`).
     """
 
@@ -52,6 +53,7 @@ class Flow:
     losses: list[Dropped] = field(default_factory=list)
     arrivals: dict[Arrival, None] = field(default_factory=dict)
     translations: dict[Nat, None] = field(default_factory=dict)
+    tunnels: dict[str, None] = field(default_factory=dict)  # "vxlan 192.168.51.11 -> 192.168.52.12"
     socket: TcpClient | None = field(default=None, repr=False)
     before: Flow | None = field(default=None, repr=False)  # the flow whose open connection this one uses
     resolved: Lookup | None = None  # the look-up of the target's name, if it has one
@@ -104,6 +106,11 @@ class Flow:
         """NAT began to rewrite packets of the flow."""
         self.translations[Nat(fact.kind, fact.before, fact.after)] = None
 
+    def carried(self, fact: Encapsulated) -> None:
+        """A tunnel carried a packet of the flow."""
+        kind = "ipip" if fact.vni is None else "vxlan"
+        self.tunnels[f"{kind} {ip4_text(fact.src)} -> {ip4_text(fact.dst)}"] = None
+
     def looked_up(self, found: Lookup) -> None:
         """The target's name was looked up. Reports about the look-up's packets are deleted, unless it failed."""
         self.resolved, self.look_up_frames = found, len(self.frames)
@@ -116,6 +123,7 @@ class Flow:
             self.losses.clear()
             self.arrivals.clear()
         self.translations.clear()
+        self.tunnels.clear()
         self.at = ""
 
     # -- time -----------------------------------------------------------------------------------

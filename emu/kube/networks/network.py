@@ -8,6 +8,7 @@ a network too, with the same template words. Must not know pods or the cluster's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -108,14 +109,17 @@ class Network:
 
 
 networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks")
-# by the plugin that works with that network's agents only: a user's list that begins with it gets them
-network_plugins: Shelf[Callable[[NodeSettings], Network]] = Shelf("network of a plugin", "emu.kube.networks")
+# a network's name by the plugin that works with its agents only: a user's list that begins with it gets them
+network_plugins: Shelf[str] = Shelf("plugin of a network", "emu.kube.networks")
 network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks")
 network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks")
 
 
 def usual_underlay(network: str) -> str:
-    """The underlay of a cluster that names none: the network's own, or `routed`."""
+    """The underlay of a cluster that names none: the network's own, or `routed`. A wrong .conflist is an error later."""
+    if network not in networks:
+        with suppress(InputError):
+            network = _owner(_conflist(network, _ANY.words())) or network
     return network_underlays.get(network, "routed")
 
 
@@ -132,7 +136,8 @@ def load_network(
     """A built-in network by `name`, or that of a .conflist (its path, or its text), for the node with `pod_cidr`.
 
     A .conflist brings no rules: `ipMasq` is its own business. Pods of other nodes are reached as by the built-in
-    networks. Raises InputError: no such network or file, or the configuration is wrong, or the options are another network's.
+    networks, or as by the network whose own plugin its first one is. Raises InputError: no such network or file, or the
+    configuration is wrong, or the options are another network's.
     """
     if options is not None:
         if name not in network_options or not isinstance(options, network_options[name]):
@@ -141,15 +146,28 @@ def load_network(
     node = NodeSettings(pod_cidr, pod_subnet, mtu, hairpin, options, machine)
     if name in networks:
         return networks[name](node)
-    if name.lstrip().startswith("{"):
-        config = NetworkConfigList.parse(expand(name, node.words()))
-    elif Path(name).suffix in SUFFIXES:
-        config = NetworkConfigList.load(Path(name), node.words())
-    else:
-        raise InputError(
-            f"no network is called {name!r}", expected=f"{', '.join(sorted(networks))}, or the path of a .conflist file"
-        )
-    first = str(config.plugins[0]["type"])
-    if first in network_plugins:
-        return replace(network_plugins[first](node), config=config)
+    config = _conflist(name, node.words())
+    owner = _owner(config)
+    if owner:
+        return replace(networks[owner](node), config=config)
     return Network(config, routes=(pod_cidr,), agents=(host_gw.NAME,))
+
+
+_ANY = NodeSettings(Prefix.parse("10.244.1.0/24"), Prefix.parse("10.244.0.0/16"))
+
+
+def _conflist(name: str, words: Words) -> NetworkConfigList:
+    """A .conflist's path or text. Raises InputError."""
+    if name.lstrip().startswith("{"):
+        return NetworkConfigList.parse(expand(name, words))
+    if Path(name).suffix in SUFFIXES:
+        return NetworkConfigList.load(Path(name), words)
+    raise InputError(
+        f"no network is called {name!r}", expected=f"{', '.join(sorted(networks))}, or the path of a .conflist file"
+    )
+
+
+def _owner(config: NetworkConfigList) -> str:
+    """The network whose own plugin comes first in a list; "" for none."""
+    first = str(config.plugins[0]["type"])
+    return network_plugins.get(first, "")

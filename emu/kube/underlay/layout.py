@@ -176,7 +176,7 @@ def _usual(kind: Kind, index: int, nodes: int, number: int, lans: dict[str, Lan]
     """The LAN of an interface that states none."""
     if number:
         raise InputError("the interface is on no LAN", path=path, expected="lan, or address")
-    return next((lan for name, lan in lans.items() if name in own), None) or kind.default_lan(index, nodes)
+    return next(lan for name, lan in lans.items() if name in own) if own else kind.default_lan(index, nodes)
 
 
 def _outside(hosts: Sequence[MachineSettings], lans: dict[str, Lan], own: set[str]) -> Iterator[_Plug]:

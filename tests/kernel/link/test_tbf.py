@@ -171,7 +171,7 @@ def test_an_ifb_device_delays_what_comes_in() -> None:
     assert near.up
 
 
-def test_a_drop_says_why() -> None:
+def test_a_drop_has_its_reason() -> None:
     lab = Lab(capture=False)
     a, b = lab.host("a"), lab.host("b")
     near, _ = boot.veth(a, "eth0", b, "eth0", A, B)

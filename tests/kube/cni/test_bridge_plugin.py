@@ -16,6 +16,7 @@ from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import OUT
 from emu.kernel.link.veth import Veth
+from emu.kernel.net import link_change
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.cni.ip_masq import chain_name, masquerade_rules
 from emu.kube.cni.plugins.bridge import BridgeConf, layer3
@@ -396,3 +397,103 @@ def test_the_same_seed_gives_the_same_names() -> None:
 
     assert names(7) == names(7)
     assert names(7) != names(8)
+
+
+# -- VLANs and source MACs --------------------------------------------------------------------------------------------
+
+
+def vlans(machine: Machine) -> dict[str, list[str]]:
+    """By port: what `bridge vlan show` lists. Ports have drawn names, so that they are numbered."""
+    ports = reversed(machine.bridge.ports)
+    return {f"port{number}": list(port.vlans.lines()) for number, port in enumerate(ports)}
+
+
+def test_a_pod_in_a_vlan_has_an_access_port() -> None:
+    """As today's source has it: the default VLAN goes, unless preserveDefaultVlan is true."""
+    machine = Machine(vlan=5)
+    machine.add()
+    assert machine.bridge.vlan_filtering
+    # the second port is that of the VLAN's gateway
+    assert vlans(machine) == {"port0": ["5 PVID Egress Untagged"], "port1": ["5 PVID Egress Untagged"]}
+    assert list(machine.bridge.vlan_group.lines()) == ["1 PVID Egress Untagged"]
+    assert [str(each) for each in machine.node.ipv4.addresses if each.device.name == "cni0.5"] == ["10.244.1.1/24"]
+    kept = Machine(vlan=5, preserveDefaultVlan=True)
+    kept.add()
+    assert vlans(kept)["port0"] == ["1 Egress Untagged", "5 PVID Egress Untagged"]
+
+
+def test_a_trunk_takes_tags_and_its_native_vlan() -> None:
+    machine = Machine(vlanTrunk=[{"minID": 10, "maxID": 12}, {"id": 100}, {"id": 11}])
+    machine.add()
+    tagged = ["10", "11", "12", "100"]
+    assert vlans(machine)["port0"] == ["1 PVID Egress Untagged", *tagged]
+    native = Machine(vlan=5, vlanTrunk=[{"id": 100}])
+    native.add()
+    assert vlans(native)["port0"] == ["5 PVID Egress Untagged", "100"]
+    empty = Machine(vlanTrunk=[])
+    empty.add()
+    assert empty.bridge.vlan_filtering and vlans(empty)["port0"] == ["1 PVID Egress Untagged"]
+
+
+@pytest.mark.parametrize(
+    ("trunk", "words"),
+    [
+        ({"minID": 0, "maxID": 5}, "incorrect trunk minID parameter"),
+        ({"minID": 1, "maxID": 4095}, "incorrect trunk maxID parameter"),
+        ({"minID": 6, "maxID": 5}, "minID is greater than maxID in trunk parameter"),
+        ({"maxID": 5}, "minID and maxID should be configured simultaneously, minID is missing"),
+        ({"minID": 5}, "minID and maxID should be configured simultaneously, maxID is missing"),
+        ({"id": 4095}, "incorrect trunk id parameter"),
+        ({"id": 0}, "incorrect trunk id parameter"),
+    ],
+)
+def test_a_trunk_that_cannot_be(trunk: Config, words: str) -> None:
+    with pytest.raises(CniError, match=words):
+        Machine(vlanTrunk=[trunk]).add()
+
+
+def test_pods_of_one_vlan_reach_each_other_and_their_gateway_alone() -> None:
+    machine = Machine(vlan=5)
+    one, _ = machine.add()
+    machine.add()
+    machine.network = replace(machine.network, plugins=({**machine.network.plugins[0], "vlan": 6, "ipam": {
+        "type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24", "rangeStart": "10.244.1.9"}]], "dataDir": "/b",
+    }, "isGateway": False},))  # fmt: skip
+    other, _ = machine.add()
+    assert machine.ping(one, "10.244.1.3")
+    assert machine.ping(one, "10.244.1.1")
+    assert not machine.ping(one, "10.244.1.9")
+    assert not machine.ping(other, "10.244.1.1")
+
+
+def test_another_source_mac_is_dropped_at_the_port_by_name() -> None:
+    machine = Machine(macspoofchk=True)
+    one, _ = machine.add()
+    machine.add()
+    pod = one.netns
+    assert pod is not None
+    assert machine.ping(one, "10.244.1.3")
+    dropped: list[tuple[str, str]] = []
+    machine.node.drop_listeners.append(lambda frame, fact: dropped.append((fact.reason, str(fact.by))))
+    link_change.set_mac(pod, pod.device("eth0"), bytes((2, 0, 0, 0, 9, 9)))
+    assert not machine.ping(one, "10.244.1.1")
+    assert dropped and {reason for reason, _ in dropped} == {"NETFILTER_DROP"}
+    assert dropped[0][1].startswith("table bridge nat, chain cni-br-iface-c0-eth0-mac: only ")
+    machine.runtime.delete(machine.network, one)
+    sources = machine.node.bridge_hooks.sources
+    assert sources is not None and sorted(sources.chains) == ["c1-eth0"]
+
+
+def test_isolated_ports_reach_the_gateway_alone() -> None:
+    machine = Machine(portIsolation=True)
+    one, _ = machine.add()
+    machine.add()
+    assert machine.ping(one, "10.244.1.1")
+    assert not machine.ping(one, "10.244.1.3")
+
+
+def test_a_disabled_interface_stays_down() -> None:
+    machine = Machine(disableContainerInterface=True, ipam={})
+    one, result = machine.add()
+    assert one.netns is not None and not one.netns.device("eth0").up
+    assert result.ips == () and len(result.interfaces) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from scapy.layers.inet import ICMP, IP
 
 from emu.errors import InputError
 from emu.kernel import commands
@@ -126,6 +127,23 @@ def test_a_pod_that_is_gone_leaves_the_nodes_as_they_were(options: dict[str, Any
     assert blocks(made.store) == addresses
 
 
+@pytest.mark.parametrize(
+    "options", [{"vxlan_mode": "Never"}, {"vxlan_mode": "Always"}, {"ipip_mode": "Always"}], ids=str
+)
+def test_a_node_that_is_gone_is_forgotten_by_the_others(options: dict[str, Any]) -> None:
+    """Its routes, its tunnel's neighbour and entry, and its address in the sets."""
+    made = cluster(pod("a"), pod("b", "node-2"), nodes=3, **options)
+    node = made.nodes["node-1"]
+    there = [route for route in routes(node) if "blackhole" not in route]
+    made.delete("node", "", "node-2")
+    left = state(node)
+    with_pods = 0 if options == {"vxlan_mode": "Never"} else 1  # node-3 has no pod, and a block for its tunnel alone
+    assert len(there) == with_pods + 1 and len(routes(node)) == with_pods + 1  # one of them is the node's own block
+    assert "192.168.50.12" not in left["sets"] and "192.168.50.13" in left["sets"]
+    assert len(left["neighbours"]) == (1 if options == {"vxlan_mode": "Always"} else 0)
+    assert not any("192.168.50.12" in route for route in left["routes"])
+
+
 def test_a_pod_is_unknown_to_the_rules_until_calico_node_has_seen_it() -> None:
     """The plugin has wired it, and felix learns of it later: until then its packets are dropped."""
     made = cluster(pod("first"))
@@ -163,6 +181,84 @@ def test_the_service_account_names_a_profile() -> None:
     assert "cali-pri-ksa.default.robot" in rules and "ksa.default.default" not in rules
 
 
+# -- IPIP, which no kernel judges here ---------------------------------------------------------------------------------
+
+
+def hops(flow: Any, *, way: str) -> list[tuple[str, list[str], list[int]]]:
+    """Where the echo requests of a flow are, going `way`: the sources and TTLs of all their IP headers, outer first."""
+    found = []
+    for each in flow.frames:
+        packet, seen = each.packet(), []
+        while packet is not None and packet.haslayer("IP"):
+            packet = packet["IP"]
+            seen.append((packet.src, packet.ttl))
+            last, packet = packet, packet.payload if packet.proto == 4 else None
+        if seen and each.direction == way and last.haslayer("ICMP") and last["ICMP"].type == 8:
+            found.append((each.interface, [src for src, _ in seen], [ttl for _, ttl in seen]))
+    return found
+
+
+def test_ipip_hop_by_hop() -> None:
+    made = cluster(pod("a"), pod("b", "node-2"), underlay="routed", ipip_mode="Always")
+    one, two = (made.pods[f"default/{name}"] for name in "ab")
+    source, node = ip4_text(one.ip), "192.168.51.11"
+    devices = [each.result.interfaces[0].name for each in (one, two)]
+    assert hops(made.ping("default/a", "default/b", count=1), way="out") == [
+        ("default/a/eth0", [source], [64]),
+        ("node-1/tunl0", [source], [63]),
+        ("node-1/eth0", [node, source], [63, 63]),  # the outer TTL is the inner one's
+        ("underlay/port2", [node, source], [62, 63]),
+        (f"node-2/{devices[1]}", [source], [62]),
+    ]
+
+
+def test_ipip_from_a_node_has_the_tunnels_address() -> None:
+    """Also where a Service's address made the kernel choose another: the rule for tunl0 masquerades it."""
+    made = cluster(pod("a"), pod("b", "node-2"), underlay="routed", ipip_mode="CrossSubnet")
+    net = made.nodes["node-1"].net
+    own = next(str(each).partition("/")[0] for each in net.ipv4.addresses if each.device.name == "tunl0")
+    assert hops(made.ping("node/node-1", "default/b", count=1), way="out")[0] == ("node-1/tunl0", [own], [64])
+    text = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {clusterIP: 10.96.0.9, selector: {app: b}, ports: [{port: 80}]}}"
+    labelled = load_text(pod("b", "node-2").replace("{name: b}", "{name: b, labels: {app: b}}")).objects[0]
+    made.apply(labelled)
+    made.apply(load_text(text).objects[0])
+    flow = made.tcp("node/node-1", "svc/s:80", b"x")
+    sources = {
+        each.packet()["IP"].src for each in flow.frames if each.interface == "node-1/tunl0" and each.direction == "out"
+    }
+    assert flow.delivered and sources == {own}
+
+
+def test_ipip_to_a_node_port_has_the_tunnels_address_behind_it() -> None:
+    """kube-proxy masquerades what comes in by a NodePort and goes on to another node: by tunl0, with tunl0's address."""
+    text = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: NodePort, clusterIP: 10.96.0.9, selector: {app: b}, ports: [{port: 80, nodePort: 30080}]}}"
+    labelled = pod("b", "node-2").replace("{name: b}", "{name: b, labels: {app: b}}")
+    made = cluster(pod("a"), labelled, text, ipip_mode="Always")
+    own = next(
+        str(each).partition("/")[0] for each in made.nodes["node-1"].net.ipv4.addresses if each.device.name == "tunl0"
+    )
+    flow = made.tcp("external", "192.168.50.11:30080", b"x")
+    seen = {
+        each.packet()["IP"].src
+        for each in flow.frames
+        if each.interface == "default/b/eth0" and each.direction == "in" and each.packet().haslayer("IP")
+    }
+    assert flow.delivered and seen == {own}
+
+
+def test_ipip_from_other_hosts_is_dropped() -> None:
+    made = cluster(pod("a"), ipip_mode="Always")
+    made.send(
+        "external", IP(dst="192.168.50.11") / IP(src="10.244.9.9", dst=ip4_text(made.pods["default/a"].ip)) / ICMP()
+    )
+    assert made.nodes["node-1"].net.drops["NETFILTER_DROP"] == 1
+
+
+def test_ipip_on_one_link_is_left_out_between_subnets_only() -> None:
+    made = cluster(pod("a"), pod("b", "node-2"), ipip_mode="CrossSubnet")
+    assert [len(sources) for _, sources, _ in hops(made.ping("default/a", "default/b", count=1), way="out")] == [1] * 4
+
+
 # -- options ----------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +284,6 @@ def test_a_scenario_names_them_as_calico_does() -> None:
         head + "  calico: {cidr: 10.244.8.0/21, blockSize: 28, ipipMode: CrossSubnet, natOutgoing: false}\n"
     )
     assert found.spec.cluster.network == "calico"
-    with pytest.raises(InputError, match=r"line 8|:8"):
+    with pytest.raises(InputError, match=r":8: cluster"):
         load_scenario(head + "  calico:\n    vxlanMode: Sometimes\n")
     assert CalicoOptions().pool(PODS) == IPPoolSpec(cidr="10.244.0.0/16", vxlan_mode="CrossSubnet", nat_outgoing=True)

@@ -100,6 +100,6 @@ def test_a_rule_that_comes_back_is_the_last_of_its_chain() -> None:
 
 def test_nodes_behind_a_router_are_refused() -> None:
     with pytest.raises(InputError) as wrong:
-        Cluster(ClusterConfig.of(2, network="kindnet"))
+        Cluster(ClusterConfig.of(2, network="kindnet", underlay="routed"))
     assert wrong.value.what == "kindnetd of node-1 cannot route to node-2: 192.168.52.12 is on no link of the node"
     assert wrong.value.path == "cluster.underlay"

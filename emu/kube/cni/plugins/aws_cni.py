@@ -20,6 +20,7 @@ from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import links
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import Leaves, device
 from emu.kube.cni.spec import IP, Attachment, Config, Interface, NoAddressLeft, Result, failure, plugins, read
 from emu.modelled import NotModelled, WithoutEffect, used
 from emu.wire.addr import decimal, ip4, ip4_text
@@ -79,6 +80,9 @@ class AwsCniPlugin:
         "pluginLogLevel": WithoutEffect("it is a log"),
         "podSGEnforcingMode": NotModelled("security groups of single pods", defaults=("strict", "standard")),
     }
+
+    def leaves(self, config: Config) -> Leaves:
+        return device(r"eth[1-9]\d*", "ipamd keeps the interfaces that it attached, for the pods to come")
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf, host = _load(config), attachment.host.netns

@@ -7,18 +7,20 @@ nftables is not modelled: a configuration with it is undecided. Must not know po
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import msgspec
 
 from emu.errors import EmuError
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.link.device import Device
+from emu.kernel.link.device import IFNAMSIZ, Device
 from emu.kernel.link.source_check import SourceChecks
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import invoke, ip_masq, links
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import FORWARDING, Leaves, device
 from emu.kube.cni.spec import (
     IP,
     Attachment,
@@ -29,7 +31,6 @@ from emu.kube.cni.spec import (
     Interface,
     Result,
     Route,
-    check_ifname,
     failure,
     plugins,
     read,
@@ -151,6 +152,21 @@ class BridgePlugin:
         ),
         "enabledad": WithoutEffect("it concerns IPv6 addresses"),
     }
+
+    def leaves(self, config: Config) -> Leaves:
+        name, vlan = re.escape(str(config.get("bridge") or "cni0")), config.get("vlan")
+        found = {**device(name, "the bridge stays"), **FORWARDING}
+        if vlan:
+            pair = r"veth[0-9a-f]{8}"
+            found |= {
+                **device(rf"{name}\.{vlan}", "the gateway of a VLAN stays"),
+                rf"(link|port|taken) {pair}( .*)?": "and its port",
+            }
+        if config.get("macspoofchk"):
+            found[r"nftables (table bridge nat \{|chain PREROUTING \{|type filter hook .*|\})"] = (
+                "the table stays, and its chain"
+            )
+        return found
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config)
@@ -293,11 +309,11 @@ def _vlan_gateway(conf: BridgeConf, host: Host, bridge: Bridge) -> Device:
     found = netns.devices.get(name)
     if found is not None:
         return found
-    try:
-        check_ifname(name)
-        inside, outside = links.make_veth(netns, netns, name, bridge.mtu, "")
-    except CniError as error:
-        raise failure(f'failed to create vlan interface: faild to create vlan gateway "{name}": {error.msg}') from None
+    if len(name) >= IFNAMSIZ:
+        raise failure(
+            f'failed to create vlan interface: failed to find interface "{name}": numerical result out of range'
+        )
+    inside, outside = links.make_veth(netns, netns, name, bridge.mtu, "")
     port = links.enslave(host, bridge, outside, hairpin=False, isolated=False)
     links.set_vlans(port, conf.vlan, (), keep_default=conf.preserve_default_vlan)
     netns.set_link(name, up=True)

@@ -12,6 +12,7 @@ import msgspec
 from emu.errors import InputError
 from emu.kube.cni.iptables import Table, comment
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import Leaves
 from emu.kube.cni.spec import Attachment, Config, Result, failure, plugins, read, unmodelled
 from emu.modelled import NotModelled, WithoutEffect, used
 
@@ -62,6 +63,12 @@ class FirewallPlugin:
         "backend": NotModelled("the backends firewalld and nftables", defaults=("iptables",)),
         "firewalldZone": WithoutEffect("it concerns the backend firewalld"),
     }
+
+    def leaves(self, config: Config) -> Leaves:
+        return {
+            r"iptables filter (:|-A )CNI-(FORWARD|ADMIN|ISOLATION-STAGE-[12])( .*)?": "the chains for all containers stay",
+            r"iptables filter -A FORWARD .*-j CNI-(FORWARD|ISOLATION-STAGE-1)": "and the jumps to them",
+        }
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf, result = _load(config)

@@ -13,6 +13,7 @@ import msgspec
 from emu.errors import InputError
 from emu.kube.cni import invoke
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import Leaves, leaves_of
 from emu.kube.cni.spec import Attachment, CniError, Config, Host, Result, failure, plugins, read
 from emu.modelled import used
 from emu.wire.addr import Prefix, decimal
@@ -102,6 +103,11 @@ class FlannelPlugin:
     """The pod's subnet and MTU come from flanneld, everything else from `delegate`."""
 
     keys: Keys = dict.fromkeys(("subnetFile", "dataDir", "delegate"), used("kube/cni/plugins/flannel"))
+
+    def leaves(self, config: Config) -> Leaves:
+        """What the plugin leaves that does the work."""
+        delegate: dict[str, Any] = {"type": "bridge", **(config.get("delegate") or {})}
+        return leaves_of(plugins[delegate["type"]](), delegate)
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config, "failed to load flannel netconf file: ")

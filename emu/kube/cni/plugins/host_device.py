@@ -6,6 +6,8 @@ and without addresses. Must not know what the device is.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from emu.errors import EmuError, InputError
@@ -15,6 +17,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.cni import container, invoke, links
 from emu.kube.cni.container import Ipam
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import Leaves, device
 from emu.kube.cni.spec import Attachment, Config, Dns, Host, Interface, Result, failure, plugins, read
 from emu.modelled import used
 from emu.wire.addr import mac_text
@@ -44,6 +47,11 @@ class HostDevicePlugin:
     """One device. With `ipam` it gets addresses in the container."""
 
     keys: Keys = dict.fromkeys(("device", "hwaddr", "kernelpath", "pciBusID", "dns"), _HERE)
+
+    def leaves(self, config: Config) -> Leaves:
+        """The device is back, and down: its routes are gone."""
+        name = re.escape(str(config.get("device") or r""))
+        return device(name, "the device is down") if name else {}
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf = _load(config)
@@ -82,6 +90,12 @@ class HostDevicePlugin:
         if conf.ipam.type:
             invoke.delete(conf.ipam.type, config, attachment)
         _move_out(attachment.host, attachment.netns, attachment.ifname)
+
+    def status(self, config: Config, host: Host) -> None:
+        """Ready when its IPAM is. Which device is meant is not read."""
+        conf: HostDeviceConf = read(config, HostDeviceConf)
+        if conf.ipam.type:
+            invoke.status(conf.ipam.type, config, host)
 
 
 def _load(config: Config) -> HostDeviceConf:

@@ -6,6 +6,7 @@ Must not know the container's other interfaces.
 from __future__ import annotations
 
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import Leaves
 from emu.kube.cni.links import open_netns
 from emu.kube.cni.spec import IP, Attachment, Config, Interface, Result, failure, plugins
 from emu.wire.addr import mac_text
@@ -16,6 +17,9 @@ class LoopbackPlugin:
     """lo, with any IFNAME. A previous result is handed on unchanged."""
 
     keys: Keys = {}
+
+    def leaves(self, config: Config) -> Leaves:
+        return {r"(link|address|route) .*\blo\b.*": "lo is down in the container"}
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         netns = open_netns(attachment)

@@ -17,6 +17,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.cni.ip_masq import chain_name
 from emu.kube.cni.iptables import Table, comment, shown, split_ports
 from emu.kube.cni.keys import Keys
+from emu.kube.cni.leaves import Leaves
 from emu.kube.cni.spec import IP, Attachment, Config, Result, failure, plugins, read, unmodelled
 from emu.modelled import NotModelled, WithoutEffect, used
 from emu.wire.addr import ip4
@@ -123,6 +124,12 @@ class PortMapPlugin:
         "backend": NotModelled("the nftables backend", defaults=("iptables",)),
         "conditionsV6": WithoutEffect("it concerns IPv6"),
     }
+
+    def leaves(self, config: Config) -> Leaves:
+        return {
+            r"iptables nat (:|-A )CNI-HOSTPORT-(DNAT|SETMARK|MASQ) .*": "the chains for all containers stay",
+            r"iptables nat -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-(DNAT|MASQ)": "and the jumps to them",
+        }
 
     def add(self, config: Config, attachment: Attachment) -> Result:
         conf, result, ip = _load(config, attachment, "failed to parse config: ")

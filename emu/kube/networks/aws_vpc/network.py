@@ -11,11 +11,12 @@ from pathlib import Path
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.networks.aws_vpc import agent
 from emu.kube.networks.aws_vpc.options import AwsOptions
-from emu.kube.networks.network import Network, NodeSettings, network_underlays, networks
+from emu.kube.networks.network import Network, NodeSettings, network_plugins, network_underlays, networks
 
 CONFLIST = Path(__file__).with_name("aws-vpc.conflist")
 
 network_underlays.add("aws-vpc")("vpc")
+network_plugins.add("aws-cni")("aws-vpc")
 
 
 @networks.add("aws-vpc")

@@ -1,6 +1,7 @@
 """calico-node, the node agent: felix's rules, sets, tunnel and sysctls, and the routes to blocks (felix's or BIRD's).
 
-With VXLAN felix programs the routes (proto 80), else BIRD does (proto bird) with what it receives from the other nodes' BIRDs. Must not know
+With VXLAN felix programs the routes (proto 80), else BIRD does (proto bird) with what it receives from the other nodes' BIRDs. What
+programs on a real node do beside is not here: BIRD's own packets, and the connections of a deleted pod, which felix deletes. Must not know
 how the plugin wires a pod.
 """
 

@@ -5,13 +5,12 @@ Words and limits are those of the Amazon VPC User Guide. A change here is in for
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from emu.errors import InputError
 from emu.kube.underlay.vpc.network_acl import NetworkAcl
 from emu.kube.underlay.vpc.security_group import SecurityGroup
-from emu.wire.addr import Prefix, ip4_text
+from emu.wire.addr import Prefix, ip4_text, mask
 
 RESERVED = 4  # the network's own address, the router, the DNS server, and one for later; the last address, too
 LOCAL, INTERNET = "local", "igw"
@@ -36,13 +35,19 @@ class RouteTable:
 
     id: str
     routes: dict[Prefix, VpcRoute] = field(default_factory=dict)
+    _lengths: list[int] = field(default_factory=list)
 
     def put(self, destination: Prefix, target: str) -> None:
         self.routes[destination] = VpcRoute(destination, target, self.id)
+        self._lengths = sorted({each.length for each in self.routes}, reverse=True)
 
     def find(self, addr: int) -> VpcRoute | None:
-        found = [route for route in self.routes.values() if addr in route.destination]
-        return max(found, key=lambda route: route.destination.length, default=None)
+        """One dict look-up for each prefix length, however many routes there are."""
+        for length in self._lengths:
+            route = self.routes.get(Prefix(addr & mask(length), length))
+            if route is not None:
+                return route
+        return None
 
 
 @dataclass(eq=False)
@@ -57,6 +62,7 @@ class Subnet:
     acl: NetworkAcl
     used: set[int] = field(default_factory=set)
     prefixes: set[Prefix] = field(default_factory=set)
+    _lowest: dict[int, int] = field(default_factory=dict)  # by a search's start: the first address that may be free
 
     @property
     def router(self) -> int:
@@ -69,11 +75,24 @@ class Subnet:
         self.used.add(addr)
         return addr
 
-    def free(self, start: int) -> Iterator[int]:
-        """The free addresses from `start` on, then those before. A VPC draws them by chance; here they are in order."""
-        for addr in (*range(start, self.cidr.broadcast), *range(self.cidr.net + RESERVED, start)):
-            if addr not in self.used and not any(addr in prefix for prefix in self.prefixes):
-                yield addr
+    def release(self, addr: int) -> None:
+        self.used.discard(addr)
+        self._lowest.clear()
+
+    def free(self, start: int, count: int) -> list[int]:
+        """Up to `count` free addresses from `start` on, then those before. A VPC draws them by chance; here they are in
+        order."""
+        found: list[int] = []
+        nets = {prefix.net for prefix in self.prefixes}
+        for first, end in ((self._lowest.get(start, start), self.cidr.broadcast), (self.cidr.net + RESERVED, start)):
+            for addr in range(first, end):
+                if len(found) == count:
+                    return found
+                if addr not in self.used and addr & ~15 not in nets:
+                    if not found and first != self.cidr.net + RESERVED:
+                        self._lowest[start] = addr
+                    found.append(addr)
+        return found
 
     def free_prefix(self) -> Prefix | None:
         """A /28 of which nothing is used, from the end of the subnet; None when there is none left."""
@@ -128,13 +147,19 @@ class Cloud:
         self._owners: dict[int, Eni] = {}
         self._prefixes: dict[int, Eni] = {}
         self._macs: dict[bytes, Eni] = {}
+        self._ids: dict[str, Eni] = {}
+        self._instances: dict[str, list[Eni]] = {}
+
+    def of(self, instance: str) -> list[Eni]:
+        """The interfaces of an instance, by their device numbers."""
+        return sorted(self._instances.get(instance, ()), key=lambda eni: eni.number)
 
     def owner(self, addr: int) -> Eni | None:
         return self._owners.get(addr) or self._prefixes.get(addr >> 4)
 
     def eni(self, name: str) -> Eni | None:
         """The interface with this id."""
-        return next((eni for eni in self.enis.values() if eni.id == name), None)
+        return self._ids.get(name)
 
     def at_mac(self, subnet: Subnet, mac: bytes) -> Eni | None:
         """The interface of a subnet with this MAC."""
@@ -146,7 +171,8 @@ class Cloud:
         self.public[private], self.private[public] = public, private
 
     def join(self, eni: Eni) -> None:
-        self.enis[eni.port] = self._macs[eni.mac] = eni
+        self.enis[eni.port] = self._macs[eni.mac] = self._ids[eni.id] = eni
+        self._instances.setdefault(eni.instance, []).append(eni)
         for addr in eni.addresses:
             self._owners[addr] = eni
         for prefix in eni.prefixes:
@@ -154,7 +180,8 @@ class Cloud:
 
     def leave(self, eni: Eni) -> None:
         """The interface is deleted, and its addresses are free again."""
-        del self.enis[eni.port], self._macs[eni.mac]
+        del self.enis[eni.port], self._macs[eni.mac], self._ids[eni.id]
+        self._instances[eni.instance].remove(eni)
         self.unassign(eni, eni.addresses[:], eni.prefixes[:])
 
     def assign(self, eni: Eni, addresses: list[int]) -> None:
@@ -172,7 +199,7 @@ class Cloud:
     def unassign(self, eni: Eni, addresses: list[int], prefixes: list[Prefix]) -> None:
         for addr in addresses:
             eni.addresses.remove(addr)
-            eni.subnet.used.discard(addr)
+            eni.subnet.release(addr)
             del self._owners[addr]
         for prefix in prefixes:
             eni.prefixes.remove(prefix)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from emu.kernel.net.netns import Netns
@@ -39,22 +39,21 @@ class Instance:
     @property
     def enis(self) -> list[Eni]:
         """Its interfaces, by their device numbers."""
-        found = [eni for eni in self._ec2.cloud.enis.values() if eni.instance == self.net.name]
-        return sorted(found, key=lambda eni: eni.number)
+        return self._ec2.cloud.of(self.net.name)
 
     def attach(self, number: int) -> Eni | None:
         """CreateNetworkInterface and AttachNetworkInterface, in the subnet of the primary one; None where that has no
         address left."""
         subnet = self.enis[0].subnet
-        addr = next(_free(subnet), None)
-        return None if addr is None else self._ec2.add_interface(self, number, subnet, addr)
+        free = _free(subnet, 1)
+        return self._ec2.add_interface(self, number, subnet, free[0]) if free else None
 
     def detach(self, eni: Eni) -> None:
         self._ec2.remove_interface(self, eni)
 
     def assign(self, eni: Eni, count: int) -> None:
         """AssignPrivateIpAddresses: up to `count` secondary addresses, as many as the subnet has."""
-        self._ec2.cloud.assign(eni, [addr for _, addr in zip(range(count), _free(eni.subnet), strict=False)])
+        self._ec2.cloud.assign(eni, _free(eni.subnet, count))
 
     def delegate(self, eni: Eni, count: int) -> None:
         """The same for /28 prefixes."""
@@ -67,5 +66,5 @@ class Instance:
         self._ec2.cloud.unassign(eni, [*addresses], [*prefixes])
 
 
-def _free(subnet: Subnet) -> Iterator[int]:
-    return subnet.free(min(subnet.cidr.net + SECONDARY, subnet.cidr.broadcast))
+def _free(subnet: Subnet, count: int) -> list[int]:
+    return subnet.free(min(subnet.cidr.net + SECONDARY, subnet.cidr.broadcast), count)

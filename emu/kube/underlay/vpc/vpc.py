@@ -130,7 +130,7 @@ class Vpc(Underlay):
         subnet = self.cloud.subnets[nic.lan]
         port, device = boot.cable(self.net, nic.port, net, nic.name, nic.port_mac, nic.mac, MTU)
         device.set_mtu(nic.mtu)
-        number = sum(eni.instance == net.name for eni in self.cloud.enis.values())
+        number = len(self.cloud.of(net.name))
         self._join(net, port, device, number, subnet, subnet.take(nic.address))
         boot.address(net, device, nic.cidr)
         if nic.gateway:
