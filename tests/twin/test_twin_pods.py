@@ -24,7 +24,14 @@ pytestmark = [
     ),
 ]
 GALLERY = Path(emu.scenario.gallery.__path__[0])
-STORIES = ("pod-to-service", "pod-to-pod-same-node", "service-same-node", "hairpin-on", "flannel-vxlan", "flannel-host-gw")
+STORIES = (
+    "pod-to-service",
+    "pod-to-pod-same-node",
+    "service-same-node",
+    "hairpin-on",
+    "flannel-vxlan",
+    "flannel-host-gw",
+)
 ALL = ping("default/web") + tcp("svc/web:80") + udp("svc/web:53") + ping("external") + tcp("node/node-2:99")
 ROWS: dict[str, str] = {
     **{
@@ -58,7 +65,7 @@ def test_the_kernel_agrees(name: str) -> None:
 def test_a_step_of_the_emulators_plugin_is_judged_by_the_flows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `--wiring` both sides have the emulator's account, and agree."""
     real = links.make_veth
-    monkeypatch.setattr("emu.kube.cni.plugins.bridge.links.make_veth", lambda a, n, mtu, mac: real(a, n, 1400, mac))
+    monkeypatch.setattr(links, "make_veth", lambda host, pod, name, mtu, mac: real(host, pod, name, 1400, mac))
     script = load_text(scenario(ping("default/web", size=1400)))
     assert judge(script).exit_status == 0
     report = judge(script, wiring=True)
