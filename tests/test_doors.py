@@ -63,6 +63,7 @@ KEPT_WORDS = {
     ("emu/scenario/story.py", "says"): STORY_KEY,
     ("tests/capture/test_capture.py", "tell"): WHO_HAS,
     ("tests/capture/test_summary.py", "tell"): WHO_HAS,
+    ("tests/capture/test_tunnel_words.py", "tell"): WHO_HAS,
     ("tests/reference/test_ladder_compare.py", "tell"): WHO_HAS,
     ("tests/reference/test_ladder_text.py", "tell"): WHO_HAS,
     ("tests/report/test_flow_reports.py", "tell"): WHO_HAS,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from emu.kube.cni.spec import plugins
 from pages import CONSOLE, PYTHON, commands, reader_folder
 
 ROOT = Path(__file__).parent.parent
@@ -80,6 +81,12 @@ def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
     printed = capsys.readouterr().out.splitlines()
     shown = re.findall(r"^ *print\(.*\)  # (.*)$", text, re.MULTILINE)  # what a line prints stands behind it
     assert [line for line in shown if line not in printed] == []
+
+
+def test_the_plugins_that_are_there_are_listed() -> None:
+    page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    *names, last = sorted(plugins)
+    assert f"every CNI plugin but {', '.join(names)} and {last}." in page
 
 
 @pytest.mark.slow

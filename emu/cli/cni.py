@@ -99,11 +99,16 @@ def run(command: Command, config: Path | None, state: Path | None, asked: Asked)
 
 
 class Machine:
-    """One machine without pods, its CNI runtime, and the namespaces that its calls named."""
+    """One machine without pods, its CNI runtime, and the namespaces that its calls named. Its eth0 is on a cable, and has the
+    default route."""
 
     def __init__(self) -> None:
         self.clock = Clock(1)
         self.host = Host(boot.namespace(self.clock, "node"))
+        lan = boot.namespace(self.clock, "lan")
+        boot.veth(self.host.netns, "eth0", lan, "eth0", "02:42:00:00:00:0b", "02:42:00:00:00:01")
+        boot.address(self.host.netns, "eth0", "192.168.50.11/24")
+        boot.route(self.host.netns, "default via 192.168.50.1")
         self.runtime = Runtime()
         self.namespaces: dict[str, Netns] = {}
 

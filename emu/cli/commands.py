@@ -155,11 +155,17 @@ def demo(
         Path | None,
         typer.Option("--files", metavar="DIR", help="Run nothing: write the scenarios and their manifests into DIR."),
     ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Run nothing: what each scenario is about.")] = False,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.running import run_files
     from emu.scenario.gallery import copy, stories, story
 
+    if listed:
+        from emu.report.gallery import gallery
+
+        show(gallery(), form)
+        return 0
     if files_to is not None:
         out(f"{len(copy(files_to, force=force))} files in {files_to}")
         return 0

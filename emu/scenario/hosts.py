@@ -1,6 +1,6 @@
-"""Steps that set up the network of one node or pod, as an administrator there does: what they share.
+"""Steps that set up the network of one host, as an administrator there does: what they share.
 
-A step names its host by `node` or `pod`. Errors of a list get the place of its entry. Must not know which steps there are,
+A step names its host by `node`, `pod` or `external`. Errors of a list get the place of its entry. Must not know which steps there are,
 or what a command means.
 """
 
@@ -23,20 +23,37 @@ Lines = Annotated[str | tuple[str, ...], Meta(description="one command, several 
 
 
 class Host(Part, frozen=True):
-    """The host that a step works on: a node, or a pod as NAMESPACE/NAME."""
+    """The host that a step works on: a node, a pod as NAMESPACE/NAME, or a host outside or of the underlay, such as its router."""
 
     node: str = ""
     pod: str = ""
+    external: str = ""
 
     @property
     def name(self) -> str:
         """As messages write it."""
-        return self.node or self.pod
+        return self.node or self.pod or self.external
+
+    @property
+    def key(self) -> str:
+        """The key that names it."""
+        return "node" if self.node else "pod" if self.pod else "external"
 
     @property
     def reference(self) -> str:
         """As a source of a flow is written."""
-        return f"node/{self.node}" if self.node else self.pod if "/" in self.pod else f"pod/{self.pod}"
+        return self.pod if "/" in self.pod else f"{self.key}/{self.name}"
+
+    def check(self, place: Place) -> None:
+        """One host is named, by a name. Raises InputError."""
+        if [bool(self.node), bool(self.pod), bool(self.external)].count(True) != 1:
+            what = f"{place.step.action} belongs to one host"
+            raise InputError(what, expected="node: NAME, pod: NS/NAME or external: NAME")
+        with place.at(self.key):
+            found = endpoint(self.reference)
+            if any(letter in self.reference for letter in "*?[") or found.port or found.kind != self.key:
+                expected = {"node": "the name of a node", "pod": "NAMESPACE/NAME", "external": "the name of a host"}
+                raise InputError(f'"{self.name}" is not one {self.key}', expected=expected[self.key])
 
 
 class Configures(Protocol):
@@ -53,25 +70,15 @@ class HostAction(Action[H, C]):
     """An action on the namespace of one host. It states what it did in `doing.done.change`."""
 
     def check(self, part: H, place: Place) -> None:
-        if bool(part.node) == bool(part.pod):
-            raise InputError(
-                f"{place.step.action} belongs to a node or to a pod", expected="node: NAME or pod: NS/NAME"
-            )
-        with place.at("node" if part.node else "pod"):
-            found = endpoint(part.reference)
-            if any(letter in part.reference for letter in "*?[") or found.port or found.kind not in ("node", "pod"):
-                raise InputError(
-                    f'"{part.name}" is not one {"node" if part.node else "pod"}',
-                    expected="the name of a node" if part.node else "NAMESPACE/NAME",
-                )
+        part.check(place)
         self.check_change(part, place)
 
     def resolve(self, part: H, place: Place, ends: Ends) -> None:
-        with place.at("node" if part.node else "pod"):
+        with place.at(part.key):
             ends.senders(part.reference)
 
     def run(self, part: H, doing: Doing[C]) -> None:
-        with doing.place.at("node" if part.node else "pod"):
+        with doing.place.at(part.key):
             doing.ends.senders(part.reference)
         words = self.words(part)
         doing.cluster.configure(part.reference, lambda net: self.change(part, net, doing.place))

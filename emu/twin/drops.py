@@ -60,6 +60,7 @@ class Drops:
 
     def __init__(self) -> None:
         self.why_not = ""
+        self._before: dict[Netns, list[_Drop]] = {}
         self._made: dict[tuple[Netns, str], int] = {}  # devices that came later, and when
         self._monitor: DropMonitor | None = None
         self._spaces: dict[int, Netns] = {}
@@ -105,7 +106,11 @@ class Drops:
             self._made.update(((net, name), at_ns) for name in names)
 
     def drop(self) -> None:
-        """Ignore all that has been read."""
+        """Ignore all that has been read. What the kernel dropped without a reason still explains what the emulator drops next:
+        where it is seen a moment earlier, it is no difference yet."""
+        self._before = {
+            net: [each for each in drops if each.line.startswith(NOT_SPECIFIED)] for net, drops in self._theirs.items()
+        }
         self._theirs.clear()
         self._ours.clear()
 
@@ -113,11 +118,11 @@ class Drops:
         """Of each namespace, since `drop`."""
         self.take()
         if self._monitor is not None:
-            every = [each.line for drops in self._theirs.values() for each in drops]
+            every = [each.line for side in (self._before, self._theirs) for drops in side.values() for each in drops]
             lost = Counter(line for line in every if line.startswith(NOT_SPECIFIED))
             for net in self._spaces.values():
                 ours = [each.line for each in self._ours[net] if each.at_ns > self._made.get((net, each.device), -1)]
-                theirs = [each.line for each in self._theirs[net]]
+                theirs = [each.line for each in (*self._before.get(net, ()), *self._theirs[net])]
                 kernel, emu = _matched(theirs, _without_too_long(ours, lost))
                 yield from tables(net.name, {"drops": kernel}, {"drops": emu}, lambda one, other: False)
 

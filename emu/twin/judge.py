@@ -100,7 +100,7 @@ def _pulled(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """The nodes and pods whose links a step takes down or up, with the device."""
     for step in scenario.steps:
         if isinstance(step.part, Link) and step.part.down is not None:
-            yield step.part.node or step.part.pod, step.part.device
+            yield step.part.name, step.part.device
 
 
 def _wire(cluster: Cluster, report: Report) -> None:

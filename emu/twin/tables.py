@@ -18,6 +18,7 @@ from emu.kernel.link.ifb import Ifb
 from emu.kernel.link.ipvlan import Ipvlan
 from emu.kernel.link.macvlan import Macvlan
 from emu.kernel.link.vlan import Vlan
+from emu.kernel.link.vrf import Vrf
 from emu.kernel.link.vxlan import LEARNED, Vxlan
 from emu.kernel.net.fib_rules import TABLE_NAMES
 from emu.kernel.net.neighbour import VALID
@@ -34,7 +35,7 @@ _COUNTED = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
 _ENDS = re.compile(r"src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)")
 _MAPPED = re.compile(r"-A CNI-DN-\S+ .*-p udp -m udp --dport (\d+) -j DNAT ")
 _HEAD = re.compile(r"(\S+) +\d+ (\S+) +(\d+) (\d+) (.*)")
-STACKED = ("macvlan", "ipvlan", "vlan")
+STACKED = ("macvlan", "ipvlan", "vlan", "vrf")
 AGEING = ("REACHABLE", "STALE", "DELAY", "PROBE")
 # Entries that the kernel makes by itself and never resolves
 _UNSEEN = ("NOARP", "NONE")
@@ -79,9 +80,9 @@ def _kernel_link(each: dict[str, Any]) -> str:
     data = details.get("info_data", {})
     if kind == "bridge":
         words.append(f"ageing {data['ageing_time']}")
-    words += [f"{key} {data[key]}" for key in ("mode", "id") if kind in STACKED and key in data]
+    words += [f"{key} {data[key]}" for key in ("mode", "id", "table") if kind in STACKED and key in data]
     if "master" in each:
-        port = details["info_slave_data"]
+        port = details.get("info_slave_data", {})
         words.append(f"master {each['master']}")
         words += [word for word in ("hairpin", "isolated") if port.get(word)]
     return " ".join(words)
@@ -93,12 +94,16 @@ def _link(net: Netns, device: Device) -> str:
     words += [word for on, word in flags if on]
     if isinstance(device, Bridge):
         words.append(f"ageing {device.ageing_ns // 10_000_000}")
+    elif isinstance(device, Vrf):
+        words.append(f"table {device.table}")
     elif isinstance(device, Macvlan):
         words.append(f"mode {device.mode}")
     elif isinstance(device, Ipvlan):
         words.append(f"mode {device.port.mode}")
     elif isinstance(device, Vlan):
         words.append(f"id {device.vid}")
+    if device.l3_master is not None:
+        words.append(f"master {device.l3_master.name}")
     for bridge in net.devices.values():
         for port in bridge.ports if isinstance(bridge, Bridge) else ():
             if port.device is device:

@@ -78,7 +78,7 @@ def test_vxlan_is_opened_at_the_kernels_port(profiled: Tshark, tmp_path: Path) -
     path = tmp_path / "overlay.pcapng"
     header = Ether() / IP(src="192.168.50.11", dst="192.168.50.12") / UDP(sport=50000, dport=8472) / VXLAN(vni=1)
     with pcapng.create(path) as writer:
-        writer.packet(writer.interface("node-1/eth0"), 0, bytes(header) + SEGMENT, pcapng.OUTBOUND, "in a tunnel")
+        writer.packet(writer.interface("node-1/eth0"), 0, bytes(header / SEGMENT), pcapng.OUTBOUND, "in a tunnel")
     fields = ("-T", "fields", "-e", "vxlan.vni", "-e", "tcp.dstport")
     assert profiled.run("tshark", "-C", "emu", "-r", path, *fields) == "1\t80\n"
 

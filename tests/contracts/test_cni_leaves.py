@@ -54,6 +54,7 @@ CHAINS: Mapping[str, list[Config]] = {
     "firewall, same-bridge": [BRIDGE, {"type": "firewall", "backend": "iptables", "ingressPolicy": "same-bridge"}],
     "tuning": [BRIDGE, {"type": "tuning", "mtu": 1300, "mac": "02:00:00:00:00:77", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"}}],
     "sbr": [BRIDGE, {"type": "sbr"}],
+    "vrf": [BRIDGE, {"type": "vrf", "vrfname": "red"}],
     "bandwidth": [BRIDGE, {"type": "bandwidth", "ingressRate": 10**6, "ingressBurst": 10**6, "egressRate": 10**6, "egressBurst": 10**6}],
 }  # fmt: skip
 

@@ -237,8 +237,9 @@ def test_a_file_names_its_place(tmp_path: Path) -> None:
 
 
 def test_a_key_that_no_plugin_can_do_without_is_still_an_error() -> None:
-    with pytest.raises(emu.InputError, match="'vlan' is not modelled"):
-        emu.Cluster(emu.ClusterConfig.of(2, network=conflist({"vlan": 5})), load_text(CLIENT).objects)
+    with pytest.raises(emu.InputError, match="'ipMasqBackend: nftables' is not modelled"):
+        nftables = {"ipMasq": True, "ipMasqBackend": "nftables"}
+        emu.Cluster(emu.ClusterConfig.of(2, network=conflist(nftables)), load_text(CLIENT).objects)
 
 
 @pytest.mark.parametrize("name", [*plugins])

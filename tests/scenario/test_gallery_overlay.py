@@ -62,7 +62,7 @@ def test_the_longest_packet_fits_exactly() -> None:
     assert Frame.parse(plain.data).tot_len == 1500
 
 
-def test_no_line_of_a_comment_says_that_an_outer_packet_was_routed_before() -> None:
+def test_no_line_of_a_comment_states_that_an_outer_packet_was_routed_before() -> None:
     for each in frames("flannel-vxlan", 1, "node-1/eth0", "out"):
         assert "ttl " not in each.comment()
 

@@ -137,6 +137,20 @@ def test_a_cloud_route_that_the_router_cannot_have_is_reported() -> None:
     assert made(f"configureCloudRoutes: false\n{lans}").warnings == []
 
 
+def test_the_outside_has_no_route_to_nodes_beside_the_router() -> None:
+    """Service addresses are led by the router: to nodes that it can reach."""
+    service = """---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, externalIPs: [198.18.9.9], ports: [{port: 80}]}
+"""
+    for gateway, routed in (("false", []), ("true", ["198.18.9.9/32"])):
+        cluster = made(f"lans: [{{name: l, subnet: 192.168.5.0/24, gateway: {gateway}}}]", service)
+        found = [str(each.prefix) for each in cluster.underlay.router.ipv4.fib.main if each.prefix.length == 32]
+        assert found == routed
+
+
 LAN = "underlay: switched\nlans: [{name: l, subnet: 192.168.5.0/24}"
 
 

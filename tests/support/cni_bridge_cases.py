@@ -10,9 +10,9 @@ from cni_pairs import Call, Do, Step, add, check, delete
 
 VLAN: dict[str, Any] = {"vlan": 5, "preserveDefaultVlan": True}
 GATEWAY: dict[str, Any] = {**VLAN, "isGateway": True, "ipam": HOST_LOCAL}
-OTHER = {**GATEWAY, "vlan": 6, "ipam": static("10.6.0.5/24 10.6.0.1")}
+OTHER: dict[str, Any] = {**GATEWAY, "vlan": 6, "ipam": static("10.6.0.5/24 10.6.0.1")}
 SPOOF: dict[str, Any] = {"macspoofchk": True, "isGateway": True, "ipam": HOST_LOCAL}
-LAYER2 = {"macspoofchk": True}
+LAYER2: dict[str, Any] = {"macspoofchk": True}
 
 VLANS: dict[str, list[Step]] = {
     "vlan": [add("bridge", ipam=HOST_LOCAL, **VLAN), check("bridge", ipam=HOST_LOCAL, **VLAN)],

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 import cni_bridge_cases
 import cni_stacked_cases
+import cni_vrf_cases
 
-CASES = {**cni_stacked_cases.CASES, **cni_bridge_cases.CASES}
+CASES = {**cni_stacked_cases.CASES, **cni_bridge_cases.CASES, **cni_vrf_cases.CASES}

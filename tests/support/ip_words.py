@@ -9,7 +9,8 @@ from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.dummy import Dummy
-from emu.kernel.net import link_change, stacked_links
+from emu.kernel.link.vrf import Vrf
+from emu.kernel.net import link_change, stacked_links, vrf_links
 from emu.kernel.net.netns import Netns
 from emu.wire.addr import mac
 
@@ -34,6 +35,12 @@ def run(spaces: Spaces, where: str, words: Sequence[str]) -> None:
             net.attach(dummy)
         case ["link", "add", "link", lower, "name", name, *more]:
             _stacked(spaces, net, net.device(lower), name, _pairs(more))
+        case ["link", "add", name, "address", address, "type", "vrf", "table", table]:
+            vrf_links.vrf(net, name, mac(address), int(table))
+        case ["link", "set", name, "master", master] if isinstance(net.device(master), Vrf):
+            vrf_links.enslave(net, net.device(master), net.device(name))  # type: ignore[arg-type]
+        case ["link", "set", name, "nomaster"]:
+            vrf_links.release(net, net.device(name))
         case ["link", "set", name, "master", bridge]:
             net.device(bridge).add_port(net.device(name), forwarding=net.device(name).up)  # type: ignore[attr-defined]
         case ["link", "set", name, "address", address]:

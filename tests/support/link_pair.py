@@ -140,6 +140,12 @@ def kernel(case: Case) -> list[list[str]]:
         rings = {name: Ring(space, 2048) for name, space in spaces.items()}
         for ring in rings.values():
             stack.callback(ring.close)
+        for command in case.commands:  # a VRF shows its packets to taps of its own alone
+            where, *words = command.split()
+            if "vrf" in words:
+                with spaces[where].inside():
+                    tap = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)))
+                tap.bind((words[2], 3))
         answers = []
         _gather(rings)
         for act in case.acts:

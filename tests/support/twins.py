@@ -37,7 +37,7 @@ def agrees(source: Path | str | Scenario, kind: str) -> None:
     """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as.
 
     A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: who differs gets
-    a second chance. A difference of the emulator's is there each time. What differed at first is told at the end of the run.
+    a second chance. A difference of the emulator's is there each time. What differed at first is reported at the end of the run.
     """
     scenario = load_text(source) if isinstance(source, str) else source
     report = judge(scenario, tries=TRIES)

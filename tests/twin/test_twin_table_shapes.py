@@ -35,6 +35,7 @@ INSIDE = """{underlay: switched, podSubnet: 10.7.128.0/17, nodeCIDRMaskSize: 26,
 LONG = udp("172.30.0.40:9", send="x" * 1800, frm="node/node-1")
 
 
+CLOUD = "{underlay: switched, nodes: 2, bridge: {hostGw: false} MORE}"
 JOB = """
 apiVersion: v1
 kind: Pod
@@ -204,6 +205,43 @@ ROWS: dict[str, dict[str, str]] = {
         + ping("default/web", frm="external/client"),
         "cluster": "{underlay: switched, podSubnet: 10.0.0.0/8, serviceSubnet: 172.16.0.0/16, nodes: 2, lans: [{name: a, subnet: 10.0.2.0/23}], external: [{name: client, lan: a, address: 10.0.3.7}]}",
         "svc": "172.16.0.10",
+    },
+    # cloud routes alone, on one LAN: each packet to another node's pod goes by the router, which redirects its sender
+    "cloud-routes-on-one-lan": {
+        "steps": ping("default/web", count=2) + tcp("svc/web:80") + udp("svc/web:53") + ping("default/client", frm="default/web")
+        + ping("default/web", frm="node/node-1", count=2) + tcp("svc/web:80", frm="node/node-1"),
+        "cluster": CLOUD.replace("MORE", ""),
+    },
+    "cloud-route-missing-on-one-lan": {
+        "steps": ping("default/web") + ping("default/client", frm="default/web") + tcp("svc/web:80", timeout="500ms"),
+        "cluster": CLOUD.replace("MORE", ", configureCloudRoutes: false, routes: [10.244.2.0/24 via node-2]"),
+    },
+    # a client beside the nodes that sends to the pods itself: node-1 redirects it for those of node-2
+    "client-with-a-route-to-the-pods": {
+        "steps": "- route: {external: client, add: 10.244.0.0/16 via 192.168.1.11}\n" + ping("default/client", frm="external/client")
+        + ping("default/web", frm="external/client", count=2) + tcp("default/web:8080", frm="external/client")
+        + tcp("svc/web:80", frm="external/client", timeout="500ms"),
+        "cluster": storage(),
+    },
+    "route-of-the-router-withdrawn": {
+        "steps": ping("default/web") + "- route: {external: underlay, del: 10.244.2.0/24}\n" + ping("default/web")
+        + "- route: {external: underlay, add: 10.244.2.0/24 via 192.168.52.12}\n" + ping("default/web"),
+        "cluster": "{nodes: 2}",
+    },
+    "firewall-of-the-router": {
+        "steps": ping("default/web") + '- iptables: {external: gateway, rules: ["-A FORWARD -p udp -j REJECT"]}\n'
+        + udp("external/far:7") + udp("default/web:53", frm="external/client") + tcp("external/far:80"),
+        "cluster": RACKS,
+    },
+    "host-outside-goes-down": {
+        "steps": ping("external/far") + host("external: far", "eth0 down") + ping("external/far") + host("external: far", "eth0 up")
+        + ping("external/far"),
+        "cluster": RACKS,
+    },
+    "cable-of-a-host-outside": {
+        "steps": ping("external/far") + "- link: {external: far, down: true}\n" + ping("external/far")
+        + "- link: {external: far, down: false}\n" + ping("external/far"),
+        "cluster": RACKS,
     },
     # the pod of a Job ends: its network goes, and its Service refuses
     "job-ends": {

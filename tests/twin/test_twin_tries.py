@@ -1,4 +1,4 @@
-"""A second try is counted and explained: what differed at the first one is told."""
+"""A second try is counted and explained: what differed at the first one is reported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def once(real: Callable[[Frame], None]) -> Callable[[Frame], None]:
 class TestJudged:
     pytestmark = needs_twin
 
-    def test_the_report_tells_what_differed_at_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_report_states_what_differed_at_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ip_forward, "decrease_ttl", once(decrease_ttl))
         report = judge(load_text(ACROSS), tries=2)
         assert report.exit_status == 0
@@ -54,7 +54,7 @@ class TestJudged:
         assert DIFFERED in json.loads(capsys.readouterr().out)["earlier"][0]
 
 
-def test_the_closing_lines_of_a_run_tell_it() -> None:
+def test_the_closing_lines_of_a_run_state_it() -> None:
     counts = Counter({"table": 2, "gallery": 1})
     assert summary(Counter(), []) == []
     assert summary(counts, []) == ["the kernel judged 3 scenarios (gallery 1, table 2); all equal at the first try"]

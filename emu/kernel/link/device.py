@@ -60,7 +60,7 @@ class Device:
     """
 
     __slots__ = (
-        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
+        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_master", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
         "netem", "noarp", "offload", "packet_types", "qdisc", "rx_handler", "tap", "up", "uppers", "vlans",
     )  # fmt: skip
     loopback = False  # IFF_LOOPBACK
@@ -84,6 +84,7 @@ class Device:
         self.qdisc: Qdisc | None = None  # the discipline at its way out, before netem
         self.ingress: RxHandler | None = None  # the filter of the qdisc ffff:, which takes every frame that comes in
         self.master: Any = None
+        self.l3_master: Any = None  # the VRF that it is in
         self.l3_rcv: Callable[[Frame, Device], bool] | None = (
             None  # l3mdev_ip_rcv: does another device take the packet?
         )

@@ -155,6 +155,7 @@ class Family:
         self.rp_filter: dict[int, int] = {}
         self.route_localnet: dict[int, bool] = {}
         self.forwards: dict[int, bool] = {}
+        self.fib.l3_table = self._l3_table
         self._cache("")
         net.sysctl.on_change(self._cache)
 
@@ -216,7 +217,7 @@ class Family:
     ) -> Route | None:
         """The route of a local packet, with the exception for its destination if there is one; None without a route."""
         route = self.fib.lookup(dst, src, mark, "", oif, flow)
-        if oif is not None and (route is None or route.kind in ENDING):
+        if oif is not None and oif.kind != "vrf" and (route is None or route.kind in ENDING):
             # ip_route_output_key_hash_rcu: what a bound socket finds no route for is taken to be on the link
             route = Route(Prefix(dst, self.width, self.width), "unicast", oif, scope="link")
         if route is None:
@@ -224,6 +225,14 @@ class Family:
         if route.hops:
             route = self.multipath.choose(route, src, dst, flow, local=True)
         return self.exceptions.output(route, dst) if self.exceptions else route
+
+    def _l3_table(self, iif: str, oif: Any) -> int:
+        """l3mdev_update_flow and l3mdev_fib_rule_match: the table of the packet's VRF, 0 for none."""
+        device = oif if oif is not None else self.net.devices.get(iif)
+        if device is None:
+            return 0
+        master: Any = device if device.kind == "vrf" else device.l3_master
+        return 0 if master is None else int(master.table)
 
     def route(self, dst: int, src: int = 0, mark: int = 0, iif: str = "") -> Route | None:
         """fib_lookup, for rules."""
@@ -300,7 +309,7 @@ class Family:
         kernel: dict[str, Any] = {"device": device, "prefsrc": source, "proto": "kernel"}
         routes = [Route(Prefix(address.addr, width, width), "local", scope="host", table=LOCAL_TABLE, **kernel)]
         if address.secondary or not device.up:
-            return routes
+            return self._in_vrf(routes, device)
         if device.kind == "loopback" and length < width:
             routes.append(Route(prefix, "local", scope="host", table=LOCAL_TABLE, **kernel))
         elif length < width:
@@ -308,7 +317,12 @@ class Family:
         if length < width - 1:
             to_all = Prefix(prefix.broadcast, width, width)
             routes.append(Route(to_all, "broadcast", scope="link", table=LOCAL_TABLE, **kernel))
-        return routes
+        return self._in_vrf(routes, device)
+
+    def _in_vrf(self, routes: list[Route], device: Device) -> list[Route]:
+        """l3mdev_fib_table: the routes of a device in a VRF are all in the VRF's table."""
+        master = device.l3_master
+        return routes if master is None else [replace(route, table=master.table) for route in routes]
 
     def _subnet(self, device: Device, prefix: Prefix) -> list[Address]:
         return [each for each in self.addresses if each.device is device and each.prefix == prefix]

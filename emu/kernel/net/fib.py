@@ -231,6 +231,10 @@ def usable(hop: Route, skips: Callable[[Any], bool] | None) -> bool:
     return not ((hop.linkdown or not hop.device.carrier) and skips(hop.device))
 
 
+def _no_vrf(iif: str, oif: Any) -> int:
+    return 0
+
+
 class Fib:
     """The tables and rules of one family. `own` holds the local addresses that have a host route (`width` bits).
 
@@ -240,11 +244,12 @@ class Fib:
     """
 
     __slots__ = (
-        "_levels", "_particular", "_rules", "_several", "_skips", "asks_flow", "kind_of", "known", "local", "main", "own", "tables",
-        "width",
+        "_levels", "_particular", "_rules", "_several", "_skips", "asks_flow", "kind_of", "known", "l3_table", "local", "main", "own",
+        "tables", "width",
     )  # fmt: skip
 
     def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
+        self.l3_table: Callable[[str, Any], int] = _no_vrf  # the table of the VRF of a device, by name, or of `oif`
         self.width, self.kind_of = width, kind_of
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
@@ -391,13 +396,17 @@ class Fib:
                 return refusal(UNDECIDED, f"rule {rule.text()}: {what} is not modelled")
             if not held or rule.action == NOP:
                 continue
+            number = self.l3_table(iif, oif) if rule.l3mdev else rule.table
+            if rule.l3mdev and not number:
+                continue
             if rule.action == GOTO:
                 at = next((number for number, each in enumerate(rules) if each.priority == rule.target), at)
                 continue
             if rule.action in VERDICTS:
                 return refusal(NO_NETWORK if rule.action == "unreachable" else rule.action, f"rule {rule.text()}")
-            table = self.tables.get(rule.table)
-            route = None if table is None else table.find(dst, flow.tos, oif, self._skips, scope)
+            table = self.tables.get(number)
+            out = None if oif is not None and oif.kind == "vrf" else oif  # l3mdev_update_flow
+            route = None if table is None else table.find(dst, flow.tos, out, self._skips, scope)
             if route is not None and route.kind != "throw" and not _suppressed(rule, route):
                 return route
         return None

@@ -48,7 +48,7 @@ class IpRule:
     `table`), GOTO (the first rule of priority `target`), NOP, or one of VERDICTS. A route whose prefix is not longer than
     `suppress_length` is not taken (-1: each is); nor is one out of a device of group `suppress_group` (-1: each is).
     `unknown` names what emu does not know of the rule, `unknown_in` selectors that it does not know and that hold for no
-    packet of a local socket.
+    packet of a local socket. `l3mdev`: the table is that of the packet's VRF; without one the rule does not hold.
     """
 
     priority: int
@@ -71,6 +71,7 @@ class IpRule:
     suppress_group: int = -1
     unknown: str = ""
     unknown_in: str = ""
+    l3mdev: bool = False
 
     @property
     def always(self) -> bool:
@@ -125,7 +126,7 @@ class IpRule:
                 words += [name, str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"]
         words += [each for each in (self.unknown_in, self.unknown) if each]
         if self.action == LOOKUP:
-            words += ["lookup", TABLE_NAMES.get(self.table, str(self.table))]
+            words += ["lookup", "[l3mdev-table]" if self.l3mdev else TABLE_NAMES.get(self.table, str(self.table))]
             if self.suppress_length >= 0:
                 words += ["suppress_prefixlength", str(self.suppress_length)]
             if self.suppress_group >= 0:

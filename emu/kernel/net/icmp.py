@@ -61,7 +61,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         saddr = 0
     tos = frame.tos & TOS_MASK | PREC_INTERNETCONTROL
     flow = ip_output.flow(net, ICMP, 0, kind << 8 | code, tos)
-    route = net.ipv4.lookup_output(destination, saddr, flow=flow)
+    route = net.ipv4.lookup_output(destination, saddr, oif=vrf_of(frame), flow=flow)
     if route is None or route.kind not in ("unicast", "local"):
         return
     if not _allowed(net, destination, kind, code, route, frame.indev):
@@ -84,6 +84,15 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     if frame.ct is not None:
         attach(error, frame)
     ip_output.local_out(net, error)
+
+
+def vrf_of(frame: Frame) -> Device | None:
+    """l3mdev_master_ifindex: the VRF that a packet came in by; its answer leaves by the VRF's table."""
+    device = frame.indev
+    if device is None:
+        return None
+    found: Device | None = device if device.kind == "vrf" else device.l3_master
+    return found
 
 
 def _allowed(net: Netns, destination: int, kind: int, code: int, route: Route, indev: Device | None) -> bool:
@@ -165,7 +174,8 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
         return
     destination = frame.src if options is None else options.nexthop
     source = 0 if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST") else frame.dst
-    route = net.ipv4.lookup_output(destination, source, flow=ip_output.flow(net, ICMP, tos=frame.tos))
+    way = ip_output.flow(net, ICMP, tos=frame.tos)
+    route = net.ipv4.lookup_output(destination, source, oif=vrf_of(frame), flow=way)
     if route is None or route.kind not in ("unicast", "local"):
         return
     if not _allowed(net, destination, kind, code, route, None):

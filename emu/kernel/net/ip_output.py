@@ -91,6 +91,10 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
     route: Route = frame.route
     frame.indev = None
     family = net.ipv4
+    if route.device is not None and route.device.l3_master is not None and route.kind == "unicast":
+        ended = _through_vrf(net, frame, route.device.l3_master)
+        if ended:
+            return "" if ended == KEPT else ended
     frame.outdev = family.out_device(route)
     trail = frame.trail
     if trail is not None:
@@ -105,6 +109,19 @@ def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
             if trail is not None:
                 trail.append(route)
     return (mc_output if route.kind in TO_MANY else output)(net, frame, route, interruptible)
+
+
+def _through_vrf(net: Netns, frame: Frame, vrf: Any) -> str:
+    """vrf_ip_out_direct: a local packet to a slave crosses OUTPUT and POSTROUTING once more, with the VRF as its device. Gives
+    what `nf_hook` gives."""
+    frame.outdev = vrf
+    for hook in (LOCAL_OUT, POST_ROUTING):
+        if net.ipv4.fns[hook]:
+            ended = net.ipv4.nf_hook(hook, frame)
+            if ended:
+                return ended
+    vrf.tapped(frame, own=True)
+    return ""
 
 
 def mc_output(net: Netns, frame: Frame, route: Route, interruptible: bool) -> str:

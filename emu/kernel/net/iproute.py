@@ -118,7 +118,7 @@ def parse_rule(text: str, others: Sequence[IpRule]) -> IpRule:
         given["priority"] = max(min(later) - 1, 0) if later else 0
     new = IpRule(**given)
     if new.action == LOOKUP:
-        new = replace(new, table=new.table or MAIN_TABLE)
+        new = replace(new, table=0 if new.l3mdev else new.table or MAIN_TABLE)
     else:
         new = replace(new, table=0, suppress_length=-1, suppress_group=-1)
     if new.action == GOTO and new.target <= new.priority:
@@ -139,6 +139,9 @@ def _given(text: str) -> dict[str, Any]:
         key = words.pop(0)
         if key in VERDICTS or key == NOP:
             given["action"] = key
+            continue
+        if key == "l3mdev":
+            given["l3mdev"] = True
             continue
         if key not in _READERS:
             raise InputError(

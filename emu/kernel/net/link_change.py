@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.link.device import Device, check_name
+from emu.kernel.link.device import Device
 from emu.kernel.link.ipvlan import Ipvlan
 from emu.kernel.link.macvlan import Macvlan
 from emu.kernel.link.stacked import Stacked
 from emu.kernel.link.veth import Veth
+from emu.kernel.link.vrf import Vrf
+from emu.kernel.net import vrf_links
 from emu.kernel.net.netns import Netns
 from emu.wire.addr import ZERO_MAC
 
@@ -66,26 +68,16 @@ def move(device: Device, source: Netns, target: Netns, name: str) -> None:
     target.attach(device)
 
 
-def rename(net: Netns, device: Device, name: str) -> None:
-    """dev_change_name of a device that is down and new, so that nothing knows its old name. Raises InputError."""
-    if name in net.devices:
-        raise InputError("file exists", expected="a name that no device bears")
-    check_name(name)
-    del net.devices[device.name]
-    net.sysctl.remove_device(device.name)
-    device.name = name
-    net.devices[name] = device
-    net.sysctl.add_device(name)
-    for family in net.families.values():
-        family.cache_device(device)
-
-
 def delete(device: Device) -> None:
     """`ip link del`: a device goes, and with it the devices that are stacked on it, and the other end of a pair."""
     net: Netns = device.net
     for upper in list(device.uppers):
         if upper.net is not None:
             delete(upper)
+    if isinstance(device, Vrf):
+        vrf_links.delete(net, device)
+        return
+    vrf_links.release(net, device)
     net.set_link(device.name, up=False)
     if isinstance(device, Stacked):
         device.unstack()

@@ -141,6 +141,9 @@ class Netns:
             device.close()
         elif isinstance(device, Ipip):
             self.ipip.forget(device)
+        elif isinstance(device, Bridge):  # br_dev_delete
+            for port in list(device.ports):
+                device.remove_port(port.device)
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)

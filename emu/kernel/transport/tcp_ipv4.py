@@ -171,6 +171,10 @@ class Tcp:
             segment.cause = frame
         if frame.indev is not None and frame.indev.kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
+        if frame.indev is not None and frame.indev.kind == "vrf":  # inet_bound_dev_eq: sockets are bound to no device
+            self._refuse(frame, segment)
+            drop(net, frame, "NO_SOCKET")
+            return
         socket = self.connections.get((frame.dst, frame.dport, frame.src, frame.sport))
         isn = None
         if socket is not None and socket.endpoint is not None and segment.flags & (SYN | ACK | RST) == SYN:

@@ -22,7 +22,7 @@ ATO_MIN_NS: Final = 40 * MS  # TCP_ATO_MIN
 DELACK_MIN_NS: Final = 40 * MS
 TICK_NS: Final = 4 * MS  # HZ=250
 DELACK_MAX_NS: Final = 200 * MS
-TIMEOUT_MIN_NS: Final = 8 * MS  # two ticks of HZ=250
+TIMEOUT_MIN_NS: Final = 2 * MS  # TCP_TIMEOUT_MIN_US
 MAX_QUICKACKS: Final = 16
 MSS_DEFAULT: Final = 536
 MIN_MSS: Final = 88

@@ -191,9 +191,12 @@ class Udp:
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "UDP_CSUM")
             return
-        socket = self.connected.get((frame.dst, frame.dport, frame.src, frame.sport))
+        socket, vrf = None, frame.indev is not None and frame.indev.kind == "vrf"
+        if not vrf:
+            socket = self.connected.get((frame.dst, frame.dport, frame.src, frame.sport))
         if socket is None:
-            socket = self.ports.lookup(frame.dst, frame.dport)
+            # inet_bound_dev_eq: no socket is bound to a device, and so none receives by a VRF
+            socket = None if vrf else self.ports.lookup(frame.dst, frame.dport)
             if socket.__class__ is EncapSocket:
                 socket.receive(frame, frame.dport)
                 return

@@ -139,10 +139,15 @@ class Underlay(ABC):
     def advertise(self, addresses: Mapping[int, int]) -> None:
         """Route exactly these addresses to a node address each, by host routes of the router, as a BGP session of the
         nodes would. A host outside whose own subnet has one gets a route to the router. What a host of the underlay
-        has as its own address stays there."""
+        has as its own address stays there, and a node on a LAN without the router gets none."""
         if addresses:
             here = {each.addr for net in self.namespaces.values() for each in net.ipv4.addresses}
-            addresses = {addr: node for addr, node in addresses.items() if addr not in here}
+            near = [lan.subnet for lan in self.layout.lans.values() if lan.gateway]
+            addresses = {
+                addr: node
+                for addr, node in addresses.items()
+                if addr not in here and any(node in subnet for subnet in near)
+            }
         for addr, node in [*self.advertised.items()]:
             if addresses.get(addr) != node:
                 self._withdraw(addr)

@@ -13,21 +13,19 @@ from emu.errors import InputError
 from emu.kernel.commands import LINK, check_link
 from emu.kernel.net.netns import Netns
 from emu.scenario.hosts import Configures, Host, Lines, each_line, shown
-from emu.scenario.kinds import Duration, Part
+from emu.scenario.kinds import Duration
 from emu.scenario.quantity import duration_ns, share
 from emu.scenario.steps import Action, Doing, Place, actions
 
 MS_NS = 1_000_000
 
 
-class Link(Part, frozen=True):
-    """Changes to the cable of a node or a pod, that of eth0 if no `device` is named: both ends of it. `lose` numbers the frames
-    to lose on its way out (0 is the next one). `add`, `set` and `del` are commands of the host itself, as `ip link` takes them (`vx0 type
-    vxlan id 7 dev eth0`, `eth0 down`): they change its own end, and its routes go with a device that it sets down. Those that it
-    adds are VXLAN devices."""
+class Link(Host, frozen=True):
+    """Changes to the cable of a node, a pod or a host outside, that of eth0 if no `device` is named: both ends of it. `lose` numbers the
+    frames to lose on its way out (0 is the next one). `add`, `set` and `del` are commands of the host itself, as `ip link` takes them
+    (`vx0 type vxlan id 7 dev eth0`, `eth0 down`): they change its own end, and its routes go with a device that it sets down. Those
+    that it adds are VXLAN devices."""
 
-    node: str = ""
-    pod: str = ""
     device: str = "eth0"
     down: bool | None = None
     delay: Duration | None = None
@@ -37,11 +35,6 @@ class Link(Part, frozen=True):
     add: Lines = ()
     set: Lines = ()
     gone: Lines = field(default=(), name="del")
-
-    @property
-    def reference(self) -> str:
-        """As a source of a flow is written."""
-        return Host(node=self.node, pod=self.pod).reference
 
     @property
     def cable(self) -> bool:
@@ -77,8 +70,7 @@ class LinkAction(Action[Link, ChangesLinks]):
     example = "- link: {node: node-2, delay: 5ms}"
 
     def check(self, part: Link, place: Place) -> None:
-        if bool(part.node) == bool(part.pod):
-            raise InputError("a link belongs to a node or to a pod", expected="node: NAME or pod: NS/NAME")
+        part.check(place)
         if not part.cable and not any(value for _, value in part.verbs):
             raise InputError("the link is not changed", expected="down, delay, loss, lose, mtu, add, set or del")
         for verb, value in part.verbs:
@@ -97,12 +89,12 @@ class LinkAction(Action[Link, ChangesLinks]):
                 change = partial(_each, doing.place, verb, value)
                 doing.cluster.configure(part.reference, change)
                 words.append(f"{verb} {shown(value)}")
-        doing.done.change = f"link of {part.node or part.pod}: {', '.join(words)}"
+        doing.done.change = f"link of {part.name}: {', '.join(words)}"
 
     @staticmethod
     def _cable(part: Link, doing: Doing[ChangesLinks]) -> list[str]:
         doing.cluster.link(
-            part.node or part.pod,
+            part.name,
             device=part.device,
             down=part.down,
             delay_ms=None if part.delay is None else duration_ns(part.delay) / MS_NS,

@@ -132,4 +132,4 @@ def test_all_ipvlans_of_a_device_are_in_the_mode_of_the_newest(node: Netns) -> N
     first = stacked_links.ipvlan(node, "i0", eth0, "l2")
     assert not first.noarp
     stacked_links.ipvlan(node, "i1", eth0, "l3s")
-    assert first.noarp and first.port.mode == "l3s"
+    assert [first.noarp, first.port.mode] == [True, "l3s"]

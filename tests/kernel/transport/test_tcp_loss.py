@@ -113,6 +113,22 @@ def test_tail_loss_probe_then_doubling_timeouts() -> None:
     ]
 
 
+def test_the_tail_of_two_segments_is_probed_after_two_round_trips_and_2_ms() -> None:
+    """TCP_TIMEOUT_MIN_US, whatever a tick is; a kernel with HZ=250 sent it 5.4 ms later, at the second tick."""
+    wire, client, _ = connected()
+    assert client.set_nodelay(True, wire.now) == []
+    wire.send("c", client.write(b"a" * 10, wire.now))
+    wire.wait(10)
+    start = len(wire.log)
+    wire.lose = lambda side, segment: True
+    for size in (100, 101):
+        wire.send("c", client.write(b"x" * size, wire.now))
+    wire.wait(50)
+    (first, _), (second, _), (probe, line) = wire.sent(start)[:3]
+    assert (first, second) == (0, 0) and line == "c [PA] seq=111 ack=1 win=502 len=101"
+    assert 2 <= probe <= 4
+
+
 def test_small_segments_are_joined_when_sent_again() -> None:
     wire, client, _ = connected()
     assert client.set_nodelay(True, wire.now) == []

@@ -10,10 +10,15 @@ from cni_cases import HOST_LOCAL, compare, needs, on_pod1
 from cni_pairs import Call, Do, Step, add, check, delete, then
 
 pytestmark = needs("bandwidth", "bridge", "ptp", "host-local")
-BRIDGE = {"isGateway": True, "ipam": HOST_LOCAL}
-BOTH = {"ingressRate": 1_000_000, "ingressBurst": 1_000_000, "egressRate": 2_000_000, "egressBurst": 800_000}
-INGRESS = {"ingressRate": 123_456, "ingressBurst": 200_000}
-EGRESS = {"egressRate": 8_000_000_000, "egressBurst": 80_000_000}
+BRIDGE: dict[str, Any] = {"isGateway": True, "ipam": HOST_LOCAL}
+BOTH: dict[str, Any] = {
+    "ingressRate": 1_000_000,
+    "ingressBurst": 1_000_000,
+    "egressRate": 2_000_000,
+    "egressBurst": 800_000,
+}
+INGRESS: dict[str, Any] = {"ingressRate": 123_456, "ingressBurst": 200_000}
+EGRESS: dict[str, Any] = {"egressRate": 8_000_000_000, "egressBurst": 80_000_000}
 
 
 def behind(*steps: Step, kind: str = "bridge", **conf: Any) -> list[Step]:

@@ -208,7 +208,7 @@ def test_what_a_plugin_refuses_before_it_works(kind: str, config: Config, code: 
 
 
 # these want a device, or an interface of another plugin, or keep nothing: `test_plugins_kernel` has them beside the real ones
-ELSEWHERE = {"bandwidth", "host-device", "sbr", "static", "tuning"}
+ELSEWHERE = {"bandwidth", "host-device", "sbr", "static", "tuning", "vrf"}
 # these ask the agent of their network for addresses: `tests/contracts/test_cni_leaves.py` has them with it
 OF_NETWORKS = {"aws-cni", "calico", "calico-ipam", "egress-cni", "flannel"}
 

@@ -108,7 +108,7 @@ def test_del_and_del_again() -> None:
     ("keys", "msg", "left"),
     [
         ({}, "dummy interface requires an IPAM configuration", ["lo"]),
-        ({"ipam": {"type": "nosuch"}}, 'failed to find plugin "nosuch": emu has bridge, ', ["lo"]),
+        ({"ipam": {"type": "nosuch"}}, 'failed to find plugin "nosuch": emu has aws-cni, ', ["lo"]),
         # here the device stays, as the plugin has it
         ({"ipam": {"type": "static"}}, "IPAM plugin returned missing IP config", ["lo", "dummy0"]),
     ],

@@ -295,7 +295,12 @@ def c19_gc_lists_what_is_valid_and_goes_on_after_errors(folder: Path) -> None:
 def c20_version(folder: Path) -> None:
     host = machine().host
     answer = {"cniVersion": "1.1.0", "supportedVersions": list(VERSIONS)}
-    for kind, first in {**dict.fromkeys(plugins, "0.1.0"), "bandwidth": "0.3.0", "firewall": "0.4.0"}.items():
+    for kind, first in {
+        **dict.fromkeys(plugins, "0.1.0"),
+        "bandwidth": "0.3.0",
+        "firewall": "0.4.0",
+        "vrf": "0.3.1",
+    }.items():
         known = answer["supportedVersions"][answer["supportedVersions"].index(first) :]
         assert invoke.version(kind, host) == {**answer, "supportedVersions": known}
     assert Runtime().version(network(version="0.3.1"), host) == answer, "whatever the configuration's"

@@ -277,7 +277,7 @@ def c32_gc_deletes_what_is_cached_and_not_valid(folder: Path) -> None:
     assert first.startswith(
         'failed to delete stale attachment c0ffee eth0: plugin type="nosuch" failed (delete): failed'
     )
-    assert second.startswith('failed to GC plugin nosuch: failed to find plugin "nosuch": emu has bridge, ')
+    assert second.startswith('failed to GC plugin nosuch: failed to find plugin "nosuch": emu has aws-cni, ')
 
 
 def c33_names_are_checked_at_add_and_errors_name_the_plugin(folder: Path) -> None:

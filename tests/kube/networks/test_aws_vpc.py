@@ -282,7 +282,8 @@ def test_every_type_has_room_for_pods() -> None:
         ((Filled(0, 3, 3),), {"warm_eni_target": 0}, {0: 3, 1: 3}),
         ((Filled(0, 3, 1),), {"warm_eni_target": 2}, {0: 3, 1: 3, 2: 3}),
         ((Filled(0, 3, 3),), {"max_eni": 1}, {0: 3}),
-        # targets in addresses
+        # targets in addresses; 0 is none
+        ((Filled(0, 3, 1),), {"warm_ip_target": 0}, {0: 3, 1: 3}),
         ((Filled(0, 0),), {"warm_ip_target": 1}, {0: 1}),
         ((Filled(0, 1, 1),), {"warm_ip_target": 1}, {0: 2}),
         ((Filled(0, 3, 3),), {"warm_ip_target": 2}, {0: 3, 1: 2}),
@@ -373,6 +374,16 @@ def test_a_pod_without_an_address_waits_and_the_cluster_settles() -> None:
     made.delete("Pod", "default", "one")
     made.wait(50)
     assert waiting(made) == [] and made.ping("default/two", "default/three").delivered
+
+
+@pytest.mark.parametrize(("limit", "room"), [("instance", 2), (1, 1)])
+def test_with_kubelets_max_pods_the_scheduler_sends_no_more(limit: str | int, room: int) -> None:
+    """As EKS's AMI sets it: what a t3.nano can have. The rest waits for a node, and no pod for an address."""
+    options = AwsOptions(instance_type="t3.nano", max_pods=limit)  # type: ignore[arg-type]  # of the table
+    text = pods("one", "two", "three", "four", "five", "six").replace("nodeName: node-1, ", "")
+    made = cluster(text, nodes=2, options=options)
+    assert len(made.pods) == 2 * room and made.warnings == []
+    assert {each.spec.node_name for each in made.store.list(core.Pod) if not each.status.pod_ip} == {""}
 
 
 def test_a_waiting_pod_can_be_deleted() -> None:

@@ -127,6 +127,23 @@ def test_a_pod_that_is_gone_leaves_the_nodes_as_they_were(options: dict[str, Any
     assert blocks(made.store) == addresses
 
 
+@pytest.mark.parametrize(
+    "options", [{"vxlan_mode": "Never"}, {"vxlan_mode": "Always"}, {"ipip_mode": "Always"}], ids=str
+)
+def test_a_node_that_is_gone_is_forgotten_by_the_others(options: dict[str, Any]) -> None:
+    """Its routes, its tunnel's neighbour and entry, and its address in the sets."""
+    made = cluster(pod("a"), pod("b", "node-2"), nodes=3, **options)
+    node = made.nodes["node-1"]
+    there = [route for route in routes(node) if "blackhole" not in route]
+    made.delete("node", "", "node-2")
+    left = state(node)
+    with_pods = 0 if options == {"vxlan_mode": "Never"} else 1  # node-3 has no pod, and a block for its tunnel alone
+    assert len(there) == with_pods + 1 and len(routes(node)) == with_pods + 1  # one of them is the node's own block
+    assert "192.168.50.12" not in left["sets"] and "192.168.50.13" in left["sets"]
+    assert len(left["neighbours"]) == (1 if options == {"vxlan_mode": "Always"} else 0)
+    assert not any("192.168.50.12" in route for route in left["routes"])
+
+
 def test_a_pod_is_unknown_to_the_rules_until_calico_node_has_seen_it() -> None:
     """The plugin has wired it, and felix learns of it later: until then its packets are dropped."""
     made = cluster(pod("first"))
@@ -210,6 +227,23 @@ def test_ipip_from_a_node_has_the_tunnels_address() -> None:
         each.packet()["IP"].src for each in flow.frames if each.interface == "node-1/tunl0" and each.direction == "out"
     }
     assert flow.delivered and sources == {own}
+
+
+def test_ipip_to_a_node_port_has_the_tunnels_address_behind_it() -> None:
+    """kube-proxy masquerades what comes in by a NodePort and goes on to another node: by tunl0, with tunl0's address."""
+    text = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: NodePort, clusterIP: 10.96.0.9, selector: {app: b}, ports: [{port: 80, nodePort: 30080}]}}"
+    labelled = pod("b", "node-2").replace("{name: b}", "{name: b, labels: {app: b}}")
+    made = cluster(pod("a"), labelled, text, ipip_mode="Always")
+    own = next(
+        str(each).partition("/")[0] for each in made.nodes["node-1"].net.ipv4.addresses if each.device.name == "tunl0"
+    )
+    flow = made.tcp("external", "192.168.50.11:30080", b"x")
+    seen = {
+        each.packet()["IP"].src
+        for each in flow.frames
+        if each.interface == "default/b/eth0" and each.direction == "in" and each.packet().haslayer("IP")
+    }
+    assert flow.delivered and seen == {own}
 
 
 def test_ipip_from_other_hosts_is_dropped() -> None:

@@ -14,7 +14,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.cni import container, invoke, links
 from emu.kube.cni.container import Ipam
 from emu.kube.cni.keys import Keys
-from emu.kube.cni.spec import Attachment, Config, Interface, Result, failure, plugins, read
+from emu.kube.cni.spec import Attachment, Config, Host, Interface, Result, failure, plugins, read
 from emu.wire.addr import mac_text
 
 _NEEDS_IPAM = "dummy interface requires an IPAM configuration"
@@ -69,6 +69,11 @@ class DummyPlugin:
         invoke.delete(container.ipam_type(conf.ipam), config, attachment)
         if attachment.netns is not None and attachment.ifname in attachment.netns.devices:
             _remove(attachment.netns, attachment.ifname)
+
+    def status(self, config: Config, host: Host) -> None:
+        """Ready when its IPAM is."""
+        conf: _Conf = read(config, _Conf)
+        invoke.status(conf.ipam.type, config, host)
 
 
 def _ipam(config: Config) -> str:

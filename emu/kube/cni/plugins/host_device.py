@@ -91,6 +91,12 @@ class HostDevicePlugin:
             invoke.delete(conf.ipam.type, config, attachment)
         _move_out(attachment.host, attachment.netns, attachment.ifname)
 
+    def status(self, config: Config, host: Host) -> None:
+        """Ready when its IPAM is. Which device is meant is not read."""
+        conf: HostDeviceConf = read(config, HostDeviceConf)
+        if conf.ipam.type:
+            invoke.status(conf.ipam.type, config, host)
+
 
 def _load(config: Config) -> HostDeviceConf:
     """The plugin's keys. Raises CniError; no device of emu is on a PCI bus."""

@@ -16,7 +16,7 @@ from emu.kube.cni import container, invoke, ip_masq, links
 from emu.kube.cni.container import Ipam
 from emu.kube.cni.keys import Keys
 from emu.kube.cni.leaves import FORWARDING, Leaves
-from emu.kube.cni.spec import IP, Attachment, Config, Dns, Interface, Result, failure, plugins, read, unmodelled
+from emu.kube.cni.spec import IP, Attachment, Config, Dns, Host, Interface, Result, failure, plugins, read, unmodelled
 from emu.modelled import used
 from emu.wire.addr import ip4_text, mac_text
 
@@ -98,6 +98,11 @@ class PtpPlugin:
         addresses = links.delete_veth(attachment.host, attachment.netns, attachment.ifname)
         if conf.ip_masq and addresses:
             ip_masq.tear_down(attachment.host.netns, conf.name, attachment.container_id, addresses)
+
+    def status(self, config: Config, host: Host) -> None:
+        """Ready when its IPAM is."""
+        conf: PtpConf = read(config, PtpConf)
+        invoke.status(conf.ipam.type, config, host)
 
 
 def _load(config: Config) -> PtpConf:

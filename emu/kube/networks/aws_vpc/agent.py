@@ -11,6 +11,7 @@ from emu.errors import InputError
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.core import Pod
+from emu.kube.api.meta import replace
 from emu.kube.cni.plugins.aws_cni import IPAMD
 from emu.kube.networks.aws_vpc import host_network, pool
 from emu.kube.networks.aws_vpc.ipamd import Ipamd
@@ -48,7 +49,10 @@ class AwsNode(Agent[None, tuple[Filled, ...], tuple[Filled, ...]]):
             ipamd = node.net.programs[IPAMD] = Ipamd(node.net, instance, self.options)
             ipamd.take_over()
             ipamd.fill(pool.plan(ipamd.filled(), self.options))
-        return own
+        room = self.options.allocatable_pods
+        if room is None:
+            return own
+        return replace(own, status=replace(own.status, allocatable={**own.status.allocatable, "pods": room}))
 
     def view(self, objects: Objects, before: None) -> None:
         """The pods matter only as containers, which ipamd knows."""

@@ -27,7 +27,7 @@ def plan(have: Sequence[Filled], options: AwsOptions) -> tuple[Filled, ...]:
     """The interfaces and slots that are to be there. What is used stays; an interface of which nothing is used may go, but
     the primary one. `used` is 0 in the answer."""
     limits = options.limits
-    if options.warm_ip_target is not None or options.minimum_ip_target is not None or options.prefix_delegation:
+    if options.warm_ip_target or options.minimum_ip_target or options.prefix_delegation:
         return _by_slots(have, options, limits)
     return _by_interfaces(have, options, limits)
 
@@ -52,10 +52,9 @@ def _by_slots(have: Sequence[Filled], options: AwsOptions, limits: Limits) -> tu
     """As many slots as it takes, on the first interfaces that have room."""
     unit = PREFIX_SIZE if options.prefix_delegation else 1
     used = sum(eni.used for eni in have)
-    if options.warm_ip_target is None and options.minimum_ip_target is None:
+    wanted = max(used + options.warm_ip_target, options.minimum_ip_target)
+    if not options.warm_ip_target and not options.minimum_ip_target:
         wanted = used + PREFIX_SIZE * options.warm_prefix_target
-    else:
-        wanted = max(used + (options.warm_ip_target or 0), options.minimum_ip_target or 0)
     slots = -(-max(wanted, used + (0 if used else 1)) // unit)
     filled = {eni.number: -(-eni.used // unit) for eni in have if eni.used or not eni.number}
     slots = max(slots, sum(filled.values()))

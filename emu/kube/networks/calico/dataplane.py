@@ -57,6 +57,7 @@ class State(NamedTuple):
 def apply(net: Netns, state: State) -> None:
     """Idempotent. What is calico-node's and not in `state` goes."""
     net.sysctl["net.ipv4.ip_forward"] = 1
+    net.sysctl["net.netfilter.nf_conntrack_acct"] = 1  # configureKernel: connections count packets and bytes
     if state.tunnel is not None:
         _ensure(net, state.tunnel)
     for each in state.sets:
