@@ -229,6 +229,23 @@ def test_ipip_from_a_node_has_the_tunnels_address() -> None:
     assert flow.delivered and sources == {own}
 
 
+def test_ipip_to_a_node_port_has_the_tunnels_address_behind_it() -> None:
+    """kube-proxy masquerades what comes in by a NodePort and goes on to another node: by tunl0, with tunl0's address."""
+    text = "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: NodePort, clusterIP: 10.96.0.9, selector: {app: b}, ports: [{port: 80, nodePort: 30080}]}}"
+    labelled = pod("b", "node-2").replace("{name: b}", "{name: b, labels: {app: b}}")
+    made = cluster(pod("a"), labelled, text, ipip_mode="Always")
+    own = next(
+        str(each).partition("/")[0] for each in made.nodes["node-1"].net.ipv4.addresses if each.device.name == "tunl0"
+    )
+    flow = made.tcp("external", "192.168.50.11:30080", b"x")
+    seen = {
+        each.packet()["IP"].src
+        for each in flow.frames
+        if each.interface == "default/b/eth0" and each.direction == "in" and each.packet().haslayer("IP")
+    }
+    assert flow.delivered and seen == {own}
+
+
 def test_ipip_from_other_hosts_is_dropped() -> None:
     made = cluster(pod("a"), ipip_mode="Always")
     made.send(

@@ -18,7 +18,7 @@ from emu.kube.cni.container import Ipam
 from emu.kube.cni.keys import Keys
 from emu.kube.cni.spec import Attachment, Config, Interface, Result, failure, plugins, read
 from emu.modelled import NotModelled, WithoutEffect, used
-from emu.wire.addr import Prefix, mac, mac_text
+from emu.wire.addr import Prefix, ip4_text, mac, mac_text
 
 GATEWAY = "169.254.1.1"
 HOST_MAC = mac("ee:ee:ee:ee:ee:ee")  # of every pair's end on the host
@@ -84,7 +84,7 @@ def _wire(conf: CalicoConf, attachment: Attachment, ipam: Result) -> Result:
     """DoNetworking. Raises CniError; a failure leaves what is there by then."""
     host, ifname, netns = attachment.host.netns, attachment.ifname, links.open_netns(attachment)
     outside = _host_name_of(attachment)
-    result = container.with_interfaces(ipam, (), 1)
+    result = _single(container.with_interfaces(ipam, (), 1))
     if outside in host.devices:
         links.delete_veth(attachment.host, host, outside)
     if ifname in netns.devices:
@@ -102,6 +102,12 @@ def _wire(conf: CalicoConf, attachment: Attachment, ipam: Result) -> Result:
         _host_route(host, outside, ip.address)
     pair = (Interface(outside), Interface(ifname, mac_text(inside.mac), conf.mtu, attachment.sandbox))
     return msgspec.structs.replace(result, interfaces=pair)
+
+
+def _single(result: Result) -> Result:
+    """Each address stands for itself, whatever subnet the IPAM has it from."""
+    ips = tuple(msgspec.structs.replace(ip, address=f"{ip4_text(ip.addr)}/32") for ip in result.ips)
+    return msgspec.structs.replace(result, ips=ips)
 
 
 def _host_name_of(attachment: Attachment) -> str:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import sha224, sha256
 from typing import NamedTuple
 
-from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, RuleSet
 from emu.kernel.netfilter.save import parse_restore
 
 PREFIX = "cali-"
@@ -122,8 +122,3 @@ def _text(wanted: Tables) -> Iterator[str]:
 def _rules(chain: str, lines: Sequence[str], name: str = "") -> Iterator[str]:
     for line, value in zip(lines, hashes(chain, lines, name), strict=True):
         yield f"-A {chain} {comment(f'cali:{value}')} {line}".rstrip() + "\n"
-
-
-def own(rules: Sequence[Rule]) -> list[Rule]:
-    """Those of felix."""
-    return [rule for rule in rules if _HASH.match(rule.comment)]
