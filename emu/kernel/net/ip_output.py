@@ -24,12 +24,19 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 IP_TYPE = b"\x08\x00"
+LOOPBACK_ADDRESS = 0x7F000001
 LO_HEADER = bytes(12) + IP_TYPE
 
 
 def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
     """What rules and routes ask about a packet, where there is a rule or route that asks."""
     return Flow(tos, proto, sport, dport, uid) if net.ipv4.fib.asks_flow else NO_FLOW
+
+
+def destination(dst: int, src: int) -> int:
+    """The address that a socket sends to: 0.0.0.0 is this host, by the address that it is bound to or by that of lo
+    (ip_route_output_key_hash_rcu)."""
+    return dst or src or LOOPBACK_ADDRESS
 
 
 def route_output(
@@ -43,6 +50,8 @@ def route_output(
     family = net.ipv4
     if src and not family.is_local(src):
         return None, 0, "EINVAL"
+    if not dst and oif is None:
+        dst = src = destination(dst, src)
     if dst >= FIRST_GROUP and ip4_kind(dst):
         route = multicast.route(net, dst, src, mark, oif, flow)
     else:

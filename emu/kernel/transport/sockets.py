@@ -19,6 +19,7 @@ from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
 from emu.wire.addr import ip4
+from emu.wire.captured import with_header
 from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, IGMP, TCP, UDP, UDPLITE, Frame
 from emu.wire.rewrite import set_smac
 
@@ -62,10 +63,11 @@ class Sockets:
 
     def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> Frame:
         """Send any Scapy packet, or bytes of a whole Ethernet frame. What the packet leaves out is filled by this
-        namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl.
+        namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl. Of a packet without an Ethernet
+        layer the kernel writes the length and the header checksum itself, and a source of 0.0.0.0.
 
         A packet with an Ethernet layer (or ARP) is sent unchanged out of `device` (default: the first that is not lo).
-        Raises SocketError ENETUNREACH ..., for a frame EINVAL (no whole Ethernet header), EMSGSIZE (longer than the
+        Raises SocketError ENETUNREACH ..., EMSGSIZE (longer than the link), for a frame EINVAL (no whole Ethernet header), EMSGSIZE (longer than the
         device takes) and ENETDOWN; InputError for an unknown device.
         """
         net = self.net
@@ -89,9 +91,10 @@ class Sockets:
         else:
             given = craft.source(packet)
             route, source = ip_output.route_socket(net, ip4(dst), flow=ip_output.flow(net, RAW_PROTO))
-            frame = Frame.parse(
-                craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl), flow, trail
-            )
+            data = craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl)
+            frame = Frame.parse(with_header(data, source), flow, trail)
+            if len(frame.buf) - ETH_HLEN > net.ipv4.out_device(route).mtu:
+                raise SocketError(errno.EMSGSIZE)
             frame.ethertype = ETH_P_IP
             net.born += 1
             frame.route = route

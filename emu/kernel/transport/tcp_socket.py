@@ -145,7 +145,7 @@ class TcpSocket:
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
-        dst, dport = ip4(remote[0]), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
         route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
         if route.kind in TO_MANY:
             raise SocketError(errno.ENETUNREACH)

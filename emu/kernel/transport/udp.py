@@ -89,7 +89,7 @@ class UdpSocket:
 
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
-        dst, dport = ip4(remote[0]), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
         flow = ip_output.flow(self.net, UDP, self.port, dport)
         route, source = ip_output.route_socket(self.net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
@@ -124,6 +124,7 @@ class UdpSocket:
             raise SocketError(errno.EAGAIN)
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
+        dst = ip_output.destination(dst, self.addr)
         flow = ip_output.flow(net, UDP, self.port, dport)
         route, source = ip_output.route_socket(net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
