@@ -54,6 +54,20 @@ ROWS: dict[str, dict[str, str]] = {
         )
         + send("IP(dst='240.0.0.1')/UDP(sport=5, dport=53)/'x'")
     },
+    "low-ports-that-clash": {
+        "steps": "".join(
+            udp("external:53", port=port, frm=frm, timeout="500ms")
+            for port in (100, 511, 512, 700, 1023, 1024)
+            for frm in ("default/client", "default/web")
+        ),
+        "node": "node-1",
+    },
+    "spoofed-without-forwarding": {
+        "steps": send("IP(src='1.2.3.4', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'")
+        + send("IP(src='10.244.1.1', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'")
+        + send("IP(src='127.0.0.1', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'"),
+        "cluster": "{nodes: 2, sysctls: {net.ipv4.ip_forward: 0, net.ipv4.conf.all.rp_filter: 1}}",
+    },
     "forged-answers": {
         "steps": udp("default/web:53")
         + send("IP(dst='10.244.2.2')/ICMP(type=3, code=3)/IP(src='10.244.2.2', dst='10.244.1.2')/UDP(sport=53, dport=9)/'x'")
