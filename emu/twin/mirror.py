@@ -351,7 +351,8 @@ class Mirror:
         add.sort(key=lambda words: "via" in words)  # gateways must be on a link first
         space.ip(add)
         gone = [each for each in old.neighbours if each not in new.neighbours]
-        space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone])
+        # the kernel removes those of a link that goes down, or goes
+        space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone], tolerant=True)
         space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
 
     # -- sets -----------------------------------------------------------------------------------

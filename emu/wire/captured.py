@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
-from emu.wire.checksum import checksum
-from emu.wire.frame import AF_INET, ETH_HLEN, IP_HLEN, TCP, UDP
+from emu.wire.frame import AF_INET, IP_HLEN, TCP, UDP
 
 _IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
 # Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
@@ -78,17 +77,3 @@ def tagged(data: bytes, tpid: int, tci: int) -> bytes:
 def within(packet: bytes) -> bytes:
     """An IPv4 packet without what lies behind its end, by its own length."""
     return packet[: max(IP_HLEN, int.from_bytes(packet[2:4], "big"))]
-
-
-def with_header(data: bytes, source: int) -> bytes:
-    """A frame of a packet that a program gave with its IPv4 header: the kernel writes the length, the checksum, and a source of
-    0 (raw_send_hdrinc). A header that is no whole one stays."""
-    head = bytearray(data)
-    end = ETH_HLEN + (head[ETH_HLEN] & 15) * 4
-    if ETH_HLEN + IP_HLEN <= end <= len(head):
-        head[16:18] = (len(head) - ETH_HLEN).to_bytes(2, "big")
-        if not any(head[26:30]):
-            head[26:30] = source.to_bytes(4, "big")
-        head[24:26] = b"\0\0"
-        head[24:26] = checksum(head[ETH_HLEN:end]).to_bytes(2, "big")
-    return bytes(head)

@@ -23,20 +23,14 @@ from emu.wire.rewrite import set_ethernet
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
+LOCALHOST = 0x7F000001
 IP_TYPE = b"\x08\x00"
-LOOPBACK_ADDRESS = 0x7F000001
 LO_HEADER = bytes(12) + IP_TYPE
 
 
 def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
     """What rules and routes ask about a packet, where there is a rule or route that asks."""
     return Flow(tos, proto, sport, dport, uid) if net.ipv4.fib.asks_flow else NO_FLOW
-
-
-def destination(dst: int, src: int) -> int:
-    """The address that a socket sends to: 0.0.0.0 is this host, by the address that it is bound to or by that of lo
-    (ip_route_output_key_hash_rcu)."""
-    return dst or src or LOOPBACK_ADDRESS
 
 
 def route_output(
@@ -50,8 +44,7 @@ def route_output(
     family = net.ipv4
     if src and not family.is_local(src):
         return None, 0, "EINVAL"
-    if not dst and oif is None:
-        dst = src = destination(dst, src)
+    dst = destination(dst, src)
     if dst >= FIRST_GROUP and ip4_kind(dst):
         route = multicast.route(net, dst, src, mark, oif, flow)
     else:
@@ -64,6 +57,11 @@ def route_output(
         if not family.route_localnet[route.device.ifindex]:
             return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
+
+
+def destination(dst: int, src: int = 0) -> int:
+    """What 0.0.0.0 stands for: the socket's own address, else 127.0.0.1 (ip_route_output_key_hash_rcu)."""
+    return dst or src or LOCALHOST
 
 
 def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tuple[Route, int]:

@@ -6,6 +6,7 @@ Must not know apps.
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emu import craft
@@ -18,8 +19,8 @@ from emu.kernel.transport.tcp_ipv4 import Tcp
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
+from emu.wire import ipv4
 from emu.wire.addr import ip4
-from emu.wire.captured import with_header
 from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, IGMP, TCP, UDP, UDPLITE, Frame
 from emu.wire.rewrite import set_smac
 
@@ -63,11 +64,10 @@ class Sockets:
 
     def send_packet(self, packet: Any, flow: int = 0, device: str | None = None) -> Frame:
         """Send any Scapy packet, or bytes of a whole Ethernet frame. What the packet leaves out is filled by this
-        namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl. Of a packet without an Ethernet
-        layer the kernel writes the length and the header checksum itself, and a source of 0.0.0.0.
+        namespace: source address by its route, MACs by its devices and neighbours, TTL by sysctl.
 
         A packet with an Ethernet layer (or ARP) is sent unchanged out of `device` (default: the first that is not lo).
-        Raises SocketError ENETUNREACH ..., EMSGSIZE (longer than the link), for a frame EINVAL (no whole Ethernet header), EMSGSIZE (longer than the
+        Raises SocketError ENETUNREACH ..., for a frame EINVAL (no whole Ethernet header), EMSGSIZE (longer than the
         device takes) and ENETDOWN; InputError for an unknown device.
         """
         net = self.net
@@ -92,9 +92,10 @@ class Sockets:
             given = craft.source(packet)
             route, source = ip_output.route_socket(net, ip4(dst), flow=ip_output.flow(net, RAW_PROTO))
             data = craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl)
-            frame = Frame.parse(with_header(data, source), flow, trail)
+            next_ident = partial(net.ipv4.idents.next, ip4(dst), source, RAW_PROTO)
+            frame = Frame.parse(ipv4.given_header(data, source, next_ident), flow, trail)
             if len(frame.buf) - ETH_HLEN > net.ipv4.out_device(route).mtu:
-                raise SocketError(errno.EMSGSIZE)
+                raise SocketError(errno.EMSGSIZE)  # raw_send_hdrinc cuts nothing
             frame.ethertype = ETH_P_IP
             net.born += 1
             frame.route = route

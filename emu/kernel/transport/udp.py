@@ -113,18 +113,19 @@ class UdpSocket:
         return self._send(data, *self.remote)
 
     def sendto(self, data: bytes, remote: Endpoint) -> int:
-        """Raises as `send`."""
+        """Raises as `send`, and EINVAL for port 0."""
+        if not remote[1]:
+            raise SocketError(errno.EINVAL)
         return self._send(data, ip4(remote[0]), remote[1])
 
     def _send(self, data: bytes, dst: int, dport: int) -> int:
-        net = self.net
+        net, dst = self.net, ip_output.destination(dst, self.addr)
         if self.pending:
             self._raise_pending()
         if self.waiting >= self.sndbuf >> 1:
             raise SocketError(errno.EAGAIN)
         if len(data) > MAX_PAYLOAD:
             raise SocketError(errno.EMSGSIZE)
-        dst = ip_output.destination(dst, self.addr)
         flow = ip_output.flow(net, UDP, self.port, dport)
         route, source = ip_output.route_socket(net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
