@@ -72,11 +72,11 @@ def tried(numbered: tuple[int, str]) -> Judged:
         frames, late_ns = report.frames, max(late_ns, report.late_ns)
         if report.exit_status == 0:
             break
-        reports.append(told(report))
+        reports.append(before(report))
     return Judged(number, tuple(statuses), tuple(reports), frames, late_ns / MS)
 
 
-def told(report: Report) -> str:
+def before(report: Report) -> str:
     return f"{report.text()}a program was up to {report.late_ns / MS:.1f} ms late\n"
 
 

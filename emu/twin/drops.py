@@ -18,6 +18,7 @@ from emu.twin.compare import Difference, tables
 from emu.twin.drop_monitor import DropMonitor, NoMonitor
 from emu.twin.space import Space
 from emu.wire.addr import ip4_text
+from emu.wire.captured import within
 from emu.wire.frame import ETH_P_IP, ICMP, Frame
 from emu.wire.summary import Summary, read, read_ip
 
@@ -135,7 +136,7 @@ class Drops:
 
 
 def _summary(ether_type: int, packet: bytes) -> Summary:
-    return read_ip(packet) if ether_type == ETH_P_IP else Summary("other", ether_type)
+    return read_ip(within(packet)) if ether_type == ETH_P_IP else Summary("other", ether_type)
 
 
 def _without_too_long(ours: list[str], lost: Counter[str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
-from emu.wire.frame import AF_INET, TCP, UDP
+from emu.wire.frame import AF_INET, IP_HLEN, TCP, UDP
 
 _IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
 # Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
@@ -72,3 +72,8 @@ def carried(data: bytes) -> bytes:
 def tagged(data: bytes, tpid: int, tci: int) -> bytes:
     """A frame with a VLAN tag behind its addresses (IEEE 802.1Q): its protocol and its control information."""
     return data[:12] + tpid.to_bytes(2, "big") + tci.to_bytes(2, "big") + data[12:]
+
+
+def within(packet: bytes) -> bytes:
+    """An IPv4 packet without what lies behind its end, by its own length."""
+    return packet[: max(IP_HLEN, int.from_bytes(packet[2:4], "big"))]

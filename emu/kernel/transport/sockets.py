@@ -94,6 +94,8 @@ class Sockets:
             data = craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl)
             next_ident = partial(net.ipv4.idents.next, ip4(dst), source, RAW_PROTO)
             frame = Frame.parse(ipv4.given_header(data, source, next_ident), flow, trail)
+            if len(frame.buf) - ETH_HLEN > net.ipv4.out_device(route).mtu:
+                raise SocketError(errno.EMSGSIZE)  # raw_send_hdrinc cuts nothing
             frame.ethertype = ETH_P_IP
             net.born += 1
             frame.route = route

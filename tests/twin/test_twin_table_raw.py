@@ -1,0 +1,83 @@
+"""Packets that a program gives with their IPv4 header, and sockets that send to 0.0.0.0: what the kernel writes and refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from twin_rows import ping, send, tcp, udp
+from twins import agrees, needs_twin, scenario
+
+pytestmark = needs_twin
+LONG = "z" * 1400
+
+ROWS: dict[str, dict[str, str]] = {
+    "no-source": {"steps": send("IP(src='0.0.0.0', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'")},
+    "wrong-lengths": {
+        "steps": send("IP(dst='10.244.2.2', len=60)/UDP(sport=5, dport=53)/'x'")
+        + send("IP(dst='10.244.2.2', chksum=1)/UDP(sport=5, dport=53)/'x'")
+        + send("IP(dst='10.244.2.2')/UDP(sport=5, dport=53, len=30)/'x'")
+        + send("Ether()/IP(dst='10.244.2.2', len=60)/UDP(sport=5, dport=53)/'x'")
+        + send("Ether()/IP(dst='10.244.2.2', ihl=15)/UDP(sport=5, dport=53)/'x'")
+        + send("Ether()/IP(dst='10.244.2.2', chksum=1)/UDP(sport=5, dport=53)/'x'")
+    },
+    "longer-than-the-link": {
+        "steps": udp("default/web:53", send="y" * 1473)
+        + send(f"IP(dst='10.244.2.2', flags='DF')/UDP(sport=5, dport=53)/'{LONG * 2}'")
+        + send(f"IP(dst='10.244.2.2')/UDP(sport=5, dport=53)/'{LONG * 2}'")
+    },
+    "longer-than-a-narrow-link": {
+        "steps": "- link: {node: node-1, mtu: 1300}\n"
+        + send(f"IP(dst='10.244.2.2', flags='DF')/UDP(sport=5, dport=53)/'{LONG}'")
+        + send(f"IP(dst='10.244.2.2', flags='DF')/UDP(sport=5, dport=53)/'{LONG}'", frm="node/node-1")
+        + udp("default/web:53", send="k" * 1400, frm="node/node-1")
+    },
+    "this-host": {
+        "steps": udp("0.0.0.0:53", frm="default/web")
+        + tcp("0.0.0.0:8080", frm="default/web")
+        + udp("0.0.0.0:99", connected="false")
+        + ping("0.0.0.0")
+    },
+    "strange-protocols": {
+        "steps": "".join(
+            send(f"IP(dst='10.244.2.2', proto={proto})/'abcdefghijkl'") for proto in (0, 2, 4, 47, 132, 136, 255)
+        )
+    },
+    "fragments-that-overlap": {
+        "steps": send("IP(dst='10.244.2.2', id=77, flags='MF')/UDP(sport=5, dport=53, len=40)/'aaaaaaaaaaaaaaaa'")
+        + send("IP(dst='10.244.2.2', id=77, frag=2, flags='MF', proto=17)/'bbbbbbbbbbbbbbbb'")
+        + send("IP(dst='10.244.2.2', id=77, frag=3, proto=17)/'cccccccccccccccc'")
+    },
+    "addresses-that-no-one-may-have": {
+        "steps": "".join(
+            send(f"IP(src='{source}', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'")
+            for source in ("127.0.0.1", "224.1.1.1", "255.255.255.255", "10.244.1.255", "10.244.1.1", "10.244.2.2")
+        )
+        + send("IP(dst='240.0.0.1')/UDP(sport=5, dport=53)/'x'")
+    },
+    "low-ports-that-clash": {
+        "steps": "".join(
+            udp("external:53", port=port, frm=frm, timeout="500ms")
+            for port in (100, 511, 512, 700, 1023, 1024)
+            for frm in ("default/client", "default/web")
+        ),
+        "node": "node-1",
+    },
+    "spoofed-without-forwarding": {
+        "steps": send("IP(src='1.2.3.4', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'")
+        + send("IP(src='10.244.1.1', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'")
+        + send("IP(src='127.0.0.1', dst='10.244.2.2')/UDP(sport=5, dport=53)/'x'"),
+        "cluster": "{nodes: 2, sysctls: {net.ipv4.ip_forward: 0, net.ipv4.conf.all.rp_filter: 1}}",
+    },
+    "forged-answers": {
+        "steps": udp("default/web:53")
+        + send("IP(dst='10.244.2.2')/ICMP(type=3, code=3)/IP(src='10.244.2.2', dst='10.244.1.2')/UDP(sport=53, dport=9)/'x'")
+        + send("IP(dst='10.96.0.10')/TCP(sport=4444, dport=80, flags='S', seq=9)")
+        + send("IP(dst='10.96.0.10')/TCP(sport=4444, dport=80, flags='R', seq=10)")
+        + send("IP(src='10.244.2.2', dst='10.244.2.2')/TCP(sport=8080, dport=8080, flags='S')")
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_kernel_agrees(name: str) -> None:
+    agrees(scenario(**ROWS[name]), "table")
