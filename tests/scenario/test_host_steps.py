@@ -135,7 +135,7 @@ def test_the_sentence_of_a_step() -> None:
         ("route: {external: nas, add: blackhole 10.0.0.0/8}", "story.yaml:6: steps[0].route.external: no external host is called 'nas'"),
         ("route: {external: 'a*', add: blackhole 10.0.0.0/8}", "story.yaml:6: steps[0].route.external: "),
         ("link: {set: eth0 down}", "steps[0].link: link belongs to one host"),
-        ("link: {node: node-1}", "steps[0].link: the link is not changed (expected down, delay, loss, lose, mtu, set or del)"),
+        ("link: {node: node-1}", "steps[0].link: the link is not changed (expected down, delay, loss, lose, mtu, add, set or del)"),
         ("link: {node: node-1, set: eth0}", "story.yaml:6: steps[0].link.set: link 'eth0': nothing is set"),
         ("link: {node: node-1, set: [eth0 down, eth0 sideways]}", "story.yaml:6: steps[0].link.set[1]: link 'eth0 sideways': cannot read 'sideways'"),
         ("link: {node: node-1, set: eth0 mtu x}", "steps[0].link.set: link 'eth0 mtu x': 'x' is no MTU"),
