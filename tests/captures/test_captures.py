@@ -36,7 +36,8 @@ EXPLAINED = {
     "hairpin-off": ("", {RETRANSMISSION, SYN_AGAIN}),
     "service-same-node-nf0": ("", {RETRANSMISSION, SYN_AGAIN, SYN_ACK_AGAIN, SAME_PORTS, *ANOTHER_NUMBER}),
     "lossy-link": ("sent-twice", {RETRANSMISSION, SYN_AGAIN}),
-    "vxlan-pod-mtu": ("an-error-that-helps", {*LOST, "Duplicate ACK"}),
+    # the full segments before these are dropped, and the receiver reports the gap
+    "vxlan-pod-mtu": ("error", {RETRANSMISSION, *ANOTHER_NUMBER, "Duplicate ACK", "TCP window update"}),
 }
 
 T = TypeVar("T")

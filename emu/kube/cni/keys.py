@@ -1,6 +1,7 @@
 """The keys of network configurations held against what each plugin declares: unknown ones, and those not modelled.
 
-A plugin's class declares its keys as `keys`; one that declares none is not checked. Must not know any plugin.
+A plugin's class declares its keys as `keys`; one that declares none is not checked. One that hands on its key `delegate` to another
+plugin states as `delegate` which one that is by default. Must not know any plugin.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ def remarks(config: NetworkConfigList) -> Iterator[tuple[str, str]]:
         yield f"network {config.name}", f'unknown key "{key}"' + (f' (expected "{meant}"?)' if meant else "")
     for plugin in config.plugins:
         yield from _plugin(str(plugin["type"]), plugin)
+        handed, kind = plugin.get("delegate"), str(plugin["type"])
+        usual = getattr(plugins[kind], "delegate", None) if kind in plugins else None
+        if isinstance(handed, Mapping) and usual is not None:
+            yield from _plugin(str(handed.get("type", usual)), handed)
         ipam = plugin.get("ipam") or {}
         if isinstance(ipam, Mapping) and ipam.get("type"):
             yield from _plugin(str(ipam["type"]), ipam)

@@ -237,6 +237,13 @@ def test_a_flow_pays_no_attention_to_the_agents_checks() -> None:
     assert made.clock.now > 8 * SECOND
 
 
+def test_a_key_of_the_delegate_that_the_bridge_does_not_know_is_noted() -> None:
+    assert cluster(NetConf(delegate={"hairpinMod": True})).warnings == [
+        'plugin bridge: unknown key "hairpinMod" (expected "hairpinMode"?)'
+    ]
+    assert cluster().warnings == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

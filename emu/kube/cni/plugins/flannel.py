@@ -85,7 +85,7 @@ def delegate_of(conf: FlannelConf, env: SubnetEnv) -> dict[str, Any]:
     if conf.runtime_config is not None:
         made["runtimeConfig"] = conf.runtime_config
     made["name"] = conf.name
-    made.setdefault("type", "bridge")
+    made.setdefault("type", FlannelPlugin.delegate)
     made.setdefault("ipMasq", not env.masquerades)
     made.setdefault("mtu", env.mtu)
     if made["type"] == "bridge":
@@ -102,6 +102,7 @@ def delegate_of(conf: FlannelConf, env: SubnetEnv) -> dict[str, Any]:
 class FlannelPlugin:
     """The pod's subnet and MTU come from flanneld, everything else from `delegate`."""
 
+    delegate = "bridge"
     keys: Keys = dict.fromkeys(("subnetFile", "dataDir", "delegate"), used("kube/cni/plugins/flannel"))
 
     def leaves(self, config: Config) -> Leaves:
