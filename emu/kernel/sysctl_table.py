@@ -34,7 +34,6 @@ VRF = NotModelled("sockets that are bound to no device and receive by a VRF")
 PLB = WithoutEffect("only DCTCP reads it, and it is not modelled")
 TABLE_SIZE = WithoutEffect("it changes how fast sockets are found")
 PROBING = WithoutEffect("only tcp_mtu_probing makes Linux read it")
-COMPRESSED = NotModelled("how many ACKs report a gap")
 ECN = NotModelled("ECN (the flags of SYNs, the ECN bits of IP)")
 KEEPALIVE = WithoutEffect("no socket of emu sets SO_KEEPALIVE")
 
@@ -163,9 +162,9 @@ TABLE: tuple[Sysctl, ...] = (
     Sysctl("net.ipv4.tcp_base_mss", PROBING, 1024, "bytes"),
     Sysctl("net.ipv4.tcp_challenge_ack_limit", NotModelled("the limit of challenge ACKs"), 2147483647, "count"),
     Sysctl("net.ipv4.tcp_child_ehash_entries", TABLE_SIZE, 0, "count", (0, 2**24)),
-    Sysctl("net.ipv4.tcp_comp_sack_delay_ns", COMPRESSED, 1000000, "ns", NATURAL),
-    Sysctl("net.ipv4.tcp_comp_sack_nr", COMPRESSED, 44, "count", U8),
-    Sysctl("net.ipv4.tcp_comp_sack_slack_ns", COMPRESSED, 100000, "ns", NATURAL),
+    Sysctl("net.ipv4.tcp_comp_sack_delay_ns", used("kernel/transport/tcp_config"), 1000000, "ns", NATURAL),
+    Sysctl("net.ipv4.tcp_comp_sack_nr", used("kernel/transport/tcp_config"), 44, "count", U8),
+    Sysctl("net.ipv4.tcp_comp_sack_slack_ns", used("kernel/transport/tcp_config"), 100000, "ns", NATURAL),
     Sysctl("net.ipv4.tcp_congestion_control", WithoutEffect("reno is the only congestion control"), "reno", "name"),
     Sysctl("net.ipv4.tcp_dsack", NotModelled("duplicate SACK blocks"), 1, "bool", U8),
     Sysctl("net.ipv4.tcp_early_demux", used("kernel/net/fragment"), 1, "bool", U8),
@@ -398,17 +397,17 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("accept_local", used("kernel/net/ip_input"), 0, OR, "bool"),
     _conf("accept_redirects", used("kernel/net/route"), 1, REDIRECTS, "bool"),
     _conf("accept_source_route", used("kernel/net/ip_input"), 1, AND, "bool"),
-    _conf("arp_accept", NotModelled("neighbours learnt from gratuitous ARP"), 0, MAX),
-    _conf("arp_announce", NotModelled("the sender's address in ARP requests"), 0, MAX),
+    _conf("arp_accept", used("kernel/net/arp"), 0, MAX),
+    _conf("arp_announce", used("kernel/net/arp"), 0, MAX),
     _conf("arp_evict_nocarrier", used("kernel/net/netns"), 1, AND, "bool"),
-    _conf("arp_filter", NotModelled("which device answers ARP", ANY), 0, OR, "bool"),
+    _conf("arp_filter", used("kernel/net/arp"), 0, OR, "bool"),
     _conf("arp_ignore", used("kernel/net/arp"), 0, MAX),
     _conf("arp_notify", used("kernel/net/arp"), 0, MAX),
-    _conf("bc_forwarding", NotModelled("directed broadcasts that a router forwards", SENT), 0, AND, "bool"),
+    _conf("bc_forwarding", used("kernel/net/ip_input"), 0, AND, "bool"),
     _conf("bootp_relay", NotModelled("packets from 0.0.0.0/8 that a router forwards", SENT), 0, AND, "bool"),
     _conf("disable_policy", IPSEC, 0, OR, "bool"),
     _conf("disable_xfrm", IPSEC, 0, OWN, "bool"),
-    _conf("drop_gratuitous_arp", NotModelled("neighbours learnt from gratuitous ARP"), 0, OR, "bool"),
+    _conf("drop_gratuitous_arp", used("kernel/net/arp"), 0, OR, "bool"),
     _conf("drop_unicast_in_l2_multicast", NotModelled("unicast packets in multicast frames", SENT), 0, OR, "bool"),
     _conf("force_igmp_version", IGMP, 0, MAX),
     _conf("forwarding", used("kernel/net/family", "kernel/sysctl"), 0, OWN, "bool"),
@@ -424,7 +423,7 @@ TABLE: tuple[Sysctl, ...] = (
     _conf("route_localnet", used("kernel/net/family"), 0, OR, "bool"),
     _conf("rp_filter", used("kernel/net/family"), 0, MAX),
     _conf("secure_redirects", used("kernel/net/route"), 1, OR, "bool"),
-    _conf("send_redirects", used("kernel/net/route"), 1, OR, "bool"),
+    _conf("send_redirects", used("kernel/net/ip_input", "kernel/net/route"), 1, OR, "bool"),
     _conf("shared_media", used("kernel/net/route"), 1, OR, "bool"),
     _conf("src_valid_mark", used("kernel/net/ip_input"), 0, OR, "bool"),
     _conf("tag", WithoutEffect("Linux itself does not read it"), 0, OWN, "id"),

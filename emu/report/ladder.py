@@ -23,8 +23,10 @@ def ladder(frames: Iterable[Captured]) -> Report:
     """Times are milliseconds since the first frame."""
     chosen = list(frames)
     start_ns = chosen[0].time_ns if chosen else 0
-    lines = []
-    for frame in chosen:
-        place, way, what = frame.line().split(" ", 2)
-        lines.append(f"{(frame.time_ns - start_ns) / 1e6:10.3f}  {place:<15} {way:<8} {what}")
+    rungs = [frame.line().split(" ", 2) for frame in chosen]
+    wide = max((len(place) for place, *_ in rungs), default=0)
+    lines = [
+        f"{(frame.time_ns - start_ns) / 1e6:10.3f}  {place:<{wide}} {way:<8} {what}"
+        for frame, (place, way, what) in zip(chosen, rungs, strict=True)
+    ]
     return Report([hop(frame) for frame in chosen], "\n".join(lines))

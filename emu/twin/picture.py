@@ -14,6 +14,7 @@ from emu.kernel.link.bridge import Port as BridgePort
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.link.vxlan import LEARNED, PERMANENT, Vxlan
+from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSet, IpSets
@@ -102,9 +103,7 @@ def take(net: Netns) -> Picture:
         own = table in (net.ipv4.fib.local, net.ipv4.fib.main)
         for each in table:
             # the kernel adds its own routes with the addresses, to these tables
-            (picture.own if own and each.proto == "kernel" else picture.routes).append(
-                f"{each.text()} table {each.table}"
-            )
+            (picture.own if own and each.proto == "kernel" else picture.routes).append(_placed(each))
     picture.rules = [_rule(each) for each in net.ipv4.fib.rules]
     # IPv6 is off on the kernel's side, as emu has none
     picture.sysctls = {name: text(value) for name, value in net.sysctl.written() if not name.startswith("net.ipv6.")}
@@ -113,6 +112,12 @@ def take(net: Netns) -> Picture:
     picture.ipsets = {each.name: _set(net, each) for each in net.ipv4.tables.ipsets.values()}
     picture.withdrawn = _withdrawn(net)
     return picture
+
+
+def _placed(route: Route) -> str:
+    """As `ip route add` takes it: the table stands before the next hops."""
+    first, hop, rest = route.text().partition(" nexthop ")
+    return f"{first} table {route.table}{hop}{rest}"
 
 
 def _set(net: Netns, ipset: IpSet) -> list[str]:

@@ -5,6 +5,7 @@ Must not know what the payload means.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
@@ -44,6 +45,23 @@ def stamp(
     frame.tot_len, frame.ttl = length, ttl
     frame.src, frame.dst = src, dst
     return frame
+
+
+def given_header(data: bytes, source: int, ident: Callable[[], int]) -> bytes:
+    """A frame whose header a program wrote, as a raw socket sends it (raw_send_hdrinc): total length and checksum are the
+    kernel's, and a source or an identification of 0 is filled in. A header that is no header stays as it is."""
+    end = ETH_HLEN + (data[ETH_HLEN] & 15) * 4
+    if end < ETH_HLEN + IP_HLEN or end > len(data):
+        return data
+    buf = bytearray(data)
+    buf[16:18] = (len(buf) - ETH_HLEN).to_bytes(2, "big")
+    if buf[18:20] == b"\0\0":
+        buf[18:20] = ident().to_bytes(2, "big")
+    if buf[26:30] == bytes(4):
+        buf[26:30] = source.to_bytes(4, "big")
+    buf[24:26] = b"\0\0"
+    buf[24:26] = checksum(buf[ETH_HLEN:end]).to_bytes(2, "big")
+    return bytes(buf)
 
 
 def check(frame: Frame) -> str | None:

@@ -151,9 +151,9 @@ def test_a_misspelt_field_beside_an_error(capsys: Capsys, folder: Path) -> None:
     [
         ("net.ipv4.tcp_ecn=1", 0, [ECN]),
         (
-            "net.ipv4.conf.all.arp_filter=1",
+            "net.ipv4.conf.all.proxy_arp_pvlan=1",
             3,
-            ["net.ipv4.conf.all.arp_filter = 1 is not modelled: which device answers ARP"],
+            ["net.ipv4.conf.all.proxy_arp_pvlan = 1 is not modelled: ARP that a device answers for its own link"],
         ),
         ("net.ipv4.conf.all.rp_filter=1", 0, []),
     ],

@@ -147,13 +147,13 @@ def test_a_default_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "outcome", "open_"),
     [
-        ("net.ipv4.conf.all.arp_filter", "tcp", "delivered", True),
+        ("net.ipv4.conf.all.proxy_arp_pvlan", "tcp", "delivered", True),
         ("net.ipv4.tcp_ecn", "tcp", "delivered", False),
         ("net.ipv4.tcp_abort_on_overflow", "tcp", "timeout", True),
         ("net.ipv4.tcp_abort_on_overflow", "tcp", "delivered", False),
         ("net.ipv4.tcp_abort_on_overflow", "udp", "timeout", False),
-        ("net.ipv4.conf.eth0.bc_forwarding", "send", "delivered", True),
-        ("net.ipv4.conf.eth0.bc_forwarding", "udp", "delivered", False),
+        ("net.ipv4.conf.eth0.bootp_relay", "send", "delivered", True),
+        ("net.ipv4.conf.eth0.bootp_relay", "udp", "delivered", False),
     ],
 )
 def test_whose_fate(name: str, kind: str, outcome: str, open_: bool) -> None:

@@ -158,11 +158,11 @@ def test_a_sysctl_of_all_nodes_is_reported_once() -> None:
 
 def test_a_sysctl_that_is_written_later_is_reported() -> None:
     made = cluster()
-    made.netns("default/web").sysctl["net.ipv4.conf.all.arp_announce"] = 2
-    made.netns("default/web").sysctl["net.ipv4.conf.all.arp_announce"] = 2
+    made.netns("default/web").sysctl["net.ipv4.conf.all.proxy_arp_pvlan"] = 1
+    made.netns("default/web").sysctl["net.ipv4.conf.all.proxy_arp_pvlan"] = 1
     made.netns("node/node-1").sysctl["net.ipv4.tcp_timestamps"] = 0
     assert made.warnings == [
-        "default/web: net.ipv4.conf.all.arp_announce = 2 is not modelled: the sender's address in ARP requests"
+        "default/web: net.ipv4.conf.all.proxy_arp_pvlan = 1 is not modelled: ARP that a device answers for its own link"
     ]
 
 
@@ -185,14 +185,14 @@ def test_a_sysctl_that_is_written_later_is_reported() -> None:
 def test_a_sysctl_that_decides_fates(where: str, source: str, target: str, undecided: bool, capture: bool) -> None:
     made = cluster(capture=capture)
     sysctl = made.namespaces[where].sysctl
-    sysctl["net.ipv4.conf.all.arp_filter"] = 1
-    text = "net.ipv4.conf.all.arp_filter = 1 is not modelled: which device answers ARP"
+    sysctl["net.ipv4.conf.all.proxy_arp_pvlan"] = 1
+    text = "net.ipv4.conf.all.proxy_arp_pvlan = 1 is not modelled: ARP that a device answers for its own link"
     flow = made.tcp(source, target, b"x")
     assert flow.outcome.word == ("undecided" if undecided else "delivered")
     if undecided:
         assert (flow.outcome.detail, flow.outcome.place) == (text, where)
     assert made.warnings == [f"{where}: {text}"]
-    sysctl["net.ipv4.conf.all.arp_filter"] = 0
+    sysctl["net.ipv4.conf.all.proxy_arp_pvlan"] = 0
     assert made.tcp(source, target, b"x").delivered
 
 

@@ -102,7 +102,10 @@ def test_the_ladder_begins_at_zero_and_never_goes_back() -> None:
     times = [float(line.split()[0]) for line in lines]
     assert times[0] == 0
     assert times == sorted(times)
-    assert lines[0].split()[1:3] == ["client:eth0", "out"] or lines[0].split()[1] == "default/client:eth0"
+    assert lines[0].split()[1] == "default/client:eth0"
+    assert (
+        len({line.index("[") for line in lines}) == 1
+    )  # whatever the names of interfaces, the packets are in one column
 
 
 def test_the_table_of_a_run() -> None:

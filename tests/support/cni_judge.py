@@ -1,20 +1,20 @@
-"""The machine's own CNI plugins beside the emulator's: the same steps on a node of both sides, and what each side is then.
+"""Plugins that write rules, on both sides of `cni_pairs`: the answers, the rules and the connections of a node after steps.
 
 The node has the bridge cni0 (10.244.1.1/24); a container is an empty namespace, whose address stands in the previous
-result that each step is given.
+result that each step is given. Must not know how a plugin is run.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from cni_pairs import Call, Emulated, Kernel
 from emu.clock import Clock
 from emu.errors import EmuError
 from emu.kernel import boot
@@ -23,9 +23,8 @@ from emu.kernel.netfilter import ctnetlink
 from emu.kernel.netfilter.conn import inverse
 from emu.kernel.netfilter.conntrack_list import render
 from emu.kube.cni import invoke
-from emu.kube.cni.spec import Attachment, CniError, Config, Host
+from emu.kube.cni.spec import Attachment, CniError, Config
 from emu.twin.cni import FOLDER
-from emu.twin.space import Space
 from emu.twin.tables import rules
 from emu.wire.addr import ip4
 from emu.wire.proto import PROTOCOLS
@@ -86,17 +85,21 @@ class Connection(NamedTuple):
         assert ctnetlink.create(node.conntrack, orig, reply, seconds=100) is not None
 
 
-def _config(plugin: str, step: Step, sandbox: str) -> dict[str, Any]:
-    config = {"cniVersion": "1.0.0", "name": "net", "type": plugin, **step.config}
+def _call(plugin: str, step: Step) -> Call:
+    """The step as a call. Containers are numbered from 1."""
+    pod = step.container - 1
+    previous: dict[str, Any] | None = None
     if step.previous is not None:
-        interfaces = [{"name": step.bridge}, {"name": "vethX"}, {"name": "eth0", "sandbox": sandbox}]
+        interfaces = [{"name": step.bridge}, {"name": "vethX"}, {"name": "eth0", "sandbox": f"/var/run/netns/pod{pod}"}]
         interfaces = [] if step.bridge is None else interfaces
-        config["prevResult"] = {"cniVersion": "1.0.0", "interfaces": interfaces, "ips": [*step.previous]}
-    return config
+        previous = {"cniVersion": "1.0.0", "interfaces": interfaces, "ips": [*step.previous]}
+    return Call(step.command, plugin, step.config, pod, cid=f"cid{step.container}", chained=False, previous=previous)
 
 
 def _answer(code: int, msg: str) -> str:
-    """An error, without the words of the tool or the library that found it."""
+    """ "ok", or an error without the words of the tool or the library that found it."""
+    if not code:
+        return "ok"
     known = _HEAD.match(msg)
     return f"{code} {known[1] if known is not None else _TOOL.sub('iptables', msg)}"
 
@@ -109,80 +112,60 @@ def _ports(lines: Iterable[str]) -> list[str]:
 def real(plugin: str, steps: Iterable[Step], before: str, connections: Sequence[Connection], tools: Path) -> Seen:
     """Run the steps with the machine's plugin, which finds no other tools than those in `tools`; `before` are rules that the
     node has already."""
-    node = Space("node")
-    pods: dict[int, Space] = {}
-    try:
-        node.ip(
-            [["link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0"], ["addr", "add", CIDR, "dev", BRIDGE]]
-        )
-        node.ip([["link", "set", BRIDGE, "up"]])
+    with ExitStack() as stack:
+        side = Kernel(stack, str(tools))
+        node = side.spaces["node"]
+        bridge = ["link", "add", BRIDGE, "type", "bridge", "mcast_snooping", "0"]
+        node.ip([bridge, ["addr", "add", CIDR, "dev", BRIDGE], ["link", "set", BRIDGE, "up"]])
         if before:
             node.run("iptables-restore", text=before)
         for each in connections:
             node.run("conntrack", "-I", *each.words())
-        answers = []
-        for step in steps:
-            if step.container not in pods:
-                pods[step.container] = Space(f"pod{step.container}")
-            answers.append(_call(plugin, step, node, pods[step.container], tools))
+        answers = [_answer(*side.call(_call(plugin, step))) for step in steps]
         localnet = node.run("cat", f"/proc/sys/net/ipv4/conf/{BRIDGE}/route_localnet").strip()
         left = node.run("conntrack", "-L").splitlines()
         return Seen(answers, rules(node.run("iptables-save")), localnet, _ports(left))
-    finally:
-        for space in (node, *pods.values()):
-            space.close()
-
-
-def _call(plugin: str, step: Step, node: Space, pod: Space, tools: Path) -> str:
-    words = {
-        "CNI_COMMAND": step.command,
-        "CNI_CONTAINERID": f"cid{step.container}",
-        "CNI_NETNS": pod.path,
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(FOLDER),
-        "PATH": str(tools),
-    }
-    text = json.dumps(_config(plugin, step, pod.path))
-    with node.inside():
-        done = subprocess.run([FOLDER / plugin], input=text, capture_output=True, text=True, check=False, env=words)
-    if not done.returncode:
-        return "ok"
-    error = json.loads(done.stdout)
-    return _answer(error["code"], error["msg"])
 
 
 def emulated(plugin: str, steps: Iterable[Step], before: str, connections: Sequence[Connection]) -> Seen:
     """The same with the emulator's plugin."""
-    clock = Clock(1)
-    node, answers = machine(clock), []
+    side = Emulated()
+    node, answers = side.spaces["node"], []
+    _bridge(node)
     if before:
         node.ipv4.tables.restore(before)
     for each in connections:
         each.insert(node)
-    host, pods = Host(node), dict[int, Netns]()
     for step in steps:
-        if step.container not in pods:
-            pods[step.container] = boot.namespace(clock, f"pod{step.container}")
-        attachment = Attachment(f"cid{step.container}", pods[step.container], "eth0", host)
-        answers.append(call(plugin, step, attachment))
+        try:
+            answers.append(_answer(*side.call(_call(plugin, step))))
+        except EmuError as error:
+            answers.append(f"not modelled: {error}")
     localnet = str(node.sysctl.conf(BRIDGE, "route_localnet"))
     assert node.conntrack is not None
-    left = _ports(render(conn, clock.now) for conn in node.conntrack)
+    left = _ports(render(conn, node.clock.now) for conn in node.conntrack)
     return Seen(answers, rules(node.ipv4.tables.save()), localnet, left)
 
 
 def machine(clock: Clock) -> Netns:
     """A node of the emulator: the bridge, its address, netfilter."""
     node = boot.namespace(clock, "node")
-    boot.bridge(node, BRIDGE, "02:00:00:00:00:01")
-    boot.address(node, BRIDGE, CIDR)
-    boot.netfilter(node)
+    _bridge(node)
     return node
 
 
+def _bridge(node: Netns) -> None:
+    boot.bridge(node, BRIDGE, "02:00:00:00:00:01")
+    boot.address(node, BRIDGE, CIDR)
+    boot.netfilter(node)
+
+
 def call(plugin: str, step: Step, attachment: Attachment) -> str:
-    """One step: "ok", or the error's code and text."""
-    config = _config(plugin, step, attachment.sandbox)
+    """One step on a machine of the emulator: "ok", or the error's code and text."""
+    made = _call(plugin, step)
+    config = {"cniVersion": "1.0.0", "name": "net", "type": plugin, **step.config}
+    if made.previous is not None:
+        config["prevResult"] = made.previous
     try:
         if step.command == "ADD":
             invoke.add(plugin, config, attachment)

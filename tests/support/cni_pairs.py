@@ -37,7 +37,8 @@ _MAC = re.compile(r"\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b")
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a plugin. `chained`: it gets the last result of its pod; `netns` False: CNI_NETNS is empty."""
+    """One call of a plugin. `chained`: it gets the last result of its pod, or `previous` if there is one; `netns` False:
+    CNI_NETNS is empty."""
 
     command: str
     kind: str
@@ -48,6 +49,7 @@ class Call:
     chained: bool = True
     netns: bool = True
     cid: str = ""
+    previous: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class _Side:
 
     def config(self, call: Call) -> dict[str, Any]:
         config = {"cniVersion": "1.0.0", "name": "net", "type": call.kind, **call.conf}
-        if call.chained and call.pod in self.results:
+        if call.previous is not None:
+            config["prevResult"] = call.previous
+        elif call.chained and call.pod in self.results:
             config["prevResult"] = self.results[call.pod]
         return config
 
@@ -118,10 +122,10 @@ class _Side:
 
 
 class Kernel:
-    """The real plugins."""
+    """The real plugins, which find the tools in `tools` (PATH)."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self.side = _Side()
+    def __init__(self, stack: ExitStack, tools: str = os.environ.get("PATH", "")) -> None:
+        self.side, self.tools = _Side(), tools
         self.disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emu-cni-")))
         self.spaces = {name: Space(name) for name in SPACES}
         for space in self.spaces.values():
@@ -132,8 +136,9 @@ class Kernel:
                         Path(f"/proc/sys/net/ipv6/conf/{key}/disable_ipv6").write_text("1")
             space.ip([["link", "set", "lo", "up"]])
 
-    def call(self, call: Call) -> None:
-        config = self.side.config(call)
+    def call(self, call: Call) -> tuple[int, str]:
+        """Gives the error's code and message; 0 without one."""
+        config = json.loads(self._paths(json.dumps(self.side.config(call))))
         ipam = config.get("ipam") or {}
         if ipam.get("type") == "host-local":
             config["ipam"] = {**ipam, "dataDir": str(self.disk)}
@@ -147,7 +152,7 @@ class Kernel:
             "CNI_IFNAME": call.ifname,
             "CNI_ARGS": call.args,
             "CNI_PATH": str(FOLDER),
-            "PATH": os.environ.get("PATH", ""),
+            "PATH": self.tools,
         }
         with self.spaces["node"].inside():
             done = subprocess.run(
@@ -155,11 +160,18 @@ class Kernel:
             )
         printed = json.loads(done.stdout or "{}")
         if done.returncode:
-            self.side.failed(call, printed.get("code"), self._text(str(printed.get("msg"))))
-        else:
-            self.side.got(call, json.loads(self._text(json.dumps(printed))))
-        if call.command == "ADD" and not done.returncode:
+            message = self._text(str(printed.get("msg")))
+            self.side.failed(call, printed.get("code"), message)
+            return int(printed.get("code") or -1), message
+        self.side.got(call, json.loads(self._text(json.dumps(printed))))
+        if call.command == "ADD":
             self.side.results[call.pod] = printed
+        return 0, ""
+
+    def _paths(self, text: str) -> str:
+        for name, space in self.spaces.items():
+            text = text.replace(f'"/var/run/netns/{name}"', f'"{space.path}"')
+        return text
 
     def _text(self, text: str) -> str:
         for name, space in self.spaces.items():
@@ -194,7 +206,8 @@ class Emulated:
         self.spaces = {name: boot.namespace(clock, name) for name in SPACES}
         self.host = Host(self.spaces["node"])
 
-    def call(self, call: Call) -> None:
+    def call(self, call: Call) -> tuple[int, str]:
+        """Gives the error's code and message; 0 without one."""
         config = msgspec.json.decode(msgspec.json.encode(self.side.config(call)))
         pod = self.spaces[f"pod{call.pod}"] if call.netns else None
         attachment = Attachment(call.cid or f"cid{call.pod}", pod, call.ifname, self.host, call.args)
@@ -206,8 +219,9 @@ class Emulated:
                 {"CHECK": invoke.check, "DEL": invoke.delete}[call.command](call.kind, config, attachment)
         except CniError as error:
             self.side.failed(call, error.code, error.msg)
-        else:
-            self.side.got(call, json.loads(msgspec.json.encode(result)))
+            return error.code, error.msg
+        self.side.got(call, json.loads(msgspec.json.encode(result)))
+        return 0, ""
 
     def do(self, step: Do) -> None:
         ip_words.run(self.spaces, step.where, step.command.split())

@@ -110,6 +110,8 @@ class Device:
     def set_mtu(self, mtu: int) -> None:
         """Change the MTU. The bridge that it is a port of takes the smallest of its ports' (br_mtu_auto_adjust)."""
         self.mtu = mtu
+        if self.net is not None:
+            self.net.mtus_set += 1
         if self.master is not None:
             self.master.bridge.adjust_mtu()
 

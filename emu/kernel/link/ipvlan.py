@@ -12,7 +12,7 @@ from typing import Protocol
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
-from emu.kernel.link.stacked import MAX_MTU, MIN_MTU, Stacked, forward, is_busy, scrub
+from emu.kernel.link.stacked import MAX_MTU, MIN_MTU, Stacked, forward, is_busy, place, scrub
 from emu.trail import Note
 from emu.wire import arp
 from emu.wire.addr import BROADCAST_MAC, ip4_text
@@ -89,7 +89,7 @@ class IpvlanPort:
 
     def note(self, frame: Frame, child: Ipvlan) -> None:
         if frame.trail is not None:
-            frame.trail.append(Note(f"{child.name} (ipvlan) has {ip4_text(_address(frame, False))}"))
+            frame.trail.append(Note(f"{place(child)} (ipvlan) has {ip4_text(_address(frame, False))}"))
 
     def broadcast(self, frame: Frame, sender: Ipvlan | None) -> None:
         """ipvlan_process_multicast: a copy for each other child that listens."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
-from emu.kernel.link.stacked import Stacked, forward, is_busy
+from emu.kernel.link.stacked import Stacked, forward, is_busy, place
 from emu.trail import Note
 from emu.wire.addr import BROADCAST_MAC, mac_text
 from emu.wire.frame import BROADCAST, HOST, LOOPBACK, MULTICAST, Frame
@@ -67,7 +67,7 @@ class MacvlanPort:
         else:
             if frame.trail is not None:
                 frame.trail.append(
-                    Note(f"{child.name} (macvlan) takes what {lower.name} receives for {mac_text(child.mac)}")
+                    Note(f"{place(child)} (macvlan) takes what {place(lower)} receives for {mac_text(child.mac)}")
                 )
             frame.pkt_type = HOST
             child.receive(frame)

@@ -63,6 +63,11 @@ class Stacked(Device):
         return frame.clone()
 
 
+def place(device: Device) -> str:
+    """`node-1/eth0`, for people."""
+    return device.name if device.net is None else f"{device.net.name}/{device.name}"
+
+
 def is_busy(device: Device) -> bool:
     """netdev_is_rx_handler_busy: does something else take the frames of the device?"""
     return device.rx_handler is not None

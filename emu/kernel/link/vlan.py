@@ -9,7 +9,7 @@ from __future__ import annotations
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
-from emu.kernel.link.stacked import Stacked
+from emu.kernel.link.stacked import Stacked, place
 from emu.trail import Note
 from emu.wire.frame import HOST, OTHERHOST, Frame
 from emu.wire.rewrite import tag, untag
@@ -63,7 +63,7 @@ class Vlan(Stacked):
             self.drop(self, frame, "DEV_READY")
             return
         if frame.trail is not None:
-            frame.trail.append(Note(f"{self.name} takes the frame, without the tag of VLAN {self.vid} (802.1Q)"))
+            frame.trail.append(Note(f"{place(self)} takes the frame, without the tag of VLAN {self.vid} (802.1Q)"))
         untag(frame)
         if frame.pkt_type == OTHERHOST and frame.dmac == self.mac:
             frame.pkt_type = HOST
@@ -78,6 +78,6 @@ class Vlan(Stacked):
         if tap is not None:
             tap(frame, OUT)
         if frame.trail is not None:
-            frame.trail.append(Note(f"{self.name} puts the tag of VLAN {self.vid} (802.1Q) on the frame"))
+            frame.trail.append(Note(f"{place(self)} puts the tag of VLAN {self.vid} (802.1Q) on the frame"))
         tag(frame, self.vid)
         self.lower.transmit(frame)

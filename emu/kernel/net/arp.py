@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from emu import craft
 from emu.kernel.link.device import Device
-from emu.kernel.net import ip_input
+from emu.kernel.net import ip_input, ip_output
 from emu.kernel.net import neighbour as nud
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import Neighbour
+from emu.kernel.net.route import on_link
 from emu.trail import Answered, Asked
 from emu.wire import arp as wire
 from emu.wire.addr import BROADCAST_MAC, LIMITED_BROADCAST, ZERO_MAC, is_loopback, is_multicast, multicast_mac
@@ -37,12 +38,13 @@ def constructor(net: Netns, entry: Neighbour) -> None:
 
 
 def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
-    """arp_solicit: unicast while an entry is in PROBE, else broadcast. The sender's address is the waiting
-    packet's source if that is local, else an address of the device."""
+    """arp_solicit: unicast while an entry is in PROBE, else broadcast. The sender's address is the waiting packet's source
+    if that is local, and arp_announce lets it go to this neighbour; else an address of the device."""
     device = neigh.device
-    source = 0
+    source, announce = 0, net.sysctl.conf(device.name, "arp_announce")
     if waiting is not None and waiting.ethertype == ETH_P_IP and net.ipv4.addr_type(waiting.src) == "LOCAL":
-        source = waiting.src
+        if announce not in (1, 2) or (announce == 1 and on_link(net, device, neigh.addr, waiting.src)):
+            source = waiting.src
     if not source:
         source = net.ipv4.select_addr(device, neigh.addr, "link")
     unicast = neigh.state == nud.PROBE and neigh.probes <= net.sysctl.neigh(device.name, "ucast_solicit")
@@ -101,6 +103,9 @@ def receive(frame: Frame, device: Device) -> None:
     if is_multicast(packet.tpa) or (is_loopback(packet.tpa) and not net.ipv4.route_localnet[device.ifindex]):
         drop(net, frame, "IP_INADDRERRORS")
         return
+    if packet.spa == packet.tpa and net.sysctl.conf(device.name, "drop_gratuitous_arp"):
+        drop(net, frame, "NOT_SPECIFIED")
+        return
     net.delivered += 1
     if packet.op == wire.REQUEST and _request(net, frame, device, packet):
         return
@@ -120,7 +125,7 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
     if reason or route is None:
         return False  # a sender that cannot be right is not answered (fib_validate_source)
     if route.kind == "local":
-        if not _ignored(net, device, packet):
+        if not _ignored(net, device, packet) and not _filtered(net, device, packet):
             if _neighbour_solicits(net, device, packet):
                 _reply(net, frame, device, packet, Answered(packet.tpa, device.name))
         return True
@@ -141,7 +146,7 @@ def _request(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> bool
 
 
 def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
-    """arp_ignore, levels 0 to 2 and 8."""
+    """arp_ignore, levels 0 to 3 and 8."""
     level = net.sysctl.conf(device.name, "arp_ignore")
     if level == 0:
         return False
@@ -150,7 +155,17 @@ def _ignored(net: Netns, device: Device, packet: wire.Arp) -> bool:
         return all(address.addr != packet.tpa for address in own)
     if level == 2:
         return all(address.addr != packet.tpa or packet.spa not in address.prefix for address in own)
+    if level == 3:
+        return all(each.addr != packet.tpa or each.scope == "host" for each in net.ipv4.addresses)
     return level == 8
+
+
+def _filtered(net: Netns, device: Device, packet: wire.Arp) -> bool:
+    """arp_filter: is the way to the sender another device's?"""
+    if not net.sysctl.conf(device.name, "arp_filter"):
+        return False
+    route, _source, _failed = ip_output.route_output(net, packet.spa, packet.tpa)
+    return route is None or net.ipv4.out_device(route) is not device
 
 
 def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> bool:
@@ -167,11 +182,18 @@ def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: A
 
 
 def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:
-    """Update an existing entry. A request for another host creates no entry, but changes the MAC of a known one."""
+    """Update an existing entry. A request for another host creates no entry, but changes the MAC of a known one. With
+    arp_accept an announcement or an unasked reply makes an entry, too."""
     entry: Neighbour | None = device.neigh[AF_INET].get(packet.spa)
-    if entry is None:
+    accept = net.sysctl.conf(device.name, "arp_accept")
+    if entry is None and not accept:
         return
     gratuitous = _is_gratuitous(net, packet)
+    if entry is None and (accept == 1 or (accept == 2 and on_link(net, device, packet.spa, 0))):
+        if gratuitous or (packet.op == wire.REPLY and net.ipv4.addr_type(packet.spa) == "UNICAST"):
+            entry = nud.lookup(net.ipv4, device, packet.spa)
+    if entry is None:
+        return
     lock_ns = net.sysctl.neigh_ns(device.name, "locktime")
     override = net.clock.now > entry.updated_ns + lock_ns or gratuitous
     reachable = packet.op == wire.REPLY and frame.pkt_type == HOST

@@ -243,8 +243,8 @@ class Family:
         return self.select_addr(hop.device, hop.gateway, "link" if hop.scope == "link" else "global")
 
     def local_route(self, addr: int) -> Route | None:
-        """The route of the local table, of any kind."""
-        return self.fib.local.lookup(addr)
+        """The route of the local table, of any kind (fib_get_table of RT_TABLE_LOCAL)."""
+        return self.fib.local_lookup(addr)
 
     def addr_type(self, addr: int) -> str:
         return self.fib.addr_type(addr)
@@ -258,7 +258,7 @@ class Family:
         """Is this one of the namespace's own addresses (127.0.0.0/8 included)?"""
         if addr in self.fib.own:
             return True
-        route = self.fib.local.lookup(addr)
+        route = self.fib.local_lookup(addr)
         return route is not None and route.kind == "local"
 
     def reroute(self, frame: Frame) -> str:

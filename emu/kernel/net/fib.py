@@ -193,16 +193,24 @@ class FibTable:
         A `scope` above 0 leaves out routes of a wider one, as the look-up of a gateway does.
         """
         for netmask, routes in self.levels:
-            if dst & netmask not in routes:
-                continue
-            for route in self._routes[Prefix(dst & netmask, netmask.bit_count(), self._width)]:
-                if (route.tos and route.tos != tos & TOS_MASK) or SCOPES.get(route.scope, 0) < scope:
-                    continue
-                if route.device is None and not route.hops:
+            if dst & netmask in routes:
+                route = self.first(dst & netmask, netmask, tos, oif, skips, scope)
+                if route is not None:
                     return route
-                for hop in route.hops or (route,):
-                    if usable(hop, skips) and (oif is None or hop.device is oif):
-                        return hop if oif is not None else route
+        return None
+
+    def first(
+        self, net: int, netmask: int, tos: int, oif: Any, skips: Callable[[Any], bool] | None, scope: int
+    ) -> Route | None:
+        """The first route of one prefix that can be used, as for `find`."""
+        for route in self._routes[Prefix(net, netmask.bit_count(), self._width)]:
+            if (route.tos and route.tos != tos & TOS_MASK) or SCOPES.get(route.scope, 0) < scope:
+                continue
+            if route.device is None and not route.hops:
+                return route
+            for hop in route.hops or (route,):
+                if usable(hop, skips) and (oif is None or hop.device is oif):
+                    return hop if oif is not None else route
         return None
 
     def __iter__(self) -> Iterator[Route]:
@@ -236,7 +244,11 @@ def _no_vrf(iif: str, oif: Any) -> int:
 
 
 class Fib:
-    """The tables and rules of one family. `own` holds the local addresses that have a host route (`width` bits).
+    """The tables and rules of one family. `own` holds the addresses of devices (their local routes by the kernel).
+
+    `generation` counts the changes of routes and rules. `merged`: until the first change of its rules a namespace keeps local
+    and main in one trie, and a look-up in either sees both (fib_trie_unmerge). `custom`: rules or local routes were added
+    (fib4_has_custom_rules, fib_has_custom_local_routes).
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
     `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it.
@@ -244,8 +256,8 @@ class Fib:
     """
 
     __slots__ = (
-        "_levels", "_particular", "_rules", "_several", "_skips", "asks_flow", "kind_of", "known", "l3_table", "local", "main", "own",
-        "tables", "width",
+        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "kind_of", "known", "l3_table", "local", "main",
+        "merged", "own", "tables", "width",
     )  # fmt: skip
 
     def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
@@ -253,6 +265,7 @@ class Fib:
         self.width, self.kind_of = width, kind_of
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
+        self.merged, self.custom, self.generation = True, False, 0
         self.known: dict[int, Route] = {}
         # the routes that not every packet to their prefix takes (throw, with a TOS, dead), and those with several next hops
         self._particular: set[Route] = set()
@@ -262,6 +275,8 @@ class Fib:
         self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
         # with the default rules: the prefix lengths of local, main and default, in that order; else None
         self._levels: list[tuple[int, dict[int, Route]]] | None = []
+        # those of what a look-up in local sees, each with its table
+        self._together: list[tuple[int, dict[int, Route], FibTable]] = []
         self.local, self.main = self.table(LOCAL_TABLE), self.table(MAIN_TABLE)
         self.table(DEFAULT_TABLE)
 
@@ -273,10 +288,12 @@ class Fib:
         """Insert by priority; equal priorities keep their order."""
         self._rules.append(rule)
         self._rules.sort(key=lambda each: each.priority)
+        self.merged, self.custom = False, True
         self._compile()
 
     def remove_rule(self, rule: IpRule) -> None:
         self._rules.remove(rule)
+        self.merged, self.custom = False, True
         self._compile()
 
     def skip_without_carrier(self, skips: Callable[[Any], bool] | None) -> None:
@@ -285,7 +302,10 @@ class Fib:
         self._compile()
 
     def _compile(self) -> None:
-        self.known.clear()
+        self._forget()
+        seen = [self.tables[number] for number in (LOCAL_TABLE, MAIN_TABLE)[: 1 + self.merged] if number in self.tables]
+        self._together = [(*level, table) for table in seen for level in table.levels]
+        self._together.sort(key=lambda each: -each[0])
         self.asks_flow = bool(self._several) or any(each.asks_flow for each in self._rules)
         self.asks_flow = self.asks_flow or any(each.tos for each in self._particular)
         if self._particular or self._skips is not None or not all(rule.always for rule in self._rules):
@@ -293,25 +313,35 @@ class Fib:
             return
         tables = [self.tables[rule.table] for rule in self._rules if rule.table in self.tables]
         self._levels = [level for table in tables for level in table.levels]
+        if self.merged:
+            together = [(netmask, routes) for netmask, routes, _ in self._together]
+            self._levels = [*together, *self.table(DEFAULT_TABLE).levels]
+
+    def _forget(self) -> None:
+        self.known.clear()
+        self.generation += 1
 
     def table(self, number: int) -> FibTable:
         if number not in self.tables:
-            self.tables[number] = FibTable(self._compile, self.known.clear, self.width)
+            self.tables[number] = FibTable(self._compile, self._forget, self.width)
         return self.tables[number]
 
     def add(self, route: Route, *, append: bool = False, prepend: bool = False) -> None:
         """Raises InputError if the route's prefix, TOS and metric are taken in its table; with `append` or `prepend` only for
         a route that is there."""
         self.table(route.table).add(route, append=append, prepend=prepend)
-        if route.kind == "local" and route.prefix.length == self.width:
+        if route.kind == "local" and route.proto != "kernel":
+            self.custom = True
+        elif route.kind == "local" and route.prefix.length == self.width:
             self.own.add(route.prefix.net)
         self._consider(route)
 
     def remove(self, route: Route) -> None:
         self.table(route.table).remove(route)
         if route.kind == "local" and route.prefix.length == self.width:
-            # another table, metric or device may hold the address too
-            if not any(each.kind == "local" for table in self.tables.values() for each in table.of(route.prefix)):
+            # another device may hold the address too, or another table
+            held = (each for table in self.tables.values() for each in table.of(route.prefix))
+            if not any(each.kind == "local" and each.proto == "kernel" for each in held):
                 self.own.discard(route.prefix.net)
         self._ignore(route)
 
@@ -404,10 +434,30 @@ class Fib:
                 continue
             if rule.action in VERDICTS:
                 return refusal(NO_NETWORK if rule.action == "unreachable" else rule.action, f"rule {rule.text()}")
-            table = self.tables.get(number)
             out = None if oif is not None and oif.kind == "vrf" else oif  # l3mdev_update_flow
-            route = None if table is None else table.find(dst, flow.tos, out, self._skips, scope)
+            route = self._find(number, dst, flow.tos, out, scope)
             if route is not None and route.kind != "throw" and not _suppressed(rule, route):
+                return route
+        return None
+
+    def _find(self, number: int, dst: int, tos: int, oif: Any, scope: int) -> Route | None:
+        table = self.tables.get(number)
+        if table is None:
+            return None
+        if not (self.merged and number == LOCAL_TABLE):
+            return table.find(dst, tos, oif, self._skips, scope)
+        for netmask, routes, table in self._together:
+            if dst & netmask in routes:
+                route = table.first(dst & netmask, netmask, tos, oif, self._skips, scope)
+                if route is not None:
+                    return route
+        return None
+
+    def local_lookup(self, addr: int) -> Route | None:
+        """The longest match that a look-up in the local table sees, of any kind."""
+        for netmask, routes, _ in self._together:
+            route = routes.get(addr & netmask)
+            if route is not None:
                 return route
         return None
 
@@ -427,11 +477,8 @@ class Fib:
         kind = self.kind_of(addr)
         if kind:
             return kind
-        route = self.local.lookup(addr)
-        if route is not None:
-            return route.kind.upper()
-        route = self.main.lookup(addr)
-        return "UNICAST" if route is None or route.kind == "unicast" else route.kind.upper()
+        route = self.local_lookup(addr)
+        return "UNICAST" if route is None or route.kind in FAILING or route.kind == "throw" else route.kind.upper()
 
 
 def _suppressed(rule: IpRule, route: Route) -> bool:

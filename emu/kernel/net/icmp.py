@@ -14,6 +14,7 @@ from emu.kernel.link.device import Device
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
 from emu.kernel.net.fib import Route
+from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.netfilter.conn import attach
 from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
@@ -45,7 +46,8 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         return
     source, destination = frame.dst, frame.src
     cause: Route | None = frame.route
-    if net.ipv4.addr_type(source) in ("BROADCAST", "MULTICAST") or destination == 0 or is_multicast(destination):
+    to_many = net.ipv4.addr_type(source) in ("BROADCAST", "MULTICAST") if cause is None else cause.kind in TO_MANY
+    if to_many or destination == 0 or is_multicast(destination):
         return
     if frame.proto == ICMP and (wire.type_code(frame) or _NO_TYPE)[0] not in ICMP_QUERY:
         return
@@ -54,20 +56,13 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
         return
     if options is not None:
         destination = options.nexthop
-    # the packet's destination, if it is a local address; else the source address of the route back
-    if cause is not None and cause.kind == "local" and net.ipv4.is_local(source):
-        saddr = source
-    else:
-        saddr = 0
+    # the packet's destination, if it was for this host; else the source address of the route back
+    saddr = source if cause is not None and cause.kind == "local" else 0
     tos = frame.tos & TOS_MASK | PREC_INTERNETCONTROL
     flow = ip_output.flow(net, ICMP, 0, kind << 8 | code, tos)
-    route = net.ipv4.lookup_output(destination, saddr, oif=vrf_of(frame), flow=flow)
-    if route is None or route.kind not in ("unicast", "local"):
+    route, saddr, _failed = ip_output.route_output(net, destination, saddr, oif=vrf_of(frame), flow=flow)
+    if route is None or not _allowed(net, destination, kind, code, route, frame.indev):
         return
-    if not _allowed(net, destination, kind, code, route, frame.indev):
-        return
-    if not saddr:
-        saddr = ip_output.source_address(net, route, destination)
     room = min(route.mtu or net.ipv4.out_device(route).mtu, MAX_PACKET) - wire.HEADERS
     room -= 0 if options is None else len(options.data)
     if room <= IP_HLEN:
@@ -121,7 +116,7 @@ def receive(frame: Frame, net: Netns) -> None:
     if kind > wire.NR_ICMP_TYPES:
         drop(net, frame, "UNHANDLED_PROTO")
         return
-    to_all = net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST")
+    to_all = frame.route is not None and frame.route.kind in TO_MANY
     if to_all and (
         kind not in _TO_ALL or (kind in _ANSWERS and net.sysctl.number("net.ipv4.icmp_echo_ignore_broadcasts"))
     ):
@@ -173,14 +168,12 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     if options is None and frame.options is not None:
         return
     destination = frame.src if options is None else options.nexthop
-    source = 0 if net.ipv4.addr_type(frame.dst) in ("BROADCAST", "MULTICAST") else frame.dst
+    source = 0 if frame.route is not None and frame.route.kind in TO_MANY else frame.dst
+    destination = ip_output.destination(destination, source)
     way = ip_output.flow(net, ICMP, tos=frame.tos)
-    route = net.ipv4.lookup_output(destination, source, oif=vrf_of(frame), flow=way)
-    if route is None or route.kind not in ("unicast", "local"):
+    route, source, _failed = ip_output.route_output(net, destination, source, oif=vrf_of(frame), flow=way)
+    if route is None or not _allowed(net, destination, kind, code, route, None):
         return
-    if not _allowed(net, destination, kind, code, route, None):
-        return
-    source = source or ip_output.source_address(net, route, frame.src)
     reply = wire.build(
         craft.template("echo_reply"), source, destination, kind, code, wire.second_word(frame), data,
         ident=net.ipv4.idents.next(destination, source, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos,

@@ -5,6 +5,7 @@ Must not know protocols beyond their number.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emu.kernel.link.device import Device
@@ -163,55 +164,78 @@ def _error(net: Netns, frame: Frame, code: int) -> None:
 def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | None]:
     """ip_route_input_noref: a drop reason ("" if there is none), and the route or None for "no route".
 
-    Martians are dropped, and so is a packet from an address of this namespace itself (fib_validate_source).
+    Martians are dropped first. The source of a packet without a route is not looked at.
     """
     src, dst, family = frame.src, frame.dst, net.ipv4
-    fib = family.fib
-    route = fib.known.get(dst) or fib.lookup(
-        dst, src, frame.mark, device.name, None, flow_of(frame) if fib.asks_flow else NO_FLOW
-    )
-    first, to, loopback = src >> 24, dst >> 24, device.loopback
+    fib, ifindex = family.fib, device.ifindex
+    first, to = src >> 24, dst >> 24
     if first not in UNICAST or to not in UNICAST:
         if 224 <= to < 240:
             return _route_to_group(net, frame, device)
         if 224 <= first < 240 or src == LIMITED_BROADCAST:
             return "IP_INVALID_SOURCE", None
-        if not src and dst not in (0, LIMITED_BROADCAST):
+        if dst == LIMITED_BROADCAST or not src | dst:
+            reason, back = source_reason(net, frame, 0, device, None) if src else ("", None)
+            return (reason, back) if reason else ("", BROADCAST_IN)
+        if not src:
             return "IP_INVALID_SOURCE", None
-        if not dst and src:
+        if not dst:
             return "IP_INVALID_DEST", None
-        if (first == 127 or to == 127) and not loopback and not family.route_localnet[device.ifindex]:
+        if (first == 127 or to == 127) and not device.loopback and not family.route_localnet[ifindex]:
             return "IP_LOCALNET", None
-        if dst in (0, LIMITED_BROADCAST):
-            return "", BROADCAST_IN
-    ifindex = device.ifindex
-    if not loopback:
-        if src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
-            return "IP_LOCAL_SOURCE", None
-        if src and family.rp_filter[ifindex]:
-            way_on = route.device.name if route is not None and route.kind == "unicast" else ""
-            reason, back = _way_back(net, frame, dst, device, way_on)
-            if reason:
-                return reason, back
-    if route is not None and route.kind == "unicast":
+    route = fib.known.get(dst) or fib.lookup(
+        dst, src, frame.mark, device.name, None, flow_of(frame) if fib.asks_flow else NO_FLOW
+    )
+    if route is None or route.kind in ENDING:
+        return "", route
+    out = None
+    if route.kind == "broadcast" and net.sysctl.conf(device.name, "bc_forwarding"):
+        route = replace(route, kind="unicast")  # a directed broadcast goes on, also where `forwarding` is 0
+        out = route.device
+    elif route.kind == "unicast":
         if not family.forwards[ifindex]:
             return "IP_INADDRERRORS", route
         if route.hops:
             route = _choose(net, frame, route)
+        out = route.device
+    if not device.loopback:
+        if out is device or fib.custom or family.rp_filter[ifindex]:
+            reason, back = source_reason(net, frame, dst, device, out)
+            if reason:
+                return reason, back
+        elif src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
+            return "IP_LOCAL_SOURCE", None
     return "", route
 
 
+def source_reason(net: Netns, frame: Frame, dst: int, device: Device, out: Device | None) -> tuple[str, Route | None]:
+    """fib_validate_source: why the source of a packet that came in on `device`, and is to leave by `out`, is not accepted ("":
+    it is), and the route back. Linux looks that up for rp_filter, rules, local routes of one's own, or where `device` is `out`."""
+    family = net.ipv4
+    conf = net.sysctl.conf
+    if not family.rp_filter[device.ifindex] and (out is not device or not conf(device.name, "send_redirects")):
+        if conf(device.name, "accept_local"):
+            return "", None
+        if not family.fib.custom:
+            return "IP_LOCAL_SOURCE" if frame.src in family.fib.own else "", None
+    return _way_back(net, frame, dst, device, "" if out is None else out.name)
+
+
 def _way_back(net: Netns, frame: Frame, dst: int, device: Device, way_on: str) -> tuple[str, Route | None]:
-    """__fib_validate_source with rp_filter: would an answer to the source leave by this device (strict), or at all (loose)?"""
-    fib = net.ipv4.fib
-    mark = frame.mark if net.sysctl.conf(device.name, "src_valid_mark") else 0
+    """__fib_validate_source: is the source one of other hosts, and with rp_filter, would an answer to it leave by this device
+    (strict), or at all (loose)?"""
+    fib, conf = net.ipv4.fib, net.sysctl.conf
+    mode = net.ipv4.rp_filter[device.ifindex]
+    mark = frame.mark if conf(device.name, "src_valid_mark") else 0
     back = fib.lookup(frame.src, dst, mark, way_on, None, _back(frame) if fib.asks_flow else NO_FLOW)
     if back is None or back.kind in ENDING:
-        return "IP_RPFILTER", back
-    if back.kind not in ("unicast", "local"):
+        return "IP_RPFILTER" if mode else "", back
+    if back.kind == "local":
+        if not conf(device.name, "accept_local"):
+            return "IP_LOCAL_SOURCE", None
+    elif back.kind != "unicast":
         return "IP_INVALID_SOURCE", back
-    strict = net.ipv4.rp_filter[device.ifindex] == 1
-    return ("IP_RPFILTER" if strict and not back.uses(device) else ""), back
+    return "IP_RPFILTER" if mode == 1 and not back.uses(device) else "", back
 
 
 def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | None]:
@@ -227,12 +251,9 @@ def _route_to_group(net: Netns, frame: Frame, device: Device) -> tuple[str, Rout
         link_local = frame.dst >> 8 == LINK_LOCAL_GROUPS or frame.proto == IGMP
         return ("", MULTICAST_IN) if link_local else ("IP_INVALID_SOURCE", None)
     if not device.loopback:
-        if src in family.fib.own and not net.sysctl.conf(device.name, "accept_local"):
-            return "IP_LOCAL_SOURCE", None
-        if family.rp_filter[device.ifindex]:
-            reason, back = _way_back(net, frame, 0, device, "")
-            if reason:
-                return reason, back
+        reason, back = source_reason(net, frame, 0, device, None)
+        if reason:
+            return reason, back
     return "", MULTICAST_IN
 
 

@@ -23,6 +23,7 @@ from emu.wire.rewrite import set_ethernet
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
+LOCALHOST = 0x7F000001
 IP_TYPE = b"\x08\x00"
 LO_HEADER = bytes(12) + IP_TYPE
 
@@ -43,6 +44,7 @@ def route_output(
     family = net.ipv4
     if src and not family.is_local(src):
         return None, 0, "EINVAL"
+    dst = destination(dst, src)
     if dst >= FIRST_GROUP and ip4_kind(dst):
         route = multicast.route(net, dst, src, mark, oif, flow)
     else:
@@ -55,6 +57,11 @@ def route_output(
         if not family.route_localnet[route.device.ifindex]:
             return None, 0, "EINVAL"
     return route, src or source_address(net, route, dst), ""
+
+
+def destination(dst: int, src: int = 0) -> int:
+    """What 0.0.0.0 stands for: the socket's own address, else 127.0.0.1 (ip_route_output_key_hash_rcu)."""
+    return dst or src or LOCALHOST
 
 
 def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tuple[Route, int]:

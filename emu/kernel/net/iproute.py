@@ -49,17 +49,21 @@ def parse_route(text: str, device_by_name: Any) -> Route:
         )
     if kind == "unicast" and device is None and "via" not in values and not rest:
         raise InputError(f"route {text!r} has no way out", expected="via ADDRESS or dev NAME")
+    # iproute2's defaults (iproute_modify)
+    scope = {"local": "host", "broadcast": "link", "multicast": "link"}.get(kind, "global")
+    if kind == "unicast" and "via" not in values and not rest:
+        scope = "link"
     route = Route(
         prefix,
         kind,
         device,
         ip4(values["via"]) if "via" in values else 0,
         ip4(values["src"]) if "src" in values else 0,
-        values.get("scope", "link" if kind == "unicast" and "via" not in values and not rest else "global"),
+        values.get("scope", scope),
         int(values.get("metric", 0)),
         int(values.get("mtu", 0)),
         values.get("proto", "boot"),
-        table(values.get("table", "main")),
+        table(values.get("table", "local" if kind in ("local", "broadcast") else "main")),
         "onlink" in values,
         tos=tos(values.get("tos", values.get("dsfield", "0"))),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.link.device import Device, check_name
+from emu.kernel.link.device import Device
 from emu.kernel.link.ipvlan import Ipvlan
 from emu.kernel.link.macvlan import Macvlan
 from emu.kernel.link.stacked import Stacked
@@ -66,20 +66,6 @@ def move(device: Device, source: Netns, target: Netns, name: str) -> None:
     source.detach(device)
     device.name = name
     target.attach(device)
-
-
-def rename(net: Netns, device: Device, name: str) -> None:
-    """dev_change_name of a device that is down and new, so that nothing knows its old name. Raises InputError."""
-    if name in net.devices:
-        raise InputError("file exists", expected="a name that no device bears")
-    check_name(name)
-    del net.devices[device.name]
-    net.sysctl.remove_device(device.name)
-    device.name = name
-    net.devices[name] = device
-    net.sysctl.add_device(name)
-    for family in net.families.values():
-        family.cache_device(device)
 
 
 def delete(device: Device) -> None:

@@ -62,6 +62,7 @@ class Netns:
         # what other programs of the machine call without emulated packets, by the address that it listens on
         self.programs: dict[str, Any] = {}
         self.born = self.delivered = self.absorbed = self.copied = 0
+        self.mtus_set = 0  # how often the MTU of a device was changed
         self.drops: Counter[str] = Counter()
         # called when a device joins or an address is added (see `on_device`, `on_address`), a frame is dropped, a packet
         # reaches a socket or protocol, NAT begins to rewrite a flow's packets, or a tunnel carries one (append to these lists)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from emu import craft
 from emu.kernel.net import icmp, ip_output
-from emu.kernel.netfilter.conn import attach
+from emu.kernel.netfilter.conn import CONFIRMED, attach
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire_tcp
@@ -49,7 +49,7 @@ def _summed(frame: Frame) -> bool:
         return True
     if frame.options is not None and frame.options.changed:
         return False
-    if frame.valid:
+    if frame.valid and not frame.frag:  # of a datagram's first piece the sum is wrong
         return True
     payload, proto = frame.payload, frame.proto
     pseudo = pseudo_sum(frame.src, frame.dst, proto, len(payload)) if proto in (TCP, UDP) else 0
@@ -76,6 +76,8 @@ def _reset(net: Netns, frame: Frame) -> None:
         ttl=net.ipv4.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,
     )  # fmt: skip
     net.born += 1
+    if frame.ct is not None and frame.ct.status & CONFIRMED:
+        frame.ct.table.set_closing(frame.ct)
     if frame.physin is not None:
         header = frame.smac + frame.dmac + net.ipv4.type_bytes
         set_ethernet(answer, header, frame.smac, frame.dmac)

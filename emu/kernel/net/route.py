@@ -72,7 +72,7 @@ def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Dev
     if is_multicast(new) or not new or new == LIMITED_BROADCAST:
         return
     if not conf(device.name, "shared_media"):
-        if not _on_link(net, device, new, old):
+        if not on_link(net, device, new, old):
             return
         if conf(device.name, "secure_redirects") and not _is_gateway(net, new, device):
             return
@@ -100,7 +100,7 @@ def redirects(net: Netns, src: int, dst: int, route: Route) -> bool:
     back = net.ipv4.fib.lookup(src, dst)
     if back is None or not back.uses(device) or back.gateway:
         return False
-    if not conf(device.name, "shared_media") and not _on_link(net, device, src, route.gateway):
+    if not conf(device.name, "shared_media") and not on_link(net, device, src, route.gateway):
         return False
     return net.ipv4.peers[src].redirect(
         net.clock.now,
@@ -110,7 +110,7 @@ def redirects(net: Netns, src: int, dst: int, route: Route) -> bool:
     )
 
 
-def _on_link(net: Netns, device: Device, one: int, other: int) -> bool:
+def on_link(net: Netns, device: Device, one: int, other: int) -> bool:
     """inet_addr_onlink: does one subnet of the device hold both? (`other` 0: the one.)"""
     return any(
         each.device is device and one in each.prefix and (not other or other in each.prefix)

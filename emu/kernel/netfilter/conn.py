@@ -57,6 +57,8 @@ class ConnTable(Protocol):
 
     def kill(self, conn: Conn) -> None: ...
 
+    def set_closing(self, conn: Conn) -> None: ...
+
 
 class Conn:
     """One connection of one namespace, in `table`.
@@ -134,6 +136,9 @@ class NoTable:
 
     def kill(self, conn: Conn) -> None:
         """There is nothing to remove."""
+
+    def set_closing(self, conn: Conn) -> None:
+        """There is nothing to end."""
 
 
 class Template(Conn):

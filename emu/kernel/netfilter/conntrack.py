@@ -41,7 +41,7 @@ from emu.kernel.netfilter.conn import (
 )
 from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES
 from emu.kernel.netfilter.conntrack_sctp import sctp_packet
-from emu.kernel.netfilter.conntrack_tcp import tcp_packet
+from emu.kernel.netfilter.conntrack_tcp import set_closing, tcp_packet
 from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT, UNCOUNTED
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
@@ -143,6 +143,10 @@ class Conntrack:
         register(LOCAL_OUT, PRI_CONNTRACK, self.track)
         register(LOCAL_IN, PRI_CONFIRM, self.confirm)
         register(POST_ROUTING, PRI_CONFIRM, self.confirm)
+
+    def set_closing(self, conn: Conn) -> None:
+        """A RST that this host makes itself ends the connection."""
+        set_closing(conn, self)
 
     def track(self, frame: Frame, state: HookState) -> Verdict:
         """nf_conntrack_in. Only PREROUTING verifies checksums, and only of frames not known good."""

@@ -118,6 +118,14 @@ class Step(NamedTuple):
 CHECK, SKIP = 5, 6  # beside the verdicts
 
 
+def set_closing(conn: Conn, tracker: Tracker) -> None:
+    """nf_conntrack_tcp_set_closing: the host itself refuses a segment of a connection with a RST."""
+    tcp = conn.tcp
+    if tcp is not None and conn.status & CONFIRMED and tcp.state != CL:
+        tcp.state = CL
+        conn.expires_ns = tracker.clock.now + tracker.tcp_timeouts[CL]
+
+
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
     conn: Conn, frame: Frame, direction: int, tracker: Tracker
 ) -> int:

@@ -52,7 +52,7 @@ class PingSocket:
 
     def send(self, dst: str | int, seq: int = 1, data: bytes = DATA) -> None:
         """One echo request. Raises SocketError ENETUNREACH, EPERM, EMSGSIZE (with `forbid_fragments`) ..."""
-        net, to = self.net, ip4(dst)
+        net, to = self.net, ip_output.destination(ip4(dst), self.addr)
         route, source = ip_output.route_socket(net, to, self.addr, ip_output.flow(net, ICMP))
         if net.ipv4.addr_type(to) == "BROADCAST":
             raise SocketError(errno.EACCES)

@@ -6,6 +6,7 @@ Must not know apps.
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emu import craft
@@ -18,6 +19,7 @@ from emu.kernel.transport.tcp_ipv4 import Tcp
 from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.kernel.transport.udp import Udp, UdpSocket
 from emu.trail import Born
+from emu.wire import ipv4
 from emu.wire.addr import ip4
 from emu.wire.frame import ETH_HLEN, ETH_P_IP, ICMP, IGMP, TCP, UDP, UDPLITE, Frame
 from emu.wire.rewrite import set_smac
@@ -89,9 +91,9 @@ class Sockets:
         else:
             given = craft.source(packet)
             route, source = ip_output.route_socket(net, ip4(dst), flow=ip_output.flow(net, RAW_PROTO))
-            frame = Frame.parse(
-                craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl), flow, trail
-            )
+            data = craft.build(packet, ip4(given) if given else source, bytes(6), net.ipv4.default_ttl)
+            next_ident = partial(net.ipv4.idents.next, ip4(dst), source, RAW_PROTO)
+            frame = Frame.parse(ipv4.given_header(data, source, next_ident), flow, trail)
             frame.ethertype = ETH_P_IP
             net.born += 1
             frame.route = route

@@ -203,6 +203,10 @@ class TcpEndpoint:
             tp.path_mss = mss
             sync_mss(tp)
 
+    def give_back(self, seq: int, now_ns: int) -> None:
+        """New data from `seq` (wire) on did not leave this host: it waits, and is tried again as a window probe would be."""
+        tcp_retransmit.give_back(self._tp, seq, now_ns)
+
     def sent(self, seq: int) -> bool:
         """Is `seq` (as on the wire) of something on its way? What an ICMP error quotes must be (RFC 5927)."""
         tp = self._tp
@@ -321,10 +325,10 @@ class TcpEndpoint:
         return self._tp.deadline
 
     @property
-    def deadlines(self) -> tuple[int | None, int | None, int | None]:
-        """When each timer runs out (ns), or None: "transmit", "ack" and "linger", as the kernel has three timers."""
+    def deadlines(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """When each timer runs out (ns), or None: "transmit", "ack" and "linger" of the timer wheel, then "compressed"."""
         tp = self._tp
-        return tp.xmit_at, tp.delack_at, tp.linger_at
+        return tp.xmit_at, tp.delack_at, tp.linger_at, tp.compressed_at
 
     @property
     def error(self) -> int | None:

@@ -28,6 +28,9 @@ def config_of(sysctl: Sysctls) -> TcpConfig:
         backlog_ack_defer=bool(number("net.ipv4.tcp_backlog_ack_defer")),
         tso_win_divisor=number("net.ipv4.tcp_tso_win_divisor"),
         tso_rtt_log=number("net.ipv4.tcp_tso_rtt_log"),
+        comp_sack_nr=number("net.ipv4.tcp_comp_sack_nr"),
+        comp_sack_delay_ns=number("net.ipv4.tcp_comp_sack_delay_ns"),
+        comp_sack_slack_ns=number("net.ipv4.tcp_comp_sack_slack_ns"),
         min_tso_segs=number("net.ipv4.tcp_min_tso_segs"),
         pacing_ratios=(number("net.ipv4.tcp_pacing_ss_ratio"), number("net.ipv4.tcp_pacing_ca_ratio")),
     )

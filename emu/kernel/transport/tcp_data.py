@@ -10,8 +10,10 @@ from bisect import bisect_right
 
 from emu.kernel.transport.tcp_output import send_ack, send_delayed_ack
 from emu.kernel.transport.tcp_rmem import RxSkb
-from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MAX_QUICKACKS, Early, TcpSock
+from emu.kernel.transport.tcp_sock import ATO_MIN_NS, MAX_QUICKACKS, REORDERING, Early, TcpSock
 from emu.kernel.transport.tcp_window import grow_window, measure_rcv_mss, measure_rcv_rtt, offered_window
+
+SACK_BLOCKS_EXPECTED = 2  # TCP_SACK_BLOCKS_EXPECTED
 
 
 def incr_quickack(tp: TcpSock) -> None:
@@ -67,7 +69,7 @@ def queue_payload(tp: TcpSock, seq: int, payload: bytes, *, fin: bool, pushed: b
     if seq > tp.rcv_nxt:
         measure_rcv_mss(tp, skb, pushed)
         tp.ack_scheduled = True
-        _queue_out_of_order(tp, seq, end_seq, skb, fin)
+        _queue_out_of_order(tp, seq, end_seq, skb, fin, now_ns)
         return
     if seq < tp.rcv_nxt:
         if tp.sack_ok:
@@ -115,21 +117,21 @@ def fin_received(tp: TcpSock) -> None:
     tp.ofo.clear()
 
 
-def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, skb: RxSkb, fin: bool) -> None:
+def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, skb: RxSkb, fin: bool, now_ns: int) -> None:
     """Keep it until the gap before it is filled, and report it first (RFC 2018 section 4, tcp_data_queue_ofo)."""
     left, right = seq, end_seq
     for start, end in _islands(tp):
         if start <= seq and end_seq <= end:
             if tp.sack_ok:
                 tp.dsack = (seq, end_seq)
-                _report(tp, start, end)
+                _report(tp, start, end, now_ns)
             return
         if start <= right and left <= end:
             left, right = min(left, start), max(right, end)
     before = next((piece for piece in tp.ofo if piece.end_seq == seq and not piece.fin), None)
     more = before.skb.join(skb) if before is not None else None
     if tp.sack_ok:
-        _report(tp, left, right)
+        _report(tp, left, right, now_ns)
         # without SACK the ACKs must stay duplicates
         grow_window(tp, skb, skb.truesize if more is None else skb.payload_truesize)
     if before is not None and more is not None:
@@ -152,7 +154,13 @@ def _islands(tp: TcpSock) -> list[tuple[int, int]]:
     return islands
 
 
-def _report(tp: TcpSock, left: int, right: int) -> None:
+def _report(tp: TcpSock, left: int, right: int, now_ns: int) -> None:
+    """tcp_sack_new_ofo_skb: the block goes first. What waits to be reported is, before a third block moves it."""
+    at = next(
+        (at for at, block in enumerate(tp.sack_blocks) if block[0] <= right and left <= block[1]), len(tp.sack_blocks)
+    )
+    if tp.compressed and at >= SACK_BLOCKS_EXPECTED:
+        send_ack(tp, now_ns)
     rest = [block for block in tp.sack_blocks if block[1] < left or block[0] > right]
     tp.sack_blocks = [(left, right), *rest[:3]]
 
@@ -172,14 +180,33 @@ def _join_out_of_order(tp: TcpSock) -> None:
 
 
 def ack_check(tp: TcpSock, now_ns: int) -> None:
-    """Acknowledge now when a second full segment is in, in quickack mode, or when there is a gap; else later."""
+    """Acknowledge now when a second full segment is in, or in quickack mode; else later (__tcp_ack_snd_check)."""
     if not tp.ack_scheduled:
         return
     second = tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss and (tp.rcv_nxt == tp.copied_seq or offered_window(tp) >= tp.rcv_wnd)
-    if second or tp.ack_now or tp.ofo or (tp.quick and not tp.in_pingpong):
-        if tp.from_backlog and tp.config.backlog_ack_defer and (second or not tp.ofo):
+    if second or tp.ack_now or (tp.quick and not tp.in_pingpong):
+        if tp.from_backlog and tp.config.backlog_ack_defer:
             tp.ack_deferred = True  # one ACK for all that waited
             return
         send_ack(tp, now_ns)
+    elif tp.ofo:
+        _report_gap(tp, now_ns)
     else:
         send_delayed_ack(tp, now_ns)
+
+
+def _report_gap(tp: TcpSock, now_ns: int) -> None:
+    """Three ACKs report a gap at once; those that follow wait together for a 20th of the round trip and the timer's slack."""
+    config = tp.config
+    if tp.sack_ok and tp.compressed < config.comp_sack_nr:
+        if tp.compressed_rcv_nxt != tp.rcv_nxt:
+            tp.compressed_rcv_nxt, tp.dup_acks = tp.rcv_nxt, 0
+        if tp.dup_acks >= REORDERING:
+            tp.compressed += 1
+            if tp.compressed_at is None:
+                rtt = min(tp.rcv_rtt_ns, tp.srtt_ns or tp.rcv_rtt_ns)
+                delay = min(config.comp_sack_delay_ns, rtt // 20)
+                tp.compressed_at = now_ns + delay + config.comp_sack_slack_ns
+            return
+        tp.dup_acks += 1
+    send_ack(tp, now_ns)

@@ -15,7 +15,7 @@ from emu.kernel.transport.tcp_minisocks import enter_time_wait, request_ack, syn
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment, reset_for
 from emu.kernel.transport.tcp_output import push, send_ack, sync_mss, timestamp, transmit_syn
 from emu.kernel.transport.tcp_sndbuf import check_space, sndbuf_expand
-from emu.kernel.transport.tcp_sock import INIT_CWND, TcpSock
+from emu.kernel.transport.tcp_sock import INFINITE_SSTHRESH, INIT_CWND, TcpSock
 from emu.kernel.transport.tcp_states import Event
 from emu.kernel.transport.tcp_window import init_buffer_space
 from emu.wire.tcp import ACK, FIN, PSH, RST, SYN
@@ -134,6 +134,7 @@ def _established(tp: TcpSock, segment: Segment, now_ns: int, event: Event, *, ti
     sync_mss(tp)
     init_buffer_space(tp, now_ns)
     sndbuf_expand(tp)
+    tp.ssthresh = INFINITE_SSTHRESH  # the handshake's losses do not count (tcp_init_metrics)
     # one SYN lost forgives Linux, whatever the timeout did to the window (RFC 5681 section 3.1, tcp_init_transfer)
     tp.cwnd = 1 if tp.total_retrans > 1 and timed_out and not _needless(tp, segment) else INIT_CWND
     tp.ca_state = "open"

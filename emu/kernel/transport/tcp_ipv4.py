@@ -24,7 +24,7 @@ from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_config import config_of
 from emu.kernel.transport.tcp_options import Segment, options_bytes, parse_segment, reset_for
 from emu.kernel.transport.tcp_sock import MSS_DEFAULT
-from emu.kernel.transport.tcp_socket import Key, TcpSocket
+from emu.kernel.transport.tcp_socket import NO_ROUTE, Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
@@ -118,8 +118,8 @@ class Tcp:
         flow: int,
         born: Born,
         sock: TcpSocket | None = None,
-    ) -> None:
-        """Stamp a segment and send it. No route any more: the segment is lost, the timers know.
+    ) -> str:
+        """Stamp a segment and send it. Gives "", or the errno name of what did not let it out: the route (NO_ROUTE) or OUTPUT.
 
         A reset has the DSCP and the IP options of the packet that it answers (ip_send_unicast_reply)."""
         net, to, cause = self.net, dst, segment.cause
@@ -127,15 +127,16 @@ class Tcp:
         if cause is not None and cause.options is not None:
             options = ip_options.echo(net, cause, cause.options)
             if options is None:
-                return
+                return ""
         elif sock is not None:
             options = sock.ip_options
         if options is not None:
             to = options.nexthop
         way = ip_output.flow(net, TCP, sport, dport)
-        route, _source, failed = ip_output.route_output(net, to, src, flow=way)
+        route, source, failed = ip_output.route_output(net, to, src, flow=way)
         if route is None or failed:
-            return
+            return NO_ROUTE
+        src = src or source  # what came to 0.0.0.0 is answered by the route's address
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
         whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
         frame = wire.build(
@@ -155,7 +156,7 @@ class Tcp:
         ):
             leave_checksum(frame)
             frame.gso_size = segment.gso_size
-        ip_output.local_out(net, frame)
+        return ip_output.local_out(net, frame)
 
     def receive(self, frame: Frame, net: Netns) -> None:
         """tcp_v4_rcv. What came by a broadcast or multicast MAC is discarded in silence."""

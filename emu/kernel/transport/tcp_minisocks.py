@@ -17,7 +17,7 @@ def enter_time_wait(tp: TcpSock, now_ns: int) -> None:
     """What is left of a connection in FIN_WAIT2 (closed by the application) or TIME_WAIT."""
     config = tp.config
     tp.stop_xmit_timer()
-    tp.delack_at = None
+    tp.delack_at = tp.compressed_at = None
     tp.linger_at = now_ns + (config.timewait_ns if tp.state == "TIME_WAIT" else config.fin_timeout_ns)
     tp.mini = True
 

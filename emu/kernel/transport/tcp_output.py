@@ -103,6 +103,7 @@ def _ack_sent(tp: TcpSock) -> None:
             tp.quick -= used
     tp.ack_scheduled = tp.ack_now = tp.ack_pushed = tp.ack_pushed2 = False
     tp.delack_at = None
+    tp.compressed, tp.compressed_at = 0, None
 
 
 def transmit_syn(tp: TcpSock, now_ns: int) -> None:
@@ -327,7 +328,7 @@ def _tso_segs(tp: TcpSock, mss: int) -> int:
 
 def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) -> bool:
     """Send from the queue as far as windows and Nagle allow; `push_one`: 1 one piece, 2 one as a tail loss probe."""
-    sent = limited = False
+    sent = limited = tp.probing = False
     tp.mstamp = now_ns
     queue = tp.write_queue
     most = 0
@@ -397,8 +398,6 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
     if len(skb.data) % mss or not skb.data:
         tp.snd_sml = skb.end_seq
     skb.sent_ns = now_ns
-    if len(skb.data) > mss:
-        skb.flags |= PSH
     while len(skb.data) > mss:
         tp.rtx_queue.append(split(skb, mss))
         skb.burst = True

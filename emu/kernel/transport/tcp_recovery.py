@@ -283,6 +283,5 @@ def retransmit_lost(tp: TcpSock, now_ns: int) -> None:
 def _end_run(tp: TcpSock, run: list[Skb]) -> None:
     """Pieces of one buffer go as one, and several of them end with PSH as every burst does."""
     if len(run) > 1:
-        run[-1].flags |= PSH
         tp.out[-1].flags |= PSH
     run.clear()

@@ -6,7 +6,7 @@ Must not know timers.
 
 from __future__ import annotations
 
-from emu.kernel.transport.seqnum import MASK
+from emu.kernel.transport.seqnum import MASK, expand
 from emu.kernel.transport.tcp_output import current_mss, new_data_sent, split, transmit, transmit_syn
 from emu.kernel.transport.tcp_sock import Skb, TcpSock
 from emu.wire.tcp import PSH, SYN
@@ -91,8 +91,6 @@ def recut(tp: TcpSock) -> list[Skb]:
             continue
         whole.data = b"".join(bytes(skb.data) for skb in run)
         whole.flags = run[-1].flags
-        if len(whole.data) > mss:
-            whole.flags |= PSH  # a burst ends with PSH
         before, first = len(run), len(pieces)
         while len(whole.data) > mss:
             pieces.append(split(whole, mss))
@@ -134,3 +132,24 @@ def write_wakeup(tp: TcpSock, now_ns: int) -> None:
         new_data_sent(tp, skb, current_mss(tp), now_ns)
     else:
         transmit(tp, tp.snd_una - 1, b"", 0, 1, now_ns)
+
+
+def give_back(tp: TcpSock, seq: int, now_ns: int) -> None:
+    """What could not be sent goes back to the send queue (tcp_write_xmit ends there). With nothing else on its way, the timer
+    of zero window probes tries it again (tcp_check_probe_timer, tcp_send_probe0)."""
+    first = expand(seq, tp.snd_nxt)
+    while tp.rtx_queue and tp.rtx_queue[-1].seq >= first:
+        skb = tp.rtx_queue.pop()
+        tp.snd_nxt = skb.seq
+        skb.data, skb.burst = bytearray(skb.data), False
+        if tp.write_queue and len(tp.write_queue[0].data):
+            skb.data += tp.write_queue[0].data
+            skb.flags |= tp.write_queue.popleft().flags
+        tp.write_queue.appendleft(skb)
+    if tp.rtx_queue or not tp.write_queue:
+        return
+    if tp.probing:
+        tp.backoff = min(tp.backoff + 1, tp.config.retries2)
+        tp.probes_out += 1
+    wait = min(max(tp.rto_ns, tp.config.rto_min_ns) << tp.backoff, tp.config.rto_max_ns)
+    tp.start_xmit_timer("zero window probe", now_ns + wait)

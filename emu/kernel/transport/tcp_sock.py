@@ -33,7 +33,7 @@ REORDERING: Final = 3
 GSO_MAX: Final = 65536 - 1 - 320
 
 Timer: TypeAlias = Literal["", "retransmit", "tail loss probe", "reordering", "zero window probe"]
-Deadline: TypeAlias = Literal["transmit", "ack", "linger"]
+Deadline: TypeAlias = Literal["transmit", "ack", "linger", "compressed"]
 Recovery: TypeAlias = Literal["open", "disorder", "recovery", "loss"]
 
 
@@ -71,6 +71,9 @@ class TcpConfig:
     tso_win_divisor: int = 3
     tso_rtt_log: int = 9
     min_tso_segs: int = 2
+    comp_sack_nr: int = 44
+    comp_sack_delay_ns: int = MS
+    comp_sack_slack_ns: int = 100_000
     pacing_ratios: tuple[int, int] = (200, 120)  # %, in slow start and later
 
 
@@ -107,12 +110,12 @@ class TcpSock:
     """The variables of one connection. `out` collects the segments to send until the caller takes them."""
 
     __slots__ = (
-        "ack_deferred", "ack_now", "ack_pushed", "ack_pushed2", "ack_scheduled", "advmss", "ato_ns", "backlog_bytes", "backoff", "ca_state", "config",
-        "copied_seq", "cwnd", "cwnd_count", "cwnd_limited", "cwnd_usage_seq", "delack_at", "dsack", "error",
+        "ack_deferred", "ack_now", "ack_pushed", "ack_pushed2", "ack_scheduled", "advmss", "ato_ns", "backlog_bytes", "backoff", "ca_state", "compressed", "compressed_at", "compressed_rcv_nxt", "config",
+        "copied_seq", "cwnd", "cwnd_count", "cwnd_limited", "cwnd_usage_seq", "delack_at", "dsack", "dup_acks", "error",
         "fackets_high", "fin_received", "from_backlog", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
         "lost_out", "lrcvtime", "lsndtime", "max_packets_out", "max_window", "mdev_max_ns", "mdev_ns", "min_rtt_ns",
         "mini", "mss_cache", "mss_clamp", "mstamp", "no_space", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
-        "prior_ssthresh", "probes_out", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_advanced", "rack_end_seq",
+        "prior_ssthresh", "probes_out", "probing", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_advanced", "rack_end_seq",
         "rack_mstamp", "rack_rtt_ns", "rcv_cut", "rcv_gso_size", "rcv_mss", "rcv_nxt", "rcv_rtt_ns", "rcv_rtt_seq",
         "rcv_rtt_time", "rcv_ssthresh", "rcv_tstamp", "rcv_wnd", "rcv_wscale", "rcv_wup", "rcvbuf", "rcvq_seq",
         "rcvq_space", "rcvq_time", "receive_offset", "receive_queue", "receive_shutdown", "reordering_seen",
@@ -171,6 +174,7 @@ class TcpSock:
         self.rto_ns = config.timeout_init_ns
         self.backoff = self.retransmits = self.probes_out = self.total_rto = self.total_retrans = 0
         self.retrans_stamp = 0
+        self.probing = False  # what is sent now is a probe
 
         # Congestion: Reno, RACK, PRR.
         self.ca_state: Recovery = "open"
@@ -227,6 +231,8 @@ class TcpSock:
         self.ack_deferred = False  # until the call ends
         self.ack_pushed = self.ack_pushed2 = False
         self.quick = 0
+        self.compressed = 0  # ACKs about a gap that wait together (compressed_ack)
+        self.compressed_rcv_nxt = self.dup_acks = 0  # how many about a gap at this place did not
         self.pingpong = 0
         self.ato_ns = 0
         self.lrcvtime = now_ns
@@ -236,6 +242,7 @@ class TcpSock:
         self.xmit_timer: Timer = ""
         self.xmit_at: int | None = None
         self.delack_at: int | None = None
+        self.compressed_at: int | None = None
         self.linger_at: int | None = None  # FIN_WAIT2 of a closed socket, TIME_WAIT
 
     def go(self, event: Event) -> None:
@@ -279,6 +286,8 @@ class TcpSock:
     @property
     def deadline(self) -> int | None:
         due, delack_at, linger_at = self.xmit_at, self.delack_at, self.linger_at
+        if self.compressed_at is not None and (due is None or self.compressed_at < due):
+            due = self.compressed_at
         if delack_at is not None and (due is None or delack_at < due):
             due = delack_at
         if linger_at is not None and (due is None or linger_at < due):
@@ -301,7 +310,7 @@ class TcpSock:
             return
         self.go(event)
         self.stop_xmit_timer()
-        self.delack_at = self.linger_at = None
+        self.delack_at = self.linger_at = self.compressed_at = None
         self.write_queue.clear()
         self.rtx_queue.clear()
         self.sacked_out = self.lost_out = self.retrans_out = 0

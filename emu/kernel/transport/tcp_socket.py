@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from emu.clock import Timer
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
@@ -22,6 +20,7 @@ from emu.kernel.net.route import update_pmtu
 from emu.kernel.transport.inet import Endpoint, IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
+from emu.kernel.transport.tcp_deadlines import Deadlines
 from emu.kernel.transport.tcp_options import (
     Segment,
     bursts,
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 Key = tuple[int, int, int, int]
 # connect() prefers the ports at even distances of the range's first, and bind() leaves them to it (inet_csk_find_open_port)
 CONNECTED, BOUND = 0, 1
-_DEADLINES: tuple[Deadline, ...] = ("transmit", "ack", "linger")
-_NEVER = (None, None, None)
+NO_ROUTE = "EHOSTUNREACH"
+UNOPENED = frozenset(("SYN_SENT", "SYN_RECV"))  # a SYN counts as sent, wherever it goes
 SENT, AGAIN = Born("a TCP socket sends a segment"), Born("a TCP socket sends a segment again")
 
 
@@ -76,7 +75,7 @@ class TcpTable(Protocol):
         flow: int,
         born: Born,
         sock: TcpSocket | None = None,
-    ) -> None: ...
+    ) -> str: ...
 
 
 class TcpSocket:
@@ -88,7 +87,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deadlines", "_deferred", "_ending", "_learned", "_owned", "_rest", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
+        "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
@@ -111,11 +110,11 @@ class TcpSocket:
         self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
-        self._deadlines: tuple[int | None, ...] = _NEVER  # for which `_timers` are armed
-        self._timers: list[Timer | None] = [None, None, None]
+        self._timers = Deadlines(self.net.clock, self._on_deadline)
+        self._seen = self._changes()  # those of routes and of links' MTUs that it knows of
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
-        self._backlog: deque[Segment] = deque()  # what came meanwhile
+        self._backlog: list[Segment] = []  # what came meanwhile
         self._rest = b""  # what the program has to write when the send buffer has room again
         self._ending: Callable[[], None] | None = None  # what it does after that
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
@@ -145,7 +144,7 @@ class TcpSocket:
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
-        dst, dport = ip4(remote[0]), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
         route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
         if route.kind in TO_MANY:
             raise SocketError(errno.ENETUNREACH)
@@ -340,6 +339,7 @@ class TcpSocket:
             endpoint.progress = False
             self.confirm_neighbour = True
         if before == "SYN_RECV" and endpoint.state in ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1"):
+            self.confirm_neighbour = True  # tcp_init_metrics
             self._established()
         self.output(segments)
         if self.on_readable is not None and (
@@ -367,8 +367,8 @@ class TcpSocket:
                 self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        if endpoint.deadlines != self._deadlines:
-            self._arm(endpoint)
+        if endpoint.deadlines != self._timers.armed:
+            self._timers.follow(endpoint.deadlines, pinned=endpoint.state == "SYN_RECV")
         if self._rest and not self._owned and not endpoint.full and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)
@@ -377,25 +377,6 @@ class TcpSocket:
                 self.closed, self._ending = True, None
             self._rest = b""
             self._unhash()
-
-    def _arm(self, endpoint: TcpEndpoint) -> None:
-        """Move the timers whose deadlines have changed."""
-        deadlines, timers = endpoint.deadlines, self._timers
-        for index, due_ns in enumerate(deadlines):
-            if due_ns != self._deadlines[index]:
-                timer = timers[index]
-                if due_ns is None:
-                    if timer is not None:
-                        timer.cancel()
-                    continue
-                timers[index] = self.net.clock.mod_timer(
-                    timer,
-                    due_ns,
-                    partial(self._on_deadline, _DEADLINES[index]),
-                    background=_DEADLINES[index] == "linger",
-                    pinned=endpoint.state == "SYN_RECV",  # a request's timer
-                )
-        self._deadlines = deadlines
 
     def _on_deadline(self, which: Deadline) -> None:
         endpoint = self._live()
@@ -426,8 +407,10 @@ class TcpSocket:
     def _release(self) -> None:
         """release_sock: do what had to wait for the end of a call. What that sets off and comes back waits, too."""
         endpoint = self._live()
-        while self._backlog:
-            self.on_segment(self._backlog.popleft(), waited=True)
+        while self._backlog:  # nothing joins what is taken (__release_sock)
+            waiting, self._backlog = self._backlog, []
+            for segment in waiting:
+                self.on_segment(segment, waited=True)
         self._owned = False
         self.output(endpoint.release(self.net.clock.now))
         mtu, self._deferred = self._deferred, 0
@@ -435,9 +418,14 @@ class TcpSocket:
             self.mtu_reduced(mtu)
         self.net.clock.drain()
 
+    def _changes(self) -> int:
+        net = self.net
+        return net.mtus_set + net.ipv4.fib.generation
+
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions:
+        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions or self._seen != self._changes():
+            self._seen = self._changes()
             assert self.remote is not None
             way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr, flow=way)
@@ -452,9 +440,7 @@ class TcpSocket:
 
     def leave_time_wait(self) -> None:
         """Leave TIME_WAIT at once, for a new incarnation of the connection."""
-        for timer in self._timers:
-            if timer is not None:
-                timer.cancel()
+        self._timers.cancel()
         self._unhash()
 
     def _unhash(self) -> None:
@@ -470,14 +456,16 @@ class TcpSocket:
         whole = self._tcp.can_gso(self)
         for burst in bursts(segments):
             if whole and len(burst) > 1:
-                self._emit(joined(burst), len(burst))
-            else:
-                for segment in burst:
-                    self._emit(segment)
+                if not self._emit(joined(burst), len(burst)):
+                    break
+            elif not all(map(self._emit, burst)):
+                break
             if self._owned:
                 self.net.clock.drain()
 
-    def _emit(self, segment: Segment, count: int = 1) -> None:
+    def _emit(self, segment: Segment, count: int = 1) -> bool:
+        """Send a segment. False: it is new, and did not leave the host, so that it waits as if it had not been sent yet
+        (tcp_write_xmit, which then sends no more)."""
         assert self.remote is not None
         if segment.stateless:
             ident = 0
@@ -490,4 +478,12 @@ class TcpSocket:
                 born = AGAIN
             else:
                 self._sent_to = end
-        self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, born, self)
+        failed = self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, born, self)
+        if failed:
+            if failed == NO_ROUTE and not segment.stateless:
+                self.ident = ident
+            if born is SENT and length and self._live().state not in UNOPENED:
+                self._sent_to = segment.seq
+                self._live().give_back(segment.seq, self.net.clock.now)
+                return False
+        return True

@@ -40,6 +40,8 @@ def expire(tp: TcpSock, now_ns: int, which: Deadline | None) -> None:
             _reordering(tp, now_ns)
         else:
             _zero_window_probe(tp, now_ns)
+    if which in (None, "compressed") and tp.compressed_at is not None and tp.compressed_at <= now_ns:
+        send_ack(tp, now_ns)  # for all that waited (tcp_compressed_ack_kick)
     if which in (None, "linger") and tp.linger_at is not None and tp.linger_at <= now_ns:
         tp.done("timeout")
 
@@ -139,7 +141,6 @@ def _reordering(tp: TcpSock, now_ns: int) -> None:
     if lost:
         if tp.ca_state in ("open", "disorder"):
             recovery.enter_recovery(tp)
-        if tp.ca_state == "recovery":
             recovery.reduce_cwnd(tp, 1, lost, False)
         recovery.retransmit_lost(tp, now_ns)
     if not tp.xmit_timer:
@@ -154,6 +155,7 @@ def _zero_window_probe(tp: TcpSock, now_ns: int) -> None:
         tp.done("timeout", tp.soft_error or errno.ETIMEDOUT)
         return
     write_wakeup(tp, now_ns)
+    tp.probing = True
     if tp.rtx_queue:
         return
     tp.backoff = min(tp.backoff + 1, config.retries2)

@@ -89,7 +89,7 @@ class UdpSocket:
 
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
-        dst, dport = ip4(remote[0]), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
         flow = ip_output.flow(self.net, UDP, self.port, dport)
         route, source = ip_output.route_socket(self.net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
@@ -113,11 +113,13 @@ class UdpSocket:
         return self._send(data, *self.remote)
 
     def sendto(self, data: bytes, remote: Endpoint) -> int:
-        """Raises as `send`."""
+        """Raises as `send`, and EINVAL for port 0."""
+        if not remote[1]:
+            raise SocketError(errno.EINVAL)
         return self._send(data, ip4(remote[0]), remote[1])
 
     def _send(self, data: bytes, dst: int, dport: int) -> int:
-        net = self.net
+        net, dst = self.net, ip_output.destination(dst, self.addr)
         if self.pending:
             self._raise_pending()
         if self.waiting >= self.sndbuf >> 1:

@@ -1,7 +1,6 @@
 """What vlan, macvlan and ipvlan have in common: the device below (`master`), the new device's name, CHECK and STATUS.
 
-The new device is born under a drawn name and renamed, as in the reference plugins. Raises CniError in their words. Must not
-know how one of the devices works.
+Raises CniError in the reference plugins' words. Must not know how one of the devices works.
 """
 
 from __future__ import annotations
@@ -54,20 +53,19 @@ def find_master(net: Netns, master: str) -> Device:
 def create(
     attachment: Attachment, kind: str, make: Callable[[Netns, str], D], *, keep_unnamed: bool
 ) -> tuple[D, Interface]:
-    """A new device in the container: made under a drawn name, then renamed to IFNAME. `keep_unnamed`: one that cannot be
-    renamed stays. Raises CniError."""
+    """A new device in the container, IFNAME. It is made under a drawn name and renamed; where IFNAME is taken it cannot be, and
+    `keep_unnamed` states whether it stays so. Raises CniError."""
     netns, host, name = links.open_netns(attachment), attachment.host.netns, attachment.ifname
+    taken = name in netns.devices
     drawn = f"veth{netns.clock.random(f'veth/{host.name}').getrandbits(32):08x}"
     try:
-        device = make(netns, drawn)
+        device = make(netns, drawn if taken else name)
     except InputError as error:
         raise failure(f"failed to create {kind}: {error.what}") from None
-    try:
-        link_change.rename(netns, device, name)
-    except InputError as error:
+    if taken:
         if not keep_unnamed:
             link_change.delete(device)
-        raise failure(f'failed to rename {kind} to "{name}": {error.what}') from None
+        raise failure(f'failed to rename {kind} to "{name}": file exists')
     return device, Interface(name, mac_text(device.mac), sandbox=attachment.sandbox)
 
 
