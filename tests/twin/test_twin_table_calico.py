@@ -79,6 +79,7 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": "".join(send(f"IP(dst='203.0.113.10', ttl={ttl})/UDP(sport=4000, dport=33434)") for ttl in (1, 2, 3))
     },
     "an absent pod of a block": {"steps": ping("10.244.41.250") + ping("10.244.41.50")},
+    "a SYN repeated to an address of no block": {"steps": tcp("10.244.77.7:7", send="", timeout="4s")},
     "a wrong source": {"steps": send("IP(src='10.244.9.9', dst='203.0.113.10')/ICMP()")},
     "encapsulated by the pod": {
         "steps": send("IP(dst='NODE_2')/UDP(sport=4789, dport=4789)/'12345678'") + send("IP(dst='NODE_2', proto=4)/IP()")

@@ -42,7 +42,7 @@ from emu.kernel.netfilter.conn import (
 from emu.kernel.netfilter.conntrack_icmp import NR_ICMP_TYPES
 from emu.kernel.netfilter.conntrack_sctp import sctp_packet
 from emu.kernel.netfilter.conntrack_tcp import set_closing, tcp_packet
-from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT
+from emu.kernel.netfilter.conntrack_tcp_window import ACCEPT, INVALID, REPEAT, UNCOUNTED
 from emu.kernel.netfilter.hooks import (
     LOCAL_IN,
     LOCAL_OUT,
@@ -179,6 +179,7 @@ class Conntrack:
             self.kill(conn)
             return self._open(frame, template)
         status = conn.status
+        verdict = ACCEPT
         if proto == UDP:
             if status & SEEN_REPLY and now > conn.stream_ns:
                 conn.expires_ns = now + self.udp_stream_ns
@@ -189,7 +190,7 @@ class Conntrack:
             verdict = (
                 tcp_packet(conn, frame, direction, self) if proto == TCP else self._l4_packet(conn, frame, direction)
             )
-            if verdict:
+            if verdict and verdict != UNCOUNTED:
                 return self._open(frame, template) if verdict == REPEAT else self._refuse(frame)
         frame.ct = conn
         frame.ctdir = direction
@@ -201,7 +202,7 @@ class Conntrack:
             frame.ctinfo = IP_CT_ESTABLISHED
         else:
             frame.ctinfo = IP_CT_RELATED if status & EXPECTED else IP_CT_NEW
-        if conn.packets is not None and conn.bytes is not None:
+        if conn.packets is not None and conn.bytes is not None and verdict != UNCOUNTED:
             conn.packets[direction] += 1
             conn.bytes[direction] += frame.tot_len
         return None
@@ -249,13 +250,14 @@ class Conntrack:
         conn = Conn(self, self._made, orig, reply, self.clock.now, frame.family)
         if template is not None:
             conn.zone, conn.helper = template.zone_of(frame), template.helper
-        if self._l4_packet(conn, frame, DIR_ORIGINAL):
+        verdict = self._l4_packet(conn, frame, DIR_ORIGINAL)
+        if verdict and verdict != UNCOUNTED:
             return self._refuse(frame)
         frame.ct = conn
         frame.ctdir = DIR_ORIGINAL
         frame.ctinfo = IP_CT_NEW
         if self.acct:
-            conn.packets, conn.bytes = [1, 0], [frame.tot_len, 0]
+            conn.packets, conn.bytes = ([1, 0], [frame.tot_len, 0]) if verdict == ACCEPT else ([0, 0], [0, 0])
         trail = frame.trail
         if trail is not None:
             trail.append(Tracked(conn, "NEW", True))

@@ -45,6 +45,7 @@ from emu.kernel.netfilter.conntrack_tcp_window import (
     TW,
     UNACK,
     UNACKNOWLEDGED,
+    UNCOUNTED,
     Side,
     TcpHeader,
     TcpState,
@@ -128,7 +129,8 @@ def set_closing(conn: Conn, tracker: Tracker) -> None:
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
     conn: Conn, frame: Frame, direction: int, tracker: Tracker
 ) -> int:
-    """Judge a segment and move the connection: ACCEPT, INVALID or REPEAT (the entry is removed: look up again)."""
+    """Judge a segment and move the connection: ACCEPT, UNCOUNTED (accepted past nf_ct_refresh_acct), INVALID or REPEAT
+    (the entry is removed: look up again)."""
     buf, l4 = frame.buf, frame.l4
     stop = ETH_HLEN + frame.tot_len
     if stop < l4 + HLEN or len(buf) < stop:
@@ -173,7 +175,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     if action == CHECK:
         action = in_window(tcp, direction, th, tracker.tcp_be_liberal)
         if action == IGNORE:
-            return ACCEPT
+            return UNCOUNTED
         if action == INVALID:
             _shrink(conn, tcp, direction, index, tracker)
             return INVALID
@@ -209,7 +211,7 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
             tracker.kill(conn)
             return ACCEPT
         if index == SYN and old == SS:
-            return ACCEPT
+            return UNCOUNTED
         if new == ES and timeout_ns > timeouts[UNACK]:
             timeout_ns = timeouts[UNACK]
     elif new == ES and not status & ASSURED and old in (SR, ES):
@@ -271,7 +273,7 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
                 tcp.last_flags |= CHALLENGE_ACK
         if old == SS and index == ACK and direction == 1:
             tcp.last_ack = ack
-        return Step(ACCEPT, new, old)
+        return Step(UNCOUNTED, new, old)
     if new == TW:
         if (
             old == LA
@@ -281,7 +283,7 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
             and tcp.last_flags & CHALLENGE_ACK
         ):
             tcp.last_flags &= ~CHALLENGE_ACK
-            return Step(ACCEPT, new, old)
+            return Step(UNCOUNTED, new, old)
     elif new == S2:
         tcp.last_flags |= SIMULTANEOUS_OPEN
     elif new == SR:

@@ -137,6 +137,16 @@ def test_a_repeated_syn_does_not_renew() -> None:
     assert wire.left() == 20
 
 
+def test_a_repeated_syn_is_not_counted() -> None:
+    wire = Wire(acct=1)
+    wire.send(">S")
+    wire.send(">S@-1")
+    assert wire.conn is not None and wire.conn.packets == [1, 0]
+    wire.send("<SA")
+    wire.send(">A")
+    assert wire.conn.packets == [2, 1]
+
+
 def test_a_new_syn_after_time_wait_is_a_new_connection() -> None:
     wire = Wire()
     old = wire.play(f"{OPEN} >FA <FA >A").ct
