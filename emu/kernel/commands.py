@@ -1,5 +1,5 @@
-"""What an administrator types on a host: `iptables`, `ipset`, `ip link`, `ip route` and `ip rule`, in their own words, on one
-namespace.
+"""What an administrator types on a host: `iptables`, `ipset`, `ip` (link, address, neigh, route, rule) and `bridge fdb`, in their own
+words, on one namespace.
 
 A command changes rules, sets and routes as the tool and the kernel do; what they refuse is an InputError with the kernel's
 words, and then nothing is changed. Must not know who gives the command, or scenarios.
@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from emu.errors import InputError
 from emu.kernel import boot
+from emu.kernel.link.vxlan_text import parse_fdb
 from emu.kernel.net import link_change
 from emu.kernel.net.iproute import parse_route, parse_rule, select_route, select_rule
 from emu.kernel.net.netns import Netns
@@ -23,7 +25,7 @@ from emu.kernel.netfilter.matches import quote, unsigned
 from emu.kernel.netfilter.rule_reader import parse_rules
 from emu.kernel.netfilter.ruleset import BUILT_IN
 from emu.kernel.netfilter.save import parse_restore, split
-from emu.wire.addr import decimal
+from emu.wire.addr import Prefix, decimal, ip4
 from emu.wire.addr import mac as to_mac
 
 Command = Callable[[Netns, str], None]
@@ -329,6 +331,43 @@ def link_del(net: Netns, text: str) -> None:
     link_change.delete(device)
 
 
+class _LinkAdd(NamedTuple):
+    """One `ip link add`: `mac` None is drawn, `mtu` None the kernel's; `words` are those behind `type vxlan`."""
+
+    name: str
+    mac: bytes | None
+    mtu: int | None
+    words: str
+
+
+def _link_add(text: str) -> _LinkAdd:
+    head, _, words = text.partition(" type ")
+    kind, _, rest = words.strip().partition(" ")
+    if kind != "vxlan":
+        raise InputError(
+            f"link {text!r}: a device of type {kind!r} is not made here", expected="NAME type vxlan id VNI ..."
+        )
+    given = head.split()
+    names = [word for word in given[:2] if word not in ("name", "dev")]
+    options = given[given.index(names[0]) + 1 :] if names else []
+    found = dict(zip(options[::2], options[1::2], strict=False))
+    if not names or len(options) % 2 or found.keys() - {"mtu", "address"}:
+        raise InputError(f"link {text!r}: cannot read {head!r}", expected="NAME [mtu N] [address MAC] type vxlan ...")
+    mtu = decimal(found["mtu"]) if "mtu" in found else None
+    if "mtu" in found and mtu is None:
+        raise InputError(f"link {text!r}: {found['mtu']!r} is no MTU", expected="a number of bytes")
+    return _LinkAdd(names[0], to_mac(found["address"]) if "address" in found else None, mtu, rest)
+
+
+def link_add(net: Netns, text: str) -> None:
+    """`ip link add TEXT`: `[name] NAME [mtu N] [address MAC] type vxlan ...`. The device is down. Raises InputError."""
+    found = _link_add(text)
+    octets = bytearray(net.clock.random(f"mac/{net.name}").randbytes(6))
+    octets[0] = octets[0] & 0xFE | 0x02  # eth_random_addr
+    device = boot.vxlan(net, found.name, found.mac or bytes(octets), found.words, found.mtu)
+    net.set_link(device.name, up=False)
+
+
 def _deleted(text: str) -> str:
     words = text.split()
     if words[:1] == ["dev"]:
@@ -340,10 +379,100 @@ def _deleted(text: str) -> str:
 
 def check_link(verb: str, text: str) -> None:
     """What can be known of `ip link VERB TEXT` without the namespace. Raises InputError."""
-    _deleted(text) if verb == "del" else _link_set(text)
+    {"del": _deleted, "set": _link_set, "add": _link_add}[verb](text)
 
 
-LINK: Mapping[str, Command] = {"set": link_set, "del": link_del}
+# -- ip address, ip neigh, bridge fdb ------------------------------------------------------------
+
+
+def _address(text: str) -> tuple[str, str]:
+    """A CIDR and a device."""
+    words = text.split()
+    if len(words) != 3 or words[1] != "dev":
+        raise InputError(f"address {text!r}: cannot read it", expected="ADDRESS/LENGTH dev DEVICE")
+    Prefix.parse(words[0])
+    return words[0], words[2]
+
+
+def address_add(net: Netns, text: str) -> None:
+    """`ip address add CIDR dev DEVICE`. Raises InputError."""
+    cidr, device = _address(text)
+    boot.address(net, device, cidr if "/" in cidr else f"{cidr}/32")
+
+
+def address_del(net: Netns, text: str) -> None:
+    """`ip address del CIDR dev DEVICE`. Raises InputError."""
+    cidr, name = _address(text)
+    wanted, device = cidr if "/" in cidr else f"{cidr}/32", net.device(name)
+    found = next((each for each in net.ipv4.addresses if each.device is device and str(each) == wanted), None)
+    if found is None:
+        raise InputError(f"address {text!r}: Cannot assign requested address")
+    net.ipv4.remove_address(found)
+
+
+class _Neigh(NamedTuple):
+    addr: int
+    device: str
+    lladdr: bytes
+
+
+def _neigh(verb: str, text: str) -> _Neigh:
+    words = text.split()
+    found = dict(zip(words[1::2], words[2::2], strict=False))
+    needed = {"dev"} if verb == "del" else {"dev", "lladdr"}
+    if len(words) % 2 == 0 or not needed <= found.keys() <= {"dev", "lladdr", "nud"}:
+        raise InputError(f"neigh {text!r}: cannot read it", expected="ADDRESS lladdr MAC dev DEVICE [nud permanent]")
+    if found.get("nud", "permanent") != "permanent":
+        raise InputError(f"neigh {text!r}: nud {found['nud']} is not modelled", expected="nud permanent")
+    return _Neigh(ip4(words[0]), found["dev"], to_mac(found["lladdr"]) if "lladdr" in found else b"")
+
+
+def neigh_add(net: Netns, text: str) -> None:
+    """`ip neigh add ADDRESS lladdr MAC dev DEVICE nud permanent`. Raises InputError."""
+    if _neigh("add", text).addr in net.device(_neigh("add", text).device).neigh[net.ipv4.number]:
+        raise InputError(f"neigh {text!r}: File exists", expected="replace")
+    neigh_replace(net, text)
+
+
+def neigh_replace(net: Netns, text: str) -> None:
+    """`ip neigh replace`, of a permanent entry. Raises InputError."""
+    found = _neigh("replace", text)
+    boot.neigh(net, found.device, found.addr, found.lladdr)
+
+
+def neigh_del(net: Netns, text: str) -> None:
+    """`ip neigh del ADDRESS dev DEVICE`. Raises InputError."""
+    found = _neigh("del", text)
+    entry = net.device(found.device).neigh[net.ipv4.number].get(found.addr)
+    if entry is None:
+        raise InputError(f"neigh {text!r}: No such file or directory")
+    entry.delete()
+
+
+def check_neigh(verb: str, text: str) -> None:
+    """What can be known of `ip neigh VERB TEXT` without the namespace. Raises InputError."""
+    _neigh(verb, text)
+
+
+def check_address(verb: str, text: str) -> None:
+    """What can be known of `ip address VERB TEXT` without the namespace. Raises InputError."""
+    _address(text)
+
+
+def fdb(verb: str, net: Netns, text: str) -> None:
+    """`bridge fdb VERB TEXT` of a VXLAN device. Raises InputError."""
+    boot.fdb(net, f"{verb} {text}")
+
+
+def check_fdb(verb: str, text: str) -> None:
+    """What can be known of `bridge fdb VERB TEXT` without the namespace. Raises InputError."""
+    parse_fdb(f"{verb} {text}", str)
+
+
+LINK: Mapping[str, Command] = {"add": link_add, "set": link_set, "del": link_del}
+ADDRESS: Mapping[str, Command] = {"del": address_del, "add": address_add}
+NEIGH: Mapping[str, Command] = {"del": neigh_del, "replace": neigh_replace, "add": neigh_add}
+FDB: Mapping[str, Command] = {verb: partial(fdb, verb) for verb in ("del", "replace", "append", "add")}
 ROUTE: Mapping[str, Command] = {"del": route_del, "replace": route_replace, "add": route_add}
 RULE: Mapping[str, Command] = {"del": rule_del, "add": rule_add}
 

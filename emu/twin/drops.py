@@ -38,6 +38,7 @@ ASIDE = {
     "ICMP_ECHO_IGNORED ": "the emulator's own word: the kernel frees such a request without a reason",
     "UNHANDLED_PROTO ethertype 0x8100": "the kernel marks a tagged frame as another host's where no device takes its VLAN",
     "UNHANDLED_PROTO ethertype 0x86dd": "IPv6 is off on the kernel's side, and the emulator has none",
+    "IPV6DISABLED ": "the same, where a device has it switched off",
     "IP_OUTNOROUTES ethertype 0x0000": "a segment that finds no route has no header yet: the emulator makes no packet of it",
     "ARP_PROTO ": "the emulator's own word: the kernel frees such a frame without a reason",
 }
@@ -103,7 +104,9 @@ class Drops:
         are the frames that they sent."""
         self.take()
         for net, names in made.items():
-            self._theirs[net] = [each for each in self._theirs[net] if each.device not in names]
+            # a plugin's device may have had another name then
+            known = net.devices.keys() - names
+            self._theirs[net] = [each for each in self._theirs[net] if not each.device or each.device in known]
             self._made.update(((net, name), at_ns) for name in names)
 
     def drop(self) -> None:

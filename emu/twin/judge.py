@@ -18,6 +18,7 @@ from emu.scenario.steps.link import Link
 from emu.twin import machines, settings
 from emu.twin.cluster import TwinCluster
 from emu.twin.cni import FOLDER, absent
+from emu.twin.pods import RealPods
 from emu.twin.report import DIFFERENT, Earlier, FlowReport, Report
 from emu.twin.space import TwinError, missing
 from emu.twin.twin import Twin
@@ -75,7 +76,8 @@ def _once(
             spec = script.spec
             cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
             pullable = [(str(cluster.netns(where).name), device) for where, device in _pulled(script)]
-            twin = Twin(cluster, report, without, pullable)
+            pods = RealPods(lambda: cluster.kubelets, pullable) if wiring else None
+            twin = Twin(cluster, report, without, pullable, pods)
             twins.append(twin)
             try:
                 if wiring:
@@ -90,6 +92,9 @@ def _once(
         try:
             ran = scenario_run.run(scenario, build=made, progress=progress)
             report.notes += [*ran.cluster.warnings, *ran.failures]
+            wired = sum(twin.mirror.pods.wired for twin in twins if twin.mirror.pods is not None)
+            if wired:
+                report.notes.append(f"the CNI plugins in {FOLDER} wired {wired} pods")
         finally:
             for twin in twins:
                 twin.close()

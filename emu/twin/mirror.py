@@ -13,8 +13,8 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emu.errors import Undecided
@@ -22,6 +22,7 @@ from emu.kernel.net.netns import Netns
 from emu.twin import sysctls
 from emu.twin.cable import Cable
 from emu.twin.picture import Link, Picture, take
+from emu.twin.pods import RealPods
 from emu.twin.settings import SYSCTLS
 from emu.twin.space import Space, TwinError, check_name
 from emu.twin.sysctls import Unset
@@ -37,9 +38,15 @@ _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 class Mirror:
     """`spaces` maps each emulated namespace to its twin. `unset` has the sysctls that could not be set on this kernel, by
     namespace and name. `without` names the settings that are left out. `pullable` are the devices whose cables may be
-    pulled later, as (namespace's name, device)."""
+    pulled later, as (namespace's name, device). `pods` wires pods by the real CNI plugins."""
 
-    def __init__(self, without: Collection[str] = (), pullable: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        without: Collection[str] = (),
+        pullable: Iterable[tuple[str, str]] = (),
+        pods: RealPods | None = None,
+    ) -> None:
+        self.pods = pods
         self.pullable = frozenset(pullable)
         self.cables: dict[tuple[Netns, str], Cable] = {}  # by either end
         self.spaces: dict[Netns, Space] = {}
@@ -58,6 +65,42 @@ class Mirror:
         for picture in wanted.values():
             for name in picture.links:
                 check_name(name)
+        pods = self.pods.coming({net for net in wanted if net not in self.spaces}, wanted) if self.pods else []
+        if self.pods is None or not pods:
+            return self._sync(namespaces, wanted)
+        before = self.pods.before(wanted, self.pictures, pods)
+        come, gone = self._sync(namespaces, before)
+        for pod in pods:
+            host, space = self.spaces[pod.sandbox.node.net], self.spaces[pod.net]
+            with self._silent(host):
+                for where, name in self.pods.add(pod, host, space, wanted):
+                    self._set_up(where, name, wanted[pod.net if where is space else pod.sandbox.node.net].links[name])
+        self.pictures.update(self.pods.after(wanted, before, pods))
+        self._sync(namespaces, wanted)
+        return come, gone
+
+    @contextmanager
+    def _silent(self, host: Space) -> Iterator[None]:
+        """While the block runs, a bridge that snoops from the start, as a plugin makes it, reports no group."""
+        name = "net.ipv4.igmp_link_local_mcast_reports"
+        with host.inside():
+            before = None if "snooping" in self.without else sysctls.read(name)
+        if before is not None:
+            sysctls.write(host, {name: "0"})
+        yield
+        if before is not None:
+            sysctls.write(host, {name: before})
+
+    def _set_up(self, space: Space, name: str, link: Link) -> None:
+        """What is set on the devices that the twin makes, on one that a plugin has made."""
+        if "offloads" not in self.without and not link.offloads:
+            self._offloads(space, [name])
+        if link.kind == "bridge" and "snooping" not in self.without:
+            space.ip([["link", "set", "dev", name, "type", "bridge", "mcast_snooping", "0"]])
+
+    def _sync(
+        self, namespaces: Mapping[str, Netns], wanted: Mapping[Netns, Picture]
+    ) -> tuple[list[Netns], list[Netns]]:
         come = [net for net in wanted if net not in self.spaces]
         gone = [net for net in self.spaces if net not in wanted]
         for name, net in namespaces.items():
@@ -100,6 +143,8 @@ class Mirror:
             space.close()
         for cable in self.cables.values():
             cable.close()
+        if self.pods is not None:
+            self.pods.close()
         self.spaces.clear()
         self.cables.clear()
 
@@ -306,7 +351,8 @@ class Mirror:
         add.sort(key=lambda words: "via" in words)  # gateways must be on a link first
         space.ip(add)
         gone = [each for each in old.neighbours if each not in new.neighbours]
-        space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone])
+        # the kernel removes those of a link that goes down, or goes
+        space.ip([["neigh", "del", *_until(each, "lladdr"), "dev", _dev(each)] for each in gone], tolerant=True)
         space.ip([["neigh", "replace", *each.split(" ")] for each in new.neighbours if each not in old.neighbours])
 
     # -- sets -----------------------------------------------------------------------------------

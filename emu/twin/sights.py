@@ -41,6 +41,11 @@ class Sights:
         self.take()
         self.rings.pop(net).close()
 
+    def renamed(self) -> None:
+        """Devices may have new names: read them again."""
+        for ring in self.rings.values():
+            ring.names.clear()
+
     def learn_roles(self) -> None:
         """Read the devices again: a bridge's MAC may have changed."""
         self.capture.mark()

@@ -31,6 +31,7 @@ from emu.twin.drops import Drops
 from emu.twin.fabric import Ports
 from emu.twin.loop import PERIOD_TICKS, Loop, urgent
 from emu.twin.mirror import Mirror
+from emu.twin.pods import RealPods
 from emu.twin.programs import Programs
 from emu.twin.report import FlowReport, Report
 from emu.twin.results import shown
@@ -78,8 +79,8 @@ class RealTestbed:
 
 
 class Twin:
-    """Both sides of one cluster. `report` grows with each flow. `without` names the settings that are left out; `pullable`: as
-    for `Mirror`."""
+    """Both sides of one cluster. `report` grows with each flow. `without` names the settings that are left out; `pullable` and
+    `pods`: as for `Mirror`."""
 
     def __init__(
         self,
@@ -87,10 +88,11 @@ class Twin:
         report: Report,
         without: Collection[str] = (),
         pullable: Iterable[tuple[str, str]] = (),
+        pods: RealPods | None = None,
     ) -> None:
         assert cluster.capture is not None
         self.cluster, self.report = cluster, report
-        self.mirror = Mirror(without, pullable)
+        self.mirror = Mirror(without, pullable, pods)
         self.nets: dict[Netns, RealNet] = {}
         self.real: dict[int, Flow] = {}  # the kernel's side of each flow, by number
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
@@ -162,6 +164,7 @@ class Twin:
                 self.ruled.add(net)
                 mapped[net] = tables.newly_mapped(old.iptables, new.iptables)
         come, gone = self.mirror.sync(moment.namespaces, moment.pictures)
+        self.sights.renamed()
         for net in gone:
             self.nets.pop(net).close()
             if net in self.traces:

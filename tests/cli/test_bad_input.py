@@ -63,7 +63,7 @@ CASES = {
         ("outcome: delivered", "outcome: delivered, when: now"),
         (
             'story.yaml:10: steps[0].expect.when: unknown key "when" (expected one of at, by, code, dnat, frames, outcome, '
-            "place, reason, received, snat)"
+            "place, reason, received, snat, tunnel)"
         ),
     ),
     "an unknown outcome": (
@@ -89,7 +89,7 @@ CASES = {
         (
             "story.yaml:8: steps[0]: a step without an action "
             "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
-            "iptables, sysctl, route, rule, ipset)"
+            "iptables, sysctl, route, rule, ipset, vpc)"
         ),
     ),
     "a step with two actions": (
@@ -97,7 +97,7 @@ CASES = {
         (
             "story.yaml:8: steps[0].wait: a step with tcp and wait "
             "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
-            "iptables, sysctl, route, rule, ipset)"
+            "iptables, sysctl, route, rule, ipset, vpc)"
         ),
     ),
     "an unknown pod": (

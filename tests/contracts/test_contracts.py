@@ -265,7 +265,7 @@ def attachment() -> Attachment:
     return Attachment("c1", boot.namespace(clock, "pod"), "eth0", Host(boot.namespace(clock, "node")), "")
 
 
-FAILING_DEL = ("host-device",)  # it wants its keys, and then the interface
+FAILING_DEL = ("host-device", "ipvlan", "vlan", "vrf")  # they want their keys, and then the interface
 
 
 @pytest.mark.parametrize("name", sorted(plugins))

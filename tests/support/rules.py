@@ -39,6 +39,9 @@ class EmptyTable:
     def kill(self, conn: Conn) -> None:
         raise AssertionError(f"{conn} is in no table")
 
+    def set_closing(self, conn: Conn) -> None:
+        raise AssertionError(f"{conn} is in no table")
+
 
 @dataclass
 class FakeNetns:

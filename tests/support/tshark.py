@@ -17,6 +17,9 @@ from struct import pack_into, unpack_from
 
 CHECKSUMS = ("ip.check_checksum:TRUE", "tcp.check_checksum:TRUE", "udp.check_checksum:TRUE")
 CHECKED = ("ip", "tcp", "udp", "icmp")
+# a packet is in a file once for each interface: nothing is put together across them
+APART = ("tcp.analyze_sequence_numbers:FALSE", "tcp.desegment_tcp_streams:FALSE", "ip.defragment:FALSE")
+QUOTING = {"3", "5", "11", "12"}  # ICMP types that quote the beginning of a packet: its own checksum cannot be verified
 IPIP = 4
 ERROR = 8388608  # Wireshark's PI_ERROR; bad checksums and malformed packets are of this severity
 DECODED = ["-d", "udp.port==8472,vxlan"]  # the kernel's port; Wireshark knows IANA's
@@ -72,8 +75,8 @@ class Tshark:
         frames = self.read(
             path,
             *("frame.number", "frame.interface_name", "frame.comment", "_ws.malformed"),
-            *("_ws.expert.severity", "_ws.expert.message", *status),
-            prefs=["tcp.analyze_sequence_numbers:FALSE"],
+            *("_ws.expert.severity", "_ws.expert.message", "icmp.type", *status),
+            prefs=APART,
         )
         found = [] if frames else ["no frames"]
         for frame in frames:
@@ -85,6 +88,13 @@ class Tshark:
                 found.append(f"#{number} {name}: no comment")
             if frame["_ws.malformed"]:
                 found.append(f"#{number} {name}: malformed")
+            if not QUOTING.isdisjoint(frame["icmp.type"]):
+                found += [
+                    f"#{number} {name}: {key} bad"
+                    for key in ("ip.checksum.status", "icmp.checksum.status")
+                    if "0" in frame[key]
+                ]
+                continue
             found += [f"#{number} {name}: {key} bad" for key in status if "0" in frame[key]]
             if any(int(severity) >= ERROR for severity in frame["_ws.expert.severity"]):
                 found.append(f"#{number} {name}: {'; '.join(frame['_ws.expert.message'])}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from emu.scenario.script import Scenario, load_text
-from emu.twin import judge
+from emu.twin import Report, judge
 from emu.twin.space import missing
 
 LOST = missing()
@@ -33,17 +33,19 @@ AGAIN: list[str] = []
 TRIES = 2
 
 
-def agrees(source: Path | str | Scenario, kind: str) -> None:
-    """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as.
+def agrees(source: Path | str | Scenario, kind: str, *, wiring: bool = False) -> Report:
+    """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as; with `wiring` the real
+    CNI plugins wire the kernel's pods.
 
     A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: who differs gets
     a second chance. A difference of the emulator's is there each time. What differed at first is reported at the end of the run.
     """
     scenario = load_text(source) if isinstance(source, str) else source
-    report = judge(scenario, tries=TRIES)
+    report = judge(scenario, tries=TRIES, wiring=wiring)
     JUDGED[kind] += 1
     AGAIN.extend(str(each) for each in report.earlier)
     assert report.exit_status == 0, report.text()
+    return report
 
 
 def summary(counts: Counter[str], again: Sequence[str]) -> list[str]:

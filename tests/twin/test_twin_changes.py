@@ -63,8 +63,8 @@ ROWS: dict[str, str] = {
         chat("svc/d:80") + "- drain: node-2\n" + more("still", close="true") + hi("svc/d:80"), of(1), "{nodes: 3}"
     ),
     "drain with a grace period": text(
-        chat("svc/d:80") + "- drain: node-2\n" + SETTLE_NOT + more("still") + hi("svc/d:80") + "- wait: 4s\n" + more("gone", close="true", timeout="2500ms"),
-        of(1, grace=2),
+        chat("svc/d:80") + "- drain: node-2\n" + SETTLE_NOT + more("still") + hi("svc/d:80") + "- wait: 6s\n" + more("gone", close="true"),
+        of(1, grace=4),
     ),
     # scalings
     "scale up": text(hi("svc/d:80") + "- scale: {deployment/d: 4}\n" + hi("svc/d:80") * 3, of(1)),

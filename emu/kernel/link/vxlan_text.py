@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from emu.errors import InputError
-from emu.kernel.link.device import Device
 from emu.kernel.link.vxlan import INHERIT, LEARNED, PERMANENT, STATIC, Remote, VxlanConfig
 from emu.wire.addr import decimal, ip4, is_multicast
 from emu.wire.addr import mac as to_mac
 from emu.wire.vxlan import MAX_VNI
 
-Find = Callable[[str], Device]
+Find = Callable[[str], Any]
 
 _SWITCHES = ("learning", "udpcsum", "localbypass")
 _STATES = {"permanent": PERMANENT, "local": PERMANENT, "static": STATIC, "dynamic": LEARNED}

@@ -1,4 +1,4 @@
-"""`link`: the cable of a node or a pod is pulled, gets a delay, a loss or another MTU; or the host itself sets or deletes its
+"""`link`: the cable of a node or a pod is pulled, gets a delay, a loss or another MTU; or the host itself adds, sets or deletes its
 devices, in the words of `ip link`. Must not know devices."""
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ MS_NS = 1_000_000
 
 
 class Link(Host, frozen=True):
-    """Changes to the cable of a node, a pod or a host outside, that of eth0 if no `device` is named: both ends of it. `lose` numbers the frames
-    to lose on its way out (0 is the next one). `set` and `del` are commands of the host itself, as `ip link` takes them (`eth0 down`):
-    they change its own end, and its routes go with a device that it sets down."""
+    """Changes to the cable of a node, a pod or a host outside, that of eth0 if no `device` is named: both ends of it. `lose` numbers the
+    frames to lose on its way out (0 is the next one). `add`, `set` and `del` are commands of the host itself, as `ip link` takes them
+    (`vx0 type vxlan id 7 dev eth0`, `eth0 down`): they change its own end, and its routes go with a device that it sets down. Those
+    that it adds are VXLAN devices."""
 
     device: str = "eth0"
     down: bool | None = None
@@ -31,6 +32,7 @@ class Link(Host, frozen=True):
     loss: str | float | None = None
     mtu: Annotated[int, Meta(ge=68, le=65535)] | None = None
     lose: tuple[Annotated[int, Meta(ge=0)], ...] = ()
+    add: Lines = ()
     set: Lines = ()
     gone: Lines = field(default=(), name="del")
 
@@ -42,7 +44,7 @@ class Link(Host, frozen=True):
     @property
     def verbs(self) -> list[tuple[str, str | tuple[str, ...]]]:
         """The host's own commands by verb, in their order."""
-        return [("set", self.set), ("del", self.gone)]
+        return [("add", self.add), ("set", self.set), ("del", self.gone)]
 
 
 class ChangesLinks(Configures, Protocol):
@@ -69,8 +71,8 @@ class LinkAction(Action[Link, ChangesLinks]):
 
     def check(self, part: Link, place: Place) -> None:
         part.check(place)
-        if not part.cable and not part.set and not part.gone:
-            raise InputError("the link is not changed", expected="down, delay, loss, lose, mtu, set or del")
+        if not part.cable and not any(value for _, value in part.verbs):
+            raise InputError("the link is not changed", expected="down, delay, loss, lose, mtu, add, set or del")
         for verb, value in part.verbs:
             each_line(value, place, verb, partial(check_link, verb))
         if part.delay is not None:
