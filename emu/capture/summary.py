@@ -36,6 +36,9 @@ def phrase(seen: Summary, name: Name = ip4_text) -> str:
     """A phrase that names the frame, for a sentence: `a connection request (SYN)`."""
     if seen.kind == "ARP":
         return _arp_phrase(seen, name)
+    if seen.vlan >= 0:
+        untagged = _untagged(seen)
+        return f"a frame of VLAN {seen.vlan} with {phrase(untagged, name)}{between(untagged, name)}"
     if seen.kind != "IPv4":
         return f"a frame of type {seen.ethertype:#06x}"
     if seen.fragment:
@@ -51,6 +54,11 @@ def phrase(seen: Summary, name: Name = ip4_text) -> str:
     if seen.proto == ICMP:
         return _icmp_phrase(seen, name)
     return f"a packet of {PROTOCOLS.get(seen.proto, f'protocol {seen.proto}')}"
+
+
+def _untagged(seen: Summary) -> Summary:
+    """A tagged frame without its tag; of a tag in a tag, and of a tunnel in it, the outer one counts."""
+    return read(seen.carried)._replace(carried=b"", vlan=-1)
 
 
 def carried(seen: Summary) -> Summary | None:
@@ -139,6 +147,8 @@ def _line(seen: Summary, role: Role, firsts: Sequence[int]) -> str:
         if seen.flags == 2:
             return f"ARP {ip4_text(seen.src)} is-at {role(seen.sha)} -> {ip4_text(seen.dst)}"
         return f"ARP who-has {ip4_text(seen.dst)} tell {ip4_text(seen.src)} ({role(seen.sha)})"
+    if seen.vlan >= 0:
+        return f"VLAN {seen.vlan} {{{_line(_untagged(seen), role, firsts)}}}"
     if seen.kind == "other":
         return f"ethertype {seen.ethertype:#06x} len={seen.size}"
     return ip_line(seen, firsts)

@@ -38,11 +38,13 @@ def _ports(bridge: Bridge) -> Iterator[Line]:
         data = {
             "mac": mac_text(entry.mac),
             "dev": device,
+            **({"vlan": entry.vid} if entry.vid else {}),
             "master": bridge.name,
             "static": entry.static,
             "age_s": age_s,
         }
-        yield data, f"{data['mac']} dev {device} master {bridge.name}{' permanent' if entry.static else ''}"
+        vlan = f" vlan {entry.vid}" if entry.vid else ""
+        yield data, f"{data['mac']} dev {device}{vlan} master {bridge.name}{' permanent' if entry.static else ''}"
 
 
 def _remotes(device: Vxlan) -> Iterator[Line]:

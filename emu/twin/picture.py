@@ -5,6 +5,7 @@ Two pictures are compared to find what changed. Must not know the host.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -82,6 +83,9 @@ class Picture:
 
 def take(net: Netns) -> Picture:
     """The picture of a namespace. Raises Undecided for a device that the twin cannot build."""
+    for what, there in _unbuilt(net):
+        if there:
+            raise Undecided(f"{net.name}: the twin sets up no {what}")
     picture = Picture()
     order = {name: number for number, name in enumerate(net.devices)}
     for device in net.devices.values():
@@ -153,6 +157,15 @@ def _fdb(device: Vxlan) -> list[str]:
     ]
 
 
+def _unbuilt(net: Netns) -> Iterator[tuple[str, bool]]:
+    """What the twin does not set up in the kernel, and whether it is there."""
+    devices = net.devices.values()
+    yield "bridge with VLAN filtering", any(isinstance(each, Bridge) and each.vlan_filtering for each in devices)
+    yield "token bucket (tbf)", any(each.qdisc is not None or each.ingress is not None for each in devices)
+    sources = net.bridge_hooks.sources
+    yield "check of source MACs (macspoofchk)", sources is not None and bool(sources.rules)
+
+
 def _link(net: Netns, device: Device) -> Link:
     netem = device.netem
     lose: tuple[int, ...] = ()
@@ -181,5 +194,5 @@ def _rule(rule: IpRule) -> str:
     if rule.unknown or rule.unknown_in:
         raise Undecided(f"rule {rule.text()}: a part of it is not modelled")
     number, _, words = rule.text().partition(": ")
-    words = words.replace(" ipproto ipproto-", " ipproto ")
+    words = words.replace(" ipproto ipproto-", " ipproto ").replace("lookup [l3mdev-table]", "l3mdev")
     return f"priority {number} {words}".replace("\t", " ")

@@ -124,10 +124,10 @@ class RealPods:
         ports = {port.device for port in node.ports}
         # the plugin has announced the pod under the MAC that it drew; another announcement would be seen
         with space.inside():
-            told = sysctls.read(ANNOUNCES)
+            announced = sysctls.read(ANNOUNCES)
         sysctls.write(space, {ANNOUNCES: "0"})
         space.ip([["link", "set", "dev", IFNAME, "address", ours.mac]])
-        sysctls.write(space, {ANNOUNCES: told or "0"})
+        sysctls.write(space, {ANNOUNCES: announced or "0"})
         made = [each for each in result["interfaces"] if not each.get("sandbox") and each["name"] not in had]
         drawn = [each["mac"] for each in made if each["name"] not in node.links]
         for each in made:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from emu.wire import vxlan
-from emu.wire.frame import ETH_P_ARP, ETH_P_IP, ICMP, IP_MF, IP_OFFSET, TCP, UDP
+from emu.wire.frame import ETH_HLEN, ETH_P_ARP, ETH_P_IP, ICMP, IP_MF, IP_OFFSET, TCP, UDP
 from emu.wire.icmp import ERRORS
 from emu.wire.proto import IPIP, WITH_PORTS
+from emu.wire.vlan import ETH_P_8021Q, TAG_NEEDS, VID_MASK
 
 
 class Summary(NamedTuple):
@@ -21,7 +22,8 @@ class Summary(NamedTuple):
 
     `size` counts the payload of TCP and UDP, of ICMP what follows its 8 bytes, else of IP. `frag` is the fragment word
     with DF; `sport`/`dport` of ICMP are type and code, `ident`/`seq` an echo's. `carried` is what a tunnel's packet has inside: a
-    frame of the VXLAN network `vni`, or, with -1, an IP packet.
+    frame of the VXLAN network `vni`, or, with -1, an IP packet. A frame with the tag of the VLAN `vlan` (-1: without one) is of
+    the kind other, and carries the frame without its tag.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Summary(NamedTuple):
     quote: bytes = b""
     carried: bytes = b""
     vni: int = -1
+    vlan: int = -1
     sha: bytes = b""
     tha: bytes = b""
 
@@ -72,6 +75,9 @@ def read(data: bytes) -> Summary:
         return Summary("ARP", ethertype, src, dst, flags=operation, sha=data[22:28], tha=data[32:38])
     if ethertype == ETH_P_IP:
         return read_ip(data[14:], ethertype)
+    if ethertype == ETH_P_8021Q and len(data) >= ETH_HLEN + TAG_NEEDS:
+        vid = int.from_bytes(data[14:16], "big") & VID_MASK
+        return Summary("other", ethertype, size=len(data) - ETH_HLEN, carried=data[:12] + data[16:], vlan=vid)
     return Summary("other", ethertype, size=max(len(data) - 14, 0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from emu.wire.frame import ETH_HLEN, Frame
 
+ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 TAG_BYTES = 4
 TAG_NEEDS = 6  # bytes behind the Ethernet header: a tag, and two bytes of what follows (skb_vlan_untag)
 VID_MASK = 0xFFF

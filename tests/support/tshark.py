@@ -23,7 +23,8 @@ QUOTING = {"3", "5", "11", "12"}  # ICMP types that quote the beginning of a pac
 IPIP = 4
 ERROR = 8388608  # Wireshark's PI_ERROR; bad checksums and malformed packets are of this severity
 DECODED = ["-d", "udp.port==8472,vxlan"]  # the kernel's port; Wireshark knows IANA's
-EPB, SHB = 6, 0x0A0D0D0A
+IDB, EPB = 1, 6
+RAW = 101  # LINKTYPE_RAW: no header before IP, as on tunl0
 
 Fields = dict[str, list[str]]
 
@@ -140,16 +141,21 @@ def interfaces_apart(data: bytes) -> bytes:
     """
     out = bytearray()
     numbers: dict[tuple[int, bytes], int] = {}
+    starts: list[int] = []  # where an interface's packets have their IP header
     for kind, at, length in blocks(data):
+        if kind == IDB:
+            starts.append(0 if int.from_bytes(data[at + 8 : at + 10], "little") == RAW else 14)
         if kind != EPB:
             out += data[at : at + length]
             continue
         interface, _, _, captured = unpack_from("<4I", data, at + 8)
         frame = bytearray(data[at + 28 : at + 28 + captured])
-        if captured >= 34 and frame[12:14] == b"\x08\x00":
-            for place in (26, 30, 46, 50) if frame[23] == IPIP and captured >= 54 else (26, 30):
-                number = numbers.setdefault((interface, bytes(frame[place : place + 4])), len(numbers))
-                pack_into(">I", frame, place, 0x10000000 + number)
+        start = starts[interface]
+        if captured >= start + 20 and (not start or frame[12:14] == b"\x08\x00"):
+            inner = frame[start + 9] == IPIP and captured >= start + 40
+            for place in (12, 16, 32, 36) if inner else (12, 16):
+                number = numbers.setdefault((interface, bytes(frame[start + place : start + place + 4])), len(numbers))
+                pack_into(">I", frame, start + place, 0x10000000 + number)
         body = data[at + 8 : at + 28] + frame + bytes(-captured % 4)
         total = (len(body) + 12).to_bytes(4, "little")
         out += EPB.to_bytes(4, "little") + total + body + total

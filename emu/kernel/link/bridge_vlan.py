@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from emu.errors import InputError
 from emu.wire.frame import ETH_HLEN, Frame
 from emu.wire.rewrite import tag, untag
-from emu.wire.vlan import TAG_BYTES, VID_MASK, tci_of
+from emu.wire.vlan import ETH_P_8021Q, TAG_BYTES, VID_MASK, tci_of
 
-ETH_P_8021Q = 0x8100
 DEFAULT_PVID, LAST_VID = 1, 4094
 
 

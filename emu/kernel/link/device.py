@@ -18,10 +18,9 @@ from emu.wire.addr import ZERO_MAC
 from emu.wire.frame import ETH_HLEN, OTHERHOST, Frame
 from emu.wire.offload import segments
 from emu.wire.rewrite import untag
-from emu.wire.vlan import TAG_NEEDS, VID_MASK, tci_of
+from emu.wire.vlan import ETH_P_8021AD, ETH_P_8021Q, TAG_NEEDS, VID_MASK, tci_of
 
 IN, OUT = 0, 1
-ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
 ETH_P_TAGS = (ETH_P_8021Q, ETH_P_8021AD)
 
 Tap = Callable[[Frame, int], None]

@@ -327,6 +327,7 @@ def test_a_freed_address_is_given_again_after_it_has_cooled_down() -> None:
     made = cluster(pods("one"), options=AwsOptions(instance_type="t3.small", warm_ip_target=1))
     first = made.pods["default/one"].ip
     made.delete("Pod", "default", "one")
+    made.wait(29)
     made.apply(load_text(pods("two")).objects[0])
     assert made.pods["default/two"].ip != first
     made.delete("Pod", "default", "two")
