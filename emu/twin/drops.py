@@ -40,6 +40,7 @@ ASIDE = {
     "UNHANDLED_PROTO ethertype 0x8100": "the kernel marks a tagged frame as another host's where no device takes its VLAN",
     "UNHANDLED_PROTO ethertype 0x86dd": "IPv6 is off on the kernel's side, and the emulator has none",
     "IPV6DISABLED ": "the same, where a device has it switched off",
+    "IP_OUTNOROUTES ethertype 0x0000": "a segment that finds no route has no header yet: the emulator makes no packet of it",
     "ARP_PROTO ": "the emulator's own word: the kernel frees such a frame without a reason",
 }
 

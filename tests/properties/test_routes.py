@@ -31,16 +31,19 @@ class Naive:
 
     routes: list[Route] = field(default_factory=list)
     rules: list[IpRule] = field(default_factory=list)
+    merged: bool = True  # until a rule changes, local and main are one trie
 
     def lookup(self, dst: int, src: int, mark: int, iif: str, oif: Device | None) -> Route | None:
         for each in sorted(self.rules, key=lambda rule: rule.priority):
             fits = (dst & mask(each.dst.length), src & mask(each.src.length)) == (each.dst.net, each.src.net)
             if not fits or mark & each.mask != each.mark or each.iif not in ("", iif):
                 continue
-            found = [r for r in self.routes if r.table == each.table and dst & mask(r.prefix.length) == r.prefix.net]
+            together = self.merged and each.table in (LOCAL_TABLE, MAIN_TABLE)
+            tables = (LOCAL_TABLE, MAIN_TABLE) if together else (each.table,)
+            found = [r for r in self.routes if r.table in tables and dst & mask(r.prefix.length) == r.prefix.net]
             found = [r for r in found if oif is None or r.device in (oif, None)]
             if found:
-                best = min(found, key=lambda route: (-route.prefix.length, route.metric))
+                best = min(found, key=lambda route: (-route.prefix.length, -route.table, route.metric))
                 if best.kind != "throw":
                     return best
         return None
@@ -60,10 +63,11 @@ class Routing(RuleBasedStateMachine):
     @rule(
         target=routes, prefix=NETS, kind=st.sampled_from(KINDS), device=st.sampled_from(DEVICES),
         metric=st.sampled_from((0, 0, 100)), table=st.sampled_from((MAIN_TABLE, MAIN_TABLE, LOCAL_TABLE, 7)),
+        proto=st.sampled_from(("boot", "kernel")),
     )  # fmt: skip
-    def add(self, prefix: Prefix, kind: str, device: Device, metric: int, table: int) -> Any:
+    def add(self, prefix: Prefix, kind: str, device: Device, metric: int, table: int, proto: str) -> Any:
         out = device if kind in ("unicast", "local", "broadcast") else None
-        route = Route(prefix, kind, out, metric=metric, table=table)
+        route = Route(prefix, kind, out, metric=metric, table=table, proto=proto)
         taken = any((r.prefix, r.metric, r.table) == (prefix, metric, table) for r in self.naive.routes)
         try:
             self.fib.add(route)
@@ -95,12 +99,14 @@ class Routing(RuleBasedStateMachine):
         made = IpRule(priority, table, src, dst, *mark, iif)
         self.fib.add_rule(made)
         self.naive.rules.append(made)
+        self.naive.merged = False
         return made
 
     @rule(gone=consumes(policies))
     def remove_rule(self, gone: IpRule) -> None:
         self.fib.remove_rule(gone)
         self.naive.rules.remove(gone)
+        self.naive.merged = False
 
     @rule(
         dst=PROBES, src=PROBES, mark=st.sampled_from((0, 1, 3)), iif=st.sampled_from(("", "eth0")),
@@ -119,7 +125,8 @@ class Routing(RuleBasedStateMachine):
         assert sorted(map(id, (r for table in self.fib.tables.values() for r in table))) == sorted(
             map(id, self.naive.routes)
         )
-        assert self.fib.own == {r.prefix.net for r in self.naive.routes if r.kind == "local" and r.prefix.length == 32}
+        own = [r for r in self.naive.routes if r.kind == "local" and r.proto == "kernel" and r.prefix.length == 32]
+        assert self.fib.own == {r.prefix.net for r in own}
 
 
 TestRouting = Routing.TestCase
@@ -143,7 +150,7 @@ def test_a_routes_text_is_the_route(prefix: Prefix, kind: str, gateway: int, mtu
 
 def test_an_address_is_own_as_long_as_one_route_makes_it_so() -> None:
     fib = Fib()
-    routes = [Route(Prefix(1, 32), "local", metric=metric, table=LOCAL_TABLE) for metric in (0, 1)]
+    routes = [Route(Prefix(1, 32), "local", metric=metric, proto="kernel", table=LOCAL_TABLE) for metric in (0, 1)]
     for route in routes:
         fib.add(route)
     fib.remove(routes[0])

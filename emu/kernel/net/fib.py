@@ -444,7 +444,7 @@ class Fib:
         table = self.tables.get(number)
         if table is None:
             return None
-        if not (self.merged and number == LOCAL_TABLE):
+        if not self.merged or number not in (LOCAL_TABLE, MAIN_TABLE):
             return table.find(dst, tos, oif, self._skips, scope)
         for netmask, routes, table in self._together:
             if dst & netmask in routes:

@@ -111,7 +111,9 @@ class TcpSocket:
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._timers = Deadlines(self.net.clock, self._on_deadline)
-        self._seen = self._changes()  # those of routes and of links' MTUs that it knows of
+        self._seen = (
+            self.net.mtus_set + self.net.ipv4.fib.generation
+        )  # the changes of routes and of links' MTUs that it knows of
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
         self._backlog: list[Segment] = []  # what came meanwhile
@@ -418,14 +420,12 @@ class TcpSocket:
             self.mtu_reduced(mtu)
         self.net.clock.drain()
 
-    def _changes(self) -> int:
-        net = self.net
-        return net.mtus_set + net.ipv4.fib.generation
-
     def _sync_mss(self, endpoint: TcpEndpoint) -> None:
         """tcp_current_mss: what others learned of the path, or what expired, counts here, too."""
-        if self._learned or self.ip_options is not None or self.net.ipv4.exceptions or self._seen != self._changes():
-            self._seen = self._changes()
+        net = self.net
+        changes = net.mtus_set + net.ipv4.fib.generation
+        if changes != self._seen or self._learned or self.ip_options is not None or net.ipv4.exceptions:
+            self._seen = changes
             assert self.remote is not None
             way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr, flow=way)
