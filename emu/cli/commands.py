@@ -155,16 +155,19 @@ def demo(
         Path | None,
         typer.Option("--files", metavar="DIR", help="Run nothing: write the scenarios and their manifests into DIR."),
     ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Run nothing: what each scenario is about.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Run nothing: what each scenario is about; with a name, all that it shows.")
+    ] = False,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.running import run_files
     from emu.scenario.gallery import copy, stories, story
 
     if listed:
-        from emu.report.gallery import gallery
+        from emu.report.gallery import gallery, page
 
-        show(gallery(), form)
+        for report in [page(name) for name in names] if names else [gallery()]:
+            show(report, form)
         return 0
     if files_to is not None:
         out(f"{len(copy(files_to, force=force))} files in {files_to}")

@@ -89,7 +89,7 @@ CASES = {
         (
             "story.yaml:8: steps[0]: a step without an action "
             "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
-            "iptables, sysctl, route, rule, ipset, vpc)"
+            "iptables, sysctl, route, rule, ipset, address, neigh, vpc, fdb)"
         ),
     ),
     "a step with two actions": (
@@ -97,7 +97,7 @@ CASES = {
         (
             "story.yaml:8: steps[0].wait: a step with tcp and wait "
             "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
-            "iptables, sysctl, route, rule, ipset, vpc)"
+            "iptables, sysctl, route, rule, ipset, address, neigh, vpc, fdb)"
         ),
     ),
     "an unknown pod": (

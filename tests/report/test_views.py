@@ -28,7 +28,7 @@ def net(name: str = "node-1") -> Netns:
 
 
 def test_every_view_is_there_and_is_plain_data() -> None:
-    assert sorted(views) == ["conntrack", "counters", "fdb", "interfaces", "neigh", "routes", "rules"]
+    assert sorted(views) == ["conntrack", "counters", "fdb", "interfaces", "ip-rules", "neigh", "routes", "rules"]
     for name, view in views.items():
         report = view(net())
         assert report.data, name
