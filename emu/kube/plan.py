@@ -18,6 +18,7 @@ from emu.kube.dns.zone import DnsConfig
 from emu.kube.networks.network import Options, usual_underlay
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.timing import Timing
+from emu.kube.underlay.layout import subnet_of
 from emu.kube.underlay.shape import LanSettings, NicSettings
 from emu.modelled import Finding
 from emu.wire.addr import Prefix
@@ -184,7 +185,7 @@ def pod_cidrs(nodes: Sequence[tuple[str, str]], pod_subnet: Prefix, *, declared:
         if not text:
             continue
         at += ".podCIDR"
-        prefix = _subnet(text, at)
+        prefix = subnet_of(text, at)
         if not pod_subnet.overlaps(prefix) or prefix.length < pod_subnet.length:
             what = f"podCIDR {prefix} lies outside podSubnet {pod_subnet}"
             raise InputError(what, path=at, expected=f"a part of {pod_subnet}")
@@ -198,20 +199,9 @@ def pod_cidrs(nodes: Sequence[tuple[str, str]], pod_subnet: Prefix, *, declared:
 
 def subnets(pod_subnet: str, service_subnet: str) -> tuple[Prefix, Prefix]:
     """The two subnets of a cluster. Raises InputError, with a path below `cluster`, if one is no subnet or they overlap."""
-    found = _subnet(pod_subnet, "cluster.podSubnet"), _subnet(service_subnet, "cluster.serviceSubnet")
+    found = subnet_of(pod_subnet, "cluster.podSubnet"), subnet_of(service_subnet, "cluster.serviceSubnet")
     check_subnets(*found)
     return found
-
-
-def _subnet(text: str, path: str) -> Prefix:
-    try:
-        prefix = Prefix.parse(text, strict=True)
-    except InputError as error:
-        raise InputError(error.what.replace("'", '"'), path=path, expected=error.expected) from None
-    if "/" not in text or not 8 <= prefix.length <= 30:
-        expected = "an address, a slash and a length of 8 to 30"
-        raise InputError(f'"{text}" is no subnet', path=path, expected=expected)
-    return prefix
 
 
 def check_subnets(pod_subnet: Prefix, service_subnet: Prefix) -> None:

@@ -6,9 +6,10 @@ or what a command means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Protocol, TypeVar
+from functools import partial
+from typing import Annotated, ClassVar, Protocol, TypeVar
 
 from msgspec import Meta
 
@@ -95,6 +96,47 @@ class HostAction(Action[H, C]):
     def words(self, part: H) -> str:
         """What the change is, in a few words."""
         raise NotImplementedError
+
+
+class Commands(Host, frozen=True):
+    """A host, and commands for it by verb. The verbs come in one order, whatever that of the file: what is in the way goes first.
+    A step declares those that its command has."""
+
+    @property
+    def verbs(self) -> list[tuple[str, str | tuple[str, ...]]]:
+        """The verbs with their commands; `gone` is the key `del`."""
+        found = [name for name in ("gone", "replace", "append", "add") if name in self.__struct_fields__]
+        return [("del" if name == "gone" else name, getattr(self, name)) for name in found]
+
+
+K = TypeVar("K", bound=Commands)
+
+
+class CommandsAction(HostAction[K, C]):
+    """An action that runs a tool's commands on a host. `does` is what each verb does, `what` the name of one thing that it
+    changes."""
+
+    does: ClassVar[Mapping[str, Callable[[Netns, str], None]]]
+    what: ClassVar[str]
+
+    @staticmethod
+    def checks(verb: str, command: str, /) -> None:
+        """What can be known of a command without the host. Raises InputError."""
+        raise NotImplementedError
+
+    def check_change(self, part: K, place: Place) -> None:
+        if not any(value for _, value in part.verbs):
+            last, *rest = (verb for verb, _ in part.verbs)
+            raise InputError(f"no {self.what} is changed", expected=f"{', '.join(sorted(rest))} or {last}")
+        for verb, value in part.verbs:
+            each_line(value, place, verb, partial(self.checks, verb))
+
+    def change(self, part: K, net: Netns, place: Place) -> None:
+        for verb, value in part.verbs:
+            each_line(value, place, verb, partial(self.does[verb], net))
+
+    def words(self, part: K) -> str:
+        return ", ".join(f"{verb} {shown(value)}" for verb, value in part.verbs if value)
 
 
 def lines(value: str | Sequence[str]) -> list[tuple[int, str]]:

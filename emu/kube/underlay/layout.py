@@ -98,7 +98,7 @@ def _lans(settings: Sequence[LanSettings]) -> dict[str, Lan]:
             raise InputError(f'"{each.name}" is not a name', path=f"{path}.name", expected="letters, digits and '-'")
         if each.name in found:
             raise InputError(f'two LANs are called "{each.name}"', path=f"{path}.name")
-        subnet = _subnet(each.subnet, f"{path}.subnet")
+        subnet = subnet_of(each.subnet, f"{path}.subnet")
         gateway = subnet.net + 1 if each.gateway is True else 0
         if isinstance(each.gateway, str):
             gateway = _host_in(each.gateway, subnet, f"{path}.gateway")
@@ -110,7 +110,8 @@ def _lans(settings: Sequence[LanSettings]) -> dict[str, Lan]:
     return found
 
 
-def _subnet(text: str, path: str) -> Prefix:
+def subnet_of(text: str, path: str) -> Prefix:
+    """A subnet that machines or pods can have addresses of. Raises InputError with the path."""
     try:
         prefix = Prefix.parse(text, strict=True)
     except InputError as error:
