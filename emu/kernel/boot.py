@@ -22,6 +22,7 @@ from emu.kernel.link.vxlan_text import parse_fdb, parse_vxlan
 from emu.kernel.net import (
     arp,
     br_netfilter,
+    dup,
     fragment,
     icmp,
     ip6_input,
@@ -76,6 +77,7 @@ def inet(net: Netns, machine: Netns | None = None) -> Family:
         solicit=partial(arp.solicit, net),
         error_report=partial(_link_failure, net),
         reject=partial(reject.reject, net),
+        duplicate=dup.Duplicator(net).duplicate,
         fragment=partial(fragment.fragment, net),
         pieces=partial(fragment.pieces, net),
         defragment=reassembly.add,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from emu.wire import sctp, udplite
 from emu.wire.checksum import adjust, checksum, pseudo_sum
-from emu.wire.frame import ICMP, IP_OFFSET, SCTP, TCP, UDP, UDPLITE, Frame
+from emu.wire.frame import ICMP, IP_DF, IP_OFFSET, SCTP, TCP, UDP, UDPLITE, Frame
 from emu.wire.tcp import HLEN, MSS, MSS_LENGTH, NOP, option_at
 
 
@@ -220,6 +220,16 @@ def set_ttl(frame: Frame, ttl: int) -> None:
     buf = frame.buf
     check = adjust(buf[24] << 8 | buf[25], buf[22] << 8 | buf[23], ttl << 8 | buf[23])
     buf[22] = frame.ttl = ttl
+    buf[24], buf[25] = check >> 8, check & 255
+
+
+def set_df(frame: Frame) -> None:
+    """Set "don't fragment", and adjust the header checksum."""
+    buf = frame.buf
+    old = buf[20] << 8 | buf[21]
+    frame.frag = old | IP_DF
+    buf[20] |= IP_DF >> 8
+    check = adjust(buf[24] << 8 | buf[25], old, frame.frag)
     buf[24], buf[25] = check >> 8, check & 255
 
 

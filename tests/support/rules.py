@@ -55,6 +55,7 @@ class FakeNetns:
     number: int = AF_INET
     unroutable: str = ""
     rerouted: int = 0
+    copies: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.hooks = Hooks(self, self)
@@ -81,6 +82,9 @@ class FakeNetns:
 
     def find_socket(self, proto: int, dst: int, dport: int, src: int, sport: int) -> None:
         return None
+
+    def duplicate(self, frame: Frame, gateway: int, oif: str, hook: int) -> None:
+        self.copies.append((gateway, oif))
 
     def reroute(self, frame: Frame) -> str:
         self.rerouted += 1

@@ -319,6 +319,29 @@ ROWS: dict[str, dict[str, str]] = {
     "acknowledgements-are-dropped": {
         "steps": rules("-A FORWARD -i cbr0 -p tcp --tcp-flags ALL ACK -j DROP") + tcp("default/web:8080", timeout="3s")
     },
+    "copies-by-tee": {
+        "steps": rules(
+            "-t mangle -A PREROUTING -d 10.244.2.2 -p udp -j TEE --gateway 10.244.1.3",
+            "-t mangle -A POSTROUTING -d 10.244.2.2 -p tcp -j TEE --gateway 10.244.1.3",
+            "-A OUTPUT -p icmp -j TEE --gateway 10.244.1.3 --oif cbr0",
+        )
+        + udp("default/web:53", frm=C)
+        + tcp("default/web:8080", frm=C)
+        + ping("default/web", frm=N1)
+        + ping("default/web", frm=C),
+        "more": OTHER,
+    },
+    "copies-that-go-nowhere": {
+        "steps": rules(
+            "-t mangle -A PREROUTING -p udp -j TEE --gateway 10.244.1.99",
+            "-t mangle -A PREROUTING -p icmp -j TEE --gateway 10.244.1.3 --oif gone0",
+            "-A FORWARD -j TEE --gateway 10.244.1.1",
+        )
+        + udp("default/web:53", frm=C)
+        + ping("default/web", frm=C)
+        + send("IP(dst='10.244.2.2',ttl=1)/UDP(sport=5,dport=99)/'x'"),
+        "more": OTHER,
+    },
     "pieces-in-any-order": {
         "steps": send("IP(dst='10.244.2.2',id=9,frag=2,proto=17)/'bbbbbbbbbbbbbbbb'")
         + send(r"IP(dst='10.244.2.2',id=9,flags='MF',proto=17)/b'\\x00\\x05\\x00\\x35\\x00\\x20\\x00\\x00aaaaaaaa'")

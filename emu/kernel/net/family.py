@@ -65,7 +65,7 @@ class Ops:
     `constructor(entry)` sets the state of an entry that needs no request (neigh_table.constructor); `solicit(entry,
     waiting)` sends a request for its link-layer address, `waiting` being the packet that needs it (None: a probe);
     `error_report(frame, entry)` ends a waiting packet when resolution failed; `reject(frame, with, hook)` sends the answer
-    of a REJECT rule; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
+    of a REJECT rule; `duplicate(frame, gateway, oif, hook)` sends a copy of a packet; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
     travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
     datagram, or None while fragments are missing. `to_many(dst, src, mark, oif, flow)` is the route of a local packet to a
     group or a broadcast address. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
@@ -77,6 +77,7 @@ class Ops:
     solicit: Callable[[Any, Frame | None], None]
     error_report: Callable[[Frame, Any], None]
     reject: Callable[[Frame, str, int], None]
+    duplicate: Callable[[Frame, int, str, int], None]
     fragment: Callable[[Frame, Route, bool], None]
     pieces: Callable[[Frame, int], list[Frame]]
     defragment: Callable[[Frame], Frame | None]
@@ -204,6 +205,10 @@ class Family:
             self.ops.reject(frame, verdict.with_, hook)
         self.net.drop(frame, getattr(verdict, "reason", "NETFILTER_DROP"), getattr(verdict, "by", None))
         return getattr(verdict, "error", "EPERM")
+
+    def duplicate(self, frame: Frame, gateway: int, oif: str, hook: int) -> None:
+        """Send a copy of the packet to a gateway (TEE)."""
+        self.ops.duplicate(frame, gateway, oif, hook)
 
     # -- routes ---------------------------------------------------------------------------------
 

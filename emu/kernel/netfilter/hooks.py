@@ -87,6 +87,10 @@ class Family(Protocol):
         """ip_route_me_harder: route a local packet anew after OUTPUT changed it; the errno name of a failure drops it."""
         ...
 
+    def duplicate(self, frame: Frame, gateway: int, oif: str, hook: int) -> None:
+        """nf_dup: send a copy of the packet to a gateway, by the device `oif` unless that is ""."""
+        ...
+
     def route(self, dst: int, src: int = 0, mark: int = 0, iif: str = "") -> Route | None:
         """fib_lookup: the route to an address; None without one."""
         ...

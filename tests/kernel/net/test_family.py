@@ -58,7 +58,7 @@ class Toy:
 
         return Ops(
             constructor=note("constructor"), solicit=note("solicit"), error_report=note("error_report"),
-            reject=note("reject"), fragment=note("fragment"), pieces=lambda frame, size: [frame], defragment=self.add,
+            reject=note("reject"), duplicate=note("duplicate"), fragment=note("fragment"), pieces=lambda frame, size: [frame], defragment=self.add,
             to_many=lambda dst, src, mark, oif, flow: None, conf=lambda device, variable: 0, kind_of=lambda addr: "",
             resolves=lambda hop: True, came_up=lambda device: None,
         )  # fmt: skip

@@ -22,7 +22,6 @@ UNDECIDED = [
     ("filter", "FORWARD", '-m bpf --bytecode "1,6 0 0 0" -j DROP', "not run"),
     ("filter", "FORWARD", "-m ipvs --ipvs -j DROP", "IPVS"),
     ("filter", "INPUT", "-m cgroup --cgroup 1 -j DROP", "control groups"),
-    ("filter", "FORWARD", "-j TEE --gateway 10.0.0.9", "copy is not modelled (to 10.0.0.9)"),
 ]
 OF_DUMPS = [
     (
@@ -34,6 +33,7 @@ OF_DUMPS = [
     ("filter", "INPUT", "-m socket -j DROP", "sockets of the node"),
     ("mangle", "PREROUTING", "-p tcp -j TPROXY --on-port 80", "sockets of the node"),
     ("filter", "FORWARD", "-m time --timestart 08:00 -j DROP", "date of the node"),
+    ("filter", "FORWARD", "-j TEE --gateway 10.0.0.9", "copy is not followed (to 10.0.0.9)"),
     ("filter", "FORWARD", "-m realm --realm 5 -j DROP", "realms"),
 ]
 

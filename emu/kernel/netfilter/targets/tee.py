@@ -1,15 +1,16 @@
 """TEE: send a copy of the packet to a gateway, and continue (xt_TEE.c, nf_dup_ipv4.c).
 
-Copies are not modelled: what the packet meets after them is not known to be all that happens, so it is undecided. Must not
-guess where a copy would go.
+The copy leaves before the packet goes on. In a node that was read from its dumps no copy is followed: there the packet is
+undecided. Must not route.
 """
 
 from __future__ import annotations
 
 from emu.errors import InputError, Undecided
 from emu.kernel.netfilter.hooks import HookState
+from emu.kernel.netfilter.matches import from_dumps
 from emu.kernel.netfilter.matches.ip import inet_aton
-from emu.kernel.netfilter.targets import Options, Outcome, Target, Where, targets
+from emu.kernel.netfilter.targets import CONTINUE, Options, Outcome, Target, Where, targets
 from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
 
@@ -20,7 +21,7 @@ class Tee(Target):
 
     __slots__ = ("gateway", "oif")
     options = {"--gateway": 1, "--oif": 1}
-    undecided = "the copy is not modelled"
+    undecided = "the copy is not followed"
 
     def __init__(self, gateway: int, oif: str) -> None:
         self.gateway, self.oif = gateway, oif
@@ -36,7 +37,10 @@ class Tee(Target):
         return cls(gateway, oif)
 
     def act(self, frame: Frame, state: HookState) -> Outcome:
-        raise Undecided(f"-j TEE: {self.undecided} (to {ip4_text(self.gateway)})")
+        if from_dumps(state):
+            raise Undecided(f"-j TEE: {self.undecided} (to {ip4_text(self.gateway)})")
+        state.family.duplicate(frame, self.gateway, self.oif, state.hook)
+        return CONTINUE
 
     def spec(self) -> str:
         return f"-j TEE --gateway {ip4_text(self.gateway)}{f' --oif {self.oif}' if self.oif else ''}"
