@@ -200,10 +200,13 @@ ROWS: dict[str, dict[str, str]] = {
             "-t nat -A PREROUTING -d 198.18.9.9 -p tcp -j DNAT --to-destination 10.244.2.2:8080-8082",
             "-t nat -A PREROUTING -d 10.77.2.0/24 -j NETMAP --to 10.244.2.0/24",
             "-t nat -I POSTROUTING -p udp -d 10.244.2.2 -j SNAT --to-source 192.168.51.11:5000-5001",
+            "-t nat -I POSTROUTING -p udp -d 10.244.2.2 --dport 99 -j SNAT --to-source 192.168.51.11:6000",
         )
         + tcp("198.18.9.9:80", timeout=T)
         + ping("10.77.2.2")
-        + "".join(send(f"IP(dst='10.244.2.2')/UDP(sport={port},dport=53)/'x'") for port in (7001, 7002, 7003, 5001))
+        + "".join(send(f"IP(dst='10.244.2.2')/UDP(sport={port},dport=53)/'x'") for port in (7001, 7002))
+        # the port is taken; of several, none would show which one a dropped packet was given last
+        + "".join(send(f"IP(dst='10.244.2.2')/UDP(sport={port},dport=99)/'x'") for port in (7001, 7003, 6000))
     },
     "errors-come-back-through-nat": {
         "steps": rules(
