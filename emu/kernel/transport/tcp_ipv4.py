@@ -96,11 +96,11 @@ class Tcp:
         return min(self.mtu(route), MAX_PACKET) - wire.HEADERS
 
     def can_gso(self, socket: TcpSocket) -> bool:
-        """Does a burst go down the stack as one packet, which the last device cuts? Everywhere but on lo (sk_can_gso)."""
+        """Does a burst go down the stack as one packet, which the last device cuts? Wherever there is a route (sk_can_gso)."""
         assert socket.remote is not None
         way = ip_output.flow(self.net, TCP, socket.port, socket.remote[1])
         route, _source, _failed = ip_output.route_output(self.net, socket.remote[0], socket.addr, flow=way)
-        return route is not None and route.kind != "local"
+        return route is not None
 
     def mtu(self, route: Route) -> int:
         device = self.net.ipv4.out_device(route)
