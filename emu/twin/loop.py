@@ -166,14 +166,19 @@ class Loop:
         """What is to be added to `now` (ns, below PERIOD_TICKS ticks), so that ticks and the timer wheel's slots begin when the
         kernel's do: as jiffies count them. 0 where the kernel does not show its timers."""
         found: list[int] = []
-        for _ in range(5):  # jiffies that are read just before a tick is counted are one too few
+        for _ in range(7):  # jiffies that are read just before a tick is counted are one too few
             try:
                 text = TIMERS.read_text()
             except OSError:
                 return 0
-            now_ns, ticks, due_ns = (int(match[1]) for match in (each.search(text) for each in _SHOWN) if match)
+            shown = [int(match[1]) for match in (each.search(text) for each in _SHOWN) if match]
+            if len(shown) < len(_SHOWN):
+                continue  # a tick is being counted: its timer is in no queue
+            now_ns, ticks, due_ns = shown
             since_ns = (now_ns - due_ns) % TICK_NS
             found.append((ticks * TICK_NS + since_ns - now_ns) % (PERIOD_TICKS * TICK_NS))
+        if not found:
+            return 0
         return (max(found, key=found.count) + self._begin) % (PERIOD_TICKS * TICK_NS)
 
     def _real(self) -> int:

@@ -15,6 +15,7 @@ from emu.kube.proxy.cleanup import CleanUp
 from emu.scenario.script import load_text
 from emu.twin import Difference, judge
 from emu.twin.compare import Sight
+from emu.twin.loop import Loop
 from emu.twin.times import differences, judged, tolerance
 from twin_changes import ENDPOINT, NEAR, SLOW, S, chat, hi, text
 from twin_rows import ping, udp
@@ -132,3 +133,26 @@ class TestPlanted:
         first = found(text(chat("svc/s:80") + "- delete: pod/e\n"))[0]
         assert first.what == "frames"
         assert "[FA]" in first.pair[0]
+
+
+class Shown:
+    """`/proc/timer_list` as it reads at each look."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = [*texts]
+
+    def read_text(self) -> str:
+        return self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
+
+
+def test_a_look_while_a_tick_is_counted_is_no_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = "Timer List Version: v0.9\nnow at 1000000000 nsecs\njiffies: 4294900000\n"
+    whole = begun + " #0: <x>, tick_nohz_handler, S:01\n # expires at 1003000000-1003000000 nsecs\n"
+    loop = Loop(lambda: None)
+    monkeypatch.setattr("emu.twin.loop.TIMERS", Shown(whole))
+    phase = loop.phase()
+    monkeypatch.setattr("emu.twin.loop.TIMERS", Shown(begun, whole))
+    assert loop.phase() == phase
+    monkeypatch.setattr("emu.twin.loop.TIMERS", Shown(begun))
+    assert loop.phase() == 0
+    loop.close()
