@@ -15,7 +15,7 @@ from emu.scenario import build
 from emu.scenario import run as scenario_run
 from emu.scenario.script import Scenario, load
 from emu.scenario.steps.link import Link
-from emu.twin import machines, settings
+from emu.twin import itself, machines, settings
 from emu.twin.cluster import TwinCluster
 from emu.twin.cni import FOLDER, absent
 from emu.twin.pods import RealPods
@@ -48,7 +48,7 @@ def judge(
     wiring: bool = False,
 ) -> Report:
     """Run a scenario on both sides and compare. What differs runs again, up to `tries` times, as a busy machine may be late;
-    the report names what differed before. `without` names settings of the kernel's side that are left out
+    the report names what differed before, and where the kernel's own runs differ. `without` names settings of the kernel's side that are left out
     (`settings.py`). With `wiring` the real CNI plugins wire each node's first pods, too (`wiring.py`). Raises InputError, and TwinError that names what is missing here."""
     settings.check(without)
     lost = missing()
@@ -57,12 +57,16 @@ def judge(
     if not isinstance(scenario, Scenario):
         scenario = load(scenario)
     earlier: list[Earlier] = []
+    before: Report | None = None
     while True:
         report = _once(scenario, progress, without, wiring)
         report.earlier = tuple(earlier)
+        if before is not None:
+            report.notes += itself.runs(before, report)
         if report.exit_status != DIFFERENT or report.tries >= tries:
             return report
         earlier.append(report.as_earlier())
+        before = report
 
 
 def _once(
