@@ -173,6 +173,7 @@ class Device:
         if self.vlans is not None:
             self.classified(frame)
             return
+        # the end of `classified`, without its call: each frame of each device passes here
         handler = self.rx_handler or self.packet_types.get(frame.ethertype)
         if handler is not None:
             handler(frame, self)
