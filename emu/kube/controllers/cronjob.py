@@ -19,11 +19,7 @@ WATCHES = ("cronjob", "job")
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The CronJob that changed, or whose Job did."""
-    for obj in pods.ends(old, new):
-        if isinstance(obj, CronJob):
-            yield obj.key
-        elif isinstance(obj, Job):
-            yield from pods.controllers(store, CronJob, obj)
+    yield from pods.owners(store, CronJob, Job, old, new)
 
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key], later: Later) -> None:

@@ -25,11 +25,7 @@ WATCHES = ("daemonset", "pod", "node")
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The DaemonSet that changed, or whose pod did; all DaemonSets if a node came, went or has other labels or taints."""
-    for obj in pods.ends(old, new):
-        if isinstance(obj, DaemonSet):
-            yield obj.key
-        elif isinstance(obj, Pod):
-            yield from pods.controllers(store, DaemonSet, obj)
+    yield from pods.owners(store, DaemonSet, Pod, old, new)
     if isinstance(new or old, Node) and _traits(old) != _traits(new):
         yield from (each.key for each in store.list(DaemonSet))
 

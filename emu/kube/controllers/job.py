@@ -43,11 +43,7 @@ def _memory(job: Job, later: Later) -> Memory:
 
 def concerned(store: Store, old: Object | None, new: Object | None) -> Iterator[Key]:
     """The Job that changed, or whose pod did."""
-    for obj in pods.ends(old, new):
-        if isinstance(obj, Job):
-            yield obj.key
-        elif isinstance(obj, Pod):
-            yield from pods.controllers(store, Job, obj)
+    yield from pods.owners(store, Job, Pod, old, new)
 
 
 def reconcile(store: Store, seed: int, keys: Iterable[Key], later: Later) -> None:

@@ -68,6 +68,15 @@ def controllers(store: Store, kind: type[O], obj: Object) -> Iterable[Key]:
     return store.index(kind, uid_of).members(uid) if uid else ()
 
 
+def owners(store: Store, kind: type[O], part: type[Object], old: Object | None, new: Object | None) -> Iterator[Key]:
+    """The object of `kind` that changed, or that controls the `part` that did."""
+    for obj in ends(old, new):
+        if isinstance(obj, kind):
+            yield obj.key
+        elif isinstance(obj, part):
+            yield from controllers(store, kind, obj)
+
+
 def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]:
     """The objects of `kind` whose selector matches an object without a controller."""
     if controller_of(obj)[0]:
