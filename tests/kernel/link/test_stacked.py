@@ -24,6 +24,9 @@ from twins import needs_twin
 RECORDED = Path(__file__).parents[2] / "reference" / "recorded" / "links.json"
 MAC = bytes((2, 0, 0, 0, 1, 0))
 OTHER = bytes((2, 0, 0, 0, 1, 1))
+# A macvlan filters groups by 8 bits of a hash that is salted by its namespace (drivers/net/macvlan.c, mc_hash): one run in
+# some sixty lets a foreign group in. New namespaces have new salts.
+KERNELS = 3
 
 
 @cache
@@ -45,11 +48,15 @@ def test_each_interface_sees_what_a_kernel_shows(name: str) -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=needs_twin) for name in CASES if name.startswith("macvlan")])
 def test_this_machines_kernel_does_the_same(name: str) -> None:
-    try:
-        found = kernel(CASES[name])
-    except TwinError as error:
-        pytest.skip(f"skipped: {error}")
-    assert emulated(CASES[name]) == found
+    ours = emulated(CASES[name])
+    for _ in range(KERNELS):
+        try:
+            theirs = kernel(CASES[name])
+        except TwinError as error:
+            pytest.skip(f"skipped: {error}")
+        if ours == theirs:
+            return
+    assert ours == theirs
 
 
 # -- devices --------------------------------------------------------------------------------------
