@@ -183,7 +183,8 @@ class ClusterPart(Part, frozen=True):
     `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for
-    every release. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
+    every release. `cpus` of each node: with more than one, packets that a program sends at one time are handled
+    at one time, and two first packets of one flow may each choose an endpoint. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
@@ -196,6 +197,7 @@ class ClusterPart(Part, frozen=True):
     node_cidr_mask_size: Annotated[int, Meta(ge=8, le=30)] = field(default=24, name="nodeCIDRMaskSize")
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
+    cpus: Annotated[int, Meta(ge=1, le=64)] = 1
     offloads: Offloads = False
     dns: bool | DnsPart = False
     kubernetes_version: KubernetesVersion = "v1.36"
