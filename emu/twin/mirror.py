@@ -85,7 +85,7 @@ class Mirror:
         return come, gone
 
     def _wire(self, wired: Wired, namespaces: Mapping[str, Netns], wanted: Mapping[Netns, Picture]) -> None:
-        """Let the whole kernel's side be wired. Only what the settings say is set here."""
+        """Let the whole kernel's side be wired. Only the settings are applied here."""
         for name, net in namespaces.items():
             self.spaces[net] = Space(name)
             self._begin(self.spaces[net])

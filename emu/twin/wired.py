@@ -1,7 +1,7 @@
-"""A cluster's kernel side that somebody else wires, from the cluster's objects: `Wiring` takes the place of the mirror's account.
+"""A cluster's kernel side wired from the cluster's objects: a `Wiring` takes the place of the mirror's account.
 
 The wiring makes the devices, addresses, routes, rules, neighbours, forwarding databases, sysctls, sets and chains of every namespace.
-Of the emulated side it is told what was drawn there, and kube-proxy's own chains, which are compiled from Services and judged
+From the emulated side it gets what was drawn there, and kube-proxy's own chains, which are compiled from Services and judged
 by kube-proxy's own cases (`tests/kube/proxy`). All else that the emulator wired is only compared with. Must not know flows.
 """
 

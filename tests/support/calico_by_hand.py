@@ -127,7 +127,7 @@ def network(
 
 def first_and_last(text: str) -> tuple[str, str]:
     """The rules as felix writes them beside others': what it appends, and the jumps that it keeps at the top of the built-in
-    chains. It appends in nat's POSTROUTING, as the hash of the real node's rule there says, which is another than in mangle."""
+    chains. It appends in nat's POSTROUTING, as the hash of the real node's rule there shows, which is another than in mangle."""
     appended, inserted, table = list[str](), list[str](), ""
     for line in text.splitlines():
         table = line if line.startswith("*") else table

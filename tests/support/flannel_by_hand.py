@@ -58,7 +58,7 @@ KINDNET_RULES = f"""
 def tunnel(
     space: Space, backend: Backend, own: str, own_cidr: str, mac: str, peers: Mapping[str, tuple[str, str]]
 ) -> None:
-    """The device, and for each other node's pod CIDR, by its host and its device's MAC, what leads there."""
+    """The device, and for each other node's pod CIDR, by its host and its device's MAC, the way there."""
     device, learning = backend.device, "learning" if backend.learning else "nolearning"
     made = f"link add name {device} address {mac} mtu {backend.mtu} type vxlan id {backend.vni} local {own} dev eth0"
     space.ip([f"{made} dstport {backend.port} {learning}".split()])

@@ -31,7 +31,7 @@ INTERNET, EXTERNAL = "203.0.113.1", "203.0.113.10"
 
 @dataclass(frozen=True)
 class PodFacts:
-    """A pod: "namespace/name", its node, and what portmap is to be told."""
+    """A pod: "namespace/name", its node, and its port mappings for portmap."""
 
     name: str
     node: str
@@ -71,7 +71,7 @@ class ByObjects:
         """After kube-proxy has written its rules."""
 
     def behind(self, node: NodeFacts) -> Sequence[str]:
-        """The prefixes that the router between the nodes is told of."""
+        """The prefixes that the router between the nodes routes to the node."""
         return ()
 
     # -- what all have --------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class Kindnet(ByObjects):
 
 
 class Flannel(ByObjects):
-    """vxlan, or host-gw where the backend says so."""
+    """vxlan, or host-gw if the backend is that."""
 
     @property
     def backend(self) -> Backend | None:
