@@ -43,11 +43,12 @@ def test_a_mistake_states_what_is_seen_why_and_where_to_look(name: str) -> None:
 def test_the_cure_delivers_what_the_mistake_lost(name: str) -> None:
     stated = load(story(name)).spec.metadata.mistake
     assert stated is not None
-    failed = [flow for flow in flows(name) if flow.outcome.word != "delivered"]
+    failed = [flow for flow in flows(name) if flow.outcome.word != "delivered" and flow.kind != "send"]
     assert failed
     if stated.cured_in:
         assert all(flow.outcome.word == "delivered" for flow in flows(stated.cured_in))
         assert {ends(flow) for flow in failed} <= {ends(flow) for flow in flows(stated.cured_in)}
     else:
-        last = {ends(flow): flow.outcome.word for flow in flows(name)}  # the last one between two ends counts
+        # the last one between two ends counts; a frame made by hand may be the mistake
+        last = {ends(flow): flow.outcome.word for flow in flows(name) if flow.kind != "send"}
         assert set(last.values()) == {"delivered"}
