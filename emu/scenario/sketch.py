@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emu.kube.agent import Objects
 from emu.kube.api.apps import ReplicaSet
 from emu.kube.api.core import Node, Pod, Service, ServicePort
 from emu.kube.api.meta import selects
+from emu.kube.store import Store
 from emu.scenario.lint import refuses
 from emu.scenario.script import Scenario
 
 
-def sketch(scenario: Scenario, objects: Objects) -> str:
+def sketch(scenario: Scenario, objects: Store) -> str:
     """A scenario of one step: a pod asks the first Service that can answer, or else another pod. "" if no pod runs."""
     running = [pod for pod in objects.list(Pod) if pod.status.phase == "Running" and pod.ready]
     step = _step(scenario, running, objects) if running else ""
@@ -36,7 +36,7 @@ def sketch(scenario: Scenario, objects: Objects) -> str:
     )
 
 
-def _step(scenario: Scenario, running: Sequence[Pod], objects: Objects) -> str:
+def _step(scenario: Scenario, running: Sequence[Pod], objects: Store) -> str:
     for service in objects.list(Service):
         spec = service.spec
         behind = [pod for pod in running if _behind(service, pod)]
@@ -63,7 +63,7 @@ def _flow(client: str, service: Service, port: ServicePort) -> str:
     return f'{port.protocol.lower()}: {{from: "{client}", to: "svc/{name}:{port.port}", send: "{send}"}}'
 
 
-def _named(pod: Pod, objects: Objects) -> str:
+def _named(pod: Pod, objects: Store) -> str:
     """A pod, or the only one of its workload by the workload's name, as its own name is drawn."""
     owner = next(iter(pod.metadata.owner_references), None)
     if owner is None or owner.kind == "StatefulSet":
