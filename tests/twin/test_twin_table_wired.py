@@ -66,7 +66,7 @@ def flows(kind: type[ByObjects], cluster: str) -> str:
     seen = one, two  # as the outside knows them
     if kind is Aws:
         (one, two), seen = ("10.0.0.11", "10.0.16.11"), ("192.0.2.11", "192.0.2.12")
-    return "".join((
+    steps = "".join((
         ping(NEAR, frm=CLIENT), tcp(f"{NEAR}:8080", frm=CLIENT), udp(f"{CLIENT}:53", frm=NEAR),
         ping(FAR, frm=CLIENT), tcp(f"{FAR}:8080", frm=NEAR), udp(f"{NEAR}:53", frm=FAR),
         tcp("svc/far:80", frm=CLIENT), udp("svc/far:53", frm=NEAR), tcp("svc/near:80", frm=FAR),
@@ -75,6 +75,7 @@ def flows(kind: type[ByObjects], cluster: str) -> str:
         tcp(f"{one}:8081", frm="node/node-1"), tcp("127.0.0.1:8081", frm="node/node-1"), tcp(f"{one}:8081", frm=NEAR),
         ping("external", frm=CLIENT), tcp("external:80", frm=NEAR), udp("external:53", frm=NEAR),
     ))  # fmt: skip
+    return steps.replace("}\n", "}\n  expect: {outcome: delivered}\n")
 
 
 def text(name: str, steps: str = "") -> str:
@@ -84,7 +85,8 @@ def text(name: str, steps: str = "") -> str:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_the_kernel_agrees(name: str) -> None:
-    agrees(text(name), "wired from objects", wired=ROWS[name][0](text(name)))
+    report = agrees(text(name), "wired from objects", wired=ROWS[name][0](text(name)))
+    assert [note for note in report.notes if note.startswith("step ")] == [], "each flow is delivered"
 
 
 def nothing_known(net: Netns, device: Vxlan, vteps: Sequence[object]) -> None:
