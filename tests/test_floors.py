@@ -12,11 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | version | registry | modelled | craft | kernel.sysctl kernel.sysctl_table | kube.api",
+    "wire | clock | trail | errors | version | registry | modelled | craft | fork | progress | kernel.sysctl kernel.sysctl_table | kube.api",
     "kernel.link | kernel.netfilter | kube.timing",
     "kernel.net | pasted",
     "kernel.transport",
-    "kernel.boot kernel.commands | kube.store | kube.agent | apps",
+    "kernel.boot kernel.commands kernel.iptables_text | kube.store | kube.agent | apps",
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",
     "kube.networks | lab",
     "kube.node | kube.plan kube.plan_underlay",
