@@ -458,7 +458,7 @@ def _recipe_of(kind: type) -> str:
     """How objects of a type are copied: a method of the writer."""
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
-    if issubclass(kind, (type, Enum, ModuleType)):
+    if issubclass(kind, (type, Enum, ModuleType, int, str, bytes)):
         return "share"
     own = getattr(kind, "__deepcopy__", None)
     if own is not None and own is not forked:

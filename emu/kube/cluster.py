@@ -11,8 +11,9 @@ import gc
 import os
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import Self, TypeVar
+from typing import Self, TypeVar, overload
 
+from emu import page
 from emu.apps import apps
 from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
@@ -63,7 +64,7 @@ class Cluster(Verbs):
     `config` is the number of nodes (2, if it is None), or a configuration. `objects` are manifests as files, folders, text,
     dicts or objects, see `api/sources.py`. A large cluster shows on a terminal's stderr how far its build is.
     `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name,
-    `warnings` what is not modelled, a sentence each.
+    `warnings` what is not modelled, a sentence each; `given` has the objects that it was built from.
     """
 
     __deepcopy__ = forked
@@ -81,7 +82,7 @@ class Cluster(Verbs):
         objects = checked(objects)
         steps = Steps("building the cluster", len(config.nodes) + len(objects))
         _set_aside(first=True)
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.given = config, seed, objects
         self.clock = Clock(seed)
         self.store = Store(seed)
         self.capture: Capture | None = Capture(self.clock) if capture else None
@@ -140,6 +141,12 @@ class Cluster(Verbs):
         counted = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
         parts = [f"{len(self.nodes)} nodes", f"{len(self.pods)} pods", counted]
         return f"<Cluster of {', '.join(parts)}, at {self.clock.now / SECOND:.3f} s>"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [("node", name, node.ip, "") for name, node in self.nodes.items()]
+        rows += [("pod", name, pod.ip, pod.node.name) for name, pod in self.pods.items()]
+        rows += [("flow", f"{number}: {flow.name}", "", flow.outcome) for number, flow in self.flows.items()]
+        return page.table(repr(self).strip("<>"), ("", "name", "address", "on, or outcome"), rows)
 
     # -- copies ---------------------------------------------------------------------------------
 
@@ -269,9 +276,21 @@ class Cluster(Verbs):
 
     # -- objects --------------------------------------------------------------------------------
 
-    def apply(self, obj: O, *, settle: bool = True) -> O:
-        """Create or change an object and let the cluster settle. Without `settle` it settles as time passes.
-        Raises InputError for a new node: none joins a running cluster."""
+    @overload
+    def apply(self, obj: O, *, settle: bool = True) -> O: ...
+    @overload
+    def apply(self, obj: Source, *, settle: bool = True) -> Object: ...
+    def apply(self, obj: Source, *, settle: bool = True) -> Object:
+        """Create or change an object and let the cluster settle; also of a manifest, or of several, one after the other. Gives
+        the last one. Without `settle` it settles as time passes. Raises InputError, also for a new node: none joins a running
+        cluster."""
+        found = [obj] if isinstance(obj, Object) else checked(obj)
+        if not found:
+            raise InputError("there is nothing to apply", expected="an object or a manifest")
+        return [self.put(each, settle=settle) for each in found][-1]
+
+    def put(self, obj: O, *, settle: bool) -> O:
+        """Apply one object."""
         if isinstance(obj, core.Node):
             if obj.name not in self.nodes:
                 raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
