@@ -84,6 +84,7 @@ class Cluster(Verbs):
         _set_aside(first=True)
         self.config, self.seed, self.given = config, seed, objects
         self.clock = Clock(seed)
+        self.clock.cpus = config.cpus
         self.store = Store(seed)
         self.capture: Capture | None = Capture(self.clock) if capture else None
         self.addresses = AddressBook()

@@ -121,6 +121,12 @@ def _add(loaded: Loaded, obj: Object, path: Path, place: Place | None, document:
 
 def read(path: str | os.PathLike[str]) -> Iterator[Document]:
     """The documents of a file, or of the manifests in a folder. Raises InputError."""
+    for file in files_of(path):
+        yield from documents(read_text(file), str(file))
+
+
+def files_of(path: str | os.PathLike[str]) -> list[FilePath]:
+    """A file, or the files in a folder that kubectl reads, by name. Raises InputError."""
     top = FilePath(path)
     try:
         folder = top.is_dir()
@@ -129,8 +135,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Document]:
         raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
     if folder and not files:
         raise InputError("no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json")
-    for file in files:
-        yield from documents(read_text(file), str(file))
+    return files
 
 
 def convert(
