@@ -23,6 +23,7 @@ FLOORS = (
     "kube.front_ends",
     "kube.flow | kube.loops",
     "kube.unmodelled",
+    "invariants",
     "kube.cluster",
     "scenario",
     "report",

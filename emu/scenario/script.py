@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from emu.errors import InputError
+from emu.invariants import invariants
 from emu.kube.api.documents import Document, documents
 from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
@@ -126,6 +127,7 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
             f'"{name}" cannot name a folder', ("metadata", "name"), expected="letters, digits, '-', '_' and '.'"
         )
     _check_cluster(spec.cluster, first)
+    _check_invariants(spec, first)
     conflist = _conflist(spec.cluster, first, folder)
     manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
     loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
@@ -190,6 +192,13 @@ def _check_cluster(cluster: ClusterPart, document: Document) -> None:
         _check_options(cluster, pods)
     except InputError as error:
         raise document.error(error.what, keys(error.path or "cluster"), expected=error.expected) from None
+
+
+def _check_invariants(spec: ScenarioPart, document: Document) -> None:
+    for number, name in enumerate(() if spec.invariants == "all" else spec.invariants):
+        if name not in invariants:
+            what = f'no invariant is called "{name}"'
+            raise document.error(what, ("invariants", number), expected=nearest(name, set(invariants)))
 
 
 def _check_options(cluster: ClusterPart, pods: Prefix) -> None:
