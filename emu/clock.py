@@ -156,13 +156,14 @@ def _deliver(copies: list[tuple[Callable[[Any], None], Any]]) -> None:
 
 
 class Clock:
-    """`now` in ns since the start. `enqueue` feeds the backlog, `call_at` the timers, `run*` turn the wheel."""
+    """`now` in ns since the start. `cpus` handle frames of one host at one time (see `beside`). `enqueue` feeds the backlog, `call_at` the timers, `run*` turn the wheel."""
 
     def __init__(self, seed: int = 0, hop_ns: int = US, drain_limit: int = DRAIN_LIMIT) -> None:
         self.now = 0
         self.seed = seed
         self.hop_ns = hop_ns
         self.drain_limit = drain_limit
+        self.cpus, self._busy = 1, 1
         self.backlog: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.enqueue = self.backlog.append
         self._timers: list[tuple[int, int, Timer]] = []  # a heap, by time and then by age
@@ -230,6 +231,15 @@ class Clock:
         if len(backlog) > waiting + 1:
             copies = [backlog.pop() for _ in range(len(backlog) - waiting)]
             backlog.append((_deliver, copies[::-1]))
+
+    def beside(self, concerned: Callable[[Callable[[Any], None]], bool]) -> None:
+        """A free CPU handles the frame that is next in the backlog, at this very time, if its receiver is `concerned`. What
+        can lose a race between two CPUs calls this where it would."""
+        if self._busy < self.cpus and self.backlog and concerned(self.backlog[0][0]):
+            receive, frame = self.backlog.popleft()
+            self._busy += 1
+            receive(frame)
+            self._busy -= 1
 
     def drain(self) -> None:
         """Deliver the backlog until it is empty. Timers wait. Raises InputError after `drain_limit` deliveries: the

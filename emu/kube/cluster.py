@@ -90,6 +90,7 @@ class Cluster:
         objects = objects if isinstance(objects, Objects) else list(objects)
         self.config, self.seed = config, seed
         self.clock = Clock(seed)
+        self.clock.cpus = config.cpus
         self.store = Store(seed)
         self.capture: Capture | None = Capture(self.clock) if capture else None
         self.addresses = AddressBook()

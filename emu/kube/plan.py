@@ -65,7 +65,7 @@ class ClusterConfig:
     underlay, `external` the hosts outside. `routes` are further routes of the underlay's router, in ip route's words; a gateway
     may be a node's name. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
-    default, so that veths and bridges carry large segments and unfinished checksums.
+    default, so that veths and bridges carry large segments and unfinished checksums. `cpus`: of each node (`Clock.beside`).
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
@@ -82,6 +82,7 @@ class ClusterConfig:
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     sysctls: Mapping[str, int | str] | None = None
     hairpin: bool = False
+    cpus: int = 1
     offloads: bool = False
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None

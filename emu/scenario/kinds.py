@@ -29,6 +29,13 @@ NetworkName = Annotated[
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+KubernetesVersion = Annotated[
+    str,
+    Meta(
+        pattern=r"^v1\.\d{1,3}(\.\d{1,3})?$",
+        description="a release of Kubernetes, v1.31 or v1.31.4: which conntrack entries its kube-proxy deletes",
+    ),
+]
 Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds; at most 168h")]
 Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
 
@@ -175,7 +182,9 @@ class ClusterPart(Part, frozen=True):
     network usually lies on (vpc for aws-vpc, switched for kindnet, else routed).
     `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
-    `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
+    `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for
+    every release. `cpus` of each node: with more than one, packets that a program sends at one time are handled
+    at one time, and two first packets of one flow may each choose an endpoint. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
@@ -188,8 +197,10 @@ class ClusterPart(Part, frozen=True):
     node_cidr_mask_size: Annotated[int, Meta(ge=8, le=30)] = field(default=24, name="nodeCIDRMaskSize")
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
+    cpus: Annotated[int, Meta(ge=1, le=64)] = 1
     offloads: Offloads = False
     dns: bool | DnsPart = False
+    kubernetes_version: KubernetesVersion = "v1.36"
     kube_proxy: KubeProxyPart = KubeProxyPart()
     endpoint_updates_batch_period: Duration = 0.0
     sysctls: dict[str, int | str] = {}
@@ -364,7 +375,7 @@ class Mistake(Part, frozen=True):
 
     `seen`: the symptom, as its users see it. `cause`: what was done, and the rule, route or table entry that decides, and
     why. `find`: the command on a real node that shows it. `cure`: what mends it; later steps of the scenario do so and send
-    the same flow again, or the scenario that `curedIn` names does.
+    the same flow again, or the scenario that `curedIn` names does. `report`: public reports of people who met it.
     """
 
     seen: str
@@ -372,6 +383,9 @@ class Mistake(Part, frozen=True):
     find: str
     cure: str
     cured_in: str = ""
+    report: tuple[
+        Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+#\d+$", description="OWNER/REPOSITORY#NUMBER")], ...
+    ] = ()
 
 
 class Look(Part, frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 @dataclass
 class Scenario:
     """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
-    names one."""
+    names one; `bare` are the paths of manifests that no scenario is around."""
 
     spec: ScenarioPart
     document: Document
@@ -45,6 +45,7 @@ class Scenario:
     file: str
     conflist: str = ""
     applied: dict[int, list[Object]] = field(default_factory=dict)
+    bare: tuple[str, ...] = ()
 
     @property
     def objects(self) -> list[Object]:
@@ -79,6 +80,12 @@ def is_scenario(document: Document) -> bool:
     )
 
 
+def begins_scenario(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a scenario: its first document is of our own kind. Raises InputError."""
+    first = next(read(path), None)
+    return first is not None and is_scenario(first)
+
+
 def load(path: str | os.PathLike[str]) -> Scenario:
     """Read a scenario file and the manifests that it names. Raises InputError."""
     if Path(path).is_dir():
@@ -89,6 +96,21 @@ def load(path: str | os.PathLike[str]) -> Scenario:
 def load_text(text: str, file: str = "scenario.yaml", folder: str | os.PathLike[str] = ".") -> Scenario:
     """Read a scenario from a text; `folder` is where the manifests that it names lie. Raises InputError."""
     return _read(documents(text, file), file, Path(folder), Path(file).stem)
+
+
+def load_manifests(
+    paths: Sequence[str | os.PathLike[str]], *, nodes: int = 2, network: str = "bridge", namespace: str = "default"
+) -> Scenario:
+    """Manifests alone, files or folders of them, as a scenario without steps; it has the name of the first. Raises InputError."""
+    names = tuple(map(str, paths))
+    spec = ScenarioPart("emu/v1", "Scenario", cluster=ClusterPart(nodes=nodes, network=network))
+    found = list(chain.from_iterable(read(path) for path in paths))
+    if not found:
+        raise InputError("is empty", file=names[0], expected="a scenario or manifests")
+    loaded = load_documents(_only_manifests(found, "a scenario behind manifests"), namespace=namespace)
+    stem = Path(paths[0]).resolve().stem
+    name = stem if _NAME.fullmatch(stem) else "manifests"
+    return Scenario(spec, next(documents("{}")), loaded, name, names[0], bare=names)
 
 
 def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scenario:
@@ -117,10 +139,10 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     return scenario
 
 
-def _only_manifests(found: Iterator[Document]) -> Iterator[Document]:
+def _only_manifests(found: Iterable[Document], what: str = "a second scenario in one file") -> Iterator[Document]:
     for document in found:
         if is_scenario(document):
-            raise document.error("a second scenario in one file", expected="one scenario a file, first in it")
+            raise document.error(what, expected="one scenario a file, first in it")
         yield document
 
 

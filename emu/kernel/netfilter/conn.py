@@ -23,8 +23,9 @@ DIR_ORIGINAL = 0
 
 # enum ip_conntrack_status
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = (1 << bit for bit in range(6))
-SRC_NAT_DONE, DST_NAT_DONE, DYING = 1 << 7, 1 << 8, 1 << 9
+SRC_NAT_DONE, DST_NAT_DONE, DYING, FIXED_TIMEOUT = 1 << 7, 1 << 8, 1 << 9, 1 << 10
 TEMPLATE = 1 << 11  # no connection: what the CT target asks for those that are made
+NAT_CLASH = 1 << 12  # its original tuple is another's: only answers find it
 NAT_MASK, NAT_DONE_MASK = SRC_NAT | DST_NAT, SRC_NAT_DONE | DST_NAT_DONE
 
 # The answer to each ICMP query (nf_conntrack_proto_icmp.c, invmap); the queries that open a connection: ICMP_OPENS

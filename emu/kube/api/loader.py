@@ -97,6 +97,12 @@ def load_documents(found: Iterable[Document], *, namespace: str = "default") -> 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Document]:
     """The documents of a file, or of the manifests in a folder. Raises InputError."""
+    for file in files_of(path):
+        yield from documents(read_text(file), str(file))
+
+
+def files_of(path: str | os.PathLike[str]) -> list[FilePath]:
+    """A file, or the files in a folder that kubectl reads, by name. Raises InputError."""
     top = FilePath(path)
     try:
         folder = top.is_dir()
@@ -105,8 +111,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Document]:
         raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
     if folder and not files:
         raise InputError("no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json")
-    for file in files:
-        yield from documents(read_text(file), str(file))
+    return files
 
 
 def convert(
