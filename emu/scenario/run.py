@@ -92,7 +92,19 @@ def _do(result: Run, number: int, step: Step) -> StepResult:
     cluster = result.cluster
     done = StepResult(number + 1, step.name, step.action)
     place = Place(result.scenario, number, step)
-    doing = Doing(place, done, cluster, Ends(cluster), result.left_open, partial(_narrate, cluster))
+    begun = {**result.moments}
+    result.moments |= {step.name: cluster.clock.now} if step.name else {}
+    doing = Doing(
+        place,
+        done,
+        cluster,
+        Ends(cluster),
+        result.left_open,
+        partial(_narrate, cluster),
+        begun,
+        cluster.capture,
+        cluster.clock,
+    )
     with place.at():
         actions[step.action]().run(step.part, doing)
     return done
