@@ -14,7 +14,7 @@ import emu
 from emu.scenario.run import run
 from emu.scenario.script import load_text
 from emu.scenario.smallest import TRIES, how, smallest
-from emu.testing.artefacts import Left, benches, leave, manifests, walked, without_arp
+from emu.testing.artefacts import benches, leave, manifests, walked, without_arp
 from emu.testing.explained import CHOICE, without_tracing
 
 OBJECTS = """
@@ -30,7 +30,7 @@ spec: {nodeName: node-2, containers: [{name: a, ports: [{containerPort: 80}]}]}
 """
 
 
-def error_of(call: Any) -> BaseException:
+def error_of(call: Any) -> Exception:
     with pytest.raises(Exception) as failure:
         call()
     return failure.value
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_made_is_said_in_the_report(tmp_path: Path) -> N
     lab.cable(lab.host("one"), "10.0.0.1/24", lab.host("other"), "10.0.0.2/24")
     lab.namespaces["one"].sockets.ping(1).send("10.0.0.2")
     (left,) = leave(tmp_path / "left", "test", [lab], "")
-    assert isinstance(left, Left) and left.text.startswith("nothing could be left in ") and left.walk
+    assert left.text.startswith("nothing could be left in ") and left.walk
 
 
 # -- the smallest scenario -----------------------------------------------------------------------------
