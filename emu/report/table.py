@@ -76,6 +76,8 @@ def summary(run: Run) -> str:
     """One sentence: how many checks, and whether they held. It agrees with the exit status: undecided comes first."""
     undecided, failed = len(run.undecided), len(run.failures)
     if not run.checks and not undecided:
+        if run.scenario.bare:
+            return "nothing was checked: manifests have no steps"
         return "nothing was checked: no step has an `expect`, and no flow was addressed to a pod or a node"
     flows = sum(1 for _ in run.flows)
     found = [f"{undecided} undecided"] if undecided else []

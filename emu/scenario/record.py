@@ -30,6 +30,7 @@ class Run:
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_open: dict[str, list[Flow]] = field(default_factory=dict)
+    moments: dict[str, int] = field(default_factory=dict)
 
     @property
     def flows(self) -> Iterator[FlowResult]:
@@ -39,13 +40,15 @@ class Run:
     @property
     def checks(self) -> int:
         """How many comparisons were made: expectations, and what an invariant was judged on."""
-        return sum(each.checked.checks for each in self.flows) + sum(verdict.judged for verdict in self.invariants)
+        own = sum(each.checked.checks for each in self.flows) + sum(step.checked.checks for step in self.steps)
+        return own + sum(verdict.judged for verdict in self.invariants)
 
     @property
     def failures(self) -> list[str]:
         """Everything that did not hold, a sentence each."""
         found = []
         for step in self.steps:
+            found += [f"step {step.number}, {step.name or step.action}: {each}" for each in step.checked.failures]
             for result in step.flows:
                 found += [
                     f"step {step.number}, {_title(step, result.flow)}: {each}" for each in result.checked.failures

@@ -260,7 +260,7 @@ def clusters(
     max_nodes: int = 2,
     max_workloads: int = 2,
     max_services: int = 2,
-    max_flows: int = 6,
+    max_flows: int = 12,
     *,
     networks: Sequence[str] = (),
     proxies: Sequence[str] = (),

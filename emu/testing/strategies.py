@@ -32,6 +32,7 @@ from emu.testing.clusters import (
 )
 from emu.testing.events import Event, changes, event_sequences, events
 from emu.testing.rules import rule_sets, rules
+from emu.testing.small_cluster import SmallCluster
 from emu.wire.addr import Prefix
 from emu.wire.checksum import checksum, pseudo_sum
 from emu.wire.frame import ICMP, TCP, UDP
@@ -373,7 +374,7 @@ def networks(
 
 
 __all__ = [
-    "ANY_ADDRESS", "ANY_MAC", "ECHO_PORT", "ClusterShape", "Event", "FlowShape", "Network", "ServiceShape", "Spot", "Topology", "Traffic",
+    "ANY_ADDRESS", "ANY_MAC", "ECHO_PORT", "ClusterShape", "Event", "FlowShape", "Network", "ServiceShape", "SmallCluster", "Spot", "Topology", "Traffic",
     "WorkloadShape", "addresses", "arps", "changes", "clusters", "event_sequences", "events", "examples", "flows", "frames", "macs",
     "networks", "ports", "prefixes", "rule_sets", "rules", "services", "topologies", "traffic", "unicast_addresses", "wild", "workloads",
 ]  # fmt: skip

@@ -313,7 +313,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("proxy", "traffic from outside is not masqueraded", unmarked("_external_chain"), "reply_source"),
 )  # fmt: skip
 ROOMS = ("wire", "bridge", "neighbours", "routing", "conntrack", "NAT", "proxy")
-MAX_EXAMPLES = 120
+MAX_EXAMPLES = 300
 
 
 class Shown(Exception):  # a find, and no error
