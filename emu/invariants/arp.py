@@ -5,6 +5,7 @@ Must not know NAT or Kubernetes.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ class _Seen(NamedTuple):
 )
 def arp_answered(evidence: Evidence) -> Iterator[Answer]:
     seen = [_Seen(captured, arp) for captured, frame in evidence.arps if (arp := parse(frame)) is not None]
+    times = [each.captured.time_ns for each in seen]
     now_ns = evidence.require_capture().clock.now
     asked: dict[
         tuple[int, int, int], tuple[_Seen, _Seen | None]
@@ -50,7 +52,7 @@ def arp_answered(evidence: Evidence) -> Iterator[Answer]:
             continue
         if not any(isinstance(fact, Asked) and fact.why != "announce" for fact in captured.trail):
             continue
-        later = [other for other in seen[at + 1 :] if other.captured.time_ns <= captured.time_ns + PATIENCE_NS]
+        later = seen[at + 1 : bisect_right(times, captured.time_ns + PATIENCE_NS)]
         answer = next((other for other in later if _answers(other, each) and other.place == each.place), None)
         key = each.place, arp.tpa, captured.flow
         before = asked.get(key)
