@@ -8,7 +8,7 @@ Must not know scenarios or files.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, reduce
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
-from emu.kube.flow import lookup
+from emu.kube.flow import lookup, programs
 from emu.kube.flow import packet as packets
 from emu.kube.flow import ping as pings
 from emu.kube.flow import tcp as streams
@@ -438,6 +438,10 @@ class Cluster:
         made.ended_ns = self.clock.now
         self.unmodelled.judge(made)
         return made
+
+    def together(self, starts: Sequence[programs.Start]) -> None:
+        """Call functions that begin flows, each at its time (ns): the flows overlap."""
+        programs.together(self.clock, starts)
 
     def wait(self, seconds: float) -> None:
         """Let virtual time pass."""
