@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any, Protocol
 
 from emu.errors import InputError
@@ -104,17 +105,29 @@ class Draws:
     """The random source of one purpose. `script` (if any) answers first. The generator is made at the first draw, because
     most sources of a large cluster have no draw."""
 
-    __slots__ = ("_purpose", "_seed", "_source", "script")
+    __slots__ = ("_purpose", "_seed", "_source", "_state", "script")
 
     def __init__(self, seed: int, purpose: str) -> None:
         self._seed, self._purpose = seed, purpose
         self._source: random.Random | None = None
+        self._state: tuple[Any, ...] | None = None  # of the source that this one was copied from
         self.script: Script | None = None
 
     def _own(self) -> random.Random:
         if self._source is None:
             self._source = random.Random(f"{self._seed}/{self._purpose}")
+            if self._state is not None:
+                self._source.setstate(self._state)
+                self._state = None
         return self._source
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Draws:
+        """A source of its own that goes on as this one does."""
+        copied = Draws(self._seed, self._purpose)
+        copied._state = self._state if self._source is None else self._source.getstate()
+        if self.script is not None:
+            copied.script = deepcopy(self.script, memo)
+        return copied
 
     def getrandbits(self, bits: int) -> int:
         value = self.script.number() if self.script is not None else None
@@ -176,6 +189,7 @@ class Clock:
         self._woken: deque[Callable[[], None]] = deque()
         self._order = 0
         self.foreground = 0
+        self.turning = 0  # how many calls of `run` and `run_until` are under way, one in another
         self._random: dict[str, Draws] = {}
         self.program: Waiter | None = None  # the program whose turn it is: it waits where time would pass
 
@@ -277,10 +291,14 @@ class Clock:
         if self.program is not None:
             self.program.wait(end_ns, None)
             return
-        self._settle()
-        timers = self._timers
-        while timers and timers[0][0] <= end_ns:
-            self._fire(heapq.heappop(timers)[2])
+        self.turning += 1
+        try:
+            self._settle()
+            timers = self._timers
+            while timers and timers[0][0] <= end_ns:
+                self._fire(heapq.heappop(timers)[2])
+        finally:
+            self.turning -= 1
         self.now = max(self.now, end_ns)
 
     def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
@@ -288,6 +306,13 @@ class Clock:
         if self.program is not None:
             self.program.wait(limit_ns, until)
             return
+        self.turning += 1
+        try:
+            self._run(limit_ns, until)
+        finally:
+            self.turning -= 1
+
+    def _run(self, limit_ns: int | None, until: Callable[[], bool] | None) -> None:
         self._settle()
         timers = self._timers
         while timers and not (until is not None and until()):

@@ -62,6 +62,9 @@ class Capture:
         self._seen = (0, 0)
         self._incarnations: Counter[tuple[str, str]] = Counter()
 
+    def __repr__(self) -> str:
+        return f"<capture of {self.log.index()} frames at {len(self.interfaces)} interfaces>"
+
     # -- taps ------------------------------------------------------------------------------------
 
     def attach(self, device: Device, owner: str, description: str = "") -> Interface:

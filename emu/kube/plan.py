@@ -25,6 +25,7 @@ from emu.wire.addr import Prefix
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 OS, ARCH, HOSTNAME = "kubernetes.io/os", "kubernetes.io/arch", "kubernetes.io/hostname"
+MOST_NODES = 5000  # what Kubernetes supports
 N = TypeVar("N", bound=core.Node)
 _MACHINE = {OS: "linux", ARCH: "amd64"}
 _OLDER = {OS: "beta.kubernetes.io/os", ARCH: "beta.kubernetes.io/arch"}
@@ -94,7 +95,9 @@ class ClusterConfig:
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
-        """A config with `nodes` nodes called node-1, node-2 ..."""
+        """A config with `nodes` nodes called node-1, node-2 ... Raises InputError."""
+        if not 1 <= nodes <= MOST_NODES:
+            raise InputError(f"a cluster of {nodes} nodes", path="cluster.nodes", expected=f"1 to {MOST_NODES}")
         return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
 
 

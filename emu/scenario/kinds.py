@@ -406,7 +406,8 @@ class Metadata(Part, frozen=True):
 
 
 class ScenarioPart(Part, frozen=True):
-    """One scenario. `seed` is that of every random draw."""
+    """One scenario. `seed` is that of every random draw. `invariants`, by name or `all`, hold over the whole run besides the three
+    requirements that Kubernetes makes of networks."""
 
     api_version: Literal["emu/v1"]
     kind: Literal["Scenario"]
@@ -414,4 +415,5 @@ class ScenarioPart(Part, frozen=True):
     seed: int = 0
     cluster: ClusterPart = ClusterPart()
     manifests: tuple[str, ...] = ()
+    invariants: Literal["all"] | tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()

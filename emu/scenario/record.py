@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emu.invariants import Verdict
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow
-from emu.scenario.invariants import Verdict
 from emu.scenario.results import FlowResult, StepResult, flow_name
 from emu.scenario.script import Scenario
 
@@ -39,9 +39,9 @@ class Run:
 
     @property
     def checks(self) -> int:
-        """How many comparisons were made: expectations, and flows that an invariant applies to."""
+        """How many comparisons were made: expectations, and what an invariant was judged on."""
         own = sum(each.checked.checks for each in self.flows) + sum(step.checked.checks for step in self.steps)
-        return own + sum(verdict.flows for verdict in self.invariants)
+        return own + sum(verdict.judged for verdict in self.invariants)
 
     @property
     def failures(self) -> list[str]:
@@ -54,7 +54,7 @@ class Run:
                     f"step {step.number}, {_title(step, result.flow)}: {each}" for each in result.checked.failures
                 ]
         for verdict in self.invariants:
-            found += [f"{verdict.name}: {each}" for each in verdict.failures]
+            found += [f"{verdict.states}: {each}" for each in verdict.failures]
         return found
 
     @property

@@ -12,7 +12,8 @@ from typing import Protocol
 from emu.kernel.netfilter.conntrack_sctp_state import SctpState
 from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
-from emu.wire.frame import AF_INET, ICMP, Frame
+from emu.wire.addr import ip4_text
+from emu.wire.frame import AF_INET, ICMP, TCP, UDP, Frame
 
 Tuple5 = tuple[int, int, int, int, int]
 
@@ -121,7 +122,21 @@ class Conn:
         return self.reply if direction else self.orig
 
     def __repr__(self) -> str:
-        return f"Conn(#{self.number} {self.orig} {self.reply} status={self.status:#x})"
+        words = [_PROTOCOLS.get(self.proto, f"protocol {self.proto}"), *([self.state] if self.state else [])]
+        there = _words(self.orig)
+        answer = f", answered {_words(self.reply)}" if self.natted else ""
+        return f"<{' '.join(words)} {there}{answer}, {self.name}>"
+
+
+_PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp"}
+
+
+def _words(ends: Tuple5) -> str:
+    """`10.244.1.2:40001 -> 10.96.0.10:80`."""
+    proto, src, dst, sport, dport = ends
+    if proto == ICMP:
+        return f"{ip4_text(src)} -> {ip4_text(dst)}"
+    return f"{ip4_text(src)}:{sport} -> {ip4_text(dst)}:{dport}"
 
 
 class NoTable:

@@ -402,7 +402,10 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
         tp.rtx_queue.append(split(skb, mss))
         skb.burst = True
     tp.rtx_queue.append(skb)
-    if idle or tp.xmit_timer == "tail loss probe":
+    if idle:
+        tp.probe_at = tp.xmit_at if tp.xmit_timer == "zero window probe" else None
+        rearm_rto(tp, now_ns)
+    elif tp.xmit_timer == "tail loss probe":
         rearm_rto(tp, now_ns)
     check_space(tp)
 

@@ -20,6 +20,7 @@ class Turns(Protocol):
     """The clock of the programs. `program` is the one whose turn it is; its waits are handed to it."""
 
     now: int
+    turning: int
     program: Waiter | None
 
     def run(self, limit_ns: int | None = None, until: Until | None = None) -> None: ...
@@ -50,10 +51,13 @@ class Program:
 
     def turn(self) -> None:
         """Let it run until it waits or ends. Raises what the function raised."""
-        self._clock.program = self
+        clock = self._clock
+        clock.program = self
+        clock.turning += 1  # as inside `run`
         self._mine.release()
         self._others.acquire()
-        self._clock.program = None
+        clock.turning -= 1
+        clock.program = None
         if self._error is not None:
             raise self._error
 
