@@ -96,7 +96,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that emu did
 Labels = Annotated[
     str,
     typer.Option(
-        "--labels", metavar="FILE", help="Write a row for each frame, its ground truth: FILE.csv, .jsonl or .parquet."
+        "--labels",
+        metavar="FILE",
+        help="Write a row for each frame, its ground truth, as in --labels truth.csv; or .jsonl, .parquet.",
     ),
 ]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]

@@ -118,6 +118,8 @@ class TwinCluster(Cluster):
 
     def together(self, starts: Sequence[Start]) -> None:
         """One after the other: two clocks, of which one is real, have no order of programs in common."""
+        if self.twin is not None:
+            self.twin.report.leave_out("the overlap of flows of traffic: they run one after the other", False)
         for start_ns, call in sorted(starts, key=lambda start: start[0]):
             self.wait(max(0, start_ns - self.clock.now) / SECOND)
             call()
