@@ -49,6 +49,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         proxy=replace(proxy(part.kube_proxy), release=release(part.kubernetes_version)),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
+        cpus=part.cpus,
         offloads=part.offloads,
         dns=dns(part.dns),
         timing=Timing(endpoint_updates_batch_ns=_ns(part.endpoint_updates_batch_period, "endpointUpdatesBatchPeriod")),

@@ -92,6 +92,8 @@ def _once(
             twin = Twin(cluster, report, without, pullable, pods, whole)
             twins.append(twin)
             try:
+                if spec.cluster.cpus > 1:
+                    raise Undecided("cluster.cpus: the twin's programs and machines share one CPU")
                 if wiring:
                     _wire(cluster, report)
                     _wire_machines(script, cluster, report)
