@@ -14,6 +14,7 @@ import yaml
 
 from emu.errors import EmuError
 from emu.kube.api.loader import read
+from emu.kube.api.meta import to_value
 from emu.scenario.record import Run
 from emu.scenario.run import run
 from emu.scenario.script import load_text
@@ -102,11 +103,15 @@ def _documents(failed: Run) -> tuple[dict[str, Any], list[Any]]:
     scenario = failed.scenario
     head = dict(scenario.document.value)
     path = Path(scenario.file)
-    own = [each.value for each in read(path)][1:] if path.is_file() else []
-    named = [each.value for name in head.pop("manifests", ()) for each in read(path.parent / name)]
+    named = head.pop("manifests", ())
+    if path.is_file():
+        objects = [each.value for each in read(path)][1:]
+        objects += [each.value for name in named for each in read(path.parent / name)]
+    else:  # it was a text
+        objects = [*map(to_value, scenario.objects)]
     if scenario.conflist:
         head["cluster"] = {**head["cluster"], "network": str(Path(scenario.conflist).resolve())}
-    return head, [*own, *named]
+    return head, objects
 
 
 def _text(head: dict[str, Any], steps: list[Any], objects: list[Any]) -> str:

@@ -155,10 +155,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Properties over emu are not explained line by line: Hypothesis would trace all of emu for that, which takes minutes. The
     shrunk example's own captures are left instead. Phases that a test chose itself stay."""
     for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item.obj, "hypothesis") and _uses_emu(item):
+        if isinstance(item, pytest.Function) and _is_property(item.obj) and _uses_emu(item):
             from emu.testing.explained import without_tracing
 
-            without_tracing(item.obj)
+            without_tracing(item.obj, item.cls)
+
+
+def _is_property(test: object) -> bool:
+    """Whether Hypothesis runs a test: a function, or a state machine's method."""
+    return hasattr(test, "hypothesis") or getattr(test, "is_hypothesis_test", False)
 
 
 def _uses_emu(item: pytest.Function) -> bool:

@@ -15,6 +15,7 @@ from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
+from emu.kube.cni.spec import Result
 from emu.kube.underlay.shape import Machine
 from emu.wire.addr import Ip4, Prefix
 
@@ -50,8 +51,8 @@ class Sandbox:
     net: Netns
     ip: int
     containers: list[Container] = field(default_factory=list)
-    result: Any = None
-    capability_args: Mapping[str, Any] = field(default_factory=dict)
+    result: Result | None = None
+    capability_args: Mapping[str, object] = field(default_factory=dict)
     ended: bool = False
     restarts: int = 0
     name: str = field(init=False)  # "namespace/pod"
