@@ -323,6 +323,26 @@ def twin(
     return judge_files(files, form, without or (), wiring=wiring, tries=tries)
 
 
+@app.command(epilog="Example: emu packetdrill handshake.pkt")
+def packetdrill(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.pkt...", help="Scripts of packetdrill.")],
+    tolerance_us: Annotated[
+        int,
+        typer.Option(
+            "--tolerance-usecs",
+            min=0,
+            metavar="N",
+            help="How early or late a packet may be, where the script has no tolerance.",
+        ),
+    ] = 10_000,
+    form: OutputForm = Form.text,
+) -> int:
+    """Run packetdrill's scripts against emu's TCP, on the virtual clock. Exit 1: one failed; 2: one is outside of the subset."""
+    from emu.cli.packetdrill import run_scripts
+
+    return run_scripts(files, tolerance_us, form)
+
+
 @app.command()
 def cni(
     command: Annotated[Command, typer.Argument(help="The command of the CNI specification.")],

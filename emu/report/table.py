@@ -32,7 +32,13 @@ def table(run: Run) -> Report:
             for step in run.steps
         ],
         "invariants": [
-            {"name": each.name, "flows": each.flows, "held": each.held, "failures": list(each.failures)}
+            {
+                "name": each.name,
+                "states": each.states,
+                "judged": each.judged,
+                "held": each.held,
+                "failures": list(each.failures),
+            }
             for each in run.invariants
         ],
         "checks": run.checks,

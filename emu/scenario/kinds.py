@@ -206,13 +206,115 @@ class ClusterPart(Part, frozen=True):
     sysctls: dict[str, int | str] = {}
 
 
+class EthLike(Part, frozen=True):
+    """Fields of an Ethernet header: MACs are globs, `type` the EtherType."""
+
+    src: str = ""
+    dst: str = ""
+    type: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+
+
+class ArpLike(Part, frozen=True):
+    """Fields of an ARP message; addresses are globs."""
+
+    op: Literal["", "who-has", "is-at"] = ""
+    psrc: str = ""
+    pdst: str = ""
+    hwsrc: str = ""
+    hwdst: str = ""
+
+
+class IpLike(Part, frozen=True):
+    """Fields of an IPv4 header; addresses are globs. `flags`: DF, MF or both; `frag`: the offset in bytes."""
+
+    src: str = ""
+    dst: str = ""
+    ttl: Annotated[int, Meta(ge=0, le=255)] | None = None
+    tos: Annotated[int, Meta(ge=0, le=255)] | None = None
+    id: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    proto: Annotated[int, Meta(ge=0, le=255)] | None = None
+    flags: str | None = None
+    frag: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+
+
+AnyPort = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class TcpLike(Part, frozen=True):
+    """Fields of a TCP segment. `flags` are letters of FSRPAUEC, as Scapy has them: all of them and no others. `seq` and `ack` count from
+    the connection's first sequence numbers; `len` is that of the payload."""
+
+    sport: AnyPort | None = None
+    dport: AnyPort | None = None
+    flags: str | None = None
+    seq: Count | None = None
+    ack: Count | None = None
+    window: AnyPort | None = None
+    len: Count | None = None
+    mss: AnyPort | None = None
+    wscale: Annotated[int, Meta(ge=0, le=255)] | None = None
+
+
+class UdpLike(Part, frozen=True):
+    """Fields of a UDP datagram; `len` is that of the payload."""
+
+    sport: AnyPort | None = None
+    dport: AnyPort | None = None
+    len: Count | None = None
+
+
+class IcmpLike(Part, frozen=True):
+    """Fields of an ICMP message; `id` and `seq` are those of an echo, `mtu` that of fragmentation needed."""
+
+    type: Annotated[int, Meta(ge=0, le=255)] | None = None
+    code: Annotated[int, Meta(ge=0, le=255)] | None = None
+    id: AnyPort | None = None
+    seq: AnyPort | None = None
+    mtu: AnyPort | None = None
+
+
+class FrameLike(Part, frozen=True):
+    """What a frame must be like: the fields that are given, and no others, are compared. A protocol without fields (`arp: {}`) must be
+    there. `payload` is a glob. `inner` is what a tunnel's packet carries, `vni` its VXLAN network."""
+
+    eth: EthLike | None = None
+    arp: ArpLike | None = None
+    ip: IpLike | None = None
+    tcp: TcpLike | None = None
+    udp: UdpLike | None = None
+    icmp: IcmpLike | None = None
+    payload: str | None = None
+    vni: Count | None = None
+    inner: FrameLike | None = None
+
+
+class SeenPart(Part, frozen=True):
+    """A frame that must be seen (`frame`), or must not be (`noFrame`): at an interface (`at`, a glob), in a direction, and from `notBefore`
+    to `within` after a moment (`after`).
+
+    The moments are `start` and `end` of the flow, the `name` of an entry above (the time of the first frame that it found), and the name of
+    an earlier step (its start). Without `within` every frame up to now counts; a window that is not over yet is waited for.
+    """
+
+    name: str = ""
+    at: str = "*"
+    way: Literal["in", "out", "drop", "any"] = "any"
+    after: str = "start"
+    not_before: Duration = 0.0
+    within: Duration | None = None
+    frame: FrameLike | None = None
+    no_frame: FrameLike | None = None
+
+
 class Expect(Part, frozen=True):
     """The outcome that a flow must have. Texts are globs.
 
     `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
     "none": it was not changed. `tunnel`: what carried its packets, one way or the other: `vxlan 192.168.51.11 -> 192.168.52.12`, `ipip ...`;
     "none": nothing did. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
-    code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all.
+    code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all. `seen`: single frames of
+    the flow, with their places and times.
     """
 
     outcome: OutcomeWord = "delivered"
@@ -226,6 +328,7 @@ class Expect(Part, frozen=True):
     by: str = ""
     received: str | None = None
     frames: Annotated[int, Meta(ge=0)] | None = None
+    seen: tuple[SeenPart, ...] = ()
 
 
 class StoryLine(Part, frozen=True):
@@ -301,7 +404,8 @@ class Metadata(Part, frozen=True):
 
 
 class ScenarioPart(Part, frozen=True):
-    """One scenario. `seed` is that of every random draw."""
+    """One scenario. `seed` is that of every random draw. `invariants`, by name or `all`, hold over the whole run besides the three
+    requirements that Kubernetes makes of networks."""
 
     api_version: Literal["emu/v1"]
     kind: Literal["Scenario"]
@@ -309,4 +413,5 @@ class ScenarioPart(Part, frozen=True):
     seed: int = 0
     cluster: ClusterPart = ClusterPart()
     manifests: tuple[str, ...] = ()
+    invariants: Literal["all"] | tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()

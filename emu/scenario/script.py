@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from emu.errors import InputError
+from emu.invariants import invariants
 from emu.kube.api.documents import Document, documents
 from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
@@ -21,6 +22,7 @@ from emu.kube.api.meta import Object
 from emu.kube.plan import pod_cidrs, subnets
 from emu.scenario.endpoints import check_glob
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
+from emu.scenario.seen import check_list
 from emu.scenario.shape import options_of, scenario_type
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
@@ -126,6 +128,7 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
             f'"{name}" cannot name a folder', ("metadata", "name"), expected="letters, digits, '-', '_' and '.'"
         )
     _check_cluster(spec.cluster, first)
+    _check_invariants(spec, first)
     conflist = _conflist(spec.cluster, first, folder)
     manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
     loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
@@ -192,6 +195,13 @@ def _check_cluster(cluster: ClusterPart, document: Document) -> None:
         raise document.error(error.what, keys(error.path or "cluster"), expected=error.expected) from None
 
 
+def _check_invariants(spec: ScenarioPart, document: Document) -> None:
+    for number, name in enumerate(() if spec.invariants == "all" else spec.invariants):
+        if name not in invariants:
+            what = f'no invariant is called "{name}"'
+            raise document.error(what, ("invariants", number), expected=nearest(name, set(invariants)))
+
+
 def _check_options(cluster: ClusterPart, pods: Prefix) -> None:
     """Options of another network than the cluster's, or that do not fit. Raises InputError."""
     for name, options in options_of(cluster).items():
@@ -217,6 +227,7 @@ def _check_step(scenario: Scenario, number: int, step: Step) -> None:
         raise scenario.error(InputError(what, expected="exactly one of " + ", ".join(in_order())), number, *found[1:2])
     name = found[0]
     action = actions[name]()
+    place = Place(scenario, number, step)
     if not step.settle and not action.changes:
         what = f"{name} changes no objects that the cluster could follow"
         raise scenario.error(InputError(what, expected="settle beside " + ", ".join(changing())), number, "settle")
@@ -224,17 +235,21 @@ def _check_step(scenario: Scenario, number: int, step: Step) -> None:
         if not action.sends:
             what = f"{name} sends nothing that could be expected"
             raise scenario.error(InputError(what, expected="expect beside " + ", ".join(sending())), number, "expect")
-        _check_expect(scenario, number, step.expect)
-    place = Place(scenario, number, step)
+        _check_expect(scenario, number, step.expect, place)
     with place.at():
         action.check(step.part, place)
 
 
-def _check_expect(scenario: Scenario, number: int, expect: Expect) -> None:
+def _check_expect(scenario: Scenario, number: int, expect: Expect, place: Place) -> None:
     needed = NAMED_REASON.get(expect.outcome)
     if needed and not getattr(expect, needed):
         what = f"expecting {expect.outcome} needs a {needed}"
         raise scenario.error(InputError(what, expected=f"{needed}: ..."), number, "expect")
+    try:
+        check_list(expect.seen, place.moments)
+    except InputError as error:
+        path = keys(error.path or "")
+        raise scenario.error(InputError(error.what, expected=error.expected), number, "expect", "seen", *path) from None
     for key in ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "received"):
         try:
             check_glob(getattr(expect, key) or "")

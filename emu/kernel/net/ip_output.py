@@ -157,9 +157,9 @@ def output(net: Netns, frame: Frame, route: Route, interruptible: bool = False) 
         if ended:
             return "" if ended == KEPT else ended
     if frame.tot_len > (route.mtu or frame.outdev.mtu) or frame.frag_max_size:
-        family.ops.fragment(frame, route, interruptible)
-    else:
-        finish(frame, route)
+        failed: str = family.ops.fragment(frame, route, interruptible)
+        return failed
+    finish(frame, route)
     return ""
 
 
