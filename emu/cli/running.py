@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -123,20 +124,20 @@ def _what_next(run: Run) -> None:
 def _read(files: Sequence[Path], write: str, bare: Bare) -> list[Scenario]:
     """The scenarios of the files and folders, or one of all their manifests. Raises InputError, also for two of one name."""
     from emu.kube.api.loader import files_of
-    from emu.scenario.script import begins_scenario, load, load_manifests
+    from emu.scenario.script import load_found, load_manifests, opened
 
-    paths = [path for each in files for path in files_of(each)]
-    own = [begins_scenario(path) for path in paths]
-    if not any(own) and paths:
-        scenarios = [load_manifests(files, nodes=bare.nodes, network=bare.network, namespace=bare.namespace)]
+    found = [(path, *opened(path)) for each in files for path in files_of(each)]
+    if not any(own for _, own, _ in found):
+        every = chain.from_iterable(documents for _, _, documents in found)
+        scenarios = [load_manifests(files, every, nodes=bare.nodes, network=bare.network, namespace=bare.namespace)]
     else:
-        for path, is_own in zip(paths, own, strict=True):
-            if not is_own and len(paths) > 1:
+        for path, own, _ in found:
+            if not own:
                 what = "manifests beside scenarios"
                 raise InputError(
                     what, file=str(path), expected="scenarios, which name their manifests, or manifests alone"
                 )
-        scenarios = [load(path) for path in paths]
+        scenarios = [load_found(path, documents) for path, _, documents in found]
     names = [each.name for each in scenarios]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

@@ -125,7 +125,8 @@ def _wrong_checksum(captured: Captured, frame: Frame) -> str:
 )
 def no_loop(evidence: Evidence) -> Iterator[Answer]:
     for packet in evidence.packets:
-        (first, born), *_ = packet.seen
+        # what was dropped as it left is sent again as the same bytes
+        first, born = next((each for each in packet.seen if each[0].direction != "drop"), packet.seen[0])
         times: Counter[tuple[int, str, int, int]] = Counter()
         ttls: dict[tuple[int, str, int, int], int] = {}
         sent, wrong = 0, ""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from emu.errors import InputError
 from emu.invariants import invariants
-from emu.kube.api.documents import Document, documents
+from emu.kube.api.documents import STDIN, Document, documents
 from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
@@ -81,17 +81,23 @@ def is_scenario(document: Document) -> bool:
     )
 
 
-def begins_scenario(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a scenario: its first document is of our own kind. Raises InputError."""
-    first = next(read(path), None)
-    return first is not None and is_scenario(first)
+def opened(path: str | os.PathLike[str]) -> tuple[bool, Iterator[Document]]:
+    """Whether a file begins with a scenario, and its documents: what is read from a FIFO cannot be read again. Raises InputError."""
+    found = read(path)
+    first = next(found, None)
+    return first is not None and is_scenario(first), chain([] if first is None else [first], found)
 
 
 def load(path: str | os.PathLike[str]) -> Scenario:
     """Read a scenario file and the manifests that it names. Raises InputError."""
     if Path(path).is_dir():
         raise InputError("is a folder", file=str(path), expected="a scenario file")
-    return _read(read(path), str(path), Path(path).parent, Path(path).stem)
+    return load_found(path, read(path))
+
+
+def load_found(path: str | os.PathLike[str], found: Iterator[Document]) -> Scenario:
+    """A scenario from the documents of a file, and the manifests that it names beside that. Raises InputError."""
+    return _read(found, str(path), Path(path).parent, "stdin" if str(path) == STDIN else Path(path).stem)
 
 
 def load_text(text: str, file: str = "scenario.yaml", folder: str | os.PathLike[str] = ".") -> Scenario:
@@ -100,16 +106,23 @@ def load_text(text: str, file: str = "scenario.yaml", folder: str | os.PathLike[
 
 
 def load_manifests(
-    paths: Sequence[str | os.PathLike[str]], *, nodes: int = 2, network: str = "bridge", namespace: str = "default"
+    paths: Sequence[str | os.PathLike[str]],
+    found: Iterable[Document],
+    *,
+    nodes: int = 2,
+    network: str = "bridge",
+    namespace: str = "default",
 ) -> Scenario:
-    """Manifests alone, files or folders of them, as a scenario without steps; it has the name of the first. Raises InputError."""
+    """Manifests alone, whose documents were `found` in these files or folders, as a scenario without steps; it has the name of the first.
+    Raises InputError."""
     names = tuple(map(str, paths))
     spec = ScenarioPart("emu/v1", "Scenario", cluster=ClusterPart(nodes=nodes, network=network))
-    found = list(chain.from_iterable(read(path) for path in paths))
-    if not found:
+    found = iter(found)
+    first = next(found, None)
+    if first is None:
         raise InputError("is empty", file=names[0], expected="a scenario or manifests")
-    loaded = load_documents(_only_manifests(found, "a scenario behind manifests"), namespace=namespace)
-    stem = Path(paths[0]).resolve().stem
+    loaded = load_documents(_only_manifests(chain([first], found), "a scenario behind manifests"), namespace=namespace)
+    stem = "stdin" if names[0] == STDIN else Path(paths[0]).resolve().stem
     name = stem if _NAME.fullmatch(stem) else "manifests"
     return Scenario(spec, next(documents("{}")), loaded, name, names[0], bare=names)
 

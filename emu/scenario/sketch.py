@@ -6,6 +6,7 @@ Must not know how it is shown.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from emu.kube.api.apps import ReplicaSet
 from emu.kube.api.core import Node, Pod, Service, ServicePort
@@ -23,17 +24,11 @@ def sketch(scenario: Scenario, objects: Store) -> str:
         return ""
     part = scenario.spec.cluster
     network = "" if part.network == "bridge" else f", network: {part.network}"
-    return "\n".join(
-        (
-            "apiVersion: emu/v1",
-            "kind: Scenario",
-            f"cluster: {{nodes: {len(objects.list(Node))}{network}}}",
-            f"manifests: [{', '.join(_quoted(each) for each in scenario.bare)}]",
-            "steps:",
-            f"- {step}",
-            "  expect: {outcome: delivered}",
-        )
-    )
+    lines = ["apiVersion: emu/v1", "kind: Scenario", f"cluster: {{nodes: {len(objects.list(Node))}{network}}}"]
+    there = all(Path(each).is_file() or Path(each).is_dir() for each in scenario.bare)
+    lines += [f"manifests: [{', '.join(_quoted(each) for each in scenario.bare)}]"] if there else []
+    lines += ["steps:", f"- {step}", "  expect: {outcome: delivered}"]
+    return "\n".join([*lines, *([] if there else ["---", "# here the manifests follow"])])
 
 
 def _step(scenario: Scenario, running: Sequence[Pod], objects: Store) -> str:

@@ -6,6 +6,9 @@ Each public manifest that `manifest_pods` finds comes up by itself on three node
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from emu.cli import main
 from emu.errors import InputError
 from emu.kube.api.kinds import type_of
-from manifest_pods import REMOVED, differences, documents, files, left_out, refused
+from manifest_pods import REMOVED, ROOT, differences, documents, files, left_out, refused
 
 Capsys = pytest.CaptureFixture[str]
 WEB = """\
@@ -37,6 +40,7 @@ kind: Service
 metadata: {name: web, namespace: NAMESPACE}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 """
+HEAD = "apiVersion: emu/v1\nkind: Scenario\nsteps:\n- ping: {from: default/client, to: node/node-2}\n---\n"
 INGRESS = "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: web}, spec: {}}\n"
 
 
@@ -44,6 +48,13 @@ INGRESS = "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: we
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def piped(command: list[str], text: str) -> subprocess.CompletedProcess[str]:
+    """`text | emu COMMAND`."""
+    words = [sys.executable, "-m", "emu", *command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, input=text, capture_output=True, text=True, check=False, env=environment)
 
 
 def proposed(stderr: str) -> str:
@@ -105,6 +116,26 @@ def test_a_pod_of_a_workload_is_named_by_its_workload(folder: Path, capsys: Caps
     assert main(["run", "web.yaml", "--network", "kindnet"]) == 1
     text = proposed(capsys.readouterr().err)
     assert 'ping: {from: "default/web-*", to: external}' in text and "network: kindnet" in text
+
+
+@pytest.mark.parametrize("command", [["run", "-"], ["run", "-f", "-"]], ids=" ".join)
+def test_standard_input(command: list[str], folder: Path) -> None:
+    """It can be read once. The proposed scenario has a place for the manifests, as they are in no file."""
+    manifests = WEB.replace("NAMESPACE", "default")
+    done = piped(command, manifests)
+    assert done.returncode == 1 and "default     client" in done.stdout
+    text = proposed(done.stderr)
+    assert "manifests:" not in text and text.endswith("---\n# here the manifests follow\n")
+    done = piped(command, text + manifests)
+    assert done.returncode == 0 and (folder / "captures" / "stdin" / "all.pcapng").exists(), done.stderr
+
+
+@pytest.mark.parametrize("command", [["show", "routes", "node-1", "-f", "-"], ["validate", "-"]], ids=" ".join)
+@pytest.mark.parametrize("head", ["", HEAD], ids=["manifests", "scenario"])
+def test_standard_input_of_other_commands(command: list[str], head: str) -> None:
+    text = head + WEB.replace("NAMESPACE", "default")
+    done = piped(command, text)
+    assert done.returncode == 0 and done.stdout, done.stderr
 
 
 def test_manifests_without_pods_are_noted(folder: Path, capsys: Capsys) -> None:
