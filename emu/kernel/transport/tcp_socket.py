@@ -258,7 +258,9 @@ class TcpSocket:
             self._tcp.ports.release(self.port, self)
             self.backlog = None
         elif self.endpoint is not None:
+            self._owned = True
             self.output(self.endpoint.close(now))
+            self._release()
         elif self.port:
             self._tcp.ports.release(self.port, self)
         self.net.clock.drain()
