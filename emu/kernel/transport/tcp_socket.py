@@ -17,7 +17,7 @@ from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import is_uncached, update_pmtu
-from emu.kernel.transport.inet import Endpoint, IcmpError
+from emu.kernel.transport.inet import TEXT, Endpoint, IcmpError, port_number, text_given
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_deadlines import Deadlines
@@ -147,7 +147,7 @@ class TcpSocket:
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
-        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), port_number(remote[1])
         route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
         if route.kind in TO_MANY:
             raise SocketError(errno.ENETUNREACH)
@@ -197,6 +197,8 @@ class TcpSocket:
     def send(self, data: bytes) -> int:
         """Write bytes. What the send buffer has no room for the program keeps, and writes when the socket is writable again
         (EAGAIN and EPOLLOUT); it closes after that. Raises SocketError: a pending error, EPIPE, ENOTCONN."""
+        if data.__class__ is TEXT:
+            raise text_given(data)
         endpoint = self._live()
         self._raise_pending()
         if endpoint.state not in ("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"):
