@@ -78,7 +78,7 @@ class Half:
     def ended(self, end: End) -> None:
         self.end, self.eof = end, True
         self.go()
-        if self._finished or (not self._endless and not self._thinking):
+        if not end.closed and (self._finished or (not self._endless and not self._thinking)):
             end.close()
 
     def go(self) -> None:

@@ -67,8 +67,10 @@ class Paired:
         """It arrived; `sent` are source and destination as they were sent."""
         self.at, self.ttl = at, frame.ttl
         source, target = sent
+        port = frame.dport
+        if frame.proto == ICMP:  # the id goes with the source
+            source, target, port = (source[0], source[1] or target[1]), (target[0], 0), 0
         found = []
-        port = 0 if frame.proto == ICMP else frame.dport
         for name, before, after in (("src", source, (frame.src, frame.sport)), ("dst", target, (frame.dst, port))):
             if before != after:
                 found.append(Change(name, half_text(before), half_text(after)))

@@ -74,8 +74,9 @@ class TcpSpeaker(Waiting):
         """Is it the SYN of another connection between the same ends?"""
         seen = recorded.seen
         first = self.isn[0]
-        anew = bool(seen.flags & SYN) and not seen.flags & ACK and first is not None and seen.seq != first
-        return anew and (self.ended or self._lead(seen.seq, first or 0) > 0)
+        if not seen.flags & SYN or seen.flags & (ACK | RST) or first is None:
+            return False
+        return self.ended or self._lead(seen.seq, first) > 0
 
     def feed(self, recorded: Recorded, paired: Paired) -> None:
         way, seen = self.direction(paired), recorded.seen
