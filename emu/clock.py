@@ -12,6 +12,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any, Protocol
 
 from emu.errors import InputError
@@ -98,17 +99,29 @@ class Draws:
     """The random source of one purpose. `script` (if any) answers first. The generator is made at the first draw, because
     most sources of a large cluster have no draw."""
 
-    __slots__ = ("_purpose", "_seed", "_source", "script")
+    __slots__ = ("_purpose", "_seed", "_source", "_state", "script")
 
     def __init__(self, seed: int, purpose: str) -> None:
         self._seed, self._purpose = seed, purpose
         self._source: random.Random | None = None
+        self._state: tuple[Any, ...] | None = None  # of the source that this one was copied from
         self.script: Script | None = None
 
     def _own(self) -> random.Random:
         if self._source is None:
             self._source = random.Random(f"{self._seed}/{self._purpose}")
+            if self._state is not None:
+                self._source.setstate(self._state)
+                self._state = None
         return self._source
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Draws:
+        """A source of its own that goes on as this one does."""
+        copied = Draws(self._seed, self._purpose)
+        copied._state = self._state if self._source is None else self._source.getstate()
+        if self.script is not None:
+            copied.script = deepcopy(self.script, memo)
+        return copied
 
     def getrandbits(self, bits: int) -> int:
         value = self.script.number() if self.script is not None else None
@@ -156,19 +169,21 @@ def _deliver(copies: list[tuple[Callable[[Any], None], Any]]) -> None:
 
 
 class Clock:
-    """`now` in ns since the start. `enqueue` feeds the backlog, `call_at` the timers, `run*` turn the wheel."""
+    """`now` in ns since the start. `cpus` handle frames of one host at one time (see `beside`). `enqueue` feeds the backlog, `call_at` the timers, `run*` turn the wheel."""
 
     def __init__(self, seed: int = 0, hop_ns: int = US, drain_limit: int = DRAIN_LIMIT) -> None:
         self.now = 0
         self.seed = seed
         self.hop_ns = hop_ns
         self.drain_limit = drain_limit
+        self.cpus, self._busy = 1, 1
         self.backlog: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.enqueue = self.backlog.append
         self._timers: list[tuple[int, int, Timer]] = []  # a heap, by time and then by age
         self._woken: deque[Callable[[], None]] = deque()
         self._order = 0
         self.foreground = 0
+        self.turning = 0  # how many calls of `run` and `run_until` are under way, one in another
         self._random: dict[str, Draws] = {}
 
     def random(self, purpose: str) -> Draws:
@@ -231,6 +246,15 @@ class Clock:
             copies = [backlog.pop() for _ in range(len(backlog) - waiting)]
             backlog.append((_deliver, copies[::-1]))
 
+    def beside(self, concerned: Callable[[Callable[[Any], None]], bool]) -> None:
+        """A free CPU handles the frame that is next in the backlog, at this very time, if its receiver is `concerned`. What
+        can lose a race between two CPUs calls this where it would."""
+        if self._busy < self.cpus and self.backlog and concerned(self.backlog[0][0]):
+            receive, frame = self.backlog.popleft()
+            self._busy += 1
+            receive(frame)
+            self._busy -= 1
+
     def drain(self) -> None:
         """Deliver the backlog until it is empty. Timers wait. Raises InputError after `drain_limit` deliveries: the
         topology has a loop."""
@@ -257,14 +281,25 @@ class Clock:
 
     def run_until(self, end_ns: int) -> None:
         """Deliver everything due up to and including `end_ns`; afterwards `now` is `end_ns` (or later, if a call took longer)."""
-        self._settle()
-        timers = self._timers
-        while timers and timers[0][0] <= end_ns:
-            self._fire(heapq.heappop(timers)[2])
+        self.turning += 1
+        try:
+            self._settle()
+            timers = self._timers
+            while timers and timers[0][0] <= end_ns:
+                self._fire(heapq.heappop(timers)[2])
+        finally:
+            self.turning -= 1
         self.now = max(self.now, end_ns)
 
     def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
         """Run until `until()` holds, or only background timers are left, or `limit_ns` is reached."""
+        self.turning += 1
+        try:
+            self._run(limit_ns, until)
+        finally:
+            self.turning -= 1
+
+    def _run(self, limit_ns: int | None, until: Callable[[], bool] | None) -> None:
         self._settle()
         timers = self._timers
         while timers and not (until is not None and until()):

@@ -23,7 +23,7 @@ from emu.wire.addr import ip4, ip4_text, mac
 from emu.wire.dns import RCODES, Answer, Message, Question, Record, type_name, type_number
 
 if TYPE_CHECKING:
-    from scapy.packet import Packet
+    from scapy.packet import Packet as Packet  # noqa: PLC0414  (others name it by this module)
 
 MAX_SHOWN = 200  # characters of an expression that an error shows
 MAX_TEXT = 1 << 20  # characters of an expression

@@ -6,12 +6,15 @@ property tests of NAT and routes, and for trying one rule. Must not know cluster
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Self
 
 from emu.capture.capture import Capture
+from emu.capture.captured import Captured
 from emu.clock import SECOND, Clock
 from emu.errors import InputError
+from emu.fork import Snapshot, forked
 from emu.kernel import boot
+from emu.kernel.iptables_text import iptables_text
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device
 from emu.kernel.link.ipip import Ipip
@@ -24,12 +27,16 @@ class Lab:
     """A clock, its namespaces, and a capture of all their interfaces (`capture=False`: none)."""
 
     gone = Tally()  # none of a lab's namespaces ends
+    __deepcopy__ = forked
 
     def __init__(self, seed: int = 0, *, capture: bool = True) -> None:
         self.clock = Clock(seed)
         self.capture: Capture | None = Capture(self.clock) if capture else None
         self.namespaces: dict[str, Netns] = {}
         self._macs = 0
+
+    def __repr__(self) -> str:
+        return f"<lab of {', '.join(self.namespaces) or 'no host'}, at {self.clock.now / SECOND:.3f} s>"
 
     def host(self, name: str, **sysctls: int | str) -> Netns:
         """A namespace; sysctls with `__` for dots (`net__ipv4__tcp_timestamps=0`). Raises InputError."""
@@ -71,6 +78,9 @@ class Lab:
 
         `default` gives `one` a default route via `other`. Raises InputError.
         """
+        for cidr in filter(None, (one_cidr, other_cidr)):
+            if "/" not in cidr:
+                raise InputError(f"{cidr!r} has no length", expected=f"an address and a length, such as {cidr}/24")
         one_net, other_net = (end.net if isinstance(end, Bridge) else end for end in (one, other))
         ends = boot.veth(one_net, self._name(one_net), other_net, self._name(other_net), self._mac(), self._mac(), mtu)
         for place, device, cidr in ((one, ends[0], one_cidr), (other, ends[1], other_cidr)):
@@ -107,23 +117,16 @@ class Lab:
         return device
 
     def iptables(self, net: Netns, *rules: str) -> None:
-        """Append rules written as for `iptables`: `-t nat -A PREROUTING ...` (default table filter). Raises InputError."""
+        """Change rules: commands as `iptables` takes them, `-t nat -A PREROUTING ...` (default table filter), one a line, or a
+        text of iptables-save, which comes to what is there. Raises InputError."""
         boot.netfilter(net)
         for rule in rules:
-            words = rule.split()
-            table = "filter"
-            if "-t" in words:
-                at = words.index("-t")
-                table = "".join(words[at + 1 : at + 2])
-                del words[at : at + 2]
-            if not words:
-                raise InputError(f"{rule!r} is no rule", expected="-A CHAIN ...", file="iptables")
-            if words[0] == "-N":
-                words = [f":{words[1]}", "-", "[0:0]"]
-            net.ipv4.tables.restore(f"*{table}\n{' '.join(words)}\nCOMMIT\n", noflush=True, file="iptables")
+            iptables_text(net, rule)
 
     def run(self, seconds: float) -> None:
-        """Let virtual time pass."""
+        """Let virtual time pass. Raises InputError."""
+        if not 0 <= seconds < float("inf"):
+            raise InputError(f"seconds is {seconds:g}", expected="0 or more")
         self.clock.run_until(self.clock.now + int(seconds * SECOND))
 
     @property
@@ -132,6 +135,19 @@ class Lab:
         found = [(name, each) for name, net in self.namespaces.items() for each in net.sysctl.not_modelled()]
         return [f"{name}: {report(variable, value)}" for name, (variable, value, _) in found]
 
-    def frames(self, interface: str | None = None) -> list[Any]:
-        """The captured frames in time order (`capture.Captured`), of all interfaces or of one ("router/eth0")."""
-        return [] if self.capture is None else self.capture.frames(interface=interface)
+    def frames(self, interface: str | None = None) -> list[Captured]:
+        """The captured frames in time order, of all interfaces or of one ("router/eth0"). Raises InputError where nothing is
+        captured."""
+        if self.capture is None:
+            raise InputError("nothing was captured", expected="a lab with capture=True")
+        return self.capture.frames(interface=interface)
+
+    def fork(self) -> Self:
+        """A second lab in the same state, with a future of its own. Raises InputError while the clock runs."""
+        return self.snapshot().fork()
+
+    def snapshot(self) -> Snapshot[Self]:
+        """The state as it is now: each `fork()` of it is a lab of its own. Raises InputError while the clock runs."""
+        if self.clock.turning:
+            raise InputError("a lab cannot be copied while its clock runs", expected="a call between two runs")
+        return Snapshot(self)

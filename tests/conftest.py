@@ -79,7 +79,7 @@ def judged(terminalreporter: pytest.TerminalReporter) -> list[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Report loudly which judge was missing, and how many tests went without it."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for words in (NO_TSHARK, NO_KERNEL, NO_SUITES):
+    for words in (NO_TSHARK, NO_KERNEL, NO_SUITES, "skipped: no scripts of packetdrill"):
         count = sum(words in reason for reason in skipped)
         if count:
             terminalreporter.write_sep("#", f"{words} ({count} tests)", red=True, bold=True)

@@ -12,17 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | version | registry | modelled | craft | kernel.sysctl kernel.sysctl_table | kube.api",
+    "wire | clock | trail | errors | version | registry | modelled | craft | fork | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
     "kernel.link | kernel.netfilter | kube.timing",
     "kernel.net | pasted",
     "kernel.transport",
-    "kernel.boot kernel.commands | kube.store | kube.agent | apps",
+    "kernel.boot kernel.commands kernel.iptables_text | kube.store | kube.agent | apps",
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",
-    "kube.networks | lab",
+    "kube.networks | lab | packetdrill",
     "kube.node | kube.plan kube.plan_underlay",
     "kube.front_ends",
     "kube.flow | kube.loops",
     "kube.unmodelled",
+    "invariants",
     "kube.cluster",
     "scenario",
     "report",
@@ -38,7 +39,7 @@ LARGEST = 6  # rooms that may all import each other
 # Who holds a whole cluster: builds it, or hands it to people. All others declare what they need of it.
 ASSEMBLY = "emu.kube.cluster"
 OPEN_TO_CLUSTER = {
-    "emu", "emu.scenario.build", "emu.scenario.run", "emu.scenario.record", "emu.cli.inputs", "emu.testing.plugin",
+    "emu", "emu.scenario.build", "emu.scenario.run", "emu.scenario.record", "emu.cli.inputs", "emu.testing.artefacts", "emu.testing.plugin",
     "emu.twin.cluster", "emu.twin.judge",
 }  # fmt: skip
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "emu").rglob("*.py"))

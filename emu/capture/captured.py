@@ -6,7 +6,7 @@ A view into the log of a capture, made when it is read. Must not know how frames
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from emu import craft
 from emu.capture import pcapng
@@ -24,6 +24,9 @@ from emu.capture.tap import (
     Log,
 )
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST
+
+if TYPE_CHECKING:
+    from emu.craft import Packet
 
 _RECEPTION = {
     HOST: pcapng.UNICAST,
@@ -114,7 +117,7 @@ class Captured:
         """`p1:eth0 out [p1>cbr0] 10.244.1.11>10.96.0.10 ttl64 DF TCP 40001>80 [S] ...`."""
         return self._capture.line_of(self)
 
-    def packet(self) -> Any:
+    def packet(self) -> Packet:
         """The frame as a Scapy packet."""
         return craft.dissect(self.data)
 

@@ -182,15 +182,15 @@ def ip_line(seen: Summary, firsts: Sequence[int] = ()) -> str:
 
 def _tcp_line(seen: Summary, firsts: Sequence[int]) -> str:
     letters = "".join(letter for bit, letter in FLAG_LETTERS if seen.flags & bit)
-    words = [f"[{letters}]", f"seq={_relative(seen.seq, firsts)}"]
+    words = [f"[{letters}]", f"seq={relative(seen.seq, firsts)}"]
     if seen.flags & ACK:
-        words.append(f"ack={_relative(seen.ack, firsts)}")
+        words.append(f"ack={relative(seen.ack, firsts)}")
     words += [f"win={seen.window}", f"len={seen.size}"]
     names = _options(seen.options)
     return " ".join(words) + (f" <{','.join(names)}>" if names else "")
 
 
-def _relative(number: int, firsts: Sequence[int]) -> int:
+def relative(number: int, firsts: Sequence[int]) -> int:
     """A sequence number relative to the nearest initial one below it; unchanged if none is near."""
     distance = min((number - first & 0xFFFFFFFF for first in firsts), default=NEAR)
     return distance if distance < NEAR else number

@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.replay_commands import add_to
+from emu.errors import InputError
 from emu.version import VERSION
 
 CAPTURES = Path("captures")
@@ -122,7 +123,13 @@ def before(
 
 @app.command(cls=ListsRunViews)
 def run(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE...]", help="Scenarios, or manifests alone, or folders of either."),
+    ] = None,
+    more: Annotated[
+        list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="The same, as kubectl takes it.")
+    ] = None,
     folder: Folder = CAPTURES,
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
@@ -133,12 +140,25 @@ def run(
     walks: Walks = False,
     coverage: Coverage = False,
     views: Views = None,
+    nodes: Nodes = 2,
+    network: Network = "bridge",
+    namespace: Namespace = "default",
 ) -> int:
-    """Run scenarios: write their captures, hold their expectations, end with a table."""
-    from emu.cli.running import run_files
+    """Run scenarios: write their captures, hold their expectations, end with a table.
 
+    Manifests alone come up, too: emu run -f FOLDER --nodes 3 lists their pods, notes what is left out, and proposes a scenario. Nothing is checked
+    then, so the exit status is 1.
+    """
+    from emu.cli.running import Bare, run_files
+
+    named = [*(files or ()), *(more or ())]
+    if not named:
+        raise InputError("no scenario is named", expected="FILE, -f FILE or -f FOLDER")
     after = [*(views or ()), *(("coverage",) if coverage else ())]
-    return run_files(files, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after)
+    return run_files(
+        named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
+        bare=Bare(nodes, network, namespace),
+    )  # fmt: skip
 
 
 @app.command(cls=ListsRunViews)
@@ -302,6 +322,26 @@ def twin(
     from emu.cli.judging import judge_files
 
     return judge_files(files, form, without or (), wiring=wiring, tries=tries)
+
+
+@app.command(epilog="Example: emu packetdrill handshake.pkt")
+def packetdrill(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.pkt...", help="Scripts of packetdrill.")],
+    tolerance_us: Annotated[
+        int,
+        typer.Option(
+            "--tolerance-usecs",
+            min=0,
+            metavar="N",
+            help="How early or late a packet may be, where the script has no tolerance.",
+        ),
+    ] = 10_000,
+    form: OutputForm = Form.text,
+) -> int:
+    """Run packetdrill's scripts against emu's TCP, on the virtual clock. Exit 1: one failed; 2: one is outside of the subset."""
+    from emu.cli.packetdrill import run_scripts
+
+    return run_scripts(files, tolerance_us, form)
 
 
 @app.command()

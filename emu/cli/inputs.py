@@ -32,16 +32,18 @@ def cluster_of(
     from emu.scenario.kinds import ClusterPart
     from emu.scenario.lint import meant, waiting, without_nodes
     from emu.scenario.run import run
-    from emu.scenario.script import is_scenario, load
+    from emu.scenario.script import is_scenario, load_found, opened
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
-    if len(files) == 1 and files[0].is_file():
-        first = next(read(files[0]), None)
-        if first is not None and is_scenario(first):
-            done = run(load(files[0]), build=partial(build, capture=capture))
+    if len(files) == 1 and not files[0].is_dir():
+        own, found = opened(files[0])
+        if own:
+            done = run(load_found(files[0], found), build=partial(build, capture=capture))
             return _noted(done.cluster, done.notes)
-    documents = list(chain.from_iterable(read(path) for path in files))
+        documents = list(found)
+    else:
+        documents = list(chain.from_iterable(read(path) for path in files))
     for document in documents:
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")

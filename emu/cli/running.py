@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,6 +44,15 @@ class Result:
         return [*parts, f"{summary(run)}{where}\n"]
 
 
+@dataclass(frozen=True)
+class Bare:
+    """The cluster of manifests that no scenario is around: as for the other commands' options."""
+
+    nodes: int = 2
+    network: str = "bridge"
+    namespace: str = "default"
+
+
 def run_files(
     files: Sequence[Path],
     folder: Path,
@@ -53,9 +63,10 @@ def run_files(
     force: bool = False,
     walks: bool = False,
     views: Sequence[str] = (),
+    bare: Bare | None = None,
 ) -> int:
-    """Run scenario files; all are read before the first is run. `views` are shown besides the table. Gives the worst exit
-    status. Raises InputError."""
+    """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
+    the rest. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
     from emu.report import run_views
     from emu.scenario.run import FAILED
 
@@ -64,7 +75,7 @@ def run_files(
         return FAILED
     for name in views:  # an unknown one is reported before anything runs
         run_views[name]
-    scenarios = _read(files, write)
+    scenarios = _read(files, write, bare or Bare())
     check_writable(write, force=force)
     to_stderr = is_stdout(write)
     status, data = 0, []
@@ -73,7 +84,7 @@ def run_files(
         run = _run(scenario, title, folder, split, write, force)
         result = Result(
             run,
-            run_views["table"](run),
+            run_views["table"](run) if not scenario.bare else _came_up(run),
             {"walk": run_views["walk"](run)} if walks else {},
             {name: run_views[name](run) for name in views if name != "table"},
         )
@@ -84,17 +95,49 @@ def run_files(
                 out(part, to_stderr=to_stderr)
         else:
             data.append(result.data())
+        if scenario.bare:
+            _what_next(run)
         status = max(status, run.exit_status)
     if form is not Form.text:
         out(dump(data[0] if len(data) == 1 else data, form), to_stderr=to_stderr)
     return status
 
 
-def _read(files: Sequence[Path], write: str) -> list[Scenario]:
-    """The scenarios of the files. Raises InputError, also for two of one name."""
-    from emu.scenario.script import load
+def _came_up(run: Run) -> Report:
+    """The pods, in place of the table of a scenario's steps."""
+    from emu.report import Report, run_views
 
-    scenarios = [load(path) for path in files]
+    pods = run_views["pods"](run)
+    return Report({**run_views["table"](run).data, "pods": pods.data}, pods.text)
+
+
+def _what_next(run: Run) -> None:
+    """How a check begins, on stderr."""
+    from emu.scenario.sketch import sketch
+
+    text = sketch(run.scenario, run.cluster.store)
+    if text:
+        note("a scenario states what is sent, and what is expected of it. This is one to begin with (emu run FILE):")
+        out(text, to_stderr=True)
+
+
+def _read(files: Sequence[Path], write: str, bare: Bare) -> list[Scenario]:
+    """The scenarios of the files and folders, or one of all their manifests. Raises InputError, also for two of one name."""
+    from emu.kube.api.loader import files_of
+    from emu.scenario.script import load_found, load_manifests, opened
+
+    found = [(path, *opened(path)) for each in files for path in files_of(each)]
+    if not any(own for _, own, _ in found):
+        every = chain.from_iterable(documents for _, _, documents in found)
+        scenarios = [load_manifests(files, every, nodes=bare.nodes, network=bare.network, namespace=bare.namespace)]
+    else:
+        for path, own, _ in found:
+            if not own:
+                what = "manifests beside scenarios"
+                raise InputError(
+                    what, file=str(path), expected="scenarios, which name their manifests, or manifests alone"
+                )
+        scenarios = [load_found(path, documents) for path, _, documents in found]
     names = [each.name for each in scenarios]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -110,7 +153,7 @@ def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, f
     with progress(title) as update:
         done = run(
             scenario,
-            None if write else folder,
+            None if write or scenario.bare else folder,
             split="interface" if split == "interface" else "flow",
             progress=update,
             force=force,

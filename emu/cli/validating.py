@@ -50,7 +50,7 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     from emu.scenario.build import build
     from emu.scenario.lint import meant, waiting, warnings, without_nodes
     from emu.scenario.run import check_endpoints
-    from emu.scenario.script import is_scenario, load
+    from emu.scenario.script import is_scenario, load_found
     from emu.wire.addr import Prefix
 
     found = list(read(path))
@@ -66,7 +66,7 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
             raise error.at(file=str(path)) from None
         odd = [*warnings(loaded), *without_nodes(loaded, nodes, pods=True)]
         return {"kind": "manifests", "objects": _count(loaded), "ignored": loaded.ignored}, odd
-    scenario = load(path)
+    scenario = load_found(path, iter(found))
     cluster = build(scenario)
     check_endpoints(scenario, cluster)
     count = _count(scenario.loaded) | {"steps": len(scenario.spec.steps)}

@@ -306,7 +306,7 @@ TABLE: tuple[Sysctl, ...] = (
         "net.core.txrehash", WithoutEffect("it is about IPv6 flow labels and the queues of a device"), 1, "bool", BOOL
     ),
     Sysctl("net.core.wmem_default", used("kernel/transport/udp"), 212992, "bytes", (4608, 2**31 - 1)),
-    Sysctl("net.core.wmem_max", WithoutEffect("no socket of emu sets SO_SNDBUF"), 4194304, "bytes", (4608, 2**31 - 1)),
+    Sysctl("net.core.wmem_max", used("packetdrill/calls"), 4194304, "bytes", (4608, 2**31 - 1)),
     Sysctl("net.core.xfrm_acq_expires", IPSEC, 30, "s", U32),
     Sysctl("net.core.xfrm_aevent_etime", IPSEC, 10, "100 ms", U32),
     Sysctl("net.core.xfrm_aevent_rseqth", IPSEC, 2, "count", U32),

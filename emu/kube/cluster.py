@@ -8,17 +8,19 @@ Must not know scenarios or files.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial, reduce
-from typing import Any, TypeVar
+import os
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import Self, TypeVar, overload
 
-from emu import craft
+from emu import page
 from emu.apps import apps
 from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
+from emu.fork import Snapshot, forked, uncollected
 from emu.kernel import boot
+from emu.kernel.iptables_text import iptables_text
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth
@@ -26,19 +28,15 @@ from emu.kernel.net.netns import Netns, Tally
 from emu.kube import controllers
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
-from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
+from emu.kube.api.sources import Source, checked
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
-from emu.kube.flow import lookup
-from emu.kube.flow import packet as packets
-from emu.kube.flow import ping as pings
-from emu.kube.flow import tcp as streams
-from emu.kube.flow import udp as datagrams
-from emu.kube.flow.ends import Target
-from emu.kube.flow.flow import Flow, Talk
+from emu.kube.flow import given, lookup
+from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
+from emu.kube.flow.verbs import Verbs
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.kubelet import Kubelet
@@ -50,46 +48,43 @@ from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
 from emu.kube.underlay.underlay import Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
+from emu.progress import Steps
 from emu.trail import Delivered, Dropped, Encapsulated, Natted
-from emu.wire.addr import Prefix, ip4, ip4_text
+from emu.wire.addr import Prefix, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 
 O = TypeVar("O", bound=Object)
+LARGE = 500  # namespaces: what Python's collector is kept from
+LEAST_MTU = 68  # ETH_MIN_MTU
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Switch Python's collector of cycles off during the build: nothing is garbage, and a scan takes as long as the build."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-class Cluster:
+class Cluster(Verbs):
     """A running cluster. Raises InputError for anything wrong in the config or the objects, before the clock starts.
 
+    `config` is the number of nodes (2, if it is None), or a configuration. `objects` are manifests as files, folders, text,
+    dicts or objects, see `api/sources.py`. A large cluster shows on a terminal's stderr how far its build is.
     `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name,
-    `warnings` what is not modelled, a sentence each.
+    `warnings` what is not modelled, a sentence each; `given` has the objects that it was built from.
     """
 
-    @_uncollected()
+    __deepcopy__ = forked
+
+    @uncollected()
     def __init__(
         self,
         config: ClusterConfig | int | None = None,
-        objects: Iterable[Object] = (),
+        objects: Source = (),
         *,
         seed: int = 0,
         capture: bool = True,
     ) -> None:
-        if config is None or isinstance(config, int):
-            config = ClusterConfig.of(config or 2)
-        objects = objects if isinstance(objects, Objects) else list(objects)
-        self.config, self.seed = config, seed
+        config = _configured(config)
+        objects = checked(objects)
+        steps = Steps("building the cluster", len(config.nodes) + len(objects))
+        _set_aside(first=True)
+        self.config, self.seed, self.given = config, seed, objects
         self.clock = Clock(seed)
+        self.clock.cpus = config.cpus
         self.store = Store(seed)
         self.capture: Capture | None = Capture(self.clock) if capture else None
         self.addresses = AddressBook()
@@ -106,7 +101,7 @@ class Cluster:
         self.warnings: list[str] = []
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
-        self.under_way: set[Any] = set()  # the work that is due: the cluster has settled when this is empty
+        self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
         check_subnets(self.pod_subnet, self.service_subnet)
         declared = [each for each in objects if isinstance(each, core.Node)]
         nodes = plan_nodes(config, declared, self.pod_subnet)
@@ -117,6 +112,7 @@ class Cluster:
             self.adopt(name, net, OUTSIDE if name in self.underlay.hosts else UNDERLAY)
         for node in nodes:
             self._boot_node(node)
+            steps.done()
         for number, text in enumerate(router_routes(config, self.layout)):
             try:
                 boot.route(self.underlay.router, text)
@@ -134,10 +130,38 @@ class Cluster:
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)
+                steps.done()
         self.loops = Loops(self)
-        self.loops.start()
+        with steps.last("waiting until pods run"):
+            self.loops.start()
         self.addresses.update()
-        gc.freeze()
+        if len(self.namespaces) >= LARGE:
+            _set_aside()
+
+    def __repr__(self) -> str:
+        counted = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
+        parts = [f"{len(self.nodes)} nodes", f"{len(self.pods)} pods", counted]
+        return f"<Cluster of {', '.join(parts)}, at {self.clock.now / SECOND:.3f} s>"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [("node", name, node.ip, "") for name, node in self.nodes.items()]
+        rows += [("pod", name, pod.ip, pod.node.name) for name, pod in self.pods.items()]
+        rows += [("flow", f"{number}: {flow.name}", "", flow.outcome) for number, flow in self.flows.items()]
+        return page.table(repr(self).strip("<>"), ("", "name", "address", "on, or outcome"), rows)
+
+    # -- copies ---------------------------------------------------------------------------------
+
+    def fork(self) -> Self:
+        """A second cluster in the same state, with a future of its own: its clock, its draws, its captures so far. No change of
+        one is seen by the other. For many forks of one state, `snapshot` is cheaper. Raises InputError while the clock runs."""
+        return self.snapshot().fork()
+
+    def snapshot(self) -> Snapshot[Self]:
+        """The state as it is now. Each `fork()` of it is a cluster of its own, for a third of what a build costs or less.
+        Raises InputError while the clock runs, and where a program of your own in the cluster cannot be copied."""
+        if self.clock.turning:
+            raise InputError("a cluster cannot be copied while its clock runs", expected="a call between two flows")
+        return Snapshot(self)
 
     # -- assembly -------------------------------------------------------------------------------
 
@@ -217,6 +241,15 @@ class Cluster:
         if found is not None:
             found.carried(fact)
 
+    @property
+    def name_files(self) -> lookup.NameFiles:
+        """The files of /etc that clients look names up in."""
+        return self.dns
+
+    def judge(self, made: Flow) -> None:
+        """A flow has ended: whether something that is not modelled decides about it."""
+        self.unmodelled.judge(made)
+
     def set_aside(self, name: str) -> None:
         """A pod's namespace is not there until it is adopted once more: its pod waits."""
         self.namespaces.pop(name, None)
@@ -234,7 +267,7 @@ class Cluster:
         """The packets of namespaces that are gone."""
         return reduce(Tally.plus, (net.tally() for net in self._leaving), self._gone)
 
-    def started(self, app: Any) -> None:
+    def started(self, app: object) -> None:
         """An app of a pod runs: if it is a DNS server, it answers for the cluster."""
         self.dns.configure(app)
 
@@ -244,9 +277,21 @@ class Cluster:
 
     # -- objects --------------------------------------------------------------------------------
 
-    def apply(self, obj: O, *, settle: bool = True) -> O:
-        """Create or change an object and let the cluster settle. Without `settle` it settles as time passes.
-        Raises InputError for a new node: none joins a running cluster."""
+    @overload
+    def apply(self, obj: O, *, settle: bool = True) -> O: ...
+    @overload
+    def apply(self, obj: Source, *, settle: bool = True) -> Object: ...
+    def apply(self, obj: Source, *, settle: bool = True) -> Object:
+        """Create or change an object and let the cluster settle; also of a manifest, or of several, one after the other. Gives
+        the last one. Without `settle` it settles as time passes. Raises InputError, also for a new node: none joins a running
+        cluster."""
+        found = [obj] if isinstance(obj, Object) else checked(obj)
+        if not found:
+            raise InputError("there is nothing to apply", expected="an object or a manifest")
+        return [self.put(each, settle=settle) for each in found][-1]
+
+    def put(self, obj: O, *, settle: bool) -> O:
+        """Apply one object."""
         if isinstance(obj, core.Node):
             if obj.name not in self.nodes:
                 raise InputError(f"node {obj.name!r} cannot join a running cluster", expected=", ".join(self.nodes))
@@ -326,120 +371,11 @@ class Cluster:
         """The namespace of `ns/pod`, `pod/NAME`, `node/NAME` or `external`. Raises InputError."""
         return target.netns(self, ref)
 
-    def resolve(self, ref: str, protocol: str = "TCP") -> Target:
-        """The target of a reference (the first, where a glob matches several). Raises InputError."""
-        return target.targets(self, ref, protocol)[0]
-
-    # -- flows ----------------------------------------------------------------------------------
-
-    def _flow(self, kind: str, source: str, to: str | Target, protocol: str, name: str) -> Flow:
-        where = to if isinstance(to, Target) else self.resolve(to, protocol)
-        display = target.sources(self, source)[0]
-        number = len(self.flows) + 1
-        client = self.pods[display].net if display in self.pods else self.namespaces[display]
-        made = Flow(self, number, kind, name or f"{kind} {display} -> {where.name}", display, where, client)
-        self.flows[number] = made
-        return made
-
-    def _ported(self, made: Flow) -> Flow:
-        if not made.target.port:
-            del self.flows[made.number]
-            raise InputError(f"{made.target.name!r} needs a port", expected=f"{made.target.name}:80")
-        return made
-
-    def tcp(
-        self,
-        source: str,
-        to: str | Target,
-        send: bytes = b"",
-        *,
-        port: int = 0,
-        close: bool = True,
-        blocking: bool = False,
-        timeout_s: float = 10,
-        name: str = "",
-    ) -> Flow:
-        """Connect from `source` to `to`, send, read the answer, close. `port` fixes the client's port.
-        Without `close` the connection stays open; `more` uses it again. A `blocking` client waits inside connect(): it tries
-        once more after an ICMP error that comes at once."""
-        made = self._ported(self._flow("tcp", source, to, "TCP", name))
-        talk = partial(streams.tcp, send=send, port=port, close=close, blocking=blocking)
-        return self._run(made, self._named(talk), timeout_s)
-
-    def more(
-        self, before: Flow, send: bytes = b"", *, close: bool = True, timeout_s: float = 10, name: str = ""
-    ) -> Flow:
-        """A flow over the connection that an earlier flow left open. Raises InputError when it left none."""
-        if before.socket is None:
-            raise InputError(f"{before.name!r} left no connection open", expected="a tcp flow that does not close")
-        made = Flow(self, len(self.flows) + 1, "tcp", name or before.name, before.source, before.target, before.client)
-        made.before, self.flows[made.number] = before, made
-        return self._run(made, partial(streams.more, send=send, close=close), timeout_s)
-
-    def udp(
-        self,
-        source: str,
-        to: str | Target,
-        send: bytes = b"ping",
-        *,
-        port: int = 0,
-        connected: bool = True,
-        reply: bool = True,
-        timeout_s: float = 5,
-        name: str = "",
-    ) -> Flow:
-        """One datagram and its answer; `reply` False expects none."""
-        made = self._ported(self._flow("udp", source, to, "UDP", name))
-        talk = partial(datagrams.udp, send=send, port=port, connected=connected, reply=reply)
-        return self._run(made, self._named(talk), timeout_s, answered=reply)
-
-    def ping(
-        self,
-        source: str,
-        to: str | Target,
-        count: int = 1,
-        *,
-        interval_s: float = 1,
-        size: int = 56,
-        ttl: int = 0,
-        timeout_s: float = 5,
-        name: str = "",
-    ) -> Flow:
-        """`count` echo requests, one each `interval_s`."""
-        where = to if isinstance(to, Target) else target.without_port(self, to)
-        made = self._flow("ping", source, where, "ICMP", name)
-        talk = partial(pings.ping, count=count, interval_ns=int(interval_s * SECOND), size=size, ttl=ttl)
-        return self._run(made, self._named(talk), timeout_s)
-
-    def send(
-        self, source: str, packet: Any, *, device: str | None = None, timeout_s: float = 5, name: str = ""
-    ) -> Flow:
-        """Send any Scapy packet (or an expression as text, or bytes of a frame) from a namespace."""
-        if isinstance(packet, str):
-            packet = craft.expression(packet)
-        dst = None if isinstance(packet, bytes) else craft.destination(packet)
-        where = Target(ip4(dst) if dst else 0, 0, dst or "the link")
-        made = self._flow("send", source, where, "", name)
-        return self._run(made, partial(packets.packet, what=packet, device=device), timeout_s, answered=False)
-
-    def resolve_name(self, source: str, name: str, *kinds: str) -> Flow:
-        """Look a name up from `source`, for A and AAAA or the given types; the result is the flow's `resolved`."""
-        made = self._flow("lookup", source, Target(0, 0, name, name), "", "")
-        return self._run(made, partial(lookup.lookup, files=self.dns, name=name, kinds=kinds), 0)
-
-    def _named(self, talk: Talk) -> Talk:
-        return partial(lookup.named, files=self.dns, talk=talk)
-
-    def _run(self, made: Flow, talk: Talk, timeout_s: float, *, answered: bool = True) -> Flow:
-        """Run a flow. `answered`: its client's socket can see the outcome."""
-        made.started_ns = self.clock.now
-        talk(made, timeout_ns=int(timeout_s * SECOND))
-        made.ended_ns = self.clock.now
-        self.unmodelled.judge(made)
-        return made
+    # -- time and links -------------------------------------------------------------------------
 
     def wait(self, seconds: float) -> None:
         """Let virtual time pass."""
+        given.seconds(seconds, "seconds")
         self.clock.run_until(self.clock.now + int(seconds * SECOND))
 
     def link(
@@ -457,6 +393,13 @@ class Cluster:
 
         `loss` is a probability for each direction; `lose` numbers the frames to lose among those that `where` sends.
         """
+        if delay_ms is not None:
+            given.seconds(delay_ms, "delay_ms")
+        if loss is not None:
+            given.chance(loss, "loss")
+        if mtu is not None:
+            given.whole(mtu, "mtu", LEAST_MTU, 65535)
+        numbers = frozenset(given.whole(number, "lose", 0) for number in lose)
         net = self.namespaces[where] if where in self.namespaces else self.netns(where)
         near = net.device(device)
         far = near.peer if isinstance(near, Veth) else None
@@ -466,15 +409,29 @@ class Cluster:
                 end.net.set_carrier(end.name, on=not down)
             if mtu is not None:
                 end.set_mtu(mtu)
-            if delay_ms is not None or loss is not None or lose:
+            if delay_ms is not None or loss is not None or numbers:
                 old = end.netem or Netem()
                 chosen = Netem(
                     int(delay_ms * MS) if delay_ms is not None else old.delay_ns,
                     old.jitter_ns,
                     loss if loss is not None else old.loss,
-                    frozenset(lose) if end is near else frozenset(),
+                    numbers if end is near else frozenset(),
                 )
                 end.netem = chosen if chosen.delay_ns or chosen.loss or chosen.lose else None
+
+    def iptables(self, where: str, *texts: str) -> None:
+        """Change the rules of a node (`node-1`) or pod (`default/web`): commands as iptables takes them, one a line, such as
+        `-t nat -A PREROUTING ...`, or a text of iptables-save, which comes to what is there. Raises InputError."""
+        net = self.namespaces[where] if where in self.namespaces else self.netns(where)
+        for text in texts:
+            iptables_text(net, text)
+
+    def write(self, path: str | os.PathLike[str], *, flow: Flow | int | None = None, force: bool = False) -> int:
+        """Write the capture as pcapng: all of it, or the frames of one flow. Gives the number of frames. `force` replaces a
+        file that emu did not write. Raises InputError: there is no capture, the file cannot be made."""
+        if self.capture is None:
+            raise InputError("nothing was captured", expected="a cluster with capture=True")
+        return self.capture.write(path, flow=flow.number if isinstance(flow, Flow) else flow, force=force)
 
     def configure(self, where: str, change: Callable[[Netns], None]) -> None:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
@@ -484,6 +441,31 @@ class Cluster:
     def reshape(self, change: Callable[[Underlay], None]) -> None:
         """Let `change` change the network between the nodes, as who runs it does. Raises InputError."""
         change(self.underlay)
+
+
+def _configured(config: object) -> ClusterConfig:
+    """The configuration of a cluster that is given as people write it. Raises InputError."""
+    if config is None:
+        return ClusterConfig()
+    if isinstance(config, int) and not isinstance(config, bool):
+        return ClusterConfig.of(config)
+    if not isinstance(config, ClusterConfig):
+        what = f"a cluster of {config!r}" if isinstance(config, str) else f"a cluster of a {type(config).__name__}"
+        raise InputError(what, expected="a number of nodes or a ClusterConfig, then the objects")
+    if not config.nodes:
+        raise InputError("a cluster without nodes", path="cluster.nodes", expected="1 node or more")
+    return config
+
+
+def _set_aside(*, first: bool = False) -> None:
+    """Keep Python's collector of cycles from what stays: what the modules hold, once, and a large cluster. An earlier large one
+    may be garbage by now."""
+    if first and gc.get_freeze_count():
+        return
+    if not first:
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]

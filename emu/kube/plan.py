@@ -25,6 +25,7 @@ from emu.wire.addr import Prefix
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 OS, ARCH, HOSTNAME = "kubernetes.io/os", "kubernetes.io/arch", "kubernetes.io/hostname"
+MOST_NODES = 5000  # what Kubernetes supports
 N = TypeVar("N", bound=core.Node)
 _MACHINE = {OS: "linux", ARCH: "amd64"}
 _OLDER = {OS: "beta.kubernetes.io/os", ARCH: "beta.kubernetes.io/arch"}
@@ -65,7 +66,7 @@ class ClusterConfig:
     underlay, `external` the hosts outside. `routes` are further routes of the underlay's router, in ip route's words; a gateway
     may be a node's name. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
-    default, so that veths and bridges carry large segments and unfinished checksums.
+    default, so that veths and bridges carry large segments and unfinished checksums. `cpus`: of each node (`Clock.beside`).
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
@@ -82,6 +83,7 @@ class ClusterConfig:
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     sysctls: Mapping[str, int | str] | None = None
     hairpin: bool = False
+    cpus: int = 1
     offloads: bool = False
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
@@ -93,7 +95,9 @@ class ClusterConfig:
 
     @classmethod
     def of(cls, nodes: int, **rest: Any) -> ClusterConfig:
-        """A config with `nodes` nodes called node-1, node-2 ..."""
+        """A config with `nodes` nodes called node-1, node-2 ... Raises InputError."""
+        if not 1 <= nodes <= MOST_NODES:
+            raise InputError(f"a cluster of {nodes} nodes", path="cluster.nodes", expected=f"1 to {MOST_NODES}")
         return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
 
 

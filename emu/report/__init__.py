@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emu import page
 from emu.kernel.net.netns import Netns
 from emu.registry import Shelf
 from emu.scenario.record import Run
@@ -22,6 +23,9 @@ class Report:
 
     data: Any
     text: str
+
+    def _repr_html_(self) -> str:
+        return page.text("", self.text)
 
 
 View = Callable[[Netns], Report]

@@ -52,8 +52,9 @@ def _parts(about: Metadata) -> list[str]:
             ("Cause", mistake.cause),
             ("Find", mistake.find),
             ("Cure", mistake.cure + cured),
+            ("Report", ", ".join(mistake.report)),
         )
-        parts += [_row(word, text) for word, text in rows]
+        parts += [_row(word, text) for word, text in rows if text]
     parts += [_row("Look", f"{each.file}: {each.filter}") + "\n" + _row("", each.see) for each in about.look]
     return parts
 

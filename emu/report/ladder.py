@@ -1,6 +1,6 @@
 """The ladder: every captured frame in the order of time, one line each, all interfaces merged.
 
-The form of the lines is that of ladders recorded on real kernels. Must not know flows' outcomes.
+Must not know flows' outcomes.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from emu.capture.capture import Captured
+from emu.capture.rungs import rungs
 from emu.report import Report, run_views
 from emu.report.walk import hop
 from emu.scenario.record import Run
@@ -22,11 +23,4 @@ def of_run(run: Run) -> Report:
 def ladder(frames: Iterable[Captured]) -> Report:
     """Times are milliseconds since the first frame."""
     chosen = list(frames)
-    start_ns = chosen[0].time_ns if chosen else 0
-    rungs = [frame.line().split(" ", 2) for frame in chosen]
-    wide = max((len(place) for place, *_ in rungs), default=0)
-    lines = [
-        f"{(frame.time_ns - start_ns) / 1e6:10.3f}  {place:<{wide}} {way:<8} {what}"
-        for frame, (place, way, what) in zip(chosen, rungs, strict=True)
-    ]
-    return Report([hop(frame) for frame in chosen], "\n".join(lines))
+    return Report([hop(frame) for frame in chosen], rungs(chosen))

@@ -32,7 +32,13 @@ def table(run: Run) -> Report:
             for step in run.steps
         ],
         "invariants": [
-            {"name": each.name, "flows": each.flows, "held": each.held, "failures": list(each.failures)}
+            {
+                "name": each.name,
+                "states": each.states,
+                "judged": each.judged,
+                "held": each.held,
+                "failures": list(each.failures),
+            }
             for each in run.invariants
         ],
         "checks": run.checks,
@@ -70,6 +76,8 @@ def summary(run: Run) -> str:
     """One sentence: how many checks, and whether they held. It agrees with the exit status: undecided comes first."""
     undecided, failed = len(run.undecided), len(run.failures)
     if not run.checks and not undecided:
+        if run.scenario.bare:
+            return "nothing was checked: manifests have no steps"
         return "nothing was checked: no step has an `expect`, and no flow was addressed to a pod or a node"
     flows = sum(1 for _ in run.flows)
     found = [f"{undecided} undecided"] if undecided else []

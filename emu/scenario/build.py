@@ -46,9 +46,10 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         pod_subnet=part.pod_subnet,
         node_cidr_mask_size=part.node_cidr_mask_size,
         service_subnet=part.service_subnet,
-        proxy=proxy(part.kube_proxy),
+        proxy=replace(proxy(part.kube_proxy), release=release(part.kubernetes_version)),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
+        cpus=part.cpus,
         offloads=part.offloads,
         dns=dns(part.dns),
         timing=Timing(endpoint_updates_batch_ns=_ns(part.endpoint_updates_batch_period, "endpointUpdatesBatchPeriod")),
@@ -88,6 +89,12 @@ def proxy(part: KubeProxyPart) -> ProxyConfig:
         min_sync_period_ns=_ns(part.iptables.min_sync_period, "kubeProxy.iptables.minSyncPeriod"),
         sync_period_ns=_ns(part.iptables.sync_period, "kubeProxy.iptables.syncPeriod"),
     )
+
+
+def release(version: str) -> tuple[int, int]:
+    """Major and minor of `v1.31` or `v1.31.4`."""
+    major, minor, *_ = version.removeprefix("v").split(".")
+    return int(major), int(minor)
 
 
 def _ns(value: str | float, key: str) -> int:

@@ -23,6 +23,12 @@ class Checked(NamedTuple):
     checks: int
     failures: tuple[str, ...]
 
+    def plus(self, other: Checked) -> Checked:
+        return Checked(self.checks + other.checks, self.failures + other.failures)
+
+
+NOTHING = Checked(0, ())
+
 
 def check(flow: Flow, expect: Expect) -> Checked:
     """Compare one flow with its expectation."""

@@ -29,6 +29,13 @@ NetworkName = Annotated[
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+KubernetesVersion = Annotated[
+    str,
+    Meta(
+        pattern=r"^v1\.\d{1,3}(\.\d{1,3})?$",
+        description="a release of Kubernetes, v1.31 or v1.31.4: which conntrack entries its kube-proxy deletes",
+    ),
+]
 Duration = Annotated[str | float, Meta(description="a duration: 5s, 200ms, or a number of seconds; at most 168h")]
 Source = Annotated[str, Meta(description="NS/POD, pod/NAME, node/NAME or external; a glob takes every matching pod")]
 
@@ -175,7 +182,9 @@ class ClusterPart(Part, frozen=True):
     network usually lies on (vpc for aws-vpc, switched for kindnet, else routed).
     `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
-    `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
+    `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for
+    every release. `cpus` of each node: with more than one, packets that a program sends at one time are handled
+    at one time, and two first packets of one flow may each choose an endpoint. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
@@ -188,11 +197,114 @@ class ClusterPart(Part, frozen=True):
     node_cidr_mask_size: Annotated[int, Meta(ge=8, le=30)] = field(default=24, name="nodeCIDRMaskSize")
     service_subnet: str = "10.96.0.0/12"
     hairpin: bool = False
+    cpus: Annotated[int, Meta(ge=1, le=64)] = 1
     offloads: Offloads = False
     dns: bool | DnsPart = False
+    kubernetes_version: KubernetesVersion = "v1.36"
     kube_proxy: KubeProxyPart = KubeProxyPart()
     endpoint_updates_batch_period: Duration = 0.0
     sysctls: dict[str, int | str] = {}
+
+
+class EthLike(Part, frozen=True):
+    """Fields of an Ethernet header: MACs are globs, `type` the EtherType."""
+
+    src: str = ""
+    dst: str = ""
+    type: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+
+
+class ArpLike(Part, frozen=True):
+    """Fields of an ARP message; addresses are globs."""
+
+    op: Literal["", "who-has", "is-at"] = ""
+    psrc: str = ""
+    pdst: str = ""
+    hwsrc: str = ""
+    hwdst: str = ""
+
+
+class IpLike(Part, frozen=True):
+    """Fields of an IPv4 header; addresses are globs. `flags`: DF, MF or both; `frag`: the offset in bytes."""
+
+    src: str = ""
+    dst: str = ""
+    ttl: Annotated[int, Meta(ge=0, le=255)] | None = None
+    tos: Annotated[int, Meta(ge=0, le=255)] | None = None
+    id: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    proto: Annotated[int, Meta(ge=0, le=255)] | None = None
+    flags: str | None = None
+    frag: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+
+
+AnyPort = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class TcpLike(Part, frozen=True):
+    """Fields of a TCP segment. `flags` are letters of FSRPAUEC, as Scapy has them: all of them and no others. `seq` and `ack` count from
+    the connection's first sequence numbers; `len` is that of the payload."""
+
+    sport: AnyPort | None = None
+    dport: AnyPort | None = None
+    flags: str | None = None
+    seq: Count | None = None
+    ack: Count | None = None
+    window: AnyPort | None = None
+    len: Count | None = None
+    mss: AnyPort | None = None
+    wscale: Annotated[int, Meta(ge=0, le=255)] | None = None
+
+
+class UdpLike(Part, frozen=True):
+    """Fields of a UDP datagram; `len` is that of the payload."""
+
+    sport: AnyPort | None = None
+    dport: AnyPort | None = None
+    len: Count | None = None
+
+
+class IcmpLike(Part, frozen=True):
+    """Fields of an ICMP message; `id` and `seq` are those of an echo, `mtu` that of fragmentation needed."""
+
+    type: Annotated[int, Meta(ge=0, le=255)] | None = None
+    code: Annotated[int, Meta(ge=0, le=255)] | None = None
+    id: AnyPort | None = None
+    seq: AnyPort | None = None
+    mtu: AnyPort | None = None
+
+
+class FrameLike(Part, frozen=True):
+    """What a frame must be like: the fields that are given, and no others, are compared. A protocol without fields (`arp: {}`) must be
+    there. `payload` is a glob. `inner` is what a tunnel's packet carries, `vni` its VXLAN network."""
+
+    eth: EthLike | None = None
+    arp: ArpLike | None = None
+    ip: IpLike | None = None
+    tcp: TcpLike | None = None
+    udp: UdpLike | None = None
+    icmp: IcmpLike | None = None
+    payload: str | None = None
+    vni: Count | None = None
+    inner: FrameLike | None = None
+
+
+class SeenPart(Part, frozen=True):
+    """A frame that must be seen (`frame`), or must not be (`noFrame`): at an interface (`at`, a glob), in a direction, and from `notBefore`
+    to `within` after a moment (`after`).
+
+    The moments are `start` and `end` of the flow, the `name` of an entry above (the time of the first frame that it found), and the name of
+    an earlier step (its start). Without `within` every frame up to now counts; a window that is not over yet is waited for.
+    """
+
+    name: str = ""
+    at: str = "*"
+    way: Literal["in", "out", "drop", "any"] = "any"
+    after: str = "start"
+    not_before: Duration = 0.0
+    within: Duration | None = None
+    frame: FrameLike | None = None
+    no_frame: FrameLike | None = None
 
 
 class Expect(Part, frozen=True):
@@ -201,7 +313,8 @@ class Expect(Part, frozen=True):
     `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
     "none": it was not changed. `tunnel`: what carried its packets, one way or the other: `vxlan 192.168.51.11 -> 192.168.52.12`, `ipip ...`;
     "none": nothing did. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
-    code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all.
+    code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all. `seen`: single frames of
+    the flow, with their places and times.
     """
 
     outcome: OutcomeWord = "delivered"
@@ -215,6 +328,7 @@ class Expect(Part, frozen=True):
     by: str = ""
     received: str | None = None
     frames: Annotated[int, Meta(ge=0)] | None = None
+    seen: tuple[SeenPart, ...] = ()
 
 
 class StoryLine(Part, frozen=True):
@@ -261,7 +375,7 @@ class Mistake(Part, frozen=True):
 
     `seen`: the symptom, as its users see it. `cause`: what was done, and the rule, route or table entry that decides, and
     why. `find`: the command on a real node that shows it. `cure`: what mends it; later steps of the scenario do so and send
-    the same flow again, or the scenario that `curedIn` names does.
+    the same flow again, or the scenario that `curedIn` names does. `report`: public reports of people who met it.
     """
 
     seen: str
@@ -269,6 +383,9 @@ class Mistake(Part, frozen=True):
     find: str
     cure: str
     cured_in: str = ""
+    report: tuple[
+        Annotated[str, Meta(pattern=r"^[\w.-]+/[\w.-]+#\d+$", description="OWNER/REPOSITORY#NUMBER")], ...
+    ] = ()
 
 
 class Look(Part, frozen=True):
@@ -287,7 +404,8 @@ class Metadata(Part, frozen=True):
 
 
 class ScenarioPart(Part, frozen=True):
-    """One scenario. `seed` is that of every random draw."""
+    """One scenario. `seed` is that of every random draw. `invariants`, by name or `all`, hold over the whole run besides the three
+    requirements that Kubernetes makes of networks."""
 
     api_version: Literal["emu/v1"]
     kind: Literal["Scenario"]
@@ -295,4 +413,5 @@ class ScenarioPart(Part, frozen=True):
     seed: int = 0
     cluster: ClusterPart = ClusterPart()
     manifests: tuple[str, ...] = ()
+    invariants: Literal["all"] | tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()

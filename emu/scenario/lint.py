@@ -71,6 +71,11 @@ def without_endpoints(loaded: Loaded) -> list[str]:
     return found
 
 
+def refuses(loaded: Loaded, service: Service) -> bool:
+    """Whether a Service, or a port of one, has no endpoints or will be refused."""
+    return any(_service(service, [*_templates(loaded.objects)]))
+
+
 def waiting(pods: Iterable[Pod]) -> list[str]:
     """One sentence for each pod that has no node, with the scheduler's reason."""
     return [

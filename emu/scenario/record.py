@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emu.invariants import Verdict
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow
-from emu.scenario.invariants import Verdict
 from emu.scenario.results import FlowResult, StepResult, flow_name
 from emu.scenario.script import Scenario
 
@@ -30,6 +30,7 @@ class Run:
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_open: dict[str, list[Flow]] = field(default_factory=dict)
+    moments: dict[str, int] = field(default_factory=dict)
 
     @property
     def flows(self) -> Iterator[FlowResult]:
@@ -38,20 +39,22 @@ class Run:
 
     @property
     def checks(self) -> int:
-        """How many comparisons were made: expectations, and flows that an invariant applies to."""
-        return sum(each.checked.checks for each in self.flows) + sum(verdict.flows for verdict in self.invariants)
+        """How many comparisons were made: expectations, and what an invariant was judged on."""
+        own = sum(each.checked.checks for each in self.flows) + sum(step.checked.checks for step in self.steps)
+        return own + sum(verdict.judged for verdict in self.invariants)
 
     @property
     def failures(self) -> list[str]:
         """Everything that did not hold, a sentence each."""
         found = []
         for step in self.steps:
+            found += [f"step {step.number}, {step.name or step.action}: {each}" for each in step.checked.failures]
             for result in step.flows:
                 found += [
                     f"step {step.number}, {_title(step, result.flow)}: {each}" for each in result.checked.failures
                 ]
         for verdict in self.invariants:
-            found += [f"{verdict.name}: {each}" for each in verdict.failures]
+            found += [f"{verdict.states}: {each}" for each in verdict.failures]
         return found
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emu.kube.flow.flow import Flow
-from emu.scenario.expectations import Checked
+from emu.scenario.expectations import NOTHING, Checked
 
 
 @dataclass
@@ -34,6 +34,7 @@ class StepResult:
     action: str
     flows: list[FlowResult] = field(default_factory=list)
     change: str = ""
+    checked: Checked = NOTHING  # of the step itself, beside those of its flows
 
 
 def flow_name(flow: Flow) -> str:

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from emu.invariants import Evidence, Verdict, invariants, judge, together
 from emu.kube.api.core import Node, Pod
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow
+from emu.scenario.asked import REQUIREMENTS, further
 from emu.scenario.ends import Ends
 from emu.scenario.files import Split, write
-from emu.scenario.invariants import Verdict, judge, together
 from emu.scenario.kinds import Step
 from emu.scenario.lint import meant, waiting, without_nodes
 from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
@@ -50,14 +51,18 @@ def run(
     report(0, len(steps), "building the cluster")
     result = Run(scenario, (build or _build)(scenario))
     check_endpoints(scenario, result.cluster)
+    # what reads frames is not judged without a capture
+    required = [name for name in REQUIREMENTS if result.cluster.capture is not None or not invariants[name].captured]
     judged: list[tuple[Verdict, ...]] = []
     for number, step in enumerate(steps):
         report(number, len(steps), step.name or step.action)
         done = _do(result, number, step)
         result.steps.append(done)
-        judged.append(judge(result.cluster, [each.flow for each in done.flows]))
+        judged.append(judge(Evidence(result.cluster, [each.flow for each in done.flows]), required))
     report(len(steps), len(steps), "writing")
-    result.invariants = together(judged)
+    if named := further(scenario):
+        judged.append(judge(result.cluster, named))
+    result.invariants = together([judge(Evidence(result.cluster, ()), required), *judged])
     result.notes += [*meant(scenario.loaded), *result.cluster.warnings]
     store = result.cluster.store
     result.notes += [*waiting(store.list(Pod)), *without_nodes(scenario.loaded, store.list(Node))]
@@ -89,7 +94,19 @@ def _do(result: Run, number: int, step: Step) -> StepResult:
     cluster = result.cluster
     done = StepResult(number + 1, step.name, step.action)
     place = Place(result.scenario, number, step)
-    doing = Doing(place, done, cluster, Ends(cluster), result.left_open, partial(_narrate, cluster))
+    begun = {**result.moments}
+    result.moments |= {step.name: cluster.clock.now} if step.name else {}
+    doing = Doing(
+        place,
+        done,
+        cluster,
+        Ends(cluster),
+        result.left_open,
+        partial(_narrate, cluster),
+        begun,
+        cluster.capture,
+        cluster.clock,
+    )
     with place.at():
         actions[step.action]().run(step.part, doing)
     return done

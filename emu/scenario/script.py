@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from emu.errors import InputError
-from emu.kube.api.documents import Document, documents
+from emu.invariants import invariants
+from emu.kube.api.documents import STDIN, Document, documents
 from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
 from emu.kube.plan import pod_cidrs, subnets
 from emu.scenario.endpoints import check_glob
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
+from emu.scenario.seen import check_list
 from emu.scenario.shape import options_of, scenario_type
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
@@ -35,7 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 @dataclass
 class Scenario:
     """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
-    names one."""
+    names one; `bare` are the paths of manifests that no scenario is around."""
 
     spec: ScenarioPart
     document: Document
@@ -44,6 +46,7 @@ class Scenario:
     file: str
     conflist: str = ""
     applied: dict[int, list[Object]] = field(default_factory=dict)
+    bare: tuple[str, ...] = ()
 
     @property
     def objects(self) -> list[Object]:
@@ -78,16 +81,50 @@ def is_scenario(document: Document) -> bool:
     )
 
 
+def opened(path: str | os.PathLike[str]) -> tuple[bool, Iterator[Document]]:
+    """Whether a file begins with a scenario, and its documents: what is read from a FIFO cannot be read again. Raises InputError."""
+    found = read(path)
+    first = next(found, None)
+    return first is not None and is_scenario(first), chain([] if first is None else [first], found)
+
+
 def load(path: str | os.PathLike[str]) -> Scenario:
     """Read a scenario file and the manifests that it names. Raises InputError."""
     if Path(path).is_dir():
         raise InputError("is a folder", file=str(path), expected="a scenario file")
-    return _read(read(path), str(path), Path(path).parent, Path(path).stem)
+    return load_found(path, read(path))
+
+
+def load_found(path: str | os.PathLike[str], found: Iterator[Document]) -> Scenario:
+    """A scenario from the documents of a file, and the manifests that it names beside that. Raises InputError."""
+    return _read(found, str(path), Path(path).parent, "stdin" if str(path) == STDIN else Path(path).stem)
 
 
 def load_text(text: str, file: str = "scenario.yaml", folder: str | os.PathLike[str] = ".") -> Scenario:
     """Read a scenario from a text; `folder` is where the manifests that it names lie. Raises InputError."""
     return _read(documents(text, file), file, Path(folder), Path(file).stem)
+
+
+def load_manifests(
+    paths: Sequence[str | os.PathLike[str]],
+    found: Iterable[Document],
+    *,
+    nodes: int = 2,
+    network: str = "bridge",
+    namespace: str = "default",
+) -> Scenario:
+    """Manifests alone, whose documents were `found` in these files or folders, as a scenario without steps; it has the name of the first.
+    Raises InputError."""
+    names = tuple(map(str, paths))
+    spec = ScenarioPart("emu/v1", "Scenario", cluster=ClusterPart(nodes=nodes, network=network))
+    found = iter(found)
+    first = next(found, None)
+    if first is None:
+        raise InputError("is empty", file=names[0], expected="a scenario or manifests")
+    loaded = load_documents(_only_manifests(chain([first], found), "a scenario behind manifests"), namespace=namespace)
+    stem = "stdin" if names[0] == STDIN else Path(paths[0]).resolve().stem
+    name = stem if _NAME.fullmatch(stem) else "manifests"
+    return Scenario(spec, next(documents("{}")), loaded, name, names[0], bare=names)
 
 
 def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scenario:
@@ -104,6 +141,7 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
             f'"{name}" cannot name a folder', ("metadata", "name"), expected="letters, digits, '-', '_' and '.'"
         )
     _check_cluster(spec.cluster, first)
+    _check_invariants(spec, first)
     conflist = _conflist(spec.cluster, first, folder)
     manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
     loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
@@ -116,10 +154,10 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     return scenario
 
 
-def _only_manifests(found: Iterator[Document]) -> Iterator[Document]:
+def _only_manifests(found: Iterable[Document], what: str = "a second scenario in one file") -> Iterator[Document]:
     for document in found:
         if is_scenario(document):
-            raise document.error("a second scenario in one file", expected="one scenario a file, first in it")
+            raise document.error(what, expected="one scenario a file, first in it")
         yield document
 
 
@@ -170,6 +208,13 @@ def _check_cluster(cluster: ClusterPart, document: Document) -> None:
         raise document.error(error.what, keys(error.path or "cluster"), expected=error.expected) from None
 
 
+def _check_invariants(spec: ScenarioPart, document: Document) -> None:
+    for number, name in enumerate(() if spec.invariants == "all" else spec.invariants):
+        if name not in invariants:
+            what = f'no invariant is called "{name}"'
+            raise document.error(what, ("invariants", number), expected=nearest(name, set(invariants)))
+
+
 def _check_options(cluster: ClusterPart, pods: Prefix) -> None:
     """Options of another network than the cluster's, or that do not fit. Raises InputError."""
     for name, options in options_of(cluster).items():
@@ -195,6 +240,7 @@ def _check_step(scenario: Scenario, number: int, step: Step) -> None:
         raise scenario.error(InputError(what, expected="exactly one of " + ", ".join(in_order())), number, *found[1:2])
     name = found[0]
     action = actions[name]()
+    place = Place(scenario, number, step)
     if not step.settle and not action.changes:
         what = f"{name} changes no objects that the cluster could follow"
         raise scenario.error(InputError(what, expected="settle beside " + ", ".join(changing())), number, "settle")
@@ -202,17 +248,21 @@ def _check_step(scenario: Scenario, number: int, step: Step) -> None:
         if not action.sends:
             what = f"{name} sends nothing that could be expected"
             raise scenario.error(InputError(what, expected="expect beside " + ", ".join(sending())), number, "expect")
-        _check_expect(scenario, number, step.expect)
-    place = Place(scenario, number, step)
+        _check_expect(scenario, number, step.expect, place)
     with place.at():
         action.check(step.part, place)
 
 
-def _check_expect(scenario: Scenario, number: int, expect: Expect) -> None:
+def _check_expect(scenario: Scenario, number: int, expect: Expect, place: Place) -> None:
     needed = NAMED_REASON.get(expect.outcome)
     if needed and not getattr(expect, needed):
         what = f"expecting {expect.outcome} needs a {needed}"
         raise scenario.error(InputError(what, expected=f"{needed}: ..."), number, "expect")
+    try:
+        check_list(expect.seen, place.moments)
+    except InputError as error:
+        path = keys(error.path or "")
+        raise scenario.error(InputError(error.what, expected=error.expected), number, "expect", "seen", *path) from None
     for key in ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "received"):
         try:
             check_glob(getattr(expect, key) or "")

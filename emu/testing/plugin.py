@@ -1,25 +1,47 @@
-"""The pytest plugin: fixtures `lab` and `cluster_factory`; when a test that used them fails, the walk is printed.
+"""The pytest plugin: fixtures, scenario files as tests, and what a failed test leaves behind.
 
-Load it with `-p emu.testing.plugin`, or import the fixtures and the hook in a conftest. Hypothesis properties make their
-`Lab` inside the test: a fixture is made once for all examples. Must not know invariants.
+pytest finds it by itself where emu is installed (entry point `pytest11`), so it imports emu only when a test uses it. Must
+not know invariants or strategies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from emu.fork import Snapshot
     from emu.kube.api.meta import Object
     from emu.kube.cluster import Cluster, ClusterConfig
     from emu.lab import Lab
+    from emu.scenario.record import Run
 
     ClusterFactory = Callable[..., Cluster]
+    RunScenario = Callable[..., Run]
 
-MAX_LINES = 200
+SUFFIXES = (".yaml", ".yml")
 _MADE: pytest.StashKey[list[Any]] = pytest.StashKey()
+_BOOTED: pytest.StashKey[dict[str, Snapshot[Cluster]]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--emu-captures DIR`."""
+    from emu.testing.artefacts import FOLDER
+
+    text = f"where a failed test leaves its manifest, capture and walk (default: {FOLDER} in the root folder)"
+    parser.getgroup("emu").addoption("--emu-captures", metavar="DIR", default=None, help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker that states what the fixture `cluster` is made of."""
+    text = "cluster(objects, nodes=2, network='bridge', seed=0, ...): what the fixture `cluster` is made of; files are beside the test"
+    config.addinivalue_line("markers", text)
+
+
+# -- fixtures ------------------------------------------------------------------------------------------
 
 
 def _made(request: pytest.FixtureRequest) -> list[Any]:
@@ -38,6 +60,36 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 
 
 @pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """A cluster for this test alone: of two empty nodes, or of what `@pytest.mark.cluster(objects, nodes=2, ...)` states. Tests
+    with the same marker get copies of one that was built once."""
+    marker = request.node.get_closest_marker("cluster")
+    sources, words = (marker.args, dict(marker.kwargs)) if marker is not None else ((), {})
+    booted = request.config.stash.setdefault(_BOOTED, {})
+    folder = request.path.parent
+    key = f"{folder}: {sources!r} {words!r}"
+    if key not in booted:
+        booted[key] = _boot(folder, sources, words).snapshot()
+    made = booted[key].fork()
+    _made(request).append(made)
+    return made
+
+
+def _boot(folder: Path, sources: tuple[Any, ...], words: dict[str, Any]) -> Cluster:
+    from emu.kube.api.sources import is_text
+    from emu.kube.cluster import Cluster, ClusterConfig
+
+    def beside(source: Any) -> Any:
+        if isinstance(source, list | tuple):
+            return [beside(each) for each in source]
+        return folder / source if isinstance(source, str | Path) and not is_text(str(source)) else source
+
+    seed, capture = words.pop("seed", 0), words.pop("capture", True)
+    config = ClusterConfig.of(words.pop("nodes", 2), **words)
+    return Cluster(config, beside(list(sources)), seed=seed, capture=capture)
+
+
+@pytest.fixture
 def cluster_factory(request: pytest.FixtureRequest) -> ClusterFactory:
     """Makes captured clusters for this test: `cluster_factory(config or number of nodes, objects, seed=0)`."""
     from emu.kube.cluster import Cluster
@@ -52,23 +104,103 @@ def cluster_factory(request: pytest.FixtureRequest) -> ClusterFactory:
     return make
 
 
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest) -> RunScenario:
+    """Runs scenarios: `scenario("shop.yaml")`, a file beside the test or a text. It fails the test where an expectation fails;
+    with `held=False` it only gives the run."""
+    from emu.kube.api.sources import is_text
+    from emu.scenario.run import run
+    from emu.scenario.script import load, load_text
+    from emu.testing.collected import verdict
+
+    made, folder = _made(request), request.path.parent
+
+    def play(source: str | Path, *, held: bool = True) -> Run:
+        text = isinstance(source, str) and is_text(source)
+        done = run(load_text(str(source), folder=folder) if text else load(folder / source))
+        made.append(done.cluster)
+        failure = verdict(done)
+        if held and failure:
+            pytest.fail(failure, pytrace=False)
+        return done
+
+    return play
+
+
+# -- scenario files ------------------------------------------------------------------------------------
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """A YAML file whose first document is a scenario of emu; no other file."""
+    if file_path.suffix not in SUFFIXES or not _may_be_scenario(file_path):
+        return None
+    from emu.testing.collected import ScenarioFile, is_scenario_file
+
+    if not is_scenario_file(file_path):
+        return None
+    file: pytest.Collector = ScenarioFile.from_parent(parent, path=file_path)
+    return file
+
+
+def _may_be_scenario(path: Path) -> bool:
+    """Whether the file names our API; cheap, for most YAML files are others'."""
+    try:
+        with path.open("rb") as file:
+            return b"emu/v" in file.read(1 << 16)
+    except OSError:
+        return False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Properties over emu are not explained line by line: Hypothesis would trace all of emu for that, which takes minutes. The
+    shrunk example's own captures are left instead. Phases that a test chose itself stay."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _is_property(item.obj) and _uses_emu(item):
+            from emu.testing.explained import without_tracing
+
+            without_tracing(item.obj, item.cls)
+
+
+def _is_property(test: object) -> bool:
+    """Whether Hypothesis runs a test: a function, or a state machine's method."""
+    return hasattr(test, "hypothesis") or getattr(test, "is_hypothesis_test", False)
+
+
+def _uses_emu(item: pytest.Function) -> bool:
+    names = vars(item.module).values() if item.module is not None else ()
+    words = {
+        str(getattr(each, "__module__", None) or getattr(each, "__name__", "")).partition(".")[0] for each in names
+    }
+    return "emu" in words
+
+
+# -- failures ------------------------------------------------------------------------------------------
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-    """Add the walk of the failed test's labs and clusters to its report."""
+    """Leave the failed test's manifest, capture and walk in a folder, and name them in its report."""
     outcome = yield
     report = outcome.get_result()
-    if report.when == "call" and report.failed:
-        for each in item.stash.get(_MADE, []):
-            text = walked(each)
-            if text:
-                report.sections.append(("emu: the walk", text))
+    if report.when != "call" or not report.failed or call.excinfo is None:
+        return
+    from emu.testing.artefacts import FOLDER, Left, benches, leave
+
+    left: list[Left] = getattr(item, "left", [])
+    if not left:
+        root = item.config.getoption("--emu-captures") or item.config.rootpath / FOLDER
+        made: list[Any] = item.stash.get(_MADE, [])
+        left = leave(Path(root), item.nodeid, benches(call.excinfo.value, made), again(item))
+    for each in left:
+        report.sections.append(("emu: what is left", each.text))
+        if each.walk:
+            report.sections.append(("emu: the walk", each.walk))
 
 
-def walked(bench: Any) -> str:
-    """The captured frames, hop by hop with their decisions; the last `MAX_LINES` lines."""
-    from emu.report.walk import walk
+def again(item: pytest.Item) -> str:
+    """The command that runs one test again, with Hypothesis' seed if it drew one."""
+    from shlex import quote
 
-    lines = walk(bench.capture.frames()).text.splitlines() if bench.capture is not None else []
-    if len(lines) > MAX_LINES:
-        lines = [f"... {len(lines) - MAX_LINES} lines before", *lines[-MAX_LINES:]]
-    return "\n".join(lines)
+    seed = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_generated_seed", None)
+    seeded = f" --hypothesis-seed={seed}" if seed is not None else ""
+    return f"python -m pytest {quote(item.nodeid)}{seeded}"

@@ -68,9 +68,9 @@ class TwinCluster(Cluster):
 
     # -- changes --------------------------------------------------------------------------------
 
-    def apply(self, obj: O, *, settle: bool = True) -> O:
+    def put(self, obj: O, *, settle: bool) -> O:
         self._try(self._ready)
-        return super().apply(obj, settle=settle)
+        return super().put(obj, settle=settle)
 
     def delete(self, kind: str, namespace: str, name: str, *, grace_s: int | None = None, settle: bool = True) -> None:
         self._try(self._ready)

@@ -50,9 +50,11 @@ class Binaries:
         ifname: str = "eth0",
         args: str = "",
         capability_args: Mapping[str, Any] | None = None,
+        previous: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """ADD by every plugin in order; gives the last result as JSON. Raises TwinError with the plugin's own message."""
-        result: dict[str, Any] = {}
+        """ADD by every plugin in order, the first of which gets the result `previous`; gives the last result as JSON. Raises TwinError
+        with the plugin's own message."""
+        result: dict[str, Any] = dict(previous or {})
         for plugin in network.plugins:
             config = execution_config(network, plugin, capability_args or {}, result)
             result = self._run("ADD", config, container, container_id, ifname, args)

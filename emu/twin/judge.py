@@ -22,6 +22,7 @@ from emu.twin.pods import RealPods
 from emu.twin.report import DIFFERENT, Earlier, FlowReport, Report
 from emu.twin.space import TwinError, missing
 from emu.twin.twin import Twin
+from emu.twin.wired import Wired, Wiring
 from emu.twin.wiring import Pod, compared
 
 
@@ -46,10 +47,12 @@ def judge(
     tries: int = 1,
     without: Collection[str] = (),
     wiring: bool = False,
+    wired: Wiring | None = None,
 ) -> Report:
     """Run a scenario on both sides and compare. What differs runs again, up to `tries` times, as a busy machine may be late;
     the report names what differed before, and where the kernel's own runs differ. `without` names settings of the kernel's side that are left out
-    (`settings.py`). With `wiring` the real CNI plugins wire each node's first pods, too (`wiring.py`). Raises InputError, and TwinError that names what is missing here."""
+    (`settings.py`). With `wiring` the real CNI plugins wire each node's first pods, too (`wiring.py`). `wired` wires the
+    whole kernel's side from the objects, in place of the mirror (`wired.py`). Raises InputError, and TwinError that names what is missing here."""
     settings.check(without)
     lost = missing()
     if lost:
@@ -59,7 +62,7 @@ def judge(
     earlier: list[Earlier] = []
     before: Report | None = None
     while True:
-        report = _once(scenario, progress, without, wiring)
+        report = _once(scenario, progress, without, wiring, wired)
         report.earlier = tuple(earlier)
         if before is not None:
             report.notes += itself.runs(before, report)
@@ -70,7 +73,11 @@ def judge(
 
 
 def _once(
-    scenario: Scenario, progress: Callable[[int, int, str], None] | None, without: Collection[str], wiring: bool
+    scenario: Scenario,
+    progress: Callable[[int, int, str], None] | None,
+    without: Collection[str],
+    wiring: bool,
+    wired: Wiring | None,
 ) -> Report:
     report = Report(scenario.name, platform.release())
     with one_cpu():
@@ -81,9 +88,12 @@ def _once(
             cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
             pullable = [(str(cluster.netns(where).name), device) for where, device in _pulled(script)]
             pods = RealPods(lambda: cluster.kubelets, pullable) if wiring else None
-            twin = Twin(cluster, report, without, pullable, pods)
+            whole = Wired(wired, lambda: cluster.kubelets) if wired is not None else None
+            twin = Twin(cluster, report, without, pullable, pods, whole)
             twins.append(twin)
             try:
+                if spec.cluster.cpus > 1:
+                    raise Undecided("cluster.cpus: the twin's programs and machines share one CPU")
                 if wiring:
                     _wire(cluster, report)
                     _wire_machines(script, cluster, report)
@@ -96,9 +106,9 @@ def _once(
         try:
             ran = scenario_run.run(scenario, build=made, progress=progress)
             report.notes += [*ran.cluster.warnings, *ran.failures]
-            wired = sum(twin.mirror.pods.wired for twin in twins if twin.mirror.pods is not None)
-            if wired:
-                report.notes.append(f"the CNI plugins in {FOLDER} wired {wired} pods")
+            count = sum(twin.mirror.pods.wired for twin in twins if twin.mirror.pods is not None)
+            if count:
+                report.notes.append(f"the CNI plugins in {FOLDER} wired {count} pods")
         finally:
             for twin in twins:
                 twin.close()

@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from emu.errors import Undecided
@@ -26,6 +26,7 @@ from emu.twin.pods import RealPods
 from emu.twin.settings import SYSCTLS
 from emu.twin.space import Space, TwinError, check_name
 from emu.twin.sysctls import Unset
+from emu.twin.wired import Wired
 
 SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8946, 0x8913, 0x8914, 1
 # With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
@@ -38,15 +39,16 @@ _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 class Mirror:
     """`spaces` maps each emulated namespace to its twin. `unset` has the sysctls that could not be set on this kernel, by
     namespace and name. `without` names the settings that are left out. `pullable` are the devices whose cables may be
-    pulled later, as (namespace's name, device). `pods` wires pods by the real CNI plugins."""
+    pulled later, as (namespace's name, device). `pods` wires pods by the real CNI plugins, `wired` all that is there at the beginning."""
 
     def __init__(
         self,
         without: Collection[str] = (),
         pullable: Iterable[tuple[str, str]] = (),
         pods: RealPods | None = None,
+        wired: Wired | None = None,
     ) -> None:
-        self.pods = pods
+        self.pods, self.wired = pods, wired
         self.pullable = frozenset(pullable)
         self.cables: dict[tuple[Netns, str], Cable] = {}  # by either end
         self.spaces: dict[Netns, Space] = {}
@@ -65,6 +67,9 @@ class Mirror:
         for picture in wanted.values():
             for name in picture.links:
                 check_name(name)
+        if self.wired is not None and not self.spaces:
+            self._wire(self.wired, namespaces, wanted)
+            return [*wanted], []
         pods = self.pods.coming({net for net in wanted if net not in self.spaces}, wanted) if self.pods else []
         if self.pods is None or not pods:
             return self._sync(namespaces, wanted)
@@ -78,6 +83,25 @@ class Mirror:
         self.pictures.update(self.pods.after(wanted, before, pods))
         self._sync(namespaces, wanted)
         return come, gone
+
+    def _wire(self, wired: Wired, namespaces: Mapping[str, Netns], wanted: Mapping[Netns, Picture]) -> None:
+        """Let the whole kernel's side be wired. Only the settings are applied here."""
+        for name, net in namespaces.items():
+            self.spaces[net] = Space(name)
+            self._begin(self.spaces[net])
+            sysctls.write(self.spaces[net], self.beside(wanted[net]))
+        with ExitStack() as stack:
+            for space in self.spaces.values():
+                stack.enter_context(self._silent(space))
+            wired.wire(self.spaces, wanted)
+            for space in self.spaces.values():
+                for each in json.loads(space.run("ip", "-j", "-d", "link", "show") or "[]"):
+                    kind = each.get("linkinfo", {}).get("info_kind", "")
+                    self._set_up(space, each["ifname"], Link(each["ifname"], kind, "", 0, True))
+        for net, picture in wanted.items():
+            with suppress(TwinError):  # what has no carrier is a difference
+                self._await_links(self.spaces[net], picture, wanted)
+        self.pictures.update(wanted)
 
     @contextmanager
     def _silent(self, host: Space) -> Iterator[None]:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from emu.kernel.net.netns import Netns
 from emu.kube.networks.network import Network
@@ -115,32 +115,46 @@ class RealPods:
         """Wire a pod; gives the devices that were made. Raises TwinError with the plugin's own message."""
         disk = Path(self._folder.name) / pod.sandbox.node.name
         disk.mkdir(exist_ok=True)
-        binaries, had = Binaries(host, disk, pod.sandbox.node.files), _devices(host)
+        binaries, had = Binaries(host, disk, pod.sandbox.node.files), devices(host)
         binaries.add(LOOPBACK, space, pod.container_id, "lo")
         args = pod.sandbox.capability_args
         result = binaries.add(pod.network.config, space, pod.container_id, IFNAME, capability_args=args)
         self.wired += 1
-        node, ours = wanted[pod.sandbox.node.net], wanted[pod.net].links[IFNAME]
-        ports = {port.device for port in node.ports}
-        # the plugin has announced the pod under the MAC that it drew; another announcement would be seen
-        with space.inside():
-            before = sysctls.read(ANNOUNCES)
-        sysctls.write(space, {ANNOUNCES: "0"})
-        space.ip([["link", "set", "dev", IFNAME, "address", ours.mac]])
-        sysctls.write(space, {ANNOUNCES: before or "0"})
-        made = [each for each in result["interfaces"] if not each.get("sandbox") and each["name"] not in had]
-        drawn = [each["mac"] for each in made if each["name"] not in node.links]
-        for each in made:
-            name = each["name"]
-            if name not in node.links:  # a name that the plugin has drawn
-                host.ip([["link", "set", "dev", name, "name", pod.host]])
-                name = pod.host
-                flush = [["link", "set", "dev", name, "type", "bridge_slave", "fdb_flush"]] if name in ports else []
-                host.ip([["link", "set", "dev", name, "address", node.links[name].mac], *flush])
-            elif each["mac"] not in drawn:  # a bridge with a MAC of its own; another one follows its ports
-                host.ip([["link", "set", "dev", name, "address", node.links[name].mac]])
-            yield host, name
-        yield space, IFNAME
+        node = wanted[pod.sandbox.node.net]
+        macs = {name: link.mac for name, link in node.links.items()}
+        yield from renamed(result, host, space, had, pod.host, wanted[pod.net].links[IFNAME].mac, macs)
+
+
+def renamed(
+    result: Mapping[str, Any],
+    host: Space,
+    space: Space,
+    had: Collection[str],
+    veth: str,
+    own: str,
+    macs: Mapping[str, str],
+) -> Iterator[tuple[Space, str]]:
+    """After an ADD: the names and MACs that the plugin drew become the emulator's draws; gives the devices that were made. `had` are the
+    devices that the node had before; `veth` is to be the name of the node's end, `own` the pod's MAC; `macs` are by the node's devices."""
+    # the plugin has announced the pod under the MAC that it drew; another announcement would be seen
+    with space.inside():
+        before = sysctls.read(ANNOUNCES)
+    sysctls.write(space, {ANNOUNCES: "0"})
+    space.ip([["link", "set", "dev", IFNAME, "address", own]])
+    sysctls.write(space, {ANNOUNCES: before or "0"})
+    made = [each for each in result["interfaces"] if not each.get("sandbox") and each["name"] not in had]
+    drawn = [each["mac"] for each in made if each["name"] not in macs]
+    for each in made:
+        name = each["name"]
+        if name not in macs:  # a name that the plugin has drawn
+            host.ip([["link", "set", "dev", name, "name", veth], ["link", "set", "dev", veth, "address", macs[veth]]])
+            # a port has taken its first MAC into the bridge's database; what is no port has none
+            host.ip([["link", "set", "dev", veth, "type", "bridge_slave", "fdb_flush"]], tolerant=True)
+            name = veth
+        elif each["mac"] not in drawn:  # a bridge with a MAC of its own; another one follows its ports
+            host.ip([["link", "set", "dev", name, "address", macs[name]]])
+        yield host, name
+    yield space, IFNAME
 
 
 def _made(pods: Collection[Pod], new: Picture, old: Picture) -> Iterator[str]:
@@ -176,6 +190,6 @@ def _without(picture: Picture, devices: Collection[str], iptables: str) -> Pictu
     )
 
 
-def _devices(space: Space) -> set[str]:
+def devices(space: Space) -> set[str]:
     with space.inside():
         return {name for _, name in socket.if_nameindex()}

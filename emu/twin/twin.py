@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 
 from emu.capture.capture import Capture
@@ -39,6 +39,7 @@ from emu.twin.sights import Sights
 from emu.twin.sockets import RealNet, RealTcp, RealUdp
 from emu.twin.space import Space
 from emu.twin.traces import Traces
+from emu.twin.wired import Wired
 from emu.wire.addr import ip4_text
 
 QUIET_NS = 40 * MS  # between two readings of counters
@@ -79,8 +80,8 @@ class RealTestbed:
 
 
 class Twin:
-    """Both sides of one cluster. `report` grows with each flow. `without` names the settings that are left out; `pullable` and
-    `pods`: as for `Mirror`."""
+    """Both sides of one cluster. `report` grows with each flow. `without` names the settings that are left out; `pullable`,
+    `pods` and `wired`: as for `Mirror`."""
 
     def __init__(
         self,
@@ -89,10 +90,11 @@ class Twin:
         without: Collection[str] = (),
         pullable: Iterable[tuple[str, str]] = (),
         pods: RealPods | None = None,
+        wired: Wired | None = None,
     ) -> None:
         assert cluster.capture is not None
         self.cluster, self.report = cluster, report
-        self.mirror = Mirror(without, pullable, pods)
+        self.mirror = Mirror(without, pullable, pods, wired)
         self.nets: dict[Netns, RealNet] = {}
         self.real: dict[int, Flow] = {}  # the kernel's side of each flow, by number
         links = [each for net in cluster.namespaces.values() for each in net.devices.values() if each.name != "lo"]
@@ -247,6 +249,9 @@ class Twin:
         """The devices, addresses and sysctls of a namespace, as the kernel has them, beside the emulator's."""
         kernel, emu = sysctls.differences(space, net, self.mirror.apart(space))
         theirs, ours = tables.kernel_setup(space), tables.emulated_setup(net)
+        if self.mirror.wired is not None:
+            for what, (one, other) in self.mirror.wired.besides(net, space).items():
+                theirs[what], ours[what] = one, other
         yield from compare.tables(
             space.name, {**theirs, "sysctls": kernel}, {**ours, "sysctls": emu}, lambda one, other: False
         )
@@ -265,6 +270,8 @@ class Twin:
                 tables.rules(self.mirror.spaces[net].run("iptables-save")),
                 tables.rules(net.ipv4.tables.save()),
             )
+            if self.mirror.wired is not None:
+                kernel, emu = self.mirror.wired.rules(kernel), self.mirror.wired.rules(emu)
             difference = compare.sequences("rules", net.name, kernel, emu)
             if difference is not None:
                 yield difference
@@ -434,7 +441,7 @@ class Twin:
         """Read what the kernel reports of a namespace, while the rules that it reports of are in force."""
         trace = self.traces[net]
         trace.settle()
-        rules = parse_restore(self.mirror.pictures[net].iptables)
+        rules = _parsed(self.mirror.pictures[net].iptables)
         self.drawn.setdefault(net, []).extend(draws.statistic(rules, trace.walked))
         trace.walked.clear()
 
@@ -479,6 +486,11 @@ class Twin:
                 return tables.seconds_alike(one, other) or tables.ageing_alike(one, other, old)
 
             yield from compare.tables(space.name, kernel, emu, alike)
+
+
+@lru_cache(maxsize=32)  # each flow asks for the same rules of each node
+def _parsed(saved: str) -> RuleSet:
+    return parse_restore(saved)
 
 
 def _towards(ports: Collection[int], entries: Iterable[tables.Entry]) -> Iterator[tables.Entry]:

@@ -24,7 +24,9 @@ def decimal(text: str) -> int | None:
 
 def ip4(text: str | int) -> int:
     """`"10.0.0.1"` as an int. Raises InputError."""
-    return text if isinstance(text, int) else _ip4(text)
+    if text.__class__ is int:
+        return text  # the walk's own, and most of all
+    return int(text) if isinstance(text, int) else _ip4(text)
 
 
 @lru_cache(maxsize=65536)
@@ -33,6 +35,17 @@ def _ip4(text: str) -> int:
         return int(IPv4Address(text))
     except ValueError:
         raise InputError(f"{text!r} is not an IPv4 address", expected="four decimal octets") from None
+
+
+class Ip4(int):
+    """An IPv4 address that is shown as one. It is for people: the walk has plain ints, which `ip4` makes of it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ip4_text(int(self))
+
+    __repr__ = __str__
 
 
 @lru_cache(maxsize=65536)
@@ -127,3 +140,6 @@ class Prefix(NamedTuple):
 
     def __str__(self) -> str:
         return f"{addr_text(self.net, self.width)}/{self.length}"
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -36,6 +36,8 @@ EXPLAINED = {
     "hairpin-off": ("", {RETRANSMISSION, SYN_AGAIN}),
     "service-same-node-nf0": ("", {RETRANSMISSION, SYN_AGAIN, SYN_ACK_AGAIN, SAME_PORTS, *ANOTHER_NUMBER}),
     "lossy-link": ("sent-twice", {RETRANSMISSION, SYN_AGAIN}),
+    # after a segment far above the window, all that follows looks sent before
+    "invalid-and-reset": ("all", {RETRANSMISSION, *ANOTHER_NUMBER, "Connection finish", "This frame undergoes"}),
     # the full segments before these are dropped, and the receiver reports the gap
     "vxlan-pod-mtu": ("error", {RETRANSMISSION, *ANOTHER_NUMBER, "Duplicate ACK", "TCP window update"}),
 }

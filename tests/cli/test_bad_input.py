@@ -270,13 +270,13 @@ def test_the_scenario_that_the_cases_change_is_right(folder: Path, capsys: pytes
     [
         (["run", "absent.yaml"], "absent.yaml: No such file or directory"),
         (["validate", "absent.yaml"], "absent.yaml: No such file or directory"),
-        (["run", "."], ".: is a folder (expected a scenario file)"),
-        (["run", "empty.yaml"], "empty.yaml: is empty (expected apiVersion: emu/v1, kind: Scenario)"),
+        (["run", "empty.yaml"], "empty.yaml: is empty (expected a scenario or manifests)"),
         (
-            ["run", "web.yaml"],
-            "web.yaml:1: the first document is no scenario (expected apiVersion: emu/v1, kind: Scenario)",
+            ["run", "web.yaml", "story.yaml"],
+            "web.yaml: manifests beside scenarios (expected scenarios, which name their manifests, or manifests alone)",
         ),
-        (["run"], "Missing argument 'FILE...' (emu --help, emu COMMAND --help)"),
+        (["run", "-f", "."], "empty.yaml: manifests beside scenarios"),
+        (["run"], "no scenario is named (expected FILE, -f FILE or -f FOLDER)"),
         (["frob"], "No such command 'frob' (emu --help, emu COMMAND --help)"),
         (["validate", "broken.rules"], "broken.rules:3: unknown option '--frobnicate'"),
         (["show", "rules", "node-9", "-f", "web.yaml"], "no node is called 'node-9'"),
@@ -290,6 +290,7 @@ def test_the_scenario_that_the_cases_change_is_right(folder: Path, capsys: pytes
 )
 def test_a_wrong_command(arguments: list[str], message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "empty.yaml").write_text("# nothing\n")
+    (folder / "story.yaml").write_text(SCENARIO)
     (folder / "web.yaml").write_text(MANIFEST)
     (folder / "broken.rules").write_text("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --frobnicate -j DROP\nCOMMIT\n")
     assert main(arguments) == 2

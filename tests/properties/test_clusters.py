@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.kube.cluster import Cluster
-from emu.scenario.invariants import judge
 from emu.testing import invariants
 from emu.testing.strategies import SmallCluster, clusters, examples
 
@@ -44,16 +43,15 @@ def run(small: SmallCluster, flows: list[tuple[str, str, str]]) -> Cluster:
 @examples(150)
 def test_random_flows(small: SmallCluster, flows: list[tuple[str, str, str]]) -> None:
     cluster = run(small, flows)
-    names = [name for name in invariants.INVARIANTS if name != "nat_is_identity"]
+    names = [name for name in invariants.INVARIANTS if name != "reply_source"]
     invariants.hold(cluster, *names)
     for flow in cluster.flows.values():
         if flow.delivered and flow.kind == "tcp":
-            invariants.nat_is_identity(flow)
-    assert [wrong for verdict in judge(cluster, cluster.flows.values()) for wrong in verdict.failures] == []
+            invariants.reply_source(flow)
 
 
 @pytest.mark.parametrize("underlay", ["routed", "switched"])
-def test_nat_is_identity_for_every_client_of_the_service(underlay: str) -> None:
+def test_reply_source_for_every_client_of_the_service(underlay: str) -> None:
     small = SmallCluster(2, 3, underlay, hairpin=True)
     cluster = run(small, [(kind, source, "svc/web:80") for kind in ("tcp", "udp") for source in SOURCES[:3]])
     assert all(flow.delivered for flow in cluster.flows.values())
@@ -65,6 +63,6 @@ def test_without_br_netfilter_it_is_not() -> None:
     small = SmallCluster(1, 1, call_iptables=False)
     cluster = run(small, [("tcp", "default/client", "svc/web:80")])
     with pytest.raises(AssertionError, match=r"is answered 10\.244\.1\.\d+:8080") as failure:
-        invariants.nat_is_identity(cluster)
+        invariants.reply_source(cluster)
     assert "TCP 8080>" in str(failure.value), "with the road that the frames took"
-    assert [name for name, _ in invariants.broken(cluster)] == ["nat_is_identity"]
+    assert [name for name, _ in invariants.broken(cluster)] == ["reply_source"]

@@ -135,12 +135,12 @@ def test_a_trace_to_itself_goes_there_and_back(life: int) -> None:
 
 
 def test_the_invariants_look_at_it() -> None:
-    counted = {verdict.name: verdict.flows for verdict in done().invariants}
+    counted = {verdict.states: verdict.judged for verdict in done().invariants}
     assert counted["pods reach pods without NAT"] == 3
     assert all(verdict.held for verdict in done().invariants)
     invariants.hold(done().cluster, "ttl_falls", "endpoint_kept", "checksums_hold", "tuples_unique")
     for flow in (ITSELF, ITSELF_AGAIN):  # what goes by lo answers no question
-        invariants.nat_is_identity(done().cluster.flows[flow])
+        invariants.reply_source(done().cluster.flows[flow])
 
 
 def test_the_table_shows_where() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from emu.invariants import Evidence, judge
+from emu.invariants.requirements import talks
 from emu.kube.flow.flow import Flow
+from emu.scenario.asked import REQUIREMENTS
 from emu.scenario.build import build
 from emu.scenario.expectations import check
 from emu.scenario.files import LIST
-from emu.scenario.invariants import INVARIANTS, judge, talks
 from emu.scenario.kinds import Expect
 from emu.scenario.run import Run, run
 from emu.scenario.script import load_text
@@ -84,13 +86,13 @@ def test_nat_is_shown_once_each() -> None:
 
 
 def test_the_invariants_speak_of_flows_inside_the_cluster_and_not_of_services() -> None:
-    assert {verdict.name: verdict.flows for verdict in small().invariants} == {
+    assert {verdict.states: verdict.judged for verdict in small().invariants} == {
         "pods reach pods without NAT": 2,
         "nodes reach pods without NAT": 1,
         "a pod's own address is what others see": 3,
     }
     assert all(verdict.held for verdict in small().invariants)
-    assert [talk.flow.number for talk in talks(small().cluster, [each.flow for each in small().flows])] == [2, 3, 4]
+    assert [talk.flow.number for talk in talks(Evidence(small().cluster))] == [2, 3, 4]
 
 
 class Tampered:
@@ -122,10 +124,10 @@ class Seen:
 
 
 def test_masquerade_between_pods_breaks_the_invariants() -> None:
-    verdicts = judge(small().cluster, [Tampered(flow(1))])  # type: ignore[list-item]  # it quacks
+    verdicts = judge(Evidence(small().cluster, [Tampered(flow(1))]), REQUIREMENTS)  # type: ignore[list-item]  # it quacks
     assert [len(verdict.failures) for verdict in verdicts] == [1, 0, 1]
     assert "default/client is 10.244.1.2, but default/web sees 10.244.1.1" in verdicts[2].failures[0]
-    assert list(INVARIANTS) == [verdict.name for verdict in verdicts]
+    assert list(REQUIREMENTS) == [verdict.name for verdict in verdicts]
 
 
 def test_a_run_without_checks_does_not_pass() -> None:
@@ -175,7 +177,7 @@ spec: {type: NodePort, clusterIP: 10.96.0.78, selector: {app: web}, ports: [{por
 def test_an_address_that_a_service_or_the_user_changed_is_no_failure(steps: str, judged: int) -> None:
     done = run(load_text(scenario("own", steps) + NODE_PORT))
     assert [verdict.failures for verdict in done.invariants] == [(), (), ()]
-    assert done.invariants[2].flows == judged
+    assert done.invariants[2].judged == judged
     assert done.exit_status == 0
 
 
@@ -190,7 +192,7 @@ def test_a_pod_that_is_masqueraded_on_the_way_to_a_pod_is_found(node: str, kind:
         if kind == "ping"
         else cluster.tcp("default/client", "default/web:8080", b"x")
     )
-    failures = judge(cluster, [sent])[2].failures
+    failures = judge(Evidence(cluster, [sent]), REQUIREMENTS)[2].failures
     assert len(failures) == 1
     assert failures[0].startswith(("tcp", "ping"))
     assert "default/client is 10.244.1.2, but default/web sees " in failures[0]

@@ -110,7 +110,7 @@ def test_the_three_requirements_speak_of_something() -> None:
     spoken: dict[str, int] = {}
     for name in STORIES:
         for each in ran(name).invariants:
-            spoken[each.name] = spoken.get(each.name, 0) + each.flows
+            spoken[each.name] = spoken.get(each.name, 0) + each.judged
     assert len(spoken) == 3
     assert all(spoken.values())
 

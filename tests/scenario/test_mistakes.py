@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from emu.clock import SECOND
 from emu.kube.flow.flow import Flow
 from emu.scenario.gallery import stories, story
 from emu.scenario.run import run
@@ -17,6 +18,11 @@ MISTAKES = sorted(name for name, path in stories().items() if load(path).spec.me
 @cache
 def flows(name: str) -> tuple[Flow, ...]:
     return tuple(each.flow for each in run(story(name)).flows)
+
+
+def well(flow: Flow) -> bool:
+    """It arrived, and no look-up waited for an answer that did not come (RES_TIMEOUT of resolv.h: 5 s)."""
+    return flow.outcome.word == "delivered" and flow.ended_ns - flow.started_ns < 5 * SECOND
 
 
 def ends(flow: Flow) -> tuple[str, str]:
@@ -43,11 +49,12 @@ def test_a_mistake_states_what_is_seen_why_and_where_to_look(name: str) -> None:
 def test_the_cure_delivers_what_the_mistake_lost(name: str) -> None:
     stated = load(story(name)).spec.metadata.mistake
     assert stated is not None
-    failed = [flow for flow in flows(name) if flow.outcome.word != "delivered"]
+    failed = [flow for flow in flows(name) if not well(flow) and flow.kind != "send"]
     assert failed
     if stated.cured_in:
-        assert all(flow.outcome.word == "delivered" for flow in flows(stated.cured_in))
+        assert all(map(well, flows(stated.cured_in)))
         assert {ends(flow) for flow in failed} <= {ends(flow) for flow in flows(stated.cured_in)}
     else:
-        last = {ends(flow): flow.outcome.word for flow in flows(name)}  # the last one between two ends counts
-        assert set(last.values()) == {"delivered"}
+        # the last one between two ends counts; a frame made by hand may be the mistake
+        last = {ends(flow): well(flow) for flow in flows(name) if flow.kind != "send"}
+        assert all(last.values())

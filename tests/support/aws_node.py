@@ -7,7 +7,7 @@ once more, so that a wrong step of the emulator's does not reach both sides. The
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -45,12 +45,18 @@ def wire(stack: ExitStack, interfaces: Sequence[Interface], pods: Sequence[Pod])
     """The node's namespace, and each pod's by "namespace/name"."""
     node, cloud = _space(stack, "node"), _space(stack, "cloud")
     spaces = {f"{pod.namespace}/{pod.name}": _space(stack, pod.name) for pod in pods}
-    _node(node, cloud, interfaces)
+    cable(node, cloud, interfaces, {each.number: f"p{each.number}" for each in interfaces})
+    network(node, spaces, interfaces, pods)
+    return node, spaces
+
+
+def network(node: Space, spaces: Mapping[str, Space], interfaces: Sequence[Interface], pods: Sequence[Pod]) -> None:
+    """What ipamd and the plugin do on a node that has its interfaces, and in its pods."""
+    _node(node, interfaces)
     for pod in pods:
         number = next(each.number for each in interfaces if pod.address in each.secondary)
         _pod(node, spaces[f"{pod.namespace}/{pod.name}"], pod, number)
     _rules(node, interfaces[0].address.partition("/")[0])
-    return node, spaces
 
 
 def _space(stack: ExitStack, name: str) -> Space:
@@ -64,12 +70,25 @@ def _space(stack: ExitStack, name: str) -> Space:
     return space
 
 
-def _node(node: Space, cloud: Space, interfaces: Sequence[Interface]) -> None:
+def cable(
+    node: Space,
+    cloud: Space,
+    interfaces: Sequence[Interface],
+    ports: Mapping[int, str],
+    macs: Mapping[str, str] | None = None,
+) -> None:
+    """The cloud attaches the interfaces; `ports` are its own ends by device number, `macs` theirs."""
+    for each in interfaces:
+        port = ports[each.number]
+        bears = f"address {macs[port]} " if macs else ""
+        pair = f"link add eth{each.number} address {each.mac} mtu 9001 type veth peer name {port} {bears}mtu 9001"
+        node.ip([[*pair.split(), "netns", cloud.path]])
+        cloud.ip([["link", "set", port, "up"]])
+
+
+def _node(node: Space, interfaces: Sequence[Interface]) -> None:
     for each in interfaces:
         name, number = f"eth{each.number}", each.number
-        pair = f"link add {name} address {each.mac} mtu 9001 type veth peer name p{number} mtu 9001 netns {cloud.path}"
-        node.ip([pair.split()])
-        cloud.ip([f"link set p{number} up".split()])
         words = [f"link set {name} up", f"addr add {each.address} dev {name}"]
         if not number:
             words += [f"route add default via {each.router} dev {name}"]

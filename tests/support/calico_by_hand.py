@@ -100,15 +100,44 @@ def wire(
     uplink.ip([["link", "set", "dev", "port", "up"]])
     host.ip([f"route add default via {own.gateway} dev eth0".split()])
     _sysctl(host, "net/ipv4/ip_forward", 1)
-    given, spaces = addresses(pool, nodes, pods), dict[str, Space]()
+    spaces = {pod: _space(stack, pod) for pod in pods.get(own.name, ())}
+    network(host, spaces, own, nodes, pool, pods)
+    host.run("iptables-restore", text=rules(pool, pods.get(own.name, ())))
+    return host, spaces
+
+
+def network(
+    host: Space,
+    spaces: Mapping[str, Space],
+    own: NodeFacts,
+    nodes: Sequence[NodeFacts],
+    pool: Pool,
+    pods: Pods,
+    macs: Mapping[str, str] | None = None,
+) -> None:
+    """Calico's part of a node and its pods, all but the rules. `macs` are those of pods; others are drawn."""
+    given = addresses(pool, nodes, pods)
     for pod in pods.get(own.name, ()):
-        spaces[pod] = _pod(stack, host, pod, given[pod], 1500 if pool.mode == "Never" else 1450)
+        _pod(host, spaces[pod], pod, given[pod], 1500 if pool.mode == "Never" else 1450, (macs or {}).get(pod, ""))
     if pool.mode != "Never":
         _tunnel(host, own, nodes, given)
     _routes(host, own, nodes, pool, given)
     host.run("ipset", "restore", text="\n".join([*_sets(own, nodes, pool), ""]))
-    host.run("iptables-restore", text=rules(pool, pods.get(own.name, ())))
-    return host, spaces
+
+
+def first_and_last(text: str) -> tuple[str, str]:
+    """The rules as felix writes them beside others': what it appends, and the jumps that it keeps at the top of the built-in
+    chains. It appends in nat's POSTROUTING, as the hash of the real node's rule there shows, which is another than in mangle."""
+    appended, inserted, table = list[str](), list[str](), ""
+    for line in text.splitlines():
+        table = line if line.startswith("*") else table
+        jump = re.match(r"-A ([A-Z]+) (.*-j cali-\S+)$", line)
+        if jump is not None and (table, jump[1]) != ("*nat", "POSTROUTING"):
+            inserted.append(f"-I {jump[1]} 1 {jump[2]}")
+        else:
+            appended.append(line)
+            inserted += [line] if line.startswith("*") or line == "COMMIT" else []
+    return "\n".join([*appended, ""]), "\n".join([*inserted, ""])
 
 
 def _space(stack: ExitStack, name: str) -> Space:
@@ -125,9 +154,9 @@ def _sysctl(space: Space, path: str, value: int) -> None:
         Path("/proc/sys", path).write_text(str(value))
 
 
-def _pod(stack: ExitStack, host: Space, pod: str, address: str, mtu: int) -> Space:
-    space, outside = _space(stack, pod), host_device(pod)
-    space.ip([f"link add name eth0 mtu {mtu} type veth peer name {outside} mtu {mtu} netns {host.path}".split()])
+def _pod(host: Space, space: Space, pod: str, address: str, mtu: int, mac: str) -> None:
+    outside, bears = host_device(pod), f"address {mac} " if mac else ""
+    space.ip([f"link add name eth0 {bears}mtu {mtu} type veth peer name {outside} mtu {mtu} netns {host.path}".split()])
     host.ip([f"link set dev {outside} address ee:ee:ee:ee:ee:ee".split()])
     for variable in ("route_localnet", "proxy_arp", "forwarding"):
         _sysctl(host, f"net/ipv4/conf/{outside}/{variable}", 1)
@@ -142,7 +171,6 @@ def _pod(stack: ExitStack, host: Space, pod: str, address: str, mtu: int) -> Spa
         ]
     )
     host.ip([f"route add {address} dev {outside} scope link".split()])
-    return space
 
 
 def _tunnel(host: Space, own: NodeFacts, nodes: Sequence[NodeFacts], given: Mapping[str, str]) -> None:

@@ -54,9 +54,17 @@ def _section(name: str, about: Metadata, numbers: Numbers) -> str:
         cure = about.mistake.cure
         if about.mistake.cured_in:
             cure += f" See [{about.mistake.cured_in}](#{about.mistake.cured_in})."
-        parted = (("Seen", _seen(about)), ("Cause", about.mistake.cause), ("Find", about.mistake.find), ("Cure", cure))
+        parted = (
+            ("Seen", _seen(about)),
+            ("Cause", about.mistake.cause),
+            ("Find", about.mistake.find),
+            ("Cure", cure),
+            ("Report", ", ".join(about.mistake.report)),
+        )
         parts.append(
-            "\n".join(textwrap.fill(f"- **{word}:** {text}", 120, subsequent_indent="  ") for word, text in parted)
+            "\n".join(
+                textwrap.fill(f"- **{word}:** {text}", 120, subsequent_indent="  ") for word, text in parted if text
+            )
         )
     if about.look:
         parts.append("\n".join([COLUMNS, *(_row(name, each, numbers) for each in about.look)]))

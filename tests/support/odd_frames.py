@@ -127,7 +127,11 @@ def emulated(setup: Setup, cases: list[Case]) -> Iterator[list[str]]:
             client.devices["eth0"].transmit(Frame.parse(data, 0, []))
             lab.clock.drain()
         lab.run(case.wait_s)
-        seen = [(*each.interface.split("/"), each.data) for each in lab.frames()[before:] if each.direction == "out"]
+        seen = [
+            (each.place.owner, each.place.device_name, each.data)
+            for each in lab.frames()[before:]
+            if each.direction == "out"
+        ]
         yield lines(seen, now_ms)
         lab.clock.run_until(lab.clock.now + GAP_NS)
 

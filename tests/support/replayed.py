@@ -75,4 +75,4 @@ def conserved(where: Cluster) -> bool:
     """Has every packet that came into being ended, or does it wait?"""
     tallies = [net.tally() for net in where.namespaces.values()]
     entered, ended, waiting = (sum(column) for column in zip(*tallies, strict=True))
-    return entered == ended + waiting
+    return bool(entered == ended + waiting)

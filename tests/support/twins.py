@@ -16,6 +16,7 @@ import pytest
 from emu.scenario.script import Scenario, load_text
 from emu.twin import Report, judge
 from emu.twin.space import missing
+from emu.twin.wired import Wiring
 
 LOST = missing()
 # what conftest counts and shows at the end
@@ -33,15 +34,15 @@ AGAIN: list[str] = []
 TRIES = 2
 
 
-def agrees(source: Path | str | Scenario, kind: str, *, wiring: bool = False) -> Report:
+def agrees(source: Path | str | Scenario, kind: str, *, wiring: bool = False, wired: Wiring | None = None) -> Report:
     """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as; with `wiring` the real
-    CNI plugins wire the kernel's pods.
+    CNI plugins wire the kernel's pods; `wired` wires all of the kernel's side.
 
     A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: who differs gets
     a second chance. A difference of the emulator's is there each time. What differed at first is reported at the end of the run.
     """
     scenario = load_text(source) if isinstance(source, str) else source
-    report = judge(scenario, tries=TRIES, wiring=wiring)
+    report = judge(scenario, tries=TRIES, wiring=wiring, wired=wired)
     JUDGED[kind] += 1
     AGAIN.extend(str(each) for each in report.earlier)
     assert report.exit_status == 0, report.text()

@@ -124,7 +124,7 @@ def emulated(setup: Setup, cases: list[Case]) -> Iterator[list[str]]:
             lab.clock.drain()
         lab.run(0.01)
         seen = [
-            (*each.interface.split("/"), each.direction, each.data)
+            (each.place.owner, each.place.device_name, each.direction, each.data)
             for each in lab.frames()[before:]
             if not each.interface.endswith("/drop")
         ]

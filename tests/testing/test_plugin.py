@@ -56,7 +56,7 @@ def lab_with_traffic() -> Lab:
         ("ttl_falls", 22, "TTL"),
         ("checksums_hold", 24, "IP_CSUM at"),
         ("checksums_hold", 45, "a wrong checksum behind the IP header"),
-        ("nat_is_identity", 35, "h0 is answered"),
+        ("reply_source", 35, "h0 is answered"),
     ],
 )
 def test_an_invariant_sees_a_changed_byte(name: str, at: int, text: str) -> None:

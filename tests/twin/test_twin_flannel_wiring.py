@@ -17,39 +17,17 @@ from emu.scenario.build import build
 from emu.scenario.script import load_text
 from emu.twin import tables
 from emu.twin.space import Space
+from flannel_by_hand import KINDNET_RULES, Backend, flannel_rules, route_others, tunnel
 from twins import needs_twin
+from wired_cluster import iptables
 
 pytestmark = needs_twin
 
 PREFIX = "flannel.alpha.coreos.com/"
-PODS = "10.244.0.0/16"
 NODES = "---\n".join(
     f"{{apiVersion: v1, kind: Node, metadata: {{name: node-{number}}}, spec: {{podCIDR: 10.244.{number}.0/24}}}}\n"
     for number in (1, 2, 3)
 )
-MASQ = '-m comment --comment "flanneld masq"'
-FORWARD = '-m comment --comment "flanneld forward"'
-KIND = "kind-masq-agent: "
-FLANNEL_RULES = f"""
--t nat -N FLANNEL-POSTRTG
--t nat -A POSTROUTING {MASQ} -j FLANNEL-POSTRTG
--t nat -A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 {MASQ} -j RETURN
--t nat -A FLANNEL-POSTRTG -s 10.244.1.0/24 -d {PODS} {MASQ} -j RETURN
--t nat -A FLANNEL-POSTRTG -s {PODS} -d 10.244.1.0/24 {MASQ} -j RETURN
--t nat -A FLANNEL-POSTRTG ! -s {PODS} -d 10.244.1.0/24 {MASQ} -j RETURN
--t nat -A FLANNEL-POSTRTG -s {PODS} ! -d 224.0.0.0/4 {MASQ} -j MASQUERADE --random-fully
--t nat -A FLANNEL-POSTRTG ! -s {PODS} -d {PODS} {MASQ} -j MASQUERADE --random-fully
--N FLANNEL-FWD
--A FORWARD {FORWARD} -j FLANNEL-FWD
--A FLANNEL-FWD -s {PODS} {FORWARD} -j ACCEPT
--A FLANNEL-FWD -d {PODS} {FORWARD} -j ACCEPT
-"""
-KINDNET_RULES = f"""
--t nat -N KIND-MASQ-AGENT
--t nat -A KIND-MASQ-AGENT -d {PODS} -m comment --comment "{KIND}local traffic is not subject to MASQUERADE" -j RETURN
--t nat -A KIND-MASQ-AGENT -m comment --comment "{KIND}outbound traffic is subject to MASQUERADE (must be last in chain)" -j MASQUERADE
--t nat -A POSTROUTING -m addrtype ! --dst-type LOCAL -m comment --comment "{KIND}ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom KIND-MASQ-AGENT chain" -j KIND-MASQ-AGENT
-"""
 BACKENDS = {
     "vxlan": ("flannel", "routed", "{Backend: {Type: vxlan}}"),
     "vxlan on one link": ("flannel", "switched", "{}"),
@@ -108,32 +86,21 @@ def wire(space: Space, name: str, nodes: list[Node]) -> None:
         f"route add default via {gateway} dev eth0",
     )
     space.ip([line.split() for line in begun])
-    for line in filter(None, (FLANNEL_RULES if network == "flannel" else KINDNET_RULES).splitlines()):
-        space.run("sh", "-c", f"iptables -w {line}")
+    iptables(space, flannel_rules(own.spec.pod_cidr) if network == "flannel" else KINDNET_RULES)
     direct = "host-gw" in options or network == "kindnet" or ("DirectRouting" in options and one)
-    vni, port, mtu = (7, 4789, 1350) if "VNI: 7" in options else (1, 8472, 1450)
-    device = f"flannel.{vni}"
+    backend = Backend(7, 4789, 1350, "Learning" in options) if "VNI: 7" in options else Backend(1, 8472, 1450)
+    if direct:
+        route_others(space, {each.spec.pod_cidr: each.status.addresses[0].address for each in others})
     if network == "flannel" and "host-gw" not in options:
         data = json.loads(own.metadata.annotations[f"{PREFIX}backend-data"])
-        assert data["VNI"] == vni
-        learning = "learning" if "Learning" in options else "nolearning"
-        made = (
-            f"link add name {device} address {data['VtepMAC']} mtu {mtu} type vxlan id {vni} local {address} dev eth0"
-        )
-        space.ip([f"{made} dstport {port} {learning}".split()])
-        space.ip([f"addr add {own.spec.pod_cidr.partition('/')[0]}/32 dev {device}".split()])
-        space.ip([f"link set dev {device} up".split()])
-    for node in others:
-        cidr, at = node.spec.pod_cidr, node.status.addresses[0].address
-        if direct:
-            space.ip([f"route add {cidr} via {at}".split()], tolerant=True)
-            continue
-        first = cidr.partition("/")[0]
-        assert node.metadata.annotations[f"{PREFIX}public-ip"] == at
-        mac = json.loads(node.metadata.annotations[f"{PREFIX}backend-data"])["VtepMAC"]
-        space.ip([f"neigh replace {first} lladdr {mac} dev {device} nud permanent".split()])
-        space.run("bridge", "fdb", "replace", *f"{mac} dev {device} dst {at} self permanent".split())
-        space.ip([f"route replace {cidr} via {first} dev {device} onlink".split()])
+        assert data["VNI"] == backend.vni
+        peers = {}
+        for node in others if not direct else ():
+            at = node.status.addresses[0].address
+            assert node.metadata.annotations[f"{PREFIX}public-ip"] == at
+            vtep = json.loads(node.metadata.annotations[f"{PREFIX}backend-data"])["VtepMAC"]
+            peers[node.spec.pod_cidr] = at, vtep
+        tunnel(space, backend, address, own.spec.pod_cidr, data["VtepMAC"], peers)
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -14,7 +14,7 @@ from emu.capture.reader import Record, reading
 from emu.cli.replay_commands import edits
 from peer_suites import NO_SUITES, folder
 
-MACS = {
+MACS: dict[str, object] = {
     "dmac": "00:12:13:14:15:16,00:22:33:44:55:66",
     "smac": "00:22:33:44:55:66,00:12:13:14:15:16",
     "cachefile": "test.auto_router",

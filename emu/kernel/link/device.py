@@ -54,12 +54,12 @@ class Device:
 
     `tap(frame, direction)` must copy what it wants at once. `drop(device, frame, reason)` is the
     namespace's drop door; `net` the namespace itself and `neigh` its neighbours on this device,
-    both opaque here. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses; `loopback`: it is lo. `offload`: it takes packets
+    both opaque here. `changed_ns`: when it was made, or `up` or `carrier` last changed. `noarp`: no neighbours, as on lo and on tunnels without L2 addresses; `loopback`: it is lo. `offload`: it takes packets
     whose checksum or cutting is left to it, and as a virtual link leaves them as they are (`ethtool -K tx on tso on`).
     """
 
     __slots__ = (
-        "_promisc", "carrier", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_master", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
+        "_promisc", "carrier", "changed_ns", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_master", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
         "netem", "noarp", "offload", "packet_types", "qdisc", "rx_handler", "tap", "up", "uppers", "vlans",
     )  # fmt: skip
     loopback = False  # IFF_LOOPBACK
@@ -73,6 +73,7 @@ class Device:
         self.mtu = mtu
         self.ifindex = 0
         self.up = self.carrier = True
+        self.changed_ns = clock.now
         self.noarp = False
         self.offload = False
         self._promisc = 0

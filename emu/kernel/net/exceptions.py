@@ -8,11 +8,14 @@ namespaces.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from emu.clock import Clock
 from emu.kernel.link.device import Device
 from emu.kernel.net.fib import Route
 from emu.wire.addr import ip4_text
+
+IP_MAX_MTU: Final = 0xFFFF  # what lo takes
 
 
 @dataclass(slots=True)
@@ -42,7 +45,7 @@ class RouteException:
     @property
     def mtu(self) -> int:
         """ipv4_mtu: the largest packet to `dst`, bytes, by this exception."""
-        most: int = self.route.mtu or self.route.device.mtu
+        most: int = self.route.mtu or (IP_MAX_MTU if self.route.kind == "local" else self.route.device.mtu)
         return min(self.pmtu, most) if self.pmtu else most
 
     @property

@@ -66,7 +66,7 @@ class Ops:
     waiting)` sends a request for its link-layer address, `waiting` being the packet that needs it (None: a probe);
     `error_report(frame, entry)` ends a waiting packet when resolution failed; `reject(frame, with, hook)` sends the answer
     of a REJECT rule; `duplicate(frame, gateway, oif, hook)` sends a copy of a packet; `fragment(frame, route, interruptible)` sends a packet as fragments (interruptible: each fragment
-    travels before the next is sent), `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
+    travels before the next is sent) and gives "" or an errno's name for a local sender, `pieces(frame, size)` makes the fragments; `defragment(frame)` gives the whole
     datagram, or None while fragments are missing. `to_many(dst, src, mark, oif, flow)` is the route of a local packet to a
     group or a broadcast address. `conf(device, variable)` reads a sysctl of a device; `kind_of(addr)`
     is MULTICAST, BROADCAST or ""; `resolves(route)`: is its next hop not known to be absent (fib_good_nh)?
@@ -78,7 +78,7 @@ class Ops:
     error_report: Callable[[Frame, Any], None]
     reject: Callable[[Frame, str, int], None]
     duplicate: Callable[[Frame, int, str, int], None]
-    fragment: Callable[[Frame, Route, bool], None]
+    fragment: Callable[[Frame, Route, bool], str]
     pieces: Callable[[Frame, int], list[Frame]]
     defragment: Callable[[Frame], Frame | None]
     to_many: Callable[[int, int, int, Any, Flow], Route | None]

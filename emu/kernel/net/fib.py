@@ -36,7 +36,7 @@ SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "no
 MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Route:
     """One route. `device` is the outgoing device (None where `kind` has none); addresses are ints, 0 for none.
 
@@ -71,6 +71,9 @@ class Route:
     def uses(self, device: Any) -> bool:
         """Is it a next hop's device (fib_info_nh_uses_dev)?"""
         return self.device is device or any(hop.device is device for hop in self.hops)
+
+    def __repr__(self) -> str:
+        return f"<route {self.text()}>"
 
     def text(self) -> str:
         """As `ip route show` prints it, several next hops on one line as `ip route add` takes them."""

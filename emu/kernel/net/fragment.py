@@ -19,6 +19,7 @@ from emu.kernel.netfilter.hooks import PRE_ROUTING, STOLEN, HookState, Verdict
 from emu.wire import icmp as wire_icmp
 from emu.wire.frame import ETH_HLEN, IP_DF, IP_MF, IP_OFFSET, TCP, Frame
 from emu.wire.ipv4 import datagram
+from emu.wire.offload import segments
 from emu.wire.rewrite import replace, set_options
 
 if TYPE_CHECKING:
@@ -29,22 +30,31 @@ QUEUE_SIZE = 200  # sizeof(struct ipq)
 TCP_HLEN = 20
 
 
-def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> None:
+def fragment(net: Netns, frame: Frame, route: Route, interruptible: bool) -> str:
     """ip_fragment and ip_do_fragment: send fragments, or report that DF forbids it. In a system call of a program
-    (`interruptible`) each fragment travels before the next is sent."""
+    (`interruptible`) each fragment travels before the next is sent. Gives "", or EMSGSIZE for a local sender."""
     mtu = route.mtu or frame.outdev.mtu
     largest = frame.frag_max_size
     if frame.largest <= (min(mtu, largest) if largest > 0 else mtu):
         ip_output.finish(frame, route)
-        return
-    if frame.df and not frame.ignore_df and (not largest or largest > mtu):
+        return ""
+    if not frame.gso_size:
+        return _fragment(net, frame, route, mtu, interruptible)
+    parts = segments(frame)  # ip_finish_output_gso: DF holds for the last one, too, however short it is
+    net.copied += len(parts) - 1
+    return max([_fragment(net, part, route, mtu, interruptible) for part in parts])
+
+
+def _fragment(net: Netns, frame: Frame, route: Route, mtu: int, interruptible: bool) -> str:
+    if frame.df and not frame.ignore_df and (not frame.frag_max_size or frame.frag_max_size > mtu):
         icmp.send(net, frame, wire_icmp.DEST_UNREACH, wire_icmp.FRAG_NEEDED, mtu)
         drop(net, frame, "PKT_TOO_BIG")
-        return
+        return "EMSGSIZE"
     for piece in pieces(net, frame, mtu):
         ip_output.finish(piece, route)
         if interruptible:
             net.clock.drain()
+    return ""
 
 
 def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:

@@ -204,7 +204,7 @@ class Netns:
             return
         if up and isinstance(device, Stacked):
             device.check_open()
-        device.up = up
+        device.up, device.changed_ns = up, self.clock.now
         if not up and self.conntrack is not None:
             self.conntrack.delete(lambda conn: conn.masq_ifindex == device.ifindex)
         if isinstance(device, Veth):  # the driver is asked first, and then the protocols
@@ -243,7 +243,7 @@ class Netns:
         bridge of a port has learned behind it."""
         if device.carrier == on:
             return
-        device.carrier = on
+        device.carrier, device.changed_ns = on, self.clock.now
         if not on and self.sysctl.conf(device.name, "arp_evict_nocarrier"):
             device.forget_neighbours(permanent=False)
         if device.master is not None:

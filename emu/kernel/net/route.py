@@ -42,7 +42,7 @@ def update_from_error(net: Netns, quoted: Frame, kind: int, code: int, info: int
 def update_pmtu(net: Netns, dst: int, src: int, mtu: int) -> None:
     """__ip_rt_update_pmtu: the path MTU to `dst` is `mtu` bytes."""
     route = net.ipv4.fib.lookup(dst, src)
-    if route is None or route.kind != "unicast" or not mtu:
+    if route is None or route.kind not in ("unicast", "local") or not mtu:
         return
     first = route.hops[0] if route.hops else route
     entry = net.ipv4.exceptions.find(first, dst) or RouteException(first, dst, 0)
@@ -57,6 +57,12 @@ def update_pmtu(net: Netns, dst: int, src: int, mtu: int) -> None:
         return
     for hop in route.hops or (route,):
         net.ipv4.exceptions.learn(hop, dst, lasting_ns, pmtu=mtu, locked=locked)
+
+
+def is_uncached(route: Route) -> bool:
+    """Of the host's own address on another device than lo each lookup makes a route of its own (__mkroute_output), so that an
+    exception does not change those that sockets have."""
+    return route.kind == "local" and not route.device.loopback
 
 
 def _do_redirect(net: Netns, dst: int, src: int, new: int, old: int, device: Device) -> None:

@@ -12,7 +12,8 @@ from typing import Protocol
 from emu.kernel.netfilter.conntrack_sctp_state import SctpState
 from emu.kernel.netfilter.conntrack_tcp_window import TcpState
 from emu.trail import Natted, Tracked
-from emu.wire.frame import AF_INET, ICMP, Frame
+from emu.wire.addr import ip4_text
+from emu.wire.frame import AF_INET, ICMP, TCP, UDP, Frame
 
 Tuple5 = tuple[int, int, int, int, int]
 
@@ -23,8 +24,9 @@ DIR_ORIGINAL = 0
 
 # enum ip_conntrack_status
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = (1 << bit for bit in range(6))
-SRC_NAT_DONE, DST_NAT_DONE, DYING = 1 << 7, 1 << 8, 1 << 9
+SRC_NAT_DONE, DST_NAT_DONE, DYING, FIXED_TIMEOUT = 1 << 7, 1 << 8, 1 << 9, 1 << 10
 TEMPLATE = 1 << 11  # no connection: what the CT target asks for those that are made
+NAT_CLASH = 1 << 12  # its original tuple is another's: only answers find it
 NAT_MASK, NAT_DONE_MASK = SRC_NAT | DST_NAT, SRC_NAT_DONE | DST_NAT_DONE
 
 # The answer to each ICMP query (nf_conntrack_proto_icmp.c, invmap); the queries that open a connection: ICMP_OPENS
@@ -120,7 +122,21 @@ class Conn:
         return self.reply if direction else self.orig
 
     def __repr__(self) -> str:
-        return f"Conn(#{self.number} {self.orig} {self.reply} status={self.status:#x})"
+        words = [_PROTOCOLS.get(self.proto, f"protocol {self.proto}"), *([self.state] if self.state else [])]
+        there = _words(self.orig)
+        answer = f", answered {_words(self.reply)}" if self.natted else ""
+        return f"<{' '.join(words)} {there}{answer}, {self.name}>"
+
+
+_PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp"}
+
+
+def _words(ends: Tuple5) -> str:
+    """`10.244.1.2:40001 -> 10.96.0.10:80`."""
+    proto, src, dst, sport, dport = ends
+    if proto == ICMP:
+        return f"{ip4_text(src)} -> {ip4_text(dst)}"
+    return f"{ip4_text(src)}:{sport} -> {ip4_text(dst)}:{dport}"
 
 
 class NoTable:

@@ -19,6 +19,7 @@ from emu.kernel.netfilter.conn import (
     DIR_ORIGINAL,
     DYING,
     EXPECTED,
+    FIXED_TIMEOUT,
     ICMP_OPENS,
     INVALID_FACT,
     IP_CT_ESTABLISHED,
@@ -27,6 +28,7 @@ from emu.kernel.netfilter.conn import (
     IP_CT_RELATED,
     IP_CT_RELATED_REPLY,
     IP_CT_UNTRACKED,
+    NAT_CLASH,
     NAT_MASK,
     SEEN_REPLY,
     SRC_NAT,
@@ -63,6 +65,10 @@ from emu.wire.sound import checksum_right, well_formed
 
 SPLITS = (0, 1 << 24, 2 << 24)  # beside zone and family: both directions in one zone, the original one, the reply one
 STREAM_AFTER_NS = 2 * SECOND
+STREAM_OR_FIXED = SEEN_REPLY | FIXED_TIMEOUT
+# Of these the packet that comes second is dropped; of all others both go on (allow_clash of a nf_conntrack_l4proto)
+ONE_OF_TWO = frozenset((TCP, ICMP, SCTP))
+CLASH_NS = SECOND
 NETFILTER_DROP = "NETFILTER_DROP"
 _TCP_TIMEOUTS = (
     "syn_sent", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack", "time_wait", "close",
@@ -181,9 +187,10 @@ class Conntrack:
         status = conn.status
         verdict = ACCEPT
         if proto == UDP:
-            if status & SEEN_REPLY and now > conn.stream_ns:
-                conn.expires_ns = now + self.udp_stream_ns
-                conn.status = status | ASSURED
+            if status & STREAM_OR_FIXED and now > conn.stream_ns:
+                if not status & FIXED_TIMEOUT:
+                    conn.expires_ns = now + self.udp_stream_ns
+                    conn.status = status | ASSURED
             else:
                 conn.expires_ns = now + self.udp_ns
         else:
@@ -206,6 +213,10 @@ class Conntrack:
             conn.packets[direction] += 1
             conn.bytes[direction] += frame.tot_len
         return None
+
+    def _is_of_this_host(self, receive: Callable[[Frame], None]) -> bool:
+        device = getattr(receive, "__self__", None)
+        return getattr(getattr(device, "net", None), "conntrack", None) is self
 
     def _sound(self, frame: Frame, state: HookState) -> bool:
         """The lengths are right, and on the way in, unless net.netfilter.nf_conntrack_checksum is 0, the checksum too."""
@@ -234,6 +245,8 @@ class Conntrack:
                 conn.status |= ASSURED
         else:
             timeout_ns = self.generic_ns
+        if conn.status & FIXED_TIMEOUT:
+            return ACCEPT
         conn.expires_ns = self.clock.now + timeout_ns if conn.status & CONFIRMED else timeout_ns
         return ACCEPT
 
@@ -302,20 +315,14 @@ class Conntrack:
             return None
         if conn.status & DYING:
             return Drop(NETFILTER_DROP, conn)
+        if self.clock.cpus > 1:
+            self.clock.beside(self._is_of_this_host)
         zone = conn.zone
         other = self._in_zone(zone[0], conn.family, conn.orig, zone) or self._in_zone(
             zone[1], conn.family, conn.reply, zone
         )
         if other is not None:
-            winner = other[0]
-            if winner.orig == conn.orig and winner.reply == conn.reply:
-                # two packets of one flow were under way: the second takes the first's entry
-                self.stat.clash_resolve += 1
-                frame.ct = winner
-                return None
-            self.stat.insert_failed += 1
-            self.stat.drop += 1
-            return Drop(NETFILTER_DROP, conn)
+            return self._resolve_clash(conn, other[0], frame)
         self._enter(conn)
         if conn.status & SRC_NAT:
             # the kernel does this when the address is chosen; here a packet that was dropped since would not be noticed
@@ -324,6 +331,28 @@ class Conntrack:
             self.sweep()
             self._sweep_at = max(4096, 2 * len(self._conns))
         return None
+
+    def _resolve_clash(self, conn: Conn, winner: Conn, frame: Frame) -> Verdict:
+        """nf_ct_resolve_clash: two first packets of one flow were under way at one time, and the other one's entry is there.
+
+        The same translation: the packet goes on with that entry. Another one: for protocols without a state the entry serves
+        answers alone, for one second. Else the packet is dropped."""
+        zone = conn.zone
+        if conn.orig[0] not in ONE_OF_TWO:
+            if winner.orig == conn.orig and winner.reply == conn.reply:
+                self.stat.clash_resolve += 1
+                frame.ct = winner
+                return None
+            if self._in_zone(zone[1], conn.family, conn.reply, zone) is None:
+                self.stat.clash_resolve += 1
+                conn.status |= CONFIRMED | FIXED_TIMEOUT | NAT_CLASH
+                conn.expires_ns, conn.stream_ns = self.clock.now + CLASH_NS, 0
+                self._tables[_keys(conn)[1]][conn.reply] = conn, 1
+                self._conns[conn.number] = conn
+                return None
+        self.stat.insert_failed += 1
+        self.stat.drop += 1
+        return Drop(NETFILTER_DROP, conn)
 
     def insert(self, orig: Tuple5, reply: Tuple5, timeout_ns: int, family: int = AF_INET) -> Conn | None:
         """Enter a confirmed connection that no packet opened; None if one of its tuples is another's."""
@@ -384,7 +413,8 @@ class Conntrack:
         """Remove a connection now; frames that carry it keep it."""
         if self._conns.pop(conn.number, None) is not None:
             for direction, key in enumerate(_keys(conn)):
-                del self._tables[key][conn.tuple_of(direction)]
+                if direction or not conn.status & NAT_CLASH:
+                    del self._tables[key][conn.tuple_of(direction)]
             self._forget_source(conn)
             self.stat.delete += 1
         conn.status |= DYING
@@ -430,9 +460,9 @@ class Conntrack:
         return False
 
     def __iter__(self) -> Iterator[Conn]:
-        """The live connections, oldest first."""
+        """The live connections that own their original tuple, oldest first: what a dump lists (ctnetlink_dump_table)."""
         now = self.clock.now
-        return iter([conn for conn in self._conns.values() if conn.expires_ns > now])
+        return iter([conn for conn in self._conns.values() if conn.expires_ns > now and not conn.status & NAT_CLASH])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

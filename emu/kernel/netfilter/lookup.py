@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from emu.fork import itself
 from emu.kernel.netfilter.hooks import Drop, Reject
 from emu.kernel.netfilter.matches import Match, Test
 from emu.kernel.netfilter.matches.ip import ALL_ONES, Ip
@@ -46,6 +47,7 @@ class Index:
     """Entries by the value of one field of the packet; entries that name no exact value are candidates for every packet."""
 
     __slots__ = ("_entries", "_fields", "_found", "_named", "_rest")
+    __deepcopy__ = itself
 
     def __init__(self, field: str, entries: Sequence[_Keyed], fields: tuple[str, ...]) -> None:
         self._fields = tuple(other for other in fields if other != field)

@@ -12,6 +12,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from emu.fork import itself
 from emu.kernel.netfilter.matches import Match, matches
 from emu.kernel.netfilter.targets import Goto, Jump, Target
 from emu.trail import AnyRule
@@ -52,6 +53,8 @@ class Rule(AnyRule):
     target: Target | None = None
     comment: str = ""
     line: int = 0
+
+    __deepcopy__ = itself
 
     @property
     def spec(self) -> str:
@@ -100,6 +103,7 @@ class Chain:
     """A chain: `policy` is ACCEPT or DROP for built-in ones, "" for users'. Immutable, compared by identity."""
 
     __slots__ = ("name", "policy", "program", "rules")
+    __deepcopy__ = itself
 
     def __init__(self, name: str, policy: str = "", rules: tuple[Rule, ...] = ()) -> None:
         self.name, self.policy = name, policy
@@ -118,6 +122,8 @@ class RuleSet:
     """Tables by name, chains by name. A table that is there has all its built-in chains."""
 
     tables: Mapping[str, ChainMap]
+
+    __deepcopy__ = itself
 
     @classmethod
     def of(cls, tables: Mapping[str, Mapping[str, Chain]]) -> RuleSet:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
+from emu import page
 from emu.errors import InputError, Undecided
 from emu.kernel.netfilter.hooks import (
     HOOK_NAMES,
@@ -148,6 +149,13 @@ class Tables:
     def save(self, counters: bool = False) -> str:
         """The text of iptables-save (`-c` with `counters`), without its lines of comment."""
         return save(self.ruleset, self.counters if counters else None)
+
+    def __repr__(self) -> str:
+        return f"<tables {', '.join(self.ruleset.tables) or 'none'}: {sum(1 for _ in self.ruleset.rules())} rules>"
+
+    def _repr_html_(self) -> str:
+        rows = [(rule.table, *self.counters.get(rule, (0, 0)), str(rule)) for rule in self.ruleset.rules()]
+        return page.table(f"{len(rows)} rules", ("table", "packets", "bytes", "rule"), rows)
 
     def nat_chain(self, hook: int) -> HookFn | None:
         """What the first packet of a connection walks at `hook` in the nat table; None if there is nothing to walk."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
+from emu.kernel.transport.inet import port_number
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
@@ -43,6 +44,7 @@ class Ports:
 
     def bind(self, addr: int, port: int, socket: Any, *, sharing: Any = None, parity: int | None = None) -> int:
         """Bind; port 0 takes an ephemeral one of `parity`. Gives the port. Raises SocketError EADDRNOTAVAIL or EADDRINUSE."""
+        port_number(port)
         if addr and self.family.addr_type(addr) not in ("LOCAL", "BROADCAST", "MULTICAST"):
             raise SocketError(errno.EADDRNOTAVAIL)
         if not port:

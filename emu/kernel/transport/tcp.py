@@ -9,6 +9,7 @@ Must not know frames, addresses, ports or a clock.
 from __future__ import annotations
 
 from emu.kernel.transport import tcp_recovery, tcp_retransmit
+from emu.kernel.transport.tcp_figures import TcpFigures, tcp_info
 from emu.kernel.transport.tcp_input import receive, take_syn
 from emu.kernel.transport.tcp_minisocks import enter_time_wait, reusable, syn_ack
 from emu.kernel.transport.tcp_options import TS_LENGTH, Segment
@@ -25,6 +26,7 @@ from emu.kernel.transport.tcp_output import (
     transmit_syn,
 )
 from emu.kernel.transport.tcp_rmem import RxSkb
+from emu.kernel.transport.tcp_sndbuf import SNDBUF_MIN
 from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND, State
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
@@ -298,6 +300,23 @@ class TcpEndpoint:
             push_pending(tp, NAGLE_OFF, now_ns)
         return _taken(tp)
 
+    def shutdown_read(self) -> None:
+        """shutdown(SHUT_RD): reading ends; what comes is still acknowledged."""
+        self._tp.receive_shutdown = True
+
+    def set_sndbuf(self, size: int) -> None:
+        """SO_SNDBUF, of which Linux makes twice as much for the heads of buffers. It stays so: it grows no more (SOCK_SNDBUF_LOCK)."""
+        self._tp.sndbuf, self._tp.sndbuf_locked = max(2 * size, SNDBUF_MIN), True
+
+    @property
+    def sndbuf(self) -> int:
+        """The send buffer as getsockopt(SO_SNDBUF) gives it, bytes."""
+        return self._tp.sndbuf
+
+    def info(self, now_ns: int) -> TcpFigures:
+        """getsockopt(TCP_INFO)."""
+        return tcp_info(self._tp, now_ns)
+
     def _reset(self, now_ns: int) -> None:
         send_reset(self._tp, now_ns)
         self._tp.done("abort")
@@ -343,9 +362,9 @@ class TcpEndpoint:
 
     @property
     def eof(self) -> bool:
-        """The peer has sent its FIN (or the connection is gone) and all its data was read."""
+        """The peer has sent its FIN (or the connection is gone, or reading was shut down) and all its data was read."""
         tp = self._tp
-        return (tp.fin_received or tp.state == "CLOSE") and not tp.receive_queue
+        return (tp.fin_received or tp.receive_shutdown or tp.state == "CLOSE") and not tp.receive_queue
 
     @property
     def may_write(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 from emu.kernel.transport import tcp_recovery as recovery
 from emu.kernel.transport.tcp_options import Segment
-from emu.kernel.transport.tcp_output import rearm_rto, schedule_loss_probe, sync_mss, timestamp
+from emu.kernel.transport.tcp_output import rearm_rto, restart_after_idle, schedule_loss_probe, sync_mss, timestamp
 from emu.kernel.transport.tcp_sock import MS, TcpSock, in_ticks
 from emu.wire.tcp import SYN
 
@@ -58,6 +58,8 @@ def update_window(tp: TcpSock, segment: Segment, seq: int, ack: int) -> bool:
             if window > tp.max_window:
                 tp.max_window = window
                 sync_mss(tp)
+            if tp.write_queue:
+                restart_after_idle(tp, tp.mstamp)
             return True
     return False
 
@@ -65,6 +67,7 @@ def update_window(tp: TcpSock, segment: Segment, seq: int, ack: int) -> bool:
 def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -> Judgement:
     """Work off an acknowledgement; `seq`, `ack` are unwrapped."""
     prior_una = tp.snd_una
+    prior_fack = tp.fackets_high if tp.sacked_out and tp.sack_ok else prior_una  # tcp_highest_sack_seq
     if ack < prior_una:
         if ack < prior_una - max(tp.max_window, 1):
             return TOO_OLD
@@ -89,7 +92,7 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     tagged, sack_sent = 0, -1
     if segment.sack and tp.sack_ok:
         tagged, sack_sent = recovery.sack_tag(tp, segment.sack, ack, prior_una, now_ns)
-    acked, first_sent = _clean_rtx_queue(tp, ack, now_ns)
+    acked, first_sent = _clean_rtx_queue(tp, ack, prior_fack, now_ns)
     update_rtt(tp, segment, first_sent if first_sent >= 0 else sack_sent, advanced, now_ns)
     queue = tp.rtx_queue
 
@@ -111,8 +114,10 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     return ACCEPTED
 
 
-def _clean_rtx_queue(tp: TcpSock, ack: int, now_ns: int) -> tuple[int, int]:
-    """Forget what is acknowledged: (how many newly, when the first of them was sent; -1 when a copy makes that doubtful)."""
+def _clean_rtx_queue(tp: TcpSock, ack: int, prior_fack: int, now_ns: int) -> tuple[int, int]:
+    """Forget what is acknowledged: (how many newly, when the first of them was sent; -1 when a copy makes that doubtful).
+
+    What arrives after something behind it was reported (`prior_fack`), and was never sent again, was overtaken on the way."""
     acked, first_sent, doubtful = 0, -1, False
     queue = tp.rtx_queue
     while queue and queue[0].end_seq <= ack:
@@ -121,8 +126,11 @@ def _clean_rtx_queue(tp: TcpSock, ack: int, now_ns: int) -> tuple[int, int]:
             doubtful = True
         if not skb.sacked:
             acked += 1
-            if first_sent < 0 and not skb.ever_retrans:
-                first_sent = skb.sent_ns
+            if not skb.ever_retrans:
+                if first_sent < 0:
+                    first_sent = skb.sent_ns
+                if skb.seq < prior_fack:
+                    tp.reordering_seen = True
             recovery.rack_advance(tp, skb, skb.end_seq, now_ns)
         recovery.forget(tp, skb)
     return acked, -1 if doubtful else first_sent

@@ -235,7 +235,7 @@ def _synchronized(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     if verdict is UNSENT or verdict is TOO_OLD:
         if tp.state == "SYN_RECV":
             _refuse(tp, segment)
-        elif verdict is TOO_OLD or tp.state != "ESTABLISHED":
+        else:
             _challenge(tp, now_ns)
         return
     if tp.ts_ok and segment.ts is not None and seq <= tp.rcv_wup:

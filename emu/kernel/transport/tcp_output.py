@@ -163,8 +163,7 @@ def queue_data(tp: TcpSock, data: bytes, now_ns: int, *, more: bool = False) -> 
     Gives how many bytes were taken: all, unless the send buffer has no room for one piece more.
     """
     nagle = NAGLE_OFF if tp.nodelay else NAGLE_ON
-    if tp.config.slow_start_after_idle and not tp.rtx_queue:
-        _restart_after_idle(tp, now_ns)
+    restart_after_idle(tp, now_ns)
     at, end = 0, len(data)
     while at < end:
         mss = current_mss(tp)
@@ -214,9 +213,10 @@ def _mark_push(tp: TcpSock, skb: Skb | None) -> None:
         tp.pushed_seq = tp.write_seq
 
 
-def _restart_after_idle(tp: TcpSock, now_ns: int) -> None:
+def restart_after_idle(tp: TcpSock, now_ns: int) -> None:
+    """The congestion window of an idle connection is worth less (tcp_slow_start_after_idle_check)."""
     idle = now_ns - tp.lsndtime
-    if idle <= tp.rto_ns:
+    if idle <= tp.rto_ns or tp.rtx_queue or not tp.config.slow_start_after_idle:
         return
     tp.ssthresh = max(tp.ssthresh, (tp.cwnd >> 1) + (tp.cwnd >> 2))
     floor = min(tp.cwnd, 10)
@@ -402,7 +402,10 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
         tp.rtx_queue.append(split(skb, mss))
         skb.burst = True
     tp.rtx_queue.append(skb)
-    if idle or tp.xmit_timer == "tail loss probe":
+    if idle:
+        tp.probe_at = tp.xmit_at if tp.xmit_timer == "zero window probe" else None
+        rearm_rto(tp, now_ns)
+    elif tp.xmit_timer == "tail loss probe":
         rearm_rto(tp, now_ns)
     check_space(tp)
 

@@ -197,7 +197,10 @@ def process(tp: TcpSock, acked: int, tagged: int, *, duplicate: bool, advanced: 
         if duplicate and tp.rtx_queue:
             tp.sacked_out = min(tp.sacked_out + 1, max(len(tp.rtx_queue) - 1, 0))
         elif advanced:
+            # duplicate ACKs have reported as many of these before, and they count once (tcp_remove_reno_sacks)
+            delivered = max(acked - tp.sacked_out, 1) if acked else 0
             tp.sacked_out = max(tp.sacked_out - acked + 1, 0) if tp.ca_state == "recovery" else 0
+            acked = delivered
     _leave(tp)
     if tp.ca_state == "open" and not (tp.sacked_out or tp.lost_out or tp.retrans_out):
         grow_cwnd(tp, acked)

@@ -148,8 +148,11 @@ def give_back(tp: TcpSock, seq: int, now_ns: int) -> None:
         tp.write_queue.appendleft(skb)
     if tp.rtx_queue or not tp.write_queue:
         return
+    wait = max(tp.rto_ns, tp.config.rto_min_ns)
     if tp.probing:
         tp.backoff = min(tp.backoff + 1, tp.config.retries2)
         tp.probes_out += 1
-    wait = min(max(tp.rto_ns, tp.config.rto_min_ns) << tp.backoff, tp.config.rto_max_ns)
+        wait = min(wait << tp.backoff, tp.config.rto_max_ns)
+    elif tp.probe_at is not None:
+        wait = max(tp.probe_at - now_ns, 0)  # that timer was not touched
     tp.start_xmit_timer("zero window probe", now_ns + wait)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from emu.kernel.transport.tcp_rmem import AROUND, SHORT, SK_BUFF
 from emu.kernel.transport.tcp_sock import INIT_CWND, TcpSock
 
+SNDBUF_MIN = 4608  # SOCK_MIN_SNDBUF: two buffers of 2 kB with their heads
+
 
 def wmem_queued(tp: TcpSock) -> int:
     """Bytes charged (sk_wmem_queued): the payload, and the head of each buffer. A burst is one buffer until all of it is
@@ -30,7 +32,7 @@ def sndbuf_expand(tp: TcpSock) -> None:
     size = max(tp.mss_clamp, tp.mss_cache) + AROUND
     of_segment = (1 << (size - 1).bit_length()) + SK_BUFF
     wanted = 2 * max(INIT_CWND, tp.cwnd) * of_segment
-    if tp.sndbuf < wanted:
+    if tp.sndbuf < wanted and not tp.sndbuf_locked:
         tp.sndbuf = min(wanted, tp.config.wmem[2])
 
 

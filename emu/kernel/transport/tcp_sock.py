@@ -115,13 +115,13 @@ class TcpSock:
         "fackets_high", "fin_received", "from_backlog", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
         "lost_out", "lrcvtime", "lsndtime", "max_packets_out", "max_window", "mdev_max_ns", "mdev_ns", "min_rtt_ns",
         "mini", "mss_cache", "mss_clamp", "mstamp", "no_space", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
-        "prior_ssthresh", "probes_out", "probing", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_advanced", "rack_end_seq",
+        "prior_ssthresh", "probe_at", "probes_out", "probing", "progress", "prr_delivered", "prr_out", "pushed_seq", "quick", "rack_advanced", "rack_end_seq",
         "rack_mstamp", "rack_rtt_ns", "rcv_cut", "rcv_gso_size", "rcv_mss", "rcv_nxt", "rcv_rtt_ns", "rcv_rtt_seq",
         "rcv_rtt_time", "rcv_ssthresh", "rcv_tstamp", "rcv_wnd", "rcv_wscale", "rcv_wup", "rcvbuf", "rcvq_seq",
         "rcvq_space", "rcvq_time", "receive_offset", "receive_queue", "receive_shutdown", "reordering_seen",
         "retrans_out", "retrans_stamp", "retransmits", "rmem_alloc", "rto_ns", "rtt_seq", "rttvar_ns", "rtx_queue",
         "sack_blocks", "sack_ok", "sacked_out", "scaling_ratio", "send_shutdown", "snd_nxt", "snd_sml", "snd_una",
-        "snd_wl1", "snd_wnd", "snd_wscale", "sndbuf", "soft_error", "srtt_ns", "ssthresh", "state", "tlp_high_seq",
+        "snd_wl1", "snd_wnd", "snd_wscale", "sndbuf", "sndbuf_locked", "soft_error", "srtt_ns", "ssthresh", "state", "tlp_high_seq",
         "tlp_retrans", "total_retrans", "total_rto", "ts_offset", "ts_ok", "ts_recent", "ts_recent_stamp",
         "undo_marker", "undo_retrans", "window_clamp", "write_queue", "write_seq", "wscale_ok", "xmit_at",
         "xmit_timer",
@@ -161,6 +161,7 @@ class TcpSock:
         self.write_queue: deque[Skb] = deque()
         self.rtx_queue: deque[Skb] = deque()
         self.sndbuf = config.wmem[1]
+        self.sndbuf_locked = False  # a program chose its size
         self.no_space = False  # a program found the send buffer full, and waits
         self.lsndtime = now_ns
         self.rcv_tstamp = now_ns
@@ -241,6 +242,7 @@ class TcpSock:
         # Deadlines, None when not armed.
         self.xmit_timer: Timer = ""
         self.xmit_at: int | None = None
+        self.probe_at: int | None = None  # when the window was to be probed, before what was sent last
         self.delack_at: int | None = None
         self.compressed_at: int | None = None
         self.linger_at: int | None = None  # FIN_WAIT2 of a closed socket, TIME_WAIT

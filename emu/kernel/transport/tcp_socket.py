@@ -16,8 +16,8 @@ from emu.kernel.net import ip_output
 from emu.kernel.net.fib import Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import TO_MANY
-from emu.kernel.net.route import update_pmtu
-from emu.kernel.transport.inet import Endpoint, IcmpError
+from emu.kernel.net.route import is_uncached, update_pmtu
+from emu.kernel.transport.inet import TEXT, Endpoint, IcmpError, port_number, text_given
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_deadlines import Deadlines
@@ -87,7 +87,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
+        "_at", "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
@@ -120,6 +120,7 @@ class TcpSocket:
         self._rest = b""  # what the program has to write when the send buffer has room again
         self._ending: Callable[[], None] | None = None  # what it does after that
         self._deferred = 0  # the path MTU of an ICMP error that came meanwhile
+        self._at = -1  # the IP identification when its route became old, until that is looked up anew
         self._learned = False  # the segment size follows a route exception
 
     # -- opening --------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ class TcpSocket:
         net, tcp = self.net, self._tcp
         if self.endpoint is not None or self.backlog is not None:
             raise SocketError(errno.EISCONN)
-        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), port_number(remote[1])
         route, source = ip_output.route_socket(net, dst, self.addr, ip_output.flow(net, TCP, self.port, dport))
         if route.kind in TO_MANY:
             raise SocketError(errno.ENETUNREACH)
@@ -196,6 +197,8 @@ class TcpSocket:
     def send(self, data: bytes) -> int:
         """Write bytes. What the send buffer has no room for the program keeps, and writes when the socket is writable again
         (EAGAIN and EPOLLOUT); it closes after that. Raises SocketError: a pending error, EPIPE, ENOTCONN."""
+        if data.__class__ is TEXT:
+            raise text_given(data)
         endpoint = self._live()
         self._raise_pending()
         if endpoint.state not in ("ESTABLISHED", "CLOSE_WAIT", "SYN_SENT", "SYN_RECV"):
@@ -402,7 +405,7 @@ class TcpSocket:
         update_pmtu(self.net, dst, self.addr, mtu)
         way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
         route, _source, _failed = ip_output.route_output(self.net, dst, self.addr, flow=way)
-        if route is not None:
+        if route is not None and not is_uncached(route):
             self._learned = bool(route.cached)
             self.output(self._live().on_pmtu(self._mtu(route), self.net.clock.now))
 
@@ -425,13 +428,20 @@ class TcpSocket:
         net = self.net
         changes = net.mtus_set + net.ipv4.fib.generation
         if changes != self._seen or self._learned or self.ip_options is not None or net.ipv4.exceptions:
-            self._seen = changes
+            new, self._seen = changes != self._seen, changes
             assert self.remote is not None
             way = ip_output.flow(self.net, TCP, self.port, self.remote[1])
             route, _source, _failed = ip_output.route_output(self.net, self.remote[0], self.addr, flow=way)
-            if route is not None:
-                self._learned = bool(route.cached)
-                endpoint.sync_mss(self._mtu(route))
+            if route is None:
+                return
+            if route.cached and is_uncached(route):
+                if new:  # the next segment looks it up (ip_queue_xmit)
+                    self._at = self.ident
+                if self._at in (-1, self.ident):
+                    return
+                self._at = -1
+            self._learned = bool(route.cached)
+            endpoint.sync_mss(self._mtu(route))
 
     def _mtu(self, route: Route) -> int:
         """The route's MTU, less the IP options that each packet has (icsk_ext_hdr_len), bytes."""

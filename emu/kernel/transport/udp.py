@@ -19,7 +19,7 @@ from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.icmp_errors import is_frag_needed, meaning
-from emu.kernel.transport.inet import MULTICAST_TTL, Endpoint, IcmpError
+from emu.kernel.transport.inet import MULTICAST_TTL, TEXT, Endpoint, IcmpError, port_number, text_given
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
@@ -89,7 +89,7 @@ class UdpSocket:
 
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
-        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), remote[1]
+        dst, dport = ip_output.destination(ip4(remote[0]), self.addr), port_number(remote[1])
         flow = ip_output.flow(self.net, UDP, self.port, dport)
         route, source = ip_output.route_socket(self.net, dst, self.addr, flow)
         if route.kind == "broadcast" and not self.broadcast:
@@ -116,10 +116,12 @@ class UdpSocket:
         """Raises as `send`, and EINVAL for port 0."""
         if not remote[1]:
             raise SocketError(errno.EINVAL)
-        return self._send(data, ip4(remote[0]), remote[1])
+        return self._send(data, ip4(remote[0]), port_number(remote[1]))
 
     def _send(self, data: bytes, dst: int, dport: int) -> int:
         net, dst = self.net, ip_output.destination(dst, self.addr)
+        if data.__class__ is TEXT:
+            raise text_given(data)
         if self.pending:
             self._raise_pending()
         if self.waiting >= self.sndbuf >> 1:

@@ -30,6 +30,7 @@ MAX_EXPANDED = 100_000
 
 MAX_BYTES = 64 << 20
 """Bytes of one file: about 100,000 objects."""
+STDIN = "-"
 MAX_ANCHORS = 10_000
 """Anchors and aliases in one text."""
 
@@ -127,8 +128,9 @@ def _entry(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | No
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a file, a FIFO or standard input. Raises InputError: not there, a device, too long, not UTF-8."""
+    """The text of a file, a FIFO or standard input ("-"). Raises InputError: not there, a device, too long, not UTF-8."""
     name = os.fspath(path)
+    path = "/dev/stdin" if name == STDIN else path
     try:
         mode = FilePath(path).stat().st_mode
         if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not _is_stdin(path)):

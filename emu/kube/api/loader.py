@@ -59,11 +59,12 @@ class Objects(list[Object]):
 
 @dataclass
 class Loaded:
-    """What was read: objects in the order written, the names of those without effect, and where each stood."""
+    """What was read: objects in the order written, the names of those without effect, and where each stood, if in a text."""
 
     objects: Objects = field(default_factory=Objects)
     ignored: list[str] = field(default_factory=list)
     places: dict[Key, Place] = field(default_factory=dict)
+    keys: set[Key] = field(default_factory=set)
 
 
 def load(paths: Iterable[str | os.PathLike[str]], *, namespace: str = "default") -> Loaded:
@@ -80,23 +81,52 @@ def load_documents(found: Iterable[Document], *, namespace: str = "default") -> 
     """Turn documents into objects. The same object twice is an error. Raises InputError."""
     loaded = Loaded()
     for document in found:
-        for obj, path in _objects(document.value, (), document, namespace, loaded.objects):
-            place = Place(document.file, (document.without_value(), path) if path else document.line)
-            key = obj.key
-            if key in loaded.places:
-                first = loaded.places[key]
-                where = f"line {first.line}" if first.file == place.file else f"{first.file}:{first.line}"
-                raise document.error(f"{key} is declared twice, first at {where}", path)
-            loaded.places[key] = place
-            if isinstance(obj, Other):
-                loaded.ignored.append(str(key))
-            else:
-                loaded.objects.append(obj)
+        take_document(loaded, document.value, document, namespace)
     return loaded
+
+
+def take_document(
+    loaded: Loaded, value: Any, document: Document | None, namespace: str = "default", at: Path = ()
+) -> None:
+    """Add the objects of one manifest; `document` is None for a value that no text holds, `at` its place in a list. Raises
+    InputError."""
+    for obj, path in _objects(value, at, document, namespace, loaded.objects):
+        place = None
+        if document is not None:
+            place = Place(document.file, (document.without_value(), path) if path else document.line)
+        _add(loaded, obj, path, place, document)
+
+
+def take(loaded: Loaded, obj: Object, at: Path = ()) -> None:
+    """Add an object that was made in code. Raises InputError when it is there already."""
+    _add(loaded, obj, at, None, None)
+
+
+def _add(loaded: Loaded, obj: Object, path: Path, place: Place | None, document: Document | None) -> None:
+    key = obj.key
+    if key in loaded.keys:
+        first, where = loaded.places.get(key), ""
+        if first is not None:
+            same = first.file is None or (place is not None and first.file == place.file)
+            where = f", first at {f'line {first.line}' if same else f'{first.file}:{first.line}'}"
+        raise _error(f"{key} is declared twice{where}", path, document, None)
+    loaded.keys.add(key)
+    if place is not None:
+        loaded.places[key] = place
+    if isinstance(obj, Other):
+        loaded.ignored.append(str(key))
+    else:
+        loaded.objects.append(obj)
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Document]:
     """The documents of a file, or of the manifests in a folder. Raises InputError."""
+    for file in files_of(path):
+        yield from documents(read_text(file), str(file))
+
+
+def files_of(path: str | os.PathLike[str]) -> list[FilePath]:
+    """A file, or the files in a folder that kubectl reads, by name. Raises InputError."""
     top = FilePath(path)
     try:
         folder = top.is_dir()
@@ -105,8 +135,7 @@ def read(path: str | os.PathLike[str]) -> Iterator[Document]:
         raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
     if folder and not files:
         raise InputError("no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json")
-    for file in files:
-        yield from documents(read_text(file), str(file))
+    return files
 
 
 def convert(

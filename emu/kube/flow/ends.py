@@ -19,7 +19,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Pod, Service
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
-from emu.wire.addr import decimal, ip4, ip4_text
+from emu.wire.addr import Ip4, decimal, ip4, ip4_text
 
 FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external, an IPv4 address, http://NAME or name:NAME"
 NAMED = re.compile(r"(?:(?P<scheme>https?)://|name:)(?P<name>[^:/]*)(?::(?P<port>[^:/]*))?/?")
@@ -50,6 +50,12 @@ class Target:
     port: int
     name: str
     host: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "addr", Ip4(self.addr))
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>" if self.name == str(self) else f"<{self.name} ({self})>"
 
     def __str__(self) -> str:
         if self.host and not self.addr:

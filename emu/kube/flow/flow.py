@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from emu import page
+from emu.capture.captured import Captured
 from emu.clock import MS
+from emu.errors import InputError
 from emu.kube.dns.resolver import EAI_AGAIN, Client, Lookup
 from emu.kube.flow.ends import Target
 from emu.kube.flow.outcome import DELIVERED, TIMEOUT, Nat, Outcome, decided_by
@@ -18,6 +21,9 @@ from emu.kube.flow.testbed import TcpClient, Testbed
 from emu.trail import Dropped, Encapsulated, Natted
 from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
+
+if TYPE_CHECKING:
+    from emu.craft import Packet
 
 SETTLE_NS = 2 * MS  # a client's time between two calls
 Arrival = tuple[str, tuple[int, int, int, int]]
@@ -29,7 +35,7 @@ class Talk(Protocol):
     def __call__(self, flow: Flow, /, *, timeout_ns: int) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Flow:
     """One flow and its result. Its frames have its `number`. `arrivals` has, for each socket that its packets
     reached, the namespace and (addr, port, peer's addr, peer's port); `losses` has the drops; `translations` has the
@@ -59,13 +65,28 @@ class Flow:
     resolved: Lookup | None = None  # the look-up of the target's name, if it has one
     look_up_frames: int = 0  # how many of its first frames belong to the look-up
 
-    @property
-    def frames(self) -> list[Any]:
-        """All captured frames that the flow caused, in time order (`capture.Captured`)."""
-        return [] if self.testbed.capture is None else self.testbed.capture.frames(flow=self.number)
+    def __repr__(self) -> str:
+        ends = f"{self.kind} {self.source} -> {self.target.name}"
+        address = "" if self.target.name == str(self.target) else f" ({self.target})"
+        return f"<{self.outcome}: {ends}{address}{f', {self.nat}' if self.nat else ''}, flow {self.number}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("outcome", self.outcome), ("decided by", self.outcome.by), ("from", self.source)]
+        rows += [("to", f"{self.target.name} ({self.target})"), ("arrived at", self.at), ("NAT", self.nat)]
+        if self.testbed.capture is not None:
+            rows.append(("frames", len(self.frames)))
+        shown = [row for row in rows if row[1] != ""]
+        return page.table(f"{self.name}: {self.outcome}", ("", ""), shown)
 
     @property
-    def packets(self) -> list[Any]:
+    def frames(self) -> list[Captured]:
+        """All captured frames that the flow caused, in time order. Raises InputError where nothing is captured."""
+        if self.testbed.capture is None:
+            raise InputError("nothing was captured", expected="a cluster with capture=True")
+        return self.testbed.capture.frames(flow=self.number)
+
+    @property
+    def packets(self) -> list[Packet]:
         """The flow as Scapy packets, as tcpdump on the client's interface captures them."""
         return [frame.packet() for frame in self.frames if frame.place.owner == self.source]
 
@@ -88,7 +109,38 @@ class Flow:
 
     @property
     def delivered(self) -> bool:
+        """There was an answer; or, where none is expected, a socket or protocol got it."""
         return self.outcome.word == "delivered"
+
+    @property
+    def refused(self) -> bool:
+        """An RST came back."""
+        return self.outcome.word == "refused"
+
+    @property
+    def rejected(self) -> bool:
+        """An ICMP error came back; the outcome's `detail` is its code."""
+        return self.outcome.word == "rejected"
+
+    @property
+    def dropped(self) -> bool:
+        """Nothing came back, for a packet was dropped; the outcome has the reason, the place and what decided."""
+        return self.outcome.word == "dropped"
+
+    @property
+    def timeout(self) -> bool:
+        """Nothing came back, and no drop is known."""
+        return self.outcome.word == "timeout"
+
+    @property
+    def error(self) -> bool:
+        """A call of the client failed; the outcome's `detail` is the errno's name."""
+        return self.outcome.word == "error"
+
+    @property
+    def undecided(self) -> bool:
+        """The fate depends on something that is not modelled; the outcome's `by` names it."""
+        return self.outcome.word == "undecided"
 
     # -- reports --------------------------------------------------------------------------------
 
@@ -113,7 +165,7 @@ class Flow:
 
     def looked_up(self, found: Lookup) -> None:
         """The target's name was looked up. Reports about the look-up's packets are deleted, unless it failed."""
-        self.resolved, self.look_up_frames = found, len(self.frames)
+        self.resolved, self.look_up_frames = found, 0 if self.testbed.capture is None else len(self.frames)
         if found.error:
             loss = self.losses[-1] if self.losses and found.eai == EAI_AGAIN else None
             by = decided_by(loss) or f"{found.eai}: {found.name}"

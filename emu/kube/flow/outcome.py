@@ -18,7 +18,7 @@ from emu.wire.icmp import ERROR_NAMES, ERROR_WORDS
 WORDS = ("delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     """One of `WORDS`, with the ICMP code, drop reason or errno name; the place, and what decided."""
 
@@ -26,6 +26,9 @@ class Outcome:
     detail: str = ""
     place: str = ""
     by: str = ""
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     def __str__(self) -> str:
         text = f"{self.word} ({self.detail})" if self.detail else self.word
@@ -49,6 +52,9 @@ class Nat(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.change}"
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def address(half: tuple[int, int]) -> str:

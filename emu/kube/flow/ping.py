@@ -9,6 +9,8 @@ from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import DELIVERED, failed, rejected, silence
 from emu.kube.flow.testbed import PingClient
 
+LONGEST = 65507  # bytes of data: what an IP packet holds besides its header and that of ICMP
+
 
 def ping(flow: Flow, *, count: int, interval_ns: int, size: int, timeout_ns: int, ttl: int) -> None:
     """Send `count` echo requests of `size` bytes, one each `interval_ns`; delivered if any was answered."""

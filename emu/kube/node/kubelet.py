@@ -31,7 +31,7 @@ from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.node.script import talk
 from emu.kube.store import Store
-from emu.wire.addr import ip4, ip4_text
+from emu.wire.addr import Ip4, ip4, ip4_text
 
 APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end at SIGTERM
@@ -279,7 +279,7 @@ class Kubelet:
                 deps.disown(name)
                 raise InputError(f"pod {name} gets no network on {node.name}: {error}") from None
             deps.clock.drain()
-            sandbox.ip = ip4(sandbox.result.ips[0].address.partition("/")[0])
+            sandbox.ip = Ip4(ip4(sandbox.result.ips[0].address.partition("/")[0]))
         waits = self._waiting.pop(name, None)
         if waits is not None:
             if waits.timer is not None:

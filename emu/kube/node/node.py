@@ -15,8 +15,9 @@ from emu.kernel import boot
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
+from emu.kube.cni.spec import Result
 from emu.kube.underlay.shape import Machine
-from emu.wire.addr import Prefix
+from emu.wire.addr import Ip4, Prefix
 
 # sysctls that a node's boot changes from the kernel's defaults (kubelet and kube-proxy require them)
 NODE_SYSCTLS: Mapping[str, int | str] = {
@@ -35,7 +36,7 @@ class Container:
     errors: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Sandbox:
     """A pod as its node runs it: one namespace that all its containers share, and CNI's result.
 
@@ -50,14 +51,17 @@ class Sandbox:
     net: Netns
     ip: int
     containers: list[Container] = field(default_factory=list)
-    result: Any = None
-    capability_args: Mapping[str, Any] = field(default_factory=dict)
+    result: Result | None = None
+    capability_args: Mapping[str, object] = field(default_factory=dict)
     ended: bool = False
     restarts: int = 0
     name: str = field(init=False)  # "namespace/pod"
 
     def __post_init__(self) -> None:
-        self.name = f"{self.namespace}/{self.pod}"
+        self.name, self.ip = f"{self.namespace}/{self.pod}", Ip4(self.ip)
+
+    def __repr__(self) -> str:
+        return f"<pod {self.name} {self.ip} on {self.node.name}>"
 
     @property
     def host_network(self) -> bool:
@@ -71,11 +75,15 @@ class Node:
     def __init__(
         self, clock: Clock, index: int, machine: Machine, pod_cidr: Prefix | None, sysctls: Mapping[str, int | str]
     ) -> None:
-        self.name, self.index, self.machine, self.ip, self.pod_cidr = machine.name, index, machine, machine.ip, pod_cidr
+        self.name, self.index, self.machine, self.pod_cidr = machine.name, index, machine, pod_cidr
+        self.ip: int = Ip4(machine.ip)
         self.net = boot.namespace(clock, machine.name, {**NODE_SYSCTLS, **sysctls})
         boot.netfilter(self.net)
         self.sandboxes: dict[str, Sandbox] = {}
         self.disk: dict[Any, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<node {self.name} {self.ip}, {len(self.sandboxes)} pods>"
 
     @property
     def files(self) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""Which conntrack entries kube-proxy deletes after a sync, and what its health checks count. Pure.
+"""Which conntrack entries kube-proxy deletes after a sync, by its release, and what its health checks count. Pure.
 
 UDP only: a client that keeps its port would still reach a deleted endpoint; a TCP connection ends without that.
-Services without a serving endpoint are passed over, as in the version read (pkg/proxy/conntrack/cleanup.go,
-endpointschangetracker.go; a later one deletes for these too). Must not know how an entry is deleted.
+From 1.32 on, entries are held against the endpoints that serve (pkg/proxy/conntrack/cleanup.go); a Service without one is
+passed over until 1.37, a deleted Service until 1.38. Up to 1.31, what changed is looked for (cleanup_by_change.py).
+Patch releases of one minor release count as one. Must not know how an entry is deleted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
 from emu.kernel.netfilter.conn import Tuple5
-from emu.kube.proxy.services import Endpoint, PortKey, Snapshot
+from emu.kube.proxy.services import Endpoint, PortKey, ServicePort, Snapshot
 from emu.wire.addr import ip4
 from emu.wire.frame import AF_INET, UDP
 
@@ -35,29 +36,43 @@ E = TypeVar("E", bound=Entry)
 
 
 class CleanUp:
-    """Finds stale entries for all nodes of a cluster: what does not depend on the node is worked out once a snapshot."""
+    """Finds stale entries for all nodes of a cluster: what does not depend on the node is worked out once a snapshot.
 
-    def __init__(self) -> None:
+    `idle`: entries of Services without a serving endpoint are stale too (kubernetes/kubernetes#139629); `deleted`: and
+    those of Services that are gone (#141371)."""
+
+    def __init__(self, *, idle: bool = False, deleted: bool = False) -> None:
+        self._idle, self._deleted = idle, deleted
         self._new: Snapshot | None = None
         self._required: dict[Snapshot | None, bool] = {}
-        self._serving: Serving | None = None
+        self._serving: dict[Snapshot | None, Serving] = {}
 
     def needed(self, old: Snapshot | None, new: Snapshot) -> bool:
         """Whether a sync from `old` (None: the first one) to `new` looks for stale entries at all."""
         if new is not self._new:
-            self._new, self._required, self._serving = new, {}, None
+            self._new, self._required, self._serving = new, {}, {}
         if old not in self._required:
             keys = new.changed.ports if old is not None and old.moment is new.changed.since else None
-            self._required[old] = required({} if old is None else old.endpoints, new.endpoints, keys)
+            self._required[old] = required({} if old is None else old.endpoints, new.endpoints, keys) or bool(
+                self._gone(old, new)
+            )
         return self._required[old]
 
     def stale(self, old: Snapshot | None, new: Snapshot, entries: Iterable[E]) -> list[E]:
         """The entries that a sync from `old` (None: the first one) to `new` leaves stale."""
         if not self.needed(old, new):
             return []
-        if self._serving is None:
-            self._serving = serving(new)
-        return stale(self._serving, entries)
+        gone = self._gone(old, new)
+        since = old if gone else None
+        if since not in self._serving:
+            self._serving[since] = serving(new, idle=self._idle, gone=gone)
+        return stale(self._serving[since], entries)
+
+    def _gone(self, old: Snapshot | None, new: Snapshot) -> list[ServicePort]:
+        """The UDP ports of Services that are gone, where that counts."""
+        if old is None or not self._deleted:
+            return []
+        return [port for key, port in old.by_key.items() if key.protocol == "UDP" and key not in new.by_key]
 
 
 def required(before: EndpointsMap, after: EndpointsMap, keys: Iterable[PortKey] | None = None) -> bool:
@@ -80,30 +95,37 @@ class Serving(NamedTuple):
     by_node_port: dict[int, set[tuple[int, int, int]]]
 
 
-def serving(state: Snapshot) -> Serving:
-    """The serving endpoints of UDP ports; a port without any is left out.
+def serving(state: Snapshot, *, idle: bool = False, gone: Iterable[ServicePort] = ()) -> Serving:
+    """The serving endpoints of UDP ports; a port without any is left out unless `idle`. Those that are `gone` have none.
 
     Serving is enough: ready or not, terminating or not, with any policies and hints.
     """
     found = Serving({}, {})
-    for port in state.ports:
+    for port in (*gone, *state.ports):
         if port.key.protocol != "UDP":
             continue
-        endpoints = {(AF_INET, ip4(each.ip), each.port) for each in state.of_port(port) if each.serving}
-        if not endpoints:
+        # of a port that is gone there may be endpoints left, but no rule sends to them
+        known = state.of_port(port) if port.key in state.by_key else ()
+        endpoints = {(AF_INET, ip4(each.ip), each.port) for each in known if each.serving}
+        if not endpoints and not idle:
             continue
-        for ip in (port.cluster_ip, *port.external_ips, *port.vips):
+        for ip in front_ends(port):
             found.by_address[AF_INET, ip4(ip), port.port] = endpoints
         if port.node_port:
             found.by_node_port[port.node_port] = endpoints
     return found
 
 
+def front_ends(port: ServicePort) -> tuple[str, ...]:
+    """The addresses of a service port."""
+    return port.cluster_ip, *port.external_ips, *port.vips
+
+
 def stale(serving: Serving, entries: Iterable[E]) -> list[E]:
     """UDP entries towards a front-end of a served Service whose answers do not come from a serving endpoint."""
     by_address, by_node_port = serving
     if not by_address:
-        return []
+        return []  # as every service port has an address
     found = []
     for entry in entries:
         proto, _src, dst, _sport, dport = entry.orig

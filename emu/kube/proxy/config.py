@@ -28,7 +28,8 @@ class ProxyConfig:
 
     `cluster_cidr` may list several, the first IPv4 one counts. `pod_cidr`, `node_ip`, `zone`: the node's.
     `node_addresses` are read only when `node_port_addresses` is not empty. `nfacct`: the kernel has nfnetlink_acct,
-    so that kube-proxy counts two things by name. `min_sync_period_ns` lies between two syncs; every `sync_period_ns`
+    so that kube-proxy counts two things by name. `release` of Kubernetes (major, minor) decides which conntrack entries are
+    deleted; the rules are the same for all. `min_sync_period_ns` lies between two syncs; every `sync_period_ns`
     kube-proxy checks that its rules are still there.
     """
 
@@ -50,6 +51,7 @@ class ProxyConfig:
     nfacct: bool = False
     min_sync_period_ns: int = SECOND
     sync_period_ns: int = 30 * SECOND
+    release: tuple[int, int] = (1, 36)
 
     @property
     def mark(self) -> int:

@@ -59,7 +59,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
                 expected="a syncPeriod above 0 and not below minSyncPeriod",
             )
         self.mode = modes[self.config.mode]()
-        self._syncs = Syncs(self.mode)
+        self._syncs = Syncs(self.mode, self.config.release)
         self._known: _Known | None = None
         self.proxiers: dict[str, Proxier] = {}
         self._configs: dict[str, ProxyConfig] = {}  # by node, one object as long as nothing changes

@@ -14,6 +14,7 @@ from emu.clock import SECOND
 from emu.kernel.net.netns import Netns
 from emu.kube.agent import Node
 from emu.kube.proxy.cleanup import CleanUp, EndpointsMap, by_node, local_ready
+from emu.kube.proxy.cleanup_by_change import CleanUpByChange
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import Mode
 from emu.kube.proxy.services import Snapshot
@@ -103,11 +104,18 @@ class Team:
         self.nets.append(node.net)
 
 
+def clean_up(release: tuple[int, int]) -> CleanUp | CleanUpByChange:
+    """How a release of Kubernetes (major, minor) finds stale conntrack entries."""
+    if release < (1, 32):
+        return CleanUpByChange()
+    return CleanUp(idle=release >= (1, 37), deleted=release >= (1, 38))
+
+
 class Syncs:
     """The syncs of all nodes of a cluster, in one mode."""
 
-    def __init__(self, mode: Mode[Any]) -> None:
-        self._mode, self._clean_up = mode, CleanUp()
+    def __init__(self, mode: Mode[Any], release: tuple[int, int]) -> None:
+        self._mode, self._clean_up = mode, clean_up(release)
         self._snapshot: Snapshot | None = None
         self._states: dict[State, State] = {}  # after syncs of this snapshot
         self._endpoints: Mapping[str, EndpointsMap] = {}  # by node, those that health checks count

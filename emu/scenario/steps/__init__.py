@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from emu.capture.capture import Capture
 from emu.errors import InputError
 from emu.kube.api.documents import Document
 from emu.kube.api.loader import Loaded
 from emu.kube.api.meta import Object
 from emu.kube.flow.flow import Flow
+from emu.kube.flow.testbed import Time
 from emu.registry import Shelf
 from emu.scenario.ends import Ends
 from emu.scenario.expectations import Checked, check
-from emu.scenario.kinds import Step
+from emu.scenario.kinds import SeenPart, Step
 from emu.scenario.results import FlowResult, StepResult
+from emu.scenario.seen import END, START, Search
 
 P = TypeVar("P")
 C = TypeVar("C")
@@ -52,6 +55,15 @@ class Place:
     number: int
     step: Step
 
+    def text(self, *path: str | int) -> str:
+        """`FILE:LINE: steps[0].expect.seen[1]`: where a part of the step is written."""
+        return str(self.scenario.error(InputError(""), self.number, *path)).removesuffix(": ")
+
+    @property
+    def moments(self) -> list[str]:
+        """The moments that the step may name: those of its own, and the starts of earlier steps that have a name."""
+        return [START, END, *(step.name for step in self.scenario.steps[: self.number] if step.name)]
+
     @contextmanager
     def at(self, *path: str | int) -> Iterator[None]:
         """An InputError of the block gets the place of a key of the step's action."""
@@ -65,7 +77,8 @@ class Place:
 class Doing(Generic[C]):
     """A step that is being run: its place, its result, the cluster, and what earlier steps left.
 
-    `left_open`: the last flows of each step, by its name. `narrate` gives a flow's frames the step's story.
+    `left_open`: the last flows of each step, by its name. `narrate` gives a flow's frames the step's story. `moments`: when each step
+    began (ns), by its name. `capture` has every frame so far, and is missing where a kernel's side of a twin runs the flows.
     """
 
     place: Place
@@ -74,6 +87,9 @@ class Doing(Generic[C]):
     ends: Ends
     left_open: dict[str, list[Flow]]
     narrate: Callable[[Flow, Step], None]
+    moments: dict[str, int]
+    capture: Capture | None
+    clock: Time
 
     @property
     def step(self) -> Step:
@@ -83,8 +99,19 @@ class Doing(Generic[C]):
         """A flow of the step has ended: hold it against the expectation."""
         expect = self.step.expect
         self.narrate(flow, self.step)
-        checked = Checked(0, ()) if expect is None else check(flow, expect)
+        checked = Checked(0, ())
+        if expect is not None:
+            checked = check(flow, expect).plus(self.seen(flow, expect.seen))
         self.done.flows.append(FlowResult(flow, checked, expect.outcome if expect else ""))
+
+    def seen(self, flow: Flow, parts: Sequence[SeenPart]) -> Checked:
+        """A list of frames held against those of a flow. The kernel's side of a twin has no capture: there each frame is compared anyway."""
+        capture = flow.testbed.capture
+        if not parts or capture is None:
+            return Checked(0, ())
+        moments = self.moments | {START: flow.started_ns, END: flow.ended_ns}
+        place = partial(self.place.text, "expect", "seen")
+        return Search(capture, lambda: flow.frames, moments, place, self.clock.run_until).run(parts)
 
 
 class Action(Generic[P, C]):

@@ -53,7 +53,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_the_scenario_holds(story: Run) -> None:
     assert story.failures == []
-    assert story.invariants[0].flows == 2  # the StatefulSet's pods were reached without NAT
+    assert story.invariants[0].judged == 2  # the StatefulSet's pods were reached without NAT
 
 
 def test_a_look_up_belongs_to_the_flow(story: Run) -> None:

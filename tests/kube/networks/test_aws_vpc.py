@@ -480,6 +480,7 @@ def test_a_pods_mtu_is_text_in_bounds(text: str, mtu: int) -> None:
 
 def test_the_result_keeps_the_device_number_in_a_dummy_interface() -> None:
     result = two().pods["default/two"].result
+    assert result is not None
     assert [each.name[:5] for each in result.interfaces] == [
         "eni" + veth_name("eni", "default", "two")[3:5],
         "eth0",

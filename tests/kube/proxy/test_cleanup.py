@@ -15,6 +15,7 @@ from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import convert
 from emu.kube.proxy.cleanup import CleanUp, local_ready, required, serving, stale
+from emu.kube.proxy.proxier import clean_up
 from emu.kube.proxy.services import Endpoint, PortKey, Snapshot
 from emu.wire.addr import ip4
 
@@ -132,3 +133,82 @@ def test_an_entry_of_another_family_is_not_stale() -> None:
     for each in by_address:
         each.family = AF_INET6
     assert not {each.number for each in by_address} & {each.number for each in stale(served, entries)}
+
+
+# -- releases ---------------------------------------------------------------------------------------
+
+SERVICE: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"namespace": "default", "name": "dns"},
+    "spec": {
+        "type": "NodePort",
+        "clusterIP": "10.96.0.10",
+        "externalIPs": ["203.0.113.9"],
+        "ports": [{"name": "dns", "protocol": "UDP", "port": 53, "targetPort": 5353, "nodePort": 30053}],
+    },
+}
+BY_ADDRESS = {"protocol": "UDP", "orig_dst": "10.96.0.10", "orig_dport": 53}
+ENTRIES: dict[str, dict[str, Any]] = {
+    "one": {**BY_ADDRESS, "reply_src": "10.244.1.2", "reply_sport": 5353},
+    "two": {**BY_ADDRESS, "reply_src": "10.244.2.2", "reply_sport": 5353},
+    "two, another port": {**BY_ADDRESS, "reply_src": "10.244.2.2", "reply_sport": 5354},
+    "two, external": {**BY_ADDRESS, "orig_dst": "203.0.113.9", "reply_src": "10.244.2.2", "reply_sport": 5353},
+    "two, node port": {
+        **BY_ADDRESS, "orig_dst": "any", "orig_dport": 30053, "reply_src": "10.244.2.2", "reply_sport": 5353,
+    },
+    "not translated": {**BY_ADDRESS, "reply_src": "10.96.0.10", "reply_sport": 53},
+    "tcp": {**BY_ADDRESS, "protocol": "TCP", "reply_src": "10.244.2.2", "reply_sport": 5353},
+}  # fmt: skip
+OF_TWO = {"two", "two, external", "two, node port"}
+UDP_ENTRIES = {*ENTRIES} - {"tcp"}
+
+
+def endpoint_slice(*addresses: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"namespace": "default", "name": "dns-1", "labels": {"kubernetes.io/service-name": "dns"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]} for address in addresses],
+        "ports": [{"name": "dns", "protocol": "UDP", "port": 5353}],
+    }
+
+
+BOTH, ONE, NONE, GONE = ("10.244.1.2", "10.244.2.2"), ("10.244.1.2",), (), None
+RELEASES: list[tuple[str, tuple[str, ...] | None, tuple[str, ...] | None, dict[int, set[str]]]] = [
+    # by minor: what is deleted. Up to 1.31 the address alone is compared, and what has no endpoint is no matter
+    ("an endpoint goes", BOTH, ONE, {
+        31: {*OF_TWO, "two, another port"},
+        36: {*OF_TWO, "two, another port", "not translated"},
+        38: {*OF_TWO, "two, another port", "not translated"},
+    }),
+    ("the last one goes", ONE, NONE, {31: {"one"}, 32: set(), 36: set(), 37: UDP_ENTRIES, 38: UDP_ENTRIES}),
+    ("the first one comes", NONE, ONE, {31: UDP_ENTRIES, 36: UDP_ENTRIES - {"one"}, 37: UDP_ENTRIES - {"one"}}),
+    # its endpoints go with it; up to 1.31 only the cluster address is looked for
+    ("the Service goes", BOTH, GONE, {
+        31: UDP_ENTRIES - {"two, external", "two, node port"}, 36: set(), 37: set(), 38: UDP_ENTRIES,
+    }),
+    ("nothing changes", BOTH, BOTH, {31: set(), 36: set(), 38: set()}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "minor", "expected"),
+    [
+        pytest.param(before, after, minor, expected, id=f"{name}, 1.{minor}")
+        for name, before, after, by_minor in RELEASES
+        for minor, expected in by_minor.items()
+    ],
+)
+def test_what_each_release_deletes(
+    before: tuple[str, ...] | None, after: tuple[str, ...] | None, minor: int, expected: set[str]
+) -> None:
+    old, new = (
+        snapshot([] if addresses is None else [SERVICE, endpoint_slice(*addresses)]) for addresses in (before, after)
+    )
+    entries = [entry(row, number) for number, row in enumerate(ENTRIES.values())]
+    names = [*ENTRIES]
+    finder = clean_up((1, minor))
+    assert {names[each.number] for each in finder.stale(old, new, entries)} == expected
+    assert finder.needed(old, new) == (before != after)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from emu.errors import InputError
+from emu.fork import itself
 from emu.kernel.netfilter.hooks import HookState, Memory
 from emu.registry import Shelf
 from emu.wire.addr import decimal
@@ -52,6 +53,7 @@ class Match:
     """One match of a rule. `pure` is False where the answer draws chance or changes what is remembered."""
 
     __slots__ = ()
+    __deepcopy__ = itself
     options: ClassVar[Mapping[str, int]] = {}  # option -> how many words follow it
     aliases: ClassVar[Mapping[str, str]] = {}
     not_negated: ClassVar[frozenset[str]] = frozenset()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from emu.fork import itself
 from emu.kernel.netfilter.hooks import HookState, Memory, Verdict
 from emu.kernel.netfilter.matches import Given, Options, Where
 from emu.registry import Shelf
@@ -35,6 +36,7 @@ class Target:
     """One target of a rule. `tables` and `chains`: where it may stand (empty: anywhere)."""
 
     __slots__ = ()
+    __deepcopy__ = itself
     options: ClassVar[Mapping[str, int]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     tables: ClassVar[tuple[str, ...]] = ()
