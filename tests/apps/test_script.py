@@ -124,7 +124,7 @@ def test_a_pods_annotation_has_the_talk() -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("- nobody: x", "unknown field `nobody`"),
+        ("- other: x", "unknown field `other`"),
         ("- {client: a, server: b}", "a line belongs to one side"),
         ("- {server: a, after: soon}", "cannot read after: 'soon'"),
         ("- {server: {hex: xyz}}", "no text of hexadecimal digits"),

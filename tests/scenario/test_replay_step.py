@@ -75,7 +75,7 @@ def test_a_difference_fails_the_step(tmp_path: Path) -> None:
         ("{pcap: none.pcap, from: default/client}", "No such file"),
         ("{pcap: replays.yaml, from: default/client}", "is no capture"),
         ('{pcap: trace.pcap, from: "default/client:80"}', "has a port"),
-        ("{pcap: trace.pcap, map: {nobody: default/client}}", "'nobody' is not an IPv4 address"),
+        ("{pcap: trace.pcap, map: {other: default/client}}", "'other' is not an IPv4 address"),
         ("{pcap: trace.pcap, from: default/client, ttl: 3}", "is not a text"),
         ('{pcap: trace.pcap, from: default/client, ttl: "3"}', "sockets make their own packets"),
         ('{pcap: trace.pcap, from: default/client, portmap: "x"}', "--portmap: cannot read 'x'"),

@@ -5,18 +5,18 @@ Without an expectation each flow must be as recorded: the same payloads in the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from msgspec import Meta, field
 
 from emu.capture.reader import reading
 from emu.errors import InputError
-from emu.kube.flow.replay.engine import FRAMES, MAX_SLEEP_NS, STATEFUL, Replay, Settings, Stage
+from emu.kube.flow.replay.engine import FRAMES, MAX_SLEEP_NS, STATEFUL, Replay, Settings
 from emu.kube.flow.replay.hosts import Roles, roles
 from emu.kube.flow.replay.paired import FlowResult as Replayed
-from emu.kube.flow.replay.paired import Paired
+from emu.kube.flow.replay.paired import Paired, Sink
 from emu.kube.flow.replay.written import records
 from emu.kube.node.script import Bytes, Written, line
 from emu.scenario.endpoints import endpoint
@@ -81,8 +81,14 @@ class _Results:
         self.flows[found.number] = found
 
 
+class Replays(Protocol):
+    """The verb of the cluster that this action uses."""
+
+    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay: ...
+
+
 @actions.add("replay")
-class ReplayAction(Action[ReplayPart, Stage]):
+class ReplayAction(Action[ReplayPart, Replays]):
     shape = ReplayPart
     order = 45
     example = (
@@ -137,7 +143,7 @@ class ReplayAction(Action[ReplayPart, Stage]):
             with place.at("from"):
                 ends.senders(part.from_)
 
-    def run(self, part: ReplayPart, doing: Doing[Stage]) -> None:
+    def run(self, part: ReplayPart, doing: Doing[Replays]) -> None:
         results = _Results()
         settings = Settings(
             mode=part.mode,
@@ -149,8 +155,7 @@ class ReplayAction(Action[ReplayPart, Stage]):
             name=doing.step.name,
             at=part.at,
         )
-        replay = Replay(doing.cluster, _roles(part), settings, results)
-        replay.run(_recorded(part, doing.place))
+        replay = doing.cluster.replay(_recorded(part, doing.place), _roles(part), settings, results)
         for flow in replay.flows:
             if doing.step.expect is not None:
                 doing.finished(flow)
