@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from emu.apps import APP_DELAY_NS, Host
 from emu.errors import SocketError
@@ -26,7 +26,21 @@ class Conversation(Protocol):
         """The peer has ended its side."""
 
 
-class _Wakes:
+@runtime_checkable
+class Speaking(Conversation, Protocol):
+    """A conversation that may send before its peer does."""
+
+    def opened(self, connection: Connection) -> None:
+        """The connection was accepted."""
+
+
+class Connections(Protocol):
+    """Who keeps connections: a server, or the one who opened them."""
+
+    connections: dict[Connection, None]
+
+
+class Wakes:
     """Turns any number of wake-ups into one call, `APP_DELAY_NS` later."""
 
     __slots__ = ("_net", "_planned", "_work")
@@ -45,15 +59,15 @@ class _Wakes:
 
 
 class Connection:
-    """A connection of a server, with its conversation. `closed`: nothing is read or sent any more."""
+    """A connection with the conversation of its one side. `closed`: nothing is read or sent any more."""
 
     __slots__ = ("_conversation", "_server", "closed", "peer", "socket")
 
-    def __init__(self, server: TcpServer, socket: TcpSocket, conversation: Conversation) -> None:
+    def __init__(self, server: Connections, socket: TcpSocket, conversation: Conversation) -> None:
         self._server, self.socket, self._conversation = server, socket, conversation
         self.peer = socket.peer
         self.closed = False
-        socket.on_readable = _Wakes(socket.net, self.work)
+        socket.on_readable = Wakes(socket.net, self.work)
 
     def work(self) -> None:
         """Read all data and pass it to the conversation."""
@@ -78,12 +92,30 @@ class Connection:
             except SocketError:
                 self.close()
 
-    def close(self) -> None:
+    def shutdown(self) -> None:
+        """End this side, and go on reading."""
         if not self.closed:
-            self.closed = True
-            self.socket.on_readable = None
-            self._server.connections.pop(self, None)
+            try:
+                self.socket.shutdown()
+            except SocketError:
+                self.close()
+
+    def close(self) -> None:
+        if self._leave():
             self.socket.close()
+
+    def reset(self) -> None:
+        """End by RST."""
+        if self._leave():
+            self.socket.abort()
+
+    def _leave(self) -> bool:
+        if self.closed:
+            return False
+        self.closed = True
+        self.socket.on_readable = None
+        self._server.connections.pop(self, None)
+        return True
 
 
 class TcpServer:
@@ -95,7 +127,7 @@ class TcpServer:
         self.socket = net.sockets.tcp()
         self.socket.bind(("0.0.0.0", port))
         self.socket.listen()
-        self.socket.on_readable = _Wakes(net, self._accept)
+        self.socket.on_readable = Wakes(net, self._accept)
 
     def _accept(self) -> None:
         while not self.socket.closed:
@@ -103,8 +135,11 @@ class TcpServer:
                 socket = self.socket.accept()
             except SocketError:
                 return
-            connection = Connection(self, socket, self._converse())
+            conversation = self._converse()
+            connection = Connection(self, socket, conversation)
             self.connections[connection] = None
+            if isinstance(conversation, Speaking):
+                conversation.opened(connection)
             connection.work()  # data that came with the handshake caused no wake-up
 
     def stop(self) -> None:
@@ -120,11 +155,13 @@ class UdpServer:
     Raises SocketError EADDRINUSE.
     """
 
-    def __init__(self, net: Host, port: int, answer: Callable[[bytes], bytes | None]) -> None:
+    def __init__(
+        self, net: Host, port: int, answer: Callable[[bytes], bytes | None], addr: str | int = "0.0.0.0"
+    ) -> None:
         self._answer = answer
         self.socket: UdpSocket = net.sockets.udp()
-        self.socket.bind(("0.0.0.0", port))
-        self.socket.on_readable = _Wakes(net, self._work)
+        self.socket.bind((addr, port))
+        self.socket.on_readable = Wakes(net, self._work)
 
     def _work(self) -> None:
         while self.socket.inbox:

@@ -42,6 +42,11 @@ class Writer:
             buffer += data
         self._file.write(buffer)
 
+    def record(self, time_ns: int, data: bytes | bytearray, length: int) -> None:
+        """Write one frame that was `length` bytes long, of which `data` is kept."""
+        seconds, rest_ns = divmod(time_ns + self.epoch_ns, 1_000_000_000)
+        self._file.write(_record(seconds & 0xFFFFFFFF, rest_ns, len(data), length) + data)
+
     def flush(self) -> None:
         """Flush everything to the reader of a pipe."""
         self._file.flush()

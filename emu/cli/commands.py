@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
+from emu.cli.replay_commands import add_to
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -401,3 +402,6 @@ def schema() -> int:
 
     out(dump(of_scenarios(), Form.json))
     return 0
+
+
+add_to(app)

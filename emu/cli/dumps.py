@@ -12,7 +12,7 @@ from emu.cli.console import Form, note, show
 from emu.errors import InputError
 
 if TYPE_CHECKING:
-    from emu.report.replay import Probe
+    from emu.report.outcomes import Probe
 
 CLIENT_PORT, SHOWN = 40000, 10
 
@@ -69,7 +69,7 @@ def packet(
 ) -> Probe:
     """`ADDRESS[:PORT]` to `ADDRESS[:PORT][/tcp|udp|icmp]`. Raises InputError."""
     from emu.kernel.netfilter.matches import number
-    from emu.report.replay import Probe
+    from emu.report.outcomes import Probe
     from emu.wire.addr import ip4
     from emu.wire.frame import ICMP, TCP
     from emu.wire.proto import PROTOCOLS

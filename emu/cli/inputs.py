@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,19 @@ if TYPE_CHECKING:
 
 
 def cluster_of(
-    files: Sequence[Path], *, namespace: str = "default", nodes: int = 2, network: str = "bridge"
+    files: Sequence[Path],
+    *,
+    namespace: str = "default",
+    nodes: int = 2,
+    network: str = "bridge",
+    capture: bool = True,
 ) -> Cluster:
-    """A settled cluster of the files' objects. A scenario's own `cluster` counts, and its steps are run. Raises InputError."""
+    """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
+    Raises InputError."""
     from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
-    from emu.scenario.build import config
+    from emu.scenario.build import build, config
     from emu.scenario.kinds import ClusterPart
     from emu.scenario.lint import meant, waiting, without_nodes
     from emu.scenario.run import run
@@ -32,7 +39,7 @@ def cluster_of(
     if len(files) == 1 and not files[0].is_dir():
         own, found = opened(files[0])
         if own:
-            done = run(load_found(files[0], found))
+            done = run(load_found(files[0], found), build=partial(build, capture=capture))
             return _noted(done.cluster, done.notes)
         documents = list(found)
     else:
@@ -41,7 +48,7 @@ def cluster_of(
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
     loaded = load_documents(documents, namespace=namespace)
-    cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects)
+    cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     store = cluster.store
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
     return _noted(cluster, [*meant(loaded), *cluster.warnings, *stay])

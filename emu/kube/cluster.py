@@ -36,6 +36,9 @@ from emu.kube.flow import ends as target
 from emu.kube.flow import given, lookup
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
+from emu.kube.flow.replay.engine import Replay, Settings
+from emu.kube.flow.replay.hosts import Roles
+from emu.kube.flow.replay.paired import Sink
 from emu.kube.flow.verbs import Verbs
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
@@ -52,6 +55,7 @@ from emu.progress import Steps
 from emu.trail import Delivered, Dropped, Encapsulated, Natted
 from emu.wire.addr import Prefix, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
+from emu.wire.record import Record
 
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
@@ -432,6 +436,12 @@ class Cluster(Verbs):
         if self.capture is None:
             raise InputError("nothing was captured", expected="a cluster with capture=True")
         return self.capture.write(path, flow=flow.number if isinstance(flow, Flow) else flow, force=force)
+
+    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
+        """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
+        made = Replay(self, roles, settings, sink)
+        made.run(records)
+        return made
 
     def configure(self, where: str, change: Callable[[Netns], None]) -> None:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with

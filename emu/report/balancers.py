@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu.report.node import Node
-from emu.report.replay import DELIVERED, Trace
+from emu.report.outcomes import DELIVERED, Trace
 from emu.wire.addr import ip4_text
 
 IPVS_DEVICE = "kube-ipvs0"

@@ -14,7 +14,7 @@ from emu.kernel.netfilter.ruleset import Rule
 from emu.kernel.netfilter.targets import Goto, Jump
 from emu.kernel.netfilter.targets.verdicts import Accept
 from emu.report import Report
-from emu.report.replay import UNDECIDED, Probe, Site, Trace, outcomes
+from emu.report.outcomes import UNDECIDED, Probe, Site, Trace, outcomes
 from emu.trail import Natted
 from emu.wire.addr import ip4_text
 from emu.wire.frame import ICMP

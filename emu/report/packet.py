@@ -17,7 +17,7 @@ from emu.report import Report, balancers
 from emu.report.edge import Edge
 from emu.report.ip_json import Item
 from emu.report.node import Node
-from emu.report.replay import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
+from emu.report.outcomes import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
 from emu.trail import AnyRule, Dropped, Natted, Note, Policy, Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.proto import PROTOCOL_NAMES

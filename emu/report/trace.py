@@ -17,7 +17,7 @@ from emu.kube.flow.flow import Flow
 from emu.report import Report
 from emu.report.endpoints import endpoints
 from emu.report.endpoints import report as endpoints_report
-from emu.report.replay import Probe
+from emu.report.outcomes import Probe
 from emu.report.snapshot import Snapshot
 from emu.report.walk import walk
 from emu.wire.addr import ip4_text

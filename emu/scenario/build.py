@@ -104,11 +104,12 @@ def _ns(value: str | float, key: str) -> int:
         raise error.at(path=f"cluster.{key}") from None
 
 
-def build(scenario: Scenario) -> Cluster:
-    """The scenario's cluster, settled: pods run, rules are in force, captures are on. Raises InputError with its place."""
+def build(scenario: Scenario, *, capture: bool = True) -> Cluster:
+    """The scenario's cluster, settled: pods run, rules are in force, captures are on unless `capture` is false. Raises InputError with
+    its place."""
     spec = scenario.spec
     try:
-        return Cluster(configured(scenario), scenario.objects, seed=spec.seed)
+        return Cluster(configured(scenario), scenario.objects, seed=spec.seed, capture=capture)
     except InputError as error:
         if error.file is not None:
             raise

@@ -5,7 +5,7 @@ It is a `Cluster`, so that the scenario's runner drives it. Must not know how th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,10 +16,14 @@ from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow, Talk
 from emu.kube.flow.programs import Start
+from emu.kube.flow.replay.engine import Replay, Settings
+from emu.kube.flow.replay.hosts import Roles
+from emu.kube.flow.replay.paired import Sink
 from emu.kube.proxy.kube_proxy import KubeProxy
 from emu.kube.underlay.underlay import Underlay
 from emu.twin.changes import Moment, Synced, foresee
 from emu.twin.twin import Twin
+from emu.wire.record import Record
 
 SEND_S = 0.02  # how long the frames of a user's own packet are collected: no socket reports its outcome
 AHEAD_NS = 300 * SECOND  # how far the control loops are foreseen: longer than a flow takes
@@ -39,6 +43,12 @@ class TwinCluster(Cluster):
         return {name: (each.syncs, each.state.synced) for name, each in proxiers.items()}
 
     # -- flows ----------------------------------------------------------------------------------
+
+    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
+        """Raises Undecided: no kernel is asked about a replay."""
+        if self._judged() is not None:
+            raise Undecided("a replay is not run on the kernel")
+        return super().replay(records, roles, settings, sink)
 
     def _run(self, made: Flow, talk: Talk, timeout_s: float, *, answered: bool = True) -> Flow:
         emulated = partial(super()._run, made, talk, timeout_s, answered=answered)

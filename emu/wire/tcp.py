@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.checksum import ones_sum
-from emu.wire.frame import IP_DF, IP_HLEN, IP_OFFSET, TCP, Frame
+from emu.wire.frame import ETH_HLEN, IP_DF, IP_HLEN, IP_OFFSET, TCP, Frame
 from emu.wire.ipv4 import stamp
 
 # the header's flags (RFC 9293 section 3.1, RFC 3168)
@@ -128,3 +128,10 @@ def mss_of(frame: Frame) -> int | None:
     if at < 0 or at + MSS_LENGTH > len(frame.buf) or frame.buf[at + 1] != MSS_LENGTH:
         return None
     return frame.buf[at + 2] << 8 | frame.buf[at + 3]
+
+
+def numbers(frame: Frame) -> tuple[int, int, bytes]:
+    """Sequence number, flags and payload of a segment whose header is whole."""
+    buf, l4 = frame.buf, frame.l4
+    start = l4 + (buf[l4 + 12] >> 4) * 4
+    return int.from_bytes(buf[l4 + 4 : l4 + 8], "big"), buf[l4 + 13], bytes(buf[start : ETH_HLEN + frame.tot_len])

@@ -8,8 +8,8 @@ from emu.errors import InputError
 from emu.kernel.netfilter.conntrack_list import render
 from emu.pasted.connections import connections
 from emu.report.node import read_node
+from emu.report.outcomes import Probe
 from emu.report.packet import trace
-from emu.report.replay import Probe
 from emu.wire.addr import ip4
 from emu.wire.frame import UDP
 

@@ -13,8 +13,8 @@ from emu.errors import InputError
 from emu.kernel.netfilter.save import parse_restore, save
 from emu.pasted.rules import rules
 from emu.report.node import read_node
+from emu.report.outcomes import Probe, outcomes
 from emu.report.packet import complete
-from emu.report.replay import Probe, outcomes
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import TCP
 

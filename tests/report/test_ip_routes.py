@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from emu.report.node import read_node
+from emu.report.outcomes import Probe, outcomes
 from emu.report.packet import complete, ending
-from emu.report.replay import Probe, outcomes
 from emu.wire.addr import ip4
 from emu.wire.frame import ICMP, TCP, UDP
 

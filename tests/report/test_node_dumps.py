@@ -12,8 +12,8 @@ from emu.cli import main
 from emu.errors import InputError
 from emu.kernel.netfilter.save import parse_restore, save
 from emu.report.node import read_node
+from emu.report.outcomes import DROPPED, LEAVES, UNDECIDED, Probe, outcomes
 from emu.report.packet import complete, trace
-from emu.report.replay import DROPPED, LEAVES, UNDECIDED, Probe, outcomes
 from emu.wire.addr import ip4
 from emu.wire.frame import TCP
 from node_dumps import DATA, NAMES, read

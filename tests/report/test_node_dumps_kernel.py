@@ -14,9 +14,9 @@ from collections import Counter
 import pytest
 
 from emu.report.node import Node
+from emu.report.outcomes import DELIVERED, LEAVES, UNDECIDED, Outcome, Probe, outcomes
+from emu.report.outcomes import packet as first_packet
 from emu.report.packet import complete
-from emu.report.replay import DELIVERED, LEAVES, UNDECIDED, Outcome, Probe, outcomes
-from emu.report.replay import packet as first_packet
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.frame import ICMP, TCP, Frame
 from emu.wire.tcp import SYN

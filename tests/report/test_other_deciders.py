@@ -10,8 +10,8 @@ import pytest
 from emu.cli import main
 from emu.errors import InputError
 from emu.report.node import read_node
+from emu.report.outcomes import Probe
 from emu.report.packet import Traced, trace
-from emu.report.replay import Probe
 from emu.wire.addr import ip4
 from emu.wire.frame import TCP
 

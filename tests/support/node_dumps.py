@@ -16,8 +16,8 @@ from random import Random
 from emu.cli.dumps import packet
 from emu.errors import InputError
 from emu.report.node import Node, read_node
+from emu.report.outcomes import Probe
 from emu.report.packet import complete
-from emu.report.replay import Probe
 from emu.wire.addr import Prefix, ip4_text
 
 DATA = Path(__file__).parents[1] / "data" / "iptables-dumps"

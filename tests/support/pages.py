@@ -25,6 +25,6 @@ def reader_folder(path: Path) -> Path:
     gallery.copy(path / "gallery")
     for language, text in BLOCKS:
         named = re.match(r"# file: (\S+)\n", text)
-        if language == "yaml" and named:
+        if language in ("yaml", "text") and named:
             (path / named[1]).write_text(text, encoding="utf-8")
     return path

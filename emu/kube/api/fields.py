@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from emu.modelled import NotModelled, Treatment, WithoutEffect
 
-ANNOTATIONS = ("emu/app", "emu/exit-code", "emu/ready", "emu/runs", "emu/terminate")
+ANNOTATIONS = ("emu/app", "emu/exit-code", "emu/ready", "emu/runs", "emu/script", "emu/terminate")
 """The annotations of emu's own."""
 
 IDLE_SYSCTLS = (

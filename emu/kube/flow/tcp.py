@@ -30,7 +30,7 @@ def tcp(flow: Flow, send: bytes, *, port: int, timeout_ns: int, close: bool, blo
         return
     flow.wait(timeout_ns, lambda: sock.connected or sock.state == "CLOSE")
     if not sock.connected:
-        flow.outcome = _failure(flow, sock)
+        flow.outcome = closed_by(flow, sock)
         if sock.state != "CLOSE":
             sock.abort()
         return
@@ -54,7 +54,7 @@ def more(flow: Flow, send: bytes, *, timeout_ns: int, close: bool) -> None:
         if sock.connected and send:
             sock.send(send)
             flow.wait(timeout_ns, lambda: sock.state == "CLOSE")
-        flow.outcome = _failure(flow, sock)
+        flow.outcome = closed_by(flow, sock)
         return
     _talk(flow, sock, send, timeout_ns=timeout_ns, close=close)
 
@@ -110,13 +110,14 @@ def _converse(flow: Flow, sock: TcpClient, send: bytes, timeout_ns: int) -> int:
         read_ns = clock.now
     flow.received = bytes(answer)
     if sock.state == "CLOSE" and sock.error:
-        flow.outcome = _failure(flow, sock)
+        flow.outcome = closed_by(flow, sock)
     elif not answer and sock.endpoint is not None and not sock.endpoint.eof:
         flow.outcome = silence(flow.losses)
     return read_ns if len(answer) >= len(send) else clock.now
 
 
-def _failure(flow: Flow, sock: TcpClient) -> Outcome:
+def closed_by(flow: Flow, sock: TcpClient) -> Outcome:
+    """What a connection that is closed, or was never opened, came to."""
     found = rejected(sock.errors, flow.losses)
     if found is not None:
         return found

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from emu.apps import apps
+from emu.apps.script import Scripted
 from emu.apps.words import chosen as words_of
 from emu.clock import MS, SECOND, Clock, Timer
 from emu.errors import EmuError, InputError, SocketError
@@ -28,6 +29,7 @@ from emu.kube.node.bandwidth import BANDWIDTH, EGRESS, INGRESS, bandwidth_of
 from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
+from emu.kube.node.script import talk
 from emu.kube.store import Store
 from emu.wire.addr import Ip4, ip4, ip4_text
 
@@ -290,6 +292,10 @@ class Kubelet:
     def _run_all(self, pod: Pod, sandbox: Sandbox) -> None:
         """Start the containers, and plan their end if the pod states one."""
         sandbox.containers = [self._run(sandbox, container, wanted) for container, wanted in apps_of(pod)]
+        written = talk(pod)
+        for app in (app for container in sandbox.containers for app in container.apps if written):
+            if isinstance(app, Scripted):
+                app.play(written)
         life = lifetime(pod)
         if life is not None:
             exits = partial(self._exit, pod.namespace, pod.name, sandbox, life.exit_code)
