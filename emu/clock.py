@@ -80,6 +80,12 @@ class Script(Protocol):
         ...
 
 
+class Waiter(Protocol):
+    """One of several programs that run at one time: it lets the others go on until what it waits for is there."""
+
+    def wait(self, limit_ns: int | None, until: Callable[[], bool] | None) -> None: ...
+
+
 class Values:
     """The script that lists integers: what a real kernel drew, for example. After the last the source draws itself."""
 
@@ -185,6 +191,7 @@ class Clock:
         self.foreground = 0
         self.turning = 0  # how many calls of `run` and `run_until` are under way, one in another
         self._random: dict[str, Draws] = {}
+        self.program: Waiter | None = None  # the program whose turn it is: it waits where time would pass
 
     def random(self, purpose: str) -> Draws:
         """The random source of one purpose; other purposes' draws never shift it."""
@@ -281,6 +288,9 @@ class Clock:
 
     def run_until(self, end_ns: int) -> None:
         """Deliver everything due up to and including `end_ns`; afterwards `now` is `end_ns` (or later, if a call took longer)."""
+        if self.program is not None:
+            self.program.wait(end_ns, None)
+            return
         self.turning += 1
         try:
             self._settle()
@@ -293,6 +303,9 @@ class Clock:
 
     def run(self, limit_ns: int | None = None, until: Callable[[], bool] | None = None) -> None:
         """Run until `until()` holds, or only background timers are left, or `limit_ns` is reached."""
+        if self.program is not None:
+            self.program.wait(limit_ns, until)
+            return
         self.turning += 1
         try:
             self._run(limit_ns, until)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -115,9 +117,22 @@ def test_nothing_that_changes_is_shared(network: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(gallery.stories()))
-def test_nothing_of_a_story_is_shared(name: str) -> None:
+def test_a_story_goes_on_alike(name: str, tmp_path: Path) -> None:
+    """Whatever a story has set up: nothing is shared, and the same flows end alike in the fork and then in the original."""
     cluster = run(gallery.story(name)).cluster
-    assert shared(cluster, cluster.fork()) == []
+    fork = cluster.fork()
+    assert shared(cluster, fork) == []
+    before = list(cluster.flows.values())
+    states = []
+    for each in (fork, cluster):
+        for flow in before[:4]:
+            verbs: dict[str, Callable[..., object]] = {"tcp": each.tcp, "udp": each.udp, "ping": each.ping}
+            again = verbs.get(flow.kind)
+            if again is not None and flow.source in each.namespaces:
+                again(flow.source, flow.target, timeout_s=2)
+        each.wait(40)
+        states.append(state(each, tmp_path / "all.pcapng"))
+    assert states[0] == states[1]
 
 
 def test_the_walk_sees_what_is_shared() -> None:
@@ -127,6 +142,20 @@ def test_the_walk_sees_what_is_shared() -> None:
     one.nodes["node-1"].disk["x"] = (common,)
     other.nodes["node-1"].net.drop_listeners.append(lambda frame, fact: common.append(1))
     assert shared(one, other) == [common]
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_cluster_that_is_gone_is_freed(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one when the next large one is built: until then Python's collector does not look at it."""
+    if large:
+        monkeypatch.setattr("emu.kube.cluster.LARGE", 1)
+    gone = weakref.ref(emu.Cluster(1))
+    if large:
+        assert gone() is not None
+        emu.Cluster(1)
+        gc.unfreeze()
+    gc.collect()
+    assert gone() is None
 
 
 def test_deepcopy_is_a_fork() -> None:

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from emu.clock import MS
 from emu.errors import EmuError
 from emu.scenario.script import load_text
-from emu.testing.scenarios import SmallScenario, small_scenarios
+from emu.testing.scenarios import NETWORKS, SmallScenario, small_scenarios
 from emu.twin import judge
 from emu.twin.report import Report
 
@@ -47,7 +47,7 @@ def drawn(first: int, count: int) -> list[str]:
     @settings(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck]
     )
-    @given(small_scenarios())
+    @given(small_scenarios(networks=NETWORKS, wide=True))
     def collect(scenario: SmallScenario) -> None:
         texts.append(scenario.text)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from emu.clock import Clock
@@ -75,8 +74,8 @@ class Log:
         entries, positions, codes, hops, flows = self.entries, self.positions, self.codes, self.hops, self.flows
         start = positions[-1] + RECORD if positions else 0
         number = len(positions)
-        # no trail entry is bytes
-        found = [at for at, each in enumerate(islice(entries, start, None), start) if each.__class__ is bytes]
+        # no trail entry is bytes; what is numbered already is not looked at again
+        found = [at for at, each in enumerate(entries[start:] if start else entries, start) if each.__class__ is bytes]
         positions.extend(found)
         for at in found:
             flow = entries[at + FLOW]

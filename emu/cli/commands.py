@@ -94,6 +94,14 @@ ResultForm = Annotated[Form, typer.Option("--format", help="How the result is wr
 OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
 Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that emu did not write.")]
+Labels = Annotated[
+    str,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Write a row for each frame, its ground truth, as in --labels truth.csv; or .jsonl, .parquet.",
+    ),
+]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
 Views = Annotated[
@@ -136,6 +144,7 @@ def run(
     write: Annotated[
         str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
     ] = "",
+    labels: Labels = "",
     force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
@@ -157,7 +166,7 @@ def run(
     after = [*(views or ()), *(("coverage",) if coverage else ())]
     return run_files(
         named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
-        bare=Bare(nodes, network, namespace),
+        bare=Bare(nodes, network, namespace), labels=labels,
     )  # fmt: skip
 
 
@@ -169,6 +178,7 @@ def demo(
     folder: Folder = CAPTURES,
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
+    labels: Labels = "",
     force: Force = False,
     walks: Walks = False,
     views: Views = None,
@@ -194,7 +204,9 @@ def demo(
         out(f"{len(copy(files_to, force=force))} files in {files_to}")
         return 0
     files = [story(name) for name in names] if names else list(stories().values())
-    return run_files(files, folder, split=split.value, form=form, force=force, walks=walks, views=views or ())
+    return run_files(
+        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels
+    )
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -64,10 +64,14 @@ def run_files(
     walks: bool = False,
     views: Sequence[str] = (),
     bare: Bare | None = None,
+    labels: str = "",
 ) -> int:
     """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
-    the rest. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    the rest. `labels` names a file for a row a frame. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
     from emu.report import run_views
+    from emu.scenario import label_files
+    from emu.scenario.files import ALL
+    from emu.scenario.labels import COLUMNS, rows
     from emu.scenario.run import FAILED
 
     if not files:
@@ -77,8 +81,13 @@ def run_files(
         run_views[name]
     scenarios = _read(files, write, bare or Bare())
     check_writable(write, force=force)
+    if labels:
+        label_files.check(labels, COLUMNS, force=force)
+        if split == "interface" and not write:
+            raise InputError("labels number the frames of all.pcapng", expected="--labels without --split interface")
     to_stderr = is_stdout(write)
     status, data = 0, []
+    labelled: list[Iterator[dict[str, Any]]] = []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
         run = _run(scenario, title, folder, split, write, force)
@@ -95,9 +104,13 @@ def run_files(
                 out(part, to_stderr=to_stderr)
         else:
             data.append(result.data())
+        if labels:
+            labelled.append(rows(run, write or str((run.folder or folder) / ALL)))
         if scenario.bare:
             _what_next(run)
         status = max(status, run.exit_status)
+    if labels:
+        label_files.write(labels, COLUMNS, chain.from_iterable(labelled), force=force)
     if form is not Form.text:
         out(dump(data[0] if len(data) == 1 else data, form), to_stderr=to_stderr)
     return status

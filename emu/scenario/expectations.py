@@ -8,12 +8,17 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from emu.errors import InputError
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import Nat, address
+from emu.scenario.endpoints import check_glob
 from emu.scenario.kinds import Expect
 
 NONE = "none"
 # Which of an outcome's words each key is compared with.
+# What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
+NAMED_REASON = {"rejected": "code", "dropped": "reason", "error": "reason", "undecided": "reason"}
+_GLOBS = ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "received")
 _DETAILS = ("reason", "code")
 
 
@@ -25,6 +30,18 @@ class Checked(NamedTuple):
 
     def plus(self, other: Checked) -> Checked:
         return Checked(self.checks + other.checks, self.failures + other.failures)
+
+
+def check_expectation(expect: Expect) -> None:
+    """What is wrong with an expectation, before anything runs. Raises InputError, with the key as its path where it is one key."""
+    needed = NAMED_REASON.get(expect.outcome)
+    if needed and not getattr(expect, needed):
+        raise InputError(f"expecting {expect.outcome} needs a {needed}", expected=f"{needed}: ...")
+    for key in _GLOBS:
+        try:
+            check_glob(getattr(expect, key) or "")
+        except InputError as error:
+            raise InputError(error.what, path=key, expected=error.expected) from None
 
 
 NOTHING = Checked(0, ())

@@ -342,13 +342,15 @@ class StoryLine(Part, frozen=True):
 
 
 class Step(Part, frozen=True):
-    """Exactly one action, with a name, an expectation and a story where wanted.
+    """Exactly one action, with a name, an expectation and a story where wanted. `label` is the word of its frames in the file of
+    `--labels`.
 
     A step that changes objects ends when the cluster has followed: rules are up to date, deleted pods are gone. With
     `settle: false` it ends at once, and the cluster follows while the next steps take their time.
     """
 
     name: str = ""
+    label: str = ""
     story: str | tuple[StoryLine, ...] = ""
     expect: Expect | None = None
     settle: bool = True

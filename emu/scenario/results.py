@@ -18,6 +18,7 @@ class FlowResult:
     flow: Flow
     checked: Checked
     expected: str = ""
+    label: str = ""
     files: tuple[Path, ...] = ()
 
     @property

@@ -106,6 +106,7 @@ def _do(result: Run, number: int, step: Step) -> StepResult:
         begun,
         cluster.capture,
         cluster.clock,
+        cluster.clock.random,
     )
     with place.at():
         actions[step.action]().run(step.part, doing)

@@ -20,7 +20,7 @@ from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
 from emu.kube.plan import pod_cidrs, subnets
-from emu.scenario.endpoints import check_glob
+from emu.scenario.expectations import check_expectation
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.seen import check_list
 from emu.scenario.shape import options_of, scenario_type
@@ -29,8 +29,6 @@ from emu.scenario.typed import nearest, typed
 from emu.wire.addr import Prefix, decimal
 
 API_VERSION, KIND = "emu/v1", "Scenario"
-# What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
-NAMED_REASON = {"rejected": "code", "dropped": "reason", "error": "reason", "undecided": "reason"}
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
@@ -254,17 +252,13 @@ def _check_step(scenario: Scenario, number: int, step: Step) -> None:
 
 
 def _check_expect(scenario: Scenario, number: int, expect: Expect, place: Place) -> None:
-    needed = NAMED_REASON.get(expect.outcome)
-    if needed and not getattr(expect, needed):
-        what = f"expecting {expect.outcome} needs a {needed}"
-        raise scenario.error(InputError(what, expected=f"{needed}: ..."), number, "expect")
+    try:
+        check_expectation(expect)
+    except InputError as error:
+        at = (error.path,) if error.path else ()
+        raise scenario.error(InputError(error.what, expected=error.expected), number, "expect", *at) from None
     try:
         check_list(expect.seen, place.moments)
     except InputError as error:
         path = keys(error.path or "")
         raise scenario.error(InputError(error.what, expected=error.expected), number, "expect", "seen", *path) from None
-    for key in ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "received"):
-        try:
-            check_glob(getattr(expect, key) or "")
-        except InputError as error:
-            raise scenario.error(error, number, "expect", key) from None

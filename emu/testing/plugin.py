@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".yaml", ".yml")
 _MADE: pytest.StashKey[list[Any]] = pytest.StashKey()
+_FAILED: pytest.StashKey[Run] = pytest.StashKey()
 _BOOTED: pytest.StashKey[dict[str, Snapshot[Cluster]]] = pytest.StashKey()
 
 
@@ -121,6 +122,7 @@ def scenario(request: pytest.FixtureRequest) -> RunScenario:
         made.append(done.cluster)
         failure = verdict(done)
         if held and failure:
+            request.node.stash[_FAILED] = done
             pytest.fail(failure, pytrace=False)
         return done
 
@@ -184,13 +186,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()
     if report.when != "call" or not report.failed or call.excinfo is None:
         return
-    from emu.testing.artefacts import FOLDER, Left, benches, leave
+    from emu.testing.artefacts import FOLDER, Left, benches, leave, leave_scenario
 
     left: list[Left] = getattr(item, "left", [])
     if not left:
         root = item.config.getoption("--emu-captures") or item.config.rootpath / FOLDER
         made: list[Any] = item.stash.get(_MADE, [])
-        left = leave(Path(root), item.nodeid, benches(call.excinfo.value, made), again(item))
+        failed = item.stash.get(_FAILED, None)
+        if failed is not None:
+            from emu.scenario.smallest import smallest
+
+            left = [leave_scenario(Path(root), item.nodeid, smallest(failed))]
+        else:
+            left = leave(Path(root), item.nodeid, benches(call.excinfo.value, made), again(item))
     for each in left:
         report.sections.append(("emu: what is left", each.text))
         if each.walk:

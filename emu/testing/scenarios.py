@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
-WEB, ECHO, CLOSED, NODE_PORT = 8080, 7, 99, 30000
+WEB, ECHO, CLOSED, NODE_PORT, HOST_PORT = 8080, 7, 99, 30000, 8000
 # The apps of every pod. A Service's port 80 is the web server's, 7 the echo's.
 APPS = f"http@{WEB},echo@{ECHO},echo@{ECHO}/udp"
 SIZES = (0, 1, 8, 100, 1000)
@@ -28,6 +28,24 @@ SYSCTLS: tuple[tuple[str, int], ...] = (
     ("net.ipv4.ip_forward", 0),
 )
 PROXIED_S = 2.0
+# network, underlay, and a line of the scenario's `cluster`
+PLAIN: tuple[tuple[str, str, str], ...] = tuple(
+    (network, underlay, "") for network in ("bridge", "flat") for underlay in ("routed", "switched")
+)
+NETWORKS: tuple[tuple[str, str, str], ...] = (
+    *PLAIN,
+    ("flannel", "routed", ""),
+    ("flannel", "switched", ""),
+    ("flannel", "switched", "flannel: {Backend: {Type: vxlan, DirectRouting: true}}"),
+    ("flannel", "switched", "flannel: {Backend: {Type: host-gw}}"),
+    ("kindnet", "switched", ""),
+    ("calico", "switched", "calico: {vxlanMode: Never}"),
+    ("calico", "switched", "calico: {vxlanMode: Always}"),
+    ("calico", "routed", "calico: {vxlanMode: Always}"),
+    ("calico", "switched", ""),
+    ("aws-vpc", "vpc", "aws-vpc: {instanceType: t3.small}"),
+)
+TTLS, TOSES, TCP_FLAGS = (64, 64, 1, 2, 3), (0, 0, 0x28, 0xFF), ("S", "SA", "A", "FA", "R", "", "FSPU")
 NO_ROUTE = ("10.244.77.7", "10.96.9.9", "192.0.2.1", "127.0.0.1")
 NO_NEIGHBOUR = ("10.244.1.99", "10.244.2.99", "203.0.113.99")
 
@@ -38,6 +56,15 @@ class SmallPod:
 
     node: int
     group: int
+    host_port: int = 0
+
+    @property
+    def ports(self) -> str:
+        """The container's `ports`: the web server by TCP and the echo by UDP, at one host port."""
+        if not self.host_port:
+            return ""
+        ports = f"{{containerPort: {WEB}, hostPort: {self.host_port}}}, "
+        return f", ports: [{ports}{{containerPort: {ECHO}, hostPort: {self.host_port}, protocol: UDP}}]"
 
 
 @dataclass(frozen=True)
@@ -52,7 +79,8 @@ class SmallService:
 
 @dataclass(frozen=True)
 class SmallFlow:
-    """One step. `to` is an endpoint as scenarios write it; `size` is the number of bytes sent, -1 for a web request."""
+    """One step, or several: `more` has the sizes of what a connection sends after its first answer. `to` is an endpoint as scenarios write it,
+    or of `send` a Scapy expression; `size` is the number of bytes sent, -1 for a web request. `wait_s` passes before."""
 
     kind: str
     source: str
@@ -60,16 +88,31 @@ class SmallFlow:
     size: int
     timeout_s: float = 1.5
     connected: bool = True
+    blocking: bool = False
+    more: tuple[int, ...] = ()
+    wait_s: int = 0
 
-    @property
-    def text(self) -> str:
-        """The step as YAML."""
+    def lines(self, name: str) -> list[str]:
+        """The steps as YAML; a connection that stays open is called `name`."""
+        lines = [f"- wait: {self.wait_s}s"] if self.wait_s else []
         words = f'from: {self.source}, to: "{self.to}"'
+        if self.kind == "send":
+            return [*lines, f'- send: {{from: {self.source}, scapy: "{self.to}"}}']
         if self.kind == "ping":
-            return f"- ping: {{{words}, size: {self.size}}}"
-        data = GET if self.size < 0 else "".join(chr(97 + place % 26) for place in range(self.size))
-        words += f', send: "{data}", timeout: {self.timeout_s}'
-        return f"- {self.kind}: {{{words}{'' if self.connected else ', connected: false'}}}"
+            return [*lines, f"- ping: {{{words}, size: {self.size}}}"]
+        words += f', send: "{_data(self.size)}", timeout: {self.timeout_s}'
+        words += ("" if self.connected else ", connected: false") + (", blocking: true" if self.blocking else "")
+        if not self.more:
+            return [*lines, f"- {self.kind}: {{{words}}}"]
+        lines.append(f"- {{name: {name}, {self.kind}: {{{words}, close: false}}}}")
+        for left, size in enumerate(reversed(self.more)):
+            close = ", close: false" if left < len(self.more) - 1 else ""
+            lines.append(f'- more: {{of: {name}, send: "{_data(size)}", timeout: {self.timeout_s}{close}}}')
+        return lines
+
+
+def _data(size: int) -> str:
+    return GET if size < 0 else "".join(chr(97 + place % 26) for place in range(size))
 
 
 @dataclass(frozen=True)
@@ -95,6 +138,13 @@ class SmallScenario:
     masquerade_all: bool = False
     sysctls: tuple[tuple[str, int], ...] = ()
     links: tuple[SmallLink, ...] = ()
+    options: str = ""
+
+    @property
+    def steps(self) -> list[str]:
+        """Each step as a line."""
+        lines = [f"- link: {{{link.kind}: {link.name}, mtu: {link.mtu}}}" for link in self.links]
+        return lines + [line for number, flow in enumerate(self.flows) for line in flow.lines(f"f{number}")]
 
     @property
     def text(self) -> str:
@@ -103,15 +153,14 @@ class SmallScenario:
         lines = [
             "apiVersion: emu/v1", "kind: Scenario", "cluster:", f"  nodes: {self.nodes}", f"  network: {self.network}",
             f"  underlay: {self.underlay}", f"  hairpin: {str(self.hairpin).lower()}", f"  sysctls: {{{sysctls}}}",
-            f"  kubeProxy: {{iptables: {{masqueradeAll: {str(self.masquerade_all).lower()}}}}}", "steps:",
+            f"  kubeProxy: {{iptables: {{masqueradeAll: {str(self.masquerade_all).lower()}}}}}",
+            *([f"  {self.options}"] if self.options else []), "steps:", *self.steps,
         ]  # fmt: skip
-        lines += [f"- link: {{{link.kind}: {link.name}, mtu: {link.mtu}}}" for link in self.links]
-        lines += [flow.text for flow in self.flows]
         for number, pod in enumerate(self.pods):
             lines += [
                 "---", "apiVersion: v1", "kind: Pod",
                 f'metadata: {{name: p{number}, labels: {{group: g{pod.group}}}, annotations: {{emu/app: "{APPS}"}}}}',
-                f"spec: {{nodeName: node-{pod.node}, containers: [{{name: app}}]}}",
+                f"spec: {{nodeName: node-{pod.node}, containers: [{{name: app{pod.ports}}}]}}",
             ]  # fmt: skip
         for group, service in enumerate(self.services):
             lines += ["---", "apiVersion: v1", "kind: Service", f"metadata: {{name: s{group}}}", "spec:"]
@@ -143,14 +192,45 @@ def _ends(nodes: int, pods: int) -> list[str]:
 
 
 @st.composite
-def small_flows(draw: st.DrawFn, nodes: int, pods: int, services: tuple[SmallService, ...]) -> SmallFlow:
-    """A flow of such a cluster: to pods, nodes, the outside, Services and node ports, open and closed; sometimes to
-    an address that no host has."""
+def raw_packets(draw: st.DrawFn, source: str) -> SmallFlow:
+    """A packet of its own from a pod or node: of UDP, TCP or ICMP, or the first piece of a datagram; to a pod's, a Service's or no host's
+    address, with any TTL and TOS."""
+    to = draw(st.sampled_from(("10.244.1.2", "10.244.2.2", "10.96.0.10", "192.0.2.1", "203.0.113.10")))
+    words = f"dst='{to}', ttl={draw(st.sampled_from(TTLS))}, tos={draw(st.sampled_from(TOSES))}"
+    port, data = draw(st.sampled_from((WEB, ECHO, CLOSED))), f"'{_data(draw(st.sampled_from((0, 8, 100))))}'"
+    kind = draw(st.sampled_from(("udp", "tcp", "icmp", "piece")))
+    inner = {
+        "udp": f"UDP(sport=4000, dport={port})/{data}",
+        "tcp": f"TCP(sport=4000, dport={port}, flags='{draw(st.sampled_from(TCP_FLAGS))}', seq=7, ack=9)/{data}",
+        "icmp": f"ICMP(type={draw(st.sampled_from((8, 0, 13, 5)))}, id=9)/{data}",
+        "piece": f"UDP(sport=4000, dport={port}, len=200)/'{_data(96)}'",
+    }[kind]
+    if kind == "piece":
+        words += ", flags='MF', id=7"
+    return SmallFlow("send", source, f"IP({words})/{inner}", 0)
+
+
+@st.composite
+def small_flows(
+    draw: st.DrawFn,
+    nodes: int,
+    pods: int,
+    services: tuple[SmallService, ...],
+    host_ports: tuple[tuple[int, int], ...] = (),
+    *,
+    wide: bool = False,
+) -> SmallFlow:
+    """A flow of such a cluster: to pods, nodes, the outside, Services, node ports and `host_ports` (node, port), open and closed; sometimes
+    to an address that no host has. With `wide` also raw packets, connections that stay open, and clients that block or wait."""
     ends = _ends(nodes, pods)
     # the outside has no route to cluster IPs, and most interesting flows begin at a pod
     source = draw(st.sampled_from(ends[:pods] * 3 + ends))
-    kind = draw(st.sampled_from(("tcp", "tcp", "udp", "ping")))
+    kind = draw(st.sampled_from(("tcp", "tcp", "udp", "ping", *(("send",) if wide and source != "external" else ()))))
+    if kind == "send":
+        return draw(raw_packets(source))
     where = draw(st.sampled_from(("end", "end", "service", "service", "node-port", "absent")))
+    if where == "node-port" and host_ports and kind != "ping" and draw(st.booleans()):
+        where = "host-port"
     if where == "service" and not services:
         where = "end"
     numbers = [group for group, each in enumerate(services) if each.kind == "NodePort"]
@@ -170,6 +250,9 @@ def small_flows(draw: st.DrawFn, nodes: int, pods: int, services: tuple[SmallSer
         group = draw(st.sampled_from(numbers))
         place = 2 if kind == "udp" else 0 if web else 1
         to, port = f"node/node-{draw(st.integers(1, nodes))}", NODE_PORT + 10 * group + place
+    elif where == "host-port":
+        number, port = draw(st.sampled_from(host_ports))
+        to, web = f"node/node-{number}", kind == "tcp"
     else:
         to = draw(st.sampled_from(ends))
         open_port = (80 if to == "external" else WEB) if web else ECHO
@@ -181,14 +264,29 @@ def small_flows(draw: st.DrawFn, nodes: int, pods: int, services: tuple[SmallSer
     if kind == "udp":
         size, connected = draw(st.sampled_from(DATAGRAMS)), draw(st.booleans())
         return SmallFlow(kind, source, f"{to}:{port}", size, timeout_s, connected)
-    return SmallFlow(kind, source, f"{to}:{port}", -1 if web else draw(st.sampled_from(STREAMS)), timeout_s)
+    size = -1 if web else draw(st.sampled_from(STREAMS))
+    if not wide:
+        return SmallFlow(kind, source, f"{to}:{port}", size, timeout_s)
+    more: tuple[int, ...] = ()
+    if where == "end" and source in ends[:pods] and to in ends[:pods] and port == ECHO and size > 0:
+        more = tuple(draw(st.lists(st.sampled_from(STREAMS[1:]), max_size=2)))
+    blocking, wait_s = draw(st.integers(0, 4)) == 4, draw(st.sampled_from((0, 0, 0, 1, 6)))
+    return SmallFlow(kind, source, f"{to}:{port}", size, timeout_s, True, blocking, more, wait_s)
 
 
 @st.composite
 def small_scenarios(
-    draw: st.DrawFn, max_nodes: int = 3, max_pods: int = 6, max_services: int = 4, max_flows: int = 4
+    draw: st.DrawFn,
+    max_nodes: int = 3,
+    max_pods: int = 6,
+    max_services: int = 4,
+    max_flows: int = 4,
+    *,
+    networks: tuple[tuple[str, str, str], ...] = PLAIN,
+    wide: bool = False,
 ) -> SmallScenario:
-    """Clusters of up to `max_nodes` nodes with up to `max_flows` flows; at most three endpoints a Service."""
+    """Clusters of up to `max_nodes` nodes with up to `max_flows` flows; at most three endpoints a Service. `networks` are network,
+    underlay and a line of `cluster`; with `wide` pods have host ports, and flows are of all kinds."""
     nodes = draw(st.integers(1, max_nodes))
     service = st.builds(
         SmallService,
@@ -203,15 +301,24 @@ def small_scenarios(
         group = draw(st.integers(0, max(0, len(services) - 1)))
         if sum(each.group == group for each in pods) >= 3:
             group = len(services)  # no Service has it
-        pods.append(SmallPod(draw(st.integers(1, nodes)), group))
+        # the host port is the pod's own, so that no two pods of a node have one
+        host_port = HOST_PORT + len(pods) if wide and draw(st.integers(0, 2)) == 2 else 0
+        pods.append(SmallPod(draw(st.integers(1, nodes)), group, host_port))
     sysctls = draw(st.lists(st.sampled_from(SYSCTLS), unique=True, max_size=2))
     linked = [
         *(("pod", f"default/p{number}") for number in range(len(pods))),
         *(("node", f"node-{1 + number}") for number in range(nodes)),
     ]
     mtus = draw(st.dictionaries(st.sampled_from(linked), st.sampled_from((1400, 1300, 9000)), max_size=1))
-    flows = tuple(draw(st.lists(small_flows(nodes, len(pods), services), min_size=1, max_size=max_flows)))
-    network = draw(st.sampled_from(("bridge", "flat")))
+    ports = tuple((pod.node, pod.host_port) for pod in pods if pod.host_port)
+    each = small_flows(nodes, len(pods), services, ports, wide=wide)
+    flows = tuple(draw(st.lists(each, min_size=1, max_size=max_flows)))
+    network, underlay, options = draw(st.sampled_from(networks))
+    if any(name.endswith(("ip_forward", "rp_filter")) for name, _ in sysctls):
+        flows = tuple(replace(flow, more=()) for flow in flows)  # the connection may not have opened
+    if underlay == "vpc":
+        # an error from a VPC comes after connect(): it is a program on the kernel's side, and in the emulator none
+        flows = tuple(replace(flow, blocking=False) for flow in flows)
     if network == "flat":
         # Proxies wait up to 0.8 s each before they answer. A client must not give up at the time of the answer.
         flows = tuple(replace(flow, timeout_s=flow.timeout_s + PROXIED_S) for flow in flows)
@@ -221,9 +328,10 @@ def small_scenarios(
         services,
         flows,
         network,
-        draw(st.sampled_from(("routed", "switched"))),
-        draw(st.booleans()),
+        underlay,
+        network in ("bridge", "flat") and draw(st.booleans()),
         draw(st.integers(0, 5)) == 5,
         tuple(sorted(sysctls)),
         tuple(SmallLink(kind, name, mtu) for (kind, name), mtu in mtus.items()),
+        options,
     )

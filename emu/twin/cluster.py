@@ -15,6 +15,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow, Talk
+from emu.kube.flow.programs import Start
 from emu.kube.flow.replay.engine import Replay, Settings
 from emu.kube.flow.replay.hosts import Roles
 from emu.kube.flow.replay.paired import Sink
@@ -124,6 +125,14 @@ class TwinCluster(Cluster):
 
         self._try(kernel)
         super().wait(max(0, end_ns - self.clock.now) / SECOND)
+
+    def together(self, starts: Sequence[Start]) -> None:
+        """One after the other: two clocks, of which one is real, have no order of programs in common."""
+        if self.twin is not None:
+            self.twin.report.leave_out("the overlap of flows of traffic: they run one after the other", False)
+        for start_ns, call in sorted(starts, key=lambda start: start[0]):
+            self.wait(max(0, start_ns - self.clock.now) / SECOND)
+            call()
 
     def link(self, where: str, **changes: Any) -> None:
         self._try(self._ready)

@@ -32,6 +32,7 @@ SIOCETHTOOL, SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8946, 0x8913, 0x8914, 1
 # With offloads a veth passes on partial checksums and large segments: ETHTOOL_S{TXCSUM,SG,TSO,GSO,GRO}
 OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
 AGEING_CS = 30000  # a bridge's own default
+LO_MTU = 65536  # of a new namespace
 LINK_UP_S = 5.0
 _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
@@ -255,9 +256,10 @@ class Mirror:
         fresh = [name for name in new.links if name not in old.links and name != "lo"]
         for name, link in new.links.items():
             before = old.links.get(name)
+            made = LO_MTU if name == "lo" else link.mtu
+            if link.mtu != (made if before is None else before.mtu) and link.kind != "bridge":  # which takes its ports'
+                lines.append(["link", "set", "dev", name, "mtu", str(link.mtu)])
             if before is not None and name != "lo":
-                if link.mtu != before.mtu and link.kind != "bridge":  # a bridge takes it from its ports
-                    lines.append(["link", "set", "dev", name, "mtu", str(link.mtu)])
                 lines += [["link", "set", "dev", name, "address", link.mac]] if link.mac != before.mac else []
             if link.promisc != (before is not None and before.promisc):
                 lines.append(["link", "set", "dev", name, "promisc", _switch(link.promisc)])

@@ -157,6 +157,7 @@ def test_failing_tests_leave_theirs(python: str, tmp_path: Path) -> None:
     assert "-A FORWARD -p tcp -m tcp --dport 80 -j DROP" in walks["test_marked"] and "ICMP" not in walks["test_marked"]
     assert "-j REJECT" in walks["test_property"] and "TCP 1001>80" in walks["test_property"], "the smallest example's"
     assert "10.0.0.1>10.0.0.2 ttl64 DF ICMP" in walks["test_lab"] and "DNAT" in walks["test_scenario"]
+    assert run_scenario(left["test_scenario"] / "scenario.yaml").exit_status == 1
     assert "name: client" in (left["test_property"] / "manifests.yaml").read_text()
     assert not (left["test_lab"] / "manifests.yaml").exists()
     assert "again: python -m pytest test_it.py::test_property --hypothesis-seed=" in shown

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hypothesis import given, note
 
 from emu.scenario.script import load_text
-from emu.testing.scenarios import SmallScenario, small_scenarios
+from emu.testing.scenarios import NETWORKS, SmallScenario, small_scenarios
 from emu.testing.strategies import examples
 from twins import agrees, needs_twin
 
@@ -19,17 +19,17 @@ class TestJudged:
     pytestmark = needs_twin
 
     @examples(EXAMPLES)
-    @given(small_scenarios())
+    @given(small_scenarios(networks=NETWORKS, wide=True))
     def test_the_kernel_agrees(self, drawn: SmallScenario) -> None:
         note(drawn.text)
         agrees(drawn.text, "property")
 
 
 @examples(50)
-@given(small_scenarios())
+@given(small_scenarios(networks=NETWORKS, wide=True))
 def test_what_is_drawn_is_a_scenario(drawn: SmallScenario) -> None:
     """And as large as was asked for."""
     scenario = load_text(drawn.text)
     assert len(scenario.objects) == len(drawn.pods) + len(drawn.services)
-    assert len(scenario.spec.steps) == len(drawn.flows) + len(drawn.links)
+    assert len(scenario.spec.steps) == len(drawn.steps)
     assert all(sum(pod.group == group for pod in drawn.pods) <= 3 for group in range(len(drawn.services)))

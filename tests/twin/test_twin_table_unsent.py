@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_rows import ECHO, GET, NODEPORT_UDP, np, tcp, udp
+from twin_rows import ECHO, GET, HOSTNET, NODEPORT_UDP, np, tcp, udp
 from twins import agrees, needs_twin, scenario
 
 pytestmark = needs_twin
@@ -50,6 +50,12 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": "- sysctl: {node: node-1, set: {net.ipv4.conf.all.route_localnet: 1}}\n" + narrow(1400)
         + tcp("127.0.0.1:30080", "y" * 4000, N1) + tcp("127.0.0.1:30080", GET, N1),
         "more": np(),
+    },
+    "a-narrow-lo": {
+        "steps": "- link: {node: node-1, set: lo mtu 1400}\n" + "".join(
+            tcp(to, "y" * 3000, N1) + udp(f"{N1}:30053", "y" * 1600, N1) for to in (f"{N1}:9090", f"{N1}:30080", "127.0.0.1:9090")
+        ) + "- link: {node: node-1, set: lo mtu 900}\n" + udp(f"{N1}:9", "y" * 1600, N1) + tcp(f"{N1}:9090", "y" * 3000, N1),
+        "more": NODEPORT_UDP + "---\n" + np() + "---\n" + HOSTNET.replace("node-2", "node-1").replace("http@9090", "echo@9090"),
     },
     # datagrams may be cut behind OUTPUT
     "datagrams": {

@@ -76,7 +76,7 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
     if came and max(came) <= mtu - header and not any(size & 7 for size in came[:-1]) and sum(came) == len(payload):
         sizes, flags = came, 0
     else:
-        sizes = tuple(min(step, len(payload) - start) for start in range(0, len(payload), step))
+        sizes = cut(len(payload), step)
         flags = word & IP_DF if largest > 0 else 0
     made: list[Frame] = []
     start, head = 0, frame
@@ -95,6 +95,12 @@ def pieces(net: Netns, frame: Frame, mtu: int) -> list[Frame]:
             set_options(head, later_fragment(frame.option_bytes), frame.dst)
     net.copied += len(made) - 1
     return made
+
+
+def cut(length: int, most: int) -> tuple[int, ...]:
+    """The sizes of the pieces of a payload: all but the last are `most` bytes, less what is not a multiple of 8."""
+    step = most & ~7
+    return tuple(min(step, length - start) for start in range(0, length, step))
 
 
 class _Queue:

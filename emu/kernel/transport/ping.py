@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
+from emu.kernel.net.fragment import cut
 from emu.kernel.net.route import update_from_error
 from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.inet import MULTICAST_TTL, IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
 from emu.wire.addr import ip4
-from emu.wire.frame import ICMP, IP_DF, Frame
+from emu.wire.frame import ICMP, IP_DF, IP_HLEN, Frame
 
 if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
@@ -71,6 +72,8 @@ class PingSocket:
         self.sent[seq] = net.clock.now
         if net.ipv4.fns[LOCAL_OUT] and not self.forbid_fragments:
             frame.ignore_df = True  # DNAT may send it to a smaller link
+            if not fits:  # the pieces are made here, and keep their sizes on another link (ip_append_data)
+                frame.cause = cut(len(frame.payload), (route.mtu or device.mtu) - IP_HLEN)
         ip_output.send(net, frame)
 
     def close(self) -> None:

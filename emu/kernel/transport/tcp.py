@@ -78,12 +78,13 @@ class TcpEndpoint:
         ts_offset: int = 0,
         *,
         nodelay: bool = False,
+        ecn: bool = False,
     ) -> tuple[TcpEndpoint, list[Segment]]:
         """A listener's request for `syn`: the endpoint in SYN_RECV, and its SYN-ACK. The third segment establishes it."""
         tp = TcpSock(config, mss, iss, now_ns, ts_offset, nodelay)
         tp.go("passive open")
         tp.go("rcv SYN")
-        tp.mini = True
+        tp.mini, tp.ecn_ok = True, ecn
         take_syn(tp, syn)
         select_initial_window(tp, mss - (TS_LENGTH if tp.ts_ok else 0))
         syn_ack(tp, now_ns)

@@ -26,7 +26,8 @@ def receive(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     tp.mstamp = now_ns
     tp.rcv_cut, tp.rcv_gso_size = segment.burst, segment.gso_size
     if tp.state == "CLOSE":
-        _refuse(tp, segment)
+        if not tp.from_backlog:  # what waited for the end of a call has found the socket
+            _refuse(tp, segment)
     elif tp.mini:
         if tp.state == "SYN_RECV":
             _request(tp, segment, now_ns)

@@ -30,7 +30,7 @@ from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire.frame import HOST, IP_DF, TCP, Frame
 from emu.wire.rewrite import leave_checksum, set_options
-from emu.wire.tcp import ACK, FIN, RST, SYN
+from emu.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 DSCP_MASK = 0xFC  # the TOS byte without ECN
 SYN_ACK = Born("a listener answers without keeping the request (SYN cookie)")
 RESET = Born("the kernel resets: no socket takes this segment")
+
+
+def _asks_ecn(syn: Frame) -> bool:
+    """tcp_ecn_create_request: both flags, in a packet that is not ECN-capable itself."""
+    return wire.flags_of(syn) & (ECE | CWR) == ECE | CWR and not syn.tos & ~DSCP_MASK
 
 
 class Tcp:
@@ -261,7 +266,7 @@ class Tcp:
             listener.overflowed_ns = now
         child.endpoint, segments = TcpEndpoint.accept(
             self.config(), self.mss(route), self.initial_sequence(key) if isn is None else isn, syn, now,
-            ts_offset=offset, nodelay=listener.nodelay,
+            ts_offset=offset, nodelay=listener.nodelay, ecn=_asks_ecn(frame) and (not cookie or syn.ts is not None),
         )  # fmt: skip
         if cookie:
             (answer,) = segments

@@ -10,7 +10,7 @@ from emu.kernel.transport.seqnum import MASK, expand
 from emu.kernel.transport.tcp_options import Segment, reset_for
 from emu.kernel.transport.tcp_output import timestamp
 from emu.kernel.transport.tcp_sock import TcpSock
-from emu.wire.tcp import ACK, FIN, RST, SYN
+from emu.wire.tcp import ACK, ECE, FIN, RST, SYN
 
 
 def enter_time_wait(tp: TcpSock, now_ns: int) -> None:
@@ -102,7 +102,7 @@ def syn_ack(tp: TcpSock, now_ns: int) -> None:
         Segment(
             tp.wire(tp.iss),
             tp.wire(tp.rcv_nxt),
-            SYN | ACK,
+            SYN | ACK | ECE if tp.ecn_ok else SYN | ACK,
             min(tp.rcv_wnd, 0xFFFF),
             mss=tp.advmss,
             wscale=tp.rcv_wscale if tp.wscale_ok else None,

@@ -111,7 +111,7 @@ class TcpSock:
 
     __slots__ = (
         "ack_deferred", "ack_now", "ack_pushed", "ack_pushed2", "ack_scheduled", "advmss", "ato_ns", "backlog_bytes", "backoff", "ca_state", "compressed", "compressed_at", "compressed_rcv_nxt", "config",
-        "copied_seq", "cwnd", "cwnd_count", "cwnd_limited", "cwnd_usage_seq", "delack_at", "dsack", "dup_acks", "error",
+        "copied_seq", "cwnd", "cwnd_count", "cwnd_limited", "cwnd_usage_seq", "delack_at", "dsack", "dup_acks", "ecn_ok", "error",
         "fackets_high", "fin_received", "from_backlog", "high_seq", "irs", "iss", "last_oow_ack", "last_seg_size", "linger_at",
         "lost_out", "lrcvtime", "lsndtime", "max_packets_out", "max_window", "mdev_max_ns", "mdev_ns", "min_rtt_ns",
         "mini", "mss_cache", "mss_clamp", "mstamp", "no_space", "nodelay", "ofo", "orphan", "out", "path_mss", "pingpong", "prior_cwnd",
@@ -136,6 +136,7 @@ class TcpSock:
         self.nodelay = nodelay
         self.ts_offset = ts_offset
         self.orphan = False  # the application has closed (SOCK_DEAD)
+        self.ecn_ok = False  # the SYN asked for ECN (RFC 3168), which a listener takes by default (tcp_ecn 2)
         self.mini = False  # lives on as a time-wait mini socket
         self.send_shutdown = False
         self.receive_shutdown = False

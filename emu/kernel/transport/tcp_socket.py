@@ -111,9 +111,7 @@ class TcpSocket:
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._timers = Deadlines(self.net.clock, self._on_deadline)
-        self._seen = (
-            self.net.mtus_set + self.net.ipv4.fib.generation
-        )  # the changes of routes and of links' MTUs that it knows of
+        self._seen = tcp.net.mtus_set + tcp.net.ipv4.fib.generation  # changes of routes and MTUs that it knows of
         self._owned = False  # inside connect(), send() or recv()
         self._woken = False  # the program will soon write its rest
         self._backlog: list[Segment] = []  # what came meanwhile
@@ -260,7 +258,9 @@ class TcpSocket:
             self._tcp.ports.release(self.port, self)
             self.backlog = None
         elif self.endpoint is not None:
+            self._owned = True
             self.output(self.endpoint.close(now))
+            self._release()
         elif self.port:
             self._tcp.ports.release(self.port, self)
         self.net.clock.drain()

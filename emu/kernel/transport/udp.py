@@ -14,6 +14,7 @@ from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
+from emu.kernel.net.fragment import cut
 from emu.kernel.net.ip_input import delivered_fact
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import update_from_error
@@ -25,7 +26,7 @@ from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
-from emu.wire.frame import IP_DF, UDP, Frame
+from emu.wire.frame import IP_DF, IP_HLEN, UDP, Frame
 from emu.wire.rewrite import leave_checksum, trim
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ class UdpSocket:
             leave_checksum(frame)
         if net.ipv4.fns[LOCAL_OUT]:
             frame.ignore_df = True  # DNAT may send it to a smaller link
+            if not fits:  # the pieces are made here, and keep their sizes on another link (ip_append_data)
+                frame.cause = cut(len(frame.payload), (route.mtu or device.mtu) - IP_HLEN)
         ip_output.send(net, frame)
         return len(data)
 

@@ -5,6 +5,7 @@ What people give is checked here, before the first packet. Must not know how end
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns, Tally
 from emu.kube.flow import ends as target
-from emu.kube.flow import given, lookup
+from emu.kube.flow import given, lookup, programs
 from emu.kube.flow import packet as packets
 from emu.kube.flow import ping as pings
 from emu.kube.flow import tcp as streams
@@ -57,6 +58,10 @@ class Verbs:
     def resolve(self, ref: str, protocol: str = "TCP") -> Target:
         """The target of a reference (the first, where a glob matches several). Raises InputError."""
         return target.targets(self, ref, protocol)[0]
+
+    def together(self, starts: Sequence[programs.Start]) -> None:
+        """Call functions that begin flows, each at its time (ns of the clock): the flows overlap. Raises what one of them raised."""
+        programs.together(self.clock, starts)
 
     def tcp(
         self,

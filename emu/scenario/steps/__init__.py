@@ -23,9 +23,10 @@ from emu.kube.flow.testbed import Time
 from emu.registry import Shelf
 from emu.scenario.ends import Ends
 from emu.scenario.expectations import Checked, check
-from emu.scenario.kinds import SeenPart, Step
+from emu.scenario.kinds import Expect, SeenPart, Step
 from emu.scenario.results import FlowResult, StepResult
 from emu.scenario.seen import END, START, Search
+from emu.scenario.spread import Chance
 
 P = TypeVar("P")
 C = TypeVar("C")
@@ -79,6 +80,7 @@ class Doing(Generic[C]):
 
     `left_open`: the last flows of each step, by its name. `narrate` gives a flow's frames the step's story. `moments`: when each step
     began (ns), by its name. `capture` has every frame so far, and is missing where a kernel's side of a twin runs the flows.
+    `chance` gives the random source of a purpose.
     """
 
     place: Place
@@ -90,19 +92,20 @@ class Doing(Generic[C]):
     moments: dict[str, int]
     capture: Capture | None
     clock: Time
+    chance: Callable[[str], Chance]
 
     @property
     def step(self) -> Step:
         return self.place.step
 
-    def finished(self, flow: Flow) -> None:
-        """A flow of the step has ended: hold it against the expectation."""
-        expect = self.step.expect
+    def finished(self, flow: Flow, expect: Expect | None = None, label: str = "") -> None:
+        """A flow of the step has ended: hold it against the expectation, its own or the step's."""
+        expect = expect or self.step.expect
         self.narrate(flow, self.step)
         checked = Checked(0, ())
         if expect is not None:
             checked = check(flow, expect).plus(self.seen(flow, expect.seen))
-        self.done.flows.append(FlowResult(flow, checked, expect.outcome if expect else ""))
+        self.done.flows.append(FlowResult(flow, checked, expect.outcome if expect else "", label or self.step.label))
 
     def seen(self, flow: Flow, parts: Sequence[SeenPart]) -> Checked:
         """A list of frames held against those of a flow. The kernel's side of a twin has no capture: there each frame is compared anyway."""

@@ -12,7 +12,7 @@ from emu.errors import InputError
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, DST_NAT, EXPECTED, IP_CT_UNTRACKED, SEEN_REPLY, SRC_NAT, Conn
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Test, Where, matches, number, tens
-from emu.kernel.netfilter.matches.ip import Address, parse_address, protocol
+from emu.kernel.netfilter.matches.ip import Address, inet_aton, parse_address, protocol
 from emu.kernel.netfilter.matches.ports import port
 from emu.wire.addr import ip4_text, mask
 from emu.wire.frame import Frame
@@ -84,6 +84,7 @@ class _Field:
     high: int
     bits: int
     negated: bool
+    given: int = 0  # an address as it was given, with bits behind its mask, which the tool saves
 
     def holds(self, conn: Conn) -> bool:
         value = conn.tuple_of(self.direction)[self.place] & self.bits
@@ -91,7 +92,7 @@ class _Field:
 
     def spell(self) -> str:
         if self.place in (1, 2):
-            text = ip4_text(self.low)
+            text = ip4_text(self.given)
             if self.bits != 0xFFFFFFFF:
                 length = self.bits.bit_count()
                 text += f"/{length}" if mask(length) == self.bits else "/" + ip4_text(self.bits)
@@ -218,8 +219,9 @@ def _spell_bits(option: str, bits: tuple[int, bool], known: dict[str, int]) -> s
 
 
 def _address(given: Given, direction: int, place: int) -> _Field:
-    address: Address = parse_address(given.words[0])
-    return _Field(given.name, direction, place, address.addr, address.addr, address.mask, given.negated)
+    address: Address = parse_address(given.words[0], read=inet_aton)
+    whole = inet_aton(given.words[0].partition("/")[0])
+    return _Field(given.name, direction, place, address.addr, address.addr, address.mask, given.negated, whole)
 
 
 def _port(given: Given, direction: int, place: int) -> _Field:

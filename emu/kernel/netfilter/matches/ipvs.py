@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from emu.errors import InputError, Undecided
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Match, Options, Where, matches, number
-from emu.kernel.netfilter.matches.ip import parse_address, protocol
+from emu.kernel.netfilter.matches.ip import inet_aton, parse_address, protocol
 from emu.kernel.netfilter.matches.ports import port
-from emu.wire.addr import ip4, ip4_text
+from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
 
 _CHOICES = {"--vdir": ("ORIGINAL", "REPLY"), "--vmethod": ("GATE", "IPIP", "MASQ")}
@@ -53,7 +53,7 @@ def _value(option: str, words: tuple[str, ...]) -> str:
     if option == "--vaddr":
         host, slash, _length = word.partition("/")
         bits = parse_address(word).mask.bit_count()
-        return ip4_text(ip4(host)) + (f"/{bits}" if slash and bits < 32 else "")
+        return ip4_text(inet_aton(host)) + (f"/{bits}" if slash and bits < 32 else "")
     if option in _CHOICES:
         if word.upper() not in _CHOICES[option]:
             raise InputError(f"unknown {option} {word!r}", expected=" or ".join(_CHOICES[option]))

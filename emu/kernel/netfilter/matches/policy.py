@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kernel.netfilter.hooks import HookState
 from emu.kernel.netfilter.matches import Given, Match, Options, Where, matches, number
-from emu.kernel.netfilter.matches.ip import protocol
-from emu.wire.addr import ip4, ip4_text
+from emu.kernel.netfilter.matches.ip import inet_aton, protocol
+from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
 from emu.wire.proto import PROTOCOL_NAMES, PROTOCOLS
 
@@ -99,4 +99,4 @@ def _value(option: str, word: str) -> str:
             raise InputError(f"{word!r} is not a protocol of IPsec", expected="esp, ah or ipcomp")
         return PROTOCOL_NAMES[proto]
     host, slash, length = word.partition("/")
-    return f"{ip4_text(ip4(host))}/{number(length, 'prefix length', 0, 32) if slash else 32}"
+    return f"{ip4_text(inet_aton(host))}/{number(length, 'prefix length', 0, 32) if slash else 32}"
