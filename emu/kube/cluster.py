@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import cache, reduce
 from typing import Self, TypeVar, overload
 
 from emu import page
@@ -85,7 +85,7 @@ class Cluster(Verbs):
         config = _configured(config)
         objects = checked(objects)
         steps = Steps("building the cluster", len(config.nodes) + len(objects))
-        _set_aside(first=True)
+        _set_modules_aside()
         self.config, self.seed, self.given = config, seed, objects
         self.clock = Clock(seed)
         self.clock.cpus = config.cpus
@@ -140,7 +140,7 @@ class Cluster(Verbs):
             self.loops.start()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
-            _set_aside()
+            _set_large_aside()
 
     def __repr__(self) -> str:
         counted = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
@@ -467,14 +467,16 @@ def _configured(config: object) -> ClusterConfig:
     return config
 
 
-def _set_aside(*, first: bool = False) -> None:
-    """Keep Python's collector of cycles from what stays: what the modules hold, once, and a large cluster. An earlier large one
-    may be garbage by now."""
-    if first and gc.get_freeze_count():
-        return
-    if not first:
-        gc.unfreeze()
-        gc.collect()
+@cache
+def _set_modules_aside() -> None:
+    """Keep Python's collector of cycles from what the modules hold. Once: a cluster that ends later is garbage."""
+    gc.freeze()
+
+
+def _set_large_aside() -> None:
+    """The same for a large cluster. An earlier one may be garbage by now."""
+    gc.unfreeze()
+    gc.collect()
     gc.freeze()
 
 
