@@ -63,7 +63,7 @@ CASES = {
         ("outcome: delivered", "outcome: delivered, when: now"),
         (
             'story.yaml:10: steps[0].expect.when: unknown key "when" (expected one of at, by, code, dnat, frames, outcome, '
-            "place, reason, received, snat, tunnel)"
+            "place, reason, received, seen, snat, tunnel)"
         ),
     ),
     "an unknown outcome": (
@@ -81,14 +81,14 @@ CASES = {
         ('tcp: {from: default/client, to: "svc/web:80", send: hello}', "wait: 1s"),
         (
             "story.yaml:10: steps[0].expect: wait sends nothing that could be expected "
-            "(expected expect beside tcp, udp, ping, send, more)"
+            "(expected expect beside tcp, udp, ping, send, replay, more, traffic)"
         ),
     ),
     "a step without an action": (
         ('  tcp: {from: default/client, to: "svc/web:80", send: hello}\n', ""),
         (
             "story.yaml:8: steps[0]: a step without an action "
-            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
+            "(expected exactly one of tcp, udp, ping, send, replay, more, apply, traffic, delete, scale, drain, seen, wait, link, "
             "iptables, sysctl, route, rule, ipset, address, neigh, vpc, fdb)"
         ),
     ),
@@ -96,7 +96,7 @@ CASES = {
         ("- name: ask\n", "- wait: 1s\n"),
         (
             "story.yaml:8: steps[0].wait: a step with tcp and wait "
-            "(expected exactly one of tcp, udp, ping, send, more, apply, delete, scale, drain, wait, link, "
+            "(expected exactly one of tcp, udp, ping, send, replay, more, apply, traffic, delete, scale, drain, seen, wait, link, "
             "iptables, sysctl, route, rule, ipset, address, neigh, vpc, fdb)"
         ),
     ),
