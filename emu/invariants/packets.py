@@ -84,9 +84,11 @@ def ttl_falls(evidence: Evidence) -> Iterator[Answer]:
 def _routed(entry: Interface, left: Captured, frame: Frame) -> bool | None:
     """Was a packet that came in at `entry` routed? A cloud carries packets as they are. Of fragments that a router cuts only the
     first has the trail of the whole: others are judged by their interfaces, but not when these are gone (None)."""
-    if left.trail and not frame.frag & IP_OFFSET:
-        facts = {each.__class__ for each in left.trail}
-        return Route in facts and Carried not in facts
+    facts = {each.__class__ for each in left.trail}
+    if Carried in facts:
+        return False
+    if facts and not frame.frag & IP_OFFSET:
+        return Route in facts
     if any(place.device is None or not place.device.attached for place in (entry, left.place)):
         return None
     bridge = _bridge_of(entry)

@@ -22,6 +22,7 @@ from emu.kube.api.loader import load, load_text
 from emu.kube.api.meta import ApiStruct, Object
 from emu.kube.api.networking import NetworkPolicy
 from emu.kube.node import kubelet, lifetime
+from emu.kube.node.script import SCRIPT_ANNOTATION
 from emu.modelled import NotModelled, WithoutEffect
 from emu.scenario.gallery import stories
 from emu.scenario.script import load as load_scenario
@@ -287,7 +288,7 @@ def test_objects_made_in_code_are_looked_at_too() -> None:
 
 
 def test_annotations_are_those_that_the_kubelet_reads() -> None:
-    own = {kubelet.APP_ANNOTATION, kubelet.READY_ANNOTATION, kubelet.TERMINATE_ANNOTATION}
+    own = {kubelet.APP_ANNOTATION, kubelet.READY_ANNOTATION, kubelet.TERMINATE_ANNOTATION, SCRIPT_ANNOTATION}
     assert set(ANNOTATIONS) == {*own, lifetime.RUNS_ANNOTATION, lifetime.EXIT_ANNOTATION}
 
 
