@@ -39,7 +39,8 @@ LARGEST = 6  # rooms that may all import each other
 # Who holds a whole cluster: builds it, or hands it to people. All others declare what they need of it.
 ASSEMBLY = "emu.kube.cluster"
 OPEN_TO_CLUSTER = {
-    "emu", "emu.scenario.build", "emu.scenario.run", "emu.scenario.record", "emu.cli.inputs", "emu.testing.artefacts", "emu.testing.plugin",
+    "emu", "emu.scenario.build", "emu.scenario.run", "emu.scenario.record", "emu.cli.inputs", "emu.testing.artefacts",
+    "emu.testing.clusters", "emu.testing.events", "emu.testing.machine", "emu.testing.plugin",
     "emu.twin.cluster", "emu.twin.judge",
 }  # fmt: skip
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "emu").rglob("*.py"))

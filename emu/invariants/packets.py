@@ -13,9 +13,11 @@ from emu.capture.interface import Interface
 from emu.invariants import Answer, Evidence, Violation, invariant
 from emu.invariants.evidence import STACKED, is_error
 from emu.kernel.net.fib import Route
+from emu.kernel.netfilter.targets.dscp import Ttl
 from emu.kernel.transport.sockets import RAW
+from emu.trail import Carried
 from emu.wire import icmp, ipv4, tcp, udp
-from emu.wire.frame import ICMP, TCP, UDP, Frame
+from emu.wire.frame import ICMP, IP_OFFSET, TCP, UDP, Frame
 
 _L4_CHECKS = {TCP: tcp.checksum_ok, UDP: udp.checksum_ok, ICMP: icmp.checksum_ok}
 
@@ -44,10 +46,15 @@ def one_outcome(evidence: Evidence) -> Iterator[Answer]:
 
 @invariant(
     "a packet's TTL falls by one in each namespace that routes it, and never in a bridge or on a cable",
-    "IPv4 packets at all interfaces that captured them. A packet that a tunnel carries is judged on both sides of the tunnel.",
+    "IPv4 packets at all interfaces that captured them. A packet that a tunnel carries is judged on both sides of the tunnel. Passed over: what a"
+    " rule with the target TTL changed.",
 )
 def ttl_falls(evidence: Evidence) -> Iterator[Answer]:
     for packet in evidence.packets:
+        if any(
+            isinstance(getattr(each, "target", None), Ttl) for captured, _ in packet.seen for each in captured.trail
+        ):
+            continue
         wrong = ""
         came: dict[str, tuple[int, Interface, bool]] = {}
         sent: dict[int, int] = {}
@@ -61,8 +68,10 @@ def ttl_falls(evidence: Evidence) -> Iterator[Answer]:
             elif captured.direction == "out":
                 sent[id(place.device)] = frame.ttl
                 if place.owner in came:
-                    ttl, entry, routed = came[place.owner]
-                    routed = routed or _routed(entry, captured)
+                    ttl, entry, before = came[place.owner]
+                    routed = before or _routed(entry, captured, frame)
+                    if routed is None:
+                        continue
                     came[place.owner] = ttl, entry, routed
                     if frame.ttl != ttl - routed:
                         what = f"came to {place.owner} with TTL {ttl}, was {'routed' if routed else 'bridged'}"
@@ -72,11 +81,17 @@ def ttl_falls(evidence: Evidence) -> Iterator[Answer]:
         yield Violation(wrong, packet.frames) if wrong else None
 
 
-def _routed(entry: Interface, left: Captured) -> bool:
-    """Was a packet that came in at `entry` routed? Only the first fragment has a trail."""
+def _routed(entry: Interface, left: Captured, frame: Frame) -> bool | None:
+    """Was a packet that came in at `entry` routed? A cloud carries packets as they are. Of fragments that a router cuts only the
+    first has the trail of the whole: others are judged by their interfaces, but not when these are gone (None)."""
+    if left.trail and not frame.frag & IP_OFFSET:
+        facts = {each.__class__ for each in left.trail}
+        return Route in facts and Carried not in facts
+    if any(place.device is None or not place.device.attached for place in (entry, left.place)):
+        return None
     bridge = _bridge_of(entry)
     one_bridge = bridge and bridge in (_bridge_of(left.place), left.place.device_name)
-    return not one_bridge or any(isinstance(each, Route) for each in left.trail)
+    return not one_bridge
 
 
 def _bridge_of(place: Interface) -> str:
@@ -88,7 +103,7 @@ def _bridge_of(place: Interface) -> str:
 @invariant(
     "the checksums of every packet are right, and that of a header which an ICMP error quotes",
     "IPv4 headers, TCP, UDP and ICMP on every interface, not of fragments and drops. Passed over: what a user sent with a wrong "
-    "checksum, and what waits for a device with offloads to complete it.",
+    "checksum, and what a device with offloads, or lo, need not complete.",
 )
 def checksums_hold(evidence: Evidence) -> Iterator[Answer]:
     users: set[int] = set()  # flows that a user's own packets opened
@@ -108,7 +123,7 @@ def _wrong_checksum(captured: Captured, frame: Frame) -> str:
         return f"{ipv4.check(frame)}"
     device = captured.place.device
     check = _L4_CHECKS.get(frame.proto)
-    if frame.frag or check is None or (device is not None and device.offload):
+    if frame.frag or check is None or (device is not None and (device.offload or device.loopback)):
         return ""
     if not check(frame):
         return "a wrong checksum behind the IP header"
@@ -125,15 +140,15 @@ def _wrong_checksum(captured: Captured, frame: Frame) -> str:
 )
 def no_loop(evidence: Evidence) -> Iterator[Answer]:
     for packet in evidence.packets:
-        # what was dropped as it left is sent again as the same bytes
-        first, born = next((each for each in packet.seen if each[0].direction != "drop"), packet.seen[0])
+        seen = [each for each in packet.seen if each[0].direction != "drop"]
+        if not seen:
+            continue
+        first, born = seen[0]
         times: Counter[tuple[int, str, int, int]] = Counter()
         ttls: dict[tuple[int, str, int, int], int] = {}
         sent, wrong = 0, ""
-        for captured, frame in packet.seen:
+        for captured, frame in seen:
             place = captured.place
-            if captured.direction == "drop":
-                continue
             if (place.number, captured.direction) == (first.place.number, first.direction) and frame.ttl == born.ttl:
                 sent += 1
             key = place.number, captured.direction, frame.src, frame.dst

@@ -74,7 +74,7 @@ def _leaves(captured: Captured, pods: set[int]) -> bool:
 
 
 @invariant(
-    "the masquerade mark is cleared: a packet that kube-proxy marks leaves without the mark and with a source of the node",
+    "the masquerade mark is cleared: a packet that kube-proxy marks leaves without the mark, masqueraded",
     "Packets that a rule of KUBE-MARK-MASQ marked and that left the node. The mark is reckoned from the rules that the packet matched.",
 )
 def mark_cleared(evidence: Evidence) -> Iterator[Answer]:
@@ -87,10 +87,10 @@ def mark_cleared(evidence: Evidence) -> Iterator[Answer]:
         if not asked:
             continue
         captured, frame = way.left
-        net = way.net
+        opened = [each.conn for each in way.facts(Tracked) if each.new]
         if mark & asked:
             yield Violation(f"a packet leaves {captured.interface} with the mark {mark & asked:#x}", packet.frames)
-        elif net is not None and frame.proto in PROTOCOLS.values() and not net.ipv4.is_local(frame.src):
+        elif opened and not any(conn.masq_ifindex for conn in opened):
             source = ip4_text(frame.src)
             yield Violation(f"a packet was marked, but leaves {captured.interface} from {source}", packet.frames)
         else:

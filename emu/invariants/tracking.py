@@ -1,7 +1,7 @@
 """What connection tracking and NAT promise: answers come from where the client asked, and every entry is undone as it was done.
 
 Judged by the entries of conntrack wherever a namespace translates: a NodePort, a hairpin, a spoofed source and a packet that conntrack
-holds for INVALID have their own truth. Must not know Kubernetes.
+holds for INVALID have their own truth. Must not know how kube-proxy compiles its rules.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from emu.invariants import Answer, Evidence, Violation, invariant
 from emu.invariants.evidence import STACKED, Packet, Pass, Seen, identity, is_error
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.conn import CONFIRMED, DYING, Conn, Tuple5, inverse
+from emu.kube.api.core import Service
 from emu.kube.flow.flow import Flow
 from emu.trail import Natted, Tracked
 from emu.wire.addr import ip4_text
-from emu.wire.frame import ICMP, IP_OFFSET, TCP, Frame
+from emu.wire.frame import ICMP, IP_OFFSET, TCP, UDP, Frame
 from emu.wire.tcp import ACK, SYN
 
 
@@ -50,15 +51,23 @@ def tracked(frame: Frame) -> Tuple5:
     "answers come from the address and port that the client sent to, and errors quote packets that it sent",
     "Flows with a number, at their client. Where the client's namespace does not translate, its interface shows what its sockets see; "
     "on a node the arrivals at the client's sockets are judged. Passed over: broadcasts, which any host may answer, sources that are "
-    "not the client's own, and a packet that itself answers on a translated connection.",
+    "not the client's own, flows of pods to node ports of Services with externalTrafficPolicy Local, which kube-proxy "
+    "does not masquerade, so that the answer may take another way, and a datagram for which a program with several "
+    "addresses chose another one than it was asked at.",
 )
 def reply_source(evidence: Evidence) -> Iterator[Answer]:
     flows: dict[int, list[Seen]] = {}
     for captured, frame in evidence.read:
         if captured.flow and captured.direction != "drop":
             flows.setdefault(captured.flow, []).append((captured, frame))
-    for seen in flows.values():
-        yield from _at_the_interface(seen)
+    elsewhere = _by_local_policy(evidence)
+    born = {each.number: packet.seen[0] for packet in evidence.packets for each in packet.frames}
+    for number, seen in flows.items():
+        if number in elsewhere:
+            continue
+        for answer in _at_the_interface(seen):
+            if answer is None or not _chose_another(evidence, born.get(answer.frames[0].number)):
+                yield answer and Violation(answer.what, tuple(captured for captured, _ in seen))
     for flow in evidence.flows:
         yield from _at_the_socket(flow)
 
@@ -67,7 +76,6 @@ def _at_the_interface(seen: list[Seen]) -> Iterator[Answer]:
     beginner = ""
     asked: set[Tuple5] = set()
     sent: set[Hashable] = set()
-    frames = tuple(captured for captured, _ in seen)
     for captured, frame in seen:
         if frame.proto < 0 or frame.frag & IP_OFFSET or captured.place.device_name == "lo":
             continue
@@ -93,7 +101,34 @@ def _at_the_interface(seen: list[Seen]) -> Iterator[Answer]:
                     wrong = f"{beginner} gets an error about {text(ends(quote))}, which it never sent"
             elif turned(pair) not in asked:
                 wrong = f"{beginner} is answered {text(pair)}, but asked {', '.join(map(text, asked))}"
-            yield Violation(wrong, frames) if wrong else None
+            yield Violation(wrong, (captured,)) if wrong else None
+
+
+def _by_local_policy(evidence: Evidence) -> set[int]:
+    """The flows of pods to node ports of Services with externalTrafficPolicy Local. A node takes a pod's packet to any endpoint, and
+    kube-proxy does not masquerade it: the answer may go past that node (KUBE-EXT, "pod traffic for ... external destinations")."""
+    cluster = evidence.cluster
+    if cluster is None:
+        return set()
+    ports = {
+        port.node_port
+        for service in cluster.store.list(Service)
+        if service.spec.external_traffic_policy == "Local"
+        for port in service.spec.ports
+    } - {0}
+    return {flow.number for flow in evidence.flows if flow.target.port in ports and flow.source not in cluster.nodes}
+
+
+def _chose_another(evidence: Evidence, born: Seen | None) -> bool:
+    """Is it the answer of a host with several addresses whose program lets the route choose the source (udp(7), IP_PKTINFO)?"""
+    if born is None or evidence.cluster is None or born[1].proto != UDP:
+        return False
+    captured, frame = born
+    flow, device = evidence.cluster.flows.get(captured.flow), captured.place.device
+    if flow is None or device is None or device.net is None or not device.net.ipv4.is_local(frame.src):
+        return False
+    reached = [(addr, port) for place, (addr, port, _, _) in flow.arrivals if place == captured.place.owner]
+    return (frame.src, frame.sport) not in reached and any(port == frame.sport for _, port in reached)
 
 
 def _at_the_socket(flow: Flow) -> Iterator[Answer]:
@@ -198,7 +233,10 @@ def tuples_unique(evidence: Evidence) -> Iterator[Answer]:
 def endpoint_kept(evidence: Evidence) -> Iterator[Answer]:
     kept: dict[tuple[str, Tuple5], tuple[tuple[int, int], list[Conn], tuple[Captured, ...]]] = {}
     for packet in evidence.packets:
-        (first, born), (last, arrived) = packet.seen[0], packet.seen[-1]
+        seen = [each for each in packet.seen if each[0].direction != "drop"]
+        if not seen:
+            continue
+        (first, born), (last, arrived) = seen[0], seen[-1]
         device = last.place.device
         if first.direction != "out" or last.direction != "in" or device is None or device.net is None:
             continue

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: addresses, packets, wild bytes, topologies with their traffic, and small clusters.
+"""Hypothesis strategies: addresses, packets, wild bytes, topologies with their traffic; and, from the files beside this one, clusters, events and rule sets.
 
 The drawn values are frozen, and their repr is a Python expression (a failing example can be pasted into a test); `build` makes a
 `Lab` of a topology. `examples(n)` is the settings profile: `n` examples, more by EMU_EXAMPLES. Must not know invariants.
@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from emu.apps import apps
@@ -19,10 +19,20 @@ from emu.kernel import boot
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.netem import Netem
 from emu.kernel.net.netns import Netns
-from emu.kube.api import core
-from emu.kube.api.meta import Object, ObjectMeta
-from emu.kube.cluster import ClusterConfig
 from emu.lab import Lab
+from emu.testing.clusters import (
+    ClusterShape,
+    FlowShape,
+    ServiceShape,
+    WorkloadShape,
+    clusters,
+    flows,
+    services,
+    workloads,
+)
+from emu.testing.events import Event, changes, event_sequences, events
+from emu.testing.rules import rule_sets, rules
+from emu.testing.small_cluster import SmallCluster
 from emu.wire.addr import Prefix
 from emu.wire.checksum import checksum, pseudo_sum
 from emu.wire.frame import ICMP, TCP, UDP
@@ -33,10 +43,13 @@ PROTOCOLS = ("udp", "ping", "tcp")
 
 def examples(number: int, **rest: Any) -> settings:
     """Settings for a property: `number` examples, the same in each run. EMU_EXAMPLES=10 gives ten times as many, other ones
-    in each run; EMU_EXAMPLES=0.1 gives a tenth, the same in each run."""
+    in each run; EMU_EXAMPLES=0.1 gives a tenth, the same in each run. Without Hypothesis' phase `explain`, which runs a failing
+    example with every line of emu traced, and takes a minute."""
     factor = float(os.environ.get("EMU_EXAMPLES") or 1)
+    phases = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
     return settings(
         max_examples=max(1, int(number * factor)),
+        phases=phases,
         derandomize=factor <= 1,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -360,58 +373,8 @@ def networks(
     return topology, draw(st.lists(traffic(topology, absent=absent), min_size=1, max_size=max_flows))
 
 
-# -- clusters ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class SmallCluster:
-    """A cluster of `nodes` with `servers` pods behind Service `web` (port 80, pods listen on 8080) and one client pod
-    on node-1; `underlay`, `hairpin` and `call_iptables` as in the config."""
-
-    nodes: int
-    servers: int
-    underlay: str = "routed"
-    hairpin: bool = False
-    call_iptables: bool = True
-
-    @property
-    def config(self) -> ClusterConfig:
-        sysctls = {"net.bridge.bridge-nf-call-iptables": int(self.call_iptables)}
-        return ClusterConfig.of(self.nodes, underlay=self.underlay, hairpin=self.hairpin, sysctls=sysctls)
-
-    @property
-    def objects(self) -> list[Object]:
-        """Pods `default/client`, `default/web-0` ..., and `svc/web:80`."""
-        pods: list[Object] = [_pod("client", 9, {}, "node-1")]
-        pods += [_pod(f"web-{number}", 8080, {"app": "web"}) for number in range(self.servers)]
-        service = core.Service(
-            metadata=ObjectMeta(name="web"),
-            spec=core.ServiceSpec(
-                selector={"app": "web"},
-                ports=tuple(
-                    core.ServicePort(name=protocol.lower(), protocol=protocol, port=80, target_port=8080)
-                    for protocol in ("TCP", "UDP")
-                ),
-            ),
-        )
-        return [*pods, service]
-
-
-def _pod(name: str, port: int, labels: dict[str, str], node: str = "") -> core.Pod:
-    declared = tuple(core.ContainerPort(container_port=port, protocol=protocol) for protocol in ("TCP", "UDP"))
-    container = core.Container(name="app", ports=declared)
-    return core.Pod(
-        metadata=ObjectMeta(name=name, labels=labels), spec=core.PodSpec(node_name=node, containers=(container,))
-    )
-
-
-def clusters(max_nodes: int = 2, max_servers: int = 3) -> st.SearchStrategy[SmallCluster]:
-    """Small clusters; each takes about a tenth of a second to build."""
-    return st.builds(
-        SmallCluster,
-        st.integers(1, max_nodes),
-        st.integers(1, max_servers),
-        st.sampled_from(("routed", "switched")),
-        st.booleans(),
-        st.booleans(),
-    )
+__all__ = [
+    "ANY_ADDRESS", "ANY_MAC", "ECHO_PORT", "ClusterShape", "Event", "FlowShape", "Network", "ServiceShape", "SmallCluster", "Spot", "Topology", "Traffic",
+    "WorkloadShape", "addresses", "arps", "changes", "clusters", "event_sequences", "events", "examples", "flows", "frames", "macs",
+    "networks", "ports", "prefixes", "rule_sets", "rules", "services", "topologies", "traffic", "unicast_addresses", "wild", "workloads",
+]  # fmt: skip

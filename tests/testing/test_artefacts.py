@@ -74,7 +74,7 @@ def test_the_walk_has_what_was_not_delivered_and_arp_where_it_matters() -> None:
     assert "TCP" in walked(cluster) and "ICMP 1" not in walked(cluster)
     assert "ICMP" in walked(cluster, [1]) and ">81" not in walked(cluster, [1])
     cluster.udp("node/node-1", "10.244.2.200:9", timeout_s=4)
-    assert "NEIGH_FAILED" in walked(cluster, [3]) and "who-has" in walked(cluster, [3]), "nobody answered"
+    assert "NEIGH_FAILED" in walked(cluster, [3]) and "who-has" in walked(cluster, [3]), "no host answered"
     arp = [each for each in cluster.flows[1].frames if each.data[12:14] == b"\x08\x06"]
     assert without_arp(arp) == arp, "there is nothing else"
     assert walked(emu.Cluster(1, capture=False)) == ""
@@ -98,7 +98,7 @@ def test_artefacts_are_written_and_replaced(tmp_path: Path) -> None:
     assert len(other) == 2 and len([path for path in (tmp_path / "left").iterdir() if path.is_dir()]) == 2
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_the_report(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_a_line_of_the_report(tmp_path: Path) -> None:
     (tmp_path / "left").write_text("a file")
     lab = emu.Lab()
     lab.cable(lab.host("one"), "10.0.0.1/24", lab.host("other"), "10.0.0.2/24")
