@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
+from emu.kube.api.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy
+from emu.kube.api.cluster_policy import ClusterNetworkPolicy
 from emu.kube.api.documents import path_text
 from emu.kube.api.fields import ANNOTATIONS, FIELDS, IDLE_SYSCTLS
 from emu.kube.api.meta import ApiStruct, Object, Path, to_value
@@ -135,3 +137,5 @@ def whole_remarks(obj: Object) -> Iterator[Remark]:
     """What is not modelled of an object as a whole, or by several of its fields together."""
     if isinstance(obj, NetworkPolicy):
         yield Remark((), "kind NetworkPolicy is not modelled: a flow of a pod that it selects is undecided")
+    elif isinstance(obj, ClusterNetworkPolicy | AdminNetworkPolicy | BaselineAdminNetworkPolicy):
+        yield Remark((), f"kind {obj.kind} is not modelled: flows go on as without it")
