@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from emu.fork import itself
 from emu.kube.api.core import Pod
 
 
@@ -50,6 +51,8 @@ class End:
     pod: PodEnd | None = None
     node: NodeEnd | None = None
     names: tuple[str, ...] = ()
+
+    __deepcopy__ = itself
 
     def __str__(self) -> str:
         if self.pod is not None:

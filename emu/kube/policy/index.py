@@ -12,17 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from emu.kube.api.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy
 from emu.kube.api.cluster_policy import ClusterNetworkPolicy
 from emu.kube.api.core import Namespace, Node, Pod
-from emu.kube.api.meta import Key, LabelSelector, Object
+from emu.kube.api.meta import Key, Object
 from emu.kube.api.networking import NetworkPolicy
 from emu.kube.policy.ends import End, NodeEnd, PodEnd, address, is_peer, pod_end
+from emu.kube.policy.groups import Groups, Label, needed
 from emu.kube.policy.rules import WAYS, Policy, Way, compiled
 from emu.kube.policy.verdict import Hits, Packet, Reason, Selecting, Verdict, hits_of, side
 
 KINDS = (Namespace, Node, Pod, NetworkPolicy, ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy)
 METADATA_NAME = "kubernetes.io/metadata.name"
 _MOST_ENDS = 4096  # other ends that a pod's direction remembers, and outside hosts that the index does
-
-Label = tuple[str, str]
 
 
 class _Shelf:
@@ -32,11 +31,11 @@ class _Shelf:
         self._by_label: dict[Label | None, dict[Key, Policy]] = {}
 
     def put(self, key: Key, policy: Policy) -> None:
-        for label in _needed(policy.subject.pods):
+        for label in needed(policy.subject.pods):
             self._by_label.setdefault(label, {})[key] = policy
 
     def remove(self, key: Key, policy: Policy) -> None:
-        for label in _needed(policy.subject.pods):
+        for label in needed(policy.subject.pods):
             self._by_label[label].pop(key, None)
 
     def selecting(self, pod: PodEnd) -> Iterator[Policy]:
@@ -44,16 +43,6 @@ class _Shelf:
             for policy in self._by_label.get(label, {}).values():
                 if policy.subject.selects(pod):
                     yield policy
-
-
-def _needed(selector: LabelSelector) -> tuple[Label | None, ...]:
-    """Labels one of which each selected pod has; (None,) where the selector asks for none."""
-    for label in selector.match_labels.items():
-        return (label,)
-    for term in selector.match_expressions:
-        if term.operator == "In":
-            return tuple((term.key, value) for value in dict.fromkeys(term.values))
-    return (None,)
 
 
 class _Subject:
@@ -77,11 +66,12 @@ class _Subject:
 class PolicyIndex:
     """`put` and `remove` follow the objects, `end` gives the end at an address, `judge` the verdict about a packet.
 
-    `compiled` counts how often the policies of a pod and direction were looked up.
+    `compiled` counts how often the policies of a pod and direction were looked up; `groups` has the pods of any selector.
     """
 
     def __init__(self, objects: Iterable[Object] = ()) -> None:
         self.compiled = 0
+        self.groups = Groups()
         self._namespaces: dict[str, Mapping[str, str]] = {}
         self._pods: dict[str, dict[str, Pod]] = {}  # by namespace and name
         self._addresses: dict[Key, tuple[tuple[int, int], ...]] = {}  # of pods and nodes
@@ -189,6 +179,8 @@ class PolicyIndex:
         for end in ends:
             self._ends[end.addr, end.width] = end
             self._outside.pop((end.addr, end.width, ()), None)
+        if key.kind == "pod":
+            self.groups.change((key.namespace, key.name), ends[0] if ends else None)
         if ends:
             self._addresses[key] = now
         else:
