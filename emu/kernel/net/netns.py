@@ -119,6 +119,11 @@ class Netns:
             listener(device)
         return device
 
+    def receives(self, receive: Callable[[Frame], None]) -> bool:
+        """Is `receive` a method of one of this namespace's devices?"""
+        owner = getattr(receive, "__self__", None)
+        return any(device is owner for device in self.devices.values())
+
     def on_device(self, listener: Callable[[Device], object]) -> None:
         """Call `listener` for each device now and for each that joins later."""
         for device in self.devices.values():
