@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import BUILT_IN
+from emu.report.html.layout import Planner, Sight
 from emu.report.html.model import Chain, Document, Port, Rules, Run
 from emu.report.html.scene import Scene
 from emu.report.html.sights import Sights, Words
 from emu.version import VERSION
 from emu.wire.addr import ip4_text, mac_text
+from emu.wire.captured import is_ipv4
 from emu.wire.frame import AF_INET
 
 
@@ -23,7 +25,14 @@ def _run(scene: Scene) -> Run:
     capture = scene.capture
     capture.mark()  # reads devices and names again
     words = Words()
-    frames = Sights(words).frames(scene.frames(), capture.stories)
+    captured = scene.frames()
+    frames = Sights(words).frames(captured, capture.stories)
+    shown = ports(scene)
+    planner = Planner(shown, scene.roles)
+    sights: dict[int, list[Sight]] = {}
+    for each in captured:
+        heard = each.direction == "in" and not is_ipv4(each.data)
+        sights.setdefault(each.flow, []).append(Sight(each.place.number, heard))
     rules = {name: [Rules(0, chains)] for name, net in scene.namespaces.items() if (chains := _chains(net))}
     return Run(
         name=scene.name,
@@ -35,9 +44,10 @@ def _run(scene: Scene) -> Run:
             ip4_text(addr): names[0] for (family, addr), names in capture.names.items() if names and family == AF_INET
         },
         namespaces=scene.roles,
-        interfaces=ports(scene),
+        interfaces=shown,
         steps=scene.steps,
         flows=scene.flows,
+        layouts=[planner.layout(flow, sights.get(flow["flow"], [])) for flow in scene.flows],
         frames=frames,
         words=words.all,
         state={},

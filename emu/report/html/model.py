@@ -84,6 +84,59 @@ class Rules(msgspec.Struct, frozen=True):
     chains: dict[str, Chain]
 
 
+class Column(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A place of the map and the ladder, left to right: interface `n`, or, with -1, one port for all interfaces of `fold`."""
+
+    n: int
+    ns: str
+    dev: str
+    kind: str
+    master: str = ""
+    title: str = ""
+    fold: list[int] = []
+
+
+class Box(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A machine, or a pod in one: from column `first` to column `last`. `addr` is its address, `inside` the box around a pod."""
+
+    ns: str
+    role: Role
+    first: int
+    last: int
+    addr: str = ""
+    inside: str = ""
+
+
+class Bridge(msgspec.Struct, frozen=True):
+    """A bridge: the columns of its ports, its own included."""
+
+    ns: str
+    dev: str
+    ports: list[int]
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """The kernel of a namespace, under these columns: its stages in the order of a packet's way. `ports` are the columns where
+    packets come in to it, which are no ports of a bridge."""
+
+    ns: str
+    first: int
+    last: int
+    stages: list[str]
+    ports: list[int]
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """The map of one flow in columns: it is the same at each step. `cables` join columns that are peers."""
+
+    flow: int
+    columns: list[Column]
+    boxes: list[Box]
+    cables: list[tuple[int, int]]
+    bridges: list[Bridge]
+    lanes: list[Lane]
+
+
 class Run(msgspec.Struct, kw_only=True):
     """What one page, or one part of it, shows. `names` gives addresses their names, `flows` is as in the JSON of a run."""
 
@@ -97,6 +150,7 @@ class Run(msgspec.Struct, kw_only=True):
     interfaces: list[Port]
     steps: list[Step]
     flows: list[dict[str, Any]]
+    layouts: list[Layout]
     frames: list[Frame]
     words: list[str]
     state: dict[str, Table]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,7 +63,7 @@ class Scene:
     notes: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
-    def frames(self) -> Iterable[Captured]:
+    def frames(self) -> list[Captured]:
         return self.capture.frames(flows=[each["flow"] for each in self.flows], background=False)
 
 
