@@ -138,13 +138,16 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """What one page, or one part of it, shows. `names` gives addresses their names, `flows` is as in the JSON of a run."""
+    """What one page, or one part of it, shows. `names` gives addresses their names, `flows` is as in the JSON of a run; the outcome of
+    frames of which none is known is "". `notes` are what is not modelled or missing, a sentence each. `seed` is None where none
+    is known."""
 
     name: str
     description: str = ""
     exit: int = 0
     failures: list[str] = []
     notes: list[str] = []
+    seed: int | None = None
     names: dict[str, str]
     namespaces: list[Namespace]
     interfaces: list[Port]

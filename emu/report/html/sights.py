@@ -5,19 +5,18 @@ Must not know namespaces' tables or layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from emu.capture.captured import Captured
 from emu.report.html import patches
 from emu.report.html.entries import plain
 from emu.report.html.model import SNAP, Frame, Way
 from emu.report.html.packets import Packets
+from emu.report.html.scene import Sighted, Story
 
 _WAYS: dict[str, Way] = {"in": "in", "out": "out", "in-other": "in-other", "drop": "drop"}
-Story = Callable[[Captured], str | None]
 
 
 class Words:
@@ -44,10 +43,10 @@ class Sights:
         self._before: dict[int, bytes] = {}  # by packet, the bytes at its last sight
         self._entries: dict[int, tuple[Any, int]] = {}  # by identity: rules and routes are in many trails
 
-    def frames(self, captured: Iterable[Captured], stories: dict[int, Story]) -> list[Frame]:
+    def frames(self, captured: Iterable[Sighted], stories: Mapping[int, Story]) -> list[Frame]:
         return [self._frame(each, stories.get(each.flow)) for each in captured]
 
-    def _frame(self, captured: Captured, story: Story | None) -> Frame:
+    def _frame(self, captured: Sighted, story: Story | None) -> Frame:
         word = self.words.of
         text = story(captured) if story is not None else None
         lines = text.split("\n") if text else []
