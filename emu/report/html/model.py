@@ -58,9 +58,10 @@ class Frame(msgspec.Struct, omit_defaults=True):
     t: int  # virtual time, ns
     i: int  # interface
     w: Way
-    p: int  # packet: all sights of one packet have one number
+    p: int  # packet: all sights of one packet have one number, counted from 1
     l: int  # the frame in one line
     s: int  # the sentence
+    a: int = 0  # the packet that this one is for: that waits for this ARP request, or that this one answers
     b: str = ""  # base64: the first sight of a packet, or one of another length
     d: list[tuple[int, str]] = []  # else patches of the sight before: offset, hex; absent: the same bytes
     z: int = 0  # the true length, where it is over SNAP

@@ -54,6 +54,22 @@ def test_every_frame_is_there_with_its_bytes_and_its_comment(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_sights_of_one_packet_have_one_number_and_name_what_it_is_for(name: str) -> None:
+    shown, done = page_of(name).runs[0], ran(name)
+    assert done.cluster.capture is not None
+    captured = [each for each in done.cluster.capture.frames(background=False) if each.flow]
+    numbers = {own.packet_number: frame.p for frame, own in zip(shown.frames, captured, strict=True)}
+    assert sorted(numbers.values()) == [*range(1, len(numbers) + 1)]
+    for frame, own in zip(shown.frames, captured, strict=True):
+        assert (frame.p, frame.a) == (numbers[own.packet_number], numbers.get(own.cause, 0))
+
+
+def test_a_request_is_for_a_packet_that_is_seen_later() -> None:
+    frames = page_of("pod-to-service").runs[0].frames
+    assert frames[0].a > frames[0].p == 1, "the client's SYN waits for the gateway's MAC"
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_flows_are_those_of_the_run(name: str) -> None:
     shown, done = page_of(name).runs[0], ran(name)
     assert [each["flow"] for each in shown.flows] == [each.flow.number for each in done.flows]
