@@ -70,6 +70,7 @@ def run_files(
 ) -> int:
     """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
     the rest. `labels` names a file for a row a frame, `html` one for the page. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    from emu.capture import pages
     from emu.report import run_views
     from emu.report.html import page
     from emu.report.html.scene import of_run
@@ -89,8 +90,7 @@ def run_files(
         label_files.check(labels, COLUMNS, force=force)
         if split == "interface" and not write:
             raise InputError("labels number the frames of all.pcapng", expected="--labels without --split interface")
-    if html:
-        check_page(html, force=force)
+    check_page(html, force=force)
     to_stderr = is_stdout(write) or is_stdout(html)
     status, data = 0, []
     scenes: list[Scene] = []
@@ -119,7 +119,7 @@ def run_files(
             _what_next(run)
         status = max(status, run.exit_status)
     if html:
-        page.write(html, scenes, "emu", force=force)
+        pages.write(html, page.of(scenes), force=force)
     if labels:
         label_files.write(labels, COLUMNS, chain.from_iterable(labelled), force=force)
     if form is not Form.text:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from emu.capture.atomic import whole_file
+from emu.capture.pages import makers
 from emu.errors import InputError
+from emu.kube.flow.flow import Flow
+from emu.lab import Lab
 from emu.report.html import assets
 from emu.report.html.document import document
 from emu.report.html.model import Document, Run, encode
-from emu.report.html.scene import Scene
+from emu.report.html.scene import Scene, of_flow, of_lab, of_run
+from emu.scenario.record import Run as Record
 
-SIGN = b'<meta name="generator" content="emu'  # in every page, near its beginning
-NEAR = 1024
 TEXT_LINES = 600  # lines of the page's text, for browsers without scripts
 
 
@@ -71,14 +70,26 @@ def _lines(run: Run) -> Iterable[str]:
                 yield f"{frame.h:4} {run.interfaces[frame.i].name:<24} {frame.w:<8} {run.words[frame.s]}"
 
 
-def write(path: str | os.PathLike[str], scenes: Iterable[Scene], title: str, *, force: bool = False) -> None:
-    """Write a page of scenes. `force` replaces a file that emu did not write. Raises InputError."""
-    shown = render(document(scenes), title)
-    with whole_file(path, (lambda path: True) if force else is_own) as file:
-        file.write(shown.encode())
+def title(scenes: Sequence[Scene]) -> str:
+    """What the browser's tab shows."""
+    return f"{scenes[0].name} - emu" if len(scenes) == 1 else f"{len(scenes)} scenarios - emu"
 
 
-def is_own(path: Path) -> bool:
-    """Whether a file is a page that emu wrote."""
-    with path.open("rb") as file:
-        return SIGN in file.read(NEAR)
+def of(scenes: Sequence[Scene]) -> str:
+    """The page of some scenes. Raises InputError."""
+    return render(document(scenes), title(scenes))
+
+
+@makers.add("run")
+def _of_run(run: Record) -> str:
+    return of([of_run(run)])
+
+
+@makers.add("flow")
+def _of_flow(flow: Flow) -> str:
+    return of([of_flow(flow)])
+
+
+@makers.add("lab")
+def _of_lab(lab: Lab) -> str:
+    return of([of_lab(lab)])

@@ -35,7 +35,7 @@ const icmpWord = (type, code) => ICMP[`${type}.${code}`] || ICMP[type] || "";
 const VXLAN_PORTS = new Set([8472, 4789]);
 
 // A frame as layers, outermost first: {name, note, at, fields: [{name, at, len, value, who}]}.
-// `who` says which table names the value: "ip", "mac" or nothing.
+// `who` names which table names the value: "ip", "mac" or nothing.
 function layers(d, link = "ethernet") {
   const found = [];
   link === "ethernet" ? ethernet(d, 0, found, "") : ipv4(d, 0, found, "");

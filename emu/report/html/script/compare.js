@@ -19,8 +19,8 @@ const modelOf = n => n === M.n ? M : comparedModels.get(n) || comparedModels.set
 function side(n, k, differs) {
   if (k < 0) return h`<span class="none">${t("no_step")}</span>`;
   const s = modelOf(n).steps[k], what = s.kind === "drop" ? entryOf(s, "drop")?.reason || t("dropped") : s.kind === "nat" ? natEntry(s)?.kind : s.b.word;
-  return h`<button class="cell" data-k="${k}" data-n="${n}" tabindex="-1" title="${s.say}"><span class="no">${k + 1}</span><span class="mono">${bare(s.I.name)}</span>
-    <b class="k-${s.kind}">${what}</b> <span class="e">${differs ? s.say : ""}</span></button>`;
+  return h`<button class="cell" data-k="${k}" data-n="${n}" tabindex="-1" title="${s.sentence}"><span class="no">${k + 1}</span><span class="mono">${bare(s.I.name)}</span>
+    <b class="k-${s.kind}">${what}</b> <span class="e">${differs ? s.sentence : ""}</span></button>`;
 }
 
 function drawCompare(force) {

@@ -39,7 +39,7 @@ function bytesBox(s, found) {
 }
 
 // Mark field `n` of the frame that is shown, or none.
-function markField(n, say = true) {
+function markField(n, speak = true) {
   const pane = $("#detail");
   $$(".on", pane).forEach(each => each.classList.remove("on"));
   $$(".fn[aria-pressed=true]", pane).forEach(each => each.setAttribute("aria-pressed", "false"));
@@ -48,7 +48,7 @@ function markField(n, say = true) {
   $$(`[data-f="${n}"]`, pane).forEach(each => each.classList.add("on"));
   const name = $(`.fn[data-f="${n}"]`, pane), row = $(`.field[data-f="${n}"]`, pane), note = $("#byte-at");
   name?.setAttribute("aria-pressed", "true");
-  if (!row || !note || !say) return;
+  if (!row || !note || !speak) return;
   const at = $$(`.hex [data-f="${n}"]`, pane).map(each => +each.dataset.at);
   const where = at.length ? (at.length > 1 ? t("bytes_from_to", {from: at[0], to: at.at(-1)}) : t("byte_n", {n: at[0]})) : "";
   note.textContent = `${name.textContent}: ${$(".fv", row).textContent.trim()}  ${where}`;

@@ -11,7 +11,7 @@ function drawDetail() {
     t(`pane_${k}`)}${badge[k] ? h` <sup>${badge[k]}<span class="sr"> ${t("changed")}</span></sup>` : ""}</button>`);
   fill(el, h`<div class="meta"><span class="where">${s.I.name}</span><span>${wayWord(s)}</span><span>·</span>
     <span>${t("hop_of", {word: p.b.word, n: p.steps.indexOf(s) + 1, of: S.quiz ? "?" : p.steps.length})}</span><span>·</span><span>${duration(s.x.t - M.steps[0].x.t)}</span></div>
-    <p class="say">${s.say}</p>${s.chap.map(chapterBox)}${fileNote(s)}
+    <p class="sentence">${s.sentence}</p>${s.chap.map(chapterBox)}${fileNote(s)}
     <div class="tabs" role="tablist" aria-label="${t("panes")}">${tabs}</div>
     <div role="tabpanel" id="pane" aria-labelledby="pane-${S.pane}">${PANES[S.pane](s)}</div>`);
   el.scrollTop = S.play ? 0 : keep;

@@ -8,7 +8,7 @@ const rowHeight = () => S.mode === "packets" ? ROW : HOP;
 const ahead = s => S.quiz && s.k > S.step;
 const fits = s => S.kinds.has(s.kind) && (!S.q || hay(s).includes(S.q));
 function hay(s) {
-  s.hay ||= [s.I.name, s.line, s.say, ...s.facts, ...s.chap, mac(s.d, 0), mac(s.d, 6), s.kind, ...s.trail.map(e => e.spec || "")]
+  s.hay ||= [s.I.name, s.line, s.sentence, ...s.facts, ...s.chap, mac(s.d, 0), mac(s.d, 6), s.kind, ...s.trail.map(e => e.spec || "")]
     .join(" ").toLowerCase();
   return s.hay;
 }
@@ -19,7 +19,7 @@ function rows() {
 }
 const rowOf = s => S.mode === "packets" ? RS.findIndex(r => r.p === s.packet) : RS.findIndex(r => r.first === s);
 
-// The mark of a step: the shape says what the colour says.
+// The mark of a step: the shape states what the colour states.
 function marker(s, x, y, dim) {
   const colour = `var(--${s.kind})`, r = 4.8, box = `x="${x - r}" y="${y - r}" width="${2 * r}" height="${2 * r}" fill="${colour}"`;
   const shape = {
@@ -29,7 +29,7 @@ function marker(s, x, y, dim) {
     arp: `<path d="M${x - r} ${y + r - 1}A${r} ${r} 0 0 1 ${x + r} ${y + r - 1}Z" fill="${colour}"/>`,
     pass: `<circle cx="${x}" cy="${y}" r="${r - .5}" fill="var(--panel)" stroke="${colour}" stroke-width="2"/>`,
   }[s.kind];
-  const title = esc(`${s.k + 1}  ${s.I.name} ${wayWord(s)}\n${s.say}`);
+  const title = esc(`${s.k + 1}  ${s.I.name} ${wayWord(s)}\n${s.sentence}`);
   return `<g class="dot" data-k="${s.k}"${dim ? ' opacity=".25"' : ""}><circle cx="${x}" cy="${y}" r="13" fill="transparent"/><title>${title}</title>${shape}</g>`;
 }
 

@@ -36,7 +36,7 @@ function stepsOf(run, f) {
     if (x.f !== f.flow) return;
     const I = run.interfaces[x.i], d = frameBytes(x, bases), trail = (x.tr || []).map(entry), b = brief(d, linkOf(I));
     const s = {
-      k: found.length, n, x, d, trail, b, I, say: words[x.s], line: words[x.l],
+      k: found.length, n, x, d, trail, b, I, sentence: words[x.s], line: words[x.l],
       facts: (x.x || []).map(i => words[i]), chap: (x.c || []).map(i => words[i]),
     };
     s.kind = kindOf(s);
@@ -113,7 +113,7 @@ function positions(gap) {
 }
 
 function macNames(run) {
-  const names = {"ff:ff:ff:ff:ff:ff": t("everybody")};
+  const names = {"ff:ff:ff:ff:ff:ff": t("all_hosts")};
   for (const i of run.interfaces) if (i.mac && (!names[i.mac] || i.kind === "bridge")) names[i.mac] = bare(i.name);
   return names;
 }

@@ -1,13 +1,13 @@
 // The beginning: the theme, the flow that the hash names, else the first that failed, else the first.
 
 function start() {
-  if (DOC.format > FORMAT) return fill($("#detail"), h`<p class="say">${t("too_new", {format: DOC.format})}</p>`);
+  if (DOC.format > FORMAT) return fill($("#detail"), h`<p class="sentence">${t("too_new", {format: DOC.format})}</p>`);
   let saved = null;
   try { saved = localStorage.getItem("emu-theme"); } catch { /* a file may have no storage */ }
   theme(saved || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
   $('#mode [data-m="compare"]').hidden = !(DOC.comparisons || []).length;
   $("#quiz").hidden = !DOC.runs.some(run => (run.questions || []).length);
-  if (!ALL.length) return fill($("#detail"), h`<p class="say">${t("no_flow")}</p>`);
+  if (!ALL.length) return fill($("#detail"), h`<p class="sentence">${t("no_flow")}</p>`);
   const {flow, step} = readHash(), failed = ALL.findIndex(each => each.f.failures.length);
   $$("#mode button").forEach(b => b.setAttribute("aria-pressed", b.dataset.m === S.mode));
   open(flow ? clamp(flow - 1, 0, ALL.length - 1) : step ? 0 : Math.max(0, failed), step ? step - 1 : null);

@@ -19,7 +19,7 @@ function go(k, quiet) {
   drawLadder();
   markStory();
   markScrub(s);
-  if (!S.play) $("#live").textContent = `${s.I.name} ${wayWord(s)}. ${s.say}`;
+  if (!S.play) $("#live").textContent = `${s.I.name} ${wayWord(s)}. ${s.sentence}`;
   if (!quiet) setHash();
 }
 
@@ -56,7 +56,7 @@ function openEmpty() {
   $$("#ladder .row").forEach(e => e.remove());
   $("#at").textContent = $("#of").textContent = 0;
   $("#time").textContent = "";
-  fill($("#detail"), h`<p class="say">${t("no_frame", {source: M.f.source})}</p>${card(M.f.outcome, M.f.detail, "", "k-drop")}`);
+  fill($("#detail"), h`<p class="sentence">${t("no_frame", {source: M.f.source})}</p>${card(M.f.outcome, M.f.detail, "", "k-drop")}`);
 }
 
 function drawHead() {
