@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from typing import Any
 
 from emu.capture.pages import makers
 from emu.errors import InputError
 from emu.kube.flow.flow import Flow
 from emu.lab import Lab
+from emu.report.html import assets
 from emu.report.html.document import document
 from emu.report.html.model import Document, Run, encode
 from emu.report.html.scene import Scene, of_flow, of_lab, of_run
@@ -20,13 +21,14 @@ TEXT_LINES = 600  # lines of the page's text, for browsers without scripts
 
 def render(content: Document, title: str) -> str:
     """The page. Raises InputError where jinja2 is not installed."""
-    here = files(__package__)
-    template = _template(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
+    words = assets.read("words.json")
     return str(
-        template.render(
+        _template(assets.read("page.html.j2")).render(
             title=title,
-            css=here.joinpath("style.css").read_text(encoding="utf-8"),
-            js=here.joinpath("app.js").read_text(encoding="utf-8"),
+            css=assets.read("style.css"),
+            js=assets.script(),
+            w=json.loads(words),
+            words=safe(words),
             data=safe(encode(content).decode()),
             text=plain(content),
             version=content.emu,
