@@ -150,6 +150,9 @@ def run(
     ] = "",
     labels: Labels = "",
     html: Html = "",
+    compared: Annotated[
+        bool, typer.Option("--compare", help="With --html: two scenarios side by side, hop by hop.")
+    ] = False,
     force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
@@ -172,6 +175,7 @@ def run(
     return run_files(
         named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
         bare=Bare(nodes, network, namespace), labels=labels, html=html,
+        compared=compared,
     )  # fmt: skip
 
 

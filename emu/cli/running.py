@@ -67,9 +67,10 @@ def run_files(
     bare: Bare | None = None,
     labels: str = "",
     html: str = "",
+    compared: bool = False,
 ) -> int:
     """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
-    the rest. `labels` names a file for a row a frame, `html` one for the page. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    the rest. `labels` names a file for a row a frame, `html` one for the page, which shows two scenarios side by side if they are `compared`. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
     from emu.capture import pages
     from emu.report import run_views
     from emu.report.html import page
@@ -85,6 +86,8 @@ def run_files(
     for name in views:  # an unknown one is reported before anything runs
         run_views[name]
     scenarios = _read(files, write, bare or Bare())
+    if compared and (len(scenarios) != 2 or not html):
+        raise InputError("--compare shows two scenarios side by side", expected="emu run A B --html FILE --compare")
     check_writable(write, force=force)
     if labels:
         label_files.check(labels, COLUMNS, force=force)
@@ -119,7 +122,7 @@ def run_files(
             _what_next(run)
         status = max(status, run.exit_status)
     if html:
-        pages.write(html, page.of(scenes), force=force)
+        pages.write(html, page.of(scenes, compared=compared), force=force)
     if labels:
         label_files.write(labels, COLUMNS, chain.from_iterable(labelled), force=force)
     if form is not Form.text:

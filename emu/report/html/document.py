@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import BUILT_IN
+from emu.report.html.compare import compare
 from emu.report.html.layout import Planner, Sight
 from emu.report.html.model import Chain, Document, Port, Rules, Run
 from emu.report.html.scene import Scene
@@ -15,9 +16,10 @@ from emu.wire.addr import ip4_text, mac_text
 from emu.wire.captured import is_ipv4
 
 
-def document(scenes: Iterable[Scene]) -> Document:
-    """The document of one page, a part a scene."""
-    return Document(emu=VERSION, runs=[_run(scene) for scene in scenes])
+def document(scenes: Sequence[Scene], *, compared: bool = False) -> Document:
+    """The document of one page, a part a scene. `compared`: the second one beside the first."""
+    runs = [_run(scene) for scene in scenes]
+    return Document(format=1, emu=VERSION, runs=runs, comparisons=compare(scenes[0], scenes[1]) if compared else [])
 
 
 def _run(scene: Scene) -> Run:

@@ -42,7 +42,7 @@ class Planner:
     def layout(self, flow: dict[str, Any], sights: Sequence[Sight]) -> Layout:
         """The map of a flow whose frames are `sights`."""
         columns = _Way(self, flow, sights).columns()
-        places = {each.n: place for place, each in enumerate(columns)}
+        places = {each.n: place for place, each in enumerate(columns) if not each.fold}
         return Layout(
             flow["flow"], columns, self._boxes(columns),
             [(place, places[peer]) for place, each in enumerate(columns) if (peer := self.peer(each.n)) in places and place < places[peer]],

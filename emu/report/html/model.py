@@ -164,12 +164,24 @@ class Run(msgspec.Struct, kw_only=True):
     questions: list[Question] = []
 
 
-class Document(msgspec.Struct, kw_only=True):
+class Comparison(msgspec.Struct, frozen=True):
+    """Two flows side by side, of the runs at the places `left` and `right`. A pair is a hop of each, counted from 0 (-1: none), and
+    whether both are the same."""
+
+    left: int
+    left_flow: int = msgspec.field(name="leftFlow")
+    right: int
+    right_flow: int = msgspec.field(name="rightFlow")
+    pairs: list[tuple[int, int, bool]]
+
+
+class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The whole of a page's data. `emu` is the version that wrote it."""
 
-    format: Literal[1] = 1
+    format: Literal[1]
     emu: str
     runs: list[Run]
+    comparisons: list[Comparison] = []
 
 
 def schema() -> dict[str, Any]:

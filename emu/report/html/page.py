@@ -75,9 +75,9 @@ def title(scenes: Sequence[Scene]) -> str:
     return f"{scenes[0].name} - emu" if len(scenes) == 1 else f"{len(scenes)} scenarios - emu"
 
 
-def of(scenes: Sequence[Scene]) -> str:
-    """The page of some scenes. Raises InputError."""
-    return render(document(scenes), title(scenes))
+def of(scenes: Sequence[Scene], *, compared: bool = False) -> str:
+    """The page of some scenes; `compared`: of two, side by side. Raises InputError."""
+    return render(document(scenes, compared=compared), title(scenes))
 
 
 @makers.add("run")

@@ -11,7 +11,6 @@ from emu.capture.interface import Interface
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns
 from emu.kube.flow.flow import Flow
-from emu.lab import Lab
 from emu.report.flows import flow_data
 from emu.report.html.model import Namespace, Step
 from emu.scenario.expectations import NOTHING
@@ -48,6 +47,15 @@ class Sighted(Protocol):
     def trail(self) -> Sequence[Any]: ...
     def comment(self) -> str: ...
     def line(self) -> str: ...
+
+
+class Bed(Protocol):
+    """What flows ran on."""
+
+    @property
+    def namespaces(self) -> Mapping[str, Netns]: ...
+    @property
+    def capture(self) -> Capture | None: ...
 
 
 Story = Callable[[Any], str | None]
@@ -92,23 +100,28 @@ def of_run(run: Run) -> Scene:
 
 def of_flow(flow: Flow) -> Scene:
     """One flow of a cluster. Raises InputError where nothing was captured."""
-    bed = flow.testbed
+    return of_flows(flow.testbed, [flow], flow_name(flow))
+
+
+def of_flows(bed: Bed, flows: Sequence[Flow], name: str) -> Scene:
+    """Some flows of a cluster. Raises InputError where nothing was captured."""
     capture = _capture(bed.capture)
     placed = roles(bed) if isinstance(bed, Places) else []
-    return _scene(flow_name(flow), capture, bed.namespaces, placed, [_flow(FlowResult(flow, NOTHING))])
+    return _scene(name, capture, bed.namespaces, placed, [_flow(FlowResult(each, NOTHING)) for each in flows])
 
 
-def of_lab(lab: Lab) -> Scene:
-    """All frames of a lab: those without a flow are one. Raises InputError where nothing was captured."""
+def of_lab(lab: Bed) -> Scene:
+    """All frames of a lab, or of a cluster without flows: those without a flow are one. Raises InputError where nothing was
+    captured."""
     capture = _capture(lab.capture)
     numbers = sorted({each.flow for each in capture.frames()})
-    placed = [
-        Namespace(name, "router" if net.sysctl["net.ipv4.ip_forward"] else "host")
-        for name, net in lab.namespaces.items()
-    ]
-    return _scene(
-        "lab", capture, lab.namespaces, placed, [unjudged(number, capture.frames(number)) for number in numbers]
-    )
+    placed = roles(lab) if isinstance(lab, Places) else [_alone(name, net) for name, net in lab.namespaces.items()]
+    flows = [unjudged(number, capture.frames(number)) for number in numbers]
+    return _scene("lab", capture, lab.namespaces, placed, flows)
+
+
+def _alone(name: str, net: Netns) -> Namespace:
+    return Namespace(name, "router" if net.sysctl["net.ipv4.ip_forward"] else "host")
 
 
 def _capture(capture: Capture | None) -> Capture:
@@ -172,6 +185,18 @@ def unjudged(number: int, frames: Sequence[Sighted]) -> dict[str, Any]:
 
 def _step(step: StepResult) -> Step:
     return Step(step.number, step.name, step.action, step.change, [each.flow.number for each in step.flows])
+
+
+def opening(scene: Scene) -> str:
+    """The page's address of what to see first: `#flow=2&step=14`, both from 1. The first flow that failed a check, else the
+    first that was not delivered, at its drop; else the beginning."""
+    wrong = [each["outcome"] not in ("delivered", "") for each in scene.flows]
+    failed = [bool(each["failures"]) for each in scene.flows]
+    chosen = failed.index(True) if True in failed else wrong.index(True) if True in wrong else 0
+    number = scene.flows[chosen]["flow"] if scene.flows else 0
+    frames = [each for each in scene.frames if each.flow == number]
+    lost = next((step for step, each in enumerate(frames, 1) if each.direction == "drop"), 1)
+    return f"#flow={chosen + 1}&step={lost if True in failed or True in wrong else 1}"
 
 
 # -- roles -------------------------------------------------------------------------------------

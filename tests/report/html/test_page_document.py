@@ -86,7 +86,7 @@ def test_the_document_is_read_back_by_its_types_and_fits_its_schema() -> None:
         assert encode(msgspec.json.decode(data, type=Document)) == data
     stated = schema()
     assert stated["$ref"] == "#/$defs/Document" and set(stated["$defs"]) >= {"Document", "Run", "Frame", "Layout"}
-    assert stated["$defs"]["Document"]["required"] == ["emu", "runs"]
+    assert stated["$defs"]["Document"]["required"] == ["format", "emu", "runs"]
     assert stated["$defs"]["Document"]["properties"]["format"]["enum"] == [1]
     frame = stated["$defs"]["Frame"]
     assert set(frame["required"]) == set("fhtiwpls") and set(frame["properties"]) >= {
