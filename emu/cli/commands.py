@@ -150,6 +150,9 @@ def run(
     ] = "",
     labels: Labels = "",
     html: Html = "",
+    compared: Annotated[
+        bool, typer.Option("--compare", help="With --html: two scenarios side by side, hop by hop.")
+    ] = False,
     force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
@@ -172,6 +175,7 @@ def run(
     return run_files(
         named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
         bare=Bare(nodes, network, namespace), labels=labels, html=html,
+        compared=compared,
     )  # fmt: skip
 
 
@@ -233,6 +237,7 @@ def trace(
     form: OutputForm = Form.text,
     detail: Annotated[Detail, typer.Option(help="How much to show.")] = Detail.detailed,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
+    html: Html = "",
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
@@ -256,6 +261,8 @@ def trace(
     if rules is not None:
         from emu.cli.dumps import trace_dump
 
+        if html:
+            raise InputError("--html shows frames, and --rules sends none", expected="-f FILE")
         target = f"{destination}/{protocol.value}" if protocol is not None and "/" not in destination else destination
         return trace_dump(
             rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules,
@@ -263,16 +270,19 @@ def trace(
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of, qualified
-    from emu.cli.outputs import check_writable, is_stdout
+    from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.report.trace import trace as follow
 
     check_writable(write, force=force)
+    check_page(html, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
     ends = qualified(source, namespace), qualified(destination, namespace)
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
-    show(traced.report, form, to_stderr=is_stdout(write))
+    if html:
+        traced.flow.html(html, force=force)
+    show(traced.report, form, to_stderr=is_stdout(write) or is_stdout(html))
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 

@@ -67,9 +67,11 @@ def run_files(
     bare: Bare | None = None,
     labels: str = "",
     html: str = "",
+    compared: bool = False,
 ) -> int:
     """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
-    the rest. `labels` names a file for a row a frame, `html` one for the page. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    the rest. `labels` names a file for a row a frame, `html` one for the page, which shows two scenarios side by side if they are `compared`. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    from emu.capture import pages
     from emu.report import run_views
     from emu.report.html import page
     from emu.report.html.scene import of_run
@@ -84,13 +86,14 @@ def run_files(
     for name in views:  # an unknown one is reported before anything runs
         run_views[name]
     scenarios = _read(files, write, bare or Bare())
+    if compared and (len(scenarios) != 2 or not html):
+        raise InputError("--compare shows two scenarios side by side", expected="emu run A B --html FILE --compare")
     check_writable(write, force=force)
     if labels:
         label_files.check(labels, COLUMNS, force=force)
         if split == "interface" and not write:
             raise InputError("labels number the frames of all.pcapng", expected="--labels without --split interface")
-    if html:
-        check_page(html, force=force)
+    check_page(html, force=force)
     to_stderr = is_stdout(write) or is_stdout(html)
     status, data = 0, []
     scenes: list[Scene] = []
@@ -119,7 +122,7 @@ def run_files(
             _what_next(run)
         status = max(status, run.exit_status)
     if html:
-        page.write(html, scenes, "emu", force=force)
+        pages.write(html, page.of(scenes, compared=compared), force=force)
     if labels:
         label_files.write(labels, COLUMNS, chain.from_iterable(labelled), force=force)
     if form is not Form.text:
