@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from emu.quiz import Question
+
 SNAP = 256  # bytes of a frame that the document keeps
 
 Role = Literal["pod", "node", "underlay", "outside", "host", "router"]
@@ -159,6 +161,7 @@ class Run(msgspec.Struct, kw_only=True):
     words: list[str]
     state: dict[str, Table]
     rules: dict[str, list[Rules]]
+    questions: list[Question] = []
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ function fieldRow(f, change, n, s) {
     <span class="fv">${change ? h`<del>${change.was}</del> <ins>${f.value}</ins>` : f.value}${whoIs(f)}</span><span class="fb" aria-hidden="true">${shown}</span></div>`;
 }
 
-const bytesPerRow = () => $("#detail").clientWidth >= 400 ? 16 : 8;
+const bytesPerRow = () => $("#detail").clientWidth >= 350 ? 16 : 8;
 function bytesBox(s, found) {
   const d = s.d, was = s.prev?.d, wide = bytesPerRow(), owner = new Map(), out = [];
   found.flatMap(l => l.fields).forEach((f, n) => { for (let i = 0; i < f.len; i++) owner.set(f.at + i, n); });

@@ -15,8 +15,13 @@ function hay(s) {
 
 function rows() {
   if (S.mode === "hops") return M.steps.filter(s => fits(s) && !ahead(s)).map(s => ({p: s.packet, steps: [s], first: s, hop: true}));
-  return M.packets.filter(p => !ahead(p.steps[0])).map(p => ({p, steps: p.steps.filter(s => !ahead(s)), first: p.steps[0], hop: false}));
+  const shown = M.packets.filter(p => !ahead(p.steps[0])), folded = shown.filter(isFolded), current = M.steps[S.step].packet;
+  return shown.filter(p => p === current || !isFolded(p)).map(p => ({
+    p, steps: p.steps.filter(s => !ahead(s)), first: p.steps[0], hop: false, arp: folded.filter(each => each.cause === p.id).length,
+  }));
 }
+// Without the ARP chip the requests and replies that a packet waits for are folded into its row.
+const isFolded = p => p.b.arp && !S.kinds.has("arp");
 const rowOf = s => S.mode === "packets" ? RS.findIndex(r => r.p === s.packet) : RS.findIndex(r => r.first === s);
 
 // The mark of a step: the shape states what the colour states.
@@ -87,7 +92,7 @@ function rowLabel(r, y, height) {
     : s.kind === "nat" ? natEntry(s)?.kind || "NAT" : s.b.word;
   const tone = p.b.arp ? "k-arp" : p.kind === "drop" ? "k-drop" : "";
   const words = r.hop ? h`<span class="mono">${short(bare(s.I.name), g > 250 ? 17 : 15)}</span> <span class="e">${what}</span>`
-    : h`${p.child ? h`<span class="e">↳ </span>` : ""}<span class="p ${tone}">${p.b.word}</span> <span class="e">${p.ends}</span>`;
+    : h`${p.child ? h`<span class="e">↳ </span>` : ""}<span class="p ${tone}">${p.b.word}</span> <span class="e">${r.arp ? h`<i>${count("folded", r.arp)}</i> ` : ""}${p.ends}</span>`;
   return flat(h`<button class="row${hit ? "" : " dim"}" data-k="${s.k}" tabindex="-1"
     style="top:${y}px;height:${height}px;width:${g - 10}px;line-height:${height}px">${time}${words}</button>`);
 }
@@ -95,7 +100,7 @@ function rowLabel(r, y, height) {
 function drawLadder(force) {
   if (S.mode === "compare") return drawCompare(force);
   const el = $("#ladder"), height = rowHeight();
-  if (force || S.quiz) { RS = rows(); drawn = ""; }
+  if (force || S.quiz || !S.kinds.has("arp")) { RS = rows(); drawn = ""; }
   const full = Math.max(el.clientHeight, RS.length * height + TOP + 14);
   const start = clamp((Math.floor((el.scrollTop - TOP) / height / CHUNK) - 1) * CHUNK, 0, RS.length);
   const end = clamp((Math.ceil((el.scrollTop + el.clientHeight) / height / CHUNK) + 1) * CHUNK, 0, RS.length);

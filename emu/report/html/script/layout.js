@@ -11,9 +11,10 @@ function columnsOf(run, plan) {
   });
 }
 
-const NARROW = 600, SMALL = 800, LEAST_COLUMN = 49;
+const NARROW = 600, SMALL = 800, LEAST_COLUMN = 42;
 function layout() {
-  const width = $("#ladder").clientWidth, n = M.cols.length;
+  const ladder = $("#ladder"), scrollbar = ladder.offsetWidth - ladder.clientWidth, n = M.cols.length;
+  const width = ($("#stage").clientWidth || $("main").clientWidth) - scrollbar;
   const least = width < NARROW ? 112 : width < SMALL ? 168 : 216;
   const gutter = clamp(width - n * 71 - 14, least, 300), column = clamp((width - gutter - 14) / n, LEAST_COLUMN, 140);
   geo = {gutter, column, x: new Map(), width: Math.max(width, gutter + n * column + 14)};

@@ -68,8 +68,9 @@ function packetsOf(run, steps) {
   for (const p of packets) {
     p.b = p.steps[0].b;
     p.kind = ["drop", "nat", "arp", "route"].find(k => p.steps.some(s => s.kind === k)) || "pass";
+    p.cause = p.steps[0].x.a || 0;
     p.child = !!p.b.arp && real;
-    real = real || !p.b.arp;
+    real ||= !p.b.arp;
     p.ends = p.b.arp ? p.b.ask : `${name(p.b.src)} → ${name(p.b.dst)}${p.b.dport ? ":" + p.b.dport : ""}`;
   }
   return packets;

@@ -44,6 +44,12 @@ function drawToken(s, from) {
 }
 const tokenColour = s => s.kind === "pass" ? "token" : s.kind;
 
+// Where the map is wider than its window, the token is kept in sight.
+function tokenInSight(s) {
+  for (const el of [$("#top"), $("#stage"), $("#ladder")])
+    if (el.scrollWidth > el.clientWidth + 1) el.scrollLeft = Math.max(0, xOf(s) - el.clientWidth * .6);
+}
+
 function moveToken(s, from) {
   const token = $("#token"), end = [mapX(s), mapY(s)];
   const place = (x, y) => token.setAttribute("transform", `translate(${x},${y})`);

@@ -17,6 +17,7 @@ function go(k, quiet) {
   drawDetail();
   intoView();
   drawLadder();
+  tokenInSight(s);
   markStory();
   markScrub(s);
   if (!S.play) $("#live").textContent = `${s.I.name} ${wayWord(s)}. ${s.sentence}`;
@@ -158,6 +159,7 @@ $("#mode").onclick = e => { const b = e.target.closest("[data-m]"); if (b) setMo
 let hashTimer = 0;
 function setHash() { clearTimeout(hashTimer); hashTimer = setTimeout(putHash, HASH_MS); }
 function putHash() {
+  if (location.protocol === "about:") return;  // in a frame of a notebook there is no place for it
   const more = [["pane", S.pane, "why"], ["rows", S.mode, "packets"], ["find", S.q, ""]].filter(([, value, usual]) => value !== usual);
   const step = M.steps.length ? `&step=${S.step + 1}` : "";
   const hash = `#flow=${M.n + 1}${step}${more.map(([name, value]) => `&${name}=${encodeURIComponent(value)}`).join("")}`;
