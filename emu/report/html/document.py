@@ -9,7 +9,7 @@ from emu.kernel.netfilter.ruleset import BUILT_IN
 from emu.quiz import Question, questions
 from emu.report.html.compare import compare
 from emu.report.html.layout import Planner, Sight
-from emu.report.html.model import Chain, Document, Port, Rules, Run
+from emu.report.html.model import Chain, Document, Link, Port, Rules, Run
 from emu.report.html.scene import Scene, Sighted
 from emu.report.html.sights import Sights, Words
 from emu.version import VERSION
@@ -17,10 +17,11 @@ from emu.wire.addr import ip4_text, mac_text
 from emu.wire.captured import is_ipv4
 
 
-def document(scenes: Sequence[Scene], *, compared: bool = False) -> Document:
-    """The document of one page, a part a scene. `compared`: the second one beside the first."""
+def document(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = ()) -> Document:
+    """The document of one page, a part a scene. `compared`: the second one beside the first. `links` are the pages beside it."""
     runs = [_run(scene) for scene in scenes]
-    return Document(format=1, emu=VERSION, runs=runs, comparisons=compare(scenes[0], scenes[1]) if compared else [])
+    beside = compare(scenes[0], scenes[1]) if compared else []
+    return Document(format=1, emu=VERSION, runs=runs, comparisons=beside, links=list(links))
 
 
 def _run(scene: Scene) -> Run:
