@@ -104,7 +104,11 @@ Labels = Annotated[
 ]
 Html = Annotated[
     str,
-    typer.Option("--html", metavar="FILE|-", help="Write a page to step through the flows in: one file, no server."),
+    typer.Option(
+        "--html",
+        metavar="FILE|DIR|-",
+        help="Write a page to step through the flows: one file, or one a scenario in DIR/.",
+    ),
 ]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
@@ -188,6 +192,10 @@ def demo(
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
     labels: Labels = "",
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="DIR", help="Write an index and a page a story into DIR, as a course."),
+    ] = None,
     force: Force = False,
     walks: Walks = False,
     views: Views = None,
@@ -200,6 +208,7 @@ def demo(
     ] = False,
 ) -> int:
     """Run the embedded gallery."""
+    from emu.cli.paged import course
     from emu.cli.running import run_files
     from emu.scenario.gallery import copy, stories, story
 
@@ -214,8 +223,26 @@ def demo(
         return 0
     files = [story(name) for name in names] if names else list(stories().values())
     return run_files(
-        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels
-    )
+        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels,
+        pages=course(html, [path.stem for path in files], force=force) if html is not None else None,
+    )  # fmt: skip
+
+
+@app.command()
+def quiz(
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario's file, or a name of the gallery.")],
+    answers: Annotated[
+        str, typer.Option(metavar="FILE", help="One answer a line, its number or text; else from standard input.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="What orders the choices.")] = 0,
+    only: Annotated[list[str] | None, typer.Option("--kind", help="Only questions of this kind (repeatable).")] = None,
+    key: Annotated[bool, typer.Option("--key", help="Ask nothing: the questions with their answers.")] = False,
+    form: OutputForm = Form.text,
+) -> int:
+    """Ask what happens to each packet next. The exit status is 0 where all answers are right, else 1."""
+    from emu.cli.quizzing import quiz as ask
+
+    return ask(scenario, answers=answers, seed=seed, only=only or (), key=key, form=form)
 
 
 @app.command()

@@ -175,6 +175,14 @@ class Comparison(msgspec.Struct, frozen=True):
     pairs: list[tuple[int, int, bool]]
 
 
+class Link(msgspec.Struct, frozen=True):
+    """A page beside this one, in the same folder: the index, or the story before or after it."""
+
+    rel: Literal["index", "prev", "next"]
+    href: str
+    title: str
+
+
 class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The whole of a page's data. `emu` is the version that wrote it."""
 
@@ -182,6 +190,7 @@ class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     emu: str
     runs: list[Run]
     comparisons: list[Comparison] = []
+    links: list[Link] = []
 
 
 def schema() -> dict[str, Any]:

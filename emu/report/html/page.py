@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from emu.capture.pages import makers
@@ -12,10 +13,11 @@ from emu.kube.flow.flow import Flow
 from emu.lab import Lab
 from emu.report.html import assets
 from emu.report.html.document import document
-from emu.report.html.model import Document, Run, encode
+from emu.report.html.model import Document, Link, Run, encode
 from emu.report.html.scene import Scene, of_flow, of_lab, of_run
 from emu.scenario.record import Run as Record
 
+SUFFIX = ".html"
 TEXT_LINES = 600  # lines of the page's text, for browsers without scripts
 
 
@@ -23,11 +25,11 @@ def render(content: Document, title: str) -> str:
     """The page. Raises InputError where jinja2 is not installed."""
     words = assets.read("words.json")
     return str(
-        _template(assets.read("page.html.j2")).render(
+        template(assets.read("page.html.j2")).render(
             title=title,
             css=assets.read("style.css"),
             js=assets.script(),
-            w=json.loads(words),
+            w=SimpleNamespace(**json.loads(words)),
             words=safe(words),
             data=safe(encode(content).decode()),
             text=plain(content),
@@ -38,15 +40,16 @@ def render(content: Document, title: str) -> str:
 
 def check() -> None:
     """Raise InputError where jinja2 is not installed."""
-    _template("")
+    template("")
 
 
-def _template(source: str) -> Any:
+def template(source: str) -> Any:
+    """A template of jinja2. Raises InputError where that is not installed."""
     try:
-        from jinja2 import Environment
+        from jinja2 import Environment, StrictUndefined
     except ImportError:
         raise InputError("a page needs jinja2", expected="pip install 'kubemu[report]'") from None
-    return Environment(autoescape=True, keep_trailing_newline=True).from_string(source)
+    return Environment(autoescape=True, keep_trailing_newline=True, undefined=StrictUndefined).from_string(source)
 
 
 def safe(data: str) -> str:
@@ -75,9 +78,9 @@ def title(scenes: Sequence[Scene]) -> str:
     return f"{scenes[0].name} - emu" if len(scenes) == 1 else f"{len(scenes)} scenarios - emu"
 
 
-def of(scenes: Sequence[Scene], *, compared: bool = False) -> str:
-    """The page of some scenes; `compared`: of two, side by side. Raises InputError."""
-    return render(document(scenes, compared=compared), title(scenes))
+def of(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = ()) -> str:
+    """The page of some scenes; `compared`: of two, side by side. `links` are the pages beside it. Raises InputError."""
+    return render(document(scenes, compared=compared, links=links), title(scenes))
 
 
 @makers.add("run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +21,7 @@ from emu.wire.addr import ip4_text
 from emu.wire.frame import AF_INET
 
 NO_FRAMES = "nothing was captured"
+_FOLDER = re.compile(r"(?<!\S)/\S*/(?=[^\s/]+:\d+:)")  # of a file that a note names: it is of one machine
 
 
 class Sighted(Protocol):
@@ -92,7 +94,11 @@ def of_run(run: Run) -> Scene:
     flows = [data for step in run.steps for data in _of_step(step)]
     scene = _scene(run.scenario.name, capture, cluster.namespaces, roles(cluster), flows)
     scene.description = run.scenario.spec.metadata.description
-    scene.exit, scene.failures, scene.notes = run.exit_status, run.failures, run.notes
+    scene.exit, scene.failures, scene.notes = (
+        run.exit_status,
+        run.failures,
+        [_FOLDER.sub("", each) for each in run.notes],
+    )
     scene.steps = [_step(each) for each in run.steps]
     scene.seed = cluster.seed
     return scene

@@ -68,6 +68,11 @@ def test_it_is_closed_and_names_no_other_place() -> None:
     assert msgspec.json.decode(read.scripts["data"], type=Document) == page_of("pod-to-service")
 
 
+def test_no_object_of_python_is_shown() -> None:
+    text = text_of("pod-to-service")
+    assert "0x7f" not in text and "&lt;built-in" not in text and "object at" not in text
+
+
 def test_without_scripts_the_hops_are_text() -> None:
     text = text_of("pod-to-service")
     part = text[text.index("<noscript>") : text.index("</noscript>")]
