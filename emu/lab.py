@@ -6,8 +6,10 @@ property tests of NAT and routes, and for trying one rule. Must not know cluster
 
 from __future__ import annotations
 
+import os
 from typing import Self
 
+from emu.capture import pages
 from emu.capture.capture import Capture
 from emu.capture.captured import Captured
 from emu.clock import SECOND, Clock
@@ -141,6 +143,11 @@ class Lab:
         if self.capture is None:
             raise InputError("nothing was captured", expected="a lab with capture=True")
         return self.capture.frames(interface=interface)
+
+    def html(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> str:
+        """The page in which one steps through the lab's frames, as text; with `path` it is written there, too. Raises InputError:
+        nothing was captured, jinja2 is not installed, or there is a file that emu did not write, unless `force`."""
+        return pages.page("lab", self, path, force=force)
 
     def fork(self) -> Self:
         """A second lab in the same state, with a future of its own. Raises InputError while the clock runs."""

@@ -23,7 +23,7 @@ FLOORS = (
     "kube.front_ends",
     "kube.flow | kube.loops",
     "kube.unmodelled",
-    "invariants",
+    "invariants | quiz",
     "kube.cluster",
     "scenario",
     "report",

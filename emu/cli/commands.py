@@ -102,6 +102,14 @@ Labels = Annotated[
         help="Write a row for each frame, its ground truth, as in --labels truth.csv; or .jsonl, .parquet.",
     ),
 ]
+Html = Annotated[
+    str,
+    typer.Option(
+        "--html",
+        metavar="FILE|DIR|-",
+        help="Write a page to step through the flows: one file, or one a scenario in DIR/.",
+    ),
+]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
 Views = Annotated[
@@ -145,6 +153,10 @@ def run(
         str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
     ] = "",
     labels: Labels = "",
+    html: Html = "",
+    compared: Annotated[
+        bool, typer.Option("--compare", help="With --html: two scenarios side by side, hop by hop.")
+    ] = False,
     force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
@@ -166,7 +178,8 @@ def run(
     after = [*(views or ()), *(("coverage",) if coverage else ())]
     return run_files(
         named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
-        bare=Bare(nodes, network, namespace), labels=labels,
+        bare=Bare(nodes, network, namespace), labels=labels, html=html,
+        compared=compared,
     )  # fmt: skip
 
 
@@ -179,6 +192,10 @@ def demo(
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
     labels: Labels = "",
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="DIR", help="Write an index and a page a story into DIR, as a course."),
+    ] = None,
     force: Force = False,
     walks: Walks = False,
     views: Views = None,
@@ -191,6 +208,7 @@ def demo(
     ] = False,
 ) -> int:
     """Run the embedded gallery."""
+    from emu.cli.paged import course
     from emu.cli.running import run_files
     from emu.scenario.gallery import copy, stories, story
 
@@ -205,8 +223,26 @@ def demo(
         return 0
     files = [story(name) for name in names] if names else list(stories().values())
     return run_files(
-        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels
-    )
+        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels,
+        pages=course(html, [path.stem for path in files], force=force) if html is not None else None,
+    )  # fmt: skip
+
+
+@app.command()
+def quiz(
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario's file, or a name of the gallery.")],
+    answers: Annotated[
+        str, typer.Option(metavar="FILE", help="One answer a line, its number or text; else from standard input.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="What orders the choices.")] = 0,
+    only: Annotated[list[str] | None, typer.Option("--kind", help="Only questions of this kind (repeatable).")] = None,
+    key: Annotated[bool, typer.Option("--key", help="Ask nothing: the questions with their answers.")] = False,
+    form: OutputForm = Form.text,
+) -> int:
+    """Ask what happens to each packet next. The exit status is 0 where all answers are right, else 1."""
+    from emu.cli.quizzing import quiz as ask
+
+    return ask(scenario, answers=answers, seed=seed, only=only or (), key=key, form=form)
 
 
 @app.command()
@@ -228,6 +264,7 @@ def trace(
     form: OutputForm = Form.text,
     detail: Annotated[Detail, typer.Option(help="How much to show.")] = Detail.detailed,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
+    html: Html = "",
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
@@ -251,6 +288,8 @@ def trace(
     if rules is not None:
         from emu.cli.dumps import trace_dump
 
+        if html:
+            raise InputError("--html shows frames, and --rules sends none", expected="-f FILE")
         target = f"{destination}/{protocol.value}" if protocol is not None and "/" not in destination else destination
         return trace_dump(
             rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules,
@@ -258,16 +297,19 @@ def trace(
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of, qualified
-    from emu.cli.outputs import check_writable, is_stdout
+    from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.report.trace import trace as follow
 
     check_writable(write, force=force)
+    check_page(html, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
     ends = qualified(source, namespace), qualified(destination, namespace)
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
-    show(traced.report, form, to_stderr=is_stdout(write))
+    if html:
+        traced.flow.html(html, force=force)
+    show(traced.report, form, to_stderr=is_stdout(write) or is_stdout(html))
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 

@@ -32,7 +32,8 @@ SYN, ACK = 0x02, 0x10
 TIMESTAMP = 68
 VXLAN_PORTS, VXLAN_FLAGS = (4789, 8472), b"\x08\0\0\0"
 WRAPPED = 0xFFF8  # after this one or a later one, an IP ID of 0 is the counter's next
-NEAR = 1 << 28  # the largest distance of a sequence number from its connection's initial one
+NEAR = 1 << 24  # the largest distance of a sequence number from its connection's initial one
+BY_HAND = 1 << 10  # a smaller sequence number was written by a person, unless it is as near to a drawn one
 
 
 def checksum(data: bytes) -> int:
@@ -109,6 +110,11 @@ class Normaliser:
         if first and proto == 17 and len(payload) >= 8:
             sport, dport, length, summed = struct.unpack_from("!HHHH", payload)
             begin = f"UDP {self._port(sport)}>{self._port(dport)} udp-length={length} checksum={summed:#06x} "
+            inner = payload[16:]
+            if dport in VXLAN_PORTS and payload[8:12] == VXLAN_FLAGS and len(inner) >= 34 and inner[12:14] == b"\x08\0":
+                ends = f"{self._role(inner[6:12])}>{self._role(inner[:6])}"  # cut, as a quote is
+                packet = self._ipv4(inner[14:], quoted=True)
+                return f"size={len(payload)} {begin}VXLAN {payload[12:16].hex()} {{[{ends}] {packet}}}"
         elif first and proto == 1 and len(payload) >= 8:
             begin = f"ICMP {payload[:2].hex()} checksum={payload[2:4].hex()} rest={payload[4:8].hex()} "
         return f"size={len(payload)} {begin}{self._contents(payload[8:] if begin else payload)}"
@@ -303,7 +309,7 @@ class Normaliser:
         """The initial sequence number that `seq` is counted from: the nearest at or below it."""
         below = [(seq - isn & 0xFFFFFFFF, isn) for isn in self._isns]
         distance, isn = min(below, default=(1 << 32, 0))
-        return isn if distance < NEAR else None
+        return isn if distance < NEAR and (seq >= BY_HAND or distance < BY_HAND) else None
 
     def _sequence(self, seq: int) -> str:
         if seq == 0:
