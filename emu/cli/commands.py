@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
+from emu.cli.policies import add_to as add_policy
 from emu.cli.replay_commands import add_to
 from emu.errors import InputError
 from emu.version import VERSION
@@ -446,4 +447,5 @@ def schema() -> int:
     return 0
 
 
+add_policy(app)
 add_to(app)

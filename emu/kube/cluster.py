@@ -48,6 +48,7 @@ from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, labelled, pl
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
 from emu.kube.policy.dataplane import enforcing
 from emu.kube.policy.follow import Live
+from emu.kube.policy.named import Named
 from emu.kube.store import Store
 from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
@@ -105,6 +106,8 @@ class Cluster(Verbs):
         self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
+        self.policies = Live(self.store, self.clock)
+        self.named = Named(self.policies)
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -134,7 +137,7 @@ class Cluster(Verbs):
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = enforcing(config.policy or self.kubelets[0].network.policy, config.network)
-        self.policies = Live(self.store)
+        self.named.chains = self.policy.chains if self.policy is not None else ()
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
@@ -143,6 +146,7 @@ class Cluster(Verbs):
         self.loops = Loops(self)
         with steps.last("waiting until pods run"):
             self.loops.start()
+        self.policies.begin()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
             _set_large_aside()
@@ -224,6 +228,7 @@ class Cluster(Verbs):
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
         if self.capture is not None:
+            net.drop_listeners.append(self.named)  # before the capture, which takes the trail
             self.capture.attach_namespace(net, name)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)
