@@ -36,7 +36,9 @@ def questions(capture: Capture, flow: int, seed: int = 0) -> list[Question]:
             draws = Draws(seed, f"quiz/{frame.flow}/{frame.hop}/{kind}")
             choices = _shuffled(draft.choices, draws)
             why = frame.comment().partition("\n")[0]
-            found.append(Question(frame.flow, frame.hop, kind, draft.ask, choices, choices.index(draft.choices[0]), why))
+            found.append(
+                Question(frame.flow, frame.hop, kind, draft.ask, choices, choices.index(draft.choices[0]), why)
+            )
             break
     return found[:MOST]
 

@@ -52,7 +52,9 @@ class Surroundings:
     def hosts(self) -> list[int]:
         """The addresses of IPv4 that have a name: pods first, then the others, Services left out."""
         found = [(known[0], addr) for (family, addr), known in self.names.items() if family == AF_INET and known]
-        pods = [addr for name, addr in found if "/" in name and name not in self.interfaces and not name.startswith("svc/")]
+        pods = [
+            addr for name, addr in found if "/" in name and name not in self.interfaces and not name.startswith("svc/")
+        ]
         return pods + [addr for name, addr in found if name in self.interfaces]
 
 
@@ -77,4 +79,3 @@ class Sight:
             and before.direction == "in"
             and self.frame.direction == "out"
         )
-
