@@ -37,7 +37,7 @@ PCAP = {
 }  # fmt: skip
 SECTION = b"\x0a\x0d\x0d\x0a"
 (_IDB, _PACKET, _SIMPLE, _ENHANCED) = (1, 2, 3, 6)
-_TSRESOL, _TSOFFSET = 9, 14
+_NAME, _DESCRIPTION, _MAC, _TSRESOL, _TSOFFSET = 2, 3, 6, 9, 14
 SECOND = 1_000_000_000
 
 
@@ -45,18 +45,26 @@ class Damaged(Exception):
     """The rest of a file cannot be read."""
 
 
-class _Interface(NamedTuple):
+class Described(NamedTuple):
+    """An interface as a pcapng describes it. `units` are those of its times in a second; `mac` is 6 bytes, or none."""
+
     linktype: int
     snap: int
     units: int
     offset_s: int
+    name: str = ""
+    description: str = ""
+    mac: bytes = b""
 
 
 class Capture:
-    """An open capture: iterate over it once. `size` is the file's, bytes (0: unknown); `notes` states what was wrong in it."""
+    """An open capture: iterate over it once. `size` is the file's, bytes (0: unknown); `notes` states what was wrong in it;
+    `interfaces` are those of a pcapng's section that were described so far."""
 
     def __init__(self, file: BinaryIO, name: str, size: int = 0) -> None:
         self.name, self.size, self.notes = name, size, list[str]()
+        self.interfaces: list[Described] = []
+        self._last = ("<", -1, b"")
         self._file = file
         self._raw: BinaryIO = file
         head = file.read(4)
@@ -120,7 +128,7 @@ class Capture:
 
     def _pcapng(self) -> Iterator[Record]:
         read = self._file.read
-        order, interfaces, number = "<", list[_Interface](), 0
+        order, interfaces, number = "<", self.interfaces, 0
         kind_bytes = SECTION
         while True:
             head = read(4)
@@ -131,7 +139,7 @@ class Capture:
                 order = {b"\x1a\x2b\x3c\x4d": ">", b"\x4d\x3c\x2b\x1a": "<"}.get(magic, "")
                 if not order:
                     raise Damaged("a section without its byte order")
-                interfaces = []
+                interfaces = self.interfaces = []
             (total,) = unpack_from(f"{order}I", head)
             rest = total - (12 if kind_bytes == SECTION else 8)
             if total % 4 or rest < 4 or total > MAX_BLOCK:
@@ -145,7 +153,9 @@ class Capture:
                 interfaces.append(_interface(order, body))
             elif kind in (_ENHANCED, _PACKET, _SIMPLE):
                 number += 1
-                yield _packet(order, kind, body, interfaces, number)
+                record, index, behind = _packet(order, kind, body, interfaces, number)
+                self._last = order, index, behind
+                yield record
             kind_bytes = read(4)
             if not kind_bytes:
                 return
@@ -169,6 +179,19 @@ class Capture:
         for number, each in enumerate(rest, 2):
             yield Record(number, (number - 1) * SECOND // 1000, each.data, len(each.data), each.linktype)
 
+    def last_interface(self) -> Described | None:
+        """The interface of the record that was read last, in a pcapng."""
+        index = self._last[1]
+        return self.interfaces[index] if 0 <= index < len(self.interfaces) else None
+
+    def last_options(self) -> dict[int, bytes]:
+        """The options of the record that was read last, in a pcapng: by code, the first of each."""
+        order, _, behind = self._last
+        found: dict[int, bytes] = {}
+        for code, value in _options(order, behind):
+            found.setdefault(code, value)
+        return found
+
     def place(self) -> int:
         """How far into the file the reading is, bytes, about; 0 where that is unknown."""
         try:
@@ -177,24 +200,36 @@ class Capture:
             return 0
 
 
-def _interface(order: str, body: bytes) -> _Interface:
-    linktype, _, snap = unpack_from(f"{order}HHI", body)
-    units, offset_s, at = 10**6, 0, 8
+def _options(order: str, body: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The options of a block from `at` on: code and value. What is cut off ends them."""
     while at + 4 <= len(body):
         code, size = unpack_from(f"{order}HH", body, at)
-        value = body[at + 4 : at + 4 + size]
         if code == 0:
             break
+        yield code, body[at + 4 : at + 4 + size]
+        at += 4 + (size + 3 & ~3)
+
+
+def _interface(order: str, body: bytes) -> Described:
+    linktype, _, snap = unpack_from(f"{order}HHI", body)
+    units, offset_s = 10**6, 0
+    texts: dict[int, str] = {}
+    mac = b""
+    for code, value in _options(order, body, 8):
         if code == _TSRESOL and value:
             exponent = value[0] & 0x7F
             units = 1 << exponent if value[0] & 0x80 else 10 ** min(exponent, 127)
         elif code == _TSOFFSET and len(value) == 8:
             (offset_s,) = unpack_from(f"{order}q", value)
-        at += 4 + (size + 3 & ~3)
-    return _Interface(linktype, snap, units, offset_s)
+        elif code in (_NAME, _DESCRIPTION):
+            texts[code] = value.rstrip(b"\0").decode(errors="replace")
+        elif code == _MAC:
+            mac = value
+    return Described(linktype, snap, units, offset_s, texts.get(_NAME, ""), texts.get(_DESCRIPTION, ""), mac)
 
 
-def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface], number: int) -> Record:
+def _packet(order: str, kind: int, body: bytes, interfaces: list[Described], number: int) -> tuple[Record, int, bytes]:
+    """The frame, its interface's number, and the options behind it."""
     high = low = at = 0
     if kind == _ENHANCED:
         index, high, low, kept, length = unpack_from(f"{order}IIIII", body)
@@ -214,7 +249,8 @@ def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface], nu
     if len(data) < kept or kept > MAX_RECORD:
         raise Damaged(f"a frame of {kept:,} bytes in a block of {len(body):,}")
     time_ns = (high << 32 | low) * SECOND // interface.units + interface.offset_s * SECOND
-    return Record(number, time_ns, data, max(length, kept), interface.linktype)
+    own = body[at + (kept + 3 & ~3) :] if kind == _ENHANCED else b""
+    return Record(number, time_ns, data, max(length, kept), interface.linktype), index, own
 
 
 class _Ahead(io.RawIOBase):
@@ -248,4 +284,4 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Capture]:
         raise InputError(str(wrong.strerror), file=str(path)) from None
 
 
-__all__ = ["Capture", "Record", "reading"]
+__all__ = ["Capture", "Described", "Record", "reading"]
