@@ -18,7 +18,7 @@ FLOORS = (
     "kernel.transport",
     "kernel.boot kernel.commands kernel.iptables_text | kube.store | kube.agent | apps",
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",
-    "kube.networks | lab | packetdrill",
+    "kube.networks | lab | packetdrill | wireshark",
     "kube.node | kube.plan kube.plan_underlay",
     "kube.front_ends",
     "kube.flow | kube.loops",

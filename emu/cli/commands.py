@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.replay_commands import add_to
+from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -206,12 +207,18 @@ def demo(
     listed: Annotated[
         bool, typer.Option("--list", help="Run nothing: what each scenario is about; with a name, all that it shows.")
     ] = False,
+    indexed: Annotated[
+        bool, typer.Option("--index", help="Run nothing: the index of the captures, with the frames to look at.")
+    ] = False,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.paged import course
     from emu.cli.running import run_files
-    from emu.scenario.gallery import copy, stories, story
+    from emu.scenario.gallery import copy, index, stories, story
 
+    if indexed:
+        out(index())
+        return 0
     if listed:
         from emu.report.gallery import gallery, page
 
@@ -447,3 +454,4 @@ def schema() -> int:
 
 
 add_to(app)
+app.add_typer(wireshark, name="wireshark")
