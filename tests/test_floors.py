@@ -17,7 +17,7 @@ FLOORS = (
     "kernel.net | pasted",
     "kernel.transport",
     "kernel.boot kernel.commands kernel.iptables_text | kube.store | kube.agent | apps",
-    "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.proxy | kube.dns | kube.underlay | capture",
+    "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.policy | kube.proxy | kube.dns | kube.underlay | capture",
     "kube.networks | lab | packetdrill | wireshark",
     "kube.node | kube.plan kube.plan_underlay",
     "kube.front_ends",

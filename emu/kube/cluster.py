@@ -46,6 +46,8 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, labelled, plan_nodes
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
+from emu.kube.policy.dataplane import enforcing
+from emu.kube.policy.follow import Live
 from emu.kube.store import Store
 from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
@@ -132,6 +134,9 @@ class Cluster(Verbs):
                 apps[app](self.underlay.hosts[host], port, protocol, host)
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
+        self.policy = enforcing(config.policy or self.kubelets[0].network.policy, config.network)
+        self.policies = Live(self.store)
+        self.unmodelled.policy(self.policy, self.config.network, self.policies)
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 self.store.apply(obj)

@@ -18,7 +18,13 @@ from typing import Any
 
 WIDE, SMALL, PHONE = (1440, 900), (1024, 768), (390, 844)
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--force-prefers-reduced-motion", "--force-device-scale-factor=1")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--force-prefers-reduced-motion",
+    "--force-device-scale-factor=1",
+)
 LOGS = {"browser": "ALL", "performance": "ALL"}
 
 
