@@ -189,6 +189,7 @@ class Clock:
         self._woken: deque[Callable[[], None]] = deque()
         self._order = 0
         self.foreground = 0
+        self.packets = 0  # the number of the last packet that came into being in any namespace
         self.turning = 0  # how many calls of `run` and `run_until` are under way, one in another
         self._random: dict[str, Draws] = {}
         self.program: Waiter | None = None  # the program whose turn it is: it waits where time would pass

@@ -45,10 +45,26 @@ def linux() -> Iterator[Linux]:
 JUDGES = {"linux": pytest.mark.twin, "tshark": pytest.mark.wireshark}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+TOGETHER = 16  # twin tests in a row: they share what their module sets up
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what asks a judge. Where workers share the suite, spread the twin, which mostly waits, among what keeps CPUs busy."""
     for item in items:
         for fixture in JUDGES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(JUDGES[fixture])
+    if hasattr(config, "workerinput"):
+        waiting = [item for item in items if item.path.parent.name == "twin"]
+        busy = [item for item in items if item.path.parent.name != "twin"]
+        rows = max(1, -(-len(waiting) // TOGETHER))
+        items[:] = [
+            item
+            for row in range(rows)
+            for item in (
+                *busy[row * len(busy) // rows : (row + 1) * len(busy) // rows],
+                *waiting[row * TOGETHER : (row + 1) * TOGETHER],
+            )
+        ]
 
 
 @pytest.fixture(autouse=True)

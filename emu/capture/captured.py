@@ -12,12 +12,14 @@ from emu import craft
 from emu.capture import pcapng
 from emu.capture.interface import Interface
 from emu.capture.tap import (
+    CAUSE,
     DIRECTION,
     FLOW_SHIFT,
     IN,
     INTERFACE,
     INTERFACE_SHIFT,
     OUT,
+    PACKET,
     PKT_TYPE,
     PKT_TYPE_SHIFT,
     TIME,
@@ -83,6 +85,22 @@ class Captured:
     @property
     def flow(self) -> int:
         return self.code >> FLOW_SHIFT
+
+    @property
+    def packet_number(self) -> int:
+        """Which packet of the cluster or lab it is: every sight of one journey has the same number, at each interface, before and
+        after NAT, as copies of a flood, fragments and segments, and inside a tunnel. 0: it has none (a recorded file)."""
+        log = self._capture.log
+        number: int = log.entries[log.positions[self.number] + PACKET]
+        return number
+
+    @property
+    def cause(self) -> int:
+        """The `packet_number` of the packet that this one is for: the one that waits for an ARP request, or that an ARP reply, an
+        ICMP reply or error, or a reset answers. 0: none (a program sent it)."""
+        log = self._capture.log
+        number: int = log.entries[log.positions[self.number] + CAUSE]
+        return number
 
     @property
     def direction(self) -> str:

@@ -1,7 +1,7 @@
 """Taps: each frame at an interface is copied at once into one flat log, which is read in order later.
 
 The log is one flat list, so that the garbage collector has few objects to visit: for each frame the
-entries of its trail, then its bytes, the time, its flow and a code. Nothing is counted or formatted while
+entries of its trail, then its bytes, the time, its flow, a code and the packet's numbers. Nothing is counted or formatted while
 packets walk: `Log.index` does that afterwards. Must not know words, files or names.
 """
 
@@ -16,8 +16,9 @@ from emu.wire.frame import Frame
 
 IN, OUT, DROP = 0, 1, 2
 
-# The items of one frame in the log, after its trail: bytes, time, flow, shape (the low bits of its code).
-TIME, FLOW, SHAPE_AT, RECORD = 1, 2, 3, 4
+# The items of one frame in the log, after its trail: bytes, time, flow, shape (the low bits of its code), and the numbers of
+# its packet and of the packet that caused it.
+TIME, FLOW, SHAPE_AT, PACKET, CAUSE, RECORD = 1, 2, 3, 4, 5, 6
 # A frame's code: flow << 28 | interface << 5 | pkt_type << 2 | direction
 DIRECTION, PKT_TYPE_SHIFT, PKT_TYPE, INTERFACE_SHIFT, INTERFACE, FLOW_SHIFT = 3, 2, 7, 5, 0x7FFFFF, 28
 SHAPE = (1 << FLOW_SHIFT) - 1
@@ -53,7 +54,8 @@ class Log:
             if trail:
                 extend(trail)
                 trail.clear()
-            extend((bytes(frame.buf), clock.now, frame.flow, sent if direction else received[frame.pkt_type]))
+            shape = sent if direction else received[frame.pkt_type]
+            extend((bytes(frame.buf), clock.now, frame.flow, shape, frame.packet, frame.caused_by))
 
         return tap
 
@@ -65,7 +67,7 @@ class Log:
             if frame.trail:
                 extend(frame.trail)
                 frame.trail.clear()
-            extend((bytes(frame.buf), self.clock.now, frame.flow, code))
+            extend((bytes(frame.buf), self.clock.now, frame.flow, code, frame.packet, frame.caused_by))
 
         return drop_tap
 

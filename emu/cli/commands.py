@@ -102,6 +102,10 @@ Labels = Annotated[
         help="Write a row for each frame, its ground truth, as in --labels truth.csv; or .jsonl, .parquet.",
     ),
 ]
+Html = Annotated[
+    str,
+    typer.Option("--html", metavar="FILE|-", help="Write a page to step through the flows in: one file, no server."),
+]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
 Views = Annotated[
@@ -151,6 +155,7 @@ def run(
         str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
     ] = "",
     labels: Labels = "",
+    html: Html = "",
     force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
@@ -172,7 +177,7 @@ def run(
     after = [*(views or ()), *(("coverage",) if coverage else ())]
     return run_files(
         named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
-        bare=Bare(nodes, network, namespace), labels=labels,
+        bare=Bare(nodes, network, namespace), labels=labels, html=html,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`-w FILE`: where frames are written to, looked at before a run begins. Must not know what is written."""
+"""`-w FILE`, `--html FILE`: where frames and pages are written to, looked at before a run begins. Must not know what is written."""
 
 from __future__ import annotations
 
@@ -14,4 +14,13 @@ def is_stdout(name: str) -> bool:
 def check_writable(name: str, *, force: bool) -> None:
     """Raise InputError for a file that emu did not write; nothing is written yet. `name` is "" without `-w`."""
     if name and not force:
+        atomic.check_writable(name, is_own)
+
+
+def check_page(name: str, *, force: bool) -> None:
+    """Raise InputError where no page can be made, or its file is one that emu did not write."""
+    from emu.report.html.page import check, is_own
+
+    check()
+    if not force:
         atomic.check_writable(name, is_own)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emu.cli.console import Form, dump, note, out, progress
-from emu.cli.outputs import check_writable, is_stdout
+from emu.cli.outputs import check_page, check_writable, is_stdout
 from emu.errors import InputError
 
 if TYPE_CHECKING:
     from emu.report import Report
+    from emu.report.html.scene import Scene
     from emu.scenario.record import Run
     from emu.scenario.script import Scenario
 
@@ -65,10 +66,13 @@ def run_files(
     views: Sequence[str] = (),
     bare: Bare | None = None,
     labels: str = "",
+    html: str = "",
 ) -> int:
     """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
-    the rest. `labels` names a file for a row a frame. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    the rest. `labels` names a file for a row a frame, `html` one for the page. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
     from emu.report import run_views
+    from emu.report.html import page
+    from emu.report.html.scene import of_run
     from emu.scenario import label_files
     from emu.scenario.files import ALL
     from emu.scenario.labels import COLUMNS, rows
@@ -85,8 +89,11 @@ def run_files(
         label_files.check(labels, COLUMNS, force=force)
         if split == "interface" and not write:
             raise InputError("labels number the frames of all.pcapng", expected="--labels without --split interface")
-    to_stderr = is_stdout(write)
+    if html:
+        check_page(html, force=force)
+    to_stderr = is_stdout(write) or is_stdout(html)
     status, data = 0, []
+    scenes: list[Scene] = []
     labelled: list[Iterator[dict[str, Any]]] = []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
@@ -106,9 +113,13 @@ def run_files(
             data.append(result.data())
         if labels:
             labelled.append(rows(run, write or str((run.folder or folder) / ALL)))
+        if html:
+            scenes.append(of_run(run))
         if scenario.bare:
             _what_next(run)
         status = max(status, run.exit_status)
+    if html:
+        page.write(html, scenes, "emu", force=force)
     if labels:
         label_files.write(labels, COLUMNS, chain.from_iterable(labelled), force=force)
     if form is not Form.text:

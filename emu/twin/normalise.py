@@ -32,7 +32,8 @@ SYN, ACK = 0x02, 0x10
 TIMESTAMP = 68
 VXLAN_PORTS, VXLAN_FLAGS = (4789, 8472), b"\x08\0\0\0"
 WRAPPED = 0xFFF8  # after this one or a later one, an IP ID of 0 is the counter's next
-NEAR = 1 << 28  # the largest distance of a sequence number from its connection's initial one
+NEAR = 1 << 24  # the largest distance of a sequence number from its connection's initial one
+BY_HAND = 1 << 10  # a smaller sequence number was written by a person, unless it is as near to a drawn one
 
 
 def checksum(data: bytes) -> int:
@@ -303,7 +304,7 @@ class Normaliser:
         """The initial sequence number that `seq` is counted from: the nearest at or below it."""
         below = [(seq - isn & 0xFFFFFFFF, isn) for isn in self._isns]
         distance, isn = min(below, default=(1 << 32, 0))
-        return isn if distance < NEAR else None
+        return isn if distance < NEAR and (seq >= BY_HAND or distance < BY_HAND) else None
 
     def _sequence(self, seq: int) -> str:
         if seq == 0:

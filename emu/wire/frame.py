@@ -38,6 +38,9 @@ class Frame:
         `route` is the kernel's dst entry; `valid`: the headers were checked, or emu built them.
         `trail` collects what happens to the frame until a tap drains it (None: no one captures).
         `flow` numbers the flow that caused the frame (0: background). `sock` is the local socket that sent it.
+        `packet` numbers the packet that the frame is (0: none was drawn): its copies, fragments and segments have the same
+        number, and so has the packet of a tunnel that carries it. `caused_by` is the number of the packet that it answers, or
+        that waits for it (0: none).
         `frag_max_size`: the largest fragment of a reassembled datagram, else 0. `ignore_df`: it may be fragmented in spite of
         its DF, because its socket asks for that, or because a bridge reassembled it. `cause`: what the frame was made
         from: the sizes of the fragments, or the ICMP error that quotes it. `options`: what input read of the IP options (None
@@ -49,8 +52,8 @@ class Frame:
     """
 
     __slots__ = (
-        "br_smac", "bridged_dnat", "buf", "burst", "cause", "confirms", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
-        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "partial", "physin",
+        "br_smac", "bridged_dnat", "buf", "burst", "cause", "caused_by", "confirms", "ct", "ctdir", "ctinfo", "dmac", "dport", "dst",
+        "ethertype", "family", "flow", "frag", "frag_max_size", "gso_size", "ignore_df", "indev", "l4", "mark", "options", "outdev", "packet", "partial", "physin",
         "physout", "pkt_type", "proto", "route", "smac", "sock", "sport", "src", "tot_len", "trail", "ttl", "valid", "vlan",
     )  # fmt: skip
 
@@ -61,7 +64,7 @@ class Frame:
         self.dmac = self.smac = ZERO_MAC
         self.ethertype = ETH_P_IP
         self.proto = -1
-        self.family = self.tot_len = self.ttl = 0
+        self.family = self.tot_len = self.ttl = self.packet = self.caused_by = 0
         self.src = self.dst = self.sport = self.dport = self.l4 = self.frag = 0
         self.mark = self.pkt_type = self.ctdir = self.ctinfo = self.frag_max_size = self.gso_size = 0
         self.br_smac = ZERO_MAC

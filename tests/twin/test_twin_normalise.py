@@ -116,3 +116,14 @@ def test_a_counter_that_wraps_is_no_constant() -> None:
 def test_a_tag_is_shown() -> None:
     frame = bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / Dot1Q(vlan=7, prio=2) / udp())
     assert "] VLAN 7 priority 0x4 10.0.0.1>10.0.0.2" in Normaliser({}).render(frame)
+
+
+def test_a_number_that_was_written_by_hand_counts_from_no_connection() -> None:
+    def by_hand(seq: int) -> str:
+        return lines(
+            syn(isn), IP(src="10.0.0.1", dst="10.0.0.2", id=9) / TCP(sport=4000, dport=80, flags="A", seq=seq, ack=9)
+        )[1]
+
+    isn = 0xFFFF0000
+    assert "id=x" in by_hand(7) and "seq=seq1 ack=seq2" in by_hand(7)
+    assert "id=r+" in by_hand(isn + 200) and "seq=200 ack=seq1" in by_hand(isn + 200)

@@ -8,6 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 import emu.scenario.gallery
+from emu.kernel.netfilter.matches import matches
+from emu.kernel.netfilter.targets import targets
 
 
 def test_the_page_counts_the_rows_of_the_tables() -> None:
@@ -25,3 +27,11 @@ def test_the_page_counts_the_stories_and_the_planted_faults() -> None:
     assert faults is not None and int(faults[1]) == len(
         runpy.run_path(str(Path(__file__).parent / "test_twin_planted.py"))["FAULTS"]
     )
+
+
+def test_the_page_names_each_rule_that_leaves_a_packet_undecided() -> None:
+    page = resources.files("emu.twin").joinpath("FIDELITY.md").read_text()
+    listed = dict(re.findall(r"^\| `(-[mj] \w+)` \| [^|]+ \| ([^|]+) \|$", page, re.MULTILINE))
+    declared = {f"-m {name}": match.undecided for name, match in matches.items() if match.undecided}
+    declared |= {f"-j {name}": target.undecided for name, target in targets.items() if target.undecided}
+    assert listed == declared

@@ -75,6 +75,13 @@ ROWS: dict[str, dict[str, str]] = {
         + send("IP(dst='10.96.0.10')/TCP(sport=4444, dport=80, flags='R', seq=10)")
         + send("IP(src='10.244.2.2', dst='10.244.2.2')/TCP(sport=8080, dport=8080, flags='S')")
     },
+    # the way to a pod is not that to its Service: an error that NAT gives another destination is routed again
+    "an-answer-that-no-socket-takes": {
+        "steps": send("IP(dst='10.96.0.10')/UDP(sport=4000, dport=53)/'x'", frm="node/node-1")
+        + send("IP(dst='10.96.0.10')/TCP(sport=4000, dport=80, flags='S', seq=9)", frm="node/node-1")
+        + send("IP(dst='10.96.0.10')/UDP(sport=4000, dport=53)/'x'"),
+        "cluster": "{nodes: 2, network: flannel, underlay: switched, flannel: {Backend: {Type: vxlan, DirectRouting: true}}}",
+    },
 }  # fmt: skip
 
 

@@ -34,5 +34,6 @@ class Tun(Device):
         """A packet from the program, with 14 bytes before it (tun_get_user). It takes a hop, as on every link."""
         frame = Frame.parse(data)
         frame.pkt_type = HOST
+        self.clock.packets = frame.packet = self.clock.packets + 1
         frame.trail = [] if self.net.tracing else None
         self.clock.enqueue((self.receive, frame))

@@ -49,9 +49,9 @@ def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
         source = net.ipv4.select_addr(device, neigh.addr, "link")
     unicast = neigh.state == nud.PROBE and neigh.probes <= net.sysctl.neigh(device.name, "ucast_solicit")
     if waiting is not None:
-        flow, reason = waiting.flow, Asked(neigh.addr, device.name, waiting.dst)
+        flow, cause, reason = waiting.flow, waiting.packet, Asked(neigh.addr, device.name, waiting.dst)
     else:
-        flow, reason = 0, Asked(neigh.addr, device.name, why="probe")
+        flow, cause, reason = 0, 0, Asked(neigh.addr, device.name, why="probe")
     send(
         net,
         device,
@@ -62,18 +62,29 @@ def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
         neigh.addr,
         flow,
         reason,
+        cause,
     )
 
 
 def send(
-    net: Netns, device: Device, kind: str, dmac: bytes, spa: int, tha: bytes, tpa: int, flow: int, reason: Any
+    net: Netns,
+    device: Device,
+    kind: str,
+    dmac: bytes,
+    spa: int,
+    tha: bytes,
+    tpa: int,
+    flow: int,
+    reason: Any,
+    cause: int = 0,
 ) -> None:
-    """Send an `arp_request` or `arp_reply` from `device`."""
+    """Send an `arp_request` or `arp_reply` from `device`; `cause` as for `Netns.bear`."""
     if device.noarp:
         return
-    net.born += 1
     trail = [reason] if net.tracing else None
-    device.transmit(wire.build(craft.template(kind), dmac, device.mac, spa, tha, tpa, flow, trail))
+    frame = wire.build(craft.template(kind), dmac, device.mac, spa, tha, tpa, flow, trail)
+    net.bear(frame, cause)
+    device.transmit(frame)
 
 
 def came_up(net: Netns, device: Device) -> None:
@@ -178,7 +189,7 @@ def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> bool:
 
 
 def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: Answered) -> None:
-    send(net, device, "arp_reply", packet.sha, packet.tpa, packet.sha, packet.spa, frame.flow, reason)
+    send(net, device, "arp_reply", packet.sha, packet.tpa, packet.sha, packet.spa, frame.flow, reason, frame.packet)
 
 
 def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:

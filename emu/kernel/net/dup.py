@@ -47,7 +47,7 @@ class Duplicator:
         if hook in (PRE_ROUTING, LOCAL_IN):
             set_ttl(copy, copy.ttl - 1)
         copy.route = replace(route, gateway=route.gateway or gateway) if route.kind == "unicast" else route
-        net.born += 1
+        net.bear(copy, frame.packet)
         self.duplicating = True
         ip_output.local_out(net, copy)
         self.duplicating = False

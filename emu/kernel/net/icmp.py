@@ -74,7 +74,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     )  # fmt: skip
     if options is not None:
         ip_options.insert(net, error, options, saddr, frame.src)
-    net.born += 1
+    net.bear(error, frame.packet)
     error.route = route
     if frame.ct is not None:
         attach(error, frame)
@@ -181,7 +181,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     )  # fmt: skip
     if options is not None:
         ip_options.insert(net, reply, options, source, frame.src)
-    net.born += 1
+    net.bear(reply, frame.packet)
     reply.route = route
     ip_output.local_out(net, reply)
 

@@ -105,6 +105,7 @@ class IpipTunnels:
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
         outer.mark, outer.sock, outer.route = frame.mark, frame.sock, route
         outer.burst, outer.confirms = frame.burst, frame.confirms  # it is the same buffer
+        outer.packet, outer.caused_by = frame.packet, frame.caused_by
         ip_output.local_out(net, outer)
 
     def _fits(self, device: Ipip, frame: Frame, mtu: int) -> bool:

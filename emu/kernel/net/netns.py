@@ -91,6 +91,18 @@ class Netns:
         ended = self.delivered + self.absorbed + self.drops.total()
         return Tally(self.born + self.copied, ended, waiting)
 
+    def bear(self, frame: Frame, cause: int = 0) -> None:
+        """A packet comes into being here: count and number it. `cause` is the number of the packet that it answers, or that waits
+        for it (0: none)."""
+        self.born += 1
+        self.number(frame, cause)
+
+    def number(self, frame: Frame, cause: int = 0) -> None:
+        """Draw the number of a packet: its own, which copies, fragments, segments and tunnels keep."""
+        clock = self.clock
+        clock.packets = frame.packet = clock.packets + 1
+        frame.caused_by = cause
+
     def join(self, family: Family) -> Family:
         """Add an address family. Raises InputError if the namespace has that family, or already has a device."""
         if family.number in self.families or self.devices:
@@ -118,6 +130,11 @@ class Netns:
         for listener in self._device_listeners:
             listener(device)
         return device
+
+    def receives(self, receive: Callable[[Frame], None]) -> bool:
+        """Is `receive` a method of one of this namespace's devices?"""
+        owner = getattr(receive, "__self__", None)
+        return any(device is owner for device in self.devices.values())
 
     def on_device(self, listener: Callable[[Device], object]) -> None:
         """Call `listener` for each device now and for each that joins later."""

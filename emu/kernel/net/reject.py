@@ -75,7 +75,7 @@ def _reset(net: Netns, frame: Frame) -> None:
         flags=RST if flags & ACK else RST | ACK, window=0, options=b"", payload=b"", ident=0,
         ttl=net.ipv4.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,
     )  # fmt: skip
-    net.born += 1
+    net.bear(answer, frame.packet)
     if frame.ct is not None and frame.ct.status & CONFIRMED:
         frame.ct.table.set_closing(frame.ct)
     if frame.physin is not None:

@@ -101,6 +101,7 @@ class VxlanUdp:
         error = check_pmtu(net, frame, most - wire.HEADROOM, reply=device.master is not None)
         if error:
             replace(frame, error)
+            net.number(frame, frame.packet)
             frame.route = frame.sock = frame.ct = None
             frame.valid, frame.pkt_type = True, HOST
             if frame.trail is not None:
@@ -122,6 +123,7 @@ class VxlanUdp:
         # skb_scrub_packet within a namespace: the mark stays, the connection and the route go
         outer.mark, outer.sock, outer.route = frame.mark, frame.sock, route
         outer.burst, outer.confirms = frame.burst, frame.confirms  # it is the same buffer
+        outer.packet, outer.caused_by = frame.packet, frame.caused_by
         if config.udpcsum and lower.offload and outer.tot_len <= most:
             leave_checksum(outer)
         ip_output.local_out(net, outer)

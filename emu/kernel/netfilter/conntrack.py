@@ -80,6 +80,14 @@ _SCTP_TIMEOUTS = (
 )  # fmt: skip
 
 
+Receives = Callable[[Callable[[Frame], None]], bool]
+
+
+def receives_nothing(_receive: Callable[[Frame], None]) -> bool:
+    """For a connection tracking without devices: no frame of the backlog is for its host."""
+    return False
+
+
 class Sysctl(Protocol):
     """What conntrack reads of the namespace's sysctls."""
 
@@ -104,9 +112,12 @@ class Conntrack:
     `by_source` serves NAT alone: the source-translated connections by original source.
     """
 
-    def __init__(self, net_name: str, clock: Clock, sysctl: Sysctl, hooks: Hooks) -> None:
+    def __init__(
+        self, net_name: str, clock: Clock, sysctl: Sysctl, hooks: Hooks, receives: Receives = receives_nothing
+    ) -> None:
         self.net_name = net_name
         self.clock = clock
+        self._receives = receives  # is a frame of the backlog for this host? Another CPU may handle it at the same time
         self.stat = Stat()
         self.by_source: dict[tuple[int, int, int, int], list[Conn]] = {}
         self._sysctl = sysctl
@@ -214,10 +225,6 @@ class Conntrack:
             conn.bytes[direction] += frame.tot_len
         return None
 
-    def _is_of_this_host(self, receive: Callable[[Frame], None]) -> bool:
-        device = getattr(receive, "__self__", None)
-        return getattr(getattr(device, "net", None), "conntrack", None) is self
-
     def _sound(self, frame: Frame, state: HookState) -> bool:
         """The lengths are right, and on the way in, unless net.netfilter.nf_conntrack_checksum is 0, the checksum too."""
         if not well_formed(frame):
@@ -316,7 +323,7 @@ class Conntrack:
         if conn.status & DYING:
             return Drop(NETFILTER_DROP, conn)
         if self.clock.cpus > 1:
-            self.clock.beside(self._is_of_this_host)
+            self.clock.beside(self._receives)
         zone = conn.zone
         other = self._in_zone(zone[0], conn.family, conn.orig, zone) or self._in_zone(
             zone[1], conn.family, conn.reply, zone

@@ -186,7 +186,9 @@ class Nat:
         if frame.ctinfo % 3:
             manip = _MANIP[state.hook]
             if frame.ctinfo != IP_CT_NEW and frame.proto == ICMP:
-                return _translate_error(frame, conn, manip)
+                old = frame.dst
+                verdict = _translate_error(frame, conn, manip)
+                return _routed_anew(frame, state, conn) if verdict is None and frame.dst != old else verdict
             verdict = self._choose(frame, state, conn, manip)
             if verdict is not None:
                 return verdict
@@ -209,12 +211,7 @@ class Nat:
             conn.nat_flows[manip] = frame.flow
             for listener in self._listeners:
                 listener(frame, half[2])
-        if frame.dst != old:
-            if hook == PRE_ROUTING:
-                frame.route = None
-            elif hook == LOCAL_OUT and (error := state.family.reroute(frame)):
-                return Drop(_NETFILTER_DROP, conn, error)
-        return None
+        return _routed_anew(frame, state, conn) if frame.dst != old else None
 
     def _choose(self, frame: Frame, state: HookState, conn: Conn, manip: int) -> Verdict:
         """A NEW packet (or what is RELATED and no ICMP error): let the nat table decide the half, once."""
@@ -229,6 +226,15 @@ class Nat:
             if conn.status & done:
                 return None
         return null_binding(frame, state, manip)
+
+
+def _routed_anew(frame: Frame, state: HookState, conn: Conn) -> Verdict:
+    """nf_nat_ipv4_pre_routing, nf_nat_ipv4_local_fn: the packet has another destination now."""
+    if state.hook == PRE_ROUTING:
+        frame.route = None
+    elif state.hook == LOCAL_OUT and (error := state.family.reroute(frame)):
+        return Drop(_NETFILTER_DROP, conn, error)
+    return None
 
 
 def _translate_error(frame: Frame, conn: Conn, manip: int) -> Verdict:

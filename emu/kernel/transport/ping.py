@@ -67,7 +67,7 @@ class PingSocket:
             ident=0 if self.forbid_fragments else net.ipv4.idents.next(to, source, ICMP), frag=IP_DF if whole or self.forbid_fragments else 0,
             ttl=MULTICAST_TTL if route.kind == "multicast" else self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
-        net.born += 1
+        net.bear(frame)
         frame.route = route
         self.sent[seq] = net.clock.now
         if net.ipv4.fns[LOCAL_OUT] and not self.forbid_fragments:

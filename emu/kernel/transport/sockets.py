@@ -86,7 +86,7 @@ class Sockets:
             frame = Frame.parse(data, flow, trail)
             if not layer2:
                 set_smac(frame, link.mac)
-            net.born += 1
+            net.bear(frame)
             link.transmit(frame)
         else:
             given = craft.source(packet)
@@ -97,7 +97,7 @@ class Sockets:
             if len(frame.buf) - ETH_HLEN > net.ipv4.out_device(route).mtu:
                 raise SocketError(errno.EMSGSIZE)  # raw_send_hdrinc cuts nothing
             frame.ethertype = ETH_P_IP
-            net.born += 1
+            net.bear(frame)
             frame.route = route
             ip_output.send(net, frame, interruptible=False)
         net.clock.drain()

@@ -154,7 +154,7 @@ class Tcp:
             ip_options.insert(net, frame, options, src, dst)
             if to != dst:  # the segment's checksum is for the last address of the source route
                 set_options(frame, frame.option_bytes, to, summed=True)
-        net.born += 1
+        net.bear(frame, segment.answers)
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
         if segment.gso_size or (
             route.device.offload and sock is not None and (not segment.stateless or segment.flags & SYN)
@@ -172,7 +172,7 @@ class Tcp:
             drop(net, frame, "TCP_CSUM")
             return
         segment = parse_segment(frame.payload)
-        segment.burst, segment.gso_size = frame.burst, frame.gso_size
+        segment.burst, segment.gso_size, segment.packet = frame.burst, frame.gso_size, frame.packet
         if frame.options is not None or frame.tos & DSCP_MASK:
             segment.cause = frame
         if frame.indev is not None and frame.indev.kind == "loopback":

@@ -7,7 +7,7 @@ parsing after RFC 9293 section 3.2, RFC 7323 and RFC 2018. Must not know frames,
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
@@ -27,6 +27,7 @@ class Segment:
     `burst`: cut from what the sender had in one buffer (GSO), which a receiver's accounts show; `gso_size`: still that
     buffer, to be cut by a device into so many bytes each. `stateless`: Linux answers without a full socket (request, TIME_WAIT, reset), and so with IP ID 0.
     `cause`: the packet that the segment is in, or that a reset answers, where its TOS or IP options count.
+    `packet`: the number of the packet that the segment came in; `answers`: of the one that a reset answers.
     """
 
     seq: int
@@ -43,6 +44,8 @@ class Segment:
     burst: bool = False
     gso_size: int = 0
     cause: Frame | None = None
+    packet: int = field(default=0, compare=False)
+    answers: int = field(default=0, compare=False)
 
     @property
     def length(self) -> int:
@@ -178,5 +181,13 @@ def reset_for(segment: Segment) -> Segment | None:
     if segment.flags & RST:
         return None
     if segment.flags & ACK:
-        return Segment(segment.ack, 0, RST, 0, stateless=True, cause=segment.cause)
-    return Segment(0, (segment.seq + segment.length) & MASK, RST | ACK, 0, stateless=True, cause=segment.cause)
+        return Segment(segment.ack, 0, RST, 0, stateless=True, cause=segment.cause, answers=segment.packet)
+    return Segment(
+        0,
+        (segment.seq + segment.length) & MASK,
+        RST | ACK,
+        0,
+        stateless=True,
+        cause=segment.cause,
+        answers=segment.packet,
+    )

@@ -143,7 +143,7 @@ class UdpSocket:
             ident=net.ipv4.idents.next(dst, source, UDP), frag=IP_DF if fits and self.dont_fragment and not route.mtu_locked else 0,
             ttl=MULTICAST_TTL if route.kind == "multicast" else self.ttl or net.ipv4.default_ttl, tos=0, flow=self.flow, trail=[SENT] if net.tracing else None,
         )  # fmt: skip
-        net.born += 1
+        net.bear(frame)
         frame.route, frame.sock = route, self
         if fits and device.offload:
             leave_checksum(frame)

@@ -84,7 +84,7 @@ class FrameSpeaker(Waiting):
         if len(data) > net.ipv4.out_device(route).mtu:
             raise SocketError(errno.EMSGSIZE)
         frame.route = route
-        net.born += 1
+        net.bear(frame)
         ip_output.send(net, frame, interruptible=False)
 
     # -- the network ------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class TapSpeaker(Waiting):
         way = self.direction(paired)
         self.pending[way].append(entry)
         other = frame.pkt_type == OTHERHOST
-        net.born += 1
+        net.bear(frame)
         device.receive(frame)
         self._clock.drain()
         self._settle()

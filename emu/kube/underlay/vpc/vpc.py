@@ -207,7 +207,7 @@ class Vpc(Underlay):
             net.delivered += 1
         if isinstance(carry, Sent):
             if carry.born:
-                net.born += 1
+                net.bear(carry.frame, frame.packet)
             net.device(carry.port).transmit(carry.frame)
 
 

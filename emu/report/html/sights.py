@@ -1,0 +1,82 @@
+"""The frames of a scene in the page's form: words kept once, bytes as patches, one number for all sights of a packet.
+
+Must not know namespaces' tables or layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from emu.capture.captured import Captured
+from emu.report.html import patches
+from emu.report.html.entries import plain
+from emu.report.html.model import SNAP, Frame, Way
+from emu.report.html.packets import Packets
+
+_WAYS: dict[str, Way] = {"in": "in", "out": "out", "in-other": "in-other", "drop": "drop"}
+Story = Callable[[Captured], str | None]
+
+
+class Words:
+    """Texts, each kept once: `of` gives its place in `all`."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def of(self, text: str) -> int:
+        place = self._places.get(text)
+        if place is None:
+            place = self._places[text] = len(self.all)
+            self.all.append(text)
+        return place
+
+
+class Sights:
+    """Makes frames of captured ones, in the order of time."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+        self._packets = Packets()
+        self._before: dict[int, bytes] = {}  # by packet, the bytes at its last sight
+        self._entries: dict[int, tuple[Any, int]] = {}  # by identity: rules and routes are in many trails
+
+    def frames(self, captured: Iterable[Captured], stories: dict[int, Story]) -> list[Frame]:
+        return [self._frame(each, stories.get(each.flow)) for each in captured]
+
+    def _frame(self, captured: Captured, story: Story | None) -> Frame:
+        word = self.words.of
+        text = story(captured) if story is not None else None
+        lines = text.split("\n") if text else []
+        sentence, *facts = [line for line in captured.comment().split("\n") if not line.startswith("flow/hop ")]
+        facts = facts[: len(facts) - len(lines)]
+        packet = self._packets.of(captured)
+        frame = Frame(
+            captured.flow, captured.hop, captured.time_ns, captured.place.number, _WAYS[captured.way], packet,
+            word(captured.line().split(" ", 2)[2]), word(sentence),
+            x=[word(fact) for fact in facts], c=[word(line) for line in lines],
+            tr=[self._entry(entry) for entry in captured.trail],
+        )  # fmt: skip
+        self._bytes(frame, captured.data)
+        return frame
+
+    def _entry(self, entry: Any) -> int:
+        known = self._entries.get(id(entry))
+        if known is None:
+            known = entry, self.words.of(msgspec.json.encode(plain(entry)).decode())
+            self._entries[id(entry)] = known
+        return known[1]
+
+    def _bytes(self, frame: Frame, data: bytes) -> None:
+        shown = data[:SNAP]
+        if len(data) > SNAP:
+            frame.z = len(data)
+        before = self._before.get(frame.p)
+        if before is not None and len(before) == len(shown):
+            frame.d = patches.changes(before, shown)
+        else:
+            frame.b = patches.text(shown)
+        self._before[frame.p] = shown
