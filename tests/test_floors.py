@@ -20,7 +20,7 @@ FLOORS = (
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.policy | kube.proxy | kube.dns | kube.underlay | capture",
     "kube.networks | lab | packetdrill | wireshark",
     "kube.node | kube.plan kube.plan_underlay",
-    "kube.front_ends",
+    "kube.front_ends | kube.live",
     "kube.flow | kube.loops",
     "kube.unmodelled",
     "invariants | quiz",

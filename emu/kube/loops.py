@@ -102,6 +102,9 @@ class Loops:
     def start(self) -> None:
         """Start everything at once, in no virtual time; then begin to watch. Raises InputError."""
         self.agents.begin()
+        if self.parts.config.live:
+            self.controllers.take_over()
+            self.scheduler.take_over()
         self.act(slices=True)
         self._advertise()
         outside = News(self.clock, self.timing.watch_ns, self.under_way, self._advertise)
