@@ -60,6 +60,7 @@ from emu.wire.record import Record
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
 LEAST_MTU = 68  # ETH_MIN_MTU
+ROLES = {POD: "pod", NODE: "node", UNDERLAY: "underlay", OUTSIDE: "outside"}  # of a namespace, for captures
 
 
 class Cluster(Verbs):
@@ -205,21 +206,21 @@ class Cluster(Verbs):
         self.adopt(node.name, node.net, NODE)
         self.underlay.connect(node.net, index)
 
-    def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
+    def adopt(self, name: str, net: Netns, rank: int = POD, *, node: str = "") -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
-        flow/names.py); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
+        flow/names.py; a pod is on `node`); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
         if self._dropped in net.drop_listeners:
             self.namespaces[name] = net
             return
         if name in self.namespaces:  # a pod of that name ends on another node
-            self._leaving.append(self.namespaces[name])
+            self._leave(self.namespaces[name])
         self.namespaces[name] = net
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
         if self.capture is not None:
-            self.capture.attach_namespace(net, name)
+            self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)
         net.nat_listeners.append(self._translated)
@@ -262,9 +263,14 @@ class Cluster(Verbs):
         """A pod's namespace is gone."""
         net = self.namespaces.pop(name, None)
         if net is not None:
-            self._leaving.append(net)
+            self._leave(net)
         self.unmodelled.forget(name)
         self.addresses.forget(name, POD)
+
+    def _leave(self, net: Netns) -> None:
+        self._leaving.append(net)
+        if self.capture is not None:
+            self.capture.release(net)
 
     @property
     def gone(self) -> Tally:
