@@ -229,6 +229,23 @@ def demo(
 
 
 @app.command()
+def quiz(
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario's file, or a name of the gallery.")],
+    answers: Annotated[
+        str, typer.Option(metavar="FILE", help="One answer a line, its number or text; else from standard input.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="What orders the choices.")] = 0,
+    only: Annotated[list[str] | None, typer.Option("--kind", help="Only questions of this kind (repeatable).")] = None,
+    key: Annotated[bool, typer.Option("--key", help="Ask nothing: the questions with their answers.")] = False,
+    form: OutputForm = Form.text,
+) -> int:
+    """Ask what happens to each packet next. The exit status is 0 where all answers are right, else 1."""
+    from emu.cli.quizzing import quiz as ask
+
+    return ask(scenario, answers=answers, seed=seed, only=only or (), key=key, form=form)
+
+
+@app.command()
 def trace(
     source: Annotated[
         str, typer.Option("-S", "--source", "--from", "--from-ip", help="The sender: NS/POD, node/NAME, an address.")

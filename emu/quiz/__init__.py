@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from emu.capture.capture import Capture
-from emu.capture.captured import Captured
 from emu.clock import Draws
 from emu.quiz.kinds import KINDS
-from emu.quiz.question import Question, Sight, Surroundings
+from emu.quiz.question import Question, Seen, Sight, Surroundings
 from emu.wire.captured import is_ipv4
 
 MOST = 12  # questions of one flow
@@ -19,11 +17,15 @@ MOST = 12  # questions of one flow
 __all__ = ["Question", "questions"]
 
 
-def questions(capture: Capture, flow: int, seed: int = 0) -> list[Question]:
-    """The questions about one flow, in the order of its frames: each kind once about the same thing. `seed` decides the order of
-    the choices."""
-    frames = capture.frames(flow=flow)
-    around = _around(capture, frames)
+def questions(
+    frames: Sequence[Seen], names: Mapping[str, str], interfaces: Collection[str], seed: int = 0
+) -> list[Question]:
+    """The questions about one flow, in the order of its frames: each kind once about the same thing.
+
+    `frames` are all of the flow, `names` gives addresses their names, `interfaces` are the names of all interfaces, and `seed`
+    decides the order of the choices.
+    """
+    around = _around(frames, names, interfaces)
     found: list[Question] = []
     asked: set[tuple[str, object]] = set()
     for sight in _sights(frames):
@@ -43,9 +45,9 @@ def questions(capture: Capture, flow: int, seed: int = 0) -> list[Question]:
     return found[:MOST]
 
 
-def _sights(frames: Sequence[Captured]) -> Iterator[Sight]:
+def _sights(frames: Sequence[Seen]) -> Iterator[Sight]:
     """The IP frames, each with the sight before of the same packet, if it has as many bytes."""
-    last: dict[int, Captured] = {}
+    last: dict[int, Seen] = {}
     for frame in frames:
         if not is_ipv4(frame.data):
             continue
@@ -55,7 +57,7 @@ def _sights(frames: Sequence[Captured]) -> Iterator[Sight]:
         yield Sight(frame, before if whole else None)
 
 
-def _around(capture: Capture, frames: Sequence[Captured]) -> Surroundings:
+def _around(frames: Sequence[Seen], names: Mapping[str, str], interfaces: Collection[str]) -> Surroundings:
     devices: dict[str, list[str]] = {}
     for frame in frames:
         place = frame.place
@@ -63,7 +65,7 @@ def _around(capture: Capture, frames: Sequence[Captured]) -> Surroundings:
         if place.kind not in ("drop", "loopback") and place.device_name not in mine:
             mine.append(place.device_name)
     answered = {frame.cause for frame in frames if frame.cause and is_ipv4(frame.data)}
-    return Surroundings(capture.names, {each.name for each in capture.interfaces}, devices, answered)
+    return Surroundings(names, interfaces, devices, answered)
 
 
 def _shuffled(choices: Sequence[str], draws: Draws) -> list[str]:

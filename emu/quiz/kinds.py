@@ -24,9 +24,9 @@ def endpoint(sight: Sight, around: Surroundings) -> Draft | None:
     if nat is None or not any(isinstance(each, AnyRule) and each.table == "nat" for each in sight.frame.trail):
         return None
     (old, port), (new, new_port) = nat.before, nat.after
-    wrong = [addr for addr in around.hosts() if addr not in (old, new)]
+    wrong = [addr for addr in around.hosts() if addr not in (ip4_text(old), ip4_text(new))]
     right = f"{around.named(new)} port {new_port}"
-    choices = [right, *(f"{around.named(addr)} port {new_port}" for addr in wrong[: CHOICES - 2])]
+    choices = [right, *(f"{around.shown(addr)} port {new_port}" for addr in wrong[: CHOICES - 2])]
     choices.append(f"{around.named(old)} port {port}: it stays as it is")
     ask = f"A new connection to {around.named(old)} port {port} is at {sight.owner}. To which address is it sent on?"
     return Draft(ask, choices, (old, port))
@@ -74,7 +74,7 @@ def fields(sight: Sight, around: Surroundings) -> Draft | None:
     }
     right = " and ".join(name for name, changed in parts.items() if changed) or NOTHING
     usual = [NOTHING, "the MAC addresses", "the MAC addresses and the TTL", "an IP address"]
-    ask = f"The packet was at {sight.before.interface}. Next it is seen at {sight.frame.interface}. What differs in its headers?"
+    ask = f"The packet was at {sight.before.place.name}. Next it is seen at {sight.frame.place.name}. What differs in its headers?"
     return Draft(ask, _first(right, usual), right)
 
 

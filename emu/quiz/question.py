@@ -4,12 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from emu.capture.captured import Captured
 from emu.wire.addr import ip4_text
-from emu.wire.frame import AF_INET
 
-Names = Mapping[tuple[int, int], Sequence[str]]
+
+class Place(Protocol):
+    """An interface."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def device_name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+
+class Seen(Protocol):
+    """A frame at an interface, as a capture has it."""
+
+    @property
+    def flow(self) -> int: ...
+    @property
+    def hop(self) -> int: ...
+    @property
+    def packet_number(self) -> int: ...
+    @property
+    def cause(self) -> int: ...
+    @property
+    def place(self) -> Place: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def trail(self) -> Sequence[Any]: ...
+    def comment(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +71,34 @@ class Surroundings:
     """What is known around a flow's packets: the names of addresses and of all interfaces, by namespace the devices that its frames
     were seen at, and the numbers of the packets that a kernel answered."""
 
-    names: Names
+    names: Mapping[str, str]
     interfaces: Collection[str]
     devices: Mapping[str, list[str]]
     answered: Collection[int]
 
     def named(self, addr: int) -> str:
         """`default/web (10.244.2.2)`, or the address alone."""
-        known = self.names.get((AF_INET, addr))
-        return f"{known[0]} ({ip4_text(addr)})" if known else ip4_text(addr)
+        return self.shown(ip4_text(addr))
 
-    def hosts(self) -> list[int]:
-        """The addresses of IPv4 that have a name: pods first, then the others, Services left out."""
-        found = [(known[0], addr) for (family, addr), known in self.names.items() if family == AF_INET and known]
+    def shown(self, addr: str) -> str:
+        known = self.names.get(addr)
+        return f"{known} ({addr})" if known else addr
+
+    def hosts(self) -> list[str]:
+        """The addresses that have a name: pods first, then interfaces of nodes; Services are left out."""
+        found = self.names.items()
         pods = [
-            addr for name, addr in found if "/" in name and name not in self.interfaces and not name.startswith("svc/")
+            addr for addr, name in found if "/" in name and name not in self.interfaces and not name.startswith("svc/")
         ]
-        return pods + [addr for name, addr in found if name in self.interfaces]
+        return pods + [addr for addr, name in found if name in self.interfaces]
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
     """A frame, and the sight before of the same packet (None: there is none, or it has other bytes)."""
 
-    frame: Captured
-    before: Captured | None
+    frame: Seen
+    before: Seen | None
 
     @property
     def owner(self) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import BUILT_IN
+from emu.quiz import Question, questions
 from emu.report.html.compare import compare
 from emu.report.html.layout import Planner, Sight
 from emu.report.html.model import Chain, Document, Link, Port, Rules, Run
-from emu.report.html.scene import Scene
+from emu.report.html.scene import Scene, Sighted
 from emu.report.html.sights import Sights, Words
 from emu.version import VERSION
 from emu.wire.addr import ip4_text, mac_text
@@ -50,7 +51,17 @@ def _run(scene: Scene) -> Run:
         words=words.all,
         state={},
         rules=rules,
+        questions=asked(scene),
     )
+
+
+def asked(scene: Scene, seed: int = 0) -> list[Question]:
+    """The questions about a scene's flows."""
+    interfaces = {each.name for each in scene.interfaces}
+    frames: dict[int, list[Sighted]] = {each["flow"]: [] for each in scene.flows}
+    for each in scene.frames:
+        frames[each.flow].append(each)
+    return [q for mine in frames.values() for q in questions(mine, scene.names, interfaces, seed)]
 
 
 def ports(scene: Scene) -> list[Port]:
