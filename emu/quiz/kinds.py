@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from emu.quiz.question import Draft, Sight, Surroundings
 from emu.trail import AnyRule, Born, Dropped, Natted, Policy
+from emu.wire.addr import ip4_text
 from emu.wire.captured import macs
 from emu.wire.frame import ICMP, TCP
 from emu.wire.summary import Summary, read
