@@ -146,7 +146,7 @@ class Captured:
         return EPB_FLAGS[self.code & LOW]
 
     def comment(self) -> str:
-        """Sentence, facts, step of the story, flow/hop."""
+        """Step of the story, sentence, facts, the story's words, flow/hop."""
         return self._capture.comment_of(self)
 
     def line(self) -> str:

@@ -18,7 +18,13 @@ from typing import Any
 
 WIDE, SMALL, PHONE = (1440, 900), (1024, 768), (390, 844)
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--force-prefers-reduced-motion", "--force-device-scale-factor=1")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--force-prefers-reduced-motion",
+    "--force-device-scale-factor=1",
+)
 LOGS = {"browser": "ALL", "performance": "ALL"}
 
 
@@ -106,13 +112,13 @@ class Browser:
 
     def logs(self) -> list[str]:
         """What the console got since the last call: errors and warnings."""
-        entries = self.driver.get_log("browser")
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no types here
         return [f"{each['level']} {each['message']}" for each in entries]
 
     def requests(self) -> list[str]:
         """The addresses that were asked for since the last call."""
         found = []
-        for entry in self.driver.get_log("performance"):
+        for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
             message = json.loads(entry["message"])["message"]
             if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
                 parameters = message["params"]

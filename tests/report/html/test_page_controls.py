@@ -199,7 +199,9 @@ def test_rows_of_the_ladder_take_focus_and_enter(browser: Browser, service: Path
     browser.run("$$('#ladder .row')[4].focus()")
     browser.keys(ENTER)
     assert at(browser) == browser.run("return M.packets[4].steps[0].k + 1")
-    browser.run("document.querySelector('#ladder .dot[data-k=\"8\"]').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+    browser.run(
+        "document.querySelector('#ladder .dot[data-k=\"8\"]').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
     assert at(browser) == 9
 
 
@@ -209,7 +211,12 @@ def test_a_field_marks_its_bytes_and_a_byte_its_field(browser: Browser, service:
     browser.run("$$('.fn')[arguments[0]].focus()", field)
     assert browser.run("return $$('.hex .on').map(b => b.textContent)") == ["0a", "f4", "02", "02"]
     assert "bytes 30 to 33" in browser.text("#byte-at")
-    assert browser.run("return $$('.field.ch .fn').map(f => f.textContent)") == ["destination", "checksum", "dest. port", "checksum"]
+    assert browser.run("return $$('.field.ch .fn').map(f => f.textContent)") == [
+        "destination",
+        "checksum",
+        "dest. port",
+        "checksum",
+    ]
     assert browser.run("return $('.field.on ins').textContent") == "10.244.2.2"
     browser.click(".hex [data-at='22']")
     assert browser.text(".field.on .fn") == "TTL"
