@@ -318,6 +318,8 @@ def trace(
     check_page(html, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
     ends = qualified(source, namespace), qualified(destination, namespace)
+    if html and cluster.capture is not None:
+        cluster.capture.record()
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
