@@ -18,7 +18,13 @@ from typing import Any
 
 WIDE, SMALL, PHONE = (1440, 900), (1024, 768), (390, 844)
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--force-prefers-reduced-motion", "--force-device-scale-factor=1")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--force-prefers-reduced-motion",
+    "--force-device-scale-factor=1",
+)
 LOGS = {"browser": "ALL", "performance": "ALL"}
 
 
@@ -40,6 +46,7 @@ class Browser:
     """One window. `downloads` is the folder that exports go to."""
 
     def __init__(self, downloads: Path) -> None:
+        # selenium is typed in part
         from selenium.webdriver import Chrome
         from selenium.webdriver.chrome.options import Options
         from selenium.webdriver.chrome.service import Service
@@ -51,7 +58,7 @@ class Browser:
         options.add_argument(f"--user-data-dir={downloads / 'profile'}")
         options.set_capability("goog:loggingPrefs", LOGS)
         # the driver is named, so that selenium looks for none on the internet
-        self.driver = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+        self.driver: Any = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
         self.downloads = downloads
         self.cdp("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.size(*WIDE)

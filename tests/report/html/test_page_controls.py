@@ -128,7 +128,7 @@ def test_the_scrubber_takes_mouse_and_arrows(browser: Browser, service: Path) ->
     browser.keys(RIGHT)
     assert at(browser) == middle + 1
     assert f"hop {middle + 1} of 120, " in str(scrub.get_attribute("aria-valuetext"))
-    browser.click("#scrub .chp[data-k='8']")
+    browser.click("#scrub .chp[data-k='8'] text")
     assert at(browser) == 9
 
 
@@ -199,7 +199,9 @@ def test_rows_of_the_ladder_take_focus_and_enter(browser: Browser, service: Path
     browser.run("$$('#ladder .row')[4].focus()")
     browser.keys(ENTER)
     assert at(browser) == browser.run("return M.packets[4].steps[0].k + 1")
-    browser.run("document.querySelector('#ladder .dot[data-k=\"8\"]').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+    browser.run(
+        "document.querySelector('#ladder .dot[data-k=\"8\"]').dispatchEvent(new MouseEvent('click', {bubbles: true}))"
+    )
     assert at(browser) == 9
 
 
@@ -209,7 +211,12 @@ def test_a_field_marks_its_bytes_and_a_byte_its_field(browser: Browser, service:
     browser.run("$$('.fn')[arguments[0]].focus()", field)
     assert browser.run("return $$('.hex .on').map(b => b.textContent)") == ["0a", "f4", "02", "02"]
     assert "bytes 30 to 33" in browser.text("#byte-at")
-    assert browser.run("return $$('.field.ch .fn').map(f => f.textContent)") == ["destination", "checksum", "dest. port", "checksum"]
+    assert browser.run("return $$('.field.ch .fn').map(f => f.textContent)") == [
+        "destination",
+        "checksum",
+        "dest. port",
+        "checksum",
+    ]
     assert browser.run("return $('.field.on ins').textContent") == "10.244.2.2"
     browser.click(".hex [data-at='22']")
     assert browser.text(".field.on .fn") == "TTL"
@@ -218,7 +225,7 @@ def test_a_field_marks_its_bytes_and_a_byte_its_field(browser: Browser, service:
     assert browser.text(".field.on .fn") == "protocol" and at(browser) == 9
 
 
-def test_a_rule_leads_to_its_place_in_the_listing(browser: Browser, service: Path) -> None:
+def test_a_rule_opens_its_place_in_the_listing(browser: Browser, service: Path) -> None:
     browser.open(service, "flow=1&step=9")
     spec = browser.run("return $$('.rule .tg').at(-1).textContent")
     assert "--to-destination 10.244.2.2:8080" in spec

@@ -49,6 +49,8 @@ def test_each_step_of_a_story_states_what_its_comment_states(browser: Browser, t
         assert shown == expected, each.flow
         assert browser.run("return document.documentElement.scrollWidth") == 1440
         assert browser.run("return $('#stage').scrollWidth <= $('#stage').clientWidth"), f"{name}: sideways"
-        ladder = browser.run("setMode('hops'); const svg = $('#ladder>svg').innerHTML; setMode('packets'); return svg + $('#ladder>svg').innerHTML")
+        ladder = browser.run(
+            "setMode('hops'); const svg = $('#ladder>svg').innerHTML; setMode('packets'); return svg + $('#ladder>svg').innerHTML"
+        )
         assert "NaN" not in ladder and "undefined" not in ladder
     assert browser.logs() == []
