@@ -106,7 +106,11 @@ Labels = Annotated[
 ]
 Html = Annotated[
     str,
-    typer.Option("--html", metavar="FILE|-", help="Write a page to step through the flows in: one file, no server."),
+    typer.Option(
+        "--html",
+        metavar="FILE|DIR|-",
+        help="Write a page to step through the flows: one file, or one a scenario in DIR/.",
+    ),
 ]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
@@ -115,6 +119,12 @@ Views = Annotated[
 ]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
 Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where no scenario is given.")]
+Live = Annotated[
+    bool | None,
+    typer.Option(
+        "--live/--declared", help="The objects are the state of a running cluster, or manifests; known by their status."
+    ),
+]
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, where no scenario is given.")]
 
 
@@ -152,6 +162,9 @@ def run(
     ] = "",
     labels: Labels = "",
     html: Html = "",
+    compared: Annotated[
+        bool, typer.Option("--compare", help="With --html: two scenarios side by side, hop by hop.")
+    ] = False,
     force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
@@ -174,6 +187,7 @@ def run(
     return run_files(
         named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
         bare=Bare(nodes, network, namespace), labels=labels, html=html,
+        compared=compared,
     )  # fmt: skip
 
 
@@ -186,6 +200,10 @@ def demo(
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
     labels: Labels = "",
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="DIR", help="Write an index and a page a story into DIR, as a course."),
+    ] = None,
     force: Force = False,
     walks: Walks = False,
     views: Views = None,
@@ -201,6 +219,7 @@ def demo(
     ] = False,
 ) -> int:
     """Run the embedded gallery."""
+    from emu.cli.paged import course
     from emu.cli.running import run_files
     from emu.scenario.gallery import copy, index, stories, story
 
@@ -218,8 +237,26 @@ def demo(
         return 0
     files = [story(name) for name in names] if names else list(stories().values())
     return run_files(
-        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels
-    )
+        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels,
+        pages=course(html, [path.stem for path in files], force=force) if html is not None else None,
+    )  # fmt: skip
+
+
+@app.command()
+def quiz(
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario's file, or a name of the gallery.")],
+    answers: Annotated[
+        str, typer.Option(metavar="FILE", help="One answer a line, its number or text; else from standard input.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="What orders the choices.")] = 0,
+    only: Annotated[list[str] | None, typer.Option("--kind", help="Only questions of this kind (repeatable).")] = None,
+    key: Annotated[bool, typer.Option("--key", help="Ask nothing: the questions with their answers.")] = False,
+    form: OutputForm = Form.text,
+) -> int:
+    """Ask what happens to each packet next. The exit status is 0 where all answers are right, else 1."""
+    from emu.cli.quizzing import quiz as ask
+
+    return ask(scenario, answers=answers, seed=seed, only=only or (), key=key, form=form)
 
 
 @app.command()
@@ -241,9 +278,11 @@ def trace(
     form: OutputForm = Form.text,
     detail: Annotated[Detail, typer.Option(help="How much to show.")] = Detail.detailed,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
+    html: Html = "",
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    live: Live = None,
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save, -S or -nvL.")] = None,
     ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
     routes: Annotated[
@@ -264,6 +303,8 @@ def trace(
     if rules is not None:
         from emu.cli.dumps import trace_dump
 
+        if html:
+            raise InputError("--html shows frames, and --rules sends none", expected="-f FILE")
         target = f"{destination}/{protocol.value}" if protocol is not None and "/" not in destination else destination
         return trace_dump(
             rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules,
@@ -271,16 +312,19 @@ def trace(
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of, qualified
-    from emu.cli.outputs import check_writable, is_stdout
+    from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.report.trace import trace as follow
 
     check_writable(write, force=force)
-    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
+    check_page(html, force=force)
+    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
     ends = qualified(source, namespace), qualified(destination, namespace)
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
-    show(traced.report, form, to_stderr=is_stdout(write))
+    if html:
+        traced.flow.html(html, force=force)
+    show(traced.report, form, to_stderr=is_stdout(write) or is_stdout(html))
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
@@ -296,6 +340,7 @@ def show_view(
     form: OutputForm = Form.text,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    live: Live = None,
 ) -> int:
     """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
     from emu.cli.inputs import cluster_of
@@ -307,9 +352,41 @@ def show_view(
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network)
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live)
     net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
     show(route_to(net, get, source, bits) if get else chosen(net), form)
+    return 0
+
+
+class Printed(StrEnum):
+    """How `emu get` prints objects."""
+
+    text = "text"
+    wide = "wide"
+    json = "json"
+    yaml = "yaml"
+
+
+@app.command(epilog="Example: kubectl get all,nodes,endpointslices -A -o json | emu get pods -A -o wide -f -")
+def get(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="pods, services, endpoints, endpointslices or nodes.")],
+    files: Manifests,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Only these.")] = None,
+    namespace: Namespace = "default",
+    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
+    form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
+    nodes: Nodes = 2,
+    network: Network = "bridge",
+    live: Live = None,
+) -> int:
+    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
+    from emu.cli.inputs import cluster_of
+    from emu.report.listing import listing
+
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live, capture=False)
+    where = None if everywhere else namespace
+    report = listing(cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
+    show(report, Form.text if form is Printed.wide else Form(form.value))
     return 0
 
 

@@ -23,7 +23,7 @@ from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
 from emu.scenario.results import StepResult
 from emu.scenario.script import Scenario, load
 from emu.scenario.steps import Doing, Place, actions
-from emu.scenario.story import teller
+from emu.scenario.story import Teller
 
 __all__ = ["FAILED", "HELD", "UNDECIDED", "Progress", "Run", "check_endpoints", "run"]
 
@@ -92,7 +92,7 @@ def check_endpoints(scenario: Scenario, cluster: Cluster) -> None:
 
 def _do(result: Run, number: int, step: Step) -> StepResult:
     cluster = result.cluster
-    done = StepResult(number + 1, step.name, step.action)
+    done = StepResult(number + 1, step.name, step.action, story=step.story, started_ns=cluster.clock.now)
     place = Place(result.scenario, number, step)
     begun = {**result.moments}
     result.moments |= {step.name: cluster.clock.now} if step.name else {}
@@ -110,10 +110,11 @@ def _do(result: Run, number: int, step: Step) -> StepResult:
     )
     with place.at():
         actions[step.action]().run(step.part, doing)
+    done.ended_ns = cluster.clock.now
     return done
 
 
 def _narrate(cluster: Cluster, flow: Flow, step: Step) -> None:
     """Sentences for the comments of the flow's frames."""
     if cluster.capture is not None and step.story:
-        cluster.capture.stories[flow.number] = teller(step.story)
+        cluster.capture.stories[flow.number] = Teller(step.story)
