@@ -172,7 +172,7 @@ def test_mermaid_has_a_participant_an_interface_and_arrows_between_them(name: st
     assert list(participants.values()) == list(dict.fromkeys(column for each in found for column in each.columns))
     assert sum(line.startswith("    box ") for line in lines) == lines.count("    end")
     arrows = [
-        found for line in lines if (found := re.fullmatch(r"    (c\d+)(->>|-x)(c\d+): [^;<>]+(?:#\w+;[^<>]*)*", line))
+        one for line in lines if (one := re.fullmatch(r"    (c\d+)(->>|-x)(c\d+): [^;<>]+(?:#\w+;[^<>]*)*", line))
     ]
     notes = [line for line in lines if line.startswith("    Note over ")]
     assert len(arrows) + len(notes) == len([line for line in lines if line.startswith(("    c", "    Note"))])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from emu.capture.captured import Captured
 from emu.capture.pcapng import LINKTYPE_RAW
-from emu.capture.reader import Described, reading
+from emu.capture.reader import Described, reading, values
 from emu.capture.summary import line
 from emu.errors import InputError
 from emu.wire.addr import mac_text
@@ -93,10 +93,10 @@ def of_file(path: Path) -> list[Sight]:
     found: list[tuple[int, int, Described, bytes, dict[int, bytes]]] = []
     with reading(path) as capture:
         for record in capture:
-            interface = capture.last_interface()
-            if interface is not None:
+            if record.options:
+                interface = capture.interfaces[record.interface]
                 data = _LINK_OF_RAW + record.data if record.linktype == LINKTYPE_RAW else record.data
-                found.append((record.number, record.time_ns, interface, data, capture.last_options()))
+                found.append((record.number, record.time_ns, interface, data, values("<", record.options)))
     names = {each.mac: each.name for *_, each, _, _ in found if each.mac}
     firsts: dict[int, list[int]] = {}
     sights = []
