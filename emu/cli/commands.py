@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
+from emu.cli.ladder_command import add_to as add_ladder_to
 from emu.cli.replay_commands import add_to
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
@@ -496,4 +497,5 @@ def schema() -> int:
 
 
 add_to(app)
+add_ladder_to(app)
 app.add_typer(wireshark, name="wireshark")
