@@ -113,13 +113,13 @@ class Browser:
 
     def logs(self) -> list[str]:
         """What the console got since the last call: errors and warnings."""
-        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no types here
+        entries = self.driver.get_log("browser")
         return [f"{each['level']} {each['message']}" for each in entries]
 
     def requests(self) -> list[str]:
         """The addresses that were asked for since the last call."""
         found = []
-        for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
+        for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
                 parameters = message["params"]
