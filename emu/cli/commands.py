@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from emu.cli import replay_commands, reporting
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
-from emu.cli.replay_commands import add_to
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
@@ -329,20 +329,6 @@ def trace(
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
-@app.command(epilog="Example: emu report captures/shop/01-a-visitor-opens-the-shop.pcapng --html shop.html")
-def report(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Captures: those of emu, or any pcap or pcapng.")
-    ],
-    html: Annotated[str, typer.Option("--html", metavar="FILE|-", help="Where the page goes.")] = "report.html",
-    force: Force = False,
-) -> int:
-    """Write a page to step through captures: of emu's own with sentence and facts, of any other as far as frames go."""
-    from emu.cli.reporting import report_files
-
-    return report_files(files, html, force=force)
-
-
 @app.command("show", cls=ListsViews)
 def show_view(
     view: Annotated[str, typer.Argument(metavar="VIEW", help="What to show: a view of the list below.")],
@@ -509,5 +495,6 @@ def schema() -> int:
     return 0
 
 
-add_to(app)
+replay_commands.add_to(app)
+reporting.add_to(app)
 app.add_typer(wireshark, name="wireshark")

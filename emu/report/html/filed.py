@@ -87,7 +87,10 @@ def of_file(path: str | os.PathLike[str]) -> Scene:
             raise InputError("has no frame of Ethernet", file=str(path), expected="a capture of an interface or of emu")
         places = [_place(number, each, name) for number, each in enumerate(file.interfaces)] or [_only(name)]
         names = {ip4_text(addr): text for addr, text in file.names.items()}
-        notes = [*(each.replace(str(path), name) for each in file.notes), *((NO_TABLES, NO_OUTCOMES) if own else (NOT_OURS, NO_TABLES, NO_OUTCOMES))]
+        notes = [
+            *(each.replace(str(path), name) for each in file.notes),
+            *((NO_TABLES, NO_OUTCOMES) if own else (NOT_OURS, NO_TABLES, NO_OUTCOMES)),
+        ]
     if len(kept) < len(records):
         notes.append(f"{len(records) - len(kept)} frames without Ethernet are left out")
     if more:
