@@ -15,7 +15,9 @@ from typer.core import TyperCommand
 
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
+from emu.cli.ladder_command import add_to as add_ladder_to
 from emu.cli.replay_commands import add_to
+from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -117,6 +119,12 @@ Views = Annotated[
 ]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
 Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where no scenario is given.")]
+Live = Annotated[
+    bool | None,
+    typer.Option(
+        "--live/--declared", help="The objects are the state of a running cluster, or manifests; known by their status."
+    ),
+]
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, where no scenario is given.")]
 
 
@@ -206,12 +214,18 @@ def demo(
     listed: Annotated[
         bool, typer.Option("--list", help="Run nothing: what each scenario is about; with a name, all that it shows.")
     ] = False,
+    indexed: Annotated[
+        bool, typer.Option("--index", help="Run nothing: the index of the captures, with the frames to look at.")
+    ] = False,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.paged import course
     from emu.cli.running import run_files
-    from emu.scenario.gallery import copy, stories, story
+    from emu.scenario.gallery import copy, index, stories, story
 
+    if indexed:
+        out(index())
+        return 0
     if listed:
         from emu.report.gallery import gallery, page
 
@@ -268,6 +282,7 @@ def trace(
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    live: Live = None,
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save, -S or -nvL.")] = None,
     ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
     routes: Annotated[
@@ -302,8 +317,10 @@ def trace(
 
     check_writable(write, force=force)
     check_page(html, force=force)
-    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
+    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
     ends = qualified(source, namespace), qualified(destination, namespace)
+    if html and cluster.capture is not None:
+        cluster.capture.record()
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
@@ -325,6 +342,7 @@ def show_view(
     form: OutputForm = Form.text,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    live: Live = None,
 ) -> int:
     """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
     from emu.cli.inputs import cluster_of
@@ -336,9 +354,41 @@ def show_view(
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network)
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live)
     net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
     show(route_to(net, get, source, bits) if get else chosen(net), form)
+    return 0
+
+
+class Printed(StrEnum):
+    """How `emu get` prints objects."""
+
+    text = "text"
+    wide = "wide"
+    json = "json"
+    yaml = "yaml"
+
+
+@app.command(epilog="Example: kubectl get all,nodes,endpointslices -A -o json | emu get pods -A -o wide -f -")
+def get(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="pods, services, endpoints, endpointslices or nodes.")],
+    files: Manifests,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Only these.")] = None,
+    namespace: Namespace = "default",
+    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
+    form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
+    nodes: Nodes = 2,
+    network: Network = "bridge",
+    live: Live = None,
+) -> int:
+    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
+    from emu.cli.inputs import cluster_of
+    from emu.report.listing import listing
+
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live, capture=False)
+    where = None if everywhere else namespace
+    report = listing(cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
+    show(report, Form.text if form is Printed.wide else Form(form.value))
     return 0
 
 
@@ -447,3 +497,5 @@ def schema() -> int:
 
 
 add_to(app)
+add_ladder_to(app)
+app.add_typer(wireshark, name="wireshark")

@@ -22,9 +22,11 @@ def cluster_of(
     nodes: int = 2,
     network: str = "bridge",
     capture: bool = True,
+    live: bool | None = None,
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
-    Raises InputError."""
+    The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
+    from emu.kube import live as exports
     from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
@@ -36,7 +38,7 @@ def cluster_of(
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
-    if len(files) == 1 and not files[0].is_dir():
+    if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
             done = run(load_found(files[0], found), build=partial(build, capture=capture))
@@ -47,6 +49,10 @@ def cluster_of(
     for document in documents:
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
+    if live if live is not None else any(exports.shows(each.value) for each in documents):
+        shown = exports.read(load_documents(documents, namespace=namespace, live=True))
+        cluster = Cluster(shown.config, shown.objects, capture=capture)
+        return _noted(cluster, cluster.warnings)
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     store = cluster.store

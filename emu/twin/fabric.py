@@ -50,7 +50,8 @@ class Port:
                 raise
             mtu = self._mtu(SIOCGIFMTU)
             self._mtu(SIOCSIFMTU, LARGEST - 1)
-            self.socket.send(data)
+            with suppress(OSError):  # ENOBUFS: the other end has dropped it
+                self.socket.send(data)
             self._mtu(SIOCSIFMTU, mtu)
 
     def _mtu(self, request: int, mtu: int = 0) -> int:

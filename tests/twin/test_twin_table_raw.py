@@ -86,6 +86,10 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": "- link: {node: node-1, mtu: 1400}\n" + ping("10.244.2.99", size=1472) + ping("10.244.2.2", size=1472),
         "cluster": "{nodes: 2, network: flannel, underlay: switched}",
     },
+    "longer-than-a-node-in-a-vpc-takes": {
+        "steps": "- link: {node: node-2, mtu: 1400}\n" + udp("default/web:53", send="k" * 1472) + ping("10.96.0.10", size=1472),
+        "cluster": "{nodes: 2, network: aws-vpc}",
+    },
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from emu.kube.api.addresses import is_address, read_plain
 from emu.kube.api.affinity import Affinity
+from emu.kube.api.container_status import ContainerStatus, Probe
 from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace, selects
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -89,10 +90,18 @@ class NodeSpec(ApiStruct, frozen=True):
     taints: tuple[Taint, ...] = ()
 
 
+class NodeVersions(ApiStruct, frozen=True):
+    kubelet_version: str = ""
+    os_image: str = ""
+    kernel_version: str = ""
+    container_runtime_version: str = ""
+
+
 class NodeStatus(ApiStruct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
     conditions: tuple[Condition, ...] = ()
     allocatable: dict[str, int | float | str] = {}
+    node_info: NodeVersions = NodeVersions()
 
 
 class Node(Object, frozen=True, kw_only=True):
@@ -123,8 +132,19 @@ class ContainerPort(ApiStruct, frozen=True):
 class Container(ApiStruct, frozen=True):
     name: str
     image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     restart_policy: str | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+
+    @property
+    def probes(self) -> Iterator[Probe]:
+        yield from (
+            each for each in (self.startup_probe, self.liveness_probe, self.readiness_probe) if each is not None
+        )
 
 
 class DnsConfigOption(ApiStruct, frozen=True):
@@ -221,17 +241,17 @@ def _container_port_problems(container: Container, at: Path, host_network: bool)
             if p.name in names:
                 yield Problem((*at, i, "name"), f'two ports are called "{p.name}"')
             names.add(p.name)
-            if not _is_port_name(p.name):
-                yield Problem((*at, i, "name"), f'"{p.name}" is not a port name', _PORT_NAME)
+            if not is_port_name(p.name):
+                yield Problem((*at, i, "name"), f'"{p.name}" is not a port name', PORT_NAME)
         if host_network and p.host_port not in (0, p.container_port):
             what = f"{p.host_port} differs from containerPort {p.container_port} although the pod uses hostNetwork"
             yield Problem((*at, i, "hostPort"), what)
 
 
-_PORT_NAME = "up to 15 of a-z, 0-9 and '-', with at least one letter"
+PORT_NAME = "up to 15 of a-z, 0-9 and '-', with at least one letter"
 
 
-def _is_port_name(name: str) -> bool:
+def is_port_name(name: str) -> bool:
     return len(name) <= 15 and is_label(name) and any(c.isalpha() for c in name) and "--" not in name
 
 
@@ -247,6 +267,8 @@ class PodStatus(ApiStruct, frozen=True):
     conditions: tuple[Condition, ...] = ()
     reason: str = ""
     message: str = ""
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
 
 
 class Pod(Object, frozen=True, kw_only=True):
@@ -412,9 +434,9 @@ class Service(Object, frozen=True, kw_only=True):
                 yield Problem((*at, "name"), f'two ports are called "{p.name}"')
             if ports.setdefault((p.port, p.protocol), i) != i:
                 yield Problem((*at, "port"), f"{p.port}/{p.protocol} is there twice")
-            if isinstance(p.target_port, str) and not _is_port_name(p.target_port):
+            if isinstance(p.target_port, str) and not is_port_name(p.target_port):
                 what = f'"{p.target_port}" is not the name of a port'
-                yield Problem((*at, "targetPort"), what, f"a number without quotes, or {_PORT_NAME}")
+                yield Problem((*at, "targetPort"), what, f"a number without quotes, or {PORT_NAME}")
 
     def inherit(self, old: Service) -> Service:
         """Addresses and node ports that were allocated stay, as the API server keeps them on update."""
