@@ -13,10 +13,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from emu.cli import ladder_command, replay_commands, reporting
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
-from emu.cli.ladder_command import add_to as add_ladder_to
-from emu.cli.replay_commands import add_to
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
@@ -496,6 +495,7 @@ def schema() -> int:
     return 0
 
 
-add_to(app)
-add_ladder_to(app)
+replay_commands.add_to(app)
+ladder_command.add_to(app)
+reporting.add_to(app)
 app.add_typer(wireshark, name="wireshark")

@@ -108,8 +108,10 @@ def test_two_runs_give_the_same_bytes(name: str) -> None:
 def test_nothing_in_it_is_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither folders nor names; what was written beside it does not show."""
     monkeypatch.chdir(tmp_path)
-    text = encode(document([of_run(run(story("pod-to-service"), tmp_path / "out", record=True))])).decode()
-    assert text == encode(page_of("pod-to-service")).decode()
+    made = document([of_run(run(story("pod-to-service"), tmp_path / "out", record=True))])
+    text = encode(made).decode()
+    assert made.runs[0].flows[0].pop("file") == "01-the-client-asks-the-service.pcapng"
+    assert encode(made) == encode(page_of("pod-to-service"))
     known = {str(tmp_path), str(Path(__file__).parents[3]), os.uname().nodename, socket.gethostname()}
     assert [each for each in known if len(each) > 4 and each in text] == []
     assert getpass.getuser() == "root" or getpass.getuser() not in text
