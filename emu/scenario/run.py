@@ -38,6 +38,7 @@ def run(
     build: Callable[[Scenario], Cluster] | None = None,
     progress: Progress | None = None,
     force: bool = False,
+    record: bool = False,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
