@@ -478,6 +478,6 @@ def schema() -> int:
 
 
 replay_commands.add_to(app)
-reporting.add_to(app)
 ladder_command.add_to(app)
+reporting.add_to(app)
 app.add_typer(wireshark, name="wireshark")
