@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.replay_commands import add_to
+from emu.cli.why_command import add_to as add_why_to
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -269,14 +270,20 @@ def trace(
             neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
-    from emu.cli.inputs import cluster_of, qualified
+    from emu.cli.inputs import cluster_of
     from emu.cli.outputs import check_writable, is_stdout
+    from emu.kube.flow import spoken
     from emu.report.trace import trace as follow
 
     check_writable(write, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
-    ends = qualified(source, namespace), qualified(destination, namespace)
-    traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
+    wanted = protocol.value if protocol is not None else ""
+    sender = spoken.source(cluster, source, namespace)
+    receiver = spoken.target(cluster, destination, namespace, wanted)
+    for each in (sender.meant, receiver.meant):
+        if each:
+            note(each)
+    traced = follow(cluster, sender.ref, receiver.ref, receiver.protocol, detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
     show(traced.report, form, to_stderr=is_stdout(write))
@@ -450,3 +457,4 @@ def schema() -> int:
 
 
 add_to(app)
+add_why_to(app)
