@@ -6,8 +6,11 @@ property tests of NAT and routes, and for trying one rule. Must not know cluster
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Self
 
+from emu.capture import pages
 from emu.capture.capture import Capture
 from emu.capture.captured import Captured
 from emu.clock import SECOND, Clock
@@ -40,17 +43,20 @@ class Lab:
 
     def host(self, name: str, **sysctls: int | str) -> Netns:
         """A namespace; sysctls with `__` for dots (`net__ipv4__tcp_timestamps=0`). Raises InputError."""
+        return self._namespace(name, "host", sysctls)
+
+    def _namespace(self, name: str, role: str, sysctls: Mapping[str, int | str]) -> Netns:
         if name in self.namespaces:
             raise InputError(f"there is a host {name!r} already")
         net = boot.namespace(self.clock, name, {key.replace("__", "."): value for key, value in sysctls.items()})
         if self.capture is not None:
-            self.capture.attach_namespace(net, name)
+            self.capture.attach_namespace(net, name, role=role)
         self.namespaces[name] = net
         return net
 
     def router(self, name: str, **sysctls: int | str) -> Netns:
         """A host that forwards packets, with connection tracking and NAT on."""
-        net = self.host(name, net__ipv4__ip_forward=1, **sysctls)
+        net = self._namespace(name, "router", {"net__ipv4__ip_forward": 1, **sysctls})
         boot.netfilter(net)
         return net
 
@@ -141,6 +147,11 @@ class Lab:
         if self.capture is None:
             raise InputError("nothing was captured", expected="a lab with capture=True")
         return self.capture.frames(interface=interface)
+
+    def html(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> str:
+        """The page in which one steps through the lab's frames, as text; with `path` it is written there, too. Raises InputError:
+        nothing was captured, jinja2 is not installed, or there is a file that emu did not write, unless `force`."""
+        return pages.page("lab", self, path, force=force)
 
     def fork(self) -> Self:
         """A second lab in the same state, with a future of its own. Raises InputError while the clock runs."""

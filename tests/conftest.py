@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from browser import Browser
+from browser import missing as browser_missing
 from linux import Linux
 from linux import missing as linux_missing
 from peer_suites import NO_SUITES
@@ -16,6 +18,8 @@ from twins import AGAIN, JUDGED, summary
 
 NO_TSHARK = "skipped: no tshark"
 NO_KERNEL = "skipped: no real kernel to ask"
+NO_BROWSER = "skipped: no browser"
+NO_AXE = "skipped: no axe-core"
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +46,21 @@ def linux() -> Iterator[Linux]:
         kernel.close()
 
 
-JUDGES = {"linux": pytest.mark.twin, "tshark": pytest.mark.wireshark}
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """chromium without a window, of this size at the beginning: 1440 x 900."""
+    if browser_missing():
+        if os.environ.get("EMU_REQUIRE_BROWSER"):
+            pytest.fail(f"a browser is required (EMU_REQUIRE_BROWSER) and {browser_missing()} is missing")
+        pytest.skip(f"{NO_BROWSER} ({browser_missing()} is missing)")
+    window = Browser(tmp_path_factory.mktemp("browser"))
+    try:
+        yield window
+    finally:
+        window.close()
+
+
+JUDGES = {"browser": pytest.mark.browser, "linux": pytest.mark.twin, "tshark": pytest.mark.wireshark}
 
 
 TOGETHER = 16  # twin tests in a row: they share what their module sets up
@@ -95,7 +113,7 @@ def judged(terminalreporter: pytest.TerminalReporter) -> list[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Report loudly which judge was missing, and how many tests went without it."""
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    for words in (NO_TSHARK, NO_KERNEL, NO_SUITES, "skipped: no scripts of packetdrill"):
+    for words in (NO_TSHARK, NO_KERNEL, NO_BROWSER, NO_AXE, NO_SUITES, "skipped: no scripts of packetdrill"):
         count = sum(words in reason for reason in skipped)
         if count:
             terminalreporter.write_sep("#", f"{words} ({count} tests)", red=True, bold=True)

@@ -6,6 +6,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,27 @@ def test_notebooks_show_plain_escaped_html(name: str, cluster: emu.Cluster) -> N
     cluster.iptables("node-1", '-A INPUT -m comment --comment "<b>x</b>" -j ACCEPT')
     text = HTML[name](cluster)._repr_html_()
     assert text.startswith("<p><b>") and "<table>" in text and "<script>" not in text and "<b>x" not in text
-    assert len(text) < 40_000
+    assert len(text.partition("<iframe")[0]) < 40_000
+
+
+def test_a_flow_is_shown_with_its_page(cluster: emu.Cluster, tmp_path: Path) -> None:
+    flow = cluster.tcp(C, W)
+    shown = flow._repr_html_()
+    frame = shown[shown.index("<iframe ") :]
+    assert unescape(frame.partition('srcdoc="')[2].partition('" style')[0]) == flow.html()
+    assert flow.html(tmp_path / "flow.html") == (tmp_path / "flow.html").read_text(encoding="utf-8")
+    flow.html(tmp_path / "flow.html")  # one that emu wrote is replaced
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(InputError, match="emu did not write it"):
+        flow.html(tmp_path / "mine.html")
+
+
+def test_without_frames_there_is_no_page() -> None:
+    bare = emu.Cluster(1, capture=False)
+    flow = bare.ping("node/node-1", "node/node-1")
+    assert "<iframe" not in flow._repr_html_()
+    with pytest.raises(InputError, match="nothing was captured"):
+        flow.html()
 
 
 def test_a_view_is_shown_as_text() -> None:

@@ -69,6 +69,7 @@ KEPT_WORDS = {
     ("tests/report/test_flow_reports.py", "tell"): WHO_HAS,
     ("tests/support/ladder_frames.py", "tell"): WHO_HAS,
     ("tests/report/test_comes_back.py", "says"): STORY_KEY,
+    ("tests/scenario/test_gallery.py", "says"): STORY_KEY,
     ("tests/scenario/test_run.py", "says"): STORY_KEY,
     ("tests/support/ladder_drive.py", "nobody"): MEASURED,
     ("tests/support/ladder_steps.py", "hears"): MEASURED,

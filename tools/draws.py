@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing import Pool
@@ -25,6 +26,7 @@ from emu.testing.scenarios import NETWORKS, SmallScenario, small_scenarios
 from emu.twin import judge
 from emu.twin.report import Report
 
+CRASHED = 4
 TRIES = 2
 
 
@@ -67,6 +69,10 @@ def tried(numbered: tuple[int, str]) -> Judged:
         except EmuError as error:
             statuses.append(error.exit_status)
             reports.append(f"{error}\n")
+            break
+        except Exception:  # the judge's own fault: the scenario is kept, the others go on
+            statuses.append(CRASHED)
+            reports.append(traceback.format_exc())
             break
         statuses.append(report.exit_status)
         frames, late_ns = report.frames, max(late_ns, report.late_ns)

@@ -9,6 +9,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${EMU_VENV:-$ROOT/.venv}
 CONSTRAINTS=$ROOT/tools/constraints.txt
+AXE=4.14.1
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -94,4 +95,18 @@ ensure_commands() {
         say "apt-get could not install ${missing[*]}"
     fi
     rm -f "$log"
+}
+
+# axe-core from npm, by name, into a folder outside of the project: it judges whether a page can be used by all. Never fails.
+ensure_axe() {
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/emu/axe
+    [[ -f $folder/node_modules/axe-core/axe.min.js || -n ${EMU_AXE:-} ]] && return
+    if ! command -v npm >/dev/null; then
+        say "missing: npm, so axe-core is not there: no page is judged by it"
+        return
+    fi
+    say "fetching axe-core"
+    mkdir -p "$folder"
+    timeout 120 npm install --silent --ignore-scripts --no-audit --no-fund --prefix "$folder" "axe-core@$AXE" >/dev/null 2>&1 ||
+        say "axe-core could not be fetched: no page is judged by it"
 }

@@ -15,8 +15,10 @@ from typer.core import TyperCommand
 
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
+from emu.cli.get_command import add_to as add_get_to
 from emu.cli.replay_commands import add_to
 from emu.cli.why_command import add_to as add_why_to
+from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -105,7 +107,11 @@ Labels = Annotated[
 ]
 Html = Annotated[
     str,
-    typer.Option("--html", metavar="FILE|-", help="Write a page to step through the flows in: one file, no server."),
+    typer.Option(
+        "--html",
+        metavar="FILE|DIR|-",
+        help="Write a page to step through the flows: one file, or one a scenario in DIR/.",
+    ),
 ]
 Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
@@ -157,6 +163,9 @@ def run(
     ] = "",
     labels: Labels = "",
     html: Html = "",
+    compared: Annotated[
+        bool, typer.Option("--compare", help="With --html: two scenarios side by side, hop by hop.")
+    ] = False,
     force: Force = False,
     walks: Walks = False,
     coverage: Coverage = False,
@@ -179,6 +188,7 @@ def run(
     return run_files(
         named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
         bare=Bare(nodes, network, namespace), labels=labels, html=html,
+        compared=compared,
     )  # fmt: skip
 
 
@@ -191,6 +201,10 @@ def demo(
     split: Split = Splitting.flow,
     form: ResultForm = Form.text,
     labels: Labels = "",
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="DIR", help="Write an index and a page a story into DIR, as a course."),
+    ] = None,
     force: Force = False,
     walks: Walks = False,
     views: Views = None,
@@ -201,11 +215,18 @@ def demo(
     listed: Annotated[
         bool, typer.Option("--list", help="Run nothing: what each scenario is about; with a name, all that it shows.")
     ] = False,
+    indexed: Annotated[
+        bool, typer.Option("--index", help="Run nothing: the index of the captures, with the frames to look at.")
+    ] = False,
 ) -> int:
     """Run the embedded gallery."""
+    from emu.cli.paged import course
     from emu.cli.running import run_files
-    from emu.scenario.gallery import copy, stories, story
+    from emu.scenario.gallery import copy, index, stories, story
 
+    if indexed:
+        out(index())
+        return 0
     if listed:
         from emu.report.gallery import gallery, page
 
@@ -217,8 +238,26 @@ def demo(
         return 0
     files = [story(name) for name in names] if names else list(stories().values())
     return run_files(
-        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels
-    )
+        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels,
+        pages=course(html, [path.stem for path in files], force=force) if html is not None else None,
+    )  # fmt: skip
+
+
+@app.command()
+def quiz(
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario's file, or a name of the gallery.")],
+    answers: Annotated[
+        str, typer.Option(metavar="FILE", help="One answer a line, its number or text; else from standard input.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="What orders the choices.")] = 0,
+    only: Annotated[list[str] | None, typer.Option("--kind", help="Only questions of this kind (repeatable).")] = None,
+    key: Annotated[bool, typer.Option("--key", help="Ask nothing: the questions with their answers.")] = False,
+    form: OutputForm = Form.text,
+) -> int:
+    """Ask what happens to each packet next. The exit status is 0 where all answers are right, else 1."""
+    from emu.cli.quizzing import quiz as ask
+
+    return ask(scenario, answers=answers, seed=seed, only=only or (), key=key, form=form)
 
 
 @app.command()
@@ -240,6 +279,7 @@ def trace(
     form: OutputForm = Form.text,
     detail: Annotated[Detail, typer.Option(help="How much to show.")] = Detail.detailed,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
+    html: Html = "",
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
@@ -264,6 +304,8 @@ def trace(
     if rules is not None:
         from emu.cli.dumps import trace_dump
 
+        if html:
+            raise InputError("--html shows frames, and --rules sends none", expected="-f FILE")
         target = f"{destination}/{protocol.value}" if protocol is not None and "/" not in destination else destination
         return trace_dump(
             rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules,
@@ -271,11 +313,12 @@ def trace(
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of
-    from emu.cli.outputs import check_writable, is_stdout
+    from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.kube.flow import spoken
     from emu.report.trace import trace as follow
 
     check_writable(write, force=force)
+    check_page(html, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
@@ -286,7 +329,9 @@ def trace(
     traced = follow(cluster, sender.ref, receiver.ref, receiver.protocol, detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
-    show(traced.report, form, to_stderr=is_stdout(write))
+    if html:
+        traced.flow.html(html, force=force)
+    show(traced.report, form, to_stderr=is_stdout(write) or is_stdout(html))
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
@@ -317,38 +362,6 @@ def show_view(
     cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live)
     net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
     show(route_to(net, get, source, bits) if get else chosen(net), form)
-    return 0
-
-
-class Printed(StrEnum):
-    """How `emu get` prints objects."""
-
-    text = "text"
-    wide = "wide"
-    json = "json"
-    yaml = "yaml"
-
-
-@app.command(epilog="Example: kubectl get all,nodes,endpointslices -A -o json | emu get pods -A -o wide -f -")
-def get(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="pods, services, endpoints, endpointslices or nodes.")],
-    files: Manifests,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Only these.")] = None,
-    namespace: Namespace = "default",
-    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
-    form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
-    nodes: Nodes = 2,
-    network: Network = "bridge",
-    live: Live = None,
-) -> int:
-    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
-    from emu.cli.inputs import cluster_of
-    from emu.report.listing import listing
-
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live, capture=False)
-    where = None if everywhere else namespace
-    report = listing(cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
-    show(report, Form.text if form is Printed.wide else Form(form.value))
     return 0
 
 
@@ -457,4 +470,6 @@ def schema() -> int:
 
 
 add_to(app)
+add_get_to(app)
 add_why_to(app)
+app.add_typer(wireshark, name="wireshark")

@@ -18,9 +18,11 @@ def check_writable(name: str, *, force: bool) -> None:
 
 
 def check_page(name: str, *, force: bool) -> None:
-    """Raise InputError where no page can be made, or its file is one that emu did not write."""
-    from emu.report.html.page import check, is_own
+    """Raise InputError where no page can be made, or its file is one that emu did not write. `name` is "" without `--html`."""
+    if name:
+        from emu.capture.pages import is_own
+        from emu.report.html.page import check
 
-    check()
-    if not force:
-        atomic.check_writable(name, is_own)
+        check()
+        if not force:
+            atomic.check_writable(name, is_own)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emu.cli.console import Form, dump, note, out, progress
-from emu.cli.outputs import check_page, check_writable, is_stdout
+from emu.cli.outputs import check_writable, is_stdout
+from emu.cli.paged import Folder, NoPages, OneFile, Pages, is_folder
 from emu.errors import InputError
 
 if TYPE_CHECKING:
     from emu.report import Report
-    from emu.report.html.scene import Scene
     from emu.scenario.record import Run
     from emu.scenario.script import Scenario
 
@@ -67,12 +67,13 @@ def run_files(
     bare: Bare | None = None,
     labels: str = "",
     html: str = "",
+    compared: bool = False,
+    pages: Pages | None = None,
 ) -> int:
     """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
-    the rest. `labels` names a file for a row a frame, `html` one for the page. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    the rest. `labels` names a file for a row a frame, `html` one for the page, or a folder, and two scenarios are shown side by side if they are `compared`; `pages` takes the runs
+    instead. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
     from emu.report import run_views
-    from emu.report.html import page
-    from emu.report.html.scene import of_run
     from emu.scenario import label_files
     from emu.scenario.files import ALL
     from emu.scenario.labels import COLUMNS, rows
@@ -84,16 +85,16 @@ def run_files(
     for name in views:  # an unknown one is reported before anything runs
         run_views[name]
     scenarios = _read(files, write, bare or Bare())
+    if compared and (len(scenarios) != 2 or not html):
+        raise InputError("--compare shows two scenarios side by side", expected="emu run A B --html FILE --compare")
     check_writable(write, force=force)
     if labels:
         label_files.check(labels, COLUMNS, force=force)
         if split == "interface" and not write:
             raise InputError("labels number the frames of all.pcapng", expected="--labels without --split interface")
-    if html:
-        check_page(html, force=force)
+    paged = pages or _pages(html, scenarios, compared=compared, force=force)
     to_stderr = is_stdout(write) or is_stdout(html)
     status, data = 0, []
-    scenes: list[Scene] = []
     labelled: list[Iterator[dict[str, Any]]] = []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
@@ -113,18 +114,27 @@ def run_files(
             data.append(result.data())
         if labels:
             labelled.append(rows(run, write or str((run.folder or folder) / ALL)))
-        if html:
-            scenes.append(of_run(run))
+        paged.add(run)
         if scenario.bare:
             _what_next(run)
         status = max(status, run.exit_status)
-    if html:
-        page.write(html, scenes, "emu", force=force)
+    paged.end()
     if labels:
         label_files.write(labels, COLUMNS, chain.from_iterable(labelled), force=force)
     if form is not Form.text:
         out(dump(data[0] if len(data) == 1 else data, form), to_stderr=to_stderr)
     return status
+
+
+def _pages(html: str, scenarios: Sequence[Scenario], *, compared: bool, force: bool) -> Pages:
+    """What takes the runs for their pages. Raises InputError."""
+    if is_folder(html) and not compared:
+        from emu.report.html.course import Chapter, words
+
+        names = tuple(each.name for each in scenarios)
+        title = words()["index"]
+        return Folder(Path(html), [Chapter(title, names)], title, force=force)
+    return OneFile(html, compared=compared, force=force) if html else NoPages()
 
 
 def _came_up(run: Run) -> Report:

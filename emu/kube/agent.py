@@ -111,4 +111,6 @@ class Agent(ABC, Generic[View, Facts, Value]):
         return True
 
 
-agents: Shelf[Callable[[Settings], Agent[Any, Any, Any]]] = Shelf("node agent", "emu.kube.proxy", "emu.kube.networks")
+agents: Shelf[Callable[[Settings], Agent[Any, Any, Any]]] = Shelf(
+    "node agent", "emu.kube.proxy", "emu.kube.policy", "emu.kube.networks"
+)

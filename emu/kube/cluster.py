@@ -19,7 +19,6 @@ from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
 from emu.fork import Snapshot, forked, uncollected
-from emu.kernel import boot
 from emu.kernel.iptables_text import iptables_text
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
@@ -47,6 +46,8 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, labelled, plan_nodes
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
+from emu.kube.policy.dataplane import enforcing
+from emu.kube.policy.follow import Live
 from emu.kube.store import Store
 from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
@@ -61,6 +62,7 @@ from emu.wire.record import Record
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
 LEAST_MTU = 68  # ETH_MIN_MTU
+ROLES = {POD: "pod", NODE: "node", UNDERLAY: "underlay", OUTSIDE: "outside"}  # of a namespace, for captures
 
 
 class Cluster(Verbs):
@@ -68,8 +70,8 @@ class Cluster(Verbs):
 
     `config` is the number of nodes (2, if it is None), or a configuration. `objects` are manifests as files, folders, text,
     dicts or objects, see `api/sources.py`. A large cluster shows on a terminal's stderr how far its build is.
-    `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name,
-    `warnings` what is not modelled, a sentence each; `given` has the objects that it was built from.
+    `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name, `warnings` what
+    is not modelled, a sentence each; `given` has the objects that it was built from.
     """
 
     __deepcopy__ = forked
@@ -119,11 +121,7 @@ class Cluster(Verbs):
         for node in nodes:
             self._boot_node(node)
             steps.done()
-        for number, text in enumerate(router_routes(config, self.layout)):
-            try:
-                boot.route(self.underlay.router, text)
-            except InputError as error:
-                raise error.at(path=f"cluster.routes[{number}]") from None
+        self.underlay.route_as_stated(router_routes(config, self.layout))
         outside = ip4_text(self.layout.hosts[EXTERNAL].ip)
         self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, outside)
         self.dns.start(self.underlay.external)
@@ -133,6 +131,9 @@ class Cluster(Verbs):
                 apps[app](self.underlay.hosts[host], port, protocol, host)
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
+        self.policy = enforcing(config.policy or self.kubelets[0].network.policy, config.network)
+        self.policies = Live(self.store)
+        self.unmodelled.policy(self.policy, self.config.network, self.policies)
         arrivals = live.Arrivals(self.store, objects, live=config.live)
         self.as_found = arrivals.as_found
         if config.live:
@@ -160,9 +161,10 @@ class Cluster(Verbs):
         return cls(found.config, found.objects, seed=seed, capture=capture)
 
     def __repr__(self) -> str:
-        counted = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
-        parts = [f"{len(self.nodes)} nodes", f"{len(self.pods)} pods", counted]
-        return f"<Cluster of {', '.join(parts)}, at {self.clock.now / SECOND:.3f} s>"
+        flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
+        return (
+            f"<Cluster of {len(self.nodes)} nodes, {len(self.pods)} pods, {flows}, at {self.clock.now / SECOND:.3f} s>"
+        )
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [("node", name, node.ip, "") for name, node in self.nodes.items()]
@@ -224,21 +226,21 @@ class Cluster(Verbs):
         self.adopt(node.name, node.net, NODE)
         self.underlay.connect(node.net, index)
 
-    def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
+    def adopt(self, name: str, net: Netns, rank: int = POD, *, node: str = "") -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
-        flow/names.py); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
+        flow/names.py; a pod is on `node`); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
         if self._dropped in net.drop_listeners:
             self.namespaces[name] = net
             return
         if name in self.namespaces:  # a pod of that name ends on another node
-            self._leaving.append(self.namespaces[name])
+            self._leave(self.namespaces[name])
         self.namespaces[name] = net
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
         if self.capture is not None:
-            self.capture.attach_namespace(net, name)
+            self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)
         net.nat_listeners.append(self._translated)
@@ -281,9 +283,14 @@ class Cluster(Verbs):
         """A pod's namespace is gone."""
         net = self.namespaces.pop(name, None)
         if net is not None:
-            self._leaving.append(net)
+            self._leave(net)
         self.unmodelled.forget(name)
         self.addresses.forget(name, POD)
+
+    def _leave(self, net: Netns) -> None:
+        self._leaving.append(net)
+        if self.capture is not None:
+            self.capture.release(net)
 
     @property
     def gone(self) -> Tally:

@@ -24,6 +24,8 @@ from emu.kube.front_ends import front_ends, reached_from_outside, service_of
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node
 from emu.kube.plan import ClusterConfig
+from emu.kube.policy.dataplane import Dataplane
+from emu.kube.policy.settings import PolicySettings
 from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import Underlay
@@ -56,6 +58,8 @@ class Parts(Protocol):
     @property
     def service_subnet(self) -> Prefix: ...
     @property
+    def policy(self) -> Dataplane | None: ...
+    @property
     def under_way(self) -> set[Any]: ...
 
 
@@ -71,11 +75,12 @@ class Loops:
         self.kubelets = {each.node.name: each for each in parts.kubelets}
         self.under_way = parts.under_way
         networks = [kubelet.network for kubelet in parts.kubelets]
+        enforcing = parts.policy.agents if parts.policy is not None else ()
         self.agents = Agents(
-            ["kube-proxy", *(name for network in networks for name in network.agents)],
+            ["kube-proxy", *(name for network in networks for name in network.agents), *enforcing],
             Settings(
                 parts.pod_subnet,
-                (parts.config.proxy, parts.config.network_options),
+                (parts.config.proxy, parts.config.network_options, PolicySettings(parts.service_subnet)),
                 any(each.pods_outside for each in networks),
             ),
             self.clock,

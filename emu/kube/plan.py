@@ -67,11 +67,13 @@ class ClusterConfig:
     may be a node's name. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
     default, so that veths and bridges carry large segments and unfinished checksums. `cpus`: of each node (`Clock.beside`).
+    `policy` names the dataplane that enforces policies; "" is the network's own.
     """
 
     nodes: tuple[NodeConfig, ...] = (NodeConfig("node-1"), NodeConfig("node-2"))
     network: str = "bridge"
     network_options: Options | None = None
+    policy: str = ""
     underlay: str = ""
     lans: tuple[LanSettings, ...] = ()
     routes: tuple[str, ...] = ()

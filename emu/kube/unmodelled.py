@@ -13,21 +13,27 @@ from emu.errors import InputError
 from emu.kernel.net.netns import Netns
 from emu.kernel.sysctl import report
 from emu.kernel.sysctl_table import TABLE
+from emu.kube.api.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy
 from emu.kube.api.check import remarks_of
+from emu.kube.api.cluster_policy import ClusterNetworkPolicy
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import Objects
 from emu.kube.api.meta import Key, Object, Other
-from emu.kube.api.networking import Direction, NetworkPolicy
+from emu.kube.api.networking import NetworkPolicy
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.cni.keys import remarks as cni_remarks
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import Outcome
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
+from emu.kube.policy.dataplane import Dataplane
+from emu.kube.policy.follow import Live
+from emu.kube.policy.rules import Way
 from emu.kube.store import Event, Store
 from emu.modelled import Finding, NotModelled
 from emu.wire.addr import ip4
 
+POLICIES = (NetworkPolicy, ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy)
 DNS_NAMESPACE, DNS_LABELS = "kube-system", {"k8s-app": "kube-dns"}
 LOOPBACK = 127
 _VARIABLES = frozenset(row.name.rpartition(".")[2] for row in TABLE if isinstance(row.treatment, NotModelled))
@@ -48,8 +54,10 @@ class Unmodelled:
         self.store, self.nodes, self.pods, self.warnings = store, nodes, pods, warnings
         self._seen: set[tuple[str, str]] = set()
         self._by_ip: dict[int, Node] = {}
-        self._in_force: dict[Key, NetworkPolicy] = {}
-        store.watch(NetworkPolicy, self._policy, existing=True)
+        self._enforcing: Dataplane | None = None
+        self._network, self._unheeded = "", ""
+        self._unjudged: set[Key] = set()  # the policies that nothing modelled enforces, though the cluster does
+        self._policies_live: Live | None = None
         self._sysctls: dict[str, list[tuple[str, NotModelled]]] = {}  # by namespace: the settings that decide outcomes
 
     # -- reports --------------------------------------------------------------------------------
@@ -145,23 +153,39 @@ class Unmodelled:
             names += [f"{pod.namespace}/{pod.name}" for pod in self.store.list(Pod, DNS_NAMESPACE, DNS_LABELS)]
         return [name for name in dict.fromkeys(names) if name != flow.source]
 
+    def policy(self, dataplane: Dataplane | None, network: str, policies: Live) -> None:
+        """What enforces policies in the cluster; None: something that is not modelled."""
+        self._enforcing, self._network, self._policies_live = dataplane, network, policies
+        for kind in POLICIES:
+            self.store.watch(kind, self._policy, existing=True)
+
     def _policy(self, event: Event, obj: Object, old: Object | None) -> None:
         if event == "DELETED":
-            self._in_force.pop(obj.key, None)
-        elif isinstance(obj, NetworkPolicy):
-            self._in_force[obj.key] = obj
+            self._unjudged.discard(obj.key)
+        elif self._enforcing is None:
+            self._unjudged.add(obj.key)
+            what = f"what enforces it with network {self._network} is not modelled"
+            self._warn(Finding("", str(obj.key), f"{what}: a flow of a pod that it selects is undecided"))
+        elif not self._enforcing.kinds:
+            self._unheeded = self._unheeded or str(obj.key)  # one warning, about the first
+            what = f"network {self._network} enforces no policy: {self._unheeded} has no effect, nor has any other"
+            self._warn(Finding("", "cluster.policy", f"{what} (policy: kube-router enforces them)"))
+        elif not isinstance(obj, self._enforcing.kinds):
+            name = self._enforcing.name
+            self._warn(Finding("", str(obj.key), f"{name} enforces no {obj.kind}, so that it has no effect"))
 
     def _policies(self, flow: Flow) -> Iterator[Reason]:
-        policies = [*self._in_force.values()]
-        if not policies:
+        """Where it is not modelled what enforces policies: the first that selects an end of the flow, unless all is allowed."""
+        live = self._policies_live
+        if live is None or not self._unjudged:
             return
         source, receivers = self.pods.get(flow.source), self._receivers(flow)
         if source is not None and not self._at_home(flow, source, receivers):
-            yield from self._selected(policies, "Egress", flow.source, source)
+            yield from self._selected(live, "egress", flow.source, source)
         for name in receivers:
             pod = self.pods.get(name)
             if pod is not None and flow.client is not pod.node.net:  # the pod's own node may always reach it
-                yield from self._selected(policies, "Ingress", name, pod)
+                yield from self._selected(live, "ingress", name, pod)
 
     def _at_home(self, flow: Flow, source: Sandbox, receivers: list[str]) -> bool:
         """Whether no policy applies to the flow: it stays in the pod itself, or between the pod and its own node."""
@@ -171,24 +195,18 @@ class Unmodelled:
             return all(name == source.node.name for name in receivers)
         return flow.delivered and not flow.losses
 
-    def _selected(
-        self, policies: list[NetworkPolicy], direction: Direction, name: str, sandbox: Sandbox
-    ) -> Iterator[Reason]:
-        """The first policy that isolates a pod in a direction, unless a policy allows everything."""
-        pod = self.store.get(Pod, sandbox.namespace, sandbox.pod)
-        if pod is None or sandbox.host_network:
+    def _selected(self, live: Live, way: Way, name: str, sandbox: Sandbox) -> Iterator[Reason]:
+        """The first policy that binds a pod in a direction, unless a NetworkPolicy's rule allows everything."""
+        end = live.index.pod(sandbox.namespace, sandbox.pod)
+        if end is None or end.pod is None:
             return
-        labels = pod.metadata.labels
-        chosen = [
-            each
-            for each in policies
-            if each.namespace == sandbox.namespace
-            and direction in each.directions
-            and each.spec.pod_selector.matches(labels)
-        ]
-        if chosen and not any(each.allows_all(direction) for each in chosen):
-            key = str(chosen[0].key)
-            yield f"{key} selects {name} for {direction} and is not modelled", name, key
+        found = live.index.selecting(end.pod, way)
+        policies = (*found.admin, *found.own, *found.baseline)
+        open_ = any(rule.peers is None and rule.ports is None for each in found.own for rule in each.rules[way])
+        if policies and (found.admin or not open_):
+            key = str(Key(policies[0].kind.lower(), policies[0].namespace, policies[0].name))
+            what = f"{key} selects {name} for {way.title()}, and what enforces it is not modelled"
+            yield what, name, key
 
     def _node_at(self, addr: int) -> Node | None:
         if not self._by_ip:  # no node joins a running cluster

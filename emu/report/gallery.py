@@ -66,4 +66,9 @@ def _row(word: str, text: str) -> str:
 def _line(each: dict[str, Any]) -> str:
     if "mistake" in each:
         return " ".join(each["mistake"]["seen"].split())
-    return " ".join(each["description"].split()).partition(". ")[0].rstrip(".") + "."
+    return first_sentence(each["description"])
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text of several lines."""
+    return " ".join(text.split()).partition(". ")[0].rstrip(".") + "."

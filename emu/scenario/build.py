@@ -38,6 +38,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         nodes=nodes,
         network=conflist or part.network,
         network_options=options_of(part).get(part.network),
+        policy=part.policy or "",
         underlay=part.underlay or "",
         lans=tuple(LanSettings(each.name, each.subnet, each.gateway, each.mtu) for each in part.lans),
         routes=part.routes,

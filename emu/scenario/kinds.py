@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 
 from emu.kube.api.meta import field_name
 from emu.kube.networks.network import networks
+from emu.kube.policy.dataplane import dataplanes
 from emu.kube.proxy.mode import modes
 from emu.kube.underlay.underlay import underlays
 
@@ -19,8 +20,10 @@ OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", 
 if TYPE_CHECKING:
     ProxyMode: TypeAlias = str
     UnderlayName: TypeAlias = str
+    PolicyName: TypeAlias = str
 else:  # a mode is a folder, an underlay a file: their names need no second place
     ProxyMode, UnderlayName = Literal[tuple(sorted(modes))], Literal[tuple(sorted(underlays))]
+    PolicyName = Literal[tuple(sorted(dataplanes))]
 NetworkName = Annotated[
     str,
     Meta(
@@ -180,6 +183,7 @@ Offloads = Annotated[
 class ClusterPart(Part, frozen=True):
     """`network` is a built-in network's name or the path of a .conflist beside the scenario. No `underlay`: the one that the
     network usually lies on (vpc for aws-vpc, switched for kindnet, else routed).
+    `policy` is what enforces NetworkPolicies, by default what comes with the network: nothing (`none`) with bridge, flat and flannel.
     `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for
@@ -188,6 +192,7 @@ class ClusterPart(Part, frozen=True):
 
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
+    policy: PolicyName | None = None
     underlay: UnderlayName | None = None
     lans: tuple[LanPart, ...] = ()
     routes: tuple[str, ...] = ()
@@ -333,12 +338,21 @@ class Expect(Part, frozen=True):
 
 class StoryLine(Part, frozen=True):
     """A sentence for the comments of some frames: those on an interface (`at`, a glob), of a direction, and whose
-    one-line text matches the glob `when` (`*ARP who-has*`, `*[[]S] *`)."""
+    one-line text matches the glob `when` (`*ARP who-has*`, `*[[]S] *`).
+
+    A line of a known explanation has the number of its `step` there (`"4"`, `"2 and 3"`), which comments show before the sentence:
+    `leg` is the packet's way or that of its answer, `chapter` the part of the explanation that is numbered ("": its main part),
+    `how` what differs from it (`on AWS`).
+    """
 
     says: str
     at: str = "*"
     way: Literal["in", "out", "drop", "any"] = "any"
     when: str = "*"
+    step: str = ""
+    leg: Literal["there", "back"] = "there"
+    chapter: str = ""
+    how: str = ""
 
 
 class Step(Part, frozen=True):

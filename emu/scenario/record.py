@@ -5,10 +5,14 @@ Must not know how a step is done or how results are shown.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emu import page
+from emu.capture import pages
+from emu.errors import InputError
 from emu.invariants import Verdict
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow
@@ -65,6 +69,19 @@ class Run:
             for each in self.flows
             if each.flow.outcome.word == "undecided" and each.expected != "undecided"
         ]
+
+    def html(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> str:
+        """The page in which one steps through the run's flows, as text; with `path` it is written there, too. Raises InputError:
+        nothing was captured, jinja2 is not installed, or there is a file that emu did not write, unless `force`."""
+        return pages.page("run", self, path, force=force)
+
+    def _repr_html_(self) -> str:
+        rows = [(flow_name(each.flow), each.flow.outcome, each.flow.at, each.nat) for each in self.flows]
+        table = page.table(self.scenario.name, ("flow", "outcome", "at", "NAT"), rows)
+        try:
+            return table + pages.frame(self.html())
+        except InputError:  # without frames, or without what makes pages
+            return table
 
     @property
     def exit_status(self) -> int:

@@ -1,4 +1,4 @@
-"""What a failed test leaves in a folder: its manifests, its capture with comments, and the walk of its frames.
+"""What a failed test leaves in a folder: its manifests, its capture with comments, its page, and the walk of its frames.
 
 ARP is left out of the walk unless it matters. Must not know fixtures.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,17 @@ from emu.errors import EmuError
 if TYPE_CHECKING:
     from emu.capture.captured import Captured
     from emu.kube.cluster import Cluster
+    from emu.kube.flow.flow import Flow
     from emu.lab import Lab
+    from emu.report.html.scene import Scene
     from emu.scenario.smallest import Failing
 
     Bench = Cluster | Lab
 
 FOLDER = "emu-captures"  # in the root folder, unless --emu-captures names another
 MANIFESTS, CAPTURE, WALK, SCENARIO = "manifests.yaml", "all.pcapng", "walk.txt", "scenario.yaml"
+PAGE = "page.html"
+MOST_FRAMES = 3000  # of a page
 MOST_LINES = 200  # of the walk in a report; the file has all
 MOST_BENCHES = 3
 ARP = b"\x08\x06"
@@ -46,7 +51,7 @@ def leave(root: Path, nodeid: str, made: list[Bench], again: str) -> list[Left]:
         folder = _folder(root, nodeid) / ("" if number == 1 else str(number))
         objects = getattr(bench, "given", None)
         files = {} if objects is None else {MANIFESTS: manifests(objects)}
-        found.append(_left(root, folder, bench, files, walked(bench), again))
+        found.append(_left(root, folder, bench, files, walked(bench), again, partial(scene, bench)))
     return found
 
 
@@ -56,10 +61,15 @@ def leave_scenario(root: Path, nodeid: str, failing: Failing) -> Left:
     cluster = failing.run.cluster
     bad = [each.flow.number for each in failing.run.flows if each.checked.failures]
     walk, again = walked(cluster, bad or None), f"emu run {_shown(folder / SCENARIO)}"
-    return _left(root, folder, cluster, {SCENARIO: failing.text}, walk, again)
+    from emu.report.html.scene import of_run
+
+    return _left(root, folder, cluster, {SCENARIO: failing.text}, walk, again, partial(of_run, failing.run))
 
 
-def _left(root: Path, folder: Path, bench: Bench, files: dict[str, str], walk: str, again: str) -> Left:
+def _left(
+    root: Path, folder: Path, bench: Bench, files: dict[str, str], walk: str, again: str, shown: Callable[[], Scene]
+) -> Left:
+    at = ""
     if walk:
         files[WALK] = f"{walk}\n"
     try:
@@ -72,10 +82,47 @@ def _left(root: Path, folder: Path, bench: Bench, files: dict[str, str], walk: s
         if bench.capture is not None:
             bench.capture.write(folder / CAPTURE, force=True)
             files[CAPTURE] = ""
+            at = _page(folder / PAGE, shown())
+            files |= {PAGE: ""} if at.startswith("#") else {}
     except (OSError, EmuError) as error:  # a report without files is better than none
         return Left(f"nothing could be left in {folder}: {error}", _cut(walk))
     lines = [_shown(folder / name) for name in (SCENARIO, MANIFESTS, CAPTURE, WALK) if name in files]
+    lines += [_shown(folder / PAGE) + at] if PAGE in files else [at] * bool(at)
     return Left("\n".join([*lines, f"seed {bench.clock.seed}; again: {again}"]), _cut(walk))
+
+
+def _page(path: Path, shown: Scene) -> str:
+    """Write the page. Gives the part of its address that names the step to look at; without jinja2, what is missing."""
+    from emu.capture.pages import write
+    from emu.report.html.page import check, of
+    from emu.report.html.scene import opening
+
+    try:
+        check()
+    except EmuError as missing:
+        return f"no page: {missing}"
+    write(path, of([shown]), force=True)
+    return opening(shown)
+
+
+def scene(bench: Bench) -> Scene:
+    """What the page of a cluster or lab shows: the flows that were not delivered, or else all; of many frames the first flows."""
+    from emu.report.html.scene import of_flows, of_lab
+
+    known: list[Flow] = list(getattr(bench, "flows", {}).values())
+    if not known:
+        return of_lab(bench)
+    chosen: list[Flow] = []
+    frames = 0
+    for each in [flow for flow in known if not flow.delivered] or known:
+        frames += len(each.frames)
+        if chosen and frames > MOST_FRAMES:
+            break
+        chosen.append(each)
+    found = of_flows(bench, chosen, "failed test")
+    if len(known) > len(chosen):
+        found.notes.append(f"{len(known) - len(chosen)} of {len(known)} flows are left out")
+    return found
 
 
 def _shown(path: Path) -> str:

@@ -110,6 +110,11 @@ class Normaliser:
         if first and proto == 17 and len(payload) >= 8:
             sport, dport, length, summed = struct.unpack_from("!HHHH", payload)
             begin = f"UDP {self._port(sport)}>{self._port(dport)} udp-length={length} checksum={summed:#06x} "
+            inner = payload[16:]
+            if dport in VXLAN_PORTS and payload[8:12] == VXLAN_FLAGS and len(inner) >= 34 and inner[12:14] == b"\x08\0":
+                ends = f"{self._role(inner[6:12])}>{self._role(inner[:6])}"  # cut, as a quote is
+                packet = self._ipv4(inner[14:], quoted=True)
+                return f"size={len(payload)} {begin}VXLAN {payload[12:16].hex()} {{[{ends}] {packet}}}"
         elif first and proto == 1 and len(payload) >= 8:
             begin = f"ICMP {payload[:2].hex()} checksum={payload[2:4].hex()} rest={payload[4:8].hex()} "
         return f"size={len(payload)} {begin}{self._contents(payload[8:] if begin else payload)}"

@@ -33,7 +33,7 @@ metadata: {name: deny}
 spec: {podSelector: {}, policyTypes: [Ingress]}
 """
 ECN = "net.ipv4.tcp_ecn = 1 is not modelled: ECN (the flags of SYNs, the ECN bits of IP)"
-DENIED = "networkpolicy/deny selects default/web for Ingress and is not modelled"
+DENIED = "networkpolicy/deny selects default/web for Ingress, and what enforces it is not modelled"
 NEAR = 'service/web: spec.trafficDistribution "PreferClose" is not modelled: every endpoint is as likely, near or far'
 
 Capsys = pytest.CaptureFixture[str]
@@ -85,21 +85,33 @@ def test_a_field_in_every_command(capsys: Capsys, folder: Path) -> None:
 
 
 def test_a_policy_leaves_the_flow_undecided(capsys: Capsys, folder: Path) -> None:
-    scenario(folder, PODS + POLICY)
-    (folder / "web.yaml").write_text(PODS + POLICY)
-    kind = "networkpolicy/deny: kind NetworkPolicy is not modelled: a flow of a pod that it selects is undecided"
+    scenario(folder, PODS + POLICY, cluster="nodes: 2, network: kindnet")
+    kind = "networkpolicy/deny: what enforces it with network kindnet is not modelled: a flow of a pod that it selects is undecided"
     assert main(["run", "s.yaml"]) == 3
     captured = capsys.readouterr()
-    assert captured.err == f"note: s: s.yaml:24: {kind}\n"
+    assert captured.err == f"note: s: {kind}\n"
     assert f"undecided tcp default/client -> default/web: {DENIED}" in captured.out
-    assert main(["trace", "-S", "client", "-D", "web:80", "-f", "web.yaml"]) == 3
+    assert main(["trace", "-S", "client", "-D", "web:80", "-f", "s.yaml"]) == 3
     captured = capsys.readouterr()
-    assert captured.err == f"note: web.yaml:16: {kind}\n"
+    assert captured.err == f"note: {kind}\n"
     assert captured.out.endswith(f"outcome: undecided ({DENIED}) at default/web by networkpolicy/deny\n")
 
 
-def test_an_expected_undecided_flow_holds(capsys: Capsys, folder: Path) -> None:
+def test_a_network_that_enforces_no_policy_is_a_note_of_every_command(capsys: Capsys, folder: Path) -> None:
+    (folder / "web.yaml").write_text(PODS + POLICY)
     scenario(folder, PODS + POLICY)
+    what = (
+        "cluster.policy: network bridge enforces no policy: networkpolicy/deny has no effect, nor has any other "
+        "(policy: kube-router enforces them)"
+    )
+    assert main(["run", "s.yaml"]) == 0
+    assert capsys.readouterr().err == f"note: s: {what}\n"
+    assert main(["trace", "-S", "client", "-D", "web:80", "-f", "web.yaml"]) == 0
+    assert capsys.readouterr().err == f"note: {what}\n"
+
+
+def test_an_expected_undecided_flow_holds(capsys: Capsys, folder: Path) -> None:
+    scenario(folder, PODS + POLICY, cluster="nodes: 2, network: kindnet")
     text = (folder / "s.yaml").read_text()
     (folder / "s.yaml").write_text(
         text.replace("outcome: delivered", 'outcome: undecided, reason: "networkpolicy/deny *"')

@@ -75,28 +75,53 @@ def cluster(more: str = "", *, capture: bool = True, **config: object) -> emu.Cl
 def test_a_flow_of_a_pod_that_a_policy_selects(
     spec: str, source: str, target: str, selected: str, capture: bool
 ) -> None:
-    made = cluster(POLICY + spec, capture=capture)
+    made = cluster(POLICY + spec, capture=capture, network="kindnet")
     flow = made.tcp(source, target, b"x", timeout_s=1)
     if selected:
-        detail = f"networkpolicy/deny selects {selected} and is not modelled"
+        detail = f"networkpolicy/deny selects {selected}, and what enforces it is not modelled"
         assert (flow.outcome.word, flow.outcome.detail) == ("undecided", detail)
         assert flow.outcome.by == "networkpolicy/deny" and flow.outcome.place == selected.partition(" ")[0]
     else:
         assert flow.outcome.word == "delivered"
     assert made.warnings == [
-        "line 22: networkpolicy/deny: kind NetworkPolicy is not modelled: a flow of a pod that it selects is undecided"
+        "networkpolicy/deny: what enforces it with network kindnet is not modelled: a flow of a pod that it selects is undecided"
     ]
+
+
+@pytest.mark.parametrize("network", ["bridge", "flat", "flannel"])
+def test_a_network_that_enforces_nothing_is_one_warning(network: str) -> None:
+    made = cluster(
+        POLICY + "{podSelector: {}}\n" + POLICY.replace("deny", "other") + "{podSelector: {}}", network=network
+    )
+    assert made.tcp("default/client", "default/web:80", b"x").delivered
+    what = f"network {network} enforces no policy: networkpolicy/deny has no effect, nor has any other"
+    assert made.warnings == [f"cluster.policy: {what} (policy: kube-router enforces them)"]
+    made.apply(load_text((POLICY + "{podSelector: {}}").replace("deny", "third").removeprefix("---\n")).objects[0])
+    assert len(made.warnings) == 1
+
+
+def test_a_kind_that_a_dataplane_does_not_know_is_a_warning() -> None:
+    text = "{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {name: all}, spec: {tier: Admin, priority: 1, subject: {namespaces: {}}}}"
+    made = cluster("---\n" + text, policy="kube-router")
+    assert made.warnings == [
+        "clusternetworkpolicy/all: kube-router enforces no ClusterNetworkPolicy, so that it has no effect"
+    ]
+
+
+def test_no_dataplane_has_that_name() -> None:
+    with pytest.raises(emu.InputError, match="no policy dataplane is called 'kube-ruter'"):
+        cluster(policy="kube-ruter")
 
 
 def test_a_policy_of_another_namespace_selects_nothing_here() -> None:
     policy = POLICY.replace("{name: deny}", "{name: deny, namespace: other}") + "{podSelector: {}}"
     namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n"
-    assert cluster(namespace + policy).tcp("default/client", "default/web:80").delivered
+    assert cluster(namespace + policy, network="kindnet").tcp("default/client", "default/web:80").delivered
 
 
 @pytest.mark.parametrize("kind", ["udp", "ping", "send", "more"])
 def test_every_kind_of_flow(kind: str) -> None:
-    made = cluster()
+    made = cluster(network="kindnet")
     opened = made.tcp("default/client", "default/web:80", b"x", close=False)
     assert opened.delivered and made.warnings == []
     made.apply(load_text(POLICY.removeprefix("---\n") + "{podSelector: {}}").objects[0])
@@ -115,7 +140,7 @@ def test_every_kind_of_flow(kind: str) -> None:
 
 def test_a_look_up_depends_on_the_policies_of_coredns() -> None:
     policy = POLICY.replace("{name: deny}", "{name: dns, namespace: kube-system}") + "{podSelector: {}}"
-    made = emu.Cluster(emu.ClusterConfig.of(2, dns=emu_dns()), load_text(CLIENT + policy).objects)
+    made = emu.Cluster(emu.ClusterConfig.of(2, dns=emu_dns(), network="kindnet"), load_text(CLIENT + policy).objects)
     assert made.tcp("default/client", "http://web", b"x").outcome.place.startswith("kube-system/coredns")
     assert made.tcp("default/client", "svc/web:80", b"x").delivered
 

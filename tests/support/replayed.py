@@ -8,7 +8,7 @@ from typing import Any
 
 from emu.capture.reader import Capture, reading
 from emu.kube.api.loader import load_text
-from emu.kube.cluster import Cluster
+from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.flow.replay.engine import Replay, Settings, Totals
 from emu.kube.flow.replay.hosts import roles
 from emu.kube.flow.replay.paired import FlowResult, Paired
@@ -51,8 +51,8 @@ class Seen:
         return dict(self.totals.counts)
 
 
-def cluster(*, capture: bool = False) -> Cluster:
-    return Cluster(2, load_text(PODS).objects, capture=capture)
+def cluster(*, capture: bool = False, network: str = "bridge") -> Cluster:
+    return Cluster(ClusterConfig.of(2, network=network), load_text(PODS).objects, capture=capture)
 
 
 def replay(

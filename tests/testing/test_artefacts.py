@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import emu
 from emu.scenario.run import run
 from emu.scenario.script import load_text
 from emu.scenario.smallest import TRIES, how, smallest
-from emu.testing.artefacts import benches, leave, manifests, walked, without_arp
+from emu.testing.artefacts import benches, leave, manifests, scene, walked, without_arp
 from emu.testing.explained import CHOICE, without_tracing
 
 OBJECTS = """
@@ -91,11 +92,34 @@ def test_artefacts_are_written_and_replaced(tmp_path: Path) -> None:
         (left,) = leave(tmp_path / "left", "test_it.py::test[a/b c]", [cluster], "python -m pytest x")
         (folder,) = (path for path in (tmp_path / "left").iterdir() if path.is_dir())
         assert folder.name.startswith("test_it.py--test-a-b-c-") and "seed 7; again: python -m pytest x" in left.text
-        assert {path.name for path in folder.iterdir()} == {"manifests.yaml", "all.pcapng", "walk.txt"}
+        assert {path.name for path in folder.iterdir()} == {"manifests.yaml", "all.pcapng", "walk.txt", "page.html"}
+        assert f"{folder}/page.html#flow=1&step=1\n" in left.text
     assert [each.name for each in emu.objects(folder / "manifests.yaml")] == ["client", "web"]
     assert manifests(cluster.given) == (folder / "manifests.yaml").read_text()
     other = leave(tmp_path / "left", "test_it.py::test[a b/c]", [cluster, emu.Lab()], "")
     assert len(other) == 2 and len([path for path in (tmp_path / "left").iterdir() if path.is_dir()]) == 2
+
+
+def test_the_page_opens_where_the_packet_is_lost(tmp_path: Path) -> None:
+    cluster = emu.Cluster(2, OBJECTS)
+    assert cluster.ping("default/client", "default/web").delivered
+    cluster.iptables("node-2", "-I FORWARD -p icmp -j DROP")
+    flow = cluster.ping("default/client", "default/web")
+    lost = next(each.hop for each in flow.frames if each.direction == "drop")
+    (left,) = leave(tmp_path, "test", [cluster], "")
+    assert f"/page.html#flow=1&step={lost}\n" in left.text
+    shown = scene(cluster)
+    assert [each["flow"] for each in shown.flows] == [flow.number]
+    assert shown.notes == ["1 of 2 flows are left out"]
+
+
+def test_without_jinja2_the_report_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = emu.Cluster(2, OBJECTS)
+    cluster.ping("default/client", "default/web")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    (left,) = leave(tmp_path, "test", [cluster], "")
+    assert "no page: a page needs jinja2 (expected pip install 'kubemu[report]')" in left.text
+    assert not [*tmp_path.rglob("page.html")] and [*tmp_path.rglob("all.pcapng")]
 
 
 def test_a_folder_that_cannot_be_made_is_a_line_of_the_report(tmp_path: Path) -> None:

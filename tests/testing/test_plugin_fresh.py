@@ -116,7 +116,8 @@ def test_a_failing_scenario_leaves_its_artefacts(python: str, tmp_path: Path, mo
     root = tmp_path / (more[1] if more[:1] == ("--emu-captures",) else "emu-captures")
     assert (root / ".gitignore").read_text() == "*\n"
     (folder,) = (path for path in root.iterdir() if path.is_dir())
-    assert {path.name for path in folder.iterdir()} == {"scenario.yaml", "all.pcapng", "walk.txt"}
+    assert {path.name for path in folder.iterdir()} == {"scenario.yaml", "all.pcapng", "walk.txt", "page.html"}
+    assert f"\n{folder.relative_to(tmp_path)}/page.html#flow=1&step=1\n" in shown
     for name in ("scenario.yaml", "all.pcapng", "walk.txt"):
         assert f"\n{folder.relative_to(tmp_path) / name}\n" in shown
     assert is_own(folder / "all.pcapng")

@@ -127,3 +127,15 @@ def test_a_number_that_was_written_by_hand_counts_from_no_connection() -> None:
     isn = 0xFFFF0000
     assert "id=x" in by_hand(7) and "seq=seq1 ack=seq2" in by_hand(7)
     assert "id=r+" in by_hand(isn + 200) and "seq=200 ack=seq1" in by_hand(isn + 200)
+
+
+def test_the_first_fragment_of_a_tunnel_is_read_as_the_packet_in_it() -> None:
+    """Its identification is drawn; its payload and its addresses are not."""
+
+    def first(ident: int, data: bytes = b"y") -> str:
+        inner = Ether() / IP(src="10.0.1.1", dst="10.0.2.2", id=ident) / UDP(sport=5, dport=53) / (data * 1400)
+        outer = IP(src="10.0.0.1", dst="10.0.0.2", id=7) / UDP(sport=4000, dport=8472)
+        return lines(fragment(outer / (b"\x08\0\0\0\0\0\1\0" + bytes(inner)), 1376)[0])[0]
+
+    assert first(1) == first(2) != first(1, b"z")
+    assert "VXLAN 00000100 {[" in first(1) and "10.0.1.1>10.0.2.2" in first(1)

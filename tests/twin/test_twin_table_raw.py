@@ -82,6 +82,14 @@ ROWS: dict[str, dict[str, str]] = {
         + send("IP(dst='10.96.0.10')/UDP(sport=4000, dport=53)/'x'"),
         "cluster": "{nodes: 2, network: flannel, underlay: switched, flannel: {Backend: {Type: vxlan, DirectRouting: true}}}",
     },
+    "a-fragment-in-a-fragmented-tunnel": {
+        "steps": "- link: {node: node-1, mtu: 1400}\n" + ping("10.244.2.99", size=1472) + ping("10.244.2.2", size=1472),
+        "cluster": "{nodes: 2, network: flannel, underlay: switched}",
+    },
+    "longer-than-a-node-in-a-vpc-takes": {
+        "steps": "- link: {node: node-2, mtu: 1400}\n" + udp("default/web:53", send="k" * 1472) + ping("10.96.0.10", size=1472),
+        "cluster": "{nodes: 2, network: aws-vpc}",
+    },
 }  # fmt: skip
 
 

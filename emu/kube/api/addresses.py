@@ -7,7 +7,7 @@ decimal and writes the address without them. Must not know kinds.
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -23,6 +23,16 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def network_of(text: str) -> IPv4Network | IPv6Network | None:
+    """The network that a CIDR names, host bits cleared; None where it is none (net.ParseCIDR, which needs a length)."""
+    if "/" not in text or not text.rpartition("/")[2].isdecimal():
+        return None
+    try:
+        return ip_network(plain(text), strict=False)
+    except ValueError:
+        return None
 
 
 def plain(text: str) -> str:

@@ -15,7 +15,6 @@ from msgspec import inspect
 from emu.kube.api.documents import path_text
 from emu.kube.api.fields import ANNOTATIONS, FIELDS, IDLE_SYSCTLS
 from emu.kube.api.meta import ApiStruct, Object, Path, to_value
-from emu.kube.api.networking import NetworkPolicy
 from emu.modelled import NotModelled, nearest
 
 
@@ -128,10 +127,3 @@ def _not_modelled(path: Path, item: Any, row: NotModelled) -> str:
 def remarks_of(obj: Object) -> Iterator[Remark]:
     """The same for an object that was made in code: its fields cannot be unknown."""
     yield from remarks(to_value(obj), type(obj))
-    yield from whole_remarks(obj)
-
-
-def whole_remarks(obj: Object) -> Iterator[Remark]:
-    """What is not modelled of an object as a whole, or by several of its fields together."""
-    if isinstance(obj, NetworkPolicy):
-        yield Remark((), "kind NetworkPolicy is not modelled: a flow of a pod that it selects is undecided")

@@ -241,17 +241,17 @@ def _container_port_problems(container: Container, at: Path, host_network: bool)
             if p.name in names:
                 yield Problem((*at, i, "name"), f'two ports are called "{p.name}"')
             names.add(p.name)
-            if not _is_port_name(p.name):
-                yield Problem((*at, i, "name"), f'"{p.name}" is not a port name', _PORT_NAME)
+            if not is_port_name(p.name):
+                yield Problem((*at, i, "name"), f'"{p.name}" is not a port name', PORT_NAME)
         if host_network and p.host_port not in (0, p.container_port):
             what = f"{p.host_port} differs from containerPort {p.container_port} although the pod uses hostNetwork"
             yield Problem((*at, i, "hostPort"), what)
 
 
-_PORT_NAME = "up to 15 of a-z, 0-9 and '-', with at least one letter"
+PORT_NAME = "up to 15 of a-z, 0-9 and '-', with at least one letter"
 
 
-def _is_port_name(name: str) -> bool:
+def is_port_name(name: str) -> bool:
     return len(name) <= 15 and is_label(name) and any(c.isalpha() for c in name) and "--" not in name
 
 
@@ -434,9 +434,9 @@ class Service(Object, frozen=True, kw_only=True):
                 yield Problem((*at, "name"), f'two ports are called "{p.name}"')
             if ports.setdefault((p.port, p.protocol), i) != i:
                 yield Problem((*at, "port"), f"{p.port}/{p.protocol} is there twice")
-            if isinstance(p.target_port, str) and not _is_port_name(p.target_port):
+            if isinstance(p.target_port, str) and not is_port_name(p.target_port):
                 what = f'"{p.target_port}" is not the name of a port'
-                yield Problem((*at, "targetPort"), what, f"a number without quotes, or {_PORT_NAME}")
+                yield Problem((*at, "targetPort"), what, f"a number without quotes, or {PORT_NAME}")
 
     def inherit(self, old: Service) -> Service:
         """Addresses and node ports that were allocated stay, as the API server keeps them on update."""

@@ -101,6 +101,9 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     },
     "CronJob": {"status": _REPORTED},
     "NetworkPolicy": {"status": _REPORTED},
+    "ClusterNetworkPolicy": {"status": _REPORTED},
+    "AdminNetworkPolicy": {"status": _REPORTED},
+    "BaselineAdminNetworkPolicy": {"status": _REPORTED},
 }
 
 _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {

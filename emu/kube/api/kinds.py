@@ -8,8 +8,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from emu.errors import InputError
+from emu.kube.api.admin_policy import AdminNetworkPolicy, BaselineAdminNetworkPolicy
 from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from emu.kube.api.batch import CronJob, Job, ReplicationController
+from emu.kube.api.cluster_policy import ClusterNetworkPolicy
 from emu.kube.api.core import Endpoints, Namespace, Node, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Object, Other
@@ -31,6 +33,9 @@ TYPES: tuple[type[Object], ...] = (
     CronJob,
     EndpointSlice,
     NetworkPolicy,
+    ClusterNetworkPolicy,
+    AdminNetworkPolicy,
+    BaselineAdminNetworkPolicy,
 )
 
 
@@ -44,9 +49,12 @@ API_VERSION_OF: dict[str, str] = {kind: api_version for api_version, kind in KIN
 CLUSTER_SCOPED = frozenset(
     (
         "APIService",
+        "AdminNetworkPolicy",
+        "BaselineAdminNetworkPolicy",
         "CSIDriver",
         "CSINode",
         "CertificateSigningRequest",
+        "ClusterNetworkPolicy",
         "ClusterRole",
         "ClusterRoleBinding",
         "CustomResourceDefinition",
@@ -110,6 +118,12 @@ _SHORT |= {
     "cj": "cronjob",
     "netpol": "networkpolicy",
     "networkpolicies": "networkpolicy",
+    "cnp": "clusternetworkpolicy",
+    "clusternetworkpolicies": "clusternetworkpolicy",
+    "anp": "adminnetworkpolicy",
+    "adminnetworkpolicies": "adminnetworkpolicy",
+    "banp": "baselineadminnetworkpolicy",
+    "baselineadminnetworkpolicies": "baselineadminnetworkpolicy",
 }
 _WORDS: dict[str, str] = _SHORT | {t + s: t for t in map(str.lower, API_VERSION_OF) for s in ("", "s")}
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import inspect
 
 from emu.errors import InputError
-from emu.kube.api.check import Remark, remarks, whole_remarks
+from emu.kube.api.check import Remark, remarks
 from emu.kube.api.documents import Document, documents, path_text, read_text
 from emu.kube.api.dumps import dumped, is_dump, is_tar, members
 from emu.kube.api.kinds import CLUSTER_SCOPED, is_custom, remark, type_of
@@ -245,7 +245,7 @@ def _objects(
             return
         unknown = [each for each in found if each.unknown]
         raise (_with_unknown(e, unknown, at, document) if unknown else e) from None
-    _note(obj, [*found, *whole_remarks(obj)], at, document, notes)
+    _note(obj, found, at, document, notes)
     yield obj, at
 
 

@@ -17,6 +17,7 @@ Path = tuple[str | int, ...]
 _CAPITALS = {"Ip": "IP", "Ips": "IPs", "Cidr": "CIDR", "Cidrs": "CIDRs", "Pid": "PID", "Ipc": "IPC", "Id": "ID"}
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -114,10 +115,28 @@ class LabelSelector(ApiStruct, frozen=True):
         return not self.match_labels and not self.match_expressions
 
     def problems(self, at: Path) -> Iterator[Problem]:
+        for key, value in self.match_labels.items():
+            yield from _label_problems(key, (value,), (*at, "matchLabels"), (*at, "matchLabels"))
         for i, e in enumerate(self.match_expressions):
+            path = (*at, "matchExpressions", i)
             if (e.operator in ("In", "NotIn")) != bool(e.values):
-                path = (*at, "matchExpressions", i, "values")
-                yield Problem(path, f"{e.operator} {'needs' if not e.values else 'takes no'} values")
+                what = f"{e.operator} {'needs' if not e.values else 'takes no'} values"
+                yield Problem((*path, "values"), what)
+            yield from _label_problems(e.key, e.values, (*path, "key"), (*path, "values"))
+
+
+_LABEL_KEY = "a name of letters, digits, '-', '_' and '.', at most 63, perhaps with a DNS subdomain and '/' before it"
+_LABEL_VALUE = "letters, digits, '-', '_' and '.', beginning and ending with a letter or digit, at most 63"
+
+
+def _label_problems(key: str, values: tuple[str, ...], at_key: Path, at_values: Path) -> Iterator[Problem]:
+    """ValidateLabelName, and IsValidLabelValue (k8s.io/apimachinery/pkg/util/validation)."""
+    prefix, slash, name = key.rpartition("/")
+    if not _QUALIFIED.fullmatch(name) or len(name) > 63 or (slash and not is_subdomain(prefix)):
+        yield Problem(at_key, f'"{key}" is not a label key', _LABEL_KEY)
+    for value in values:
+        if value and (len(value) > 63 or not _QUALIFIED.fullmatch(value)):
+            yield Problem(at_values, f'"{value}" is not a label value', _LABEL_VALUE)
 
 
 def selects(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:

@@ -1,30 +1,64 @@
 """The networking.k8s.io group, v1: NetworkPolicy.
 
-Which pods a policy selects, and for which direction. Must not know how a policy is enforced.
+What the API server takes, and which directions a policy isolates. What its rules mean is in `kube/policy/`. Must not know how a
+policy is enforced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from msgspec import field
 
-from emu.kube.api.core import Port, Protocol
-from emu.kube.api.meta import ApiStruct, LabelSelector, Object, Problem
+from emu.kube.api.addresses import network_of
+from emu.kube.api.core import PORT_NAME, Port, Protocol, is_port_name
+from emu.kube.api.meta import ApiStruct, LabelSelector, Object, Path, Problem
 
 Direction = Literal["Ingress", "Egress"]
+Network = IPv4Network | IPv6Network
 
 
 class IPBlock(ApiStruct, frozen=True):
     cidr: str
     except_: tuple[str, ...] = field(default=(), name="except")
 
+    def problems(self, at: Path) -> Iterator[Problem]:
+        """ValidateIPBlock: each exception lies inside the block and is smaller."""
+        block = network_of(self.cidr)
+        if block is None:
+            yield Problem((*at, "cidr"), f'"{self.cidr}" is not a CIDR', "an address, a slash and a prefix length")
+            return
+        for i, text in enumerate(self.except_):
+            path, hole = (*at, "except", i), network_of(text)
+            if hole is None:
+                yield Problem(path, f'"{text}" is not a CIDR', "an address, a slash and a prefix length")
+            elif hole.version != block.version or hole.prefixlen <= block.prefixlen or not _inside(hole, block):
+                yield Problem(path, f"{text} is no strict part of {self.cidr}", "a smaller block inside the cidr")
+
+
+def _inside(hole: Network, block: Network) -> bool:
+    return int(block.network_address) <= int(hole.network_address) <= int(block.broadcast_address)
+
 
 class NetworkPolicyPeer(ApiStruct, frozen=True):
     pod_selector: LabelSelector | None = None
     namespace_selector: LabelSelector | None = None
     ip_block: IPBlock | None = field(default=None, name="ipBlock")
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        """ValidateNetworkPolicyPeer: selectors, or a block, and not nothing."""
+        selectors = {"podSelector": self.pod_selector, "namespaceSelector": self.namespace_selector}
+        for name, selector in selectors.items():
+            if selector is not None:
+                yield from selector.problems((*at, name))
+        if self.ip_block is None and not any(each is not None for each in selectors.values()):
+            yield Problem(at, "a peer without content", "podSelector, namespaceSelector or ipBlock")
+        if self.ip_block is not None:
+            yield from self.ip_block.problems((*at, "ipBlock"))
+            if any(each is not None for each in selectors.values()):
+                yield Problem(at, "ipBlock stands beside a selector", "a peer of its own for the ipBlock")
 
 
 class NetworkPolicyPort(ApiStruct, frozen=True):
@@ -33,6 +67,18 @@ class NetworkPolicyPort(ApiStruct, frozen=True):
     protocol: Protocol = "TCP"
     port: Port | str | None = None
     end_port: Port | None = None
+
+    def problems(self, at: Path) -> Iterator[Problem]:
+        """ValidateNetworkPolicyPort."""
+        if isinstance(self.port, str) and not is_port_name(self.port):
+            yield Problem((*at, "port"), f'"{self.port}" is not a port name', PORT_NAME)
+        if self.end_port is None:
+            return
+        if not isinstance(self.port, int):
+            what = "a named port has an endPort" if self.port else "an endPort without a port"
+            yield Problem((*at, "endPort"), what, "a port number as `port`")
+        elif self.end_port < self.port:
+            yield Problem((*at, "endPort"), f"{self.end_port} is below port {self.port}", f"{self.port} or more")
 
 
 class NetworkPolicyIngressRule(ApiStruct, frozen=True):
@@ -76,4 +122,21 @@ class NetworkPolicy(Object, frozen=True, kw_only=True):
         return any(rule == type(rule)() for rule in rules)
 
     def problems(self) -> Iterator[Problem]:
+        """ValidateNetworkPolicySpec (pkg/apis/networking/validation)."""
         yield from self.spec.pod_selector.problems(("spec", "podSelector"))
+        for i, rule in enumerate(self.spec.ingress):
+            yield from _rule_problems(("spec", "ingress", i), rule.ports, "from", rule.from_)
+        for i, out in enumerate(self.spec.egress):
+            yield from _rule_problems(("spec", "egress", i), out.ports, "to", out.to)
+        types = self.spec.policy_types or ()
+        if len(types) > 2:
+            yield Problem(("spec", "policyTypes"), f"{len(types)} policyTypes", "Ingress, Egress or both")
+
+
+def _rule_problems(
+    at: Path, ports: tuple[NetworkPolicyPort, ...], side: str, peers: tuple[NetworkPolicyPeer, ...]
+) -> Iterator[Problem]:
+    for i, port in enumerate(ports):
+        yield from port.problems((*at, "ports", i))
+    for i, peer in enumerate(peers):
+        yield from peer.problems((*at, side, i))

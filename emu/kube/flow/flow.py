@@ -6,11 +6,13 @@ the flow when they happen. Must not know scenarios or files.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from emu import page
+from emu.capture import pages
 from emu.capture.captured import Captured
 from emu.clock import MS
 from emu.errors import InputError
@@ -76,7 +78,16 @@ class Flow:
         if self.testbed.capture is not None:
             rows.append(("frames", len(self.frames)))
         shown = [row for row in rows if row[1] != ""]
-        return page.table(f"{self.name}: {self.outcome}", ("", ""), shown)
+        table = page.table(f"{self.name}: {self.outcome}", ("", ""), shown)
+        try:
+            return table + pages.frame(self.html())
+        except InputError:  # without frames, or without what makes pages
+            return table
+
+    def html(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> str:
+        """The page in which one steps through the flow's frames, as text; with `path` it is written there, too. Raises InputError:
+        nothing was captured, jinja2 is not installed, or there is a file that emu did not write, unless `force`."""
+        return pages.page("flow", self, path, force=force)
 
     @property
     def frames(self) -> list[Captured]:

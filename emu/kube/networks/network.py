@@ -88,7 +88,8 @@ class Network:
     `config` is for the CNI runtime; `rules` are iptables-restore text for the node ("" for none); `bridges` are made
     before the first pod; `routes` are the prefixes that the underlay routes to the node; `agents` are the
     names of the node agents that the network brings. `pods_outside`: pods have addresses of the underlay, and none of the
-    node's pod CIDR.
+    node's pod CIDR. `policy` names the dataplane that enforces NetworkPolicies where the cluster names none: `none`, or "" for one
+    that is not modelled.
     """
 
     config: NetworkConfigList
@@ -97,6 +98,7 @@ class Network:
     routes: tuple[Prefix, ...] = ()
     agents: tuple[str, ...] = ()
     pods_outside: bool = False
+    policy: str = "none"
 
     def prepare(self, host: Host) -> None:
         """Do to the node what no plugin of the list does. Idempotent."""

@@ -60,8 +60,8 @@ class Dependencies(Protocol):
     warnings: list[str]
     under_way: set[Any]
 
-    def adopt(self, name: str, net: Netns) -> None:
-        """A pod's namespace was made: capture and watch it."""
+    def adopt(self, name: str, net: Netns, *, node: str) -> None:
+        """A pod's namespace was made on `node`: capture and watch it."""
 
     def set_aside(self, name: str) -> None:
         """A pod's namespace is deleted, until it is adopted once more."""
@@ -358,7 +358,7 @@ class Kubelet:
         """A pod's namespace. The runtime makes another one for each try; here a pod that waits has the same again."""
         waits = self._waiting.get(name)
         net = boot.namespace(self.deps.clock, name, machine=self.node.net) if waits is None else waits.net
-        self.deps.adopt(name, net)
+        self.deps.adopt(name, net, node=self.node.name)
         return net
 
     def _wait(self, name: str, pod: Pod, net: Netns, error: NoAddressLeft) -> None:

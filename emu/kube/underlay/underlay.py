@@ -132,6 +132,14 @@ class Underlay(ABC):
         """Have the router send `prefix` to the node address `via`. Raises InputError when the prefix has a route."""
         boot.route(self.router, f"{prefix} via {ip4_text(via)}")
 
+    def route_as_stated(self, routes: Iterable[str]) -> None:
+        """The router's routes that the config states, as `ip route add` has them. Raises InputError with the route's place."""
+        for number, text in enumerate(routes):
+            try:
+                boot.route(self.router, text)
+            except InputError as error:
+                raise error.at(path=f"cluster.routes[{number}]") from None
+
     def reserve(self, addresses: Iterable[int]) -> None:
         """These addresses are pods' of a cluster that runs: an underlay that gives addresses leaves them alone."""
         del addresses  # this one gives none

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import BUILT_IN
+from emu.quiz import Question, questions
+from emu.report.html.compare import compare
 from emu.report.html.layout import Planner, Sight
-from emu.report.html.model import Chain, Document, Port, Rules, Run
-from emu.report.html.scene import Scene
+from emu.report.html.model import Chain, Document, Link, Port, Rules, Run
+from emu.report.html.scene import Scene, Sighted
 from emu.report.html.sights import Sights, Words
 from emu.version import VERSION
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.captured import is_ipv4
-from emu.wire.frame import AF_INET
 
 
-def document(scenes: Iterable[Scene]) -> Document:
-    """The document of one page, a part a scene."""
-    return Document(emu=VERSION, runs=[_run(scene) for scene in scenes])
+def document(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = ()) -> Document:
+    """The document of one page, a part a scene. `compared`: the second one beside the first. `links` are the pages beside it."""
+    runs = [_run(scene) for scene in scenes]
+    beside = compare(scenes[0], scenes[1]) if compared else []
+    return Document(format=1, emu=VERSION, runs=runs, comparisons=beside, links=list(links))
 
 
 def _run(scene: Scene) -> Run:
-    capture = scene.capture
-    capture.mark()  # reads devices and names again
     words = Words()
-    captured = scene.frames()
-    frames = Sights(words).frames(captured, capture.stories)
+    frames = Sights(words).frames(scene.frames, scene.stories)
     shown = ports(scene)
     planner = Planner(shown, scene.roles)
     sights: dict[int, list[Sight]] = {}
-    for each in captured:
-        heard = each.direction == "in" and not is_ipv4(each.data)
-        sights.setdefault(each.flow, []).append(Sight(each.place.number, heard))
+    for each in scene.frames:
+        flooded = each.direction == "in" and not is_ipv4(each.data)
+        sights.setdefault(each.flow, []).append(Sight(each.place.number, flooded))
     rules = {name: [Rules(0, chains)] for name, net in scene.namespaces.items() if (chains := _chains(net))}
     return Run(
         name=scene.name,
@@ -40,9 +40,8 @@ def _run(scene: Scene) -> Run:
         exit=scene.exit,
         failures=scene.failures,
         notes=scene.notes,
-        names={
-            ip4_text(addr): names[0] for (family, addr), names in capture.names.items() if names and family == AF_INET
-        },
+        names=dict(scene.names),
+        seed=scene.seed,
         namespaces=scene.roles,
         interfaces=shown,
         steps=scene.steps,
@@ -52,12 +51,22 @@ def _run(scene: Scene) -> Run:
         words=words.all,
         state={},
         rules=rules,
+        questions=asked(scene),
     )
+
+
+def asked(scene: Scene, seed: int = 0) -> list[Question]:
+    """The questions about a scene's flows."""
+    interfaces = {each.name for each in scene.interfaces}
+    frames: dict[int, list[Sighted]] = {each["flow"]: [] for each in scene.flows}
+    for each in scene.frames:
+        frames[each.flow].append(each)
+    return [q for mine in frames.values() for q in questions(mine, scene.names, interfaces, seed)]
 
 
 def ports(scene: Scene) -> list[Port]:
     """The interfaces of a scene, each at the place of its number."""
-    interfaces = scene.capture.interfaces
+    interfaces = scene.interfaces
     numbers = {id(each.device): each.number for each in interfaces if each.device is not None}
     return [
         Port(

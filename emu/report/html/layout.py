@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from emu.report.html.model import Box, Bridge, Column, Lane, Layout, Namespace, Port
 
-FOLDED = 2  # pods of a node that only heard a flooded frame are one column from this many on
+FOLDED = 2  # pods of a node that got nothing but flooded frames are one column from this many on
 SPECIAL = ("bridge", "loopback", "drop")
 TUNNELS = ("vxlan", "ipip")
 STAGES = {
@@ -26,10 +26,10 @@ _RANK = {"underlay": 1, "outside": 3}  # the others: 2; the source's own: 0
 
 
 class Sight(NamedTuple):
-    """What the map uses of a frame. `heard`: a frame for everybody, or of ARP, that came in."""
+    """What the map uses of a frame. `flooded`: one of ARP that came in: a pod that has no others is a bystander."""
 
     number: int
-    heard: bool
+    flooded: bool
 
 
 class Planner:
@@ -42,7 +42,7 @@ class Planner:
     def layout(self, flow: dict[str, Any], sights: Sequence[Sight]) -> Layout:
         """The map of a flow whose frames are `sights`."""
         columns = _Way(self, flow, sights).columns()
-        places = {each.n: place for place, each in enumerate(columns)}
+        places = {each.n: place for place, each in enumerate(columns) if not each.fold}
         return Layout(
             flow["flow"], columns, self._boxes(columns),
             [(place, places[peer]) for place, each in enumerate(columns) if (peer := self.peer(each.n)) in places and place < places[peer]],
@@ -107,7 +107,7 @@ class _Way:
             if each.kind == "drop" and not self._own(each.ns):
                 first = next((p for p in self.ports if p.ns == each.ns and p.kind not in ("drop", "loopback")), None)
                 self.used |= {first.n: None} if first is not None else {}
-        self.bystanders = {each.ns for each in seen} - {self.ports[s.number].ns for s in sights if not s.heard}
+        self.bystanders = {each.ns for each in seen} - {self.ports[s.number].ns for s in sights if not s.flooded}
         home = plan.machine(self.source)
         machines = dict.fromkeys(plan.machine(each.ns) for each in seen)
         self.machines = sorted(machines, key=lambda ns: 0 if ns == home else _RANK.get(plan.role(ns).role, 2))

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from emu.quiz import Question
+
 SNAP = 256  # bytes of a frame that the document keeps
 
 Role = Literal["pod", "node", "underlay", "outside", "host", "router"]
@@ -58,9 +60,10 @@ class Frame(msgspec.Struct, omit_defaults=True):
     t: int  # virtual time, ns
     i: int  # interface
     w: Way
-    p: int  # packet: all sights of one packet have one number
+    p: int  # packet: all sights of one packet have one number, counted from 1
     l: int  # the frame in one line
     s: int  # the sentence
+    a: int = 0  # the packet that this one is for: that waits for this ARP request, or that this one answers
     b: str = ""  # base64: the first sight of a packet, or one of another length
     d: list[tuple[int, str]] = []  # else patches of the sight before: offset, hex; absent: the same bytes
     z: int = 0  # the true length, where it is over SNAP
@@ -138,13 +141,16 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """What one page, or one part of it, shows. `names` gives addresses their names, `flows` is as in the JSON of a run."""
+    """What one page, or one part of it, shows. `names` gives addresses their names, `flows` is as in the JSON of a run; the outcome of
+    frames of which none is known is "". `notes` are what is not modelled or missing, a sentence each. `seed` is None where none
+    is known."""
 
     name: str
     description: str = ""
     exit: int = 0
     failures: list[str] = []
     notes: list[str] = []
+    seed: int | None = None
     names: dict[str, str]
     namespaces: list[Namespace]
     interfaces: list[Port]
@@ -155,14 +161,36 @@ class Run(msgspec.Struct, kw_only=True):
     words: list[str]
     state: dict[str, Table]
     rules: dict[str, list[Rules]]
+    questions: list[Question] = []
 
 
-class Document(msgspec.Struct, kw_only=True):
+class Comparison(msgspec.Struct, frozen=True):
+    """Two flows side by side, of the runs at the places `left` and `right`. A pair is a hop of each, counted from 0 (-1: none), and
+    whether both are the same."""
+
+    left: int
+    left_flow: int = msgspec.field(name="leftFlow")
+    right: int
+    right_flow: int = msgspec.field(name="rightFlow")
+    pairs: list[tuple[int, int, bool]]
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A page beside this one, in the same folder: the index, or the story before or after it."""
+
+    rel: Literal["index", "prev", "next"]
+    href: str
+    title: str
+
+
+class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The whole of a page's data. `emu` is the version that wrote it."""
 
-    format: Literal[1] = 1
+    format: Literal[1]
     emu: str
     runs: list[Run]
+    comparisons: list[Comparison] = []
+    links: list[Link] = []
 
 
 def schema() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emu.capture.captured import Captured
+from emu.report.html.scene import Sighted
 from emu.wire.captured import carried, is_ipv4, packet
 
 SAME_NS = 5_000_000  # a packet that waits longer than this is taken for another one
@@ -22,7 +22,7 @@ class Packets:
         ] = {}  # number, time of the last sight, interfaces that received it
         self._count = 0
 
-    def of(self, captured: Captured) -> int:
+    def of(self, captured: Sighted) -> int:
         """The number of the packet that a frame is a sight of. Frames are asked about in the order of time."""
         mark = signature(captured.flow, captured.data)
         known = self._last.get(mark)

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from importlib.resources import files
-from pathlib import Path
+import json
+from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
-from emu.capture.atomic import whole_file
+from emu.capture.pages import makers
 from emu.errors import InputError
+from emu.kube.flow.flow import Flow
+from emu.lab import Lab
+from emu.report.html import assets
 from emu.report.html.document import document
-from emu.report.html.model import Document, Run, encode
-from emu.report.html.scene import Scene
+from emu.report.html.model import Document, Link, Run, encode
+from emu.report.html.scene import Scene, of_flow, of_lab, of_run
+from emu.scenario.record import Run as Record
 
-SIGN = b'<meta name="generator" content="emu'  # in every page, near its beginning
-NEAR = 1024
+SUFFIX = ".html"
 TEXT_LINES = 600  # lines of the page's text, for browsers without scripts
 
 
 def render(content: Document, title: str) -> str:
     """The page. Raises InputError where jinja2 is not installed."""
-    here = files(__package__)
-    template = _template(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
+    words = assets.read("words.json")
     return str(
-        template.render(
+        template(assets.read("page.html.j2")).render(
             title=title,
-            css=here.joinpath("style.css").read_text(encoding="utf-8"),
-            js=here.joinpath("app.js").read_text(encoding="utf-8"),
+            css=assets.read("style.css"),
+            js=assets.script(),
+            w=SimpleNamespace(**json.loads(words)),
+            words=safe(words),
             data=safe(encode(content).decode()),
             text=plain(content),
             version=content.emu,
@@ -37,15 +40,16 @@ def render(content: Document, title: str) -> str:
 
 def check() -> None:
     """Raise InputError where jinja2 is not installed."""
-    _template("")
+    template("")
 
 
-def _template(source: str) -> Any:
+def template(source: str) -> Any:
+    """A template of jinja2. Raises InputError where that is not installed."""
     try:
-        from jinja2 import Environment
+        from jinja2 import Environment, StrictUndefined
     except ImportError:
         raise InputError("a page needs jinja2", expected="pip install 'kubemu[report]'") from None
-    return Environment(autoescape=True, keep_trailing_newline=True).from_string(source)
+    return Environment(autoescape=True, keep_trailing_newline=True, undefined=StrictUndefined).from_string(source)
 
 
 def safe(data: str) -> str:
@@ -69,14 +73,26 @@ def _lines(run: Run) -> Iterable[str]:
                 yield f"{frame.h:4} {run.interfaces[frame.i].name:<24} {frame.w:<8} {run.words[frame.s]}"
 
 
-def write(path: str | os.PathLike[str], scenes: Iterable[Scene], title: str, *, force: bool = False) -> None:
-    """Write a page of scenes. `force` replaces a file that emu did not write. Raises InputError."""
-    shown = render(document(scenes), title)
-    with whole_file(path, (lambda path: True) if force else is_own) as file:
-        file.write(shown.encode())
+def title(scenes: Sequence[Scene]) -> str:
+    """What the browser's tab shows."""
+    return f"{scenes[0].name} - emu" if len(scenes) == 1 else f"{len(scenes)} scenarios - emu"
 
 
-def is_own(path: Path) -> bool:
-    """Whether a file is a page that emu wrote."""
-    with path.open("rb") as file:
-        return SIGN in file.read(NEAR)
+def of(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = ()) -> str:
+    """The page of some scenes; `compared`: of two, side by side. `links` are the pages beside it. Raises InputError."""
+    return render(document(scenes, compared=compared, links=links), title(scenes))
+
+
+@makers.add("run")
+def _of_run(run: Record) -> str:
+    return of([of_run(run)])
+
+
+@makers.add("flow")
+def _of_flow(flow: Flow) -> str:
+    return of([of_flow(flow)])
+
+
+@makers.add("lab")
+def _of_lab(lab: Lab) -> str:
+    return of([of_lab(lab)])

@@ -5,19 +5,17 @@ Must not know namespaces' tables or layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from emu.capture.captured import Captured
 from emu.report.html import patches
 from emu.report.html.entries import plain
 from emu.report.html.model import SNAP, Frame, Way
-from emu.report.html.packets import Packets
+from emu.report.html.scene import Sighted, Story
 
 _WAYS: dict[str, Way] = {"in": "in", "out": "out", "in-other": "in-other", "drop": "drop"}
-Story = Callable[[Captured], str | None]
 
 
 class Words:
@@ -40,24 +38,26 @@ class Sights:
 
     def __init__(self, words: Words) -> None:
         self.words = words
-        self._packets = Packets()
+        self._numbers: dict[int, int] = {}  # packets as a capture numbers them: as they are seen here
         self._before: dict[int, bytes] = {}  # by packet, the bytes at its last sight
         self._entries: dict[int, tuple[Any, int]] = {}  # by identity: rules and routes are in many trails
 
-    def frames(self, captured: Iterable[Captured], stories: dict[int, Story]) -> list[Frame]:
+    def frames(self, captured: Sequence[Sighted], stories: Mapping[int, Story]) -> list[Frame]:
+        # all at first: a request may be seen before the packet that it is for
+        for each in captured:
+            self._numbers.setdefault(each.packet_number, len(self._numbers) + 1)
         return [self._frame(each, stories.get(each.flow)) for each in captured]
 
-    def _frame(self, captured: Captured, story: Story | None) -> Frame:
+    def _frame(self, captured: Sighted, story: Story | None) -> Frame:
         word = self.words.of
         text = story(captured) if story is not None else None
         lines = text.split("\n") if text else []
         sentence, *facts = [line for line in captured.comment().split("\n") if not line.startswith("flow/hop ")]
         facts = facts[: len(facts) - len(lines)]
-        packet = self._packets.of(captured)
         frame = Frame(
-            captured.flow, captured.hop, captured.time_ns, captured.place.number, _WAYS[captured.way], packet,
+            captured.flow, captured.hop, captured.time_ns, captured.place.number, _WAYS[captured.way], self._numbers[captured.packet_number],
             word(captured.line().split(" ", 2)[2]), word(sentence),
-            x=[word(fact) for fact in facts], c=[word(line) for line in lines],
+            a=self._numbers.get(captured.cause, 0), x=[word(fact) for fact in facts], c=[word(line) for line in lines],
             tr=[self._entry(entry) for entry in captured.trail],
         )  # fmt: skip
         self._bytes(frame, captured.data)

@@ -23,4 +23,4 @@ network_plugins.add("aws-cni")("aws-vpc")
 def aws_vpc(node: NodeSettings) -> Network:
     """The pods' MTU is that of the interfaces, AWS_VPC_ENI_MTU."""
     words = replace(node, mtu=node.of(AwsOptions).eni_mtu).words()
-    return Network(NetworkConfigList.load(CONFLIST, words), agents=(agent.NAME,), pods_outside=True)
+    return Network(NetworkConfigList.load(CONFLIST, words), agents=(agent.NAME,), pods_outside=True, policy="")

@@ -137,7 +137,7 @@ def test_a_policy_that_is_not_modelled_makes_it_undecided() -> None:
     from emu.kube.api.loader import load_text
 
     text = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p}, spec: {podSelector: {}}}"
-    where = cluster()
+    where = cluster(network="kindnet")
     for each in load_text(text).objects:
         where.apply(each)
     seen = replay(where, "http", server="default/web:80")

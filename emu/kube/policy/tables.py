@@ -1,0 +1,123 @@
+"""How a policy agent puts chains and sets on a node: chains of its own, made once and shared, and rules at the top of built-in ones.
+
+A chain that stays is the same object, so that its rules keep what they counted. Must not know policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from emu.kernel import boot
+from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.ipset import IpSet
+from emu.kernel.netfilter.ipset_text import parse_ipset
+from emu.kernel.netfilter.rule_reader import parse_rules
+from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
+from emu.kernel.netfilter.save import split
+
+
+class _EveryName:
+    """The chains that a rule may jump to before these are there."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def chain(name: str, lines: Iterable[str], table: str = "filter") -> Chain:
+    """A chain of one's own, from the words behind `-A CHAIN`. Raises InputError."""
+    return Chain(name, "", tuple(rule for line in lines for rule in read(line, name, table)))
+
+
+def read(line: str, chain: str, table: str = "filter") -> list[Rule]:
+    return parse_rules(split(line), table, chain, 0, _EveryName())
+
+
+class Wanted(NamedTuple):
+    """What is to be in a node's filter table: the agent's `chains`, and for built-in ones the rule that stands `first`."""
+
+    chains: Mapping[str, Chain]
+    first: Mapping[str, str]
+
+
+def put(net: Netns, wanted: Wanted, owned: Callable[[str], bool]) -> None:
+    """Put the chains in force; those that are `owned` and not wanted go. What others wrote stays. Raises InputError."""
+    boot.netfilter(net)
+    tables = net.ipv4.tables
+    there = tables.ruleset.tables.get("filter") or {name: Chain(name, "ACCEPT") for name in BUILT_IN["filter"]}
+    made: dict[str, Chain] = {}
+    for name, each in there.items():
+        if name in wanted.first:
+            made[name] = _with_first(each, wanted.first[name], owned)
+        elif not owned(name):
+            made[name] = each
+    for name, each in wanted.chains.items():
+        made[name] = _kept(there.get(name), each)
+    if made.keys() != there.keys() or any(there[name] is not each for name, each in made.items()):
+        tables.restore(RuleSet({"filter": made}))
+
+
+def in_place(net: Netns, wanted: Wanted) -> bool:
+    """Are the chains there, and the rules at the top of the built-in ones?"""
+    there = net.ipv4.tables.ruleset.tables.get("filter", {})
+    if any(name not in there or not _alike(there[name], each) for name, each in wanted.chains.items()):
+        return False
+    return all(
+        there[name].rules and there[name].rules[0].spec == read(line, name)[0].spec
+        for name, line in wanted.first.items()
+    )
+
+
+def _with_first(chain: Chain, line: str, owned: Callable[[str], bool]) -> Chain:
+    (rule,) = read(line, chain.name)
+    if chain.rules and chain.rules[0].spec == rule.spec:
+        return chain
+    return Chain(chain.name, chain.policy, (rule, *(each for each in chain.rules if not owned(each.jump))))
+
+
+def _kept(old: Chain | None, new: Chain) -> Chain:
+    """`old`, if it has the same rules; else `new`."""
+    return old if old is not None and _alike(old, new) else new
+
+
+def _alike(one: Chain, other: Chain) -> bool:
+    if one is other:
+        return True
+    return len(one.rules) == len(other.rules) and all(
+        a is b or a.spec == b.spec for a, b in zip(one.rules, other.rules, strict=True)
+    )
+
+
+class SetText(NamedTuple):
+    """A set, read once for all nodes."""
+
+    text: str
+    read: IpSet
+
+    @classmethod
+    def of(cls, name: str, kind: str, options: str, elements: Iterable[str]) -> SetText:
+        """`elements` as `ipset add` takes them. Raises InputError."""
+        text = f"create {name} {kind} {options}\n" + "".join(f"add {name} {each}\n" for each in elements)
+        return cls(text, parse_ipset(text)[name])
+
+    def copy(self) -> IpSet:
+        """The set for one node, whose elements change without those of others."""
+        made = self.read
+        return replace(made, elements=dict(made.elements), levels=[*made.levels])
+
+
+def put_sets(net: Netns, wanted: Mapping[str, SetText], before: Mapping[str, SetText]) -> None:
+    """Make the sets that are new, and swap those that are not as they were `before`."""
+    sets = net.ipv4.tables.ipsets
+    for name, each in wanted.items():
+        old = before.get(name)
+        if name not in sets or old is not each:
+            sets[name] = each.copy()
+
+
+def destroy_sets(net: Netns, wanted: Mapping[str, SetText], before: Mapping[str, SetText]) -> None:
+    """Destroy the sets that are wanted no more, once no rule asks them."""
+    for name in before:
+        if name not in wanted:
+            net.ipv4.tables.ipsets.pop(name, None)

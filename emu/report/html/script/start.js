@@ -1,0 +1,28 @@
+// The beginning: the theme, the flow that the hash names, else the first that failed, else the first.
+
+function start() {
+  if (DOC.format > FORMAT) return fill($("#detail"), h`<p class="sentence">${t("too_new", {format: DOC.format})}</p>`);
+  let saved = null;
+  try { saved = localStorage.getItem("emu-theme"); } catch { /* a file may have no storage */ }
+  theme(saved || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+  $('#mode [data-m="compare"]').hidden = !(DOC.comparisons || []).length;
+  $("#quiz").hidden = !DOC.runs.some(run => (run.questions || []).length);
+  if (!ALL.length) return fill($("#detail"), h`<p class="sentence">${t("no_flow")}</p>`);
+  const {flow, step} = readHash(), failed = ALL.findIndex(each => each.f.failures.length);
+  $$("#mode button").forEach(b => b.setAttribute("aria-pressed", b.dataset.m === S.mode));
+  open(flow ? clamp(flow - 1, 0, ALL.length - 1) : step ? 0 : Math.max(0, failed), step ? step - 1 : null);
+  drawFound();
+  if (!flow && !step && ALL.length > 1 && failed < 0) showFlows();
+}
+
+let resizing = 0;
+addEventListener("resize", () => {
+  cancelAnimationFrame(resizing);
+  resizing = requestAnimationFrame(() => {
+    if (!M?.steps.length) return;
+    full();
+    lastDrawn = null;
+    go(S.step, true);
+  });
+});
+start();
