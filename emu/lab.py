@@ -7,6 +7,7 @@ property tests of NAT and routes, and for trying one rule. Must not know cluster
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Self
 
 from emu.capture import pages
@@ -42,17 +43,20 @@ class Lab:
 
     def host(self, name: str, **sysctls: int | str) -> Netns:
         """A namespace; sysctls with `__` for dots (`net__ipv4__tcp_timestamps=0`). Raises InputError."""
+        return self._namespace(name, "host", sysctls)
+
+    def _namespace(self, name: str, role: str, sysctls: Mapping[str, int | str]) -> Netns:
         if name in self.namespaces:
             raise InputError(f"there is a host {name!r} already")
         net = boot.namespace(self.clock, name, {key.replace("__", "."): value for key, value in sysctls.items()})
         if self.capture is not None:
-            self.capture.attach_namespace(net, name)
+            self.capture.attach_namespace(net, name, role=role)
         self.namespaces[name] = net
         return net
 
     def router(self, name: str, **sysctls: int | str) -> Netns:
         """A host that forwards packets, with connection tracking and NAT on."""
-        net = self.host(name, net__ipv4__ip_forward=1, **sysctls)
+        net = self._namespace(name, "router", {"net__ipv4__ip_forward": 1, **sysctls})
         boot.netfilter(net)
         return net
 

@@ -1,4 +1,5 @@
-"""What happened to a frame, as plain frozen values. A frame's trail collects them; captures turn them into text.
+"""What happened to a frame, as plain frozen values. A frame's trail collects them; captures turn them into text. And who is
+called where a namespace's tables change.
 
 The walk formats nothing: it appends objects that already exist (a Rule, a Route, a Conn's NAT fact) or
 one of these. `capture/comment.py` makes the text. Must not know who reads a trail.
@@ -7,7 +8,23 @@ one of these. `capture/comment.py` makes the text. Must not know who reads a tra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+# what a recorder calls the tables of a namespace, as `emu show` does
+NEIGH, FDB, CONNTRACK, ROUTES, SOCKETS = "neigh", "fdb", "conntrack", "routes", "sockets"
+
+
+class Recorder(Protocol):
+    """Who is called where the tables of one namespace change. It is None where nothing is recorded, which costs nothing."""
+
+    def changed(self, table: str, key: object, text: str, at_ns: int | None = None) -> None:
+        """The entry `key` of a table reads `text` now ("": it is gone), since `at_ns` (None: this moment)."""
+
+    def reread(self, table: str) -> None:
+        """Entries of the table came or went."""
+
+    def ruled(self, ruleset: Any) -> None:
+        """Another rule set is in force."""
 
 
 class AnyRule:

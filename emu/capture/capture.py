@@ -19,6 +19,7 @@ from emu.capture import files
 from emu.capture.captured import Captured, Story
 from emu.capture.comment import Comments
 from emu.capture.interface import Interface, roles
+from emu.capture.states import States
 from emu.capture.summary import line
 from emu.capture.tap import (
     DROP,
@@ -57,6 +58,8 @@ class Capture:
         self.names: dict[tuple[int, int], list[str]] = {}
         self.stories: dict[int, Story] = {}
         self.comments = Comments({}, self.interfaces)
+        self.states: States | None = None
+        self._namespaces: list[tuple[Netns, str]] = []
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
@@ -67,42 +70,77 @@ class Capture:
 
     # -- taps ------------------------------------------------------------------------------------
 
-    def attach(self, device: Device, owner: str, description: str = "") -> Interface:
+    def attach(
+        self, device: Device, owner: str, description: str = "", role: str = "host", node: str = ""
+    ) -> Interface:
         """Tap a device of `owner` (a namespace's display name); the order of calls is the order of interfaces in files.
         Its namespace's frames have trails from now on. A second device of the same name there (a pod that was made again)
-        is another interface, the second incarnation."""
-        interface = self._add(owner, device.name, device, description)
-        device.tap = self.log.tap(interface.number)
+        is another interface, the second incarnation. `role` and `node` as for `Interface`."""
+        interface = self._add(owner, device.name, device, description, role, node)
+        tap = self.log.tap(interface.number)
         if device.net is not None:
             device.net.tracing = True
+            if self.states is not None:
+                tap = self.states.counting(tap, device.net)
+        device.tap = tap
         return interface
 
-    def attach_drops(self, net: Netns, owner: str = "") -> Interface:
+    def attach_drops(self, net: Netns, owner: str = "", role: str = "host", node: str = "") -> Interface:
         """Capture the frames that a namespace drops, on the pseudo-interface `OWNER/drop`."""
-        interface = self._add(owner or net.name, "drop", None, "")
-        net.drop_listeners.append(self.log.drop_tap(interface.number))
+        interface = self._add(owner or net.name, "drop", None, "", role, node)
+        tap = self.log.drop_tap(interface.number)
+        net.drop_listeners.append(tap if self.states is None else self.states.counting_drops(tap, net))
         net.tracing = True
         return interface
 
-    def attach_namespace(self, net: Netns, name: str = "", descriptions: dict[str, str] | None = None) -> None:
+    def attach_namespace(
+        self, net: Netns, name: str = "", descriptions: dict[str, str] | None = None, role: str = "host", node: str = ""
+    ) -> None:
         """Tap every present and future device of a namespace, and its drops. Interfaces are called
-        `NAME/DEVICE`; `descriptions` are by device name."""
+        `NAME/DEVICE`; `descriptions` are by device name; `role` and `node` as for `Interface`."""
         owner = name or net.name
         words = descriptions or {}
 
-        net.on_device(lambda device: self.attach(device, owner, words.get(device.name, "")))
-        self.attach_drops(net, owner)
+        net.on_device(lambda device: self.attach(device, owner, words.get(device.name, ""), role, node))
+        self.attach_drops(net, owner, role, node)
+        self._namespaces.append((net, owner))
+        if self.states is not None:
+            self.states.watch(net, owner, joins=True)
 
-    def _add(self, owner: str, device_name: str, device: Device | None, description: str) -> Interface:
+    def release(self, net: Netns) -> None:
+        """A namespace is gone: its tables hold nothing any more. What still comes to its devices is captured."""
+        self._namespaces = [each for each in self._namespaces if each[0] is not net]
+        if self.states is not None:
+            self.states.release(net)
+
+    def record(self) -> States:
+        """From now on note how the tables of all captured namespaces change, what rules count, and where packets end. It costs
+        nothing before. A second call gives the same."""
+        if self.states is None:
+            self.states = States(self.log, self.interfaces)
+            for interface in self.interfaces:
+                device = interface.device
+                if device is not None and device.tap is not None and device.net is not None:
+                    device.tap = self.states.counting(device.tap, device.net)
+            for net, owner in self._namespaces:
+                self.states.watch(net, owner)
+        return self.states
+
+    def _add(
+        self, owner: str, device_name: str, device: Device | None, description: str, role: str, node: str
+    ) -> Interface:
         self._incarnations[owner, device_name] += 1
         incarnation = self._incarnations[owner, device_name]
-        interface = Interface(len(self.interfaces), owner, device_name, device, description, incarnation)
+        interface = Interface(len(self.interfaces), owner, device_name, device, description, incarnation, role, node)
         self.interfaces.append(interface)
         return interface
 
     def mark(self) -> int:
         """The number of the next frame, for `since` and `until` of a selection. Reads the devices and names again."""
         self._refresh(self.interfaces)
+        numbers = {id(each.device): each.number for each in self.interfaces if each.device is not None}
+        for interface in self.interfaces:
+            interface.find_peer(numbers)
         self._roles = roles(self.interfaces)
         return self.log.index()
 

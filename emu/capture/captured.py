@@ -5,12 +5,13 @@ A view into the log of a capture, made when it is read. Must not know how frames
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from emu import craft
 from emu.capture import pcapng
 from emu.capture.interface import Interface
+from emu.capture.states import End, States
 from emu.capture.tap import (
     CAUSE,
     DIRECTION,
@@ -25,6 +26,7 @@ from emu.capture.tap import (
     TIME,
     Log,
 )
+from emu.trail import AnyRule
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class Source(Protocol):
     def log(self) -> Log: ...
     @property
     def interfaces(self) -> Sequence[Interface]: ...
+    @property
+    def states(self) -> States | None: ...
     def comment_of(self, captured: Captured) -> str: ...
     def line_of(self, captured: Captured) -> str: ...
 
@@ -103,6 +107,20 @@ class Captured:
         return number
 
     @property
+    def counters(self) -> Mapping[AnyRule, tuple[int, int]]:
+        """Packets and bytes that each rule of the trail had counted by then, this packet among them. Empty unless the capture
+        records states (`Capture.record`)."""
+        states = self._capture.states
+        return {} if states is None else states.counters(self.number)
+
+    @property
+    def after(self) -> Sequence[End]:
+        """Where the packet ended after this tap, the last of its namespace: the socket or protocol, and what was decided on the
+        way. Empty unless the capture records states."""
+        states = self._capture.states
+        return () if states is None else states.ends().get(self.number, ())
+
+    @property
     def direction(self) -> str:
         """`in`, `out` or `drop`."""
         return DIRECTIONS[self.code & DIRECTION]
@@ -128,7 +146,7 @@ class Captured:
         return EPB_FLAGS[self.code & LOW]
 
     def comment(self) -> str:
-        """Sentence, facts, step of the story, flow/hop."""
+        """Step of the story, sentence, facts, the story's words, flow/hop."""
         return self._capture.comment_of(self)
 
     def line(self) -> str:

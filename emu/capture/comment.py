@@ -1,4 +1,4 @@
-"""The comment of a frame: a sentence, the facts, the step of its story, and its flow/hop number.
+"""The comment of a frame: its step in the story, a sentence, the facts, the story's words, and its flow/hop number.
 
 A comment is made only when a file is written or a comment is read. Text that is the same for several frames is made
 once and cached by the trail's entries, the interface and the header fields that the words depend on. Must
@@ -7,6 +7,7 @@ not know files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from emu.wire.frame import AF_INET, OTHERHOST
 from emu.wire.summary import read
 
 REMEMBERED = 1 << 16
+_STEPS = re.compile(r"^(story|way back) \((\d+)\)(?: and \((\d+)\))?", re.M)
 Names = Mapping[tuple[int, int], Sequence[str]]  # by (family, address)
 
 
@@ -39,6 +41,18 @@ class Place(Protocol):
 def flow_hop(flow: int, hop: int) -> bytes:
     """The last line of a comment, UTF-8."""
     return b"\nflow/hop %d/%d" % (flow, hop) if flow else b"\nflow/hop 0/%d (background)" % hop
+
+
+def step(story: str) -> str:
+    """What the comment of a frame of a story begins with: `(4) `, on the way back `(back 2) `, "" where it is no step.
+
+    It stands first, so that the column of comments shows it, and the numbers of there and back differ.
+    """
+    found = _STEPS.findall(story)
+    steps = [
+        f"back {number}" if way == "way back" else number for way, *numbers in found for number in numbers if number
+    ]
+    return f"({', '.join(dict.fromkeys(steps))}) " if steps else ""
 
 
 class Comments:
@@ -86,7 +100,7 @@ class Comments:
 
     def comment(self, code: int, hop: int, data: bytes, trail: list[Any], story: str | None = None) -> str:
         """The whole comment; `story` is the text of the flow's story for this frame."""
-        lines = [self.body(code, data, trail)[0], *([story] if story else [])]
+        lines = [step(story or "") + self.body(code, data, trail)[0], *([story] if story else [])]
         return "\n".join(lines) + flow_hop(code >> FLOW_SHIFT, hop).decode()
 
     def view(self, shape: int, data: bytes, trail: list[Any]) -> View:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from emu.capture import captured, pcap, pcapng
 from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
-from emu.capture.comment import Comments, flow_hop
+from emu.capture.comment import Comments, flow_hop, step
 from emu.capture.interface import Interface
 from emu.capture.tap import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, TIME
 from emu.wire.captured import addresses, packet
@@ -102,6 +102,7 @@ def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> 
         story = stories.get(flow) if stories else None
         stated = story(Captured(source, number)) if story is not None else None
         if stated:
+            words = step(stated).encode() + words
             ending = b"\n" + stated.encode() + ending
         yield (
             numbers[code >> INTERFACE_SHIFT & INTERFACE],

@@ -6,7 +6,7 @@ Keeps the facts about a device (a bridge's port, its addresses) after it is dele
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from emu.kernel.link.device import Device
@@ -18,11 +18,14 @@ class Interface:
     pseudo-interface for dropped frames.
 
     `incarnation` counts the devices of this name that this owner had, from 1: a pod that comes back has a second eth0.
-    `bridge` is the name of the bridge that the device is (or was) a port of.
+    `bridge` is the name of the bridge that the device is (or was) a port of, `peer` the number of the interface at the other end
+    of its cable (None: it has none, or that end is not captured; read by `Capture.mark`). `role` is what the owner is: pod, node,
+    underlay, outside; in a lab host or router. `node` is the node of a pod, of which a capture knows no more than its name.
     """
 
     __slots__ = (
-        "addresses", "bridge", "described", "device", "device_name", "incarnation", "kind", "mac", "number", "owner",
+        "addresses", "bridge", "described", "device", "device_name", "incarnation", "kind", "mac", "node", "number", "owner",
+        "peer", "role",
     )  # fmt: skip
 
     def __init__(
@@ -33,9 +36,13 @@ class Interface:
         device: Device | None,
         description: str = "",
         incarnation: int = 1,
+        role: str = "host",
+        node: str = "",
     ) -> None:
         self.number, self.owner, self.device_name, self.device = number, owner, device_name, device
         self.incarnation = incarnation
+        self.role, self.node = role, node
+        self.peer: int | None = None
         self.kind = "drop" if device is None else device.kind
         self.mac = None if device is None or device.mac == ZERO_MAC else device.mac
         self.described = description
@@ -56,6 +63,12 @@ class Interface:
         addresses = () if device.net is None else device.net.ipv4.addresses
         found = tuple((each.addr, mask(each.length)) for each in addresses if each.device is device)
         self.addresses = found or self.addresses
+
+    def find_peer(self, numbers: Mapping[int, int]) -> None:
+        """Read the other end of the cable: `numbers` has the interfaces by the identity of their devices."""
+        peer: Device | None = getattr(self.device, "peer", None)
+        if peer is not None:
+            self.peer = numbers.get(id(peer), self.peer)
 
     @property
     def path(self) -> str:

@@ -36,13 +36,23 @@ PCAP = {
     )
 }  # fmt: skip
 SECTION = b"\x0a\x0d\x0d\x0a"
-(_IDB, _PACKET, _SIMPLE, _ENHANCED) = (1, 2, 3, 6)
+(_IDB, _PACKET, _SIMPLE, _NAMES, _ENHANCED) = (1, 2, 3, 4, 6)
+_USERAPPL, _IF_NAME, _IF_DESCRIPTION, _IF_IPV4ADDR, _IF_MACADDR, _NRB_IPV4 = 4, 2, 3, 4, 6, 1
 _TSRESOL, _TSOFFSET = 9, 14
 SECOND = 1_000_000_000
 
 
 class Damaged(Exception):
     """The rest of a file cannot be read."""
+
+
+class Described(NamedTuple):
+    """An interface of a pcapng, as its block describes it; `addresses` are IPv4 (address, netmask) ints, `mac` is b"" for none."""
+
+    name: str
+    description: str
+    mac: bytes
+    addresses: tuple[tuple[int, int], ...]
 
 
 class _Interface(NamedTuple):
@@ -53,10 +63,17 @@ class _Interface(NamedTuple):
 
 
 class Capture:
-    """An open capture: iterate over it once. `size` is the file's, bytes (0: unknown); `notes` states what was wrong in it."""
+    """An open capture: iterate over it once. `size` is the file's, bytes (0: unknown); `notes` states what was wrong in it.
+
+    Of a pcapng `interfaces` and `names` (of IPv4 addresses, ints; the last name of each) are what was read of them so far, and
+    `application` is what wrote it.
+    """
 
     def __init__(self, file: BinaryIO, name: str, size: int = 0) -> None:
         self.name, self.size, self.notes = name, size, list[str]()
+        self.interfaces: list[Described] = []
+        self.names: dict[int, str] = {}
+        self.application = ""
         self._file = file
         self._raw: BinaryIO = file
         head = file.read(4)
@@ -120,7 +137,7 @@ class Capture:
 
     def _pcapng(self) -> Iterator[Record]:
         read = self._file.read
-        order, interfaces, number = "<", list[_Interface](), 0
+        order, interfaces, number, first = "<", list[_Interface](), 0, 0
         kind_bytes = SECTION
         while True:
             head = read(4)
@@ -131,7 +148,7 @@ class Capture:
                 order = {b"\x1a\x2b\x3c\x4d": ">", b"\x4d\x3c\x2b\x1a": "<"}.get(magic, "")
                 if not order:
                     raise Damaged("a section without its byte order")
-                interfaces = []
+                interfaces, first = [], len(self.interfaces)
             (total,) = unpack_from(f"{order}I", head)
             rest = total - (12 if kind_bytes == SECTION else 8)
             if total % 4 or rest < 4 or total > MAX_BLOCK:
@@ -141,11 +158,16 @@ class Capture:
                 raise Damaged("the file ends within a block")
             (kind,) = unpack_from(f"{order}I", kind_bytes)
             body = body[:-4]
-            if kind == _IDB:
+            if kind_bytes == SECTION:
+                self.application = values(order, body[12:]).get(_USERAPPL, b"").decode(errors="replace")
+            elif kind == _IDB:
                 interfaces.append(_interface(order, body))
+                self.interfaces.append(_described(order, body))
+            elif kind == _NAMES:
+                self.names |= _names(order, body)
             elif kind in (_ENHANCED, _PACKET, _SIMPLE):
                 number += 1
-                yield _packet(order, kind, body, interfaces, number)
+                yield _packet(order, kind, body, interfaces, number, first)
             kind_bytes = read(4)
             if not kind_bytes:
                 return
@@ -177,24 +199,55 @@ class Capture:
             return 0
 
 
-def _interface(order: str, body: bytes) -> _Interface:
-    linktype, _, snap = unpack_from(f"{order}HHI", body)
-    units, offset_s, at = 10**6, 0, 8
+def options(order: str, body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The options of a block, by code; they end with code 0. One that is cut short ends them."""
+    at = 0
     while at + 4 <= len(body):
         code, size = unpack_from(f"{order}HH", body, at)
-        value = body[at + 4 : at + 4 + size]
-        if code == 0:
-            break
+        if code == 0 or at + 4 + size > len(body):
+            return
+        yield code, body[at + 4 : at + 4 + size]
+        at += 4 + (size + 3 & ~3)
+
+
+def values(order: str, body: bytes) -> dict[int, bytes]:
+    """The options of a block, the first of each code."""
+    found: dict[int, bytes] = {}
+    for code, value in options(order, body):
+        found.setdefault(code, value)
+    return found
+
+
+def _described(order: str, body: bytes) -> Described:
+    stated = values(order, body[8:])
+    name, description = (stated.get(code, b"").decode(errors="replace") for code in (_IF_NAME, _IF_DESCRIPTION))
+    pairs = (value for code, value in options(order, body[8:]) if code == _IF_IPV4ADDR and len(value) == 8)
+    return Described(name, description, stated.get(_IF_MACADDR, b""), tuple(unpack_from(">II", pair) for pair in pairs))
+
+
+def _names(order: str, body: bytes) -> dict[int, str]:
+    """The last name of each address: the one that is shown."""
+    found = {}
+    for code, value in options(order, body):
+        if code == _NRB_IPV4 and len(value) > 5:
+            known = [text for text in value[4:].split(b"\0") if text]
+            found[int.from_bytes(value[:4], "big")] = known[-1].decode(errors="replace") if known else ""
+    return found
+
+
+def _interface(order: str, body: bytes) -> _Interface:
+    linktype, _, snap = unpack_from(f"{order}HHI", body)
+    units, offset_s = 10**6, 0
+    for code, value in options(order, body[8:]):
         if code == _TSRESOL and value:
             exponent = value[0] & 0x7F
             units = 1 << exponent if value[0] & 0x80 else 10 ** min(exponent, 127)
         elif code == _TSOFFSET and len(value) == 8:
             (offset_s,) = unpack_from(f"{order}q", value)
-        at += 4 + (size + 3 & ~3)
     return _Interface(linktype, snap, units, offset_s)
 
 
-def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface], number: int) -> Record:
+def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface], number: int, first: int) -> Record:
     high = low = at = 0
     if kind == _ENHANCED:
         index, high, low, kept, length = unpack_from(f"{order}IIIII", body)
@@ -214,7 +267,8 @@ def _packet(order: str, kind: int, body: bytes, interfaces: list[_Interface], nu
     if len(data) < kept or kept > MAX_RECORD:
         raise Damaged(f"a frame of {kept:,} bytes in a block of {len(body):,}")
     time_ns = (high << 32 | low) * SECOND // interface.units + interface.offset_s * SECOND
-    return Record(number, time_ns, data, max(length, kept), interface.linktype)
+    rest = body[at + (kept + 3 & ~3) :] if order == "<" else b""
+    return Record(number, time_ns, data, max(length, kept), interface.linktype, first + index, rest)
 
 
 class _Ahead(io.RawIOBase):

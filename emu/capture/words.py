@@ -233,9 +233,9 @@ def _natted_sentence(entry: Natted, view: View) -> str:
 
 
 def natted_fact(entry: Natted, view: View) -> str:
-    """The half that changed and the connection: `dst 10.96.0.10:80 -> 10.244.2.5:8080, ct NEW node-1#5`."""
+    """The kind, the half that changed and the connection: `DNAT dst 10.96.0.10:80 -> 10.244.2.5:8080, ct NEW node-1#5`."""
     half = "dst" if entry.kind in ("DNAT", "un-SNAT") else "src"
-    return f"{half} {view.where(entry.before)} -> {view.where(entry.after)}, ct {_conn(entry.conn, view)}"
+    return f"{entry.kind} {half} {view.where(entry.before)} -> {view.where(entry.after)}, ct {_conn(entry.conn, view)}"
 
 
 def _conn(conn: Any, view: View) -> str:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
+from emu.cli import get_command, ladder_command, policies, replay_commands, reporting, why_command
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
-from emu.cli.policies import add_to as add_policy
-from emu.cli.replay_commands import add_to
+from emu.cli.listing import ListsRunViews, ListsViews
+from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -71,24 +71,6 @@ class State(StrEnum):
     established = "established"
 
 
-class ListsViews(TyperCommand):
-    """A command whose help ends with its views. They are looked up for the help only, so that others start quickly."""
-
-    shelf = "views"
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        from emu import report
-
-        found = getattr(report, self.shelf)
-        rows = [f"{name}: {report.sentence(found[name])}." for name in sorted(found)]
-        self.epilog = "\n\n".join(["Views:", *rows])
-        super().format_help(ctx, formatter)
-
-
-class ListsRunViews(ListsViews):
-    shelf = "run_views"
-
-
 Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
 Split = Annotated[Splitting, typer.Option(help="One pcapng a flow, or one classic pcap an interface.")]
 ResultForm = Annotated[Form, typer.Option("--format", help="How the result is written.")]
@@ -118,6 +100,12 @@ Views = Annotated[
 ]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
 Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where no scenario is given.")]
+Live = Annotated[
+    bool | None,
+    typer.Option(
+        "--live/--declared", help="The objects are the state of a running cluster, or manifests; known by their status."
+    ),
+]
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, where no scenario is given.")]
 
 
@@ -207,12 +195,18 @@ def demo(
     listed: Annotated[
         bool, typer.Option("--list", help="Run nothing: what each scenario is about; with a name, all that it shows.")
     ] = False,
+    indexed: Annotated[
+        bool, typer.Option("--index", help="Run nothing: the index of the captures, with the frames to look at.")
+    ] = False,
 ) -> int:
     """Run the embedded gallery."""
     from emu.cli.paged import course
     from emu.cli.running import run_files
-    from emu.scenario.gallery import copy, stories, story
+    from emu.scenario.gallery import copy, index, stories, story
 
+    if indexed:
+        out(index())
+        return 0
     if listed:
         from emu.report.gallery import gallery, page
 
@@ -269,6 +263,7 @@ def trace(
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    live: Live = None,
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save, -S or -nvL.")] = None,
     ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
     routes: Annotated[
@@ -297,15 +292,23 @@ def trace(
             neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
         )  # fmt: skip
-    from emu.cli.inputs import cluster_of, qualified
+    from emu.cli.inputs import cluster_of
     from emu.cli.outputs import check_page, check_writable, is_stdout
+    from emu.kube.flow import spoken
     from emu.report.trace import trace as follow
 
     check_writable(write, force=force)
     check_page(html, force=force)
-    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network)
-    ends = qualified(source, namespace), qualified(destination, namespace)
-    traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
+    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
+    wanted = protocol.value if protocol is not None else ""
+    sender = spoken.source(cluster, source, namespace)
+    receiver = spoken.target(cluster, destination, namespace, wanted)
+    for each in (sender.meant, receiver.meant):
+        if each:
+            note(each)
+    if html and cluster.capture is not None:
+        cluster.capture.record()
+    traced = follow(cluster, sender.ref, receiver.ref, receiver.protocol, detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
     if html:
@@ -326,6 +329,7 @@ def show_view(
     form: OutputForm = Form.text,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    live: Live = None,
 ) -> int:
     """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
     from emu.cli.inputs import cluster_of
@@ -337,7 +341,7 @@ def show_view(
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network)
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live)
     net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
     show(route_to(net, get, source, bits) if get else chosen(net), form)
     return 0
@@ -447,5 +451,10 @@ def schema() -> int:
     return 0
 
 
-add_policy(app)
-add_to(app)
+policies.add_to(app)
+get_command.add_to(app)
+ladder_command.add_to(app)
+replay_commands.add_to(app)
+reporting.add_to(app)
+why_command.add_to(app)
+app.add_typer(wireshark, name="wireshark")

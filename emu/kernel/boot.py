@@ -120,6 +120,7 @@ def netfilter(net: Netns) -> None:
     net.ipv4.hooks.register(PRE_ROUTING, PRI_DEFRAG, net.ipv4.reassembly.hook)
     net.ipv4.hooks.register(LOCAL_OUT, PRI_DEFRAG, net.ipv4.reassembly.hook)
     net.conntrack = Conntrack(net.name, net.clock, net.sysctl, net.ipv4.hooks, net.receives)
+    net.conntrack.recorder = net.recorder
     net.conntrack.enable()
     net.nat = Nat(net.ipv4.hooks, net.ipv4.tables, net.nat_listeners)
     net.nat.enable()

@@ -19,18 +19,17 @@ from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
 from emu.errors import InputError
 from emu.fork import Snapshot, forked, uncollected
-from emu.kernel import boot
 from emu.kernel.iptables_text import iptables_text
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns, Tally
-from emu.kube import controllers
+from emu.kube import controllers, live
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object
 from emu.kube.api.meta import replace as change
-from emu.kube.api.sources import Source, checked
+from emu.kube.api.sources import Source, checked, load
 from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
 from emu.kube.flow import given, lookup
@@ -42,13 +41,12 @@ from emu.kube.flow.replay.paired import Sink
 from emu.kube.flow.verbs import Verbs
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
+from emu.kube.node.found import Found
 from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
-from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, labelled, plan_nodes
+from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, labelled, plan_nodes
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
-from emu.kube.policy.dataplane import enforcing
 from emu.kube.policy.follow import Live
-from emu.kube.policy.named import Named
 from emu.kube.store import Store
 from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
@@ -63,6 +61,7 @@ from emu.wire.record import Record
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
 LEAST_MTU = 68  # ETH_MIN_MTU
+ROLES = {POD: "pod", NODE: "node", UNDERLAY: "underlay", OUTSIDE: "outside"}  # of a namespace, for captures
 
 
 class Cluster(Verbs):
@@ -70,8 +69,8 @@ class Cluster(Verbs):
 
     `config` is the number of nodes (2, if it is None), or a configuration. `objects` are manifests as files, folders, text,
     dicts or objects, see `api/sources.py`. A large cluster shows on a terminal's stderr how far its build is.
-    `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name,
-    `warnings` what is not modelled, a sentence each; `given` has the objects that it was built from.
+    `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name, `warnings` what
+    is not modelled, a sentence each; `given` has the objects that it was built from.
     """
 
     __deepcopy__ = forked
@@ -85,7 +84,7 @@ class Cluster(Verbs):
         seed: int = 0,
         capture: bool = True,
     ) -> None:
-        config = _configured(config)
+        config = configured(config)
         objects = checked(objects)
         steps = Steps("building the cluster", len(config.nodes) + len(objects))
         _set_modules_aside()
@@ -101,13 +100,13 @@ class Cluster(Verbs):
         self.pod_subnet = Prefix.parse(config.pod_subnet, strict=True)
         self.service_subnet = Prefix.parse(config.service_subnet, strict=True)
         self.pods: dict[str, Sandbox] = {}
+        self.as_found: dict[str, Found] = {}
         self.nodes: dict[str, Node] = {}
         self.namespaces: dict[str, Netns] = {}
         self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
         self.policies = Live(self.store, self.clock)
-        self.named = Named(self.policies)
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -122,11 +121,7 @@ class Cluster(Verbs):
         for node in nodes:
             self._boot_node(node)
             steps.done()
-        for number, text in enumerate(router_routes(config, self.layout)):
-            try:
-                boot.route(self.underlay.router, text)
-            except InputError as error:
-                raise error.at(path=f"cluster.routes[{number}]") from None
+        self.underlay.route_as_stated(router_routes(config, self.layout))
         outside = ip4_text(self.layout.hosts[EXTERNAL].ip)
         self.dns = ClusterDns(config.dns, self.clock, self.store, self.pods, self.service_subnet, outside)
         self.dns.start(self.underlay.external)
@@ -136,25 +131,39 @@ class Cluster(Verbs):
                 apps[app](self.underlay.hosts[host], port, protocol, host)
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
-        self.policy = enforcing(config.policy or self.kubelets[0].network.policy, config.network)
-        self.named.chains = self.policy.chains if self.policy is not None else ()
+        self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
+        arrivals = live.Arrivals(self.store, objects, live=config.live)
+        self.as_found = arrivals.as_found
+        if config.live:
+            self.underlay.reserve(live.pod_addresses(objects))
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
-                self.store.apply(obj)
+                arrivals.apply(obj)
                 steps.done()
         self.loops = Loops(self)
         with steps.last("waiting until pods run"):
             self.loops.start()
-        self.policies.begin()
+        if config.live:
+            if config.network == live.ROUTED_CONFLIST:
+                live.route_each(self.pods.values(), self.underlay.route)
+            self.warnings += live.remarks(self.store)
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
             _set_large_aside()
 
+    @classmethod
+    def live(cls, *sources: Source, seed: int = 0, capture: bool = True) -> Self:
+        """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar): every address, readiness and slice
+        stays as it is there. `warnings` has what was assumed besides. Raises InputError."""
+        found = live.read(load(*sources, live=True))
+        return cls(found.config, found.objects, seed=seed, capture=capture)
+
     def __repr__(self) -> str:
-        counted = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
-        parts = [f"{len(self.nodes)} nodes", f"{len(self.pods)} pods", counted]
-        return f"<Cluster of {', '.join(parts)}, at {self.clock.now / SECOND:.3f} s>"
+        flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
+        return (
+            f"<Cluster of {len(self.nodes)} nodes, {len(self.pods)} pods, {flows}, at {self.clock.now / SECOND:.3f} s>"
+        )
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [("node", name, node.ip, "") for name, node in self.nodes.items()]
@@ -204,32 +213,34 @@ class Cluster(Verbs):
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)
         machine = self.layout.nodes[index]
-        addresses = (
-            core.NodeAddress(type=INTERNAL_IP, address=ip4_text(machine.ip)),
-            *(core.NodeAddress(type=EXTERNAL_IP, address=each) for each in machine.external_ips),
-        )
+        addresses = obj.status.addresses
+        if not self.config.live:
+            addresses = (
+                core.NodeAddress(type=INTERNAL_IP, address=ip4_text(machine.ip)),
+                *(core.NodeAddress(type=EXTERNAL_IP, address=each) for each in machine.external_ips),
+            )
         self.store.put(change(obj, status=change(obj.status, addresses=addresses)))
         node = Node(self.clock, index, machine, Prefix.parse(obj.spec.pod_cidr), self.config.sysctls or {})
         self.nodes[node.name] = node
         self.adopt(node.name, node.net, NODE)
         self.underlay.connect(node.net, index)
 
-    def adopt(self, name: str, net: Netns, rank: int = POD) -> None:
+    def adopt(self, name: str, net: Netns, rank: int = POD, *, node: str = "") -> None:
         """A namespace joins the cluster: its devices, now and later, are captured, its addresses named (with a `rank` of
-        flow/names.py); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
+        flow/names.py; a pod is on `node`); drops, arrivals and NAT are reported to flows. One that was set aside is back."""
         if self._dropped in net.drop_listeners:
             self.namespaces[name] = net
             return
         if name in self.namespaces:  # a pod of that name ends on another node
-            self._leaving.append(self.namespaces[name])
+            self._leave(self.namespaces[name])
         self.namespaces[name] = net
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
         if self.capture is not None:
-            net.drop_listeners.append(self.named)  # before the capture, which takes the trail
-            self.capture.attach_namespace(net, name)
+            net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
+            self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)
         net.nat_listeners.append(self._translated)
@@ -272,9 +283,14 @@ class Cluster(Verbs):
         """A pod's namespace is gone."""
         net = self.namespaces.pop(name, None)
         if net is not None:
-            self._leaving.append(net)
+            self._leave(net)
         self.unmodelled.forget(name)
         self.addresses.forget(name, POD)
+
+    def _leave(self, net: Netns) -> None:
+        self._leaving.append(net)
+        if self.capture is not None:
+            self.capture.release(net)
 
     @property
     def gone(self) -> Tally:
@@ -461,20 +477,6 @@ class Cluster(Verbs):
     def reshape(self, change: Callable[[Underlay], None]) -> None:
         """Let `change` change the network between the nodes, as who runs it does. Raises InputError."""
         change(self.underlay)
-
-
-def _configured(config: object) -> ClusterConfig:
-    """The configuration of a cluster that is given as people write it. Raises InputError."""
-    if config is None:
-        return ClusterConfig()
-    if isinstance(config, int) and not isinstance(config, bool):
-        return ClusterConfig.of(config)
-    if not isinstance(config, ClusterConfig):
-        what = f"a cluster of {config!r}" if isinstance(config, str) else f"a cluster of a {type(config).__name__}"
-        raise InputError(what, expected="a number of nodes or a ClusterConfig, then the objects")
-    if not config.nodes:
-        raise InputError("a cluster without nodes", path="cluster.nodes", expected="1 node or more")
-    return config
 
 
 @cache

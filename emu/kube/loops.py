@@ -25,6 +25,7 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node
 from emu.kube.plan import ClusterConfig
 from emu.kube.policy.dataplane import Dataplane
+from emu.kube.policy.follow import Live
 from emu.kube.policy.settings import PolicySettings
 from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
@@ -59,6 +60,8 @@ class Parts(Protocol):
     def service_subnet(self) -> Prefix: ...
     @property
     def policy(self) -> Dataplane | None: ...
+    @property
+    def policies(self) -> Live: ...
     @property
     def under_way(self) -> set[Any]: ...
 
@@ -102,6 +105,9 @@ class Loops:
     def start(self) -> None:
         """Start everything at once, in no virtual time; then begin to watch. Raises InputError."""
         self.agents.begin()
+        if self.parts.config.live:
+            self.controllers.take_over()
+            self.scheduler.take_over()
         self.act(slices=True)
         self._advertise()
         outside = News(self.clock, self.timing.watch_ns, self.under_way, self._advertise)
@@ -114,6 +120,7 @@ class Loops:
         for each in self.kubelets.values():
             each.report_waiting()
         self.clock.drain()
+        self.parts.policies.begin()
         self.store.watch("*", self._changed)
 
     def act(self, *, slices: bool = False) -> None:

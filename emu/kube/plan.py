@@ -89,6 +89,7 @@ class ClusterConfig:
     offloads: bool = False
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
+    live: bool = False
     findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
@@ -101,6 +102,20 @@ class ClusterConfig:
         if not 1 <= nodes <= MOST_NODES:
             raise InputError(f"a cluster of {nodes} nodes", path="cluster.nodes", expected=f"1 to {MOST_NODES}")
         return cls(nodes=tuple(NodeConfig(f"node-{number}") for number in range(1, nodes + 1)), **rest)
+
+
+def configured(config: object) -> ClusterConfig:
+    """The configuration of a cluster that is given as people write it. Raises InputError."""
+    if config is None:
+        return ClusterConfig()
+    if isinstance(config, int) and not isinstance(config, bool):
+        return ClusterConfig.of(config)
+    if not isinstance(config, ClusterConfig):
+        what = f"a cluster of {config!r}" if isinstance(config, str) else f"a cluster of a {type(config).__name__}"
+        raise InputError(what, expected="a number of nodes or a ClusterConfig, then the objects")
+    if not config.nodes:
+        raise InputError("a cluster without nodes", path="cluster.nodes", expected="1 node or more")
+    return config
 
 
 def labelled(node: N) -> N:

@@ -74,6 +74,11 @@ class Scheduler:
                 _bind(self.store, pod, best.name)
         return self.store.version != before
 
+    def take_over(self) -> None:
+        """The pods without a node are those of a cluster that runs, whose scheduler found none for them: they are left alone until
+        they change."""
+        self._waiting.clear()
+
     # -- counts ---------------------------------------------------------------------------------
 
     def _changed(self, old: Object | None, new: Object | None) -> None:

@@ -28,23 +28,17 @@ def fdb(net: Netns) -> Report:
 
 
 def _ports(bridge: Bridge) -> Iterator[Line]:
-    learned = set(map(id, bridge.learned()))
-    for entry in bridge.fdb.values():
-        if not entry.static and id(entry) not in learned:
-            continue
-        owner = next((port.device.name for port in bridge.ports if port.device.mac == entry.mac), bridge.name)
-        device = owner if entry.port is None else entry.port.device.name
+    for entry in bridge.listed():
         age_s = None if entry.static else (bridge.clock.now - entry.updated_ns) // SECOND
         data = {
             "mac": mac_text(entry.mac),
-            "dev": device,
+            "dev": bridge.fdb_device(entry),
             **({"vlan": entry.vid} if entry.vid else {}),
             "master": bridge.name,
             "static": entry.static,
             "age_s": age_s,
         }
-        vlan = f" vlan {entry.vid}" if entry.vid else ""
-        yield data, f"{data['mac']} dev {device}{vlan} master {bridge.name}{' permanent' if entry.static else ''}"
+        yield data, bridge.fdb_text(entry)
 
 
 def _remotes(device: Vxlan) -> Iterator[Line]:
@@ -61,6 +55,4 @@ def _remotes(device: Vxlan) -> Iterator[Line]:
             "static": not learned,
             "age_s": (device.clock.now - entry.updated_ns) // SECOND if learned else None,
         }
-        words = [data["mac"], f"dev {device.name}"]
-        words += [f"{key} {data[key]}" for key in ("dst", "port", "vni", "via") if key in data]
-        yield data, " ".join(map(str, [*words, "self", *([] if learned else [entry.state])]))
+        yield data, device.fdb_line(entry, remote)

@@ -34,6 +34,8 @@ def flow_data(result: FlowResult) -> dict[str, Any]:
         "received": flow.received.decode("utf-8", "backslashreplace"),
         "rttNs": list(flow.rtt_ns),
         "frames": len(flow.frames),
+        "startedNs": flow.started_ns,
+        "endedNs": flow.ended_ns,
         "checks": result.checked.checks,
         "failures": list(result.checked.failures),
         "files": [str(path) for path in result.files],

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from emu.kernel.net import listed
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.netns import Netns
@@ -17,15 +18,9 @@ from emu.wire.addr import ip4, ip4_text
 @views.add("routes")
 def routes(net: Netns) -> Report:
     """The routes, as `ip route show table all` lists them. The main table is first; other lines name their table."""
-    data, lines = [], []
-    for number in sorted(net.ipv4.fib.tables, key=lambda each: (each != MAIN_TABLE, each)):
-        name = TABLE_NAMES.get(number, str(number))
-        for route in net.ipv4.fib.tables[number]:
-            data.append(_as_ip_prints(route, name))
-            first, *hops = route.text().split(" nexthop ")
-            lines.append(first + ("" if number == MAIN_TABLE else f" table {name}") + _state(route))
-            lines += [f"\tnexthop {text}{_state(hop)}" for text, hop in zip(hops, route.hops, strict=True)]
-    return Report(data, "\n".join(lines))
+    found = list(listed.routes(net.ipv4.fib))
+    data = [_as_ip_prints(route, table) for route, table, _ in found]
+    return Report(data, "\n".join(text for *_, text in found))
 
 
 def _as_ip_prints(route: Route, table: str) -> dict[str, Any]:
@@ -58,13 +53,7 @@ def _way(route: Route) -> dict[str, Any]:
 
 
 def _flags(route: Route) -> list[str]:
-    return [*(["onlink"] if route.onlink else []), *(["linkdown"] if route.linkdown or _state(route) else [])]
-
-
-def _state(route: Route) -> str:
-    """` linkdown` for a way over a device without carrier."""
-    down = not route.hops and route.kind != "local" and route.device is not None and not route.device.carrier
-    return " linkdown" if down and not route.linkdown else ""
+    return [*(["onlink"] if route.onlink else []), *(["linkdown"] if route.linkdown or listed.state(route) else [])]
 
 
 def route_to(net: Netns, destination: str, source: str = "", mark: int = 0) -> Report:

@@ -27,6 +27,8 @@ def table(run: Run) -> Report:
                 "name": step.name,
                 "action": step.action,
                 "change": step.change,
+                "startedNs": step.started_ns,
+                "endedNs": step.ended_ns,
                 "flows": [flow_data(result) for result in step.flows],
             }
             for step in run.steps

@@ -338,12 +338,21 @@ class Expect(Part, frozen=True):
 
 class StoryLine(Part, frozen=True):
     """A sentence for the comments of some frames: those on an interface (`at`, a glob), of a direction, and whose
-    one-line text matches the glob `when` (`*ARP who-has*`, `*[[]S] *`)."""
+    one-line text matches the glob `when` (`*ARP who-has*`, `*[[]S] *`).
+
+    A line of a known explanation has the number of its `step` there (`"4"`, `"2 and 3"`), which comments show before the sentence:
+    `leg` is the packet's way or that of its answer, `chapter` the part of the explanation that is numbered ("": its main part),
+    `how` what differs from it (`on AWS`).
+    """
 
     says: str
     at: str = "*"
     way: Literal["in", "out", "drop", "any"] = "any"
     when: str = "*"
+    step: str = ""
+    leg: Literal["there", "back"] = "there"
+    chapter: str = ""
+    how: str = ""
 
 
 class Step(Part, frozen=True):

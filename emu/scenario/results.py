@@ -9,6 +9,7 @@ from pathlib import Path
 
 from emu.kube.flow.flow import Flow
 from emu.scenario.expectations import NOTHING, Checked
+from emu.scenario.kinds import StoryLine
 
 
 @dataclass
@@ -36,6 +37,9 @@ class StepResult:
     flows: list[FlowResult] = field(default_factory=list)
     change: str = ""
     checked: Checked = NOTHING  # of the step itself, beside those of its flows
+    story: str | tuple[StoryLine, ...] = ""  # see `story.lines_of`
+    started_ns: int = 0  # virtual
+    ended_ns: int = 0
 
 
 def flow_name(flow: Flow) -> str:

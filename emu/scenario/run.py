@@ -23,7 +23,7 @@ from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
 from emu.scenario.results import StepResult
 from emu.scenario.script import Scenario, load
 from emu.scenario.steps import Doing, Place, actions
-from emu.scenario.story import teller
+from emu.scenario.story import Teller
 
 __all__ = ["FAILED", "HELD", "UNDECIDED", "Progress", "Run", "check_endpoints", "run"]
 
@@ -38,10 +38,12 @@ def run(
     build: Callable[[Scenario], Cluster] | None = None,
     progress: Progress | None = None,
     force: bool = False,
+    record: bool = False,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
-    `force` replaces files that emu did not write. `progress(done, of, what)` is called before each step. Raises InputError
+    `record`: the capture notes also what the tables hold at each frame (`Capture.record`). `force` replaces files that emu did not
+    write. `progress(done, of, what)` is called before each step. Raises InputError
     with the step's place, and then nothing is written.
     """
     if not isinstance(scenario, Scenario):
@@ -50,6 +52,8 @@ def run(
     steps = scenario.steps
     report(0, len(steps), "building the cluster")
     result = Run(scenario, (build or _build)(scenario))
+    if record and result.cluster.capture is not None:
+        result.cluster.capture.record()
     check_endpoints(scenario, result.cluster)
     # what reads frames is not judged without a capture
     required = [name for name in REQUIREMENTS if result.cluster.capture is not None or not invariants[name].captured]
@@ -92,7 +96,7 @@ def check_endpoints(scenario: Scenario, cluster: Cluster) -> None:
 
 def _do(result: Run, number: int, step: Step) -> StepResult:
     cluster = result.cluster
-    done = StepResult(number + 1, step.name, step.action)
+    done = StepResult(number + 1, step.name, step.action, story=step.story, started_ns=cluster.clock.now)
     place = Place(result.scenario, number, step)
     begun = {**result.moments}
     result.moments |= {step.name: cluster.clock.now} if step.name else {}
@@ -110,10 +114,11 @@ def _do(result: Run, number: int, step: Step) -> StepResult:
     )
     with place.at():
         actions[step.action]().run(step.part, doing)
+    done.ended_ns = cluster.clock.now
     return done
 
 
 def _narrate(cluster: Cluster, flow: Flow, step: Step) -> None:
     """Sentences for the comments of the flow's frames."""
     if cluster.capture is not None and step.story:
-        cluster.capture.stories[flow.number] = teller(step.story)
+        cluster.capture.stories[flow.number] = Teller(step.story)

@@ -67,6 +67,8 @@ class Drops:
         self._made: dict[tuple[Netns, str], int] = {}  # devices that came later, and when
         self._monitor: DropMonitor | None = None
         self._spaces: dict[int, Netns] = {}
+        self._apart: set[int] = set()  # namespaces that are no kernel's business
+        self._lost_apart: list[str] = []
         self._theirs: dict[Netns, list[_Drop]] = defaultdict(list)
         self._ours: dict[Netns, list[_Drop]] = defaultdict(list)
         try:
@@ -86,6 +88,10 @@ class Drops:
 
         net.drop_listeners.append(listener)
 
+    def watch_apart(self, space: Space) -> None:
+        """A namespace whose own drops are not compared: what a cable's other end refuses is dropped in it, too."""
+        self._apart.add(Path(space.path).stat().st_ino)
+
     def forget(self, net: Netns) -> None:
         for number in [number for number, each in self._spaces.items() if each is net]:
             del self._spaces[number]
@@ -96,9 +102,12 @@ class Drops:
         """Read what the kernel dropped."""
         for each in self._monitor.take() if self._monitor is not None else ():
             net = self._spaces.get(each.space)
-            if net is not None:
+            if net is not None or each.space in self._apart:
                 line = _line(each.reason, _summary(each.protocol, each.packet))
-                self._theirs[net].append(_Drop(line, each.device))
+                if net is not None:
+                    self._theirs[net].append(_Drop(line, each.device))
+                else:
+                    self._lost_apart.append(line)
 
     def wired(self, made: Mapping[Netns, Collection[str]], at_ns: int) -> None:
         """These devices have been made, by `at_ns` of the emulator's clock: what they dropped until then is not compared. Nor
@@ -118,13 +127,14 @@ class Drops:
         }
         self._theirs.clear()
         self._ours.clear()
+        self._lost_apart.clear()
 
     def differences(self) -> Iterator[Difference]:
         """Of each namespace, since `drop`."""
         self.take()
         if self._monitor is not None:
             every = [each.line for side in (self._before, self._theirs) for drops in side.values() for each in drops]
-            lost = Counter(line for line in every if line.startswith(NOT_SPECIFIED))
+            lost = Counter(line for line in (*every, *self._lost_apart) if line.startswith(NOT_SPECIFIED))
             for net in self._spaces.values():
                 ours = [each.line for each in self._ours[net] if each.at_ns > self._made.get((net, each.device), -1)]
                 theirs = [each.line for each in (*self._before.get(net, ()), *self._theirs[net])]

@@ -179,6 +179,8 @@ class Twin:
             self.sights.watch(net, space)
             if self.ports is None or net is not self.ports.net:
                 self.drops.watch(net, space)
+            else:
+                self.drops.watch_apart(space)
             self.nets[net] = RealNet(net, space, self.loop, asks_at_once="so-error" not in self.mirror.without)
         if self.ports is not None:
             links = moment.pictures[self.ports.net].links

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -10,7 +11,7 @@ from scapy.packet import Raw
 
 from emu import trail
 from emu.capture.capture import Capture
-from emu.capture.comment import Comments
+from emu.capture.comment import Comments, step
 from emu.capture.interface import Interface, roles
 from emu.capture.summary import between, phrase
 from emu.capture.tap import IN, INTERFACE_SHIFT, OUT, PKT_TYPE_SHIFT
@@ -154,6 +155,25 @@ def test_roles_are_short_and_differ() -> None:
     assert [roles(interfaces)[each] for each in (*macs, b"\xff" * 6, bytes(6))] == [
         "client", "node-1.cbr0", "node-2.cbr0", "node-2", "bcast", "zero",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("story", "begins"),
+    [
+        ("story (4), before (3): the address", "(4) "),
+        ("way back (2): conntrack\nThe usual description", "(back 2) "),
+        ("story (2) and (3), on AWS: one hop", "(2, 3) "),
+        ("The usual description\nstory (1): out\nstory (1): again", "(1) "),
+        ("from here as between two pods, story (4) there", ""),
+        ("the endpoint sees the client's own address", ""),
+        ("", ""),
+    ],
+)
+def test_a_comment_begins_with_its_step(story: str, begins: str) -> None:
+    assert step(story) == begins
+    text = comments().comment(1 << 28 | OUT, 12, bytes(SYN), [DEFAULT], story)
+    sentence = comments().body(1 << 28 | OUT, bytes(SYN), [DEFAULT])[0]
+    assert text.startswith(begins + sentence)
 
 
 # -- a whole story -------------------------------------------------------------------------------

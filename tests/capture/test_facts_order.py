@@ -66,7 +66,7 @@ def test_a_node_shows_the_route_before_output_and_the_one_after_dnat() -> None:
     assert [fact.split(" src ")[0] for fact in facts if "POSTROUTING" not in fact][:4] == [
         "born here: ping sends an echo request",
         "route default via 10.1.0.2 dev eth1",
-        "nat OUTPUT: dst 10.9.9.9 -> 10.0.0.2, ct NEW one#1",
+        "nat OUTPUT: DNAT dst 10.9.9.9 -> 10.0.0.2, ct NEW one#1",
         "rule 1 of OUTPUT: -d 10.9.9.9/32 -j DNAT --to-destination 10.0.0.2",
     ]
     assert any(fact.startswith("route 10.0.0.0/24 dev eth0") for fact in facts[4:])

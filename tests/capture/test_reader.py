@@ -74,7 +74,7 @@ def test_pcapng_in_both_byte_orders_with_all_kinds_of_packets(order: str, option
         Record(2, time_ns, FRAME, 60, 101),
         Record(3, 0, FRAME[:20], 60, 101),
     ]
-    assert found == [*one, *(each._replace(number=each.number + 3) for each in one)]
+    assert found == [*one, *(each._replace(number=each.number + 3, interface=1) for each in one)]
     assert notes == []
 
 

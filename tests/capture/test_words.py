@@ -339,7 +339,9 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         SYN,
         (NEW, *NAT_WALK, DNAT, trail.Bridged("cbr0", up=True)),
         [
-            ("nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-SEP-Y: dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW node-1#5"),
+            (
+                "nat KUBE-SERVICES -> KUBE-SVC-X -> KUBE-SEP-Y: DNAT dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW node-1#5"
+            ),
             "nat KUBE-MARK-MASQ rule 1: MARK --set-xmark 0x4000/0x4000",
             "rule 1 of KUBE-SEP-Y: -p tcp -m tcp -j DNAT --to-destination 10.244.2.13:8080",
             "bridge cbr0: handed up",
@@ -361,7 +363,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
             "route default via 192.168.50.1 dev eth0",
             TTL,
             "filter KUBE-FORWARD rule 1: ACCEPT",
-            "nat POSTROUTING: src 10.244.1.11:40001 -> 192.168.50.11:40001, ct node-1#5",
+            "nat POSTROUTING: SNAT src 10.244.1.11:40001 -> 192.168.50.11:40001, ct node-1#5",
             "rule 2 of POSTROUTING: -o eth0 -j MASQUERADE",
             "waited for ARP: 192.168.50.1 dev eth0",
         ],
@@ -402,7 +404,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         [
             "born here: a socket sends",
             "route default via 192.168.50.1 dev eth0",
-            "nat: dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW node-1#5",
+            "nat: DNAT dst 10.96.0.10:80 -> 10.244.2.13:8080, ct NEW node-1#5",
             "route 10.244.1.0/24 dev cbr0 scope link",
         ],
     ),
@@ -410,7 +412,7 @@ FACTS: list[tuple[str, Packet, tuple[Any, ...], list[str]]] = [
         "an ICMP query's id is no port",
         PING,
         (trail.Natted("SNAT", (CLIENT, 77), (GATEWAY, 78), CONN),),
-        ["nat: src 10.244.1.11 -> 10.244.1.1, ct node-1#5"],
+        ["nat: SNAT src 10.244.1.11 -> 10.244.1.1, ct node-1#5"],
     ),
     (
         "flooded",

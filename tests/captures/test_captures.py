@@ -17,7 +17,7 @@ import gallery_index
 from emu.scenario.gallery import stories, story
 from emu.scenario.run import run
 from emu.scenario.script import load
-from gallery_index import CAPTURES, INDEX, index, metadata, rows
+from gallery_index import CAPTURES, INDEX, SHIPPED, index, metadata, rows
 from tshark import Tshark
 
 MAX_BYTES = 10 << 20
@@ -66,7 +66,7 @@ def test_made_anew_they_are_the_same_bytes(name: str, tmp_path: Path) -> None:
 
 
 def test_nothing_else_lies_there() -> None:
-    assert {path.name for path in CAPTURES.iterdir()} == {*NAMES, "README.md", "wireshark-profile"}
+    assert {path.name for path in CAPTURES.iterdir()} == {*NAMES, "README.md"}
     assert sum(path.stat().st_size for path in CAPTURES.rglob("*") if path.is_file()) < MAX_BYTES
 
 
@@ -116,6 +116,10 @@ ABSENT = {
     "aws-pod-to-internet": {"192.0.2.11"},
     "aws-rp-filter": {"192.0.2.11"},
 }
+
+
+def test_the_index_in_the_wheel_is_the_same() -> None:
+    assert SHIPPED.read_text(encoding="utf-8") == INDEX.read_text(encoding="utf-8")
 
 
 def test_the_index_is_what_the_stories_state() -> None:

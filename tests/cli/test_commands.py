@@ -173,8 +173,8 @@ def test_an_unknown_view_is_refused_before_anything_runs(capsys: Capsys, folder:
     assert main(["run", "story.yaml", "--view", "laddr"]) == 2
     assert capsys.readouterr().err == "error: no view of a run is called 'laddr' (expected 'ladder'?)\n"
     assert not (folder / "captures").exists()
-    assert main(["show", "sockets", "node-1", "-f", "story.yaml"]) == 2
-    assert "no view of a node is called 'sockets' (expected conntrack, counters" in capsys.readouterr().err
+    assert main(["show", "weather", "node-1", "-f", "story.yaml"]) == 2
+    assert "no view of a node is called 'weather' (expected conntrack, counters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", sorted(run_views))

@@ -28,9 +28,19 @@ def net(name: str = "node-1") -> Netns:
 
 
 def test_every_view_is_there_and_is_plain_data() -> None:
-    assert sorted(views) == ["conntrack", "counters", "fdb", "interfaces", "ip-rules", "neigh", "routes", "rules"]
+    assert sorted(views) == [
+        "conntrack",
+        "counters",
+        "fdb",
+        "interfaces",
+        "ip-rules",
+        "neigh",
+        "routes",
+        "rules",
+        "sockets",
+    ]
     for name, view in views.items():
-        report = view(net())
+        report = view(net("default/web") if name == "sockets" else net())
         assert report.data, name
         assert json.loads(json.dumps(report.data)) == report.data
         assert report.text == report.text.rstrip("\n")
@@ -70,6 +80,12 @@ def test_routes() -> None:
     assert report.data[0] == {
         "dst": "default", "gateway": "192.168.51.1", "dev": "eth0", "protocol": "boot", "flags": [],
     }  # fmt: skip
+
+
+def test_open_ports() -> None:
+    report = views["sockets"](net("default/web"))
+    assert report.text == "tcp LISTEN 0.0.0.0:8080"
+    assert report.data == [{"netid": "tcp", "state": "LISTEN", "local": "0.0.0.0", "port": 8080}]
 
 
 def test_neighbours_and_what_the_bridge_learned() -> None:

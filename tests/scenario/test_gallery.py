@@ -16,7 +16,7 @@ from emu.scenario.gallery import stories, story
 from emu.scenario.kinds import StoryLine
 from emu.scenario.run import HELD, Run, run
 from emu.scenario.steps import sending
-from emu.scenario.story import teller
+from emu.scenario.story import lines_of
 
 DATA = Path(__file__).parents[1] / "data" / "manifests"
 # Which numbered steps of the usual description each story shows; the others show none.
@@ -88,8 +88,7 @@ def test_every_line_of_the_story_is_shown_by_some_frame(name: str) -> None:
     for done, step in zip(result.steps, result.scenario.spec.steps, strict=True):
         lines = () if isinstance(step.story, str) else step.story
         for line in lines:
-            text_of = teller((line,))
-            seen = any(text_of(frame) for each in done.flows for frame in each.flow.frames)
+            seen = any(lines_of((line,), frame) for each in done.flows for frame in each.flow.frames)
             (shown if seen else silent).add(line)
     assert silent - shown == set()
     assert shown
@@ -99,6 +98,30 @@ def test_every_line_of_the_story_is_shown_by_some_frame(name: str) -> None:
 def test_comments_name_the_numbered_steps(name: str) -> None:
     comments = [frame.comment() for each in ran(name).flows for frame in each.flow.frames]
     assert set(re.findall(r"^story \((\d)\)", "\n".join(comments), re.M)) == set(STEPS.get(name, ""))
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_steps_are_data_and_no_sentence_repeats_them(name: str) -> None:
+    shown = {
+        line
+        for step in ran(name).steps
+        for each in step.flows
+        for frame in each.flow.frames
+        for line in lines_of(step.story, frame)
+    }
+    assert {line.step[0] for line in shown if line.step and line.leg == "there" and not line.chapter} == set(
+        STEPS.get(name, "")
+    )
+    assert not [line for line in shown if re.match(r"[a-z ]+\(\d\)", line.says)]
+
+
+def test_a_step_has_its_time() -> None:
+    done = ran("pod-to-service")
+    times = [(step.started_ns, step.ended_ns) for step in done.steps]
+    assert times == sorted(times)
+    for step in done.steps:
+        for each in step.flows:
+            assert step.started_ns <= each.flow.started_ns < each.flow.ended_ns <= step.ended_ns
 
 
 @pytest.mark.parametrize("name", STORIES)

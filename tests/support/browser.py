@@ -46,6 +46,7 @@ class Browser:
     """One window. `downloads` is the folder that exports go to."""
 
     def __init__(self, downloads: Path) -> None:
+        # selenium is typed in part
         from selenium.webdriver import Chrome
         from selenium.webdriver.chrome.options import Options
         from selenium.webdriver.chrome.service import Service
@@ -57,7 +58,7 @@ class Browser:
         options.add_argument(f"--user-data-dir={downloads / 'profile'}")
         options.set_capability("goog:loggingPrefs", LOGS)
         # the driver is named, so that selenium looks for none on the internet
-        self.driver = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+        self.driver: Any = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
         self.downloads = downloads
         self.cdp("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.size(*WIDE)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from emu.scenario import gallery
 from emu.scenario.gallery import stories
 from emu.scenario.kinds import Look, Metadata
 from emu.scenario.script import load
@@ -19,6 +20,7 @@ from tshark import Tshark
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 INDEX = CAPTURES / "README.md"
+SHIPPED = Path(str(gallery.__file__)).parent / "captures.md"  # the same page, in the wheel: `emu demo --index`
 LESSONS, MISTAKES = "## Lessons", "## Mistakes"
 ABOUT_MISTAKES = """\
 Mistakes that people really make. Each story shows the failure first, then mends it and sends the same flow again; where the
@@ -105,7 +107,8 @@ def main() -> None:
             metadata(),
             lambda name, file, where: frames(tshark, CAPTURES / name / file, where),
         )
-    INDEX.write_text(page, encoding="utf-8")
+    for path in (INDEX, SHIPPED):
+        path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

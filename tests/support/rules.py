@@ -42,6 +42,9 @@ class EmptyTable:
     def set_closing(self, conn: Conn) -> None:
         raise AssertionError(f"{conn} is in no table")
 
+    def changed(self, conn: Conn) -> None:
+        """It is in no list."""
+
 
 @dataclass
 class FakeNetns:

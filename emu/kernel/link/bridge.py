@@ -16,8 +16,8 @@ from emu.kernel.link.bridge_vlan import VlanGroup, key, vid_of
 from emu.kernel.link.device import OUT, Device
 from emu.kernel.link.source_check import SourceChecks
 from emu.kernel.link.veth import Veth
-from emu.trail import Bridged, Learned
-from emu.wire.addr import ZERO_MAC
+from emu.trail import FDB, Bridged, Learned
+from emu.wire.addr import ZERO_MAC, mac_text
 from emu.wire.frame import HOST, Frame
 
 AGEING_NS = 300 * SECOND
@@ -100,6 +100,7 @@ class Port:
         fdb = self.bridge.fdb
         for mac in [mac for mac, entry in fdb.items() if entry.port is self]:
             del fdb[mac]
+        self.bridge.changed()
 
     def handle_frame(self, frame: Frame, device: Device) -> None:
         """The port's rx_handler (br_handle_frame)."""
@@ -152,6 +153,10 @@ class Port:
                 entry.port = self
                 self._learned(frame)
                 self._moved(entry, now)
+            elif now - entry.updated_ns > bridge.ageing_ns:  # it was forgotten meanwhile
+                bridge.changed()
+                entry.updated_ns = now
+                self._learned(frame)
             entry.updated_ns = now
         elif entry.port is not self:
             self._moved(entry, now)
@@ -209,6 +214,7 @@ class Port:
     def _learned(self, frame: Frame) -> None:
         if frame.trail is not None:
             frame.trail.append(Learned(self.bridge.name, self.device.name, frame.smac))
+        self.bridge.changed()
 
     def should_deliver(self, ingress: Port | None, vid: int = 0) -> bool:
         """br_forward.c: not back out of the ingress port unless it is in hairpin mode; only what is of a VLAN of the port."""
@@ -289,6 +295,7 @@ class Bridge(Device):
         self.ports.insert(0, port)
         self.fdb[device.mac] = FdbEntry(device.mac, None, 0, static=True)
         device.master, device.rx_handler = port, port.handle_frame
+        self.changed()
         self.select_state()
         return port
 
@@ -313,6 +320,7 @@ class Bridge(Device):
         known = self.fdb.get(mac)
         if known is None or not known.static:
             self.fdb[mac] = FdbEntry(mac, None, self.clock.now, static=True)
+        self.changed()
         self.forget_neighbours()
 
     def select_state(self) -> None:
@@ -355,12 +363,37 @@ class Bridge(Device):
     def flush(self) -> None:
         """Forget every learned address."""
         self.fdb = {mac: entry for mac, entry in self.fdb.items() if entry.static}
+        self.changed()
 
     def clean(self) -> None:
         """br_fdb_cleanup: free what is past its age. Nothing is found by it any more, so that only memory differs."""
+        self.changed()
         self.cleaned_ns = now = self.clock.now
         for mac in [m for m, each in self.fdb.items() if not each.static and now - each.updated_ns > self.ageing_ns]:
             del self.fdb[mac]
+
+    def changed(self) -> None:
+        """Entries came, moved or went: call the namespace's recorder, if there is one."""
+        if self.net is not None and self.net.recorder is not None:
+            self.net.recorder.reread(FDB)
+
+    def fdb_text(self, entry: FdbEntry) -> str:
+        """As `bridge fdb show` prints it."""
+        vlan = f" vlan {entry.vid}" if entry.vid else ""
+        permanent = " permanent" if entry.static else ""
+        return f"{mac_text(entry.mac)} dev {self.fdb_device(entry)}{vlan} master {self.name}{permanent}"
+
+    def fdb_device(self, entry: FdbEntry) -> str:
+        """The name of the device that an entry is shown at: a local one at the port that has its MAC."""
+        if entry.port is not None:
+            return entry.port.device.name
+        return next((port.device.name for port in self.ports if port.device.mac == entry.mac), self.name)
+
+    def listed(self) -> Iterator[FdbEntry]:
+        """The live entries, as `bridge fdb show` lists them."""
+        for entry in self.fdb.values():
+            if entry.static or self.clock.now - entry.updated_ns <= self.ageing_ns:
+                yield entry
 
     def learned(self) -> Iterator[FdbEntry]:
         """The live learned entries, as `bridge fdb show` lists them."""

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel.link.device import OUT, Device
+from emu.trail import FDB
 from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 from emu.wire.frame import Frame
 from emu.wire.vxlan import HEADROOM
@@ -144,6 +145,12 @@ class Vxlan(Device):
     def flush(self) -> None:
         """Forget every learned address."""
         self.fdb = {mac: entry for mac, entry in self.fdb.items() if entry.state != LEARNED}
+        self.changed()
+
+    def changed(self) -> None:
+        """Entries came, changed or went: call the namespace's recorder, if there is one."""
+        if self.net is not None and self.net.recorder is not None:
+            self.net.recorder.reread(FDB)
 
     # -- frames ---------------------------------------------------------------------------------
 
@@ -175,6 +182,7 @@ class Vxlan(Device):
             if self.up:
                 remote = Remote(source, self.config.dstport, self.config.vni)
                 self.fdb[mac] = VxlanEntry(mac, remote, LEARNED, now)
+                self.changed()
             return ""
         entry.updated_ns = now
         first = entry.remotes[0]
@@ -183,6 +191,7 @@ class Vxlan(Device):
         if entry.state != LEARNED:
             return "VXLAN_ENTRY_EXISTS"
         entry.remotes[0] = first._replace(addr=source, device=None)
+        self.changed()
         return ""
 
     # -- the forwarding database -------------------------------------------------------------------
@@ -194,6 +203,7 @@ class Vxlan(Device):
             ageing_ns = self.config.ageing_s * SECOND
             if ageing_ns and self.clock.now >= entry.updated_ns + ageing_ns:
                 del self.fdb[mac]
+                self.changed()
                 return None
         return entry
 
@@ -203,10 +213,12 @@ class Vxlan(Device):
         entry = self.find(mac)
         if entry is None:
             self.fdb[mac] = VxlanEntry(mac, remote, state, self.clock.now)
+            self.changed()
             return
         entry.state, entry.updated_ns = state, self.clock.now
         if (mac[0] & 1 or mac == ZERO_MAC) and self._whole(remote) not in map(self._whole, entry.remotes):
             entry.remotes.append(remote)
+        self.changed()
 
     def add(self, mac: bytes, remote: Remote, state: str = PERMANENT) -> None:
         """`bridge fdb add`. Raises InputError if the MAC has an entry."""
@@ -219,6 +231,7 @@ class Vxlan(Device):
         if mac[0] & 1 or mac == ZERO_MAC:
             raise InputError(f"{mac_text(mac)} cannot be replaced", expected="a unicast MAC")
         self.fdb[mac] = VxlanEntry(mac, remote, state, self.clock.now)
+        self.changed()
 
     def delete(self, mac: bytes, remote: Remote | None = None) -> None:
         """`bridge fdb del`, of one remote or (None) of the whole entry. A remote that the entry does not have is no error to
@@ -231,6 +244,7 @@ class Vxlan(Device):
             entry.remotes = kept
         else:
             del self.fdb[mac]
+        self.changed()
 
     def _whole(self, remote: Remote) -> Remote:
         """The remote with the port and VNI that it stands for."""
@@ -244,10 +258,17 @@ class Vxlan(Device):
                 for remote in entry.remotes:
                     yield entry, remote
 
+    def fdb_line(self, entry: VxlanEntry, remote: Remote) -> str:
+        """As `bridge fdb show` prints it."""
+        return " ".join(self._words(entry, remote, [f"dev {self.name}"], ["self"]))
+
     def fdb_text(self, entry: VxlanEntry, remote: Remote) -> str:
         """As `bridge fdb show dev NAME` prints it, without `self`."""
-        words = [mac_text(entry.mac), f"dst {ip4_text(remote.addr)}"]
+        return " ".join(self._words(entry, remote, [], []))
+
+    def _words(self, entry: VxlanEntry, remote: Remote, device: list[str], whose: list[str]) -> list[str]:
+        words = [mac_text(entry.mac), *device, f"dst {ip4_text(remote.addr)}"]
         words += [f"port {remote.port}"] if remote.port not in (0, self.config.dstport) else []
         words += [f"vni {remote.vni}"] if remote.vni not in (0, self.config.vni) else []
         words += [f"via {remote.device.name}"] if remote.device is not None else []
-        return " ".join([*words, *([] if entry.state == LEARNED else [entry.state])])
+        return [*words, *whose, *([] if entry.state == LEARNED else [entry.state])]

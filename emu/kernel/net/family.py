@@ -23,6 +23,7 @@ from emu.kernel.net.peer import Peers
 from emu.kernel.netfilter.hooks import STOLEN, STOP, Hooks, HookState, Reject, Verdict
 from emu.kernel.netfilter.table import Tables
 from emu.kernel.sysctl import Sysctls
+from emu.trail import Recorder
 from emu.wire.addr import Prefix, addr_text, is_loopback, mask
 from emu.wire.frame import Frame
 
@@ -41,6 +42,8 @@ class Namespace(Protocol):
     def sysctl(self) -> Sysctls: ...
     @property
     def devices(self) -> dict[str, Device]: ...
+    @property
+    def recorder(self) -> Recorder | None: ...
 
     def random(self, purpose: str) -> Draws: ...
 

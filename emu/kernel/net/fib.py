@@ -24,6 +24,7 @@ from emu.kernel.net.fib_rules import (
     Flow,
     IpRule,
 )
+from emu.trail import ROUTES, Recorder
 from emu.wire.addr import Prefix, addr_text, ip4_kind, mask
 
 # RTN_* that end a lookup without a device, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
@@ -260,12 +261,13 @@ class Fib:
 
     __slots__ = (
         "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "kind_of", "known", "l3_table", "local", "main",
-        "merged", "own", "tables", "width",
+        "merged", "own", "recorder", "tables", "width",
     )  # fmt: skip
 
     def __init__(self, width: int = 32, kind_of: Callable[[int], str] = ip4_kind) -> None:
         self.l3_table: Callable[[str, Any], int] = _no_vrf  # the table of the VRF of a device, by name, or of `oif`
         self.width, self.kind_of = width, kind_of
+        self.recorder: Recorder | None = None
         self.tables: dict[int, FibTable] = {}
         self.own: set[int] = set()
         self.merged, self.custom, self.generation = True, False, 0
@@ -323,6 +325,8 @@ class Fib:
     def _forget(self) -> None:
         self.known.clear()
         self.generation += 1
+        if self.recorder is not None:
+            self.recorder.reread(ROUTES)
 
     def table(self, number: int) -> FibTable:
         if number not in self.tables:

@@ -14,7 +14,7 @@ from emu.kernel.link.device import Device
 from emu.kernel.net.family import Family
 from emu.kernel.net.fib import Route
 from emu.kernel.net.truesize import truesize
-from emu.trail import Waited
+from emu.trail import NEIGH, Waited
 from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 from emu.wire.frame import Frame
 from emu.wire.rewrite import set_ethernet
@@ -177,6 +177,8 @@ class Neighbour:
             self.net.drop(frame, "QUEUE_PURGE", self, self.device)
         self.state, self.header = FAILED, None
         self.family.neighbours.discard(self)
+        if self.net.recorder is not None:
+            self.net.recorder.changed(NEIGH, self, "")
 
     def delete(self) -> None:
         """neigh_delete (`ip neigh del`): senders of packets that wait are answered with host unreachable."""
@@ -215,6 +217,8 @@ class Neighbour:
             self.family.neighbours.discard(self)  # exempt_from_gc
         self.state = state
         self.header = self.hh if state in CONNECTED else None
+        if self.net.recorder is not None:
+            self.net.recorder.changed(NEIGH, self, self.text())
 
     def _arm(self, due_ns: int) -> None:
         self._disarm()
@@ -269,7 +273,9 @@ class Neighbour:
             self.family.ops.error_report(frame, self)
 
     def text(self) -> str:
-        """As `ip neigh` prints it."""
+        """As `ip neigh show` prints it; "" for one that it leaves out."""
+        if self.state in (NOARP, NONE):
+            return ""
         words = [ip4_text(self.addr), "dev", self.device.name]
         if self.state in VALID:
             words += ["lladdr", mac_text(self.lladdr)]

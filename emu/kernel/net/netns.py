@@ -23,7 +23,7 @@ from emu.kernel.link.vxlan import Vxlan
 from emu.kernel.net.drop import DropListener, device_drop, drop
 from emu.kernel.net.family import Address, Family
 from emu.kernel.sysctl import Sysctls
-from emu.trail import Delivered, Encapsulated, Natted
+from emu.trail import FDB, ROUTES, Delivered, Encapsulated, Natted, Recorder
 from emu.wire.frame import AF_INET, Frame
 
 
@@ -71,6 +71,7 @@ class Netns:
         self.delivery_listeners: list[Callable[[Frame, Delivered], None]] = []
         self.nat_listeners: list[Callable[[Frame, Natted], None]] = []
         self.tunnel_listeners: list[Callable[[Frame, Encapsulated], None]] = []
+        self.recorder: Recorder | None = None  # who is called where a table changes (see `record`)
         # whether frames that originate here carry a trail
         self.tracing = False
         self._next_ifindex = 1
@@ -103,6 +104,14 @@ class Netns:
         clock.packets = frame.packet = clock.packets + 1
         frame.caused_by = cause
 
+    def record(self, recorder: Recorder | None) -> None:
+        """Call `recorder` from now on where a table of this namespace changes; None: no one."""
+        self.recorder = recorder
+        if self.conntrack is not None:
+            self.conntrack.recorder = recorder
+        for family in self.families.values():
+            family.fib.recorder = family.tables.recorder = recorder
+
     def join(self, family: Family) -> Family:
         """Add an address family. Raises InputError if the namespace has that family, or already has a device."""
         if family.number in self.families or self.devices:
@@ -125,6 +134,8 @@ class Netns:
         self.devices[device.name] = device
         self.sysctl.add_device(device.name)
         device.neigh = {number: {} for number in self.families}
+        if self.recorder is not None:
+            self.recorder.reread(FDB)
         for family in self.families.values():
             family.cache_device(device)
         for listener in self._device_listeners:
@@ -165,6 +176,8 @@ class Netns:
         device.forget_neighbours()
         del self.devices[device.name]
         self.sysctl.remove_device(device.name)
+        if self.recorder is not None:
+            self.recorder.reread(FDB)
 
     def device(self, name: str) -> Device:
         """The device called `name`. Raises InputError."""
@@ -263,6 +276,8 @@ class Netns:
         device.carrier, device.changed_ns = on, self.clock.now
         if not on and self.sysctl.conf(device.name, "arp_evict_nocarrier"):
             device.forget_neighbours(permanent=False)
+        if self.recorder is not None:
+            self.recorder.reread(ROUTES)  # it shows `linkdown`
         if device.master is not None:
             device.master.carrier_check()
         for upper in device.uppers:  # netif_stacked_transfer_operstate

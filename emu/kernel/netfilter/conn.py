@@ -61,6 +61,8 @@ class ConnTable(Protocol):
 
     def set_closing(self, conn: Conn) -> None: ...
 
+    def changed(self, conn: Conn) -> None: ...
+
 
 class Conn:
     """One connection of one namespace, in `table`.
@@ -155,6 +157,9 @@ class NoTable:
 
     def set_closing(self, conn: Conn) -> None:
         """There is nothing to end."""
+
+    def changed(self, conn: Conn) -> None:
+        """It is in no list."""
 
 
 class Template(Conn):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from emu.clock import SECOND, Clock
+from emu.kernel.netfilter import conntrack_list
 from emu.kernel.netfilter.conn import (
     ASSURED,
     CONFIRMED,
@@ -57,7 +58,7 @@ from emu.kernel.netfilter.hooks import (
     HookState,
     Verdict,
 )
-from emu.trail import Note, Tracked
+from emu.trail import CONNTRACK, Note, Recorder, Tracked
 from emu.wire import quote
 from emu.wire.frame import AF_INET, GRE, ICMP, SCTP, TCP, UDP, UDPLITE, Frame
 from emu.wire.icmp import ERRORS
@@ -130,6 +131,7 @@ class Conntrack:
         self._made = 0
         self._sweep_at = 4096
         self.enabled = False
+        self.recorder: Recorder | None = None
         self.reload("net.netfilter.nf_conntrack_")
         sysctl.on_change(self.reload)
 
@@ -160,6 +162,11 @@ class Conntrack:
         register(LOCAL_OUT, PRI_CONNTRACK, self.track)
         register(LOCAL_IN, PRI_CONFIRM, self.confirm)
         register(POST_ROUTING, PRI_CONFIRM, self.confirm)
+
+    def changed(self, conn: Conn) -> None:
+        """The line of a connection may read otherwise: call the recorder, if there is one."""
+        if self.recorder is not None and conn.number in self._conns and not conn.status & NAT_CLASH:
+            self.recorder.changed(CONNTRACK, conn, conntrack_list.render(conn, self.clock.now))
 
     def set_closing(self, conn: Conn) -> None:
         """A RST that this host makes itself ends the connection."""
@@ -201,7 +208,9 @@ class Conntrack:
             if status & STREAM_OR_FIXED and now > conn.stream_ns:
                 if not status & FIXED_TIMEOUT:
                     conn.expires_ns = now + self.udp_stream_ns
-                    conn.status = status | ASSURED
+                    if not status & ASSURED:
+                        conn.status = status | ASSURED
+                        self.changed(conn)
             else:
                 conn.expires_ns = now + self.udp_ns
         else:
@@ -216,6 +225,7 @@ class Conntrack:
             frame.ctinfo = IP_CT_ESTABLISHED_REPLY
             if not status & SEEN_REPLY:
                 conn.status |= SEEN_REPLY
+                self.changed(conn)
         elif status & SEEN_REPLY:
             frame.ctinfo = IP_CT_ESTABLISHED
         else:
@@ -223,6 +233,7 @@ class Conntrack:
         if conn.packets is not None and conn.bytes is not None and verdict != UNCOUNTED:
             conn.packets[direction] += 1
             conn.bytes[direction] += frame.tot_len
+            self.changed(conn)
         return None
 
     def _sound(self, frame: Frame, state: HookState) -> bool:
@@ -249,7 +260,9 @@ class Conntrack:
             timeout_ns = self.gre_ns if proto == GRE else self.udp_ns
             if conn.status & SEEN_REPLY:
                 timeout_ns = self.gre_stream_ns if proto == GRE else self.udp_stream_ns
-                conn.status |= ASSURED
+                if not conn.status & ASSURED:
+                    conn.status |= ASSURED
+                    self.changed(conn)
         else:
             timeout_ns = self.generic_ns
         if conn.status & FIXED_TIMEOUT:
@@ -379,6 +392,7 @@ class Conntrack:
             self._tables[key][conn.tuple_of(direction)] = conn, direction
         self._conns[conn.number] = conn
         self.stat.insert += 1
+        self.changed(conn)
 
     def note_source(self, conn: Conn) -> None:
         """Remember a source-translated connection by its source, for NAT's next choices."""
@@ -424,6 +438,8 @@ class Conntrack:
                     del self._tables[key][conn.tuple_of(direction)]
             self._forget_source(conn)
             self.stat.delete += 1
+            if self.recorder is not None:
+                self.recorder.changed(CONNTRACK, conn, "", min(conn.expires_ns, self.clock.now))
         conn.status |= DYING
 
     def _forget_source(self, conn: Conn) -> None:

@@ -64,6 +64,8 @@ class Tracker(Protocol):
     clock: Clock
     sctp_timeouts: tuple[int, ...]
 
+    def changed(self, conn: Conn) -> None: ...
+
 
 def sctp_packet(conn: Conn, frame: Frame, direction: int, tracker: Tracker) -> int:
     """Judge a packet whose checksum was verified, and move the connection: ACCEPT or INVALID."""
@@ -118,6 +120,8 @@ def sctp_packet(conn: Conn, frame: Frame, direction: int, tracker: Tracker) -> i
     if refreshes:
         timeout_ns = tracker.sctp_timeouts[state.state]
         conn.expires_ns = tracker.clock.now + timeout_ns if confirmed else timeout_ns
+    if state.state != before:
+        tracker.changed(conn)
     return ACCEPT
 
 

@@ -106,6 +106,8 @@ class Tracker(Protocol):
 
     def kill(self, conn: Conn) -> None: ...
 
+    def changed(self, conn: Conn) -> None: ...
+
 
 class Step(NamedTuple):
     """What the state table makes of a segment: CHECK or SKIP the windows, or a verdict; and the states after and before."""
@@ -124,6 +126,7 @@ def set_closing(conn: Conn, tracker: Tracker) -> None:
     if tcp is not None and conn.status & CONFIRMED and tcp.state != CL:
         tcp.state = CL
         conn.expires_ns = tracker.clock.now + tracker.tcp_timeouts[CL]
+        tracker.changed(conn)
 
 
 def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes here, a call costs 8 % of it
@@ -217,6 +220,8 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     elif new == ES and not status & ASSURED and old in (SR, ES):
         conn.status = status | ASSURED
     conn.expires_ns = tracker.clock.now + timeout_ns if status & CONFIRMED else timeout_ns
+    if old != new or conn.status != status:
+        tracker.changed(conn)
     return ACCEPT
 
 

@@ -47,4 +47,5 @@ def create(
         conn.status |= SRC_NAT
         prepare(conn, MANIP_SRC)
         table.note_source(conn)
+    table.changed(conn)
     return conn

@@ -34,7 +34,7 @@ from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSe
 from emu.kernel.netfilter.save import check, parse_restore, save
 from emu.kernel.netfilter.targets import CONTINUE
 from emu.kernel.netfilter.unknown import REASON as UNDECIDED
-from emu.trail import Note, Policy
+from emu.trail import Note, Policy, Recorder
 from emu.wire.frame import Frame
 
 __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
@@ -57,7 +57,18 @@ class Tables:
     `memory` is what matches keep from packet to packet (see `matches.memory`), `ipsets` the sets that rules may look up.
     """
 
-    __slots__ = ("_hooks", "_nat", "_places", "_registered", "_stale", "counters", "ipsets", "memory", "ruleset")
+    __slots__ = (
+        "_hooks",
+        "_nat",
+        "_places",
+        "_registered",
+        "_stale",
+        "counters",
+        "ipsets",
+        "memory",
+        "recorder",
+        "ruleset",
+    )
 
     def __init__(self, hooks: Hooks, ruleset: RuleSet | None = None) -> None:
         self._hooks = hooks
@@ -68,6 +79,7 @@ class Tables:
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
         self.ipsets = IpSets()
+        self.recorder: Recorder | None = None
         self.ruleset = RuleSet({})
         if ruleset is not None:
             self.replace(ruleset)
@@ -79,6 +91,8 @@ class Tables:
         kube-proxy's, whose chains are at most five deep by the way they are compiled. Others go by `restore`.
         """
         self.ruleset = ruleset
+        if self.recorder is not None:
+            self.recorder.ruled(ruleset)
         if self.counters:
             self._keep_counters()
         before, self._places = self._places, _places(ruleset)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
 from emu.kernel.transport.inet import port_number
+from emu.trail import SOCKETS
 
 if TYPE_CHECKING:
     from emu.kernel.net.family import Family
@@ -80,12 +81,18 @@ class Ports:
         entries = self.bound[port]
         entries[entries.index((old, socket))] = (new, socket)
 
+    def changed(self) -> None:
+        """A socket listens now, or no more: call the namespace's recorder, if there is one."""
+        if self.net.recorder is not None:
+            self.net.recorder.reread(SOCKETS)
+
     def release(self, port: int, socket: Any) -> None:
         entries = self.bound.get(port)
         if entries is not None:
             entries[:] = [entry for entry in entries if entry[1] is not socket]
             if not entries:
                 del self.bound[port]
+            self.changed()
 
     def lookup(self, addr: int, port: int) -> Any:
         """The socket that a packet to (addr, port) reaches: the exact address before the wildcard; None if none is bound."""

@@ -135,6 +135,7 @@ class TcpSocket:
         if not self.port:
             self.port = self._tcp.ports.bind(self.addr, 0, self, parity=BOUND)
         self.backlog = min(backlog, self.net.sysctl.number("net.core.somaxconn"))
+        self._tcp.ports.changed()
 
     def connect(self, remote: Endpoint) -> None:
         """Send the SYN; `connected` or `error` show the end. Raises SocketError EISCONN, ENETUNREACH, EADDRNOTAVAIL ...

@@ -87,6 +87,7 @@ class UdpSocket:
             raise SocketError(errno.EINVAL)
         self.addr = ip4(local[0])
         self.port = self._udp.ports.bind(self.addr, local[1], self)
+        self._udp.ports.changed()
 
     def connect(self, remote: Endpoint) -> None:
         """Fix the peer, and the source address that the route to it has. Raises SocketError ENETUNREACH ..."""
@@ -102,6 +103,7 @@ class UdpSocket:
             self.addr = source
         self.remote = (dst, dport)
         self._udp.connected[source, self.port, dst, dport] = self
+        self._udp.ports.changed()
 
     def send(self, data: bytes) -> int:
         """Raises SocketError: EDESTADDRREQ, a pending error, EPERM, EMSGSIZE, ENETUNREACH ...
@@ -135,6 +137,7 @@ class UdpSocket:
             raise SocketError(errno.EACCES)
         if not self.port:
             self.port = self._udp.ports.bind(0, 0, self)
+            self._udp.ports.changed()
         device = net.ipv4.out_device(route)
         # larger than the link: cut in pieces, which may not forbid cutting (ip_append_data)
         fits = len(data) + wire.HEADERS <= (route.mtu or device.mtu)
@@ -239,6 +242,7 @@ class Udp:
         socket = EncapSocket(port, receive, knows)
         self.ports.bind(0, port, socket)
         self.encaps[port] = socket
+        self.ports.changed()
 
     def end_encapsulation(self, port: int) -> None:
         """udp_tunnel_sock_release."""

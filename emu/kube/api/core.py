@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from emu.kube.api.addresses import is_address, read_plain
 from emu.kube.api.affinity import Affinity
+from emu.kube.api.container_status import ContainerStatus, Probe
 from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace, selects
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -89,10 +90,18 @@ class NodeSpec(ApiStruct, frozen=True):
     taints: tuple[Taint, ...] = ()
 
 
+class NodeVersions(ApiStruct, frozen=True):
+    kubelet_version: str = ""
+    os_image: str = ""
+    kernel_version: str = ""
+    container_runtime_version: str = ""
+
+
 class NodeStatus(ApiStruct, frozen=True):
     addresses: tuple[NodeAddress, ...] = ()
     conditions: tuple[Condition, ...] = ()
     allocatable: dict[str, int | float | str] = {}
+    node_info: NodeVersions = NodeVersions()
 
 
 class Node(Object, frozen=True, kw_only=True):
@@ -123,8 +132,19 @@ class ContainerPort(ApiStruct, frozen=True):
 class Container(ApiStruct, frozen=True):
     name: str
     image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     restart_policy: str | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+
+    @property
+    def probes(self) -> Iterator[Probe]:
+        yield from (
+            each for each in (self.startup_probe, self.liveness_probe, self.readiness_probe) if each is not None
+        )
 
 
 class DnsConfigOption(ApiStruct, frozen=True):
@@ -247,6 +267,8 @@ class PodStatus(ApiStruct, frozen=True):
     conditions: tuple[Condition, ...] = ()
     reason: str = ""
     message: str = ""
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
 
 
 class Pod(Object, frozen=True, kw_only=True):

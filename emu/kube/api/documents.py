@@ -39,6 +39,9 @@ _STR, _SEQ, _MAP, _MERGE = (_PREFIX + name for name in ("str", "seq", "map", "me
 # libyaml composes by recursion in C, so what could be deep is measured from its events first.
 _OPENINGS = 2_000
 _ANCHOR = re.compile(r"(?<![^\s\[{,:])[&*]\w")  # or what looks like one
+_SEVERAL = re.compile(
+    r'\A\s*\{\s*"(?:kind|apiVersion|items|metadata)":.*^\}\s*\Z', re.M | re.S
+)  # JSON as kubectl prints it
 _LADDER = re.compile(r"^[ \t?:-]{1000}", re.M)
 
 _safe = yaml.constructor.SafeConstructor()
@@ -156,7 +159,7 @@ def _is_stdin(path: str | os.PathLike[str]) -> bool:
 
 def documents(text: str, file: str | None = None) -> Iterator[Document]:
     """The documents of a YAML or JSON text; empty ones are left out. Raises InputError with file and line."""
-    if file is not None and file.endswith(".json"):
+    if file is not None and (file.endswith(".json") or _SEVERAL.search(text)):
         yield from _json_documents(text, file)
         return
     if sum(1 for _ in islice(_ANCHOR.finditer(text), MAX_ANCHORS + 1)) > MAX_ANCHORS:

@@ -24,13 +24,11 @@ IDLE_SYSCTLS = (
 _BOOKKEEPING = "bookkeeping of the API server and its clients"
 _REPORTED = "the state that a controller reported, which emu works out itself"
 _HISTORY = "old revisions send no packets"
-_PLACEMENT = "which node a pod is placed on"
+PLACEMENT = "which node a pod is placed on"
 _ROLLOUT = NotModelled("a rollout does not wait for it", defaults=(0,))
 
 _PASSED_OVER: dict[str, dict[str, str]] = {
-    "ObjectMeta": {
-        "generateName creationTimestamp generation managedFields selfLink finalizers clusterName": _BOOKKEEPING
-    },
+    "ObjectMeta": {"generateName generation managedFields selfLink finalizers clusterName": _BOOKKEEPING},
     "OwnerReference": {"blockOwnerDeletion": _BOOKKEEPING},
     "Condition": {"lastTransitionTime lastProbeTime lastHeartbeatTime lastUpdateTime observedGeneration": _BOOKKEEPING},
     "ObjectReference": {"apiVersion fieldPath resourceVersion": _BOOKKEEPING},
@@ -39,8 +37,11 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     "NodeSpec": {"configSource externalID providerID podPreemptionPolicy": "facts of the machine"},
     "Taint": {"timeAdded": _BOOKKEEPING},
     "NodeStatus": {
-        "capacity nodeInfo images volumesInUse volumesAttached daemonEndpoints phase config runtimeHandlers features "
+        "capacity images volumesInUse volumesAttached daemonEndpoints phase config runtimeHandlers features "
         "declaredFeatures": "facts of the machine"
+    },
+    "NodeVersions": {
+        "machineID systemUUID bootID kubeProxyVersion operatingSystem architecture swap": "facts of the machine"
     },
     "PodSpec": {
         "volumes automountServiceAccountToken serviceAccount imagePullSecrets hostPID hostIPC hostUsers "
@@ -51,15 +52,27 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
         "workloadRef schedulingGroup": "nodes have room for every pod",
     },
     "Container": {
-        "image command args workingDir env envFrom volumeMounts volumeDevices lifecycle terminationMessagePath "
+        "image workingDir env envFrom volumeMounts volumeDevices lifecycle terminationMessagePath "
         "terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty restartPolicyRules": (
             "it concerns processes and files of the container; the annotation emu/app chooses what answers"
         ),
         "resources resizePolicy": "nodes have room for every pod",
-        "livenessProbe readinessProbe startupProbe": "no probe is sent: every container is healthy, but for the annotation emu/ready",
     },
+    "Probe": {
+        "exec initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold "
+        "terminationGracePeriodSeconds": (
+            "no probe is sent: a container is healthy, but for the annotation emu/ready or the status that an export has"
+        )
+    },
+    "ProbedPort": {"path scheme httpHeaders service": "no probe is sent: only which port it asks counts"},
+    "ContainerStatus": {
+        "image imageID containerID started lastState allocatedResources allocatedResourcesStatus resources user "
+        "volumeMounts stopSignal": _REPORTED
+    },
+    "StateRunning": {"startedAt": _BOOKKEEPING},
+    "StateTerminated": {"message startedAt finishedAt containerID": _BOOKKEEPING},
     "PodStatus": {
-        "containerStatuses initContainerStatuses ephemeralContainerStatuses qosClass startTime hostIPs "
+        "ephemeralContainerStatuses qosClass startTime hostIPs "
         "nominatedNodeName observedGeneration resize resourceClaimStatuses extendedResourceClaimStatus "
         "allocatedResources resources nodeAllocatableResourceClaimStatuses volumeHealth": _REPORTED
     },
@@ -99,14 +112,14 @@ _NOT_MODELLED: dict[str, dict[str, NotModelled]] = {
     },
     "PodSpec": {
         "hostAliases": NotModelled("the pod's /etc/hosts does not have them"),
-        "topologySpreadConstraints": NotModelled(_PLACEMENT),
-        "schedulerName": NotModelled(_PLACEMENT, defaults=("default-scheduler",)),
+        "topologySpreadConstraints": NotModelled(PLACEMENT),
+        "schedulerName": NotModelled(PLACEMENT, defaults=("default-scheduler",)),
         "schedulingGates": NotModelled("the pod does not wait for them"),
         "readinessGates": NotModelled("the pod is ready without them"),
         "activeDeadlineSeconds": NotModelled("the pod does not end"),
     },
-    "Affinity": {"podAffinity": NotModelled(_PLACEMENT), "podAntiAffinity": NotModelled(_PLACEMENT)},
-    "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": NotModelled(_PLACEMENT)},
+    "Affinity": {"podAffinity": NotModelled(PLACEMENT), "podAntiAffinity": NotModelled(PLACEMENT)},
+    "NodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": NotModelled(PLACEMENT)},
     "ServiceSpec": {
         "trafficDistribution": NotModelled("every endpoint is as likely, near or far"),
         "loadBalancerIP": NotModelled("no load balancer is made; status.loadBalancer.ingress states what one gave"),

@@ -19,8 +19,10 @@ from msgspec import inspect
 from emu.errors import InputError
 from emu.kube.api.check import Remark, remarks
 from emu.kube.api.documents import Document, documents, path_text, read_text
+from emu.kube.api.dumps import dumped, is_dump, is_tar, members
 from emu.kube.api.kinds import CLUSTER_SCOPED, is_custom, remark, type_of
 from emu.kube.api.meta import Key, Object, Other, Path, name_problem, replace
+from emu.kube.api.settings import ConfigMap, is_setting
 from emu.modelled import Finding, nearest
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -39,7 +41,14 @@ class Place(NamedTuple):
 
     @property
     def line(self) -> int:
-        return self.where if isinstance(self.where, int) else self.where[0].line_of(self.where[1])
+        return self.line_of(())
+
+    def line_of(self, path: Path) -> int:
+        """The line of a part of the object."""
+        if isinstance(self.where, int):
+            return self.where
+        document, own = self.where
+        return document.line_of((*own, *path))
 
 
 class Objects(list[Object]):
@@ -59,12 +68,17 @@ class Objects(list[Object]):
 
 @dataclass
 class Loaded:
-    """What was read: objects in the order written, the names of those without effect, and where each stood, if in a text."""
+    """What was read: objects in the order written, the names of those without effect, and where each stood, if in a text.
+    `settings` are those of the latter that show how a running cluster was set up. `live`: they are the export of one, which an
+    API server has accepted: of the same object twice the younger counts, and an object that cannot be read is left out and reported.
+    """
 
     objects: Objects = field(default_factory=Objects)
+    settings: list[ConfigMap] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     places: dict[Key, Place] = field(default_factory=dict)
-    keys: set[Key] = field(default_factory=set)
+    keys: dict[Key, int] = field(default_factory=dict)
+    live: bool = False
 
 
 def load(paths: Iterable[str | os.PathLike[str]], *, namespace: str = "default") -> Loaded:
@@ -77,9 +91,10 @@ def load_text(text: str, file: str | None = None, *, namespace: str = "default")
     return load_documents(documents(text, file), namespace=namespace)
 
 
-def load_documents(found: Iterable[Document], *, namespace: str = "default") -> Loaded:
-    """Turn documents into objects. The same object twice is an error. Raises InputError."""
-    loaded = Loaded()
+def load_documents(found: Iterable[Document], *, namespace: str = "default", live: bool = False) -> Loaded:
+    """Turn documents into objects. The same object twice is an error, unless they are the export of a `live` cluster. Raises
+    InputError."""
+    loaded = Loaded(live=live)
     for document in found:
         take_document(loaded, document.value, document, namespace)
     return loaded
@@ -90,10 +105,10 @@ def take_document(
 ) -> None:
     """Add the objects of one manifest; `document` is None for a value that no text holds, `at` its place in a list. Raises
     InputError."""
-    for obj, path in _objects(value, at, document, namespace, loaded.objects):
+    for obj, path in _objects(value, at, document, namespace, loaded.objects, loaded.live):
         place = None
         if document is not None:
-            place = Place(document.file, (document.without_value(), path) if path else document.line)
+            place = Place(document.file, (document.without_value(), path))
         _add(loaded, obj, path, place, document)
 
 
@@ -104,33 +119,67 @@ def take(loaded: Loaded, obj: Object, at: Path = ()) -> None:
 
 def _add(loaded: Loaded, obj: Object, path: Path, place: Place | None, document: Document | None) -> None:
     key = obj.key
+    if key in loaded.keys and loaded.live:
+        _younger(loaded, obj, place)
+        return
     if key in loaded.keys:
         first, where = loaded.places.get(key), ""
         if first is not None:
             same = first.file is None or (place is not None and first.file == place.file)
             where = f", first at {f'line {first.line}' if same else f'{first.file}:{first.line}'}"
         raise _error(f"{key} is declared twice{where}", path, document, None)
-    loaded.keys.add(key)
+    loaded.keys[key] = len(loaded.objects)
     if place is not None:
         loaded.places[key] = place
     if isinstance(obj, Other):
         loaded.ignored.append(str(key))
+        if isinstance(obj, ConfigMap):
+            loaded.settings.append(obj)
     else:
         loaded.objects.append(obj)
 
 
+def _younger(loaded: Loaded, obj: Object, place: Place | None) -> None:
+    """The same object once more, as files of several moments hold it."""
+    if isinstance(obj, Other):
+        return
+    at = loaded.keys[obj.key]
+    what = "is in the export more than once: the younger one counts"
+    if loaded.objects[at].metadata.uid != obj.metadata.uid:
+        what = "is in the export with several uids, of several moments or clusters: the younger one counts"
+    loaded.objects.note(Finding("", str(obj.key), what))
+    if _version(loaded.objects[at]) <= _version(obj):
+        loaded.objects[at] = obj
+        if place is not None:
+            loaded.places[obj.key] = place
+
+
+def _version(obj: Object) -> tuple[int, str]:
+    """Its place in time: resourceVersion, which API servers count up."""
+    version = obj.metadata.resource_version
+    return int(version) if version.isdecimal() else 0, obj.metadata.creation_timestamp or ""
+
+
 def read(path: str | os.PathLike[str]) -> Iterator[Document]:
-    """The documents of a file, or of the manifests in a folder. Raises InputError."""
+    """The documents of a file ("-": of standard input), of the manifests in a folder, or of the dump of a cluster in a folder or a
+    tar. Raises InputError."""
+    if is_tar(path):
+        for name, text in members(path):
+            yield from dumped(text, name)
+        return
     for file in files_of(path):
-        yield from documents(read_text(file), str(file))
+        yield from dumped(read_text(file), str(file))
 
 
 def files_of(path: str | os.PathLike[str]) -> list[FilePath]:
-    """A file, or the files in a folder that kubectl reads, by name. Raises InputError."""
+    """A file, or the files in a folder that kubectl reads, by name; of a cluster's dump those of all folders. Raises InputError."""
     top = FilePath(path)
     try:
         folder = top.is_dir()
-        files = sorted(f for f in top.iterdir() if f.suffix in SUFFIXES and f.is_file()) if folder else [top]
+        files = [top]
+        if folder:
+            inside = top.rglob("*") if is_dump(top) else top.iterdir()
+            files = sorted(f for f in inside if f.suffix in SUFFIXES and f.is_file())
     except OSError as e:
         raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
     if folder and not files:
@@ -154,7 +203,7 @@ def convert(
 
 
 def _objects(
-    value: Any, at: Path, document: Document | None, namespace: str, notes: Objects
+    value: Any, at: Path, document: Document | None, namespace: str, notes: Objects, live: bool = False
 ) -> Iterator[tuple[Object, Path]]:
     if not isinstance(value, dict):
         raise _error(f"{_shown(value)} is not an object", at, document, "a mapping with apiVersion and kind")
@@ -174,16 +223,26 @@ def _objects(
         for i, item in enumerate(value.get("items", [])):
             if of and isinstance(item, dict):
                 item = {"apiVersion": api_version, "kind": of, **item}
-            yield from _objects(item, (*at, "items", i), document, namespace, notes)
+            yield from _objects(item, (*at, "items", i), document, namespace, notes, live)
         return
     try:
         type_ = type_of(api_version, kind)
     except InputError as e:
         raise _error(e.what, (*at, "apiVersion"), document, e.expected) from None
-    found = [] if type_ is Other else [*remarks(value, type_)]
+    meta = value.get("metadata")
+    if type_ is Other and isinstance(meta, dict):
+        if is_setting(kind, str(meta.get("namespace", namespace)), str(meta.get("name"))):
+            type_ = ConfigMap
+    found = [] if issubclass(type_, Other) else [*remarks(value, type_)]
     try:
-        obj = _finish(_typed(value, type_, at, document), at, document, namespace)
+        obj = _finish(_typed(value, type_, at, document), at, document, namespace, live)
     except InputError as e:
+        if live:
+            name = meta.get("name") if isinstance(meta, dict) else ""
+            where = meta.get("namespace") if isinstance(meta, dict) else ""
+            about = f"{kind.lower()}/{where}/{name}" if where else f"{kind.lower()}/{name}"
+            notes.note(Finding(_place(document, at), about, f"is left out: {e.what}"))
+            return
         unknown = [each for each in found if each.unknown]
         raise (_with_unknown(e, unknown, at, document) if unknown else e) from None
     _note(obj, found, at, document, notes)
@@ -236,7 +295,7 @@ def _typed(value: dict[str, Any], type_: type[Object], at: Path, document: Docum
         raise _explain(str(e), type_, value, at, document) from None
 
 
-def _finish(obj: Object, at: Path, document: Document | None, namespace: str) -> Object:
+def _finish(obj: Object, at: Path, document: Document | None, namespace: str, live: bool = False) -> Object:
     meta = obj.metadata
     if not meta.name:
         raise _error("metadata.name is missing", (*at, "metadata"), document)
@@ -248,7 +307,7 @@ def _finish(obj: Object, at: Path, document: Document | None, namespace: str) ->
     wanted = (meta.namespace or namespace) if scoped else ""
     if meta.namespace != wanted:
         obj = replace(obj, metadata=replace(meta, namespace=wanted))
-    for problem in obj.problems():
+    for problem in () if live else obj.problems():
         raise _error(problem.what, (*at, *problem.path), document, problem.expected)
     return obj
 

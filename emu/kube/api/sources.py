@@ -22,13 +22,14 @@ WANTED = "a path, the text of manifests, a dict, an object, or a list of these"
 _OURS = "emu/"
 
 
-def load(*sources: Source, namespace: str = "default") -> Loaded:
+def load(*sources: Source, namespace: str = "default", live: bool = False) -> Loaded:
     """Read all sources: the objects in their order, and where each stood. `namespace` is for objects that name none.
 
     A text is known from a path by its line break, or by ": " in it. Of a folder every .yaml, .yml and .json directly in it is
-    read, by name. The same object twice is an error. Raises InputError with the place in the file, or in the list.
+    read, by name. The same object twice is an error, unless it is the export of a `live` cluster (see `Loaded`). Raises
+    InputError with the place in the file, or in the list.
     """
-    loaded = Loaded()
+    loaded = Loaded(live=live)
     for number, source in enumerate(sources):
         _take(loaded, source, namespace, (number,) if len(sources) > 1 else ())
     return loaded
@@ -61,6 +62,7 @@ def _take(loaded: Loaded, source: object, namespace: str, at: tuple[str | int, .
     """Read one source; `at` is its place in the lists that it stands in."""
     if isinstance(source, Loaded):
         loaded.ignored += source.ignored
+        loaded.settings += source.settings
         loaded.objects.findings += source.objects.findings
         for obj in source.objects:
             take(loaded, obj, at)

@@ -14,7 +14,7 @@ from emu.kube.api.calico import Allocation, IPAMBlock, IPAMBlockSpec, IPPool
 from emu.kube.api.meta import ObjectMeta, replace
 from emu.kube.cni.spec import failure
 from emu.kube.store import Store
-from emu.wire.addr import Prefix
+from emu.wire.addr import Prefix, ip4_text
 
 _FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
 MOST_BLOCKS = 20  # of one node (maxBlocksPerHost)
@@ -31,6 +31,23 @@ def assign(store: Store, pool: IPPool, node: str, handle: str) -> int:
     spec = replace(block.spec, allocations=(*block.spec.allocations, given), unallocated=tuple(rest))
     store.put(replace(block, spec=spec))
     return prefix_of(block).net + ordinal
+
+
+def assign_given(store: Store, pool: IPPool, node: str, handle: str, wanted: int) -> int:
+    """The same of one address (AssignIP): its block is claimed by the node if no node has it; one that another node has claimed lends
+    it. Raises CniError when the address is taken or outside of the pool."""
+    size, whole = pool.spec.block_size, prefix_of(pool)
+    if wanted not in whole:
+        raise failure(f"the provided IP address is not in a configured pool: {ip4_text(wanted)}")
+    prefix = Prefix.parse(f"{ip4_text(wanted)}/{size}")
+    block = store.get(IPAMBlock, "", _block_name(prefix)) or _new_block(store, prefix, node)
+    ordinal = wanted - prefix.net
+    if ordinal not in block.spec.unallocated:
+        raise failure(f"Address already assigned in block: {ip4_text(wanted)}")
+    rest = tuple(each for each in block.spec.unallocated if each != ordinal)
+    given = Allocation(ordinal=ordinal, handle=handle)
+    store.put(replace(block, spec=replace(block.spec, allocations=(*block.spec.allocations, given), unallocated=rest)))
+    return wanted
 
 
 def release(store: Store, handle: str) -> None:
@@ -79,12 +96,20 @@ def _claim(store: Store, pool: IPPool, node: str, claimed: int) -> IPAMBlock:
     for step in range(number):
         prefix = Prefix(whole.net + ((start + step) % number << (32 - size)), size)
         if str(prefix) not in taken:
-            meta = ObjectMeta(name=str(prefix).replace(".", "-").replace("/", "-"))
-            spec = IPAMBlockSpec(cidr=str(prefix), affinity=f"host:{node}", unallocated=tuple(range(1 << (32 - size))))
-            return store.put(IPAMBlock(metadata=meta, spec=spec))
+            return _new_block(store, prefix, node)
     raise failure(
         "failed to request IPv4 addresses: Assigned 0 out of 1 requested IPv4 addresses; No more free affine blocks and strict affinity enabled"
     )
+
+
+def _block_name(prefix: Prefix) -> str:
+    return str(prefix).replace(".", "-").replace("/", "-")
+
+
+def _new_block(store: Store, prefix: Prefix, node: str) -> IPAMBlock:
+    free = tuple(range(1 << (32 - prefix.length)))
+    spec = IPAMBlockSpec(cidr=str(prefix), affinity=f"host:{node}", unallocated=free)
+    return store.put(IPAMBlock(metadata=ObjectMeta(name=_block_name(prefix)), spec=spec))
 
 
 def fnv1_32(data: bytes) -> int:

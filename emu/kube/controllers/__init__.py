@@ -16,6 +16,8 @@ from emu.clock import Clock
 from emu.errors import InputError
 from emu.kube.api.apps import Deployment, ReplicaSet, StatefulSet
 from emu.kube.api.batch import ReplicationController
+from emu.kube.api.core import Service
+from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Object, replace
 from emu.kube.controllers import (
     cronjob,
@@ -146,6 +148,18 @@ class Controllers:
         """Make every controller reconcile all of its objects in the next pass."""
         for queue in (*self.queues.values(), *self.slices.values()):
             queue.add_all()
+
+    def take_over(self) -> None:
+        """The objects are those of a cluster that runs: nothing is due, but addresses that Services lack, and the slices of
+        namespaces from which there are none."""
+        known = {each.namespace for each in self.store.list(EndpointSlice)}
+        for name, queue in (self.queues | self.slices).items():
+            if name == "services":
+                queue.keys = {each.key for each in self.store.list(Service) if services.lacks(each)}
+            elif name in self.slices:
+                queue.keys = {key for key in queue.keys if key.namespace not in known}
+            else:
+                queue.keys = set()
 
     def reconcile(self, *, slices: bool = True) -> bool:
         """One pass of every controller; returns whether anything changed. Raises InputError for impossible addresses.

@@ -60,7 +60,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
             labels = {k: v for k, v in service.metadata.labels.items() if k != _HEADLESS}
             if service.spec.headless:
                 labels[_HEADLESS] = ""
-            pack(store, service, MANAGER, labels, existing, _wanted(store, service), seed)
+            pack(store, service, MANAGER, labels, existing, wanted(store, service), seed)
 
 
 def selector_of(service: Service) -> tuple[Label, ...]:
@@ -77,8 +77,9 @@ def _selecting(store: Store, pod: Pod) -> Iterator[Key]:
                 yield service.key
 
 
-def _wanted(store: Store, service: Service) -> Wanted:
-    wanted: Wanted = defaultdict(list)
+def wanted(store: Store, service: Service) -> Wanted:
+    """The endpoints that the slices of a Service with a selector are to hold, by their family and ports."""
+    found: Wanted = defaultdict(list)
     for pod in store.list(Pod, service.namespace, service.spec.selector):
         if not (pod.status.pod_ip or pod.status.pod_ips) or pod.finished:
             continue
@@ -86,8 +87,8 @@ def _wanted(store: Store, service: Service) -> Wanted:
         if node is None and not service.spec.publish_not_ready_addresses:
             continue
         ports = tuple(p for p in (_resolve(port, pod) for port in service.spec.ports) if p is not None)
-        wanted["IPv4", ports].append(_endpoint(service, pod, node))
-    return wanted
+        found["IPv4", ports].append(_endpoint(service, pod, node))
+    return found
 
 
 def _resolve(port: ServicePort, pod: Pod) -> EndpointSlicePort | None:

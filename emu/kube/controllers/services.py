@@ -41,6 +41,15 @@ def reconcile(store: Store, seed: int, subnet: Prefix, keys: Iterable[Key]) -> N
             store.put(replace(service, spec=spec))
 
 
+def lacks(service: Service) -> bool:
+    """Whether a Service waits for an address or a node port."""
+    spec = service.spec
+    if spec.type == "ExternalName":
+        return False
+    ports = spec.type in ("NodePort", "LoadBalancer") and spec.allocate_load_balancer_node_ports
+    return not _address(spec) or (ports and not all(each.node_port for each in spec.ports))
+
+
 def addresses_of(service: Service) -> list[int]:
     """A key of an index: the cluster IP of a Service, none if it has no IPv4 one."""
     text = _address(service.spec)

@@ -53,7 +53,7 @@ class ClusterDns:
         self.config = config or DnsConfig()
         self.clock, self.store, self.pods = clock, store, pods
         self.directory = Directory(store, self.config, self._serial)
-        self.upstreams = () if config is None else (upstream,)
+        self.upstreams = () if config is None or not config.built_in else (upstream,)
         # kubeadm's kube-dns has the tenth address of the Service subnet
         self._default = ip4_text(service_subnet.net + CLUSTER_DNS)
 

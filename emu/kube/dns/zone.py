@@ -35,11 +35,13 @@ NXDOMAIN = Answer("NXDOMAIN")
 @dataclass(frozen=True, slots=True)
 class DnsConfig:
     """A cluster with DNS. `upstream` has the names that the resolver of the outside knows: for each name one address,
-    several, or another name; all other names do not exist there."""
+    several, or another name; all other names do not exist there. Without `built_in` only the cluster's own pods answer, and no server
+    outside."""
 
     domain: str = DOMAIN
     ttl_s: int = TTL_S
     upstream: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    built_in: bool = True
 
 
 def manifests(cluster_dns: str) -> list[Object]:

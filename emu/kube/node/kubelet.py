@@ -26,6 +26,7 @@ from emu.kube.cni.runtime import Runtime
 from emu.kube.cni.spec import Attachment, Host, NoAddressLeft
 from emu.kube.networks.network import Network
 from emu.kube.node.bandwidth import BANDWIDTH, EGRESS, INGRESS, bandwidth_of
+from emu.kube.node.found import NOTHING, Found, Listening
 from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
@@ -49,17 +50,18 @@ Wanted = tuple[str, int, str]  # app, port, protocol
 
 
 class Dependencies(Protocol):
-    """What a kubelet uses besides its node. `pods` are the sandboxes of all nodes by "namespace/name",
-    `under_way` holds the work that is due before the cluster has settled."""
+    """What a kubelet uses besides its node. `pods` are the sandboxes of all nodes by "namespace/name", `as_found` the
+    pods that ran before the clock started, by uid, `under_way` holds the work that is due before the cluster has settled."""
 
     clock: Clock
     store: Store
     pods: dict[str, Sandbox]
+    as_found: dict[str, Found]
     warnings: list[str]
     under_way: set[Any]
 
-    def adopt(self, name: str, net: Netns) -> None:
-        """A pod's namespace was made: capture and watch it."""
+    def adopt(self, name: str, net: Netns, *, node: str) -> None:
+        """A pod's namespace was made on `node`: capture and watch it."""
 
     def set_aside(self, name: str) -> None:
         """A pod's namespace is deleted, until it is adopted once more."""
@@ -74,11 +76,13 @@ class Dependencies(Protocol):
         """Objects have changed: run controllers, scheduler and kubelets."""
 
 
-def apps_of(pod: Pod) -> Iterator[tuple[Container, list[Wanted]]]:
+def apps_of(pod: Pod, known: Listening = NOTHING) -> Iterator[tuple[Container, list[Wanted]]]:
     """Each container that keeps running, sidecars first, and the apps on its ports: `echo`, or the app that the annotation
-    `emu/app: NAME@PORT[/udp]` names (several with commas; a port that no container declares belongs to the first container)."""
+    `emu/app: NAME@PORT[/udp]` names (several with commas; a port that no container declares belongs to the first container).
+    What is `known` of a pod by other means yields to the annotation."""
     words = (part.strip() for part in pod.metadata.annotations.get(APP_ANNOTATION, "").split(","))
     chosen = words_of(filter(None, words), f"pod {pod.namespace}/{pod.name} annotation {APP_ANNOTATION}")
+    chosen = {**known, **chosen}
     declared = {(port.container_port, port.protocol) for port in pod.spec.ports}
     sidecars = [each for each in pod.spec.init_containers if each.restart_policy == "Always"]
     for container in (*sidecars, *pod.spec.containers):
@@ -161,7 +165,9 @@ class Kubelet:
                 self._stop(sandbox)
         for name, pod in wanted.items():
             if name not in self.node.sandboxes:
-                if not pod.terminating:
+                if pod.metadata.uid in self.deps.as_found:
+                    self._take_over(name, pod)
+                elif not pod.terminating:
                     self._start(name, pod)
                 elif name in self._waiting:
                     self._give_up(name)
@@ -229,6 +235,8 @@ class Kubelet:
             f"IgnoreUnknown=1;K8S_POD_NAMESPACE={sandbox.namespace};K8S_POD_NAME={sandbox.pod};"
             f"K8S_POD_INFRA_CONTAINER_ID={container_id};K8S_POD_UID={sandbox.uid}"
         )
+        if sandbox.found is not None:
+            args += f";IP={sandbox.found.address}/32"
         return Attachment(container_id, sandbox.net, IFNAME, self.host, args)
 
     def _capability_args(self, name: str, pod: Pod) -> dict[str, Any]:
@@ -255,7 +263,19 @@ class Kubelet:
                 )
         return found
 
-    def _start(self, name: str, pod: Pod) -> None:
+    def _take_over(self, name: str, pod: Pod) -> None:
+        """Run a pod that ran before the clock started, with the address and readiness that it had. One without an address stays as it
+        is. One that the network does not take with its address is reported, and does not run."""
+        state = self.deps.as_found[pod.metadata.uid]
+        if not state.address:
+            return
+        try:
+            self._start(name, pod, state)
+        except InputError as error:
+            self.deps.as_found[pod.metadata.uid] = state._replace(address="")
+            self.deps.warnings.append(f"pod {name} is left out: {error.what}")
+
+    def _start(self, name: str, pod: Pod, state: Found | None = None) -> None:
         deps, node = self.deps, self.node
         for annotation, words in WORDS.items():
             value = pod.metadata.annotations.get(annotation, words[0])
@@ -263,10 +283,11 @@ class Kubelet:
                 path = f"pod {pod.namespace}/{pod.name} annotation {annotation}"
                 raise InputError(f"cannot read {value!r}", path=path, expected=" or ".join(words))
         if pod.spec.host_network:
-            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, node.ip)
+            address = node.ip if state is None else ip4(state.address)
+            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, node.net, address, found=state)
         else:
             net = self._namespace(name)
-            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0)
+            sandbox = Sandbox(pod.namespace, pod.name, pod.metadata.uid, node, net, 0, found=state)
             sandbox.capability_args = self._capability_args(name, pod)
             try:
                 sandbox.result = self.runtime.set_up(
@@ -287,11 +308,17 @@ class Kubelet:
             deps.under_way.discard(sandbox.uid)
         node.sandboxes[name] = deps.pods[name] = sandbox
         self._run_all(pod, sandbox)
-        self._report(pod, sandbox)
+        if state is None:
+            self._report(pod, sandbox)
 
     def _run_all(self, pod: Pod, sandbox: Sandbox) -> None:
         """Start the containers, and plan their end if the pod states one."""
-        sandbox.containers = [self._run(sandbox, container, wanted) for container, wanted in apps_of(pod)]
+        known, silent = (NOTHING, ()) if sandbox.found is None else (sandbox.found.apps, sandbox.found.silent)
+        sandbox.containers = [
+            self._run(sandbox, container, wanted)
+            for container, wanted in apps_of(pod, known)
+            if container.name not in silent
+        ]
         written = talk(pod)
         for app in (app for container in sandbox.containers for app in container.apps if written):
             if isinstance(app, Scripted):
@@ -331,7 +358,7 @@ class Kubelet:
         """A pod's namespace. The runtime makes another one for each try; here a pod that waits has the same again."""
         waits = self._waiting.get(name)
         net = boot.namespace(self.deps.clock, name, machine=self.node.net) if waits is None else waits.net
-        self.deps.adopt(name, net)
+        self.deps.adopt(name, net, node=self.node.name)
         return net
 
     def _wait(self, name: str, pod: Pod, net: Netns, error: NoAddressLeft) -> None:
@@ -370,7 +397,7 @@ class Kubelet:
         for name in before:
             pod = self.deps.store.get(Pod, *name.split("/"))
             if pod is not None:
-                self._start(name, pod)
+                self._start(name, pod, self.deps.as_found.get(pod.metadata.uid))
         return len(self._waiting) < len(before)
 
     def _give_up(self, name: str) -> None:
@@ -384,6 +411,7 @@ class Kubelet:
     @staticmethod
     def _ready(pod: Pod, sandbox: Sandbox) -> bool:
         held = pod.metadata.annotations.get(READY_ANNOTATION) == "false"
+        held = held or (sandbox.found is not None and not sandbox.found.ready)
         return not held and not sandbox.ended and all(not container.errors for container in sandbox.containers)
 
     def _report(self, pod: Pod, sandbox: Sandbox, phase: Phase = "Running") -> None:

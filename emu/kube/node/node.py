@@ -16,6 +16,7 @@ from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.cni.spec import Result
+from emu.kube.node.found import Found
 from emu.kube.underlay.shape import Machine
 from emu.wire.addr import Ip4, Prefix
 
@@ -41,7 +42,8 @@ class Sandbox:
     """A pod as its node runs it: one namespace that all its containers share, and CNI's result.
 
     A pod of the host's network has the node's namespace and no CNI result. `capability_args` are what CNI's runtime was given
-    for the pod. `ended`: its containers have stopped; `restarts`: how often they were started again.
+    for the pod. `ended`: its containers have stopped; `restarts`: how often they were started again. `found` is how the export of a
+    running cluster shows it.
     """
 
     namespace: str
@@ -55,6 +57,7 @@ class Sandbox:
     capability_args: Mapping[str, object] = field(default_factory=dict)
     ended: bool = False
     restarts: int = 0
+    found: Found | None = None
     name: str = field(init=False)  # "namespace/pod"
 
     def __post_init__(self) -> None:

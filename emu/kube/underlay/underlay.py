@@ -8,7 +8,7 @@ what a node runs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from emu.clock import Clock
 from emu.errors import InputError
@@ -131,6 +131,18 @@ class Underlay(ABC):
     def route(self, prefix: Prefix, via: int) -> None:
         """Have the router send `prefix` to the node address `via`. Raises InputError when the prefix has a route."""
         boot.route(self.router, f"{prefix} via {ip4_text(via)}")
+
+    def route_as_stated(self, routes: Iterable[str]) -> None:
+        """The router's routes that the config states, as `ip route add` has them. Raises InputError with the route's place."""
+        for number, text in enumerate(routes):
+            try:
+                boot.route(self.router, text)
+            except InputError as error:
+                raise error.at(path=f"cluster.routes[{number}]") from None
+
+    def reserve(self, addresses: Iterable[int]) -> None:
+        """These addresses are pods' of a cluster that runs: an underlay that gives addresses leaves them alone."""
+        del addresses  # this one gives none
 
     def ways(self, prefix: Prefix) -> list[int]:
         """The node addresses that exactly this prefix is routed to."""

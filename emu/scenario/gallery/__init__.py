@@ -25,6 +25,11 @@ def story(name: str) -> Path:
     return shelf[name]
 
 
+def index() -> str:
+    """The page about the captures of all scenarios, with the frames to look at: captures/README.md."""
+    return (_folder() / "captures.md").read_text(encoding="utf-8").rstrip("\n")
+
+
 def copy(folder: Path, *, force: bool = False) -> list[Path]:
     """Write the scenarios and their manifests into a folder, to be read and changed. Raises InputError where a file of that
     name with other contents is there, unless forced; then nothing is written."""

@@ -46,6 +46,8 @@ class Connmark(Target):
             conn.mark = conn.mark & ~self.second & ALL_ONES ^ frame.mark & self.first
         else:
             frame.mark = frame.mark & ~self.first & ALL_ONES ^ conn.mark & self.second
+            return CONTINUE
+        conn.table.changed(conn)
         return CONTINUE
 
     def spec(self) -> str:

@@ -53,7 +53,7 @@ class Assigned(NamedTuple):
 class Addresses(Protocol):
     """The part of ipamd that a plugin calls. Both may be called again."""
 
-    def add_network(self, container_id: str, ifname: str) -> Assigned | None: ...
+    def add_network(self, container_id: str, ifname: str, wanted: int = 0) -> Assigned | None: ...
 
     def del_network(self, container_id: str, ifname: str) -> Assigned | None: ...
 
@@ -90,7 +90,7 @@ class AwsCniPlugin:
         ipamd: Addresses | None = host.programs.get(IPAMD)
         if ipamd is None:
             raise failure(_DOWN)
-        found = ipamd.add_network(attachment.container_id, attachment.ifname)
+        found = ipamd.add_network(attachment.container_id, attachment.ifname, _wanted(attachment))
         if found is None:
             raise NoAddressLeft(999, "add cmd: failed to assign an IP address to container")
         name = veth_name(conf.veth_prefix, *args)
@@ -150,6 +150,12 @@ def _load(config: Config) -> AwsConf:
 def _args(attachment: Attachment) -> tuple[str, str]:
     found = attachment.known_args(*_ARGS)
     return found.get("K8S_POD_NAMESPACE", ""), found.get("K8S_POD_NAME", "")
+
+
+def _wanted(attachment: Attachment) -> int:
+    """The address of a container that ran before its ipamd did, which the real one reads in its checkpoint; 0 for none."""
+    text = attachment.known_args("IP").get("IP", "")
+    return ip4(text.partition("/")[0]) if text else 0
 
 
 def _pair(host: Netns, netns: Netns, inside: str, outside: str, mtu: int) -> tuple[Veth, Veth]:

@@ -5,13 +5,14 @@ Must not know devices, or how blocks are chosen.
 
 from __future__ import annotations
 
+from emu.errors import InputError
 from emu.kube.api.calico import IPPool
 from emu.kube.cni import calico_blocks
 from emu.kube.cni.datastore import datastore
 from emu.kube.cni.keys import Keys
 from emu.kube.cni.spec import IP, Attachment, Config, Result, failure, plugins
 from emu.modelled import NotModelled, WithoutEffect
-from emu.wire.addr import ip4_text
+from emu.wire.addr import ip4, ip4_text
 
 
 @plugins.add("calico-ipam")
@@ -30,7 +31,11 @@ class CalicoIpam:
         pools = store.list(IPPool)
         if not pools:
             raise failure("failed to request IPv4 addresses: no configured Calico pools")
-        addr = calico_blocks.assign(store, pools[0], node, _handle(config, attachment))
+        handle, wanted = _handle(config, attachment), attachment.known_args("IP").get("IP", "")
+        if wanted:
+            addr = calico_blocks.assign_given(store, pools[0], node, handle, _address(wanted))
+        else:
+            addr = calico_blocks.assign(store, pools[0], node, handle)
         return Result(ips=(IP(f"{ip4_text(addr)}/32"),))
 
     def check(self, config: Config, attachment: Attachment) -> None:
@@ -38,6 +43,14 @@ class CalicoIpam:
 
     def delete(self, config: Config, attachment: Attachment) -> None:
         calico_blocks.release(datastore(attachment.host), _handle(config, attachment))
+
+
+def _address(text: str) -> int:
+    """IP of CNI_ARGS. Raises CniError."""
+    try:
+        return ip4(text.partition("/")[0])
+    except InputError:
+        raise failure(f"invalid IP address: {text}") from None
 
 
 def _handle(config: Config, attachment: Attachment) -> str:

@@ -34,12 +34,14 @@ class Ipamd:
 
     # -- what the plugin calls -------------------------------------------------------------------
 
-    def add_network(self, container_id: str, ifname: str) -> Assigned | None:
+    def add_network(self, container_id: str, ifname: str, wanted: int = 0) -> Assigned | None:
         """An address for a container, of the first interface that has one; None when there is none. ipamd itself takes any
-        interface: its order is that of a Go map."""
+        interface: its order is that of a Go map. `wanted` is the address that a container has from before ipamd knew it."""
         known = self.assigned.get((container_id, ifname))
         if known is not None:
             return known
+        if wanted:
+            return self._given(container_id, ifname, wanted)
         taken = {each.addr for each in self.assigned.values()} | self._hot()
         for eni in self.instance.enis:
             for addr in _addresses(eni):
@@ -47,6 +49,24 @@ class Ipamd:
                     found = self.assigned[container_id, ifname] = Assigned(addr, eni.number)
                     return found
         return None
+
+    def _given(self, container_id: str, ifname: str, wanted: int) -> Assigned | None:
+        """This address, of the interface that has it, else of the first one with a free slot in its subnet; None where it is
+        taken."""
+        if wanted in {each.addr for each in self.assigned.values()}:
+            return None
+        eni = next((each for each in self.instance.enis if wanted in _addresses(each)), None)
+        if eni is None:
+            limits = self.options.limits
+            eni = next((each for each in self.instance.enis if len(each.addresses) <= limits.slots), None)
+            if eni is None and len(self.instance.enis) < limits.enis:
+                eni = self.instance.attach(len(self.instance.enis))
+                if eni is not None:
+                    self._wire(eni)
+            if eni is None or not self.instance.assign_given(eni, wanted):
+                return None
+        found = self.assigned[container_id, ifname] = Assigned(wanted, eni.number)
+        return found
 
     def del_network(self, container_id: str, ifname: str) -> Assigned | None:
         """Take a container's address back; None if it has none."""

@@ -53,7 +53,7 @@ class RouteTable:
 @dataclass(eq=False)
 class Subnet:
     """A subnet in one availability zone. Its router has the first address. `used` holds addresses that interfaces have,
-    `prefixes` the /28s."""
+    `prefixes` the /28s. `reserved` are addresses that are given only to who asks for them by number."""
 
     id: str
     zone: str
@@ -62,6 +62,7 @@ class Subnet:
     acl: NetworkAcl
     used: set[int] = field(default_factory=set)
     prefixes: set[Prefix] = field(default_factory=set)
+    reserved: set[int] = field(default_factory=set)
     _lowest: dict[int, int] = field(default_factory=dict)  # by a search's start: the first address that may be free
 
     @property
@@ -88,7 +89,7 @@ class Subnet:
             for addr in range(first, end):
                 if len(found) == count:
                     return found
-                if addr not in self.used and addr & ~15 not in nets:
+                if addr not in self.used and addr not in self.reserved and addr & ~15 not in nets:
                     if not found and first != self.cidr.net + RESERVED:
                         self._lowest[start] = addr
                     found.append(addr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from emu.errors import InputError
 from emu.kernel.net.netns import Netns
 from emu.kube.underlay.vpc.cloud import Cloud, Eni, Subnet
 from emu.wire.addr import Prefix
@@ -54,6 +55,14 @@ class Instance:
     def assign(self, eni: Eni, count: int) -> None:
         """AssignPrivateIpAddresses: up to `count` secondary addresses, as many as the subnet has."""
         self._ec2.cloud.assign(eni, _free(eni.subnet, count))
+
+    def assign_given(self, eni: Eni, addr: int) -> bool:
+        """The same of one address (PrivateIpAddresses); False where the subnet cannot give it."""
+        try:
+            self._ec2.cloud.assign(eni, [addr])
+        except InputError:
+            return False
+        return True
 
     def delegate(self, eni: Eni, count: int) -> None:
         """The same for /28 prefixes."""

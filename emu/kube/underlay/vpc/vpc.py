@@ -7,7 +7,7 @@ for further ones. Beside the VPC stand two Linux hosts: a router of the internet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from emu.errors import InputError
@@ -176,6 +176,10 @@ class Vpc(Underlay):
             if prefix in table.routes:
                 raise InputError(f"route table {table.id} has a route to {prefix}", expected="another prefix")
             table.put(prefix, eni.id)
+
+    def reserve(self, addresses: Iterable[int]) -> None:
+        for subnet in self.cloud.subnets.values():
+            subnet.reserved.update(addr for addr in addresses if addr in subnet.cidr)
 
     def ways(self, prefix: Prefix) -> list[int]:
         found = (table.routes.get(prefix) for table in self.cloud.tables.values())

@@ -1,0 +1,64 @@
+"""Dumps of a whole cluster: folders and tars of several tools, and the stream of `kubectl cluster-info dump`.
+
+Must not know what the objects are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from emu.errors import InputError
+from emu.kube.api.documents import MAX_BYTES, Document, documents
+
+_MARKS = ("nodes.json", "cluster-scoped-resources", "namespaces", "resources")
+"""What a dump's folder has at its top: kubectl's own, must-gather's, and what debugging tools gather."""
+_LOGS = re.compile(r"^==== START logs for container .*?^==== END logs for container [^\n]*\n?", re.M | re.S)
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+_NOT_OBJECTS = ("version.json", "version.yaml", "timestamp", "events.json", "events.yaml")
+_MEMBERS = (".yaml", ".yml", ".json")
+
+
+def is_dump(folder: Path) -> bool:
+    """Whether a folder holds a dump, whose objects lie in folders below it."""
+    below = [each for each in folder.iterdir() if each.is_dir()]
+    return bool(below) and (
+        any((folder / mark).exists() for mark in _MARKS)
+        or any((each / mark).exists() for each in below for mark in _MARKS[1:])
+    )
+
+
+def is_tar(path: str | os.PathLike[str]) -> bool:
+    """By its name."""
+    return os.fspath(path).endswith(_TARS)
+
+
+def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """Name and text of each manifest in a tar, by name; nothing is unpacked. Raises InputError."""
+    name = os.fspath(path)
+    try:
+        with tarfile.open(path) as tar:
+            files = [each for each in tar.getmembers() if each.isfile() and each.name.endswith(_MEMBERS)]
+            for member in sorted(files, key=lambda each: each.name):
+                if member.size > MAX_BYTES:
+                    raise InputError(f"{member.name} is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
+                file = tar.extractfile(member)
+                if file is not None:
+                    yield f"{name}/{member.name}", file.read().decode("utf-8-sig")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"cannot be read as a tar: {error}", file=name) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text (byte {error.start})", file=name) from None
+
+
+def dumped(text: str, file: str) -> Iterator[Document]:
+    """The documents of a text. The logs between the objects of `kubectl cluster-info dump` are left out, and files that hold no
+    objects."""
+    if Path(file).name in _NOT_OBJECTS:
+        return
+    if "==== START logs for container" in text:
+        text = _LOGS.sub("", text)
+    yield from documents(text, file)

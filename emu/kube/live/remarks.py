@@ -1,0 +1,84 @@
+"""What strikes one in the state of a cluster: slices that the controller would not write, and pods that do not run.
+
+Must not know flows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from emu.kube.api.core import Node, Pod, Service
+from emu.kube.controllers.stale import differences
+from emu.kube.store import Store
+
+MOST = 20  # sentences about slices; the others are counted
+
+
+def remarks(store: Store) -> list[str]:
+    """A sentence each."""
+    slices = [str(each) for service in store.list(Service) for each in differences(store, service)]
+    if len(slices) > MOST:
+        slices[MOST:] = [f"{len(slices) - MOST} more endpoints are not as the controller would write them"]
+    return [*slices, *_idle(store), *_nodes(store)]
+
+
+def _idle(store: Store) -> Iterator[str]:
+    """Pods that wait, by their phase and reason."""
+    waiting = [pod for pod in store.list(Pod) if not pod.status.pod_ip and not pod.finished]
+    reasons = Counter(state(pod) for pod in waiting)
+    for reason, count in reasons.items():
+        first = next(pod for pod in waiting if state(pod) == reason)
+        more = f" and {count - 1} more" if count > 1 else ""
+        scheduled = first.condition("PodScheduled")
+        why = f": {scheduled.message}" if scheduled is not None and scheduled.message else ""
+        yield f"pod/{first.namespace}/{first.name}{more}: no address, {reason}{why}"
+
+
+def _nodes(store: Store) -> Iterator[str]:
+    for node in store.list(Node):
+        ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
+        if ready is not None and ready.status != "True" and ready.message:
+            yield f"node/{node.name}: not ready: {ready.message}"
+
+
+def state(pod: Pod) -> str:
+    """The word that `kubectl get pods` has in its column STATUS (printPod of pkg/printers/internalversion)."""
+    status = pod.status
+    reason = status.reason or status.phase
+    unscheduled = pod.condition("PodScheduled")
+    if unscheduled is not None and unscheduled.reason == "SchedulingGated":
+        reason = unscheduled.reason
+    restartable = {each.name for each in pod.spec.init_containers if each.restart_policy == "Always"}
+    for number, each in enumerate(status.init_container_statuses):
+        ended = each.state.terminated
+        if (ended is not None and ended.exit_code == 0) or (each.name in restartable and each.state.running):
+            continue
+        if ended is not None:
+            what = ended.reason or (f"Signal:{ended.signal}" if ended.signal else f"ExitCode:{ended.exit_code}")
+        elif each.state.waiting is not None and each.state.waiting.reason not in ("", "PodInitializing"):
+            what = each.state.waiting.reason
+        else:
+            what = f"{number}/{len(pod.spec.init_containers)}"
+        reason = f"Init:{what}"
+        break
+    else:
+        reason = _containers(pod, reason)
+    if pod.terminating:
+        return "Unknown" if status.reason == "NodeLost" else "Terminating"
+    return reason
+
+
+def _containers(pod: Pod, reason: str) -> str:
+    running = False
+    for each in reversed(pod.status.container_statuses):
+        ended = each.state.terminated
+        if each.state.waiting is not None and each.state.waiting.reason:
+            reason = each.state.waiting.reason
+        elif ended is not None:
+            reason = ended.reason or (f"Signal:{ended.signal}" if ended.signal else f"ExitCode:{ended.exit_code}")
+        elif each.ready and each.state.running is not None:
+            running = True
+    if reason == "Completed" and running:
+        return "Running" if pod.ready else "NotReady"
+    return reason
