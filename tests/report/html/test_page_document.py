@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from emu.report.html import patches
 from emu.report.html.document import document
@@ -85,6 +86,11 @@ def test_the_document_is_read_back_by_its_types_and_fits_its_schema() -> None:
         data = encode(page_of(name))
         assert encode(msgspec.json.decode(data, type=Document)) == data
     stated = schema()
+    judge = Draft202012Validator(stated)
+    judge.check_schema(stated)
+    for name in ("pod-to-service", "flannel-vxlan", "microservices-demo"):
+        assert [*judge.iter_errors(json.loads(encode(page_of(name))))] == []
+    assert [*judge.iter_errors({"format": 2, "emu": "x", "runs": []})] and [*judge.iter_errors({"format": 1})]
     assert stated["$ref"] == "#/$defs/Document" and set(stated["$defs"]) >= {"Document", "Run", "Frame", "Layout"}
     assert stated["$defs"]["Document"]["required"] == ["format", "emu", "runs"]
     assert stated["$defs"]["Document"]["properties"]["format"]["enum"] == [1]
