@@ -73,8 +73,12 @@ def main() -> None:
     if missing():
         raise SystemExit(f"bench page: {missing()} is missing (Debian: apt install chromium chromium-driver)")
     budget = Budget()
-    print(f"{'best of ' + str(rounds):18}{'hops':>6}{'KB':>7}{'KB gzip':>9}{'open':>9}{'step':>9}{'step p95':>10}{'find':>9}{'elements':>10}")
-    print(f"{'budget':18}{'':6}{'':7}{'':9}{budget.open_ms:6.0f} ms{budget.step_ms:6.0f} ms{'':10}{budget.find_ms:6.0f} ms{budget.elements:>10}")
+    print(
+        f"{'best of ' + str(rounds):18}{'hops':>6}{'KB':>7}{'KB gzip':>9}{'open':>9}{'step':>9}{'step p95':>10}{'find':>9}{'elements':>10}"
+    )
+    print(
+        f"{'budget':18}{'':6}{'':7}{'':9}{budget.open_ms:6.0f} ms{budget.step_ms:6.0f} ms{'':10}{budget.find_ms:6.0f} ms{budget.elements:>10}"
+    )
     with TemporaryDirectory() as folder:
         browser = Browser(Path(folder))
         try:
