@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.ladder_command import add_to as add_ladder_to
+from emu.cli.listing import ListsRunViews, ListsViews
 from emu.cli.replay_commands import add_to
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
@@ -70,24 +70,6 @@ class State(StrEnum):
 
     new = "new"
     established = "established"
-
-
-class ListsViews(TyperCommand):
-    """A command whose help ends with its views. They are looked up for the help only, so that others start quickly."""
-
-    shelf = "views"
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        from emu import report
-
-        found = getattr(report, self.shelf)
-        rows = [f"{name}: {report.sentence(found[name])}." for name in sorted(found)]
-        self.epilog = "\n\n".join(["Views:", *rows])
-        super().format_help(ctx, formatter)
-
-
-class ListsRunViews(ListsViews):
-    shelf = "run_views"
 
 
 Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
@@ -322,6 +304,8 @@ def trace(
     check_page(html, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
     ends = qualified(source, namespace), qualified(destination, namespace)
+    if html and cluster.capture is not None:
+        cluster.capture.record()
     traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)

@@ -36,12 +36,13 @@ def run(
     *,
     split: Split = "flow",
     build: Callable[[Scenario], Cluster] | None = None,
+    record: bool = False,
     progress: Progress | None = None,
     force: bool = False,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
-    `force` replaces files that emu did not write. `progress(done, of, what)` is called before each step. Raises InputError
+    `record`: the capture notes also what the tables hold at each frame. `force` replaces files that emu did not write. `progress(done, of, what)` is called before each step. Raises InputError
     with the step's place, and then nothing is written.
     """
     if not isinstance(scenario, Scenario):
@@ -50,6 +51,8 @@ def run(
     steps = scenario.steps
     report(0, len(steps), "building the cluster")
     result = Run(scenario, (build or _build)(scenario))
+    if record and result.cluster.capture is not None:
+        result.cluster.capture.record()
     check_endpoints(scenario, result.cluster)
     # what reads frames is not judged without a capture
     required = [name for name in REQUIREMENTS if result.cluster.capture is not None or not invariants[name].captured]

@@ -25,13 +25,7 @@ STORIES = gallery.stories()
 
 
 def recorded(path: Path) -> tuple[Run, States]:
-    def built(scenario: Scenario) -> Cluster:
-        cluster = build(scenario)
-        assert cluster.capture is not None
-        cluster.capture.record()
-        return cluster
-
-    done = run(path, build=built)
+    done = run(path, record=True)
     assert done.cluster.capture is not None
     assert done.cluster.capture.states is not None
     return done, done.cluster.capture.states

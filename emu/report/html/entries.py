@@ -96,6 +96,11 @@ def _route(entry: Route) -> Value:
     return {"k": "route", "text": entry.text(), "type": entry.kind, "via": _addr(entry.gateway), "dev": device}
 
 
+def ended(entry: Delivered, port: int) -> Value:
+    """Where a packet ended; `port` is its destination port, 0 for none."""
+    return {"k": "delivered", "netns": entry.netns, "to": f"{entry.to} :{port}" if port else entry.to}
+
+
 def _other(entry: Any) -> Value:
     return {"k": "note", "text": str(entry)}
 

@@ -6,6 +6,7 @@ of which there are thousands, have one or two letters. Must not know where the f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -84,7 +85,7 @@ class Rules(msgspec.Struct, frozen=True):
     """The chains ("nat KUBE-SERVICES") that are in force from the frame at this place of `frames` on."""
 
     since: int = msgspec.field(name="from")
-    chains: dict[str, Chain]
+    chains: Mapping[str, Chain]
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from emu.capture.capture import BACKGROUND, Capture
 from emu.capture.interface import Interface
+from emu.capture.states import End, States
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns
 from emu.kube.flow.flow import Flow
@@ -17,6 +18,7 @@ from emu.report.html.model import Namespace, Step
 from emu.scenario.expectations import NOTHING
 from emu.scenario.record import Run
 from emu.scenario.results import FlowResult, StepResult, flow_name
+from emu.trail import AnyRule
 from emu.wire.addr import ip4_text
 from emu.wire.frame import AF_INET
 
@@ -27,6 +29,8 @@ _FOLDER = re.compile(r"(?<!\S)/\S*/(?=[^\s/]+:\d+:)")  # of a file that a note n
 class Sighted(Protocol):
     """A frame at an interface, as `Captured` has it."""
 
+    @property
+    def number(self) -> int: ...
     @property
     def flow(self) -> int: ...
     @property
@@ -47,6 +51,10 @@ class Sighted(Protocol):
     def data(self) -> bytes: ...
     @property
     def trail(self) -> Sequence[Any]: ...
+    @property
+    def counters(self) -> Mapping[AnyRule, tuple[int, int]]: ...
+    @property
+    def after(self) -> Sequence[End]: ...
     def comment(self) -> str: ...
     def line(self) -> str: ...
 
@@ -82,6 +90,7 @@ class Scene:
     notes: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     seed: int | None = None
+    states: States | None = None
 
 
 # -- runs, flows and labs ----------------------------------------------------------------------
@@ -151,6 +160,7 @@ def _scene(
         namespaces,
         capture.stories,
         seed=capture.clock.seed,
+        states=capture.states,
     )
 
 

@@ -50,7 +50,7 @@ def test_every_frame_is_there_with_its_bytes_and_its_comment(name: str) -> None:
         flow_hop = f"flow/hop {own.flow}/{own.hop}"
         assert "\n".join([*lines, flow_hop]) == own.comment()
         assert words[frame.l] == own.line().split(" ", 2)[2]
-        assert len(frame.tr) == len(own.trail)
+        assert len(frame.tr) == len(own.trail) + sum(len(end.trail) + 1 for end in own.after)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,13 +102,13 @@ def test_the_document_is_read_back_by_its_types_and_fits_its_schema() -> None:
 
 @pytest.mark.parametrize("name", ["pod-to-service", "guestbook", "flannel-vxlan", "lossy-link"])
 def test_two_runs_give_the_same_bytes(name: str) -> None:
-    assert encode(page_of(name)) == encode(document([of_run(run(story(name)))]))
+    assert encode(page_of(name)) == encode(document([of_run(run(story(name), record=True))]))
 
 
 def test_nothing_in_it_is_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither folders nor names; what was written beside it does not show."""
     monkeypatch.chdir(tmp_path)
-    text = encode(document([of_run(run(story("pod-to-service"), tmp_path / "out"))])).decode()
+    text = encode(document([of_run(run(story("pod-to-service"), tmp_path / "out", record=True))])).decode()
     assert text == encode(page_of("pod-to-service")).decode()
     known = {str(tmp_path), str(Path(__file__).parents[3]), os.uname().nodename, socket.gethostname()}
     assert [each for each in known if len(each) > 4 and each in text] == []

@@ -23,7 +23,7 @@ from page_gallery import page_of, ran
 
 # bytes; the words of a run are most of it
 MOST = {"pod-to-service": 250_000, "microservices-demo": 1_000_000}
-A_HOP = 600  # bytes of the gallery's page for each frame, with the script and all
+A_HOP = 800  # bytes of the gallery's page for each frame, with the script and all
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 SERVICE = "emu/scenario/gallery/pod-to-service.yaml"
 
@@ -103,7 +103,7 @@ def test_hostile_names_are_text() -> None:
     text = Path(SERVICE).read_text(encoding="utf-8")
     text = text.replace("A pod connects to a Service", f"A pod {HOSTILE} connects", 1)
     text = text.replace("name: the client asks the Service", f'name: "x {HOSTILE}"', 1)
-    text = text.replace("way back (1): the endpoint", f"way back (1): {HOSTILE} the endpoint", 1)
+    text = text.replace("the endpoint answers to", f"{HOSTILE} the endpoint answers to", 1)
     done = emu.run(load_text(text, folder=Path(SERVICE).parent))
     page = done.html()
     plain = Reader(text_of("pod-to-service"))

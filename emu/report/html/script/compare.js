@@ -4,14 +4,15 @@ const PAIR_TOP = 34;
 let comparedAt = "";
 
 // {left, right: places in ALL; pairs: [[step or -1, step or -1, same]]} for the flow that is open, or nothing.
-function compared() {
+function comparisonOf(n) {
   const own = (run, flow) => ALL.findIndex(each => DOC.runs[run] === each.run && each.f.flow === flow);
   for (const c of DOC.comparisons || []) {
     const left = own(c.left, c.leftFlow), right = own(c.right, c.rightFlow);
-    if (M.n === left || M.n === right) return {left, right, pairs: c.pairs, mine: M.n === left ? 0 : 1};
+    if (n === left || n === right) return {left, right, pairs: c.pairs, mine: n === left ? 0 : 1};
   }
   return null;
 }
+const compared = () => comparisonOf(M.n);
 
 const comparedModels = new Map();
 const modelOf = n => n === M.n ? M : comparedModels.get(n) || comparedModels.set(n, model(n)).get(n);
@@ -61,6 +62,7 @@ function pick(cell) {
 // The next pair that differs, on either side: the side that has a step there is opened.
 function otherPair(direction) {
   const {pairs, left, right, mine} = compared(), here = pairs.findIndex(p => p[mine] === S.step);
+  if (here === 0 && direction > 0 && S.step === 0 && !pairs[0][2]) return intoPair(0);
   for (let i = here + direction; i >= 0 && i < pairs.length; i += direction) {
     if (pairs[i][2]) continue;
     const k = pairs[i][mine], other = mine ? left : right;

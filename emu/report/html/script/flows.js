@@ -33,6 +33,17 @@ $("#help").onclick = showHelp;
 $("#crumb").onclick = showFlows;
 $$("dialog").forEach(d => d.onclick = e => { if (e.target === d || e.target.closest(".close")) d.close(); });
 
+// The pages beside this one: the index, the story before and after.
+const LINK_SIGNS = {prev: "‹", index: "☰", next: "›"};
+function drawLinks() {
+  const nav = $("#links"), list = DOC.links || [];
+  nav.hidden = !list.length;
+  fill(nav, Object.keys(LINK_SIGNS).map(rel => list.filter(each => each.rel === rel).map(each => {
+    const title = t(`page_${rel}`, each);
+    return h`<a rel="${rel}" href="${each.href}" title="${title}" aria-label="${title}">${LINK_SIGNS[rel]}</a>`;
+  })));
+}
+
 function theme(name) {
   document.documentElement.dataset.theme = name;
   try { localStorage.setItem("emu-theme", name); } catch { /* a file may have no storage */ }
