@@ -106,7 +106,7 @@ def of_file(path: str | os.PathLike[str]) -> Scene:
     if len(flows) == 1:
         flows[0]["name"] = stem
     shown = [each for each in frames if each.flow or not own]
-    return Scene(stem, shown, places, placed, flows, names, notes=notes)
+    return Scene(stem, shown, places, placed, flows, names, notes=notes, filed=True)
 
 
 # -- frames ------------------------------------------------------------------------------------
