@@ -88,6 +88,11 @@ def _of_run(run: Record) -> str:
     return of([of_run(run)])
 
 
+@makers.add("two runs")
+def _of_two_runs(runs: tuple[Record, Record]) -> str:
+    return of([of_run(each) for each in runs], compared=True)
+
+
 @makers.add("flow")
 def _of_flow(flow: Flow) -> str:
     return of([of_flow(flow)])
