@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from emu.cli import get_command, ladder_command, replay_commands, reporting, why_command
+from emu.cli import get_command, ladder_command, policies, replay_commands, reporting, why_command
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsRunViews, ListsViews
@@ -279,6 +279,9 @@ def trace(
     uid: Annotated[int, typer.Option(help="With --rules: the user whose socket sends, where the node sends.")] = 0,
     gid: Annotated[int, typer.Option(help="With --rules: the group of that socket.")] = 0,
     sysctl: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="With --rules: a sysctl.")] = None,
+    dot: Annotated[
+        bool, typer.Option("--dot", help="As DOT: with --rules the rules that it visited, else the interfaces.")
+    ] = False,
 ) -> int:
     """Send one packet and follow it and its answer hop by hop: in a cluster, or by a real node's rules."""
     if rules is not None:
@@ -290,7 +293,7 @@ def trace(
         return trace_dump(
             rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules,
             neighbours=neighbours, connections=conntrack, device=in_iface,
-            state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
+            state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form, dot=dot,
         )  # fmt: skip
     from emu.cli.inputs import cluster_of
     from emu.cli.outputs import check_page, check_writable, is_stdout
@@ -313,7 +316,13 @@ def trace(
         cluster.capture.write(write, flow=traced.flow.number, force=force)
     if html:
         traced.flow.html(html, force=force)
-    show(traced.report, form, to_stderr=is_stdout(write) or is_stdout(html))
+    to_stderr = is_stdout(write) or is_stdout(html)
+    if dot:
+        from emu.cli.ladder import topology
+
+        out(topology(traced.flow.frames), to_stderr=to_stderr)
+    else:
+        show(traced.report, form, to_stderr=to_stderr)
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
@@ -453,6 +462,7 @@ def schema() -> int:
 
 get_command.add_to(app)
 ladder_command.add_to(app)
+policies.add_to(app)
 replay_commands.add_to(app)
 reporting.add_to(app)
 why_command.add_to(app)
