@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from emu.capture.reader import reading
 from emu.cli import main
 from emu.report.html import facts
+from emu.report.html.course import words
 from emu.report.html.document import document
 from emu.report.html.filed import MOST, NO_OUTCOMES, NO_TABLES, NOT_OURS, of_file
 from emu.report.html.model import Document, Run
@@ -159,6 +161,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], written
     start = text.index('id="data">') + len('id="data">')
     assert len(msgspec.json.decode(text[start : text.index("</script>", start)], type=Document).runs) == 2
     assert str(tmp_path) not in text and str(FOREIGN) not in text
+    shown_words = json.loads(text.partition('id="words">')[2].partition("</script>")[0])
+    assert shown_words["modelled"] == shown_words["read_in"] != words()["modelled"]
     before = out.read_bytes()
     assert main(["report", *files, "--html", str(out)]) == 0 and out.read_bytes() == before
     assert main(["report", str(tmp_path / "none.pcapng"), "--html", str(out)]) == 2
