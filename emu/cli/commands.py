@@ -12,11 +12,10 @@ from typing import Annotated
 
 import typer
 
+from emu.cli import get_command, ladder_command, replay_commands, reporting, why_command
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
-from emu.cli.ladder_command import add_to as add_ladder_to
 from emu.cli.listing import ListsRunViews, ListsViews
-from emu.cli.replay_commands import add_to
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
@@ -296,17 +295,23 @@ def trace(
             neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form, dot=dot,
         )  # fmt: skip
-    from emu.cli.inputs import cluster_of, qualified
+    from emu.cli.inputs import cluster_of
     from emu.cli.outputs import check_page, check_writable, is_stdout
+    from emu.kube.flow import spoken
     from emu.report.trace import trace as follow
 
     check_writable(write, force=force)
     check_page(html, force=force)
     cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
-    ends = qualified(source, namespace), qualified(destination, namespace)
+    wanted = protocol.value if protocol is not None else ""
+    sender = spoken.source(cluster, source, namespace)
+    receiver = spoken.target(cluster, destination, namespace, wanted)
+    for each in (sender.meant, receiver.meant):
+        if each:
+            note(each)
     if html and cluster.capture is not None:
         cluster.capture.record()
-    traced = follow(cluster, *ends, protocol.value if protocol is not None else "", detail=detail.value)
+    traced = follow(cluster, sender.ref, receiver.ref, receiver.protocol, detail=detail.value)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
     if html:
@@ -348,38 +353,6 @@ def show_view(
     cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live)
     net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
     show(route_to(net, get, source, bits) if get else chosen(net), form)
-    return 0
-
-
-class Printed(StrEnum):
-    """How `emu get` prints objects."""
-
-    text = "text"
-    wide = "wide"
-    json = "json"
-    yaml = "yaml"
-
-
-@app.command(epilog="Example: kubectl get all,nodes,endpointslices -A -o json | emu get pods -A -o wide -f -")
-def get(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="pods, services, endpoints, endpointslices or nodes.")],
-    files: Manifests,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Only these.")] = None,
-    namespace: Namespace = "default",
-    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
-    form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
-    nodes: Nodes = 2,
-    network: Network = "bridge",
-    live: Live = None,
-) -> int:
-    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
-    from emu.cli.inputs import cluster_of
-    from emu.report.listing import listing
-
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live, capture=False)
-    where = None if everywhere else namespace
-    report = listing(cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
-    show(report, Form.text if form is Printed.wide else Form(form.value))
     return 0
 
 
@@ -487,6 +460,9 @@ def schema() -> int:
     return 0
 
 
-add_to(app)
-add_ladder_to(app)
+get_command.add_to(app)
+ladder_command.add_to(app)
+replay_commands.add_to(app)
+reporting.add_to(app)
+why_command.add_to(app)
 app.add_typer(wireshark, name="wireshark")

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.cli.console import note
 from emu.errors import InputError
 
 if TYPE_CHECKING:
+    from emu.kube.api.loader import Place
+    from emu.kube.api.meta import Key
     from emu.kube.cluster import Cluster
+
+
+class Opened(NamedTuple):
+    """A settled cluster, and where its objects stood, if in files."""
+
+    cluster: Cluster
+    places: Mapping[Key, Place]
+
+    def line(self, key: Key, path: tuple[str | int, ...] = ()) -> str:
+        """`dump.yaml:812`, "" for an object that no file states."""
+        place = self.places.get(key)
+        return "" if place is None or place.file is None else f"{place.file}:{place.line_of(path)}"
 
 
 def cluster_of(
@@ -26,6 +40,19 @@ def cluster_of(
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
     The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
+    return open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live).cluster
+
+
+def open_cluster(
+    files: Sequence[Path],
+    *,
+    namespace: str = "default",
+    nodes: int = 2,
+    network: str = "bridge",
+    capture: bool = True,
+    live: bool | None = None,
+) -> Opened:
+    """The same, with the places of the objects. Raises InputError."""
     from emu.kube import live as exports
     from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
@@ -41,8 +68,9 @@ def cluster_of(
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
-            done = run(load_found(files[0], found), build=partial(build, capture=capture))
-            return _noted(done.cluster, done.notes)
+            scenario = load_found(files[0], found)
+            done = run(scenario, build=partial(build, capture=capture))
+            return Opened(_noted(done.cluster, done.notes), scenario.loaded.places)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
@@ -50,14 +78,15 @@ def cluster_of(
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
     if live if live is not None else any(exports.shows(each.value) for each in documents):
-        shown = exports.read(load_documents(documents, namespace=namespace, live=True))
+        loaded = load_documents(documents, namespace=namespace, live=True)
+        shown = exports.read(loaded)
         cluster = Cluster(shown.config, shown.objects, capture=capture)
-        return _noted(cluster, cluster.warnings)
+        return Opened(_noted(cluster, cluster.warnings), loaded.places)
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     store = cluster.store
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
-    return _noted(cluster, [*meant(loaded), *cluster.warnings, *stay])
+    return Opened(_noted(cluster, [*meant(loaded), *cluster.warnings, *stay]), loaded.places)
 
 
 def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:

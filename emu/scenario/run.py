@@ -36,13 +36,14 @@ def run(
     *,
     split: Split = "flow",
     build: Callable[[Scenario], Cluster] | None = None,
-    record: bool = False,
     progress: Progress | None = None,
     force: bool = False,
+    record: bool = False,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
-    `record`: the capture notes also what the tables hold at each frame. `force` replaces files that emu did not write. `progress(done, of, what)` is called before each step. Raises InputError
+    `record`: the capture notes also what the tables hold at each frame (`Capture.record`). `force` replaces files that emu did not
+    write. `progress(done, of, what)` is called before each step. Raises InputError
     with the step's place, and then nothing is written.
     """
     if not isinstance(scenario, Scenario):

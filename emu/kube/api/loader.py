@@ -41,7 +41,14 @@ class Place(NamedTuple):
 
     @property
     def line(self) -> int:
-        return self.where if isinstance(self.where, int) else self.where[0].line_of(self.where[1])
+        return self.line_of(())
+
+    def line_of(self, path: Path) -> int:
+        """The line of a part of the object."""
+        if isinstance(self.where, int):
+            return self.where
+        document, own = self.where
+        return document.line_of((*own, *path))
 
 
 class Objects(list[Object]):
@@ -101,7 +108,7 @@ def take_document(
     for obj, path in _objects(value, at, document, namespace, loaded.objects, loaded.live):
         place = None
         if document is not None:
-            place = Place(document.file, (document.without_value(), path) if path else document.line)
+            place = Place(document.file, (document.without_value(), path))
         _add(loaded, obj, path, place, document)
 
 

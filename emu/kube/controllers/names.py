@@ -9,8 +9,8 @@ from hashlib import sha256
 
 import msgspec
 
-from emu.kube.api.core import PodTemplateSpec
-from emu.kube.api.meta import Key
+from emu.kube.api.core import Container, PodTemplateSpec
+from emu.kube.api.meta import Key, replace
 from emu.kube.store import Store
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -32,8 +32,16 @@ def suffix(text: str, length: int) -> str:
 
 
 def template_hash(template: PodTemplateSpec) -> str:
-    """Ten letters that change when the pod template does (only fields that emu reads count)."""
+    """Ten letters that change when the pod template does. Only fields that shape what a pod sends count: not its commands and probes,
+    which are read of running clusters."""
+    spec = template.spec
+    parts = {name: tuple(map(_plain, getattr(spec, name))) for name in ("containers", "init_containers")}
+    template = replace(template, spec=replace(spec, **parts))
     return suffix(msgspec.json.encode(template, order="deterministic").decode(), 10)
+
+
+def _plain(container: Container) -> Container:
+    return replace(container, command=(), args=(), liveness_probe=None, readiness_probe=None, startup_probe=None)
 
 
 def generate(store: Store, kind: str, namespace: str, stem: str, seed: int) -> str:

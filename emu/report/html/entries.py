@@ -10,6 +10,7 @@ from typing import Any
 
 from emu.capture.words import decided_by
 from emu.kernel.net.fib import Route
+from emu.report.html.facts import Stated
 from emu.trail import (
     Answered,
     AnyRule,
@@ -123,4 +124,5 @@ KINDS: Mapping[type, Callable[[Any], Value]] = {
     Delivered: lambda e: {"k": "delivered", "netns": e.netns, "to": e.to},
     Note: lambda e: {"k": "note", "text": e.text},
     Route: _route,
+    Stated: lambda e: dict(e.value),
 }

@@ -33,7 +33,7 @@ function drawCompare(force) {
   const here = pairs.findIndex(p => p[mine] === S.step), key = `${M.n} ${start} ${end} ${S.step}`;
   if (!force && comparedAt === key) return;
   comparedAt = key;
-  const name = n => h`<b>${ALL[n].run.name}</b> ${ALL[n].f.name} <span class="pill ${isDelivered(ALL[n].f) ? "ok" : "bad"}">${ALL[n].f.outcome}</span>`;
+  const name = n => h`<span class="pill ${isDelivered(ALL[n].f) ? "ok" : "bad"}">${ALL[n].f.outcome}</span> <b>${ALL[n].run.name}</b> ${ALL[n].f.name}`;
   const rows = pairs.slice(start, end).map(([a, b, same], i) => {
     const n = start + i;
     return h`<div class="pair${same ? "" : " differs"}${n === here ? " cur" : ""}" data-pair="${n}" style="top:${PAIR_TOP + n * HOP}px;height:${HOP}px">${side(left, a, !same)}<i>${same ? "" : h`≠<span class="sr">${t("differs")}</span>`}</i>${side(right, b, !same)}</div>`;

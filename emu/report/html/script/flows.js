@@ -26,7 +26,8 @@ $("#flows").addEventListener("click", e => {
 
 function showHelp() {
   const notes = [...new Set(DOC.runs.flatMap(run => run.notes || []))];
-  fill($("#made"), h`<p>${t("made_by", {version: DOC.emu})}</p><p>${t("modelled")}</p>${notes.length ? h`<ul>${notes.map(note => h`<li>${note}</li>`)}</ul>` : ""}`);
+  const seeds = [...new Set(DOC.runs.map(run => run.seed).filter(seed => seed != null))];
+  fill($("#made"), h`<p>${t("made_by", {version: DOC.emu})}${seeds.length ? ` ${t("made_seed", {seeds: seeds.join(", ")})}` : ""}</p><p>${t("modelled")}</p>${notes.length ? h`<ul>${notes.map(note => h`<li>${note}</li>`)}</ul>` : ""}`);
   $("#keys").showModal();
 }
 $("#help").onclick = showHelp;

@@ -1,0 +1,61 @@
+"""`emu get`: the objects of a cluster, as kubectl lists them. Must not know columns."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emu.cli.console import Form, show
+
+
+class Printed(StrEnum):
+    """How `emu get` prints objects."""
+
+    text = "text"
+    wide = "wide"
+    json = "json"
+    yaml = "yaml"
+
+
+EXAMPLES = (
+    "Examples: emu get pods -A -o wide -f dump.yaml\n\n"
+    "kubectl get nodes,pods,services,endpointslices -A -o json | emu get endpoints -n shop -f -"
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """The command, for the command line."""
+    app.command(epilog=EXAMPLES)(get)
+
+
+def get(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="pods, services, endpoints, endpointslices or nodes.")],
+    files: Annotated[
+        list[Path],
+        typer.Option("-f", "--filename", help="An export, a dump's folder or tar, manifests, or a scenario."),
+    ],
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Only these.")] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")] = "default",
+    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
+    form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
+    nodes: Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where manifests are given.")] = 2,
+    network: Annotated[
+        str, typer.Option(help="A built-in network or a .conflist, where manifests are given.")
+    ] = "bridge",
+    live: Annotated[
+        bool | None,
+        typer.Option("--live/--declared", help="The objects are the state of a running cluster, or manifests."),
+    ] = None,
+) -> int:
+    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
+    from emu.cli.inputs import cluster_of
+    from emu.report.listing import listing
+
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live, capture=False)
+    where = None if everywhere else namespace
+    report = listing(cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
+    show(report, Form.text if form is Printed.wide else Form(form.value))
+    return 0

@@ -1,0 +1,132 @@
+"""The answer to a question, in four parts: the verdict, the cause, what would change it, how sure it is. Must not know causes' rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emu.capture.reasons import REASONS
+from emu.kube.api.core import Pod
+from emu.kube.flow.flow import Flow
+from emu.report import Report
+from emu.why.case import Because, Case
+from emu.wire.addr import ip4_text
+
+MOST = 6  # assumptions of one text
+
+
+def answer(case: Case, because: Because | None) -> Report:
+    """Text with the verdict in its first line and the cause in its second; data with the keys of the README."""
+    verdict = sentence_of(case)
+    assumed = [*(because.assumed if because is not None else ()), *_assumed(case)]
+    lines = [verdict]
+    if because is not None:
+        lines += [f"cause: {because.sentence} [{because.cause}]"]
+        lines += [f"rule: {case.rule}"] if case.rule and case.rule not in because.sentence else []
+        lines += [f"change: {because.remedy}"]
+    elif case.word == "delivered":
+        lines.append(f"path: {case.flow.nat or 'no address is translated'}")
+    else:
+        lines.append(f"cause: none of the causes that emu knows shows; {_fact(case.flow)}")
+    more = len(assumed) - MOST
+    shown = "; ".join(assumed[:MOST]) + (f"; {more} more" if more > 0 else "")
+    lines.append(f"assumed: {shown or 'nothing besides the objects'}")
+    outcome = case.flow.outcome
+    data: dict[str, Any] = {
+        "outcome": outcome.word,
+        "detail": outcome.detail,
+        "cause": because.cause if because is not None else None,
+        "object": because.object if because is not None else None,
+        "verdict": verdict,
+        "sentence": because.sentence if because is not None else verdict,
+        "remedy": because.remedy if because is not None else None,
+        "rule": case.rule or None,
+        "assumed": assumed,
+        "flow": {
+            "protocol": "icmp" if case.flow.kind == "ping" else case.flow.kind,
+            "source": case.source,
+            "target": case.target,
+            "address": str(case.flow.target),
+            "at": case.flow.at,
+            "place": outcome.place,
+            "nat": case.flow.nat,
+            "tries": len(case.flows),
+            "delivered": sum(each.delivered for each in case.flows),
+        },
+    }
+    return Report(data, "\n".join(lines))
+
+
+def idle(pod: Pod, because: Because, source: str, target: str, sends: bool) -> Report:
+    """The answer where one end does not run, so that nothing is sent."""
+    name = f"{pod.namespace}/{pod.name}"
+    verdict = f"{source} does not reach {target}: pod {name} does not run" + (", it sends nothing." if sends else ".")
+    lines = [
+        verdict,
+        f"cause: {because.sentence} [{because.cause}]",
+        f"change: {because.remedy}",
+        "assumed: nothing besides the objects",
+    ]
+    data: dict[str, Any] = {
+        "outcome": "error", "detail": "", "cause": because.cause, "object": because.object, "verdict": verdict, "sentence": because.sentence,
+        "remedy": because.remedy, "rule": None, "assumed": [],
+        "flow": {"source": source, "target": target, "tries": 0, "delivered": 0},
+    }  # fmt: skip
+    return Report(data, "\n".join(lines))
+
+
+def sentence_of(case: Case) -> str:
+    """The verdict: whether the client reaches the target, and what ends it."""
+    good = sum(each.delivered for each in case.flows)
+    source, target, flow = case.source, case.target, case.flow
+    if case.word == "undecided":
+        return f"It is undecided whether {source} reaches {target}: {_fact(flow)}."
+    if good == len(case.flows):
+        where = sorted({each.at for each in case.flows if each.at})
+        who = ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+        return f"{source} reaches {target}: {who or 'it'} answer{'s' if len(where) < 2 else ''}."
+    if good:
+        return f"{source} reaches {target} by {_parts(case)}: {_fact(flow)}."
+    return f"{source} does not reach {target}: {_fact(flow)}."
+
+
+def _parts(case: Case) -> str:
+    """`1 of 2 endpoints`, or of the tries where endpoints are not known."""
+    met = {_to(each): each.delivered for each in case.flows}
+    if len(met) > 1:
+        return f"{sum(met.values())} of {len(met)} endpoints only"
+    return f"{sum(each.delivered for each in case.flows)} of {len(case.flows)} tries only"
+
+
+def _to(flow: Flow) -> str:
+    after = [each.after for each in flow.translations if each.kind == "DNAT"]
+    return f"{ip4_text(after[-1][0])}:{after[-1][1]}" if after else str(flow.target)
+
+
+def _fact(flow: Flow) -> str:
+    """What ended the flow."""
+    outcome = flow.outcome
+    place = outcome.place or flow.at
+    to = _to(flow)
+    through = f", on its way to {to}" if to != str(flow.target) else ""
+    if outcome.word == "refused":
+        return f"{flow.at or place} refuses the connection (RST){through}"
+    if outcome.word == "rejected":
+        return f"{place or 'the network'} rejects it (ICMP {outcome.detail}){through}"
+    if outcome.word == "dropped":
+        return f"{place} drops it, {REASONS.get(outcome.detail, outcome.detail)} ({outcome.detail}){through}"
+    if outcome.word == "timeout":
+        return f"nothing answers{through}, and no drop is known"
+    if outcome.word == "error" and flow.resolved is not None and flow.resolved.error:
+        return f"the name {flow.resolved.name} has no address ({flow.resolved.error})"
+    if outcome.word == "error":
+        return f"the client's call fails with {outcome.detail}"
+    return outcome.detail or outcome.by or outcome.word
+
+
+def _assumed(case: Case) -> list[str]:
+    """What was assumed of the cluster, and what of this question is not seen in an export."""
+    found = [each.removeprefix("export: ") for each in case.places.warnings if each.startswith("export: ")]
+    pod = case.receiver
+    if case.word == "delivered" and pod is not None and not pod.ready:
+        found.insert(0, f"pod {pod.namespace}/{pod.name} is not Ready, and is taken to listen")
+    return found

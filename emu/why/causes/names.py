@@ -1,0 +1,140 @@
+"""Causes that a look-up shows: the name, the search list, ndots, the pod's DNS policy, the servers, an ExternalName.
+
+Must not know what the packet meets on its road.
+"""
+
+from __future__ import annotations
+
+from emu.kube.api.core import Service
+from emu.kube.dns.resolver import candidates
+from emu.modelled import nearest
+from emu.why.case import Because, Case, backends_of, name_of, of_pod, selected
+from emu.why.causes.pods import why_not_ready
+
+DNS = ("kube-system", "kube-dns")
+_AWAY = ("ETIMEDOUT", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET")
+
+
+def _asked(case: Case) -> str:
+    """The name that could not be looked up, "" for none."""
+    found = case.flow.resolved
+    return case.flow.target.host.rstrip(".") if found is not None and found.error else ""
+
+
+def external_name(case: Case) -> Because | None:
+    """A Service of type ExternalName, whose name does not exist or does not answer."""
+    service = case.service
+    if service is None or service.spec.type != "ExternalName" or case.word == "delivered":
+        return None
+    at = case.at(service.key, "spec", "externalName")
+    what = f"spec.externalName {service.spec.external_name} of {name_of(service.key)}{at}"
+    if _asked(case):
+        error = case.flow.resolved.error if case.flow.resolved is not None else ""
+        outside = not service.spec.external_name.rstrip(".").endswith("cluster.local")
+        assumed = ("names outside of the cluster are not in an export",) if outside else ()
+        return Because(
+            "external-name", name_of(service.key), f"{what} has no address: {error}", "a name that exists", assumed
+        )
+    return None
+
+
+def dns_policy(case: Case) -> Because | None:
+    """The client's resolv.conf does not have the cluster's server, by its dnsPolicy."""
+    asked, client = _asked(case), case.client
+    if not asked or client is None:
+        return None
+    conf = case.places.name_files.resolv_conf(case.source)
+    service = case.store.get(Service, *DNS)
+    if service is None or service.spec.cluster_ip in conf.nameservers:
+        return None
+    policy = client.spec.dns_policy
+    why = " and spec.hostNetwork" if policy == "ClusterFirst" and client.spec.host_network else ""
+    at = case.at(client.key, "spec", "dnsPolicy")
+    servers = ", ".join(conf.nameservers) or "no server"
+    sentence = f"spec.dnsPolicy {policy}{why} of {name_of(client.key)}{at} gives it {servers}, not the cluster's {service.spec.cluster_ip}: {asked} is not known there"
+    better = "ClusterFirstWithHostNet" if client.spec.host_network else "ClusterFirst"
+    return Because("dns-policy", name_of(client.key), sentence, f"dnsPolicy: {better}")
+
+
+def dns_server(case: Case) -> Because | None:
+    """The cluster's DNS does not answer."""
+    asked, found = _asked(case), case.flow.resolved
+    if not asked or found is None or found.error not in _AWAY:
+        return None
+    service = case.store.get(Service, *DNS)
+    if service is None:
+        return Because(
+            "dns-server",
+            "service/kube-system/kube-dns",
+            "no Service kube-system/kube-dns is there: no server answers for the cluster",
+            "CoreDNS and its Service",
+        )
+    if not any(each.ready for each in backends_of(case.store, service, None)):
+        pods = selected(case.store, service)
+        why = why_not_ready(case, pods[0]).sentence if pods else "its selector matches no pod"
+        sentence = f"no endpoint of {name_of(service.key)} is ready, so that no name is looked up: {why}"
+        return Because("dns-server", name_of(service.key), sentence, "a ready pod of CoreDNS")
+    by = f" ({case.flow.outcome.by})" if case.flow.outcome.by else ""
+    sentence = f"{name_of(service.key)} does not answer: {found.error} for {asked}{by}"
+    return Because(
+        "dns-server", name_of(service.key), sentence, f"emu why -S {case.source} -D svc/kube-dns.kube-system:53/udp"
+    )
+
+
+def dns_search(case: Case) -> Because | None:
+    """A short name of another namespace: the search list adds the client's own."""
+    asked, client = _asked(case), case.client
+    if not asked or client is None:
+        return None
+    first, _, rest = asked.partition(".")
+    there = [each for each in case.store.list(Service) if each.name == first]
+    conf = case.places.name_files.resolv_conf(case.source)
+    if not rest and there and all(each.namespace != client.namespace for each in there):
+        tried = ", ".join(name.rstrip(".") for name, _ in candidates(asked, conf))
+        at = case.at(client.key, "metadata", "namespace")
+        sentence = f'"{asked}" is looked up in namespace {client.namespace} of {name_of(client.key)}{at} ({tried}); {name_of(there[0].key)} is in {there[0].namespace}'
+        return Because("dns-search", name_of(there[0].key), sentence, f"the name {first}.{there[0].namespace}")
+    if there and rest and not conf.searches and not asked.endswith("cluster.local"):
+        at = case.at(client.key, "spec", "dnsConfig")
+        sentence = (
+            f'resolv.conf of {name_of(client.key)}{at} has no search list, so that "{asked}" is asked for as it is'
+        )
+        return Because(
+            "dns-search",
+            name_of(client.key),
+            sentence,
+            f"{asked.removesuffix('.svc')}.svc.cluster.local, or searches in dnsConfig",
+        )
+    return None
+
+
+def dns_name(case: Case) -> Because | None:
+    """No Service, pod or host has the name."""
+    asked = _asked(case)
+    if not asked:
+        return None
+    names = [f"{each.name}.{each.namespace}" for each in case.store.list(Service)]
+    stem = asked.removesuffix(".cluster.local").removesuffix(".svc")
+    service = next((each for each in case.store.list(Service) if f"{each.name}.{each.namespace}" == stem), None)
+    if service is not None:
+        return _without_records(case, service, asked)
+    near = nearest(stem, names)
+    error = case.flow.resolved.error if case.flow.resolved is not None else ""
+    first, _, namespace = stem.partition(".")
+    where = f"in namespace {namespace}" if namespace else "in the client's namespace"
+    like = f"; {near} exists" if near else ""
+    sentence = f'the name "{asked}" does not exist ({error}): no Service is called {first} {where}{like}'
+    return Because("dns-name", asked, sentence, near or "the name of a Service, as NAME.NAMESPACE")
+
+
+def _without_records(case: Case, service: Service, asked: str) -> Because | None:
+    """A headless Service without a ready endpoint has no records."""
+    if not service.spec.headless:
+        return None
+    pods = selected(case.store, service)
+    why = f"{of_pod(pods[0])} is not ready" if pods else "its selector matches no pod"
+    at = case.at(service.key, "spec", "clusterIP")
+    sentence = (
+        f"{name_of(service.key)}{at} is headless and has no ready endpoint, so that {asked} has no address: {why}"
+    )
+    return Because("headless", name_of(service.key), sentence, "a ready pod, or publishNotReadyAddresses: true")

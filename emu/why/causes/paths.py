@@ -1,0 +1,186 @@
+"""Causes that the road of the packet shows: policy, hairpin, masquerade, routes, rp_filter, MTU, a rule, a neighbour.
+
+Must not know what an object states.
+"""
+
+from __future__ import annotations
+
+from emu.kernel.link.device import Device
+from emu.kube.api.meta import Key
+from emu.why.case import Because, Case, name_of
+from emu.wire.addr import ip4_text
+
+_NO_ROUTE = ("IP_OUTNOROUTES", "IP_INNOROUTES", "NO_VPC_ROUTE", "NO_INTERFACE")
+
+
+def policy(case: Case) -> Because | None:
+    """A NetworkPolicy does not allow it, or its effect is not modelled."""
+    texts = (
+        case.flow.outcome.by,
+        case.flow.outcome.detail,
+        *(str(getattr(each, "by", "")) for each in case.flow.losses),
+    )
+    named = next(
+        (word.strip('",.:;') for text in texts for word in text.split() if word.startswith("networkpolicy/")), ""
+    )
+    if case.word == "delivered" or not named:
+        return None
+    parts = named.split("/")
+    key = Key("networkpolicy", parts[1] if len(parts) > 2 else "default", parts[-1])
+    at = case.at(key, "spec")
+    if case.word == "undecided":
+        sentence = f"{name_of(key)}{at}: {case.flow.outcome.detail}"
+        return Because("network-policy", name_of(key), sentence, "a policy that allows it by both ends' labels")
+    sentence = f"{name_of(key)}{at} does not allow it: {case.rule}"
+    return Because("network-policy", name_of(key), sentence, "a rule of a policy that allows this source and port")
+
+
+def hairpin(case: Case) -> Because | None:
+    """The pod is its own endpoint, and the bridge does not send a frame back by the port that it came in by."""
+    loss = next(case.losses("NO_TX_TARGET"), None)
+    if loss is None or case.word == "delivered":
+        return None
+    pod = case.client
+    if pod is None or case.reached[0] != pod.status.pod_ip:
+        return None
+    sentence = f"{name_of(pod.key)} is its own endpoint, and hairpin mode is off at {loss.place}: the bridge sends no frame back by the port that it came in by"
+    return Because(
+        "hairpin",
+        name_of(pod.key),
+        sentence,
+        "hairpinMode: true in the CNI configuration (kubelet's --hairpin-mode)",
+        ("the CNI plugin has its default, hairpin off",),
+    )
+
+
+def mtu(case: Case) -> Because | None:
+    """The packet is longer than a link on its road."""
+    loss = next(case.losses("PKT_TOO_BIG"), None)
+    if case.word == "delivered" or (loss is None and "frag" not in case.flow.outcome.detail):
+        return None
+    place = loss.place if loss is not None else case.flow.outcome.place
+    device = _device(case, place)
+    size = f" of {device.mtu} bytes" if device is not None else ""
+    sentence = f"the packet is longer than the MTU{size} at {place}, and its DF bit is set"
+    return Because(
+        "mtu",
+        place,
+        sentence,
+        "an MTU of the pods that fits the narrowest link, and ICMP fragmentation-needed that arrives",
+    )
+
+
+def _device(case: Case, place: str) -> Device | None:
+    """The device of `node-1/eth0`, where names have slashes of their own."""
+    name, _, device = place.rpartition("/")
+    net = case.places.namespaces.get(name)
+    return net.devices.get(device) if net is not None else None
+
+
+def rp_filter(case: Case) -> Because | None:
+    """Strict reverse path filtering."""
+    loss = next(case.losses("IP_RPFILTER"), None)
+    if loss is None or case.word == "delivered":
+        return None
+    sentence = f"net.ipv4.conf.{loss.device or 'all'}.rp_filter of {loss.netns} drops it: the route back to its source leaves by another interface"
+    return Because(
+        "rp-filter",
+        loss.place,
+        sentence,
+        f"rp_filter 2 or 0 for {loss.device or 'the interface'}, or a route back by it",
+    )
+
+
+def masquerade(case: Case) -> Because | None:
+    """The endpoint answers past the node that translated: nothing masqueraded the packet there."""
+    flow = case.flow
+    if case.word not in ("dropped", "timeout") or not flow.dnat or flow.snat:
+        return None
+    pod = case.receiver
+    if pod is None or not any(name == f"{pod.namespace}/{pod.name}" for name, _ in flow.arrivals):
+        return None
+    client = next((each.addr for each in flow.client.addresses if each.device.name != "lo"), 0)
+    sentence = f"the packet arrives at {name_of(pod.key)} with the source {ip4_text(client)}, and its answer does not pass the node that translated it: no rule masquerades it there"
+    return Because(
+        "masquerade-missing",
+        name_of(pod.key),
+        sentence,
+        "kube-proxy's rule that marks the packet (KUBE-MARK-MASQ), or a clusterCIDR that does not hold the source",
+    )
+
+
+def route(case: Case) -> Because | None:
+    """There is no route."""
+    loss = next(case.losses(*_NO_ROUTE), None)
+    if loss is None or case.word == "delivered":
+        return None
+    address, _ = case.reached
+    sentence = f"{loss.netns} has no route to {address}"
+    assumed = ("routes are those that the pod network makes",)
+    return Because("route-missing", loss.netns, sentence, f"a route to {address} there", assumed)
+
+
+def neighbour(case: Case) -> Because | None:
+    """No host answers for the address on its link."""
+    loss = next(case.losses("NEIGH_FAILED"), None)
+    if case.word == "delivered" or (loss is None and case.flow.outcome.detail != "host-unreachable"):
+        return None
+    address, _ = case.reached
+    place = loss.place if loss is not None else case.flow.outcome.place
+    hop = case.rule.split(" ")[0]  # the neighbour's entry: its address, device and state
+    hop = hop if hop.replace(".", "").isdigit() else address
+    far = f", the next hop to {address}" if hop != address else ""
+    device = _device(case, place)
+    if device is not None and not device.carrier:
+        sentence = f"{place} has no carrier: the interface is down, and {hop}{far} cannot be asked for"
+        return Because("link-down", place, sentence, "the interface up")
+    sentence = f"no host answers ARP for {hop}{far} at {place}: no pod or node there has the address"
+    return Because("no-such-host", place, sentence, "an address that a pod or node has")
+
+
+def rule(case: Case) -> Because | None:
+    """A rule or the policy of a chain drops it."""
+    if case.word not in ("dropped", "rejected") or not case.rule:
+        return None
+    place = case.flow.outcome.place.partition("/")[0]
+    sentence = f"a rule of {place} {'rejects' if case.word == 'rejected' else 'drops'} it: {case.rule}"
+    return Because("rule", place, sentence, "another rule before it, or none")
+
+
+def forwarding(case: Case) -> Because | None:
+    """A node does not forward."""
+    loss = next(case.losses("IP_INADDRERRORS"), None)
+    if loss is None or case.word == "delivered":
+        return None
+    sentence = f"net.ipv4.ip_forward of {loss.netns} is 0: it forwards no packet"
+    return Because("forwarding-off", loss.netns, sentence, "net.ipv4.ip_forward: 1")
+
+
+def link(case: Case) -> Because | None:
+    """An interface is down, or the link loses it."""
+    loss = next(case.losses("DEV_READY", "QDISC_DROP"), None)
+    if loss is None or case.word == "delivered":
+        return None
+    sentence = f"{loss.place} does not carry it: " + (
+        "the interface is down" if loss.reason == "DEV_READY" else "the link loses it"
+    )
+    return Because("link-down", loss.place, sentence, "the interface up")
+
+
+def no_answer(case: Case) -> Because | None:
+    """It arrives, and nothing comes back."""
+    if case.word not in ("timeout", "dropped") or not case.flow.at:
+        return None
+    sentence = f"the packet arrives at {case.flow.at}, and no answer comes back"
+    return Because("no-answer", case.flow.at, sentence, "a program that answers")
+
+
+def undecided(case: Case) -> Because | None:
+    """Something that is not modelled decides."""
+    if case.word != "undecided":
+        return None
+    outcome = case.flow.outcome
+    what = outcome.detail or outcome.by
+    return Because(
+        "not-modelled", outcome.place, f"what emu does not model decides: {what}", "the setting that is named"
+    )

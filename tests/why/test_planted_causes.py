@@ -1,0 +1,468 @@
+"""Planted causes, one a row: `emu why` names each with its object in the first two lines, and none for flows that arrive.
+
+The exports are those of tests/support/exports.py. A row plants by a change of the export, or of the cluster once it runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from emu.kernel import commands
+from emu.kube.api.loader import load_text
+from emu.kube.cluster import Cluster
+from emu.why.answer import answer, idle
+from emu.why.ask import ask
+from emu.why.ask import idle as idle_pod
+from emu.why.case import Seen
+from emu.why.causes import CAUSES, cause
+from emu.why.causes.pods import why_not_ready
+from exports import Shape, export
+
+KUBEADM, KIND, EKS = Shape("kubeadm", 4), Shape("kind", 4), Shape("eks", 4, control=0)
+Found = dict[str, Any]
+
+
+def of(found: Found, kind: str, name: str) -> list[Found]:
+    """The objects of a kind whose name begins so."""
+    return [each for each in found["items"] if each["kind"] == kind and each["metadata"]["name"].startswith(name)]
+
+
+def one(found: Found, kind: str, name: str) -> Found:
+    return next(each for each in of(found, kind, name))
+
+
+# -- changes of an export ---------------------------------------------------------------------------------
+
+
+def nothing(found: Found) -> None:
+    """The export has it already."""
+
+
+def node_down(found: Found) -> None:
+    name = one(found, "Pod", "cart-")["spec"]["nodeName"]
+    for each in one(found, "Node", name)["status"]["conditions"]:
+        if each["type"] == "Ready":
+            each |= {
+                "status": "Unknown",
+                "reason": "NodeStatusUnknown",
+                "message": "Kubelet stopped posting node status.",
+            }
+
+
+def dns_down(found: Found) -> None:
+    for pod in of(found, "Pod", "coredns-"):
+        for each in pod["status"]["conditions"]:
+            if each["type"] in ("Ready", "ContainersReady"):
+                each["status"] = "False"
+        pod["status"]["containerStatuses"][0] |= {"ready": False, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    for each in one(found, "EndpointSlice", "kube-dns-")["endpoints"]:
+        each["conditions"] = {"ready": False, "serving": False, "terminating": False}
+
+
+def dns_policy(policy: str, **more: Any) -> Callable[[Found], None]:
+    def change(found: Found) -> None:
+        one(found, "Pod", "tools")["spec"] |= {"dnsPolicy": policy, **more}
+
+    return change
+
+
+def service(name: str, **spec: Any) -> Callable[[Found], None]:
+    def change(found: Found) -> None:
+        one(found, "Service", name)["spec"] |= spec
+
+    return change
+
+
+def no_slice(found: Found) -> None:
+    found["items"] = [each for each in found["items"] if each["metadata"]["name"] != "web-fx2l7"]
+
+
+def unready_in_slice(found: Found) -> None:
+    for each in one(found, "EndpointSlice", "web-")["endpoints"]:
+        each["conditions"]["ready"] = each["conditions"]["serving"] = False
+
+
+def tainted(found: Found) -> None:
+    pod = one(found, "Pod", "queue-")
+    pod["status"]["conditions"][0]["message"] = (
+        "0/4 nodes are available: 4 node(s) had untolerated taint {dedicated: db}."
+    )
+
+
+def host_port(found: Found) -> None:
+    pod = one(found, "Pod", "queue-")
+    pod["status"]["conditions"][0]["message"] = (
+        "0/4 nodes are available: 4 node(s) didn't have free ports for the requested pod ports."
+    )
+
+
+def readiness_gate(found: Found) -> None:
+    gate = {
+        "type": "target-health.elbv2.k8s.aws/web",
+        "status": "False",
+        "lastProbeTime": None,
+        "lastTransitionTime": None,
+    }
+    one(found, "Pod", "cart-")["status"]["conditions"].append(gate)
+
+
+def no_config(found: Found) -> None:
+    pod = one(found, "Pod", "cart-")
+    pod["status"]["containerStatuses"][0]["state"] = {
+        "waiting": {"reason": "CreateContainerConfigError", "message": 'configmap "cart" not found'}
+    }
+
+
+def gone(found: Found) -> None:
+    """The leaving pod serves no more."""
+    pod = one(found, "Pod", "leaving-")
+    pod["status"]["conditions"][1]["status"] = "False"
+    one(found, "EndpointSlice", "leaving-")["endpoints"][0]["conditions"] = {
+        "ready": False,
+        "serving": False,
+        "terminating": True,
+    }
+
+
+def creating(found: Found) -> None:
+    pod = one(found, "Pod", "image-")
+    pod["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "ContainerCreating"}}
+
+
+def hand_elsewhere(found: Found) -> None:
+    one(found, "EndpointSlice", "hand")["endpoints"][0]["addresses"] = [
+        one(found, "Pod", "web-")["status"]["podIP"].rpartition(".")[0] + ".250"
+    ]
+
+
+def headless_empty(found: Found) -> None:
+    for pod in of(found, "Pod", "ledger-"):
+        pod["status"]["conditions"][1]["status"] = "False"
+    for each in one(found, "EndpointSlice", "ledger-")["endpoints"]:
+        each["conditions"] = {"ready": False, "serving": False, "terminating": False}
+
+
+def headless_port(found: Found) -> None:
+    one(found, "Service", "ledger")["spec"]["ports"][0]["port"] = 80
+
+
+def affinity(found: Found) -> None:
+    service("half", sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 600}})(found)
+    slice = one(found, "EndpointSlice", "half-")
+    for each in slice["endpoints"]:
+        each["conditions"] = {"ready": True, "serving": True, "terminating": False}
+    pods = {each["metadata"]["name"]: each for each in of(found, "Pod", "half-")}
+    for pod in pods.values():  # both answer nothing: their containers have ended, and the probe has not seen it yet
+        pod["status"]["containerStatuses"][0]["state"] = {"running": {}}
+        pod["spec"]["containers"][0]["ports"] = [{"containerPort": 9999, "name": "http", "protocol": "TCP"}]
+    for pod in pods.values():
+        for each in pod["status"]["conditions"]:
+            each["status"] = "True"
+
+
+def ranges(found: Found) -> None:
+    service("web", type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"], externalTrafficPolicy="Cluster")(
+        found
+    )
+    one(found, "Service", "web")["status"] = {"loadBalancer": {"ingress": [{"ip": "203.0.113.80"}]}}
+
+
+def clash(found: Found) -> None:
+    """cart is a pod of its node's own network, declares the port of agent, and crashes."""
+    pod = one(found, "Pod", "cart-")
+    pod["spec"] |= {"hostNetwork": True}
+    pod["spec"]["containers"][0]["ports"] = [
+        {"containerPort": 9100, "hostPort": 9100, "name": "http", "protocol": "TCP"}
+    ]
+    pod["status"] |= {"podIP": pod["status"]["hostIP"], "podIPs": [{"ip": pod["status"]["hostIP"]}]}
+    pod["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+
+
+def policy(found: Found) -> None:
+    spec = {"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"], "ingress": []}
+    found["items"].append(
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "web-is-closed", "namespace": "shop", "uid": "7"},
+            "spec": spec,
+        }
+    )
+
+
+def external(name: str) -> Callable[[Found], None]:
+    return service("alias", externalName=name)
+
+
+# -- changes of the cluster once it runs --------------------------------------------------------------------
+
+
+def rule(text: str, where: str = "client") -> Callable[[Cluster], None]:
+    """A command of iptables on the node of the pod default/tools, or of the first pod of web."""
+
+    def change(cluster: Cluster) -> None:
+        cluster.iptables(node_of(cluster, where), text)
+
+    return change
+
+
+def node_of(cluster: Cluster, where: str) -> str:
+    if where == "first":
+        return next(iter(cluster.nodes))
+    name = (
+        "default/tools"
+        if where == "client"
+        else next(each for each in cluster.pods if each.startswith(f"shop/{where}-"))
+    )
+    return cluster.pods[name].node.name
+
+
+def sysctl(name: str, value: int, where: str) -> Callable[[Cluster], None]:
+    def change(cluster: Cluster) -> None:
+        cluster.configure(f"node/{node_of(cluster, where)}", lambda net: net.sysctl.__setitem__(name, value))
+
+    return change
+
+
+def unmarked(cluster: Cluster) -> None:
+    """No rule of the first node marks or masquerades, neither kube-proxy's nor flannel's."""
+    cluster.iptables(node_of(cluster, "first"), "-t nat -F POSTROUTING")
+
+
+def crooked(cluster: Cluster) -> None:
+    """The node of the pod routes back to the client's pods by the router, not by flannel's tunnel, and is strict."""
+    net = cluster.node(node_of(cluster, "local")).net
+    back = f"{cluster.node(node_of(cluster, 'client')).pod_cidr}"
+    commands.route_replace(net, f"{back} via 10.0.1.1 dev eth0")
+    net.sysctl["net.ipv4.conf.all.rp_filter"] = 1
+
+
+def unroute(cluster: Cluster) -> None:
+    net = cluster.node(node_of(cluster, "client")).net
+    for route in [each for each in net.ipv4.fib.main if each.prefix.length in (16, 24) and each.gateway]:
+        net.ipv4.fib.remove(route)
+    for route in [each for each in net.ipv4.fib.main if not each.prefix.length]:
+        net.ipv4.fib.remove(route)
+
+
+def narrow(cluster: Cluster) -> None:
+    """The pod's node has a narrow link, and the router's ICMP about it does not come back."""
+    cluster.link(node_of(cluster, "local"), mtu=1000)
+    cluster.iptables(
+        node_of(cluster, "client"), "-t raw -I PREROUTING -p icmp --icmp-type fragmentation-needed -j DROP"
+    )
+
+
+def unplugged(cluster: Cluster) -> None:
+    cluster.link(node_of(cluster, "client"), down=True)
+
+
+def still(cluster: Cluster) -> None:
+    """As the export has it."""
+
+
+class Row(NamedTuple):
+    """`planted` by a change of the export, `then` of the cluster. `object` stands in the second line."""
+
+    cause: str
+    target: str
+    object: str
+    planted: Callable[[Found], None] = nothing
+    then: Callable[[Cluster], None] = still
+    source: str = "default/tools"
+    shape: Shape = KUBEADM
+    options: dict[str, Any] = {}
+
+
+ROWS = [
+    Row("selector-matches-nothing", "svc/typo.shop:80", "service/shop/typo"),
+    Row("selector-matches-nothing", "typo.shop:80", "app=web", shape=KIND),
+    Row("target-port-name", "svc/wrongname.shop:80", 'targetPort "htpp"'),
+    Row("target-port-number", "svc/wrongport.shop:80", "targetPort 8081"),
+    Row("target-port-number", "svc/wrongport.shop:80", "service/shop/wrongport", shape=EKS),
+    Row("service-port", "{svc/web}:81", "service/shop/web"),
+    Row("not-ready", "svc/cart.shop:80", "pod/shop/cart-"),
+    Row("not-ready", "cart.shop:80", "pod/shop/cart-", shape=EKS),
+    Row("readiness-gate", "svc/cart.shop:80", "target-health", readiness_gate, shape=EKS),
+    Row("crash-loop", "svc/crash.shop:80", "pod/shop/crash-"),
+    Row("crash-loop", "deploy/crash:8080", "CrashLoopBackOff", options={"namespace": "shop"}, shape=KIND),
+    Row("container-not-created", "svc/cart.shop:80", "CreateContainerConfigError", no_config),
+    Row("image-pull", "svc/image.shop:80", "pod/shop/image-"),
+    Row("pending", "svc/image.shop:80", "pod/shop/image-", creating),
+    Row("unschedulable", "svc/queue.shop:80", "Insufficient cpu"),
+    Row("unschedulable", "svc/queue.shop:80", "untolerated taint", tainted, shape=KIND),
+    Row("host-port-taken", "svc/queue.shop:80", "pod/shop/queue-", host_port),
+    Row("node-not-ready", "svc/cart.shop:80", "stopped posting", node_down),
+    Row("node-not-ready", "svc/cart.shop:80", "node/ip-10-0", node_down, shape=EKS),
+    Row("terminating", "svc/leaving.shop:80", "pod/shop/leaving-", gone),
+    Row("no-local-endpoint", "{first}:31235", "externalTrafficPolicy", source="external"),
+    Row(
+        "no-local-endpoint",
+        "svc/local.shop:80",
+        "internalTrafficPolicy",
+        service("local", internalTrafficPolicy="Local"),
+        shape=KIND,
+    ),
+    Row("stale-slice", "svc/stale.shop:80", "endpointslice/shop/stale-"),
+    Row("stale-slice", "svc/web.shop:80", "endpointslice/shop/web-", unready_in_slice),
+    Row("stale-slice", "svc/web.shop:80", "has no EndpointSlice", no_slice, shape=KIND),
+    Row("endpoint-unreachable", "svc/hand.shop:80", "endpointslice/shop/hand", hand_elsewhere),
+    Row(
+        "affinity",
+        "svc/half.shop:80",
+        "sessionAffinity",
+        affinity,
+        rule("-I FORWARD -p tcp --dport 9999 -j DROP", "client"),
+    ),
+    Row("source-ranges", "203.0.113.80:80", "loadBalancerSourceRanges", ranges, source="external"),
+    Row("headless", "svc/ledger.books:80", "service/books/ledger", headless_port),
+    Row("headless", "ledger.books:5432", "service/books/ledger", headless_empty),
+    Row("external-name", "alias.shop:80", "spec.externalName", external("nowhere.example.com")),
+    Row("dns-name", "wbe.shop:80", "web.shop"),
+    Row("dns-search", "name:cart:80", "service/shop/cart"),
+    Row("dns-policy", "web.shop:80", "dnsPolicy Default", dns_policy("Default")),
+    Row("dns-policy", "web.shop:80", "hostNetwork", dns_policy("ClusterFirst", hostNetwork=True), shape=KIND),
+    Row("dns-server", "web.shop:80", "service/kube-system/kube-dns", dns_down),
+    Row("kube-proxy-mode", "svc/web.shop", "service/shop/web", options={"protocol": "icmp"}),
+    Row("not-listening", "deploy/web:9", "pod/shop/web-", options={"namespace": "shop"}),
+    Row("not-listening", "node/{node}:9", "node/"),
+    Row(
+        "hairpin",
+        "svc/local.shop:80",
+        "pod/shop/local-",
+        source="deploy/local",
+        options={"namespace": "shop"},
+        shape=Shape("minikube", 3),
+    ),
+    Row(
+        "masquerade-missing",
+        "{first}:31235",
+        "pod/shop/local-",
+        service("local", externalTrafficPolicy="Cluster"),
+        unmarked,
+        source="external",
+    ),
+    Row("rp-filter", "svc/local.shop:80", "rp_filter", then=crooked),
+    Row(
+        "forwarding-off", "svc/local.shop:80", "ip_forward", then=sysctl("net.ipv4.ip_forward", 0, "client"), shape=KIND
+    ),
+    Row("route-missing", "svc/local.shop:80", "no route", then=unroute, shape=KIND),
+    Row("rule", "svc/local.shop:80", "-j DROP", then=rule("-I FORWARD -p tcp --dport 8080 -j DROP", "local")),
+    Row("rule", "svc/local.shop:80", "FORWARD", then=rule("-P FORWARD DROP\n-F FORWARD", "local"), shape=EKS),
+    Row("host-network-clash", "svc/cart.shop:80", "9100/TCP", clash),
+    Row("network-policy", "svc/web.shop:80", "networkpolicy/shop/web-is-closed", policy),
+    Row("mtu", "svc/local.shop:80", "MTU", then=narrow, shape=KIND, options={"size": 1400}),
+    Row("link-down", "svc/local.shop:80", "the interface is down", then=unplugged, shape=KIND),
+    Row(
+        "not-modelled",
+        "svc/local.shop:80",
+        "bpf",
+        then=rule("-I FORWARD -m bpf --object-pinned /sys/fs/bpf/x -j DROP", "client"),
+    ),
+    Row("no-such-host", "{gone}:8080", "no host answers ARP", shape=Shape("minikube", 1)),
+]
+
+
+def asked(row: Row) -> tuple[str, str | None]:
+    """The first two lines, and the cause."""
+    found = export(row.shape)
+    row.planted(found)
+    cluster = Cluster.live(found, capture=False)
+    row.then(cluster)
+    words = {
+        "first": str(next(iter(cluster.nodes.values())).ip),
+        "node": node_of(cluster, "web"),
+        "gone": str(cluster.pods["default/tools"].ip).rpartition(".")[0] + ".199",
+        "svc/web": one(found, "Service", "web")["spec"]["clusterIP"],
+    }
+    target = row.target.format(**words)
+    for end in (row.source, target):
+        pod = idle_pod(cluster, end, row.options.get("namespace", "default"))
+        if pod is not None:
+            because = why_not_ready(Seen(cluster.store, lambda key, path: ""), pod)
+            return idle(pod, because, row.source, target, end == row.source).text, because.cause
+    case, _ = ask(cluster, row.source, target, **row.options)
+    found_cause = cause(case)
+    return answer(case, found_cause).text, found_cause.cause if found_cause is not None else None
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.cause}-{row.target}-{row.shape.flavour}")
+def test_the_cause_and_its_object_stand_in_the_first_two_lines(row: Row) -> None:
+    text, found = asked(row)
+    first, second, *_ = text.splitlines()
+    assert found == row.cause, text
+    assert row.object in second, text
+    assert any(words in first for words in ("does not reach", "only: ", "It is undecided")), text
+
+
+def test_every_cause_has_a_row_or_another_test() -> None:
+    elsewhere = {"no-answer"}
+    assert {row.cause for row in ROWS} | elsewhere == set(CAUSES)
+    assert len(ROWS) >= 40
+
+
+def test_the_page_has_the_same_list() -> None:
+    page = (Path(__file__).parents[2] / "emu" / "why" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE)
+    assert dict(rows) == CAUSES and len(rows) == len(CAUSES)
+
+
+HEALTHY = [
+    "svc/web.shop:80", "web.shop:80", "web.shop.svc.cluster.local:80", "alias.shop:80", "svc/hand.shop:80", "svc/plain.shop:80", "svc/half.shop:80",
+    "svc/ledger.books:5432", "ledger-0.ledger.books:5432", "svc/leaving.shop:80", "svc/kube-dns.kube-system:53/udp", "svc/kubernetes:443", "svc/web.shop",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [KUBEADM, KIND, EKS], ids=lambda shape: shape.flavour)
+def test_a_flow_that_arrives_has_no_cause(shape: Shape) -> None:
+    """Thirty-nine flows over three exports."""
+    cluster = Cluster.live(export(shape), capture=False)
+    for target in HEALTHY:
+        case, _ = ask(cluster, "default/tools", target)
+        because = cause(case)
+        text = answer(case, because).text
+        assert because is None and " reaches " in text.splitlines()[0], text
+        assert "cause" not in text
+
+
+def test_the_keys_of_the_data_are_those_that_are_documented() -> None:
+    case, _ = ask(Cluster.live(export(KUBEADM), capture=False), "default/tools", "svc/cart.shop:80")
+    data = answer(case, cause(case)).data
+    assert {"outcome", "cause", "object", "sentence", "rule", "assumed", "flow"} <= set(data)
+    assert (data["outcome"], data["cause"]) == ("rejected", "not-ready")
+    assert data["object"].startswith("pod/shop/cart-") and data["rule"].startswith("-A KUBE-SERVICES")
+
+
+def test_a_service_that_answers_by_some_endpoints_is_not_called_healthy() -> None:
+    found = export(KUBEADM)
+    slice = one(found, "EndpointSlice", "web-")
+    slice["endpoints"][1]["addresses"] = ["10.244.2.222"]
+    case, _ = ask(Cluster.live(found, capture=False), "default/tools", "svc/web.shop:80")
+    text = answer(case, cause(case)).text
+    assert text.startswith("default/tools reaches svc/web.shop:80 by 2 of 3 endpoints only: "), text
+    assert "[stale-slice]" in text
+
+
+def test_a_declared_cluster_is_asked_the_same_way() -> None:
+    objects = load_text(
+        "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c}]}}\n---\n"
+        "{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {selector: {app: x}, ports: [{port: 80}]}}\n"
+    ).objects
+    case, _ = ask(Cluster(2, objects, capture=False), "default/a", "svc/s")
+    because = cause(case)
+    assert because is not None and because.cause == "selector-matches-nothing"
+
+
+def test_a_server_that_keeps_silent_has_no_answer() -> None:
+    objects = load_text(
+        "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c}]}}\n---\n"
+        "{apiVersion: v1, kind: Pod, metadata: {name: b, annotations: {emu/app: sink@9/udp}}, spec: {containers: [{name: c}]}}\n"
+    ).objects
+    case, _ = ask(Cluster(2, objects, capture=False), "default/a", "default/b:9/udp")
+    because = cause(case)
+    assert because is not None and (because.cause, because.object) == ("no-answer", "default/b")
