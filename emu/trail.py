@@ -121,6 +121,16 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Forbidden:
+    """What the packet died of in words of Kubernetes: which side (`egress` or `ingress`) of which pod does not let it pass, and the
+    `reason`: the policy and rule, or the policies of which no rule allows it."""
+
+    way: str
+    pod: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Bridged:
     """The bridge forwarded to a known port (`port`), flooded (`flooded`), or passed the frame up (`up`)."""
 

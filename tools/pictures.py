@@ -11,7 +11,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from PIL import Image
 
@@ -105,7 +105,7 @@ def small(png: bytes) -> bytes:
     themes = [tuple(bytes.fromhex(each)) for each in re.findall(r": #([0-9a-f]{6});", assets.read("style.css"))]
     colours = [*dict.fromkeys([*themes, *(colour for _, colour in counted)])][:COLOURS]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for colour in colours for part in colour])
+    palette.putpalette([part for colour in colours for part in cast("tuple[int, ...]", colour)])
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
 

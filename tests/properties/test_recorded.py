@@ -71,7 +71,9 @@ def check(cluster: Cluster) -> None:
 @pytest.mark.slow
 @examples(25)
 @given(network=networks, before=names, after=names)
-def test_the_changes_add_up(tmp_path_factory: pytest.TempPathFactory, network: str, before: list[str], after: list[str]) -> None:
+def test_the_changes_add_up(
+    tmp_path_factory: pytest.TempPathFactory, network: str, before: list[str], after: list[str]
+) -> None:
     recorded, plain = made(network, record=True), made(network, record=False)
     for step in before:
         do(recorded, step)

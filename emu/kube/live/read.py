@@ -83,6 +83,14 @@ def read(loaded: Loaded) -> Live:
     outside, more_lans = hosts(found, lans)
     if outside:
         notes.append(f"an endpoint of {few(whose)} is neither a pod nor a node: a host outside answers on its port")
+    policies = any(each.kind.endswith("NetworkPolicy") for each in objects)
+    enforced = policies and pod_network.enforces(known, objects)
+    if enforced and known is not None:
+        notes.append(f"{known.name} enforces NetworkPolicies: the chains of kube-router stand for its own")
+    elif policies and known is not None:
+        notes.append(f"{known.name} enforces no NetworkPolicy: those of the export have no effect")
+    elif policies:
+        notes.append("whether NetworkPolicies are enforced is not known: those of the export have no effect here")
     config = ClusterConfig(
         nodes=tuple(NodeConfig(each.name) for each in nodes),
         network=ROUTED_CONFLIST if network == ROUTED else network,
@@ -94,6 +102,7 @@ def read(loaded: Loaded) -> Live:
         service_subnet=str(services),
         proxy=_proxy(facts.stated, pod_subnet, known, notes),
         dns=DnsConfig(domain=facts.stated.domain or DOMAIN, built_in=False),
+        policy="kube-router" if enforced else "none",
         live=True,
         findings=tuple(Finding("", "export", each) for each in notes),
     )
