@@ -134,7 +134,7 @@ class Cluster(Verbs):
         self.policy = enforcing(config.policy or self.kubelets[0].network.policy, config.network)
         self.policies = Live(self.store)
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
-        arrivals = live.Arrivals(self.store, objects, live=config.live)
+        arrivals = live.Arrivals(self.store, objects, live=config.live, only=config.only)
         self.as_found = arrivals.as_found
         if config.live:
             self.underlay.reserve(live.pod_addresses(objects))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from emu.kube.api.core import Pod, PodStatus
 from emu.kube.api.meta import Object, replace
@@ -14,8 +14,10 @@ from emu.kube.store import Store
 class Arrivals:
     """`as_found` is how the pods of a running cluster are found, by uid; empty for manifests."""
 
-    def __init__(self, store: Store, objects: Iterable[Object], *, live: bool) -> None:
-        self.store, self.live = store, live
+    def __init__(
+        self, store: Store, objects: Iterable[Object], *, live: bool, only: Container[str] | None = None
+    ) -> None:
+        self.store, self.live, self.only = store, live, only
         self.as_found: dict[str, Found] = {}
         self._listening: Listening = listening(objects) if live else {}
 
@@ -25,4 +27,7 @@ class Arrivals:
             obj = replace(obj, status=PodStatus())
         stored = self.store.apply(obj)
         if isinstance(stored, Pod) and self.live:
-            self.as_found[stored.metadata.uid] = found(stored, self._listening.get(stored.key, {}))
+            state = found(stored, self._listening.get(stored.key, {}))
+            if self.only is not None and f"{stored.namespace}/{stored.name}" not in self.only:
+                state = state._replace(address="")
+            self.as_found[stored.metadata.uid] = state
