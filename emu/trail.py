@@ -23,6 +23,9 @@ class Recorder(Protocol):
     def reread(self, table: str) -> None:
         """Entries of the table came or went."""
 
+    def arrived(self, frame: Any, fact: Any) -> None:
+        """A packet (a Frame) ended at a protocol of the namespace itself, which calls no `delivery_listeners`; `fact` is Delivered."""
+
     def ruled(self, ruleset: Any) -> None:
         """Another rule set is in force."""
 
@@ -115,6 +118,16 @@ class Dropped:
     def place(self) -> str:
         """`node-1/cbr0`, as it is shown."""
         return f"{self.netns}/{self.device}" if self.device else self.netns
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """What the packet died of in words of Kubernetes: which side (`egress` or `ingress`) of which pod does not let it pass, and the
+    `reason`: the policy and rule, or the policies of which no rule allows it."""
+
+    way: str
+    pod: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

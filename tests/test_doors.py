@@ -67,6 +67,7 @@ KEPT_WORDS = {
     ("tests/reference/test_ladder_compare.py", "tell"): WHO_HAS,
     ("tests/reference/test_ladder_text.py", "tell"): WHO_HAS,
     ("tests/report/test_flow_reports.py", "tell"): WHO_HAS,
+    ("tests/report/test_ladders.py", "tell"): WHO_HAS,
     ("tests/support/ladder_frames.py", "tell"): WHO_HAS,
     ("tests/report/test_comes_back.py", "says"): STORY_KEY,
     ("tests/scenario/test_gallery.py", "says"): STORY_KEY,

@@ -29,6 +29,7 @@ from emu.trail import (
     Delivered,
     Dropped,
     Encapsulated,
+    Forbidden,
     Learned,
     Natted,
     Note,
@@ -137,6 +138,16 @@ def _dropped_sentence(entry: Dropped, view: View) -> str:
     elif isinstance(entry.by, NoRemote):
         why = f"{entry.by.device} knows no host behind the MAC {mac_text(entry.by.mac)}"
     return f"{entry.place} drops {view.phrase}{view.between}: {why}"
+
+
+def _forbidden_sentence(entry: Forbidden, view: View) -> str:
+    found = next((each for each in view.trail if isinstance(each, Dropped)), None)
+    begin = f"{_dropped_sentence(found, view)}. " if found is not None else ""
+    return f"{begin}The {entry.way} of {entry.pod} forbids it: {entry.reason}"
+
+
+def _forbidden_fact(entry: Forbidden, view: View) -> str:
+    return f"policy {entry.way} of {entry.pod}: {entry.reason}"
 
 
 def _dropped_fact(entry: Dropped, view: View) -> str:
@@ -438,6 +449,7 @@ def _note_fact(entry: Note, view: View) -> str:
 
 
 WORDS: Mapping[type, Word] = {
+    Forbidden: Word(105, _forbidden_sentence, _forbidden_fact),
     Dropped: Word(100, _dropped_sentence, _dropped_fact),
     Policy: Word(95, _policy_sentence, _policy_fact),
     Asked: Word(90, _asked_sentence, _asked_fact),

@@ -8,16 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
+from emu.cli import get_command, ladder_command, policies, replay_commands, reporting, why_command
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
-from emu.cli.get_command import add_to as add_get_to
-from emu.cli.replay_commands import add_to
-from emu.cli.why_command import add_to as add_why_to
+from emu.cli.listing import ListsRunViews, ListsViews
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
@@ -71,24 +69,6 @@ class State(StrEnum):
 
     new = "new"
     established = "established"
-
-
-class ListsViews(TyperCommand):
-    """A command whose help ends with its views. They are looked up for the help only, so that others start quickly."""
-
-    shelf = "views"
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        from emu import report
-
-        found = getattr(report, self.shelf)
-        rows = [f"{name}: {report.sentence(found[name])}." for name in sorted(found)]
-        self.epilog = "\n\n".join(["Views:", *rows])
-        super().format_help(ctx, formatter)
-
-
-class ListsRunViews(ListsViews):
-    shelf = "run_views"
 
 
 Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
@@ -300,6 +280,9 @@ def trace(
     uid: Annotated[int, typer.Option(help="With --rules: the user whose socket sends, where the node sends.")] = 0,
     gid: Annotated[int, typer.Option(help="With --rules: the group of that socket.")] = 0,
     sysctl: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="With --rules: a sysctl.")] = None,
+    dot: Annotated[
+        bool, typer.Option("--dot", help="As DOT: with --rules the rules that it visited, else the interfaces.")
+    ] = False,
 ) -> int:
     """Send one packet and follow it and its answer hop by hop: in a cluster, or by a real node's rules."""
     if rules is not None and files:
@@ -313,7 +296,7 @@ def trace(
         return trace_dump(
             rules, source, target, ipset=ipset, routes=routes, addresses=addresses, policy=ip_rules,
             neighbours=neighbours, connections=conntrack, device=in_iface,
-            state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form,
+            state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form, dot=dot,
         )  # fmt: skip
     from emu.cli.inputs import open_cluster
     from emu.cli.outputs import check_page, check_writable, is_stdout
@@ -334,15 +317,23 @@ def trace(
     for each in (sender.meant, receiver.meant):
         if each:
             note(each)
+    if html and cluster.capture is not None:
+        cluster.capture.record()
     traced = follow(cluster, sender.ref, receiver.ref, receiver.protocol, detail=detail.value, arp=arp)
-    case = case_of(cluster, destination, receiver.ref, traced.flow, opened.line)
-    first, road = answer.head(case, cause(case)), traced.report
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
     if html:
         traced.flow.html(html, force=force)
-    whole = Report({**first.data, **road.data}, f"{first.text}\n\n{road.text}")
-    show(whole, form, to_stderr=is_stdout(write) or is_stdout(html))
+    to_stderr = is_stdout(write) or is_stdout(html)
+    if dot:
+        from emu.cli.ladder import topology
+
+        out(topology(traced.flow.frames), to_stderr=to_stderr)
+    else:
+        case = case_of(cluster, destination, receiver.ref, traced.flow, opened.line)
+        first, road = answer.head(case, cause(case)), traced.report
+        whole = Report({**first.data, **road.data}, f"{first.text}\n\n{road.text}")
+        show(whole, form, to_stderr=to_stderr)
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
@@ -480,7 +471,10 @@ def schema() -> int:
     return 0
 
 
-add_to(app)
-add_get_to(app)
-add_why_to(app)
+get_command.add_to(app)
+ladder_command.add_to(app)
+policies.add_to(app)
+replay_commands.add_to(app)
+reporting.add_to(app)
+why_command.add_to(app)
 app.add_typer(wireshark, name="wireshark")

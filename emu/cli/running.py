@@ -98,7 +98,7 @@ def run_files(
     labelled: list[Iterator[dict[str, Any]]] = []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
-        run = _run(scenario, title, folder, split, write, force)
+        run = _run(scenario, title, folder, split, write, force, record=not isinstance(paged, NoPages))
         result = Result(
             run,
             run_views["table"](run) if not scenario.bare else _came_up(run),
@@ -181,7 +181,7 @@ def _read(files: Sequence[Path], write: str, bare: Bare) -> list[Scenario]:
     return scenarios
 
 
-def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, force: bool) -> Run:
+def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, force: bool, *, record: bool) -> Run:
     from emu.scenario.run import run
 
     with progress(title) as update:
@@ -191,6 +191,7 @@ def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, f
             split="interface" if split == "interface" else "flow",
             progress=update,
             force=force,
+            record=record,
         )
         if write and done.cluster.capture is not None:
             done.cluster.capture.write(write, force=force)

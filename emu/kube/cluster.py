@@ -48,6 +48,7 @@ from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, 
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
 from emu.kube.policy.dataplane import enforcing
 from emu.kube.policy.follow import Live
+from emu.kube.policy.named import Named
 from emu.kube.store import Store
 from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
@@ -107,6 +108,8 @@ class Cluster(Verbs):
         self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
+        self.policies = Live(self.store, self.clock)
+        self.named = Named(self.policies)
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -132,12 +135,10 @@ class Cluster(Verbs):
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = enforcing(config.policy or self.kubelets[0].network.policy, config.network)
-        self.policies = Live(self.store)
+        self.named.chains = self.policy.chains if self.policy is not None else ()
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
-        arrivals = live.Arrivals(self.store, objects, live=config.live, only=config.only)
+        arrivals = live.Arrivals(self.store, objects, self.underlay.reserve, live=config.live, only=config.only)
         self.as_found = arrivals.as_found
-        if config.live:
-            self.underlay.reserve(live.pod_addresses(objects))
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 arrivals.apply(obj)
@@ -145,10 +146,8 @@ class Cluster(Verbs):
         self.loops = Loops(self)
         with steps.last("waiting until pods run"):
             self.loops.start()
-        if config.live:
-            if config.network == live.ROUTED_CONFLIST:
-                live.route_each(self.pods.values(), self.underlay.route)
-            self.warnings += live.remarks(self.store)
+        self.warnings += arrivals.end(config.network, self.pods.values(), self.underlay.route)
+        self.policies.begin()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
             _set_large_aside()
@@ -240,6 +239,7 @@ class Cluster(Verbs):
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
         if self.capture is not None:
+            net.drop_listeners.append(self.named)  # before the capture, which takes the trail
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)

@@ -52,8 +52,10 @@ def _sights(frames: Sequence[Seen]) -> Iterator[Sight]:
         if not is_ipv4(frame.data):
             continue
         before = last.get(frame.packet_number)
-        whole = before is not None and len(before.data) == len(frame.data)
         last[frame.packet_number] = frame
+        if frame.hop == 1:  # nothing was seen before it that one could think from
+            continue
+        whole = before is not None and len(before.data) == len(frame.data)
         yield Sight(frame, before if whole else None)
 
 

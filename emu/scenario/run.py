@@ -42,7 +42,8 @@ def run(
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
-    `force` replaces files that emu did not write. `record`: the states beside the frames are recorded, too (`Capture.record`). `progress(done, of, what)` is called before each step. Raises InputError
+    `record`: the capture notes also what the tables hold at each frame (`Capture.record`). `force` replaces files that emu did not
+    write. `progress(done, of, what)` is called before each step. Raises InputError
     with the step's place, and then nothing is written.
     """
     if not isinstance(scenario, Scenario):

@@ -1,7 +1,7 @@
 """Hypothesis strategies: whole clusters of any network and proxy mode, their workloads and Services, and flows between all ends.
 
-A drawn value is frozen, and its repr is a Python expression. It shrinks towards one node, one workload of one pod, one Service, one flow. Policies
-will be one more part of a `ClusterShape`, beside its Services. Must not know invariants.
+A drawn value is frozen, and its repr is a Python expression. It shrinks towards one node, one workload of one pod, one Service, one flow, and
+no policy. Must not know invariants.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from emu.kube.flow.flow import Flow
 from emu.kube.networks.network import networks as pod_networks
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import modes
+from emu.testing.policies import PolicyShape, policies
 
 PORT, SERVICE_PORT, CLOSED = 8080, 80, 9
 NODE_PORT = 30000
@@ -133,7 +134,8 @@ class FlowShape:
 
 @dataclass(frozen=True)
 class ClusterShape:
-    """A cluster and the flows to run in it. `network` "" is bridge, `underlay` "" the network's usual one."""
+    """A cluster and the flows to run in it. `network` "" is bridge, `underlay` "" the network's usual one, `policy` "" what enforces
+    policies there."""
 
     workloads: tuple[WorkloadShape, ...]
     services: tuple[ServiceShape, ...] = ()
@@ -144,13 +146,20 @@ class ClusterShape:
     proxy: str = "iptables"
     hairpin: bool = False
     masquerade_all: bool = False
+    policies: tuple[PolicyShape, ...] = ()
+    policy: str = ""
 
     @property
     def config(self) -> ClusterConfig:
         """For `emu.Cluster`."""
         proxy = ProxyConfig(mode=self.proxy, masquerade_all=self.masquerade_all)
         return ClusterConfig.of(
-            self.nodes, network=self.network, underlay=self.underlay, hairpin=self.hairpin, proxy=proxy
+            self.nodes,
+            network=self.network,
+            policy=self.policy,
+            underlay=self.underlay,
+            hairpin=self.hairpin,
+            proxy=proxy,
         )
 
     @property
@@ -158,6 +167,7 @@ class ClusterShape:
         """The objects as one file."""
         found = [each for number, workload in enumerate(self.workloads) for each in workload.manifests(number)]
         found += [each.manifest(number, self.target_port(each)) for number, each in enumerate(self.services)]
+        found += [each.manifest(number) for number, each in enumerate(self.policies)]
         return "\n---\n".join(map(json.dumps, found))
 
     def target_port(self, service: ServiceShape) -> int:
@@ -264,9 +274,11 @@ def clusters(
     *,
     networks: Sequence[str] = (),
     proxies: Sequence[str] = (),
+    max_policies: int = 0,
+    dataplanes: Sequence[str] = ("",),
 ) -> ClusterShape:
     """Clusters with one Service or more, and one flow or more. `networks` and `proxies` are the pod networks and kube-proxy modes to choose from; by
-    default all that there are."""
+    default all that there are. With `max_policies` they have policies, which one of `dataplanes` enforces ("": the network's own)."""
     nodes = draw(st.sampled_from((*range(1, max_nodes + 1), max_nodes)))
     drawn = tuple(draw(st.lists(workloads(nodes), min_size=1, max_size=max_workloads)))
     chosen = tuple(draw(st.lists(services(len(drawn)), min_size=1, max_size=max_services)))
@@ -277,6 +289,9 @@ def clusters(
         draw(st.sampled_from(_simplest_first(proxies or sorted(modes), "iptables"))),
         draw(st.booleans()), draw(st.integers(0, 5)) == 5,
     )  # fmt: skip
+    if max_policies:
+        bound = tuple(draw(st.lists(policies(len(drawn)), max_size=max_policies)))
+        shape = replace(shape, policies=bound, policy=draw(st.sampled_from([*dataplanes])))
     return replace(shape, flows=tuple(draw(st.lists(flows(shape), min_size=1, max_size=max_flows))))
 
 

@@ -15,6 +15,7 @@ from emu.invariants import invariants as named
 from emu.invariants.arp import arp_answered
 from emu.invariants.evidence import Packet, Where
 from emu.invariants.packets import checksums_hold, no_loop, one_outcome, ttl_falls
+from emu.invariants.policies import policies_decide
 from emu.invariants.requirements import nodes_reach_pods, own_address_is_seen, pods_reach_pods
 from emu.invariants.services import mark_cleared, service_address_stays
 from emu.invariants.tracking import endpoint_kept, reply_source, tuples_unique, unnat_is_inverse
@@ -69,6 +70,6 @@ def hops(where: Where, source: str, target: str) -> list[int]:
 
 __all__ = [
     "INVARIANTS", "Evidence", "Verdict", "arp_answered", "broken", "checksums_hold", "endpoint_kept", "frames_of", "hold", "hops",
-    "judge", "mark_cleared", "no_loop", "nodes_reach_pods", "one_outcome", "own_address_is_seen", "packets", "pods_reach_pods",
+    "judge", "mark_cleared", "no_loop", "nodes_reach_pods", "one_outcome", "own_address_is_seen", "packets", "pods_reach_pods", "policies_decide",
     "reply_source", "road", "service_address_stays", "ttl_falls", "tuples_unique", "unnat_is_inverse", "waiting",
 ]  # fmt: skip

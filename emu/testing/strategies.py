@@ -31,6 +31,7 @@ from emu.testing.clusters import (
     workloads,
 )
 from emu.testing.events import Event, changes, event_sequences, events
+from emu.testing.policies import PolicyShape, RuleShape, policies
 from emu.testing.rules import rule_sets, rules
 from emu.testing.small_cluster import SmallCluster
 from emu.wire.addr import Prefix
@@ -374,7 +375,7 @@ def networks(
 
 
 __all__ = [
-    "ANY_ADDRESS", "ANY_MAC", "ECHO_PORT", "ClusterShape", "Event", "FlowShape", "Network", "ServiceShape", "SmallCluster", "Spot", "Topology", "Traffic",
+    "ANY_ADDRESS", "ANY_MAC", "ECHO_PORT", "ClusterShape", "Event", "FlowShape", "Network", "PolicyShape", "RuleShape", "ServiceShape", "SmallCluster", "Spot", "Topology", "Traffic",
     "WorkloadShape", "addresses", "arps", "changes", "clusters", "event_sequences", "events", "examples", "flows", "frames", "macs",
-    "networks", "ports", "prefixes", "rule_sets", "rules", "services", "topologies", "traffic", "unicast_addresses", "wild", "workloads",
+    "networks", "policies", "ports", "prefixes", "rule_sets", "rules", "services", "topologies", "traffic", "unicast_addresses", "wild", "workloads",
 ]  # fmt: skip

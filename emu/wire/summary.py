@@ -81,6 +81,14 @@ def read(data: bytes) -> Summary:
     return Summary("other", ethertype, size=max(len(data) - 14, 0))
 
 
+def tunnelled(data: bytes) -> bytes:
+    """What a tunnel's packet has inside, as an Ethernet frame (of IP in IP with a header of zeros); else the frame itself."""
+    seen = read(data)
+    if not seen.carried or seen.vlan >= 0:
+        return data
+    return seen.carried if seen.vni >= 0 else bytes(12) + ETH_P_IP.to_bytes(2, "big") + seen.carried
+
+
 def read_ip(packet: bytes, ethertype: int = ETH_P_IP) -> Summary:
     """The summary of an IPv4 packet, which may be cut short (as an ICMP error quotes it)."""
     word = int.from_bytes

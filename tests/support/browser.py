@@ -46,6 +46,7 @@ class Browser:
     """One window. `downloads` is the folder that exports go to."""
 
     def __init__(self, downloads: Path) -> None:
+        # selenium is typed in part
         from selenium.webdriver import Chrome
         from selenium.webdriver.chrome.options import Options
         from selenium.webdriver.chrome.service import Service
@@ -57,7 +58,7 @@ class Browser:
         options.add_argument(f"--user-data-dir={downloads / 'profile'}")
         options.set_capability("goog:loggingPrefs", LOGS)
         # the driver is named, so that selenium looks for none on the internet
-        self.driver = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+        self.driver: Any = Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
         self.downloads = downloads
         self.cdp("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         self.size(*WIDE)
@@ -112,13 +113,13 @@ class Browser:
 
     def logs(self) -> list[str]:
         """What the console got since the last call: errors and warnings."""
-        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]  # selenium has no types here
+        entries = self.driver.get_log("browser")
         return [f"{each['level']} {each['message']}" for each in entries]
 
     def requests(self) -> list[str]:
         """The addresses that were asked for since the last call."""
         found = []
-        for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
+        for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
                 parameters = message["params"]

@@ -15,7 +15,7 @@ from emu.scenario.run import run
 @cache
 def ran(name: str) -> Run:
     """A story's run. Nothing may change it."""
-    return run(story(name))
+    return run(story(name), record=True)
 
 
 @cache

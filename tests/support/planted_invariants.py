@@ -1,7 +1,7 @@
 """Faults that are planted in the emulator, each with the named invariant that has to find it in small drawn clusters.
 
 A fault patches one function or table. `found_by` draws clusters until one shows it. Rooms: wire, bridge, neighbours, routing, conntrack,
-NAT, proxy.
+NAT, proxy, policy.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from emu.kernel.netfilter.targets.mark import Mark
 from emu.kernel.netfilter.targets.masquerade import Masquerade
 from emu.kernel.netfilter.targets.verdicts import Return
 from emu.kube.cluster import Cluster
+from emu.kube.policy.ends import End
+from emu.kube.policy.kube_router import policies, rules
+from emu.kube.policy.kube_router.rules import Jump
+from emu.kube.policy.rules import Block, Rule
 from emu.kube.proxy.iptables import compile as compiled
 from emu.kube.proxy.iptables import port_rules
 from emu.testing import invariants
@@ -278,6 +282,21 @@ def tcp_only(real: Any, writer: Any) -> None:
         real(writer)
 
 
+def no_elements(real: Callable[..., Any], block: Block) -> Any:
+    """The set of a block's addresses has none."""
+    return ()
+
+
+def first_port_only(real: Callable[..., Any], rule: Rule) -> Any:
+    """Of a range of ports the first is written."""
+    return [(protocol, first, first or last) for protocol, first, last in real(rule)]
+
+
+def always_open(real: Callable[..., Any], end: End, jumps: Sequence[Jump]) -> Any:
+    """A pod's chain is that of a pod without egress policies."""
+    return real(end, [each for each in jumps if each.ingress])
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault("wire", "the TTL is not decreased", put("emu.kernel.net.ip_forward.decrease_ttl", nothing), "ttl_falls"),
     Fault("wire", "the TTL falls without its checksum", put("emu.kernel.net.ip_forward.decrease_ttl", ttl_alone), "checksums_hold"),
@@ -311,9 +330,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("proxy", "what is not marked is masqueraded", without("KUBE-POSTROUTING", lambda rule: isinstance(rule.target, Return)), "own_address_is_seen"),
     Fault("proxy", "UDP has no cluster IP", around("emu.kube.proxy.iptables.port_rules._Writer._cluster_ip", port_rules._Writer._cluster_ip, tcp_only), "service_address_stays"),
     Fault("proxy", "traffic from outside is not masqueraded", unmarked("_external_chain"), "reply_source"),
+    Fault("policy", "blocks are left out", around("emu.kube.policy.kube_router.policies._elements", policies._elements, no_elements), "policies_decide"),
+    Fault("policy", "a range is its first port", around("emu.kube.policy.kube_router.policies._numbers", policies._numbers, first_port_only), "policies_decide"),
+    Fault("policy", "egress policies are not called", around("emu.kube.policy.kube_router.rules.pod", rules.pod, always_open), "policies_decide"),
 )  # fmt: skip
-ROOMS = ("wire", "bridge", "neighbours", "routing", "conntrack", "NAT", "proxy")
+ROOMS = ("wire", "bridge", "neighbours", "routing", "conntrack", "NAT", "proxy", "policy")
 MAX_EXAMPLES = 300
+POLICED: dict[str, Any] = {"max_policies": 4, "dataplanes": ("kube-router",)}
 
 
 class Shown(Exception):  # a find, and no error
@@ -328,7 +351,7 @@ def found_by(invariant: str, networks: Sequence[str] = ("bridge",)) -> ClusterSh
         max_examples=MAX_EXAMPLES, derandomize=True, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
     )  # fmt: skip
-    @given(clusters(networks=networks, proxies=("iptables",)))
+    @given(clusters(networks=networks, proxies=("iptables",), **(POLICED if invariant == "policies_decide" else {})))
     def property_(shape: ClusterShape) -> None:
         cluster = shape.build()
         shape.run(cluster)

@@ -1,4 +1,4 @@
-"""Planted faults in seven rooms: each is found by its named invariant in small drawn clusters. Correct clusters raise no alarm."""
+"""Planted faults in eight rooms: each is found by its named invariant in small drawn clusters. Correct clusters raise no alarm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import given
 
 from emu.testing import invariants
 from emu.testing.clusters import ClusterShape, FlowShape, ServiceShape, WorkloadShape, clusters
+from emu.testing.policies import PolicyShape, RuleShape
 from emu.testing.strategies import examples
 from planted_invariants import FAULTS, ROOMS, Fault, found_by
 
@@ -54,6 +55,8 @@ def test_every_invariant_judges_something() -> None:
             )
         ),
         2,
+        policies=(PolicyShape(0, (RuleShape(),)),),
+        policy="kube-router",
     )
     cluster = shape.build()
     flows = shape.run(cluster)

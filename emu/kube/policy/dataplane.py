@@ -5,22 +5,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from emu.errors import InputError
 from emu.kube.api.meta import Object
+from emu.kube.policy.index import PolicyIndex
+from emu.kube.policy.rules import Way
+from emu.kube.policy.verdict import Packet
 from emu.registry import Shelf
+
+
+def _strict(index: PolicyIndex, packet: Packet, way: Way) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Dataplane:
     """`agents` are names of node agents; `kinds` those of policies that it enforces. `network` "": it runs with every network; else
-    with that one only."""
+    with that one only. `chains` begin the names of chains in which a packet is dropped by policy. `allows` is asked about what the policies forbid on
+    one side, whether this dataplane lets it pass all the same, by the way its rules read."""
 
     name: str
     agents: tuple[str, ...] = ()
     kinds: tuple[type[Object], ...] = ()
     network: str = ""
+    chains: tuple[str, ...] = ()
+    allows: Callable[[PolicyIndex, Packet, Way], bool] = _strict
 
 
 dataplanes: Shelf[Dataplane] = Shelf("policy dataplane", "emu.kube.policy")

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from emu.clock import SECOND
 from emu.kube.api.meta import Key, Object
 from emu.kube.policy.index import KINDS, PolicyIndex
+
+LONG_AGO_NS = -3600 * SECOND
 
 
 class Followed:
@@ -39,23 +42,44 @@ class Watched(Protocol):
     def list(self, kind: type[Object], /) -> list[Object]: ...
 
 
-class Live:
-    """The index of a running cluster. It is made when it is asked for, and follows from then on."""
+class Now(Protocol):
+    """A clock."""
 
-    def __init__(self, objects: Watched) -> None:
-        self._objects = objects
+    now: int
+
+
+def index_of(objects: Watched) -> PolicyIndex:
+    """The index of what there is now."""
+    return PolicyIndex(obj for kind in KINDS for obj in objects.list(kind))
+
+
+class Live:
+    """The index of a running cluster. It is made when it is asked for, and follows from then on. `changed_ns` is when something that it
+    knows changed last, since the cluster began to run."""
+
+    def __init__(self, objects: Watched, clock: Now) -> None:
+        self._objects, self._clock = objects, clock
         self._index: PolicyIndex | None = None
+        self.changed_ns = LONG_AGO_NS
+        objects.follow(self._changed)
+
+    def begin(self) -> None:
+        """The cluster runs: what there is now is enforced."""
+        self.changed_ns = LONG_AGO_NS
 
     @property
     def index(self) -> PolicyIndex:
         if self._index is None:
-            self._index = PolicyIndex(obj for kind in KINDS for obj in self._objects.list(kind))
-            self._objects.follow(self._changed)
+            self._index = index_of(self._objects)
         return self._index
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
-        index = self.index
+        if not isinstance(old if new is None else new, KINDS):
+            return
+        self.changed_ns = self._clock.now
+        if self._index is None:
+            return
         if new is not None:
-            index.put(new)
-        elif old is not None and isinstance(old, KINDS):
-            index.remove(old.key)
+            self._index.put(new)
+        elif old is not None:
+            self._index.remove(old.key)

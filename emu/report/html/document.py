@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emu.kernel.net.netns import Netns
-from emu.kernel.netfilter.ruleset import BUILT_IN
 from emu.quiz import Question, questions
+from emu.report.html.chapters import chapters
 from emu.report.html.compare import compare
 from emu.report.html.layout import Planner, Sight
-from emu.report.html.model import Chain, Document, Link, Port, Rules, Run
+from emu.report.html.model import Document, Link, Port, Rules, Run
 from emu.report.html.scene import Scene, Sighted
 from emu.report.html.sights import Sights, Words
+from emu.report.html.tables import Tables, chains
 from emu.version import VERSION
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.captured import is_ipv4
@@ -33,7 +33,10 @@ def _run(scene: Scene) -> Run:
     for each in scene.frames:
         flooded = each.direction == "in" and not is_ipv4(each.data)
         sights.setdefault(each.flow, []).append(Sight(each.place.number, flooded))
-    rules = {name: [Rules(0, chains)] for name, net in scene.namespaces.items() if (chains := _chains(net))}
+    tables = Tables(scene.states, scene.frames) if scene.states is not None else None
+    if tables is not None:
+        for frame, delta in zip(frames, tables.deltas(), strict=True):
+            frame.st = delta
     return Run(
         name=scene.name,
         description=scene.description,
@@ -47,10 +50,11 @@ def _run(scene: Scene) -> Run:
         steps=scene.steps,
         flows=scene.flows,
         layouts=[planner.layout(flow, sights.get(flow["flow"], [])) for flow in scene.flows],
+        chapters=chapters(scene.frames, scene.stories),
         frames=frames,
         words=words.all,
-        state={},
-        rules=rules,
+        state=tables.first() if tables is not None else {},
+        rules=tables.rules() if tables is not None else _rules(scene),
         questions=asked(scene),
     )
 
@@ -66,8 +70,6 @@ def asked(scene: Scene, seed: int = 0) -> list[Question]:
 
 def ports(scene: Scene) -> list[Port]:
     """The interfaces of a scene, each at the place of its number."""
-    interfaces = scene.interfaces
-    numbers = {id(each.device): each.number for each in interfaces if each.device is not None}
     return [
         Port(
             n=each.number,
@@ -78,19 +80,14 @@ def ports(scene: Scene) -> list[Port]:
             mac=mac_text(each.mac) if each.mac else "",
             addrs=[f"{ip4_text(addr)}/{netmask.bit_count()}" for addr, netmask in each.addresses],
             master=each.bridge,
-            peer=numbers.get(id(getattr(each.device, "peer", None))),
+            peer=each.peer,
         )
-        for each in interfaces
+        for each in scene.interfaces
     ]
 
 
-def _chains(net: Netns) -> dict[str, Chain]:
-    """The chains of a namespace that have rules, and the base chains beside them; none where no chain has a rule."""
-    tables = net.ipv4.tables.ruleset.tables
-    found = {
-        f"{table} {chain.name}": Chain(chain.policy, [rule.spec for rule in chain.rules])
-        for table in BUILT_IN
-        for chain in tables.get(table, {}).values()
-        if chain.rules or chain.policy
+def _rules(scene: Scene) -> dict[str, list[Rules]]:
+    """The rules as they are now, where no others were recorded."""
+    return {
+        name: [Rules(0, found)] for name, net in scene.namespaces.items() if (found := chains(net.ipv4.tables.ruleset))
     }
-    return found if any(chain.rules for chain in found.values()) else {}

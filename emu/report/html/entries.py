@@ -10,6 +10,7 @@ from typing import Any
 
 from emu.capture.words import decided_by
 from emu.kernel.net.fib import Route
+from emu.report.html.facts import Stated
 from emu.trail import (
     Answered,
     AnyRule,
@@ -96,6 +97,11 @@ def _route(entry: Route) -> Value:
     return {"k": "route", "text": entry.text(), "type": entry.kind, "via": _addr(entry.gateway), "dev": device}
 
 
+def ended(entry: Delivered, port: int) -> Value:
+    """Where a packet ended; `port` is its destination port, 0 for none."""
+    return {"k": "delivered", "netns": entry.netns, "to": f"{entry.to} :{port}" if port else entry.to}
+
+
 def _other(entry: Any) -> Value:
     return {"k": "note", "text": str(entry)}
 
@@ -118,4 +124,5 @@ KINDS: Mapping[type, Callable[[Any], Value]] = {
     Delivered: lambda e: {"k": "delivered", "netns": e.netns, "to": e.to},
     Note: lambda e: {"k": "note", "text": e.text},
     Route: _route,
+    Stated: lambda e: dict(e.value),
 }

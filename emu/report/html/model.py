@@ -6,6 +6,7 @@ of which there are thousands, have one or two letters. Must not know where the f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -66,6 +67,7 @@ class Frame(msgspec.Struct, omit_defaults=True):
     a: int = 0  # the packet that this one is for: that waits for this ARP request, or that this one answers
     b: str = ""  # base64: the first sight of a packet, or one of another length
     d: list[tuple[int, str]] = []  # else patches of the sight before: offset, hex; absent: the same bytes
+    no: int = 0  # the frame's number in the flow's file, where that is not the hop
     z: int = 0  # the true length, where it is over SNAP
     x: list[int] = []  # facts
     c: list[int] = []  # lines of the story
@@ -84,7 +86,17 @@ class Rules(msgspec.Struct, frozen=True):
     """The chains ("nat KUBE-SERVICES") that are in force from the frame at this place of `frames` on."""
 
     since: int = msgspec.field(name="from")
-    chains: dict[str, Chain]
+    chains: Mapping[str, Chain]
+
+
+class Chapter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step of a flow's story, at the hop where it is stated first: its number (`label`), and the line as comments have it."""
+
+    flow: int
+    hop: int
+    label: str
+    text: str
+    back: bool = False
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -157,6 +169,7 @@ class Run(msgspec.Struct, kw_only=True):
     steps: list[Step]
     flows: list[dict[str, Any]]
     layouts: list[Layout]
+    chapters: list[Chapter] = []
     frames: list[Frame]
     words: list[str]
     state: dict[str, Table]

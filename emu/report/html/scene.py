@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from emu.capture.capture import BACKGROUND, Capture
 from emu.capture.interface import Interface
+from emu.capture.states import End, States
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns
 from emu.kube.flow.flow import Flow
@@ -17,7 +18,9 @@ from emu.report.html.model import Namespace, Step
 from emu.scenario.expectations import NOTHING
 from emu.scenario.record import Run
 from emu.scenario.results import FlowResult, StepResult, flow_name
+from emu.trail import AnyRule
 from emu.wire.addr import ip4_text
+from emu.wire.captured import is_ipv4
 from emu.wire.frame import AF_INET
 
 NO_FRAMES = "nothing was captured"
@@ -27,6 +30,8 @@ _FOLDER = re.compile(r"(?<!\S)/\S*/(?=[^\s/]+:\d+:)")  # of a file that a note n
 class Sighted(Protocol):
     """A frame at an interface, as `Captured` has it."""
 
+    @property
+    def number(self) -> int: ...
     @property
     def flow(self) -> int: ...
     @property
@@ -47,6 +52,10 @@ class Sighted(Protocol):
     def data(self) -> bytes: ...
     @property
     def trail(self) -> Sequence[Any]: ...
+    @property
+    def counters(self) -> Mapping[AnyRule, tuple[int, int]]: ...
+    @property
+    def after(self) -> Sequence[End]: ...
     def comment(self) -> str: ...
     def line(self) -> str: ...
 
@@ -82,6 +91,7 @@ class Scene:
     notes: list[str] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     seed: int | None = None
+    states: States | None = None
 
 
 # -- runs, flows and labs ----------------------------------------------------------------------
@@ -151,6 +161,7 @@ def _scene(
         namespaces,
         capture.stories,
         seed=capture.clock.seed,
+        states=capture.states,
     )
 
 
@@ -159,16 +170,17 @@ def _of_step(step: StepResult) -> list[dict[str, Any]]:
 
 
 def _flow(result: FlowResult) -> dict[str, Any]:
-    """Without the files' names: they are of one machine, and a page reads alike wherever it was written."""
-    flow = result.flow
-    data = flow_data(result) | {"name": flow.name, "step": 0, "expected": result.expected}
+    """Without the files' folders: they are of one machine, and a page reads alike wherever it was written."""
+    data = flow_data(result) | {"name": result.flow.name, "step": 0, "expected": result.expected}
     del data["files"]
-    return data | {"startedNs": flow.started_ns, "endedNs": flow.ended_ns}
+    return data | ({"file": result.files[0].name} if result.files else {})
 
 
 def unjudged(number: int, frames: Sequence[Sighted]) -> dict[str, Any]:
-    """Frames of which no outcome is known, as a flow: from where the first one was seen to where the last one was."""
-    first, last = (frames[0].place.owner, frames[-1].place.owner) if frames else ("", "")
+    """Frames of which no outcome is known, as a flow: from where the first one was seen to where the first packet was seen last."""
+    packet = next((each.packet_number for each in frames if is_ipv4(each.data)), None)
+    way = [each.place.owner for each in frames if packet in (None, each.packet_number)] or [""]
+    first, last = frames[0].place.owner if frames else "", way[-1]
     times = (frames[0].time_ns, frames[-1].time_ns) if frames else (0, 0)
     texts = dict.fromkeys(("address", "outcome", "detail", "place", "by", "nat", "received", "expected"), "")
     return {

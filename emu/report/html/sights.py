@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from emu.report.html import patches
-from emu.report.html.entries import plain
+from emu.report.html.entries import ended, plain
 from emu.report.html.model import SNAP, Frame, Way
 from emu.report.html.scene import Sighted, Story
+from emu.trail import AnyRule
 
 _WAYS: dict[str, Way] = {"in": "in", "out": "out", "in-other": "in-other", "drop": "drop"}
 
@@ -58,12 +59,24 @@ class Sights:
             captured.flow, captured.hop, captured.time_ns, captured.place.number, _WAYS[captured.way], self._numbers[captured.packet_number],
             word(captured.line().split(" ", 2)[2]), word(sentence),
             a=self._numbers.get(captured.cause, 0), x=[word(fact) for fact in facts], c=[word(line) for line in lines],
-            tr=[self._entry(entry) for entry in captured.trail],
+            tr=self._trail(captured),
         )  # fmt: skip
         self._bytes(frame, captured.data)
         return frame
 
-    def _entry(self, entry: Any) -> int:
+    def _trail(self, captured: Sighted) -> list[int]:
+        """The entries since the tap before; at a packet's last sight also those behind it, and where it ended."""
+        counted = captured.counters
+        found = [self._entry(entry, counted) for entry in captured.trail]
+        for end in captured.after:
+            found += [self._entry(entry, counted) for entry in end.trail]
+            found.append(self.words.of(msgspec.json.encode(ended(end.fact, end.port)).decode()))
+        return found
+
+    def _entry(self, entry: Any, counted: Mapping[AnyRule, tuple[int, int]]) -> int:
+        count = counted.get(entry) if isinstance(entry, AnyRule) else None
+        if count is not None:
+            return self.words.of(msgspec.json.encode(plain(entry) | {"pkts": count[0]}).decode())
         known = self._entries.get(id(entry))
         if known is None:
             known = entry, self.words.of(msgspec.json.encode(plain(entry)).decode())

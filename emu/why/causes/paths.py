@@ -8,7 +8,7 @@ from __future__ import annotations
 from emu.kernel.link.device import Device
 from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key
-from emu.kube.policy.follow import Live
+from emu.kube.policy.follow import index_of
 from emu.kube.policy.verdict import Packet
 from emu.why.case import Because, Case, name_of
 from emu.wire.addr import ip4, ip4_text
@@ -38,7 +38,7 @@ def denied(case: Case, addr: int, protocol: str, port: int) -> Because | None:
     """The policy that does not allow the client to send to an address and port; None where all allow it, or none is enforced."""
     if not case.policed:
         return None
-    index = Live(case.store).index
+    index = index_of(case.store)
     sender = next((each.addr for each in case.flow.client.addresses if each.device.name != "lo"), 0)
     name = {"PING": "ICMP"}.get(protocol, protocol)
     verdict = index.judge(Packet(index.end(sender), index.end(addr), name, port))

@@ -128,7 +128,7 @@ def test_the_scrubber_takes_mouse_and_arrows(browser: Browser, service: Path) ->
     browser.keys(RIGHT)
     assert at(browser) == middle + 1
     assert f"hop {middle + 1} of 120, " in str(scrub.get_attribute("aria-valuetext"))
-    browser.click("#scrub .chp[data-k='8']")
+    browser.click("#scrub .chp[data-k='8'] text")
     assert at(browser) == 9
 
 
@@ -225,7 +225,7 @@ def test_a_field_marks_its_bytes_and_a_byte_its_field(browser: Browser, service:
     assert browser.text(".field.on .fn") == "protocol" and at(browser) == 9
 
 
-def test_a_rule_goes_to_its_place_in_the_listing(browser: Browser, service: Path) -> None:
+def test_a_rule_opens_its_place_in_the_listing(browser: Browser, service: Path) -> None:
     browser.open(service, "flow=1&step=9")
     spec = browser.run("return $$('.rule .tg').at(-1).textContent")
     assert "--to-destination 10.244.2.2:8080" in spec

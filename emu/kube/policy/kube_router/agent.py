@@ -20,7 +20,7 @@ from emu.kube.policy.dataplane import Dataplane, dataplanes
 from emu.kube.policy.ends import End
 from emu.kube.policy.follow import Followed
 from emu.kube.policy.kube_router import names, rules
-from emu.kube.policy.kube_router.policies import Draft, Written
+from emu.kube.policy.kube_router.policies import Draft, Written, by_the_other_direction
 from emu.kube.policy.rules import WAYS, Policy
 from emu.kube.policy.settings import PolicySettings
 from emu.kube.policy.tables import SetText, Wanted
@@ -150,4 +150,6 @@ class KubeRouter(Agent[View, str, State]):
         return state is not None and tables.in_place(node.net, state.wanted)
 
 
-dataplanes.add(NAME)(Dataplane(NAME, agents=(NAME,), kinds=(NetworkPolicy,)))
+dataplanes.add(NAME)(
+    Dataplane(NAME, agents=(NAME,), kinds=(NetworkPolicy,), chains=(names.POD,), allows=by_the_other_direction)
+)

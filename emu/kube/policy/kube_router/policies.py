@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 from emu.kube.policy.ends import End
 from emu.kube.policy.groups import Group, Groups
+from emu.kube.policy.index import PolicyIndex
 from emu.kube.policy.kube_router import names
 from emu.kube.policy.rules import WAYS, Block, Net, Pods, Policy, Ports, Rule, Way
+from emu.kube.policy.verdict import Packet, Selecting, has_port, hits_of
 from emu.wire.addr import ip4_text
 
 MARKED = "0x10000/0x10000"
@@ -221,3 +223,17 @@ def _elements(block: Block) -> Iterator[str]:
 
 def _halves(net: Net) -> tuple[str, ...]:
     return (f"{ip4_text(net.net)}/{net.length}",) if net.length else ("0.0.0.0/1", "128.0.0.0/1")
+
+
+def by_the_other_direction(index: PolicyIndex, packet: Packet, way: Way) -> bool:
+    """Whether a policy of both directions lets a packet pass on one side by a rule that is about the other: its one chain has the rules of
+    both, and pods call it without a direction."""
+    pod, other = packet.source, packet.destination
+    if way == "ingress":
+        pod, other = other, pod
+    if pod.pod is None or other.pod is None:
+        return False
+    opposite: Way = "egress" if way == "ingress" else "ingress"
+    both = [each for each in index.selecting(pod.pod, way).own if len(each.rules) == 2 and each.subject.has(other)]
+    hits = hits_of(Selecting(own=tuple(both)), pod, opposite)
+    return any(has_port(hit.rule, packet) for hit in hits.own)

@@ -4,14 +4,15 @@ const PAIR_TOP = 34;
 let comparedAt = "";
 
 // {left, right: places in ALL; pairs: [[step or -1, step or -1, same]]} for the flow that is open, or nothing.
-function compared() {
+function comparisonOf(n) {
   const own = (run, flow) => ALL.findIndex(each => DOC.runs[run] === each.run && each.f.flow === flow);
   for (const c of DOC.comparisons || []) {
     const left = own(c.left, c.leftFlow), right = own(c.right, c.rightFlow);
-    if (M.n === left || M.n === right) return {left, right, pairs: c.pairs, mine: M.n === left ? 0 : 1};
+    if (n === left || n === right) return {left, right, pairs: c.pairs, mine: n === left ? 0 : 1};
   }
   return null;
 }
+const compared = () => comparisonOf(M.n);
 
 const comparedModels = new Map();
 const modelOf = n => n === M.n ? M : comparedModels.get(n) || comparedModels.set(n, model(n)).get(n);
@@ -32,7 +33,7 @@ function drawCompare(force) {
   const here = pairs.findIndex(p => p[mine] === S.step), key = `${M.n} ${start} ${end} ${S.step}`;
   if (!force && comparedAt === key) return;
   comparedAt = key;
-  const name = n => h`<b>${ALL[n].run.name}</b> ${ALL[n].f.name} <span class="pill ${isDelivered(ALL[n].f) ? "ok" : "bad"}">${ALL[n].f.outcome}</span>`;
+  const name = n => h`<span class="pill ${isDelivered(ALL[n].f) ? "ok" : "bad"}">${ALL[n].f.outcome}</span> <b>${ALL[n].run.name}</b> ${ALL[n].f.name}`;
   const rows = pairs.slice(start, end).map(([a, b, same], i) => {
     const n = start + i;
     return h`<div class="pair${same ? "" : " differs"}${n === here ? " cur" : ""}" data-pair="${n}" style="top:${PAIR_TOP + n * HOP}px;height:${HOP}px">${side(left, a, !same)}<i>${same ? "" : h`≠<span class="sr">${t("differs")}</span>`}</i>${side(right, b, !same)}</div>`;
@@ -61,6 +62,7 @@ function pick(cell) {
 // The next pair that differs, on either side: the side that has a step there is opened.
 function otherPair(direction) {
   const {pairs, left, right, mine} = compared(), here = pairs.findIndex(p => p[mine] === S.step);
+  if (here === 0 && direction > 0 && S.step === 0 && !pairs[0][2]) return intoPair(0);
   for (let i = here + direction; i >= 0 && i < pairs.length; i += direction) {
     if (pairs[i][2]) continue;
     const k = pairs[i][mine], other = mine ? left : right;

@@ -11,13 +11,13 @@ function standing(width, height, body) {
 }
 const serialized = nodes => nodes.map(node => new XMLSerializer().serializeToString(node).replace(/ xmlns="[^"]*"/g, "")).join("");
 
-const mapSvg = () => standing(geo.width, MAP_HEIGHT, serialized([...$("#map").childNodes]));
+const mapSvg = () => standing(geo.width, MAP_HEIGHT, serialized([...$("#map").children]));
 
 // The whole ladder, a row a packet, with the map as its head.
 function ladderSvg() {
   const kept = S.mode, packets = M.packets.map(p => ({p, steps: p.steps, first: p.steps[0], hop: false})), height = packets.length * ROW + 16;
   S.mode = "packets";
-  const head = [...$("#map").cloneNode(true).childNodes].filter(node => !["callout", "token", "trail", "lanes"].includes(node.id));
+  const head = [...$("#map").cloneNode(true).children].filter(node => !["callout", "token", "trail", "lanes"].includes(node.id));
   head.forEach(node => $$(".port", node).forEach(port => port.removeAttribute("style")));
   const wires = M.cols.map(c => `<path d="M${centre(c.i)} 0V${height}" stroke="var(--line)"/>`).join("");
   const labels = packets.map((r, i) => {

@@ -26,12 +26,24 @@ $("#flows").addEventListener("click", e => {
 
 function showHelp() {
   const notes = [...new Set(DOC.runs.flatMap(run => run.notes || []))];
-  fill($("#made"), h`<p>${t("made_by", {version: DOC.emu})}</p><p>${t("modelled")}</p>${notes.length ? h`<ul>${notes.map(note => h`<li>${note}</li>`)}</ul>` : ""}`);
+  const seeds = [...new Set(DOC.runs.map(run => run.seed).filter(seed => seed != null))];
+  fill($("#made"), h`<p>${t("made_by", {version: DOC.emu})}${seeds.length ? ` ${t("made_seed", {seeds: seeds.join(", ")})}` : ""}</p><p>${t("modelled")}</p>${notes.length ? h`<ul>${notes.map(note => h`<li>${note}</li>`)}</ul>` : ""}`);
   $("#keys").showModal();
 }
 $("#help").onclick = showHelp;
 $("#crumb").onclick = showFlows;
 $$("dialog").forEach(d => d.onclick = e => { if (e.target === d || e.target.closest(".close")) d.close(); });
+
+// The pages beside this one: the index, the story before and after.
+const LINK_SIGNS = {prev: "‹", index: "☰", next: "›"};
+function drawLinks() {
+  const nav = $("#links"), list = DOC.links || [];
+  nav.hidden = !list.length;
+  fill(nav, Object.keys(LINK_SIGNS).map(rel => list.filter(each => each.rel === rel).map(each => {
+    const title = t(`page_${rel}`, each);
+    return h`<a rel="${rel}" href="${each.href}" title="${title}" aria-label="${title}">${LINK_SIGNS[rel]}</a>`;
+  })));
+}
 
 function theme(name) {
   document.documentElement.dataset.theme = name;

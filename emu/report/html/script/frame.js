@@ -48,10 +48,19 @@ function markField(n, speak = true) {
   $$(`[data-f="${n}"]`, pane).forEach(each => each.classList.add("on"));
   const name = $(`.fn[data-f="${n}"]`, pane), row = $(`.field[data-f="${n}"]`, pane), note = $("#byte-at");
   name?.setAttribute("aria-pressed", "true");
+  bytesInSight(n);
   if (!row || !note || !speak) return;
   const at = $$(`.hex [data-f="${n}"]`, pane).map(each => +each.dataset.at);
   const where = at.length ? (at.length > 1 ? t("bytes_from_to", {from: at[0], to: at.at(-1)}) : t("byte_n", {n: at[0]})) : "";
   note.textContent = `${name.textContent}: ${$(".fv", row).textContent.trim()}  ${where}`;
+}
+
+// The box of bytes may be lower than the frame is long.
+function bytesInSight(n) {
+  const box = $(".hex"), byte = box && $(`[data-f="${n}"]`, box);
+  if (!byte) return;
+  const top = byte.getBoundingClientRect().top - box.getBoundingClientRect().top;
+  if (top < 0 || top > box.clientHeight - 20) box.scrollTop += top - box.clientHeight / 2;
 }
 
 // A byte by the keyboard: arrows walk through the bytes, and mark the field that a byte belongs to.

@@ -128,6 +128,7 @@ function drawRows(el, start, end, height, full) {
   svg.innerHTML = out.join("");
   $$(".row,.pair,.empty", el).forEach(each => each.remove());
   el.insertAdjacentHTML("beforeend", labels.join(""));
+  el.tabIndex = RS.length ? -1 : 0;  // what scrolls can be reached by Tab: the rows, or itself
   if (!RS.length) el.insertAdjacentHTML("beforeend", flat(h`<p class="empty">${t("nothing_fits")}</p>`));
   if (held) markRow(el, height)?.focus({preventScroll: true});
 }

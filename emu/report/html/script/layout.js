@@ -11,12 +11,12 @@ function columnsOf(run, plan) {
   });
 }
 
-const NARROW = 600, SMALL = 800, LEAST_COLUMN = 42;
+const NARROW = 600, SMALL = 800, LEAST_COLUMN = 42, MOST_COLUMN = 180;
 function layout() {
   const ladder = $("#ladder"), scrollbar = ladder.offsetWidth - ladder.clientWidth, n = M.cols.length;
   const width = ($("#stage").clientWidth || $("main").clientWidth) - scrollbar;
   const least = width < NARROW ? 112 : width < SMALL ? 168 : 216;
-  const gutter = clamp(width - n * 71 - 14, least, 300), column = clamp((width - gutter - 14) / n, LEAST_COLUMN, 140);
+  const gutter = clamp(width - n * 71 - 14, least, 300), column = clamp((width - gutter - 14) / n, LEAST_COLUMN, MOST_COLUMN);
   geo = {gutter, column, x: new Map(), width: Math.max(width, gutter + n * column + 14)};
   for (const c of M.cols) for (const port of c.fold || [c.n]) geo.x.set(port, centre(c.i));
   $("#stage").style.setProperty("--g", gutter - 12 + "px");

@@ -42,7 +42,13 @@ function podBox(box) {
   const letters = Math.floor((w + 4) / (tight ? 6.6 : 7.2)), middle = x + w / 2;
   return h`<rect x="${x}" y="90" width="${w}" height="154" rx="9" fill="var(--pod)" stroke="var(--line2)"/>
     <text x="${middle}" y="107" font-size="${tight ? 11 : 12}" font-weight="650" text-anchor="middle">${short(box.ns.split("/").pop(), letters)}<title>${box.ns} ${box.addr || ""}</title></text>
-    ${w < 50 ? "" : h`<text x="${middle}" y="121" font-size="${w < 66 ? 8.5 : 10.5}" class="m" text-anchor="middle" style="fill:var(--ink3)">${box.addr || ""}</text>`}`;
+    ${addressLines(box.addr || "", w).map((part, i) => h`<text x="${middle}" y="${119 + i * 11}" font-size="${w < 66 ? 9.5 : 10.5}" class="m" text-anchor="middle" style="fill:var(--ink3)">${part}</text>`)}`;
+}
+// An address in one line, or in two where the box is narrow.
+function addressLines(address, width) {
+  if (address.length * 6.4 <= width) return [address];
+  const half = address.split(".", 2).join(".").length + 1;
+  return half * 5.8 <= width ? [address.slice(0, half), address.slice(half)] : [];
 }
 
 function bridgeBar(bridge, names) {

@@ -17,8 +17,8 @@ function drawScrub() {
 function ticks(x) {
   const by = new Map(), width = M.steps.length > MANY ? 1 : 2;
   for (const s of M.steps) {
-    const key = `${s.kind} ${s.decision}`;
-    by.set(key, (by.get(key) || "") + `M${x(s.k).toFixed(1)} ${BASE}v${s.decision ? -15 : -7}`);
+    const key = ahead(s) ? "pass false" : `${s.kind} ${s.decision}`;
+    by.set(key, (by.get(key) || "") + `M${x(s.k).toFixed(1)} ${BASE}v${s.decision && !ahead(s) ? -15 : -7}`);
   }
   return [...by].map(([key, d]) => {
     const [kind, decision] = key.split(" ");

@@ -69,11 +69,11 @@ function chips(lane, stages, lit) {
   return stages.map(([id, label], i) => {
     const x = lane.left + i * (w + 3), why = lit[id], colour = why === "rule" ? "token" : why;
     if (why === "drop") M.dropAt = x + w / 2;
-    const box = why ? `fill="var(--${colour})"` : 'fill="var(--bg)" stroke="var(--line)"';
+    const shown = id === "socket" && w < 32 ? t("stage_sk") : label, box = why ? `fill="var(--${colour})"` : 'fill="var(--bg)" stroke="var(--line)"';
     const text = why ? "fill:var(--panel);font-weight:700" : "fill:var(--ink3)";
     return h`<g class="${why ? "lit" : ""}" data-stage="${id}"><title>${id === "ct" ? t("conntrack") : id}</title>
       <rect x="${x}" y="${LANE - 11}" width="${w}" height="22" rx="6" ${raw(box)}/><text x="${x + w / 2}" y="${LANE + 4}"
-      font-size="${w < 30 ? 9.5 : 11}" text-anchor="middle" style="${text}">${label}</text></g>`;
+      font-size="${w < 30 ? 9.5 : 11}" text-anchor="middle" style="${text}">${shown}</text></g>`;
   });
 }
 

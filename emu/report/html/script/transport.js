@@ -19,6 +19,7 @@ function go(k, quiet) {
   drawLadder();
   tokenInSight(s);
   markStory();
+  if (S.quiz) drawScrub();
   markScrub(s);
   if (!S.play) $("#live").textContent = `${s.I.name} ${wayWord(s)}. ${s.sentence}`;
   if (!quiet) setHash();
@@ -60,10 +61,12 @@ function openEmpty() {
   fill($("#detail"), h`<p class="sentence">${t("no_frame", {source: M.f.source})}</p>${card(M.f.outcome, M.f.detail, "", "k-drop")}`);
 }
 
+// A flow's name, or its ends where its name is only its kind.
+const titleOf = f => f.name && f.name.toLowerCase() !== f.kind.toLowerCase() ? f.name : `${bare(f.source)} → ${bare(f.target)}`;
 function drawHead() {
   const f = M.f, good = isDelivered(f), outcome = $("#outcome"), expect = $("#expect"), alert = $("#alert"), jump = kind => M.steps.some(s => s.kind === kind);
-  document.title = `${f.name || f.kind} · ${M.run.name} · emu`;
-  fill($("#crumb"), h`<span class="of">${M.run.name}</span><b>${f.name || `${f.source} → ${f.target}`}</b><span>${ALL.length > 1 ? t("flow_of", {n: M.n + 1, of: ALL.length}) : ""} ▾</span>`);
+  document.title = `${titleOf(f)} · ${M.run.name} · emu`;
+  fill($("#crumb"), h`<span class="of">${M.run.name}</span><b>${titleOf(f)}</b><span>${ALL.length > 1 ? t("flow_of", {n: M.n + 1, of: ALL.length}) : ""} ▾</span>`);
   outcome.textContent = good ? `✓ ${f.outcome}` : `✕ ${f.outcome}${f.detail ? ` (${f.detail})` : ""}`;
   outcome.className = `pill ${good ? "ok" : "bad"}`;
   expect.textContent = f.failures.length ? t("expected", {what: f.expected || t("otherwise")}) : f.checks ? t("as_expected") : "";

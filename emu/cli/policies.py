@@ -1,0 +1,100 @@
+"""`emu policy`: what the policies of manifests or of a scenario mean. Must not know policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emu.cli.console import Form, show
+from emu.errors import InputError
+
+if TYPE_CHECKING:
+    from emu.kube.policy.ends import End
+    from emu.kube.policy.index import PolicyIndex
+
+OUTSIDE = "external"
+
+
+class Question(StrEnum):
+    """What is asked."""
+
+    explain = "explain"
+    matrix = "matrix"
+    diff = "diff"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the command into the application."""
+    app.command()(policy)
+
+
+def policy(
+    question: Annotated[
+        Question,
+        typer.Argument(help="explain: who may come in to a pod and go out; matrix: all pairs; diff: two sets."),
+    ],
+    sets: Annotated[
+        list[Path] | None, typer.Argument(metavar="[BEFORE AFTER]", help="With diff: manifests or scenarios.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")
+    ] = None,
+    destination: Annotated[str, typer.Option("-D", "--destination", metavar="NS/POD", help="The pod to explain.")] = "",
+    port: Annotated[
+        list[str] | None, typer.Option(metavar="PORT/PROTOCOL", help="A port of the matrix, such as 8080/TCP.")
+    ] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")] = "default",
+    form: Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")] = Form.text,
+) -> int:
+    """Show what policies mean: who may connect, and the rule that decides. Exit 1: diff found a difference."""
+    from emu.report.policies import declared, difference, explain, matrix
+
+    if question is Question.diff:
+        if len(sets or ()) != 2 or files:
+            raise InputError("diff compares two sets of manifests", expected="emu policy diff BEFORE AFTER")
+        before, after = (_known([path], namespace) for path in sets or ())
+        report = difference(before, after)
+        show(report, form)
+        return 1 if report.data else 0
+    if sets:
+        raise InputError(f"{question} takes no file by its place", expected="-f FILE")
+    index, ends = _known(files or (), namespace)
+    if question is Question.matrix:
+        ports = [_port(text) for text in port or ()] or declared(index, ends)
+        show(matrix(index, ends, ports), form)
+        return 0
+    if not destination:
+        raise InputError("explain needs a pod", expected="-D NAMESPACE/POD")
+    name = destination if "/" in destination else f"{namespace}/{destination}"
+    if name not in ends or ends[name].pod is None:
+        raise InputError(f"policies know no pod {name}", expected=", ".join([*ends][:6]))
+    show(explain(index, name, ends), form)
+    return 0
+
+
+def _known(files: Sequence[Path], namespace: str) -> tuple[PolicyIndex, dict[str, End]]:
+    """The policies of a cluster of these files, and all who may connect: pods, nodes and the outside."""
+    from emu.cli.inputs import cluster_of
+
+    cluster = cluster_of(files, namespace=namespace, capture=False)
+    index = cluster.policies.index
+    ends = {str(end): end for end in index.pods}
+    for name in cluster.nodes:
+        node = index.node(name)
+        if node is not None:
+            ends[f"node/{name}"] = node
+    outside = cluster.layout.hosts[OUTSIDE].ip
+    ends[OUTSIDE] = index.end(outside)
+    return index, ends
+
+
+def _port(text: str) -> tuple[str, int]:
+    number, _, protocol = text.partition("/")
+    word = (protocol or "TCP").upper()
+    if not number.isdecimal() or not 1 <= int(number) <= 65535 or word not in ("TCP", "UDP", "SCTP"):
+        raise InputError(f"{text!r} is not a port", expected="PORT/PROTOCOL, such as 8080/TCP")
+    return word, int(number)

@@ -1,0 +1,130 @@
+"""What policies promise: the packets' verdict is that of the pure function. Must not know how a dataplane writes its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+from emu.clock import MS
+from emu.invariants import Answer, Evidence, Violation, invariant
+from emu.invariants.evidence import STACKED, ClusterBench, Seen
+from emu.kernel.net.netns import Netns
+from emu.kube.policy.dataplane import Dataplane
+from emu.kube.policy.follow import Live
+from emu.kube.policy.index import PolicyIndex
+from emu.kube.policy.rules import Way
+from emu.kube.policy.verdict import Packet, Verdict
+from emu.trail import AnyRule, Dropped, Tracked
+from emu.wire.addr import ip4_text
+from emu.wire.frame import SCTP, TCP, UDP
+
+NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP"}
+SETTLED_NS = 10 * MS  # a dataplane follows a change in less
+
+
+@runtime_checkable
+class PolicyBench(ClusterBench, Protocol):
+    """A cluster with policies: what enforces them, and the objects that they are about."""
+
+    @property
+    def policy(self) -> Dataplane | None: ...
+    @property
+    def policies(self) -> Live: ...
+
+
+@invariant(
+    "a packet passes a node where policies allow it, and is dropped by them only where they do not",
+    "First packets of TCP, UDP and SCTP connections that a node with a policy dataplane forwarded out of it, and what its policy chains dropped. "
+    "Passed over: policies that name ports, packets from before the last change of objects, a pod's way back to itself, and what a dataplane decides otherwise by the way its rules read.",
+)
+def policies_decide(evidence: Evidence) -> Iterator[Answer]:
+    bench = evidence.bench
+    if not isinstance(bench, PolicyBench) or bench.policy is None or not bench.policy.kinds:
+        return
+    index, since = bench.policies.index, bench.policies.changed_ns + SETTLED_NS
+    if not index.policies or _by_name(index):
+        return
+    judge = _Judge(bench, index, bench.policy)
+    for packet, way in evidence.passes:
+        captured, frame = way.left
+        if captured.place.kind in STACKED:
+            continue  # what a bridge sends has FORWARD before it yet
+        first = any(each.new for each in way.facts(Tracked))
+        if first and captured.time_ns >= since and way.owner in bench.nodes and frame.proto in NAMES:
+            yield judge.passed(
+                way.owner, way.entry[1].src if way.entry is not None else frame.src, way.left, packet.frames
+            )
+    for seen in evidence.read:
+        captured, frame = seen
+        rule = _dropped_by(captured.trail)
+        name = captured.place.owner
+        if rule is not None and captured.time_ns >= since and name in bench.nodes and frame.proto in NAMES:
+            if rule.chain.startswith(bench.policy.chains) and "INVALID" not in rule.spec:
+                yield judge.dropped(name, seen)
+
+
+def _by_name(index: PolicyIndex) -> bool:
+    rules = (rule for policy in index.policies for rules in policy.rules.values() for rule in rules)
+    return any(ports.name for rule in rules for ports in rule.ports or ())
+
+
+def _dropped_by(trail: tuple[Any, ...]) -> AnyRule | None:
+    fact = next((each for each in trail if isinstance(each, Dropped)), None)
+    return fact.by if fact is not None and isinstance(fact.by, AnyRule) else None
+
+
+class _Judge:
+    def __init__(self, bench: PolicyBench, index: PolicyIndex, dataplane: Dataplane) -> None:
+        self.bench, self.index, self.dataplane = bench, index, dataplane
+
+    def passed(self, node: str, source: int, left: Seen, frames: tuple[Any, ...]) -> Answer:
+        """The packet left the node: both sides that are pods of the node allow it."""
+        captured, frame = left
+        packet = Packet(self.index.end(source), self.index.end(frame.dst), NAMES[frame.proto], frame.dport)
+        for way in self._sides(node, packet):
+            if not self._allowed(node, packet, way):
+                text = f"{_text(packet, source, frame.dst)} leaves {captured.interface} of {node}, though its {way} is {self._reason(packet, way)}"
+                return Violation(text, frames)
+        return None
+
+    def dropped(self, node: str, seen: Seen) -> Answer:
+        """The packet was dropped in a chain of policies: one side that is a pod of the node forbids it."""
+        captured, frame = seen
+        packet = Packet(self.index.end(frame.src), self.index.end(frame.dst), NAMES[frame.proto], frame.dport)
+        sides = self._sides(node, packet)
+        if packet.source is packet.destination:
+            return None  # a pod that comes back to itself by a Service: the API leaves that open
+        if all(self._allowed(node, packet, way) for way in sides):
+            reasons = ", ".join(f"{way}: {self._reason(packet, way)}" for way in sides)
+            return Violation(
+                f"{_text(packet, frame.src, frame.dst)} is dropped on {node} by policy, though {reasons}", (captured,)
+            )
+        return None
+
+    def _sides(self, node: str, packet: Packet) -> list[Way]:
+        ends: list[tuple[Way, Any]] = [("egress", packet.source.pod), ("ingress", packet.destination.pod)]
+        return [way for way, pod in ends if pod is not None and pod.node == node]
+
+    def _allowed(self, node: str, packet: Packet, way: Way) -> bool:
+        if way == "ingress" and _has(self.bench.nodes[node].net, packet.source.addr):
+            return True  # the pod's own node, by whichever of its addresses
+        return self._verdict(packet, way) or self.dataplane.allows(self.index, packet, way)
+
+    def _judged(self, packet: Packet) -> Verdict:
+        return self.index.judge(packet)
+
+    def _verdict(self, packet: Packet, way: Way) -> bool:
+        found = self._judged(packet)
+        return found.egress.allowed if way == "egress" else found.ingress.allowed
+
+    def _reason(self, packet: Packet, way: Way) -> str:
+        found = self._judged(packet)
+        return str(found.egress if way == "egress" else found.ingress)
+
+
+def _has(net: Netns, addr: int) -> bool:
+    return any(each.addr == addr for each in net.ipv4.addresses)
+
+
+def _text(packet: Packet, source: int, destination: int) -> str:
+    return f"a packet from {ip4_text(source)} to {ip4_text(destination)}:{packet.port}/{packet.protocol}"

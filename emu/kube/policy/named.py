@@ -1,0 +1,43 @@
+"""Which policy a dropped packet died of: a fact for its trail, made where a policy's chain drops it.
+
+It is worked out for dropped packets only. Must not know captures, or words.
+"""
+
+from __future__ import annotations
+
+from emu.kube.policy.follow import Live
+from emu.kube.policy.verdict import Packet
+from emu.trail import AnyRule, Dropped, Forbidden
+from emu.wire.frame import AF_INET, ICMP, SCTP, TCP, UDP, Frame
+
+NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP", ICMP: "ICMP"}
+
+
+class Named:
+    """A listener of drops. `chains` begin the names of the chains in which policies drop: none, as long as nothing enforces any."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self.chains: tuple[str, ...] = ()
+
+    def __call__(self, frame: Frame, fact: Dropped) -> None:
+        rule = fact.by
+        if not isinstance(rule, AnyRule) or not rule.chain.startswith(self.chains) or frame.trail is None:
+            return
+        found = self.of(frame)
+        if found is not None:
+            frame.trail.append(found)
+
+    def of(self, frame: Frame) -> Forbidden | None:
+        """What forbids a frame as it is now; None where the policies do not."""
+        protocol = NAMES.get(frame.proto)
+        if frame.family != AF_INET or protocol is None:
+            return None
+        index = self._live.index
+        packet = Packet(index.end(frame.src), index.end(frame.dst), protocol, frame.dport if protocol != "ICMP" else 0)
+        verdict = index.judge(packet)
+        reason = verdict.deciding
+        if reason.allowed:
+            return None
+        pod = packet.source if reason.way == "egress" else packet.destination
+        return Forbidden(reason.way, str(pod), str(reason))
