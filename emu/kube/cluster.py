@@ -133,7 +133,7 @@ class Cluster(Verbs):
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
-        arrivals = live.Arrivals(self.store, objects, self.underlay.reserve, live=config.live)
+        arrivals = live.Arrivals(self.store, objects, self.underlay.reserve, live=config.live, only=config.only)
         self.as_found = arrivals.as_found
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
