@@ -23,6 +23,9 @@ class Recorder(Protocol):
     def reread(self, table: str) -> None:
         """Entries of the table came or went."""
 
+    def arrived(self, frame: Any, fact: Any) -> None:
+        """A packet (a Frame) ended at a protocol of the namespace itself, which calls no `delivery_listeners`; `fact` is Delivered."""
+
     def ruled(self, ruleset: Any) -> None:
         """Another rule set is in force."""
 

@@ -6,15 +6,17 @@ The same pages give the same pictures on a machine with the same fonts; nothing 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from PIL import Image
 
 from browser import SMALL, WIDE, Browser, missing
+from emu.report.html import assets
 from emu.report.html.page import of
 from emu.report.html.scene import Scene, of_run
 from emu.scenario.gallery import story
@@ -95,12 +97,15 @@ def taken(browser: Browser, page: Path, picture: Picture, size: tuple[int, int])
 
 
 def small(png: bytes) -> bytes:
-    """The same picture in its most frequent colours: areas and lines keep theirs, and the edges of letters get the nearest."""
+    """The same picture in the colours of the themes and its most frequent ones: areas and lines keep theirs, and the edges of letters
+    get the nearest."""
     out = BytesIO()
     picture = Image.open(BytesIO(png)).convert("RGB")
     counted = sorted(picture.getcolors(picture.width * picture.height) or (), reverse=True)
+    themes = [tuple(bytes.fromhex(each)) for each in re.findall(r": #([0-9a-f]{6});", assets.read("style.css"))]
+    colours = [*dict.fromkeys([*themes, *(colour for _, colour in counted)])][:COLOURS]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([part for _, colour in counted[:COLOURS] for part in colour])
+    palette.putpalette([part for colour in colours for part in cast("tuple[int, ...]", colour)])
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
 

@@ -28,6 +28,7 @@ from emu.capture.tap import (
     INTERFACE,
     INTERFACE_SHIFT,
     OUT,
+    DropTap,
     Log,
 )
 from emu.clock import Clock
@@ -60,6 +61,7 @@ class Capture:
         self.comments = Comments({}, self.interfaces)
         self.states: States | None = None
         self._namespaces: list[tuple[Netns, str]] = []
+        self._drop_taps: list[tuple[Netns, DropTap]] = []
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
@@ -90,6 +92,7 @@ class Capture:
         interface = self._add(owner or net.name, "drop", None, "", role, node)
         tap = self.log.drop_tap(interface.number)
         net.drop_listeners.append(tap if self.states is None else self.states.counting_drops(tap, net))
+        self._drop_taps.append((net, tap))
         net.tracing = True
         return interface
 
@@ -110,6 +113,7 @@ class Capture:
     def release(self, net: Netns) -> None:
         """A namespace is gone: its tables hold nothing any more. What still comes to its devices is captured."""
         self._namespaces = [each for each in self._namespaces if each[0] is not net]
+        self._drop_taps = [each for each in self._drop_taps if each[0] is not net]
         if self.states is not None:
             self.states.release(net)
 
@@ -122,6 +126,9 @@ class Capture:
                 device = interface.device
                 if device is not None and device.tap is not None and device.net is not None:
                     device.tap = self.states.counting(device.tap, device.net)
+            for net, tap in self._drop_taps:
+                listeners = net.drop_listeners
+                listeners[listeners.index(tap)] = self.states.counting_drops(tap, net)
             for net, owner in self._namespaces:
                 self.states.watch(net, owner)
         return self.states

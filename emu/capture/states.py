@@ -19,7 +19,7 @@ from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.transport import listening
 from emu.trail import CONNTRACK, FDB, NEIGH, ROUTES, SOCKETS, AnyRule, Delivered
-from emu.wire.frame import Frame
+from emu.wire.frame import PORTS, Frame
 
 TABLES = (NEIGH, FDB, CONNTRACK, ROUTES, SOCKETS)
 Lines = dict[str, dict[str, list[str]]]  # namespace -> table -> lines
@@ -47,7 +47,7 @@ class Rules(NamedTuple):
 
 
 class End(NamedTuple):
-    """A packet reached a socket or protocol, `port` is its destination port (0: none). `trail` has what its namespace decided
+    """A packet reached a socket or a protocol (ARP, ICMP), `port` is its destination port (0: none). `trail` has what its namespace decided
     since the last tap."""
 
     trail: tuple[Any, ...]
@@ -65,11 +65,18 @@ class Owned(Protocol):
 class Watch:
     """The recorder of one namespace: it keeps the last line of each entry, so that a change has both lines."""
 
-    __slots__ = ("_held", "_note", "_ruled", "name", "net")
+    __slots__ = ("_ended", "_held", "_note", "_ruled", "name", "net")
 
-    def __init__(self, net: Netns, name: str, note: Callable[..., None], ruled: Callable[[str, RuleSet], None]) -> None:
+    def __init__(
+        self,
+        net: Netns,
+        name: str,
+        note: Callable[..., None],
+        ruled: Callable[[str, RuleSet], None],
+        ended: Callable[[str, Frame, Delivered], None],
+    ) -> None:
         self.net, self.name = net, name
-        self._note, self._ruled = note, ruled
+        self._note, self._ruled, self._ended = note, ruled, ended
         self._held: dict[str, listed.Listed] = {table: _read(net, table) for table in TABLES}
 
     def lines(self, table: str) -> list[str]:
@@ -93,6 +100,9 @@ class Watch:
             self.changed(table, key, "", self._aged_ns(key))
         for key, text in now.items():
             self.changed(table, key, text)
+
+    def arrived(self, frame: Frame, fact: Delivered) -> None:
+        self._ended(self.name, frame, fact)
 
     def ruled(self, ruleset: RuleSet) -> None:
         self._ruled(self.name, ruleset)
@@ -155,7 +165,7 @@ class States:
 
     def watch(self, net: Netns, name: str, *, joins: bool = False) -> None:
         """Record a namespace from now on. `joins`: its whole state is a change, as it was not there before."""
-        watch = Watch(net, name, self._note, self._ruled)
+        watch = Watch(net, name, self._note, self._ruled, self._ended)
         self.watches.append(watch)
         if joins:
             for table in TABLES:
@@ -165,7 +175,7 @@ class States:
             self.first[name] = {table: watch.lines(table) for table in TABLES}
         self._ruled(name, net.ipv4.tables.ruleset)
         net.record(watch)
-        net.delivery_listeners.append(self._delivered(name))
+        net.delivery_listeners.append(watch.arrived)
 
     def release(self, net: Netns) -> None:
         """A namespace is gone, and with it all that its tables held."""
@@ -200,13 +210,9 @@ class States:
     def _ruled(self, netns: str, ruleset: RuleSet) -> None:
         self._rules.append((len(self.log.entries), netns, ruleset))
 
-    def _delivered(self, netns: str) -> Callable[[Frame, Delivered], None]:
-        entries, ends = self.log.entries, self._ends
-
-        def delivered(frame: Frame, fact: Delivered) -> None:
-            ends.append((len(entries), frame.packet, netns, End(tuple(frame.trail or ()), fact, frame.dport)))
-
-        return delivered
+    def _ended(self, netns: str, frame: Frame, fact: Delivered) -> None:
+        port = frame.dport if frame.proto in PORTS else 0
+        self._ends.append((len(self.log.entries), frame.packet, netns, End(tuple(frame.trail or ()), fact, port)))
 
     # -- what is read ----------------------------------------------------------------------------
 

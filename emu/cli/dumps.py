@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.cli.console import Form, note, show
+from emu.cli.console import Form, note, out, show
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,16 +36,22 @@ def trace_dump(
     sysctls: list[str] | None = None,
     detail: str = "detailed",
     form: Form = Form.text,
+    dot: bool = False,
 ) -> int:
-    """Show every possible outcome of the packet. Gives the exit status: 3 if some of it is undecided. Raises InputError."""
+    """Show every possible outcome of the packet, with `dot` the rules that it visited as DOT. Gives the exit status: 3 if some of it is undecided. Raises InputError."""
     from emu.kube.api.documents import read_text
     from emu.report.node import read_node
     from emu.report.packet import trace
+    from emu.report.rule_graph import graph
 
     given = {"rules": rules, "ipset": ipset, "routes": routes, "addresses": addresses, "policy": policy,
              "neighbours": neighbours, "connections": connections}  # fmt: skip
     files = {name: str(path) for name, path in given.items() if path is not None}
     texts = {name: read_text(path) for name, path in given.items() if path is not None}
+    if texts["rules"].lstrip().startswith(("apiVersion:", "{", "---\napiVersion:")):
+        raise InputError(
+            "these are manifests, no rules", file=files["rules"], expected="-f FILE, or what iptables-save prints"
+        )
     settings = _sysctls(sysctls or [])
     node = read_node(texts.pop("rules"), **texts, files=files, sysctls=settings)
     probe = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)
@@ -60,7 +66,10 @@ def trace_dump(
         note(f"{rules}:{each.rule.line}: {each.why}; a packet that comes to this rule is undecided")
     if len(unknown) > SHOWN:
         note(f"{rules}: {len(unknown) - SHOWN} more rules ask what is not modelled")
-    show(traced.report, form)
+    if dot:
+        out(graph(traced.head, traced.groups))
+    else:
+        show(traced.report, form)
     return 3 if undecided else 0
 
 

@@ -12,6 +12,9 @@ from emu.cli.console import Form, dump, note, out
 from emu.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from emu.capture.captured import Captured
     from emu.report.ladders.journeys import Ladder
     from emu.report.ladders.sight import Sight
 
@@ -56,6 +59,15 @@ def draw(path: Path, form: LadderForm, flow: int | None, *, every_hop: bool, fol
     else:
         out(dump([_data(each, fold_arp) for each in found], Form(form.value)))
     return 0
+
+
+def topology(frames: Iterable[Captured]) -> str:
+    """The interfaces that a flow's frames went through, as DOT; ARP does not count."""
+    from emu.report.ladders.dot import dot
+    from emu.report.ladders.journeys import ladders
+    from emu.report.ladders.sight import of_captured
+
+    return dot(ladders(of_captured(frames)), fold_arp=True)
 
 
 def _sights(path: Path) -> list[Sight]:

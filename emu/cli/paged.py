@@ -51,26 +51,32 @@ class OneFile:
 
 
 class Folder:
-    """A page a run, called by the scenario's name, and `index.html` with a line for each, by chapters."""
+    """A page a run, called by the scenario's name, and `index.html` with a line for each, by chapters. `of_gallery`: the runs are
+    stories of the gallery, of which it is known whether a kernel judged them."""
 
-    def __init__(self, folder: Path, chapters: Sequence[Chapter], title: str, *, force: bool = False) -> None:
+    def __init__(
+        self, folder: Path, chapters: Sequence[Chapter], title: str, *, force: bool = False, of_gallery: bool = False
+    ) -> None:
         from emu.report.html.course import INDEX
         from emu.report.html.page import SUFFIX
 
         self._folder, self._chapters, self._title, self._force = folder, chapters, title, force
         self._entries: list[Entry] = []
+        self._of_gallery = of_gallery
         for name in (INDEX, *(f"{name}{SUFFIX}" for each in chapters for name in each.stories)):
             check_page(str(folder / name), force=force)
 
     def add(self, run: Run) -> None:
         from emu.capture.pages import write
-        from emu.report.html.course import entry, links
+        from emu.report.html.course import entry, judged, links
         from emu.report.html.page import SUFFIX, of
         from emu.report.html.scene import of_run
 
-        name = run.scenario.name
-        write(self._folder / f"{name}{SUFFIX}", of([of_run(run)], links=links(self._chapters, name)), force=self._force)
-        self._entries.append(entry(run))
+        name, scene = run.scenario.name, of_run(run)
+        sentence = judged(name) if self._of_gallery else ""
+        scene.notes += [sentence] * bool(sentence)
+        write(self._folder / f"{name}{SUFFIX}", of([scene], links=links(self._chapters, name)), force=self._force)
+        self._entries.append(entry(run, sentence))
 
     def end(self) -> None:
         from emu.capture.pages import write
@@ -91,4 +97,4 @@ def course(folder: Path, names: Sequence[str], *, force: bool = False) -> Folder
     from emu.scenario.script import load
 
     mistakes = [name for name in names if load(story(name)).spec.metadata.mistake is not None]
-    return Folder(folder, ordered(names, mistakes), words()["index_title"], force=force)
+    return Folder(folder, ordered(names, mistakes), words()["index_title"], force=force, of_gallery=True)

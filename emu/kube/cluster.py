@@ -133,10 +133,8 @@ class Cluster(Verbs):
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
-        arrivals = live.Arrivals(self.store, objects, live=config.live)
+        arrivals = live.Arrivals(self.store, objects, self.underlay.reserve, live=config.live, only=config.only)
         self.as_found = arrivals.as_found
-        if config.live:
-            self.underlay.reserve(live.pod_addresses(objects))
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):
                 arrivals.apply(obj)
@@ -144,10 +142,8 @@ class Cluster(Verbs):
         self.loops = Loops(self)
         with steps.last("waiting until pods run"):
             self.loops.start()
-        if config.live:
-            if config.network == live.ROUTED_CONFLIST:
-                live.route_each(self.pods.values(), self.underlay.route)
-            self.warnings += live.remarks(self.store)
+        self.warnings += arrivals.end(config.network, self.pods.values(), self.underlay.route)
+        self.policies.begin()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
             _set_large_aside()

@@ -33,13 +33,23 @@ class Group:
     probability: float
     first: Outcome
 
+    @property
+    def trace(self) -> Trace:
+        return self.first.there
+
+    @property
+    def ending(self) -> str:
+        return ending(self.first.there)
+
 
 @dataclass(frozen=True)
 class Traced:
-    """`undecided`: some outcome met what is not modelled."""
+    """`undecided`: some outcome met what is not modelled. `head` is the packet in one line, `groups` are the outcomes."""
 
     report: Report
     undecided: bool
+    head: str
+    groups: list[Group]
 
 
 def trace(node: Node, probe: Probe, detail: Detail = "detailed") -> Traced:
@@ -75,7 +85,8 @@ def trace(node: Node, probe: Probe, detail: Detail = "detailed") -> Traced:
                 lines += ["  back:", f"  -> {group.first.past}"]
             if back is not None:
                 lines += ["  back:", *_trace_lines(back, f"{number}/", 3, detail), f"  {'-> ' + ending(back)}"]
-    return Traced(Report(data, "\n".join(lines)), any(g.first.there.word == UNDECIDED for g in groups))
+    undecided = any(group.first.there.word == UNDECIDED for group in groups)
+    return Traced(Report(data, "\n".join(lines)), undecided, lines[0], groups)
 
 
 def _judged(node: Node, outcome: Outcome) -> Outcome:

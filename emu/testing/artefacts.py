@@ -61,9 +61,15 @@ def leave_scenario(root: Path, nodeid: str, failing: Failing) -> Left:
     cluster = failing.run.cluster
     bad = [each.flow.number for each in failing.run.flows if each.checked.failures]
     walk, again = walked(cluster, bad or None), f"emu run {_shown(folder / SCENARIO)}"
-    from emu.report.html.scene import of_run
+    return _left(root, folder, cluster, {SCENARIO: failing.text}, walk, again, partial(_recorded, failing))
 
-    return _left(root, folder, cluster, {SCENARIO: failing.text}, walk, again, partial(of_run, failing.run))
+
+def _recorded(failing: Failing) -> Scene:
+    """The same scenario once more: now what its tables held is recorded, too."""
+    from emu.report.html.scene import of_run
+    from emu.scenario.run import run
+
+    return of_run(run(failing.run.scenario, record=True))
 
 
 def _left(

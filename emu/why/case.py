@@ -15,6 +15,7 @@ from emu.kube.flow.ends import Places
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.lookup import NameFiles
 from emu.kube.live.remarks import state
+from emu.kube.policy.dataplane import Dataplane
 from emu.kube.store import Store
 from emu.trail import Dropped
 from emu.wire.addr import ip4_text
@@ -27,6 +28,7 @@ class Asked(Places, Protocol):
     """A cluster that sends. `warnings` is what was assumed, or is not modelled."""
 
     warnings: list[str]
+    policy: Dataplane | None
 
     @property
     def name_files(self) -> NameFiles: ...
@@ -92,6 +94,11 @@ class Case(Seen):
         self.source = self.flow.source
         self.service, self.service_port, self.by = service, service_port, by
         self.backends = [] if service is None else backends_of(places.store, service, service_port)
+
+    @property
+    def policed(self) -> bool:
+        """Whether policies are enforced, or what enforces them is not modelled."""
+        return self.places.policy is None or bool(self.places.policy.kinds)
 
     @property
     def client(self) -> Pod | None:

@@ -168,6 +168,8 @@ def test_the_last_sight_knows_where_the_packet_ended() -> None:
     client.sockets.send_packet(IP(dst="10.0.1.2") / UDP(sport=7, dport=9))
     bench.run(1)
     ended = [each for each in bench.frames() if each.after]
+    assert {(each.direction, each.after[0].fact.to) for each in ended} == {("in", "ARP"), ("in", "a UDP socket")}
+    ended = [each for each in ended if "UDP" in each.line()]
     assert [each.interface for each in ended] == ["server/eth0"]
     (end,) = ended[0].after
     assert (end.fact.to, end.port) == ("a UDP socket", 9)
@@ -177,15 +179,16 @@ def test_the_last_sight_knows_where_the_packet_ended() -> None:
 def test_counters_are_those_of_the_moment() -> None:
     bench, client, _ = lab()
     router = bench.namespaces["router"]
-    bench.iptables(router, "-A FORWARD -p udp -j ACCEPT")
+    bench.iptables(router, "-A FORWARD -p udp --dport 9 -j ACCEPT", "-A FORWARD -p udp -j DROP")
     assert bench.capture is not None
     bench.capture.record()
     for _ in range(3):
-        client.sockets.send_packet(IP(dst="10.0.1.2") / UDP(sport=7, dport=9))
-        bench.run(1)
-    counted = [dict(each.counters) for each in bench.frames("router/eth1") if each.direction == "out"]
-    packets = [packets for each in counted for packets, _ in each.values()]
-    assert packets == [1, 2, 3]
+        for port in (9, 10):
+            client.sockets.send_packet(IP(dst="10.0.1.2") / UDP(sport=7, dport=port))
+            bench.run(1)
+    for frames in (bench.frames("router/eth1"), bench.frames("router/drop")):
+        counted = [dict(each.counters) for each in frames if each.direction in ("out", "drop")]
+        assert [packets for each in counted for packets, _ in each.values()] == [1, 2, 3]
 
 
 def test_rules_are_kept_from_each_moment_on() -> None:

@@ -195,6 +195,16 @@ def policy(found: Found) -> None:
     )
 
 
+def stay_in(found: Found) -> None:
+    """The client may reach web, and nothing else: not the DNS."""
+    to = [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "web"}}}]
+    spec = {"podSelector": {"matchLabels": {"app": "tools"}}, "policyTypes": ["Egress"], "egress": [{"to": to}]}
+    meta = {"name": "tools-stay-in", "namespace": "default", "uid": "8"}
+    found["items"].append(
+        {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
+    )
+
+
 def external(name: str) -> Callable[[Found], None]:
     return service("alias", externalName=name)
 
@@ -355,7 +365,9 @@ ROWS = [
     Row("rule", "svc/local.shop:80", "-j DROP", then=rule("-I FORWARD -p tcp --dport 8080 -j DROP", "local")),
     Row("rule", "svc/local.shop:80", "FORWARD", then=rule("-P FORWARD DROP\n-F FORWARD", "local"), shape=EKS),
     Row("host-network-clash", "svc/cart.shop:80", "9100/TCP", clash),
-    Row("network-policy", "svc/web.shop:80", "networkpolicy/shop/web-is-closed", policy),
+    Row("network-policy", "svc/web.shop:80", "networkpolicy/shop/web-is-closed", policy, shape=KIND),
+    Row("network-policy", "svc/web.shop:80", "pod/shop/web-", policy, shape=Shape("calico", 4)),
+    Row("network-policy", "web.shop:80", "networkpolicy/default/tools-stay-in", stay_in, shape=Shape("k3s", 4)),
     Row("mtu", "svc/local.shop:80", "MTU", then=narrow, shape=KIND, options={"size": 1400}),
     Row("link-down", "svc/local.shop:80", "the interface is down", then=unplugged, shape=KIND),
     Row(
@@ -410,6 +422,22 @@ def test_the_page_has_the_same_list() -> None:
     page = (Path(__file__).parents[2] / "emu" / "why" / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE)
     assert dict(rows) == CAUSES and len(rows) == len(CAUSES)
+
+
+@pytest.mark.parametrize(
+    ("flavour", "word", "words"),
+    [
+        ("kubeadm", "delivered", "flannel enforces no NetworkPolicy: those of the export have no effect"),
+        ("eks", "delivered", "Amazon VPC CNI enforces no NetworkPolicy: those of the export have no effect"),
+        ("cilium", "rejected", "Cilium enforces NetworkPolicies: the chains of kube-router stand for its own"),
+    ],
+)
+def test_policies_are_enforced_where_the_pod_network_does(flavour: str, word: str, words: str) -> None:
+    found = export(Shape(flavour, 4))
+    policy(found)
+    cluster = Cluster.live(found, capture=False)
+    assert cluster.tcp("default/tools", "svc/web.shop:80", b"?").outcome.word == word
+    assert any(words in each for each in cluster.warnings)
 
 
 HEALTHY = [

@@ -15,7 +15,7 @@ from emu.kernel.net import neighbour as nud
 from emu.kernel.net.drop import drop
 from emu.kernel.net.neighbour import Neighbour
 from emu.kernel.net.route import on_link
-from emu.trail import Answered, Asked
+from emu.trail import Answered, Asked, Delivered
 from emu.wire import arp as wire
 from emu.wire.addr import BROADCAST_MAC, LIMITED_BROADCAST, ZERO_MAC, is_loopback, is_multicast, multicast_mac
 from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_IP, HOST, IP_HLEN, OTHERHOST, Frame
@@ -118,6 +118,8 @@ def receive(frame: Frame, device: Device) -> None:
         drop(net, frame, "NOT_SPECIFIED")
         return
     net.delivered += 1
+    if net.recorder is not None:
+        net.recorder.arrived(frame, Delivered(net.name, "ARP"))
     if packet.op == wire.REQUEST and _request(net, frame, device, packet):
         return
     _learn(net, frame, device, packet)

@@ -129,7 +129,7 @@ def receive(frame: Frame, net: Netns) -> None:
         _error(frame, net)
     elif kind == wire.ECHO_REPLY:
         handler = net.ipv4.icmp_errors.get(ICMP)
-        net.delivered += 1
+        _taken(frame, net, "ICMP: an answer")
         if handler is not None:
             handler(frame, net, kind, 0, 0)
     else:
@@ -140,6 +140,13 @@ def _delivered(frame: Frame, net: Netns, to: str) -> None:
     net.delivered += 1
     for listener in net.delivery_listeners:
         listener(frame, Delivered(net.name, to))
+
+
+def _taken(frame: Frame, net: Netns, to: str) -> None:
+    """It ends here, and is for no flow's receiver."""
+    net.delivered += 1
+    if net.recorder is not None:
+        net.recorder.arrived(frame, Delivered(net.name, to))
 
 
 def _echo(frame: Frame, net: Netns) -> None:
@@ -188,7 +195,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
 
 def _error(frame: Frame, net: Netns) -> None:
     """icmp_unreach and its like: pass the error to the protocol of the quoted packet, unless the quote is too short to name a flow."""
-    net.delivered += 1
+    _taken(frame, net, "ICMP: an error about a packet")
     quoted = quote.packet_of(frame)
     if quoted is None:
         return

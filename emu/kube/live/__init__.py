@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from emu.kube.live.origin import is_live, shows
 from emu.kube.live.pods import Arrivals
-from emu.kube.live.ports import pod_addresses
-from emu.kube.live.read import ROUTED_CONFLIST, Live, read
-from emu.kube.live.remarks import remarks, state
-from emu.kube.live.routes import route_each
+from emu.kube.live.read import Live, read
+from emu.kube.live.relevant import relevant
+from emu.kube.live.remarks import state
 
-__all__ = [
-    "ROUTED_CONFLIST", "Arrivals", "Live", "is_live", "pod_addresses", "read", "remarks", "route_each", "shows", "state",
-]  # fmt: skip
+__all__ = ["Arrivals", "Live", "is_live", "read", "relevant", "shows", "state"]

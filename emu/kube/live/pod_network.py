@@ -25,12 +25,14 @@ class Signs(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A network: its `name` for people, the built-in one that stands for it ("" is ROUTED), and what is not as in reality."""
+    """A network: its `name` for people, the built-in one that stands for it ("" is ROUTED), what is not as in reality, and whether it
+    enforces NetworkPolicies."""
 
     name: str
     signs: Signs
     network: str
     note: str = ""
+    policy: bool = False
 
 
 def _annotated(name: str) -> Callable[[Node], bool]:
@@ -42,18 +44,20 @@ def _labelled(name: str, value: str = "") -> Callable[[Node], bool]:
 
 
 _EBPF = "its eBPF programs are not modelled: routed veth pairs and kube-proxy's rules stand for them"
+_K3S = _labelled("node.kubernetes.io/instance-type", "k3s")
 KNOWN: tuple[Known, ...] = (
-    Known("kindnet", Signs((("k8s-app", "kindnet"), ("app", "kindnet"))), "kindnet"),
+    Known("kindnet", Signs((("k8s-app", "kindnet"), ("app", "kindnet"))), "kindnet", policy=True),
     Known("Amazon VPC CNI", Signs((("k8s-app", "aws-node"),)), "aws-vpc"),
-    Known("GKE Dataplane V2", Signs((("k8s-app", "cilium"), ("component", "anetd"))), "", _EBPF),
-    Known("Cilium", Signs((("k8s-app", "cilium"), ("app.kubernetes.io/name", "cilium-agent"))), "", _EBPF),
-    Known("Canal", Signs((("k8s-app", "canal"),)), "flannel", "Calico's policy rules are not made"),
-    Known("Calico", Signs((("k8s-app", "calico-node"),)), "calico"),
-    Known("Antrea", Signs((("component", "antrea-agent"),)), "", "Open vSwitch is not modelled: routed veth pairs stand for it"),
-    Known("OVN-Kubernetes", Signs((("app", "ovnkube-node"),)), "", "OVN is not modelled: routed veth pairs stand for it"),
-    Known("Weave Net", Signs((("name", "weave-net"),)), "", "its overlay is not modelled: routed veth pairs stand for it"),
-    Known("kube-router", Signs((("k8s-app", "kube-router"),)), "bridge", "routes of the underlay stand for its BGP"),
+    Known("GKE Dataplane V2", Signs((("k8s-app", "cilium"), ("component", "anetd"))), "", _EBPF, policy=True),
+    Known("Cilium", Signs((("k8s-app", "cilium"), ("app.kubernetes.io/name", "cilium-agent"))), "", _EBPF, policy=True),
+    Known("Canal", Signs((("k8s-app", "canal"),)), "flannel", policy=True),
+    Known("Calico", Signs((("k8s-app", "calico-node"),)), "calico", policy=True),
+    Known("Antrea", Signs((("component", "antrea-agent"),)), "", "Open vSwitch is not modelled: routed veth pairs stand for it", policy=True),
+    Known("OVN-Kubernetes", Signs((("app", "ovnkube-node"),)), "", "OVN is not modelled: routed veth pairs stand for it", policy=True),
+    Known("Weave Net", Signs((("name", "weave-net"),)), "", "its overlay is not modelled: routed veth pairs stand for it", policy=True),
+    Known("kube-router", Signs((("k8s-app", "kube-router"),)), "bridge", "routes of the underlay stand for its BGP", policy=True),
     Known("Azure CNI", Signs((("k8s-app", "azure-cns"),)), "", "the VNet is not modelled: routes to each pod stand for it"),
+    Known("k3s's flannel", Signs((), _K3S), "flannel", policy=True),
     Known(
         "flannel",
         Signs((("app", "flannel"), ("k8s-app", "flannel"), ("name", "kube-flannel")), _annotated(FLANNEL)),
@@ -62,6 +66,17 @@ KNOWN: tuple[Known, ...] = (
     Known("GKE's routes", Signs((("k8s-app", "netd"),), _labelled("cloud.google.com/gke-nodepool")), "bridge"),
     Known("minikube's bridge", Signs((), _labelled("minikube.k8s.io/name")), "bridge"),
 )  # fmt: skip
+
+
+def enforces(known: Known | None, objects: Sequence[Object]) -> bool:
+    """Whether the cluster enforces NetworkPolicies: by its pod network, by an agent beside it, or by the VPC CNI's own agent."""
+    if known is None:
+        return False
+    if known.name == "Amazon VPC CNI":
+        pods = (each for each in objects if isinstance(each, Pod) and each.metadata.labels.get("k8s-app") == "aws-node")
+        return any("--enable-network-policy=true" in c.args for pod in pods for c in pod.spec.containers)
+    agents = {("k8s-app", "calico-node"), ("k8s-app", "kube-router")}
+    return known.policy or any(pair in agents for obj in objects for pair in _labels(obj))
 
 
 def recognised(objects: Sequence[Object]) -> Known | None:

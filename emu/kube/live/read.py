@@ -28,6 +28,7 @@ from emu.kube.live.settings import Stated, stated
 from emu.kube.live.subnets import address
 from emu.kube.networks.aws_vpc.limits import INSTANCE_TYPES
 from emu.kube.networks.aws_vpc.options import AwsOptions
+from emu.kube.networks.bridge.network import BridgeOptions
 from emu.kube.networks.flannel.network import Backend, NetConf
 from emu.kube.networks.network import Options
 from emu.kube.plan import ClusterConfig, NodeConfig
@@ -83,10 +84,18 @@ def read(loaded: Loaded) -> Live:
     outside, more_lans = hosts(found, lans)
     if outside:
         notes.append(f"an endpoint of {few(whose)} is neither a pod nor a node: a host outside answers on its port")
+    policies = any(each.kind.endswith("NetworkPolicy") for each in objects)
+    enforced = policies and pod_network.enforces(known, objects)
+    if enforced and known is not None:
+        notes.append(f"{known.name} enforces NetworkPolicies: the chains of kube-router stand for its own")
+    elif policies and known is not None:
+        notes.append(f"{known.name} enforces no NetworkPolicy: those of the export have no effect")
+    elif policies:
+        notes.append("whether NetworkPolicies are enforced is not known: those of the export have no effect here")
     config = ClusterConfig(
         nodes=tuple(NodeConfig(each.name) for each in nodes),
         network=ROUTED_CONFLIST if network == ROUTED else network,
-        network_options=_options(network, facts, notes),
+        network_options=_options(network, facts, notes, cloud=known is not None and known.name == "GKE's routes"),
         underlay="" if network != ROUTED else "switched",
         lans=(*lans, *more_lans),
         external=tuple(outside),
@@ -94,6 +103,7 @@ def read(loaded: Loaded) -> Live:
         service_subnet=str(services),
         proxy=_proxy(facts.stated, pod_subnet, known, notes),
         dns=DnsConfig(domain=facts.stated.domain or DOMAIN, built_in=False),
+        policy="kube-router" if enforced else "none",
         live=True,
         findings=tuple(Finding("", "export", each) for each in notes),
     )
@@ -166,12 +176,13 @@ def _network(known: Known | None, facts: _Facts) -> tuple[str, str]:
     return known.network or ROUTED, f"the pod network is {known.name}{note}"
 
 
-def _options(network: str, facts: _Facts, notes: list[str]) -> Options | None:
+def _options(network: str, facts: _Facts, notes: list[str], *, cloud: bool) -> Options | None:
     if network == "flannel":
         return _flannel(facts, notes)
     if network == "aws-vpc":
         return _aws(facts)
-    return None
+    # a cloud's own routes, where one of the nodes shows it; else nodes of one LAN may route to each other
+    return BridgeOptions(host_gw=False) if network == "bridge" and cloud else None
 
 
 def _aws(facts: _Facts) -> AwsOptions:

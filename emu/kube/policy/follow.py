@@ -50,6 +50,11 @@ class Now(Protocol):
     now: int
 
 
+def index_of(objects: Watched) -> PolicyIndex:
+    """The index of what there is now."""
+    return PolicyIndex(obj for kind in KINDS for obj in objects.list(kind))
+
+
 class Live:
     """The index of a running cluster. It is made when it is asked for, and follows from then on. `changed_ns` is when something that it
     knows changed last, since the cluster began to run. `named` is a listener of drops that states which policy a packet died of."""
@@ -74,7 +79,7 @@ class Live:
     @property
     def index(self) -> PolicyIndex:
         if self._index is None:
-            self._index = PolicyIndex(obj for kind in KINDS for obj in self._objects.list(kind))
+            self._index = index_of(self._objects)
         return self._index
 
     def _changed(self, old: Object | None, new: Object | None) -> None:

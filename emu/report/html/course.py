@@ -33,21 +33,40 @@ class Chapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A line of the index: the page of one run."""
+    """A line of the index: the page of one run. `judged`: whether a kernel was asked, a sentence; "": not known."""
 
     name: str
     about: str
     flows: int
     frames: int
     held: bool
+    judged: str = ""
     mistake: Mistake | None = None
 
 
-def chapters() -> list[Chapter]:
-    """The chapters of the gallery, without its mistakes."""
+class Course(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gallery in order. `unjudged`: the stories whose frames no kernel is compared with, and why."""
+
+    chapters: tuple[Chapter, ...]
+    unjudged: dict[str, str]
+
+
+def course() -> Course:
+    """The course, without the gallery's mistakes."""
     import yaml
 
-    return msgspec.convert(yaml.safe_load(assets.read("course.yaml")), type=list[Chapter], strict=False)
+    return msgspec.convert(yaml.safe_load(assets.read("course.yaml")), type=Course, strict=False)
+
+
+def chapters() -> tuple[Chapter, ...]:
+    """The chapters of the gallery, without its mistakes."""
+    return course().chapters
+
+
+def judged(name: str) -> str:
+    """Whether the tests compare a story of the gallery with a Linux kernel, in a sentence."""
+    why = course().unjudged.get(name)
+    return words()["judged"] if why is None else words()["not_judged"].replace("{why}", why)
 
 
 def ordered(stories: Iterable[str], mistakes: Iterable[str]) -> list[Chapter]:
@@ -71,12 +90,12 @@ def words() -> dict[str, str]:
     return found
 
 
-def entry(run: Run) -> Entry:
-    """The line of a run."""
+def entry(run: Run, judged: str = "") -> Entry:
+    """The line of a run; `judged` states whether a kernel was asked."""
     about = run.scenario.spec.metadata
     flows = list(run.flows)
     frames = sum(len(each.flow.frames) for each in flows)
-    return Entry(run.scenario.name, _about(about), len(flows), frames, not run.exit_status, about.mistake)
+    return Entry(run.scenario.name, _about(about), len(flows), frames, not run.exit_status, judged, about.mistake)
 
 
 def _about(about: Metadata) -> str:

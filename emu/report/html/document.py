@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emu.quiz import Question, questions
+from emu.report.html.chapters import chapters
 from emu.report.html.compare import compare
 from emu.report.html.layout import Planner, Sight
 from emu.report.html.model import Document, Link, Port, Rules, Run
@@ -36,6 +37,9 @@ def _run(scene: Scene) -> Run:
     if tables is not None:
         for frame, delta in zip(frames, tables.deltas(), strict=True):
             frame.st = delta
+    if scene.filed:
+        for frame, own in zip(frames, scene.frames, strict=True):
+            frame.no = own.number if own.number != own.hop else 0
     return Run(
         name=scene.name,
         description=scene.description,
@@ -49,6 +53,7 @@ def _run(scene: Scene) -> Run:
         steps=scene.steps,
         flows=scene.flows,
         layouts=[planner.layout(flow, sights.get(flow["flow"], [])) for flow in scene.flows],
+        chapters=chapters(scene.frames, scene.stories),
         frames=frames,
         words=words.all,
         state=tables.first() if tables is not None else {},

@@ -89,6 +89,16 @@ class Rules(msgspec.Struct, frozen=True):
     chains: Mapping[str, Chain]
 
 
+class Chapter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step of a flow's story, at the hop where it is stated first: its number (`label`), and the line as comments have it."""
+
+    flow: int
+    hop: int
+    label: str
+    text: str
+    back: bool = False
+
+
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     """A place of the map and the ladder, left to right: interface `n`, or, with -1, one port for all interfaces of `fold`."""
 
@@ -159,6 +169,7 @@ class Run(msgspec.Struct, kw_only=True):
     steps: list[Step]
     flows: list[dict[str, Any]]
     layouts: list[Layout]
+    chapters: list[Chapter] = []
     frames: list[Frame]
     words: list[str]
     state: dict[str, Table]

@@ -120,12 +120,14 @@ def _before(hops: list[Hop], sight: Sight) -> Sight | None:
     """Where the packet was before: inside of the namespace, or at the other end of a cable."""
     here = [hop.sight for hop in hops if hop.sight.owner == sight.owner and hop.sight.way != DROP]
     came = [each for each in here if each.way != "out"]
-    inside = came[-1] if came else (here[-1] if here else None)
+    inside = came[-1] if came else (here[0] if here else None)
     if sight.way in ("out", DROP):
-        return here[-1] if here and here[-1].way == "out" and here[-1].kind in STACKED else inside
-    taken = {id(hop.before) for hop in hops}
-    sent = (hop.sight for hop in hops if hop.sight.way == "out" and hop.sight.owner != sight.owner)
-    cable = next((each for each in sent if id(each) not in taken), None)
+        since = here[here.index(came[-1]) + 1 :] if came else here
+        upper = [each for each in since if each.kind in STACKED]
+        return upper[-1] if upper else inside
+    taken = {id(hop.before) for hop in hops if hop.before is not None and hop.before.owner != hop.sight.owner}
+    sent = [hop.sight for hop in hops if hop.sight.way == "out" and hop.sight.owner != sight.owner]
+    cable = next((each for each in sent if id(each) not in taken and each.kind not in STACKED), None)
     # a bridge hands up what its port received at this very moment
     handed_up = inside is not None and inside.way != "out" and inside.time_ns == sight.time_ns
     return inside if cable is None or handed_up else cable

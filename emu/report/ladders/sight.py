@@ -25,6 +25,7 @@ _COMMENT, _FLAGS = 1, 2
 _INBOUND, _OUTBOUND, _FOREIGN = 1, 2, 4
 _NUMBERS = re.compile(r"flow/hop (\d+)/(\d+)")
 _NAT = re.compile(r"^nat.*: ((?:un-)?[DS]NAT) \w+ (\S+ -> [^,]+), ct ", re.M)
+_CARRIED = re.compile(r"^([^:\n]+): ([\d.]+ -> [\d.]+), ", re.M)  # a cloud's gateway, address for address
 _DROPPED = re.compile(r"^dropped (\S+) at (\S+)(?: by (.*))?$", re.M)
 _STEP = re.compile(r"\(([\w, ]+)\) ")
 _LINK_OF_RAW = bytes(12) + b"\x08\x00"
@@ -59,8 +60,8 @@ class Sight:
 
     @property
     def nats(self) -> list[str]:
-        """`DNAT 10.96.0.10:80 -> 10.244.2.2:8080`, in the order in which they were done."""
-        return [" ".join(found) for found in _NAT.findall(self.comment)]
+        """`DNAT 10.96.0.10:80 -> 10.244.2.2:8080`, in the order in which they were done; last what a cloud rewrote."""
+        return [" ".join(found) for pattern in (_NAT, _CARRIED) for found in pattern.findall(self.comment)]
 
     @property
     def dropped(self) -> tuple[str, str, str] | None:

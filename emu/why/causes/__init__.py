@@ -16,6 +16,7 @@ Look = Callable[[Case], Because | None]
 LOOKS: tuple[Look, ...] = (
     names.external_name,
     names.dns_policy,
+    names.dns_blocked,
     names.dns_server,
     names.dns_search,
     names.dns_name,

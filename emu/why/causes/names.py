@@ -9,7 +9,9 @@ from emu.kube.api.core import Service
 from emu.kube.dns.resolver import candidates
 from emu.modelled import nearest
 from emu.why.case import Because, Case, backends_of, name_of, of_pod, selected
+from emu.why.causes.paths import denied
 from emu.why.causes.pods import why_not_ready
+from emu.wire.addr import ip4
 
 DNS = ("kube-system", "kube-dns")
 _AWAY = ("ETIMEDOUT", "ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET")
@@ -54,6 +56,20 @@ def dns_policy(case: Case) -> Because | None:
     sentence = f"spec.dnsPolicy {policy}{why} of {name_of(client.key)}{at} gives it {servers}, not the cluster's {service.spec.cluster_ip}: {asked} is not known there"
     better = "ClusterFirstWithHostNet" if client.spec.host_network else "ClusterFirst"
     return Because("dns-policy", name_of(client.key), sentence, f"dnsPolicy: {better}")
+
+
+def dns_blocked(case: Case) -> Because | None:
+    """A policy does not allow the client to ask the cluster's DNS."""
+    asked, found, service = _asked(case), case.flow.resolved, case.store.get(Service, *DNS)
+    if not asked or found is None or found.error not in _AWAY or service is None:
+        return None
+    for each in backends_of(case.store, service, None):
+        if each.ready and each.port:
+            because = denied(case, ip4(each.address), "UDP", each.port)
+            if because is not None:
+                sentence = f"the name {asked} cannot be looked up: {because.sentence}"
+                return because._replace(sentence=sentence, remedy="a rule that allows UDP and TCP port 53 to kube-dns")
+    return None
 
 
 def dns_server(case: Case) -> Because | None:

@@ -6,33 +6,70 @@ Must not know what an object states.
 from __future__ import annotations
 
 from emu.kernel.link.device import Device
+from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key
+from emu.kube.policy.follow import index_of
+from emu.kube.policy.verdict import Packet
 from emu.why.case import Because, Case, name_of
-from emu.wire.addr import ip4_text
+from emu.wire.addr import ip4, ip4_text
 
 _NO_ROUTE = ("IP_OUTNOROUTES", "IP_INNOROUTES", "NO_VPC_ROUTE", "NO_INTERFACE")
 
 
 def policy(case: Case) -> Because | None:
-    """A NetworkPolicy does not allow it, or its effect is not modelled."""
-    texts = (
-        case.flow.outcome.by,
-        case.flow.outcome.detail,
-        *(str(getattr(each, "by", "")) for each in case.flow.losses),
-    )
-    named = next(
-        (word.strip('",.:;') for text in texts for word in text.split() if word.startswith("networkpolicy/")), ""
-    )
-    if case.word == "delivered" or not named:
+    """A NetworkPolicy does not allow it, or what enforces it is not modelled."""
+    if case.word == "delivered":
         return None
-    parts = named.split("/")
-    key = Key("networkpolicy", parts[1] if len(parts) > 2 else "default", parts[-1])
-    at = case.at(key, "spec")
-    if case.word == "undecided":
-        sentence = f"{name_of(key)}{at}: {case.flow.outcome.detail}"
+    text, _, _ = case.flow.outcome.detail.partition(" ")
+    if case.word == "undecided" and "policy/" in text:
+        kind, _, rest = text.rstrip(":").partition("/")
+        namespace, slash, name = rest.partition("/")
+        key = Key(kind, namespace if slash else "default", name if slash else namespace)
+        sentence = f"{name_of(key)}{case.at(key, 'spec')}: {case.flow.outcome.detail}"
         return Because("network-policy", name_of(key), sentence, "a policy that allows it by both ends' labels")
-    sentence = f"{name_of(key)}{at} does not allow it: {case.rule}"
-    return Because("network-policy", name_of(key), sentence, "a rule of a policy that allows this source and port")
+    losses = (*case.losses("NETFILTER_DROP"), *case.losses("UNDECIDED"))
+    if case.word not in ("dropped", "rejected", "undecided", "timeout") or not losses:
+        return None
+    address, port = case.reached
+    return denied(case, ip4(address), case.flow.kind.upper(), port)
+
+
+def denied(case: Case, addr: int, protocol: str, port: int) -> Because | None:
+    """The policy that does not allow the client to send to an address and port; None where all allow it, or none is enforced."""
+    if not case.policed:
+        return None
+    index = index_of(case.store)
+    sender = next((each.addr for each in case.flow.client.addresses if each.device.name != "lo"), 0)
+    name = {"PING": "ICMP"}.get(protocol, protocol)
+    verdict = index.judge(Packet(index.end(sender), index.end(addr), name, port))
+    if verdict.allowed:
+        return None
+    reason = verdict.deciding
+    first = reason.policies[0]
+    key = Key(first.kind.lower(), first.namespace, first.name)
+    chosen = verdict_end(case, ip4_text(sender if reason.way == "egress" else addr))
+    at = case.at(key, "spec", *((reason.way, reason.rule.number) if reason.rule is not None else (reason.way,)))
+    if reason.rule is not None:
+        sentence = f"{reason.place} of {name_of(key)}{at} denies {chosen} {_WAYS[reason.way]} {name}/{port}"
+    else:
+        more = f" and {len(reason.policies) - 1} more" if len(reason.policies) > 1 else ""
+        sentence = f"{name_of(key)}{at}{more} selects {chosen} for {reason.way}, and no rule allows {name}/{port} {_OTHERS[reason.way]} {verdict_end(case, ip4_text(addr if reason.way == 'egress' else sender))}"
+    return Because(
+        "network-policy",
+        name_of(key),
+        sentence,
+        f"a rule in {reason.way} of a policy that allows it by labels and port",
+    )
+
+
+_WAYS = {"egress": "to send to", "ingress": "to receive"}
+_OTHERS = {"egress": "to", "ingress": "from"}
+
+
+def verdict_end(case: Case, address: str) -> str:
+    """The pod with an address, else the address."""
+    pods = (each for each in case.store.list(Pod) if each.status.pod_ip == address and not each.spec.host_network)
+    return next((name_of(each.key) for each in pods if not each.finished), address)
 
 
 def hairpin(case: Case) -> Because | None:

@@ -12,7 +12,7 @@ import pytest
 
 from emu.capture.pages import is_own
 from emu.cli import main
-from emu.report.html.course import chapters, ordered, words
+from emu.report.html.course import chapters, course, judged, ordered, words
 from emu.report.html.model import Document
 from emu.scenario.gallery import stories, story
 from emu.scenario.script import load
@@ -37,6 +37,17 @@ def test_every_story_stands_in_one_chapter() -> None:
         assert each.usual and each.linux and len(each.differs) >= 2
         for sentence in (*each.differs, *re.split(r"(?<=[.]) ", each.linux)):
             assert sentence.endswith(".") and len(sentence.split()) <= 30
+
+
+def test_the_stories_that_no_kernel_judges_are_those_of_the_twin() -> None:
+    """The names stand in the twin's own test, which a machine without a kernel to ask cannot import."""
+    text = (Path(__file__).parents[2] / "twin/test_twin_gallery.py").read_text(encoding="utf-8")
+    stated = re.search(r"^UNDECIDED = \{(.*?)^\}", text, re.M | re.S)
+    own = re.search(r"^OWN_NUMBERS = \{(.*?)\}", text, re.M)
+    assert stated is not None and own is not None
+    known = {*re.findall(r'^    "([\w-]+)":', stated[1], re.M), *re.findall(r'"([\w-]+)"', own[1])}
+    assert set(course().unjudged) == known & set(stories()) == known
+    assert judged("pod-to-service") != judged("calico-ipip")
 
 
 def test_the_usual_words_are_short_quotes() -> None:
@@ -110,5 +121,6 @@ def test_notes_name_no_folder_of_this_machine(tmp_path: Path) -> None:
     """The gallery's files are named by where emu is installed."""
     assert main(["demo", "no-endpoints", "-o", str(tmp_path / "out"), "--html", str(tmp_path / "site")]) == 0
     (run,) = document_of(tmp_path / "site/no-endpoints.html").runs
-    assert run.notes and all(note.startswith("no-endpoints.yaml:") for note in run.notes)
+    *notes, sentence = run.notes
+    assert notes and all(note.startswith("no-endpoints.yaml:") for note in notes) and sentence == judged("no-endpoints")
     assert str(story("no-endpoints").parent) not in (tmp_path / "site/no-endpoints.html").read_text(encoding="utf-8")

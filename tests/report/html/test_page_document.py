@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from emu.report.html import patches
 from emu.report.html.document import document
@@ -80,11 +81,33 @@ def test_the_flows_are_those_of_the_run(name: str) -> None:
     assert {each.ns for each in shown.interfaces} <= {each.name for each in shown.namespaces}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_chapters_stand_where_their_lines_are_first(name: str) -> None:
+    shown = page_of(name).runs[0]
+    for each in shown.chapters:
+        at = [f.h for f in shown.frames if f.f == each.flow and each.text in [shown.words[line] for line in f.c]]
+        assert each.hop == at[0]
+    stated = {shown.words[line] for frame in shown.frames for line in frame.c}
+    assert bool(stated) is bool(shown.chapters)
+
+
+def test_the_chapters_of_a_service() -> None:
+    found = page_of("pod-to-service").runs[0].chapters
+    there, back = ([each.label for each in found if each.back is leg] for leg in (False, True))
+    assert there == ["3", "1", "2", "4", "3"] and back == ["1", "2", "2", "3", "4"]
+    assert found[3].text == "story (4), before (3): the Service's address has become a pod's"
+
+
 def test_the_document_is_read_back_by_its_types_and_fits_its_schema() -> None:
     for name in NAMES:
         data = encode(page_of(name))
         assert encode(msgspec.json.decode(data, type=Document)) == data
     stated = schema()
+    judge = Draft202012Validator(stated)
+    judge.check_schema(stated)
+    for name in ("pod-to-service", "flannel-vxlan", "microservices-demo"):
+        assert [*judge.iter_errors(json.loads(encode(page_of(name))))] == []
+    assert [*judge.iter_errors({"format": 2, "emu": "x", "runs": []})] and [*judge.iter_errors({"format": 1})]
     assert stated["$ref"] == "#/$defs/Document" and set(stated["$defs"]) >= {"Document", "Run", "Frame", "Layout"}
     assert stated["$defs"]["Document"]["required"] == ["format", "emu", "runs"]
     assert stated["$defs"]["Document"]["properties"]["format"]["enum"] == [1]

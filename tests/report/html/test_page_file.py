@@ -25,6 +25,13 @@ from page_gallery import page_of, ran
 MOST = {"pod-to-service": 250_000, "microservices-demo": 1_000_000}
 A_HOP = 800  # bytes of the gallery's page for each frame, with the script and all
 HOSTILE = "</script><img src=x onerror=alert(1)>"
+OBJECTS = """
+{apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: a}]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web}}, spec: {nodeName: node-2, containers: [{name: a, ports: [{containerPort: 80}]}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80}]}}
+"""
 SERVICE = "emu/scenario/gallery/pod-to-service.yaml"
 
 
@@ -83,6 +90,14 @@ def test_without_scripts_the_hops_are_text() -> None:
 @pytest.mark.parametrize("name", sorted(MOST))
 def test_a_page_is_small(name: str) -> None:
     assert len(text_of(name).encode()) < MOST[name]
+
+
+def test_a_flow_of_two_thousand_hops_is_a_page_of_less_than_a_megabyte() -> None:
+    cluster = emu.Cluster(2, OBJECTS)
+    assert cluster.capture is not None
+    cluster.capture.record()
+    flow = cluster.tcp("default/client", "svc/web:80", b"x" * 130_000)
+    assert len(flow.frames) > 2000 and len(flow.html().encode()) < 1_000_000
 
 
 def test_a_hop_costs_little() -> None:

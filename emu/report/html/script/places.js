@@ -16,7 +16,7 @@ function tablesPane(s) {
 
 // The table that this step is about.
 function likelyTab(s, shown, last) {
-  const wanted = [...shown.filter(k => last[k]), ...(has(s, "nat") ? ["ct"] : []), ...(has(s, "route") ? ["routes"] : [])];
+  const wanted = [...(has(s, "nat") ? ["ct"] : []), ...shown.filter(k => last[k]), ...(has(s, "route") ? ["routes"] : [])];
   return wanted.find(k => shown.includes(k)) || shown[0];
 }
 

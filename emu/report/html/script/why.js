@@ -90,7 +90,8 @@ const COMMENT = /-m comment --comment ("(?:[^"\\]|\\.)*"|\S+) ?/;
 const targetOf = spec => { const at = spec.search(/-[jg] \S+/); return at < 0 ? "" : spec.slice(at); };
 function specText(spec) {
   const comment = COMMENT.exec(spec)?.[1], rest = spec.replace(COMMENT, "").replace(/-m (tcp|udp) /, ""), target = targetOf(rest);
-  return h`${comment ? h`<span class="c">${comment.replace(/"/g, "")}</span><br>` : ""}${rest.slice(0, rest.length - target.length)}<span class="tg">${target}</span>`;
+  const options = rest.slice(0, rest.length - target.length).split(/ (?=-)/).filter(Boolean);  // none is broken at its hyphens
+  return h`${comment ? h`<span class="c">${comment.replace(/"/g, "")}</span><br>` : ""}${options.map(each => h`<span class="opt">${each}</span> `)}<span class="tg">${target}</span>`;
 }
 
 // What changed, in short, under the cards.
