@@ -258,6 +258,7 @@ def trace(
     ] = None,
     form: OutputForm = Form.text,
     detail: Annotated[Detail, typer.Option(help="How much to show.")] = Detail.detailed,
+    arp: Annotated[bool, typer.Option("--arp", help="Show every frame of ARP, too.")] = False,
     write: Annotated[str, typer.Option("-w", metavar="FILE|-", help="Write the frames as pcapng.")] = "",
     html: Html = "",
     force: Force = False,
@@ -284,6 +285,8 @@ def trace(
     ] = False,
 ) -> int:
     """Send one packet and follow it and its answer hop by hop: in a cluster, or by a real node's rules."""
+    if rules is not None and files:
+        raise InputError("-f has no effect beside --rules", expected="a node's rules, or a cluster's objects")
     if rules is not None:
         from emu.cli.dumps import trace_dump
 
@@ -295,14 +298,19 @@ def trace(
             neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form, dot=dot,
         )  # fmt: skip
-    from emu.cli.inputs import cluster_of
+    from emu.cli.inputs import open_cluster
     from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.kube.flow import spoken
+    from emu.report import Report
     from emu.report.trace import trace as follow
+    from emu.why import answer
+    from emu.why.ask import case_of
+    from emu.why.causes import cause
 
     check_writable(write, force=force)
     check_page(html, force=force)
-    cluster = cluster_of(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
+    opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
+    cluster = opened.cluster
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
     receiver = spoken.target(cluster, destination, namespace, wanted)
@@ -311,7 +319,7 @@ def trace(
             note(each)
     if html and cluster.capture is not None:
         cluster.capture.record()
-    traced = follow(cluster, sender.ref, receiver.ref, receiver.protocol, detail=detail.value)
+    traced = follow(cluster, sender.ref, receiver.ref, receiver.protocol, detail=detail.value, arp=arp)
     if write and cluster.capture is not None:
         cluster.capture.write(write, flow=traced.flow.number, force=force)
     if html:
@@ -322,7 +330,10 @@ def trace(
 
         out(topology(traced.flow.frames), to_stderr=to_stderr)
     else:
-        show(traced.report, form, to_stderr=to_stderr)
+        case = case_of(cluster, destination, receiver.ref, traced.flow, opened.line)
+        first, road = answer.head(case, cause(case)), traced.report
+        whole = Report({**first.data, **road.data}, f"{first.text}\n\n{road.text}")
+        show(whole, form, to_stderr=to_stderr)
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 

@@ -48,6 +48,10 @@ def trace_dump(
              "neighbours": neighbours, "connections": connections}  # fmt: skip
     files = {name: str(path) for name, path in given.items() if path is not None}
     texts = {name: read_text(path) for name, path in given.items() if path is not None}
+    if texts["rules"].lstrip().startswith(("apiVersion:", "{", "---\napiVersion:")):
+        raise InputError(
+            "these are manifests, no rules", file=files["rules"], expected="-f FILE, or what iptables-save prints"
+        )
     settings = _sysctls(sysctls or [])
     node = read_node(texts.pop("rules"), **texts, files=files, sysctls=settings)
     probe = packet(source, destination, device=device, state=state, mark=mark, uid=uid, gid=gid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -51,8 +52,10 @@ def open_cluster(
     network: str = "bridge",
     capture: bool = True,
     live: bool | None = None,
+    ends: Sequence[str] = (),
 ) -> Opened:
-    """The same, with the places of the objects. Raises InputError."""
+    """The same, with the places of the objects. With `ends` only those pods of an export run that a question with these ends may
+    concern. Raises InputError."""
     from emu.kube import live as exports
     from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
@@ -80,7 +83,8 @@ def open_cluster(
     if live if live is not None else any(exports.shows(each.value) for each in documents):
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
-        cluster = Cluster(shown.config, shown.objects, capture=capture)
+        only = exports.relevant(shown.objects, ends) if ends else None
+        cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
         return Opened(_noted(cluster, cluster.warnings), loaded.places)
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)

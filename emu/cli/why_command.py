@@ -90,7 +90,15 @@ def why(
     from emu.why.causes import cause
     from emu.why.causes.pods import why_not_ready
 
-    opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, live=live, capture=False)
+    opened = open_cluster(
+        files or [],
+        namespace=namespace,
+        nodes=nodes,
+        network=network,
+        live=live,
+        capture=False,
+        ends=(source, destination),
+    )
     cluster = opened.cluster
     for end, sends in ((source, True), (destination, False)):
         pod = idle(cluster, end, namespace)

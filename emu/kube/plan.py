@@ -67,6 +67,8 @@ class ClusterConfig:
     may be a node's name. `sysctls` are for every node. `findings` are the
     settings of the scenario that are not modelled. `offloads`: the devices have the offloads that Linux switches on by
     default, so that veths and bridges carry large segments and unfinished checksums. `cpus`: of each node (`Clock.beside`).
+    `live`: the objects are the state of a cluster that runs, and stay as they are (`kube/live`); of their pods `only` these
+    run ("namespace/name"; None: all), the others are objects alone.
     `policy` names the dataplane that enforces policies; "" is the network's own.
     """
 
@@ -90,6 +92,7 @@ class ClusterConfig:
     timing: Timing = field(default_factory=Timing)
     dns: DnsConfig | None = None
     live: bool = False
+    only: frozenset[str] | None = None
     findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ Must not know commands. The packet is really sent: its walk is read from the cap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from emu.kernel.net.ip_output import route_output
 from emu.kernel.net.netns import Netns
 from emu.kube.flow.ends import Places, by_name, sources
 from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import address
 from emu.report import Report
 from emu.report.endpoints import endpoints
 from emu.report.endpoints import report as endpoints_report
@@ -27,6 +28,7 @@ from emu.wire.frame import ICMP, TCP, UDP
 
 CONTENTS = b"emu trace"
 CLIENT_PORT, LOOPBACK = 40000, 127
+_OF_NEIGHBOURS = ("NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_CREATEFAIL")
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "icmp": ICMP}
 
 
@@ -48,10 +50,13 @@ class Trace:
     report: Report
 
 
-def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detail: str = "detailed") -> Trace:
+def trace(
+    cluster: Sends, source: str, target: str, protocol: str = "", *, detail: str = "detailed", arp: bool = False
+) -> Trace:
     """Send one packet; `protocol` is tcp, udp, icmp or "" (tcp if the target has a port). Raises InputError.
 
-    `detail` of the text: minimal shows a line a hop, summary its sentence too, detailed its facts as well.
+    `detail` of the text: minimal shows a line a hop, summary its sentence too, detailed its facts as well. Frames of ARP are counted in the text,
+    unless `arp`, or a neighbour that did not answer is what ended the packet.
     """
     named = by_name(target)
     kind = protocol or ("tcp" if (named.port if named is not None else ":" in target) else "icmp")
@@ -68,7 +73,9 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
     outcome = flow.outcome
     sender = next((ip4_text(a.addr) for a in flow.client.addresses if a.device.name != "lo"), "")
     head = f"{kind} {flow.source} ({sender}) -> {flow.target.name} ({flow.target})"
-    ways = [walk(part, facts=detail != "minimal", sentences_only=detail == "summary") for part in (there, back)]
+    arp = arp or any(loss.reason in _OF_NEIGHBOURS for loss in flow.losses) or outcome.detail == "host-unreachable"
+    ways = [walk(part) for part in (there, back)]
+    texts = [_road(part, detail, arp=arp) for part in (there, back)]
     end = f"{outcome.word} ({outcome.detail})" if outcome.detail else outcome.word
     where = flow.at or outcome.place
     end += (f" at {where}" if where else "") + (f" by {outcome.by}" if outcome.by else "")
@@ -77,13 +84,13 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
         *([] if flow.resolved is None else ["", "looked up:", *(f"  {each}" for each in flow.resolved.asked)]),
         "",
         "possible endpoints:",
-        chosen.text or "  none",
+        _chosen(chosen, flow),
         "",
         "there:",
-        ways[0].text or "  nothing was sent",
+        texts[0] or "  nothing was sent",
         "",
         "back:",
-        ways[1].text or "  no answer",
+        texts[1] or "  no answer",
         "",
         f"outcome: {end}",
     ]
@@ -110,6 +117,27 @@ def trace(cluster: Sends, source: str, target: str, protocol: str = "", *, detai
         data["policy"] = {"direction": forbidden.way, "pod": forbidden.pod, "reason": forbidden.reason}
         parts.append(f"policy: the {forbidden.way} of {forbidden.pod} forbids it: {forbidden.reason}")
     return Trace(flow, Report(data, "\n".join(parts)))
+
+
+def _chosen(found: Report, flow: Flow) -> str:
+    """The possible endpoints. None where a rule ends a packet that no rule rewrites; where the rules of the sender's node decide nothing,
+    the one that was chosen on the way."""
+    after = [each.after for each in flow.translations if each.kind == "DNAT"]
+    if not after and flow.outcome.word in ("rejected", "dropped") and flow.outcome.by.startswith("-"):
+        return f"  none: {flow.outcome.by}"
+    if not found.text and after:
+        return f"  {address(after[-1])}, chosen on the way"
+    return found.text or "  none"
+
+
+def _road(frames: Sequence[Captured], detail: str, *, arp: bool) -> str:
+    """The hops as text. Without `arp` the frames that only ask for neighbours are counted."""
+    shown = [each for each in frames if arp or _is_packet(each)]
+    text = walk(shown, facts=detail != "minimal", sentences_only=detail == "summary").text
+    left = len(frames) - len(shown)
+    if left and shown:
+        text = f"  {left} frame{'s' * (left != 1)} of ARP are left out (--arp shows them)\n{text}"
+    return text
 
 
 def _is_packet(frame: Captured) -> bool:

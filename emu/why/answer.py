@@ -56,6 +56,14 @@ def answer(case: Case, because: Because | None) -> Report:
     return Report(data, "\n".join(lines))
 
 
+def head(case: Case, because: Because | None) -> Report:
+    """The verdict and the cause alone, in front of a road that shows the rest."""
+    whole = answer(case, because)
+    lines = [each for each in whole.text.splitlines() if not each.startswith(("assumed: ", "path: "))]
+    keys = ("verdict", "cause", "object", "sentence", "remedy")
+    return Report({key: whole.data[key] for key in keys}, "\n".join(lines))
+
+
 def idle(pod: Pod, because: Because, source: str, target: str, sends: bool) -> Report:
     """The answer where one end does not run, so that nothing is sent."""
     name = f"{pod.namespace}/{pod.name}"

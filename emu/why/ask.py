@@ -52,6 +52,15 @@ def ask(
     return Case(places, target, flows, line, service, port, by), meant
 
 
+def case_of(places: Asked, target: str, ref: str, flow: Flow, line: Line = lambda key, path: "") -> Case:
+    """The case of one flow that was run already, to `target` as it was written and to the reference `ref`."""
+    kind = "icmp" if flow.kind == "ping" else flow.kind
+    service, port, by = _service(places, ref, kind)
+    if service is None and flow.target.addr:
+        service, port, by = _at(places, flow.target.addr, flow.target.port, kind)
+    return Case(places, target, [flow], line, service, port, by)
+
+
 def _run(
     places: Asked,
     source: str,

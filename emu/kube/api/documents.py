@@ -87,15 +87,21 @@ class Document:
         self.value, self.file, self.line = value, file, line
         self._compose = compose
         self._lean: Document | None = None
+        self.follow: Callable[[Path], int | None] = lambda path: None
+        """A quicker way to a line, from 0, where there is one."""
 
     def without_value(self) -> Document:
         """The same document for asking lines only, so that its value can go."""
         if self._lean is None:
             self._lean = self if self.value is None else Document(None, self.file, self.line, self._compose)
+            self._lean.follow = self.follow
         return self._lean
 
     def line_of(self, path: Path) -> int:
         """The line of the part at `path`; of its nearest surrounding part when it is not written there."""
+        quick = self.follow(path)
+        if quick is not None:
+            return quick + 1
         node, line = self._compose(), self.line
         for step in path:
             found = None
@@ -346,7 +352,9 @@ def _json_documents(text: str, file: str) -> Iterator[Document]:
             raise InputError(f'the key "{e}" is there twice', file=file, line=line) from None
         _measure_json(value, file, line, MAX_DEPTH)
         if value is not None:
-            yield Document(value, file, line, _composer("\n" * (line - 1) + text[at:end]))
+            made = Document(value, file, line, _composer("\n" * (line - 1) + text[at:end]))
+            made.follow = partial(_json_line, text, at)
+            yield made
         at = _end(space, text, end)
 
 
@@ -369,6 +377,37 @@ def _measure_json(value: Any, file: str, line: int, left: int) -> None:
             raise _too_deep(file, line)
         for child in value.values() if isinstance(value, dict) else value:
             _measure_json(child, file, line, left - 1)
+
+
+def _json_line(text: str, start: int, path: Path) -> int | None:
+    """The line, from 0, of the part at `path` of the JSON value at `start`; of its nearest surrounding part when it is not there. None where
+    the text cannot be followed."""
+    decoder, space = json.JSONDecoder(), re.compile(r"[\s,:]*")
+    at, line_at = start, start
+    try:
+        for step in path:
+            opening, at, found = text[at], _end(space, text, at + 1), -1
+            index = 0
+            while text[at] not in "}]":
+                here = at
+                if opening == "{":
+                    key, at = decoder.raw_decode(text, at)
+                    at = _end(space, text, at)
+                    if key == step:
+                        found = here
+                        break
+                elif index == step:
+                    found = here
+                    break
+                index += 1
+                _, at = decoder.raw_decode(text, at)
+                at = _end(space, text, at)
+            if found < 0:
+                break
+            line_at = found
+    except (ValueError, IndexError):
+        return None
+    return text.count("\n", 0, line_at)
 
 
 def _composer(text: str) -> Callable[[], yaml.Node | None]:

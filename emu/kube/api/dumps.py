@@ -10,6 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from emu.errors import InputError
 from emu.kube.api.documents import MAX_BYTES, Document, documents
@@ -20,6 +21,50 @@ _LOGS = re.compile(r"^==== START logs for container .*?^==== END logs for contai
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _NOT_OBJECTS = ("version.json", "version.yaml", "timestamp", "events.json", "events.yaml")
 _MEMBERS = (".yaml", ".yml", ".json")
+
+
+class _Other(NamedTuple):
+    """A text of another kind, by how it begins."""
+
+    begins: re.Pattern[str]
+    what: str
+    expected: str
+
+
+_RULES = "emu trace --rules FILE"
+_OTHERS = (
+    _Other(re.compile(r"(#[^\n]*\n|\s)*\*(filter|nat|mangle|raw|security)\s"), "this is an iptables-save text", _RULES),
+    _Other(re.compile(r"\s*-[PNA] [A-Z]"), "these are rules as iptables -S prints them", _RULES),
+    _Other(re.compile(r"\s*Chain [A-Z]+ \(policy "), "these are rules as iptables -L prints them", _RULES),
+    _Other(re.compile(r"(#[^\n]*\n|\s)*table (ip|ip6|inet|bridge|arp|netdev) "), "this is an nft ruleset", _RULES),
+    _Other(
+        re.compile(r"\s*(create|add) \S+ (hash|bitmap|list):"),
+        "this is an ipset save text",
+        "emu trace --rules FILE --ipset FILE",
+    ),
+    _Other(
+        re.compile(r"\s*(default|\d+\.\d+\.\d+\.\d+(/\d+)?) (via|dev) \S"),
+        "these are routes as ip route prints them",
+        "emu trace --rules FILE --routes FILE",
+    ),
+    _Other(
+        re.compile(r"\s*(ipv4\s+\d+\s+)?(tcp|udp|icmp)\s+\d+\s+\d+ .*src="),
+        "these are connections as conntrack -L prints them",
+        "emu trace --rules FILE --conntrack FILE",
+    ),
+    _Other(
+        re.compile(r"\s*NAME(SPACE)?\s+\S+.*\s(AGE|STATUS)"),
+        "this is a table as kubectl get prints it",
+        "kubectl get ... -o yaml",
+    ),
+)
+
+
+def check_kind(text: str, file: str | None) -> None:
+    """Raises InputError for a text that is known to be no manifest: what it is, and which option takes it."""
+    for each in _OTHERS:
+        if each.begins.match(text):
+            raise InputError(each.what, file=file, expected=each.expected)
 
 
 def is_dump(folder: Path) -> bool:
@@ -59,6 +104,7 @@ def dumped(text: str, file: str) -> Iterator[Document]:
     objects."""
     if Path(file).name in _NOT_OBJECTS:
         return
+    check_kind(text, file)
     if "==== START logs for container" in text:
         text = _LOGS.sub("", text)
     yield from documents(text, file)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from emu.kube.live.origin import is_live, shows
 from emu.kube.live.pods import Arrivals
 from emu.kube.live.read import Live, read
+from emu.kube.live.relevant import relevant
 from emu.kube.live.remarks import state
 
-__all__ = ["Arrivals", "Live", "is_live", "read", "shows", "state"]
+__all__ = ["Arrivals", "Live", "is_live", "read", "relevant", "shows", "state"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from emu.kube.api.core import Pod, PodStatus
 from emu.kube.api.meta import Object, replace
@@ -20,10 +20,16 @@ class Arrivals:
     """`as_found` is how the pods of a running cluster are found, by uid; empty for manifests."""
 
     def __init__(
-        self, store: Store, objects: Sequence[Object], reserve: Callable[[Iterable[int]], None], *, live: bool
+        self,
+        store: Store,
+        objects: Sequence[Object],
+        reserve: Callable[[Iterable[int]], None],
+        *,
+        live: bool,
+        only: Container[str] | None = None,
     ) -> None:
-        """`reserve` keeps the addresses of the export's pods from others."""
-        self.store, self.live = store, live
+        """`reserve` keeps the addresses of the export's pods from others. Of these `only` those of a name run (None: all)."""
+        self.store, self.live, self.only = store, live, only
         if live:
             reserve(pod_addresses(objects))
         self.as_found: dict[str, Found] = {}
@@ -35,7 +41,10 @@ class Arrivals:
             obj = replace(obj, status=PodStatus())
         stored = self.store.apply(obj)
         if isinstance(stored, Pod) and self.live:
-            self.as_found[stored.metadata.uid] = found(stored, self._listening.get(stored.key, {}))
+            state = found(stored, self._listening.get(stored.key, {}))
+            if self.only is not None and f"{stored.namespace}/{stored.name}" not in self.only:
+                state = state._replace(address="")
+            self.as_found[stored.metadata.uid] = state
 
     def end(self, network: str, pods: Iterable[Sandbox], route: Callable[[Prefix, int], None]) -> list[str]:
         """All pods run: route to those that lie outside of their node's range where the network does. Gives what the export shows

@@ -28,6 +28,7 @@ from emu.kube.live.settings import Stated, stated
 from emu.kube.live.subnets import address
 from emu.kube.networks.aws_vpc.limits import INSTANCE_TYPES
 from emu.kube.networks.aws_vpc.options import AwsOptions
+from emu.kube.networks.bridge.network import BridgeOptions
 from emu.kube.networks.flannel.network import Backend, NetConf
 from emu.kube.networks.network import Options
 from emu.kube.plan import ClusterConfig, NodeConfig
@@ -94,7 +95,7 @@ def read(loaded: Loaded) -> Live:
     config = ClusterConfig(
         nodes=tuple(NodeConfig(each.name) for each in nodes),
         network=ROUTED_CONFLIST if network == ROUTED else network,
-        network_options=_options(network, facts, notes),
+        network_options=_options(network, facts, notes, cloud=known is not None and known.name == "GKE's routes"),
         underlay="" if network != ROUTED else "switched",
         lans=(*lans, *more_lans),
         external=tuple(outside),
@@ -175,12 +176,13 @@ def _network(known: Known | None, facts: _Facts) -> tuple[str, str]:
     return known.network or ROUTED, f"the pod network is {known.name}{note}"
 
 
-def _options(network: str, facts: _Facts, notes: list[str]) -> Options | None:
+def _options(network: str, facts: _Facts, notes: list[str], *, cloud: bool) -> Options | None:
     if network == "flannel":
         return _flannel(facts, notes)
     if network == "aws-vpc":
         return _aws(facts)
-    return None
+    # a cloud's own routes, where one of the nodes shows it; else nodes of one LAN may route to each other
+    return BridgeOptions(host_gw=False) if network == "bridge" and cloud else None
 
 
 def _aws(facts: _Facts) -> AwsOptions:

@@ -120,7 +120,7 @@ def test_what_is_assumed_is_a_sentence_each() -> None:
     """The first notes of an export that states little: k3s runs kube-proxy and flannel inside of one process."""
     cluster = Cluster.live(export(Shape("k3s", 4)), capture=False)
     assert cluster.warnings[:4] == [
-        "export: the pod network is flannel",
+        "export: the pod network is k3s's flannel",
         "export: the Service subnet is not stated: 10.43.0.0/20 holds every ClusterIP",
         "export: an export does not state the nodes' LANs: taken is 192.168.1.0/24, with one router",
         "export: kube-proxy's ConfigMap is not in the export: it has its defaults, in mode iptables",
