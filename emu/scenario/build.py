@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kernel.sysctl import report
+from emu.kube import live
 from emu.kube.api.core import NodeAddress, Taint
 from emu.kube.api.documents import Document
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
@@ -109,6 +110,9 @@ def build(scenario: Scenario, *, capture: bool = True) -> Cluster:
     """The scenario's cluster, settled: pods run, rules are in force, captures are on unless `capture` is false. Raises InputError with
     its place."""
     spec = scenario.spec
+    if scenario.loaded.live:
+        shown = live.read(scenario.loaded)
+        return Cluster(shown.config, shown.objects, seed=spec.seed, capture=capture)
     try:
         return Cluster(configured(scenario), scenario.objects, seed=spec.seed, capture=capture)
     except InputError as error:
