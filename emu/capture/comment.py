@@ -21,7 +21,8 @@ from emu.wire.frame import AF_INET, OTHERHOST
 from emu.wire.summary import read
 
 REMEMBERED = 1 << 16
-_STEPS = re.compile(r"^(story|way back) \((\d+)\)(?: and \((\d+)\))?", re.M)
+_STEPS = re.compile(r"^([a-z][a-z ]*) \((\d+)\)(?: and \((\d+)\))?(?=[,: ])", re.M)
+_CHAPTERS = {"story": "", "way back": "back "}  # any other one has its name before the number
 Names = Mapping[tuple[int, int], Sequence[str]]  # by (family, address)
 
 
@@ -44,14 +45,13 @@ def flow_hop(flow: int, hop: int) -> bytes:
 
 
 def step(story: str) -> str:
-    """What the comment of a frame of a story begins with: `(4) `, on the way back `(back 2) `, "" where it is no step.
+    """What the comment of a frame of a story begins with: `(4) `, on the way back `(back 2) `, in another chapter `(egress 2) `;
+    "" where it is no step.
 
     It stands first, so that the column of comments shows it, and the numbers of there and back differ.
     """
     found = _STEPS.findall(story)
-    steps = [
-        f"back {number}" if way == "way back" else number for way, *numbers in found for number in numbers if number
-    ]
+    steps = [_CHAPTERS.get(chapter, f"{chapter} ") + each for chapter, *numbers in found for each in numbers if each]
     return f"({', '.join(dict.fromkeys(steps))}) " if steps else ""
 
 

@@ -46,9 +46,7 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, labelled, plan_nodes
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
-from emu.kube.policy.dataplane import enforcing
 from emu.kube.policy.follow import Live
-from emu.kube.policy.named import Named
 from emu.kube.store import Store
 from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
@@ -109,7 +107,6 @@ class Cluster(Verbs):
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
         self.policies = Live(self.store, self.clock)
-        self.named = Named(self.policies)
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -134,8 +131,7 @@ class Cluster(Verbs):
                 apps[app](self.underlay.hosts[host], port, protocol, host)
         self.kubelets = [Kubelet(self, node, self._network(node)) for node in self.nodes.values()]
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
-        self.policy = enforcing(config.policy or self.kubelets[0].network.policy, config.network)
-        self.named.chains = self.policy.chains if self.policy is not None else ()
+        self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
         arrivals = live.Arrivals(self.store, objects, self.underlay.reserve, live=config.live, only=config.only)
         self.as_found = arrivals.as_found
@@ -239,7 +235,7 @@ class Cluster(Verbs):
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
         if self.capture is not None:
-            net.drop_listeners.append(self.named)  # before the capture, which takes the trail
+            net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)

@@ -25,6 +25,7 @@ from emu.kube.node.kubelet import Kubelet
 from emu.kube.node.node import Node
 from emu.kube.plan import ClusterConfig
 from emu.kube.policy.dataplane import Dataplane
+from emu.kube.policy.follow import Live
 from emu.kube.policy.settings import PolicySettings
 from emu.kube.scheduler import Scheduler
 from emu.kube.store import Store
@@ -59,6 +60,8 @@ class Parts(Protocol):
     def service_subnet(self) -> Prefix: ...
     @property
     def policy(self) -> Dataplane | None: ...
+    @property
+    def policies(self) -> Live: ...
     @property
     def under_way(self) -> set[Any]: ...
 
@@ -117,6 +120,7 @@ class Loops:
         for each in self.kubelets.values():
             each.report_waiting()
         self.clock.drain()
+        self.parts.policies.begin()
         self.store.watch("*", self._changed)
 
     def act(self, *, slices: bool = False) -> None:

@@ -70,10 +70,16 @@ class Run:
             if each.flow.outcome.word == "undecided" and each.expected != "undecided"
         ]
 
-    def html(self, path: str | os.PathLike[str] | None = None, *, force: bool = False) -> str:
-        """The page in which one steps through the run's flows, as text; with `path` it is written there, too. Raises InputError:
-        nothing was captured, jinja2 is not installed, or there is a file that emu did not write, unless `force`."""
-        return pages.page("run", self, path, force=force)
+    def html(
+        self, path: str | os.PathLike[str] | None = None, *, beside: Run | None = None, force: bool = False
+    ) -> str:
+        """The page in which one steps through the run's flows, as text; with `path` it is written there, too. `beside` is another
+        run, shown side by side. Raises InputError: nothing was captured, jinja2 is not installed, or there is a file that emu did
+        not write, unless `force`."""
+        return pages.page("run", self, path, force=force) if beside is None else self._beside(beside, path, force)
+
+    def _beside(self, other: Run, path: str | os.PathLike[str] | None, force: bool) -> str:
+        return pages.page("two runs", (self, other), path, force=force)
 
     def _repr_html_(self) -> str:
         rows = [(flow_name(each.flow), each.flow.outcome, each.flow.at, each.nat) for each in self.flows]

@@ -362,6 +362,9 @@ def test_a_view(name: str) -> None:
     network = Topology(2, (Spot(0, True), Spot(1, False)), frozenset((0,))).build()
     ping = network.hosts[0].sockets.ping(1)
     ping.send(network.topology.address(1))
+    listener = network.routers[0].sockets.tcp()
+    listener.bind(("0.0.0.0", 22))
+    listener.listen()
     network.lab.run(0.1)
     assert 0 < len(sentence(views[name])) <= 100, "what `--help` shows"
     for net in (*network.lab.namespaces.values(), boot.namespace(Clock(), "empty")):

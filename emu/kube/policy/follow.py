@@ -10,7 +10,9 @@ from typing import Protocol
 
 from emu.clock import SECOND
 from emu.kube.api.meta import Key, Object
+from emu.kube.policy.dataplane import Dataplane, enforcing
 from emu.kube.policy.index import KINDS, PolicyIndex
+from emu.kube.policy.named import Named
 
 LONG_AGO_NS = -3600 * SECOND
 
@@ -55,17 +57,24 @@ def index_of(objects: Watched) -> PolicyIndex:
 
 class Live:
     """The index of a running cluster. It is made when it is asked for, and follows from then on. `changed_ns` is when something that it
-    knows changed last, since the cluster began to run."""
+    knows changed last, since the cluster began to run. `named` is a listener of drops that states which policy a packet died of."""
 
     def __init__(self, objects: Watched, clock: Now) -> None:
         self._objects, self._clock = objects, clock
         self._index: PolicyIndex | None = None
         self.changed_ns = LONG_AGO_NS
+        self.named = Named(lambda: self.index)
         objects.follow(self._changed)
 
     def begin(self) -> None:
         """The cluster runs: what there is now is enforced."""
         self.changed_ns = LONG_AGO_NS
+
+    def enforced_by(self, name: str, network: str) -> Dataplane | None:
+        """The dataplane of this name, whose drops are `named` from now on; None for "", one that is not modelled. Raises InputError."""
+        found = enforcing(name, network)
+        self.named.chains = found.chains if found is not None else ()
+        return found
 
     @property
     def index(self) -> PolicyIndex:

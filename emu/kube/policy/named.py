@@ -5,7 +5,9 @@ It is worked out for dropped packets only. Must not know captures, or words.
 
 from __future__ import annotations
 
-from emu.kube.policy.follow import Live
+from collections.abc import Callable
+
+from emu.kube.policy.index import PolicyIndex
 from emu.kube.policy.verdict import Packet
 from emu.trail import AnyRule, Dropped, Forbidden
 from emu.wire.frame import AF_INET, ICMP, SCTP, TCP, UDP, Frame
@@ -16,8 +18,8 @@ NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP", ICMP: "ICMP"}
 class Named:
     """A listener of drops. `chains` begin the names of the chains in which policies drop: none, as long as nothing enforces any."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, index: Callable[[], PolicyIndex]) -> None:
+        self._index = index
         self.chains: tuple[str, ...] = ()
 
     def __call__(self, frame: Frame, fact: Dropped) -> None:
@@ -33,7 +35,7 @@ class Named:
         protocol = NAMES.get(frame.proto)
         if frame.family != AF_INET or protocol is None:
             return None
-        index = self._live.index
+        index = self._index()
         packet = Packet(index.end(frame.src), index.end(frame.dst), protocol, frame.dport if protocol != "ICMP" else 0)
         verdict = index.judge(packet)
         reason = verdict.deciding

@@ -37,6 +37,9 @@ def _run(scene: Scene) -> Run:
     if tables is not None:
         for frame, delta in zip(frames, tables.deltas(), strict=True):
             frame.st = delta
+    if scene.filed:
+        for frame, own in zip(frames, scene.frames, strict=True):
+            frame.no = own.number if own.number != own.hop else 0
     return Run(
         name=scene.name,
         description=scene.description,

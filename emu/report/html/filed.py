@@ -106,7 +106,13 @@ def of_file(path: str | os.PathLike[str]) -> Scene:
     if len(flows) == 1:
         flows[0]["name"] = stem
     shown = [each for each in frames if each.flow or not own]
-    return Scene(stem, shown, places, placed, flows, names, notes=notes)
+    return Scene(stem, shown, places, placed, flows, names, description=_about(name, own), notes=notes, filed=True)
+
+
+def _about(name: str, own: bool) -> str:
+    """What the page shows where a run has its description."""
+    missing = [NO_TABLES, NO_OUTCOMES] if own else [NOT_OURS, NO_TABLES, NO_OUTCOMES]
+    return f"Frames of {name}; " + "; ".join(missing) + "."
 
 
 # -- frames ------------------------------------------------------------------------------------

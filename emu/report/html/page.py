@@ -13,6 +13,7 @@ from emu.kube.flow.flow import Flow
 from emu.lab import Lab
 from emu.report.html import assets
 from emu.report.html.document import document
+from emu.report.html.filed import NOT_OURS
 from emu.report.html.model import Document, Link, Run, encode
 from emu.report.html.scene import Scene, of_flow, of_lab, of_run
 from emu.scenario.record import Run as Record
@@ -24,6 +25,9 @@ TEXT_LINES = 600  # lines of the page's text, for browsers without scripts
 def render(content: Document, title: str) -> str:
     """The page. Raises InputError where jinja2 is not installed."""
     words = assets.read("words.json")
+    if any(NOT_OURS in run.notes for run in content.runs):
+        table = json.loads(words)
+        words = json.dumps(table | {"modelled": table["read_in"]}, ensure_ascii=False)
     return str(
         template(assets.read("page.html.j2")).render(
             title=title,
@@ -86,6 +90,11 @@ def of(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link]
 @makers.add("run")
 def _of_run(run: Record) -> str:
     return of([of_run(run)])
+
+
+@makers.add("two runs")
+def _of_two_runs(runs: tuple[Record, Record]) -> str:
+    return of([of_run(each) for each in runs], compared=True)
 
 
 @makers.add("flow")

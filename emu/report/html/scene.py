@@ -75,7 +75,7 @@ Story = Callable[[Any], str | None]
 @dataclass
 class Scene:
     """Frames, and what is known around them. `flows` are as in the JSON of a run; `frames` are theirs, in the order of time.
-    `names` gives addresses their names, `namespaces` are those whose tables and rules are known."""
+    `names` gives addresses their names, `namespaces` are those whose tables and rules are known. `filed`: a frame's `number` is the one that its file has for it."""
 
     name: str
     frames: Sequence[Sighted]
@@ -92,6 +92,7 @@ class Scene:
     steps: list[Step] = field(default_factory=list)
     seed: int | None = None
     states: States | None = None
+    filed: bool = False
 
 
 # -- runs, flows and labs ----------------------------------------------------------------------

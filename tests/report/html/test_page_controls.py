@@ -9,6 +9,7 @@ import pytest
 from browser import Browser
 from emu.report.html.page import of, render
 from emu.report.html.scene import of_run
+from emu.scenario.gallery import story
 from emu.scenario.run import run
 from page_gallery import page_of
 
@@ -47,6 +48,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(folder: Path) -> Path:
     path = folder / "pod-to-service.html"
     path.write_text(render(page_of("pod-to-service"), "pod-to-service"), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path) -> Path:
+    """A page of a run whose captures were written, too."""
+    path = folder / "written.html"
+    path.write_text(of([of_run(run(story("pod-to-service"), folder / "captures", record=True))]), encoding="utf-8")
     return path
 
 
@@ -223,6 +232,31 @@ def test_a_field_marks_its_bytes_and_a_byte_its_field(browser: Browser, service:
     browser.run("$('.hex').focus(); byteAt = 22")
     browser.keys(RIGHT)
     assert browser.text(".field.on .fn") == "protocol" and at(browser) == 9
+
+
+def test_the_chosen_route_stands_over_those_it_beat(browser: Browser, service: Path) -> None:
+    browser.open(service, "flow=1&step=28")
+    assert browser.text(".plain .won").startswith("10.244.2.0/24 dev cbr0")
+    assert browser.run("return $$('.plain .lost').map(e => e.firstChild.textContent.trim())") == [
+        "default via 192.168.52.1 dev eth0"
+    ]
+
+
+def test_tables_show_what_changed_since_the_step_before_there(browser: Browser, service: Path) -> None:
+    browser.open(service, "flow=1&step=38&pane=tables")
+    assert browser.run("return $('[data-tab=ct]').getAttribute('aria-selected')") == "true", "the step is about NAT"
+    browser.open(service, "flow=1&step=14&pane=tables")
+    assert browser.run("return $$('#table .new').map(e => e.textContent)")[0].startswith("192.168.51.1 dev eth0 lladdr")
+    assert browser.run("return $$('#table .gone').map(e => e.textContent)") == ["192.168.51.1 dev eth0 INCOMPLETE"]
+    counted = browser.run("return M.steps.flatMap(s => s.trail.filter(e => e.k === 'rule').map(e => e.pkts))")
+    assert counted and all(isinstance(each, int) and each > 0 for each in counted), (
+        "rules count what they matched so far"
+    )
+
+
+def test_a_frame_names_its_place_in_the_capture_file(browser: Browser, written: Path) -> None:
+    browser.open(written, "flow=1&step=9")
+    assert browser.text(".file") == "frame 9 of 01-the-client-asks-the-service.pcapng"
 
 
 def test_a_rule_opens_its_place_in_the_listing(browser: Browser, service: Path) -> None:

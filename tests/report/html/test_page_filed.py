@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -10,9 +11,11 @@ import pytest
 from emu.capture.reader import reading
 from emu.cli import main
 from emu.report.html import facts
+from emu.report.html.course import words
 from emu.report.html.document import document
 from emu.report.html.filed import MOST, NO_OUTCOMES, NO_TABLES, NOT_OURS, of_file
 from emu.report.html.model import Document, Run
+from emu.report.html.page import of
 from emu.report.html.scene import Scene
 from emu.scenario.gallery import story
 from emu.scenario.run import run
@@ -71,6 +74,27 @@ def test_the_map_of_a_file_is_that_of_its_run(name: str, written: dict[str, list
             (each.ns, each.role, each.first, each.last) for each in plan.boxes
         ]
         assert found.cables == plan.cables
+
+
+def test_frames_have_their_numbers_in_the_file(tmp_path: Path) -> None:
+    """Of one flow alone they are the hops; in a file of all flows they are not."""
+    done = run(story("closed-port"), tmp_path)
+    assert done.folder is not None
+    (one,) = document([of_file(next(done.flows).files[0])]).runs
+    (every,) = document([of_file(done.folder / "all.pcapng")]).runs
+    assert not any(each.no for each in one.frames)
+    with reading(done.folder / "all.pcapng") as file:
+        data = {record.number: record.data for record in file}
+    scene = of_file(done.folder / "all.pcapng")
+    assert [data[each.no or each.h] for each in every.frames] == [each.data for each in scene.frames]
+    assert len(every.flows) == len(list(done.flows)) and any(each.no for each in every.frames)
+
+
+def test_a_hostile_file_name_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "<img src=x onerror=alert(1)>.pcap"
+    path.write_bytes((FOREIGN / "ping.pcap").read_bytes())
+    text = of([of_file(path)])
+    assert "<img" not in text and "\\u003cimg src=x" in text and "&lt;img src=x" in text
 
 
 def kinds(scene: Scene, kind: str) -> list[int]:
@@ -137,6 +161,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], written
     start = text.index('id="data">') + len('id="data">')
     assert len(msgspec.json.decode(text[start : text.index("</script>", start)], type=Document).runs) == 2
     assert str(tmp_path) not in text and str(FOREIGN) not in text
+    shown_words = json.loads(text.partition('id="words">')[2].partition("</script>")[0])
+    assert shown_words["modelled"] == shown_words["read_in"] != words()["modelled"]
     before = out.read_bytes()
     assert main(["report", *files, "--html", str(out)]) == 0 and out.read_bytes() == before
     assert main(["report", str(tmp_path / "none.pcapng"), "--html", str(out)]) == 2

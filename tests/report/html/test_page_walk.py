@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from browser import Browser
+from emu.capture.captured import Captured
+from emu.report.html.model import SNAP
 from emu.report.html.page import render
 from emu.scenario.gallery import stories
+from emu.wire.addr import ip4_text
+from emu.wire.captured import is_ipv4
+from emu.wire.frame import TCP, UDP
+from emu.wire.summary import read
 from page_gallery import page_of, ran
 
 NAMES = sorted(stories())
@@ -22,6 +28,26 @@ const look = () => {
 };
 addEventListener("keydown", look);
 """
+
+
+BYTES = "return M.steps.map(s => Array.from(s.d, hex2).join(''))"
+FIELDS = """
+return M.steps.map(s => {
+  const {src, dst, ttl, sport, dport} = s.b, ports = sport == null ? [] : [sport, dport];
+  const first = layers(s.d, startOf(s))[0].name;
+  return s.b.arp || u16(s.d, 12) !== 0x800 ? [s.b.word] : [first, src, dst, ttl, ...ports];
+});
+"""
+
+
+def fields(frame: Captured) -> list[object]:
+    """What the page's script reads of a frame, read by emu."""
+    if not is_ipv4(frame.data):
+        return ["ARP" if frame.data[12:14] == b"\x08\x06" else "frame"]
+    seen = read(frame.data)
+    ports = [seen.sport, seen.dport] if seen.proto in (TCP, UDP) and seen.has_ports else []
+    first = "IPv4" if frame.place.kind == "ipip" else "Ethernet"
+    return [first, ip4_text(seen.src), ip4_text(seen.dst), seen.ttl, *ports]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,6 +73,8 @@ def test_each_step_of_a_story_states_what_its_comment_states(browser: Browser, t
             for hop, frame in enumerate(frames, 1)
         ]
         assert shown == expected, each.flow
+        assert browser.run(BYTES) == [frame.data[:SNAP].hex() for frame in frames]
+        assert browser.run(FIELDS) == [fields(frame) for frame in frames]
         assert browser.run("return document.documentElement.scrollWidth") == 1440
         assert browser.run("return $('#stage').scrollWidth <= $('#stage').clientWidth"), f"{name}: sideways"
         ladder = browser.run(

@@ -35,10 +35,12 @@ const icmpWord = (type, code) => ICMP[`${type}.${code}`] || ICMP[type] || "";
 const VXLAN_PORTS = new Set([8472, 4789]);
 
 // A frame as layers, outermost first: {name, note, at, fields: [{name, at, len, value, who}]}.
-// `who` names which table names the value: "ip", "mac" or nothing.
-function layers(d, link = "ethernet") {
+// `who` names which table names the value: "ip", "mac" or nothing. From `start` on: 0, or behind the Ethernet header for an interface
+// that has none.
+const ETHERNET_BYTES = 14;
+function layers(d, start = 0) {
   const found = [];
-  link === "ethernet" ? ethernet(d, 0, found, "") : ipv4(d, 0, found, "");
+  start ? ipv4(d, start, found, "") : ethernet(d, 0, found, "");
   return found;
 }
 
@@ -151,8 +153,8 @@ function tcpOptions(o) {
 }
 
 // What a frame is in two words, and its ends: {word, arp, ask, src, dst, sport, dport, ttl}.
-function brief(d, link = "ethernet") {
-  const type = link === "ethernet" ? u16(d, 12) : 0x800, o = link === "ethernet" ? 14 : 0;
+function brief(d) {
+  const type = u16(d, 12), o = ETHERNET_BYTES;
   if (type === 0x806)
     return {word: "ARP", arp: true, ask: u16(d, 20) === 1 ? `who has ${ip(d, 38)}?` : `${ip(d, 28)} is here`};
   if (type !== 0x800) return {word: "frame", ask: hex4(type), src: mac(d, 6), dst: mac(d, 0)};

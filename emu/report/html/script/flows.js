@@ -4,7 +4,7 @@ function flowRow({f, r}, n) {
   const held = f.failures.length ? h`<b class="k-drop" title="${f.failures.join("; ")}">✕ ${t("no")}</b>` : f.checks ? h`<span class="k-ok">✓ ${t("yes")}</span>` : "";
   return h`<tr data-n="${n}" class="${n === S.flow ? "cur" : ""}"><td class="num">${n + 1}</td>
     <td><button class="link">${f.name || f.kind}</button></td><td><span class="mono">${bare(f.source)} → ${bare(f.target)}</span></td>
-    <td><span class="pill ${isDelivered(f) ? "ok" : "bad"}">${f.outcome}</span>${f.detail ? h`<br><span class="k-drop">${f.detail}</span>` : ""}</td>
+    <td>${f.outcome ? h`<span class="pill ${isDelivered(f) ? "ok" : "bad"}">${f.outcome}</span>` : ""}${f.detail ? h`<br><span class="k-drop">${f.detail}</span>` : ""}</td>
     <td><span class="mono">${f.at || f.place}</span></td><td><span class="mono k-nat">${f.nat}</span></td><td>${held}</td><td class="num">${f.frames}</td></tr>`;
 }
 

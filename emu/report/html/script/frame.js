@@ -6,10 +6,10 @@ function whoIs(field) {
 }
 
 function framePane(s) {
-  const changed = changes(s), found = layers(s.d, linkOf(s.I));
+  const changed = changes(s), found = layers(s.d, startOf(s));
   const since = s.prev ? t("changed_since", {n: changed.length || t("nothing"), from: s.prev.I.name.split("/").pop()}) : t("as_made");
   let n = 0;
-  return h`<h2>${count("bytes", s.x.z || s.d.length)}${s.x.z ? `, ${t("kept", {n: s.d.length})}` : ""} <span>${since}</span>
+  return h`<h2>${count("bytes", (s.x.z || s.d.length) - startOf(s))}${s.x.z ? `, ${t("kept", {n: s.d.length - startOf(s)})}` : ""} <span>${since}</span>
     <span class="r"><button id="bytes-on" aria-pressed="${S.bytes}">${t("bytes")}</button></span></h2>
     <div class="layers">${found.map(l => h`<div class="layer"><div class="h">${l.name}<span>${l.note}</span></div>
     <div class="fields three">${l.fields.map(f => fieldRow(f, changed.find(c => c.layer === l.name && c.name === f.name), n++, s))}</div></div>`)}</div>
@@ -25,8 +25,8 @@ function fieldRow(f, change, n, s) {
 
 const bytesPerRow = () => $("#detail").clientWidth >= 350 ? 16 : 8;
 function bytesBox(s, found) {
-  const d = s.d, was = s.prev?.d, wide = bytesPerRow(), owner = new Map(), out = [];
-  found.flatMap(l => l.fields).forEach((f, n) => { for (let i = 0; i < f.len; i++) owner.set(f.at + i, n); });
+  const start = startOf(s), d = s.d.slice(start), was = s.prev?.d.slice(start), wide = bytesPerRow(), owner = new Map(), out = [];
+  found.flatMap(l => l.fields).forEach((f, n) => { for (let i = 0; i < f.len; i++) owner.set(f.at + i - start, n); });
   for (let o = 0; o < d.length; o += wide) {
     const row = [...d.slice(o, o + wide)].map((byte, i) => {
       const at = o + i, n = owner.get(at), changed = was && was[at] !== byte;
@@ -68,7 +68,7 @@ let byteAt = 0;
 function byteKey(event) {
   const wide = bytesPerRow(), move = {ArrowLeft: -1, ArrowRight: 1, ArrowUp: -wide, ArrowDown: wide}[event.key];
   if (!move) return false;
-  byteAt = clamp(byteAt + move, 0, M.steps[S.step].d.length - 1);
+  byteAt = clamp(byteAt + move, 0, M.steps[S.step].d.length - startOf(M.steps[S.step]) - 1);
   const byte = $(`.hex [data-at="${byteAt}"]`);
   $$(".hex .cursor").forEach(each => each.classList.remove("cursor"));
   markField(byte?.dataset.f == null ? null : +byte.dataset.f);

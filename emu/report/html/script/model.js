@@ -13,7 +13,8 @@ let M = null;
 
 const isDelivered = f => f.outcome === "delivered";
 const isExpected = f => !f.failures.length && (f.expected ? f.expected === f.outcome : isDelivered(f));
-const linkOf = port => port.kind === "tunnel" && !port.mac ? "raw" : "ethernet";
+const NO_ETHERNET = new Set(["ipip"]);  // kinds of devices whose packets begin with IP: in a capture file, and here
+const startOf = s => NO_ETHERNET.has(s.I.kind) ? ETHERNET_BYTES : 0;
 const has = (step, ...kinds) => step.trail.some(e => kinds.includes(e.k));
 const entryOf = (step, kind) => step.trail.find(e => e.k === kind);
 const wayWord = step => t(`way_${step.x.w.replace("-", "_")}`);
@@ -24,7 +25,7 @@ function model(n) {
   const gap = steps.map((s, k) => k ? s.x.t - steps[k - 1].x.t : 0);
   const plan = run.layouts.find(each => each.flow === f.flow);
   return {
-    run, f, n, steps, packets, gap, plan, chapters: chaptersOf(steps), position: positions(gap),
+    run, f, n, steps, packets, gap, plan, chapters: chaptersOf(run, f), position: positions(gap),
     cols: columnsOf(run, plan), macs: macNames(run), questions: questionsOf(run, f, steps),
   };
 }
@@ -34,7 +35,7 @@ function stepsOf(run, f) {
   const entry = i => parsed.get(i) || parsed.set(i, JSON.parse(words[i])).get(i);
   run.frames.forEach((x, n) => {
     if (x.f !== f.flow) return;
-    const I = run.interfaces[x.i], d = frameBytes(x, bases), trail = (x.tr || []).map(entry), b = brief(d, linkOf(I));
+    const I = run.interfaces[x.i], d = frameBytes(x, bases), trail = (x.tr || []).map(entry), b = brief(d);
     const s = {
       k: found.length, n, x, d, trail, b, I, sentence: words[x.s], line: words[x.l],
       facts: (x.x || []).map(i => words[i]), chap: (x.c || []).map(i => words[i]),
@@ -88,17 +89,9 @@ function before(list, s) {
   return forwarded || (bridge(s) && inward && same.find(port)) || same[0] || back[0] || null;
 }
 
-// The numbered steps of the story. `back`: on the way back. A story without numbers is counted.
-function chaptersOf(steps) {
-  const numbered = [], plain = [], seen = new Set();
-  for (const s of steps) for (const text of s.chap) {
-    if (seen.has(text)) continue;
-    seen.add(text);
-    const found = CHAPTER.exec(text);
-    if (found) numbered.push({step: s.k, label: found[2], back: /way back/.test(found[1]), text});
-    else plain.push({step: s.k, label: String(plain.length + 1), back: false, text});
-  }
-  return numbered.length ? numbered : plain;
+// The steps of the story: {step, label, back, text}; `back`: on the way back.
+function chaptersOf(run, f) {
+  return (run.chapters || []).filter(c => c.flow === f.flow).map(c => ({step: c.hop - 1, label: c.label, back: !!c.back, text: c.text}));
 }
 const CHAPTER = /^([\w ]+) \((\w+)\)/;
 
@@ -124,9 +117,9 @@ const nameOf = address => M.run.names[address] || "";
 function changes(s) {
   if (!s.prev) return [];
   if (s.changes) return s.changes;
-  const was = layers(s.prev.d, linkOf(s.prev.I));
+  const was = layers(s.prev.d, startOf(s.prev));
   const old = (l, f) => was.find(o => o.name === l)?.fields.find(o => o.name === f);
-  s.changes = layers(s.d, linkOf(s.I)).flatMap(l => l.fields.flatMap(f => {
+  s.changes = layers(s.d, startOf(s)).flatMap(l => l.fields.flatMap(f => {
     const o = old(l.name, f.name);
     return o && o.value !== f.value ? [{layer: l.name, name: f.name, was: o.value, field: f}] : [];
   }));

@@ -69,6 +69,7 @@ function drawHead() {
   fill($("#crumb"), h`<span class="of">${M.run.name}</span><b>${titleOf(f)}</b><span>${ALL.length > 1 ? t("flow_of", {n: M.n + 1, of: ALL.length}) : ""} ▾</span>`);
   outcome.textContent = good ? `✓ ${f.outcome}` : `✕ ${f.outcome}${f.detail ? ` (${f.detail})` : ""}`;
   outcome.className = `pill ${good ? "ok" : "bad"}`;
+  outcome.hidden = !f.outcome;  // of frames whose outcome is not known
   expect.textContent = f.failures.length ? t("expected", {what: f.expected || t("otherwise")}) : f.checks ? t("as_expected") : "";
   expect.className = f.failures.length ? "k-drop" : "";
   $("#nat").textContent = $("#nat").title = f.nat;
