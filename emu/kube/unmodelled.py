@@ -28,7 +28,7 @@ from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
 from emu.kube.policy.dataplane import Dataplane
 from emu.kube.policy.follow import Live
-from emu.kube.policy.rules import Way
+from emu.kube.policy.rules import Way, compiled
 from emu.kube.store import Event, Store
 from emu.modelled import Finding, NotModelled
 from emu.wire.addr import ip4
@@ -173,6 +173,10 @@ class Unmodelled:
         elif not isinstance(obj, self._enforcing.kinds):
             name = self._enforcing.name
             self._warn(Finding("", str(obj.key), f"{name} enforces no {obj.kind}, so that it has no effect"))
+        elif isinstance(obj, POLICIES):
+            unread = self._enforcing.unread(compiled(obj))
+            if unread:
+                self._warn(Finding("", str(obj.key), unread))
 
     def _policies(self, flow: Flow) -> Iterator[Reason]:
         """Where it is not modelled what enforces policies: the first that selects an end of the flow, unless all is allowed."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 
 from emu.invariants import judge
+from emu.kube.cluster import Cluster
+from emu.kube.policy.rules import WAYS, Way
+from emu.kube.policy.verdict import Packet
 from emu.testing import invariants
 from emu.testing.clusters import ClusterShape, FlowShape, WorkloadShape, clusters
 from emu.testing.policies import PolicyShape, RuleShape
@@ -24,6 +30,55 @@ def test_packets_agree_with_the_pure_function(shape: ClusterShape) -> None:
     cluster = shape.build()
     shape.run(cluster)
     invariants.hold(cluster, NAME)
+
+
+@pytest.mark.slow
+@given(clusters(networks=("calico",), max_workloads=3, max_policies=4, max_flows=8))
+@examples(100)
+def test_packets_of_calico_agree_with_the_pure_function(shape: ClusterShape) -> None:
+    """As above, by felix's chains."""
+    cluster = shape.build()
+    shape.run(cluster)
+    invariants.hold(cluster, NAME)
+
+
+@pytest.mark.slow
+@given(
+    clusters(
+        networks=("bridge",), max_workloads=3, max_services=1, max_policies=4, dataplanes=("kube-router",), max_flows=6
+    )
+)
+@examples(50)
+def test_two_dataplanes_agree_but_for_how_they_refuse(shape: ClusterShape) -> None:
+    """The same pods, policies and calls between pods: what one refuses (REJECT) the other drops."""
+    direct = [each for each in shape.flows if each.kind != "ping" and each.to.startswith("default/")]
+    one = replace(shape, flows=tuple(direct), policies=tuple(each for each in shape.policies if not _by_address(each)))
+    other = replace(one, network="calico", policy="", underlay="")
+    words = []
+    for each in (one, other):
+        cluster = each.build()
+        if any(cluster.policy.allows(cluster.policies.index, packet, way) for packet, way in _both(cluster)):  # type: ignore[union-attr]
+            return  # a policy of both directions, which kube-router reads otherwise
+        words.append([flow.outcome.word for flow in each.run(cluster)])
+    assert [_closed(word) for word in words[0]] == [_closed(word) for word in words[1]]
+
+
+def _closed(word: str) -> str:
+    return "closed" if word in ("rejected", "dropped", "timeout") else word
+
+
+def _by_address(policy: PolicyShape) -> bool:
+    """Whether a policy names addresses, which are others in the other network."""
+    rules = (*(policy.ingress or ()), *(policy.egress or ()))
+    return any("/" in peer for rule in rules for peer in rule.peers)
+
+
+def _both(cluster: Cluster) -> Iterator[tuple[Packet, Way]]:
+    index = cluster.policies.index
+    for one in index.pods:
+        for two in index.pods:
+            for way in WAYS:
+                yield from ((Packet(one, two, protocol, 8080), way) for protocol in ("TCP", "UDP"))
 
 
 TWO = (WorkloadShape((1,)), WorkloadShape((2,)))

@@ -18,8 +18,10 @@ import emu
 from emu.clock import MS
 from emu.errors import SocketError
 from emu.kernel.net.netns import Netns
+from emu.kube.api.calico import IPAMBlock
 from emu.kube.api.core import Node, Pod, PodStatus, Service
 from emu.kube.api.meta import Key, Object, replace
+from emu.kube.cni.calico_blocks import prefix_of
 from emu.kube.plan import HostConfig
 from emu.kube.underlay.shape import LanSettings, NicSettings
 from emu.wire.addr import ip4, ip4_text
@@ -32,6 +34,8 @@ WAIT_NS = 150 * MS
 
 def buildable(case: Case) -> str:
     """Why no cluster has a case's addresses; "" where one has."""
+    if any(value.get("status", {}).get("phase") in ("Failed", "Succeeded") for value in case.value.get("objects", ())):
+        return "a pod has finished, which a cluster would start"
     pods = ip_network("10.244.0.0/16")
     if any(ip_address(addr) in pods for addr, _ in case.outside().values()):
         return "an outside host has a pod's address"
@@ -55,7 +59,10 @@ def cluster_of(case: Case, world: World, network: str, policy: str, **options: A
         **options,
     )
     objects = [stored(obj) for obj in world.objects.values()]
-    return emu.Cluster(config, objects, capture=False)
+    cluster = emu.Cluster(config, objects, capture=False)
+    for block in cluster.store.list(IPAMBlock):  # so that hosts outside reach pods, as the cases state
+        cluster.underlay.route(prefix_of(block), cluster.node(block.node).ip)
+    return cluster
 
 
 def _last(subnet: str) -> str:

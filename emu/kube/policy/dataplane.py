@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from emu.errors import InputError
 from emu.kube.api.meta import Object
 from emu.kube.policy.index import PolicyIndex
-from emu.kube.policy.rules import Way
+from emu.kube.policy.rules import Policy, Way
 from emu.kube.policy.verdict import Packet
 from emu.registry import Shelf
 
@@ -20,11 +20,16 @@ def _strict(index: PolicyIndex, packet: Packet, way: Way) -> bool:
     return False
 
 
+def _whole(policy: Policy) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Dataplane:
     """`agents` are names of node agents; `kinds` those of policies that it enforces. `network` "": it runs with every network; else
     with that one only. `chains` begin the names of chains in which a packet is dropped by policy. `allows` is asked about what the policies forbid on
-    one side, whether this dataplane lets it pass all the same, by the way its rules read."""
+    one side, whether this dataplane lets it pass all the same, by the way its rules read; `unread` is what of a policy is not modelled
+    for it, "" for nothing."""
 
     name: str
     agents: tuple[str, ...] = ()
@@ -32,9 +37,10 @@ class Dataplane:
     network: str = ""
     chains: tuple[str, ...] = ()
     allows: Callable[[PolicyIndex, Packet, Way], bool] = _strict
+    unread: Callable[[Policy], str] = _whole
 
 
-dataplanes: Shelf[Dataplane] = Shelf("policy dataplane", "emu.kube.policy")
+dataplanes: Shelf[Dataplane] = Shelf("policy dataplane", "emu.kube.policy", "emu.kube.networks")
 
 NONE = "none"
 dataplanes.add(NONE)(Dataplane(NONE))

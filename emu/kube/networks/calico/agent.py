@@ -13,12 +13,17 @@ from typing import NamedTuple
 from emu.clock import SECOND
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.calico import IPAMBlock, IPPool, IPPoolSpec
+from emu.kube.api.cluster_policy import ClusterNetworkPolicy
+from emu.kube.api.core import Namespace, Pod
 from emu.kube.api.core import Node as NodeObject
-from emu.kube.api.core import Pod
+from emu.kube.api.networking import NetworkPolicy
 from emu.kube.cni import calico_blocks
 from emu.kube.cni.plugins.calico import host_name
 from emu.kube.networks.calico import dataplane, pool, rules
+from emu.kube.networks.calico.chains import Lines
 from emu.kube.networks.calico.dataplane import IpSetMembers, State, Tunnel, Vtep
+from emu.kube.networks.calico.policed import POLICED, Policies
+from emu.kube.networks.calico.policies import Written
 from emu.kube.networks.calico.rules import Workload
 from emu.wire.addr import Prefix, ip4, ip4_text
 
@@ -36,11 +41,13 @@ class Peer(NamedTuple):
 
 
 class View(NamedTuple):
-    """The cluster as calico-node sees it; `workloads` by node."""
+    """The cluster as calico-node sees it: `workloads` by node, `policies` by the names of their chains, and the chains of `groups` of them."""
 
     pool: IPPoolSpec
     peers: tuple[Peer, ...]
     workloads: Mapping[str, tuple[Workload, ...]]
+    policies: Mapping[str, Written]
+    groups: Mapping[str, Lines]
 
 
 class Link(NamedTuple):
@@ -56,12 +63,13 @@ class Link(NamedTuple):
 
 @agents.add(NAME)
 class CalicoNode(Agent[View, Link, State]):
-    watches = (NodeObject, Pod, IPPool, IPAMBlock)
+    watches = (NodeObject, Pod, IPPool, IPAMBlock, Namespace, NetworkPolicy, ClusterNetworkPolicy)
     resync_period_ns = PERIOD_NS
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._applied: dict[str, State] = {}  # by node
+        self._policies = Policies()
 
     def view(self, objects: Objects, before: View | None) -> View:
         pools = objects.list(IPPool)
@@ -77,11 +85,19 @@ class CalicoNode(Agent[View, Link, State]):
                 peers.append(
                     Peer(node.name, ip4(node.internal_ip), address, tuple(sorted(map(calico_blocks.prefix_of, own))))
                 )
+        self._policies.follow([obj for kind in POLICED for obj in objects.list(kind)])
         workloads: dict[str, list[Workload]] = {}
         for pod in objects.list(Pod):
             if pod.status.pod_ip and not pod.spec.host_network and not pod.finished:
-                workloads.setdefault(pod.spec.node_name, []).append(_workload(pod))
-        return View(spec, tuple(peers), {node: tuple(sorted(each)) for node, each in workloads.items()})
+                workloads.setdefault(pod.spec.node_name, []).append(self._workload(pod))
+        placed = {node: tuple(sorted(each)) for node, each in workloads.items()}
+        return View(spec, tuple(peers), placed, self._policies.written, self._policies.groups)
+
+    def _workload(self, pod: Pod) -> Workload:
+        """Its profiles are those of its namespace and of its service account."""
+        account = pod.spec.service_account_name or "default"
+        profiles = (f"kns.{pod.namespace}", f"ksa.{pod.namespace}.{account}")
+        return Workload(host_name(pod.namespace, pod.name), profiles, *self._policies.calls(pod.namespace, pod.name))
 
     def facts(self, node: Node) -> Link:
         own = next(each for each in node.net.ipv4.addresses if each.addr == node.ip)
@@ -94,9 +110,10 @@ class CalicoNode(Agent[View, Link, State]):
         own = next((each for each in view.peers if each.name == node), Peer(node, facts.ip, 0, ()))
         others = [each for each in view.peers if each.name != node]
         workloads = view.workloads.get(node, ())
+        chains, sets = _policed(view, workloads)
         return State(
-            tables=rules.compiled(workloads, kind, masquerades=spec.nat_outgoing),
-            sets=_sets(spec, kind, view.peers, others),
+            tables=rules.compiled(workloads, kind, masquerades=spec.nat_outgoing, policies=chains),
+            sets=(*_sets(spec, kind, view.peers, others), *sets),
             tunnel=_tunnel(kind, own, facts),
             vteps=tuple(_vtep(each) for each in others if each.tunnel) if kind == pool.VXLAN else (),
             routes=tuple(_routes(spec, kind, own, others, facts)),
@@ -115,10 +132,27 @@ class CalicoNode(Agent[View, Link, State]):
         return value is not None and dataplane.in_place(node.net, value, rules_too=rules_too)
 
 
-def _workload(pod: Pod) -> Workload:
-    """Its profiles are those of its namespace and of its service account."""
-    account = pod.spec.service_account_name or "default"
-    return Workload(host_name(pod.namespace, pod.name), (f"kns.{pod.namespace}", f"ksa.{pod.namespace}.{account}"))
+def _policed(view: View, workloads: tuple[Workload, ...]) -> tuple[dict[str, Lines], list[IpSetMembers]]:
+    """The chains that a node's workloads call, and the sets that these ask."""
+    chains: dict[str, Lines] = {}
+    sets: dict[str, IpSetMembers] = {}
+    waiting = [target for each in workloads for target in _targets((*each.ingress, *each.egress))]
+    while waiting:
+        name = waiting.pop()
+        if name in view.groups and name not in chains:
+            chains[name] = view.groups[name]
+            waiting += _targets(chains[name])
+        elif name in view.policies and name not in chains:
+            written = view.policies[name]
+            chains[name] = written.chains[name]
+            sets |= {each.name: IpSetMembers(each.name, each.members, each.kind) for each in written.sets}
+    return dict(sorted(chains.items())), [sets[name] for name in sorted(sets)]
+
+
+def _targets(lines: Lines) -> list[str]:
+    """The chains that lines jump to."""
+    found = (line.rpartition("--jump ")[2] for line in lines)
+    return [name for name in found if name.startswith("cali-")]
 
 
 def _sets(spec: IPPoolSpec, kind: str, nodes: tuple[Peer, ...], others: list[Peer]) -> tuple[IpSetMembers, ...]:

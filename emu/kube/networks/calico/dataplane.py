@@ -10,18 +10,21 @@ from emu.kernel.link.vxlan import PERMANENT, Vxlan
 from emu.kernel.net.fib import Route
 from emu.kernel.net.neighbour import lookup
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.ipset import IpSets
 from emu.kube.networks.calico import chains, pool
 from emu.wire.addr import ip4_text, mac_text
 from emu.wire.frame import AF_INET
 
+POLICY_SETS = ("cali40s:", "cali40n:")
 PROTOS = ("80", "bird")  # of calico-node's routes
 
 
 class IpSetMembers(NamedTuple):
-    """A set of networks, and its members as `ipset add` takes them."""
+    """A set, of networks by default, and its members as `ipset add` takes them."""
 
     name: str
     members: tuple[str, ...]
+    kind: str = "hash:net"
 
 
 class Tunnel(NamedTuple):
@@ -63,6 +66,9 @@ def apply(net: Netns, state: State) -> None:
     for each in state.sets:
         _fill(net, each)
     net.ipv4.tables.restore(chains.merged(net.ipv4.tables.ruleset, state.tables))
+    wanted = {each.name for each in state.sets}
+    for name in [each for each in net.ipv4.tables.ipsets if each.startswith(POLICY_SETS) and each not in wanted]:
+        del net.ipv4.tables.ipsets[name]
     device = net.devices.get(pool.DEVICE[pool.VXLAN])
     if isinstance(device, Vxlan):
         _set_vteps(net, device, state.vteps)
@@ -100,8 +106,9 @@ def _ensure(net: Netns, tunnel: Tunnel) -> None:
 def _fill(net: Netns, wanted: IpSetMembers) -> None:
     sets = net.ipv4.tables.ipsets
     if wanted.name not in sets:
-        commands.ipset(net, f"create {wanted.name} hash:net family inet maxelem 1048576")
-    there = {line.split()[2] for line in sets.save().splitlines() if line.startswith(f"add {wanted.name} ")}
+        commands.ipset(net, f"create {wanted.name} {wanted.kind} family inet maxelem 1048576")
+    alone = IpSets({wanted.name: sets[wanted.name]})
+    there = {line.split()[2] for line in alone.save().splitlines() if line.startswith("add ")}
     for member in sorted(there - set(wanted.members)):
         commands.ipset(net, f"del {wanted.name} {member}")
     for member in wanted.members:

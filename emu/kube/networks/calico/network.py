@@ -89,4 +89,4 @@ def calico(node: NodeSettings) -> Network:
     spec = node.of(CalicoOptions).pool(node.pod_subnet)
     mtu = node.mtu - pool.OVERHEAD[pool.tunnel(spec)]
     config = NetworkConfigList.load(CONFLIST, {**node.words(), "PodMtu": str(mtu)})
-    return CalicoNetwork(config, agents=("calico-node",), pool=spec, policy="")
+    return CalicoNetwork(config, agents=("calico-node",), pool=spec, policy="calico")

@@ -1,71 +1,64 @@
 """Felix's rules of one node: dispatch to the chains of each workload, and what every node has. Pure.
 
-There is no policy in them yet: a workload's profiles allow. `policies` is where a policy's chains will be called.
+A workload's policies are called tier by tier; without any, its profiles allow.
 Source: felix/rules of projectcalico/calico 1ed57381 (June 2025). Must not know how rules come into a kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from emu.kube.networks.calico.chains import PREFIX, Lines, Tables, comment, limited
+from emu.kube.networks.calico.marks import (
+    ACCEPTED,
+    ALL_BITS,
+    PASSED,
+    SCRATCH_0,
+    clear,
+    goto,
+    jump,
+    marked,
+    put,
+    unmarked,
+)
 from emu.kube.networks.calico.pool import DEVICE, IPIP, VXLAN, VXLAN_PORT
 
 MASQ_POOLS, ALL_POOLS = "cali40masq-ipam-pools", "cali40all-ipam-pools"
 ALL_HOSTS, VXLAN_HOSTS = "cali40all-hosts-net", "cali40all-vxlan-net"
 
-_ACCEPTED, _PASSED, _SCRATCH_0, _SCRATCH_1 = 0x10000, 0x20000, 0x80000, 0x100000
-_ALL_BITS = _ACCEPTED | _PASSED | _SCRATCH_0 | _SCRATCH_1
 _ANY_WORKLOAD = "cali+"
+_NONE: Mapping[str, Lines] = MappingProxyType({})
 
 
 class Workload(NamedTuple):
-    """A pod of the node: its device, and the profiles that it has, in order."""
+    """A pod of the node: its device, the profiles that it has, in order, and the calls of its policies."""
 
     device: str
     profiles: tuple[str, ...]
+    ingress: Lines = ()
+    egress: Lines = ()
 
 
-def _jump(target: str) -> str:
-    return f"--jump {target}"
-
-
-def _goto(target: str) -> str:
-    return f"--goto {target}"
-
-
-def _clear(bits: int) -> str:
-    return f"--jump MARK --set-mark 0/{bits:#x}"
-
-
-def _set(bits: int) -> str:
-    return f"--jump MARK --set-mark {bits:#x}/{bits:#x}"
-
-
-def _marked(bits: int) -> str:
-    return f"-m mark --mark {bits:#x}/{bits:#x}"
-
-
-def _unmarked(bits: int) -> str:
-    return f"-m mark --mark 0/{bits:#x}"
-
-
-_ACCEPT, _DROP, _RETURN, _NOTRACK = map(_jump, ("ACCEPT", "DROP", "RETURN", "NOTRACK"))
+_ACCEPT, _DROP, _RETURN, _NOTRACK = map(jump, ("ACCEPT", "DROP", "RETURN", "NOTRACK"))
 _ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 _HOST_ACCEPTED = comment("Host endpoint policy accepted packet.")
 _TO_VXLAN = f"-p 17 -m multiport --destination-ports {VXLAN_PORT}"
 
 
-def compiled(workloads: Sequence[Workload], tunnel: str, *, masquerades: bool) -> Tables:
-    """`tunnel`: VXLAN or IPIP where the pool uses one, "" for none; `masquerades`: its pods' packets to the outside."""
+def compiled(
+    workloads: Sequence[Workload], tunnel: str, *, masquerades: bool, policies: Mapping[str, Lines] = _NONE
+) -> Tables:
+    """`tunnel`: VXLAN or IPIP where the pool uses one, "" for none; `masquerades`: its pods' packets to the outside. `policies` are the
+    chains that workloads call."""
     chains: dict[str, dict[str, Lines]] = {
         "raw": _raw(tunnel),
         "mangle": _mangle(),
         "nat": _nat(tunnel, masquerades),
-        "filter": {**_filter(tunnel), **_workloads(workloads)},
+        "filter": {**_filter(tunnel), **_workloads(workloads), **policies},
     }
-    jumps = {name: (_jump(f"{PREFIX}{name}"),) for name in ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")}
+    jumps = {name: (jump(f"{PREFIX}{name}"),) for name in ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")}
     first = {
         table: {name: jumps[name] for name in names.split()}
         for table, names in {
@@ -80,8 +73,8 @@ def compiled(workloads: Sequence[Workload], tunnel: str, *, masquerades: bool) -
         "nat": {"POSTROUTING": jumps["POSTROUTING"]},
         "filter": {
             "FORWARD": (
-                f"{comment('Policy explicitly accepted packet.')} {_marked(_ACCEPTED)} {_ACCEPT}",
-                _set(_ACCEPTED),
+                f"{comment('Policy explicitly accepted packet.')} {marked(ACCEPTED)} {_ACCEPT}",
+                put(ACCEPTED),
             )
         },
     }
@@ -93,22 +86,22 @@ def compiled(workloads: Sequence[Workload], tunnel: str, *, masquerades: bool) -
 
 def _raw(tunnel: str) -> dict[str, Lines]:
     untracked = (f"-p udp --dport {VXLAN_PORT} {_NOTRACK}",) if tunnel == VXLAN else ()
-    workload = _marked(_SCRATCH_0)
+    workload = marked(SCRATCH_0)
     return {
         "cali-PREROUTING": (
-            _clear(_ALL_BITS),
+            clear(ALL_BITS),
             *untracked,
-            f"--in-interface {_ANY_WORKLOAD} {_set(_SCRATCH_0)}",
-            f"{workload} {_jump('cali-rpf-skip')}",
+            f"--in-interface {_ANY_WORKLOAD} {put(SCRATCH_0)}",
+            f"{workload} {jump('cali-rpf-skip')}",
             f"{workload} -m rpfilter --invert --validmark {_DROP}",
-            f"{_unmarked(_SCRATCH_0)} {_jump('cali-from-host-endpoint')}",
-            f"{_marked(_ACCEPTED)} {_ACCEPT}",
+            f"{unmarked(SCRATCH_0)} {jump('cali-from-host-endpoint')}",
+            f"{marked(ACCEPTED)} {_ACCEPT}",
         ),
         "cali-OUTPUT": (
-            _clear(_ALL_BITS),
-            _jump("cali-to-host-endpoint"),
+            clear(ALL_BITS),
+            jump("cali-to-host-endpoint"),
             *untracked,
-            f"{_marked(_ACCEPTED)} {_ACCEPT}",
+            f"{marked(ACCEPTED)} {_ACCEPT}",
         ),
         **_empty("cali-rpf-skip", "cali-from-host-endpoint", "cali-to-host-endpoint"),
     }
@@ -118,15 +111,15 @@ def _mangle() -> dict[str, Lines]:
     return {
         "cali-PREROUTING": (
             f"{_ESTABLISHED} {_ACCEPT}",
-            f"{_marked(_ACCEPTED)} {_ACCEPT}",
-            _jump("cali-from-host-endpoint"),
-            f"{_HOST_ACCEPTED} {_marked(_ACCEPTED)} {_ACCEPT}",
+            f"{marked(ACCEPTED)} {_ACCEPT}",
+            jump("cali-from-host-endpoint"),
+            f"{_HOST_ACCEPTED} {marked(ACCEPTED)} {_ACCEPT}",
         ),
         "cali-POSTROUTING": (
-            f"{_marked(_ACCEPTED)} {_RETURN}",
-            _clear(_ALL_BITS),
-            f"-m conntrack --ctstate DNAT {_jump('cali-to-host-endpoint')}",
-            f"{_HOST_ACCEPTED} {_marked(_ACCEPTED)} {_RETURN}",
+            f"{marked(ACCEPTED)} {_RETURN}",
+            clear(ALL_BITS),
+            f"-m conntrack --ctstate DNAT {jump('cali-to-host-endpoint')}",
+            f"{_HOST_ACCEPTED} {marked(ACCEPTED)} {_RETURN}",
         ),
         **_empty("cali-from-host-endpoint", "cali-to-host-endpoint"),
     }
@@ -138,9 +131,9 @@ def _nat(tunnel: str, masquerades: bool) -> dict[str, Lines]:
     into = (f"--out-interface {DEVICE[tunnel]} {local} --jump MASQUERADE --random-fully",) if tunnel else ()
     outside = f"-m set --match-set {MASQ_POOLS} src -m set ! --match-set {ALL_POOLS} dst"
     return {
-        "cali-PREROUTING": (_jump("cali-fip-dnat"),),
-        "cali-OUTPUT": (_jump("cali-fip-dnat"),),
-        "cali-POSTROUTING": (_jump("cali-fip-snat"), _jump("cali-nat-outgoing"), *into),
+        "cali-PREROUTING": (jump("cali-fip-dnat"),),
+        "cali-OUTPUT": (jump("cali-fip-dnat"),),
+        "cali-POSTROUTING": (jump("cali-fip-snat"), jump("cali-nat-outgoing"), *into),
         "cali-nat-outgoing": (f"{outside} --jump MASQUERADE --random-fully",) if masquerades else (),
         **_empty("cali-fip-dnat", "cali-fip-snat"),
     }
@@ -169,31 +162,31 @@ def _filter(tunnel: str) -> dict[str, Lines]:
     return {
         "cali-INPUT": (
             *tunnelled.get(tunnel, ()),
-            f"--in-interface {_ANY_WORKLOAD} {_goto('cali-wl-to-host')}",
-            f"{_marked(_ACCEPTED)} {_ACCEPT}",
-            _clear(_ALL_BITS),
-            _jump("cali-from-host-endpoint"),
-            f"{_HOST_ACCEPTED} {_marked(_ACCEPTED)} {_ACCEPT}",
+            f"--in-interface {_ANY_WORKLOAD} {goto('cali-wl-to-host')}",
+            f"{marked(ACCEPTED)} {_ACCEPT}",
+            clear(ALL_BITS),
+            jump("cali-from-host-endpoint"),
+            f"{_HOST_ACCEPTED} {marked(ACCEPTED)} {_ACCEPT}",
         ),
         "cali-wl-to-host": (
-            _jump("cali-from-wl-dispatch"),
+            jump("cali-from-wl-dispatch"),
             f"{comment('Configured DefaultEndpointToHostAction')} {_ACCEPT}",
         ),
         "cali-FORWARD": (
-            _clear(_ALL_BITS & ~_ACCEPTED),
-            f"{_unmarked(_ACCEPTED)} {_jump('cali-from-hep-forward')}",
-            f"--in-interface {_ANY_WORKLOAD} {_jump('cali-from-wl-dispatch')}",
-            f"--out-interface {_ANY_WORKLOAD} {_jump('cali-to-wl-dispatch')}",
-            _jump("cali-to-hep-forward"),
-            _jump("cali-cidr-block"),
+            clear(ALL_BITS & ~ACCEPTED),
+            f"{unmarked(ACCEPTED)} {jump('cali-from-hep-forward')}",
+            f"--in-interface {_ANY_WORKLOAD} {jump('cali-from-wl-dispatch')}",
+            f"--out-interface {_ANY_WORKLOAD} {jump('cali-to-wl-dispatch')}",
+            jump("cali-to-hep-forward"),
+            jump("cali-cidr-block"),
         ),
         "cali-OUTPUT": (
-            f"{_marked(_ACCEPTED)} {_ACCEPT}",
+            f"{marked(ACCEPTED)} {_ACCEPT}",
             f"--out-interface {_ANY_WORKLOAD} {_RETURN}",
             *sent.get(tunnel, ()),
-            _clear(_ALL_BITS),
-            f"-m conntrack ! --ctstate DNAT {_jump('cali-to-host-endpoint')}",
-            f"{_HOST_ACCEPTED} {_marked(_ACCEPTED)} {_ACCEPT}",
+            clear(ALL_BITS),
+            f"-m conntrack ! --ctstate DNAT {jump('cali-to-host-endpoint')}",
+            f"{_HOST_ACCEPTED} {marked(ACCEPTED)} {_ACCEPT}",
         ),
         **_empty("cali-from-hep-forward", "cali-to-hep-forward", "cali-cidr-block"),
         **_empty("cali-from-host-endpoint", "cali-to-host-endpoint"),
@@ -213,16 +206,18 @@ def _workloads(workloads: Sequence[Workload]) -> dict[str, Lines]:
     for root, option, each in (("cali-from-wl-dispatch", "in", "fw"), ("cali-to-wl-dispatch", "out", "tw")):
         chains |= _dispatch(root, f"--{option}-interface", f"{PREFIX}{each}-", names)
     for workload in workloads:
-        chains[limited("cali-tw-", workload.device)] = _endpoint("cali-pri-", workload.profiles, ())
+        chains[limited("cali-tw-", workload.device)] = _endpoint("cali-pri-", workload.profiles, (), workload.ingress)
         encapsulated = (
             f"{comment('Drop VXLAN encapped packets originating in workloads')} {_TO_VXLAN} {_DROP}",
             f"{comment('Drop IPinIP encapped packets originating in workloads')} -p 4 {_DROP}",
         )
-        chains[limited("cali-fw-", workload.device)] = _endpoint("cali-pro-", workload.profiles, encapsulated)
+        chains[limited("cali-fw-", workload.device)] = _endpoint(
+            "cali-pro-", workload.profiles, encapsulated, workload.egress
+        )
     for profile in sorted({each for workload in workloads for each in workload.profiles}):
         for prefix, direction in (("cali-pri-", "ingress"), ("cali-pro-", "egress")):
             # the profile of a namespace allows all; that of a service account has no rules
-            allow = f" {_set(_ACCEPTED)}" if profile.startswith("kns.") else ""
+            allow = f" {put(ACCEPTED)}" if profile.startswith("kns.") else ""
             chains[limited(prefix, profile)] = (comment(f"Profile {profile} {direction}") + allow,)
     return chains
 
@@ -237,12 +232,12 @@ def _dispatch(root: str, option: str, endpoint: str, names: Sequence[str]) -> di
         groups.setdefault(name[: len(common) + 1], []).append(name)
     lines, chains = [], dict[str, Lines]()
     for start, members in groups.items():
-        to = [f"{option} {name} {_goto(limited(endpoint, name))}" for name in members]
+        to = [f"{option} {name} {goto(limited(endpoint, name))}" for name in members]
         if len(members) == 1:
             lines += to
         else:
             between = f"{root}-{start[len(common) :]}"
-            lines.append(f"{option} {start}+ {_goto(between)}")
+            lines.append(f"{option} {start}+ {goto(between)}")
             chains[between] = (*to, unknown)
     return {root: (*lines, unknown), **chains}
 
@@ -262,14 +257,14 @@ def _endpoint(prefix: str, profiles: Sequence[str], encapsulated: Lines, policie
         line
         for profile in profiles
         for line in (
-            _jump(limited(prefix, profile)),
-            f"{comment('Return if profile accepted')} {_marked(_ACCEPTED)} {_RETURN}",
+            jump(limited(prefix, profile)),
+            f"{comment('Return if profile accepted')} {marked(ACCEPTED)} {_RETURN}",
         )
     ]
     return (
         f"{_ESTABLISHED} {_ACCEPT}",
         f"-m conntrack --ctstate INVALID {_DROP}",
-        _clear(_ACCEPTED | _PASSED),
+        clear(ACCEPTED | PASSED),
         *encapsulated,
         *policies,
         *asked,
