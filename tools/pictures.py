@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -38,18 +39,20 @@ class Picture(NamedTuple):
 
 
 def shown(name: str) -> Callable[[], str]:
-    return lambda: of([of_run(run(story(name)))])
+    return lambda: of([of_run(run(story(name), record=True))])
 
 
 def side_by_side() -> str:
     """The story of the Service beside the same with a rule that drops the replies."""
-    return of([of_run(run(story("pod-to-service"))), _dropping()], compared=True)
+    return of([of_run(run(story("pod-to-service"), record=True)), _dropping()], compared=True)
 
 
 def _dropping() -> Scene:
     path = story("pod-to-service")
     text = path.read_text(encoding="utf-8").replace("name: pod-to-service", "name: a-rule-drops-replies", 1)
-    return of_run(run(load_text(text.replace("\nsteps:\n", f"\nsteps:\n{DROPPING}", 1), folder=path.parent)))
+    return of_run(
+        run(load_text(text.replace("\nsteps:\n", f"\nsteps:\n{DROPPING}", 1), folder=path.parent), record=True)
+    )
 
 
 PICTURES = {
@@ -99,15 +102,26 @@ def taken(browser: Browser, page: Path, picture: Picture, size: tuple[int, int])
 def small(png: bytes) -> bytes:
     """The same picture in the colours of the themes and its most frequent ones: areas and lines keep theirs, and the edges of letters
     get the nearest."""
-    out = BytesIO()
     picture = Image.open(BytesIO(png)).convert("RGB")
-    counted = sorted(picture.getcolors(picture.width * picture.height) or (), reverse=True)
-    themes = [tuple(bytes.fromhex(each)) for each in re.findall(r": #([0-9a-f]{6});", assets.read("style.css"))]
-    colours = [*dict.fromkeys([*themes, *(colour for _, colour in counted)])][:COLOURS]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([part for colour in colours for part in cast("tuple[int, ...]", colour)])
-    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    raw = picture.tobytes()
+    pixels = [raw[at : at + 3] for at in range(0, len(raw), 3)]
+    frequent = [colour for colour, _ in Counter(pixels).most_common()]
+    themes = [bytes.fromhex(each) for each in re.findall(r": #([0-9a-f]{6});", assets.read("style.css"))]
+    colours = [*dict.fromkeys([*themes, *frequent])][:COLOURS]
+    # Pillow's own mapping is inexact for colours that are close to each other, as those of a page's areas are
+    places = {colour: _nearest(colour, colours) for colour in frequent}
+    drawn = Image.frombytes("P", picture.size, bytes(places[pixel] for pixel in pixels))
+    drawn.putpalette(b"".join(colours))
+    out = BytesIO()
+    drawn.save(out, "PNG", optimize=True)
     return out.getvalue()
+
+
+def _nearest(colour: bytes, colours: Sequence[bytes]) -> int:
+    """The place of the colour that is most alike."""
+    return min(
+        range(len(colours)), key=lambda place: sum((a - b) ** 2 for a, b in zip(colour, colours[place], strict=True))
+    )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ class Captured:
     @property
     def packet_number(self) -> int:
         """Which packet of the cluster or lab it is: every sight of one journey has the same number, at each interface, before and
-        after NAT, as copies of a flood, fragments and segments, and inside a tunnel. 0: it has none (a recorded file)."""
+        after NAT, as copies of a flood, fragments and segments, and inside a tunnel. 0: it was put on a device by hand, and has none."""
         log = self._capture.log
         number: int = log.entries[log.positions[self.number] + PACKET]
         return number

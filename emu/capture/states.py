@@ -15,6 +15,7 @@ from emu.capture.tap import INTERFACE, INTERFACE_SHIFT, PACKET, TIME, DropTap, L
 from emu.kernel.link.bridge import FdbEntry
 from emu.kernel.net import listed
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.conn import Conn
 from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.transport import listening
@@ -28,7 +29,8 @@ Lines = dict[str, dict[str, list[str]]]  # namespace -> table -> lines
 class Change(NamedTuple):
     """In a table of the namespace `netns` the line `gone` became `new` ("": there was none, there is none). `before` is the
     number of the first frame that was captured afterwards, at any interface; the number of all frames if none was. A route
-    with several next hops, and an fdb entry with several hosts, is a text of several lines."""
+    with several next hops, and an fdb entry with several hosts, is a text of several lines. `name` is that of a connection,
+    `node-1#3`, as facts have it, else ""."""
 
     before: int
     time_ns: int
@@ -36,6 +38,7 @@ class Change(NamedTuple):
     table: str
     gone: str
     new: str
+    name: str = ""
 
 
 class Rules(NamedTuple):
@@ -79,9 +82,9 @@ class Watch:
         self._note, self._ruled, self._ended = note, ruled, ended
         self._held: dict[str, listed.Listed] = {table: _read(net, table) for table in TABLES}
 
-    def lines(self, table: str) -> list[str]:
-        """The lines of a table as they were last noted."""
-        return list(self._held[table].values())
+    def held(self, table: str) -> list[tuple[str, str]]:
+        """The lines of a table as they were last noted, each with the name of its connection."""
+        return [(text, _name(key)) for key, text in self._held[table].items()]
 
     def changed(self, table: str, key: object, text: str, at_ns: int | None = None) -> None:
         held = self._held[table]
@@ -92,7 +95,7 @@ class Watch:
             held[key] = text
         else:
             del held[key]
-        self._note(self.name, table, old, text, at_ns)
+        self._note(self.name, table, old, text, at_ns, _name(key))
 
     def reread(self, table: str) -> None:
         now, held = _read(self.net, table), self._held[table]
@@ -130,6 +133,10 @@ class Watch:
         return due_ns if due_ns is not None and due_ns <= self.net.clock.now else None
 
 
+def _name(key: object) -> str:
+    return key.name if isinstance(key, Conn) else ""
+
+
 def _read(net: Netns, table: str) -> listed.Listed:
     if table == NEIGH:
         return listed.neighbours(net)
@@ -143,8 +150,8 @@ def _read(net: Netns, table: str) -> listed.Listed:
 
 
 class States:
-    """All that is recorded beside the frames of one capture. `first` is the state of each namespace when recording began; what
-    joined later begins empty.
+    """All that is recorded beside the frames of one capture. `first` is the state of each namespace when recording began, and `opening` the same
+    as changes; what joined later begins empty.
 
     >>> states = lab.capture.record()
     >>> states.changes()  # in the order of time, each with the number of the next frame
@@ -154,8 +161,9 @@ class States:
     def __init__(self, log: Log, interfaces: Sequence[Owned]) -> None:
         self.log, self._interfaces = log, interfaces
         self.first: Lines = {}
+        self.opening: list[Change] = []
         self.watches: list[Watch] = []
-        self._noted: list[tuple[int, int, int | None, str, str, str, str]] = []
+        self._noted: list[tuple[int, int, int | None, str, str, str, str, str]] = []
         self._rules: list[tuple[int, str, RuleSet]] = []
         self._counts: dict[int, tuple[tuple[AnyRule, int, int], ...]] = {}
         self._ends: list[tuple[int, int, str, End]] = []
@@ -169,10 +177,17 @@ class States:
         self.watches.append(watch)
         if joins:
             for table in TABLES:
-                for text in watch.lines(table):
-                    self._note(name, table, "", text)
+                for text, conn in watch.held(table):
+                    self._note(name, table, "", text, None, conn)
         else:
-            self.first[name] = {table: watch.lines(table) for table in TABLES}
+            held = {table: watch.held(table) for table in TABLES}
+            self.first[name] = {table: [text for text, _ in entries] for table, entries in held.items()}
+            now_ns = self.log.clock.now
+            self.opening += [
+                Change(0, now_ns, name, table, "", text, conn)
+                for table, entries in held.items()
+                for text, conn in entries
+            ]
         self._ruled(name, net.ipv4.tables.ruleset)
         net.record(watch)
         net.delivery_listeners.append(watch.arrived)
@@ -204,8 +219,8 @@ class States:
 
         return counted
 
-    def _note(self, netns: str, table: str, gone: str, new: str, at_ns: int | None = None) -> None:
-        self._noted.append((len(self.log.entries), self.log.clock.now, at_ns, netns, table, gone, new))
+    def _note(self, netns: str, table: str, gone: str, new: str, at_ns: int | None, name: str) -> None:
+        self._noted.append((len(self.log.entries), self.log.clock.now, at_ns, netns, table, gone, new, name))
 
     def _ruled(self, netns: str, ruleset: RuleSet) -> None:
         self._rules.append((len(self.log.entries), netns, ruleset))
@@ -224,11 +239,11 @@ class States:
         positions, entries = self.log.positions, self.log.entries
         times = [entries[at + TIME] for at in positions]
         found = []
-        for at, now_ns, since_ns, netns, table, gone, new in self._noted:
+        for at, now_ns, since_ns, netns, table, gone, new, name in self._noted:
             before, time_ns = bisect_left(positions, at), now_ns
             if since_ns is not None and since_ns < now_ns:
                 before, time_ns = min(before, bisect_right(times, since_ns)), since_ns
-            found.append(Change(before, time_ns, netns, table, gone, new))
+            found.append(Change(before, time_ns, netns, table, gone, new, name))
         return sorted(found, key=lambda each: each[:2])
 
     def at(self, number: int | None = None) -> Lines:

@@ -44,6 +44,7 @@ def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
+    from emu.kube import live
     from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
     from emu.kube.plan import ClusterConfig, plan_nodes
@@ -56,6 +57,11 @@ def _yaml(path: Path) -> tuple[dict[str, Any], list[str]]:
     found = list(read(path))
     if not found:
         raise InputError("is empty", file=str(path), expected="a scenario or manifests")
+    if not is_scenario(found[0]) and any(live.shows(each.value) for each in found):
+        loaded = load_documents(found, live=True)
+        shown = live.read(loaded)
+        odd = [str(each) for each in (*shown.objects.findings, *shown.config.findings)]
+        return {"kind": "export", "objects": _count(loaded), "ignored": loaded.ignored}, odd
     if not is_scenario(found[0]):
         loaded = load_documents(found)
         settings = ClusterConfig()

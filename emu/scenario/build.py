@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kernel.sysctl import report
-from emu.kube.api.core import NodeAddress, Taint
+from emu.kube import live
+from emu.kube.api.core import Node, NodeAddress, Taint
 from emu.kube.api.documents import Document
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.dns.zone import DnsConfig
@@ -109,6 +110,9 @@ def build(scenario: Scenario, *, capture: bool = True) -> Cluster:
     """The scenario's cluster, settled: pods run, rules are in force, captures are on unless `capture` is false. Raises InputError with
     its place."""
     spec = scenario.spec
+    if scenario.loaded.live:
+        shown = live.read(scenario.loaded)
+        return Cluster(shown.config, shown.objects, seed=spec.seed, capture=capture)
     try:
         return Cluster(configured(scenario), scenario.objects, seed=spec.seed, capture=capture)
     except InputError as error:
@@ -125,6 +129,12 @@ def configured(scenario: Scenario) -> ClusterConfig:
 def findings(scenario: Scenario) -> Iterator[Finding]:
     """What the scenario's `cluster` asks for that is not modelled, with its place."""
     part, document = scenario.spec.cluster, scenario.document
+    declared = {each.name for each in scenario.objects if isinstance(each, Node)}
+    stated = [] if isinstance(part.nodes, int) else [each.name for each in part.nodes]
+    lost = [name for name in stated if declared and name not in declared]
+    if lost:
+        what = f"no Node object of the manifests is called {', '.join(lost)}: where there are Node objects, they are the nodes"
+        yield _finding(document, ("cluster", "nodes"), what)
     for key, what in kube_proxy.remarks(part.kube_proxy):
         yield _finding(document, ("cluster", "kubeProxy", key), what)
     for name, value in part.sysctls.items():

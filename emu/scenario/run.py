@@ -67,9 +67,10 @@ def run(
     if named := further(scenario):
         judged.append(judge(result.cluster, named))
     result.invariants = together([judge(Evidence(result.cluster, ()), required), *judged])
-    result.notes += [*meant(scenario.loaded), *result.cluster.warnings]
-    store = result.cluster.store
-    result.notes += [*waiting(store.list(Pod)), *without_nodes(scenario.loaded, store.list(Node))]
+    store, loaded = result.cluster.store, scenario.loaded
+    result.notes += [*(() if loaded.live else meant(loaded)), *result.cluster.warnings]
+    if not loaded.live:  # what an export shows is among the warnings
+        result.notes += [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
     if out_dir is not None:
         write(result, out_dir, split=split, force=force)
     return result

@@ -19,6 +19,7 @@ from emu.kube.api.documents import STDIN, Document, documents
 from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
+from emu.kube.live import shows
 from emu.kube.plan import pod_cidrs, subnets
 from emu.scenario.expectations import check_expectation
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
@@ -119,7 +120,9 @@ def load_manifests(
     first = next(found, None)
     if first is None:
         raise InputError("is empty", file=names[0], expected="a scenario or manifests")
-    loaded = load_documents(_only_manifests(chain([first], found), "a scenario behind manifests"), namespace=namespace)
+    every = [*_only_manifests(chain([first], found), "a scenario behind manifests")]
+    live = any(shows(each.value) for each in every)  # the export of a running cluster
+    loaded = load_documents(every, namespace=namespace, live=live)
     stem = "stdin" if names[0] == STDIN else Path(paths[0]).resolve().stem
     name = stem if _NAME.fullmatch(stem) else "manifests"
     return Scenario(spec, next(documents("{}")), loaded, name, names[0], bare=names)

@@ -138,6 +138,8 @@ def test_what_ages_goes_at_its_time() -> None:
     opened, ended, *_ = of(states.changes(), "router", "conntrack")
     assert "sport=7" in opened.new
     assert (ended.gone, ended.new) == (opened.new, "")
+    assert (opened.name, ended.name) == ("router#1", "router#1")
+    assert {each.name for each in of(states.changes(), "router", "fdb")} == {""}
     assert ended.time_ns - opened.time_ns == 30 * SECOND
 
 
@@ -220,3 +222,14 @@ def test_a_fork_records_on_its_own() -> None:
     other.run(1)
     assert len(other.capture.states.changes()) > len(before)
     assert states.changes() == before
+
+
+def test_what_was_there_when_recording_began_has_its_names_too() -> None:
+    bench, client, _ = lab()
+    client.sockets.send_packet(IP(dst="10.0.1.2") / UDP(sport=7, dport=9))
+    bench.run(1)
+    assert bench.capture is not None
+    states = bench.capture.record()
+    opened = [each for each in states.opening if (each.netns, each.table) == ("router", "conntrack")]
+    assert [each.name for each in opened] == ["router#1"]
+    assert [each.new for each in opened] == states.first["router"]["conntrack"] == states.at(0)["router"]["conntrack"]

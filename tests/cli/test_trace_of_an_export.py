@@ -70,3 +70,17 @@ def test_ends_as_people_write_them(source: str, target: str, dump: str, capsys: 
     text = traced(capsys, dump, source, target, *more)
     if "kube-dns" not in target:  # a server of names answers only what it can read
         assert f" reaches {target}: " in text.splitlines()[0], text
+
+
+def test_an_export_alone_comes_up_and_is_checked(dump: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "-f", dump, "--format", "json"]) in (0, 1)
+    shown = json.loads(capsys.readouterr().out)
+    have = {f"{each['namespace']}/{each['name']}": each["ip"] for each in shown["pods"] if each["ip"]}
+    wanted = {
+        f"{each['metadata']['namespace']}/{each['metadata']['name']}": each["status"]["podIP"]
+        for each in FOUND["items"]
+        if each["kind"] == "Pod" and each["status"].get("podIP")
+    }
+    assert have == wanted
+    assert main(["validate", dump, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["kind"] == "export"

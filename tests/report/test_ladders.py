@@ -113,6 +113,19 @@ def test_a_drop_stands_where_it_happened_with_its_cause(made: Made) -> None:
     assert DROPS in text(of_flow(made, "only-nodes-reach-pods", 2), 120)
 
 
+def test_a_policy_that_forbids_it_is_named_beside_the_drop() -> None:
+    comment = "node-1/cbr0 drops it\ndropped NETFILTER_DROP at node-1/cbr0\npolicy ingress of default/web: isolated by default/closed, no rule allows\nflow/hop 1/2"
+    place = ("node-1/veth1", "veth", "in", 1, 1, 0, bytes(60), "[a>b] 10.0.0.1>10.0.0.2 ttl64")
+    came, died = (
+        Sight(1, 0, *place, "in\nflow/hop 1/1"),
+        Sight(2, 0, "node-1/drop", "frames", "drop", 1, 2, 0, bytes(60), place[-1], comment),
+    )
+    (ladder,) = ladders([came, died])
+    shown = text(ladder, 120)
+    assert "X at a: NETFILTER_DROP at node-1/cbr0" in shown
+    assert "X at a: ingress of default/web: isolated by default/closed, no rule allows" in shown
+
+
 def test_a_row_a_frame(made: Made) -> None:
     ladder = of_flow(made, "pod-to-pod-same-node")
     shown = text(ladder, 105, every_hop=True)

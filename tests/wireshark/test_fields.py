@@ -17,7 +17,7 @@ from emu.kernel.net.fib import Route
 from emu.scenario.gallery import story
 from emu.scenario.run import run
 from emu.scenario.script import load
-from emu.trail import AnyRule, Dropped, Encapsulated, Natted, Policy, Tracked
+from emu.trail import AnyRule, Dropped, Encapsulated, Forbidden, Natted, Policy, Tracked
 from emu.wire.addr import ip4_text
 from profiled import profiled
 from tshark import Tshark
@@ -27,9 +27,32 @@ PAGE = ROOT / "emu" / "wireshark" / "profile" / "README.md"
 # DNAT and back; with SNAT on top, on one bridge; hostPort's chains; VXLAN; drops by rules and by routes; real retransmissions
 STORIES = (
     "pod-to-service", "hairpin-on", "host-port", "flannel-vxlan", "local-policy-elsewhere", "absent-address", "lossy-link", "pod-to-internet",
-    "no-endpoints", "only-nodes-reach-pods",
+    "no-endpoints", "only-nodes-reach-pods", "forbidden",
 )  # fmt: skip
-COUNTED = ("pod-to-service", "flannel-vxlan", "no-endpoints", "only-nodes-reach-pods")
+FORBIDDEN = """\
+apiVersion: emu/v1
+kind: Scenario
+metadata: {name: forbidden}
+cluster: {nodes: 1, policy: kube-router}
+steps:
+- tcp: {from: default/client, to: "default/web:80"}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {containers: [{name: c}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}, annotations: {emu/app: http@80}}
+spec: {containers: [{name: c, ports: [{containerPort: 80}]}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}
+"""
+COUNTED = ("pod-to-service", "flannel-vxlan", "no-endpoints", "only-nodes-reach-pods", "forbidden")
 FIELDS = (
     "flow", "hop", "way", "nat", "nat.before", "nat.after", "route", "verdict", "reason", "place", "policy", "ct", "ct.state", "chain", "rule",
     "table", "step", "seq", "ack", "sentence", "fact", "retransmission", "tunnel", "bridge", "arp",
@@ -51,7 +74,9 @@ class Ran:
 @pytest.fixture(scope="module", params=STORIES)
 def ran(request: pytest.FixtureRequest, tshark: Tshark, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp(request.param)
-    done = run(load(story(request.param)), folder)
+    own = folder / "forbidden.yaml"
+    own.write_text(FORBIDDEN, encoding="utf-8")
+    done = run(load(own if request.param == "forbidden" else story(request.param)), folder)
     capture = done.cluster.capture
     assert capture is not None
     path = folder / request.param / "all.pcapng"
@@ -193,6 +218,9 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
     'emu.rule contains "MASQUERADE"': lambda frame: (
         "-j MASQUERADE" in frame.comment() or "rule 1: MASQUERADE" in frame.comment()
     ),
+    'emu.networkpolicy contains "ingress of default/web"': lambda frame: any(
+        (each.way, each.pod) == ("ingress", "default/web") for each in of(frame, Forbidden)
+    ),
     "emu.policy": lambda frame: (
         bool(of(frame, Policy)) or any(isinstance(each.by, Policy) for each in of(frame, Dropped))
     ),
@@ -221,6 +249,7 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
 }
 # where each finds at least one frame
 FOUND_IN = {
+    'emu.networkpolicy contains "ingress of default/web"': "forbidden",
     'emu.step == "back 2"': "pod-to-service",
     'emu.nat == "DNAT"': "pod-to-service",
     'emu.table == "nat"': "pod-to-service",

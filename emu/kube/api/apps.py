@@ -53,6 +53,7 @@ class WorkloadStatus(ApiStruct, frozen=True):
 
     replicas: int = 0
     ready_replicas: int = 0
+    update_revision: str = ""
 
 
 class Deployment(Object, frozen=True, kw_only=True):
@@ -145,3 +146,12 @@ class DaemonSet(Object, frozen=True, kw_only=True):
 
     def problems(self) -> Iterator[Problem]:
         return _template_problems(self.spec.selector, self.spec.template)
+
+
+class ControllerRevision(Object, frozen=True, kw_only=True):
+    """What the pods of a template are labelled with (`revision`), where another controller than ours has labelled them."""
+
+    api_version: str = "apps/v1"
+    kind: str = "ControllerRevision"
+    template: PodTemplateSpec = PodTemplateSpec()
+    revision: str = ""

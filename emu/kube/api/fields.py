@@ -89,7 +89,7 @@ _PASSED_OVER: dict[str, dict[str, str]] = {
     "DaemonSetSpec": {"revisionHistoryLimit": _HISTORY},
     "WorkloadStatus": {
         "availableReplicas unavailableReplicas updatedReplicas observedGeneration conditions collisionCount "
-        "currentReplicas currentRevision updateRevision fullyLabeledReplicas terminatingReplicas currentNumberScheduled "
+        "currentReplicas currentRevision fullyLabeledReplicas terminatingReplicas currentNumberScheduled "
         "desiredNumberScheduled numberAvailable numberMisscheduled numberReady numberUnavailable "
         "updatedNumberScheduled": _REPORTED
     },

@@ -49,7 +49,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key]) -> None:
     nodes = store.list(Node) if found else []
     for ds, own in found:
         template = ds.spec.template
-        revision = names.template_hash(template)
+        revision = pods.revision_of(store, ds, template)
         tolerations = tolerations_of(template.spec)
         template = replace(template, spec=replace(template.spec, tolerations=tolerations))
         wanted = {

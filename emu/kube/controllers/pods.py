@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from emu.kube.api.apps import Deployment, ReplicaSet
+from emu.kube.api.apps import ControllerRevision, Deployment, ReplicaSet
 from emu.kube.api.batch import ReplicationController
 from emu.kube.api.core import Pod, PodTemplateSpec
 from emu.kube.api.meta import Key, LabelSelector, Object, ObjectMeta, owned_by, replace
+from emu.kube.controllers import names
 from emu.kube.store import Label, Store, labels_of
 
 O = TypeVar("O", bound=Object)
@@ -86,6 +87,14 @@ def selecting(store: Store, kind: type[Selecting], obj: Object) -> Iterator[Key]
         for owner in index.of(word):
             if owner.selector.matches(obj.metadata.labels):
                 yield owner.key
+
+
+def revision_of(store: Store, owner: Object, template: PodTemplateSpec) -> str:
+    """The label controller-revision-hash of pods of this template: as the owner's pods have it already, else our own hash."""
+    for each in store.index(ControllerRevision, controller_of).of(owner.metadata.uid):
+        if each.template == template:
+            return each.revision
+    return names.template_hash(template)
 
 
 # -- actions --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from emu.kube.api.apps import StatefulSet, WorkloadStatus
 from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key, Object, replace
-from emu.kube.controllers import names, pods
+from emu.kube.controllers import pods
 from emu.kube.store import Store
 from emu.wire.addr import decimal
 
@@ -50,7 +50,7 @@ def _step(store: Store, sts: StatefulSet, mine: dict[int, Pod]) -> None:
     start = sts.spec.ordinals.start
     wanted = range(start, start + sts.spec.replicas)
     ordered = sts.spec.pod_management_policy == "OrderedReady"
-    revision = names.template_hash(sts.spec.template)
+    revision = pods.revision_of(store, sts, sts.spec.template)
     for ordinal in wanted:
         pod = mine.get(ordinal)
         if pod is not None and pod.finished and not pod.terminating:

@@ -24,6 +24,7 @@ from emu.kube.live.findings import gathered
 from emu.kube.live.mend import few, mended
 from emu.kube.live.outside import hosts, strangers
 from emu.kube.live.pod_network import ROUTED, Known
+from emu.kube.live.revisions import revisions
 from emu.kube.live.settings import Stated, stated
 from emu.kube.live.subnets import address
 from emu.kube.networks.aws_vpc.limits import INSTANCE_TYPES
@@ -107,7 +108,7 @@ def read(loaded: Loaded) -> Live:
         live=True,
         findings=tuple(Finding("", "export", each) for each in notes),
     )
-    kept = Objects(map(_with_cidr, objects))
+    kept = Objects([*map(_with_cidr, objects), *revisions(objects)])
     kept.findings = gathered(loaded.objects.findings)
     return Live(config, kept, known.name if known is not None else "", notes)
 

@@ -27,6 +27,7 @@ _NUMBERS = re.compile(r"flow/hop (\d+)/(\d+)")
 _NAT = re.compile(r"^nat.*: ((?:un-)?[DS]NAT) \w+ (\S+ -> [^,]+), ct ", re.M)
 _CARRIED = re.compile(r"^([^:\n]+): ([\d.]+ -> [\d.]+), ", re.M)  # a cloud's gateway, address for address
 _DROPPED = re.compile(r"^dropped (\S+) at (\S+)(?: by (.*))?$", re.M)
+_FORBIDDEN = re.compile(r"^policy (\w+ of .*)$", re.M)
 _STEP = re.compile(r"\(([\w, ]+)\) ")
 _LINK_OF_RAW = bytes(12) + b"\x08\x00"
 WANTED = "a pcapng that emu wrote, with its comments"
@@ -68,6 +69,12 @@ class Sight:
         """Reason, place, and what decided; None: it was not dropped."""
         found = _DROPPED.search(self.comment) if self.way == DROP else None
         return (found[1], found[2], found[3] or "") if found is not None else None
+
+    @property
+    def forbidden(self) -> str:
+        """Which side of a pod forbids it by NetworkPolicies, and why; "": none does."""
+        found = _FORBIDDEN.search(self.comment) if self.way == DROP else None
+        return found[1] if found is not None else ""
 
     @property
     def step(self) -> str:

@@ -106,6 +106,8 @@ class _Drawing:
         if sight.dropped is not None:
             reason, place, by = sight.dropped
             yield f"{DROPPED} at {where}: {reason} at {place}" + (f" by {by}" if by else "")
+            if sight.forbidden:
+                yield f"{DROPPED} at {where}: {sight.forbidden}"
 
     def _folded(self, journeys: list[Journey]) -> Iterator[str]:
         if journeys:

@@ -25,6 +25,7 @@ local fields = {
   chain = text("emu.chain", "Chain", base.ASCII, "A chain that was walked"),
   rule = text("emu.rule", "Rule", base.ASCII, "CHAIN rule N: what it did, or its text"),
   policy = text("emu.policy", "Policy", base.ASCII, "TABLE CHAIN VERDICT: no rule decided"),
+  networkpolicy = text("emu.networkpolicy", "NetworkPolicy", base.ASCII, "The side of the pod that forbids it, and why"),
   verdict = text("emu.verdict", "Verdict", base.ASCII, "dropped, rejected or delivered"),
   reason = text("emu.reason", "Reason", base.ASCII, "The kernel's drop reason"),
   place = text("emu.place", "Place", base.ASCII, "Where it was dropped"),
@@ -151,6 +152,7 @@ local STARTS = {
     if name or fresh then found("ct", name or fresh) end
     found("ct_state", state or fresh and "NEW" or what)
   end },
+  { "^policy (%a+ of .*)$", function(found, what) found("networkpolicy", what) end },
   { "^bridge (.*)$", function(found, what) found("bridge", what) end },
   { "^arp (.*)$", function(found, what) found("arp", what) end },
   { "^waited for ARP: (.*)$", function(found, what) found("arp", "waited for " .. what) end },

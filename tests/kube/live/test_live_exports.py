@@ -215,3 +215,36 @@ def test_a_pod_whose_address_is_taken_is_left_out_with_a_sentence() -> None:
     cluster = Cluster.live(found, capture=False)
     [left] = [each for each in cluster.warnings if "is left out" in each]
     assert same["status"]["podIP"] in left
+
+
+# -- what changes afterwards -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavour", ["kubeadm", "eks"])
+def test_a_change_of_one_workload_leaves_the_pods_of_others(flavour: str) -> None:
+    """A pod of each kind of workload is deleted, and one is scaled: what comes is new, what was there stays."""
+    cluster = Cluster.live(export(Shape(flavour, 4)), capture=False)
+    before = {f"{each.namespace}/{each.name}": each.metadata.uid for each in cluster.store.list(Pod)}
+    agent = next(name for name in before if name.startswith("shop/agent-"))
+    for name in ("books/ledger-1", agent):
+        cluster.delete("pod", *name.split("/"))
+    cluster.scale("deployment", "shop", "web", 5)
+    cluster.wait(60)
+    after = {f"{each.namespace}/{each.name}": each.metadata.uid for each in cluster.store.list(Pod)}
+    new = {name for name, uid in after.items() if before.get(name) != uid}
+    assert {name for name in before if after.get(name) != before[name]} == {"books/ledger-1", agent}
+    assert {name.partition("-")[0] for name in new} == {"books/ledger", "shop/agent", "shop/web"} and len(new) == 4
+    assert (
+        cluster.tcp("default/tools", "name:ledger-1.ledger.books.svc.cluster.local:5432", b"?").outcome.word
+        == "delivered"
+    )
+
+
+def test_a_statefulset_declared_with_status_has_all_of_its_pods() -> None:
+    """Manifests of pods come without their status: ordinals are made one after the other, as in a new cluster."""
+    found = export(Shape("kubeadm", 4))
+    wanted = [each for each in found["items"] if each["metadata"].get("namespace") == "books" or each["kind"] == "Node"]
+    cluster = Cluster(4, wanted, capture=False)
+    pods = {each.name: each for each in cluster.store.list(Pod, "books")}
+    assert set(pods) == {"ledger-0", "ledger-1"} and all(each.ready for each in pods.values())
+    assert {"books/ledger-0", "books/ledger-1"} <= set(cluster.pods)

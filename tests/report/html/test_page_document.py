@@ -150,7 +150,7 @@ K_OF = {
 
 def test_every_kind_of_entry_that_the_gallery_has_is_known() -> None:
     """A new kind of entry is a row of `KINDS`."""
-    assert {kind.__name__ for kind in KINDS} == set(K_OF)
+    assert {kind.__name__ for kind in KINDS} - {"Stated"} == set(K_OF)  # that one is read from a file
     found = set()
     for name in NAMES:
         words = page_of(name).runs[0].words

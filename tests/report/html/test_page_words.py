@@ -23,7 +23,11 @@ def used() -> set[str]:
     named = {name for call in calls for name in re.findall(r'"(\w+)"', call)}
     counted = {f"{name}_{n}" for name in re.findall(r'\bcount\("(\w+)"', script) for n in ("one", "many")}
     templates = assets.read("page.html.j2") + assets.read("index.html.j2")
-    python = assets.read("course.py") + files("emu.cli").joinpath("paged.py").read_text(encoding="utf-8")
+    python = (
+        assets.read("course.py")
+        + assets.read("page.py")
+        + files("emu.cli").joinpath("paged.py").read_text(encoding="utf-8")
+    )
     named |= {name for name in re.findall(r'"(\w+)"', python) if name in WORDS}
     return named | counted | set(re.findall(r"\bw\.(\w+)", templates))
 
