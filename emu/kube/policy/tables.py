@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from emu.kernel import boot
@@ -25,8 +26,9 @@ class _EveryName:
         return True
 
 
-def chain(name: str, lines: Iterable[str], table: str = "filter") -> Chain:
-    """A chain of one's own, from the words behind `-A CHAIN`. Raises InputError."""
+@lru_cache(maxsize=1 << 14)
+def chain(name: str, lines: tuple[str, ...], table: str = "filter") -> Chain:
+    """A chain of one's own, from the words behind `-A CHAIN`: one object for the same words. Raises InputError."""
     return Chain(name, "", tuple(rule for line in lines for rule in read(line, name, table)))
 
 

@@ -64,7 +64,6 @@ class KubeRouter(Agent[View, str, State]):
         self.followed = Followed()
         self.written = 0  # how many policies were written
         self._known: dict[str, _Known] = {}  # by the policy's kind, namespace and name
-        self._pod_chains: dict[str, Chain] = {}
         self._applied: dict[str, State] = {}  # by node
 
     def view(self, objects: Objects, before: View | None) -> View:
@@ -123,18 +122,11 @@ class KubeRouter(Agent[View, str, State]):
             assert end.pod is not None
             lines = rules.pod(end, jumps)
             name = names.pod_chain(end.pod.namespace, end.pod.name, "\n".join(lines))
-            chains[name] = self._pod_chain(name, lines)
+            chains[name] = tables.chain(name, lines)
             pods.append((end, name))
         for name, lines in rules.top(pods, self.services).items():
             chains[name] = tables.chain(name, lines)
         return State(Wanted(chains, {name: rules.first(name) for name in names.TOP}), view.sets)
-
-    def _pod_chain(self, name: str, lines: rules.Lines) -> Chain:
-        """A pod's chain by its name, which is made of what it holds."""
-        found = self._pod_chains.get(name)
-        if found is None:
-            found = self._pod_chains[name] = tables.chain(name, lines)
-        return found
 
     def apply(self, node: Node, value: State) -> bool:
         before = self._applied.get(node.name)
