@@ -63,7 +63,10 @@ class Budget(NamedTuple):
 def pages() -> dict[str, str]:
     """By name: a page."""
     large = load_text(LARGE % ("x" * BYTES_SENT), folder=Path())
-    return {"pod-to-service": of([of_run(run(story("pod-to-service")))]), "one large flow": of([of_run(run(large))])}
+    return {
+        "pod-to-service": of([of_run(run(story("pod-to-service"), record=True))]),
+        "one large flow": of([of_run(run(large, record=True))]),
+    }
 
 
 def main() -> None:

@@ -39,18 +39,20 @@ class Picture(NamedTuple):
 
 
 def shown(name: str) -> Callable[[], str]:
-    return lambda: of([of_run(run(story(name)))])
+    return lambda: of([of_run(run(story(name), record=True))])
 
 
 def side_by_side() -> str:
     """The story of the Service beside the same with a rule that drops the replies."""
-    return of([of_run(run(story("pod-to-service"))), _dropping()], compared=True)
+    return of([of_run(run(story("pod-to-service"), record=True)), _dropping()], compared=True)
 
 
 def _dropping() -> Scene:
     path = story("pod-to-service")
     text = path.read_text(encoding="utf-8").replace("name: pod-to-service", "name: a-rule-drops-replies", 1)
-    return of_run(run(load_text(text.replace("\nsteps:\n", f"\nsteps:\n{DROPPING}", 1), folder=path.parent)))
+    return of_run(
+        run(load_text(text.replace("\nsteps:\n", f"\nsteps:\n{DROPPING}", 1), folder=path.parent), record=True)
+    )
 
 
 PICTURES = {

@@ -92,7 +92,7 @@ ROWS: dict[str, dict[str, str]] = {
     "two sides": {"steps": calls(), "more": policy(BY_CLIENT) + "---\n" + policy(OUT, "q")},
     "closed, then open": {"steps": calls() + apply(OPEN) + calls(), "more": policy(CLOSED)},
     "open, then closed": {"steps": calls() + apply(CLOSED) + calls()},
-    "deleted": {"steps": calls() + "- delete: {kind: NetworkPolicy, name: p}\n" + calls(), "more": policy(CLOSED)},
+    "deleted": {"steps": calls() + "- delete: networkpolicy/p\n" + calls(), "more": policy(CLOSED)},
     "relabelled": {"steps": calls() + RELABEL.replace("LABEL", "near") + calls(), "more": policy(BY_NEAR)},
     "a connection outlives a deny": {"steps": tcp("default/web:8080", close="false") + apply(CLOSED) + tcp("default/web:8080", **SHORT)},
     "a raw SYN": {"steps": send("IP(dst='10.244.2.2')/TCP(sport=4444, dport=8080, flags='S')"), "more": policy(CLOSED)},
