@@ -48,7 +48,7 @@ def trace_dump(
              "neighbours": neighbours, "connections": connections}  # fmt: skip
     files = {name: str(path) for name, path in given.items() if path is not None}
     texts = {name: read_text(path) for name, path in given.items() if path is not None}
-    if texts["rules"].lstrip().startswith(("apiVersion:", "{", "---\napiVersion:")):
+    if "apiVersion" in texts["rules"][:200]:
         raise InputError(
             "these are manifests, no rules", file=files["rules"], expected="-f FILE, or what iptables-save prints"
         )
