@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("text", PYTHON)
 def test_the_python_of_the_readme(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, forbidden: None) -> None:
     monkeypatch.chdir(folder)
-    exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(text, "<README>", "exec"), {"__name__": "readme"})
 
 
 @pytest.mark.slow

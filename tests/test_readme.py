@@ -77,7 +77,7 @@ def test_the_first_screen_is_what_a_run_shows(folder: Path) -> None:
 @pytest.mark.parametrize("text", PYTHON)
 def test_python(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)
-    exec(compile(text, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(text, "<README>", "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out.splitlines()
     shown = re.findall(r"^ *print\(.*\)  # (.*)$", text, re.MULTILINE)  # what a line prints stands behind it
     assert [line for line in shown if line not in printed] == []

@@ -61,7 +61,7 @@ def test_the_ten_lines_of_the_readme_find_their_fault(capsys: pytest.CaptureFixt
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClusterShape, "build", build)
         names: dict[str, object] = {}
-        exec(compile(text, "README.md", "exec"), names)
+        exec(compile(text, "<README>", "exec"), names)
         with pytest.raises(AssertionError) as failure:
             names["test_a_rule_of_ours_leaves_services_alone"]()  # type: ignore[operator]  # it is a function
     smallest = found[-1]
