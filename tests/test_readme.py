@@ -1,4 +1,4 @@
-"""What the README and emu.testing's page show is run: their Python, their console sessions, their files.
+"""What the README, the page on scenarios and that of emu.testing show is run: their Python, their console sessions, their files.
 
 Fenced blocks count: `python` is executed, `yaml` beginning with `# file: NAME` is written, and in `console` each `$ command` must print the lines
 below it first (`...`: anything from here on).

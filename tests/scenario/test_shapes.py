@@ -219,8 +219,8 @@ PARTS = (
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
-def test_the_readme_shows_every_key_of_a_clusters_shape(part: type[msgspec.Struct]) -> None:
-    page = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_page_shows_every_key_of_a_clusters_shape(part: type[msgspec.Struct]) -> None:
+    page = (Path(__file__).parents[2] / "emu" / "scenario" / "README.md").read_text()
     [block] = [
         text for text in re.findall(r"```yaml\n(.*?)```", page, re.S) if text.startswith("# file: reference.yaml")
     ]

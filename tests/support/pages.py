@@ -9,7 +9,7 @@ from emu.scenario import gallery
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-PAGES = ("README.md", "emu/testing/README.md")
+PAGES = ("README.md", "emu/scenario/README.md", "emu/testing/README.md")
 BLOCKS = [block for page in PAGES for block in BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))]
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 CONSOLE = [text for language, text in BLOCKS if language == "console"]
