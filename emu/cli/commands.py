@@ -16,6 +16,7 @@ from emu.cli import get_command, ladder_command, policies, replay_commands, repo
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsRunViews, ListsViews
+from emu.cli.options import Force, Live, Manifests, Namespace, Network, Nodes, OutputForm
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
@@ -74,9 +75,6 @@ class State(StrEnum):
 Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
 Split = Annotated[Splitting, typer.Option(help="One pcapng a flow, or one classic pcap an interface.")]
 ResultForm = Annotated[Form, typer.Option("--format", help="How the result is written.")]
-OutputForm = Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")]
-Manifests = Annotated[list[Path], typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that emu did not write.")]
 Labels = Annotated[
     str,
     typer.Option(
@@ -98,15 +96,6 @@ Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, ro
 Views = Annotated[
     list[str] | None, typer.Option("--view", metavar="VIEW", help="Show a view of the run after the table.")
 ]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")]
-Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where no scenario is given.")]
-Live = Annotated[
-    bool | None,
-    typer.Option(
-        "--live/--declared", help="The objects are the state of a running cluster, or manifests; known by their status."
-    ),
-]
-Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, where no scenario is given.")]
 
 
 def _version(asked: bool) -> None:

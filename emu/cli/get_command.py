@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, show
+from emu.cli.options import Live, Namespace, Network, Nodes
 
 
 class Printed(StrEnum):
@@ -38,17 +39,12 @@ def get(
         typer.Option("-f", "--filename", help="An export, a dump's folder or tar, manifests, or a scenario."),
     ],
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Only these.")] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")] = "default",
+    namespace: Namespace = "default",
     everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
     form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
-    nodes: Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where manifests are given.")] = 2,
-    network: Annotated[
-        str, typer.Option(help="A built-in network or a .conflist, where manifests are given.")
-    ] = "bridge",
-    live: Annotated[
-        bool | None,
-        typer.Option("--live/--declared", help="The objects are the state of a running cluster, or manifests."),
-    ] = None,
+    nodes: Nodes = 2,
+    network: Network = "bridge",
+    live: Live = None,
 ) -> int:
     """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
     from emu.cli.inputs import cluster_of

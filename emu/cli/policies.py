@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emu.cli.console import Form, show
+from emu.cli.options import Namespace, OutputForm, SomeManifests
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,15 +41,13 @@ def policy(
     sets: Annotated[
         list[Path] | None, typer.Argument(metavar="[BEFORE AFTER]", help="With diff: manifests or scenarios.")
     ] = None,
-    files: Annotated[
-        list[Path] | None, typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")
-    ] = None,
+    files: SomeManifests = None,
     destination: Annotated[str, typer.Option("-D", "--destination", metavar="NS/POD", help="The pod to explain.")] = "",
     port: Annotated[
         list[str] | None, typer.Option(metavar="PORT/PROTOCOL", help="A port of the matrix, such as 8080/TCP.")
     ] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")] = "default",
-    form: Annotated[Form, typer.Option("-o", "--output", help="How the result is written.")] = Form.text,
+    namespace: Namespace = "default",
+    form: OutputForm = Form.text,
 ) -> int:
     """Show what policies mean: who may connect, and the rule that decides. Exit 1: diff found a difference."""
     from emu.report.policies import declared, difference, explain, matrix

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emu.cli.console import Form
+from emu.cli.options import Force, Namespace, Network, Nodes, OutputForm, SomeManifests
 
 if TYPE_CHECKING:
     from emu.wire.edit import Edits
@@ -82,7 +83,6 @@ Pri = Annotated[int, typer.Option(min=0, max=7, help="Its priority.")]
 Cfi = Annotated[int, typer.Option(min=0, max=1, help="Its CFI.")]
 Efcs = Annotated[bool, typer.Option("--efcs", help="Take off the frame check sequence, the last 4 bytes.")]
 Limit = Annotated[int, typer.Option("-L", "--limit", min=0, help="No more than so many packets.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that emu did not write.")]
 
 
 def edits(
@@ -173,9 +173,7 @@ text2pcap's hex from a ticket: pbpaste | emu replay - -f shop.yaml --from defaul
 
 def replay(
     capture: Pcap,
-    files: Annotated[
-        list[Path] | None, typer.Option("-f", "--filename", help="Manifests, folders of them, or a scenario.")
-    ] = None,
+    files: SomeManifests = None,
     client: Annotated[
         str, typer.Option("-S", "--from", "--source", help="Who stands for the clients: NS/POD, node/NAME.")
     ] = "",
@@ -190,8 +188,8 @@ def replay(
         str,
         typer.Option(metavar="INTERFACE", help="Instead of a mode: this interface receives the frames as they are."),
     ] = "",
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")] = "default",
-    form: Annotated[Form, typer.Option("-o", "--output", help="How the report is written.")] = Form.text,
+    namespace: Namespace = "default",
+    form: OutputForm = Form.text,
     show: Annotated[
         int, typer.Option(min=0, help="How many packets the report lists; those that differ come first.")
     ] = 100,
@@ -221,10 +219,8 @@ def replay(
     fixcsum: FixCsum = True,
     fixlen: FixLenOption = FixLen.none,
     skipbroadcast: SkipBroadcast = False,
-    nodes: Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where no scenario is given.")] = 2,
-    network: Annotated[
-        str, typer.Option(help="A built-in network or a .conflist, where no scenario is given.")
-    ] = "bridge",
+    nodes: Nodes = 2,
+    network: Network = "bridge",
 ) -> int:
     from emu.cli.replaying import Asked, replay_file
     from emu.errors import InputError

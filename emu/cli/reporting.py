@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import note, out
+from emu.cli.options import Force
 from emu.cli.outputs import check_page, is_stdout
 
 
@@ -22,7 +23,7 @@ def report(
         list[Path], typer.Argument(metavar="FILE...", help="Captures: those of emu, or any pcap or pcapng.")
     ],
     html: Annotated[str, typer.Option("--html", metavar="FILE|-", help="Where the page goes.")] = "report.html",
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that emu did not write.")] = False,
+    force: Force = False,
 ) -> int:
     """Write a page to step through captures: of emu's own with sentence and facts, of any other as far as frames go."""
     return report_files(files, html, force=force)

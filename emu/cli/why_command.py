@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, note, show
+from emu.cli.options import Live, Namespace, Network, Nodes, OutputForm
 from emu.errors import InputError
 
 
@@ -52,24 +53,16 @@ def why(
         list[Path] | None,
         typer.Option("-f", "--filename", help="An export of the cluster, a dump's folder or tar, manifests, or -."),
     ] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="The namespace where none is named.")] = "default",
+    namespace: Namespace = "default",
     protocol: Annotated[
         Protocol | None, typer.Option("-p", "--protocol", help="That of the port, else tcp; icmp without a port.")
     ] = None,
     sport: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="The client's port.")] = 0,
     size: Annotated[int, typer.Option(min=0, max=65000, metavar="BYTES", help="How much data is sent.")] = 0,
-    form: Annotated[Form, typer.Option("-o", "--output", help="How the answer is written.")] = Form.text,
-    nodes: Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where manifests are given.")] = 2,
-    network: Annotated[
-        str, typer.Option(help="A built-in network or a .conflist, where manifests are given.")
-    ] = "bridge",
-    live: Annotated[
-        bool | None,
-        typer.Option(
-            "--live/--declared",
-            help="The objects are the state of a running cluster, or manifests; known by their status.",
-        ),
-    ] = None,
+    form: OutputForm = Form.text,
+    nodes: Nodes = 2,
+    network: Network = "bridge",
+    live: Live = None,
     listed: Annotated[bool, typer.Option("--list", help="Ask nothing: print the causes that may be named.")] = False,
 ) -> int:
     """State whether a packet arrives, and why not: the verdict, the cause with the object that decides, what would change it, what was assumed."""
