@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import groupby
 
 import pytest
 
@@ -63,7 +64,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 JUDGES = {"browser": pytest.mark.browser, "linux": pytest.mark.twin, "tshark": pytest.mark.wireshark}
 
 
-TOGETHER = 16  # twin tests in a row: they share what their module sets up
+TOGETHER = 16  # or more twin tests in a row: they share what their module sets up
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -74,15 +75,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         waiting = [item for item in items if item.path.parent.name == "twin"]
         busy = [item for item in items if item.path.parent.name != "twin"]
-        rows = max(1, -(-len(waiting) // TOGETHER))
-        items[:] = [
-            item
-            for row in range(rows)
-            for item in (
-                *busy[row * len(busy) // rows : (row + 1) * len(busy) // rows],
-                *waiting[row * TOGETHER : (row + 1) * TOGETHER],
-            )
-        ]
+        items[:] = []
+        taken = done = 0
+        for _, module in groupby(busy, key=lambda item: item.path):  # what a module sets up is set up once
+            items += (own := [*module])
+            done += len(own)
+            until = len(waiting) * done // len(busy)
+            if until - taken >= TOGETHER or done == len(busy):
+                items += waiting[taken:until]
+                taken = until
+        items += waiting[taken:]
 
 
 @pytest.fixture(autouse=True)

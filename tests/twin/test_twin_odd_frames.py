@@ -16,15 +16,18 @@ LONGER = 5
 def test_recorded_answers(setup: str) -> None:
     recorded = [each for each in read() if each.case.setup == setup]
     cases, wanted = [each.case for each in recorded], [each.sent for each in recorded]
-    # on a busy machine an answer may come late: what differs is asked again, with more patience
-    for quiet_s in (QUIET_S, LONGER * QUIET_S):
+    # on a busy machine an answer may come late, or a limit of the kernel's has run off: what differs is asked again, with more patience
+    # and with the usual one, and has to be as recorded once
+    different: dict[str, tuple[list[str], list[str]]] = {}
+    for number, quiet_s in enumerate((QUIET_S, LONGER * QUIET_S, QUIET_S)):
         answers = list(kernel(SETUPS[setup], cases, quiet_s))
-        different = {
+        found = {
             case.label: (sent, known) for case, sent, known in zip(cases, answers, wanted, strict=True) if sent != known
         }
+        different = found if not number else {label: each for label, each in found.items() if label in different}
         if not different:
             break
-        if quiet_s == QUIET_S:
+        if not number:
             AGAIN.extend(f"{label}: kernel: {sent} | recorded: {known}" for label, (sent, known) in different.items())
     assert not different
     JUDGED["odd frames"] += len(cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -45,6 +46,12 @@ ANSWERS = {"large": (LARGE, True), "open": (LARGE, False), "short": (b"no", Fals
 @pytest.fixture(autouse=True, scope="module")
 def answering() -> None:
     """An app for each answer."""
+    registered()
+
+
+@cache
+def registered() -> None:
+    """Once a process: the module's tests may not come in one go."""
 
     def add(name: str, data: bytes, close: bool) -> None:
         @apps.add(name)
