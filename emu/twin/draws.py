@@ -7,13 +7,14 @@ not know how sides are compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from emu.clock import Clock, Values
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.matches.statistic import Statistic
 from emu.kernel.netfilter.ruleset import Chain, RuleSet
 from emu.twin.ring import Seen
+from emu.twin.space import Space
 from emu.twin.traces import Opened, Walked
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.arp import REPLY, REQUEST
@@ -90,8 +91,8 @@ def tunnels(net: Netns, seen: Iterable[Seen]) -> None:
             net.vxlan.learn(Frame.parse(each.data))
 
 
-def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
-    """The delays of proxied ARP replies (proxy_delay): from the request to the reply."""
+def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> int:
+    """The delays of proxied ARP replies (proxy_delay): from the request to the reply. Gives how many requests have none."""
     asked: dict[tuple[str, int, int], list[int]] = {}
     waits: list[int] = []
     begun: dict[int, int] = {}
@@ -103,7 +104,7 @@ def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
         longest_ns = net.sysctl.neigh_ns(each.device, "proxy_delay")
         if arp.flags == REQUEST and each.way == "in" and macs(each.data)[0] == BROADCAST_MAC and longest_ns:
             if not net.ipv4.is_local(tpa):
-                # one that is not answered before the flow is over waits as long as can be
+                # one that is never answered waits as long as can be
                 asked.setdefault((each.device, tpa, spa), []).append(len(waits))
                 waits.append(longest_ns - 1)
                 begun[len(waits) - 1] = each.at_ns
@@ -111,3 +112,14 @@ def proxied(clock: Clock, net: Netns, seen: Iterable[Seen]) -> None:
             number = asked[each.device, spa, tpa].pop(0)
             waits[number] = min(max(each.at_ns - begun[number], 0), longest_ns - 1)
     clock.script(f"proxy_delay/{net.name}", Values(waits))
+    return sum(map(len, asked.values()))
+
+
+def from_frames(clock: Clock, spaces: Mapping[Netns, Space], seen: Sequence[Seen]) -> int:
+    """What frames show of all namespaces: delays of proxies and ports of tunnels. Gives how many requests have no reply of a proxy."""
+    waiting = 0
+    for net, space in spaces.items():
+        own = [each for each in seen if each.space == space.name]
+        waiting += proxied(clock, net, own)
+        tunnels(net, own)
+    return waiting

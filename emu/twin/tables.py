@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -385,3 +385,12 @@ def counted(before: Mapping[tuple[str, str, int], tuple[int, int]], after: Count
         if packets != old_packets:
             grown[key] = packets - old_packets, size - old_size
     return grown
+
+
+def forget(space: Space, chosen: Callable[[Iterator[Entry]], Iterable[Entry]]) -> None:
+    """What kube-proxy does after a sync, and portmap after an ADD: look through the connections of UDP, and delete
+    some."""
+    for entry in list(chosen(udp_entries(kernel_connections(space)))):
+        _udp, src, dst, sport, dport = entry.orig
+        ends = ["--src", ip4_text(src), "--dst", ip4_text(dst), "--sport", str(sport), "--dport", str(dport)]
+        space.run("conntrack", "-D", "-p", "udp", *ends)

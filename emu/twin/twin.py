@@ -40,11 +40,11 @@ from emu.twin.sockets import RealNet, RealTcp, RealUdp
 from emu.twin.space import Space
 from emu.twin.traces import Traces
 from emu.twin.wired import Wired
-from emu.wire.addr import ip4_text
 
 QUIET_NS = 40 * MS  # between two readings of counters
 TRIES = 5  # readings, until no packet comes in between
 AFTER_TICK_NS = MS // 10
+PROXY_NS = 900 * MS  # neigh/default/proxy_delay is 0.8 s, and a slot of the wheel
 LINGER_NS = 300 * MS  # a timer that is set up to 16 s ahead fires up to 256 ms late
 
 
@@ -192,23 +192,14 @@ class Twin:
         self.sights.wired(moment.mark)
         self.drops.wired(made, moment.at_ns)
         for net, serving in moment.stale.items():
-            self._forget(self.mirror.spaces[net], partial(stale, serving))
+            tables.forget(self.mirror.spaces[net], partial(stale, serving))
         for net, ports in mapped.items():
             if ports:
-                self._forget(self.mirror.spaces[net], partial(_towards, ports))
+                tables.forget(self.mirror.spaces[net], partial(_towards, ports))
         self.programs.start(moment.programs)
         for unset in self.mirror.unset.values():
             # the first namespace's own variables are the cluster's business only where a scenario sets them
             self.report.leave_out(str(unset), unset.matters)
-
-    @staticmethod
-    def _forget(space: Space, chosen: Callable[[Iterator[tables.Entry]], Iterable[tables.Entry]]) -> None:
-        """What kube-proxy does after a sync, and portmap after an ADD: look through the connections of UDP, and delete
-        some."""
-        for entry in list(chosen(tables.udp_entries(tables.kernel_connections(space)))):
-            _udp, src, dst, sport, dport = entry.orig
-            ends = ["--src", ip4_text(src), "--dst", ip4_text(dst), "--sport", str(sport), "--dport", str(dport)]
-            space.run("conntrack", "-D", "-p", "udp", *ends)
 
     def change(self, name: str, moments: Sequence[Moment]) -> None:
         """The emulated cluster has changed in these moments: do the same at the same times on the kernel's side, and, if the
@@ -385,6 +376,7 @@ class Twin:
             with urgent():
                 self._start()
                 real(theirs)
+                self._let_proxies_answer()
             late_ns, end_ns = self.loop.take_late(), self.loop.now + self.offset_ns
             self._learn()
             result = emulated()
@@ -453,6 +445,17 @@ class Twin:
             trace.opened.clear()
         self.drawn.clear()
 
+    def _let_proxies_answer(self) -> None:
+        """A reply of a proxy waits for a time that is drawn. The flow is over when it has come, or cannot come any more."""
+        until_ns = self.loop.now + PROXY_NS
+        while self._learn_from_frames() and self.loop.now < until_ns:
+            self.loop.run_until(min(self.loop.now + QUIET_NS, until_ns))
+
+    def _learn_from_frames(self) -> int:
+        """The draws that frames show; gives how many requests wait for a proxy's reply."""
+        self.sights.take()
+        return draws.from_frames(self.cluster.clock, self.mirror.spaces, self.sights.seen)
+
     def _learn(self) -> None:
         """Give the emulator the draws of the kernel and of the programs on its side."""
         clock = self.cluster.clock
@@ -462,11 +465,7 @@ class Twin:
             for protocol, kind in (("tcp", RealTcp), ("udp", RealUdp)):
                 ports = [one.port for one in net.sockets.opened if isinstance(one, kind) and one.ephemeral]
                 draws.ports(clock, each, protocol, ports)
-        self.sights.take()
-        for each, space in self.mirror.spaces.items():
-            sights = [seen for seen in self.sights.seen if seen.space == space.name]
-            draws.proxied(clock, each, sights)
-            draws.tunnels(each, sights)
+        self._learn_from_frames()
         for each, trace in self.traces.items():
             self._trace(each)
             each.random("statistic").script = Values(self.drawn.pop(each))

@@ -90,6 +90,11 @@ ROWS: dict[str, dict[str, str]] = {
         "steps": "- link: {node: node-2, mtu: 1400}\n" + udp("default/web:53", send="k" * 1472) + ping("10.96.0.10", size=1472),
         "cluster": "{nodes: 2, network: aws-vpc}",
     },
+    # the pod asks for the client's MAC, and a proxy answers after a time that it draws: later than a raw socket waits
+    "an-error-behind-a-proxy": {
+        "steps": send("IP(dst='10.244.2.2')/UDP(sport=4000, dport=8081)/'x'"),
+        "cluster": "{nodes: 2, network: flat, underlay: routed}",
+    },
 }  # fmt: skip
 
 
