@@ -22,6 +22,7 @@ from emu.trail import (
     Delivered,
     Dropped,
     Encapsulated,
+    Forbidden,
     Learned,
     Natted,
     Note,
@@ -123,6 +124,7 @@ KINDS: Mapping[type, Callable[[Any], Value]] = {
     Born: lambda e: {"k": "born", "what": e.what},
     Delivered: lambda e: {"k": "delivered", "netns": e.netns, "to": e.to},
     Note: lambda e: {"k": "note", "text": e.text},
+    Forbidden: lambda e: {"k": "note", "text": f"policy {e.way} of {e.pod}: {e.reason}"},
     Route: _route,
     Stated: lambda e: dict(e.value),
 }

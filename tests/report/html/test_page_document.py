@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
+from emu.capture.words import WORDS
 from emu.report.html import patches
 from emu.report.html.document import document
 from emu.report.html.entries import KINDS
@@ -145,6 +146,7 @@ K_OF = {
     "AnyRule": "rule", "Policy": "policy", "Natted": "nat", "Tracked": "ct", "Dropped": "drop", "Bridged": "bridge",
     "Learned": "learn", "Carried": "carried", "Encapsulated": "tunnel", "Decapsulated": "tunnel", "Waited": "waited",
     "Asked": "asked", "Answered": "answered", "Born": "born", "Delivered": "delivered", "Note": "note", "Route": "route",
+    "Forbidden": "note",
 }  # fmt: skip
 
 
@@ -160,6 +162,10 @@ def test_every_kind_of_entry_that_the_gallery_has_is_known() -> None:
         and {"rule", "nat", "ct", "drop", "route", "asked", "answered", "bridge", "born", "tunnel"} <= found
     )
     assert not any('"k":"note","text":"<' in word for name in NAMES for word in page_of(name).runs[0].words)
+
+
+def test_what_a_comment_has_words_for_has_a_form_on_the_page() -> None:
+    assert {kind.__name__ for kind in WORDS} - {kind.__name__ for kind in KINDS} == set()
 
 
 @pytest.mark.parametrize(
