@@ -465,7 +465,6 @@ class Twin:
             for protocol, kind in (("tcp", RealTcp), ("udp", RealUdp)):
                 ports = [one.port for one in net.sockets.opened if isinstance(one, kind) and one.ephemeral]
                 draws.ports(clock, each, protocol, ports)
-        self._learn_from_frames()
         for each, trace in self.traces.items():
             self._trace(each)
             each.random("statistic").script = Values(self.drawn.pop(each))
