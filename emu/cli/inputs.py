@@ -58,6 +58,7 @@ def open_cluster(
     concern. Raises InputError."""
     from emu.kube import live as exports
     from emu.kube.api.core import Node, Pod
+    from emu.kube.api.kustomization import left_out
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
     from emu.scenario.build import build, config
@@ -68,6 +69,8 @@ def open_cluster(
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
+    for finding in chain.from_iterable(map(left_out, files)):
+        note(str(finding))
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:

@@ -158,9 +158,12 @@ def _what_next(run: Run) -> None:
 
 def _read(files: Sequence[Path], write: str, bare: Bare) -> list[Scenario]:
     """The scenarios of the files and folders, or one of all their manifests. Raises InputError, also for two of one name."""
+    from emu.kube.api.kustomization import left_out
     from emu.kube.api.loader import files_of
     from emu.scenario.script import load_found, load_manifests, opened
 
+    for finding in chain.from_iterable(map(left_out, files)):
+        note(str(finding))
     found = [(path, *opened(path)) for each in files for path in files_of(each)]
     if not any(own for _, own, _ in found):
         every = chain.from_iterable(documents for _, _, documents in found)
@@ -196,7 +199,7 @@ def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, f
                 record=record,
             )
         except InputError:
-            for each in scenario.loaded.objects.findings:  # a misspelt kind or field is most often why
+            for each in scenario.loaded.objects.notes:  # a misspelt kind or field is most often why
                 note(f"{scenario.name}: {each}")
             raise
         if write and done.cluster.capture is not None:
