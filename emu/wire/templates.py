@@ -25,4 +25,6 @@ UDP = _ipv4(28, _DF, 17, "3ad2", "0000 0000 0008 0000")
 TCP = _ipv4(40, _DF, 6, "3ad1", "0000 0000 00000000 00000000 5010 0000 0000 0000")  # an ACK of 20 bytes
 ECHO_REQUEST = _ipv4(28, _DF, 1, "3ae2", "08 00 0000 0000 0000")
 ECHO_REPLY = _ipv4(28, _MAY_FRAGMENT, 1, "7ae2", "00 00 0000 0000 0000")
-ICMP_ERROR = _ipv4(28, _MAY_FRAGMENT, 1, "7ae2", "03 03 0000 0000 0000")  # port unreachable, until the sender writes its own
+ICMP_ERROR = _ipv4(
+    28, _MAY_FRAGMENT, 1, "7ae2", "03 03 0000 0000 0000"
+)  # port unreachable, until the sender writes its own

@@ -39,5 +39,9 @@ def test_a_template_is_what_scapy_builds(name: str) -> None:
 
 
 def test_every_template_is_composed_here() -> None:
-    frames = {name for name, value in vars(templates).items() if name.isupper() and isinstance(value, bytes) and len(value) > 20}
+    frames = {
+        name
+        for name, value in vars(templates).items()
+        if name.isupper() and isinstance(value, bytes) and len(value) > 20
+    }
     assert frames == set(COMPOSED)
