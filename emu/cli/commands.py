@@ -28,7 +28,8 @@ app = typer.Typer(
     help="A Kubernetes cluster network in one process: manifests in, annotated captures out.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # plain help: the other kind imports engines of markdown and colours
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
