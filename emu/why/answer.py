@@ -137,4 +137,10 @@ def _assumed(case: Case) -> list[str]:
     pod = case.receiver
     if case.word == "delivered" and pod is not None and not pod.ready:
         found.insert(0, f"pod {pod.namespace}/{pod.name} is not Ready, and is taken to listen")
+    _, port = case.reached
+    protocol = "UDP" if case.flow.kind == "udp" else "TCP"
+    if case.word == "delivered" and pod is not None and case.flow.kind in ("tcp", "udp"):
+        if not any((each.container_port, each.protocol) == (port, protocol) for each in pod.spec.ports):
+            what = f"port {port} is declared by no container of pod {pod.namespace}/{pod.name}, and is taken to listen"
+            found.insert(0, what)
     return found
