@@ -119,7 +119,11 @@ def _fact(flow: Flow) -> str:
     if outcome.word == "rejected":
         return f"{place or 'the network'} rejects it (ICMP {outcome.detail}){through}"
     if outcome.word == "dropped":
-        return f"{place} drops it, {REASONS.get(outcome.detail, outcome.detail)} ({outcome.detail}){through}"
+        if outcome.detail == "NETFILTER_DROP":
+            what = "the policy of a chain" if outcome.by.startswith("-P ") else "a rule"
+            return f"{what} at {place} drops it{through}"
+        reason = REASONS.get(outcome.detail, outcome.detail).partition(" (")[0]
+        return f"{place} drops it{through}: {reason} ({outcome.detail})"
     if outcome.word == "timeout":
         return f"nothing answers{through}, and no drop is known"
     if outcome.word == "error" and flow.resolved is not None and flow.resolved.error:

@@ -18,7 +18,8 @@ from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import Question
 
 CONTENTS = b"emu why"
-REFUSED = "REFUSED"  # what the cluster's DNS answers for names that it would forward, and has nobody to forward to
+REFUSED, NODATA = "REFUSED", "NODATA"
+"""What the cluster's DNS answers for names that it would forward, and has nobody to forward to; with NODATA comes the CNAME of an ExternalName."""
 TRIES, PATIENCE_S = 24, 5.0  # flows to a Service at the most, and how long each waits
 
 
@@ -59,13 +60,15 @@ def _outside(places: Asked, flow: Flow) -> None:
     """The outcome of a flow to a name of outside is undecided where no server for such names is modelled. A name whose last part is a
     namespace is rather a Service's, written wrong."""
     found = flow.resolved
-    if found is None or found.error != REFUSED:
+    if found is None or found.error not in (REFUSED, NODATA):
         return
     name = found.name.rstrip(".")
     namespaces = {each.name for each in places.store.list(Namespace)} | {
         each.namespace for each in places.store.list(Service)
     }
     alias = _alias(places, name)
+    if found.error == NODATA and not alias:
+        return
     name = alias or name
     if "." in name and name.rpartition(".")[2] not in (*namespaces, "svc", "local"):
         flow.outcome = Outcome("undecided", f"what servers outside answer for {name} is not known")

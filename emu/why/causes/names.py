@@ -53,7 +53,7 @@ def dns_policy(case: Case) -> Because | None:
     policy = client.spec.dns_policy
     why = " and spec.hostNetwork" if policy == "ClusterFirst" and client.spec.host_network else ""
     at = case.at(client.key, "spec", "dnsPolicy")
-    servers = ", ".join(conf.nameservers) or "no server"
+    servers = ", ".join(conf.nameservers) or "the servers of its node"
     sentence = f"spec.dnsPolicy {policy}{why} of {name_of(client.key)}{at} gives it {servers}, not the cluster's {service.spec.cluster_ip}: {asked} is not known there"
     better = "ClusterFirstWithHostNet" if client.spec.host_network else "ClusterFirst"
     return Because("dns-policy", name_of(client.key), sentence, f"dnsPolicy: {better}")
