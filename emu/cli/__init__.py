@@ -53,11 +53,12 @@ def _run(words: list[str]) -> int:
 
     from emu.cli.commands import app, settings
     from emu.cli.console import error, flush, lose
+    from emu.cli.quick import command_of
     from emu.errors import EmuError
 
     try:
         try:
-            status = app(args=words, prog_name="emu", standalone_mode=False)
+            status = command_of(app, words)(args=words, prog_name="emu", standalone_mode=False)
         except typer.Exit as leave:
             status = int(leave.exit_code)
         flush()

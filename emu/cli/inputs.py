@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A settled cluster, and where its objects stood, if in files."""
+    """A settled cluster, where its objects stood, if in files, and what is to be known of it."""
 
     cluster: Cluster
     places: Mapping[Key, Place]
+    notes: Sequence[str] = ()
 
     def line(self, key: Key, path: tuple[str | int, ...] = ()) -> str:
         """`dump.yaml:812`, "" for an object that no file states."""
@@ -41,7 +42,7 @@ def cluster_of(
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
     The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live).cluster
+    return told(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
 
 
 def open_cluster(
@@ -76,7 +77,7 @@ def open_cluster(
         if own:
             scenario = load_found(files[0], found)
             done = run(scenario, build=partial(build, capture=capture))
-            return Opened(_noted(done.cluster, done.notes), scenario.loaded.places)
+            return Opened(done.cluster, scenario.loaded.places, done.notes)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
@@ -88,20 +89,20 @@ def open_cluster(
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
         cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
-        return Opened(_noted(cluster, cluster.warnings), loaded.places)
+        return Opened(cluster, loaded.places, [*cluster.warnings])
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     store = cluster.store
     there = store.list(Node)
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
-    return Opened(_noted(cluster, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)]), loaded.places)
+    return Opened(cluster, loaded.places, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
 
 
-def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:
+def told(opened: Opened) -> Cluster:
     """The cluster, what is to be known of it noted."""
-    for text in notes:
+    for text in opened.notes:
         note(text)
-    return cluster
+    return opened.cluster
 
 
 def qualified(text: str, namespace: str) -> str:

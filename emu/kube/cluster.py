@@ -107,7 +107,7 @@ class Cluster(Verbs):
         self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
-        self.policies = Live(self.store, self.clock)
+        self.policies = Live(self.store, self.clock, self.flows)
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -236,8 +236,8 @@ class Cluster(Verbs):
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
+        net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
         if self.capture is not None:
-            net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)

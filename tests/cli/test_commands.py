@@ -210,7 +210,7 @@ def test_validate_counts_and_warns(capsys: Capsys, folder: Path) -> None:
         ),
         (
             ("port: 80,", "port: 80, protocol: UDP,"),
-            "targetPort 8080 of port 80 is declared by no container: it will refuse",
+            "targetPort 8080 of port 80 is declared by no container: it is taken to listen",
         ),
     ],
 )
