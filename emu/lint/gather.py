@@ -72,7 +72,7 @@ def scenario(path: Path, found: Iterable[Document]) -> Looked:
         check_endpoints(made, cluster)
     except InputError as refusal:
         error = refusal
-    if made.steps and not made.expects:
+    if made.steps and not made.expects():
         odd.append(
             Finding(
                 f"{path}:{made.document.line_of(('steps',))}",

@@ -33,7 +33,7 @@ def pods(capsys: Capsys) -> list[str]:
 
 def test_what_it_lists_is_read_and_nothing_else(capsys: Capsys) -> None:
     Path("app/kustomization.yaml").write_text(f"{HEAD}resources:\n- web.yaml\n- ../base\n- more/extra.yml\n")
-    assert main(["run", "app", "--format", "json"]) == 0
+    assert main(["run", "app", "-o", "json"]) == 0
     assert pods(capsys) == ["db", "extra", "web"]
     assert main(["show", "routes", "node-1", "-f", "app"]) == 0
 
@@ -41,7 +41,7 @@ def test_what_it_lists_is_read_and_nothing_else(capsys: Capsys) -> None:
 def test_what_changes_no_packet_is_noted(capsys: Capsys) -> None:
     Path("app/kustomization.yml").write_text(f"{HEAD}resources: [web.yaml]\nimages: [{{name: web, newTag: '2'}}]\n")
     what = "app/kustomization.yml:4: kustomization: images: not applied, as no packet depends on it"
-    assert main(["run", "-f", "app", "--format", "json"]) == 0
+    assert main(["run", "-f", "app", "-o", "json"]) == 0
     shown = capsys.readouterr()
     assert f"note: {what}\n" in shown.err and [each["name"] for each in json.loads(shown.out)["pods"]] == ["web"]
     for words in (["show", "routes", "node-1"], ["get", "pods"]):

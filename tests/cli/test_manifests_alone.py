@@ -65,7 +65,7 @@ def proposed(stderr: str) -> str:
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_a_public_manifest_comes_up_as_in_a_cluster(path: Path, capsys: Capsys) -> None:
     found = documents(path)
-    status = main(["run", str(path), "--nodes", "3", "--format", "json"])
+    status = main(["run", str(path), "--nodes", "3", "-o", "json"])
     shown = capsys.readouterr()
     if refused(found):
         assert status == 2 and refused(found) in shown.err

@@ -35,6 +35,12 @@ class Written(NamedTuple):
     meant: str = ""
 
 
+def pod(places: Places, text: str, namespace: str = "default") -> str:
+    """A pod of the workload that a text names, as `deploy/web`, or "" where it names none. Raises InputError."""
+    kind, slash, name = text.partition("/")
+    return _pod(places, kind, name, namespace).ref if slash and _workload(kind) else ""
+
+
 def source(places: Places, text: str, namespace: str = "default") -> Written:
     """The sender. Raises InputError."""
     if text in places.namespaces:
