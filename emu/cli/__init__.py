@@ -19,7 +19,6 @@ from typing import Any
 
 OWN_FAULT, BAD_INPUT, BY_SIGNAL = 4, 2, 128
 PIPE_CLOSED = BY_SIGNAL + 13
-COMPLETE = "_EMU_COMPLETE"  # a shell asks what may follow
 FULL = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG)
 # On these a command ends tidily: what is half-written is removed.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -55,7 +54,7 @@ def _run(words: list[str]) -> int:
     from emu.cli.commands import app
     from emu.cli.console import error, flush, lose
     from emu.cli.quick import command_of, whole
-    from emu.cli.settings import settings
+    from emu.cli.settings import COMPLETE, settings
     from emu.errors import EmuError
 
     try:

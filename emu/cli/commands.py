@@ -259,7 +259,8 @@ def show_view(
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
     cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live)
-    where = f"node/{node}" if node in cluster.nodes else spoken.source(cluster, node, namespace).ref
+    spelt = "/" in node or node == "external" or spoken.is_address(node)
+    where = spoken.source(cluster, node, namespace).ref if spelt else f"node/{node}"
     net = cluster.netns(where)
     show(route_to(net, get, source, bits) if get else chosen(net), form)
     return 0

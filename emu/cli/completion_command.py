@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from emu.cli import COMPLETE
 from emu.cli.console import out
 from emu.cli.options import examples
+from emu.cli.settings import COMPLETE
 
 
 class Shell(StrEnum):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COMPLETE = "_EMU_COMPLETE"  # the variable by which a shell asks what may follow
+
 
 @dataclass
 class Settings:
