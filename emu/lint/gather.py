@@ -181,7 +181,7 @@ def look(files: Sequence[Path], namespace: str = "default") -> Iterator[Looked]:
             try:
                 found = [*read(path)]
             except InputError as error:
-                if error.line is None:
+                if error.line is None and not path.exists():
                     raise
                 yield Looked("refused", {}, [], [refused(error)], (str(path),), error)
                 continue

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from jsonschema import Draft4Validator
 
 from emu.cli import main
 from emu.lint.catalogue import KINDS, SEVERITIES
@@ -230,6 +231,10 @@ def test_sarif(folder: Path, capsys: Capsys) -> None:
     files = everything(folder)
     assert main(["lint", *files, "-o", "sarif"]) == 1
     log = json.loads(capsys.readouterr().out)
+    schema = json.loads((ROOT / "tests" / "data" / "sarif" / "sarif-2.1.0-rtm.5.json").read_text(encoding="utf-8"))
+    validator = Draft4Validator(schema)
+    assert [each.message for each in validator.iter_errors(log)] == []
+    assert not validator.is_valid(log | {"version": "2.0"})
     assert log["version"] == "2.1.0" and log["$schema"].endswith("sarif-2.1.0.json")
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
