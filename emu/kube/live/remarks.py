@@ -20,7 +20,19 @@ def remarks(store: Store) -> list[str]:
     slices = [str(each) for service in store.list(Service) for each in differences(store, service)]
     if len(slices) > MOST:
         slices[MOST:] = [f"{len(slices) - MOST} more endpoints are not as the controller would write them"]
-    return [*slices, *_idle(store), *_nodes(store)]
+    return [*slices, *_of_ipv6(store), *_idle(store), *_nodes(store)]
+
+
+def _of_ipv6(store: Store) -> Iterator[str]:
+    """Pods that have an address, and none of IPv4: all of them by name, for they do not run here."""
+    names = [f"{each.namespace}/{each.name}" for each in store.list(Pod) if _alone(each) and not each.finished]
+    if names:
+        yield f"pod {', '.join(names)}: no IPv4 address, and IPv6 is not modelled in clusters: it does not run here"
+
+
+def _alone(pod: Pod) -> bool:
+    addresses = [each for each in (pod.status.pod_ip, *(each.ip for each in pod.status.pod_ips)) if each]
+    return bool(addresses) and all(":" in each for each in addresses)
 
 
 def _idle(store: Store) -> Iterator[str]:
