@@ -42,7 +42,7 @@ def cluster_of(
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
     The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return told(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
+    return noted(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
 
 
 def open_cluster(
@@ -95,7 +95,7 @@ def open_cluster(
     return Opened(cluster, loaded.places, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
 
 
-def told(opened: Opened) -> Cluster:
+def noted(opened: Opened) -> Cluster:
     """The cluster, what is to be known of it noted."""
     for text in opened.notes:
         note(text)
