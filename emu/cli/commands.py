@@ -288,7 +288,7 @@ def trace(
             neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form, dot=dot,
         )  # fmt: skip
-    from emu.cli.inputs import open_cluster, noted
+    from emu.cli.inputs import noted, open_cluster
     from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.kube.flow import spoken
     from emu.report import Report
