@@ -111,7 +111,7 @@ def why(
         if pod is not None:
             idles = why_not_ready(Seen(cluster.store, opened.line), pod)
             show(answer.idle(pod, idles, source, destination, sends), form)
-            _note_rest(opened.notes, [], verbose)
+            _report(opened.notes, [], verbose)
             if html:
                 note(f"nothing was sent: {html} is not written")
             return 0
@@ -127,13 +127,13 @@ def why(
         from emu.why.page import page
 
         write(html, page(case, because), force=force)
-    shown = answer.answer(case, because)
-    show(shown, form, to_stderr=is_stdout(html))
-    _note_rest(opened.notes, shown.data["assumed"], verbose)
+    answered = answer.answer(case, because)
+    show(answered, form, to_stderr=is_stdout(html))
+    _report(opened.notes, answered.data["assumed"], verbose)
     return 3 if case.word == "undecided" else 0
 
 
-def _note_rest(notes: Sequence[str], assumed: Sequence[str], verbose: bool) -> None:
+def _report(notes: Sequence[str], assumed: Sequence[str], verbose: bool) -> None:
     """The notes behind the answer: not what it states itself, and of an export's other findings only how many there are."""
     stated = {f"{EXPORT}{each}" for each in assumed}
     live = any(each.startswith(EXPORT) for each in notes)
