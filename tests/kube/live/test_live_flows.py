@@ -65,7 +65,7 @@ ROWS = [
     Row("image missing: no endpoint", TOOLS, "svc/image.shop:80", "rejected port-unreachable", "", ALL),
     Row("terminating, and it still serves: the last resort", TOOLS, "svc/leaving.shop:80", "delivered", "shop/leaving-", ALL),
     Row("terminating, by its address", TOOLS, "{leaving.ip}:8080", "delivered", "shop/leaving-"),
-    Row("a Job's pod that has ended: its address is nobody's", TOOLS, "{done.ip}:8080", "rejected host-unreachable", "", ("kubeadm", "minikube")),
+    Row("a Job's pod that has ended: no pod has its address", TOOLS, "{done.ip}:8080", "rejected host-unreachable", "", ("kubeadm", "minikube")),
     # Services that are wrong
     Row("a selector that matches nothing", TOOLS, "svc/typo.shop:80", "rejected port-unreachable", "", ALL),
     Row("a targetPort that no port is called", TOOLS, "svc/wrongname.shop:80", "rejected port-unreachable", "", ALL),
@@ -74,7 +74,7 @@ ROWS = [
     Row("a clusterIP answers no ping", TOOLS, "ping {svc.web}", "rejected net-unreachable"),
     Row("another protocol than the Service's", TOOLS, "udp {svc.web}:80", "dropped IP_INNOROUTES"),
     # slices
-    Row("a stale slice: the address is nobody's", TOOLS, "svc/stale.shop:80", "rejected host-unreachable", "", ("kubeadm", "minikube")),
+    Row("a stale slice: no pod has the address", TOOLS, "svc/stale.shop:80", "rejected host-unreachable", "", ("kubeadm", "minikube")),
     Row("a stale slice where each pod of a node has a route: it leaves by the default route", TOOLS, "svc/stale.shop:80", "dropped IP_INNOROUTES", "gateway/", ("kind",)),
     Row("a stale slice in a VPC or with routed pods", TOOLS, "svc/stale.shop:80", "dropped NO_INTERFACE", "vpc/", ("eks",)),
     Row("a slice written by hand", TOOLS, "svc/hand.shop:80", "delivered", "shop/web-", ALL),
@@ -93,7 +93,7 @@ ROWS = [
     # the nodes' own network, taints
     Row("a hostNetwork pod has its node's address", TOOLS, "{tools.hostip}:9100", "delivered", "", ALL),
     Row("a hostNetwork pod on a tainted node", TOOLS, "{first}:9100", "delivered", "", ("kubeadm", "kind", "calico")),
-    Row("a node's port that nobody has", TOOLS, "{first}:9", "refused"),
+    Row("a node's port that no program has", TOOLS, "{first}:9", "refused"),
     Row("the API server on its node", TOOLS, "{first}:6443", "delivered", "", ("kubeadm", "kind", "k3s")),
     Row("the kubelet's probe: a node to a pod that it runs", "node/{local.host}", "{local.ip}:8080", "delivered", "shop/local-"),
     # NodePort, external traffic
