@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,11 +10,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.cli.console import note
+from emu.cli.console import detail, note
 from emu.errors import InputError
 
 if TYPE_CHECKING:
-    from emu.kube.api.loader import Place
+    from emu.kube.api.loader import Loaded, Place
     from emu.kube.api.meta import Key
     from emu.kube.cluster import Cluster
 
@@ -38,11 +39,14 @@ def cluster_of(
     nodes: int = 2,
     network: str = "bridge",
     capture: bool = True,
+    seed: int | None = None,
     live: bool | None = None,
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
     The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return noted(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
+    return noted(
+        open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, seed=seed, live=live)
+    )
 
 
 def open_cluster(
@@ -52,6 +56,7 @@ def open_cluster(
     nodes: int = 2,
     network: str = "bridge",
     capture: bool = True,
+    seed: int | None = None,
     live: bool | None = None,
     ends: Sequence[str] = (),
 ) -> Opened:
@@ -59,21 +64,25 @@ def open_cluster(
     concern. Raises InputError."""
     from emu.kube import live as exports
     from emu.kube.api.core import Node, Pod
+    from emu.kube.api.kustomization import left_out
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
     from emu.scenario.build import build, config
     from emu.scenario.kinds import ClusterPart
     from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
     from emu.scenario.run import run
-    from emu.scenario.script import is_scenario, load_found, opened
+    from emu.scenario.script import is_scenario, load_found, opened, seeded
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
+    for finding in chain.from_iterable(map(left_out, files)):
+        note(str(finding))
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
             scenario = load_found(files[0], found)
-            done = run(scenario, build=partial(build, capture=capture))
+            done = run(seeded(scenario, seed), build=partial(build, capture=capture))
+            _built(files, scenario.loaded, done.cluster)
             return Opened(done.cluster, scenario.loaded.places, done.notes)
         documents = list(found)
     else:
@@ -85,14 +94,28 @@ def open_cluster(
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
-        cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
+        cluster = Cluster(replace(shown.config, only=only), shown.objects, seed=seed or 0, capture=capture)
+        _built(files, loaded, cluster)
         return Opened(cluster, loaded.places, [*cluster.warnings])
     loaded = load_documents(documents, namespace=namespace)
-    cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
+    cluster = Cluster(
+        config(ClusterPart(nodes=nodes, network=network)), loaded.objects, seed=seed or 0, capture=capture
+    )
+    _built(files, loaded, cluster)
     store = cluster.store
     there = store.list(Node)
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
     return Opened(cluster, loaded.places, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
+
+
+def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:
+    """For -v: what was read, and what was made of it."""
+    kinds = Counter(obj.kind for obj in loaded.objects)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no objects"
+    detail(f"read {', '.join(map(str, files))}: {listed}")
+    if loaded.ignored:
+        detail(f"without effect: {', '.join(loaded.ignored)}")
+    detail(f"built {len(cluster.nodes)} nodes with network {cluster.config.network}, {len(cluster.pods)} pods")
 
 
 def noted(opened: Opened) -> Cluster:

@@ -109,7 +109,7 @@ def read(loaded: Loaded) -> Live:
         findings=tuple(Finding("", "export", each, "assumed") for each in notes),
     )
     kept = Objects([*map(_with_cidr, objects), *revisions(objects)])
-    kept.findings = gathered(loaded.objects.findings)
+    kept.findings, kept.custom = gathered(loaded.objects.findings), loaded.objects.custom
     return Live(config, kept, known.name if known is not None else "", notes)
 
 
