@@ -186,7 +186,7 @@ def trace(
             neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form, dot=dot,
         )  # fmt: skip
-    from emu.cli.inputs import open_cluster, told
+    from emu.cli.inputs import noted, open_cluster
     from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.kube.flow import spoken
     from emu.report import Report
@@ -198,7 +198,7 @@ def trace(
     check_writable(write, force=force)
     check_page(html, force=force)
     opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, seed=seed, live=live)
-    cluster = told(opened)
+    cluster = noted(opened)
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
     receiver = spoken.target(cluster, destination, namespace, wanted)

@@ -44,7 +44,7 @@ def cluster_of(
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
     The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return told(
+    return noted(
         open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, seed=seed, live=live)
     )
 
@@ -118,7 +118,7 @@ def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:
     detail(f"built {len(cluster.nodes)} nodes with network {cluster.config.network}, {len(cluster.pods)} pods")
 
 
-def told(opened: Opened) -> Cluster:
+def noted(opened: Opened) -> Cluster:
     """The cluster, what is to be known of it noted."""
     for text in opened.notes:
         note(text)

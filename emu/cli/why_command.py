@@ -111,7 +111,7 @@ def why(
         if pod is not None:
             idles = why_not_ready(Seen(cluster.store, opened.line), pod)
             show(answer.idle(pod, idles, source, destination, sends), form)
-            _tell(opened.notes, [], settings.verbose)
+            _report(opened.notes, [], settings.verbose)
             if html:
                 note(f"nothing was sent: {html} is not written")
             return 0
@@ -127,17 +127,17 @@ def why(
         from emu.why.page import page
 
         write(html, page(case, because), force=force)
-    told = answer.answer(case, because)
-    show(told, form, to_stderr=is_stdout(html))
-    _tell(opened.notes, told.data["assumed"], settings.verbose)
+    answered = answer.answer(case, because)
+    show(answered, form, to_stderr=is_stdout(html))
+    _report(opened.notes, answered.data["assumed"], settings.verbose)
     return 3 if case.word == "undecided" else 0
 
 
-def _tell(notes: Sequence[str], assumed: Sequence[str], verbose: bool) -> None:
+def _report(notes: Sequence[str], assumed: Sequence[str], verbose: bool) -> None:
     """The notes behind the answer: not what it states itself, and of an export's other findings only how many there are."""
-    said = {f"{EXPORT}{each}" for each in assumed}
+    stated = {f"{EXPORT}{each}" for each in assumed}
     live = any(each.startswith(EXPORT) for each in notes)
-    rest = [each for each in notes if each not in said]
+    rest = [each for each in notes if each not in stated]
     if live and not verbose:
         if rest:
             note(f"{len(rest)} more remarks on the export (-v shows them)")

@@ -19,7 +19,7 @@ from emu.wire.dns import Question
 
 CONTENTS = b"emu why"
 REFUSED, NODATA = "REFUSED", "NODATA"
-"""What the cluster's DNS answers for names that it would forward, and has nobody to forward to; with NODATA comes the CNAME of an ExternalName."""
+"""What the cluster's DNS answers for names that it would forward, and has no server to forward to; with NODATA comes the CNAME of an ExternalName."""
 TRIES, PATIENCE_S = 24, 5.0  # flows to a Service at the most, and how long each waits
 
 

@@ -28,6 +28,7 @@ from emu.kube.api.old_versions import current
 from emu.kube.api.settings import ConfigMap, is_setting
 from emu.modelled import Finding, nearest
 
+LEFT_OUT = "is left out: "  # how a finding begins about an object of an export that cannot be read
 SUFFIXES = (".yaml", ".yml", ".json")
 _PORT_FIELDS = {"port", "containerPort", "hostPort", "nodePort", "healthCheckNodePort"}
 _JSON_WORDS = {"array": "a list", "object": "a mapping", "str": "a string", "int": "an integer", "bool": "a boolean"}
@@ -156,6 +157,9 @@ def _younger(loaded: Loaded, obj: Object, place: Place | None) -> None:
     if isinstance(obj, Other):
         return
     at = loaded.keys[obj.key]
+    mine, other = loaded.objects[at].metadata, obj.metadata
+    if mine.uid and (mine.uid, mine.resource_version) == (other.uid, other.resource_version):
+        return  # a dump may have it in a list and in a file of its own
     what = "is in the export more than once: the younger one counts"
     if loaded.objects[at].metadata.uid != obj.metadata.uid:
         what = "is in the export with several uids, of several moments or clusters: the younger one counts"
@@ -236,6 +240,11 @@ def _objects(
         text = value.get(field_)
         if not isinstance(text, str) or not text:
             what = f"{field_} is missing" if text in (None, "") else f"{_shown(text)} is not a string"
+            if field_ == "kind" and isinstance(
+                value.get("items"), list
+            ):  # kubectl writes a list's kind behind its items
+                what = "a list without a kind at its end: the text was cut"
+                raise _error(what, at, document, "the whole output of kubectl")
             written = nearest(field_, value) if text is None else ""
             expected = f'"{field_}" instead of "{written}"' if written else "apiVersion and kind in every manifest"
             raise _error(what, at if text is None else (*at, field_), document, expected)
@@ -264,7 +273,7 @@ def _objects(
             name = meta.get("name") if isinstance(meta, dict) else ""
             where = meta.get("namespace") if isinstance(meta, dict) else ""
             about = f"{kind.lower()}/{where}/{name}" if where else f"{kind.lower()}/{name}"
-            notes.note(Finding(_place(document, at), about, f"is left out: {e.what}", "left-out"))
+            notes.note(Finding(_place(document, at), about, f"{LEFT_OUT}{e.what}", "left-out"))
             return
         unknown = [each for each in found if each.unknown]
         raise (_with_unknown(e, unknown, at, document) if unknown else e) from None
