@@ -16,7 +16,7 @@ from emu.cli import get_command, ladder_command, policies, replay_commands, repo
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsRunViews, ListsViews
-from emu.cli.options import Force, Live, Manifests, Namespace, Network, Nodes, OutputForm
+from emu.cli.options import Dumps, Force, Live, Manifests, Namespace, Network, Nodes, OutputForm
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
@@ -254,6 +254,7 @@ def trace(
     nodes: Nodes = 2,
     network: Network = "bridge",
     live: Live = None,
+    dumps: Dumps = None,
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save, -S or -nvL.")] = None,
     ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
     routes: Annotated[
@@ -298,7 +299,7 @@ def trace(
 
     check_writable(write, force=force)
     check_page(html, force=force)
-    opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
+    opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, live=live, dumps=dumps or ())
     cluster = opened.cluster
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
@@ -339,6 +340,7 @@ def show_view(
     nodes: Nodes = 2,
     network: Network = "bridge",
     live: Live = None,
+    dumps: Dumps = None,
 ) -> int:
     """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
     from emu.cli.inputs import cluster_of
@@ -350,7 +352,7 @@ def show_view(
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live)
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live, dumps=dumps or ())
     net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
     show(route_to(net, get, source, bits) if get else chosen(net), form)
     return 0

@@ -38,10 +38,13 @@ def cluster_of(
     network: str = "bridge",
     capture: bool = True,
     live: bool | None = None,
+    dumps: Sequence[str] = (),
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
-    The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live).cluster
+    The export of a running cluster is known by the status of its objects, unless `live` states what they are. `dumps` are nodes' own, each NAME=FOLDER. Raises InputError."""
+    return open_cluster(
+        files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live, dumps=dumps
+    ).cluster
 
 
 def open_cluster(
@@ -53,6 +56,7 @@ def open_cluster(
     capture: bool = True,
     live: bool | None = None,
     ends: Sequence[str] = (),
+    dumps: Sequence[str] = (),
 ) -> Opened:
     """The same, with the places of the objects. With `ends` only those pods of an export run that a question with these ends may
     concern. Raises InputError."""
@@ -60,6 +64,7 @@ def open_cluster(
     from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
+    from emu.pasted.node_texts import by_node
     from emu.scenario.build import build, config
     from emu.scenario.kinds import ClusterPart
     from emu.scenario.lint import meant, waiting, without_nodes
@@ -68,10 +73,12 @@ def open_cluster(
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
+    given = by_node(dumps)
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
             scenario = load_found(files[0], found)
+            scenario = replace(scenario, dumps={**scenario.dumps, **given})
             done = run(scenario, build=partial(build, capture=capture))
             return Opened(_noted(done.cluster, done.notes), scenario.loaded.places)
         documents = list(found)
@@ -84,10 +91,14 @@ def open_cluster(
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
-        cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
+        if only is not None and given:  # a node's dump speaks of all of its pods
+            pods = (each for each in shown.objects if isinstance(each, Pod))
+            only |= {f"{each.namespace}/{each.name}" for each in pods if each.spec.node_name in given}
+        cluster = Cluster(replace(shown.config, only=only, dumps=given), shown.objects, capture=capture)
         return Opened(_noted(cluster, cluster.warnings), loaded.places)
     loaded = load_documents(documents, namespace=namespace)
-    cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
+    declared = replace(config(ClusterPart(nodes=nodes, network=network)), dumps=given)
+    cluster = Cluster(declared, loaded.objects, capture=capture)
     store = cluster.store
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
     return Opened(_noted(cluster, [*meant(loaded), *cluster.warnings, *stay]), loaded.places)

@@ -24,3 +24,11 @@ Live = Annotated[
         "--live/--declared", help="The objects are the state of a running cluster, or manifests; known by their status."
     ),
 ]
+Dumps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--node",
+        metavar="NAME=FOLDER",
+        help="What tools/collect gathered on a node, a folder or tar: it counts for that node (repeatable).",
+    ),
+]

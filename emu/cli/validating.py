@@ -32,9 +32,9 @@ def validate_files(files: Sequence[Path]) -> tuple[Report, list[str]]:
 
 
 def _rules(path: Path) -> tuple[dict[str, Any], list[str]]:
+    from emu.kernel.dumped.rules import pasted_rules
     from emu.kernel.netfilter.dump import unknown
     from emu.kube.api.documents import read_text
-    from emu.report.node import pasted_rules
 
     ruleset, notes = pasted_rules(read_text(path), str(path))
     count = {"tables": len(ruleset.tables), "rules": sum(1 for _ in ruleset.rules())}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, note, show
-from emu.cli.options import Live, Namespace, Network, Nodes, OutputForm
+from emu.cli.options import Dumps, Live, Namespace, Network, Nodes, OutputForm
 from emu.errors import InputError
 
 
@@ -63,6 +63,7 @@ def why(
     nodes: Nodes = 2,
     network: Network = "bridge",
     live: Live = None,
+    dumps: Dumps = None,
     listed: Annotated[bool, typer.Option("--list", help="Ask nothing: print the causes that may be named.")] = False,
 ) -> int:
     """State whether a packet arrives, and why not: the verdict, the cause with the object that decides, what would change it, what was assumed."""
@@ -91,6 +92,7 @@ def why(
         live=live,
         capture=False,
         ends=(source, destination),
+        dumps=dumps or (),
     )
     cluster = opened.cluster
     for end, sends in ((source, True), (destination, False)):

@@ -112,7 +112,7 @@ def build(scenario: Scenario, *, capture: bool = True) -> Cluster:
     spec = scenario.spec
     if scenario.loaded.live:
         shown = live.read(scenario.loaded)
-        return Cluster(shown.config, shown.objects, seed=spec.seed, capture=capture)
+        return Cluster(replace(shown.config, dumps=scenario.dumps), shown.objects, seed=spec.seed, capture=capture)
     try:
         return Cluster(configured(scenario), scenario.objects, seed=spec.seed, capture=capture)
     except InputError as error:
@@ -123,7 +123,8 @@ def build(scenario: Scenario, *, capture: bool = True) -> Cluster:
 
 def configured(scenario: Scenario) -> ClusterConfig:
     """The configuration that a scenario asks for, with what of it is not modelled. Raises InputError."""
-    return replace(config(scenario.spec.cluster, scenario.conflist), findings=tuple(findings(scenario)))
+    made = config(scenario.spec.cluster, scenario.conflist)
+    return replace(made, findings=tuple(findings(scenario)), dumps=scenario.dumps)
 
 
 def findings(scenario: Scenario) -> Iterator[Finding]:
