@@ -78,7 +78,9 @@ class Site:
         service: str = "",
         prefix: Prefix | None = None,
     ) -> None:
-        """Note one difference."""
+        """Note one difference; `id` without `node-`."""
         self.differences.append(
-            Difference(id, self.node.name, what, place, expected, found, addr, port, device, chain, service, prefix)
+            Difference(
+                f"node-{id}", self.node.name, what, place, expected, found, addr, port, device, chain, service, prefix
+            )
         )

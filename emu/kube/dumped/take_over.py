@@ -22,7 +22,7 @@ from emu.kube.dumped.rules import rules
 from emu.kube.dumped.site import Site
 from emu.kube.dumped.sysctls import sysctls
 from emu.kube.node.node import Node, Sandbox
-from emu.modelled import nearest
+from emu.modelled import Finding, nearest
 from emu.pasted.node_texts import NodeTexts
 from emu.wire.addr import Prefix, ip4
 
@@ -37,7 +37,7 @@ def take_over(
     pod_subnet: Prefix,
     given: Sequence[Object],
     leave: Callable[[Iterable[str]], None],
-) -> tuple[list[Difference], list[str]]:
+) -> tuple[list[Difference], list[Finding]]:
     """Put the dumps in the place of what was computed: the differences, and what is to be noted besides. `leave` keeps the agents from the
     nodes of these names; `given` are the objects that the cluster was built from. Raises InputError for a node that is not there, and for texts that
     cannot be read."""
@@ -65,22 +65,26 @@ def take_over(
     for site in sites:
         for step in (links, rules, routes, ip_rules, sysctls, neighbours, fdb, connections):
             step(site)
-    return [each for site in sites for each in site.differences], [
-        text for site in sites for text in (*site.dump.notes, *site.notes)
-    ]
+    differences = [each for site in sites for each in site.differences]
+    notes = [text for site in sites for text in (*site.dump.notes, *site.notes)]
+    return differences, [*(Finding("", "", each, "assumed") for each in notes), *_findings(differences)]
 
 
-def sentences(differences: Iterable[Difference]) -> list[str]:
-    """A sentence for each difference; of very many of one kind on one node the rest is counted."""
-    lines: list[str] = []
+def _findings(differences: Iterable[Difference]) -> list[Finding]:
+    """Each difference; of very many of one kind on one node the rest is counted."""
+    found: list[Finding] = []
     count: dict[tuple[str, str], int] = {}
     for each in differences:
         key = each.node, each.id
         count[key] = count.get(key, 0) + 1
         if count[key] <= MOST:
-            lines.append(str(each))
-    lines += [f"node/{node}: {number - MOST} more [{id}]" for (node, id), number in count.items() if number > MOST]
-    return lines
+            found.append(each.finding)
+    found += [
+        Finding("", f"node/{node}", f"{number - MOST} more [{id}]", id)
+        for (node, id), number in count.items()
+        if number > MOST
+    ]
+    return found
 
 
 def _addresses(given: Sequence[Object]) -> frozenset[int]:

@@ -28,7 +28,7 @@ def _there(case: Case, *ids: str) -> Iterator[Difference]:
     if not case.places.differences or case.word == "delivered":
         return
     nodes = _nodes(case)
-    yield from (each for each in case.places.differences if each.id in ids and each.node in nodes)
+    yield from (each for each in case.places.differences if each.kind in ids and each.node in nodes)
 
 
 def _nodes(case: Case) -> set[str]:
@@ -161,7 +161,7 @@ def routes(case: Case) -> Because | None:
         if not each.addr or each.addr in addresses:
             return _because("ip-rule-missing", each, f"ip rule add {each.expected.partition(':')[2].strip()}")
     for each in fitting:
-        cause = "route-missing" if each.id == "route-missing" else "route-wrong"
+        cause = "route-missing" if each.kind == "route-missing" else "route-wrong"
         return _because(cause, each, f"ip route replace {each.expected}")
     return None
 
@@ -171,8 +171,8 @@ def neighbours(case: Case) -> Because | None:
     hosts = _hosts(case)
     for each in _there(case, "fdb-missing", "fdb-wrong", "neighbour-missing", "neighbour-wrong", "neighbour-failed"):
         if each.addr in hosts:
-            cause = "fdb-missing" if each.id.startswith("fdb") else each.id
-            return _because(cause, each, _REMEDIES[each.id])
+            cause = "fdb-missing" if each.kind.startswith("fdb") else each.kind
+            return _because(cause, each, _REMEDIES[each.kind])
     return None
 
 
@@ -193,11 +193,11 @@ def interfaces(case: Case) -> Because | None:
             (each.node, each.device) in lost
             or each.addr in hosts
             or (not each.addr and _crosses(case))
-            or each.id == "address-missing"
+            or each.kind == "address-missing"
         ):
-            cause = "address-missing" if each.id == "address-missing" else "link-down"
+            cause = "address-missing" if each.kind == "address-missing" else "link-down"
             return _because(
-                cause, each, f"ip link set {each.device} up" if each.id == "link-down" else f"{each.expected} on it"
+                cause, each, f"ip link set {each.device} up" if each.kind == "link-down" else f"{each.expected} on it"
             )
     return None
 

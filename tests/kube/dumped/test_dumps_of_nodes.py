@@ -230,8 +230,8 @@ def test_many_differences_of_one_kind_are_counted() -> None:
     made["iptables-save"] = made["iptables-save"].replace("COMMIT\n*nat", f"{rules}COMMIT\n*nat", 1)
     cluster = with_dump(made)
     assert len(cluster.differences) == 25
-    assert [each for each in cluster.warnings if each.endswith("more [foreign-drop]")] == [
-        "node/node-1: 15 more [foreign-drop]"
+    assert [each for each in cluster.warnings if each.endswith("more [node-foreign-drop]")] == [
+        "node/node-1: 15 more [node-foreign-drop]"
     ]
 
 
@@ -240,9 +240,9 @@ def test_a_difference_states_both_sides_and_its_place() -> None:
     made["iptables-save"] = made["iptables-save"].replace(":FORWARD ACCEPT", ":FORWARD DROP")
     made["ip-route"] = made["ip-route"].replace("default via", "default via", 1)
     [found, *_] = [each for each in with_dump(made).differences if "filter" in each.what]
-    assert (found.id, found.severity, found.node) == ("chain-policy", "warning", "node-1")
+    assert (found.id, found.severity, found.node) == ("node-chain-policy", "warning", "node-1")
     assert str(found).startswith("dump/iptables-save:") and str(found).endswith(
-        "expected: :FORWARD ACCEPT; found: :FORWARD DROP"
+        "[node-chain-policy]; expected: :FORWARD ACCEPT; found: :FORWARD DROP"
     )
 
 
@@ -286,7 +286,7 @@ def test_a_scenario_takes_a_dump_beside_its_file(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(scenario))
     done = run(load(tmp_path / "a.yaml"))
-    assert [each.id for each in done.cluster.differences] == ["proxy-rules-missing"]
+    assert [each.id for each in done.cluster.differences] == ["node-proxy-rules-missing"]
     assert not done.steps[0].flows[0].flow.delivered
     scenario["cluster"]["nodes"][0]["dump"] = "two"  # type: ignore[index]
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(scenario))
@@ -315,7 +315,7 @@ def test_why_trace_and_show_take_it_on_the_command_line(tmp_path: Path) -> None:
         f"{node}={folder}",
     ]
     why = CliRunner().invoke(app, ["why", *ends])
-    assert "[proxy-rules-missing]; expected: " in why.stderr and "cause: node/" in why.stdout.splitlines()[1]
+    assert "[node-proxy-rules-missing]; expected: " in why.stderr and "cause: node/" in why.stdout.splitlines()[1]
     trace = CliRunner().invoke(app, ["trace", *ends])
     assert trace.stdout.splitlines()[1] == why.stdout.splitlines()[1] and f"{node}/ens192" in trace.stdout
     show = CliRunner().invoke(
