@@ -41,11 +41,15 @@ def cluster_of(
     capture: bool = True,
     seed: int | None = None,
     live: bool | None = None,
+    dumps: Sequence[str] = (),
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
-    The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
+    The export of a running cluster is known by the status of its objects, unless `live` states what they are. `dumps` are nodes' own, each
+    NAME=FOLDER. Raises InputError."""
     return noted(
-        open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, seed=seed, live=live)
+        open_cluster(
+            files, namespace=namespace, nodes=nodes, network=network, capture=capture, seed=seed, live=live, dumps=dumps
+        )
     )
 
 
@@ -59,6 +63,7 @@ def open_cluster(
     seed: int | None = None,
     live: bool | None = None,
     ends: Sequence[str] = (),
+    dumps: Sequence[str] = (),
 ) -> Opened:
     """The same, with the places of the objects. With `ends` only those pods of an export run that a question with these ends may
     concern. Raises InputError."""
@@ -67,6 +72,7 @@ def open_cluster(
     from emu.kube.api.kustomization import left_out
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
+    from emu.pasted.node_texts import by_node
     from emu.scenario.build import build, config
     from emu.scenario.kinds import ClusterPart
     from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
@@ -77,10 +83,12 @@ def open_cluster(
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
     for finding in chain.from_iterable(map(left_out, files)):
         note(str(finding))
+    given = by_node(dumps)
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
             scenario = load_found(files[0], found)
+            scenario = replace(scenario, dumps={**scenario.dumps, **given})
             done = run(seeded(scenario, seed), build=partial(build, capture=capture))
             _built(files, scenario.loaded, done.cluster)
             return Opened(done.cluster, scenario.loaded.places, done.notes)
@@ -94,13 +102,16 @@ def open_cluster(
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
-        cluster = Cluster(replace(shown.config, only=only), shown.objects, seed=seed or 0, capture=capture)
+        if only is not None and given:  # a node's dump speaks of all of its pods
+            pods = (each for each in shown.objects if isinstance(each, Pod))
+            only |= {f"{each.namespace}/{each.name}" for each in pods if each.spec.node_name in given}
+        live_config = replace(shown.config, only=only, dumps=given)
+        cluster = Cluster(live_config, shown.objects, seed=seed or 0, capture=capture)
         _built(files, loaded, cluster)
         return Opened(cluster, loaded.places, [*cluster.warnings])
     loaded = load_documents(documents, namespace=namespace)
-    cluster = Cluster(
-        config(ClusterPart(nodes=nodes, network=network)), loaded.objects, seed=seed or 0, capture=capture
-    )
+    declared = replace(config(ClusterPart(nodes=nodes, network=network)), dumps=given)
+    cluster = Cluster(declared, loaded.objects, seed=seed or 0, capture=capture)
     _built(files, loaded, cluster)
     store = cluster.store
     there = store.list(Node)
