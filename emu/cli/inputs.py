@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A settled cluster, and where its objects stood, if in files."""
+    """A settled cluster, and where its objects stood, if in files. `again` makes an equal cluster, also in another process; `ran`: a scenario's
+    steps were run."""
 
     cluster: Cluster
     places: Mapping[Key, Place]
+    again: Callable[[], Cluster]
+    ran: bool = False
 
     def line(self, key: Key, path: tuple[str | int, ...] = ()) -> str:
         """`dump.yaml:812`, "" for an object that no file states."""
@@ -73,7 +76,8 @@ def open_cluster(
         if own:
             scenario = load_found(files[0], found)
             done = run(scenario, build=partial(build, capture=capture))
-            return Opened(_noted(done.cluster, done.notes), scenario.loaded.places)
+            again = partial(_run_again, files[0], capture)
+            return Opened(_noted(done.cluster, done.notes), scenario.loaded.places, again, ran=True)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
@@ -84,13 +88,25 @@ def open_cluster(
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
-        cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
-        return Opened(_noted(cluster, cluster.warnings), loaded.places)
+        again = partial(Cluster, replace(shown.config, only=only), shown.objects, capture=capture)
+        cluster = again()
+        return Opened(_noted(cluster, cluster.warnings), loaded.places, again)
     loaded = load_documents(documents, namespace=namespace)
-    cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
+    again = partial(Cluster, config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
+    cluster = again()
     store = cluster.store
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
-    return Opened(_noted(cluster, [*meant(loaded), *cluster.warnings, *stay]), loaded.places)
+    return Opened(_noted(cluster, [*meant(loaded), *cluster.warnings, *stay]), loaded.places, again)
+
+
+def _run_again(path: Path, capture: bool) -> Cluster:
+    """The cluster at the end of a scenario."""
+    from emu.scenario.build import build
+    from emu.scenario.run import run
+    from emu.scenario.script import load_found, opened
+
+    _, found = opened(path)
+    return run(load_found(path, found), build=partial(build, capture=capture)).cluster
 
 
 def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:

@@ -1,0 +1,78 @@
+"""Neighbours of a cluster that has run for a while: nodes and their LANs' routers know each other's MACs, and switches their ports.
+
+A request for a MAC goes to every node of a LAN, a thousand of them in a large one, and says nothing about a Service. Only interfaces that are up, in
+the state in which they were laid out, are made known. Must not know flows.
+"""
+
+from __future__ import annotations
+
+from emu.kernel import boot
+from emu.kernel.link.bridge import FdbEntry, Port
+from emu.kernel.link.device import Device
+from emu.kernel.link.veth import Veth
+from emu.kernel.net.netns import Netns
+from emu.kube.underlay.shape import Machine, Nic
+from emu.matrix.ends import Whole
+
+
+class Acquaintance:
+    """Makes machines known to each other, each pair once."""
+
+    def __init__(self, places: Whole) -> None:
+        self.places = places
+        self.machines = {each.name: each for each in (*places.layout.nodes, *places.layout.hosts.values())}
+        self._known: set[tuple[str, str]] = set()
+        self._routers = {
+            address.addr: (net, address.device)
+            for name, net in places.namespaces.items()
+            if name not in places.pods and name not in self.machines
+            for address in net.ipv4.addresses
+        }
+
+    def of(self, one: str, other: str) -> None:
+        """Two nodes or hosts by name, and the routers of their LANs."""
+        if (one, other) in self._known:
+            return
+        self._known |= {(one, other), (other, one)}
+        for name in (one, other):
+            if (name, name) not in self._known:
+                self._known.add((name, name))
+                for nic in self._nics(name):
+                    _plugged(self.places.namespaces[name].devices[nic.name])
+                    self._router(self.places.namespaces[name], nic)
+        for nic in self._nics(one):
+            for far in self._nics(other):
+                if one != other and nic.lan == far.lan:
+                    self._tell(self.places.namespaces[one], nic.name, far.address, far.mac)
+                    self._tell(self.places.namespaces[other], far.name, nic.address, nic.mac)
+
+    def _nics(self, name: str) -> list[Nic]:
+        machine: Machine | None = self.machines.get(name)
+        return [each for each in machine.nics if self._as_laid(name, each)] if machine is not None else []
+
+    def _as_laid(self, name: str, nic: Nic) -> bool:
+        device = self.places.namespaces[name].devices.get(nic.name)
+        return device is not None and device.up and device.carrier and device.mac == nic.mac
+
+    def _router(self, net: Netns, nic: Nic) -> None:
+        lan = self.places.layout.lans.get(nic.lan)
+        found = self._routers.get(lan.gateway) if lan is not None else None
+        if lan is None or found is None:
+            return
+        router, device = found
+        if device.up and device.carrier:
+            _plugged(device)
+            self._tell(net, nic.name, lan.gateway, device.mac)
+            self._tell(router, device.name, nic.address, nic.mac)
+
+    @staticmethod
+    def _tell(net: Netns, device: str, addr: int, mac: bytes) -> None:
+        boot.neigh(net, device, addr, mac)
+
+
+def _plugged(device: Device) -> None:
+    """The switch at the other end of a cable knows at which port the device is."""
+    port = device.peer.master if isinstance(device, Veth) and device.peer is not None else None
+    if isinstance(port, Port):
+        bridge = port.bridge
+        bridge.fdb[device.mac] = FdbEntry(device.mac, port, bridge.clock.now, static=True)
