@@ -12,7 +12,16 @@ from typing import Annotated
 
 import typer
 
-from emu.cli import get_command, ladder_command, matrix_command, policies, replay_commands, reporting, why_command
+from emu.cli import (
+    diff_command,
+    get_command,
+    ladder_command,
+    matrix_command,
+    policies,
+    replay_commands,
+    reporting,
+    why_command,
+)
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsRunViews, ListsViews
@@ -460,6 +469,7 @@ def schema() -> int:
     return 0
 
 
+diff_command.add_to(app)
 get_command.add_to(app)
 ladder_command.add_to(app)
 matrix_command.add_to(app)

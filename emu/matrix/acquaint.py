@@ -1,4 +1,4 @@
-"""Neighbours of a cluster that has run for a while: nodes and their LANs' routers know each other's MACs, and switches their ports.
+"""Neighbours of a cluster that has run for a while: nodes and their LANs' routers know each other's MACs, switches and bridges know their ports.
 
 A request for a MAC goes to every node of a LAN, a thousand of them in a large one, and says nothing about a Service. Only interfaces that are up, in
 the state in which they were laid out, are made known. Must not know flows.
@@ -46,6 +46,14 @@ class Acquaintance:
                     self._tell(self.places.namespaces[one], nic.name, far.address, far.mac)
                     self._tell(self.places.namespaces[other], far.name, nic.address, nic.mac)
 
+    def of_pod(self, name: str) -> None:
+        """A pod: the bridge of its node, if it is at one, knows its port."""
+        sandbox = self.places.pods.get(name)
+        if sandbox is not None and not sandbox.host_network and (name, name) not in self._known:
+            self._known.add((name, name))
+            for device in sandbox.net.devices.values():
+                _plugged(device)
+
     def _nics(self, name: str) -> list[Nic]:
         machine: Machine | None = self.machines.get(name)
         return [each for each in machine.nics if self._as_laid(name, each)] if machine is not None else []
@@ -73,6 +81,6 @@ class Acquaintance:
 def _plugged(device: Device) -> None:
     """The switch at the other end of a cable knows at which port the device is."""
     port = device.peer.master if isinstance(device, Veth) and device.peer is not None else None
-    if isinstance(port, Port):
+    if isinstance(port, Port) and device.up and device.carrier:
         bridge = port.bridge
         bridge.fdb[device.mac] = FdbEntry(device.mac, port, bridge.clock.now, static=True)

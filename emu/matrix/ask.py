@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from emu.clock import SECOND
-from emu.kube.flow.flow import Flow
 from emu.kernel.net.netns import Netns
-from emu.kube.flow.outcome import Nat, address
+from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import address as host_port
 from emu.matrix.acquaint import Acquaintance
 from emu.matrix.choice import chosen
 from emu.matrix.ends import EXTERNAL, OUTER, Choice, Column, Row, Whole, columns_of, rows_of
 from emu.matrix.kinds import Kind, Kinds
+from emu.matrix.roads import nat_of, road_of, roles_of
 from emu.why.ask import send
 from emu.why.case import Backend, Case, Line, backends_of
 from emu.why.causes import cause
@@ -31,8 +32,8 @@ SOME, NOT_ASKED, HEADLESS = "~", "-", "headless"
 
 
 class Answer(NamedTuple):
-    """What became of one flow. `source` sent it, `endpoint` is what the Service's address became, or the address itself; `pod` has it. `nat` is without the ports
-    that are drawn, `path` the places that the first packet passed, if they were recorded."""
+    """What became of one flow. `source` sent it, `endpoint` is what the Service's address became, or the address itself; `pod` has it. `nat` and `path` are in
+    the words of `roads.py`; the path is there where frames are captured."""
 
     source: str
     endpoint: str
@@ -105,10 +106,6 @@ class Asker:
         sandbox = self.places.pods.get(display)
         return sandbox.node.name if sandbox is not None else display
 
-    def path(self, flow: Flow) -> tuple[str, ...]:
-        """The places that the flow's first packet passed; none where nothing is recorded."""
-        return ()
-
     def ask(self, number: int) -> Answers:
         """The answers of one column."""
         self.clock.run_until(self.clock.now + BEFORE_NS)
@@ -126,6 +123,11 @@ class _Endpoint(NamedTuple):
     @property
     def text(self) -> str:
         return f"{self.backend.address}:{self.backend.port}"
+
+    @property
+    def whole(self) -> str:
+        """The address with whose it is, as `10.244.1.7:8080 shop/web-0 on node-1`."""
+        return " ".join(each for each in (self.text, self.name, f"on {self.node}" if self.node else "") if each)
 
 
 class _Asking:
@@ -159,7 +161,7 @@ class _Asking:
         cells = [
             _summed(self._cell(row, groups)) for row, groups in zip(self.asker.rows, self.asker.groups, strict=True)
         ]
-        return Answers(self.asked, cells, [each.text for each in self.endpoints])
+        return Answers(self.asked, cells, [each.whole for each in self.endpoints])
 
     def _cell(self, row: Row, groups: Sequence[Group]) -> Iterable[Part]:
         outer = self.column.by in OUTER
@@ -343,35 +345,37 @@ class _Asking:
         if asker.known is not None:
             for node in (asker.node_of(member), *self.nodes):
                 asker.known.of(asker.node_of(member), node)
+            for pod in (member, *self.names):
+                asker.known.of_pod(pod)
         kind = self.column.protocol.lower()
+        mark = self.places.capture.mark() if self.places.capture is not None else 0
         with chosen(nets, rank) as script:
             flow = send(self.places, member, f"{address}:{self.column.port}", kind)
-        self.asked.append(self._answer(member, flow))
+        self.asked.append(self._answer(member, flow, mark))
         return len(self.asked) - 1, script.most
 
-    def _answer(self, member: str, flow: Flow) -> Answer:
-        asker, outcome = self.asker, flow.outcome
+    def _answer(self, member: str, flow: Flow, mark: int) -> Answer:
+        asker, outcome, capture = self.asker, flow.outcome, self.places.capture
         after = [each.after for each in flow.translations if each.kind == "DNAT"]
-        end = address(after[-1]) if after else str(flow.target) if self.column.by == HEADLESS else ""
-        pod = next((each.name for each in self.endpoints if each.text == end), "")
-        nat = tuple(f"{each.kind} {_shown(each, 0)} -> {_shown(each, 1)}" for each in flow.translations)
+        end = host_port(after[-1]) if after else str(flow.target) if self.column.by == HEADLESS else ""
+        met = next((each for each in self.endpoints if each.text == end), None)
+        pod = met.name if met is not None else ""
+        front = next((each.name for each in self.places.nodes.values() if each.ip == flow.target.addr), "")
+        roles = roles_of(self.places, member, pod, met.node if met is not None else "", front)
         because = None
         if outcome.word != "delivered":
             by = {"externalIP": "externalIPs", HEADLESS: "clusterIP"}.get(self.column.by, self.column.by)
             case = Case(self.places, self.column.name, [flow], asker.line, self.service, self.port, by)
             because = cause(case)
-        found = Answer(member, end, pod, outcome.word, outcome.detail, nat, path=asker.path(flow))
+        found = Answer(
+            member, end, pod, outcome.word, outcome.detail, nat_of(self.places, flow, end, roles),
+            path=road_of(capture, flow, mark, roles) if capture is not None else (),
+        )  # fmt: skip
         if because is None:
             return found
         return found._replace(
             cause=because.cause, object=because.object, sentence=because.sentence, remedy=because.remedy
         )
-
-
-def _shown(nat: Nat, side: int) -> str:
-    """An end of a translation; the ports of masqueraded clients are drawn, and left out."""
-    half = nat.after if side else nat.before
-    return address(half) if nat.kind == "DNAT" else ip4_text(half[0])
 
 
 def _summed(parts: Iterable[Part]) -> tuple[Part, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Protocol, TypeVar
 
+from emu.capture.capture import Capture
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kube.api.apps import ReplicaSet
@@ -42,6 +43,8 @@ class Whole(Asked, Protocol):
     def policies(self) -> Policies: ...
     @property
     def layout(self) -> Layout: ...
+    @property
+    def capture(self) -> Capture | None: ...
 
 
 class Row(NamedTuple):
