@@ -7,9 +7,10 @@ the state in which they were laid out, are made known. Must not know flows.
 from __future__ import annotations
 
 from emu.kernel import boot
-from emu.kernel.link.bridge import FdbEntry, Port
+from emu.kernel.link.bridge import Bridge, FdbEntry, Port
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
+from emu.kernel.net.neighbour import Neighbour
 from emu.kernel.net.netns import Netns
 from emu.kube.underlay.shape import Machine, Nic
 from emu.matrix.ends import Whole
@@ -47,12 +48,14 @@ class Acquaintance:
                     self._tell(self.places.namespaces[other], far.name, nic.address, nic.mac)
 
     def of_pod(self, name: str) -> None:
-        """A pod: the bridge of its node, if it is at one, knows its port."""
+        """A pod: the bridge of its node, if it is at one, knows its port, and the node its MAC."""
         sandbox = self.places.pods.get(name)
         if sandbox is not None and not sandbox.host_network and (name, name) not in self._known:
             self._known.add((name, name))
             for device in sandbox.net.devices.values():
-                _plugged(device)
+                bridge = _plugged(device)
+                if bridge is not None and bridge.net is sandbox.node.net:
+                    self._tell(sandbox.node.net, bridge.name, sandbox.ip, device.mac)
 
     def _nics(self, name: str) -> list[Nic]:
         machine: Machine | None = self.machines.get(name)
@@ -75,12 +78,17 @@ class Acquaintance:
 
     @staticmethod
     def _tell(net: Netns, device: str, addr: int, mac: bytes) -> None:
+        """An entry as it is after a packet was sent by it."""
         boot.neigh(net, device, addr, mac)
+        entry: Neighbour = net.devices[device].neigh[net.ipv4.number][addr]
+        entry.hh_init()
 
 
-def _plugged(device: Device) -> None:
-    """The switch at the other end of a cable knows at which port the device is."""
+def _plugged(device: Device) -> Bridge | None:
+    """The switch or bridge at the other end of a cable knows at which port the device is. None: there is none."""
     port = device.peer.master if isinstance(device, Veth) and device.peer is not None else None
     if isinstance(port, Port) and device.up and device.carrier:
         bridge = port.bridge
         bridge.fdb[device.mac] = FdbEntry(device.mac, port, bridge.clock.now, static=True)
+        return bridge
+    return None
