@@ -27,7 +27,7 @@ FLOORS = (
     "kube.cluster",
     "scenario",
     "report",
-    "twin | testing | why",
+    "twin | testing | why | lint",
     "matrix",
     "cli __main__",
 )

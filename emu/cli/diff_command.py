@@ -58,13 +58,14 @@ def diff(
 
 
 def _table(path: Path, choice: Choice, *, nodes: int, network: str, live: bool | None, jobs: int, dask: str) -> Table:
-    from emu.cli.inputs import open_cluster
+    from emu.cli.inputs import noted, open_cluster
     from emu.matrix.ask import Question
     from emu.matrix.whole import ask_all
 
     opened = open_cluster(
         [path], namespace=choice.namespace or "default", nodes=nodes, network=network, live=live, capture=True
     )
+    noted(opened)
     question = Question(choice, shared=not opened.ran)
     with progress(f"asking {path}") as update:
         return ask_all(

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A settled cluster, and where its objects stood, if in files. `again` makes an equal cluster, also in another process; `ran`: a scenario's
-    steps were run."""
+    """A settled cluster, where its objects stood, if in files, and what is to be known of it. `again` makes an equal cluster, also in another
+    process; `ran`: a scenario's steps were run."""
 
     cluster: Cluster
     places: Mapping[Key, Place]
     again: Callable[[], Cluster]
+    notes: Sequence[str] = ()
     ran: bool = False
 
     def line(self, key: Key, path: tuple[str | int, ...] = ()) -> str:
@@ -44,7 +45,7 @@ def cluster_of(
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
     The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live).cluster
+    return noted(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
 
 
 def open_cluster(
@@ -65,7 +66,7 @@ def open_cluster(
     from emu.kube.cluster import Cluster
     from emu.scenario.build import build, config
     from emu.scenario.kinds import ClusterPart
-    from emu.scenario.lint import meant, waiting, without_nodes
+    from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
     from emu.scenario.run import run
     from emu.scenario.script import is_scenario, load_found, opened
 
@@ -77,7 +78,7 @@ def open_cluster(
             scenario = load_found(files[0], found)
             done = run(scenario, build=partial(build, capture=capture))
             again = partial(_run_again, files[0], capture)
-            return Opened(_noted(done.cluster, done.notes), scenario.loaded.places, again, ran=True)
+            return Opened(done.cluster, scenario.loaded.places, again, done.notes, ran=True)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
@@ -90,13 +91,14 @@ def open_cluster(
         only = exports.relevant(shown.objects, ends) if ends else None
         again = partial(Cluster, replace(shown.config, only=only), shown.objects, capture=capture)
         cluster = again()
-        return Opened(_noted(cluster, cluster.warnings), loaded.places, again)
+        return Opened(cluster, loaded.places, again, [*cluster.warnings])
     loaded = load_documents(documents, namespace=namespace)
     again = partial(Cluster, config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     cluster = again()
     store = cluster.store
-    stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
-    return Opened(_noted(cluster, [*meant(loaded), *cluster.warnings, *stay]), loaded.places, again)
+    there = store.list(Node)
+    stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
+    return Opened(cluster, loaded.places, again, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
 
 
 def _run_again(path: Path, capture: bool) -> Cluster:
@@ -109,11 +111,11 @@ def _run_again(path: Path, capture: bool) -> Cluster:
     return run(load_found(path, found), build=partial(build, capture=capture)).cluster
 
 
-def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:
+def noted(opened: Opened) -> Cluster:
     """The cluster, what is to be known of it noted."""
-    for text in notes:
+    for text in opened.notes:
         note(text)
-    return cluster
+    return opened.cluster
 
 
 def qualified(text: str, namespace: str) -> str:

@@ -71,7 +71,7 @@ def matrix(
     force: Force = False,
 ) -> int:
     """Ask from every kind of source for every port of every Service, by real flows: outcome letters, and the first cause of each cell."""
-    from emu.cli.inputs import open_cluster
+    from emu.cli.inputs import noted, open_cluster
     from emu.cli.outputs import check_page, is_stdout
     from emu.matrix.ask import Question
     from emu.matrix.ends import Choice
@@ -83,6 +83,7 @@ def matrix(
     opened = open_cluster(
         files, namespace=namespace or "default", nodes=nodes, network=network, live=live, capture=False
     )
+    noted(opened)
     choice = Choice("" if everywhere else namespace, tuple(sources or ()), tuple(targets or ()), outer)
     question = Question(choice, shared=not each and not opened.ran)
     if opened.ran and not each:
