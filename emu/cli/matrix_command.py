@@ -93,7 +93,8 @@ def matrix(
             opened.again, question, cluster=opened.cluster, jobs=jobs, dask=dask, line=opened.line, progress=update
         )
     if html:
-        from emu.matrix.page import page_of, write
+        from emu.capture.pages import write
+        from emu.matrix.page import page_of
 
         write(html, page_of(table, files), force=force)
         if is_stdout(html):

@@ -194,7 +194,9 @@ def _group(target: str, changes: Sequence[Change]) -> Iterator[str]:
         yield from (f"  - {each}" for each in before.endpoints if each not in after.endpoints)
         yield from (f"  + {each}" for each in after.endpoints if each not in before.endpoints)
     if "nat" in what and "outcome" not in what:
-        for one, other in dict.fromkeys((_nat(each.before), _nat(each.after)) for each in changes if "nat" in each.what):
+        for one, other in dict.fromkeys(
+            (_nat(each.before), _nat(each.after)) for each in changes if "nat" in each.what
+        ):
             yield f"  NAT: {one} before, {other} after"
     hops = dict.fromkeys(each.hop for each in changes if each.hop is not None)
     for one, other in [*hops][:NAMES]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
-from emu.matrix.ask import NOT_ASKED
+from emu.matrix.ask import LETTERS
 from emu.matrix.table import HEADINGS, LEGEND, Cell, Table, facts
 
 WIDTH, LABEL = 80, 30
+HAIRPIN = "hairpin"
 SMALL = 40  # rows or columns of a table that is shown whole
 MOST = 25  # causes of one text
 NAMES = 4  # of those that are alike
@@ -32,12 +33,9 @@ class Line(NamedTuple):
 
 def text_of(table: Table) -> str:
     """The head with what was asked, the table, the columns' names, what is alike, the causes."""
-    large = len(table.rows) > SMALL or len(table.columns) > SMALL
-    rows = alike([tuple(map(_seen, cells)) for cells in table.cells], large)
-    columns = alike(
-        [tuple(_seen(cells[number]) for cells in table.cells) for number in range(len(table.columns))], large
-    )
-    blocks = [[*head(table)], _grid(table, rows, columns), _named(table, columns)]
+    large = is_large(table)
+    rows, columns = lines_of(table, large)
+    blocks = [_paragraphs(head(table)), _legend(table), _grid(table, rows, columns, large), _named(table, columns)]
     if large:
         blocks.append(_alike("sources", rows, [each.name for each in table.rows]))
         blocks.append(_alike("targets", columns, [each.name for each in table.columns]))
@@ -45,7 +43,22 @@ def text_of(table: Table) -> str:
     return "\n\n".join("\n".join(each) for each in blocks if each)
 
 
-def _seen(cell: Cell) -> Hashable:
+def is_large(table: Table) -> bool:
+    return len(table.rows) > SMALL or len(table.columns) > SMALL
+
+
+def lines_of(table: Table, large: bool) -> tuple[list[Line], list[Line]]:
+    """Rows and columns as they are shown; those of a large table that are alike together."""
+    keys = [[seen(cell, large) for cell in cells] for cells in table.cells]
+    turned = [tuple(row[number] for row in keys) for number in range(len(table.columns))]
+    return alike([tuple(each) for each in keys], large), alike(turned, large)
+
+
+def seen(cell: Cell, large: bool) -> tuple[str, str]:
+    """The letter that is shown, and its cause. A large table does not show what a pod alone meets that is its own Service's endpoint."""
+    failed = {answer.cause for answer, _ in cell.answers if answer.outcome != "delivered"}
+    if large and cell.delivered and failed == {HAIRPIN}:
+        return LETTERS["delivered"], ""
     return cell.letter, cell.first.cause if cell.first is not None else ""
 
 
@@ -59,20 +72,34 @@ def alike(keys: Sequence[Hashable], large: bool) -> list[Line]:
     return [Line(tuple(numbers)) for numbers in found.values()]
 
 
-def head(table: Table) -> Iterable[str]:
+def head(table: Table) -> Iterator[str]:
     """How much was asked, and what that rests on."""
     cells, pairs = f"{table.asked:,} cells", f"{table.pairs:,} pairs of a source and an endpoint"
     yield f"{len(table.rows):,} sources, {len(table.columns):,} ways to Service ports: {cells}, {pairs}."
     if table.shared:
-        yield f"{table.flows:,} flows were sent. A flow stands for all pairs that no object, policy,"
-        yield "route or setting tells apart; --each sends one for every pair."
+        yield (
+            f"{table.flows:,} flows were sent. A flow stands for all pairs that no object, policy, route or setting tells apart; "
+            "--each sends one for every pair."
+        )
     else:
         yield f"{table.flows:,} flows were sent, one for every pair."
+    if is_large(table):
+        yield (
+            "Sources and targets that are alike share a line. That a pod does not reach itself by its own Service counts among the causes, "
+            "not in the lines."
+        )
+
+
+def _paragraphs(texts: Iterable[str]) -> list[str]:
+    return [line for text in texts for line in wrap(text, WIDTH, break_on_hyphens=False)]
+
+
+def _legend(table: Table) -> list[str]:
     used = {cell.letter for row in table.cells for cell in row}
-    yield from wrap("; ".join(f"{letter} {what}" for letter, what in LEGEND.items() if letter in used), WIDTH)
+    return _paragraphs(["; ".join(f"{letter} {what}" for letter, what in LEGEND.items() if letter in used)])
 
 
-def _grid(table: Table, rows: Sequence[Line], columns: Sequence[Line]) -> list[str]:
+def _grid(table: Table, rows: Sequence[Line], columns: Sequence[Line], large: bool) -> list[str]:
     label = min(LABEL, max(len(_label(table, each)) for each in rows))
     gap = " " if len(columns) * 2 <= WIDTH - label - 1 else ""
     each_block = (WIDTH - label - 1) // (1 + len(gap))
@@ -85,7 +112,7 @@ def _grid(table: Table, rows: Sequence[Line], columns: Sequence[Line]) -> list[s
             marks = (number[-digit] if len(number) >= digit else " " for number in numbers)
             lines.append(f"{'':{label}} {gap.join(marks)}".rstrip())
         for row in rows:
-            letters = gap.join(table.cells[row.first][column.first].letter for column in block)
+            letters = gap.join(seen(table.cells[row.first][column.first], large)[0] for column in block)
             lines.append(f"{_shortened(_label(table, row), label):{label}} {letters}")
     return lines
 
@@ -120,16 +147,21 @@ def _alike(what: str, lines: Sequence[Line], names: Sequence[str]) -> list[str]:
     return found
 
 
-def _causes(table: Table, columns: Sequence[Line]) -> list[str]:
-    """Each cause and object once, with its cells and the sentence of the first one."""
-    place = {number: str(shown) for shown, line in enumerate(columns, 1) for number in line.numbers}
+def causes_of(table: Table) -> dict[tuple[str, str, str], list[tuple[int, int]]]:
+    """The cells, by row and column, of each letter, cause (or outcome) and object."""
     found: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
     for row, cells in enumerate(table.cells):
         for column, cell in enumerate(cells):
-            if cell.letter not in (".", NOT_ASKED) and cell.first is not None:
+            if cell.first is not None:
                 key = cell.letter, cell.first.cause or cell.first.outcome, cell.first.object
                 found.setdefault(key, []).append((row, column))
-    lines = []
+    return found
+
+
+def _causes(table: Table, columns: Sequence[Line]) -> list[str]:
+    """Each cause and object once, with its cells and the sentence of the first one."""
+    place = {number: str(shown) for shown, line in enumerate(columns, 1) for number in line.numbers}
+    found, lines = causes_of(table), list[str]()
     for (letter, cause, _), places in [*found.items()][:MOST]:
         row, column = places[0]
         first = table.cells[row][column].first
