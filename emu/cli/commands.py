@@ -13,9 +13,11 @@ import typer
 
 from emu.cli import (
     completion_command,
+    diff_command,
     get_command,
     ladder_command,
     lint_command,
+    matrix_command,
     policies,
     replay_commands,
     reporting,
@@ -390,9 +392,11 @@ def schema() -> int:
 
 
 completion_command.add_to(app)
+diff_command.add_to(app)
 get_command.add_to(app)
 ladder_command.add_to(app)
 lint_command.add_to(app)
+matrix_command.add_to(app)
 policies.add_to(app)
 replay_commands.add_to(app)
 reporting.add_to(app)
