@@ -46,6 +46,11 @@ NONE = "none"
 dataplanes.add(NONE)(Dataplane(NONE))
 
 
+def usual(network: str) -> str:
+    """The dataplane that people would choose with a network that enforces nothing: its own, else kube-router."""
+    return next((name for name, each in dataplanes.items() if each.network == network), "kube-router")
+
+
 def enforcing(name: str, network: str) -> Dataplane | None:
     """The dataplane of this name; None for "", one that is not modelled. Raises InputError: there is none, or it does not run with the
     network."""

@@ -27,6 +27,7 @@ from emu.trail import (
     Natted,
     Note,
     Policy,
+    Probed,
     Tracked,
     Waited,
 )
@@ -125,6 +126,7 @@ KINDS: Mapping[type, Callable[[Any], Value]] = {
     Delivered: lambda e: {"k": "delivered", "netns": e.netns, "to": e.to},
     Note: lambda e: {"k": "note", "text": e.text},
     Forbidden: lambda e: {"k": "note", "text": f"policy {e.way} of {e.pod}: {e.reason}"},
+    Probed: lambda e: {"k": "note", "text": str(e)},
     Route: _route,
     Stated: lambda e: dict(e.value),
 }

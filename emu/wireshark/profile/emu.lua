@@ -26,6 +26,7 @@ local fields = {
   rule = text("emu.rule", "Rule", base.ASCII, "CHAIN rule N: what it did, or its text"),
   policy = text("emu.policy", "Policy", base.ASCII, "TABLE CHAIN VERDICT: no rule decided"),
   networkpolicy = text("emu.networkpolicy", "NetworkPolicy", base.ASCII, "The side of the pod that forbids it, and why"),
+  tc = text("emu.tc", "Filter program", base.ASCII, "PROGRAM of DEVICE: what it decided by"),
   verdict = text("emu.verdict", "Verdict", base.ASCII, "dropped, rejected or delivered"),
   reason = text("emu.reason", "Reason", base.ASCII, "The kernel's drop reason"),
   place = text("emu.place", "Place", base.ASCII, "Where it was dropped"),
@@ -92,6 +93,11 @@ local function dropped(found, what)
     found("policy", tab .. " " .. chain .. " " .. verdict)
     return
   end
+  local program = by:match("^tc (%S+ of .*)$")
+  if program then
+    found("tc", program)
+    return
+  end
   local tab2, chain2, rest2 = by:match("^(%S+) (%S+) (rule %d+.*)$")
   if tab2 then
     found("table_", tab2)
@@ -153,6 +159,7 @@ local STARTS = {
     found("ct_state", state or fresh and "NEW" or what)
   end },
   { "^policy (%a+ of .*)$", function(found, what) found("networkpolicy", what) end },
+  { "^tc (%S+ of .*)$", function(found, what) found("tc", what) end },
   { "^bridge (.*)$", function(found, what) found("bridge", what) end },
   { "^arp (.*)$", function(found, what) found("arp", what) end },
   { "^waited for ARP: (.*)$", function(found, what) found("arp", "waited for " .. what) end },
