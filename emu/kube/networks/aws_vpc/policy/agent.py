@@ -24,7 +24,10 @@ from emu.kube.networks.aws_vpc.policy.endpoints import PolicyEndpoints, Resolver
 from emu.kube.networks.aws_vpc.policy.maps import ALL, MOST_PORTS, Endpoint, Trie, computed
 from emu.kube.networks.aws_vpc.policy.program import DEFAULT_ALLOW, DEFAULT_DENY, POLICIES_APPLIED, Maps, Programs
 from emu.kube.policy.dataplane import Dataplane, dataplanes
-from emu.kube.policy.rules import Policy, Way
+from emu.kube.policy.ends import End
+from emu.kube.policy.index import PolicyIndex
+from emu.kube.policy.rules import Block, Pods, Policy, Way
+from emu.kube.policy.verdict import Packet, has_port
 
 NAME = "aws-network-policy-agent"
 BATCH_NS = SECOND  # --pod-update-batch-period-duration of the controller
@@ -151,4 +154,41 @@ def unread(policy: Policy) -> str:
     return ""
 
 
-dataplanes.add(NAME)(Dataplane(NAME, agents=(NAME,), kinds=(NetworkPolicy,), network="aws-vpc", unread=unread))
+def allowed_all_the_same(index: PolicyIndex, packet: Packet, way: Way) -> bool:
+    """The pod's own node is in the map of both directions; any node's address may be that of a hostNetwork pod, which selectors mean here."""
+    pod, other = _ends(packet, way)
+    if pod.pod is None or other.node is None:
+        return False
+    rules = (rule for policy in index.selecting(pod.pod, way).own for rule in policy.rules[way])
+    selected = (rule for rule in rules if any(isinstance(peer, Pods) for peer in rule.peers or ()))
+    return other.node.name == pod.pod.node or any(has_port(rule, packet) for rule in selected)
+
+
+def denied_all_the_same(index: PolicyIndex, packet: Packet, way: Way) -> bool:
+    """An address in an exception of one of the pod's rules may have an entry that denies, whatever the others allow."""
+    pod, other = _ends(packet, way)
+    if pod.pod is None:
+        return False
+    rules = (rule for policy in index.selecting(pod.pod, way).own for rule in policy.rules[way])
+    blocks = (peer for rule in rules for peer in rule.peers or () if isinstance(peer, Block))
+    return any(hole.has(other) for block in blocks for hole in block.holes)
+
+
+def _ends(packet: Packet, way: Way) -> tuple[End, End]:
+    """The pod that the direction is about, and the other end."""
+    return (packet.source, packet.destination) if way == "egress" else (packet.destination, packet.source)
+
+
+dataplanes.add(NAME)(
+    Dataplane(
+        NAME,
+        agents=(NAME,),
+        kinds=(NetworkPolicy,),
+        network="aws-vpc",
+        allows=allowed_all_the_same,
+        forbids=denied_all_the_same,
+        unread=unread,
+        at_interface=True,
+        settled_ns=2 * BATCH_NS,
+    )
+)

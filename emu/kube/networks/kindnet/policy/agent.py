@@ -14,7 +14,7 @@ from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Namespace, Pod
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.networking import NetworkPolicy
-from emu.kube.networks.kindnet.policy.queue import TABLE, QueuedPolicies
+from emu.kube.networks.kindnet.policy.queue import CHAINS, TABLE, QueuedPolicies
 from emu.kube.policy.dataplane import Dataplane, dataplanes
 from emu.kube.policy.follow import Followed
 from emu.kube.policy.index import PolicyIndex
@@ -99,6 +99,8 @@ dataplanes.add(NAME)(
         agents=(PROGRAM, SETS),
         kinds=(NetworkPolicy,),
         network=NAME,
-        chains=("postrouting", "input", "prerouting"),
+        chains=tuple(CHAINS),
+        both_sides=True,
+        settled_ns=2 * SYNC_NS,
     )
 )
