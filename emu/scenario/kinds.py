@@ -188,8 +188,10 @@ class ClusterPart(Part, frozen=True):
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for
     every release. `cpus` of each node: with more than one, packets that a program sends at one time are handled
-    at one time, and two first packets of one flow may each choose an endpoint. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
+    at one time, and two first packets of one flow may each choose an endpoint. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods.
+    `live` true: the manifests are the export of a running cluster, which is taken as it is; by default that is known by their status."""
 
+    live: bool | None = None
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
     policy: PolicyName | None = None
@@ -318,7 +320,8 @@ class Expect(Part, frozen=True):
     `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
     "none": it was not changed. `tunnel`: what carried its packets, one way or the other: `vxlan 192.168.51.11 -> 192.168.52.12`, `ipip ...`;
     "none": nothing did. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
-    code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all. `seen`: single frames of
+    code. `place`, `by`: where it ended, and by which rule. `policy`: which policy forbade it, such as `ingress of shop/db: isolated by shop/p, no
+    rule allows`, or a part of that; "none": none did. `received`: the answer. `frames`: how many in all. `seen`: single frames of
     the flow, with their places and times.
     """
 
@@ -331,6 +334,7 @@ class Expect(Part, frozen=True):
     code: str = ""
     place: str = ""
     by: str = ""
+    policy: str = ""
     received: str | None = None
     frames: Annotated[int, Meta(ge=0)] | None = None
     seen: tuple[SeenPart, ...] = ()

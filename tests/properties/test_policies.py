@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.invariants import judge
 from emu.kube.cluster import Cluster
@@ -21,12 +22,15 @@ from emu.testing.strategies import examples
 NAME = "policies_decide"
 
 
-FLOWS = {"max_workloads": 3, "max_policies": 4, "max_flows": 8}
+def _drawn(networks: Sequence[str], dataplane: str = "") -> st.SearchStrategy[ClusterShape]:
+    return clusters(networks=networks, dataplanes=(dataplane,), max_workloads=3, max_policies=4, max_flows=8)
+
+
 DRAWN = {
-    "kube-router": clusters(networks=("bridge", "flat", "flannel"), dataplanes=("kube-router",), **FLOWS),
-    "calico": clusters(networks=("calico",), **FLOWS),
-    "kindnet": clusters(networks=("kindnet",), **FLOWS),
-    "aws-network-policy-agent": clusters(networks=("aws-vpc",), dataplanes=("aws-network-policy-agent",), **FLOWS),
+    "kube-router": _drawn(("bridge", "flat", "flannel"), "kube-router"),
+    "calico": _drawn(("calico",)),
+    "kindnet": _drawn(("kindnet",)),
+    "aws-network-policy-agent": _drawn(("aws-vpc",), "aws-network-policy-agent"),
 }
 
 

@@ -231,6 +231,10 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
         each.program == "handle_ingress"
         for each in (*of(frame, Probed), *(d.by for d in of(frame, Dropped) if isinstance(d.by, Probed)))
     ),
+    'emu.networkpolicy.name == "default/closed"': lambda frame: any(
+        each.policies == ("NetworkPolicy default/closed",) for each in of(frame, Forbidden)
+    ),
+    'emu.networkpolicy.rule == "none"': lambda frame: any(not each.rule for each in of(frame, Forbidden)),
     "emu.policy": lambda frame: (
         bool(of(frame, Policy)) or any(isinstance(each.by, Policy) for each in of(frame, Dropped))
     ),
@@ -261,6 +265,8 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
 FOUND_IN = {
     'emu.tc contains "handle_ingress"': "probed",
     'emu.networkpolicy contains "ingress of default/web"': "forbidden",
+    'emu.networkpolicy.name == "default/closed"': "forbidden",
+    'emu.networkpolicy.rule == "none"': "forbidden",
     'emu.step == "back 2"': "pod-to-service",
     'emu.nat == "DNAT"': "pod-to-service",
     'emu.table == "nat"': "pod-to-service",

@@ -120,7 +120,7 @@ def resolved(policy: str, *objects: str) -> tuple[list[str], list[str]]:
     (made,) = resolver.resolve(each for each in found if isinstance(each, NetworkPolicy))
     ingress, egress = (
         [" ".join((str(e.prefix), *map(str, e.ports))) for e in made.rules[way]] for way in ("ingress", "egress")
-    )  # type: ignore[index]
+    )
     return ingress, egress
 
 
