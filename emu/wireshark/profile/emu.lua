@@ -115,7 +115,9 @@ local ENDS = {
   ACCEPT = true, DROP = true, RETURN = true, REJECT = true, MASQUERADE = true, QUEUE = true, NOTRACK = true, TRACE = true,
   CHECKSUM = true, counted = true, accept = true, drop = true, ["return"] = true, reject = true, masquerade = true, counter = true,
 }
-local TABLES = { raw = true, mangle = true, nat = true, filter = true, security = true }
+local TABLES = {
+  raw = true, mangle = true, nat = true, filter = true, security = true, ["kindnet-network-policies"] = true,
+}
 
 local function walked(found, line)
   local tab, rest = line:match("^(%S+) (.*)$")

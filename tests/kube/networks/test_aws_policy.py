@@ -132,7 +132,7 @@ def resolved(policy: str, *objects: str) -> tuple[list[str], list[str]]:
         ("{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: agent}}}], ports: [{port: 53, protocol: UDP}]}]}", ["10.0.0.5/32 UDP 53"], []),
         # a name stands for the numbers of all pods that the policy selects, in egress for that of the pod that is called
         ("{podSelector: {}, ingress: [{ports: [{port: http}]}]}", ["0.0.0.0/0 TCP 8080 TCP 80"], []),
-        ("{podSelector: {}, ingress: [{ports: [{port: nobody}]}]}", [], []),
+        ("{podSelector: {}, ingress: [{ports: [{port: other}]}]}", [], []),
         ("{podSelector: {}, policyTypes: [Egress], egress: [{to: [{podSelector: {}}], ports: [{port: http}]}]}", [], ["10.0.1.2/32 TCP 8080", "10.0.1.1/32 TCP 80"]),
         ("{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}", [], []),
         ("{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}, {port: 9, endPort: 12}]}]}", [], ["0.0.0.0/0 TCP 9-12"]),
@@ -331,7 +331,7 @@ def test_it_runs_with_its_own_network_alone() -> None:
         emu.Cluster(emu.ClusterConfig.of(1, policy="aws-network-policy-agent"))
 
 
-def test_the_programs_say_what_they_decided_by() -> None:
+def test_the_programs_state_what_they_decided_by() -> None:
     made = cluster(
         running("web"),
         running("far", "node-2"),
@@ -340,15 +340,15 @@ def test_the_programs_say_what_they_decided_by() -> None:
         ),
     )
     flow = made.tcp("default/far", "default/web:8080", b"x")
-    said = [
+    stated = [
         str(each.by)
         for frame in flow.frames
         for each in frame.trail
         if isinstance(each, Probed) and each.device != "" and frame.interface.startswith("node-1")
     ]
-    assert "the map's entry 10.0.0.0/8 allows TCP 8080" in said
+    assert "the map's entry 10.0.0.0/8 allows TCP 8080" in stated
     assert (
-        "it answers a connection that is in the agent's table" in said
-        and "its connection is in the agent's table" in said
+        "it answers a connection that is in the agent's table" in stated
+        and "its connection is in the agent's table" in stated
     )
     assert made.clock.now < 60 * SECOND

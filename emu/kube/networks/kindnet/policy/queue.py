@@ -156,9 +156,9 @@ class QueuedPolicies:
             return self._queued(frame, _PRE[3])
         return None
 
-    @staticmethod
-    def _accepted(frame: Frame, rule: NftRule) -> None:
-        if frame.trail is not None:
+    def _accepted(self, frame: Frame, rule: NftRule) -> None:
+        """A rule lets the packet pass. While no pod is selected every packet passes, and none of the rules is worth a word."""
+        if frame.trail is not None and self.selected:
             frame.trail.append(rule)
 
     def _queued(self, frame: Frame, rule: NftRule) -> Verdict:
