@@ -31,7 +31,7 @@ class _Other(NamedTuple):
     expected: str
 
 
-_RULES = "emu trace --rules FILE"
+_RULES = "emu trace --rules FILE, or --node NAME=FOLDER for a whole node"
 _OTHERS = (
     _Other(re.compile(r"(#[^\n]*\n|\s)*\*(filter|nat|mangle|raw|security)\s"), "this is an iptables-save text", _RULES),
     _Other(re.compile(r"\s*-[PNA] [A-Z]"), "these are rules as iptables -S prints them", _RULES),
