@@ -107,7 +107,7 @@ def export(found: Iterable[Document], namespace: str = "default") -> Looked:
         store.apply(obj)
     odd = [*(_newer(each) for each in shown.objects.findings), *shown.config.findings]
     running = Loaded(Objects(each for each in loaded.objects if isinstance(each, Pod | Service)), places=loaded.places)
-    odd += [each for each in without_endpoints(running) if each.id != "target-port-number"]
+    odd += [each for each in without_endpoints(running) if each.id != "port-not-declared"]
     odd += [*unready(running), *ports_of_nodes(running), *policies(loaded)]
     places = {"/".join(filter(None, key)): place for key, place in loaded.places.items()}
     slices = stale(store) if store.list(EndpointSlice) else ()  # where there are none, the controller makes them

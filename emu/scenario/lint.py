@@ -181,5 +181,8 @@ def _port(service: Service, port: ServicePort, chosen: list[Template]) -> Iterat
         yield what, "target-port-name"
     elif not any(each.runs(target, port.protocol) for each in chosen):
         known = all(is_open(service, port, each.spec) or (target, "TCP") in probed(each.spec) for each in chosen)
-        fate = "it is taken to listen" if known else "it will refuse"
-        yield f"targetPort {target} of port {port.port} is declared by no container: {fate}", "target-port-number"
+        what = f"targetPort {target} of port {port.port} is declared by no container"
+        if known:
+            yield f"{what}: it is taken to listen", "port-not-declared"
+        else:
+            yield f"{what}: it will refuse", "target-port-number"

@@ -70,6 +70,7 @@ CASES: dict[str, tuple[str, int, str]] = {
     "stale-slice": (LIVE.replace("READY", "True") + SERVICE.replace("PORT", "") + SLICE, 7, "lists 10.244.0.9"),
     "left-out": (LIVE.replace("READY", "True") + WEB.replace("name: web,", "name: x,").replace("80, name", "-1, name"), 5, "is left out"),
     "target-port-number": (WEB + SERVICE.replace("PORT", ", targetPort: 8080"), 3, "targetPort 8080"),
+    "port-not-declared": (WEB.replace(", ports: [{containerPort: 80, name: http}]", "") + SERVICE.replace("PORT", ", targetPort: 3000"), 3, "targetPort 3000"),
     "policy-selects-nothing": (WEB + POLICY.replace("APP", "none"), 3, "its podSelector matches no pod"),
     "policy-without-effect": (HEAD + PING + WEB + POLICY.replace("APP", "web"), 0, "network bridge enforces no policy"),
     "pod-without-address": (LIVE.replace("READY", "True") + POD.replace("NAME", "x").replace("SPEC", C), 5, "no address"),
@@ -121,7 +122,9 @@ def linted(capsys: Capsys, *words: str) -> tuple[int, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("id", [*CASES, *RULES])
-def test_each_id(id: str, folder: Path, capsys: Capsys) -> None:
+def test_each_id(id: str, folder: Path, capsys: Capsys, request: pytest.FixtureRequest) -> None:
+    if id == "policy-not-modelled":
+        request.getfixturevalue("unknown_dataplane")
     text, line, begins = (CASES | RULES)[id]
     name = "x.rules" if id in RULES else "x.yaml"
     (folder / name).write_text(text)
@@ -286,3 +289,15 @@ def test_yaml_has_the_same_data(folder: Path, capsys: Capsys) -> None:
     _, found = linted(capsys, "x.yaml")
     main(["lint", "x.yaml", "-o", "yaml"])
     assert yaml.safe_load(capsys.readouterr().out)["findings"] == found
+
+
+def test_a_node_that_is_not_as_it_ought_to_be(folder: Path, capsys: Capsys) -> None:
+    """`--node` adds the differences of a node's dump, with the file of the dump."""
+    (folder / "x.yaml").write_text(RIGHT)
+    (folder / "node-1").mkdir()
+    (folder / "node-1" / "sysctl").write_text("net.ipv4.ip_forward = 0\n")
+    status, found = linted(capsys, "x.yaml", "--node", "node-1=node-1")
+    [own] = [each for each in found if each["severity"] == "error"]
+    assert (status, own["id"], own["object"], own["file"]) == (1, "node-sysctl", "node/node-1", "node-1/sysctl")
+    assert linted(capsys, "x.yaml")[0] == 0
+    assert main(["lint", "x.yaml", "--node", "node-9=node-1"]) == 2
