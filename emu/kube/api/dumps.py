@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +82,8 @@ def is_tar(path: str | os.PathLike[str]) -> bool:
 
 def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     """Name and text of each manifest in a tar, by name; nothing is unpacked. Raises InputError."""
+    import tarfile
+
     name = os.fspath(path)
     try:
         with tarfile.open(path) as tar:
