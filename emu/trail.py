@@ -123,11 +123,17 @@ class Dropped:
 @dataclass(frozen=True, slots=True)
 class Forbidden:
     """What the packet died of in words of Kubernetes: which side (`egress` or `ingress`) of which pod does not let it pass, and the
-    `reason`: the policy and rule, or the policies of which no rule allows it."""
+    `reason`: the policy and rule, or the policies of which no rule allows it. `policies` are their names, `rule` is the place of the rule, such
+    as `ingress[1].from[0]`; "": none decided."""
 
     way: str
     pod: str
     reason: str
+    policies: tuple[str, ...] = ()
+    rule: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.way} of {self.pod}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

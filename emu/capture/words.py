@@ -147,7 +147,7 @@ def _forbidden_sentence(entry: Forbidden, view: View) -> str:
 
 
 def _forbidden_fact(entry: Forbidden, view: View) -> str:
-    return f"policy {entry.way} of {entry.pod}: {entry.reason}"
+    return f"policy {entry}"
 
 
 def _dropped_fact(entry: Dropped, view: View) -> str:

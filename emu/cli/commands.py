@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from emu.cli import get_command, ladder_command, policies, replay_commands, reporting, why_command
+from emu.cli import get_command, ladder_command, lint_command, policies, replay_commands, reporting, why_command
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsRunViews, ListsViews
@@ -463,6 +463,7 @@ def schema() -> int:
 
 get_command.add_to(app)
 ladder_command.add_to(app)
+lint_command.add_to(app)
 policies.add_to(app)
 replay_commands.add_to(app)
 reporting.add_to(app)

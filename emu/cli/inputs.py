@@ -62,7 +62,7 @@ def open_cluster(
     from emu.kube.cluster import Cluster
     from emu.scenario.build import build, config
     from emu.scenario.kinds import ClusterPart
-    from emu.scenario.lint import meant, waiting, without_nodes
+    from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
     from emu.scenario.run import run
     from emu.scenario.script import is_scenario, load_found, opened
 
@@ -89,8 +89,9 @@ def open_cluster(
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     store = cluster.store
-    stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
-    return Opened(_noted(cluster, [*meant(loaded), *cluster.warnings, *stay]), loaded.places)
+    there = store.list(Node)
+    stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
+    return Opened(_noted(cluster, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)]), loaded.places)
 
 
 def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:

@@ -49,6 +49,7 @@ from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
 from emu.kube.underlay.underlay import Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
+from emu.modelled import Finding
 from emu.progress import Steps
 from emu.trail import Delivered, Dropped, Encapsulated, Natted
 from emu.wire.addr import Prefix, ip4_text
@@ -108,7 +109,7 @@ class Cluster(Verbs):
         self._gone, self._leaving = Tally(), list[Netns]()
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
-        self.policies = Live(self.store, self.clock)
+        self.policies = Live(self.store, self.clock, self.flows)
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -144,7 +145,7 @@ class Cluster(Verbs):
         self.loops = Loops(self)
         with steps.last("waiting until pods run"):
             self.loops.start()
-        self.warnings += arrivals.end(config.network, self.pods.values(), self.underlay.route)
+        self.unmodelled.findings(arrivals.end(config.network, self.pods.values(), self.underlay.route))
         self.policies.begin()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
@@ -206,7 +207,8 @@ class Cluster(Verbs):
         try:
             self.underlay.route(prefix, node.ip)
         except InputError as error:
-            self.warnings.append(f"the underlay routes {prefix} to no node: {error.what}")
+            what = f"the underlay routes {prefix} to no node: {error.what}"
+            self.unmodelled.findings([Finding("", "", what, "route-refused")])
 
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)
@@ -236,8 +238,8 @@ class Cluster(Verbs):
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
             net.on_device(_switch_offloads_on)
+        net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
         if self.capture is not None:
-            net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
         net.drop_listeners.append(self._dropped)
         net.delivery_listeners.append(self._delivered)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from emu.quiz.question import Draft, Sight, Surroundings
-from emu.trail import AnyRule, Born, Dropped, Natted, Policy
+from emu.trail import AnyRule, Born, Dropped, Forbidden, Natted, Policy
 from emu.wire.addr import ip4_text
 from emu.wire.captured import macs
 from emu.wire.frame import ICMP, TCP
@@ -93,6 +93,20 @@ def verdict(sight: Sight, around: Surroundings) -> Draft | None:
     return Draft(ask, _first(right, [FORWARDED, DELIVERED, DROPPED, ANSWERED]), (sight.owner, right))
 
 
+def policy(sight: Sight, around: Surroundings) -> Draft | None:
+    """Which side of which pod's policies ends a packet."""
+    found = next((each for each in sight.frame.trail if isinstance(each, Forbidden)), None)
+    if found is None:
+        return None
+    now = read(sight.frame.data)
+    ends = [around.names.get(ip4_text(addr), ip4_text(addr)) for addr in (now.src, now.dst)]
+    right = f"those for {found.way} of {found.pod}"
+    ask = f"Network policies forbid a packet from {around.named(now.src)} to {around.named(now.dst)}. Which policies?"
+    return Draft(
+        ask, _first(right, [f"those for {way} of {end}" for end in ends for way in ("egress", "ingress")]), right
+    )
+
+
 def answer(sight: Sight, around: Surroundings) -> Draft | None:
     """What a namespace answers to a packet that it does not want, or to an echo."""
     frame = sight.frame
@@ -119,5 +133,5 @@ def _first(right: str, choices: list[str]) -> list[str]:
 
 
 KINDS: Mapping[str, Callable[[Sight, Surroundings], Draft | None]] = {
-    "endpoint": endpoint, "rewrite": rewrite, "verdict": verdict, "answer": answer, "next-hop": next_hop, "fields": fields,
+    "endpoint": endpoint, "rewrite": rewrite, "policy": policy, "verdict": verdict, "answer": answer, "next-hop": next_hop, "fields": fields,
 }  # fmt: skip

@@ -18,7 +18,7 @@ from emu.report.edge import Edge
 from emu.report.ip_json import Item
 from emu.report.node import Node
 from emu.report.outcomes import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
-from emu.trail import AnyRule, Dropped, Natted, Note, Policy, Tracked
+from emu.trail import AnyRule, Dropped, Forbidden, Natted, Note, Policy, Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.proto import PROTOCOL_NAMES
 
@@ -205,6 +205,9 @@ def _entry(entry: Any) -> dict[str, Any] | None:
             return {"rule": str(entry), **place}
         case Policy():
             return {"policy": entry.verdict, "table": entry.table, "chain": entry.chain}
+        case Forbidden():
+            decided = {"policies": list(entry.policies), "policyRule": entry.rule, "reason": entry.reason}
+            return {"forbidden": entry.way, "pod": entry.pod, **decided}
         case Route():
             return {"route": entry.text()}
         case Natted():

@@ -21,7 +21,6 @@ from emu.report.endpoints import report as endpoints_report
 from emu.report.outcomes import Probe
 from emu.report.snapshot import Snapshot
 from emu.report.walk import walk
-from emu.trail import Forbidden
 from emu.wire.addr import ip4_text
 from emu.wire.captured import carried, is_ipv4
 from emu.wire.frame import ICMP, TCP, UDP
@@ -112,9 +111,12 @@ def trace(
     }
     if flow.resolved is not None:
         data["resolved"] = flow.resolved.data
-    forbidden = next((each for frame in flow.frames for each in frame.trail if isinstance(each, Forbidden)), None)
-    if forbidden is not None:
-        data["policy"] = {"direction": forbidden.way, "pod": forbidden.pod, "reason": forbidden.reason}
+    if flow.forbidden:
+        forbidden = flow.forbidden[0]
+        data["policy"] = {
+            "direction": forbidden.way, "pod": forbidden.pod, "reason": forbidden.reason,
+            "policies": list(forbidden.policies), "rule": forbidden.rule,
+        }  # fmt: skip
         parts.append(f"policy: the {forbidden.way} of {forbidden.pod} forbids it: {forbidden.reason}")
     return Trace(flow, Report(data, "\n".join(parts)))
 

@@ -134,7 +134,7 @@ def findings(scenario: Scenario) -> Iterator[Finding]:
     lost = [name for name in stated if declared and name not in declared]
     if lost:
         what = f"no Node object of the manifests is called {', '.join(lost)}: where there are Node objects, they are the nodes"
-        yield _finding(document, ("cluster", "nodes"), what)
+        yield _finding(document, ("cluster", "nodes"), what)._replace(id="nodes-ignored")
     for key, what in kube_proxy.remarks(part.kube_proxy):
         yield _finding(document, ("cluster", "kubeProxy", key), what)
     for name, value in part.sysctls.items():

@@ -13,12 +13,13 @@ from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import Nat, address
 from emu.scenario.endpoints import check_glob
 from emu.scenario.kinds import Expect
+from emu.trail import Forbidden
 
 NONE = "none"
 # Which of an outcome's words each key is compared with.
 # What must stand beside each negative outcome, so that a step does not pass for a wrong reason.
 NAMED_REASON = {"rejected": "code", "dropped": "reason", "error": "reason", "undecided": "reason"}
-_GLOBS = ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "received")
+_GLOBS = ("at", "dnat", "snat", "tunnel", "reason", "code", "place", "by", "policy", "received")
 _DETAILS = ("reason", "code")
 
 
@@ -76,6 +77,9 @@ def check(flow: Flow, expect: Expect) -> Checked:
         if wanted:
             checks += 1
             failures += _check_nat(key, wanted, [each for each in flow.translations if each.kind == kind])
+    if expect.policy:
+        checks += 1
+        failures += _check_policy(expect.policy, flow.forbidden)
     if expect.tunnel:
         checks += 1
         failures += _check_tunnel(expect.tunnel, [*flow.tunnels])
@@ -90,6 +94,13 @@ def _check_nat(key: str, wanted: str, found: list[Nat]) -> list[str]:
         if fnmatchcase(text if ":" in wanted else text.partition(":")[0], wanted):
             return []
     return [f"{key} is {', '.join(address(each.after) for each in found) or NONE}, expected {_shown(wanted)}"]
+
+
+def _check_policy(wanted: str, found: list[Forbidden]) -> list[str]:
+    texts = list(dict.fromkeys(map(str, found))) or [NONE]
+    if not any(_matches("by", each, wanted) for each in texts):
+        return [f"policy is {', '.join(map(_shown, texts))}, expected {_shown(wanted)}"]
+    return []
 
 
 def _check_tunnel(wanted: str, found: list[str]) -> list[str]:

@@ -318,7 +318,8 @@ class Expect(Part, frozen=True):
     `at`: the namespace that received it. `dnat`, `snat`: the address (`IP:PORT` or `IP`) that the destination or source became;
     "none": it was not changed. `tunnel`: what carried its packets, one way or the other: `vxlan 192.168.51.11 -> 192.168.52.12`, `ipip ...`;
     "none": nothing did. `reason`: a drop's reason or an error's errno; `code`: a rejection's ICMP
-    code. `place`, `by`: where it ended, and by which rule. `received`: the answer. `frames`: how many in all. `seen`: single frames of
+    code. `place`, `by`: where it ended, and by which rule. `policy`: which policy forbade it, such as `ingress of shop/db: isolated by shop/p, no
+    rule allows`, or a part of that; "none": none did. `received`: the answer. `frames`: how many in all. `seen`: single frames of
     the flow, with their places and times.
     """
 
@@ -331,6 +332,7 @@ class Expect(Part, frozen=True):
     code: str = ""
     place: str = ""
     by: str = ""
+    policy: str = ""
     received: str | None = None
     frames: Annotated[int, Meta(ge=0)] | None = None
     seen: tuple[SeenPart, ...] = ()

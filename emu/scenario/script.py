@@ -55,6 +55,12 @@ class Scenario:
     def steps(self) -> tuple[Step, ...]:
         return self.spec.steps
 
+    @property
+    def expects(self) -> bool:
+        """Whether anything is expected: by a step, by what it sends, or by an invariant that the scenario names."""
+        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in self.steps)
+        return bool(self.spec.invariants) or any(own)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scenario:
         """Read a file, see `load`."""

@@ -13,7 +13,7 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,7 @@ OFFLOADS = (0x17, 0x19, 0x1F, 0x24, 0x2C)
 AGEING_CS = 30000  # a bridge's own default
 LO_MTU = 65536  # of a new namespace
 LINK_UP_S = 5.0
+SET_FREE_S = 5.0
 _NFT_NAME = re.compile(r"[\w.@+-]+", re.ASCII)
 
 
@@ -151,6 +152,7 @@ class Mirror:
             self._sets(self.spaces[net], old[net].ipsets, wanted[net].ipsets)
             if wanted[net].iptables != old[net].iptables:
                 self.spaces[net].run("iptables-restore", text=wanted[net].iptables or _empty(old[net].iptables))
+            self._destroy(self.spaces[net], [each for each in old[net].ipsets if each not in wanted[net].ipsets])
         self.pictures.update(wanted)
         return come, gone
 
@@ -385,18 +387,32 @@ class Mirror:
 
     @staticmethod
     def _sets(space: Space, old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> None:
-        """Sets come before the rules that look them up. Lists hold other sets: the last made go first."""
+        """Sets come before the rules that look them up, and go behind them. Lists hold other sets: the last made go first."""
         if old == new:
             return
         if shutil.which("ipset") is None:
             raise Undecided("to make sets the twin needs ipset, which is not here")
         kept = {name for name in old if name in new and new[name][0] == old[name][0]}
-        text = [f"destroy {name}" for name in reversed([*old]) if name not in kept]
+        text = [f"destroy {name}" for name in reversed([*old]) if name in new and name not in kept]
         for name, lines in new.items():
             if name in kept and lines == old[name]:
                 continue
             text += [f"flush {name}", *lines[1:]] if name in kept else lines
         space.run("ipset", "-exist", "restore", text="\n".join([*text, ""]))
+
+    @staticmethod
+    def _destroy(space: Space, names: Sequence[str]) -> None:
+        """nf_tables frees the rules that are gone in work of its own: their sets may be in use for a while."""
+        until = time.monotonic() + SET_FREE_S
+        for name in reversed(names):
+            while True:
+                try:
+                    space.run("ipset", "destroy", name)
+                    break
+                except TwinError:
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.01)
 
 
 def _take_down(space: Space, names: Iterable[str]) -> None:

@@ -61,6 +61,9 @@ def test_every_answer_is_what_the_frames_have(name: str) -> None:
                     assert ("IP address" in right) == ((was.src, was.dst) != (now.src, now.dst))
                 case "endpoint":
                     assert right.endswith(f"port {now.dport}") and "it stays" not in right
+                case "policy":
+                    way, _, pod = right.removeprefix("those for ").split()
+                    assert f"The {way} of {pod} forbids it" in question.why
                 case "answer":
                     assert hidden.cause and ("reset" in right) == bool(now.proto == 6 and now.flags & 4)
 

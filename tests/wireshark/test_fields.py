@@ -221,6 +221,10 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
     'emu.networkpolicy contains "ingress of default/web"': lambda frame: any(
         (each.way, each.pod) == ("ingress", "default/web") for each in of(frame, Forbidden)
     ),
+    'emu.networkpolicy.name == "default/closed"': lambda frame: any(
+        each.policies == ("NetworkPolicy default/closed",) for each in of(frame, Forbidden)
+    ),
+    'emu.networkpolicy.rule == "none"': lambda frame: any(not each.rule for each in of(frame, Forbidden)),
     "emu.policy": lambda frame: (
         bool(of(frame, Policy)) or any(isinstance(each.by, Policy) for each in of(frame, Dropped))
     ),
@@ -250,6 +254,8 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
 # where each finds at least one frame
 FOUND_IN = {
     'emu.networkpolicy contains "ingress of default/web"': "forbidden",
+    'emu.networkpolicy.name == "default/closed"': "forbidden",
+    'emu.networkpolicy.rule == "none"': "forbidden",
     'emu.step == "back 2"': "pod-to-service",
     'emu.nat == "DNAT"': "pod-to-service",
     'emu.table == "nat"': "pod-to-service",

@@ -20,7 +20,7 @@ from emu.kube.dns.resolver import EAI_AGAIN, Client, Lookup
 from emu.kube.flow.ends import Target
 from emu.kube.flow.outcome import DELIVERED, TIMEOUT, Nat, Outcome, decided_by
 from emu.kube.flow.testbed import TcpClient, Testbed
-from emu.trail import Dropped, Encapsulated, Natted
+from emu.trail import Dropped, Encapsulated, Forbidden, Natted
 from emu.wire.addr import ip4_text
 from emu.wire.frame import Frame
 
@@ -61,6 +61,7 @@ class Flow:
     losses: list[Dropped] = field(default_factory=list)
     arrivals: dict[Arrival, None] = field(default_factory=dict)
     translations: dict[Nat, None] = field(default_factory=dict)
+    forbidden: list[Forbidden] = field(default_factory=list)  # what policies its packets died of
     tunnels: dict[str, None] = field(default_factory=dict)  # "vxlan 192.168.51.11 -> 192.168.52.12"
     socket: TcpClient | None = field(default=None, repr=False)
     before: Flow | None = field(default=None, repr=False)  # the flow whose open connection this one uses
@@ -165,6 +166,10 @@ class Flow:
         """A packet of the flow was dropped."""
         self.losses.append(fact)
 
+    def forbade(self, fact: Forbidden) -> None:
+        """A packet of the flow died of a policy."""
+        self.forbidden.append(fact)
+
     def translated(self, fact: Natted) -> None:
         """NAT began to rewrite packets of the flow."""
         self.translations[Nat(fact.kind, fact.before, fact.after)] = None
@@ -184,6 +189,7 @@ class Flow:
         else:
             self.outcome = DELIVERED
             self.losses.clear()
+            self.forbidden.clear()
             self.arrivals.clear()
         self.translations.clear()
         self.tunnels.clear()

@@ -5,14 +5,14 @@ Must not know an agent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from emu.clock import SECOND
 from emu.kube.api.meta import Key, Object
 from emu.kube.policy.dataplane import Dataplane, enforcing
 from emu.kube.policy.index import KINDS, PolicyIndex
-from emu.kube.policy.named import Named
+from emu.kube.policy.named import Dies, Named
 
 LONG_AGO_NS = -3600 * SECOND
 
@@ -57,13 +57,14 @@ def index_of(objects: Watched) -> PolicyIndex:
 
 class Live:
     """The index of a running cluster. It is made when it is asked for, and follows from then on. `changed_ns` is when something that it
-    knows changed last, since the cluster began to run. `named` is a listener of drops that states which policy a packet died of."""
+    knows changed last, since the cluster began to run. `named` is a listener of drops that states which policy a packet died of, to its
+    flow among others."""
 
-    def __init__(self, objects: Watched, clock: Now) -> None:
+    def __init__(self, objects: Watched, clock: Now, flows: Mapping[int, Dies]) -> None:
         self._objects, self._clock = objects, clock
         self._index: PolicyIndex | None = None
         self.changed_ns = LONG_AGO_NS
-        self.named = Named(lambda: self.index)
+        self.named = Named(lambda: self.index, flows)
         objects.follow(self._changed)
 
     def begin(self) -> None:

@@ -5,7 +5,8 @@ It is worked out for dropped packets only. Must not know captures, or words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from emu.kube.policy.index import PolicyIndex
 from emu.kube.policy.verdict import Packet
@@ -15,20 +16,32 @@ from emu.wire.frame import AF_INET, ICMP, SCTP, TCP, UDP, Frame
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP", ICMP: "ICMP"}
 
 
-class Named:
-    """A listener of drops. `chains` begin the names of the chains in which policies drop: none, as long as nothing enforces any."""
+class Dies(Protocol):
+    """A flow, which gets what forbids a packet of it."""
 
-    def __init__(self, index: Callable[[], PolicyIndex]) -> None:
-        self._index = index
+    def forbade(self, fact: Forbidden, /) -> None: ...
+
+
+class Named:
+    """A listener of drops. `chains` begin the names of the chains in which policies drop: none, as long as nothing enforces any. What it
+    finds is in the frame's trail, and given to the flow of the frame's number."""
+
+    def __init__(self, index: Callable[[], PolicyIndex], flows: Mapping[int, Dies]) -> None:
+        self._index, self._flows = index, flows
         self.chains: tuple[str, ...] = ()
 
     def __call__(self, frame: Frame, fact: Dropped) -> None:
         rule = fact.by
-        if not isinstance(rule, AnyRule) or not rule.chain.startswith(self.chains) or frame.trail is None:
+        if not isinstance(rule, AnyRule) or not rule.chain.startswith(self.chains):
             return
-        found = self.of(frame)
-        if found is not None:
+        flow = self._flows.get(frame.flow)
+        found = self.of(frame) if flow is not None or frame.trail is not None else None
+        if found is None:
+            return
+        if frame.trail is not None:
             frame.trail.append(found)
+        if flow is not None:
+            flow.forbade(found)
 
     def of(self, frame: Frame) -> Forbidden | None:
         """What forbids a frame as it is now; None where the policies do not."""
@@ -42,4 +55,4 @@ class Named:
         if reason.allowed:
             return None
         pod = packet.source if reason.way == "egress" else packet.destination
-        return Forbidden(reason.way, str(pod), str(reason))
+        return Forbidden(reason.way, str(pod), str(reason), tuple(map(str, reason.policies)), reason.place)

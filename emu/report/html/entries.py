@@ -103,6 +103,11 @@ def ended(entry: Delivered, port: int) -> Value:
     return {"k": "delivered", "netns": entry.netns, "to": f"{entry.to} :{port}" if port else entry.to}
 
 
+def forbidden(way: str, pod: str, reason: str, rule: str) -> Value:
+    """What policies a packet died of: the side of which pod, why, and the place of the rule ("": none allows it)."""
+    return {"k": "forbidden", "way": way, "pod": pod, "reason": reason, "rule": rule}
+
+
 def _other(entry: Any) -> Value:
     return {"k": "note", "text": str(entry)}
 
@@ -124,7 +129,7 @@ KINDS: Mapping[type, Callable[[Any], Value]] = {
     Born: lambda e: {"k": "born", "what": e.what},
     Delivered: lambda e: {"k": "delivered", "netns": e.netns, "to": e.to},
     Note: lambda e: {"k": "note", "text": e.text},
-    Forbidden: lambda e: {"k": "note", "text": f"policy {e.way} of {e.pod}: {e.reason}"},
+    Forbidden: lambda e: forbidden(e.way, e.pod, e.reason, e.rule),
     Route: _route,
     Stated: lambda e: dict(e.value),
 }

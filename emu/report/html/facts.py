@@ -67,6 +67,12 @@ def _tunnel(found: Found) -> Stated:
     return Stated.of(k="tunnel", dev=device, out=bool(dst), vni=None if vni is None else int(vni), **ends)
 
 
+def _forbidden(found: Found) -> Stated:
+    way, pod, reason = found.groups()
+    rule = next((word for word in reason.split() if word.startswith(f"{way}[")), "")
+    return Stated.of(k="forbidden", way=way, pod=pod, reason=reason, rule=rule)
+
+
 FORMS: tuple[tuple[re.Pattern[str], Callable[[Found], Stated]], ...] = tuple(
     (re.compile(pattern), make)
     for pattern, make in (
@@ -94,6 +100,7 @@ FORMS: tuple[tuple[re.Pattern[str], Callable[[Found], Stated]], ...] = tuple(
         (r"rule (\d+) of (\S+): (.*)", _nat_rule),
         (r"(\w+) (?:\S+ -> )*(\S+) rule (\d+): (.*)", _rule),
         (r"(?:vxlan|ipip) (\S+): (?:vni (\d+), )?(?:from )?(\S+)(?: -> (\S+))?", _tunnel),
+        (r"policy (ingress|egress) of (\S+): (.*)", _forbidden),
         (r"born here: (.*)", lambda f: Stated.of(k="born", what=f[1])),
         (r"delivered to (.*)", lambda f: Stated.of(k="delivered", netns="", to=f[1])),
     )

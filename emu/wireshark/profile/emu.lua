@@ -26,6 +26,10 @@ local fields = {
   rule = text("emu.rule", "Rule", base.ASCII, "CHAIN rule N: what it did, or its text"),
   policy = text("emu.policy", "Policy", base.ASCII, "TABLE CHAIN VERDICT: no rule decided"),
   networkpolicy = text("emu.networkpolicy", "NetworkPolicy", base.ASCII, "The side of the pod that forbids it, and why"),
+  np_direction = text("emu.networkpolicy.direction", "Direction", base.ASCII, "ingress or egress: which side of the pod forbids it"),
+  np_pod = text("emu.networkpolicy.pod", "Pod", base.ASCII, "NAMESPACE/NAME of the pod whose policies forbid it"),
+  np_name = text("emu.networkpolicy.name", "Policy's name", base.ASCII, "A policy that forbids it: NAMESPACE/NAME, or KIND NAME"),
+  np_rule = text("emu.networkpolicy.rule", "Policy's rule", base.ASCII, "The rule that forbids it; none: no rule allows it"),
   verdict = text("emu.verdict", "Verdict", base.ASCII, "dropped, rejected or delivered"),
   reason = text("emu.reason", "Reason", base.ASCII, "The kernel's drop reason"),
   place = text("emu.place", "Place", base.ASCII, "Where it was dropped"),
@@ -137,6 +141,25 @@ local function walked(found, line)
   end
 end
 
+local function forbidden(found, what)
+  found("networkpolicy", what)
+  local way, pod, why = what:match("^(%a+) of (%S+): (.*)$")
+  if not way then return end
+  found("np_direction", way)
+  found("np_pod", pod)
+  local names = why:match("^isolated by (.*), no rule allows$")
+  if names then
+    for name in names:gmatch("[^, ]+") do found("np_name", name) end
+    found("np_rule", "none")
+    return
+  end
+  local name, rule = why:match("^(.-) (%a+gress%[.*%]%S*)")
+  if name then
+    found("np_name", name)
+    found("np_rule", rule)
+  end
+end
+
 local STARTS = {
   { "^nat: (.*)$", nat_of },
   { "^dropped (.*)$", dropped },
@@ -152,7 +175,7 @@ local STARTS = {
     if name or fresh then found("ct", name or fresh) end
     found("ct_state", state or fresh and "NEW" or what)
   end },
-  { "^policy (%a+ of .*)$", function(found, what) found("networkpolicy", what) end },
+  { "^policy (%a+ of .*)$", forbidden },
   { "^bridge (.*)$", function(found, what) found("bridge", what) end },
   { "^arp (.*)$", function(found, what) found("arp", what) end },
   { "^waited for ARP: (.*)$", function(found, what) found("arp", "waited for " .. what) end },

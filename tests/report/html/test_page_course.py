@@ -34,7 +34,7 @@ def test_every_story_stands_in_one_chapter() -> None:
     assert [name for each in whole for name in each.stories] == lessons + MISTAKES
     assert [each.title for each in whole] == [*(each.title for each in chapters()), words()["index_mistakes"]]
     for each in chapters():
-        assert each.usual and each.linux and len(each.differs) >= 2
+        assert each.linux and len(each.differs) >= 2
         for sentence in (*each.differs, *re.split(r"(?<=[.]) ", each.linux)):
             assert sentence.endswith(".") and len(sentence.split()) <= 30
 
@@ -53,7 +53,8 @@ def test_the_stories_that_no_kernel_judges_are_those_of_the_twin() -> None:
 def test_the_usual_words_are_short_quotes() -> None:
     """Word for word, where the description is at hand."""
     texts = [path.read_text(encoding="utf-8") for path in SEED.glob("*.txt")] if SEED.is_dir() else []
-    for chapter in chapters():
+    assert [each.title for each in chapters() if not each.usual] == ["Network policies"]  # it does not speak of them
+    for chapter in (each for each in chapters() if each.usual):
         assert len(chapter.usual.split()) <= 50
         for part in chapter.usual.split(" [...] "):
             plain = " ".join(part.replace("'", "’").split())

@@ -23,6 +23,8 @@ const CARDS = {
   asked: e => card(t("neighbour"), t("who_has", e), e.dst ? lines([t("packet_waits", {dst: nameOf(e.dst) || e.dst})]) : "", "k-arp"),
   answered: e => card(t("neighbour"), e.proxy ? t("addr_proxy", e) : t("addr_mine", e), "", "k-arp"),
   drop: e => card(t("dropped_title"), e.reason, pairs([[t("at"), mono(e.place)], ...(e.by ? [[t("by"), mono(e.by)]] : [])]), "k-drop"),
+  forbidden: e => card(t("network_policy"), e.way === "ingress" ? t("policy_ingress", e) : t("policy_egress", e), pairs([[t("policies"), e.reason.replace(/^isolated by |, no rule allows$/g, "")],
+    [t("rule"), e.rule ? mono(e.rule) : t("no_rule_allows")]]), "k-drop"),
   policy: e => card(t("chain_policy"), `${e.table} ${e.chain}: ${e.verdict}`),
   born: e => card(t("made_here"), e.what),
   delivered: e => card(t("delivered_title"), e.to, "", "k-ok"),
@@ -48,12 +50,14 @@ function connectionBody(e, s) {
 function cards(s) {
   const out = [];
   let walk = null;
-  const flush = () => { if (walk) out.push(walkCard(walk)); walk = null; };
+  const flush = () => { if (walk) out.push(walkCard(walk), ...walk.notes); walk = null; };
   for (const e of s.trail) {
     if (e.k === "rule") {
       if (walk && (e.table !== walk.rules[0].table || e.chain in HOOKS && e.chain !== walk.rules[0].chain)) flush();
-      walk ||= {rules: []};
+      walk ||= {rules: [], notes: []};
       walk.rules.push(e);
+    } else if (e.k === "note" && walk) {  // a rule says it, and the walk goes on
+      walk.notes.push(card(t("note"), "", lines([e.text])));
     } else if (e.k === "nat" && walk?.rules[0].table === "nat") { walk.nat = e; flush(); }
     else {
       if (e.k === "drop" && walk) walk.drop = e;
@@ -63,8 +67,10 @@ function cards(s) {
     }
   }
   flush();
-  const drop = entryOf(s, "drop"), at = drop ? out.findIndex(each => flat(each) === flat(CARDS.drop(drop))) : -1;
-  if (at > 0) out.unshift(...out.splice(at, 1));
+  for (const kind of ["forbidden", "drop"]) {  // what ended the packet stands first
+    const end = entryOf(s, kind), at = end ? out.findIndex(each => flat(each) === flat(CARDS[kind](end))) : -1;
+    if (at > 0) out.unshift(...out.splice(at, 1));
+  }
   return out.length ? out : h`<p class="empty">${t("passes", {from: s.prev ? s.prev.I.name : t("there")})}</p>`;
 }
 
