@@ -9,6 +9,7 @@ from emu.kube.api.core import Pod
 from emu.kube.flow.flow import Flow
 from emu.report import Report
 from emu.why.case import Because, Case
+from emu.why.policies import remarks
 from emu.wire.addr import ip4_text
 
 MOST = 6  # assumptions of one text
@@ -27,6 +28,8 @@ def answer(case: Case, because: Because | None) -> Report:
         lines.append(f"path: {case.flow.nat or 'no address is translated'}")
     else:
         lines.append(f"cause: none of the causes that emu knows shows; {_fact(case.flow)}")
+    found = remarks(case)
+    lines += [f"policy: {each}" for each in found]
     more = len(assumed) - MOST
     shown = "; ".join(assumed[:MOST]) + (f"; {more} more" if more > 0 else "")
     lines.append(f"assumed: {shown or 'nothing besides the objects'}")
@@ -40,6 +43,7 @@ def answer(case: Case, because: Because | None) -> Report:
         "sentence": because.sentence if because is not None else verdict,
         "remedy": because.remedy if because is not None else None,
         "rule": case.rule or None,
+        "policies": list(found),
         "assumed": assumed,
         "flow": {
             "protocol": "icmp" if case.flow.kind == "ping" else case.flow.kind,

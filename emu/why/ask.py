@@ -16,7 +16,7 @@ from emu.why.case import Asked, Case, Line, backends_of
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import Question
 
-CONTENTS = b"emu why"
+CONTENTS = b"GET /emu-why HTTP/1.0\r\n\r\n"  # what a server of HTTP answers, and any that echoes
 TRIES, PATIENCE_S = 24, 5.0  # flows to a Service at the most, and how long each waits
 
 

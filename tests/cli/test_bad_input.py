@@ -63,7 +63,7 @@ CASES = {
         ("outcome: delivered", "outcome: delivered, when: now"),
         (
             'story.yaml:10: steps[0].expect.when: unknown key "when" (expected one of at, by, code, dnat, frames, outcome, '
-            "place, reason, received, seen, snat, tunnel)"
+            "place, policy, reason, received, seen, snat, tunnel)"
         ),
     ),
     "an unknown outcome": (
