@@ -1,8 +1,7 @@
-"""The one door to Scapy: it makes the emulator's templates, parses users' packets, and dissects frames for users.
+"""The one door to Scapy: it parses users' packets, builds them and DNS messages, and dissects frames for users.
 
-Each kind of frame that the emulator originates is composed here once, as a Scapy packet with every
-address set; its bytes are the template from which `wire/` makes frames. Scapy is imported when
-the first frame is made (it costs 0.3 s). While Scapy builds a packet it is `_sealed`: it cannot use the resolver, the
+Scapy is imported when the first of these is asked for: importing it takes longer than a small scenario. What the emulator
+originates itself is made from `wire/templates.py`. While Scapy builds a packet it is `_sealed`: it cannot use the resolver, the
 routing table, ARP or the clock of this host. Must not know devices or namespaces.
 """
 
@@ -30,35 +29,6 @@ MAX_TEXT = 1 << 20  # characters of an expression
 MAX_LAYERS = 64
 MAX_FRAME = 14 + 0xFFFF  # an Ethernet header and the longest IPv4 packet
 ZERO, UNSPECIFIED, BROADCAST = "00:00:00:00:00:00", "0.0.0.0", "ff:ff:ff:ff:ff:ff"
-
-
-TEMPLATES = ("arp_request", "arp_reply", "udp", "tcp", "echo_request", "echo_reply", "icmp_error")
-
-
-def _template(kind: str) -> Packet:
-    from scapy.layers.inet import ICMP, IP, TCP, UDP
-    from scapy.layers.l2 import ARP, Ether
-
-    if kind.startswith("arp_"):
-        op, dst = (1, BROADCAST) if kind == "arp_request" else (2, ZERO)
-        arp = ARP(op=op, hwsrc=ZERO, psrc=UNSPECIFIED, hwdst=ZERO, pdst=UNSPECIFIED)
-        return Ether(dst=dst, src=ZERO, type=0x0806) / arp
-    payload, flags = {
-        "udp": (UDP(sport=0, dport=0, chksum=0), "DF"),
-        "tcp": (TCP(sport=0, dport=0, flags="A", window=0, chksum=0), "DF"),
-        "echo_request": (ICMP(type="echo-request", id=0, seq=0, chksum=0), "DF"),
-        "echo_reply": (ICMP(type="echo-reply", id=0, seq=0, chksum=0), ""),
-        "icmp_error": (ICMP(type="dest-unreach", code=3, unused=0, chksum=0), ""),
-    }[kind]
-    ip = IP(src=UNSPECIFIED, dst=UNSPECIFIED, id=0, flags=flags, ttl=64)
-    return Ether(dst=ZERO, src=ZERO, type=0x0800) / ip / payload
-
-
-@cache
-def template(kind: str) -> bytes:
-    """The bytes of one kind of frame, Ethernet header first, all addresses zero. Kinds: `TEMPLATES`."""
-    with _sealed():
-        return bytes(_template(kind))
 
 
 @cache

@@ -51,14 +51,31 @@ Treatment = Used | WithoutEffect | NotModelled
 
 
 class Finding(NamedTuple):
-    """One report: the `place` ("file:line", or ""), the object or setting it is `about`, and `what` it is."""
+    """One report: the `place` ("file:line", or ""), the object or setting it is `about`, `what` it is, and the `id` under which
+    `emu lint` lists it (`emu/lint/catalogue.py`)."""
 
     place: str
     about: str
     what: str
+    id: str = "setting-not-modelled"
+
+    @property
+    def file(self) -> str:
+        """Of its place; "" where no file is known."""
+        return self._placed[0]
+
+    @property
+    def line(self) -> int:
+        """Of its place; 0 where no line is known."""
+        return self._placed[1]
+
+    @property
+    def _placed(self) -> tuple[str, int]:
+        head, _, last = self.place.removeprefix("line ").rpartition(":")
+        return (head, int(last)) if last.isdecimal() else (self.place, 0)
 
     def __str__(self) -> str:
-        return ": ".join(part for part in self if part)
+        return ": ".join(part for part in (self.place, self.about, self.what) if part)
 
 
 def used(*readers: str) -> Used:

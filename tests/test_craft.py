@@ -41,47 +41,9 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conf.route.__class__, "route", refuse)
     monkeypatch.setattr(conf.netcache.__class__, "__getattr__", refuse, raising=False)
     monkeypatch.setattr(random, "random", refuse)
-    craft.template.cache_clear()
 
 
 craft.destination(IP())  # imports every layer: as a module, Scapy may do as it likes
-
-
-@pytest.mark.parametrize("kind", sorted(craft.TEMPLATES))
-def test_every_template_is_built_without_this_host(kind: str, sealed: None) -> None:
-    data = craft.template(kind)
-    assert data[:12] in (bytes(12), b"\xff" * 6 + bytes(6)), "all addresses are zero, or broadcast"
-    packet = craft.dissect(data)
-    if data[12:14] == b"\x08\0":
-        assert (packet[IP].src, packet[IP].dst, packet[IP].ihl, packet[IP].id) == ("0.0.0.0", "0.0.0.0", 5, 0)
-    else:
-        assert (packet[ARP].psrc, packet[ARP].pdst, packet[ARP].hwsrc) == ("0.0.0.0", "0.0.0.0", "00:00:00:00:00:00")
-
-
-@pytest.mark.parametrize(
-    ("kind", "size", "layers", "flags"),
-    [
-        ("arp_request", 42, [Ether, ARP], None),
-        ("arp_reply", 42, [Ether, ARP], None),
-        ("udp", 42, [Ether, IP, UDP], "DF"),
-        ("tcp", 54, [Ether, IP, TCP], "DF"),
-        ("echo_request", 42, [Ether, IP, ICMP], "DF"),
-        ("echo_reply", 42, [Ether, IP, ICMP], ""),
-        ("icmp_error", 42, [Ether, IP, ICMP], ""),
-    ],
-)
-def test_what_a_template_is(kind: str, size: int, layers: list[type[Packet]], flags: str | None) -> None:
-    data = craft.template(kind)
-    packet = craft.dissect(data)
-    assert len(data) == size
-    assert packet.layers()[: len(layers)] == layers
-    if flags is not None:
-        assert str(packet[IP].flags) == flags
-
-
-def test_the_table_above_knows_every_template() -> None:
-    mark = next(mark for mark in test_what_a_template_is.pytestmark if mark.name == "parametrize")
-    assert {case[0] for case in mark.args[1]} == set(craft.TEMPLATES)
 
 
 @pytest.mark.parametrize(
@@ -326,9 +288,11 @@ def test_addresses_that_a_packet_names(name: str) -> None:
     assert ask(ARP()) is None
 
 
-def test_scapy_comes_with_the_first_frame_only() -> None:
+def test_scapy_comes_with_the_first_packet_only() -> None:
     code = (
-        "import sys; from emu import craft; import emu.lab; assert 'scapy' not in sys.modules; "
-        "craft.template('udp'); assert 'scapy' in sys.modules"
+        "import sys; import emu; lab = emu.Lab(); a, b = lab.host('a'), lab.host('b'); "
+        "lab.cable(a, '10.0.0.1/24', b, '10.0.0.2/24'); a.sockets.ping(1).send('10.0.0.2'); "
+        "frames = lab.frames('b/eth0'); assert len(frames) > 3 and 'scapy' not in sys.modules; "
+        "frames[0].packet(); assert 'scapy' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

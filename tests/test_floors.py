@@ -27,7 +27,7 @@ FLOORS = (
     "kube.cluster",
     "scenario",
     "report",
-    "twin | testing | why",
+    "twin | testing | why | lint",
     "cli __main__",
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.replace("|", " ").split()}

@@ -13,15 +13,34 @@ from imports import circles, graph, modules
 ROOT = Path(__file__).parent.parent
 MODULES = [name for name in modules() if not name.endswith("__main__")]
 
-WITHOUT_SCAPY = """
+WITHOUT = """
 import sys
 {}
-late = sorted(name for name in sys.modules if name.split(".")[0] == "scapy")
+late = sorted(name for name in sys.modules if name.split(".")[0] in {})
 assert not late, late[:5]
 """
+ENGINES = {"pydantic", "rich", "markdown_it", "pygments"}
+SCENARIO = """
+apiVersion: emu/v1
+kind: Scenario
+metadata: {name: short}
+steps:
+- udp: {from: default/client, to: "default/server:53", send: ping}
+  expect: {outcome: delivered}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec: {nodeName: node-1, containers: [{name: app}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: server}
+spec: {nodeName: node-2, containers: [{name: app, ports: [{containerPort: 53, protocol: UDP}]}]}
+"""
 
-HELP = """
-sys.argv = ["emu", "--help"]
+COMMAND = """
+sys.argv = ["emu", {}]
 from emu.cli import main
 try:
     status = main()
@@ -65,11 +84,22 @@ def python(program: str, *arguments: str) -> str:
 
 
 def test_importing_emu_leaves_scapy_alone() -> None:
-    python(WITHOUT_SCAPY.format("import emu"))
+    python(WITHOUT.format("import emu", {"scapy"}))
 
 
 def test_help_leaves_scapy_alone() -> None:
-    assert "demo" in python(WITHOUT_SCAPY.format(HELP))
+    assert "demo" in python(WITHOUT.format(COMMAND.format('"--help"'), {"scapy"}))
+
+
+def test_help_needs_no_engine_of_markdown_colours_or_schemas() -> None:
+    python(WITHOUT.format(COMMAND.format('"--help"'), ENGINES))
+
+
+def test_a_run_needs_neither_scapy_nor_an_engine(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(SCENARIO, encoding="utf-8")
+    program = COMMAND.format(f'"run", "{scenario}", "-o", "{tmp_path / "out"}", "--walk", "--nodes", "2"')
+    assert "1 flow, 3 checks, all held" in python(WITHOUT.format(program, {"scapy", *ENGINES}))
 
 
 def test_every_module_can_be_imported() -> None:

@@ -1,6 +1,6 @@
 """The command line: thin commands over scenario and report, results on stdout, progress and notes on stderr.
 
-Exit status: 0 held; 1 an expectation failed or nothing was checked; 2 bad input; 3 undecided; 4 a fault in emu. A closed
+Exit status: 0 held, or nothing is expected; 1 an expectation failed; 2 bad input; 3 undecided; 4 a fault in emu. A closed
 pipe and a signal end a command with the shell's status: 128 and the signal's number.
 A command imports its modules when it runs: `emu --help` is quick and imports no Scapy. Must not know packets or rules.
 """
@@ -53,11 +53,12 @@ def _run(words: list[str]) -> int:
 
     from emu.cli.commands import app, settings
     from emu.cli.console import error, flush, lose
+    from emu.cli.quick import command_of
     from emu.errors import EmuError
 
     try:
         try:
-            status = app(args=words, prog_name="emu", standalone_mode=False)
+            status = command_of(app, words)(args=words, prog_name="emu", standalone_mode=False)
         except typer.Exit as leave:
             status = int(leave.exit_code)
         flush()

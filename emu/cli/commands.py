@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from emu.cli import get_command, ladder_command, policies, replay_commands, reporting, why_command
+from emu.cli import get_command, ladder_command, lint_command, policies, replay_commands, reporting, why_command
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsRunViews, ListsViews
@@ -28,7 +28,8 @@ app = typer.Typer(
     help="A Kubernetes cluster network in one process: manifests in, annotated captures out.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # plain help: the other kind imports engines of markdown and colours
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 
@@ -287,7 +288,7 @@ def trace(
             neighbours=neighbours, connections=conntrack, device=in_iface,
             state=state.value, mark=mark, uid=uid, gid=gid, sysctls=sysctl, detail=detail.value, form=form, dot=dot,
         )  # fmt: skip
-    from emu.cli.inputs import open_cluster
+    from emu.cli.inputs import noted, open_cluster
     from emu.cli.outputs import check_page, check_writable, is_stdout
     from emu.kube.flow import spoken
     from emu.report import Report
@@ -299,7 +300,7 @@ def trace(
     check_writable(write, force=force)
     check_page(html, force=force)
     opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
-    cluster = opened.cluster
+    cluster = noted(opened)
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
     receiver = spoken.target(cluster, destination, namespace, wanted)
@@ -462,6 +463,7 @@ def schema() -> int:
 
 get_command.add_to(app)
 ladder_command.add_to(app)
+lint_command.add_to(app)
 policies.add_to(app)
 replay_commands.add_to(app)
 reporting.add_to(app)

@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 from emu.errors import SHOWN, InputError, shortened
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from emu.report import Report
 
 GOOD, BAD = r"\b(delivered|held)\b", r"\b(FAILED|failed|undecided)\b"
@@ -42,7 +42,7 @@ def out(text: str, *, to_stderr: bool = False) -> None:
         if not sys.stdout.isatty():
             sys.stdout.write(f"{text}\n")
         else:
-            Console(file=sys.stdout, soft_wrap=True, highlight=False).print(_coloured(text))
+            _terminal(stderr=False).print(_coloured(text))
 
 
 def flush() -> None:
@@ -77,10 +77,19 @@ def _to_stderr(text: str, *, plain: bool = False) -> None:
         if plain or not sys.stderr.isatty():
             sys.stderr.write(f"{text}\n")
         else:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(_coloured(text))
+            _terminal(stderr=True).print(_coloured(text))
+
+
+def _terminal(*, stderr: bool) -> Console:
+    """What colours a text. It is imported where there is a terminal only."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=True, highlight=False)
 
 
 def _coloured(text: str) -> Text:
+    from rich.text import Text
+
     coloured = Text(text)
     coloured.highlight_regex(GOOD, "green")
     coloured.highlight_regex(BAD, "bold red")
@@ -133,6 +142,7 @@ def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     if not sys.stderr.isatty():
         yield lambda done, of, what: None
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

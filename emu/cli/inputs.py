@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A settled cluster, and where its objects stood, if in files."""
+    """A settled cluster, where its objects stood, if in files, and what is to be known of it."""
 
     cluster: Cluster
     places: Mapping[Key, Place]
+    notes: Sequence[str] = ()
 
     def line(self, key: Key, path: tuple[str | int, ...] = ()) -> str:
         """`dump.yaml:812`, "" for an object that no file states."""
@@ -41,7 +42,7 @@ def cluster_of(
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
     The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live).cluster
+    return noted(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
 
 
 def open_cluster(
@@ -62,7 +63,7 @@ def open_cluster(
     from emu.kube.cluster import Cluster
     from emu.scenario.build import build, config
     from emu.scenario.kinds import ClusterPart
-    from emu.scenario.lint import meant, waiting, without_nodes
+    from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
     from emu.scenario.run import run
     from emu.scenario.script import is_scenario, load_found, opened
 
@@ -73,7 +74,7 @@ def open_cluster(
         if own:
             scenario = load_found(files[0], found)
             done = run(scenario, build=partial(build, capture=capture))
-            return Opened(_noted(done.cluster, done.notes), scenario.loaded.places)
+            return Opened(done.cluster, scenario.loaded.places, done.notes)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
@@ -85,19 +86,20 @@ def open_cluster(
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
         cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
-        return Opened(_noted(cluster, cluster.warnings), loaded.places)
+        return Opened(cluster, loaded.places, [*cluster.warnings])
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     store = cluster.store
-    stay = [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
-    return Opened(_noted(cluster, [*meant(loaded), *cluster.warnings, *stay]), loaded.places)
+    there = store.list(Node)
+    stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
+    return Opened(cluster, loaded.places, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
 
 
-def _noted(cluster: Cluster, notes: Sequence[str]) -> Cluster:
+def noted(opened: Opened) -> Cluster:
     """The cluster, what is to be known of it noted."""
-    for text in notes:
+    for text in opened.notes:
         note(text)
-    return cluster
+    return opened.cluster
 
 
 def qualified(text: str, namespace: str) -> str:

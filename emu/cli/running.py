@@ -74,6 +74,7 @@ def run_files(
     the rest. `labels` names a file for a row a frame, `html` one for the page, or a folder, and two scenarios are shown side by side if they are `compared`; `pages` takes the runs
     instead. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
     from emu.report import run_views
+    from emu.report.table import nothing_checked
     from emu.scenario import label_files
     from emu.scenario.files import ALL
     from emu.scenario.labels import COLUMNS, rows
@@ -105,7 +106,7 @@ def run_files(
             {"walk": run_views["walk"](run)} if walks else {},
             {name: run_views[name](run) for name in views if name != "table"},
         )
-        for text in run.notes:
+        for text in (*run.notes, *filter(None, [nothing_checked(run)])):
             note(f"{scenario.name}: {text}")
         if form is Form.text:
             for part in result.text():
@@ -185,14 +186,19 @@ def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, f
     from emu.scenario.run import run
 
     with progress(title) as update:
-        done = run(
-            scenario,
-            None if write or scenario.bare else folder,
-            split="interface" if split == "interface" else "flow",
-            progress=update,
-            force=force,
-            record=record,
-        )
+        try:
+            done = run(
+                scenario,
+                None if write or scenario.bare else folder,
+                split="interface" if split == "interface" else "flow",
+                progress=update,
+                force=force,
+                record=record,
+            )
+        except InputError:
+            for each in scenario.loaded.objects.findings:  # a misspelt kind or field is most often why
+                note(f"{scenario.name}: {each}")
+            raise
         if write and done.cluster.capture is not None:
             done.cluster.capture.write(write, force=force)
     return done

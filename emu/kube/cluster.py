@@ -52,6 +52,7 @@ from emu.kube.underlay.layout import EXTERNAL
 from emu.kube.underlay.shape import EXTERNAL_IP, INTERNAL_IP
 from emu.kube.underlay.underlay import Underlay, underlays
 from emu.kube.unmodelled import Unmodelled
+from emu.modelled import Finding
 from emu.progress import Steps
 from emu.trail import Delivered, Dropped, Encapsulated, Natted
 from emu.wire.addr import Prefix, ip4_text
@@ -142,7 +143,7 @@ class Cluster(Verbs):
         self.loops = Loops(self)
         with steps.last("waiting until pods run"):
             self.loops.start()
-        self.warnings += arrivals.end(config.network, self.pods.values(), self.underlay.route)
+        self.unmodelled.findings(arrivals.end(config.network, self.pods.values(), self.underlay.route))
         self.policies.begin()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
@@ -204,7 +205,8 @@ class Cluster(Verbs):
         try:
             self.underlay.route(prefix, node.ip)
         except InputError as error:
-            self.warnings.append(f"the underlay routes {prefix} to no node: {error.what}")
+            what = f"the underlay routes {prefix} to no node: {error.what}"
+            self.unmodelled.findings([Finding("", "", what, "route-refused")])
 
     def _boot_node(self, obj: core.Node) -> None:
         index = len(self.nodes)

@@ -87,7 +87,7 @@ def notes(config: ClusterConfig, layout: Layout, nodes: Sequence[core.Node]) -> 
         if lans:
             more = f" and {len(lans) - 1} more" if len(lans) > 1 else ""
             what = f"{subnet} overlaps the LAN {lans[0].name} {lans[0].subnet}{more}: the longer prefix decides the way"
-            yield Finding("", f"cluster.{key}", what)
+            yield Finding("", f"cluster.{key}", what, "subnet-overlap")
     lost = []
     for node, machine in zip(nodes, layout.nodes, strict=True):
         for text in () if underlays[config.underlay].translates else machine.external_ips:
@@ -98,8 +98,8 @@ def notes(config: ClusterConfig, layout: Layout, nodes: Sequence[core.Node]) -> 
         ]
         if stated and ip4_text(machine.ip) not in stated:
             what = f"its InternalIP {stated[0]} is in no LAN of the scenario: it gets {ip4_text(machine.ip)}"
-            yield Finding("", f"node/{node.name}", what)
+            yield Finding("", f"node/{node.name}", what, "node-address")
     for name, text in lost[:1] if config.live else lost:
         more = f", nor one of {len(lost) - 1} more nodes," if config.live and len(lost) > 1 else ","
         what = f"no interface has the ExternalIP {text}{more} and nothing translates it: no packet for it arrives"
-        yield Finding("", f"node/{name}", what)
+        yield Finding("", f"node/{name}", what, "external-ip-unreachable")

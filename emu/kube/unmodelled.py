@@ -43,7 +43,7 @@ Reason = tuple[str, str, str]
 
 
 class Unmodelled:
-    """`warnings` holds one sentence for each setting that is not modelled.
+    """`warnings` holds one sentence for each setting that is not modelled, `reported` the same as findings.
 
     `nodes` (by name) and `pods` (by "namespace/name") are those that run now.
     """
@@ -52,6 +52,7 @@ class Unmodelled:
         self, store: Store, nodes: Mapping[str, Node], pods: Mapping[str, Sandbox], warnings: list[str]
     ) -> None:
         self.store, self.nodes, self.pods, self.warnings = store, nodes, pods, warnings
+        self.reported: list[Finding] = []
         self._seen: set[tuple[str, str]] = set()
         self._by_ip: dict[int, Node] = {}
         self._enforcing: Dataplane | None = None
@@ -89,7 +90,7 @@ class Unmodelled:
         """Check an object that a user made."""
         if not isinstance(obj, Other):
             for remark in remarks_of(obj):
-                self._warn(Finding("", str(obj.key), remark.what))
+                self._warn(Finding("", str(obj.key), remark.what, remark.id))
 
     def network(self, config: NetworkConfigList, name: str) -> None:
         """Check the pod network's configuration; `name` is a file's, or a built-in network's."""
@@ -128,6 +129,7 @@ class Unmodelled:
         if key not in self._seen:
             self._seen.add(key)
             self.warnings.append(str(finding))
+            self.reported.append(finding)
 
     # -- outcomes -------------------------------------------------------------------------------
 
@@ -165,18 +167,21 @@ class Unmodelled:
         elif self._enforcing is None:
             self._unjudged.add(obj.key)
             what = f"what enforces it with network {self._network} is not modelled"
-            self._warn(Finding("", str(obj.key), f"{what}: a flow of a pod that it selects is undecided"))
+            what += ": a flow of a pod that it selects is undecided"
+            self._warn(Finding("", str(obj.key), what, "policy-not-modelled"))
         elif not self._enforcing.kinds:
             self._unheeded = self._unheeded or str(obj.key)  # one warning, about the first
             what = f"network {self._network} enforces no policy: {self._unheeded} has no effect, nor has any other"
-            self._warn(Finding("", "cluster.policy", f"{what} (policy: kube-router enforces them)"))
+            what += " (policy: kube-router enforces them)"
+            self._warn(Finding("", "cluster.policy", what, "policy-without-effect"))
         elif not isinstance(obj, self._enforcing.kinds):
             name = self._enforcing.name
-            self._warn(Finding("", str(obj.key), f"{name} enforces no {obj.kind}, so that it has no effect"))
+            what = f"{name} enforces no {obj.kind}, so that it has no effect"
+            self._warn(Finding("", str(obj.key), what, "policy-without-effect"))
         elif isinstance(obj, POLICIES):
             unread = self._enforcing.unread(compiled(obj))
             if unread:
-                self._warn(Finding("", str(obj.key), unread))
+                self._warn(Finding("", str(obj.key), unread, "policy-not-modelled"))
 
     def _policies(self, flow: Flow) -> Iterator[Reason]:
         """Where it is not modelled what enforces policies: the first that selects an end of the flow, unless all is allowed."""

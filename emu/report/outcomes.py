@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from emu import craft
 from emu.clock import SECOND
 from emu.errors import InputError
 from emu.kernel.net import ip_output, multipath
 from emu.kernel.net.netns import Netns
 from emu.report.edge import FAR_MAC, NEAR_MAC, Sent
-from emu.wire import icmp, tcp, udp
+from emu.wire import icmp, tcp, templates, udp
 from emu.wire.frame import HOST, ICMP, IP_DF, TCP, UDP, Frame
 from emu.wire.rewrite import set_ethernet
 from emu.wire.tcp import ACK, PSH, SYN
@@ -253,17 +252,17 @@ def packet(
     trail: list[Any] = []
     if proto == TCP:
         built = tcp.build(
-            craft.template("tcp"), src, dst, sport, dport, seq=seq, ack=ack, flags=flags, window=64240,
+            templates.TCP, src, dst, sport, dport, seq=seq, ack=ack, flags=flags, window=64240,
             options=MSS if flags & SYN else b"", payload=b"", ident=1, ttl=64, tos=0, flow=1, trail=trail,
         )  # fmt: skip
     elif proto == UDP:
         built = udp.build(
-            craft.template("udp"), src, dst, sport, dport, b"", ident=1, frag=IP_DF, ttl=64, tos=0, flow=1, trail=trail
+            templates.UDP, src, dst, sport, dport, b"", ident=1, frag=IP_DF, ttl=64, tos=0, flow=1, trail=trail
         )
     elif proto == ICMP:
         kind = icmp.ECHO_REPLY if reply else icmp.ECHO
         built = icmp.build(
-            craft.template("echo_request"), src, dst, kind, 0, sport << 16 | 1, b"",
+            templates.ECHO_REQUEST, src, dst, kind, 0, sport << 16 | 1, b"",
             ident=1, frag=IP_DF, ttl=64, tos=0, flow=1, trail=trail,
         )  # fmt: skip
     else:

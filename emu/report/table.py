@@ -47,6 +47,7 @@ def table(run: Run) -> Report:
         "failures": run.failures,
         "undecided": run.undecided,
         "notes": run.notes,
+        "nothingChecked": nothing_checked(run),
         "exitStatus": run.exit_status,
     }
     return Report(data, columns(HEADINGS, rows, KEYS) if rows else "no steps")
@@ -74,13 +75,22 @@ def _rows(run: Run, step: StepResult) -> list[dict[str, Any]]:
     return rows
 
 
+def nothing_checked(run: Run) -> str:
+    """A sentence where a run has compared nothing, and why; else ""."""
+    if run.checks or run.undecided:
+        return ""
+    if run.scenario.bare:
+        return "nothing was checked: manifests have no steps"
+    if run.scenario.expects:
+        return "nothing was checked: no flow was there that could be held against what is expected"
+    return "nothing was checked: no step has an `expect`, and no flow was addressed to a pod or a node"
+
+
 def summary(run: Run) -> str:
     """One sentence: how many checks, and whether they held. It agrees with the exit status: undecided comes first."""
     undecided, failed = len(run.undecided), len(run.failures)
-    if not run.checks and not undecided:
-        if run.scenario.bare:
-            return "nothing was checked: manifests have no steps"
-        return "nothing was checked: no step has an `expect`, and no flow was addressed to a pod or a node"
+    if nothing_checked(run):
+        return nothing_checked(run)
     flows = sum(1 for _ in run.flows)
     found = [f"{undecided} undecided"] if undecided else []
     held = ", ".join([*found, f"{failed} failed"] if failed else found) or "all held"

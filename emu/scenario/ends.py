@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from emu.errors import InputError
-from emu.kube.api.core import Pod
+from emu.kube.api.core import Node, Pod
 from emu.kube.flow.ends import Places, Target, sources, targets
 from emu.scenario.endpoints import endpoint
 
@@ -55,6 +55,8 @@ class Ends:
             return None
         condition = pod.condition("PodScheduled")
         why = pod.status.message or (condition.message if condition is not None else "")
+        if pod.spec.node_name and self._places.store.get(Node, "", pod.spec.node_name) is None:
+            why = f'spec.nodeName: no node is called "{pod.spec.node_name}"'
         return InputError(f'pod "{pod.namespace}/{pod.name}" does not run{": " if why else ""}{why.rstrip(".")}')
 
     def _reference(self, name: str) -> str:

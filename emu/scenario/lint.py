@@ -18,10 +18,13 @@ from emu.kube.api.batch import CronJob, Job, ReplicationController
 from emu.kube.api.core import Node, Pod, PodSpec, Service, ServicePort
 from emu.kube.api.cron import parse
 from emu.kube.api.loader import Loaded
-from emu.kube.api.meta import Object, replace, selects
+from emu.kube.api.meta import Object, ObjectMeta, replace, selects
 from emu.kube.controllers.daemonset import tolerations_of
+from emu.kube.node.kubelet import APP_ANNOTATION
 from emu.kube.node.lifetime import RUNS_ANNOTATION
+from emu.kube.node.undeclared import is_open, probed
 from emu.kube.scheduler import unschedulable, why_not
+from emu.modelled import Finding, nearest
 
 _WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job)
 
@@ -32,54 +35,60 @@ class Template(NamedTuple):
     namespace: str
     labels: dict[str, str]
     spec: PodSpec
+    apps: str = ""  # the annotation emu/app
+
+    def runs(self, port: int, protocol: str) -> bool:
+        """Whether the annotation has an app on a port."""
+        words = (each.strip().rpartition("@")[2].upper() for each in self.apps.split(","))
+        return any(word in (f"{port}/{protocol}", f"{port}" if protocol == "TCP" else "") for word in words if word)
 
 
-def warnings(loaded: Loaded) -> list[str]:
-    """One sentence a finding, with file and line; first what is not modelled or not known."""
-    return [*map(str, loaded.objects.findings), *meant(loaded)]
+def warnings(loaded: Loaded) -> list[Finding]:
+    """What is reported of manifests: first what is not modelled or not known."""
+    return [*loaded.objects.findings, *meant(loaded)]
 
 
-def meant(loaded: Loaded) -> list[str]:
-    """What of the objects is probably not as people think, one sentence each."""
+def meant(loaded: Loaded) -> list[Finding]:
+    """What of the objects is probably not as people think."""
     return [*without_endpoints(loaded), *ends_of(loaded)]
 
 
-def ends_of(loaded: Loaded) -> list[str]:
-    """One sentence for each Job whose pods do not end, and for each CronJob when its first Job comes."""
+def ends_of(loaded: Loaded) -> list[Finding]:
+    """Each Job whose pods do not end, and when the first Job of each CronJob comes."""
     found = []
     for obj in loaded.objects:
         if isinstance(obj, CronJob) and not obj.spec.suspend:
             zone = ZoneInfo(obj.spec.time_zone) if obj.spec.time_zone else UTC
             first = parse(obj.spec.schedule).after(EPOCH_NS // SECOND, zone)
             after = "never" if first is None else f"{first - EPOCH_NS // SECOND} s after the start"
-            found.append(_placed(loaded, obj, f"its first Job starts {after}"))
+            found.append(placed(loaded, obj, f"its first Job starts {after}", "cronjob-first-run"))
         template = obj.spec.template if isinstance(obj, Job) else None
         template = obj.spec.job_template.spec.template if isinstance(obj, CronJob) else template
         if template is not None and RUNS_ANNOTATION not in template.metadata.annotations:
             what = f"its pods run on: no annotation {RUNS_ANNOTATION} on the template states when they end"
-            found.append(_placed(loaded, obj, what))
+            found.append(placed(loaded, obj, what, "job-runs-on"))
     return found
 
 
-def without_endpoints(loaded: Loaded) -> list[str]:
-    """One sentence for each Service, or port of one, that has no endpoints or will be refused."""
-    templates = list(_templates(loaded.objects))
+def without_endpoints(loaded: Loaded) -> list[Finding]:
+    """Each Service, or port of one, that has no endpoints or will be refused."""
+    there = list(templates(loaded.objects))
     found = []
     for obj in loaded.objects:
         if isinstance(obj, Service):
-            found += [_placed(loaded, obj, text) for text in _service(obj, templates)]
+            found += [placed(loaded, obj, *each) for each in _service(obj, there)]
     return found
 
 
 def refuses(loaded: Loaded, service: Service) -> bool:
     """Whether a Service, or a port of one, has no endpoints or will be refused."""
-    return any(_service(service, [*_templates(loaded.objects)]))
+    return any(_service(service, [*templates(loaded.objects)]))
 
 
-def waiting(pods: Iterable[Pod]) -> list[str]:
-    """One sentence for each pod that has no node, with the scheduler's reason."""
+def waiting(pods: Iterable[Pod]) -> list[Finding]:
+    """Each pod that has no node, with the scheduler's reason."""
     return [
-        f"{pod.key}: stays Pending: {condition.message}"
+        Finding("", str(pod.key), f"stays Pending: {condition.message}", "unschedulable")
         for pod in pods
         if not pod.spec.node_name
         for condition in pod.status.conditions
@@ -87,12 +96,12 @@ def waiting(pods: Iterable[Pod]) -> list[str]:
     ]
 
 
-def without_nodes(loaded: Loaded, nodes: Sequence[Node], *, pods: bool = False) -> list[str]:
-    """One sentence for each DaemonSet whose pods fit no node, and with `pods` for all pods and workloads, with the scheduler's
-    reason: `pods` is for objects that no scheduler has seen."""
+def without_nodes(loaded: Loaded, nodes: Sequence[Node], *, pods: bool = False) -> list[Finding]:
+    """Each DaemonSet whose pods fit no node, and with `pods` all pods and workloads, with the scheduler's reason: `pods` is for
+    objects that no scheduler has seen."""
     found = []
     for obj in loaded.objects:
-        for template in _templates([obj]) if pods or isinstance(obj, DaemonSet) else ():
+        for template in templates([obj]) if pods or isinstance(obj, DaemonSet) else ():
             spec = template.spec
             if isinstance(obj, DaemonSet):
                 spec = replace(spec, tolerations=tolerations_of(spec))
@@ -106,46 +115,71 @@ def without_nodes(loaded: Loaded, nodes: Sequence[Node], *, pods: bool = False) 
                     if isinstance(obj, Pod)
                     else "its pods stay Pending"
                 )
-                found.append(_placed(loaded, obj, f"{fate}: {reasons}"))
+                found.append(placed(loaded, obj, f"{fate}: {reasons}", "unschedulable"))
     return found
 
 
-def _placed(loaded: Loaded, obj: Object, text: str) -> str:
+def named_nodes(loaded: Loaded, nodes: Sequence[Node]) -> list[Finding]:
+    """Pods, or pods of a workload, that name a node which is not there."""
+    found = []
+    known = [each.name for each in nodes]
+    for obj in loaded.objects:
+        for each in templates([obj]):
+            name = each.spec.node_name
+            if name and name not in known:
+                near = nearest(name, known)
+                hint = f'"{near}"?' if near else ", ".join(known[:3])
+                what = f'spec.nodeName: no node is called "{name}" (expected {hint}): the pod never runs'
+                found.append(placed(loaded, obj, what, "node-name"))
+    return found
+
+
+def placed(loaded: Loaded, obj: Object, what: str, id: str) -> Finding:
+    """A finding about an object, with the place where that is written."""
     place = loaded.places.get(obj.key)
-    where = f"{place.file or ''}:{place.line}: " if place is not None else ""
-    return f"{where}{obj.key}: {text}"
+    return Finding(f"{place.file or ''}:{place.line}" if place is not None else "", str(obj.key), what, id)
 
 
-def _templates(objects: list[Object]) -> Iterator[Template]:
+def templates(objects: Iterable[Object]) -> Iterator[Template]:
+    """The pods that objects are, or make."""
     for obj in objects:
         if isinstance(obj, Pod):
-            yield Template(obj.namespace, obj.metadata.labels, obj.spec)
+            yield Template(obj.namespace, obj.metadata.labels, obj.spec, _apps(obj.metadata))
         elif isinstance(obj, _WORKLOADS):
-            yield Template(obj.namespace, obj.spec.template.metadata.labels, obj.spec.template.spec)
+            template = obj.spec.template
+            yield Template(obj.namespace, template.metadata.labels, template.spec, _apps(template.metadata))
         elif isinstance(obj, CronJob):
             template = obj.spec.job_template.spec.template
-            yield Template(obj.namespace, template.metadata.labels, template.spec)
+            yield Template(obj.namespace, template.metadata.labels, template.spec, _apps(template.metadata))
 
 
-def _service(service: Service, templates: list[Template]) -> Iterator[str]:
+def _apps(meta: ObjectMeta) -> str:
+    return meta.annotations.get(APP_ANNOTATION, "")
+
+
+def _service(service: Service, templates: list[Template]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a Service, and its id."""
     selector = service.spec.selector
     if not selector or service.spec.type == "ExternalName":
         return
     chosen = [each for each in templates if each.namespace == service.namespace and selects(selector, each.labels)]
     if not chosen:
-        yield "its selector matches no pod, so it has no endpoints"
+        yield "its selector matches no pod, so it has no endpoints", "selector-matches-nothing"
         return
     for port in service.spec.ports:
-        yield from _port(port, chosen)
+        yield from _port(service, port, chosen)
 
 
-def _port(port: ServicePort, chosen: list[Template]) -> Iterator[str]:
+def _port(service: Service, port: ServicePort, chosen: list[Template]) -> Iterator[tuple[str, str]]:
     target = port.target_port or port.port
     for template in chosen:
         declared = [each for each in template.spec.ports if each.protocol == port.protocol]
         if any(target in (each.container_port, each.name) for each in declared):
             return
     if isinstance(target, str):
-        yield f'no container has a {port.protocol} port named "{target}", so port {port.port} has no endpoints'
-    else:
-        yield f"targetPort {target} of port {port.port} is declared by no container: it will refuse"
+        what = f'no container has a {port.protocol} port named "{target}", so port {port.port} has no endpoints'
+        yield what, "target-port-name"
+    elif not any(each.runs(target, port.protocol) for each in chosen):
+        known = all(is_open(service, port, each.spec) or (target, "TCP") in probed(each.spec) for each in chosen)
+        fate = "it is taken to listen" if known else "it will refuse"
+        yield f"targetPort {target} of port {port.port} is declared by no container: {fate}", "target-port-number"

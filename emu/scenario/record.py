@@ -91,10 +91,11 @@ class Run:
 
     @property
     def exit_status(self) -> int:
-        """0 held; 1 something failed, or nothing was checked at all; 3 something is not modelled."""
+        """0 held, or nothing is expected; 1 something failed, or nothing of what is expected was checked; 3 something is not
+        modelled."""
         if self.undecided:
             return UNDECIDED
-        return FAILED if self.failures or not self.checks else HELD
+        return FAILED if self.failures or (self.scenario.expects and not self.checks) else HELD
 
 
 def _title(step: StepResult, flow: Flow) -> str:

@@ -18,7 +18,7 @@ from emu.scenario.asked import REQUIREMENTS, further
 from emu.scenario.ends import Ends
 from emu.scenario.files import Split, write
 from emu.scenario.kinds import Step
-from emu.scenario.lint import meant, waiting, without_nodes
+from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
 from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
 from emu.scenario.results import StepResult
 from emu.scenario.script import Scenario, load
@@ -68,9 +68,11 @@ def run(
         judged.append(judge(result.cluster, named))
     result.invariants = together([judge(Evidence(result.cluster, ()), required), *judged])
     store, loaded = result.cluster.store, scenario.loaded
-    result.notes += [*(() if loaded.live else meant(loaded)), *result.cluster.warnings]
+    result.notes += [*map(str, () if loaded.live else meant(loaded)), *result.cluster.warnings]
     if not loaded.live:  # what an export shows is among the warnings
-        result.notes += [*waiting(store.list(Pod)), *without_nodes(loaded, store.list(Node))]
+        nodes = store.list(Node)
+        odd = *waiting(store.list(Pod)), *without_nodes(loaded, nodes), *named_nodes(loaded, nodes)
+        result.notes += map(str, odd)
     if out_dir is not None:
         write(result, out_dir, split=split, force=force)
     return result

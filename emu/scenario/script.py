@@ -36,7 +36,8 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 @dataclass
 class Scenario:
     """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
-    names one; `bare` are the paths of manifests that no scenario is around."""
+    names one; `bare` are the paths of manifests that no scenario is around. Where `loaded` is the export of a running cluster,
+    `declared` are the objects of the scenario's own file, which join it."""
 
     spec: ScenarioPart
     document: Document
@@ -46,6 +47,7 @@ class Scenario:
     conflist: str = ""
     applied: dict[int, list[Object]] = field(default_factory=dict)
     bare: tuple[str, ...] = ()
+    declared: Loaded = field(default_factory=Loaded)
 
     @property
     def objects(self) -> list[Object]:
@@ -54,6 +56,12 @@ class Scenario:
     @property
     def steps(self) -> tuple[Step, ...]:
         return self.spec.steps
+
+    @property
+    def expects(self) -> bool:
+        """Whether anything is expected: by a step, by what it sends, or by an invariant that the scenario names."""
+        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in self.steps)
+        return bool(self.spec.invariants) or any(own)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Scenario:
@@ -144,9 +152,17 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     _check_cluster(spec.cluster, first)
     _check_invariants(spec, first)
     conflist = _conflist(spec.cluster, first, folder)
-    manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
-    loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
-    scenario = Scenario(spec, first, loaded, name, file, conflist)
+    own = [*_only_manifests(found)]
+    named = [*chain.from_iterable(_manifest(first, i, folder) for i in range(len(spec.manifests)))]
+    live = spec.cluster.live
+    if live if live is not None else any(shows(each.value) for each in (*own, *named)):
+        apart = any(shows(each.value) for each in named) and not any(shows(each.value) for each in own)
+        loaded = load_documents(named if apart else [*own, *named], live=True)
+        declared = load_documents(own if apart else [])
+        loaded.places |= declared.places
+        scenario = Scenario(spec, first, loaded, name, file, conflist, declared=declared)
+    else:
+        scenario = Scenario(spec, first, load_documents([*own, *named]), name, file, conflist)
     for number, step in enumerate(spec.steps):
         try:
             _check_step(scenario, number, step)

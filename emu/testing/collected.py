@@ -35,8 +35,8 @@ def is_scenario_file(path: Path) -> bool:
 
 
 def verdict(run: Run) -> str:
-    """Why a run does not pass, a line each; "" for one that does."""
-    if not run.exit_status:
+    """Why a run does not pass, a line each; "" for one that does. A test in which nothing is checked does not pass."""
+    if not run.exit_status and run.checks:
         return ""
     found = [*run.failures, *(f"undecided: {each}" for each in run.undecided)]
     return "\n".join(found) or "nothing was checked: no step has an `expect`"

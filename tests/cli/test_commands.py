@@ -60,10 +60,15 @@ def test_an_expectation_that_fails(capsys: Capsys, folder: Path) -> None:
     assert (folder / "out" / "story" / "all.pcapng").exists()
 
 
-def test_nothing_checked_is_not_held(capsys: Capsys, folder: Path) -> None:
+def test_where_nothing_is_expected_nothing_fails(capsys: Capsys, folder: Path) -> None:
+    """It is stated, on stderr and in the data."""
     (folder / "story.yaml").write_text(SCENARIO.rpartition("  expect")[0])
-    assert main(["run", "story.yaml", "-o", "out"]) == 1
-    assert "nothing was checked" in capsys.readouterr().out
+    assert main(["run", "story.yaml", "-o", "out"]) == 0
+    shown = capsys.readouterr()
+    assert "nothing was checked" in shown.out and "note: story: nothing was checked" in shown.err
+    assert main(["run", "story.yaml", "-o", "out", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["checks"], data["exitStatus"]) == (0, 0) and data["nothingChecked"].startswith("nothing was checked: ")
 
 
 @pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
@@ -205,7 +210,7 @@ def test_validate_counts_and_warns(capsys: Capsys, folder: Path) -> None:
         ),
         (
             ("port: 80,", "port: 80, protocol: UDP,"),
-            "targetPort 8080 of port 80 is declared by no container: it will refuse",
+            "targetPort 8080 of port 80 is declared by no container: it is taken to listen",
         ),
     ],
 )

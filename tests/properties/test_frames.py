@@ -13,9 +13,8 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum as sum_of
 
-from emu import craft
 from emu.testing.strategies import ANY_ADDRESS, ANY_MAC, examples, frames
-from emu.wire import arp, icmp, tcp, udp
+from emu.wire import arp, icmp, tcp, templates, udp
 from emu.wire import frame as wire
 from emu.wire.addr import ZERO_MAC, ip4_text, mac_text
 from emu.wire.checksum import adjust, checksum, ones_sum
@@ -180,7 +179,7 @@ def same(made: Frame, packet: Packet) -> None:
 @given(ANY_ADDRESS, ANY_ADDRESS, WORD, WORD, DATA, st.fixed_dictionaries(NUMBERS), st.booleans())
 @examples(150)
 def test_stamped_udp(src: int, dst: int, sport: int, dport: int, data: bytes, n: dict[str, Any], df: bool) -> None:
-    made = udp.build(craft.template("udp"), src, dst, sport, dport, data, frag=wire.IP_DF if df else 0, **n, **REST)
+    made = udp.build(templates.UDP, src, dst, sport, dport, data, frag=wire.IP_DF if df else 0, **n, **REST)
     same(made, head(src, dst, **n, flags="DF" if df else "") / UDP(sport=sport, dport=dport) / data)
     assert udp.checksum_ok(made)
 
@@ -202,7 +201,7 @@ def test_stamped_tcp(
     draw: st.DataObject,
 ) -> None:
     options = draw.draw(st.binary(min_size=4 * words, max_size=4 * words))
-    made = tcp.build(craft.template("tcp"), src, dst, sport, dport, options=options, payload=data, **t, **n, **REST)
+    made = tcp.build(templates.TCP, src, dst, sport, dport, options=options, payload=data, **t, **n, **REST)
     # options as they are: Scapy would write its own reading of them
     fields = {name: t[name] for name in ("seq", "ack", "flags", "window")}
     upper = TCP(sport=sport, dport=dport, dataofs=5 + words, **fields)
@@ -224,7 +223,8 @@ def test_stamped_tcp(
 def test_stamped_echo(name: str, src: int, dst: int, ident: int, seq: int, data: bytes, n: dict[str, Any]) -> None:
     kind, df = (icmp.ECHO, True) if name == "echo_request" else (icmp.ECHO_REPLY, False)
     frag = wire.IP_DF if df else 0
-    made = icmp.build(craft.template(name), src, dst, kind, 0, ident << 16 | seq, data, frag=frag, **n, **REST)
+    template = templates.ECHO_REQUEST if df else templates.ECHO_REPLY
+    made = icmp.build(template, src, dst, kind, 0, ident << 16 | seq, data, frag=frag, **n, **REST)
     same(made, head(src, dst, **n, flags="DF" if df else "") / ICMP(type=kind, id=ident, seq=seq) / data)
     assert icmp.checksum_ok(made)
 
@@ -236,7 +236,7 @@ def test_stamped_echo(name: str, src: int, dst: int, ident: int, seq: int, data:
 @examples(150)
 def test_stamped_icmp_error(src: int, dst: int, what: tuple[int, int], about: bytes, n: dict[str, Any]) -> None:
     kind, code = what
-    made = icmp.build(craft.template("icmp_error"), src, dst, kind, code, 0, about[14:], frag=0, **n, **REST)
+    made = icmp.build(templates.ICMP_ERROR, src, dst, kind, code, 0, about[14:], frag=0, **n, **REST)
     same(made, head(src, dst, **n, flags="") / ICMP(type=kind, code=code) / about[14:])
     assert icmp.checksum_ok(made)
 
@@ -244,14 +244,14 @@ def test_stamped_icmp_error(src: int, dst: int, what: tuple[int, int], about: by
 @given(ANY_ADDRESS, ANY_ADDRESS, st.integers(68, 0xFFFF), frames(), st.fixed_dictionaries(NUMBERS))
 @examples(50)
 def test_stamped_fragmentation_needed(src: int, dst: int, mtu: int, about: bytes, n: dict[str, Any]) -> None:
-    made = icmp.build(craft.template("icmp_error"), src, dst, 3, 4, mtu, about[14:42], frag=0, **n, **REST)
+    made = icmp.build(templates.ICMP_ERROR, src, dst, 3, 4, mtu, about[14:42], frag=0, **n, **REST)
     same(made, head(src, dst, **n, flags="") / ICMP(type=3, code=4, nexthopmtu=mtu) / about[14:42])
 
 
 @given(st.sampled_from((1, 2)), ANY_MAC, ANY_MAC, ANY_ADDRESS, st.one_of(ANY_MAC, st.just(ZERO_MAC)), ANY_ADDRESS)
 @examples(100)
 def test_stamped_arp(op: int, dmac: bytes, smac: bytes, spa: int, tha: bytes, tpa: int) -> None:
-    template = craft.template("arp_request" if op == arp.REQUEST else "arp_reply")
+    template = templates.ARP_REQUEST if op == arp.REQUEST else templates.ARP_REPLY
     made = arp.build(template, dmac, smac, spa, tha, tpa, 0, None)
     who = {"hwsrc": mac_text(smac), "psrc": ip4_text(spa), "hwdst": mac_text(tha), "pdst": ip4_text(tpa)}
     same(made, Ether(dst=mac_text(dmac), src=mac_text(smac), type=0x0806) / ARP(op=op, **who))

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from emu.apps.dns import DnsServer
 from emu.kernel import commands
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster
+from emu.kube.dns.zone import DnsConfig, outside
 from emu.why.answer import answer, idle
 from emu.why.ask import ask
 from emu.why.ask import idle as idle_pod
@@ -268,6 +270,20 @@ def narrow(cluster: Cluster) -> None:
     )
 
 
+def outside_answers(**names: str) -> Callable[[Cluster], None]:
+    """CoreDNS forwards to a server on the first node, which has these names (_ for a dot)."""
+
+    def change(cluster: Cluster) -> None:
+        host = next(iter(cluster.nodes.values()))
+        server = DnsServer(host.net, 53, "UDP", "external")
+        server.authority = outside(DnsConfig(upstream={name.replace("_", "."): each for name, each in names.items()}))
+        for pod in cluster.pods.values():
+            for app in (app for each in pod.containers for app in each.apps if isinstance(app, DnsServer)):
+                app.upstreams = (str(host.ip),)
+
+    return change
+
+
 def unplugged(cluster: Cluster) -> None:
     cluster.link(node_of(cluster, "client"), down=True)
 
@@ -335,6 +351,22 @@ ROWS = [
     Row("external-name", "alias.shop:80", "spec.externalName", external("nowhere.example.com")),
     Row("dns-name", "wbe.shop:80", "web.shop"),
     Row("dns-search", "name:cart:80", "service/shop/cart"),
+    Row(
+        "dns-ndots",
+        "web.shop:8083",
+        "service/shop/web is not asked",
+        dns_policy("ClusterFirst", dnsConfig={"options": [{"name": "ndots", "value": "1"}]}),
+        outside_answers(web_shop="203.0.113.10"),
+    ),
+    Row(
+        "dns-ndots",
+        "api.example.com:8443",
+        "api.example.com.corp.example",
+        dns_policy("ClusterFirst", dnsConfig={"searches": ["corp.example"]}),
+        outside_answers(api_example_com_corp_example="203.0.113.10", api_example_com="203.0.113.10"),
+        shape=KIND,
+    ),
+    Row("dns-outside", "api.example.com:443", "none of the cluster's names", shape=EKS),
     Row("dns-policy", "web.shop:80", "dnsPolicy Default", dns_policy("Default")),
     Row("dns-policy", "web.shop:80", "hostNetwork", dns_policy("ClusterFirst", hostNetwork=True), shape=KIND),
     Row("dns-server", "web.shop:80", "service/kube-system/kube-dns", dns_down),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from emu import craft
 from emu.kernel.link.device import Device
 from emu.kernel.net import ip_input, ip_output
 from emu.kernel.net import neighbour as nud
@@ -17,6 +16,7 @@ from emu.kernel.net.neighbour import Neighbour
 from emu.kernel.net.route import on_link
 from emu.trail import Answered, Asked, Delivered
 from emu.wire import arp as wire
+from emu.wire import templates
 from emu.wire.addr import BROADCAST_MAC, LIMITED_BROADCAST, ZERO_MAC, is_loopback, is_multicast, multicast_mac
 from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_IP, HOST, IP_HLEN, OTHERHOST, Frame
 
@@ -55,7 +55,7 @@ def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
     send(
         net,
         device,
-        "arp_request",
+        templates.ARP_REQUEST,
         neigh.lladdr if unicast else BROADCAST_MAC,
         source,
         ZERO_MAC,
@@ -69,7 +69,7 @@ def solicit(net: Netns, neigh: Neighbour, waiting: Frame | None) -> None:
 def send(
     net: Netns,
     device: Device,
-    kind: str,
+    template: bytes,
     dmac: bytes,
     spa: int,
     tha: bytes,
@@ -78,11 +78,11 @@ def send(
     reason: Any,
     cause: int = 0,
 ) -> None:
-    """Send an `arp_request` or `arp_reply` from `device`; `cause` as for `Netns.bear`."""
+    """Send a request or reply, made from its template, from `device`; `cause` as for `Netns.bear`."""
     if device.noarp:
         return
     trail = [reason] if net.tracing else None
-    frame = wire.build(craft.template(kind), dmac, device.mac, spa, tha, tpa, flow, trail)
+    frame = wire.build(template, dmac, device.mac, spa, tha, tpa, flow, trail)
     net.bear(frame, cause)
     device.transmit(frame)
 
@@ -95,7 +95,7 @@ def came_up(net: Netns, device: Device) -> None:
     for address in sorted(net.ipv4.addresses, key=lambda each: each.secondary):
         if address.device is device:
             reason = Asked(address.addr, device.name, why="announce")
-            send(net, device, "arp_request", BROADCAST_MAC, address.addr, ZERO_MAC, address.addr, 0, reason)
+            send(net, device, templates.ARP_REQUEST, BROADCAST_MAC, address.addr, ZERO_MAC, address.addr, 0, reason)
 
 
 def receive(frame: Frame, device: Device) -> None:
@@ -191,7 +191,18 @@ def _neighbour_solicits(net: Netns, device: Device, packet: wire.Arp) -> bool:
 
 
 def _reply(net: Netns, frame: Frame, device: Device, packet: wire.Arp, reason: Answered) -> None:
-    send(net, device, "arp_reply", packet.sha, packet.tpa, packet.sha, packet.spa, frame.flow, reason, frame.packet)
+    send(
+        net,
+        device,
+        templates.ARP_REPLY,
+        packet.sha,
+        packet.tpa,
+        packet.sha,
+        packet.spa,
+        frame.flow,
+        reason,
+        frame.packet,
+    )
 
 
 def _learn(net: Netns, frame: Frame, device: Device, packet: wire.Arp) -> None:

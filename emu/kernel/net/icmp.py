@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu import craft
 from emu.clock import MS
 from emu.kernel.link.device import Device
 from emu.kernel.net import ip_options, ip_output
@@ -18,7 +17,7 @@ from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.netfilter.conn import attach
 from emu.trail import Born, Delivered
 from emu.wire import icmp as wire
-from emu.wire import quote
+from emu.wire import quote, templates
 from emu.wire.addr import is_multicast
 from emu.wire.frame import BROADCAST, ICMP, ICMP_QUERY, IP_HLEN, IP_OFFSET, LOOPBACK, MULTICAST, Frame
 
@@ -68,7 +67,7 @@ def send(net: Netns, frame: Frame, kind: int, code: int, info: int = 0) -> None:
     if room <= IP_HLEN:
         return
     error = wire.build(
-        craft.template("icmp_error"), saddr, destination, kind, code, info, quote.cut(frame, room),
+        templates.ICMP_ERROR, saddr, destination, kind, code, info, quote.cut(frame, room),
         ident=net.ipv4.idents.next(destination, saddr, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=tos,
         flow=frame.flow, trail=[_BORN.get((kind, code), _OTHER)] if net.tracing else None,
     )  # fmt: skip
@@ -182,7 +181,7 @@ def _reply(frame: Frame, net: Netns, kind: int, code: int, data: bytes, born: Bo
     if route is None or not _allowed(net, destination, kind, code, route, None):
         return
     reply = wire.build(
-        craft.template("echo_reply"), source, destination, kind, code, wire.second_word(frame), data,
+        templates.ECHO_REPLY, source, destination, kind, code, wire.second_word(frame), data,
         ident=net.ipv4.idents.next(destination, source, ICMP), frag=0, ttl=net.ipv4.default_ttl, tos=frame.tos,
         flow=frame.flow, trail=[born] if net.tracing else None,
     )  # fmt: skip

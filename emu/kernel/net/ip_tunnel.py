@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu import craft
 from emu.kernel.net import route as learned
-from emu.wire import captured, quote
+from emu.wire import captured, quote, templates
 from emu.wire import icmp as wire
 from emu.wire.addr import LIMITED_BROADCAST, is_loopback, is_multicast
 from emu.wire.frame import AF_INET, ETH_HLEN, ETH_P_IP, ICMP, IP_DF, IP_HLEN, IP_MF, IP_OFFSET, Frame
@@ -57,7 +56,7 @@ def _error(frame: Frame, mtu: int) -> bytes:
     if frame.proto == ICMP and (wire.type_code(frame) or (0, 0))[0] in wire.ERRORS:
         return b""
     error = wire.build(
-        craft.template("icmp_error"), dst, src, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu, quote.cut(frame, MIN_MTU - IP_HLEN - 8),
+        templates.ICMP_ERROR, dst, src, wire.DEST_UNREACH, wire.FRAG_NEEDED, mtu, quote.cut(frame, MIN_MTU - IP_HLEN - 8),
         ident=0, frag=IP_DF, ttl=ERROR_TTL, tos=0, flow=frame.flow, trail=None,
     )  # fmt: skip
     return frame.smac + frame.dmac + ETH_P_IP.to_bytes(2, "big") + captured.packet(bytes(error.buf))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu import craft
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.netfilter.conn import CONFIRMED, attach
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire_tcp
+from emu.wire import templates
 from emu.wire import udp as wire_udp
 from emu.wire.checksum import ones_sum, pseudo_sum
 from emu.wire.frame import ETH_HLEN, IP_OFFSET, SCTP, TCP, UDP, Frame
@@ -70,7 +70,7 @@ def _reset(net: Netns, frame: Frame) -> None:
         return
     length = ETH_HLEN + frame.tot_len - frame.l4 - (offset >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
     answer = wire_tcp.build(
-        craft.template("tcp"), frame.dst, frame.src, frame.dport, frame.sport,
+        templates.TCP, frame.dst, frame.src, frame.dport, frame.sport,
         seq=acked if flags & ACK else 0, ack=0 if flags & ACK else (theirs + length) & 0xFFFFFFFF,
         flags=RST if flags & ACK else RST | ACK, window=0, options=b"", payload=b"", ident=0,
         ttl=net.ipv4.default_ttl, tos=0, flow=frame.flow, trail=[RESET] if net.tracing else None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emu import craft
 from emu.errors import InputError
 from emu.kernel.link.vxlan import INHERIT, Remote, Vxlan
 from emu.kernel.net import ip_output
@@ -17,7 +16,7 @@ from emu.kernel.net.drop import drop
 from emu.kernel.net.flow_hash import FlowPorts
 from emu.kernel.net.ip_tunnel import check_pmtu, ecn_decapsulate
 from emu.trail import Born, Decapsulated, Encapsulated
-from emu.wire import udp
+from emu.wire import templates, udp
 from emu.wire import vxlan as wire
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.frame import BROADCAST, ETH_HLEN, HOST, IP_DF, MULTICAST, OTHERHOST, UDP, Frame
@@ -44,7 +43,7 @@ class VxlanUdp:
         self._net, self._bind, self._release = net, bind, release
         self.devices: dict[int, dict[int, Vxlan]] = {}
         self._ports = FlowPorts(net)
-        self._template = craft.template("udp")
+        self._template = templates.UDP
         self._facts: dict[tuple[str, int, int, int, bytes, int], Encapsulated] = {}
 
     # -- devices --------------------------------------------------------------------------------

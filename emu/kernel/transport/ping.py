@@ -6,7 +6,6 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
 from emu.kernel.net.fragment import cut
@@ -15,6 +14,7 @@ from emu.kernel.netfilter.hooks import LOCAL_OUT
 from emu.kernel.transport.inet import MULTICAST_TTL, IcmpError
 from emu.trail import Born
 from emu.wire import icmp as wire
+from emu.wire import templates
 from emu.wire.addr import ip4
 from emu.wire.frame import ICMP, IP_DF, IP_HLEN, Frame
 
@@ -88,7 +88,7 @@ class Ping:
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.sockets: dict[int, PingSocket] = {}
-        self.template = craft.template("echo_request")
+        self.template = templates.ECHO_REQUEST
         self._random = net.clock.random(f"ping/{net.name}")
 
     def open(self, flow: int = 0, ident: int = 0) -> PingSocket:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from hashlib import blake2s
 from typing import TYPE_CHECKING
 
-from emu import craft
 from emu.clock import MS
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
@@ -28,6 +27,7 @@ from emu.kernel.transport.tcp_socket import NO_ROUTE, Key, TcpSocket
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
+from emu.wire import templates
 from emu.wire.frame import HOST, IP_DF, TCP, Frame
 from emu.wire.rewrite import leave_checksum, set_options
 from emu.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN
@@ -57,7 +57,7 @@ class Tcp:
         self.connections: dict[Key, TcpSocket] = {}
         self._random = net.clock.random(f"tcp/{net.name}")
         self._secret = b""
-        self.template = craft.template("tcp")
+        self.template = templates.TCP
         self.fact = delivered_fact(net, "a TCP socket")
         self._config: TcpConfig | None = None
         net.sysctl.on_change(self._forget_config)

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emu import craft
 from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net.drop import drop
@@ -24,6 +23,7 @@ from emu.kernel.transport.inet import MULTICAST_TTL, TEXT, Endpoint, IcmpError, 
 from emu.kernel.transport.ports import Ports
 from emu.trail import Born
 from emu.wire import icmp as wire_icmp
+from emu.wire import templates
 from emu.wire import udp as wire
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import IP_DF, IP_HLEN, UDP, Frame
@@ -192,7 +192,7 @@ class Udp:
         self.ports = Ports(net, family, "udp")
         self.connected: dict[tuple[int, int, int, int], UdpSocket] = {}
         self.encaps: dict[int, EncapSocket] = {}  # by port
-        self.template = craft.template("udp")
+        self.template = templates.UDP
         self.fact = delivered_fact(net, "a UDP socket")
         self.rcvbuf = net.sysctl.number("net.core.rmem_default")
 

@@ -26,6 +26,11 @@ class Remark(NamedTuple):
     unknown: bool = False
     meant: str = ""
 
+    @property
+    def id(self) -> str:
+        """That of its finding."""
+        return "unknown-field" if self.unknown else "field-not-modelled"
+
 
 Look = Callable[[Any, Path], Iterator[Remark]]
 Plan = dict[str, "Plan | NotModelled | Look | None"]

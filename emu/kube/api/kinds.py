@@ -197,14 +197,16 @@ def is_custom(api_version: str) -> bool:
     return api_version.rpartition("/")[0] not in GROUPS
 
 
-def remark(api_version: str, kind: str) -> str:
-    """What there is to report about a kind that has no type: it is not modelled, or nothing knows it; "" for neither."""
+def remark(api_version: str, kind: str) -> tuple[str, str]:
+    """What there is to report about a kind that has no type, and its id: it is not modelled, or nothing knows it; "" for neither."""
     if is_custom(api_version):
-        return f"kind {kind} of {api_version} is a custom resource, which is not modelled: nothing acts on it"
+        what = f"kind {kind} of {api_version} is a custom resource, which is not modelled: nothing acts on it"
+        return what, "custom-resource"
     treatment = OTHER_KINDS.get(kind)
     if isinstance(treatment, NotModelled):
-        return f"kind {kind} is not modelled: {treatment.what}"
+        return f"kind {kind} is not modelled: {treatment.what}", "kind-not-modelled"
     if treatment is None:
         meant = nearest(kind, {*OTHER_KINDS, *API_VERSION_OF})
-        return f'unknown kind "{kind}" in {api_version}' + (f' (expected "{meant}"?)' if meant else "")
-    return ""
+        hint = f' (expected "{meant}"?)' if meant else ""
+        return f'unknown kind "{kind}" in {api_version}{hint}', "unknown-kind"
+    return "", ""

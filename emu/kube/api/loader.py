@@ -147,7 +147,7 @@ def _younger(loaded: Loaded, obj: Object, place: Place | None) -> None:
     what = "is in the export more than once: the younger one counts"
     if loaded.objects[at].metadata.uid != obj.metadata.uid:
         what = "is in the export with several uids, of several moments or clusters: the younger one counts"
-    loaded.objects.note(Finding("", str(obj.key), what))
+    loaded.objects.note(Finding("", str(obj.key), what, "declared-twice"))
     if _version(loaded.objects[at]) <= _version(obj):
         loaded.objects[at] = obj
         if place is not None:
@@ -241,7 +241,7 @@ def _objects(
             name = meta.get("name") if isinstance(meta, dict) else ""
             where = meta.get("namespace") if isinstance(meta, dict) else ""
             about = f"{kind.lower()}/{where}/{name}" if where else f"{kind.lower()}/{name}"
-            notes.note(Finding(_place(document, at), about, f"is left out: {e.what}"))
+            notes.note(Finding(_place(document, at), about, f"is left out: {e.what}", "left-out"))
             return
         unknown = [each for each in found if each.unknown]
         raise (_with_unknown(e, unknown, at, document) if unknown else e) from None
@@ -259,12 +259,12 @@ def _is_kustomization(value: dict[str, Any], document: Document | None) -> bool:
 
 def _note(obj: Object, found: list[Remark], at: Path, document: Document | None, notes: Objects) -> None:
     for each in found:
-        notes.note(Finding(_place(document, (*at, *each.path)), str(obj.key), each.what))
+        notes.note(Finding(_place(document, (*at, *each.path)), str(obj.key), each.what, each.id))
     if isinstance(obj, Other):
-        what = remark(obj.api_version, obj.kind)
+        what, id = remark(obj.api_version, obj.kind)
         if what:
             once = what if is_custom(obj.api_version) else ""
-            notes.note(Finding(_place(document, (*at, "kind")), str(obj.key), what), once=once)
+            notes.note(Finding(_place(document, (*at, "kind")), str(obj.key), what, id), once=once)
 
 
 def _place(document: Document | None, path: Path) -> str:

@@ -22,9 +22,12 @@ class Difference(NamedTuple):
     address: str
     what: str
 
+    @property
+    def about(self) -> str:
+        return f"endpointslice/{self.service.namespace}/{self.slice}" if self.slice else str(self.service.key)
+
     def __str__(self) -> str:
-        about = f"endpointslice/{self.service.namespace}/{self.slice}" if self.slice else str(self.service.key)
-        return f"{about}: {self.what}"
+        return f"{self.about}: {self.what}"
 
 
 def differences(store: Store, service: Service) -> Iterator[Difference]:

@@ -13,6 +13,7 @@ from emu.kube.live.routes import route_each
 from emu.kube.node.found import Found, found
 from emu.kube.node.node import Sandbox
 from emu.kube.store import Store
+from emu.modelled import Finding
 from emu.wire.addr import Prefix
 
 
@@ -46,9 +47,9 @@ class Arrivals:
                 state = state._replace(address="")
             self.as_found[stored.metadata.uid] = state
 
-    def end(self, network: str, pods: Iterable[Sandbox], route: Callable[[Prefix, int], None]) -> list[str]:
+    def end(self, network: str, pods: Iterable[Sandbox], route: Callable[[Prefix, int], None]) -> list[Finding]:
         """All pods run: route to those that lie outside of their node's range where the network does. Gives what the export shows
-        that is remarkable, a sentence each; nothing for manifests."""
+        that is remarkable; nothing for manifests."""
         if self.live and network == ROUTED_CONFLIST:
             route_each(pods, route)
         return remarks(self.store) if self.live else []

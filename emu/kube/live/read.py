@@ -106,7 +106,7 @@ def read(loaded: Loaded) -> Live:
         dns=DnsConfig(domain=facts.stated.domain or DOMAIN, built_in=False),
         policy="kube-router" if enforced else "none",
         live=True,
-        findings=tuple(Finding("", "export", each) for each in notes),
+        findings=tuple(Finding("", "export", each, "assumed") for each in notes),
     )
     kept = Objects([*map(_with_cidr, objects), *revisions(objects)])
     kept.findings = gathered(loaded.objects.findings)

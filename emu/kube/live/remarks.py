@@ -11,19 +11,28 @@ from collections.abc import Iterator
 from emu.kube.api.core import Node, Pod, Service
 from emu.kube.controllers.stale import differences
 from emu.kube.store import Store
+from emu.modelled import Finding
 
 MOST = 20  # sentences about slices; the others are counted
 
 
-def remarks(store: Store) -> list[str]:
-    """A sentence each."""
-    slices = [str(each) for service in store.list(Service) for each in differences(store, service)]
+def remarks(store: Store) -> list[Finding]:
+    """Slices, the first of them and the number of the others, pods and nodes."""
+    slices = [*stale(store)]
     if len(slices) > MOST:
-        slices[MOST:] = [f"{len(slices) - MOST} more endpoints are not as the controller would write them"]
-    return [*slices, *_idle(store), *_nodes(store)]
+        what = f"{len(slices) - MOST} more endpoints are not as the controller would write them"
+        slices[MOST:] = [Finding("", "", what, "stale-slice")]
+    return [*slices, *idle(store), *not_ready(store)]
 
 
-def _idle(store: Store) -> Iterator[str]:
+def stale(store: Store) -> Iterator[Finding]:
+    """Each endpoint that is not as the controller would write it."""
+    for service in store.list(Service):
+        for each in differences(store, service):
+            yield Finding("", each.about, each.what, "stale-slice")
+
+
+def idle(store: Store) -> Iterator[Finding]:
     """Pods that wait, by their phase and reason."""
     waiting = [pod for pod in store.list(Pod) if not pod.status.pod_ip and not pod.finished]
     reasons = Counter(state(pod) for pod in waiting)
@@ -32,14 +41,17 @@ def _idle(store: Store) -> Iterator[str]:
         more = f" and {count - 1} more" if count > 1 else ""
         scheduled = first.condition("PodScheduled")
         why = f": {scheduled.message}" if scheduled is not None and scheduled.message else ""
-        yield f"pod/{first.namespace}/{first.name}{more}: no address, {reason}{why}"
+        yield Finding(
+            "", f"pod/{first.namespace}/{first.name}{more}", f"no address, {reason}{why}", "pod-without-address"
+        )
 
 
-def _nodes(store: Store) -> Iterator[str]:
+def not_ready(store: Store) -> Iterator[Finding]:
+    """Nodes whose kubelet states why they are not ready."""
     for node in store.list(Node):
         ready = next((each for each in node.status.conditions if each.type == "Ready"), None)
         if ready is not None and ready.status != "True" and ready.message:
-            yield f"node/{node.name}: not ready: {ready.message}"
+            yield Finding("", f"node/{node.name}", f"not ready: {ready.message}", "node-not-ready")
 
 
 def state(pod: Pod) -> str:

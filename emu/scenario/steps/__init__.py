@@ -133,6 +133,10 @@ class Action(Generic[P, C]):
     sends: ClassVar[bool] = False
     changes: ClassVar[bool] = False
 
+    def expects(self, part: P) -> bool:
+        """Whether the action itself is an expectation, or has one within, beside the step's own."""
+        return False
+
     def check(self, part: P, place: Place) -> None:
         """What can be known without a cluster. Raises InputError."""
 

@@ -96,6 +96,9 @@ class ReplayAction(Action[ReplayPart, Replays]):
     )
     sends = True
 
+    def expects(self, part: ReplayPart) -> bool:
+        return True
+
     def check(self, part: ReplayPart, place: Place) -> None:
         if bool(part.pcap) == bool(part.talk):
             raise InputError(

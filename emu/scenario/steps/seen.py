@@ -25,6 +25,9 @@ class SeenAction(Action[Seen, Waits]):
   ping: {from: default/client, to: default/web-0}
 - seen: [{at: default/web-0/eth0, way: in, after: hello, within: 10ms, frame: {icmp: {type: 8}}}]"""
 
+    def expects(self, part: Seen) -> bool:
+        return True
+
     def check(self, part: Seen, place: Place) -> None:
         if not part:
             raise InputError("no frames are listed", expected="entries with frame or noFrame")

@@ -88,6 +88,9 @@ class TrafficAction(Action[Traffic, Overlaps]):
     example = "- traffic: {flows: 4, rate: 100, mix: [{ping: {from: default/client, to: default/web-0}}]}"
     sends = True
 
+    def expects(self, part: Traffic) -> bool:
+        return any(each.expect is not None for each in part.mix)
+
     def check(self, part: Traffic, place: Place) -> None:
         if (part.rate is None) is (part.arrivals is None):
             raise InputError(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from emu import craft
 from emu.apps.script import CLIENT, Line
 from emu.clock import EPOCH_NS, MS
-from emu.wire import tcp, udp
+from emu.wire import tcp, templates, udp
 from emu.wire.addr import ip4
 from emu.wire.frame import Frame
 from emu.wire.linktype import RAW
@@ -41,7 +40,7 @@ def _datagrams(talk: Sequence[Line], port: int) -> Iterator[tuple[int, Frame]]:
         yield (
             line.after_ns,
             udp.build(
-                craft.template("udp"),
+                templates.UDP,
                 *_ends(line.who, port),
                 line.data,
                 ident=0,
@@ -60,7 +59,7 @@ def _segments(talk: Sequence[Line], port: int) -> Iterator[tuple[int, Frame]]:
     def segment(client: bool, flags: int, data: bytes = b"") -> Frame:
         ack = sent[not client] if flags & ACK else 0
         made = tcp.build(
-            craft.template("tcp"), *_ends(CLIENT if client else "", port), seq=sent[client], ack=ack, flags=flags,
+            templates.TCP, *_ends(CLIENT if client else "", port), seq=sent[client], ack=ack, flags=flags,
             window=64240, options=b"", payload=data, ident=0, ttl=64, tos=0, flow=0, trail=None,
         )  # fmt: skip
         sent[client] += len(data) + bool(flags & (SYN | FIN))

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from emu import craft
 from emu.kube.underlay.vpc import igw
 from emu.kube.underlay.vpc.cloud import INTERNET, LOCAL, Cloud, Eni, Subnet, VpcRoute
 from emu.kube.underlay.vpc.security_group import Tracked, key_of, untracked
 from emu.trail import Carried, Note
-from emu.wire import arp
+from emu.wire import arp, templates
 from emu.wire.addr import ip4_kind, ip4_text
 from emu.wire.frame import AF_INET, ETH_P_ARP, Frame
 from emu.wire.rewrite import set_dmac, set_smac
@@ -79,7 +78,7 @@ class Fabric:
             peer = self.cloud.owner(packet.tpa)
             mac = peer.mac if peer is not None and peer.subnet is eni.subnet else eni.router
         trail = None if frame.trail is None else [Note(f"the VPC answers ARP for every address: {_whose(mac, eni)}")]
-        template = craft.template("arp_reply")
+        template = templates.ARP_REPLY
         return Sent(
             port, arp.build(template, packet.sha, mac, packet.tpa, packet.sha, packet.spa, frame.flow, trail), True
         )

@@ -1,0 +1,82 @@
+"""`emu lint`: what is found in files, in the form that people, CI systems and code hosts read. Must not know what is looked for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emu.cli.console import Form, dump, out, show
+from emu.cli.options import Namespace
+from emu.errors import InputError
+
+
+class Written(StrEnum):
+    """How findings are written."""
+
+    text = "text"
+    json = "json"
+    yaml = "yaml"
+    sarif = "sarif"
+    junit = "junit"
+
+
+class Least(StrEnum):
+    """From which severity on the exit status is 1."""
+
+    error = "error"
+    warning = "warning"
+    note = "note"
+    never = "never"
+
+
+EXAMPLES = (
+    "Examples: emu lint shop.yaml manifests/ --fail-on warning\n\n"
+    "kubectl get nodes,pods,services,endpointslices -A -o yaml | emu lint -\n\n"
+    "emu lint manifests/ -o sarif > emu.sarif"
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """The command, for the command line."""
+    app.command(epilog=EXAMPLES)(lint)
+
+
+def lint(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE...]", help="Scenarios, manifests, exports, rules, folders; or -."),
+    ] = None,
+    more: Annotated[list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="The same.")] = None,
+    namespace: Namespace = "default",
+    form: Annotated[Written, typer.Option("-o", "--output", help="How findings are written.")] = Written.text,
+    fail_on: Annotated[Least, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Least.error,
+    listed: Annotated[bool, typer.Option("--list", help="Look at nothing: print the ids of findings.")] = False,
+) -> int:
+    """Look for what is wrong or not as people think, without a packet. Exit 1: findings of --fail-on or worse; 2: bad input."""
+    from emu.lint.catalogue import KINDS, SEVERITIES, at_least, in_order
+    from emu.lint.gather import look
+    from emu.lint.writing import junit, report, sarif
+    from emu.report import Report, columns
+
+    if listed:
+        rows = [{"id": id, "severity": kind.severity, "what": kind.what} for id, kind in KINDS.items()]
+        table = columns(("ID", "SEVERITY", "WHAT IT IS"), rows, ("id", "severity", "what"))
+        show(Report(rows, table), Form(form.value) if form.value in [*Form] else Form.json)
+        return 0
+    named = [*(files or ()), *(more or ())]
+    if not named:
+        raise InputError("no file is named", expected="FILE, FOLDER or -")
+    looked = [*look(named, namespace)]
+    findings = in_order(dict.fromkeys(each for one in looked for each in one.findings))
+    if form is Written.sarif:
+        out(dump(sarif(findings), Form.json))
+    elif form is Written.junit:
+        out(junit(findings, [str(each) for one in looked for each in one.files]))
+    else:
+        show(report(findings), Form(form.value))
+    if any(one.error is not None for one in looked):
+        return 2
+    return int(fail_on is not Least.never and bool(at_least(findings, SEVERITIES[[*Least].index(fail_on)])))
