@@ -282,8 +282,9 @@ class Cluster(Verbs):
         return self.dns
 
     def judge(self, made: Flow) -> None:
-        """A flow has ended: whether something that is not modelled decides about it."""
+        """A flow has ended: whether something that is not modelled decides about it, and which policies do."""
         self.unmodelled.judge(made)
+        self.policies.ended(made)
 
     def set_aside(self, name: str) -> None:
         """A pod's namespace is not there until it is adopted once more: its pod waits."""
