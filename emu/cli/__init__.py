@@ -8,6 +8,7 @@ A command imports its modules when it runs: `emu --help` is quick and imports no
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
+COLLECTED_AFTER = 100_000  # objects: a start makes many, and all of them stay
 OWN_FAULT, BAD_INPUT, BY_SIGNAL = 4, 2, 128
 PIPE_CLOSED = BY_SIGNAL + 13
 FULL = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG)
@@ -35,7 +37,9 @@ class Ended(BaseException):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status. `arguments` are the process's own unless given."""
     streams = sys.stdout, sys.stderr
+    before = gc.get_threshold()
     try:
+        gc.set_threshold(COLLECTED_AFTER)
         with _signals():
             _open_streams()
             return _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
@@ -44,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _ended(signal.SIGINT)
     finally:
+        gc.set_threshold(*before)
         if None not in streams:
             sys.stdout, sys.stderr = streams  # the option parser wraps them when a pipe is closed
 
