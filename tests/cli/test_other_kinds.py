@@ -67,6 +67,19 @@ def test_other_files_are_named(
     assert what in shown and expected in shown and str(path) in shown
 
 
+@pytest.mark.parametrize(
+    ("source", "target"), [("10.0.0.1", "svc/api.shop:80"), ("10.0.0.1", "api.shop:80"), ("deploy/web", "10.0.0.2:80")]
+)
+def test_rules_know_addresses_alone(
+    source: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "node.rules"
+    path.write_text(RULES, encoding="utf-8")
+    assert main(["trace", "--rules", str(path), "--from", source, "--to", target]) == 2
+    error = capsys.readouterr().err
+    assert "is the name of an object, and rules know addresses alone" in error and "-f FILE" in error
+
+
 def test_a_template_inside_of_a_manifest_is_its_text(tmp_path: Path) -> None:
     """Programs have templates of their own in ConfigMaps."""
     path = tmp_path / "file.yaml"
