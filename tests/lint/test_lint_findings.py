@@ -183,6 +183,16 @@ def test_from_which_severity_on_it_fails(id: str, least: str, folder: Path) -> N
     assert main(["lint", "x.yaml", "--fail-on", least]) == int(worse)
 
 
+@pytest.mark.parametrize(
+    "text", [RULES["rule-not-modelled"][0], "-P INPUT ACCEPT\n-A INPUT -m cgroup --path x -j DROP\n"]
+)
+def test_rules_are_known_by_how_they_begin(text: str, folder: Path, capsys: Capsys) -> None:
+    (folder / "iptables-save").write_text(text)
+    status, found = linted(capsys, "iptables-save")
+    assert status == 0 and "rule-not-modelled" in {each["id"] for each in found}
+    assert main(["validate", "iptables-save"]) == 0
+
+
 def test_a_refused_file_does_not_hide_the_others(folder: Path, capsys: Capsys) -> None:
     (folder / "a").mkdir()
     (folder / "a" / "broken.yaml").write_text("apiVersion: v1\nkind: [\n")

@@ -87,6 +87,11 @@ def other_value(value: dict[str, object]) -> tuple[str, str] | None:
     return next(((what, expected) for key, what, expected in _MAPPINGS if key in value), None)
 
 
+def is_rules(text: str) -> bool:
+    """Whether a text is one of iptables: of iptables-save, -S or -L."""
+    return any(each.begins.match(text) for each in _OTHERS[:3])
+
+
 def is_dump(folder: Path) -> bool:
     """Whether a folder holds a dump, whose objects lie in folders below it."""
     if any((folder / mark).exists() for mark in _MARKS):
