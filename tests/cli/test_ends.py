@@ -94,12 +94,12 @@ def test_what_kill_left_is_removed_by_the_next_run(folder: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     (left,) = (folder / "out").iterdir()
     assert left.name.startswith(".story.")
-    assert shell("emu run story.yaml -o out", folder).returncode == 0
+    assert shell("emu run story.yaml -d out", folder).returncode == 0
     assert [path.name for path in (folder / "out").iterdir()] == ["story"]
 
 
 def test_a_signal_that_is_ignored_stays_ignored(folder: Path) -> None:
-    done = shell("trap '' HUP; emu run story.yaml -o out", folder)
+    done = shell("trap '' HUP; emu run story.yaml -d out", folder)
     assert done.returncode == 0
     code = SIGNALLED.replace("import os, sys", "import os, sys, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
     run = subprocess.run(
