@@ -8,7 +8,7 @@ Must not know scenarios or files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from typing import Self, TypeVar, overload
 
@@ -151,11 +151,18 @@ class Cluster(Verbs):
             set_large_aside()
 
     @classmethod
-    def live(cls, *sources: Source, seed: int = 0, capture: bool = True) -> Self:
+    def live(
+        cls,
+        *sources: Source,
+        seed: int = 0,
+        capture: bool = True,
+        dumps: Mapping[str, str | os.PathLike[str]] | None = None,
+    ) -> Self:
         """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar): every address, readiness and slice
-        stays as it is there. `warnings` has what was assumed besides. Raises InputError."""
+        stays as it is there, and on the nodes of `dumps` what tools/collect gathered there, by a folder or tar. `warnings` has what was
+        assumed besides. Raises InputError."""
         found = live.read(load(*sources, live=True))
-        return cls(found.config, found.objects, seed=seed, capture=capture)
+        return cls(dumped.beside(found.config, dumps or {}), found.objects, seed=seed, capture=capture)
 
     def __repr__(self) -> str:
         flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
