@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | version | registry | modelled | craft | fork collector | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
+    "wire | clock | trail | errors | version | registry | modelled | craft | fork collector | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
     "kernel.link | kernel.netfilter | kube.timing",
     "kernel.net | pasted",
     "kernel.transport",
@@ -28,6 +28,7 @@ FLOORS = (
     "scenario",
     "report",
     "twin | testing | why | lint",
+    "matrix",
     "cli __main__",
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.replace("|", " ").split()}

@@ -11,7 +11,8 @@ import typer
 
 from emu.cli.console import Form, note, show
 from emu.cli.inputs import Opened
-from emu.cli.options import Dumps, Force, Live, Namespace, Network, Nodes, OutputForm
+from emu.cli.options import Dumps, Force, Live, Namespace, Network, Nodes, OutputForm, Seed, examples
+from emu.cli.settings import settings
 from emu.errors import InputError
 
 
@@ -24,11 +25,11 @@ class Protocol(StrEnum):
 
 
 EXPORT = "export: "  # how a note begins about what an export does not state
-EXAMPLES = (
-    "Examples: kubectl get nodes,pods,services,endpointslices,configmaps -A -o yaml > dump.yaml\n\n"
-    "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml\n\n"
-    "emu why -S deploy/web -n shop -D api.shop:80 -f dump.yaml -o json\n\n"
-    "emu why -S shop/toolbox -D svc/cart.shop -f dump.yaml --node node-1=/tmp/node-1"
+EXAMPLES = examples(
+    "kubectl get nodes,pods,services,endpointslices,configmaps -A -o yaml > dump.yaml",
+    "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml",
+    "emu why -S deploy/web -n shop -D api.shop:80 -f dump.yaml -o json",
+    "emu why -S shop/toolbox -D svc/cart.shop -f dump.yaml --node node-1=/tmp/node-1",
 )
 
 
@@ -70,11 +71,9 @@ def why(
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    seed: Seed = None,
     live: Live = None,
     dumps: Dumps = None,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Note what else strikes one in the objects, too.")
-    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="Ask nothing: print the causes that may be named.")] = False,
 ) -> int:
     """State whether a packet arrives, and why not: the verdict, the cause with the object that decides, what would change it, what was assumed."""
@@ -103,6 +102,7 @@ def why(
         nodes=nodes,
         network=network,
         live=live,
+        seed=seed,
         capture=bool(html),
         ends=(source, destination),
         dumps=dumps or (),
@@ -115,7 +115,7 @@ def why(
         if pod is not None:
             idles = why_not_ready(Seen(cluster.store, opened.line), pod)
             show(answer.idle(pod, idles, source, destination, sends), form)
-            _report(opened, [], verbose)
+            _report(opened, [], settings.verbose)
             if html:
                 note(f"nothing was sent: {html} is not written")
             return 0
@@ -133,7 +133,7 @@ def why(
         write(html, page(case, because), force=force)
     answered = answer.answer(case, because)
     show(answered, form, to_stderr=is_stdout(html))
-    _report(opened, answered.data["assumed"], verbose)
+    _report(opened, answered.data["assumed"], settings.verbose)
     return 3 if case.word == "undecided" else 0
 
 

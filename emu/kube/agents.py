@@ -147,9 +147,12 @@ class _Program:
         """Run on every node at once; then begin to watch."""
         self._read()
         self.rounds.run_all()
-        news = News(self.clock, delay_ns + self.agent.delay_ns, pending, self._changed)
+        news: dict[int, News] = {}  # by the delay
         for kind in self.agent.watches:
-            self.store.watch(kind, news.changed)
+            delay = delay_ns + self.agent.delay_of(kind)
+            if delay not in news:
+                news[delay] = News(self.clock, delay, pending, self._changed)
+            self.store.watch(kind, news[delay].changed)
         self._resync_later()
 
     def run(self) -> None:

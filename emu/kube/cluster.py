@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
-from typing import Self, TypeVar, overload
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from emu import page
 from emu.apps import apps
@@ -35,9 +35,6 @@ from emu.kube.flow import ends as target
 from emu.kube.flow import given, lookup
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
-from emu.kube.flow.replay.engine import Replay, Settings
-from emu.kube.flow.replay.hosts import Roles
-from emu.kube.flow.replay.paired import Sink
 from emu.kube.flow.verbs import Verbs
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
@@ -58,6 +55,11 @@ from emu.trail import Delivered, Dropped, Encapsulated, Natted
 from emu.wire.addr import Prefix, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 from emu.wire.record import Record
+
+if TYPE_CHECKING:
+    from emu.kube.flow.replay.engine import Replay, Settings
+    from emu.kube.flow.replay.hosts import Roles
+    from emu.kube.flow.replay.paired import Sink
 
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
@@ -287,8 +289,9 @@ class Cluster(Verbs):
         return self.dns
 
     def judge(self, made: Flow) -> None:
-        """A flow has ended: whether something that is not modelled decides about it."""
+        """A flow has ended: whether something that is not modelled decides about it, and which policies do."""
         self.unmodelled.judge(made)
+        self.policies.ended(made)
 
     def set_aside(self, name: str) -> None:
         """A pod's namespace is not there until it is adopted once more: its pod waits."""
@@ -480,6 +483,8 @@ class Cluster(Verbs):
 
     def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
         """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
+        from emu.kube.flow.replay.engine import Replay
+
         made = Replay(self, roles, settings, sink)
         made.run(records)
         return made

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+
+import msgspec
 
 from emu.errors import InputError
 from emu.invariants import invariants
@@ -59,10 +61,11 @@ class Scenario:
     def steps(self) -> tuple[Step, ...]:
         return self.spec.steps
 
-    @property
-    def expects(self) -> bool:
-        """Whether anything is expected: by a step, by what it sends, or by an invariant that the scenario names."""
-        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in self.steps)
+    def expects(self, only: Container[int] | None = None) -> bool:
+        """Whether anything is expected: by a step (one of `only`, from 0), by what it sends, or by an invariant that the scenario
+        names."""
+        chosen = (each for number, each in enumerate(self.steps) if only is None or number in only)
+        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in chosen)
         return bool(self.spec.invariants) or any(own)
 
     @classmethod
@@ -80,6 +83,11 @@ class Scenario:
         where: Keys = ("steps", step, *path)
         placed = self.document.error(error.what, where)
         return error.at(file=placed.file, line=placed.line, path=placed.path)
+
+
+def seeded(scenario: Scenario, seed: int | None) -> Scenario:
+    """The scenario with another seed; None: its own."""
+    return scenario if seed is None else replace(scenario, spec=msgspec.structs.replace(scenario.spec, seed=seed))
 
 
 def is_scenario(document: Document) -> bool:
