@@ -64,12 +64,13 @@ def _by_name(index: PolicyIndex) -> bool:
 
 
 def _by_policy(trail: tuple[Any, ...], chains: tuple[str, ...]) -> bool:
-    """Whether a rule of the dataplane dropped the frame, for another reason than that it is INVALID, or a program at a pod's interface."""
+    """Whether a rule of the dataplane dropped the frame, for another reason than that it is INVALID, or a program at a pod's interface,
+    for another one than that the pod has no policies yet."""
     fact = next((each for each in trail if isinstance(each, Dropped)), None)
     by = fact.by if fact is not None else None
     if isinstance(by, AnyRule):
         return by.chain.startswith(chains) and "INVALID" not in by.spec
-    return isinstance(by, Probed)
+    return isinstance(by, Probed) and not by.default
 
 
 class _Judge:

@@ -133,7 +133,7 @@ def test_an_exception_of_one_block_is_one_of_all_blocks_of_the_rule() -> None:
     made = cluster(policy(f"{{podSelector: {{matchLabels: {{app: db}}}}, ingress: [{{from: [{blocks}]}}]}}"))
     assert made.tcp("shop/web", "shop/db:8080", b"x", timeout_s=1).outcome.word == "rejected"
     assert made.tcp("shop/near", "shop/db:8080", b"x").delivered
-    apart = f"{{podSelector: {{matchLabels: {{app: db}}}}, ingress: [{{from: [{{ipBlock: {{cidr: 0.0.0.0/0}}}}]}}]}}"
+    apart = "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}"
     made.apply(load_text(policy(apart)).objects[0])
     assert made.tcp("shop/web", "shop/db:8080", b"x").delivered
 

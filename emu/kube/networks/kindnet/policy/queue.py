@@ -156,10 +156,11 @@ class QueuedPolicies:
             return self._queued(frame, _PRE[3])
         return None
 
-    def _accepted(self, frame: Frame, rule: NftRule) -> None:
+    def _accepted(self, frame: Frame, rule: NftRule) -> Verdict:
         """A rule lets the packet pass. While no pod is selected every packet passes, and none of the rules is worth a word."""
         if frame.trail is not None and self.selected:
             frame.trail.append(rule)
+        return None
 
     def _queued(self, frame: Frame, rule: NftRule) -> Verdict:
         """The program's answer: both sides are judged, whether their pods are on this node or not."""
