@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from emu.capture.blanks import address_text
 from emu.capture.summary import Name, between, phrase
-from emu.wire.addr import ip4_text
 from emu.wire.summary import Summary
 
 
@@ -50,9 +50,9 @@ class View:
 
     def where(self, half: tuple[int, int]) -> str:
         """An (address, port) of NAT as text; without the port if it is 0."""
-        return f"{ip4_text(half[0])}:{half[1]}" if self.packet.has_ports and half[1] else ip4_text(half[0])
+        return f"{address_text(half[0])}:{half[1]}" if self.packet.has_ports and half[1] else address_text(half[0])
 
     def called(self, half: tuple[int, int]) -> str:
         """The same with the address's name, if it has one."""
         known, text = self.name(half[0]), self.where(half)
-        return text if known == ip4_text(half[0]) else f"{known} ({text})"
+        return text if known == address_text(half[0]) else f"{known} ({text})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from emu.capture.blanks import address_text
 from emu.capture.reasons import REASONS
 from emu.capture.tap import DROP, OUT
 from emu.capture.view import View
@@ -37,7 +38,7 @@ from emu.trail import (
     Tracked,
     Waited,
 )
-from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4_text, mac_text
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, mac_text
 from emu.wire.frame import ETH_HLEN
 from emu.wire.summary import Summary
 from emu.wire.vxlan import HEADROOM
@@ -72,7 +73,7 @@ def decided_by(by: Any, *, lines: bool = False) -> str:
     if isinstance(by, Route):
         return by.why or f"route {by.text()}"
     if isinstance(by, Neighbour):
-        return f"neighbour {ip4_text(by.addr)} dev {by.device.name}"
+        return f"neighbour {address_text(by.addr)} dev {by.device.name}"
     if isinstance(by, Conn):
         return f"ct {by.name}"
     return "" if by is None else str(by)
@@ -131,7 +132,7 @@ def _asked_sentence(entry: Asked, view: View) -> str:
 
 
 def _asked_fact(entry: Asked, view: View) -> str:
-    return f"arp who-has {ip4_text(entry.addr)} dev {entry.device} ({entry.why})"
+    return f"arp who-has {address_text(entry.addr)} dev {entry.device} ({entry.why})"
 
 
 def _answered_sentence(entry: Answered, view: View) -> str:
@@ -142,7 +143,7 @@ def _answered_sentence(entry: Answered, view: View) -> str:
 
 
 def _answered_fact(entry: Answered, view: View) -> str:
-    return f"arp {ip4_text(entry.addr)} is {'proxied, behind' if entry.proxy else 'local, asked on'} {entry.device}"
+    return f"arp {address_text(entry.addr)} is {'proxied, behind' if entry.proxy else 'local, asked on'} {entry.device}"
 
 
 def _waited_sentence(entry: Waited, view: View) -> str:
@@ -150,7 +151,7 @@ def _waited_sentence(entry: Waited, view: View) -> str:
 
 
 def _waited_fact(entry: Waited, view: View) -> str:
-    return f"waited for ARP: {ip4_text(entry.addr)} dev {entry.device}"
+    return f"waited for ARP: {address_text(entry.addr)} dev {entry.device}"
 
 
 # -- NAT and connections -------------------------------------------------------------------------
@@ -361,9 +362,9 @@ def _sizes(entry: Encapsulated, packet: Summary) -> str:
 
 def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
     if entry.vni is None:
-        return f"ipip {entry.device}: {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+        return f"ipip {entry.device}: {address_text(entry.src)} -> {address_text(entry.dst)}"
     known = f"{mac_text(entry.mac)} dst" if entry.mac != ZERO_MAC else "no entry for its MAC, all others dst"
-    lines = f"fdb {entry.device}: {known} {ip4_text(entry.dst)}\nvxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+    lines = f"fdb {entry.device}: {known} {address_text(entry.dst)}\nvxlan {entry.device}: vni {entry.vni}, {address_text(entry.src)} -> {address_text(entry.dst)}"
     return lines + _sizes(entry, view.packet)
 
 
@@ -376,8 +377,8 @@ def _decapsulated_sentence(entry: Decapsulated, view: View) -> str:
 
 def _decapsulated_fact(entry: Decapsulated, view: View) -> str:
     if entry.vni is None:
-        return f"ipip {entry.device}: from {ip4_text(entry.src)}"
-    return f"vxlan {entry.device}: vni {entry.vni}, from {ip4_text(entry.src)}"
+        return f"ipip {entry.device}: from {address_text(entry.src)}"
+    return f"vxlan {entry.device}: vni {entry.vni}, from {address_text(entry.src)}"
 
 
 def _carried_sentence(entry: Carried, view: View) -> str:
@@ -389,7 +390,7 @@ def _carried_sentence(entry: Carried, view: View) -> str:
 
 def _carried_fact(entry: Carried, view: View) -> str:
     if entry.half:
-        return f"{entry.who}: {ip4_text(entry.before)} -> {ip4_text(entry.after)}, {entry.between}"
+        return f"{entry.who}: {address_text(entry.before)} -> {address_text(entry.after)}, {entry.between}"
     return f"{entry.who}: {entry.between} ({entry.way}), TTL stays {view.packet.ttl}"
 
 

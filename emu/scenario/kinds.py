@@ -93,7 +93,7 @@ class AddressPart(Part, frozen=True):
 
 class NodePart(Part, frozen=True):
     """One node; a pod CIDR of "" is the next part of podSubnet. `labels` come beside those that its kubelet sets. Without
-    `interfaces` it has eth0 alone."""
+    `interfaces` it has eth0 alone. `dump` is a folder or tar of what commands printed on it (tools/collect), which replaces what emu computes."""
 
     name: str
     zone: str = ""
@@ -103,6 +103,7 @@ class NodePart(Part, frozen=True):
     taints: tuple[TaintPart, ...] = ()
     addresses: tuple[AddressPart, ...] = ()
     interfaces: tuple[InterfacePart, ...] = ()
+    dump: str = ""
 
 
 class ExternalPart(Part, frozen=True):

@@ -14,7 +14,7 @@ from emu.why.answer import sentence_of
 from emu.why.case import Because, Case
 from emu.wire.captured import is_ipv4
 
-ANSWERS = ("refused", "rejected")  # what somebody sends back
+ANSWERS = ("refused", "rejected")  # a host sends an answer back
 
 
 def page(case: Case, because: Because | None) -> str:

@@ -106,7 +106,7 @@ def test_a_target_port_that_is_not_declared_listens_unless_it_looks_like_a_mista
     running = Cluster(2, loaded.objects)
     assert running.tcp("default/client", "svc/web:80").outcome.word == word
     [note] = without_endpoints(loaded)
-    assert note.endswith("it is taken to listen" if word == "delivered" else "it will refuse")
+    assert str(note).endswith("it is taken to listen" if word == "delivered" else "it will refuse")
 
 
 def test_the_port_of_a_probe_listens() -> None:

@@ -455,7 +455,7 @@ class Kubelet:
                 running.ports.append((port, protocol))
                 self.deps.started(running.apps[-1])
             except SocketError as error:
-                if (port, protocol) in guessed:  # somebody else of the same network has it
+                if (port, protocol) in guessed:  # another pod of the same network has it
                     continue
                 running.errors[port] = error.name
                 self.deps.warnings.append(

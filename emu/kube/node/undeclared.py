@@ -67,7 +67,7 @@ def target_of(port: ServicePort) -> int:
 
 
 def probed(pod: PodSpec) -> Iterator[Port]:
-    """The ports that kubelet asks: somebody listens there when the pod is well."""
+    """The ports that kubelet asks: a program listens there when the pod is well."""
     for container in (*pod.containers, *pod.init_containers):
         for probe in container.probes:
             number = _number(container, probe.asked.port) if probe.asked is not None else 0

@@ -8,10 +8,11 @@ from __future__ import annotations
 from emu.kernel.link.device import Device
 from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key
-from emu.kube.policy.follow import index_of
-from emu.kube.policy.verdict import Packet
+from emu.kube.policy.suggest import suggest
 from emu.trail import Probed
 from emu.why.case import Because, Case, name_of
+from emu.why.policies import judged
+from emu.why.suggested import remedy
 from emu.wire.addr import ip4, ip4_text
 
 _BY_TC = ("TC_INGRESS", "TC_EGRESS")
@@ -52,13 +53,11 @@ def denied(case: Case, addr: int, protocol: str, port: int) -> Because | None:
     """The policy that does not allow the client to send to an address and port; None where all allow it, or none is enforced."""
     if not case.policed:
         return None
-    index = index_of(case.store)
-    sender = next((each.addr for each in case.flow.client.addresses if each.device.name != "lo"), 0)
-    name = {"PING": "ICMP"}.get(protocol, protocol)
-    verdict = index.judge(Packet(index.end(sender), index.end(addr), name, port))
+    found = judged(case, addr, protocol, port)
+    _, packet, verdict, _ = found
     if verdict.allowed:
         return None
-    reason = verdict.deciding
+    name, sender, reason = packet.protocol, packet.source.addr, verdict.deciding
     first = reason.policies[0]
     key = Key(first.kind.lower(), first.namespace, first.name)
     chosen = verdict_end(case, ip4_text(sender if reason.way == "egress" else addr))
@@ -72,7 +71,7 @@ def denied(case: Case, addr: int, protocol: str, port: int) -> Because | None:
         "network-policy",
         name_of(key),
         sentence,
-        f"a rule in {reason.way} of a policy that allows it by labels and port",
+        remedy(suggest(found.known, packet, ("UDP", "TCP") if (name, port) == ("UDP", 53) else ())),
     )
 
 
