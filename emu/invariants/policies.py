@@ -87,7 +87,8 @@ class _Judge:
                 if way == "egress" and came.dst != frame.dst:
                     continue  # a Service, whose address no policy names
             packet = self._packet(source, destination, frame)
-            if way in self._sides(node, packet) and not self._allowed(node, packet, way):
+            allowed = self._allowed(node, packet, way) or self.dataplane.allows(self.index, packet, way)
+            if way in self._sides(node, packet) and not allowed:
                 text = f"{_text(packet, source, destination)} leaves {captured.interface} of {node}, though its {way} is {self._reason(packet, way)}"
                 return Violation(text, frames)
         return None
@@ -118,7 +119,7 @@ class _Judge:
     def _allowed(self, node: str, packet: Packet, way: Way) -> bool:
         if way == "ingress" and _has(self.bench.nodes[node].net, packet.source.addr):
             return True  # the pod's own node, by whichever of its addresses
-        return self._verdict(packet, way) or self.dataplane.allows(self.index, packet, way)
+        return self._verdict(packet, way)
 
     def _judged(self, packet: Packet) -> Verdict:
         return self.index.judge(packet)
