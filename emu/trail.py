@@ -79,6 +79,10 @@ class Policy:
     chain: str
     verdict: str
 
+    def text(self) -> str:
+        """As `iptables -S` prints it."""
+        return f"-P {self.chain} {self.verdict}"
+
 
 @dataclass(frozen=True, slots=True)
 class Natted:

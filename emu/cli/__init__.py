@@ -56,14 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     import typer
 
-    from emu.cli.commands import app, settings
+    from emu.cli.commands import app
     from emu.cli.console import error, flush, lose
-    from emu.cli.quick import command_of
+    from emu.cli.quick import command_of, whole
+    from emu.cli.settings import COMPLETE, settings
     from emu.errors import EmuError
 
     try:
         try:
-            status = command_of(app, words)(args=words, prog_name="emu", standalone_mode=False)
+            status = (whole(app) if COMPLETE in os.environ else command_of(app, words))(
+                args=words, prog_name="emu", standalone_mode=False
+            )
         except typer.Exit as leave:
             status = int(leave.exit_code)
         flush()
@@ -83,7 +86,8 @@ def _run(words: list[str]) -> int:
     except Exception as fault:
         usage = getattr(fault, "format_message", None)  # the option parser's own errors: typer hides their class
         if usage is not None:
-            error(f"{usage().rstrip('.')} (emu --help, emu COMMAND --help)")
+            what = usage().rstrip(".").replace("Value error, ", "")  # its own word for every error
+            error(f"{what}{_hint(what)} (emu --help, emu COMMAND --help)")
             return BAD_INPUT
         if settings.debug:
             raise
@@ -94,6 +98,12 @@ def _run(words: list[str]) -> int:
         error(f"emu itself failed: {type(fault).__name__}: {fault} (--debug before the command shows where)")
         return OWN_FAULT
     return status if isinstance(status, int) else 0
+
+
+def _hint(usage: str) -> str:
+    """What is meant by an option that had another meaning once."""
+    form = "'--output'" in usage and "is not one of" in usage
+    return "; a folder for captures is -d DIR" if form else ""
 
 
 @contextmanager

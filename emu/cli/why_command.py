@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,8 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, note, show
-from emu.cli.options import Live, Namespace, Network, Nodes, OutputForm
+from emu.cli.options import Force, Live, Namespace, Network, Nodes, OutputForm, Seed, examples
+from emu.cli.settings import settings
 from emu.errors import InputError
 
 
@@ -21,10 +23,11 @@ class Protocol(StrEnum):
     icmp = "icmp"
 
 
-EXAMPLES = (
-    "Examples: kubectl get nodes,pods,services,endpointslices,configmaps -A -o yaml > dump.yaml\n\n"
-    "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml\n\n"
-    "emu why -S deploy/web -n shop -D api.shop:80 -f dump.yaml -o json"
+EXPORT = "export: "  # how a note begins about what an export does not state
+EXAMPLES = examples(
+    "kubectl get nodes,pods,services,endpointslices -A -o yaml > dump.yaml",
+    "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml",
+    "emu why -S deploy/web -n shop -D api.shop:80 -f dump.yaml -o json",
 )
 
 
@@ -60,8 +63,13 @@ def why(
     sport: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="The client's port.")] = 0,
     size: Annotated[int, typer.Option(min=0, max=65000, metavar="BYTES", help="How much data is sent.")] = 0,
     form: OutputForm = Form.text,
+    html: Annotated[
+        str, typer.Option("--html", metavar="FILE|-", help="Write a page that opens at the step that decides.")
+    ] = "",
+    force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    seed: Seed = None,
     live: Live = None,
     listed: Annotated[bool, typer.Option("--list", help="Ask nothing: print the causes that may be named.")] = False,
 ) -> int:
@@ -77,27 +85,35 @@ def why(
     if not source or not destination:
         raise InputError("a question has two ends", expected="-S SENDER -D RECEIVER")
     from emu.cli.inputs import open_cluster
+    from emu.cli.outputs import check_page, is_stdout
     from emu.why import answer
     from emu.why.ask import ask, idle
     from emu.why.case import Seen
     from emu.why.causes import cause
     from emu.why.causes.pods import why_not_ready
 
+    check_page(html, force=force)
     opened = open_cluster(
         files or [],
         namespace=namespace,
         nodes=nodes,
         network=network,
         live=live,
-        capture=False,
+        seed=seed,
+        capture=bool(html),
         ends=(source, destination),
     )
     cluster = opened.cluster
+    if cluster.capture is not None:
+        cluster.capture.record()
     for end, sends in ((source, True), (destination, False)):
         pod = idle(cluster, end, namespace)
         if pod is not None:
-            because = why_not_ready(Seen(cluster.store, opened.line), pod)
-            show(answer.idle(pod, because, source, destination, sends), form)
+            idles = why_not_ready(Seen(cluster.store, opened.line), pod)
+            show(answer.idle(pod, idles, source, destination, sends), form)
+            _report(opened.notes, [], settings.verbose)
+            if html:
+                note(f"nothing was sent: {html} is not written")
             return 0
     case, meant = ask(
         cluster, source, destination, namespace=namespace, protocol=protocol.value if protocol is not None else "",
@@ -105,5 +121,26 @@ def why(
     )  # fmt: skip
     for each in meant:
         note(each)
-    show(answer.answer(case, cause(case)), form)
+    because = cause(case)
+    if html:
+        from emu.capture.pages import write
+        from emu.why.page import page
+
+        write(html, page(case, because), force=force)
+    answered = answer.answer(case, because)
+    show(answered, form, to_stderr=is_stdout(html))
+    _report(opened.notes, answered.data["assumed"], settings.verbose)
     return 3 if case.word == "undecided" else 0
+
+
+def _report(notes: Sequence[str], assumed: Sequence[str], verbose: bool) -> None:
+    """The notes behind the answer: not what it states itself, and of an export's other findings only how many there are."""
+    stated = {f"{EXPORT}{each}" for each in assumed}
+    live = any(each.startswith(EXPORT) for each in notes)
+    rest = [each for each in notes if each not in stated]
+    if live and not verbose:
+        if rest:
+            note(f"{len(rest)} more remarks on the export (-v shows them)")
+        return
+    for each in rest:
+        note(each)

@@ -166,6 +166,10 @@ class Loops:
         if kind in OF_SLICES:
             batch_ns = self.timing.endpoint_updates_batch_ns if kind == "Pod" else 0
             self._soon("slices", watch_ns + batch_ns)
+        if isinstance(obj, core.Service) and obj.spec.selector and event != "DELETED":
+            for pod in self.store.list(core.Pod, obj.namespace, obj.spec.selector):
+                if pod.spec.node_name in self.kubelets:
+                    self.kubelets[pod.spec.node_name].open_more(pod)
 
     def _soon(self, who: str, delay_ns: int) -> None:
         """Run a loop after `delay_ns`, unless it is due earlier already."""

@@ -75,7 +75,7 @@ class Unmodelled:
             if text:
                 self._warn(Finding("", "cluster.sysctls", text))
         if isinstance(objects, Objects):  # the loader has checked them, and knows their places
-            for finding in objects.findings:
+            for finding in objects.notes:
                 self._warn(finding)
             return
         for obj in objects:

@@ -37,6 +37,7 @@ KINDS: dict[str, Kind] = {
     "target-port-number": Kind("warning", "targetPort is a number that no container declares"),
     "policy-selects-nothing": Kind("warning", "the podSelector of a NetworkPolicy matches no pod"),
     "policy-without-effect": Kind("warning", "the cluster's network enforces no policy, or not this kind"),
+    "removed-version": Kind("warning", "an apiVersion that current clusters refuse; it is read as its successor"),
     "pod-without-address": Kind("warning", "a pod of an export that has no address yet"),
     "pod-not-ready": Kind("warning", "a pod of an export that has an address and is not ready"),
     "node-not-ready": Kind("warning", "a node of an export that is not Ready"),
@@ -55,6 +56,7 @@ KINDS: dict[str, Kind] = {
     "rule-not-modelled": Kind("note", "a rule whose packets are undecided"),
     "job-runs-on": Kind("note", "a Job whose pods do not end, as nothing states when they do"),
     "cronjob-first-run": Kind("note", "when the first Job of a CronJob starts"),
+    "kustomization": Kind("note", "what of a kustomization is not applied"),
     "no-expectation": Kind("note", "a scenario without a single expectation: only the invariants judge"),
     "assumed": Kind("note", "what an export or a pasted text does not state, and what is taken for it"),
 }  # fmt: skip

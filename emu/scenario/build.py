@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from emu.errors import InputError
 from emu.kernel.sysctl import report
 from emu.kube import live
 from emu.kube.api.core import Node, NodeAddress, Taint
 from emu.kube.api.documents import Document
+from emu.kube.api.loader import Objects
 from emu.kube.cluster import Cluster, ClusterConfig, NodeConfig
 from emu.kube.dns.zone import DnsConfig
 from emu.kube.plan import HostConfig
@@ -109,21 +111,59 @@ def _ns(value: str | float, key: str) -> int:
 def build(scenario: Scenario, *, capture: bool = True) -> Cluster:
     """The scenario's cluster, settled: pods run, rules are in force, captures are on unless `capture` is false. Raises InputError with
     its place."""
-    spec = scenario.spec
-    if scenario.loaded.live:
-        shown = live.read(scenario.loaded)
-        return Cluster(shown.config, shown.objects, seed=spec.seed, capture=capture)
+    seed = scenario.spec.seed
     try:
-        return Cluster(configured(scenario), scenario.objects, seed=spec.seed, capture=capture)
+        cluster = Cluster(*asked(scenario), seed=seed, capture=capture)
+        join(cluster, scenario)
+        return cluster
     except InputError as error:
         if error.file is not None:
             raise
         raise _placed(error, scenario) from None
 
 
+def join(cluster: Cluster, scenario: Scenario) -> None:
+    """What the scenario's own file declares comes into a cluster that runs. Raises InputError."""
+    for obj in scenario.declared.objects:
+        cluster.apply(obj, settle=False)
+    if scenario.declared.objects:
+        cluster.settle()
+
+
+def asked(scenario: Scenario) -> tuple[ClusterConfig, Objects]:
+    """The configuration that a scenario asks for, or that the export of a running cluster shows, with what of it is not modelled, and
+    the objects. Raises InputError."""
+    if not scenario.loaded.live:
+        return configured(scenario), scenario.loaded.objects
+    shown = live.read(scenario.loaded)
+    if scenario.bare:
+        return shown.config, shown.objects
+    return _beside(shown.config, scenario), shown.objects
+
+
 def configured(scenario: Scenario) -> ClusterConfig:
-    """The configuration that a scenario asks for, with what of it is not modelled. Raises InputError."""
+    """The configuration that a scenario's `cluster` asks for, with what of it is not modelled. Raises InputError."""
     return replace(config(scenario.spec.cluster, scenario.conflist), findings=tuple(findings(scenario)))
+
+
+BESIDE_AN_EXPORT = ("live", "cpus", "hairpin", "offloads", "sysctls", "endpointUpdatesBatchPeriod", "policy")
+"""The keys of `cluster` that an export states nothing about, or that may be stated otherwise. All others are read from its objects."""
+
+
+def _beside(shown: ClusterConfig, scenario: Scenario) -> ClusterConfig:
+    """What an export shows, with what the scenario states besides."""
+    part, document = scenario.spec.cluster, scenario.document
+    given: dict[str, Any] = (document.value.get("cluster") or {}) if isinstance(document.value, dict) else {}
+    idle = [
+        _finding(document, ("cluster", key), "has no effect: the manifests are the export of a running cluster (live: false: they are not)")
+        for key in given
+        if key not in BESIDE_AN_EXPORT
+    ]  # fmt: skip
+    stated = config(part)
+    words = {"cpus": "cpus", "hairpin": "hairpin", "offloads": "offloads", "sysctls": "sysctls", "policy": "policy"}
+    words |= {"endpointUpdatesBatchPeriod": "timing"}
+    more = {word: getattr(stated, word) for key, word in words.items() if key in given}
+    return replace(shown, **more, findings=(*shown.findings, *idle))
 
 
 def findings(scenario: Scenario) -> Iterator[Finding]:

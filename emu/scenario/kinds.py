@@ -188,8 +188,10 @@ class ClusterPart(Part, frozen=True):
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for
     every release. `cpus` of each node: with more than one, packets that a program sends at one time are handled
-    at one time, and two first packets of one flow may each choose an endpoint. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods."""
+    at one time, and two first packets of one flow may each choose an endpoint. `endpointUpdatesBatchPeriod` is how long the EndpointSlice controller waits for more changes of pods.
+    `live` true: the manifests are the export of a running cluster, which is taken as it is; by default that is known by their status."""
 
+    live: bool | None = None
     nodes: Annotated[int, Meta(ge=1, le=5000)] | tuple[NodePart, ...] = 2
     network: NetworkName = "bridge"
     policy: PolicyName | None = None

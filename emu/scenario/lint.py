@@ -18,9 +18,11 @@ from emu.kube.api.batch import CronJob, Job, ReplicationController
 from emu.kube.api.core import Node, Pod, PodSpec, Service, ServicePort
 from emu.kube.api.cron import parse
 from emu.kube.api.loader import Loaded
-from emu.kube.api.meta import Object, replace, selects
+from emu.kube.api.meta import Object, ObjectMeta, replace, selects
 from emu.kube.controllers.daemonset import tolerations_of
+from emu.kube.node.kubelet import APP_ANNOTATION
 from emu.kube.node.lifetime import RUNS_ANNOTATION
+from emu.kube.node.undeclared import is_open, probed
 from emu.kube.scheduler import unschedulable, why_not
 from emu.modelled import Finding, nearest
 
@@ -33,6 +35,12 @@ class Template(NamedTuple):
     namespace: str
     labels: dict[str, str]
     spec: PodSpec
+    apps: str = ""  # the annotation emu/app
+
+    def runs(self, port: int, protocol: str) -> bool:
+        """Whether the annotation has an app on a port."""
+        words = (each.strip().rpartition("@")[2].upper() for each in self.apps.split(","))
+        return any(word in (f"{port}/{protocol}", f"{port}" if protocol == "TCP" else "") for word in words if word)
 
 
 def warnings(loaded: Loaded) -> list[Finding]:
@@ -136,12 +144,17 @@ def templates(objects: Iterable[Object]) -> Iterator[Template]:
     """The pods that objects are, or make."""
     for obj in objects:
         if isinstance(obj, Pod):
-            yield Template(obj.namespace, obj.metadata.labels, obj.spec)
+            yield Template(obj.namespace, obj.metadata.labels, obj.spec, _apps(obj.metadata))
         elif isinstance(obj, _WORKLOADS):
-            yield Template(obj.namespace, obj.spec.template.metadata.labels, obj.spec.template.spec)
+            template = obj.spec.template
+            yield Template(obj.namespace, template.metadata.labels, template.spec, _apps(template.metadata))
         elif isinstance(obj, CronJob):
             template = obj.spec.job_template.spec.template
-            yield Template(obj.namespace, template.metadata.labels, template.spec)
+            yield Template(obj.namespace, template.metadata.labels, template.spec, _apps(template.metadata))
+
+
+def _apps(meta: ObjectMeta) -> str:
+    return meta.annotations.get(APP_ANNOTATION, "")
 
 
 def _service(service: Service, templates: list[Template]) -> Iterator[tuple[str, str]]:
@@ -154,10 +167,10 @@ def _service(service: Service, templates: list[Template]) -> Iterator[tuple[str,
         yield "its selector matches no pod, so it has no endpoints", "selector-matches-nothing"
         return
     for port in service.spec.ports:
-        yield from _port(port, chosen)
+        yield from _port(service, port, chosen)
 
 
-def _port(port: ServicePort, chosen: list[Template]) -> Iterator[tuple[str, str]]:
+def _port(service: Service, port: ServicePort, chosen: list[Template]) -> Iterator[tuple[str, str]]:
     target = port.target_port or port.port
     for template in chosen:
         declared = [each for each in template.spec.ports if each.protocol == port.protocol]
@@ -166,6 +179,7 @@ def _port(port: ServicePort, chosen: list[Template]) -> Iterator[tuple[str, str]
     if isinstance(target, str):
         what = f'no container has a {port.protocol} port named "{target}", so port {port.port} has no endpoints'
         yield what, "target-port-name"
-    else:
-        what = f"targetPort {target} of port {port.port} is declared by no container: it will refuse"
-        yield what, "target-port-number"
+    elif not any(each.runs(target, port.protocol) for each in chosen):
+        known = all(is_open(service, port, each.spec) or (target, "TCP") in probed(each.spec) for each in chosen)
+        fate = "it is taken to listen" if known else "it will refuse"
+        yield f"targetPort {target} of port {port.port} is declared by no container: {fate}", "target-port-number"

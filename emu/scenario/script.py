@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+
+import msgspec
 
 from emu.errors import InputError
 from emu.invariants import invariants
@@ -36,7 +38,8 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 @dataclass
 class Scenario:
     """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
-    names one; `bare` are the paths of manifests that no scenario is around."""
+    names one; `bare` are the paths of manifests that no scenario is around. Where `loaded` is the export of a running cluster,
+    `declared` are the objects of the scenario's own file, which join it."""
 
     spec: ScenarioPart
     document: Document
@@ -46,6 +49,7 @@ class Scenario:
     conflist: str = ""
     applied: dict[int, list[Object]] = field(default_factory=dict)
     bare: tuple[str, ...] = ()
+    declared: Loaded = field(default_factory=Loaded)
 
     @property
     def objects(self) -> list[Object]:
@@ -55,10 +59,11 @@ class Scenario:
     def steps(self) -> tuple[Step, ...]:
         return self.spec.steps
 
-    @property
-    def expects(self) -> bool:
-        """Whether anything is expected: by a step, by what it sends, or by an invariant that the scenario names."""
-        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in self.steps)
+    def expects(self, only: Container[int] | None = None) -> bool:
+        """Whether anything is expected: by a step (one of `only`, from 0), by what it sends, or by an invariant that the scenario
+        names."""
+        chosen = (each for number, each in enumerate(self.steps) if only is None or number in only)
+        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in chosen)
         return bool(self.spec.invariants) or any(own)
 
     @classmethod
@@ -76,6 +81,11 @@ class Scenario:
         where: Keys = ("steps", step, *path)
         placed = self.document.error(error.what, where)
         return error.at(file=placed.file, line=placed.line, path=placed.path)
+
+
+def seeded(scenario: Scenario, seed: int | None) -> Scenario:
+    """The scenario with another seed; None: its own."""
+    return scenario if seed is None else replace(scenario, spec=msgspec.structs.replace(scenario.spec, seed=seed))
 
 
 def is_scenario(document: Document) -> bool:
@@ -150,9 +160,17 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     _check_cluster(spec.cluster, first)
     _check_invariants(spec, first)
     conflist = _conflist(spec.cluster, first, folder)
-    manifests = (_manifest(first, i, folder) for i in range(len(spec.manifests)))
-    loaded = load_documents(chain(_only_manifests(found), chain.from_iterable(manifests)))
-    scenario = Scenario(spec, first, loaded, name, file, conflist)
+    own = [*_only_manifests(found)]
+    named = [*chain.from_iterable(_manifest(first, i, folder) for i in range(len(spec.manifests)))]
+    live = spec.cluster.live
+    if live if live is not None else any(shows(each.value) for each in (*own, *named)):
+        apart = any(shows(each.value) for each in named) and not any(shows(each.value) for each in own)
+        loaded = load_documents(named if apart else [*own, *named], live=True)
+        declared = load_documents(own if apart else [])
+        loaded.places |= declared.places
+        scenario = Scenario(spec, first, loaded, name, file, conflist, declared=declared)
+    else:
+        scenario = Scenario(spec, first, load_documents([*own, *named]), name, file, conflist)
     for number, step in enumerate(spec.steps):
         try:
             _check_step(scenario, number, step)

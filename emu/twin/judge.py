@@ -85,7 +85,7 @@ def _once(
 
         def made(script: Scenario) -> Cluster:
             spec = script.spec
-            cluster = TwinCluster(build.configured(script), script.objects, seed=spec.seed)
+            cluster = TwinCluster(*build.asked(script), seed=spec.seed)
             pullable = [(str(cluster.netns(where).name), device) for where, device in _pulled(script)]
             pods = RealPods(lambda: cluster.kubelets, pullable) if wiring else None
             whole = Wired(wired, lambda: cluster.kubelets) if wired is not None else None
@@ -99,6 +99,7 @@ def _once(
                     _wire_machines(script, cluster, report)
                 twin.begin()
                 cluster.twin = twin
+                build.join(cluster, script)
             except Undecided as reason:
                 report.undecided = str(reason)
             return cluster

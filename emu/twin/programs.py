@@ -16,6 +16,7 @@ from emu.kube.dns.setup import ClusterDns
 from emu.kube.dns.zone import outside
 from emu.kube.node.kubelet import Wanted, apps_of
 from emu.kube.node.node import Node
+from emu.kube.node.undeclared import open_ports
 from emu.kube.store import Store
 from emu.kube.underlay.underlay import Underlay
 from emu.twin.sockets import RealNet
@@ -84,7 +85,8 @@ class Programs:
                 if sandbox.ended:
                     continue
                 pod = self.cluster.store.get(core.Pod, sandbox.namespace, sandbox.pod)
-                chosen = [app for _container, some in apps_of(pod) for app in some] if pod is not None else []
+                known = open_ports(self.cluster.store, pod) if pod is not None else {}
+                chosen = [app for _container, some in apps_of(pod, known) for app in some] if pod is not None else []
                 yield f"{name} {sandbox.uid}", Program(sandbox.net, name, chosen)
 
     def _resolver(self, host: str) -> list[Wanted]:

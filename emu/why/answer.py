@@ -8,10 +8,9 @@ from emu.capture.reasons import REASONS
 from emu.kube.api.core import Pod
 from emu.kube.flow.flow import Flow
 from emu.report import Report
+from emu.why.ask import REFUSED
 from emu.why.case import Because, Case
 from emu.wire.addr import ip4_text
-
-MOST = 6  # assumptions of one text
 
 
 def answer(case: Case, because: Because | None) -> Report:
@@ -21,15 +20,14 @@ def answer(case: Case, because: Because | None) -> Report:
     lines = [verdict]
     if because is not None:
         lines += [f"cause: {because.sentence} [{because.cause}]"]
-        lines += [f"rule: {case.rule}"] if case.rule and case.rule not in because.sentence else []
+        if case.rule and case.rule not in because.sentence and case.word != "error":
+            lines.append(f"{'rule' if case.rule.startswith('-') else 'entry'}: {case.rule}")
         lines += [f"change: {because.remedy}"]
     elif case.word == "delivered":
         lines.append(f"path: {case.flow.nat or 'no address is translated'}")
     else:
         lines.append(f"cause: none of the causes that emu knows shows; {_fact(case.flow)}")
-    more = len(assumed) - MOST
-    shown = "; ".join(assumed[:MOST]) + (f"; {more} more" if more > 0 else "")
-    lines.append(f"assumed: {shown or 'nothing besides the objects'}")
+    lines += [f"assumed: {each}" for each in assumed] or ["assumed: nothing besides the objects"]
     outcome = case.flow.outcome
     data: dict[str, Any] = {
         "outcome": outcome.word,
@@ -121,11 +119,18 @@ def _fact(flow: Flow) -> str:
     if outcome.word == "rejected":
         return f"{place or 'the network'} rejects it (ICMP {outcome.detail}){through}"
     if outcome.word == "dropped":
-        return f"{place} drops it, {REASONS.get(outcome.detail, outcome.detail)} ({outcome.detail}){through}"
+        if outcome.detail == "NETFILTER_DROP":
+            what = "the policy of a chain" if outcome.by.startswith("-P ") else "a rule"
+            return f"{what} at {place} drops it{through}"
+        reason = REASONS.get(outcome.detail, outcome.detail).partition(" (")[0]
+        return f"{place} drops it{through}: {reason} ({outcome.detail})"
     if outcome.word == "timeout":
         return f"nothing answers{through}, and no drop is known"
     if outcome.word == "error" and flow.resolved is not None and flow.resolved.error:
-        return f"the name {flow.resolved.name} has no address ({flow.resolved.error})"
+        error = (
+            "NXDOMAIN" if flow.resolved.error == REFUSED else flow.resolved.error
+        )  # that of outside is asked for last
+        return f"the name {flow.resolved.name} has no address ({error})"
     if outcome.word == "error":
         return f"the client's call fails with {outcome.detail}"
     return outcome.detail or outcome.by or outcome.word
@@ -134,7 +139,18 @@ def _fact(flow: Flow) -> str:
 def _assumed(case: Case) -> list[str]:
     """What was assumed of the cluster, and what of this question is not seen in an export."""
     found = [each.removeprefix("export: ") for each in case.places.warnings if each.startswith("export: ")]
+    asked = f"{case.service.namespace}/{case.service.name}" if case.service is not None else "-"
+    found = [each for each in found if not each.startswith("an endpoint of ") or asked in each]
     pod = case.receiver
     if case.word == "delivered" and pod is not None and not pod.ready:
         found.insert(0, f"pod {pod.namespace}/{pod.name} is not Ready, and is taken to listen")
+    looked_up = case.flow.resolved
+    if case.word == "delivered" and looked_up is not None and any(each.result == REFUSED for each in looked_up.asked):
+        found.insert(0, f'"{looked_up.name}" is asked for outside first (ndots), and is taken not to exist there')
+    _, port = case.reached
+    protocol = "UDP" if case.flow.kind == "udp" else "TCP"
+    if case.word == "delivered" and pod is not None and case.flow.kind in ("tcp", "udp"):
+        if not any((each.container_port, each.protocol) == (port, protocol) for each in pod.spec.ports):
+            what = f"port {port} is declared by no container of pod {pod.namespace}/{pod.name}, and is taken to listen"
+            found.insert(0, what)
     return found

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emu import craft
-from emu.kube.api.core import Pod, Service, ServicePort
+from emu.kube.api.core import Namespace, Pod, Service, ServicePort
 from emu.kube.flow import spoken
 from emu.kube.flow.ends import by_name
 from emu.kube.flow.flow import Flow
+from emu.kube.flow.outcome import Outcome
 from emu.why.case import Asked, Case, Line, backends_of
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import Question
 
 CONTENTS = b"emu why"
+REFUSED, NODATA = "REFUSED", "NODATA"
+"""What the cluster's DNS answers for names that it would forward, and has no server to forward to; with NODATA comes the CNAME of an ExternalName."""
 TRIES, PATIENCE_S = 24, 5.0  # flows to a Service at the most, and how long each waits
 
 
@@ -47,9 +50,35 @@ def ask(
     for ref in refs:
         flows += _run(places, sender.ref, ref, kind, sport, size, 1 if len(refs) > 1 or sport else TRIES, service, port)
     decides = next((each for each in flows if each.outcome.word != "delivered"), flows[0])
+    _outside(places, decides)
     if service is None and decides.target.addr:
         service, port, by = _at(places, decides.target.addr, decides.target.port, kind)
     return Case(places, target, flows, line, service, port, by), meant
+
+
+def _outside(places: Asked, flow: Flow) -> None:
+    """The outcome of a flow to a name of outside is undecided where no server for such names is modelled. A name whose last part is a
+    namespace is rather a Service's, written wrong."""
+    found = flow.resolved
+    if found is None or found.error not in (REFUSED, NODATA):
+        return
+    name = found.name.rstrip(".")
+    namespaces = {each.name for each in places.store.list(Namespace)} | {
+        each.namespace for each in places.store.list(Service)
+    }
+    alias = _alias(places, name)
+    if found.error == NODATA and not alias:
+        return
+    name = alias or name
+    if "." in name and name.rpartition(".")[2] not in (*namespaces, "svc", "local"):
+        flow.outcome = Outcome("undecided", f"what servers outside answer for {name} is not known")
+
+
+def _alias(places: Asked, name: str) -> str:
+    """The name of outside that a Service of type ExternalName stands for, "" for any other name."""
+    first, _, rest = name.partition(".")
+    service = places.store.get(Service, rest.removesuffix(".cluster.local").removesuffix(".svc"), first)
+    return service.spec.external_name.rstrip(".") if service is not None else ""
 
 
 def case_of(places: Asked, target: str, ref: str, flow: Flow, line: Line = lambda key, path: "") -> Case:
@@ -58,6 +87,7 @@ def case_of(places: Asked, target: str, ref: str, flow: Flow, line: Line = lambd
     service, port, by = _service(places, ref, kind)
     if service is None and flow.target.addr:
         service, port, by = _at(places, flow.target.addr, flow.target.port, kind)
+    _outside(places, flow)
     return Case(places, target, [flow], line, service, port, by)
 
 

@@ -57,7 +57,7 @@ def notes(capsys: Capsys) -> list[str]:
 
 def test_run_notes_sysctls(capsys: Capsys, folder: Path) -> None:
     scenario(folder, PODS, cluster="nodes: 2, sysctls: {net.ipv4.tcp_ecn: 1}")
-    assert main(["run", "s.yaml", "--format", "json"]) == 0
+    assert main(["run", "s.yaml", "-o", "json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == f"note: s: s.yaml:4: cluster.sysctls: {ECN}\n"
     assert json.loads(captured.out)["notes"] == [f"s.yaml:4: cluster.sysctls: {ECN}"]

@@ -343,6 +343,9 @@ def _json_documents(text: str, file: str) -> Iterator[Document]:
         try:
             value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as e:
+            if not text[e.pos :].strip() or e.msg.startswith("Unterminated string"):
+                what = "the JSON text ends in the middle of an object: it was cut"
+                raise InputError(what, file=file, line=e.lineno, expected="the whole output of kubectl") from None
             raise InputError(f"broken JSON: {e.msg}", file=file, line=e.lineno) from None
         except ValueError:  # Python reads no number of more than 4,300 digits
             raise InputError("broken JSON: a number is too long", file=file, line=line) from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,11 +68,11 @@ def check_kind(text: str, file: str | None) -> None:
 
 def is_dump(folder: Path) -> bool:
     """Whether a folder holds a dump, whose objects lie in folders below it."""
+    if any((folder / mark).exists() for mark in _MARKS):
+        return any(each.is_dir() for each in folder.iterdir())
     below = [each for each in folder.iterdir() if each.is_dir()]
-    return bool(below) and (
-        any((folder / mark).exists() for mark in _MARKS)
-        or any((each / mark).exists() for each in below for mark in _MARKS[1:])
-    )
+    below += [inner for each in below for inner in each.iterdir() if inner.is_dir()]  # must-gather's, then its image's
+    return any((each / mark).exists() for each in below for mark in _MARKS[1:])
 
 
 def is_tar(path: str | os.PathLike[str]) -> bool:
@@ -87,7 +87,12 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     name = os.fspath(path)
     try:
         with tarfile.open(path) as tar:
-            files = [each for each in tar.getmembers() if each.isfile() and each.name.endswith(_MEMBERS)]
+            every = [each for each in tar.getmembers() if each.isfile()]
+            files = [each for each in every if each.name.endswith(_MEMBERS)]
+            if not files:
+                raise InputError(
+                    _without([each.name for each in every]), file=name, expected="files named *.yaml, *.yml, *.json"
+                )
             for member in sorted(files, key=lambda each: each.name):
                 if member.size > MAX_BYTES:
                     raise InputError(f"{member.name} is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
@@ -98,6 +103,15 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
         raise InputError(f"cannot be read as a tar: {error}", file=name) from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text (byte {error.start})", file=name) from None
+
+
+def _without(paths: Sequence[str]) -> str:
+    """What a tar without manifests seems to be."""
+    names = [Path(each).name for each in paths]
+    of_node = [each for each in names if re.match(r"(iptables|ip-|ipset|conntrack|proc-|socket-stats)", each)]
+    if of_node:
+        return f"no manifests in this tar: {', '.join(sorted(of_node)[:3])} are what a node shows"
+    return "no manifests in this tar"
 
 
 def dumped(text: str, file: str) -> Iterator[Document]:

@@ -109,7 +109,7 @@ def read(loaded: Loaded) -> Live:
         findings=tuple(Finding("", "export", each, "assumed") for each in notes),
     )
     kept = Objects([*map(_with_cidr, objects), *revisions(objects)])
-    kept.findings = gathered(loaded.objects.findings)
+    kept.findings, kept.custom = gathered(loaded.objects.findings), loaded.objects.custom
     return Live(config, kept, known.name if known is not None else "", notes)
 
 
@@ -135,6 +135,13 @@ class _Facts:
         return all(
             pod.spec.node_name in self.cidrs and addr in self.cidrs[pod.spec.node_name] for pod, addr in self.pods
         )
+
+    @property
+    def together(self) -> bool:
+        """Whether nodes and pods are of one block of addresses, as a VPC without a secondary one has."""
+        every = [*(each for each in self.ips.values() if each), *(addr for _, addr in self.pods)]
+        whole = subnets.cover(Prefix(each, 32) for each in every)
+        return whole is None or whole.length >= subnets.MOST
 
     def lans(self, *, by_zone: bool, whole: bool) -> list[LanSettings]:
         groups: dict[str, list[int]] = {}
@@ -172,6 +179,11 @@ def _network(known: Known | None, facts: _Facts) -> tuple[str, str]:
         return (
             ROUTED,
             f"the pod network is {known.name}, but pods lie outside of their nodes' pod CIDRs: each has a route",
+        )
+    if known.network == "aws-vpc" and not facts.together:
+        return (
+            ROUTED,
+            f"the pod network is {known.name}; pods and nodes are of several blocks of addresses: each pod has a route",
         )
     note = f": {known.note}" if known.note else ""
     return known.network or ROUTED, f"the pod network is {known.name}{note}"
@@ -247,7 +259,10 @@ def _proxy(found: Stated, pod_subnet: Prefix, known: Known | None, notes: list[s
     release = _release(found.version)
     made = ProxyConfig(
         mode=mode,
-        cluster_cidr=str(given.get("clusterCIDR") or pod_subnet),
+        # without one it takes no pod for local (NoOpLocalDetector): so the VPC's kube-proxy is set up
+        cluster_cidr=str(
+            given.get("clusterCIDR") or ("" if known is not None and known.network == "aws-vpc" else pod_subnet)
+        ),
         detect_local_mode=detect if detect in DETECT_LOCAL_MODES else "ClusterCIDR",
         masquerade_all=bool(iptables.get("masqueradeAll")),
         node_port_addresses=tuple(map(str, node_ports)) if isinstance(node_ports, list) else (),

@@ -31,6 +31,7 @@ from emu.kube.node.lifetime import lifetime
 from emu.kube.node.node import Container as Running
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.node.script import talk
+from emu.kube.node.undeclared import Port, open_ports
 from emu.kube.store import Store
 from emu.wire.addr import Ip4, ip4, ip4_text
 
@@ -313,9 +314,11 @@ class Kubelet:
 
     def _run_all(self, pod: Pod, sandbox: Sandbox) -> None:
         """Start the containers, and plan their end if the pod states one."""
-        known, silent = (NOTHING, ()) if sandbox.found is None else (sandbox.found.apps, sandbox.found.silent)
+        store, state = self.deps.store, sandbox.found
+        known, silent = (open_ports(store, pod), ()) if state is None else (state.apps, state.silent)
+        guessed = {*known} - {(each.container_port, each.protocol) for each in pod.spec.ports}
         sandbox.containers = [
-            self._run(sandbox, container, wanted)
+            self._run(sandbox, container, wanted, guessed)
             for container, wanted in apps_of(pod, known)
             if container.name not in silent
         ]
@@ -327,6 +330,20 @@ class Kubelet:
         if life is not None:
             exits = partial(self._exit, pod.namespace, pod.name, sandbox, life.exit_code)
             self.deps.clock.call_later(life.runs_ns, exits, background=True)
+
+    def open_more(self, pod: Pod) -> None:
+        """A Service has come or changed: its targetPorts listen in a pod that runs, too."""
+        sandbox = self.node.sandboxes.get(f"{pod.namespace}/{pod.name}")
+        if sandbox is None or sandbox.uid != pod.metadata.uid or sandbox.ended:
+            return
+        first = next((each for each in sandbox.containers if each.name == pod.spec.containers[0].name), None)
+        there = {port for each in sandbox.containers for port in each.ports}
+        there |= {(each.container_port, each.protocol) for each in pod.spec.ports}  # silent, or taken by another
+        wanted = [(app, *port) for port, app in open_ports(self.deps.store, pod).items() if port not in there]
+        if first is not None and wanted:
+            more = self._run(sandbox, pod.spec.containers[0], wanted, [each[1:] for each in wanted])
+            first.apps += more.apps
+            first.ports += more.ports
 
     def _exit(self, namespace: str, name: str, sandbox: Sandbox, code: int) -> None:
         """The containers have ended by themselves. If they failed and may run again, they do, after 10 s, doubled each time, up
@@ -430,13 +447,16 @@ class Kubelet:
         )
         self.deps.store.put(replace(pod, status=status))
 
-    def _run(self, sandbox: Sandbox, container: Container, wanted: list[Wanted]) -> Running:
+    def _run(self, sandbox: Sandbox, container: Container, wanted: list[Wanted], guessed: Collection[Port]) -> Running:
         running = Running(container.name)
         for app, port, protocol in wanted:
             try:
                 running.apps.append(apps[app](sandbox.net, port, protocol, sandbox.name))
+                running.ports.append((port, protocol))
                 self.deps.started(running.apps[-1])
             except SocketError as error:
+                if (port, protocol) in guessed:  # another pod of the same network has it
+                    continue
                 running.errors[port] = error.name
                 self.deps.warnings.append(
                     f"pod {sandbox.name}: container {container.name!r} cannot listen on {port}/{protocol}: {error.name}"

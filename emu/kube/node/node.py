@@ -30,10 +30,12 @@ NODE_SYSCTLS: Mapping[str, int | str] = {
 
 @dataclass(slots=True, eq=False)
 class Container:
-    """A container of a pod: the apps that it runs (one for each port), and the errno names of the ports that it cannot bind."""
+    """A container of a pod: the apps that it runs (one for each of its `ports`, number and protocol), and the errno names of the ports
+    that it cannot bind."""
 
     name: str
     apps: list[Any] = field(default_factory=list)
+    ports: list[tuple[int, str]] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
 
 

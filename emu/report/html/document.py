@@ -17,11 +17,14 @@ from emu.wire.addr import ip4_text, mac_text
 from emu.wire.captured import is_ipv4
 
 
-def document(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = ()) -> Document:
-    """The document of one page, a part a scene. `compared`: the second one beside the first. `links` are the pages beside it."""
+def document(
+    scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = (), opens: str = ""
+) -> Document:
+    """The document of one page, a part a scene. `compared`: the second one beside the first. `links` are the pages beside it, `opens` is
+    what to see first, as `flow=1&step=14`."""
     runs = [_run(scene) for scene in scenes]
     beside = compare(scenes[0], scenes[1]) if compared else []
-    return Document(format=1, emu=VERSION, runs=runs, comparisons=beside, links=list(links))
+    return Document(format=1, emu=VERSION, runs=runs, comparisons=beside, links=list(links), opens=opens)
 
 
 def _run(scene: Scene) -> Run:

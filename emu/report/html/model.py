@@ -197,13 +197,15 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The whole of a page's data. `emu` is the version that wrote it."""
+    """The whole of a page's data. `emu` is the version that wrote it; `opens` is what to see first where the URL's hash names nothing, as
+    it would stand there: `flow=1&step=14`."""
 
     format: Literal[1]
     emu: str
     runs: list[Run]
     comparisons: list[Comparison] = []
     links: list[Link] = []
+    opens: str = ""
 
 
 def schema() -> dict[str, Any]:

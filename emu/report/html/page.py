@@ -82,9 +82,10 @@ def title(scenes: Sequence[Scene]) -> str:
     return f"{scenes[0].name} - emu" if len(scenes) == 1 else f"{len(scenes)} scenarios - emu"
 
 
-def of(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = ()) -> str:
-    """The page of some scenes; `compared`: of two, side by side. `links` are the pages beside it. Raises InputError."""
-    return render(document(scenes, compared=compared, links=links), title(scenes))
+def of(scenes: Sequence[Scene], *, compared: bool = False, links: Sequence[Link] = (), opens: str = "") -> str:
+    """The page of some scenes; `compared`: of two, side by side. `links` are the pages beside it, `opens` is what to see first, as
+    `flow=1&step=14`. Raises InputError."""
+    return render(document(scenes, compared=compared, links=links, opens=opens), title(scenes))
 
 
 @makers.add("run")

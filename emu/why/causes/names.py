@@ -32,11 +32,12 @@ def external_name(case: Case) -> Because | None:
     what = f"spec.externalName {service.spec.external_name} of {name_of(service.key)}{at}"
     if _asked(case):
         error = case.flow.resolved.error if case.flow.resolved is not None else ""
-        outside = not service.spec.external_name.rstrip(".").endswith("cluster.local")
-        assumed = ("names outside of the cluster are not in an export",) if outside else ()
-        return Because(
-            "external-name", name_of(service.key), f"{what} has no address: {error}", "a name that exists", assumed
-        )
+        if case.word == "undecided":
+            what, error = f"{what} is a name of outside", "what servers there answer is not known"
+            return Because(
+                "external-name", name_of(service.key), f"{what}: {error}", "the address of the name, as the receiver"
+            )
+        return Because("external-name", name_of(service.key), f"{what} has no address: {error}", "a name that exists")
     return None
 
 
@@ -52,7 +53,7 @@ def dns_policy(case: Case) -> Because | None:
     policy = client.spec.dns_policy
     why = " and spec.hostNetwork" if policy == "ClusterFirst" and client.spec.host_network else ""
     at = case.at(client.key, "spec", "dnsPolicy")
-    servers = ", ".join(conf.nameservers) or "no server"
+    servers = ", ".join(conf.nameservers) or "the servers of its node"
     sentence = f"spec.dnsPolicy {policy}{why} of {name_of(client.key)}{at} gives it {servers}, not the cluster's {service.spec.cluster_ip}: {asked} is not known there"
     better = "ClusterFirstWithHostNet" if client.spec.host_network else "ClusterFirst"
     return Because("dns-policy", name_of(client.key), sentence, f"dnsPolicy: {better}")
@@ -124,6 +125,74 @@ def dns_search(case: Case) -> Because | None:
     return None
 
 
+def dns_ndots(case: Case) -> Because | None:
+    """The name has an address, and it is not the one that was meant: ndots decides whether the search list or the name itself comes first."""
+    found, client = case.flow.resolved, case.client
+    if found is None or found.error or not found.asked or client is None or found.name.endswith("."):
+        return None
+    asked, won = found.name, found.asked[-1].name.rstrip(".")
+    conf = case.places.name_files.resolv_conf(case.source)
+    ndots, dots = conf.number("ndots"), asked.count(".")
+    meant = _service_of(case, asked)
+    at = case.at(client.key, "spec", "dnsConfig")
+    has = f"{', '.join(found.addresses)}"
+    if won == asked and meant is not None:
+        sentence = (
+            f'ndots:{ndots} of {name_of(client.key)}{at}: "{asked}" has {dots} {_dots(dots)}, not fewer, and is asked for as it is before the '
+            f"search list; it exists outside as {has}, so that {name_of(meant.key)} is not asked for"
+        )
+        return Because(
+            "dns-ndots",
+            name_of(client.key),
+            sentence,
+            f"{asked.removesuffix('.svc')}.svc.cluster.local, or ndots:{dots + 1}",
+        )
+    if won != asked and not _of_cluster(won):
+        suffix = won.removeprefix(f"{asked}.")
+        sentence = (
+            f'ndots:{ndots} of {name_of(client.key)}{at}: "{asked}" has {dots} {_dots(dots)}, fewer, and goes through the search list first; '
+            f"{won} (search {suffix}) exists, as {has}, so that the name itself is not asked for"
+        )
+        return Because(
+            "dns-ndots",
+            name_of(client.key),
+            sentence,
+            f"{asked}. with a dot at its end, ndots:{dots}, or no search {suffix}",
+        )
+    return None
+
+
+def _dots(number: int) -> str:
+    return "dot" if number == 1 else "dots"
+
+
+def _service_of(case: Case, asked: str) -> Service | None:
+    """The Service that a name means in the cluster: `web.shop`, with or without `svc` and the domain."""
+    name, _, rest = asked.partition(".")
+    namespace = rest.removesuffix(".cluster.local").removesuffix(".svc")
+    return case.store.get(Service, namespace, name) if namespace else None
+
+
+def _of_cluster(name: str) -> bool:
+    return name.rstrip(".").endswith("cluster.local")
+
+
+def dns_outside(case: Case) -> Because | None:
+    """A name of outside, which no server of the cluster knows."""
+    asked, client = _asked(case), case.client
+    if not asked or case.word != "undecided":
+        return None
+    name = name_of(client.key) if client is not None else case.source
+    tried = [
+        each.rstrip(".")
+        for each, as_it_is in candidates(asked, case.places.name_files.resolv_conf(case.source))
+        if not as_it_is
+    ]
+    by_list = f" ({len(tried)} names of the search list do not exist)" if tried else ""
+    sentence = f'"{asked}" is none of the cluster\'s names{by_list}, and what servers outside answer is not known'
+    return Because("dns-outside", name, sentence, "the address of the name, as the receiver")
+
+
 def dns_name(case: Case) -> Because | None:
     """No Service, pod or host has the name."""
     asked = _asked(case)
@@ -135,7 +204,7 @@ def dns_name(case: Case) -> Because | None:
     if service is not None:
         return _without_records(case, service, asked)
     near = nearest(stem, names)
-    error = case.flow.resolved.error if case.flow.resolved is not None else ""
+    error = "NXDOMAIN"  # of the names in the cluster; another error is that of a server outside, which was asked last
     first, _, namespace = stem.partition(".")
     where = f"in namespace {namespace}" if namespace else "in the client's namespace"
     like = f"; {near} exists" if near else ""

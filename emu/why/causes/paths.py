@@ -180,6 +180,9 @@ def rule(case: Case) -> Because | None:
     if case.word not in ("dropped", "rejected") or not case.rule:
         return None
     place = case.flow.outcome.place.partition("/")[0]
+    if case.rule.startswith("-P "):
+        sentence = f"no rule of the chain accepts it, and the policy of {place} drops it: {case.rule}"
+        return Because("rule", place, sentence, "a rule that accepts it, or the policy ACCEPT")
     sentence = f"a rule of {place} {'rejects' if case.word == 'rejected' else 'drops'} it: {case.rule}"
     return Because("rule", place, sentence, "another rule before it, or none")
 

@@ -94,10 +94,15 @@ def _crash(case: Seen, pod: Pod, status: ContainerStatus) -> Because:
         return rival
     ended = status.state.terminated
     word = "CrashLoopBackOff" if ended is None else f"ended with exit code {ended.exit_code}"
-    sentence = f'container "{status.name}" of {name_of(pod.key)} does not run: {word}, restarted {status.restart_count} times{at}'
+    sentence = f'container "{status.name}" of {name_of(pod.key)} does not run: {word}{_restarts(status)}{at}'
     return Because(
         "crash-loop", name_of(pod.key), sentence, f"a container that keeps running: kubectl logs --previous {pod.name}"
     )
+
+
+def _restarts(status: ContainerStatus) -> str:
+    times = status.restart_count
+    return f", restarted {times} {'time' if times == 1 else 'times'}" if times else ""
 
 
 def _rival(case: Seen, pod: Pod) -> Because | None:

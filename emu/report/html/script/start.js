@@ -1,4 +1,4 @@
-// The beginning: the theme, the flow that the hash names, else the first that failed, else the first.
+// The beginning: the theme, the flow that the hash names, else the one that the page opens at, else the first that failed, else the first.
 
 function start() {
   if (DOC.format > FORMAT) return fill($("#detail"), h`<p class="sentence">${t("too_new", {format: DOC.format})}</p>`);
@@ -10,7 +10,7 @@ function start() {
   $("#quiz").hidden = !DOC.runs.some(run => (run.questions || []).length);
   if (!ALL.length) return fill($("#detail"), h`<p class="sentence">${t("no_flow")}</p>`);
   if (location.hash.length < 2 && (DOC.comparisons || []).length) return startCompared();
-  const {flow, step} = readHash(), failed = ALL.findIndex(each => each.f.failures.length);
+  const {flow, step} = readHash(location.hash.length < 2 ? DOC.opens : ""), failed = ALL.findIndex(each => each.f.failures.length);
   $$("#mode button").forEach(b => b.setAttribute("aria-pressed", b.dataset.m === S.mode));
   open(flow ? clamp(flow - 1, 0, ALL.length - 1) : step ? 0 : Math.max(0, failed), step ? step - 1 : null);
   drawFound();

@@ -170,8 +170,8 @@ function putHash() {
   if (location.hash === hash) return;
   try { history.replaceState(null, "", hash); } catch { location.replace(hash); }
 }
-function readHash() {
-  const given = new URLSearchParams(location.hash.slice(1));
+function readHash(instead) {
+  const given = new URLSearchParams(instead || location.hash.slice(1));
   if (given.get("pane") in PANES) S.pane = given.get("pane");
   if ($(`#mode [data-m="${CSS.escape(given.get("rows") || "")}"]:not([hidden])`)) S.mode = given.get("rows");
   if (given.get("find")) S.q = $("#q").value = given.get("find");
