@@ -49,7 +49,12 @@ spec: {nodeName: node-2, containers: [{name: app, ports: [{containerPort: 5454, 
 apiVersion: v1
 kind: Service
 metadata: {name: echo}
-spec: {selector: {app: server}, ports: [{port: 53, targetPort: 5353, protocol: UDP, name: bench}, {port: 54, targetPort: 5454, protocol: UDP, name: app}, {port: 80, targetPort: 8080, name: web}]}
+spec: {selector: {app: server}, ports: [{port: 54, targetPort: 5454, protocol: UDP, name: app}, {port: 80, targetPort: 8080, name: web}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: bench}  # to a port that no program listens on: the bench does
+spec: {selector: {app: server}, ports: [{port: 53, targetPort: 5353, protocol: UDP}]}
 """
 SCENARIO = """
 apiVersion: emu/v1
@@ -70,7 +75,7 @@ class Echo:
         self.cluster = Cluster(2, load_text(MANIFESTS).objects, capture=capture)
         self.server = self.cluster.pod("default/server").net.sockets.udp()
         self.server.bind(("0.0.0.0", 5353))
-        service = self.cluster.resolve("svc/echo:53", "UDP")
+        service = self.cluster.resolve("svc/bench:53", "UDP")
         self.client = self.cluster.pod("default/client").net.sockets.udp(flow=1)
         self.client.connect((service.addr, service.port))
         self.run(50)
@@ -225,7 +230,7 @@ def cold(rounds: int) -> None:
         scenario = Path(folder) / "bench.yaml"
         scenario.write_text(SCENARIO + MANIFESTS, encoding="utf-8")
         commands = {
-            "emu run, cold, to files": [sys.executable, "-m", "emu", "run", str(scenario), "-o", f"{folder}/out"],
+            "emu run, cold, to files": [sys.executable, "-m", "emu", "run", str(scenario), "-d", f"{folder}/out"],
             "emu --help": [sys.executable, "-m", "emu", "--help"],
             "emu validate": [sys.executable, "-m", "emu", "validate", str(scenario)],
             "import scapy.all alone": [sys.executable, "-c", "import scapy.all"],
