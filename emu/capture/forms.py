@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from emu.capture.blanks import Address, Blanks, Form, has_blanks
-from emu.capture.words import View
+from emu.capture.view import View
 from emu.kernel.net.fib import Route
 from emu.trail import AnyRule, Born, Bridged, Delivered, Natted, Policy, Tracked
 from emu.wire.addr import ip4_text

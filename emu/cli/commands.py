@@ -13,9 +13,11 @@ import typer
 
 from emu.cli import (
     completion_command,
+    diff_command,
     get_command,
     ladder_command,
     lint_command,
+    matrix_command,
     policies,
     replay_commands,
     reporting,
@@ -26,6 +28,7 @@ from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsViews
 from emu.cli.options import (
+    Dumps,
     Force,
     Live,
     Manifests,
@@ -153,6 +156,7 @@ def trace(
     network: Network = "bridge",
     seed: Seed = None,
     live: Live = None,
+    dumps: Dumps = None,
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save, -S or -nvL.")] = None,
     ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
     routes: Annotated[
@@ -197,7 +201,9 @@ def trace(
 
     check_writable(write, force=force)
     check_page(html, force=force)
-    opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, seed=seed, live=live)
+    opened = open_cluster(
+        files or [], namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or ()
+    )
     cluster = noted(opened)
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
@@ -247,6 +253,7 @@ def show_view(
     network: Network = "bridge",
     seed: Seed = None,
     live: Live = None,
+    dumps: Dumps = None,
 ) -> int:
     """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
     from emu.cli.inputs import cluster_of
@@ -258,7 +265,9 @@ def show_view(
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live)
+    cluster = cluster_of(
+        files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or ()
+    )
     spelt = "/" in node or node == "external" or spoken.is_address(node)
     where = spoken.source(cluster, node, namespace).ref if spelt else f"node/{node}"
     net = cluster.netns(where)
@@ -383,9 +392,11 @@ def schema() -> int:
 
 
 completion_command.add_to(app)
+diff_command.add_to(app)
 get_command.add_to(app)
 ladder_command.add_to(app)
 lint_command.add_to(app)
+matrix_command.add_to(app)
 policies.add_to(app)
 replay_commands.add_to(app)
 reporting.add_to(app)

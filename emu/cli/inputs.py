@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from emu.kube.api.loader import Loaded, Place
     from emu.kube.api.meta import Key
     from emu.kube.cluster import Cluster
+    from emu.pasted.node_texts import NodeTexts
+    from emu.scenario.record import Run
+    from emu.scenario.script import Scenario
 
 
 class Opened(NamedTuple):
-    """A settled cluster, where its objects stood, if in files, and what is to be known of it."""
+    """A settled cluster, where its objects stood, if in files, and what is to be known of it. `again` makes an equal cluster, also in another
+    process; `ran`: a scenario's steps were run."""
 
     cluster: Cluster
     places: Mapping[Key, Place]
+    again: Callable[[], Cluster]
     notes: Sequence[str] = ()
+    ran: bool = False
 
     def line(self, key: Key, path: tuple[str | int, ...] = ()) -> str:
         """`dump.yaml:812`, "" for an object that no file states."""
@@ -41,11 +47,15 @@ def cluster_of(
     capture: bool = True,
     seed: int | None = None,
     live: bool | None = None,
+    dumps: Sequence[str] = (),
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
-    The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
+    The export of a running cluster is known by the status of its objects, unless `live` states what they are. `dumps` are nodes' own, each
+    NAME=FOLDER. Raises InputError."""
     return noted(
-        open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, seed=seed, live=live)
+        open_cluster(
+            files, namespace=namespace, nodes=nodes, network=network, capture=capture, seed=seed, live=live, dumps=dumps
+        )
     )
 
 
@@ -59,6 +69,7 @@ def open_cluster(
     seed: int | None = None,
     live: bool | None = None,
     ends: Sequence[str] = (),
+    dumps: Sequence[str] = (),
 ) -> Opened:
     """The same, with the places of the objects. With `ends` only those pods of an export run that a question with these ends may
     concern. Raises InputError."""
@@ -67,23 +78,24 @@ def open_cluster(
     from emu.kube.api.kustomization import left_out
     from emu.kube.api.loader import load_documents, read
     from emu.kube.cluster import Cluster
-    from emu.scenario.build import build, config
+    from emu.pasted.node_texts import by_node
+    from emu.scenario.build import config
     from emu.scenario.kinds import ClusterPart
     from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
-    from emu.scenario.run import run
-    from emu.scenario.script import is_scenario, load_found, opened, seeded
+    from emu.scenario.script import is_scenario, load_found, opened
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
     for finding in chain.from_iterable(map(left_out, files)):
         note(str(finding))
+    given = by_node(dumps)
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
-            scenario = load_found(files[0], found)
-            done = run(seeded(scenario, seed), build=partial(build, capture=capture))
-            _built(files, scenario.loaded, done.cluster)
-            return Opened(done.cluster, scenario.loaded.places, done.notes)
+            done = _run(load_found(files[0], found), capture, seed, given)
+            _built(files, done.scenario.loaded, done.cluster)
+            again = partial(_run_again, files[0], capture, seed, given)
+            return Opened(done.cluster, done.scenario.loaded.places, again, done.notes, ran=True)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
@@ -94,18 +106,40 @@ def open_cluster(
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
-        cluster = Cluster(replace(shown.config, only=only), shown.objects, seed=seed or 0, capture=capture)
+        if only is not None and given:  # a node's dump speaks of all of its pods
+            pods = (each for each in shown.objects if isinstance(each, Pod))
+            only |= {f"{each.namespace}/{each.name}" for each in pods if each.spec.node_name in given}
+        stated = replace(shown.config, only=only, dumps=given)
+        again = partial(Cluster, stated, shown.objects, seed=seed or 0, capture=capture)
+        cluster = again()
         _built(files, loaded, cluster)
-        return Opened(cluster, loaded.places, [*cluster.warnings])
+        return Opened(cluster, loaded.places, again, [*cluster.warnings])
     loaded = load_documents(documents, namespace=namespace)
-    cluster = Cluster(
-        config(ClusterPart(nodes=nodes, network=network)), loaded.objects, seed=seed or 0, capture=capture
-    )
+    declared = replace(config(ClusterPart(nodes=nodes, network=network)), dumps=given)
+    again = partial(Cluster, declared, loaded.objects, seed=seed or 0, capture=capture)
+    cluster = again()
     _built(files, loaded, cluster)
     store = cluster.store
     there = store.list(Node)
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
-    return Opened(cluster, loaded.places, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
+    return Opened(cluster, loaded.places, again, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
+
+
+def _run(scenario: Scenario, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Run:
+    from emu.scenario.build import build
+    from emu.scenario.run import run
+    from emu.scenario.script import seeded
+
+    given = replace(seeded(scenario, seed), dumps={**scenario.dumps, **dumps})
+    return run(given, build=partial(build, capture=capture))
+
+
+def _run_again(path: Path, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Cluster:
+    """The cluster at the end of a scenario."""
+    from emu.scenario.script import load_found, opened
+
+    _, found = opened(path)
+    return _run(load_found(path, found), capture, seed, dumps).cluster
 
 
 def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:

@@ -32,6 +32,14 @@ Live = Annotated[
         "--live/--declared", help="The objects are the state of a running cluster, or manifests; known by their status."
     ),
 ]
+Dumps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--node",
+        metavar="NAME=FOLDER",
+        help="What tools/collect gathered on a node, a folder or tar: it counts for that node (repeatable).",
+    ),
+]
 
 
 def named(files: Sequence[Path] | None, more: Sequence[Path] | None, what: str, expected: str) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emu.cli.console import Form, show
+from emu.cli.console import Form, note, show
 from emu.cli.options import Namespace, OutputForm, SomeManifests, examples
 from emu.errors import InputError
 
@@ -26,6 +26,8 @@ class Question(StrEnum):
     explain = "explain"
     matrix = "matrix"
     diff = "diff"
+    suggest = "suggest"
+    coverage = "coverage"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,14 +43,25 @@ def add_to(app: typer.Typer) -> None:
 def policy(
     question: Annotated[
         Question,
-        typer.Argument(help="explain: who may come in to a pod and go out; matrix: all pairs; diff: two sets."),
+        typer.Argument(
+            help="explain: who may come in to a pod and go out; matrix: all pairs; diff: two sets; suggest: what would allow a flow; coverage: rules that a scenario never uses."
+        ),
     ],
     sets: Annotated[
         list[Path] | None, typer.Argument(metavar="[BEFORE AFTER]", help="With diff: manifests or scenarios.")
     ] = None,
     files: SomeManifests = None,
+    source: Annotated[
+        str, typer.Option("-S", "--source", help="With suggest: the sender, as `emu why` takes it.")
+    ] = "",
     destination: Annotated[
-        str, typer.Option("-D", "--destination", metavar="NS/POD", help="The pod to explain, or deploy/NAME.")
+        str,
+        typer.Option(
+            "-D",
+            "--destination",
+            metavar="NS/POD",
+            help="The pod to explain, or deploy/NAME; with suggest the receiver, as `emu why` takes it.",
+        ),
     ] = "",
     port: Annotated[
         list[str] | None, typer.Option(metavar="PORT/PROTOCOL", help="A port of the matrix, such as 8080/TCP.")
@@ -56,7 +69,7 @@ def policy(
     namespace: Namespace = "default",
     form: OutputForm = Form.text,
 ) -> int:
-    """Show what policies mean: who may connect, and the rule that decides. Exit 1: diff found a difference."""
+    """Show what policies mean: who may connect, and the rule that decides. Exit 1: diff found a difference, suggest finds nothing that would help."""
     from emu.kube.flow import spoken
     from emu.report.policies import declared, difference, explain, matrix
 
@@ -69,6 +82,10 @@ def policy(
         return 1 if report.data else 0
     if sets:
         raise InputError(f"{question} takes no file by its place", expected="-f FILE")
+    if question is Question.suggest:
+        return _suggest(files or [], source, destination, namespace, form)
+    if question is Question.coverage:
+        return _coverage(files or [], form)
     cluster = _cluster(files or (), namespace)
     index, ends = _known(cluster)
     if question is Question.matrix:
@@ -81,6 +98,30 @@ def policy(
     if name not in ends or ends[name].pod is None:
         raise InputError(f"policies know no pod {name}", expected=", ".join([*ends][:6]))
     show(explain(index, name, ends), form)
+    return 0
+
+
+def _suggest(files: list[Path], source: str, destination: str, namespace: str, form: Form) -> int:
+    from emu.cli.inputs import open_cluster
+    from emu.why.ask import ask
+    from emu.why.suggested import report
+
+    if not source or not destination:
+        raise InputError("a suggestion is about a flow", expected="-S SENDER -D RECEIVER")
+    opened = open_cluster(files, namespace=namespace, capture=False, ends=(source, destination))
+    case, meant = ask(opened.cluster, source, destination, namespace=namespace, line=opened.line)
+    for each in meant:
+        note(each)
+    found = report(case)
+    show(found, form)
+    return 0 if found.data else 1
+
+
+def _coverage(files: list[Path], form: Form) -> int:
+    from emu.cli.inputs import cluster_of
+    from emu.report.policy_coverage import policy_coverage
+
+    show(policy_coverage(cluster_of(files, capture=False).policies), form)
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
+from emu.kube.dumped import IDS as DUMPED
 from emu.modelled import Finding
 
 Severity = Literal["error", "warning", "note"]
@@ -48,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "node-address": Kind("warning", "a node's InternalIP lies in no LAN"),
     "external-ip-unreachable": Kind("warning", "an ExternalIP of a node that nothing has or translates"),
     "route-refused": Kind("warning", "a route to a node's pods that the underlay cannot have"),
+    **{id: Kind(severity, what) for id, (severity, what) in DUMPED.items()},
     "policy-not-modelled": Kind("note", "what enforces a policy, or a part of it, is not modelled"),
     "kind-not-modelled": Kind("note", "a kind of Kubernetes that emu does not model"),
     "custom-resource": Kind("note", "a custom resource: nothing acts on it"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emu.errors import InputError
+from emu.kernel.dumped.rules import pasted_rules
 from emu.kernel.netfilter.dump import unknown
 from emu.kube import live
 from emu.kube.api.core import Node, Pod, Service
@@ -25,7 +26,6 @@ from emu.kube.plan import ClusterConfig, plan_nodes
 from emu.kube.store import Store
 from emu.lint.pods import policies, ports_of_nodes, unready
 from emu.modelled import Finding
-from emu.report.node import pasted_rules
 from emu.scenario.build import build
 from emu.scenario.lint import named_nodes, waiting, warnings, without_endpoints, without_nodes
 from emu.scenario.run import check_endpoints

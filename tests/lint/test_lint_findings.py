@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from emu.cli import main
+from emu.kube.dumped import IDS as DUMPED
 from emu.lint.catalogue import KINDS, SEVERITIES
 from emu.modelled import Finding
 
@@ -98,7 +99,10 @@ CASES: dict[str, tuple[str, int, str]] = {
 RULES = {
     "rule-not-modelled": ("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m cgroup --path x -j DROP\nCOMMIT\n", 3, "-m cgroup"),
 }  # fmt: skip
-ELSEWHERE = {"kustomization": "tests/cli/test_kustomization.py"}
+ELSEWHERE: dict[str, str] = {
+    "kustomization": "tests/cli/test_kustomization.py",
+    **dict.fromkeys(DUMPED, "tests/why/test_planted_dumps.py"),
+}
 EXPORTS = {
     "no-ready-endpoint", "stale-slice", "left-out", "pod-without-address", "pod-not-ready", "node-not-ready", "declared-twice", "newer-field", "assumed",
 }  # fmt: skip

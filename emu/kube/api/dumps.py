@@ -9,10 +9,13 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.errors import InputError
 from emu.kube.api.documents import MAX_BYTES, Document, documents
+
+if TYPE_CHECKING:
+    import tarfile
 
 _MARKS = ("nodes.json", "cluster-scoped-resources", "namespaces", "resources")
 """What a dump's folder has at its top: kubectl's own, must-gather's, and what debugging tools gather."""
@@ -30,7 +33,7 @@ class _Other(NamedTuple):
     expected: str
 
 
-_RULES = "emu trace --rules FILE"
+_RULES = "emu trace --rules FILE, or --node NAME=FOLDER for a whole node"
 _OTHERS = (
     _Other(re.compile(r"(#[^\n]*\n|\s)*\*(filter|nat|mangle|raw|security)\s"), "this is an iptables-save text", _RULES),
     _Other(re.compile(r"\s*-[PNA] [A-Z]"), "these are rules as iptables -S prints them", _RULES),
