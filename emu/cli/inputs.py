@@ -13,9 +13,11 @@ from emu.cli.console import note
 from emu.errors import InputError
 
 if TYPE_CHECKING:
+    from emu.kube.api.documents import Document
     from emu.kube.api.loader import Place
     from emu.kube.api.meta import Key
     from emu.kube.cluster import Cluster
+    from emu.scenario.script import Scenario
 
 
 class Opened(NamedTuple):
@@ -57,36 +59,63 @@ def open_cluster(
 ) -> Opened:
     """The same, with the places of the objects. With `ends` only those pods of an export run that a question with these ends may
     concern. Raises InputError."""
-    from emu.kube import live as exports
-    from emu.kube.api.core import Node, Pod
-    from emu.kube.api.loader import load_documents, read
-    from emu.kube.cluster import Cluster
-    from emu.scenario.build import build, config
-    from emu.scenario.kinds import ClusterPart
-    from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
-    from emu.scenario.run import run
-    from emu.scenario.script import is_scenario, load_found, opened
+    from emu.fork import uncollected
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
+    with uncollected():
+        found = _found(files, live)
+        if isinstance(found, list):
+            return _of_manifests(found, namespace, nodes, network, capture, live, ends)
+    from emu.scenario.build import build
+    from emu.scenario.run import run
+
+    done = run(found, build=partial(build, capture=capture))
+    return Opened(done.cluster, found.loaded.places, done.notes)
+
+
+def _found(files: Sequence[Path], live: bool | None) -> Scenario | list[Document]:
+    """The scenario that a file holds, or the manifests of files and folders. Raises InputError."""
+    from emu.kube.api.loader import read
+    from emu.scenario.script import is_scenario, load_found, opened
+
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
-            scenario = load_found(files[0], found)
-            done = run(scenario, build=partial(build, capture=capture))
-            return Opened(done.cluster, scenario.loaded.places, done.notes)
+            return load_found(files[0], found)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
     for document in documents:
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
+    return documents
+
+
+def _of_manifests(
+    documents: list[Document],
+    namespace: str,
+    nodes: int,
+    network: str,
+    capture: bool,
+    live: bool | None,
+    ends: Sequence[str],
+) -> Opened:
+    from emu.kube import live as exports
+    from emu.kube.api.core import Node, Pod
+    from emu.kube.api.loader import load_documents
+    from emu.kube.cluster import Cluster
+
     if live if live is not None else any(exports.shows(each.value) for each in documents):
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
         cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
         return Opened(cluster, loaded.places, [*cluster.warnings])
+    from emu.scenario.build import config
+    from emu.scenario.kinds import ClusterPart
+    from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
+
     loaded = load_documents(documents, namespace=namespace)
     cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
     store = cluster.store

@@ -150,6 +150,7 @@ class Cluster(Verbs):
             _set_large_aside()
 
     @classmethod
+    @uncollected()
     def live(cls, *sources: Source, seed: int = 0, capture: bool = True) -> Self:
         """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar): every address, readiness and slice
         stays as it is there. `warnings` has what was assumed besides. Raises InputError."""
