@@ -383,7 +383,9 @@ def test_why_trace_and_show_take_it_on_the_command_line(tmp_path: Path) -> None:
         app, ["show", "rules", node, "-f", str(tmp_path / "dump.json"), "--node", f"{node}={folder}"]
     )
     assert "-A KUBE-SERVICES" not in show.stdout and "KUBE-SVC-" in show.stdout
-    matrix = CliRunner().invoke(app, ["matrix", *ends[4:], "-D", "shop/local", "-S", "default/tools", "-j", "1", "-o", "csv"])
+    matrix = CliRunner().invoke(
+        app, ["matrix", *ends[4:], "-D", "shop/local", "-S", "default/tools", "-j", "1", "-o", "csv"]
+    )
     assert "proxy-rules-missing" in matrix.stdout and "every pair has a flow of its own" in matrix.stderr, matrix.stderr
     wrong = CliRunner().invoke(app, ["why", *ends[:-1], "nowhere"])
     assert isinstance(wrong.exception, InputError) and wrong.exception.expected == "--node NAME=FOLDER, or a tar"
