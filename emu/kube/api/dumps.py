@@ -15,7 +15,7 @@ from emu.errors import InputError
 from emu.kube.api.documents import MAX_BYTES, Document, documents
 
 if TYPE_CHECKING:
-    import tarfile
+    pass
 
 _MARKS = ("nodes.json", "cluster-scoped-resources", "namespaces", "resources")
 """What a dump's folder has at its top: kubectl's own, must-gather's, and what debugging tools gather."""
@@ -116,7 +116,9 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
             every = [each for each in tar.getmembers() if each.isfile()]
             files = [each for each in every if each.name.endswith(_MEMBERS)]
             if not files:
-                raise InputError(_without(every), file=name, expected="files named *.yaml, *.yml, *.json")
+                raise InputError(
+                    _without([each.name for each in every]), file=name, expected="files named *.yaml, *.yml, *.json"
+                )
             for member in sorted(files, key=lambda each: each.name):
                 if member.size > MAX_BYTES:
                     raise InputError(f"{member.name} is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
@@ -129,9 +131,9 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
         raise InputError(f"not UTF-8 text (byte {error.start})", file=name) from None
 
 
-def _without(files: Sequence[tarfile.TarInfo]) -> str:
+def _without(paths: Sequence[str]) -> str:
     """What a tar without manifests seems to be."""
-    names = [Path(each.name).name for each in files]
+    names = [Path(each).name for each in paths]
     of_node = [each for each in names if re.match(r"(iptables|ip-|ipset|conntrack|proc-|socket-stats)", each)]
     if of_node:
         return f"no manifests in this tar: {', '.join(sorted(of_node)[:3])} are what a node shows"
