@@ -82,7 +82,7 @@ def test_a_signal_while_files_are_written_leaves_what_was_there(
     assert sorted(folder.glob(".*")) == []
 
 
-@pytest.mark.parametrize("where", ["typer", "emu.cli.commands", "rich.console", "emu.scenario.run", "scapy"])
+@pytest.mark.parametrize("where", ["typer", "emu.cli.commands", "yaml", "emu.scenario.run", "emu.kube.cluster"])
 def test_an_interrupt_while_modules_are_imported(where: str, folder: Path) -> None:
     done = signalled(signal.SIGINT, where, folder, "run", "story.yaml", "-d", "out")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
