@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import dump, note, out, progress
-from emu.cli.options import Dumps, Force, Live, Network, Nodes
+from emu.cli.options import Dumps, Force, Live, Network, Nodes, examples
 
 
 class Printed(StrEnum):
@@ -21,11 +21,11 @@ class Printed(StrEnum):
     csv = "csv"
 
 
-EXAMPLES = (
-    "Examples: kubectl get nodes,pods,services,endpointslices,networkpolicies,configmaps,all -A -o json > dump.json\n\n"
-    "emu matrix -f dump.json\n\n"
-    "emu matrix -f dump.json -S 'shop/*' -D 'books/*' -o csv > shop-to-books.csv\n\n"
-    "emu matrix -f dump.json --dask tcp://10.0.0.5:8786 --html matrix.html"
+EXAMPLES = examples(
+    "kubectl get all,nodes,endpointslices,networkpolicies -A -o json > dump.json",
+    "emu matrix -f dump.json",
+    "emu matrix -f dump.json -S 'shop/*' -D 'books/*' -o csv > shop-to-books.csv",
+    "emu matrix -f dump.json --dask tcp://10.0.0.5:8786 --html matrix.html",
 )
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="How many processes; 0: one for each processor.")]
 Dask = Annotated[str, typer.Option("--dask", metavar="ADDRESS", help="A Dask scheduler, which is asked instead.")]

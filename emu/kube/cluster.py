@@ -481,11 +481,9 @@ class Cluster(Verbs):
 
     def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
         """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
-        from emu.kube.flow.replay.engine import Replay
+        from emu.kube.flow.replay.engine import replayed
 
-        made = Replay(self, roles, settings, sink)
-        made.run(records)
-        return made
+        return replayed(self, records, roles, settings, sink)
 
     def configure(self, where: str, change: Callable[[Netns], None]) -> None:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
