@@ -152,6 +152,7 @@ class Cluster(Verbs):
             set_large_aside()
 
     @classmethod
+    @uncollected()
     def live(
         cls,
         *sources: Source,
@@ -255,7 +256,7 @@ class Cluster(Verbs):
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)
         if found is not None and frame.ethertype == ETH_P_IP:
-            found.lost(fact)
+            found.lost(frame, fact)
 
     def _delivered(self, frame: Frame, fact: Delivered) -> None:
         found = self.flows.get(frame.flow)

@@ -49,6 +49,7 @@ _STR, _SEQ, _MAP, _MERGE = (_PREFIX + name for name in ("str", "seq", "map", "me
 # libyaml composes by recursion in C, so what could be deep is measured from its events first.
 _OPENINGS = 2_000
 _ANCHOR = re.compile(r"(?<![^\s\[{,:])[&*]\w")  # or what looks like one
+_ALIAS = re.compile(r"(?<!\w)\*[\w-]")  # or what looks like one
 _SEVERAL = re.compile(
     r'\A\s*\{\s*"(?:kind|apiVersion|items|metadata)":.*^\}\s*\Z', re.M | re.S
 )  # JSON as kubectl prints it
@@ -183,14 +184,15 @@ def documents(text: str, file: str | None = None) -> Iterator[Document]:
         return
     if sum(1 for _ in islice(_ANCHOR.finditer(text), MAX_ANCHORS + 1)) > MAX_ANCHORS:
         _measure_anchors(text, file)
-    if text.count("[") + text.count("{") > _OPENINGS or _LADDER.search(text):
+    if _openings(text) > _OPENINGS or _LADDER.search(text):
         _measure_depth(text, file)
-    aliases = "*" in text
+    aliases = _ALIAS.search(text) is not None
     loader = yaml.CSafeLoader(text)
     try:
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None  # check_node found one
+        while True:
+            node = loader.get_node() if loader.check_node() else None
+            if node is None:
+                break
             if aliases:
                 _measure_aliases(node, file)
             value = _build(node, file, 0)
@@ -200,6 +202,13 @@ def documents(text: str, file: str | None = None) -> Iterator[Document]:
         raise _broken(e, file) from None
     finally:
         loader.dispose()
+
+
+def _openings(text: str) -> int:
+    """How many brackets may be open at once: no flow collection goes on behind a line that begins with "- "."""
+    if text.count("[") + text.count("{") <= _OPENINGS:
+        return 0
+    return max(part.count("[") + part.count("{") for part in text.split("\n- "))
 
 
 def _line(part: yaml.Node | yaml.Event) -> int:
