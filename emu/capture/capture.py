@@ -87,6 +87,12 @@ class Capture:
         device.tap = tap
         return interface
 
+    def renamed(self) -> None:
+        """Devices bear other names: their interfaces bear these from now on, also for frames that came before."""
+        for interface in self.interfaces:
+            if interface.device is not None:
+                interface.device_name = interface.device.name
+
     def attach_drops(self, net: Netns, owner: str = "", role: str = "host", node: str = "") -> Interface:
         """Capture the frames that a namespace drops, on the pseudo-interface `OWNER/drop`."""
         interface = self._add(owner or net.name, "drop", None, "", role, node)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.cli.console import note
+from emu.cli.console import detail, note
 from emu.errors import InputError
 
 if TYPE_CHECKING:
     from emu.kube.api.documents import Document
-    from emu.kube.api.loader import Place
+    from emu.kube.api.loader import Loaded, Place
     from emu.kube.api.meta import Key
     from emu.kube.cluster import Cluster
+    from emu.pasted.node_texts import NodeTexts
+    from emu.scenario.record import Run
     from emu.scenario.script import Scenario
 
 
 class Opened(NamedTuple):
-    """A settled cluster, where its objects stood, if in files, and what is to be known of it."""
+    """A settled cluster, where its objects stood, if in files, and what is to be known of it. `again` makes an equal cluster, also in another
+    process; `ran`: a scenario's steps were run."""
 
     cluster: Cluster
     places: Mapping[Key, Place]
+    again: Callable[[], Cluster]
     notes: Sequence[str] = ()
+    ran: bool = False
 
     def line(self, key: Key, path: tuple[str | int, ...] = ()) -> str:
         """`dump.yaml:812`, "" for an object that no file states."""
@@ -40,11 +46,18 @@ def cluster_of(
     nodes: int = 2,
     network: str = "bridge",
     capture: bool = True,
+    seed: int | None = None,
     live: bool | None = None,
+    dumps: Sequence[str] = (),
 ) -> Cluster:
     """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
-    The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return noted(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
+    The export of a running cluster is known by the status of its objects, unless `live` states what they are. `dumps` are nodes' own, each
+    NAME=FOLDER. Raises InputError."""
+    return noted(
+        open_cluster(
+            files, namespace=namespace, nodes=nodes, network=network, capture=capture, seed=seed, live=live, dumps=dumps
+        )
+    )
 
 
 def open_cluster(
@@ -54,24 +67,30 @@ def open_cluster(
     nodes: int = 2,
     network: str = "bridge",
     capture: bool = True,
+    seed: int | None = None,
     live: bool | None = None,
     ends: Sequence[str] = (),
+    dumps: Sequence[str] = (),
 ) -> Opened:
     """The same, with the places of the objects. With `ends` only those pods of an export run that a question with these ends may
     concern. Raises InputError."""
-    from emu.fork import uncollected
+    from emu.collector import uncollected
+    from emu.kube.api.kustomization import left_out
+    from emu.pasted.node_texts import by_node
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
+    for finding in chain.from_iterable(map(left_out, files)):
+        note(str(finding))
+    given = by_node(dumps)
     with uncollected():
         found = _found(files, live)
         if isinstance(found, list):
-            return _of_manifests(found, namespace, nodes, network, capture, live, ends)
-    from emu.scenario.build import build
-    from emu.scenario.run import run
-
-    done = run(found, build=partial(build, capture=capture))
-    return Opened(done.cluster, found.loaded.places, done.notes)
+            return _of_manifests(files, found, namespace, nodes, network, capture, seed, live, ends, given)
+    done = _run(found, capture, seed, given)
+    _built(files, done.scenario.loaded, done.cluster)
+    again = partial(_run_again, files[0], capture, seed, given)
+    return Opened(done.cluster, done.scenario.loaded.places, again, done.notes, ran=True)
 
 
 def _found(files: Sequence[Path], live: bool | None) -> Scenario | list[Document]:
@@ -93,13 +112,16 @@ def _found(files: Sequence[Path], live: bool | None) -> Scenario | list[Document
 
 
 def _of_manifests(
+    files: Sequence[Path],
     documents: list[Document],
     namespace: str,
     nodes: int,
     network: str,
     capture: bool,
+    seed: int | None,
     live: bool | None,
     ends: Sequence[str],
+    given: Mapping[str, NodeTexts],
 ) -> Opened:
     from emu.kube import live as exports
     from emu.kube.api.core import Node, Pod
@@ -110,18 +132,54 @@ def _of_manifests(
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
-        cluster = Cluster(replace(shown.config, only=only), shown.objects, capture=capture)
-        return Opened(cluster, loaded.places, [*cluster.warnings])
+        if only is not None and given:  # a node's dump speaks of all of its pods
+            pods = (each for each in shown.objects if isinstance(each, Pod))
+            only |= {f"{each.namespace}/{each.name}" for each in pods if each.spec.node_name in given}
+        stated = replace(shown.config, only=only, dumps=given)
+        again = partial(Cluster, stated, shown.objects, seed=seed or 0, capture=capture)
+        cluster = again()
+        _built(files, loaded, cluster)
+        return Opened(cluster, loaded.places, again, [*cluster.warnings])
     from emu.scenario.build import config
     from emu.scenario.kinds import ClusterPart
     from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
 
     loaded = load_documents(documents, namespace=namespace)
-    cluster = Cluster(config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
+    declared = replace(config(ClusterPart(nodes=nodes, network=network)), dumps=given)
+    again = partial(Cluster, declared, loaded.objects, seed=seed or 0, capture=capture)
+    cluster = again()
+    _built(files, loaded, cluster)
     store = cluster.store
     there = store.list(Node)
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
-    return Opened(cluster, loaded.places, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
+    return Opened(cluster, loaded.places, again, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
+
+
+def _run(scenario: Scenario, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Run:
+    from emu.scenario.build import build
+    from emu.scenario.run import run
+    from emu.scenario.script import seeded
+
+    given = replace(seeded(scenario, seed), dumps={**scenario.dumps, **dumps})
+    return run(given, build=partial(build, capture=capture))
+
+
+def _run_again(path: Path, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Cluster:
+    """The cluster at the end of a scenario."""
+    from emu.scenario.script import load_found, opened
+
+    _, found = opened(path)
+    return _run(load_found(path, found), capture, seed, dumps).cluster
+
+
+def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:
+    """For -v: what was read, and what was made of it."""
+    kinds = Counter(obj.kind for obj in loaded.objects)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no objects"
+    detail(f"read {', '.join(map(str, files))}: {listed}")
+    if loaded.ignored:
+        detail(f"without effect: {', '.join(loaded.ignored)}")
+    detail(f"built {len(cluster.nodes)} nodes with network {cluster.config.network}, {len(cluster.pods)} pods")
 
 
 def noted(opened: Opened) -> Cluster:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, dump, out, show
-from emu.cli.options import Namespace
-from emu.errors import InputError
+from emu.cli.options import MoreFiles, Namespace, examples, named
 
 
 class Written(StrEnum):
@@ -32,10 +31,10 @@ class Least(StrEnum):
     never = "never"
 
 
-EXAMPLES = (
-    "Examples: emu lint shop.yaml manifests/ --fail-on warning\n\n"
-    "kubectl get nodes,pods,services,endpointslices -A -o yaml | emu lint -\n\n"
-    "emu lint manifests/ -o sarif > emu.sarif"
+EXAMPLES = examples(
+    "emu lint shop.yaml manifests/ --fail-on warning",
+    "kubectl get nodes,pods,services,endpointslices -A -o yaml | emu lint -",
+    "emu lint manifests/ -o sarif > emu.sarif",
 )
 
 
@@ -47,9 +46,9 @@ def add_to(app: typer.Typer) -> None:
 def lint(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE...]", help="Scenarios, manifests, exports, rules, folders; or -."),
+        typer.Argument(metavar="FILE", help="Scenarios, manifests, exports, rules, folders; or -."),
     ] = None,
-    more: Annotated[list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="The same.")] = None,
+    more: MoreFiles = None,
     namespace: Namespace = "default",
     form: Annotated[Written, typer.Option("-o", "--output", help="How findings are written.")] = Written.text,
     fail_on: Annotated[Least, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Least.error,
@@ -66,10 +65,7 @@ def lint(
         table = columns(("ID", "SEVERITY", "WHAT IT IS"), rows, ("id", "severity", "what"))
         show(Report(rows, table), Form(form.value) if form.value in [*Form] else Form.json)
         return 0
-    named = [*(files or ()), *(more or ())]
-    if not named:
-        raise InputError("no file is named", expected="FILE, FOLDER or -")
-    looked = [*look(named, namespace)]
+    looked = [*look(named(files, more, "file", "FILE, FOLDER or -"), namespace)]
     findings = in_order(dict.fromkeys(each for one in looked for each in one.findings))
     if form is Written.sarif:
         out(dump(sarif(findings), Form.json))

@@ -7,24 +7,24 @@ Must not know scenarios or files.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterable
-from functools import cache, reduce
-from typing import Self, TypeVar, overload
+from functools import reduce
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from emu import page
 from emu.apps import apps
 from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
+from emu.collector import set_large_aside, set_modules_aside, uncollected
 from emu.errors import InputError
-from emu.fork import Snapshot, forked, uncollected
+from emu.fork import Snapshot, forked
 from emu.kernel.iptables_text import iptables_text
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns, Tally
-from emu.kube import controllers, live
+from emu.kube import controllers, dumped, live
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object
@@ -35,9 +35,6 @@ from emu.kube.flow import ends as target
 from emu.kube.flow import given, lookup
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
-from emu.kube.flow.replay.engine import Replay, Settings
-from emu.kube.flow.replay.hosts import Roles
-from emu.kube.flow.replay.paired import Sink
 from emu.kube.flow.verbs import Verbs
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
@@ -59,6 +56,11 @@ from emu.wire.addr import Prefix, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 from emu.wire.record import Record
 
+if TYPE_CHECKING:
+    from emu.kube.flow.replay.engine import Replay, Settings
+    from emu.kube.flow.replay.hosts import Roles
+    from emu.kube.flow.replay.paired import Sink
+
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
 LEAST_MTU = 68  # ETH_MIN_MTU
@@ -71,7 +73,7 @@ class Cluster(Verbs):
     `config` is the number of nodes (2, if it is None), or a configuration. `objects` are manifests as files, folders, text,
     dicts or objects, see `api/sources.py`. A large cluster shows on a terminal's stderr how far its build is.
     `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name, `warnings` what
-    is not modelled, a sentence each; `given` has the objects that it was built from.
+    is not modelled, a sentence each; `given` has the objects that it was built from; `differences` what nodes have otherwise than computed.
     """
 
     __deepcopy__ = forked
@@ -88,7 +90,7 @@ class Cluster(Verbs):
         config = configured(config)
         objects = checked(objects)
         steps = Steps("building the cluster", len(config.nodes) + len(objects))
-        _set_modules_aside()
+        set_modules_aside()
         self.config, self.seed, self.given = config, seed, objects
         self.clock = Clock(seed)
         self.clock.cpus = config.cpus
@@ -144,10 +146,11 @@ class Cluster(Verbs):
         with steps.last("waiting until pods run"):
             self.loops.start()
         self.unmodelled.findings(arrivals.end(config.network, self.pods.values(), self.underlay.route))
+        self._take_dumps_over()
         self.policies.begin()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
-            _set_large_aside()
+            set_large_aside()
 
     @classmethod
     @uncollected()
@@ -265,14 +268,24 @@ class Cluster(Verbs):
         if found is not None:
             found.carried(fact)
 
+    def _take_dumps_over(self) -> None:
+        """What commands printed on nodes replaces what was computed there: `differences` are the findings."""
+        self.differences, found = dumped.take_over(
+            self.config.dumps, self.nodes, self.pods, self.pod_subnet, self.given, self.loops.agents.leave
+        )
+        self.unmodelled.findings(found)
+        if self.capture is not None and self.config.dumps:
+            self.capture.renamed()
+
     @property
     def name_files(self) -> lookup.NameFiles:
         """The files of /etc that clients look names up in."""
         return self.dns
 
     def judge(self, made: Flow) -> None:
-        """A flow has ended: whether something that is not modelled decides about it."""
+        """A flow has ended: whether something that is not modelled decides about it, and which policies do."""
         self.unmodelled.judge(made)
+        self.policies.ended(made)
 
     def set_aside(self, name: str) -> None:
         """A pod's namespace is not there until it is adopted once more: its pod waits."""
@@ -464,6 +477,8 @@ class Cluster(Verbs):
 
     def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
         """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
+        from emu.kube.flow.replay.engine import Replay
+
         made = Replay(self, roles, settings, sink)
         made.run(records)
         return made
@@ -476,19 +491,6 @@ class Cluster(Verbs):
     def reshape(self, change: Callable[[Underlay], None]) -> None:
         """Let `change` change the network between the nodes, as who runs it does. Raises InputError."""
         change(self.underlay)
-
-
-@cache
-def _set_modules_aside() -> None:
-    """Keep Python's collector of cycles from what the modules hold. Once: a cluster that ends later is garbage."""
-    gc.freeze()
-
-
-def _set_large_aside() -> None:
-    """The same for a large cluster. An earlier one may be garbage by now."""
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]

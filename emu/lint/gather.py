@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emu.errors import InputError
+from emu.kernel.dumped.rules import pasted_rules
 from emu.kernel.netfilter.dump import unknown
 from emu.kube import live
 from emu.kube.api.core import Node, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.documents import Document, read_text
 from emu.kube.api.dumps import is_tar
+from emu.kube.api.kustomization import left_out
 from emu.kube.api.loader import Loaded, Objects, Place, files_of, load_documents, read
 from emu.kube.live.remarks import idle, not_ready, stale
 from emu.kube.plan import ClusterConfig, plan_nodes
 from emu.kube.store import Store
 from emu.lint.pods import policies, ports_of_nodes, unready
 from emu.modelled import Finding
-from emu.report.node import pasted_rules
 from emu.scenario.build import build
 from emu.scenario.lint import named_nodes, waiting, warnings, without_endpoints, without_nodes
 from emu.scenario.run import check_endpoints
@@ -71,7 +72,7 @@ def scenario(path: Path, found: Iterable[Document]) -> Looked:
         check_endpoints(made, cluster)
     except InputError as refusal:
         error = refusal
-    if made.steps and not made.expects:
+    if made.steps and not made.expects():
         odd.append(
             Finding(
                 f"{path}:{made.document.line_of(('steps',))}",
@@ -170,6 +171,8 @@ def look(files: Sequence[Path], namespace: str = "default") -> Iterator[Looked]:
     names: list[str] = []
     alone = 0
     for top in files:
+        if left := left_out(top):
+            yield Looked("kustomization", {}, [], left)
         for path in [top] if is_tar(top) else files_of(top):
             alone += 1
             if path.suffix in RULES_SUFFIXES:

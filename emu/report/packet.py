@@ -13,9 +13,9 @@ from typing import Any, Literal
 from emu.capture.words import decided_by
 from emu.errors import InputError
 from emu.kernel.net.fib import Route
+from emu.pasted.ip_json import Item
 from emu.report import Report, balancers
 from emu.report.edge import Edge
-from emu.report.ip_json import Item
 from emu.report.node import Node
 from emu.report.outcomes import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
 from emu.trail import AnyRule, Dropped, Forbidden, Natted, Note, Policy, Tracked

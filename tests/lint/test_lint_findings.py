@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from emu.cli import main
+from emu.kube.dumped import IDS as DUMPED
 from emu.lint.catalogue import KINDS, SEVERITIES
 from emu.modelled import Finding
 
@@ -43,6 +44,7 @@ SLICE = (
 )
 PING = "steps:\n- ping: {from: default/web, to: node/node-2}\n  expect: {outcome: delivered}\n---\n"
 JOB = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: c}]}}}\n---\n"
+OLD = "{apiVersion: apps/v1beta1, kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {a: d}}, spec: {containers: [{name: c}]}}}}"
 CRON = (
     "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\nspec: {schedule: '* * * * *', jobTemplate: {spec: {template: {metadata: {annotations: "
     "{emu/runs: 5s}}, spec: {restartPolicy: Never, containers: [{name: c}]}}}}}\n"
@@ -90,13 +92,17 @@ CASES: dict[str, tuple[str, int, str]] = {
     "setting-not-modelled": (HEAD + "cluster: {sysctls: {net.ipv4.tcp_ecn: 1}}\n" + PING + WEB, 4, "net.ipv4.tcp_ecn"),
     "job-runs-on": (JOB, 1, "its pods run on"),
     "cronjob-first-run": (CRON, 1, "its first Job starts"),
+    "removed-version": (WEB + OLD, 3, "Deployment of apps/v1beta1 is read as apps/v1"),
     "no-expectation": (HEAD + PING.replace("  expect: {outcome: delivered}\n", "") + WEB, 4, "no step has an `expect`"),
     "assumed": (LIVE.replace("READY", "True"), 0, "no pod network is recognised"),
 }  # fmt: skip
 RULES = {
     "rule-not-modelled": ("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m cgroup --path x -j DROP\nCOMMIT\n", 3, "-m cgroup"),
 }  # fmt: skip
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    "kustomization": "tests/cli/test_kustomization.py",
+    **dict.fromkeys(DUMPED, "tests/why/test_planted_dumps.py"),
+}
 EXPORTS = {
     "no-ready-endpoint", "stale-slice", "left-out", "pod-without-address", "pod-not-ready", "node-not-ready", "declared-twice", "newer-field", "assumed",
 }  # fmt: skip

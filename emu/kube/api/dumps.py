@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.errors import InputError
 from emu.kube.api.documents import MAX_BYTES, Document, documents
+
+if TYPE_CHECKING:
+    import tarfile
 
 _MARKS = ("nodes.json", "cluster-scoped-resources", "namespaces", "resources")
 """What a dump's folder has at its top: kubectl's own, must-gather's, and what debugging tools gather."""
@@ -31,7 +33,7 @@ class _Other(NamedTuple):
     expected: str
 
 
-_RULES = "emu trace --rules FILE"
+_RULES = "emu trace --rules FILE, or --node NAME=FOLDER for a whole node"
 _OTHERS = (
     _Other(re.compile(r"(#[^\n]*\n|\s)*\*(filter|nat|mangle|raw|security)\s"), "this is an iptables-save text", _RULES),
     _Other(re.compile(r"\s*-[PNA] [A-Z]"), "these are rules as iptables -S prints them", _RULES),
@@ -83,6 +85,8 @@ def is_tar(path: str | os.PathLike[str]) -> bool:
 
 def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     """Name and text of each manifest in a tar, by name; nothing is unpacked. Raises InputError."""
+    import tarfile
+
     name = os.fspath(path)
     try:
         with tarfile.open(path) as tar:

@@ -67,6 +67,7 @@ class Flow:
     socket: TcpClient | None = field(default=None, repr=False)
     before: Flow | None = field(default=None, repr=False)  # the flow whose open connection this one uses
     resolved: Lookup | None = None  # the look-up of the target's name, if it has one
+    looked_up_at: tuple[Arrival, ...] = ()  # where packets of the look-up arrived
     look_up_frames: int = 0  # how many of its first frames belong to the look-up
 
     def __repr__(self) -> str:
@@ -183,6 +184,7 @@ class Flow:
 
     def looked_up(self, found: Lookup) -> None:
         """The target's name was looked up. Reports about the look-up's packets are deleted, unless it failed."""
+        self.looked_up_at = tuple(self.arrivals)
         self.resolved, self.look_up_frames = found, 0 if self.testbed.capture is None else len(self.frames)
         if found.error:
             loss = self.losses[-1] if self.losses and found.eai == EAI_AGAIN else None

@@ -14,7 +14,7 @@ from emu.errors import InputError
 from emu.kernel.net.fib import FAILING, KINDS, UNDECIDED, Route
 from emu.kernel.net.fib_rules import ANY, FULL_MASK, GOTO, LOOKUP, MAIN_TABLE, NOP, TABLE_NAMES, VERDICTS, IpRule
 from emu.kernel.net.iproute import protocol, tos, with_hops
-from emu.report.ip_json import Item
+from emu.pasted.ip_json import Item
 from emu.wire.addr import Prefix
 
 VRF_TABLE = "[l3mdev-table]"  # how the plain text names it

@@ -87,7 +87,7 @@ class Item:
 
 def read(text: str, file: str, kind: str) -> list[Item]:
     """The objects of what `ip -j` printed, or of what `ip` printed as text; empty ones (those of other families) are left
-    out. `kind`: route, rule, addr or neigh. Raises InputError."""
+    out. `kind`: route, rule, addr, link or neigh. Raises InputError."""
     if not text.strip():
         return []
     if not text.lstrip().startswith(("[", "{", '"')):
