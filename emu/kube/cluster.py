@@ -155,8 +155,7 @@ class Cluster(Verbs):
     @classmethod
     @uncollected()
     def live(cls, *sources: Source, seed: int = 0, capture: bool = True) -> Self:
-        """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar): every address, readiness and slice
-        stays as it is there. `warnings` has what was assumed besides. Raises InputError."""
+        """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar), as it is. Raises InputError."""
         found = live.read(load(*sources, live=True))
         return cls(found.config, found.objects, seed=seed, capture=capture)
 
