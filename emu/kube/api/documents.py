@@ -31,6 +31,16 @@ MAX_EXPANDED = 100_000
 MAX_BYTES = 64 << 20
 """Bytes of one file: about 100,000 objects."""
 STDIN = "-"
+_CAPTURE = "this is a capture", "emu ladder FILE, emu report FILE, emu replay FILE -f MANIFESTS"
+_BINARY = (
+    (b"\x0a\x0d\x0d\x0a", *_CAPTURE),
+    (b"\xd4\xc3\xb2\xa1", *_CAPTURE),
+    (b"\xa1\xb2\xc3\xd4", *_CAPTURE),
+    (b"\x4d\x3c\xb2\xa1", *_CAPTURE),
+    (b"\xa1\xb2\x3c\x4d", *_CAPTURE),
+    (b"\x1f\x8b", "this is compressed with gzip", "its contents (gzip -dc FILE | ...), or a .tar.gz of a dump"),
+)
+"""How files begin that are no text, what they are, and who takes them."""
 MAX_ANCHORS = 10_000
 """Anchors and aliases in one text."""
 
@@ -149,6 +159,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise InputError(getattr(error, "strerror", None) or str(error), file=name) from None
+    for begins, what, expected in _BINARY:
+        if data.startswith(begins):
+            raise InputError(what, file=name, expected=expected)
     if len(data) > MAX_BYTES:
         raise InputError("is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
     try:

@@ -9,6 +9,6 @@ states stays, also when objects change. Must not know scenarios, questions or th
 from __future__ import annotations
 
 from emu.kube.dumped.difference import IDS, Difference
-from emu.kube.dumped.take_over import take_over
+from emu.kube.dumped.take_over import beside, take_over
 
-__all__ = ["IDS", "Difference", "take_over"]
+__all__ = ["IDS", "Difference", "beside", "take_over"]
