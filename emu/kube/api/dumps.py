@@ -15,7 +15,7 @@ from emu.errors import InputError
 from emu.kube.api.documents import MAX_BYTES, Document, documents
 
 if TYPE_CHECKING:
-    import tarfile
+    pass
 
 _MARKS = ("nodes.json", "cluster-scoped-resources", "namespaces", "resources")
 """What a dump's folder has at its top: kubectl's own, must-gather's, and what debugging tools gather."""
