@@ -262,6 +262,7 @@ def show_view(
     from emu.report import views
     from emu.report.routes import route_to
 
+    view = f"{view}s" if view not in views and f"{view}s" in views else view
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")

@@ -26,10 +26,10 @@ class Protocol(StrEnum):
 
 EXPORT = "export: "  # how a note begins about what an export does not state
 EXAMPLES = examples(
-    "kubectl get nodes,pods,services,endpointslices,configmaps -A -o yaml > dump.yaml",
+    "kubectl get nodes,pods,services,endpointslices -A -o yaml > dump.yaml",
     "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml",
     "emu why -S deploy/web -n shop -D api.shop:80 -f dump.yaml -o json",
-    "emu why -S shop/toolbox -D svc/cart.shop -f dump.yaml --node node-1=/tmp/node-1",
+    "emu why -S shop/toolbox -D svc/cart.shop -f dump.yaml --node n1=n1.tar",
 )
 
 

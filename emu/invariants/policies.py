@@ -64,12 +64,13 @@ def _by_name(index: PolicyIndex) -> bool:
 
 
 def _by_policy(trail: tuple[Any, ...], chains: tuple[str, ...]) -> bool:
-    """Whether a rule of the dataplane dropped the frame, for another reason than that it is INVALID, or a program at a pod's interface."""
+    """Whether a rule of the dataplane dropped the frame, for another reason than that it is INVALID, or a program at a pod's interface,
+    for another one than that the pod has no policies yet."""
     fact = next((each for each in trail if isinstance(each, Dropped)), None)
     by = fact.by if fact is not None else None
     if isinstance(by, AnyRule):
         return by.chain.startswith(chains) and "INVALID" not in by.spec
-    return isinstance(by, Probed)
+    return isinstance(by, Probed) and not by.default
 
 
 class _Judge:
@@ -86,7 +87,8 @@ class _Judge:
                 if way == "egress" and came.dst != frame.dst:
                     continue  # a Service, whose address no policy names
             packet = self._packet(source, destination, frame)
-            if way in self._sides(node, packet) and not self._allowed(node, packet, way):
+            allowed = self._allowed(node, packet, way) or self.dataplane.allows(self.index, packet, way)
+            if way in self._sides(node, packet) and not allowed:
                 text = f"{_text(packet, source, destination)} leaves {captured.interface} of {node}, though its {way} is {self._reason(packet, way)}"
                 return Violation(text, frames)
         return None
@@ -117,7 +119,7 @@ class _Judge:
     def _allowed(self, node: str, packet: Packet, way: Way) -> bool:
         if way == "ingress" and _has(self.bench.nodes[node].net, packet.source.addr):
             return True  # the pod's own node, by whichever of its addresses
-        return self._verdict(packet, way) or self.dataplane.allows(self.index, packet, way)
+        return self._verdict(packet, way)
 
     def _judged(self, packet: Packet) -> Verdict:
         return self.index.judge(packet)

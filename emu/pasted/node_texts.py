@@ -6,6 +6,7 @@ Must not know what the texts state.
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class NodeTexts:
         return name in self.texts
 
 
-def node_texts(path: str | Path) -> NodeTexts:
+def node_texts(path: str | os.PathLike[str]) -> NodeTexts:
     """The texts of a folder or a tar. Raises InputError: it is not there, it holds none of them, one is there twice."""
     source = str(path)
     try:

@@ -15,7 +15,7 @@ from emu.kube.policy.dataplane import dataplanes
 from emu.kube.policy.rules import WAYS, Way
 from emu.kube.policy.verdict import Packet
 from emu.testing import invariants
-from emu.testing.clusters import ClusterShape, FlowShape, WorkloadShape, clusters
+from emu.testing.clusters import ClusterShape, FlowShape, ServiceShape, WorkloadShape, clusters
 from emu.testing.policies import PolicyShape, RuleShape
 from emu.testing.strategies import examples
 
@@ -70,6 +70,27 @@ def holds(shape: ClusterShape) -> None:
     cluster = shape.build()
     shape.run(cluster)
     invariants.hold(cluster, NAME)
+
+
+# shapes that a longer series found, made smaller
+TWO_BLOCKS = PolicyShape(0, None, (RuleShape(("0.0.0.0/0", "10.244.0.0/16-10.244.2.0/24"), ("UDP:8080",)),))
+FOUND = (
+    # the exception of one block is in the same set as the other block
+    ClusterShape(
+        (WorkloadShape((1,)), WorkloadShape((2,))), (), (FlowShape("default/w0-0", "default/w1-0:8080", "udp", 1),), 2,
+        policies=(TWO_BLOCKS,), policy="kube-router",
+    ),
+    # a node's address may be that of a hostNetwork pod, and is not here
+    ClusterShape(
+        (WorkloadShape((2,)), WorkloadShape((1,))), (ServiceShape(1, "NodePort"),), (FlowShape("default/w0-0", "node/node-2:30000", "tcp", 1),), 2,
+        "aws-vpc", policies=(PolicyShape(-1, (RuleShape(("w1",)),)),), policy="aws-network-policy-agent",
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", FOUND)
+def test_what_a_longer_series_found(shape: ClusterShape) -> None:
+    holds(shape)
 
 
 def test_every_dataplane_is_drawn() -> None:

@@ -69,6 +69,29 @@ def check_kind(text: str, file: str | None) -> None:
             raise InputError(each.what, file=file, expected=each.expected)
 
 
+_HELM = re.compile(
+    r"\{\{-?\s*(\.(Values|Release|Chart|Capabilities)\b|include\s|template\s|if\s|range\s|with\s|define\s)"
+)
+_MAPPINGS = (
+    ("cniVersion", "this is a CNI configuration", "emu cni add -c FILE, or cluster: {network: FILE} in a scenario"),
+    ("services", "this is a Compose file", "manifests of Kubernetes"),
+)
+
+
+def other_value(value: dict[str, object]) -> tuple[str, str] | None:
+    """What a mapping is that is no object, and what was expected; None where that is not known."""
+    if value.get("kind") == "Config" and "clusters" in value:
+        return "this is a kubeconfig", "kubectl get ... -A -o yaml"
+    if "apiVersion" in value:
+        return None
+    return next(((what, expected) for key, what, expected in _MAPPINGS if key in value), None)
+
+
+def is_rules(text: str) -> bool:
+    """Whether a text is one of iptables: of iptables-save, -S or -L."""
+    return any(each.begins.match(text) for each in _OTHERS[:3])
+
+
 def is_dump(folder: Path) -> bool:
     """Whether a folder holds a dump, whose objects lie in folders below it."""
     if any((folder / mark).exists() for mark in _MARKS):
@@ -125,4 +148,10 @@ def dumped(text: str, file: str) -> Iterator[Document]:
     check_kind(text, file)
     if "==== START logs for container" in text:
         text = _LOGS.sub("", text)
-    yield from documents(text, file)
+    try:
+        yield from documents(text, file)
+    except InputError as error:
+        if _HELM.search(text):
+            what = "this is a template of a Helm chart, no manifest"
+            raise InputError(what, file=file, line=error.line, expected="helm template CHART | emu run -f -") from None
+        raise

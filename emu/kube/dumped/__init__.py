@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu.kube.dumped.difference import IDS, Difference
+    from emu.kube.dumped.take_over import beside
     from emu.modelled import Finding
 
-_WHERE = {"IDS": "difference", "Difference": "difference"}
+_WHERE = {"IDS": "difference", "Difference": "difference", "beside": "take_over"}
 
 
 def __getattr__(name: str) -> Any:
@@ -35,4 +36,4 @@ def taken_over(dumps: Mapping[str, Any], *rest: Any) -> tuple[list[Difference], 
     return take_over(dumps, *rest)
 
 
-__all__ = ["IDS", "Difference", "taken_over"]
+__all__ = ["IDS", "Difference", "beside", "taken_over"]

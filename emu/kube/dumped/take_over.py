@@ -5,7 +5,9 @@ Must not know how a table is compared.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kube.api.core import Node as NodeObject
@@ -22,12 +24,18 @@ from emu.kube.dumped.rules import rules
 from emu.kube.dumped.site import Site
 from emu.kube.dumped.sysctls import sysctls
 from emu.kube.node.node import Node, Sandbox
+from emu.kube.plan import ClusterConfig
 from emu.modelled import Finding, nearest
-from emu.pasted.node_texts import NodeTexts
+from emu.pasted.node_texts import NodeTexts, node_texts
 from emu.wire.addr import Prefix, ip4
 
 BACKEND_DATA = "flannel.alpha.coreos.com/backend-data"
-MOST = 10  # differences of one kind on one node that are written one by one
+MOST = 5  # differences of one kind on one node that are written one by one
+
+
+def beside(config: ClusterConfig, dumps: Mapping[str, str | os.PathLike[str]]) -> ClusterConfig:
+    """The configuration with the dumps of nodes, each a folder or tar. Raises InputError."""
+    return replace(config, dumps={name: node_texts(path) for name, path in dumps.items()})
 
 
 def take_over(

@@ -106,6 +106,8 @@ def proxy_rules(case: Case) -> Because | None:
         return None
     name = f"{case.service.namespace}/{case.service.name}"
     for each in _there(case, *_PROXY):
+        if each.chain == "KUBE-FORWARD":
+            continue
         if not each.service or each.service.partition(":")[0] == name:
             return _because("proxy-rules-missing", each, "kube-proxy that writes its rules again")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -231,7 +232,7 @@ def test_many_differences_of_one_kind_are_counted() -> None:
     cluster = with_dump(made)
     assert len(cluster.differences) == 25
     assert [each for each in cluster.warnings if each.endswith("more [node-foreign-drop]")] == [
-        "node/node-1: 15 more [node-foreign-drop]"
+        "node/node-1: 20 more [node-foreign-drop]"
     ]
 
 
@@ -250,6 +251,66 @@ def test_the_page_has_every_id() -> None:
     page = (Path(__file__).parents[3] / "emu" / "kube" / "dumped" / "README.md").read_text(encoding="utf-8")
     assert [each for each in IDS if f"`{each}`" not in page] == []
     assert [each for each in FILES if f"`{each}`" not in page] == []
+
+
+def test_a_node_of_mode_ipvs_leaves_services_undecided() -> None:
+    made = dump_of(Cluster(ClusterConfig(network="flannel"), PODS, capture=False), "node-1")
+    lines = [
+        each
+        for each in made["iptables-save"].splitlines()
+        if not re.search(r"KUBE-(SVC|SEP|EXT)-|-A KUBE-SERVICES", each)
+    ]
+    made["iptables-save"] = "\n".join(lines) + "\n"
+    made["ip-addr"] += (
+        "9: kube-ipvs0: <BROADCAST,NOARP> mtu 1500 qdisc noop state DOWN group default\n"
+        "    link/ether 02:42:0a:00:00:01 brd ff:ff:ff:ff:ff:ff\n    inet 10.96.0.1/32 scope global kube-ipvs0\n"
+    )
+    cluster = with_dump(made)
+    assert cluster.differences == []
+    assert any("mode is ipvs here" in each for each in cluster.warnings)
+    client = f"node/{cluster.pods['default/client'].node.name}"
+    for source in ("default/client", client):
+        inside = client == "node/node-1"
+        assert cluster.tcp(source, "svc/web:80", b"?").outcome.word == ("undecided" if inside else "delivered")
+    assert cluster.tcp("node/node-1", "svc/web:80", b"?").outcome.word == "undecided"
+    web = next(pod.ip for name, pod in cluster.pods.items() if "web" in name)
+    assert cluster.tcp("node/node-1", f"{web}:80", b"?").delivered
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kind",
+        "aws-vpc-cni",
+        "calico",
+        "docker",
+        "istio-sidecar",
+        "azure-npm",
+        "azure-npm-v2",
+        "calico-felix",
+        "clamp",
+        "moby-nat-icc",
+    ],
+)
+def test_real_dumps_are_read_and_known_for_another_clusters(name: str) -> None:
+    text = (Path(__file__).parents[2] / "data" / "iptables-dumps" / f"{name}.rules").read_text()
+    cluster = with_dump({"iptables-save": text})
+    about = [each for each in cluster.differences if each.kind.startswith("proxy")]
+    assert [(each.kind, each.chain) for each in about] == [("proxy-rules-missing", "KUBE-SERVICES")]
+    assert cluster.tcp("node/node-1", "svc/web:80", b"?").outcome.word != "delivered"
+
+
+def test_a_node_of_cilium_keeps_emus_rules() -> None:
+    made = dump_of(Cluster(ClusterConfig(network="flannel"), PODS, capture=False), "node-1")
+    made["iptables-save"] = "*filter\n:INPUT ACCEPT [0:0]\n:CILIUM_INPUT - [0:0]\n-A INPUT -j CILIUM_INPUT\nCOMMIT\n"
+    made["ip-addr"] += (
+        "9: cilium_host@cilium_net: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP\n    link/ether 02:42:0a:00:00:01 brd ff:ff:ff:ff:ff:ff\n"
+    )
+    cluster = with_dump(made)
+    assert cluster.differences == [] and any(
+        "eBPF programs take kube-proxy's place" in each for each in cluster.warnings
+    )
+    assert cluster.tcp("default/client", "svc/web:80", b"?").delivered
 
 
 # -- renaming -----------------------------------------------------------------------------------------------
@@ -322,5 +383,19 @@ def test_why_trace_and_show_take_it_on_the_command_line(tmp_path: Path) -> None:
         app, ["show", "rules", node, "-f", str(tmp_path / "dump.json"), "--node", f"{node}={folder}"]
     )
     assert "-A KUBE-SERVICES" not in show.stdout and "KUBE-SVC-" in show.stdout
+    matrix = CliRunner().invoke(
+        app, ["matrix", *ends[4:], "-D", "shop/local", "-S", "default/tools", "-j", "1", "-o", "csv"]
+    )
+    assert "proxy-rules-missing" in matrix.stdout and "every pair has a flow of its own" in matrix.stderr, matrix.stderr
     wrong = CliRunner().invoke(app, ["why", *ends[:-1], "nowhere"])
     assert isinstance(wrong.exception, InputError) and wrong.exception.expected == "--node NAME=FOLDER, or a tar"
+
+
+def test_an_export_takes_dumps_in_python(tmp_path: Path) -> None:
+    objects = export(Shape("kind", 3))
+    name = Cluster.live(objects, capture=False).pods["default/tools"].node.name
+    made = dump_of(Cluster.live(objects, capture=False), name)
+    made["sysctl"] = made["sysctl"].replace("ip_forward = 1", "ip_forward = 0")
+    cluster = Cluster.live(objects, capture=False, dumps={name: write(made, tmp_path / "node")})
+    assert [(each.id, each.expected) for each in cluster.differences] == [("node-sysctl", "net.ipv4.ip_forward = 1")]
+    assert cluster.tcp("default/tools", "svc/local.shop:80", b"?").outcome.detail == "IP_INADDRERRORS"

@@ -7,6 +7,7 @@ import pytest
 import emu
 from emu.clock import SECOND
 from emu.errors import InputError
+from emu.invariants import judge
 from emu.kube.api.core import Namespace, Pod, Service
 from emu.kube.api.loader import load_text
 from emu.kube.api.networking import NetworkPolicy
@@ -247,6 +248,8 @@ def test_a_new_pod_before_its_policies(mode: str, before: str, state: int) -> No
     made.wait(0.5)
     assert agent(made).programs.maps["web@default"].state == state
     assert made.tcp("default/far", "default/web:8080", timeout_s=0.2).outcome.word == before
+    (verdict,) = judge(made, ["policies_decide"])
+    assert verdict.held, "what has no policies yet is not held against them"
     made.wait(2)
     assert agent(made).programs.maps["web@default"].state == POLICIES_APPLIED
     assert made.tcp("default/far", "default/web:8080", b"x").delivered

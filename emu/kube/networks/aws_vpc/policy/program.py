@@ -58,12 +58,18 @@ class Miss(NamedTuple):
         return f"the map's entry {self.entry} does not allow it"
 
 
+class Default(NamedTuple):
+    """The pod's state decides, as it has no policies."""
+
+    state: int
+
+    def __str__(self) -> str:
+        rest = "everything (standard mode)" if self.state == DEFAULT_ALLOW else "nothing (strict mode)"
+        return f"the pod has no policies yet, and is allowed {rest}"
+
+
 KNOWN = "its connection is in the agent's table"
 REPLY = "it answers a connection that is in the agent's table"
-STATES = {
-    DEFAULT_ALLOW: "the pod has no policies yet, and is allowed everything (standard mode)",
-    DEFAULT_DENY: "the pod has no policies yet, and is allowed nothing (strict mode)",
-}
 
 
 class Connection:
@@ -179,14 +185,14 @@ class Probe:
         """The map of the direction, then the pod's state: an address that no entry has is denied in POLICIES_APPLIED alone."""
         entry = (maps.ingress if way == "ingress" else maps.egress).find(other)
         if entry is None and maps.state != POLICIES_APPLIED:
-            return maps.state == DEFAULT_ALLOW, STATES[maps.state]
+            return maps.state == DEFAULT_ALLOW, Default(maps.state)
         found = entry.find(protocol, port) if entry is not None else None
         if entry is None or found is None:
             return False, Miss(entry)
         return True, Hit(entry, found)
 
     def _fact(self, way: Way, verdict: str, by: object) -> Probed:
-        return Probed(PROGRAMS[way], self.device.name, way, verdict, by)
+        return Probed(PROGRAMS[way], self.device.name, way, verdict, by, default=isinstance(by, Default))
 
 
 def _flows(orig: tuple[int, ...], reply: tuple[int, ...]) -> set[Flow]:
