@@ -87,14 +87,13 @@ class Comments:
     def body(self, code: int, data: bytes, trail: list[Any]) -> bytes:
         """Sentence and facts of a frame, in UTF-8."""
         shape = code & SHAPE
-        return self._forms_of(shape).body(data, trail) or self._remembered(shape, data, trail)
+        forms = self._forms.get(shape) or self._forms_of(shape)
+        return forms.body(data, trail) or self._remembered(shape, data, trail)
 
     def _forms_of(self, shape: int) -> Forms:
-        forms = self._forms.get(shape)
-        if forms is None:
-            owner = self._places[shape >> INTERFACE_SHIFT & INTERFACE].owner
-            view: Callable[[bytes, list[Any]], View] = partial(self.view, shape)
-            forms = self._forms[shape] = Forms(owner, self._namer(AF_INET), view, words)
+        owner = self._places[shape >> INTERFACE_SHIFT & INTERFACE].owner
+        view: Callable[[bytes, list[Any]], View] = partial(self.view, shape)
+        forms = self._forms[shape] = Forms(owner, self._namer(AF_INET), view, words)
         return forms
 
     def _remembered(self, shape: int, data: bytes, trail: list[Any]) -> bytes:

@@ -178,7 +178,9 @@ def trace(
 ) -> int:
     """Send one packet and follow it and its answer hop by hop: in a cluster, or by a real node's rules."""
     if rules is not None and files:
-        raise InputError("-f has no effect beside --rules", expected="a node's rules, or a cluster's objects")
+        raise InputError(
+            "-f has no effect beside --rules", expected="either; beside -f, --node NAME=FOLDER takes a node's rules"
+        )
     if rules is not None:
         from emu.cli.dumps import trace_dump
 
@@ -262,6 +264,7 @@ def show_view(
     from emu.report import views
     from emu.report.routes import route_to
 
+    view = f"{view}s" if view not in views and f"{view}s" in views else view
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A run and what is shown of it: its table, the views `before` it (text only) and those `after`, by name."""
+    """A run and what is shown of it: its table, the views `before` it (text only) and those `after`, by name.
+    `written` names the one file of all frames."""
 
     run: Run
     table: Report
     before: dict[str, Report]
     after: dict[str, Report]
+    written: str = ""
 
     def data(self) -> dict[str, Any]:
         views = self.before | self.after
@@ -41,7 +43,7 @@ class Result:
         parts += [self.table.text, *(f"FAILED {each}" for each in run.failures)]
         parts += [f"undecided {each}" for each in run.undecided]
         parts += [report.text for report in self.after.values()]
-        where = f"; captures in {run.folder}" if run.folder is not None else ""
+        where = f"; captures in {run.folder}" if run.folder is not None else self.written
         return [*parts, f"{summary(run)}{where}\n"]
 
 
@@ -122,7 +124,10 @@ def run_files(
             run_views["table"](run) if not scenario.bare else _came_up(run),
             {"walk": run_views["walk"](run)} if walks else {},
             {name: run_views[name](run) for name in views if name != "table"},
+            f"; every frame in {write}" if write and not is_stdout(write) else "",
         )
+        if write.endswith(".pcap"):
+            note(f"{write} is written as pcapng, whatever its name")
         for text in (*run.notes, *filter(None, [nothing_checked(run)])):
             note(f"{scenario.name}: {text}")
         if form is Form.text:

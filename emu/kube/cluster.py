@@ -8,7 +8,7 @@ Must not know scenarios or files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
@@ -34,13 +34,13 @@ from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
 from emu.kube.flow import given, lookup
 from emu.kube.flow.flow import Flow
-from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
+from emu.kube.flow.names import NODE, OUTSIDE, POD, ROLES, UNDERLAY, AddressBook
 from emu.kube.flow.verbs import Verbs
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.found import Found
 from emu.kube.node.kubelet import Kubelet
-from emu.kube.node.node import Node, Sandbox
+from emu.kube.node.node import Node, Sandbox, switch_offloads_on
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, labelled, plan_nodes
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
 from emu.kube.policy.follow import Live
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
 LEAST_MTU = 68  # ETH_MIN_MTU
-ROLES = {POD: "pod", NODE: "node", UNDERLAY: "underlay", OUTSIDE: "outside"}  # of a namespace, for captures
 
 
 class Cluster(Verbs):
@@ -153,11 +152,18 @@ class Cluster(Verbs):
             set_large_aside()
 
     @classmethod
-    def live(cls, *sources: Source, seed: int = 0, capture: bool = True) -> Self:
+    @uncollected()
+    def live(
+        cls,
+        *sources: Source,
+        seed: int = 0,
+        capture: bool = True,
+        dumps: Mapping[str, str | os.PathLike[str]] | None = None,
+    ) -> Self:
         """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar): every address, readiness and slice
-        stays as it is there. `warnings` has what was assumed besides. Raises InputError."""
+        stays as it is there, and nodes are as their `dumps` show them, each a folder or tar. `warnings` has assumptions. Raises InputError."""
         found = live.read(load(*sources, live=True))
-        return cls(found.config, found.objects, seed=seed, capture=capture)
+        return cls(dumped.beside(found.config, dumps or {}), found.objects, seed=seed, capture=capture)
 
     def __repr__(self) -> str:
         flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
@@ -238,7 +244,7 @@ class Cluster(Verbs):
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
-            net.on_device(_switch_offloads_on)
+            net.on_device(switch_offloads_on)
         net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
         if self.capture is not None:
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
@@ -250,7 +256,7 @@ class Cluster(Verbs):
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)
         if found is not None and frame.ethertype == ETH_P_IP:
-            found.lost(fact)
+            found.lost(frame, fact)
 
     def _delivered(self, frame: Frame, fact: Delivered) -> None:
         found = self.flows.get(frame.flow)
@@ -476,11 +482,9 @@ class Cluster(Verbs):
 
     def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
         """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
-        from emu.kube.flow.replay.engine import Replay
+        from emu.kube.flow.replay.engine import replayed
 
-        made = Replay(self, roles, settings, sink)
-        made.run(records)
-        return made
+        return replayed(self, records, roles, settings, sink)
 
     def configure(self, where: str, change: Callable[[Netns], None]) -> None:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
@@ -493,8 +497,3 @@ class Cluster(Verbs):
 
 
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]
-
-
-def _switch_offloads_on(device: Device) -> None:
-    """TX checksum, SG, TSO and GSO, as every veth and bridge of Linux has them; lo needs none."""
-    device.offload = device.kind not in ("loopback", "vxlan")  # what a tunnel carries is completed before

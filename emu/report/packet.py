@@ -165,8 +165,15 @@ def _trace_lines(trace: Trace, flow: str, hop: int, detail: Detail) -> list[str]
     lines = [
         f"  {flow}{hop} {trace.entered + ' in' if trace.entered else 'from here'}: {_end(src, sport)} -> {_end(dst, dport)}"
     ]
+    rewritten: set[int] = set()
     for entry in trace.trail:
         text = _entry_text(entry, detail)
+        if isinstance(entry, Natted):
+            if (
+                id(entry) in rewritten
+            ):  # behind lo the packet meets the same translation once more, which changes nothing
+                continue
+            rewritten.add(id(entry))
         if text:
             lines.append(f"    {text}")
     src, sport, dst, dport = trace.ended

@@ -16,7 +16,8 @@ _IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
 # Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
 _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
 _ENDS = Struct("!6s10xH2xI2xIIHH").unpack_from
-_FRAGMENT = (IP_MF | IP_OFFSET) << 16  # of the word with TTL and protocol
+_FRAGMENT_AND_PROTOCOL = (IP_MF | IP_OFFSET) << 16 | 0xFF  # of the words with TTL and protocol
+_TUNNELS = vxlan.PORTS
 
 
 def macs(data: bytes) -> tuple[bytes, bytes]:
@@ -66,10 +67,10 @@ def ends(data: bytes) -> Ends | None:
     if data[12:15] != _PLAIN_IP or len(data) < 42:
         return None
     found: Ends = _ENDS(data)
-    rest = found[2]
-    if rest & 0xFF == TCP:
-        return None if rest & _FRAGMENT or len(data) < 54 else found
-    return None if rest & 0xFF != UDP or rest & _FRAGMENT or found[6] in vxlan.PORTS else found
+    kind = found[2] & _FRAGMENT_AND_PROTOCOL
+    if kind == TCP:
+        return found if len(data) >= 54 else None
+    return found if kind == UDP and found[6] not in _TUNNELS else None
 
 
 def flags(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from emu.errors import InputError
 from emu.kube.api.documents import MAX_BYTES, Document, documents
 
 if TYPE_CHECKING:
-    import tarfile
+    pass
 
 _MARKS = ("nodes.json", "cluster-scoped-resources", "namespaces", "resources")
 """What a dump's folder has at its top: kubectl's own, must-gather's, and what debugging tools gather."""
@@ -69,6 +69,29 @@ def check_kind(text: str, file: str | None) -> None:
             raise InputError(each.what, file=file, expected=each.expected)
 
 
+_HELM = re.compile(
+    r"\{\{-?\s*(\.(Values|Release|Chart|Capabilities)\b|include\s|template\s|if\s|range\s|with\s|define\s)"
+)
+_MAPPINGS = (
+    ("cniVersion", "this is a CNI configuration", "emu cni add -c FILE, or cluster: {network: FILE} in a scenario"),
+    ("services", "this is a Compose file", "manifests of Kubernetes"),
+)
+
+
+def other_value(value: dict[str, object]) -> tuple[str, str] | None:
+    """What a mapping is that is no object, and what was expected; None where that is not known."""
+    if value.get("kind") == "Config" and "clusters" in value:
+        return "this is a kubeconfig", "kubectl get ... -A -o yaml"
+    if "apiVersion" in value:
+        return None
+    return next(((what, expected) for key, what, expected in _MAPPINGS if key in value), None)
+
+
+def is_rules(text: str) -> bool:
+    """Whether a text is one of iptables: of iptables-save, -S or -L."""
+    return any(each.begins.match(text) for each in _OTHERS[:3])
+
+
 def is_dump(folder: Path) -> bool:
     """Whether a folder holds a dump, whose objects lie in folders below it."""
     if any((folder / mark).exists() for mark in _MARKS):
@@ -93,7 +116,9 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
             every = [each for each in tar.getmembers() if each.isfile()]
             files = [each for each in every if each.name.endswith(_MEMBERS)]
             if not files:
-                raise InputError(_without(every), file=name, expected="files named *.yaml, *.yml, *.json")
+                raise InputError(
+                    _without([each.name for each in every]), file=name, expected="files named *.yaml, *.yml, *.json"
+                )
             for member in sorted(files, key=lambda each: each.name):
                 if member.size > MAX_BYTES:
                     raise InputError(f"{member.name} is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
@@ -106,9 +131,9 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
         raise InputError(f"not UTF-8 text (byte {error.start})", file=name) from None
 
 
-def _without(files: Sequence[tarfile.TarInfo]) -> str:
+def _without(paths: Sequence[str]) -> str:
     """What a tar without manifests seems to be."""
-    names = [Path(each.name).name for each in files]
+    names = [Path(each).name for each in paths]
     of_node = [each for each in names if re.match(r"(iptables|ip-|ipset|conntrack|proc-|socket-stats)", each)]
     if of_node:
         return f"no manifests in this tar: {', '.join(sorted(of_node)[:3])} are what a node shows"
@@ -123,4 +148,10 @@ def dumped(text: str, file: str) -> Iterator[Document]:
     check_kind(text, file)
     if "==== START logs for container" in text:
         text = _LOGS.sub("", text)
-    yield from documents(text, file)
+    try:
+        yield from documents(text, file)
+    except InputError as error:
+        if _HELM.search(text):
+            what = "this is a template of a Helm chart, no manifest"
+            raise InputError(what, file=file, line=error.line, expected="helm template CHART | emu run -f -") from None
+        raise

@@ -21,7 +21,7 @@ from emu.errors import InputError
 from emu.kube.api import kustomization
 from emu.kube.api.check import Remark, remarks
 from emu.kube.api.documents import STDIN, Document, documents, path_text, read_text
-from emu.kube.api.dumps import dumped, is_dump, is_tar, members
+from emu.kube.api.dumps import dumped, is_dump, is_tar, members, other_value
 from emu.kube.api.kinds import CLUSTER_SCOPED, CUSTOM, remark, type_of
 from emu.kube.api.meta import Key, Object, Other, Path, name_problem, replace
 from emu.kube.api.old_versions import current
@@ -233,6 +233,9 @@ def _objects(
             "FOLDER" if document.file in (None, STDIN) else FilePath(document.file or "").parent,
             document,
         )
+    other = None if at else other_value(value)
+    if other is not None:
+        raise _error(other[0], at, document, other[1])
     for field_ in ("apiVersion", "kind"):
         text = value.get(field_)
         if not isinstance(text, str) or not text:

@@ -78,7 +78,7 @@ def _by_connected_route(site: Site, names: list[str], found: dict[str, Device]) 
     """The subnet that a route of the kernel states, as the node has it on one interface."""
     own = {each.prefix: each.device for each in site.net.ipv4.fib.main if each.device is not None and not each.gateway}
     for route in site.dump.routes or ():
-        if route.text("protocol", "") == "kernel" and "/" in route.text("dst") and not route.has("table"):
+        if route.has("prefsrc") and not route.has("gateway") and "/" in route.text("dst") and not route.has("table"):
             device = own.get(route.prefix("dst"))
             if device is not None:
                 yield route.text("dev", ""), device

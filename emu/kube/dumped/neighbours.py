@@ -27,8 +27,8 @@ def learn(site: Site) -> None:
     for entry in site.dump.neighbours or ():
         addr = entry.address("dst")
         if entry.has("lladdr") and set(entry.words("state")) & set(LEARNT):
-            own = _mac_of(site, addr)
-            if own and mac(entry.text("lladdr")) not in _emu_macs(site):
+            own = site.macs_by_address.get(addr, b"")
+            if own and mac(entry.text("lladdr")) not in site.emu_macs:
                 site.macs.setdefault(mac(entry.text("lladdr")), own)
 
 
@@ -43,7 +43,7 @@ def neighbours(site: Site) -> None:
         device, addr, states = site.devices.get(entry.text("dev")), entry.address("dst"), entry.words("state")
         if device is None:
             continue
-        if "FAILED" in states and (site.owner(addr) or _mac_of(site, addr)):
+        if "FAILED" in states and (site.owner(addr) or site.macs_by_address.get(addr, b"")):
             shown = _shown(entry)
             what = f"{site.owner(addr) or 'the host'} at {ip4_text(addr)} did not answer ARP on {device.name}"
             site.differs(
@@ -79,20 +79,6 @@ def _shown(entry: Item) -> str:
     words = [entry.text("dst"), "dev", entry.text("dev")]
     words += ["lladdr", entry.text("lladdr")] if entry.has("lladdr") else []
     return " ".join([*words, *entry.words("state")])
-
-
-def _emu_macs(site: Site) -> set[bytes]:
-    spaces = [site.net, *(each.net for each in site.nodes.values()), *(each.net for each in site.pods.values())]
-    return {device.mac for net in {id(each): each for each in spaces}.values() for device in net.devices.values()}
-
-
-def _mac_of(site: Site, addr: int) -> bytes:
-    """emu's MAC of the host with an address: a pod, a node, a tunnel's end; empty for none."""
-    for net in (*(each.net for each in site.pods.values()), *(each.net for each in site.nodes.values())):
-        for each in net.ipv4.addresses:
-            if each.addr == addr:
-                return each.device.mac
-    return b""
 
 
 def _translated(site: Site, address: bytes) -> bytes:
@@ -147,8 +133,8 @@ def _whose(site: Site, own: Neighbour) -> str:
 def _put_permanent(site: Site, entry: Item, device: Device, addr: int) -> None:
     address = mac(entry.text("lladdr"))
     own = device.neigh[site.net.ipv4.number].get(addr)
-    expected = own.lladdr if own is not None and own.state == "PERMANENT" else _mac_of(site, addr)
-    unknown = address not in site.macs and address not in _emu_macs(site)
+    expected = own.lladdr if own is not None and own.state == "PERMANENT" else site.macs_by_address.get(addr, b"")
+    unknown = address not in site.macs and address not in site.emu_macs
     if expected and unknown and device.kind == "vxlan" and not _is_stated(site, expected):
         site.macs[address] = expected
     used = _translated(site, address)
@@ -166,9 +152,9 @@ def _put_permanent(site: Site, entry: Item, device: Device, addr: int) -> None:
 
 def _check_learnt(site: Site, entry: Item, device: Device, addr: int) -> None:
     """A learnt MAC that is known for another host's: two hosts have the address."""
-    address, expected = mac(entry.text("lladdr")), _mac_of(site, addr)
+    address, expected = mac(entry.text("lladdr")), site.macs_by_address.get(addr, b"")
     used = _translated(site, address)
-    if expected and used != expected and used in _emu_macs(site):
+    if expected and used != expected and used in site.emu_macs:
         shown = _shown(entry)
         what = f"{ip4_text(addr)} on {device.name} has the MAC {mac_text(address)}, which is another host's"
         right = f"{ip4_text(addr)} dev {device.name} lladdr {mac_text(expected)}"
@@ -193,7 +179,7 @@ def fdb(site: Site) -> None:
 def _tunnel(site: Site, device: Vxlan, given: list[FdbLine]) -> None:
     own = [(entry.mac, remote) for entry, remote in device.entries() if entry.state == PERMANENT]
     by_dst = {remote.addr: address for address, remote in own}
-    known = _emu_macs(site)
+    known = site.emu_macs
     for line in given:  # a MAC that no object states is that of the tunnel at this node
         own_mac = by_dst.get(line.dst)
         if (

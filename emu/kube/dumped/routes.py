@@ -15,7 +15,7 @@ from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
 from emu.kube.dumped.links import is_tunnel, make
 from emu.kube.dumped.site import Site
-from emu.wire.addr import Prefix, ip4, ip4_text
+from emu.wire.addr import Prefix, ip4, ip4_text, mask
 
 OUTSIDE = ip4("198.51.100.1")  # RFC 5737: stands for every address that no route but the default one holds
 
@@ -26,7 +26,8 @@ def routes(site: Site) -> None:
     if given is None:
         return
     found: list[Route] = []
-    kept: list[Route] = []
+    kept: dict[int, Route] = {}
+    tunnels: dict[str, str] = {}
     ours = _default_gateway(site.routes)
     theirs = _default_gateway(_named(site))
     for item in given:
@@ -37,12 +38,10 @@ def routes(site: Site) -> None:
             route = replace(route, gateway=ours)
         names = devices(route)
         if any(name not in site.devices and is_tunnel(name) for name in names):
-            kept += [each for each in site.routes if each.prefix == route.prefix and each.table == route.table]
-            if not kept or kept[-1].prefix != route.prefix:
-                kept += [each for each in [_best(site.routes, route.prefix.net, route.table)] if each is not None]
-            site.notes.append(
-                f"{site.dump.place('ip-route', route.text().split(' ')[0])}: {names[0]} is a tunnel that emu's network does not have: its routes stand for it"
-            )
+            same = [each for each in site.routes if each.prefix == route.prefix and each.table == route.table]
+            best = Lookup(site.routes, route.table).best(route.prefix.net)
+            kept |= {id(each): each for each in same or ([best] if best is not None else [])}
+            tunnels.setdefault(next(name for name in names if name not in site.devices), _dst(route))
             continue
         for name in names:
             if name not in site.devices:
@@ -52,7 +51,12 @@ def routes(site: Site) -> None:
         site.notes.append(
             f"{site.dump.texts.file('ip-route')}: emu's router is {ip4_text(ours)}, and stands for {ip4_text(theirs)}"
         )
-    found += kept
+    for name, dst in tunnels.items():
+        place = site.dump.place("ip-route", f"{dst} {name}")
+        site.notes.append(
+            f"{place}: {name} is a tunnel that emu's network does not have: its own routes stand for those by {name}"
+        )
+    found += kept.values()
     tables = {route.table for route in found} | {MAIN_TABLE}
     whole = any(item.text("table", "") == "local" for item in given)
     _compare(site, found, whole=whole)
@@ -71,10 +75,25 @@ def _default_gateway(found: Iterable[Route]) -> int:
     return next((each.gateway for each in found if not each.prefix.length and each.table == MAIN_TABLE), 0)
 
 
-def _best(found: Iterable[Route], addr: int, table: int = MAIN_TABLE) -> Route | None:
-    """The route that a look-up in one table takes."""
-    fitting = [each for each in found if each.table == table and addr in each.prefix and not each.tos]
-    return min(fitting, key=lambda each: (-each.prefix.length, each.metric), default=None)
+class Lookup:
+    """The routes of one table, to find the one that a packet to an address takes. Those of a TOS are left out."""
+
+    def __init__(self, found: Iterable[Route], table: int = MAIN_TABLE) -> None:
+        self._by_length: dict[int, dict[int, Route]] = {}
+        for each in found:
+            if each.table == table and not each.tos:
+                nets = self._by_length.setdefault(each.prefix.length, {})
+                known = nets.get(each.prefix.net)
+                if known is None or each.metric < known.metric:
+                    nets[each.prefix.net] = each
+        self._lengths = sorted(self._by_length, reverse=True)
+
+    def best(self, addr: int) -> Route | None:
+        for length in self._lengths:
+            found = self._by_length[length].get(addr & mask(length))
+            if found is not None:
+                return found
+        return None
 
 
 def _wanted(site: Site) -> Iterator[tuple[int, str]]:
@@ -95,11 +114,12 @@ def _wanted(site: Site) -> Iterator[tuple[int, str]]:
 def _compare(site: Site, found: list[Route], *, whole: bool) -> None:
     named: set[tuple[int, Prefix]] = set()
     file = site.dump.texts.file("ip-route")
+    ours, theirs = Lookup(site.routes), Lookup(found)
     for addr, whose in _wanted(site):
-        expected = _best(site.routes, addr)
+        expected = ours.best(addr)
         if expected is None or (expected.table, expected.prefix) in named:
             continue
-        other = _best(found, addr)
+        other = theirs.best(addr)
         if other is not None and _alike(site, expected, other):
             continue
         named.add((expected.table, expected.prefix))
@@ -117,8 +137,8 @@ def _compare(site: Site, found: list[Route], *, whole: bool) -> None:
 
 
 def _what(prefix: Prefix, whose: str) -> str:
-    """`10.244.3.0/24, where pod/shop/web-1 is`, or whose address it is."""
-    return f"{prefix}, where {whose} is" if 0 < prefix.length < 32 else whose
+    """`10.244.3.0/24 (pod/shop/web-1)`, or whose address it is."""
+    return f"{prefix} ({whose})" if 0 < prefix.length < 32 else whose
 
 
 def _compare_tables(site: Site, found: list[Route], file: str) -> None:
@@ -134,10 +154,13 @@ def _compare_tables(site: Site, found: list[Route], file: str) -> None:
             )  # fmt: skip
 
 
+def _dst(route: Route) -> str:
+    return "default" if not route.prefix.length else str(route.prefix).removesuffix("/32")
+
+
 def _own_words(route: Route) -> str:
     """What of a route stands in its line in any case."""
-    first = "default" if not route.prefix.length else str(route.prefix)
-    return f"{first} {route.device.name if route.device is not None else route.kind}"
+    return f"{_dst(route)} {route.device.name if route.device is not None else route.kind}"
 
 
 def _alike(site: Site, expected: Route, other: Route) -> bool:

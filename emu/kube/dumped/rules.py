@@ -19,6 +19,7 @@ from emu.kernel.netfilter.targets.masquerade import Masquerade
 from emu.kernel.netfilter.targets.nat import Dnat, Snat
 from emu.kernel.netfilter.targets.reject import Reject
 from emu.kernel.netfilter.targets.verdicts import Drop
+from emu.kube.dumped.balancers import is_ebpf, with_ip_vs
 from emu.kube.dumped.site import Site
 from emu.wire.addr import ip4_text
 
@@ -40,7 +41,7 @@ WRITERS = (
 )  # fmt: skip
 JUMPS = {
     ("nat", "PREROUTING"): ("KUBE-SERVICES",), ("nat", "OUTPUT"): ("KUBE-SERVICES",), ("nat", "POSTROUTING"): ("KUBE-POSTROUTING",),
-    ("filter", "FORWARD"): ("KUBE-FORWARD", "KUBE-SERVICES"),
+    ("filter", "FORWARD"): ("KUBE-FORWARD",),
 }  # fmt: skip
 SHOWN = 3  # rules with parts that are not modelled, of which a note is made
 
@@ -54,8 +55,14 @@ def rules(site: Site) -> None:
     given = site.dump.ruleset
     if given is None:
         return
-    _compare(site, tables.ruleset, given)
-    tables.replace(given)
+    if is_ebpf(site, given):
+        return
+    undecided = with_ip_vs(site, tables.ruleset, given)
+    if undecided is None:
+        _compare(site, tables.ruleset, given)
+    else:
+        _drops(site, tables.ruleset, given)
+    tables.replace(undecided or given)
     tables.memory[FROM_DUMPS] = True
     tables.load()
     strange = unknown(given)
@@ -86,7 +93,18 @@ def _proxied(site: Site, own: RuleSet, given: RuleSet) -> bool:
     """Whether there are rules of kube-proxy to compare with."""
     chain, expected = given.chain("nat", "KUBE-SERVICES"), own.chain("nat", "KUBE-SERVICES")
     if chain is not None and chain.rules:
-        return True
+        ours, theirs = (
+            {name for name in each.tables["nat"] if name.startswith("KUBE-SVC-")} if "nat" in each.tables else set()
+            for each in (own, given)
+        )
+        if not ours or not theirs or ours & theirs:
+            return True
+        what = "none of the cluster's Services is in kube-proxy's rules: the dump may be another cluster's"
+        site.differs(
+            "proxy-rules-missing", what, _place(site), f"chains of {len(ours)} ports of Services", f"chains of {len(theirs)} other ones",
+            chain="KUBE-SERVICES",
+        )  # fmt: skip
+        return False
     count = len(expected.rules) if expected is not None else 0
     state = "is empty" if chain is not None else "is not there"
     what = f"the chain KUBE-SERVICES of the nat table {state}: no Service is translated"
@@ -121,17 +139,12 @@ def plain(rule: Rule) -> tuple[object, ...]:
 def _chains(site: Site, table: str, own: ChainMap, given: ChainMap) -> None:
     """Each chain of kube-proxy. Where a Service's chain is not there, those of its endpoints are not asked for."""
     gone: set[str] = set()
+    compared = COMPARED if table == "nat" else ("KUBE-FORWARD",)  # those of the filter table only reject sooner
     for name, chain in own.items():
-        if not name.startswith(COMPARED) or not chain.rules or name in gone:
+        if not name.startswith(compared) or not chain.rules or name in gone:
             continue
         theirs = given.get(name)
         if theirs is None or not theirs.rules:
-            if (
-                name in ("KUBE-FORWARD", "KUBE-SERVICES")
-                and table == "filter"
-                and not any(each.rules for each in given.values())
-            ):
-                continue
             state = "is not there" if theirs is None else "is empty"
             service = service_of(own, name)
             whose = f" of {service}" if service else ""
@@ -145,9 +158,14 @@ def _chains(site: Site, table: str, own: ChainMap, given: ChainMap) -> None:
             gone |= {each.jump for each in chain.rules if each.jump.startswith(SEP)}
             continue
         there = {plain(each) for each in theirs.rules}
-        for rule in chain.rules:
-            if plain(rule) not in there and not (table == "filter" and _is_invalid_drop(rule)):
-                _rule_missing(site, own, given, rule)
+        lost = [each for each in chain.rules if plain(each) not in there]
+        endpoints = [each for each in lost if each.jump.startswith(SEP)]
+        if endpoints:
+            _endpoints_missing(site, own, endpoints)
+            gone |= {each.jump for each in endpoints}
+        for rule in lost:
+            if rule not in endpoints and not (table == "filter" and _is_invalid_drop(rule)):
+                _rule_missing(site, own, rule)
 
 
 def _is_invalid_drop(rule: Rule) -> bool:
@@ -155,7 +173,20 @@ def _is_invalid_drop(rule: Rule) -> bool:
     return isinstance(rule.target, Drop)
 
 
-def _rule_missing(site: Site, own: ChainMap, given: ChainMap, rule: Rule) -> None:
+def _endpoints_missing(site: Site, own: ChainMap, rules: list[Rule]) -> None:
+    """A Service's chain does not send to these of its endpoints."""
+    name = rules[0].chain
+    service = service_of(own, name)
+    ends = [endpoint_of(own, each.jump) for each in rules]
+    shown = ", ".join(f"{ip4_text(addr)}:{port}" for addr, port in ends)
+    what = f"{name} of {service} does not send to the endpoint{'s' if len(ends) > 1 else ''} {shown}"
+    addr, port = ends[0]
+    site.differs(
+        "proxy-rule-missing", what, _place(site), str(rules[0]), chain=name, service=service, addr=addr, port=port
+    )
+
+
+def _rule_missing(site: Site, own: ChainMap, rule: Rule) -> None:
     name = rule.chain
     service = service_of(own, name) or service_of(own, rule.jump)
     whose = f" of {service}" if service else ""
@@ -172,10 +203,7 @@ def _rule_missing(site: Site, own: ChainMap, given: ChainMap, rule: Rule) -> Non
             "masquerade-missing", what, _place(site), str(rule), chain=name, service=service, addr=addr, port=port
         )
         return
-    if rule.jump.startswith(SEP) and addr:
-        what = f"{name}{whose} does not send to the endpoint {ip4_text(addr)}:{port}"
-    else:
-        what = f"{name}{whose} lacks a rule"
+    what = f"{name}{whose} lacks a rule"
     site.differs("proxy-rule-missing", what, _place(site), str(rule), chain=name, service=service, addr=addr, port=port)
 
 

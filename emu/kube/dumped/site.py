@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
@@ -52,12 +53,29 @@ class Site:
                     found[int(pod.ip)] = device.peer
         return found
 
+    @cached_property
+    def owners(self) -> dict[int, str]:
+        """Who has an address."""
+        found = {int(pod.ip): f"pod/{pod.name}" for pod in self.pods.values() if not pod.host_network}
+        return found | {int(each.ip): f"node/{each.name}" for each in self.nodes.values()}
+
+    def _spaces(self) -> list[Netns]:
+        every = [*(each.net for each in self.pods.values()), *(each.net for each in self.nodes.values())]
+        return [*{id(each): each for each in every}.values()]
+
+    @cached_property
+    def macs_by_address(self) -> dict[int, bytes]:
+        """emu's MAC of each address: pods', nodes', tunnels'."""
+        return {each.addr: each.device.mac for net in self._spaces() for each in net.ipv4.addresses}
+
+    @cached_property
+    def emu_macs(self) -> frozenset[bytes]:
+        """Every MAC of emu's."""
+        return frozenset(device.mac for net in self._spaces() for device in net.devices.values())
+
     def owner(self, addr: int) -> str:
         """The pod or node that has an address, in words; "" for none."""
-        for pod in self.pods.values():
-            if pod.ip == addr and not pod.host_network:
-                return f"pod/{pod.name}"
-        return next((f"node/{each.name}" for each in self.nodes.values() if each.ip == addr), "")
+        return self.owners.get(addr, "")
 
     def known(self, addr: int) -> bool:
         """Whether anything has an address, also a pod that is an object alone."""

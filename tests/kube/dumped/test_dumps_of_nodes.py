@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from emu.cli.commands import app
@@ -19,6 +22,7 @@ from emu.kube.dumped import IDS
 from emu.pasted.fdb_text import FdbLine, fdb
 from emu.pasted.node_texts import FILES, NodeTexts, Text, by_node, node_texts
 from emu.pasted.sysctl_text import sysctls
+from emu.report import views
 from emu.scenario.run import run
 from emu.scenario.script import load
 from emu.wire.addr import ip4, mac
@@ -154,18 +158,49 @@ def test_every_file_alone_changes_nothing_on_a_healthy_node() -> None:
         assert cluster.tcp("default/client", "svc/web:80", b"?").delivered, name
 
 
-def test_json_is_read_as_text_is() -> None:
-    healthy = Cluster(ClusterConfig(network="flannel"), PODS, capture=False)
+JSON = {
+    "ip-link": "interfaces",
+    "ip-addr": "interfaces",
+    "ip-route": "routes",
+    "ip-rule": "ip-rules",
+    "ip-neigh": "neigh",
+}
+
+
+@pytest.mark.parametrize("network", ["flannel", "calico", "aws-vpc", "kindnet"])
+def test_json_is_read_as_text_is(network: str) -> None:
+    healthy = Cluster(ClusterConfig(network=network), PODS, capture=False)
     made = dump_of(healthy, "node-1")
-    links = [
-        {"ifname": each.name, "flags": ["UP"], "mtu": each.mtu, "operstate": "UP", "address": each.mac.hex(":"), "addr_info": [
-            {"family": "inet", "local": str(a).partition("/")[0], "prefixlen": a.length, "scope": a.scope}
-            for a in healthy.node("node-1").net.ipv4.addresses if a.device is each
-        ]}
-        for each in healthy.node("node-1").net.devices.values()
-    ]  # fmt: skip
-    cluster = with_dump({**{name: made[name] for name in ("iptables-save", "ip-route")}, "ip-addr": json.dumps(links)})
-    assert cluster.differences == []
+    net = healthy.node("node-1").net
+    in_json = {file: json.dumps(views[view](net).data) for file, view in JSON.items()}
+    assert with_dump(made, network).differences == with_dump({**made, **in_json}, network).differences == []
+    broken = dict(in_json)
+    broken["ip-route"] = json.dumps([each for each in json.loads(in_json["ip-route"]) if each.get("dst") != "default"])
+    assert [each.kind for each in with_dump({**made, **broken}, network).differences] == ["route-missing"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_an_edited_dump_is_read_or_refused(data: st.DataObject) -> None:
+    """Lines that are gone, cut or twice: a dump is taken, or an InputError names its file; a flow never raises."""
+    file = data.draw(st.sampled_from(sorted(FILES)))
+    lines = HEALTHY[file].splitlines(keepends=True)
+    place = data.draw(st.integers(0, max(len(lines) - 1, 0)))
+    cut = data.draw(st.integers(0, 40))
+    for line in lines[place : place + data.draw(st.integers(0, 3))]:
+        lines[place : place + 1] = data.draw(st.sampled_from([[], [line, line], [line[:cut] + "\n"]]))
+    try:
+        cluster = with_dump({**HEALTHY, file: "".join(lines)})
+    except InputError as refusal:
+        where = refusal.file or ""
+    else:
+        where = "dump/"
+        assert cluster.tcp("default/client", "svc/web:80", b"?", timeout_s=2).outcome.word
+        assert all(each.id in IDS and each.place.startswith("dump/") for each in cluster.differences)
+    assert where.startswith("dump/")
+
+
+HEALTHY = dump_of(Cluster(ClusterConfig(network="flannel"), PODS, capture=False), "node-1")
 
 
 def test_what_is_dumped_stays_when_objects_change() -> None:
@@ -216,6 +251,25 @@ def test_an_interface_that_no_object_shows_is_a_dummy_with_a_note() -> None:
     assert any("docker0 is no interface that the export shows" in each for each in cluster.warnings)
 
 
+def test_routes_by_a_tunnel_that_emu_has_not_stay_emus() -> None:
+    """Calico in mode IPIP: emu's calico has VXLAN, and routes of the underlay where no tunnel is needed."""
+    made = dump_of(Cluster(ClusterConfig(network="calico"), PODS, capture=False), "node-1")
+    made["ip-route"] = re.sub(
+        r"(?m)^(192\.168\.\S+|10\.244\.\S+) via (\S+) dev \S+ .*$",
+        r"\1 via \2 dev tunl0 proto bird onlink",
+        made["ip-route"],
+    )
+    assert "tunl0" in made["ip-route"]
+    made["ip-addr"] += (
+        "9: tunl0@NONE: <NOARP,UP,LOWER_UP> mtu 1480 qdisc noqueue state UNKNOWN\n    link/ipip 0.0.0.0 brd 0.0.0.0\n    inet 10.244.0.1/32 scope global tunl0\n"
+    )
+    cluster = with_dump(made, "calico")
+    assert cluster.differences == []
+    assert len([each for each in cluster.warnings if "tunl0 is a tunnel that emu's network does not have" in each]) == 1
+    assert "tunl0" not in cluster.node("node-1").net.devices
+    assert all(cluster.tcp(source, "svc/web:80", b"?").delivered for source in ("default/client", "node/node-1"))
+
+
 def test_variables_that_are_not_read_are_one_note() -> None:
     many = "".join(f"kernel.thing_{number} = 1\nnet.ipv6.conf.eth0.thing_{number} = 1\n" for number in range(400))
     cluster = with_dump({"sysctl": many + "net.ipv4.ip_default_ttl = 50\n"})
@@ -231,7 +285,7 @@ def test_many_differences_of_one_kind_are_counted() -> None:
     cluster = with_dump(made)
     assert len(cluster.differences) == 25
     assert [each for each in cluster.warnings if each.endswith("more [node-foreign-drop]")] == [
-        "node/node-1: 15 more [node-foreign-drop]"
+        "node/node-1: 20 more [node-foreign-drop]"
     ]
 
 
@@ -250,6 +304,66 @@ def test_the_page_has_every_id() -> None:
     page = (Path(__file__).parents[3] / "emu" / "kube" / "dumped" / "README.md").read_text(encoding="utf-8")
     assert [each for each in IDS if f"`{each}`" not in page] == []
     assert [each for each in FILES if f"`{each}`" not in page] == []
+
+
+def test_a_node_of_mode_ipvs_leaves_services_undecided() -> None:
+    made = dump_of(Cluster(ClusterConfig(network="flannel"), PODS, capture=False), "node-1")
+    lines = [
+        each
+        for each in made["iptables-save"].splitlines()
+        if not re.search(r"KUBE-(SVC|SEP|EXT)-|-A KUBE-SERVICES", each)
+    ]
+    made["iptables-save"] = "\n".join(lines) + "\n"
+    made["ip-addr"] += (
+        "9: kube-ipvs0: <BROADCAST,NOARP> mtu 1500 qdisc noop state DOWN group default\n"
+        "    link/ether 02:42:0a:00:00:01 brd ff:ff:ff:ff:ff:ff\n    inet 10.96.0.1/32 scope global kube-ipvs0\n"
+    )
+    cluster = with_dump(made)
+    assert cluster.differences == []
+    assert any("mode is ipvs here" in each for each in cluster.warnings)
+    client = f"node/{cluster.pods['default/client'].node.name}"
+    for source in ("default/client", client):
+        inside = client == "node/node-1"
+        assert cluster.tcp(source, "svc/web:80", b"?").outcome.word == ("undecided" if inside else "delivered")
+    assert cluster.tcp("node/node-1", "svc/web:80", b"?").outcome.word == "undecided"
+    web = next(pod.ip for name, pod in cluster.pods.items() if "web" in name)
+    assert cluster.tcp("node/node-1", f"{web}:80", b"?").delivered
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kind",
+        "aws-vpc-cni",
+        "calico",
+        "docker",
+        "istio-sidecar",
+        "azure-npm",
+        "azure-npm-v2",
+        "calico-felix",
+        "clamp",
+        "moby-nat-icc",
+    ],
+)
+def test_real_dumps_are_read_and_known_for_another_clusters(name: str) -> None:
+    text = (Path(__file__).parents[2] / "data" / "iptables-dumps" / f"{name}.rules").read_text()
+    cluster = with_dump({"iptables-save": text})
+    about = [each for each in cluster.differences if each.kind.startswith("proxy")]
+    assert [(each.kind, each.chain) for each in about] == [("proxy-rules-missing", "KUBE-SERVICES")]
+    assert cluster.tcp("node/node-1", "svc/web:80", b"?").outcome.word != "delivered"
+
+
+def test_a_node_of_cilium_keeps_emus_rules() -> None:
+    made = dump_of(Cluster(ClusterConfig(network="flannel"), PODS, capture=False), "node-1")
+    made["iptables-save"] = "*filter\n:INPUT ACCEPT [0:0]\n:CILIUM_INPUT - [0:0]\n-A INPUT -j CILIUM_INPUT\nCOMMIT\n"
+    made["ip-addr"] += (
+        "9: cilium_host@cilium_net: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP\n    link/ether 02:42:0a:00:00:01 brd ff:ff:ff:ff:ff:ff\n"
+    )
+    cluster = with_dump(made)
+    assert cluster.differences == [] and any(
+        "eBPF programs take kube-proxy's place" in each for each in cluster.warnings
+    )
+    assert cluster.tcp("default/client", "svc/web:80", b"?").delivered
 
 
 # -- renaming -----------------------------------------------------------------------------------------------
@@ -322,5 +436,19 @@ def test_why_trace_and_show_take_it_on_the_command_line(tmp_path: Path) -> None:
         app, ["show", "rules", node, "-f", str(tmp_path / "dump.json"), "--node", f"{node}={folder}"]
     )
     assert "-A KUBE-SERVICES" not in show.stdout and "KUBE-SVC-" in show.stdout
+    matrix = CliRunner().invoke(
+        app, ["matrix", *ends[4:], "-D", "shop/local", "-S", "default/tools", "-j", "1", "-o", "csv"]
+    )
+    assert "proxy-rules-missing" in matrix.stdout and "every pair has a flow of its own" in matrix.stderr, matrix.stderr
     wrong = CliRunner().invoke(app, ["why", *ends[:-1], "nowhere"])
     assert isinstance(wrong.exception, InputError) and wrong.exception.expected == "--node NAME=FOLDER, or a tar"
+
+
+def test_an_export_takes_dumps_in_python(tmp_path: Path) -> None:
+    objects = export(Shape("kind", 3))
+    name = Cluster.live(objects, capture=False).pods["default/tools"].node.name
+    made = dump_of(Cluster.live(objects, capture=False), name)
+    made["sysctl"] = made["sysctl"].replace("ip_forward = 1", "ip_forward = 0")
+    cluster = Cluster.live(objects, capture=False, dumps={name: write(made, tmp_path / "node")})
+    assert [(each.id, each.expected) for each in cluster.differences] == [("node-sysctl", "net.ipv4.ip_forward = 1")]
+    assert cluster.tcp("default/tools", "svc/local.shop:80", b"?").outcome.detail == "IP_INADDRERRORS"
