@@ -114,7 +114,7 @@ def forgetful(neighbour: Any) -> None:
     neighbour.queued_bytes = 0
 
 
-def for_another(real: Any, net: Any, device: Any, kind: str, dmac: bytes, spa: int, *rest: Any) -> None:
+def for_another(real: Any, net: Any, device: Any, kind: bytes, dmac: bytes, spa: int, *rest: Any) -> None:
     """Who is asked answers for the next address."""
     real(net, device, kind, dmac, spa + (kind == templates.ARP_REPLY), *rest)
 
