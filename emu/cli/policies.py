@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emu.cli.console import Form, note, show
-from emu.cli.options import Namespace, OutputForm, SomeManifests
+from emu.cli.options import Namespace, OutputForm, SomeManifests, examples
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +32,12 @@ class Question(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Put the command into the application."""
-    app.command()(policy)
+    shown = (
+        "emu policy explain -D shop/db -f shop.yaml",
+        "emu policy matrix -f shop.yaml --port 8080/TCP",
+        "emu policy diff before.yaml after.yaml",
+    )
+    app.command(epilog=examples(*shown))(policy)
 
 
 def policy(
@@ -52,7 +57,10 @@ def policy(
     destination: Annotated[
         str,
         typer.Option(
-            "-D", "--destination", help="The pod to explain (NS/POD); with suggest the receiver, as `emu why` takes it."
+            "-D",
+            "--destination",
+            metavar="NS/POD",
+            help="The pod to explain, or deploy/NAME; with suggest the receiver, as `emu why` takes it.",
         ),
     ] = "",
     port: Annotated[
@@ -62,12 +70,13 @@ def policy(
     form: OutputForm = Form.text,
 ) -> int:
     """Show what policies mean: who may connect, and the rule that decides. Exit 1: diff found a difference, suggest finds nothing that would help."""
+    from emu.kube.flow import spoken
     from emu.report.policies import declared, difference, explain, matrix
 
     if question is Question.diff:
         if len(sets or ()) != 2 or files:
             raise InputError("diff compares two sets of manifests", expected="emu policy diff BEFORE AFTER")
-        before, after = (_known([path], namespace) for path in sets or ())
+        before, after = (_known(_cluster([path], namespace)) for path in sets or ())
         report = difference(before, after)
         show(report, form)
         return 1 if report.data else 0
@@ -77,14 +86,15 @@ def policy(
         return _suggest(files or [], source, destination, namespace, form)
     if question is Question.coverage:
         return _coverage(files or [], form)
-    index, ends = _known(files or (), namespace)
+    cluster = _cluster(files or (), namespace)
+    index, ends = _known(cluster)
     if question is Question.matrix:
         ports = [_port(text) for text in port or ()] or declared(index, ends)
         show(matrix(index, ends, ports), form)
         return 0
     if not destination:
         raise InputError("explain needs a pod", expected="-D NAMESPACE/POD")
-    name = destination if "/" in destination else f"{namespace}/{destination}"
+    name = spoken.source(cluster, destination, namespace).ref
     if name not in ends or ends[name].pod is None:
         raise InputError(f"policies know no pod {name}", expected=", ".join([*ends][:6]))
     show(explain(index, name, ends), form)
@@ -115,11 +125,14 @@ def _coverage(files: list[Path], form: Form) -> int:
     return 0
 
 
-def _known(files: Sequence[Path], namespace: str) -> tuple[PolicyIndex, dict[str, End]]:
-    """The policies of a cluster of these files, and all who may connect: pods, nodes and the outside."""
+def _cluster(files: Sequence[Path], namespace: str) -> Any:
     from emu.cli.inputs import cluster_of
 
-    cluster = cluster_of(files, namespace=namespace, capture=False)
+    return cluster_of(files, namespace=namespace, capture=False)
+
+
+def _known(cluster: Any) -> tuple[PolicyIndex, dict[str, End]]:
+    """The policies of a cluster, and all who may connect: pods, nodes and the outside."""
     index = cluster.policies.index
     ends = {str(end): end for end in index.pods}
     for name in cluster.nodes:

@@ -18,6 +18,7 @@ from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import Question
 
 CONTENTS = b"GET /emu-why HTTP/1.0\r\n\r\n"  # what a server of HTTP answers, and any that echoes
+DNS_PORTS = ("53", "dns", "dns-tcp")
 REFUSED, NODATA = "REFUSED", "NODATA"
 """What the cluster's DNS answers for names that it would forward, and has no server to forward to; with NODATA comes the CNAME of an ExternalName."""
 TRIES, PATIENCE_S = 24, 5.0  # flows to a Service at the most, and how long each waits
@@ -110,20 +111,20 @@ def _run(
     )
     met: set[str] = set()
     for number in range(most):
-        flow = _send(places, source, ref, kind, sport, size)
+        flow = send(places, source, ref, kind, sport, size)
         yield flow
         met |= {ip4_text(each.after[0]) for each in flow.translations if each.kind == "DNAT"}
         if len(listed) < 2 or listed <= met or (number + 1 >= 2 * len(listed) and number + 1 >= 8 and not met):
             return
 
 
-def _send(places: Asked, source: str, ref: str, kind: str, sport: int, size: int) -> Flow:
-    if kind == "udp" and ref.rpartition(":")[2] in ("53", "dns") and not size:
-        question = craft.dns_query(
-            Question("kubernetes.default.svc.cluster.local.", "A"), 1
-        )  # what a DNS server answers
-        return places.udp(source, ref, question, port=sport, timeout_s=PATIENCE_S)
+def send(places: Asked, source: str, ref: str, kind: str, sport: int = 0, size: int = 0) -> Flow:
+    """One flow: to port 53 a question of DNS, which is what such a server answers, else some data."""
     data = CONTENTS if not size else (CONTENTS * (size // len(CONTENTS) + 1))[:size]
+    if kind in ("tcp", "udp") and ref.rpartition(":")[2] in DNS_PORTS and not size:
+        data = craft.dns_query(Question("kubernetes.default.svc.cluster.local.", "A"), 1)
+        if kind == "tcp":
+            data = len(data).to_bytes(2, "big") + data  # RFC 1035 4.2.2
     if kind == "tcp":
         return places.tcp(source, ref, data, port=sport, timeout_s=PATIENCE_S)
     if kind == "udp":

@@ -5,15 +5,17 @@ Must not know causes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from emu.kube.api.core import Node, Pod, Service, ServicePort
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Path, selects
+from emu.kube.dumped import Difference
 from emu.kube.flow.ends import Places
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.lookup import NameFiles
+from emu.kube.front_ends import service_of
 from emu.kube.live.remarks import state
 from emu.kube.policy.dataplane import Dataplane
 from emu.kube.store import Store
@@ -25,9 +27,10 @@ Line = Callable[[Key, Path], str]
 
 
 class Asked(Places, Protocol):
-    """A cluster that sends. `warnings` is what was assumed, or is not modelled."""
+    """A cluster that sends. `warnings` is what was assumed, or is not modelled; `differences` is what its nodes' dumps have otherwise."""
 
     warnings: list[str]
+    differences: list[Difference]
     policy: Dataplane | None
 
     @property
@@ -139,7 +142,7 @@ class Case(Seen):
     def receiver(self) -> Pod | None:
         """The pod that has the address which the packet was sent to; of several on a node's own network one that has the port."""
         address, port = self.reached
-        found = [each for each in self.store.list(Pod) if each.status.pod_ip == address and not each.finished]
+        found = [each for each in self.store.index(Pod, _address_of).of(address) if not each.finished]
         declaring = (each for each in found if any(p.container_port == port for p in each.spec.ports))
         return next(declaring, found[0] if len(found) == 1 else None)
 
@@ -174,14 +177,10 @@ def selected(store: Store, service: Service) -> list[Pod]:
 
 def backends_of(store: Store, service: Service, port: ServicePort | None) -> list[Backend]:
     """The endpoints that slices list for a port of a Service (all ports: None), in their order."""
-    pods: Mapping[str, Pod] = {
-        each.status.pod_ip: each for each in store.list(Pod) if each.status.pod_ip and not each.finished
-    }
-    selected = [each for each in pods.values() if each.namespace == service.namespace]
-    mine = {each.status.pod_ip: each for each in selected if selects(service.spec.selector, each.metadata.labels)}
+    at = store.index(Pod, _address_of)
     found = []
-    for slice in store.list(EndpointSlice, service.namespace):
-        if slice.service_name != service.name or slice.address_type != "IPv4":
+    for slice in store.index(EndpointSlice, service_of).of((service.namespace, service.name)):
+        if slice.address_type != "IPv4":
             continue
         for one in slice.ports:
             if port is not None and ((one.name or "") != port.name or one.protocol != port.protocol):
@@ -189,7 +188,10 @@ def backends_of(store: Store, service: Service, port: ServicePort | None) -> lis
             for endpoint in slice.endpoints:
                 ready, conditions = endpoint.conditions.ready is not False, endpoint.conditions
                 for address in endpoint.addresses:
-                    pod = mine.get(address) or pods.get(address)
+                    there = [each for each in at.of(address) if not each.finished]
+                    mine = [each for each in there if each.namespace == service.namespace]
+                    mine = [each for each in mine if selects(service.spec.selector, each.metadata.labels)]
+                    pod = next(reversed(mine or there), None)
                     found.append(
                         Backend(
                             address, one.port or 0, ready, slice, pod, endpoint.node_name or "",
@@ -198,6 +200,11 @@ def backends_of(store: Store, service: Service, port: ServicePort | None) -> lis
                         )
                     )  # fmt: skip
     return found
+
+
+def _address_of(pod: Pod) -> tuple[str, ...]:
+    """A key of an index: a pod's address."""
+    return (pod.status.pod_ip,) if pod.status.pod_ip else ()
 
 
 def of_pod(pod: Pod) -> str:

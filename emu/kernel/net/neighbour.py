@@ -66,12 +66,15 @@ class Neighbour:
             self.used_ns = self.net.clock.now
         elif not self.event_send(frame):
             return
-        if self.hh is None:
-            self.hh = self.lladdr + self.device.mac + self.family.type_bytes
-            if self.state in CONNECTED:
-                self.header = self.hh
-        set_ethernet(frame, self.hh, self.lladdr, self.device.mac)
+        set_ethernet(frame, self.hh or self.hh_init(), self.lladdr, self.device.mac)
         self.device.transmit(frame)
+
+    def hh_init(self) -> bytes:
+        """neigh_hh_init: the header of what is sent to the neighbour, kept from the first packet on."""
+        self.hh = header = self.lladdr + self.device.mac + self.family.type_bytes
+        if self.state in CONNECTED:
+            self.header = header
+        return header
 
     def event_send(self, frame: Frame | None) -> bool:
         """neigh_event_send: may a packet be sent at once? If not, it was queued (or dropped: the entry is FAILED)."""

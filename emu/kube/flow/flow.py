@@ -22,7 +22,8 @@ from emu.kube.flow.outcome import DELIVERED, TIMEOUT, Nat, Outcome, decided_by
 from emu.kube.flow.testbed import TcpClient, Testbed
 from emu.trail import Dropped, Encapsulated, Forbidden, Natted
 from emu.wire.addr import ip4_text
-from emu.wire.frame import Frame
+from emu.wire.frame import ICMP, Frame
+from emu.wire.icmp import REDIRECT
 
 if TYPE_CHECKING:
     from emu.craft import Packet
@@ -163,9 +164,10 @@ class Flow:
         if not self.at:
             self.at = netns
 
-    def lost(self, fact: Dropped) -> None:
-        """A packet of the flow was dropped."""
-        self.losses.append(fact)
+    def lost(self, frame: Frame, fact: Dropped) -> None:
+        """A packet of the flow was dropped. A router's redirect is advice beside it, which netfilter drops where NAT was done."""
+        if frame.proto != ICMP or frame.dport >> 8 != REDIRECT or self.kind == "send":
+            self.losses.append(fact)
 
     def forbade(self, fact: Forbidden) -> None:
         """A packet of the flow died of a policy."""
