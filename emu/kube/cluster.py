@@ -275,7 +275,7 @@ class Cluster(Verbs):
 
     def _take_dumps_over(self) -> None:
         """What commands printed on nodes replaces what was computed there: `differences` are the findings."""
-        self.differences, found = dumped.taken_over(
+        self.differences, found = dumped.take_over(
             self.config.dumps, self.nodes, self.pods, self.pod_subnet, self.given, self.loops.agents.leave
         )
         self.unmodelled.findings(found)
