@@ -178,7 +178,7 @@ def warm(rounds: int) -> None:
     gc.freeze()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as ending:
         path = Path(folder) / "bench.pcapng"
-        kernel = ending.enter_context(bench_kernel.Kernel()) if bench_kernel.is_there() else None
+        kernel = bench_kernel.opened(ending)
         peer, per_peer = bench_ns3.build(Path(folder)), 0
         for _ in range(rounds):
             start, talk_start = echo.frames(), talk.frames()

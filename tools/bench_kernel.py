@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 NEEDED = ("ip", "iptables", "tcpdump")
@@ -49,7 +50,7 @@ class Kernel:
         self.interfaces: list[tuple[str, str]] = []
         self._start: dict[bool, float] = {}
 
-    def __enter__(self) -> Kernel:
+    def make(self) -> None:
         for space in ("client", "node1", "router", "node2", "server"):
             self._run("ip", "netns", "add", self._name(space))
             self.inside(space, "ip", "link", "set", "lo", "up")
@@ -87,9 +88,8 @@ class Kernel:
             f"{SERVER[0]}:{SERVER[1]}",
         ]
         self.inside("node1", "iptables", "-w", "-t", "nat", "-A", "PREROUTING", *dnat)
-        return self
 
-    def __exit__(self, *rest: object) -> None:
+    def remove(self) -> None:
         for space in ("client", "node1", "router", "node2", "server"):
             subprocess.run(["ip", "netns", "del", self._name(space)], check=False, capture_output=True)
 
@@ -146,5 +146,15 @@ class Kernel:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def is_there() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0 and all(map(shutil.which, NEEDED))
+def opened(ending: ExitStack) -> Kernel | None:
+    """The namespaces, until `ending`; None where they cannot be made."""
+    if not (hasattr(os, "geteuid") and os.geteuid() == 0 and all(map(shutil.which, NEEDED))):
+        return None
+    kernel = Kernel()
+    ending.callback(kernel.remove)
+    try:
+        kernel.make()
+    except subprocess.CalledProcessError as error:
+        print(f"the kernel is left out: {error}")
+        return None
+    return kernel
