@@ -1,4 +1,4 @@
-"""What tells two ends apart: ends of one kind send and answer alike, so that one flow stands for all of them.
+"""What distinguishes two ends: ends of one kind send and answer alike, so that one flow stands for all of them.
 
 A kind is made of all that an object, a policy, a route or a node's state can know of an end: the policies that bind it and the rules that have it
 among their peers, its node's LAN, devices and sysctls, its own sockets and settings. Names and addresses are not in it, but where a rule
