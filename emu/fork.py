@@ -13,8 +13,7 @@ import io
 import pickle
 import sys
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import is_dataclass
 from enum import Enum
@@ -32,6 +31,7 @@ from types import (
 )  # fmt: skip
 from typing import Any, Generic, TypeVar
 
+from emu.collector import uncollected
 from emu.errors import InputError
 
 T = TypeVar("T")
@@ -92,18 +92,6 @@ def _memo_of(values: list[object]) -> Any:
     machine.persistent_load = values.__getitem__  # type: ignore[method-assign]
     machine.load()
     return machine.memo
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """While much is made and nothing is garbage, Python's collector of cycles would look at all of it for nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Writer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Generic, TypeVar, overload
 
 from emu.errors import InputError
@@ -19,12 +19,14 @@ D = TypeVar("D")
 
 
 class Shelf(Generic[T], Mapping[str, T]):
-    """The parts of one kind, by name. The folders, and folders in them, are imported at the first look-up."""
+    """The parts of one kind, by name. A part is looked for in the file that is called as it is; the folders, and folders in them, are
+    imported at the first look-up of any other, and where all parts are listed."""
 
     def __init__(self, kind: str, *packages: str) -> None:
         self.kind = kind
         self._packages = packages
         self._parts: dict[str, T] = {}
+        self._names: dict[int, str] = {}  # by the identity of a part
 
     def add(self, *names: str) -> Callable[[T], T]:
         """Decorator: register the part under each of `names`."""
@@ -33,6 +35,7 @@ class Shelf(Generic[T], Mapping[str, T]):
             for name in names:
                 if self._parts.setdefault(name, part) is not part:
                     raise ValueError(f"two {self.kind}s are called {name!r}")
+                self._names[id(part)] = name
             return part
 
         return put
@@ -43,16 +46,33 @@ class Shelf(Generic[T], Mapping[str, T]):
         for package in packages:
             _import_all(package)
 
+    def _find(self, name: object) -> bool:
+        """Import what may have a part. Gives whether there is one."""
+        if name in self._parts:
+            return True
+        if self._packages and isinstance(name, str):
+            file = name.lower().replace("-", "_")
+            for package in self._packages if file.isidentifier() and file[0] != "_" else ():
+                if find_spec(f"{package}.{file}") is not None:
+                    importlib.import_module(f"{package}.{file}")
+        if name not in self._parts:
+            self.load()
+        return name in self._parts
+
+    def name_of(self, part: object) -> str:
+        """The last name of a part; "" for one that is on no shelf of its kind. What registers itself when it is made needs no import."""
+        return self._names.get(id(part), "")
+
     def __getitem__(self, name: str) -> T:
-        self.load()
-        try:
+        if self._find(name):
             return self._parts[name]
-        except KeyError:
-            near = get_close_matches(name, self._parts, n=1)
-            raise InputError(
-                f"no {self.kind} is called {name!r}",
-                expected=f"{near[0]!r}?" if near else ", ".join(sorted(self._parts)),
-            ) from None
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self._parts, n=1)
+        raise InputError(
+            f"no {self.kind} is called {name!r}",
+            expected=f"{near[0]!r}?" if near else ", ".join(sorted(self._parts)),
+        )
 
     @overload
     def get(self, name: str, /) -> T | None: ...
@@ -60,12 +80,10 @@ class Shelf(Generic[T], Mapping[str, T]):
     def get(self, name: str, default: T | D, /) -> T | D: ...
     def get(self, name: str, default: object = None, /) -> object:
         """The part, or the default: an unknown name is an error of `[]` alone, and no KeyError there."""
-        self.load()
-        return self._parts.get(name, default)
+        return self._parts[name] if self._find(name) else default
 
     def __contains__(self, name: object) -> bool:
-        self.load()
-        return name in self._parts
+        return self._find(name)
 
     def __iter__(self) -> Iterator[str]:
         self.load()

@@ -141,6 +141,23 @@ class Forbidden:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """A program at a device's tc hook (clsact) judged the packet: `verdict` is OK or SHOT; `by` is what decided, whose text is words.
+    `way`: the direction of the pod behind the device that it stands for. `default`: no policy of the pod is there, so that its
+    state decided."""
+
+    program: str
+    device: str
+    way: str
+    verdict: str
+    by: Any
+    default: bool = False
+
+    def __str__(self) -> str:
+        return f"tc {self.program} of {self.device}: {self.by}"
+
+
+@dataclass(frozen=True, slots=True)
 class Bridged:
     """The bridge forwarded to a known port (`port`), flooded (`flooded`), or passed the frame up (`up`)."""
 

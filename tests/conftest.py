@@ -16,6 +16,7 @@ from linux import missing as linux_missing
 from peer_suites import NO_SUITES
 from tshark import Tshark, available
 from twins import AGAIN, JUDGED, summary
+from unknown_dataplane import without_dataplane
 
 NO_TSHARK = "skipped: no tshark"
 NO_KERNEL = "skipped: no real kernel to ask"
@@ -31,6 +32,12 @@ def tshark(tmp_path_factory: pytest.TempPathFactory) -> Tshark:
             pytest.fail("tshark is required (EMU_REQUIRE_TSHARK) and missing")
         pytest.skip(NO_TSHARK)
     return Tshark(tmp_path_factory.mktemp("wireshark-home"))
+
+
+@pytest.fixture
+def unknown_dataplane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What enforces policies with kindnet is not modelled."""
+    without_dataplane(monkeypatch)
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | version | registry | modelled | craft | fork | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
+    "wire | clock | trail | errors | version | registry | modelled | craft | fork collector | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
     "kernel.link | kernel.netfilter | kube.timing",
     "kernel.net | pasted",
     "kernel.transport",
-    "kernel.boot kernel.commands kernel.iptables_text | kube.store | kube.agent | apps",
+    "kernel.boot kernel.commands kernel.iptables_text | kernel.dumped | kube.store | kube.agent | apps",
     "kube.agents | kube.controllers | kube.scheduler | kube.cni | kube.policy | kube.proxy | kube.dns | kube.underlay | capture",
     "kube.networks | lab | packetdrill | wireshark",
     "kube.node | kube.plan kube.plan_underlay",
-    "kube.front_ends | kube.live",
+    "kube.front_ends | kube.live | kube.dumped",
     "kube.flow | kube.loops",
     "kube.unmodelled",
     "invariants | quiz",

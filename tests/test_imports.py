@@ -98,7 +98,7 @@ def test_help_needs_no_engine_of_markdown_colours_or_schemas() -> None:
 def test_a_run_needs_neither_scapy_nor_an_engine(tmp_path: Path) -> None:
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(SCENARIO, encoding="utf-8")
-    program = COMMAND.format(f'"run", "{scenario}", "-o", "{tmp_path / "out"}", "--walk", "--nodes", "2"')
+    program = COMMAND.format(f'"run", "{scenario}", "-d", "{tmp_path / "out"}", "--walk", "--nodes", "2"')
     assert "1 flow, 3 checks, all held" in python(WITHOUT.format(program, {"scapy", *ENGINES}))
 
 

@@ -85,7 +85,7 @@ def test_progress_is_heard_for_each_result() -> None:
 
 def test_a_scheduler_that_is_not_there_is_one_message() -> None:
     pytest.importorskip("distributed", reason="needs dask and distributed: pip install 'kubemu[dask]'")
-    with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         [*spread(partial(made, 0), work, range(2), dask="tcp://127.0.0.1:1")]
 
 

@@ -12,6 +12,7 @@ import argparse
 import cProfile
 import gc
 import io
+import os
 import pstats
 import resource
 import subprocess
@@ -25,6 +26,7 @@ from statistics import median
 
 import dpkt
 
+import bench_ns3
 from emu import craft
 from emu.capture import pcapng
 from emu.kube.api.loader import load_text
@@ -33,6 +35,7 @@ from emu.kube.cluster import Cluster
 ECHOES, TALKS, HOPS = 1000, 40, 300
 WALK, BARE = "UDP echo: walk, taps and trails", "UDP echo: walk alone (no capture)"
 FILE = "UDP echo: its file, with comments"
+NS3, NS3_BARE = "ns-3: UDP echo, its pcap files", "ns-3: UDP echo, no capture"
 TCP_WALK, TCP_FILE = "TCP flow: walk, taps and trails", "TCP flow: files of many flows, comments"
 MANIFESTS = """
 apiVersion: v1
@@ -48,7 +51,12 @@ spec: {nodeName: node-2, containers: [{name: app, ports: [{containerPort: 5454, 
 apiVersion: v1
 kind: Service
 metadata: {name: echo}
-spec: {selector: {app: server}, ports: [{port: 53, targetPort: 5353, protocol: UDP, name: bench}, {port: 54, targetPort: 5454, protocol: UDP, name: app}, {port: 80, targetPort: 8080, name: web}]}
+spec: {selector: {app: server}, ports: [{port: 54, targetPort: 5454, protocol: UDP, name: app}, {port: 80, targetPort: 8080, name: web}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: bench}  # to a port that no program listens on: the bench does
+spec: {selector: {app: server}, ports: [{port: 53, targetPort: 5353, protocol: UDP}]}
 """
 SCENARIO = """
 apiVersion: emu/v1
@@ -69,7 +77,7 @@ class Echo:
         self.cluster = Cluster(2, load_text(MANIFESTS).objects, capture=capture)
         self.server = self.cluster.pod("default/server").net.sockets.udp()
         self.server.bind(("0.0.0.0", 5353))
-        service = self.cluster.resolve("svc/echo:53", "UDP")
+        service = self.cluster.resolve("svc/bench:53", "UDP")
         self.client = self.cluster.pod("default/client").net.sockets.udp(flow=1)
         self.client.connect((service.addr, service.port))
         self.run(50)
@@ -167,6 +175,7 @@ def warm(rounds: int) -> None:
     gc.freeze()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.pcapng"
+        peer, per_peer = bench_ns3.build(Path(folder)), 0
         for _ in range(rounds):
             start, talk_start = echo.frames(), talk.frames()
             took = {
@@ -180,6 +189,10 @@ def warm(rounds: int) -> None:
             took[TCP_WALK] = seconds(lambda: talk.run(TALKS)) / (TALKS * per_talk)
             frame_count = talk.frames() - talk_start
             took[TCP_FILE] = seconds(partial(talked.write, path, since=talk_start)) / frame_count
+            if peer is not None:
+                for name, captures in ((NS3, Path(folder) / "ns3"), (NS3_BARE, None)):
+                    per, per_peer = bench_ns3.echoes(peer, ECHOES, captures)
+                    took[name] = per / per_peer
             took["a Scapy hop (dissect, change, build)"] = seconds(partial(repeat, scapy_hop, sample)) / HOPS
             took["a dpkt hop"] = seconds(partial(repeat, dpkt_hop, sample)) / HOPS
             took["a hop on a bytearray"] = seconds(partial(repeat, bytes_hop, sample)) / HOPS
@@ -194,7 +207,9 @@ def warm(rounds: int) -> None:
         ratio = median(one / other for one, other in zip(values, walk, strict=True))
         print(f"{name:42}{min(values) * 1e6:9.2f}{median(values) * 1e6:9.2f}{ratio:20.2f}")
     print(f"{'per echo, per flow':42}{'best':>9}{'median':>9}")
+    peers = [(f"{name} ({per_peer} frames)", per_peer, (name,)) for name in (NS3, NS3_BARE) if name in rows]
     for name, count, parts in (
+        *peers,
         ("a UDP echo: walk, taps and trails", per_echo, (WALK,)),
         ("a UDP echo, with its file", per_echo, (WALK, FILE)),
         ("a TCP flow: walk, taps and trails", per_talk, (TCP_WALK,)),
@@ -224,15 +239,21 @@ def cold(rounds: int) -> None:
         scenario = Path(folder) / "bench.yaml"
         scenario.write_text(SCENARIO + MANIFESTS, encoding="utf-8")
         commands = {
-            "emu run, cold, to files": [sys.executable, "-m", "emu", "run", str(scenario), "-o", f"{folder}/out"],
+            "emu run, cold, to files": [sys.executable, "-m", "emu", "run", str(scenario), "-d", f"{folder}/out"],
             "emu --help": [sys.executable, "-m", "emu", "--help"],
+            "emu validate": [sys.executable, "-m", "emu", "validate", str(scenario)],
             "import scapy.all alone": [sys.executable, "-c", "import scapy.all"],
             "an empty Python": [sys.executable, "-c", "pass"],
         }
         rows: dict[str, list[float]] = {}
+        # As installed: what was imported before lies there compiled, whatever the caller's settings are.
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        for command in commands.values():
+            of_child(command, environment)
         for _ in range(rounds):
             for name, command in commands.items():
-                rows.setdefault(name, []).append(of_child(command))
+                rows.setdefault(name, []).append(of_child(command, environment))
     print(f"\n{'cold start, CPU time in s':42}{'best':>9}{'median':>9}{'ratio to scapy.all':>20}")
     scapy = rows["import scapy.all alone"]
     for name, values in rows.items():
@@ -240,10 +261,10 @@ def cold(rounds: int) -> None:
         print(f"{name:42}{min(values):9.2f}{median(values):9.2f}{ratio:20.2f}")
 
 
-def of_child(command: list[str]) -> float:
+def of_child(command: list[str], environment: dict[str, str]) -> float:
     """CPU time of a command, its own children included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

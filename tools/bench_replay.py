@@ -13,7 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from emu import craft
 from emu.capture import pcap
 from emu.capture.reader import reading
 from emu.clock import MS
@@ -22,7 +21,7 @@ from emu.kube.cluster import Cluster
 from emu.kube.flow.replay.engine import Replay, Settings
 from emu.kube.flow.replay.hosts import roles
 from emu.report.replay import Collected
-from emu.wire import tcp
+from emu.wire import tcp, templates
 from emu.wire.addr import ip4
 from emu.wire.tcp import ACK, FIN, PSH, SYN
 
@@ -48,7 +47,7 @@ def session(number: int) -> list[bytes]:
     def add(client: bool, flags: int, data: bytes = b"") -> None:
         ends = (CLIENT, SERVER, port, 80) if client else (SERVER, CLIENT, 80, port)
         made = tcp.build(
-            craft.template("tcp"), *ends, seq=sent[client], ack=sent[not client] if flags & ACK else 0, flags=flags,
+            templates.TCP, *ends, seq=sent[client], ack=sent[not client] if flags & ACK else 0, flags=flags,
             window=64240, options=b"", payload=data, ident=0, ttl=64, tos=0, flow=0, trail=None,
         )  # fmt: skip
         sent[client] += len(data) + bool(flags & (SYN | FIN))

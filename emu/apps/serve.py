@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from emu.apps import APP_DELAY_NS, Host
 from emu.errors import SocketError
@@ -26,7 +26,6 @@ class Conversation(Protocol):
         """The peer has ended its side."""
 
 
-@runtime_checkable
 class Speaking(Conversation, Protocol):
     """A conversation that may send before its peer does."""
 
@@ -138,8 +137,11 @@ class TcpServer:
             conversation = self._converse()
             connection = Connection(self, socket, conversation)
             self.connections[connection] = None
-            if isinstance(conversation, Speaking):
-                conversation.opened(connection)
+            opened = getattr(
+                conversation, "opened", None
+            )  # of `Speaking`: a question to each connection, so no search for a protocol
+            if opened is not None:
+                opened(connection)
             connection.work()  # data that came with the handshake caused no wake-up
 
     def stop(self) -> None:

@@ -8,10 +8,13 @@ or reports.
 from __future__ import annotations
 
 import os
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +89,12 @@ class Capture:
                 tap = self.states.counting(tap, device.net)
         device.tap = tap
         return interface
+
+    def renamed(self) -> None:
+        """Devices bear other names: their interfaces bear these from now on, also for frames that came before."""
+        for interface in self.interfaces:
+            if interface.device is not None:
+                interface.device_name = interface.device.name
 
     def attach_drops(self, net: Netns, owner: str = "", role: str = "host", node: str = "") -> Interface:
         """Capture the frames that a namespace drops, on the pseudo-interface `OWNER/drop`."""
@@ -207,7 +216,8 @@ class Capture:
                 chosen = [number for number in range(since, end) if codes[number] >> FLOW_SHIFT]
         else:
             wanted = {*flows, *((BACKGROUND,) if background else ())}
-            chosen = sorted(number for flow in wanted for number in log.flows.get(flow, ()) if since <= number < end)
+            parts = [_within(log.flows[flow], since, end) for flow in wanted if flow in log.flows]
+            chosen = parts[0] if len(parts) == 1 else sorted(chain.from_iterable(parts))
         if interfaces is not None:
             numbers = {each.number for each in self.find(interfaces)}
             codes = log.codes
@@ -316,6 +326,11 @@ class Capture:
         if asked is not None:
             numbers |= {each.number for each in self.find(asked) if each.name in asked}
         return [self.interfaces[number] for number in sorted(numbers)]
+
+
+def _within(numbers: array[int], since: int, until: int) -> array[int]:
+    """Of ascending numbers those from `since` on and below `until`."""
+    return numbers[bisect_left(numbers, since) : bisect_left(numbers, until)]
 
 
 def _one_or_many(one: Any, many: Iterable[Any] | None) -> list[Any] | None:

@@ -1,19 +1,21 @@
 """The comment of a frame: its step in the story, a sentence, the facts, the story's words, and its flow/hop number.
 
-A comment is made only when a file is written or a comment is read. Text that is the same for several frames is made
-once and cached by the trail's entries, the interface and the header fields that the words depend on. Must
-not know files.
+A comment is made only when a file is written or a comment is read. Words about TCP and UDP are forms that are filled in (`forms.py`);
+of other frames, text that is the same for several is made once. Must not know files.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+from emu.capture.forms import Forms
 from emu.capture.summary import Name
 from emu.capture.tap import DIRECTION, FLOW_SHIFT, IN, INTERFACE, INTERFACE_SHIFT, PKT_TYPE, PKT_TYPE_SHIFT, SHAPE
-from emu.capture.words import UNKNOWN, View, natted_fact, walk_fact, word_of
+from emu.capture.view import View
+from emu.capture.words import UNKNOWN, natted_fact, walk_fact, word_of
 from emu.trail import AnyRule, Natted
 from emu.wire.addr import ip4_text
 from emu.wire.captured import alike, family, macs
@@ -63,7 +65,8 @@ class Comments:
         self._first = {key: each[0] for key, each in self.names.items() if each}
         self._namers: dict[int, Name] = {}
         self._places = places
-        self._bodies: dict[Any, list[tuple[list[Any], tuple[str, bytes]]]] = {}
+        self._forms: dict[int, Forms] = {}
+        self._bodies: dict[Any, list[tuple[list[Any], bytes]]] = {}
 
     def knows(self, names: Names) -> bool:
         """Are these the names that the cached words use?"""
@@ -81,26 +84,34 @@ class Comments:
             namer = self._namers[family] = lambda addr: self.name(addr, family)
         return namer
 
-    def body(self, code: int, data: bytes, trail: list[Any]) -> tuple[str, bytes]:
-        """Sentence and facts of a frame, as text and in UTF-8; the same objects for frames with the same words."""
+    def body(self, code: int, data: bytes, trail: list[Any]) -> bytes:
+        """Sentence and facts of a frame, in UTF-8."""
         shape = code & SHAPE
-        known_bodies = self._bodies.get((shape, alike(data)))
-        if known_bodies is not None:
-            # one to three, compared entry by entry: mostly the same objects
-            for known, body in known_bodies:
-                if known == trail:
-                    return body
-        view = self.view(shape, data, trail)
-        text = "\n".join([sentence(view), *facts(view)])
-        body = text, text.encode()
+        forms = self._forms.get(shape) or self._forms_of(shape)
+        return forms.body(data, trail) or self._remembered(shape, data, trail)
+
+    def _forms_of(self, shape: int) -> Forms:
+        owner = self._places[shape >> INTERFACE_SHIFT & INTERFACE].owner
+        view: Callable[[bytes, list[Any]], View] = partial(self.view, shape)
+        forms = self._forms[shape] = Forms(owner, self._namer(AF_INET), view, words)
+        return forms
+
+    def _remembered(self, shape: int, data: bytes, trail: list[Any]) -> bytes:
+        """The words of a frame without a form; the same object for frames with the same words."""
+        key = shape, alike(data)
+        # one to three, compared entry by entry: mostly the same objects
+        for known, body in self._bodies.get(key, ()):
+            if known == trail:
+                return body
+        body = words(self.view(shape, data, trail)).encode()
         if len(self._bodies) >= REMEMBERED:
             self._bodies.clear()
-        self._bodies.setdefault((shape, alike(data)), []).append((list(trail), body))
+        self._bodies.setdefault(key, []).append((list(trail), body))
         return body
 
     def comment(self, code: int, hop: int, data: bytes, trail: list[Any], story: str | None = None) -> str:
         """The whole comment; `story` is the text of the flow's story for this frame."""
-        lines = [step(story or "") + self.body(code, data, trail)[0], *([story] if story else [])]
+        lines = [step(story or "") + self.body(code, data, trail).decode(), *([story] if story else [])]
         return "\n".join(lines) + flow_hop(code >> FLOW_SHIFT, hop).decode()
 
     def view(self, shape: int, data: bytes, trail: list[Any]) -> View:
@@ -111,6 +122,11 @@ class Comments:
             place.owner, place.device_name, place.kind, place.bridge, direction, foreign, macs(data)[0], read(data),
             tuple(trail), self._namer(family(data)),
         )  # fmt: skip
+
+
+def words(view: View) -> str:
+    """Sentence and facts of a frame."""
+    return "\n".join([sentence(view), *facts(view)])
 
 
 def sentence(view: View) -> str:

@@ -96,7 +96,7 @@ def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> 
         at, code = positions[number], codes[number]
         data = entries[at]
         begin = positions[number - 1] + RECORD if number else 0
-        words = body(code, data, entries[begin:at])[1]
+        words = body(code, data, entries[begin:at])
         flow = code >> FLOW_SHIFT
         ending = flow_hop(flow, hops[number])
         story = stories.get(flow) if stories else None

@@ -27,6 +27,8 @@ REASONS: Mapping[str, str] = {
     "IP_NOPROTO": "its IP protocol is not served here",
     "PKT_TOO_BIG": "it is too long for the link",
     "QDISC_DROP": "the link lost it",
+    "TC_INGRESS": "a filter where it came in drops it",
+    "TC_EGRESS": "a filter at its way out drops it",
     "DEV_READY": "the interface is down",
     "BRIDGE_INGRESS_STP_STATE": "the bridge port does not forward yet",
     "NO_TX_TARGET": "no port of the bridge may send it (the one that it came in by may not, while hairpin mode is off)",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from emu.wire.addr import ip4_text, mac_text
+from emu.capture.blanks import address_text
+from emu.wire.addr import mac_text
 from emu.wire.captured import macs
 from emu.wire.frame import ICMP, IP_DF, IP_MF, IP_OFFSET, TCP, UDP
 from emu.wire.icmp import ERROR_WORDS
@@ -32,7 +33,7 @@ NEAR = 1 << 24  # the largest distance of a sequence number from the initial one
 # -- for a sentence ------------------------------------------------------------------------------
 
 
-def phrase(seen: Summary, name: Name = ip4_text) -> str:
+def phrase(seen: Summary, name: Name = address_text) -> str:
     """A phrase that names the frame, for a sentence: `a connection request (SYN)`."""
     if seen.kind == "ARP":
         return _arp_phrase(seen, name)
@@ -111,14 +112,14 @@ def _icmp_phrase(seen: Summary, name: Name) -> str:
     )
 
 
-def endpoint(addr: int, port: int, seen: Summary, name: Name = ip4_text) -> str:
+def endpoint(addr: int, port: int, seen: Summary, name: Name = address_text) -> str:
     """`web.default (10.96.0.10:80)`; without a name the address alone, with its port if the protocol has ports."""
-    known, text = name(addr), ip4_text(addr)
+    known, text = name(addr), address_text(addr)
     full = f"{text}:{port}" if seen.has_ports else text
     return full if known == text else f"{known} ({full})"
 
 
-def between(seen: Summary, name: Name = ip4_text) -> str:
+def between(seen: Summary, name: Name = address_text) -> str:
     """` from A to B:PORT` with names; "" if the frame is no IPv4."""
     if seen.kind != "IPv4":
         return ""
@@ -145,8 +146,8 @@ def line(data: bytes, role: Role = mac_text, firsts: Sequence[int] = ()) -> str:
 def _line(seen: Summary, role: Role, firsts: Sequence[int]) -> str:
     if seen.kind == "ARP":
         if seen.flags == 2:
-            return f"ARP {ip4_text(seen.src)} is-at {role(seen.sha)} -> {ip4_text(seen.dst)}"
-        return f"ARP who-has {ip4_text(seen.dst)} tell {ip4_text(seen.src)} ({role(seen.sha)})"
+            return f"ARP {address_text(seen.src)} is-at {role(seen.sha)} -> {address_text(seen.dst)}"
+        return f"ARP who-has {address_text(seen.dst)} tell {address_text(seen.src)} ({role(seen.sha)})"
     if seen.vlan >= 0:
         return f"VLAN {seen.vlan} {{{_line(_untagged(seen), role, firsts)}}}"
     if seen.kind == "other":
@@ -156,7 +157,7 @@ def _line(seen: Summary, role: Role, firsts: Sequence[int]) -> str:
 
 def ip_line(seen: Summary, firsts: Sequence[int] = ()) -> str:
     """The line of an IPv4 packet, without Ethernet."""
-    words = [f"{ip4_text(seen.src)}>{ip4_text(seen.dst)}", f"ttl{seen.ttl}"]
+    words = [f"{address_text(seen.src)}>{address_text(seen.dst)}", f"ttl{seen.ttl}"]
     if seen.frag & IP_DF:
         words.append("DF")
     if seen.tos:

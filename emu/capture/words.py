@@ -7,12 +7,12 @@ the frame they happened to; must not know how comments are put together, cached 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from emu.capture.blanks import address_text
 from emu.capture.reasons import REASONS
-from emu.capture.summary import Name, between, phrase
 from emu.capture.tap import DROP, OUT
+from emu.capture.view import View
 from emu.kernel.link.vxlan import NoRemote
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
@@ -34,63 +34,15 @@ from emu.trail import (
     Natted,
     Note,
     Policy,
+    Probed,
     Tracked,
     Waited,
 )
-from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4_text, mac_text
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, mac_text
 from emu.wire.frame import ETH_HLEN
 from emu.wire.summary import Summary
 from emu.wire.vxlan import HEADROOM
 from emu.wire.vxlan import HLEN as VXLAN_HLEN
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A frame at one interface. `owner` is the namespace, `bridge` the bridge that `device` is a port of, or "".
-
-    `kind` is the device's, `direction` a tap's; `foreign`: it came in for another's MAC. `name` gives the name of an
-    address, or the address as text. `dmac` is the destination, 6 bytes.
-    """
-
-    owner: str
-    device: str
-    kind: str
-    bridge: str
-    direction: int
-    foreign: bool
-    dmac: bytes
-    packet: Summary
-    trail: tuple[Any, ...]
-    name: Name
-
-    def has(self, kind: type) -> bool:
-        return any(entry.__class__ is kind for entry in self.trail)
-
-    @property
-    def phrase(self) -> str:
-        return phrase(self.packet, self.name)
-
-    @property
-    def between(self) -> str:
-        """The ends of the packet; the owner, as sender or receiver, is not named twice."""
-        packet, name = self.packet, self.name
-        if packet.kind != "IPv4" or packet.quote or packet.carried or packet.src == packet.dst:
-            return between(packet, name)
-        if name(packet.src) == self.owner:
-            return f" to {name(packet.dst)}" + (f":{packet.dport}" if packet.has_ports else "")
-        if name(packet.dst) == self.owner:
-            return f" from {name(packet.src)}" + (f" for port {packet.dport}" if packet.has_ports else "")
-        return between(packet, name)
-
-    def where(self, half: tuple[int, int]) -> str:
-        """An (address, port) of NAT as text; without the port if it is 0."""
-        return f"{ip4_text(half[0])}:{half[1]}" if self.packet.has_ports and half[1] else ip4_text(half[0])
-
-    def called(self, half: tuple[int, int]) -> str:
-        """The same with the address's name, if it has one."""
-        known, text = self.name(half[0]), self.where(half)
-        return text if known == ip4_text(half[0]) else f"{known} ({text})"
-
 
 Text = Callable[[Any, View], str]
 
@@ -121,7 +73,7 @@ def decided_by(by: Any, *, lines: bool = False) -> str:
     if isinstance(by, Route):
         return by.why or f"route {by.text()}"
     if isinstance(by, Neighbour):
-        return f"neighbour {ip4_text(by.addr)} dev {by.device.name}"
+        return f"neighbour {address_text(by.addr)} dev {by.device.name}"
     if isinstance(by, Conn):
         return f"ct {by.name}"
     return "" if by is None else str(by)
@@ -133,6 +85,8 @@ def _dropped_sentence(entry: Dropped, view: View) -> str:
         why = f'a rule drops it: "{entry.by.comment}"' if entry.by.comment else "a rule drops it"
         if entry.by.rejects:
             why = why.replace("drops", "rejects", 1)
+    elif isinstance(entry.by, Probed):
+        why = f"the program {entry.by.program} there decides so, {entry.by.by}"
     elif isinstance(entry.by, Policy):
         why = "no rule accepts it"
     elif isinstance(entry.by, NoRemote):
@@ -148,6 +102,14 @@ def _forbidden_sentence(entry: Forbidden, view: View) -> str:
 
 def _forbidden_fact(entry: Forbidden, view: View) -> str:
     return f"policy {entry}"
+
+
+def _probed_sentence(entry: Probed, view: View) -> str:
+    return f"{plain(view)}. The program {entry.program} at {entry.device} lets it pass, {entry.by}"
+
+
+def _probed_fact(entry: Probed, view: View) -> str:
+    return str(entry)
 
 
 def _dropped_fact(entry: Dropped, view: View) -> str:
@@ -170,7 +132,7 @@ def _asked_sentence(entry: Asked, view: View) -> str:
 
 
 def _asked_fact(entry: Asked, view: View) -> str:
-    return f"arp who-has {ip4_text(entry.addr)} dev {entry.device} ({entry.why})"
+    return f"arp who-has {address_text(entry.addr)} dev {entry.device} ({entry.why})"
 
 
 def _answered_sentence(entry: Answered, view: View) -> str:
@@ -181,7 +143,7 @@ def _answered_sentence(entry: Answered, view: View) -> str:
 
 
 def _answered_fact(entry: Answered, view: View) -> str:
-    return f"arp {ip4_text(entry.addr)} is {'proxied, behind' if entry.proxy else 'local, asked on'} {entry.device}"
+    return f"arp {address_text(entry.addr)} is {'proxied, behind' if entry.proxy else 'local, asked on'} {entry.device}"
 
 
 def _waited_sentence(entry: Waited, view: View) -> str:
@@ -189,7 +151,7 @@ def _waited_sentence(entry: Waited, view: View) -> str:
 
 
 def _waited_fact(entry: Waited, view: View) -> str:
-    return f"waited for ARP: {ip4_text(entry.addr)} dev {entry.device}"
+    return f"waited for ARP: {address_text(entry.addr)} dev {entry.device}"
 
 
 # -- NAT and connections -------------------------------------------------------------------------
@@ -400,9 +362,9 @@ def _sizes(entry: Encapsulated, packet: Summary) -> str:
 
 def _encapsulated_fact(entry: Encapsulated, view: View) -> str:
     if entry.vni is None:
-        return f"ipip {entry.device}: {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+        return f"ipip {entry.device}: {address_text(entry.src)} -> {address_text(entry.dst)}"
     known = f"{mac_text(entry.mac)} dst" if entry.mac != ZERO_MAC else "no entry for its MAC, all others dst"
-    lines = f"fdb {entry.device}: {known} {ip4_text(entry.dst)}\nvxlan {entry.device}: vni {entry.vni}, {ip4_text(entry.src)} -> {ip4_text(entry.dst)}"
+    lines = f"fdb {entry.device}: {known} {address_text(entry.dst)}\nvxlan {entry.device}: vni {entry.vni}, {address_text(entry.src)} -> {address_text(entry.dst)}"
     return lines + _sizes(entry, view.packet)
 
 
@@ -415,8 +377,8 @@ def _decapsulated_sentence(entry: Decapsulated, view: View) -> str:
 
 def _decapsulated_fact(entry: Decapsulated, view: View) -> str:
     if entry.vni is None:
-        return f"ipip {entry.device}: from {ip4_text(entry.src)}"
-    return f"vxlan {entry.device}: vni {entry.vni}, from {ip4_text(entry.src)}"
+        return f"ipip {entry.device}: from {address_text(entry.src)}"
+    return f"vxlan {entry.device}: vni {entry.vni}, from {address_text(entry.src)}"
 
 
 def _carried_sentence(entry: Carried, view: View) -> str:
@@ -428,7 +390,7 @@ def _carried_sentence(entry: Carried, view: View) -> str:
 
 def _carried_fact(entry: Carried, view: View) -> str:
     if entry.half:
-        return f"{entry.who}: {ip4_text(entry.before)} -> {ip4_text(entry.after)}, {entry.between}"
+        return f"{entry.who}: {address_text(entry.before)} -> {address_text(entry.after)}, {entry.between}"
     return f"{entry.who}: {entry.between} ({entry.way}), TTL stays {view.packet.ttl}"
 
 
@@ -451,6 +413,7 @@ def _note_fact(entry: Note, view: View) -> str:
 WORDS: Mapping[type, Word] = {
     Forbidden: Word(105, _forbidden_sentence, _forbidden_fact),
     Dropped: Word(100, _dropped_sentence, _dropped_fact),
+    Probed: Word(11, _probed_sentence, _probed_fact),
     Policy: Word(95, _policy_sentence, _policy_fact),
     Asked: Word(90, _asked_sentence, _asked_fact),
     Answered: Word(90, _answered_sentence, _answered_fact),

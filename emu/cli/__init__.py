@@ -8,6 +8,7 @@ A command imports its modules when it runs: `emu --help` is quick and imports no
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
 
+COLLECTED_AFTER = 100_000  # objects: a start makes many, and all of them stay
 OWN_FAULT, BAD_INPUT, BY_SIGNAL = 4, 2, 128
 PIPE_CLOSED = BY_SIGNAL + 13
 FULL = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG)
@@ -35,7 +37,9 @@ class Ended(BaseException):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status. `arguments` are the process's own unless given."""
     streams = sys.stdout, sys.stderr
+    before = gc.get_threshold()
     try:
+        gc.set_threshold(COLLECTED_AFTER)
         with _signals():
             _open_streams()
             return _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
@@ -44,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _ended(signal.SIGINT)
     finally:
+        gc.set_threshold(*before)
         if None not in streams:
             sys.stdout, sys.stderr = streams  # the option parser wraps them when a pipe is closed
 
@@ -51,14 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     import typer
 
-    from emu.cli.commands import app, settings
+    from emu.cli.commands import app
     from emu.cli.console import error, flush, lose
-    from emu.cli.quick import command_of
+    from emu.cli.quick import command_of, whole
+    from emu.cli.settings import COMPLETE, settings
     from emu.errors import EmuError
 
     try:
         try:
-            status = command_of(app, words)(args=words, prog_name="emu", standalone_mode=False)
+            status = (whole(app) if COMPLETE in os.environ else command_of(app, words))(
+                args=words, prog_name="emu", standalone_mode=False
+            )
         except typer.Exit as leave:
             status = int(leave.exit_code)
         flush()
@@ -78,7 +86,8 @@ def _run(words: list[str]) -> int:
     except Exception as fault:
         usage = getattr(fault, "format_message", None)  # the option parser's own errors: typer hides their class
         if usage is not None:
-            error(f"{usage().rstrip('.')} (emu --help, emu COMMAND --help)")
+            what = usage().rstrip(".").replace("Value error, ", "")  # its own word for every error
+            error(f"{what}{_hint(what)} (emu --help, emu COMMAND --help)")
             return BAD_INPUT
         if settings.debug:
             raise
@@ -89,6 +98,12 @@ def _run(words: list[str]) -> int:
         error(f"emu itself failed: {type(fault).__name__}: {fault} (--debug before the command shows where)")
         return OWN_FAULT
     return status if isinstance(status, int) else 0
+
+
+def _hint(usage: str) -> str:
+    """What is meant by an option that had another meaning once."""
+    form = "'--output'" in usage and "is not one of" in usage
+    return "; a folder for captures is -d DIR" if form else ""
 
 
 @contextmanager

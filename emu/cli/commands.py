@@ -5,7 +5,6 @@ Must not know how anything is done.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from typing import Annotated
 import typer
 
 from emu.cli import (
+    completion_command,
     diff_command,
     get_command,
     ladder_command,
@@ -21,43 +21,39 @@ from emu.cli import (
     policies,
     replay_commands,
     reporting,
+    run_commands,
     why_command,
 )
 from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
-from emu.cli.listing import ListsRunViews, ListsViews
-from emu.cli.options import Force, Live, Manifests, Namespace, Network, Nodes, OutputForm
+from emu.cli.listing import ListsViews
+from emu.cli.options import (
+    Dumps,
+    Force,
+    Live,
+    Manifests,
+    MoreFiles,
+    Namespace,
+    Network,
+    Nodes,
+    OldForm,
+    OutputForm,
+    Seed,
+    examples,
+    named,
+)  # fmt: skip
+from emu.cli.settings import settings
 from emu.cli.wireshark import app as wireshark
 from emu.errors import InputError
 from emu.version import VERSION
 
-CAPTURES = Path("captures")
-
 app = typer.Typer(
     name="emu",
-    help="A Kubernetes cluster network in one process: manifests in, annotated captures out.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the other kind imports engines of markdown and colours
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-
-
-@dataclass
-class Settings:
-    """The options before the command."""
-
-    debug: bool = False
-
-
-settings = Settings()
-
-
-class Splitting(StrEnum):
-    """One file a flow, or one an interface."""
-
-    flow = "flow"
-    interface = "interface"
 
 
 class Protocol(StrEnum):
@@ -83,29 +79,9 @@ class State(StrEnum):
     established = "established"
 
 
-Folder = Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Where captures go, a folder a scenario.")]
-Split = Annotated[Splitting, typer.Option(help="One pcapng a flow, or one classic pcap an interface.")]
-ResultForm = Annotated[Form, typer.Option("--format", help="How the result is written.")]
-Labels = Annotated[
-    str,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        help="Write a row for each frame, its ground truth, as in --labels truth.csv; or .jsonl, .parquet.",
-    ),
-]
 Html = Annotated[
     str,
-    typer.Option(
-        "--html",
-        metavar="FILE|DIR|-",
-        help="Write a page to step through the flows: one file, or one a scenario in DIR/.",
-    ),
-]
-Walks = Annotated[bool, typer.Option("--walk", help="Show every flow hop by hop before the table.")]
-Coverage = Annotated[bool, typer.Option("--coverage", help="Show which rules, routes and endpoints were never used.")]
-Views = Annotated[
-    list[str] | None, typer.Option("--view", metavar="VIEW", help="Show a view of the run after the table.")
+    typer.Option("--html", metavar="FILE|-", help="Write a page that opens at the step which decides."),
 ]
 
 
@@ -118,112 +94,20 @@ def _version(asked: bool) -> None:
 @app.callback()
 def before(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No notes and no progress on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Note also what was read and built.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Options that every command takes."""
-    settings.debug = debug
+    """A Kubernetes cluster network in one process: manifests in, annotated captures out."""
+    settings.reset(debug=debug, quiet=quiet, verbose=verbose)
 
 
-@app.command(cls=ListsRunViews)
-def run(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[FILE...]", help="Scenarios, or manifests alone, or folders of either."),
-    ] = None,
-    more: Annotated[
-        list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="The same, as kubectl takes it.")
-    ] = None,
-    folder: Folder = CAPTURES,
-    split: Split = Splitting.flow,
-    form: ResultForm = Form.text,
-    write: Annotated[
-        str, typer.Option("-w", metavar="FILE|-", help="Instead of a folder, one pcapng with every interface.")
-    ] = "",
-    labels: Labels = "",
-    html: Html = "",
-    compared: Annotated[
-        bool, typer.Option("--compare", help="With --html: two scenarios side by side, hop by hop.")
-    ] = False,
-    force: Force = False,
-    walks: Walks = False,
-    coverage: Coverage = False,
-    views: Views = None,
-    nodes: Nodes = 2,
-    network: Network = "bridge",
-    namespace: Namespace = "default",
-) -> int:
-    """Run scenarios: write their captures, hold their expectations, end with a table.
-
-    Manifests alone come up, too: emu run -f FOLDER --nodes 3 lists their pods, notes what is left out, and proposes a scenario. Nothing is checked
-    then, so the exit status is 1.
-    """
-    from emu.cli.running import Bare, run_files
-
-    named = [*(files or ()), *(more or ())]
-    if not named:
-        raise InputError("no scenario is named", expected="FILE, -f FILE or -f FOLDER")
-    after = [*(views or ()), *(("coverage",) if coverage else ())]
-    return run_files(
-        named, folder, split=split.value, form=form, write=write, force=force, walks=walks, views=after,
-        bare=Bare(nodes, network, namespace), labels=labels, html=html,
-        compared=compared,
-    )  # fmt: skip
+run_commands.add_to(app)
 
 
-@app.command(cls=ListsRunViews)
-def demo(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME...]", help="Scenarios; all if none is named.")
-    ] = None,
-    folder: Folder = CAPTURES,
-    split: Split = Splitting.flow,
-    form: ResultForm = Form.text,
-    labels: Labels = "",
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="DIR", help="Write an index and a page a story into DIR, as a course."),
-    ] = None,
-    force: Force = False,
-    walks: Walks = False,
-    views: Views = None,
-    files_to: Annotated[
-        Path | None,
-        typer.Option("--files", metavar="DIR", help="Run nothing: write the scenarios and their manifests into DIR."),
-    ] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="Run nothing: what each scenario is about; with a name, all that it shows.")
-    ] = False,
-    indexed: Annotated[
-        bool, typer.Option("--index", help="Run nothing: the index of the captures, with the frames to look at.")
-    ] = False,
-) -> int:
-    """Run the embedded gallery."""
-    from emu.cli.paged import course
-    from emu.cli.running import run_files
-    from emu.scenario.gallery import copy, index, stories, story
-
-    if indexed:
-        out(index())
-        return 0
-    if listed:
-        from emu.report.gallery import gallery, page
-
-        for report in [page(name) for name in names] if names else [gallery()]:
-            show(report, form)
-        return 0
-    if files_to is not None:
-        out(f"{len(copy(files_to, force=force))} files in {files_to}")
-        return 0
-    files = [story(name) for name in names] if names else list(stories().values())
-    return run_files(
-        files, folder, split=split.value, form=form, force=force, walks=walks, views=views or (), labels=labels,
-        pages=course(html, [path.stem for path in files], force=force) if html is not None else None,
-    )  # fmt: skip
-
-
-@app.command()
+@app.command(epilog=examples("emu quiz no-endpoints", "emu quiz shop.yaml --kind verdict --key"))
 def quiz(
     scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="A scenario's file, or a name of the gallery.")],
     answers: Annotated[
@@ -240,7 +124,13 @@ def quiz(
     return ask(scenario, answers=answers, seed=seed, only=only or (), key=key, form=form)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "emu trace -S deploy/web -D svc/cart.shop:7070 -f dump.yaml",
+        "emu trace -S default/client -D 10.96.0.10:53/udp -f manifests/",
+        "emu trace --rules node.rules --from 10.244.1.9 --to 10.96.0.10:80/tcp",
+    )
+)
 def trace(
     source: Annotated[
         str, typer.Option("-S", "--source", "--from", "--from-ip", help="The sender: NS/POD, node/NAME, an address.")
@@ -264,7 +154,9 @@ def trace(
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    seed: Seed = None,
     live: Live = None,
+    dumps: Dumps = None,
     rules: Annotated[Path | None, typer.Option(help="Instead of -f: a node's iptables-save, -S or -nvL.")] = None,
     ipset: Annotated[Path | None, typer.Option(help="With --rules: its ipset save.")] = None,
     routes: Annotated[
@@ -309,7 +201,9 @@ def trace(
 
     check_writable(write, force=force)
     check_page(html, force=force)
-    opened = open_cluster(files or [], namespace=namespace, nodes=nodes, network=network, live=live)
+    opened = open_cluster(
+        files or [], namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or ()
+    )
     cluster = noted(opened)
     wanted = protocol.value if protocol is not None else ""
     sender = spoken.source(cluster, source, namespace)
@@ -337,10 +231,18 @@ def trace(
     return 3 if traced.flow.outcome.word == "undecided" else 0
 
 
-@app.command("show", cls=ListsViews)
+@app.command(
+    "show",
+    cls=ListsViews,
+    epilog=examples(
+        "emu show rules node-1 -f manifests/",
+        "emu show routes node-1 -f shop.yaml --get 10.244.2.7",
+        "emu show neigh deploy/web -f dump.yaml",
+    ),
+)
 def show_view(
     view: Annotated[str, typer.Argument(metavar="VIEW", help="What to show: a view of the list below.")],
-    node: Annotated[str, typer.Argument(metavar="NODE", help="A node, or a pod as NS/POD.")],
+    node: Annotated[str, typer.Argument(metavar="NODE", help="A node, NS/POD, deploy/NAME, an address, external.")],
     files: Manifests,
     get: Annotated[str, typer.Option(metavar="ADDRESS", help="With routes: the route to it, as ip route get.")] = "",
     source: Annotated[str, typer.Option("--from", metavar="ADDRESS", help="With --get: the source address.")] = "",
@@ -349,42 +251,54 @@ def show_view(
     form: OutputForm = Form.text,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    seed: Seed = None,
     live: Live = None,
+    dumps: Dumps = None,
 ) -> int:
     """Show a node's state, in the words of iptables-save, ip, bridge and conntrack. A scenario's steps are run first."""
     from emu.cli.inputs import cluster_of
-    from emu.errors import InputError
     from emu.kernel.netfilter.matches import number
+    from emu.kube.flow import spoken
     from emu.report import views
     from emu.report.routes import route_to
 
+    view = f"{view}s" if view not in views and f"{view}s" in views else view
     chosen, bits = views[view], number(mark, "mark")
     if (get and view != "routes") or ((source or bits) and not get):
         raise InputError("--get asks for a route", expected="emu show routes NODE --get ADDRESS [--from ADDRESS]")
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live)
-    net = cluster.netns(node if "/" in node or node == "external" else f"node/{node}")
+    cluster = cluster_of(
+        files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, dumps=dumps or ()
+    )
+    spelt = "/" in node or node == "external" or spoken.is_address(node)
+    where = spoken.source(cluster, node, namespace).ref if spelt else f"node/{node}"
+    net = cluster.netns(where)
     show(route_to(net, get, source, bits) if get else chosen(net), form)
     return 0
 
 
-@app.command()
+@app.command(epilog=examples("emu validate shop.yaml manifests/", "kubectl kustomize app | emu validate -"))
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenarios, manifests, iptables-save texts.")],
-    form: ResultForm = Form.text,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE", help="Scenarios, manifests, iptables-save texts; or -.")
+    ] = None,
+    more: MoreFiles = None,
+    form: OutputForm = Form.text,
+    old_form: OldForm = None,
 ) -> int:
     """Check files without sending anything: errors, warnings, and what has no effect."""
     from emu.cli.validating import validate_files
 
-    report, warnings = validate_files(files)
+    report, warnings = validate_files(named(files, more, "file", "FILE, -f FILE or -"))
     for each in warnings:
         note(each)
-    show(report, form)
+    show(report, old_form or form)
     return 0
 
 
-@app.command()
+@app.command(epilog=examples("emu twin shop.yaml", "emu demo --files gallery && emu twin gallery/pod-to-service.yaml"))
 def twin(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Scenario files.")],
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Scenario files.")] = None,
+    more: MoreFiles = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="SETTING", help="Leave out a setting of the kernel's side: see FIDELITY.md."),
@@ -400,12 +314,15 @@ def twin(
     """Run scenarios on this machine's kernel, too, and compare frame by frame (root on Linux). Exit 1: they differ."""
     from emu.cli.judging import judge_files
 
-    return judge_files(files, form, without or (), wiring=wiring, tries=tries)
+    return judge_files(
+        named(files, more, "scenario", "FILE or -f FILE"), form, without or (), wiring=wiring, tries=tries
+    )
 
 
-@app.command(epilog="Example: emu packetdrill handshake.pkt")
+@app.command(epilog=examples("emu packetdrill handshake.pkt"))
 def packetdrill(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.pkt...", help="Scripts of packetdrill.")],
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE.pkt", help="Scripts of packetdrill.")] = None,
+    more: MoreFiles = None,
     tolerance_us: Annotated[
         int,
         typer.Option(
@@ -420,10 +337,14 @@ def packetdrill(
     """Run packetdrill's scripts against emu's TCP, on the virtual clock. Exit 1: one failed; 2: one is outside of the subset."""
     from emu.cli.packetdrill import run_scripts
 
-    return run_scripts(files, tolerance_us, form)
+    return run_scripts(named(files, more, "script", "FILE.pkt or -f FILE.pkt"), tolerance_us, form)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "emu cni add -c net.conflist --state node.json --container-id web", "emu cni status -c /etc/cni/net.d"
+    )
+)
 def cni(
     command: Annotated[Command, typer.Argument(help="The command of the CNI specification.")],
     config: Annotated[
@@ -462,7 +383,7 @@ def cni(
     return status
 
 
-@app.command()
+@app.command(epilog=examples("emu schema > emu.schema.json"))
 def schema() -> int:
     """Print the JSON Schema of scenario files, for editors."""
     from emu.scenario.schema import schema as of_scenarios
@@ -471,6 +392,7 @@ def schema() -> int:
     return 0
 
 
+completion_command.add_to(app)
 diff_command.add_to(app)
 get_command.add_to(app)
 ladder_command.add_to(app)

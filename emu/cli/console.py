@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from emu.cli.settings import settings
 from emu.errors import SHOWN, InputError, shortened
 
 if TYPE_CHECKING:
@@ -52,8 +53,16 @@ def flush() -> None:
 
 
 def note(text: str) -> None:
-    """A remark for stderr."""
+    """A remark for stderr, unless -q is given."""
+    if settings.quiet:
+        return
     _to_stderr(f"note: {shortened(text, 4 * SHOWN)}", plain=True)
+
+
+def detail(text: str) -> None:
+    """A remark of what was read or built, which -v asks for."""
+    if settings.verbose:
+        note(text)
 
 
 def error(text: str) -> None:
@@ -139,7 +148,7 @@ def dump(data: object, form: Form) -> str:
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A bar on stderr, on a terminal only; gives `update(done, of, what)`."""
-    if not sys.stderr.isatty():
+    if settings.quiet or not sys.stderr.isatty():
         yield lambda done, of, what: None
         return
     from rich.console import Console

@@ -9,16 +9,16 @@ import typer
 
 from emu.cli.console import Form, progress, show
 from emu.cli.matrix_command import Dask, Jobs, SourceGlobs, TargetGlobs
-from emu.cli.options import Live, Network, Nodes, OutputForm
+from emu.cli.options import Live, Network, Nodes, OutputForm, examples
 
 if TYPE_CHECKING:
     from emu.matrix.ends import Choice
     from emu.matrix.table import Table
 
-EXAMPLES = (
-    "Examples: emu diff monday.json tuesday.json\n\n"
-    "emu diff k8s/ k8s.new/ -S 'shop/*' -o json\n\n"
-    "kubectl get all,nodes,endpointslices,networkpolicies -A -o json | emu diff before.json -"
+EXAMPLES = examples(
+    "emu diff monday.json tuesday.json",
+    "emu diff k8s/ k8s.new/ -S 'shop/*' -o json",
+    "kubectl get all,nodes,endpointslices -A -o json | emu diff before.json -",
 )
 
 

@@ -5,6 +5,7 @@ Must not know how packets walk.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from emu.report.outcomes import Probe
 
 CLIENT_PORT, SHOWN = 40000, 10
+_LOOKS_LIKE_ADDRESS = re.compile(r"[\d.:]+(/|$)")
 
 
 def trace_dump(
@@ -83,7 +85,14 @@ def packet(
     from emu.wire.frame import ICMP, TCP
     from emu.wire.proto import PROTOCOLS
 
+    for end in (source, destination):
+        if not _LOOKS_LIKE_ADDRESS.match(end):
+            what = f"{end!r} is the name of an object, and rules know addresses alone"
+            raise InputError(what, expected="ADDRESS, ADDRESS:PORT/tcp; or -f FILE of the cluster instead of --rules")
     place, slash, word = destination.partition("/")
+    if slash and not place.replace(".", "").replace(":", "").isdigit():
+        what = f"{destination!r}: a node's rules know addresses, not {place} objects"
+        raise InputError(what, expected="the clusterIP or the pod's address, as ADDRESS:PORT/tcp")
     if slash and word not in ("tcp", "udp", "icmp"):
         raise InputError(f"{destination!r}: emu trace does not send {word!r}", expected="/tcp, /udp or /icmp")
     addr, colon, port = place.partition(":")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, show
-from emu.cli.options import Live, Namespace, Network, Nodes
+from emu.cli.options import Live, Namespace, Network, Nodes, Seed, examples
 
 
 class Printed(StrEnum):
@@ -21,9 +21,9 @@ class Printed(StrEnum):
     yaml = "yaml"
 
 
-EXAMPLES = (
-    "Examples: emu get pods -A -o wide -f dump.yaml\n\n"
-    "kubectl get nodes,pods,services,endpointslices -A -o json | emu get endpoints -n shop -f -"
+EXAMPLES = examples(
+    "emu get pods -A -o wide -f dump.yaml",
+    "kubectl get nodes,pods,services -A -o json | emu get services -n shop -f -",
 )
 
 
@@ -38,19 +38,20 @@ def get(
         list[Path],
         typer.Option("-f", "--filename", help="An export, a dump's folder or tar, manifests, or a scenario."),
     ],
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Only these.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these.")] = None,
     namespace: Namespace = "default",
     everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of every namespace.")] = False,
     form: Annotated[Printed, typer.Option("-o", "--output", help="How the objects are printed.")] = Printed.text,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    seed: Seed = None,
     live: Live = None,
 ) -> int:
     """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
     from emu.cli.inputs import cluster_of
     from emu.report.listing import listing
 
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, live=live, capture=False)
+    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, capture=False)
     where = None if everywhere else namespace
     report = listing(cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
     show(report, Form.text if form is Printed.wide else Form(form.value))

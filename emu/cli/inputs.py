@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
-from emu.cli.console import note
+from emu.cli.console import detail, note
 from emu.errors import InputError
 
 if TYPE_CHECKING:
-    from emu.kube.api.loader import Place
+    from emu.kube.api.documents import Document
+    from emu.kube.api.loader import Loaded, Place
     from emu.kube.api.meta import Key
     from emu.kube.cluster import Cluster
+    from emu.pasted.node_texts import NodeTexts
+    from emu.scenario.record import Run
+    from emu.scenario.script import Scenario
 
 
 class Opened(NamedTuple):
@@ -34,81 +39,129 @@ class Opened(NamedTuple):
         return "" if place is None or place.file is None else f"{place.file}:{place.line_of(path)}"
 
 
-def cluster_of(
-    files: Sequence[Path],
-    *,
-    namespace: str = "default",
-    nodes: int = 2,
-    network: str = "bridge",
-    capture: bool = True,
-    live: bool | None = None,
-) -> Cluster:
-    """A settled cluster of the files' objects, with or without `capture`. A scenario's own `cluster` counts, and its steps are run.
-    The export of a running cluster is known by the status of its objects, unless `live` states what they are. Raises InputError."""
-    return noted(open_cluster(files, namespace=namespace, nodes=nodes, network=network, capture=capture, live=live))
+class Wanted(TypedDict, total=False):
+    """What cluster is to be made of files. `namespace` is that of objects without one; `nodes` and `network` count for manifests without a
+    scenario. `live` states whether the objects are an export's, which is else known by their status. With `ends` only those pods of an export
+    run that a question with these ends may concern. `dumps` are nodes' own, each NAME=FOLDER."""
+
+    namespace: str
+    nodes: int
+    network: str
+    capture: bool
+    seed: int | None
+    live: bool | None
+    ends: Sequence[str]
+    dumps: Sequence[str]
 
 
-def open_cluster(
-    files: Sequence[Path],
-    *,
-    namespace: str = "default",
-    nodes: int = 2,
-    network: str = "bridge",
-    capture: bool = True,
-    live: bool | None = None,
-    ends: Sequence[str] = (),
-) -> Opened:
-    """The same, with the places of the objects. With `ends` only those pods of an export run that a question with these ends may
-    concern. Raises InputError."""
-    from emu.kube import live as exports
-    from emu.kube.api.core import Node, Pod
-    from emu.kube.api.loader import load_documents, read
-    from emu.kube.cluster import Cluster
-    from emu.scenario.build import build, config
-    from emu.scenario.kinds import ClusterPart
-    from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
-    from emu.scenario.run import run
-    from emu.scenario.script import is_scenario, load_found, opened
+def cluster_of(files: Sequence[Path], **wanted: Unpack[Wanted]) -> Cluster:
+    """A settled cluster of the files' objects, what is to be known of it noted. A scenario's own `cluster` counts, and its steps are run.
+    Raises InputError."""
+    return noted(open_cluster(files, **wanted))
+
+
+def open_cluster(files: Sequence[Path], **wanted: Unpack[Wanted]) -> Opened:
+    """The same, with the places of the objects, and nothing noted yet but what is left out of the files. Raises InputError."""
+    from emu.collector import uncollected
+    from emu.kube.api.kustomization import left_out
+    from emu.pasted.node_texts import by_node
 
     if not files:
         raise InputError("no manifests are named", expected="-f FILE or -f FOLDER")
+    for finding in chain.from_iterable(map(left_out, files)):
+        note(str(finding))
+    dumps = by_node(wanted.get("dumps", ()))
+    with uncollected():
+        found = _found(files, wanted.get("live"))
+        if isinstance(found, list):
+            return _of_manifests(files, found, dumps, wanted)
+    capture, seed = wanted.get("capture", True), wanted.get("seed")
+    done = _run(found, capture, seed, dumps)
+    _built(files, done.scenario.loaded, done.cluster)
+    again = partial(_run_again, files[0], capture, seed, dumps)
+    return Opened(done.cluster, done.scenario.loaded.places, again, done.notes, ran=True)
+
+
+def _found(files: Sequence[Path], live: bool | None) -> Scenario | list[Document]:
+    """The scenario that a file holds, or the manifests of files and folders. Raises InputError."""
+    from emu.kube.api.loader import read
+    from emu.scenario.script import is_scenario, load_found, opened
+
     if len(files) == 1 and not files[0].is_dir() and live is None:
         own, found = opened(files[0])
         if own:
-            scenario = load_found(files[0], found)
-            done = run(scenario, build=partial(build, capture=capture))
-            again = partial(_run_again, files[0], capture)
-            return Opened(done.cluster, scenario.loaded.places, again, done.notes, ran=True)
+            return load_found(files[0], found)
         documents = list(found)
     else:
         documents = list(chain.from_iterable(read(path) for path in files))
     for document in documents:
         if is_scenario(document):
             raise document.error("a scenario stands alone", expected="one scenario file, or manifests")
+    return documents
+
+
+def _of_manifests(
+    files: Sequence[Path], documents: list[Document], dumps: Mapping[str, NodeTexts], wanted: Wanted
+) -> Opened:
+    from emu.kube import live as exports
+    from emu.kube.api.core import Node, Pod
+    from emu.kube.api.loader import load_documents
+    from emu.kube.cluster import Cluster
+
+    live, ends = wanted.get("live"), wanted.get("ends", ())
+    namespace, seed = wanted.get("namespace", "default"), wanted.get("seed") or 0
+    build = partial(Cluster, seed=seed, capture=wanted.get("capture", True))
     if live if live is not None else any(exports.shows(each.value) for each in documents):
         loaded = load_documents(documents, namespace=namespace, live=True)
         shown = exports.read(loaded)
         only = exports.relevant(shown.objects, ends) if ends else None
-        again = partial(Cluster, replace(shown.config, only=only), shown.objects, capture=capture)
+        if only is not None and dumps:  # a node's dump speaks of all of its pods
+            pods = (each for each in shown.objects if isinstance(each, Pod))
+            only |= {f"{each.namespace}/{each.name}" for each in pods if each.spec.node_name in dumps}
+        again = partial(build, replace(shown.config, only=only, dumps=dumps), shown.objects)
         cluster = again()
+        _built(files, loaded, cluster)
         return Opened(cluster, loaded.places, again, [*cluster.warnings])
+    from emu.scenario.build import config
+    from emu.scenario.kinds import ClusterPart
+    from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
+
     loaded = load_documents(documents, namespace=namespace)
-    again = partial(Cluster, config(ClusterPart(nodes=nodes, network=network)), loaded.objects, capture=capture)
+    part = ClusterPart(nodes=wanted.get("nodes", 2), network=wanted.get("network", "bridge"))
+    again = partial(build, replace(config(part), dumps=dumps), loaded.objects)
     cluster = again()
+    _built(files, loaded, cluster)
     store = cluster.store
     there = store.list(Node)
     stay = [*waiting(store.list(Pod)), *without_nodes(loaded, there), *named_nodes(loaded, there)]
     return Opened(cluster, loaded.places, again, [*map(str, meant(loaded)), *cluster.warnings, *map(str, stay)])
 
 
-def _run_again(path: Path, capture: bool) -> Cluster:
-    """The cluster at the end of a scenario."""
+def _run(scenario: Scenario, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Run:
     from emu.scenario.build import build
     from emu.scenario.run import run
+    from emu.scenario.script import seeded
+
+    given = replace(seeded(scenario, seed), dumps={**scenario.dumps, **dumps})
+    return run(given, build=partial(build, capture=capture))
+
+
+def _run_again(path: Path, capture: bool, seed: int | None, dumps: Mapping[str, NodeTexts]) -> Cluster:
+    """The cluster at the end of a scenario."""
     from emu.scenario.script import load_found, opened
 
     _, found = opened(path)
-    return run(load_found(path, found), build=partial(build, capture=capture)).cluster
+    return _run(load_found(path, found), capture, seed, dumps).cluster
+
+
+def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:
+    """For -v: what was read, and what was made of it."""
+    kinds = Counter(obj.kind for obj in loaded.objects)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no objects"
+    detail(f"read {', '.join(map(str, files))}: {listed}")
+    if loaded.ignored:
+        detail(f"without effect: {', '.join(loaded.ignored)}")
+    detail(f"built {len(cluster.nodes)} nodes with network {cluster.config.network}, {len(cluster.pods)} pods")
 
 
 def noted(opened: Opened) -> Cluster:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.ladder import LadderForm, draw
+from emu.cli.options import examples, one
 
 HELP = """Draw the packets of flows: one column an interface, one row a packet, NAT and drops marked.
 
@@ -15,7 +16,10 @@ CAPTURE is a pcapng that emu wrote, a folder of a run (its all.pcapng), or a sce
 
 
 def ladder(
-    file: Annotated[Path, typer.Argument(metavar="CAPTURE", help="A pcapng of emu's, a run's folder, or a scenario.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="CAPTURE", help="A pcapng of emu's, a run's folder, or a scenario.")
+    ] = None,
+    more: Annotated[Path | None, typer.Option("-f", "--filename", metavar="FILE", help="The same.")] = None,
     flow: Annotated[
         int | None, typer.Option("--flow", min=0, metavar="N", help="This flow alone; 0: what no flow caused.")
     ] = None,
@@ -31,9 +35,14 @@ def ladder(
         typer.Option("-o", "--output", help="Text, Mermaid's sequenceDiagram, the topology as DOT, or data."),
     ] = LadderForm.text,
 ) -> int:
-    return draw(file, form, flow, every_hop=every_hop, fold_arp=fold_arp, width=width or 0)
+    return draw(
+        one(file, more, "capture or scenario"), form, flow, every_hop=every_hop, fold_arp=fold_arp, width=width or 0
+    )
 
 
 def add_to(app: typer.Typer) -> None:
     """Put the command on the command line."""
-    app.command(help=HELP, epilog="Example: emu ladder captures/pod-to-service --flow 1 --fold-arp")(ladder)
+    app.command(
+        help=HELP,
+        epilog=examples("emu ladder captures/pod-to-service --flow 1 --fold-arp", "emu ladder shop.yaml -o mermaid"),
+    )(ladder)

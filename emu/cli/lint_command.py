@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emu.cli.console import Form, dump, out, show
-from emu.cli.options import Namespace
-from emu.errors import InputError
+from emu.cli.options import Dumps, MoreFiles, Namespace, examples, named
+
+if TYPE_CHECKING:
+    from emu.modelled import Finding
 
 
 class Written(StrEnum):
@@ -32,10 +35,11 @@ class Least(StrEnum):
     never = "never"
 
 
-EXAMPLES = (
-    "Examples: emu lint shop.yaml manifests/ --fail-on warning\n\n"
-    "kubectl get nodes,pods,services,endpointslices -A -o yaml | emu lint -\n\n"
-    "emu lint manifests/ -o sarif > emu.sarif"
+EXAMPLES = examples(
+    "emu lint shop.yaml manifests/ --fail-on warning",
+    "kubectl get nodes,pods,services,endpointslices -A -o yaml | emu lint -",
+    "emu lint manifests/ -o sarif > emu.sarif",
+    "emu lint dump.yaml --node node-1=/tmp/node-1",
 )
 
 
@@ -47,10 +51,11 @@ def add_to(app: typer.Typer) -> None:
 def lint(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE...]", help="Scenarios, manifests, exports, rules, folders; or -."),
+        typer.Argument(metavar="FILE", help="Scenarios, manifests, exports, rules, folders; or -."),
     ] = None,
-    more: Annotated[list[Path] | None, typer.Option("-f", "--filename", metavar="FILE", help="The same.")] = None,
+    more: MoreFiles = None,
     namespace: Namespace = "default",
+    dumps: Dumps = None,
     form: Annotated[Written, typer.Option("-o", "--output", help="How findings are written.")] = Written.text,
     fail_on: Annotated[Least, typer.Option("--fail-on", help="Exit 1 from this severity on.")] = Least.error,
     listed: Annotated[bool, typer.Option("--list", help="Look at nothing: print the ids of findings.")] = False,
@@ -66,11 +71,12 @@ def lint(
         table = columns(("ID", "SEVERITY", "WHAT IT IS"), rows, ("id", "severity", "what"))
         show(Report(rows, table), Form(form.value) if form.value in [*Form] else Form.json)
         return 0
-    named = [*(files or ()), *(more or ())]
-    if not named:
-        raise InputError("no file is named", expected="FILE, FOLDER or -")
-    looked = [*look(named, namespace)]
-    findings = in_order(dict.fromkeys(each for one in looked for each in one.findings))
+    given = named(files, more, "file", "FILE, FOLDER or -")
+    looked = [*look(given, namespace)]
+    found = [each for one in looked for each in one.findings]
+    if dumps:
+        found += _of_nodes(given, namespace, dumps)
+    findings = in_order(dict.fromkeys(found))
     if form is Written.sarif:
         out(dump(sarif(findings), Form.json))
     elif form is Written.junit:
@@ -80,3 +86,13 @@ def lint(
     if any(one.error is not None for one in looked):
         return 2
     return int(fail_on is not Least.never and bool(at_least(findings, SEVERITIES[[*Least].index(fail_on)])))
+
+
+def _of_nodes(files: Sequence[Path], namespace: str, dumps: Sequence[str]) -> list[Finding]:
+    """Where nodes are not as kube-proxy, the CNI or an agent would have them, and what their dumps do not state. Raises InputError."""
+    from emu.cli.inputs import open_cluster
+    from emu.kube.dumped.difference import IDS
+
+    cluster = open_cluster(files, namespace=namespace, capture=False, dumps=dumps).cluster
+    reported = cluster.unmodelled.reported
+    return [each for each in reported if each.id in IDS or (each.id == "assumed" and each.about != "export")]

@@ -17,7 +17,8 @@ class ListsViews(TyperCommand):
 
         found = getattr(report, self.shelf)
         rows = [f"{name}: {report.sentence(found[name])}." for name in sorted(found)]
-        self.epilog = "\n\n".join(["Views:", *rows])
+        own = self.epilog.partition("\n\nViews:")[0] if self.epilog else ""
+        self.epilog = "\n\n".join([own, "Views:", *rows])
         super().format_help(ctx, formatter)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import dump, note, out, progress
-from emu.cli.options import Force, Live, Network, Nodes
+from emu.cli.options import Dumps, Force, Live, Network, Nodes, examples
 
 
 class Printed(StrEnum):
@@ -21,11 +21,11 @@ class Printed(StrEnum):
     csv = "csv"
 
 
-EXAMPLES = (
-    "Examples: kubectl get nodes,pods,services,endpointslices,networkpolicies,configmaps,all -A -o json > dump.json\n\n"
-    "emu matrix -f dump.json\n\n"
-    "emu matrix -f dump.json -S 'shop/*' -D 'books/*' -o csv > shop-to-books.csv\n\n"
-    "emu matrix -f dump.json --dask tcp://10.0.0.5:8786 --html matrix.html"
+EXAMPLES = examples(
+    "kubectl get all,nodes,endpointslices,networkpolicies -A -o json > dump.json",
+    "emu matrix -f dump.json",
+    "emu matrix -f dump.json -S 'shop/*' -D 'books/*' -o csv > shop-to-books.csv",
+    "emu matrix -f dump.json --dask tcp://10.0.0.5:8786 --html matrix.html",
 )
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="How many processes; 0: one for each processor.")]
 Dask = Annotated[str, typer.Option("--dask", metavar="ADDRESS", help="A Dask scheduler, which is asked instead.")]
@@ -68,6 +68,7 @@ def matrix(
     nodes: Nodes = 2,
     network: Network = "bridge",
     live: Live = None,
+    dumps: Dumps = None,
     force: Force = False,
 ) -> int:
     """Ask from every kind of source for every port of every Service, by real flows: outcome letters, and the first cause of each cell."""
@@ -81,13 +82,21 @@ def matrix(
 
     check_page(html, force=force)
     opened = open_cluster(
-        files, namespace=namespace or "default", nodes=nodes, network=network, live=live, capture=False
+        files,
+        namespace=namespace or "default",
+        nodes=nodes,
+        network=network,
+        live=live,
+        capture=False,
+        dumps=dumps or (),
     )
     noted(opened)
     choice = Choice("" if everywhere else namespace, tuple(sources or ()), tuple(targets or ()), outer)
-    question = Question(choice, shared=not each and not opened.ran)
-    if opened.ran and not each:
-        note("steps of a scenario may make nodes differ: every pair has a flow of its own")
+    alike = not opened.ran and not opened.cluster.config.dumps
+    question = Question(choice, shared=not each and alike)
+    if not alike and not each:
+        what = "steps of a scenario" if opened.ran else "dumps"
+        note(f"{what} may make nodes differ: every pair has a flow of its own")
     with progress("asking") as update:
         table = ask_all(
             opened.again, question, cluster=opened.cluster, jobs=jobs, dask=dask, line=opened.line, progress=update

@@ -19,6 +19,8 @@ from typing import Any, get_args, get_origin
 import typer
 from typer.main import get_command
 
+from emu.cli.everywhere import add_everywhere
+
 Reader = Callable[[Any], Any]
 UNUSUAL = ("parser", "click_type", "clamp", "exists", "writable", "resolve_path", "path_type", "allow_dash")
 
@@ -36,7 +38,19 @@ def command_of(app: typer.Typer, words: Sequence[str]) -> Any:
     elif named in [each.name for each in app.registered_groups]:
         part.registered_commands = []
         part.registered_groups = [_group(each, listed=_whole) for each in app.registered_groups if each.name == named]
-    command = get_command(part)
+    return _ready(get_command(part))
+
+
+def whole(app: typer.Typer) -> Any:
+    """The app with all its commands, as a shell asks for what may follow."""
+    from typer._completion_classes import completion_init
+
+    completion_init()
+    return _ready(get_command(app))
+
+
+def _ready(command: Any) -> Any:
+    add_everywhere(command)
     _read_plainly(command)
     return command
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emu.cli.console import Form
-from emu.cli.options import Force, Namespace, Network, Nodes, OutputForm, SomeManifests
+from emu.cli.options import Force, Namespace, Network, Nodes, OutputForm, SomeManifests, examples
 
 if TYPE_CHECKING:
     from emu.wire.edit import Edits
@@ -157,18 +157,13 @@ Two modes. stateful: real sockets on both sides speak the recorded payloads, in 
 half comes from the capture. frames: the recorded packets as they are, with the cluster's addresses. The report states what became
 of each packet. Exit status 1: something is not as recorded.
 """
-REPLAY_EXAMPLES = """Examples:
-
-emu replay trace.pcap -f shop.yaml --from default/client --to svc/web:80
-
-emu replay trace.pcap -f shop.yaml --map 10.1.2.3=pod/client --map 10.1.2.9=svc/web -o json
-
-emu replay trace.pcap -f shop.yaml --from default/client --to svc/web --mode frames --multiplier 10 -w out.pcapng
-
-emu replay trace.pcap -f shop.yaml --at node-1/eth0
-
-text2pcap's hex from a ticket: pbpaste | emu replay - -f shop.yaml --from default/client --to svc/web:80
-"""
+REPLAY_EXAMPLES = examples(
+    "emu replay trace.pcap -f shop.yaml -S default/client -D svc/web:80",
+    "emu replay trace.pcap -f shop.yaml --map 10.1.2.3=pod/client -o json",
+    "emu replay trace.pcap -f shop.yaml -S client -D svc/web --mode frames",
+    "emu replay trace.pcap -f shop.yaml --at node-1/eth0",
+    "pbpaste | emu replay - -f shop.yaml -S default/client -D svc/web:80",
+)
 
 
 def replay(
@@ -259,12 +254,10 @@ REWRITE_HELP = """Edit a capture into another one, as tcprewrite does, without a
 
 The result is a pcap with nanoseconds, of the same link type. The options are tcprewrite's.
 """
-REWRITE_EXAMPLES = """Examples:
-
-emu rewrite trace.pcap -w out.pcap --pnat 192.168.0.0/16:10.0.0.0/16 --portmap 80:8080
-
-emu rewrite trace.pcap -w - --enet-vlan del --fixcsum | tshark -r -
-"""
+REWRITE_EXAMPLES = examples(
+    "emu rewrite trace.pcap -w out.pcap --pnat 192.168.0.0/16:10.0.0.0/16",
+    "emu rewrite trace.pcap -w - --enet-vlan del --fixcsum | tshark -r -",
+)
 
 
 def rewrite(

@@ -46,20 +46,23 @@ def replay_file(
     from emu.cli.inputs import cluster_of, qualified
     from emu.kube.flow.replay.engine import Replay, Settings
     from emu.kube.flow.replay.hosts import roles
+    from emu.kube.flow.spoken import pod
     from emu.report.replay import Collected, exit_status, replay
 
     check_writable(write, force=force)
     if str(path) != "-":
         with reading(path):
             pass  # a file that is no capture is reported before the cluster is built
-    wanted = roles(
-        [_qualified(each, namespace) for each in asked.maps],
-        qualified(asked.client, namespace) if asked.client else "",
-        qualified(asked.server, namespace) if asked.server else "",
-    )
-    if not (wanted.hosts or wanted.client or wanted.server or asked.at):
+    if not (asked.maps or asked.client or asked.server or asked.at):
         raise InputError("no host of the capture is one of the cluster", expected="--from, --to, --map or --at")
+    maps = [_qualified(each, namespace) for each in asked.maps]
+    roles(maps, "", "")  # a wrong one is reported before the cluster is built
     cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, capture=bool(write))
+    client, server = (
+        pod(cluster, each, namespace) or (qualified(each, namespace) if each else "")
+        for each in (asked.client, asked.server)
+    )
+    wanted = roles(maps, client, server)
     settings = Settings(
         mode=asked.mode,
         multiplier=0.0 if asked.topspeed else asked.multiplier,

@@ -9,24 +9,26 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import note, out
-from emu.cli.options import Force
+from emu.cli.options import Force, MoreFiles, examples, named
 from emu.cli.outputs import check_page, is_stdout
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: emu report captures/shop/01-a-visitor-opens-the-shop.pcapng --html shop.html")(report)
+    app.command(epilog=examples("emu report captures/shop/all.pcapng --html shop.html"))(report)
 
 
 def report(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Captures: those of emu, or any pcap or pcapng.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="FILE", help="Captures: those of emu, or any pcap or pcapng."),
+    ] = None,
+    more: MoreFiles = None,
     html: Annotated[str, typer.Option("--html", metavar="FILE|-", help="Where the page goes.")] = "report.html",
     force: Force = False,
 ) -> int:
     """Write a page to step through captures: of emu's own with sentence and facts, of any other as far as frames go."""
-    return report_files(files, html, force=force)
+    return report_files(named(files, more, "capture", "FILE or -f FILE"), html, force=force)
 
 
 def report_files(files: Sequence[Path], html: str, *, force: bool = False) -> int:

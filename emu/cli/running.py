@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emu.cli.console import Form, dump, note, out, progress
+from emu.cli.console import Form, detail, dump, note, out, progress
 from emu.cli.outputs import check_writable, is_stdout
 from emu.cli.paged import Folder, NoPages, OneFile, Pages, is_folder
 from emu.errors import InputError
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A run and what is shown of it: its table, the views `before` it (text only) and those `after`, by name."""
+    """A run and what is shown of it: its table, the views `before` it (text only) and those `after`, by name.
+    `written` names the one file of all frames."""
 
     run: Run
     table: Report
     before: dict[str, Report]
     after: dict[str, Report]
+    written: str = ""
 
     def data(self) -> dict[str, Any]:
         views = self.before | self.after
@@ -41,7 +43,7 @@ class Result:
         parts += [self.table.text, *(f"FAILED {each}" for each in run.failures)]
         parts += [f"undecided {each}" for each in run.undecided]
         parts += [report.text for report in self.after.values()]
-        where = f"; captures in {run.folder}" if run.folder is not None else ""
+        where = f"; captures in {run.folder}" if run.folder is not None else self.written
         return [*parts, f"{summary(run)}{where}\n"]
 
 
@@ -52,6 +54,17 @@ class Bare:
     nodes: int = 2
     network: str = "bridge"
     namespace: str = "default"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is run of the scenarios: `only` these steps, if any are named, and with this `seed`; None: their own."""
+
+    only: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+WHOLE = Part()
 
 
 def run_files(
@@ -65,6 +78,7 @@ def run_files(
     walks: bool = False,
     views: Sequence[str] = (),
     bare: Bare | None = None,
+    part: Part = WHOLE,
     labels: str = "",
     html: str = "",
     compared: bool = False,
@@ -78,14 +92,17 @@ def run_files(
     from emu.scenario import label_files
     from emu.scenario.files import ALL
     from emu.scenario.labels import COLUMNS, rows
+    from emu.scenario.only import chosen
     from emu.scenario.run import FAILED
+    from emu.scenario.script import seeded
 
     if not files:
         note("there is no scenario to run")
         return FAILED
     for name in views:  # an unknown one is reported before anything runs
         run_views[name]
-    scenarios = _read(files, write, bare or Bare())
+    scenarios = [seeded(each, part.seed) for each in _read(files, write, bare or Bare())]
+    steps = [chosen(each, part.only) if part.only else None for each in scenarios]
     if compared and (len(scenarios) != 2 or not html):
         raise InputError("--compare shows two scenarios side by side", expected="emu run A B --html FILE --compare")
     check_writable(write, force=force)
@@ -99,18 +116,23 @@ def run_files(
     labelled: list[Iterator[dict[str, Any]]] = []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
-        run = _run(scenario, title, folder, split, write, force, record=not isinstance(paged, NoPages))
+        record = not isinstance(paged, NoPages)
+        run = _run(scenario, title, folder, split, write, force, record=record, only=steps[number - 1])
+        detail(f"{scenario.name}: seed {scenario.spec.seed}, {len(run.steps)} of {len(scenario.steps)} steps were run")
         result = Result(
             run,
             run_views["table"](run) if not scenario.bare else _came_up(run),
             {"walk": run_views["walk"](run)} if walks else {},
             {name: run_views[name](run) for name in views if name != "table"},
+            f"; every frame in {write}" if write and not is_stdout(write) else "",
         )
+        if write.endswith(".pcap"):
+            note(f"{write} is written as pcapng, whatever its name")
         for text in (*run.notes, *filter(None, [nothing_checked(run)])):
             note(f"{scenario.name}: {text}")
         if form is Form.text:
-            for part in result.text():
-                out(part, to_stderr=to_stderr)
+            for text in result.text():
+                out(text, to_stderr=to_stderr)
         else:
             data.append(result.data())
         if labels:
@@ -158,9 +180,12 @@ def _what_next(run: Run) -> None:
 
 def _read(files: Sequence[Path], write: str, bare: Bare) -> list[Scenario]:
     """The scenarios of the files and folders, or one of all their manifests. Raises InputError, also for two of one name."""
+    from emu.kube.api.kustomization import left_out
     from emu.kube.api.loader import files_of
     from emu.scenario.script import load_found, load_manifests, opened
 
+    for finding in chain.from_iterable(map(left_out, files)):
+        note(str(finding))
     found = [(path, *opened(path)) for each in files for path in files_of(each)]
     if not any(own for _, own, _ in found):
         every = chain.from_iterable(documents for _, _, documents in found)
@@ -178,11 +203,21 @@ def _read(files: Sequence[Path], write: str, bare: Bare) -> list[Scenario]:
     if twice is not None:
         raise InputError(f'two scenarios are called "{twice}"', expected="a metadata.name of its own for each")
     if write and len(scenarios) > 1:
-        raise InputError("-w takes one scenario", expected="one FILE, or -o DIR")
+        raise InputError("-w takes one scenario", expected="one FILE, or -d DIR")
     return scenarios
 
 
-def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, force: bool, *, record: bool) -> Run:
+def _run(
+    scenario: Scenario,
+    title: str,
+    folder: Path,
+    split: str,
+    write: str,
+    force: bool,
+    *,
+    record: bool,
+    only: Container[int] | None,
+) -> Run:
     from emu.scenario.run import run
 
     with progress(title) as update:
@@ -194,9 +229,10 @@ def _run(scenario: Scenario, title: str, folder: Path, split: str, write: str, f
                 progress=update,
                 force=force,
                 record=record,
+                only=only,
             )
         except InputError:
-            for each in scenario.loaded.objects.findings:  # a misspelt kind or field is most often why
+            for each in scenario.loaded.objects.notes:  # a misspelt kind or field is most often why
                 note(f"{scenario.name}: {each}")
             raise
         if write and done.cluster.capture is not None:

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, note, show
-from emu.cli.options import Force, Live, Namespace, Network, Nodes, OutputForm
+from emu.cli.inputs import Opened
+from emu.cli.options import Dumps, Force, Live, Namespace, Network, Nodes, OutputForm, Seed, examples
+from emu.cli.settings import settings
 from emu.errors import InputError
 
 
@@ -23,10 +25,11 @@ class Protocol(StrEnum):
 
 
 EXPORT = "export: "  # how a note begins about what an export does not state
-EXAMPLES = (
-    "Examples: kubectl get nodes,pods,services,endpointslices,configmaps -A -o yaml > dump.yaml\n\n"
-    "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml\n\n"
-    "emu why -S deploy/web -n shop -D api.shop:80 -f dump.yaml -o json"
+EXAMPLES = examples(
+    "kubectl get nodes,pods,services,endpointslices -A -o yaml > dump.yaml",
+    "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml",
+    "emu why -S deploy/web -n shop -D api.shop:80 -f dump.yaml -o json",
+    "emu why -S shop/toolbox -D svc/cart.shop -f dump.yaml --node n1=n1.tar",
 )
 
 
@@ -68,10 +71,9 @@ def why(
     force: Force = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
+    seed: Seed = None,
     live: Live = None,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Note what else strikes one in the objects, too.")
-    ] = False,
+    dumps: Dumps = None,
     listed: Annotated[bool, typer.Option("--list", help="Ask nothing: print the causes that may be named.")] = False,
 ) -> int:
     """State whether a packet arrives, and why not: the verdict, the cause with the object that decides, what would change it, what was assumed."""
@@ -100,8 +102,10 @@ def why(
         nodes=nodes,
         network=network,
         live=live,
+        seed=seed,
         capture=bool(html),
         ends=(source, destination),
+        dumps=dumps or (),
     )
     cluster = opened.cluster
     if cluster.capture is not None:
@@ -111,7 +115,7 @@ def why(
         if pod is not None:
             idles = why_not_ready(Seen(cluster.store, opened.line), pod)
             show(answer.idle(pod, idles, source, destination, sends), form)
-            _report(opened.notes, [], verbose)
+            _report(opened, [], settings.verbose)
             if html:
                 note(f"nothing was sent: {html} is not written")
             return 0
@@ -129,15 +133,22 @@ def why(
         write(html, page(case, because), force=force)
     answered = answer.answer(case, because)
     show(answered, form, to_stderr=is_stdout(html))
-    _report(opened.notes, answered.data["assumed"], verbose)
+    _report(opened, answered.data["assumed"], settings.verbose)
     return 3 if case.word == "undecided" else 0
 
 
-def _report(notes: Sequence[str], assumed: Sequence[str], verbose: bool) -> None:
-    """The notes behind the answer: not what it states itself, and of an export's other findings only how many there are."""
+def _report(opened: Opened, assumed: Sequence[str], verbose: bool) -> None:
+    """The notes behind the answer: what nodes have otherwise; not what it states itself, and of an export's other findings only how
+    many there are."""
     stated = {f"{EXPORT}{each}" for each in assumed}
-    live = any(each.startswith(EXPORT) for each in notes)
-    rest = [each for each in notes if each not in stated]
+    live = any(each.startswith(EXPORT) for each in opened.notes)
+    differences = {str(each) for each in opened.cluster.differences}
+    rest = [each for each in opened.notes if each not in stated]
+    if live and not verbose:
+        for each in rest:
+            if each in differences:
+                note(each)
+        rest = [each for each in rest if each not in differences]
     if live and not verbose:
         if rest:
             note(f"{len(rest)} more remarks on the export (-v shows them)")

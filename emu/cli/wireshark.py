@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import note, out
+from emu.cli.options import examples
 from emu.errors import InputError
 
 app = typer.Typer(
@@ -28,11 +29,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Write and start nothing
 Force = Annotated[bool, typer.Option("--force", help="Replace the profile's files also where you changed them.")]
 
 
-@app.command()
+@app.command(epilog=examples("emu wireshark install", "emu wireshark install captures/shop/all.pcapng --folder ws"))
 def install(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[CAPTURE...]", help="Captures whose interfaces give names to MACs (the file ethers)."),
+        typer.Argument(metavar="CAPTURE", help="Captures whose interfaces give names to MACs (the file ethers)."),
     ] = None,
     folder: Folder = None,
     dry_run: DryRun = False,
@@ -47,7 +48,7 @@ def install(
     return 0
 
 
-@app.command("open")
+@app.command("open", epilog=examples("emu wireshark open captures/shop/all.pcapng -Y emu.step"))
 def open_capture(
     file: Annotated[Path, typer.Argument(metavar="CAPTURE", help="A pcapng that emu wrote.")],
     where: Annotated[str, typer.Option("-Y", metavar="FILTER", help="A display filter, as in emu.step.")] = "",

@@ -87,18 +87,32 @@ def inet(net: Netns, machine: Netns | None = None) -> Family:
         resolves=partial(neighbour.resolves, AF_INET),
         came_up=partial(arp.came_up, net),
     )
-    table = NeighTable(net.clock, partial(_neigh_limits, net)) if machine is None else machine.ipv4.neighbours
+    table = NeighTable(net.clock, _NeighLimits(net)) if machine is None else machine.ipv4.neighbours
     return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly, table)
 
 
-def _neigh_limits(net: Netns) -> Limits:
-    number = net.sysctl.number
-    return Limits(
-        number("net.ipv4.neigh.default.gc_thresh1"),
-        number("net.ipv4.neigh.default.gc_thresh2"),
-        number("net.ipv4.neigh.default.gc_thresh3"),
-        number("net.ipv4.neigh.default.base_reachable_time_ms") * MS // 2,
-    )
+class _NeighLimits:
+    """What the sysctls of `net.ipv4.neigh.default` limit, read anew after a write."""
+
+    def __init__(self, net: Netns) -> None:
+        self._net = net
+        self._known: Limits | None = None
+        net.sysctl.on_change(self._written)
+
+    def _written(self, name: str) -> None:
+        if name.startswith("net.ipv4.neigh.default."):
+            self._known = None
+
+    def __call__(self) -> Limits:
+        if self._known is None:
+            number = self._net.sysctl.number
+            self._known = Limits(
+                number("net.ipv4.neigh.default.gc_thresh1"),
+                number("net.ipv4.neigh.default.gc_thresh2"),
+                number("net.ipv4.neigh.default.gc_thresh3"),
+                number("net.ipv4.neigh.default.base_reachable_time_ms") * MS // 2,
+            )
+        return self._known
 
 
 def _link_failure(net: Netns, frame: Frame, entry: neighbour.Neighbour) -> None:
@@ -241,7 +255,11 @@ def address(net: Netns, device: str | Device, cidr: str) -> Address:
 def route(net: Netns, text: str, *, prepend: bool = False) -> Route:
     """`ip route add TEXT`, or `ip route prepend TEXT`. Raises InputError: cannot be parsed, unknown device, gateway not on a
     link, or it exists."""
-    new = parse_route(text, net.device)
+    return put_route(net, parse_route(text, net.device), text, prepend=prepend)
+
+
+def put_route(net: Netns, new: Route, text: str, *, prepend: bool = False) -> Route:
+    """The same with a route that was read before; `text` is for messages. Raises InputError."""
     if new.hops:
         new = with_hops(new, [_reached(net, hop, text) for hop in new.hops])
     elif new.kind == "unicast":
@@ -269,4 +287,4 @@ def _reached(net: Netns, hop: Route, text: str) -> Route:
         wrong, way = found is None, found or hop
     if wrong:
         raise InputError(f"route {text!r}: the gateway is not on a link", expected="a gateway in a connected subnet")
-    return replace(hop, device=hop.device or way.device)
+    return hop if hop.device is not None else replace(hop, device=way.device)

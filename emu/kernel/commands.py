@@ -17,6 +17,7 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.vxlan_text import parse_fdb
 from emu.kernel.net import link_change
+from emu.kernel.net.fib import Route
 from emu.kernel.net.iproute import parse_route, parse_rule, select_route, select_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
@@ -233,16 +234,20 @@ def route_del(net: Netns, text: str) -> None:
 
 def route_replace(net: Netns, text: str) -> None:
     """`ip route replace TEXT`: the first route of the same prefix, TOS and metric gives way to it. Raises InputError."""
-    new = parse_route(text, net.device)
+    replace_route(net, parse_route(text, net.device), text)
+
+
+def replace_route(net: Netns, new: Route, text: str) -> None:
+    """The same with a route that was read before; `text` is for messages. Raises InputError."""
     fib = net.ipv4.fib
     there = fib.tables[new.table].of(new.prefix) if new.table in fib.tables else []
     old = next((each for each in there if (each.tos, each.metric) == (new.tos, new.metric)), None)
     if old is None:
-        boot.route(net, text)
+        boot.put_route(net, new, text)
         return
     fib.remove(old)
     try:
-        boot.route(net, text)
+        boot.put_route(net, new, text)
     except InputError:
         fib.add(old)
         raise

@@ -247,6 +247,17 @@ class Sysctls:
             for row in _DEVICE_ROWS:
                 self._values.pop(row.name.replace("*", device), None)
 
+    def rename_device(self, old: str, new: str) -> None:
+        """A device bears another name: its variables are the same."""
+        self._own[new] = self._own.pop(old, set())
+        if old in self._settled:
+            self._settled.discard(old)
+            self._settled.add(new)
+        for row in _DEVICE_ROWS:
+            value = self._values.pop(row.name.replace("*", old), None)
+            if value is not None:
+                self._values[row.name.replace("*", new)] = value
+
     def not_modelled(self) -> Iterator[tuple[str, Value, NotModelled]]:
         """What is set away from its default and is not modelled: name, value, and what would differ."""
         for name, value in self._values.items():

@@ -84,6 +84,10 @@ class Agent(ABC, Generic[View, Facts, Value]):
         gives the node's object as it leaves that in the API. Idempotent. Raises InputError when it cannot run."""
         return own
 
+    def delay_of(self, kind: type[Object]) -> int:
+        """The time in which it collects changes of one kind, ns."""
+        return self.delay_ns
+
     @abstractmethod
     def view(self, objects: Objects, before: View | None) -> View:
         """The agent's view of the objects, made once for all nodes. Pure. `before` is the last view, whose unchanged parts

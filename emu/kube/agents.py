@@ -81,6 +81,12 @@ class Rounds:
         for nodes in idle.values():
             self._run_on(nodes)
 
+    def leave(self, names: set[str]) -> None:
+        """Run on the nodes of these names no more."""
+        for groups in (self._idle, self._due):
+            for moment_ns, nodes in [*groups.items()]:
+                groups[moment_ns] = [node for node in nodes if node.name not in names]
+
     def _plan(self, due_ns: int, nodes: list[Node]) -> None:
         due_ns = max(due_ns, self._clock.now)
         if nodes and due_ns not in self._due:
@@ -141,9 +147,12 @@ class _Program:
         """Run on every node at once; then begin to watch."""
         self._read()
         self.rounds.run_all()
-        news = News(self.clock, delay_ns + self.agent.delay_ns, pending, self._changed)
+        news: dict[int, News] = {}  # by the delay
         for kind in self.agent.watches:
-            self.store.watch(kind, news.changed)
+            delay = delay_ns + self.agent.delay_of(kind)
+            if delay not in news:
+                news[delay] = News(self.clock, delay, pending, self._changed)
+            self.store.watch(kind, news[delay].changed)
         self._resync_later()
 
     def run(self) -> None:
@@ -154,11 +163,18 @@ class _Program:
     def _read(self) -> None:
         self._objects = Objects({kind: self.store.list(kind) for kind in self.agent.watches})
 
+    def leave(self, names: set[str]) -> None:
+        """End the program on the nodes of these names: what it did there stays."""
+        self.nodes = [node for node in self.nodes if node.name not in names]
+        self.rounds.leave(names)
+
     def _changed(self) -> None:
         self._read()
         self.rounds.request()
 
     def _run(self, nodes: Sequence[Node]) -> Sequence[Node]:
+        if not nodes:
+            return ()
         agent = self.agent
         if self._objects is not None:
             self._view, self._objects = agent.view(self._objects, self._view), None
@@ -207,6 +223,11 @@ class Agents(Mapping[str, Agent[Any, Any, Any]]):
         """Run every agent on every node once more, in no virtual time. Raises InputError."""
         for program in self._programs.values():
             program.run()
+
+    def leave(self, names: Iterable[str]) -> None:
+        """End every program on the nodes of these names: what they did there stays, and nothing follows the objects any more."""
+        for program in self._programs.values():
+            program.leave({*names})
 
     def __getitem__(self, name: str) -> Agent[Any, Any, Any]:
         return self._programs[name].agent

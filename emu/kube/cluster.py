@@ -7,24 +7,24 @@ Must not know scenarios or files.
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Callable, Iterable
-from functools import cache, reduce
-from typing import Self, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from emu import page
 from emu.apps import apps
 from emu.capture.capture import Capture
 from emu.clock import MS, SECOND, Clock
+from emu.collector import set_large_aside, set_modules_aside, uncollected
 from emu.errors import InputError
-from emu.fork import Snapshot, forked, uncollected
+from emu.fork import Snapshot, forked
 from emu.kernel.iptables_text import iptables_text
 from emu.kernel.link.device import Device
 from emu.kernel.link.netem import Netem
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns, Tally
-from emu.kube import controllers, live
+from emu.kube import controllers, dumped, live
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object
@@ -34,16 +34,13 @@ from emu.kube.dns.setup import ClusterDns
 from emu.kube.flow import ends as target
 from emu.kube.flow import given, lookup
 from emu.kube.flow.flow import Flow
-from emu.kube.flow.names import NODE, OUTSIDE, POD, UNDERLAY, AddressBook
-from emu.kube.flow.replay.engine import Replay, Settings
-from emu.kube.flow.replay.hosts import Roles
-from emu.kube.flow.replay.paired import Sink
+from emu.kube.flow.names import NODE, OUTSIDE, POD, ROLES, UNDERLAY, AddressBook
 from emu.kube.flow.verbs import Verbs
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.found import Found
 from emu.kube.node.kubelet import Kubelet
-from emu.kube.node.node import Node, Sandbox
+from emu.kube.node.node import Node, Sandbox, switch_offloads_on
 from emu.kube.plan import ClusterConfig, NodeConfig, check_subnets, configured, labelled, plan_nodes
 from emu.kube.plan_underlay import notes, outside_apps, plan_underlay, router_routes
 from emu.kube.policy.follow import Live
@@ -59,10 +56,14 @@ from emu.wire.addr import Prefix, ip4_text
 from emu.wire.frame import ETH_P_IP, Frame
 from emu.wire.record import Record
 
+if TYPE_CHECKING:
+    from emu.kube.flow.replay.engine import Replay, Settings
+    from emu.kube.flow.replay.hosts import Roles
+    from emu.kube.flow.replay.paired import Sink
+
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
 LEAST_MTU = 68  # ETH_MIN_MTU
-ROLES = {POD: "pod", NODE: "node", UNDERLAY: "underlay", OUTSIDE: "outside"}  # of a namespace, for captures
 
 
 class Cluster(Verbs):
@@ -71,7 +72,7 @@ class Cluster(Verbs):
     `config` is the number of nodes (2, if it is None), or a configuration. `objects` are manifests as files, folders, text,
     dicts or objects, see `api/sources.py`. A large cluster shows on a terminal's stderr how far its build is.
     `nodes` and `pods` (by "namespace/name") are those that run, `namespaces` every network namespace by display name, `warnings` what
-    is not modelled, a sentence each; `given` has the objects that it was built from.
+    is not modelled, a sentence each; `given` has the objects that it was built from; `differences` what nodes have otherwise than computed.
     """
 
     __deepcopy__ = forked
@@ -88,7 +89,7 @@ class Cluster(Verbs):
         config = configured(config)
         objects = checked(objects)
         steps = Steps("building the cluster", len(config.nodes) + len(objects))
-        _set_modules_aside()
+        set_modules_aside()
         self.config, self.seed, self.given = config, seed, objects
         self.clock = Clock(seed)
         self.clock.cpus = config.cpus
@@ -144,17 +145,25 @@ class Cluster(Verbs):
         with steps.last("waiting until pods run"):
             self.loops.start()
         self.unmodelled.findings(arrivals.end(config.network, self.pods.values(), self.underlay.route))
+        self._take_dumps_over()
         self.policies.begin()
         self.addresses.update()
         if len(self.namespaces) >= LARGE:
-            _set_large_aside()
+            set_large_aside()
 
     @classmethod
-    def live(cls, *sources: Source, seed: int = 0, capture: bool = True) -> Self:
+    @uncollected()
+    def live(
+        cls,
+        *sources: Source,
+        seed: int = 0,
+        capture: bool = True,
+        dumps: Mapping[str, str | os.PathLike[str]] | None = None,
+    ) -> Self:
         """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar): every address, readiness and slice
-        stays as it is there. `warnings` has what was assumed besides. Raises InputError."""
+        stays as it is there, and nodes are as their `dumps` show them, each a folder or tar. `warnings` has assumptions. Raises InputError."""
         found = live.read(load(*sources, live=True))
-        return cls(found.config, found.objects, seed=seed, capture=capture)
+        return cls(dumped.beside(found.config, dumps or {}), found.objects, seed=seed, capture=capture)
 
     def __repr__(self) -> str:
         flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
@@ -235,7 +244,7 @@ class Cluster(Verbs):
         self.unmodelled.watch(name, net)
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
-            net.on_device(_switch_offloads_on)
+            net.on_device(switch_offloads_on)
         net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
         if self.capture is not None:
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
@@ -247,7 +256,7 @@ class Cluster(Verbs):
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)
         if found is not None and frame.ethertype == ETH_P_IP:
-            found.lost(fact)
+            found.lost(frame, fact)
 
     def _delivered(self, frame: Frame, fact: Delivered) -> None:
         found = self.flows.get(frame.flow)
@@ -264,14 +273,24 @@ class Cluster(Verbs):
         if found is not None:
             found.carried(fact)
 
+    def _take_dumps_over(self) -> None:
+        """What commands printed on nodes replaces what was computed there: `differences` are the findings."""
+        self.differences, found = dumped.take_over(
+            self.config.dumps, self.nodes, self.pods, self.pod_subnet, self.given, self.loops.agents.leave
+        )
+        self.unmodelled.findings(found)
+        if self.capture is not None and self.config.dumps:
+            self.capture.renamed()
+
     @property
     def name_files(self) -> lookup.NameFiles:
         """The files of /etc that clients look names up in."""
         return self.dns
 
     def judge(self, made: Flow) -> None:
-        """A flow has ended: whether something that is not modelled decides about it."""
+        """A flow has ended: whether something that is not modelled decides about it, and which policies do."""
         self.unmodelled.judge(made)
+        self.policies.ended(made)
 
     def set_aside(self, name: str) -> None:
         """A pod's namespace is not there until it is adopted once more: its pod waits."""
@@ -463,9 +482,9 @@ class Cluster(Verbs):
 
     def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
         """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
-        made = Replay(self, roles, settings, sink)
-        made.run(records)
-        return made
+        from emu.kube.flow.replay.engine import replayed
+
+        return replayed(self, records, roles, settings, sink)
 
     def configure(self, where: str, change: Callable[[Netns], None]) -> None:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with
@@ -477,22 +496,4 @@ class Cluster(Verbs):
         change(self.underlay)
 
 
-@cache
-def _set_modules_aside() -> None:
-    """Keep Python's collector of cycles from what the modules hold. Once: a cluster that ends later is garbage."""
-    gc.freeze()
-
-
-def _set_large_aside() -> None:
-    """The same for a large cluster. An earlier one may be garbage by now."""
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
 __all__ = ["Cluster", "ClusterConfig", "NodeConfig"]
-
-
-def _switch_offloads_on(device: Device) -> None:
-    """TX checksum, SG, TSO and GSO, as every veth and bridge of Linux has them; lo needs none."""
-    device.offload = device.kind not in ("loopback", "vxlan")  # what a tunnel carries is completed before

@@ -21,6 +21,7 @@ from emu.kube.timing import Timing
 from emu.kube.underlay.layout import subnet_of
 from emu.kube.underlay.shape import LanSettings, NicSettings
 from emu.modelled import Finding
+from emu.pasted.node_texts import NodeTexts
 from emu.wire.addr import Prefix
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
@@ -69,6 +70,7 @@ class ClusterConfig:
     default, so that veths and bridges carry large segments and unfinished checksums. `cpus`: of each node (`Clock.beside`).
     `live`: the objects are the state of a cluster that runs, and stay as they are (`kube/live`); of their pods `only` these
     run ("namespace/name"; None: all), the others are objects alone.
+    `dumps` are what commands printed on nodes, by name: they replace what is computed there (`kube/dumped`).
     `policy` names the dataplane that enforces policies; "" is the network's own.
     """
 
@@ -94,6 +96,7 @@ class ClusterConfig:
     live: bool = False
     only: frozenset[str] | None = None
     findings: tuple[Finding, ...] = ()
+    dumps: Mapping[str, NodeTexts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.underlay:

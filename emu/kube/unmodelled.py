@@ -26,7 +26,7 @@ from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import Outcome
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
-from emu.kube.policy.dataplane import Dataplane
+from emu.kube.policy.dataplane import Dataplane, usual
 from emu.kube.policy.follow import Live
 from emu.kube.policy.rules import Way, compiled
 from emu.kube.store import Event, Store
@@ -75,7 +75,7 @@ class Unmodelled:
             if text:
                 self._warn(Finding("", "cluster.sysctls", text))
         if isinstance(objects, Objects):  # the loader has checked them, and knows their places
-            for finding in objects.findings:
+            for finding in objects.notes:
                 self._warn(finding)
             return
         for obj in objects:
@@ -172,7 +172,7 @@ class Unmodelled:
         elif not self._enforcing.kinds:
             self._unheeded = self._unheeded or str(obj.key)  # one warning, about the first
             what = f"network {self._network} enforces no policy: {self._unheeded} has no effect, nor has any other"
-            what += " (policy: kube-router enforces them)"
+            what += f" (policy: {usual(self._network)} enforces them)"
             self._warn(Finding("", "cluster.policy", what, "policy-without-effect"))
         elif not isinstance(obj, self._enforcing.kinds):
             name = self._enforcing.name

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
+from emu.kube.dumped import IDS as DUMPED
 from emu.modelled import Finding
 
 Severity = Literal["error", "warning", "note"]
@@ -34,9 +35,10 @@ KINDS: dict[str, Kind] = {
     "host-port-taken": Kind("error", "two pods of a node want one port of it: by hostPort, or in the node's own network"),
     "stale-slice": Kind("error", "an EndpointSlice is not what the controller would write"),
     "left-out": Kind("error", "an object of an export that cannot be read"),
-    "target-port-number": Kind("warning", "targetPort is a number that no container declares"),
+    "target-port-number": Kind("warning", "targetPort is a number that no container declares, and refuses"),
     "policy-selects-nothing": Kind("warning", "the podSelector of a NetworkPolicy matches no pod"),
     "policy-without-effect": Kind("warning", "the cluster's network enforces no policy, or not this kind"),
+    "removed-version": Kind("warning", "an apiVersion that current clusters refuse; it is read as its successor"),
     "pod-without-address": Kind("warning", "a pod of an export that has no address yet"),
     "pod-not-ready": Kind("warning", "a pod of an export that has an address and is not ready"),
     "node-not-ready": Kind("warning", "a node of an export that is not Ready"),
@@ -47,6 +49,8 @@ KINDS: dict[str, Kind] = {
     "node-address": Kind("warning", "a node's InternalIP lies in no LAN"),
     "external-ip-unreachable": Kind("warning", "an ExternalIP of a node that nothing has or translates"),
     "route-refused": Kind("warning", "a route to a node's pods that the underlay cannot have"),
+    **{id: Kind(severity, what) for id, (severity, what) in DUMPED.items()},
+    "port-not-declared": Kind("note", "targetPort is a number that no container declares; it is taken to listen"),
     "policy-not-modelled": Kind("note", "what enforces a policy, or a part of it, is not modelled"),
     "kind-not-modelled": Kind("note", "a kind of Kubernetes that emu does not model"),
     "custom-resource": Kind("note", "a custom resource: nothing acts on it"),
@@ -55,6 +59,7 @@ KINDS: dict[str, Kind] = {
     "rule-not-modelled": Kind("note", "a rule whose packets are undecided"),
     "job-runs-on": Kind("note", "a Job whose pods do not end, as nothing states when they do"),
     "cronjob-first-run": Kind("note", "when the first Job of a CronJob starts"),
+    "kustomization": Kind("note", "what of a kustomization is not applied"),
     "no-expectation": Kind("note", "a scenario without a single expectation: only the invariants judge"),
     "assumed": Kind("note", "what an export or a pasted text does not state, and what is taken for it"),
 }  # fmt: skip

@@ -12,25 +12,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emu.errors import InputError
+from emu.kernel.dumped.rules import pasted_rules
 from emu.kernel.netfilter.dump import unknown
 from emu.kube import live
 from emu.kube.api.core import Node, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.documents import Document, read_text
-from emu.kube.api.dumps import is_tar
-from emu.kube.api.loader import Loaded, Objects, Place, files_of, load_documents, read
+from emu.kube.api.dumps import is_rules, is_tar
+from emu.kube.api.kustomization import left_out
+from emu.kube.api.loader import SUFFIXES, Loaded, Objects, Place, files_of, load_documents, read
 from emu.kube.live.remarks import idle, not_ready, stale
 from emu.kube.plan import ClusterConfig, plan_nodes
 from emu.kube.store import Store
 from emu.lint.pods import policies, ports_of_nodes, unready
 from emu.modelled import Finding
-from emu.report.node import pasted_rules
 from emu.scenario.build import build
 from emu.scenario.lint import named_nodes, waiting, warnings, without_endpoints, without_nodes
 from emu.scenario.run import check_endpoints
 from emu.scenario.script import is_scenario, load_found
 from emu.wire.addr import Prefix
 
+HEAD = 4096  # bytes that show what a file is
 RULES_SUFFIXES = (".rules", ".iptables", ".v4")
 
 
@@ -71,7 +73,7 @@ def scenario(path: Path, found: Iterable[Document]) -> Looked:
         check_endpoints(made, cluster)
     except InputError as refusal:
         error = refusal
-    if made.steps and not made.expects:
+    if made.steps and not made.expects():
         odd.append(
             Finding(
                 f"{path}:{made.document.line_of(('steps',))}",
@@ -106,7 +108,7 @@ def export(found: Iterable[Document], namespace: str = "default") -> Looked:
         store.apply(obj)
     odd = [*(_newer(each) for each in shown.objects.findings), *shown.config.findings]
     running = Loaded(Objects(each for each in loaded.objects if isinstance(each, Pod | Service)), places=loaded.places)
-    odd += [each for each in without_endpoints(running) if each.id != "target-port-number"]
+    odd += [each for each in without_endpoints(running) if each.id != "port-not-declared"]
     odd += [*unready(running), *ports_of_nodes(running), *policies(loaded)]
     places = {"/".join(filter(None, key)): place for key, place in loaded.places.items()}
     slices = stale(store) if store.list(EndpointSlice) else ()  # where there are none, the controller makes them
@@ -145,9 +147,19 @@ def _tried(files: Sequence[str], reading: Callable[[], Looked]) -> Looked:
     return looked._replace(files=tuple(files), findings=[*looked.findings, *found])
 
 
+def _has_rules(path: Path) -> bool:
+    """By its name, or by how it begins."""
+    if path.suffix in RULES_SUFFIXES:
+        return True
+    if path.is_dir() or not path.is_file() or path.suffix in SUFFIXES:
+        return False
+    with path.open("rb") as file:
+        return is_rules(file.read(HEAD).decode("utf-8", "replace"))
+
+
 def of_file(path: Path) -> Looked:
     """A file, a folder of manifests or "-", by itself. Raises InputError."""
-    if path.suffix in RULES_SUFFIXES:
+    if _has_rules(path):
         return rules(path)
     found = [*read(path)]
     if not found:
@@ -170,15 +182,17 @@ def look(files: Sequence[Path], namespace: str = "default") -> Iterator[Looked]:
     names: list[str] = []
     alone = 0
     for top in files:
+        if left := left_out(top):
+            yield Looked("kustomization", {}, [], left)
         for path in [top] if is_tar(top) else files_of(top):
             alone += 1
-            if path.suffix in RULES_SUFFIXES:
+            if _has_rules(path):
                 yield _tried([str(path)], partial(rules, path))
                 continue
             try:
                 found = [*read(path)]
             except InputError as error:
-                if error.line is None:
+                if error.line is None and not path.exists():
                     raise
                 yield Looked("refused", {}, [], [refused(error)], (str(path),), error)
                 continue

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 
 from emu.kube.api.core import Pod, PodSpec, Service
 from emu.kube.api.loader import Loaded
-from emu.kube.api.meta import selects
 from emu.kube.api.networking import NetworkPolicy
 from emu.kube.live.mend import few
 from emu.kube.live.remarks import state
 from emu.modelled import Finding
-from emu.scenario.lint import placed, templates
+from emu.scenario.lint import Labelled, placed, templates
 
 
 def ports_of_nodes(loaded: Loaded) -> Iterator[Finding]:
@@ -44,17 +43,14 @@ def unready(loaded: Loaded) -> Iterator[Finding]:
     for pod in pods:
         if pod.status.pod_ip and not pod.ready and not pod.terminating:
             yield placed(loaded, pod, f"is not ready: {_why(pod)}", "pod-not-ready")
+    there = Labelled((pod.namespace, pod.metadata.labels, pod) for pod in pods)
     for service in loaded.objects:
         if isinstance(service, Service) and service.spec.selector and not service.spec.publish_not_ready_addresses:
-            chosen = [p for p in pods if p.namespace == service.namespace and _selects(service, p)]
+            chosen = there.chosen(service)
             if chosen and not any(pod.ready and not pod.terminating for pod in chosen):
                 names = few(str(pod.key) for pod in chosen)
                 what = f"none of its {len(chosen)} pods is ready ({names})"
                 yield placed(loaded, service, what, "no-ready-endpoint")
-
-
-def _selects(service: Service, pod: Pod) -> bool:
-    return selects(service.spec.selector, pod.metadata.labels)
 
 
 def _why(pod: Pod) -> str:

@@ -41,6 +41,11 @@ METRICS = (
     "rto_min",
     "features",
 )
+# how the lines below an interface begin, those of `ip -d` besides
+BELOW_LINK = frozenset((
+    "valid_lft", "altname", "link-netns", "alias", "vlan", "veth", "bridge", "bridge_slave", "vxlan", "dummy", "ipip", "tun", "macvlan",
+    "ipvlan", "bond", "bond_slave", "vrf", "vrf_slave", "wireguard", "geneve", "gre", "sit", "ip6tnl", "openvswitch", "ifb", "prog/xdp",
+))  # fmt: skip
 ENDS = ("blackhole", "unreachable", "prohibit", "nop")
 KERNEL_TABLE = "Kernel IP routing table"
 ADDR = re.compile(r"^\d+: ([^:@\s]+)(?:@(\S+?))?:? +<?(.*)$")
@@ -48,9 +53,9 @@ CIDR = re.compile(r"\d+(?:\.\d+){3}(?:/\d+)?$|default$")
 
 
 def objects(kind: str, text: str, file: str | None = None) -> Objects:
-    """The objects of a text. `kind`: route, rule, addr or neigh. Raises InputError."""
+    """The objects of a text. `kind`: route, rule, addr, link or neigh. Raises InputError."""
     read: dict[str, Callable[[list[Line]], Iterator[dict[str, Any]]]] = {
-        "route": _routes, "rule": _rules, "addr": _addresses, "neigh": _neighbours,
+        "route": _routes, "rule": _rules, "addr": _addresses, "link": _addresses, "neigh": _neighbours,
     }  # fmt: skip
     found: Objects = []
     try:
@@ -76,7 +81,10 @@ def _is_about(command: str, kind: str) -> bool:
     nouns = [word for word in words[1:] if not word.startswith("-")]
     return words[0] != "ip" or (
         bool(nouns)
-        and (kind.startswith(nouns[0][:4]) or (nouns[0] in ("a", "r", "ru", "n", "address") and nouns[0][0] == kind[0]))
+        and (
+            kind.startswith(nouns[0][:4])
+            or (nouns[0] in ("a", "l", "r", "ru", "n", "address") and nouns[0][0] == kind[0])
+        )
     )
 
 
@@ -259,7 +267,9 @@ def _addresses(lines: list[Line]) -> Iterator[dict[str, Any]]:
             mtu = re.search(r"\bmtu (\d+)", text)
             state = re.search(r"\bstate (\w+)", text)
             link = {"ifname": head[1], "flags": head[3].partition(">")[0].split(","), "addr_info": []}
+            master = re.search(r"\bmaster (\S+)", text)
             link |= ({"mtu": int(mtu[1])} if mtu else {}) | ({"operstate": state[1]} if state else {})
+            link |= {"master": master[1]} if master else {}
         elif len(words) > 1 and words[1] in ("UP", "DOWN", "UNKNOWN", "LOWERLAYERDOWN", "DORMANT"):  # ip -br addr
             if link is not None:
                 yield link
@@ -271,7 +281,7 @@ def _addresses(lines: list[Line]) -> Iterator[dict[str, Any]]:
             link |= {"address": words[1]} if len(words) > 1 else {}
         elif link is not None and words[0] in ("inet", "inet6"):
             _inet(words, link)
-        elif link is None or words[0] not in ("valid_lft", "altname", "link-netns", "vlan", "veth", "bridge", "alias"):
+        elif link is None or words[0] not in BELOW_LINK:
             raise _other(line, "what `ip addr` or `ip -j addr` prints")
     if link is not None:
         yield link

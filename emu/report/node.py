@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from emu.clock import Clock
-from emu.errors import InputError
 from emu.kernel import boot
+from emu.kernel.dumped.ip_routes import Known, devices, is_ip4, read_route, read_rule, with_devices
+from emu.kernel.dumped.rules import pasted_rules
 from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import LOCAL_TABLE, IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ctnetlink import create
-from emu.kernel.netfilter.dump import Unknown, parse_dump, unknown
+from emu.kernel.netfilter.dump import Unknown, unknown
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.ipset_text import parse_ipset
 from emu.kernel.netfilter.matches import FROM_DUMPS
 from emu.kernel.netfilter.matches.ip import Ip
-from emu.kernel.netfilter.ruleset import Chain, Rule, RuleSet
+from emu.kernel.netfilter.ruleset import RuleSet
 from emu.pasted.connections import Connection
 from emu.pasted.connections import connections as pasted_connections
-from emu.pasted.rules import rules as iptables_save
+from emu.pasted.ip_json import Item, read
 from emu.report.edge import Edge, Sent, answer_arp
-from emu.report.ip_json import Item, read
-from emu.report.ip_routes import Known, devices, is_ip4, read_route, read_rule, with_devices
 from emu.wire.addr import ip4, ip4_text, mac
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)
@@ -168,34 +167,6 @@ def read_node(
                         node.link(device[0])
     _guess(node)
     return node
-
-
-def pasted_rules(text: str, file: str | None = None) -> tuple[RuleSet, list[str]]:
-    """The rules of a pasted text, their lines those of the text, and what is to be noted. Raises InputError."""
-    pasted = iptables_save(text, file)
-    try:
-        ruleset = parse_dump(pasted.text, file)
-    except InputError as error:
-        raise replaced(error, pasted.numbers) from None
-    if pasted.numbers == tuple(range(1, len(pasted.numbers) + 1)):
-        return ruleset, list(pasted.notes)
-
-    def placed(rule: Rule) -> Rule:
-        return replace(rule, line=pasted.numbers[rule.line - 1])
-
-    tables = {
-        name: {
-            chain.name: Chain(chain.name, chain.policy, tuple(map(placed, chain.rules))) for chain in chains.values()
-        }
-        for name, chains in ruleset.tables.items()
-    }
-    return RuleSet(tables), list(pasted.notes)
-
-
-def replaced(error: InputError, numbers: tuple[int, ...]) -> InputError:
-    """An error about a line of the text that was made, with the line of the pasted one."""
-    line = numbers[error.line - 1] or None if error.line is not None and error.line <= len(numbers) else error.line
-    return InputError(error.what, file=error.file, line=line, path=error.path, expected=error.expected)
 
 
 def _guess(node: Node) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from emu.capture.words import decided_by
 from emu.errors import InputError
 from emu.kernel.net.fib import Route
+from emu.pasted.ip_json import Item
 from emu.report import Report, balancers
 from emu.report.edge import Edge
-from emu.report.ip_json import Item
 from emu.report.node import Node
 from emu.report.outcomes import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
 from emu.trail import AnyRule, Dropped, Forbidden, Natted, Note, Policy, Tracked
@@ -165,8 +165,15 @@ def _trace_lines(trace: Trace, flow: str, hop: int, detail: Detail) -> list[str]
     lines = [
         f"  {flow}{hop} {trace.entered + ' in' if trace.entered else 'from here'}: {_end(src, sport)} -> {_end(dst, dport)}"
     ]
+    rewritten: set[int] = set()
     for entry in trace.trail:
         text = _entry_text(entry, detail)
+        if isinstance(entry, Natted):
+            if (
+                id(entry) in rewritten
+            ):  # behind lo the packet meets the same translation once more, which changes nothing
+                continue
+            rewritten.add(id(entry))
         if text:
             lines.append(f"    {text}")
     src, sport, dst, dport = trace.ended

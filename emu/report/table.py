@@ -81,7 +81,7 @@ def nothing_checked(run: Run) -> str:
         return ""
     if run.scenario.bare:
         return "nothing was checked: manifests have no steps"
-    if run.scenario.expects:
+    if run.scenario.expects(run.only):
         return "nothing was checked: no flow was there that could be held against what is expected"
     return "nothing was checked: no step has an `expect`, and no flow was addressed to a pod or a node"
 

@@ -137,13 +137,14 @@ def asked(scenario: Scenario) -> tuple[ClusterConfig, Objects]:
         return configured(scenario), scenario.loaded.objects
     shown = live.read(scenario.loaded)
     if scenario.bare:
-        return shown.config, shown.objects
+        return replace(shown.config, dumps=scenario.dumps), shown.objects
     return _beside(shown.config, scenario), shown.objects
 
 
 def configured(scenario: Scenario) -> ClusterConfig:
     """The configuration that a scenario's `cluster` asks for, with what of it is not modelled. Raises InputError."""
-    return replace(config(scenario.spec.cluster, scenario.conflist), findings=tuple(findings(scenario)))
+    made = config(scenario.spec.cluster, scenario.conflist)
+    return replace(made, findings=tuple(findings(scenario)), dumps=scenario.dumps)
 
 
 BESIDE_AN_EXPORT = ("live", "cpus", "hairpin", "offloads", "sysctls", "endpointUpdatesBatchPeriod", "policy")
@@ -157,13 +158,20 @@ def _beside(shown: ClusterConfig, scenario: Scenario) -> ClusterConfig:
     idle = [
         _finding(document, ("cluster", key), "has no effect: the manifests are the export of a running cluster (live: false: they are not)")
         for key in given
-        if key not in BESIDE_AN_EXPORT
+        if key not in BESIDE_AN_EXPORT and not (key == "nodes" and _only_dumps(part))
     ]  # fmt: skip
     stated = config(part)
     words = {"cpus": "cpus", "hairpin": "hairpin", "offloads": "offloads", "sysctls": "sysctls", "policy": "policy"}
     words |= {"endpointUpdatesBatchPeriod": "timing"}
     more = {word: getattr(stated, word) for key, word in words.items() if key in given}
-    return replace(shown, **more, findings=(*shown.findings, *idle))
+    return replace(shown, **more, findings=(*shown.findings, *idle), dumps=scenario.dumps)
+
+
+def _only_dumps(part: ClusterPart) -> bool:
+    """Whether the nodes that are stated beside an export have a name and a dump each, and no more."""
+    return not isinstance(part.nodes, int) and all(
+        each.dump and each == NodePart(each.name, dump=each.dump) for each in part.nodes
+    )
 
 
 def findings(scenario: Scenario) -> Iterator[Finding]:

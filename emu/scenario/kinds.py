@@ -93,7 +93,7 @@ class AddressPart(Part, frozen=True):
 
 class NodePart(Part, frozen=True):
     """One node; a pod CIDR of "" is the next part of podSubnet. `labels` come beside those that its kubelet sets. Without
-    `interfaces` it has eth0 alone."""
+    `interfaces` it has eth0 alone. `dump` is a folder or tar of what commands printed on it (tools/collect), which replaces what emu computes."""
 
     name: str
     zone: str = ""
@@ -103,6 +103,7 @@ class NodePart(Part, frozen=True):
     taints: tuple[TaintPart, ...] = ()
     addresses: tuple[AddressPart, ...] = ()
     interfaces: tuple[InterfacePart, ...] = ()
+    dump: str = ""
 
 
 class ExternalPart(Part, frozen=True):
@@ -183,7 +184,8 @@ Offloads = Annotated[
 class ClusterPart(Part, frozen=True):
     """`network` is a built-in network's name or the path of a .conflist beside the scenario. No `underlay`: the one that the
     network usually lies on (vpc for aws-vpc, switched for kindnet, else routed).
-    `policy` is what enforces NetworkPolicies, by default what comes with the network: nothing (`none`) with bridge, flat and flannel.
+    `policy` is what enforces NetworkPolicies, by default what comes with the network: nothing (`none`) with bridge, flat and flannel, and with aws-vpc
+    unless its `enableNetworkPolicy` is true.
     `routes` are further routes of the underlay's router, as `ip route` takes them; a gateway may be a node's name. Its routes to
     the nodes' pods are those that the network asks for, unless `configureCloudRoutes` is false.
     `kubernetesVersion` is read by kube-proxy alone, for the conntrack entries that it deletes after a change: all else is the same for

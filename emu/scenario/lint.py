@@ -7,9 +7,9 @@ the scheduler made of them. Must not know clusters.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from emu.clock import EPOCH_NS, SECOND
@@ -27,6 +27,9 @@ from emu.kube.scheduler import unschedulable, why_not
 from emu.modelled import Finding, nearest
 
 _WORKLOADS = (Deployment, ReplicaSet, StatefulSet, DaemonSet, ReplicationController, Job)
+
+
+T = TypeVar("T")
 
 
 class Template(NamedTuple):
@@ -72,7 +75,7 @@ def ends_of(loaded: Loaded) -> list[Finding]:
 
 def without_endpoints(loaded: Loaded) -> list[Finding]:
     """Each Service, or port of one, that has no endpoints or will be refused."""
-    there = list(templates(loaded.objects))
+    there = _labelled(loaded.objects)
     found = []
     for obj in loaded.objects:
         if isinstance(obj, Service):
@@ -80,9 +83,25 @@ def without_endpoints(loaded: Loaded) -> list[Finding]:
     return found
 
 
+class Labelled(Generic[T]):
+    """Things of namespaces by each of their labels, so that a selector is not held against all."""
+
+    def __init__(self, things: Iterable[tuple[str, Mapping[str, str], T]]) -> None:
+        self._by_label: dict[tuple[str, str, str], list[tuple[Mapping[str, str], T]]] = {}
+        for namespace, labels, thing in things:
+            for name, value in labels.items():
+                self._by_label.setdefault((namespace, name, value), []).append((labels, thing))
+
+    def chosen(self, service: Service) -> list[T]:
+        """Those that a Service's selector matches, in the order given; none for an empty selector."""
+        first = next(iter(service.spec.selector.items()), ("", ""))
+        likely = self._by_label.get((service.namespace, *first), ())
+        return [thing for labels, thing in likely if selects(service.spec.selector, labels)]
+
+
 def refuses(loaded: Loaded, service: Service) -> bool:
     """Whether a Service, or a port of one, has no endpoints or will be refused."""
-    return any(_service(service, [*templates(loaded.objects)]))
+    return any(_service(service, _labelled(loaded.objects)))
 
 
 def waiting(pods: Iterable[Pod]) -> list[Finding]:
@@ -157,12 +176,15 @@ def _apps(meta: ObjectMeta) -> str:
     return meta.annotations.get(APP_ANNOTATION, "")
 
 
-def _service(service: Service, templates: list[Template]) -> Iterator[tuple[str, str]]:
+def _labelled(objects: Iterable[Object]) -> Labelled[Template]:
+    return Labelled((each.namespace, each.labels, each) for each in templates(objects))
+
+
+def _service(service: Service, there: Labelled[Template]) -> Iterator[tuple[str, str]]:
     """What is wrong with a Service, and its id."""
-    selector = service.spec.selector
-    if not selector or service.spec.type == "ExternalName":
+    if not service.spec.selector or service.spec.type == "ExternalName":
         return
-    chosen = [each for each in templates if each.namespace == service.namespace and selects(selector, each.labels)]
+    chosen = there.chosen(service)
     if not chosen:
         yield "its selector matches no pod, so it has no endpoints", "selector-matches-nothing"
         return
@@ -181,5 +203,8 @@ def _port(service: Service, port: ServicePort, chosen: list[Template]) -> Iterat
         yield what, "target-port-name"
     elif not any(each.runs(target, port.protocol) for each in chosen):
         known = all(is_open(service, port, each.spec) or (target, "TCP") in probed(each.spec) for each in chosen)
-        fate = "it is taken to listen" if known else "it will refuse"
-        yield f"targetPort {target} of port {port.port} is declared by no container: {fate}", "target-port-number"
+        what = f"targetPort {target} of port {port.port} is declared by no container"
+        if known:
+            yield f"{what}: it is taken to listen", "port-not-declared"
+        else:
+            yield f"{what}: it will refuse", "target-port-number"

@@ -6,7 +6,7 @@ Must not know how a step is done or how results are shown.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,8 @@ HELD, FAILED, UNDECIDED = 0, 1, 3
 
 @dataclass
 class Run:
-    """A whole run. `folder` and `files` are set where captures were written. `left_open`: the last flows of each step."""
+    """A whole run. `folder` and `files` are set where captures were written. `left_open`: the last flows of each step. `only`: the
+    steps that were run, from 0; None: all."""
 
     scenario: Scenario
     cluster: Cluster
@@ -35,6 +36,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     left_open: dict[str, list[Flow]] = field(default_factory=dict)
     moments: dict[str, int] = field(default_factory=dict)
+    only: Container[int] | None = None
 
     @property
     def flows(self) -> Iterator[FlowResult]:
@@ -95,7 +97,7 @@ class Run:
         modelled."""
         if self.undecided:
             return UNDECIDED
-        return FAILED if self.failures or (self.scenario.expects and not self.checks) else HELD
+        return FAILED if self.failures or (self.scenario.expects(self.only) and not self.checks) else HELD
 
 
 def _title(step: StepResult, flow: Flow) -> str:

@@ -7,7 +7,7 @@ Files come last, and all at once (`files.py`): an error on the way leaves nothin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 
 from emu.invariants import Evidence, Verdict, invariants, judge, together
@@ -39,11 +39,12 @@ def run(
     progress: Progress | None = None,
     force: bool = False,
     record: bool = False,
+    only: Container[int] | None = None,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
     `record`: the capture notes also what the tables hold at each frame (`Capture.record`). `force` replaces files that emu did not
-    write. `progress(done, of, what)` is called before each step. Raises InputError
+    write. Of the steps `only` those are run, by their number from 0 (`only.py`); None: all. `progress(done, of, what)` is called before each step. Raises InputError
     with the step's place, and then nothing is written.
     """
     if not isinstance(scenario, Scenario):
@@ -51,7 +52,7 @@ def run(
     report = progress or (lambda done, of, what: None)
     steps = scenario.steps
     report(0, len(steps), "building the cluster")
-    result = Run(scenario, (build or _build)(scenario))
+    result = Run(scenario, (build or _build)(scenario), only=only)
     if record and result.cluster.capture is not None:
         result.cluster.capture.record()
     check_endpoints(scenario, result.cluster)
@@ -59,6 +60,8 @@ def run(
     required = [name for name in REQUIREMENTS if result.cluster.capture is not None or not invariants[name].captured]
     judged: list[tuple[Verdict, ...]] = []
     for number, step in enumerate(steps):
+        if only is not None and number not in only:
+            continue
         report(number, len(steps), step.name or step.action)
         done = _do(result, number, step)
         result.steps.append(done)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+
+import msgspec
 
 from emu.errors import InputError
 from emu.invariants import invariants
@@ -21,6 +23,7 @@ from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
 from emu.kube.live import shows
 from emu.kube.plan import pod_cidrs, subnets
+from emu.pasted.node_texts import NodeTexts, node_texts
 from emu.scenario.expectations import check_expectation
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.seen import check_list
@@ -37,7 +40,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 class Scenario:
     """A scenario ready to run: `spec` is its first document. `conflist` is the path of a CNI configuration, if the scenario
     names one; `bare` are the paths of manifests that no scenario is around. Where `loaded` is the export of a running cluster,
-    `declared` are the objects of the scenario's own file, which join it."""
+    `declared` are the objects of the scenario's own file, which join it. `dumps` are what commands printed on nodes."""
 
     spec: ScenarioPart
     document: Document
@@ -47,6 +50,7 @@ class Scenario:
     conflist: str = ""
     applied: dict[int, list[Object]] = field(default_factory=dict)
     bare: tuple[str, ...] = ()
+    dumps: Mapping[str, NodeTexts] = field(default_factory=dict)
     declared: Loaded = field(default_factory=Loaded)
 
     @property
@@ -57,10 +61,11 @@ class Scenario:
     def steps(self) -> tuple[Step, ...]:
         return self.spec.steps
 
-    @property
-    def expects(self) -> bool:
-        """Whether anything is expected: by a step, by what it sends, or by an invariant that the scenario names."""
-        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in self.steps)
+    def expects(self, only: Container[int] | None = None) -> bool:
+        """Whether anything is expected: by a step (one of `only`, from 0), by what it sends, or by an invariant that the scenario
+        names."""
+        chosen = (each for number, each in enumerate(self.steps) if only is None or number in only)
+        own = (each.expect is not None or actions[each.action]().expects(each.part) for each in chosen)
         return bool(self.spec.invariants) or any(own)
 
     @classmethod
@@ -78,6 +83,11 @@ class Scenario:
         where: Keys = ("steps", step, *path)
         placed = self.document.error(error.what, where)
         return error.at(file=placed.file, line=placed.line, path=placed.path)
+
+
+def seeded(scenario: Scenario, seed: int | None) -> Scenario:
+    """The scenario with another seed; None: its own."""
+    return scenario if seed is None else replace(scenario, spec=msgspec.structs.replace(scenario.spec, seed=seed))
 
 
 def is_scenario(document: Document) -> bool:
@@ -152,6 +162,7 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     _check_cluster(spec.cluster, first)
     _check_invariants(spec, first)
     conflist = _conflist(spec.cluster, first, folder)
+    dumps = _dumps(spec.cluster, first, folder)
     own = [*_only_manifests(found)]
     named = [*chain.from_iterable(_manifest(first, i, folder) for i in range(len(spec.manifests)))]
     live = spec.cluster.live
@@ -160,9 +171,9 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
         loaded = load_documents(named if apart else [*own, *named], live=True)
         declared = load_documents(own if apart else [])
         loaded.places |= declared.places
-        scenario = Scenario(spec, first, loaded, name, file, conflist, declared=declared)
+        scenario = Scenario(spec, first, loaded, name, file, conflist, declared=declared, dumps=dumps)
     else:
-        scenario = Scenario(spec, first, load_documents([*own, *named]), name, file, conflist)
+        scenario = Scenario(spec, first, load_documents([*own, *named]), name, file, conflist, dumps=dumps)
     for number, step in enumerate(spec.steps):
         try:
             _check_step(scenario, number, step)
@@ -201,6 +212,21 @@ def _beside(path: Path) -> list[Path]:
         return list(path.parent.iterdir())
     except (OSError, ValueError):
         return []
+
+
+def _dumps(cluster: ClusterPart, document: Document, folder: Path) -> dict[str, NodeTexts]:
+    """What commands printed on nodes, by node."""
+    found = {}
+    for number, node in enumerate(cluster.nodes if not isinstance(cluster.nodes, int) else ()):
+        if node.dump:
+            try:
+                found[node.name] = node_texts(folder / node.dump)
+            except InputError as error:
+                placed = document.error(f"{error.file}: {error.what}", ("cluster", "nodes", number, "dump"))
+                raise InputError(
+                    placed.what, file=placed.file, line=placed.line, path=placed.path, expected=error.expected
+                ) from None
+    return found
 
 
 def _conflist(cluster: ClusterPart, document: Document, folder: Path) -> str:

@@ -6,7 +6,6 @@ Draws are made by inversion from one uniform number each, so that one draw never
 from __future__ import annotations
 
 from math import exp, log
-from statistics import NormalDist
 from typing import Annotated, Protocol
 
 from msgspec import Meta, field
@@ -19,7 +18,6 @@ Amount = Annotated[
     str | float, Meta(description="a duration (20ms, or seconds) for times, a number for counts and sizes")
 ]
 Positive = Annotated[float, Meta(gt=0, le=100)]
-_NORMAL = NormalDist()
 
 
 class Chance(Protocol):
@@ -84,7 +82,9 @@ class Spread(Part, frozen=True):
         elif self.exponential is not None:
             value = -_amount(self.exponential.mean, timed) * log(1 - share)
         elif self.lognormal is not None:
-            value = _amount(self.lognormal.median, timed) * exp(self.lognormal.sigma * _NORMAL.inv_cdf(share))
+            from statistics import NormalDist
+
+            value = _amount(self.lognormal.median, timed) * exp(self.lognormal.sigma * NormalDist().inv_cdf(share))
         elif self.pareto is not None:
             value = _amount(self.pareto.least, timed) / (1 - share) ** (1 / self.pareto.alpha)
         else:

@@ -19,6 +19,7 @@ from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSet, IpSets
+from emu.kube.networks.kindnet.policy.queue import TABLE
 from emu.twin.sysctls import MEMORY, text
 from emu.wire.addr import ZERO_MAC, ip4_text, is_loopback, mac_text
 from emu.wire.frame import AF_INET
@@ -161,7 +162,13 @@ def _unbuilt(net: Netns) -> Iterator[tuple[str, bool]]:
     """What the twin does not set up in the kernel, and whether it is there."""
     devices = net.devices.values()
     yield "bridge with VLAN filtering", any(isinstance(each, Bridge) and each.vlan_filtering for each in devices)
+    yield (
+        "programs of tc (clsact), as aws-network-policy-agent has them",
+        any(each.egress is not None for each in devices),
+    )
     yield "token bucket (tbf)", any(each.qdisc is not None or each.ingress is not None for each in devices)
+    queue = net.programs.get(TABLE)
+    yield "queue of kindnet's policies (nftables)", queue is not None and bool(queue.selected)
     sources = net.bridge_hooks.sources
     yield "check of source MACs (macspoofchk)", sources is not None and bool(sources.rules)
 

@@ -10,6 +10,7 @@ from emu.kube.flow.flow import Flow
 from emu.report import Report
 from emu.why.ask import REFUSED
 from emu.why.case import Because, Case
+from emu.why.policies import remarks
 from emu.wire.addr import ip4_text
 
 
@@ -27,6 +28,8 @@ def answer(case: Case, because: Because | None) -> Report:
         lines.append(f"path: {case.flow.nat or 'no address is translated'}")
     else:
         lines.append(f"cause: none of the causes that emu knows shows; {_fact(case.flow)}")
+    found = remarks(case)
+    lines += [f"policy: {each}" for each in found]
     lines += [f"assumed: {each}" for each in assumed] or ["assumed: nothing besides the objects"]
     outcome = case.flow.outcome
     data: dict[str, Any] = {
@@ -38,6 +41,7 @@ def answer(case: Case, because: Because | None) -> Report:
         "sentence": because.sentence if because is not None else verdict,
         "remedy": because.remedy if because is not None else None,
         "rule": case.rule or None,
+        "policies": list(found),
         "assumed": assumed,
         "flow": {
             "protocol": "icmp" if case.flow.kind == "ping" else case.flow.kind,

@@ -17,7 +17,7 @@ from emu.why.case import Asked, Case, Line, backends_of
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.dns import Question
 
-CONTENTS = b"emu why"
+CONTENTS = b"GET /emu-why HTTP/1.0\r\n\r\n"  # what a server of HTTP answers, and any that echoes
 DNS_PORTS = ("53", "dns", "dns-tcp")
 REFUSED, NODATA = "REFUSED", "NODATA"
 """What the cluster's DNS answers for names that it would forward, and has no server to forward to; with NODATA comes the CNAME of an ExternalName."""

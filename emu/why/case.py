@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from emu.kube.api.core import Node, Pod, Service, ServicePort
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key, Path, selects
+from emu.kube.dumped import Difference
 from emu.kube.flow.ends import Places
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.lookup import NameFiles
@@ -26,9 +27,10 @@ Line = Callable[[Key, Path], str]
 
 
 class Asked(Places, Protocol):
-    """A cluster that sends. `warnings` is what was assumed, or is not modelled."""
+    """A cluster that sends. `warnings` is what was assumed, or is not modelled; `differences` is what its nodes' dumps have otherwise."""
 
     warnings: list[str]
+    differences: list[Difference]
     policy: Dataplane | None
 
     @property

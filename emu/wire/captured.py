@@ -9,11 +9,15 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Any
 
-from emu.wire.frame import AF_INET, IP_HLEN, TCP, UDP
+from emu.wire import vxlan
+from emu.wire.frame import AF_INET, IP_HLEN, IP_MF, IP_OFFSET, TCP, UDP
 
 _IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
 # Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
 _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
+_ENDS = Struct("!6s10xH2xI2xIIHH").unpack_from
+_FRAGMENT_AND_PROTOCOL = (IP_MF | IP_OFFSET) << 16 | 0xFF  # of the words with TTL and protocol
+_TUNNELS = vxlan.PORTS
 
 
 def macs(data: bytes) -> tuple[bytes, bytes]:
@@ -46,10 +50,32 @@ def alike(data: bytes) -> Any:
     if data[12:15] == _PLAIN_IP and len(data) >= 42:
         proto = data[23]
         if proto == UDP:
-            return _HEADER(data)
+            # words name what a tunnel's packet has inside, too
+            tunnel = int.from_bytes(data[36:38], "big") in vxlan.PORTS
+            return (_HEADER(data), data[42:50], alike(data[50:])) if tunnel else _HEADER(data)
         if proto == TCP and len(data) >= 54:
             return _HEADER(data), data[46], data[47]
     return data
+
+
+Ends = tuple[bytes, int, int, int, int, int, int]
+
+
+def ends(data: bytes) -> Ends | None:
+    """Of a TCP segment or UDP datagram that is no fragment, has no IP options and no tunnel's frame in it: destination MAC, length,
+    fragment word with TTL and protocol, addresses, ports. None: the frame is another one. TCP's `flags` are apart."""
+    if data[12:15] != _PLAIN_IP or len(data) < 42:
+        return None
+    found: Ends = _ENDS(data)
+    kind = found[2] & _FRAGMENT_AND_PROTOCOL
+    if kind == TCP:
+        return found if len(data) >= 54 else None
+    return found if kind == UDP and found[6] not in _TUNNELS else None
+
+
+def flags(data: bytes) -> bytes:
+    """The length of TCP's header and its flags, 2 bytes; of UDP, which has none, nothing."""
+    return data[46:48] if data[23] == TCP else b""
 
 
 def addresses(frames: Iterable[bytes]) -> set[tuple[int, int]]:

@@ -52,7 +52,7 @@ def test_names_of_another_family_are_not_shown() -> None:
     assert Comments({**other, **NAMES}, places).body(OUT, bytes(PING), []) == Comments(NAMES, places).body(
         OUT, bytes(PING), []
     )
-    assert "six" not in Comments(other, places).body(OUT, bytes(PING), [])[0]
+    assert b"six" not in Comments(other, places).body(OUT, bytes(PING), [])
 
 
 # -- what is remembered --------------------------------------------------------------------------
@@ -87,8 +87,8 @@ def test_equal_facts_have_equal_words_and_new_ones_have_new_words() -> None:
     words = comments()
     first, equal, other = (trail.Dropped("NO_SOCKET", netns, "eth0") for netns in ("a", "a", "b"))
     assert words.body(OUT, bytes(SYN), [first]) is words.body(OUT, bytes(SYN), [equal])
-    assert words.body(OUT, bytes(SYN), [other])[0].startswith("b/eth0 drops")
-    assert words.body(OUT, bytes(SYN), [first])[0].startswith("a/eth0 drops")
+    assert words.body(OUT, bytes(SYN), [other]).startswith(b"b/eth0 drops")
+    assert words.body(OUT, bytes(SYN), [first]).startswith(b"a/eth0 drops")
 
 
 @given(
@@ -104,6 +104,16 @@ def test_frames_with_one_key_have_equal_comments(data: bytes, changes: dict[int,
         one, other = read(data), read(changed)
         assert phrase(one) + between(one) == phrase(other) + between(other)
         assert (one.ttl, data[:6]) == (other.ttl, changed[:6])
+
+
+def test_what_a_tunnel_has_inside_is_in_the_words() -> None:
+    """Two packets of one tunnel, of one length and between the same ports: their inside differs in its flags."""
+    words = comments()
+    outer = Ether(src=A, dst=B) / IP(src="192.168.51.11", dst="192.168.51.12") / UDP(sport=50000, dport=8472)
+    for flags, what in (("A", "an acknowledgement (ACK)"), ("FA", "the end of one direction (FIN)")):
+        inner = Ether(src=A, dst=B) / IP(src="10.244.1.11", dst="10.244.2.13") / TCP(sport=40001, dport=80, flags=flags)
+        frame = bytes(outer / Raw(b"\x08\0\0\0\0\0\1\0" + bytes(inner)))
+        assert what in words.body(OUT, frame, []).decode()
 
 
 def test_comments_end_with_story_and_number() -> None:
@@ -175,7 +185,7 @@ def test_roles_are_short_and_differ() -> None:
 def test_a_comment_begins_with_its_step(story: str, begins: str) -> None:
     assert step(story) == begins
     text = comments().comment(1 << 28 | OUT, 12, bytes(SYN), [DEFAULT], story)
-    sentence = comments().body(1 << 28 | OUT, bytes(SYN), [DEFAULT])[0]
+    sentence = comments().body(1 << 28 | OUT, bytes(SYN), [DEFAULT]).decode().partition("\n")[0]
     assert text.startswith(begins + sentence)
 
 

@@ -14,7 +14,8 @@ from scapy.packet import Packet
 from emu import trail
 from emu.capture.comment import facts, sentence
 from emu.capture.tap import DROP, IN, OUT
-from emu.capture.words import WORDS, View, decided_by, word_of
+from emu.capture.view import View
+from emu.capture.words import WORDS, decided_by, word_of
 from emu.clock import Clock
 from emu.kernel.link.device import Device
 from emu.kernel.net.fib import Route

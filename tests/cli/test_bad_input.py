@@ -254,7 +254,7 @@ def test_one_message_with_its_place_and_nothing_written(
     (folder / "web.yaml").write_text(MANIFEST.replace(old, new, 1))
     (folder / "my.own.conflist").write_text("plugins: []")
     before = sorted(folder.iterdir())
-    assert main(["run", "story.yaml", "-o", "out"]) == 2
+    assert main(["run", "story.yaml", "-d", "out"]) == 2
     assert stderr_line(capsys) == message
     assert sorted(folder.iterdir()) == before
 
@@ -262,7 +262,7 @@ def test_one_message_with_its_place_and_nothing_written(
 def test_the_scenario_that_the_cases_change_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "story.yaml").write_text(SCENARIO)
     (folder / "web.yaml").write_text(MANIFEST)
-    assert main(["run", "story.yaml", "-o", "out"]) == 0, capsys.readouterr().out
+    assert main(["run", "story.yaml", "-d", "out"]) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -302,6 +302,6 @@ def test_a_folder_that_cannot_be_written(folder: Path, capsys: pytest.CaptureFix
     (folder / "story.yaml").write_text(SCENARIO)
     (folder / "web.yaml").write_text(MANIFEST)
     (folder / "out").write_text("a file stands here")
-    assert main(["run", "story.yaml", "-o", "out"]) == 2
+    assert main(["run", "story.yaml", "-d", "out"]) == 2
     assert "cannot be written: " in stderr_line(capsys)
     assert (folder / "out").read_text() == "a file stands here"

@@ -67,7 +67,7 @@ def test_steps(case: str, command: str, tmp_path: Path, capsys: pytest.CaptureFi
     step, error_text = STEPS[case]
     path = tmp_path / "story.yaml"
     path.write_text(scenario(step))
-    line = wrong([command, str(path), *(["-o", str(tmp_path / "out")] if command == "run" else [])], capsys)
+    line = wrong([command, str(path), *(["-d", str(tmp_path / "out")] if command == "run" else [])], capsys)
     assert re.search(r"story.yaml:6: steps\[0\]\." + error_text, line), line
     assert len(line) < 1200
     assert not (tmp_path / "out").exists()

@@ -53,7 +53,7 @@ def test_run_ends_with_a_table(capsys: Capsys, folder: Path) -> None:
 
 def test_an_expectation_that_fails(capsys: Capsys, folder: Path) -> None:
     (folder / "story.yaml").write_text(SCENARIO.replace("at: default/web", "at: default/db"))
-    assert main(["run", "story.yaml", "-o", "out"]) == 1
+    assert main(["run", "story.yaml", "-d", "out"]) == 1
     out = capsys.readouterr().out
     assert "FAILED step 1, ask (default/client -> svc/web:80): at is default/web, expected default/db" in out
     assert "story: 1 flow, 2 checks, 1 failed" in out
@@ -63,10 +63,10 @@ def test_an_expectation_that_fails(capsys: Capsys, folder: Path) -> None:
 def test_where_nothing_is_expected_nothing_fails(capsys: Capsys, folder: Path) -> None:
     """It is stated, on stderr and in the data."""
     (folder / "story.yaml").write_text(SCENARIO.rpartition("  expect")[0])
-    assert main(["run", "story.yaml", "-o", "out"]) == 0
+    assert main(["run", "story.yaml", "-d", "out"]) == 0
     shown = capsys.readouterr()
     assert "nothing was checked" in shown.out and "note: story: nothing was checked" in shown.err
-    assert main(["run", "story.yaml", "-o", "out", "--format", "json"]) == 0
+    assert main(["run", "story.yaml", "-d", "out", "-o", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert (data["checks"], data["exitStatus"]) == (0, 0) and data["nothingChecked"].startswith("nothing was checked: ")
 
@@ -74,7 +74,7 @@ def test_where_nothing_is_expected_nothing_fails(capsys: Capsys, folder: Path) -
 @pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_results_as_data(form: str, read: object, capsys: Capsys) -> None:
     assert callable(read)
-    assert main(["run", "story.yaml", "-o", "out", "--format", form]) == 0
+    assert main(["run", "story.yaml", "-d", "out", "-o", form]) == 0
     data = read(capsys.readouterr().out)
     (step,) = data["steps"]
     (flow,) = step["flows"]
@@ -85,7 +85,7 @@ def test_results_as_data(form: str, read: object, capsys: Capsys) -> None:
 
 def test_several_scenarios_and_one_name_twice(capsys: Capsys, folder: Path) -> None:
     (folder / "other.yaml").write_text(SCENARIO.replace("story", "other"))
-    assert main(["run", "story.yaml", "other.yaml", "-o", "out"]) == 0
+    assert main(["run", "story.yaml", "other.yaml", "-d", "out"]) == 0
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["other", "story"]
     capsys.readouterr()
     assert main(["run", "story.yaml", "story.yaml"]) == 2
@@ -99,14 +99,14 @@ def test_all_frames_to_one_file(capsys: Capsys, folder: Path) -> None:
 
 
 def test_walks_before_the_table(capsys: Capsys) -> None:
-    assert main(["run", "story.yaml", "-o", "out", "--walk"]) == 0
+    assert main(["run", "story.yaml", "-d", "out", "--walk"]) == 0
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first == "ask"
     assert second.startswith("1/1 default/client/eth0 ")
 
 
 def test_split_by_interface_reports_what_is_lost(capsys: Capsys, folder: Path) -> None:
-    assert main(["run", "story.yaml", "-o", "out", "--split", "interface"]) == 0
+    assert main(["run", "story.yaml", "-d", "out", "--split", "interface"]) == 0
     assert "classic pcap files hold no comments" in capsys.readouterr().err
     assert (folder / "out" / "story" / "default.client.eth0.pcap").exists()
 
@@ -184,7 +184,7 @@ def test_an_unknown_view_is_refused_before_anything_runs(capsys: Capsys, folder:
 
 @pytest.mark.parametrize("name", sorted(run_views))
 def test_a_view_of_a_run_after_the_table(name: str, capsys: Capsys) -> None:
-    assert main(["run", "story.yaml", "-o", "out", "--view", name, "--format", "json"]) == 0
+    assert main(["run", "story.yaml", "-d", "out", "--view", name, "-o", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert name == "table" or data[name]
     assert data["exitStatus"] == 0
@@ -222,7 +222,7 @@ def test_warnings(change: tuple[str, str], warning: str, capsys: Capsys, folder:
 
 def test_validate_reads_rules(capsys: Capsys, folder: Path) -> None:
     (folder / "a.rules").write_text("*filter\n-A INPUT -j ACCEPT\nCOMMIT\n")
-    assert main(["validate", "a.rules", "--format", "json"]) == 0
+    assert main(["validate", "a.rules", "-o", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["kind"], row["objects"]) == ("iptables-save", {"tables": 1, "rules": 1})
 

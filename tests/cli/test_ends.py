@@ -69,13 +69,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("words", [("-o", "out"), ("-w", "out.pcapng")])
+@pytest.mark.parametrize("words", [("-d", "out"), ("-w", "out.pcapng")])
 def test_a_signal_while_files_are_written_leaves_what_was_there(
     number: signal.Signals, words: tuple[str, str], folder: Path
 ) -> None:
     shell(f"emu run story.yaml {' '.join(words)}", folder)
     before = contents(folder)
-    done = signalled(number, "writing", folder, "run", "story.yaml", "-o", "out")
+    done = signalled(number, "writing", folder, "run", "story.yaml", "-d", "out")
     assert done.returncode == 128 + number
     assert done.stderr == f"error: {'interrupted' if number == signal.SIGINT else f'ended by {number.name}'}\n"
     assert contents(folder) == before
@@ -84,13 +84,13 @@ def test_a_signal_while_files_are_written_leaves_what_was_there(
 
 @pytest.mark.parametrize("where", ["typer", "emu.cli.commands", "rich.console", "emu.scenario.run", "scapy"])
 def test_an_interrupt_while_modules_are_imported(where: str, folder: Path) -> None:
-    done = signalled(signal.SIGINT, where, folder, "run", "story.yaml", "-o", "out")
+    done = signalled(signal.SIGINT, where, folder, "run", "story.yaml", "-d", "out")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
     assert not (folder / "out").exists()
 
 
 def test_what_kill_left_is_removed_by_the_next_run(folder: Path) -> None:
-    done = signalled(signal.SIGKILL, "writing", folder, "run", "story.yaml", "-o", "out")
+    done = signalled(signal.SIGKILL, "writing", folder, "run", "story.yaml", "-d", "out")
     assert done.returncode == -signal.SIGKILL
     (left,) = (folder / "out").iterdir()
     assert left.name.startswith(".story.")
@@ -103,7 +103,7 @@ def test_a_signal_that_is_ignored_stays_ignored(folder: Path) -> None:
     assert done.returncode == 0
     code = SIGNALLED.replace("import os, sys", "import os, sys, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
     run = subprocess.run(
-        [sys.executable, "-c", code, "1", "writing", "run", "story.yaml", "-o", "out"],
+        [sys.executable, "-c", code, "1", "writing", "run", "story.yaml", "-d", "out"],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from emu.cli import main
-from emu.errors import InputError
-from emu.kube.api.kinds import type_of
-from manifest_pods import REMOVED, ROOT, differences, documents, files, left_out, refused
+from manifest_pods import ROOT, differences, documents, files, left_out, old, refused
 
 Capsys = pytest.CaptureFixture[str]
 WEB = """\
@@ -67,7 +65,7 @@ def proposed(stderr: str) -> str:
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_a_public_manifest_comes_up_as_in_a_cluster(path: Path, capsys: Capsys) -> None:
     found = documents(path)
-    status = main(["run", str(path), "--nodes", "3", "--format", "json"])
+    status = main(["run", str(path), "--nodes", "3", "-o", "json"])
     shown = capsys.readouterr()
     if refused(found):
         assert status == 2 and refused(found) in shown.err
@@ -76,7 +74,11 @@ def test_a_public_manifest_comes_up_as_in_a_cluster(path: Path, capsys: Capsys) 
     assert differences(found, json.loads(shown.out)["pods"]) == []
     notes = [line for line in shown.err.splitlines() if line.startswith("note: ")]
     for kind in left_out(found):
-        assert any(f"kind {kind} " in line and f"{path}:" in line for line in notes), kind
+        assert any(f"kind {kind} " in line and f"{path}:" in line for line in notes) or any(
+            "custom resources" in line and f" {kind} of " in line for line in notes
+        ), kind
+    for kind, today in old(found):
+        assert any(f"{kind} is read as {today}: clusters since" in line for line in notes), kind
     Path("story.yaml").write_text(proposed(shown.err))
     policies = any(each["kind"] == "NetworkPolicy" for each in found)  # what they let through is no question here
     assert main(["run", "story.yaml"]) == 0 or policies, "the proposed scenario holds"
@@ -153,11 +155,3 @@ def test_a_scenario_among_manifests_is_refused(folder: Path, capsys: Capsys) -> 
         "web.yaml:15: a scenario behind manifests (expected one scenario a file, first in it)"
         in capsys.readouterr().err
     )
-
-
-@pytest.mark.parametrize(("api_version", "kind"), REMOVED, ids=lambda value: value)
-def test_a_removed_version_is_refused_with_the_one_of_today(api_version: str, kind: str) -> None:
-    with pytest.raises(InputError) as caught:
-        type_of(api_version, kind)
-    assert f'there is no {kind} in "{api_version}"' in str(caught.value)
-    assert caught.value.expected == REMOVED[api_version, kind]

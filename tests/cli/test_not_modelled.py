@@ -57,7 +57,7 @@ def notes(capsys: Capsys) -> list[str]:
 
 def test_run_notes_sysctls(capsys: Capsys, folder: Path) -> None:
     scenario(folder, PODS, cluster="nodes: 2, sysctls: {net.ipv4.tcp_ecn: 1}")
-    assert main(["run", "s.yaml", "--format", "json"]) == 0
+    assert main(["run", "s.yaml", "-o", "json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == f"note: s: s.yaml:4: cluster.sysctls: {ECN}\n"
     assert json.loads(captured.out)["notes"] == [f"s.yaml:4: cluster.sysctls: {ECN}"]
@@ -84,6 +84,7 @@ def test_a_field_in_every_command(capsys: Capsys, folder: Path) -> None:
     assert json.loads(capsys.readouterr().out)["warnings"] == [f"web.yaml:14: {NEAR}"]
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
 def test_a_policy_leaves_the_flow_undecided(capsys: Capsys, folder: Path) -> None:
     scenario(folder, PODS + POLICY, cluster="nodes: 2, network: kindnet")
     kind = "networkpolicy/deny: what enforces it with network kindnet is not modelled: a flow of a pod that it selects is undecided"
@@ -110,6 +111,7 @@ def test_a_network_that_enforces_no_policy_is_a_note_of_every_command(capsys: Ca
     assert capsys.readouterr().err == f"note: {what}\n"
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
 def test_an_expected_undecided_flow_holds(capsys: Capsys, folder: Path) -> None:
     scenario(folder, PODS + POLICY, cluster="nodes: 2, network: kindnet")
     text = (folder / "s.yaml").read_text()

@@ -64,6 +64,7 @@ def test_every_command_notes_it_once(command: list[str], capsys: pytest.CaptureF
     assert [err.count(each) for each in NOTES] == [1, 1, 1], err
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
 @pytest.mark.parametrize(
     ("expect", "policy", "status", "last"),
     [

@@ -39,6 +39,56 @@ def test_what_is_no_manifest_is_named(
     assert what in line and option in line
 
 
+@pytest.mark.parametrize(
+    ("contents", "what", "expected"),
+    [
+        (b"\x0a\x0d\x0d\x0a\x1c\x00\x00\x00", "this is a capture", "emu ladder FILE"),
+        (b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00", "this is a capture", "emu replay FILE"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip", "gzip -dc FILE"),
+        (b'{"cniVersion": "1.0.0", "name": "x", "plugins": []}', "this is a CNI configuration", "emu cni add -c FILE"),
+        (b"services:\n  web: {image: x}\n", "this is a Compose file", "manifests"),
+        (b"apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\n", "this is a kubeconfig", "kubectl get"),
+        (
+            b"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ .Values.name }}\n",
+            "a template of a Helm chart",
+            "helm template CHART",
+        ),
+        (b"{{- if .Values.on }}\nkind: Pod\n{{- end }}\n", "a template of a Helm chart", "helm template CHART"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "validate", "lint"])
+def test_other_files_are_named(
+    contents: bytes, what: str, expected: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(contents)
+    assert main([command, str(path)]) == 2
+    shown = "".join(capsys.readouterr())
+    assert what in shown and expected in shown and str(path) in shown
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("10.0.0.1", "svc/api.shop:80"), ("10.0.0.1", "api.shop:80"), ("deploy/web", "10.0.0.2:80")]
+)
+def test_rules_know_addresses_alone(
+    source: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "node.rules"
+    path.write_text(RULES, encoding="utf-8")
+    assert main(["trace", "--rules", str(path), "--from", source, "--to", target]) == 2
+    error = capsys.readouterr().err
+    assert "is the name of an object, and rules know addresses alone" in error and "-f FILE" in error
+
+
+def test_a_template_inside_of_a_manifest_is_its_text(tmp_path: Path) -> None:
+    """Programs have templates of their own in ConfigMaps."""
+    path = tmp_path / "file.yaml"
+    path.write_text(
+        'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {t: "{{ if .Values.x }}"}\n', encoding="utf-8"
+    )
+    assert main(["lint", str(path)]) == 0
+
+
 def test_manifests_are_no_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "pod.yaml"
     path.write_text(

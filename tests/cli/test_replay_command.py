@@ -43,7 +43,7 @@ def test_the_same_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_difference_is_exit_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        main(["replay", "trace.pcap", "-f", "pods.yaml", "--from", "client", "--to", "svc/web:81", "--timeout", "1"])
+        main(["replay", "trace.pcap", "-f", "pods.yaml", "--from", "client", "--to", "svc/closed:81", "--timeout", "1"])
         == 1
     )
     out = capsys.readouterr().out

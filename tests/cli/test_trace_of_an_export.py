@@ -73,7 +73,7 @@ def test_ends_as_people_write_them(source: str, target: str, dump: str, capsys: 
 
 
 def test_an_export_alone_comes_up_and_is_checked(dump: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "-f", dump, "--format", "json"]) in (0, 1)
+    assert main(["run", "-f", dump, "-o", "json"]) in (0, 1)
     shown = json.loads(capsys.readouterr().out)
     have = {f"{each['namespace']}/{each['name']}": each["ip"] for each in shown["pods"] if each["ip"]}
     wanted = {
@@ -82,5 +82,5 @@ def test_an_export_alone_comes_up_and_is_checked(dump: str, capsys: pytest.Captu
         if each["kind"] == "Pod" and each["status"].get("podIP")
     }
     assert have == wanted
-    assert main(["validate", dump, "--format", "json"]) == 0
+    assert main(["validate", dump, "-o", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["kind"] == "export"

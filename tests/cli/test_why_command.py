@@ -108,3 +108,15 @@ def test_only_the_pods_of_the_question_run(ends: tuple[str, str], named: set[str
 
 def test_a_glob_may_mean_any_pod(dump: Path) -> None:
     assert relevant(load_documents(read(dump), live=True).objects, ("shop/web-*", "svc/web.shop")) is None
+
+
+def test_the_answer_comes_before_what_else_strikes_one(dump: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was assumed stands in the answer; the rest is counted, and listed with -v."""
+    question = ["why", "-S", "default/tools", "-D", "svc/cart.shop:80", "-f", str(dump)]
+    assert main(question) == 0
+    shown = capsys.readouterr()
+    assert "assumed: the pod network is flannel\n" in shown.out
+    assert shown.err == "note: 4 more remarks on the export (-v shows them)\n"
+    assert main([*question, "-v"]) == 0
+    listed = capsys.readouterr().err
+    assert "flannel" not in listed and "Insufficient cpu" in listed and len(listed.splitlines()) == 4

@@ -17,7 +17,7 @@ from emu.modelled import NotModelled, Used, WithoutEffect
 
 EMU = Path(emu.__file__).parent
 # what observes or drives a cluster from outside is no reader
-OUTSIDE = ("twin", "testing", "report", "cli", "scenario", "kube/api")
+OUTSIDE = ("twin", "testing", "report", "cli", "scenario", "kube/api", "kube/dumped")
 CONNTRACK = "kernel/netfilter/conntrack"
 
 

@@ -92,8 +92,11 @@ UNDECLARED = {
     "no port at all": ("", "{port: 80, targetPort: 3000}", "delivered"),
     "no port of the protocol": ("{containerPort: 80, protocol: UDP}", "{port: 80, targetPort: 3000}", "delivered"),
     "the number twice": ("{containerPort: 16686}", "{port: 80, targetPort: 80}", "delivered"),
-    "beside a port that is declared": ("{containerPort: 8080}", "{name: a, port: 80, targetPort: 9090}, {name: b, port: 81, targetPort: 8080}", "delivered"),
-    "beside a name that is declared": ("{containerPort: 8080, name: web}", "{name: a, port: 80, targetPort: 9090}, {name: b, port: 81, targetPort: web}", "delivered"),
+    "beside a port that is declared": ("{containerPort: 8080}", "{name: a, port: 80}, {name: b, port: 81, targetPort: 8080}", "delivered"),
+    "beside a name that is declared": ("{containerPort: 8080, name: web}", "{name: a, port: 80}, {name: b, port: 81, targetPort: web}", "delivered"),
+    "another number beside a port that is declared": (
+        "{containerPort: 8080}", "{name: a, port: 80, targetPort: 8081}, {name: b, port: 81, targetPort: 8080}", "refused",
+    ),
     "another number": ("{containerPort: 8080}", "{port: 80, targetPort: 8081}", "refused"),
     "targetPort forgotten": ("{containerPort: 8080}", "{port: 80}", "refused"),
 }  # fmt: skip

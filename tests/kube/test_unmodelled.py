@@ -47,6 +47,7 @@ def cluster(more: str = "", *, capture: bool = True, **config: object) -> emu.Cl
 
 
 @pytest.mark.parametrize("capture", [True, False], ids=["captured", "not captured"])
+@pytest.mark.usefixtures("unknown_dataplane")
 @pytest.mark.parametrize(
     ("spec", "source", "target", "selected"),
     [
@@ -88,14 +89,22 @@ def test_a_flow_of_a_pod_that_a_policy_selects(
     ]
 
 
-@pytest.mark.parametrize("network", ["bridge", "flat", "flannel"])
-def test_a_network_that_enforces_nothing_is_one_warning(network: str) -> None:
+@pytest.mark.parametrize(
+    ("network", "other"),
+    [
+        ("bridge", "kube-router"),
+        ("flat", "kube-router"),
+        ("flannel", "kube-router"),
+        ("aws-vpc", "aws-network-policy-agent"),
+    ],
+)
+def test_a_network_that_enforces_nothing_is_one_warning(network: str, other: str) -> None:
     made = cluster(
         POLICY + "{podSelector: {}}\n" + POLICY.replace("deny", "other") + "{podSelector: {}}", network=network
     )
     assert made.tcp("default/client", "default/web:80", b"x").delivered
     what = f"network {network} enforces no policy: networkpolicy/deny has no effect, nor has any other"
-    assert made.warnings == [f"cluster.policy: {what} (policy: kube-router enforces them)"]
+    assert made.warnings == [f"cluster.policy: {what} (policy: {other} enforces them)"]
     made.apply(load_text((POLICY + "{podSelector: {}}").replace("deny", "third").removeprefix("---\n")).objects[0])
     assert len(made.warnings) == 1
 
@@ -113,12 +122,14 @@ def test_no_dataplane_has_that_name() -> None:
         cluster(policy="kube-ruter")
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
 def test_a_policy_of_another_namespace_selects_nothing_here() -> None:
     policy = POLICY.replace("{name: deny}", "{name: deny, namespace: other}") + "{podSelector: {}}"
     namespace = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n"
     assert cluster(namespace + policy, network="kindnet").tcp("default/client", "default/web:80").delivered
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
 @pytest.mark.parametrize("kind", ["udp", "ping", "send", "more"])
 def test_every_kind_of_flow(kind: str) -> None:
     made = cluster(network="kindnet")
@@ -138,6 +149,7 @@ def test_every_kind_of_flow(kind: str) -> None:
     assert made.udp("default/client", "default/web:80").delivered
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
 def test_a_look_up_depends_on_the_policies_of_coredns() -> None:
     policy = POLICY.replace("{name: deny}", "{name: dns, namespace: kube-system}") + "{podSelector: {}}"
     made = emu.Cluster(emu.ClusterConfig.of(2, dns=emu_dns(), network="kindnet"), load_text(CLIENT + policy).objects)

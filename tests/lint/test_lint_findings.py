@@ -12,8 +12,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from jsonschema import Draft4Validator
 
 from emu.cli import main
+from emu.kube.dumped import IDS as DUMPED
 from emu.lint.catalogue import KINDS, SEVERITIES
 from emu.modelled import Finding
 
@@ -43,6 +45,7 @@ SLICE = (
 )
 PING = "steps:\n- ping: {from: default/web, to: node/node-2}\n  expect: {outcome: delivered}\n---\n"
 JOB = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: c}]}}}\n---\n"
+OLD = "{apiVersion: apps/v1beta1, kind: Deployment, metadata: {name: d}, spec: {template: {metadata: {labels: {a: d}}, spec: {containers: [{name: c}]}}}}"
 CRON = (
     "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\nspec: {schedule: '* * * * *', jobTemplate: {spec: {template: {metadata: {annotations: "
     "{emu/runs: 5s}}, spec: {restartPolicy: Never, containers: [{name: c}]}}}}}\n"
@@ -67,6 +70,7 @@ CASES: dict[str, tuple[str, int, str]] = {
     "stale-slice": (LIVE.replace("READY", "True") + SERVICE.replace("PORT", "") + SLICE, 7, "lists 10.244.0.9"),
     "left-out": (LIVE.replace("READY", "True") + WEB.replace("name: web,", "name: x,").replace("80, name", "-1, name"), 5, "is left out"),
     "target-port-number": (WEB + SERVICE.replace("PORT", ", targetPort: 8080"), 3, "targetPort 8080"),
+    "port-not-declared": (WEB.replace(", ports: [{containerPort: 80, name: http}]", "") + SERVICE.replace("PORT", ", targetPort: 3000"), 3, "targetPort 3000"),
     "policy-selects-nothing": (WEB + POLICY.replace("APP", "none"), 3, "its podSelector matches no pod"),
     "policy-without-effect": (HEAD + PING + WEB + POLICY.replace("APP", "web"), 0, "network bridge enforces no policy"),
     "pod-without-address": (LIVE.replace("READY", "True") + POD.replace("NAME", "x").replace("SPEC", C), 5, "no address"),
@@ -90,13 +94,17 @@ CASES: dict[str, tuple[str, int, str]] = {
     "setting-not-modelled": (HEAD + "cluster: {sysctls: {net.ipv4.tcp_ecn: 1}}\n" + PING + WEB, 4, "net.ipv4.tcp_ecn"),
     "job-runs-on": (JOB, 1, "its pods run on"),
     "cronjob-first-run": (CRON, 1, "its first Job starts"),
+    "removed-version": (WEB + OLD, 3, "Deployment of apps/v1beta1 is read as apps/v1"),
     "no-expectation": (HEAD + PING.replace("  expect: {outcome: delivered}\n", "") + WEB, 4, "no step has an `expect`"),
     "assumed": (LIVE.replace("READY", "True"), 0, "no pod network is recognised"),
 }  # fmt: skip
 RULES = {
     "rule-not-modelled": ("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m cgroup --path x -j DROP\nCOMMIT\n", 3, "-m cgroup"),
 }  # fmt: skip
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    "kustomization": "tests/cli/test_kustomization.py",
+    **dict.fromkeys(DUMPED, "tests/why/test_planted_dumps.py"),
+}
 EXPORTS = {
     "no-ready-endpoint", "stale-slice", "left-out", "pod-without-address", "pod-not-ready", "node-not-ready", "declared-twice", "newer-field", "assumed",
 }  # fmt: skip
@@ -114,7 +122,9 @@ def linted(capsys: Capsys, *words: str) -> tuple[int, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("id", [*CASES, *RULES])
-def test_each_id(id: str, folder: Path, capsys: Capsys) -> None:
+def test_each_id(id: str, folder: Path, capsys: Capsys, request: pytest.FixtureRequest) -> None:
+    if id == "policy-not-modelled":
+        request.getfixturevalue("unknown_dataplane")
     text, line, begins = (CASES | RULES)[id]
     name = "x.rules" if id in RULES else "x.yaml"
     (folder / name).write_text(text)
@@ -173,6 +183,16 @@ def test_from_which_severity_on_it_fails(id: str, least: str, folder: Path) -> N
     assert main(["lint", "x.yaml", "--fail-on", least]) == int(worse)
 
 
+@pytest.mark.parametrize(
+    "text", [RULES["rule-not-modelled"][0], "-P INPUT ACCEPT\n-A INPUT -m cgroup --path x -j DROP\n"]
+)
+def test_rules_are_known_by_how_they_begin(text: str, folder: Path, capsys: Capsys) -> None:
+    (folder / "iptables-save").write_text(text)
+    status, found = linted(capsys, "iptables-save")
+    assert status == 0 and "rule-not-modelled" in {each["id"] for each in found}
+    assert main(["validate", "iptables-save"]) == 0
+
+
 def test_a_refused_file_does_not_hide_the_others(folder: Path, capsys: Capsys) -> None:
     (folder / "a").mkdir()
     (folder / "a" / "broken.yaml").write_text("apiVersion: v1\nkind: [\n")
@@ -228,6 +248,10 @@ def test_sarif(folder: Path, capsys: Capsys) -> None:
     files = everything(folder)
     assert main(["lint", *files, "-o", "sarif"]) == 1
     log = json.loads(capsys.readouterr().out)
+    schema = json.loads((ROOT / "tests" / "data" / "sarif" / "sarif-2.1.0-rtm.5.json").read_text(encoding="utf-8"))
+    validator = Draft4Validator(schema)
+    assert [each.message for each in validator.iter_errors(log)] == []
+    assert not validator.is_valid(log | {"version": "2.0"})
     assert log["version"] == "2.1.0" and log["$schema"].endswith("sarif-2.1.0.json")
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
@@ -275,3 +299,15 @@ def test_yaml_has_the_same_data(folder: Path, capsys: Capsys) -> None:
     _, found = linted(capsys, "x.yaml")
     main(["lint", "x.yaml", "-o", "yaml"])
     assert yaml.safe_load(capsys.readouterr().out)["findings"] == found
+
+
+def test_a_node_that_is_not_as_it_ought_to_be(folder: Path, capsys: Capsys) -> None:
+    """`--node` adds the differences of a node's dump, with the file of the dump."""
+    (folder / "x.yaml").write_text(RIGHT)
+    (folder / "node-1").mkdir()
+    (folder / "node-1" / "sysctl").write_text("net.ipv4.ip_forward = 0\n")
+    status, found = linted(capsys, "x.yaml", "--node", "node-1=node-1")
+    [own] = [each for each in found if each["severity"] == "error"]
+    assert (status, own["id"], own["object"], own["file"]) == (1, "node-sysctl", "node/node-1", "node-1/sysctl")
+    assert linted(capsys, "x.yaml")[0] == 0
+    assert main(["lint", "x.yaml", "--node", "node-9=node-1"]) == 2

@@ -64,7 +64,7 @@ def test_what_was_never_used_is_named(scenario: Path) -> None:
 
 
 def test_the_command_prints_it(scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--coverage", "-o", str(tmp_path / "out"), str(scenario)]) == 0
+    assert main(["run", "--coverage", "-d", str(tmp_path / "out"), str(scenario)]) == 0
     shown = capsys.readouterr().out
     assert "endpoints: 1 of 2 used; never:" in shown and "rules: " in shown and "routes: " in shown
 

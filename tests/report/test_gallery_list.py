@@ -32,7 +32,7 @@ def test_a_story_by_its_name_shows_cause_cure_and_frames(capsys: pytest.CaptureF
 
 
 def test_the_data_has_cause_and_cure(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--list", "--format", "json"]) == 0
+    assert main(["demo", "--list", "-o", "json"]) == 0
     found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
     assert set(found) == set(stories())
     assert found["hairpin-off"]["mistake"]["curedIn"] == "hairpin-on"

@@ -39,9 +39,13 @@ QUIET = {
     "ClusterRoleBinding", "PersistentVolume", "PersistentVolumeClaim", "StorageClass", "PriorityClass", "CustomResourceDefinition", "LimitRange",
 }  # fmt: skip
 # Versions that today's API server has no more, and where their kinds are now (Deprecated API Migration Guide)
-_APPS = ("Deployment", "DaemonSet", "ReplicaSet", "StatefulSet")
+_APPS = {
+    "extensions/v1beta1": ("Deployment", "DaemonSet", "ReplicaSet"),
+    "apps/v1beta1": ("Deployment", "StatefulSet"),
+    "apps/v1beta2": ("Deployment", "DaemonSet", "ReplicaSet", "StatefulSet"),
+}
 REMOVED = {
-    **{(group, kind): "apps/v1" for group in ("extensions/v1beta1", "apps/v1beta1", "apps/v1beta2") for kind in _APPS},
+    **{(group, kind): "apps/v1" for group, kinds in _APPS.items() for kind in kinds},
     ("extensions/v1beta1", "NetworkPolicy"): "networking.k8s.io/v1",
     ("extensions/v1beta1", "Ingress"): "networking.k8s.io/v1",
     ("networking.k8s.io/v1beta1", "Ingress"): "networking.k8s.io/v1",
@@ -78,14 +82,16 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def refused(found: Sequence[Mapping[str, Any]]) -> str:
-    """What an error has to name, where a cluster takes these no more; "" where it takes them."""
+    """What an error has to name, where a cluster cannot take these as they are; "" where it can."""
     if any("kustomize" in each.get("apiVersion", "") or "resources" in each for each in found):
         return "kubectl kustomize"
-    for each in found:
-        now = REMOVED.get((each["apiVersion"], each["kind"]))
-        if now is not None:
-            return f'there is no {each["kind"]} in "{each["apiVersion"]}" (expected {now})'
     return ""
+
+
+def old(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The objects in a version that today's API server has no more: `KIND of VERSION`, and where that is now."""
+    named = [(each["apiVersion"], each["kind"]) for each in found]
+    return [(f"{kind} of {version}", REMOVED[version, kind]) for version, kind in named if (version, kind) in REMOVED]
 
 
 def left_out(found: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -26,5 +26,6 @@ def reader_folder(path: Path) -> Path:
     for language, text in BLOCKS:
         named = re.match(r"# file: (\S+)\n", text)
         if language in ("yaml", "text") and named:
+            (path / named[1]).parent.mkdir(exist_ok=True)
             (path / named[1]).write_text(text, encoding="utf-8")
     return path

@@ -30,6 +30,7 @@ from emu.wire.frame import Frame
 from policy_cases import Case, Cell, World
 
 WAIT_NS = 150 * MS
+UNDERLAYS = {"aws-vpc": "vpc", "kindnet": "switched"}
 
 
 def buildable(case: Case) -> str:
@@ -45,7 +46,7 @@ def buildable(case: Case) -> str:
 def cluster_of(case: Case, world: World, network: str, policy: str, **options: Any) -> emu.Cluster:
     """The case's cluster: nodes and outside hosts at their addresses, pods in the order of their addresses."""
     lans = {"172.31.7.0/24": "nodes", "198.18.0.0/24": "elsewhere"}
-    hosts = [HostConfig("external", NicSettings(lan="elsewhere", address="198.18.0.2/24"))]
+    hosts = [HostConfig("external", NicSettings(lan="elsewhere", address="198.18.0.9/24"))]
     for number, (name, (addr, _)) in enumerate(case.outside().items()):
         subnet = str(ip_network(f"{addr}/24", strict=False))
         lan = lans.setdefault(subnet, f"lan{number}")
@@ -53,8 +54,8 @@ def cluster_of(case: Case, world: World, network: str, policy: str, **options: A
     config = emu.ClusterConfig(
         network=network,
         policy=policy,
-        underlay=options.pop("underlay", "routed"),
-        lans=tuple(LanSettings(name, subnet, gateway=_last(subnet)) for subnet, name in lans.items()),
+        underlay=options.pop("underlay", UNDERLAYS.get(network, "routed")),
+        lans=tuple(LanSettings(name, subnet, gateway=_gateway(subnet, network)) for subnet, name in lans.items()),
         external=tuple(hosts),
         **options,
     )
@@ -62,11 +63,16 @@ def cluster_of(case: Case, world: World, network: str, policy: str, **options: A
     cluster = emu.Cluster(config, objects, capture=False)
     for block in cluster.store.list(IPAMBlock):  # so that hosts outside reach pods, as the cases state
         cluster.underlay.route(prefix_of(block), cluster.node(block.node).ip)
+    if network == "kindnet":
+        for node in cluster.nodes.values():
+            if node.pod_cidr is not None:
+                cluster.underlay.route(node.pod_cidr, node.ip)
     return cluster
 
 
-def _last(subnet: str) -> str:
-    return str(ip_network(subnet)[-2])
+def _gateway(subnet: str, network: str) -> str:
+    """The router's address: the last one, in a VPC the first."""
+    return str(ip_network(subnet)[1 if network == "aws-vpc" else -2])
 
 
 def stored(obj: Object) -> Object:

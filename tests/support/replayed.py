@@ -28,7 +28,12 @@ metadata: {name: web}
 spec:
   clusterIP: 10.96.0.100
   selector: {app: web}
-  ports: [{name: web, port: 80}, {name: dns, port: 53, protocol: UDP}, {name: closed, port: 81, targetPort: 8081}]
+  ports: [{name: web, port: 80}, {name: dns, port: 53, protocol: UDP}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: closed}
+spec: {selector: {app: web}, ports: [{port: 81, targetPort: 8081}]}
 """
 
 

@@ -14,6 +14,8 @@ from emu.kernel.link.source_check import SourceChecks
 from emu.kernel.link.tbf import Tbf, buffer_ticks
 from emu.kernel.net import stacked_links, vrf_links
 from emu.kernel.net.netns import Netns
+from emu.kube.networks.kindnet.policy.queue import TABLE, QueuedPolicies
+from emu.kube.policy.index import PolicyIndex
 from emu.twin.picture import take
 
 MAC = bytes((2, 0, 0, 0, 1, 0))
@@ -36,12 +38,23 @@ def sources(net: Netns) -> None:
     net.bridge_hooks.sources.add("eth0", MAC, "c1-eth0")
 
 
+def program(net: Netns) -> None:
+    net.device("eth0").egress = lambda frame, device: True
+
+
+def queue(net: Netns) -> None:
+    net.programs[TABLE] = QueuedPolicies(net, PolicyIndex)
+    net.programs[TABLE].selected = frozenset((1,))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (filtering, "the twin sets up no bridge with VLAN filtering"),
         (bucket, "the twin sets up no token bucket"),
         (redirect, "the twin sets up no token bucket"),
+        (program, "the twin sets up no programs of tc"),
+        (queue, "the twin sets up no queue of kindnet's policies"),
         (sources, "the twin sets up no check of source MACs"),
         (lambda net: stacked_links.vlan(net, "v5", net.device("eth0"), 5), "the twin makes no vlan"),
         (lambda net: stacked_links.macvlan(net, "m0", net.device("eth0"), MAC), "the twin makes no macvlan"),

@@ -17,7 +17,7 @@ from emu.kernel.net.fib import Route
 from emu.scenario.gallery import story
 from emu.scenario.run import run
 from emu.scenario.script import load
-from emu.trail import AnyRule, Dropped, Encapsulated, Forbidden, Natted, Policy, Tracked
+from emu.trail import AnyRule, Dropped, Encapsulated, Forbidden, Natted, Policy, Probed, Tracked
 from emu.wire.addr import ip4_text
 from profiled import profiled
 from tshark import Tshark
@@ -28,6 +28,7 @@ PAGE = ROOT / "emu" / "wireshark" / "profile" / "README.md"
 STORIES = (
     "pod-to-service", "hairpin-on", "host-port", "flannel-vxlan", "local-policy-elsewhere", "absent-address", "lossy-link", "pod-to-internet",
     "no-endpoints", "only-nodes-reach-pods", "forbidden",
+    "probed",
 )  # fmt: skip
 FORBIDDEN = """\
 apiVersion: emu/v1
@@ -52,10 +53,13 @@ kind: NetworkPolicy
 metadata: {name: closed}
 spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}
 """
-COUNTED = ("pod-to-service", "flannel-vxlan", "no-endpoints", "only-nodes-reach-pods", "forbidden")
+PROBED = FORBIDDEN.replace("forbidden", "probed").replace(
+    "{nodes: 1, policy: kube-router}", "{nodes: 1, network: aws-vpc, aws-vpc: {enableNetworkPolicy: true}}"
+)
+COUNTED = ("pod-to-service", "flannel-vxlan", "no-endpoints", "only-nodes-reach-pods", "forbidden", "probed")
 FIELDS = (
     "flow", "hop", "way", "nat", "nat.before", "nat.after", "route", "verdict", "reason", "place", "policy", "ct", "ct.state", "chain", "rule",
-    "table", "step", "seq", "ack", "sentence", "fact", "retransmission", "tunnel", "bridge", "arp",
+    "table", "tc", "step", "seq", "ack", "sentence", "fact", "retransmission", "tunnel", "bridge", "arp",
 )  # fmt: skip
 Row = dict[str, list[str]]
 
@@ -74,9 +78,11 @@ class Ran:
 @pytest.fixture(scope="module", params=STORIES)
 def ran(request: pytest.FixtureRequest, tshark: Tshark, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp(request.param)
-    own = folder / "forbidden.yaml"
-    own.write_text(FORBIDDEN, encoding="utf-8")
-    done = run(load(own if request.param == "forbidden" else story(request.param)), folder)
+    own = {"forbidden": FORBIDDEN, "probed": PROBED}.get(request.param)
+    path = folder / f"{request.param}.yaml"
+    if own is not None:
+        path.write_text(own, encoding="utf-8")
+    done = run(load(path if own is not None else story(request.param)), folder)
     capture = done.cluster.capture
     assert capture is not None
     path = folder / request.param / "all.pcapng"
@@ -206,7 +212,7 @@ def test_sequence_numbers_and_answers_in_the_column(ran: Ran) -> None:
     assert "Retransmission]" not in info
     numbers = [int(number) for number in re.findall(r"\[SYN\] Seq=(\d+)", info)]
     assert set(numbers) <= {0}
-    if ran.name not in ("absent-address", "local-policy-elsewhere", "service-without-endpoints"):
+    if ran.name not in ("absent-address", "local-policy-elsewhere", "service-without-endpoints", "probed"):
         assert "(no response found!)" not in info
 
 
@@ -220,6 +226,10 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
     ),
     'emu.networkpolicy contains "ingress of default/web"': lambda frame: any(
         (each.way, each.pod) == ("ingress", "default/web") for each in of(frame, Forbidden)
+    ),
+    'emu.tc contains "handle_ingress"': lambda frame: any(
+        each.program == "handle_ingress"
+        for each in (*of(frame, Probed), *(d.by for d in of(frame, Dropped) if isinstance(d.by, Probed)))
     ),
     'emu.networkpolicy.name == "default/closed"': lambda frame: any(
         each.policies == ("NetworkPolicy default/closed",) for each in of(frame, Forbidden)
@@ -253,6 +263,7 @@ PROMISED: dict[str, Callable[[Captured], bool]] = {
 }
 # where each finds at least one frame
 FOUND_IN = {
+    'emu.tc contains "handle_ingress"': "probed",
     'emu.networkpolicy contains "ingress of default/web"': "forbidden",
     'emu.networkpolicy.name == "default/closed"': "forbidden",
     'emu.networkpolicy.rule == "none"': "forbidden",

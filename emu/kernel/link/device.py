@@ -25,6 +25,7 @@ ETH_P_TAGS = (ETH_P_8021Q, ETH_P_8021AD)
 
 Tap = Callable[[Frame, int], None]
 RxHandler = Callable[[Frame, "Device"], None]
+TxFilter = Callable[[Frame, "Device"], bool]  # whether the frame goes on; else the filter has ended it
 
 
 IFNAMSIZ = 16
@@ -59,7 +60,7 @@ class Device:
     """
 
     __slots__ = (
-        "_promisc", "carrier", "changed_ns", "clock", "drop", "header", "ifindex", "ingress", "kind", "l3_master", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
+        "_promisc", "carrier", "changed_ns", "clock", "drop", "egress", "header", "ifindex", "ingress", "kind", "l3_master", "l3_rcv", "mac", "master", "mtu", "name", "neigh", "net",
         "netem", "noarp", "offload", "packet_types", "qdisc", "rx_handler", "tap", "up", "uppers", "vlans",
     )  # fmt: skip
     loopback = False  # IFF_LOOPBACK
@@ -83,6 +84,7 @@ class Device:
         self.netem: Netem | None = None
         self.qdisc: Qdisc | None = None  # the discipline at its way out, before netem
         self.ingress: RxHandler | None = None  # the filter of the qdisc ffff:, which takes every frame that comes in
+        self.egress: TxFilter | None = None  # the filter of clsact at its way out, before the discipline
         self.master: Any = None
         self.l3_master: Any = None  # the VRF that it is in
         self.l3_rcv: Callable[[Frame, Device], bool] | None = (
@@ -117,6 +119,8 @@ class Device:
 
     def transmit(self, frame: Frame) -> None:
         """Send a frame (dev_queue_xmit). One without a whole Ethernet header is dropped, as br_dev_xmit does."""
+        if self.egress is not None and not self.egress(frame, self):
+            return
         if not self.up:
             self.drop(self, frame, "DEV_READY")
         elif not self.carrier:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from emu.errors import InputError
 from emu.kernel.link.bridge import Bridge
-from emu.kernel.link.device import Device
+from emu.kernel.link.device import Device, check_name
 from emu.kernel.link.ipvlan import Ipvlan
 from emu.kernel.link.macvlan import Macvlan
 from emu.kernel.link.stacked import Stacked
@@ -66,6 +66,21 @@ def move(device: Device, source: Netns, target: Netns, name: str) -> None:
     source.detach(device)
     device.name = name
     target.attach(device)
+
+
+def rename(net: Netns, device: Device, name: str) -> None:
+    """dev_change_name: the device stays as it is, in its place. Raises InputError for a name that is taken, or is none."""
+    check_name(name)
+    if name in net.devices:
+        raise InputError("file exists", expected="a name that no device bears")
+    old, device.name = device.name, name
+    devices = [*net.devices.values()]
+    net.devices.clear()
+    net.devices.update((each.name, each) for each in devices)
+    net.sysctl.rename_device(old, name)
+    device.forget_neighbours(permanent=False)
+    for family in net.families.values():
+        family.cache_device(device)
 
 
 def delete(device: Device) -> None:

@@ -55,6 +55,7 @@ _STATUS = (SRC_NAT, DST_NAT)
 _MANIP = (MANIP_DST, MANIP_SRC, -1, MANIP_DST, MANIP_SRC)  # the half that each hook rewrites; FORWARD none
 _NETFILTER_DROP = "NETFILTER_DROP"
 _REDIRECT = 5
+_LOOPBACK = 127
 
 
 NatListener = Callable[[Frame, Natted], None]
@@ -233,8 +234,15 @@ def _routed_anew(frame: Frame, state: HookState, conn: Conn) -> Verdict:
     if state.hook == PRE_ROUTING:
         frame.route = None
     elif state.hook == LOCAL_OUT and (error := state.family.reroute(frame)):
-        return Drop(_NETFILTER_DROP, conn, error)
+        return Drop(_NETFILTER_DROP, _unroutable(frame, error), error)
     return None
+
+
+def _unroutable(frame: Frame, error: str) -> str:
+    """Why a packet of this host cannot go to where a rule has sent it, in words."""
+    if error == "EINVAL" and frame.src >> 24 == _LOOPBACK:
+        return "the route behind DNAT: a packet from 127.0.0.0/8 leaves by lo alone where net.ipv4.conf.*.route_localnet is 0"
+    return f"the route behind DNAT: {error}"
 
 
 def _translate_error(frame: Frame, conn: Conn, manip: int) -> Verdict:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -29,14 +28,9 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-@cache
-def _match_names() -> dict[type[Match], str]:
-    return {part: name for name, part in matches.items()}
-
-
 def match_name(kind: type[Match]) -> str:
     """The word after `-m`; "" for a rule's basics."""
-    return _match_names().get(kind, "")
+    return matches.name_of(kind)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

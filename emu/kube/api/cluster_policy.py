@@ -13,8 +13,9 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 
 from emu.kube.api.addresses import network_of
-from emu.kube.api.core import PORT_NAME, Port, is_port_name
+from emu.kube.api.core import Port
 from emu.kube.api.meta import ApiStruct, LabelSelector, Object, Path, Problem
+from emu.kube.api.port_names import PORT_NAME, is_port_name
 
 Tier = Literal["Admin", "Baseline"]
 Action = Literal["Accept", "Deny", "Pass"]

@@ -14,6 +14,7 @@ from emu.kube.api.addresses import is_address, read_plain
 from emu.kube.api.affinity import Affinity
 from emu.kube.api.container_status import ContainerStatus, Probe
 from emu.kube.api.meta import ApiStruct, Object, ObjectMeta, Path, Problem, is_label, replace, selects
+from emu.kube.api.port_names import PORT_NAME, is_port_name
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 PortOrZero = Annotated[int, Meta(ge=0, le=65535)]
@@ -246,13 +247,6 @@ def _container_port_problems(container: Container, at: Path, host_network: bool)
         if host_network and p.host_port not in (0, p.container_port):
             what = f"{p.host_port} differs from containerPort {p.container_port} although the pod uses hostNetwork"
             yield Problem((*at, i, "hostPort"), what)
-
-
-PORT_NAME = "up to 15 of a-z, 0-9 and '-', with at least one letter"
-
-
-def is_port_name(name: str) -> bool:
-    return len(name) <= 15 and is_label(name) and any(c.isalpha() for c in name) and "--" not in name
 
 
 class PodIP(ApiStruct, frozen=True):

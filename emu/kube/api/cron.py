@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo
 
 from emu.errors import InputError
 
@@ -108,6 +107,8 @@ def schedule_problem(text: str) -> str:
 
 def zone_problem(name: str) -> bool:
     """Whether there is no time zone of that name."""
+    from zoneinfo import ZoneInfo
+
     try:
         ZoneInfo(name)
     except (OSError, ValueError):

@@ -31,6 +31,16 @@ MAX_EXPANDED = 100_000
 MAX_BYTES = 64 << 20
 """Bytes of one file: about 100,000 objects."""
 STDIN = "-"
+_CAPTURE = "this is a capture", "emu ladder FILE, emu report FILE, emu replay FILE -f MANIFESTS"
+_BINARY = (
+    (b"\x0a\x0d\x0d\x0a", *_CAPTURE),
+    (b"\xd4\xc3\xb2\xa1", *_CAPTURE),
+    (b"\xa1\xb2\xc3\xd4", *_CAPTURE),
+    (b"\x4d\x3c\xb2\xa1", *_CAPTURE),
+    (b"\xa1\xb2\x3c\x4d", *_CAPTURE),
+    (b"\x1f\x8b", "this is compressed with gzip", "its contents (gzip -dc FILE | ...), or a .tar.gz of a dump"),
+)
+"""How files begin that are no text, what they are, and who takes them."""
 MAX_ANCHORS = 10_000
 """Anchors and aliases in one text."""
 
@@ -39,6 +49,7 @@ _STR, _SEQ, _MAP, _MERGE = (_PREFIX + name for name in ("str", "seq", "map", "me
 # libyaml composes by recursion in C, so what could be deep is measured from its events first.
 _OPENINGS = 2_000
 _ANCHOR = re.compile(r"(?<![^\s\[{,:])[&*]\w")  # or what looks like one
+_ALIAS = re.compile(r"(?<!\w)\*[\w-]")  # or what looks like one
 _SEVERAL = re.compile(
     r'\A\s*\{\s*"(?:kind|apiVersion|items|metadata)":.*^\}\s*\Z', re.M | re.S
 )  # JSON as kubectl prints it
@@ -148,6 +159,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise InputError(getattr(error, "strerror", None) or str(error), file=name) from None
+    for begins, what, expected in _BINARY:
+        if data.startswith(begins):
+            raise InputError(what, file=name, expected=expected)
     if len(data) > MAX_BYTES:
         raise InputError("is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
     try:
@@ -170,14 +184,15 @@ def documents(text: str, file: str | None = None) -> Iterator[Document]:
         return
     if sum(1 for _ in islice(_ANCHOR.finditer(text), MAX_ANCHORS + 1)) > MAX_ANCHORS:
         _measure_anchors(text, file)
-    if text.count("[") + text.count("{") > _OPENINGS or _LADDER.search(text):
+    if _openings(text) > _OPENINGS or _LADDER.search(text):
         _measure_depth(text, file)
-    aliases = "*" in text
+    aliases = _ALIAS.search(text) is not None
     loader = yaml.CSafeLoader(text)
     try:
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None  # check_node found one
+        while True:
+            node = loader.get_node() if loader.check_node() else None
+            if node is None:
+                break
             if aliases:
                 _measure_aliases(node, file)
             value = _build(node, file, 0)
@@ -187,6 +202,13 @@ def documents(text: str, file: str | None = None) -> Iterator[Document]:
         raise _broken(e, file) from None
     finally:
         loader.dispose()
+
+
+def _openings(text: str) -> int:
+    """How many brackets may be open at once: no flow collection goes on behind a line that begins with "- "."""
+    if text.count("[") + text.count("{") <= _OPENINGS:
+        return 0
+    return max(part.count("[") + part.count("{") for part in text.split("\n- "))
 
 
 def _line(part: yaml.Node | yaml.Event) -> int:
@@ -343,6 +365,9 @@ def _json_documents(text: str, file: str) -> Iterator[Document]:
         try:
             value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as e:
+            if not text[e.pos :].strip() or e.msg.startswith("Unterminated string"):
+                what = "the JSON text ends in the middle of an object: it was cut"
+                raise InputError(what, file=file, line=e.lineno, expected="the whole output of kubectl") from None
             raise InputError(f"broken JSON: {e.msg}", file=file, line=e.lineno) from None
         except ValueError:  # Python reads no number of more than 4,300 digits
             raise InputError("broken JSON: a number is too long", file=file, line=line) from None

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.errors import InputError
 from emu.kube.api.documents import MAX_BYTES, Document, documents
+
+if TYPE_CHECKING:
+    pass
 
 _MARKS = ("nodes.json", "cluster-scoped-resources", "namespaces", "resources")
 """What a dump's folder has at its top: kubectl's own, must-gather's, and what debugging tools gather."""
@@ -31,7 +33,7 @@ class _Other(NamedTuple):
     expected: str
 
 
-_RULES = "emu trace --rules FILE"
+_RULES = "emu trace --rules FILE, or --node NAME=FOLDER for a whole node"
 _OTHERS = (
     _Other(re.compile(r"(#[^\n]*\n|\s)*\*(filter|nat|mangle|raw|security)\s"), "this is an iptables-save text", _RULES),
     _Other(re.compile(r"\s*-[PNA] [A-Z]"), "these are rules as iptables -S prints them", _RULES),
@@ -67,13 +69,36 @@ def check_kind(text: str, file: str | None) -> None:
             raise InputError(each.what, file=file, expected=each.expected)
 
 
+_HELM = re.compile(
+    r"\{\{-?\s*(\.(Values|Release|Chart|Capabilities)\b|include\s|template\s|if\s|range\s|with\s|define\s)"
+)
+_MAPPINGS = (
+    ("cniVersion", "this is a CNI configuration", "emu cni add -c FILE, or cluster: {network: FILE} in a scenario"),
+    ("services", "this is a Compose file", "manifests of Kubernetes"),
+)
+
+
+def other_value(value: dict[str, object]) -> tuple[str, str] | None:
+    """What a mapping is that is no object, and what was expected; None where that is not known."""
+    if value.get("kind") == "Config" and "clusters" in value:
+        return "this is a kubeconfig", "kubectl get ... -A -o yaml"
+    if "apiVersion" in value:
+        return None
+    return next(((what, expected) for key, what, expected in _MAPPINGS if key in value), None)
+
+
+def is_rules(text: str) -> bool:
+    """Whether a text is one of iptables: of iptables-save, -S or -L."""
+    return any(each.begins.match(text) for each in _OTHERS[:3])
+
+
 def is_dump(folder: Path) -> bool:
     """Whether a folder holds a dump, whose objects lie in folders below it."""
+    if any((folder / mark).exists() for mark in _MARKS):
+        return any(each.is_dir() for each in folder.iterdir())
     below = [each for each in folder.iterdir() if each.is_dir()]
-    return bool(below) and (
-        any((folder / mark).exists() for mark in _MARKS)
-        or any((each / mark).exists() for each in below for mark in _MARKS[1:])
-    )
+    below += [inner for each in below for inner in each.iterdir() if inner.is_dir()]  # must-gather's, then its image's
+    return any((each / mark).exists() for each in below for mark in _MARKS[1:])
 
 
 def is_tar(path: str | os.PathLike[str]) -> bool:
@@ -83,10 +108,17 @@ def is_tar(path: str | os.PathLike[str]) -> bool:
 
 def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     """Name and text of each manifest in a tar, by name; nothing is unpacked. Raises InputError."""
+    import tarfile
+
     name = os.fspath(path)
     try:
         with tarfile.open(path) as tar:
-            files = [each for each in tar.getmembers() if each.isfile() and each.name.endswith(_MEMBERS)]
+            every = [each for each in tar.getmembers() if each.isfile()]
+            files = [each for each in every if each.name.endswith(_MEMBERS)]
+            if not files:
+                raise InputError(
+                    _without([each.name for each in every]), file=name, expected="files named *.yaml, *.yml, *.json"
+                )
             for member in sorted(files, key=lambda each: each.name):
                 if member.size > MAX_BYTES:
                     raise InputError(f"{member.name} is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
@@ -99,6 +131,15 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
         raise InputError(f"not UTF-8 text (byte {error.start})", file=name) from None
 
 
+def _without(paths: Sequence[str]) -> str:
+    """What a tar without manifests seems to be."""
+    names = [Path(each).name for each in paths]
+    of_node = [each for each in names if re.match(r"(iptables|ip-|ipset|conntrack|proc-|socket-stats)", each)]
+    if of_node:
+        return f"no manifests in this tar: {', '.join(sorted(of_node)[:3])} are what a node shows"
+    return "no manifests in this tar"
+
+
 def dumped(text: str, file: str) -> Iterator[Document]:
     """The documents of a text. The logs between the objects of `kubectl cluster-info dump` are left out, and files that hold no
     objects."""
@@ -107,4 +148,10 @@ def dumped(text: str, file: str) -> Iterator[Document]:
     check_kind(text, file)
     if "==== START logs for container" in text:
         text = _LOGS.sub("", text)
-    yield from documents(text, file)
+    try:
+        yield from documents(text, file)
+    except InputError as error:
+        if _HELM.search(text):
+            what = "this is a template of a Helm chart, no manifest"
+            raise InputError(what, file=file, line=error.line, expected="helm template CHART | emu run -f -") from None
+        raise

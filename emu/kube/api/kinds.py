@@ -83,6 +83,8 @@ _GROUPS = (
 )
 GROUPS = frozenset(("", *_GROUPS.split()))
 """The API groups of Kubernetes itself; every other group holds custom resources."""
+CUSTOM = "custom-resource"
+"""The id of what there is to report about those."""
 _NO_EFFECT = (
     "APIService Binding CSIDriver CSINode CSIStorageCapacity CertificateSigningRequest ClusterRole ClusterRoleBinding "
     "ClusterTrustBundle ComponentStatus CompositePodGroup ConfigMap ControllerRevision CustomResourceDefinition "
@@ -139,46 +141,8 @@ def kind_named(word: str) -> str:
     return kind
 
 
-_SINCE_GONE = {
-    "admissionregistration.k8s.io/v1beta1": ("MutatingWebhookConfiguration ValidatingWebhookConfiguration", "v1"),
-    "apiextensions.k8s.io/v1beta1": ("CustomResourceDefinition", "v1"),
-    "apiregistration.k8s.io/v1beta1": ("APIService", "v1"),
-    "authentication.k8s.io/v1beta1": ("TokenReview", "v1"),
-    "authorization.k8s.io/v1beta1": (
-        "LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview",
-        "v1",
-    ),
-    "autoscaling/v2beta1": ("HorizontalPodAutoscaler", "v2"),
-    "autoscaling/v2beta2": ("HorizontalPodAutoscaler", "v2"),
-    "certificates.k8s.io/v1beta1": ("CertificateSigningRequest", "v1"),
-    "coordination.k8s.io/v1beta1": ("Lease", "v1"),
-    "events.k8s.io/v1beta1": ("Event", "v1"),
-    "extensions/v1beta1": ("Ingress", "networking.k8s.io/v1"),
-    "flowcontrol.apiserver.k8s.io/v1beta1": ("FlowSchema PriorityLevelConfiguration", "v1"),
-    "flowcontrol.apiserver.k8s.io/v1beta2": ("FlowSchema PriorityLevelConfiguration", "v1"),
-    "flowcontrol.apiserver.k8s.io/v1beta3": ("FlowSchema PriorityLevelConfiguration", "v1"),
-    "networking.k8s.io/v1beta1": ("Ingress IngressClass", "v1"),
-    "node.k8s.io/v1beta1": ("RuntimeClass", "v1"),
-    "policy/v1beta1": ("PodDisruptionBudget", "v1"),
-    "rbac.authorization.k8s.io/v1beta1": ("ClusterRole ClusterRoleBinding Role RoleBinding", "v1"),
-    "scheduling.k8s.io/v1beta1": ("PriorityClass", "v1"),
-    "storage.k8s.io/v1beta1": ("CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment", "v1"),
-}
-"""The kinds without a type here that releases since 1.16 have removed from a version of their group, and the version that has them.
-Source: Deprecated API Migration Guide (kubernetes.io). Kinds with a type are refused in all versions but theirs."""
-
-
-def _now_in(api_version: str, kind: str) -> str:
-    """The apiVersion that has a kind which was removed from this one; "" for others."""
-    kinds, version = _SINCE_GONE.get(api_version, ("", ""))
-    if kind not in kinds.split():
-        return ""
-    return version if "/" in version else f"{api_version.rpartition('/')[0]}/{version}"
-
-
 def type_of(api_version: str, kind: str) -> type[Object]:
-    """The type for a manifest; `Other` for kinds that we do not use. Raises InputError for a known kind under another name, and for a version that
-    Kubernetes has removed."""
+    """The type for a manifest; `Other` for kinds that we do not use. Raises InputError for a known kind under another name."""
     found = KINDS.get((api_version, kind))
     if found is not None:
         return found
@@ -187,8 +151,6 @@ def type_of(api_version: str, kind: str) -> type[Object]:
     # Groups without a dot and *.k8s.io are Kubernetes' own; another project may well have a "Service" of its own.
     if wanted is not None and ("." not in group or group.endswith(".k8s.io")):
         raise InputError(f'there is no {kind} in "{api_version}"', expected=wanted)
-    if now := _now_in(api_version, kind):
-        raise InputError(f'there is no {kind} in "{api_version}"', expected=now)
     return Other
 
 
@@ -201,7 +163,7 @@ def remark(api_version: str, kind: str) -> tuple[str, str]:
     """What there is to report about a kind that has no type, and its id: it is not modelled, or nothing knows it; "" for neither."""
     if is_custom(api_version):
         what = f"kind {kind} of {api_version} is a custom resource, which is not modelled: nothing acts on it"
-        return what, "custom-resource"
+        return what, CUSTOM
     treatment = OTHER_KINDS.get(kind)
     if isinstance(treatment, NotModelled):
         return f"kind {kind} is not modelled: {treatment.what}", "kind-not-modelled"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -17,14 +18,17 @@ import msgspec
 from msgspec import inspect
 
 from emu.errors import InputError
+from emu.kube.api import kustomization
 from emu.kube.api.check import Remark, remarks
-from emu.kube.api.documents import Document, documents, path_text, read_text
-from emu.kube.api.dumps import dumped, is_dump, is_tar, members
-from emu.kube.api.kinds import CLUSTER_SCOPED, is_custom, remark, type_of
+from emu.kube.api.documents import STDIN, Document, documents, path_text, read_text
+from emu.kube.api.dumps import dumped, is_dump, is_tar, members, other_value
+from emu.kube.api.kinds import CLUSTER_SCOPED, CUSTOM, remark, type_of
 from emu.kube.api.meta import Key, Object, Other, Path, name_problem, replace
+from emu.kube.api.old_versions import current
 from emu.kube.api.settings import ConfigMap, is_setting
 from emu.modelled import Finding, nearest
 
+LEFT_OUT = "is left out: "  # how a finding begins about an object of an export that cannot be read
 SUFFIXES = (".yaml", ".yml", ".json")
 _PORT_FIELDS = {"port", "containerPort", "hostPort", "nodePort", "healthCheckNodePort"}
 _JSON_WORDS = {"array": "a list", "object": "a mapping", "str": "a string", "int": "an integer", "bool": "a boolean"}
@@ -57,13 +61,22 @@ class Objects(list[Object]):
     def __init__(self, objects: Iterable[Object] = ()) -> None:
         super().__init__(objects)
         self.findings: list[Finding] = []
-        self._seen: set[str] = set()
+        self.custom: Counter[str] = Counter()
 
-    def note(self, finding: Finding, *, once: str = "") -> None:
-        """Add a finding; of those with the same `once` only the first."""
-        if not once or once not in self._seen:
-            self._seen.add(once)
-            self.findings.append(finding)
+    def note(self, finding: Finding, *, custom: str = "") -> None:
+        """Add a finding; `custom` is the kind of a custom resource, and its API version."""
+        self.findings.append(finding)
+        if custom:
+            self.custom[custom] += 1
+
+    @property
+    def notes(self) -> list[Finding]:
+        """The findings; several custom resources are counted by kind in one."""
+        if self.custom.total() < 2:
+            return self.findings
+        counted = ", ".join(f"{count} {kind}" for kind, count in self.custom.most_common())
+        what = f"{self.custom.total()} custom resources are not modelled, nothing acts on them: {counted}"
+        return [*(each for each in self.findings if each.id != CUSTOM), Finding("", "", what, CUSTOM)]
 
 
 @dataclass
@@ -144,6 +157,9 @@ def _younger(loaded: Loaded, obj: Object, place: Place | None) -> None:
     if isinstance(obj, Other):
         return
     at = loaded.keys[obj.key]
+    mine, other = loaded.objects[at].metadata, obj.metadata
+    if mine.uid and (mine.uid, mine.resource_version) == (other.uid, other.resource_version):
+        return  # a dump may have it in a list and in a file of its own
     what = "is in the export more than once: the younger one counts"
     if loaded.objects[at].metadata.uid != obj.metadata.uid:
         what = "is in the export with several uids, of several moments or clusters: the younger one counts"
@@ -172,11 +188,14 @@ def read(path: str | os.PathLike[str]) -> Iterator[Document]:
 
 
 def files_of(path: str | os.PathLike[str]) -> list[FilePath]:
-    """A file, or the files in a folder that kubectl reads, by name; of a cluster's dump those of all folders. Raises InputError."""
+    """A file, or the files in a folder that kubectl reads, by name; of a cluster's dump those of all folders, with a kustomization those
+    that it lists. Raises InputError."""
     top = FilePath(path)
     try:
         folder = top.is_dir()
         files = [top]
+        if folder and kustomization.file_in(top) is not None:
+            return kustomization.files(top)
         if folder:
             inside = top.rglob("*") if is_dump(top) else top.iterdir()
             files = sorted(f for f in inside if f.suffix in SUFFIXES and f.is_file())
@@ -207,16 +226,29 @@ def _objects(
 ) -> Iterator[tuple[Object, Path]]:
     if not isinstance(value, dict):
         raise _error(f"{_shown(value)} is not an object", at, document, "a mapping with apiVersion and kind")
-    if not at and _is_kustomization(value, document):
-        what = "a kustomization, which kubectl builds before a cluster gets objects"
-        raise _error(what, at, document, "the output of `kubectl kustomize FOLDER`")
+    if not at and document is not None and _is_kustomization(value, document):
+        assert document is not None
+        raise kustomization.refusal(
+            ", which kubectl builds: emu reads the folder of one that only lists files",
+            "FOLDER" if document.file in (None, STDIN) else FilePath(document.file or "").parent,
+            document,
+        )
+    other = None if at else other_value(value)
+    if other is not None:
+        raise _error(other[0], at, document, other[1])
     for field_ in ("apiVersion", "kind"):
         text = value.get(field_)
         if not isinstance(text, str) or not text:
             what = f"{field_} is missing" if text in (None, "") else f"{_shown(text)} is not a string"
+            if field_ == "kind" and isinstance(
+                value.get("items"), list
+            ):  # kubectl writes a list's kind behind its items
+                what = "a list without a kind at its end: the text was cut"
+                raise _error(what, at, document, "the whole output of kubectl")
             written = nearest(field_, value) if text is None else ""
             expected = f'"{field_}" instead of "{written}"' if written else "apiVersion and kind in every manifest"
             raise _error(what, at if text is None else (*at, field_), document, expected)
+    value, old = current(value)
     api_version, kind = value["apiVersion"], value["kind"]
     if kind.endswith("List") and isinstance(value.get("items", []), list):
         of = kind.removesuffix("List")
@@ -241,20 +273,21 @@ def _objects(
             name = meta.get("name") if isinstance(meta, dict) else ""
             where = meta.get("namespace") if isinstance(meta, dict) else ""
             about = f"{kind.lower()}/{where}/{name}" if where else f"{kind.lower()}/{name}"
-            notes.note(Finding(_place(document, at), about, f"is left out: {e.what}", "left-out"))
+            notes.note(Finding(_place(document, at), about, f"{LEFT_OUT}{e.what}", "left-out"))
             return
         unknown = [each for each in found if each.unknown]
         raise (_with_unknown(e, unknown, at, document) if unknown else e) from None
+    if old and not live:
+        notes.note(Finding(_place(document, (*at, "apiVersion")), str(obj.key), old, "removed-version"))
     _note(obj, found, at, document, notes)
     yield obj, at
 
 
-def _is_kustomization(value: dict[str, Any], document: Document | None) -> bool:
+def _is_kustomization(value: dict[str, Any], document: Document) -> bool:
     """By its kind, or, for a kustomization may lack that, by the file's name."""
-    if str(value.get("apiVersion", "")).startswith("kustomize.config.k8s.io/"):
+    if str(value.get("apiVersion", "")).startswith(kustomization.API):
         return True
-    name = FilePath(document.file).name.lower() if document is not None and document.file else ""
-    return "kind" not in value and name in ("kustomization.yaml", "kustomization.yml", "kustomization")
+    return "kind" not in value and bool(document.file) and FilePath(document.file or "").name in kustomization.NAMES
 
 
 def _note(obj: Object, found: list[Remark], at: Path, document: Document | None, notes: Objects) -> None:
@@ -263,8 +296,8 @@ def _note(obj: Object, found: list[Remark], at: Path, document: Document | None,
     if isinstance(obj, Other):
         what, id = remark(obj.api_version, obj.kind)
         if what:
-            once = what if is_custom(obj.api_version) else ""
-            notes.note(Finding(_place(document, (*at, "kind")), str(obj.key), what, id), once=once)
+            custom = f"{obj.kind} of {obj.api_version}" if id == CUSTOM else ""
+            notes.note(Finding(_place(document, (*at, "kind")), str(obj.key), what, id), custom=custom)
 
 
 def _place(document: Document | None, path: Path) -> str:

@@ -120,8 +120,12 @@ class LabelSelector(ApiStruct, frozen=True):
         for i, e in enumerate(self.match_expressions):
             path = (*at, "matchExpressions", i)
             if (e.operator in ("In", "NotIn")) != bool(e.values):
-                what = f"{e.operator} {'needs' if not e.values else 'takes no'} values"
-                yield Problem((*path, "values"), what)
+                rule = (
+                    "Required value: must be specified when `operator` is 'In' or 'NotIn'"
+                    if not e.values
+                    else "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                )
+                yield Problem((*path, "values"), rule)
             yield from _label_problems(e.key, e.values, (*path, "key"), (*path, "values"))
 
 

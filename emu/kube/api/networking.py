@@ -1,6 +1,6 @@
 """The networking.k8s.io group, v1: NetworkPolicy.
 
-What the API server takes, and which directions a policy isolates. What its rules mean is in `kube/policy/`. Must not know how a
+What the API server takes, with its words for what it does not (pkg/apis/networking/validation of Kubernetes 1.36), and which directions a policy isolates. What its rules mean is in `kube/policy/`. Must not know how a
 policy is enforced.
 """
 
@@ -13,11 +13,13 @@ from typing import Literal
 from msgspec import field
 
 from emu.kube.api.addresses import network_of
-from emu.kube.api.core import PORT_NAME, Port, Protocol, is_port_name
+from emu.kube.api.core import Port, Protocol
 from emu.kube.api.meta import ApiStruct, LabelSelector, Object, Path, Problem
+from emu.kube.api.port_names import PORT_NAME, port_name_problems
 
 Direction = Literal["Ingress", "Egress"]
 Network = IPv4Network | IPv6Network
+_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
 class IPBlock(ApiStruct, frozen=True):
@@ -28,14 +30,16 @@ class IPBlock(ApiStruct, frozen=True):
         """ValidateIPBlock: each exception lies inside the block and is smaller."""
         block = network_of(self.cidr)
         if block is None:
-            yield Problem((*at, "cidr"), f'"{self.cidr}" is not a CIDR', "an address, a slash and a prefix length")
+            yield Problem(
+                (*at, "cidr"), "Required value" if not self.cidr else f'Invalid value: "{self.cidr}": {_CIDR}'
+            )
             return
         for i, text in enumerate(self.except_):
             path, hole = (*at, "except", i), network_of(text)
             if hole is None:
-                yield Problem(path, f'"{text}" is not a CIDR', "an address, a slash and a prefix length")
+                yield Problem(path, f'Invalid value: "{text}": {_CIDR}')
             elif hole.version != block.version or hole.prefixlen <= block.prefixlen or not _inside(hole, block):
-                yield Problem(path, f"{text} is no strict part of {self.cidr}", "a smaller block inside the cidr")
+                yield Problem(path, f'Invalid value: "{text}": must be a strict subset of `cidr`')
 
 
 def _inside(hole: Network, block: Network) -> bool:
@@ -54,11 +58,13 @@ class NetworkPolicyPeer(ApiStruct, frozen=True):
             if selector is not None:
                 yield from selector.problems((*at, name))
         if self.ip_block is None and not any(each is not None for each in selectors.values()):
-            yield Problem(at, "a peer without content", "podSelector, namespaceSelector or ipBlock")
+            yield Problem(at, "Required value: must specify a peer", "podSelector, namespaceSelector or ipBlock")
         if self.ip_block is not None:
             yield from self.ip_block.problems((*at, "ipBlock"))
             if any(each is not None for each in selectors.values()):
-                yield Problem(at, "ipBlock stands beside a selector", "a peer of its own for the ipBlock")
+                yield Problem(
+                    at, "Forbidden: may not specify both ipBlock and another peer", "an item of its own for the ipBlock"
+                )
 
 
 class NetworkPolicyPort(ApiStruct, frozen=True):
@@ -70,15 +76,18 @@ class NetworkPolicyPort(ApiStruct, frozen=True):
 
     def problems(self, at: Path) -> Iterator[Problem]:
         """ValidateNetworkPolicyPort."""
-        if isinstance(self.port, str) and not is_port_name(self.port):
-            yield Problem((*at, "port"), f'"{self.port}" is not a port name', PORT_NAME)
+        if isinstance(self.port, str):
+            for message in port_name_problems(self.port):
+                yield Problem((*at, "port"), f'Invalid value: "{self.port}": {message}', PORT_NAME)
         if self.end_port is None:
             return
         if not isinstance(self.port, int):
-            what = "a named port has an endPort" if self.port else "an endPort without a port"
+            kind = "non-numeric" if self.port is not None else "not specified"
+            what = f"Invalid value: {self.end_port}: may not be specified when `port` is {kind}"
             yield Problem((*at, "endPort"), what, "a port number as `port`")
         elif self.end_port < self.port:
-            yield Problem((*at, "endPort"), f"{self.end_port} is below port {self.port}", f"{self.port} or more")
+            what = f"Invalid value: {self.end_port}: must be greater than or equal to `port`"
+            yield Problem((*at, "endPort"), what, f"{self.port} or more")
 
 
 class NetworkPolicyIngressRule(ApiStruct, frozen=True):
@@ -130,7 +139,9 @@ class NetworkPolicy(Object, frozen=True, kw_only=True):
             yield from _rule_problems(("spec", "egress", i), out.ports, "to", out.to)
         types = self.spec.policy_types or ()
         if len(types) > 2:
-            yield Problem(("spec", "policyTypes"), f"{len(types)} policyTypes", "Ingress, Egress or both")
+            shown = ", ".join(f'"{each}"' for each in types)
+            what = f"Invalid value: [{shown}]: may not specify more than two policyTypes"
+            yield Problem(("spec", "policyTypes"), what, "Ingress, Egress or both")
 
 
 def _rule_problems(

@@ -8,7 +8,8 @@ from __future__ import annotations
 from emu.kube.api.meta import Other
 
 KUBEADM, KUBE_PROXY, FLANNEL = "kubeadm-config", "kube-proxy", "kube-flannel-cfg"
-NAMES = frozenset((KUBEADM, KUBE_PROXY, FLANNEL))
+KUBE_PROXY_EKS = "kube-proxy-config"
+NAMES = frozenset((KUBEADM, KUBE_PROXY, KUBE_PROXY_EKS, FLANNEL))
 NAMESPACES = frozenset(("kube-system", "kube-flannel"))
 
 

@@ -64,6 +64,7 @@ def _take(loaded: Loaded, source: object, namespace: str, at: tuple[str | int, .
         loaded.ignored += source.ignored
         loaded.settings += source.settings
         loaded.objects.findings += source.objects.findings
+        loaded.objects.custom += source.objects.custom
         for obj in source.objects:
             take(loaded, obj, at)
     elif isinstance(source, Object):
@@ -80,6 +81,7 @@ def _take(loaded: Loaded, source: object, namespace: str, at: tuple[str | int, .
     elif isinstance(source, Iterable) and not isinstance(source, (bytes, bytearray)):
         if isinstance(source, Objects):
             loaded.objects.findings += source.findings
+            loaded.objects.custom += source.custom
         for number, each in enumerate(_listed(source)):
             _take(loaded, each, namespace, (*at, number))
     else:

@@ -7,6 +7,7 @@ the run, and those before it stay, as commands that ran one after the other. Mus
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from emu.errors import InputError
 from emu.kernel import boot
@@ -110,11 +111,18 @@ class Table:
         return self._rules[chain]
 
     def _specs(self, chain: str, rule: Words) -> list[str]:
-        made = parse_rules(list(rule), self.name, chain, chains=self._chains)
-        for each in made:
-            if each.jump and each.jump not in self._chains:
-                raise InputError(f"chain {each.jump!r} does not exist")
-        return [each.spec for each in made]
+        made = _spelled(self.name, chain, tuple(rule), frozenset(self._chains.intersection(rule)))
+        for jump, _ in made:
+            if jump and jump not in self._chains:
+                raise InputError(f"chain {jump!r} does not exist")
+        return [spec for _, spec in made]
+
+
+@lru_cache(maxsize=4096)
+def _spelled(table: str, chain: str, rule: tuple[str, ...], known: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    """Where the rules of these words jump to, and how they are printed. Every node asks for the same words. `known` are the chains
+    among them. Raises InputError."""
+    return tuple((each.jump, each.spec) for each in parse_rules(list(rule), table, chain, chains=known))
 
 
 def comment(text: str) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import NamedTuple
 
 from emu.errors import InputError
@@ -46,6 +45,8 @@ class DnsConfig:
 
 def manifests(cluster_dns: str) -> list[Object]:
     """CoreDNS as kubeadm deploys it, behind kube-dns at `cluster_dns`."""
+    from importlib.resources import files
+
     text = files("emu.kube.dns").joinpath("coredns.yaml").read_text(encoding="utf-8")
     return load_text(text.replace("CLUSTER_DNS", cluster_dns), "coredns.yaml").objects
 

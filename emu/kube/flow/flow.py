@@ -22,7 +22,8 @@ from emu.kube.flow.outcome import DELIVERED, TIMEOUT, Nat, Outcome, decided_by
 from emu.kube.flow.testbed import TcpClient, Testbed
 from emu.trail import Dropped, Encapsulated, Forbidden, Natted
 from emu.wire.addr import ip4_text
-from emu.wire.frame import Frame
+from emu.wire.frame import ICMP, Frame
+from emu.wire.icmp import REDIRECT
 
 if TYPE_CHECKING:
     from emu.craft import Packet
@@ -66,6 +67,7 @@ class Flow:
     socket: TcpClient | None = field(default=None, repr=False)
     before: Flow | None = field(default=None, repr=False)  # the flow whose open connection this one uses
     resolved: Lookup | None = None  # the look-up of the target's name, if it has one
+    looked_up_at: tuple[Arrival, ...] = ()  # where packets of the look-up arrived
     look_up_frames: int = 0  # how many of its first frames belong to the look-up
 
     def __repr__(self) -> str:
@@ -162,9 +164,10 @@ class Flow:
         if not self.at:
             self.at = netns
 
-    def lost(self, fact: Dropped) -> None:
-        """A packet of the flow was dropped."""
-        self.losses.append(fact)
+    def lost(self, frame: Frame, fact: Dropped) -> None:
+        """A packet of the flow was dropped. A router's redirect is advice beside it, which netfilter drops where NAT was done."""
+        if frame.proto != ICMP or frame.dport >> 8 != REDIRECT or self.kind == "send":
+            self.losses.append(fact)
 
     def forbade(self, fact: Forbidden) -> None:
         """A packet of the flow died of a policy."""
@@ -181,6 +184,7 @@ class Flow:
 
     def looked_up(self, found: Lookup) -> None:
         """The target's name was looked up. Reports about the look-up's packets are deleted, unless it failed."""
+        self.looked_up_at = tuple(self.arrivals)
         self.resolved, self.look_up_frames = found, 0 if self.testbed.capture is None else len(self.frames)
         if found.error:
             loss = self.losses[-1] if self.losses and found.eai == EAI_AGAIN else None

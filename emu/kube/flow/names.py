@@ -20,6 +20,7 @@ from emu.wire.frame import AF_INET
 # Which name of an address is shown first: a Service's for its cluster IP, a node's, a pod's, the underlay's,
 # that of a host outside, a Service's for its addresses outside
 SERVICE, NODE, POD, UNDERLAY, OUTSIDE, FRONT_END = range(6)
+ROLES = {POD: "pod", NODE: "node", UNDERLAY: "underlay", OUTSIDE: "outside"}  # of a namespace, for captures
 
 
 Key = tuple[int, int]  # family (AF_*) and address

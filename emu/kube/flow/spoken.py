@@ -22,6 +22,7 @@ from emu.wire.addr import ip4
 WORKLOADS: tuple[type[Object], ...] = (
     Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job, CronJob,
 )  # fmt: skip
+DNS_NAMESPACE, DNS_SERVICE, DNS_LABELS = "kube-system", "kube-dns", {"k8s-app": "kube-dns"}
 PROTOCOLS = ("tcp", "udp", "icmp")
 _ADDRESS = re.compile(r"\d+(\.\d+){3}")
 
@@ -33,6 +34,16 @@ class Written(NamedTuple):
     ref: str
     protocol: str = ""
     meant: str = ""
+
+
+def is_address(text: str) -> bool:
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def pod(places: Places, text: str, namespace: str = "default") -> str:
+    """A pod of the workload that a text names, as `deploy/web`, or "" where it names none. Raises InputError."""
+    kind, slash, name = text.partition("/")
+    return _pod(places, kind, name, namespace).ref if slash and _workload(kind) else ""
 
 
 def source(places: Places, text: str, namespace: str = "default") -> Written:
@@ -218,11 +229,22 @@ def _protocol(service: Service | None, port: str) -> str:
     return found.pop().lower() if len(found) == 1 else ""
 
 
+def _has_dns(places: Places) -> bool:
+    """Whether anything of the cluster's DNS is there: its Service, or its pods."""
+    store = places.store
+    return bool(store.get(Service, DNS_NAMESPACE, DNS_SERVICE) or store.list(Pod, DNS_NAMESPACE, DNS_LABELS))
+
+
 def _dns(places: Places, name: str, port: str, protocol: str) -> Written:
-    """A DNS name that the client looks up. Of a Service with one port the port may be left out."""
+    """A DNS name that the client looks up. Of a Service with one port the port may be left out. Where the objects have no DNS at all, as
+    the manifests of one application, a Service's name means the Service."""
+    short, _, rest = name.partition(".")
+    where, _, suffix = rest.partition(".")
+    service = places.store.get(Service, where, short)
+    if service is not None and suffix.split(".")[0] in ("", "svc") and not _has_dns(places):
+        found = _service(places, f"{short}.{where}", where, port, protocol)
+        return found._replace(meant=f"no DNS is among the objects: {name} is taken for {service.key}")
     if not port and protocol != "icmp":
-        short, _, rest = name.partition(".")
-        service = places.store.get(Service, rest.partition(".")[0], short)
         if service is not None and len(service.spec.ports) == 1:
             port = str(service.spec.ports[0].port)
             protocol = protocol or service.spec.ports[0].protocol.lower()

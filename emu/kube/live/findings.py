@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from emu.kube.api.fields import PLACEMENT
+from emu.kube.api.loader import LEFT_OUT
 from emu.modelled import Finding
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -16,7 +17,8 @@ def gathered(found: Iterable[Finding]) -> list[Finding]:
     together: dict[str, list[Finding]] = {}
     for each in found:
         if not each.what.endswith(PLACEMENT):
-            together.setdefault(_INDEX.sub("[]", each.what), []).append(each)
+            apart = each.about if each.what.startswith(LEFT_OUT) else ""  # who is missing is named
+            together.setdefault(apart + _INDEX.sub("[]", each.what), []).append(each)
     return [_one(of_a_kind) for of_a_kind in together.values()]
 
 

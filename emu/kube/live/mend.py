@@ -18,12 +18,27 @@ from emu.kube.live.subnets import address  # isort: skip
 
 def mended(objects: Sequence[Object], notes: list[str]) -> list[Object]:
     """The objects, complete. `notes` gets a sentence for each kind of repair."""
-    found = [*_owned(objects, notes)]
+    found = [*_owned(_distinct(objects, notes), notes)]
     found += _nodes(found, notes)
     there = {each.name for each in found if isinstance(each, Namespace)}
     named = {each.namespace for each in found if each.namespace}
     found += [Namespace(metadata=ObjectMeta(name=name)) for name in sorted(named - there)]
     return found
+
+
+def _distinct(objects: Iterable[Object], notes: list[str]) -> Iterator[Object]:
+    """Several pods with one uid, as copied manifests have it, get one each."""
+    seen: set[str] = set()
+    again: list[str] = []
+    for obj in objects:
+        uid = obj.metadata.uid
+        if isinstance(obj, Pod) and uid and uid in seen:
+            again.append(str(obj.key))
+            obj = replace(obj, metadata=replace(obj.metadata, uid=f"{uid}-{obj.key}"))
+        seen.add(uid)
+        yield obj
+    if again:
+        notes.append(f"{few(again)}: another pod has the same uid: an edited or merged export")
 
 
 def _owned(objects: Iterable[Object], notes: list[str]) -> Iterator[Object]:

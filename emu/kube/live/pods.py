@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from emu.kube.api.core import Pod, PodStatus
 from emu.kube.api.meta import Object, replace
@@ -52,4 +52,12 @@ class Arrivals:
         that is remarkable; nothing for manifests."""
         if self.live and network == ROUTED_CONFLIST:
             route_each(pods, route)
-        return remarks(self.store) if self.live else []
+        return [*self._idle(), *remarks(self.store)] if self.live else []
+
+    def _idle(self) -> Iterator[Finding]:
+        """Each pod that has an address, and yet no node takes care of it. What a kubelet has left out is reported there."""
+        for pod in self.store.list(Pod):
+            state = self.as_found.get(pod.metadata.uid)
+            if state is not None and state.address and not pod.spec.node_name and not pod.finished:
+                what = f"has the address {state.address} and no node: it does not run here"
+                yield Finding("", f"pod {pod.namespace}/{pod.name}", what, "left-out")

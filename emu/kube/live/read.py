@@ -33,12 +33,14 @@ from emu.kube.networks.bridge.network import BridgeOptions
 from emu.kube.networks.flannel.network import Backend, NetConf
 from emu.kube.networks.network import Options
 from emu.kube.plan import ClusterConfig, NodeConfig
+from emu.kube.policy.dataplane import NONE, dataplanes
 from emu.kube.proxy.config import DETECT_LOCAL_MODES, ProxyConfig
 from emu.kube.proxy.mode import modes
 from emu.kube.underlay.shape import INTERNAL_IP, LanSettings
 from emu.modelled import Finding
 from emu.wire.addr import Prefix
 
+STAND_IN = "kube-router"  # the dataplane that enforces policies where the network's own is not modelled
 ROUTED_CONFLIST = """{"cniVersion": "0.3.1", "name": "as-found", "plugins": [
   {"type": "calico", "mtu": {{.Mtu}}, "ipam": {"type": "static"}},
   {"type": "portmap", "snat": true, "capabilities": {"portMappings": true}}]}"""
@@ -87,8 +89,9 @@ def read(loaded: Loaded) -> Live:
         notes.append(f"an endpoint of {few(whose)} is neither a pod nor a node: a host outside answers on its port")
     policies = any(each.kind.endswith("NetworkPolicy") for each in objects)
     enforced = policies and pod_network.enforces(known, objects)
-    if enforced and known is not None:
-        notes.append(f"{known.name} enforces NetworkPolicies: the chains of kube-router stand for its own")
+    dataplane = _dataplane(network) if enforced else NONE
+    if enforced and known is not None and dataplane == STAND_IN and known.name != STAND_IN:
+        notes.append(f"{known.name} enforces NetworkPolicies: the chains of {STAND_IN} stand for its own")
     elif policies and known is not None:
         notes.append(f"{known.name} enforces no NetworkPolicy: those of the export have no effect")
     elif policies:
@@ -104,12 +107,12 @@ def read(loaded: Loaded) -> Live:
         service_subnet=str(services),
         proxy=_proxy(facts.stated, pod_subnet, known, notes),
         dns=DnsConfig(domain=facts.stated.domain or DOMAIN, built_in=False),
-        policy="kube-router" if enforced else "none",
+        policy=dataplane,
         live=True,
         findings=tuple(Finding("", "export", each, "assumed") for each in notes),
     )
     kept = Objects([*map(_with_cidr, objects), *revisions(objects)])
-    kept.findings = gathered(loaded.objects.findings)
+    kept.findings, kept.custom = gathered(loaded.objects.findings), loaded.objects.custom
     return Live(config, kept, known.name if known is not None else "", notes)
 
 
@@ -135,6 +138,13 @@ class _Facts:
         return all(
             pod.spec.node_name in self.cidrs and addr in self.cidrs[pod.spec.node_name] for pod, addr in self.pods
         )
+
+    @property
+    def together(self) -> bool:
+        """Whether nodes and pods are of one block of addresses, as a VPC without a secondary one has."""
+        every = [*(each for each in self.ips.values() if each), *(addr for _, addr in self.pods)]
+        whole = subnets.cover(Prefix(each, 32) for each in every)
+        return whole is None or whole.length >= subnets.MOST
 
     def lans(self, *, by_zone: bool, whole: bool) -> list[LanSettings]:
         groups: dict[str, list[int]] = {}
@@ -173,8 +183,18 @@ def _network(known: Known | None, facts: _Facts) -> tuple[str, str]:
             ROUTED,
             f"the pod network is {known.name}, but pods lie outside of their nodes' pod CIDRs: each has a route",
         )
+    if known.network == "aws-vpc" and not facts.together:
+        return (
+            ROUTED,
+            f"the pod network is {known.name}; pods and nodes are of several blocks of addresses: each pod has a route",
+        )
     note = f": {known.note}" if known.note else ""
     return known.network or ROUTED, f"the pod network is {known.name}{note}"
+
+
+def _dataplane(network: str) -> str:
+    """What enforces policies with a network: its own dataplane, where that is modelled."""
+    return next((name for name, each in dataplanes.items() if each.network == network), STAND_IN)
 
 
 def _options(network: str, facts: _Facts, notes: list[str], *, cloud: bool) -> Options | None:
@@ -247,7 +267,10 @@ def _proxy(found: Stated, pod_subnet: Prefix, known: Known | None, notes: list[s
     release = _release(found.version)
     made = ProxyConfig(
         mode=mode,
-        cluster_cidr=str(given.get("clusterCIDR") or pod_subnet),
+        # without one it takes no pod for local (NoOpLocalDetector): so the VPC's kube-proxy is set up
+        cluster_cidr=str(
+            given.get("clusterCIDR") or ("" if known is not None and known.network == "aws-vpc" else pod_subnet)
+        ),
         detect_local_mode=detect if detect in DETECT_LOCAL_MODES else "ClusterCIDR",
         masquerade_all=bool(iptables.get("masqueradeAll")),
         node_port_addresses=tuple(map(str, node_ports)) if isinstance(node_ports, list) else (),

@@ -22,7 +22,20 @@ def remarks(store: Store) -> list[Finding]:
     if len(slices) > MOST:
         what = f"{len(slices) - MOST} more endpoints are not as the controller would write them"
         slices[MOST:] = [Finding("", "", what, "stale-slice")]
-    return [*slices, *idle(store), *not_ready(store)]
+    return [*slices, *of_ipv6(store), *idle(store), *not_ready(store)]
+
+
+def of_ipv6(store: Store) -> Iterator[Finding]:
+    """Pods that have an address, and none of IPv4: all of them by name, for they do not run here."""
+    names = [f"{each.namespace}/{each.name}" for each in store.list(Pod) if _alone(each) and not each.finished]
+    if names:
+        what = "no IPv4 address, and IPv6 is not modelled in clusters: it does not run here"
+        yield Finding("", f"pod {', '.join(names)}", what, "left-out")
+
+
+def _alone(pod: Pod) -> bool:
+    addresses = [each for each in (pod.status.pod_ip, *(each.ip for each in pod.status.pod_ips)) if each]
+    return bool(addresses) and all(":" in each for each in addresses)
 
 
 def stale(store: Store) -> Iterator[Finding]:

@@ -17,11 +17,13 @@ from emu.errors import InputError
 from emu.kube.api.core import Pod
 from emu.kube.api.documents import documents
 from emu.kube.api.meta import Object
-from emu.kube.api.settings import FLANNEL, KUBE_PROXY, KUBEADM, ConfigMap
+from emu.kube.api.settings import FLANNEL, KUBE_PROXY, KUBE_PROXY_EKS, KUBEADM, ConfigMap
 
 _FLAG = re.compile(r"--([a-z-]+)[= ](\S+)")
 _FLAGS = {"cluster-cidr": "pod_subnet", "service-cluster-ip-range": "service_subnet"}
 _CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager")
+_PROXY_FLAGS = {"cluster-cidr": "clusterCIDR", "proxy-mode": "mode", "detect-local-mode": "detectLocalMode"}
+"""kube-proxy's flags by the keys of its configuration: where a cloud starts it without a file."""
 
 
 @dataclass(slots=True)
@@ -43,17 +45,20 @@ def stated(objects: Iterable[Object], settings: Iterable[ConfigMap]) -> Stated:
     found = Stated()
     for each in settings:
         _READERS[each.name](found, each)
-    for name, value in _flags(objects):
+    objects = list(objects)
+    for name, value in _flags(objects, _CONTROL_PLANE):
         if name in _FLAGS:
             setattr(found, _FLAGS[name], value)
+    flags = {_PROXY_FLAGS[name]: value for name, value in _flags(objects, ("kube-proxy",)) if name in _PROXY_FLAGS}
+    found.proxy = {**found.proxy, **flags}  # a flag counts more than the file
     if not found.pod_subnet:
         found.pod_subnet = str(found.proxy.get("clusterCIDR") or "")
     return found
 
 
-def _flags(objects: Iterable[Object]) -> Iterator[tuple[str, str]]:
+def _flags(objects: Iterable[Object], programs: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for obj in objects:
-        if isinstance(obj, Pod) and obj.namespace == "kube-system" and obj.name.startswith(_CONTROL_PLANE):
+        if isinstance(obj, Pod) and obj.namespace == "kube-system" and obj.name.startswith(programs):
             for container in obj.spec.containers:
                 yield from _FLAG.findall(" ".join((*container.command, *container.args)))
 
@@ -69,7 +74,9 @@ def _kubeadm(found: Stated, settings: ConfigMap) -> None:
 
 
 def _kube_proxy(found: Stated, settings: ConfigMap) -> None:
-    found.proxy = _yaml(found, settings, "config.conf" if "config.conf" in settings.data else "config")
+    key = next((each for each in ("config.conf", "config") if each in settings.data), "")
+    if key:  # EKS has a kubeconfig alone in kube-proxy, and the configuration in kube-proxy-config
+        found.proxy = _yaml(found, settings, key)
 
 
 def _flannel(found: Stated, settings: ConfigMap) -> None:
@@ -92,4 +99,4 @@ def _yaml(found: Stated, settings: ConfigMap, key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-_READERS = {KUBEADM: _kubeadm, KUBE_PROXY: _kube_proxy, FLANNEL: _flannel}
+_READERS = {KUBEADM: _kubeadm, KUBE_PROXY: _kube_proxy, KUBE_PROXY_EKS: _kube_proxy, FLANNEL: _flannel}

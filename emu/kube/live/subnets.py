@@ -5,7 +5,7 @@ Pure. Must not know objects or settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from emu.errors import InputError
 from emu.kube.underlay.shape import LanSettings
@@ -73,8 +73,10 @@ def of_services(stated: str, first: int, addresses: Addresses) -> tuple[Prefix, 
 
 
 def lans(groups: Mapping[str, Sequence[int]], others: Sequence[Prefix], gateways: str = "") -> list[LanSettings]:
-    """A LAN for each group of machines by its name, or one for all where these would overlap. `gateways` "first": the router has the
-    first address of each, as in a VPC; else the first one that no machine has."""
+    """A LAN for each group of machines by its name, or one for all where these would overlap. Machines far from each other, as of
+    several sites, have one for each /16. `gateways` "first": the router has the first address of each, as in a VPC; else the first one
+    that no machine has."""
+    groups = dict(_near(groups))
     made = {name: _lan(addresses, others) for name, addresses in groups.items() if addresses}
     prefixes = [each for each in made.values() if each is not None]
     if any(a.overlaps(b) for number, a in enumerate(prefixes) for b in prefixes[:number]):
@@ -88,6 +90,20 @@ def lans(groups: Mapping[str, Sequence[int]], others: Sequence[Prefix], gateways
             gateway = ip4_text(prefix.net + 1 if gateways == "first" else next(free))
             found.append(LanSettings(name, str(prefix), gateway))
     return found
+
+
+def _near(groups: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[int]]]:
+    """The groups; one that only a huge subnet would hold is cut into parts of a /16."""
+    for name, addresses in groups.items():
+        whole = cover(Prefix(each, 32) for each in addresses)
+        if whole is None or whole.length >= MOST:
+            yield name, [*addresses]
+            continue
+        parts: dict[int, list[int]] = {}
+        for each in addresses:
+            parts.setdefault(each >> 16, []).append(each)
+        for number, part in enumerate(parts.values(), 1):
+            yield f"{name}-{number}", part
 
 
 def _lan(addresses: Sequence[int], others: Sequence[Prefix]) -> Prefix | None:

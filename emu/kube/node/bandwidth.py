@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fractions import Fraction
 from math import ceil
 
 from emu.errors import InputError
@@ -33,6 +32,8 @@ def bandwidth_of(annotations: Mapping[str, str]) -> dict[str, int]:
 
 
 def _rate(annotation: str, text: str) -> int:
+    from fractions import Fraction
+
     read = _QUANTITY.fullmatch(text)
     if read is None:
         raise InputError(f"annotation {annotation}: {text!r} is not a quantity", expected="such as 10M")

@@ -12,6 +12,7 @@ from typing import Any
 
 from emu.clock import Clock
 from emu.kernel import boot
+from emu.kernel.link.device import Device
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.save import parse_restore
@@ -107,3 +108,8 @@ class Node:
 @cache
 def _parsed(text: str) -> RuleSet:
     return parse_restore(text)
+
+
+def switch_offloads_on(device: Device) -> None:
+    """TX checksum, SG, TSO and GSO, as every veth and bridge of Linux has them; lo needs none."""
+    device.offload = device.kind not in ("loopback", "vxlan")  # what a tunnel carries is completed before

@@ -46,15 +46,17 @@ def ports_of(pod: Pod, services: Iterable[Service]) -> Open:
 def is_open(service: Service, port: ServicePort, pod: PodSpec) -> bool:
     """Whether a numeric targetPort that no container of a selected pod declares is taken to be listened on.
 
-    It is where the pod declares no port of the protocol, where targetPort is stated and is the Service's own number, and where another
-    port of the Service is declared: people who know a port of the pod know the other. Else (80 to 8081 beside a pod that declares 8080
-    alone, or no targetPort at all) it is rather a mistake, and refused."""
+    It is where the pod declares no port of the protocol. Beside a pod that declares others, it is where it is the Service's own number,
+    and that is stated as targetPort or another port of the Service is declared: people who know a port of the pod know the other. Else
+    (80 to 8081 where 8080 is declared, or targetPort forgotten) it is rather a mistake, and refused."""
     target = target_of(port)
     declared = {each.container_port for each in pod.ports if each.protocol == port.protocol}
     if not target or target in declared:
         return False
     if not declared or port.target_port == port.port:
         return True
+    if target != port.port:
+        return False
     others = (each for each in service.spec.ports if each.protocol == port.protocol)
     names = {each.name for each in pod.ports if each.name and each.protocol == port.protocol}
     return any(target_of(each) in declared or each.target_port in names for each in others)

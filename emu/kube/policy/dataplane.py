@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emu.clock import MS
 from emu.errors import InputError
 from emu.kube.api.meta import Object
 from emu.kube.policy.index import PolicyIndex
@@ -28,8 +29,10 @@ def _whole(policy: Policy) -> str:
 class Dataplane:
     """`agents` are names of node agents; `kinds` those of policies that it enforces. `network` "": it runs with every network; else
     with that one only. `chains` begin the names of chains in which a packet is dropped by policy. `allows` is asked about what the policies forbid on
-    one side, whether this dataplane lets it pass all the same, by the way its rules read; `unread` is what of a policy is not modelled
-    for it, "" for nothing."""
+    one side, whether this dataplane lets it pass all the same, by the way its rules read, `forbids` about what they allow, whether it
+    drops it all the same; `unread` is what of a policy is not modelled for it, "" for nothing. `at_interface`: it judges at the pod's own
+    interface, before DNAT what the pod sends, and behind SNAT what it gets. `both_sides`: it also judges the side of a pod of another node.
+    `settled_ns`: how long it may take to follow a change."""
 
     name: str
     agents: tuple[str, ...] = ()
@@ -37,13 +40,22 @@ class Dataplane:
     network: str = ""
     chains: tuple[str, ...] = ()
     allows: Callable[[PolicyIndex, Packet, Way], bool] = _strict
+    forbids: Callable[[PolicyIndex, Packet, Way], bool] = _strict
     unread: Callable[[Policy], str] = _whole
+    at_interface: bool = False
+    both_sides: bool = False
+    settled_ns: int = 10 * MS
 
 
 dataplanes: Shelf[Dataplane] = Shelf("policy dataplane", "emu.kube.policy", "emu.kube.networks")
 
 NONE = "none"
 dataplanes.add(NONE)(Dataplane(NONE))
+
+
+def usual(network: str) -> str:
+    """The dataplane that people would choose with a network that enforces nothing: its own, else kube-router."""
+    return next((name for name, each in dataplanes.items() if each.network == network), "kube-router")
 
 
 def enforcing(name: str, network: str) -> Dataplane | None:

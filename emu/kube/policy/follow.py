@@ -13,6 +13,7 @@ from emu.kube.api.meta import Key, Object
 from emu.kube.policy.dataplane import Dataplane, enforcing
 from emu.kube.policy.index import KINDS, PolicyIndex
 from emu.kube.policy.named import Dies, Named
+from emu.kube.policy.used import Flowed, Usage
 
 LONG_AGO_NS = -3600 * SECOND
 
@@ -58,13 +59,14 @@ def index_of(objects: Watched) -> PolicyIndex:
 class Live:
     """The index of a running cluster. It is made when it is asked for, and follows from then on. `changed_ns` is when something that it
     knows changed last, since the cluster began to run. `named` is a listener of drops that states which policy a packet died of, to its
-    flow among others."""
+    flow among others; `usage` counts which rules flows used, where something enforces them."""
 
     def __init__(self, objects: Watched, clock: Now, flows: Mapping[int, Dies]) -> None:
         self._objects, self._clock = objects, clock
         self._index: PolicyIndex | None = None
-        self.changed_ns = LONG_AGO_NS
+        self.changed_ns, self.enforced = LONG_AGO_NS, False
         self.named = Named(lambda: self.index, flows)
+        self.usage = Usage()
         objects.follow(self._changed)
 
     def begin(self) -> None:
@@ -75,7 +77,13 @@ class Live:
         """The dataplane of this name, whose drops are `named` from now on; None for "", one that is not modelled. Raises InputError."""
         found = enforcing(name, network)
         self.named.chains = found.chains if found is not None else ()
+        self.enforced = found is not None and bool(found.kinds)
         return found
+
+    def ended(self, flow: Flowed) -> None:
+        """A flow has ended: which rules it used is counted."""
+        if self.enforced and self.index.policies:
+            self.usage.count(self.index, flow)
 
     @property
     def index(self) -> PolicyIndex:

@@ -246,6 +246,14 @@ class PolicyIndex:
             return Verdict(Reason("egress", True, "itself"), Reason("ingress", True, "itself"))
         return Verdict(self._egress(packet), self._ingress(packet))
 
+    def sides(self, packet: Packet) -> Verdict:
+        """Both sides as the policies alone have them, also of a pod's packets to itself and of those of its own node."""
+        source, pod = packet.source, packet.destination.pod
+        egress = self._egress(packet)
+        if pod is None:
+            return Verdict(egress, Reason("ingress", True, "no pod here"))
+        return Verdict(egress, side(self._subject(pod, "ingress").of(source, "ingress"), packet, "ingress"))
+
     def _egress(self, packet: Packet) -> Reason:
         pod = packet.source.pod
         if pod is None:

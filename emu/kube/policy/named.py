@@ -10,7 +10,7 @@ from typing import Protocol
 
 from emu.kube.policy.index import PolicyIndex
 from emu.kube.policy.verdict import Packet
-from emu.trail import AnyRule, Dropped, Forbidden
+from emu.trail import AnyRule, Dropped, Forbidden, Probed
 from emu.wire.frame import AF_INET, ICMP, SCTP, TCP, UDP, Frame
 
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP", ICMP: "ICMP"}
@@ -31,17 +31,27 @@ class Named:
         self.chains: tuple[str, ...] = ()
 
     def __call__(self, frame: Frame, fact: Dropped) -> None:
-        rule = fact.by
-        if not isinstance(rule, AnyRule) or not rule.chain.startswith(self.chains):
+        by = fact.by
+        program = by if isinstance(by, Probed) else None
+        if program is None and not (isinstance(by, AnyRule) and by.chain.startswith(self.chains)):
             return
         flow = self._flows.get(frame.flow)
-        found = self.of(frame) if flow is not None or frame.trail is not None else None
+        if flow is None and frame.trail is None:
+            return
+        found = self.of(frame)
+        if found is None and program is not None:
+            found = self._by_program(program, frame)
         if found is None:
             return
         if frame.trail is not None:
             frame.trail.append(found)
         if flow is not None:
             flow.forbade(found)
+
+    def _by_program(self, by: Probed, frame: Frame) -> Forbidden:
+        """Where the policies allow it, but not what a program at the pod's device knows of them."""
+        pod = self._index().end(frame.src if by.way == "egress" else frame.dst)
+        return Forbidden(by.way, str(pod), str(by.by))
 
     def of(self, frame: Frame) -> Forbidden | None:
         """What forbids a frame as it is now; None where the policies do not."""
@@ -50,8 +60,9 @@ class Named:
             return None
         index = self._index()
         packet = Packet(index.end(frame.src), index.end(frame.dst), protocol, frame.dport if protocol != "ICMP" else 0)
-        verdict = index.judge(packet)
-        reason = verdict.deciding
+        reason = index.judge(packet).deciding
+        if reason.allowed:  # a dataplane that knows no pod's own node, or itself
+            reason = index.sides(packet).deciding
         if reason.allowed:
             return None
         pod = packet.source if reason.way == "egress" else packet.destination

@@ -57,11 +57,13 @@ class Net(NamedTuple):
 
 
 class Pods(NamedTuple):
-    """Pods that `pods` selects, in one `namespace`, or in those that `namespaces` selects (`namespace` "")."""
+    """Pods that `pods` selects, in one `namespace`, or in those that `namespaces` selects (`namespace` ""). `whole`: a peer that states
+    namespaces alone, and means all of their pods."""
 
     namespace: str
     namespaces: LabelSelector
     pods: LabelSelector
+    whole: bool = False
 
     def has(self, end: End) -> bool:
         return end.pod is not None and self.selects(end.pod)
@@ -245,7 +247,7 @@ def _cluster_rule(
 
 def _cluster_peer(peer: ClusterPolicyPeer, *, everything: bool) -> Peer:
     if peer.namespaces is not None:
-        return Pods("", peer.namespaces, _ALL)
+        return Pods("", peer.namespaces, _ALL, whole=True)
     if peer.pods is not None:
         return Pods("", peer.pods.namespace_selector, peer.pods.pod_selector)
     if peer.nodes is not None:

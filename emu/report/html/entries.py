@@ -27,6 +27,7 @@ from emu.trail import (
     Natted,
     Note,
     Policy,
+    Probed,
     Tracked,
     Waited,
 )
@@ -130,6 +131,7 @@ KINDS: Mapping[type, Callable[[Any], Value]] = {
     Delivered: lambda e: {"k": "delivered", "netns": e.netns, "to": e.to},
     Note: lambda e: {"k": "note", "text": e.text},
     Forbidden: lambda e: forbidden(e.way, e.pod, e.reason, e.rule),
+    Probed: lambda e: {"k": "note", "text": str(e)},
     Route: _route,
     Stated: lambda e: dict(e.value),
 }

@@ -98,7 +98,7 @@ FORMS: tuple[tuple[re.Pattern[str], Callable[[Found], Stated]], ...] = tuple(
             lambda f: Stated.of(k="learn", bridge=f[1], port=f[3], mac=f[2]),
         ),
         (r"rule (\d+) of (\S+): (.*)", _nat_rule),
-        (r"(\w+) (?:\S+ -> )*(\S+) rule (\d+): (.*)", _rule),
+        (r"([\w-]+) (?:\S+ -> )*(\S+) rule (\d+): (.*)", _rule),
         (r"(?:vxlan|ipip) (\S+): (?:vni (\d+), )?(?:from )?(\S+)(?: -> (\S+))?", _tunnel),
         (r"policy (ingress|egress) of (\S+): (.*)", _forbidden),
         (r"born here: (.*)", lambda f: Stated.of(k="born", what=f[1])),

@@ -7,17 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from msgspec import Meta, field
 
-from emu.capture.reader import reading
 from emu.errors import InputError
-from emu.kube.flow.replay.engine import FRAMES, MAX_SLEEP_NS, STATEFUL, Replay, Settings
-from emu.kube.flow.replay.hosts import Roles, roles
-from emu.kube.flow.replay.paired import FlowResult as Replayed
-from emu.kube.flow.replay.paired import Paired, Sink
-from emu.kube.flow.replay.written import records
 from emu.kube.node.script import Bytes, Written, line
 from emu.scenario.endpoints import endpoint
 from emu.scenario.ends import Ends
@@ -30,6 +24,12 @@ from emu.scenario.steps import Action, Doing, Place, actions
 from emu.wire import edit
 from emu.wire.addr import ip4
 from emu.wire.record import Record
+
+if TYPE_CHECKING:  # a scenario without a replay is run without it
+    from emu.kube.flow.replay.engine import Replay, Settings
+    from emu.kube.flow.replay.hosts import Roles
+    from emu.kube.flow.replay.paired import FlowResult as Replayed
+    from emu.kube.flow.replay.paired import Paired, Sink
 
 Text = Annotated[str | Bytes, Meta(description='a text, or {hex: "16 03 01"}')]
 
@@ -122,6 +122,8 @@ class ReplayAction(Action[ReplayPart, Replays]):
         with place.at("portmap"):
             edit.ports([part.portmap] if part.portmap else [])
         with place.at("ttl"):
+            from emu.kube.flow.replay.engine import FRAMES, STATEFUL
+
             if edit.ttl(part.ttl) is not None and part.mode == STATEFUL and not part.at:
                 raise InputError("sockets make their own packets", expected=f"mode: {FRAMES}, or at")
         for key in ("maxsleep", "timeout"):
@@ -147,6 +149,8 @@ class ReplayAction(Action[ReplayPart, Replays]):
                 ends.senders(part.from_)
 
     def run(self, part: ReplayPart, doing: Doing[Replays]) -> None:
+        from emu.kube.flow.replay.engine import MAX_SLEEP_NS, Settings
+
         results = _Results()
         settings = Settings(
             mode=part.mode,
@@ -172,6 +176,8 @@ class ReplayAction(Action[ReplayPart, Replays]):
 
 
 def _check_file(part: ReplayPart, place: Place) -> None:
+    from emu.capture.reader import reading
+
     try:
         with reading(_file(part, place)):
             pass
@@ -184,6 +190,8 @@ def _written(spoken: Spoken) -> Written:
 
 
 def _roles(part: ReplayPart) -> Roles:
+    from emu.kube.flow.replay.hosts import roles
+
     return roles([f"{address}={end}" for address, end in part.map.items()], part.from_, part.to)
 
 
@@ -215,9 +223,13 @@ def _recorded(part: ReplayPart, place: Place) -> Iterator[Record]:
 
 def _one_round(part: ReplayPart, place: Place) -> Iterator[Record]:
     if part.talk:
+        from emu.kube.flow.replay.written import records
+
         port = int(part.to.rpartition(":")[2]) if part.to.rpartition(":")[2].isdigit() else 80
         yield from records([line(_written(each)) for each in part.talk], part.protocol, port)
         return
+    from emu.capture.reader import reading
+
     with reading(_file(part, place)) as capture:
         yield from capture
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from emu.why.case import Because, Case
-from emu.why.causes import names, paths, pods, services
+from emu.why.causes import dumped, names, paths, pods, services
 
 Look = Callable[[Case], Because | None]
 
 LOOKS: tuple[Look, ...] = (
     names.external_name,
     names.dns_policy,
+    dumped.dns,
     names.dns_blocked,
     names.dns_server,
     names.dns_outside,
@@ -31,6 +32,7 @@ LOOKS: tuple[Look, ...] = (
     paths.policy,
     services.source_ranges,
     services.no_local_endpoint,
+    *dumped.LOOKS,
     services.affinity,
     services.stale_slice,
     services.headless_port,
@@ -93,6 +95,21 @@ CAUSES: dict[str, str] = {
     "link-down": "an interface is down, or a link loses packets",
     "no-such-host": "no host answers ARP for the address",
     "rule": "a rule of iptables, or the policy of a chain, drops it",
+    "forward-drop": "the policy of a node's FORWARD chain is DROP",
+    "proxy-rules-missing": "a node lacks rules of kube-proxy",
+    "stale-endpoint": "a node's rules send to an endpoint that no slice lists",
+    "conntrack-stale": "a node's connection is translated to an address that no pod has",
+    "conntrack-full": "a node's table of connections is full",
+    "ipset-member-missing": "a set of a node lacks a member",
+    "route-wrong": "a node's route has another next hop",
+    "ip-rule-missing": "a node lacks a rule of ip rule",
+    "neighbour-missing": "a node lacks a neighbour that the pod network's agent sets",
+    "neighbour-wrong": "a node has another MAC for a host than the host's",
+    "neighbour-failed": "a host did not answer the node's ARP",
+    "fdb-missing": "a tunnel of a node does not know, or knows wrongly, behind which node a MAC is",
+    "address-missing": "a node's interface lacks an address",
+    "bridge-netfilter-off": "a node's bridge does not pass packets to iptables",
+    "route-localnet-off": "a node does not route 127.0.0.0/8, and a NodePort at 127.0.0.1 is not reached",
     "not-modelled": "something that emu does not model decides",
     "no-answer": "the packet arrives, and nothing comes back",
 }

@@ -69,7 +69,7 @@ def dns_blocked(case: Case) -> Because | None:
             because = denied(case, ip4(each.address), "UDP", each.port)
             if because is not None:
                 sentence = f"the name {asked} cannot be looked up: {because.sentence}"
-                return because._replace(sentence=sentence, remedy="a rule that allows UDP and TCP port 53 to kube-dns")
+                return because._replace(sentence=sentence)
     return None
 
 

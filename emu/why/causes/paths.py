@@ -8,11 +8,15 @@ from __future__ import annotations
 from emu.kernel.link.device import Device
 from emu.kube.api.core import Pod
 from emu.kube.api.meta import Key
-from emu.kube.policy.follow import index_of
-from emu.kube.policy.verdict import Packet
+from emu.kube.policy.suggest import suggest
+from emu.trail import Probed
 from emu.why.case import Because, Case, name_of
+from emu.why.policies import judged
+from emu.why.suggested import remedy
 from emu.wire.addr import ip4, ip4_text
 
+_BY_TC = ("TC_INGRESS", "TC_EGRESS")
+_BY_POLICY = ("NETFILTER_DROP", *_BY_TC, "UNDECIDED")
 _NO_ROUTE = ("IP_OUTNOROUTES", "IP_INNOROUTES", "NO_VPC_ROUTE", "NO_INTERFACE")
 
 
@@ -27,24 +31,33 @@ def policy(case: Case) -> Because | None:
         key = Key(kind, namespace if slash else "default", name if slash else namespace)
         sentence = f"{name_of(key)}{case.at(key, 'spec')}: {case.flow.outcome.detail}"
         return Because("network-policy", name_of(key), sentence, "a policy that allows it by both ends' labels")
-    losses = (*case.losses("NETFILTER_DROP"), *case.losses("UNDECIDED"))
+    losses = [loss for reason in _BY_POLICY for loss in case.losses(reason)]
     if case.word not in ("dropped", "rejected", "undecided", "timeout") or not losses:
         return None
     address, port = case.reached
-    return denied(case, ip4(address), case.flow.kind.upper(), port)
+    return denied(case, ip4(address), case.flow.kind.upper(), port) or _by_program(case)
+
+
+def _by_program(case: Case) -> Because | None:
+    """A program at a pod's interface drops what the policies allow: the pod has none yet, or it knows them otherwise."""
+    loss = next((loss for reason in _BY_TC for loss in case.losses(reason) if isinstance(loss.by, Probed)), None)
+    if loss is None:
+        return None
+    sentence = f"the program {loss.by.program} at {loss.place} drops it: {loss.by.by}"
+    return Because(
+        "network-policy", loss.place, sentence, "policies of both pods that allow it, once they are attached"
+    )
 
 
 def denied(case: Case, addr: int, protocol: str, port: int) -> Because | None:
     """The policy that does not allow the client to send to an address and port; None where all allow it, or none is enforced."""
     if not case.policed:
         return None
-    index = index_of(case.store)
-    sender = next((each.addr for each in case.flow.client.addresses if each.device.name != "lo"), 0)
-    name = {"PING": "ICMP"}.get(protocol, protocol)
-    verdict = index.judge(Packet(index.end(sender), index.end(addr), name, port))
+    found = judged(case, addr, protocol, port)
+    _, packet, verdict, _ = found
     if verdict.allowed:
         return None
-    reason = verdict.deciding
+    name, sender, reason = packet.protocol, packet.source.addr, verdict.deciding
     first = reason.policies[0]
     key = Key(first.kind.lower(), first.namespace, first.name)
     chosen = verdict_end(case, ip4_text(sender if reason.way == "egress" else addr))
@@ -58,7 +71,7 @@ def denied(case: Case, addr: int, protocol: str, port: int) -> Because | None:
         "network-policy",
         name_of(key),
         sentence,
-        f"a rule in {reason.way} of a policy that allows it by labels and port",
+        remedy(suggest(found.known, packet, ("UDP", "TCP") if (name, port) == ("UDP", 53) else ())),
     )
 
 

@@ -30,6 +30,7 @@ local fields = {
   np_pod = text("emu.networkpolicy.pod", "Pod", base.ASCII, "NAMESPACE/NAME of the pod whose policies forbid it"),
   np_name = text("emu.networkpolicy.name", "Policy's name", base.ASCII, "A policy that forbids it: NAMESPACE/NAME, or KIND NAME"),
   np_rule = text("emu.networkpolicy.rule", "Policy's rule", base.ASCII, "The rule that forbids it; none: no rule allows it"),
+  tc = text("emu.tc", "Filter program", base.ASCII, "PROGRAM of DEVICE: what it decided by"),
   verdict = text("emu.verdict", "Verdict", base.ASCII, "dropped, rejected or delivered"),
   reason = text("emu.reason", "Reason", base.ASCII, "The kernel's drop reason"),
   place = text("emu.place", "Place", base.ASCII, "Where it was dropped"),
@@ -96,6 +97,11 @@ local function dropped(found, what)
     found("policy", tab .. " " .. chain .. " " .. verdict)
     return
   end
+  local program = by:match("^tc (%S+ of .*)$")
+  if program then
+    found("tc", program)
+    return
+  end
   local tab2, chain2, rest2 = by:match("^(%S+) (%S+) (rule %d+.*)$")
   if tab2 then
     found("table_", tab2)
@@ -109,7 +115,9 @@ local ENDS = {
   ACCEPT = true, DROP = true, RETURN = true, REJECT = true, MASQUERADE = true, QUEUE = true, NOTRACK = true, TRACE = true,
   CHECKSUM = true, counted = true, accept = true, drop = true, ["return"] = true, reject = true, masquerade = true, counter = true,
 }
-local TABLES = { raw = true, mangle = true, nat = true, filter = true, security = true }
+local TABLES = {
+  raw = true, mangle = true, nat = true, filter = true, security = true, ["kindnet-network-policies"] = true,
+}
 
 local function walked(found, line)
   local tab, rest = line:match("^(%S+) (.*)$")
@@ -176,6 +184,7 @@ local STARTS = {
     found("ct_state", state or fresh and "NEW" or what)
   end },
   { "^policy (%a+ of .*)$", forbidden },
+  { "^tc (%S+ of .*)$", function(found, what) found("tc", what) end },
   { "^bridge (.*)$", function(found, what) found("bridge", what) end },
   { "^arp (.*)$", function(found, what) found("arp", what) end },
   { "^waited for ARP: (.*)$", function(found, what) found("arp", "waited for " .. what) end },

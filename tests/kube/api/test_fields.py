@@ -198,9 +198,16 @@ def test_findings_have_a_place(text: str, found: str) -> None:
     assert [str(each) for each in load_text(text, "f.yaml").objects.findings] == ([found] if found else [])
 
 
-def test_a_custom_resource_is_noted_once_a_kind() -> None:
-    text = "---\n".join(f"apiVersion: example.com/v1\nkind: Thing\nmetadata: {{name: a{i}}}\n" for i in range(3))
-    assert len(load_text(text).objects.findings) == 1
+def test_custom_resources_are_counted_by_kind_in_one_note() -> None:
+    kinds = ["Thing", "Other", "Thing", "Thing"]
+    texts = [f"apiVersion: example.com/v1\nkind: {kind}\nmetadata: {{name: a{i}}}\n" for i, kind in enumerate(kinds)]
+    objects = load_text("---\n".join(texts)).objects
+    assert [each.place for each in objects.findings] == ["line 2", "line 6", "line 10", "line 14"]
+    assert [str(each) for each in objects.notes] == [
+        "4 custom resources are not modelled, nothing acts on them: 3 Thing of example.com/v1, 1 Other of example.com/v1"
+    ]
+    one = load_text(texts[0]).objects
+    assert one.notes == one.findings and "kind Thing of example.com/v1 is a custom resource" in str(one.notes[0])
 
 
 @pytest.mark.parametrize(

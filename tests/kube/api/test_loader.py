@@ -141,7 +141,7 @@ def test_namespaces() -> None:
         ("kind: Pod", "f.yaml:1: apiVersion is missing (expected apiVersion and kind in every manifest)"),
         ("apiVersion: v1", "f.yaml:1: kind is missing (expected apiVersion and kind in every manifest)"),
         ("kind: Pod\napiVersion: 1", "f.yaml:2: apiVersion: 1 is not a string (expected apiVersion and kind in every manifest)"),
-        (DEPLOYMENT.replace("apps/v1", "extensions/v1beta1"), 'f.yaml:1: apiVersion: there is no Deployment in "extensions/v1beta1" (expected apps/v1)'),
+        (DEPLOYMENT.replace("apps/v1", "extensions/v1"), 'f.yaml:1: apiVersion: there is no Deployment in "extensions/v1" (expected apps/v1)'),
         (SERVICE.replace("{name: web}", "{}"), "f.yaml:3: metadata: metadata.name is missing"),
         (SERVICE.replace("metadata: {name: web}\n", ""), "f.yaml:1: metadata is missing"),
         (SERVICE.replace("web", "Web_1"), "f.yaml:3: metadata.name: \"Web_1\" is not a name (expected a-z, 0-9 and '-', beginning with a letter and ending with a letter or digit, at most 63)"),

@@ -248,3 +248,43 @@ def test_a_statefulset_declared_with_status_has_all_of_its_pods() -> None:
     pods = {each.name: each for each in cluster.store.list(Pod, "books")}
     assert set(pods) == {"ledger-0", "ledger-1"} and all(each.ready for each in pods.values())
     assert {"books/ledger-0", "books/ledger-1"} <= set(cluster.pods)
+
+
+# -- addresses of several blocks ---------------------------------------------------------------------------
+
+
+def test_pods_of_a_secondary_block_of_the_vpc_keep_their_addresses() -> None:
+    """Pods on 100.64.0.0/10, beside nodes on 10.0.0.0/16: one subnet for both would hold half of all addresses."""
+    found = export(Shape("eks", 4, control=0))
+    for each in found["items"]:
+        if each["kind"] == "Pod" and not each["spec"].get("hostNetwork") and each["status"].get("podIP"):
+            address = each["status"]["podIP"].replace("10.0.", "100.64.")
+            each["status"] |= {"podIP": address, "podIPs": [{"ip": address}]}
+        if each["kind"] == "EndpointSlice" and each["metadata"]["name"].startswith("web-"):
+            for endpoint in each["endpoints"]:
+                endpoint["addresses"] = [one.replace("10.0.", "100.64.") for one in endpoint["addresses"]]
+    cluster = Cluster.live(found, capture=False)
+    assert str(cluster.pods["default/tools"].ip).startswith("100.64.")
+    assert any("several blocks of addresses" in each for each in cluster.warnings)
+    slice = next(each for each in found["items"] if each["metadata"]["name"] == "web-fx2l7")
+    to = slice["endpoints"][0]["addresses"][0]
+    assert cluster.tcp("default/tools", f"{to}:8080", b"?").outcome.word == "delivered"
+    assert cluster.tcp("default/tools", "svc/web.shop:80", b"?").outcome.word == "delivered"
+
+
+def test_nodes_of_two_sites_have_a_lan_each() -> None:
+    found = export(Shape("kubeadm", 4))
+    nodes = [each for each in found["items"] if each["kind"] == "Node"]
+    far = nodes[-1]["metadata"]["name"]
+    for each in found["items"]:
+        if each["kind"] == "Node" and each["metadata"]["name"] == far:
+            each["status"]["addresses"][0]["address"] = "172.31.7.14"
+        if each["kind"] == "Pod" and each["spec"].get("nodeName") == far:
+            each["status"]["hostIP"] = "172.31.7.14"
+            if each["spec"].get("hostNetwork"):
+                each["status"] |= {"podIP": "172.31.7.14", "podIPs": [{"ip": "172.31.7.14"}]}
+    cluster = Cluster.live(found, capture=False)
+    assert str(cluster.nodes[far].ip) == "172.31.7.14"
+    [pod] = pods(cluster, "local")
+    assert pod.spec.node_name == far
+    assert cluster.tcp("default/tools", "svc/local.shop:80", b"?").outcome.word == "delivered"

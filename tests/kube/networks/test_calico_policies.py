@@ -7,9 +7,13 @@ import re
 import pytest
 
 import emu
+from emu.kube.api.cluster_policy import ClusterNetworkPolicy
 from emu.kube.api.core import Pod
 from emu.kube.api.loader import load_text
 from emu.kube.api.meta import replace
+from emu.kube.api.networking import NetworkPolicy
+from emu.kube.networks.calico.selectors import peer_set, peer_text, unique_id
+from emu.kube.policy.rules import Pods, compiled
 
 POD = (
     "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}, spec: {{nodeName: {node}, "
@@ -166,3 +170,71 @@ def test_what_calico_reads_otherwise_is_a_warning() -> None:
 def test_it_runs_with_its_own_network_alone() -> None:
     with pytest.raises(emu.InputError, match="'calico' does not run with network 'bridge'"):
         emu.Cluster(emu.ClusterConfig.of(1, policy="calico"))
+
+
+def test_a_set_has_the_name_that_a_real_node_shows() -> None:
+    """As a public text lists it, with the policy that it stands for."""
+    peer = "{podSelector: {matchLabels: {networking/allow-db-access: 'true'}}}"
+    (policy,) = load_text(np(f"podSelector: {{}}, ingress: [{{from: [{peer}]}}]")).objects
+    assert isinstance(policy, NetworkPolicy)
+    rule = compiled(replace(policy, metadata=replace(policy.metadata, namespace="default"))).rules["ingress"][0]
+    assert rule.peers is not None and isinstance(rule.peers[0], Pods)
+    assert peer_set(peer_text(rule.peers[0])) == "cali40s:LrVD8vMIGQDyv8Y7sPFB1Ge"
+
+
+@pytest.mark.parametrize(
+    ("text", "uid"),
+    [
+        ("all()", "s:5y5I3VdRZfDU01O--xXAPx2yxCQQqMf0M6IWug"),
+        ("!(has(b) || !has(a))", "s:Iss0uCleLYv1GSv_pNm7hAO58kE9jAx1NKyG3Q"),
+        ('(role == "lb" && project == "example")', "s:NXoRGGB97QqUxA5rp5_5Zu0"),  # the beginning, from a real node
+    ],
+)
+def test_the_hash_of_a_selector(text: str, uid: str) -> None:
+    assert unique_id("s", text).startswith(uid)
+
+
+@pytest.mark.parametrize(
+    ("peer", "text"),
+    [
+        ("podSelector: {}", '(projectcalico.org/namespace == "shop" && projectcalico.org/orchestrator == "k8s")'),
+        ("namespaceSelector: {}", '(has(projectcalico.org/namespace) && projectcalico.org/orchestrator == "k8s")'),
+        (
+            "namespaceSelector: {matchLabels: {b: '2', a: '1'}}, podSelector: {matchExpressions: [{key: app, operator: In, values: [y, x]}, {key: old, operator: DoesNotExist}]}",
+            '((pcns.a == "1" && pcns.b == "2") && (projectcalico.org/orchestrator == "k8s" && app in {"x", "y"} && !has(old)))',
+        ),
+        (
+            "podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [x]}, {key: tier, operator: Exists}]}",
+            '(projectcalico.org/namespace == "shop" && (projectcalico.org/orchestrator == "k8s" && app not in {"x"} && has(tier)))',
+        ),
+    ],
+)
+def test_the_text_of_a_selector(peer: str, text: str) -> None:
+    (policy,) = load_text(np(f"podSelector: {{}}, ingress: [{{from: [{{{peer}}}]}}]")).objects
+    assert isinstance(policy, NetworkPolicy)
+    rule = compiled(policy).rules["ingress"][0]
+    assert rule.peers is not None and isinstance(rule.peers[0], Pods)
+    assert peer_text(rule.peers[0]) == text
+
+
+def test_a_peer_of_namespaces_alone_has_no_pods_in_its_text() -> None:
+    (policy,) = load_text(cnp("ingress: [{action: Deny, from: [{namespaces: {}}]}]")).objects
+    assert isinstance(policy, ClusterNetworkPolicy)
+    peers = compiled(policy).rules["ingress"][0].peers
+    assert (
+        peers is not None and isinstance(peers[0], Pods) and peer_text(peers[0]) == "has(projectcalico.org/namespace)"
+    )
+
+
+def test_named_ports_alone_hold_the_addresses_of_the_peer() -> None:
+    """The set of addresses is asked only where a port is a number (felix/calc/rule_scanner.go)."""
+    made = cluster(
+        np(f"{DB}, policyTypes: [Egress], egress: [{{to: [{{podSelector: {{}}}}], ports: [{{port: http}}]}}]")
+    )
+    assert "cali40s" not in " ".join(chain(made, "cali-po-knp/shop/p"))
+    both = cluster(
+        np(
+            f"{DB}, policyTypes: [Egress], egress: [{{to: [{{podSelector: {{}}}}], ports: [{{port: http}}, {{port: 9}}]}}]"
+        )
+    )
+    assert "cali40s" in " ".join(chain(both, "cali-po-knp/shop/p"))

@@ -127,6 +127,17 @@ def test_ping_passes_what_is_closed() -> None:
     assert cluster(policy(CLOSED)).ping("shop/near", "shop/db").delivered
 
 
+def test_an_exception_of_one_block_is_one_of_all_blocks_of_the_rule() -> None:
+    """They are one set, where the longer prefix with nomatch wins; the API would let the packet pass by the first block."""
+    blocks = "{ipBlock: {cidr: 0.0.0.0/0}}, {ipBlock: {cidr: 10.244.0.0/16, except: [10.244.1.0/24]}}"
+    made = cluster(policy(f"{{podSelector: {{matchLabels: {{app: db}}}}, ingress: [{{from: [{blocks}]}}]}}"))
+    assert made.tcp("shop/web", "shop/db:8080", b"x", timeout_s=1).outcome.word == "rejected"
+    assert made.tcp("shop/near", "shop/db:8080", b"x").delivered
+    apart = "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}"
+    made.apply(load_text(policy(apart)).objects[0])
+    assert made.tcp("shop/web", "shop/db:8080", b"x").delivered
+
+
 def test_what_is_established_goes_on_after_a_new_deny() -> None:
     made = cluster()
     flow = made.tcp("shop/web", "shop/db:8080", b"x", close=False)

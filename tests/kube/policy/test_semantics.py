@@ -155,12 +155,6 @@ def test_a_name_is_known_to_the_sender_only() -> None:
 
 
 BACKWARDS = [
-    (np(ALL + "ingress: [{ports: [{endPort: 7}]}]}"), "spec.ingress[0].ports[0].endPort"),
-    (np(ALL + "ingress: [{ports: [{port: '80'}]}]}"), "spec.ingress[0].ports[0].port"),
-    (np(ALL + "ingress: [{from: [{}]}]}"), "spec.ingress[0].from[0]"),
-    (np(ALL + "egress: [{to: [{podSelector: {}, ipBlock: {cidr: 1.2.3.0/24}}]}]}"), "spec.egress[0].to[0]"),
-    (np(ALL + "egress: [{to: [{ipBlock: {cidr: 1.2.3.0/24, except: [1.2.3.0/24]}}]}]}"), "spec.egress[0].to[0].ipBlock.except[0]"),
-    (np(ALL + "policyTypes: [Ingress, Egress, Ingress]}"), "spec.policyTypes"),
     (cnp("ingress: [{action: Deny, from: [{networks: [1.2.3.0/24]}]}]"), "spec.ingress[0].from[0]"),
     (cnp("egress: [{action: Deny, to: [{domainNames: [a.example]}]}]"), "spec.egress[0]"),
     (cnp("egress: [{action: Deny, to: []}]"), "spec.egress[0].to"),
@@ -169,10 +163,60 @@ BACKWARDS = [
 
 
 @pytest.mark.parametrize(("text", "path"), BACKWARDS, ids=[path for _, path in BACKWARDS])
-def test_what_the_api_server_refuses(text: str, path: str) -> None:
+def test_what_the_api_server_refuses_of_cluster_policies(text: str, path: str) -> None:
     with pytest.raises(InputError) as caught:
         convert(yaml.safe_load(text))
     assert caught.value.path == path
+
+
+PORTS, FROM, TO = "ingress: [{ports: [%s]}]}", "ingress: [{from: [%s]}]}", "egress: [{to: [%s]}]}"
+NAME = ".ingress[0].ports[0].port"
+REFUSED = [  # the spec, the path behind `spec`, and the API server's words
+    (PORTS % "{endPort: 7}", ".ingress[0].ports[0].endPort", "Invalid value: 7: may not be specified when `port` is not specified"),
+    (PORTS % "{port: http, endPort: 7}", ".ingress[0].ports[0].endPort", "Invalid value: 7: may not be specified when `port` is non-numeric"),
+    (PORTS % "{port: 80, endPort: 79}", ".ingress[0].ports[0].endPort", "Invalid value: 79: must be greater than or equal to `port`"),
+    (PORTS % "{port: '80'}", NAME, 'Invalid value: "80": must contain at least one letter (a-z)'),
+    (PORTS % "{port: sixteen-letters-}", NAME, 'Invalid value: "sixteen-letters-": must be no more than 15 characters'),
+    (PORTS % "{port: Http}", NAME, 'Invalid value: "Http": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)'),
+    (PORTS % "{port: a--b}", NAME, 'Invalid value: "a--b": must not contain consecutive hyphens'),
+    (PORTS % "{port: -a}", NAME, 'Invalid value: "-a": must not begin or end with a hyphen'),
+    (FROM % "{}", ".ingress[0].from[0]", "Required value: must specify a peer"),
+    (TO % "{podSelector: {}, ipBlock: {cidr: 1.2.3.0/24}}", ".egress[0].to[0]", "Forbidden: may not specify both ipBlock and another peer"),
+    (FROM % "{namespaceSelector: {}, ipBlock: {cidr: 1.2.3.0/24}}", ".ingress[0].from[0]", "Forbidden: may not specify both ipBlock and another peer"),
+    (TO % "{ipBlock: {cidr: 1.2.3.0}}", ".egress[0].to[0].ipBlock.cidr", 'Invalid value: "1.2.3.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'),
+    (TO % "{ipBlock: {cidr: 1.2.3.0/33}}", ".egress[0].to[0].ipBlock.cidr", 'Invalid value: "1.2.3.0/33": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'),
+    (TO % "{ipBlock: {cidr: ''}}", ".egress[0].to[0].ipBlock.cidr", "Required value"),
+    (TO % "{ipBlock: {cidr: 1.2.3.0/24, except: [1.2.3.0/24]}}", ".egress[0].to[0].ipBlock.except[0]", 'Invalid value: "1.2.3.0/24": must be a strict subset of `cidr`'),
+    (TO % "{ipBlock: {cidr: 1.2.3.0/24, except: [1.2.4.0/25]}}", ".egress[0].to[0].ipBlock.except[0]", 'Invalid value: "1.2.4.0/25": must be a strict subset of `cidr`'),
+    (TO % "{ipBlock: {cidr: 1.2.3.0/24, except: [x]}}", ".egress[0].to[0].ipBlock.except[0]", 'Invalid value: "x": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'),
+    ("policyTypes: [Ingress, Egress, Ingress]}", ".policyTypes", 'Invalid value: ["Ingress", "Egress", "Ingress"]: may not specify more than two policyTypes'),
+    (FROM % "{podSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}", ".ingress[0].from[0].podSelector.matchExpressions[0].values", "Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"),
+    (FROM % "{namespaceSelector: {matchExpressions: [{key: a, operator: In}]}}", ".ingress[0].from[0].namespaceSelector.matchExpressions[0].values", "Required value: must be specified when `operator` is 'In' or 'NotIn'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "path", "words"), REFUSED, ids=[spec for spec, _, _ in REFUSED])
+def test_what_the_api_server_refuses_in_its_words(spec: str, path: str, words: str) -> None:
+    """Those of ValidateNetworkPolicySpec (Kubernetes 1.36, pkg/apis/networking/validation)."""
+    with pytest.raises(InputError) as caught:
+        convert(yaml.safe_load(np(ALL + spec)))
+    assert (caught.value.path, caught.value.what) == (f"spec{path}", words)
+
+
+DECODED = [  # refused before those rules are asked: by the types of the fields
+    (PORTS % "{port: 0}", ".ingress[0].ports[0].port"),
+    (PORTS % "{port: 65536}", ".ingress[0].ports[0].port"),
+    (PORTS % "{protocol: ICMP}", ".ingress[0].ports[0].protocol"),
+    ("policyTypes: [Ingres]}", ".policyTypes[0]"),
+    (FROM % "{podSelector: {matchExpressions: [{key: a, operator: Is}]}}", ".ingress[0].from[0].podSelector.matchExpressions[0].operator"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "path"), DECODED, ids=[spec for spec, _ in DECODED])
+def test_what_no_field_can_hold(spec: str, path: str) -> None:
+    with pytest.raises(InputError) as caught:
+        convert(yaml.safe_load(np(ALL + spec)))
+    assert caught.value.path == f"spec{path}"
 
 
 # -- scale ------------------------------------------------------------------------------------------

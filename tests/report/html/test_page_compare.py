@@ -100,5 +100,5 @@ def test_the_page_has_the_comparison(tmp_path: Path, capsys: pytest.CaptureFixtu
     done = ran("pod-to-service")
     done.html(tmp_path / "beside.html", beside=ran("service-same-node"))
     assert '"comparisons":[{"left":0' in (tmp_path / "beside.html").read_text(encoding="utf-8")
-    assert main(["run", str(STORY), "-o", str(tmp_path), "--html", str(tmp_path / "x.html"), "--compare"]) == 2
+    assert main(["run", str(STORY), "-d", str(tmp_path), "--html", str(tmp_path / "x.html"), "--compare"]) == 2
     assert "emu run A B --html FILE --compare" in capsys.readouterr().err

@@ -84,7 +84,7 @@ class Links(HTMLParser):
 def test_the_demo_writes_an_index_and_a_page_a_story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["hairpin-off", "hairpin-on", "pod-to-service", "closed-port"]
     site = tmp_path / "site"
-    command = ["demo", *names, "-o", str(tmp_path / "out"), "--html", str(site)]
+    command = ["demo", *names, "-d", str(tmp_path / "out"), "--html", str(site)]
     assert main(command) == 0
     assert sorted(path.name for path in site.iterdir()) == sorted(["index.html", *(f"{name}.html" for name in names)])
     assert all(is_own(path) for path in site.iterdir())
@@ -109,7 +109,7 @@ def test_the_demo_writes_an_index_and_a_page_a_story(tmp_path: Path, capsys: pyt
 
 def test_scenarios_in_a_folder_have_an_index(tmp_path: Path) -> None:
     files = [str(story(name)) for name in ("closed-port", "same-port")]
-    assert main(["run", *files, "-o", str(tmp_path / "out"), "--html", f"{tmp_path}/site/"]) == 0
+    assert main(["run", *files, "-d", str(tmp_path / "out"), "--html", f"{tmp_path}/site/"]) == 0
     assert sorted(path.name for path in (tmp_path / "site").iterdir()) == [
         "closed-port.html",
         "index.html",
@@ -120,7 +120,7 @@ def test_scenarios_in_a_folder_have_an_index(tmp_path: Path) -> None:
 
 def test_notes_name_no_folder_of_this_machine(tmp_path: Path) -> None:
     """The gallery's files are named by where emu is installed."""
-    assert main(["demo", "no-endpoints", "-o", str(tmp_path / "out"), "--html", str(tmp_path / "site")]) == 0
+    assert main(["demo", "no-endpoints", "-d", str(tmp_path / "out"), "--html", str(tmp_path / "site")]) == 0
     (run,) = document_of(tmp_path / "site/no-endpoints.html").runs
     *notes, sentence = run.notes
     assert notes and all(note.startswith("no-endpoints.yaml:") for note in notes) and sentence == judged("no-endpoints")

@@ -131,7 +131,7 @@ def test_hostile_names_are_text() -> None:
 
 def test_a_file_that_emu_did_not_write_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "page.html"
-    words = ["run", SERVICE, "-o", str(tmp_path / "out"), "--html", str(out)]
+    words = ["run", SERVICE, "-d", str(tmp_path / "out"), "--html", str(out)]
     assert main(words) == 0
     assert pages.is_own(out) and main(words) == 0
     out.write_text("<html>mine", encoding="utf-8")
@@ -141,7 +141,7 @@ def test_a_file_that_emu_did_not_write_stays(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_page_on_standard_output(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert main(["run", SERVICE, "-o", str(tmp_path), "--html", "-"]) == 0
+    assert main(["run", SERVICE, "-d", str(tmp_path), "--html", "-"]) == 0
     shown, rest = capfdbinary.readouterr()
     assert shown.decode().startswith("<!doctype html>") and b"all held" in rest
 
@@ -149,7 +149,7 @@ def test_a_page_on_standard_output(tmp_path: Path, capfdbinary: pytest.CaptureFi
 def test_several_scenarios_are_one_page(tmp_path: Path) -> None:
     out = tmp_path / "two.html"
     files = [f"emu/scenario/gallery/{name}.yaml" for name in ("closed-port", "same-port")]
-    assert main(["run", *files, "-o", str(tmp_path / "out"), "--html", str(out)]) == 0
+    assert main(["run", *files, "-d", str(tmp_path / "out"), "--html", str(out)]) == 0
     found = msgspec.json.decode(Reader(out.read_text(encoding="utf-8")).scripts["data"], type=Document)
     assert [each.name for each in found.runs] == ["closed-port", "same-port"]
 
@@ -184,7 +184,7 @@ def test_without_jinja2_one_clear_message(
 ) -> None:
     """Before anything runs."""
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    assert main(["run", SERVICE, "-o", str(tmp_path / "out"), "--html", str(tmp_path / "x.html")]) == 2
+    assert main(["run", SERVICE, "-d", str(tmp_path / "out"), "--html", str(tmp_path / "x.html")]) == 2
     assert "a page needs jinja2 (expected pip install 'kubemu[report]')" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

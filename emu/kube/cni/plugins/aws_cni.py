@@ -3,7 +3,7 @@
 The address, and the table that its packets are routed by, come from ipamd, the machine's own daemon. The container has its
 address as a /32, a gateway whose address no host has, and a permanent neighbour for it: the host's end. The host has a route
 to the address, a rule that such packets take it, and where the address is of a secondary interface a rule that packets from
-it leave by that interface. Security groups of single pods (branch interfaces) are not modelled. Must not know pods or EC2.
+it leave by that interface. Where the network policy agent runs, the ADD puts its programs at the veth. Security groups of single pods (branch interfaces) are not modelled. Must not know pods or EC2.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 
 from emu.errors import InputError
 from emu.kernel import boot, commands
+from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import links
@@ -26,6 +27,7 @@ from emu.modelled import NotModelled, WithoutEffect, used
 from emu.wire.addr import decimal, ip4, ip4_text
 
 IPAMD = "127.0.0.1:50051"
+POLICY_AGENT = "127.0.0.1:50052"
 GATEWAY = "169.254.1.1"
 TO_POD, FROM_POD = 512, 1536  # the priorities of the rules
 MAIN = 254
@@ -56,6 +58,14 @@ class Addresses(Protocol):
     def add_network(self, container_id: str, ifname: str, wanted: int = 0) -> Assigned | None: ...
 
     def del_network(self, container_id: str, ifname: str) -> Assigned | None: ...
+
+
+class PolicyAgent(Protocol):
+    """The part of the network policy agent that a plugin calls, where that runs."""
+
+    def enforce(self, namespace: str, pod: str, device: Device) -> None: ...
+
+    def delete(self, namespace: str, pod: str) -> None: ...
 
 
 class AwsConf(msgspec.Struct, rename="camel"):
@@ -99,6 +109,9 @@ class AwsCniPlugin:
             inside, outside = _pair(host, netns, attachment.ifname, name, conf.pod_mtu)
             _container_side(netns, inside, outside, found.addr)
             _host_side(host, outside, found)
+            agent: PolicyAgent | None = host.programs.get(POLICY_AGENT)
+            if agent is not None:
+                agent.enforce(*args, outside)
         except InputError as error:
             ipamd.del_network(attachment.container_id, attachment.ifname)
             raise failure(f"add command: failed to setup network: {error}") from None
@@ -117,8 +130,11 @@ class AwsCniPlugin:
     def delete(self, config: Config, attachment: Attachment) -> None:
         """The rules and the route go. The pair goes with the container's namespace, which is the runtime's to delete."""
         _load(config)
-        _args(attachment)
+        args = _args(attachment)
         host = attachment.host.netns
+        agent: PolicyAgent | None = host.programs.get(POLICY_AGENT)
+        if agent is not None:
+            agent.delete(*args)
         ipamd: Addresses | None = host.programs.get(IPAMD)
         found = None if ipamd is None else ipamd.del_network(attachment.container_id, attachment.ifname)
         if found is None:

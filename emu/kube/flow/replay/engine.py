@@ -379,3 +379,10 @@ def device_of(stage: Stage, text: str) -> Device:
 
 
 __all__ = ["FRAMES", "STATEFUL", "Replay", "Settings", "Stage", "Totals"]
+
+
+def replayed(stage: Stage, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
+    """A replay of all records. Raises InputError."""
+    made = Replay(stage, roles, settings, sink)
+    made.run(records)
+    return made

@@ -11,7 +11,9 @@ from pathlib import Path
 from emu.kube.cni.config import NetworkConfigList
 from emu.kube.networks.aws_vpc import agent
 from emu.kube.networks.aws_vpc.options import AwsOptions
+from emu.kube.networks.aws_vpc.policy.agent import NAME as POLICY_AGENT
 from emu.kube.networks.network import Network, NodeSettings, network_plugins, network_underlays, networks
+from emu.kube.policy.dataplane import NONE
 
 CONFLIST = Path(__file__).with_name("aws-vpc.conflist")
 
@@ -21,6 +23,9 @@ network_plugins.add("aws-cni")("aws-vpc")
 
 @networks.add("aws-vpc")
 def aws_vpc(node: NodeSettings) -> Network:
-    """The pods' MTU is that of the interfaces, AWS_VPC_ENI_MTU."""
-    words = replace(node, mtu=node.of(AwsOptions).eni_mtu).words()
-    return Network(NetworkConfigList.load(CONFLIST, words), agents=(agent.NAME,), pods_outside=True, policy="")
+    """The pods' MTU is that of the interfaces, AWS_VPC_ENI_MTU. The add-on enforces no policies by default."""
+    options = node.of(AwsOptions)
+    words = replace(node, mtu=options.eni_mtu).words()
+    config = NetworkConfigList.load(CONFLIST, words)
+    policy = POLICY_AGENT if options.enable_network_policy else NONE
+    return Network(config, agents=(agent.NAME,), pods_outside=True, policy=policy)

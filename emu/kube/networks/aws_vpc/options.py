@@ -22,7 +22,9 @@ EXCLUDED = "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"
 class AwsOptions(Options, frozen=True):
     """`instanceType` decides how many interfaces and addresses a node can have. `maxPods` is kubelet's, which the scheduler
     honours: a number, or with `instance` what the type of instance can have; None: it counts no pods. WARM_IP_TARGET and MINIMUM_IP_TARGET, where
-    one of them is set (0: it is not), take the place of WARM_ENI_TARGET."""
+    one of them is set (0: it is not), take the place of WARM_ENI_TARGET. `enableNetworkPolicy` is the add-on's key, off by default:
+    the network policy agent runs, in the mode NETWORK_POLICY_ENFORCING_MODE; every `conntrackCacheCleanupPeriod` seconds it looks at its
+    table of connections."""
 
     instance_type: str = "m5.large"
     max_pods: Annotated[int, Meta(ge=1)] | Literal["instance"] | None = None
@@ -36,6 +38,9 @@ class AwsOptions(Options, frozen=True):
     minimum_ip_target: Count = field(default=0, name="MINIMUM_IP_TARGET")
     warm_prefix_target: Count = field(default=1, name="WARM_PREFIX_TARGET")
     prefix_delegation: bool = field(default=False, name="ENABLE_PREFIX_DELEGATION")
+    enable_network_policy: bool = field(default=False, name="enableNetworkPolicy")
+    enforcing_mode: Literal["standard", "strict"] = field(default="standard", name="NETWORK_POLICY_ENFORCING_MODE")
+    conntrack_cleanup_s: Annotated[int, Meta(ge=1, le=86400)] = field(default=300, name="conntrackCacheCleanupPeriod")
     max_eni: Annotated[int, Meta(ge=1, le=15)] | None = field(default=None, name="MAX_ENI")
 
     def check(self, pod_subnet: Prefix) -> None:

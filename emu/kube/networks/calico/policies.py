@@ -1,7 +1,7 @@
 """Policies as felix writes them: a chain for each policy and direction, sets for its peers, and the calls by tier in a pod's chains. Pure.
 
 What the peers and ports of one rule ask for is one rule of iptables where that has room, else blocks of rules that work on mark bits. Sets
-are named by a hash of the selector, whose text is emu's own. Source: felix/rules/policy.go and endpoints.go, and libcalico-go's
+are named by a hash of the selector (`selectors.py`). Source: felix/rules/policy.go and endpoints.go, and libcalico-go's
 conversion, of projectcalico/calico 87c15906. Must not know pods or nodes.
 """
 
@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Sequence
-from hashlib import sha3_224, sha224
+from hashlib import sha3_224
 from itertools import groupby
 from typing import NamedTuple
-
-import msgspec
 
 from emu.kube.networks.calico.chains import Lines, comment, limited
 from emu.kube.networks.calico.marks import (
@@ -28,6 +26,7 @@ from emu.kube.networks.calico.marks import (
     put,
     unmarked,
 )
+from emu.kube.networks.calico.selectors import ALL, peer_set, peer_text, port_set, subject_text
 from emu.kube.policy.groups import Group, Groups
 from emu.kube.policy.rules import (
     DENY,
@@ -50,7 +49,6 @@ from emu.wire.addr import ip4_text
 
 TIERS = {"Admin": "kube-admin", "": "default", "Baseline": "kube-baseline"}
 SHORT = {"NetworkPolicy": "knp", "ClusterNetworkPolicy": "kcnp"}
-_LONGEST_SET = 31
 _SLOTS = 15  # of a multiport match; a range takes two
 _STRIDE = 5  # calls in a group's chain between two looks at the verdict
 _RETURN = jump("RETURN")
@@ -75,11 +73,6 @@ def policy_chain(policy: Policy, way: Way) -> str:
     """`cali-pi-knp/shop/web`, or a hash where that is too long."""
     middle = f"{policy.namespace}/" if policy.namespace else ""
     return limited("cali-pi-" if way == "ingress" else "cali-po-", f"{SHORT[policy.kind]}/{middle}{policy.name}")
-
-
-def _set_name(kind: str, content: str) -> str:
-    value = urlsafe_b64encode(sha224(f"{kind}:{content}".encode()).digest()).decode().rstrip("=")
-    return f"cali40{kind}:{value}"[:_LONGEST_SET]
 
 
 class Draft:
@@ -126,7 +119,8 @@ class Draft:
     def _one(self, action: str, protocol: str, ports: list[Ports], peer: Peer | None, way: Way) -> Iterator[str]:
         side = "src" if way == "ingress" else "dst"
         option = "--source" if way == "ingress" else "--destination"
-        nets, holes, asked = self._addresses(peer)
+        only_names = way == "egress" and bool(ports) and all(each.name for each in ports)
+        nets, holes, asked = self._addresses(peer, in_ports=only_names)
         if nets is None:
             return
         matches, block = [], list[str]()
@@ -154,13 +148,16 @@ class Draft:
         yield from block
         yield from _acts(action, " ".join(matches))
 
-    def _addresses(self, peer: Peer | None) -> tuple[list[str] | None, list[str], str]:
-        """A peer's networks, exceptions and set; networks None: it has no IPv4 address."""
+    def _addresses(self, peer: Peer | None, *, in_ports: bool) -> tuple[list[str] | None, list[str], str]:
+        """A peer's networks, exceptions and set; networks None: it has no IPv4 address. `in_ports`: the sets of its named ports have
+        its addresses, so that no other set is asked."""
         if peer is None:
             return [], [], ""
         if isinstance(peer, Pods):
+            if in_ports:
+                return [], [], ""
             group = self._of.of(peer)
-            name = _set_name("s", _selector(peer))
+            name = peer_set(peer_text(peer))
             members = tuple(ip4_text(end.addr) for end in group.ends if end.width == 32)
             self._sets[name] = SetOf(name, "hash:net", members)
             return [], [], name
@@ -177,9 +174,10 @@ class Draft:
 
     def _named(self, ports: Ports, peer: Peer | None, way: Way) -> str:
         """The set of addresses and ports that have a name: of the rule's destination, all pods where it selects none."""
-        chosen = self._of.of(peer) if way == "egress" and isinstance(peer, Pods) else self._all
-        content = f"{_selector(chosen.pods)},{ports.protocol},{ports.name}"
-        name = _set_name("n", content)
+        selected = way == "egress" and isinstance(peer, Pods)
+        chosen = self._of.of(peer) if selected and isinstance(peer, Pods) else self._all
+        text = peer_text(chosen.pods) if selected else ALL
+        name = port_set(text, ports.protocol.lower(), ports.name)
         members = [
             f"{ip4_text(end.addr)},{port.protocol.lower()}:{port.number}"
             for end in chosen.ends
@@ -268,10 +266,6 @@ def _cidr(net: Net) -> str:
     return f"{ip4_text(net.net)}/{net.length}"
 
 
-def _selector(pods: Pods) -> str:
-    return msgspec.json.encode(pods).decode()
-
-
 # -- a pod's calls ----------------------------------------------------------------------------------
 
 
@@ -283,7 +277,7 @@ def calls(selecting: Selecting, way: Way) -> tuple[Lines, dict[str, Lines]]:
         if not policies:
             continue
         lines.append(f"{comment(f'Start of tier {tier}')} {clear(PASSED)}")
-        for _, members in groupby(policies, lambda policy: _selector(policy.subject)):
+        for _, members in groupby(policies, subject_text):
             together = [*members]
             if len(together) == 1:
                 name = policy_chain(together[0], way)
@@ -299,7 +293,7 @@ def calls(selecting: Selecting, way: Way) -> tuple[Lines, dict[str, Lines]]:
 
 
 def _group_name(policies: Sequence[Policy], way: Way) -> str:
-    words = [_selector(policies[0].subject), "inbound" if way == "ingress" else "outbound", str(len(policies))]
+    words = [subject_text(policies[0]), "inbound" if way == "ingress" else "outbound", str(len(policies))]
     words += [f"{{Name: {p.name}, Namespace: {p.namespace}, Kind: Kubernetes{p.kind}}}" for p in policies]
     value = sha3_224("".join(f"{word}\n" for word in words).encode()).digest()
     prefix = "cali-gi-" if way == "ingress" else "cali-go-"

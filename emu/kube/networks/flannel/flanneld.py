@@ -159,7 +159,8 @@ class Flanneld(Agent[tuple[Lease, ...], Own, Peers]):
             return
         boot.neigh(net, name, gateway, lease.vtep_mac)
         device.replace(lease.vtep_mac, Remote(lease.public_ip))
-        commands.route_replace(net, f"{lease.subnet} via {ip4_text(gateway)} dev {name} onlink")
+        new = Route(lease.subnet, device=device, gateway=gateway, onlink=True)
+        commands.replace_route(net, new, name)
 
     def _remove_vxlan(self, net: Netns, name: str, lease: Lease) -> None:
         device = net.device(name)

@@ -1,7 +1,7 @@
 """kindnetd, the node agent: a route to each other node's pod CIDR by the node's address, and the rules of who is masqueraded.
 
 Source: images/kindnetd/cmd/kindnetd of kind (routes.go, masq.go, main.go). It reads all nodes every ten seconds, and
-removes no route of a node that is gone. Its enforcement of network policies is not here. Must not know pods.
+removes no route of a node that is gone. Its network policies are in `policy/`. Must not know pods.
 """
 
 from __future__ import annotations

@@ -18,4 +18,4 @@ network_underlays.add("kindnet")("switched")
 
 @networks.add("kindnet")
 def kindnet(node: NodeSettings) -> Network:
-    return Network(NetworkConfigList.load(CONFLIST, node.words()), agents=("kindnetd",), policy="")
+    return Network(NetworkConfigList.load(CONFLIST, node.words()), agents=("kindnetd",), policy="kindnet")

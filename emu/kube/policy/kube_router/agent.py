@@ -20,7 +20,7 @@ from emu.kube.policy.dataplane import Dataplane, dataplanes
 from emu.kube.policy.ends import End
 from emu.kube.policy.follow import Followed
 from emu.kube.policy.kube_router import names, rules
-from emu.kube.policy.kube_router.policies import Draft, Written, by_the_other_direction
+from emu.kube.policy.kube_router.policies import Draft, Written, by_another_blocks_exception, by_the_other_direction
 from emu.kube.policy.rules import WAYS, Policy
 from emu.kube.policy.settings import PolicySettings
 from emu.kube.policy.tables import SetText, Wanted
@@ -143,5 +143,12 @@ class KubeRouter(Agent[View, str, State]):
 
 
 dataplanes.add(NAME)(
-    Dataplane(NAME, agents=(NAME,), kinds=(NetworkPolicy,), chains=(names.POD,), allows=by_the_other_direction)
+    Dataplane(
+        NAME,
+        agents=(NAME,),
+        kinds=(NetworkPolicy,),
+        chains=(names.POD,),
+        allows=by_the_other_direction,
+        forbids=by_another_blocks_exception,
+    )
 )

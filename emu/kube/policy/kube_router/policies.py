@@ -1,7 +1,8 @@
 """A policy as kube-router writes it: a chain that marks what the policy allows, and the sets that it asks. Pure.
 
 Every node has every policy. Kept as kube-router has it, also where that is not what the API means: a port name in an egress rule
-without `to` is its number at any address, one beside an ipBlock is left out, and rules of both directions stand in one chain. Must
+without `to` is its number at any address, one beside an ipBlock is left out, rules of both directions stand in one chain, and the ipBlocks
+of a rule in one set. Must
 not know pods' own chains, or nodes.
 """
 
@@ -237,3 +238,19 @@ def by_the_other_direction(index: PolicyIndex, packet: Packet, way: Way) -> bool
     both = [each for each in index.selecting(pod.pod, way).own if len(each.rules) == 2 and each.subject.has(other)]
     hits = hits_of(Selecting(own=tuple(both)), pod, opposite)
     return any(has_port(hit.rule, packet) for hit in hits.own)
+
+
+def by_another_blocks_exception(index: PolicyIndex, packet: Packet, way: Way) -> bool:
+    """Whether an address may be left out that a rule allows: all ipBlocks of a rule are one set, in which the exception of one block is none
+    of another's either."""
+    pod, other = packet.source, packet.destination
+    if way == "ingress":
+        pod, other = other, pod
+    if pod.pod is None:
+        return False
+    for policy in index.selecting(pod.pod, way).own:
+        for rule in policy.rules[way]:
+            blocks = [peer for peer in rule.peers or () if isinstance(peer, Block)]
+            if len(blocks) > 1 and any(hole.has(other) for block in blocks for hole in block.holes):
+                return True
+    return False

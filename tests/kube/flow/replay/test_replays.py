@@ -117,7 +117,7 @@ DROP = "*filter\n-I FORWARD -p tcp -m tcp --dport 80 -j DROP\nCOMMIT\n"
 
 
 def test_a_port_where_nothing_listens_refuses() -> None:
-    seen = replay(cluster(), "http", server="svc/web:81")
+    seen = replay(cluster(), "http", server="svc/closed:81")
     assert seen.flows[0].outcome == "refused (RST) at default/web"
     sent = {each.number: each for each in seen.packets}
     assert sent[1].verdict == "dropped" and sent[1].at == "default/web/eth0" and "NO_SOCKET" in sent[1].why

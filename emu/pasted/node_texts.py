@@ -1,0 +1,131 @@
+"""A node's dump: a folder or a tar with what its commands printed, one file a command.
+
+`FILES` are the names, each as text (also `NAME.txt`) or, where the command has a JSON form, as `NAME.json`. Any subset may be there.
+Must not know what the texts state.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from emu.errors import InputError
+from emu.modelled import nearest
+
+FILES = {
+    "iptables-save": "iptables-save",
+    "ipset-save": "ipset save",
+    "ip-addr": "ip addr show",
+    "ip-link": "ip -d link show",
+    "ip-route": "ip route show table all",
+    "ip-rule": "ip rule show",
+    "ip-neigh": "ip neigh show",
+    "bridge-fdb": "bridge fdb show",
+    "conntrack": "conntrack -L",
+    "sysctl": "sysctl -a",
+}
+"""What is read, and the command that prints it."""
+BESIDE = ("ip6tables-save", "README", "kubeadm-config.yaml", "kube-proxy.yaml", "errors")
+"""What tools/collect writes besides, and what is not read."""
+MOST_BYTES = 256 << 20
+_ENDINGS = ("", ".txt", ".json")
+
+
+class Text(NamedTuple):
+    """One file, and its text."""
+
+    file: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTexts:
+    """The dump of one node: its texts by the name of `FILES`. `unread` are files of other names."""
+
+    source: str
+    texts: Mapping[str, Text]
+    unread: tuple[str, ...] = field(default=())
+
+    def text(self, name: str) -> str:
+        """The text of a command, "" where it is not there."""
+        return self.texts[name].text if name in self.texts else ""
+
+    def file(self, name: str) -> str:
+        """The file that has it, for messages."""
+        return self.texts[name].file if name in self.texts else f"{self.source}/{name}"
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.texts
+
+
+def node_texts(path: str | os.PathLike[str]) -> NodeTexts:
+    """The texts of a folder or a tar. Raises InputError: it is not there, it holds none of them, one is there twice."""
+    source = str(path)
+    try:
+        found = [*(_in_folder(Path(path)) if Path(path).is_dir() else _in_tar(source))]
+    except tarfile.TarError as error:
+        raise InputError(f"is no tar: {error}", file=source, expected="a folder or tar of a node's dump") from None
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+        raise InputError(what, file=source, expected="a folder or tar of a node's dump") from None
+    texts: dict[str, Text] = {}
+    unread = []
+    for file, data in found:
+        name = _name(file)
+        if name is None:
+            unread.append(PurePosixPath(file).name)
+        elif name in texts:
+            raise InputError(
+                f"{name} is there twice: {texts[name].file} and {file}", file=source, expected="one of them"
+            )
+        else:
+            texts[name] = Text(file, data.decode(errors="replace"))
+    if not texts:
+        near = next((each for every in unread if (each := nearest(every, FILES))), "")
+        raise InputError("no file of a node's dump is in it", file=source, expected=near or ", ".join(FILES))
+    return NodeTexts(source, texts, tuple(sorted({*unread} - {*BESIDE})))
+
+
+def by_node(words: Iterable[str]) -> dict[str, NodeTexts]:
+    """The dumps of `NAME=FOLDER`, by node. Raises InputError."""
+    found: dict[str, NodeTexts] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not equals or not name or not path:
+            raise InputError(f"{word!r} names no node's dump", expected="--node NAME=FOLDER, or a tar")
+        if name in found:
+            raise InputError(f"node {name!r} has two dumps", expected="one --node for each")
+        found[name] = node_texts(path)
+    return found
+
+
+def _name(file: str) -> str | None:
+    base = PurePosixPath(file).name
+    return next((name for name in FILES for ending in _ENDINGS if base == name + ending), None)
+
+
+def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            read = _name(path.name) is not None
+            if read and path.stat().st_size > MOST_BYTES:
+                raise InputError("is too large", file=str(path), expected=f"{MOST_BYTES >> 20} MiB at the most")
+            yield str(path), path.read_bytes() if read else b""
+
+
+def _in_tar(source: str) -> Iterator[tuple[str, bytes]]:
+    """Its files, in whatever folder of it."""
+    with tarfile.open(source) as tar:
+        for member in tar:
+            if member.isfile():
+                read = _name(member.name) is not None
+                if read and member.size > MOST_BYTES:
+                    raise InputError(
+                        "is too large", file=f"{source}:{member.name}", expected=f"{MOST_BYTES >> 20} MiB at the most"
+                    )
+                data = tar.extractfile(member) if read else None
+                yield f"{source}:{member.name}", data.read() if data is not None else b""
