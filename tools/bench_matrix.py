@@ -17,11 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from large_exports import large  # noqa: E402
-
 from emu.kube.cluster import Cluster  # noqa: E402
 from emu.matrix.ask import Question  # noqa: E402
 from emu.matrix.whole import ask_all  # noqa: E402
+from large_exports import large  # noqa: E402
 
 SIZES = ((10, 50, 5), (100, 500, 50), (1000, 5000, 500))
 HEAD = f"{'nodes':>6} {'pods':>6} {'Services':>8} {'build s':>8} {'ask s':>7} {'flows':>7} {'ms/flow':>7} {'cells':>9} {'MiB':>6}"

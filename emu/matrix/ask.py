@@ -7,6 +7,7 @@ that seem alike answer differently after all, each endpoint is asked by itself. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from emu.clock import SECOND
@@ -173,9 +174,13 @@ class _Asking:
         if self.column.by == HEADLESS:
             return ()
         if self.endpoints and not self._by_place:
-            if groups and not self.asked:
-                self._lead(groups[0])
-            return self._by_pairs(groups, self._directed)
+            own = [
+                each for each in groups if any(map(self.asker.kinds.dumped, each.nodes))
+            ]  # rules of their nodes' own
+            usual = [each for each in groups if each not in own]
+            if usual and not self.ranks:
+                self._lead(usual[0])
+            return chain(self._by_pairs(usual, self._directed), self._by_node(own))
         return self._by_node(groups)
 
     # -- a flow for each kind of pair ---------------------------------------------------------------
