@@ -44,7 +44,7 @@ def spread(
     done: Callable[[int], None] = lambda count: None,
 ) -> Iterator[R]:
     """`work(make(), item)` of each item, in their order. `jobs` is how many processes (0: one for each processor; 1: this one); `dask` is
-    the address of a scheduler, which is asked instead. `made` is what `make` would give, where it is there already. `done` hears how many
+    the address of a scheduler, which is asked instead. `made` is what `make` would give, where it is there already. `done` is called with how many
     results there are. What is sent to other processes (`work`, items, results; `make` where nothing forks) must be picklable. Raises
     InputError for a scheduler that does not answer, and what the work raises."""
     if not items:

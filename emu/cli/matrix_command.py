@@ -59,7 +59,7 @@ def matrix(
         bool, typer.Option("--outer", help="Pods and nodes ask for nodePorts and outer addresses, too.")
     ] = False,
     each: Annotated[
-        bool, typer.Option("--each", help="A flow for every pair, also for those that nothing tells apart.")
+        bool, typer.Option("--each", help="A flow for every pair, also for those that nothing distinguishes.")
     ] = False,
     form: Annotated[Printed, typer.Option("-o", "--output", help="How the result is written.")] = Printed.text,
     html: Annotated[str, typer.Option("--html", metavar="FILE|-", help="The matrix as a page.")] = "",

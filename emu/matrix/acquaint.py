@@ -1,6 +1,6 @@
 """Neighbours of a cluster that has run for a while: nodes and their LANs' routers know each other's MACs, switches and bridges know their ports.
 
-A request for a MAC goes to every node of a LAN, a thousand of them in a large one, and says nothing about a Service. Only interfaces that are up, in
+A request for a MAC goes to every node of a LAN, a thousand of them in a large one, and shows nothing of a Service. Only interfaces that are up, in
 the state in which they were laid out, are made known. Must not know flows.
 """
 
@@ -44,8 +44,8 @@ class Acquaintance:
         for nic in self._nics(one):
             for far in self._nics(other):
                 if one != other and nic.lan == far.lan:
-                    self._tell(self.places.namespaces[one], nic.name, far.address, far.mac)
-                    self._tell(self.places.namespaces[other], far.name, nic.address, nic.mac)
+                    self._enter(self.places.namespaces[one], nic.name, far.address, far.mac)
+                    self._enter(self.places.namespaces[other], far.name, nic.address, nic.mac)
 
     def of_pod(self, name: str) -> None:
         """A pod: the bridge of its node, if it is at one, knows its port, and the node its MAC."""
@@ -55,7 +55,7 @@ class Acquaintance:
             for device in sandbox.net.devices.values():
                 bridge = _plugged(device)
                 if bridge is not None and bridge.net is sandbox.node.net:
-                    self._tell(sandbox.node.net, bridge.name, sandbox.ip, device.mac)
+                    self._enter(sandbox.node.net, bridge.name, sandbox.ip, device.mac)
 
     def _nics(self, name: str) -> list[Nic]:
         machine: Machine | None = self.machines.get(name)
@@ -73,11 +73,11 @@ class Acquaintance:
         router, device = found
         if device.up and device.carrier:
             _plugged(device)
-            self._tell(net, nic.name, lan.gateway, device.mac)
-            self._tell(router, device.name, nic.address, nic.mac)
+            self._enter(net, nic.name, lan.gateway, device.mac)
+            self._enter(router, device.name, nic.address, nic.mac)
 
     @staticmethod
-    def _tell(net: Netns, device: str, addr: int, mac: bytes) -> None:
+    def _enter(net: Netns, device: str, addr: int, mac: bytes) -> None:
         """An entry as it is after a packet was sent by it."""
         boot.neigh(net, device, addr, mac)
         entry: Neighbour = net.devices[device].neigh[net.ipv4.number][addr]

@@ -1,12 +1,13 @@
 """Asks one column: a flow for each kind of source and each endpoint, and for each row how many pairs of a pod and an endpoint each flow stands for.
 
-The first source meets every endpoint. Sources that nothing tells apart from one that was asked (`kinds.py`) share its flow; where two endpoints
+The first source meets every endpoint. Sources that nothing distinguishes from one that was asked (`kinds.py`) share its flow; where two endpoints
 that seem alike answer differently after all, each endpoint is asked by itself. Must not know how cells are shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from emu.clock import SECOND
@@ -14,7 +15,7 @@ from emu.kernel.net.netns import Netns
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.outcome import address as host_port
 from emu.matrix.acquaint import Acquaintance
-from emu.matrix.choice import chosen
+from emu.matrix.choice import chosen, forget_clients
 from emu.matrix.ends import EXTERNAL, OUTER, Choice, Column, Row, Whole, columns_of, rows_of
 from emu.matrix.kinds import Kind, Kinds
 from emu.matrix.roads import nat_of, road_of, roles_of
@@ -141,11 +142,8 @@ class _Asking:
         self.names = {each.name for each in self.endpoints}
         self.asked: list[Answer] = []
         self.ranks: dict[str, int] = {}
-        self.found: dict[Kind, list[int]] = {}  # answers by what tells their flows apart
+        self.found: dict[Kind, list[int]] = {}  # answers by what distinguishes their flows
         self.apart = not asker.question.shared  # each endpoint is a kind of its own
-        spec = self.service.spec
-        affine = spec.session_affinity == "ClientIP"
-        self.between_ns = BETWEEN_NS + affine * spec.session_affinity_config.client_ip.timeout_seconds * SECOND
 
     def _offered(self) -> Iterator[_Endpoint]:
         """Ready endpoints; where there is none, those that serve and terminate (kube-proxy's CategorizeEndpoints)."""
@@ -176,9 +174,13 @@ class _Asking:
         if self.column.by == HEADLESS:
             return ()
         if self.endpoints and not self._by_place:
-            if groups and not self.asked:
-                self._lead(groups[0])
-            return self._by_pairs(groups, self._directed)
+            own = [
+                each for each in groups if any(map(self.asker.kinds.dumped, each.nodes))
+            ]  # rules of their nodes' own
+            usual = [each for each in groups if each not in own]
+            if usual and not self.ranks:
+                self._lead(usual[0])
+            return chain(self._by_pairs(usual, self._directed), self._by_node(own))
         return self._by_node(groups)
 
     # -- a flow for each kind of pair ---------------------------------------------------------------
@@ -192,7 +194,7 @@ class _Asking:
                 yield self.found[key][0], count
 
     def _pairs(self, group: Group) -> Iterator[tuple[Kind, str, _Endpoint, int]]:
-        """For each kind of pair what tells it apart, the first such pair, and how many there are."""
+        """For each kind of pair what distinguishes it, the first such pair, and how many there are."""
         kinds: dict[Kind, list[_Endpoint]] = {}
         for each in self.endpoints:
             kind = each.text if self.apart else each.kind
@@ -217,7 +219,7 @@ class _Asking:
         )
 
     def _lead(self, group: Group) -> None:
-        """The first source meets every endpoint. Endpoints that seem alike and answer differently are told apart from then on."""
+        """The first source meets every endpoint. Endpoints that seem alike and answer differently are different kinds from then on."""
         leader = group.members[0]
         numbers = self._enumerated(leader, self.column.address, [self._net(leader)])
         met = {self.asked[number].endpoint: number for number in numbers}
@@ -341,7 +343,9 @@ class _Asking:
     def _send(self, member: str, address: str, nets: Sequence[Netns], rank: int) -> tuple[int, int]:
         """One flow: the number of its answer, and how many endpoints the rules had."""
         asker = self.asker
-        asker.clock.run_until(asker.clock.now + self.between_ns)
+        asker.clock.run_until(asker.clock.now + BETWEEN_NS)
+        if self.service.spec.session_affinity == "ClientIP":
+            forget_clients(nets)
         if asker.known is not None:
             for node in (asker.node_of(member), *self.nodes):
                 asker.known.of(asker.node_of(member), node)

@@ -31,6 +31,14 @@ class FromEnd:
         return left == self.rank
 
 
+def forget_clients(nets: Iterable[Netns]) -> None:
+    """sessionAffinity has forgotten its clients there: the lists of -m recent are empty (`echo / > /proc/net/xt_recent/NAME`)."""
+    for net in nets:
+        memory = net.ipv4.tables.memory
+        for key in [each for each in memory if isinstance(each, tuple) and each[0] == "recent"]:
+            del memory[key]
+
+
 @contextmanager
 def chosen(nets: Iterable[Netns], rank: int) -> Iterator[FromEnd]:
     """While the block runs, these namespaces choose the endpoint of that rank."""

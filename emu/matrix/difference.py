@@ -188,8 +188,8 @@ def _group(target: str, changes: Sequence[Change]) -> Iterator[str]:
     what = [word for word in WHAT if any(word in each.what for each in changes)]
     yield f"{target} from {_some([each.source for each in changes])}: {', '.join(what)}"
     if "outcome" in what:
-        yield f"  before: {_told(before)}"
-        yield f"  after:  {_told(after)}"
+        yield f"  before: {_outcome_of(before)}"
+        yield f"  after:  {_outcome_of(after)}"
     if "endpoints" in what:
         yield from (f"  - {each}" for each in before.endpoints if each not in after.endpoints)
         yield from (f"  + {each}" for each in after.endpoints if each not in before.endpoints)
@@ -208,7 +208,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _told(side: Side) -> str:
+def _outcome_of(side: Side) -> str:
     words = ", ".join(side.outcomes) or side.words
     return f"{words}: {side.sentence} [{side.cause}]" if side.cause else words
 

@@ -1,4 +1,4 @@
-"""What tells two ends apart: ends of one kind send and answer alike, so that one flow stands for all of them.
+"""What distinguishes two ends: ends of one kind send and answer alike, so that one flow stands for all of them.
 
 A kind is made of all that an object, a policy, a route or a node's state can know of an end: the policies that bind it and the rules that have it
 among their peers, its node's LAN, devices and sysctls, its own sockets and settings. Names and addresses are not in it, but where a rule
@@ -12,6 +12,7 @@ from typing import Any
 
 from emu.kernel.link.device import Device
 from emu.kernel.net.netns import Netns
+from emu.kernel.netfilter.matches import FROM_DUMPS
 from emu.kernel.transport.listening import listening
 from emu.kube.api.core import Node, Service
 from emu.kube.node.node import Sandbox
@@ -60,9 +61,15 @@ class Kinds:
 
     def _of_node(self, name: str) -> Kind:
         running = self.places.nodes[name]
+        if self.dumped(name):
+            return "dumped", name
         lans = tuple((nic.name, nic.lan, nic.length, nic.mtu, bool(nic.gateway)) for nic in running.machine.nics)
         length = running.pod_cidr.length if running.pod_cidr is not None else 0
         return lans, length, _state(running.net)
+
+    def dumped(self, name: str) -> bool:
+        """Whether a node is as its own dump has it, which no object states: it is like no other."""
+        return name in self.places.nodes and FROM_DUMPS in self.places.nodes[name].net.ipv4.tables.memory
 
     def zone(self, name: str) -> str:
         """A node's zone, which counts where a Service keeps its traffic in it."""

@@ -44,7 +44,7 @@ def page_of(table: Table, sources: Sequence[Path]) -> str:
             causes=[
                 {
                     "letter": letter, "cause": cause, "cells": len(places), "source": table.rows[places[0][0]].name, "target": table.columns[places[0][1]].name,
-                    **_told(table, *places[0]),
+                    **_decided(table, *places[0]),
                 }
                 for (letter, cause, _), places in causes.items()
             ],
@@ -74,7 +74,7 @@ def _cell(table: Table, row: int, column: int, numbers: dict[tuple[str, str, str
     }  # fmt: skip
 
 
-def _told(table: Table, row: int, column: int) -> dict[str, str]:
+def _decided(table: Table, row: int, column: int) -> dict[str, str]:
     first = table.cells[row][column].first
     assert first is not None
     return {"sentence": first.sentence or first.detail or first.outcome, "remedy": first.remedy}

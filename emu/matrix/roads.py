@@ -48,7 +48,7 @@ def road_of(capture: Capture, flow: Flow, since: int, roles: Roles) -> tuple[str
 
 
 def _hop(interfaces: Sequence[Interface], place: Interface, roles: Roles) -> str:
-    """`source's node/veth`: what is called by its pod or node is named by what its cable leads to."""
+    """`source's node/veth`: what is called by its pod or node is named by what is at the other end of its cable."""
     owner, device = place.owner, place.device_name
     far = interfaces[place.peer].owner if place.peer is not None else ""
     if owner not in roles and far in roles:

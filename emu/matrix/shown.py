@@ -75,10 +75,11 @@ def alike(keys: Sequence[Hashable], large: bool) -> list[Line]:
 def head(table: Table) -> Iterator[str]:
     """How much was asked, and what that rests on."""
     cells, pairs = f"{table.asked:,} cells", f"{table.pairs:,} pairs of a source and an endpoint"
-    yield f"{len(table.rows):,} sources, {len(table.columns):,} ways to Service ports: {cells}, {pairs}."
+    ways = f"{len(table.columns):,} ways to Service ports" if len(table.columns) != 1 else "1 way to a Service port"
+    yield f"{len(table.rows):,} sources, {ways}: {cells}, {pairs}."
     if table.shared:
         yield (
-            f"{table.flows:,} flows were sent. A flow stands for all pairs that no object, policy, route or setting tells apart; "
+            f"{table.flows:,} flows were sent. A flow stands for all pairs that no object, policy, route or setting distinguishes; "
             "--each sends one for every pair."
         )
     else:
@@ -123,7 +124,7 @@ def _label(table: Table, line: Line) -> str:
 
 
 def _shortened(text: str, width: int) -> str:
-    """The end of a name says more than its beginning: `..api/payments-worker`."""
+    """The end of a name is worth more than its beginning: `..api/payments-worker`."""
     return text if len(text) <= width else f"..{text[len(text) - width + 2 :]}"
 
 
@@ -159,20 +160,28 @@ def causes_of(table: Table) -> dict[tuple[str, str, str], list[tuple[int, int]]]
 
 
 def _causes(table: Table, columns: Sequence[Line]) -> list[str]:
-    """Each cause and object once, with its cells and the sentence of the first one."""
-    place = {number: str(shown) for shown, line in enumerate(columns, 1) for number in line.numbers}
-    found, lines = causes_of(table), list[str]()
-    for (letter, cause, _), places in [*found.items()][:MOST]:
-        row, column = places[0]
+    """Each cause and object once, with its cells and the sentence of the first one; of a large table each cause once."""
+    place = {number: str(at) for at, line in enumerate(columns, 1) for number in line.numbers}
+    large, lines = is_large(table), list[str]()
+    groups: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    objects: dict[tuple[str, ...], set[str]] = {}
+    for (letter, cause, obj), cells in causes_of(table).items():
+        group: tuple[str, ...] = (letter, cause) if large else (letter, cause, obj)
+        groups.setdefault(group, []).extend(cells)
+        objects.setdefault(group, set()).add(obj)
+    for shown, places in [*groups.items()][:MOST]:
+        row, column = min(places)
         first = table.cells[row][column].first
         assert first is not None
-        where = ", ".join(sorted({place[each] for _, each in places}, key=int)[:NAMES])
+        numbers = sorted({place[each] for _, each in places}, key=int)
+        where = ", ".join(numbers[:NAMES]) + (f" and {len(numbers) - NAMES} more" if len(numbers) > NAMES else "")
         many = (
             f"{len(places):,} cells, the first of {table.rows[row].name}" if len(places) > 1 else table.rows[row].name
         )
-        text = f"{letter} {where}: {first.sentence or first.detail or first.outcome} [{cause}] ({many})"
+        many += f"; {len(objects[shown]):,} objects" if len(objects[shown]) > 1 else ""
+        text = f"{shown[0]} {where}: {first.sentence or first.detail or first.outcome} [{shown[1]}] ({many})"
         lines += wrap(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
-    more = len(found) - MOST
+    more = len(groups) - MOST
     return [*lines, *([f"{more} more causes: -o json, -o csv"] if more > 0 else [])]
 
 
