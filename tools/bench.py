@@ -20,12 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import dpkt
 
+import bench_kernel
 import bench_ns3
 from emu import craft
 from emu.capture import pcapng
@@ -36,6 +38,7 @@ ECHOES, TALKS, HOPS = 1000, 40, 300
 WALK, BARE = "UDP echo: walk, taps and trails", "UDP echo: walk alone (no capture)"
 FILE = "UDP echo: its file, with comments"
 NS3, NS3_BARE = "ns-3: UDP echo, its pcap files", "ns-3: UDP echo, no capture"
+KERNEL, KERNEL_BARE = "this kernel: UDP echo, tcpdump everywhere", "this kernel: UDP echo, no capture"
 TCP_WALK, TCP_FILE = "TCP flow: walk, taps and trails", "TCP flow: files of many flows, comments"
 MANIFESTS = """
 apiVersion: v1
@@ -173,8 +176,9 @@ def warm(rounds: int) -> None:
     rows: dict[str, list[float]] = {}
     gc.collect()
     gc.freeze()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ending:
         path = Path(folder) / "bench.pcapng"
+        kernel = bench_kernel.opened(ending)
         peer, per_peer = bench_ns3.build(Path(folder)), 0
         for _ in range(rounds):
             start, talk_start = echo.frames(), talk.frames()
@@ -193,6 +197,9 @@ def warm(rounds: int) -> None:
                 for name, captures in ((NS3, Path(folder) / "ns3"), (NS3_BARE, None)):
                     per, per_peer = bench_ns3.echoes(peer, ECHOES, captures)
                     took[name] = per / per_peer
+            if kernel is not None:
+                for name, captures in ((KERNEL, Path(folder)), (KERNEL_BARE, None)):
+                    took[name] = kernel.echo(ECHOES, captures) / bench_kernel.FRAMES
             took["a Scapy hop (dissect, change, build)"] = seconds(partial(repeat, scapy_hop, sample)) / HOPS
             took["a dpkt hop"] = seconds(partial(repeat, dpkt_hop, sample)) / HOPS
             took["a hop on a bytearray"] = seconds(partial(repeat, bytes_hop, sample)) / HOPS
@@ -208,8 +215,10 @@ def warm(rounds: int) -> None:
         print(f"{name:42}{min(values) * 1e6:9.2f}{median(values) * 1e6:9.2f}{ratio:20.2f}")
     print(f"{'per echo, per flow':42}{'best':>9}{'median':>9}")
     peers = [(f"{name} ({per_peer} frames)", per_peer, (name,)) for name in (NS3, NS3_BARE) if name in rows]
+    kernels = [(name, bench_kernel.FRAMES, (name,)) for name in (KERNEL, KERNEL_BARE) if name in rows]
     for name, count, parts in (
         *peers,
+        *kernels,
         ("a UDP echo: walk, taps and trails", per_echo, (WALK,)),
         ("a UDP echo, with its file", per_echo, (WALK, FILE)),
         ("a TCP flow: walk, taps and trails", per_talk, (TCP_WALK,)),

@@ -178,7 +178,9 @@ def trace(
 ) -> int:
     """Send one packet and follow it and its answer hop by hop: in a cluster, or by a real node's rules."""
     if rules is not None and files:
-        raise InputError("-f has no effect beside --rules", expected="a node's rules, or a cluster's objects")
+        raise InputError(
+            "-f has no effect beside --rules", expected="either; beside -f, --node NAME=FOLDER takes a node's rules"
+        )
     if rules is not None:
         from emu.cli.dumps import trace_dump
 

@@ -90,9 +90,6 @@ def packet(
             what = f"{end!r} is the name of an object, and rules know addresses alone"
             raise InputError(what, expected="ADDRESS, ADDRESS:PORT/tcp; or -f FILE of the cluster instead of --rules")
     place, slash, word = destination.partition("/")
-    if slash and not place.replace(".", "").replace(":", "").isdigit():
-        what = f"{destination!r}: a node's rules know addresses, not {place} objects"
-        raise InputError(what, expected="the clusterIP or the pod's address, as ADDRESS:PORT/tcp")
     if slash and word not in ("tcp", "udp", "icmp"):
         raise InputError(f"{destination!r}: emu trace does not send {word!r}", expected="/tcp, /udp or /icmp")
     addr, colon, port = place.partition(":")

@@ -48,11 +48,12 @@ def get(
     live: Live = None,
 ) -> int:
     """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
-    from emu.cli.inputs import cluster_of
+    from emu.cli.inputs import open_cluster, rest_noted
     from emu.report.listing import listing
 
-    cluster = cluster_of(files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, capture=False)
+    opened = open_cluster(files, namespace=namespace, nodes=nodes, network=network, seed=seed, live=live, capture=False)
     where = None if everywhere else namespace
-    report = listing(cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
+    report = listing(opened.cluster.store, kind, names or (), namespace=where, wide=form is Printed.wide)
     show(report, Form.text if form is Printed.wide else Form(form.value))
+    rest_noted(opened)
     return 0

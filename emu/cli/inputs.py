@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from emu.cli.console import detail, note
+from emu.cli.settings import settings
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from emu.pasted.node_texts import NodeTexts
     from emu.scenario.record import Run
     from emu.scenario.script import Scenario
+
+EXPORT = "export: "  # how a note begins about what an export does not state
 
 
 class Opened(NamedTuple):
@@ -162,6 +165,26 @@ def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:
     if loaded.ignored:
         detail(f"without effect: {', '.join(loaded.ignored)}")
     detail(f"built {len(cluster.nodes)} nodes with network {cluster.config.network}, {len(cluster.pods)} pods")
+
+
+def rest_noted(opened: Opened, assumed: Sequence[str] = ()) -> None:
+    """The notes behind the answer: what nodes have otherwise; not what it states itself, and of an export's other findings only how
+    many there are."""
+    stated = {f"{EXPORT}{each}" for each in assumed}
+    live = any(each.startswith(EXPORT) for each in opened.notes)
+    differences = {str(each) for each in opened.cluster.differences}
+    rest = [each for each in opened.notes if each not in stated]
+    if live and not settings.verbose:
+        for each in rest:
+            if each in differences:
+                note(each)
+        rest = [each for each in rest if each not in differences]
+    if live and not settings.verbose:
+        if rest:
+            note(f"{len(rest)} {'more ' if assumed else ''}remarks on the export (-v shows them)")
+        return
+    for each in rest:
+        note(each)
 
 
 def noted(opened: Opened) -> Cluster:

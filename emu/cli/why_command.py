@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, note, show
-from emu.cli.inputs import Opened
 from emu.cli.options import Dumps, Force, Live, Namespace, Network, Nodes, OutputForm, Seed, examples
-from emu.cli.settings import settings
 from emu.errors import InputError
 
 
@@ -24,7 +21,6 @@ class Protocol(StrEnum):
     icmp = "icmp"
 
 
-EXPORT = "export: "  # how a note begins about what an export does not state
 EXAMPLES = examples(
     "kubectl get nodes,pods,services,endpointslices -A -o yaml > dump.yaml",
     "emu why -S shop/toolbox -D svc/cart.shop:7070 -f dump.yaml",
@@ -87,7 +83,7 @@ def why(
         return 0
     if not source or not destination:
         raise InputError("a question has two ends", expected="-S SENDER -D RECEIVER")
-    from emu.cli.inputs import open_cluster
+    from emu.cli.inputs import open_cluster, rest_noted
     from emu.cli.outputs import check_page, is_stdout
     from emu.why import answer
     from emu.why.ask import ask, idle
@@ -115,7 +111,7 @@ def why(
         if pod is not None:
             idles = why_not_ready(Seen(cluster.store, opened.line), pod)
             show(answer.idle(pod, idles, source, destination, sends), form)
-            _report(opened, [], settings.verbose)
+            rest_noted(opened)
             if html:
                 note(f"nothing was sent: {html} is not written")
             return 0
@@ -133,25 +129,5 @@ def why(
         write(html, page(case, because), force=force)
     answered = answer.answer(case, because)
     show(answered, form, to_stderr=is_stdout(html))
-    _report(opened, answered.data["assumed"], settings.verbose)
+    rest_noted(opened, answered.data["assumed"])
     return 3 if case.word == "undecided" else 0
-
-
-def _report(opened: Opened, assumed: Sequence[str], verbose: bool) -> None:
-    """The notes behind the answer: what nodes have otherwise; not what it states itself, and of an export's other findings only how
-    many there are."""
-    stated = {f"{EXPORT}{each}" for each in assumed}
-    live = any(each.startswith(EXPORT) for each in opened.notes)
-    differences = {str(each) for each in opened.cluster.differences}
-    rest = [each for each in opened.notes if each not in stated]
-    if live and not verbose:
-        for each in rest:
-            if each in differences:
-                note(each)
-        rest = [each for each in rest if each not in differences]
-    if live and not verbose:
-        if rest:
-            note(f"{len(rest)} more remarks on the export (-v shows them)")
-        return
-    for each in rest:
-        note(each)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emu.errors import InputError
 from emu.kube.api import core
@@ -21,8 +21,10 @@ from emu.kube.timing import Timing
 from emu.kube.underlay.layout import subnet_of
 from emu.kube.underlay.shape import LanSettings, NicSettings
 from emu.modelled import Finding
-from emu.pasted.node_texts import NodeTexts
 from emu.wire.addr import Prefix
+
+if TYPE_CHECKING:
+    from emu.pasted.node_texts import NodeTexts
 
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
 OS, ARCH, HOSTNAME = "kubernetes.io/os", "kubernetes.io/arch", "kubernetes.io/hostname"

@@ -36,9 +36,9 @@ def fdb(text: str, file: str | None = None) -> list[FdbLine]:
         for number, raw in block.lines:
             words = raw.split()
             try:
-                if "dev" not in words:
-                    raise InputError(f"{raw.strip()[:80]!r} is no entry")
                 after = dict(pairwise(words))
+                if "dev" not in after:
+                    raise InputError(f"{raw.strip()[:80]!r} is no entry")
                 address = mac(words[0])
                 dst = ip4(after["dst"]) if ":" not in after.get("dst", ":") else 0
             except InputError as error:

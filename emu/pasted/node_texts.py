@@ -7,14 +7,16 @@ Must not know what the texts state.
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.errors import InputError
 from emu.modelled import nearest
+
+if TYPE_CHECKING:
+    from tarfile import TarFile
 
 FILES = {
     "iptables-save": "iptables-save",
@@ -67,8 +69,6 @@ def node_texts(path: str | os.PathLike[str]) -> NodeTexts:
     source = str(path)
     try:
         found = [*(_in_folder(Path(path)) if Path(path).is_dir() else _in_tar(source))]
-    except tarfile.TarError as error:
-        raise InputError(f"is no tar: {error}", file=source, expected="a folder or tar of a node's dump") from None
     except OSError as error:
         what = (error.strerror or str(error)).lower()
         raise InputError(what, file=source, expected="a folder or tar of a node's dump") from None
@@ -119,7 +119,16 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def _in_tar(source: str) -> Iterator[tuple[str, bytes]]:
     """Its files, in whatever folder of it."""
-    with tarfile.open(source) as tar:
+    import tarfile  # only here, so that no other command waits for it
+
+    try:
+        yield from _members(source, tarfile.open(source))  # noqa: SIM115  # closed there
+    except tarfile.TarError as error:
+        raise InputError(f"is no tar: {error}", file=source, expected="a folder or tar of a node's dump") from None
+
+
+def _members(source: str, opened: TarFile) -> Iterator[tuple[str, bytes]]:
+    with opened as tar:
         for member in tar:
             if member.isfile():
                 read = _name(member.name) is not None

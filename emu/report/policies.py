@@ -43,13 +43,14 @@ def explain(index: PolicyIndex, name: str, ends: Ends) -> Report:
 
 
 def _of(found: Sequence[Span], way: Way) -> tuple[str, tuple[str, ...]]:
-    """The ports that may be used in all, and why: of this pod's side, and of the other where that forbids."""
+    """The ports that may be used in all, and why: of this pod's side, or of the other where that decides."""
     open_ = [span for span in found if span.verdict.allowed]
     reasons = []
     for span in open_ or found:
         verdict = span.verdict
         mine, other = (verdict.ingress, verdict.egress) if way == "ingress" else (verdict.egress, verdict.ingress)
-        reasons.append(f"their {other.way}: {other}" if mine.allowed and not other.allowed else str(mine))
+        decides = mine.allowed and (not other.allowed or (other.policies and not mine.policies))
+        reasons.append(f"their {other.way}: {other}" if decides else str(mine))
     return ports_text(open_), tuple(dict.fromkeys(reasons))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,7 +24,6 @@ from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
 from emu.kube.live import shows
 from emu.kube.plan import pod_cidrs, subnets
-from emu.pasted.node_texts import NodeTexts, node_texts
 from emu.scenario.expectations import check_expectation
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.seen import check_list
@@ -31,6 +31,9 @@ from emu.scenario.shape import options_of, scenario_type
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
 from emu.wire.addr import Prefix, decimal
+
+if TYPE_CHECKING:
+    from emu.pasted.node_texts import NodeTexts
 
 API_VERSION, KIND = "emu/v1", "Scenario"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -220,6 +223,8 @@ def _dumps(cluster: ClusterPart, document: Document, folder: Path) -> dict[str, 
     for number, node in enumerate(cluster.nodes if not isinstance(cluster.nodes, int) else ()):
         if node.dump:
             try:
+                from emu.pasted.node_texts import node_texts
+
                 found[node.name] = node_texts(folder / node.dump)
             except InputError as error:
                 placed = document.error(f"{error.file}: {error.what}", ("cluster", "nodes", number, "dump"))

@@ -41,7 +41,7 @@ def test_a_translation_that_a_packet_meets_again_behind_lo_is_stated_once(
 
 def test_a_service_is_nothing_that_a_nodes_rules_know(rules: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trace", "--rules", rules, "--from", "10.0.0.9", "--to", "svc/api.shop:80"]) == 2
-    assert "a node's rules know addresses" in capsys.readouterr().err
+    assert "rules know addresses alone" in capsys.readouterr().err
 
 
 def test_two_interfaces_in_one_subnet() -> None:

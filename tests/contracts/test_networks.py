@@ -19,6 +19,7 @@ from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.cni.spec import Host, plugins
 from emu.kube.networks.network import NodeSettings, load_network, networks, usual_underlay
 from emu.kube.node.node import Node
+from emu.kube.policy.dataplane import dataplanes
 from emu.kube.proxy.mode import modes
 from emu.kube.underlay.underlay import underlays
 from emu.wire.addr import Prefix
@@ -172,9 +173,11 @@ def test_an_underlay_has_only_the_routes_that_are_asked_for(name: str) -> None:
 
 
 def running(name: str) -> Iterator[tuple[Cluster, Agent[Any, Any, Any], Objects]]:
-    """Clusters whose network brings the agent, and another object of the agent, started on their nodes."""
+    """Clusters whose network brings the agent, or may have it, and another object of the agent, started on their nodes."""
     settings = NodeSettings(CIDRS[0], PODS)
-    network = next((each for each in sorted(networks) if name in networks[each](settings).agents), "bridge")
+    bringing = [each for each in sorted(networks) if name in networks[each](settings).agents]
+    bringing += [each.network for each in dataplanes.values() if name in each.agents and each.network]
+    network = next(iter(bringing), "bridge")
     for _, made in clusters(network):
         agent = agents[name](Settings(PODS, (made.config.proxy, made.config.network_options)))
         for node in made.nodes.values():

@@ -50,6 +50,7 @@ CRON = (
     "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\nspec: {schedule: '* * * * *', jobTemplate: {spec: {template: {metadata: {annotations: "
     "{emu/runs: 5s}}, spec: {restartPolicy: Never, containers: [{name: c}]}}}}}\n"
 )
+TO_NODES = "---\n{apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: {name: c}, spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{nodes: {}}]}]}}\n"
 POLICY = "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p}, spec: {podSelector: {matchLabels: {app: APP}}}}\n---\n"
 
 # id: (text, line of the finding or 0, how its sentence begins)
@@ -87,7 +88,7 @@ CASES: dict[str, tuple[str, int, str]] = {
     "node-address": (HEAD + "steps: []\n---\n" + DECLARED, 0, "its InternalIP 10.0.0.1"),
     "external-ip-unreachable": (HEAD + "cluster: {lans: [{name: l, subnet: 10.0.0.0/24}]}\nsteps: []\n---\n" + EXTERNAL, 0, "no interface has the ExternalIP"),
     "route-refused": (HEAD + "cluster: {lans: [{name: l, subnet: 192.168.5.0/24, gateway: false}]}\nsteps: []\n---\n" + WEB, 0, "the underlay routes"),
-    "policy-not-modelled": (HEAD + "cluster: {network: kindnet}\n" + PING + WEB + POLICY.replace("APP", "web"), 0, "what enforces it"),
+    "policy-not-modelled": (HEAD + "cluster: {network: calico}\n" + PING + WEB + TO_NODES, 0, "peers that are nodes or domain names"),
     "kind-not-modelled": (WEB + "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i}}", 3, "kind Ingress"),
     "custom-resource": (WEB + "{apiVersion: example.com/v1, kind: Widget, metadata: {name: w}}", 3, "kind Widget"),
     "field-not-modelled": (WEB + SERVICE.replace("PORT", "").replace("ports:", "trafficDistribution: PreferClose, ports:"), 3, "spec.trafficDistribution"),

@@ -82,7 +82,7 @@ def test_the_matrix_of_a_port_that_is_named(capsys: pytest.CaptureFixture[str]) 
     ("words", "error"),
     [
         (["explain", "-f", "after.yaml"], "explain needs a pod (expected -D NAMESPACE/POD)"),
-        (["explain", "-D", "shop/dn", "-f", "after.yaml"], "policies know no pod shop/dn"),
+        (["explain", "-D", "shop/dn", "-f", "after.yaml"], 'no pod, workload or Service is called "shop/dn"'),
         (["matrix", "-f", "after.yaml", "--port", "http"], "'http' is not a port"),
         (["diff", "after.yaml"], "diff compares two sets of manifests"),
         (["matrix", "after.yaml"], "matrix takes no file by its place"),

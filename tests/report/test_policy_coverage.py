@@ -62,7 +62,7 @@ def test_a_run_shows_the_rules_that_no_flow_used(tmp_path: Path, capsys: pytest.
     """The packet of a client outside comes to the pod's node with the address of the node that took it."""
     path = tmp_path / "s.yaml"
     path.write_text(SCENARIO.replace("POLICY", "kube-router"))
-    assert main(["run", str(path), "-o", str(tmp_path / "out"), "--view", "policy-coverage", "--format", "json"]) == 0
+    assert main(["run", str(path), "-d", str(tmp_path / "out"), "--view", "policy-coverage", "-o", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     rows = (found[0] if isinstance(found, list) else found)["policy-coverage"]
     assert [(each["rule"], each["flows"]) for each in rows] == [

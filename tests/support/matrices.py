@@ -20,7 +20,9 @@ def live(export: Object, *, capture: bool = False) -> Cluster:
     return Cluster.live(export, capture=capture)
 
 
-def asked(again: Callable[[], Cluster], *, shared: bool = True, acquainted: bool = True, outer: bool = False, **more: Any) -> Table:
+def asked(
+    again: Callable[[], Cluster], *, shared: bool = True, acquainted: bool = True, outer: bool = False, **more: Any
+) -> Table:
     """The matrix of a cluster, in this process unless `jobs` or `dask` says otherwise."""
     question = Question(Choice(outer=outer), shared=shared, acquainted=acquainted)
     return ask_all(again, question, **({"jobs": 1} | more))
@@ -28,7 +30,9 @@ def asked(again: Callable[[], Cluster], *, shared: bool = True, acquainted: bool
 
 def letters(table: Table) -> dict[str, str]:
     """Each source's letters, in the order of targets."""
-    return {row.name: "".join(cell.letter for cell in cells) for row, cells in zip(table.rows, table.cells, strict=True)}
+    return {
+        row.name: "".join(cell.letter for cell in cells) for row, cells in zip(table.rows, table.cells, strict=True)
+    }
 
 
 def facts(table: Table) -> Facts:

@@ -33,7 +33,7 @@ from emu.kube.proxy.iptables import port_rules
 from emu.testing import invariants
 from emu.testing.clusters import ClusterShape, clusters
 from emu.wire import arp as wire_arp
-from emu.wire import rewrite, udp
+from emu.wire import rewrite, templates, udp
 from emu.wire.frame import ETH_P_IP, TCP, UDP, Frame
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -114,9 +114,9 @@ def forgetful(neighbour: Any) -> None:
     neighbour.queued_bytes = 0
 
 
-def for_another(real: Any, net: Any, device: Any, kind: str, dmac: bytes, spa: int, *rest: Any) -> None:
+def for_another(real: Any, net: Any, device: Any, kind: bytes, dmac: bytes, spa: int, *rest: Any) -> None:
     """Who is asked answers for the next address."""
-    real(net, device, kind, dmac, spa + (kind == "arp_reply"), *rest)
+    real(net, device, kind, dmac, spa + (kind == templates.ARP_REPLY), *rest)
 
 
 def deaf(real: Any, net: Any, frame: Frame, device: Any, packet: wire_arp.Arp) -> None:

@@ -216,7 +216,7 @@ ROWS = [
     Row("proxy-rules-missing", "of shop/local:http is empty", chain_of(SVC_LOCAL)),
     Row("proxy-rules-missing", "of shop/local:http is empty", chain_of("-A KUBE-SVC-.*shop/local:http -> "), shape=KIND),
     Row("proxy-rules-missing", "jumps to KUBE-SERVICES", without("iptables-save", "^-A PREROUTING .*KUBE-SERVICES"), shape=EKS),
-    Row("proxy-rules-missing", "does not send to the endpoint", without("iptables-save", "^-A KUBE-SVC-.*shop/local:http -> "), shape=EKS),
+    Row("proxy-rules-missing", "does not send to the endpoint", without("iptables-save", "^-A KUBE-SVC-.*shop/local:http -> "), shape=KUBEADM),
     Row("proxy-rules-missing", "KUBE-SERVICES", without("iptables-save", "^-A KUBE-SERVICES "), target="web.shop:80", shape=KIND),
     Row(
         "stale-endpoint", "<gone>:8080, which no slice lists", instead("iptables-save", "--to-destination <local>:8080", "--to-destination <gone>:8080")

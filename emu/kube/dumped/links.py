@@ -45,7 +45,6 @@ def links(site: Site) -> None:
     given = site.dump.links
     if given is None:
         return
-    _learn_macs(site)
     _missing(site, given)
     common = _common_mtu(site, given)
     ports_first = sorted(given.items(), key=lambda each: isinstance(site.devices.get(each[0]), Bridge))
@@ -66,7 +65,8 @@ def _where(site: Site) -> str:
     return "ip-link" if "ip-link" in site.dump.texts else "ip-addr"
 
 
-def _learn_macs(site: Site) -> None:
+def learn_macs(site: Site) -> None:
+    """The MACs of the dump's own interfaces stand for emu's."""
     for name, link in (site.dump.links or {}).items():
         device = site.devices.get(name)
         if device is not None and link.mac and link.mac != "00:00:00:00:00:00":

@@ -26,7 +26,8 @@ def routes(site: Site) -> None:
     if given is None:
         return
     found: list[Route] = []
-    kept: list[Route] = []
+    kept: dict[int, Route] = {}
+    tunnels: dict[str, str] = {}
     ours = _default_gateway(site.routes)
     theirs = _default_gateway(_named(site))
     for item in given:
@@ -37,12 +38,10 @@ def routes(site: Site) -> None:
             route = replace(route, gateway=ours)
         names = devices(route)
         if any(name not in site.devices and is_tunnel(name) for name in names):
-            kept += [each for each in site.routes if each.prefix == route.prefix and each.table == route.table]
-            if not kept or kept[-1].prefix != route.prefix:
-                kept += [each for each in [Lookup(site.routes, route.table).best(route.prefix.net)] if each is not None]
-            site.notes.append(
-                f"{site.dump.place('ip-route', route.text().split(' ')[0])}: {names[0]} is a tunnel that emu's network does not have: its routes stand for it"
-            )
+            same = [each for each in site.routes if each.prefix == route.prefix and each.table == route.table]
+            best = Lookup(site.routes, route.table).best(route.prefix.net)
+            kept |= {id(each): each for each in same or ([best] if best is not None else [])}
+            tunnels.setdefault(next(name for name in names if name not in site.devices), _dst(route))
             continue
         for name in names:
             if name not in site.devices:
@@ -52,7 +51,12 @@ def routes(site: Site) -> None:
         site.notes.append(
             f"{site.dump.texts.file('ip-route')}: emu's router is {ip4_text(ours)}, and stands for {ip4_text(theirs)}"
         )
-    found += kept
+    for name, dst in tunnels.items():
+        place = site.dump.place("ip-route", f"{dst} {name}")
+        site.notes.append(
+            f"{place}: {name} is a tunnel that emu's network does not have: its own routes stand for those by {name}"
+        )
+    found += kept.values()
     tables = {route.table for route in found} | {MAIN_TABLE}
     whole = any(item.text("table", "") == "local" for item in given)
     _compare(site, found, whole=whole)
@@ -150,10 +154,13 @@ def _compare_tables(site: Site, found: list[Route], file: str) -> None:
             )  # fmt: skip
 
 
+def _dst(route: Route) -> str:
+    return "default" if not route.prefix.length else str(route.prefix).removesuffix("/32")
+
+
 def _own_words(route: Route) -> str:
     """What of a route stands in its line in any case."""
-    first = "default" if not route.prefix.length else str(route.prefix)
-    return f"{first} {route.device.name if route.device is not None else route.kind}"
+    return f"{_dst(route)} {route.device.name if route.device is not None else route.kind}"
 
 
 def _alike(site: Site, expected: Route, other: Route) -> bool:

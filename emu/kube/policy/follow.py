@@ -82,7 +82,7 @@ class Live:
 
     def ended(self, flow: Flowed) -> None:
         """A flow has ended: which rules it used is counted."""
-        if self.enforced and self.index.policies:
+        if self.enforced and self.index.policed:
             self.usage.count(self.index, flow)
 
     @property

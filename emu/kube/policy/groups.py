@@ -57,9 +57,11 @@ class Group:
 
 
 class Groups:
-    """Every group that was asked for, and the first end of every pod."""
+    """Every group that was asked for, and the first end of every pod. `changed` has the groups that a change of a pod has changed, until
+    who follows them empties it."""
 
     def __init__(self) -> None:
+        self.changed: set[Group] = set()
         self._ends: dict[Name, End] = {}
         self._groups: dict[bytes, Group] = {}
         self._by_label: dict[tuple[str, Label | None], list[Group]] = {}  # by namespace ("": any) and label
@@ -82,7 +84,10 @@ class Groups:
         if end is not None:
             self._ends[name] = end
         for group in dict.fromkeys(each for pod in (old, end) if pod is not None for each in self._asking(pod)):
+            before = group.version
             group.change(name, end if end is not None and group.pods.has(end) else None)
+            if group.version != before:
+                self.changed.add(group)
 
     def _asking(self, end: End) -> Iterator[Group]:
         assert end.pod is not None

@@ -222,6 +222,16 @@ class PolicyIndex:
     def policies(self) -> list[Policy]:
         return [*self._policies.values()]
 
+    @property
+    def by_key(self) -> Mapping[Key, Policy]:
+        """Every policy by the key of its object. To be read only."""
+        return self._policies
+
+    @property
+    def policed(self) -> bool:
+        """Whether there is a policy at all."""
+        return bool(self._policies)
+
     def selecting(self, pod: PodEnd, way: Way) -> Selecting:
         """The policies that bind a pod in a direction."""
         return self._subject(pod, way).selecting

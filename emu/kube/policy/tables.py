@@ -5,7 +5,7 @@ A chain that stays is the same object, so that its rules keep what they counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class _EveryName:
         return True
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 16)
 def chain(name: str, lines: tuple[str, ...], table: str = "filter") -> Chain:
     """A chain of one's own, from the words behind `-A CHAIN`: one object for the same words. Raises InputError."""
     return Chain(name, "", tuple(rule for line in lines for rule in read(line, name, table)))
@@ -37,33 +37,62 @@ def read(line: str, chain: str, table: str = "filter") -> list[Rule]:
 
 
 class Wanted(NamedTuple):
-    """What is to be in a node's filter table: the agent's `chains`, and for built-in ones the rule that stands `first`."""
+    """What is to be in a node's filter table: the agent's chains, those that are the same on all nodes (`shared`) and those of this node
+    (`own`), and for built-in ones the rule that stands `first`."""
 
-    chains: Mapping[str, Chain]
+    shared: Mapping[str, Chain]
+    own: Mapping[str, Chain]
     first: Mapping[str, str]
+
+    def chain(self, name: str) -> Chain | None:
+        return self.own.get(name) or self.shared.get(name)
+
+    def chains(self) -> Iterator[tuple[str, Chain]]:
+        yield from self.shared.items()
+        yield from self.own.items()
 
 
 def put(net: Netns, wanted: Wanted, owned: Callable[[str], bool]) -> None:
     """Put the chains in force; those that are `owned` and not wanted go. What others wrote stays. Raises InputError."""
     boot.netfilter(net)
-    tables = net.ipv4.tables
-    there = tables.ruleset.tables.get("filter") or {name: Chain(name, "ACCEPT") for name in BUILT_IN["filter"]}
+    there = net.ipv4.tables.ruleset.tables.get("filter") or {name: Chain(name, "ACCEPT") for name in BUILT_IN["filter"]}
     made: dict[str, Chain] = {}
     for name, each in there.items():
         if name in wanted.first:
             made[name] = _with_first(each, wanted.first[name], owned)
         elif not owned(name):
             made[name] = each
-    for name, each in wanted.chains.items():
+    for name, each in wanted.chains():
         made[name] = _kept(there.get(name), each)
+    _restore(net, there, made)
+
+
+def change(net: Netns, wanted: Wanted, names: Iterable[str]) -> None:
+    """As `put`, where only these chains may be other ones than `put` has left. Raises InputError."""
+    there = net.ipv4.tables.ruleset.tables["filter"]
+    changed: dict[str, Chain | None] = {}
+    for name in names:
+        chain, old = wanted.chain(name), there.get(name)
+        new = _kept(old, chain) if chain is not None else None
+        if new is not old:
+            changed[name] = new
+    if changed:
+        made = {**there, **{name: each for name, each in changed.items() if each is not None}}
+        for name, new in changed.items():
+            if new is None:
+                del made[name]
+        _restore(net, there, made)
+
+
+def _restore(net: Netns, there: Mapping[str, Chain], made: dict[str, Chain]) -> None:
     if made.keys() != there.keys() or any(there[name] is not each for name, each in made.items()):
-        tables.restore(RuleSet({"filter": made}))
+        net.ipv4.tables.restore(RuleSet({"filter": made}))
 
 
 def in_place(net: Netns, wanted: Wanted) -> bool:
     """Are the chains there, and the rules at the top of the built-in ones?"""
     there = net.ipv4.tables.ruleset.tables.get("filter", {})
-    if any(name not in there or not _alike(there[name], each) for name, each in wanted.chains.items()):
+    if any(name not in there or not _alike(there[name], each) for name, each in wanted.chains()):
         return False
     return all(
         there[name].rules and there[name].rules[0].spec == read(line, name)[0].spec
@@ -109,17 +138,21 @@ class SetText(NamedTuple):
         return replace(made, elements=dict(made.elements), levels=[*made.levels])
 
 
-def put_sets(net: Netns, wanted: Mapping[str, SetText], before: Mapping[str, SetText]) -> None:
-    """Make the sets that are new, and swap those that are not as they were `before`."""
+def put_sets(
+    net: Netns, wanted: Mapping[str, SetText], before: Mapping[str, SetText], names: Iterable[str] | None = None
+) -> None:
+    """Make the sets that are new, and swap those that are not as they were `before`; of all sets, or of those with these `names`."""
     sets = net.ipv4.tables.ipsets
-    for name, each in wanted.items():
-        old = before.get(name)
-        if name not in sets or old is not each:
+    for name in wanted if names is None else names:
+        each = wanted.get(name)
+        if each is not None and (name not in sets or before.get(name) is not each):
             sets[name] = each.copy()
 
 
-def destroy_sets(net: Netns, wanted: Mapping[str, SetText], before: Mapping[str, SetText]) -> None:
+def destroy_sets(
+    net: Netns, wanted: Mapping[str, SetText], before: Mapping[str, SetText], names: Iterable[str] | None = None
+) -> None:
     """Destroy the sets that are wanted no more, once no rule asks them."""
-    for name in before:
+    for name in before if names is None else names:
         if name not in wanted:
             net.ipv4.tables.ipsets.pop(name, None)

@@ -95,7 +95,7 @@ class Used(NamedTuple):
 
 
 class Usage:
-    """`count` each flow. `rows` has every rule of every policy that was seen, in order."""
+    """`count` each flow. `rows` has every rule of every policy that decided, or that it was given to `know`, in order."""
 
     def __init__(self) -> None:
         self._flows: Counter[tuple[str, str, int | None]] = Counter()
@@ -103,7 +103,6 @@ class Usage:
 
     def count(self, index: PolicyIndex, flow: Flowed) -> None:
         """A flow has ended."""
-        self.know(index.policies)
         for packet in _packets(index, flow):
             verdict = index.judge(packet)
             for reason in (verdict.egress, verdict.ingress) if verdict.egress.allowed else (verdict.egress,):
@@ -119,6 +118,7 @@ class Usage:
         self._policies |= {str(each): each for each in policies}
 
     def _reason(self, reason: Reason) -> None:
+        self.know(reason.policies)
         for policy in reason.policies:
             self._flows[str(policy), reason.way, reason.rule.number if reason.rule is not None else None] += 1
 

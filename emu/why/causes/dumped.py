@@ -191,17 +191,21 @@ def interfaces(case: Case) -> Because | None:
     """An interface is down, not there, or lacks an address."""
     hosts, lost = _hosts(case), {(each.netns, each.device) for each in case.flow.losses}
     for each in _there(case, "link-down", "link-missing", "address-missing"):
-        if (
-            (each.node, each.device) in lost
-            or each.addr in hosts
-            or (not each.addr and _crosses(case))
-            or each.kind == "address-missing"
-        ):
-            cause = "address-missing" if each.kind == "address-missing" else "link-down"
-            return _because(
-                cause, each, f"ip link set {each.device} up" if each.kind == "link-down" else f"{each.expected} on it"
-            )
+        if each.kind == "address-missing":
+            return _because(each.kind, each, f"{each.expected} on it")
+        if (each.node, each.device) in lost or each.addr in hosts or (not each.addr and _by_it(case, each)):
+            return _because("link-down", each, f"ip link set {each.device} up")
     return None
+
+
+def _by_it(case: Case, found: Difference) -> bool:
+    """Whether the flow leaves the node by an interface that is no pod's: the one with the node's address, a bridge or a tunnel."""
+    node = case.places.nodes[found.node]
+    device = node.net.devices.get(found.device)
+    first = any(each.device is device and each.addr == node.ip for each in node.net.ipv4.addresses)
+    if device is not None and device.kind == "bridge":
+        return True
+    return _crosses(case) and (device is None or first or device.kind != "veth")
 
 
 def _crosses(case: Case) -> bool:

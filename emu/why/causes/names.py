@@ -44,12 +44,17 @@ def external_name(case: Case) -> Because | None:
 def dns_policy(case: Case) -> Because | None:
     """The client's resolv.conf does not have the cluster's server, by its dnsPolicy."""
     asked, client = _asked(case), case.client
-    if not asked or client is None:
+    if not asked:
         return None
     conf = case.places.name_files.resolv_conf(case.source)
     service = case.store.get(Service, *DNS)
     if service is None or service.spec.cluster_ip in conf.nameservers:
         return None
+    if client is None:
+        name = f"node/{case.source}" if case.source in case.places.nodes else case.source
+        servers = ", ".join(conf.nameservers) or "servers of its own"
+        sentence = f"{name} asks {servers}, not the cluster's {service.spec.cluster_ip}, which pods alone have: {asked} is not known there"
+        return Because("dns-policy", name, sentence, "an address, or a pod as the sender")
     policy = client.spec.dns_policy
     why = " and spec.hostNetwork" if policy == "ClusterFirst" and client.spec.host_network else ""
     at = case.at(client.key, "spec", "dnsPolicy")

@@ -250,6 +250,21 @@ def cluster_ip_ping(case: Case) -> Because | None:
     )
 
 
+def inside_only(case: Case) -> Because | None:
+    """A host outside asks for a clusterIP, which exists in the rules of the cluster's nodes alone."""
+    service = case.service
+    if service is None or case.by not in ("clusterIP", "name") or case.word == "delivered" or case.flow.dnat:
+        return None
+    if case.client is not None or case.source.removeprefix("node/") in case.places.nodes or not case.flow.target.addr:
+        return None
+    at = case.at(service.key, "spec", "type")
+    sentence = f"{case.source} is outside of the cluster, and the clusterIP {service.spec.cluster_ip} of {name_of(service.key)}{at} exists in its nodes' rules alone"
+    given = [each.ip for each in service.status.load_balancer.ingress if each.ip] + [*service.spec.external_ips]
+    node_port = next((each.node_port for each in service.spec.ports if each.node_port), 0)
+    remedy = given[0] if given else f"port {node_port} of a node" if node_port else "type NodePort or LoadBalancer"
+    return Because("inside-only", name_of(service.key), sentence, remedy)
+
+
 def no_such_port(case: Case) -> Because | None:
     """The clusterIP is asked for a port that the Service does not have."""
     service = case.service

@@ -24,6 +24,10 @@ from node_dumps_made import SYSCTLS
 ROOT = Path(__file__).parents[3]
 COLLECT = ROOT / "tools" / "collect"
 UPLINK = "ens192"
+JSON = {
+    "ip-link": "ip -j -d link show", "ip-addr": "ip -j addr show", "ip-route": "ip -j route show table all", "ip-rule": "ip -j rule show",
+    "ip-neigh": "ip -j neigh show", "bridge-fdb": "bridge -j fdb show",
+}  # fmt: skip
 
 
 class RealNode:
@@ -80,6 +84,10 @@ class RealNode:
         linux.run(self.own, "iptables-restore", stdin=net.ipv4.tables.save())
         pods = [ip4_text(pod.ip) for pod in self.node.sandboxes.values() if not pod.host_network]
         send = f"import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor each in {pods}: s.sendto(b'?', (each, 9))\ntime.sleep(0.3)"
+        for _ in range(100):  # a bridge has its carrier when the work of its ports was done
+            if "NO-CARRIER" not in linux.run(self.own, "ip", "link", "show"):
+                break
+            linux.run(self.own, "sleep", "0.1")
         linux.run(self.own, sys.executable, "-c", send)  # so that neighbours and MACs are learnt
 
     @staticmethod

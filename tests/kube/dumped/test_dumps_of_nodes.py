@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from emu.cli.commands import app
@@ -20,6 +22,7 @@ from emu.kube.dumped import IDS
 from emu.pasted.fdb_text import FdbLine, fdb
 from emu.pasted.node_texts import FILES, NodeTexts, Text, by_node, node_texts
 from emu.pasted.sysctl_text import sysctls
+from emu.report import views
 from emu.scenario.run import run
 from emu.scenario.script import load
 from emu.wire.addr import ip4, mac
@@ -155,18 +158,49 @@ def test_every_file_alone_changes_nothing_on_a_healthy_node() -> None:
         assert cluster.tcp("default/client", "svc/web:80", b"?").delivered, name
 
 
-def test_json_is_read_as_text_is() -> None:
-    healthy = Cluster(ClusterConfig(network="flannel"), PODS, capture=False)
+JSON = {
+    "ip-link": "interfaces",
+    "ip-addr": "interfaces",
+    "ip-route": "routes",
+    "ip-rule": "ip-rules",
+    "ip-neigh": "neigh",
+}
+
+
+@pytest.mark.parametrize("network", ["flannel", "calico", "aws-vpc", "kindnet"])
+def test_json_is_read_as_text_is(network: str) -> None:
+    healthy = Cluster(ClusterConfig(network=network), PODS, capture=False)
     made = dump_of(healthy, "node-1")
-    links = [
-        {"ifname": each.name, "flags": ["UP"], "mtu": each.mtu, "operstate": "UP", "address": each.mac.hex(":"), "addr_info": [
-            {"family": "inet", "local": str(a).partition("/")[0], "prefixlen": a.length, "scope": a.scope}
-            for a in healthy.node("node-1").net.ipv4.addresses if a.device is each
-        ]}
-        for each in healthy.node("node-1").net.devices.values()
-    ]  # fmt: skip
-    cluster = with_dump({**{name: made[name] for name in ("iptables-save", "ip-route")}, "ip-addr": json.dumps(links)})
-    assert cluster.differences == []
+    net = healthy.node("node-1").net
+    in_json = {file: json.dumps(views[view](net).data) for file, view in JSON.items()}
+    assert with_dump(made, network).differences == with_dump({**made, **in_json}, network).differences == []
+    broken = dict(in_json)
+    broken["ip-route"] = json.dumps([each for each in json.loads(in_json["ip-route"]) if each.get("dst") != "default"])
+    assert [each.kind for each in with_dump({**made, **broken}, network).differences] == ["route-missing"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_an_edited_dump_is_read_or_refused(data: st.DataObject) -> None:
+    """Lines that are gone, cut or twice: a dump is taken, or an InputError names its file; a flow never raises."""
+    file = data.draw(st.sampled_from(sorted(FILES)))
+    lines = HEALTHY[file].splitlines(keepends=True)
+    place = data.draw(st.integers(0, max(len(lines) - 1, 0)))
+    cut = data.draw(st.integers(0, 40))
+    for line in lines[place : place + data.draw(st.integers(0, 3))]:
+        lines[place : place + 1] = data.draw(st.sampled_from([[], [line, line], [line[:cut] + "\n"]]))
+    try:
+        cluster = with_dump({**HEALTHY, file: "".join(lines)})
+    except InputError as refusal:
+        where = refusal.file or ""
+    else:
+        where = "dump/"
+        assert cluster.tcp("default/client", "svc/web:80", b"?", timeout_s=2).outcome.word
+        assert all(each.id in IDS and each.place.startswith("dump/") for each in cluster.differences)
+    assert where.startswith("dump/")
+
+
+HEALTHY = dump_of(Cluster(ClusterConfig(network="flannel"), PODS, capture=False), "node-1")
 
 
 def test_what_is_dumped_stays_when_objects_change() -> None:
@@ -215,6 +249,25 @@ def test_an_interface_that_no_object_shows_is_a_dummy_with_a_note() -> None:
     assert cluster.differences == []
     assert cluster.node("node-1").net.devices["docker0"].kind == "dummy"
     assert any("docker0 is no interface that the export shows" in each for each in cluster.warnings)
+
+
+def test_routes_by_a_tunnel_that_emu_has_not_stay_emus() -> None:
+    """Calico in mode IPIP: emu's calico has VXLAN, and routes of the underlay where no tunnel is needed."""
+    made = dump_of(Cluster(ClusterConfig(network="calico"), PODS, capture=False), "node-1")
+    made["ip-route"] = re.sub(
+        r"(?m)^(192\.168\.\S+|10\.244\.\S+) via (\S+) dev \S+ .*$",
+        r"\1 via \2 dev tunl0 proto bird onlink",
+        made["ip-route"],
+    )
+    assert "tunl0" in made["ip-route"]
+    made["ip-addr"] += (
+        "9: tunl0@NONE: <NOARP,UP,LOWER_UP> mtu 1480 qdisc noqueue state UNKNOWN\n    link/ipip 0.0.0.0 brd 0.0.0.0\n    inet 10.244.0.1/32 scope global tunl0\n"
+    )
+    cluster = with_dump(made, "calico")
+    assert cluster.differences == []
+    assert len([each for each in cluster.warnings if "tunl0 is a tunnel that emu's network does not have" in each]) == 1
+    assert "tunl0" not in cluster.node("node-1").net.devices
+    assert all(cluster.tcp(source, "svc/web:80", b"?").delivered for source in ("default/client", "node/node-1"))
 
 
 def test_variables_that_are_not_read_are_one_note() -> None:

@@ -146,7 +146,7 @@ K_OF = {
     "AnyRule": "rule", "Policy": "policy", "Natted": "nat", "Tracked": "ct", "Dropped": "drop", "Bridged": "bridge",
     "Learned": "learn", "Carried": "carried", "Encapsulated": "tunnel", "Decapsulated": "tunnel", "Waited": "waited",
     "Asked": "asked", "Answered": "answered", "Born": "born", "Delivered": "delivered", "Note": "note", "Route": "route",
-    "Forbidden": "note", "Probed": "note",
+    "Forbidden": "forbidden", "Probed": "note",
 }  # fmt: skip
 
 

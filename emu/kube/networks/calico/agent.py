@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from emu.clock import SECOND
+from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.calico import IPAMBlock, IPPool, IPPoolSpec
 from emu.kube.api.cluster_policy import ClusterNetworkPolicy
@@ -20,7 +21,7 @@ from emu.kube.api.networking import NetworkPolicy
 from emu.kube.cni import calico_blocks
 from emu.kube.cni.plugins.calico import host_name
 from emu.kube.networks.calico import dataplane, pool, rules
-from emu.kube.networks.calico.chains import Lines
+from emu.kube.networks.calico.chains import Lines, Tables
 from emu.kube.networks.calico.dataplane import IpSetMembers, State, Tunnel, Vtep
 from emu.kube.networks.calico.policed import POLICED, Policies
 from emu.kube.networks.calico.policies import Written
@@ -68,7 +69,8 @@ class CalicoNode(Agent[View, Link, State]):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._applied: dict[str, State] = {}  # by node
+        self._applied: dict[str, tuple[State, RuleSet]] = {}  # by node, with the rules that were in force then
+        self._compiled: dict[str, tuple[IPPoolSpec, tuple[Workload, ...], Mapping[str, Lines], Tables]] = {}  # by node
         self._policies = Policies()
 
     def view(self, objects: Objects, before: View | None) -> View:
@@ -112,7 +114,7 @@ class CalicoNode(Agent[View, Link, State]):
         workloads = view.workloads.get(node, ())
         chains, sets = _policed(view, workloads)
         return State(
-            tables=rules.compiled(workloads, kind, masquerades=spec.nat_outgoing, policies=chains),
+            tables=self._tables(node, workloads, chains, spec),
             sets=(*_sets(spec, kind, view.peers, others), *sets),
             tunnel=_tunnel(kind, own, facts),
             vteps=tuple(_vtep(each) for each in others if each.tunnel) if kind == pool.VXLAN else (),
@@ -120,14 +122,28 @@ class CalicoNode(Agent[View, Link, State]):
             devices=tuple(each.device for each in workloads),
         )
 
+    def _tables(
+        self, node: str, workloads: tuple[Workload, ...], chains: Mapping[str, Lines], spec: IPPoolSpec
+    ) -> Tables:
+        """The node's rules: the same object as long as the pool, the node's workloads and their policies are the same."""
+        known = self._compiled.get(node)
+        if known is None or known[:3] != (spec, workloads, chains):
+            made = rules.compiled(workloads, pool.tunnel(spec), masquerades=spec.nat_outgoing, policies=chains)
+            known = self._compiled[node] = (spec, workloads, chains, made)
+        return known[3]
+
     def apply(self, node: Node, value: State) -> bool:
-        if self._applied.get(node.name) != value or not dataplane.in_place(node.net, value):
-            dataplane.apply(node.net, value)
-            self._applied[node.name] = value
+        before, ruleset = self._applied.get(node.name, (None, None))
+        as_left = ruleset is node.net.ipv4.tables.ruleset
+        if before != value or not dataplane.in_place(node.net, value, rules_too=not as_left):
+            dataplane.apply(
+                node.net, value, rules_too=not as_left or before is None or before.tables is not value.tables
+            )
+            self._applied[node.name] = (value, node.net.ipv4.tables.ruleset)
         return True
 
     def intact(self, node: Node) -> bool:
-        value = self._applied.get(node.name)
+        value, _ = self._applied.get(node.name, (None, None))
         rules_too = node.net.clock.now // PERIOD_NS % 2 == 0
         return value is not None and dataplane.in_place(node.net, value, rules_too=rules_too)
 

@@ -112,13 +112,18 @@ def _text(wanted: Tables) -> Iterator[str]:
         yield f"*{table}\n"
         yield from (f":{name} - [0:0]\n" for name in chains)
         for name in BUILT_IN[table]:
-            yield from _rules(name, wanted.first.get(table, {}).get(name, ()))
-            yield from _rules(name, wanted.last.get(table, {}).get(name, ()), name + _APPENDED)
+            yield _rules(name, wanted.first.get(table, {}).get(name, ()))
+            yield _rules(name, wanted.last.get(table, {}).get(name, ()), name + _APPENDED)
         for name, lines in chains.items():
-            yield from _rules(name, lines)
+            yield _rules(name, lines)
         yield "COMMIT\n"
 
 
-def _rules(chain: str, lines: Sequence[str], name: str = "") -> Iterator[str]:
-    for line, value in zip(lines, hashes(chain, lines, name), strict=True):
-        yield f"-A {chain} {comment(f'cali:{value}')} {line}".rstrip() + "\n"
+@lru_cache(maxsize=1 << 16)
+def _rules(chain: str, lines: Lines, name: str = "") -> str:
+    """A chain's rules as text, made once for the same lines: a change concerns few of a cluster's chains."""
+    values = hashes(chain, lines, name)
+    return "".join(
+        f"-A {chain} {comment(f'cali:{value}')} {line}".rstrip() + "\n"
+        for line, value in zip(lines, values, strict=True)
+    )

@@ -57,15 +57,16 @@ class State(NamedTuple):
     devices: tuple[str, ...]
 
 
-def apply(net: Netns, state: State) -> None:
-    """Idempotent. What is calico-node's and not in `state` goes."""
+def apply(net: Netns, state: State, *, rules_too: bool = True) -> None:
+    """Idempotent. What is calico-node's and not in `state` goes. Without `rules_too` the rules are in force already."""
     net.sysctl["net.ipv4.ip_forward"] = 1
     net.sysctl["net.netfilter.nf_conntrack_acct"] = 1  # configureKernel: connections count packets and bytes
     if state.tunnel is not None:
         _ensure(net, state.tunnel)
     for each in state.sets:
         _fill(net, each)
-    net.ipv4.tables.restore(chains.merged(net.ipv4.tables.ruleset, state.tables))
+    if rules_too:
+        net.ipv4.tables.restore(chains.merged(net.ipv4.tables.ruleset, state.tables))
     wanted = {each.name for each in state.sets}
     for name in [each for each in net.ipv4.tables.ipsets if each.startswith(POLICY_SETS) and each not in wanted]:
         del net.ipv4.tables.ipsets[name]

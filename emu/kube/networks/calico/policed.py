@@ -17,6 +17,7 @@ from emu.kube.networks.calico.policies import Draft, Written, calls, unread
 from emu.kube.policy.dataplane import Dataplane, dataplanes
 from emu.kube.policy.follow import Followed
 from emu.kube.policy.rules import Policy, Way
+from emu.kube.policy.verdict import Selecting
 
 NAME = "calico"
 POLICED = (Namespace, Pod, NetworkPolicy, ClusterNetworkPolicy)
@@ -39,6 +40,9 @@ class Policies:
         self.groups: dict[str, Lines] = {}
         self._followed = Followed()
         self._known: dict[str, _Known] = {}  # by the policy's kind, namespace and name
+        self._calls: dict[
+            tuple[str, str, Way], tuple[Selecting, Lines, Mapping[str, Lines]]
+        ] = {}  # of pods, while the same policies select them
 
     def follow(self, objects: Iterable[Object]) -> None:
         """Follow to these objects."""
@@ -64,8 +68,12 @@ class Policies:
         for way in _WAYS:
             lines: Lines = ()
             if end is not None and end.pod is not None:
-                lines, groups = calls(self._followed.index.selecting(end.pod, way), way)
-                self.groups |= groups
+                selecting, key = self._followed.index.selecting(end.pod, way), (namespace, name, way)
+                known = self._calls.get(key)
+                if known is None or known[0] is not selecting:
+                    known = self._calls[key] = (selecting, *calls(selecting, way))
+                lines = known[1]
+                self.groups |= known[2]
             found.append(lines)
         return found[0], found[1]
 

@@ -5,9 +5,7 @@ Must not know how a table is compared.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kube.api.core import Node as NodeObject
@@ -17,28 +15,22 @@ from emu.kube.dumped.connections import connections
 from emu.kube.dumped.devices import join
 from emu.kube.dumped.difference import Difference
 from emu.kube.dumped.dump import read_dump
-from emu.kube.dumped.links import links
+from emu.kube.dumped.links import learn_macs, links
 from emu.kube.dumped.neighbours import fdb, learn, neighbours
 from emu.kube.dumped.routes import ip_rules, routes
 from emu.kube.dumped.rules import rules
 from emu.kube.dumped.site import Site
 from emu.kube.dumped.sysctls import sysctls
 from emu.kube.node.node import Node, Sandbox
-from emu.kube.plan import ClusterConfig
 from emu.modelled import Finding, nearest
-from emu.pasted.node_texts import NodeTexts, node_texts
+from emu.pasted.node_texts import NodeTexts
 from emu.wire.addr import Prefix, ip4
 
 BACKEND_DATA = "flannel.alpha.coreos.com/backend-data"
 MOST = 5  # differences of one kind on one node that are written one by one
 
 
-def beside(config: ClusterConfig, dumps: Mapping[str, str | os.PathLike[str]]) -> ClusterConfig:
-    """The configuration with the dumps of nodes, each a folder or tar. Raises InputError."""
-    return replace(config, dumps={name: node_texts(path) for name, path in dumps.items()})
-
-
-def take_over(
+def apply(
     dumps: Mapping[str, NodeTexts],
     nodes: Mapping[str, Node],
     pods: Mapping[str, Sandbox],
@@ -46,11 +38,7 @@ def take_over(
     given: Sequence[Object],
     leave: Callable[[Iterable[str]], None],
 ) -> tuple[list[Difference], list[Finding]]:
-    """Put the dumps in the place of what was computed: the differences, and what is to be noted besides. `leave` keeps the agents from the
-    nodes of these names; `given` are the objects that the cluster was built from. Raises InputError for a node that is not there, and for texts that
-    cannot be read."""
-    if not dumps:
-        return [], []
+    """As `take_over` of the package states."""
     for name, texts in dumps.items():
         if name not in nodes:
             near = nearest(name, nodes)
@@ -69,6 +57,8 @@ def take_over(
     for site in sites:
         join(site)
         site.routes = tuple(route for table in site.net.ipv4.fib.tables.values() for route in table)
+        learn_macs(site)
+    for site in sites:
         learn(site)
     for site in sites:
         for step in (links, rules, routes, ip_rules, sysctls, neighbours, fdb, connections):
