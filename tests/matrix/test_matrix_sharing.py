@@ -69,7 +69,7 @@ def test_sharing_changes_no_cell_of_an_export(flavour: str) -> None:
     assert one.flows < other.flows
 
 
-def test_policies_tell_apart_who_may() -> None:
+def test_policies_distinguish_who_may() -> None:
     """In each namespace but the first its own pods and those of the first may come in."""
     again = partial(live, large(4, 24, 6, namespaces=3, policies=True))
     one, other = asked(again), asked(again, shared=False)
