@@ -77,10 +77,10 @@ def test_nothing_to_do_makes_nothing() -> None:
     assert [*spread(never, work, [])] == []
 
 
-def test_progress_is_heard_for_each_result() -> None:
-    heard: list[int] = []
-    assert len([*spread(partial(made, 0), work, range(5), jobs=2, done=heard.append)]) == 5
-    assert heard == [1, 2, 3, 4, 5]
+def test_progress_is_reported_for_each_result() -> None:
+    counts: list[int] = []
+    assert len([*spread(partial(made, 0), work, range(5), jobs=2, done=counts.append)]) == 5
+    assert counts == [1, 2, 3, 4, 5]
 
 
 def test_a_scheduler_that_is_not_there_is_one_message() -> None:
@@ -89,5 +89,5 @@ def test_a_scheduler_that_is_not_there_is_one_message() -> None:
         [*spread(partial(made, 0), work, range(2), dask="tcp://127.0.0.1:1")]
 
 
-def test_all_processors_are_used_unless_said() -> None:
+def test_all_processors_are_used_by_default() -> None:
     assert cpus() >= 1

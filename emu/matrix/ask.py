@@ -24,8 +24,8 @@ from emu.why.case import Backend, Case, Line, backends_of
 from emu.why.causes import cause
 from emu.wire.addr import ip4_text
 
-BEFORE_NS, BETWEEN_NS = 10 * SECOND, 2 * SECOND
-"""What passes before a column and between two flows, so that the limits of ICMP errors have room again."""
+BEFORE_NS, BETWEEN_NS, BETWEEN_UDP_NS = 10 * SECOND, 2 * SECOND, 190 * SECOND
+"""What passes before a column and between two flows, so that the limits of ICMP errors have room again, and no connection of UDP is left over."""
 LETTERS = {
     "delivered": ".", "dropped": "x", "rejected": "r", "refused": "R", "timeout": "t", "error": "E", "undecided": "?",
 }  # fmt: skip
@@ -307,24 +307,24 @@ class _Asking:
                 )
                 for member, count in self._split(members):
                     own = member in self.names and member
-                    for front, ref, several in self._fronts():
+                    for front, ref, several in self._fronts(node):
                         key = group.kind, bound, self._local(node), front, own
                         if key not in self.found:
                             self.found[key] = self._enumerated(member, ref, everywhere)
                         for each in self.found[key]:
                             yield each, count * several
 
-    def _fronts(self) -> Iterator[tuple[Kind, str, int]]:
-        """What a client may send to: each kind of front with an address of it, and how many there are."""
+    def _fronts(self, source: str) -> Iterator[tuple[Kind, str, int]]:
+        """What a client of the node `source` may send to: each kind of front with an address of it, and how many there are."""
         if self.column.by != "nodePort":
             yield "", self.column.address, 1
             return
         kinds: dict[Kind, list[str]] = {}
         for name in self.places.nodes:
-            local = self._local(name)
-            if self.service.spec.external_traffic_policy != "Local" and self.asker.question.shared:
-                local = bool(local)
-            kinds.setdefault((self.asker.kinds.node(name), local), []).append(name)
+            local: Kind = tuple(each.kind for each in self.endpoints if each.node == name)
+            if not self.asker.question.shared:
+                local = name
+            kinds.setdefault((self.asker.kinds.node(name), local, name == source), []).append(name)
         for kind, names in kinds.items():
             yield kind, ip4_text(self.places.nodes[names[0]].ip), len(names)
 
@@ -343,7 +343,7 @@ class _Asking:
     def _send(self, member: str, address: str, nets: Sequence[Netns], rank: int) -> tuple[int, int]:
         """One flow: the number of its answer, and how many endpoints the rules had."""
         asker = self.asker
-        asker.clock.run_until(asker.clock.now + BETWEEN_NS)
+        asker.clock.run_until(asker.clock.now + (BETWEEN_UDP_NS if self.column.protocol == "UDP" else BETWEEN_NS))
         if self.service.spec.session_affinity == "ClientIP":
             forget_clients(nets)
         if asker.known is not None:

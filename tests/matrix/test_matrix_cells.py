@@ -99,7 +99,7 @@ def test_every_endpoint_is_met_once_by_the_first_source() -> None:
 
 
 def test_one_endpoint_that_refuses_is_found_among_many() -> None:
-    """Nothing in the objects tells it apart: its program listens on another port."""
+    """No object shows it: its program listens on another port."""
 
     def planted() -> object:
         cluster = live(export(Shape("kubeadm", 4, web=6)))

@@ -32,8 +32,8 @@ def selector(found: Object) -> None:
     one(found, "EndpointSlice", "web-").update(endpoints=None, ports=None)
 
 
-def policed(found: Object, app: str = "nobody") -> None:
-    """A policy that lets nobody come in to the pods of an app."""
+def policed(found: Object, app: str = "none") -> None:
+    """A policy that lets no one come in to the pods of an app."""
     spec = {"podSelector": {"matchLabels": {"app": app}}, "policyTypes": ["Ingress"], "ingress": []}
     meta = {"name": f"deny-{app}", "namespace": "shop", "uid": app, "resourceVersion": "1"}
     found["items"].append(

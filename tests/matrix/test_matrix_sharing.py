@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from emu.matrix.table import data_of
-from emu.testing.clusters import ClusterShape, clusters
+from emu.testing.clusters import ClusterShape, ServiceShape, WorkloadShape, clusters
 from emu.testing.strategies import examples
 from exports import Shape, export
 from large_exports import large
@@ -34,6 +34,14 @@ def test_sharing_changes_no_cell(shape: ClusterShape) -> None:
     build = partial(shape.build, capture=False)
     one, other = asked(build, outer=True), asked(build, shared=False, outer=True)
     assert facts(one) == facts(other)
+
+
+def test_a_node_port_of_the_source_s_own_node_is_another_way() -> None:
+    """Where the endpoint is on the network of that node, too, its answer is lost."""
+    host, pods = WorkloadShape((3, 2), host_network=True), WorkloadShape((3, 1, 2))
+    shape = ClusterShape((host, pods), (ServiceShape(kind="NodePort"),), nodes=3, network="kindnet", hairpin=True)
+    build = partial(shape.build, capture=False)
+    assert facts(asked(build, outer=True)) == facts(asked(build, shared=False, outer=True))
 
 
 @pytest.mark.slow
@@ -61,7 +69,7 @@ def test_sharing_changes_no_cell_of_an_export(flavour: str) -> None:
     assert one.flows < other.flows
 
 
-def test_policies_tell_apart_who_may() -> None:
+def test_policies_distinguish_who_may() -> None:
     """In each namespace but the first its own pods and those of the first may come in."""
     again = partial(live, large(4, 24, 6, namespaces=3, policies=True))
     one, other = asked(again), asked(again, shared=False)

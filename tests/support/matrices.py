@@ -23,7 +23,7 @@ def live(export: Object, *, capture: bool = False) -> Cluster:
 def asked(
     again: Callable[[], Cluster], *, shared: bool = True, acquainted: bool = True, outer: bool = False, **more: Any
 ) -> Table:
-    """The matrix of a cluster, in this process unless `jobs` or `dask` says otherwise."""
+    """The matrix of a cluster, in this process unless `jobs` or `dask` are given."""
     question = Question(Choice(outer=outer), shared=shared, acquainted=acquainted)
     return ask_all(again, question, **({"jobs": 1} | more))
 
