@@ -15,6 +15,7 @@ from scapy.layers.inet import IP
 from scapy.layers.sctp import SCTP, SCTPChunkInit
 
 import emu
+from emu import craft
 from emu.clock import MS
 from emu.errors import SocketError
 from emu.kernel.net.netns import Netns
@@ -25,11 +26,14 @@ from emu.kube.cni.calico_blocks import prefix_of
 from emu.kube.plan import HostConfig
 from emu.kube.underlay.shape import LanSettings, NicSettings
 from emu.wire.addr import ip4, ip4_text
+from emu.wire.dns import Question
 from emu.wire.frame import SCTP as SCTP_NUMBER
 from emu.wire.frame import Frame
 from policy_cases import Case, Cell, World
 
 WAIT_NS = 150 * MS
+# what a server of DNS answers, and any other program, too
+QUESTION = craft.dns_query(Question("kubernetes.default.svc.cluster.local.", "A"), 1)
 UNDERLAYS = {"aws-vpc": "vpc", "kindnet": "switched"}
 
 
@@ -186,7 +190,7 @@ class Caller:
         client = source.sockets.udp()
         client.connect((addr, port))
         with suppress(SocketError):
-            client.send(b"x")
+            client.send(QUESTION)
         self._turn(lambda: any(server.inbox for server in servers) or bool(client.errors) or bool(client.inbox))
         for server in servers:
             while server.inbox:
