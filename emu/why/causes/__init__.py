@@ -64,6 +64,7 @@ CAUSES: dict[str, str] = {
     "not-ready": "the pods run, and their readiness probe does not succeed",
     "readiness-gate": "a readiness gate of the pods is False",
     "crash-loop": "a container of the pods does not run: CrashLoopBackOff, or it has ended",
+    "finished": "the pod has finished, as those of a Job do: its phase is Succeeded or Failed",
     "image-pull": "the image of a container cannot be pulled",
     "container-not-created": "a container cannot be created",
     "pending": "the pod has no address yet",
