@@ -109,7 +109,7 @@ CAUSES: dict[str, str] = {
     "neighbour-missing": "a node lacks a neighbour that the pod network's agent sets",
     "neighbour-wrong": "a node has another MAC for a host than the host's",
     "neighbour-failed": "a host did not answer the node's ARP",
-    "fdb-missing": "a tunnel of a node does not know, or knows wrongly, behind which node a MAC is",
+    "fdb-missing": "a tunnel or bridge of a node does not know, or knows wrongly, where a MAC is",
     "address-missing": "a node's interface lacks an address",
     "bridge-netfilter-off": "a node's bridge does not pass packets to iptables",
     "route-localnet-off": "a node does not route 127.0.0.0/8, and a NodePort at 127.0.0.1 is not reached",
