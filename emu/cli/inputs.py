@@ -45,7 +45,8 @@ class Opened(NamedTuple):
 class Wanted(TypedDict, total=False):
     """What cluster is to be made of files. `namespace` is that of objects without one; `nodes` and `network` count for manifests without a
     scenario. `live` states whether the objects are an export's, which is else known by their status. With `ends` only those pods of an export
-    run that a question with these ends may concern. `dumps` are nodes' own, each NAME=FOLDER."""
+    run that a question with these ends may concern. `dumps` are nodes' own, each NAME=FOLDER. `enforcing`: in an export without policies what
+    would enforce them runs, too."""
 
     namespace: str
     nodes: int
@@ -55,6 +56,7 @@ class Wanted(TypedDict, total=False):
     live: bool | None
     ends: Sequence[str]
     dumps: Sequence[str]
+    enforcing: bool
 
 
 def cluster_of(files: Sequence[Path], **wanted: Unpack[Wanted]) -> Cluster:
@@ -116,7 +118,7 @@ def _of_manifests(
     build = partial(Cluster, seed=seed, capture=wanted.get("capture", True))
     if live if live is not None else any(exports.shows(each.value) for each in documents):
         loaded = load_documents(documents, namespace=namespace, live=True)
-        shown = exports.read(loaded)
+        shown = exports.read(loaded, enforcing=wanted.get("enforcing", False))
         only = exports.relevant(shown.objects, ends) if ends else None
         if only is not None and dumps:  # a node's dump speaks of all of its pods
             pods = (each for each in shown.objects if isinstance(each, Pod))
