@@ -117,6 +117,7 @@ ROWS = [
         service("local", internalTrafficPolicy="Local"),
         shape=KIND,
     ),
+    Row("route-missing", "{first}:31235", "internet has no route to 10.0.0.20", source="external", shape=EKS),
     Row("stale-slice", "svc/stale.shop:80", "endpointslice/shop/stale-"),
     Row("stale-slice", "svc/web.shop:80", "endpointslice/shop/web-", unready_in_slice),
     Row("stale-slice", "svc/web.shop:80", "has no EndpointSlice", no_slice, shape=KIND),
