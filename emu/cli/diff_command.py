@@ -13,6 +13,7 @@ import typer
 from emu.cli.console import Form, note, progress, show
 from emu.cli.matrix_command import Dask, Jobs, SourceGlobs, TargetGlobs
 from emu.cli.options import Live, Network, Nodes, OutputForm, examples
+from emu.cli.settings import settings
 
 if TYPE_CHECKING:
     from emu.matrix.ends import Choice
@@ -57,9 +58,9 @@ def diff(
     one = ask(before, enforcing=other.enforces)
     if one.enforces and not other.enforces:
         other = ask(after, enforcing=True)
-    _noted(one, other)
     found = difference(one.table, other.table)
     show(Report(data_of(found), text_of(found)), form)
+    _noted(one, other)
     return 1 if found.changes or found.missing else 0
 
 
@@ -110,20 +111,25 @@ def _ask(
 
 
 def _noted(one: _Side, other: _Side) -> None:
-    """What is to be known of both clusters once, and what only one has with its file."""
+    """What is to be known of both clusters once, and what only one has with its file. Of what both exports have otherwise only how much it is."""
+    from emu.cli.inputs import EXPORT, counted
+
     if one.enforces and other.enforces and one.policies is not other.policies:
         without = other if one.policies else one
         note(
             f"{without.path} has no NetworkPolicy: what enforces them runs there, too, so that only the policies differ"
         )
     said = [{_placeless(side, each): each for each in side.notes} for side in (one, other)]
-    for text, first in said[0].items():
-        if text in said[1]:
-            note(first)
+    both = [first for text, first in said[0].items() if text in said[1]]
+    brief = not settings.verbose and any(each.startswith(EXPORT) for each in both)
+    stated = [each for each in both if each.startswith(EXPORT) or not brief]
+    for first in stated:
+        note(first)
     for side, notes, others in ((one, said[0], said[1]), (other, said[1], said[0])):
         for text, first in notes.items():
             if text not in others:
                 note(first if first.startswith(f"{side.path}:") else f"{side.path}: {first}")
+    counted(len(both) - len(stated), more=True)
 
 
 def _placeless(side: _Side, text: str) -> str:

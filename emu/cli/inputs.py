@@ -169,24 +169,27 @@ def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:
     detail(f"built {len(cluster.nodes)} nodes with network {cluster.config.network}, {len(cluster.pods)} pods")
 
 
-def rest_noted(opened: Opened, assumed: Sequence[str] = ()) -> None:
+def rest_noted(opened: Opened, assumed: Sequence[str] = (), *, stating: bool = False) -> None:
     """The notes behind the answer: what nodes have otherwise; not what it states itself, and of an export's other findings only how
-    many there are."""
+    many there are. `stating`: with what was assumed about an export, where the answer does not have it."""
     stated = {f"{EXPORT}{each}" for each in assumed}
     live = any(each.startswith(EXPORT) for each in opened.notes)
     differences = {str(each) for each in opened.cluster.differences}
     rest = [each for each in opened.notes if each not in stated]
     if live and not settings.verbose:
-        for each in rest:
-            if each in differences:
-                note(each)
-        rest = [each for each in rest if each not in differences]
-    if live and not settings.verbose:
-        if rest:
-            note(f"{len(rest)} {'more ' if assumed else ''}remarks on the export (-v shows them)")
+        first = [each for each in rest if each in differences or (stating and each.startswith(EXPORT))]
+        for each in first:
+            note(each)
+        counted(len(rest) - len(first), more=bool(assumed) or stating)
         return
     for each in rest:
         note(each)
+
+
+def counted(rest: int, *, more: bool) -> None:
+    """How many notes on an export are not written."""
+    if rest:
+        note(f"{rest} {'more ' if more else ''}remark{'s' if rest > 1 else ''} on the export (-v shows them)")
 
 
 def noted(opened: Opened) -> Cluster:

@@ -202,3 +202,16 @@ def test_a_note_of_both_sides_is_written_once_and_that_of_one_names_its_file(
     assert len([each for each in notes if "the pod network is kindnet" in each]) == 1
     [stale] = [each for each in notes if "which is not there" in each]
     assert stale.startswith(f"note: {files[0]}: endpointslice/shop/stale-")
+    assert notes[-1] == "note: 2 more remarks on the export (-v shows them)"
+    assert main(["-v", "diff", *files, "-D", "shop/cart", "-S", "default/tools", "-j", "1"]) == 0
+    assert "pod/shop/image-" in capsys.readouterr().err
+
+
+def test_a_matrix_is_written_before_what_else_strikes_in_an_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = _written(tmp_path, dump=export(KIND))
+    assert main(["matrix", "-f", file, "-D", "shop/cart", "-S", "default/tools", "-j", "1"]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert "note: export: the pod network is kindnet" in notes
+    assert notes[-1] == "note: 4 more remarks on the export (-v shows them)"
