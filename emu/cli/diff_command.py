@@ -119,13 +119,13 @@ def _noted(one: _Side, other: _Side) -> None:
         note(
             f"{without.path} has no NetworkPolicy: what enforces them runs there, too, so that only the policies differ"
         )
-    said = [{_placeless(side, each): each for each in side.notes} for side in (one, other)]
-    both = [first for text, first in said[0].items() if text in said[1]]
+    noted = [{_placeless(side, each): each for each in side.notes} for side in (one, other)]
+    both = [first for text, first in noted[0].items() if text in noted[1]]
     brief = not settings.verbose and any(each.startswith(EXPORT) for each in both)
     stated = [each for each in both if each.startswith(EXPORT) or not brief]
     for first in stated:
         note(first)
-    for side, notes, others in ((one, said[0], said[1]), (other, said[1], said[0])):
+    for side, notes, others in ((one, noted[0], noted[1]), (other, noted[1], noted[0])):
         for text, first in notes.items():
             if text not in others:
                 note(first if first.startswith(f"{side.path}:") else f"{side.path}: {first}")

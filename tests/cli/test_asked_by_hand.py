@@ -67,10 +67,10 @@ spec: {selector: {app: web}, ports: [{port: 80}]}
 """
 
 
-def test_a_pod_that_is_its_own_endpoint_is_told_about_hairpin_mode(
+def test_a_pod_that_is_its_own_endpoint_has_hairpin_mode_as_its_cause(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """NO_TX_TARGET alone tells nobody: the cause names the mode, and so does the frame's comment."""
+    """NO_TX_TARGET alone does not help: the cause names the mode, and so does the comment of the frame."""
     path = tmp_path / "web.yaml"
     path.write_text(ITSELF, encoding="utf-8")
     ends = ["-S", "default/web", "-D", "svc/web", "-f", str(path)]
