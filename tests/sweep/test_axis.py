@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu.errors import InputError
-from emu.kube.api.documents import documents
+from emu.kube.api.documents import Path, documents, path_text
 from emu.sweep.axis import MOST, axes_of, axis_of, path_of, put
 
 TEXT = """\
@@ -141,3 +144,28 @@ def test_a_value_is_put_into_a_copy() -> None:
     changed = put(changed, path_of("cluster.kubeProxy.iptables.masqueradeAll", DOCUMENT), new=True)
     assert changed["cluster"]["kubeProxy"] == {"iptables": {"masqueradeAll": True}}
     assert changed["steps"][0] is DOCUMENT.value["steps"][0] and str(DOCUMENT.value) == before
+
+
+names = st.text("ab.-_/ =1[]", max_size=5)
+values = st.recursive(
+    st.integers() | st.booleans(), lambda parts: st.lists(parts, min_size=1, max_size=3) | st.dictionaries(names, parts, min_size=1, max_size=3), max_leaves=8
+)  # fmt: skip
+
+
+def paths(value: Any, at: Path = ()) -> list[Path]:
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path for key, part in parts for path in ((*at, key), *paths(part, (*at, key)))]
+
+
+@given(st.dictionaries(names, values, min_size=1, max_size=3))
+def test_every_path_of_a_message_is_a_key(value: dict[str, Any]) -> None:
+    document = next(documents(json.dumps(value), "x.json"))
+    for path in paths(value):
+        axis = axis_of(f"{path_text(path)}=7", document)
+        assert axis.path == path
+        before: Any = value
+        after = put(value, axis.path, 7)
+        changed: Any = after
+        for step in path:
+            before, changed = before[step], changed[step]
+        assert changed == 7 and put(after, path, before) == value
