@@ -14,8 +14,12 @@ from textwrap import dedent
 import pytest
 
 from emu.cli import main
+from emu.scenario import gallery
+from emu.scenario.run import run
+from emu.sweep.runs import sweep
 
 ROOT = Path(__file__).parents[2]
+OVER_DASK = {*sorted(gallery.stories())[::3], "guestbook", "microservices-demo"}  # each costs a second
 Capsys = pytest.CaptureFixture[str]
 SHOP = """\
 apiVersion: emu/v1
@@ -140,6 +144,21 @@ def test_a_dask_cluster_gives_the_bytes_of_one_process(scheduler: str, folder: P
         status = main([*words, *how])
         found.append((status, capsys.readouterr().out, files_in(folder / "out")))
     assert found[0] == found[1] and len(found[0][2]) == 10 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", gallery.stories())
+def test_the_gallery_s_captures_are_those_of_a_run(name: str, scheduler: str, tmp_path: Path) -> None:
+    """Of a run in this process, of forks of one build in two processes, and of workers of Dask."""
+    ways = [(2, ""), (0, scheduler)] if name in OVER_DASK else [(2, "")]
+    path = gallery.stories()[name]
+    run(path, tmp_path / "run")
+    alone = files_in(tmp_path / "run" / name)
+    for number, (jobs, dask) in enumerate(ways):
+        swept = sweep(path, ["metadata.description=a,b"], folder=tmp_path / str(number), jobs=jobs, dask=dask)
+        assert len(swept.runs) == 2 and alone
+        for each in swept.folders:
+            assert files_in(Path(each)) == alone
 
 
 def test_a_scenario_comes_from_standard_input(folder: Path) -> None:
