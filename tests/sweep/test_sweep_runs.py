@@ -225,6 +225,18 @@ def test_exit_status(
     assert [each["result"] for each in data["runs"]] == results and data["exitStatus"] == status
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
+def test_what_is_not_modelled_is_undecided(folder: Path, capsys: Capsys) -> None:
+    deny = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n"
+    Path("more.yaml").write_text(PODS + deny)
+    Path("shop.yaml").write_text(SHOP.replace(", frames: 120", ""))
+    words = ["--over", "cluster.network=kindnet", "--over", "manifests[0]=pods.yaml,more.yaml"]
+    assert main(["sweep", "shop.yaml", *words]) == 3
+    printed = capsys.readouterr()
+    assert "1 held, 1 undecided" in printed.out and "undecided cluster.network=" in printed.out
+    assert "(in 1 of 2 runs)" in printed.err
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
