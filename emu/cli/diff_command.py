@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from emu.cli.console import Form, progress, show
+from emu.cli.console import Form, note, progress, show
 from emu.cli.matrix_command import Dask, Jobs, SourceGlobs, TargetGlobs
 from emu.cli.options import Live, Network, Nodes, OutputForm, examples
+from emu.cli.settings import settings
 
 if TYPE_CHECKING:
     from emu.matrix.ends import Choice
@@ -49,25 +53,85 @@ def diff(
     from emu.report import Report
 
     choice = Choice(namespace, tuple(sources or ()), tuple(targets or ()), outer)
-    one, other = (
-        _table(path, choice, nodes=nodes, network=network, live=live, jobs=jobs, dask=dask) for path in (before, after)
-    )
-    found = difference(one, other)
+    ask = partial(_ask, choice=choice, nodes=nodes, network=network, live=live, jobs=jobs, dask=dask)
+    other = ask(after)
+    one = ask(before, enforcing=other.enforces)
+    if one.enforces and not other.enforces:
+        other = ask(after, enforcing=True)
+    found = difference(one.table, other.table)
     show(Report(data_of(found), text_of(found)), form)
+    _noted(one, other)
     return 1 if found.changes or found.missing else 0
 
 
-def _table(path: Path, choice: Choice, *, nodes: int, network: str, live: bool | None, jobs: int, dask: str) -> Table:
-    from emu.cli.inputs import noted, open_cluster
+class _Side(NamedTuple):
+    """One of the two clusters, asked. `enforces`: an export in which something runs that enforces policies; `policies`: there are
+    some."""
+
+    path: Path
+    table: Table
+    notes: Sequence[str]
+    enforces: bool
+    policies: bool
+
+
+def _ask(
+    path: Path,
+    *,
+    choice: Choice,
+    nodes: int,
+    network: str,
+    live: bool | None,
+    jobs: int,
+    dask: str,
+    enforcing: bool = False,
+) -> _Side:
+    from emu.cli.inputs import open_cluster
+    from emu.kube.policy.dataplane import NONE
     from emu.matrix.ask import Question
     from emu.matrix.whole import ask_all
 
     opened = open_cluster(
-        [path], namespace=choice.namespace or "default", nodes=nodes, network=network, live=live, capture=True
+        [path],
+        namespace=choice.namespace or "default",
+        nodes=nodes,
+        network=network,
+        live=live,
+        capture=True,
+        enforcing=enforcing,
     )
-    noted(opened)
     question = Question(choice, shared=not opened.ran)
     with progress(f"asking {path}") as update:
-        return ask_all(
+        table = ask_all(
             opened.again, question, cluster=opened.cluster, jobs=jobs, dask=dask, line=opened.line, progress=update
         )
+    config = opened.cluster.config
+    policies = any(key.kind.endswith("networkpolicy") for key in opened.places)
+    return _Side(path, table, opened.notes, config.live and config.policy != NONE, policies)
+
+
+def _noted(one: _Side, other: _Side) -> None:
+    """What is to be known of both clusters once, and what only one has with its file. Of what both exports have otherwise only how much it is."""
+    from emu.cli.inputs import EXPORT, counted
+
+    if one.enforces and other.enforces and one.policies is not other.policies:
+        without = other if one.policies else one
+        note(
+            f"{without.path} has no NetworkPolicy: what enforces them runs there, too, so that only the policies differ"
+        )
+    said = [{_placeless(side, each): each for each in side.notes} for side in (one, other)]
+    both = [first for text, first in said[0].items() if text in said[1]]
+    brief = not settings.verbose and any(each.startswith(EXPORT) for each in both)
+    stated = [each for each in both if each.startswith(EXPORT) or not brief]
+    for first in stated:
+        note(first)
+    for side, notes, others in ((one, said[0], said[1]), (other, said[1], said[0])):
+        for text, first in notes.items():
+            if text not in others:
+                note(first if first.startswith(f"{side.path}:") else f"{side.path}: {first}")
+    counted(len(both) - len(stated), more=True)
+
+
+def _placeless(side: _Side, text: str) -> str:
+    """A note without the line of the file that it begins with."""
+    return re.sub(rf"^{re.escape(str(side.path))}:\d+: ", "", text)

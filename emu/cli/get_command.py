@@ -33,7 +33,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def get(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="pods, services, endpoints, endpointslices or nodes.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="pods, services, endpoints, endpointslices, nodes, networkpolicies; with commas."
+        ),
+    ],
     files: Annotated[
         list[Path],
         typer.Option("-f", "--filename", help="An export, a dump's folder or tar, manifests, or a scenario."),
@@ -47,7 +52,7 @@ def get(
     seed: Seed = None,
     live: Live = None,
 ) -> int:
-    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes."""
+    """List the objects of a cluster, as kubectl get does: pods, services, endpoints, endpointslices, nodes, networkpolicies."""
     from emu.cli.inputs import open_cluster, rest_noted
     from emu.report.listing import listing
 

@@ -45,7 +45,8 @@ class Opened(NamedTuple):
 class Wanted(TypedDict, total=False):
     """What cluster is to be made of files. `namespace` is that of objects without one; `nodes` and `network` count for manifests without a
     scenario. `live` states whether the objects are an export's, which is else known by their status. With `ends` only those pods of an export
-    run that a question with these ends may concern. `dumps` are nodes' own, each NAME=FOLDER."""
+    run that a question with these ends may concern. `dumps` are nodes' own, each NAME=FOLDER. `enforcing`: in an export without policies what
+    would enforce them runs, too."""
 
     namespace: str
     nodes: int
@@ -55,6 +56,7 @@ class Wanted(TypedDict, total=False):
     live: bool | None
     ends: Sequence[str]
     dumps: Sequence[str]
+    enforcing: bool
 
 
 def cluster_of(files: Sequence[Path], **wanted: Unpack[Wanted]) -> Cluster:
@@ -116,7 +118,7 @@ def _of_manifests(
     build = partial(Cluster, seed=seed, capture=wanted.get("capture", True))
     if live if live is not None else any(exports.shows(each.value) for each in documents):
         loaded = load_documents(documents, namespace=namespace, live=True)
-        shown = exports.read(loaded)
+        shown = exports.read(loaded, enforcing=wanted.get("enforcing", False))
         only = exports.relevant(shown.objects, ends) if ends else None
         if only is not None and dumps:  # a node's dump speaks of all of its pods
             pods = (each for each in shown.objects if isinstance(each, Pod))
@@ -167,24 +169,27 @@ def _built(files: Sequence[Path], loaded: Loaded, cluster: Cluster) -> None:
     detail(f"built {len(cluster.nodes)} nodes with network {cluster.config.network}, {len(cluster.pods)} pods")
 
 
-def rest_noted(opened: Opened, assumed: Sequence[str] = ()) -> None:
+def rest_noted(opened: Opened, assumed: Sequence[str] = (), *, stating: bool = False) -> None:
     """The notes behind the answer: what nodes have otherwise; not what it states itself, and of an export's other findings only how
-    many there are."""
+    many there are. `stating`: with what was assumed about an export, where the answer does not have it."""
     stated = {f"{EXPORT}{each}" for each in assumed}
     live = any(each.startswith(EXPORT) for each in opened.notes)
     differences = {str(each) for each in opened.cluster.differences}
     rest = [each for each in opened.notes if each not in stated]
     if live and not settings.verbose:
-        for each in rest:
-            if each in differences:
-                note(each)
-        rest = [each for each in rest if each not in differences]
-    if live and not settings.verbose:
-        if rest:
-            note(f"{len(rest)} {'more ' if assumed else ''}remarks on the export (-v shows them)")
+        first = [each for each in rest if each in differences or (stating and each.startswith(EXPORT))]
+        for each in first:
+            note(each)
+        counted(len(rest) - len(first), more=bool(assumed) or stating)
         return
     for each in rest:
         note(each)
+
+
+def counted(rest: int, *, more: bool) -> None:
+    """How many notes on an export are not written."""
+    if rest:
+        note(f"{rest} {'more ' if more else ''}remark{'s' if rest > 1 else ''} on the export (-v shows them)")
 
 
 def noted(opened: Opened) -> Cluster:

@@ -72,7 +72,7 @@ def matrix(
     force: Force = False,
 ) -> int:
     """Ask from every kind of source for every port of every Service, by real flows: outcome letters, and the first cause of each cell."""
-    from emu.cli.inputs import noted, open_cluster
+    from emu.cli.inputs import open_cluster, rest_noted
     from emu.cli.outputs import check_page, is_stdout
     from emu.matrix.ask import Question
     from emu.matrix.ends import Choice
@@ -90,7 +90,6 @@ def matrix(
         capture=False,
         dumps=dumps or (),
     )
-    noted(opened)
     choice = Choice("" if everywhere else namespace, tuple(sources or ()), tuple(targets or ()), outer)
     alike = not opened.ran and not opened.cluster.config.dumps
     question = Question(choice, shared=not each and alike)
@@ -107,6 +106,7 @@ def matrix(
 
         write(html, page_of(table, files), force=force)
         if is_stdout(html):
+            rest_noted(opened, stating=True)
             return 0
     if form is Printed.text:
         out(text_of(table))
@@ -116,4 +116,5 @@ def matrix(
         from emu.cli.console import Form
 
         out(dump(data_of(table), Form(form.value)))
+    rest_noted(opened, stating=True)
     return 0

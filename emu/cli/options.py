@@ -37,7 +37,7 @@ Dumps = Annotated[
     typer.Option(
         "--node",
         metavar="NAME=FOLDER",
-        help="What tools/collect gathered on a node, a folder or tar: it counts for that node (repeatable).",
+        help="What tools/collect or a capture of Retina has of a node, a folder or tar: it counts for that node (repeatable).",
     ),
 ]
 

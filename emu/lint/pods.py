@@ -50,6 +50,8 @@ def unready(loaded: Loaded) -> Iterator[Finding]:
             if chosen and not any(pod.ready and not pod.terminating for pod in chosen):
                 names = few(str(pod.key) for pod in chosen)
                 what = f"none of its {len(chosen)} pods is ready ({names})"
+                if len(chosen) == 1:
+                    what = f"its only pod {'ends' if chosen[0].terminating else 'is not ready'} ({names})"
                 yield placed(loaded, service, what, "no-ready-endpoint")
 
 

@@ -23,6 +23,7 @@ class Acquaintance:
         self.places = places
         self.machines = {each.name: each for each in (*places.layout.nodes, *places.layout.hosts.values())}
         self._known: set[tuple[str, str]] = set()
+        self._met: set[str] = set()
         self._routers = {
             address.addr: (net, address.device)
             for name, net in places.namespaces.items()
@@ -36,8 +37,8 @@ class Acquaintance:
             return
         self._known |= {(one, other), (other, one)}
         for name in (one, other):
-            if (name, name) not in self._known:
-                self._known.add((name, name))
+            if name not in self._met:
+                self._met.add(name)
                 for nic in self._nics(name):
                     _plugged(self.places.namespaces[name].devices[nic.name])
                     self._router(self.places.namespaces[name], nic)
@@ -50,8 +51,8 @@ class Acquaintance:
     def of_pod(self, name: str) -> None:
         """A pod: the bridge of its node, if it is at one, knows its port, and the node its MAC."""
         sandbox = self.places.pods.get(name)
-        if sandbox is not None and not sandbox.host_network and (name, name) not in self._known:
-            self._known.add((name, name))
+        if sandbox is not None and not sandbox.host_network and name not in self._met:
+            self._met.add(name)
             for device in sandbox.net.devices.values():
                 bridge = _plugged(device)
                 if bridge is not None and bridge.net is sandbox.node.net:

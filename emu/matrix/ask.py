@@ -90,6 +90,11 @@ class Asker:
         self.rows = rows_of(places, question.choice)
         self.columns = columns_of(places, question.choice)
         self.kinds = Kinds(places, shared=question.shared)
+        self.public = {
+            each.name: each.external_ips[0]
+            for each in places.layout.nodes
+            if each.external_ips and places.underlay.translates
+        }
         self.known = Acquaintance(places) if question.acquainted else None
         self.groups = [[*self._groups(row)] for row in self.rows]
 
@@ -326,7 +331,8 @@ class _Asking:
                 local = name
             kinds.setdefault((self.asker.kinds.node(name), local, name == source), []).append(name)
         for kind, names in kinds.items():
-            yield kind, ip4_text(self.places.nodes[names[0]].ip), len(names)
+            own = ip4_text(self.places.nodes[names[0]].ip)
+            yield kind, own if source in self.places.nodes else self.asker.public.get(names[0], own), len(names)
 
     # -- flows -----------------------------------------------------------------------------------------
 
@@ -364,7 +370,10 @@ class _Asking:
         end = host_port(after[-1]) if after else str(flow.target) if self.column.by == HEADLESS else ""
         met = next((each for each in self.endpoints if each.text == end), None)
         pod = met.name if met is not None else ""
-        front = next((each.name for each in self.places.nodes.values() if each.ip == flow.target.addr), "")
+        asked = flow.target.addr, ip4_text(flow.target.addr)
+        front = next(
+            (n.name for n in self.places.nodes.values() if n.ip in asked or asker.public.get(n.name) in asked), ""
+        )
         roles = roles_of(self.places, member, pod, met.node if met is not None else "", front)
         because = None
         if outcome.word != "delivered":

@@ -169,9 +169,9 @@ def _plain(side: Side) -> dict[str, Any]:
 
 
 def text_of(found: Difference) -> str:
-    """Flows of one target whose outcomes and endpoints change alike together; "" where nothing differs."""
+    """Flows of one target whose outcomes and endpoints change alike together."""
     if not found.changes and not found.missing:
-        return ""
+        return f"None of {found.flows} flows differs."
     groups: dict[tuple[Any, ...], list[Change]] = {}
     for each in found.changes:
         one, other = each.before, each.after

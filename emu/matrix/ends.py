@@ -34,8 +34,20 @@ class Policies(Protocol):
     def index(self) -> PolicyIndex: ...
 
 
+class Outside(Protocol):
+    """What is around the nodes."""
+
+    @property
+    def translates(self) -> bool:
+        """Whether a node's ExternalIP becomes its own address on the way in."""
+        ...
+
+
 class Whole(Asked, Protocol):
     """A cluster that is asked from everywhere."""
+
+    @property
+    def underlay(self) -> Outside: ...
 
     @property
     def clock(self) -> Clock: ...

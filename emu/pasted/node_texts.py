@@ -1,12 +1,13 @@
 """A node's dump: a folder or a tar with what its commands printed, one file a command.
 
 `FILES` are the names, each as text (also `NAME.txt`) or, where the command has a JSON form, as `NAME.json`. Any subset may be there.
-Must not know what the texts state.
+What a capture of Retina holds of its node is read, too (`retina.py`). Must not know what the texts state.
 """
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from emu.errors import InputError
 from emu.modelled import nearest
+from emu.pasted import retina
 
 if TYPE_CHECKING:
     from tarfile import TarFile
@@ -38,10 +40,19 @@ _ENDINGS = ("", ".txt", ".json")
 
 
 class Text(NamedTuple):
-    """One file, and its text."""
+    """One file, and its text. `tree`: a copy of /proc/sys/net, a file each variable."""
 
     file: str
     text: str
+    tree: bool = False
+
+
+class _File(NamedTuple):
+    """`name` is its path in the folder or tar; `data` is empty where the file is not read."""
+
+    place: str
+    name: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,12 @@ class NodeTexts:
         """The file that has it, for messages."""
         return self.texts[name].file if name in self.texts else f"{self.source}/{name}"
 
+    def variable(self, name: str, line: int) -> str:
+        """The place of a sysctl, for messages."""
+        if self.texts["sysctl"].tree:
+            return "/".join([self.file("sysctl"), *name.split("/" if "/" in name else ".")[1:]])
+        return f"{self.file('sysctl')}:{line}"
+
     def __contains__(self, name: object) -> bool:
         return name in self.texts
 
@@ -73,21 +90,39 @@ def node_texts(path: str | os.PathLike[str]) -> NodeTexts:
         what = (error.strerror or str(error)).lower()
         raise InputError(what, file=source, expected="a folder or tar of a node's dump") from None
     texts: dict[str, Text] = {}
-    unread = []
-    for file, data in found:
-        name = _name(file)
-        if name is None:
-            unread.append(PurePosixPath(file).name)
-        elif name in texts:
-            raise InputError(
-                f"{name} is there twice: {texts[name].file} and {file}", file=source, expected="one of them"
-            )
-        else:
-            texts[name] = Text(file, data.decode(errors="replace"))
+    unread: Counter[str] = Counter()
+    variables: dict[str, str] = {}
+    tree = ""
+    for place, name, data in found:
+        if retina.tree_of(name) == retina.SYSCTLS:
+            variables[retina.variable(name)] = " ".join(data.decode(errors="replace").split())
+            tree = place[: place.rindex(f"{retina.SYSCTLS}/")] + retina.SYSCTLS
+        elif not _is_read(name):
+            unread[retina.tree_of(name) or PurePosixPath(name).name] += 1
+        for command, text in _texts(name, data):
+            if command in texts:
+                raise InputError(
+                    f"{command} is there twice: {texts[command].file} and {place}", file=source, expected="one of them"
+                )
+            texts[command] = Text(place, text)
+    if variables and "sysctl" not in texts:
+        texts["sysctl"] = Text(tree, "".join(f"{name} = {value}\n" for name, value in variables.items()), tree=True)
     if not texts:
         near = next((each for every in unread if (each := nearest(every, FILES))), "")
         raise InputError("no file of a node's dump is in it", file=source, expected=near or ", ".join(FILES))
-    return NodeTexts(source, texts, tuple(sorted({*unread} - {*BESIDE})))
+    left = sorted(unread.keys() - {*BESIDE})
+    return NodeTexts(
+        source, texts, tuple(name if unread[name] == 1 else f"{name} ({unread[name]} files)" for name in left)
+    )
+
+
+def _texts(file: str, data: bytes) -> Iterator[tuple[str, str]]:
+    """The texts in a file, by the name of `FILES`."""
+    command = _name(file)
+    if command is not None:
+        yield command, data.decode(errors="replace")
+    elif _is_sectioned(file):
+        yield from retina.sections(data.decode(errors="replace"))
 
 
 def by_node(words: Iterable[str]) -> dict[str, NodeTexts]:
@@ -103,21 +138,34 @@ def by_node(words: Iterable[str]) -> dict[str, NodeTexts]:
     return found
 
 
+def _is_read(file: str) -> bool:
+    return _name(file) is not None or _is_sectioned(file) or retina.tree_of(file) == retina.SYSCTLS
+
+
+def _is_sectioned(file: str) -> bool:
+    return PurePosixPath(file).name in retina.SECTIONED and not retina.tree_of(file)
+
+
 def _name(file: str) -> str | None:
     base = PurePosixPath(file).name
+    if retina.tree_of(file):
+        return "conntrack" if PurePosixPath(file).parts[-2:] == retina.CONNECTIONS else None
     return next((name for name in FILES for ending in _ENDINGS if base == name + ending), None)
 
 
-def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in sorted(folder.iterdir()):
+def _in_folder(folder: Path) -> Iterator[_File]:
+    """Its own files, and those of the trees in it."""
+    paths = [*folder.iterdir(), *(path for tree in retina.TREES for path in (folder / tree).rglob("*"))]
+    for path in sorted(paths):
         if path.is_file():
-            read = _name(path.name) is not None
+            name = path.relative_to(folder).as_posix()
+            read = _is_read(name)
             if read and path.stat().st_size > MOST_BYTES:
                 raise InputError("is too large", file=str(path), expected=f"{MOST_BYTES >> 20} MiB at the most")
-            yield str(path), path.read_bytes() if read else b""
+            yield _File(str(path), name, path.read_bytes() if read else b"")
 
 
-def _in_tar(source: str) -> Iterator[tuple[str, bytes]]:
+def _in_tar(source: str) -> Iterator[_File]:
     """Its files, in whatever folder of it."""
     import tarfile  # only here, so that no other command waits for it
 
@@ -127,14 +175,14 @@ def _in_tar(source: str) -> Iterator[tuple[str, bytes]]:
         raise InputError(f"is no tar: {error}", file=source, expected="a folder or tar of a node's dump") from None
 
 
-def _members(source: str, opened: TarFile) -> Iterator[tuple[str, bytes]]:
+def _members(source: str, opened: TarFile) -> Iterator[_File]:
     with opened as tar:
         for member in tar:
             if member.isfile():
-                read = _name(member.name) is not None
+                read = _is_read(member.name)
                 if read and member.size > MOST_BYTES:
                     raise InputError(
                         "is too large", file=f"{source}:{member.name}", expected=f"{MOST_BYTES >> 20} MiB at the most"
                     )
                 data = tar.extractfile(member) if read else None
-                yield f"{source}:{member.name}", data.read() if data is not None else b""
+                yield _File(f"{source}:{member.name}", member.name, data.read() if data is not None else b"")

@@ -6,7 +6,7 @@ from typing import Any
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.conn import ASSURED, SEEN_REPLY, Conn
-from emu.kernel.netfilter.conntrack_list import render
+from emu.kernel.netfilter.conntrack_list import render, seconds_left
 from emu.report import Report, views
 from emu.wire.addr import ip4_text
 
@@ -15,13 +15,15 @@ from emu.wire.addr import ip4_text
 def conntrack(net: Netns) -> Report:
     """The connections, as `conntrack -L -o extended` lists them, the oldest first."""
     conns = list(net.conntrack) if net.conntrack is not None else []
-    return Report([_data(conn) for conn in conns], "\n".join(render(conn, net.clock.now) for conn in conns))
+    now_ns = net.clock.now
+    return Report([_data(conn, now_ns) for conn in conns], "\n".join(render(conn, now_ns) for conn in conns))
 
 
-def _data(conn: Conn) -> dict[str, Any]:
+def _data(conn: Conn, now_ns: int) -> dict[str, Any]:
     return {
         "number": conn.number,
         "protocol": conn.proto,
+        "seconds": seconds_left(conn, now_ns),
         "state": conn.state or None,
         "original": _tuple(conn, 0),
         "reply": _tuple(conn, 1),

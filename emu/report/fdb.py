@@ -1,4 +1,7 @@
-"""Which MAC is where: what a namespace's bridges and VXLAN devices know, as `bridge fdb show` lists it. Must not know IP."""
+"""Which MAC is where: what a namespace's bridges and VXLAN devices know, as `bridge fdb show` lists it.
+
+As data it has the keys of `bridge -j fdb show`, so that what reads the one reads the other. Must not know IP.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Line = tuple[dict[str, Any], str]
 
 @views.add("fdb")
 def fdb(net: Netns) -> Report:
-    """The MACs that bridges and VXLAN devices know, as `bridge fdb show` lists them. Data: the age of learned entries, in seconds."""
+    """The MACs that bridges and VXLAN devices know, as `bridge fdb show` lists them. Data: `updated` is the age of learned entries, seconds."""
     lines: list[Line] = []
     for device in net.devices.values():
         if isinstance(device, Bridge):
@@ -29,14 +32,14 @@ def fdb(net: Netns) -> Report:
 
 def _ports(bridge: Bridge) -> Iterator[Line]:
     for entry in bridge.listed():
-        age_s = None if entry.static else (bridge.clock.now - entry.updated_ns) // SECOND
         data = {
             "mac": mac_text(entry.mac),
-            "dev": bridge.fdb_device(entry),
+            "ifname": bridge.fdb_device(entry),
             **({"vlan": entry.vid} if entry.vid else {}),
+            **({} if entry.static else {"updated": (bridge.clock.now - entry.updated_ns) // SECOND}),
+            "flags": [],
             "master": bridge.name,
-            "static": entry.static,
-            "age_s": age_s,
+            "state": bridge.fdb_state(entry),
         }
         yield data, bridge.fdb_text(entry)
 
@@ -47,12 +50,13 @@ def _remotes(device: Vxlan) -> Iterator[Line]:
         learned = entry.state == LEARNED
         data = {
             "mac": mac_text(entry.mac),
-            "dev": device.name,
+            "ifname": device.name,
             "dst": ip4_text(remote.addr),
             **({"port": remote.port} if remote.port not in (0, device.config.dstport) else {}),
             **({"vni": remote.vni} if remote.vni not in (0, device.config.vni) else {}),
-            **({"via": remote.device.name} if remote.device is not None else {}),
-            "static": not learned,
-            "age_s": (device.clock.now - entry.updated_ns) // SECOND if learned else None,
+            **({"viaIf": remote.device.name} if remote.device is not None else {}),
+            **({"updated": (device.clock.now - entry.updated_ns) // SECOND} if learned else {}),
+            "flags": ["self"],
+            "state": "" if learned else entry.state,
         }
         yield data, device.fdb_line(entry, remote)

@@ -33,12 +33,14 @@ def interfaces(net: Netns) -> Report:
 
 def _as_ip_prints(net: Netns, device: Device) -> dict[str, Any]:
     """An interface as `ip -j -d addr` prints it; what does not apply is no key."""
-    flags = ["LOOPBACK" if device.kind == "loopback" else "BROADCAST", *(["UP", "LOWER_UP"] if device.up else [])]
+    flags = ["LOOPBACK" if device.kind == "loopback" else "BROADCAST"]
+    if device.up:
+        flags = [*flags, "UP", "LOWER_UP"] if device.carrier else ["NO-CARRIER", *flags, "UP"]
     found: dict[str, Any] = {"ifindex": device.ifindex, "ifname": device.name, "flags": flags, "mtu": device.mtu}
     if device.master is not None:
         found["master"] = device.master.bridge.name
     found |= {
-        "operstate": "UP" if device.up else "DOWN",
+        "operstate": "UP" if device.up and device.carrier else "DOWN",
         "address": mac_text(device.mac),
         "linkinfo": {"info_kind": device.kind},
     }

@@ -1,4 +1,4 @@
-"""Objects of a cluster as `kubectl get` prints them: pods, services, endpoints, endpointslices, nodes.
+"""Objects of a cluster as `kubectl get` prints them: pods, services, endpoints, endpointslices, nodes, networkpolicies.
 
 The columns are those of pkg/printers/internalversion of Kubernetes. `endpoints` are made of slices, for these are what kube-proxy
 reads. An age is counted from the youngest object. Must not know terminals.
@@ -15,6 +15,7 @@ from emu.kube.api.core import Node, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Object, to_value
+from emu.kube.api.networking import NetworkPolicy
 from emu.kube.live import state
 from emu.kube.store import Store
 from emu.report import Report, columns
@@ -93,6 +94,18 @@ def _node(node: Node, store: Store) -> Sequence[str]:
     )  # fmt: skip
 
 
+def _network_policy(policy: NetworkPolicy, store: Store) -> Sequence[str]:
+    """FormatLabelSelector of apimachinery."""
+    selector = policy.spec.pod_selector
+    words = [f"{key}={value}" for key, value in selector.match_labels.items()]
+    for each in selector.match_expressions:
+        values = f"({','.join(sorted(each.values))})"
+        words.append({
+            "In": f"{each.key} in {values}", "NotIn": f"{each.key} notin {values}", "Exists": each.key, "DoesNotExist": f"!{each.key}",
+        }[each.operator])  # fmt: skip
+    return (",".join(sorted(words)) or NONE,)
+
+
 def _few(found: Sequence[str], nothing: str = NONE) -> str:
     more = f" + {len(found) - MOST} more..." if len(found) > MOST else ""
     return ",".join(found[:MOST]) + more if found else nothing
@@ -109,37 +122,59 @@ TABLES: dict[str, Columns] = {
         ("INTERNAL-IP", "EXTERNAL-IP", "OS-IMAGE", "KERNEL-VERSION", "CONTAINER-RUNTIME"),
         _node,
     ),
+    "networkpolicy": Columns(("POD-SELECTOR", ""), (), _network_policy),
 }
 _STORED = {"endpoints": "service"}  # the objects that a table is made of
+_QUALIFIED = {"endpointslice": "endpointslice.discovery.k8s.io", "networkpolicy": "networkpolicy.networking.k8s.io"}
 
 
 def listing(
-    store: Store, kind: str, names: Sequence[str] = (), *, namespace: str | None = "default", wide: bool = False
+    store: Store, kinds: str, names: Sequence[str] = (), *, namespace: str | None = "default", wide: bool = False
 ) -> Report:
-    """The objects of a kind, in one namespace (None: in all), or those with these names. Raises InputError."""
+    """The objects of a kind, or of several with commas between, in one namespace (None: in all), or those with these names. Raises InputError."""
+    words = [_printed(each) for each in kinds.split(",") if each]
+    found = [(word, _found(store, word, names, namespace)) for word in words]
+    shown = [_table(store, word, each, namespace, wide, several=len(words) > 1) for word, each in found if each]
+    items = [to_value(each) for _, objects in found for each in objects]
+    return Report(
+        {"apiVersion": "v1", "kind": "List", "items": items}, "\n\n".join(shown) or _nothing(words, namespace)
+    )
+
+
+def _printed(kind: str) -> str:
     word = kind_named(kind)
     if word not in TABLES:
         raise InputError(f"emu get prints no {kind}", expected=", ".join(TABLES))
-    stored = _STORED.get(word, word)
+    return word
+
+
+def _found(store: Store, word: str, names: Sequence[str], namespace: str | None) -> list[Object]:
     where = None if word == "node" else namespace
-    found = sorted(store.list(stored, where), key=lambda each: (each.namespace, each.name))
-    if names:
-        known = {each.name for each in found}
-        for name in names:
-            if name not in known:
-                raise InputError(f'there is no {word} "{name}"', expected=", ".join(sorted(known)[:8]) or f"a {word}")
-        found = [each for each in found if each.name in names]
+    found = sorted(store.list(_STORED.get(word, word), where), key=lambda each: (each.namespace, each.name))
+    if not names:
+        return found
+    known = {each.name for each in found}
+    for name in names:
+        if name not in known:
+            raise InputError(f'there is no {word} "{name}"', expected=", ".join(sorted(known)[:8]) or f"a {word}")
+    return [each for each in found if each.name in names]
+
+
+def _table(store: Store, word: str, found: Sequence[Object], namespace: str | None, wide: bool, several: bool) -> str:
+    """One table. Of `several`, a name has its kind before it."""
     table, now = TABLES[word], _now(store)
-    heads = ("NAMESPACE", "NAME") if where is None and word != "node" else ("NAME",)
+    heads = ("NAMESPACE", "NAME") if namespace is None and word != "node" else ("NAME",)
     shown = (*table.headings, *(table.wide if wide else ()))
     rows = [_row(heads, shown, each, table.row(each, store), now) for each in found]
+    if several:
+        rows = [row | {"NAME": f"{_QUALIFIED.get(word, word)}/{row['NAME']}"} for row in rows]
     keys = [*heads, *(each or "AGE" for each in shown)]
-    text = columns(keys, rows, keys) if rows else _nothing(where)
-    return Report({"apiVersion": "v1", "kind": "List", "items": [*map(to_value, found)]}, text)
+    return columns(keys, rows, keys)
 
 
-def _nothing(namespace: str | None) -> str:
-    return "No resources found" if namespace is None else f"No resources found in {namespace} namespace."
+def _nothing(words: Sequence[str], namespace: str | None) -> str:
+    everywhere = namespace is None or "node" in words
+    return "No resources found" if everywhere else f"No resources found in {namespace} namespace."
 
 
 def _row(heads: Sequence[str], shown: Sequence[str], obj: Object, cells: Sequence[str], now: str) -> Row:

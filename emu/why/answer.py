@@ -69,7 +69,8 @@ def head(case: Case, because: Because | None) -> Report:
 def idle(pod: Pod, because: Because, source: str, target: str, sends: bool) -> Report:
     """The answer where one end does not run, so that nothing is sent."""
     name = f"{pod.namespace}/{pod.name}"
-    verdict = f"{source} does not reach {target}: pod {name} does not run" + (", it sends nothing." if sends else ".")
+    what = "has finished" if pod.finished else "does not run"
+    verdict = f"{source} does not reach {target}: pod {name} {what}" + (", it sends nothing." if sends else ".")
     lines = [
         verdict,
         f"cause: {because.sentence} [{because.cause}]",

@@ -199,8 +199,9 @@ def _name(service: Service, port: ServicePort | None) -> str:
 
 
 def idle(places: Asked, text: str, namespace: str = "default") -> Pod | None:
-    """The pod that an end names and that does not run, so that nothing can be sent from or to it."""
-    kind, slash, rest = text.partition(":")[0].partition("/")
+    """The pod that an end names, or that is all that a workload has, and that does not run, so that nothing can be sent from or to it."""
+    place = text.partition(":")[0]
+    kind, slash, rest = place.partition("/")
     name = (namespace, kind) if not slash else (namespace, rest) if kind in ("pod", "po") else (kind, rest)
-    pod = places.store.get(Pod, *name)
+    pod = places.store.get(Pod, *name) or spoken.pod_of_workload(places, place, namespace)
     return pod if pod is not None and f"{pod.namespace}/{pod.name}" not in places.pods else None

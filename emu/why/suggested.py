@@ -49,7 +49,8 @@ def report(case: Case) -> Report:
         what += ", the question to the cluster's DNS"
     verdict = found.judged.verdict
     if verdict.allowed:
-        return Report([], f"# {what}: policies allow it")
+        other = "" if case.word == "delivered" else f"; it is {case.word} for another reason: emu why"
+        return Report([], f"# {what}: policies allow it{other}")
     closed = [each for each in (verdict.egress, verdict.ingress) if not each.allowed]
     lines = [f"# {what}", *(f"# {each.way}: {each}" for each in closed), *(f"# {each}" for each in obstacles)]
     text = "---\n".join(yaml.safe_dump(each, sort_keys=False) for each in policies).rstrip("\n")

@@ -114,7 +114,7 @@ def test_policy_takes_a_workload(capsys: Capsys) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "error"),
     [
-        ("deploy/wbe", "svc/web", "has no pods"),
+        ("deploy/wbe", "svc/web", 'no workload is called "deploy/wbe" in namespace shop'),
         ("client", "svc/wbe", "no Service is called"),
         ("10.96.7.7", "svc/web", "is the address of service/shop/web, which sends nothing"),
         ("10.1.1.1", "svc/web", "nothing has the address 10.1.1.1"),
@@ -123,3 +123,53 @@ def test_policy_takes_a_workload(capsys: Capsys) -> None:
 def test_what_is_not_there(source: str, target: str, error: str, capsys: Capsys) -> None:
     assert main(["why", "-S", source, "-D", target, "-n", "shop", "-f", "shop.yaml"]) == 2
     assert error in capsys.readouterr().err
+
+
+JOB = """\
+apiVersion: batch/v1
+kind: Job
+metadata: {name: night, namespace: shop}
+spec: {SPECtemplate: {spec: {restartPolicy: Never, containers: [{name: c}]}}}
+STATUS
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+status: {addresses: [{type: InternalIP, address: 192.168.51.11}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: shop, uid: a}
+spec: {nodeName: node-1, containers: [{name: c}]}
+status: {phase: Running, podIP: 10.244.1.2, podIPs: [{ip: 10.244.1.2}], conditions: [{type: Ready, status: "True"}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "text", "error"),
+    [
+        ("job/night", JOB.replace("SPEC", "").replace("STATUS", "status: {conditions: [{type: Complete, status: 'True'}]}"),
+         "job/night has no pod now: it has ended (Complete), and its pods are gone"),
+        ("shop/night", JOB.replace("SPEC", "").replace("STATUS", "status: {conditions: [{type: Failed, status: 'True'}]}"),
+         "shop/night has no pod now: it has ended (Failed), and its pods are gone"),
+        ("job/night", JOB.replace("SPEC", "suspend: true, ").replace("STATUS", ""), "job/night has no pod now: it is suspended"),
+        ("cronjob/night",
+         JOB.replace("kind: Job", "kind: CronJob").replace("spec: {SPEC", 'spec: {schedule: "0 3 * * *", jobTemplate: {spec: {').replace("]}}}", "]}}}}}")
+         .replace("STATUS", ""),
+         'cronjob/night has no pod now: its schedule is "0 3 * * *"'),
+    ],
+)  # fmt: skip
+def test_a_workload_without_pods_states_why(end: str, text: str, error: str, tmp_path: Path, capsys: Capsys) -> None:
+    (tmp_path / "jobs.yaml").write_text(text)
+    assert (
+        main(["why", "-S", end, "-D", "shop/client:80", "-n", "shop", "-f", str(tmp_path / "jobs.yaml"), "--live"]) == 2
+    )
+    assert error in capsys.readouterr().err
+
+
+def test_a_deployment_of_no_replicas_states_it(tmp_path: Path, capsys: Capsys) -> None:
+    (tmp_path / "shop.yaml").write_text(OBJECTS.replace("spec:\n  selector", "spec:\n  replicas: 0\n  selector", 1))
+    assert (
+        main(["why", "-S", "deploy/web", "-D", "shop/client:80", "-n", "shop", "-f", str(tmp_path / "shop.yaml")]) == 2
+    )
+    assert "deploy/web has no pod now: spec.replicas is 0" in capsys.readouterr().err

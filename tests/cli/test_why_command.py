@@ -120,3 +120,36 @@ def test_the_answer_comes_before_what_else_strikes_one(dump: Path, capsys: pytes
     assert main([*question, "-v"]) == 0
     listed = capsys.readouterr().err
     assert "the pod network is flannel" not in listed and "Insufficient cpu" in listed
+
+
+POLICY = {
+    "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "p", "namespace": "books"},
+    "spec": {"podSelector": {"matchLabels": {"app": "ledger"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["b", "a"]}]}},
+}  # fmt: skip
+
+
+def test_several_kinds_are_several_tables_as_kubectl_prints_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "dump.json"
+    path.write_text(json.dumps({**FOUND, "items": [*FOUND["items"], POLICY]}), encoding="utf-8")
+    assert main(["get", "po,svc,netpol", "-n", "books", "-f", str(path)]) == 0
+    pods, services, policies = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in pods.splitlines()] == ["NAME", "pod/ledger-0", "pod/ledger-1"]
+    assert [line.split()[:2] for line in services.splitlines()] == [["NAME", "TYPE"], ["service/ledger", "ClusterIP"]]
+    assert policies.splitlines()[1].split()[:2] == ["networkpolicy.networking.k8s.io/p", "app=ledger,tier"]
+    assert "app=ledger,tier in (a,b)" in policies
+    assert main(["get", "netpol", "-n", "shop", "-f", str(path)]) == 0
+    assert capsys.readouterr().out == "No resources found in shop namespace.\n"
+    assert main(["get", "po,nodes", "-n", "books", "-f", str(path), "-o", "json"]) == 0
+    assert [each["kind"] for each in json.loads(capsys.readouterr().out)["items"]] == ["Pod"] * 2 + ["Node"] * 4
+    assert main(["get", "po,deploy", "-f", str(path)]) == 2
+    assert "emu get prints no deploy" in capsys.readouterr().err
+
+
+def test_a_flow_that_policies_allow_and_something_else_ends_is_called_so(
+    dump: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["policy", "suggest", "-S", "default/tools", "-D", "svc/cart.shop:80", "-f", str(dump)]) in (0, 1)
+    text = capsys.readouterr().out
+    assert "policies allow it; it is rejected for another reason: emu why" in text

@@ -118,7 +118,7 @@ def test_forwarding_entries(net: Netns) -> None:
         "00:00:00:00:00:00 dev vx0 dst 10.0.0.5 self permanent",
     ]
     assert views["fdb"](net).data[0] == {
-        "mac": MAC, "dev": "vx0", "dst": "10.0.0.4", "port": 99, "vni": 3, "via": "eth0", "static": True, "age_s": None,
+        "mac": MAC, "ifname": "vx0", "dst": "10.0.0.4", "port": 99, "vni": 3, "viaIf": "eth0", "flags": ["self"], "state": "static",
     }  # fmt: skip
     commands.FDB["del"](net, f"{MAC} dev vx0")
     assert len(views["fdb"](net).data) == 1

@@ -60,7 +60,7 @@ CASES: dict[str, tuple[str, int, str]] = {
     "unknown-field": (WEB + SERVICE.replace("PORT", ", targetport: 80"), 3, 'unknown field "spec.ports[0].targetport"'),
     "selector-matches-nothing": (WEB + SERVICE.replace("app: web", "app: wbe").replace("PORT", ""), 3, "its selector"),
     "target-port-name": (WEB + SERVICE.replace("PORT", ", targetPort: https"), 3, "no container has"),
-    "no-ready-endpoint": (LIVE.replace("READY", "False") + SERVICE.replace("PORT", ""), 5, "none of its 1 pods"),
+    "no-ready-endpoint": (LIVE.replace("READY", "False") + SERVICE.replace("PORT", ""), 5, "its only pod is not ready"),
     "node-name": (DECLARED + WEB.replace("containers", "nodeName: n9, containers"), 3, "spec.nodeName: no node"),
     "unschedulable": (WEB.replace("containers", "nodeSelector: {disk: ssd}, containers"), 1, "stays Pending"),
     "host-port-taken": (

@@ -169,3 +169,14 @@ def test_facts_count_every_pair_once(small: Table) -> None:
         if small.columns[number].by == "clusterIP":
             offered = max(1, len(small.endpoints[number])) if source != "external" else 0
             assert sum(parts.values()) == len(row.members) * offered, (source, target)
+
+
+def test_the_outside_asks_nodes_by_their_public_addresses_where_the_underlay_translates_them() -> None:
+    """A node of a VPC is not reached by its InternalIP."""
+    table = asked(lambda: live(export(Shape("eks", 4)), capture=True), outer=True)
+    row = next(at for at, each in enumerate(table.rows) if each.name == "external")
+    cells = {column.name: cell for column, cell in zip(table.columns, table.cells[row], strict=True) if cell.answers}
+    web, local = cells["shop/web:80/tcp nodePort 31234"], cells["shop/local:80/tcp nodePort 31235"]
+    assert (web.letter, local.letter) == (".", "~")
+    assert {answer.cause for answer, _ in local.answers} == {"", "no-local-endpoint"}
+    assert any("front/eth0" in answer.path for answer, _ in web.answers)

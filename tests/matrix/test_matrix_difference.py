@@ -120,7 +120,7 @@ def test_an_edit_changes_its_flows_and_no_others(row: Row) -> None:
 
 
 def test_the_same_cluster_has_no_difference() -> None:
-    assert changes(KUBEADM, lambda found: None) == ([], "")
+    assert changes(KUBEADM, lambda found: None) == ([], "None of 344 flows differs.")
 
 
 def test_a_pod_that_moves_onto_the_node_of_its_client_changes_the_road() -> None:
@@ -151,3 +151,67 @@ def test_the_exit_status_is_that_of_kubectl_diff(
     data = json.loads(capsys.readouterr().out)
     assert bool(data["changes"]) is bool(status)
     assert main(["diff", files[0], str(tmp_path / "none.json")]) == 2
+
+
+def _written(folder: Path, **found: Object) -> list[str]:
+    for name, each in found.items():
+        (folder / f"{name}.json").write_text(json.dumps(each))
+    return [str(folder / f"{name}.json") for name in found]
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_the_first_policy_is_compared_with_the_dataplane_on_both_sides(
+    added: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Chains that only one side has would differ in what no policy changes: how a Service without endpoints is refused."""
+    without, first = (export(Shape("cilium", 3)) for _ in range(2))
+    policed(first)
+    files = _written(tmp_path, without=without, first=first)
+    assert (
+        main(
+            [
+                "diff",
+                *(files if added else files[::-1]),
+                "-D",
+                "shop/cart",
+                "-D",
+                "shop/web",
+                "-S",
+                "default/tools",
+                "-j",
+                "1",
+            ]
+        )
+        == 0
+    )
+    out, err = capsys.readouterr()
+    assert (
+        out == "None of 2 flows differs.\n"
+        and f"{files[0]} has no NetworkPolicy: what enforces them runs there, too" in err
+    )
+
+
+def test_a_note_of_both_sides_is_written_once_and_that_of_one_names_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, after = export(KIND), export(KIND)
+    after["items"] = [each for each in after["items"] if each["metadata"]["name"] != "stale-fx2l7"]
+    files = _written(tmp_path, before=before, after=after)
+    assert main(["diff", *files, "-D", "shop/cart", "-S", "default/tools", "-j", "1"]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert len([each for each in notes if "the pod network is kindnet" in each]) == 1
+    [stale] = [each for each in notes if "which is not there" in each]
+    assert stale.startswith(f"note: {files[0]}: endpointslice/shop/stale-")
+    assert notes[-1] == "note: 2 more remarks on the export (-v shows them)"
+    assert main(["-v", "diff", *files, "-D", "shop/cart", "-S", "default/tools", "-j", "1"]) == 0
+    assert "pod/shop/image-" in capsys.readouterr().err
+
+
+def test_a_matrix_is_written_before_what_else_strikes_in_an_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = _written(tmp_path, dump=export(KIND))
+    assert main(["matrix", "-f", file, "-D", "shop/cart", "-S", "default/tools", "-j", "1"]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert "note: export: the pod network is kindnet" in notes
+    assert notes[-1] == "note: 4 more remarks on the export (-v shows them)"

@@ -8,6 +8,11 @@ from functools import partial
 import pytest
 from hypothesis import given
 
+from emu.kernel.link.bridge import Port
+from emu.kernel.link.veth import Veth
+from emu.kube.cluster import Cluster
+from emu.matrix.acquaint import Acquaintance
+from emu.matrix.ask import Asker, Question
 from emu.matrix.table import data_of
 from emu.testing.clusters import ClusterShape, ServiceShape, WorkloadShape, clusters
 from emu.testing.strategies import examples
@@ -103,3 +108,24 @@ def test_several_processes_make_the_table_of_one() -> None:
 def test_a_dask_cluster_makes_the_table_of_one_process(scheduler: str) -> None:
     again = partial(live, export(Shape("kubeadm", 4)))
     assert data_of(asked(again, dask=scheduler)) == data_of(asked(again))
+
+
+def test_the_roads_do_not_depend_on_the_order_of_the_columns() -> None:
+    """Processes take columns as they get ready: what one has asked before must not show in the next."""
+    found = export(Shape("cilium", 3))
+    build = partial(Cluster.live, found, capture=True)
+    asker, other = (Asker(build(), Question()) for _ in range(2))
+    numbers = [at for at, each in enumerate(asker.columns) if each.by == "clusterIP"][:6]
+    roads = {at: {each[:6] + each[10:] for each in asker.ask(at).answers} for at in numbers}
+    again = {at: {each[:6] + each[10:] for each in other.ask(at).answers} for at in reversed(numbers)}
+    assert roads == again
+
+
+def test_a_node_that_sent_first_is_known_to_its_switch() -> None:
+    cluster = Cluster.live(export(Shape("cilium", 3)), capture=False)
+    known = Acquaintance(cluster)
+    name, node = next(iter(cluster.nodes.items()))
+    known.of(name, name)
+    nic = node.net.devices["eth0"]
+    assert isinstance(nic, Veth) and nic.peer is not None and isinstance(nic.peer.master, Port)
+    assert nic.mac in nic.peer.master.bridge.fdb

@@ -93,7 +93,7 @@ def test_neighbours_and_what_the_bridge_learned() -> None:
     (gateway,) = neighbours.data
     assert (gateway["dst"], gateway["dev"]) == ("10.244.1.1", "eth0")
     assert neighbours.text == f"10.244.1.1 dev eth0 lladdr {gateway['lladdr']} {gateway['state'][0]}"
-    learned = [each for each in views["fdb"](net()).data if not each["static"]]
+    learned = [each for each in views["fdb"](net()).data if not each["state"]]
     assert [each["master"] for each in learned] == ["cbr0"]
     client = net("default/client").devices["eth0"].mac.hex(":")
     assert [each["mac"] for each in learned] == [client]

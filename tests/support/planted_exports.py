@@ -40,6 +40,19 @@ def node_down(found: Found) -> None:
             }
 
 
+def finished_job(found: Found) -> None:
+    """The Job of the pod that has finished."""
+    pod = one(found, "Pod", "done-")
+    spec = {"template": {"spec": {"restartPolicy": "Never", "containers": pod["spec"]["containers"]}}}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "done", "uid": "11111111-1111-4111-8111-111111111111"}
+    status = {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
+    pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
+    metadata = {"name": "done", "namespace": "shop", "uid": owner["uid"]}
+    found["items"].append({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec, "status": status
+    })  # fmt: skip
+
+
 def dns_down(found: Found) -> None:
     for pod in of(found, "Pod", "coredns-"):
         for each in pod["status"]["conditions"]:

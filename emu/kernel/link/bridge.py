@@ -380,8 +380,16 @@ class Bridge(Device):
     def fdb_text(self, entry: FdbEntry) -> str:
         """As `bridge fdb show` prints it."""
         vlan = f" vlan {entry.vid}" if entry.vid else ""
-        permanent = " permanent" if entry.static else ""
-        return f"{mac_text(entry.mac)} dev {self.fdb_device(entry)}{vlan} master {self.name}{permanent}"
+        state = self.fdb_state(entry)
+        words = f"{mac_text(entry.mac)} dev {self.fdb_device(entry)}{vlan} master {self.name}"
+        return f"{words} {state}" if state else words
+
+    @staticmethod
+    def fdb_state(entry: FdbEntry) -> str:
+        """permanent for an address of the bridge or a port, static for one behind a port, "" for what was learned."""
+        if not entry.static:
+            return ""
+        return "permanent" if entry.port is None else "static"
 
     def fdb_device(self, entry: FdbEntry) -> str:
         """The name of the device that an entry is shown at: a local one at the port that has its MAC."""

@@ -11,11 +11,15 @@ from emu.wire.proto import ICMPV6, PROTOCOL_NAMES, WITH_PORTS
 _L4_NAMES = {proto: PROTOCOL_NAMES[proto] for proto in (ICMP, GRE, *WITH_PORTS)} | {ICMPV6: "icmpv6"}
 
 
+def seconds_left(conn: Conn, now_ns: int) -> int:
+    """Until it expires, rounded down."""
+    return max(conn.expires_ns - (now_ns if conn.status & CONFIRMED else 0), 0) // SECOND
+
+
 def render(conn: Conn, now_ns: int) -> str:
-    """The line of `conntrack -L -o extended`: seconds left are rounded down."""
+    """The line of `conntrack -L -o extended`."""
     proto = conn.orig[0]
-    left = max(conn.expires_ns - (now_ns if conn.status & CONFIRMED else 0), 0) // SECOND
-    words = [f"{'ipv4':<8} 2 {_L4_NAMES.get(proto, 'unknown'):<8} {proto} {left}"]
+    words = [f"{'ipv4':<8} 2 {_L4_NAMES.get(proto, 'unknown'):<8} {proto} {seconds_left(conn, now_ns)}"]
     if conn.state:
         words.append(conn.state)
     words += _tuple_words(conn, 0)

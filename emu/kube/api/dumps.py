@@ -25,6 +25,10 @@ _NOT_OBJECTS = ("version.json", "version.yaml", "timestamp", "events.json", "eve
 _MEMBERS = (".yaml", ".yml", ".json")
 
 
+_NODE = re.compile(r"(iptables|ip-|ipset|conntrack|proc-|socket-stats|bridge-fdb|sysctl)")
+"""How files begin that show a node: those of tools/collect and of Retina's captures."""
+
+
 class _Other(NamedTuple):
     """A text of another kind, by how it begins."""
 
@@ -116,9 +120,7 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
             every = [each for each in tar.getmembers() if each.isfile()]
             files = [each for each in every if each.name.endswith(_MEMBERS)]
             if not files:
-                raise InputError(
-                    _without([each.name for each in every]), file=name, expected="files named *.yaml, *.yml, *.json"
-                )
+                raise without([each.name for each in every], name)
             for member in sorted(files, key=lambda each: each.name):
                 if member.size > MAX_BYTES:
                     raise InputError(f"{member.name} is too long", file=name, expected=f"at most {MAX_BYTES >> 20} MiB")
@@ -131,13 +133,19 @@ def members(path: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
         raise InputError(f"not UTF-8 text (byte {error.start})", file=name) from None
 
 
-def _without(paths: Sequence[str]) -> str:
-    """What a tar without manifests seems to be."""
-    names = [Path(each).name for each in paths]
-    of_node = [each for each in names if re.match(r"(iptables|ip-|ipset|conntrack|proc-|socket-stats)", each)]
+def without(paths: Sequence[str], file: str, kind: str = "tar") -> InputError:
+    """The error about a tar or folder without manifests: what it seems to be, and which option takes it."""
+    what, expected = f"no manifests in this {kind}", "files named *.yaml, *.yml, *.json"
+    of_node = sorted({name for each in paths if (name := _of_node(each))})
     if of_node:
-        return f"no manifests in this tar: {', '.join(sorted(of_node)[:3])} are what a node shows"
-    return "no manifests in this tar"
+        what = f"{what}: {', '.join(of_node[:3])} are what a node shows"
+        expected = f"--node NAME={file}, with the cluster's objects in -f"
+    return InputError(what, file=file, expected=expected)
+
+
+def _of_node(path: str) -> str:
+    """The file or folder of a node's dump that a path names, "" for none."""
+    return next((part for part in Path(path).parts if _NODE.match(part)), "")
 
 
 def dumped(text: str, file: str) -> Iterator[Document]:

@@ -21,7 +21,7 @@ from emu.errors import InputError
 from emu.kube.api import kustomization
 from emu.kube.api.check import Remark, remarks
 from emu.kube.api.documents import STDIN, Document, documents, path_text, read_text
-from emu.kube.api.dumps import dumped, is_dump, is_tar, members, other_value
+from emu.kube.api.dumps import dumped, is_dump, is_tar, members, other_value, without
 from emu.kube.api.kinds import CLUSTER_SCOPED, CUSTOM, remark, type_of
 from emu.kube.api.meta import Key, Object, Other, Path, name_problem, replace
 from emu.kube.api.old_versions import current
@@ -202,7 +202,7 @@ def files_of(path: str | os.PathLike[str]) -> list[FilePath]:
     except OSError as e:
         raise InputError(e.strerror or str(e), file=e.filename or str(path)) from None
     if folder and not files:
-        raise InputError("no manifests in this folder", file=str(path), expected="files named *.yaml, *.yml, *.json")
+        raise without([each.name for each in top.iterdir()], str(path), "folder")
     return files
 
 

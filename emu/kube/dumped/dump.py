@@ -49,11 +49,13 @@ class Dump:
     sysctls: dict[str, Setting] | None = None
     notes: list[str] = field(default_factory=list)
 
-    def place(self, name: str, shown: str = "") -> str:
-        """The file of a text, with the first line that has all these words, where there is one."""
+    def place(self, name: str, shown: str = "", table: str = "") -> str:
+        """The file of a text, with the first line that has all these words, where there is one; in iptables-save's text from a table on."""
         file, words = self.texts.file(name), shown.split()
         if words:
-            for number, line in enumerate(self.texts.text(name).splitlines(), 1):
+            lines = self.texts.text(name).splitlines()
+            start = lines.index(f"*{table}") if f"*{table}" in lines else 0
+            for number, line in enumerate(lines[start:], start + 1):
                 if set(words) <= set(line.split()):
                     return f"{file}:{number}"
         return file

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from emu.kernel import boot
-from emu.kernel.link.bridge import Bridge
+from emu.kernel.link.bridge import Bridge, FdbEntry
 from emu.kernel.link.device import Device
 from emu.kernel.link.vxlan import PERMANENT, Remote, Vxlan
 from emu.kernel.net.neighbour import Neighbour
@@ -208,10 +208,20 @@ def _tunnel(site: Site, device: Vxlan, given: list[FdbLine]) -> None:
 
 
 def _bridge(site: Site, device: Bridge, given: list[FdbLine]) -> None:
-    """An entry by hand of a host's MAC behind another port than the host's."""
+    """Entries by hand. A host's MAC behind another port than the host's is a difference."""
     ports = {port.device.name: port for port in device.ports}
+    cables = {each.name: addr for addr, each in site.pod_devices().items()}
+    homes = {site.macs_by_address[addr]: name for name, addr in cables.items() if name in ports}
     for line in given:
         used = _translated(site, line.mac)
         if line.master != device.name or line.state != "static" or line.device not in ports:
             continue
-        boot.fdb(site.net, f"{mac_text(used)} dev {line.device} master static")
+        home = homes.get(used, line.device)
+        if home != line.device:
+            addr = cables[home]
+            shown = f"{mac_text(line.mac)} dev {line.device} master {device.name} static"
+            what = f"{device.name} sends what is for {site.owner(addr)} out of {line.device}"
+            place = site.dump.place("bridge-fdb", shown)
+            expected = f"{mac_text(line.mac)} dev {home} master {device.name}"
+            site.differs("fdb-wrong", what, place, expected, shown, addr=addr, device=device.name)
+        device.fdb[used] = FdbEntry(used, ports[line.device], site.net.clock.now, static=True)

@@ -285,7 +285,7 @@ def _drops(site: Site, own: RuleSet, given: RuleSet) -> None:
             known = mine.get(name)
             if chain.policy == "DROP" and (known is None or known.policy != "DROP"):
                 what = f"the policy of {name} in the {table} table is DROP"
-                place = site.dump.place("iptables-save", f":{name} DROP")
+                place = site.dump.place("iptables-save", f":{name} DROP", table)
                 site.differs("chain-policy", what, place, f":{name} ACCEPT", f":{name} DROP", chain=name)
             if name.startswith(WRITERS):
                 continue

@@ -121,5 +121,5 @@ def _must_be(site: Site, given: dict[str, Setting], name: str, value: str, what:
 def _differ(
     site: Site, given: dict[str, Setting], name: str, what: str, expected: str, *, device: str = "", id: str = "sysctl"
 ) -> None:
-    place = f"{site.dump.texts.file('sysctl')}:{given[name].line}"
+    place = site.dump.texts.variable(name, given[name].line)
     site.differs(id, what, place, f"{name} = {expected}", f"{name} = {given[name].value}", device=device)

@@ -91,8 +91,18 @@ def pods_of(places: Places, ref: str) -> list[str]:
     else:
         found = _matching(places.pods, ref)
     if not found:
-        raise _unknown("pod", ref, list(places.pods))
+        raise _idle(places, ref) or _unknown("pod", ref, list(places.pods))
     return found
+
+
+def _idle(places: Places, ref: str) -> InputError | None:
+    """The error about a pod that is there and does not run."""
+    namespace, _, name = ref.removeprefix("pod/").rpartition("/")
+    pod = places.store.get(Pod, namespace or "default", name)
+    if pod is None:
+        return None
+    what = f"has finished ({pod.status.phase})" if pod.finished else "does not run"
+    return InputError(f"pod {pod.namespace}/{pod.name} {what}", expected="a pod that runs")
 
 
 def _in_any_namespace(places: Places, name: str) -> list[str]:

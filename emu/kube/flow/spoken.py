@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from emu.errors import InputError
@@ -44,6 +44,14 @@ def pod(places: Places, text: str, namespace: str = "default") -> str:
     """A pod of the workload that a text names, as `deploy/web`, or "" where it names none. Raises InputError."""
     kind, slash, name = text.partition("/")
     return _pod(places, kind, name, namespace).ref if slash and _workload(kind) else ""
+
+
+def pod_of_workload(places: Places, text: str, namespace: str = "default") -> Pod | None:
+    """The pod that the name of a workload means, whether it runs or not; None where it has none, or no workload is named."""
+    kind, slash, name = text.partition("/")
+    word = _workload(kind) if slash else ""
+    where, name = (namespace, name) if word else (kind, name) if slash else (namespace, text)
+    return next(iter(_sorted(places, _owned(places, where, name, word))), None)
 
 
 def source(places: Places, text: str, namespace: str = "default") -> Written:
@@ -125,19 +133,19 @@ def _pod(places: Places, kind: str, name: str, namespace: str) -> Written:
     """`NS/POD`, `pod/NAME`, `KIND/NAME`, and `NS/NAME` of a workload."""
     word = _workload(kind)
     if word:
-        return _one(places, f"{kind}/{name}", _owned(places, namespace, name, word))
+        return _one(places, f"{kind}/{name}", namespace, name, word)
     if kind in ("pod", "po", "pods"):
         if "/" not in name and f"{namespace}/{name}" in places.pods:
             return Written(f"{namespace}/{name}")
         return Written(f"pod/{name}")
     if f"{kind}/{name}" in places.pods or any(letter in name for letter in "*?["):
         return Written(f"{kind}/{name}")
-    pods = [*_owned(places, kind, name)]
-    if pods:
-        return _one(places, f"{kind}/{name}", pods)
-    there = places.store.get(Pod, kind, name)
-    if there is not None:
+    if any(_owned(places, kind, name)):
+        return _one(places, f"{kind}/{name}", kind, name)
+    if places.store.get(Pod, kind, name) is not None:
         return Written(f"{kind}/{name}")
+    if any(_named(places, kind, name)):
+        return _one(places, f"{kind}/{name}", kind, name)
     raise _unknown(places, kind, name)
 
 
@@ -150,10 +158,18 @@ def _workload(word: str) -> str:
     return kind if kind in {each.__name__.lower() for each in WORKLOADS} else ""
 
 
-def _owned(places: Places, namespace: str, name: str, kind: str = "") -> Iterable[Pod]:
+def _named(places: Places, namespace: str, name: str, kind: str = "") -> Iterator[Object]:
+    """The workloads of a name, of one kind or of any."""
+    for each in WORKLOADS:
+        if not kind or each.__name__.lower() == kind:
+            found = places.store.get(each, namespace, name)
+            if found is not None:
+                yield found
+
+
+def _owned(places: Places, namespace: str, name: str, kind: str = "") -> Iterator[Pod]:
     """The pods of the workloads of a name, by their owners' owners."""
-    kinds = [each for each in WORKLOADS if not kind or each.__name__.lower() == kind]
-    uids = {found.metadata.uid for each in kinds if (found := places.store.get(each, namespace, name)) is not None}
+    uids = {each.metadata.uid for each in _named(places, namespace, name, kind)}
     if not uids:
         return
     for middle in (ReplicaSet, Job):
@@ -165,15 +181,41 @@ def _owned(places: Places, namespace: str, name: str, kind: str = "") -> Iterabl
             yield pod
 
 
-def _one(places: Places, text: str, pods: Iterable[Pod]) -> Written:
-    """One of the pods of a workload: one that runs before others, a ready one before others, the first by its name."""
-    found = sorted(
+def _sorted(places: Places, pods: Iterable[Pod]) -> list[Pod]:
+    """Those that run before others, ready ones before others, then by name."""
+    return sorted(
         pods, key=lambda each: (f"{each.namespace}/{each.name}" not in places.pods, not each.ready, each.name)
     )
+
+
+def _one(places: Places, text: str, namespace: str, name: str, kind: str = "") -> Written:
+    """One of the pods of a workload. Raises InputError."""
+    found = _sorted(places, _owned(places, namespace, name, kind))
     if not found:
-        raise InputError(f"{text} has no pods", expected="a workload with a pod, or a pod")
-    name = f"{found[0].namespace}/{found[0].name}"
-    return Written(name, "", f"{text} is pod {name}, one of {len(found)}" if len(found) > 1 else "")
+        there = [*_named(places, namespace, name, kind)]
+        if not there:
+            raise _unknown(places, namespace, name, text)
+        why = next((word for each in there if (word := _without_pods(each))), "")
+        raise InputError(
+            f"{text} has no pod now" + (f": {why}" if why else ""), expected="a workload with a pod, or a pod"
+        )
+    pod = f"{found[0].namespace}/{found[0].name}"
+    return Written(pod, "", f"{text} is pod {pod}, one of {len(found)}" if len(found) > 1 else "")
+
+
+def _without_pods(workload: Object) -> str:
+    """Why a workload has no pod, as far as its object states it."""
+    match workload:
+        case CronJob():
+            return f'its schedule is "{workload.spec.schedule}"' + (", suspended" if workload.spec.suspend else "")
+        case Job() if workload.finished:
+            ended = next(each.type for each in workload.status.conditions if each.type in ("Complete", "Failed"))
+            return f"it has ended ({ended}), and its pods are gone"
+        case Job() if workload.spec.suspend:
+            return "it is suspended"
+        case Deployment() | StatefulSet() | ReplicaSet() | ReplicationController() if not workload.spec.replicas:
+            return "spec.replicas is 0"
+    return ""
 
 
 def _only_port(places: Places, ref: str) -> str:
@@ -184,7 +226,7 @@ def _only_port(places: Places, ref: str) -> str:
     return f":{ports.pop()}" if len(ports) == 1 else ""
 
 
-def _unknown(places: Places, namespace: str, name: str) -> InputError:
+def _unknown(places: Places, namespace: str, name: str, text: str = "") -> InputError:
     """The error for a name that nothing has: with the same name in another namespace, or a similar one."""
     services = [(each.namespace, each.name, f"svc/{each.name}.{each.namespace}") for each in places.store.list(Service)]
     workloads = [
@@ -198,7 +240,9 @@ def _unknown(places: Places, namespace: str, name: str) -> InputError:
     near = nearest(name, [other for where, other, _ in known if where == namespace])
     near = same or next((ref for where, other, ref in known if (where, other) == (namespace, near)), "")
     return InputError(
-        f'no pod, workload or Service is called "{namespace}/{name}"',
+        f'no workload is called "{text}" in namespace {namespace}'
+        if text
+        else f'no pod, workload or Service is called "{namespace}/{name}"',
         expected=f'"{near}"?' if near else "NS/POD, deploy/NAME, svc/NAME:PORT, a DNS name or an address",
     )
 

@@ -57,8 +57,9 @@ class Live:
     notes: list[str]
 
 
-def read(loaded: Loaded) -> Live:
-    """The cluster that an export shows. Raises InputError when there is no node."""
+def read(loaded: Loaded, *, enforcing: bool = False) -> Live:
+    """The cluster that an export shows. `enforcing`: what enforces policies runs where there is none, too. Raises InputError when there is no
+    node."""
     notes: list[str] = []
     objects = mended(loaded.objects, notes)
     nodes = [each for each in objects if isinstance(each, Node)]
@@ -88,7 +89,7 @@ def read(loaded: Loaded) -> Live:
     if outside:
         notes.append(f"an endpoint of {few(whose)} is neither a pod nor a node: a host outside answers on its port")
     policies = any(each.kind.endswith("NetworkPolicy") for each in objects)
-    enforced = policies and pod_network.enforces(known, objects)
+    enforced = (policies or enforcing) and pod_network.enforces(known, objects)
     dataplane = _dataplane(network) if enforced else NONE
     if enforced and known is not None and dataplane == STAND_IN and known.name != STAND_IN:
         notes.append(f"{known.name} enforces NetworkPolicies: the chains of {STAND_IN} stand for its own")

@@ -16,10 +16,21 @@ _CREATE = ("CreateContainerConfigError", "CreateContainerError", "RunContainerEr
 
 def why_not_ready(case: Seen, pod: Pod) -> Because:
     """Why a pod is not ready, by its status."""
-    for found in (_unscheduled(case, pod), _ending(case, pod), _node_down(case, pod), _waiting(case, pod)):
+    for look in (_finished, _unscheduled, _ending, _node_down, _waiting):
+        found = look(case, pod)
         if found is not None:
             return found
     return _probe(case, pod)
+
+
+def _finished(case: Seen, pod: Pod) -> Because | None:
+    if not pod.finished:
+        return None
+    at = case.at(pod.key, "status", "phase")
+    codes = {each.state.terminated.exit_code for each in pod.status.container_statuses if each.state.terminated}
+    code = f", a container ended with exit code {max(codes)}" if pod.status.phase == "Failed" and codes else ""
+    sentence = f"{name_of(pod.key)} has finished: status.phase is {pod.status.phase}{at}{code}"
+    return Because("finished", name_of(pod.key), sentence, "a pod that runs: a finished one does not start again")
 
 
 def _unscheduled(case: Seen, pod: Pod) -> Because | None:

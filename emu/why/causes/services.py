@@ -162,6 +162,8 @@ def no_local_endpoint(case: Case) -> Because | None:
         return None
     nodes = sorted({each.node for each in case.backends if each.ready})
     deciding = next((each.netns for each in case.flow.losses), "")
+    if deciding not in case.places.nodes or deciding in nodes:  # lost before any node, or by something else there
+        return None
     sentence = f"spec.{field} of {name_of(service.key)}{case.at(service.key, 'spec', field)} is Local, and node/{deciding} has no endpoint of it: they are on {', '.join(nodes)}"
     return Because(
         "no-local-endpoint",

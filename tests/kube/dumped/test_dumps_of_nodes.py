@@ -300,6 +300,19 @@ def test_a_difference_states_both_sides_and_its_place() -> None:
     )
 
 
+def test_the_policy_of_a_chain_is_placed_in_its_table() -> None:
+    """Each table has its own chain FORWARD."""
+    made = dump_of(Cluster(ClusterConfig(network="flannel"), PODS, capture=False), "node-1")
+    made["iptables-save"] = made["iptables-save"].replace(":FORWARD ACCEPT", ":FORWARD DROP")
+    found = [each for each in with_dump(made).differences if each.id == "node-chain-policy"]
+    lines = made["iptables-save"].splitlines()
+    assert len(found) == len({each.place for each in found}) >= 2
+    for each in found:
+        number = int(each.place.rpartition(":")[2])
+        table = next(line for line in reversed(lines[:number]) if line.startswith("*"))
+        assert f"in the {table[1:]} table" in each.what and lines[number - 1].startswith(":FORWARD DROP")
+
+
 def test_the_page_has_every_id() -> None:
     page = (Path(__file__).parents[3] / "emu" / "kube" / "dumped" / "README.md").read_text(encoding="utf-8")
     assert [each for each in IDS if f"`{each}`" not in page] == []
