@@ -9,13 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from emu.errors import InputError
 
@@ -69,8 +70,13 @@ def _over_processes(
     else:
         begin = make
     context = multiprocessing.get_context("fork" if forks else "spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(begin,)) as pool:
-        yield from _in_order(pool, _here, (work,), items, jobs)
+    end = context.Event()
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(begin, end)) as pool:
+        try:
+            yield from _in_order(pool, _here, (work,), items, jobs)
+        except BaseException:  # also a signal, or no more is wanted
+            end.set()
+            raise
 
 
 def _over_dask(make: Callable[[], S], work: Callable[[S, I], R], items: Sequence[I], address: str) -> Iterator[R]:
@@ -100,14 +106,14 @@ def _client(address: str) -> Iterator[Any]:
 def _in_order(
     pool: Executor, call: Callable[..., list[R]], given: tuple[Any, ...], items: Sequence[I], workers: int
 ) -> Iterator[R]:
-    """The results of pieces of the items, each piece one call."""
+    """The results of pieces of the items, each piece one call. A piece that was given is let go."""
     size = max(1, len(items) // (workers * PARTS))
-    waiting: list[Future[list[R]]] = [
+    waiting: deque[Future[list[R]]] = deque(
         pool.submit(call, *given, items[first : first + size]) for first in range(0, len(items), size)
-    ]
+    )
     try:
-        for each in waiting:
-            yield from each.result()
+        while waiting:
+            yield from waiting.popleft().result()
     finally:
         for each in waiting:
             each.cancel()
@@ -120,14 +126,20 @@ def _same(state: S) -> S:
     return state
 
 
-def _begin(make: Callable[[], Any]) -> None:
-    _state.set(make())
+class End(Protocol):
+    """Whether the work is given up: what was begun ends soon."""
+
+    def is_set(self) -> bool: ...
+
+
+def _begin(make: Callable[[], Any], end: End) -> None:
+    _state.set((make(), end))
 
 
 def _here(work: Callable[[Any, I], R], items: Sequence[I]) -> list[R]:
-    """A piece of the work in a process of ours."""
-    state = _state.get()
-    return [work(state, item) for item in items]
+    """A piece of the work in a process of ours; a part of it where the work is given up, as no result is waited for then."""
+    state, end = _state.get()
+    return [work(state, item) for item in items if not end.is_set()]
 
 
 class _Recipe:

@@ -28,7 +28,7 @@ FLOORS = (
     "scenario",
     "report",
     "twin | testing | why | lint",
-    "matrix",
+    "matrix | sweep",
     "cli __main__",
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.replace("|", " ").split()}

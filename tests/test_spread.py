@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextvars import copy_context
 from functools import partial
+from threading import Event
 
 import pytest
 
 from emu.errors import InputError
-from emu.spread import cpus, spread
+from emu.spread import _begin, _here, cpus, spread
 
 
 def made(base: int) -> list[int]:
@@ -75,6 +77,21 @@ def test_nothing_to_do_makes_nothing() -> None:
         raise AssertionError
 
     assert [*spread(never, work, [])] == []
+
+
+def test_work_that_is_given_up_ends_at_the_next_item() -> None:
+    end = Event()
+
+    def until_two(state: list[int], item: int) -> int:
+        if item == 2:
+            end.set()
+        return item
+
+    def piece() -> list[int]:
+        _begin(partial(made, 0), end)
+        return _here(until_two, range(9))
+
+    assert copy_context().run(piece) == [0, 1, 2]
 
 
 def test_progress_is_reported_for_each_result() -> None:

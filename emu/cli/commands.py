@@ -22,6 +22,7 @@ from emu.cli import (
     replay_commands,
     reporting,
     run_commands,
+    sweep_command,
     why_command,
 )
 from emu.cli.cni_command import Command
@@ -105,6 +106,7 @@ def before(
 
 
 run_commands.add_to(app)
+sweep_command.add_to(app)
 
 
 @app.command(epilog=examples("emu quiz no-endpoints", "emu quiz shop.yaml --kind verdict --key"))

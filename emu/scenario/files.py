@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -49,6 +49,13 @@ def write(run: Run, out_dir: str | os.PathLike[str], *, split: Split = "flow", f
         names = sorted(path.name for path in part.iterdir())
     run.folder, run.files = goal, [goal / name for name in names]
     return run.files
+
+
+def put(goal: Path, files: Mapping[str, bytes], *, force: bool = False) -> None:
+    """Files by name, put into a folder as `write` puts those of a run. Raises InputError where that cannot be."""
+    with _whole_folder(goal, force) as part:
+        for name, data in files.items():
+            (part / name).write_bytes(data)
 
 
 @contextmanager

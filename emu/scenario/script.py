@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -117,7 +117,11 @@ def load(path: str | os.PathLike[str]) -> Scenario:
 
 def load_found(path: str | os.PathLike[str], found: Iterator[Document]) -> Scenario:
     """A scenario from the documents of a file, and the manifests that it names beside that. Raises InputError."""
-    return _read(found, str(path), Path(path).parent, "stdin" if str(path) == STDIN else Path(path).stem)
+    return _read(found, str(path), Path(path).parent, _stem(str(path)))
+
+
+def _stem(file: str) -> str:
+    return "stdin" if file == STDIN else Path(file).stem
 
 
 def load_text(text: str, file: str = "scenario.yaml", folder: str | os.PathLike[str] = ".") -> Scenario:
@@ -156,6 +160,22 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     if not is_scenario(first):
         what = "the first document is no scenario"
         raise InputError(what, file=file, line=first.line, expected=f"apiVersion: {API_VERSION}, kind: {KIND}")
+
+    def objects(spec: ScenarioPart) -> tuple[Loaded, Loaded]:
+        return objects_of(spec, first, [*_only_manifests(found)], folder)
+
+    return _checked(first, file, folder, stem, objects)
+
+
+def read_again(document: Document, file: str, objects: Callable[[ScenarioPart], tuple[Loaded, Loaded]]) -> Scenario:
+    """The scenario of a file whose first document is this one instead, checked as that is. `objects` gives those of the manifests and those
+    that are declared beside an export. Raises InputError."""
+    return _checked(document, file, Path(file).parent, _stem(file), objects)
+
+
+def _checked(
+    first: Document, file: str, folder: Path, stem: str, objects: Callable[[ScenarioPart], tuple[Loaded, Loaded]]
+) -> Scenario:
     spec = typed(first.value, scenario_type(), first)
     name = spec.metadata.name or stem
     if not _NAME.fullmatch(name):
@@ -166,23 +186,28 @@ def _read(found: Iterator[Document], file: str, folder: Path, stem: str) -> Scen
     _check_invariants(spec, first)
     conflist = _conflist(spec.cluster, first, folder)
     dumps = _dumps(spec.cluster, first, folder)
-    own = [*_only_manifests(found)]
-    named = [*chain.from_iterable(_manifest(first, i, folder) for i in range(len(spec.manifests)))]
-    live = spec.cluster.live
-    if live if live is not None else any(shows(each.value) for each in (*own, *named)):
-        apart = any(shows(each.value) for each in named) and not any(shows(each.value) for each in own)
-        loaded = load_documents(named if apart else [*own, *named], live=True)
-        declared = load_documents(own if apart else [])
-        loaded.places |= declared.places
-        scenario = Scenario(spec, first, loaded, name, file, conflist, declared=declared, dumps=dumps)
-    else:
-        scenario = Scenario(spec, first, load_documents([*own, *named]), name, file, conflist, dumps=dumps)
+    loaded, declared = objects(spec)
+    scenario = Scenario(spec, first, loaded, name, file, conflist, dumps=dumps, declared=declared)
     for number, step in enumerate(spec.steps):
         try:
             _check_step(scenario, number, step)
         except InputError as error:
             raise scenario.error(error, number) from None
     return scenario
+
+
+def objects_of(spec: ScenarioPart, document: Document, own: Sequence[Document], folder: Path) -> tuple[Loaded, Loaded]:
+    """The objects of the manifests in a scenario's own file and of those that it names, and those that are declared beside an export.
+    Raises InputError."""
+    named = [*chain.from_iterable(_manifest(document, i, folder) for i in range(len(spec.manifests)))]
+    live = spec.cluster.live
+    if not (live if live is not None else any(shows(each.value) for each in (*own, *named))):
+        return load_documents([*own, *named]), Loaded()
+    apart = any(shows(each.value) for each in named) and not any(shows(each.value) for each in own)
+    loaded = load_documents(named if apart else [*own, *named], live=True)
+    declared = load_documents(own if apart else [])
+    loaded.places |= declared.places
+    return loaded, declared
 
 
 def _only_manifests(found: Iterable[Document], what: str = "a second scenario in one file") -> Iterator[Document]:

@@ -25,7 +25,7 @@ LETTERS = {
     "-o": "--output", "-f": "--filename", "-n": "--namespace", "-A": "--all-namespaces", "-S": "--source", "-D": "--destination", "-q": "--quiet",
     "-v": "--verbose", "-d": "--out", "-h": "--help",
 }  # fmt: skip
-FILES_BY_PLACE = {"run", "validate", "lint", "twin", "packetdrill", "ladder", "report"}
+FILES_BY_PLACE = {"run", "sweep", "validate", "lint", "twin", "packetdrill", "ladder", "report"}
 
 
 def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -98,7 +98,7 @@ class Document:
         self.value, self.file, self.line = value, file, line
         self._compose = compose
         self._lean: Document | None = None
-        self.follow: Callable[[Path], int | None] = lambda path: None
+        self.follow: Callable[[Path], int | None] = _unfollowed
         """A quicker way to a line, from 0, where there is one."""
 
     def without_value(self) -> Document:
@@ -107,6 +107,12 @@ class Document:
             self._lean = self if self.value is None else Document(None, self.file, self.line, self._compose)
             self._lean.follow = self.follow
         return self._lean
+
+    def with_value(self, value: Any) -> Document:
+        """The same document with another value: what is not written in it has the line of what surrounds it."""
+        made = Document(value, self.file, self.line, self._compose)
+        made.follow = self.follow
+        return made
 
     def line_of(self, path: Path) -> int:
         """The line of the part at `path`; of its nearest surrounding part when it is not written there."""
@@ -131,6 +137,10 @@ class Document:
         return InputError(
             what, file=self.file, line=self.line_of(path), path=path_text(path) or None, expected=expected
         )
+
+
+def _unfollowed(path: Path) -> int | None:
+    return None
 
 
 def _entry(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | None:
@@ -377,7 +387,7 @@ def _json_documents(text: str, file: str) -> Iterator[Document]:
             raise InputError(f'the key "{e}" is there twice', file=file, line=line) from None
         _measure_json(value, file, line, MAX_DEPTH)
         if value is not None:
-            made = Document(value, file, line, _composer("\n" * (line - 1) + text[at:end]))
+            made = Document(value, file, line, partial(_composed, text, at, end, line))
             made.follow = partial(_json_line, text, at)
             yield made
         at = _end(space, text, end)
@@ -435,12 +445,9 @@ def _json_line(text: str, start: int, path: Path) -> int | None:
     return text.count("\n", 0, line_at)
 
 
-def _composer(text: str) -> Callable[[], yaml.Node | None]:
-    def compose() -> yaml.Node | None:
-        try:
-            node: yaml.Node | None = yaml.compose(text, Loader=yaml.CSafeLoader)
-        except yaml.YAMLError:  # JSON that is not YAML, a surrogate pair for one: the document's line must do
-            return None
-        return node
-
-    return compose
+def _composed(text: str, at: int, end: int, line: int) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose("\n" * (line - 1) + text[at:end], Loader=yaml.CSafeLoader)
+    except yaml.YAMLError:  # JSON that is not YAML, a surrogate pair for one: the document's line must do
+        return None
+    return node

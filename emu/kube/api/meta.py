@@ -36,6 +36,23 @@ def replace(struct: T, **changes: Any) -> T:
 class ApiStruct(msgspec.Struct, frozen=True, omit_defaults=True, rename=field_name):
     """Base of every part of an object."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is sent to another process: without what has its default. msgspec leaves out what is the default itself, not what equals
+        it, and a hash of what it writes would be another one there."""
+        names, defaults = self.__struct_fields__, self.__struct_defaults__
+        first = len(names) - len(defaults)
+        given = {
+            name: value
+            for number, name in enumerate(names)
+            if (value := getattr(self, name))
+            is not (defaults[number - first] if number >= first else msgspec.NODEFAULT)
+        }
+        return _received, (type(self), given)
+
+
+def _received(kind: type[T], given: dict[str, Any]) -> T:
+    return kind(**given)
+
 
 class Problem(NamedTuple):
     """What the API server would refuse: where in the object, what, and what was expected."""

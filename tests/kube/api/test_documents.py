@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 import yaml
@@ -121,3 +122,15 @@ JSON = st.recursive(
 def test_what_was_written_is_read(value: dict[str, object]) -> None:
     assert [d.value for d in documents(yaml.safe_dump(value, allow_unicode=True))] == [value]
     assert [d.value for d in documents(json.dumps(value), "f.json")] == [value]
+
+
+@pytest.mark.parametrize("file", ["x.yaml", "x.json"])
+def test_another_process_knows_the_lines_too(file: str) -> None:
+    made = next(documents('{"a": 1,\n"b": [{"c": 2},\n{"c": 3}]}\n', file))
+    sent = pickle.loads(pickle.dumps(made))
+    assert sent.value == made.value and (sent.file, sent.line) == (file, 1)
+    assert [each.line_of(("b", 1, "c")) for each in (made, sent, sent.with_value({}), sent.without_value())] == [3] * 4
+    assert (
+        sent.line_of(("b", 1, "d")) == made.line_of(("b", 1, "d")) == 3
+        and sent.with_value({"z": 1}).line_of(("z",)) == 1
+    )

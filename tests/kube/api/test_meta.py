@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+
+import msgspec
 import pytest
 
 from emu.errors import InputError
@@ -125,3 +128,21 @@ def test_applying_again_keeps_what_was_allocated() -> None:
     spec = new.inherit(old).spec
     assert (spec.cluster_ip, [p.node_port for p in spec.ports]) == ("10.96.0.9", [30001, 0])
     assert replace(new, spec=replace(new.spec, type="ClusterIP")).inherit(old).spec.ports[0].node_port == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Deployment, {"metadata": {"name": "a"}, "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "c"}]}}}}),
+        (Deployment, {"metadata": {"name": "a"}, "spec": {"selector": {}, "template": {"metadata": {}, "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 1, "protocol": "TCP"}]}]}}}}),
+        (Pod, {"metadata": {"name": "a", "labels": {}}, "spec": {"containers": []}, "status": {}}),
+        (Service, {"metadata": {"name": "a"}, "spec": {"type": "ClusterIP", "ports": [{"port": 80}]}}),
+    ],
+)  # fmt: skip
+def test_another_process_writes_an_object_as_this_one(
+    kind: type[Deployment | Pod | Service], value: dict[str, object]
+) -> None:
+    """A pod's name has a hash of what is written; a default that is stated is written, one that is not is left out."""
+    made = msgspec.convert(value, kind)
+    sent = pickle.loads(pickle.dumps(made))
+    assert sent == made and msgspec.json.encode(sent) == msgspec.json.encode(made)
