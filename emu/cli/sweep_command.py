@@ -60,12 +60,12 @@ def sweep(
     path = one(file, more, "scenario")
     with progress("sweeping") as update:
         swept = swept_over(path, over, folder=folder, jobs=jobs, dask=dask, force=force, progress=update)
-    for text in notes_of(swept):
-        note(f"{swept.scenario.name}: {text}")
     if form is Printed.text:
         out(text_of(swept))
     elif form is Printed.csv:
         out(csv_of(swept))
     else:
         out(dump(data_of(swept), Form(form.value)))
+    for text in notes_of(swept):
+        note(f"{swept.scenario.name}: {text}")
     return swept.exit_status
