@@ -13,7 +13,7 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -149,10 +149,11 @@ class Mirror:
         for net in changed:
             self._lose(self.spaces[net], old[net], wanted[net])
             self._routes(self.spaces[net], old[net], wanted[net])
-            self._sets(self.spaces[net], old[net].ipsets, wanted[net].ipsets)
+            left = self._sets(self.spaces[net], old[net].ipsets, wanted[net].ipsets)
             if wanted[net].iptables != old[net].iptables:
                 self.spaces[net].run("iptables-restore", text=wanted[net].iptables or _empty(old[net].iptables))
-            self._destroy(self.spaces[net], [each for each in old[net].ipsets if each not in wanted[net].ipsets])
+            for each in left:
+                self._destroy(self.spaces[net], each)
         self.pictures.update(wanted)
         return come, gone
 
@@ -385,34 +386,45 @@ class Mirror:
 
     # -- sets -----------------------------------------------------------------------------------
 
-    @staticmethod
-    def _sets(space: Space, old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> None:
-        """Sets come before the rules that look them up, and go behind them. Lists hold other sets: the last made go first."""
+    @classmethod
+    def _sets(cls, space: Space, old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> list[str]:
+        """Sets come before the rules that look them up, and go behind them: the names of those that are still to go. Lists hold other sets: the
+        last made go first. A set that comes again with another type goes at once, and before it the lists that may hold it."""
         if old == new:
-            return
+            return []
         if shutil.which("ipset") is None:
             raise Undecided("to make sets the twin needs ipset, which is not here")
         kept = {name for name in old if name in new and new[name][0] == old[name][0]}
-        text = [f"destroy {name}" for name in reversed([*old]) if name in new and name not in kept]
+        going = [name for name in reversed([*old]) if name not in kept]
+        left = [name for name in going if name not in new]
+        if len(left) < len(going):
+            for name in going:
+                if name in new:
+                    cls._destroy(space, name)
+                else:
+                    with suppress(TwinError):
+                        space.run("ipset", "destroy", name)
+                        left.remove(name)
+        text = []
         for name, lines in new.items():
             if name in kept and lines == old[name]:
                 continue
             text += [f"flush {name}", *lines[1:]] if name in kept else lines
         space.run("ipset", "-exist", "restore", text="\n".join([*text, ""]))
+        return left
 
     @staticmethod
-    def _destroy(space: Space, names: Sequence[str]) -> None:
+    def _destroy(space: Space, name: str) -> None:
         """nf_tables frees the rules that are gone in work of its own: their sets may be in use for a while."""
         until = time.monotonic() + SET_FREE_S
-        for name in reversed(names):
-            while True:
-                try:
-                    space.run("ipset", "destroy", name)
-                    break
-                except TwinError:
-                    if time.monotonic() > until:
-                        raise
-                    time.sleep(0.01)
+        while True:
+            try:
+                space.run("ipset", "destroy", name)
+                return
+            except TwinError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
 
 def _take_down(space: Space, names: Iterable[str]) -> None:

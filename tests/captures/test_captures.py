@@ -38,6 +38,8 @@ EXPLAINED = {
     "lossy-link": ("sent-twice", {RETRANSMISSION, SYN_AGAIN}),
     # after a segment far above the window, all that follows looks sent before
     "invalid-and-reset": ("all", {RETRANSMISSION, *ANOTHER_NUMBER, "Connection finish", "This frame undergoes"}),
+    # Calico drops what no rule allows, and the client sends it again
+    "policy-calico": ("from-", {RETRANSMISSION, SYN_AGAIN}),
     # the full segments before these are dropped, and the receiver reports the gap
     "vxlan-pod-mtu": ("error", {RETRANSMISSION, *ANOTHER_NUMBER, "Duplicate ACK", "TCP window update"}),
 }

@@ -116,9 +116,9 @@ def test_what_is_left_out_or_has_no_pods_is_stated(tmp_path: Path, text: str, no
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: shop}\n", 'there is no Deployment in "extensions/v1beta1" (expected apps/v1)'),
-        ("apiVersion: batch/v1beta1\nkind: CronJob\nmetadata: {name: shop}\n", 'there is no CronJob in "batch/v1beta1" (expected batch/v1)'),
-        ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [web.yaml]\n", "a kustomization, which kubectl builds before a cluster gets objects (expected the output of `kubectl kustomize FOLDER`)"),
+        ("apiVersion: apps/v1beta3\nkind: Deployment\nmetadata: {name: shop}\n", 'there is no Deployment in "apps/v1beta3" (expected apps/v1)'),
+        ("apiVersion: batch/v1alpha1\nkind: CronJob\nmetadata: {name: shop}\n", 'there is no CronJob in "batch/v1alpha1" (expected batch/v1)'),
+        ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [web.yaml]\n", "this is a kustomization, which kubectl builds: emu reads the folder of one that only lists files (expected its output: kubectl kustomize FOLDER | emu run -f -)"),
         (workload("Deployment", affinity("{matchExpressions: [{key: a, operator: In}]}")), "In needs values"),
         (workload("Deployment", affinity("{matchExpressions: [{key: a, operator: Gt, values: ['1', '2']}]}")), "Gt takes one value"),
         (workload("Deployment", affinity("")), "there is no term (expected one or more)"),

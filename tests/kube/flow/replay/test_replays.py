@@ -133,6 +133,7 @@ def test_one_lost_segment_is_a_difference_and_comes_again() -> None:
     assert len(lost) == 1 and "and sent again" in lost[0].differences[0]
 
 
+@pytest.mark.usefixtures("unknown_dataplane")
 def test_a_policy_that_is_not_modelled_makes_it_undecided() -> None:
     from emu.kube.api.loader import load_text
 
