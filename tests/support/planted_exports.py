@@ -139,6 +139,15 @@ def hand_elsewhere(found: Found) -> None:
     ]
 
 
+def no_hand(found: Found) -> None:
+    """Nothing lists an endpoint of the Service without a selector."""
+    found["items"].remove(one(found, "EndpointSlice", "hand"))
+
+
+def hand_misnamed(found: Found) -> None:
+    one(found, "EndpointSlice", "hand")["ports"][0]["name"] = "web"
+
+
 def headless_empty(found: Found) -> None:
     for pod in of(found, "Pod", "ledger-"):
         pod["status"]["conditions"][1]["status"] = "False"

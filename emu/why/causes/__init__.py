@@ -24,6 +24,7 @@ LOOKS: tuple[Look, ...] = (
     names.dns_search,
     names.dns_name,
     services.selector,
+    services.without_selector,
     services.target_port_name,
     services.terminating,
     services.no_ready_endpoint,
@@ -57,6 +58,7 @@ LOOKS: tuple[Look, ...] = (
 )
 CAUSES: dict[str, str] = {
     "selector-matches-nothing": "a Service's selector matches no pod",
+    "no-selector": "a Service without a selector has no endpoint that people wrote",
     "target-port-name": "targetPort is a name that no port of the pods has",
     "target-port-number": "targetPort is a number that no container declares",
     "service-port": "the port that was asked for is none of the Service's",

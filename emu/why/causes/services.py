@@ -10,8 +10,10 @@ from difflib import get_close_matches
 
 from emu.errors import InputError
 from emu.kube.api.core import Pod, Service
+from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.meta import Key
 from emu.kube.controllers.stale import differences
+from emu.kube.front_ends import service_of
 from emu.modelled import nearest
 from emu.why.case import Because, Case, name_of, of_pod
 from emu.why.causes.pods import why_not_ready
@@ -33,6 +35,26 @@ def selector(case: Case) -> Because | None:
         f'spec.selector "{near}", which pods have' if near else f"pods with the labels {pairs}, or another selector"
     )
     return Because("selector-matches-nothing", name_of(service.key), sentence, remedy)
+
+
+def without_selector(case: Case) -> Because | None:
+    """A Service without a selector has the endpoints that people, or a controller of theirs, wrote: there is none for the port."""
+    service, port = case.service, case.service_port
+    if service is None or port is None or service.spec.selector or service.spec.type == "ExternalName":
+        return None
+    if case.backends or case.word == "delivered":
+        return None
+    name = name_of(service.key)
+    slices = case.store.index(EndpointSlice, service_of).of((service.namespace, service.name))
+    listed = sorted({f"{each.name or '(no name)'} {each.protocol}" for slice in slices for each in slice.ports})
+    if listed:
+        wanted = f"{port.name or '(no name)'} {port.protocol}"
+        at = name_of(slices[0].key) + case.at(slices[0].key, "ports")
+        sentence = f"{name} has no selector, and its slices list the ports {', '.join(listed)}, not {wanted}: {at}"
+        return Because("no-selector", name, sentence, f"the Service's port name {port.name or 'left out'} in the slice")
+    sentence = f"{name}{case.at(service.key, 'spec')} has no selector, and no EndpointSlice lists an endpoint of it"
+    remedy = f"an EndpointSlice with the label kubernetes.io/service-name: {service.name}, or a selector"
+    return Because("no-selector", name, sentence, remedy)
 
 
 def _nearest(case: Case, service: Service) -> str:
