@@ -6,6 +6,7 @@ what the cluster enforces policies with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -32,6 +33,7 @@ from emu.wire.frame import Frame
 from policy_cases import Case, Cell, World
 
 WAIT_NS = 150 * MS
+POD_BLOCK = re.compile(r"(cidr|except|networks)[^}]*10\.(244|0\.0\.0/8)")
 # what a server of DNS answers, and any other program, too
 QUESTION = craft.dns_query(Question("kubernetes.default.svc.cluster.local.", "A"), 1)
 UNDERLAYS = {"aws-vpc": "vpc", "kindnet": "switched"}
@@ -61,9 +63,10 @@ def cluster_of(case: Case, world: World, network: str, policy: str, **options: A
         underlay=options.pop("underlay", UNDERLAYS.get(network, "routed")),
         lans=tuple(LanSettings(name, subnet, gateway=_gateway(subnet, network)) for subnet, name in lans.items()),
         external=tuple(hosts),
+        live=network == "calico" and _keeps_addresses(case),
         **options,
     )
-    objects = [stored(obj) for obj in world.objects.values()]
+    objects = [*world.objects.values()] if config.live else [stored(obj) for obj in world.objects.values()]
     cluster = emu.Cluster(config, objects, capture=False)
     for block in cluster.store.list(IPAMBlock):  # so that hosts outside reach pods, as the cases state
         cluster.underlay.route(prefix_of(block), cluster.node(block.node).ip)
@@ -72,6 +75,13 @@ def cluster_of(case: Case, world: World, network: str, policy: str, **options: A
             if node.pod_cidr is not None:
                 cluster.underlay.route(node.pod_cidr, node.ip)
     return cluster
+
+
+def _keeps_addresses(case: Case) -> bool:
+    """Whether the case's policies have blocks of pods' addresses, which Calico's IPAM would not give: the pods run with those of the case.
+    A Service is not asked then, as nothing states that its pods are ready."""
+    kinds = {value.get("kind") for value in case.value.get("objects", ())}
+    return "Service" not in kinds and bool(POD_BLOCK.search(repr(case.value)))
 
 
 def _gateway(subnet: str, network: str) -> str:
