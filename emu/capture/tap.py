@@ -27,6 +27,33 @@ Tap = Callable[[Frame, int], None]
 DropTap = Callable[[Frame, Any], None]
 
 
+class _Tap:
+    """What an interface's frames are given to. No closure: compiled code would hide what it holds from a copy of the state."""
+
+    __slots__ = ("clock", "entries", "received", "sent", "drop")
+
+    def __init__(self, log: Log, interface: int) -> None:
+        base = interface << INTERFACE_SHIFT
+        self.clock, self.entries = log.clock, log.entries
+        # shared numbers: a tap makes no number objects
+        self.received = tuple([base | pkt_type << PKT_TYPE_SHIFT | IN for pkt_type in range(PKT_TYPE + 1)])
+        self.sent, self.drop = base | OUT, base | DROP
+
+    def tap(self, frame: Frame, direction: int) -> None:
+        trail, entries = frame.trail, self.entries
+        if trail:
+            entries.extend(trail)
+            trail.clear()
+        shape = self.sent if direction else self.received[frame.pkt_type]
+        entries.extend((bytes(frame.buf), self.clock.now, frame.flow, shape, frame.packet, frame.caused_by))
+
+    def dropped(self, frame: Frame, _fact: Any) -> None:
+        if frame.trail:
+            self.entries.extend(frame.trail)
+            frame.trail.clear()
+        self.entries.extend((bytes(frame.buf), self.clock.now, frame.flow, self.drop, frame.packet, frame.caused_by))
+
+
 class Log:
     """All tapped frames in the order of time. Frames are numbered from 0 in that order.
 
@@ -44,32 +71,11 @@ class Log:
 
     def tap(self, interface: int) -> Tap:
         """The tap of interface number `interface`. It copies the frame's bytes and drains its trail."""
-        clock, extend, base = self.clock, self.entries.extend, interface << INTERFACE_SHIFT
-        # shared numbers: a tap makes no number objects
-        received = tuple(base | pkt_type << PKT_TYPE_SHIFT | IN for pkt_type in range(PKT_TYPE + 1))
-        sent = base | OUT
-
-        def tap(frame: Frame, direction: int) -> None:
-            trail = frame.trail
-            if trail:
-                extend(trail)
-                trail.clear()
-            shape = sent if direction else received[frame.pkt_type]
-            extend((bytes(frame.buf), clock.now, frame.flow, shape, frame.packet, frame.caused_by))
-
-        return tap
+        return _Tap(self, interface).tap
 
     def drop_tap(self, interface: int) -> DropTap:
         """The drop tap of a namespace: dropped frames, on the pseudo-interface `interface`."""
-        extend, code = self.entries.extend, interface << INTERFACE_SHIFT | DROP
-
-        def drop_tap(frame: Frame, _fact: Any) -> None:
-            if frame.trail:
-                extend(frame.trail)
-                frame.trail.clear()
-            extend((bytes(frame.buf), self.clock.now, frame.flow, code, frame.packet, frame.caused_by))
-
-        return drop_tap
+        return _Tap(self, interface).dropped
 
     def index(self) -> int:
         """Number the frames since the last call; gives how many frames there are in all."""
