@@ -26,7 +26,7 @@ from emu.capture.tap import (
     TIME,
     Log,
 )
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST
 
 if TYPE_CHECKING:
