@@ -117,7 +117,11 @@ def built(folder: Path, target: Path, extensions: list[Any], jobs: int) -> None:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        setup(ext_modules=extensions, cmdclass={"build_ext": Together}, script_args=["--quiet", "bdist_wheel", "--dist-dir", str(target)])
+        setup(
+            ext_modules=extensions,
+            cmdclass={"build_ext": Together},
+            script_args=["--quiet", "bdist_wheel", "--dist-dir", str(target)],
+        )
     finally:
         os.chdir(before)
 
