@@ -20,11 +20,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from bench_control import ENDPOINTS, POD_SUBNET, SERVICES, Rows, cost_ms, memory_mib, service
-
 from emu.kube.api.core import Pod
 from emu.kube.api.sources import load
 from emu.kube.cluster import Cluster, ClusterConfig
@@ -132,7 +132,7 @@ def report(found: dict[int, Rows]) -> None:
     print(f"{'pods':32}" + "".join(f"{nodes * SERVICES * ENDPOINTS:>12,}" for nodes in sizes))
     for name in found[sizes[0]]:
         costs = [(nodes, median(found[nodes][name])) for nodes in sizes]
-        steps = [f"{exponent(*pair):.2f}" for pair in zip(costs, costs[1:], strict=False)]
+        steps = [f"{exponent(*pair):.2f}" for pair in pairwise(costs)]
         label = f"{name} ({UNITS.get(name, 'ms')})"
         print(f"{label:32}" + "".join(f"{cost:>12.2f}" for _, cost in costs) + "  " + ", ".join(steps))
         if name in PER_POD:
@@ -144,7 +144,9 @@ def report(found: dict[int, Rows]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="NODES", help="default: 10 100 1000 5000")
-    parser.add_argument("--limit", type=int, default=14 * 1024, metavar="MIB", help="address space of a process at most")
+    parser.add_argument(
+        "--limit", type=int, default=14 * 1024, metavar="MIB", help="address space of a process at most"
+    )
     parser.add_argument("--one", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

@@ -63,8 +63,8 @@ class Capture:
         self.stories: dict[int, Story] = {}
         self.comments = Comments({}, self.interfaces)
         self.states: States | None = None
-        self._namespaces: list[tuple[Netns, str]] = []
-        self._drop_taps: list[tuple[Netns, DropTap]] = []
+        self._namespaces: dict[Netns, tuple[str, ...]] = {}  # with the names of owners
+        self._drop_taps: dict[Netns, tuple[DropTap, ...]] = {}
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
@@ -101,7 +101,7 @@ class Capture:
         interface = self._add(owner or net.name, "drop", None, "", role, node)
         tap = self.log.drop_tap(interface.number)
         net.drop_listeners.append(tap if self.states is None else self.states.counting_drops(tap, net))
-        self._drop_taps.append((net, tap))
+        self._drop_taps[net] = (*self._drop_taps.get(net, ()), tap)
         net.tracing = True
         return interface
 
@@ -115,14 +115,14 @@ class Capture:
 
         net.on_device(lambda device: self.attach(device, owner, words.get(device.name, ""), role, node))
         self.attach_drops(net, owner, role, node)
-        self._namespaces.append((net, owner))
+        self._namespaces[net] = (*self._namespaces.get(net, ()), owner)
         if self.states is not None:
             self.states.watch(net, owner, joins=True)
 
     def release(self, net: Netns) -> None:
         """A namespace is gone: its tables hold nothing any more. What still comes to its devices is captured."""
-        self._namespaces = [each for each in self._namespaces if each[0] is not net]
-        self._drop_taps = [each for each in self._drop_taps if each[0] is not net]
+        self._namespaces.pop(net, None)
+        self._drop_taps.pop(net, None)
         if self.states is not None:
             self.states.release(net)
 
@@ -135,11 +135,13 @@ class Capture:
                 device = interface.device
                 if device is not None and device.tap is not None and device.net is not None:
                     device.tap = self.states.counting(device.tap, device.net)
-            for net, tap in self._drop_taps:
+            for net, taps in self._drop_taps.items():
                 listeners = net.drop_listeners
-                listeners[listeners.index(tap)] = self.states.counting_drops(tap, net)
-            for net, owner in self._namespaces:
-                self.states.watch(net, owner)
+                for tap in taps:
+                    listeners[listeners.index(tap)] = self.states.counting_drops(tap, net)
+            for net, owners in self._namespaces.items():
+                for owner in owners:
+                    self.states.watch(net, owner)
         return self.states
 
     def _add(
