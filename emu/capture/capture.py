@@ -11,11 +11,12 @@ import os
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from emu.capture import files
@@ -33,6 +34,7 @@ from emu.capture.tap import (
     OUT,
     DropTap,
     Log,
+    Untouched,
 )
 from emu.clock import Clock
 from emu.errors import InputError
@@ -46,6 +48,19 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 BACKGROUND = 0
+NO_WORDS: Mapping[str, str] = MappingProxyType({})
+
+
+class _Attaching:
+    """Taps the devices of one namespace."""
+
+    __slots__ = ("_capture", "_node", "_owner", "_role", "_words")
+
+    def __init__(self, capture: Capture, owner: str, words: Mapping[str, str], role: str, node: str) -> None:
+        self._capture, self._owner, self._words, self._role, self._node = capture, owner, words, role, node
+
+    def __call__(self, device: Device) -> None:
+        self._capture.attach(device, self._owner, self._words.get(device.name, ""), self._role, self._node)
 
 
 class Capture:
@@ -82,12 +97,11 @@ class Capture:
         Its namespace's frames have trails from now on. A second device of the same name there (a pod that was made again)
         is another interface, the second incarnation. `role` and `node` as for `Interface`."""
         interface = self._add(owner, device.name, device, description, role, node)
-        tap = self.log.tap(interface.number)
+        device.tap = Untouched(self.log, interface.number, device)
         if device.net is not None:
             device.net.tracing = True
             if self.states is not None:
-                tap = self.states.counting(tap, device.net)
-        device.tap = tap
+                device.tap = self.states.counting(self.log.tap(interface.number), device.net)
         return interface
 
     def renamed(self) -> None:
@@ -111,9 +125,7 @@ class Capture:
         """Tap every present and future device of a namespace, and its drops. Interfaces are called
         `NAME/DEVICE`; `descriptions` are by device name; `role` and `node` as for `Interface`."""
         owner = name or net.name
-        words = descriptions or {}
-
-        net.on_device(lambda device: self.attach(device, owner, words.get(device.name, ""), role, node))
+        net.on_device(_Attaching(self, owner, descriptions or NO_WORDS, role, node))
         self.attach_drops(net, owner, role, node)
         self._namespaces[net] = (*self._namespaces.get(net, ()), owner)
         if self.states is not None:
@@ -134,7 +146,8 @@ class Capture:
             for interface in self.interfaces:
                 device = interface.device
                 if device is not None and device.tap is not None and device.net is not None:
-                    device.tap = self.states.counting(device.tap, device.net)
+                    tap = device.tap.made() if isinstance(device.tap, Untouched) else device.tap
+                    device.tap = self.states.counting(tap, device.net)
             for net, taps in self._drop_taps.items():
                 listeners = net.drop_listeners
                 for tap in taps:

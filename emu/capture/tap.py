@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from emu.clock import Clock
 from emu.wire.frame import Frame
@@ -25,6 +25,28 @@ SHAPE = (1 << FLOW_SHIFT) - 1
 
 Tap = Callable[[Frame, int], None]
 DropTap = Callable[[Frame, Any], None]
+
+
+class Tapped(Protocol):
+    """What has a tap."""
+
+    tap: Tap | None
+
+
+class _Drops:
+    """A drop tap."""
+
+    __slots__ = ("_code", "_log")
+
+    def __init__(self, log: Log, code: int) -> None:
+        self._log, self._code = log, code
+
+    def __call__(self, frame: Frame, _fact: Any) -> None:
+        log = self._log
+        if frame.trail:
+            log.entries.extend(frame.trail)
+            frame.trail.clear()
+        log.entries.extend((bytes(frame.buf), log.clock.now, frame.flow, self._code, frame.packet, frame.caused_by))
 
 
 class Log:
@@ -61,15 +83,7 @@ class Log:
 
     def drop_tap(self, interface: int) -> DropTap:
         """The drop tap of a namespace: dropped frames, on the pseudo-interface `interface`."""
-        extend, code = self.entries.extend, interface << INTERFACE_SHIFT | DROP
-
-        def drop_tap(frame: Frame, _fact: Any) -> None:
-            if frame.trail:
-                extend(frame.trail)
-                frame.trail.clear()
-            extend((bytes(frame.buf), self.clock.now, frame.flow, code, frame.packet, frame.caused_by))
-
-        return drop_tap
+        return _Drops(self, interface << INTERFACE_SHIFT | DROP)
 
     def index(self) -> int:
         """Number the frames since the last call; gives how many frames there are in all."""
@@ -94,3 +108,29 @@ class Log:
         """The trail of frame `number` since the tap before. The frame must be indexed."""
         positions = self.positions
         return self.entries[positions[number - 1] + RECORD if number else 0 : positions[number]]
+
+
+class Untouched:
+    """The tap of a device that one frame at most has passed: the second one makes its own. Most devices of a large cluster have
+    none, or the announcement of their link."""
+
+    __slots__ = ("_device", "_interface", "_log", "_passed")
+
+    def __init__(self, log: Log, interface: int, device: Tapped) -> None:
+        self._log, self._interface, self._device, self._passed = log, interface, device, False
+
+    def made(self) -> Tap:
+        return self._log.tap(self._interface)
+
+    def __call__(self, frame: Frame, direction: int) -> None:
+        if self._passed:
+            tap = self._device.tap = self.made()
+            tap(frame, direction)
+            return
+        self._passed = True
+        entries, trail = self._log.entries, frame.trail
+        if trail:
+            entries.extend(trail)
+            trail.clear()
+        shape = self._interface << INTERFACE_SHIFT | (OUT if direction else frame.pkt_type << PKT_TYPE_SHIFT | IN)
+        entries.extend((bytes(frame.buf), self._log.clock.now, frame.flow, shape, frame.packet, frame.caused_by))

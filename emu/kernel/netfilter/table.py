@@ -42,6 +42,9 @@ __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
 PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
 
 
+NOWHERE: frozenset[tuple[str, int]] = frozenset()
+
+
 def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
     """The rules of chains that were not there."""
     for table, chains in ruleset.tables.items():
@@ -74,7 +77,7 @@ class Tables:
         self._hooks = hooks
         self._registered: list[tuple[int, HookFn]] = []
         self._nat: list[HookFn | None] = [None] * 5
-        self._places: frozenset[tuple[str, int]] = frozenset()  # where a base chain is walked
+        self._places: frozenset[tuple[str, int]] = NOWHERE  # where a base chain is walked
         self._stale = False  # the hooks still have the walks of an earlier rule set
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
