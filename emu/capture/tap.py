@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from emu.capture.spool import Spool
 from emu.capture.stretch import (
@@ -32,17 +32,23 @@ Tap = Callable[[Frame, int], None]
 DropTap = Callable[[Frame, Any], None]
 
 
+class Tapped(Protocol):
+    """What has a tap."""
+
+    tap: Tap | None
+
+
 class _Tap:
     """What an interface's frames are given to. No closure: compiled code would hide what it holds from a copy of the state."""
 
-    __slots__ = ("clock", "entries", "received", "sent", "drop")
+    __slots__ = ("clock", "entries", "received", "sent")
 
     def __init__(self, log: Log, interface: int) -> None:
         base = interface << INTERFACE_SHIFT
         self.clock, self.entries = log.clock, log.entries
         # shared numbers: a tap makes no number objects
         self.received = tuple([base | pkt_type << PKT_TYPE_SHIFT | IN for pkt_type in range(PKT_TYPE + 1)])
-        self.sent, self.drop = base | OUT, base | DROP
+        self.sent = base | OUT
 
     def tap(self, frame: Frame, direction: int) -> None:
         trail, entries = frame.trail, self.entries
@@ -52,11 +58,21 @@ class _Tap:
         shape = self.sent if direction else self.received[frame.pkt_type]
         entries.extend((bytes(frame.buf), self.clock.now, frame.flow, shape, frame.packet, frame.caused_by))
 
-    def dropped(self, frame: Frame, _fact: Any) -> None:
+
+class _Drops:
+    """A drop tap."""
+
+    __slots__ = ("_code", "_log")
+
+    def __init__(self, log: Log, code: int) -> None:
+        self._log, self._code = log, code
+
+    def __call__(self, frame: Frame, _fact: Any) -> None:
+        log = self._log
         if frame.trail:
-            self.entries.extend(frame.trail)
+            log.entries.extend(frame.trail)
             frame.trail.clear()
-        self.entries.extend((bytes(frame.buf), self.clock.now, frame.flow, self.drop, frame.packet, frame.caused_by))
+        log.entries.extend((bytes(frame.buf), log.clock.now, frame.flow, self._code, frame.packet, frame.caused_by))
 
 
 class Log:
@@ -79,7 +95,7 @@ class Log:
 
     def drop_tap(self, interface: int) -> DropTap:
         """The drop tap of a namespace: dropped frames, on the pseudo-interface `interface`."""
-        return _Tap(self, interface).dropped
+        return _Drops(self, interface << INTERFACE_SHIFT | DROP)
 
     def index(self) -> int:
         """Number the frames since the last call; gives how many frames there are in all."""
@@ -153,3 +169,29 @@ class Log:
             spool.append(piece)
         left = {flow: frames[bisect_left(frames, part.first) :] for flow, frames in self.flows.items()}
         self.flows = {flow: frames for flow, frames in left.items() if frames}
+
+
+class Untouched:
+    """The tap of a device that one frame at most has passed: the second one makes its own. Most devices of a large cluster have
+    none, or the announcement of their link."""
+
+    __slots__ = ("_device", "_interface", "_log", "_passed")
+
+    def __init__(self, log: Log, interface: int, device: Tapped) -> None:
+        self._log, self._interface, self._device, self._passed = log, interface, device, False
+
+    def made(self) -> Tap:
+        return self._log.tap(self._interface)
+
+    def __call__(self, frame: Frame, direction: int) -> None:
+        if self._passed:
+            tap = self._device.tap = self.made()
+            tap(frame, direction)
+            return
+        self._passed = True
+        entries, trail = self._log.entries, frame.trail
+        if trail:
+            entries.extend(trail)
+            trail.clear()
+        shape = self._interface << INTERFACE_SHIFT | (OUT if direction else frame.pkt_type << PKT_TYPE_SHIFT | IN)
+        entries.extend((bytes(frame.buf), self._log.clock.now, frame.flow, shape, frame.packet, frame.caused_by))
