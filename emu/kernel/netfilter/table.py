@@ -28,7 +28,7 @@ from emu.kernel.netfilter.hooks import (
     Verdict,
 )  # fmt: skip
 from emu.kernel.netfilter.ipset import IpSets
-from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
+from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, path, program
 from emu.kernel.netfilter.matches import HotDrop
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
 from emu.kernel.netfilter.save import check, parse_restore, save
@@ -39,6 +39,7 @@ from emu.wire.frame import Frame
 
 __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
 
+MOST_PATHS = 64  # the states and marks for which a walk remembers its rules
 PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
 
 
@@ -256,13 +257,15 @@ def walker(
     chains: ChainMap,
     counters: dict[Rule, list[int]],
     compiled: Callable[[Chain], Program | Index] = program,
+    known: Callable[[Chain, ChainMap, Frame, HookState], tuple[Rule, ...] | None] = path,
 ) -> HookFn:
     """The walk over one base chain, as a hook function (ipt_do_table).
 
     Every rule that matches is counted and put on the frame's trail; a policy only when it drops. A rule that asks what
-    is not modelled drops with the reason UNDECIDED.
+    is not modelled drops with the reason UNDECIDED. What `known` gives is the same for all packets of one state and mark.
     """
-    return _Walk(table, base, counters, _Programs(chains, compiled)).walk
+    whole = _Walk(table, base, counters, _Programs(chains, compiled)).walk
+    return _Remembering(whole, partial(known, base, chains), counters).walk
 
 
 class _Walk:
@@ -330,6 +333,46 @@ class _Walk:
         if self.end is not None and trail is not None:
             trail.append(self.policy)
         return self.end
+
+
+class _Remembering:
+    """The same walk, where `known` gives the rules that all packets of one state and mark meet; else the whole of it."""
+
+    __slots__ = ("whole", "known", "counters", "paths")
+
+    def __init__(
+        self,
+        whole: HookFn,
+        known: Callable[[Frame, HookState], tuple[Rule, ...] | None],
+        counters: dict[Rule, list[int]],
+    ) -> None:
+        self.whole, self.known, self.counters = whole, known, counters
+        self.paths: dict[int, tuple[Rule, ...] | None] = {}  # by mark and state
+
+    def walk(self, frame: Frame, state: HookState) -> Verdict:
+        if frame.ct is None:
+            return self.whole(frame, state)
+        paths = self.paths
+        seen = frame.mark << 3 | frame.ctinfo
+        if seen not in paths:
+            if len(paths) == MOST_PATHS:
+                paths.clear()
+            paths[seen] = self.known(frame, state)
+        path = paths[seen]
+        if path is None:
+            return self.whole(frame, state)
+        counters = self.counters
+        for rule in path:
+            counter = counters.get(rule)
+            if counter is None:
+                counters[rule] = [1, frame.tot_len]
+            else:
+                counter[0] += 1
+                counter[1] += frame.tot_len
+        trail = frame.trail
+        if trail is not None:
+            trail.extend(path)
+        return None
 
 
 def _by(rule: Rule, drop: Drop) -> Drop:
