@@ -19,7 +19,7 @@ def scheduler(workers: int = 2, *, threads: int = 1, **worker: Any) -> Iterator[
         n_workers=workers,
         threads_per_worker=threads,
         processes=True,
-        dashboard_address=None,
+        dashboard_address=":0",
         host="127.0.0.1",
         **worker,
     ) as local:
