@@ -368,7 +368,7 @@ def _link_add(text: str) -> _LinkAdd:
 def link_add(net: Netns, text: str) -> None:
     """`ip link add TEXT`: `[name] NAME [mtu N] [address MAC] type vxlan ...`. The device is down. Raises InputError."""
     found = _link_add(text)
-    octets = bytearray(net.clock.random(f"mac/{net.name}").randbytes(6))
+    octets = bytearray(net.clock.random(f"mac/{net.name}").randbytes_once(6))
     octets[0] = octets[0] & 0xFE | 0x02  # eth_random_addr
     device = boot.vxlan(net, found.name, found.mac or bytes(octets), found.words, found.mtu)
     net.set_link(device.name, up=False)

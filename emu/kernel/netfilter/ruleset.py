@@ -104,6 +104,15 @@ class Chain:
         self.rules = tuple(rule.at(number) for number, rule in enumerate(rules, 1))
         self.program: Any = None  # compiled at the first walk, see lookup.program
 
+    def changed(self, lines: Mapping[int, Rule]) -> Chain:
+        """The same chain with other rules at some places (from 0)."""
+        rules = [*self.rules]
+        for at, rule in lines.items():
+            rules[at] = rule.at(at + 1)
+        chain = Chain(self.name, self.policy)
+        chain.rules = tuple(rules)
+        return chain
+
     def __repr__(self) -> str:
         return f"<chain {self.name} of {len(self.rules)}>"
 
