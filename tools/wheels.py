@@ -92,7 +92,7 @@ def files_of(folder: Path) -> set[str]:
     """The project's files in a folder, as git would hand them out, by their paths below it."""
     found: set[str] = set()
     for place, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if each not in NOT_OURS and not each.endswith((".egg-info", "_cache"))]
+        folders[:] = [each for each in folders if not (each in NOT_OURS or each.startswith(".venv") or each.endswith((".egg-info", "_cache")))]
         below = Path(place).relative_to(folder)
         found.update((below / name).as_posix() for name in names if name not in NOT_OURS)
     return found
@@ -256,7 +256,7 @@ def compile_in(tree: Path, opt: str, jobs: int) -> None:
     assert len(libraries) == 1, libraries
     for each in libraries[0].rglob(f"*{suffix}"):
         shutil.copy2(each, tree / each.relative_to(libraries[0]))
-    shutil.rmtree(tree / "build")
+    shutil.rmtree(tree / "build", ignore_errors=True)
 
 
 def keep_newest(tree: Path) -> None:
