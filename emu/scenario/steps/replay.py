@@ -95,6 +95,7 @@ class ReplayAction(Action[ReplayPart, Replays]):
         '- replay: {from: default/client, to: "default/web-0:80", talk: [{client: ask}, {server: answer, after: 5ms}]}'
     )
     sends = True
+    many = True
 
     def expects(self, part: ReplayPart) -> bool:
         return True

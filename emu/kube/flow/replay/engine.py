@@ -47,9 +47,10 @@ class Judge(Protocol):
 
 
 class Stage(Grounds, Testbed, Protocol):
-    """A cluster, as a replay uses it. `flows` by number; `unmodelled` judges their outcomes."""
+    """A cluster, as a replay uses it. `flows` by number, of which `flow_count` were made; `unmodelled` judges their outcomes."""
 
     flows: dict[int, Flow]
+    flow_count: int
 
     @property
     def unmodelled(self) -> Judge: ...
@@ -60,8 +61,8 @@ class Stage(Grounds, Testbed, Protocol):
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`multiplier`: how much faster than recorded (0: as fast as answers come); `pps` packets a second instead; `max_sleep_ns`: longer
-    gaps are cut; `fix` computes checksums anew (frames); `keep` leaves flows and open connections, for captures and views; `at`: instead, the interface
-    that receives all frames as they are ("node-1/eth0")."""
+    gaps are cut; `fix` computes checksums anew (frames); `keep` leaves open connections, for captures and views, and `hold` the flows, where `keep` is
+    set, too; `at`: instead, the interface that receives all frames as they are ("node-1/eth0")."""
 
     mode: str = STATEFUL
     multiplier: float = 1.0
@@ -70,6 +71,7 @@ class Settings:
     timeout_ns: int = 10 * SECOND
     fix: bool = True
     keep: bool = True
+    hold: bool = True
     name: str = ""
     at: str = ""
 
@@ -101,7 +103,7 @@ class Replay:
         self._by_key: OrderedDict[Key, Speaker] = OrderedDict()
         self._servers = Servers(stage.namespaces, self._speakers)
         self._sorter, self._ahead, self._pieces = Sorter(), Ahead(), Reassembly()
-        self._number = max(stage.flows, default=0)
+        self._number = stage.flow_count
         self._remarked: set[str] = set()
         self.flows: list[Flow] = []
 
@@ -260,7 +262,7 @@ class Replay:
         assert net is not None
         flow = Flow(stage, self._number, kind_of(key.proto), name, stands[0].name, stands[1].target, net)
         flow.started_ns = stage.clock.now
-        stage.flows[self._number] = flow
+        stage.flows[self._number], stage.flow_count = flow, self._number
         talk = Talk(flow, key.proto, client, server, stands, self._report, refused=self._ahead.refused(key))
         speaker = self._made(talk)
         self._speakers[self._number] = speaker
@@ -279,7 +281,7 @@ class Replay:
         kind = kind_of(key.proto) if key is not OTHERS else "other"
         flow = Flow(stage, self._number, kind, f"{kind} on {at}", device.net.name, target, device.net)
         flow.started_ns = stage.clock.now
-        stage.flows[self._number] = flow
+        stage.flows[self._number], stage.flow_count = flow, self._number
         clock: Any = stage.clock
         speaker = TapSpeaker(Talk(flow, key.proto, client, server, stands, self._report), device, clock)
         self._speakers[self._number] = speaker
@@ -328,10 +330,12 @@ class Replay:
         self._sink.flow(result)
         del self._speakers[talk.number]
         self._servers.forget(talk.number)
-        if self._settings.keep:
+        if self._settings.keep and self._settings.hold:
             self.flows.append(talk.flow)
         else:
             stage.flows.pop(talk.number, None)
+        if stage.capture is not None:
+            stage.capture.spill()
 
     @staticmethod
     def _any(talk: Talk) -> bool:
