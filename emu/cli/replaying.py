@@ -71,11 +71,10 @@ def replay_file(
         timeout_ns=int(asked.timeout_s * 1_000_000_000),
         fix=asked.fix,
         keep=bool(write),
-        hold=False,
         at=asked.at,
     )
     collected = Collected(asked.show)
-    engine = Replay(cluster, wanted, settings, collected)
+    engine = Replay(cluster, wanted, settings, collected, lambda flow: cluster.flows.pop(flow.number, None))
     notes: list[str] = []
     since = 0
     if cluster.capture is not None:

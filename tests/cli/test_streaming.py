@@ -134,3 +134,17 @@ def test_a_replay_writes_the_same_file(folder: Path, monkeypatch: pytest.MonkeyP
     held = (folder / "held.pcapng").read_bytes()
     assert len(held) > 100_000
     assert (folder / "streamed.pcapng").read_bytes() == held
+
+
+def test_a_replay_in_a_scenario_streams(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step = "- replay: {from: default/client, to: 'svc/web:80', pcap: trace.pcap, loop: 20}\n---\n"
+    (folder / "replay.yaml").write_text(MANY.partition("- name")[0] + step + PODS)
+    rows = {}
+    for words in ("-d held", "-d counted --no-results"):
+        assert main(["run", "replay.yaml", *words.split()]) == 0
+        rows[words] = capsys.readouterr().out.splitlines()
+    assert len(rows["-d held"]) == 23
+    assert any(" replay: 20 flows " in row for row in rows["-d counted --no-results"])
+    assert (folder / "held" / "many" / "all.pcapng").read_bytes() == (
+        folder / "counted" / "many" / "all.pcapng"
+    ).read_bytes()

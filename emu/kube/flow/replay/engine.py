@@ -58,11 +58,14 @@ class Stage(Grounds, Testbed, Protocol):
     def namespaces(self) -> Any: ...
 
 
+Ended = Callable[[Flow], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`multiplier`: how much faster than recorded (0: as fast as answers come); `pps` packets a second instead; `max_sleep_ns`: longer
-    gaps are cut; `fix` computes checksums anew (frames); `keep` leaves open connections, for captures and views, and `hold` the flows, where `keep` is
-    set, too; `at`: instead, the interface that receives all frames as they are ("node-1/eth0")."""
+    gaps are cut; `fix` computes checksums anew (frames); `keep` leaves flows and open connections, for captures and views; `at`: instead, the interface
+    that receives all frames as they are ("node-1/eth0")."""
 
     mode: str = STATEFUL
     multiplier: float = 1.0
@@ -71,7 +74,6 @@ class Settings:
     timeout_ns: int = 10 * SECOND
     fix: bool = True
     keep: bool = True
-    hold: bool = True
     name: str = ""
     at: str = ""
 
@@ -92,9 +94,16 @@ class Totals:
 
 
 class Replay:
-    """One replay. `totals` counts as it goes."""
+    """One replay. `totals` counts as it goes. `ended` gets each flow that has ended and is kept; without it, `flows` has them."""
 
-    def __init__(self, stage: Stage, roles: Roles, settings: Settings, sink: Sink) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        roles: Roles,
+        settings: Settings,
+        sink: Sink,
+        ended: Ended | None = None,
+    ) -> None:
         self._stage, self._settings, self._sink = stage, settings, sink
         self._hosts = Hosts(stage, roles)
         self._device = device_of(stage, settings.at) if settings.at else None
@@ -106,6 +115,7 @@ class Replay:
         self._number = stage.flow_count
         self._remarked: set[str] = set()
         self.flows: list[Flow] = []
+        self._ended = ended or self.flows.append
 
     def run(self, records: Iterable[Record], progress: Callable[[int], None] | None = None) -> Totals:
         """Replay every record; `progress` is called with their count now and then. Raises InputError for records that cannot be read."""
@@ -330,8 +340,8 @@ class Replay:
         self._sink.flow(result)
         del self._speakers[talk.number]
         self._servers.forget(talk.number)
-        if self._settings.keep and self._settings.hold:
-            self.flows.append(talk.flow)
+        if self._settings.keep:
+            self._ended(talk.flow)
         else:
             stage.flows.pop(talk.number, None)
         if stage.capture is not None:
@@ -382,11 +392,18 @@ def device_of(stage: Stage, text: str) -> Device:
     return found
 
 
-__all__ = ["FRAMES", "STATEFUL", "Replay", "Settings", "Stage", "Totals"]
+__all__ = ["FRAMES", "Ended", "STATEFUL", "Replay", "Settings", "Stage", "Totals"]
 
 
-def replayed(stage: Stage, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
+def replayed(
+    stage: Stage,
+    records: Iterable[Record],
+    roles: Roles,
+    settings: Settings,
+    sink: Sink,
+    ended: Ended | None = None,
+) -> Replay:
     """A replay of all records. Raises InputError."""
-    made = Replay(stage, roles, settings, sink)
+    made = Replay(stage, roles, settings, sink, ended)
     made.run(records)
     return made
