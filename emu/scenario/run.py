@@ -85,7 +85,8 @@ def run(
         if isinstance(done.flows, Tallied):
             done.flows.end()
         else:
-            judged += [judge(Evidence(result.cluster, flows), required) for flows in _batches(done.flows)]
+            for flows in _batches(done.flows):
+                judged[:] = [together([*judged, judge(Evidence(result.cluster, flows), required)])]
     report(len(steps), len(steps), "writing")
     if named:
         judged.append(judge(result.cluster, named))
@@ -134,7 +135,7 @@ def _dropped(
     cluster: Cluster, judged: list[tuple[Verdict, ...]], required: Sequence[str], flows: Sequence[Flow]
 ) -> None:
     """Flows whose results are about to be dropped."""
-    judged.append(judge(Evidence(cluster, flows), required))
+    judged[:] = [together([*judged, judge(Evidence(cluster, flows), required)])]
     for flow in flows:
         cluster.flows.pop(flow.number, None)
 
