@@ -11,11 +11,12 @@ import os
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from emu.capture import files
@@ -26,7 +27,7 @@ from emu.capture.spool import PIECE, Spool
 from emu.capture.states import States
 from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT
 from emu.capture.summary import line
-from emu.capture.tap import DROP, IN, OUT, DropTap, Log
+from emu.capture.tap import DROP, IN, OUT, DropTap, Log, Untouched
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
@@ -41,6 +42,19 @@ if TYPE_CHECKING:
 BACKGROUND = 0
 HELD, ENTRIES = 1 << 20, 16  # entries of the log in memory where it streams; those of a frame, about
 REMEMBERED = 1 << 12
+NO_WORDS: Mapping[str, str] = MappingProxyType({})
+
+
+class _Attaching:
+    """Taps the devices of one namespace."""
+
+    __slots__ = ("_capture", "_node", "_owner", "_role", "_words")
+
+    def __init__(self, capture: Capture, owner: str, words: Mapping[str, str], role: str, node: str) -> None:
+        self._capture, self._owner, self._words, self._role, self._node = capture, owner, words, role, node
+
+    def __call__(self, device: Device) -> None:
+        self._capture.attach(device, self._owner, self._words.get(device.name, ""), self._role, self._node)
 
 
 class Capture:
@@ -58,8 +72,8 @@ class Capture:
         self.stories: dict[int, Story] = {}
         self.comments = Comments({}, self.interfaces)
         self.states: States | None = None
-        self._namespaces: list[tuple[Netns, str]] = []
-        self._drop_taps: list[tuple[Netns, DropTap]] = []
+        self._namespaces: dict[Netns, tuple[str, ...]] = {}  # with the names of owners
+        self._drop_taps: dict[Netns, tuple[DropTap, ...]] = {}
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
@@ -78,12 +92,11 @@ class Capture:
         Its namespace's frames have trails from now on. A second device of the same name there (a pod that was made again)
         is another interface, the second incarnation. `role` and `node` as for `Interface`."""
         interface = self._add(owner, device.name, device, description, role, node)
-        tap = self.log.tap(interface.number)
+        device.tap = Untouched(self.log, interface.number, device)
         if device.net is not None:
             device.net.tracing = True
             if self.states is not None:
-                tap = self.states.counting(tap, device.net)
-        device.tap = tap
+                device.tap = self.states.counting(self.log.tap(interface.number), device.net)
         return interface
 
     def renamed(self) -> None:
@@ -97,7 +110,7 @@ class Capture:
         interface = self._add(owner or net.name, "drop", None, "", role, node)
         tap = self.log.drop_tap(interface.number)
         net.drop_listeners.append(tap if self.states is None else self.states.counting_drops(tap, net))
-        self._drop_taps.append((net, tap))
+        self._drop_taps[net] = (*self._drop_taps.get(net, ()), tap)
         net.tracing = True
         return interface
 
@@ -107,18 +120,16 @@ class Capture:
         """Tap every present and future device of a namespace, and its drops. Interfaces are called
         `NAME/DEVICE`; `descriptions` are by device name; `role` and `node` as for `Interface`."""
         owner = name or net.name
-        words = descriptions or {}
-
-        net.on_device(lambda device: self.attach(device, owner, words.get(device.name, ""), role, node))
+        net.on_device(_Attaching(self, owner, descriptions or NO_WORDS, role, node))
         self.attach_drops(net, owner, role, node)
-        self._namespaces.append((net, owner))
+        self._namespaces[net] = (*self._namespaces.get(net, ()), owner)
         if self.states is not None:
             self.states.watch(net, owner, joins=True)
 
     def release(self, net: Netns) -> None:
         """A namespace is gone: its tables hold nothing any more. What still comes to its devices is captured."""
-        self._namespaces = [each for each in self._namespaces if each[0] is not net]
-        self._drop_taps = [each for each in self._drop_taps if each[0] is not net]
+        self._namespaces.pop(net, None)
+        self._drop_taps.pop(net, None)
         if self.states is not None:
             self.states.release(net)
 
@@ -132,12 +143,15 @@ class Capture:
             for interface in self.interfaces:
                 device = interface.device
                 if device is not None and device.tap is not None and device.net is not None:
-                    device.tap = self.states.counting(device.tap, device.net)
-            for net, tap in self._drop_taps:
+                    tap = device.tap.made() if isinstance(device.tap, Untouched) else device.tap
+                    device.tap = self.states.counting(tap, device.net)
+            for net, taps in self._drop_taps.items():
                 listeners = net.drop_listeners
-                listeners[listeners.index(tap)] = self.states.counting_drops(tap, net)
-            for net, owner in self._namespaces:
-                self.states.watch(net, owner)
+                for tap in taps:
+                    listeners[listeners.index(tap)] = self.states.counting_drops(tap, net)
+            for net, owners in self._namespaces.items():
+                for owner in owners:
+                    self.states.watch(net, owner)
         return self.states
 
     def stream(

@@ -25,7 +25,7 @@ from emu.capture.stretch import (
     TIME,
 )
 from emu.capture.tap import IN, OUT, Log
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST
 
 if TYPE_CHECKING:

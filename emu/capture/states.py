@@ -20,7 +20,8 @@ from emu.kernel.netfilter.conn import Conn
 from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.transport import listening
-from emu.trail import CONNTRACK, FDB, NEIGH, ROUTES, SOCKETS, AnyRule, Delivered
+from emu.rule import AnyRule
+from emu.trail import CONNTRACK, FDB, NEIGH, ROUTES, SOCKETS, Delivered
 from emu.wire.frame import PORTS, Frame
 
 TABLES = (NEIGH, FDB, CONNTRACK, ROUTES, SOCKETS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from emu.capture.spool import Spool
 from emu.capture.stretch import (
@@ -32,6 +32,49 @@ Tap = Callable[[Frame, int], None]
 DropTap = Callable[[Frame, Any], None]
 
 
+class Tapped(Protocol):
+    """What has a tap."""
+
+    tap: Tap | None
+
+
+class _Tap:
+    """What an interface's frames are given to. No closure: compiled code would hide what it holds from a copy of the state."""
+
+    __slots__ = ("clock", "entries", "received", "sent")
+
+    def __init__(self, log: Log, interface: int) -> None:
+        base = interface << INTERFACE_SHIFT
+        self.clock, self.entries = log.clock, log.entries
+        # shared numbers: a tap makes no number objects
+        self.received = tuple([base | pkt_type << PKT_TYPE_SHIFT | IN for pkt_type in range(PKT_TYPE + 1)])
+        self.sent = base | OUT
+
+    def tap(self, frame: Frame, direction: int) -> None:
+        trail, entries = frame.trail, self.entries
+        if trail:
+            entries.extend(trail)
+            trail.clear()
+        shape = self.sent if direction else self.received[frame.pkt_type]
+        entries.extend((bytes(frame.buf), self.clock.now, frame.flow, shape, frame.packet, frame.caused_by))
+
+
+class _Drops:
+    """A drop tap."""
+
+    __slots__ = ("_code", "_log")
+
+    def __init__(self, log: Log, code: int) -> None:
+        self._log, self._code = log, code
+
+    def __call__(self, frame: Frame, _fact: Any) -> None:
+        log = self._log
+        if frame.trail:
+            log.entries.extend(frame.trail)
+            frame.trail.clear()
+        log.entries.extend((bytes(frame.buf), log.clock.now, frame.flow, self._code, frame.packet, frame.caused_by))
+
+
 class Log:
     """All tapped frames in the order of time. Frames are numbered from 0 in that order.
 
@@ -48,32 +91,11 @@ class Log:
 
     def tap(self, interface: int) -> Tap:
         """The tap of interface number `interface`. It copies the frame's bytes and drains its trail."""
-        clock, extend, base = self.clock, self.entries.extend, interface << INTERFACE_SHIFT
-        # shared numbers: a tap makes no number objects
-        received = tuple(base | pkt_type << PKT_TYPE_SHIFT | IN for pkt_type in range(PKT_TYPE + 1))
-        sent = base | OUT
-
-        def tap(frame: Frame, direction: int) -> None:
-            trail = frame.trail
-            if trail:
-                extend(trail)
-                trail.clear()
-            shape = sent if direction else received[frame.pkt_type]
-            extend((bytes(frame.buf), clock.now, frame.flow, shape, frame.packet, frame.caused_by))
-
-        return tap
+        return _Tap(self, interface).tap
 
     def drop_tap(self, interface: int) -> DropTap:
         """The drop tap of a namespace: dropped frames, on the pseudo-interface `interface`."""
-        extend, code = self.entries.extend, interface << INTERFACE_SHIFT | DROP
-
-        def drop_tap(frame: Frame, _fact: Any) -> None:
-            if frame.trail:
-                extend(frame.trail)
-                frame.trail.clear()
-            extend((bytes(frame.buf), self.clock.now, frame.flow, code, frame.packet, frame.caused_by))
-
-        return drop_tap
+        return _Drops(self, interface << INTERFACE_SHIFT | DROP)
 
     def index(self) -> int:
         """Number the frames since the last call; gives how many frames there are in all."""
@@ -147,3 +169,29 @@ class Log:
             spool.append(piece)
         left = {flow: frames[bisect_left(frames, part.first) :] for flow, frames in self.flows.items()}
         self.flows = {flow: frames for flow, frames in left.items() if frames}
+
+
+class Untouched:
+    """The tap of a device that one frame at most has passed: the second one makes its own. Most devices of a large cluster have
+    none, or the announcement of their link."""
+
+    __slots__ = ("_device", "_interface", "_log", "_passed")
+
+    def __init__(self, log: Log, interface: int, device: Tapped) -> None:
+        self._log, self._interface, self._device, self._passed = log, interface, device, False
+
+    def made(self) -> Tap:
+        return self._log.tap(self._interface)
+
+    def __call__(self, frame: Frame, direction: int) -> None:
+        if self._passed:
+            tap = self._device.tap = self.made()
+            tap(frame, direction)
+            return
+        self._passed = True
+        entries, trail = self._log.entries, frame.trail
+        if trail:
+            entries.extend(trail)
+            trail.clear()
+        shape = self._interface << INTERFACE_SHIFT | (OUT if direction else frame.pkt_type << PKT_TYPE_SHIFT | IN)
+        entries.extend((bytes(frame.buf), self._log.clock.now, frame.flow, shape, frame.packet, frame.caused_by))
