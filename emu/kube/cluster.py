@@ -109,6 +109,9 @@ class Cluster(Verbs):
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
         self.policies = Live(self.store, self.clock, self.flows)
+        # one object each for all namespaces
+        self._naming = self.policies.named
+        self._listeners = self._dropped, self._delivered, self._translated, self._carried
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -245,13 +248,14 @@ class Cluster(Verbs):
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
             net.on_device(switch_offloads_on)
-        net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
+        net.drop_listeners.append(self._naming)  # before the capture, which takes the trail
         if self.capture is not None:
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
-        net.drop_listeners.append(self._dropped)
-        net.delivery_listeners.append(self._delivered)
-        net.nat_listeners.append(self._translated)
-        net.tunnel_listeners.append(self._carried)
+        dropped, delivered, translated, carried = self._listeners
+        net.drop_listeners.append(dropped)
+        net.delivery_listeners.append(delivered)
+        net.nat_listeners.append(translated)
+        net.tunnel_listeners.append(carried)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)

@@ -144,7 +144,7 @@ class Family:
         self.name, self.ttl, self.ops, self.reassembly, self.neighbours = name, ttl, ops, reassembly, neighbours
         self.type_bytes = ethertype.to_bytes(2, "big")
         self.addresses: list[Address] = []
-        self.address_listeners: list[Callable[[Address], None]] = []
+        self.address_listeners: list[Callable[[int, Address], None]] = []
         self.fib = Fib(width, ops.kind_of)
         self.hooks = Hooks(net, self)
         self.fns, self.states = self.hooks.fns, self.hooks.states
@@ -303,7 +303,7 @@ class Family:
         address = Address(addr, length, device, scope, secondary, width)
         self.addresses.append(address)
         for listener in self.address_listeners:
-            listener(address)
+            listener(self.number, address)
         self.net.sysctl.settle_device(device.name)
         for route in self._kernel_routes(address):
             self.fib.append(route)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from emu.errors import InputError
 from emu.kernel.net.fib_rules import (
     ANY,
+    DEFAULT_RULES,
     DEFAULT_TABLE,
     GOTO,
     LOCAL_TABLE,
@@ -117,21 +118,33 @@ class Route:
         return [word for word in ("dead", "linkdown", "onlink") if getattr(self, word)]
 
 
+NO_ROUTES: frozenset[Route] = frozenset()
+
+
 def refusal(kind: str, why: str) -> Route:
     """What a lookup gives in place of a route: `kind` is one of ENDING."""
     return Route(ANY, kind, why=why)
 
 
+class Owner(Protocol):
+    """Whose table it is."""
+
+    def forget(self) -> None:
+        """A route was added or removed."""
+
+    def compile(self) -> None:
+        """A prefix length has come into use, or out of use."""
+
+
 class FibTable:
     """The routes of one table. `lookup` costs one dict look-up for each prefix length in use."""
 
-    __slots__ = ("_changed", "_forget", "_routes", "_width", "levels")
+    __slots__ = ("_owner", "_routes", "_width", "levels")
 
-    def __init__(self, changed: Callable[[], None], forget: Callable[[], None], width: int = 32) -> None:
+    def __init__(self, owner: Owner, width: int = 32) -> None:
         self._width = width
         self._routes: dict[Prefix, list[Route]] = {}
-        self._changed = changed  # called when a prefix length comes into use or out of use
-        self._forget = forget  # called when a route is added or removed
+        self._owner = owner
         self.levels: list[tuple[int, dict[int, Route]]] = []
 
     def add(self, route: Route, *, append: bool = False, prepend: bool = False) -> None:
@@ -160,21 +173,21 @@ class FibTable:
         self._put(old.prefix, same)
 
     def _put(self, prefix: Prefix, routes: list[Route]) -> None:
-        self._forget()
+        self._owner.forget()
         netmask = mask(prefix.length, prefix.width)
         level = next((each for wanted, each in self.levels if wanted == netmask), None)
         if level is None:
             level = {}
             self.levels.append((netmask, level))
             self.levels.sort(key=lambda each: -each[0])
-            self._changed()
+            self._owner.compile()
         if routes:
             level[prefix.net] = routes[0]
         else:
             level.pop(prefix.net, None)
             if not level:
                 self.levels.remove((netmask, level))
-                self._changed()
+                self._owner.compile()
 
     def of(self, prefix: Prefix) -> list[Route]:
         """The routes of one prefix, in the order in which they are tried."""
@@ -275,11 +288,11 @@ class Fib:
         self.known: dict[int, Route] = {}
         self.inputs: dict[tuple[int, int, int], Route] = {}
         # the routes that not every packet to their prefix takes (throw, with a TOS, dead), and those with several next hops
-        self._particular: set[Route] = set()
-        self._several: set[Route] = set()
+        self._particular: frozenset[Route] = NO_ROUTES
+        self._several: frozenset[Route] = NO_ROUTES
         self._skips: Callable[[Any], bool] | None = None
         self.asks_flow = False
-        self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
+        self._rules = [*DEFAULT_RULES]
         # with the default rules: the prefix lengths of local, main and default, in that order; else None
         self._levels: list[tuple[int, dict[int, Route]]] | None = []
         # those of what a look-up in local sees, each with its table
@@ -296,20 +309,20 @@ class Fib:
         self._rules.append(rule)
         self._rules.sort(key=lambda each: each.priority)
         self.merged, self.custom = False, True
-        self._compile()
+        self.compile()
 
     def remove_rule(self, rule: IpRule) -> None:
         self._rules.remove(rule)
         self.merged, self.custom = False, True
-        self._compile()
+        self.compile()
 
     def skip_without_carrier(self, skips: Callable[[Any], bool] | None) -> None:
         """Leave out routes of devices without a carrier for which `skips(device)` holds; None: of no device."""
         self._skips = skips
-        self._compile()
+        self.compile()
 
-    def _compile(self) -> None:
-        self._forget()
+    def compile(self) -> None:
+        self.forget()
         seen = [self.tables[number] for number in (LOCAL_TABLE, MAIN_TABLE)[: 1 + self.merged] if number in self.tables]
         self._together = [(*level, table) for table in seen for level in table.levels]
         self._together.sort(key=lambda each: -each[0])
@@ -324,7 +337,7 @@ class Fib:
             together = [(netmask, routes) for netmask, routes, _ in self._together]
             self._levels = [*together, *self.table(DEFAULT_TABLE).levels]
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         self.known.clear()
         self.inputs.clear()
         self.generation += 1
@@ -333,7 +346,7 @@ class Fib:
 
     def table(self, number: int) -> FibTable:
         if number not in self.tables:
-            self.tables[number] = FibTable(self._compile, self._forget, self.width)
+            self.tables[number] = FibTable(self, self.width)
         return self.tables[number]
 
     def add(self, route: Route, *, append: bool = False, prepend: bool = False) -> None:
@@ -367,17 +380,17 @@ class Fib:
 
     def _consider(self, route: Route) -> None:
         if route.hops:
-            self._several.add(route)
+            self._several |= {route}
         if route.kind == "throw" or route.tos or route.dead or (route.hops and all(hop.dead for hop in route.hops)):
-            self._particular.add(route)
+            self._particular |= {route}
         if route.hops or route in self._particular:
-            self._compile()
+            self.compile()
 
     def _ignore(self, route: Route) -> None:
         if route.hops or route in self._particular:
-            self._several.discard(route)
-            self._particular.discard(route)
-            self._compile()
+            self._several -= {route}
+            self._particular -= {route}
+            self.compile()
 
     def remove_device(self, device: Any) -> None:
         """Remove every route out of a device (fib_sync_down_dev). Its addresses stay local until they are removed. A route

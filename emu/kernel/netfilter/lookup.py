@@ -9,7 +9,7 @@ beforehand (`path`). Must not know hooks, counters or namespaces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from emu.fork import itself
 from emu.kernel.netfilter.hooks import Drop, HookState, Reject
@@ -27,7 +27,13 @@ from emu.wire.frame import IP_OFFSET, Frame
 from emu.wire.transport import transport_word
 
 # what a matched rule does; the argument of each in brackets. From JUMP on it goes to another chain.
-COUNT, ACCEPT, DECIDE, RETURN, ACT, JUMP, GOTO = range(7)  # - - [verdict] - [Target.act] [chain] [chain]
+COUNT: Final = 0
+ACCEPT: Final = 1
+DECIDE: Final = 2  # [verdict]
+RETURN: Final = 3
+ACT: Final = 4  # [Target.act]
+JUMP: Final = 5  # [chain]
+GOTO: Final = 6  # [chain]
 
 WORTH = 8
 

@@ -7,7 +7,7 @@ calls `nat_chain` for the first packet of a connection. Must not know devices, r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -43,6 +43,9 @@ MOST_PATHS = 64  # the states and marks for which a walk remembers its rules
 PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
 
 
+NOWHERE: frozenset[tuple[str, int]] = frozenset()
+
+
 def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
     """The rules of chains that were not there."""
     for table, chains in ruleset.tables.items():
@@ -75,7 +78,7 @@ class Tables:
         self._hooks = hooks
         self._registered: list[tuple[int, HookFn]] = []
         self._nat: list[HookFn | None] = [None] * 5
-        self._places: frozenset[tuple[str, int]] = frozenset()  # where a base chain is walked
+        self._places: frozenset[tuple[str, int]] = NOWHERE  # where a base chain is walked
         self._stale = False  # the hooks still have the walks of an earlier rule set
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
@@ -185,19 +188,37 @@ class Tables:
             chains = self.ruleset.tables[table]
             chain = chains[name]
             walk = walker(table, chain, chains, self.counters)
-            yield hook, _rerouting(walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
+            yield hook, partial(_mangle_out, walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
+
+
+def replace_all(tables: Iterable[Tables], ruleset: RuleSet) -> None:
+    """`replace` in many namespaces: those where no packet came since the last one cost next to nothing."""
+    places = _places(ruleset)
+    for each in tables:
+        if each._stale and each._places is places and not each.counters and each.recorder is None:
+            each.ruleset = ruleset
+        else:
+            each.replace(ruleset)
 
 
 @lru_cache(maxsize=8)  # the nodes of a cluster that agree get one rule set after each other
 def _places(ruleset: RuleSet) -> frozenset[tuple[str, int]]:
     """Table and hook of each base chain that decides anything."""
-    return frozenset(
-        (table, hook)
-        for table in (*PRIORITIES, "nat")
-        for hook, name in enumerate(HOOK_NAMES)
-        for chain in (ruleset.chain(table, name),)
-        if chain is not None and (chain.rules or chain.policy == "DROP")
+    return _one(
+        frozenset(
+            (table, hook)
+            for table in (*PRIORITIES, "nat")
+            for hook, name in enumerate(HOOK_NAMES)
+            for chain in (ruleset.chain(table, name),)
+            if chain is not None and (chain.rules or chain.policy == "DROP")
+        )
     )
+
+
+@lru_cache(maxsize=64)
+def _one(places: frozenset[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+    """One object for equal ones."""
+    return places
 
 
 @lru_cache(maxsize=64)
@@ -219,14 +240,14 @@ def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:
 class _Programs(dict[str, Program | Index]):
     """The chains that one walk jumps to, each compiled at its first call."""
 
-    __slots__ = ("_chains", "_compiled")
+    __slots__ = ("_chains", "compiled")
 
     def __init__(self, chains: ChainMap, compiled: Callable[[Chain], Program | Index]) -> None:
         super().__init__()
-        self._chains, self._compiled = chains, compiled
+        self._chains, self.compiled = chains, compiled
 
     def __missing__(self, name: str) -> Program | Index:
-        found = self[name] = self._compiled(self._chains[name])
+        found = self[name] = self.compiled(self._chains[name])
         return found
 
 
@@ -243,16 +264,25 @@ def walker(
     Every rule that matches is counted and put on the frame's trail; a policy only when it drops. A rule that asks what
     is not modelled drops with the reason UNDECIDED. What `known` gives is the same for all packets of one state and mark.
     """
-    policy = Policy(table, base.name, base.policy)
-    end = Drop("NETFILTER_DROP", policy) if base.policy == "DROP" else None
-    start = compiled(base)
-    programs = _Programs(chains, compiled)
-    accept, decide, leave, jump, act = ACCEPT, DECIDE, RETURN, JUMP, ACT
+    whole = _Walk(table, base, counters, _Programs(chains, compiled)).walk
+    return _Remembering(whole, partial(known, base, chains), counters).walk
 
-    def walk(frame: Frame, state: HookState) -> Verdict:
-        trail = frame.trail
+
+class _Walk:
+    """The walk over one base chain. No closure: compiled code would hide what it holds from a copy of the state."""
+
+    __slots__ = ("policy", "end", "start", "programs", "counters")
+
+    def __init__(self, table: str, base: Chain, counters: dict[Rule, list[int]], programs: _Programs) -> None:
+        self.policy = Policy(table, base.name, base.policy)
+        self.end = Drop("NETFILTER_DROP", self.policy) if base.policy == "DROP" else None
+        self.start: Program | Index = programs.compiled(base)
+        self.programs, self.counters = programs, counters
+
+    def walk(self, frame: Frame, state: HookState) -> Verdict:
+        trail, counters = frame.trail, self.counters
         stack: list[Iterator[Entry]] = []
-        node = start
+        node = self.start
         while isinstance(node, Index):
             node = node.find(frame)
         rules = iter(node)
@@ -271,27 +301,27 @@ def walker(
                             counter[1] += frame.tot_len
                         if trail is not None:
                             trail.append(rule)
-                        if op >= jump:
+                        if op >= JUMP:
                             # a jump comes back to where it left, a goto to where its own chain was called
-                            if op == jump:
+                            if op == JUMP:
                                 stack.append(rules)
-                            node = programs[argument]
+                            node = self.programs[argument]
                             while isinstance(node, Index):
                                 node = node.find(frame)
                             rules = iter(node)
                             break
-                        if op == accept:
+                        if op == ACCEPT:
                             return None
-                        if op == act:
+                        if op == ACT:
                             outcome = argument(frame, state)
                             if outcome is CONTINUE:
                                 continue
                             verdict: Verdict = _by(rule, outcome) if outcome.__class__ is Drop else outcome
                             return verdict
-                        if op == decide:
+                        if op == DECIDE:
                             decided: Drop | Reject = argument
                             return decided
-                        if op == leave:
+                        if op == RETURN:
                             rules = iter(())
                             break
                 else:
@@ -300,32 +330,38 @@ def walker(
                     rules = stack.pop()
         except (Undecided, HotDrop) as why:
             return _unanswered(frame, rule, why)
-        if end is not None and trail is not None:
-            trail.append(policy)
-        return end
-
-    return _remembering(walk, partial(known, base, chains), counters)
+        if self.end is not None and trail is not None:
+            trail.append(self.policy)
+        return self.end
 
 
-def _remembering(
-    whole: HookFn,
-    known: Callable[[Frame, HookState], tuple[Rule, ...] | None],
-    counters: dict[Rule, list[int]],
-) -> HookFn:
+class _Remembering:
     """The same walk, where `known` gives the rules that all packets of one state and mark meet; else the whole of it."""
-    paths: dict[int, tuple[Rule, ...] | None] = {}  # by mark and state
 
-    def walk(frame: Frame, state: HookState) -> Verdict:
+    __slots__ = ("whole", "known", "counters", "paths")
+
+    def __init__(
+        self,
+        whole: HookFn,
+        known: Callable[[Frame, HookState], tuple[Rule, ...] | None],
+        counters: dict[Rule, list[int]],
+    ) -> None:
+        self.whole, self.known, self.counters = whole, known, counters
+        self.paths: dict[int, tuple[Rule, ...] | None] = {}  # by mark and state
+
+    def walk(self, frame: Frame, state: HookState) -> Verdict:
         if frame.ct is None:
-            return whole(frame, state)
+            return self.whole(frame, state)
+        paths = self.paths
         seen = frame.mark << 3 | frame.ctinfo
         if seen not in paths:
             if len(paths) == MOST_PATHS:
                 paths.clear()
-            paths[seen] = known(frame, state)
+            paths[seen] = self.known(frame, state)
         path = paths[seen]
         if path is None:
-            return whole(frame, state)
+            return self.whole(frame, state)
+        counters = self.counters
         for rule in path:
             counter = counters.get(rule)
             if counter is None:
@@ -337,8 +373,6 @@ def _remembering(
         if trail is not None:
             trail.extend(path)
         return None
-
-    return walk
 
 
 def _by(rule: Rule, drop: Drop) -> Drop:
@@ -355,18 +389,14 @@ def _unanswered(frame: Frame, rule: Rule, why: Undecided | HotDrop) -> Drop:
     return Drop(UNDECIDED, rule)
 
 
-def _rerouting(walk: HookFn) -> HookFn:
+def _mangle_out(walk: HookFn, frame: Frame, state: HookState) -> Verdict:
     """ipt_mangle_out: a packet whose mark, addresses or TOS the rules changed is routed anew."""
-
-    def mangle_out(frame: Frame, state: HookState) -> Verdict:
-        mark, src, dst, tos = frame.mark, frame.src, frame.dst, frame.tos
-        verdict = walk(frame, state)
-        if verdict.__class__ is Drop or verdict.__class__ is Reject:
-            return verdict
-        if frame.mark != mark or frame.dst != dst or frame.src != src or frame.tos != tos:
-            error = state.family.reroute(frame)
-            if error:
-                return Drop("NETFILTER_DROP", None, error)
+    mark, src, dst, tos = frame.mark, frame.src, frame.dst, frame.tos
+    verdict = walk(frame, state)
+    if verdict.__class__ is Drop or verdict.__class__ is Reject:
         return verdict
-
-    return mangle_out
+    if frame.mark != mark or frame.dst != dst or frame.src != src or frame.tos != tos:
+        error = state.family.reroute(frame)
+        if error:
+            return Drop("NETFILTER_DROP", None, error)
+    return verdict

@@ -7,7 +7,6 @@ call set off on veths and lo has arrived when it returns. Must not know apps or 
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -99,7 +98,7 @@ class TcpSocket:
         self.backlog: int | None = None
         self.half_open = 0  # a listener's requests
         self.overflowed_ns: int | None = None  # when a listener last answered with a cookie
-        self.accepted: deque[TcpSocket] = deque()
+        self.accepted: list[TcpSocket] = []
         self.listener: TcpSocket | None = None
         self.pending = 0
         self.errors: list[IcmpError] = []
@@ -184,7 +183,7 @@ class TcpSocket:
             raise SocketError(errno.EINVAL)
         if not self.accepted:
             raise SocketError(errno.EAGAIN)
-        return self.accepted.popleft()
+        return self.accepted.pop(0)
 
     # -- talking --------------------------------------------------------------------------------
 

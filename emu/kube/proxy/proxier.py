@@ -145,10 +145,17 @@ class Syncs:
     def _note(self, team: Team, left: Sequence[Any], tried: State, done: State) -> tuple[list[Proxier], list[Node]]:
         """Where each stands now: `tried`, or `done` with what is in force there. Returns those that synced, and the
         nodes of those that failed."""
-        after = {id(applied): (applied, done._replace(applied=applied)) for applied in left}
-        states = {number: self._states.setdefault(state, state) for number, (_, state) in after.items()}
+        team.together = len({*map(id, left)}) == 1 and left[0] is not None
+        if team.together:  # the usual case, and a cluster has many nodes
+            one = done._replace(applied=left[0])
+            one = self._states.setdefault(one, one)
+            for proxier in team.proxiers:
+                proxier.state = one
+            return team.proxiers, []
+        after = {id(applied): applied for applied in left}
+        states = {number: done._replace(applied=applied) for number, applied in after.items()}
+        states = {number: self._states.setdefault(state, state) for number, state in states.items()}
         states[id(None)] = tried
-        team.together = len(after) == 1 and left[0] is not None
         for proxier, applied in zip(team.proxiers, left, strict=True):
             proxier.state = states[id(applied)]
         if None not in left:

@@ -6,10 +6,12 @@ Must not know how rules are compiled, or what a full and a partial restore write
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.table import replace_all
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.iptables import restore
 from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
@@ -60,17 +62,16 @@ class Iptables(Mode[ProxyRules]):
     def apply(
         self, nets: Sequence[Netns], before: _Applied | None, rules: ProxyRules, *, full: bool, keep_stale: bool
     ) -> list[_Applied | None]:
-        left: list[_Applied | None] = []
+        tables = [net.ipv4.tables for net in nets]
         made: dict[RuleSet, _Applied | None] = {}  # by what is in force
-        for net in nets:
-            tables = net.ipv4.tables
-            current = tables.ruleset
+        for current in map(attrgetter("ruleset"), tables):
             if current not in made:
                 made[current] = self._restore(_Restore(current, before, rules, full, keep_stale))
-            found = made[current]
+        left = [made[each.ruleset] for each in tables]
+        for current, found in made.items():
             if found is not None and found.restored.ruleset is not current:
-                tables.replace(found.restored.ruleset)
-            left.append(found)
+                alike = tables if len(made) == 1 else [each for each in tables if each.ruleset is current]
+                replace_all(alike, found.restored.ruleset)
         return left
 
     def _restore(self, step: _Restore) -> _Applied | None:
@@ -98,7 +99,12 @@ class Iptables(Mode[ProxyRules]):
         return made
 
     def intact(self, net: Netns) -> bool:
-        ruleset = net.ipv4.tables.ruleset
+        return self._holds(net.ipv4.tables.ruleset)
+
+    def all_intact(self, nets: Sequence[Netns]) -> bool:
+        return all(map(self._holds, {net.ipv4.tables.ruleset for net in nets}))
+
+    def _holds(self, ruleset: RuleSet) -> bool:
         if ruleset is not self._intact:  # most nodes have the same
             if not restore.intact(ruleset):
                 return False
