@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from msgspec import Struct
+from emu.fact import Fact
 
 # what a recorder calls the tables of a namespace, as `emu show` does
 NEIGH, FDB, CONNTRACK, ROUTES, SOCKETS = "neigh", "fdb", "conntrack", "routes", "sockets"
@@ -32,7 +32,7 @@ class Recorder(Protocol):
         """Another rule set is in force."""
 
 
-class Policy(Struct, frozen=True):
+class Policy(Fact, frozen=True):
     """A base chain's policy decided. `verdict` is ACCEPT or DROP."""
 
     table: str
@@ -84,7 +84,7 @@ class Dropped:
         return f"{self.netns}/{self.device}" if self.device else self.netns
 
 
-class Forbidden(Struct, frozen=True):
+class Forbidden(Fact, frozen=True):
     """What the packet died of in words of Kubernetes: which side (`egress` or `ingress`) of which pod does not let it pass, and the
     `reason`: the policy and rule, or the policies of which no rule allows it. `policies` are their names, `rule` is the place of the rule, such
     as `ingress[1].from[0]`; "": none decided."""
@@ -116,7 +116,7 @@ class Probed:
         return f"tc {self.program} of {self.device}: {self.by}"
 
 
-class Bridged(Struct, frozen=True):
+class Bridged(Fact, frozen=True):
     """The bridge forwarded to a known port (`port`), flooded (`flooded`), or passed the frame up (`up`)."""
 
     bridge: str
@@ -125,7 +125,7 @@ class Bridged(Struct, frozen=True):
     up: bool = False
 
 
-class Learned(Struct, frozen=True):
+class Learned(Fact, frozen=True):
     """The bridge learned a MAC: it is new, or behind another port than before."""
 
     bridge: str
@@ -133,7 +133,7 @@ class Learned(Struct, frozen=True):
     mac: bytes
 
 
-class Encapsulated(Struct, frozen=True):
+class Encapsulated(Fact, frozen=True):
     """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`. None: the packet is in an
     IP packet (IPIP). The forwarding database had `dst` behind `mac` (all zero: behind all others). `mtu` is that of the outer
     packet's way, bytes."""
@@ -146,7 +146,7 @@ class Encapsulated(Struct, frozen=True):
     mtu: int = 0
 
 
-class Decapsulated(Struct, frozen=True):
+class Decapsulated(Fact, frozen=True):
     """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`. None: the packet was in an IP packet."""
 
     device: str
@@ -154,7 +154,7 @@ class Decapsulated(Struct, frozen=True):
     src: int
 
 
-class Carried(Struct, frozen=True):
+class Carried(Fact, frozen=True):
     """A cloud's network carried the packet: `who` did it, `between` which interfaces, by which `way`. Where it rewrote the
     `half` ("source", "destination", "": none), `before` became `after`."""
 
@@ -166,14 +166,14 @@ class Carried(Struct, frozen=True):
     after: int = 0
 
 
-class Waited(Struct, frozen=True):
+class Waited(Fact, frozen=True):
     """A packet waits until a neighbour (`addr` on `device`) is resolved."""
 
     addr: int
     device: str
 
 
-class Asked(Struct, frozen=True):
+class Asked(Fact, frozen=True):
     """Why an ARP request was sent: it resolves `addr` on `device`, for a packet to `dst` (0: a probe, an announcement)."""
 
     addr: int
@@ -182,7 +182,7 @@ class Asked(Struct, frozen=True):
     why: str = "resolve"
 
 
-class Answered(Struct, frozen=True):
+class Answered(Fact, frozen=True):
     """Why an ARP reply was sent: `addr` is `local`, or proxied for the route behind `device`."""
 
     addr: int
@@ -190,20 +190,20 @@ class Answered(Struct, frozen=True):
     proxy: bool = False
 
 
-class Born(Struct, frozen=True):
+class Born(Fact, frozen=True):
     """A local packet: who made it (`socket`, `icmp`, `reset`, `user`), as text ready to be shown."""
 
     what: str
 
 
-class Delivered(Struct, frozen=True):
+class Delivered(Fact, frozen=True):
     """The packet reached a socket or protocol of its namespace."""
 
     netns: str
     to: str
 
 
-class Note(Struct, frozen=True):
+class Note(Fact, frozen=True):
     """A plain sentence from code that knows more than the walk (a story's step, an impairment)."""
 
     text: str

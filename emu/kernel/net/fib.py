@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from emu.errors import InputError
 from emu.kernel.net.fib_rules import (
@@ -35,6 +35,7 @@ KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")
 NO_NETWORK, UNDECIDED = "no_network", "undecided"
 ENDING = FAILING | {NO_NETWORK: "ENETUNREACH", UNDECIDED: "UNDECIDED"}
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+NO_ROUTES: frozenset[Route] = frozenset()
 MOST_KNOWN = 1024  # the destinations, or packets' addresses, whose routes a Fib remembers
 
 
@@ -118,30 +119,17 @@ class Route:
         return [word for word in ("dead", "linkdown", "onlink") if getattr(self, word)]
 
 
-NO_ROUTES: frozenset[Route] = frozenset()
-
-
 def refusal(kind: str, why: str) -> Route:
     """What a lookup gives in place of a route: `kind` is one of ENDING."""
     return Route(ANY, kind, why=why)
 
 
-class Owner(Protocol):
-    """Whose table it is."""
-
-    def forget(self) -> None:
-        """A route was added or removed."""
-
-    def compile(self) -> None:
-        """A prefix length has come into use, or out of use."""
-
-
 class FibTable:
-    """The routes of one table. `lookup` costs one dict look-up for each prefix length in use."""
+    """The routes of one table of `owner`. `lookup` costs one dict look-up for each prefix length in use."""
 
     __slots__ = ("_owner", "_routes", "_width", "levels")
 
-    def __init__(self, owner: Owner, width: int = 32) -> None:
+    def __init__(self, owner: Fib, width: int = 32) -> None:
         self._width = width
         self._routes: dict[Prefix, list[Route]] = {}
         self._owner = owner
@@ -268,8 +256,8 @@ class Fib:
     (fib4_has_custom_rules, fib_has_custom_local_routes).
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
-    `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it, and `inputs`:
-    the routes of packets that came in, by source, destination and index of the device, where `known` and sysctls alone decide.
+    `lookup` for a destination, kept while the default rules hold and nothing else counts, `inputs[src, dst, ifindex]` that of
+    `route_input`, where `known` and sysctls alone decide; any change empties both.
     `asks_flow`: rules or routes compare more of a packet than addresses, mark and device, or there is a choice of next hops.
     """
 
