@@ -22,7 +22,7 @@ FLOORS = (
     "kube.node | kube.plan kube.plan_underlay",
     "kube.front_ends | kube.live | kube.dumped",
     "kube.flow | kube.loops",
-    "kube.unmodelled",
+    "kube.cable | kube.unmodelled",
     "invariants | quiz",
     "kube.cluster",
     "scenario",

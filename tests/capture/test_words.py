@@ -18,7 +18,7 @@ from emu.capture.view import View
 from emu.capture.words import WORDS, decided_by, word_of
 from emu.clock import Clock
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.iproute import parse_route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.kernel.netfilter.save import parse_restore

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward, ip_options, multipath
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import ENDING, MOST_KNOWN, NO_NETWORK, UNDECIDED, Route
+from emu.kernel.net.fib import MOST_KNOWN
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import ENDING, NO_NETWORK, UNDECIDED, Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import is_member
 from emu.kernel.net.route import TICK_NS

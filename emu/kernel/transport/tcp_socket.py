@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import is_uncached, update_pmtu
