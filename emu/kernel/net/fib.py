@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from emu.errors import InputError
 from emu.kernel.net.fib_rules import (
@@ -35,6 +35,7 @@ KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")
 NO_NETWORK, UNDECIDED = "no_network", "undecided"
 ENDING = FAILING | {NO_NETWORK: "ENETUNREACH", UNDECIDED: "UNDECIDED"}
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+NO_ROUTES: frozenset[Any] = frozenset()
 MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
 
 
@@ -118,22 +119,9 @@ class Route:
         return [word for word in ("dead", "linkdown", "onlink") if getattr(self, word)]
 
 
-NO_ROUTES: frozenset[Route] = frozenset()
-
-
 def refusal(kind: str, why: str) -> Route:
     """What a lookup gives in place of a route: `kind` is one of ENDING."""
     return Route(ANY, kind, why=why)
-
-
-class Owner(Protocol):
-    """Whose table it is."""
-
-    def forget(self) -> None:
-        """A route was added or removed."""
-
-    def compile(self) -> None:
-        """A prefix length has come into use, or out of use."""
 
 
 class FibTable:
@@ -141,7 +129,7 @@ class FibTable:
 
     __slots__ = ("_owner", "_routes", "_width", "levels")
 
-    def __init__(self, owner: Owner, width: int = 32) -> None:
+    def __init__(self, owner: Fib, width: int = 32) -> None:
         self._width = width
         self._routes: dict[Prefix, list[Route]] = {}
         self._owner = owner
