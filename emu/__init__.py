@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emu import compiled as compiled  # first: it decides what the imports below find
 from emu.version import VERSION
 
 if TYPE_CHECKING:

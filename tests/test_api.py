@@ -26,7 +26,8 @@ from emu.kube.flow.outcome import WORDS, Nat, Outcome
 from emu.kube.flow.verbs import Verbs
 from emu.kube.node.node import Node, Sandbox
 from emu.progress import Steps
-from emu.wire.addr import Ip4, Prefix, ip4
+from emu.wire.addr import Prefix, ip4
+from emu.wire.shown import Ip4
 
 TEXT = """
 apiVersion: v1

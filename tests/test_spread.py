@@ -10,6 +10,7 @@ from threading import Event
 
 import pytest
 
+import local_dask
 from emu.errors import InputError
 from emu.spread import _begin, _here, cpus, spread
 
@@ -32,11 +33,8 @@ def fails(state: list[int], item: int) -> int:
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A Dask cluster of two processes on this machine."""
-    distributed = pytest.importorskip("distributed", reason="needs dask and distributed: pip install 'kubemu[dask]'")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as local:
-        yield local.scheduler_address
+    with local_dask.scheduler(threads=2) as address:
+        yield address
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 3])
@@ -101,7 +99,7 @@ def test_progress_is_reported_for_each_result() -> None:
 
 
 def test_a_scheduler_that_is_not_there_is_one_message() -> None:
-    pytest.importorskip("distributed", reason="needs dask and distributed: pip install 'kubemu[dask]'")
+    pytest.importorskip("distributed", reason=local_dask.MISSING)
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         [*spread(partial(made, 0), work, range(2), dask="tcp://127.0.0.1:1")]
 

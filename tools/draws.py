@@ -11,8 +11,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from multiprocessing import Pool
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from emu.clock import MS
 from emu.errors import EmuError
 from emu.scenario.script import load_text
+from emu.spread import spread
 from emu.testing.scenarios import NETWORKS, SmallScenario, small_scenarios
 from emu.twin import judge
 from emu.twin.report import Report
@@ -57,15 +57,14 @@ def drawn(first: int, count: int) -> list[str]:
     return [*dict.fromkeys(texts)]
 
 
-def tried(numbered: tuple[int, str]) -> Judged:
-    """Judge a scenario, given with its number, until it is equal, at most TRIES times."""
-    number, text = numbered
+def tried(texts: list[str], number: int) -> Judged:
+    """Judge the scenario of this number until it is equal, at most TRIES times."""
     statuses: list[int] = []
     reports: list[str] = []
     frames, late_ns = 0, 0
     while len(statuses) < TRIES:
         try:
-            report = judge(load_text(text))
+            report = judge(load_text(texts[number]))
         except EmuError as error:
             statuses.append(error.exit_status)
             reports.append(f"{error}\n")
@@ -86,22 +85,21 @@ def before(report: Report) -> str:
     return f"{report.text()}a program was up to {report.late_ns / MS:.1f} ms late\n"
 
 
-def results(texts: list[str], workers: int) -> Iterator[Judged]:
-    with Pool(workers) as pool:
-        yield from pool.imap_unordered(tried, enumerate(texts))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Draw small scenarios, and have this machine's kernel judge them.")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn")
     parser.add_argument("--count", type=int, default=100, help="how many scenarios")
     parser.add_argument("-n", "--workers", type=int, default=4, help="how many at once")
+    parser.add_argument(
+        "--dask", default="", metavar="ADDRESS", help="a Dask scheduler, whose workers are root on Linux"
+    )
     parser.add_argument("--keep", type=Path, default=Path("draws"), help="folder for the scenarios that differ")
     arguments = parser.parse_args()
     texts, begin = drawn(arguments.seed, arguments.count), time.monotonic()
     counts: Counter[str] = Counter()
     frames, late_ms = 0, list[float]()
-    for done in results(texts, arguments.workers):
+    every = spread(partial(list, texts), tried, range(len(texts)), jobs=arguments.workers, dask=arguments.dask)
+    for done in every:
         word = {(0,): "equal at the first try", (1, 0): "equal at the second try"}.get(done.statuses, "not equal")
         counts[word] += 1
         frames += done.frames

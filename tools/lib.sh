@@ -3,6 +3,7 @@
 #
 #   EMU_PYTHON   the interpreter to build .venv with (else the first python3 that is 3.11 or newer)
 #   EMU_VENV     where the environment lives (else .venv beside pyproject.toml)
+#   EMU_VENV_NEWEST  the same for the newest Python (else .venv-VERSION beside it): tools/golden check --newest
 #   EMU_NO_APT   set: never call apt-get
 #   EMU_NO_SETUP set: take the environment as it is, install nothing into it
 
@@ -23,6 +24,16 @@ find_python() {
         fi
     done
     die "no Python 3.11 or newer was found (EMU_PYTHON=/path/to/python3 points at one)"
+}
+
+# The newest Python that is found: on the path, or among pyenv's.
+newest_python() {
+    local candidate newest="" version most=0
+    for candidate in python3 python3.{11..20} "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python; do
+        version=$("$candidate" -c 'import sys; v = sys.version_info; print(v[0] * 1000000 + v[1] * 1000 + v[2])' 2>/dev/null) || continue
+        [[ $version -gt $most ]] && newest=$candidate most=$version
+    done
+    printf '%s\n' "$newest"
 }
 
 # pip for the environment: its own, or the system's pointed at it where ensurepip is missing.

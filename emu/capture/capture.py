@@ -11,31 +11,23 @@ import os
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from emu.capture import files
 from emu.capture.captured import Captured, Story
 from emu.capture.comment import Comments
 from emu.capture.interface import Interface, roles
+from emu.capture.spool import PIECE, Spool
 from emu.capture.states import States
+from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT
 from emu.capture.summary import line
-from emu.capture.tap import (
-    DROP,
-    FLOW_SHIFT,
-    IN,
-    INTERFACE,
-    INTERFACE_SHIFT,
-    OUT,
-    DropTap,
-    Log,
-    Untouched,
-)
+from emu.capture.tap import DROP, IN, OUT, DropTap, Log, Untouched
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
@@ -48,6 +40,8 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 BACKGROUND = 0
+HELD, ENTRIES = 1 << 20, 16  # entries of the log in memory where it streams; those of a frame, about
+REMEMBERED = 1 << 12
 NO_WORDS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -83,6 +77,7 @@ class Capture:
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
+        self._held = HELD
         self._incarnations: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
@@ -140,7 +135,9 @@ class Capture:
 
     def record(self) -> States:
         """From now on note how the tables of all captured namespaces change, what rules count, and where packets end. It costs
-        nothing before. A second call gives the same."""
+        nothing before. A second call gives the same. Raises InputError for a capture that streams."""
+        if self.log.spool is not None:
+            raise InputError("a capture that streams to disk records no states", expected="record or stream")
         if self.states is None:
             self.states = States(self.log, self.interfaces)
             for interface in self.interfaces:
@@ -156,6 +153,24 @@ class Capture:
                 for owner in owners:
                     self.states.watch(net, owner)
         return self.states
+
+    def stream(
+        self, folder: str | os.PathLike[str] | None = None, *, held: int | None = None, piece: int = PIECE
+    ) -> None:
+        """From now on hold no more than about `held` frames in memory (None: some ten thousands): older ones lie in a file without a name in `folder`
+        (None: the system's for temporary files), `piece` frames at a time. All can be asked for and written as before. A capture that has begun to
+        stream cannot be copied. Raises InputError: states are recorded."""
+        if self.states is not None:
+            raise InputError("a capture that records states is held in memory", expected="stream or record")
+        if self.log.spool is None:
+            self.log.spool = Spool(folder, piece)
+        self._held = HELD if held is None else held * ENTRIES
+
+    def spill(self) -> None:
+        """Called now and then, such as where a flow has ended: write to disk what is too much to hold, if the capture streams."""
+        log = self.log
+        if log.spool is not None and len(log.entries) > self._held:
+            log.spill()
 
     def _add(
         self, owner: str, device_name: str, device: Device | None, description: str, role: str, node: str
@@ -206,8 +221,32 @@ class Capture:
         `background` adds frames without a flow (default: only when no flow is named). `since` and `until` are marks.
         Raises InputError for an unknown interface.
         """
+        return list(
+            self.each(
+                flow,
+                interface,
+                flows=flows,
+                interfaces=interfaces,
+                background=background,
+                since=since,
+                until=until,
+            )
+        )
+
+    def each(
+        self,
+        flow: int | None = None,
+        interface: str | None = None,
+        *,
+        flows: Iterable[int] | None = None,
+        interfaces: Iterable[str] | None = None,
+        background: bool | None = None,
+        since: int = 0,
+        until: int | None = None,
+    ) -> Iterator[Captured]:
+        """The frames of a selection, as `frames`, one after the other: not more than one needs to be held. Raises InputError."""
         chosen = self._select(_one_or_many(flow, flows), _one_or_many(interface, interfaces), background, since, until)
-        return [Captured(self, number) for number in chosen]
+        return (Captured(self, number) for number in chosen)
 
     def _select(
         self,
@@ -227,17 +266,23 @@ class Capture:
             if background is None or background:
                 chosen = range(since, end)
             else:
-                codes = log.codes
-                chosen = [number for number in range(since, end) if codes[number] >> FLOW_SHIFT]
+                chosen = self._having(range(since, end), lambda code: code >> FLOW_SHIFT)
         else:
             wanted = {*flows, *((BACKGROUND,) if background else ())}
-            parts = [_within(log.flows[flow], since, end) for flow in wanted if flow in log.flows]
+            parts = [_within(log.frames_of(flow), since, end) for flow in wanted if log.count_of(flow)]
             chosen = parts[0] if len(parts) == 1 else sorted(chain.from_iterable(parts))
         if interfaces is not None:
             numbers = {each.number for each in self.find(interfaces)}
-            codes = log.codes
-            chosen = [number for number in chosen if codes[number] >> INTERFACE_SHIFT & INTERFACE in numbers]
+            chosen = self._having(chosen, lambda code: code >> INTERFACE_SHIFT & INTERFACE in numbers)
         return chosen
+
+    def _having(self, chosen: Sequence[int], wanted: Callable[[int], object]) -> array[int]:
+        """Of these frames those whose code is wanted."""
+        found = array("q")
+        for part, indices in self.log.parts(chosen):
+            codes, first = part.codes, part.first
+            found.extend([first + index for index in indices if wanted(codes[index])])
+        return found
 
     def find(self, patterns: Iterable[str]) -> list[Interface]:
         """The interfaces that match the names or globs, in order. Raises InputError for a glob without a match."""
@@ -274,18 +319,21 @@ class Capture:
 
     def first_numbers(self, flow: int) -> list[int]:
         """The initial sequence numbers of a flow's connections (NAT does not change them)."""
-        frames = self.log.flows.get(flow, ())
+        log = self.log
         known, firsts = self._firsts.get(flow, (0, []))
-        if known < len(frames):
-            entries, positions = self.log.entries, self.log.positions
+        if known < log.count_of(flow):
+            frames = log.frames_of(flow)
             for number in frames[known:]:
-                data = entries[positions[number]]
+                part, index = log.find(number)
+                data = part.entries[part.positions[index]]
                 if is_tcp(data):
                     seen = read(data)
                     if seen.flags & SYN and seen.seq not in firsts:
                         firsts.append(seen.seq)
                         if seen.flags & ACK and (seen.ack - 1) & 0xFFFFFFFF not in firsts:
                             firsts.append((seen.ack - 1) & 0xFFFFFFFF)
+            if log.spool is not None and len(self._firsts) >= REMEMBERED:
+                self._firsts.clear()
             self._firsts[flow] = len(frames), firsts
         return firsts
 
@@ -293,7 +341,7 @@ class Capture:
 
     def write(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | BinaryIO,
         *,
         flow: int | None = None,
         flows: Iterable[int] | None = None,
@@ -307,8 +355,8 @@ class Capture:
         """Write a selection (as `frames`) as pcapng, with names and comments; gives the number of frames.
 
         Without a selection by flow or interface the file has all interfaces and names; else the interfaces that are
-        selected or have frames in it, and the names of the addresses in its frames. `force` replaces a file that emu did
-        not write. Raises InputError: no such interface, the file cannot be made.
+        selected or have frames in it, and the names of the addresses in its frames. The file appears when it is whole (an open
+        one is written to as it goes); `force` replaces one that emu did not write. Raises InputError: no such interface, the file cannot be made.
         """
         by_flow, by_name = _one_or_many(flow, flows), _one_or_many(interface, interfaces)
         chosen = self._select(by_flow, by_name, background, since, until)
@@ -336,8 +384,10 @@ class Capture:
         return files.write_split(self, folder, chosen, force=force)
 
     def _with_frames(self, chosen: Sequence[int], asked: list[str] | None) -> list[Interface]:
-        codes = self.log.codes
-        numbers = {codes[number] >> INTERFACE_SHIFT & INTERFACE for number in chosen}
+        numbers: set[int] = set()
+        for part, indices in self.log.parts(chosen):
+            codes = part.codes
+            numbers.update({codes[index] >> INTERFACE_SHIFT & INTERFACE for index in indices})
         if asked is not None:
             numbers |= {each.number for each in self.find(asked) if each.name in asked}
         return [self.interfaces[number] for number in sorted(numbers)]

@@ -18,9 +18,9 @@ from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
 from emu.kernel.net.neighbour import Neighbour
 from emu.kernel.netfilter.conn import Conn
+from emu.rule import AnyRule
 from emu.trail import (
     Answered,
-    AnyRule,
     Asked,
     Born,
     Bridged,

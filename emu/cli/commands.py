@@ -29,8 +29,10 @@ from emu.cli.cni_command import Command
 from emu.cli.console import Form, dump, note, out, show
 from emu.cli.listing import ListsViews
 from emu.cli.options import (
+    Dask,
     Dumps,
     Force,
+    Jobs,
     Live,
     Manifests,
     MoreFiles,
@@ -45,6 +47,7 @@ from emu.cli.options import (
 )  # fmt: skip
 from emu.cli.settings import settings
 from emu.cli.wireshark import app as wireshark
+from emu.compiled import COMPILED
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -88,7 +91,7 @@ Html = Annotated[
 
 def _version(asked: bool) -> None:
     if asked:
-        out(f"emu {VERSION}")
+        out(f"emu {VERSION} ({'compiled' if COMPILED else 'pure Python'})")
         raise typer.Exit
 
 
@@ -98,7 +101,10 @@ def before(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No notes and no progress on stderr.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Note also what was read and built.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and whether compiled modules run.", callback=_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """A Kubernetes cluster network in one process: manifests in, annotated captures out."""
@@ -299,7 +305,13 @@ def validate(
     return 0
 
 
-@app.command(epilog=examples("emu twin shop.yaml", "emu demo --files gallery && emu twin gallery/pod-to-service.yaml"))
+@app.command(
+    epilog=examples(
+        "emu twin shop.yaml",
+        "emu demo --files gallery && emu twin gallery/pod-to-service.yaml",
+        "emu twin -j 2 gallery/*.yaml",
+    )
+)
 def twin(
     files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="Scenario files.")] = None,
     more: MoreFiles = None,
@@ -314,12 +326,20 @@ def twin(
         int, typer.Option(min=1, metavar="N", help="What differs runs again, up to N times: a busy machine is late.")
     ] = 2,
     form: OutputForm = Form.text,
+    jobs: Jobs = 1,
+    dask: Dask = "",
 ) -> int:
     """Run scenarios on this machine's kernel, too, and compare frame by frame (root on Linux). Exit 1: they differ."""
     from emu.cli.judging import judge_files
 
     return judge_files(
-        named(files, more, "scenario", "FILE or -f FILE"), form, without or (), wiring=wiring, tries=tries
+        named(files, more, "scenario", "FILE or -f FILE"),
+        form,
+        without or (),
+        wiring=wiring,
+        tries=tries,
+        jobs=jobs,
+        dask=dask,
     )
 
 

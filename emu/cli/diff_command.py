@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from emu.cli.console import Form, note, progress, show
-from emu.cli.matrix_command import Dask, Jobs, SourceGlobs, TargetGlobs
-from emu.cli.options import Live, Network, Nodes, OutputForm, examples
+from emu.cli.matrix_command import SourceGlobs, TargetGlobs
+from emu.cli.options import Dask, Jobs, Live, Network, Nodes, OutputForm, examples
 from emu.cli.settings import settings
 
 if TYPE_CHECKING:

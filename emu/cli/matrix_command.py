@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import dump, note, out, progress
-from emu.cli.options import Dumps, Force, Live, Network, Nodes, examples
+from emu.cli.options import Dask, Dumps, Force, Jobs, Live, Network, Nodes, examples
 
 
 class Printed(StrEnum):
@@ -27,8 +27,6 @@ EXAMPLES = examples(
     "emu matrix -f dump.json -S 'shop/*' -D 'books/*' -o csv > shop-to-books.csv",
     "emu matrix -f dump.json --dask tcp://10.0.0.5:8786 --html matrix.html",
 )
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="How many processes; 0: one for each processor.")]
-Dask = Annotated[str, typer.Option("--dask", metavar="ADDRESS", help="A Dask scheduler, which is asked instead.")]
 SourceGlobs = Annotated[
     list[str] | None,
     typer.Option("-S", "--source", "--from", metavar="GLOB", help="Only these sources: NS/OWNER, nodes, external."),

@@ -26,6 +26,8 @@ Namespace = Annotated[str, typer.Option("-n", "--namespace", help="The namespace
 Nodes = Annotated[int, typer.Option(min=1, max=5000, help="How many nodes, where no scenario is given.")]
 Network = Annotated[str, typer.Option(help="A built-in network or a .conflist, where no scenario is given.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of all random draws, in place of the scenario's.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="How many processes; 0: one for each processor.")]
+Dask = Annotated[str, typer.Option("--dask", metavar="ADDRESS", help="A Dask scheduler, which is asked instead.")]
 Live = Annotated[
     bool | None,
     typer.Option(

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from emu.cli.console import Form, dump, note, out, progress
-from emu.cli.matrix_command import Dask, Jobs, Printed
-from emu.cli.options import Force, examples, one
+from emu.cli.matrix_command import Printed
+from emu.cli.options import Dask, Force, Jobs, examples, one
 from emu.errors import InputError
 
 EXAMPLES = examples(

@@ -13,7 +13,8 @@ from emu.invariants.evidence import STACKED, Pass
 from emu.kernel.net.fib import Route
 from emu.kernel.netfilter.targets.mark import Mark
 from emu.kube.api.core import Service
-from emu.trail import AnyRule, Tracked
+from emu.rule import AnyRule
+from emu.trail import Tracked
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import TCP, UDP
 

@@ -43,6 +43,7 @@ _LONG = {
     "--new": "-N", "--delete-chain": "-X", "--policy": "-P",
 }  # fmt: skip
 _WITH_RULE, _WITH_CHAIN, _WITHOUT = ("-A", "-I", "-D", "-R"), ("-N", "-P"), ("-F", "-X")
+_COMMANDS = (*_WITH_RULE, *_WITH_CHAIN, *_WITHOUT)
 
 
 class _Line(NamedTuple):
@@ -76,7 +77,7 @@ def _read(line: str) -> _Line:
     if table not in BUILT_IN:
         raise InputError(f"unknown table {table!r}", expected=", ".join(BUILT_IN))
     command = _LONG.get(words[0], words[0]) if words else ""
-    if command not in (*_WITH_RULE, *_WITH_CHAIN, *_WITHOUT):
+    if command not in _COMMANDS:
         raise InputError(
             f"{line.strip()!r} is no command of iptables", expected="[-t TABLE] -A, -I, -D, -R, -N, -F, -X or -P"
         )
@@ -293,7 +294,7 @@ def _link_set(text: str) -> _LinkSet:
     device, rest, changes = words[0], iter(words[1:]), list[tuple[str, str]]()
     for word in rest:
         value = next(rest, "") if word in _WITH_VALUE else ""
-        if word not in (*_SWITCHES, *_WITH_VALUE):
+        if word not in _SWITCHES and word not in _WITH_VALUE:
             raise InputError(
                 f"link {text!r}: cannot read {word!r}", expected="up, down, mtu N, address MAC or promisc on|off"
             )

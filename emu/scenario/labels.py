@@ -11,11 +11,12 @@ from typing import Any
 from emu.capture.captured import Captured
 from emu.clock import EPOCH_NS
 from emu.kube.flow.outcome import address
+from emu.rule import AnyRule
 from emu.scenario.frame_fields import same_packet
 from emu.scenario.record import Run
 from emu.scenario.results import FlowResult, StepResult
 from emu.scenario.ways import Ways
-from emu.trail import Answered, AnyRule, Asked, Born, Dropped, Encapsulated, Natted
+from emu.trail import Answered, Asked, Born, Dropped, Encapsulated, Natted
 
 COLUMNS: dict[str, type] = {
     "capture": str, "frame": int, "time_ns": int, "interface": str, "direction": str, "flow": int, "step": int, "name": str, "label": str,

@@ -7,8 +7,9 @@ Files come last, and all at once (`files.py`): an error on the way leaves nothin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from functools import partial
+from itertools import islice
 
 from emu.invariants import Evidence, Verdict, invariants, judge, together
 from emu.kube.api.core import Node, Pod
@@ -20,13 +21,14 @@ from emu.scenario.files import Split, write
 from emu.scenario.kinds import Step
 from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
 from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
-from emu.scenario.results import StepResult
+from emu.scenario.results import Results, StepResult, Streamed
 from emu.scenario.script import Scenario, load
 from emu.scenario.steps import Doing, Place, actions
 from emu.scenario.story import Teller
 
 __all__ = ["FAILED", "HELD", "UNDECIDED", "Progress", "Run", "check_endpoints", "run"]
 
+TOGETHER = 512  # flows that are judged at a time
 Progress = Callable[[int, int, str], None]
 
 
@@ -40,9 +42,12 @@ def run(
     force: bool = False,
     record: bool = False,
     only: Container[int] | None = None,
+    stream: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
+    `stream` names a folder for files without names: frames and results beyond some thousands lie there, so that memory does not grow with
+    flows. What needs every frame (`record`, and invariants that the scenario names) holds them all.
     `record`: the capture notes also what the tables hold at each frame (`Capture.record`). `force` replaces files that emu did not
     write. Of the steps `only` those are run, by their number from 0 (`only.py`); None: all. `progress(done, of, what)` is called before each step. Raises InputError
     with the step's place, and then nothing is written.
@@ -53,6 +58,11 @@ def run(
     steps = scenario.steps
     report(0, len(steps), "building the cluster")
     result = Run(scenario, (build or _build)(scenario), only=only)
+    named = further(scenario)
+    if record or named:
+        stream = None
+    if stream is not None and result.cluster.capture is not None:
+        result.cluster.capture.stream(stream)
     if record and result.cluster.capture is not None:
         result.cluster.capture.record()
     check_endpoints(scenario, result.cluster)
@@ -63,11 +73,11 @@ def run(
         if only is not None and number not in only:
             continue
         report(number, len(steps), step.name or step.action)
-        done = _do(result, number, step)
+        done = _do(result, number, step, stream)
         result.steps.append(done)
-        judged.append(judge(Evidence(result.cluster, [each.flow for each in done.flows]), required))
+        judged += [judge(Evidence(result.cluster, flows), required) for flows in _batches(done.flows)]
     report(len(steps), len(steps), "writing")
-    if named := further(scenario):
+    if named:
         judged.append(judge(result.cluster, named))
     result.invariants = together([judge(Evidence(result.cluster, ()), required), *judged])
     store, loaded = result.cluster.store, scenario.loaded
@@ -100,9 +110,21 @@ def check_endpoints(scenario: Scenario, cluster: Cluster) -> None:
             action.resolve(step.part, place, ends)
 
 
-def _do(result: Run, number: int, step: Step) -> StepResult:
+def _batches(results: Results) -> Iterator[list[Flow]]:
+    """The flows of a step, some at a time; at least once."""
+    left = iter(results)
+    flows = [each.flow for each in islice(left, TOGETHER)]
+    yield flows
+    while len(flows) == TOGETHER:
+        flows = [each.flow for each in islice(left, TOGETHER)]
+        yield flows
+
+
+def _do(result: Run, number: int, step: Step, stream: str | os.PathLike[str] | None) -> StepResult:
     cluster = result.cluster
     done = StepResult(number + 1, step.name, step.action, story=step.story, started_ns=cluster.clock.now)
+    if stream is not None:
+        done.flows = Streamed(stream, lambda flow: cluster.flows.pop(flow.number, None))
     place = Place(result.scenario, number, step)
     begun = {**result.moments}
     result.moments |= {step.name: cluster.clock.now} if step.name else {}

@@ -17,16 +17,14 @@ from typing import Any, NamedTuple
 
 from emu.errors import InputError
 from emu.fork import Snapshot
-from emu.kube.api.documents import Document
-from emu.kube.api.loader import Loaded, read
 from emu.report.table import nothing_checked, table
 from emu.scenario.build import build
 from emu.scenario.files import put as put_files
 from emu.scenario.files import slug, write
-from emu.scenario.kinds import ScenarioPart
 from emu.scenario.record import FAILED, UNDECIDED, Run
 from emu.scenario.run import run
-from emu.scenario.script import Scenario, load_found, objects_of, read_again
+from emu.scenario.script import Scenario
+from emu.scenario.source import Source, opened
 from emu.spread import spread
 from emu.sweep.axis import Axis, Scalar, axes_of, put, shown
 
@@ -34,22 +32,6 @@ BUILT = ("seed", "cluster", "manifests")  # the keys of a scenario that its clus
 BAD_INPUT = 2
 Values = tuple[Scalar, ...]
 Progress = Callable[[int, int, str], None]
-
-
-class Source(NamedTuple):
-    """A scenario file as it was read, which other processes get."""
-
-    file: str
-    document: Document
-    own: tuple[Document, ...]
-    loaded: Loaded
-    declared: Loaded
-
-    def objects(self, document: Document, spec: ScenarioPart) -> tuple[Loaded, Loaded]:
-        """Those that the file has, or others where its manifests are."""
-        if _of_objects(document.value) == _of_objects(self.document.value):
-            return self.loaded, self.declared
-        return objects_of(spec, document, self.own, Path(self.file).parent)
 
 
 class Ran(NamedTuple):
@@ -82,9 +64,8 @@ class Sweep:
         value = self.source.document.value
         for axis, each in zip(self.axes, values, strict=True):
             value = put(value, axis.path, each)
-        document = self.source.document.with_value(value)
         try:
-            return read_again(document, self.source.file, partial(self.source.objects, document))
+            return self.source.scenario(value)
         except InputError as error:
             what = f"{error.what} (--over {', '.join(self.words(values))})"
             raise InputError(what, file=error.file, line=error.line, path=error.path, expected=error.expected) from None
@@ -124,10 +105,6 @@ class Sweep:
         return Ran(values, _result(done), done.exit_status, data, "", files)
 
 
-def _of_objects(value: Any) -> list[Any]:
-    return [value.get("manifests"), (value.get("cluster") or {}).get("live")]
-
-
 def _result(done: Run) -> str:
     if done.exit_status == UNDECIDED:
         return "undecided"
@@ -140,14 +117,6 @@ def _captures(done: Run) -> dict[str, bytes]:
     """A run's files by name, as `emu run` writes them."""
     with TemporaryDirectory(prefix="emu-") as folder:
         return {path.name: path.read_bytes() for path in write(done, folder)}
-
-
-def opened(path: Path) -> tuple[Source, Scenario]:
-    """A scenario file, read once. Raises InputError."""
-    found = [*read(path)]
-    scenario = load_found(path, iter(found))
-    source = Source(scenario.file, scenario.document, tuple(found[1:]), scenario.loaded, scenario.declared)
-    return source, scenario
 
 
 class Swept(NamedTuple):

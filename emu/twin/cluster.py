@@ -5,7 +5,7 @@ It is a `Cluster`, so that the scenario's runner drives it. Must not know how th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -126,7 +126,7 @@ class TwinCluster(Cluster):
         self._try(kernel)
         super().wait(max(0, end_ns - self.clock.now) / SECOND)
 
-    def together(self, starts: Sequence[Start]) -> None:
+    def together(self, starts: Sequence[Start] | Iterator[Start]) -> None:
         """One after the other: two clocks, of which one is real, have no order of programs in common."""
         if self.twin is not None:
             self.twin.report.leave_out("the overlap of flows of traffic: they run one after the other", False)

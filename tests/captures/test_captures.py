@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +68,36 @@ def test_made_anew_they_are_the_same_bytes(name: str, tmp_path: Path) -> None:
     there = {path.name: path.read_bytes() for path in (CAPTURES / name).iterdir()}
     assert sorted(made) == sorted(there)
     assert [file for file in made if made[file] != there[file]] == []
+
+
+@pytest.mark.slow
+def test_another_byte_or_file_is_found(tmp_path: Path) -> None:
+    """By `tools/golden check`, which makes the gallery over processes, over Dask and by another Python."""
+    for name in ("pod-to-service", "absent-address"):
+        shutil.copytree(CAPTURES / name, tmp_path / name)
+    command = [
+        sys.executable,
+        str(CAPTURES.parent / "tools" / "gallery_check.py"),
+        "-j",
+        "2",
+        "--captures",
+        str(tmp_path),
+    ]
+
+    def checked() -> tuple[int, list[str]]:
+        done = subprocess.run(
+            [*command, "absent-address", "pod-to-service"],
+            env={**os.environ, "PYTHONPATH": str(CAPTURES.parent)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout.splitlines()
+
+    status, lines = checked()
+    assert status == 0 and lines[0].startswith("2 stories, ") and lines[0].endswith(", 2 processes: equal")
+    whole = tmp_path / "pod-to-service" / "all.pcapng"
+    whole.write_bytes(whole.read_bytes()[:-1] + b"x")
+    (tmp_path / "pod-to-service" / "more.txt").touch()
+    status, lines = checked()
+    assert status == 1 and lines[0] == "pod-to-service: all.pcapng, more.txt" and lines[1].endswith("1 stories differ")
 
 
 def test_nothing_else_lies_there() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from hypothesis import given
 
+import local_dask
 from emu.kernel.link.bridge import Port
 from emu.kernel.link.veth import Veth
 from emu.kube.cluster import Cluster
@@ -92,11 +93,8 @@ def test_policies_distinguish_who_may() -> None:
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A Dask cluster of two processes on this machine."""
-    distributed = pytest.importorskip("distributed", reason="needs dask and distributed: pip install 'kubemu[dask]'")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as local:
-        yield local.scheduler_address
+    with local_dask.scheduler() as address:
+        yield address
 
 
 def test_several_processes_make_the_table_of_one() -> None:

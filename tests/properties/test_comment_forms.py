@@ -13,7 +13,8 @@ from scapy.layers.l2 import Ether
 from emu.capture.capture import Capture
 from emu.capture.comment import Comments, words
 from emu.capture.interface import Interface
-from emu.capture.tap import OUT, SHAPE
+from emu.capture.stretch import SHAPE
+from emu.capture.tap import OUT
 from emu.kube.api.loader import load_text as manifests
 from emu.kube.cluster import Cluster
 from emu.kube.networks.network import networks

@@ -13,6 +13,7 @@ from textwrap import dedent
 
 import pytest
 
+import local_dask
 from emu.cli import main
 from emu.scenario import gallery
 from emu.scenario.run import run
@@ -93,11 +94,8 @@ def files_in(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A Dask cluster of two processes on this machine."""
-    distributed = pytest.importorskip("distributed", reason="needs dask and distributed: pip install 'kubemu[dask]'")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
-    ) as local:
-        yield local.scheduler_address
+    with local_dask.scheduler() as address:
+        yield address
 
 
 # -- what a run gives --------------------------------------------------------------------------------------

@@ -165,6 +165,7 @@ class Family:
 
     def _cache(self, name: str) -> None:
         """Cache the sysctls that the walk reads for each packet; `name` is the one that changed, "" for all."""
+        self.fib.inputs.clear()
         if name.endswith(".ignore_routes_with_linkdown"):
             self._cache_carriers()
         if name.startswith(f"net.{self.name}.conf."):

@@ -36,7 +36,7 @@ NO_NETWORK, UNDECIDED = "no_network", "undecided"
 ENDING = FAILING | {NO_NETWORK: "ENETUNREACH", UNDECIDED: "UNDECIDED"}
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 NO_ROUTES: frozenset[Any] = frozenset()
-MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
+MOST_KNOWN = 1024  # the destinations, or packets' addresses, whose routes a Fib remembers
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -256,12 +256,13 @@ class Fib:
     (fib4_has_custom_rules, fib_has_custom_local_routes).
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
-    `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it.
+    `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it, and `inputs`:
+    the routes of packets that came in, by source, destination and index of the device, where `known` and sysctls alone decide.
     `asks_flow`: rules or routes compare more of a packet than addresses, mark and device, or there is a choice of next hops.
     """
 
     __slots__ = (
-        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "kind_of", "known", "l3_table", "local", "main",
+        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "inputs", "kind_of", "known", "l3_table", "local", "main",
         "merged", "own", "recorder", "tables", "width",
     )  # fmt: skip
 
@@ -273,6 +274,7 @@ class Fib:
         self.own: set[int] = set()
         self.merged, self.custom, self.generation = True, False, 0
         self.known: dict[int, Route] = {}
+        self.inputs: dict[tuple[int, int, int], Route] = {}
         # the routes that not every packet to their prefix takes (throw, with a TOS, dead), and those with several next hops
         self._particular: frozenset[Route] = NO_ROUTES
         self._several: frozenset[Route] = NO_ROUTES
@@ -325,6 +327,7 @@ class Fib:
 
     def forget(self) -> None:
         self.known.clear()
+        self.inputs.clear()
         self.generation += 1
         if self.recorder is not None:
             self.recorder.reread(ROUTES)

@@ -7,6 +7,7 @@ larger ones; if they fit the link, in fragments of the same sizes (`Frame.cause`
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.clock import SECOND, Timer
@@ -216,7 +217,7 @@ class Reassembly:
     def _queue(self, key: tuple[int, ...]) -> _Queue:
         """ip_find: an empty queue, charged, with the time in which it must be whole."""
         wait_ns = self.net.sysctl.number("net.ipv4.ipfrag_time") * SECOND
-        queue = _Queue(self.net.clock.call_later(wait_ns, lambda: self._expire(key)))
+        queue = _Queue(self.net.clock.call_later(wait_ns, partial(self._expire, key)))
         self.memory += queue.size
         self._too_far(queue, key[0])
         return queue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward, ip_options, multipath
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import ENDING, NO_NETWORK, UNDECIDED, Route
+from emu.kernel.net.fib import ENDING, MOST_KNOWN, NO_NETWORK, UNDECIDED, Route
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import is_member
@@ -168,6 +168,9 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     """
     src, dst, family = frame.src, frame.dst, net.ipv4
     fib, ifindex = family.fib, device.ifindex
+    route = fib.inputs.get((src, dst, ifindex))
+    if route is not None:
+        return "", route
     first, to = src >> 24, dst >> 24
     if first not in UNICAST or to not in UNICAST:
         if 224 <= to < 240:
@@ -201,10 +204,13 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     if not device.loopback:
         if out is device or fib.custom or family.rp_filter[ifindex]:
             reason, back = source_reason(net, frame, dst, device, out)
-            if reason:
-                return reason, back
-        elif src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
+            return (reason, back) if reason else ("", route)
+        if src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
+    if fib.known.get(dst) is route:  # neither chosen among next hops nor changed for this packet
+        if len(fib.inputs) >= MOST_KNOWN:
+            fib.inputs.clear()
+        fib.inputs[src, dst, ifindex] = route
     return "", route
 
 

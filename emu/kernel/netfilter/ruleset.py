@@ -14,7 +14,7 @@ from typing import Any
 from emu.fork import itself
 from emu.kernel.netfilter.matches import Match, matches
 from emu.kernel.netfilter.targets import Goto, Jump, Target
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 
 # the built-in chains in the order of iptables-save; the tables in its order too
 BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -319,7 +319,9 @@ class _Draft:
 
 def _chain_of(names: list[str]) -> str:
     """`a -> b -> c`, a long one without its middle."""
-    return " -> ".join(names if len(names) <= 2 * JUMP_STACK else [*names[:JUMP_STACK], "...", *names[-3:]])
+    if len(names) > 2 * JUMP_STACK:
+        names = [*names[:JUMP_STACK], "...", *names[-3:]]
+    return " -> ".join(names)
 
 
 def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:

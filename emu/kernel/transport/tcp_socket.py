@@ -215,7 +215,7 @@ class TcpSocket:
             self.output(endpoint.write(self._rest, self.net.clock.now))
             self._rest = self._rest[endpoint.taken :]
             self._release()
-            if not self._rest or endpoint.full or not endpoint.may_write:
+            if not self._rest or endpoint.no_space or not endpoint.may_write:
                 break
 
     def _writable(self) -> None:
@@ -374,7 +374,7 @@ class TcpSocket:
             self.pending, self.closed = endpoint.error, True
         if endpoint.deadlines != self._timers.armed:
             self._timers.follow(endpoint.deadlines, pinned=endpoint.state == "SYN_RECV")
-        if self._rest and not self._owned and not endpoint.full and not self._woken:
+        if self._rest and not self._owned and not endpoint.no_space and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)
         if endpoint.state == "CLOSE":

@@ -14,11 +14,11 @@ from emu.kube.policy.index import METADATA_NAME, PolicyIndex
 from emu.kube.policy.rules import Way
 from emu.kube.policy.verdict import Packet, Reason
 
+TEMPLATE_HASH, REVISION_HASH, JOB_NAME = "pod-template-hash", "controller-revision-hash", "batch.kubernetes.io/job-name"
 # What controllers put on each pod or on each revision: it would bind a rule to this very pod.
 PER_POD = frozenset(
     (
-        "pod-template-hash", "controller-revision-hash", "pod-template-generation", "statefulset.kubernetes.io/pod-name",
-        "apps.kubernetes.io/pod-index", "controller-uid", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-completion-index",
+        TEMPLATE_HASH, REVISION_HASH, "pod-template-generation", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "controller-uid", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-completion-index",
     )
 )  # fmt: skip
 _LONGEST = 240
@@ -121,9 +121,18 @@ def _peer(pod: PodEnd, other: End) -> dict[str, Any]:
     return space | {"podSelector": _selector(_labels(other.pod))}
 
 
+def _workload(pod: PodEnd) -> str:
+    """The pod's name without what its controllers put behind their own: `web-7d4b9c-x2kqp` of a Deployment is `web`."""
+    template = pod.labels.get(TEMPLATE_HASH, "")
+    if template and f"-{template}-" in pod.name:
+        return pod.name[: pod.name.rindex(f"-{template}-")]
+    generated = REVISION_HASH in pod.labels or JOB_NAME in pod.labels  # one part behind the owner's name
+    return pod.name.rpartition("-")[0] if generated and "-" in pod.name else pod.name
+
+
 def _name(index: PolicyIndex, packet: Packet, namespace: str, way: Way) -> str:
     """A name that no policy of the namespace has."""
-    ends = [end.pod.name if end.pod is not None else str(end) for end in (packet.source, packet.destination)]
+    ends = [_workload(end.pod) if end.pod is not None else str(end) for end in (packet.source, packet.destination)]
     side = "from" if way == "ingress" else "to"
     other = ends[0] if way == "ingress" else ends[1]
     name = f"allow-{side}-{other}-{packet.port}".replace(":", "-")[:_LONGEST].strip("-.").lower()

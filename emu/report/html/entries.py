@@ -11,9 +11,9 @@ from typing import Any
 from emu.capture.words import decided_by
 from emu.kernel.net.fib import Route
 from emu.report.html.facts import Stated
+from emu.rule import AnyRule
 from emu.trail import (
     Answered,
-    AnyRule,
     Asked,
     Born,
     Bridged,

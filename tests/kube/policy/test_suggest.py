@@ -121,11 +121,32 @@ def test_both_sides_are_suggested_where_both_are_isolated() -> None:
         policy("web", {
             "podSelector": FRONT, "policyTypes": ["Egress"],
             "egress": [{"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}, "podSelector": DB}], "ports": [{"port": 5432}]}],
-        }, "allow-to-db-5d9c-x2x7k-5432"),
+        }, "allow-to-db-5432"),
         policy("shop", {
             "podSelector": DB, "ingress": [{"from": [{"namespaceSelector": WEB, "podSelector": FRONT}], "ports": [{"port": 5432}]}],
         }, "allow-from-front-5432"),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "workload"),
+    [
+        ("web-7d4b9c-x2kqp", {"pod-template-hash": "7d4b9c"}, "web"),
+        ("log-agent-2xk8w", {"controller-revision-hash": "5f6"}, "log-agent"),
+        ("db-0", {"controller-revision-hash": "db-5f6", "apps.kubernetes.io/pod-index": "0"}, "db"),
+        ("nightly-29384-h7k2p", {"batch.kubernetes.io/job-name": "nightly-29384"}, "nightly-29384"),
+        ("etcd-node-1", {}, "etcd-node-1"),
+        ("renamed", {"pod-template-hash": "7d4b9c"}, "renamed"),
+    ],
+)
+def test_a_policy_is_named_after_the_workload(name: str, labels: dict[str, str], workload: str) -> None:
+    one = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop", "labels": labels},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "c"}]}, "status": {"phase": "Running", "podIP": "10.244.1.40"},
+    }  # fmt: skip
+    index = PolicyIndex(objects_of(one, policy("shop", ALL_IN)))
+    found = suggest(index, Packet(pod(index, "shop", name), pod(index, "shop", "near"), "TCP", 80))
+    assert [each["metadata"]["name"] for each in found.policies] == [f"allow-from-{workload}-80"]
 
 
 def parts(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
