@@ -92,7 +92,11 @@ def files_of(folder: Path) -> set[str]:
     """The project's files in a folder, as git would hand them out, by their paths below it."""
     found: set[str] = set()
     for place, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if not (each in NOT_OURS or each.startswith(".venv") or each.endswith((".egg-info", "_cache")))]
+        folders[:] = [
+            each
+            for each in folders
+            if not (each in NOT_OURS or each.startswith(".venv") or each.endswith((".egg-info", "_cache")))
+        ]
         below = Path(place).relative_to(folder)
         found.update((below / name).as_posix() for name in names if name not in NOT_OURS)
     return found
