@@ -92,7 +92,11 @@ def files_of(folder: Path) -> set[str]:
     """The project's files in a folder, as git would hand them out, by their paths below it."""
     found: set[str] = set()
     for place, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if not (each in NOT_OURS or each.startswith(".venv") or each.endswith((".egg-info", "_cache")))]
+        folders[:] = [
+            each
+            for each in folders
+            if not (each in NOT_OURS or each.startswith(".venv") or each.endswith((".egg-info", "_cache")))
+        ]
         below = Path(place).relative_to(folder)
         found.update((below / name).as_posix() for name in names if name not in NOT_OURS)
     return found
@@ -183,7 +187,8 @@ def pure_wheel(target: Path) -> None:
 
 def sealed(text: str) -> str:
     """A module as the compiler gets it: constants (names in capitals that are assigned once) are Final, so that their values stand in
-    the compiled code, and a field's type that is imported for type checkers only is a string. Each statement keeps its line."""
+    the compiled code; a field's type that is imported for type checkers only is a string; and `__new__` makes an empty object, as
+    Python's does, for copies of state. Each statement keeps its line."""
     module = ast.parse(text)
     stored = [node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     moving = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
@@ -220,8 +225,15 @@ def sealed(text: str) -> str:
             ):
                 begin, end, at = field.annotation.col_offset, field.annotation.end_col_offset or 0, field.lineno - 1
                 lines[at] = lines[at][:begin] + b'"' + lines[at][begin:end] + b'"' + lines[at][end:]
-    head = "from __future__ import annotations"
-    return b"\n".join(lines).decode().replace(f"\n{head}\n", f"\n{head}; from typing import Final as _Final\n", 1)
+    for kind in module.body:
+        if isinstance(kind, ast.ClassDef) and all(ast.unparse(base).startswith("Generic[") for base in kind.bases):
+            first = min(each.lineno for each in (kind, *kind.decorator_list)) - 1
+            assert not lines[first - 1].strip(), f"line {first}: expected an empty one above a class"
+            lines[first - 1] = b"@_attr(serializable=True)"
+    head = lines.index(b"from __future__ import annotations")
+    lines[head] += b"; from typing import TYPE_CHECKING, Final as _Final"
+    lines[head + 1] = b"if TYPE_CHECKING: from mypy_extensions import mypyc_attr as _attr"
+    return b"\n".join(lines).decode()
 
 
 def each_of(value: ast.expr) -> list[str]:
