@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from emu.fork import Snapshot
     from emu.kernel.boot import namespace, veth
     from emu.kernel.link.bridge import Bridge
-    from emu.kernel.net.fib import Fib, Route
+    from emu.kernel.net.fib import Fib
+    from emu.kernel.net.fib_semantics import Route
     from emu.kernel.net.netns import Netns
     from emu.kernel.netfilter.conntrack import Conntrack
     from emu.kernel.netfilter.table import Tables
@@ -85,7 +86,7 @@ _WHERE = {
     "Tables": "emu.kernel.netfilter.table",
     "Conntrack": "emu.kernel.netfilter.conntrack",
     "Fib": "emu.kernel.net.fib",
-    "Route": "emu.kernel.net.fib",
+    "Route": "emu.kernel.net.fib_semantics",
     "Capture": "emu.capture.capture",
     "Clock": "emu.clock",
     # scenarios

@@ -18,7 +18,7 @@ from emu.capture.captured import Captured
 from emu.capture.interface import Interface
 from emu.errors import InputError
 from emu.fork import Snapshot
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.conn import Conn
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow

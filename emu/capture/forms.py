@@ -13,7 +13,7 @@ from typing import Any
 
 from emu.capture.blanks import Address, Blanks, Form, has_blanks
 from emu.capture.view import View
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.rule import AnyRule
 from emu.trail import Born, Bridged, Delivered, Natted, Policy, Tracked
 from emu.wire.addr import ip4_text

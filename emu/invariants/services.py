@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from emu.capture.captured import Captured
 from emu.invariants import Answer, Evidence, Violation, invariant
 from emu.invariants.evidence import STACKED, Pass
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.targets.mark import Mark
 from emu.kube.api.core import Service
 from emu.rule import AnyRule

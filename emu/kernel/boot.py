@@ -33,8 +33,8 @@ from emu.kernel.net import (
     reject,
 )
 from emu.kernel.net.family import Address, Family, Ops
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import Flow, IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ipip import IpipTunnels
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.neigh_table import Limits, NeighTable

@@ -17,7 +17,7 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.vxlan_text import parse_fdb
 from emu.kernel.net import link_change
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.iproute import parse_route, parse_rule, select_route, select_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets

@@ -15,8 +15,8 @@ from emu.kernel import boot
 from emu.kernel.dumped.ip_routes import Known, devices, is_ip4, read_route, read_rule, with_devices
 from emu.kernel.dumped.rules import pasted_rules
 from emu.kernel.link.edge import Edge, Sent
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import LOCAL_TABLE, IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ctnetlink import create
 from emu.kernel.netfilter.dump import Unknown, unknown

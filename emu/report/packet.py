@@ -13,7 +13,7 @@ from typing import Any, Literal
 from emu.capture.words import decided_by
 from emu.errors import InputError
 from emu.kernel.link.edge import Edge
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.pasted.ip_json import Item
 from emu.report import Report, balancers
 from emu.report.node import Node

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.report.ladders.dot import RED, VIOLET, quoted
 from emu.report.outcomes import DELIVERED, LEAVES, Trace
 from emu.rule import AnyRule

@@ -15,8 +15,8 @@ from typing import Any
 from emu.clock import Clock
 from emu.kernel import boot
 from emu.kernel.link.edge import Edge, Sent
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.matches import Match

@@ -13,8 +13,9 @@ from attributes import attributes
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import FAILING, Fib, Route
+from emu.kernel.net.fib import Fib
 from emu.kernel.net.fib_rules import LOCAL_TABLE, MAIN_TABLE, IpRule
+from emu.kernel.net.fib_semantics import FAILING, Route
 from emu.kernel.net.iproute import parse_route
 from emu.testing.strategies import addresses, examples, prefixes
 from emu.wire.addr import Prefix, ip4_text, mask

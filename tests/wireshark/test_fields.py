@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from emu.capture.captured import Captured
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.rule import AnyRule
 from emu.scenario.gallery import story
 from emu.scenario.run import run

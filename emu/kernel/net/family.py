@@ -14,8 +14,9 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.net.exceptions import RouteExceptions
-from emu.kernel.net.fib import ENDING, Fib, Route
+from emu.kernel.net.fib import Fib
 from emu.kernel.net.fib_rules import LOCAL_TABLE, NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import ENDING, Route
 from emu.kernel.net.ident import IpIdents
 from emu.kernel.net.multipath import Multipath
 from emu.kernel.net.neigh_table import NeighTable

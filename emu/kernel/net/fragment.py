@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from emu.clock import SECOND, Timer
 from emu.kernel.net import icmp, ip_input, ip_output
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_options import later_fragment
 from emu.kernel.net.truesize import truesize
 from emu.kernel.netfilter.hooks import PRE_ROUTING, STOLEN, HookState, Verdict

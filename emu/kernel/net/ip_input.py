@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward, ip_options, multipath
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import ENDING, MOST_KNOWN, NO_NETWORK, UNDECIDED, Route
+from emu.kernel.net.fib import MOST_KNOWN
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import ENDING, NO_NETWORK, UNDECIDED, Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import is_member
 from emu.kernel.net.route import TICK_NS
@@ -37,6 +38,7 @@ UNICAST = frozenset(range(1, 224)) - {127}
 LOCAL_KINDS = frozenset(("local", "broadcast", "multicast"))
 LINK_LOCAL_GROUPS = 0xE00000  # 224.0.0.0/24
 IGMP = 2  # IPPROTO_IGMP
+L4_PLAIN = ETH_HLEN + IP_HLEN  # where the payload of a packet without IP options begins
 DESTINATION_AT = 16  # the offset of the destination in the IP header
 
 
@@ -72,15 +74,19 @@ def receive(frame: Frame, device: Device) -> None:
     route: Route | None = frame.route
     unrouted = route is None
     if unrouted:
-        reason, route = route_input(net, frame, device)
-        if reason:
-            if reason == "IP_INADDRERRORS" and frame.l4 != ETH_HLEN + IP_HLEN:
-                frame.route = None
-                reason = receive_options(net, frame, device) or reason
-            drop(net, frame, reason, route)
-            return
+        route = family.fib.inputs.get(
+            (frame.src, frame.dst, device.ifindex)
+        )  # what route_input begins with, without its call
+        if route is None:
+            reason, route = route_input(net, frame, device)
+            if reason:
+                if reason == "IP_INADDRERRORS" and frame.l4 != L4_PLAIN:
+                    frame.route = None
+                    reason = receive_options(net, frame, device) or reason
+                drop(net, frame, reason, route)
+                return
         frame.route = route
-    if frame.l4 != ETH_HLEN + IP_HLEN:
+    if frame.l4 != L4_PLAIN:
         reason = receive_options(net, frame, device)
         if reason:
             drop(net, frame, reason, route)

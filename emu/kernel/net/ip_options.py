@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from emu.clock import EPOCH_NS, MS
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_output import source_address
 from emu.wire.frame import IP_HLEN, Frame
 from emu.wire.rewrite import insert_options, set_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from emu.clock import MS
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_input import delivered_fact
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import update_from_error

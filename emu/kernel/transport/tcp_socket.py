@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import is_uncached, update_pmtu
@@ -372,8 +372,9 @@ class TcpSocket:
                 self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        if endpoint.deadlines != self._timers.armed:
-            self._timers.follow(endpoint.deadlines, pinned=endpoint.state == "SYN_RECV")
+        due = endpoint.deadlines
+        if due != self._timers.armed:
+            self._timers.follow(due, pinned=endpoint.state == "SYN_RECV")
         if self._rest and not self._owned and not endpoint.no_space and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)

@@ -136,7 +136,7 @@ class Controllers:
         assert obj is not None
         has = self.store.has
         for queue in self._by_kind.get(obj.kind) or self._watching(obj.kind):
-            # a pod is no concern of Jobs, say, where there is none
+            # a pod is no concern of Jobs where there is none
             if not queue.kind or has(queue.kind) or queue.kind == obj.kind.lower():
                 queue.changed(old, new)
 

@@ -19,7 +19,7 @@ from emu.kernel.link.device import Device
 from emu.kernel.link.loopback import Loopback
 from emu.kernel.net import neighbour
 from emu.kernel.net.family import KEPT, Family, Ops
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.hooks import (
     FORWARD,
