@@ -75,12 +75,7 @@ class Cluster(Verbs):
 
     @uncollected()
     def __init__(
-        self,
-        config: ClusterConfig | int | None = None,
-        objects: Source = (),
-        *,
-        seed: int = 0,
-        capture: bool = True,
+        self, config: ClusterConfig | int | None = None, objects: Source = (), *, seed: int = 0, capture: bool = True
     ) -> None:
         config = configured(config)
         objects = checked(objects)

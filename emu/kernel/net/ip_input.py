@@ -38,6 +38,7 @@ UNICAST = frozenset(range(1, 224)) - {127}
 LOCAL_KINDS = frozenset(("local", "broadcast", "multicast"))
 LINK_LOCAL_GROUPS = 0xE00000  # 224.0.0.0/24
 IGMP = 2  # IPPROTO_IGMP
+L4_PLAIN = ETH_HLEN + IP_HLEN  # where the payload of a packet without IP options begins
 DESTINATION_AT = 16  # the offset of the destination in the IP header
 
 
@@ -73,15 +74,19 @@ def receive(frame: Frame, device: Device) -> None:
     route: Route | None = frame.route
     unrouted = route is None
     if unrouted:
-        reason, route = route_input(net, frame, device)
-        if reason:
-            if reason == "IP_INADDRERRORS" and frame.l4 != ETH_HLEN + IP_HLEN:
-                frame.route = None
-                reason = receive_options(net, frame, device) or reason
-            drop(net, frame, reason, route)
-            return
+        route = family.fib.inputs.get(
+            (frame.src, frame.dst, device.ifindex)
+        )  # what route_input begins with, without its call
+        if route is None:
+            reason, route = route_input(net, frame, device)
+            if reason:
+                if reason == "IP_INADDRERRORS" and frame.l4 != L4_PLAIN:
+                    frame.route = None
+                    reason = receive_options(net, frame, device) or reason
+                drop(net, frame, reason, route)
+                return
         frame.route = route
-    if frame.l4 != ETH_HLEN + IP_HLEN:
+    if frame.l4 != L4_PLAIN:
         reason = receive_options(net, frame, device)
         if reason:
             drop(net, frame, reason, route)

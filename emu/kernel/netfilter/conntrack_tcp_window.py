@@ -232,6 +232,11 @@ def options(side: Side, th: TcpHeader) -> None:
         return
     side.scale = 0
     side.flags &= BE_LIBERAL
+    scale = wire.usual_scale(th.buf, th.l4) if th.length == wire.SYN_HLEN else -1
+    if scale >= 0:
+        side.scale = min(scale, MAX_WSCALE)
+        side.flags |= SACK_PERM | WINDOW_SCALE
+        return
     for kind, value in wire.options(th.buf, th.l4, th.length):
         if kind == 4 and not value:
             side.flags |= SACK_PERM
@@ -244,6 +249,8 @@ def _sack(th: TcpHeader) -> int:
     """The highest right edge of the SACK blocks, or the acknowledgement if that is higher (tcp_sack)."""
     sack = th.ack
     if th.length == 32 and th.buf.startswith(wire.TIMESTAMP_ONLY, th.l4 + wire.HLEN):
+        return sack
+    if th.length == wire.SYN_HLEN and wire.usual_scale(th.buf, th.l4) >= 0:
         return sack
     for kind, value in wire.options(th.buf, th.l4, th.length):
         if kind == 5 and len(value) >= 8 and len(value) % 8 == 0:

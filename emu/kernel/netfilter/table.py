@@ -352,14 +352,9 @@ class _Remembering:
     def walk(self, frame: Frame, state: HookState) -> Verdict:
         if frame.ct is None:
             return self.whole(frame, state)
-        paths = self.paths
-        seen = frame.mark << 3 | frame.ctinfo
-        if seen not in paths:
-            if len(paths) == MOST_PATHS:
-                paths.clear()
-            paths[seen] = self.known(frame, state)
-        path = paths[seen]
+        path = self.paths.get(frame.mark << 3 | frame.ctinfo)
         if path is None:
+            self._learn(frame, state)
             return self.whole(frame, state)
         counters = self.counters
         for rule in path:
@@ -373,6 +368,14 @@ class _Remembering:
         if trail is not None:
             trail.extend(path)
         return None
+
+    def _learn(self, frame: Frame, state: HookState) -> None:
+        """Remember for the packets behind this one what they meet, or that it is not known."""
+        paths, seen = self.paths, frame.mark << 3 | frame.ctinfo
+        if seen not in paths:
+            if len(paths) == MOST_PATHS:
+                paths.clear()
+            paths[seen] = self.known(frame, state)
 
 
 def _by(rule: Rule, drop: Drop) -> Drop:

@@ -372,8 +372,9 @@ class TcpSocket:
                 self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        if endpoint.deadlines != self._timers.armed:
-            self._timers.follow(endpoint.deadlines, pinned=endpoint.state == "SYN_RECV")
+        due = endpoint.deadlines
+        if due != self._timers.armed:
+            self._timers.follow(due, pinned=endpoint.state == "SYN_RECV")
         if self._rest and not self._owned and not endpoint.no_space and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)
