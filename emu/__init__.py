@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emu import compiled as compiled  # first: it decides what the imports below find
 from emu.version import VERSION
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from emu.fork import Snapshot
     from emu.kernel.boot import namespace, veth
     from emu.kernel.link.bridge import Bridge
-    from emu.kernel.net.fib import Fib, Route
+    from emu.kernel.net.fib import Fib
+    from emu.kernel.net.fib_semantics import Route
     from emu.kernel.net.netns import Netns
     from emu.kernel.netfilter.conntrack import Conntrack
     from emu.kernel.netfilter.table import Tables
@@ -84,7 +86,7 @@ _WHERE = {
     "Tables": "emu.kernel.netfilter.table",
     "Conntrack": "emu.kernel.netfilter.conntrack",
     "Fib": "emu.kernel.net.fib",
-    "Route": "emu.kernel.net.fib",
+    "Route": "emu.kernel.net.fib_semantics",
     "Capture": "emu.capture.capture",
     "Clock": "emu.clock",
     # scenarios

@@ -25,6 +25,7 @@ EPOCH_NS = 1_577_836_800 * SECOND
 TICK_NS = 4 * MS  # HZ=250
 # The levels of the kernel's timer wheel: each has 64 slots, each slot is 8 times as wide as one of the level before.
 LEVELS, SLOTS, WIDER = 9, 64, 3
+WORD_BITS = 32  # what a random source draws at a time
 PINNED = LEVELS  # the rank of a slot in the wheel of pinned timers, which fire before the others
 # so many frames delivered without a timer in between are a loop (a stream of 100 MB over ten hops is 2 million)
 DRAIN_LIMIT = 10_000_000
@@ -105,12 +106,13 @@ class Draws:
     """The random source of one purpose. `script` (if any) answers first. The generator is made at the first draw, because
     most sources of a large cluster have no draw."""
 
-    __slots__ = ("_purpose", "_seed", "_source", "_state", "script")
+    __slots__ = ("_purpose", "_seed", "_source", "_spent_bits", "_state", "script")
 
     def __init__(self, seed: int, purpose: str) -> None:
         self._seed, self._purpose = seed, purpose
         self._source: random.Random | None = None
         self._state: tuple[Any, ...] | None = None  # of the source that this one was copied from
+        self._spent_bits = 0  # drawn already, before the generator is made
         self.script: Script | None = None
 
     def _own(self) -> random.Random:
@@ -119,12 +121,15 @@ class Draws:
             if self._state is not None:
                 self._source.setstate(self._state)
                 self._state = None
+            elif self._spent_bits:
+                self._source.getrandbits(self._spent_bits)
         return self._source
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Draws:
         """A source of its own that goes on as this one does."""
         copied = Draws(self._seed, self._purpose)
         copied._state = self._state if self._source is None else self._source.getstate()
+        copied._spent_bits = self._spent_bits
         if self.script is not None:
             copied.script = deepcopy(self.script, memo)
         return copied
@@ -150,6 +155,14 @@ class Draws:
     def randbytes(self, count: int) -> bytes:
         """Scripts hold integers and do not answer it."""
         return self._own().randbytes(count)
+
+    def randbytes_once(self, count: int) -> bytes:
+        """As `randbytes`, where there is rarely a further draw: no generator is kept for it (2.5 KiB)."""
+        if self._source is not None or self._state is not None or self._spent_bits:
+            return self.randbytes(count)
+        drawn = random.Random(f"{self._seed}/{self._purpose}").randbytes(count)
+        self._spent_bits = -(-count * 8 // WORD_BITS) * WORD_BITS
+        return drawn
 
 
 def wheel_slot(now_ns: int, due_ns: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from types import (
     CellType,
     CodeType,
     FunctionType,
+    GetSetDescriptorType,
     MappingProxyType,
     MemberDescriptorType,
     MethodType,
@@ -43,8 +44,9 @@ MARK, POP, STOP, BUILD, NEWOBJ, REDUCE = (
     pickle.MARK, pickle.POP, pickle.STOP, pickle.BUILD, pickle.NEWOBJ, pickle.REDUCE,
 )  # fmt: skip
 TUPLE, NOTHING, NONE, PAIR = pickle.TUPLE, pickle.EMPTY_TUPLE, pickle.NONE, pickle.TUPLE2
+ATTRIBUTES = "__mypyc_attrs__"  # where a compiled class lists its attributes: each is a getset descriptor
 HEAPTYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python code made
-Slots = dict[str, MemberDescriptorType]
+Slots = dict[str, MemberDescriptorType | GetSetDescriptorType]
 
 _slots: dict[type, Slots] = {}
 _recipes: dict[type, Callable[[_Writer, Any], bool]] = {}
@@ -397,8 +399,8 @@ def _joined(kind: Any, *parts: object) -> object:
     return tuple.__new__(kind, parts) if issubclass(kind, tuple) else kind(parts)
 
 
-def _frozen(kind: type, slots: tuple[MemberDescriptorType, ...], names: tuple[str, ...], *parts: object) -> object:
-    made: Any = object.__new__(kind)
+def _frozen(kind: Any, slots: tuple[Any, ...], names: tuple[str, ...], *parts: object) -> object:
+    made: Any = kind.__new__(kind)
     for slot, part in zip(slots, parts, strict=False):
         slot.__set__(made, part)
     if names:
@@ -459,7 +461,8 @@ def _recipe_of(kind: type) -> str:
     for base in (dict, list, set, tuple, frozenset):
         if issubclass(kind, base) and usual:
             return f"as_{base.__name__}"
-    if kind.__new__ is not object.__new__ or not kind.__flags__ & HEAPTYPE:  # C code makes it
+    native = hasattr(kind, ATTRIBUTES)
+    if not native and (kind.__new__ is not object.__new__ or not kind.__flags__ & HEAPTYPE):  # C code makes it
         return "as_reduced"
     if frozen:
         return "as_frozen"
@@ -472,6 +475,7 @@ def _slots_of(kind: type) -> Slots:
     if found is None:
         each: Iterable[Any] = (value for base in kind.__mro__ for value in vars(base).values())
         found = _slots[kind] = {slot.__name__: slot for slot in each if isinstance(slot, MemberDescriptorType)}
+        found.update((name, getattr(kind, name)) for name in getattr(kind, ATTRIBUTES, ()) if name != "__dict__")
     return found
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from emu.fact import Fact
+
 # what a recorder calls the tables of a namespace, as `emu show` does
 NEIGH, FDB, CONNTRACK, ROUTES, SOCKETS = "neigh", "fdb", "conntrack", "routes", "sockets"
 
@@ -30,49 +32,7 @@ class Recorder(Protocol):
         """Another rule set is in force."""
 
 
-class AnyRule:
-    """A rule of any mode, as trails have it: what matched, and what words need of it. A mode's own rule derives from it.
-
-    `number` counts from 1 in its chain, `line` is its line in a file (0: no file); `str()` gives the whole rule.
-    """
-
-    __slots__ = ()
-
-    # declared, not defined: a default here would be one of a dataclass that derives from it
-    table: str
-    chain: str
-    number: int
-    line: int
-    comment: str
-
-    @property
-    def spec(self) -> str:
-        """The rule without its place, as the mode's own tool writes it."""
-        raise NotImplementedError
-
-    @property
-    def act(self) -> str:
-        """What it does with a packet, in the tool's words; "" for one that only counts."""
-        raise NotImplementedError
-
-    @property
-    def jump(self) -> str:
-        """The chain that it calls, or ""."""
-        raise NotImplementedError
-
-    @property
-    def based(self) -> bool:
-        """Is its chain one that a hook calls?"""
-        raise NotImplementedError
-
-    @property
-    def rejects(self) -> bool:
-        """Does it drop a packet with an answer?"""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Fact, frozen=True):
     """A base chain's policy decided. `verdict` is ACCEPT or DROP."""
 
     table: str
@@ -124,8 +84,7 @@ class Dropped:
         return f"{self.netns}/{self.device}" if self.device else self.netns
 
 
-@dataclass(frozen=True, slots=True)
-class Forbidden:
+class Forbidden(Fact, frozen=True):
     """What the packet died of in words of Kubernetes: which side (`egress` or `ingress`) of which pod does not let it pass, and the
     `reason`: the policy and rule, or the policies of which no rule allows it. `policies` are their names, `rule` is the place of the rule, such
     as `ingress[1].from[0]`; "": none decided."""
@@ -157,8 +116,7 @@ class Probed:
         return f"tc {self.program} of {self.device}: {self.by}"
 
 
-@dataclass(frozen=True, slots=True)
-class Bridged:
+class Bridged(Fact, frozen=True):
     """The bridge forwarded to a known port (`port`), flooded (`flooded`), or passed the frame up (`up`)."""
 
     bridge: str
@@ -167,8 +125,7 @@ class Bridged:
     up: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(Fact, frozen=True):
     """The bridge learned a MAC: it is new, or behind another port than before."""
 
     bridge: str
@@ -176,8 +133,7 @@ class Learned:
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Encapsulated:
+class Encapsulated(Fact, frozen=True):
     """A tunnel's device put the frame into a packet from `src` to `dst`: the frame is of network `vni`. None: the packet is in an
     IP packet (IPIP). The forwarding database had `dst` behind `mac` (all zero: behind all others). `mtu` is that of the outer
     packet's way, bytes."""
@@ -190,8 +146,7 @@ class Encapsulated:
     mtu: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decapsulated:
+class Decapsulated(Fact, frozen=True):
     """A tunnel's device took the frame out of a packet from `src`: it is of network `vni`. None: the packet was in an IP packet."""
 
     device: str
@@ -199,8 +154,7 @@ class Decapsulated:
     src: int
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(Fact, frozen=True):
     """A cloud's network carried the packet: `who` did it, `between` which interfaces, by which `way`. Where it rewrote the
     `half` ("source", "destination", "": none), `before` became `after`."""
 
@@ -212,16 +166,14 @@ class Carried:
     after: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(Fact, frozen=True):
     """A packet waits until a neighbour (`addr` on `device`) is resolved."""
 
     addr: int
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Fact, frozen=True):
     """Why an ARP request was sent: it resolves `addr` on `device`, for a packet to `dst` (0: a probe, an announcement)."""
 
     addr: int
@@ -230,8 +182,7 @@ class Asked:
     why: str = "resolve"
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Fact, frozen=True):
     """Why an ARP reply was sent: `addr` is `local`, or proxied for the route behind `device`."""
 
     addr: int
@@ -239,23 +190,20 @@ class Answered:
     proxy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Born:
+class Born(Fact, frozen=True):
     """A local packet: who made it (`socket`, `icmp`, `reset`, `user`), as text ready to be shown."""
 
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Fact, frozen=True):
     """The packet reached a socket or protocol of its namespace."""
 
     netns: str
     to: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Fact, frozen=True):
     """A plain sentence from code that knows more than the walk (a story's step, an impairment)."""
 
     text: str

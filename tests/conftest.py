@@ -11,6 +11,7 @@ import pytest
 
 from browser import Browser
 from browser import missing as browser_missing
+from emu.compiled import COMPILED
 from linux import Linux
 from linux import missing as linux_missing
 from peer_suites import NO_SUITES
@@ -75,10 +76,13 @@ TOGETHER = 16  # or more twin tests in a row: they share what their module sets 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what asks a judge. Where workers share the suite, spread the twin, which mostly waits, among what keeps CPUs busy."""
+    """Mark what asks a judge, and skip what needs interpreted modules where compiled ones run. Where workers share the suite, spread the twin, which mostly waits, among what keeps CPUs busy."""
     for item in items:
         for fixture in JUDGES.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(JUDGES[fixture])
+        marked = item.get_closest_marker("pure")
+        if marked is not None and COMPILED:
+            item.add_marker(pytest.mark.skip(reason=f"needs the interpreted modules: {marked.args[0]}"))
     if hasattr(config, "workerinput"):
         waiting = [item for item in items if item.path.parent.name == "twin"]
         busy = [item for item in items if item.path.parent.name != "twin"]

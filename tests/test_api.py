@@ -18,7 +18,7 @@ from emu.capture.captured import Captured
 from emu.capture.interface import Interface
 from emu.errors import InputError
 from emu.fork import Snapshot
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.conn import Conn
 from emu.kube.flow.ends import Target
 from emu.kube.flow.flow import Flow
@@ -26,7 +26,8 @@ from emu.kube.flow.outcome import WORDS, Nat, Outcome
 from emu.kube.flow.verbs import Verbs
 from emu.kube.node.node import Node, Sandbox
 from emu.progress import Steps
-from emu.wire.addr import Ip4, Prefix, ip4
+from emu.wire.addr import Prefix, ip4
+from emu.wire.shown import Ip4
 
 TEXT = """
 apiVersion: v1

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | trail | errors | version | registry | modelled | craft | fork collector | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
+    "wire | clock | fact trail rule | errors | version | compiled | registry | modelled | craft | fork collector | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
     "kernel.link | kernel.netfilter | kube.timing",
     "kernel.net | pasted",
     "kernel.transport",
@@ -22,7 +22,7 @@ FLOORS = (
     "kube.node | kube.plan kube.plan_underlay",
     "kube.front_ends | kube.live | kube.dumped",
     "kube.flow | kube.loops",
-    "kube.unmodelled",
+    "kube.cable | kube.unmodelled",
     "invariants | quiz",
     "kube.cluster",
     "scenario",

@@ -11,29 +11,23 @@ import os
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from emu.capture import files
 from emu.capture.captured import Captured, Story
 from emu.capture.comment import Comments
 from emu.capture.interface import Interface, roles
+from emu.capture.spool import PIECE, Spool
 from emu.capture.states import States
+from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT
 from emu.capture.summary import line
-from emu.capture.tap import (
-    DROP,
-    FLOW_SHIFT,
-    IN,
-    INTERFACE,
-    INTERFACE_SHIFT,
-    OUT,
-    DropTap,
-    Log,
-)
+from emu.capture.tap import DROP, IN, OUT, DropTap, Log, Untouched
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
@@ -46,6 +40,21 @@ if TYPE_CHECKING:
     from emu.kernel.net.netns import Netns
 
 BACKGROUND = 0
+HELD, ENTRIES = 1 << 20, 16  # entries of the log in memory where it streams; those of a frame, about
+REMEMBERED = 1 << 12
+NO_WORDS: Mapping[str, str] = MappingProxyType({})
+
+
+class _Attaching:
+    """Taps the devices of one namespace."""
+
+    __slots__ = ("_capture", "_node", "_owner", "_role", "_words")
+
+    def __init__(self, capture: Capture, owner: str, words: Mapping[str, str], role: str, node: str) -> None:
+        self._capture, self._owner, self._words, self._role, self._node = capture, owner, words, role, node
+
+    def __call__(self, device: Device) -> None:
+        self._capture.attach(device, self._owner, self._words.get(device.name, ""), self._role, self._node)
 
 
 class Capture:
@@ -63,11 +72,12 @@ class Capture:
         self.stories: dict[int, Story] = {}
         self.comments = Comments({}, self.interfaces)
         self.states: States | None = None
-        self._namespaces: list[tuple[Netns, str]] = []
-        self._drop_taps: list[tuple[Netns, DropTap]] = []
+        self._namespaces: dict[Netns, tuple[str, ...]] = {}  # with the names of owners
+        self._drop_taps: dict[Netns, tuple[DropTap, ...]] = {}
         self._firsts: dict[int, tuple[int, list[int]]] = {}
         self._roles: dict[bytes, str] = {}
         self._seen = (0, 0)
+        self._held = HELD
         self._incarnations: Counter[tuple[str, str]] = Counter()
 
     def __repr__(self) -> str:
@@ -82,12 +92,11 @@ class Capture:
         Its namespace's frames have trails from now on. A second device of the same name there (a pod that was made again)
         is another interface, the second incarnation. `role` and `node` as for `Interface`."""
         interface = self._add(owner, device.name, device, description, role, node)
-        tap = self.log.tap(interface.number)
+        device.tap = Untouched(self.log, interface.number, device)
         if device.net is not None:
             device.net.tracing = True
             if self.states is not None:
-                tap = self.states.counting(tap, device.net)
-        device.tap = tap
+                device.tap = self.states.counting(self.log.tap(interface.number), device.net)
         return interface
 
     def renamed(self) -> None:
@@ -101,7 +110,7 @@ class Capture:
         interface = self._add(owner or net.name, "drop", None, "", role, node)
         tap = self.log.drop_tap(interface.number)
         net.drop_listeners.append(tap if self.states is None else self.states.counting_drops(tap, net))
-        self._drop_taps.append((net, tap))
+        self._drop_taps[net] = (*self._drop_taps.get(net, ()), tap)
         net.tracing = True
         return interface
 
@@ -111,36 +120,57 @@ class Capture:
         """Tap every present and future device of a namespace, and its drops. Interfaces are called
         `NAME/DEVICE`; `descriptions` are by device name; `role` and `node` as for `Interface`."""
         owner = name or net.name
-        words = descriptions or {}
-
-        net.on_device(lambda device: self.attach(device, owner, words.get(device.name, ""), role, node))
+        net.on_device(_Attaching(self, owner, descriptions or NO_WORDS, role, node))
         self.attach_drops(net, owner, role, node)
-        self._namespaces.append((net, owner))
+        self._namespaces[net] = (*self._namespaces.get(net, ()), owner)
         if self.states is not None:
             self.states.watch(net, owner, joins=True)
 
     def release(self, net: Netns) -> None:
         """A namespace is gone: its tables hold nothing any more. What still comes to its devices is captured."""
-        self._namespaces = [each for each in self._namespaces if each[0] is not net]
-        self._drop_taps = [each for each in self._drop_taps if each[0] is not net]
+        self._namespaces.pop(net, None)
+        self._drop_taps.pop(net, None)
         if self.states is not None:
             self.states.release(net)
 
     def record(self) -> States:
         """From now on note how the tables of all captured namespaces change, what rules count, and where packets end. It costs
-        nothing before. A second call gives the same."""
+        nothing before. A second call gives the same. Raises InputError for a capture that streams."""
+        if self.log.spool is not None:
+            raise InputError("a capture that streams to disk records no states", expected="record or stream")
         if self.states is None:
             self.states = States(self.log, self.interfaces)
             for interface in self.interfaces:
                 device = interface.device
                 if device is not None and device.tap is not None and device.net is not None:
-                    device.tap = self.states.counting(device.tap, device.net)
-            for net, tap in self._drop_taps:
+                    tap = device.tap.made() if isinstance(device.tap, Untouched) else device.tap
+                    device.tap = self.states.counting(tap, device.net)
+            for net, taps in self._drop_taps.items():
                 listeners = net.drop_listeners
-                listeners[listeners.index(tap)] = self.states.counting_drops(tap, net)
-            for net, owner in self._namespaces:
-                self.states.watch(net, owner)
+                for tap in taps:
+                    listeners[listeners.index(tap)] = self.states.counting_drops(tap, net)
+            for net, owners in self._namespaces.items():
+                for owner in owners:
+                    self.states.watch(net, owner)
         return self.states
+
+    def stream(
+        self, folder: str | os.PathLike[str] | None = None, *, held: int | None = None, piece: int = PIECE
+    ) -> None:
+        """From now on hold no more than about `held` frames in memory (None: some ten thousands): older ones lie in a file without a name in `folder`
+        (None: the system's for temporary files), `piece` frames at a time. All can be asked for and written as before. A capture that has begun to
+        stream cannot be copied. Raises InputError: states are recorded."""
+        if self.states is not None:
+            raise InputError("a capture that records states is held in memory", expected="stream or record")
+        if self.log.spool is None:
+            self.log.spool = Spool(folder, piece)
+        self._held = HELD if held is None else held * ENTRIES
+
+    def spill(self) -> None:
+        """Called now and then, such as where a flow has ended: write to disk what is too much to hold, if the capture streams."""
+        log = self.log
+        if log.spool is not None and len(log.entries) > self._held:
+            log.spill()
 
     def _add(
         self, owner: str, device_name: str, device: Device | None, description: str, role: str, node: str
@@ -191,8 +221,32 @@ class Capture:
         `background` adds frames without a flow (default: only when no flow is named). `since` and `until` are marks.
         Raises InputError for an unknown interface.
         """
+        return list(
+            self.each(
+                flow,
+                interface,
+                flows=flows,
+                interfaces=interfaces,
+                background=background,
+                since=since,
+                until=until,
+            )
+        )
+
+    def each(
+        self,
+        flow: int | None = None,
+        interface: str | None = None,
+        *,
+        flows: Iterable[int] | None = None,
+        interfaces: Iterable[str] | None = None,
+        background: bool | None = None,
+        since: int = 0,
+        until: int | None = None,
+    ) -> Iterator[Captured]:
+        """The frames of a selection, as `frames`, one after the other: not more than one needs to be held. Raises InputError."""
         chosen = self._select(_one_or_many(flow, flows), _one_or_many(interface, interfaces), background, since, until)
-        return [Captured(self, number) for number in chosen]
+        return (Captured(self, number) for number in chosen)
 
     def _select(
         self,
@@ -212,17 +266,23 @@ class Capture:
             if background is None or background:
                 chosen = range(since, end)
             else:
-                codes = log.codes
-                chosen = [number for number in range(since, end) if codes[number] >> FLOW_SHIFT]
+                chosen = self._having(range(since, end), lambda code: code >> FLOW_SHIFT)
         else:
             wanted = {*flows, *((BACKGROUND,) if background else ())}
-            parts = [_within(log.flows[flow], since, end) for flow in wanted if flow in log.flows]
+            parts = [_within(log.frames_of(flow), since, end) for flow in wanted if log.count_of(flow)]
             chosen = parts[0] if len(parts) == 1 else sorted(chain.from_iterable(parts))
         if interfaces is not None:
             numbers = {each.number for each in self.find(interfaces)}
-            codes = log.codes
-            chosen = [number for number in chosen if codes[number] >> INTERFACE_SHIFT & INTERFACE in numbers]
+            chosen = self._having(chosen, lambda code: code >> INTERFACE_SHIFT & INTERFACE in numbers)
         return chosen
+
+    def _having(self, chosen: Sequence[int], wanted: Callable[[int], object]) -> array[int]:
+        """Of these frames those whose code is wanted."""
+        found = array("q")
+        for part, indices in self.log.parts(chosen):
+            codes, first = part.codes, part.first
+            found.extend([first + index for index in indices if wanted(codes[index])])
+        return found
 
     def find(self, patterns: Iterable[str]) -> list[Interface]:
         """The interfaces that match the names or globs, in order. Raises InputError for a glob without a match."""
@@ -259,18 +319,21 @@ class Capture:
 
     def first_numbers(self, flow: int) -> list[int]:
         """The initial sequence numbers of a flow's connections (NAT does not change them)."""
-        frames = self.log.flows.get(flow, ())
+        log = self.log
         known, firsts = self._firsts.get(flow, (0, []))
-        if known < len(frames):
-            entries, positions = self.log.entries, self.log.positions
+        if known < log.count_of(flow):
+            frames = log.frames_of(flow)
             for number in frames[known:]:
-                data = entries[positions[number]]
+                part, index = log.find(number)
+                data = part.entries[part.positions[index]]
                 if is_tcp(data):
                     seen = read(data)
                     if seen.flags & SYN and seen.seq not in firsts:
                         firsts.append(seen.seq)
                         if seen.flags & ACK and (seen.ack - 1) & 0xFFFFFFFF not in firsts:
                             firsts.append((seen.ack - 1) & 0xFFFFFFFF)
+            if log.spool is not None and len(self._firsts) >= REMEMBERED:
+                self._firsts.clear()
             self._firsts[flow] = len(frames), firsts
         return firsts
 
@@ -278,7 +341,7 @@ class Capture:
 
     def write(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | BinaryIO,
         *,
         flow: int | None = None,
         flows: Iterable[int] | None = None,
@@ -292,8 +355,8 @@ class Capture:
         """Write a selection (as `frames`) as pcapng, with names and comments; gives the number of frames.
 
         Without a selection by flow or interface the file has all interfaces and names; else the interfaces that are
-        selected or have frames in it, and the names of the addresses in its frames. `force` replaces a file that emu did
-        not write. Raises InputError: no such interface, the file cannot be made.
+        selected or have frames in it, and the names of the addresses in its frames. The file appears when it is whole (an open
+        one is written to as it goes); `force` replaces one that emu did not write. Raises InputError: no such interface, the file cannot be made.
         """
         by_flow, by_name = _one_or_many(flow, flows), _one_or_many(interface, interfaces)
         chosen = self._select(by_flow, by_name, background, since, until)
@@ -321,8 +384,10 @@ class Capture:
         return files.write_split(self, folder, chosen, force=force)
 
     def _with_frames(self, chosen: Sequence[int], asked: list[str] | None) -> list[Interface]:
-        codes = self.log.codes
-        numbers = {codes[number] >> INTERFACE_SHIFT & INTERFACE for number in chosen}
+        numbers: set[int] = set()
+        for part, indices in self.log.parts(chosen):
+            codes = part.codes
+            numbers.update({codes[index] >> INTERFACE_SHIFT & INTERFACE for index in indices})
         if asked is not None:
             numbers |= {each.number for each in self.find(asked) if each.name in asked}
         return [self.interfaces[number] for number in sorted(numbers)]

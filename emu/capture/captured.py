@@ -12,21 +12,20 @@ from emu import craft
 from emu.capture import pcapng
 from emu.capture.interface import Interface
 from emu.capture.states import End, States
-from emu.capture.tap import (
+from emu.capture.stretch import (
     CAUSE,
     DIRECTION,
     FLOW_SHIFT,
-    IN,
     INTERFACE,
     INTERFACE_SHIFT,
-    OUT,
     PACKET,
     PKT_TYPE,
     PKT_TYPE_SHIFT,
+    RECORD,
     TIME,
-    Log,
 )
-from emu.trail import AnyRule
+from emu.capture.tap import IN, OUT, Log
+from emu.rule import AnyRule
 from emu.wire.frame import BROADCAST, HOST, MULTICAST, OTHERHOST
 
 if TYPE_CHECKING:
@@ -75,16 +74,18 @@ class Captured:
     `time_ns` is virtual, `data` has all bytes from Ethernet on; `trail` has the entries since the tap before.
     """
 
-    __slots__ = ("_capture", "code", "data", "hop", "number", "time_ns", "trail")
+    __slots__ = ("_capture", "_cause", "_packet", "code", "data", "hop", "number", "time_ns", "trail")
 
     def __init__(self, capture: Source, number: int) -> None:
-        log = capture.log
-        at = log.positions[number]
-        self._capture, self.number, self.hop = capture, number, log.hops[number]
-        self.data: bytes = log.entries[at]
-        self.time_ns: int = log.entries[at + TIME]
-        self.code: int = log.codes[number]
-        self.trail = tuple(log.trail(number))
+        part, index = capture.log.find(number)
+        entries, positions, at = part.entries, part.positions, part.positions[index]
+        self._capture, self.number, self.hop = capture, number, part.hops[index]
+        self.data: bytes = entries[at]
+        self.time_ns: int = entries[at + TIME]
+        self.code: int = part.codes[index]
+        self.trail = tuple(entries[positions[index - 1] + RECORD if index else 0 : at])
+        self._packet: int = entries[at + PACKET]
+        self._cause: int = entries[at + CAUSE]
 
     @property
     def flow(self) -> int:
@@ -94,17 +95,13 @@ class Captured:
     def packet_number(self) -> int:
         """Which packet of the cluster or lab it is: every sight of one journey has the same number, at each interface, before and
         after NAT, as copies of a flood, fragments and segments, and inside a tunnel. 0: it was put on a device by hand, and has none."""
-        log = self._capture.log
-        number: int = log.entries[log.positions[self.number] + PACKET]
-        return number
+        return self._packet
 
     @property
     def cause(self) -> int:
         """The `packet_number` of the packet that this one is for: the one that waits for an ARP request, or that an ARP reply, an
         ICMP reply or error, or a reset answers. 0: none (a program sent it)."""
-        log = self._capture.log
-        number: int = log.entries[log.positions[self.number] + CAUSE]
-        return number
+        return self._cause
 
     @property
     def counters(self) -> Mapping[AnyRule, tuple[int, int]]:

@@ -12,11 +12,13 @@ from functools import partial
 from typing import Any
 
 from emu.capture.forms import Forms, Place, Shared
+from emu.capture.stretch import DIRECTION, FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, PKT_TYPE, PKT_TYPE_SHIFT, SHAPE
 from emu.capture.summary import Name
-from emu.capture.tap import DIRECTION, FLOW_SHIFT, IN, INTERFACE, INTERFACE_SHIFT, PKT_TYPE, PKT_TYPE_SHIFT, SHAPE
+from emu.capture.tap import IN
 from emu.capture.view import View
 from emu.capture.words import UNKNOWN, natted_fact, walk_fact, word_of
-from emu.trail import AnyRule, Natted
+from emu.rule import AnyRule
+from emu.trail import Natted
 from emu.wire.addr import ip4_text
 from emu.wire.captured import alike, family, macs
 from emu.wire.frame import AF_INET, OTHERHOST

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from emu.capture import captured, pcap, pcapng
 from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
 from emu.capture.comment import Comments, flow_hop, step
 from emu.capture.interface import Interface
-from emu.capture.tap import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, TIME
+from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, TIME
 from emu.wire.captured import addresses, packet
 
 WITHOUT_LINK = ("ipip",)  # kinds of devices whose packets have no link-layer header
@@ -33,7 +33,7 @@ class Source(captured.Source, Protocol):
 
 def write(
     source: Source,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     chosen: Sequence[int],
     shown: Sequence[Interface],
     names: Mapping[tuple[int, int], list[str]],
@@ -66,12 +66,13 @@ def _stripped(packets: Iterable[pcapng.Packet], bare: set[int]) -> Iterator[pcap
 def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence[int], *, force: bool) -> list[Path]:
     """Write the chosen frames, one .pcap for each interface, and give the paths; `force` replaces existing files. Raises
     InputError."""
-    entries, positions, codes = source.log.entries, source.log.positions, source.log.codes
     apart: dict[int, list[tuple[int, bytes]]] = {}
-    for number in chosen:
-        at = positions[number]
-        packets = apart.setdefault(codes[number] >> INTERFACE_SHIFT & INTERFACE, [])
-        packets.append((entries[at + TIME], entries[at]))
+    for part, indices in source.log.parts(chosen):
+        entries, positions, codes = part.entries, part.positions, part.codes
+        for index in indices:
+            at = positions[index]
+            packets = apart.setdefault(codes[index] >> INTERFACE_SHIFT & INTERFACE, [])
+            packets.append((entries[at + TIME], entries[at]))
     paths = []
     for number in sorted(apart):
         path = Path(folder) / f"{source.interfaces[number].name.replace('/', '.')}.pcap"
@@ -84,30 +85,31 @@ def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence
 
 def names_in(source: Source, chosen: Sequence[int]) -> dict[tuple[int, int], list[str]]:
     """The names of the addresses in these frames, in the order of `names`."""
-    entries, positions = source.log.entries, source.log.positions
-    seen = addresses(entries[positions[number]] for number in chosen)
+    parts = source.log.parts(chosen)
+    seen = addresses(part.entries[part.positions[index]] for part, indices in parts for index in indices)
     return {key: names for key, names in source.names.items() if key in seen}
 
 
 def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> Iterator[pcapng.Packet]:
-    log, stories, body = source.log, source.stories, source.comments.body
-    entries, positions, codes, hops = log.entries, log.positions, log.codes, log.hops
-    for number in chosen:
-        at, code = positions[number], codes[number]
-        data = entries[at]
-        begin = positions[number - 1] + RECORD if number else 0
-        words = body(code, data, entries[begin:at])
-        flow = code >> FLOW_SHIFT
-        ending = flow_hop(flow, hops[number])
-        story = stories.get(flow) if stories else None
-        stated = story(Captured(source, number)) if story is not None else None
-        if stated:
-            words = step(stated).encode() + words
-            ending = b"\n" + stated.encode() + ending
-        yield (
-            numbers[code >> INTERFACE_SHIFT & INTERFACE],
-            entries[at + TIME],
-            data,
-            EPB_FLAGS[code & LOW],
-            (words, ending),
-        )
+    stories, body = source.stories, source.comments.body
+    for part, indices in source.log.parts(chosen):
+        entries, positions, codes, hops, first = part.entries, part.positions, part.codes, part.hops, part.first
+        for index in indices:
+            at, code = positions[index], codes[index]
+            data = entries[at]
+            begin = positions[index - 1] + RECORD if index else 0
+            words = body(code, data, entries[begin:at])
+            flow = code >> FLOW_SHIFT
+            ending = flow_hop(flow, hops[index])
+            story = stories.get(flow) if stories else None
+            stated = story(Captured(source, first + index)) if story is not None else None
+            if stated:
+                words = step(stated).encode() + words
+                ending = b"\n" + stated.encode() + ending
+            yield (
+                numbers[code >> INTERFACE_SHIFT & INTERFACE],
+                entries[at + TIME],
+                data,
+                EPB_FLAGS[code & LOW],
+                (words, ending),
+            )

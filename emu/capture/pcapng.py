@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from struct import Struct, pack, unpack_from
 from typing import BinaryIO
 
-from emu.capture.atomic import whole_file
+from emu.capture.atomic import Own, whole_file
 from emu.clock import EPOCH_NS
 from emu.version import VERSION
 from emu.wire.frame import AF_INET
@@ -183,12 +183,16 @@ class Writer:
 
 
 @contextmanager
-def create(path: str | os.PathLike[str], *, epoch_ns: int = EPOCH_NS, force: bool = False) -> Iterator[Writer]:
-    """A `Writer` on a file that appears, whole, when the block ends without an error; `-` is standard output.
+def create(
+    path: str | os.PathLike[str] | BinaryIO, *, epoch_ns: int = EPOCH_NS, force: bool = False
+) -> Iterator[Writer]:
+    """A `Writer` on a file that appears, whole, when the block ends without an error; `-` is standard output. On an open file it writes
+    as it goes.
 
     Without `force` only a file that is empty or `is_own` is replaced. Raises InputError.
     """
-    with whole_file(path, (lambda there: True) if force else is_own) as file:
+    own: Own = (lambda there: True) if force else is_own
+    with whole_file(path, own) if isinstance(path, str | os.PathLike) else nullcontext(path) as file:
         writer = Writer(file, epoch_ns=epoch_ns)
         yield writer
         writer.flush()

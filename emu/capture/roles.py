@@ -7,17 +7,17 @@ The table states for each type of entry which of its fields are printed. Must no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from emu.capture.blanks import Address, Blanks
-from emu.kernel.net.fib import Route
-from emu.trail import Answered, AnyRule, Asked, Born, Bridged, Decapsulated, Delivered, Learned, Policy, Waited
+from emu.kernel.net.fib_semantics import Route
+from emu.rule import AnyRule
+from emu.trail import Answered, Asked, Born, Bridged, Decapsulated, Delivered, Learned, Policy, Waited
 from emu.wire.addr import BROADCAST_MAC
 
 Known = tuple[bytes, bytes, int]  # an address: its name and its text, as bytes, and what words are chosen by
 CHOICE, TEXT, ADDRESS, MAC = "choice", "text", "address", "mac"
-# The fields of an entry: printed as a text, an address and its name, or a MAC; or words are chosen by it.
+# All fields of an entry: printed as a text, an address and its name, or a MAC; or words are chosen by it.
 FIELDS: Mapping[type, tuple[tuple[str, str], ...]] = {
     Answered: (("addr", ADDRESS), ("device", TEXT), ("proxy", CHOICE)),
     Asked: (("addr", ADDRESS), ("device", TEXT), ("dst", ADDRESS), ("why", CHOICE)),
@@ -129,7 +129,8 @@ def blanked(entry: Any, blank: Blank) -> Any:
     """An entry whose printed fields are blanks."""
     fields = FIELDS.get(entry.__class__)
     if fields is not None:
-        return replace(entry, **{field: blank(getattr(entry, field)) for field, what in fields if what != CHOICE})
+        values = ((field, getattr(entry, field), what) for field, what in fields)
+        return entry.__class__(**{field: value if what == CHOICE else blank(value) for field, value, what in values})
     return _Taken(entry, blank) if entry.__class__ is Route else entry
 
 

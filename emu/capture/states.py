@@ -11,7 +11,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from emu.capture.tap import INTERFACE, INTERFACE_SHIFT, PACKET, TIME, DropTap, Log, Tap
+from emu.capture.stretch import INTERFACE, INTERFACE_SHIFT, PACKET, TIME
+from emu.capture.tap import DropTap, Log, Tap
 from emu.kernel.link.bridge import FdbEntry
 from emu.kernel.net import listed
 from emu.kernel.net.netns import Netns
@@ -19,7 +20,8 @@ from emu.kernel.netfilter.conn import Conn
 from emu.kernel.netfilter.conntrack_list import render
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.transport import listening
-from emu.trail import CONNTRACK, FDB, NEIGH, ROUTES, SOCKETS, AnyRule, Delivered
+from emu.rule import AnyRule
+from emu.trail import CONNTRACK, FDB, NEIGH, ROUTES, SOCKETS, Delivered
 from emu.wire.frame import PORTS, Frame
 
 TABLES = (NEIGH, FDB, CONNTRACK, ROUTES, SOCKETS)
@@ -236,7 +238,7 @@ class States:
         for watch in self.watches:
             watch.settle()
         self.log.index()
-        positions, entries = self.log.positions, self.log.entries
+        positions, entries = self.log.open.positions, self.log.entries
         times = [entries[at + TIME] for at in positions]
         found = []
         for at, now_ns, since_ns, netns, table, gone, new, name in self._noted:
@@ -283,7 +285,7 @@ class States:
     def _place(self) -> dict[int, list[End]]:
         """Each end at the last frame of its packet before it in its namespace; in any, if none was captured there."""
         log, owners = self.log, [each.owner for each in self._interfaces]
-        entries, positions, codes = log.entries, log.positions, log.codes
+        entries, positions, codes = log.entries, log.open.positions, log.open.codes
         sights: dict[int, list[tuple[int, str]]] = {}
         for number, at in enumerate(positions):
             owner = owners[codes[number] >> INTERFACE_SHIFT & INTERFACE]
@@ -298,7 +300,7 @@ class States:
 
     def _positions(self) -> Any:
         self.log.index()
-        return self.log.positions
+        return self.log.open.positions
 
 
 def _count(

@@ -14,13 +14,13 @@ from emu.capture.reasons import REASONS
 from emu.capture.tap import DROP, OUT
 from emu.capture.view import View
 from emu.kernel.link.vxlan import NoRemote
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.neighbour import Neighbour
 from emu.kernel.netfilter.conn import Conn
+from emu.rule import AnyRule
 from emu.trail import (
     Answered,
-    AnyRule,
     Asked,
     Born,
     Bridged,

@@ -47,6 +47,7 @@ from emu.cli.options import (
 )  # fmt: skip
 from emu.cli.settings import settings
 from emu.cli.wireshark import app as wireshark
+from emu.compiled import COMPILED
 from emu.errors import InputError
 from emu.version import VERSION
 
@@ -90,7 +91,7 @@ Html = Annotated[
 
 def _version(asked: bool) -> None:
     if asked:
-        out(f"emu {VERSION}")
+        out(f"emu {VERSION} ({'compiled' if COMPILED else 'pure Python'})")
         raise typer.Exit
 
 
@@ -100,7 +101,10 @@ def before(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No notes and no progress on stderr.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Note also what was read and built.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and whether compiled modules run.", callback=_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """A Kubernetes cluster network in one process: manifests in, annotated captures out."""

@@ -12,7 +12,7 @@ from emu.capture.captured import Captured
 from emu.capture.interface import Interface
 from emu.invariants import Answer, Evidence, Violation, invariant
 from emu.invariants.evidence import STACKED, is_error
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.targets.dscp import Ttl
 from emu.kernel.transport.sockets import RAW
 from emu.trail import Carried

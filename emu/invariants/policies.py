@@ -13,7 +13,8 @@ from emu.kube.policy.follow import Live
 from emu.kube.policy.index import PolicyIndex
 from emu.kube.policy.rules import WAYS, Way
 from emu.kube.policy.verdict import Packet, Verdict
-from emu.trail import AnyRule, Dropped, Probed, Tracked
+from emu.rule import AnyRule
+from emu.trail import Dropped, Probed, Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.frame import SCTP, TCP, UDP, Frame
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from emu.capture.captured import Captured
 from emu.invariants import Answer, Evidence, Violation, invariant
 from emu.invariants.evidence import STACKED, Pass
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.targets.mark import Mark
 from emu.kube.api.core import Service
-from emu.trail import AnyRule, Tracked
+from emu.rule import AnyRule
+from emu.trail import Tracked
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import TCP, UDP
 

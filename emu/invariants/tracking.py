@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator
 from emu.capture.captured import Captured
 from emu.invariants import Answer, Evidence, Violation, invariant
 from emu.invariants.evidence import STACKED, Packet, Pass, Seen, identity, is_error
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.conn import CONFIRMED, DYING, Conn, Tuple5, inverse
 from emu.kube.api.core import Service
 from emu.kube.flow.flow import Flow

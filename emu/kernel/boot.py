@@ -33,8 +33,8 @@ from emu.kernel.net import (
     reject,
 )
 from emu.kernel.net.family import Address, Family, Ops
-from emu.kernel.net.fib import Route
-from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.fib_rules import Flow, IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ipip import IpipTunnels
 from emu.kernel.net.iproute import parse_route, parse_rule, with_hops
 from emu.kernel.net.neigh_table import Limits, NeighTable
@@ -71,24 +71,60 @@ def namespace(
 
 def inet(net: Netns, machine: Netns | None = None) -> Family:
     """IPv4: the family, and each of its operations. `machine` as in `namespace`."""
-    reassembly = fragment.Reassembly(net)
+    reassembly, own = fragment.Reassembly(net), _Inet(net)
     ops = Ops(
-        constructor=partial(arp.constructor, net),
-        solicit=partial(arp.solicit, net),
-        error_report=partial(_link_failure, net),
-        reject=partial(reject.reject, net),
+        constructor=own.constructor,
+        solicit=own.solicit,
+        error_report=own.error_report,
+        reject=own.reject,
         duplicate=dup.Duplicator(net).duplicate,
-        fragment=partial(fragment.fragment, net),
-        pieces=partial(fragment.pieces, net),
+        fragment=own.fragment,
+        pieces=own.pieces,
         defragment=reassembly.add,
-        to_many=partial(multicast.route, net),
+        to_many=own.to_many,
         conf=net.sysctl.conf,
         kind_of=ip4_kind,
-        resolves=partial(neighbour.resolves, AF_INET),
-        came_up=partial(arp.came_up, net),
+        resolves=_RESOLVES,
+        came_up=own.came_up,
     )
     table = NeighTable(net.clock, _NeighLimits(net)) if machine is None else machine.ipv4.neighbours
     return Family(net, AF_INET, ETH_P_IP, 32, "ipv4", "net.ipv4.ip_default_ttl", ops, reassembly, table)
+
+
+_RESOLVES = partial(neighbour.resolves, AF_INET)
+
+
+class _Inet:
+    """Those of IPv4's operations that are functions of a namespace."""
+
+    __slots__ = ("_net",)
+
+    def __init__(self, net: Netns) -> None:
+        self._net = net
+
+    def constructor(self, entry: neighbour.Neighbour) -> None:
+        arp.constructor(self._net, entry)
+
+    def solicit(self, entry: neighbour.Neighbour, waiting: Frame | None) -> None:
+        arp.solicit(self._net, entry, waiting)
+
+    def error_report(self, frame: Frame, entry: neighbour.Neighbour) -> None:
+        _link_failure(self._net, frame, entry)
+
+    def reject(self, frame: Frame, with_: str, hook: int) -> None:
+        reject.reject(self._net, frame, with_, hook)
+
+    def fragment(self, frame: Frame, route: Route, interruptible: bool) -> str:
+        return fragment.fragment(self._net, frame, route, interruptible)
+
+    def pieces(self, frame: Frame, size: int) -> list[Frame]:
+        return fragment.pieces(self._net, frame, size)
+
+    def to_many(self, dst: int, src: int, mark: int, oif: Device | None, flow: Flow) -> Route | None:
+        return multicast.route(self._net, dst, src, mark, oif, flow)
+
+    def came_up(self, device: Device) -> None:
+        arp.came_up(self._net, device)
 
 
 class _NeighLimits:

@@ -17,7 +17,7 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.vxlan_text import parse_fdb
 from emu.kernel.net import link_change
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.iproute import parse_route, parse_rule, select_route, select_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
@@ -43,6 +43,7 @@ _LONG = {
     "--new": "-N", "--delete-chain": "-X", "--policy": "-P",
 }  # fmt: skip
 _WITH_RULE, _WITH_CHAIN, _WITHOUT = ("-A", "-I", "-D", "-R"), ("-N", "-P"), ("-F", "-X")
+_COMMANDS = (*_WITH_RULE, *_WITH_CHAIN, *_WITHOUT)
 
 
 class _Line(NamedTuple):
@@ -76,7 +77,7 @@ def _read(line: str) -> _Line:
     if table not in BUILT_IN:
         raise InputError(f"unknown table {table!r}", expected=", ".join(BUILT_IN))
     command = _LONG.get(words[0], words[0]) if words else ""
-    if command not in (*_WITH_RULE, *_WITH_CHAIN, *_WITHOUT):
+    if command not in _COMMANDS:
         raise InputError(
             f"{line.strip()!r} is no command of iptables", expected="[-t TABLE] -A, -I, -D, -R, -N, -F, -X or -P"
         )
@@ -293,7 +294,7 @@ def _link_set(text: str) -> _LinkSet:
     device, rest, changes = words[0], iter(words[1:]), list[tuple[str, str]]()
     for word in rest:
         value = next(rest, "") if word in _WITH_VALUE else ""
-        if word not in (*_SWITCHES, *_WITH_VALUE):
+        if word not in _SWITCHES and word not in _WITH_VALUE:
             raise InputError(
                 f"link {text!r}: cannot read {word!r}", expected="up, down, mtu N, address MAC or promisc on|off"
             )
@@ -367,7 +368,7 @@ def _link_add(text: str) -> _LinkAdd:
 def link_add(net: Netns, text: str) -> None:
     """`ip link add TEXT`: `[name] NAME [mtu N] [address MAC] type vxlan ...`. The device is down. Raises InputError."""
     found = _link_add(text)
-    octets = bytearray(net.clock.random(f"mac/{net.name}").randbytes(6))
+    octets = bytearray(net.clock.random(f"mac/{net.name}").randbytes_once(6))
     octets[0] = octets[0] & 0xFE | 0x02  # eth_random_addr
     device = boot.vxlan(net, found.name, found.mac or bytes(octets), found.words, found.mtu)
     net.set_link(device.name, up=False)

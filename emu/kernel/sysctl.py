@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 
 from emu.errors import InputError
 from emu.kernel.sysctl_table import AND, FORWARDING, MAX, OR, REDIRECTS, SWITCH, TABLE, Sysctl, Value
@@ -122,6 +123,14 @@ _DEFAULTS = dict(_defaults())
 # proc_unres_qlen: the older name of a limit, in packets of SKB_TRUESIZE(ETH_FRAME_LEN)
 _PACKETS, _PACKET_BYTES = ".unres_qlen", 2090
 _DEVICE_ROWS = tuple(row for row in TABLE if "*" in row.name)
+_OF_DEFAULT = {row.name.replace("*", "default"): at for at, row in enumerate(_DEVICE_ROWS)}
+NONE: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=1024)
+def _one(names: frozenset[str]) -> frozenset[str]:
+    """One object for equal ones: namespaces are many, and much alike."""
+    return names
 
 
 class Sysctls:
@@ -134,8 +143,8 @@ class Sysctls:
 
     def __init__(self, initial: Mapping[str, Value] | None = None) -> None:
         self._values: dict[str, Value] = {}
-        self._own: dict[str, set[str]] = {}  # device -> names that no longer follow `default`
-        self._settled: set[str] = set()  # devices that follow it in nothing
+        self._own: dict[str, frozenset[str]] = {}  # device -> names that no longer follow `default`
+        self._settled = NONE  # devices that follow it in nothing
         self._listeners: list[Listener] = []
         for name, value in (initial or {}).items():
             self[name] = value
@@ -167,7 +176,7 @@ class Sysctls:
         self._values[name] = value
         device = self._device(row, name)
         if device is not None:
-            self._own[device].add(name)
+            self._own[device] = _one(self._own[device] | {name})
         elif name == row.name.replace("*", "default") != row.name and not name.endswith(".forwarding"):
             # devinet_copy_dflt_conf and neigh_copy_dflt_parms: to devices that never had a value of their own
             for device, own in self._own.items():
@@ -203,9 +212,9 @@ class Sysctls:
 
     def conf(self, device: str, variable: str) -> int:
         """The effective `net.ipv4.conf` value at a device, with `all` as the kernel combines it for this variable."""
-        own = self.number(f"net.ipv4.conf.{device}.{variable}")
-        every = self.number(f"net.ipv4.conf.all.{variable}")
-        rule = BY_NAME[f"net.ipv4.conf.*.{variable}"].rule
+        row = BY_NAME[f"net.ipv4.conf.*.{variable}"]
+        own, every = self._number(device, variable, row), self._number("all", variable, row)
+        rule = row.rule
         if rule == MAX:
             return max(own, every)
         if rule == REDIRECTS:
@@ -215,6 +224,16 @@ class Sysctls:
         if rule == AND:
             return int(bool(own and every))
         return own
+
+    def _number(self, device: str, variable: str, row: Sysctl) -> int:
+        """`number` of a name that needs no reading: each device of each namespace is asked for several."""
+        name = f"net.ipv4.conf.{device}.{variable}"
+        value = self._values.get(name)
+        if value is None:
+            if name not in _DEFAULTS and device not in self._own:
+                return self.number(name)  # raises InputError
+            value = _default(name, row)
+        return value if isinstance(value, int) else self.number(name)
 
     def neigh(self, device: str, variable: str) -> int:
         """A `net.ipv4.neigh` value of a device, in the table's unit (mind `cs`)."""
@@ -229,30 +248,27 @@ class Sysctls:
         """A new device: it copies `default`."""
         if device in self._own:
             return
-        self._own[device] = set()
+        self._own[device] = NONE
         values = self._values
-        for row in _DEVICE_ROWS:
-            value = values.get(row.name.replace("*", "default"))
-            if value is not None:
-                values[row.name.replace("*", device)] = value
+        for name in sorted(values.keys() & _OF_DEFAULT, key=_OF_DEFAULT.__getitem__):
+            values[_DEVICE_ROWS[_OF_DEFAULT[name]].name.replace("*", device)] = values[name]
 
     def settle_device(self, device: str) -> None:
         """The device got its first address: from now on it ignores writes to `default` (ipv4_devconf_setall)."""
         if device in self._own:
-            self._settled.add(device)
+            self._settled = _one(self._settled | {device})
 
     def remove_device(self, device: str) -> None:
-        self._settled.discard(device)
+        self._settled -= {device}
         if self._own.pop(device, None) is not None:
             for row in _DEVICE_ROWS:
                 self._values.pop(row.name.replace("*", device), None)
 
     def rename_device(self, old: str, new: str) -> None:
         """A device bears another name: its variables are the same."""
-        self._own[new] = self._own.pop(old, set())
+        self._own[new] = self._own.pop(old, NONE)
         if old in self._settled:
-            self._settled.discard(old)
-            self._settled.add(new)
+            self._settled = self._settled - {old} | {new}
         for row in _DEVICE_ROWS:
             value = self._values.pop(row.name.replace("*", old), None)
             if value is not None:

@@ -114,6 +114,10 @@ class Agent(ABC, Generic[View, Facts, Value]):
         """Is the applied value still in force? False: the agent runs again."""
         return True
 
+    def damaged(self, nodes: Sequence[Node]) -> set[str]:
+        """The names of the nodes where it is not."""
+        return {node.name for node in nodes if not self.intact(node)}
+
 
 agents: Shelf[Callable[[Settings], Agent[Any, Any, Any]]] = Shelf(
     "node agent", "emu.kube.proxy", "emu.kube.policy", "emu.kube.networks"

@@ -63,10 +63,9 @@ class Rounds:
         """What happens every resync period: is the work still there on each node, and is a run due anyway?"""
         now, agent, longest_ns = self._clock.now, self._agent, self._agent.max_period_ns
         for nodes in self._due.values():  # their run is due anyway, but how much it does may depend on the answer
-            for node in nodes:
-                agent.intact(node)
+            agent.damaged(nodes)
         for last_ns, nodes in [*self._idle.items()]:
-            damaged = {node.name for node in nodes if not agent.intact(node)}
+            damaged = agent.damaged(nodes)
             if longest_ns and now - last_ns >= longest_ns:
                 damaged = {node.name for node in nodes}
             if damaged:

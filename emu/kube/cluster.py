@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Self, TypeVar, overload
 from emu import page
 from emu.apps import apps
 from emu.capture.capture import Capture
-from emu.clock import MS, SECOND, Clock
+from emu.clock import SECOND, Clock
 from emu.collector import set_large_aside, set_modules_aside, uncollected
 from emu.errors import InputError
 from emu.fork import Snapshot, forked
 from emu.kernel.iptables_text import iptables_text
-from emu.kernel.link.device import Device
-from emu.kernel.link.netem import Netem
-from emu.kernel.link.veth import Veth
 from emu.kernel.net.netns import Netns, Tally
-from emu.kube import controllers, dumped, live
+from emu.kube import cable, controllers, dumped, live
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object
@@ -57,13 +54,12 @@ from emu.wire.frame import ETH_P_IP, Frame
 from emu.wire.record import Record
 
 if TYPE_CHECKING:
-    from emu.kube.flow.replay.engine import Replay, Settings
+    from emu.kube.flow.replay.engine import Ended, Replay, Settings
     from emu.kube.flow.replay.hosts import Roles
     from emu.kube.flow.replay.paired import Sink
 
 O = TypeVar("O", bound=Object)
 LARGE = 500  # namespaces: what Python's collector is kept from
-LEAST_MTU = 68  # ETH_MIN_MTU
 
 
 class Cluster(Verbs):
@@ -79,12 +75,7 @@ class Cluster(Verbs):
 
     @uncollected()
     def __init__(
-        self,
-        config: ClusterConfig | int | None = None,
-        objects: Source = (),
-        *,
-        seed: int = 0,
-        capture: bool = True,
+        self, config: ClusterConfig | int | None = None, objects: Source = (), *, seed: int = 0, capture: bool = True
     ) -> None:
         config = configured(config)
         objects = checked(objects)
@@ -109,6 +100,9 @@ class Cluster(Verbs):
         self.flows: dict[int, Flow] = {}
         self.warnings: list[str] = []
         self.policies = Live(self.store, self.clock, self.flows)
+        # one object each for all namespaces
+        self._naming = self.policies.named
+        self._listeners = self._dropped, self._delivered, self._translated, self._carried
         self.unmodelled = Unmodelled(self.store, self.nodes, self.pods, self.warnings)
         self.unmodelled.given(config, objects)
         self.under_way: set[object] = set()  # the work that is due: the cluster has settled when this is empty
@@ -166,10 +160,8 @@ class Cluster(Verbs):
         return cls(dumped.beside(found.config, dumps or {}), found.objects, seed=seed, capture=capture)
 
     def __repr__(self) -> str:
-        flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
-        return (
-            f"<Cluster of {len(self.nodes)} nodes, {len(self.pods)} pods, {flows}, at {self.clock.now / SECOND:.3f} s>"
-        )
+        flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}, at {self.clock.now / SECOND:.3f} s"
+        return f"<Cluster of {len(self.nodes)} nodes, {len(self.pods)} pods, {flows}>"
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [("node", name, node.ip, "") for name, node in self.nodes.items()]
@@ -245,13 +237,14 @@ class Cluster(Verbs):
         self.addresses.watch(net, name, rank)
         if self.config.offloads:
             net.on_device(switch_offloads_on)
-        net.drop_listeners.append(self.policies.named)  # before the capture, which takes the trail
+        net.drop_listeners.append(self._naming)  # before the capture, which takes the trail
         if self.capture is not None:
             self.capture.attach_namespace(net, name, role=ROLES[rank], node=node)
-        net.drop_listeners.append(self._dropped)
-        net.delivery_listeners.append(self._delivered)
-        net.nat_listeners.append(self._translated)
-        net.tunnel_listeners.append(self._carried)
+        dropped, delivered, translated, carried = self._listeners
+        net.drop_listeners.append(dropped)
+        net.delivery_listeners.append(delivered)
+        net.nat_listeners.append(translated)
+        net.tunnel_listeners.append(carried)
 
     def _dropped(self, frame: Frame, fact: Dropped) -> None:
         found = self.flows.get(frame.flow)
@@ -440,31 +433,8 @@ class Cluster(Verbs):
 
         `loss` is a probability for each direction; `lose` numbers the frames to lose among those that `where` sends.
         """
-        if delay_ms is not None:
-            given.seconds(delay_ms, "delay_ms")
-        if loss is not None:
-            given.chance(loss, "loss")
-        if mtu is not None:
-            given.whole(mtu, "mtu", LEAST_MTU, 65535)
-        numbers = frozenset(given.whole(number, "lose", 0) for number in lose)
         net = self.namespaces[where] if where in self.namespaces else self.netns(where)
-        near = net.device(device)
-        far = near.peer if isinstance(near, Veth) else None
-        ends: list[Device] = [near] if far is None else [near, far]
-        for end in ends:
-            if down is not None:
-                end.net.set_carrier(end.name, on=not down)
-            if mtu is not None:
-                end.set_mtu(mtu)
-            if delay_ms is not None or loss is not None or numbers:
-                old = end.netem or Netem()
-                chosen = Netem(
-                    int(delay_ms * MS) if delay_ms is not None else old.delay_ns,
-                    old.jitter_ns,
-                    loss if loss is not None else old.loss,
-                    numbers if end is near else frozenset(),
-                )
-                end.netem = chosen if chosen.delay_ns or chosen.loss or chosen.lose else None
+        cable.change(net.device(device), down=down, delay_ms=delay_ms, loss=loss, mtu=mtu, lose=lose)
 
     def iptables(self, where: str, *texts: str) -> None:
         """Change the rules of a node (`node-1`) or pod (`default/web`): commands as iptables takes them, one a line, such as
@@ -480,11 +450,13 @@ class Cluster(Verbs):
             raise InputError("nothing was captured", expected="a cluster with capture=True")
         return self.capture.write(path, flow=flow.number if isinstance(flow, Flow) else flow, force=force)
 
-    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
-        """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
+    def replay(
+        self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink, ended: Ended | None = None
+    ) -> Replay:
+        """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each, `ended` each flow. Raises InputError."""
         from emu.kube.flow.replay.engine import replayed
 
-        return replayed(self, records, roles, settings, sink)
+        return replayed(self, records, roles, settings, sink, ended)
 
     def configure(self, where: str, change: Callable[[Netns], None]) -> None:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with

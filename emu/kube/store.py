@@ -170,6 +170,10 @@ class Store:
         """One object by kind (its type, or its name in any case), or None."""
         return self.find(Key(_word(kind), namespace, name))
 
+    def has(self, kind: str) -> bool:
+        """Is there an object of a kind, given in lower case?"""
+        return bool(self._objects.get(kind))
+
     def found(self, kind: type[O], keys: Iterable[Key]) -> Sequence[O]:
         """The objects of a kind that these keys name and that exist, in the order of creation."""
         word = _word(kind)

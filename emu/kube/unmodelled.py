@@ -7,7 +7,6 @@ cluster is compared with them. Must not know files, or how flows are run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 
 from emu.errors import InputError
 from emu.kernel.net.netns import Netns
@@ -40,6 +39,18 @@ _VARIABLES = frozenset(row.name.rpartition(".")[2] for row in TABLE if isinstanc
 
 Reason = tuple[str, str, str]
 """The detail, place and `by` of an undecided outcome."""
+
+
+class _Watch:
+    """Follows the sysctls of one namespace, of which a cluster has many."""
+
+    __slots__ = ("_name", "_net", "_unmodelled")
+
+    def __init__(self, unmodelled: Unmodelled, name: str, net: Netns) -> None:
+        self._unmodelled, self._name, self._net = unmodelled, name, net
+
+    def __call__(self, variable: str) -> None:
+        self._unmodelled.written(self._name, self._net, variable)
 
 
 class Unmodelled:
@@ -100,14 +111,15 @@ class Unmodelled:
 
     def watch(self, name: str, net: Netns) -> None:
         """A namespace joins: report its sysctls that are set, now or later, and not modelled."""
-        net.sysctl.on_change(partial(self._written, name, net))
+        net.sysctl.on_change(_Watch(self, name, net))
         self._look(name, net)
 
     def forget(self, name: str) -> None:
         """A namespace was deleted."""
         self._sysctls.pop(name, None)
 
-    def _written(self, name: str, net: Netns, variable: str) -> None:
+    def written(self, name: str, net: Netns, variable: str) -> None:
+        """A sysctl of a namespace was written."""
         if variable.rpartition(".")[2] in _VARIABLES:
             self._look(name, net)
 

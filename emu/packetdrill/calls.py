@@ -179,7 +179,7 @@ class Calls:
             nonlocal taken
             if socket.state == "CLOSE":
                 return taken or -(socket.error or errno.EPIPE)
-            while taken < size and not endpoint.full:
+            while taken < size and not endpoint.no_space:
                 segments = endpoint.write(data[taken:], self.net.clock.now, more="MSG_MORE" in flags)
                 taken += endpoint.taken
                 socket.output(segments)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from emu.quiz.question import Draft, Sight, Surroundings
-from emu.trail import AnyRule, Born, Dropped, Forbidden, Natted, Policy
+from emu.rule import AnyRule
+from emu.trail import Born, Dropped, Forbidden, Natted, Policy
 from emu.wire.addr import ip4_text
 from emu.wire.captured import macs
 from emu.wire.frame import ICMP, TCP

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from emu.capture.capture import Capture
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import LOCAL_TABLE
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.targets.nat import Dnat, spell_range
 from emu.kube.node.node import Node

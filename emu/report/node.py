@@ -14,8 +14,9 @@ from emu.clock import Clock
 from emu.kernel import boot
 from emu.kernel.dumped.ip_routes import Known, devices, is_ip4, read_route, read_rule, with_devices
 from emu.kernel.dumped.rules import pasted_rules
-from emu.kernel.net.fib import Route
+from emu.kernel.link.edge import Edge, Sent
 from emu.kernel.net.fib_rules import LOCAL_TABLE, IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ctnetlink import create
 from emu.kernel.netfilter.dump import Unknown, unknown
@@ -27,7 +28,7 @@ from emu.kernel.netfilter.ruleset import RuleSet
 from emu.pasted.connections import Connection
 from emu.pasted.connections import connections as pasted_connections
 from emu.pasted.ip_json import Item, read
-from emu.report.edge import Edge, Sent, answer_arp
+from emu.report.edge import answer_arp
 from emu.wire.addr import ip4, ip4_text, mac
 
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII | re.IGNORECASE)

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from emu.clock import SECOND
 from emu.errors import InputError
+from emu.kernel.link.edge import Sent
 from emu.kernel.net import ip_output, multipath
 from emu.kernel.net.netns import Netns
-from emu.report.edge import FAR_MAC, NEAR_MAC, Sent
+from emu.report.edge import FAR_MAC, NEAR_MAC
 from emu.wire import icmp, tcp, templates, udp
 from emu.wire.frame import HOST, ICMP, IP_DF, TCP, UDP, Frame
 from emu.wire.rewrite import set_ethernet
@@ -217,7 +218,7 @@ class _Walk:
         frame = trace.frame
         trace.trail = list(frame.trail or ())
         trace.counted = {rule: counter[0] for rule, counter in self.net.ipv4.tables.counters.items()}
-        out = next((port for port, each in self.sent if each is frame), None)
+        out = next((port for _, port, each in self.sent if each is frame), None)
         reason = next((why for each, why in self.dropped if each is frame), "")
         if out is not None:
             trace.word, trace.device = LEAVES, out.name
@@ -228,7 +229,7 @@ class _Walk:
             trace.by = getattr(last, "by", None)
             trace.word = UNDECIDED if reason == "UNDECIDED" else DROPPED
             trace.detail = "" if reason == "UNDECIDED" else reason
-            answers = [each for each in (*(each for _, each in self.sent), *self.arrived) if each is not frame]
+            answers = [each for each in (*(each for _, _, each in self.sent), *self.arrived) if each is not frame]
             if answers and trace.word == DROPPED:
                 trace.word, trace.detail = REJECTED, rejection(answers[0])
         else:

@@ -12,13 +12,14 @@ from typing import Any, Literal
 
 from emu.capture.words import decided_by
 from emu.errors import InputError
-from emu.kernel.net.fib import Route
+from emu.kernel.link.edge import Edge
+from emu.kernel.net.fib_semantics import Route
 from emu.pasted.ip_json import Item
 from emu.report import Report, balancers
-from emu.report.edge import Edge
 from emu.report.node import Node
 from emu.report.outcomes import DELIVERED, LEAVES, MAX_OUTCOMES, UNDECIDED, Outcome, Probe, Trace, outcomes
-from emu.trail import AnyRule, Dropped, Forbidden, Natted, Note, Policy, Tracked
+from emu.rule import AnyRule
+from emu.trail import Dropped, Forbidden, Natted, Note, Policy, Tracked
 from emu.wire.addr import ip4_text
 from emu.wire.proto import PROTOCOL_NAMES
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from emu.kernel.net import listed
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.route_get import route_get
 from emu.report import Report, views

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.report.ladders.dot import RED, VIOLET, quoted
 from emu.report.outcomes import DELIVERED, LEAVES, Trace
-from emu.trail import AnyRule, Natted, Note, Policy
+from emu.rule import AnyRule
+from emu.trail import Natted, Note, Policy
 
 COLOURS = ("#1f5fa8", "#b0461e", "#2e7d32", "#7b3fa0", "#8a6d00", "#00727a")
 GREEN, AMBER = "#bfe8c4", "#ffe0a3"

@@ -14,8 +14,9 @@ from typing import Any
 
 from emu.clock import Clock
 from emu.kernel import boot
-from emu.kernel.net.fib import Route
+from emu.kernel.link.edge import Edge, Sent
 from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets
 from emu.kernel.netfilter.matches import Match
@@ -23,7 +24,7 @@ from emu.kernel.netfilter.matches.physdev import Physdev
 from emu.kernel.netfilter.ruleset import Chain, RuleSet
 from emu.kernel.netfilter.unknown import UnknownMatch
 from emu.kernel.sysctl_table import Value
-from emu.report.edge import Edge, Sent, answer_arp
+from emu.report.edge import answer_arp
 
 FORWARD = "net.ipv4.ip_forward"
 

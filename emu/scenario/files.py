@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from emu.capture.atomic import beginning, cannot_write
+from emu.capture.capture import Capture
 from emu.capture.pcapng import is_own
 from emu.errors import InputError
 from emu.kube.flow.flow import Flow
@@ -172,40 +173,55 @@ def slug(text: str) -> str:
 def _by_flow(run: Run, step: StepResult, part: Path, goal: Path) -> None:
     capture = run.cluster.capture
     assert capture is not None
-    taken: set[str] = set()
-    for result in step.flows:
-        stem = _stem(step, result, taken)
-        taken.add(stem)
-        flow = result.flow
-        frames = flow.frames
-        if not frames:
+    stems = _Stems(step)
+    for index, result in enumerate(step.flows):
+        stem, number = stems.of(result), result.flow.number
+        if not capture.log.count_of(number):
             continue  # a local error: nothing was sent
-        files = [part / f"{stem}.pcapng"]
-        capture.write(files[0], flow=flow.number)
-        own = _own_interface(flow)
+        names = [f"{stem}.pcapng"]
+        with (part / names[0]).open("xb") as file:  # no reader sees this folder yet
+            capture.write(file, flow=number)
+        own = _own_interface(capture, result.flow)
         if own:
-            files.append(part / f"{stem}.client.pcapng")
-            capture.write(files[1], flow=flow.number, interface=own)
-        result.files = tuple(goal / path.name for path in files)
+            names.append(f"{stem}.client.pcapng")
+            with (part / names[1]).open("xb") as file:
+                capture.write(file, flow=number, interface=own)
+        result.files = tuple(goal / name for name in names)
+        step.flows[index] = result
 
 
-def _stem(step: StepResult, result: FlowResult, taken: set[str]) -> str:
-    flow = result.flow
-    stem = f"{step.number:02}-{slug(step.name) or step.action}"
-    if len(step.flows) > 1:
-        ends = {each.flow.source for each in step.flows}, {str(each.flow.target) for each in step.flows}
-        if len(ends[0]) > 1:
+class _Stems:
+    """The names of a step's files without their endings: no two are the same."""
+
+    def __init__(self, step: StepResult) -> None:
+        self._begin = f"{step.number:02}-{slug(step.name) or step.action}"
+        sources, targets = set[str](), set[str]()
+        if len(step.flows) > 1:
+            for each in step.flows:
+                sources.add(each.flow.source)
+                targets.add(str(each.flow.target))
+        self._by_source, self._by_target = len(sources) > 1, len(targets) > 1
+        self._taken: dict[str, int] = {}  # to each the number to try next
+
+    def of(self, result: FlowResult) -> str:
+        flow, stem, taken = result.flow, self._begin, self._taken
+        if self._by_source:
             stem += "." + slug(flow.source)
-        if len(ends[1]) > 1:
+        if self._by_target:
             stem += "." + slug(getattr(flow.target, "name", "") or str(flow.target))
-    if stem not in taken:
-        return stem
-    return next(f"{stem}.{number}" for number in range(2, len(taken) + 3) if f"{stem}.{number}" not in taken)
+        found = stem
+        if stem in taken:
+            number = taken[stem]
+            while f"{stem}.{number}" in taken:
+                number += 1
+            taken[stem], found = number + 1, f"{stem}.{number}"
+        taken[found] = 2
+        return found
 
 
-def _own_interface(flow: Flow) -> str:
+def _own_interface(capture: Capture, flow: Flow) -> str:
     """The client's interface by which the flow left: what tcpdump there would listen on."""
-    for captured in flow.frames:
+    for captured in capture.each(flow=flow.number):
         if captured.place.owner == flow.client.name and captured.direction != "drop":
             return str(captured.interface)
     return ""

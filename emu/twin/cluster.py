@@ -5,7 +5,7 @@ It is a `Cluster`, so that the scenario's runner drives it. Must not know how th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow, Talk
 from emu.kube.flow.programs import Start
-from emu.kube.flow.replay.engine import Replay, Settings
+from emu.kube.flow.replay.engine import Ended, Replay, Settings
 from emu.kube.flow.replay.hosts import Roles
 from emu.kube.flow.replay.paired import Sink
 from emu.kube.proxy.kube_proxy import KubeProxy
@@ -44,11 +44,13 @@ class TwinCluster(Cluster):
 
     # -- flows ----------------------------------------------------------------------------------
 
-    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
+    def replay(
+        self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink, ended: Ended | None = None
+    ) -> Replay:
         """Raises Undecided: no kernel is asked about a replay."""
         if self._judged() is not None:
             raise Undecided("a replay is not run on the kernel")
-        return super().replay(records, roles, settings, sink)
+        return super().replay(records, roles, settings, sink, ended)
 
     def _run(self, made: Flow, talk: Talk, timeout_s: float, *, answered: bool = True) -> Flow:
         emulated = partial(super()._run, made, talk, timeout_s, answered=answered)
@@ -126,7 +128,7 @@ class TwinCluster(Cluster):
         self._try(kernel)
         super().wait(max(0, end_ns - self.clock.now) / SECOND)
 
-    def together(self, starts: Sequence[Start]) -> None:
+    def together(self, starts: Sequence[Start] | Iterator[Start]) -> None:
         """One after the other: two clocks, of which one is real, have no order of programs in common."""
         if self.twin is not None:
             self.twin.report.leave_out("the overlap of flows of traffic: they run one after the other", False)

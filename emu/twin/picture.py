@@ -15,8 +15,8 @@ from emu.kernel.link.bridge import Port as BridgePort
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
 from emu.kernel.link.vxlan import LEARNED, PERMANENT, Vxlan
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSet, IpSets
 from emu.kube.networks.kindnet.policy.queue import TABLE

@@ -37,17 +37,6 @@ def _ip4(text: str) -> int:
         raise InputError(f"{text!r} is not an IPv4 address", expected="four decimal octets") from None
 
 
-class Ip4(int):
-    """An IPv4 address that is shown as one. It is for people: the walk has plain ints, which `ip4` makes of it."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return ip4_text(int(self))
-
-    __repr__ = __str__
-
-
 @lru_cache(maxsize=65536)
 def ip4_text(addr: int) -> str:
     return f"{addr >> 24}.{addr >> 16 & 255}.{addr >> 8 & 255}.{addr & 255}"

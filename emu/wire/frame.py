@@ -122,8 +122,45 @@ class Frame:
     def clone(self) -> Frame:
         """A copy with its own buffer and trail (skb_copy): both have the trail's entries that no tap has drained yet."""
         new = Frame.__new__(Frame)
-        for name in Frame.__slots__:
-            setattr(new, name, getattr(self, name))
+        new.br_smac = self.br_smac
+        new.bridged_dnat = self.bridged_dnat
+        new.burst = self.burst
+        new.cause = self.cause
+        new.caused_by = self.caused_by
+        new.confirms = self.confirms
+        new.ct = self.ct
+        new.ctdir = self.ctdir
+        new.ctinfo = self.ctinfo
+        new.dmac = self.dmac
+        new.dport = self.dport
+        new.dst = self.dst
+        new.ethertype = self.ethertype
+        new.family = self.family
+        new.flow = self.flow
+        new.frag = self.frag
+        new.frag_max_size = self.frag_max_size
+        new.gso_size = self.gso_size
+        new.ignore_df = self.ignore_df
+        new.indev = self.indev
+        new.l4 = self.l4
+        new.mark = self.mark
+        new.options = self.options
+        new.outdev = self.outdev
+        new.packet = self.packet
+        new.partial = self.partial
+        new.physin = self.physin
+        new.physout = self.physout
+        new.pkt_type = self.pkt_type
+        new.proto = self.proto
+        new.route = self.route
+        new.smac = self.smac
+        new.sock = self.sock
+        new.sport = self.sport
+        new.src = self.src
+        new.tot_len = self.tot_len
+        new.ttl = self.ttl
+        new.valid = self.valid
+        new.vlan = self.vlan
         new.buf = self.buf[:]
         new.trail = self.trail[:] if self.trail is not None else None
         return new

@@ -17,6 +17,9 @@ HEADERS = IP_HLEN + HLEN  # bytes of an IPv4 packet with a segment, without opti
 NOP, MSS, MSS_LENGTH = 1, 2, 4
 # the options of a header that has timestamps only (RFC 7323 appendix A)
 TIMESTAMP_ONLY = b"\x01\x01\x08\x0a"
+# the options of a SYN as Linux sends it, and the length of such a header: MSS, SACK permitted, timestamps, window scale
+SYN_HLEN = 40
+_MSS_HEAD, _SACK_AND_TIMESTAMP, _SCALE_HEAD = b"\x02\x04", b"\x04\x02\x08\x0a", b"\x01\x03\x03"
 # at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window
 head = Struct(">4xIIBBH").unpack_from
 _HEADER = Struct("!HHIIHHHH")
@@ -102,6 +105,18 @@ def options(buf: bytearray, l4: int, length: int) -> Iterator[tuple[int, bytes]]
         if at < start or at > stop:
             return
         yield kind, bytes(buf[start:at])
+
+
+def usual_scale(buf: bytearray, l4: int) -> int:
+    """The window scale of a header of SYN_HLEN bytes with the options that Linux's SYN has; -1 if it has others."""
+    at = l4 + HLEN
+    if (
+        buf.startswith(_MSS_HEAD, at)
+        and buf.startswith(_SACK_AND_TIMESTAMP, at + 4)
+        and buf.startswith(_SCALE_HEAD, at + 16)
+    ):
+        return buf[at + 19]
+    return -1
 
 
 def option_at(frame: Frame, kind: int) -> int:

@@ -206,7 +206,7 @@ def test_the_log_holds_little_that_the_garbage_collector_follows() -> None:
     assert log.index() == 100
     assert [gc.is_tracked(each) for each in log.entries[1:7]] == [False] * 6
     assert {id(each) for each in log.entries[::7]} == {id(BORN)}
-    assert [log.codes[number] >> 28 for number in (0, 1, 99)] == [0, 1 << 20, 99 << 20]
+    assert [log.open.codes[number] >> 28 for number in (0, 1, 99)] == [0, 1 << 20, 99 << 20]
 
 
 def test_a_device_that_comes_back_is_another_interface() -> None:

@@ -13,8 +13,9 @@ from emu import trail
 from emu.capture.capture import Capture
 from emu.capture.comment import Comments, step
 from emu.capture.interface import Interface, roles
+from emu.capture.stretch import INTERFACE_SHIFT, PKT_TYPE_SHIFT
 from emu.capture.summary import between, phrase
-from emu.capture.tap import IN, INTERFACE_SHIFT, OUT, PKT_TYPE_SHIFT
+from emu.capture.tap import IN, OUT
 from emu.clock import SECOND, Clock
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.device import Device

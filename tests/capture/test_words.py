@@ -18,10 +18,11 @@ from emu.capture.view import View
 from emu.capture.words import WORDS, decided_by, word_of
 from emu.clock import Clock
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.iproute import parse_route
 from emu.kernel.netfilter.ruleset import Rule
 from emu.kernel.netfilter.save import parse_restore
+from emu.rule import AnyRule
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.summary import read
 
@@ -119,8 +120,10 @@ def view(packet: Packet, *entries: Any, direction: int = OUT, **changes: Any) ->
 
 
 def test_every_kind_of_entry_has_its_words() -> None:
-    kinds = {kind for kind in vars(trail).values() if dataclasses.is_dataclass(kind)}
-    assert kinds | {trail.AnyRule, Route} == set(WORDS)
+    kinds = {
+        kind for kind in vars(trail).values() if hasattr(kind, "__match_args__") and kind.__module__ == trail.__name__
+    }
+    assert kinds | {AnyRule, Route} == set(WORDS)
 
 
 def test_what_has_no_name_is_shown_by_its_bytes() -> None:
@@ -447,7 +450,7 @@ def test_facts(packet: Packet, entries: tuple[Any, ...], expected: list[str]) ->
     assert "\n".join(facts(view(packet, *entries))) == "\n".join(expected)
 
 
-class Verdict(trail.AnyRule):
+class Verdict(AnyRule):
     """A rule of another mode than iptables."""
 
     table, chain, number, line = "inet proxy", "filter-input", 3, 12
@@ -461,7 +464,7 @@ def test_a_rule_of_another_mode_has_the_same_words() -> None:
     entry = Verdict()
     assert decided_by(entry, lines=True) == "inet proxy filter-input rule 3, line 12: ip daddr 10.96.0.10 reject"
     seen = view(PING, entry)
-    assert word_of(entry) is WORDS[trail.AnyRule]
+    assert word_of(entry) is WORDS[AnyRule]
     assert facts(seen) == ["inet proxy filter-input rule 3: reject"]
     assert sentence(seen).endswith(", and no rule stops it")
     dropped = trail.Dropped("NETFILTER_DROP", "n1", "eth0", entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -288,6 +289,23 @@ def test_a_change_is_looked_at_by_those_that_it_concerns(change: Callable[[Clust
     assert few and cost(16) == few
 
 
+def calls_of(act: Callable[[], object]) -> int:
+    """How many Python functions are called."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
 def test_a_warm_flow_calls_no_more_functions_in_a_larger_cluster() -> None:
     def cost(nodes: int) -> int:
         cluster = large(nodes)
@@ -297,19 +315,21 @@ def test_a_warm_flow_calls_no_more_functions_in_a_larger_cluster() -> None:
             assert cluster.tcp(client, f"{server}:8080", b"x").delivered
 
         flow()
-        calls = 0
-
-        def count(frame: object, event: str, argument: object) -> None:
-            nonlocal calls
-            calls += event == "call"
-
-        before = sys.getprofile()
-        sys.setprofile(count)
-        try:
-            flow()
-        finally:
-            sys.setprofile(before)
-        return calls
+        return calls_of(flow)
 
     few = cost(4)
     assert few > 100 and cost(32) == few
+
+
+@pytest.mark.parametrize("change", [delete_a_pod, scale_by_one, change_a_service])
+def test_a_change_calls_no_more_functions_in_a_larger_cluster(change: Callable[[Cluster], None]) -> None:
+    """Nothing runs for each node, Service or pod: 28 more nodes are 28 calls more, if only one thing does."""
+
+    def cost(nodes: int) -> int:
+        cluster = large(nodes)
+        cluster.scale("deployment", "default", "w1", 5)  # what is made at the first change is there
+        cluster.apply(read(SERVICE.format(name=1, spec="selector: {app: s1}", port=81)))
+        return calls_of(partial(change, cluster))
+
+    few = cost(4)
+    assert few > 100 and abs(cost(32) - few) < 28

@@ -10,11 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from emu.clock import SECOND, Clock
 from emu.kernel.link.bridge import Bridge, Port
 from emu.kernel.link.device import Device
+from emu.kernel.link.edge import Edge
 from emu.kernel.net.netns import Netns
 from emu.testing.strategies import examples
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.frame import Frame
-from sinks import Sink
+from sinks import bring, sink, take
 
 OWN = b"\2\0\0\0\0\1"
 HOSTS = [b"\2\0\0\0\1" + bytes((number,)) for number in range(3)]
@@ -24,8 +25,8 @@ TO = st.sampled_from([*HOSTS, *HOSTS, OWN, PORTS[1], BROADCAST_MAC, GROUP, b"\2\
 AGEING_S = 300
 
 
-def sink(port: Port) -> Sink:
-    assert isinstance(port.device, Sink)
+def edge(port: Port) -> Edge:
+    assert isinstance(port.device, Edge)
     return port.device
 
 
@@ -65,7 +66,7 @@ class Bridging(RuleBasedStateMachine):
     @rule(mac=st.sampled_from(PORTS))
     def plug(self, mac: bytes) -> None:
         self.number += 1
-        device = Sink(self.clock, f"p{self.number}", mac)
+        device = sink(self.clock, f"p{self.number}", mac)
         self.net.attach(device)
         self.ports.append(self.bridge.add_port(device))
         self.seen.pop(mac, None)
@@ -144,7 +145,7 @@ class Bridging(RuleBasedStateMachine):
         return (all_ports if port is None else [p for p in [port] if self.may_leave(p, ingress)]), promisc
 
     def judge(self, data: bytes, ports: list[Port], up: bool) -> None:
-        sent = [(port, frame) for port in self.ports for frame in sink(port).take()]
+        sent = [(port, frame) for port in self.ports for frame in take(edge(port))]
         assert {port.device.name for port, _ in sent} == {port.device.name for port in ports}
         frames = [frame for _, frame in sent] + self.up
         assert len(frames) == len(ports) + up, "one copy each"
@@ -162,7 +163,7 @@ class Bridging(RuleBasedStateMachine):
         if not dropped and not self.own(smac):
             self.seen[smac] = Seen(port, self.clock.now)
         ports, up = ([], False) if dropped else self.expect(dmac, port)
-        sink(port).bring(data)
+        bring(edge(port), data)
         self.judge(data, ports, up)
 
     @rule(dmac=TO)

@@ -15,9 +15,10 @@ from emu.capture.capture import Capture
 from emu.capture.comment import Comments, words
 from emu.capture.interface import Interface
 from emu.capture.roles import FIELDS
-from emu.capture.tap import IN, INTERFACE_SHIFT, OUT, PKT_TYPE_SHIFT, SHAPE
+from emu.capture.stretch import INTERFACE_SHIFT, PKT_TYPE_SHIFT, SHAPE
+from emu.capture.tap import IN, OUT
 from emu.capture.view import View
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.save import parse_restore
 from emu.kube.api.loader import load_text as manifests
 from emu.kube.cluster import Cluster

@@ -14,7 +14,7 @@ from emu.testing.strategies import examples
 from emu.wire import arp
 from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, ip4, ip4_text
 from emu.wire.frame import AF_INET, ETH_P_ARP, Frame
-from sinks import Sink
+from sinks import bring, sink
 
 OWN_MAC, OWN = b"\2\0\0\0\0\1", ip4("10.0.0.1")
 PEERS = [ip4("10.0.0.2"), ip4("10.0.0.3")]
@@ -54,7 +54,7 @@ class Neighbours(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock(seed=5)
         self.net = boot.namespace(self.clock, "n")
-        self.eth0 = Sink(self.clock, "eth0", OWN_MAC)
+        self.eth0 = sink(self.clock, "eth0", OWN_MAC)
         self.net.attach(self.eth0)
         boot.address(self.net, self.eth0, "10.0.0.1/24")
         self.sockets = {peer: self.net.sockets.udp(1) for peer in PEERS}
@@ -75,7 +75,7 @@ class Neighbours(RuleBasedStateMachine):
 
     def look(self) -> None:
         """Read what was sent: packets in the order they were given, questions at their times."""
-        for at_ns, frame in self.eth0.sent:
+        for at_ns, _, frame in self.eth0.sent:
             if frame.ethertype == ETH_P_ARP:
                 asked = arp.parse(frame)
                 assert asked is not None
@@ -108,7 +108,7 @@ class Neighbours(RuleBasedStateMachine):
     def bring(self, op: int, peer: int, mac: bytes, tpa: int, tha: bytes, dmac: bytes) -> None:
         head = b"\0\1\x08\0\6\4" + op.to_bytes(2, "big")
         body = mac + peer.to_bytes(4, "big") + tha + tpa.to_bytes(4, "big")
-        self.eth0.bring(dmac + mac + b"\x08\6" + head + body)
+        bring(self.eth0, dmac + mac + b"\x08\6" + head + body)
         self.look()
 
     @rule(peer=st.sampled_from(PEERS), mac=st.sampled_from(MACS))

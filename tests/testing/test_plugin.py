@@ -66,11 +66,11 @@ def test_an_invariant_sees_a_changed_byte(name: str, at: int, text: str) -> None
     assert lab.capture is not None
     log = lab.capture.log
     last = [frame.number for frame in lab.frames("h0/eth0") if frame.flow and frame.direction == "in"][-1]
-    data = bytearray(log.entries[log.positions[last]])
+    data = bytearray(log.entries[log.open.positions[last]])
     data[at] ^= 1
     if name == "ttl_falls":
         data[24] += 1 if data[at] < 62 else -1  # a right checksum, so that it is read as a packet
-    log.entries[log.positions[last]] = bytes(data)
+    log.entries[log.open.positions[last]] = bytes(data)
     with pytest.raises(AssertionError, match=text) as failure:
         invariants.INVARIANTS[name](lab)
     assert "10.1.2.2>10.0.0.2" in str(failure.value), "with the road"

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from emu.capture.captured import Captured
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
+from emu.rule import AnyRule
 from emu.scenario.gallery import story
 from emu.scenario.run import run
 from emu.scenario.script import load
-from emu.trail import AnyRule, Dropped, Encapsulated, Forbidden, Natted, Policy, Probed, Tracked
+from emu.trail import Dropped, Encapsulated, Forbidden, Natted, Policy, Probed, Tracked
 from emu.wire.addr import ip4_text
 from profiled import profiled
 from tshark import Tshark

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from emu.errors import InputError
-from emu.kernel.net.fib import FAILING, KINDS, UNDECIDED, Route
 from emu.kernel.net.fib_rules import ANY, FULL_MASK, GOTO, LOOKUP, MAIN_TABLE, NOP, TABLE_NAMES, VERDICTS, IpRule
+from emu.kernel.net.fib_semantics import FAILING, KINDS, UNDECIDED, Route
 from emu.kernel.net.iproute import protocol, tos, with_hops
 from emu.pasted.ip_json import Item
 from emu.wire.addr import Prefix

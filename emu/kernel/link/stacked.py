@@ -28,7 +28,8 @@ class Stacked(Device):
         self.lower = lower
         self.up, self.carrier, self.offload = False, lower.carrier, lower.offload
 
-    mtu_error = lo_error = "invalid argument"
+    mtu_error = "invalid argument"
+    lo_error = "invalid argument"
     min_mtu = MIN_MTU
 
     def stack(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from emu.clock import Clock
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.wire.addr import ip4_text
 
 IP_MAX_MTU: Final = 0xFFFF  # what lo takes

@@ -14,8 +14,9 @@ from emu.clock import Clock, Draws
 from emu.errors import InputError
 from emu.kernel.link.device import Device
 from emu.kernel.net.exceptions import RouteExceptions
-from emu.kernel.net.fib import ENDING, Fib, Route
+from emu.kernel.net.fib import Fib
 from emu.kernel.net.fib_rules import LOCAL_TABLE, NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import ENDING, Route
 from emu.kernel.net.ident import IpIdents
 from emu.kernel.net.multipath import Multipath
 from emu.kernel.net.neigh_table import NeighTable
@@ -144,7 +145,7 @@ class Family:
         self.name, self.ttl, self.ops, self.reassembly, self.neighbours = name, ttl, ops, reassembly, neighbours
         self.type_bytes = ethertype.to_bytes(2, "big")
         self.addresses: list[Address] = []
-        self.address_listeners: list[Callable[[Address], None]] = []
+        self.address_listeners: list[Callable[[int, Address], None]] = []
         self.fib = Fib(width, ops.kind_of)
         self.hooks = Hooks(net, self)
         self.fns, self.states = self.hooks.fns, self.hooks.states
@@ -165,6 +166,7 @@ class Family:
 
     def _cache(self, name: str) -> None:
         """Cache the sysctls that the walk reads for each packet; `name` is the one that changed, "" for all."""
+        self.fib.inputs.clear()
         if name.endswith(".ignore_routes_with_linkdown"):
             self._cache_carriers()
         if name.startswith(f"net.{self.name}.conf."):
@@ -302,7 +304,7 @@ class Family:
         address = Address(addr, length, device, scope, secondary, width)
         self.addresses.append(address)
         for listener in self.address_listeners:
-            listener(address)
+            listener(self.number, address)
         self.net.sysctl.settle_device(device.name)
         for route in self._kernel_routes(address):
             self.fib.append(route)

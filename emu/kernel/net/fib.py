@@ -7,12 +7,12 @@ default. Must not know frames or neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 from emu.errors import InputError
 from emu.kernel.net.fib_rules import (
-    ANY,
+    DEFAULT_RULES,
     DEFAULT_TABLE,
     GOTO,
     LOCAL_TABLE,
@@ -24,114 +24,42 @@ from emu.kernel.net.fib_rules import (
     Flow,
     IpRule,
 )
+from emu.kernel.net.fib_semantics import (
+    FAILING,
+    NO_NETWORK,
+    NO_ROUTES,
+    SCOPES,
+    UNDECIDED,
+    Route,
+    alike,
+    refusal,
+    usable,
+)
 from emu.trail import ROUTES, Recorder
-from emu.wire.addr import Prefix, addr_text, ip4_kind, mask
+from emu.wire.addr import Prefix, ip4_kind, mask
 
-# RTN_* that end a lookup without a device, and the errno a local sender gets (net/ipv4/fib_semantics.c fib_props)
-FAILING = {"unreachable": "EHOSTUNREACH", "blackhole": "EINVAL", "prohibit": "EACCES"}
-KINDS = ("unicast", "local", "broadcast", "multicast", *FAILING, "throw")
-# what a lookup may also give: a rule's `unreachable`, and what emu cannot decide. Neither is in a table that people make
-NO_NETWORK, UNDECIDED = "no_network", "undecided"
-ENDING = FAILING | {NO_NETWORK: "ENETUNREACH", UNDECIDED: "UNDECIDED"}
-SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
-MOST_KNOWN = 1024  # the destinations whose routes a Fib remembers
+MOST_KNOWN = 1024  # the destinations, or packets' addresses, whose routes a Fib remembers
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Route:
-    """One route. `device` is the outgoing device (None where `kind` has none); addresses are ints, 0 for none.
+class Owner(Protocol):
+    """Whose table it is."""
 
-    `kind` is RTN_* in lower case, `mtu` 0 or the largest packet, bytes. As a trail entry it means: this route was taken.
-    `cached` is not empty for a route with an exception for one destination (route.py): the exception as text;
-    `mtu_locked`: packets to it may be fragmented in spite of DF. `tos` is compared with the packet's, 0 with none.
-    A route with several next hops has each in `hops`, as a route of its own with a `weight`; its own device and gateway
-    are those of the first. `dead`: not used, for its device is down. `why` is not empty where no route was found but a
-    reason: which rule ended the lookup, or what is not modelled.
-    """
+    def forget(self) -> None:
+        """A route was added or removed."""
 
-    prefix: Prefix
-    kind: str = "unicast"
-    device: Any = None
-    gateway: int = 0
-    prefsrc: int = 0
-    scope: str = "global"
-    metric: int = 0
-    mtu: int = 0
-    proto: str = "boot"
-    table: int = MAIN_TABLE
-    onlink: bool = False
-    cached: str = ""
-    mtu_locked: bool = False
-    tos: int = 0
-    hops: tuple[Route, ...] = ()
-    weight: int = 0
-    dead: bool = False
-    linkdown: bool = False
-    why: str = ""
-
-    def uses(self, device: Any) -> bool:
-        """Is it a next hop's device (fib_info_nh_uses_dev)?"""
-        return self.device is device or any(hop.device is device for hop in self.hops)
-
-    def __repr__(self) -> str:
-        return f"<route {self.text()}>"
-
-    def text(self) -> str:
-        """As `ip route show` prints it, several next hops on one line as `ip route add` takes them."""
-        if self.why:
-            return self.why
-        width = self.prefix.width
-        prefix = "default" if self.prefix.length == 0 else str(self.prefix).removesuffix(f"/{width}")
-        words = [prefix] if self.kind == "unicast" else [self.kind, prefix]
-        if self.tos:
-            words += ["tos", f"{self.tos:#04x}"]
-        if self.weight:
-            words.append("nexthop")
-        if not self.hops:
-            words += self._way()
-        if self.proto != "boot":
-            words += ["proto", self.proto]
-        if self.scope != "global":
-            words += ["scope", self.scope]
-        if self.prefsrc:
-            words += ["src", addr_text(self.prefsrc, width)]
-        if self.metric:
-            words += ["metric", str(self.metric)]
-        if self.mtu:
-            words += ["mtu", str(self.mtu)]
-        if not self.hops:
-            words += self._state()
-        for hop in self.hops:
-            words += ["nexthop", *hop._way(), *hop._state()]
-        if self.cached:
-            words += ["cache", self.cached]
-        return " ".join(words)
-
-    def _way(self) -> list[str]:
-        words = ["via", addr_text(self.gateway, self.prefix.width)] if self.gateway else []
-        if self.device is not None:
-            words += ["dev", self.device.name]
-        return [*words, "weight", str(self.weight)] if self.weight else words
-
-    def _state(self) -> list[str]:
-        return [word for word in ("dead", "linkdown", "onlink") if getattr(self, word)]
-
-
-def refusal(kind: str, why: str) -> Route:
-    """What a lookup gives in place of a route: `kind` is one of ENDING."""
-    return Route(ANY, kind, why=why)
+    def compile(self) -> None:
+        """A prefix length has come into use, or out of use."""
 
 
 class FibTable:
     """The routes of one table. `lookup` costs one dict look-up for each prefix length in use."""
 
-    __slots__ = ("_changed", "_forget", "_routes", "_width", "levels")
+    __slots__ = ("_owner", "_routes", "_width", "levels")
 
-    def __init__(self, changed: Callable[[], None], forget: Callable[[], None], width: int = 32) -> None:
+    def __init__(self, owner: Owner, width: int = 32) -> None:
         self._width = width
         self._routes: dict[Prefix, list[Route]] = {}
-        self._changed = changed  # called when a prefix length comes into use or out of use
-        self._forget = forget  # called when a route is added or removed
+        self._owner = owner
         self.levels: list[tuple[int, dict[int, Route]]] = []
 
     def add(self, route: Route, *, append: bool = False, prepend: bool = False) -> None:
@@ -140,7 +68,7 @@ class FibTable:
         (fib_table_insert)."""
         same = self._routes.get(route.prefix, [])
         taken = [old for old in same if (old.tos, old.metric) == (route.tos, route.metric)]
-        if any(not (append or prepend) or _alike(old, route) for old in taken):
+        if any(not (append or prepend) or alike(old, route) for old in taken):
             raise InputError(f"route {route.text()}: File exists", expected="another prefix or metric")
         all_of_it = [route, *same] if prepend else [*same, route]
         same = self._routes[route.prefix] = sorted(all_of_it, key=lambda each: (-each.tos, each.metric))
@@ -160,21 +88,21 @@ class FibTable:
         self._put(old.prefix, same)
 
     def _put(self, prefix: Prefix, routes: list[Route]) -> None:
-        self._forget()
+        self._owner.forget()
         netmask = mask(prefix.length, prefix.width)
         level = next((each for wanted, each in self.levels if wanted == netmask), None)
         if level is None:
             level = {}
             self.levels.append((netmask, level))
             self.levels.sort(key=lambda each: -each[0])
-            self._changed()
+            self._owner.compile()
         if routes:
             level[prefix.net] = routes[0]
         else:
             level.pop(prefix.net, None)
             if not level:
                 self.levels.remove((netmask, level))
-                self._changed()
+                self._owner.compile()
 
     def of(self, prefix: Prefix) -> list[Route]:
         """The routes of one prefix, in the order in which they are tried."""
@@ -226,23 +154,6 @@ class FibTable:
         return sum(len(routes) for routes in self._routes.values())
 
 
-def _alike(one: Route, other: Route) -> bool:
-    """The same type, scope and next hops?"""
-    names = ("kind", "scope", "prefsrc", "proto", "mtu", "device", "gateway", "onlink")
-    if any(getattr(one, name) != getattr(other, name) for name in names) or len(one.hops) != len(other.hops):
-        return False
-    return all(_alike(a, b) and a.weight == b.weight for a, b in zip(one.hops, other.hops, strict=True))
-
-
-def usable(hop: Route, skips: Callable[[Any], bool] | None) -> bool:
-    """fib_lookup_good_nhc: may this next hop be taken? `skips` as in `FibTable.find`."""
-    if hop.dead:
-        return False
-    if skips is None or hop.kind == "local":
-        return True
-    return not ((hop.linkdown or not hop.device.carrier) and skips(hop.device))
-
-
 def _no_vrf(iif: str, oif: Any) -> int:
     return 0
 
@@ -255,12 +166,13 @@ class Fib:
     (fib4_has_custom_rules, fib_has_custom_local_routes).
 
     `kind_of(addr)` gives MULTICAST or BROADCAST where the address alone decides that, else "". `known[dst]` is the result of
-    `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it.
+    `lookup` for a destination, kept while the default rules hold and nothing else counts; any change empties it, and `inputs`:
+    the routes of packets that came in, by source, destination and index of the device, where `known` and sysctls alone decide.
     `asks_flow`: rules or routes compare more of a packet than addresses, mark and device, or there is a choice of next hops.
     """
 
     __slots__ = (
-        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "kind_of", "known", "l3_table", "local", "main",
+        "_levels", "_particular", "_rules", "_several", "_skips", "_together", "asks_flow", "custom", "generation", "inputs", "kind_of", "known", "l3_table", "local", "main",
         "merged", "own", "recorder", "tables", "width",
     )  # fmt: skip
 
@@ -272,12 +184,13 @@ class Fib:
         self.own: set[int] = set()
         self.merged, self.custom, self.generation = True, False, 0
         self.known: dict[int, Route] = {}
+        self.inputs: dict[tuple[int, int, int], Route] = {}
         # the routes that not every packet to their prefix takes (throw, with a TOS, dead), and those with several next hops
-        self._particular: set[Route] = set()
-        self._several: set[Route] = set()
+        self._particular: frozenset[Route] = NO_ROUTES
+        self._several: frozenset[Route] = NO_ROUTES
         self._skips: Callable[[Any], bool] | None = None
         self.asks_flow = False
-        self._rules = [IpRule(0, LOCAL_TABLE), IpRule(32766, MAIN_TABLE), IpRule(32767, DEFAULT_TABLE)]
+        self._rules = [*DEFAULT_RULES]
         # with the default rules: the prefix lengths of local, main and default, in that order; else None
         self._levels: list[tuple[int, dict[int, Route]]] | None = []
         # those of what a look-up in local sees, each with its table
@@ -294,20 +207,20 @@ class Fib:
         self._rules.append(rule)
         self._rules.sort(key=lambda each: each.priority)
         self.merged, self.custom = False, True
-        self._compile()
+        self.compile()
 
     def remove_rule(self, rule: IpRule) -> None:
         self._rules.remove(rule)
         self.merged, self.custom = False, True
-        self._compile()
+        self.compile()
 
     def skip_without_carrier(self, skips: Callable[[Any], bool] | None) -> None:
         """Leave out routes of devices without a carrier for which `skips(device)` holds; None: of no device."""
         self._skips = skips
-        self._compile()
+        self.compile()
 
-    def _compile(self) -> None:
-        self._forget()
+    def compile(self) -> None:
+        self.forget()
         seen = [self.tables[number] for number in (LOCAL_TABLE, MAIN_TABLE)[: 1 + self.merged] if number in self.tables]
         self._together = [(*level, table) for table in seen for level in table.levels]
         self._together.sort(key=lambda each: -each[0])
@@ -322,15 +235,16 @@ class Fib:
             together = [(netmask, routes) for netmask, routes, _ in self._together]
             self._levels = [*together, *self.table(DEFAULT_TABLE).levels]
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         self.known.clear()
+        self.inputs.clear()
         self.generation += 1
         if self.recorder is not None:
             self.recorder.reread(ROUTES)
 
     def table(self, number: int) -> FibTable:
         if number not in self.tables:
-            self.tables[number] = FibTable(self._compile, self._forget, self.width)
+            self.tables[number] = FibTable(self, self.width)
         return self.tables[number]
 
     def add(self, route: Route, *, append: bool = False, prepend: bool = False) -> None:
@@ -354,27 +268,27 @@ class Fib:
 
     def append(self, route: Route) -> None:
         """fib_magic: add a route of the kernel's own behind others of its prefix, unless it is there."""
-        if not any(_alike(old, route) for old in self.table(route.table).of(route.prefix)):
+        if not any(alike(old, route) for old in self.table(route.table).of(route.prefix)):
             self.add(route, append=True)
 
     def withdraw(self, route: Route) -> None:
         """fib_magic: remove a route of the kernel's own, if it is there."""
-        for old in [each for each in self.table(route.table).of(route.prefix) if _alike(each, route)]:
+        for old in [each for each in self.table(route.table).of(route.prefix) if alike(each, route)]:
             self.remove(old)
 
     def _consider(self, route: Route) -> None:
         if route.hops:
-            self._several.add(route)
+            self._several |= {route}
         if route.kind == "throw" or route.tos or route.dead or (route.hops and all(hop.dead for hop in route.hops)):
-            self._particular.add(route)
+            self._particular |= {route}
         if route.hops or route in self._particular:
-            self._compile()
+            self.compile()
 
     def _ignore(self, route: Route) -> None:
         if route.hops or route in self._particular:
-            self._several.discard(route)
-            self._particular.discard(route)
-            self._compile()
+            self._several -= {route}
+            self._particular -= {route}
+            self.compile()
 
     def remove_device(self, device: Any) -> None:
         """Remove every route out of a device (fib_sync_down_dev). Its addresses stay local until they are removed. A route

@@ -76,7 +76,7 @@ class IpRule:
     @property
     def always(self) -> bool:
         """Is it a plain look-up for every packet?"""
-        return self == IpRule(self.priority, self.table)
+        return self is AT_ONCE or self is THEN or self is LAST or self == IpRule(self.priority, self.table)
 
     @property
     def asks_flow(self) -> bool:
@@ -137,6 +137,14 @@ class IpRule:
         else:
             words.append(self.action)
         return " ".join(words)
+
+
+# the rules of a new namespace: one object each for all of them
+AT_ONCE, THEN, LAST = DEFAULT_RULES = (
+    IpRule(0, LOCAL_TABLE),
+    IpRule(32766, MAIN_TABLE),
+    IpRule(32767, DEFAULT_TABLE),
+)
 
 
 def _hex(value: int) -> str:

@@ -7,12 +7,13 @@ larger ones; if they fit the link, in fragments of the same sizes (`Frame.cause`
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emu.clock import SECOND, Timer
 from emu.kernel.net import icmp, ip_input, ip_output
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_options import later_fragment
 from emu.kernel.net.truesize import truesize
 from emu.kernel.netfilter.hooks import PRE_ROUTING, STOLEN, HookState, Verdict
@@ -216,7 +217,7 @@ class Reassembly:
     def _queue(self, key: tuple[int, ...]) -> _Queue:
         """ip_find: an empty queue, charged, with the time in which it must be whole."""
         wait_ns = self.net.sysctl.number("net.ipv4.ipfrag_time") * SECOND
-        queue = _Queue(self.net.clock.call_later(wait_ns, lambda: self._expire(key)))
+        queue = _Queue(self.net.clock.call_later(wait_ns, partial(self._expire, key)))
         self.memory += queue.size
         self._too_far(queue, key[0])
         return queue

@@ -12,7 +12,7 @@ from emu.clock import MS
 from emu.kernel.link.device import Device
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.netfilter.conn import attach
 from emu.trail import Born, Delivered

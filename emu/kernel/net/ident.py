@@ -11,15 +11,17 @@ from emu.clock import Clock
 class IpIdents:
     """One counter for each (destination, source, protocol); it starts at random and is never 0."""
 
-    __slots__ = ("_counters", "_random")
+    __slots__ = ("_clock", "_counters", "_name")
 
     def __init__(self, clock: Clock, name: str) -> None:
-        self._random = clock.random(f"ip_ident/{name}")
+        self._clock, self._name = clock, name
         self._counters: dict[tuple[int, int, int], int] = {}
 
     def next(self, dst: int, src: int, proto: int) -> int:
         key = (dst, src, proto)
         value = self._counters.get(key)
-        value = self._random.randrange(1, 0x10000) if value is None else value % 0xFFFF + 1
+        value = (
+            self._clock.random(f"ip_ident/{self._name}").randrange(1, 0x10000) if value is None else value % 0xFFFF + 1
+        )
         self._counters[key] = value
         return value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from emu.kernel.net import icmp, ip_options, ip_output
 from emu.kernel.net import route as learned
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.netfilter.hooks import FORWARD
 from emu.wire import icmp as wire
 from emu.wire.addr import LIMITED_BROADCAST, Prefix

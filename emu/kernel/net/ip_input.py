@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from emu.kernel.link.device import Device
 from emu.kernel.net import icmp, ip_forward, ip_options, multipath
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import ENDING, NO_NETWORK, UNDECIDED, Route
+from emu.kernel.net.fib import MOST_KNOWN
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import ENDING, NO_NETWORK, UNDECIDED, Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import is_member
 from emu.kernel.net.route import TICK_NS
@@ -37,6 +38,7 @@ UNICAST = frozenset(range(1, 224)) - {127}
 LOCAL_KINDS = frozenset(("local", "broadcast", "multicast"))
 LINK_LOCAL_GROUPS = 0xE00000  # 224.0.0.0/24
 IGMP = 2  # IPPROTO_IGMP
+L4_PLAIN = ETH_HLEN + IP_HLEN  # where the payload of a packet without IP options begins
 DESTINATION_AT = 16  # the offset of the destination in the IP header
 
 
@@ -72,15 +74,19 @@ def receive(frame: Frame, device: Device) -> None:
     route: Route | None = frame.route
     unrouted = route is None
     if unrouted:
-        reason, route = route_input(net, frame, device)
-        if reason:
-            if reason == "IP_INADDRERRORS" and frame.l4 != ETH_HLEN + IP_HLEN:
-                frame.route = None
-                reason = receive_options(net, frame, device) or reason
-            drop(net, frame, reason, route)
-            return
+        route = family.fib.inputs.get(
+            (frame.src, frame.dst, device.ifindex)
+        )  # what route_input begins with, without its call
+        if route is None:
+            reason, route = route_input(net, frame, device)
+            if reason:
+                if reason == "IP_INADDRERRORS" and frame.l4 != L4_PLAIN:
+                    frame.route = None
+                    reason = receive_options(net, frame, device) or reason
+                drop(net, frame, reason, route)
+                return
         frame.route = route
-    if frame.l4 != ETH_HLEN + IP_HLEN:
+    if frame.l4 != L4_PLAIN:
         reason = receive_options(net, frame, device)
         if reason:
             drop(net, frame, reason, route)
@@ -168,6 +174,9 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     """
     src, dst, family = frame.src, frame.dst, net.ipv4
     fib, ifindex = family.fib, device.ifindex
+    route = fib.inputs.get((src, dst, ifindex))
+    if route is not None:
+        return "", route
     first, to = src >> 24, dst >> 24
     if first not in UNICAST or to not in UNICAST:
         if 224 <= to < 240:
@@ -201,10 +210,13 @@ def route_input(net: Netns, frame: Frame, device: Device) -> tuple[str, Route | 
     if not device.loopback:
         if out is device or fib.custom or family.rp_filter[ifindex]:
             reason, back = source_reason(net, frame, dst, device, out)
-            if reason:
-                return reason, back
-        elif src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
+            return (reason, back) if reason else ("", route)
+        if src in fib.own and not net.sysctl.conf(device.name, "accept_local"):
             return "IP_LOCAL_SOURCE", None
+    if fib.known.get(dst) is route:  # neither chosen among next hops nor changed for this packet
+        if len(fib.inputs) >= MOST_KNOWN:
+            fib.inputs.clear()
+        fib.inputs[src, dst, ifindex] = route
     return "", route
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from emu.errors import SocketError
 from emu.kernel.net import multicast
 from emu.kernel.net.family import KEPT
-from emu.kernel.net.fib import ENDING, Route
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import ENDING, Route
 from emu.kernel.net.multicast import FIRST_GROUP, TO_MANY, is_member
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.kernel.netfilter.hooks import LOCAL_OUT, POST_ROUTING

@@ -15,7 +15,7 @@ from emu.kernel.link.ipip import FALLBACK, INHERIT, Ipip
 from emu.kernel.net import icmp, ip_output
 from emu.kernel.net import route as learned
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_tunnel import ecn_decapsulate
 from emu.trail import Decapsulated, Encapsulated
 from emu.wire import icmp as wire

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from emu.errors import InputError
-from emu.kernel.net.fib import KINDS, Route
 from emu.kernel.net.fib_rules import (
     ANY,
     FULL_MASK,
@@ -26,6 +25,7 @@ from emu.kernel.net.fib_rules import (
     IpRule,
     Range,
 )
+from emu.kernel.net.fib_semantics import KINDS, Route
 from emu.wire.addr import Prefix, ip4
 
 _WORDS = ("via", "dev", "proto", "scope", "src", "metric", "mtu", "table", "tos", "dsfield")

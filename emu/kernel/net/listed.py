@@ -10,8 +10,9 @@ from typing import Any
 
 from emu.kernel.link.bridge import Bridge
 from emu.kernel.link.vxlan import Vxlan
-from emu.kernel.net.fib import Fib, Route
+from emu.kernel.net.fib import Fib
 from emu.kernel.net.fib_rules import MAIN_TABLE, TABLE_NAMES
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 
 Listed = dict[Any, str]

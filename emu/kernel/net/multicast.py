@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import ENDING, Route
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import ENDING, Route
 from emu.wire.addr import Prefix, ip4, ip4_kind
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from emu.clock import Draws
-from emu.kernel.net.fib import Route, usable
 from emu.kernel.net.fib_rules import Flow
+from emu.kernel.net.fib_semantics import Route, usable
 from emu.kernel.sysctl import Sysctls
 
 BITS = 31

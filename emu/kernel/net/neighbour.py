@@ -12,7 +12,7 @@ from collections import deque
 from emu.clock import SECOND, Timer
 from emu.kernel.link.device import Device
 from emu.kernel.net.family import Family
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.truesize import truesize
 from emu.trail import NEIGH, Waited
 from emu.wire.addr import ZERO_MAC, ip4_text, mac_text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 from emu.clock import Clock, Draws
@@ -45,6 +44,12 @@ class Netns:
     `conntrack`, `nat`, `sockets`, `vxlan`, `ipip` are None until boot.py puts them there. Counters: `born` + `copied` = `delivered` +
     `absorbed` + dropped + waiting, summed over all namespaces.
     """
+
+    __slots__ = (
+        "_device_listeners", "_draws", "_next_ifindex", "absorbed", "born", "bridge_hooks", "bridge_nf_call_arptables", "bridge_nf_call_ip6tables", "bridge_nf_call_iptables",
+        "clock", "conntrack", "copied", "delivered", "delivery_listeners", "devices", "drop_listeners", "drops", "families", "ipip", "ipv4", "mtus_set", "name", "nat",
+        "nat_listeners", "packet_types", "programs", "recorder", "sockets", "sysctl", "tracing", "tunnel_listeners", "vxlan",
+    )  # fmt: skip
 
     def __init__(self, clock: Clock, name: str) -> None:
         self.clock = clock
@@ -158,7 +163,7 @@ class Netns:
         for number, family in self.families.items():
             for address in family.addresses:
                 listener(number, address)
-            family.address_listeners.append(partial(listener, number))
+            family.address_listeners.append(listener)
 
     def detach(self, device: Device) -> None:
         """Remove a device with its addresses, routes, neighbours and bridge port."""

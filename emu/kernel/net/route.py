@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from emu.clock import SECOND
 from emu.kernel.link.device import Device
 from emu.kernel.net.exceptions import RouteException
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import NO_FLOW
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.neighbour import VALID
 from emu.kernel.net.neighbour import lookup as neighbour_lookup
 from emu.wire.addr import LIMITED_BROADCAST, is_multicast

@@ -109,7 +109,7 @@ class VxlanUdp:
             return
         df = config.df == "set" or (config.df == "inherit" and wire.inner_df(frame))
         ttl = wire.inner_ttl(frame) if config.ttl_inherit else config.ttl
-        fact, trail = self._fact(device.name, vni, source, remote.addr, mac, most), frame.trail
+        fact, trail = self._fact((device.name, vni, source, remote.addr, mac, most)), frame.trail
         if trail is not None:
             trail.append(fact)
         for listener in net.tunnel_listeners:
@@ -127,7 +127,7 @@ class VxlanUdp:
             leave_checksum(outer)
         ip_output.local_out(net, outer)
 
-    def _fact(self, *key: *tuple[str, int, int, int, bytes, int]) -> Encapsulated:
+    def _fact(self, key: tuple[str, int, int, int, bytes, int]) -> Encapsulated:
         known = self._facts.get(key)
         if known is None:
             known = self._facts[key] = Encapsulated(*key)

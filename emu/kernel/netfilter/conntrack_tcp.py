@@ -85,6 +85,7 @@ TABLE = (
     ),
 )
 _PLAIN = frozenset((ES, FW, CW, LA))  # new states that need no second thought before the windows
+_IN_ORDER = frozenset((ACK, FIN))
 
 # Combinations that a sound stack sends; PSH, ECE and CWR may go with any
 _VALID = {
@@ -145,28 +146,29 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     if header < 20 or length < 0 or index < 0:
         return INVALID
     end = (seq + length + (flags & 1) + (flags >> 1 & 1)) & MASK
+    plain = header == 20 or (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN))
     status = conn.status
     tcp = conn.tcp
-    if status & CONFIRMED and tcp is not None:
-        if (
-            index == ACK
-            and status & ASSURED
-            and tcp.state == ES
-            and (header == 20 or (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN)))
-            and next_in_order(tcp, direction, seq, ack, end, win, length)
-        ):
-            timeouts = tracker.tcp_timeouts
-            timeout_ns = timeouts[ES]
-            one, two = tcp.sides
-            if (one.flags | two.flags) & UNACKNOWLEDGED and timeout_ns > timeouts[UNACK]:
-                timeout_ns = timeouts[UNACK]
-            conn.expires_ns = tracker.clock.now + timeout_ns
-            return ACCEPT
-    else:
+    if not status & CONFIRMED:
         tcp = None
-    th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+    elif (
+        tcp is not None
+        and index == ACK
+        and plain
+        and status & ASSURED
+        and tcp.state == ES
+        and next_in_order(tcp, direction, index, seq, ack, end, win)
+    ):
+        tcp.last_index = ACK
+        timeouts = tracker.tcp_timeouts
+        timeout_ns = timeouts[ES]
+        one, two = tcp.sides
+        if (one.flags | two.flags) & UNACKNOWLEDGED and timeout_ns > timeouts[UNACK]:
+            timeout_ns = timeouts[UNACK]
+        conn.expires_ns = tracker.clock.now + timeout_ns
+        return ACCEPT
     if tcp is None:
-        tcp = _new(th, tracker)
+        tcp = _new(TcpHeader(index, seq, ack, end, win, flags, buf, l4, header), tracker)
         if tcp is None:
             return INVALID
         conn.tcp = tcp
@@ -174,9 +176,12 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     new = TABLE[direction][index][old]
     action = CHECK
     if new not in _PLAIN:
+        th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
         action, new, old = _special(conn, tcp, direction, new, th, tracker)
     if action == CHECK:
-        action = in_window(tcp, direction, th, tracker.tcp_be_liberal)
+        if not (plain and index in _IN_ORDER and next_in_order(tcp, direction, index, seq, ack, end, win)):
+            th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+            action = in_window(tcp, direction, th, tracker.tcp_be_liberal)
         if action == IGNORE:
             return UNCOUNTED
         if action == INVALID:

@@ -80,10 +80,11 @@ class TcpState:
         return NAMES[self.state]
 
 
-def next_in_order(tcp: TcpState, direction: int, seq: int, ack: int, end: int, win: int, length: int) -> bool:
-    """What `in_window` does to a segment that begins where its side ended and repeats nothing; False: not such a one.
+def next_in_order(tcp: TcpState, direction: int, index: int, seq: int, ack: int, end: int, win: int) -> bool:
+    """What `in_window` does to an ACK or FIN that begins where its side ended, repeats nothing and has no SACK; False: not
+    such a one.
 
-    Holds for almost every segment of an established connection and costs half.
+    Holds for almost every segment behind the handshake and costs half.
     """
     one, two = tcp.sides
     sender, receiver = (two, one) if direction else (one, two)
@@ -95,27 +96,36 @@ def next_in_order(tcp: TcpState, direction: int, seq: int, ack: int, end: int, w
         or room >= HALF
         or not win
         or not receiver.maxwin
-        or not sender.flags & MAXACK_SET
-        or (tcp.last_seq == seq and tcp.last_ack == ack)
+        or not sender.maxwin
     ):
         return False
-    tcp.last_index = ACK
-    tcp.last_dir = direction
-    tcp.last_seq = seq
-    tcp.last_ack = ack
-    tcp.last_end = end
-    tcp.last_win = win
-    tcp.retrans = 0
+    if index == ACK:
+        if (
+            tcp.last_seq == seq
+            and tcp.last_ack == ack
+            and tcp.last_end == end
+            and tcp.last_win == win
+            and tcp.last_dir == direction
+        ):
+            return False
+        tcp.last_dir = direction
+        tcp.last_seq = seq
+        tcp.last_ack = ack
+        tcp.last_end = end
+        tcp.last_win = win
+        tcp.retrans = 0
     win <<= sender.scale
     if sender.maxwin < win:
         sender.maxwin = win
-    if length:
+    size = end - seq & MASK
+    if size:
         sender.end = end
         sender.flags |= UNACKNOWLEDGED
-        if length > room:
-            receiver.maxwin += length - room
-    if not ack - sender.maxack & HALF:
+        if size > room:
+            receiver.maxwin += size - room
+    if not sender.flags & MAXACK_SET or not ack - sender.maxack & HALF:
         sender.maxack = ack
+        sender.flags |= MAXACK_SET
     edge = ack + win
     if not edge - receiver.maxend & HALF:
         receiver.maxend = edge & MASK
@@ -222,6 +232,11 @@ def options(side: Side, th: TcpHeader) -> None:
         return
     side.scale = 0
     side.flags &= BE_LIBERAL
+    scale = wire.usual_scale(th.buf, th.l4) if th.length == wire.SYN_HLEN else -1
+    if scale >= 0:
+        side.scale = min(scale, MAX_WSCALE)
+        side.flags |= SACK_PERM | WINDOW_SCALE
+        return
     for kind, value in wire.options(th.buf, th.l4, th.length):
         if kind == 4 and not value:
             side.flags |= SACK_PERM
@@ -234,6 +249,8 @@ def _sack(th: TcpHeader) -> int:
     """The highest right edge of the SACK blocks, or the acknowledgement if that is higher (tcp_sack)."""
     sack = th.ack
     if th.length == 32 and th.buf.startswith(wire.TIMESTAMP_ONLY, th.l4 + wire.HLEN):
+        return sack
+    if th.length == wire.SYN_HLEN and wire.usual_scale(th.buf, th.l4) >= 0:
         return sack
     for kind, value in wire.options(th.buf, th.l4, th.length):
         if kind == 5 and len(value) >= 8 and len(value) % 8 == 0:

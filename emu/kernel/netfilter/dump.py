@@ -23,6 +23,7 @@ from emu.kernel.netfilter.unknown import UnknownMatch, UnknownTarget
 
 NOT_MODELLED = "is not modelled"
 _MATCH, _TARGET = ("-m", "--match"), ("-j", "--jump", "-g", "--goto")
+_OPENING = (*_MATCH, *_TARGET)
 
 
 class Unknown(NamedTuple):
@@ -110,7 +111,7 @@ def _parts(words: list[str]) -> list[list[str]]:
     parts: list[list[str]] = [[]]
     texts = False
     for word in words:
-        if not texts and word in (*_MATCH, *_TARGET):
+        if not texts and word in _OPENING:
             parts.append([])
         parts[-1].append(word)
         texts = word in ("--comment", "--log-prefix", "--nflog-prefix", "--string")

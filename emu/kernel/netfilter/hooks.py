@@ -22,7 +22,7 @@ PRI_DSTNAT, PRI_FILTER, PRI_SECURITY, PRI_SRCNAT, PRI_CONFIRM = -100, 0, 50, 100
 
 
 class Route(Protocol):
-    """What rules read of a route (net/fib.py)."""
+    """What rules read of a route (net/fib_semantics.py)."""
 
     @property
     def kind(self) -> str: ...

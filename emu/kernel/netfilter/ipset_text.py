@@ -121,7 +121,7 @@ def _option(made: IpSet, word: str, value: str) -> None:
             if value not in ("inet", "inet6"):
                 raise InputError(f"{value!r} is not a family", expected="inet or inet6")
         case _ if word not in _FLAGS:
-            if word not in (*_NUMBERS, "maxelem"):
+            if word not in _NUMBERS and word != "maxelem":
                 raise InputError(f"unknown option {word!r}", expected="an option that ipset save writes")
             number(value, word)
 

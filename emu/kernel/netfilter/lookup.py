@@ -2,22 +2,23 @@
 
 A compiled rule is `(tests, op, argument, rule)`. A chain of eight and more rules that name exact destinations or ports
 becomes an index: it gives the few rules that can match a packet, in their order, so that a walk does not grow with the
-number of Services. Every candidate is still matched in full. Must not know hooks, counters or namespaces.
+number of Services. Every candidate is still matched in full. A walk that only states and marks decide is known
+beforehand (`path`). Must not know hooks, counters or namespaces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from emu.fork import itself
-from emu.kernel.netfilter.hooks import Drop, Reject
+from emu.kernel.netfilter.hooks import Drop, HookState, Reject
 from emu.kernel.netfilter.matches import Match, Test
 from emu.kernel.netfilter.matches.ip import ALL_ONES, Ip
 from emu.kernel.netfilter.matches.sctp import Sctp
 from emu.kernel.netfilter.matches.tcp import Tcp
 from emu.kernel.netfilter.matches.udp import Udp
-from emu.kernel.netfilter.ruleset import Chain, Rule
+from emu.kernel.netfilter.ruleset import Chain, ChainMap, Rule
 from emu.kernel.netfilter.targets import Goto, Jump
 from emu.kernel.netfilter.targets.reject import Reject as RejectTarget
 from emu.kernel.netfilter.targets.verdicts import Accept, Return
@@ -26,7 +27,13 @@ from emu.wire.frame import IP_OFFSET, Frame
 from emu.wire.transport import transport_word
 
 # what a matched rule does; the argument of each in brackets. From JUMP on it goes to another chain.
-COUNT, ACCEPT, DECIDE, RETURN, ACT, JUMP, GOTO = range(7)  # - - [verdict] - [Target.act] [chain] [chain]
+COUNT: Final = 0
+ACCEPT: Final = 1
+DECIDE: Final = 2  # [verdict]
+RETURN: Final = 3
+ACT: Final = 4  # [Target.act]
+JUMP: Final = 5  # [chain]
+GOTO: Final = 6  # [chain]
 
 WORTH = 8
 
@@ -35,7 +42,9 @@ Program = tuple[Entry, ...]
 
 
 class _Keyed(NamedTuple):
-    entry: Entry
+    """A rule of a chain, which is compiled when a packet may match it: of a long chain most are never looked at."""
+
+    rule: Rule
     dst: int | None
     port: tuple[int, int] | None
 
@@ -97,7 +106,7 @@ def program(chain: Chain) -> Program | Index:
     """The chain compiled, once for all namespaces that share it."""
     compiled: Program | Index | None = chain.program
     if compiled is None:
-        entries = [_Keyed(_entry(rule), _destination(rule), _port(rule)) for rule in chain.rules]
+        entries = [_Keyed(rule, _destination(rule), _port(rule)) for rule in chain.rules]
         compiled = chain.program = _build(entries, ("dst", "port"))
     return compiled
 
@@ -107,13 +116,43 @@ def scan(chain: Chain) -> Program:
     return tuple(_entry(rule) for rule in chain.rules)
 
 
+def path(base: Chain, chains: ChainMap, frame: Frame, state: HookState) -> tuple[Rule, ...] | None:
+    """The rules that match a packet which passes, where no rule asks for more than the state of its connection and its mark:
+    each packet of that state with that mark meets the same ones. None: another packet may meet others, or is dropped."""
+    met: list[Rule] = []
+    accepted = _follow(base, chains, frame, state, met)
+    return None if accepted is None or (not accepted and base.policy == "DROP") else tuple(met)
+
+
+def _follow(chain: Chain, chains: ChainMap, frame: Frame, state: HookState, met: list[Rule]) -> bool | None:
+    """Put the rules that match on `met`. True: one accepts; False: the chain comes back; None: `path` has no answer."""
+    for rule in chain.rules:
+        if not all(match.by_state() for match in rule.matches):
+            return None
+        if not all(match.matches(frame, state) for match in rule.matches):
+            continue
+        met.append(rule)
+        target = rule.target
+        if isinstance(target, Accept):
+            return True
+        if isinstance(target, Return):
+            return False
+        if isinstance(target, Jump | Goto):
+            accepted = _follow(chains[target.chain], chains, frame, state, met)
+            if accepted is not False or isinstance(target, Goto):
+                return accepted
+        elif target is not None:
+            return None
+    return False
+
+
 def _build(entries: Sequence[_Keyed], fields: tuple[str, ...]) -> Program | Index:
     if len(entries) >= WORTH and fields:
         named = {field: sum(entry.key(field) is not None for entry in entries) for field in fields}
         field = max(fields, key=lambda each: named[each])
         if named[field] >= WORTH // 2:
             return _INDEX[field](field, entries, fields)
-    return tuple(entry.entry for entry in entries)
+    return tuple(_entry(entry.rule) for entry in entries)
 
 
 def _entry(rule: Rule) -> Entry:

@@ -14,7 +14,7 @@ from typing import Any
 from emu.fork import itself
 from emu.kernel.netfilter.matches import Match, matches
 from emu.kernel.netfilter.targets import Goto, Jump, Target
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 
 # the built-in chains in the order of iptables-save; the tables in its order too
 BUILT_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -103,6 +103,15 @@ class Chain:
         self.name, self.policy = name, policy
         self.rules = tuple(rule.at(number) for number, rule in enumerate(rules, 1))
         self.program: Any = None  # compiled at the first walk, see lookup.program
+
+    def changed(self, lines: Mapping[int, Rule]) -> Chain:
+        """The same chain with other rules at some places (from 0)."""
+        rules = [*self.rules]
+        for at, rule in lines.items():
+            rules[at] = rule.at(at + 1)
+        chain = Chain(self.name, self.policy)
+        chain.rules = tuple(rules)
+        return chain
 
     def __repr__(self) -> str:
         return f"<chain {self.name} of {len(self.rules)}>"

@@ -15,6 +15,7 @@ from emu.kernel.netfilter.rule_reader import parse_rules
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
 from emu.kernel.netfilter.targets import targets
 
+DASH = "-"  # no target has it in its name
 MAX_CHAIN_NAME = 28
 JUMP_STACK = 16  # NFT_JUMP_STACK_SIZE: a chain that is 16 jumps below its base chain is refused
 _COMMANDS = {
@@ -202,7 +203,7 @@ class _Draft:
             raise InputError(f"{name!r} is not a chain's name")
         if len(name) > MAX_CHAIN_NAME:
             raise InputError(f"the name {name!r} is too long", expected=f"at most {MAX_CHAIN_NAME} characters")
-        if name in targets:
+        if DASH not in name and name in targets:  # what has one is looked for in no file
             raise InputError(f"a chain cannot be called {name!r}: a target is", expected="another name")
         self.rules[name] = []
         self.policies[name] = ""
@@ -319,7 +320,9 @@ class _Draft:
 
 def _chain_of(names: list[str]) -> str:
     """`a -> b -> c`, a long one without its middle."""
-    return " -> ".join(names if len(names) <= 2 * JUMP_STACK else [*names[:JUMP_STACK], "...", *names[-3:]])
+    if len(names) > 2 * JUMP_STACK:
+        names = [*names[:JUMP_STACK], "...", *names[-3:]]
+    return " -> ".join(names)
 
 
 def _refuse(rule: Rule, what: str, expected: str | None = None) -> NoReturn:

@@ -7,8 +7,8 @@ calls `nat_chain` for the first packet of a connection. Must not know devices, r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 from emu import page
@@ -28,7 +28,7 @@ from emu.kernel.netfilter.hooks import (
     Verdict,
 )  # fmt: skip
 from emu.kernel.netfilter.ipset import IpSets
-from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, program
+from emu.kernel.netfilter.lookup import ACCEPT, ACT, DECIDE, JUMP, RETURN, Entry, Index, Program, path, program
 from emu.kernel.netfilter.matches import HotDrop
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, ChainMap, Rule, RuleSet
 from emu.kernel.netfilter.save import check, parse_restore, save
@@ -39,7 +39,11 @@ from emu.wire.frame import Frame
 
 __all__ = ["BUILT_IN", "Chain", "Rule", "RuleSet", "Tables"]
 
+MOST_PATHS = 64  # the states and marks for which a walk remembers its rules
 PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "security": PRI_SECURITY}
+
+
+NOWHERE: frozenset[tuple[str, int]] = frozenset()
 
 
 def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
@@ -74,7 +78,7 @@ class Tables:
         self._hooks = hooks
         self._registered: list[tuple[int, HookFn]] = []
         self._nat: list[HookFn | None] = [None] * 5
-        self._places: frozenset[tuple[str, int]] = frozenset()  # where a base chain is walked
+        self._places: frozenset[tuple[str, int]] = NOWHERE  # where a base chain is walked
         self._stale = False  # the hooks still have the walks of an earlier rule set
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
@@ -184,19 +188,37 @@ class Tables:
             chains = self.ruleset.tables[table]
             chain = chains[name]
             walk = walker(table, chain, chains, self.counters)
-            yield hook, _rerouting(walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
+            yield hook, partial(_mangle_out, walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
+
+
+def replace_all(tables: Iterable[Tables], ruleset: RuleSet) -> None:
+    """`replace` in many namespaces: those where no packet came since the last one cost next to nothing."""
+    places = _places(ruleset)
+    for each in tables:
+        if each._stale and each._places is places and not each.counters and each.recorder is None:
+            each.ruleset = ruleset
+        else:
+            each.replace(ruleset)
 
 
 @lru_cache(maxsize=8)  # the nodes of a cluster that agree get one rule set after each other
 def _places(ruleset: RuleSet) -> frozenset[tuple[str, int]]:
     """Table and hook of each base chain that decides anything."""
-    return frozenset(
-        (table, hook)
-        for table in (*PRIORITIES, "nat")
-        for hook, name in enumerate(HOOK_NAMES)
-        for chain in (ruleset.chain(table, name),)
-        if chain is not None and (chain.rules or chain.policy == "DROP")
+    return _one(
+        frozenset(
+            (table, hook)
+            for table in (*PRIORITIES, "nat")
+            for hook, name in enumerate(HOOK_NAMES)
+            for chain in (ruleset.chain(table, name),)
+            if chain is not None and (chain.rules or chain.policy == "DROP")
+        )
     )
+
+
+@lru_cache(maxsize=64)
+def _one(places: frozenset[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+    """One object for equal ones."""
+    return places
 
 
 @lru_cache(maxsize=64)
@@ -218,14 +240,14 @@ def _same(ruleset: RuleSet, rule: Rule) -> Rule | None:
 class _Programs(dict[str, Program | Index]):
     """The chains that one walk jumps to, each compiled at its first call."""
 
-    __slots__ = ("_chains", "_compiled")
+    __slots__ = ("_chains", "compiled")
 
     def __init__(self, chains: ChainMap, compiled: Callable[[Chain], Program | Index]) -> None:
         super().__init__()
-        self._chains, self._compiled = chains, compiled
+        self._chains, self.compiled = chains, compiled
 
     def __missing__(self, name: str) -> Program | Index:
-        found = self[name] = self._compiled(self._chains[name])
+        found = self[name] = self.compiled(self._chains[name])
         return found
 
 
@@ -235,22 +257,32 @@ def walker(
     chains: ChainMap,
     counters: dict[Rule, list[int]],
     compiled: Callable[[Chain], Program | Index] = program,
+    known: Callable[[Chain, ChainMap, Frame, HookState], tuple[Rule, ...] | None] = path,
 ) -> HookFn:
     """The walk over one base chain, as a hook function (ipt_do_table).
 
     Every rule that matches is counted and put on the frame's trail; a policy only when it drops. A rule that asks what
-    is not modelled drops with the reason UNDECIDED.
+    is not modelled drops with the reason UNDECIDED. What `known` gives is the same for all packets of one state and mark.
     """
-    policy = Policy(table, base.name, base.policy)
-    end = Drop("NETFILTER_DROP", policy) if base.policy == "DROP" else None
-    start = compiled(base)
-    programs = _Programs(chains, compiled)
-    accept, decide, leave, jump, act = ACCEPT, DECIDE, RETURN, JUMP, ACT
+    whole = _Walk(table, base, counters, _Programs(chains, compiled)).walk
+    return _Remembering(whole, partial(known, base, chains), counters).walk
 
-    def walk(frame: Frame, state: HookState) -> Verdict:
-        trail = frame.trail
+
+class _Walk:
+    """The walk over one base chain. No closure: compiled code would hide what it holds from a copy of the state."""
+
+    __slots__ = ("policy", "end", "start", "programs", "counters")
+
+    def __init__(self, table: str, base: Chain, counters: dict[Rule, list[int]], programs: _Programs) -> None:
+        self.policy = Policy(table, base.name, base.policy)
+        self.end = Drop("NETFILTER_DROP", self.policy) if base.policy == "DROP" else None
+        self.start: Program | Index = programs.compiled(base)
+        self.programs, self.counters = programs, counters
+
+    def walk(self, frame: Frame, state: HookState) -> Verdict:
+        trail, counters = frame.trail, self.counters
         stack: list[Iterator[Entry]] = []
-        node = start
+        node = self.start
         while isinstance(node, Index):
             node = node.find(frame)
         rules = iter(node)
@@ -269,27 +301,27 @@ def walker(
                             counter[1] += frame.tot_len
                         if trail is not None:
                             trail.append(rule)
-                        if op >= jump:
+                        if op >= JUMP:
                             # a jump comes back to where it left, a goto to where its own chain was called
-                            if op == jump:
+                            if op == JUMP:
                                 stack.append(rules)
-                            node = programs[argument]
+                            node = self.programs[argument]
                             while isinstance(node, Index):
                                 node = node.find(frame)
                             rules = iter(node)
                             break
-                        if op == accept:
+                        if op == ACCEPT:
                             return None
-                        if op == act:
+                        if op == ACT:
                             outcome = argument(frame, state)
                             if outcome is CONTINUE:
                                 continue
                             verdict: Verdict = _by(rule, outcome) if outcome.__class__ is Drop else outcome
                             return verdict
-                        if op == decide:
+                        if op == DECIDE:
                             decided: Drop | Reject = argument
                             return decided
-                        if op == leave:
+                        if op == RETURN:
                             rules = iter(())
                             break
                 else:
@@ -298,11 +330,52 @@ def walker(
                     rules = stack.pop()
         except (Undecided, HotDrop) as why:
             return _unanswered(frame, rule, why)
-        if end is not None and trail is not None:
-            trail.append(policy)
-        return end
+        if self.end is not None and trail is not None:
+            trail.append(self.policy)
+        return self.end
 
-    return walk
+
+class _Remembering:
+    """The same walk, where `known` gives the rules that all packets of one state and mark meet; else the whole of it."""
+
+    __slots__ = ("whole", "known", "counters", "paths")
+
+    def __init__(
+        self,
+        whole: HookFn,
+        known: Callable[[Frame, HookState], tuple[Rule, ...] | None],
+        counters: dict[Rule, list[int]],
+    ) -> None:
+        self.whole, self.known, self.counters = whole, known, counters
+        self.paths: dict[int, tuple[Rule, ...] | None] = {}  # by mark and state
+
+    def walk(self, frame: Frame, state: HookState) -> Verdict:
+        if frame.ct is None:
+            return self.whole(frame, state)
+        path = self.paths.get(frame.mark << 3 | frame.ctinfo)
+        if path is None:
+            self._learn(frame, state)
+            return self.whole(frame, state)
+        counters = self.counters
+        for rule in path:
+            counter = counters.get(rule)
+            if counter is None:
+                counters[rule] = [1, frame.tot_len]
+            else:
+                counter[0] += 1
+                counter[1] += frame.tot_len
+        trail = frame.trail
+        if trail is not None:
+            trail.extend(path)
+        return None
+
+    def _learn(self, frame: Frame, state: HookState) -> None:
+        """Remember for the packets behind this one what they meet, or that it is not known."""
+        paths, seen = self.paths, frame.mark << 3 | frame.ctinfo
+        if seen not in paths:
+            if len(paths) == MOST_PATHS:
+                paths.clear()
+            paths[seen] = self.known(frame, state)
 
 
 def _by(rule: Rule, drop: Drop) -> Drop:
@@ -319,18 +392,14 @@ def _unanswered(frame: Frame, rule: Rule, why: Undecided | HotDrop) -> Drop:
     return Drop(UNDECIDED, rule)
 
 
-def _rerouting(walk: HookFn) -> HookFn:
+def _mangle_out(walk: HookFn, frame: Frame, state: HookState) -> Verdict:
     """ipt_mangle_out: a packet whose mark, addresses or TOS the rules changed is routed anew."""
-
-    def mangle_out(frame: Frame, state: HookState) -> Verdict:
-        mark, src, dst, tos = frame.mark, frame.src, frame.dst, frame.tos
-        verdict = walk(frame, state)
-        if verdict.__class__ is Drop or verdict.__class__ is Reject:
-            return verdict
-        if frame.mark != mark or frame.dst != dst or frame.src != src or frame.tos != tos:
-            error = state.family.reroute(frame)
-            if error:
-                return Drop("NETFILTER_DROP", None, error)
+    mark, src, dst, tos = frame.mark, frame.src, frame.dst, frame.tos
+    verdict = walk(frame, state)
+    if verdict.__class__ is Drop or verdict.__class__ is Reject:
         return verdict
-
-    return mangle_out
+    if frame.mark != mark or frame.dst != dst or frame.src != src or frame.tos != tos:
+        error = state.family.reroute(frame)
+        if error:
+            return Drop("NETFILTER_DROP", None, error)
+    return verdict

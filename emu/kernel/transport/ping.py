@@ -83,20 +83,19 @@ class PingSocket:
 class Ping:
     """The echo sockets of one namespace, by identifier."""
 
-    __slots__ = ("_random", "net", "sockets", "template")
+    __slots__ = ("net", "sockets", "template")
 
     def __init__(self, net: Netns) -> None:
         self.net = net
         self.sockets: dict[int, PingSocket] = {}
         self.template = templates.ECHO_REQUEST
-        self._random = net.clock.random(f"ping/{net.name}")
 
     def open(self, flow: int = 0, ident: int = 0) -> PingSocket:
         """A new run with an identifier of its own (`ident`: a certain one). Raises SocketError EADDRINUSE."""
         if ident in self.sockets:
             raise SocketError(errno.EADDRINUSE)
         while not ident or ident in self.sockets:
-            ident = self._random.randrange(1, 0x10000)
+            ident = self.net.random("ping").randrange(1, 0x10000)
         socket = self.sockets[ident] = PingSocket(self, ident, flow)
         return socket
 

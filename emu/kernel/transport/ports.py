@@ -29,12 +29,12 @@ def _ranges(text: str) -> tuple[tuple[int, int], ...]:
 class Ports:
     """Bound sockets of one protocol and address family in one namespace: `bound[port]` lists (address or 0, socket)."""
 
-    __slots__ = ("_random", "bound", "family", "net")
+    __slots__ = ("_protocol", "bound", "family", "net")
 
     def __init__(self, net: Netns, family: Family, protocol: str) -> None:
         self.net, self.family = net, family
         self.bound: dict[int, list[tuple[int, Any]]] = {}
-        self._random = net.clock.random(f"ports/{net.name}/{protocol}")
+        self._protocol = protocol
 
     def free(self, addr: int, port: int, *, sharing: Any = None) -> bool:
         """May (addr, port) be bound? An address and the wildcard exclude each other; `sharing(socket)` may allow it."""
@@ -63,7 +63,7 @@ class Ports:
         count = high - low + 1
         if parity is not None and count > 1:
             count &= ~1  # the last port of a range with an odd count is never taken (__inet_hash_connect)
-        start = self._random.randrange(count)
+        start = self.net.clock.random(f"ports/{self.net.name}/{self._protocol}").randrange(count)
         passes = (
             ((start, 1),) if parity is None or count == 1 else ((start & ~1 | parity, 2), (start & ~1 | 1 - parity, 2))
         )

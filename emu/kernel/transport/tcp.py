@@ -28,7 +28,7 @@ from emu.kernel.transport.tcp_output import (
 from emu.kernel.transport.tcp_rmem import RxSkb
 from emu.kernel.transport.tcp_sndbuf import SNDBUF_MIN
 from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
-from emu.kernel.transport.tcp_states import MAY_SEND, State
+from emu.kernel.transport.tcp_states import MAY_SEND
 from emu.kernel.transport.tcp_timer import expire, revert_backoff
 from emu.kernel.transport.tcp_window import offered_window, rcv_space_adjust, select_initial_window
 from emu.wire.tcp import ACK, HEADERS, SYN
@@ -38,25 +38,27 @@ __all__ = ["TcpConfig", "TcpEndpoint"]
 MAX_PACKET = 65535
 
 
-class TcpEndpoint:
+class TcpEndpoint(TcpSock):
     """One connection. Every method that may cause segments returns them, in the order in which they leave.
 
     `now_ns` never goes back. After each call look at `deadline` (when to call `on_deadline`; None: never) and at
-    `state`. Nothing here raises because of what arrives; calls that a socket would refuse give `error`.
+    `state`. Nothing here raises because of what arrives; calls that a socket would refuse give `error`: why the connection
+    failed (ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, EHOSTUNREACH ...), or None.
+
+    Of what it knows a socket reads `mini` (a listener's request, or what is left of a closed connection: no full socket),
+    `progress` (the peer has acknowledged something since this was last set False: the next segment out confirms the
+    neighbour), `no_space` (a program found the send buffer full, and too little of it is free again) and `sndbuf` (as
+    getsockopt(SO_SNDBUF) gives it, bytes).
     """
 
-    __slots__ = ("_tp", "taken")
-
-    def __init__(self, tp: TcpSock) -> None:
-        self._tp = tp
-        self.taken = 0  # bytes of the last `write`
+    __slots__ = ()
 
     @classmethod
     def connect(
         cls, config: TcpConfig, mss: int, iss: int, now_ns: int, ts_offset: int = 0, *, nodelay: bool = False
     ) -> tuple[TcpEndpoint, list[Segment]]:
         """An active open: the endpoint in SYN_SENT, and its SYN. `mss`: the route's MTU less 40."""
-        tp = TcpSock(config, mss, iss, now_ns, ts_offset, nodelay)
+        tp = cls(config, mss, iss, now_ns, ts_offset, nodelay)
         select_initial_window(tp, mss)
         tp.go("active open")
         tp.write_seq = tp.snd_nxt = tp.pushed_seq = iss + 1
@@ -65,7 +67,7 @@ class TcpEndpoint:
         tp.rtx_queue.append(skb)
         transmit_syn(tp, now_ns)
         rearm_rto(tp, now_ns)
-        return cls(tp), _taken(tp)
+        return tp, _taken(tp)
 
     @classmethod
     def accept(
@@ -81,7 +83,7 @@ class TcpEndpoint:
         ecn: bool = False,
     ) -> tuple[TcpEndpoint, list[Segment]]:
         """A listener's request for `syn`: the endpoint in SYN_RECV, and its SYN-ACK. The third segment establishes it."""
-        tp = TcpSock(config, mss, iss, now_ns, ts_offset, nodelay)
+        tp = cls(config, mss, iss, now_ns, ts_offset, nodelay)
         tp.go("passive open")
         tp.go("rcv SYN")
         tp.mini, tp.ecn_ok = True, ecn
@@ -89,7 +91,7 @@ class TcpEndpoint:
         select_initial_window(tp, mss - (TS_LENGTH if tp.ts_ok else 0))
         syn_ack(tp, now_ns)
         tp.start_xmit_timer("retransmit", now_ns + config.timeout_init_ns)
-        return cls(tp), _taken(tp)
+        return tp, _taken(tp)
 
     @classmethod
     def of_cookie(
@@ -98,7 +100,7 @@ class TcpEndpoint:
         """cookie_v4_check: the endpoint of a request that was not kept, made again for the segment that answers its cookie;
         when the SYN-ACK was sent is not known."""
         endpoint, _ = cls.accept(config, mss, iss, syn, now_ns, ts_offset, nodelay=nodelay)
-        endpoint._tp.lsndtime = -1
+        endpoint.lsndtime = -1
         return endpoint
 
     # What the network brings.
@@ -108,32 +110,30 @@ class TcpEndpoint:
 
         `waited`: it was announced by `wait`.
         """
-        tp = self._tp
-        tp.from_backlog = waited
-        receive(tp, segment, now_ns)
-        tp.from_backlog = False
-        return _taken(tp)
+        self.from_backlog = waited
+        receive(self, segment, now_ns)
+        self.from_backlog = False
+        return _taken(self)
 
     def wait(self, segment: Segment) -> None:
         """A segment came while a call owns the socket. It takes room in the receive buffer until `release`."""
         skb = RxSkb(segment.payload, segment.burst, segment.gso_size)
         skb.condense()
-        self._tp.backlog_bytes += skb.truesize
+        self.backlog_bytes += skb.truesize
 
     def release(self, now_ns: int) -> list[Segment]:
         """The call ends, and what waited was taken: one ACK for all of it, if one is due (tcp_release_cb)."""
-        tp = self._tp
-        tp.backlog_bytes = 0
-        if tp.ack_deferred:
-            tp.ack_deferred = False
-            if tp.ack_scheduled:
-                send_ack(tp, now_ns)
-        return _taken(tp)
+        self.backlog_bytes = 0
+        if self.ack_deferred:
+            self.ack_deferred = False
+            if self.ack_scheduled:
+                send_ack(self, now_ns)
+        return _taken(self)
 
     def on_deadline(self, now_ns: int, which: Deadline | None = None) -> list[Segment]:
         """`deadline` has come (or passed), or one of `deadlines`. Called earlier, nothing happens."""
-        expire(self._tp, now_ns, which)
-        return _taken(self._tp)
+        expire(self, now_ns, which)
+        return _taken(self)
 
     def on_icmp_error(
         self,
@@ -152,263 +152,216 @@ class TcpEndpoint:
         back and may retransmit at once (RFC 6069). A standing connection survives errors that are fatal to other sockets
         (RFC 5927); a listener's request ends by some (`abort`, tcp_req_err).
         """
-        tp = self._tp
-        if tp.state == "CLOSE" or (tp.mini and tp.state != "SYN_RECV"):
+        if self.state == "CLOSE" or (self.mini and self.state != "SYN_RECV"):
             return []
         if seq is not None and not self.sent(seq):
             return []
-        if tp.mini:
+        if self.mini:
             if abort:
-                tp.done("abort", errno)
+                self.done("abort", errno)
             return []
-        if revert and not owned and (seq is None or seq == tp.wire(tp.snd_una)):
-            revert_backoff(tp, now_ns)
-        if tp.state in ("SYN_SENT", "SYN_RECV") and not owned:
-            tp.out.clear()
-            tp.done("abort", errno)
+        if revert and not owned and (seq is None or seq == self.wire(self.snd_una)):
+            revert_backoff(self, now_ns)
+        if self.state in ("SYN_SENT", "SYN_RECV") and not owned:
+            self.out.clear()
+            self.done("abort", errno)
         else:
-            tp.soft_error = errno
-        return _taken(tp)
+            self.soft_error = errno
+        return _taken(self)
 
     def take_soft_error(self) -> None:
         """The program polls or reads SO_ERROR while it connects: it learns of a soft error, and gives up."""
-        tp = self._tp
-        if tp.soft_error is not None and tp.state == "SYN_SENT":
-            tp.done("abort", tp.soft_error)
+        if self.soft_error is not None and self.state == "SYN_SENT":
+            self.done("abort", self.soft_error)
 
     def on_pmtu(self, mtu: int, now_ns: int) -> list[Segment]:
         """The path takes only `mtu` bytes (ICMP fragmentation needed): smaller segments, and the too large ones again at once."""
-        tp = self._tp
         mss = min(mtu, MAX_PACKET) - HEADERS
-        if tp.state == "CLOSE" or tp.mini or mss >= tp.path_mss:
+        if self.state == "CLOSE" or self.mini or mss >= self.path_mss:
             return []
-        tp.path_mss = mss
-        sync_mss(tp)
+        self.path_mss = mss
+        sync_mss(self)
         lost = False
-        for skb in tcp_retransmit.recut(tp):
+        for skb in tcp_retransmit.recut(self):
             if not skb.sacked:
-                tcp_recovery.mark_lost(tp, skb)
+                tcp_recovery.mark_lost(self, skb)
                 lost = True
         if lost:
-            if tp.ca_state != "loss":
-                tp.high_seq = tp.snd_nxt
-                tp.ssthresh = max(tp.ssthresh, (tp.cwnd >> 1) + (tp.cwnd >> 2))  # tcp_current_ssthresh: no congestion
-                tp.prior_ssthresh, tp.undo_marker = 0, False
-                tp.ca_state = "loss"
-            tcp_recovery.retransmit_lost(tp, now_ns)
-        return _taken(tp)
+            if self.ca_state != "loss":
+                self.high_seq = self.snd_nxt
+                self.ssthresh = max(
+                    self.ssthresh, (self.cwnd >> 1) + (self.cwnd >> 2)
+                )  # tcp_current_ssthresh: no congestion
+                self.prior_ssthresh, self.undo_marker = 0, False
+                self.ca_state = "loss"
+            tcp_recovery.retransmit_lost(self, now_ns)
+        return _taken(self)
 
     def sync_mss(self, mtu: int) -> None:
         """tcp_sync_mss: the route's MTU, learned or forgotten by others than this connection, holds from the next segment on."""
-        tp = self._tp
         mss = min(mtu, MAX_PACKET) - HEADERS
-        if mss != tp.path_mss and tp.state != "CLOSE" and not tp.mini:
-            tp.path_mss = mss
-            sync_mss(tp)
+        if mss != self.path_mss and self.state != "CLOSE" and not self.mini:
+            self.path_mss = mss
+            sync_mss(self)
 
     def give_back(self, seq: int, now_ns: int) -> None:
         """New data from `seq` (wire) on did not leave this host: it waits, and is tried again as a window probe would be."""
-        tcp_retransmit.give_back(self._tp, seq, now_ns)
+        tcp_retransmit.give_back(self, seq, now_ns)
 
     def sent(self, seq: int) -> bool:
         """Is `seq` (as on the wire) of something on its way? What an ICMP error quotes must be (RFC 5927)."""
-        tp = self._tp
-        return (seq - tp.snd_una) & 0xFFFFFFFF <= max(tp.snd_nxt - tp.snd_una, 0)
+        return (seq - self.snd_una) & 0xFFFFFFFF <= max(self.snd_nxt - self.snd_una, 0)
 
     # What the application does.
 
     def write(self, data: bytes, now_ns: int, *, more: bool = False) -> list[Segment]:
-        """send(2); `more` is MSG_MORE. `taken` is how many bytes the send buffer had room for; when that is not all, `full`
+        """send(2); `more` is MSG_MORE. `taken` is how many bytes the send buffer had room for; when that is not all, `no_space`
         lasts until a program may write again.
 
         While connecting it waits for the handshake. After the FIN or the end nothing is taken (`may_write` is False):
         the caller raises EPIPE or `error`.
         """
-        tp = self._tp
         if data and self.may_write:
-            if tp.state in MAY_SEND:
-                self.taken = queue_data(tp, data, now_ns, more=more)
+            if self.state in MAY_SEND:
+                self.taken = queue_data(self, data, now_ns, more=more)
             else:
-                queue_early(tp, data)
+                queue_early(self, data)
                 self.taken = len(data)
-        return _taken(tp)
+        return _taken(self)
 
     def read(self, size: int, now_ns: int) -> tuple[bytes, list[Segment]]:
         """recv(2): up to `size` bytes in order (b"": none now, or `eof`), and the window update that reading may cause."""
-        tp = self._tp
         parts: list[bytes | bytearray] = []
         left = size
-        while left and tp.receive_queue:
-            skb = tp.receive_queue[0]
-            offset = tp.receive_offset
+        while left and self.receive_queue:
+            skb = self.receive_queue[0]
+            offset = self.receive_offset
             piece = skb.data[offset : offset + left]
             parts.append(piece)
             left -= len(piece)
-            tp.copied_seq += len(piece)
-            rcv_space_adjust(tp)
+            self.copied_seq += len(piece)
+            rcv_space_adjust(self)
             if offset + len(piece) == len(skb.data):
-                tp.receive_queue.popleft()
-                tp.rmem_alloc -= skb.truesize
-                tp.receive_offset = 0
+                self.receive_queue.popleft()
+                self.rmem_alloc -= skb.truesize
+                self.receive_offset = 0
             else:
-                tp.receive_offset = offset + len(piece)
+                self.receive_offset = offset + len(piece)
         data = b"".join(parts)
-        if tp.state not in ("CLOSE", "TIME_WAIT") and not tp.mini:
-            _cleanup_rbuf(tp, len(data), now_ns)
-        return data, _taken(tp)
+        if self.state not in ("CLOSE", "TIME_WAIT") and not self.mini:
+            _cleanup_rbuf(self, len(data), now_ns)
+        return data, _taken(self)
 
     def close(self, now_ns: int) -> list[Segment]:
         """close(2): FIN after what is queued; with unread data a RST instead. The endpoint lives on until its state is CLOSE."""
-        tp = self._tp
-        if tp.orphan:
+        if self.orphan:
             return []
-        tp.orphan = True
-        tp.receive_shutdown = True
-        if tp.state == "CLOSE" or self.time_waiting:
+        self.orphan = True
+        self.receive_shutdown = True
+        if self.state == "CLOSE" or self.time_waiting:
             return []
-        if tp.mini or tp.state == "SYN_SENT":
-            tp.done("abort")
-        elif tp.receive_queue:
-            tp.receive_queue.clear()
+        if self.mini or self.state == "SYN_SENT":
+            self.done("abort")
+        elif self.receive_queue:
+            self.receive_queue.clear()
             self._reset(now_ns)
         else:
             self._shutdown(now_ns)
             if self.state == "FIN_WAIT2":
-                enter_time_wait(tp, now_ns)
-        return _taken(tp)
+                enter_time_wait(self, now_ns)
+        return _taken(self)
 
     def shutdown(self, now_ns: int) -> list[Segment]:
         """shutdown(SHUT_WR): FIN after the queued data; reading is still possible."""
-        if not self._tp.mini:
+        if not self.mini:
             self._shutdown(now_ns)
-        return _taken(self._tp)
+        return _taken(self)
 
     def abort(self, now_ns: int) -> list[Segment]:
         """SO_LINGER 0 and close: RST, and the connection is forgotten."""
-        tp = self._tp
-        tp.orphan = True
-        if tp.mini or tp.state in ("SYN_SENT", "CLOSE", "TIME_WAIT"):
-            tp.done("abort")
+        self.orphan = True
+        if self.mini or self.state in ("SYN_SENT", "CLOSE", "TIME_WAIT"):
+            self.done("abort")
         else:
             self._reset(now_ns)
-        return _taken(tp)
+        return _taken(self)
 
     def set_nodelay(self, on: bool, now_ns: int) -> list[Segment]:
         """TCP_NODELAY; switching it on sends what Nagle held back."""
-        tp = self._tp
-        tp.nodelay = on
-        if on and tp.state in MAY_SEND:
-            push_pending(tp, NAGLE_OFF, now_ns)
-        return _taken(tp)
+        self.nodelay = on
+        if on and self.state in MAY_SEND:
+            push_pending(self, NAGLE_OFF, now_ns)
+        return _taken(self)
 
     def shutdown_read(self) -> None:
         """shutdown(SHUT_RD): reading ends; what comes is still acknowledged."""
-        self._tp.receive_shutdown = True
+        self.receive_shutdown = True
 
     def set_sndbuf(self, size: int) -> None:
         """SO_SNDBUF, of which Linux makes twice as much for the heads of buffers. It stays so: it grows no more (SOCK_SNDBUF_LOCK)."""
-        self._tp.sndbuf, self._tp.sndbuf_locked = max(2 * size, SNDBUF_MIN), True
-
-    @property
-    def sndbuf(self) -> int:
-        """The send buffer as getsockopt(SO_SNDBUF) gives it, bytes."""
-        return self._tp.sndbuf
+        self.sndbuf, self.sndbuf_locked = max(2 * size, SNDBUF_MIN), True
 
     def info(self, now_ns: int) -> TcpFigures:
         """getsockopt(TCP_INFO)."""
-        return tcp_info(self._tp, now_ns)
+        return tcp_info(self, now_ns)
 
     def _reset(self, now_ns: int) -> None:
-        send_reset(self._tp, now_ns)
-        self._tp.done("abort")
+        send_reset(self, now_ns)
+        self.done("abort")
 
     def _shutdown(self, now_ns: int) -> None:
-        tp = self._tp
-        if tp.send_shutdown:
+        if self.send_shutdown:
             return
-        before = tp.state
-        tp.go("close")
-        if tp.state == before:
+        before = self.state
+        self.go("close")
+        if self.state == before:
             return
-        tp.send_shutdown = True
-        queue_fin(tp, now_ns)
+        self.send_shutdown = True
+        queue_fin(self, now_ns)
 
     # What can be seen.
 
     @property
-    def state(self) -> State:
-        return self._tp.state
-
-    @property
-    def deadline(self) -> int | None:
-        """When the earliest timer runs out (ns), or None."""
-        return self._tp.deadline
-
-    @property
     def deadlines(self) -> tuple[int | None, int | None, int | None, int | None]:
         """When each timer runs out (ns), or None: "transmit", "ack" and "linger" of the timer wheel, then "compressed"."""
-        tp = self._tp
-        return tp.xmit_at, tp.delack_at, tp.linger_at, tp.compressed_at
-
-    @property
-    def error(self) -> int | None:
-        """Why the connection failed (ECONNREFUSED, ECONNRESET, EPIPE, ETIMEDOUT, EHOSTUNREACH ...), or None."""
-        return self._tp.error
+        return self.xmit_at, self.delack_at, self.linger_at, self.compressed_at
 
     @property
     def readable(self) -> int:
         """How many bytes `read` could give now (tcp_inq)."""
-        tp = self._tp
-        return tp.rcv_nxt - tp.copied_seq - tp.fin_received if tp.receive_queue else 0
+        return self.rcv_nxt - self.copied_seq - self.fin_received if self.receive_queue else 0
 
     @property
     def eof(self) -> bool:
         """The peer has sent its FIN (or the connection is gone, or reading was shut down) and all its data was read."""
-        tp = self._tp
-        return (tp.fin_received or tp.receive_shutdown or tp.state == "CLOSE") and not tp.receive_queue
+        return (self.fin_received or self.receive_shutdown or self.state == "CLOSE") and not self.receive_queue
 
     @property
     def may_write(self) -> bool:
-        tp = self._tp
-        return not tp.send_shutdown and not tp.mini and (tp.state in MAY_SEND or tp.state in ("SYN_SENT", "SYN_RECV"))
-
-    @property
-    def full(self) -> bool:
-        """A program found the send buffer full, and too little of it is free again (SOCK_NOSPACE)."""
-        return self._tp.no_space
+        return (
+            not self.send_shutdown
+            and not self.mini
+            and (self.state in MAY_SEND or self.state in ("SYN_SENT", "SYN_RECV"))
+        )
 
     @property
     def unsent(self) -> int:
         """Bytes that wait for windows or Nagle."""
-        return sum(len(skb.data) for skb in self._tp.write_queue)
+        return sum(len(skb.data) for skb in self.write_queue)
 
     @property
     def mss(self) -> int:
         """Payload of a full segment as things stand."""
-        return self._tp.mss_cache
-
-    @property
-    def mini(self) -> bool:
-        """A listener's request, or what is left of a closed connection: no full socket."""
-        return self._tp.mini
+        return self.mss_cache
 
     @property
     def time_waiting(self) -> bool:
         """Only a mini socket is left: its answers have IP ID 0, and a SYN may open a new connection in its place."""
-        return self._tp.mini and self._tp.state in ("FIN_WAIT2", "TIME_WAIT")
-
-    @property
-    def progress(self) -> bool:
-        """The peer has acknowledged something since this was last set False: the next segment out confirms the neighbour."""
-        return self._tp.progress
-
-    @progress.setter
-    def progress(self, value: bool) -> None:
-        self._tp.progress = value
+        return self.mini and self.state in ("FIN_WAIT2", "TIME_WAIT")
 
     def reusable_isn(self, syn: Segment) -> int | None:
         """In TIME_WAIT: the ISN with which a listener may take `syn` as a new connection (forget this endpoint then), or None."""
-        return reusable(self._tp, syn) if syn.flags & (SYN | ACK) == SYN else None
+        return reusable(self, syn) if syn.flags & (SYN | ACK) == SYN else None
 
 
 def _cleanup_rbuf(tp: TcpSock, copied: int, now_ns: int) -> None:

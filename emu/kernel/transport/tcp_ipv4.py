@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from emu.clock import MS
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_input import delivered_fact
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.route import update_from_error
@@ -49,13 +49,12 @@ def _asks_ecn(syn: Frame) -> bool:
 class Tcp:
     """TCP of one address family in one namespace: connections by (local, port, remote, port), listeners by port."""
 
-    __slots__ = ("_config", "connections", "fact", "net", "ports", "_random", "_secret", "template")
+    __slots__ = ("_config", "connections", "fact", "net", "ports", "_secret", "template")
 
     def __init__(self, net: Netns, family: Family) -> None:
         self.net = net
         self.ports = Ports(net, family, "tcp")
         self.connections: dict[Key, TcpSocket] = {}
-        self._random = net.clock.random(f"tcp/{net.name}")
         self._secret = b""
         self.template = templates.TCP
         self.fact = delivered_fact(net, "a TCP socket")
@@ -84,12 +83,12 @@ class Tcp:
     def draw_ident(self) -> int:
         """Where the IP identification of a new connection begins."""
         self._key()  # the secret is the first draw
-        return self._random.randrange(0x10000)
+        return self.net.random("tcp").randrange(0x10000)
 
     def _key(self) -> bytes:
         """The secret of the hashes (net_secret_init), drawn when a connection needs it first."""
         if not self._secret:
-            self._secret = self._random.randbytes(16)
+            self._secret = self.net.random("tcp").randbytes(16)
         return self._secret
 
     def _hash(self, *words: int) -> int:

@@ -121,7 +121,7 @@ class TcpSock:
         "rcvq_space", "rcvq_time", "receive_offset", "receive_queue", "receive_shutdown", "reordering_seen",
         "retrans_out", "retrans_stamp", "retransmits", "rmem_alloc", "rto_ns", "rtt_seq", "rttvar_ns", "rtx_queue",
         "sack_blocks", "sack_ok", "sacked_out", "scaling_ratio", "send_shutdown", "snd_nxt", "snd_sml", "snd_una",
-        "snd_wl1", "snd_wnd", "snd_wscale", "sndbuf", "sndbuf_locked", "soft_error", "srtt_ns", "ssthresh", "state", "tlp_high_seq",
+        "snd_wl1", "snd_wnd", "snd_wscale", "sndbuf", "sndbuf_locked", "soft_error", "srtt_ns", "ssthresh", "state", "taken", "tlp_high_seq",
         "tlp_retrans", "total_retrans", "total_rto", "ts_offset", "ts_ok", "ts_recent", "ts_recent_stamp",
         "undo_marker", "undo_retrans", "window_clamp", "write_queue", "write_seq", "wscale_ok", "xmit_at",
         "xmit_timer",
@@ -163,6 +163,7 @@ class TcpSock:
         self.rtx_queue: deque[Skb] = deque()
         self.sndbuf = config.wmem[1]
         self.sndbuf_locked = False  # a program chose its size
+        self.taken = 0  # bytes of the last write
         self.no_space = False  # a program found the send buffer full, and waits
         self.lsndtime = now_ns
         self.rcv_tstamp = now_ns

@@ -7,13 +7,12 @@ call set off on veths and lo has arrived when it returns. Must not know apps or 
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from emu.errors import SocketError
 from emu.kernel.net import ip_output
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_options import IpOptions
 from emu.kernel.net.multicast import TO_MANY
 from emu.kernel.net.route import is_uncached, update_pmtu
@@ -99,7 +98,7 @@ class TcpSocket:
         self.backlog: int | None = None
         self.half_open = 0  # a listener's requests
         self.overflowed_ns: int | None = None  # when a listener last answered with a cookie
-        self.accepted: deque[TcpSocket] = deque()
+        self.accepted: list[TcpSocket] = []
         self.listener: TcpSocket | None = None
         self.pending = 0
         self.errors: list[IcmpError] = []
@@ -184,7 +183,7 @@ class TcpSocket:
             raise SocketError(errno.EINVAL)
         if not self.accepted:
             raise SocketError(errno.EAGAIN)
-        return self.accepted.popleft()
+        return self.accepted.pop(0)
 
     # -- talking --------------------------------------------------------------------------------
 
@@ -216,7 +215,7 @@ class TcpSocket:
             self.output(endpoint.write(self._rest, self.net.clock.now))
             self._rest = self._rest[endpoint.taken :]
             self._release()
-            if not self._rest or endpoint.full or not endpoint.may_write:
+            if not self._rest or endpoint.no_space or not endpoint.may_write:
                 break
 
     def _writable(self) -> None:
@@ -373,9 +372,10 @@ class TcpSocket:
                 self.net.clock.drain()
         if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        if endpoint.deadlines != self._timers.armed:
-            self._timers.follow(endpoint.deadlines, pinned=endpoint.state == "SYN_RECV")
-        if self._rest and not self._owned and not endpoint.full and not self._woken:
+        due = endpoint.deadlines
+        if due != self._timers.armed:
+            self._timers.follow(due, pinned=endpoint.state == "SYN_RECV")
+        if self._rest and not self._owned and not endpoint.no_space and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)
         if endpoint.state == "CLOSE":

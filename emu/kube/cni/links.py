@@ -26,7 +26,7 @@ _FLOATING = "bridges without a set address"
 
 def random_mac(clock: Clock, purpose: str) -> bytes:
     """eth_random_addr: unicast, locally administered."""
-    octets = bytearray(clock.random(purpose).randbytes(6))
+    octets = bytearray(clock.random(purpose).randbytes_once(6))
     octets[0] = octets[0] & 0xFE | 0x02
     return bytes(octets)
 

@@ -235,7 +235,8 @@ class Recent(Protocol):
 
 def versions_of(plugin: object) -> tuple[str, ...]:
     """The versions of the specification that a plugin knows."""
-    return VERSIONS[VERSIONS.index(plugin.since) :] if isinstance(plugin, Recent) else VERSIONS
+    since: str | None = getattr(plugin, "since", None)  # isinstance of a protocol costs a look at each of its names
+    return VERSIONS if since is None else VERSIONS[VERSIONS.index(since) :]
 
 
 Plugins = Mapping[str, Callable[[], Plugin]]

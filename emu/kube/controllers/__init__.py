@@ -45,7 +45,7 @@ _WORKLOADS = {
     "daemonset": daemonset,
     "replicationcontroller": replicationcontroller,
 }
-_TIMED = {"job": job, "cronjob": cronjob, "tainteviction": tainteviction}
+_TIMED = {"job": (job, "job"), "cronjob": (cronjob, "cronjob"), "tainteviction": (tainteviction, "")}
 _SLICES = {"endpointslice": endpointslice, "endpointslicemirroring": endpointslicemirroring}
 Concerned = Callable[[Store, Object | None, Object | None], Iterable[Key]]
 
@@ -57,9 +57,16 @@ class Queue:
     """
 
     def __init__(
-        self, store: Store, watches: Collection[str], concerned: Concerned, reconcile: Callable[[Collection[Key]], None]
+        self,
+        store: Store,
+        watches: Collection[str],
+        concerned: Concerned,
+        reconcile: Callable[[Collection[Key]], None],
+        kind: str = "",
     ) -> None:
-        """`watches` are the kinds whose changes may concern the controller, in lower case; empty: all kinds."""
+        """`watches` are the kinds whose changes may concern the controller, in lower case; empty: all kinds. `kind`: the one
+        kind that has its keys, if there is one."""
+        self.kind = kind
         self.keys: set[Key] = set()
         self.looked_at = 0
         self.watches = watches
@@ -109,26 +116,29 @@ class Controllers:
         self.queues = {
             "garbage": Queue(store, (), garbage.concerned, partial(garbage.reconcile, store)),
             "services": Queue(store, services.WATCHES, services.concerned, address),
-        } | {name: self._queue(part, seed) for name, part in _WORKLOADS.items()}
-        self.queues |= {name: self._timed(part, seed, Later(clock, act)) for name, part in _TIMED.items()}
+        } | {name: self._queue(part, seed, name) for name, part in _WORKLOADS.items()}
+        self.queues |= {name: self._timed(part, seed, Later(clock, act), kind) for name, (part, kind) in _TIMED.items()}
         self.slices = {name: self._queue(part, seed) for name, part in _SLICES.items()}
         self._by_kind: dict[str, list[Queue]] = {}
         self.close = store.follow(self._changed)
         """Stop watching the store."""
 
-    def _queue(self, part: Any, seed: int) -> Queue:
-        return Queue(self.store, part.WATCHES, part.concerned, partial(part.reconcile, self.store, seed))
+    def _queue(self, part: Any, seed: int, kind: str = "") -> Queue:
+        return Queue(self.store, part.WATCHES, part.concerned, partial(part.reconcile, self.store, seed), kind)
 
-    def _timed(self, part: Any, seed: int, later: Later) -> Queue:
+    def _timed(self, part: Any, seed: int, later: Later, kind: str) -> Queue:
         reconcile = partial(part.reconcile, self.store, seed, later=later)
-        queue = later.queue = Queue(self.store, part.WATCHES, part.concerned, reconcile)
+        queue = later.queue = Queue(self.store, part.WATCHES, part.concerned, reconcile, kind)
         return queue
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
         assert obj is not None
+        has = self.store.has
         for queue in self._by_kind.get(obj.kind) or self._watching(obj.kind):
-            queue.changed(old, new)
+            # a pod is no concern of Jobs where there is none
+            if not queue.kind or has(queue.kind) or queue.kind == obj.kind.lower():
+                queue.changed(old, new)
 
     def _watching(self, kind: str) -> list[Queue]:
         """The queues that watch a kind."""

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from emu.errors import InputError
 from emu.kernel.dumped.ip_routes import devices, read_route, with_devices
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import LOCAL_TABLE, MAIN_TABLE, TABLE_NAMES, IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kube.dumped.links import is_tunnel, make
 from emu.kube.dumped.site import Site
 from emu.wire.addr import Prefix, ip4, ip4_text, mask

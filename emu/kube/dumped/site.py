@@ -8,7 +8,7 @@ from functools import cached_property
 
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import Veth
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kube.dumped.difference import Difference
 from emu.kube.dumped.dump import Dump

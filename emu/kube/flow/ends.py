@@ -19,7 +19,8 @@ from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Pod, Service
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.store import Store
-from emu.wire.addr import Ip4, decimal, ip4, ip4_text
+from emu.wire.addr import decimal, ip4, ip4_text
+from emu.wire.shown import Ip4
 
 FORMS = "ns/pod, pod/NAME, node/NAME, svc/NAME[.NS]:port, external, an IPv4 address, http://NAME or name:NAME"
 NAMED = re.compile(r"(?:(?P<scheme>https?)://|name:)(?P<name>[^:/]*)(?::(?P<port>[^:/]*))?/?")

@@ -50,14 +50,14 @@ class AddressBook:
     def watch(self, net: Netns, name: str, rank: int) -> None:
         """Name the present and future addresses of a namespace: the first address of a node, pod or outside host has its
         name, the others also name the device (`node-1/cbr0`)."""
+        net.on_address(_Namer(self, name, rank))
 
-        def added(family: int, address: Address) -> None:
-            device = address.device.name
-            if device != "lo":
-                plain = rank != UNDERLAY and not self._owned.get((rank, name))
-                self._own(rank, name, (family, address.addr), name if plain else f"{name}/{device}")
-
-        net.on_address(added)
+    def added(self, rank: int, name: str, family: int, address: Address) -> None:
+        """An address of a namespace that is watched."""
+        device = address.device.name
+        if device != "lo":
+            plain = rank != UNDERLAY and not self._owned.get((rank, name))
+            self._own(rank, name, (family, address.addr), name if plain else f"{name}/{device}")
 
     def forget(self, name: str, rank: int) -> None:
         """An owner is gone."""
@@ -98,6 +98,18 @@ class AddressBook:
         """Every address that has a name now, with its names."""
         ordered = sorted((min(claims), key) for key, claims in self._claims.items())
         return {key: [claim.name for claim in sorted(self._claims[key])] for _first, key in ordered}
+
+
+class _Namer:
+    """Names the addresses of one namespace, of which a cluster has many."""
+
+    __slots__ = ("_book", "_name", "_rank")
+
+    def __init__(self, book: AddressBook, name: str, rank: int) -> None:
+        self._book, self._name, self._rank = book, name, rank
+
+    def __call__(self, family: int, address: Address) -> None:
+        self._book.added(self._rank, self._name, family, address)
 
 
 def _addresses(service: Service) -> Iterator[tuple[int, str, Key]]:

@@ -6,8 +6,8 @@ let time pass (`Clock.run`, `Clock.run_until`): there it waits, and the others g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from threading import Semaphore, Thread
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock, Thread
 from typing import Protocol
 
 from emu.clock import Waiter
@@ -32,7 +32,9 @@ class Program:
 
     def __init__(self, clock: Turns, call: Callable[[], None]) -> None:
         self._clock, self._call = clock, call
-        self._mine, self._others = Semaphore(0), Semaphore(0)
+        self._mine, self._others = Lock(), Lock()  # each is held but for the moment in which a turn is handed over
+        self._mine.acquire()
+        self._others.acquire()
         self._thread = Thread(target=self._body, daemon=True)
         self._error: BaseException | None = None
         self.limit_ns: int | None = None
@@ -74,22 +76,25 @@ class Program:
         return timed or (self.until is not None and self.until())
 
 
-def together(clock: Turns, starts: Sequence[Start]) -> None:
-    """Run functions, each from its time (ns) on, until all have ended. Raises what one of them raised."""
-    coming = sorted(starts, key=lambda start: start[0])[::-1]
+def together(clock: Turns, starts: Sequence[Start] | Iterator[Start]) -> None:
+    """Run functions, each from its time (ns) on, until all have ended. An iterator has them in the order of time, and is asked for each when
+    the one before has begun. Raises what one of them raised."""
+    coming = starts if isinstance(starts, Iterator) else iter(sorted(starts, key=lambda start: start[0]))
+    following = next(coming, None)
     running: list[Program] = []
-    while coming or running:
+    while following is not None or running:
         ready = [program for program in running if program.due]
-        while coming and coming[-1][0] <= clock.now:
-            ready.append(Program(clock, coming.pop()[1]))
+        while following is not None and following[0] <= clock.now:
+            ready.append(Program(clock, following[1]))
             running.append(ready[-1])
+            following = next(coming, None)
         for program in ready:
             program.turn()
         running = [program for program in running if not program.ended]
         if ready:
             continue
         limits = [program.limit_ns for program in running if program.limit_ns is not None]
-        next_ns = min([*limits, *(start[0] for start in coming[-1:])])
+        next_ns = min([*limits, *([following[0]] if following is not None else [])])
         if not _any_due(clock, running, next_ns):
             clock.run_until(next_ns)
 

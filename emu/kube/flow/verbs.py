@@ -5,7 +5,7 @@ What people give is checked here, before the first packet. Must not know how end
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class Verbs:
     pods: dict[str, Sandbox]
     namespaces: dict[str, Netns]
     flows: dict[int, Flow]
+    flow_count: int = 0  # flows that were made, also those that are no longer in `flows`
 
     @property
     def gone(self) -> Tally:
@@ -59,8 +60,9 @@ class Verbs:
         """The target of a reference (the first, where a glob matches several). Raises InputError."""
         return target.targets(self, ref, protocol)[0]
 
-    def together(self, starts: Sequence[programs.Start]) -> None:
-        """Call functions that begin flows, each at its time (ns of the clock): the flows overlap. Raises what one of them raised."""
+    def together(self, starts: Sequence[programs.Start] | Iterator[programs.Start]) -> None:
+        """Call functions that begin flows, each at its time (ns of the clock): the flows overlap. An iterator has them in the order of time.
+        Raises what one of them raised."""
         programs.together(self.clock, starts)
 
     def tcp(
@@ -95,7 +97,8 @@ class Verbs:
             raise InputError(f"{before.name!r} left no connection open", expected="a tcp flow that does not close")
         send = given.data(send)
         given.seconds(timeout_s, "timeout_s")
-        made = Flow(self, len(self.flows) + 1, "tcp", name or before.name, before.source, before.target, before.client)
+        self.flow_count += 1
+        made = Flow(self, self.flow_count, "tcp", name or before.name, before.source, before.target, before.client)
         made.before, self.flows[made.number] = before, made
         return self._run(made, partial(streams.more, send=send, close=close), timeout_s)
 
@@ -169,15 +172,16 @@ class Verbs:
     def _flow(self, kind: str, source: str, to: str | Target, protocol: str, name: str) -> Flow:
         where = to if isinstance(to, Target) else self.resolve(given.end(to), protocol)
         display = target.sources(self, given.end(source))[0]
-        number = len(self.flows) + 1
+        number = self.flow_count + 1
         client = self.pods[display].net if display in self.pods else self.namespaces[display]
         made = Flow(self, number, kind, name or f"{kind} {display} -> {where.name}", display, where, client)
-        self.flows[number] = made
+        self.flows[number], self.flow_count = made, number
         return made
 
     def _ported(self, made: Flow) -> Flow:
         if not made.target.port:
             del self.flows[made.number]
+            self.flow_count -= 1
             raise InputError(f"{made.target.name!r} needs a port", expected=f"{made.target.name}:80")
         return made
 
@@ -190,4 +194,6 @@ class Verbs:
         talk(made, timeout_ns=int(timeout_s * SECOND))
         made.ended_ns = self.clock.now
         self.judge(made)
+        if self.capture is not None:
+            self.capture.spill()
         return made

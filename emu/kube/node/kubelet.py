@@ -33,7 +33,8 @@ from emu.kube.node.node import Node, Sandbox
 from emu.kube.node.script import talk
 from emu.kube.node.undeclared import Port, open_ports
 from emu.kube.store import Store
-from emu.wire.addr import Ip4, ip4, ip4_text
+from emu.wire.addr import ip4, ip4_text
+from emu.wire.shown import Ip4
 
 APP_ANNOTATION = "emu/app"
 # "false": the readiness probe fails; "at-once": the containers end at SIGTERM

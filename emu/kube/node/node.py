@@ -19,7 +19,8 @@ from emu.kernel.netfilter.save import parse_restore
 from emu.kube.cni.spec import Result
 from emu.kube.node.found import Found
 from emu.kube.underlay.shape import Machine
-from emu.wire.addr import Ip4, Prefix
+from emu.wire.addr import Prefix
+from emu.wire.shown import Ip4
 
 # sysctls that a node's boot changes from the kernel's defaults (kubelet and kube-proxy require them)
 NODE_SYSCTLS: Mapping[str, int | str] = {

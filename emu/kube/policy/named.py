@@ -10,7 +10,8 @@ from typing import Protocol
 
 from emu.kube.policy.index import PolicyIndex
 from emu.kube.policy.verdict import Packet
-from emu.trail import AnyRule, Dropped, Forbidden, Probed
+from emu.rule import AnyRule
+from emu.trail import Dropped, Forbidden, Probed
 from emu.wire.frame import AF_INET, ICMP, SCTP, TCP, UDP, Frame
 
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP", ICMP: "ICMP"}

@@ -52,11 +52,18 @@ class CleanUp:
         if new is not self._new:
             self._new, self._required, self._serving = new, {}, {}
         if old not in self._required:
-            keys = new.changed.ports if old is not None and old.moment is new.changed.since else None
-            self._required[old] = required({} if old is None else old.endpoints, new.endpoints, keys) or bool(
-                self._gone(old, new)
-            )
+            self._required[old] = self._requires(old, new) or bool(self._gone(old, new))
         return self._required[old]
+
+    @staticmethod
+    def _requires(old: Snapshot | None, new: Snapshot) -> bool:
+        if old is None or old.moment is not new.changed.since:
+            return required({} if old is None else old.endpoints, new.endpoints)
+        keys = {*new.changed.ports}
+        for service in {key[:2] for key in keys}:
+            keys.update(old.keys_of(service), new.keys_of(service))
+        before = {key: old.endpoints[key] for key in keys if key in old.endpoints}
+        return required(before, {key: new.endpoints[key] for key in keys if key in new.endpoints})
 
     def stale(self, old: Snapshot | None, new: Snapshot, entries: Iterable[E]) -> list[E]:
         """The entries that a sync from `old` (None: the first one) to `new` leaves stale."""
@@ -75,14 +82,10 @@ class CleanUp:
         return [port for key, port in old.by_key.items() if key.protocol == "UDP" and key not in new.by_key]
 
 
-def required(before: EndpointsMap, after: EndpointsMap, keys: Iterable[PortKey] | None = None) -> bool:
+def required(before: EndpointsMap, after: EndpointsMap) -> bool:
     """Whether the endpoints of a Service changed that has, or had, a UDP port: changes are kept by Service, so that
-    one of its TCP port counts. A change of the Service object alone does not. `keys`: no others changed."""
-    changed = {
-        (key.namespace, key.name)
-        for key in (keys if keys is not None else {*before, *after})
-        if before.get(key) != after.get(key)
-    }
+    one of its TCP port counts. A change of the Service object alone does not."""
+    changed = {(key.namespace, key.name) for key in {*before, *after} if before.get(key) != after.get(key)}
     return bool(changed) and any(
         key.protocol == "UDP" and (key.namespace, key.name) in changed for key in chain(before, after)
     )

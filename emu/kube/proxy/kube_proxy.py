@@ -142,6 +142,9 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
             found[key][0].add(node, proxier)
         return [*found.values()]
 
+    def damaged(self, nodes: Sequence[Node]) -> set[str]:
+        return set() if self.mode.all_intact([node.net for node in nodes]) else super().damaged(nodes)
+
     def intact(self, node: Node) -> bool:
         if self.proxiers[node.name].intact(self.mode):
             return True

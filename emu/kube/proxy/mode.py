@@ -39,5 +39,9 @@ class Mode(ABC, Generic[Rules]):
     def intact(self, net: Netns) -> bool:
         """Whether the rules were not flushed by another program."""
 
+    def all_intact(self, nets: Sequence[Netns]) -> bool:
+        """Whether that is so in each of these namespaces. A mode whose nodes share their rules looks once for all of them."""
+        return all(map(self.intact, nets))
+
 
 modes: Shelf[Callable[[], Mode[Any]]] = Shelf("proxy mode", "emu.kube.proxy")

@@ -6,8 +6,10 @@ pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoint
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import compress, count, islice, zip_longest
+from operator import is_, is_not
 from typing import NamedTuple, TypeVar
 
 from emu.kube.api.core import Service
@@ -16,7 +18,6 @@ from emu.kube.api.discovery import EndpointSlice
 from emu.wire.addr import Prefix
 
 O = TypeVar("O")
-T = TypeVar("T")
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 LARGE_CLUSTER_ENDPOINTS = 1000
@@ -149,10 +150,6 @@ def endpoints_of(each: EndpointSlice) -> tuple[tuple[PortKey, tuple[Endpoint, ..
     )
 
 
-def _part(each: EndpointSlice) -> _Part:
-    return _Part((each.metadata.namespace or "default", each.service_name or ""), endpoints_of(each))
-
-
 def _endpoint(one: SliceEndpoint, port: int) -> Endpoint:
     conditions, hints = one.conditions, one.hints
     return Endpoint(
@@ -233,17 +230,18 @@ def same_everywhere(port: ServicePort, endpoints: tuple[Endpoint, ...]) -> bool:
 
 
 class _Part(NamedTuple):
-    """What one slice has of a Service (namespace, name)."""
+    """A slice, and what it has of each port."""
 
-    service: tuple[str, str]
+    slice: EndpointSlice
     endpoints: tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]
 
 
 class _Read(NamedTuple):
-    """What was read of the objects, by object: an object that is still there need not be read again."""
+    """What was read of the objects: all of them in their order, and what slices have by Service (namespace, name)."""
 
-    services: dict[int, tuple[Service, tuple[ServicePort, ...]]]
-    slices: dict[int, tuple[EndpointSlice, _Part]]
+    services: list[Service]
+    slices: list[EndpointSlice]
+    parts: Parts
 
 
 class Changed(NamedTuple):
@@ -257,13 +255,13 @@ class Changed(NamedTuple):
 class Snapshot:
     """All service ports, in the order of their names, and their endpoints at one moment, for all nodes.
 
-    `large` is kube-proxy's large-cluster mode: more than 1000 endpoints in all. `health_checks` are the node ports that
+    `large` is kube-proxy's large-cluster mode: more than 1000 endpoints in all (`count`). `health_checks` are the node ports that
     answer for a Service (namespace, name). `moment` stands for the snapshot where one must not hold on to it.
     """
 
     by_key: Mapping[PortKey, ServicePort]
     endpoints: Mapping[PortKey, tuple[Endpoint, ...]]
-    large: bool
+    count: int
     health_checks: Mapping[int, tuple[str, str]]
     read: _Read
     changed: Changed
@@ -276,17 +274,27 @@ class Snapshot:
         """From objects. `after`: an earlier moment, whose unchanged parts are taken over. Raises InputError."""
         if after is None:
             after = NOTHING
-        known, seen = after.read
-        read = _Read(_each(services, known, ports_of), _each(slices, seen, _part))
-        by_key, new_ports = _ports(after, read)
-        endpoints, new_endpoints = _endpoints(after, read)
+        services, slices = [*services], [*slices]
+        gone, fresh = differing(after.read.services, services)
+        by_key, new_ports = _ports(after, gone, fresh)
         health_checks = after.health_checks
-        if new_ports:
+        if any(port.health_check_node_port for each in (*gone, *fresh) for port in ports_of(each)):
             health_checks = {p.health_check_node_port: p.key[:2] for p in by_key.values() if p.health_check_node_port}
-        large = sum(map(len, endpoints.values())) > LARGE_CLUSTER_ENDPOINTS
-        return cls(
-            by_key, endpoints, large, health_checks, read, Changed(after.moment, frozenset(new_ports | new_endpoints))
-        )
+        parts, changed = _parts(after.read, slices)
+        endpoints = _endpoints(after, parts, changed)
+        count = after.count
+        if endpoints is not after.endpoints:
+            count += sum(len(endpoints.get(key, ())) - len(after.endpoints.get(key, ())) for key in changed)
+        moved = Changed(after.moment, frozenset(new_ports | changed))
+        return cls(by_key, endpoints, count, health_checks, _Read(services, slices, parts), moved)
+
+    @property
+    def large(self) -> bool:
+        return self.count > LARGE_CLUSTER_ENDPOINTS
+
+    def keys_of(self, service: tuple[str, str]) -> Iterator[PortKey]:
+        """The ports of a Service (namespace, name) that slices have."""
+        return (key for part in self.read.parts.get(service, ()) for key, _ in part.endpoints)
 
     @property
     def ports(self) -> list[ServicePort]:
@@ -296,25 +304,34 @@ class Snapshot:
         return self.endpoints.get(port.key, ())
 
 
-NOTHING = Snapshot({}, {}, False, {}, _Read({}, {}), Changed(None, frozenset()))
+NOTHING = Snapshot({}, {}, 0, {}, _Read([], [], {}), Changed(None, frozenset()))
 
 
-def _each(objects: Iterable[O], known: dict[int, tuple[O, T]], read: Callable[[O], T]) -> dict[int, tuple[O, T]]:
-    """What is read of each object, by its identity, in their order. No line runs for each of those that are known."""
-    found = [*objects]
-    numbers = [*map(id, found)]
-    if known.keys() == {*numbers}:
-        return known
-    fresh = {number: (each, read(each)) for number, each in zip(numbers, found, strict=True) if number not in known}
-    both = {**known, **fresh}
-    return dict(zip(numbers, map(both.__getitem__, numbers), strict=True))
+def differing(before: list[O], now: list[O]) -> tuple[list[O], list[O]]:
+    """What is in one list alone, by identity: what is gone, and what is new. No line runs for each of those that stayed."""
+    gone, fresh = _moved(before, now)
+    if len(gone) > 1 and fresh:  # what only stands elsewhere is not gone
+        here, there = {*map(id, fresh)}, {*map(id, gone)}
+        gone, fresh = [e for e in gone if id(e) not in here], [e for e in fresh if id(e) not in there]
+    return gone, fresh
 
 
-def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
+def _moved(before: list[O], now: list[O]) -> tuple[list[O], list[O]]:
+    """What stands at another place in `now`, or nowhere; and what stood at another one in `before`, or nowhere."""
+    first = next(compress(count(), map(is_not, before, now)), min(len(before), len(now)))
+    if len(now) == len(before) - 1 and all(map(is_, islice(before, first + 1, None), islice(now, first, None))):
+        return [before[first]], []
+    places = [*compress(count(), map(is_not, before, now))]
+    both = min(len(before), len(now))
+    return [before[at] for at in places] + before[both:], [now[at] for at in places] + now[both:]
+
+
+def _ports(
+    after: Snapshot, left: Iterable[Service], come: Iterable[Service]
+) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
     """The service ports in order, and which of them changed, came or went."""
-    now, before = read.services, after.read.services
-    fresh = [port for each in now.keys() - before.keys() for port in now[each][1]]
-    gone = {port.key for each in before.keys() - now.keys() for port in before[each][1]}
+    fresh = [port for each in come for port in ports_of(each)]
+    gone = {port.key for each in left for port in ports_of(each)}
     if not fresh and not gone:
         return after.by_key, set()
     by_key = dict(after.by_key)
@@ -326,25 +343,68 @@ def _ports(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, ServicePort],
     return by_key, gone | {port.key for port in fresh}
 
 
-def _endpoints(after: Snapshot, read: _Read) -> tuple[Mapping[PortKey, tuple[Endpoint, ...]], set[PortKey]]:
-    """The endpoints by port, and for which of them they changed, came or went."""
-    now, before = read.slices, after.read.slices
-    keys = {key for each in now.keys() - before.keys() for key, _ in now[each][1].endpoints}
-    keys |= {key for each in before.keys() - now.keys() for key, _ in before[each][1].endpoints}
-    if not keys:
-        return after.endpoints, keys
-    services = {key[:2] for key in keys}
-    parts: dict[PortKey, list[tuple[Endpoint, ...]]] = {}
-    for one in [one for _, one in now.values() if one.service in services]:
-        for key, part in one.endpoints:
-            parts.setdefault(key, []).append(part)
+def _service_of(each: EndpointSlice) -> tuple[str, str]:
+    return each.metadata.namespace or "default", each.service_name or ""
+
+
+Parts = Mapping[tuple[str, str], tuple[_Part, ...]]
+
+
+def _parts(after: _Read, slices: list[EndpointSlice]) -> tuple[Parts, set[PortKey]]:
+    """What slices have by Service, in their order, and the ports that changed there."""
+    old, new = _moved(after.slices, slices)
+    pairs = [*zip_longest(old, new)]
+    if not pairs:
+        return after.parts, set()
+    if new and any(one and (other is None or _service_of(one) != _service_of(other)) for one, other in pairs):
+        return _all_parts(after, slices)
+    # each stands where one of its Service stood, or behind all; or some are gone
+    parts, changed = dict(after.parts), set[PortKey]()
+    for service in {_service_of(each) for each in old}:
+        instead = {id(one): other for one, other in pairs if one is not None}
+        kept = []
+        for part in parts.pop(service):
+            other = instead.get(id(part.slice), part.slice)
+            now = part if other is part.slice else None if other is None else _Part(other, endpoints_of(other))
+            if now is not part:
+                changed.update(key for key, _ in part.endpoints)
+            if now is not None:
+                kept.append(now)
+                changed.update(key for key, _ in now.endpoints if now is not part)
+        if kept:
+            parts[service] = tuple(kept)
+    for each in new[len(old) :]:
+        now = _Part(each, endpoints_of(each))
+        parts[_service_of(each)] = (*parts.get(_service_of(each), ()), now)
+        changed.update(key for key, _ in now.endpoints)
+    return parts, changed
+
+
+def _all_parts(after: _Read, slices: list[EndpointSlice]) -> tuple[Parts, set[PortKey]]:
+    """The same, slice by slice."""
+    known = {id(part.slice): part for each in after.parts.values() for part in each}
+    parts: dict[tuple[str, str], tuple[_Part, ...]] = {}
+    changed = {key for each in differing(after.slices, slices)[0] for key, _ in known[id(each)].endpoints}
+    for each in slices:
+        part = known.get(id(each)) or _Part(each, endpoints_of(each))
+        parts[_service_of(each)] = (*parts.get(_service_of(each), ()), part)
+        if id(each) not in known:
+            changed.update(key for key, _ in part.endpoints)
+    return parts, changed
+
+
+def _endpoints(after: Snapshot, parts: Parts, changed: set[PortKey]) -> Mapping[PortKey, tuple[Endpoint, ...]]:
+    """The endpoints by port."""
+    if not changed:
+        return after.endpoints
     endpoints = dict(after.endpoints)
-    for key in keys:
-        if key in parts:
-            endpoints[key] = merged(parts[key])
+    for key in changed:
+        found = [some for part in parts.get(key[:2], ()) for port, some in part.endpoints if port == key]
+        if found:
+            endpoints[key] = merged(found)
         else:
             endpoints.pop(key, None)
-    return endpoints, keys
+    return endpoints
 
 
 def _is_ipv4(text: str) -> bool:

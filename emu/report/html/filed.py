@@ -22,7 +22,7 @@ from emu.report.html import facts
 from emu.report.html.model import Namespace
 from emu.report.html.packets import Packets
 from emu.report.html.scene import Scene, unjudged
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 from emu.wire.addr import ip4_text
 from emu.wire.record import Record
 from emu.wire.summary import read

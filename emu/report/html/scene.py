@@ -15,10 +15,10 @@ from emu.kernel.net.netns import Netns
 from emu.kube.flow.flow import Flow
 from emu.report.flows import flow_data
 from emu.report.html.model import Namespace, Step
+from emu.rule import AnyRule
 from emu.scenario.expectations import NOTHING
 from emu.scenario.record import Run
 from emu.scenario.results import FlowResult, StepResult, flow_name
-from emu.trail import AnyRule
 from emu.wire.addr import ip4_text
 from emu.wire.captured import is_ipv4
 from emu.wire.frame import AF_INET

@@ -14,7 +14,7 @@ from emu.report.html import patches
 from emu.report.html.entries import ended, plain
 from emu.report.html.model import SNAP, Frame, Way
 from emu.report.html.scene import Sighted, Story
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 
 _WAYS: dict[str, Way] = {"in": "in", "out": "out", "in-other": "in-other", "drop": "drop"}
 

@@ -23,7 +23,7 @@ from emu.scenario.steps.tcp import Connects, Tcp
 from emu.scenario.steps.udp import SendsDatagrams, Udp
 from emu.scenario.steps.wait import Waits
 
-MOST_FLOWS = 100_000
+MOST_FLOWS = 10_000_000
 _POISSON = Spread(exponential=Exponential(mean=1.0))  # one a second
 _TEXT = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -65,7 +65,7 @@ class Traffic(Part, frozen=True):
 class Overlaps(Connects, SendsDatagrams, Pings, Waits, Protocol):
     """The verbs of the cluster that this action uses."""
 
-    def together(self, starts: Sequence[tuple[int, Callable[[], None]]]) -> None: ...
+    def together(self, starts: Iterator[tuple[int, Callable[[], None]]]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class TrafficAction(Action[Traffic, Overlaps]):
     order = 60
     example = "- traffic: {flows: 4, rate: 100, mix: [{ping: {from: default/client, to: default/web-0}}]}"
     sends = True
+    many = True
 
     def expects(self, part: Traffic) -> bool:
         return any(each.expect is not None for each in part.mix)
@@ -126,15 +127,24 @@ class TrafficAction(Action[Traffic, Overlaps]):
 
     def run(self, part: Traffic, doing: Doing[Overlaps]) -> None:
         chance = doing.chance(f"traffic/{doing.done.number}")
-        starts: list[tuple[int, Callable[[], None]]] = []
+        places = [_inside(doing.place, number, mix) for number, mix in enumerate(part.mix)]
+        ends = [
+            _flow_action(mix).pairs(mix.part, place, doing.ends) for mix, place in zip(part.mix, places, strict=True)
+        ]
+        doing.cluster.together(self._starts(part, doing, chance, ends))
+        doing.done.flows.sort(key=lambda each: each.flow.number)
+
+    @staticmethod
+    def _starts(
+        part: Traffic, doing: Doing[Overlaps], chance: Chance, ends: Sequence[tuple[list[str], list[Target]]]
+    ) -> Iterator[tuple[int, Callable[[], None]]]:
+        """The sessions, each drawn when the one before has begun: nothing else draws from this source."""
         left, at_ns = part.flows, float(doing.clock.now)
         while left:
-            session = _Session(part, doing, chance, left)
+            session = _Session(part, doing, chance, left, ends)
             left -= session.requests
-            starts.append((round(at_ns), session.run))
+            yield round(at_ns), session.run
             at_ns += _gap_ns(part, chance)
-        doing.cluster.together(starts)
-        doing.done.flows.sort(key=lambda each: each.flow.number)
 
 
 def _check_expect(number: int, expect: Expect, place: Place) -> None:
@@ -148,16 +158,22 @@ def _check_expect(number: int, expect: Expect, place: Place) -> None:
 
 
 class _Session:
-    """What one client does. All of it is drawn before the first packet, so that the network changes no draw."""
+    """What one client does. All of it is drawn before its first packet, so that the network changes no draw. `ends` has the senders and receivers of
+    each entry of the mix."""
 
-    def __init__(self, part: Traffic, doing: Doing[Overlaps], chance: Chance, left: int) -> None:
+    def __init__(
+        self,
+        part: Traffic,
+        doing: Doing[Overlaps],
+        chance: Chance,
+        left: int,
+        ends: Sequence[tuple[list[str], list[Target]]],
+    ) -> None:
         self._doing = doing
-        self._number, self._mix = _chosen(part.mix, chance)
+        number, self._mix = _chosen(part.mix, chance)
         wanted = 1 if part.requests is None else round(part.requests.draw(chance, timed=False))
         self.requests = min(max(wanted, 1), left)
-        senders, receivers = _flow_action(self._mix).pairs(
-            self._mix.part, _inside(doing.place, self._number, self._mix), doing.ends
-        )
+        senders, receivers = ends[number]
         self._sends: list[tuple[str, Target, Any, float]] = []
         for request in range(self.requests):
             think_ns = 0.0 if part.think is None or not request else part.think.draw(chance, timed=True)

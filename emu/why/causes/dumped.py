@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from emu.kube.dumped import Difference
-from emu.trail import AnyRule, Policy
+from emu.rule import AnyRule
+from emu.trail import Policy
 from emu.why.case import Because, Case
 from emu.wire.addr import ip4
 

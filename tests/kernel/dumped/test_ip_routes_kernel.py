@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from emu.kernel.dumped.ip_routes import Known, is_ip4, read_route, read_rule, with_devices
-from emu.kernel.net.fib import UNDECIDED
+from emu.kernel.net.fib_semantics import UNDECIDED
 from emu.pasted.ip_json import read
 from linux import Linux
 

@@ -12,7 +12,7 @@ from emu.kernel.net.netns import Netns
 from emu.lab import Lab
 from emu.wire.addr import BROADCAST_MAC
 from emu.wire.frame import ICMP, Frame
-from sinks import Sink
+from sinks import sink
 
 OWN, PEER = b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"
 
@@ -25,7 +25,7 @@ class Host:
         self.net: Netns = boot.namespace(self.clock, "host")
         for name, value in sysctls.items():
             self.net.sysctl[f"net.ipv4.{name}"] = value
-        self.eth0 = Sink(self.clock, "eth0", OWN)
+        self.eth0 = sink(self.clock, "eth0", OWN)
         self.net.attach(self.eth0)
         boot.address(self.net, self.eth0, "10.0.0.1/24")
         boot.route(self.net, "default via 10.0.0.9")
@@ -103,7 +103,7 @@ def errors(host: Host, count: int) -> int:
         for entry in list(host.net.neighbours):
             if entry.state == "INCOMPLETE":
                 entry.update(PEER, "REACHABLE")
-    return sum(frame.proto == ICMP for _, frame in host.eth0.sent)
+    return sum(frame.proto == ICMP for _, _, frame in host.eth0.sent)
 
 
 def test_a_namespace_sends_so_many_errors_and_no_more() -> None:
@@ -134,7 +134,7 @@ def test_one_sender_is_held_by_its_own_limit() -> None:
         for entry in host.net.neighbours:
             if entry.state == "INCOMPLETE":
                 entry.update(PEER, "REACHABLE")
-    assert sum(frame.proto == ICMP for _, frame in host.eth0.sent) == 6
+    assert sum(frame.proto == ICMP for _, _, frame in host.eth0.sent) == 6
 
 
 def test_a_bridge_forgets_strangers_whose_time_is_over() -> None:

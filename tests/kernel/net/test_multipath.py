@@ -11,8 +11,8 @@ from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.veth import pair
-from emu.kernel.net.fib import Route
 from emu.kernel.net.fib_rules import NO_FLOW, Flow
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.multipath import PURPOSE
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.route import update_pmtu

@@ -14,7 +14,7 @@ from emu.lab import Lab
 from emu.wire import arp
 from emu.wire.addr import ip4, ip4_text
 from emu.wire.frame import AF_INET, ETH_P_ARP, Frame
-from sinks import Sink
+from sinks import sink
 
 ABSENT = "10.0.0.9"
 
@@ -27,7 +27,7 @@ class Host:
         self.net = boot.namespace(
             self.clock, "host", {name.replace("__", "."): value for name, value in sysctls.items()}
         )
-        self.eth0 = Sink(self.clock, "eth0", b"\2\0\0\0\0\1")
+        self.eth0 = sink(self.clock, "eth0", b"\2\0\0\0\0\1")
         self.net.attach(self.eth0)
         boot.address(self.net, self.eth0, "10.0.0.1/8")
         self.socket = self.net.sockets.udp()
@@ -38,7 +38,7 @@ class Host:
 
     def asked(self) -> list[tuple[str, str]]:
         """The requests that were sent: the sender's address, and the one that was asked for."""
-        found = [arp.parse(frame) for _, frame in self.eth0.sent if frame.ethertype == ETH_P_ARP]
+        found = [arp.parse(frame) for _, _, frame in self.eth0.sent if frame.ethertype == ETH_P_ARP]
         return [(ip4_text(each.spa), ip4_text(each.tpa)) for each in found if each is not None]
 
     def send(self, to: str) -> None:
@@ -122,7 +122,7 @@ def test_a_full_table_answers_no_stranger() -> None:
     for sender in ("10.1.0.1", "10.1.0.2"):
         host.net.born += 1
         host.eth0.receive(_request(sender))
-    answered = [frame for _, frame in host.eth0.sent if frame.ethertype == ETH_P_ARP and frame.buf[21] == 2]
+    answered = [frame for _, _, frame in host.eth0.sent if frame.ethertype == ETH_P_ARP and frame.buf[21] == 2]
     assert len(answered) == 1
 
 
@@ -138,7 +138,7 @@ def test_namespaces_of_one_machine_share_the_table() -> None:
     pods = [boot.namespace(clock, f"pod-{number}", machine=node) for number in range(2)]
 
     def ask(net: Netns, count: int) -> None:
-        link = net.attach(Sink(clock, "eth0", b"\2\0\0\0\0\1"))
+        link = net.attach(sink(clock, "eth0", b"\2\0\0\0\0\1"))
         boot.address(net, link, "10.0.0.1/8")
         for number in range(count):
             net.sockets.udp().sendto(b"x", (f"10.0.1.{number}", 9))

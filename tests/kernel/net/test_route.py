@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from emu.clock import SECOND, Clock
@@ -9,12 +12,15 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.net.fib import MOST_KNOWN
 from emu.kernel.net.fib_rules import Flow, IpRule
+from emu.kernel.net.ip_input import route_input
 from emu.kernel.net.iproute import parse_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.peer import Peer
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.net.route_get import route_get
 from emu.wire.addr import ip4
+from emu.wire.frame import Frame
+from rules import packet
 
 FAR, OTHER = ip4("192.0.2.9"), ip4("192.0.2.10")
 MS = SECOND // 1000
@@ -177,3 +183,57 @@ def test_a_scan_of_many_destinations_does_not_fill_the_memory(net: Netns) -> Non
     for dst in range(FAR, FAR + 3 * MOST_KNOWN):
         assert fib.lookup(dst) is fib.lookup(FAR)
         assert len(fib.known) <= MOST_KNOWN
+
+
+def sysctl(net: Netns, text: str) -> None:
+    name, _, value = text.partition("=")
+    net.sysctl[name] = int(value)
+
+
+SETTINGS = ("net.ipv4.conf.eth1.forwarding=0", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.rp_filter=1")
+CHANGES: dict[str, Callable[[Netns], object]] = {
+    **{name: partial(sysctl, text=name) for name in SETTINGS},
+    "the destination is blackholed": lambda net: boot.route(net, "blackhole 192.0.2.0/24"),
+    "another way": lambda net: boot.route(net, "192.0.2.0/24 via 10.0.0.253"),
+    "the source is an address of its own": lambda net: boot.address(net, "eth0", "10.1.0.9/32"),
+    "a rule drops": lambda net: boot.rule(net, "from 10.1.0.0/24 blackhole"),
+    "the device is down": lambda net: net.set_link("eth0", up=False),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_came_in_before_a_change_is_routed_like_what_never_did(what: str) -> None:
+    def router() -> tuple[Netns, Frame]:
+        clock = Clock(1)
+        net, far, near = (boot.namespace(clock, name) for name in ("router", "far", "near"))
+        boot.veth(net, "eth0", far, "eth0", "02:00:00:00:00:01", "02:00:00:00:00:02")
+        boot.veth(net, "eth1", near, "eth0", "02:00:00:00:00:03", "02:00:00:00:00:04")
+        boot.address(net, "eth0", "10.0.0.1/24")
+        boot.address(net, "eth1", "10.2.0.1/24")
+        boot.route(net, "default via 10.0.0.254")
+        net.sysctl["net.ipv4.ip_forward"] = 1
+        frame = packet(src="10.1.0.9", dst="192.0.2.9")
+        return net, frame
+
+    def routed(net: Netns, frame: Frame) -> tuple[str, str]:
+        reason, route = route_input(net, frame, net.device("eth1"))
+        return reason, str(route)
+
+    (net, frame), (fresh, other) = router(), router()
+    before = routed(net, frame)
+    assert (before, list(net.ipv4.fib.inputs)) == (routed(net, frame), [(frame.src, frame.dst, 2 + 1)])
+    CHANGES[what](net)
+    CHANGES[what](fresh)
+    after = routed(fresh, other)
+    assert (routed(net, frame), routed(net, frame)) == (after, after) and after != before
+
+
+def test_a_scan_of_many_sources_does_not_fill_the_memory_of_routes_in() -> None:
+    clock = Clock(1)
+    net, far = boot.namespace(clock, "host"), boot.namespace(clock, "far")
+    eth0, _ = boot.veth(net, "eth0", far, "eth0", "02:00:00:00:00:01", "02:00:00:00:00:02")
+    boot.address(net, "eth0", "10.0.0.1/24")
+    for last in range(2 * MOST_KNOWN):
+        reason, _route = route_input(net, packet(src=f"10.1.{last >> 8}.{last & 255}", dst="10.0.0.1"), eth0)
+        assert not reason
+        assert 0 < len(net.ipv4.fib.inputs) <= MOST_KNOWN

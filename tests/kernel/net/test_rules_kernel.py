@@ -13,8 +13,8 @@ from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.device import Device
 from emu.kernel.link.veth import pair
-from emu.kernel.net.fib import ENDING, Route
 from emu.kernel.net.fib_rules import Flow
+from emu.kernel.net.fib_semantics import ENDING, Route
 from emu.kernel.net.netns import Netns
 from emu.wire.addr import ip4, ip4_text
 from linux import Linux

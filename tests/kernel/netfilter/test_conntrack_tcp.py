@@ -13,14 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attributes import attributes
 from emu.clock import SECOND, Clock
 from emu.kernel.netfilter import conntrack_tcp
 from emu.kernel.netfilter.conn import ASSURED, Conn
 from emu.kernel.netfilter.conntrack import Conntrack
 from emu.kernel.netfilter.conntrack_list import render
-from emu.kernel.netfilter.conntrack_tcp_window import NAMES
+from emu.kernel.netfilter.conntrack_tcp_window import NAMES, Side, TcpHeader, _sack, options
 from emu.kernel.netfilter.hooks import POST_ROUTING, PRE_ROUTING
 from emu.kernel.sysctl import Sysctls
+from emu.wire import tcp
 from emu.wire.frame import TCP, Frame
 from rules import FakeNetns, ct_state
 
@@ -230,8 +232,8 @@ def facts(wire: Wire) -> list[object]:
     if conn is None or conn.tcp is None:
         return []
     tcp = conn.tcp
-    own = [getattr(tcp, name) for name in tcp.__slots__ if name != "sides"]
-    return [conn.expires_ns, conn.status, *own, *(getattr(s, name) for s in tcp.sides for name in s.__slots__)]
+    own = [getattr(tcp, name) for name in attributes(type(tcp)) if name != "sides"]
+    return [conn.expires_ns, conn.status, *own, *(getattr(s, name) for s in tcp.sides for name in attributes(type(s)))]
 
 
 @given(st.lists(WORDS, max_size=15))
@@ -253,3 +255,27 @@ def test_every_segment_leaves_a_state_that_has_a_name(words: list[str]) -> None:
         for conn in wire.ct:
             assert conn.tcp is not None and conn.tcp.name in NAMES[1:]
             assert conn.expires_ns > wire.clock.now
+
+
+LINUX_SYN = bytes.fromhex("020405b4 0402 080a 01020304 00000000 01 03030e")
+OTHER_ORDER = bytes.fromhex("020405b4 01 03030e 0402 080a 01020304 00000000")
+WITH_SACK = bytes.fromhex("0101 050a 00000001 00000009 01010101 01010101")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [LINUX_SYN, LINUX_SYN[:-1] + b"\xff", OTHER_ORDER, WITH_SACK, bytes(20), LINUX_SYN[:16] + b"\x01\x03\x02\x07"],
+    ids=["as Linux sends it", "too large a scale", "another order", "SACK blocks", "no options", "no scale"],
+)
+def test_the_options_of_a_usual_syn_are_read_as_all_are(given: bytes) -> None:
+    header = TcpHeader(0, 5, 7, 6, 100, 2, bytearray(20) + bytearray(given), 0, 20 + len(given))
+
+    def read() -> tuple[int, int, int]:
+        side = Side()
+        options(side, header)
+        return side.scale, side.flags, _sack(header)
+
+    found = read()
+    with patch.object(tcp, "usual_scale", return_value=-1):
+        assert read() == found
+    assert (tcp.usual_scale(header.buf, 0) >= 0) == (given.startswith(LINUX_SYN[:19]))

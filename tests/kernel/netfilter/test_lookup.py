@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emu.kernel.netfilter.conn import (
+    IP_CT_ESTABLISHED,
+    IP_CT_ESTABLISHED_REPLY,
+    IP_CT_NEW,
+    IP_CT_RELATED,
+    SRC_NAT,
+    Conn,
+    NoTable,
+)
 from emu.kernel.netfilter.hooks import Drop, Reject
-from emu.kernel.netfilter.lookup import Index, program, scan
+from emu.kernel.netfilter.lookup import Index, path, program, scan
 from emu.kernel.netfilter.ruleset import RuleSet
 from emu.kernel.netfilter.table import walker
 from emu.wire.frame import Frame
@@ -16,6 +26,15 @@ from rules import FakeNetns, packet, ruleset
 
 ADDRESSES = [f"10.96.0.{n}" for n in range(6)]
 PORTS = [0, 53, 80, 443]
+
+
+# what a walk may know beforehand, and, with SNAT and a direction, what it may not
+states = st.sampled_from(
+    [
+        "", "", "", "-m conntrack --ctstate RELATED,ESTABLISHED", "-m conntrack --ctstate NEW", "-m state ! --state NEW",
+        "-m mark --mark 0x1/0x1", "-m conntrack --ctstate SNAT", "-m conntrack --ctstate NEW --ctdir REPLY",
+    ]
+)  # fmt: skip
 
 
 @st.composite
@@ -31,6 +50,7 @@ def rule_lines(draw: st.DrawFn, chain: str, jumps: tuple[str, ...]) -> str:
         words.append(f"-p {proto}")
     if draw(st.integers(0, 5)) == 0:
         words.append("-m statistic --mode random --probability 0.5")
+    words.append(draw(states))
     if proto and draw(st.booleans()):
         port = draw(st.sampled_from([*map(str, PORTS), "50:90"]))
         words.append(f"-m {proto} {draw(st.sampled_from(['', '', '! ']))}--dport {port}")
@@ -49,8 +69,24 @@ def rulesets(draw: st.DrawFn) -> RuleSet:
     return ruleset("filter", *lines)
 
 
+def tracked(status: int, ctinfo: int, ctdir: int, mark: int, **fields: Any) -> Frame:
+    """A packet of a connection, whose status counts for `--ctstate SNAT`."""
+    frame = packet(**fields)
+    orig = frame.proto, frame.src, frame.dst, frame.sport, frame.dport
+    if status >= 0:
+        frame.ct = Conn(NoTable(), 1, orig, orig, 0)
+        frame.ct.status = status
+        frame.ctinfo, frame.ctdir = ctinfo, ctdir
+    frame.mark = mark
+    return frame
+
+
 frames = st.builds(
-    packet,
+    tracked,
+    status=st.sampled_from([-1, 0, 0, SRC_NAT]),
+    ctinfo=st.sampled_from([IP_CT_ESTABLISHED, IP_CT_RELATED, IP_CT_NEW, IP_CT_ESTABLISHED_REPLY]),
+    ctdir=st.sampled_from([0, 1]),
+    mark=st.sampled_from([0, 0, 1, 2]),
     src=st.sampled_from(["10.0.0.1", "10.0.0.9"]),
     dst=st.sampled_from([*ADDRESSES, "192.0.2.1"]),
     proto=st.sampled_from([6, 17, 1]),
@@ -59,10 +95,10 @@ frames = st.builds(
 )
 
 
-def outcome(net: FakeNetns, rules: RuleSet, packets: list[Frame], compiled: Any) -> list[Any]:
+def outcome(net: FakeNetns, rules: RuleSet, packets: list[Frame], compiled: Any, known: Any = path) -> list[Any]:
     counters: dict[Any, list[int]] = {}
     chains = rules.tables["filter"]
-    walk = walker("filter", chains["FORWARD"], chains, counters, compiled)
+    walk = walker("filter", chains["FORWARD"], chains, counters, compiled, known)
     found: list[Any] = []
     for frame in packets:
         verdict = walk(frame, net.state("FORWARD"))
@@ -76,8 +112,35 @@ def outcome(net: FakeNetns, rules: RuleSet, packets: list[Frame], compiled: Any)
 @given(rulesets(), st.lists(frames, min_size=1, max_size=12))
 def test_look_up_equals_scan(rules: RuleSet, packets: list[Frame]) -> None:
     looked_up = outcome(FakeNetns(), rules, [frame.clone() for frame in packets], program)
-    scanned = outcome(FakeNetns(), rules, packets, scan)
+    scanned = outcome(FakeNetns(), rules, packets, scan, lambda *_: None)
     assert looked_up == scanned
+
+
+BY_STATE = ruleset(
+    "filter",
+    ":KUBE-FORWARD - [0:0]",
+    "-A FORWARD -m conntrack --ctstate NEW -j REJECT",
+    "-A FORWARD -j KUBE-FORWARD",
+    "-A FORWARD -d 10.96.0.1",
+    "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP",
+    "-A KUBE-FORWARD -m mark --mark 0x1/0x1 -j RETURN",
+    "-A KUBE-FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+).tables["filter"]
+
+
+@pytest.mark.parametrize(
+    ("ctinfo", "mark", "met"),
+    [
+        (IP_CT_ESTABLISHED, 0, ["-j KUBE-FORWARD", "-m conntrack --ctstate ESTABLISHED -j ACCEPT"]),
+        (IP_CT_ESTABLISHED_REPLY, 2, ["-j KUBE-FORWARD", "-m conntrack --ctstate ESTABLISHED -j ACCEPT"]),
+        (IP_CT_NEW, 0, None),  # dropped
+        (IP_CT_ESTABLISHED, 1, None),  # the rule behind the call asks for the destination
+    ],
+)
+def test_a_walk_that_states_and_marks_decide_is_known(ctinfo: int, mark: int, met: list[str] | None) -> None:
+    frame = tracked(0, ctinfo, 0, mark, dst="10.96.0.9")
+    found = path(BY_STATE["FORWARD"], BY_STATE, frame, FakeNetns().state("FORWARD"))
+    assert (None if found is None else [rule.spec for rule in found]) == met
 
 
 def candidates(rules: RuleSet, chain: str, frame: Frame) -> int:

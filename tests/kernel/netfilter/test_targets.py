@@ -16,6 +16,7 @@ from emu.kernel.netfilter.nat_ports import (
     PROTO_SPECIFIED,
     NatRange,
 )
+from emu.kernel.netfilter.save import DASH
 from emu.kernel.netfilter.targets import Target, targets
 from emu.trail import Note
 from emu.wire.addr import ip4
@@ -170,3 +171,8 @@ def test_every_target_keeps_the_contract(name: str) -> None:
     assert set(kind.aliases.values()) <= set(kind.options)
     assert set(kind.tables) <= {"raw", "mangle", "nat", "filter", "security"}
     assert set(kind.chains) <= set(HOOK_NAMES)
+
+
+def test_no_target_has_a_dash_in_its_name() -> None:
+    """A chain whose name has one is taken for no target, so that no file is looked into."""
+    assert not [name for name in targets if DASH in name]

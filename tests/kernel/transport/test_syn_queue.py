@@ -14,7 +14,7 @@ from emu.kernel.transport.tcp_socket import TcpSocket
 from emu.wire.addr import ip4
 from emu.wire.frame import Frame
 from emu.wire.tcp import ACK, RST, SYN
-from sinks import Sink
+from sinks import sink
 
 PORT = 80
 OPTIONS = [("MSS", 1200), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
@@ -26,7 +26,7 @@ class Server:
         self.net = boot.namespace(self.clock, "server")
         for name, value in sysctls.items():
             self.net.sysctl[f"net.ipv4.{name}"] = value
-        self.eth0 = Sink(self.clock, "eth0", b"\2\0\0\0\0\1")
+        self.eth0 = sink(self.clock, "eth0", b"\2\0\0\0\0\1")
         self.net.attach(self.eth0)
         boot.address(self.net, self.eth0, "10.0.0.1/24")
         boot.route(self.net, "default via 10.0.0.9 dev eth0")
@@ -48,7 +48,7 @@ class Server:
 
     def answers(self) -> list[tuple[IP, Segment]]:
         return [
-            (IP(bytes(each.buf[14:])), parse_segment(each.payload)) for _, each in self.eth0.sent if each.proto == 6
+            (IP(bytes(each.buf[14:])), parse_segment(each.payload)) for _, _, each in self.eth0.sent if each.proto == 6
         ]
 
     def syn(self, number: int, options: list[tuple[str, object]] | None = None) -> list[tuple[IP, Segment]]:

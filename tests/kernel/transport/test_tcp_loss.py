@@ -252,7 +252,7 @@ def test_zero_window_probes_and_opening() -> None:
 
     def write() -> None:
         nonlocal left
-        while left and not client.full:
+        while left and not client.no_space:
             wire.send("c", client.write(b"x" * left, wire.now))
             left -= client.taken
 

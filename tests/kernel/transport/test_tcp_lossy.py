@@ -81,15 +81,14 @@ class LossyWire:
         if end.state in ("ESTABLISHED", "CLOSE_WAIT") and side not in self.begun:
             self.begun.add(side)
             self.write(side)
-        elif side in self.begun and not end.full and self.written[side] < len(self.streams[side]):
+        elif side in self.begun and not end.no_space and self.written[side] < len(self.streams[side]):
             self.write(side)
         while end.readable:
-            tp = end._tp
-            assert end.readable == sum(len(skb.data) for skb in tp.receive_queue) - tp.receive_offset
+            assert end.readable == sum(len(skb.data) for skb in end.receive_queue) - end.receive_offset
             data, out = end.read(self.read_size, self.now)
             self.got[side] += data
             self.send(side, out)
-        assert not end._tp.receive_queue
+        assert not end.receive_queue
         if end.eof and end.state != "CLOSE":
             self.send(side, end.close(self.now))
 

@@ -9,7 +9,7 @@ import pytest
 from emu.kernel.netfilter.ruleset import Chain
 from emu.kube.api.core import Pod
 from emu.kube.cluster import Cluster, ClusterConfig
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 from many_policies import DATAPLANES, objects, policy, relabelled, touched
 
 pytestmark = pytest.mark.slow

@@ -83,6 +83,10 @@ class Match:
         """Whether it may have no answer, so that it is asked after the pure ones, which may spare the question."""
         return bool(self.undecided)
 
+    def by_state(self) -> bool:
+        """Whether the answer depends on nothing but the state of the packet's connection (`ctinfo`) and its mark."""
+        return False
+
     def tests(self) -> tuple[Test, ...]:
         """What a compiled rule calls, in order; all must hold."""
         return (self.matches,)

@@ -32,6 +32,9 @@ class Comment(Match):
     def matches(self, frame: Frame, state: HookState) -> bool:
         return True
 
+    def by_state(self) -> bool:
+        return True
+
     def tests(self) -> tuple[Test, ...]:
         return ()
 

@@ -139,11 +139,18 @@ class Conntrack(Match):
             _seconds(given.get("--ctexpire")),
         )
 
+    def by_state(self) -> bool:
+        states = self.states is not None and not self.states[0] & (STATES["SNAT"] | STATES["DNAT"])
+        return states and not self._more
+
     def tests(self) -> tuple[Test, ...]:
         first = () if self.states is None else (state_test(*self.states),)
-        if self.proto or self.addresses or self.ports or self.status or self.expire or self.direction:
-            return (*first, self._rest)
-        return first
+        return (*first, self._rest) if self._more else first
+
+    @property
+    def _more(self) -> bool:
+        """Is another condition given than `--ctstate`?"""
+        return bool(self.proto or self.addresses or self.ports or self.status or self.expire or self.direction)
 
     def matches(self, frame: Frame, state: HookState) -> bool:
         return all(test(frame, state) for test in self.tests())

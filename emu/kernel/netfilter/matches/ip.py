@@ -97,6 +97,9 @@ class Ip(Match):
     def matches(self, frame: Frame, state: HookState) -> bool:
         return all(test(frame, state) for test in self.tests())
 
+    def by_state(self) -> bool:
+        return not self.tests()
+
     def tests(self) -> tuple[Test, ...]:
         tests: list[Test] = []
         if self.dst is not None:

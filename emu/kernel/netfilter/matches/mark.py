@@ -30,6 +30,9 @@ class Mark(Match):
     def matches(self, frame: Frame, state: HookState) -> bool:
         return (frame.mark & self.mask == self.value) is not self.negated
 
+    def by_state(self) -> bool:
+        return True
+
     def tests(self) -> tuple[Test, ...]:
         value, mask = self.value, self.mask
         if self.negated:

@@ -17,8 +17,8 @@ from emu.wire.frame import IP_OFFSET, Frame
 from emu.wire.proto import PROTOCOL_NAMES
 from emu.wire.transport import transport_word
 
-OPTIONS = {"--sport": 1, "--dport": 1}
-ALIASES = {"--source-port": "--sport", "--destination-port": "--dport"}
+OPTIONS: dict[str, int] = {"--sport": 1, "--dport": 1}
+ALIASES: dict[str, str] = {"--source-port": "--sport", "--destination-port": "--dport"}
 
 
 class Ports(NamedTuple):

@@ -33,6 +33,9 @@ class State(Match):
     def matches(self, frame: Frame, state: HookState) -> bool:
         return bool(state_bit(frame) & self.mask) is not self.negated
 
+    def by_state(self) -> bool:
+        return True
+
     def tests(self) -> tuple[Test, ...]:
         return (state_test(self.mask, self.negated),)
 

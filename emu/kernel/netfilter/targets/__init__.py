@@ -71,6 +71,12 @@ class Jump(Target):
     def __init__(self, chain: str) -> None:
         self.chain = chain
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Jump) and other.chain == self.chain
+
+    def __hash__(self) -> int:
+        return hash(("-j", self.chain))
+
     def spec(self) -> str:
         return f"-j {self.chain}"
 
@@ -85,6 +91,12 @@ class Goto(Target):
 
     def __init__(self, chain: str) -> None:
         self.chain = chain
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Goto) and other.chain == self.chain
+
+    def __hash__(self) -> int:
+        return hash(("-g", self.chain))
 
     def spec(self) -> str:
         return f"-g {self.chain}"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from emu.errors import InputError
 from emu.kernel import boot
 from emu.kernel.link.device import Device
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kube.cni import container, links
 from emu.kube.cni.keys import Keys

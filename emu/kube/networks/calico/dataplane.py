@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from emu.kernel import boot, commands
 from emu.kernel.link.vxlan import PERMANENT, Vxlan
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.neighbour import lookup
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ipset import IpSets

@@ -15,7 +15,7 @@ from emu.errors import InputError
 from emu.kernel import boot, commands
 from emu.kernel.link.device import Device
 from emu.kernel.link.vxlan import Remote, Vxlan
-from emu.kernel.net.fib import Route
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.netns import Netns
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject

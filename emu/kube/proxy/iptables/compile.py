@@ -291,8 +291,11 @@ class Compiler:
         changed = sorted(key for key in self._to_check if old.get(key) is not by_key.get(key))
         shared = {table: dict(chains) for table, chains in before.shared.items()}
         for table, name, lines in SHARED:
-            if not all(_read_alike(old.get(key, NO_PORT), by_key.get(key, NO_PORT), lines) for key in changed):
-                shared[table][name] = _shared_chain(table, name, lines, config, by_key, before.shared[table][name])
+            unlike = [key for key in changed if not _read_alike(old.get(key, NO_PORT), by_key.get(key, NO_PORT), lines)]
+            if unlike:
+                known = before.shared[table][name]
+                made = _with_lines(known, lines, old, by_key, unlike)
+                shared[table][name] = made or _shared_chain(table, name, lines, config, by_key, known)
         return ProxyRules(shared, by_key, before.moment, changed)
 
 
@@ -300,6 +303,27 @@ def _read_alike(old: PortRules, new: PortRules, lines: str) -> bool:
     """Whether two ports have the same lines for a shared chain."""
     mine, theirs = getattr(old, lines), getattr(new, lines)
     return len(mine) == len(theirs) and all(map(_same, mine, theirs))
+
+
+def _with_lines(
+    known: Chain,
+    lines: str,
+    old: Mapping[PortKey, PortRules],
+    new: Mapping[PortKey, PortRules],
+    changed: Iterable[PortKey],
+) -> Chain | None:
+    """A shared chain in which the lines of ports that changed stand where they stood; None: there are more now, or fewer."""
+    if any(key not in old or key not in new for key in changed):
+        return None
+    if any(len(getattr(old[key], lines)) != len(getattr(new[key], lines)) for key in changed):
+        return None
+    counts, keys = [*map(len, map(attrgetter(lines), old.values()))], [*old]
+    other: dict[int, Rule] = {}
+    for key in changed:
+        first = sum(counts[: keys.index(key)])
+        placed = enumerate(getattr(new[key], lines), first)
+        other |= {at: line for at, line in placed if not _same(known.rules[at], line)}
+    return known.changed(other)
 
 
 def _same(known: Rule, line: Rule) -> bool:

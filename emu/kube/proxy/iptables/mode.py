@@ -6,10 +6,12 @@ Must not know how rules are compiled, or what a full and a partial restore write
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
+from emu.kernel.netfilter.table import Tables, replace_all
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.iptables import restore
 from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
@@ -43,6 +45,8 @@ class Iptables(Mode[ProxyRules]):
     def __init__(self) -> None:
         self._compiler = Compiler()
         self._snapshot: Snapshot | None = None
+        self._nets: Sequence[Netns] = ()
+        self._tables: list[Tables] = []  # theirs
         self._intact: RuleSet | None = None  # the last one that was found to be
         # for the nodes that sync this snapshot
         self._restored: dict[_Restore, _Applied | None] = {}
@@ -60,17 +64,19 @@ class Iptables(Mode[ProxyRules]):
     def apply(
         self, nets: Sequence[Netns], before: _Applied | None, rules: ProxyRules, *, full: bool, keep_stale: bool
     ) -> list[_Applied | None]:
-        left: list[_Applied | None] = []
-        made: dict[RuleSet, _Applied | None] = {}  # by what is in force
-        for net in nets:
-            tables = net.ipv4.tables
-            current = tables.ruleset
-            if current not in made:
-                made[current] = self._restore(_Restore(current, before, rules, full, keep_stale))
-            found = made[current]
+        if nets is not self._nets:  # nodes that stay together are looked up once
+            self._nets, self._tables = nets, [net.ipv4.tables for net in nets]
+        tables = self._tables
+        # by what is in force
+        made = {
+            current: self._restore(_Restore(current, before, rules, full, keep_stale))
+            for current in dict.fromkeys(map(attrgetter("ruleset"), tables))
+        }
+        left = [*made.values()] * len(tables) if len(made) == 1 else [made[each.ruleset] for each in tables]
+        for current, found in made.items():
             if found is not None and found.restored.ruleset is not current:
-                tables.replace(found.restored.ruleset)
-            left.append(found)
+                alike = tables if len(made) == 1 else [each for each in tables if each.ruleset is current]
+                replace_all(alike, found.restored.ruleset)
         return left
 
     def _restore(self, step: _Restore) -> _Applied | None:
@@ -98,7 +104,12 @@ class Iptables(Mode[ProxyRules]):
         return made
 
     def intact(self, net: Netns) -> bool:
-        ruleset = net.ipv4.tables.ruleset
+        return self._holds(net.ipv4.tables.ruleset)
+
+    def all_intact(self, nets: Sequence[Netns]) -> bool:
+        return all(map(self._holds, {net.ipv4.tables.ruleset for net in nets}))
+
+    def _holds(self, ruleset: RuleSet) -> bool:
         if ruleset is not self._intact:  # most nodes have the same
             if not restore.intact(ruleset):
                 return False

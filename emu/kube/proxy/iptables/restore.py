@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from emu.kernel.netfilter.layered import changed
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, RuleSet
 from emu.kube.proxy.iptables import names
 from emu.kube.proxy.iptables.compile import ProxyRules
@@ -55,14 +56,21 @@ def partial(current: RuleSet, old: ProxyRules, new: ProxyRules, *, keep_stale: b
 
 def follow(last: Restored, old: ProxyRules, new: ProxyRules, *, keep_stale: bool = False) -> Restored:
     """As `partial`, where what is in force is what the last sync left: it costs what differs, not what is there."""
-    result, _ = _written(last.ruleset, old, new)
     stale = {*last.stale}
     differing = new.differing(old)
     for key in differing:
         stale |= old.ports[key].chains.keys() if key in old.ports else set()
     for key in differing:
         stale -= new.ports[key].chains.keys() if key in new.ports else set()
-    return _finish(result, stale, keep_stale)
+    gone = frozenset() if keep_stale else stale
+    tables = dict(last.ruleset.tables)
+    for table, chains in _to_write(old, new).items():
+        there = tables.get(table)
+        if there is None:
+            there = _new_table(table)
+        going = dict.fromkeys(gone) if table == "nat" else {}
+        tables[table] = changed(there, {**chains, **going})
+    return Restored(RuleSet(tables), frozenset(stale - gone))
 
 
 Tables = dict[str, dict[str, Chain]]  # of its own: nothing else holds these
@@ -70,6 +78,22 @@ Tables = dict[str, dict[str, Chain]]  # of its own: nothing else holds these
 
 def _written(current: RuleSet, old: ProxyRules, new: ProxyRules) -> tuple[Tables, dict[str, dict[str, Chain]]]:
     """The tables after the chains of a partial sync were written, and these chains."""
+    written = _to_write(old, new)
+    tables: Tables = {table: dict(chains) for table, chains in current.tables.items()}
+    for table, chains in written.items():
+        if table not in tables:
+            tables[table] = _new_table(table)
+        tables[table].update(chains)
+    return tables, written
+
+
+def _new_table(table: str) -> dict[str, Chain]:
+    """The kernel makes a table with all its built-in chains."""
+    return {name: Chain(name, "ACCEPT") for name in BUILT_IN[table]}
+
+
+def _to_write(old: ProxyRules, new: ProxyRules) -> dict[str, dict[str, Chain]]:
+    """The chains that a partial sync writes, by table."""
     written = {
         table: {name: chain for name, chain in chains.items() if not chain.policy}
         for table, chains in new.shared.items()
@@ -79,12 +103,7 @@ def _written(current: RuleSet, old: ProxyRules, new: ProxyRules) -> tuple[Tables
             known = old.ports[key].chains if key in old.ports else {}
             chains = new.ports[key].chains
             written["nat"].update((name, chain) for name, chain in chains.items() if known.get(name) is not chain)
-    tables: Tables = {table: dict(chains) for table, chains in current.tables.items()}
-    for table, chains in written.items():
-        if table not in tables:  # the kernel makes a table with all its built-in chains
-            tables[table] = {name: Chain(name, "ACCEPT") for name in BUILT_IN[table]}
-        tables[table].update(chains)
-    return tables, written
+    return written
 
 
 def _not_in_use(there: Mapping[str, Chain], wanted: Mapping[str, Chain]) -> set[str]:

@@ -26,7 +26,7 @@ from emu.kernel.netfilter.hooks import (
 )
 from emu.kube.policy.index import PolicyIndex
 from emu.kube.policy.verdict import Packet
-from emu.trail import AnyRule
+from emu.rule import AnyRule
 from emu.wire.frame import SCTP, TCP, UDP, Frame
 
 TABLE = "kindnet-network-policies"
