@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
-from emu.wire.addr import ip4_text
+from emu.wire import addr
 
 FIRST = 0xE000
 _BLANK = re.compile("[\ue000-\uf8ff]")
@@ -51,9 +52,20 @@ class Address(int):
     text: Text
 
 
-def address_text(addr: int) -> str:
+class Mac(bytes):
+    """A MAC whose text is a blank."""
+
+    text: Text
+
+
+def address_text(address: int) -> str:
     """An address as text."""
-    return addr.text if isinstance(addr, Address) else ip4_text(addr)
+    return address.text if isinstance(address, Address) else addr.ip4_text(address)
+
+
+def mac_text(mac: bytes) -> str:
+    """A MAC as text."""
+    return mac.text if isinstance(mac, Mac) else addr.mac_text(mac)
 
 
 class Blanks:
@@ -79,36 +91,71 @@ class Blanks:
     def address(self, value: int, name: str) -> Address:
         """Two blanks: its name, and its text."""
         made = Address(value)
-        made.called, made.text = self.text(name), self.text(ip4_text(value))
+        made.called, made.text = self.text(name), self.text(addr.ip4_text(value))
+        return made
+
+    def mac(self, value: bytes) -> Mac:
+        made = Mac(value)
+        made.text = self.text(addr.mac_text(value))
         return made
 
     def form(self, text: str) -> Form:
         """A text that these blanks are in, as a form."""
         places = [ord(each) - FIRST for each in _BLANK.findall(text)]
-        return Form(
-            _BLANK.sub(lambda found: self._kinds[ord(found[0]) - FIRST], text.replace("%", "%%")).encode(), places
-        )
+        between = [each.encode().replace(b"%", b"%%") for each in _BLANK.split(text)]
+        return Form(between, places, [self._kinds[place].encode() for place in places])
 
 
 class Form:
-    """A text with blanks, as UTF-8: what `%` takes, and the numbers of the values in its order."""
+    """A text with blanks, as UTF-8: what stands between them, and of each blank the number of its value and what `%` takes."""
+
+    __slots__ = ("_between", "_kinds", "_pick", "_places", "_template")
+
+    def __init__(self, between: Sequence[bytes], places: Sequence[int], kinds: Sequence[bytes]) -> None:
+        self._between, self._places, self._kinds = between, places, kinds
+        self._template = b"".join(chain(*zip(between, (*kinds, b""), strict=True)))
+        self._pick = _picker(places)
+
+    def filled(self, values: Values) -> bytes:
+        """The text with these values: numbers, and texts as bytes."""
+        text: bytes = self._template % self._pick(values)
+        return text
+
+    def bound(self, values: Values, open_: int) -> Bound:
+        """The form with its values from number `open_` on filled in."""
+        parts, places = [], []
+        for between, place, kind in zip(self._between, self._places, self._kinds, strict=False):
+            parts.append(between)
+            if place < open_:
+                places.append(place)
+                parts.append(kind)
+            else:
+                parts.append(values[place].replace(b"%", b"%%"))
+        parts.append(self._between[-1])
+        return Bound(b"".join(parts), places)
+
+
+class Bound:
+    """A form in which some values are filled in for good."""
 
     __slots__ = ("_last", "_pick", "_template", "_wanted")
 
     def __init__(self, template: bytes, places: Sequence[int]) -> None:
-        self._template = template
-        self._pick: Callable[[Values], Any] | None = itemgetter(*places) if places else None
+        self._template, self._pick = template, _picker(places)
         self._wanted: Any = None
-        self._last = template % () if not places else b""
+        self._last = b""
 
     def filled(self, values: Values) -> bytes:
-        """The text with these values: numbers, and texts as bytes. The same object as the time before for the same values."""
-        if self._pick is None:
-            return self._last
+        """The text with these values. The same object as the time before for the same ones."""
         wanted = self._pick(values)
         if wanted != self._wanted:
             self._wanted, self._last = wanted, self._template % wanted
         return self._last
+
+
+def _picker(places: Sequence[int]) -> Callable[[Values], Any]:
+    """What gives the values at these places, as `%` takes them."""
+    return itemgetter(*places) if places else lambda values: ()
 
 
 def has_blanks(text: str) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from emu.capture.forms import Forms
+from emu.capture.forms import Forms, Place, Shared
 from emu.capture.stretch import DIRECTION, FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, PKT_TYPE, PKT_TYPE_SHIFT, SHAPE
 from emu.capture.summary import Name
 from emu.capture.tap import IN
@@ -28,19 +28,6 @@ REMEMBERED = 1 << 16
 _STEPS = re.compile(r"^([a-z][a-z ]*) \((\d+)\)(?: and \((\d+)\))?(?=[,: ])", re.M)
 _CHAPTERS = {"story": "", "way back": "back "}  # any other one has its name before the number
 Names = Mapping[tuple[int, int], Sequence[str]]  # by (family, address)
-
-
-class Place(Protocol):
-    """The fields of an interface that comments use: see `View`."""
-
-    @property
-    def owner(self) -> str: ...
-    @property
-    def device_name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def bridge(self) -> str: ...
 
 
 def flow_hop(flow: int, hop: int) -> bytes:
@@ -68,6 +55,7 @@ class Comments:
         self._namers: dict[int, Name] = {}
         self._places = places
         self._forms: dict[int, Forms] = {}
+        self._shared: Shared = {}
         self._bodies: dict[Any, list[tuple[list[Any], bytes]]] = {}
 
     def knows(self, names: Names) -> bool:
@@ -93,9 +81,10 @@ class Comments:
         return forms.body(data, trail) or self._remembered(shape, data, trail)
 
     def _forms_of(self, shape: int) -> Forms:
-        owner = self._places[shape >> INTERFACE_SHIFT & INTERFACE].owner
+        place = self._places[shape >> INTERFACE_SHIFT & INTERFACE]
+        way = shape & ~(INTERFACE << INTERFACE_SHIFT)
         view: Callable[[bytes, list[Any]], View] = partial(self.view, shape)
-        forms = self._forms[shape] = Forms(owner, self._namer(AF_INET), view, words)
+        forms = self._forms[shape] = Forms(place, way, self._shared, self._namer(AF_INET), view, words)
         return forms
 
     def _remembered(self, shape: int, data: bytes, trail: list[Any]) -> bytes:

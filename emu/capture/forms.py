@@ -1,31 +1,44 @@
-"""Comments of TCP and UDP as forms: words are made once for a place, a shape of frame and what decided about it, and are filled in for
-others.
+"""Comments of TCP, UDP and ARP as forms: words are made once for the role of a place, a shape of frame and what decided about it, and are
+filled in for others.
 
-A form is derived from the words: they are made of a frame whose addresses, ports and connections are blanks. Whatever else
-words depend on is in a form's key. Must not know any word.
+A form is derived from the words: they are made of a frame whose addresses, ports, connections and names of places are blanks. Whatever else
+words depend on is in a form's key. Each place remembers which forms it uses with which names. Must not know any word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-from emu.capture.blanks import Address, Blanks, Form, has_blanks
+from emu.capture.blanks import Address, Blanks, Bound, Form, has_blanks
+from emu.capture.roles import PASSING, Known, Role, blanked
 from emu.capture.view import View
-from emu.kernel.net.fib_semantics import Route
-from emu.rule import AnyRule
-from emu.trail import Born, Bridged, Delivered, Natted, Policy, Tracked
+from emu.trail import Natted, Tracked
 from emu.wire.addr import ip4_text
-from emu.wire.captured import Ends, ends, flags
+from emu.wire.captured import Ends, arp, ends, flags, macs
+from emu.wire.summary import Summary
 
-# Entries that are the same objects for many frames; those of the others differ with the connection.
-SHARED = (AnyRule, Born, Bridged, Delivered, Policy, Route)
-MOVING = (Natted, Tracked)
-ADDRESSES, FORMS = 1 << 16, 1 << 12  # that are remembered
+MOVING = (Natted, Tracked)  # entries that differ with the connection
+ADDRESSES, FORMS = 1 << 16, 1 << 12  # that are remembered by a place
+SHARED = 1 << 16  # forms that all places share
 NAMED, OWN = 1, 2
+_NO_ENDS: Ends = b"", 0, 0, 0, 0, 0, 0
 
-Known = tuple[bytes, bytes, int]  # an address: its name and its text, as bytes, and NAMED and OWN
+Shared = dict[Any, tuple[Form, list[Any]]]  # by role, with the entries whose identities are in the key
+
+
+class Place(Protocol):
+    """The fields of an interface that comments use: see `View`."""
+
+    @property
+    def owner(self) -> str: ...
+    @property
+    def device_name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def bridge(self) -> str: ...
 
 
 class _Conn:
@@ -36,27 +49,30 @@ class _Conn:
 
 
 class Forms:
-    """The forms of one interface and way. `owner` is its namespace, `name` gives the name of an address or its text; `view` shows a
-    frame to the words, and `write` has them write about it."""
+    """The forms of one interface and way, whose `shape` without the interface is given. `name` gives the name of an address or its text; `view`
+    shows a frame to the words, and `write` has them write about it. `shared` are the forms of all."""
 
     def __init__(
         self,
-        owner: str,
+        place: Place,
+        shape: int,
+        shared: Shared,
         name: Callable[[int], str],
         view: Callable[[bytes, list[Any]], View],
         write: Callable[[View], str],
     ) -> None:
-        self._owner, self._name, self._view, self._write = owner, name, view, write
+        self._place, self._owner, self._shape, self._shared = place, place.owner, shape, shared
+        self._name, self._view, self._write = name, view, write
         self._addresses: dict[int, Known] = {}
         # with the entries whose identities are in the key: they live as long
-        self._forms: dict[Any, tuple[Form, list[Any]]] = {}
+        self._forms: dict[Any, tuple[Bound, list[Any]]] = {}
         self._last: tuple[Ends | None, bytes, list[Any], bytes] = None, b"", [], b""
 
     def body(self, data: bytes, trail: list[Any]) -> bytes | None:
         """Sentence and facts of a frame; None: there is no form for its kind."""
         found = ends(data)
         if found is None:
-            return None
+            return self._arp(data, trail)
         tcp = flags(data)
         last = self._last
         if found == last[0] and tcp == last[1] and trail == last[2]:
@@ -82,15 +98,18 @@ class Forms:
         if form is not None:
             body = form[0].filled(values)
         else:
-            made = self._new(key, data, trail, moving or _Moving(src, dst, sport, dport), values)
+            made = self._new(key, data, trail, values)
             if made is None:
                 return None
             body = made
         self._last = found, tcp, trail, body
         return body
 
-    def _add(self, trail: list[Any], moving: _Moving, key: list[Any], values: list[Any]) -> None:
-        """Add to the key and the values what the entries of a trail have beyond the frame."""
+    def _add(
+        self, trail: list[Any], moving: _Moving, key: list[Any], values: list[Any], role: Role | None = None
+    ) -> bool:
+        """Add to the key and the values what the entries of a trail have beyond the frame; with a `role` what does not differ with the
+        connection goes there, else its identity is in the key. False: there is no form for it."""
         for each in trail:
             kind = each.__class__
             if kind is Natted:
@@ -101,10 +120,17 @@ class Forms:
                 )
             elif kind is Tracked:
                 key += (each.state, each.new)
-            else:
+            elif role is None:
                 key.append(id(each))
                 continue
+            elif role.entry(each):
+                continue
+            else:
+                return False
             key.append(self._conn(each.conn, moving, values))
+            if role is not None:
+                role.key.append(kind)
+        return True
 
     def _half(self, half: tuple[int, int], moving: _Moving, key: list[Any], values: list[Any]) -> tuple[int, int]:
         """The places of an address and a port among those of the frame."""
@@ -139,22 +165,78 @@ class Forms:
             found = self._addresses[address] = name.encode(), text.encode(), kind
         return found
 
-    def _new(self, key: Any, data: bytes, trail: list[Any], moving: _Moving, values: Any) -> bytes | None:
-        if not all(isinstance(each, SHARED) or each.__class__ in MOVING for each in trail):
+    def _new(self, key: Any, data: bytes, trail: list[Any], values: Any) -> bytes | None:
+        """The words of a frame whose form this place has not yet."""
+        _, length, rest, src, dst, sport, dport = ends(data) or _NO_ENDS
+        moving, role = _Moving(src, dst, sport, dport), self._role(data)
+        apart: list[Any] = []
+        if not self._add(trail, moving, apart, [], role):
             return None
+        of_all = self._shape, length, rest, *key[3:6], tuple(apart), tuple(role.key)
+        made = self._made(of_all, data, trail, moving, role, values)
+        if made is None:
+            return None
+        form, body = made
+        if not any(each.__class__ in PASSING for each in trail):
+            if len(self._forms) >= FORMS:
+                self._forms.clear()
+            kept = [each for each in trail if each.__class__ not in MOVING]
+            self._forms[key] = form.bound((*values, *role.values), len(values)), kept
+        return body
+
+    def _arp(self, data: bytes, trail: list[Any]) -> bytes | None:
+        """Sentence and facts of an ARP frame; None: it is none, or has no form."""
+        found = arp(data)
+        if found is None:
+            return None
+        operation, src, dst = found
+        role = self._role(data)
+        role.ends(src, dst)
+        if not all(map(role.entry, trail)):
+            return None
+        made = self._made((self._shape, operation, tuple(role.key)), data, trail, None, role, ())
+        return made[1] if made is not None else None
+
+    def _role(self, data: bytes) -> Role:
+        place, role = self._place, Role(self._look_up)
+        role.place(place.owner, place.device_name, place.kind, place.bridge, macs(data)[0])
+        return role
+
+    def _made(
+        self, key: Any, data: bytes, trail: list[Any], moving: _Moving | None, role: Role, values: Any
+    ) -> tuple[Form, bytes] | None:
+        """The form of a role, and the words of a frame; None: there is none."""
+        known = self._shared.get(key)
+        filling = (*values, *role.values)
+        if known is not None:
+            return known[0], known[0].filled(filling)
         view = self._view(data, trail)
         plain = self._write(view)
         if has_blanks(plain):
             return None
-        blank, blanks = moving.blanked(view)
-        form = blanks.form(self._write(blank))
-        body = form.filled(values)
+        blanks = Blanks()
+        packet, entries = (view.packet, view.trail) if moving is None else moving.blanked(view, blanks)
+        blank = role.blanks(blanks, view.name)
+        if moving is None:
+            packet = packet._replace(src=blank(packet.src), dst=blank(packet.dst))
+        shown = replace(
+            view,
+            owner=blank(view.owner),
+            device=blank(view.device),
+            bridge=blank(view.bridge),
+            dmac=blank(view.dmac),
+            packet=packet,
+            trail=tuple(each if each.__class__ in MOVING else blanked(each, blank) for each in entries),
+            name=_called(view.name),
+        )
+        form = blanks.form(self._write(shown))
+        body = form.filled(filling)
         if body != plain.encode():
             return None  # words that print a value in a way that no blank knows
-        if len(self._forms) >= FORMS:
-            self._forms.clear()
-        self._forms[key] = form, [each for each in trail if each.__class__ not in MOVING]
-        return body
+        if len(self._shared) >= SHARED:
+            self._shared.clear()
+        self._shared[key] = form, role.kept
+        return form, body
 
 
 class _Moving:
@@ -165,9 +247,8 @@ class _Moving:
     def __init__(self, src: int, dst: int, sport: int, dport: int) -> None:
         self.addresses, self.ports, self.conns = [src, dst], [sport, dport], list[Any]()
 
-    def blanked(self, view: View) -> tuple[View, Blanks]:
-        """The view with blanks, which are made in the order of the values."""
-        blanks = Blanks()
+    def blanked(self, view: View, blanks: Blanks) -> tuple[Summary, list[Any]]:
+        """The packet and the trail with blanks for them, which are made in the order of the values."""
         packet, name = view.packet, view.name
         sport, dport = blanks.number(packet.sport), blanks.number(packet.dport)
         ports: dict[int, int] = {packet.sport: sport, packet.dport: dport}
@@ -193,9 +274,7 @@ class _Moving:
             return replace(each, conn=conn(each.conn)) if each.__class__ is Tracked else each
 
         (src, _), (dst, _) = half((packet.src, packet.sport)), half((packet.dst, packet.dport))
-        packet = packet._replace(src=src, dst=dst, sport=sport, dport=dport)
-        trail = tuple(map(entry, view.trail))
-        return replace(view, packet=packet, trail=trail, name=_called(name)), blanks
+        return packet._replace(src=src, dst=dst, sport=sport, dport=dport), [*map(entry, view.trail)]
 
 
 def _called(name: Callable[[int], str]) -> Callable[[int], str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from emu.capture.blanks import address_text
+from emu.capture.blanks import address_text, mac_text
 from emu.capture.reasons import REASONS
 from emu.capture.tap import DROP, OUT
 from emu.capture.view import View
@@ -38,7 +38,7 @@ from emu.trail import (
     Tracked,
     Waited,
 )
-from emu.wire.addr import BROADCAST_MAC, ZERO_MAC, mac_text
+from emu.wire.addr import BROADCAST_MAC, ZERO_MAC
 from emu.wire.frame import ETH_HLEN
 from emu.wire.summary import Summary
 from emu.wire.vxlan import HEADROOM

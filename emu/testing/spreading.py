@@ -7,16 +7,16 @@ is run again in the caller's process, which has its frames then. Must not know p
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import platform
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, Phase, settings
@@ -239,13 +239,10 @@ def _loaded(where: Where, path: tuple[str, ...], arguments: dict[str, Any]) -> C
     """The test, from its file. `path` is the caller's."""
     sys.path += [each for each in path if each not in sys.path]
     file = Path(where.file)
-    spec = importlib.util.spec_from_file_location(where.module, file)
-    if spec is None or spec.loader is None or not file.exists() or _digest(file) != where.content:
+    if not file.exists() or _digest(file) != where.content:
         what = f"{platform.node()} has not the file that the test is in"
         raise InputError(what, file=where.file, expected="the same file at the same path")
-    module = sys.modules[where.module] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: Any = module
+    found: Any = SimpleNamespace(**runpy.run_path(where.file, run_name=where.module))
     owner: Any = None
     for each in where.name.split("."):
         owner, found = found, getattr(found, each)

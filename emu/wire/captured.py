@@ -16,6 +16,7 @@ _IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
 # Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
 _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
 _ENDS = Struct("!6s10xH2xI2xIIHH").unpack_from
+_ARP = Struct("!20xH6xI6xI").unpack_from  # operation, sender's and target's address
 _FRAGMENT_AND_PROTOCOL = (IP_MF | IP_OFFSET) << 16 | 0xFF  # of the words with TTL and protocol
 _TUNNELS = vxlan.PORTS
 
@@ -76,6 +77,14 @@ def ends(data: bytes) -> Ends | None:
 def flags(data: bytes) -> bytes:
     """The length of TCP's header and its flags, 2 bytes; of UDP, which has none, nothing."""
     return data[46:48] if data[23] == TCP else b""
+
+
+def arp(data: bytes) -> tuple[int, int, int] | None:
+    """Of an ARP frame its operation, the sender's address and the target's. None: the frame is another one."""
+    if data[12:14] != _ARP_TYPE or len(data) < 42:
+        return None
+    found: tuple[int, int, int] = _ARP(data)
+    return found
 
 
 def addresses(frames: Iterable[bytes]) -> set[tuple[int, int]]:
