@@ -34,6 +34,11 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def forks() -> bool:
+    """Whether processes here begin with all that this one has."""
+    return "fork" in multiprocessing.get_all_start_methods()
+
+
 def spread(
     make: Callable[[], S],
     work: Callable[[S, I], R],
@@ -60,8 +65,7 @@ def spread(
 def _over_processes(
     make: Callable[[], S], work: Callable[[S, I], R], items: Sequence[I], jobs: int, made: S | None
 ) -> Iterator[R]:
-    forks = "fork" in multiprocessing.get_all_start_methods()
-    if jobs <= 1 or forks:
+    if jobs <= 1 or forks():
         state = make() if made is None else made
         if jobs <= 1:
             yield from (work(state, item) for item in items)
@@ -69,7 +73,7 @@ def _over_processes(
         begin: Callable[[], Any] = partial(_same, state)  # is not sent: the processes fork with it
     else:
         begin = make
-    context = multiprocessing.get_context("fork" if forks else "spawn")
+    context = multiprocessing.get_context("fork" if forks() else "spawn")
     end = context.Event()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(begin, end)) as pool:
         try:

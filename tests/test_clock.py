@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import pairwise
 
 import pytest
@@ -217,3 +218,17 @@ def test_sources_of_other_purposes_never_shift_a_source() -> None:
     two.random("b").getrandbits(32)
     assert one.random("a").randbytes(8) == two.random("a").randbytes(8)
     assert one.random("a").random() == two.random("a").random()
+
+
+@given(st.integers(1, 40), st.lists(st.tuples(st.booleans(), st.integers(1, 12)), max_size=4))
+def test_bytes_that_are_drawn_once_are_those_of_a_source_that_is_kept(first: int, more: list[tuple[bool, int]]) -> None:
+    once, kept = Clock(7).random("mac/a"), Clock(7).random("mac/a")
+    assert once.randbytes_once(first) == kept.randbytes(first)
+    copy = deepcopy(once)
+    for again, count in more:
+        drawn = [
+            kept.randbytes(count),
+            *(s.randbytes_once(count) if again else s.randbytes(count) for s in (once, copy)),
+        ]
+        assert drawn == [drawn[0]] * 3
+    assert once.getrandbits(32) == copy.getrandbits(32) == kept.getrandbits(32)

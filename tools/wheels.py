@@ -7,12 +7,16 @@ beside their sources, kept under build/ by a hash of the sources. Called by tool
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import hashlib
 import os
+import re
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,14 +28,29 @@ COMPILED = ("emu/wire", "emu/clock.py", "emu/trail.py", "emu/capture/tap.py", "e
 # What stays interpreted there, and why.
 LEFT_OUT: dict[str, str] = {
     "__init__.py": "a package's heading has no code, and a shelf is filled by modules that may be a user's own",
-    "emu/kernel/netfilter/ruleset.py": "a rule derives from a class that users of other modes derive from, too",
     "emu/wire/shown.py": "a subclass of int",
+    "emu/wire/edit.py": "reads options of a command, once",
+    "emu/wire/edit_link.py": "as edit.py",
+    "emu/wire/summary.py": "writes text for people",
+    "emu/kernel/commands.py": "reads lines of commands, once each",
+    "emu/kernel/iptables_text.py": "as commands.py",
+    "emu/kernel/sysctl_table.py": "a table, and no code: it is the largest C file by far",
+    "emu/kernel/dumped/": "reads dumps, once each",
+    "emu/kernel/link/vxlan_text.py": "as commands.py",
+    "emu/kernel/net/iproute.py": "as commands.py",
+    "emu/kernel/netfilter/dump.py": "as dumped",
+    "emu/kernel/netfilter/ipset_text.py": "as commands.py",
     "emu/kernel/netfilter/matches/": "a match is a dataclass that registers itself, and a user may add one",
     "emu/kernel/netfilter/targets/": "as matches",
+    "emu/kernel/netfilter/ruleset.py": "a rule derives from a class that rules of other modes derive from, too",
+    "emu/kernel/netfilter/unknown.py": "its match and target derive from interpreted classes",
 }
 LIBRARY = "emu.native"  # all compiled code is in one library; what lies beside a source only opens it
 LIST = "emu/compiled.txt"  # emu/compiled.py reads it
-NOT_OURS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist", ".whole"}
+NOT_OURS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist", "build.log", ".whole"}
+CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
+# A comparison of two constants is no mistake: their values are known only where they are Final.
+SEALED_CHECKS = ("--no-strict-equality", "--no-warn-unreachable", "--disable-error-code=redundant-expr")
 KEPT = 3  # compiled trees; older ones are removed
 
 
@@ -73,23 +92,31 @@ def files_of(folder: Path) -> set[str]:
     """The project's files in a folder, as git would hand them out, by their paths below it."""
     found: set[str] = set()
     for place, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if each not in NOT_OURS and not each.endswith((".egg-info", "_cache"))]
+        folders[:] = [
+            each
+            for each in folders
+            if not (each in NOT_OURS or each.startswith(".venv") or each.endswith((".egg-info", "_cache")))
+        ]
         below = Path(place).relative_to(folder)
         found.update((below / name).as_posix() for name in names if name not in NOT_OURS)
     return found
 
 
-def copied(tree: Path) -> None:
+def copied(tree: Path, only: tuple[str, ...] = ("",)) -> None:
     """Bring a copy of the project's files to their present state. What was compiled stays."""
-    files = files_of(ROOT)
+    files = {name for name in files_of(ROOT) if name.startswith(only) and not is_built(name)}
     for name in files:
         source, target = ROOT / name, tree / name
         if not target.is_file() or target.read_bytes() != source.read_bytes():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
     for name in files_of(tree) - files:
-        if not name.endswith((sysconfig.get_config_var("EXT_SUFFIX"), LIST)):
+        if not is_built(name):
             (tree / name).unlink()
+
+
+def is_built(name: str) -> bool:
+    return name == LIST or name.endswith(sysconfig.get_config_var("EXT_SUFFIX"))
 
 
 def built(folder: Path, target: Path, extensions: list[Any], jobs: int) -> None:
@@ -127,17 +154,87 @@ def built(folder: Path, target: Path, extensions: list[Any], jobs: int) -> None:
 
 
 def compiled_tree(opt: str, jobs: int) -> Path:
-    """A copy of the project with compiled modules beside the sources, and its wheel in dist/. Made once for the same sources."""
+    """A copy of the project with compiled modules beside the sources, and both wheels in its dist/. Made once for the same sources."""
     tree = BUILD / fingerprint(opt)
     if not (tree / ".whole").exists():
         need_compiler()
-        print(f"wheel: compiling {len(compiled())} modules with mypyc (some minutes)", file=sys.stderr)
+        say(f"compiling {len(compiled())} modules by mypyc, C level {opt} (some minutes)")
+        shutil.rmtree(tree, ignore_errors=True)
         copied(tree)
-        compile_in(tree, opt, jobs)
+        in_child(tree / "build.log", "--step", "pure", str(tree))
+        in_child(tree / "build.log", "--step", "compiled", str(tree), "--opt", opt, "--jobs", str(jobs))
         (tree / ".whole").touch()
         keep_newest(tree)
     copied(tree)
     return tree
+
+
+def in_child(log: Path, *words: str) -> None:
+    """One step in a process of its own: mypy and setuptools keep what they did. What they print goes into a file."""
+    with log.open("a", encoding="utf-8") as file:
+        done = subprocess.run([sys.executable, __file__, *words], stdout=file, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        lines = [line for line in log.read_text(encoding="utf-8").splitlines() if "warning:" not in line]
+        sys.exit("\n".join([*lines[-20:], f"wheel: the build failed (all of it: {log})"]))
+
+
+def pure_wheel(target: Path) -> None:
+    """From a copy without anything compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        copied(Path(folder), ("emu/", "pyproject.toml", "README.md", "LICENSE"))
+        built(Path(folder), target, [], 1)
+
+
+def sealed(text: str) -> str:
+    """A module as the compiler gets it: constants (names in capitals that are assigned once) are Final, so that their values stand in
+    the compiled code, and a field's type that is imported for type checkers only is a string. Each statement keeps its line."""
+    module = ast.parse(text)
+    stored = [node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    moving = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
+    lines = text.encode().split(b"\n")  # columns are bytes
+    for node in module.body:
+        if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+            continue
+        target, at = node.targets[0], node.lineno - 1
+        names = [each.id for each in ast.walk(target) if isinstance(each, ast.Name)]
+        if any(not CONSTANT.fullmatch(name) or stored.count(name) > 1 or name in moving for name in names):
+            continue
+        if isinstance(target, ast.Name):
+            end = target.end_col_offset or 0
+            lines[at] = lines[at][:end] + b": _Final" + lines[at][end:]
+        elif isinstance(target, ast.Tuple) and node.end_lineno == node.lineno:
+            values = each_of(node.value)
+            if len(values) == len(names):
+                pairs = zip(names, values, strict=True)
+                lines[at] = "; ".join(f"{name}: _Final = {value}" for name, value in pairs).encode()
+    late = {
+        name.asname or name.name
+        for node in module.body
+        if isinstance(node, ast.If)
+        for each in node.body
+        if isinstance(each, ast.ImportFrom)
+        for name in each.names
+    }
+    for kind in module.body:
+        for field in kind.body if isinstance(kind, ast.ClassDef) else ():
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.annotation, ast.Name)
+                and field.annotation.id in late
+            ):
+                begin, end, at = field.annotation.col_offset, field.annotation.end_col_offset or 0, field.lineno - 1
+                lines[at] = lines[at][:begin] + b'"' + lines[at][begin:end] + b'"' + lines[at][end:]
+    head = "from __future__ import annotations"
+    return b"\n".join(lines).decode().replace(f"\n{head}\n", f"\n{head}; from typing import Final as _Final\n", 1)
+
+
+def each_of(value: ast.expr) -> list[str]:
+    """The items of a tuple or a range, as they are written."""
+    if isinstance(value, ast.Tuple):
+        return [ast.unparse(each) for each in value.elts]
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "range":
+        return [str(number) for number in range(*(ast.literal_eval(each) for each in value.args))]
+    return []
 
 
 def compile_in(tree: Path, opt: str, jobs: int) -> None:
@@ -145,10 +242,13 @@ def compile_in(tree: Path, opt: str, jobs: int) -> None:
 
     os.chdir(tree)
     os.environ["MYPY_CACHE_DIR"] = str(BUILD / "mypy")
+    for path in compiled():
+        (tree / path).write_text(sealed((ROOT / path).read_text(encoding="utf-8")), encoding="utf-8")
     extensions = mypycify(
-        ["--config-file", "pyproject.toml", *compiled()],
+        ["--config-file", "pyproject.toml", *SEALED_CHECKS, *compiled()],
         opt_level=opt, debug_level="0", multi_file=True, target_dir="build/c", group_name=LIBRARY,
     )  # fmt: skip
+    copied(tree)  # the sources as they are, for people and for EMU_PURE
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     listed = [LIBRARY.replace(".", "/") + "__mypyc", *(path.removesuffix(".py") for path in compiled())]
     lines = [suffix, *(name.removeprefix("emu/") for name in listed)]
@@ -160,6 +260,7 @@ def compile_in(tree: Path, opt: str, jobs: int) -> None:
     assert len(libraries) == 1, libraries
     for each in libraries[0].rglob(f"*{suffix}"):
         shutil.copy2(each, tree / each.relative_to(libraries[0]))
+    shutil.rmtree(tree / "build", ignore_errors=True)
 
 
 def keep_newest(tree: Path) -> None:
@@ -168,16 +269,36 @@ def keep_newest(tree: Path) -> None:
         shutil.rmtree(old)
 
 
+def say(text: str) -> None:
+    print(f"wheel: {text}", file=sys.stderr)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="tools/wheel", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="tools/wheel", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--tree", action="store_true", help="only the compiled tree; prints its folder")
+    parser.add_argument("--pure", action="store_true", help="only the pure wheel, which needs no compiler")
     parser.add_argument("--opt", default="3", choices=("0", "1", "2", "3"), help="the C compiler's level (3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="C files at a time (as many as CPUs)")
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    tree = compiled_tree(given.opt, given.jobs)
-    if given.tree:
-        print(tree)
+    if given.step:
+        step, tree = given.step[0], Path(given.step[1])
+        pure_wheel(tree / "dist") if step == "pure" else compile_in(tree, given.opt, given.jobs)
         return
+    dist = ROOT / "dist"
+    if given.pure:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        in_child(BUILD / "pure.log", "--step", "pure", str(ROOT))
+    else:
+        tree = compiled_tree(given.opt, given.jobs)
+        if given.tree:
+            print(tree)
+            return
+        dist.mkdir(exist_ok=True)
+        for each in (tree / "dist").glob("*.whl"):
+            shutil.copy2(each, dist)
+    for wheel in sorted(dist.glob("*.whl")):
+        say(f"{wheel.relative_to(ROOT)}, {wheel.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,9 @@ What many values share stays in memory once, and is written as its place in a ta
 
 from __future__ import annotations
 
-import io
 import os
-import pickle
-import tempfile
 from array import array
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any, BinaryIO
 from weakref import finalize
 
@@ -19,7 +15,7 @@ from emu.capture.atomic import cannot_write
 from emu.errors import InputError
 
 Folder = str | os.PathLike[str] | None
-Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
+Reduced = tuple[Callable[..., Any], tuple[Any, ...]]  # a class, and its arguments
 
 
 class Scratch:
@@ -38,6 +34,8 @@ class Scratch:
 
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes at the end."""
+        import tempfile  # a run that holds all imports no part of this
+
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix=".emu-", suffix=".part", dir=self.folder)  # noqa: SIM115
@@ -81,15 +79,17 @@ class Shelved:
 
     def append(self, value: Any) -> int:
         """Write a value; gives its number."""
-        out = io.BytesIO()
-        _Pickler(out, self._written, self._reduced, self._place).dump(value)
-        self._scratch.write(out.getbuffer())
+        from emu.capture.pickled import dumped
+
+        self._scratch.write(dumped(value, self._written, self._reduced, self._place))
         self._ends.append(self._scratch.size)
         return len(self) - 1
 
     def read(self, number: int) -> Any:
         data = self._scratch.read(self._ends[number], self._ends[number + 1])
-        return _Unpickler(io.BytesIO(data), self._shared.__getitem__).load()
+        from emu.capture.pickled import loaded
+
+        return loaded(data, self._shared.__getitem__)
 
     def _place(self, value: Any) -> int:
         key: Any = (value.__class__, value)  # True is equal to 1
@@ -102,40 +102,3 @@ class Shelved:
             found = self._places[key] = len(self._shared)
             self._shared.append(value)
         return found
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(
-        self,
-        file: io.BytesIO,
-        written: frozenset[type],
-        reduced: dict[type, Callable[[Any], Reduced]],
-        place: Callable[[Any], int],
-    ) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self._written, self._reduced, self._place = written, reduced, place
-
-    def reducer_override(self, obj: Any) -> Any:
-        kind = obj.__class__
-        reduce = self._reduced.get(kind)
-        if reduce is not None:
-            return reduce(obj)
-        if kind in self._written or kind is type or kind is FunctionType:
-            return NotImplemented  # as pickle does
-        return shared, (self._place(obj),)
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, at: Callable[[int], Any]) -> None:
-        super().__init__(file)
-        self._at = at
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == shared.__name__ and module == shared.__module__:
-            return self._at
-        return super().find_class(module, name)
-
-
-def shared(number: int) -> Any:
-    """The name under which a place is written; the unpickler puts the table of values there."""
-    raise NotImplementedError(number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from emu.capture import atomic
 from emu.capture.pcapng import is_own
 
@@ -26,3 +28,12 @@ def check_page(name: str, *, force: bool) -> None:
         check()
         if not force:
             atomic.check_writable(name, is_own)
+
+
+def scratch(write: str, goal: Path) -> Path:
+    """The folder for what streams to disk: the nearest one of the goal, or the system's for temporary files where `write` names no file to be."""
+    if (write and atomic.descriptor(write) is not None) or (goal.exists() and not goal.is_file() and not goal.is_dir()):
+        import tempfile
+
+        return Path(tempfile.gettempdir())
+    return next(each for each in goal.absolute().parents if each.is_dir())

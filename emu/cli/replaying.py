@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.cli.console import Form, note, progress, show
-from emu.cli.outputs import check_writable, is_stdout
+from emu.cli.outputs import check_writable, is_stdout, scratch
 from emu.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,9 +74,12 @@ def replay_file(
         at=asked.at,
     )
     collected = Collected(asked.show)
-    engine = Replay(cluster, wanted, settings, collected)
+    engine = Replay(cluster, wanted, settings, collected, lambda flow: cluster.flows.pop(flow.number, None))
     notes: list[str] = []
-    since = len(cluster.capture.frames()) if cluster.capture is not None else 0
+    since = 0
+    if cluster.capture is not None:
+        cluster.capture.stream(scratch(write, Path(write)))
+        since = cluster.capture.mark()
     with progress(path.name) as update:
         source = _Records(path, edits, asked.loop, asked.limit, notes)
         totals = engine.run(source, lambda done: update(*source.place(done), f"{done:,} packets"))

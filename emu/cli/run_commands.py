@@ -106,6 +106,12 @@ def run(
     walks: Walks = False,
     coverage: Coverage = False,
     views: Views = None,
+    no_results: Annotated[
+        bool,
+        typer.Option(
+            "--no-results", help="Count the flows of traffic and replays; only what is not as expected has a row."
+        ),
+    ] = False,
     nodes: Nodes = 2,
     network: Network = "bridge",
     namespace: Namespace = "default",
@@ -122,7 +128,7 @@ def run(
     return run_files(
         named(files, more, "scenario", "FILE, -f FILE or -f FOLDER"), folder, split=split.value, form=old_form or form,
         write=write, force=force, walks=walks, views=after, bare=Bare(nodes, network, namespace), labels=labels, html=html,
-        compared=compared, part=Part(tuple(only or ()), seed),
+        compared=compared, part=Part(tuple(only or ()), seed), results=not no_results,
     )  # fmt: skip
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emu.cli.console import Form, detail, dump, note, out, progress
-from emu.cli.outputs import check_writable, is_stdout
+from emu.cli.outputs import check_writable, is_stdout, scratch
 from emu.cli.paged import Folder, NoPages, OneFile, Pages, is_folder
 from emu.errors import InputError
 
@@ -21,30 +21,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A run and what is shown of it: its table, the views `before` it (text only) and those `after`, by name.
+    """A run and what is shown of it: its `table` (None: line by line), the views `before` it (text only) and those `after`, by name.
     `written` names the one file of all frames."""
 
     run: Run
-    table: Report
+    table: Report | None
     before: dict[str, Report]
     after: dict[str, Report]
     written: str = ""
 
     def data(self) -> dict[str, Any]:
         views = self.before | self.after
+        assert self.table is not None
         return {**self.table.data, **{name: report.data for name, report in views.items()}}
 
-    def text(self) -> list[str]:
+    def text(self) -> Iterator[str]:
         """What is printed, part by part."""
-        from emu.report.table import summary
+        from emu.report.table import lines, summary
 
         run = self.run
-        parts = [f"{report.text}\n" for report in self.before.values() if report.text]
-        parts += [self.table.text, *(f"FAILED {each}" for each in run.failures)]
-        parts += [f"undecided {each}" for each in run.undecided]
-        parts += [report.text for report in self.after.values()]
+        yield from (f"{report.text}\n" for report in self.before.values() if report.text)
+        if self.table is not None:
+            yield self.table.text
+        else:
+            left = lines(run)
+            while some := list(islice(left, LINES)):
+                yield "\n".join(some)
+        yield from (f"FAILED {each}" for each in run.failures)
+        yield from (f"undecided {each}" for each in run.undecided)
+        yield from (report.text for report in self.after.values())
         where = f"; captures in {run.folder}" if run.folder is not None else self.written
-        return [*parts, f"{summary(run)}{where}\n"]
+        yield f"{summary(run)}{where}\n"
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Part:
 
 
 WHOLE = Part()
+LINES = 512  # of a table that are printed at a time
 
 
 def run_files(
@@ -83,10 +91,11 @@ def run_files(
     html: str = "",
     compared: bool = False,
     pages: Pages | None = None,
+    results: bool = True,
 ) -> int:
     """Run scenario files; all are read before the first is run. Manifests alone come up together as one cluster, of which `bare` states
     the rest. `labels` names a file for a row a frame, `html` one for the page, or a folder, and two scenarios are shown side by side if they are `compared`; `pages` takes the runs
-    instead. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
+    instead. Without `results` the flows of traffic and replays are counted. `views` are shown besides the table. Gives the worst exit status. Raises InputError."""
     from emu.report import run_views
     from emu.report.table import nothing_checked
     from emu.scenario import label_files
@@ -106,6 +115,8 @@ def run_files(
     if compared and (len(scenarios) != 2 or not html):
         raise InputError("--compare shows two scenarios side by side", expected="emu run A B --html FILE --compare")
     check_writable(write, force=force)
+    if labels and not results:
+        raise InputError("labels have what each flow came to", expected="--labels without --no-results")
     if labels:
         label_files.check(labels, COLUMNS, force=force)
         if split == "interface" and not write:
@@ -117,11 +128,11 @@ def run_files(
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
         record = not isinstance(paged, NoPages)
-        run = _run(scenario, title, folder, split, write, force, record=record, only=steps[number - 1])
+        run = _run(scenario, title, folder, split, write, force, record=record, only=steps[number - 1], results=results)
         detail(f"{scenario.name}: seed {scenario.spec.seed}, {len(run.steps)} of {len(scenario.steps)} steps were run")
         result = Result(
             run,
-            run_views["table"](run) if not scenario.bare else _came_up(run),
+            _came_up(run) if scenario.bare else None if form is Form.text else run_views["table"](run),
             {"walk": run_views["walk"](run)} if walks else {},
             {name: run_views[name](run) for name in views if name != "table"},
             f"; every frame in {write}" if write and not is_stdout(write) else "",
@@ -217,6 +228,7 @@ def _run(
     *,
     record: bool,
     only: Container[int] | None,
+    results: bool,
 ) -> Run:
     from emu.scenario.run import run
 
@@ -230,6 +242,8 @@ def _run(
                 force=force,
                 record=record,
                 only=only,
+                stream=scratch(write, Path(write) if write else folder / scenario.name),
+                results=results,
             )
         except InputError:
             for each in scenario.loaded.objects.notes:  # a misspelt kind or field is most often why

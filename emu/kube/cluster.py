@@ -54,7 +54,7 @@ from emu.wire.frame import ETH_P_IP, Frame
 from emu.wire.record import Record
 
 if TYPE_CHECKING:
-    from emu.kube.flow.replay.engine import Replay, Settings
+    from emu.kube.flow.replay.engine import Ended, Replay, Settings
     from emu.kube.flow.replay.hosts import Roles
     from emu.kube.flow.replay.paired import Sink
 
@@ -75,12 +75,7 @@ class Cluster(Verbs):
 
     @uncollected()
     def __init__(
-        self,
-        config: ClusterConfig | int | None = None,
-        objects: Source = (),
-        *,
-        seed: int = 0,
-        capture: bool = True,
+        self, config: ClusterConfig | int | None = None, objects: Source = (), *, seed: int = 0, capture: bool = True
     ) -> None:
         config = configured(config)
         objects = checked(objects)
@@ -165,10 +160,8 @@ class Cluster(Verbs):
         return cls(dumped.beside(found.config, dumps or {}), found.objects, seed=seed, capture=capture)
 
     def __repr__(self) -> str:
-        flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}"
-        return (
-            f"<Cluster of {len(self.nodes)} nodes, {len(self.pods)} pods, {flows}, at {self.clock.now / SECOND:.3f} s>"
-        )
+        flows = f"{len(self.flows)} {'flow' if len(self.flows) == 1 else 'flows'}, at {self.clock.now / SECOND:.3f} s"
+        return f"<Cluster of {len(self.nodes)} nodes, {len(self.pods)} pods, {flows}>"
 
     def _repr_html_(self) -> str:
         rows: list[tuple[object, ...]] = [("node", name, node.ip, "") for name, node in self.nodes.items()]
@@ -457,11 +450,13 @@ class Cluster(Verbs):
             raise InputError("nothing was captured", expected="a cluster with capture=True")
         return self.capture.write(path, flow=flow.number if isinstance(flow, Flow) else flow, force=force)
 
-    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
-        """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each. Raises InputError."""
+    def replay(
+        self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink, ended: Ended | None = None
+    ) -> Replay:
+        """Replay recorded frames (`flow/replay/engine.py`); the sink gets what became of each, `ended` each flow. Raises InputError."""
         from emu.kube.flow.replay.engine import replayed
 
-        return replayed(self, records, roles, settings, sink)
+        return replayed(self, records, roles, settings, sink, ended)
 
     def configure(self, where: str, change: Callable[[Netns], None]) -> None:
         """Let `change` set up the namespace of a node (`node/node-1`) or pod (`default/web`), as an administrator does with

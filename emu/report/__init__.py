@@ -7,7 +7,7 @@ commands or terminals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,23 @@ def sentence(view: Callable[..., Report]) -> str:
 
 def columns(headings: Sequence[str], rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> str:
     """A plain table as kubectl prints one: columns aligned by blanks, the last one open. Empty cells show `-`."""
-    cells = [list(headings), *([_cell(row.get(key)) for key in keys] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("   ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return "\n".join(aligned(headings, lambda: rows, keys))
+
+
+def aligned(
+    headings: Sequence[str], rows: Callable[[], Iterable[Mapping[str, Any]]], keys: Sequence[str]
+) -> Iterator[str]:
+    """The lines of such a table. `rows` gives the rows; it is called twice, so that none needs to be held."""
+    widths = [len(each) for each in headings]
+    for row in rows():
+        widths = [max(width, len(_cell(row.get(key)))) for width, key in zip(widths, keys, strict=True)]
+    yield _line(headings, widths)
+    for row in rows():
+        yield _line([_cell(row.get(key)) for key in keys], widths)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "   ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
 def _cell(value: Any) -> str:

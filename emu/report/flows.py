@@ -33,7 +33,7 @@ def flow_data(result: FlowResult) -> dict[str, Any]:
         "nat": result.nat,
         "received": flow.received.decode("utf-8", "backslashreplace"),
         "rttNs": list(flow.rtt_ns),
-        "frames": len(flow.frames),
+        "frames": flow.frame_count,
         "startedNs": flow.started_ns,
         "endedNs": flow.ended_ns,
         "checks": result.checked.checks,

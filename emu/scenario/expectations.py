@@ -65,7 +65,7 @@ def check(flow: Flow, expect: Expect) -> Checked:
     if expect.received is not None:
         pairs.append(("received", expect.received, flow.received.decode("utf-8", "backslashreplace"), ""))
     if expect.frames is not None:
-        pairs.append(("frames", str(expect.frames), str(len(flow.frames)), ""))
+        pairs.append(("frames", str(expect.frames), str(flow.frame_count), ""))
     failures = [
         f"{key} is {_shown(found)}, expected {_shown(wanted)}{why}"
         for key, wanted, found, why in pairs

@@ -5,7 +5,9 @@ A row has plain values; `COLUMNS` are their names and types. Must not know forma
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from emu.capture.captured import Captured
@@ -14,7 +16,7 @@ from emu.kube.flow.outcome import address
 from emu.rule import AnyRule
 from emu.scenario.frame_fields import same_packet
 from emu.scenario.record import Run
-from emu.scenario.results import FlowResult, StepResult
+from emu.scenario.results import FlowResult, Results, StepResult
 from emu.scenario.ways import Ways
 from emu.trail import Answered, Asked, Born, Dropped, Encapsulated, Natted
 
@@ -24,6 +26,7 @@ COLUMNS: dict[str, type] = {
     "outcome": str,
 }  # fmt: skip
 BACKGROUND = "background"
+REMEMBERED = 1 << 12  # results
 PASSED, DROPPED, REJECTED = "passed", "dropped", "rejected"
 _ARP = {"resolve": "ARP resolves an address", "probe": "ARP probes an address", "announce": "ARP announces an address"}
 
@@ -34,23 +37,60 @@ def rows(run: Run, capture_name: str) -> Iterator[dict[str, Any]]:
     capture = run.cluster.capture
     if capture is None:
         return
-    of_flow = {each.flow.number: (step, each) for step in run.steps for each in step.flows}
-    labeller = _Labeller(of_flow)
-    for number, frame in enumerate(capture.frames(), 1):
+    labeller = _Labeller(_Finder(run), capture.log.count_of)
+    for number, frame in enumerate(capture.each(), 1):
         yield {"capture": capture_name, "frame": number, **labeller.row(frame)}
 
 
-class _Labeller:
-    """Goes through the frames in the order of time, and remembers why each packet was sent."""
+class _Finder:
+    """The results of a run by the numbers of their flows. The last that were asked for are held."""
 
-    def __init__(self, of_flow: dict[int, tuple[StepResult, FlowResult]]) -> None:
-        self._of_flow = of_flow
+    def __init__(self, run: Run) -> None:
+        self._steps = run.steps
+        self._numbers = [_in_order(step.flows) for step in run.steps]
+        self._known: dict[int, tuple[StepResult, FlowResult] | None] = {}
+
+    def of(self, flow: int) -> tuple[StepResult, FlowResult] | None:
+        if flow not in self._known:
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[flow] = self._find(flow)
+        return self._known[flow]
+
+    def _find(self, flow: int) -> tuple[StepResult, FlowResult] | None:
+        for step, (numbers, places) in zip(self._steps, self._numbers, strict=True):
+            at = bisect_left(numbers, flow)
+            if at < len(numbers) and numbers[at] == flow:
+                return step, step.flows[places[at]]
+        return None
+
+
+def _in_order(results: Results) -> tuple[array[int], array[int]]:
+    """The numbers of the flows, ascending, and the places of their results."""
+    numbers = array("q", [each.flow.number for each in results])
+    places = array("q", sorted(range(len(numbers)), key=numbers.__getitem__))
+    return array("q", [numbers[at] for at in places]), places
+
+
+class _Labeller:
+    """Goes through the frames in the order of time, and remembers why each packet was sent, until the flow's last frame. `count_of` gives a flow's
+    number of frames."""
+
+    def __init__(self, results: _Finder, count_of: Callable[[int], int]) -> None:
+        self._results, self._count_of = results, count_of
         self._ways: dict[int, Ways] = {}
-        self._causes: dict[tuple[int, object], str] = {}
+        self._causes: dict[int, dict[object, str]] = {}
 
     def row(self, frame: Captured) -> dict[str, Any]:
-        found = self._of_flow.get(frame.flow)
+        found = self._results.of(frame.flow)
         step, result = found if found is not None else (None, None)
+        row = self._row(frame, step, result)
+        if frame.flow and frame.hop == self._count_of(frame.flow):
+            self._ways.pop(frame.flow, None)
+            self._causes.pop(frame.flow, None)
+        return row
+
+    def _row(self, frame: Captured, step: StepResult | None, result: FlowResult | None) -> dict[str, Any]:
         nats = [entry for entry in frame.trail if isinstance(entry, Natted)]
         verdict, reason, rule = _verdict(frame)
         return {
@@ -83,17 +123,17 @@ class _Labeller:
 
     def _cause(self, frame: Captured) -> str:
         """Why the packet was sent: what its first frame has, and each later one of the same packet."""
-        key = frame.flow, same_packet(frame.data)
+        causes, key = self._causes.setdefault(frame.flow, {}), same_packet(frame.data)
         for entry in frame.trail:
             if isinstance(entry, Born):
-                self._causes[key] = entry.what
+                causes[key] = entry.what
             elif isinstance(entry, Asked):
-                self._causes[key] = _ARP.get(entry.why, f"ARP: {entry.why}")
+                causes[key] = _ARP.get(entry.why, f"ARP: {entry.why}")
             elif isinstance(entry, Answered):
-                self._causes[key] = "ARP answers"
-            elif isinstance(entry, Encapsulated) and key not in self._causes:
-                self._causes[key] = "a tunnel carries a packet"
-        return self._causes.get(key, "")
+                causes[key] = "ARP answers"
+            elif isinstance(entry, Encapsulated) and key not in causes:
+                causes[key] = "a tunnel carries a packet"
+        return causes.get(key, "")
 
 
 def _verdict(frame: Captured) -> tuple[str, str, str]:

@@ -46,7 +46,8 @@ class Run:
     @property
     def checks(self) -> int:
         """How many comparisons were made: expectations, and what an invariant was judged on."""
-        own = sum(each.checked.checks for each in self.flows) + sum(step.checked.checks for step in self.steps)
+        own = sum(each.checked.checks for each in self.flows)
+        own += sum(step.checked.checks + step.passed.checks for step in self.steps)
         return own + sum(verdict.judged for verdict in self.invariants)
 
     @property
@@ -59,6 +60,10 @@ class Run:
                 found += [
                     f"step {step.number}, {_title(step, result.flow)}: {each}" for each in result.checked.failures
                 ]
+            if step.passed.failed:
+                found.append(
+                    f"step {step.number}, {step.name or step.action}: {_more(step.passed.failed)} not as expected"
+                )
         for verdict in self.invariants:
             found += [f"{verdict.states}: {each}" for each in verdict.failures]
         return found
@@ -66,10 +71,14 @@ class Run:
     @property
     def undecided(self) -> list[str]:
         """The flows that came to something which is not modelled, and whose step does not expect that."""
-        return [
+        found = [
             f"{flow_name(each.flow)}: {each.flow.outcome.detail or 'not modelled'}"
             for each in self.flows
             if each.flow.outcome.word == "undecided" and each.expected != "undecided"
+        ]
+        left = [(step, step.passed.undecided) for step in self.steps if step.passed.undecided]
+        return found + [
+            f"step {step.number}, {step.name or step.action}: {_more(count)} undecided" for step, count in left
         ]
 
     def html(
@@ -98,6 +107,10 @@ class Run:
         if self.undecided:
             return UNDECIDED
         return FAILED if self.failures or (self.scenario.expects(self.only) and not self.checks) else HELD
+
+
+def _more(count: int) -> str:
+    return f"{count} more flow{' is' if count == 1 else 's are'}"
 
 
 def _title(step: StepResult, flow: Flow) -> str:

@@ -5,6 +5,7 @@ shown.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PosixPath, WindowsPath
@@ -18,6 +19,8 @@ from emu.scenario.expectations import NOTHING, Checked
 from emu.scenario.kinds import StoryLine
 
 HELD_RESULTS = 1 << 12  # of a step, where they stream to disk
+ODD_RESULTS = 100  # that are left of a step whose results are dropped
+TOGETHER = 512  # flows that are judged at a time
 
 
 @dataclass
@@ -104,13 +107,57 @@ class Streamed:
 
 
 @dataclass
+class Tally:
+    """Of flows that left no result: how many there were, their checks, those that are not as expected or undecided, and what they came to."""
+
+    flows: int = 0
+    checks: int = 0
+    failed: int = 0
+    undecided: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+
+class Tallied(list[FlowResult]):
+    """Results that are counted and dropped, but for the first of those that are not as expected. `ended` is called with flows that are about to be
+    dropped, some at a time."""
+
+    def __init__(self, tally: Tally, ended: Callable[[list[Flow]], object]) -> None:
+        super().__init__()
+        self._tally, self._ended = tally, ended
+        self._last: list[FlowResult] = []
+
+    def append(self, result: FlowResult, /) -> None:
+        self._last.append(result)
+        if len(self._last) >= TOGETHER:
+            self.end()
+
+    def end(self) -> None:
+        """The step has ended."""
+        last, tally = self._last, self._tally
+        self._last = []
+        self._ended([each.flow for each in last])
+        for each in last:
+            word = each.flow.outcome.word
+            failed, undecided = bool(each.checked.failures), word == "undecided" != each.expected
+            if (failed or undecided) and len(self) < ODD_RESULTS:
+                super().append(each)
+                continue
+            tally.flows += 1
+            tally.checks += each.checked.checks
+            tally.failed += failed
+            tally.undecided += undecided
+            tally.outcomes[word] += 1
+
+
+@dataclass
 class StepResult:
-    """One step, counted from 1: its flows, or what it changed, in words."""
+    """One step, counted from 1: its flows, or what it changed, in words. `passed` counts the flows that left no result."""
 
     number: int
     name: str
     action: str
     flows: Results = field(default_factory=list[FlowResult])
+    passed: Tally = field(default_factory=Tally)
     change: str = ""
     checked: Checked = NOTHING  # of the step itself, beside those of its flows
     story: str | tuple[StoryLine, ...] = ""  # see `story.lines_of`

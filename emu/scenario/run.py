@@ -7,7 +7,7 @@ Files come last, and all at once (`files.py`): an error on the way leaves nothin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
@@ -21,14 +21,14 @@ from emu.scenario.files import Split, write
 from emu.scenario.kinds import Step
 from emu.scenario.lint import meant, named_nodes, waiting, without_nodes
 from emu.scenario.record import FAILED, HELD, UNDECIDED, Run
-from emu.scenario.results import Results, StepResult, Streamed
+from emu.scenario.results import TOGETHER, Results, StepResult, Streamed, Tallied
 from emu.scenario.script import Scenario, load
 from emu.scenario.steps import Doing, Place, actions
 from emu.scenario.story import Teller
 
 __all__ = ["FAILED", "HELD", "UNDECIDED", "Progress", "Run", "check_endpoints", "run"]
 
-TOGETHER = 512  # flows that are judged at a time
+SHOWN = 100  # flows, after which their count is shown anew
 Progress = Callable[[int, int, str], None]
 
 
@@ -43,11 +43,13 @@ def run(
     record: bool = False,
     only: Container[int] | None = None,
     stream: str | os.PathLike[str] | None = None,
+    results: bool = True,
 ) -> Run:
     """Run a scenario (or the file of one) and, with `out_dir`, write its captures to `out_dir/NAME/`.
 
     `stream` names a folder for files without names: frames and results beyond some thousands lie there, so that memory does not grow with
-    flows. What needs every frame (`record`, and invariants that the scenario names) holds them all.
+    flows. What needs every frame (`record`, and invariants that the scenario names) holds them all. Without `results` the flows of traffic and replays
+    are counted, and only the first that are not as expected leave one.
     `record`: the capture notes also what the tables hold at each frame (`Capture.record`). `force` replaces files that emu did not
     write. Of the steps `only` those are run, by their number from 0 (`only.py`); None: all. `progress(done, of, what)` is called before each step. Raises InputError
     with the step's place, and then nothing is written.
@@ -73,9 +75,18 @@ def run(
         if only is not None and number not in only:
             continue
         report(number, len(steps), step.name or step.action)
-        done = _do(result, number, step, stream)
+        done = StepResult(number + 1, step.name, step.action, story=step.story, started_ns=result.cluster.clock.now)
+        if not results and actions[step.action].many:
+            done.flows = Tallied(done.passed, partial(_dropped, result.cluster, judged, required))
+        elif stream is not None:
+            done.flows = Streamed(stream, lambda flow: result.cluster.flows.pop(flow.number, None))
+        _do(result, number, step, done, _Ended(result.cluster, step, partial(report, number, len(steps))))
         result.steps.append(done)
-        judged += [judge(Evidence(result.cluster, flows), required) for flows in _batches(done.flows)]
+        if isinstance(done.flows, Tallied):
+            done.flows.end()
+        else:
+            for flows in _batches(done.flows):
+                judged[:] = [together([*judged, judge(Evidence(result.cluster, flows), required)])]
     report(len(steps), len(steps), "writing")
     if named:
         judged.append(judge(result.cluster, named))
@@ -120,11 +131,17 @@ def _batches(results: Results) -> Iterator[list[Flow]]:
         yield flows
 
 
-def _do(result: Run, number: int, step: Step, stream: str | os.PathLike[str] | None) -> StepResult:
+def _dropped(
+    cluster: Cluster, judged: list[tuple[Verdict, ...]], required: Sequence[str], flows: Sequence[Flow]
+) -> None:
+    """Flows whose results are about to be dropped."""
+    judged[:] = [together([*judged, judge(Evidence(cluster, flows), required)])]
+    for flow in flows:
+        cluster.flows.pop(flow.number, None)
+
+
+def _do(result: Run, number: int, step: Step, done: StepResult, ended: Callable[[Flow, Step], None]) -> None:
     cluster = result.cluster
-    done = StepResult(number + 1, step.name, step.action, story=step.story, started_ns=cluster.clock.now)
-    if stream is not None:
-        done.flows = Streamed(stream, lambda flow: cluster.flows.pop(flow.number, None))
     place = Place(result.scenario, number, step)
     begun = {**result.moments}
     result.moments |= {step.name: cluster.clock.now} if step.name else {}
@@ -134,7 +151,7 @@ def _do(result: Run, number: int, step: Step, stream: str | os.PathLike[str] | N
         cluster,
         Ends(cluster),
         result.left_open,
-        partial(_narrate, cluster),
+        ended,
         begun,
         cluster.capture,
         cluster.clock,
@@ -143,10 +160,19 @@ def _do(result: Run, number: int, step: Step, stream: str | os.PathLike[str] | N
     with place.at():
         actions[step.action]().run(step.part, doing)
     done.ended_ns = cluster.clock.now
-    return done
 
 
-def _narrate(cluster: Cluster, flow: Flow, step: Step) -> None:
-    """Sentences for the comments of the flow's frames."""
-    if cluster.capture is not None and step.story:
-        cluster.capture.stories[flow.number] = Teller(step.story)
+class _Ended:
+    """Called with each flow of a step that has ended: its frames get the step's sentences, and the count is shown."""
+
+    def __init__(self, cluster: Cluster, step: Step, show: Callable[[str], None]) -> None:
+        self._capture, self._show = cluster.capture, show
+        self._name, self._teller = step.name or step.action, Teller(step.story)
+        self._count = 0
+
+    def __call__(self, flow: Flow, step: Step) -> None:
+        self._count += 1
+        if self._count % SHOWN == 0:
+            self._show(f"{self._name}, {self._count:,} flows")
+        if self._capture is not None and step.story:
+            self._capture.stories[flow.number] = self._teller

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emu.kube.cluster import Cluster, ClusterConfig
     from emu.lab import Lab
     from emu.scenario.record import Run
+    from emu.testing.spreading import Part
 
     ClusterFactory = Callable[..., Cluster]
     RunScenario = Callable[..., Run]
@@ -26,14 +27,24 @@ SUFFIXES = (".yaml", ".yml")
 _MADE: pytest.StashKey[list[Any]] = pytest.StashKey()
 _FAILED: pytest.StashKey[Run] = pytest.StashKey()
 _BOOTED: pytest.StashKey[dict[str, Snapshot[Cluster]]] = pytest.StashKey()
+_PART: pytest.StashKey[Part] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--emu-captures DIR`."""
+    """`--emu-captures DIR`, and `--emu-examples N` with what belongs to it."""
     from emu.testing.artefacts import FOLDER
 
     text = f"where a failed test leaves its manifest, capture and walk (default: {FOLDER} in the root folder)"
-    parser.getgroup("emu").addoption("--emu-captures", metavar="DIR", default=None, help=text)
+    group = parser.getgroup("emu")
+    group.addoption("--emu-captures", metavar="DIR", default=None, help=text)
+    text = "run N examples of each property over emu, in parts of 100 with a seed each"
+    group.addoption("--emu-examples", metavar="N", type=int, default=0, help=text)
+    text = "the first seed of --emu-examples (default: 0)"
+    group.addoption("--emu-seed", metavar="N", type=int, default=0, help=text)
+    text = "how many processes run the parts of --emu-examples (default: one for each processor; with pytest-xdist 1)"
+    group.addoption("--emu-jobs", metavar="N", type=int, default=None, help=text)
+    text = "the address of a Dask scheduler whose workers run the parts of --emu-examples"
+    group.addoption("--emu-dask", metavar="ADDRESS", default="", help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -176,6 +187,35 @@ def _uses_emu(item: pytest.Function) -> bool:
     return "emu" in words
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """With --emu-examples: a property over emu runs so many examples, over processes or Dask."""
+    examples = item.config.getoption("--emu-examples")
+    if not examples or not isinstance(item, pytest.Function) or not (_is_property(item.obj) and _uses_emu(item)):
+        return (yield)
+    test = item.obj
+    item.obj = lambda **arguments: _spread(item, test, examples, arguments)
+    try:
+        return (yield)
+    finally:
+        item.obj = test
+
+
+def _spread(item: pytest.Item, test: Callable[..., None], examples: int, arguments: dict[str, Any]) -> None:
+    from emu.testing.spreading import spread_examples
+
+    jobs = item.config.getoption("--emu-jobs")
+    if jobs is None:
+        jobs = 1 if hasattr(item.config, "workerinput") else 0
+
+    def command(part: Part) -> str:
+        item.stash[_PART] = part
+        return again(item)
+
+    seed, dask = item.config.getoption("--emu-seed"), item.config.getoption("--emu-dask")
+    spread_examples(test, examples, seed=seed, jobs=jobs, dask=dask, arguments=arguments, again=command)
+
+
 # -- failures ------------------------------------------------------------------------------------------
 
 
@@ -206,9 +246,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def again(item: pytest.Item) -> str:
-    """The command that runs one test again, with Hypothesis' seed if it drew one."""
+    """The command that runs one test again: with the part of its examples that fails, or with Hypothesis' seed if it drew one."""
     from shlex import quote
 
+    part = item.stash.get(_PART, None)
+    if part is not None:
+        return f"python -m pytest {quote(item.nodeid)} --emu-examples {part.examples} --emu-seed {part.seed}"
     seed = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_generated_seed", None)
     seeded = f" --hypothesis-seed={seed}" if seed is not None else ""
     return f"python -m pytest {quote(item.nodeid)}{seeded}"

@@ -16,7 +16,7 @@ from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
 from emu.kube.flow.flow import Flow, Talk
 from emu.kube.flow.programs import Start
-from emu.kube.flow.replay.engine import Replay, Settings
+from emu.kube.flow.replay.engine import Ended, Replay, Settings
 from emu.kube.flow.replay.hosts import Roles
 from emu.kube.flow.replay.paired import Sink
 from emu.kube.proxy.kube_proxy import KubeProxy
@@ -44,11 +44,13 @@ class TwinCluster(Cluster):
 
     # -- flows ----------------------------------------------------------------------------------
 
-    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
+    def replay(
+        self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink, ended: Ended | None = None
+    ) -> Replay:
         """Raises Undecided: no kernel is asked about a replay."""
         if self._judged() is not None:
             raise Undecided("a replay is not run on the kernel")
-        return super().replay(records, roles, settings, sink)
+        return super().replay(records, roles, settings, sink, ended)
 
     def _run(self, made: Flow, talk: Talk, timeout_s: float, *, answered: bool = True) -> Flow:
         emulated = partial(super()._run, made, talk, timeout_s, answered=answered)

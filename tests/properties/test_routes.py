@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
+from attributes import attributes
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel.link.device import Device
@@ -145,7 +146,7 @@ def test_a_routes_text_is_the_route(prefix: Prefix, kind: str, gateway: int, mtu
         scope="link" if unicast and not gateway else "global",
     )  # fmt: skip
     again = parse_route(route.text(), {device.name: device for device in DEVICES}.__getitem__)
-    names = list(Route.__slots__)
+    names = list(attributes(Route))
     assert [getattr(again, name) for name in names] == [getattr(route, name) for name in names], ip4_text(prefix.net)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 import emu.scenario.run as module
 from emu.capture.capture import Capture
+from emu.kernel.netfilter.conntrack import Conntrack
 from emu.report.table import table
 from emu.scenario.gallery import stories, story
 from emu.scenario.labels import rows
@@ -113,3 +116,37 @@ def test_traffic_has_the_same_files_labels_and_table(tmp_path: Path) -> None:
     assert files == sorted(path.name for path in (tmp_path / "streamed" / "many").iterdir())
     for file in files:
         assert (tmp_path / "held" / "many" / file).read_bytes() == (tmp_path / "streamed" / "many" / file).read_bytes()
+
+
+STEADY = """\
+apiVersion: emu/v1
+kind: Scenario
+metadata: {name: steady}
+cluster: {nodes: 2}
+steps:
+- traffic: {flows: 400, arrivals: {constant: 2s}, mix: [{tcp: {from: default/client, to: "svc/web:80", send: x}, expect: {outcome: delivered}}]}
+---
+""" + MANY.partition("---\n")[2]
+
+
+@pytest.mark.usefixtures("tight")
+@pytest.mark.parametrize("results", [True, False])
+def test_objects_do_not_grow_with_flows(results: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 100 flows, when those of the first minutes have left TIME_WAIT, there are as many as after 400."""
+    (tmp_path / "steady.yaml").write_text(STEADY, encoding="utf-8")
+    monkeypatch.setattr("emu.scenario.results.TOGETHER", 4)
+    alive: dict[str, Counter[str]] = {}
+
+    def progress(done: int, of: int, what: str) -> None:
+        if what in ("traffic, 100 flows", "traffic, 400 flows"):
+            for each in gc.get_objects():
+                if isinstance(each, Conntrack):
+                    each.sweep()
+            gc.collect()
+            alive[what] = Counter(str(type(each)) for each in gc.get_objects())
+
+    done = run(tmp_path / "steady.yaml", stream=tmp_path, progress=progress, results=results)
+    assert done.checks == done.cluster.flow_count == 400
+    assert spooled(done) > 20_000
+    first, last = alive.values()
+    assert sum((last - first).values()) < 100, (last - first).most_common(5)

@@ -7,7 +7,7 @@ old one, which the quote of an ICMP error shows. Must not know what sends an err
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from emu.clock import EPOCH_NS, MS
@@ -50,16 +50,14 @@ class IpOptions:
     nexthop: int = 0
 
 
-@dataclass(slots=True)
 class _Reader:
     """One run of ip_options_compile; `error` is the offset of the wrong byte in `options.data`, -1 for none."""
 
-    net: Netns
-    frame: Frame
-    device: Device
-    route: Route | None
-    options: IpOptions
-    error: int = field(default=-1)
+    __slots__ = ("net", "frame", "device", "route", "options", "error")
+
+    def __init__(self, net: Netns, frame: Frame, device: Device, route: Route | None, options: IpOptions) -> None:
+        self.net, self.frame, self.device, self.route, self.options = net, frame, device, route, options
+        self.error = -1
 
     def run(self) -> None:
         data, at = self.options.data, 0

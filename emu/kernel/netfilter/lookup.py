@@ -42,7 +42,9 @@ Program = tuple[Entry, ...]
 
 
 class _Keyed(NamedTuple):
-    entry: Entry
+    """A rule of a chain, which is compiled when a packet may match it: of a long chain most are never looked at."""
+
+    rule: Rule
     dst: int | None
     port: tuple[int, int] | None
 
@@ -104,7 +106,7 @@ def program(chain: Chain) -> Program | Index:
     """The chain compiled, once for all namespaces that share it."""
     compiled: Program | Index | None = chain.program
     if compiled is None:
-        entries = [_Keyed(_entry(rule), _destination(rule), _port(rule)) for rule in chain.rules]
+        entries = [_Keyed(rule, _destination(rule), _port(rule)) for rule in chain.rules]
         compiled = chain.program = _build(entries, ("dst", "port"))
     return compiled
 
@@ -150,7 +152,7 @@ def _build(entries: Sequence[_Keyed], fields: tuple[str, ...]) -> Program | Inde
         field = max(fields, key=lambda each: named[each])
         if named[field] >= WORTH // 2:
             return _INDEX[field](field, entries, fields)
-    return tuple(entry.entry for entry in entries)
+    return tuple(_entry(entry.rule) for entry in entries)
 
 
 def _entry(rule: Rule) -> Entry:

@@ -100,6 +100,11 @@ class Flow:
         return self.testbed.capture.frames(flow=self.number)
 
     @property
+    def frame_count(self) -> int:
+        """How many frames the flow caused, where they are captured."""
+        return 0 if self.testbed.capture is None else self.testbed.capture.log.count_of(self.number)
+
+    @property
     def packets(self) -> list[Packet]:
         """The flow as Scapy packets, as tcpdump on the client's interface captures them."""
         return [frame.packet() for frame in self.frames if frame.place.owner == self.source]
@@ -185,7 +190,7 @@ class Flow:
     def looked_up(self, found: Lookup) -> None:
         """The target's name was looked up. Reports about the look-up's packets are deleted, unless it failed."""
         self.looked_up_at = tuple(self.arrivals)
-        self.resolved, self.look_up_frames = found, 0 if self.testbed.capture is None else len(self.frames)
+        self.resolved, self.look_up_frames = found, self.frame_count
         if found.error:
             loss = self.losses[-1] if self.losses and found.eai == EAI_AGAIN else None
             by = decided_by(loss) or f"{found.eai}: {found.name}"

@@ -7,7 +7,7 @@ let time pass (`Clock.run`, `Clock.run_until`): there it waits, and the others g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from threading import Semaphore, Thread
+from threading import Lock, Thread
 from typing import Protocol
 
 from emu.clock import Waiter
@@ -32,7 +32,9 @@ class Program:
 
     def __init__(self, clock: Turns, call: Callable[[], None]) -> None:
         self._clock, self._call = clock, call
-        self._mine, self._others = Semaphore(0), Semaphore(0)
+        self._mine, self._others = Lock(), Lock()  # each is held but for the moment in which a turn is handed over
+        self._mine.acquire()
+        self._others.acquire()
         self._thread = Thread(target=self._body, daemon=True)
         self._error: BaseException | None = None
         self.limit_ns: int | None = None

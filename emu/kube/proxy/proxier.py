@@ -117,6 +117,7 @@ class Syncs:
     def __init__(self, mode: Mode[Any], release: tuple[int, int]) -> None:
         self._mode, self._clean_up = mode, clean_up(release)
         self._snapshot: Snapshot | None = None
+        self._serving_health = False  # whether a node ever did
         self._states: dict[State, State] = {}  # after syncs of this snapshot
         self._endpoints: Mapping[str, EndpointsMap] = {}  # by node, those that health checks count
 
@@ -134,15 +135,14 @@ class Syncs:
         left = self._mode.apply(team.nets, before.applied, rules, full=full, keep_stale=keep_stale)
         tried = before._replace(zone=config.zone, last_cleaned_ns=before.last_cleaned_ns if keep_stale else now)
         done = tried._replace(synced=snapshot, last_full_ns=now if full else before.last_full_ns, needs_full=False)
-        synced, failed = self._note(team, left, tried._replace(needs_full=True), done)
-        for proxier in synced:
-            proxier.syncs += 1
-            proxier.full_syncs += full
+        synced, failed = self._note(team, left, tried._replace(needs_full=True), done, full)
         self._clean(synced, before.synced, snapshot)
         self._report_health(synced, snapshot)
         return failed
 
-    def _note(self, team: Team, left: Sequence[Any], tried: State, done: State) -> tuple[list[Proxier], list[Node]]:
+    def _note(
+        self, team: Team, left: Sequence[Any], tried: State, done: State, full: bool
+    ) -> tuple[list[Proxier], list[Node]]:
         """Where each stands now: `tried`, or `done` with what is in force there. Returns those that synced, and the
         nodes of those that failed."""
         team.together = len({*map(id, left)}) == 1 and left[0] is not None
@@ -151,6 +151,10 @@ class Syncs:
             one = self._states.setdefault(one, one)
             for proxier in team.proxiers:
                 proxier.state = one
+                proxier.syncs += 1
+            if full:
+                for proxier in team.proxiers:
+                    proxier.full_syncs += 1
             return team.proxiers, []
         after = {id(applied): applied for applied in left}
         states = {number: done._replace(applied=applied) for number, applied in after.items()}
@@ -158,6 +162,9 @@ class Syncs:
         states[id(None)] = tried
         for proxier, applied in zip(team.proxiers, left, strict=True):
             proxier.state = states[id(applied)]
+            if applied is not None:
+                proxier.syncs += 1
+                proxier.full_syncs += full
         if None not in left:
             return team.proxiers, []
         synced = [proxier for proxier, applied in zip(team.proxiers, left, strict=True) if applied is not None]
@@ -179,6 +186,9 @@ class Syncs:
 
     def _report_health(self, proxiers: Sequence[Proxier], snapshot: Snapshot) -> None:
         services = snapshot.health_checks
+        if not services and not self._serving_health:
+            return
+        self._serving_health = True
         for proxier in proxiers:
             if services or proxier.serves_health:
                 proxier.serves_health = bool(services)

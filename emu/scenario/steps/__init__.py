@@ -121,7 +121,7 @@ class Action(Generic[P, C]):
     """One kind of action; `P` is the type of its value in the file, `C` the verbs of the cluster that it uses.
 
     `shape` is that type as msgspec reads it. `order` is its place in lists (the default is behind all others).
-    `sends`: it makes flows, so it may have an expectation. `changes`: it changes objects that the cluster follows, so it
+    `sends`: it makes flows, so it may have an expectation; `many`: more than can be held, and no later step asks for them. `changes`: it changes objects that the cluster follows, so it
     may have `settle`. `example`: YAML of steps, the last of which has the action, for a cluster of two nodes with a pod
     `client` and a StatefulSet `web` that listens on port 80; the contract tests run it, on the `underlay` that it needs.
     """
@@ -131,6 +131,7 @@ class Action(Generic[P, C]):
     underlay: ClassVar[str] = "routed"
     order: ClassVar[int] = LAST
     sends: ClassVar[bool] = False
+    many: ClassVar[bool] = False
     changes: ClassVar[bool] = False
 
     def expects(self, part: P) -> bool:

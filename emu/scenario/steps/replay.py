@@ -5,13 +5,14 @@ Without an expectation each flow must be as recorded: the same payloads in the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from msgspec import Meta, field
 
 from emu.errors import InputError
+from emu.kube.flow.flow import Flow
 from emu.kube.node.script import Bytes, Written, line
 from emu.scenario.endpoints import endpoint
 from emu.scenario.ends import Ends
@@ -68,23 +69,30 @@ class ReplayPart(Part, frozen=True):
     timeout: Duration | None = None
 
 
-class _Results:
-    """A sink that keeps the flows."""
+class _Last:
+    """A sink that keeps the differences of the flow that ended last."""
 
     def __init__(self) -> None:
-        self.flows: dict[int, Replayed] = {}
+        self.differences: tuple[str, ...] = ()
 
     def packet(self, found: Paired) -> None:
         """The flow's differences have what is needed of it."""
 
     def flow(self, found: Replayed) -> None:
-        self.flows[found.number] = found
+        self.differences = tuple(found.differences)
 
 
 class Replays(Protocol):
     """The verb of the cluster that this action uses."""
 
-    def replay(self, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay: ...
+    def replay(
+        self,
+        records: Iterable[Record],
+        roles: Roles,
+        settings: Settings,
+        sink: Sink,
+        ended: Callable[[Flow], object] | None = None,
+    ) -> Replay: ...
 
 
 @actions.add("replay")
@@ -95,6 +103,7 @@ class ReplayAction(Action[ReplayPart, Replays]):
         '- replay: {from: default/client, to: "default/web-0:80", talk: [{client: ask}, {server: answer, after: 5ms}]}'
     )
     sends = True
+    many = True
 
     def expects(self, part: ReplayPart) -> bool:
         return True
@@ -151,7 +160,6 @@ class ReplayAction(Action[ReplayPart, Replays]):
     def run(self, part: ReplayPart, doing: Doing[Replays]) -> None:
         from emu.kube.flow.replay.engine import MAX_SLEEP_NS, Settings
 
-        results = _Results()
         settings = Settings(
             mode=part.mode,
             multiplier=part.multiplier,
@@ -162,15 +170,18 @@ class ReplayAction(Action[ReplayPart, Replays]):
             name=doing.step.name,
             at=part.at,
         )
-        replay = doing.cluster.replay(_recorded(part, doing.place), _roles(part), settings, results)
-        for flow in replay.flows:
-            if doing.step.expect is not None:
-                doing.finished(flow)
-                continue
+        last = _Last()
+
+        def as_recorded(flow: Flow) -> None:
             doing.narrate(flow, doing.step)
-            differences = tuple(results.flows[flow.number].differences)
-            doing.done.flows.append(FlowResult(flow, Checked(1, differences)))
-        if not replay.flows:
+            doing.done.flows.append(FlowResult(flow, Checked(1, last.differences)))
+
+        # an expectation may be about frames that come after a flow has ended
+        ended = as_recorded if doing.step.expect is None else None
+        replay = doing.cluster.replay(_recorded(part, doing.place), _roles(part), settings, last, ended)
+        for flow in replay.flows:
+            doing.finished(flow)
+        if not replay.totals.flows:
             why = ", ".join(replay.totals.left_out) or "the recording is empty"
             raise InputError(f"nothing was replayed: {why}")
 

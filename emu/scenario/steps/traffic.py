@@ -87,6 +87,7 @@ class TrafficAction(Action[Traffic, Overlaps]):
     order = 60
     example = "- traffic: {flows: 4, rate: 100, mix: [{ping: {from: default/client, to: default/web-0}}]}"
     sends = True
+    many = True
 
     def expects(self, part: Traffic) -> bool:
         return any(each.expect is not None for each in part.mix)

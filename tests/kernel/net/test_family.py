@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from attributes import attributes
 from emu.clock import Clock
 from emu.errors import InputError
 from emu.kernel import boot
@@ -88,8 +89,8 @@ def frame(family: int) -> Frame:
 
 def test_a_family_without_its_operations_cannot_be_made() -> None:
     whole = Toy().ops()
-    for missing in Ops.__slots__:
-        rest = {name: getattr(whole, name) for name in Ops.__slots__ if name != missing}
+    for missing in attributes(Ops):
+        rest = {name: getattr(whole, name) for name in attributes(Ops) if name != missing}
         with pytest.raises(TypeError, match=missing):
             Ops(**rest)
     with pytest.raises(TypeError):

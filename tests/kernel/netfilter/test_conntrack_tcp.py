@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attributes import attributes
 from emu.clock import SECOND, Clock
 from emu.kernel.netfilter import conntrack_tcp
 from emu.kernel.netfilter.conn import ASSURED, Conn
@@ -231,8 +232,8 @@ def facts(wire: Wire) -> list[object]:
     if conn is None or conn.tcp is None:
         return []
     tcp = conn.tcp
-    own = [getattr(tcp, name) for name in tcp.__slots__ if name != "sides"]
-    return [conn.expires_ns, conn.status, *own, *(getattr(s, name) for s in tcp.sides for name in s.__slots__)]
+    own = [getattr(tcp, name) for name in attributes(type(tcp)) if name != "sides"]
+    return [conn.expires_ns, conn.status, *own, *(getattr(s, name) for s in tcp.sides for name in attributes(type(s)))]
 
 
 @given(st.lists(WORDS, max_size=15))

@@ -47,14 +47,18 @@ class Judge(Protocol):
 
 
 class Stage(Grounds, Testbed, Protocol):
-    """A cluster, as a replay uses it. `flows` by number; `unmodelled` judges their outcomes."""
+    """A cluster, as a replay uses it. `flows` by number, of which `flow_count` were made; `unmodelled` judges their outcomes."""
 
     flows: dict[int, Flow]
+    flow_count: int
 
     @property
     def unmodelled(self) -> Judge: ...
     @property
     def namespaces(self) -> Any: ...
+
+
+Ended = Callable[[Flow], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,16 @@ class Totals:
 
 
 class Replay:
-    """One replay. `totals` counts as it goes."""
+    """One replay. `totals` counts as it goes. `ended` gets each flow that has ended and is kept; without it, `flows` has them."""
 
-    def __init__(self, stage: Stage, roles: Roles, settings: Settings, sink: Sink) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        roles: Roles,
+        settings: Settings,
+        sink: Sink,
+        ended: Ended | None = None,
+    ) -> None:
         self._stage, self._settings, self._sink = stage, settings, sink
         self._hosts = Hosts(stage, roles)
         self._device = device_of(stage, settings.at) if settings.at else None
@@ -101,9 +112,10 @@ class Replay:
         self._by_key: OrderedDict[Key, Speaker] = OrderedDict()
         self._servers = Servers(stage.namespaces, self._speakers)
         self._sorter, self._ahead, self._pieces = Sorter(), Ahead(), Reassembly()
-        self._number = max(stage.flows, default=0)
+        self._number = stage.flow_count
         self._remarked: set[str] = set()
         self.flows: list[Flow] = []
+        self._ended = ended or self.flows.append
 
     def run(self, records: Iterable[Record], progress: Callable[[int], None] | None = None) -> Totals:
         """Replay every record; `progress` is called with their count now and then. Raises InputError for records that cannot be read."""
@@ -260,7 +272,7 @@ class Replay:
         assert net is not None
         flow = Flow(stage, self._number, kind_of(key.proto), name, stands[0].name, stands[1].target, net)
         flow.started_ns = stage.clock.now
-        stage.flows[self._number] = flow
+        stage.flows[self._number], stage.flow_count = flow, self._number
         talk = Talk(flow, key.proto, client, server, stands, self._report, refused=self._ahead.refused(key))
         speaker = self._made(talk)
         self._speakers[self._number] = speaker
@@ -279,7 +291,7 @@ class Replay:
         kind = kind_of(key.proto) if key is not OTHERS else "other"
         flow = Flow(stage, self._number, kind, f"{kind} on {at}", device.net.name, target, device.net)
         flow.started_ns = stage.clock.now
-        stage.flows[self._number] = flow
+        stage.flows[self._number], stage.flow_count = flow, self._number
         clock: Any = stage.clock
         speaker = TapSpeaker(Talk(flow, key.proto, client, server, stands, self._report), device, clock)
         self._speakers[self._number] = speaker
@@ -329,9 +341,11 @@ class Replay:
         del self._speakers[talk.number]
         self._servers.forget(talk.number)
         if self._settings.keep:
-            self.flows.append(talk.flow)
+            self._ended(talk.flow)
         else:
             stage.flows.pop(talk.number, None)
+        if stage.capture is not None:
+            stage.capture.spill()
 
     @staticmethod
     def _any(talk: Talk) -> bool:
@@ -378,11 +392,18 @@ def device_of(stage: Stage, text: str) -> Device:
     return found
 
 
-__all__ = ["FRAMES", "STATEFUL", "Replay", "Settings", "Stage", "Totals"]
+__all__ = ["FRAMES", "Ended", "STATEFUL", "Replay", "Settings", "Stage", "Totals"]
 
 
-def replayed(stage: Stage, records: Iterable[Record], roles: Roles, settings: Settings, sink: Sink) -> Replay:
+def replayed(
+    stage: Stage,
+    records: Iterable[Record],
+    roles: Roles,
+    settings: Settings,
+    sink: Sink,
+    ended: Ended | None = None,
+) -> Replay:
     """A replay of all records. Raises InputError."""
-    made = Replay(stage, roles, settings, sink)
+    made = Replay(stage, roles, settings, sink, ended)
     made.run(records)
     return made

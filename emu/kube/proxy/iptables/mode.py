@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
-from emu.kernel.netfilter.table import replace_all
+from emu.kernel.netfilter.table import Tables, replace_all
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.iptables import restore
 from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
@@ -45,6 +45,8 @@ class Iptables(Mode[ProxyRules]):
     def __init__(self) -> None:
         self._compiler = Compiler()
         self._snapshot: Snapshot | None = None
+        self._nets: Sequence[Netns] = ()
+        self._tables: list[Tables] = []  # theirs
         self._intact: RuleSet | None = None  # the last one that was found to be
         # for the nodes that sync this snapshot
         self._restored: dict[_Restore, _Applied | None] = {}
@@ -62,12 +64,15 @@ class Iptables(Mode[ProxyRules]):
     def apply(
         self, nets: Sequence[Netns], before: _Applied | None, rules: ProxyRules, *, full: bool, keep_stale: bool
     ) -> list[_Applied | None]:
-        tables = [net.ipv4.tables for net in nets]
-        made: dict[RuleSet, _Applied | None] = {}  # by what is in force
-        for current in map(attrgetter("ruleset"), tables):
-            if current not in made:
-                made[current] = self._restore(_Restore(current, before, rules, full, keep_stale))
-        left = [made[each.ruleset] for each in tables]
+        if nets is not self._nets:  # nodes that stay together are looked up once
+            self._nets, self._tables = nets, [net.ipv4.tables for net in nets]
+        tables = self._tables
+        # by what is in force
+        made = {
+            current: self._restore(_Restore(current, before, rules, full, keep_stale))
+            for current in dict.fromkeys(map(attrgetter("ruleset"), tables))
+        }
+        left = [*made.values()] * len(tables) if len(made) == 1 else [made[each.ruleset] for each in tables]
         for current, found in made.items():
             if found is not None and found.restored.ruleset is not current:
                 alike = tables if len(made) == 1 else [each for each in tables if each.ruleset is current]
