@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from browser import Browser
 from browser import missing as browser_missing
@@ -23,6 +24,10 @@ NO_TSHARK = "skipped: no tshark"
 NO_KERNEL = "skipped: no real kernel to ask"
 NO_BROWSER = "skipped: no browser"
 NO_AXE = "skipped: no axe-core"
+
+# a busy machine is no fault of a property
+settings.register_profile("emu", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("emu")
 
 
 @pytest.fixture(scope="session")
