@@ -335,7 +335,10 @@ class _Writer:
                 slots[name] = slot.__get__(old)
             except AttributeError:  # not set
                 continue
-        self._set(old, getattr(old, "__dict__", None) or {}, slots)
+        if hasattr(old.__class__, ATTRIBUTES):
+            self._set(old, slots, {})
+        else:
+            self._set(old, getattr(old, "__dict__", None) or {}, slots)
 
     def _set(self, old: object, own: dict[str, Any], slots: dict[str, Any]) -> None:
         """Set attributes of a copy: those in its `__dict__`, and those in slots."""
@@ -457,11 +460,11 @@ def _recipe_of(kind: type) -> str:
     if config is not None and config.frozen:
         return "share"  # a value of msgspec's: what it holds is not changed either
     frozen = is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]  # what dataclass() sets
-    usual = kind.__setattr__ is object.__setattr__ and not hasattr(kind, "__setstate__")
+    native = hasattr(kind, ATTRIBUTES)  # its `__setstate__` sets attributes from a dict
+    usual = kind.__setattr__ is object.__setattr__ and (native or not hasattr(kind, "__setstate__"))
     for base in (dict, list, set, tuple, frozenset):
         if issubclass(kind, base) and usual:
             return f"as_{base.__name__}"
-    native = hasattr(kind, ATTRIBUTES)
     if not native and (kind.__new__ is not object.__new__ or not kind.__flags__ & HEAPTYPE):  # C code makes it
         return "as_reduced"
     if frozen:

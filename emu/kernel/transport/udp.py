@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emu.errors import SocketError
 from emu.kernel.net import icmp, ip_output
@@ -201,7 +201,8 @@ class Udp:
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "UDP_CSUM")
             return
-        socket, vrf = None, frame.indev is not None and frame.indev.kind == "vrf"
+        socket: Any = None  # a tunnel's socket is another class
+        vrf = frame.indev is not None and frame.indev.kind == "vrf"
         if not vrf:
             socket = self.connected.get((frame.dst, frame.dport, frame.src, frame.sport))
         if socket is None:
@@ -250,7 +251,7 @@ class Udp:
 
     def error(self, quoted: Frame, net: Netns, kind: int, code: int, info: int) -> None:
         """udp_err: fatal errors reach connected sockets; every error is noted with the socket, a redirect is none."""
-        socket = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
+        socket: Any = self.connected.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if socket is None:
             socket = self.ports.lookup(quoted.src, quoted.sport)
             if socket is None or socket.__class__ is EncapSocket:
