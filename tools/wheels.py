@@ -51,6 +51,15 @@ NOT_OURS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist", "bui
 CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
 # A comparison of two constants is no mistake: their values are known only where they are Final.
 SEALED_CHECKS = ("--no-strict-equality", "--no-warn-unreachable", "--disable-error-code=redundant-expr")
+# mypy 2.4 leaves `__init__` out where interpreted code makes an object of a class whose `__new__` makes an empty one.
+EMPTY_INIT = re.compile(
+    r"(static int\n(\w+)_init\(PyObject \*self, PyObject \*args, PyObject \*kwds\)\n\{\n)    return 0;\n\}"
+)
+CALLED_INIT = r"""\1    PyObject *done = CPyPy_\2_____init__(self, args, kwds);
+    if (done == NULL) return -1;
+    Py_DECREF(done);
+    return 0;
+}"""
 KEPT = 3  # compiled trees; older ones are removed
 
 
@@ -187,7 +196,8 @@ def pure_wheel(target: Path) -> None:
 
 def sealed(text: str) -> str:
     """A module as the compiler gets it: constants (names in capitals that are assigned once) are Final, so that their values stand in
-    the compiled code, and a field's type that is imported for type checkers only is a string. Each statement keeps its line."""
+    the compiled code; a field's type that is imported for type checkers only is a string; and `__new__` makes an empty object, as
+    Python's does, for copies of state. Each statement keeps its line."""
     module = ast.parse(text)
     stored = [node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     moving = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
@@ -224,8 +234,15 @@ def sealed(text: str) -> str:
             ):
                 begin, end, at = field.annotation.col_offset, field.annotation.end_col_offset or 0, field.lineno - 1
                 lines[at] = lines[at][:begin] + b'"' + lines[at][begin:end] + b'"' + lines[at][end:]
-    head = "from __future__ import annotations"
-    return b"\n".join(lines).decode().replace(f"\n{head}\n", f"\n{head}; from typing import Final as _Final\n", 1)
+    for kind in module.body:
+        if isinstance(kind, ast.ClassDef) and all(ast.unparse(base).startswith("Generic[") for base in kind.bases):
+            first = min([kind.lineno, *(each.lineno for each in kind.decorator_list)]) - 1
+            assert not lines[first - 1].strip(), f"line {first}: expected an empty one above a class"
+            lines[first - 1] = b"@_attr(serializable=True)"
+    head = lines.index(b"from __future__ import annotations")
+    lines[head] += b"; from typing import TYPE_CHECKING, Final as _Final"
+    lines[head + 1] = b"if TYPE_CHECKING: from mypy_extensions import mypyc_attr as _attr"
+    return b"\n".join(lines).decode()
 
 
 def each_of(value: ast.expr) -> list[str]:
@@ -240,17 +257,20 @@ def each_of(value: ast.expr) -> list[str]:
 def compile_in(tree: Path, opt: str, jobs: int) -> None:
     from mypyc.build import mypycify
 
+    chosen = compiled()
     os.chdir(tree)
     os.environ["MYPY_CACHE_DIR"] = str(BUILD / "mypy")
-    for path in compiled():
+    for path in chosen:
         (tree / path).write_text(sealed((ROOT / path).read_text(encoding="utf-8")), encoding="utf-8")
     extensions = mypycify(
-        ["--config-file", "pyproject.toml", *SEALED_CHECKS, *compiled()],
+        ["--config-file", "pyproject.toml", *SEALED_CHECKS, *chosen],
         opt_level=opt, debug_level="0", multi_file=True, target_dir="build/c", group_name=LIBRARY,
     )  # fmt: skip
+    for file in (tree / "build" / "c").rglob("__native_*.c"):
+        file.write_text(EMPTY_INIT.sub(CALLED_INIT, file.read_text(encoding="utf-8")), encoding="utf-8")
     copied(tree)  # the sources as they are, for people and for EMU_PURE
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    listed = [LIBRARY.replace(".", "/") + "__mypyc", *(path.removesuffix(".py") for path in compiled())]
+    listed = [LIBRARY.replace(".", "/") + "__mypyc", *(path.removesuffix(".py") for path in chosen)]
     lines = [suffix, *(name.removeprefix("emu/") for name in listed)]
     (tree / LIST).write_text("\n".join(lines) + "\n", encoding="utf-8")
     for each in extensions:
@@ -276,7 +296,7 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools/wheel", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--tree", action="store_true", help="only the compiled tree; prints its folder")
-    parser.add_argument("--pure", action="store_true", help="only the pure wheel, which needs no compiler")
+    parser.add_argument("--compiled", action="store_true", help="also the wheel with compiled modules")
     parser.add_argument("--opt", default="3", choices=("0", "1", "2", "3"), help="the C compiler's level (3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="C files at a time (as many as CPUs)")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
@@ -286,7 +306,7 @@ def main() -> None:
         pure_wheel(tree / "dist") if step == "pure" else compile_in(tree, given.opt, given.jobs)
         return
     dist = ROOT / "dist"
-    if given.pure:
+    if not (given.tree or given.compiled):
         BUILD.mkdir(parents=True, exist_ok=True)
         in_child(BUILD / "pure.log", "--step", "pure", str(ROOT))
     else:

@@ -86,6 +86,7 @@ def test_each_rule_that_was_passed_over_has_its_reason() -> None:
     ]
 
 
+@pytest.mark.pure("the walk is compiled anew with rules that note each question, in place of the module's own")
 @pytest.mark.parametrize(
     "name", ["pod-to-service", "service-same-node", "aws-pod-to-internet", "hairpin-on", "calico-pod-to-pod"]
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
 from scapy.layers.l2 import Ether
@@ -334,6 +334,7 @@ ADDR = st.integers(0x01000000, 0xDFFFFFFF)
 PORT = st.integers(1, 65535)
 
 
+@settings(deadline=None)
 @given(ADDR, ADDR, ADDR, ADDR, PORT, PORT, PORT, st.binary(max_size=9), st.sampled_from([TCP, UDP]))
 def test_there_and_back_is_identity(
     client: int, vip: int, pod: int, node: int, sport: int, dport: int, port: int, data: bytes, layer: Any
