@@ -19,7 +19,7 @@ ALL = EMU + sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests"
 # What only one file may import. The twin lives on the host, and on the host's clock.
 CLOCK = ("emu/clock.py", "emu/twin/")
 # emu/__init__ imports its names late, and emu/compiled chooses what is imported: they walk nothing
-WALKER = ("emu/registry.py", "emu/__init__.py", "emu/compiled.py", "emu/testing/spreading.py")
+WALKER = ("emu/registry.py", "emu/__init__.py", "emu/compiled.py")
 DOORS = {
     "scapy": ("emu/craft.py",),
     **dict.fromkeys(("heapq", "random", "time", "secrets"), CLOCK),
