@@ -20,11 +20,12 @@ D = TypeVar("D")
 
 class Shelf(Generic[T], Mapping[str, T]):
     """The parts of one kind, by name. A part is looked for in the file that is called as it is; the folders, and folders in them, are
-    imported at the first look-up of any other, and where all parts are listed."""
+    imported at the first look-up of any other, and where all parts are listed; with `file` of the folders in them that module alone."""
 
-    def __init__(self, kind: str, *packages: str) -> None:
+    def __init__(self, kind: str, *packages: str, file: str = "") -> None:
         self.kind = kind
         self._packages = packages
+        self._file = file
         self._parts: dict[str, T] = {}
         self._names: dict[int, str] = {}  # by the identity of a part
 
@@ -44,7 +45,7 @@ class Shelf(Generic[T], Mapping[str, T]):
         """Import every module of the shelf's folders once."""
         packages, self._packages = self._packages, ()
         for package in packages:
-            _import_all(package)
+            _import_all(package, self._file)
 
     def _find(self, name: object) -> bool:
         """Import what may have a part. Gives whether there is one."""
@@ -94,11 +95,13 @@ class Shelf(Generic[T], Mapping[str, T]):
         return len(self._parts)
 
 
-def _import_all(package: str) -> None:
-    """Import a package, its modules, and those of the packages in it."""
+def _import_all(package: str, file: str) -> None:
+    """Import a package, its modules, and those of the packages in it, or there only `file`."""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         name = f"{package}.{module.name}"
-        if module.ispkg:
-            _import_all(name)
-        else:
+        if not module.ispkg:
             importlib.import_module(name)
+        elif not file:
+            _import_all(name, file)
+        elif find_spec(f"{name}.{file}") is not None:
+            importlib.import_module(f"{name}.{file}")

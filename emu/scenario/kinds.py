@@ -6,7 +6,8 @@ own configuration where these have one. Must not know files or clusters.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -15,22 +16,32 @@ from emu.kube.networks.network import networks
 from emu.kube.policy.dataplane import dataplanes
 from emu.kube.proxy.mode import modes
 from emu.kube.underlay.underlay import underlays
+from emu.registry import Shelf
 
 OutcomeWord = Literal["delivered", "refused", "rejected", "dropped", "timeout", "error", "undecided"]
-if TYPE_CHECKING:
-    ProxyMode: TypeAlias = str
-    UnderlayName: TypeAlias = str
-    PolicyName: TypeAlias = str
-else:  # a mode is a folder, an underlay a file: their names need no second place
-    ProxyMode, UnderlayName = Literal[tuple(sorted(modes))], Literal[tuple(sorted(underlays))]
-    PolicyName = Literal[tuple(sorted(dataplanes))]
+# A mode is a folder, an underlay a file: a name that is on none of these shelves is an error, and the schema lists all. Neither needs a
+# list of every part when a scenario is read.
+SHELVES: Mapping[str, Shelf[Any]] = {
+    "modes": modes, "underlays": underlays, "dataplanes": dataplanes, "networks": networks,
+}  # fmt: skip
+ProxyMode = Annotated[str, Meta(extra_json_schema={"x-shelf": "modes"})]
+UnderlayName = Annotated[str, Meta(extra_json_schema={"x-shelf": "underlays"})]
+PolicyName = Annotated[str, Meta(extra_json_schema={"x-shelf": "dataplanes"})]
 NetworkName = Annotated[
     str,
     Meta(
         description="a built-in network, or the path of a .conflist beside the scenario",
-        extra_json_schema={"anyOf": [{"enum": sorted(networks)}, {"pattern": r"\.conflist$"}]},
+        extra_json_schema={"anyOf": [{"x-shelf": "networks"}, {"pattern": r"\.conflist$"}]},
     ),
 ]
+
+
+def on_shelf(key: str, name: str | None, shelf: Shelf[Any]) -> None:
+    """Raises ValueError, as `typed.py` reads it, for a name that is not on the shelf."""
+    if name is not None and name not in shelf:
+        raise ValueError(f"`{key}` is none of {' '.join(sorted(shelf))}")
+
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 KubernetesVersion = Annotated[
     str,
@@ -163,6 +174,9 @@ class KubeProxyPart(Part, frozen=True):
     windows_run_as_service: Any = None
     winkernel: Any = None
 
+    def __post_init__(self) -> None:
+        on_shelf("mode", self.mode, modes)
+
 
 class DnsPart(Part, frozen=True):
     """CoreDNS as kubeadm deploys it. `upstream` is what the outside's resolver knows, by name: an address, addresses, or
@@ -213,6 +227,10 @@ class ClusterPart(Part, frozen=True):
     kube_proxy: KubeProxyPart = KubeProxyPart()
     endpoint_updates_batch_period: Duration = 0.0
     sysctls: dict[str, int | str] = {}
+
+    def __post_init__(self) -> None:
+        on_shelf("policy", self.policy, dataplanes)
+        on_shelf("underlay", self.underlay, underlays)
 
 
 class EthLike(Part, frozen=True):

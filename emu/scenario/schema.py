@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from emu.scenario.kinds import SHELVES
 from emu.scenario.shape import scenario_type
 from emu.scenario.steps import in_order
 
@@ -22,4 +23,14 @@ def schema() -> dict[str, Any]:
         **reference,
         "$defs": parts,
     }
-    return cast(dict[str, Any], json.loads(json.dumps(described)))  # plain JSON: lists, no tuples
+    plain = json.dumps(described)  # lists, no tuples
+    return cast(dict[str, Any], json.loads(plain, object_hook=_listed))
+
+
+def _listed(part: dict[str, Any]) -> dict[str, Any]:
+    """The names of a shelf in place of its own."""
+    if "x-shelf" not in part:
+        return part
+    return {key: value for key, value in part.items() if key not in ("x-shelf", "type")} | {
+        "enum": sorted(SHELVES[part["x-shelf"]])
+    }

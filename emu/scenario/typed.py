@@ -19,6 +19,7 @@ from emu.kube.api.documents import Document, Path
 T = TypeVar("T")
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|(\[\.\.\.\])")
+_ABSENT = re.compile(r"`(\w+)` is none of (.*)")  # what a part itself finds wrong with one of its fields
 _WORDS = {"array": "a list", "object": "a mapping", "str": "a text", "int": "a whole number", "bool": "true or false"}
 _WORDS |= {"float": "a number", "null": "null"}
 
@@ -64,6 +65,12 @@ def _explain(message: str, type_: type, value: Any, document: Document, at: Path
         return document.error(f'"{missing[1]}" is missing', whole)
     if what.startswith("Invalid enum value"):
         return document.error(f"{shown(here)} is not allowed here", whole, expected=_choices(type_, tuple(path), here))
+    absent = _ABSENT.fullmatch(what)
+    if absent:
+        name = here[absent[1]]
+        return document.error(
+            f"{shown(name)} is not allowed here", (*whole, absent[1]), expected=_closest(absent[2].split(), name)
+        )
     wrong = re.fullmatch(r"Expected `(.*?)`(.*)", what)
     if wrong is None:
         return document.error(what, whole)
@@ -124,6 +131,11 @@ def _choices(type_: type, path: Path, here: Any) -> str | None:
         if isinstance(part, inspect.LiteralType)
         for value in part.values
     ]
+    return _closest(words, here)
+
+
+def _closest(words: list[str], here: Any) -> str | None:
+    """The allowed words as an `expected`, the nearest one first."""
     near = get_close_matches(str(here), words, n=1)
     *most, last = words or [""]
     every = f"{', '.join(most)} or {last}" if most else last

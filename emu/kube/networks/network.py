@@ -110,11 +110,11 @@ class Network:
                 host.netns.sysctl[f"net.ipv4.conf.{each.name}.{variable}"] = value
 
 
-networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks")
+networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks", file="network")
 # a network's name by the plugin that works with its agents only: a user's list that begins with it gets them
-network_plugins: Shelf[str] = Shelf("plugin of a network", "emu.kube.networks")
-network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks")
-network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks")
+network_plugins: Shelf[str] = Shelf("plugin of a network", "emu.kube.networks", file="network")
+network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks", file="network")
+network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks", file="network")
 
 
 def usual_underlay(network: str) -> str:

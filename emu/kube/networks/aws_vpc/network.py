@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emu.kube.cni.config import NetworkConfigList
-from emu.kube.networks.aws_vpc import agent
 from emu.kube.networks.aws_vpc.options import AwsOptions
-from emu.kube.networks.aws_vpc.policy.agent import NAME as POLICY_AGENT
 from emu.kube.networks.network import Network, NodeSettings, network_plugins, network_underlays, networks
 from emu.kube.policy.dataplane import NONE
 
@@ -27,5 +25,5 @@ def aws_vpc(node: NodeSettings) -> Network:
     options = node.of(AwsOptions)
     words = replace(node, mtu=options.eni_mtu).words()
     config = NetworkConfigList.load(CONFLIST, words)
-    policy = POLICY_AGENT if options.enable_network_policy else NONE
-    return Network(config, agents=(agent.NAME,), pods_outside=True, policy=policy)
+    policy = "aws-network-policy-agent" if options.enable_network_policy else NONE
+    return Network(config, agents=("aws-node",), pods_outside=True, policy=policy)
