@@ -76,6 +76,12 @@ def head(table: Table) -> Iterator[str]:
     """How much was asked, and what that rests on."""
     cells, pairs = f"{table.asked:,} cells", f"{table.pairs:,} pairs of a source and an endpoint"
     ways = f"{len(table.columns):,} ways to Service ports" if len(table.columns) != 1 else "1 way to a Service port"
+    if not table.columns:
+        yield (
+            f"{len(table.rows):,} sources, and no Service whose ports have an IPv4 address: a matrix asks Services alone. "
+            "`emu why` asks from a pod to a pod."
+        )
+        return
     yield f"{len(table.rows):,} sources, {ways}: {cells}, {pairs}."
     if table.shared:
         yield (

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from emu.errors import InputError
+from emu.kube.cluster import Cluster
 from emu.matrix.ask import Question
 from emu.matrix.ends import Choice
 from emu.matrix.shown import csv_of, text_of
@@ -140,6 +141,14 @@ def test_json_csv_and_text_have_the_same_cells(small: Table) -> None:
 
 def test_the_text_fits_eighty_columns(small: Table) -> None:
     assert max(map(len, text_of(small).splitlines())) <= 80
+
+
+def test_a_cluster_without_services_is_stated_as_one() -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}}
+    text = text_of(asked(partial(Cluster, 1, [pod])))
+    assert " ".join(text.split()) == (
+        "3 sources, and no Service whose ports have an IPv4 address: a matrix asks Services alone. `emu why` asks from a pod to a pod."
+    )
 
 
 def test_a_large_matrix_has_a_line_for_sources_that_are_alike() -> None:
