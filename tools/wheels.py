@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "compiled"
 # Folders and files whose modules are compiled.
-COMPILED = ("emu/wire", "emu/clock.py", "emu/trail.py", "emu/capture/tap.py", "emu/kernel")
+COMPILED = ("emu/wire", "emu/clock.py", "emu/capture/tap.py", "emu/kernel")
 # What stays interpreted there, and why.
 LEFT_OUT: dict[str, str] = {
     "__init__.py": "a package's heading has no code, and a shelf is filled by modules that may be a user's own",
@@ -296,7 +296,7 @@ def say(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools/wheel", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--tree", action="store_true", help="only the compiled tree; prints its folder")
-    parser.add_argument("--compiled", action="store_true", help="also the wheel with compiled modules")
+    parser.add_argument("--pure", action="store_true", help="only the pure wheel, which needs no compiler")
     parser.add_argument("--opt", default="3", choices=("0", "1", "2", "3"), help="the C compiler's level (3)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="C files at a time (as many as CPUs)")
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
@@ -306,7 +306,7 @@ def main() -> None:
         pure_wheel(tree / "dist") if step == "pure" else compile_in(tree, given.opt, given.jobs)
         return
     dist = ROOT / "dist"
-    if not (given.tree or given.compiled):
+    if given.pure:
         BUILD.mkdir(parents=True, exist_ok=True)
         in_child(BUILD / "pure.log", "--step", "pure", str(ROOT))
     else:

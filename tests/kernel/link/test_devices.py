@@ -66,7 +66,7 @@ def test_a_border_forgets_what_the_kernel_scrubs() -> None:
         "bridged_dnat",
     )
     for name in forgotten:
-        setattr(frame, name, 1)
+        setattr(frame, name, True)
     cable.near.transmit(frame)
     cable.clock.drain()
     assert [name for name in forgotten if getattr(frame, name)] == []
