@@ -210,6 +210,8 @@ class _Writer:
         slots = _slots_of(old.__class__)
         own = getattr(old, "__dict__", None) or {}
         parts = [*(slot.__get__(old) for slot in slots.values()), *own.values()]
+        if hasattr(old.__class__, ATTRIBUTES):
+            self._alive.append(parts)
         return self.unless_same(old, parts, _frozen, old.__class__, (*slots.values(),), tuple(own))
 
     def as_partial(self, old: Any) -> bool:
@@ -336,6 +338,7 @@ class _Writer:
             except AttributeError:  # not set
                 continue
         if hasattr(old.__class__, ATTRIBUTES):
+            self._alive.append(slots)  # a tuple may have been made just now, of what the object holds without one
             self._set(old, slots, {})
         else:
             self._set(old, getattr(old, "__dict__", None) or {}, slots)

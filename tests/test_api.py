@@ -165,7 +165,12 @@ CALLS: dict[str, tuple[Callable[[emu.Cluster], object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CALLS)
+OWN_TYPES = pytest.mark.pure("a compiled function refuses another type itself")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[OWN_TYPES] * (each == "a socket's text")) for each in CALLS]
+)
 def test_what_is_out_of_range_is_one_clear_message(name: str) -> None:
     cluster = emu.Cluster(2, TEXT)
     call, message = CALLS[name]
@@ -375,6 +380,7 @@ def notes_of(kind: type) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.pure("it reads the sources of classes")
 @pytest.mark.parametrize("kind", TOUCHED, ids=lambda kind: kind.__name__)
 def test_what_people_touch_has_whole_types(kind: type) -> None:
     vague = {

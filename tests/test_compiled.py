@@ -125,7 +125,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ).stdout.strip()
     # the dependencies are those of this environment, behind its own packages
     Path(own, "behind.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
-    pip = [made, "-m", "pip", "--disable-pip-version-check", "install", "--no-index", "--no-deps", "--find-links"]
+    pip = [
+        made,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--ignore-installed",
+        "--no-index",
+        "--no-deps",
+        "--find-links",
+    ]
     done = subprocess.run([*pip, str(DIST), "kubemu"], env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return home

@@ -306,6 +306,7 @@ def calls_of(act: Callable[[], object]) -> int:
     return calls
 
 
+@pytest.mark.pure("calls of compiled functions are not counted")
 def test_a_warm_flow_calls_no_more_functions_in_a_larger_cluster() -> None:
     def cost(nodes: int) -> int:
         cluster = large(nodes)

@@ -21,6 +21,7 @@ def test_the_faults_lie_in_every_room() -> None:
     assert {fault.invariant for fault in FAULTS} == set(invariants.INVARIANTS), "each invariant finds one at least"
 
 
+@pytest.mark.pure("faults take the place of functions that compiled callers do not look up")
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.room}: {fault.what}: {fault.invariant}")
 def test_a_planted_fault_is_found(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +71,7 @@ def test_every_invariant_judges_something() -> None:
 RULE = "*nat\n-I PREROUTING -p udp -j ACCEPT\nCOMMIT\n"
 
 
+@pytest.mark.pure("a fault takes the place of a function that compiled callers do not look up")
 @pytest.mark.slow
 def test_a_failure_shrinks_to_one_service_and_one_flow() -> None:
     """A rule before kube-proxy's lets datagrams past it."""

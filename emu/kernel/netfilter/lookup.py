@@ -9,7 +9,7 @@ beforehand (`path`). Must not know hooks, counters or namespaces.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from emu.fork import itself
 from emu.kernel.netfilter.hooks import Drop, HookState, Reject
@@ -56,7 +56,7 @@ class Index:
     """Entries by the value of one field of the packet; entries that name no exact value are candidates for every packet."""
 
     __slots__ = ("_entries", "_fields", "_found", "_named", "_rest")
-    __deepcopy__ = itself
+    __deepcopy__: ClassVar[Any] = itself  # else compiled code makes it an attribute of each object
 
     def __init__(self, field: str, entries: Sequence[_Keyed], fields: tuple[str, ...]) -> None:
         self._fields = tuple(other for other in fields if other != field)
