@@ -103,7 +103,10 @@ def test_what_was_looked_at_is_what_the_walk_asked(name: str, monkeypatch: pytes
             asked.setdefault((frame.packet, state.net.name), []).append(rule)
         return True
 
-    monkeypatch.setattr(table, "walker", partial(table.walker, compiled=noting))
+    def unknown(*_: object) -> None:
+        """No rules are remembered: each packet asks."""
+
+    monkeypatch.setattr(table, "walker", partial(table.walker, compiled=noting, known=unknown))
     cluster = run(gallery.stories()[name]).cluster
     assert cluster.capture is not None
     came: dict[tuple[int, str], Interface] = {}
