@@ -92,7 +92,10 @@ _VALID = {
     TH_SYN: SYN, TH_SYN | TH_URG: SYN, TH_SYN | TH_ACK: SYNACK, TH_RST: RST, TH_RST | TH_ACK: RST,
     TH_FIN | TH_ACK: FIN, TH_FIN | TH_ACK | TH_URG: FIN, TH_ACK: ACK, TH_ACK | TH_URG: ACK,
 }  # fmt: skip
-_INDEX = tuple(_VALID.get(flags & ~TH_PSH, -1) for flags in range(64))
+# by the header's byte of flags: which packet, and how many sequence numbers SYN and FIN take
+_INDEX = tuple(_VALID.get(flags & 63 & ~TH_PSH, -1) for flags in range(256))
+_COUNTED = tuple(bool(flags & TH_SYN) + bool(flags & TH_FIN) for flags in range(256))
+_LENGTH = tuple(offset >> 4 << 2 for offset in range(256))  # of the header, by the byte of its data offset
 
 
 class Tracker(Protocol):
@@ -134,13 +137,12 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     if stop < l4 + HLEN or len(buf) < stop:
         return INVALID
     seq, ack, offset, flags, win = head(buf, l4)
-    header = offset >> 4 << 2
-    index = _INDEX[flags & 63]
+    header, index = _LENGTH[offset], _INDEX[flags]
     length = stop - l4 - header
     if header < 20 or length < 0 or index < 0:
         return INVALID
-    end = (seq + length + (flags & 1) + (flags >> 1 & 1)) & MASK
-    plain = header == 20 or (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN))
+    end = seq + length + _COUNTED[flags] & MASK
+    plain = (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN)) or header == 20
     status = conn.status
     tcp = conn.tcp
     if not status & CONFIRMED:

@@ -70,7 +70,7 @@ class Ports:
         for first, step in passes:
             for distance in range(0, count, step):
                 port = low + (first + distance) % count
-                if any(bottom <= port <= top for bottom, top in reserved):
+                if reserved and any(bottom <= port <= top for bottom, top in reserved):
                     continue
                 if usable(port) if usable is not None else self.free(addr, port):
                     return port

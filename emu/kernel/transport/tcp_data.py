@@ -113,8 +113,9 @@ def fin_received(tp: TcpSock) -> None:
         tp.pingpong = max(tp.pingpong, tp.config.pingpong_thresh)
     elif tp.state in ("FIN_WAIT1", "FIN_WAIT2"):
         tp.go("rcv FIN")
-    tp.rmem_alloc -= sum(piece.skb.truesize for piece in tp.ofo)
-    tp.ofo.clear()
+    if tp.ofo:
+        tp.rmem_alloc -= sum(piece.skb.truesize for piece in tp.ofo)
+        tp.ofo.clear()
 
 
 def _queue_out_of_order(tp: TcpSock, seq: int, end_seq: int, skb: RxSkb, fin: bool, now_ns: int) -> None:

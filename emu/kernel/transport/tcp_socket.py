@@ -83,7 +83,7 @@ class TcpSocket:
 
     def __init__(self, tcp: TcpTable, flow: int = 0) -> None:
         self._tcp, self.net, self.flow = tcp, tcp.net, flow
-        self.addr = self.port = 0
+        self.addr = self.port = self.pending = 0
         self.remote: tuple[int, int] | None = None
         self.endpoint: TcpEndpoint | None = None
         self.backlog: int | None = None
@@ -91,7 +91,6 @@ class TcpSocket:
         self.overflowed_ns: int | None = None  # when a listener last answered with a cookie
         self.accepted: list[TcpSocket] = []
         self.listener: TcpSocket | None = None
-        self.pending = 0
         self.errors: list[IcmpError] = []
         self.on_readable: Callable[[], None] | None = None
         self._nodelay = self.closed = self.confirm_neighbour = self.blocking = False
@@ -154,13 +153,9 @@ class TcpSocket:
         tcp.connections[key] = self
         self.ident = tcp.draw_ident()
         self.endpoint, segments = TcpEndpoint.connect(
-            tcp.config(),
-            tcp.mss(route),
-            tcp.initial_sequence(key),
-            net.clock.now,
-            ts_offset=tcp.timestamp_offset(source, dst),
-            nodelay=self.nodelay,
-        )
+            tcp.config(), tcp.mss(route), tcp.initial_sequence(key), net.clock.now,
+            tcp.timestamp_offset(source, dst), nodelay=self.nodelay,
+        )  # fmt: skip
         self._owned = True
         self.output(segments)
         self._release()
@@ -218,6 +213,12 @@ class TcpSocket:
         if not self._rest and self._ending is not None:
             ending, self._ending = self._ending, None
             ending()
+
+    @property
+    def ready(self) -> bool:
+        """Has `recv` something to give: bytes, the end of the stream, or an error (EPOLLIN)?"""
+        endpoint = self.endpoint
+        return endpoint is None or bool(endpoint.readable or self.pending) or endpoint.eof or endpoint.state == "CLOSE"
 
     def recv(self, limit: int = 1 << 30) -> bytes:
         """Bytes that came, b"" at the end of the stream. Raises SocketError: a pending error, EAGAIN, ENOTCONN."""
@@ -339,12 +340,11 @@ class TcpSocket:
             self.confirm_neighbour = True  # tcp_init_metrics
             self._established()
         self.output(segments)
-        if (
-            watched
-            and self.on_readable is not None
-            and (endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error)
+        if watched and (
+            endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error
         ):
-            self.on_readable()
+            if self.on_readable is not None:
+                self.on_readable()
 
     def _established(self) -> None:
         listener, self.listener = self.listener, None
