@@ -36,10 +36,23 @@ class Node(Protocol):
 
 
 class Objects:
-    """The objects of some kinds at one time."""
+    """The objects of some kinds at one time. Of kinds that an agent follows there are at first all, and then the changes
+    since its last view."""
 
-    def __init__(self, by_kind: Mapping[type[Object], Iterable[Object]]) -> None:
+    def __init__(
+        self,
+        by_kind: Mapping[type[Object], Iterable[Object]],
+        changes: Mapping[type[Object], Sequence[tuple[Object | None, Object | None]]] | None = None,
+    ) -> None:
         self._by_kind = {kind: [*objects] for kind, objects in by_kind.items()}
+        self._changes = {} if changes is None else changes
+
+    def changes(self, kind: type[O]) -> Sequence[tuple[O | None, O | None]] | None:
+        """What happened to the objects of a kind since the last view, one change after another: each before (None: it is new)
+        and after (None: it is gone). None: look at all of them."""
+        found: Any = self._changes
+        changes: Sequence[tuple[O | None, O | None]] | None = found.get(kind)
+        return changes
 
     def list(self, kind: type[O]) -> list[O]:
         """The objects of a kind that the agent watches, in the order of creation. Raises KeyError for another kind."""
@@ -64,12 +77,13 @@ class Settings:
 class Agent(ABC, Generic[View, Facts, Value]):
     """One program for all nodes of a cluster: one object of the class, so that nodes share what they have in common.
 
-    `watches` are the kinds that it watches. `delay_ns` is the time in which it collects further changes, from the first that
+    `watches` are the kinds that it watches, `follows` those of which it wants the changes after its first view. `delay_ns` is the time in which it collects further changes, from the first that
     its watch brings. `min_period_ns` is the least time between two runs on a node;
     `resync_period_ns` (0: never) the time between checks of `intact`; `max_period_ns` (0: none) the most time without a run.
     """
 
     watches: ClassVar[tuple[type[Object], ...]] = ()
+    follows: ClassVar[tuple[type[Object], ...]] = ()
     delay_ns: int = 0
     min_period_ns: int = 0
     resync_period_ns: int = 0

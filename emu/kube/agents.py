@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from emu.clock import SECOND, Clock
 from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api import core
-from emu.kube.store import Store
+from emu.kube.api.meta import Key, Object
+from emu.kube.store import Event, Store
 
+O = TypeVar("O", bound=Object)
 LONG_AGO_NS = -3600 * SECOND * 24
 
 
@@ -33,6 +35,27 @@ class News:
     def _arrive(self) -> None:
         self._pending.discard(self)
         self._react()
+
+
+class Followed(Generic[O]):
+    """What happened to the objects of a kind since the last `take`: of one that changes twice there is one change."""
+
+    def __init__(self) -> None:
+        self._changes: list[tuple[O | None, O | None]] = []
+        self._last: dict[Key, int] = {}  # where the last change of an object stands
+
+    def changed(self, event: Event, obj: Any, old: Any) -> None:
+        new = None if event == "DELETED" else obj
+        at = self._last.get(obj.key)
+        if at is None or self._changes[at][1] is None:  # what comes again comes behind all
+            self._last[obj.key] = len(self._changes)
+            self._changes.append((old, new))
+        else:
+            self._changes[at] = self._changes[at][0], new
+
+    def take(self) -> list[tuple[O | None, O | None]]:
+        taken, self._changes, self._last = self._changes, [], {}
+        return [(old, new) for old, new in taken if old is not new]
 
 
 class Rounds:
@@ -133,6 +156,8 @@ class _Program:
         self.nodes = [*nodes]
         self.rounds = Rounds(clock, agent, self.nodes, self._run, pending)
         self._objects: Objects | None = None  # what the agent knows, until a run makes a view of it
+        self._followed: dict[type[Object], Followed[Object]] = {}
+        self._changes: dict[type[Object], list[tuple[Object | None, Object | None]]] = {}  # known since the last view
         self._view: Any = None
 
     def begin(self) -> None:
@@ -151,6 +176,9 @@ class _Program:
             delay = delay_ns + self.agent.delay_of(kind)
             if delay not in news:
                 news[delay] = News(self.clock, delay, pending, self._changed)
+            if kind in self.agent.follows:
+                self._followed[kind] = Followed()
+                self.store.watch(kind, self._followed[kind].changed)
             self.store.watch(kind, news[delay].changed)
         self._resync_later()
 
@@ -160,7 +188,11 @@ class _Program:
         self.rounds.run_all()
 
     def _read(self) -> None:
-        self._objects = Objects({kind: self.store.list(kind) for kind in self.agent.watches})
+        for kind, each in self._followed.items():
+            self._changes[kind] = [*self._changes.get(kind, ()), *each.take()]
+        known = {} if self._view is None else {kind: self._changes[kind] for kind in self.agent.follows}
+        lists = {kind: self.store.list(kind) for kind in self.agent.watches if kind not in known}
+        self._objects = Objects(lists, known)
 
     def leave(self, names: set[str]) -> None:
         """End the program on the nodes of these names: what it did there stays."""
@@ -176,7 +208,7 @@ class _Program:
             return ()
         agent = self.agent
         if self._objects is not None:
-            self._view, self._objects = agent.view(self._objects, self._view), None
+            self._view, self._objects, self._changes = agent.view(self._objects, self._view), None, {}
         return agent.run(self._view, nodes)
 
     def _resync_later(self) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from emu.kube import loops
 from emu.kube.agent import Agent, Objects
+from emu.kube.api.meta import Object
 from emu.kube.cluster import Cluster
 from emu.kube.controllers import Controllers
 from emu.kube.loops import Loops
@@ -49,6 +50,8 @@ class _Compiler(Compiler):
 
 class _KubeProxy(KubeProxy):
     """Reads all objects each time, and syncs node by node."""
+
+    follows: ClassVar[tuple[type[Object], ...]] = ()
 
     def view(self, objects: Objects, before: View | None) -> View:
         return super().view(objects, None)

@@ -192,9 +192,9 @@ class Fib:
         self.asks_flow = False
         self._rules = [*DEFAULT_RULES]
         # with the default rules: the prefix lengths of local, main and default, in that order; else None
-        self._levels: list[tuple[int, dict[int, Route]]] | None = []
-        # those of what a look-up in local sees, each with its table
-        self._together: list[tuple[int, dict[int, Route], FibTable]] = []
+        self._levels: list[tuple[int, dict[int, Route]]] | None = None
+        # those of what a look-up in local sees, each with its table; None: both are made at the next look-up
+        self._together: list[tuple[int, dict[int, Route], FibTable]] | None = None
         self.local, self.main = self.table(LOCAL_TABLE), self.table(MAIN_TABLE)
         self.table(DEFAULT_TABLE)
 
@@ -220,20 +220,24 @@ class Fib:
         self.compile()
 
     def compile(self) -> None:
+        """Make what look-ups read anew, at the next one: a namespace that no packet comes to does without."""
         self.forget()
-        seen = [self.tables[number] for number in (LOCAL_TABLE, MAIN_TABLE)[: 1 + self.merged] if number in self.tables]
-        self._together = [(*level, table) for table in seen for level in table.levels]
-        self._together.sort(key=lambda each: -each[0])
+        self._levels = self._together = None
         self.asks_flow = bool(self._several) or any(each.asks_flow for each in self._rules)
         self.asks_flow = self.asks_flow or any(each.tos for each in self._particular)
+
+    def _made(self) -> list[tuple[int, dict[int, Route], FibTable]]:
+        seen = [self.tables[number] for number in (LOCAL_TABLE, MAIN_TABLE)[: 1 + self.merged] if number in self.tables]
+        made = self._together = [(*level, table) for table in seen for level in table.levels]
+        made.sort(key=lambda each: -each[0])
         if self._particular or self._skips is not None or not all(rule.always for rule in self._rules):
-            self._levels = None
-            return
+            return made
         tables = [self.tables[rule.table] for rule in self._rules if rule.table in self.tables]
         self._levels = [level for table in tables for level in table.levels]
         if self.merged:
-            together = [(netmask, routes) for netmask, routes, _ in self._together]
+            together = [(netmask, routes) for netmask, routes, _ in made]
             self._levels = [*together, *self.table(DEFAULT_TABLE).levels]
+        return made
 
     def forget(self) -> None:
         self.known.clear()
@@ -321,6 +325,8 @@ class Fib:
         `oif` restricts to routes out of one device, as SO_BINDTODEVICE does. `flow` counts while `asks_flow`. A route may
         have several next hops (`hops`); `multipath.py` chooses.
         """
+        if self._together is None:
+            self._made()
         if self._levels is not None and oif is None:
             route = self.known.get(dst)
             if route is not None:
@@ -367,7 +373,7 @@ class Fib:
             return None
         if not self.merged or number not in (LOCAL_TABLE, MAIN_TABLE):
             return table.find(dst, tos, oif, self._skips, scope)
-        for netmask, routes, table in self._together:
+        for netmask, routes, table in self._together or self._made():
             if dst & netmask in routes:
                 route = table.first(dst & netmask, netmask, tos, oif, self._skips, scope)
                 if route is not None:
@@ -376,7 +382,7 @@ class Fib:
 
     def local_lookup(self, addr: int) -> Route | None:
         """The longest match that a look-up in the local table sees, of any kind."""
-        for netmask, routes, _ in self._together:
+        for netmask, routes, _ in self._together or self._made():
             route = routes.get(addr & netmask)
             if route is not None:
                 return route

@@ -1,39 +1,42 @@
-"""A table's chains over those of an earlier moment: a change costs what it changes, not what is there.
+"""A mapping over that of an earlier moment: a change costs what it changes, not what is there.
 
 Reads as the dict would that was copied and changed, in its order. What holds one never changes it, as with all rules.
-Must not know what a chain is for.
+Must not know what is in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from emu.fork import itself
-from emu.kernel.netfilter.ruleset import Chain
 
-PART = 16  # a copy is made when more than one of so many chains has changed
+K = TypeVar("K")
+V = TypeVar("V")
+PART = 16  # a copy is made when more than one of so many values has changed
 
 
-class Layered(Mapping[str, Chain]):
-    """`own` has the chains that changed, in the order of a dict; None: the chain is gone."""
+class Layered(Mapping[K, V]):
+    """`own` has the values that changed, in the order of a dict; None: the key is gone. No value is None."""
 
     __slots__ = ("_base", "_count", "_own")
     __deepcopy__ = itself
 
-    def __init__(self, base: dict[str, Chain], own: dict[str, Chain | None]) -> None:
-        self._base, self._own = base, own
-        more = sum(chain is not None for name, chain in own.items() if name not in base)
-        gone = sum(chain is None for name, chain in own.items() if name in base)
-        self._count = len(base) + more - gone
+    def __init__(self, base: dict[K, V], own: dict[K, V | None], count: int) -> None:
+        self._base, self._own, self._count = base, own, count
 
-    def __getitem__(self, name: str) -> Chain:
-        chain = self._own[name] if name in self._own else self._base[name]
-        if chain is None:
-            raise KeyError(name)
-        return chain
+    def __getitem__(self, key: K) -> V:
+        value = self._own[key] if key in self._own else self._base[key]
+        if value is None:
+            raise KeyError(key)
+        return value
 
-    def __contains__(self, name: object) -> bool:
-        return self._own[name] is not None if name in self._own else name in self._base
+    def get(self, key: K, default: Any = None) -> Any:
+        value = self._own[key] if key in self._own else self._base.get(key)
+        return default if value is None else value
+
+    def __contains__(self, key: object) -> bool:
+        return self._own[key] is not None if key in self._own else key in self._base
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Layered) and other._base is self._base and other._own == self._own:
@@ -42,41 +45,48 @@ class Layered(Mapping[str, Chain]):
 
     __hash__ = None  # type: ignore[assignment]  # compared by value, as dicts are
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[K]:
         own, base = self._own, self._base
-        yield from (name for name in base if own.get(name, name) is not None)
-        yield from (name for name, chain in own.items() if chain is not None and name not in base)
+        yield from (key for key in base if key not in own or own[key] is not None)
+        yield from (key for key, value in own.items() if value is not None and key not in base)
 
     def __len__(self) -> int:
         return self._count
 
-    def changed(self, chains: Mapping[str, Chain | None]) -> Mapping[str, Chain]:
-        """The same with these chains; None: that one goes."""
-        own = dict(self._own)
-        for name, chain in chains.items():
-            if chain is not None and name in own and own[name] is None:
-                return _copied(self, chains)  # what comes again stands at the end
-            if chain is None and name not in self._base:
-                own.pop(name, None)
+    def copied(self) -> dict[K, V]:
+        """The dict that it reads as."""
+        return _copied(self._base, self._own)
+
+    def changed(self, values: Mapping[K, V | None]) -> Mapping[K, V]:
+        """The same with these values; None: that key goes."""
+        own, base, count = dict(self._own), self._base, self._count
+        for key, value in values.items():
+            if value is not None and key in own and own[key] is None:
+                return _copied(self, values)  # what comes again stands at the end
+            count += (value is not None) - (key in self if key not in own else own[key] is not None)
+            if value is None and key not in base:
+                own.pop(key, None)
             else:
-                own[name] = chain
-        return Layered(self._base, own) if len(own) * PART <= len(self._base) else _copied(self, chains)
+                own[key] = value
+        return Layered(base, own, count) if len(own) * PART <= len(base) else _copied(self, values)
 
 
-def changed(chains: Mapping[str, Chain], other: Mapping[str, Chain | None]) -> Mapping[str, Chain]:
-    """`chains` with others in place of these, further ones at the end, and without those that are None."""
-    if isinstance(chains, Layered):
-        return chains.changed(other)
-    if isinstance(chains, dict) and len(other) * PART <= len(chains):
-        return Layered(chains, {}).changed(other)
-    return _copied(chains, other)
+def changed(values: Mapping[K, V], other: Mapping[K, V | None]) -> Mapping[K, V]:
+    """`values` with others in place of these, further ones at the end, and without those that are None."""
+    if not other:
+        return values
+    if isinstance(values, Layered):
+        return values.changed(other)
+    if isinstance(values, dict) and len(other) * PART <= len(values):
+        return Layered(values, {}, len(values)).changed(other)
+    return _copied(values, other)
 
 
-def _copied(chains: Mapping[str, Chain], other: Mapping[str, Chain | None]) -> dict[str, Chain]:
-    both = dict(chains)
-    for name, chain in other.items():
-        if chain is None:
-            both.pop(name, None)
+def _copied(values: Mapping[K, V], other: Mapping[K, V | None]) -> dict[K, V]:
+    both = values.copied() if isinstance(values, Layered) else dict(values)
+    for key, value in other.items():
+        if value is None:
+            both.pop(key, None)
         else:
-            both[name] = chain
+            both[key] = value
     return both

@@ -44,6 +44,7 @@ PRIORITIES = {"raw": PRI_RAW, "mangle": PRI_MANGLE, "filter": PRI_FILTER, "secur
 
 
 NOWHERE: frozenset[tuple[str, int]] = frozenset()
+EMPTY = RuleSet({})  # one for all namespaces without rules
 
 
 def _new_rules(ruleset: RuleSet, before: RuleSet | None) -> Iterator[Rule]:
@@ -64,14 +65,16 @@ class Tables:
     __slots__ = (
         "_hooks",
         "_nat",
+        "_own",
+        "_place",
         "_places",
+        "_recorder",
         "_registered",
+        "_shared",
         "_stale",
         "counters",
         "ipsets",
         "memory",
-        "recorder",
-        "ruleset",
     )
 
     def __init__(self, hooks: Hooks, ruleset: RuleSet | None = None) -> None:
@@ -83,10 +86,48 @@ class Tables:
         self.counters: dict[Rule, list[int]] = {}
         self.memory: dict[Any, Any] = {}
         self.ipsets = IpSets()
-        self.recorder: Recorder | None = None
-        self.ruleset = RuleSet({})
+        self._recorder: Recorder | None = None
+        self._own = EMPTY
+        self._shared: Shared | None = None  # what it has in force instead, together with others
+        self._place = 0  # its place there
         if ruleset is not None:
             self.replace(ruleset)
+
+    @property
+    def ruleset(self) -> RuleSet:
+        return self._own if self._shared is None else self._shared.ruleset
+
+    @property
+    def shared(self) -> Shared | None:
+        """The rules that it has in force together with others."""
+        return self._shared
+
+    @property
+    def recorder(self) -> Recorder | None:
+        return self._recorder
+
+    @recorder.setter
+    def recorder(self, recorder: Recorder | None) -> None:
+        self._recorder = recorder
+        self._awake()
+
+    def join(self, shared: Shared, place: int) -> None:
+        """Have what others have in force from now on: it is what is in force here."""
+        if self._shared is not None:
+            self._shared.leave(self._place)
+        self._shared, self._place = shared, place
+        if not self.asleep:
+            self._awake()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether no packet came since the rules were replaced, none was counted, and no change is recorded: nothing here
+        depends on which rules are in force."""
+        return self._stale and not self.counters and self._recorder is None
+
+    def _awake(self) -> None:
+        if self._shared is not None:
+            self._shared.awake.add(self._place)
 
     def replace(self, ruleset: RuleSet) -> None:
         """Put other rules in force at once. A rule that stays, perhaps at another number, keeps its counters.
@@ -94,9 +135,16 @@ class Tables:
         The jumps are not looked at: this is for rules that a text gave, which were checked when it was read, and for
         kube-proxy's, whose chains are at most five deep by the way they are compiled. Others go by `restore`.
         """
-        self.ruleset = ruleset
-        if self.recorder is not None:
-            self.recorder.ruled(ruleset)
+        if self._shared is not None:
+            self._shared.leave(self._place)
+            self._shared = None
+        self._own = ruleset
+        self.turn(ruleset)
+
+    def turn(self, ruleset: RuleSet) -> None:
+        """What other rules in force change here."""
+        if self._recorder is not None:
+            self._recorder.ruled(ruleset)
         if self.counters:
             self._keep_counters()
         before, self._places = self._places, _places(ruleset)
@@ -120,6 +168,7 @@ class Tables:
     def _wire(self) -> None:
         """Put the walks over the base chains where they belong."""
         self._stale = False
+        self._awake()
         for hook, fn in self._registered:
             self._hooks.unregister(hook, fn)
         self._registered.clear()
@@ -191,14 +240,44 @@ class Tables:
             yield hook, partial(_mangle_out, walk) if (table, hook) == ("mangle", LOCAL_OUT) else walk
 
 
-def replace_all(tables: Iterable[Tables], ruleset: RuleSet) -> None:
-    """`replace` in many namespaces: those where no packet came since the last one cost next to nothing."""
-    places = _places(ruleset)
-    for each in tables:
-        if each._stale and each._places is places and not each.counters and each.recorder is None:
-            each.ruleset = ruleset
-        else:
-            each.replace(ruleset)
+class Shared:
+    """The rules that many namespaces have in force together, `of` whose: a change is made once, and then where a packet came
+    since the last one. A namespace whose own rules are replaced leaves.
+    """
+
+    __slots__ = ("_count", "_members", "_places", "awake", "of", "ruleset")
+
+    def __init__(self, of: object, tables: Iterable[Tables], ruleset: RuleSet) -> None:
+        """`ruleset` is in force in each of `tables`, perhaps shared already."""
+        self.of, self.ruleset = of, ruleset
+        self._places = _places(ruleset)
+        self.awake: set[int] = set()  # where the change of rules matters, by place
+        self._members: list[Tables | None] = [*tables]
+        self._count = len(self._members)
+        for place, each in enumerate(self._members):
+            assert each is not None and each.ruleset is ruleset
+            each.join(self, place)
+
+    @property
+    def whole(self) -> bool:
+        """Whether none has left."""
+        return self._count == len(self._members)
+
+    def leave(self, place: int) -> None:
+        self._members[place] = None
+        self._count -= 1
+        self.awake.discard(place)
+
+    def replace(self, ruleset: RuleSet) -> None:
+        """Put other rules in force in all of them."""
+        self.ruleset = ruleset
+        before, self._places = self._places, _places(ruleset)
+        for place in sorted(self.awake) if self._places == before else range(len(self._members)):
+            each = self._members[place]
+            if each is not None:
+                each.turn(ruleset)
+                if each.asleep:
+                    self.awake.discard(place)
 
 
 @lru_cache(maxsize=8)  # the nodes of a cluster that agree get one rule set after each other

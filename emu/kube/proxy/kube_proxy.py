@@ -6,10 +6,9 @@ answered by a process of the node. Must not know when it runs, or how rules are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import is_
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from emu.apps.healthcheck import HealthCheck
 from emu.errors import InputError
@@ -17,19 +16,19 @@ from emu.kube.agent import Agent, Node, Objects, Settings, agents
 from emu.kube.api.core import Node as NodeObject
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
+from emu.kube.api.meta import Object
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.mode import modes
 from emu.kube.proxy.proxier import FULL_SYNC_NS, Proxier, Syncs, Team, Wanted
-from emu.kube.proxy.services import Snapshot
+from emu.kube.proxy.services import Change, Snapshot
 from emu.wire.addr import ip4_text
 
 
 class View(NamedTuple):
-    """What all kube-proxies know: service ports and endpoints, and the zone of each node that has one, of `nodes`."""
+    """What all kube-proxies know: service ports and endpoints, and the zone of each node that has one."""
 
     snapshot: Snapshot
     zones: Mapping[str, str]
-    nodes: list[NodeObject]
 
 
 class _Known(NamedTuple):
@@ -44,7 +43,8 @@ class _Known(NamedTuple):
 class KubeProxy(Agent[View, ProxyConfig, Wanted]):
     """`proxiers` by the node's name."""
 
-    watches = (Service, NodeObject, EndpointSlice)
+    watches: ClassVar[tuple[type[Object], ...]] = (Service, NodeObject, EndpointSlice)
+    follows = watches
     max_period_ns = FULL_SYNC_NS
 
     def __init__(self, settings: Settings) -> None:
@@ -80,12 +80,15 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         return own
 
     def view(self, objects: Objects, before: View | None) -> View:
-        after = None if before is None else before.snapshot
-        snapshot = Snapshot.of(objects.list(Service), objects.list(EndpointSlice), after=after)
-        nodes = objects.list(NodeObject)
-        if before is not None and len(nodes) == len(before.nodes) and all(map(is_, nodes, before.nodes)):
-            return View(snapshot, before.zones, before.nodes)
-        return View(snapshot, {each.name: each.zone for each in nodes if each.zone}, nodes)
+        services, slices = objects.changes(Service), objects.changes(EndpointSlice)
+        nodes = objects.changes(NodeObject)
+        if before is None or services is None or slices is None or nodes is None:
+            after = None if before is None else before.snapshot
+            zones: Mapping[str, str] = {each.name: each.zone for each in objects.list(NodeObject) if each.zone}
+            if before is not None and before.zones == zones:
+                zones = before.zones
+            return View(Snapshot.of(objects.list(Service), objects.list(EndpointSlice), after=after), zones)
+        return View(before.snapshot.followed(services, slices), _zones(before.zones, nodes))
 
     def facts(self, node: Node) -> ProxyConfig:
         """The configuration, with the addresses that the node has now, if NodePorts depend on them."""
@@ -143,10 +146,24 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         return [*found.values()]
 
     def damaged(self, nodes: Sequence[Node]) -> set[str]:
-        return set() if self.mode.all_intact([node.net for node in nodes]) else super().damaged(nodes)
+        known = self._known
+        together = known is not None and known.nodes is nodes
+        parts = [team.nets for team in known.teams] if known and together else [[node.net for node in nodes]]
+        return set() if all(map(self.mode.all_intact, parts)) else super().damaged(nodes)
 
     def intact(self, node: Node) -> bool:
         if self.proxiers[node.name].intact(self.mode):
             return True
         self._known = None
         return False
+
+
+def _zones(before: Mapping[str, str], nodes: Iterable[Change[NodeObject]]) -> Mapping[str, str]:
+    """The zones after these changes of nodes; the same object where they are the same."""
+    moved = dict[str, str]()
+    for old, new in nodes:
+        moved |= ({old.name: ""} if old else {}) | ({new.name: new.zone} if new else {})
+    if all(before.get(name, "") == zone for name, zone in moved.items()):
+        return before
+    zones = dict(before) | moved
+    return {name: zone for name, zone in zones.items() if zone}

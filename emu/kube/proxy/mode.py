@@ -33,7 +33,8 @@ class Mode(ABC, Generic[Rules]):
     def apply(self, nets: Sequence[Netns], before: Any, rules: Rules, *, full: bool, keep_stale: bool) -> Sequence[Any]:
         """Put rules in force in namespaces where the last `apply` left `before` (None: there was none): all of them
         (`full`), or what changed since. With `keep_stale` chains that are no longer in use may stay. What it left in each
-        namespace, one object where that is the same; None: it failed there, and nothing changed."""
+        namespace, one object where that is the same; None: it failed there, and nothing changed. A list of one: that is so
+        in all of them, which may stay together as long as `nets` is the same list."""
 
     @abstractmethod
     def intact(self, net: Netns) -> bool:

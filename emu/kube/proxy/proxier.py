@@ -67,14 +67,46 @@ class State(NamedTuple):
 START = State()
 
 
+class Standing:
+    """Where kube-proxies that stand alike stand, as one object: their state, and the syncs that did not fail since then."""
+
+    __slots__ = ("full_syncs", "state", "syncs")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.syncs = self.full_syncs = 0
+
+    def synced(self, state: State, full: bool) -> None:
+        self.state = state
+        self.syncs += 1
+        self.full_syncs += full
+
+
 class Proxier:
     """What belongs to the kube-proxy of one node. `syncs` and `full_syncs` count those that did not fail."""
 
     def __init__(self, name: str, net: Netns, health: HealthServer) -> None:
         self.name, self.net, self.health = name, net, health
-        self.state = START
         self.serves_health = False
-        self.syncs = self.full_syncs = 0
+        self._standing = Standing(START)
+        self._before = 0, 0  # the syncs that its present standing does not count
+
+    def join(self, standing: Standing) -> None:
+        """Stand where others stand from now on."""
+        self._before = self.syncs - standing.syncs, self.full_syncs - standing.full_syncs
+        self._standing = standing
+
+    @property
+    def state(self) -> State:
+        return self._standing.state
+
+    @property
+    def syncs(self) -> int:
+        return self._before[0] + self._standing.syncs
+
+    @property
+    def full_syncs(self) -> int:
+        return self._before[1] + self._standing.full_syncs
 
     def start(self, config: ProxyConfig) -> None:
         """The sysctl that NodePorts on localhost need."""
@@ -85,7 +117,7 @@ class Proxier:
         """Whether the rules are still there. If not, the next sync is full."""
         if mode.intact(self.net):
             return True
-        self.state = self.state._replace(needs_full=True)
+        self.join(Standing(self.state._replace(needs_full=True)))
         return False
 
 
@@ -97,6 +129,16 @@ class Team:
         self.proxiers: list[Proxier] = []
         self.nets: list[Netns] = []
         self.together = True
+        self._standing: Standing | None = None  # one for all of them
+
+    def synced(self, state: State, full: bool) -> None:
+        """All of them synced, and stand alike again."""
+        standing = self._standing
+        if standing is None:
+            standing = self._standing = Standing(state)
+            for proxier in self.proxiers:
+                proxier.join(standing)
+        standing.synced(state, full)
 
     def add(self, node: Node, proxier: Proxier) -> None:
         self.nodes.append(node)
@@ -145,26 +187,21 @@ class Syncs:
     ) -> tuple[list[Proxier], list[Node]]:
         """Where each stands now: `tried`, or `done` with what is in force there. Returns those that synced, and the
         nodes of those that failed."""
-        team.together = len({*map(id, left)}) == 1 and left[0] is not None
+        team.together = len(left) == 1 and left[0] is not None
         if team.together:  # the usual case, and a cluster has many nodes
             one = done._replace(applied=left[0])
-            one = self._states.setdefault(one, one)
-            for proxier in team.proxiers:
-                proxier.state = one
-                proxier.syncs += 1
-            if full:
-                for proxier in team.proxiers:
-                    proxier.full_syncs += 1
+            team.synced(self._states.setdefault(one, one), full)
             return team.proxiers, []
+        if len(left) == 1:
+            left = [*left] * len(team.nodes)
         after = {id(applied): applied for applied in left}
         states = {number: done._replace(applied=applied) for number, applied in after.items()}
         states = {number: self._states.setdefault(state, state) for number, state in states.items()}
-        states[id(None)] = tried
         for proxier, applied in zip(team.proxiers, left, strict=True):
-            proxier.state = states[id(applied)]
+            alone = Standing(tried)
+            proxier.join(alone)
             if applied is not None:
-                proxier.syncs += 1
-                proxier.full_syncs += full
+                alone.synced(states[id(applied)], full)
         if None not in left:
             return team.proxiers, []
         synced = [proxier for proxier, applied in zip(team.proxiers, left, strict=True) if applied is not None]

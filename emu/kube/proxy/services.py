@@ -6,18 +6,18 @@ pkg/proxy/serviceport.go, endpointslicecache.go, topology.go (CategorizeEndpoint
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, count, islice, zip_longest
-from operator import is_, is_not
 from typing import NamedTuple, TypeVar
 
+from emu.kernel.netfilter.layered import changed
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import Endpoint as SliceEndpoint
 from emu.kube.api.discovery import EndpointSlice
+from emu.kube.api.meta import Key, Object
 from emu.wire.addr import Prefix
 
-O = TypeVar("O")
+O = TypeVar("O", bound=Object)
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 LARGE_CLUSTER_ENDPOINTS = 1000
@@ -236,11 +236,15 @@ class _Part(NamedTuple):
     endpoints: tuple[tuple[PortKey, tuple[Endpoint, ...]], ...]
 
 
+Parts = Mapping[tuple[str, str], tuple[_Part, ...]]
+Change = tuple[O | None, O | None]  # an object before and after: None where it was not there, or is gone
+
+
 class _Read(NamedTuple):
     """What was read of the objects: all of them in their order, and what slices have by Service (namespace, name)."""
 
-    services: list[Service]
-    slices: list[EndpointSlice]
+    services: Mapping[Key, Service]
+    slices: Mapping[Key, EndpointSlice]
     parts: Parts
 
 
@@ -272,21 +276,25 @@ class Snapshot:
         cls, services: Iterable[Service], slices: Iterable[EndpointSlice], after: Snapshot | None = None
     ) -> Snapshot:
         """From objects. `after`: an earlier moment, whose unchanged parts are taken over. Raises InputError."""
-        if after is None:
-            after = NOTHING
-        services, slices = [*services], [*slices]
-        gone, fresh = differing(after.read.services, services)
-        by_key, new_ports = _ports(after, gone, fresh)
-        health_checks = after.health_checks
-        if any(port.health_check_node_port for each in (*gone, *fresh) for port in ports_of(each)):
+        after = NOTHING if after is None else after
+        return after.followed(_changes(after.read.services, services), _changes(after.read.slices, slices))
+
+    def followed(self, services: Sequence[Change[Service]], slices: Sequence[Change[EndpointSlice]]) -> Snapshot:
+        """The moment after these changes, each made after the one before: it costs what changed, not what is there. Raises
+        InputError."""
+        by_key, new_ports = _ports(self, services)
+        health_checks = self.health_checks
+        if any(port.health_check_node_port for each in services for end in each if end for port in ports_of(end)):
             health_checks = {p.health_check_node_port: p.key[:2] for p in by_key.values() if p.health_check_node_port}
-        parts, changed = _parts(after.read, slices)
-        endpoints = _endpoints(after, parts, changed)
-        count = after.count
-        if endpoints is not after.endpoints:
-            count += sum(len(endpoints.get(key, ())) - len(after.endpoints.get(key, ())) for key in changed)
-        moved = Changed(after.moment, frozenset(new_ports | changed))
-        return cls(by_key, endpoints, count, health_checks, _Read(services, slices, parts), moved)
+        now = _with_changes(self.read.slices, slices)
+        parts, with_others = _parts(self.read, slices, now)
+        endpoints = _endpoints(self, parts, sorted(with_others))
+        count = self.count
+        if endpoints is not self.endpoints:
+            count += sum(len(endpoints.get(key, ())) - len(self.endpoints.get(key, ())) for key in with_others)
+        moved = Changed(self.moment, frozenset(new_ports | with_others))
+        read = _Read(_with_changes(self.read.services, services), now, parts)
+        return Snapshot(by_key, endpoints, count, health_checks, read, moved)
 
     @property
     def large(self) -> bool:
@@ -304,107 +312,85 @@ class Snapshot:
         return self.endpoints.get(port.key, ())
 
 
-NOTHING = Snapshot({}, {}, 0, {}, _Read([], [], {}), Changed(None, frozenset()))
+NOTHING = Snapshot({}, {}, 0, {}, _Read({}, {}, {}), Changed(None, frozenset()))
 
 
-def differing(before: list[O], now: list[O]) -> tuple[list[O], list[O]]:
-    """What is in one list alone, by identity: what is gone, and what is new. No line runs for each of those that stayed."""
-    gone, fresh = _moved(before, now)
-    if len(gone) > 1 and fresh:  # what only stands elsewhere is not gone
-        here, there = {*map(id, fresh)}, {*map(id, gone)}
-        gone, fresh = [e for e in gone if id(e) not in here], [e for e in fresh if id(e) not in there]
-    return gone, fresh
+def _changes(before: Mapping[Key, O], objects: Iterable[O]) -> list[Change[O]]:
+    """The changes that make all of `objects`, in their order, of those that were there."""
+    now = {each.key: each for each in objects}
+    stay = [key for key in before if key in now]
+    same = next((at for at, (old, new) in enumerate(zip(stay, now, strict=False)) if old != new), len(stay))
+    again = {*stay[same:]}  # what comes again stands at the end
+    gone: list[Change[O]] = [(each, None) for key, each in before.items() if key not in now or key in again]
+    there = {key: None if key in again else each for key, each in before.items()}
+    return gone + [(there.get(key), each) for key, each in now.items() if there.get(key) is not each]
 
 
-def _moved(before: list[O], now: list[O]) -> tuple[list[O], list[O]]:
-    """What stands at another place in `now`, or nowhere; and what stood at another one in `before`, or nowhere."""
-    first = next(compress(count(), map(is_not, before, now)), min(len(before), len(now)))
-    if len(now) == len(before) - 1 and all(map(is_, islice(before, first + 1, None), islice(now, first, None))):
-        return [before[first]], []
-    places = [*compress(count(), map(is_not, before, now))]
-    both = min(len(before), len(now))
-    return [before[at] for at in places] + before[both:], [now[at] for at in places] + now[both:]
+def _with_changes(objects: Mapping[Key, O], changes: Iterable[Change[O]]) -> Mapping[Key, O]:
+    moved: dict[Key, O | None] = {}
+    for old, new in changes:
+        end = old if new is None else new
+        assert end is not None
+        if end.key in moved:  # what comes again stands at the end
+            objects, moved = changed(objects, moved), {}
+        moved[end.key] = new
+    return changed(objects, moved)
 
 
-def _ports(
-    after: Snapshot, left: Iterable[Service], come: Iterable[Service]
-) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
+def _ports(after: Snapshot, changes: Iterable[Change[Service]]) -> tuple[Mapping[PortKey, ServicePort], set[PortKey]]:
     """The service ports in order, and which of them changed, came or went."""
-    fresh = [port for each in come for port in ports_of(each)]
-    gone = {port.key for each in left for port in ports_of(each)}
-    if not fresh and not gone:
+    moved: dict[PortKey, ServicePort | None] = {}
+    for old, new in changes:
+        moved.update((port.key, None) for port in (ports_of(old) if old else ()))
+        moved.update((port.key, port) for port in (ports_of(new) if new else ()))
+    if not moved:
         return after.by_key, set()
-    by_key = dict(after.by_key)
-    by_key.update((port.key, port) for port in fresh)
-    for key in gone - {port.key for port in fresh}:
-        del by_key[key]
-    if any(port.key not in after.by_key for port in fresh):
+    by_key = changed(after.by_key, moved)
+    if any(port is not None and key not in after.by_key for key, port in moved.items()):
         by_key = {key: by_key[key] for key in sorted(by_key)}
-    return by_key, gone | {port.key for port in fresh}
+    return by_key, {*moved}
 
 
 def _service_of(each: EndpointSlice) -> tuple[str, str]:
     return each.metadata.namespace or "default", each.service_name or ""
 
 
-Parts = Mapping[tuple[str, str], tuple[_Part, ...]]
+def _parts(
+    after: _Read, changes: Iterable[Change[EndpointSlice]], slices: Mapping[Key, EndpointSlice]
+) -> tuple[Parts, set[PortKey]]:
+    """What slices have by Service, in the order of `slices`, and the ports that changed there."""
+    moved: dict[tuple[str, str], list[_Part]] = {}
+    ports, elsewhere = set[PortKey](), set[tuple[str, str]]()
+    for old, new in changes:
+        came = None if new is None else _Part(new, endpoints_of(new))
+        if old is not None:
+            there = moved.setdefault(_service_of(old), [*after.parts.get(_service_of(old), ())])
+            at = next(at for at, part in enumerate(there) if part.slice is old)
+            ports.update(key for key, _ in there[at].endpoints)
+            if came is not None and _service_of(came.slice) == _service_of(old):
+                there[at] = came
+            else:
+                del there[at]
+        if came is None:
+            continue
+        ports.update(key for key, _ in came.endpoints)
+        service = _service_of(came.slice)
+        if old is None or service != _service_of(old):
+            moved.setdefault(service, [*after.parts.get(service, ())]).append(came)
+            elsewhere |= {service} if old is not None else set()
+    if elsewhere:  # a slice of another Service stands where it stood, not behind all
+        places = {id(each): place for place, each in enumerate(slices.values())}
+        for service in elsewhere:
+            moved[service].sort(key=lambda part: places[id(part.slice)])
+    return changed(after.parts, {service: tuple(parts) or None for service, parts in moved.items()}), ports
 
 
-def _parts(after: _Read, slices: list[EndpointSlice]) -> tuple[Parts, set[PortKey]]:
-    """What slices have by Service, in their order, and the ports that changed there."""
-    old, new = _moved(after.slices, slices)
-    pairs = [*zip_longest(old, new)]
-    if not pairs:
-        return after.parts, set()
-    if new and any(one and (other is None or _service_of(one) != _service_of(other)) for one, other in pairs):
-        return _all_parts(after, slices)
-    # each stands where one of its Service stood, or behind all; or some are gone
-    parts, changed = dict(after.parts), set[PortKey]()
-    for service in {_service_of(each) for each in old}:
-        instead = {id(one): other for one, other in pairs if one is not None}
-        kept = []
-        for part in parts.pop(service):
-            other = instead.get(id(part.slice), part.slice)
-            now = part if other is part.slice else None if other is None else _Part(other, endpoints_of(other))
-            if now is not part:
-                changed.update(key for key, _ in part.endpoints)
-            if now is not None:
-                kept.append(now)
-                changed.update(key for key, _ in now.endpoints if now is not part)
-        if kept:
-            parts[service] = tuple(kept)
-    for each in new[len(old) :]:
-        now = _Part(each, endpoints_of(each))
-        parts[_service_of(each)] = (*parts.get(_service_of(each), ()), now)
-        changed.update(key for key, _ in now.endpoints)
-    return parts, changed
-
-
-def _all_parts(after: _Read, slices: list[EndpointSlice]) -> tuple[Parts, set[PortKey]]:
-    """The same, slice by slice."""
-    known = {id(part.slice): part for each in after.parts.values() for part in each}
-    parts: dict[tuple[str, str], tuple[_Part, ...]] = {}
-    changed = {key for each in differing(after.slices, slices)[0] for key, _ in known[id(each)].endpoints}
-    for each in slices:
-        part = known.get(id(each)) or _Part(each, endpoints_of(each))
-        parts[_service_of(each)] = (*parts.get(_service_of(each), ()), part)
-        if id(each) not in known:
-            changed.update(key for key, _ in part.endpoints)
-    return parts, changed
-
-
-def _endpoints(after: Snapshot, parts: Parts, changed: set[PortKey]) -> Mapping[PortKey, tuple[Endpoint, ...]]:
+def _endpoints(after: Snapshot, parts: Parts, ports: Iterable[PortKey]) -> Mapping[PortKey, tuple[Endpoint, ...]]:
     """The endpoints by port."""
-    if not changed:
-        return after.endpoints
-    endpoints = dict(after.endpoints)
-    for key in changed:
-        found = [some for part in parts.get(key[:2], ()) for port, some in part.endpoints if port == key]
-        if found:
-            endpoints[key] = merged(found)
-        else:
-            endpoints.pop(key, None)
-    return endpoints
+    found = {
+        key: [some for part in parts.get(key[:2], ()) for port, some in part.endpoints if port == key] for key in ports
+    }
+    return changed(after.endpoints, {key: merged(some) if some else None for key, some in found.items()})
 
 
 def _is_ipv4(text: str) -> bool:

@@ -10,15 +10,16 @@ import pytest
 from emu.clock import SECOND, Clock
 from emu.errors import InputError
 from emu.kernel import boot
-from emu.kernel.net.fib import MOST_KNOWN
+from emu.kernel.net.fib import MOST_KNOWN, Fib
 from emu.kernel.net.fib_rules import Flow, IpRule
+from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_input import route_input
 from emu.kernel.net.iproute import parse_rule
 from emu.kernel.net.netns import Netns
 from emu.kernel.net.peer import Peer
 from emu.kernel.net.route import update_pmtu
 from emu.kernel.net.route_get import route_get
-from emu.wire.addr import ip4
+from emu.wire.addr import Prefix, ip4
 from emu.wire.frame import Frame
 from rules import packet
 
@@ -237,3 +238,26 @@ def test_a_scan_of_many_sources_does_not_fill_the_memory_of_routes_in() -> None:
         reason, _route = route_input(net, packet(src=f"10.1.{last >> 8}.{last & 255}", dst="10.0.0.1"), eth0)
         assert not reason
         assert 0 < len(net.ipv4.fib.inputs) <= MOST_KNOWN
+
+
+@pytest.mark.pure("a function is replaced")
+def test_what_look_ups_read_is_made_at_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each device and address brings prefix lengths: a namespace that no packet comes to does not sort them each time."""
+    made, make = list[Fib](), Fib._made
+
+    def counted(fib: Fib) -> object:
+        made.append(fib)
+        return make(fib)
+
+    monkeypatch.setattr(Fib, "_made", counted)
+    fib = Fib()
+    routes = [Route(Prefix(0, length), "unicast", object()) for length in range(33)]
+    for route in routes:
+        fib.add(route)
+    assert made == []
+    assert [fib.lookup(1 << bit) for bit in range(32)] == [routes[31 - bit] for bit in range(32)] and made == [fib]
+    assert fib.local_lookup(0) is fib.lookup(0) is routes[32] and made == [fib]
+    fib.remove(routes[32])
+    assert fib.local_lookup(0) is routes[31] and made == [fib, fib]
+    fib.add_rule(IpRule(5, 7))
+    assert fib.lookup(0) is routes[31] and made == [fib] * 3

@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu.kernel.netfilter.save import parse_restore, save
+from emu.kube.agents import Followed
 from emu.kube.api.core import Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.loader import convert
+from emu.kube.api.meta import Key, Object, replace
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.iptables import restore
 from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
 from emu.kube.proxy.iptables.restore import Restored
 from emu.kube.proxy.services import Snapshot
+from emu.kube.store import Store
 
 CONFIGS = [ProxyConfig(node_name=name, node_ip=f"192.0.2.{n}", cluster_cidr="10.244.0.0/16", zone=zone)
            for n, (name, zone) in enumerate((("n1", "a"), ("n2", "b"), ("n3", "")), 1)]  # fmt: skip
@@ -169,3 +172,42 @@ def test_configurations_of_the_past_are_forgotten() -> None:
             )
     kept = [each for each in gc.get_objects() if isinstance(each, ProxyConfig) and each.zone.startswith("z")]
     assert 2 <= len(kept) <= 4
+
+
+@settings(deadline=None)
+@given(moments)
+def test_changes_that_follow_each_other_give_what_is_there_at_the_end(
+    found: list[tuple[dict[int, int], dict[tuple[int, int], list[dict[str, Any]]]]],
+) -> None:
+    """What an agent follows in a store, over several changes of one object, is what a list of all gives."""
+    store, of_services, of_slices = Store(), Followed[Service](), Followed[EndpointSlice]()
+    store.watch(Service, of_services.changed)
+    store.watch(EndpointSlice, of_slices.changed)
+    snapshot = Snapshot.of([], [])
+    for number, (services, slices) in enumerate(found):
+        wanted: dict[Key, Object] = {made.key: made for made in (SERVICES[each] for each in services.items())}
+        wanted |= {made.key: made for made in (endpoint_slice(*place, each) for place, each in slices.items())}
+        for obj in [*store]:
+            if obj.key not in wanted or number % 2:  # every second time all come again
+                store.delete(obj.key)
+        for obj in wanted.values():
+            store.put(obj)
+        if number % 3 == 1:
+            continue  # seen with the next ones
+        snapshot = snapshot.followed(of_services.take(), of_slices.take())
+        fresh = Snapshot.of(store.list(Service), store.list(EndpointSlice))
+        assert (snapshot.ports, snapshot.endpoints) == (fresh.ports, fresh.endpoints)
+        assert [*snapshot.read.slices.values()] == store.list(EndpointSlice)
+        assert snapshot.read.parts == fresh.read.parts
+        assert (snapshot.count, snapshot.health_checks) == (fresh.count, fresh.health_checks)
+
+
+def test_a_slice_that_turns_to_another_service_stands_where_it_stood() -> None:
+    slices = [endpoint_slice(0, 0, ENDPOINTS[:1]), endpoint_slice(1, 0, ENDPOINTS[3:4]), endpoint_slice(1, 1, [])]
+    labels = {"kubernetes.io/service-name": "s1"}
+    turned = replace(slices[0], metadata=replace(slices[0].metadata, labels=labels))
+    before = Snapshot.of([service(0, {}), service(1, {})], slices)
+    after = before.followed([], [(slices[0], turned)])
+    fresh = Snapshot.of([service(0, {}), service(1, {})], [turned, *slices[1:]])
+    assert [each.slice for each in after.read.parts["default", "s1"]] == [turned, *slices[1:]]
+    assert (after.endpoints, after.read.parts) == (fresh.endpoints, fresh.read.parts)

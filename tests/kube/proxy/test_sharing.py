@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agents_of import proxiers
+from emu.kernel.netfilter.table import RuleSet, Shared, Tables
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.proxy.iptables import restore
@@ -140,3 +141,42 @@ def test_a_sync_of_nodes_that_agree_is_one_sync(monkeypatch: pytest.MonkeyPatch)
     few = cost(3)
     assert few["follow"] == few["apply"] == few["compile"] >= 3
     assert cost(12) == few
+
+
+@pytest.mark.pure("functions are replaced")
+def test_rules_in_force_are_one_object_for_all_nodes_and_a_change_is_put_in_force_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = Cluster(ClusterConfig.of(6), load_text(WEB + "---" + service("web", 30080)).objects)
+    tables = [node.net.ipv4.tables for node in cluster.nodes.values()]
+    cluster.scale("deployment", "default", "web", 4)
+    assert len({each.shared for each in tables}) == 1 and tables[0].shared is not None
+    replaced, turned = list[object](), list[object]()
+
+    def noted(calls: list[object], function: Callable[..., None]) -> Callable[..., None]:
+        def call(self: object, ruleset: RuleSet) -> None:
+            calls.append(self)
+            function(self, ruleset)
+
+        return call
+
+    monkeypatch.setattr(Shared, "replace", noted(replaced, Shared.replace))
+    monkeypatch.setattr(Tables, "turn", noted(turned, Tables.turn))
+    cluster.scale("deployment", "default", "web", 5)
+    assert replaced == [tables[0].shared] and turned == []
+    client, server = [*cluster.pods][:2]
+    assert cluster.tcp(client, f"{server}:8080", b"x").delivered
+    cluster.scale("deployment", "default", "web", 6)
+    assert len(replaced) == 2 and 1 <= len({*turned}) <= 2  # where packets came
+    assert len({each.state for each in proxiers(cluster)}) == 1
+
+
+def test_a_fork_has_rules_in_force_of_its_own() -> None:
+    cluster = Cluster(ClusterConfig.of(3), load_text(WEB + "---" + service("web", 30080)).objects)
+    other = cluster.fork()
+    other.scale("deployment", "default", "web", 5)
+    mine, theirs = (each.nodes["node-1"].net.ipv4.tables for each in (cluster, other))
+    assert mine.shared is not theirs.shared is not None
+    assert mine.save().count("-A KUBE-SEP") < theirs.save().count("-A KUBE-SEP")
+    cluster.scale("deployment", "default", "web", 5)
+    assert mine.save() == theirs.save()

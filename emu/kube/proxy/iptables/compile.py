@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import cache
-from itertools import chain, zip_longest
+from itertools import accumulate, chain, zip_longest
 from operator import attrgetter
 
+from emu.kernel.netfilter.layered import changed as layered
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.matches.conntrack import STATES, Conntrack
 from emu.kernel.netfilter.matches.ip import Address, Ip
@@ -90,10 +91,11 @@ def compile(  # the design's word: a proxy compiles objects into rules
 class ProxyRules:
     """The rules of one node: by table the chains that all ports share (with the built-in ones), and by port its own.
 
-    `changed` are the ports that differ from the rules whose `moment` is `since`.
+    `changed` are the ports that differ from the rules whose `moment` is `since`. `places`, by the name of lines: where each
+    port's begin in their shared chain, made when they are first wanted.
     """
 
-    __slots__ = ("_ruleset", "changed", "moment", "ports", "shared", "since")
+    __slots__ = ("_ruleset", "changed", "moment", "places", "ports", "shared", "since")
 
     def __init__(
         self,
@@ -101,8 +103,9 @@ class ProxyRules:
         ports: Mapping[PortKey, PortRules],
         since: object = None,
         changed: Iterable[PortKey] = (),
+        places: dict[str, dict[PortKey, int]] | None = None,
     ) -> None:
-        self.shared, self.ports = shared, ports
+        self.shared, self.ports, self.places = shared, ports, {} if places is None else places
         self.moment, self.since, self.changed = object(), since, changed
         self._ruleset: RuleSet | None = None
 
@@ -115,6 +118,14 @@ class ProxyRules:
                 nat.update(port.chains)
             self._ruleset = RuleSet({**self.shared, "nat": nat})
         return self._ruleset
+
+    def place(self, key: PortKey, lines: str) -> int:
+        """Where the lines of a port begin in their shared chain."""
+        found = self.places.get(lines)
+        if found is None:
+            counts = map(len, map(attrgetter(lines), self.ports.values()))
+            found = self.places[lines] = dict(zip(self.ports, accumulate(counts, initial=0), strict=False))
+        return found[key]
 
     def differing(self, old: ProxyRules) -> Iterable[PortKey]:
         """The ports whose rules are not those of `old`, in order."""
@@ -221,9 +232,8 @@ class Compiler:
 
     def _turn_to(self, snapshot: Snapshot) -> None:
         before = self._snapshot
-        keys: Iterable[PortKey] = snapshot.by_key.keys() | self._ports.keys()
-        if before is not None and before.moment is snapshot.changed.since:
-            keys = snapshot.changed.ports
+        following = before is not None and before.moment is snapshot.changed.since
+        keys = snapshot.changed.ports if following else snapshot.by_key.keys() | self._ports.keys()
         ports, changed, same_keys = self._ports, set(), before is not None
         for key in keys:
             port, known = snapshot.by_key.get(key), ports.get(key)
@@ -280,23 +290,28 @@ class Compiler:
     ) -> ProxyRules:
         there = self._ports
         if before is None:
-            by_key = {key: port.rules(config, configs) for key, port in there.items()}
-            return ProxyRules(_fixed_chains(config, by_key), by_key)
+            made = {key: port.rules(config, configs) for key, port in there.items()}
+            return ProxyRules(_fixed_chains(config, made), made)
         checked = {key: there[key].rules(config, configs) for key in self._to_check if key in there}
         if all((key in there) == (key in before.ports) for key in self._to_check):
-            by_key = {**before.ports, **checked}
+            by_key: Mapping[PortKey, PortRules] = layered(before.ports, checked)
         else:
             by_key = {key: checked.get(key) or before.ports[key] for key in there}
         old = before.ports
         changed = sorted(key for key in self._to_check if old.get(key) is not by_key.get(key))
         shared = {table: dict(chains) for table, chains in before.shared.items()}
+        reshaped = set[str]()
         for table, name, lines in SHARED:
             unlike = [key for key in changed if not _read_alike(old.get(key, NO_PORT), by_key.get(key, NO_PORT), lines)]
             if unlike:
                 known = before.shared[table][name]
-                made = _with_lines(known, lines, old, by_key, unlike)
-                shared[table][name] = made or _shared_chain(table, name, lines, config, by_key, known)
-        return ProxyRules(shared, by_key, before.moment, changed)
+                one = _with_lines(known, lines, before, by_key, unlike)
+                if one is None:
+                    one = _shared_chain(table, name, lines, config, by_key, known)
+                    reshaped.add(lines)
+                shared[table][name] = one
+        places = {lines: places for lines, places in before.places.items() if lines not in reshaped}
+        return ProxyRules(shared, by_key, before.moment, changed, places)
 
 
 def _read_alike(old: PortRules, new: PortRules, lines: str) -> bool:
@@ -306,22 +321,17 @@ def _read_alike(old: PortRules, new: PortRules, lines: str) -> bool:
 
 
 def _with_lines(
-    known: Chain,
-    lines: str,
-    old: Mapping[PortKey, PortRules],
-    new: Mapping[PortKey, PortRules],
-    changed: Iterable[PortKey],
+    known: Chain, lines: str, before: ProxyRules, new: Mapping[PortKey, PortRules], changed: Iterable[PortKey]
 ) -> Chain | None:
     """A shared chain in which the lines of ports that changed stand where they stood; None: there are more now, or fewer."""
+    old = before.ports
     if any(key not in old or key not in new for key in changed):
         return None
     if any(len(getattr(old[key], lines)) != len(getattr(new[key], lines)) for key in changed):
         return None
-    counts, keys = [*map(len, map(attrgetter(lines), old.values()))], [*old]
     other: dict[int, Rule] = {}
     for key in changed:
-        first = sum(counts[: keys.index(key)])
-        placed = enumerate(getattr(new[key], lines), first)
+        placed = enumerate(getattr(new[key], lines), before.place(key, lines))
         other |= {at: line for at, line in placed if not _same(known.rules[at], line)}
     return known.changed(other)
 

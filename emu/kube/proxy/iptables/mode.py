@@ -6,12 +6,11 @@ Must not know how rules are compiled, or what a full and a partial restore write
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import NamedTuple
 
 from emu.kernel.net.netns import Netns
 from emu.kernel.netfilter.ruleset import RuleSet
-from emu.kernel.netfilter.table import Tables, replace_all
+from emu.kernel.netfilter.table import Shared
 from emu.kube.proxy.config import ProxyConfig
 from emu.kube.proxy.iptables import restore
 from emu.kube.proxy.iptables.compile import Compiler, ProxyRules
@@ -45,8 +44,6 @@ class Iptables(Mode[ProxyRules]):
     def __init__(self) -> None:
         self._compiler = Compiler()
         self._snapshot: Snapshot | None = None
-        self._nets: Sequence[Netns] = ()
-        self._tables: list[Tables] = []  # theirs
         self._intact: RuleSet | None = None  # the last one that was found to be
         # for the nodes that sync this snapshot
         self._restored: dict[_Restore, _Applied | None] = {}
@@ -64,20 +61,26 @@ class Iptables(Mode[ProxyRules]):
     def apply(
         self, nets: Sequence[Netns], before: _Applied | None, rules: ProxyRules, *, full: bool, keep_stale: bool
     ) -> list[_Applied | None]:
-        if nets is not self._nets:  # nodes that stay together are looked up once
-            self._nets, self._tables = nets, [net.ipv4.tables for net in nets]
-        tables = self._tables
-        # by what is in force
-        made = {
+        shared = _shared(nets)
+        if shared is not None:  # nodes that stay together are looked at as one
+            made = self._restore(_Restore(shared.ruleset, before, rules, full, keep_stale))
+            if made is not None and made.restored.ruleset is not shared.ruleset:
+                shared.replace(made.restored.ruleset)
+            return [made]
+        tables = [net.ipv4.tables for net in nets]
+        there = [each.ruleset for each in tables]
+        left = {
             current: self._restore(_Restore(current, before, rules, full, keep_stale))
-            for current in dict.fromkeys(map(attrgetter("ruleset"), tables))
+            for current in dict.fromkeys(there)
         }
-        left = [*made.values()] * len(tables) if len(made) == 1 else [made[each.ruleset] for each in tables]
-        for current, found in made.items():
+        for each, current in zip(tables, there, strict=True):
+            found = left[current]
             if found is not None and found.restored.ruleset is not current:
-                alike = tables if len(made) == 1 else [each for each in tables if each.ruleset is current]
-                replace_all(alike, found.restored.ruleset)
-        return left
+                each.replace(found.restored.ruleset)
+        if len({*left.values()}) > 1 or None in left.values():
+            return [left[current] for current in there]
+        Shared(nets, tables, tables[0].ruleset)
+        return [*left.values()][:1]
 
     def _restore(self, step: _Restore) -> _Applied | None:
         """What a restore leaves, made once. None: it fails."""
@@ -107,7 +110,9 @@ class Iptables(Mode[ProxyRules]):
         return self._holds(net.ipv4.tables.ruleset)
 
     def all_intact(self, nets: Sequence[Netns]) -> bool:
-        return all(map(self._holds, {net.ipv4.tables.ruleset for net in nets}))
+        shared = _shared(nets)
+        rulesets = {net.ipv4.tables.ruleset for net in nets} if shared is None else (shared.ruleset,)
+        return all(map(self._holds, rulesets))
 
     def _holds(self, ruleset: RuleSet) -> bool:
         if ruleset is not self._intact:  # most nodes have the same
@@ -115,6 +120,12 @@ class Iptables(Mode[ProxyRules]):
                 return False
             self._intact = ruleset
         return True
+
+
+def _shared(nets: Sequence[Netns]) -> Shared | None:
+    """What is in force in all of them as one, if that is so."""
+    shared = nets[0].ipv4.tables.shared
+    return shared if shared is not None and shared.of is nets and shared.whole else None
 
 
 def _restore(step: _Restore) -> _Applied | None:

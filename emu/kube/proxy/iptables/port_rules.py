@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from emu.fork import itself
 from emu.kernel.netfilter.matches import Match
 from emu.kernel.netfilter.matches.addrtype import Addrtype
 from emu.kernel.netfilter.matches.comment import Comment
@@ -53,7 +54,10 @@ class PortConfig:
 
 @dataclass(slots=True)
 class PortRules:
-    """`chains` of the nat table, and the lines for shared chains, in order (their numbers are not set)."""
+    """`chains` of the nat table, and the lines for shared chains, in order (their numbers are not set). Never changed after
+    it is made."""
+
+    __deepcopy__ = itself
 
     chains: dict[str, Chain] = field(default_factory=dict)
     nat_services: list[Rule] = field(default_factory=list)
