@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 from bisect import bisect_right
-from calendar import timegm
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -103,6 +102,8 @@ def _sealed(source: str = UNSPECIFIED) -> Iterator[None]:
     from scapy.layers import inet, inet6, ntp
 
     with _lock:
+        from calendar import timegm
+
         still: dict[str, Callable[..., Any]] = {"time": lambda: 0.0, "mktime": timegm}
         swaps: list[tuple[Any, str, Any]] = [
             (conf, "route", _Route(source)), (conf, "route6", _Route("::")), (conf, "neighbor", _Neighbour()),

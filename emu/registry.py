@@ -20,12 +20,14 @@ D = TypeVar("D")
 
 class Shelf(Generic[T], Mapping[str, T]):
     """The parts of one kind, by name. A part is looked for in the file that is called as it is; the folders, and folders in them, are
-    imported at the first look-up of any other, and where all parts are listed; with `file` of the folders in them that module alone."""
+    imported at the first look-up of any other, and where all parts are listed; with `file` of the folders in them that module alone.
+    `named`: each part that a folder has is in the file, or in `file` of the folder, of its name, so that no other is looked into for one."""
 
-    def __init__(self, kind: str, *packages: str, file: str = "") -> None:
+    def __init__(self, kind: str, *packages: str, file: str = "", named: bool = False) -> None:
         self.kind = kind
-        self._packages = packages
+        self.folders = self._packages = packages
         self._file = file
+        self._named = named
         self._parts: dict[str, T] = {}
         self._names: dict[int, str] = {}  # by the identity of a part
 
@@ -54,11 +56,19 @@ class Shelf(Generic[T], Mapping[str, T]):
         if self._packages and isinstance(name, str):
             file = name.lower().replace("-", "_")
             for package in self._packages if file.isidentifier() and file[0] != "_" else ():
-                if find_spec(f"{package}.{file}") is not None:
-                    importlib.import_module(f"{package}.{file}")
-        if name not in self._parts:
+                self._import(f"{package}.{file}")
+        if name not in self._parts and not self._named:
             self.load()
         return name in self._parts
+
+    def _import(self, name: str) -> None:
+        """Import a module, if there is one; of a package `file`, too."""
+        spec = find_spec(name)
+        if spec is None:
+            return
+        importlib.import_module(name)
+        if self._file and spec.submodule_search_locations is not None and find_spec(f"{name}.{self._file}") is not None:
+            importlib.import_module(f"{name}.{self._file}")
 
     def name_of(self, part: object) -> str:
         """The last name of a part; "" for one that is on no shelf of its kind. What registers itself when it is made needs no import."""
@@ -67,6 +77,7 @@ class Shelf(Generic[T], Mapping[str, T]):
     def __getitem__(self, name: str) -> T:
         if self._find(name):
             return self._parts[name]
+        self.load()
         from difflib import get_close_matches
 
         near = get_close_matches(name, self._parts, n=1)

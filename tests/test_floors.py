@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    "wire | clock | fact trail rule | errors | version | compiled | registry | modelled | craft | fork collector | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
+    "wire | clock | fact trail rule | errors | version | compiled | registry | modelled | craft | fork fork_program collector | spread | page progress | kernel.sysctl kernel.sysctl_table | kube.api",
     "kernel.link | kernel.netfilter | kube.timing",
     "kernel.net | pasted",
     "kernel.transport",

@@ -5,11 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emu.errors import InputError
+from emu.kube.networks.network import network_options, network_underlays, networks
+from emu.kube.proxy.mode import modes
 from emu.registry import Shelf
+from emu.scenario.steps import actions
+
+ROOT = Path(__file__).parent.parent
+NAMED = (actions, modes, network_options, network_underlays, networks)
 
 
 def test_an_unknown_name_is_an_error_of_brackets_alone() -> None:
@@ -62,3 +69,33 @@ def test_a_part_is_looked_for_in_the_file_of_its_name(
     finally:
         for module in [each for each in sys.modules if each.partition(".")[0] == "folder"]:
             del sys.modules[module]
+
+
+def test_a_named_shelf_looks_into_the_file_of_the_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        (tmp_path / "rooms" / name).mkdir(parents=True)
+        (tmp_path / "rooms" / name / "__init__.py").write_text("", encoding="utf-8")
+        text = f"from rooms import shelf, asked\nasked.append({name!r})\nshelf.add({name!r})({name!r})"
+        (tmp_path / "rooms" / name / "part.py").write_text(text, encoding="utf-8")
+    heading = "from emu.registry import Shelf\nshelf = Shelf('part', __name__, file='part', named=True)\nasked = []"
+    (tmp_path / "rooms" / "__init__.py").write_text(heading, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    rooms = importlib.import_module("rooms")
+    try:
+        assert "third" not in rooms.shelf and rooms.shelf.get("fourth", "none") == "none"
+        assert rooms.asked == [] and rooms.shelf["second"] == "second" and rooms.asked == ["second"]
+        with pytest.raises(InputError, match="no part is called 'fist'") as wrong:
+            rooms.shelf["fist"]
+        assert wrong.value.expected == "'first'?" and sorted(rooms.shelf) == ["first", "second"]
+    finally:
+        for module in [each for each in sys.modules if each.partition(".")[0] == "rooms"]:
+            del sys.modules[module]
+
+
+@pytest.mark.parametrize("shelf", NAMED, ids=lambda shelf: shelf.kind)
+def test_each_part_of_a_named_shelf_is_in_the_file_of_its_name(shelf: Shelf[Any]) -> None:
+    folder = shelf.folders[0].replace(".", "/")
+    for name in shelf:
+        file = f"{folder}/{name.replace('-', '_')}"
+        found = [ROOT / f"{file}.py", *(ROOT / file).glob("*.py")]
+        assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in found if path.is_file()), name

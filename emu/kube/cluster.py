@@ -33,6 +33,7 @@ from emu.kube.flow import given, lookup
 from emu.kube.flow.flow import Flow
 from emu.kube.flow.names import NODE, OUTSIDE, POD, ROLES, UNDERLAY, AddressBook
 from emu.kube.flow.verbs import Verbs
+from emu.kube.live.pods import Arrivals
 from emu.kube.loops import Loops
 from emu.kube.networks.network import Network, load_network
 from emu.kube.node.found import Found
@@ -129,7 +130,7 @@ class Cluster(Verbs):
         self.unmodelled.network(self.kubelets[0].network.config, config.network)
         self.policy = self.policies.enforced_by(config.policy or self.kubelets[0].network.policy, config.network)
         self.unmodelled.policy(self.policy, self.config.network, self.policies)
-        arrivals = live.Arrivals(self.store, objects, self.underlay.reserve, live=config.live, only=config.only)
+        arrivals = Arrivals(self.store, objects, self.underlay.reserve, live=config.live, only=config.only)
         self.as_found = arrivals.as_found
         for obj in self.dns.with_coredns(objects):
             if not isinstance(obj, core.Node):

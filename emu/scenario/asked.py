@@ -6,9 +6,10 @@ Must not know how an invariant judges.
 from __future__ import annotations
 
 from emu.invariants import invariants
+from emu.invariants.requirements import nodes_reach_pods, own_address_is_seen, pods_reach_pods
 from emu.scenario.script import Scenario
 
-REQUIREMENTS = ("pods_reach_pods", "nodes_reach_pods", "own_address_is_seen")
+REQUIREMENTS = tuple(each.name for each in (pods_reach_pods, nodes_reach_pods, own_address_is_seen))
 
 
 def further(scenario: Scenario) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,6 +54,8 @@ class _Counted:
 
 
 def _csv(file: BinaryIO, columns: Mapping[str, type], rows: Iterable[Row]) -> None:
+    import csv
+
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC
 from typing import Generic, NamedTuple, TypeVar
-from zoneinfo import ZoneInfo
 
 from emu.clock import EPOCH_NS, SECOND
 from emu.kube.api.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from emu.kube.api.batch import CronJob, Job, ReplicationController
 from emu.kube.api.core import Node, Pod, PodSpec, Service, ServicePort
-from emu.kube.api.cron import parse
+from emu.kube.api.cron import parse, zone_of
 from emu.kube.api.loader import Loaded
 from emu.kube.api.meta import Object, ObjectMeta, replace, selects
 from emu.kube.controllers.daemonset import tolerations_of
@@ -61,8 +59,7 @@ def ends_of(loaded: Loaded) -> list[Finding]:
     found = []
     for obj in loaded.objects:
         if isinstance(obj, CronJob) and not obj.spec.suspend:
-            zone = ZoneInfo(obj.spec.time_zone) if obj.spec.time_zone else UTC
-            first = parse(obj.spec.schedule).after(EPOCH_NS // SECOND, zone)
+            first = parse(obj.spec.schedule).after(EPOCH_NS // SECOND, zone_of(obj.spec.time_zone))
             after = "never" if first is None else f"{first - EPOCH_NS // SECOND} s after the start"
             found.append(placed(loaded, obj, f"its first Job starts {after}", "cronjob-first-run"))
         template = obj.spec.template if isinstance(obj, Job) else None

@@ -22,12 +22,12 @@ from emu.kube.api.documents import STDIN, Document, documents
 from emu.kube.api.documents import Path as Keys
 from emu.kube.api.loader import Loaded, load_documents, read
 from emu.kube.api.meta import Object
-from emu.kube.live import shows
+from emu.kube.live.origin import shows
 from emu.kube.plan import pod_cidrs, subnets
 from emu.scenario.expectations import check_expectation
 from emu.scenario.kinds import ClusterPart, Expect, ScenarioPart, Step
 from emu.scenario.seen import check_list
-from emu.scenario.shape import options_of, scenario_type
+from emu.scenario.shape import options_of, scenario_type, type_for
 from emu.scenario.steps import Place, actions, changing, in_order, sending
 from emu.scenario.typed import nearest, typed
 from emu.wire.addr import Prefix, decimal
@@ -176,7 +176,10 @@ def read_again(document: Document, file: str, objects: Callable[[ScenarioPart], 
 def _checked(
     first: Document, file: str, folder: Path, stem: str, objects: Callable[[ScenarioPart], tuple[Loaded, Loaded]]
 ) -> Scenario:
-    spec = typed(first.value, scenario_type(), first)
+    try:
+        spec = typed(first.value, type_for(first.value), first)
+    except InputError:  # what was expected is found among all
+        spec = typed(first.value, scenario_type(), first)
     name = spec.metadata.name or stem
     if not _NAME.fullmatch(name):
         raise first.error(

@@ -6,25 +6,43 @@ Must not know which actions and networks there are.
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 from msgspec import defstruct, field
 
 from emu.kube.networks.network import Options, network_options
 from emu.scenario.kinds import ClusterPart, ScenarioPart, Step
-from emu.scenario.steps import actions, in_order
+from emu.scenario.steps import actions, in_order, ordered
+
+
+def scenario_type() -> type[ScenarioPart]:
+    """What `msgspec` reads any scenario's first document as."""
+    return _type(in_order(), tuple(sorted(network_options)))
+
+
+def type_for(value: Any) -> type[ScenarioPart]:
+    """The same without the actions and networks that a document has no key for: nothing is imported for them."""
+    steps, cluster = (value.get(key) if isinstance(value, dict) else None for key in ("steps", "cluster"))
+    given = {key for step in steps if isinstance(step, dict) for key in step} if isinstance(steps, list) else set()
+    named = given - {*Step.__struct_encode_fields__}
+    options = {*cluster} - {*ClusterPart.__struct_encode_fields__} if isinstance(cluster, dict) else set()
+    return _type(ordered(_on(actions, named)), tuple(sorted(_on(network_options, options))))
+
+
+def _on(shelf: Container[str], keys: Iterable[object]) -> list[str]:
+    return [key for key in keys if isinstance(key, str) and key in shelf]
 
 
 @cache
-def scenario_type() -> type[ScenarioPart]:
-    """What `msgspec` reads a scenario's first document as."""
-    fields = [(name, actions[name].shape | None, None) for name in in_order()]
+def _type(names: tuple[str, ...], networks: tuple[str, ...]) -> type[ScenarioPart]:
+    fields = [(name, actions[name].shape | None, None) for name in names]
     doc, module = {"__doc__": Step.__doc__}, Step.__module__
     step = defstruct(
         "Step", fields, bases=(Step,), namespace=doc, module=module, frozen=True, forbid_unknown_fields=True
     )
-    own = [(_attribute(name), network_options[name] | None, field(default=None, name=name)) for name in _networks()]
+    own = [(_attribute(name), network_options[name] | None, field(default=None, name=name)) for name in networks]
     doc = {"__doc__": ClusterPart.__doc__}
     cluster = defstruct(
         "ClusterPart", own, bases=(ClusterPart,), namespace=doc, module=module, frozen=True, forbid_unknown_fields=True
@@ -37,12 +55,9 @@ def scenario_type() -> type[ScenarioPart]:
 
 def options_of(cluster: ClusterPart) -> dict[str, Options]:
     """The options of networks that a cluster's part has, by the network's name."""
-    found = {name: getattr(cluster, _attribute(name), None) for name in _networks()}
+    own = zip(cluster.__struct_fields__, cluster.__struct_encode_fields__, strict=True)
+    found = {name: getattr(cluster, field) for field, name in [*own][len(ClusterPart.__struct_fields__) :]}
     return {name: options for name, options in found.items() if options is not None}
-
-
-def _networks() -> list[str]:
-    return sorted(network_options)
 
 
 def _attribute(network: str) -> str:

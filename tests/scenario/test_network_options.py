@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from emu.errors import InputError
@@ -12,7 +10,6 @@ from emu.kube.plan import ClusterConfig
 from emu.scenario.build import configured
 from emu.scenario.schema import schema
 from emu.scenario.script import load_text
-from emu.scenario.shape import scenario_type
 from emu.wire.addr import Prefix
 
 PODS, CIDR = Prefix.parse("10.244.0.0/16"), Prefix.parse("10.244.1.0/24")
@@ -36,15 +33,12 @@ class Toy(Options, frozen=True):
 
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two networks with options, beside those that are there."""
     assert "toy-net" not in network_options
     for name in ("toy-net", "other-net"):
         monkeypatch.setitem(network_options._parts, name, Toy)
         monkeypatch.setitem(networks._parts, name, networks["bridge"])
-    scenario_type.cache_clear()
-    yield
-    scenario_type.cache_clear()
 
 
 def scenario(cluster: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emu.fork import ATTRIBUTES
+from emu.fork_program import ATTRIBUTES
 
 
 def attributes(kind: type) -> tuple[str, ...]:

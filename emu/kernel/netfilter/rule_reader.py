@@ -12,7 +12,7 @@ from emu.errors import InputError
 from emu.kernel.netfilter.matches import Given, Match, Where, ip, matches, unsigned
 from emu.kernel.netfilter.matches.comment import Comment
 from emu.kernel.netfilter.ruleset import Rule
-from emu.kernel.netfilter.targets import Goto, Jump, Target, targets
+from emu.kernel.netfilter.targets import DASH, Goto, Jump, Target, targets
 from emu.wire.proto import PROTOCOL_NAMES
 
 _WITH_A_WORD = "sdiopmjgc"  # short options that a word follows
@@ -59,7 +59,7 @@ class _RuleReader:
             name = _argument(word, queue)
             if word in ("-g", "--goto"):
                 self.jump = Goto(name)
-            elif name in targets:
+            elif (DASH not in name or name not in self.chains) and name in targets:  # a chain with one is no target
                 self.target = targets[name]
                 if self.target.tables and self.table not in self.target.tables:
                     raise InputError(f"{name} cannot be used in table {self.table}", expected=self.target.tables[0])

@@ -13,9 +13,8 @@ from emu.errors import InputError
 from emu.kernel.netfilter.matches import unsigned
 from emu.kernel.netfilter.rule_reader import parse_rules
 from emu.kernel.netfilter.ruleset import BUILT_IN, Chain, Rule, RuleSet
-from emu.kernel.netfilter.targets import targets
+from emu.kernel.netfilter.targets import DASH, targets
 
-DASH = "-"  # no target has it in its name
 MAX_CHAIN_NAME = 28
 JUMP_STACK = 16  # NFT_JUMP_STACK_SIZE: a chain that is 16 jumps below its base chain is refused
 _COMMANDS = {

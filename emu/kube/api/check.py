@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 import msgspec
-from msgspec import inspect
 
 from emu.kube.api.documents import path_text
 from emu.kube.api.fields import ANNOTATIONS, FIELDS, IDLE_SYSCTLS
@@ -33,8 +33,8 @@ class Remark(NamedTuple):
 
 
 Look = Callable[[Any, Path], Iterator[Remark]]
-Plan = dict[str, "Plan | NotModelled | Look | None"]
-"""What is to be done with the value of each known field: look below (a Plan), report it, or nothing (None)."""
+Plan = dict[str, type[ApiStruct] | NotModelled | Look | None]
+"""What is to be done with the value of each known field: look below (by the plan of a struct), report it, or nothing (None)."""
 
 
 def remarks(value: Mapping[str, Any], type_: type[Object]) -> Iterator[Remark]:
@@ -48,8 +48,7 @@ def plan(type_: type[ApiStruct]) -> Plan:
     table = FIELDS.get(type_.__name__, {})
     found: Plan = {}
     for field in msgspec.structs.fields(type_):
-        below = _struct(inspect.type_info(field.type))
-        found[field.encode_name] = plan(below) if below is not None else None
+        found[field.encode_name] = _struct(field.type)
     for name, treatment in table.items():
         found[name] = treatment if isinstance(treatment, NotModelled) else None
     for name, look in _LOOKS.get(type_.__name__, {}).items():
@@ -57,14 +56,15 @@ def plan(type_: type[ApiStruct]) -> Plan:
     return found
 
 
-def _struct(at: inspect.Type) -> type[ApiStruct] | None:
-    """The struct that a field holds, alone or several of it."""
-    for option in at.types if isinstance(at, inspect.UnionType) else (at,):
-        if isinstance(option, inspect.VarTupleType):
-            option = option.item_type
-        if isinstance(option, inspect.StructType) and issubclass(option.cls, ApiStruct):
-            return option.cls
-    return None
+def _struct(kind: Any) -> type[ApiStruct] | None:
+    """The struct that a field of a type holds, alone or several of it. The type is read as it stands: msgspec's own description of it has
+    every type below, too, and most manifests have few of them."""
+    form = get_origin(kind)
+    if form is Annotated or form is tuple:
+        return _struct(get_args(kind)[0])
+    if form is Union or form is UnionType:
+        return next(filter(None, map(_struct, get_args(kind))), None)
+    return kind if form is None and isinstance(kind, type) and issubclass(kind, ApiStruct) else None
 
 
 def _walk(value: Mapping[str, Any], known: Plan, path: Path) -> Iterator[Remark]:
@@ -81,14 +81,14 @@ def _walk(value: Mapping[str, Any], known: Plan, path: Path) -> Iterator[Remark]
         if isinstance(below, NotModelled):
             if item not in ("", [], {}, *below.defaults) and not _repeats(value, item, below.same_as):
                 yield Remark(here, _not_modelled(here, item, below))
-        elif not isinstance(below, dict):
+        elif not isinstance(below, type):
             yield from below(item, here)
         elif isinstance(item, dict):
-            yield from _walk(item, below, here)
+            yield from _walk(item, plan(below), here)
         elif isinstance(item, list):
             for number, each in enumerate(item):
                 if isinstance(each, dict):
-                    yield from _walk(each, below, (*here, number))
+                    yield from _walk(each, plan(below), (*here, number))
 
 
 def _annotations(value: Any, path: Path) -> Iterator[Remark]:

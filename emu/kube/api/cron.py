@@ -105,12 +105,19 @@ def schedule_problem(text: str) -> str:
     return ""
 
 
+def zone_of(name: str | None) -> tzinfo:
+    """The time zone of a name; without one UTC. Raises OSError or ValueError where there is none."""
+    if not name:
+        return UTC
+    from zoneinfo import ZoneInfo  # only here: most schedules have none
+
+    return ZoneInfo(name)
+
+
 def zone_problem(name: str) -> bool:
     """Whether there is no time zone of that name."""
-    from zoneinfo import ZoneInfo
-
     try:
-        ZoneInfo(name)
+        zone_of(name)
     except (OSError, ValueError):
         return True
     return False

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC
-from zoneinfo import ZoneInfo
 
 from emu.clock import EPOCH_NS, SECOND
 from emu.kube.api.batch import CronJob, Job
-from emu.kube.api.cron import parse
+from emu.kube.api.cron import parse, zone_of
 from emu.kube.api.meta import Key, Object, ObjectMeta, owned_by
 from emu.kube.controllers import pods
 from emu.kube.controllers.later import Later
@@ -28,7 +26,7 @@ def reconcile(store: Store, seed: int, keys: Iterable[Key], later: Later) -> Non
     for each in store.found(CronJob, keys):
         jobs = owned.of(each.metadata.uid)
         _clean(store, each, jobs)
-        zone = ZoneInfo(each.spec.time_zone) if each.spec.time_zone else UTC
+        zone = zone_of(each.spec.time_zone)
         now_s = (EPOCH_NS + later.now_ns) // SECOND
         last_s: int = later.memory.setdefault(each.metadata.uid, now_s)
         due_s = parse(each.spec.schedule).after(last_s, zone)

@@ -11,20 +11,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from emu.kube.api.meta import Object
 from emu.kube.dumped.difference import IDS, Difference
 from emu.kube.node.node import Node, Sandbox
 from emu.kube.plan import ClusterConfig
 from emu.modelled import Finding
-from emu.pasted.node_texts import NodeTexts, node_texts
 from emu.wire.addr import Prefix
+
+if TYPE_CHECKING:
+    from emu.pasted.node_texts import NodeTexts
 
 __all__ = ["IDS", "Difference", "beside", "take_over"]
 
 
 def beside(config: ClusterConfig, dumps: Mapping[str, str | os.PathLike[str]]) -> ClusterConfig:
     """The configuration with the dumps of nodes, each a folder or tar. Raises InputError."""
+    from emu.pasted.node_texts import node_texts
+
     return replace(config, dumps={name: node_texts(path) for name, path in dumps.items()})
 
 

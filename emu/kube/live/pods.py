@@ -7,9 +7,6 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from emu.kube.api.core import Pod, PodStatus
 from emu.kube.api.meta import Object, replace
 from emu.kube.live.ports import Listening, listening, pod_addresses
-from emu.kube.live.read import ROUTED_CONFLIST
-from emu.kube.live.remarks import remarks
-from emu.kube.live.routes import route_each
 from emu.kube.node.found import Found, found
 from emu.kube.node.node import Sandbox
 from emu.kube.store import Store
@@ -50,9 +47,15 @@ class Arrivals:
     def end(self, network: str, pods: Iterable[Sandbox], route: Callable[[Prefix, int], None]) -> list[Finding]:
         """All pods run: route to those that lie outside of their node's range where the network does. Gives what the export shows
         that is remarkable; nothing for manifests."""
-        if self.live and network == ROUTED_CONFLIST:
+        if not self.live:
+            return []
+        from emu.kube.live.read import ROUTED_CONFLIST
+        from emu.kube.live.remarks import remarks
+        from emu.kube.live.routes import route_each
+
+        if network == ROUTED_CONFLIST:
             route_each(pods, route)
-        return [*self._idle(), *remarks(self.store)] if self.live else []
+        return [*self._idle(), *remarks(self.store)]
 
     def _idle(self) -> Iterator[Finding]:
         """Each pod that has an address, and yet no node takes care of it. What a kubelet has left out is reported there."""

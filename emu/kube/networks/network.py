@@ -110,11 +110,13 @@ class Network:
                 host.netns.sysctl[f"net.ipv4.conf.{each.name}.{variable}"] = value
 
 
-networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks", file="network")
+networks: Shelf[Callable[[NodeSettings], Network]] = Shelf("network", "emu.kube.networks", file="network", named=True)
 # a network's name by the plugin that works with its agents only: a user's list that begins with it gets them
 network_plugins: Shelf[str] = Shelf("plugin of a network", "emu.kube.networks", file="network")
-network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks", file="network")
-network_underlays: Shelf[str] = Shelf("network with an underlay of its own", "emu.kube.networks", file="network")
+network_options: Shelf[type[Options]] = Shelf("network with options", "emu.kube.networks", file="network", named=True)
+network_underlays: Shelf[str] = Shelf(
+    "network with an underlay of its own", "emu.kube.networks", file="network", named=True
+)
 
 
 def usual_underlay(network: str) -> str:

@@ -44,4 +44,4 @@ class Mode(ABC, Generic[Rules]):
         return all(map(self.intact, nets))
 
 
-modes: Shelf[Callable[[], Mode[Any]]] = Shelf("proxy mode", "emu.kube.proxy")
+modes: Shelf[Callable[[], Mode[Any]]] = Shelf("proxy mode", "emu.kube.proxy", file="mode", named=True)

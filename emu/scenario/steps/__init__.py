@@ -7,7 +7,7 @@ other file. Must not know which actions there are, how files are read, or how re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -173,13 +173,18 @@ class Change(Action[P, S]):
             doing.cluster.settle()
 
 
-actions: Shelf[type[Action[Any, Any]]] = Shelf("action", __name__)
+actions: Shelf[type[Action[Any, Any]]] = Shelf("action", __name__, named=True)
 
 
 @cache
 def in_order() -> tuple[str, ...]:
     """The names of all actions, in the order in which messages list them."""
-    return tuple(sorted(actions, key=lambda name: (actions[name].order, name)))
+    return ordered(actions)
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of actions in that order."""
+    return tuple(sorted(names, key=lambda name: (actions[name].order, name)))
 
 
 def sending() -> tuple[str, ...]:

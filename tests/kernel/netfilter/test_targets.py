@@ -16,8 +16,7 @@ from emu.kernel.netfilter.nat_ports import (
     PROTO_SPECIFIED,
     NatRange,
 )
-from emu.kernel.netfilter.save import DASH
-from emu.kernel.netfilter.targets import Target, targets
+from emu.kernel.netfilter.targets import DASH, Target, targets
 from emu.trail import Note
 from emu.wire.addr import ip4
 from emu.wire.frame import Frame

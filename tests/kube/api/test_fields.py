@@ -89,7 +89,7 @@ def roads(
     """Every struct that a kind has, and the fields by which it is reached."""
     yield type_, path
     for field in msgspec.structs.fields(type_):
-        if isinstance(known[field.encode_name], dict) and field.encode_name not in path:
+        if isinstance(known[field.encode_name], type) and field.encode_name not in path:
             below = next(parts(inspect.type_info(field.type)))
             yield from roads(plan(below), below, (*path, field.encode_name))
 

@@ -106,3 +106,4 @@ class Goto(Target):
 
 
 targets: Shelf[type[Target]] = Shelf("target", __name__)
+DASH = "-"  # no target has it in its name
