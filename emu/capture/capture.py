@@ -386,8 +386,7 @@ class Capture:
     def _with_frames(self, chosen: Sequence[int], asked: list[str] | None) -> list[Interface]:
         numbers: set[int] = set()
         for part, indices in self.log.parts(chosen):
-            codes = part.codes
-            numbers.update({codes[index] >> INTERFACE_SHIFT & INTERFACE for index in indices})
+            numbers.update([shape >> INTERFACE_SHIFT for shape in part.shapes(indices)])
         if asked is not None:
             numbers |= {each.number for each in self.find(asked) if each.name in asked}
         return [self.interfaces[number] for number in sorted(numbers)]

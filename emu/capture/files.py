@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from emu.capture import captured, pcap, pcapng
 from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
 from emu.capture.comment import Comments, flow_hop, step
 from emu.capture.interface import Interface
-from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, SHAPE, TIME
+from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, SHAPE, TIME
 from emu.wire.captured import addresses, packet
 
 WITHOUT_LINK = ("ipip",)  # kinds of devices whose packets have no link-layer header
 COUNTED = 1024
+_NO_TRAIL: list[Any] = []
 _COUNTED = [b"%d" % number for number in range(COUNTED)]
 
 
@@ -87,8 +88,9 @@ def write_split(source: Source, folder: str | os.PathLike[str], chosen: Sequence
 
 def names_in(source: Source, chosen: Sequence[int]) -> dict[tuple[int, int], list[str]]:
     """The names of the addresses in these frames, in the order of `names`."""
-    parts = source.log.parts(chosen)
-    seen = addresses(part.entries[part.positions[index]] for part, indices in parts for index in indices)
+    seen: set[tuple[int, int]] = set()
+    for part, indices in source.log.parts(chosen):
+        seen |= addresses(part.frames(indices))
     return {key: names for key, names in source.names.items() if key in seen}
 
 
@@ -98,16 +100,14 @@ def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> 
     places: dict[int, tuple[int, int]] = {}
     last, before, after = -1, b"", b""
     for part, indices in source.log.parts(chosen):
-        entries, positions, codes, hops, first = part.entries, part.positions, part.codes, part.hops, part.first
-        for index in indices:
-            at, code = positions[index], codes[index]
+        entries, first = part.entries, part.first
+        for begin, at, code, hop, index in part.rows(indices):
             data, shape = entries[at], code & SHAPE
-            trail = entries[positions[index - 1] + RECORD if index else 0 : at]
+            trail = entries[begin:at] if begin < at else _NO_TRAIL
             words = body(shape, data, trail) or remembered(shape, data, trail)
             flow = code >> FLOW_SHIFT
             if flow != last:
                 last, (before, after) = flow, flow_hop(flow)
-            hop = hops[index]
             ending = before + (_COUNTED[hop] if hop < COUNTED else b"%d" % hop) + after
             story = stories.get(flow) if stories else None
             stated = story(Captured(source, first + index)) if story is not None else None
@@ -117,5 +117,4 @@ def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> 
             place = places.get(shape)
             if place is None:
                 place = places[shape] = numbers[shape >> INTERFACE_SHIFT], EPB_FLAGS[shape & LOW]
-            interface, flags = place
-            yield interface, entries[at + TIME], data, flags, (words, ending)
+            yield place[0], entries[at + TIME], data, place[1], (words, ending)

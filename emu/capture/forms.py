@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 from emu.capture.blanks import Address, Blanks, Filled, Form, has_blanks
 from emu.capture.known import Known, Pair
-from emu.capture.moving import MOVING, added, tokens, tracked
+from emu.capture.moving import MOVING, added, ends_blanked, tokens, tracked
 from emu.capture.moving import blanked as moved
 from emu.capture.roles import PARTS, PASSING, Part, Role, blanked, part_of_place
 from emu.capture.stretch import INTERFACE, INTERFACE_SHIFT
 from emu.capture.view import View
 from emu.trail import Natted, Tracked
-from emu.wire.captured import Ends, arp, ends, macs
+from emu.wire.captured import Ends, arp, ends, is_fragment, macs
 
 NODES, ROLES = 1 << 16, 1 << 14  # that are remembered
 
@@ -48,15 +48,16 @@ class _Headers(dict[Any, Form]):
 
 class _Node(dict[Any, "_Node"]):
     """A trail so far, of frames to one MAC at one place: what comes next by its token. `filled` are the forms in use there, with the values
-    of its role; `last` is kept alive, as its identity may be its token."""
+    of its role (`tail`), in which `addresses` stand at these places; `last` is kept alive, as its identity may be its token."""
 
-    __slots__ = ("filled", "headers", "last", "tail")
+    __slots__ = ("addresses", "filled", "headers", "last", "tail")
 
     def __init__(self, last: Any = None) -> None:
         self.last = last
         self.filled: dict[Any, Filled] = {}
         self.headers: _Headers | None = None
         self.tail: tuple[bytes, ...] = ()
+        self.addresses: dict[int, int] = {}
 
 
 class _Sight(dict[bytes, _Node]):
@@ -119,7 +120,7 @@ class Forms:
             return self._arp(sight, data, trail)
         if found == sight.found and trail == sight.trail:
             return sight.body
-        mac, length, rest, both, tcp = found
+        mac, _, length, rest, both, tcp = found
         pair = sight.pairs.get(both) or sight.known.pair(both)
         if pair is None:
             return None
@@ -130,19 +131,44 @@ class Forms:
                 node = node.get(id(each))
                 if node is None:
                     break
-        if node is None:
+        if node is None or node.headers is None:
             reached = _reached(sight, mac, trail, pair) or self._grown(sight, mac, trail, pair)
             if reached is None:
                 return None
             node, values = reached
         form = node.filled.get((length, rest, tcp, pair.kind))
         if form is None:
-            form = self._new(sight, node, (length, rest, tcp, pair.kind), data, trail, pair, values)
+            if is_fragment(found):
+                return None
+            form = self._new(sight, node, (length, rest, tcp, pair.kind), data, trail, values, pair)
             if form is None:
                 return None
         sight.found, sight.trail = found, trail
         body = sight.body = form.body if form.values is values else form.filled(values)
         return body
+
+    def _arp(self, sight: _Sight, data: bytes, trail: list[Any]) -> bytes | None:
+        """Sentence and facts of an ARP frame; None: it is none, or has no form."""
+        found = arp(data)
+        if found is None:
+            return None
+        operation, src, dst = found
+        node = sight.get(macs(data)[0])
+        for each in trail:
+            if node is None:
+                break
+            node = node.get(id(each))
+        if node is None or node.headers is None:
+            grown = self._grown(sight, macs(data)[0], trail, None)
+            if grown is None:
+                return None
+            node = grown[0]
+        known, places = sight.known, node.addresses
+        source, target = known.addresses.get(src) or known.address(src), known.addresses.get(dst) or known.address(dst)
+        header = operation, source[2], target[2], not src, not dst, src == dst, places.get(src), places.get(dst)
+        values = source[0], source[1], target[0], target[1]
+        form = node.filled.get(header) or self._new(sight, node, header, data, trail, values, None)
+        return form.filled(values) if form is not None else None
 
     def _sight(self, shape: int) -> _Sight:
         place, memory = self._places[shape >> INTERFACE_SHIFT & INTERFACE], self._memory
@@ -152,7 +178,9 @@ class Forms:
         sight = memory.sights[shape] = _Sight(shape, place, known)
         return sight
 
-    def _grown(self, sight: _Sight, mac: bytes, trail: list[Any], pair: Pair) -> tuple[_Node, tuple[bytes, ...]] | None:
+    def _grown(
+        self, sight: _Sight, mac: bytes, trail: list[Any], pair: Pair | None
+    ) -> tuple[_Node, tuple[bytes, ...]] | None:
         """A node that is new, and the values of a frame there; None: words about its trail are no form."""
         found = tokens(trail, pair, sight.known)
         if found is None:
@@ -167,6 +195,9 @@ class Forms:
                 self._count()
                 below = node[token] = _Node(each if token.__class__ is int else None)
             node = below
+        if node.headers is None:
+            role = _role(sight, mac, trail, found[0])
+            node.headers, node.tail, node.addresses = self._headers(sight, role), tuple(role.values), role.addresses()
         return node, found[1]
 
     def _count(self) -> None:
@@ -177,34 +208,19 @@ class Forms:
             memory.sights.clear()
 
     def _new(
-        self, sight: _Sight, node: _Node, header: Any, data: bytes, trail: list[Any], pair: Pair, values: Any
+        self, sight: _Sight, node: _Node, header: Any, data: bytes, trail: list[Any], values: Any, pair: Pair | None
     ) -> Filled | None:
         """The form of a frame that its node has not yet."""
-        headers, role = node.headers, None
-        if headers is None:
-            role = self._role(sight, data, trail, pair)
-            headers = node.headers = self._headers(sight, role)
-            node.tail = tuple(role.values)
+        headers = node.headers
+        assert headers is not None
         form = headers.get(header)
         if form is None:
-            role = role or self._role(sight, data, trail, pair)
-            form = self._made(sight, data, trail, role, values, pair)
+            form = self._made(sight, data, trail, values, pair)
             if form is None:
                 return None
             headers[header] = form
         filled = node.filled[header] = Filled(form, node.tail)
         return filled
-
-    def _role(self, sight: _Sight, data: bytes, trail: list[Any], pair: Pair) -> Role:
-        role = sight.role(macs(data)[0])
-        found = tokens(trail, pair, sight.known)
-        assert found is not None
-        for token, each in zip(found[0], trail, strict=True):
-            if each.__class__ in MOVING:
-                role.moving(each.__class__, token)
-            else:
-                role.entry(each, sight.known)
-        return role
 
     def _headers(self, sight: _Sight, role: Role) -> _Headers:
         """The forms of a role."""
@@ -216,39 +232,16 @@ class Forms:
             found = roles[key] = _Headers(role.kept)
         return found
 
-    def _arp(self, sight: _Sight, data: bytes, trail: list[Any]) -> bytes | None:
-        """Sentence and facts of an ARP frame; None: it is none, or has no form."""
-        found = arp(data)
-        if found is None:
-            return None
-        operation, src, dst = found
-        role = sight.role(macs(data)[0])
-        role.ends(src, dst, sight.known)
-        for each in trail:
-            if not role.entry(each, sight.known):
-                return None
-        headers = self._headers(sight, role)
-        form = headers.get(operation)
-        if form is None:
-            form = self._made(sight, data, trail, role, ())
-            if form is None:
-                return None
-            headers[operation] = form
-        return form.filled(role.values)
-
-    def _made(
-        self, sight: _Sight, data: bytes, trail: list[Any], role: Role, values: Any, pair: Pair | None = None
-    ) -> Form | None:
+    def _made(self, sight: _Sight, data: bytes, trail: list[Any], values: Any, pair: Pair | None) -> Form | None:
         """The form of a frame's words; None: there is none."""
         view = self._view(sight.shape, data, trail)
         plain = self._write(view)
-        if has_blanks(plain):
+        found = tokens(trail, pair, sight.known)
+        if has_blanks(plain) or found is None:
             return None
-        blanks = Blanks()
-        packet, entries = (view.packet, view.trail) if pair is None else moved(view, blanks)
-        blank = role.blanks(blanks, view.name)
-        if pair is None:
-            packet = packet._replace(src=blank(packet.src), dst=blank(packet.dst))
+        role, blanks = _role(sight, macs(data)[0], trail, found[0]), Blanks()
+        packet, entries, made = moved(view, blanks) if pair is not None else ends_blanked(view, blanks)
+        blank = role.blanks(blanks, view.name, made)
         shown = replace(
             view,
             owner=blank(view.owner),
@@ -262,6 +255,17 @@ class Forms:
         form = blanks.form(self._write(shown))
         # words may print a value in a way that no blank knows
         return form if form.filled((*values, *role.values)) == plain.encode() else None
+
+
+def _role(sight: _Sight, mac: bytes, trail: list[Any], made: list[Any]) -> Role:
+    """The role of frames to a MAC with a trail, of which these tokens were made."""
+    role = sight.role(mac)
+    for token, each in zip(made, trail, strict=True):
+        if each.__class__ in MOVING:
+            role.moving(each.__class__, token)
+        else:
+            role.entry(each, sight.known)
+    return role
 
 
 def _reached(sight: _Sight, mac: bytes, trail: list[Any], pair: Pair) -> tuple[_Node, tuple[bytes, ...]] | None:
@@ -297,7 +301,7 @@ def _reached(sight: _Sight, mac: bytes, trail: list[Any], pair: Pair) -> tuple[_
             if below is None:
                 return None
         node = below
-    return node, values
+    return (node, values) if node.headers is not None else None
 
 
 def _called(name: Callable[[int], str]) -> Callable[[int], str]:

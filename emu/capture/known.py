@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Any
 
 from emu.wire.addr import ip4_text
+from emu.wire.captured import is_tunnel
 
 Named = tuple[bytes, bytes, int]  # an address: its name and its text, as bytes, and what words are chosen by
 NAMED, OWN = 1, 2
@@ -47,28 +48,29 @@ def called(name: bytes, place: bytes) -> bytes:
 
 
 class Known:
-    """Addresses as `owner` sees them. `name` gives the name of an address, or its text. `pairs` are by their 12 bytes in a frame; `parts` are what entries of trails print, by their identity."""
+    """Addresses as `owner` sees them. `name` gives the name of an address, or its text. `addresses` are those asked for, `pairs` are by their 12 bytes in a frame; `parts` are what entries of trails print, by their identity."""
 
     def __init__(self, owner: str, name: Callable[[int], str]) -> None:
         self._owner, self._name = owner, name
-        self._addresses: dict[int, Named] = {}
+        self.addresses: dict[int, Named] = {}
         self.pairs: dict[bytes, Pair] = {}
         self.parts: dict[int, Any] = {}
 
     def address(self, address: int) -> Named:
-        found = self._addresses.get(address)
+        found = self.addresses.get(address)
         if found is None:
-            if len(self._addresses) >= ADDRESSES:
-                self._addresses.clear()
+            if len(self.addresses) >= ADDRESSES:
+                self.addresses.clear()
             name, text = self._name(address), ip4_text(address)
             kind = (NAMED if name != text else 0) | (OWN if name == self._owner else 0)
-            found = self._addresses[address] = name.encode(), text.encode(), kind
+            found = self.addresses[address] = name.encode(), text.encode(), kind
         return found
 
     def pair(self, ends: bytes) -> Pair | None:
-        """A pair that is not among `pairs` yet. None: words about it are no form, because values in it are equal or 0."""
+        """A pair that is not among `pairs` yet. None: words about it are no form, because values in it are equal or 0, or because a
+        tunnel's frame is behind it."""
         src, dst, sport, dport = _ENDS(ends)
-        if src == dst or sport == dport or not sport or not dport:
+        if src == dst or sport == dport or not sport or not dport or is_tunnel(dport):
             return None
         if len(self.pairs) >= PAIRS:
             self.pairs.clear()

@@ -33,14 +33,18 @@ class Added(NamedTuple):
     alone: tuple[bytes, ...]
 
 
-def tokens(trail: Sequence[Any], pair: Pair, known: Known) -> tuple[list[Any], tuple[bytes, ...]] | None:
+def tokens(trail: Sequence[Any], pair: Pair | None, known: Known) -> tuple[list[Any], tuple[bytes, ...]] | None:
     """A token for each entry, by which words are chosen, and the values of all. None: words about one of the entries are no form."""
-    moving, made, values = Moving(pair), list[Any](), [*pair.values]
+    made: list[Any] = []
+    if pair is None:
+        moving, values = None, []
+    else:
+        moving, values = Moving(pair), [*pair.values]
     for each in trail:
         kind = each.__class__
-        if kind is Natted:
+        if moving is not None and kind is Natted:
             made.append((*moving.natted(each, known, values), moving.conn(each.conn, values)))
-        elif kind is Tracked:
+        elif moving is not None and kind is Tracked:
             place = moving.conn(each.conn, values)
             made.append((each.state, each.new, place) if place else (each.state, each.new))
         else:
@@ -124,8 +128,20 @@ class _Conn:
         self.name = name
 
 
-def blanked(view: View, blanks: Blanks) -> tuple[Summary, list[Any]]:
-    """The packet and the trail of a frame with blanks for what moves, which are made in the order of the values."""
+Blanked = tuple[
+    Summary, Sequence[Any], dict[Any, Any]
+]  # the packet, its trail, and addresses that stand for others, too
+
+
+def ends_blanked(view: View, blanks: Blanks) -> Blanked:
+    """An ARP frame and its trail with blanks for the addresses, which are made in the order of the values."""
+    packet, name = view.packet, view.name
+    src, dst = blanks.address(packet.src, name(packet.src)), blanks.address(packet.dst, name(packet.dst))
+    return packet._replace(src=src, dst=dst), view.trail, {packet.dst: dst, packet.src: src}
+
+
+def blanked(view: View, blanks: Blanks) -> Blanked:
+    """A packet and its trail with blanks for what moves, which are made in the order of the values."""
     packet, name = view.packet, view.name
     sport, dport = blanks.number(packet.sport), blanks.number(packet.dport)
     ports: dict[int, int] = {packet.sport: sport, packet.dport: dport}
@@ -159,4 +175,4 @@ def blanked(view: View, blanks: Blanks) -> tuple[Summary, list[Any]]:
             return replace(each, before=half(each.before), after=half(each.after), conn=conn(each.conn))
         return replace(each, conn=conn(each.conn)) if each.__class__ is Tracked else each
 
-    return packet._replace(src=src, dst=dst, sport=sport, dport=dport), [*map(entry, view.trail)]
+    return packet._replace(src=src, dst=dst, sport=sport, dport=dport), [*map(entry, view.trail)], {}

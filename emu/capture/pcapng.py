@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from struct import Struct, pack, unpack_from
 from typing import BinaryIO
@@ -38,9 +39,9 @@ _SHB_HARDWARE, _SHB_OS, _SHB_USERAPPL = 2, 3, 4
 _IF_NAME, _IF_DESCRIPTION, _IF_IPV4ADDR, _IF_MACADDR, _IF_TSRESOL = 2, 3, 4, 6, 9
 _NRB_IPV4 = 1
 _CACHED = 1 << 16
-_join, _head = b"".join, Struct("<7I").pack
+_join, _head, _word = b"".join, Struct("<7I").pack, Struct("<I").pack
 _PADDING = b"", bytes(3), bytes(2), bytes(1)
-_CHUNK = 1 << 20
+_CHUNK, _LOW = 1 << 20, 0xFFFFFFFF
 
 
 class Writer:
@@ -52,15 +53,12 @@ class Writer:
     def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:
         self.epoch_ns = epoch_ns
         self._file = file
-        self._parts: list[bytes] = []
-        self._pending = 0  # bytes of them, about
+        self._buffer = BytesIO()
+        self._pending = 0  # bytes in it, about
         self._interfaces = 0
-        # By epb_flags, then by comment: the encoded options.
+        # By epb_flags, then by comment: the encoded options. By length, flags and size: what is around a comment.
         self._options: dict[int, dict[str | bytes | None, bytes]] = {}
-        # By lengths and flags: what stands before and after a comment, and the length at the end of a block without one.
-        self._befores: dict[int, bytes] = {}
-        self._afters: dict[int, tuple[int, bytes]] = {}
-        self._totals: dict[int, bytes] = {}
+        self._around: dict[int, tuple[int, bytes, bytes]] = {}
         options = (_SHB_HARDWARE, HARDWARE), (_SHB_OS, SYSTEM), (_SHB_USERAPPL, APPLICATION)
         body = pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + b"".join(_option(code, text.encode()) for code, text in options)
         self._block(0x0A0D0D0A, body + _END)
@@ -107,71 +105,63 @@ class Writer:
 
     def write_packets(self, packets: Iterable[Packet]) -> None:
         """Write many frames, faster than one by one. Each is a `Packet` with an interface number from `interface`."""
-        epoch_ns, interfaces, known, parts = self.epoch_ns, self._interfaces, self._options, self._parts
-        befores, afters, totals, pending = self._befores, self._afters, self._totals, self._pending
+        interfaces, known, around = self._interfaces, self._options, self._around
+        buffer, pending = self._buffer, self._pending
+        write, high, start_ns = buffer.write, 0, 0
         for interface, time_ns, data, flags, comment in packets:
             if interface >= interfaces:
                 raise ValueError(f"interface {interface} was not announced")
-            if data.__class__ is not bytes:
-                data = bytes(data)  # it is written later
+            low = time_ns - start_ns
+            if not high or not 0 <= low <= _LOW:  # a new one each 4.3 s
+                high = time_ns + self.epoch_ns >> 32
+                start_ns = (high << 32) - self.epoch_ns
+                low = time_ns - start_ns
             length = len(data)
-            padded = length + 3 & ~3
-            time_ns += epoch_ns
             if comment.__class__ is tuple and (size := len(comment[0]) + len(comment[1])) <= 0xFFFF:
-                total, after = afters.get(padded << 36 | flags << 16 | size) or self._after(padded, flags, size)
-                before = befores.get(size << 2 | length & 3) or self._before(size, length)
-                parts += (
-                    _head(6, total, interface, time_ns >> 32, time_ns & 0xFFFFFFFF, length, length),
-                    data, before, comment[0], comment[1], after,
-                )  # fmt: skip
+                try:
+                    total, before, after = around[length << 48 | flags << 16 | size]
+                except KeyError:
+                    total, before, after = self._surround(length, flags, size)
+                head = _head(6, total, interface, high, low, length, length)
+                write(_join((head, data, before, comment[0], comment[1], after)))
             else:
                 one = _join(comment) if isinstance(comment, tuple) else comment
                 try:
                     options = known[flags][one]
                 except KeyError:
                     options = self._encode(flags, one)
-                total = 32 + padded + len(options)
-                parts += (
-                    _head(6, total, interface, time_ns >> 32, time_ns & 0xFFFFFFFF, length, length),
-                    data, _PADDING[length & 3], options, totals.get(total) or self._total(total),
-                )  # fmt: skip
+                total = 32 + (length + 3 & ~3) + len(options)
+                head = _head(6, total, interface, high, low, length, length)
+                write(_join((head, data, _PADDING[length & 3], options, _word(total))))
             pending += total
             if pending > _CHUNK:
-                self._file.write(_join(parts))
-                parts.clear()
+                self._file.write(buffer.getvalue())
+                buffer.seek(0)
+                buffer.truncate()
                 pending = 0
         self._pending = pending
 
     def flush(self) -> None:
         """Write what is buffered to the file."""
-        self._file.write(_join(self._parts))
-        self._parts.clear()
+        self._file.write(self._buffer.getvalue())
+        self._buffer.seek(0)
+        self._buffer.truncate()
         self._pending = 0
         self._file.flush()
 
     def _block(self, kind: int, body: bytes) -> None:
         total = len(body) + 12
-        self._parts += (pack("<II", kind, total), body, pack("<I", total))
+        self._buffer.write(pack("<II", kind, total) + body + pack("<I", total))
 
-    def _before(self, size: int, length: int) -> bytes:
-        """What stands between a frame of this length and its comment of this size: padding, and the option's head."""
-        before = self._befores[size << 2 | length & 3] = bytes(-length % 4) + pack("<HH", _OPT_COMMENT, size)
-        return before
-
-    def _after(self, padded: int, flags: int, size: int) -> tuple[int, bytes]:
-        """The length of a block, and what stands behind its comment: padding, flags, the end of the options, the length again."""
+    def _surround(self, length: int, flags: int, size: int) -> tuple[int, bytes, bytes]:
+        """Of a block with a frame of this length and a comment of this size: its length, and what stands between the two and behind the comment."""
+        before = _PADDING[length & 3] + pack("<HH", _OPT_COMMENT, size)
         option = _option(_EPB_FLAGS, pack("<I", flags)) if flags else b""
         after = bytes(-size % 4) + option + _END
-        total = 36 + padded + size + len(after)
-        if len(self._afters) >= _CACHED:
-            self._afters.clear()
-        found = self._afters[padded << 36 | flags << 16 | size] = total, after + pack("<I", total)
-        return found
-
-    def _total(self, total: int) -> bytes:
-        if len(self._totals) >= _CACHED:
-            self._totals.clear()
-        found = self._totals[total] = pack("<I", total)
+        total = 32 + length + len(before) + size + len(after)
+        if len(self._around) >= _CACHED:
+            self._around.clear()
+        found = self._around[length << 48 | flags << 16 | size] = total, before, after + _word(total)
         return found
 
     def _encode(self, flags: int, comment: str | bytes | None) -> bytes:

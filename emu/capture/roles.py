@@ -115,13 +115,6 @@ class Role:
         """An entry that differs with the connection, whose values are not here."""
         self._key += kind, token
 
-    def ends(self, src: int, dst: int, known: Known) -> None:
-        """The addresses of an ARP frame."""
-        source, target = known.address(src), known.address(dst)
-        self._key += source[2], not src, target[2], not dst
-        self._printed += src, dst
-        self.values += (*source[:2], *target[:2])
-
     def entry(self, entry: Any, known: Known) -> bool:
         """An entry of the trail; False: a frame with one like that has no form."""
         remembered = known.parts.get(id(entry))
@@ -144,13 +137,17 @@ class Role:
             known.parts[id(entry)] = entry, part
         return part
 
+    def addresses(self) -> dict[int, int]:
+        """The addresses in it, with their first places."""
+        numbers = [each for each in self._printed if isinstance(each, int)]
+        return {each: self._printed.index(each) for each in numbers}
+
     def chosen_by(self, *more: Any) -> tuple[Any, ...]:
         printed = self._printed
         return *more, *self._key, *map(printed.index, printed)
 
-    def blanks(self, blanks: Blanks, name: Callable[[int], str]) -> Blank:
-        """What gives the blank of a value, made in the order of `values`."""
-        made: dict[Any, Any] = {}
+    def blanks(self, blanks: Blanks, name: Callable[[int], str], made: dict[Any, Any]) -> Blank:
+        """What gives the blank of a value, made in the order of `values`; `made` are those that stand before."""
         for value in self._printed:
             if isinstance(value, str):
                 blank: Any = blanks.text(value)

@@ -6,7 +6,7 @@ Must not know taps, words or files.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 # The items of one frame in the log, after its trail: bytes, time, flow, shape (the low bits of its code), and the numbers of
@@ -26,6 +26,26 @@ class Stretch:
     def __init__(self, first: int, entries: list[Any]) -> None:
         self.first, self.entries = first, entries
         self.positions, self.codes, self.hops = array("q"), array("q"), array("q")
+
+    def rows(self, indices: Sequence[int]) -> Iterable[tuple[int, int, int, int, int]]:
+        """Of each of these frames, ascending: where its trail begins and its bytes lie in the entries, its code, its hop, its index."""
+        if not indices:
+            return ()
+        positions, codes, hops = self.positions, self.codes, self.hops
+        begin, end = indices[0], indices[-1] + 1
+        if end - begin > len(indices):
+            return ((positions[at - 1] + RECORD if at else 0, positions[at], codes[at], hops[at], at) for at in indices)
+        before = [positions[begin - 1] + RECORD if begin else 0]
+        before += [at + RECORD for at in positions[begin : end - 1]]
+        return zip(before, positions[begin:end], codes[begin:end], hops[begin:end], indices, strict=True)
+
+    def frames(self, indices: Sequence[int]) -> list[bytes]:
+        """The bytes of these frames."""
+        return [*map(self.entries.__getitem__, map(self.positions.__getitem__, indices))]
+
+    def shapes(self, indices: Iterable[int]) -> set[int]:
+        """The different codes of these frames, without the flow."""
+        return {code & SHAPE for code in {*map(self.codes.__getitem__, indices)}}
 
     def pieces(self, size: int) -> Iterator[Stretch]:
         """Its whole pieces of `size` frames, each a stretch of its own; at the end they are no longer in this one."""

@@ -5,7 +5,8 @@ For those who look at many frames and want one thing of each; `summary` has all 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from operator import itemgetter
 from struct import Struct
 from typing import Any
 
@@ -15,10 +16,10 @@ from emu.wire.frame import AF_INET, IP_HLEN, IP_MF, IP_OFFSET, TCP, UDP
 _IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
 # Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
 _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
-_TCP_ENDS, _UDP_ENDS = Struct("!6s10xH2xI2x12s8x2s").unpack_from, Struct("!6s10xH2xI2x12s0s").unpack_from
+_TCP_ENDS, _UDP_ENDS = Struct("!6s6x3sxH2xI2x12s8x2s").unpack_from, Struct("!6s6x3sxH2xI2x12s0s").unpack_from
+_ENDS_OF_TYPE = itemgetter(slice(12, 14), slice(26, 34))
 _ARP = Struct("!20xH6xI6xI").unpack_from  # operation, sender's and target's address
-_FRAGMENT_AND_PROTOCOL = (IP_MF | IP_OFFSET) << 16 | 0xFF  # of the words with TTL and protocol
-_TUNNELS = tuple([port.to_bytes(2, "big") for port in vxlan.PORTS])
+_FRAGMENT = (IP_MF | IP_OFFSET) << 16  # of the words with TTL and protocol
 
 
 def macs(data: bytes) -> tuple[bytes, bytes]:
@@ -59,24 +60,32 @@ def alike(data: bytes) -> Any:
     return data
 
 
-Ends = tuple[bytes, int, int, bytes, bytes]
+Ends = tuple[bytes, bytes, int, int, bytes, bytes]
 
 
 def ends(data: bytes) -> Ends | None:
-    """Of a TCP segment or UDP datagram that is no fragment, has no IP options and no tunnel's frame in it: destination MAC, length,
-    fragment word with TTL and protocol, the 12 bytes of addresses and ports, and the 2 of TCP's header length and flags (of UDP, which
-    has none, nothing). None: the frame is another one."""
+    """Of a packet of TCP or UDP without IP options: destination MAC, what marks it as such, length, fragment word with TTL and protocol, the 12
+    bytes of addresses and ports, and the 2 of TCP's header length and flags (of UDP, which has none, nothing). None: the frame is another one."""
     size = len(data)
-    if size < 42 or data[12:15] != _PLAIN_IP:
+    if size < 42:
         return None
-    found: Ends
-    if data[23] == TCP and size >= 54:
-        found = _TCP_ENDS(data)
-        return found if found[2] & _FRAGMENT_AND_PROTOCOL == TCP else None
-    if data[23] == UDP:
+    proto = data[23]
+    if proto == TCP and size >= 54:
+        found: Ends = _TCP_ENDS(data)
+    elif proto == UDP:
         found = _UDP_ENDS(data)
-        return found if found[2] & _FRAGMENT_AND_PROTOCOL == UDP and found[3][10:] not in _TUNNELS else None
-    return None
+    else:
+        return None
+    return found if found[1] == _PLAIN_IP else None
+
+
+def is_fragment(found: Ends) -> bool:
+    return bool(found[3] & _FRAGMENT)
+
+
+def is_tunnel(port: int) -> bool:
+    """Has a UDP datagram to this port a tunnel's frame in it?"""
+    return port in vxlan.PORTS
 
 
 def arp(data: bytes) -> tuple[int, int, int] | None:
@@ -87,14 +96,12 @@ def arp(data: bytes) -> tuple[int, int, int] | None:
     return found
 
 
-def addresses(frames: Iterable[bytes]) -> set[tuple[int, int]]:
+def addresses(frames: Sequence[bytes]) -> set[tuple[int, int]]:
     """The addresses in these frames (IPv4's ends, ARP's sender and target) as (family, address)."""
-    pairs = set()
-    for data in frames:
-        if data[12:14] == _IP_TYPE:
-            pairs.add(data[26:34])
-        elif data[12:14] == _ARP_TYPE:
-            pairs.add(data[28:32] + data[38:42])
+    seen = {*map(_ENDS_OF_TYPE, frames)}
+    pairs = {pair for kind, pair in seen if kind == _IP_TYPE}
+    if any(kind == _ARP_TYPE for kind, _ in seen):
+        pairs |= {data[28:32] + data[38:42] for data in frames if data[12:14] == _ARP_TYPE}
     return {(AF_INET, int.from_bytes(pair[at : at + 4], "big")) for pair in pairs for at in (0, 4)}
 
 

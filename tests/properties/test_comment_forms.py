@@ -300,3 +300,20 @@ def test_places_of_one_role_share_a_form() -> None:
         for data, trail in ((bytes(segment), [BORN, route]), (bytes(question), [Asked(ip4(f"10.0.{n}.2"), "eth0")])):
             assert f"host-{n}" in comments.body(n << INTERFACE_SHIFT | OUT, data, trail).decode()
     assert len(written) == 2
+
+
+def test_a_copy_of_a_state_has_forms_of_its_own() -> None:
+    """What is remembered by identity is no part of a copy, whose objects are others."""
+    cluster = Cluster(2, manifests(PODS).objects)
+    source = min(cluster.pods)
+    cluster.tcp(source, "svc/web:80", b"x")
+    assert cluster.capture is not None
+    before = [frame.comment() for frame in cluster.capture.frames()]
+    copy = cluster.fork()
+    del cluster
+    assert copy.capture is not None
+    assert [frame.comment() for frame in copy.capture.frames()] == before
+    copy.tcp(source, "svc/web:80", b"x")
+    view = copy.capture.comments.view
+    for frame in copy.capture.frames():
+        assert frame.comment().startswith(words(view(frame.code & SHAPE, frame.data, list(frame.trail))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 
 import pytest
 
@@ -80,3 +81,35 @@ def test_an_error_of_a_program_is_raised_and_the_clock_is_free_again() -> None:
     assert clock.program is None
     clock.run_until(9 * MS)
     assert clock.now == 9 * MS
+
+
+def test_programs_that_do_not_overlap_share_a_thread() -> None:
+    """Their turns are handed to no other thread; programs that overlap have one each."""
+    clock, threads = Clock(), list[int]()
+
+    def waits() -> None:
+        threads.append(get_ident())
+        clock.run_until(clock.now + 3 * MS)
+        threads.append(get_ident())
+
+    together(clock, [(at * 10 * MS, waits) for at in range(4)])
+    assert len({*threads}) == 1
+    threads.clear()
+    together(clock, [(clock.now + at * MS, waits) for at in range(2)])
+    assert len({*threads}) == 2
+
+
+def test_an_error_between_turns_is_raised_and_no_program_goes_on() -> None:
+    clock, seen = Clock(), list[int]()
+
+    def waits() -> None:
+        clock.run_until(9 * MS)
+        seen.append(clock.now)
+
+    def fails() -> None:
+        raise InputError("no")
+
+    clock.call_at(2 * MS, fails)
+    with pytest.raises(InputError, match="no"):
+        together(clock, [(0, waits), (MS, waits)])
+    assert (seen, clock.program) == ([], None)
