@@ -141,7 +141,18 @@ class Draws:
     def randrange(self, start: int, stop: int | None = None) -> int:
         """An integer from `start` to below `stop`; with one argument from 0 to below it."""
         value = self.script.number() if self.script is not None else None
-        return self._own().randrange(start, stop) if value is None else value
+        if value is not None:
+            return value
+        low, width = (0, start) if stop is None else (start, stop - start)
+        source = self._own()
+        if width <= 0:
+            return source.randrange(start, stop)  # raises ValueError
+        # Random.randrange, without its look at its arguments: the same draws
+        bits = width.bit_length()
+        drawn = source.getrandbits(bits)
+        while drawn >= width:
+            drawn = source.getrandbits(bits)
+        return low + drawn
 
     def below(self, threshold: int, bits: int) -> bool:
         """Is a draw of `bits` bits below `threshold`?"""
@@ -172,10 +183,12 @@ def wheel_slot(now_ns: int, due_ns: int) -> tuple[int, int]:
     ticks are whole, and a slot ends after each timer in it was due (calc_wheel_index in kernel/time/timer.c).
     """
     ticks = now_ns // TICK_NS
-    wait = -(-(due_ns - now_ns) // TICK_NS)
+    wait = -((now_ns - due_ns) // TICK_NS)
     if wait <= 0:
         return (ticks + 1) * TICK_NS, 0
-    level = 0
+    if wait < SLOTS:
+        return (ticks + wait + 1) * TICK_NS, 0
+    level = 1
     while level < LEVELS - 1 and wait > SLOTS - 1 << WIDER * level:
         level += 1
     shift = WIDER * level
@@ -230,7 +243,6 @@ class Clock:
         timer: Timer | None,
         due_ns: int,
         call: Callable[[], None],
-        *,
         background: bool = False,
         pinned: bool = False,
     ) -> Timer:
@@ -245,10 +257,11 @@ class Clock:
         return self._start(fires_ns, call, background, rank)
 
     def _start(self, due_ns: int, call: Callable[[], None], background: bool, rank: int) -> Timer:
-        self._order += 1
-        timer = Timer(due_ns, self._order, call, background, rank, self)
-        self.foreground += not background
-        heapq.heappush(self._timers, (due_ns, self._order, timer))
+        order = self._order = self._order + 1
+        timer = Timer(due_ns, order, call, background, rank, self)
+        if not background:
+            self.foreground += 1
+        heapq.heappush(self._timers, (due_ns, order, timer))
         return timer
 
     def call_later(self, delay_ns: int, call: Callable[[], None], *, background: bool = False) -> Timer:
@@ -279,12 +292,14 @@ class Clock:
     def drain(self) -> None:
         """Deliver the backlog until it is empty. Timers wait. Raises InputError after `drain_limit` deliveries: the
         topology has a loop."""
-        backlog, hop_ns = self.backlog, self.hop_ns
-        pop = backlog.popleft
+        backlog = self.backlog
+        if not backlog:
+            return
+        hop_ns = self.hop_ns
         for _ in range(self.drain_limit):
             if not backlog:
                 return
-            receive, frame = pop()
+            receive, frame = backlog.popleft()
             self.now += hop_ns
             receive(frame)
         if backlog:

@@ -44,7 +44,7 @@ class Policy(Fact, frozen=True):
         return f"-P {self.chain} {self.verdict}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # never changed; `frozen` would make it three times as dear to make
 class Natted:
     """NAT rewrote one half: `kind` is DNAT or SNAT, un-DNAT or un-SNAT; addresses as (ip, port) ints.
 
@@ -60,7 +60,7 @@ class Natted:
 DESTROYED = "destroyed"  # what the end of a connection's entry is called, as a state of it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # as Natted
 class Tracked:
     """conntrack made an entry (`new`), or a packet changed an entry's state to `state`; DESTROYED: it ended the entry."""
 

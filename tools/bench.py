@@ -3,7 +3,7 @@
 All lines are measured in turn, in CPU time, in several rounds. The best and the median are shown, and
 ratios within a round: these depend less on other work on the machine. Nothing here is a test. The flows: a warm UDP
 echo and a warm TCP flow through a Service to a pod on another node, two network interfaces for each hop, ten taps for
-each direction.
+each direction. And TCP flows among many pairs of pods on several nodes, whose addresses, MACs, interfaces and rules differ.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ FILE = "UDP echo: its file, with comments"
 NS3, NS3_BARE = "ns-3: UDP echo, its pcap files", "ns-3: UDP echo, no capture"
 KERNEL, KERNEL_BARE = "this kernel: UDP echo, tcpdump everywhere", "this kernel: UDP echo, no capture"
 TCP_WALK, TCP_FILE = "TCP flow: walk, taps and trails", "TCP flow: files of many flows, comments"
+PAIRS_WALK, PAIRS_FILE = "TCP flows of many pairs of pods: walk", "TCP flows of many pairs: file, comments"
+NODES, PODS, SERVICES, FLOWS = 6, 60, 6, 60
 MANIFESTS = """
 apiVersion: v1
 kind: Pod
@@ -116,6 +118,34 @@ class Talk:
         return 0 if capture is None else capture.log.index()
 
 
+class Pairs:
+    """TCP flows among pods on several nodes: each round from and to others, so that addresses, MACs, interfaces and rules differ. ARP is part of it."""
+
+    def __init__(self) -> None:
+        pods = [
+            f"{{name: pod-{n}, labels: {{app: app-{n % SERVICES}}}}}, spec: {{nodeName: node-{n % NODES + 1}"
+            for n in range(PODS)
+        ]
+        services = [f"{{name: app-{n}}}, spec: {{selector: {{app: app-{n}}}" for n in range(SERVICES)]
+        objects = [
+            *(f"{{apiVersion: v1, kind: Pod, metadata: {each}, containers: [{{name: app, ports: [{{containerPort: 8080}}]}}]}}}}" for each in pods),
+            *(f"{{apiVersion: v1, kind: Service, metadata: {each}, ports: [{{port: 80, targetPort: 8080}}]}}}}" for each in services),
+        ]  # fmt: skip
+        self.cluster = Cluster(NODES, load_text("\n---\n".join(objects)).objects)
+        self.targets = [self.cluster.resolve(f"svc/app-{n}:80", "TCP") for n in range(SERVICES)]
+        self.flows = 0
+
+    def run(self, count: int) -> None:
+        for n in range(self.flows, self.flows + count):
+            flow = self.cluster.tcp(f"default/pod-{n * 7 % PODS}", self.targets[n * 5 % SERVICES], b"x")
+            assert flow.received == b"x"
+        self.flows += count
+
+    def frames(self) -> int:
+        capture = self.cluster.capture
+        return 0 if capture is None else capture.log.index()
+
+
 def seconds(call: Callable[[], object]) -> float:
     """CPU time of this process (user and system): other work on the machine does not count."""
     started = time.process_time()
@@ -164,10 +194,11 @@ def encode(path: Path, packets: list[pcapng.Packet]) -> None:
 
 
 def warm(rounds: int) -> None:
-    echo, bare, talk = Echo(capture=True), Echo(capture=False), Talk(capture=True)
-    capture, talked = echo.cluster.capture, talk.cluster.capture
+    echo, bare, talk, pairs = Echo(capture=True), Echo(capture=False), Talk(capture=True), Pairs()
+    capture, talked, paired = echo.cluster.capture, talk.cluster.capture, pairs.cluster.capture
     assert capture is not None
     assert talked is not None
+    assert paired is not None
     before, talk_before = echo.frames(), talk.frames()
     echo.run(1)
     talk.run(1)
@@ -193,6 +224,11 @@ def warm(rounds: int) -> None:
             took[TCP_WALK] = seconds(lambda: talk.run(TALKS)) / (TALKS * per_talk)
             frame_count = talk.frames() - talk_start
             took[TCP_FILE] = seconds(partial(talked.write, path, since=talk_start)) / frame_count
+            pairs_start = pairs.frames()
+            walked = seconds(lambda: pairs.run(FLOWS))
+            frame_count = pairs.frames() - pairs_start
+            took[PAIRS_WALK] = walked / frame_count
+            took[PAIRS_FILE] = seconds(partial(paired.write, path, since=pairs_start)) / frame_count
             if peer is not None:
                 for name, captures in ((NS3, Path(folder) / "ns3"), (NS3_BARE, None)):
                     per, per_peer = bench_ns3.echoes(peer, ECHOES, captures)

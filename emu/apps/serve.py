@@ -60,13 +60,17 @@ class Wakes:
 class Connection:
     """A connection with the conversation of its one side. `closed`: nothing is read or sent any more."""
 
-    __slots__ = ("_conversation", "_server", "closed", "peer", "socket")
+    __slots__ = ("_conversation", "_server", "closed", "socket")
 
     def __init__(self, server: Connections, socket: TcpSocket, conversation: Conversation) -> None:
         self._server, self.socket, self._conversation = server, socket, conversation
-        self.peer = socket.peer
         self.closed = False
         socket.on_readable = Wakes(socket.net, self.work)
+
+    @property
+    def peer(self) -> tuple[str, int]:
+        """The address and port of the other side."""
+        return self.socket.peer
 
     def work(self) -> None:
         """Read all data and pass it to the conversation."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from emu.wire import addr
 
 FIRST = 0xE000
+OFTEN = 12  # uses of a form with the same last values, from which on they are filled in for good
 _BLANK = re.compile("[\ue000-\uf8ff]")
 
 Values = Sequence[Any]
@@ -72,20 +72,21 @@ class Blanks:
     """Gives blanks, one for each value; blank number n is for value number n of `Form.filled`."""
 
     def __init__(self) -> None:
-        self._kinds: list[str] = []
+        self._count = 0
+        self._joined: list[tuple[str, str]] = []
 
-    def _next(self, kind: str) -> str:
-        self._kinds.append(kind)
-        return chr(FIRST + len(self._kinds) - 1)
+    def _next(self) -> str:
+        self._count += 1
+        return chr(FIRST + self._count - 1)
 
     def number(self, value: int) -> Number:
         made = Number(value)
-        made.blank = self._next("%d")
+        made.blank = self._next()
         return made
 
     def text(self, value: str) -> Text:
         made = Text(value)
-        made.blank = self._next("%b")
+        made.blank = self._next()
         return made
 
     def address(self, value: int, name: str) -> Address:
@@ -99,58 +100,70 @@ class Blanks:
         made.text = self.text(addr.mac_text(value))
         return made
 
+    def joined(self, printed: str) -> None:
+        """One blank more for what is printed of several, so that they are filled in at once."""
+        self._joined.append((printed, self._next()))
+
     def form(self, text: str) -> Form:
         """A text that these blanks are in, as a form."""
+        for printed, blank in sorted(self._joined, key=lambda each: -len(each[0])):
+            text = text.replace(printed, blank)
         places = [ord(each) - FIRST for each in _BLANK.findall(text)]
-        between = [each.encode().replace(b"%", b"%%") for each in _BLANK.split(text)]
-        return Form(between, places, [self._kinds[place].encode() for place in places])
+        return Form([each.encode() for each in _BLANK.split(text)], places)
 
 
 class Form:
-    """A text with blanks, as UTF-8: what stands between them, and of each blank the number of its value and what `%` takes."""
+    """A text with blanks, as UTF-8: what stands between them, and of each blank the number of its value."""
 
-    __slots__ = ("_between", "_kinds", "_pick", "_places", "_template")
+    __slots__ = ("_between", "_places", "pick", "template")
 
-    def __init__(self, between: Sequence[bytes], places: Sequence[int], kinds: Sequence[bytes]) -> None:
-        self._between, self._places, self._kinds = between, places, kinds
-        self._template = b"".join(chain(*zip(between, (*kinds, b""), strict=True)))
-        self._pick = _picker(places)
+    def __init__(self, between: Sequence[bytes], places: Sequence[int]) -> None:
+        self._between, self._places = between, places
+        self.template = b"%b".join([each.replace(b"%", b"%%") for each in between])
+        self.pick = _picker(places)
 
     def filled(self, values: Values) -> bytes:
-        """The text with these values: numbers, and texts as bytes."""
-        text: bytes = self._template % self._pick(values)
+        """The text with these values."""
+        text: bytes = self.template % self.pick(values)
         return text
 
-    def bound(self, values: Values, open_: int) -> Bound:
+    def bound(self, values: Values, open_: int) -> Form:
         """The form with its values from number `open_` on filled in."""
-        parts, places = [], []
-        for between, place, kind in zip(self._between, self._places, self._kinds, strict=False):
-            parts.append(between)
+        parts, places = [self._between[0]], []
+        for place, after in zip(self._places, self._between[1:], strict=True):
             if place < open_:
                 places.append(place)
-                parts.append(kind)
+                parts.append(after)
             else:
-                parts.append(values[place].replace(b"%", b"%%"))
-        parts.append(self._between[-1])
-        return Bound(b"".join(parts), places)
+                parts[-1] += values[place] + after
+        return Form(parts, places)
 
 
-class Bound:
-    """A form in which some values are filled in for good."""
+class Filled:
+    """A form whose last values are `tail`: they are filled in for good where it is used often."""
 
-    __slots__ = ("_last", "_pick", "_template", "_wanted")
+    __slots__ = ("_form", "_left", "_tail", "body", "pick", "template", "values")
 
-    def __init__(self, template: bytes, places: Sequence[int]) -> None:
-        self._template, self._pick = template, _picker(places)
-        self._wanted: Any = None
-        self._last = b""
+    def __init__(self, form: Form, tail: tuple[bytes, ...]) -> None:
+        self._form, self._tail, self._left = form, tail, OFTEN if tail else 0
+        self.template, self.pick = form.template, form.pick
+        self.values: Any = None
+        self.body = b""
 
-    def filled(self, values: Values) -> bytes:
-        """The text with these values. The same object as the time before for the same ones."""
-        wanted = self._pick(values)
-        if wanted != self._wanted:
-            self._wanted, self._last = wanted, self._template % wanted
-        return self._last
+    def filled(self, values: Any) -> bytes:
+        """The text with these values before the last ones. The same object as the time before for the same ones."""
+        self.values = values
+        if self._left:
+            self._left -= 1
+            filling = (*values, *self._tail)
+            if not self._left:
+                self._form = self._form.bound(filling, len(values))
+                self.template, self.pick = self._form.template, self._form.pick
+                self._tail = ()
+            values = filling
+        body: bytes = self.template % self.pick(values)
+        self.body = body
+        return body
 
 
 def _picker(places: Sequence[int]) -> Callable[[Values], Any]:

@@ -7,11 +7,10 @@ of other frames, text that is the same for several is made once. Must not know f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emu.capture.forms import Forms, Place, Shared
+from emu.capture.forms import Forms, Place
 from emu.capture.stretch import DIRECTION, FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, PKT_TYPE, PKT_TYPE_SHIFT, SHAPE
 from emu.capture.summary import Name
 from emu.capture.tap import IN
@@ -30,9 +29,9 @@ _CHAPTERS = {"story": "", "way back": "back "}  # any other one has its name bef
 Names = Mapping[tuple[int, int], Sequence[str]]  # by (family, address)
 
 
-def flow_hop(flow: int, hop: int) -> bytes:
-    """The last line of a comment, UTF-8."""
-    return b"\nflow/hop %d/%d" % (flow, hop) if flow else b"\nflow/hop 0/%d (background)" % hop
+def flow_hop(flow: int) -> tuple[bytes, bytes]:
+    """The last line of a comment, UTF-8: what stands before and after the hop."""
+    return (b"\nflow/hop %d/" % flow, b"") if flow else (b"\nflow/hop 0/", b" (background)")
 
 
 def step(story: str) -> str:
@@ -54,8 +53,7 @@ class Comments:
         self._first = {key: each[0] for key, each in self.names.items() if each}
         self._namers: dict[int, Name] = {}
         self._places = places
-        self._forms: dict[int, Forms] = {}
-        self._shared: Shared = {}
+        self.forms = Forms(places, self._namer(AF_INET), self._seen, words)
         self._bodies: dict[Any, list[tuple[list[Any], bytes]]] = {}
 
     def knows(self, names: Names) -> bool:
@@ -77,17 +75,9 @@ class Comments:
     def body(self, code: int, data: bytes, trail: list[Any]) -> bytes:
         """Sentence and facts of a frame, in UTF-8."""
         shape = code & SHAPE
-        forms = self._forms.get(shape) or self._forms_of(shape)
-        return forms.body(data, trail) or self._remembered(shape, data, trail)
+        return self.forms.body(shape, data, trail) or self.remembered(shape, data, trail)
 
-    def _forms_of(self, shape: int) -> Forms:
-        place = self._places[shape >> INTERFACE_SHIFT & INTERFACE]
-        way = shape & ~(INTERFACE << INTERFACE_SHIFT)
-        view: Callable[[bytes, list[Any]], View] = partial(self.view, shape)
-        forms = self._forms[shape] = Forms(place, way, self._shared, self._namer(AF_INET), view, words)
-        return forms
-
-    def _remembered(self, shape: int, data: bytes, trail: list[Any]) -> bytes:
+    def remembered(self, shape: int, data: bytes, trail: list[Any]) -> bytes:
         """The words of a frame without a form; the same object for frames with the same words."""
         key = shape, alike(data)
         # one to three, compared entry by entry: mostly the same objects
@@ -103,7 +93,11 @@ class Comments:
     def comment(self, code: int, hop: int, data: bytes, trail: list[Any], story: str | None = None) -> str:
         """The whole comment; `story` is the text of the flow's story for this frame."""
         lines = [step(story or "") + self.body(code, data, trail).decode(), *([story] if story else [])]
-        return "\n".join(lines) + flow_hop(code >> FLOW_SHIFT, hop).decode()
+        before, after = flow_hop(code >> FLOW_SHIFT)
+        return "\n".join(lines) + f"{before.decode()}{hop}{after.decode()}"
+
+    def _seen(self, shape: int, data: bytes, trail: list[Any]) -> View:
+        return self.view(shape, data, trail)
 
     def view(self, shape: int, data: bytes, trail: list[Any]) -> View:
         place = self._places[shape >> INTERFACE_SHIFT & INTERFACE]

@@ -14,10 +14,12 @@ from emu.capture import captured, pcap, pcapng
 from emu.capture.captured import EPB_FLAGS, LOW, Captured, Story
 from emu.capture.comment import Comments, flow_hop, step
 from emu.capture.interface import Interface
-from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, TIME
+from emu.capture.stretch import FLOW_SHIFT, INTERFACE, INTERFACE_SHIFT, RECORD, SHAPE, TIME
 from emu.wire.captured import addresses, packet
 
 WITHOUT_LINK = ("ipip",)  # kinds of devices whose packets have no link-layer header
+COUNTED = 1024
+_COUNTED = [b"%d" % number for number in range(COUNTED)]
 
 
 class Source(captured.Source, Protocol):
@@ -91,25 +93,29 @@ def names_in(source: Source, chosen: Sequence[int]) -> dict[tuple[int, int], lis
 
 
 def _packets(source: Source, chosen: Sequence[int], numbers: dict[int, int]) -> Iterator[pcapng.Packet]:
-    stories, body = source.stories, source.comments.body
+    stories, body, remembered = source.stories, source.comments.forms.body, source.comments.remembered
+    # by shape: the number of the interface in the file, and epb_flags
+    places: dict[int, tuple[int, int]] = {}
+    last, before, after = -1, b"", b""
     for part, indices in source.log.parts(chosen):
         entries, positions, codes, hops, first = part.entries, part.positions, part.codes, part.hops, part.first
         for index in indices:
             at, code = positions[index], codes[index]
-            data = entries[at]
-            begin = positions[index - 1] + RECORD if index else 0
-            words = body(code, data, entries[begin:at])
+            data, shape = entries[at], code & SHAPE
+            trail = entries[positions[index - 1] + RECORD if index else 0 : at]
+            words = body(shape, data, trail) or remembered(shape, data, trail)
             flow = code >> FLOW_SHIFT
-            ending = flow_hop(flow, hops[index])
+            if flow != last:
+                last, (before, after) = flow, flow_hop(flow)
+            hop = hops[index]
+            ending = before + (_COUNTED[hop] if hop < COUNTED else b"%d" % hop) + after
             story = stories.get(flow) if stories else None
             stated = story(Captured(source, first + index)) if story is not None else None
             if stated:
                 words = step(stated).encode() + words
                 ending = b"\n" + stated.encode() + ending
-            yield (
-                numbers[code >> INTERFACE_SHIFT & INTERFACE],
-                entries[at + TIME],
-                data,
-                EPB_FLAGS[code & LOW],
-                (words, ending),
-            )
+            place = places.get(shape)
+            if place is None:
+                place = places[shape] = numbers[shape >> INTERFACE_SHIFT], EPB_FLAGS[shape & LOW]
+            interface, flags = place
+            yield interface, entries[at + TIME], data, flags, (words, ending)

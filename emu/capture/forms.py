@@ -7,25 +7,21 @@ words depend on is in a form's key. Each place remembers which forms it uses wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from emu.capture.blanks import Address, Blanks, Bound, Form, has_blanks
-from emu.capture.roles import PASSING, Known, Role, blanked
+from emu.capture.blanks import Address, Blanks, Filled, Form, has_blanks
+from emu.capture.known import Known, Pair
+from emu.capture.moving import MOVING, added, tokens, tracked
+from emu.capture.moving import blanked as moved
+from emu.capture.roles import PARTS, PASSING, Part, Role, blanked, part_of_place
+from emu.capture.stretch import INTERFACE, INTERFACE_SHIFT
 from emu.capture.view import View
 from emu.trail import Natted, Tracked
-from emu.wire.addr import ip4_text
-from emu.wire.captured import Ends, arp, ends, flags, macs
-from emu.wire.summary import Summary
+from emu.wire.captured import Ends, arp, ends, macs
 
-MOVING = (Natted, Tracked)  # entries that differ with the connection
-ADDRESSES, FORMS = 1 << 16, 1 << 12  # that are remembered by a place
-SHARED = 1 << 16  # forms that all places share
-NAMED, OWN = 1, 2
-_NO_ENDS: Ends = b"", 0, 0, 0, 0, 0, 0
-
-Shared = dict[Any, tuple[Form, list[Any]]]  # by role, with the entries whose identities are in the key
+NODES, ROLES = 1 << 16, 1 << 14  # that are remembered
 
 
 class Place(Protocol):
@@ -41,183 +37,217 @@ class Place(Protocol):
     def bridge(self) -> str: ...
 
 
-class _Conn:
-    """A connection whose name is a blank."""
+class _Headers(dict[Any, Form]):
+    """The forms of one role, by what words are chosen by in a frame's headers. `kept`: what is in the role's key by its identity."""
 
-    def __init__(self, name: Any) -> None:
-        self.name = name
+    __slots__ = ("kept",)
+
+    def __init__(self, kept: list[Any]) -> None:
+        self.kept = kept
+
+
+class _Node(dict[Any, "_Node"]):
+    """A trail so far, of frames to one MAC at one place: what comes next by its token. `filled` are the forms in use there, with the values
+    of its role; `last` is kept alive, as its identity may be its token."""
+
+    __slots__ = ("filled", "headers", "last", "tail")
+
+    def __init__(self, last: Any = None) -> None:
+        self.last = last
+        self.filled: dict[Any, Filled] = {}
+        self.headers: _Headers | None = None
+        self.tail: tuple[bytes, ...] = ()
+
+
+class _Sight(dict[bytes, _Node]):
+    """What one interface sees one way, whose frames have the same `shape`: by destination MAC. `body` are the words about the last frame, with
+    its headers (`found`) and its trail."""
+
+    __slots__ = ("body", "found", "trail", "known", "pairs", "parts", "place", "shape", "way")
+
+    def __init__(self, shape: int, place: Place, known: Known) -> None:
+        self.shape, self.way = shape, shape & ~(INTERFACE << INTERFACE_SHIFT)
+        self.place, self.known, self.pairs = place, known, known.pairs
+        self.parts: dict[bytes, Part] = {}
+        self.found: Ends | None = None
+        self.trail: list[Any] = []
+        self.body = b""
+
+    def role(self, mac: bytes) -> Role:
+        """A role that has the place already."""
+        part = self.parts.get(mac)
+        if part is None:
+            if len(self.parts) >= PARTS:
+                self.parts.clear()
+            place = self.place
+            part = self.parts[mac] = part_of_place(place.owner, place.device_name, place.kind, place.bridge, mac)
+        return Role(part)
+
+
+class _Memory:
+    """What is remembered. Much of it is by identity, so that a copy of a state begins anew."""
+
+    def __init__(self) -> None:
+        self.sights: dict[int, _Sight] = {}
+        self.known: dict[str, Known] = {}
+        self.roles: dict[Any, _Headers] = {}
+        self.nodes = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Memory:
+        return _Memory()
 
 
 class Forms:
-    """The forms of one interface and way, whose `shape` without the interface is given. `name` gives the name of an address or its text; `view`
-    shows a frame to the words, and `write` has them write about it. `shared` are the forms of all."""
+    """The forms of all `places`, which are by interface. `name` gives the name of an address or its text; `view` shows a frame to the words, and
+    `write` has them write about it."""
 
     def __init__(
         self,
-        place: Place,
-        shape: int,
-        shared: Shared,
+        places: Sequence[Place],
         name: Callable[[int], str],
-        view: Callable[[bytes, list[Any]], View],
+        view: Callable[[int, bytes, list[Any]], View],
         write: Callable[[View], str],
     ) -> None:
-        self._place, self._owner, self._shape, self._shared = place, place.owner, shape, shared
-        self._name, self._view, self._write = name, view, write
-        self._addresses: dict[int, Known] = {}
-        # with the entries whose identities are in the key: they live as long
-        self._forms: dict[Any, tuple[Bound, list[Any]]] = {}
-        self._last: tuple[Ends | None, bytes, list[Any], bytes] = None, b"", [], b""
+        self._places, self._name, self._view, self._write = places, name, view, write
+        self._memory = _Memory()
 
-    def body(self, data: bytes, trail: list[Any]) -> bytes | None:
+    def body(self, shape: int, data: bytes, trail: list[Any]) -> bytes | None:
         """Sentence and facts of a frame; None: there is no form for its kind."""
+        sight = self._memory.sights.get(shape) or self._sight(shape)
         found = ends(data)
         if found is None:
-            return self._arp(data, trail)
-        tcp = flags(data)
-        last = self._last
-        if found == last[0] and tcp == last[1] and trail == last[2]:
-            return last[3]
-        mac, length, rest, src, dst, sport, dport = found
-        if src == dst or sport == dport or not sport or not dport:
+            return self._arp(sight, data, trail)
+        if found == sight.found and trail == sight.trail:
+            return sight.body
+        mac, length, rest, both, tcp = found
+        pair = sight.pairs.get(both) or sight.known.pair(both)
+        if pair is None:
             return None
-        known = self._addresses
-        source, target = known.get(src) or self._look_up(src), known.get(dst) or self._look_up(dst)
-        key: Any = (mac, length, rest, tcp, source[2], target[2])
-        values: Any = (sport, dport, source[0], source[1], target[0], target[1])
-        moving: _Moving | None = None
-        for each in trail:
-            if each.__class__ in MOVING:
-                moving = _Moving(src, dst, sport, dport)
-                key, values = [*key], [*values]
-                self._add(trail, moving, key, values)
-                key = tuple(key)
-                break
-        else:
-            key += tuple(map(id, trail))
-        form = self._forms.get(key)
-        if form is not None:
-            body = form[0].filled(values)
-        else:
-            made = self._new(key, data, trail, values)
-            if made is None:
+        values = pair.values
+        node = sight.get(mac)
+        if node is not None:
+            for each in trail:
+                node = node.get(id(each))
+                if node is None:
+                    break
+        if node is None:
+            reached = _reached(sight, mac, trail, pair) or self._grown(sight, mac, trail, pair)
+            if reached is None:
                 return None
-            body = made
-        self._last = found, tcp, trail, body
+            node, values = reached
+        form = node.filled.get((length, rest, tcp, pair.kind))
+        if form is None:
+            form = self._new(sight, node, (length, rest, tcp, pair.kind), data, trail, pair, values)
+            if form is None:
+                return None
+        sight.found, sight.trail = found, trail
+        body = sight.body = form.body if form.values is values else form.filled(values)
         return body
 
-    def _add(
-        self, trail: list[Any], moving: _Moving, key: list[Any], values: list[Any], role: Role | None = None
-    ) -> bool:
-        """Add to the key and the values what the entries of a trail have beyond the frame; with a `role` what does not differ with the
-        connection goes there, else its identity is in the key. False: there is no form for it."""
-        for each in trail:
-            kind = each.__class__
-            if kind is Natted:
-                key += (
-                    each.kind,
-                    *self._half(each.before, moving, key, values),
-                    *self._half(each.after, moving, key, values),
-                )
-            elif kind is Tracked:
-                key += (each.state, each.new)
-            elif role is None:
-                key.append(id(each))
-                continue
-            elif role.entry(each):
-                continue
-            else:
-                return False
-            key.append(self._conn(each.conn, moving, values))
-            if role is not None:
-                role.key.append(kind)
-        return True
+    def _sight(self, shape: int) -> _Sight:
+        place, memory = self._places[shape >> INTERFACE_SHIFT & INTERFACE], self._memory
+        known = memory.known.get(place.owner)
+        if known is None:
+            known = memory.known[place.owner] = Known(place.owner, self._name)
+        sight = memory.sights[shape] = _Sight(shape, place, known)
+        return sight
 
-    def _half(self, half: tuple[int, int], moving: _Moving, key: list[Any], values: list[Any]) -> tuple[int, int]:
-        """The places of an address and a port among those of the frame."""
-        address, port = half
-        if address not in moving.addresses:
-            moving.addresses.append(address)
-            known = self._look_up(address)
-            values += known[:2]
-            key.append(known[2])
-        if port not in moving.ports:
-            moving.ports.append(port)
-            values.append(port)
-            key.append(not port)
-        return moving.addresses.index(address), moving.ports.index(port)
-
-    def _conn(self, conn: Any, moving: _Moving, values: list[Any]) -> int:
-        """The place of a connection among those of the trail; -1: there is none."""
-        if conn is None:
-            return -1
-        if conn not in moving.conns:
-            moving.conns.append(conn)
-            values.append(getattr(conn, "name", "?").encode())
-        return moving.conns.index(conn)
-
-    def _look_up(self, address: int) -> Known:
-        found = self._addresses.get(address)
+    def _grown(self, sight: _Sight, mac: bytes, trail: list[Any], pair: Pair) -> tuple[_Node, tuple[bytes, ...]] | None:
+        """A node that is new, and the values of a frame there; None: words about its trail are no form."""
+        found = tokens(trail, pair, sight.known)
         if found is None:
-            if len(self._addresses) >= ADDRESSES:
-                self._addresses.clear()
-            name, text = self._name(address), ip4_text(address)
-            kind = (NAMED if name != text else 0) | (OWN if name == self._owner else 0)
-            found = self._addresses[address] = name.encode(), text.encode(), kind
+            return None
+        node = sight.get(mac)
+        if node is None:
+            self._count()
+            node = sight[mac] = _Node()
+        for token, each in zip(found[0], trail, strict=True):
+            below = node.get(token)
+            if below is None:
+                self._count()
+                below = node[token] = _Node(each if token.__class__ is int else None)
+            node = below
+        return node, found[1]
+
+    def _count(self) -> None:
+        memory = self._memory
+        memory.nodes += 1
+        if memory.nodes >= NODES:
+            memory.nodes = 0
+            memory.sights.clear()
+
+    def _new(
+        self, sight: _Sight, node: _Node, header: Any, data: bytes, trail: list[Any], pair: Pair, values: Any
+    ) -> Filled | None:
+        """The form of a frame that its node has not yet."""
+        headers, role = node.headers, None
+        if headers is None:
+            role = self._role(sight, data, trail, pair)
+            headers = node.headers = self._headers(sight, role)
+            node.tail = tuple(role.values)
+        form = headers.get(header)
+        if form is None:
+            role = role or self._role(sight, data, trail, pair)
+            form = self._made(sight, data, trail, role, values, pair)
+            if form is None:
+                return None
+            headers[header] = form
+        filled = node.filled[header] = Filled(form, node.tail)
+        return filled
+
+    def _role(self, sight: _Sight, data: bytes, trail: list[Any], pair: Pair) -> Role:
+        role = sight.role(macs(data)[0])
+        found = tokens(trail, pair, sight.known)
+        assert found is not None
+        for token, each in zip(found[0], trail, strict=True):
+            if each.__class__ in MOVING:
+                role.moving(each.__class__, token)
+            else:
+                role.entry(each, sight.known)
+        return role
+
+    def _headers(self, sight: _Sight, role: Role) -> _Headers:
+        """The forms of a role."""
+        roles, key = self._memory.roles, role.chosen_by(sight.way)
+        found = roles.get(key)
+        if found is None:
+            if len(roles) >= ROLES:
+                roles.clear()
+            found = roles[key] = _Headers(role.kept)
         return found
 
-    def _new(self, key: Any, data: bytes, trail: list[Any], values: Any) -> bytes | None:
-        """The words of a frame whose form this place has not yet."""
-        _, length, rest, src, dst, sport, dport = ends(data) or _NO_ENDS
-        moving, role = _Moving(src, dst, sport, dport), self._role(data)
-        apart: list[Any] = []
-        if not self._add(trail, moving, apart, [], role):
-            return None
-        of_all = self._shape, length, rest, *key[3:6], tuple(apart), tuple(role.key)
-        made = self._made(of_all, data, trail, moving, role, values)
-        if made is None:
-            return None
-        form, body = made
-        if not any(each.__class__ in PASSING for each in trail):
-            if len(self._forms) >= FORMS:
-                self._forms.clear()
-            kept = [each for each in trail if each.__class__ not in MOVING]
-            self._forms[key] = form.bound((*values, *role.values), len(values)), kept
-        return body
-
-    def _arp(self, data: bytes, trail: list[Any]) -> bytes | None:
+    def _arp(self, sight: _Sight, data: bytes, trail: list[Any]) -> bytes | None:
         """Sentence and facts of an ARP frame; None: it is none, or has no form."""
         found = arp(data)
         if found is None:
             return None
         operation, src, dst = found
-        role = self._role(data)
-        role.ends(src, dst)
-        if not all(map(role.entry, trail)):
-            return None
-        made = self._made((self._shape, operation, tuple(role.key)), data, trail, None, role, ())
-        return made[1] if made is not None else None
-
-    def _role(self, data: bytes) -> Role:
-        place, role = self._place, Role(self._look_up)
-        role.place(place.owner, place.device_name, place.kind, place.bridge, macs(data)[0])
-        return role
+        role = sight.role(macs(data)[0])
+        role.ends(src, dst, sight.known)
+        for each in trail:
+            if not role.entry(each, sight.known):
+                return None
+        headers = self._headers(sight, role)
+        form = headers.get(operation)
+        if form is None:
+            form = self._made(sight, data, trail, role, ())
+            if form is None:
+                return None
+            headers[operation] = form
+        return form.filled(role.values)
 
     def _made(
-        self, key: Any, data: bytes, trail: list[Any], moving: _Moving | None, role: Role, values: Any
-    ) -> tuple[Form, bytes] | None:
-        """The form of a role, and the words of a frame; None: there is none."""
-        known = self._shared.get(key)
-        filling = (*values, *role.values)
-        if known is not None:
-            return known[0], known[0].filled(filling)
-        view = self._view(data, trail)
+        self, sight: _Sight, data: bytes, trail: list[Any], role: Role, values: Any, pair: Pair | None = None
+    ) -> Form | None:
+        """The form of a frame's words; None: there is none."""
+        view = self._view(sight.shape, data, trail)
         plain = self._write(view)
         if has_blanks(plain):
             return None
         blanks = Blanks()
-        packet, entries = (view.packet, view.trail) if moving is None else moving.blanked(view, blanks)
+        packet, entries = (view.packet, view.trail) if pair is None else moved(view, blanks)
         blank = role.blanks(blanks, view.name)
-        if moving is None:
+        if pair is None:
             packet = packet._replace(src=blank(packet.src), dst=blank(packet.dst))
         shown = replace(
             view,
@@ -230,51 +260,44 @@ class Forms:
             name=_called(view.name),
         )
         form = blanks.form(self._write(shown))
-        body = form.filled(filling)
-        if body != plain.encode():
-            return None  # words that print a value in a way that no blank knows
-        if len(self._shared) >= SHARED:
-            self._shared.clear()
-        self._shared[key] = form, role.kept
-        return form, body
+        # words may print a value in a way that no blank knows
+        return form if form.filled((*values, *role.values)) == plain.encode() else None
 
 
-class _Moving:
-    """The addresses, ports and connections of a frame and of the entries of its trail, each once."""
-
-    __slots__ = ("addresses", "conns", "ports")
-
-    def __init__(self, src: int, dst: int, sport: int, dport: int) -> None:
-        self.addresses, self.ports, self.conns = [src, dst], [sport, dport], list[Any]()
-
-    def blanked(self, view: View, blanks: Blanks) -> tuple[Summary, list[Any]]:
-        """The packet and the trail with blanks for them, which are made in the order of the values."""
-        packet, name = view.packet, view.name
-        sport, dport = blanks.number(packet.sport), blanks.number(packet.dport)
-        ports: dict[int, int] = {packet.sport: sport, packet.dport: dport}
-        addresses: dict[int, Address] = {}
-        conns: dict[int, _Conn] = {}
-
-        def half(pair: tuple[int, int]) -> tuple[int, int]:
-            address, port = pair
-            if address not in addresses:
-                addresses[address] = blanks.address(address, name(address))
-            if port not in ports:
-                ports[port] = blanks.number(port)
-            return addresses[address], ports[port]
-
-        def conn(each: Any) -> Any:
-            if each is not None and id(each) not in conns:
-                conns[id(each)] = _Conn(blanks.text(getattr(each, "name", "?")))
-            return conns.get(id(each))
-
-        def entry(each: Any) -> Any:
-            if each.__class__ is Natted:
-                return replace(each, before=half(each.before), after=half(each.after), conn=conn(each.conn))
-            return replace(each, conn=conn(each.conn)) if each.__class__ is Tracked else each
-
-        (src, _), (dst, _) = half((packet.src, packet.sport)), half((packet.dst, packet.dport))
-        return packet._replace(src=src, dst=dst, sport=sport, dport=dport), [*map(entry, view.trail)]
+def _reached(sight: _Sight, mac: bytes, trail: list[Any], pair: Pair) -> tuple[_Node, tuple[bytes, ...]] | None:
+    """The node of a trail in which something moves, and the values of a frame there. None: there is none yet, or several connections or facts
+    of NAT move."""
+    node = sight.get(mac)
+    if node is None:
+        return None
+    values, conn, natted = pair.values, None, False
+    for each in trail:
+        below = node.get(id(each))
+        if below is None:
+            kind = each.__class__
+            if kind is Tracked:
+                if each.conn is None:
+                    return None
+                if conn is None:
+                    conn = each.conn
+                    values = pair.tracked if conn is pair.conn else tracked(pair, conn)
+                elif each.conn is not conn and each.conn != conn:
+                    return None
+                below = node.get((each.state, each.new))
+            elif kind is Natted:
+                if natted or each.conn is None or (conn is not None and each.conn is not conn and each.conn != conn):
+                    return None
+                natted = True
+                more = pair.natted.get(id(each)) or added(each, pair, sight.known)
+                values = more.alone if conn is None else (*values, *more.values)
+                conn = each.conn
+                below = node.get(more.token)
+            elif kind in PASSING:
+                below = node.get(each)
+            if below is None:
+                return None
+        node = below
+    return node, values
 
 
 def _called(name: Callable[[int], str]) -> Callable[[int], str]:

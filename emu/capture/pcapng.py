@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from struct import Struct, pack, unpack_from
@@ -38,7 +38,8 @@ _SHB_HARDWARE, _SHB_OS, _SHB_USERAPPL = 2, 3, 4
 _IF_NAME, _IF_DESCRIPTION, _IF_IPV4ADDR, _IF_MACADDR, _IF_TSRESOL = 2, 3, 4, 6, 9
 _NRB_IPV4 = 1
 _CACHED = 1 << 16
-_join, _comment_head = b"".join, Struct("<HH").pack
+_join, _head = b"".join, Struct("<7I").pack
+_PADDING = b"", bytes(3), bytes(2), bytes(1)
 _CHUNK = 1 << 20
 
 
@@ -51,13 +52,15 @@ class Writer:
     def __init__(self, file: BinaryIO, *, epoch_ns: int = EPOCH_NS) -> None:
         self.epoch_ns = epoch_ns
         self._file = file
-        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._pending = 0  # bytes of them, about
         self._interfaces = 0
-        # By epb_flags, then by comment: the encoded options. By lengths: the packer of a whole block.
+        # By epb_flags, then by comment: the encoded options.
         self._options: dict[int, dict[str | bytes | None, bytes]] = {}
-        self._packers: dict[int, tuple[Callable[..., bytes], int]] = {}
-        # By epb_flags and how far a comment's length is from whole words: what stands behind the comment.
-        self._ends: dict[int, bytes] = {}
+        # By lengths and flags: what stands before and after a comment, and the length at the end of a block without one.
+        self._befores: dict[int, bytes] = {}
+        self._afters: dict[int, tuple[int, bytes]] = {}
+        self._totals: dict[int, bytes] = {}
         options = (_SHB_HARDWARE, HARDWARE), (_SHB_OS, SYSTEM), (_SHB_USERAPPL, APPLICATION)
         body = pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + b"".join(_option(code, text.encode()) for code, text in options)
         self._block(0x0A0D0D0A, body + _END)
@@ -104,67 +107,72 @@ class Writer:
 
     def write_packets(self, packets: Iterable[Packet]) -> None:
         """Write many frames, faster than one by one. Each is a `Packet` with an interface number from `interface`."""
-        buffer, epoch_ns, known, packers, interfaces = (
-            self._buffer,
-            self.epoch_ns,
-            self._options,
-            self._packers,
-            self._interfaces,
-        )
-        ends = self._ends
+        epoch_ns, interfaces, known, parts = self.epoch_ns, self._interfaces, self._options, self._parts
+        befores, afters, totals, pending = self._befores, self._afters, self._totals, self._pending
         for interface, time_ns, data, flags, comment in packets:
             if interface >= interfaces:
                 raise ValueError(f"interface {interface} was not announced")
-            if isinstance(comment, tuple):
-                shared, own = comment
-                size = len(shared) + len(own)
-                if size > 0xFFFF:
-                    options = self._encode(flags, shared + own)
-                else:
-                    end = ends.get(flags << 2 | size & 3) or self._end(flags, size & 3)
-                    options = _join((_comment_head(_OPT_COMMENT, size), shared, own, end))
-            else:
-                try:
-                    options = known[flags][comment]
-                except KeyError:
-                    options = self._encode(flags, comment)
+            if data.__class__ is not bytes:
+                data = bytes(data)  # it is written later
             length = len(data)
-            try:
-                block, total = packers[length << 20 | len(options)]
-            except KeyError:
-                block, total = self._packer(length, len(options))
+            padded = length + 3 & ~3
             time_ns += epoch_ns
-            buffer += block(
-                6, total, interface, time_ns >> 32, time_ns & 0xFFFFFFFF, length, length, data, options, total
-            )
-            if len(buffer) > _CHUNK:
-                self._file.write(buffer)
-                buffer.clear()
+            if comment.__class__ is tuple and (size := len(comment[0]) + len(comment[1])) <= 0xFFFF:
+                total, after = afters.get(padded << 36 | flags << 16 | size) or self._after(padded, flags, size)
+                before = befores.get(size << 2 | length & 3) or self._before(size, length)
+                parts += (
+                    _head(6, total, interface, time_ns >> 32, time_ns & 0xFFFFFFFF, length, length),
+                    data, before, comment[0], comment[1], after,
+                )  # fmt: skip
+            else:
+                one = _join(comment) if isinstance(comment, tuple) else comment
+                try:
+                    options = known[flags][one]
+                except KeyError:
+                    options = self._encode(flags, one)
+                total = 32 + padded + len(options)
+                parts += (
+                    _head(6, total, interface, time_ns >> 32, time_ns & 0xFFFFFFFF, length, length),
+                    data, _PADDING[length & 3], options, totals.get(total) or self._total(total),
+                )  # fmt: skip
+            pending += total
+            if pending > _CHUNK:
+                self._file.write(_join(parts))
+                parts.clear()
+                pending = 0
+        self._pending = pending
 
     def flush(self) -> None:
-        """Write the buffer to the file."""
-        self._file.write(self._buffer)
-        self._buffer.clear()
+        """Write what is buffered to the file."""
+        self._file.write(_join(self._parts))
+        self._parts.clear()
+        self._pending = 0
         self._file.flush()
 
     def _block(self, kind: int, body: bytes) -> None:
         total = len(body) + 12
-        self._buffer += pack("<II", kind, total) + body + pack("<I", total)
+        self._parts += (pack("<II", kind, total), body, pack("<I", total))
 
-    def _packer(self, length: int, options: int) -> tuple[Callable[..., bytes], int]:
-        """The packer of a packet block of these lengths (it pads the data too), and the block's length."""
-        padded = length + 3 & ~3
-        if len(self._packers) >= _CACHED:
-            self._packers.clear()
-        packer = Struct(f"<7I{padded}s{options}sI").pack, 32 + padded + options
-        self._packers[length << 20 | options] = packer
-        return packer
+    def _before(self, size: int, length: int) -> bytes:
+        """What stands between a frame of this length and its comment of this size: padding, and the option's head."""
+        before = self._befores[size << 2 | length & 3] = bytes(-length % 4) + pack("<HH", _OPT_COMMENT, size)
+        return before
 
-    def _end(self, flags: int, odd: int) -> bytes:
-        """Padding, flags and the end of the options, after a comment whose length is `odd` modulo 4."""
+    def _after(self, padded: int, flags: int, size: int) -> tuple[int, bytes]:
+        """The length of a block, and what stands behind its comment: padding, flags, the end of the options, the length again."""
         option = _option(_EPB_FLAGS, pack("<I", flags)) if flags else b""
-        end = self._ends[flags << 2 | odd] = bytes(-odd % 4) + option + _END
-        return end
+        after = bytes(-size % 4) + option + _END
+        total = 36 + padded + size + len(after)
+        if len(self._afters) >= _CACHED:
+            self._afters.clear()
+        found = self._afters[padded << 36 | flags << 16 | size] = total, after + pack("<I", total)
+        return found
+
+    def _total(self, total: int) -> bytes:
+        if len(self._totals) >= _CACHED:
+            self._totals.clear()
+        found = self._totals[total] = pack("<I", total)
+        return found
 
     def _encode(self, flags: int, comment: str | bytes | None) -> bytes:
         """The options of a packet block, cached."""

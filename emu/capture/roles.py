@@ -7,15 +7,19 @@ The table states for each type of entry which of its fields are printed. Must no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from emu.capture.blanks import Address, Blanks
+from emu.capture.known import Known
 from emu.kernel.net.fib_semantics import Route
 from emu.rule import AnyRule
 from emu.trail import Answered, Asked, Born, Bridged, Decapsulated, Delivered, Learned, Policy, Waited
 from emu.wire.addr import BROADCAST_MAC
 
-Known = tuple[bytes, bytes, int]  # an address: its name and its text, as bytes, and what words are chosen by
+# What words are chosen by, what is printed, and its values: of an address its name and its text, of others one.
+Part = tuple[tuple[Any, ...], tuple[Any, ...], tuple[bytes, ...]]
+PARTS = 1 << 12  # of entries that one owner remembers
 CHOICE, TEXT, ADDRESS, MAC = "choice", "text", "address", "mac"
 # All fields of an entry: printed as a text, an address and its name, or a MAC; or words are chosen by it.
 FIELDS: Mapping[type, tuple[tuple[str, str], ...]] = {
@@ -29,96 +33,132 @@ FIELDS: Mapping[type, tuple[tuple[str, str], ...]] = {
     Policy: (("table", CHOICE), ("chain", CHOICE), ("verdict", CHOICE)),
     Waited: (("addr", ADDRESS), ("device", TEXT)),
 }
+_READ = {kind: tuple([(attrgetter(field), what) for field, what in fields]) for kind, fields in FIELDS.items()}
 PASSING = (Answered, Asked, Decapsulated, Learned)  # are made for one packet; the others are the same objects for many
 
 
+def part_of_place(owner: str, device: str, kind: str, bridge: str, dmac: bytes) -> Part:
+    """An interface, and the destination of a frame there."""
+    made = _Part(kind == "loopback", dmac[0] & 1, dmac == BROADCAST_MAC)
+    made.text(owner)
+    made.text(device)
+    made.text(bridge)
+    made.mac(dmac)
+    return made.done()
+
+
+def part_of(entry: Any, known: Known) -> Part | None:
+    """An entry of a trail; None: a frame with one like that has no form."""
+    kind = entry.__class__
+    fields = _READ.get(kind)
+    if fields is not None:
+        made = _Part(kind)
+        for read, what in fields:
+            value = read(entry)
+            if what is TEXT:
+                made.text(value)
+            elif what is CHOICE:
+                made.key.append(value)
+            elif what is ADDRESS:
+                made.address(value, known)
+            else:
+                made.mac(value)
+        return made.done()
+    if kind is Route:
+        made = _Part(kind, entry.kind, entry.table)
+        made.text(entry.text())
+        made.address(entry.gateway, known)
+        return made.done()
+    return ((id(entry),), (), ()) if isinstance(entry, AnyRule) else None
+
+
+class _Part:
+    """A part as it is made."""
+
+    __slots__ = ("key", "printed", "values")
+
+    def __init__(self, *key: Any) -> None:
+        self.key, self.printed, self.values = list(key), list[Any](), list[bytes]()
+
+    def text(self, value: str | None) -> None:
+        if value:
+            self.printed.append(value)
+            self.values.append(value.encode())
+        else:
+            self.key.append(value)
+
+    def address(self, value: int, known: Known) -> None:
+        name, text, kind = known.address(value)
+        self.printed.append(value)
+        self.values += name, text
+        self.key += kind, not value
+
+    def mac(self, value: bytes) -> None:
+        self.printed.append(value)
+        self.values.append(value.hex(":").encode())
+
+    def done(self) -> Part:
+        return tuple(self.key), tuple(self.printed), tuple(self.values)
+
+
 class Role:
-    """The printed values of one frame in the order in which they are met (`values`), and what words are chosen by (`key`). Equal values are
-    one blank, as words compare them. `known` gives an address's name and text."""
+    """The parts of one frame: its place, and what its trail has. `values` are printed; words are chosen by `chosen_by`, which states what values
+    are equal, as words compare them."""
 
-    __slots__ = ("_known", "_met", "key", "kept", "values")
+    __slots__ = ("_key", "_printed", "kept", "values")
 
-    def __init__(self, known: Callable[[int], Known]) -> None:
-        self._known = known
-        self._met: dict[Any, int] = {}
-        self.key: list[Any] = []
-        self.values: list[bytes] = []
+    def __init__(self, place: Part) -> None:
+        self._key, self._printed, self.values = list(place[0]), list(place[1]), list(place[2])
         self.kept: list[Any] = []  # whose identities are in the key
 
-    def place(self, owner: str, device: str, kind: str, bridge: str, dmac: bytes) -> None:
-        """An interface, and the destination of a frame there."""
-        self.key += (kind == "loopback", dmac[0] & 1, dmac == BROADCAST_MAC)
-        self._text(owner)
-        self._text(device)
-        self._text(bridge)
-        self._mac(dmac)
+    def moving(self, kind: type, token: Any) -> None:
+        """An entry that differs with the connection, whose values are not here."""
+        self._key += kind, token
 
-    def ends(self, src: int, dst: int) -> None:
+    def ends(self, src: int, dst: int, known: Known) -> None:
         """The addresses of an ARP frame."""
-        self._address(src)
-        self._address(dst)
+        source, target = known.address(src), known.address(dst)
+        self._key += source[2], not src, target[2], not dst
+        self._printed += src, dst
+        self.values += (*source[:2], *target[:2])
 
-    def entry(self, entry: Any) -> bool:
+    def entry(self, entry: Any, known: Known) -> bool:
         """An entry of the trail; False: a frame with one like that has no form."""
-        kind = entry.__class__
-        key = self.key
-        fields = FIELDS.get(kind)
-        if fields is not None:
-            key.append(kind)
-            for field, what in fields:
-                value = getattr(entry, field)
-                if what is TEXT:
-                    self._text(value)
-                elif what is CHOICE:
-                    key.append(value)
-                elif what is ADDRESS:
-                    self._address(value)
-                else:
-                    self._mac(value)
-        elif kind is Route:
-            key += (kind, entry.kind, entry.table)
-            self._text(entry.text())
-            self._address(entry.gateway)
-        elif isinstance(entry, AnyRule):
-            key.append(id(entry))
-            self.kept.append(entry)
-        else:
+        remembered = known.parts.get(id(entry))
+        part = remembered[1] if remembered is not None else self._part(entry, known)
+        if part is None:
             return False
+        self._key += part[0]
+        if part[1]:
+            self._printed += part[1]
+            self.values += part[2]
+        else:
+            self.kept.append(entry)
         return True
 
-    def _text(self, value: str | None) -> None:
-        number = self._met.get(value, -1) if value else value
-        if number == -1:
-            number = self._met[value] = len(self._met)
-            self.values.append(value.encode())  # type: ignore[union-attr]  # it is not None
-        self.key.append(number)
+    def _part(self, entry: Any, known: Known) -> Part | None:
+        part = part_of(entry, known)
+        if part is not None and entry.__class__ not in PASSING:
+            if len(known.parts) >= PARTS:
+                known.parts.clear()
+            known.parts[id(entry)] = entry, part
+        return part
 
-    def _address(self, value: int) -> None:
-        number = self._met.get(value)
-        if number is None:
-            number = self._met[value] = len(self._met)
-            name, text, kind = self._known(value)
-            self.values += (name, text)
-            self.key += (kind, not value)
-        self.key.append(number)
-
-    def _mac(self, value: bytes) -> None:
-        number = self._met.get(value)
-        if number is None:
-            number = self._met[value] = len(self._met)
-            self.values.append(value.hex(":").encode())
-        self.key.append(number)
+    def chosen_by(self, *more: Any) -> tuple[Any, ...]:
+        printed = self._printed
+        return *more, *self._key, *map(printed.index, printed)
 
     def blanks(self, blanks: Blanks, name: Callable[[int], str]) -> Blank:
         """What gives the blank of a value, made in the order of `values`."""
         made: dict[Any, Any] = {}
-        for value in self._met:
+        for value in self._printed:
             if isinstance(value, str):
-                made[value] = blanks.text(value)
+                blank: Any = blanks.text(value)
             elif isinstance(value, bytes):
-                made[value] = blanks.mac(value)
+                blank = blanks.mac(value)
             else:
-                made[value] = blanks.address(value, name(value))
+                blank = blanks.address(value, name(value))
+            made.setdefault(value, blank)
         return lambda value: made.get(value, value)
 
 

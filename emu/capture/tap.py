@@ -53,10 +53,11 @@ class _Tap:
     def tap(self, frame: Frame, direction: int) -> None:
         trail, entries = frame.trail, self.entries
         if trail:
-            entries.extend(trail)
+            entries += trail
             trail.clear()
         shape = self.sent if direction else self.received[frame.pkt_type]
-        entries.extend((bytes(frame.buf), self.clock.now, frame.flow, shape, frame.packet, frame.caused_by))
+        # b"" + is twice as fast as bytes()
+        entries += b"" + frame.buf, self.clock.now, frame.flow, shape, frame.packet, frame.caused_by
 
 
 class _Drops:

@@ -15,10 +15,10 @@ from emu.wire.frame import AF_INET, IP_HLEN, IP_MF, IP_OFFSET, TCP, UDP
 _IP_TYPE, _ARP_TYPE, _PLAIN_IP = b"\x08\x00", b"\x08\x06", b"\x08\x00\x45"
 # Of an IPv4 header without options: destination MAC; length; fragment word, TTL and protocol; addresses; ports.
 _HEADER = Struct("!HI10xH2xI2xQI").unpack_from
-_ENDS = Struct("!6s10xH2xI2xIIHH").unpack_from
+_TCP_ENDS, _UDP_ENDS = Struct("!6s10xH2xI2x12s8x2s").unpack_from, Struct("!6s10xH2xI2x12s0s").unpack_from
 _ARP = Struct("!20xH6xI6xI").unpack_from  # operation, sender's and target's address
 _FRAGMENT_AND_PROTOCOL = (IP_MF | IP_OFFSET) << 16 | 0xFF  # of the words with TTL and protocol
-_TUNNELS = vxlan.PORTS
+_TUNNELS = tuple([port.to_bytes(2, "big") for port in vxlan.PORTS])
 
 
 def macs(data: bytes) -> tuple[bytes, bytes]:
@@ -59,24 +59,24 @@ def alike(data: bytes) -> Any:
     return data
 
 
-Ends = tuple[bytes, int, int, int, int, int, int]
+Ends = tuple[bytes, int, int, bytes, bytes]
 
 
 def ends(data: bytes) -> Ends | None:
     """Of a TCP segment or UDP datagram that is no fragment, has no IP options and no tunnel's frame in it: destination MAC, length,
-    fragment word with TTL and protocol, addresses, ports. None: the frame is another one. TCP's `flags` are apart."""
-    if data[12:15] != _PLAIN_IP or len(data) < 42:
+    fragment word with TTL and protocol, the 12 bytes of addresses and ports, and the 2 of TCP's header length and flags (of UDP, which
+    has none, nothing). None: the frame is another one."""
+    size = len(data)
+    if size < 42 or data[12:15] != _PLAIN_IP:
         return None
-    found: Ends = _ENDS(data)
-    kind = found[2] & _FRAGMENT_AND_PROTOCOL
-    if kind == TCP:
-        return found if len(data) >= 54 else None
-    return found if kind == UDP and found[6] not in _TUNNELS else None
-
-
-def flags(data: bytes) -> bytes:
-    """The length of TCP's header and its flags, 2 bytes; of UDP, which has none, nothing."""
-    return data[46:48] if data[23] == TCP else b""
+    found: Ends
+    if data[23] == TCP and size >= 54:
+        found = _TCP_ENDS(data)
+        return found if found[2] & _FRAGMENT_AND_PROTOCOL == TCP else None
+    if data[23] == UDP:
+        found = _UDP_ENDS(data)
+        return found if found[2] & _FRAGMENT_AND_PROTOCOL == UDP and found[3][10:] not in _TUNNELS else None
+    return None
 
 
 def arp(data: bytes) -> tuple[int, int, int] | None:

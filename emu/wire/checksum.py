@@ -6,10 +6,12 @@ Must not know frames.
 
 from __future__ import annotations
 
+_number = int.from_bytes
+
 
 def ones_sum(data: bytes | bytearray | memoryview) -> int:
     """The folded ones-complement sum of `data` (odd length: padded with a zero), 0 to 65534 (65535 is given as 0)."""
-    total = int.from_bytes(data, "big")
+    total = _number(data, "big")
     return (total << 8 if len(data) & 1 else total) % 0xFFFF
 
 

@@ -188,7 +188,7 @@ class Frame:
     @property
     def payload(self) -> bytes:
         """The bytes after the IP header, without padding."""
-        return bytes(self.buf[self.l4 : ETH_HLEN + self.tot_len])
+        return b"" + self.buf[self.l4 : ETH_HLEN + self.tot_len]
 
     @property
     def option_bytes(self) -> bytes:

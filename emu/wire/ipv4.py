@@ -28,7 +28,6 @@ def stamp(
     proto: int,
     src: int,
     dst: int,
-    *,
     ident: int,
     frag: int,
     ttl: int,
@@ -38,7 +37,11 @@ def stamp(
 ) -> Frame:
     """Write a 20-byte header in front of the transport's bytes, which begin at `buf[34]`; gives the frame."""
     length = len(buf) - ETH_HLEN
-    check = header_checksum(0x4500 | tos, length, ident, frag, ttl << 8 | proto, src, dst)
+    # header_checksum, without its call: each packet that a host sends passes here
+    total = (
+        0x4500 + tos + length + ident + frag + (ttl << 8) + proto + (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF)
+    ) % 0xFFFF  # fmt: skip
+    check = 0xFFFF - total if total else 0
     _HEADER.pack_into(buf, ETH_HLEN, 0x45, tos, length, ident, frag, ttl, proto, check, src, dst)
     frame = Frame(buf, flow, trail)
     frame.family, frame.proto, frame.l4, frame.valid = AF_INET, proto, ETH_HLEN + IP_HLEN, True

@@ -22,6 +22,9 @@ SYN_HLEN = 40
 _MSS_HEAD, _SACK_AND_TIMESTAMP, _SCALE_HEAD = b"\x02\x04", b"\x04\x02\x08\x0a", b"\x01\x03\x03"
 # at `l4`: sequence number, acknowledgement, data offset (in the high half byte), flags, window
 head = Struct(">4xIIBBH").unpack_from
+_stamps = Struct(">II").unpack_from
+_STAMPS_AT = HLEN + len(TIMESTAMP_ONLY)
+_STAMPED = _STAMPS_AT + 8  # bytes of a header with timestamps only
 _HEADER = Struct("!HHIIHHHH")
 
 
@@ -47,19 +50,32 @@ def build(
 ) -> Frame:
     """A segment with right checksums and no Ethernet addresses yet; `options` is padded to words of 4 bytes."""
     buf = bytearray(template)
-    length = 20 + len(options) + len(payload)
     offset_flags = (20 + len(options)) << 10 | flags
+    if payload:
+        options += payload  # whole words: what follows is summed with them
+    length = 20 + len(options)
     total = (
         (src >> 16) + (src & 0xFFFF) + (dst >> 16) + (dst & 0xFFFF) + TCP + length
         + sport + dport + (seq >> 16) + (seq & 0xFFFF) + (ack >> 16) + (ack & 0xFFFF)
-        + offset_flags + window + ones_sum(options) + ones_sum(payload)
+        + offset_flags + window + ones_sum(options)
     ) % 0xFFFF  # fmt: skip
     _HEADER.pack_into(buf, 34, sport, dport, seq, ack, offset_flags, window, 0xFFFF - total if total else 0, 0)
     buf += options
-    buf += payload
-    frame = stamp(buf, TCP, src, dst, ident=ident, frag=frag, ttl=ttl, tos=tos, flow=flow, trail=trail)
+    frame = stamp(buf, TCP, src, dst, ident, frag, ttl, tos, flow, trail)
     frame.sport, frame.dport = sport, dport
     return frame
+
+
+def stamped(frame: Frame) -> tuple[int, int, int, int, bytes, tuple[int, int]] | None:
+    """Sequence number, acknowledgement, flags, window, payload and timestamps of a segment that has no option but these; None: it
+    has others."""
+    buf, l4, end = frame.buf, frame.l4, ETH_HLEN + frame.tot_len
+    seq, ack, offset, flags, window = head(buf, l4)
+    start = l4 + _STAMPED
+    if offset >> 4 << 2 != _STAMPED or start > end or not buf.startswith(TIMESTAMP_ONLY, l4 + HLEN):
+        return None
+    payload = b"" + buf[start:end] if start < end else b""
+    return seq, ack, flags, window, payload, _stamps(buf, l4 + _STAMPS_AT)
 
 
 def checksum_ok(frame: Frame) -> bool:

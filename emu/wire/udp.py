@@ -50,7 +50,7 @@ def build(
     )
     _HEADER.pack_into(buf, 34, sport, dport, length, 0xFFFF - total)
     buf += payload
-    frame = stamp(buf, UDP, src, dst, ident=ident, frag=frag, ttl=ttl, tos=tos, flow=flow, trail=trail)
+    frame = stamp(buf, UDP, src, dst, ident, frag, ttl, tos, flow, trail)
     frame.sport, frame.dport = sport, dport
     return frame
 
@@ -76,7 +76,7 @@ def checksum_ok(frame: Frame) -> bool:
 
 def payload(frame: Frame) -> bytes:
     """The data, with the length from the datagram's own header."""
-    return bytes(frame.buf[frame.l4 + 8 : end(frame)])
+    return b"" + frame.buf[frame.l4 + 8 : end(frame)]
 
 
 def end(frame: Frame) -> int:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from emu.errors import InputError
+from emu.testing.explained import CHOICE
 from emu.testing.machine import ClusterMachine
-from emu.testing.spreading import PART, Part, parts_of, spread_examples
+from emu.testing.spreading import PART, SEED, Part, parts_of, spread_examples
 from emu.testing.strategies import ClusterShape, WorkloadShape
 from local_dask import scheduler
 

@@ -165,7 +165,7 @@ class Port:
             entry = fdb.get(dmac) if not vid else bridge.find(dmac, vid)
             if entry is not None and (entry.static or now - entry.updated_ns <= bridge.ageing_ns):
                 if entry.port is None:
-                    bridge.pass_up(frame, promisc=False)
+                    bridge.pass_up(frame, False)
                     return
                 if bridge.promisc:
                     if entry.port.should_deliver(self, vid):  # else it is no drop: the bridge takes the frame
@@ -242,10 +242,8 @@ class Port:
         if ingress is not None and hooks.forward is not None:
             frame.outdev = device
             hooks.forward(frame, self, self._post_routing)
-        elif hooks.post_routing is not None:
-            hooks.post_routing(frame, self, self.push_xmit)
         else:
-            self.push_xmit(frame)
+            self._post_routing(frame)
 
     def _post_routing(self, frame: Frame) -> None:
         hook = self.bridge.hooks.post_routing
@@ -415,7 +413,7 @@ class Bridge(Device):
             self.net.copied += 1
         return frame.clone()
 
-    def pass_up(self, frame: Frame, *, promisc: bool) -> None:
+    def pass_up(self, frame: Frame, promisc: bool) -> None:
         """To the namespace's own stack, as a frame received on the bridge interface (br_pass_frame_up). `promisc`: the frame
         is not the bridge's own alone, and the bridge is promiscuous."""
         if frame.vlan is not None and not self.vlan_group.handle(frame) and not self.promisc:

@@ -6,6 +6,8 @@ with impairments (`netem`) on its ends. Must not know IP.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from emu.clock import Clock
 from emu.kernel.link.device import OUT, Device
 from emu.wire.addr import BROADCAST_MAC
@@ -18,12 +20,13 @@ class Veth(Device):
     """One end of a pair; `peer` is the other. `plugged` False: the cable that the pair stands for is pulled at this end.
     `cable`: it stands for a cable between two machines, which carries bytes alone."""
 
-    __slots__ = ("cable", "peer", "plugged")
+    __slots__ = ("arrive", "cable", "peer", "plugged")
 
     def __init__(self, clock: Clock, name: str, mac: bytes, mtu: int = 1500) -> None:
         super().__init__(clock, name, mac, mtu, kind="veth")
         self.peer: Veth | None = None
         self.plugged, self.cable = True, False
+        self.arrive: Callable[[Frame], None] = self.receive  # what the backlog calls, made once
 
     @property
     def has_carrier(self) -> bool:
@@ -58,7 +61,7 @@ class Veth(Device):
             frame.pkt_type = BROADCAST if dmac == BROADCAST_MAC else MULTICAST
         else:
             frame.pkt_type = OTHERHOST
-        self.clock.enqueue((peer.receive, frame))
+        self.clock.backlog.append((peer.arrive, frame))  # clock.enqueue, found faster
 
 
 def pair(clock: Clock, name: str, mac: bytes, peer_name: str, peer_mac: bytes, mtu: int = 1500) -> tuple[Veth, Veth]:

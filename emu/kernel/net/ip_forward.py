@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LIMITED_BROADCAST_NET, GROUPS = Prefix(LIMITED_BROADCAST, 32), Prefix.parse("224.0.0.0/4")
 
 
-def forward(net: Netns, frame: Frame, route: Route, *, redirect: bool = True) -> None:
+def forward(net: Netns, frame: Frame, route: Route, redirect: bool = True) -> None:
     """ip_forward: forward a packet for another host along `route`. `redirect`: its sender may be redirected, for the route was
     looked up by ip_rcv (a flag that br_netfilter's look-up sets is wiped there)."""
     if frame.pkt_type != HOST:

@@ -94,7 +94,7 @@ def receive(frame: Frame, device: Device) -> None:
         route = frame.route
     kind = "" if route is None else route.kind
     if route is not None and kind == "unicast":
-        ip_forward.forward(net, frame, route, redirect=unrouted)
+        ip_forward.forward(net, frame, route, unrouted)
     elif route is not None and kind in LOCAL_KINDS:
         deliver(net, frame, route)
     else:

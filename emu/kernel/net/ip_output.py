@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOCALHOST = 0x7F000001
 IP_TYPE = b"\x08\x00"
 LO_HEADER = bytes(12) + IP_TYPE
+_LO_HEADER = bytearray(LO_HEADER)
 
 
 def flow(net: Netns, proto: int, sport: int = 0, dport: int = 0, tos: int = 0, uid: int = 0) -> Flow:
@@ -67,7 +68,7 @@ def destination(dst: int, src: int = 0) -> int:
 def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tuple[Route, int]:
     """The route and source address for a socket's call. Raises SocketError with the errno of `route_output` (EOPNOTSUPP
     where emu cannot decide)."""
-    route, source, failed = route_output(net, dst, src, flow=flow)
+    route, source, failed = route_output(net, dst, src, 0, None, flow)
     if route is None:
         raise SocketError(getattr(errno, failed, errno.EOPNOTSUPP))
     return route, source
@@ -76,7 +77,7 @@ def route_socket(net: Netns, dst: int, src: int = 0, flow: Flow = NO_FLOW) -> tu
 def send(net: Netns, frame: Frame, *, interruptible: bool = True) -> None:
     """A socket's call sends a packet; the call returns when everything that follows from it on veths and lo has arrived.
     Raises SocketError: EPERM for what a rule drops, or the errno of the route that rules or NAT gave it."""
-    failed = local_out(net, frame, interruptible=interruptible)
+    failed = local_out(net, frame, interruptible)
     if net.clock.cpus == 1:  # else the program goes on while another CPU handles the frame
         net.clock.drain()
     if failed:
@@ -92,7 +93,7 @@ def source_address(net: Netns, route: Route, dst: int) -> int:
     return net.ipv4.select_addr(route.device, route.gateway or dst, "link" if route.scope == "link" else "global")
 
 
-def local_out(net: Netns, frame: Frame, *, interruptible: bool = False) -> str:
+def local_out(net: Netns, frame: Frame, interruptible: bool = False) -> str:
     """ip_local_out: OUTPUT, then ip_output; `frame.route` is set. Gives "" or the errno name for the sender.
 
     `interruptible`: a system call sends it; each fragment of it travels before the next is sent."""
@@ -168,7 +169,7 @@ def finish(frame: Frame, route: Route) -> None:
     device = frame.outdev
     if device.noarp:
         if device.loopback:
-            set_ethernet(frame, LO_HEADER, ZERO_MAC, ZERO_MAC)
+            set_ethernet(frame, _LO_HEADER, ZERO_MAC, ZERO_MAC)
         else:  # arp_constructor: the next hop of a device without ARP has the device's own address
             mac = device.mac
             set_ethernet(frame, mac + mac + IP_TYPE, mac, mac)

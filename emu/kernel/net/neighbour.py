@@ -48,8 +48,8 @@ class Neighbour:
         self.state = NONE
         self.lladdr = ZERO_MAC
         # hh: the whole header, once an entry was used; header: the same, while no check of the state is needed
-        self.hh: bytes | None = None
-        self.header: bytes | None = None
+        self.hh: bytearray | None = None
+        self.header: bytearray | None = None
         self.queue: deque[Frame] = deque()
         self.queued_bytes = self.probes = 0
         self.confirmed_ns = now - SECOND * 3600
@@ -69,9 +69,9 @@ class Neighbour:
         set_ethernet(frame, self.hh or self.hh_init(), self.lladdr, self.device.mac)
         self.device.transmit(frame)
 
-    def hh_init(self) -> bytes:
+    def hh_init(self) -> bytearray:
         """neigh_hh_init: the header of what is sent to the neighbour, kept from the first packet on."""
-        self.hh = header = self.lladdr + self.device.mac + self.family.type_bytes
+        self.hh = header = bytearray(self.lladdr + self.device.mac + self.family.type_bytes)
         if self.state in CONNECTED:
             self.header = header
         return header
@@ -147,7 +147,7 @@ class Neighbour:
         if changed:
             self.lladdr = lladdr
             if self.hh is not None:
-                self.hh = lladdr + self.device.mac + self.family.type_bytes
+                self.hh = bytearray(lladdr + self.device.mac + self.family.type_bytes)
             if state not in CONNECTED:
                 self.confirmed_ns = now - 2 * self.reachable_ns
         if state == old:

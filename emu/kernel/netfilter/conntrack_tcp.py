@@ -7,7 +7,7 @@ what an endpoint does.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from emu.clock import Clock
 from emu.kernel.netfilter.conn import ASSURED, CONFIRMED, SEEN_REPLY, Conn
@@ -110,14 +110,8 @@ class Tracker(Protocol):
     def changed(self, conn: Conn) -> None: ...
 
 
-class Step(NamedTuple):
-    """What the state table makes of a segment: CHECK or SKIP the windows, or a verdict; and the states after and before."""
-
-    action: int
-    new: int
-    old: int
-
-
+# What the state table makes of a segment: CHECK or SKIP the windows, or a verdict; and the states after and before.
+Step = tuple[int, int, int]
 CHECK, SKIP = 5, 6  # beside the verdicts
 
 
@@ -175,12 +169,14 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     old = tcp.state
     new = TABLE[direction][index][old]
     action = CHECK
+    th: TcpHeader | None = None
     if new not in _PLAIN:
         th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
         action, new, old = _special(conn, tcp, direction, new, th, tracker)
     if action == CHECK:
         if not (plain and index in _IN_ORDER and next_in_order(tcp, direction, index, seq, ack, end, win)):
-            th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+            if th is None:
+                th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
             action = in_window(tcp, direction, th, tracker.tcp_be_liberal)
         if action == IGNORE:
             return UNCOUNTED
@@ -250,15 +246,15 @@ def _new(th: TcpHeader, tracker: Tracker) -> TcpState | None:
 def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader, tracker: Tracker) -> Step:
     """The cases of nf_conntrack_tcp_packet's switch over the new state."""
     old = tcp.state
-    index, seq, ack, end, win, *_ = th
+    index, seq, ack, end, win = th[:5]
     sides = tcp.sides
     if new == IV:
-        return Step(INVALID, new, old)
+        return INVALID, new, old
     if new == SS and old >= TW:
         if (sides[0].flags | sides[1].flags) & CLOSE_INIT or (tcp.last_dir == direction and tcp.last_index == RST):
             # a closed connection is opened again: this SYN is a new one's
             tracker.kill(conn)
-            return Step(REPEAT, new, old)
+            return REPEAT, new, old
         new = IG
     if new == IG:
         if index == SYNACK and tcp.last_index == SYN and tcp.last_dir != direction and ack == tcp.last_end:
@@ -272,7 +268,7 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
             side = sides[direction]
             side.end = side.maxend = side.maxwin = side.maxack = side.scale = 0
             side.flags &= BE_LIBERAL
-            return Step(CHECK, SR, SS)
+            return CHECK, SR, SS
         tcp.last_index, tcp.last_dir, tcp.last_seq, tcp.last_end, tcp.last_win = index, direction, seq, end, win
         if index == SYN and direction == 0:
             seen = Side()
@@ -283,7 +279,7 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
                 tcp.last_flags |= CHALLENGE_ACK
         if old == SS and index == ACK and direction == 1:
             tcp.last_ack = ack
-        return Step(UNCOUNTED, new, old)
+        return UNCOUNTED, new, old
     if new == TW:
         if (
             old == LA
@@ -293,7 +289,7 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
             and tcp.last_flags & CHALLENGE_ACK
         ):
             tcp.last_flags &= ~CHALLENGE_ACK
-            return Step(UNCOUNTED, new, old)
+            return UNCOUNTED, new, old
     elif new == S2:
         tcp.last_flags |= SIMULTANEOUS_OPEN
     elif new == SR:
@@ -301,34 +297,34 @@ def _special(conn: Conn, tcp: TcpState, direction: int, new: int, th: TcpHeader,
             new = ES
     elif new == CL and index == RST:
         return _reset(conn, tcp, direction, seq, ack, tracker)
-    return Step(CHECK, new, old)
+    return CHECK, new, old
 
 
 def _reset(conn: Conn, tcp: TcpState, direction: int, seq: int, ack: int, tracker: Tracker) -> Step:
     """Which resets are taken (RFC 5961)."""
     old, new = tcp.state, CL
     if old in (FW, LA, TW, CL, CW):
-        return Step(SKIP, new, old)
+        return SKIP, new, old
     other = tcp.sides[1 - direction]
     established = old == ES and bool(conn.status & ASSURED)
     if other.flags & MAXACK_SET and tcp.last_index != SYN:
         if seq == 0 and not established:
-            return Step(CHECK, new, old)
+            return CHECK, new, old
         if (seq - other.maxack) & HALF and not tracker.tcp_ignore_invalid_rst:
-            return Step(INVALID, new, old)
+            return INVALID, new, old
         if not established or seq == other.maxack:
-            return Step(CHECK, new, old)
+            return CHECK, new, old
         if tcp.last_index == ACK and tcp.last_dir == direction and seq == tcp.last_end:
-            return Step(CHECK, new, old)
+            return CHECK, new, old
         new = old  # the numbers do not match exactly: a challenge ACK may follow
     if ack == tcp.last_end and (
         (conn.status & SEEN_REPLY and tcp.last_index == SYN and tcp.last_dir != direction)
         or (not conn.status & ASSURED and tcp.last_index == ACK)
     ):
-        return Step(SKIP, new, old)
+        return SKIP, new, old
     if old == SS and tcp.last_index == ACK and tcp.last_dir == 1 and seq == tcp.last_ack:
-        return Step(SKIP, new, old)
-    return Step(CHECK, new, old)
+        return SKIP, new, old
+    return CHECK, new, old
 
 
 def _shrink(conn: Conn, tcp: TcpState, direction: int, index: int, tracker: Tracker) -> None:

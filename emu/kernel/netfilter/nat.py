@@ -14,6 +14,7 @@ from emu.kernel.netfilter.conn import (
     CONFIRMED,
     DST_NAT,
     DST_NAT_DONE,
+    IP_CT_ESTABLISHED_REPLY,
     IP_CT_NEW,
     NAT_DONE_MASK,
     NAT_MASK,
@@ -184,9 +185,10 @@ class Nat:
         conn: Conn | None = frame.ct
         if conn is None:
             return None
-        if frame.ctinfo % 3:
+        ctinfo = frame.ctinfo
+        if ctinfo and ctinfo != IP_CT_ESTABLISHED_REPLY:
             manip = _MANIP[state.hook]
-            if frame.ctinfo != IP_CT_NEW and frame.proto == ICMP:
+            if ctinfo != IP_CT_NEW and frame.proto == ICMP:
                 old = frame.dst
                 verdict = _translate_error(frame, conn, manip)
                 return _routed_anew(frame, state, conn) if verdict is None and frame.dst != old else verdict

@@ -347,26 +347,24 @@ class _Remembering:
         counters: dict[Rule, list[int]],
     ) -> None:
         self.whole, self.known, self.counters = whole, known, counters
-        self.paths: dict[int, tuple[Rule, ...] | None] = {}  # by mark and state
+        # by mark and state: the rules, and the counter of each
+        self.paths: dict[int, tuple[tuple[Rule, ...], list[list[int]]] | None] = {}
 
     def walk(self, frame: Frame, state: HookState) -> Verdict:
         if frame.ct is None:
             return self.whole(frame, state)
-        path = self.paths.get(frame.mark << 3 | frame.ctinfo)
+        path = self.paths.get(frame.mark << 3 | frame.ctinfo if frame.mark else frame.ctinfo)
         if path is None:
             self._learn(frame, state)
             return self.whole(frame, state)
-        counters = self.counters
-        for rule in path:
-            counter = counters.get(rule)
-            if counter is None:
-                counters[rule] = [1, frame.tot_len]
-            else:
-                counter[0] += 1
-                counter[1] += frame.tot_len
+        rules, counters = path
+        size = frame.tot_len
+        for counter in counters:
+            counter[0] += 1
+            counter[1] += size
         trail = frame.trail
         if trail is not None:
-            trail.extend(path)
+            trail.extend(rules)
         return None
 
     def _learn(self, frame: Frame, state: HookState) -> None:
@@ -375,7 +373,11 @@ class _Remembering:
         if seen not in paths:
             if len(paths) == MOST_PATHS:
                 paths.clear()
-            paths[seen] = self.known(frame, state)
+            rules = self.known(frame, state)
+            # this packet counts for them at once; a counter stays the rule's for as long as the walk is in force
+            paths[seen] = (
+                rules if rules is None else (rules, [self.counters.setdefault(rule, [0, 0]) for rule in rules])
+            )
 
 
 def _by(rule: Rule, drop: Drop) -> Drop:

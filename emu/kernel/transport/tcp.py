@@ -105,7 +105,7 @@ class TcpEndpoint(TcpSock):
 
     # What the network brings.
 
-    def on_segment(self, segment: Segment, now_ns: int, *, waited: bool = False) -> list[Segment]:
+    def on_segment(self, segment: Segment, now_ns: int, waited: bool = False) -> list[Segment]:
         """A segment of this connection arrived (also in TIME_WAIT; call `reusable_isn` first for a SYN there).
 
         `waited`: it was announced by `wait`.
@@ -113,7 +113,10 @@ class TcpEndpoint(TcpSock):
         self.from_backlog = waited
         receive(self, segment, now_ns)
         self.from_backlog = False
-        return _taken(self)
+        out = self.out
+        if out:
+            self.out = []
+        return out
 
     def wait(self, segment: Segment) -> None:
         """A segment came while a call owns the socket. It takes room in the receive buffer until `release`."""

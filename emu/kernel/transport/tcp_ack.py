@@ -29,21 +29,26 @@ def rtt_sample(tp: TcpSock, rtt_ns: int) -> None:
         tp.rttvar_ns = tp.mdev_max_ns = max(2 * rtt_ns, floor)
         tp.rtt_seq = tp.snd_nxt
     else:
-        error = rtt_ns - tp.srtt_ns
-        tp.srtt_ns = max(tp.srtt_ns + error // 8, 1000)
+        srtt_ns, mdev_ns = tp.srtt_ns, tp.mdev_ns
+        error = rtt_ns - srtt_ns
+        srtt_ns += error // 8
+        tp.srtt_ns = max(srtt_ns, 1000)
         # `mdev` here is the mean deviation; Linux keeps four times it.
-        deviation = abs(error) - tp.mdev_ns
+        deviation = (error if error > 0 else -error) - mdev_ns
         if error < 0 and deviation > 0:
             deviation //= 8  # a falling round-trip time should not raise the timeout
-        tp.mdev_ns += deviation // 4
-        tp.mdev_max_ns = max(tp.mdev_max_ns, 4 * tp.mdev_ns)
-        tp.rttvar_ns = max(tp.rttvar_ns, tp.mdev_max_ns)
+        tp.mdev_ns = mdev_ns = mdev_ns + deviation // 4
+        if 4 * mdev_ns > tp.mdev_max_ns:
+            tp.mdev_max_ns = 4 * mdev_ns
+        if tp.mdev_max_ns > tp.rttvar_ns:
+            tp.rttvar_ns = tp.mdev_max_ns
         if tp.snd_una > tp.rtt_seq:
             if tp.mdev_max_ns < tp.rttvar_ns:
                 tp.rttvar_ns -= (tp.rttvar_ns - tp.mdev_max_ns) // 4
             tp.rtt_seq = tp.snd_nxt
             tp.mdev_max_ns = floor
-    tp.min_rtt_ns = min(tp.min_rtt_ns or rtt_ns, rtt_ns)
+    if not tp.min_rtt_ns or rtt_ns < tp.min_rtt_ns:
+        tp.min_rtt_ns = rtt_ns
     tp.rto_ns = in_ticks(tp.srtt_ns + tp.rttvar_ns)
     tp.backoff = 0
 
@@ -69,7 +74,7 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     prior_una = tp.snd_una
     prior_fack = tp.fackets_high if tp.sacked_out and tp.sack_ok else prior_una  # tcp_highest_sack_seq
     if ack < prior_una:
-        if ack < prior_una - max(tp.max_window, 1):
+        if ack < prior_una - (tp.max_window or 1):
             return TOO_OLD
         if segment.sack and tp.sack_ok and tp.rtx_queue:
             tagged, _ = recovery.sack_tag(tp, segment.sack, prior_una, prior_una, now_ns)
@@ -86,7 +91,8 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
     tp.probes_out = 0
     tp.soft_error = None
     if not tp.rtx_queue:
-        probe_answered(tp, now_ns)
+        if tp.write_queue:
+            probe_answered(tp, now_ns)
         return ACCEPTED
 
     tagged, sack_sent = 0, -1
@@ -108,7 +114,8 @@ def handle_ack(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int) -
         _probe_acknowledged(tp, ack, advanced=advanced, duplicate=duplicate and not segment.sack)
     recovery.process(tp, acked, tagged, duplicate=duplicate, advanced=advanced, now_ns=now_ns)
     if not queue:
-        probe_answered(tp, now_ns)
+        if tp.write_queue:
+            probe_answered(tp, now_ns)
     elif advanced and tp.xmit_timer == "retransmit" and tp.ca_state == "open":
         schedule_loss_probe(tp, now_ns, advancing=True)
     return ACCEPTED
@@ -120,8 +127,12 @@ def _clean_rtx_queue(tp: TcpSock, ack: int, prior_fack: int, now_ns: int) -> tup
     What arrives after something behind it was reported (`prior_fack`), and was never sent again, was overtaken on the way."""
     acked, first_sent, doubtful = 0, -1, False
     queue = tp.rtx_queue
-    while queue and queue[0].end_seq <= ack:
-        skb = queue.popleft()
+    while queue:
+        skb = queue[0]
+        end_seq = skb.end_seq
+        if end_seq > ack:
+            break
+        queue.popleft()
         if skb.ever_retrans:
             doubtful = True
         if not skb.sacked:
@@ -131,8 +142,9 @@ def _clean_rtx_queue(tp: TcpSock, ack: int, prior_fack: int, now_ns: int) -> tup
                     first_sent = skb.sent_ns
                 if skb.seq < prior_fack:
                     tp.reordering_seen = True
-            recovery.rack_advance(tp, skb, skb.end_seq, now_ns)
-        recovery.forget(tp, skb)
+            recovery.rack_advance(tp, skb, end_seq, now_ns)
+        if skb.sacked or skb.lost or skb.retrans:
+            recovery.forget(tp, skb)
     return acked, -1 if doubtful else first_sent
 
 
@@ -158,9 +170,7 @@ def _probe_acknowledged(tp: TcpSock, ack: int, *, advanced: bool, duplicate: boo
 
 
 def probe_answered(tp: TcpSock, now_ns: int) -> None:
-    """Nothing is out: a window that takes the next piece ends the probing, else the next probe is due (tcp_ack_probe)."""
-    if not tp.write_queue:
-        return
+    """Nothing is out, and something waits: a window that takes the next piece ends the probing, else the next probe is due (tcp_ack_probe)."""
     if tp.write_queue[0].end_seq <= tp.wnd_end:
         tp.backoff = 0
         if tp.xmit_timer == "zero window probe":

@@ -180,9 +180,7 @@ def _join_out_of_order(tp: TcpSock) -> None:
 
 
 def ack_check(tp: TcpSock, now_ns: int) -> None:
-    """Acknowledge now when a second full segment is in, or in quickack mode; else later (__tcp_ack_snd_check)."""
-    if not tp.ack_scheduled:
-        return
+    """What is to be acknowledged is so now when a second full segment is in, or in quickack mode; else later (__tcp_ack_snd_check)."""
     second = tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss and (tp.rcv_nxt == tp.copied_seq or offered_window(tp) >= tp.rcv_wnd)
     if second or tp.ack_now or (tp.quick and not tp.in_pingpong):
         if tp.from_backlog and tp.config.backlog_ack_defer:

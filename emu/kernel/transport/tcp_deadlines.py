@@ -12,6 +12,8 @@ from emu.clock import Clock, Timer
 from emu.kernel.transport.tcp_sock import Deadline
 
 KINDS: tuple[Deadline, ...] = ("transmit", "ack", "linger", "compressed")
+EACH = tuple(range(len(KINDS)))
+LINGER, COMPRESSED = KINDS.index("linger"), KINDS.index("compressed")
 Due = tuple[int | None, ...]
 NEVER: Due = (None, None, None, None)
 
@@ -26,23 +28,25 @@ class Deadlines:
         self.armed = NEVER
         self._timers: list[Timer | None] = [None] * len(KINDS)
 
-    def follow(self, due: Due, *, pinned: bool) -> None:
+    def follow(self, due: Due, pinned: bool) -> None:
         """Move the timers whose deadlines have changed. `pinned`: they are a request's."""
         before, self.armed = self.armed, due
         timers, clock = self._timers, self._clock
-        for index, due_ns in enumerate(due):
+        for index in EACH:
+            due_ns = due[index]
             if due_ns == before[index]:
                 continue
-            timer, what = timers[index], KINDS[index]
-            if timer is not None and (due_ns is None or what == "compressed"):
-                timer.cancel()
+            timer = timers[index]
             if due_ns is None:
-                continue
-            call = partial(self._expired, what)
-            if what == "compressed":
-                timers[index] = clock.call_at(due_ns, call)
+                if timer is not None:
+                    timer.take()
+            elif index == COMPRESSED:
+                if timer is not None:
+                    timer.take()
+                timers[index] = clock.call_at(due_ns, partial(self._expired, KINDS[index]))
             else:
-                timers[index] = clock.mod_timer(timer, due_ns, call, background=what == "linger", pinned=pinned)
+                call = partial(self._expired, KINDS[index])
+                timers[index] = clock.mod_timer(timer, due_ns, call, index == LINGER, pinned)
 
     def cancel(self) -> None:
         for timer in self._timers:

@@ -195,7 +195,8 @@ def _acceptable(tp: TcpSock, segment: Segment, seq: int, end_seq: int, now_ns: i
             if not (end_seq == seq and ack_limited(tp, now_ns)):
                 _duplicate_ack(tp, seq, end_seq, now_ns)
             return False
-    if seq > tp.rcv_nxt + tp.receive_window or end_seq < tp.rcv_wup:
+    # beyond the window that was announced, which may be used up
+    if end_seq < tp.rcv_wup or (seq > tp.rcv_nxt and seq > tp.rcv_wup + tp.rcv_wnd):
         if flags & RST:
             return False
         if flags & SYN:
@@ -203,6 +204,8 @@ def _acceptable(tp: TcpSock, segment: Segment, seq: int, end_seq: int, now_ns: i
         elif end_seq != seq or not ack_limited(tp, now_ns):
             _duplicate_ack(tp, seq, end_seq, now_ns)
         return False
+    if not flags & (RST | SYN):
+        return True
     if flags & RST:
         if seq == tp.rcv_nxt or (tp.sack_blocks and seq == max(right for _, right in tp.sack_blocks)):
             if tp.state == "CLOSE_WAIT":
@@ -213,18 +216,16 @@ def _acceptable(tp: TcpSock, segment: Segment, seq: int, end_seq: int, now_ns: i
         else:
             _challenge(tp, now_ns)
         return False
-    if flags & SYN:
-        if tp.state == "SYN_RECV" and flags & ACK and seq + 1 == tp.rcv_nxt:
-            return True  # the other half of a simultaneous open
-        _challenge(tp, now_ns)
-        return False
-    return True
+    if tp.state == "SYN_RECV" and flags & ACK and seq + 1 == tp.rcv_nxt:
+        return True  # the other half of a simultaneous open
+    _challenge(tp, now_ns)
+    return False
 
 
 def _synchronized(tp: TcpSock, segment: Segment, now_ns: int) -> None:
     flags = segment.flags
     seq = expand(segment.seq, tp.rcv_nxt)
-    end_seq = seq + segment.length
+    end_seq = seq + len(segment.payload) + (flags & FIN) + (flags >> 1 & 1)  # segment.length
     if not flags & (ACK | RST | SYN):
         return
     if not _acceptable(tp, segment, seq, end_seq, now_ns):
@@ -240,10 +241,15 @@ def _synchronized(tp: TcpSock, segment: Segment, now_ns: int) -> None:
             _challenge(tp, now_ns)
         return
     if tp.ts_ok and segment.ts is not None and seq <= tp.rcv_wup:
-        behind = (tp.ts_recent - segment.ts[0]) & 0xFFFFFFFF
+        stamp = segment.ts[0]
+        behind = (tp.ts_recent - stamp) & 0xFFFFFFFF
         if behind == 0 or behind > 0x7FFFFFFF:
-            tp.ts_recent, tp.ts_recent_stamp = segment.ts[0], True
-    if verdict is ACCEPTED and not _acknowledged(tp, segment, seq, end_seq, now_ns):
+            tp.ts_recent, tp.ts_recent_stamp = stamp, True
+    if (
+        verdict is ACCEPTED
+        and (tp.send_shutdown or tp.state == "SYN_RECV")
+        and not _acknowledged(tp, segment, seq, end_seq, now_ns)
+    ):
         return
     fin = flags & FIN
     if tp.state in ("CLOSE_WAIT", "CLOSING", "LAST_ACK"):
@@ -263,9 +269,12 @@ def _synchronized(tp: TcpSock, segment: Segment, now_ns: int) -> None:
             if tp.state == "TIME_WAIT":
                 enter_time_wait(tp, now_ns)
                 return
-    push(tp, now_ns)
-    check_space(tp)
-    ack_check(tp, now_ns)
+    if tp.write_queue:
+        push(tp, now_ns)
+    if tp.no_space:
+        check_space(tp)
+    if tp.ack_scheduled:
+        ack_check(tp, now_ns)
 
 
 def _acknowledged(tp: TcpSock, segment: Segment, seq: int, end_seq: int, now_ns: int) -> bool:

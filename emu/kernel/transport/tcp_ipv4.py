@@ -6,11 +6,13 @@ Must not know what a connection does with a segment.
 from __future__ import annotations
 
 from hashlib import blake2s
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from emu.clock import MS
 from emu.kernel.net import ip_options, ip_output
 from emu.kernel.net.drop import drop
+from emu.kernel.net.fib_rules import NO_FLOW
 from emu.kernel.net.fib_semantics import Route
 from emu.kernel.net.ip_input import delivered_fact
 from emu.kernel.net.ip_options import IpOptions
@@ -21,7 +23,7 @@ from emu.kernel.transport.inet import IcmpError
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import MAX_PACKET, TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_config import config_of
-from emu.kernel.transport.tcp_options import Segment, options_bytes, parse_segment, reset_for
+from emu.kernel.transport.tcp_options import Segment, options_bytes, reset_for, segment_of
 from emu.kernel.transport.tcp_sock import MSS_DEFAULT
 from emu.kernel.transport.tcp_socket import NO_ROUTE, Key, TcpSocket
 from emu.trail import Born
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from emu.kernel.net.family import Family
     from emu.kernel.net.netns import Netns
 
+_WORDS = tuple(Struct(f"!{count}I") for count in range(8))  # what is hashed
 DSCP_MASK = 0xFC  # the TOS byte without ECN
 SYN_ACK = Born("a listener answers without keeping the request (SYN cookie)")
 RESET = Born("the kernel resets: no socket takes this segment")
@@ -92,7 +95,7 @@ class Tcp:
         return self._secret
 
     def _hash(self, *words: int) -> int:
-        data = b"".join(word.to_bytes(4, "big") for word in words)
+        data = _WORDS[len(words)].pack(*words)
         return int.from_bytes(blake2s(data, key=self._key(), digest_size=4).digest(), "big")
 
     def mss(self, route: Route) -> int:
@@ -127,6 +130,7 @@ class Tcp:
 
         A reset has the DSCP and the IP options of the packet that it answers (ip_send_unicast_reply)."""
         net, to, cause = self.net, dst, segment.cause
+        family = net.ipv4
         options: IpOptions | None = None
         if cause is not None and cause.options is not None:
             options = ip_options.echo(net, cause, cause.options)
@@ -136,8 +140,8 @@ class Tcp:
             options = sock.ip_options
         if options is not None:
             to = options.nexthop
-        way = ip_output.flow(net, TCP, sport, dport)
-        route, source, failed = ip_output.route_output(net, to, src, flow=way)
+        way = ip_output.flow(net, TCP, sport, dport) if family.fib.asks_flow else NO_FLOW
+        route, source, failed = ip_output.route_output(net, to, src, 0, None, way)
         if route is None or failed:
             return NO_ROUTE
         src = src or source  # what came to 0.0.0.0 is answered by the route's address
@@ -146,7 +150,7 @@ class Tcp:
         frame = wire.build(
             self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
             window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=net.ipv4.default_ttl, tos=0 if cause is None else cause.tos & DSCP_MASK, flow=flow,
+            ttl=family.default_ttl, tos=0 if cause is None else cause.tos & DSCP_MASK, flow=flow,
             trail=[born] if net.tracing else None, frag=IP_DF if whole else 0,
         )  # fmt: skip
         if options is not None:
@@ -170,13 +174,13 @@ class Tcp:
         if not frame.valid and not wire.checksum_ok(frame):
             drop(net, frame, "TCP_CSUM")
             return
-        segment = parse_segment(frame.payload)
-        segment.burst, segment.gso_size, segment.packet = frame.burst, frame.gso_size, frame.packet
+        segment = segment_of(frame)
         if frame.options is not None or frame.tos & DSCP_MASK:
             segment.cause = frame
-        if frame.indev is not None and frame.indev.kind == "loopback":
+        kind = "" if frame.indev is None else frame.indev.kind
+        if kind == "loopback":
             segment.gso_size = segment.gso_size or len(segment.payload)  # lo takes the sender's pages as they are
-        if frame.indev is not None and frame.indev.kind == "vrf":  # inet_bound_dev_eq: sockets are bound to no device
+        elif kind == "vrf":  # inet_bound_dev_eq: sockets are bound to no device
             self._refuse(frame, segment)
             drop(net, frame, "NO_SOCKET")
             return

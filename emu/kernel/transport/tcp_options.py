@@ -12,12 +12,19 @@ from typing import Final, NamedTuple
 
 from emu.kernel.transport.seqnum import MASK
 from emu.wire.frame import Frame
-from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, TIMESTAMP_ONLY
+from emu.wire.tcp import ACK, FIN, PSH, RST, SYN, TIMESTAMP_ONLY, stamped
 
 MAX_WSCALE: Final = 14
 TS_LENGTH: Final = 12  # the timestamps option with its two nops
 
 _EOL, _NOP, _MSS, _WSCALE, _SACK_OK, _SACK, _TS = 0, 1, 2, 3, 4, 5, 8
+# The two forms that almost all segments have: timestamps alone, and what a SYN of Linux offers, each with its constant words
+_STAMPS, _STAMPED = struct.Struct("!II").unpack_from, struct.Struct("!III").pack
+_STAMPED_HEAD = int.from_bytes(TIMESTAMP_ONLY, "big")
+_SYN_OPTIONS = struct.Struct("!HHIIII")
+_SYN_MSS = _MSS << 8 | 4
+_SYN_STAMPS = _SACK_OK << 24 | 2 << 16 | _TS << 8 | 10
+_SYN_SCALE = _NOP << 16 | _WSCALE << 8 | 3
 
 
 @dataclass(slots=True)
@@ -109,7 +116,9 @@ def options_bytes(segment: Segment) -> bytes:
         if ts is None:
             return b""
         if wscale is None and not segment.sack_ok:
-            return TIMESTAMP_ONLY + struct.pack("!II", *ts)
+            return _STAMPED(_STAMPED_HEAD, ts[0], ts[1])
+    elif mss is not None and ts is not None and wscale is not None and segment.sack_ok and not sack:
+        return _SYN_OPTIONS.pack(_SYN_MSS, mss, _SYN_STAMPS, ts[0], ts[1], _SYN_SCALE << 8 | wscale)
     out = b""
     if mss is not None:
         out = struct.pack("!BBH", _MSS, 4, mss)
@@ -132,11 +141,15 @@ def parse_options(data: bytes) -> Options:
     if not data:
         return NO_OPTIONS
     if len(data) == TS_LENGTH and data.startswith(TIMESTAMP_ONLY):  # tcp_parse_aligned_timestamp
-        return Options(ts=struct.unpack_from("!II", data, 4))
+        return Options(ts=_STAMPS(data, 4))
     mss: int | None = None
     wscale: int | None = None
     ts: tuple[int, int] | None = None
     sack: tuple[tuple[int, int], ...] = ()
+    if len(data) == _SYN_OPTIONS.size:
+        first, size, stamps, value, echo, last = _SYN_OPTIONS.unpack(data)
+        if first == _SYN_MSS and stamps == _SYN_STAMPS and last >> 8 == _SYN_SCALE:
+            return Options(size or None, min(last & 255, MAX_WSCALE), True, (value, echo))
     sack_ok = False
     at, end = 0, len(data)
     while at < end:
@@ -164,6 +177,20 @@ def parse_options(data: bytes) -> Options:
             sack = tuple(zip(edges[::2], edges[1::2], strict=True))
         at += size
     return Options(mss, wscale, sack_ok, ts, sack)
+
+
+def segment_of(frame: Frame) -> Segment:
+    """The segment in a packet with a whole TCP header."""
+    found = stamped(frame)
+    if found is not None:
+        seq, ack, flags, window, payload, ts = found
+        burst, gso_size, packet = frame.burst, frame.gso_size, frame.packet
+        return Segment(
+            seq, ack, flags & 0x1F, window, payload, None, None, False, ts, (), False, burst, gso_size, None, packet
+        )
+    segment = parse_segment(frame.payload)
+    segment.burst, segment.gso_size, segment.packet = frame.burst, frame.gso_size, frame.packet
+    return segment
 
 
 def parse_segment(data: bytes | bytearray | memoryview) -> Segment:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from emu.kernel.transport.seqnum import MASK
 from emu.kernel.transport.tcp_options import Segment
 from emu.kernel.transport.tcp_sndbuf import check_space, has_room
 from emu.kernel.transport.tcp_sock import (
@@ -38,10 +39,11 @@ def timestamp(tp: TcpSock, now_ns: int) -> int:
 
 def sync_mss(tp: TcpSock) -> None:
     """Payload of a full segment: what path and peer take, less constant options, and at most half of the largest window seen."""
-    mss = max(min(tp.path_mss, tp.mss_clamp), MIN_PATH_MSS) - tp.header_options
+    header_options = tp.header_options
+    mss = max(min(tp.path_mss, tp.mss_clamp), MIN_PATH_MSS) - header_options
     if tp.max_window:
         half = tp.max_window >> 1 if tp.max_window > MSS_DEFAULT else tp.max_window
-        mss = min(mss, max(half, 68 - 20 - tp.header_options))
+        mss = min(mss, max(half, 68 - 20 - header_options))
     tp.mss_cache = max(mss, 1)
 
 
@@ -55,19 +57,21 @@ def _sack_blocks(tp: TcpSock) -> tuple[tuple[int, int], ...]:
 
 
 def current_mss(tp: TcpSock) -> int:
-    blocks = min(len(tp.sack_blocks) + (tp.dsack is not None), _sack_room(tp)) if tp.sack_ok else 0
-    return max(tp.mss_cache - (4 + 8 * blocks if blocks else 0), 1)
+    if not tp.sack_ok or not (tp.sack_blocks or tp.dsack is not None):
+        return tp.mss_cache
+    blocks = min(len(tp.sack_blocks) + (tp.dsack is not None), _sack_room(tp))
+    return max(tp.mss_cache - (4 + 8 * blocks), 1)
 
 
 def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: int, now_ns: int) -> None:
     """Put one segment (several, when `data` is longer than `mss`: FIN and PSH go with the last) on the way."""
     window = select_window(tp)
-    ts = (timestamp(tp, now_ns), tp.ts_recent) if tp.ts_ok else None
+    ts = ((now_ns // MS + tp.ts_offset) & MASK, tp.ts_recent) if tp.ts_ok else None
     sack: tuple[tuple[int, int], ...] = ()
     if tp.sack_ok and (tp.sack_blocks or tp.dsack):
         sack = _sack_blocks(tp)
         tp.dsack = None
-    ack = tp.wire(tp.rcv_nxt)
+    ack = tp.rcv_nxt & MASK
     out = tp.out
     at, end = 0, len(data)
     while end - at > mss:
@@ -85,12 +89,12 @@ def transmit(tp: TcpSock, seq: int, data: bytes | bytearray, flags: int, mss: in
         )
         at += mss
         flags |= PSH  # a burst ends with PSH, so that the receiver's GRO lets go
-    last = bytes(data[at:])
-    out.append(Segment(tp.wire(seq + at), ack, flags | ACK, window, last, ts=ts, sack=sack, burst=at > 0))
+    last = b"" + data[at:] if at else b"" + data
+    out.append(Segment(seq + at & MASK, ack, flags | ACK, window, last, None, None, False, ts, sack, False, at > 0))
     _ack_sent(tp)
     if end:
         if now_ns - tp.lrcvtime < tp.ato_ns:
-            tp.pingpong = min(tp.pingpong + 1, 255)
+            tp.pingpong += tp.pingpong < 255
         tp.lsndtime = now_ns
 
 
@@ -335,12 +339,13 @@ def write_xmit(tp: TcpSock, mss: int, nagle: int, push_one: int, now_ns: int) ->
     while queue:
         skb = queue[0]
         in_flight = tp.in_flight
-        quota = min(max(tp.cwnd >> 1, 1), tp.cwnd - in_flight)
+        quota = 1
         if in_flight >= tp.cwnd:
             if push_one != 2:
                 limited = True
                 break
-            quota = 1
+        elif len(skb.data) > mss or len(queue) > 1:
+            quota = min(max(tp.cwnd >> 1, 1), tp.cwnd - in_flight)
         if len(skb.data) > mss or len(queue) > 1:
             most = _tso_segs(tp, mss)
             quota = min(quota, most)
@@ -394,9 +399,10 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
     """Move the sent head to the retransmission queue, segment by segment."""
     tp.write_queue.popleft()
     idle = not tp.rtx_queue
-    tp.snd_nxt = skb.end_seq
-    if len(skb.data) % mss or not skb.data:
-        tp.snd_sml = skb.end_seq
+    end_seq = tp.snd_nxt = skb.end_seq
+    size = len(skb.data)
+    if size % mss or not size:
+        tp.snd_sml = end_seq
     skb.sent_ns = now_ns
     while len(skb.data) > mss:
         tp.rtx_queue.append(split(skb, mss))
@@ -407,7 +413,8 @@ def new_data_sent(tp: TcpSock, skb: Skb, mss: int, now_ns: int) -> None:
         rearm_rto(tp, now_ns)
     elif tp.xmit_timer == "tail loss probe":
         rearm_rto(tp, now_ns)
-    check_space(tp)
+    if tp.no_space:
+        check_space(tp)
 
 
 # Timers that sending and acknowledging (re)arm.
@@ -435,7 +442,7 @@ def schedule_loss_probe(tp: TcpSock, now_ns: int, *, advancing: bool) -> bool:
     else:
         wait = tp.config.timeout_init_ns
     left = tp.rto_ns if advancing else tp.rtx_queue[0].sent_ns + tp.rto_ns - now_ns
-    if left > 0:
-        wait = min(wait, left)
+    if 0 < left < wait:
+        wait = left
     tp.start_xmit_timer("tail loss probe", now_ns + wait)
     return True

@@ -64,17 +64,8 @@ class TcpTable(Protocol):
     def can_gso(self, socket: TcpSocket) -> bool: ...
 
     def transmit(
-        self,
-        segment: Segment,
-        src: int,
-        sport: int,
-        dst: int,
-        dport: int,
-        ident: int,
-        flow: int,
-        born: Born,
-        sock: TcpSocket | None = None,
-    ) -> str: ...
+        self, segment: Segment, src: int, sport: int, dst: int, dport: int, ident: int, flow: int, born: Born, sock: TcpSocket | None = None
+    ) -> str: ...  # fmt: skip
 
 
 class TcpSocket:
@@ -173,7 +164,7 @@ class TcpSocket:
         self._owned = True
         self.output(segments)
         self._release()
-        if not self.blocking:
+        if not self.blocking and self.endpoint.soft_error is not None:
             self.endpoint.take_soft_error()
             self.output([])
 
@@ -337,9 +328,10 @@ class TcpSocket:
         """A segment of this connection came."""
         endpoint = self.endpoint
         assert endpoint is not None
-        before, readable, eof = endpoint.state, endpoint.readable, endpoint.eof
+        before, watched = endpoint.state, self.on_readable is not None
+        readable, eof = (endpoint.readable, endpoint.eof) if watched else (0, False)
         self._sync_mss(endpoint)
-        segments = endpoint.on_segment(segment, self.net.clock.now, waited=waited)
+        segments = endpoint.on_segment(segment, self.net.clock.now, waited)
         if endpoint.progress:
             endpoint.progress = False
             self.confirm_neighbour = True
@@ -347,8 +339,10 @@ class TcpSocket:
             self.confirm_neighbour = True  # tcp_init_metrics
             self._established()
         self.output(segments)
-        if self.on_readable is not None and (
-            endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error
+        if (
+            watched
+            and self.on_readable is not None
+            and (endpoint.state != before or endpoint.readable != readable or endpoint.eof != eof or endpoint.error)
         ):
             self.on_readable()
 
@@ -364,21 +358,23 @@ class TcpSocket:
         """Send the endpoint's segments, set its timer, and release its ports when it is closed."""
         endpoint = self.endpoint
         assert endpoint is not None
-        if len(segments) > 1:
-            self._emit_bursts(segments)
-        elif segments:
-            self._emit(segments[0])
-            if self._owned:
-                self.net.clock.drain()
-        if endpoint.error and not self.pending and endpoint.state == "CLOSE" and not self.closed:
+        if segments:
+            if len(segments) > 1:
+                self._emit_bursts(segments)
+            else:
+                self._emit(segments[0])
+                if self._owned:
+                    self.net.clock.drain()
+        state = endpoint.state
+        if endpoint.error and not self.pending and state == "CLOSE" and not self.closed:
             self.pending, self.closed = endpoint.error, True
-        due = endpoint.deadlines
+        due = endpoint.xmit_at, endpoint.delack_at, endpoint.linger_at, endpoint.compressed_at
         if due != self._timers.armed:
-            self._timers.follow(due, pinned=endpoint.state == "SYN_RECV")
+            self._timers.follow(due, state == "SYN_RECV")
         if self._rest and not self._owned and not endpoint.no_space and not self._woken:
             self._woken = True
             self.net.clock.wake(self._writable)
-        if endpoint.state == "CLOSE":
+        if state == "CLOSE":
             if self._ending is not None:
                 self.closed, self._ending = True, None
             self._rest = b""
@@ -418,7 +414,9 @@ class TcpSocket:
             for segment in waiting:
                 self.on_segment(segment, waited=True)
         self._owned = False
-        self.output(endpoint.release(self.net.clock.now))
+        segments = endpoint.release(self.net.clock.now)
+        if segments or self._rest:  # else nothing has changed since the last output
+            self.output(segments)
         mtu, self._deferred = self._deferred, 0
         if mtu:
             self.mtu_reduced(mtu)
@@ -478,18 +476,20 @@ class TcpSocket:
         """Send a segment. False: it is new, and did not leave the host, so that it waits as if it had not been sent yet
         (tcp_write_xmit, which then sends no more)."""
         assert self.remote is not None
-        if segment.stateless:
-            ident = 0
-        else:
-            ident, self.ident = self.ident, (self.ident + count) & 0xFFFF
-        born, length = SENT, segment.length
+        dst, dport = self.remote
+        ident = 0
+        if not segment.stateless:
+            ident = self.ident
+            self.ident = ident + count & 0xFFFF
+        born, flags = SENT, segment.flags
+        length = len(segment.payload) + (flags & 1) + (flags >> 1 & 1)  # segment.length
         if length:
             end = (segment.seq + length) & 0xFFFFFFFF
             if self._sent_to is not None and (self._sent_to - end) & 0xFFFFFFFF < 1 << 31:
                 born = AGAIN
             else:
                 self._sent_to = end
-        failed = self._tcp.transmit(segment, self.addr, self.port, *self.remote, ident, self.flow, born, self)
+        failed = self._tcp.transmit(segment, self.addr, self.port, dst, dport, ident, self.flow, born, self)
         if failed:
             if failed == NO_ROUTE and not segment.stateless:
                 self.ident = ident

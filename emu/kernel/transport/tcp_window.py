@@ -48,11 +48,15 @@ def init_buffer_space(tp: TcpSock, now_ns: int) -> None:
 
 def offered_window(tp: TcpSock) -> int:
     """What could be announced now, in bytes (__tcp_select_window); 0 when the room is too small to announce."""
-    mss = tp.rcv_mss
-    allowed = tp.full_space
-    free = tp.space
-    full = min(tp.window_clamp, allowed)
-    mss = min(mss, full)
+    mss, ratio, full = tp.rcv_mss, tp.scaling_ratio, tp.window_clamp
+    free = tp.rcvbuf
+    allowed = free * ratio >> 8  # full_space and space, without their calls: each segment that is sent passes here
+    free -= tp.backlog_bytes + tp.rmem_alloc
+    free = free * ratio >> 8 if free > 0 else 0
+    if full > allowed:
+        full = allowed
+    if mss > full:
+        mss = full
     if mss <= 0:
         return 0
     if free < full >> 1:
@@ -60,9 +64,11 @@ def offered_window(tp: TcpSock) -> int:
         free -= free % (1 << tp.rcv_wscale)
         if free < allowed >> 4 or free < mss:
             return 0
-    free = min(free, tp.rcv_ssthresh)
-    if tp.rcv_wscale:
-        return _align(free, tp.rcv_wscale)
+    if free > tp.rcv_ssthresh:
+        free = tp.rcv_ssthresh
+    scale = tp.rcv_wscale
+    if scale:
+        return -(-free >> scale) << scale
     window = tp.rcv_wnd
     if window <= free - mss or window > free:
         return free - free % mss
@@ -73,19 +79,16 @@ def offered_window(tp: TcpSock) -> int:
 
 def select_window(tp: TcpSock) -> int:
     """Announce a window: remember it, and give the 16-bit field."""
-    current = tp.receive_window
+    scale, rcv_nxt = tp.rcv_wscale, tp.rcv_nxt
+    current = tp.rcv_wup + tp.rcv_wnd - rcv_nxt
     window = offered_window(tp)
     if window < current:
-        window = _align(current, tp.rcv_wscale)
-    tp.rcv_wnd, tp.rcv_wup = window, tp.rcv_nxt
-    if not tp.rcv_wscale:
-        window = min(window, 0xFFFF)
-        tp.rcv_wnd = window
-    return min(window >> tp.rcv_wscale, 0xFFFF)
-
-
-def _align(value: int, scale: int) -> int:
-    return -(-value >> scale) << scale
+        window = -(-current >> scale) << scale
+    if not scale and window > 0xFFFF:
+        window = 0xFFFF
+    tp.rcv_wnd, tp.rcv_wup = window, rcv_nxt
+    window >>= scale
+    return min(65535, window)
 
 
 def set_window_clamp(tp: TcpSock, value: int) -> None:
@@ -126,8 +129,10 @@ def measure_rcv_mss(tp: TcpSock, skb: RxSkb, pushed: bool) -> None:
 
 def grow_window(tp: TcpSock, skb: RxSkb, truesize: int) -> None:
     """Offer more after a payload that cost `truesize`, as far as the buffer has room (tcp_grow_window)."""
+    if skb.length < 128:
+        return
     room = min(tp.window_clamp, tp.space) - tp.rcv_ssthresh
-    if room <= 0 or skb.length < 128:
+    if room <= 0:
         return
     if tp.win_from_space(truesize) <= skb.length:
         more = 2 * tp.advmss

@@ -1,0 +1,162 @@
+"""What differs with the connection in a frame and its trail: addresses, ports and connections, as values of a form and as what it is chosen by.
+
+Must not know places or words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from emu.capture.blanks import Address, Blanks
+from emu.capture.known import Known, Pair, called, where
+from emu.capture.roles import FIELDS, PASSING
+from emu.capture.view import View
+from emu.kernel.net.fib_semantics import Route
+from emu.rule import AnyRule
+from emu.trail import Natted, Tracked
+from emu.wire.summary import Summary
+
+MOVING = (Natted, Tracked)  # entries that differ with the connection
+NATTED = 64  # facts that a pair remembers
+SAME, EQUAL, NONE = 1, 2, 3  # entries are known by their identity or by their value; they have no form
+_HOW: dict[type, int] = {kind: EQUAL if kind in PASSING else SAME for kind in (*FIELDS, Route)}
+
+
+class Added(NamedTuple):
+    """What a fact of NAT adds to a pair: a token; values; and all values of a trail with no other fact that moves."""
+
+    fact: Natted
+    token: Any
+    values: tuple[bytes, ...]
+    alone: tuple[bytes, ...]
+
+
+def tokens(trail: Sequence[Any], pair: Pair, known: Known) -> tuple[list[Any], tuple[bytes, ...]] | None:
+    """A token for each entry, by which words are chosen, and the values of all. None: words about one of the entries are no form."""
+    moving, made, values = Moving(pair), list[Any](), [*pair.values]
+    for each in trail:
+        kind = each.__class__
+        if kind is Natted:
+            made.append((*moving.natted(each, known, values), moving.conn(each.conn, values)))
+        elif kind is Tracked:
+            place = moving.conn(each.conn, values)
+            made.append((each.state, each.new, place) if place else (each.state, each.new))
+        else:
+            how = _HOW.get(kind) or _how(kind)
+            if how == NONE:
+                return None
+            made.append(id(each) if how == SAME else each)
+    return made, tuple(values)
+
+
+def tracked(pair: Pair, conn: Any) -> tuple[bytes, ...]:
+    """The values of a pair, and the name of a connection."""
+    pair.conn, pair.tracked = conn, (*pair.values, _name(conn))
+    return pair.tracked
+
+
+def _how(kind: type) -> int:
+    found = _HOW[kind] = SAME if issubclass(kind, AnyRule) else NONE
+    return found
+
+
+def _name(conn: Any) -> bytes:
+    name: str = getattr(conn, "name", "?")
+    return name.encode()
+
+
+def added(fact: Natted, pair: Pair, known: Known) -> Added:
+    """What the first fact of NAT in a trail adds, that of its only connection."""
+    moving = Moving(pair)
+    values: list[bytes] = []
+    token = moving.natted(fact, known, values)
+    alone = *pair.values, *values, _name(fact.conn)
+    if len(pair.natted) >= NATTED:
+        pair.natted.clear()
+    found = pair.natted[id(fact)] = Added(fact, (*token, 0), tuple(values), alone)
+    return found
+
+
+class Moving:
+    """The addresses, ports and connections of a frame and of the entries of its trail, each once."""
+
+    __slots__ = ("addresses", "conns", "ports")
+
+    def __init__(self, pair: Pair) -> None:
+        self.addresses, self.ports, self.conns = [pair.src, pair.dst], [pair.sport, pair.dport], list[Any]()
+
+    def natted(self, fact: Natted, known: Known, values: list[bytes]) -> tuple[Any, ...]:
+        """The places of both halves among these addresses and ports, and what words are chosen by of new ones, whose values are added."""
+        key: list[Any] = [fact.kind]
+        for address, port in (fact.before, fact.after):
+            named = None
+            if address not in self.addresses:
+                self.addresses.append(address)
+                named = known.address(address)
+                values += named[:2]
+                key.append(named[2])
+            if port not in self.ports:
+                self.ports.append(port)
+                values.append(b"%d" % port)
+                key.append(not port)
+            if named is not None:
+                place = where(named[1], b"%d" % port)
+                values += place, called(named[0], place)
+            key += self.addresses.index(address), self.ports.index(port)
+        return tuple(key)
+
+    def conn(self, conn: Any, values: list[bytes]) -> int:
+        """The place of a connection among those of the trail; -1: there is none."""
+        if conn is None:
+            return -1
+        if conn not in self.conns:
+            self.conns.append(conn)
+            values.append(_name(conn))
+        return self.conns.index(conn)
+
+
+class _Conn:
+    """A connection whose name is a blank."""
+
+    def __init__(self, name: Any) -> None:
+        self.name = name
+
+
+def blanked(view: View, blanks: Blanks) -> tuple[Summary, list[Any]]:
+    """The packet and the trail of a frame with blanks for what moves, which are made in the order of the values."""
+    packet, name = view.packet, view.name
+    sport, dport = blanks.number(packet.sport), blanks.number(packet.dport)
+    ports: dict[int, int] = {packet.sport: sport, packet.dport: dport}
+    src, dst = blanks.address(packet.src, name(packet.src)), blanks.address(packet.dst, name(packet.dst))
+    addresses: dict[int, Address] = {packet.src: src, packet.dst: dst}
+    conns: dict[int, _Conn] = {}
+    source, target = f"{src.text}:{sport}", f"{dst.text}:{dport}"
+    for printed in (source, target, f"{src.called} ({source})", f"{dst.called} ({target})", f"{dst.called}:{dport}"):
+        blanks.joined(printed)
+
+    def half(pair: tuple[int, int]) -> tuple[int, int]:
+        address, port = pair
+        new = address not in addresses
+        if new:
+            addresses[address] = blanks.address(address, name(address))
+        if port not in ports:
+            ports[port] = blanks.number(port)
+        if new:
+            place = f"{addresses[address].text}:{ports[port]}"
+            blanks.joined(place)
+            blanks.joined(f"{addresses[address].called} ({place})")
+        return addresses[address], ports[port]
+
+    def conn(each: Any) -> Any:
+        if each is not None and id(each) not in conns:
+            conns[id(each)] = _Conn(blanks.text(getattr(each, "name", "?")))
+        return conns.get(id(each))
+
+    def entry(each: Any) -> Any:
+        if each.__class__ is Natted:
+            return replace(each, before=half(each.before), after=half(each.after), conn=conn(each.conn))
+        return replace(each, conn=conn(each.conn)) if each.__class__ is Tracked else each
+
+    return packet._replace(src=src, dst=dst, sport=sport, dport=dport), [*map(entry, view.trail)]
