@@ -67,12 +67,22 @@ class Program(Generic[T]):
         return made
 
 
+class _Numbered(pickle.Unpickler):
+    """Takes values by their numbers. Python 3.13 lets no one set the method of an unpickler itself."""
+
+    def __init__(self, program: io.BytesIO, values: list[object]) -> None:
+        super().__init__(program)
+        self._values = values
+
+    def persistent_load(self, number: int) -> object:
+        return self._values[number]
+
+
 def _memo_of(values: list[object]) -> Any:
     """An unpickler's memo that holds the shared values, at its odd places; the even ones are for copies."""
     numbers = ((number.to_bytes(4, "little"), (2 * number + 1).to_bytes(4, "little")) for number in range(len(values)))
     steps = (pickle.BININT + number + pickle.BINPERSID + pickle.LONG_BINPUT + place + POP for number, place in numbers)
-    machine = pickle.Unpickler(io.BytesIO(b"".join(steps) + NONE + STOP))  # noqa: S301  (its own program)
-    machine.persistent_load = values.__getitem__  # type: ignore[method-assign]
+    machine = _Numbered(io.BytesIO(b"".join(steps) + NONE + STOP), values)
     machine.load()
     return machine.memo
 

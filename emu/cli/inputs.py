@@ -108,18 +108,21 @@ def _found(files: Sequence[Path], live: bool | None) -> Scenario | list[Document
 def _of_manifests(
     files: Sequence[Path], documents: list[Document], dumps: Mapping[str, NodeTexts], wanted: Wanted
 ) -> Opened:
-    from emu.kube import live as exports
     from emu.kube.api.core import Node, Pod
     from emu.kube.api.loader import load_documents
     from emu.kube.cluster import Cluster
+    from emu.kube.live import shows
 
     live, ends = wanted.get("live"), wanted.get("ends", ())
     namespace, seed = wanted.get("namespace", "default"), wanted.get("seed") or 0
     build = partial(Cluster, seed=seed, capture=wanted.get("capture", True))
-    if live if live is not None else any(exports.shows(each.value) for each in documents):
+    if live if live is not None else any(shows(each.value) for each in documents):
+        from emu.kube.live.read import read as read_export
+        from emu.kube.live.relevant import relevant
+
         loaded = load_documents(documents, namespace=namespace, live=True)
-        shown = exports.read(loaded, enforcing=wanted.get("enforcing", False))
-        only = exports.relevant(shown.objects, ends) if ends else None
+        shown = read_export(loaded, enforcing=wanted.get("enforcing", False))
+        only = relevant(shown.objects, ends) if ends else None
         if only is not None and dumps:  # a node's dump speaks of all of its pods
             pods = (each for each in shown.objects if isinstance(each, Pod))
             only |= {f"{each.namespace}/{each.name}" for each in pods if each.spec.node_name in dumps}

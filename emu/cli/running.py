@@ -6,8 +6,9 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from emu.cli import held
 from emu.cli.console import Form, detail, dump, note, out, progress
 from emu.cli.outputs import check_writable, is_stdout, scratch
 from emu.cli.paged import Folder, NoPages, OneFile, Pages, is_folder
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from emu.scenario.script import Scenario
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """A run and what is shown of it: its `table` (None: line by line), the views `before` it (text only) and those `after`, by name.
     `written` names the one file of all frames."""
 
@@ -54,8 +54,7 @@ class Result:
         yield f"{summary(run)}{where}\n"
 
 
-@dataclass(frozen=True)
-class Bare:
+class Bare(NamedTuple):
     """The cluster of manifests that no scenario is around: as for the other commands' options."""
 
     nodes: int = 2
@@ -127,8 +126,10 @@ def run_files(
     labelled: list[Iterator[dict[str, Any]]] = []
     for number, scenario in enumerate(scenarios, 1):
         title = scenario.name if len(scenarios) == 1 else f"{number}/{len(scenarios)} {scenario.name}"
-        record = not isinstance(paged, NoPages)
-        run = _run(scenario, title, folder, split, write, force, record=record, only=steps[number - 1], results=results)
+        record, only = not isinstance(paged, NoPages), steps[number - 1]
+        for text in held.notes(scenario, only, html=record, rows=form is not Form.text, walks=walks, results=results):
+            note(f"{scenario.name}: {text}")
+        run = _run(scenario, title, folder, split, write, force, record=record, only=only, results=results)
         detail(f"{scenario.name}: seed {scenario.spec.seed}, {len(run.steps)} of {len(scenario.steps)} steps were run")
         result = Result(
             run,

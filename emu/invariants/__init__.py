@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from emu.capture.captured import Captured
 from emu.capture.rungs import rungs
@@ -17,8 +18,7 @@ from emu.kube.flow.flow import Flow
 from emu.registry import Shelf
 
 
-@dataclass(frozen=True)
-class Violation:
+class Violation(NamedTuple):
     """One thing that an invariant does not hold for: `what` is a sentence, `frames` show it, `flow` is the flow at fault if there
     is one. As text it is the sentence, and a line for each frame."""
 
@@ -65,8 +65,7 @@ class Invariant:
         return Verdict(self.name, self.states, len(answers), tuple(each for each in answers if each is not None))
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of one invariant: how many things it was judged on (packets, connections, flows ...), and the violations."""
 
     name: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from emu.capture.capture import Capture
 from emu.capture.captured import Captured
@@ -56,8 +56,7 @@ def is_error(frame: Frame) -> bool:
     return frame.proto == ICMP and frame.dport >> 8 in icmp.ERRORS
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(NamedTuple):
     """The way of one packet through the namespace `owner`: where it came in (None: it was born there), where it left, and all that
     was decided in between. `again`: the number of packets with the same bytes before it."""
 

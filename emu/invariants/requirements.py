@@ -7,7 +7,6 @@ decide: what left the sender's namespace, what came into the receiver's. Must no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from emu.invariants import Answer, Evidence, Violation, invariant
@@ -37,8 +36,7 @@ class Sighting(NamedTuple):
     proto: int
 
 
-@dataclass(frozen=True)
-class Talk:
+class Talk(NamedTuple):
     """A flow between two addresses of the cluster, as the sender's namespace first sent it."""
 
     flow: Flow

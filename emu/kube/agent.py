@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from emu.kernel.net.netns import Netns
 from emu.kube.api.core import Node as NodeObject
@@ -60,8 +59,7 @@ class Objects:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The part of a cluster's configuration that agents read: one value for each type of configuration. `pods_outside`: pods
     have addresses of the underlay, and none of the pod subnet."""
 

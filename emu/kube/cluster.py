@@ -21,7 +21,7 @@ from emu.errors import InputError
 from emu.fork import Snapshot, forked
 from emu.kernel.iptables_text import iptables_text
 from emu.kernel.net.netns import Netns, Tally
-from emu.kube import cable, controllers, dumped, live
+from emu.kube import cable, controllers, dumped
 from emu.kube.api import core
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Key, Object
@@ -157,7 +157,9 @@ class Cluster(Verbs):
     ) -> Self:
         """The cluster that an export shows (`kubectl get ... -A -o yaml`, a dump's folder or tar): every address, readiness and slice
         stays as it is there, and nodes are as their `dumps` show them, each a folder or tar. `warnings` has assumptions. Raises InputError."""
-        found = live.read(load(*sources, live=True))
+        from emu.kube.live.read import read  # only here: most clusters come from manifests
+
+        found = read(load(*sources, live=True))
         return cls(dumped.beside(found.config, dumps or {}), found.objects, seed=seed, capture=capture)
 
     def __repr__(self) -> str:

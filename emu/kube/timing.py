@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emu.clock import MS
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """`watch_ns`: from a change until its watchers see it. `endpoint_updates_batch_ns`: how long the EndpointSlice
     controller waits for further changes of pods (--endpointslice-updates-batch-period, 0 by default).
     """

@@ -14,13 +14,14 @@ from typing import NamedTuple
 from emu.errors import InputError
 from emu.kernel.dumped.rules import pasted_rules
 from emu.kernel.netfilter.dump import unknown
-from emu.kube import live
 from emu.kube.api.core import Node, Pod, Service
 from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.documents import Document, read_text
 from emu.kube.api.dumps import is_rules, is_tar
 from emu.kube.api.kustomization import left_out
 from emu.kube.api.loader import SUFFIXES, Loaded, Objects, Place, files_of, load_documents, read
+from emu.kube.live.origin import shows
+from emu.kube.live.read import read as read_export
 from emu.kube.live.remarks import idle, not_ready, stale
 from emu.kube.plan import ClusterConfig, plan_nodes
 from emu.kube.store import Store
@@ -102,7 +103,7 @@ def manifests(found: Iterable[Document], namespace: str = "default") -> Looked:
 def export(found: Iterable[Document], namespace: str = "default") -> Looked:
     """The state of a cluster. Raises InputError."""
     loaded = load_documents(found, namespace=namespace, live=True)
-    shown = live.read(loaded)
+    shown = read_export(loaded)
     store = Store()
     for obj in shown.objects:
         store.apply(obj)
@@ -171,7 +172,7 @@ def of_file(path: Path) -> Looked:
 
 def together(found: Sequence[Document], namespace: str = "default") -> Looked:
     """Documents of one cluster. Raises InputError."""
-    shown = any(live.shows(each.value) for each in found)
+    shown = any(shows(each.value) for each in found)
     return (export if shown else manifests)(found, namespace)
 
 

@@ -8,8 +8,7 @@ commands or terminals.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu import page
 from emu.kernel.net.netns import Netns
@@ -17,8 +16,7 @@ from emu.registry import Shelf
 from emu.scenario.record import Run
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """`data` is what JSON and YAML show, `text` what people read (ends without a newline)."""
 
     data: Any

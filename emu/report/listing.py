@@ -16,7 +16,7 @@ from emu.kube.api.discovery import EndpointSlice
 from emu.kube.api.kinds import kind_named
 from emu.kube.api.meta import Object, to_value
 from emu.kube.api.networking import NetworkPolicy
-from emu.kube.live import state
+from emu.kube.live.remarks import state
 from emu.kube.store import Store
 from emu.report import Report, columns
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from emu.errors import InputError
 from emu.kernel.sysctl import report
-from emu.kube import live
 from emu.kube.api.core import Node, NodeAddress, Taint
 from emu.kube.api.documents import Document
 from emu.kube.api.loader import Objects
@@ -50,7 +49,7 @@ def config(part: ClusterPart, conflist: str = "") -> ClusterConfig:
         pod_subnet=part.pod_subnet,
         node_cidr_mask_size=part.node_cidr_mask_size,
         service_subnet=part.service_subnet,
-        proxy=replace(proxy(part.kube_proxy), release=release(part.kubernetes_version)),
+        proxy=proxy(part.kube_proxy)._replace(release=release(part.kubernetes_version)),
         sysctls=part.sysctls,
         hairpin=part.hairpin,
         cpus=part.cpus,
@@ -135,7 +134,9 @@ def asked(scenario: Scenario) -> tuple[ClusterConfig, Objects]:
     the objects. Raises InputError."""
     if not scenario.loaded.live:
         return configured(scenario), scenario.loaded.objects
-    shown = live.read(scenario.loaded)
+    from emu.kube.live.read import read  # only here: most clusters come from manifests
+
+    shown = read(scenario.loaded)
     if scenario.bare:
         return replace(shown.config, dumps=scenario.dumps), shown.objects
     return _beside(shown.config, scenario), shown.objects

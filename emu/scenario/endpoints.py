@@ -7,7 +7,7 @@ the protocol has one. `http://NAME[:PORT]` and `name:NAME[:PORT]` the client loo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from emu.errors import InputError
 from emu.kube.flow.ends import by_name
@@ -32,8 +32,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """`kind` is pod, node, svc, external, address or name. `namespace` and `port` are "" where there is none."""
 
     kind: str
@@ -77,7 +76,7 @@ def endpoint(text: str, *, port: bool | None = None) -> Endpoint:
         raise InputError(f'"{text}" has no port', expected=f"{text}:PORT")
     if port is False and colon:
         raise InputError(f'"{text}" has a port', expected=place)
-    found = replace(_place(place, text), port=number)
+    found = _place(place, text)._replace(port=number)
     if number and value is None and not _GLOB.search(number) and found.kind not in ("svc", "pod"):
         raise InputError(f'"{text}" has no readable port', expected="a number: only Services and pods name ports")
     _check_glob(found, text)

@@ -33,8 +33,7 @@ class Window(NamedTuple):
         return isinstance(time_ns, int) and self.begin_ns <= time_ns and (self.end_ns is None or time_ns <= self.end_ns)
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One entry of a list, read: the fields by name, and whether a frame with them must be seen or must not be."""
 
     part: SeenPart

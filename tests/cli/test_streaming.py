@@ -10,7 +10,7 @@ import pytest
 
 import emu.scenario.run as module
 from emu.capture.capture import Capture
-from emu.cli import main
+from emu.cli import held, main
 from emu.scenario.run import run
 from replayed import DATA, PODS
 
@@ -93,6 +93,34 @@ def test_json_has_the_counts(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert sum(first["withoutResult"].values()) == 150
     assert "withoutResult" not in last
     assert len(last["flows"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cluster", "step"),
+    [
+        ("--html", ["--html", "page.html"], "", ""),
+        ("-o json or yaml", ["-o", "json"], "", ""),
+        ("--walk", ["--walk"], "", ""),
+        ("a step seen", [], "", "- seen: [{frame: {icmp: {type: 8}}}]\n"),
+        ("invariants", [], "invariants: all\n", ""),
+        ("", [], "", ""),
+        ("", ["--no-results", "--walk", "-o", "json"], "", ""),
+    ],
+)
+def test_what_holds_all_of_many_flows_is_noted(
+    name: str, options: list[str], cluster: str, step: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    text = MANY.replace("EXPECTED", "refused").replace("flows: 150", "flows: 12")
+    text = text.replace("cluster:", f"{cluster}cluster:").removesuffix("---\n") + step + "---\n" + PODS
+    (folder / "held.yaml").write_text(text)
+    for most in (12, 11):
+        monkeypatch.setattr(held, "MANY", most)
+        assert main(["run", "held.yaml", "-w", "all.pcapng", "--force", *options]) == 0
+        found = [line for line in capsys.readouterr().err.splitlines() if "in memory" in line]
+        expected = [f"note: many: {name} keeps "] if name and most == 11 else []
+        assert [line[: len(each)] for line, each in zip(found, expected, strict=True)] == expected
+    assert all(" kB a flow, " in line and " for 12 flows" in line for line in found)
 
 
 def test_labels_need_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

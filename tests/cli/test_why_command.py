@@ -12,7 +12,7 @@ import yaml
 
 from emu.cli import main
 from emu.kube.api.loader import load_documents, read
-from emu.kube.live import relevant
+from emu.kube.live.relevant import relevant
 from exports import Shape, export
 
 FOUND = export(Shape("kubeadm", 4))

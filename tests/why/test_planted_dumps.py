@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from emu.kube import live
 from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster
 from emu.kube.dumped import IDS
+from emu.kube.live.read import read as read_export
 from emu.pasted.node_texts import node_texts
 from emu.why.answer import answer
 from emu.why.ask import ask
@@ -394,7 +394,7 @@ def _asked(row: Row, folder: Path) -> Asked:
 
 
 def dumped(text: str, folders: dict[str, Path]) -> Cluster:
-    shown = live.read(load_text(text, "dump.json"))
+    shown = read_export(load_text(text, "dump.json"))
     dumps = {name: node_texts(folder) for name, folder in folders.items()}
     return Cluster(replace(shown.config, dumps=dumps), shown.objects, capture=False)
 

@@ -5,8 +5,8 @@ Pure: a schedule gives the next minute after a time. Must not know what is sched
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 from emu.errors import InputError
 
@@ -27,8 +27,7 @@ _FIELDS: tuple[_Field, ...] = (("minute", 0, 59, []), ("hour", 0, 23, []), ("day
 _YEARS = 5  # a schedule that never comes, such as the 30th of February, is given up
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(NamedTuple):
     """The values of each field; a day counts if either of its fields takes it, where both are limited."""
 
     minutes: frozenset[int]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -35,8 +35,7 @@ LOOPBACK = NetworkConfigList("cni-loopback", "0.3.1", ({"type": "loopback"},))
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Cached:
+class Cached(NamedTuple):
     """What an ADD needed, for the CHECK and DEL after it; `text` is its result as JSON in the version of `network`."""
 
     network: NetworkConfigList

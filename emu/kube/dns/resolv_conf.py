@@ -6,7 +6,7 @@ Source: kubernetes pkg/kubelet/network/dns. Must not know the resolver that read
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emu.errors import InputError
 from emu.kube.api.core import Pod
@@ -19,8 +19,7 @@ MAX_NAMESERVERS, MAX_SEARCHES, MAX_SEARCH_CHARACTERS = 3, 32, 2048
 LIMITS = {"ndots": (1, 15), "timeout": (5, 30), "attempts": (2, 5)}
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvConf:
+class ResolvConf(NamedTuple):
     """`options` as in the file: `ndots:5`, `use-vc`."""
 
     nameservers: tuple[str, ...] = ()

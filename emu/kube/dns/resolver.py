@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from errno import EIO
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from emu import craft
 from emu.clock import SECOND
@@ -57,8 +57,7 @@ class Asked:
         return f"{self.kind} {self.name} @{self.server}: {self.result}"
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The result of a look-up. `addresses` are in the order in which an application tries them; `records` are those of the
     last answers; `error` is "" or NXDOMAIN, NODATA, SERVFAIL, ETIMEDOUT, ECONNREFUSED ...; `asked` has every question."""
 

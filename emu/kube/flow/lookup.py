@@ -42,7 +42,7 @@ def look_up(flow: Flow, files: NameFiles, name: str, kinds: tuple[str, ...] = BO
         return Lookup(name, (known,))
     found = look_up_dns(flow.client, files.resolv_conf(flow.source), name, flow=flow.number, kinds=kinds)
     if not found.error and "A" in kinds and not found.addresses:
-        return replace(found, error="NODATA")
+        return found._replace(error="NODATA")
     return found
 
 

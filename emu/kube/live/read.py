@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -278,10 +278,10 @@ def _proxy(found: Stated, pod_subnet: Prefix, known: Known | None, notes: list[s
     )
     bit = iptables.get("masqueradeBit")
     if isinstance(bit, int) and 0 <= bit <= 31:
-        made = replace(made, masquerade_bit=bit)
+        made = made._replace(masquerade_bit=bit)
     if not given:
         notes.append("kube-proxy's ConfigMap is not in the export: it has its defaults, in mode iptables")
-    return made if release is None else replace(made, release=release)
+    return made if release is None else made._replace(release=release)
 
 
 def _release(version: str) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -40,8 +40,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 O = TypeVar("O", bound=Options)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
+class NodeSettings(NamedTuple):
     """What a network is made from, for one node. `mtu` is in bytes, that of the interface with the InternalIP; `hairpin` is that
     of the bridge's ports; `options` are those of the network, None for its defaults; `machine` has the node's name and
     interfaces (None: a node without an underlay)."""

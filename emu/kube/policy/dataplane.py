@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emu.clock import MS
 from emu.errors import InputError
@@ -25,8 +25,7 @@ def _whole(policy: Policy) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Dataplane:
+class Dataplane(NamedTuple):
     """`agents` are names of node agents; `kinds` those of policies that it enforces. `network` "": it runs with every network; else
     with that one only. `chains` begin the names of chains in which a packet is dropped by policy. `allows` is asked about what the policies forbid on
     one side, whether this dataplane lets it pass all the same, by the way its rules read, `forbids` about what they allow, whether it

@@ -5,7 +5,7 @@ Names are KubeProxyConfiguration's. Must not know Services, or any mode's rules.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emu.clock import SECOND
 from emu.errors import InputError
@@ -14,16 +14,14 @@ from emu.wire.addr import Prefix, ip4
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(NamedTuple):
     """What marks a packet of a local pod: its source, or the device that it came in on ("veth+" is a prefix of names)."""
 
     src: Prefix | None = None
     indev: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyConfig:
+class ProxyConfig(NamedTuple):
     """The configuration of a node's kube-proxy: names as in KubeProxyConfiguration, plus facts of the node.
 
     `cluster_cidr` may list several, the first IPv4 one counts. `pod_cidr`, `node_ip`, `zone`: the node's.

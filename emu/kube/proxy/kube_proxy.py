@@ -7,7 +7,6 @@ answered by a process of the node. Must not know when it runs, or how rules are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 from emu.apps.healthcheck import HealthCheck
@@ -67,8 +66,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
 
     def start(self, node: Node, own: NodeObject) -> NodeObject:
         base = self.config
-        config = self._configs[node.name] = replace(
-            base,
+        config = self._configs[node.name] = base._replace(
             node_name=node.name,
             node_ip=ip4_text(node.ip),
             pod_cidr=str(node.pod_cidr or ""),
@@ -96,7 +94,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         if config.node_port_addresses:
             addresses = tuple(ip4_text(each.addr) for each in node.net.ipv4.addresses)
             if addresses != config.node_addresses:
-                config = self._configs[node.name] = replace(config, node_addresses=addresses)
+                config = self._configs[node.name] = config._replace(node_addresses=addresses)
         return config
 
     def compile(self, view: View, facts: ProxyConfig) -> Wanted:
@@ -108,7 +106,7 @@ class KubeProxy(Agent[View, ProxyConfig, Wanted]):
         """The configuration of a node in a zone: one object as long as neither changes."""
         before, made = self._with_zone.get(config.node_name, (None, config))
         if before is not config or made.zone != zone:
-            made = replace(config, zone=zone)
+            made = config._replace(zone=zone)
             self._with_zone[config.node_name] = config, made
         return made
 

@@ -35,8 +35,7 @@ class PortKey(NamedTuple):
         return f"{self.namespace}/{self.name}:{self.port}" if self.port else f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePort:
+class ServicePort(NamedTuple):
     """One port of a Service as a proxy sees it. Addresses are text; `affinity_s` 0: no session affinity."""
 
     key: PortKey
@@ -64,8 +63,7 @@ class ServicePort:
         return self.internal_local or (self.external_local and self.externally_accessible)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One address and port. `node` "" is unknown and local nowhere; hints name zones and nodes."""
 
     ip: str

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from emu.wire.addr import Prefix, ip4_text
 
 INTERNAL_IP, EXTERNAL_IP = "InternalIP", "ExternalIP"
 
 
-@dataclass(frozen=True, slots=True)
-class LanSettings:
+class LanSettings(NamedTuple):
     """A LAN with a switch. `gateway` is the router's address there: the subnet's first address, if True; none, if False."""
 
     name: str
@@ -24,8 +24,7 @@ class LanSettings:
     mtu: int = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class NicSettings:
+class NicSettings(NamedTuple):
     """One interface. `address` may lack its length, and may be "" for the next free one. `gateway` is that of the
     default route: None means the LAN's, on the first interface that can have it. `mtu` 0 is the LAN's."""
 
@@ -37,8 +36,7 @@ class NicSettings:
     gateway: str | bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MachineSettings:
+class MachineSettings(NamedTuple):
     """A node or a host. No `interfaces`: eth0 alone. `addresses` are pairs of type and address, as a Node's status has
     them; `path` is where errors stand."""
 
@@ -48,8 +46,7 @@ class MachineSettings:
     addresses: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lan:
+class Lan(NamedTuple):
     """A LAN. `gateway` is the router's address on it, 0: the router is not there. Without a `switch` it is one cable from a
     machine to the router."""
 
@@ -60,8 +57,7 @@ class Lan:
     switch: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Nic:
+class Nic(NamedTuple):
     """One interface, complete. `gateway` 0: no default route by it. `port` is the other end of its cable, at the switch or
     the router."""
 
@@ -85,8 +81,7 @@ class Nic:
         return Prefix.parse(self.cidr)
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """A node or a host. `ip` is a node's InternalIP, a host's first address; `external_ips` are known to the API only, unless an
     interface has them."""
 

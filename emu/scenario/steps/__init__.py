@@ -138,6 +138,10 @@ class Action(Generic[P, C]):
         """Whether the action itself is an expectation, or has one within, beside the step's own."""
         return False
 
+    def drawn(self, part: P) -> int:
+        """How many flows it draws, beside those that the file names one by one."""
+        return 0
+
     def check(self, part: P, place: Place) -> None:
         """What can be known without a cluster. Raises InputError."""
 

@@ -92,6 +92,9 @@ class TrafficAction(Action[Traffic, Overlaps]):
     def expects(self, part: Traffic) -> bool:
         return any(each.expect is not None for each in part.mix)
 
+    def drawn(self, part: Traffic) -> int:
+        return part.flows
+
     def check(self, part: Traffic, place: Place) -> None:
         if (part.rate is None) is (part.arrivals is None):
             raise InputError(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from emu.errors import InputError
-from emu.kube import live
 from emu.kube.api.loader import load, load_text
 from emu.kube.cluster import Cluster
+from emu.kube.live.read import read as read_export
 from emu.pasted.node_texts import NodeTexts, node_texts
 from exports import Shape, export
 from node_dumps_made import Dumped, dump_of, write
@@ -26,12 +26,12 @@ UNREAD = ("cap-node-1-20260101000000UTC.pcap", "proc-net (2 files)", "socket-sta
 @cache
 def shown() -> tuple[str, Dumped]:
     text = json.dumps(export(Shape("kubeadm", 4)))
-    read = live.read(load_text(text, "dump.json"))
+    read = read_export(load_text(text, "dump.json"))
     return text, dump_of(Cluster(read.config, read.objects, capture=False), NODE)
 
 
 def with_node(texts: NodeTexts) -> Cluster:
-    read = live.read(load_text(shown()[0], "dump.json"))
+    read = read_export(load_text(shown()[0], "dump.json"))
     return Cluster(replace(read.config, dumps={NODE: texts}), read.objects, capture=False)
 
 

@@ -8,7 +8,7 @@ nftables is not modelled: a configuration with it is undecided. Must not know po
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -112,8 +112,7 @@ def trunk_vlans(trunk: list[VlanTrunk] | None) -> list[int]:
     return sorted(found)
 
 
-@dataclass(frozen=True)
-class Layer3:
+class Layer3(NamedTuple):
     """What the addresses make of the container and of the bridge: `gateways` are the bridge's own, with length."""
 
     ips: tuple[IP, ...]

@@ -8,7 +8,7 @@ IPv6 and the nftables backend are not modelled. An ADD that fails leaves what v1
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -68,8 +68,7 @@ class PortMapConf(msgspec.Struct, rename="camel"):
         return f"{bit:#x}/{bit:#x}"
 
 
-@dataclass(frozen=True)
-class ContainerRules:
+class ContainerRules(NamedTuple):
     """A container's own chain: its rules, and those in CNI-HOSTPORT-DNAT that lead to it, each without its jump."""
 
     chain: str

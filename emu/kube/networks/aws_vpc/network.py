@@ -5,7 +5,6 @@ The VPC carries its packets as they are; the node needs no route of the underlay
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from emu.kube.cni.config import NetworkConfigList
@@ -23,7 +22,7 @@ network_plugins.add("aws-cni")("aws-vpc")
 def aws_vpc(node: NodeSettings) -> Network:
     """The pods' MTU is that of the interfaces, AWS_VPC_ENI_MTU. The add-on enforces no policies by default."""
     options = node.of(AwsOptions)
-    words = replace(node, mtu=options.eni_mtu).words()
+    words = node._replace(mtu=options.eni_mtu).words()
     config = NetworkConfigList.load(CONFLIST, words)
     policy = "aws-network-policy-agent" if options.enable_network_policy else NONE
     return Network(config, agents=("aws-node",), pods_outside=True, policy=policy)

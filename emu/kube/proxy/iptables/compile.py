@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from functools import cache
 from itertools import accumulate, chain, zip_longest
 from operator import attrgetter
@@ -391,8 +390,7 @@ def _fixed_chains(config: ProxyConfig, ports: Mapping[PortKey, PortRules]) -> di
 
 def _without_node(config: ProxyConfig) -> ProxyConfig:
     """What the rules depend on where every node chooses the same endpoints."""
-    return replace(
-        config,
+    return config._replace(
         node_name="",
         zone="",
         node_ip=config.node_ip if config.node_port_addresses else "",
