@@ -96,6 +96,7 @@ class _Writer:
         self.out: list[bytes] = []
         self.values: list[object] = []  # what is shared
         self._known: dict[int, bytes] = {}  # by id: what fetches it from the memo
+        self._numbers: dict[int, int] = {}  # one object for each: a compiled attribute gives another one each time
         self._count = 0
         self._constants = _held_by_modules()
         self._alive: list[object] = []  # what only the walk holds: its id must stay its own
@@ -122,6 +123,8 @@ class _Writer:
             self.out.append(found)
             return not found[1] & 1
         kind = old.__class__
+        if kind is int:
+            return self.share(self._numbers.setdefault(old, old))
         if kind in PLAIN or key in self._constants:
             return self.share(old)
         recipe = _recipes.get(kind)
@@ -216,7 +219,7 @@ class _Writer:
 
     def as_builtin(self, old: Any) -> bool:
         """`list.append` of one list is that of its copy."""
-        return self.unless_same(old, (old.__self__, old.__name__), getattr)
+        return self.unless_same(old, (old.__self__, sys.intern(old.__name__)), getattr)
 
     def as_function(self, old: Any) -> bool:
         cells, defaults = old.__closure__, (old.__defaults__, old.__kwdefaults__)

@@ -26,14 +26,24 @@ find_python() {
     die "no Python 3.11 or newer was found (EMU_PYTHON=/path/to/python3 points at one)"
 }
 
-# The newest Python that is found: on the path, or among pyenv's.
-newest_python() {
-    local candidate newest="" version most=0
+# The Pythons that are found on the path or among pyenv's, from 3.11 on, one for each minor version: a line `3.12 /path/to/python`, oldest first.
+found_pythons() {
+    local candidate
     for candidate in python3 python3.{11..20} "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python; do
-        version=$("$candidate" -c 'import sys; v = sys.version_info; print(v[0] * 1000000 + v[1] * 1000 + v[2])' 2>/dev/null) || continue
-        [[ $version -gt $most ]] && newest=$candidate most=$version
-    done
-    printf '%s\n' "$newest"
+        "$candidate" -c 'import sys; v = sys.version_info; v >= (3, 11) and print(*v[:3], sys.executable)' 2>/dev/null || true
+    done | sort -s -k2,2n -k3,3nr | awk '!seen[$2]++ { version = $1 "." $2; sub(/^[0-9]+ [0-9]+ [0-9]+ /, ""); print version, $0 }'
+}
+
+# The newest Python that is found.
+newest_python() { found_pythons | tail -n 1 | cut -d' ' -f2-; }
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
+# Which environment a Python has: the project's own, or for another version than that one's .venv-VERSION.
+venv_of() {
+    local own=$VENV/bin/python
+    [[ -x $own ]] || own=$(find_python)
+    if [[ $(version_of "$1") == "$(version_of "$own")" ]]; then printf '%s\n' "$VENV"; else printf '%s\n' "$ROOT/.venv-$(version_of "$1")"; fi
 }
 
 # pip for the environment: its own, or the system's pointed at it where ensurepip is missing.
@@ -45,18 +55,19 @@ venv_pip() {
     fi
 }
 
-# Bring the environment to what pyproject.toml and the constraints say. $1: "run" or "dev" (which includes run).
+# Bring the environment to what pyproject.toml and the constraints say. $1: "run", "build" (and what compiles it) or "dev" (which includes both).
 # The stamp is written last, so an interrupted set-up is taken up again.
 ensure_venv() {
-    local level=$1 hash stamp extras="" log
+    local level=$1 hash stamp extras="" log tools=()
     [[ -z ${EMU_NO_SETUP:-} ]] || return 0
     hash=$({ cat "$CONSTRAINTS" "$ROOT/pyproject.toml"; printf '%s\n' "$ROOT" "$VENV"; } | sha256sum | cut -d' ' -f1)
     if [[ -x $VENV/bin/python && -f $VENV/.emu-stamp ]]; then
         read -r stamp <"$VENV/.emu-stamp" || true
-        [[ $stamp == "$level $hash" || $stamp == "dev $hash" ]] && return
+        [[ $stamp == "$level $hash" || $stamp == "dev $hash" || "$level $stamp" == "run build $hash" ]] && return
     fi
     PYTHON=$(find_python)
     [[ $level == dev ]] && extras="[dev]"
+    [[ $level == build ]] && tools=(mypy types-PyYAML)
     log=$(mktemp)
     if [[ ! -x $VENV/bin/python ]]; then
         # --clear empties the folder: only one that is, or was becoming, an environment.
@@ -74,7 +85,7 @@ ensure_venv() {
     # setuptools first and no build isolation: the build, too, uses the pinned version.
     if ! { venv_pip install --quiet --disable-pip-version-check --no-input -c "$CONSTRAINTS" setuptools &&
         venv_pip install --quiet --disable-pip-version-check --no-input -c "$CONSTRAINTS" --no-build-isolation \
-            -e "$ROOT$extras"; } >"$log" 2>&1; then
+            -e "$ROOT$extras" "${tools[@]}"; } >"$log" 2>&1; then
         cat "$log" >&2
         die "the packages could not be installed"
     fi

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from emu.capture.forms import Forms, Place
@@ -69,8 +70,11 @@ class Comments:
         """The names of one family's addresses: what a frame's entries know of an address is its number."""
         namer = self._namers.get(family)
         if namer is None:
-            namer = self._namers[family] = lambda addr: self.name(addr, family)
+            namer = self._namers[family] = partial(self._named, family)
         return namer
+
+    def _named(self, family: int, addr: int) -> str:
+        return self.name(addr, family)
 
     def body(self, code: int, data: bytes, trail: list[Any]) -> bytes:
         """Sentence and facts of a frame, in UTF-8."""

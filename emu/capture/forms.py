@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from emu.capture.blanks import Address, Blanks, Filled, Form, has_blanks
+from emu.capture.blanks import Address, Blanks, has_blanks
 from emu.capture.known import Known, Pair
 from emu.capture.moving import MOVING, added, ends_blanked, tokens, tracked
 from emu.capture.moving import blanked as moved
 from emu.capture.roles import PARTS, PASSING, Part, Role, blanked, part_of_place
 from emu.capture.stretch import INTERFACE, INTERFACE_SHIFT
+from emu.capture.template import Filled, Form
 from emu.capture.view import View
 from emu.trail import Natted, Tracked
 from emu.wire.captured import Ends, arp, ends, is_fragment, macs
@@ -305,4 +306,7 @@ def _reached(sight: _Sight, mac: bytes, trail: list[Any], pair: Pair) -> tuple[_
 
 
 def _called(name: Callable[[int], str]) -> Callable[[int], str]:
-    return lambda address: address.called if isinstance(address, Address) else name(address)
+    def called(address: Any) -> str:  # a compiled int would be no blank
+        return address.called if isinstance(address, Address) else name(address)
+
+    return called

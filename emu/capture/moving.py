@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from emu.capture.blanks import Address, Blanks
+from emu.capture.blanks import Blanks
 from emu.capture.known import Known, Pair, called, where
 from emu.capture.roles import FIELDS, PASSING
 from emu.capture.view import View
@@ -144,15 +144,16 @@ def blanked(view: View, blanks: Blanks) -> Blanked:
     """A packet and its trail with blanks for what moves, which are made in the order of the values."""
     packet, name = view.packet, view.name
     sport, dport = blanks.number(packet.sport), blanks.number(packet.dport)
-    ports: dict[int, int] = {packet.sport: sport, packet.dport: dport}
+    # a compiled int would be no blank
+    ports: dict[int, Any] = {packet.sport: sport, packet.dport: dport}
     src, dst = blanks.address(packet.src, name(packet.src)), blanks.address(packet.dst, name(packet.dst))
-    addresses: dict[int, Address] = {packet.src: src, packet.dst: dst}
+    addresses: dict[int, Any] = {packet.src: src, packet.dst: dst}
     conns: dict[int, _Conn] = {}
     source, target = f"{src.text}:{sport}", f"{dst.text}:{dport}"
     for printed in (source, target, f"{src.called} ({source})", f"{dst.called} ({target})", f"{dst.called}:{dport}"):
         blanks.joined(printed)
 
-    def half(pair: tuple[int, int]) -> tuple[int, int]:
+    def half(pair: tuple[int, int]) -> tuple[Any, Any]:
         address, port = pair
         new = address not in addresses
         if new:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 from uuid import UUID
@@ -89,7 +90,7 @@ class Store:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.version = 0
-        self.graceful: Callable[[Object, int | None], Object | None] = lambda obj, grace_s: None
+        self.graceful: Callable[[Object, int | None], Object | None] = _at_once
         self._objects: dict[str, dict[Key, Object]] = {}
         self._kinds: dict[str, int] = {}  # in the order of their first objects
         self._order: dict[Key, int] = {}
@@ -250,7 +251,7 @@ class Store:
         """Call `callback(old, new)` within each change, before any watcher is called; returns a function that ends that. `old` is
         None for an added object, `new` for a deleted one. A callback keeps counts; it changes nothing in the store."""
         self._followers.append(callback)
-        return lambda: self._followers.remove(callback) if callback in self._followers else None
+        return partial(_removed, self._followers, callback)
 
     def _note(self, key: Key, old: Object | None, new: Object | None) -> None:
         for index in self._indexes.get(key.kind, {}).values():
@@ -277,7 +278,7 @@ class Store:
         if existing:
             for obj in [*self] if kind == "*" else self.list(kind):
                 callback("ADDED", obj, None)
-        return lambda: watchers.remove(callback) if callback in watchers else None
+        return partial(_removed, watchers, callback)
 
     def gone(self, key: Key) -> bool:
         """Whether an object existed and was deleted."""
@@ -310,6 +311,15 @@ class Store:
     def _nearby(self, key: Key) -> str | None:
         names = [o.name for o in self.list(key.kind) if o.namespace == key.namespace]
         return "one of " + ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else None
+
+
+def _at_once(obj: Object, grace_s: int | None) -> Object | None:
+    return None
+
+
+def _removed(callbacks: list[Any], callback: object) -> None:
+    if callback in callbacks:
+        callbacks.remove(callback)
 
 
 def _placed(obj: O) -> O:

@@ -279,6 +279,7 @@ def test_what_words_are_chosen_by_chooses_the_form(proto: str) -> None:
             assert comments.body(code, data, trail).decode() == words(comments.view(code, data, trail)), trail
 
 
+@pytest.mark.pure("a method of a compiled class is not replaced")
 def test_places_of_one_role_share_a_form() -> None:
     """Also of ARP: of a second host on a second bridge nothing is written anew."""
     comments = Comments({}, [Somewhere(f"host-{n}", "eth0", "veth", "") for n in range(9)])

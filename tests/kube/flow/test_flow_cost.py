@@ -11,6 +11,7 @@ from emu.kube.api.loader import load_text
 from emu.kube.cluster import Cluster, ClusterConfig
 from emu.kube.dns.zone import DnsConfig
 
+pytestmark = pytest.mark.pure("a compiled store's methods are not replaced")
 V = TypeVar("V")
 PODS = """\
 {apiVersion: v1, kind: Pod, metadata: {name: client}, spec: {nodeName: node-1, containers: [{name: c}]}}
