@@ -452,7 +452,7 @@ class _Remembering:
         if seen not in paths:
             if len(paths) == MOST_PATHS:
                 paths.clear()
-            rules = self.known(frame, state)
+            rules: tuple[Rule, ...] | None = self.known(frame, state)
             # this packet counts for them at once; a counter stays the rule's for as long as the walk is in force
             paths[seen] = (
                 rules if rules is None else (rules, [self.counters.setdefault(rule, [0, 0]) for rule in rules])
