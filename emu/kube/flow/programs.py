@@ -136,7 +136,7 @@ class Stage:
         clock, ready = self.clock, self._ready
         while not ready:
             if self._left:
-                _held().acquire()  # nobody waits for the end any more
+                _held().acquire()  # the caller waits for the end no more
             self._running = running = [program for program in self._running if not program.ended]
             if self._following is None and not running:
                 return None
