@@ -39,6 +39,7 @@ WALK, BARE = "UDP echo: walk, taps and trails", "UDP echo: walk alone (no captur
 FILE = "UDP echo: its file, with comments"
 NS3, NS3_BARE = "ns-3: UDP echo, its pcap files", "ns-3: UDP echo, no capture"
 KERNEL, KERNEL_BARE = "this kernel: UDP echo, tcpdump everywhere", "this kernel: UDP echo, no capture"
+OPEN_WALK = "TCP echo on an open connection: walk"
 TCP_WALK, TCP_FILE = "TCP flow: walk, taps and trails", "TCP flow: files of many flows, comments"
 PAIRS_WALK, PAIRS_FILE = "TCP flows of many pairs of pods: walk", "TCP flows of many pairs: file, comments"
 NODES, PODS, SERVICES, FLOWS = 6, 60, 6, 60
@@ -61,7 +62,7 @@ spec: {selector: {app: server}, ports: [{port: 54, targetPort: 5454, protocol: U
 apiVersion: v1
 kind: Service
 metadata: {name: bench}  # to a port that no program listens on: the bench does
-spec: {selector: {app: server}, ports: [{port: 53, targetPort: 5353, protocol: UDP}]}
+spec: {selector: {app: server}, ports: [{port: 53, targetPort: 5353, protocol: UDP, name: udp}, {port: 53, targetPort: 5353, name: tcp}]}
 """
 SCENARIO = """
 apiVersion: emu/v1
@@ -94,6 +95,32 @@ class Echo:
             data, sender = server.recvfrom()
             server.sendto(data, sender)
             client.recvfrom()
+
+    def frames(self) -> int:
+        capture = self.cluster.capture
+        return 0 if capture is None else capture.log.index()
+
+
+class Open:
+    """An echo on an open TCP connection: `run(n)` sends n requests, each a segment there and one back, which carry the acknowledgements."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(2, load_text(MANIFESTS).objects)
+        listener = self.cluster.pod("default/server").net.sockets.tcp()
+        listener.bind(("0.0.0.0", 5353))
+        listener.listen()
+        service = self.cluster.resolve("svc/bench:53", "TCP")
+        self.client = self.cluster.pod("default/client").net.sockets.tcp(flow=1)
+        self.client.connect((service.addr, service.port))
+        self.server = listener.accept()
+        self.run(50)
+
+    def run(self, count: int) -> None:
+        client, server = self.client, self.server
+        for _ in range(count):
+            client.send(b"ping")
+            server.send(server.recv())
+            client.recv()
 
     def frames(self) -> int:
         capture = self.cluster.capture
@@ -195,6 +222,7 @@ def encode(path: Path, packets: list[pcapng.Packet]) -> None:
 
 def warm(rounds: int) -> None:
     echo, bare, talk, pairs = Echo(capture=True), Echo(capture=False), Talk(capture=True), Pairs()
+    opened = Open()
     capture, talked, paired = echo.cluster.capture, talk.cluster.capture, pairs.cluster.capture
     assert capture is not None
     assert talked is not None
@@ -221,6 +249,9 @@ def warm(rounds: int) -> None:
             data: list[pcapng.Packet] = [(0, frame.time_ns, frame.data, 1, None) for frame in frames]
             took["  of a file: pcapng without comments"] = seconds(partial(encode, path, data)) / len(data)
             took[FILE] = seconds(partial(capture.write, path, flow=1, since=start)) / len(data)
+            open_start = opened.frames()
+            walked = seconds(lambda: opened.run(ECHOES // 2))
+            took[OPEN_WALK] = walked / (opened.frames() - open_start)
             took[TCP_WALK] = seconds(lambda: talk.run(TALKS)) / (TALKS * per_talk)
             frame_count = talk.frames() - talk_start
             took[TCP_FILE] = seconds(partial(talked.write, path, since=talk_start)) / frame_count
