@@ -74,7 +74,7 @@ class Connection:
 
     def work(self) -> None:
         """Read all data and pass it to the conversation."""
-        while not self.closed and self.socket.ready:
+        while not self.closed:
             try:
                 data = self.socket.recv()
             except SocketError as error:
@@ -133,7 +133,7 @@ class TcpServer:
         self.socket.on_readable = Wakes(net, self._accept)
 
     def _accept(self) -> None:
-        while self.socket.accepted and not self.socket.closed:
+        while not self.socket.closed:
             try:
                 socket = self.socket.accept()
             except SocketError:

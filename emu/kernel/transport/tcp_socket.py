@@ -214,12 +214,6 @@ class TcpSocket:
             ending, self._ending = self._ending, None
             ending()
 
-    @property
-    def ready(self) -> bool:
-        """Has `recv` something to give: bytes, the end of the stream, or an error (EPOLLIN)?"""
-        endpoint = self.endpoint
-        return endpoint is None or bool(endpoint.readable or self.pending) or endpoint.eof or endpoint.state == "CLOSE"
-
     def recv(self, limit: int = 1 << 30) -> bytes:
         """Bytes that came, b"" at the end of the stream. Raises SocketError: a pending error, EAGAIN, ENOTCONN."""
         endpoint = self._live()
