@@ -68,6 +68,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.pure("a compiled caller does not look up the method that the signal is sent from")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", [("-d", "out"), ("-w", "out.pcapng")])
 def test_a_signal_while_files_are_written_leaves_what_was_there(
@@ -89,6 +90,7 @@ def test_an_interrupt_while_modules_are_imported(where: str, folder: Path) -> No
     assert not (folder / "out").exists()
 
 
+@pytest.mark.pure("a compiled caller does not look up the method that the signal is sent from")
 def test_what_kill_left_is_removed_by_the_next_run(folder: Path) -> None:
     done = signalled(signal.SIGKILL, "writing", folder, "run", "story.yaml", "-d", "out")
     assert done.returncode == -signal.SIGKILL
@@ -98,6 +100,7 @@ def test_what_kill_left_is_removed_by_the_next_run(folder: Path) -> None:
     assert [path.name for path in (folder / "out").iterdir()] == ["story"]
 
 
+@pytest.mark.pure("a compiled caller does not look up the method that the signal is sent from")
 def test_a_signal_that_is_ignored_stays_ignored(folder: Path) -> None:
     done = shell("trap '' HUP; emu run story.yaml -d out", folder)
     assert done.returncode == 0
