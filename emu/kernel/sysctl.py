@@ -123,7 +123,7 @@ _DEFAULTS = dict(_defaults())
 # proc_unres_qlen: the older name of a limit, in packets of SKB_TRUESIZE(ETH_FRAME_LEN)
 _PACKETS, _PACKET_BYTES = ".unres_qlen", 2090
 # names in their one spelling, whose values are read as they stand
-_PLAIN = {name: value for name, value in _DEFAULTS.items() if name not in _ALIASES and not name.endswith(_PACKETS)}
+_PLAIN = frozenset(name for name in _DEFAULTS if name not in _ALIASES and not name.endswith(_PACKETS))
 _DEVICE_ROWS = tuple(row for row in TABLE if "*" in row.name)
 _OF_DEFAULT = {row.name.replace("*", "default"): at for at, row in enumerate(_DEVICE_ROWS)}
 NONE: frozenset[str] = frozenset()
@@ -152,9 +152,8 @@ class Sysctls:
             self[name] = value
 
     def __getitem__(self, name: str) -> Value:
-        plain = _PLAIN.get(name)
-        if plain is not None:
-            return self._values.get(name, plain)
+        if name in _PLAIN:
+            return self._values.get(name, _DEFAULTS[name])
         name = _canonical(name)
         if name.endswith(_PACKETS):
             self._known(name)
