@@ -16,7 +16,7 @@ def judge_files(
     without: Sequence[str] = (),
     *,
     wiring: bool = False,
-    tries: int = 2,
+    tries: int,
     jobs: int = 1,
     dask: str = "",
 ) -> int:

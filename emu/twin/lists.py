@@ -13,7 +13,7 @@ from typing import NamedTuple
 from emu.scenario.script import Scenario
 from emu.scenario.source import Source
 from emu.spread import spread
-from emu.twin.judge import judge
+from emu.twin.judge import TRIES, judge
 from emu.twin.report import Report
 from emu.twin.space import TwinError, missing
 
@@ -23,7 +23,7 @@ Progress = Callable[[int, int, str], None]
 class How(NamedTuple):
     """What `judge` is given beside a scenario."""
 
-    tries: int = 1
+    tries: int = TRIES
     without: tuple[str, ...] = ()
     wiring: bool = False
 
@@ -37,7 +37,7 @@ class _List(NamedTuple):
 def judged(
     scenarios: Sequence[tuple[Source, Scenario]],
     *,
-    tries: int = 1,
+    tries: int = TRIES,
     without: Collection[str] = (),
     wiring: bool = False,
     jobs: int = 1,

@@ -31,15 +31,15 @@ needs_twin = [
 # conftest takes them to the test's report.
 JUDGED: Counter[str] = Counter()
 AGAIN: list[str] = []
-TRIES = 2
+TRIES = 3  # other tests run beside
 
 
 def agrees(source: Path | str | Scenario, kind: str, *, wiring: bool = False, wired: Wiring | None = None) -> Report:
     """The kernel and the emulator agree on a scenario: a file, or a text. `kind` is what it is counted as; with `wiring` the real
     CNI plugins wire the kernel's pods; `wired` wires all of the kernel's side.
 
-    A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: who differs gets
-    a second chance. A difference of the emulator's is there each time. What differed at first is reported at the end of the run.
+    A busy machine lets a program be late by more than a tick, and the kernel's timers come first then: what differs
+    runs again, twice at most. A difference of the emulator's is there each time. What differed at first is reported at the end of the run.
     """
     scenario = load_text(source) if isinstance(source, str) else source
     report = judge(scenario, tries=TRIES, wiring=wiring, wired=wired)
