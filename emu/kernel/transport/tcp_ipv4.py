@@ -147,21 +147,27 @@ class Tcp:
         src = src or source  # what came to 0.0.0.0 is answered by the route's address
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
         whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
-        frame = wire.build(
-            self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=segment.flags,
-            window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
-            ttl=family.default_ttl, tos=0 if cause is None else cause.tos & DSCP_MASK, flow=flow,
-            trail=[born] if net.tracing else None, frag=IP_DF if whole else 0,
-        )  # fmt: skip
+        frag, trail = IP_DF if whole else 0, [born] if net.tracing else None
+        tos = 0 if cause is None else cause.tos & DSCP_MASK
+        flags, ts = segment.flags, segment.ts
+        if ts is not None and not flags & SYN and not segment.sack:
+            frame = wire.build_stamped(
+                self.template, src, dst, sport, dport, segment.seq, segment.ack, flags, segment.window, ts,
+                segment.payload, ident, family.default_ttl, tos, flow, trail, frag,
+            )  # fmt: skip
+        else:
+            frame = wire.build(
+                self.template, src, dst, sport, dport, seq=segment.seq, ack=segment.ack, flags=flags,
+                window=segment.window, options=options_bytes(segment), payload=segment.payload, ident=ident,
+                ttl=family.default_ttl, tos=tos, flow=flow, trail=trail, frag=frag,
+            )  # fmt: skip
         if options is not None:
             ip_options.insert(net, frame, options, src, dst)
             if to != dst:  # the segment's checksum is for the last address of the source route
                 set_options(frame, frame.option_bytes, to, summed=True)
         net.bear(frame, segment.answers)
         frame.route, frame.sock, frame.burst = route, sock, segment.burst
-        if segment.gso_size or (
-            route.device.offload and sock is not None and (not segment.stateless or segment.flags & SYN)
-        ):
+        if segment.gso_size or (route.device.offload and sock is not None and (not segment.stateless or flags & SYN)):
             leave_checksum(frame)
             frame.gso_size = segment.gso_size
         return ip_output.local_out(net, frame)
@@ -212,7 +218,9 @@ class Tcp:
             self._deliver(frame)
             self._open(frame, segment, listener, isn, cookie=cookie)
             return
-        self._deliver(frame)
+        net.delivered += 1  # as `_deliver`
+        for delivered in net.delivery_listeners:
+            delivered(frame, self.fact)
         socket.take(segment)
 
     def lookup(self, dst: int, dport: int, src: int, sport: int) -> TcpSocket | None:
