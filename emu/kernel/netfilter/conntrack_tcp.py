@@ -165,17 +165,24 @@ def tcp_packet(  # noqa: C901  # in one piece: every segment of every hop passes
     plain = (header == 32 and buf.startswith(TIMESTAMP_ONLY, l4 + HLEN)) or header == 20
     if not status & CONFIRMED:
         tcp = None
+    th: TcpHeader | None = None
     if tcp is None:
-        tcp = _new(TcpHeader(index, seq, ack, end, win, flags, buf, l4, header), tracker)
+        th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+        tcp = _new(th, tracker)
         if tcp is None:
             return INVALID
         conn.tcp = tcp
     old = tcp.state
     new = TABLE[direction][index][old]
     action = CHECK
-    th: TcpHeader | None = None
-    if new not in _PLAIN:
-        th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
+    if not (
+        new in _PLAIN
+        or (old == NO and not direction)
+        or (new == SR and index == SYNACK)
+        or (new == TW and index == ACK and tcp.last_index != SYN)
+    ):  # else none of `_special`'s cases, as with the segments of an orderly opening and end
+        if th is None:
+            th = TcpHeader(index, seq, ack, end, win, flags, buf, l4, header)
         action, new, old = _special(conn, tcp, direction, new, th, tracker)
     if action == CHECK:
         if not (plain and index in _IN_ORDER and next_in_order(tcp, direction, index, seq, ack, end, win)):
