@@ -27,7 +27,7 @@ from emu.kernel.transport.tcp_output import (
     transmit_syn,
 )
 from emu.kernel.transport.tcp_push_one import push_one
-from emu.kernel.transport.tcp_rmem import RxSkb
+from emu.kernel.transport.tcp_rmem import SHORT, RxSkb
 from emu.kernel.transport.tcp_sndbuf import SNDBUF_MIN
 from emu.kernel.transport.tcp_sock import Deadline, Skb, TcpConfig, TcpSock
 from emu.kernel.transport.tcp_states import MAY_SEND
@@ -123,6 +123,9 @@ class TcpEndpoint(TcpSock):
 
     def wait(self, segment: Segment) -> None:
         """A segment came while a call owns the socket. It takes room in the receive buffer until `release`."""
+        if not segment.payload:
+            self.backlog_bytes += SHORT
+            return
         skb = RxSkb(segment.payload, segment.burst, segment.gso_size)
         skb.condense()
         self.backlog_bytes += skb.truesize
@@ -394,16 +397,16 @@ class TcpEndpoint(TcpSock):
 def _cleanup_rbuf(tp: TcpSock, copied: int, now_ns: int) -> None:
     """After reading: acknowledge what was held back, or announce a window that has opened (tcp_cleanup_rbuf)."""
     if tp.ack_scheduled:
-        second = tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss
-        write_ended = tp.ack_pushed2 or (tp.ack_pushed and not tp.in_pingpong)
-        if second or (copied and write_ended and not tp.rmem_alloc):
+        if tp.rcv_nxt - tp.rcv_wup > tp.rcv_mss or (
+            copied and not tp.rmem_alloc and (tp.ack_pushed2 or (tp.ack_pushed and not tp.in_pingpong))
+        ):  # a second segment, or the end of a write
             send_ack(tp, now_ns)
             return
     if copied and not tp.receive_shutdown:
-        window = tp.receive_window
+        window = tp.rcv_wup + tp.rcv_wnd - tp.rcv_nxt  # `receive_window`
         if 2 * window <= tp.window_clamp:
             opened = offered_window(tp)
-            if opened and opened >= 2 * window:
+            if opened and opened >= 2 * max(window, 0):
                 send_ack(tp, now_ns)
 
 

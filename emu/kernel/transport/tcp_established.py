@@ -91,7 +91,7 @@ def _acknowledged(tp: TcpSock, segment: Segment, seq: int, ack: int, now_ns: int
     """tcp_ack for all that is out, in one piece that was sent once; `handle_ack` does the rest."""
     queue = tp.rtx_queue
     skb = queue[0] if queue else None
-    if skb is None or skb.ever_retrans or len(queue) > 1 or skb.end_seq != ack or skb.seq != tp.snd_una:
+    if skb is None or skb.ever_retrans or len(queue) > 1 or skb.seq + len(skb.data) != ack or skb.seq != tp.snd_una:
         handle_ack(tp, segment, seq, ack, now_ns)
         return
     tp.retransmits = 0

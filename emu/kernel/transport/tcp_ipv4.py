@@ -30,6 +30,7 @@ from emu.trail import Born
 from emu.wire import icmp as wire_icmp
 from emu.wire import tcp as wire
 from emu.wire import templates
+from emu.wire.addr import is_loopback
 from emu.wire.frame import HOST, IP_DF, TCP, Frame
 from emu.wire.rewrite import leave_checksum, set_options
 from emu.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN
@@ -140,11 +141,18 @@ class Tcp:
             options = sock.ip_options
         if options is not None:
             to = options.nexthop
-        way = ip_output.flow(net, TCP, sport, dport) if family.fib.asks_flow else NO_FLOW
-        route, source, failed = ip_output.route_output(net, to, src, 0, None, way)
-        if route is None or failed:
-            return NO_ROUTE
-        src = src or source  # what came to 0.0.0.0 is answered by the route's address
+        fib, route = family.fib, None
+        if sock is not None and sock.dst_cookie == fib.generation and options is None and not family.exceptions:
+            route = sock.dst  # __sk_dst_check
+        if route is None:
+            way = ip_output.flow(net, TCP, sport, dport) if fib.asks_flow else NO_FLOW
+            route, source, failed = ip_output.route_output(net, to, src, 0, None, way)
+            if route is None or failed:
+                return NO_ROUTE
+            if sock is not None and src and options is None and not is_loopback(src) and fib.known.get(to) is route:
+                # sk_setup_caps: nothing but the routes and rules, which are counted, decided on it
+                sock.dst, sock.dst_cookie = route, fib.generation
+            src = src or source  # what came to 0.0.0.0 is answered by the route's address
         # a SYN-ACK is too small to be cut, and what needs no connection is sent by the namespace's socket, which forbids it
         whole = sock is None or segment.stateless or (sock.dont_fragment and not route.mtu_locked)
         frag, trail = IP_DF if whole else 0, [born] if net.tracing else None

@@ -20,12 +20,7 @@ from emu.kernel.transport.inet import TEXT, Endpoint, IcmpError, port_number, te
 from emu.kernel.transport.ports import Ports
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_deadlines import Deadlines
-from emu.kernel.transport.tcp_options import (
-    Segment,
-    bursts,
-    coalesced,
-    joined,
-)
+from emu.kernel.transport.tcp_options import Segment, bursts, coalesced, joined
 from emu.kernel.transport.tcp_sock import Deadline
 from emu.trail import Born
 from emu.wire.addr import ip4, ip4_text
@@ -78,7 +73,7 @@ class TcpSocket:
     """
 
     __slots__ = (
-        "_at", "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
+        "_at", "_backlog", "_deferred", "_ending", "_learned", "_owned", "_rest", "_seen", "_sent_to", "_tcp", "_timers", "accepted", "addr", "backlog", "blocking", "closed", "confirm_neighbour", "dont_fragment", "dst", "dst_cookie", "endpoint", "errors", "flow", "half_open", "overflowed_ns",
         "ident", "ip_options", "listener", "net", "_nodelay", "on_readable", "pending", "port", "remote", "waiting", "_woken",
     )  # fmt: skip
 
@@ -98,6 +93,10 @@ class TcpSocket:
         self.dont_fragment = not self.net.sysctl.number("net.ipv4.ip_no_pmtu_disc")  # as the socket was made
         self.ident = 0
         self.ip_options: IpOptions | None = None  # of the SYN that opened it, echoed in each packet
+        self.dst: Route | None = (
+            None  # the route of its last packet, and the generation of the routes that it is of (sk_dst_cache)
+        )
+        self.dst_cookie = -1
         self._sent_to: int | None = None  # the sequence number after the last byte that ever left
         self.waiting = 0  # the truesize of its segments that wait for a neighbour, bytes
         self._timers = Deadlines(self.net.clock, self._on_deadline)
@@ -317,18 +316,16 @@ class TcpSocket:
         now = self.net.clock.now
         self.output(endpoint.on_icmp_error(number, now, seq=seq, revert=revert, abort=abort, owned=self._owned))
 
-    def take(self, segment: Segment) -> None:
-        """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog)."""
-        if not self._owned:
-            self.on_segment(segment)
-        elif not self._backlog or not coalesced(self._backlog[-1], segment):
-            self._live().wait(segment)
-            self._backlog.append(segment)
-
-    def on_segment(self, segment: Segment, *, waited: bool = False) -> None:
-        """A segment of this connection came."""
+    def take(self, segment: Segment, *, waited: bool = False) -> None:
+        """A segment of this connection came; inside a call it waits for the end of that (the socket's backlog), and is taken
+        then (`waited`)."""
         endpoint = self.endpoint
         assert endpoint is not None
+        if self._owned and not waited:
+            if not self._backlog or not coalesced(self._backlog[-1], segment):
+                endpoint.wait(segment)
+                self._backlog.append(segment)
+            return
         before, received = endpoint.state, endpoint.rcv_nxt
         self._sync_mss(endpoint)
         segments = endpoint.on_segment(segment, self.net.clock.now, waited)
@@ -410,7 +407,7 @@ class TcpSocket:
         while self._backlog:  # nothing joins what is taken (__release_sock)
             waiting, self._backlog = self._backlog, []
             for segment in waiting:
-                self.on_segment(segment, waited=True)
+                self.take(segment, waited=True)
         self._owned = False
         if (
             endpoint.backlog_bytes or endpoint.ack_deferred or self._rest

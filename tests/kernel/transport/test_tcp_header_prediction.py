@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attributes import attributes
 from emu.kernel.transport.tcp import TcpConfig, TcpEndpoint
 from emu.kernel.transport.tcp_established import rcv_established
 from emu.kernel.transport.tcp_input import receive
@@ -24,7 +25,7 @@ US = 1_000
 def plain(value: object) -> object:
     """A variable's value, such that equal ones compare equal whatever holds them."""
     if isinstance(value, Skb | RxSkb | Early):
-        return [plain(getattr(value, name)) for name in type(value).__slots__]
+        return [plain(getattr(value, name)) for name in attributes(type(value))]
     if isinstance(value, bytearray):
         return bytes(value)
     if isinstance(value, deque | list):
@@ -98,7 +99,7 @@ class Wire:
         return released(end)
 
     def variables(self) -> list[object]:
-        return [[name, plain(getattr(end, name))] for end in self.ends for name in TcpSock.__slots__]
+        return [[name, plain(getattr(end, name))] for end in self.ends for name in attributes(TcpSock)]
 
 
 def released(end: TcpEndpoint) -> list[Segment]:
